@@ -11,6 +11,8 @@ pub struct Stamp {
     /// The event's own time: it decides between values of one rank. None where a record was
     /// imported without any time.
     pub at: Option<Timestamp>,
+    /// Where the call stands in lists, if this event registers it and says so.
+    pub listed_at: Option<Timestamp>,
     /// When the call was first heard of, as far as this event knows.
     pub attempted_at: Option<Timestamp>,
     /// When the call was answered, as far as this event knows.
@@ -25,6 +27,7 @@ impl Stamp {
         let when = |yes: bool| yes.then_some(at);
         Self {
             at: Some(at),
+            listed_at: None,
             attempted_at: Some(at),
             answered_at: when(status == Some(CallStatus::InProgress)),
             terminated_at: when(status.is_some_and(|s| s.rank() == super::Rank::Terminal)),

@@ -17,7 +17,12 @@ use super::{
 ///
 /// A record that is imported whole is merged by [`Call::join`].
 pub fn merge(known: Option<&Call>, event: StampedEvent, received_at: Timestamp) -> Call {
-    let listed_at = event.stamp.attempted_at.or(event.stamp.at).unwrap_or(received_at);
+    let listed_at = event
+        .stamp
+        .listed_at
+        .or(event.stamp.attempted_at)
+        .or(event.stamp.at)
+        .unwrap_or(received_at);
     let mut news = event.into_call(listed_at);
     news.fit_extras();
     match known {

@@ -35,6 +35,7 @@ fn stamp() -> impl Strategy<Value = Option<Stamp>> {
     let imported = (option::of(time()), option::of(time()), option::of(time()), option::of(time()));
     let imported = imported.prop_map(|(at, attempted_at, answered_at, terminated_at)| Stamp {
         at,
+        listed_at: None,
         attempted_at,
         answered_at,
         terminated_at,

@@ -1,12 +1,12 @@
 //! Instants, in whole milliseconds.
 
-/// Milliseconds since 1970-01-01T00:00:00Z; at most the end of the year 9999.
+/// Milliseconds since 1970-01-01T00:00:00Z; at most [`Timestamp::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// 9999-12-31T23:59:59.999Z, the last instant that RFC 3339 can write.
-    pub const MAX: Self = Self(253_402_300_799_999);
+    /// 9999-12-30T22:00:00.999Z: after it, an offset could lead beyond the years of RFC 3339.
+    pub const MAX: Self = Self(253_402_207_200_999);
 
     /// The instant that many milliseconds after the epoch, or none beyond [`Timestamp::MAX`].
     pub const fn from_millis(millis: u64) -> Option<Self> {

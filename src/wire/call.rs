@@ -1,0 +1,181 @@
+//! A call as JSON: the API's object, and the export line.
+
+use std::io::Write as _;
+
+use super::show_time;
+use crate::domain::{Call, Extra, Known, Origin, Timestamp};
+
+/// Appends the Call object of the API, its keys in the contract's order.
+pub fn write_call(out: &mut Vec<u8>, call: &Call) {
+    out.push(b'{');
+    write_members(out, call);
+    out.push(b'}');
+}
+
+/// Appends the export line without a line end: the Call object, the call's place in lists and the
+/// state of its merge, so that an import of it makes the very same record.
+pub fn write_export(out: &mut Vec<u8>, call: &Call) {
+    out.push(b'{');
+    write_members(out, call);
+    out.extend_from_slice(b",\"listed_at\":");
+    time(out, call.listed_at);
+    out.extend_from_slice(b",\"merge\":{");
+    member(out, "status_at", |out| optional(out, call.progress.at));
+    if let Some(duration) = call.progress.duration {
+        next(out, "duration", |out| put(out, duration));
+    }
+    next(out, "origins", |out| origins(out, call));
+    let grown = |extra: &&Extra| usize::from(extra.bytes_max) != extra.bytes();
+    if call.extras.iter().any(|extra| grown(&extra)) {
+        next(out, "bytes_max", |out| {
+            out.push(b'{');
+            for (n, extra) in call.extras.iter().filter(grown).enumerate() {
+                comma(out, n);
+                string(out, &extra.key);
+                out.push(b':');
+                put(out, extra.bytes_max);
+            }
+            out.push(b'}');
+        });
+    }
+    if let Some(cut) = &call.extras_cut {
+        next(out, "extras_cut", |out| string(out, cut));
+    }
+    next(out, "timeline", |out| timeline(out, call));
+    out.extend_from_slice(b"}}");
+}
+
+fn write_members(out: &mut Vec<u8>, call: &Call) {
+    let text = |out: &mut Vec<u8>, known: Known| string(out, call.text(known).unwrap_or_default());
+    let progress = &call.progress;
+    member(out, "account_sid", |out| quoted(out, call.id.account));
+    next(out, "call_id", |out| text(out, Known::CallId));
+    next(out, "call_sid", |out| quoted(out, call.id.sid));
+    next(out, "call_status", |out| quoted(out, progress.status));
+    next(out, "direction", |out| quoted(out, call.direction.value));
+    next(out, "from", |out| text(out, Known::From));
+    next(out, "service_url", |out| text(out, Known::ServiceUrl));
+    next(out, "sip_status", |out| put(out, progress.sip_status));
+    next(out, "to", |out| text(out, Known::To));
+    let optional = |out: &mut Vec<u8>, known: Known| {
+        if let Some(value) = call.text(known) {
+            next(out, known.key(), |out| string(out, value));
+        }
+    };
+    optional(out, Known::ApplicationSid);
+    optional(out, Known::CallerName);
+    if let Some(seconds) = call.duration() {
+        next(out, "duration", |out| put(out, seconds));
+    }
+    optional(out, Known::OriginatingSipTrunkName);
+    optional(out, Known::ParentCallSid);
+    for (key, at) in [
+        ("attempted_at", call.attempted_at),
+        ("answered_at", call.answered_at),
+        ("terminated_at", progress.terminated_at),
+    ] {
+        if let Some(at) = at {
+            next(out, key, |out| time(out, at));
+        }
+    }
+    if call.stale {
+        out.extend_from_slice(b",\"stale\":true");
+    }
+    if call.attempted_at.is_none() {
+        out.extend_from_slice(b",\"time_unknown\":true");
+    }
+    if let Some(reason) = &progress.sip_reason {
+        next(out, "sip_reason", |out| string(out, reason));
+    }
+    for extra in &call.extras {
+        next(out, &extra.key, |out| out.extend_from_slice(extra.json.as_bytes()));
+    }
+}
+
+/// Each value's `[rank, time]`, by key.
+fn origins(out: &mut Vec<u8>, call: &Call) {
+    let origin = |out: &mut Vec<u8>, origin: Origin| {
+        out.push(b'[');
+        put(out, origin.rank as u8);
+        out.push(b',');
+        optional(out, origin.at);
+        out.push(b']');
+    };
+    out.push(b'{');
+    member(out, "direction", |out| origin(out, call.direction.origin));
+    for (known, field) in Known::ALL.into_iter().zip(&call.texts) {
+        if let Some(field) = field {
+            next(out, known.key(), |out| origin(out, field.origin));
+        }
+    }
+    for extra in &call.extras {
+        next(out, &extra.key, |out| origin(out, extra.origin));
+    }
+    out.push(b'}');
+}
+
+/// Each change's `[time, source, status, SIP status]`, oldest first.
+fn timeline(out: &mut Vec<u8>, call: &Call) {
+    out.push(b'[');
+    for (n, entry) in call.timeline.iter().enumerate() {
+        comma(out, n);
+        out.push(b'[');
+        optional(out, entry.at);
+        out.push(b',');
+        quoted(out, entry.source.as_str());
+        out.push(b',');
+        match entry.status {
+            Some(status) => quoted(out, status),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.push(b',');
+        put(out, entry.sip_status);
+        out.push(b']');
+    }
+    out.push(b']');
+}
+
+fn comma(out: &mut Vec<u8>, n: usize) {
+    if n > 0 {
+        out.push(b',');
+    }
+}
+
+fn next(out: &mut Vec<u8>, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
+    out.push(b',');
+    member(out, key, value);
+}
+
+fn member(out: &mut Vec<u8>, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
+    string(out, key);
+    out.push(b':');
+    value(out);
+}
+
+/// A JSON string of any text.
+fn string(out: &mut Vec<u8>, text: &str) {
+    // Writing to a vector does not fail, and a string is always valid JSON.
+    let _infallible = serde_json::to_writer(&mut *out, text);
+}
+
+/// A JSON string of a word that needs no escapes.
+fn quoted(out: &mut Vec<u8>, word: impl std::fmt::Display) {
+    out.push(b'"');
+    put(out, word);
+    out.push(b'"');
+}
+
+fn put(out: &mut Vec<u8>, value: impl std::fmt::Display) {
+    let _infallible = write!(out, "{value}");
+}
+
+fn time(out: &mut Vec<u8>, at: Timestamp) {
+    quoted(out, show_time(at));
+}
+
+fn optional(out: &mut Vec<u8>, at: Option<Timestamp>) {
+    match at {
+        Some(at) => put(out, at.millis()),
+        None => out.extend_from_slice(b"null"),
+    }
+}

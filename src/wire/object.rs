@@ -1,0 +1,128 @@
+//! JSON objects whose values stay as they were sent.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::WireError;
+
+/// The keys of an object in the order in which they were sent, each with the text of its value.
+pub(super) struct Object<'a>(pub Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'a> Object<'a> {
+    /// The object that a JSON text holds.
+    pub fn parse(text: &'a str) -> Result<Self, WireError> {
+        serde_json::from_str(text).map_err(|error| {
+            if error.is_data() {
+                WireError::new("", text, "expected a JSON object")
+            } else {
+                WireError::new("", "", format!("not valid JSON: {error}"))
+            }
+        })
+    }
+
+    /// Whether the object has that key.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(have, _)| have == key)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Vec<(Cow<'de, str>, &'de str)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &RawValue>()? {
+                    entries.push((key, value.get()));
+                }
+                Ok(entries)
+            }
+        }
+        from.deserialize_map(Entries).map(Self)
+    }
+}
+
+/// A key, borrowed where it has no escapes.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+        }
+        from.deserialize_str(Text).map(Key)
+    }
+}
+
+/// The events of one request body: an object, an array of objects, or a line each.
+pub fn pieces(body: &str, ndjson: bool) -> Result<Vec<&str>, WireError> {
+    if ndjson {
+        return Ok(body.lines().map(str::trim).filter(|line| !line.is_empty()).collect());
+    }
+    let broken = |error| WireError::new("", "", format!("not valid JSON: {error}"));
+    if body.trim_start().starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(body).map_err(broken)?;
+        Ok(items.into_iter().map(RawValue::get).collect())
+    } else {
+        let one: &RawValue = serde_json::from_str(body).map_err(broken)?;
+        Ok(vec![one.get()])
+    }
+}
+
+/// The same JSON without white space between its parts; every value stays as it was written.
+pub(super) fn compact(json: &str) -> Box<str> {
+    let mut in_string = false;
+    let mut escaped = false;
+    let kept = json.chars().filter(|&c| {
+        if in_string {
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            return true;
+        }
+        in_string = c == '"';
+        !matches!(c, ' ' | '\t' | '\n' | '\r')
+    });
+    kept.collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compacting_keeps_every_value_as_it_was_written() {
+        let json = "{ \"a b\" : [ 1.50 , \"x \\\" y\\\\\" , 1e400 ] ,\n\t\"c\":\"\\ud800 \" }";
+        assert_eq!(&*compact(json), r#"{"a b":[1.50,"x \" y\\",1e400],"c":"\ud800 "}"#);
+    }
+
+    #[test]
+    fn bodies_are_taken_apart() {
+        assert_eq!(pieces("{\"a\":1}", false).unwrap(), ["{\"a\":1}"]);
+        assert_eq!(pieces(" [{\"a\":1}, 2]", false).unwrap(), ["{\"a\":1}", "2"]);
+        assert_eq!(pieces("{\"a\":1}\n\n{}\n", true).unwrap(), ["{\"a\":1}", "{}"]);
+        assert!(pieces("[{\"a\":1}", false).is_err());
+        assert!(pieces("", false).is_err());
+    }
+}
