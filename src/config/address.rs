@@ -1,0 +1,279 @@
+//! Addresses to listen on, and names for a certificate.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is no address or name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// The part after the last colon is missing.
+    #[error("`{0}` has no port; write HOST:PORT, such as 127.0.0.1:8443 or [::1]:8443")]
+    NoPort(String),
+    /// The port is not a number from 0 to 65535.
+    #[error("`{port}` in `{text}` is not a port; write a number from 0 (any free port) to 65535")]
+    Port {
+        /// The whole text.
+        text: String,
+        /// Its last part.
+        port: String,
+    },
+    /// An IPv6 address without brackets.
+    #[error("the IPv6 address in `{0}` needs brackets; write [::1]:8443")]
+    Brackets(String),
+    /// Neither a DNS name nor an IP address.
+    #[error("`{0}` is neither a DNS name nor an IP address")]
+    Name(String),
+}
+
+/// `HOST:PORT`: an IP address (IPv6 in brackets) or a DNS name, and a port; 0 is any free one.
+///
+/// Its `Display` is what `tokio::net::TcpListener::bind` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ListenAddr {
+    host: Host,
+    port: u16,
+}
+
+/// The host of a [`ListenAddr`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// An address.
+    Ip(IpAddr),
+    /// A name, to be resolved when the listener is bound.
+    Name(DnsName),
+}
+
+/// A name that a certificate is made for: an IP address, or a DNS name that may begin with `*.`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum SubjectName {
+    /// An address.
+    Ip(IpAddr),
+    /// A name.
+    Dns(DnsName),
+}
+
+/// A DNS name: dot-separated labels of ASCII letters, digits, `-` and `_` (RFC 1123, and the
+/// underscore that container networks use), up to 253 characters, without a dot at the end. In a
+/// [`SubjectName`] its first label may be `*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsName(String);
+
+impl ListenAddr {
+    /// 127.0.0.1 and `port`.
+    pub fn loopback(port: u16) -> Self {
+        Self { host: Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), port }
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The port; 0 is any free one.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether only this machine can reach it: a loopback address, or the name `localhost`
+    /// (RFC 6761). Any other name counts as reachable, whatever it resolves to.
+    pub fn is_loopback(&self) -> bool {
+        match &self.host {
+            Host::Ip(ip) => ip.to_canonical().is_loopback(),
+            Host::Name(name) => name.as_str().eq_ignore_ascii_case("localhost"),
+        }
+    }
+}
+
+impl FromStr for ListenAddr {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let (host, port) =
+            text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(text.to_owned()))?;
+        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(inner) => match inner.parse::<Ipv6Addr>() {
+                Ok(ip) => Host::Ip(IpAddr::V6(ip)),
+                Err(_) => return Err(AddressError::Name(host.to_owned())),
+            },
+            None if text.starts_with('[') => return Err(AddressError::NoPort(text.to_owned())),
+            None if host.contains(':') => return Err(AddressError::Brackets(text.to_owned())),
+            None => host.parse()?,
+        };
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        match port.parse() {
+            Ok(port) if digits => Ok(Self { host, port }),
+            _ => Err(AddressError::Port { text: text.to_owned(), port: port.to_owned() }),
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.parse() {
+            Ok(ip) => Ok(Self::Ip(ip)),
+            Err(_) => text.parse().map(Self::Name),
+        }
+    }
+}
+
+impl FromStr for SubjectName {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if let Ok(ip) = text.parse() {
+            return Ok(Self::Ip(ip));
+        }
+        let below = text.strip_prefix("*.").unwrap_or(text);
+        match below.parse::<DnsName>() {
+            Ok(_) => Ok(Self::Dns(DnsName(text.to_owned()))),
+            Err(_) => Err(AddressError::Name(text.to_owned())),
+        }
+    }
+}
+
+impl DnsName {
+    /// The name as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DnsName {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        // A last label of digits alone is a mistyped IPv4 address, which no name ends in.
+        let last_is_number = text
+            .rsplit('.')
+            .next()
+            .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+        if text.len() <= 253 && !last_is_number && text.split('.').all(is_label) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(AddressError::Name(text.to_owned()))
+        }
+    }
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Ip(IpAddr::V6(ip)) => write!(formatter, "[{ip}]:{}", self.port),
+            host => write!(formatter, "{host}:{}", self.port),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(formatter),
+            Self::Name(name) => name.fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Display for SubjectName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(formatter),
+            Self::Dns(name) => name.fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Display for DnsName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl TryFrom<String> for ListenAddr {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for SubjectName {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl From<ListenAddr> for String {
+    fn from(address: ListenAddr) -> Self {
+        address.to_string()
+    }
+}
+
+impl From<SubjectName> for String {
+    fn from(name: SubjectName) -> Self {
+        name.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_written_alike() {
+        for text in
+            ["127.0.0.1:0", "[::1]:65535", "localhost:80", "my_host-1.example:1", "0.0.0.0:1"]
+        {
+            assert_eq!(text.parse::<ListenAddr>().unwrap().to_string(), text);
+        }
+        for (text, expected) in [
+            ("", "has no port"),
+            ("host", "has no port"),
+            ("[::1]", "has no port"),
+            ("[::1", "has no port"),
+            ("::1:80", "needs brackets"),
+            ("[127.0.0.1]:80", "neither a DNS name nor an IP address"),
+            (":80", "neither a DNS name nor an IP address"),
+            ("127.0.0.256:80", "neither a DNS name nor an IP address"),
+            ("-a:80", "neither a DNS name nor an IP address"),
+            ("a..b:80", "neither a DNS name nor an IP address"),
+            ("*.a:80", "neither a DNS name nor an IP address"),
+            ("http://a:80", "needs brackets"),
+            ("a:", "is not a port"),
+            ("a:+80", "is not a port"),
+            ("a:65536", "is not a port"),
+        ] {
+            let message = text.parse::<ListenAddr>().expect_err(text).to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+        for text in ["127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "LocalHost:1"] {
+            assert!(text.parse::<ListenAddr>().unwrap().is_loopback(), "{text}");
+        }
+        for text in ["0.0.0.0:1", "[::]:1", "192.168.0.1:1", "localhost.example:1"] {
+            assert!(!text.parse::<ListenAddr>().unwrap().is_loopback(), "{text}");
+        }
+        for (text, good) in
+            [("*.a.b", true), ("*", false), ("a.*.b", false), ("::1", true), ("*.1", false)]
+        {
+            assert_eq!(text.parse::<SubjectName>().is_ok(), good, "{text}");
+        }
+        assert!("a".repeat(63).parse::<DnsName>().is_ok());
+        assert!("a".repeat(64).parse::<DnsName>().is_err());
+        assert!(["a"; 128].join(".").parse::<DnsName>().is_err());
+    }
+}

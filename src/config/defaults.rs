@@ -1,0 +1,88 @@
+//! Every default, in one place. `config.example.toml` repeats them, and a test compares.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Config;
+use super::address::ListenAddr;
+use super::bounds::MIB;
+use super::sections::{Calls, Cors, Hooks, Http, Limits, Log, LogFormat, LogLevel, Store, Tls};
+use super::web::{AllowedOrigin, ServiceUrlTemplate};
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("rollcall-data"),
+            listen: ListenAddr::loopback(8443),
+            admin_socket: None,
+            tls: Tls { files: None, names: Vec::new() },
+            http: Http::default(),
+            limits: Limits::default(),
+            store: Store::default(),
+            calls: Calls::default(),
+            hooks: Hooks::default(),
+            cors: Cors::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "every default stands here, to be read")]
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: None, allow_remote: false }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            body_bytes: 1_048_576,
+            batch_events: 10_000,
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(30),
+            body: Duration::from_secs(30),
+            write: Duration::from_secs(30),
+            drain: Duration::from_secs(20),
+            queue_events: 20_000,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            index_cache_bytes: 64 * MIB,
+            segment_bytes: 64 * MIB,
+            registry_calls: 200_000,
+            checkpoint_interval: Duration::from_secs(5),
+            live_checkpoint_age: Duration::from_mins(10),
+            replay_bytes: 256 * MIB,
+        }
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { max_lifetime: Duration::from_hours(12), sweep_interval: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self { service_url: Some(ServiceUrlTemplate::feature_server()) }
+    }
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        Self { allow_origin: Some(AllowedOrigin::any()) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Human }
+    }
+}

@@ -1,0 +1,166 @@
+//! The configuration in the shape of its TOML: each value checked by itself, but not yet what
+//! concerns several keys at once.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::Config;
+use super::address::{ListenAddr, SubjectName};
+use super::bounds::{optional_path, path};
+use super::error::ConfigError;
+use super::keys::{Key, Kind};
+use super::located::{Places, place_at};
+use super::sections::{Calls, Cors, Hooks, Http, Limits, Log, Store, Tls, TlsFiles};
+use super::settings::Settings;
+
+/// All keys, as they stand in the file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Document {
+    #[serde(deserialize_with = "path")]
+    data_dir: PathBuf,
+    listen: ListenAddr,
+    #[serde(with = "optional_path")]
+    admin_socket: Option<PathBuf>,
+    tls: TlsKeys,
+    http: Http,
+    limits: Limits,
+    store: Store,
+    calls: Calls,
+    hooks: Hooks,
+    cors: Cors,
+    log: Log,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TlsKeys {
+    #[serde(with = "optional_path")]
+    cert: Option<PathBuf>,
+    #[serde(with = "optional_path")]
+    key: Option<PathBuf>,
+    names: Vec<SubjectName>,
+}
+
+impl Document {
+    /// Reads `text`, the content of `path`, whose keys stand at `places`.
+    pub fn parse(path: &Path, text: &str, places: &Places) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            let problem = match places.key_at(offset) {
+                Some(key) => format!("{key}: {}", error.message()),
+                None => error.message().to_owned(),
+            };
+            ConfigError::Value { place: place_at(path, text, offset), problem }
+        })
+    }
+
+    /// Lays `settings` over it, one at a time, so that a failure is that one's.
+    pub fn overlay(self, settings: &Settings) -> Result<Self, ConfigError> {
+        let mut table = Table::try_from(&self)?;
+        let mut document = self;
+        for (name, given) in settings.iter() {
+            let Some(key) = Key::find(name) else { continue };
+            put(&mut table, key, value_of(key.kind, &given.text));
+            document = table.clone().try_into().map_err(|error: toml::de::Error| {
+                let problem = error.message().to_owned();
+                ConfigError::Value { place: given.place.clone(), problem }
+            })?;
+        }
+        Ok(document)
+    }
+
+    /// The configuration, where its keys fit together; `places` is for the errors.
+    pub fn check(self, places: &Places) -> Result<Config, ConfigError> {
+        let files = match (self.tls.cert, self.tls.key) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (None, None) => None,
+            (Some(_), None) => return Err(half_tls(places, "tls.cert", "tls.key")),
+            (None, Some(_)) => return Err(half_tls(places, "tls.key", "tls.cert")),
+        };
+        if let Some(listen) = &self.http.listen
+            && !listen.is_loopback()
+            && !self.http.allow_remote
+        {
+            let (place, listen) = (places.of("http.listen"), listen.to_string());
+            return Err(ConfigError::RemotePlain { place, listen });
+        }
+        let (queue, batch) = (self.limits.queue_events, self.limits.batch_events);
+        if queue < batch {
+            let place = places.of_first(&["limits.queue_events", "limits.batch_events"]);
+            return Err(ConfigError::QueueBelowBatch { place, queue, batch });
+        }
+        Ok(Config {
+            data_dir: self.data_dir,
+            listen: self.listen,
+            admin_socket: self.admin_socket,
+            tls: Tls { files, names: self.tls.names },
+            http: self.http,
+            limits: self.limits,
+            store: self.store,
+            calls: self.calls,
+            hooks: self.hooks,
+            cors: self.cors,
+            log: self.log,
+        })
+    }
+}
+
+fn half_tls(places: &Places, present: &'static str, absent: &'static str) -> ConfigError {
+    ConfigError::HalfTls { place: places.of(present), present, absent }
+}
+
+/// The text as a TOML value of that kind. One that is not of its kind stays a string, which the
+/// deserializer refuses, quoting it.
+fn value_of(kind: Kind, text: &str) -> Value {
+    let as_text = || Value::String(text.to_owned());
+    match kind {
+        Kind::Text => as_text(),
+        Kind::Integer => text.parse().map_or_else(|_| as_text(), Value::Integer),
+        Kind::Boolean => text.parse().map_or_else(|_| as_text(), Value::Boolean),
+        Kind::List if text.is_empty() => Value::Array(Vec::new()),
+        Kind::List => {
+            let items = text.split(',').map(|item| Value::String(item.trim().to_owned()));
+            Value::Array(items.collect())
+        }
+    }
+}
+
+fn put(table: &mut Table, key: &Key, value: Value) {
+    let table = match key.section() {
+        None => Some(table),
+        Some(section) => table.get_mut(section).and_then(Value::as_table_mut),
+    };
+    // Every section is there, since the table was made from a whole document.
+    if let Some(table) = table {
+        table.insert(key.leaf().to_owned(), value);
+    }
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self::from(&Config::default())
+    }
+}
+
+impl From<&Config> for Document {
+    fn from(config: &Config) -> Self {
+        let config = config.clone();
+        let (cert, key) = config.tls.files.map(|files| (files.cert, files.key)).unzip();
+        Self {
+            data_dir: config.data_dir,
+            listen: config.listen,
+            admin_socket: config.admin_socket,
+            tls: TlsKeys { cert, key, names: config.tls.names },
+            http: config.http,
+            limits: config.limits,
+            store: config.store,
+            calls: config.calls,
+            hooks: config.hooks,
+            cors: config.cors,
+            log: config.log,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What can be wrong with a configuration.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why there is no configuration. The text names the place, quotes what stood there and says
+/// what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{place}: not TOML: {problem}")]
+    Syntax {
+        /// Where.
+        place: Place,
+        /// What the parser says.
+        problem: String,
+    },
+    /// The file has a key that does not exist.
+    #[error("{place}: unknown key `{key}`{}; {hint}", within(section.as_deref()))]
+    UnknownKey {
+        /// Where.
+        place: Place,
+        /// The key, without its section.
+        key: String,
+        /// Its section; `None`: it stands before all sections.
+        section: Option<String>,
+        /// What would be right.
+        hint: String,
+    },
+    /// The file has a section that does not exist.
+    #[error("{place}: unknown section [{section}]; {hint}")]
+    UnknownSection {
+        /// Where.
+        place: Place,
+        /// The section.
+        section: String,
+        /// What would be right.
+        hint: String,
+    },
+    /// The name of a section has a value.
+    #[error("{place}: `{section}` is a section; write [{section}] and its keys below it")]
+    NotSection {
+        /// Where.
+        place: Place,
+        /// The section.
+        section: String,
+    },
+    /// A value has the wrong type or is out of bounds.
+    #[error("{place}: {problem}")]
+    Value {
+        /// Where.
+        place: Place,
+        /// The value, and what would be right; in a file, the key too.
+        problem: String,
+    },
+    /// A `ROLLCALL_…` variable names no key.
+    #[error("unknown environment variable `{name}`; {hint}")]
+    UnknownVariable {
+        /// The variable.
+        name: String,
+        /// What would be right.
+        hint: String,
+    },
+    /// A `ROLLCALL_…` variable is not UTF-8.
+    #[error("the environment variable `{name}` is {value:?}, which is not UTF-8")]
+    NotUnicode {
+        /// The variable.
+        name: String,
+        /// Its value.
+        value: std::ffi::OsString,
+    },
+    /// One of `tls.cert` and `tls.key` is set, the other is not.
+    #[error(
+        "{place}: {present} is set and {absent} is not; \
+         set both, or neither to have a certificate made"
+    )]
+    HalfTls {
+        /// Where the one is set.
+        place: Place,
+        /// The key that is set.
+        present: &'static str,
+        /// The key that is not.
+        absent: &'static str,
+    },
+    /// Plain HTTP would be served to other machines without the operator having said so.
+    #[error(
+        "{place}: http.listen is `{listen}`, which is not a loopback address, and plain HTTP \
+         shows tokens and calls to the network; \
+         listen on 127.0.0.1 or [::1], or set http.allow_remote = true"
+    )]
+    RemotePlain {
+        /// Where `http.listen` is set.
+        place: Place,
+        /// Its value.
+        listen: String,
+    },
+    /// A full batch would never fit into the queue.
+    #[error(
+        "{place}: limits.queue_events is {queue} and limits.batch_events is {batch}, \
+         so that a full batch would never be taken; queue_events must not be below batch_events"
+    )]
+    QueueBelowBatch {
+        /// Where one of them is set.
+        place: Place,
+        /// `limits.queue_events`.
+        queue: usize,
+        /// `limits.batch_events`.
+        batch: usize,
+    },
+    /// The configuration cannot be written as TOML.
+    #[error("cannot write the configuration as TOML")]
+    Render(#[from] toml::ser::Error),
+}
+
+/// Where a value was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A line of the file; the first is 1.
+    File {
+        /// The file, as it was named.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+    },
+    /// A flag, with its dashes.
+    Flag(String),
+    /// An environment variable.
+    Variable(String),
+    /// Nowhere: it is the default.
+    Default,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line } => write!(formatter, "{}:{line}", path.display()),
+            Self::Flag(name) | Self::Variable(name) => formatter.write_str(name),
+            Self::Default => formatter.write_str("default"),
+        }
+    }
+}
+
+fn within(section: Option<&str>) -> String {
+    section.map_or_else(String::new, |section| format!(" in [{section}]"))
+}

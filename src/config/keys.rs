@@ -1,0 +1,167 @@
+//! The one table of what can be configured.
+
+/// How the text of a flag or variable becomes a TOML value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string, as it is. Addresses, durations, paths and choices are strings too.
+    Text,
+    /// A whole number, in decimal.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// Strings, separated by commas; "" is the empty list.
+    List,
+}
+
+/// One thing that can be configured.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// `section.key`, or `key` where it stands before all sections.
+    pub name: &'static str,
+    /// How a text becomes its value.
+    pub kind: Kind,
+    /// What stands for the value in the help text.
+    pub placeholder: &'static str,
+    /// What it means, in one line.
+    pub help: &'static str,
+}
+
+impl Key {
+    /// The key called `name`, such as `tls.cert`.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+
+    /// The flag without its dashes: `tls-cert` for `tls.cert`.
+    pub fn flag(&self) -> String {
+        self.name.replace(['.', '_'], "-")
+    }
+
+    /// The environment variable: `ROLLCALL_TLS_CERT` for `tls.cert`.
+    pub fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.name.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// The section, `None` where the key stands before all sections.
+    pub fn section(&self) -> Option<&'static str> {
+        self.name.split_once('.').map(|(section, _)| section)
+    }
+
+    /// The name without its section.
+    pub fn leaf(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
+    }
+}
+
+/// With this all variables that concern the configuration begin.
+pub const VARIABLE_PREFIX: &str = "ROLLCALL_";
+
+const fn key(name: &'static str, kind: Kind, placeholder: &'static str, help: &'static str) -> Key {
+    Key { name, kind, placeholder, help }
+}
+
+/// Every key, in the order of `config.example.toml`.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("data_dir", Kind::Text, "DIR", "Directory of the store"),
+    key("listen", Kind::Text, "HOST:PORT", "Address for HTTPS; port 0 is any free one"),
+    key("admin_socket", Kind::Text, "FILE", "Unix socket for the command line; empty: admin.sock in $RUNTIME_DIRECTORY, else in the data directory"),
+
+    key("tls.cert", Kind::Text, "FILE", "Certificate and chain (PEM); empty, like the key: a private CA and a certificate are made"),
+    key("tls.key", Kind::Text, "FILE", "Private key of the certificate (PEM)"),
+    key("tls.names", Kind::List, "NAME,…", "Further DNS names and IP addresses for the certificate that is made"),
+
+    key("http.listen", Kind::Text, "HOST:PORT", "Address for plain HTTP; empty: off"),
+    key("http.allow_remote", Kind::Boolean, "BOOL", "Whether plain HTTP may be served on an address that other machines reach"),
+
+    key("limits.connections", Kind::Integer, "N", "Connections at a time, for each listener"),
+    key("limits.body_bytes", Kind::Integer, "BYTES", "Largest request body"),
+    key("limits.batch_events", Kind::Integer, "N", "Most events in one hook request"),
+    key("limits.handshake", Kind::Text, "DURATION", "Time for a TLS handshake"),
+    key("limits.header", Kind::Text, "DURATION", "Time for a request header, and how long a connection may idle"),
+    key("limits.body", Kind::Text, "DURATION", "Time for a request body"),
+    key("limits.write", Kind::Text, "DURATION", "How long a client may take nothing of an answer"),
+    key("limits.drain", Kind::Text, "DURATION", "Time for running requests to end when the server stops"),
+    key("limits.queue_events", Kind::Integer, "N", "Events that may wait to be committed; beyond, hooks are answered 503"),
+
+    key("store.index_cache_bytes", Kind::Integer, "BYTES", "Memory for the cache of the index"),
+    key("store.segment_bytes", Kind::Integer, "BYTES", "Size at which a journal segment is sealed"),
+    key("store.registry_calls", Kind::Integer, "N", "Calls that are held in memory"),
+    key("store.checkpoint_interval", Kind::Text, "DURATION", "Time between two checkpoints of the index"),
+    key("store.live_checkpoint_age", Kind::Text, "DURATION", "Age at which a call that is still up is written to the index too"),
+    key("store.replay_bytes", Kind::Integer, "BYTES", "Journal after the last checkpoint beyond which calls that are up go to the index too"),
+
+    key("calls.max_lifetime", Kind::Text, "DURATION", "Time without an event after which a call is stale"),
+    key("calls.sweep_interval", Kind::Text, "DURATION", "Time between two searches for stale calls"),
+
+    key("hooks.service_url", Kind::Text, "URL", "Template of service_url where an event has none; empty: off"),
+
+    key("cors.allow_origin", Kind::Text, "ORIGIN", "Origin whose pages may read answers, or *; empty: no CORS headers"),
+
+    key("log.level", Kind::Text, "LEVEL", "Least grave messages: error, warn, info, debug or trace"),
+    key("log.format", Kind::Text, "FORMAT", "Shape of a log line: human or json"),
+];
+
+/// The names of all sections, in the order of the table.
+pub fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<_> = KEYS.iter().filter_map(Key::section).collect();
+    sections.dedup();
+    sections
+}
+
+/// What to say of an unknown key: the one that was meant, else all that are allowed there.
+pub fn hint_for_key(section: Option<&str>, leaf: &str) -> String {
+    let here: Vec<&str> =
+        KEYS.iter().filter(|key| key.section() == section).map(Key::leaf).collect();
+    if let Some(near) = nearest(leaf, here.iter().copied()) {
+        return format!("did you mean `{near}`?");
+    }
+    match KEYS.iter().find(|key| key.leaf() == leaf).map(Key::section) {
+        Some(Some(other)) => format!("`{leaf}` belongs in [{other}]"),
+        Some(None) => format!("`{leaf}` belongs before the first section"),
+        None => format!("allowed here: {}", here.join(", ")),
+    }
+}
+
+/// What to say of an unknown section.
+pub fn hint_for_section(section: &str) -> String {
+    match nearest(section, sections()) {
+        Some(near) => format!("did you mean [{near}]?"),
+        None => format!("allowed: {}", sections().join(", ")),
+    }
+}
+
+/// What to say of an unknown variable.
+pub fn hint_for_variable(name: &str) -> String {
+    let variables: Vec<String> = KEYS.iter().map(Key::variable).collect();
+    match nearest(name, variables.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("variables that begin with {VARIABLE_PREFIX} must name a key"),
+    }
+}
+
+/// The candidate that a typing error could have turned into `word`.
+fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase().replace('-', "_");
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(4).min(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many characters must be changed, added or removed (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (index, have) in from.chars().enumerate() {
+        let mut left = index + 1;
+        let mut next = vec![left];
+        for (want, (diagonal, above)) in to.chars().zip(row.iter().zip(row.iter().skip(1))) {
+            left = (diagonal + usize::from(have != want)).min(above + 1).min(left + 1);
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}

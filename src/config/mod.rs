@@ -1,0 +1,143 @@
+//! The configuration: one TOML file, `ROLLCALL_…` variables and flags, read into checked types.
+//!
+//! [`KEYS`] is the one table of what can be set. The flags, the variables and the hints in
+//! errors are made from it, and tests hold it against the structs and `config.example.toml`.
+//!
+//! A value is taken from the flag, else from the variable, else from the file, else from the
+//! default. Reading goes in this order, so that each failure can name where it came from:
+//!
+//! 1. the file by itself: an error names file, line and key;
+//! 2. the variables and flags, laid over it one at a time: an error names that one;
+//! 3. what concerns several keys at once (both halves of a TLS pair, say), on the result alone,
+//!    because a file may leave one half to a variable.
+//!
+//! There are no secrets in the configuration: it can be printed and logged.
+
+mod address;
+mod bounds;
+mod defaults;
+mod document;
+mod error;
+#[cfg(test)]
+mod fixture_tests;
+mod keys;
+mod located;
+mod sections;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod web;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use address::{AddressError, DnsName, Host, ListenAddr, SubjectName};
+pub use error::{ConfigError, Place};
+pub use keys::{KEYS, Key, Kind};
+pub use sections::{
+    Calls, Cors, Hooks, Http, Limits, Log, LogFormat, LogLevel, Store, Tls, TlsFiles,
+};
+pub use settings::{Locations, Settings};
+pub use web::{AllowedOrigin, ServiceUrlTemplate, WebError};
+
+use document::Document;
+use settings::Environment;
+
+/// All that can be configured, checked.
+///
+/// The fields are open so that a test can start from [`Config::default`] and change one; what
+/// comes from people goes through [`Config::load`], which refuses values out of bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The data directory; a relative path starts at the working directory.
+    pub data_dir: PathBuf,
+    /// Where HTTPS is served.
+    pub listen: ListenAddr,
+    /// The admin socket, where it was set; see [`Config::admin_socket_path`].
+    pub admin_socket: Option<PathBuf>,
+    /// Certificate and key.
+    pub tls: Tls,
+    /// The plain-HTTP listener.
+    pub http: Http,
+    /// What a client may take of connections, bytes and time.
+    pub limits: Limits,
+    /// Journal, registry and index.
+    pub store: Store,
+    /// How calls age.
+    pub calls: Calls,
+    /// The call status webhook.
+    pub hooks: Hooks,
+    /// Cross-origin requests from browsers.
+    pub cors: Cors,
+    /// The log.
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads `file`, if there is one, and lays `overrides` over it.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not TOML; a key is unknown; a value has the wrong type, is
+    /// out of bounds, or contradicts another. The error says where the value was given.
+    pub fn load(file: Option<&Path>, overrides: &Settings) -> Result<Self, ConfigError> {
+        match file {
+            None => Self::parse(Path::new(""), "", overrides),
+            Some(path) => {
+                let text = fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                Self::parse(path, &text, overrides)
+            }
+        }
+    }
+
+    /// Reads `text`, the content of `path` (which errors name), and lays `overrides` over it.
+    ///
+    /// # Errors
+    /// As [`Config::load`], without the reading of the file.
+    pub fn parse(path: &Path, text: &str, overrides: &Settings) -> Result<Self, ConfigError> {
+        let mut places = located::check_names(path, text)?;
+        let document = Document::parse(path, text, &places)?;
+        let document = document.overlay(overrides)?;
+        for (key, given) in overrides.iter() {
+            places.put(key, given.place.clone());
+        }
+        document.check(&places)
+    }
+
+    /// The admin socket's path: as configured, else `admin.sock` in the runtime directory that
+    /// the service manager gave (`$RUNTIME_DIRECTORY`), else `admin.sock` in the data directory.
+    pub fn admin_socket_path(&self, runtime_dir: Option<&Path>) -> PathBuf {
+        match &self.admin_socket {
+            Some(path) => path.clone(),
+            None => runtime_dir.unwrap_or(&self.data_dir).join("admin.sock"),
+        }
+    }
+
+    /// The effective configuration as TOML, every key included; reading it again gives `self`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Render`] where a path is not UTF-8, which a loaded configuration never has.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        Ok(toml::to_string(&Document::from(self))?)
+    }
+}
+
+impl Locations {
+    /// Loads the configuration with these flags, the `flags` of `serve` (other commands pass
+    /// [`Settings::default`]) and the variables `vars` (`std::env::vars_os()`).
+    ///
+    /// The file is `--config`, else `ROLLCALL_CONFIG`, else none.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and a `ROLLCALL_…` variable that names no key or is not UTF-8.
+    pub fn load(
+        &self,
+        flags: &Settings,
+        vars: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Result<Config, ConfigError> {
+        let environment = Environment::read(vars)?;
+        let file = self.config.as_deref().or(environment.config.as_deref());
+        let overrides = environment.settings.overlaid(flags).overlaid(&self.settings());
+        Config::load(file, &overrides)
+    }
+}

@@ -1,0 +1,162 @@
+//! The sections of the configuration, one struct for each, with the bounds of their values.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::address::{ListenAddr, SubjectName};
+use super::bounds::{DAY_MS, GIB, KIB, MIB, MINUTE_MS, optional, span, whole};
+use super::web::{AllowedOrigin, ServiceUrlTemplate};
+
+/// Section `[tls]`: the HTTPS certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The operator's certificate and key; `None`: both are made, in `tls/` of the data directory.
+    pub files: Option<TlsFiles>,
+    /// Names for the certificate that is made, besides `localhost` and its addresses.
+    pub names: Vec<SubjectName>,
+}
+
+/// The operator's certificate and key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM file: the certificate, then its chain.
+    pub cert: PathBuf,
+    /// PEM file: the private key.
+    pub key: PathBuf,
+}
+
+/// Section `[http]`: the plain-HTTP listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Where plain HTTP is served; `None`: nowhere.
+    #[serde(with = "optional")]
+    pub listen: Option<ListenAddr>,
+    /// Whether `listen` may be another address than a loopback one.
+    pub allow_remote: bool,
+}
+
+/// Section `[limits]`: what a client may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections at a time, for each listener.
+    #[serde(deserialize_with = "whole::<_, _, 1, 1_000_000>")]
+    pub connections: usize,
+    /// Bytes of a request body.
+    #[serde(deserialize_with = "whole::<_, _, KIB, { 256 * MIB }>")]
+    pub body_bytes: usize,
+    /// Events of one hook request.
+    #[serde(deserialize_with = "whole::<_, _, 1, 1_000_000>")]
+    pub batch_events: usize,
+    /// Time for a TLS handshake.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub handshake: Duration,
+    /// Time for a request's header, and how long a connection may idle between requests.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub header: Duration,
+    /// Time for a request's body.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub body: Duration,
+    /// How long a client may take nothing of an answer.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub write: Duration,
+    /// How long running requests may take to end once the server stops.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub drain: Duration,
+    /// Events that may wait for the committer; never less than `batch_events`.
+    #[serde(deserialize_with = "whole::<_, _, 1, 10_000_000>")]
+    pub queue_events: usize,
+}
+
+/// Section `[store]`: journal, registry and index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Bytes of the index that are cached.
+    #[serde(deserialize_with = "whole::<_, _, MIB, { 1024 * GIB }>")]
+    pub index_cache_bytes: u64,
+    /// Bytes at which a journal segment is sealed.
+    #[serde(deserialize_with = "whole::<_, _, MIB, { 4 * GIB }>")]
+    pub segment_bytes: u64,
+    /// Calls that the registry holds.
+    #[serde(deserialize_with = "whole::<_, _, 1000, 100_000_000>")]
+    pub registry_calls: usize,
+    /// Time between two checkpoints.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub checkpoint_interval: Duration,
+    /// How long a live call is in the registry before it is written to the index too.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub live_checkpoint_age: Duration,
+    /// Journal bytes after the last checkpoint beyond which live calls go to the index too.
+    #[serde(deserialize_with = "whole::<_, _, MIB, { 1024 * GIB }>")]
+    pub replay_bytes: u64,
+}
+
+/// Section `[calls]`: how calls age.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Calls {
+    /// How long after its last event a live call becomes stale, and how long a tombstone stands.
+    #[serde(with = "span::Between::<MINUTE_MS, { 365 * DAY_MS }>")]
+    pub max_lifetime: Duration,
+    /// Time between two searches for stale calls.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub sweep_interval: Duration,
+}
+
+/// Section `[hooks]`: the call status webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hooks {
+    /// How `service_url` is derived where an event has none; `None`: it is not.
+    #[serde(with = "optional")]
+    pub service_url: Option<ServiceUrlTemplate>,
+}
+
+/// Section `[cors]`: cross-origin requests from browsers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cors {
+    /// Value of `Access-Control-Allow-Origin`; `None`: no CORS headers.
+    #[serde(with = "optional")]
+    pub allow_origin: Option<AllowedOrigin>,
+}
+
+/// Section `[log]`: the log on stderr.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// The least grave messages that are written.
+    pub level: LogLevel,
+    /// The shape of a line.
+    pub format: LogFormat,
+}
+
+/// How grave a message must be to be logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Only failures.
+    Error,
+    /// And what an operator should look at.
+    Warn,
+    /// And the course of things.
+    Info,
+    /// And each request.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}

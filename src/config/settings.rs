@@ -1,0 +1,209 @@
+//! Values from flags and environment variables, by key.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+
+use super::Config;
+use super::error::{ConfigError, Place};
+use super::keys::{KEYS, Key, Kind, VARIABLE_PREFIX, hint_for_variable};
+
+/// What flags or variables set, by key; what they do not set is absent.
+///
+/// As `clap::Args` it is the flags of `serve`: one for each key except `data_dir`, whose flag
+/// every command has ([`Locations`]).
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    by_key: BTreeMap<&'static str, Given>,
+}
+
+/// A value as it was given.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The value, as text.
+    pub text: String,
+    /// The flag or variable.
+    pub place: Place,
+}
+
+impl Settings {
+    /// What is set, by key.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &Given)> {
+        self.by_key.iter().map(|(key, given)| (*key, given))
+    }
+
+    /// These settings with those of `upper` laid over them.
+    pub(super) fn overlaid(mut self, upper: &Self) -> Self {
+        self.by_key.extend(upper.by_key.iter().map(|(key, given)| (*key, given.clone())));
+        self
+    }
+
+    fn put_flag(&mut self, key: &Key, text: String) {
+        let place = Place::Flag(format!("--{}", key.flag()));
+        self.by_key.insert(key.name, Given { text, place });
+    }
+}
+
+/// The flags of every command, before or after its name: `--config FILE` and `--data-dir DIR`.
+#[derive(Debug, Clone, Default)]
+pub struct Locations {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// The data directory; over that of the file.
+    pub data_dir: Option<String>,
+}
+
+impl Locations {
+    /// The flag `--data-dir`, as a setting.
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        if let (Some(key), Some(data_dir)) = (Key::find(DATA_DIR), &self.data_dir) {
+            settings.put_flag(key, data_dir.clone());
+        }
+        settings
+    }
+}
+
+/// What the environment says.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// `ROLLCALL_CONFIG`, the file; empty counts as unset.
+    pub config: Option<PathBuf>,
+    /// The other variables.
+    pub settings: Settings,
+}
+
+impl Environment {
+    /// Reads the variables that begin with `ROLLCALL_`.
+    ///
+    /// # Errors
+    /// One of them names no key, or is not UTF-8: the first by name.
+    pub fn read(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+        let mut environment = Self::default();
+        let vars: BTreeMap<String, OsString> = vars
+            .into_iter()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
+            .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
+            .collect();
+        for (name, value) in vars {
+            if name == CONFIG_VARIABLE {
+                environment.config = Some(value).filter(|path| !path.is_empty()).map(PathBuf::from);
+                continue;
+            }
+            let Some(key) = KEYS.iter().find(|key| key.variable() == name) else {
+                let hint = hint_for_variable(&name);
+                return Err(ConfigError::UnknownVariable { name, hint });
+            };
+            match value.into_string() {
+                Ok(text) => {
+                    let given = Given { text, place: Place::Variable(name) };
+                    environment.settings.by_key.insert(key.name, given);
+                }
+                Err(value) => return Err(ConfigError::NotUnicode { name, value }),
+            }
+        }
+        Ok(environment)
+    }
+}
+
+const DATA_DIR: &str = "data_dir";
+const CONFIG: &str = "config";
+const CONFIG_VARIABLE: &str = "ROLLCALL_CONFIG";
+
+impl clap::Args for Settings {
+    fn augment_args(command: Command) -> Command {
+        let defaults = default_texts();
+        command.args(KEYS.iter().filter(|key| key.name != DATA_DIR).map(|key| flag(key, &defaults)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Settings {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut settings = Self::default();
+        settings.update_from_arg_matches(matches)?;
+        Ok(settings)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for key in KEYS.iter().filter(|key| key.name != DATA_DIR) {
+            if let Some(texts) = matches.get_many::<String>(key.name) {
+                self.put_flag(key, texts.cloned().collect::<Vec<_>>().join(","));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl clap::Args for Locations {
+    fn augment_args(command: Command) -> Command {
+        let config = Arg::new(CONFIG)
+            .long(CONFIG)
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .global(true)
+            .help(format!("Configuration file (TOML) [env: {CONFIG_VARIABLE}]"));
+        let defaults = default_texts();
+        let data_dir = KEYS.iter().filter(|key| key.name == DATA_DIR);
+        command.arg(config).args(data_dir.map(|key| flag(key, &defaults).global(true)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Locations {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let config = matches.get_one::<PathBuf>(CONFIG).cloned();
+        let data_dir = matches.get_one::<String>(DATA_DIR).cloned();
+        Ok(Self { config, data_dir })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let given = Self::from_arg_matches(matches)?;
+        self.config = given.config.or(self.config.take());
+        self.data_dir = given.data_dir.or(self.data_dir.take());
+        Ok(())
+    }
+}
+
+/// The flag of `key`. A boolean may stand without a value, and a list may be repeated.
+fn flag(key: &Key, defaults: &toml::Table) -> Arg {
+    let section = key.section().and_then(|section| defaults.get(section)?.as_table());
+    let default = section.unwrap_or(defaults).get(key.leaf()).map(shown).unwrap_or_default();
+    let default = if default.is_empty() { default } else { format!(" [default: {default}]") };
+    let arg = Arg::new(key.name)
+        .long(key.flag())
+        .value_name(key.placeholder)
+        .help(format!("{}{default} [env: {}]", key.help, key.variable()))
+        .help_heading("Configuration");
+    match key.kind {
+        Kind::Text | Kind::Integer => arg.action(ArgAction::Set),
+        Kind::List => arg.action(ArgAction::Append),
+        Kind::Boolean => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+    }
+}
+
+/// The defaults in the shape of the file; empty where they cannot be written, which a test
+/// excludes.
+fn default_texts() -> toml::Table {
+    Config::default().to_toml().ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+fn shown(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,375 @@
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser};
+
+use super::document::Document;
+use super::keys::sections;
+use super::*;
+
+#[derive(Parser)]
+#[command(name = "rollcall")]
+struct Cli {
+    #[command(flatten)]
+    locations: Locations,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Serve(Serve),
+    Status,
+}
+
+#[derive(Args)]
+struct Serve {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+fn load(arguments: &[&str], vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let cli = Cli::try_parse_from([&["rollcall"], arguments].concat()).unwrap();
+    let flags = match cli.command {
+        Command::Serve(serve) => serve.settings,
+        Command::Status => Settings::default(),
+    };
+    let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    cli.locations.load(&flags, vars)
+}
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("config.toml"), text, &Settings::default())
+}
+
+fn message(result: Result<Config, ConfigError>) -> String {
+    result.expect_err("this configuration must be refused").to_string()
+}
+
+/// Every leaf of a TOML table, by dotted name.
+fn leaves(table: &toml::Table) -> BTreeMap<String, toml::Value> {
+    let mut leaves = BTreeMap::new();
+    for (name, value) in table {
+        match value {
+            toml::Value::Table(below) => {
+                for (leaf, value) in below {
+                    leaves.insert(format!("{name}.{leaf}"), value.clone());
+                }
+            }
+            value => {
+                leaves.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    leaves
+}
+
+#[test]
+fn table_and_structs_have_the_same_keys_and_kinds() {
+    let table = toml::Table::try_from(Document::default()).unwrap();
+    let in_structs: BTreeMap<_, _> = leaves(&table)
+        .into_iter()
+        .map(|(name, value)| {
+            let kind = match value {
+                toml::Value::String(_) => "Text",
+                toml::Value::Integer(_) => "Integer",
+                toml::Value::Boolean(_) => "Boolean",
+                toml::Value::Array(_) => "List",
+                other => panic!("{name} is {other:?}"),
+            };
+            (name, kind.to_owned())
+        })
+        .collect();
+    let in_table: BTreeMap<_, _> =
+        KEYS.iter().map(|key| (key.name.to_owned(), format!("{:?}", key.kind))).collect();
+    assert_eq!(in_structs, in_table);
+    assert_eq!(in_table.len(), KEYS.len(), "a key is in the table twice");
+}
+
+#[test]
+fn flags_and_variables_are_distinct_and_each_section_stands_together() {
+    let flags: BTreeMap<_, _> = KEYS.iter().map(|key| (key.flag(), key.name)).collect();
+    let variables: BTreeMap<_, _> = KEYS.iter().map(|key| (key.variable(), key.name)).collect();
+    assert_eq!((flags.len(), variables.len()), (KEYS.len(), KEYS.len()));
+    let mut once = sections();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), sections().len());
+}
+
+#[test]
+fn the_example_has_every_key_with_its_default() {
+    let text = include_str!("../../config.example.toml");
+    assert_eq!(parse(text).unwrap(), Config::default());
+    let mut names: Vec<_> = leaves(&text.parse().unwrap()).into_keys().collect();
+    let mut wanted: Vec<_> = KEYS.iter().map(|key| key.name.to_owned()).collect();
+    names.sort();
+    wanted.sort();
+    assert_eq!(names, wanted);
+    assert_eq!(toml::from_str::<toml::Table>(text).unwrap(), rendered(&Config::default()));
+}
+
+fn rendered(config: &Config) -> toml::Table {
+    config.to_toml().unwrap().parse().unwrap()
+}
+
+/// For each key a value that is not its default.
+const OTHERS: &[(&str, &str)] = &[
+    ("data_dir", "/srv/calls"),
+    ("listen", "[::]:0"),
+    ("admin_socket", "/run/x.sock"),
+    ("tls.cert", "c.pem"),
+    ("tls.key", "k.pem"),
+    ("tls.names", "calls.example.com,*.a.example,10.0.0.5,::1"),
+    ("http.listen", "proxy-side:8080"),
+    ("http.allow_remote", "true"),
+    ("limits.connections", "1"),
+    ("limits.body_bytes", "2048"),
+    ("limits.batch_events", "7"),
+    ("limits.handshake", "1s"),
+    ("limits.header", "2s"),
+    ("limits.body", "3s"),
+    ("limits.write", "4s"),
+    ("limits.drain", "250ms"),
+    ("limits.queue_events", "8"),
+    ("store.index_cache_bytes", "1048576"),
+    ("store.segment_bytes", "4294967296"),
+    ("store.registry_calls", "1000"),
+    ("store.checkpoint_interval", "6s"),
+    ("store.live_checkpoint_age", "1h"),
+    ("store.replay_bytes", "1048577"),
+    ("calls.max_lifetime", "1m"),
+    ("calls.sweep_interval", "9s"),
+    ("hooks.service_url", "https://{host}/fs"),
+    ("cors.allow_origin", "https://app.example.com:8443"),
+    ("log.level", "trace"),
+    ("log.format", "json"),
+];
+
+#[test]
+fn every_key_is_taken_from_a_flag_and_from_a_variable_alike() {
+    assert_eq!(OTHERS.len(), KEYS.len());
+    let key = |name: &str| Key::find(name).unwrap();
+    let mut arguments = vec!["serve".to_owned()];
+    arguments.extend(OTHERS.iter().map(|(name, text)| format!("--{}={text}", key(name).flag())));
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let vars: Vec<_> = OTHERS.iter().map(|(name, text)| (key(name).variable(), *text)).collect();
+    let vars: Vec<_> = vars.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+
+    let by_flags = load(&arguments, &[]).unwrap();
+    assert_eq!(by_flags, load(&["serve"], &vars).unwrap());
+    assert_eq!(by_flags, load(&["status"], &vars).unwrap());
+
+    let (ours, defaults) = (leaves(&rendered(&by_flags)), leaves(&rendered(&Config::default())));
+    for (name, text) in OTHERS {
+        assert_ne!(ours[*name], defaults[*name], "{name}");
+        let expected = text.replace(',', "\", \"");
+        assert!(ours[*name].to_string().contains(&expected), "{name}: {}", ours[*name]);
+    }
+    assert_eq!(parse(&by_flags.to_toml().unwrap()).unwrap(), by_flags);
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    fs::write(&path, "data_dir = \"file\"\n[limits]\nconnections = 11\n").unwrap();
+    let file = path.to_str().unwrap();
+    let both = |config: Config| (config.data_dir, config.limits.connections);
+
+    let vars = [("ROLLCALL_DATA_DIR", "variable"), ("ROLLCALL_LIMITS_CONNECTIONS", "22")];
+    let flags = ["serve", "--config", file, "--data-dir", "flag", "--limits-connections", "33"];
+    assert_eq!(both(load(&["serve"], &[]).unwrap()), ("rollcall-data".into(), 4096));
+    assert_eq!(both(load(&["serve", "--config", file], &[]).unwrap()), ("file".into(), 11));
+    assert_eq!(both(load(&["serve", "--config", file], &vars).unwrap()), ("variable".into(), 22));
+    assert_eq!(both(load(&flags, &vars).unwrap()), ("flag".into(), 33));
+
+    // Both flags of every command, before and after its name, and the variable for the file.
+    let before = load(&["--config", file, "--data-dir", "flag", "status"], &vars).unwrap();
+    let after = load(&["status", "--config", file, "--data-dir", "flag"], &vars).unwrap();
+    assert_eq!(both(before), ("flag".into(), 22));
+    assert_eq!(both(after), ("flag".into(), 22));
+    let config = ("ROLLCALL_CONFIG", file);
+    assert_eq!(both(load(&["status"], &[config]).unwrap()), ("file".into(), 11));
+    assert_eq!(both(load(&["status"], &[("ROLLCALL_CONFIG", "")]).unwrap()).1, 4096);
+    let missing = ("ROLLCALL_CONFIG", "/nowhere/c.toml");
+    assert_eq!(both(load(&["status", "--config", file], &[missing]).unwrap()).1, 11);
+    assert!(matches!(load(&["status"], &[missing]), Err(ConfigError::Read { .. })));
+}
+
+#[test]
+fn a_boolean_flag_needs_no_value_and_a_list_may_be_repeated() {
+    let allowed = |flag: &str| load(&["serve", flag], &[]).unwrap().http.allow_remote;
+    assert!(allowed("--http-allow-remote"));
+    assert!(!allowed("--http-allow-remote=false"));
+    let config = load(&["serve", "--tls-names", "a,b", "--tls-names", "10.0.0.1"], &[]).unwrap();
+    let names: Vec<_> = config.tls.names.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["a", "b", "10.0.0.1"]);
+    assert!(load(&["serve", "--tls-names="], &[]).unwrap().tls.names.is_empty());
+}
+
+#[test]
+fn the_help_names_flag_variable_and_default() {
+    let mut cli = Cli::command();
+    cli.build();
+    cli.clone().debug_assert();
+    let serve = cli.find_subcommand_mut("serve").unwrap();
+    // Lines are wrapped, so that any space may be a line break.
+    let help = serve.render_long_help().to_string();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for key in KEYS {
+        assert!(
+            help.contains(&format!("--{} <", key.flag())) || key.kind == Kind::Boolean,
+            "{help}"
+        );
+        assert!(help.contains(&format!("[env: {}]", key.variable())), "{} {help}", key.name);
+    }
+    assert!(help.contains("--http-allow-remote[=<BOOL>]"), "{help}");
+    assert!(help.contains("[env: ROLLCALL_CONFIG]"), "{help}");
+    assert!(help.contains("[default: 127.0.0.1:8443]"), "{help}");
+    let status = cli.find_subcommand_mut("status").unwrap().render_long_help().to_string();
+    assert!(status.contains("--data-dir") && status.contains("--config"), "{status}");
+    assert!(!status.contains("--tls-cert"), "{status}");
+}
+
+#[test]
+fn an_error_names_the_flag_or_variable_and_quotes_the_value() {
+    for (arguments, vars, expected) in [
+        (
+            &["serve", "--limits-connections", "many"][..],
+            &[][..],
+            "--limits-connections: invalid type: string \"many\", \
+             expected a whole number from 1 to 1000000",
+        ),
+        (
+            &["serve"],
+            &[("ROLLCALL_LIMITS_DRAIN", "20")],
+            "ROLLCALL_LIMITS_DRAIN: invalid value: string \"20\", \
+             expected a duration from 1ms to 1day, such as \"90s\" or \"1h 30m\"",
+        ),
+        (
+            &["serve", "--http-allow-remote=yes"],
+            &[],
+            "--http-allow-remote: invalid type: string \"yes\", expected a boolean",
+        ),
+        (
+            &["serve", "--listen", "localhost"],
+            &[("ROLLCALL_LISTEN", "127.0.0.1:1")],
+            "--listen: `localhost` has no port",
+        ),
+        (&["status", "--data-dir", ""], &[], "--data-dir: invalid value: string \"\", expected a"),
+        (&["serve", "--log-level", "loud"], &[], "--log-level: unknown variant `loud`, expected"),
+        (&["serve", "--tls-names", "a, b c"], &[], "--tls-names: `b c` is neither a DNS name"),
+        (&["serve", "--tls-key", "k.pem"], &[], "--tls-key: tls.key is set and tls.cert is not"),
+        (
+            &["status"],
+            &[("ROLLCALL_HTTP_LISTEN", "[::]:80")],
+            "ROLLCALL_HTTP_LISTEN: http.listen is `[::]:80`, which is not a loopback address",
+        ),
+        (
+            &["status"],
+            &[("ROLLCALL_LIMITS_BATCH_EVENTS", "30000")],
+            "ROLLCALL_LIMITS_BATCH_EVENTS: limits.queue_events is 20000 and limits.batch_events \
+             is 30000",
+        ),
+        (
+            &["status"],
+            &[("ROLLCALL_LISTN", "x"), ("ROLLCALL_ZZZ", "x")],
+            "unknown environment variable `ROLLCALL_LISTN`; did you mean `ROLLCALL_LISTEN`?",
+        ),
+        (&["status"], &[("ROLLCALL_", "")], "unknown environment variable `ROLLCALL_`; variables"),
+    ] {
+        let message = message(load(arguments, vars));
+        assert!(message.starts_with(expected), "{arguments:?} {vars:?}\n{message}\n{expected}");
+    }
+    assert!(load(&["status"], &[("ROLL", "x"), ("XROLLCALL_A", "y")]).is_ok());
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_refused_by_name() {
+    let vars = [(OsString::from("ROLLCALL_DATA_DIR"), OsString::from_vec(vec![b'/', 0xff]))];
+    let refused = message(Locations::default().load(&Settings::default(), vars));
+    assert!(refused.starts_with("the environment variable `ROLLCALL_DATA_DIR` is"), "{refused}");
+}
+
+#[test]
+fn a_file_may_leave_half_of_a_pair_to_a_variable() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    fs::write(&path, "tls.cert = \"c.pem\"\n[http]\nlisten = \"0.0.0.0:80\"\n").unwrap();
+    let arguments = ["status", "--config", path.to_str().unwrap()];
+    let refused = message(load(&arguments, &[]));
+    assert!(refused.contains("c.toml:1: tls.cert is set and tls.key is not"), "{refused}");
+    let key = ("ROLLCALL_TLS_KEY", "k.pem");
+    let refused = message(load(&arguments, &[key]));
+    assert!(refused.contains("c.toml:3: http.listen is `0.0.0.0:80`"), "{refused}");
+    let config = load(&arguments, &[key, ("ROLLCALL_HTTP_ALLOW_REMOTE", "true")]).unwrap();
+    assert_eq!(config.tls.files.unwrap().key, Path::new("k.pem"));
+}
+
+#[test]
+fn the_admin_socket_is_where_it_was_set_else_in_the_runtime_directory() {
+    let mut config = Config { data_dir: PathBuf::from("/d"), ..Config::default() };
+    assert_eq!(config.admin_socket_path(None), Path::new("/d/admin.sock"));
+    let runtime = Some(Path::new("/run/rollcall"));
+    assert_eq!(config.admin_socket_path(runtime), Path::new("/run/rollcall/admin.sock"));
+    config.admin_socket = Some("/x".into());
+    assert_eq!(config.admin_socket_path(runtime), Path::new("/x"));
+}
+
+#[test]
+fn numbers_and_durations_are_taken_up_to_their_bounds_and_no_further() {
+    for (name, least, most, below, above) in [
+        ("limits.connections", "1", "1_000_000", "0", "1_000_001"),
+        ("limits.body_bytes", "1024", "268435456", "1023", "268435457"),
+        ("limits.queue_events", "1", "10_000_000", "0", "10_000_001"),
+        ("store.index_cache_bytes", "1048576", "1099511627776", "1048575", "1099511627777"),
+        ("store.segment_bytes", "1048576", "4294967296", "1048575", "4294967297"),
+        ("store.replay_bytes", "1048576", "1099511627776", "-1", "1099511627777"),
+        ("store.registry_calls", "1000", "100_000_000", "999", "100_000_001"),
+        ("store.checkpoint_interval", "'1ms'", "'1day'", "'999us'", "'1day 1ms'"),
+        ("store.live_checkpoint_age", "'1ms'", "'24h'", "'0s'", "'25h'"),
+        ("limits.handshake", "'1ms'", "'24h'", "'0s'", "'25h'"),
+        ("limits.header", "'1ms'", "'24h'", "'0s'", "'25h'"),
+        ("limits.body", "'1ms'", "'24h'", "'0s'", "'25h'"),
+        ("limits.write", "'1ms'", "'24h'", "'0s'", "'25h'"),
+        ("limits.drain", "'1ms'", "'24h'", "'0s'", "'25h'"),
+        ("calls.max_lifetime", "'60s'", "'365days'", "'59s'", "'366days'"),
+        ("calls.sweep_interval", "'1ms'", "'1day'", "'0s'", "'2days'"),
+    ] {
+        // A full batch must fit into the least queue.
+        let taken = |text| parse(&format!("limits.batch_events = 1\n\n{name} = {text}\n"));
+        assert!(taken(least).is_ok(), "{name} = {least}");
+        assert!(taken(most).is_ok(), "{name} = {most}");
+        for text in [below, above] {
+            let message = message(taken(text));
+            assert!(
+                message.starts_with(&format!("config.toml:3: {name}: invalid value")),
+                "{message}"
+            );
+            assert!(message.contains(" from ") && message.contains(" to "), "{message}");
+        }
+    }
+}
+
+#[test]
+fn durations_are_written_as_people_would() {
+    for text in ["1m", "12h 30m", "1day", "31days", "364days 23h 59m 59s 999ms"] {
+        let config = parse(&format!("calls.max_lifetime = '{text}'")).unwrap();
+        let written = rendered(&config)["calls"]["max_lifetime"].clone();
+        assert_eq!(written.as_str(), Some(text));
+    }
+}
+
+#[test]
+fn empty_texts_switch_off() {
+    let config =
+        parse("hooks.service_url = \"\"\ncors.allow_origin = \"\"\nhttp.listen = \"\"").unwrap();
+    assert_eq!((config.hooks.service_url, config.cors.allow_origin), (None, None));
+    assert_eq!(config.http.listen, None);
+    assert_eq!(config.calls.max_lifetime, Duration::from_hours(12));
+}

@@ -1,0 +1,48 @@
+//! The journal: the truth. Whole records after the merge, in the order of their sequence numbers.
+//!
+//! A journal is a chain of *segments*, files named after the first sequence number in them. A
+//! segment is a header and then *frames*; frames that were synced together are a *commit*:
+//!
+//! ```text
+//! header  magic 8 · version u16 · 0 u16 · crc32c u32 · salt u64 · first seq u64
+//!         · previous segment's first seq u64 · previous segment's length u64
+//!         · first commit u64                                                          56 bytes
+//! frame   length u32 · crc32c u32 · commit u64 (top bit: last frame of it) · payload
+//! payload seq u64 · time u64 (ms) · source u8 · kind u8 · body
+//! ```
+//!
+//! All numbers are little-endian. A frame's CRC covers the segment's salt, the length, the commit
+//! and the payload, so that neither a stale block of another file nor a shifted one passes.
+//!
+//! **What a crash leaves.** A commit is written with one `write` and acknowledged after one
+//! `fdatasync`. At most the last commit can be incomplete: a bad frame is a *torn tail* when no
+//! valid frame of a later commit follows it, and then its whole commit is dropped, since none of it
+//! was acknowledged and a batch is all or nothing. A bad frame before a later commit is *damage*,
+//! which stops the start.
+//!
+//! **Start.** What the last process wrote may be in the page cache and not on the disk (its last
+//! sync may have failed). So the last complete commit is copied into a new segment, synced, before
+//! anything is served. The new header says how much of its predecessor counts: all before that
+//! commit. Nothing is ever changed in an old segment; what follows the counted length is ignored.
+//! A new segment is written under a temporary name, synced, renamed, and the directory synced.
+//!
+//! **Rejected.** A footer that marks a segment as complete: its successor's header says the same
+//! without a second write. Truncating the torn tail in place: it changes bytes whose state on disk
+//! is unknown.
+
+mod error;
+mod frame;
+mod recover;
+mod scan;
+mod segment;
+mod writer;
+
+pub use error::JournalError;
+pub use frame::{Frame, Kind, Origin};
+pub use recover::{Opened, TornTail, open};
+pub use scan::{Scanner, read_at};
+pub use segment::Segment;
+pub use writer::{Batch, Writer};
+
+#[cfg(test)]
+mod tests;

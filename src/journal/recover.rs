@@ -1,0 +1,199 @@
+//! Opening a journal after whatever happened to the last process.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::frame::{HEAD_BYTES, Head};
+use super::scan::{Found, Scanner};
+use super::segment::{HEADER_BYTES, Previous};
+use super::writer::{Writer, create_segment, new_salt};
+use super::{JournalError, Segment};
+
+/// A journal that is ready.
+pub struct Opened {
+    /// Takes the next commits.
+    pub writer: Writer,
+    /// All segments, oldest first; the last one is the writer's.
+    pub segments: Vec<Segment>,
+    /// A commit that the last process did not finish; none of it was acknowledged.
+    pub torn: Option<TornTail>,
+}
+
+/// Bytes after the last complete commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where they begin.
+    pub offset: u64,
+    /// How many there are.
+    pub bytes: u64,
+}
+
+/// Opens the journal in a directory, which must exist. Reads the last segment, drops a torn tail,
+/// and copies the last complete commit into a new segment that is synced when this returns.
+pub fn open(dir: &Path, segment_bytes: u64) -> Result<Opened, JournalError> {
+    let mut segments = chain(dir)?;
+    let Some(last) = segments.pop() else {
+        let previous = Previous { first_seq: 0, length: 0 };
+        let (file, segment) = create_segment(dir, (1, 1), previous, new_salt(), &[])?;
+        let writer = Writer::new(dir, file, segment.clone(), 1, 1, segment_bytes);
+        return Ok(Opened { writer, segments: vec![segment], torn: None });
+    };
+    let tail = Tail::read(&last)?;
+    // Where nothing of the last segment stays, the new one takes its name and its place.
+    let replaces = tail.commit_at == HEADER_BYTES;
+    let previous = if replaces {
+        last.previous
+    } else {
+        Previous { first_seq: last.first_seq, length: tail.commit_at }
+    };
+    let first = (tail.commit_seq, tail.first_commit);
+    let salt = new_salt();
+    let frames = tail.commit_with_salt(&last, salt)?;
+    let (file, segment) = create_segment(dir, first, previous, salt, &frames)?;
+    if !replaces {
+        segments.push(Segment { length: tail.commit_at, ..last });
+    }
+    let writer =
+        Writer::new(dir, file, segment.clone(), tail.next_commit, tail.next_seq, segment_bytes);
+    segments.push(segment);
+    Ok(Opened { writer, segments, torn: tail.torn })
+}
+
+/// The segments in order, each with the length that its successor says.
+fn chain(dir: &Path) -> Result<Vec<Segment>, JournalError> {
+    let mut seqs = Vec::new();
+    for entry in fs::read_dir(dir).map_err(JournalError::io("list", dir))? {
+        let entry = entry.map_err(JournalError::io("list", dir))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if let Some(seq) = Segment::seq_in(name) {
+            seqs.push(seq);
+        } else if name.ends_with(".new") {
+            // A segment that was never finished holds nothing that is not elsewhere.
+            let path = entry.path();
+            fs::remove_file(&path).map_err(JournalError::io("remove", &path))?;
+        }
+    }
+    seqs.sort_unstable();
+    let mut segments: Vec<Segment> = Vec::with_capacity(seqs.len());
+    for seq in seqs {
+        let segment = Segment::read(&dir.join(Segment::file_name(seq)), seq)?;
+        if let Some(previous) = segments.last_mut() {
+            let says = segment.previous;
+            if says.first_seq != previous.first_seq {
+                let missing = dir.join(Segment::file_name(says.first_seq));
+                return Err(JournalError::damaged(&missing, 0, "this segment is missing"));
+            }
+            if says.length > previous.length {
+                let reason = format!("the file ends here; {} bytes were written", says.length);
+                return Err(JournalError::damaged(&previous.path, previous.length, reason));
+            }
+            previous.length = says.length;
+        }
+        segments.push(segment);
+    }
+    Ok(segments)
+}
+
+/// How the last segment ends.
+struct Tail {
+    /// Where the last complete commit begins, and where it ends.
+    commit_at: u64,
+    commit_end: u64,
+    /// Its first sequence number and its number, or the next ones where there is none.
+    commit_seq: u64,
+    first_commit: u64,
+    next_seq: u64,
+    next_commit: u64,
+    torn: Option<TornTail>,
+}
+
+impl Tail {
+    fn read(segment: &Segment) -> Result<Self, JournalError> {
+        let mut scanner = Scanner::new(segment)?;
+        let mut tail = Self {
+            commit_at: HEADER_BYTES,
+            commit_end: HEADER_BYTES,
+            commit_seq: segment.first_seq,
+            first_commit: segment.first_commit,
+            next_seq: segment.first_seq,
+            next_commit: segment.first_commit,
+            torn: None,
+        };
+        // The commit that is being read: where it begins and its first sequence number.
+        let mut open: Option<(u64, u64)> = None;
+        let mut expected_seq = segment.first_seq;
+        loop {
+            match scanner.find()? {
+                Found::Frame { offset, head } => {
+                    let seq = scanner.frame(offset)?.seq;
+                    if head.commit != tail.next_commit || seq != expected_seq {
+                        let reason = "a frame out of order";
+                        return Err(JournalError::damaged(&segment.path, offset, reason));
+                    }
+                    expected_seq = seq + 1;
+                    let (begin, first_seq) = *open.get_or_insert((offset, seq));
+                    if head.last {
+                        tail.commit_at = begin;
+                        tail.commit_end = offset + (HEAD_BYTES + head.length) as u64;
+                        tail.commit_seq = first_seq;
+                        tail.first_commit = head.commit;
+                        tail.next_seq = expected_seq;
+                        tail.next_commit = head.commit + 1;
+                        open = None;
+                    }
+                }
+                Found::End if open.is_none() => return Ok(tail),
+                Found::End => break,
+                Found::Bad { offset, reason } => {
+                    if later_commit_follows(segment, offset, tail.next_commit)? {
+                        return Err(JournalError::damaged(&segment.path, offset, reason));
+                    }
+                    break;
+                }
+            }
+        }
+        let bytes = segment.length - tail.commit_end;
+        tail.torn = Some(TornTail { path: segment.path.clone(), offset: tail.commit_end, bytes });
+        Ok(tail)
+    }
+
+    /// The frames of the last complete commit, made to fit the salt of another segment.
+    fn commit_with_salt(&self, from: &Segment, salt: u64) -> Result<Vec<u8>, JournalError> {
+        let mut frames = Vec::new();
+        let end = Segment { length: self.commit_end, ..from.clone() };
+        let mut scanner = Scanner::new(&end)?;
+        while let Found::Frame { offset, head } = scanner.find()? {
+            if offset >= self.commit_at {
+                let payload = scanner.payload();
+                let head = Head::of(payload, salt, head.commit, head.last);
+                frames.extend_from_slice(&head.bytes());
+                frames.extend_from_slice(payload);
+            }
+        }
+        Ok(frames)
+    }
+}
+
+/// Whether a sound frame of a commit after `commit` stands anywhere behind `offset`.
+fn later_commit_follows(segment: &Segment, offset: u64, commit: u64) -> Result<bool, JournalError> {
+    let path = &segment.path;
+    let file = fs::File::open(path).map_err(JournalError::io("open", path))?;
+    let size = usize::try_from(segment.length - offset).unwrap_or(usize::MAX);
+    let mut rest = vec![0; size];
+    file.read_exact_at(&mut rest, offset).map_err(JournalError::io("read", path))?;
+    let sound_and_later = |at: usize| {
+        let bytes = rest.get(at..)?;
+        let head = Head::read(bytes)?;
+        // A commit number within reach is cheap to look at, so that few CRCs are computed.
+        if head.commit <= commit || head.commit > commit + (1 << 32) {
+            return None;
+        }
+        let payload = bytes.get(HEAD_BYTES..HEAD_BYTES + head.length)?;
+        head.fits(payload, segment.salt).then_some(())
+    };
+    Ok((0..size).any(|at| sound_and_later(at).is_some()))
+}

@@ -1,0 +1,226 @@
+//! Appending commits.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::frame::{Frame, HEAD_BYTES, Head, Kind, Origin, PAYLOAD_BYTES_MAX};
+use super::segment::{HEADER_BYTES, Previous};
+use super::{JournalError, Segment};
+use crate::domain::Timestamp;
+
+/// The one writer of a journal.
+pub struct Writer {
+    dir: PathBuf,
+    file: File,
+    segment: Segment,
+    commit: u64,
+    next_seq: u64,
+    segment_bytes: u64,
+    failed: Option<String>,
+    /// False only in a benchmark that measures what syncing costs.
+    sync: bool,
+}
+
+/// Frames on their way into one commit.
+pub struct Batch {
+    bytes: Vec<u8>,
+    heads_at: Vec<usize>,
+    first_seq: u64,
+}
+
+impl Batch {
+    /// Adds a frame and returns its sequence number.
+    pub fn push(
+        &mut self,
+        at: Timestamp,
+        origin: Origin,
+        kind: Kind,
+        body: &[u8],
+    ) -> Result<u64, JournalError> {
+        let seq = self.next_seq();
+        let head_at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; HEAD_BYTES]);
+        Frame { seq, at, origin, kind, body }.write(&mut self.bytes);
+        let bytes = self.bytes.len() - head_at - HEAD_BYTES;
+        if bytes > PAYLOAD_BYTES_MAX {
+            self.bytes.truncate(head_at);
+            return Err(JournalError::TooLarge { bytes });
+        }
+        self.heads_at.push(head_at);
+        Ok(seq)
+    }
+
+    /// The sequence number that the next frame gets.
+    pub fn next_seq(&self) -> u64 {
+        self.first_seq + self.heads_at.len() as u64
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// No frame so far.
+    pub fn is_empty(&self) -> bool {
+        self.heads_at.is_empty()
+    }
+
+    fn seal(&mut self, salt: u64, commit: u64) {
+        let ends = self.heads_at.iter().skip(1).copied().chain([self.bytes.len()]);
+        let spans: Vec<_> = self.heads_at.iter().copied().zip(ends).collect();
+        let count = spans.len();
+        for (n, (begin, end)) in spans.into_iter().enumerate() {
+            let Some(frame) = self.bytes.get_mut(begin..end) else { continue };
+            let (head, payload) = frame.split_at_mut(HEAD_BYTES);
+            head.copy_from_slice(&Head::of(payload, salt, commit, n + 1 == count).bytes());
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        dir: &Path,
+        file: File,
+        segment: Segment,
+        commit: u64,
+        next_seq: u64,
+        segment_bytes: u64,
+    ) -> Self {
+        let dir = dir.to_owned();
+        let (failed, sync) = (None, true);
+        Self { dir, file, segment, commit, next_seq, segment_bytes, failed, sync }
+    }
+
+    /// Takes the sync out. For the benchmark that measures what it costs, and for nothing else.
+    pub fn without_sync(&mut self) {
+        self.sync = false;
+    }
+
+    /// An empty batch that continues the journal.
+    pub fn batch(&self) -> Batch {
+        Batch { bytes: Vec::new(), heads_at: Vec::new(), first_seq: self.next_seq }
+    }
+
+    /// The sequence number of the last frame; 0 where there is none.
+    pub fn last_seq(&self) -> u64 {
+        self.next_seq - 1
+    }
+
+    /// The segment that is being written, with the length that counts.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// Writes and syncs a batch: when this returns `Ok`, all of it is on disk. Says whether a new
+    /// segment was begun before it.
+    ///
+    /// # Errors
+    /// After a failed sync nothing more is taken: the pages may be gone, and a second sync would
+    /// succeed without them. A disk that is full takes nothing of the batch and may be tried again.
+    pub fn append(&mut self, mut batch: Batch) -> Result<bool, JournalError> {
+        if let Some(reason) = &self.failed {
+            return Err(JournalError::Failed { reason: reason.clone() });
+        }
+        if batch.is_empty() {
+            return Ok(false);
+        }
+        let frames = HEADER_BYTES < self.segment.length;
+        let rotate = frames && self.segment.length + batch.bytes() as u64 > self.segment_bytes;
+        if rotate {
+            self.rotate(batch.first_seq)?;
+        }
+        batch.seal(self.segment.salt, self.commit);
+        let path = self.segment.path.clone();
+        if let Err(source) = self.file.write_all_at(&batch.bytes, self.segment.length) {
+            let error = JournalError::Io { action: "write to", path, source };
+            // Whatever was written lies behind what counts; it must not outlive this process.
+            if !error.is_full() || self.file.set_len(self.segment.length).is_err() {
+                self.failed = Some(describe(&error));
+            }
+            return Err(error);
+        }
+        if self.sync
+            && let Err(source) = self.file.sync_data()
+        {
+            let error = JournalError::Io { action: "sync", path, source };
+            self.failed = Some(describe(&error));
+            return Err(error);
+        }
+        self.segment.length += batch.bytes() as u64;
+        self.next_seq = batch.next_seq();
+        self.commit += 1;
+        Ok(rotate)
+    }
+
+    /// The journal takes nothing more.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    fn rotate(&mut self, first_seq: u64) -> Result<(), JournalError> {
+        let previous = Previous { first_seq: self.segment.first_seq, length: self.segment.length };
+        let first = (first_seq, self.commit);
+        let created = create_segment(&self.dir, first, previous, new_salt(), &[]);
+        match created {
+            Ok((file, segment)) => {
+                self.file = file;
+                self.segment = segment;
+                Ok(())
+            }
+            Err(error) => {
+                // Once it has its name the new segment may or may not be the journal's last.
+                if !error.is_full() {
+                    self.failed = Some(describe(&error));
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+fn describe(error: &JournalError) -> String {
+    use std::error::Error as _;
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{cause}")
+}
+
+/// A new segment with these frames, on disk under its own name when this returns.
+///
+/// `first` is the first sequence number and the first commit in it.
+pub(super) fn create_segment(
+    dir: &Path,
+    first: (u64, u64),
+    previous: Previous,
+    salt: u64,
+    frames: &[u8],
+) -> Result<(File, Segment), JournalError> {
+    let (first_seq, first_commit) = first;
+    let path = dir.join(Segment::file_name(first_seq));
+    let length = HEADER_BYTES + frames.len() as u64;
+    let segment = Segment { path: path.clone(), first_seq, length, salt, first_commit, previous };
+    let unfinished = path.with_extension("log.new");
+    let write = || -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&unfinished)?;
+        file.write_all(&segment.header())?;
+        file.write_all(frames)?;
+        file.sync_all()?;
+        Ok(file)
+    };
+    let file = write().map_err(JournalError::io("write", &unfinished))?;
+    fs::rename(&unfinished, &path).map_err(JournalError::io("rename", &unfinished))?;
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|source| {
+        // The name may be lost while the file is being written: not to be tried again.
+        let source = io::Error::other(source);
+        JournalError::Io { action: "sync", path: dir.to_owned(), source }
+    })?;
+    Ok((file, segment))
+}
+
+pub(super) fn new_salt() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
+}

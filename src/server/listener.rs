@@ -1,0 +1,178 @@
+//! The accept loop: how many connections may be open, and how they end when
+//! the server stops.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::service::Service;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+
+use super::connection::{self, End};
+use crate::tls::TlsReloader;
+
+/// How long to wait after an error that will not go away by itself, such as
+/// no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long to wait, after the drain, for tasks that were told to end.
+const ABORT_WAIT: Duration = Duration::from_secs(1);
+
+/// What one listener and its connections may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once. Further ones wait, unaccepted, in the
+    /// system's queue.
+    pub connections: usize,
+    /// From the connection to the end of the TLS handshake.
+    pub handshake: Duration,
+    /// From the handshake, or the last answer, to the end of a request's
+    /// headers: so it is also how long an idle connection is kept.
+    pub header: Duration,
+    /// How long a write may wait for a client that reads nothing.
+    pub write: Duration,
+    /// From the order to stop until what still runs is cut.
+    pub drain: Duration,
+}
+
+/// How the connections ended that were open when the order to stop came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drained {
+    /// Idle, or finished with their request in time.
+    pub in_order: usize,
+    /// Broken by an error, or still running at the limit and aborted.
+    pub cut: usize,
+}
+
+/// Accepts connections and serves each with a clone of `service`, over TLS
+/// where `tls` is given, until `shutdown` is ready. Then closes the socket,
+/// lets running requests finish for at most `limits.drain`, cuts the rest and
+/// returns.
+///
+/// Requests carry [`connection::PeerAddr`] and [`connection::OverTls`] as
+/// extensions. Nothing that a client does, no error of the system and no panic
+/// of the service ends the loop.
+pub async fn run<S, B>(
+    listener: TcpListener,
+    tls: Option<Arc<TlsReloader>>,
+    service: S,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Drained
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let mut shutdown = pin!(shutdown);
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    let (stop, stopped) = watch::channel(());
+    let mut tasks = JoinSet::new();
+    loop {
+        let (permit, stream, peer) = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(ended) = tasks.join_next() => {
+                note_panic(&ended);
+                continue;
+            }
+            accepted = accept(&listener, &permits) => accepted,
+        };
+        let config = tls.as_ref().map(|tls| tls.current());
+        let served =
+            connection::serve(stream, peer, config, service.clone(), limits, stopped.clone());
+        tasks.spawn(async move {
+            let _permit = permit;
+            served.await
+        });
+    }
+    drop(listener);
+    // A receiver that was cloned before this sees it, even if its task has
+    // not run yet.
+    stop.send_replace(());
+    drain(tasks, limits.drain).await
+}
+
+/// Waits for a permit, then for a connection.
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> (OwnedSemaphorePermit, TcpStream, SocketAddr) {
+    let permit = match Arc::clone(permits).acquire_owned().await {
+        Ok(permit) => permit,
+        // The semaphore is never closed.
+        Err(_) => std::future::pending().await,
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+                }
+                return (permit, stream, peer);
+            }
+            Err(error) if concerns_one_connection(&error) => {
+                tracing::debug!(%error, "a connection was gone before it was accepted");
+            }
+            Err(error) => {
+                tracing::warn!(%error, pause = ?ACCEPT_PAUSE, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Whether the next connection may be accepted at once after this error.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::Interrupted
+    )
+}
+
+/// Waits for the tasks to end, for at most `limit`, then aborts the others.
+async fn drain(mut tasks: JoinSet<End>, limit: Duration) -> Drained {
+    let mut drained = Drained::default();
+    let all_ended = async {
+        while let Some(ended) = tasks.join_next().await {
+            note_panic(&ended);
+            match ended {
+                Ok(End::InOrder) => drained.in_order += 1,
+                Ok(End::Broken) | Err(_) => drained.cut += 1,
+            }
+        }
+    };
+    if tokio::time::timeout(limit, all_ended).await.is_err() {
+        drained.cut += tasks.len();
+        tracing::warn!(cut = tasks.len(), ?limit, "connections were still busy and are cut");
+        // A task that blocks its thread cannot be aborted; it is not waited for.
+        if tokio::time::timeout(ABORT_WAIT, tasks.shutdown()).await.is_err() {
+            tracing::warn!("a connection's task does not end");
+        }
+    }
+    drained
+}
+
+fn note_panic(ended: &Result<End, JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection's task panicked");
+    }
+}

@@ -1,0 +1,122 @@
+//! Why a certificate could not be loaded or made.
+
+use std::path::PathBuf;
+
+/// A failure to load or make what TLS needs.
+///
+/// Every variant names the file it is about and none holds key material, so
+/// that both `Display` and `Debug` may be logged.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file could not be read.
+    #[error("cannot read \"{}\"", path.display())]
+    Read {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file or directory could not be made, synced or renamed.
+    #[error("cannot write \"{}\"", path.display())]
+    Write {
+        /// The file or directory that was to be written.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The PEM armour of a file is damaged.
+    #[error("\"{}\" is not well-formed PEM: {fault}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// The kind of damage; never the text of the file.
+        fault: &'static str,
+    },
+    /// The file meant to hold the certificate chain holds no certificate.
+    #[error(
+        "no certificate in \"{}\": it must hold PEM sections \"CERTIFICATE\", the server's own first",
+        path.display()
+    )]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file meant to hold the private key holds none that can be read.
+    #[error(
+        "no private key in \"{}\": it must hold one unencrypted PEM section \"PRIVATE KEY\", \
+         \"EC PRIVATE KEY\" or \"RSA PRIVATE KEY\"",
+        path.display()
+    )]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key does not belong to the certificate.
+    #[error(
+        "the key in \"{}\" does not belong to the first certificate in \"{}\"",
+        key.display(),
+        certificate.display()
+    )]
+    Mismatch {
+        /// The file that holds the chain.
+        certificate: PathBuf,
+        /// The file that holds the key.
+        key: PathBuf,
+    },
+    /// The TLS library refuses the pair for another reason.
+    #[error(
+        "the certificate in \"{}\" cannot be used with the key in \"{}\"",
+        certificate.display(),
+        key.display()
+    )]
+    Refused {
+        /// The file that holds the chain.
+        certificate: PathBuf,
+        /// The file that holds the key.
+        key: PathBuf,
+        /// What the TLS library said.
+        source: rustls::Error,
+    },
+    /// A wanted name is neither a DNS name nor an IP address.
+    #[error("\"{name}\" is not a name for a certificate: it must be a DNS name or an IP address")]
+    Name {
+        /// The name as it was given.
+        name: String,
+    },
+    /// The private authority's own file is damaged. It is not replaced by
+    /// itself, for every client that trusts it would have to be told.
+    #[error(
+        "\"{}\" is damaged: restore it from a backup, or remove it and \"ca.pem\" \
+         for a new authority that every client must be given anew",
+        path.display()
+    )]
+    AuthorityDamaged {
+        /// The file that should hold the authority's key and certificate.
+        path: PathBuf,
+    },
+    /// Clients were given an authority whose key is gone.
+    #[error(
+        "\"{}\" is missing beside \"{}\": restore it from a backup, or remove \"{}\" too \
+         for a new authority that every client must be given anew",
+        key.display(),
+        certificate.display(),
+        certificate.display()
+    )]
+    AuthorityKeyMissing {
+        /// The file that is missing.
+        key: PathBuf,
+        /// The certificate that is there.
+        certificate: PathBuf,
+    },
+    /// The clock shows a time for which no certificate can be made.
+    #[error("the clock is set before 1970 or after 9000: set it before certificates are made")]
+    Clock,
+    /// A certificate could not be made.
+    #[error("cannot make a certificate for \"{}\"", path.display())]
+    Make {
+        /// The file that was to hold it.
+        path: PathBuf,
+        /// What the certificate library said.
+        source: rcgen::Error,
+    },
+}
