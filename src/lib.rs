@@ -2,7 +2,16 @@
 //!
 //! `ARCHITECTURE.md` is the map of this house.
 
+pub mod access;
+pub mod clock;
 pub mod codec;
+pub mod config;
 pub mod domain;
+pub mod index;
 pub mod journal;
+pub mod keys;
+pub mod registry;
+pub mod server;
+pub mod store;
+pub mod tls;
 pub mod wire;

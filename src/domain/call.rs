@@ -5,7 +5,7 @@ use super::{AccountSid, CallSid, CallStatus, Direction, Rank, Timestamp};
 /// Extra keys that a record keeps: those that come first by name.
 pub const EXTRAS_MAX: usize = 64;
 /// Bytes of extra keys and values that a record keeps.
-pub const EXTRA_BYTES_MAX: usize = 12 * 1024;
+pub const EXTRA_BYTES_MAX: usize = 10 * 1024;
 /// Bytes of one known text, such as `from`.
 pub const TEXT_BYTES_MAX: usize = 512;
 /// Changes that a record remembers.

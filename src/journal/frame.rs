@@ -164,3 +164,9 @@ pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     let part = bytes.get(at..at + 2).and_then(|part| part.try_into().ok());
     u16::from_le_bytes(part.unwrap_or_default())
 }
+
+/// Whether a body of that many bytes fits into a frame.
+pub fn fits(body_bytes: usize) -> Result<(), super::JournalError> {
+    let bytes = body_bytes + PAYLOAD_HEAD_BYTES;
+    if bytes > PAYLOAD_BYTES_MAX { Err(super::JournalError::TooLarge { bytes }) } else { Ok(()) }
+}

@@ -38,7 +38,7 @@ mod segment;
 mod writer;
 
 pub use error::JournalError;
-pub use frame::{Frame, Kind, Origin};
+pub use frame::{Frame, Kind, Origin, fits};
 pub use recover::{Opened, TornTail, open};
 pub use scan::{Scanner, read_at};
 pub use segment::Segment;

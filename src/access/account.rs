@@ -1,0 +1,37 @@
+//! The settings of an account.
+
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+use crate::domain::{AccountSid, ServiceProviderSid};
+
+/// What rollcall knows of an account beside its calls.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Account {
+    /// The account.
+    pub account_sid: AccountSid,
+    /// What a person calls it.
+    pub name: Option<String>,
+    /// Who owns it: tokens of that service provider reach its calls.
+    pub service_provider_sid: Option<ServiceProviderSid>,
+    /// Signs its webhooks (`Jambonz-Signature`).
+    pub webhook_secret: Option<Secret>,
+    /// The user name that its webhooks bring (`Authorization: Basic`); no two accounts share one.
+    pub hook_user: Option<String>,
+    /// The password that goes with it.
+    pub hook_password: Option<Secret>,
+}
+
+impl Account {
+    /// An account without settings.
+    pub fn new(account_sid: AccountSid) -> Self {
+        Self {
+            account_sid,
+            name: None,
+            service_provider_sid: None,
+            webhook_secret: None,
+            hook_user: None,
+            hook_password: None,
+        }
+    }
+}

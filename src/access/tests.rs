@@ -1,0 +1,65 @@
+use super::*;
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1000).unwrap()
+}
+
+fn token(id: &str, value: &str, expires_at: Option<u64>) -> Row {
+    let token = Token {
+        id: id.to_owned(),
+        name: None,
+        scope: Scope::Admin,
+        role: Role::Full,
+        hash: TokenHash::of(value),
+        created_at: 0,
+        expires_at,
+    };
+    Row { name: format!("token/{id}"), json: serde_json::to_vec(&token).unwrap() }
+}
+
+#[test]
+fn a_token_counts_until_it_expires_or_is_removed() {
+    let mut access = Access::default();
+    access.apply(&token("a", "one", None)).unwrap();
+    access.apply(&token("b", "two", Some(1000))).unwrap();
+    assert_eq!(access.token("one", now()).unwrap().id, "a");
+    assert!(access.token("two", now()).is_none(), "expired");
+    assert!(access.token("ONE", now()).is_none());
+    access.apply(&Row { name: "token/a".to_owned(), json: Vec::new() }).unwrap();
+    assert!(access.token("one", now()).is_none(), "revoked");
+}
+
+#[test]
+fn nothing_secret_is_shown() {
+    let row = token("a", "one", None);
+    assert!(!String::from_utf8(row.json.clone()).unwrap().contains("one"));
+    let mut access = Access::default();
+    access.apply(&row).unwrap();
+    let mut account = Account::new(AccountSid::from_bytes([1; 16]));
+    account.webhook_secret = Some(Secret::new("hush"));
+    let json = serde_json::to_vec(&account).unwrap();
+    access.apply(&Row { name: format!("account/{}", account.account_sid), json }).unwrap();
+    let shown = format!("{access:?}");
+    assert!(!shown.contains("hush") && shown.contains("***"), "{shown}");
+}
+
+#[test]
+fn a_scope_covers_its_own_accounts_alone() {
+    let [one, two] = [1, 2].map(|n| AccountSid::from_bytes([n; 16]));
+    let provider = ServiceProviderSid::from_bytes([9; 16]);
+    let mut access = Access::default();
+    let mut account = Account::new(one);
+    account.service_provider_sid = Some(provider);
+    let json = serde_json::to_vec(&account).unwrap();
+    access.apply(&Row { name: format!("account/{one}"), json }).unwrap();
+    assert!(access.covers(Scope::Account(one), one) && !access.covers(Scope::Account(one), two));
+    let scope = Scope::ServiceProvider(provider);
+    assert!(access.covers(scope, one) && !access.covers(scope, two));
+    assert!(access.covers(Scope::Admin, two));
+}
+
+#[test]
+fn new_tokens_are_long_and_differ() {
+    let [one, two] = [(); 2].map(|()| new_token_value().unwrap());
+    assert!(one.len() > 40 && one.starts_with("rc_") && one != two);
+}

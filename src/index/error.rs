@@ -1,0 +1,31 @@
+//! What can go wrong with the index.
+
+use std::path::PathBuf;
+
+/// Facts of a failure; the cause is the source.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum IndexError {
+    #[error("the index failed")]
+    Sled(#[from] sled::Error),
+    #[error("the index failed in {}: it panicked: {reason}", path.display())]
+    Panicked { path: PathBuf, reason: String },
+    #[error("the index is damaged: {0}")]
+    Damaged(String),
+    #[error("cannot {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+}
+
+impl IndexError {
+    pub(super) fn damaged(reason: impl Into<String>) -> Self {
+        Self::Damaged(reason.into())
+    }
+
+    pub(super) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,103 @@
+//! Generations: whole indexes, of which one is current. A new one is built beside the old and takes
+//! its place in one step.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::{Index, IndexError};
+
+/// The generations in a data directory: `index-<n>/`, and the file `CURRENT`, which names one.
+pub struct Generations {
+    dir: PathBuf,
+    cache_bytes: u64,
+}
+
+/// The current generation, or why there is none.
+pub enum Opened {
+    /// It is open.
+    Ready(Box<Index>),
+    /// There never was one, or `CURRENT` names none that exists.
+    Missing,
+    /// It is there and cannot be opened.
+    Broken(IndexError),
+}
+
+impl Generations {
+    /// The generations in this data directory.
+    pub fn new(dir: &Path, cache_bytes: u64) -> Self {
+        Self { dir: dir.to_owned(), cache_bytes }
+    }
+
+    /// Opens the current generation.
+    pub fn open(&self) -> Result<Opened, IndexError> {
+        let Some(current) = self.current()? else { return Ok(Opened::Missing) };
+        let dir = self.path(current);
+        if !dir.is_dir() {
+            return Ok(Opened::Missing);
+        }
+        Ok(match Index::open(&dir, self.cache_bytes) {
+            Ok(index) => Opened::Ready(Box::new(index)),
+            Err(error) => Opened::Broken(error),
+        })
+    }
+
+    /// The number of the current generation.
+    pub fn current(&self) -> Result<Option<u64>, IndexError> {
+        let path = self.dir.join("CURRENT");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.trim().parse().ok()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(IndexError::io("read", &path)(error)),
+        }
+    }
+
+    /// An empty generation, not current yet. What an earlier attempt left is removed.
+    pub fn begin(&self) -> Result<(u64, Index), IndexError> {
+        let next = self.all()?.into_iter().chain(self.current()?).max().unwrap_or(0) + 1;
+        let dir = self.path(next);
+        Ok((next, Index::open(&dir, self.cache_bytes)?))
+    }
+
+    /// Makes a generation current: from now on this one is opened. Its predecessor is moved aside
+    /// under a name that says so where it is `damaged`, for somebody to look at; else it is removed,
+    /// with all that earlier attempts left.
+    pub fn finish(&self, number: u64, damaged: bool) -> Result<(), IndexError> {
+        let old = self.current()?;
+        let path = self.dir.join("CURRENT");
+        let unfinished = self.dir.join("CURRENT.new");
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create(&unfinished)?;
+            writeln!(file, "{number}")?;
+            file.sync_all()?;
+            fs::rename(&unfinished, &path)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(IndexError::io("write", &path))?;
+        for other in self.all()?.into_iter().filter(|other| *other != number) {
+            let dir = self.path(other);
+            if damaged && Some(other) == old {
+                let aside = self.dir.join(format!("index-{other}.damaged"));
+                fs::rename(&dir, &aside).map_err(IndexError::io("rename", &dir))?;
+            } else {
+                fs::remove_dir_all(&dir).map_err(IndexError::io("remove", &dir))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn all(&self) -> Result<Vec<u64>, IndexError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(IndexError::io("list", &self.dir))? {
+            let name = entry.map_err(IndexError::io("list", &self.dir))?.file_name();
+            let number: Option<u64> =
+                name.to_str().and_then(|name| name.strip_prefix("index-")?.parse().ok());
+            found.extend(number);
+        }
+        Ok(found)
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("index-{number}"))
+    }
+}

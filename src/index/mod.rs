@@ -1,0 +1,18 @@
+//! The index: the sled store that lists are read from. A view of the journal, never the truth.
+//!
+//! Architecture invariant: nothing outside this room names sled. No acknowledged event depends on
+//! it, and whatever it loses or damages is found (a count and a sum when it is opened, checksums
+//! and cross-checks when it is read) and built again from the journal.
+
+mod error;
+mod generation;
+mod rows;
+mod tree;
+
+pub use error::IndexError;
+pub use generation::{Generations, Opened};
+pub use rows::{AdminRow, Mark, Stored, Tally};
+pub use tree::{Index, Op, Version};
+
+#[cfg(test)]
+mod tests;

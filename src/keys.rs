@@ -1,0 +1,300 @@
+//! Keys of ranges, for the index and the registry alike: big-endian parts of fixed width, so that their byte order is the order of what they mean.
+//!
+//! ```text
+//! c | account 16 | position 24                        -> seq, record
+//! k | account 16 | call 16                            -> seq, listed_at or deleted_at
+//! s | account 16 | slot 1 | direction 1 | position 24 -> ""
+//! f | account 16 | from, escaped | 00 00 | position   -> ""
+//! o | account 16 | to, escaped   | 00 00 | position   -> ""
+//! p | account 16 | parent 16 | position 24            -> ""   (B legs only)
+//! l | last event 8 | account 16 | call 16             -> ""   (live calls only)
+//! d | deleted_at 8 | account 16 | call 16             -> ""   (tombstones only)
+//! a | name                                            -> seq, JSON
+//! m                                                   -> the mark of the last checkpoint
+//! ```
+//!
+//! A *position* is the complement of `listed_at` and then the call's sid: newest first, and the
+//! same in every range, so that one cursor is valid in all. In a number, a byte 00 is written as
+//! 00 FF, so that no number's range holds another's.
+
+use std::ops::Bound::{self, Excluded, Included, Unbounded};
+
+use crate::domain::{
+    AccountSid, Call, CallId, CallSid, CallStatus, Direction, Known, Order, Position, Timestamp,
+};
+
+/// What an index knows a call by: its status, or that it is stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The call has this status.
+    Status(CallStatus),
+    /// The call is stale: no filter by status finds it.
+    Stale,
+}
+
+impl Slot {
+    const STALE: u8 = 0xf0;
+
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Status(status) => status as u8,
+            Self::Stale => Self::STALE,
+        }
+    }
+}
+
+/// Everything of a call that its index keys are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facets {
+    listed_at: Timestamp,
+    slot: Slot,
+    direction: Direction,
+    from: Box<str>,
+    to: Box<str>,
+    parent: Option<CallSid>,
+    live_since: Option<Timestamp>,
+}
+
+impl Facets {
+    /// The facets of this version of a call.
+    pub fn of(call: &Call) -> Self {
+        Self {
+            listed_at: call.listed_at,
+            slot: if call.stale { Slot::Stale } else { Slot::Status(call.progress.status) },
+            direction: call.direction.value,
+            from: call.text(Known::From).unwrap_or_default().into(),
+            to: call.text(Known::To).unwrap_or_default().into(),
+            parent: call.parent(),
+            live_since: call.live().then(|| call.last_event_at()),
+        }
+    }
+
+    /// The call's place in lists.
+    pub fn position(&self, sid: CallSid) -> Position {
+        Position::new(self.listed_at, sid)
+    }
+
+    /// The keys of the ranges that a list may scan, `c` apart.
+    pub fn keys(&self, id: CallId) -> Vec<Vec<u8>> {
+        let position = self.position(id.sid);
+        let mut ranges = vec![
+            Range::status(id.account, self.slot, self.direction),
+            Range::from(id.account, &self.from),
+            Range::to(id.account, &self.to),
+        ];
+        ranges.extend(self.parent.map(|parent| Range::parent(id.account, parent)));
+        let mut keys: Vec<_> = ranges.into_iter().map(|range| range.key(position)).collect();
+        keys.extend(self.live_since.map(|since| timed(LIVE, since, id)));
+        keys
+    }
+}
+
+/// Keys that differ in their position alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Range(Vec<u8>);
+
+pub(crate) const CALL: u8 = b'c';
+pub(crate) const KNOWN: u8 = b'k';
+pub(crate) const LIVE: u8 = b'l';
+pub(crate) const DELETED: u8 = b'd';
+pub(crate) const ADMIN: u8 = b'a';
+pub(crate) const MARK: &[u8] = b"m";
+
+impl Range {
+    /// All calls of an account.
+    pub fn all(account: AccountSid) -> Self {
+        Self(with_account(CALL, account))
+    }
+
+    /// The calls of an account with this status and direction.
+    pub fn status(account: AccountSid, slot: Slot, direction: Direction) -> Self {
+        let mut prefix = with_account(b's', account);
+        prefix.extend_from_slice(&[slot.byte(), direction as u8]);
+        Self(prefix)
+    }
+
+    /// The calls of an account from this number.
+    pub fn from(account: AccountSid, number: &str) -> Self {
+        Self(with_number(b'f', account, number))
+    }
+
+    /// The calls of an account to this number.
+    pub fn to(account: AccountSid, number: &str) -> Self {
+        Self(with_number(b'o', account, number))
+    }
+
+    /// The B legs of a call.
+    pub fn parent(account: AccountSid, parent: CallSid) -> Self {
+        let mut prefix = with_account(b'p', account);
+        prefix.extend_from_slice(&parent.bytes());
+        Self(prefix)
+    }
+
+    /// Whether the rows of this range carry records.
+    pub fn carries_records(&self) -> bool {
+        self.0.first() == Some(&CALL)
+    }
+
+    /// The key at this position.
+    pub fn key(&self, position: Position) -> Vec<u8> {
+        let mut key = Vec::with_capacity(self.0.len() + 24);
+        key.extend_from_slice(&self.0);
+        key.extend_from_slice(&position.to_bytes());
+        key
+    }
+
+    /// The position in a key of this range; none where the key has another shape.
+    pub fn position_in(&self, key: &[u8]) -> Option<Position> {
+        let position = key.strip_prefix(self.0.as_slice())?;
+        Some(Position::from_bytes(position.try_into().ok()?))
+    }
+}
+
+/// The key under which the call itself stands.
+pub(crate) fn call(account: AccountSid, position: Position) -> Vec<u8> {
+    Range::all(account).key(position)
+}
+
+/// The key under which a call's sid is found.
+pub(crate) fn known(id: CallId) -> Vec<u8> {
+    let mut key = with_account(KNOWN, id.account);
+    key.extend_from_slice(&id.sid.bytes());
+    key
+}
+
+/// The call in a key that ends with account and call.
+pub(crate) fn id_at_end(key: &[u8]) -> Option<CallId> {
+    let (_, sid) = key.split_last_chunk::<16>()?;
+    let (_, account) = key.get(..key.len() - 16)?.split_last_chunk::<16>()?;
+    Some(CallId { account: AccountSid::from_bytes(*account), sid: CallSid::from_bytes(*sid) })
+}
+
+/// The account in a key that begins with kind and account.
+pub(crate) fn account_in(key: &[u8]) -> Option<AccountSid> {
+    let (account, _) = key.get(1..)?.split_first_chunk::<16>()?;
+    Some(AccountSid::from_bytes(*account))
+}
+
+/// A key that is ordered by time, over all accounts.
+pub(crate) fn timed(kind: u8, time: Timestamp, id: CallId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(41);
+    key.push(kind);
+    key.extend_from_slice(&time.millis().to_be_bytes());
+    key.extend_from_slice(&id.account.bytes());
+    key.extend_from_slice(&id.sid.bytes());
+    key
+}
+
+/// The least key of that kind at this time or later.
+pub(crate) fn timed_from(kind: u8, time: Timestamp) -> Vec<u8> {
+    let mut key = vec![kind];
+    key.extend_from_slice(&time.millis().to_be_bytes());
+    key
+}
+
+/// The key of an admin row.
+pub(crate) fn admin(name: &str) -> Vec<u8> {
+    let mut key = vec![ADMIN];
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+fn with_account(kind: u8, account: AccountSid) -> Vec<u8> {
+    let mut key = Vec::with_capacity(64);
+    key.push(kind);
+    key.extend_from_slice(&account.bytes());
+    key
+}
+
+fn with_number(kind: u8, account: AccountSid, number: &str) -> Vec<u8> {
+    let mut key = with_account(kind, account);
+    for byte in number.bytes() {
+        key.push(byte);
+        if byte == 0 {
+            key.push(0xff);
+        }
+    }
+    key.extend_from_slice(&[0, 0]);
+    key
+}
+
+/// A part of every range: between two positions, in an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// Which end comes first.
+    pub order: Order,
+    /// The least position, inclusive or not.
+    pub low: Bound<Position>,
+    /// The greatest position, inclusive or not.
+    pub high: Bound<Position>,
+}
+
+impl Span {
+    /// All positions.
+    pub fn all(order: Order) -> Self {
+        Self { order, low: Included(Position::MIN), high: Included(Position::MAX) }
+    }
+
+    /// What is left after this position.
+    #[must_use]
+    pub fn after(&self, position: Position) -> Self {
+        let rest = Excluded(position);
+        match self.order {
+            Order::NewestFirst => Self { low: rest, ..self.clone() },
+            Order::OldestFirst => Self { high: rest, ..self.clone() },
+        }
+    }
+
+    /// No position lies between the two.
+    pub fn is_empty(&self) -> bool {
+        match (self.low, self.high) {
+            (Unbounded, _) | (_, Unbounded) => false,
+            (Included(low), Included(high)) => low > high,
+            (Excluded(low), Included(high))
+            | (Included(low), Excluded(high))
+            | (Excluded(low), Excluded(high)) => low >= high,
+        }
+    }
+
+    /// The keys of a range between which its rows of this span lie.
+    pub fn keys(&self, range: &Range) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+        let key = |bound: Bound<Position>, end: Position| match bound {
+            Unbounded => Included(range.key(end)),
+            bound => bound.map(|position| range.key(position)),
+        };
+        (key(self.low, Position::MIN), key(self.high, Position::MAX))
+    }
+}
+
+/// Rows that each come in order, together in that order.
+pub fn merged<V, E>(
+    sources: Vec<Box<dyn Iterator<Item = Result<(Position, V), E>> + '_>>,
+    order: Order,
+) -> impl Iterator<Item = Result<(Position, V), E>> {
+    let mut sources: Vec<_> = sources.into_iter().map(Iterator::peekable).collect();
+    std::iter::from_fn(move || {
+        let mut first: Option<(usize, Option<Position>)> = None;
+        for (n, source) in sources.iter_mut().enumerate() {
+            let Some(row) = source.peek() else { continue };
+            // An error comes out at once.
+            let position = row.as_ref().ok().map(|(position, _)| *position);
+            let sooner = match (&first, order) {
+                (None, _) => true,
+                (Some((_, best)), Order::NewestFirst) => position < *best,
+                (Some((_, best)), Order::OldestFirst) => {
+                    position.is_none() || best.is_some() && position > *best
+                }
+            };
+            if sooner {
+                first = Some((n, position));
+            }
+        }
+        sources.get_mut(first?.0)?.next()
+    })
+}
+
+/// The ranges of an account's live calls in one direction.
+pub fn live_ranges(account: AccountSid, direction: Direction) -> Vec<Range> {
+    let live = CallStatus::ALL.into_iter().filter(|s| s.rank() < crate::domain::Rank::Terminal);
+    live.map(|status| Range::status(account, Slot::Status(status), direction)).collect()
+}

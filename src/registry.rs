@@ -1,0 +1,212 @@
+//! The registry: calls in memory that the index does not have yet, or not in this version.
+//!
+//! It answers the same ranges as the index, from keys of the same shape, so that one merge serves
+//! both. Only the committer writes it; a call leaves it only after the checkpoint that holds it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use crate::domain::{AccountSid, Call, CallId, Direction, Order, Position, Timestamp};
+use crate::index::{AdminRow, Stored};
+use crate::keys::{Facets, Range, Span, merged};
+
+/// What is known of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// The call.
+    Call(Arc<Call>),
+    /// It was deleted at this time.
+    Deleted(Timestamp),
+}
+
+/// What the index has of a call, so that its keys there can go.
+pub type Indexed = (Stored, Option<Facets>);
+
+/// A call in the registry.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What is known.
+    pub state: State,
+    /// The sequence number of the newest change.
+    pub seq: u64,
+    /// When the call entered the registry, by this machine's clock.
+    pub entered_at: Timestamp,
+    /// What the index has, if anything.
+    pub indexed: Option<Indexed>,
+}
+
+impl Entry {
+    /// Whether the index has this very version.
+    pub fn covered(&self) -> bool {
+        self.indexed.as_ref().is_some_and(|(stored, _)| stored.seq() == self.seq)
+    }
+
+    /// The call, unless it was deleted.
+    pub fn call(&self) -> Option<&Arc<Call>> {
+        match &self.state {
+            State::Call(call) => Some(call),
+            State::Deleted(_) => None,
+        }
+    }
+}
+
+/// All calls in memory.
+#[derive(Debug, Default)]
+pub struct Registry {
+    entries: HashMap<CallId, Entry>,
+    keys: BTreeSet<Vec<u8>>,
+    /// Admin rows that the index does not have yet, by name.
+    admin: BTreeMap<String, AdminRow>,
+    last_seq: u64,
+}
+
+impl Registry {
+    /// How many calls and tombstones it holds.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// It holds none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The sequence number of the last change that was published.
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Everything up to this sequence number has been published.
+    pub fn published(&mut self, seq: u64) {
+        self.last_seq = self.last_seq.max(seq);
+    }
+
+    /// The call, if it is in memory.
+    pub fn get(&self, id: CallId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    /// Every entry.
+    pub fn iter(&self) -> impl Iterator<Item = (CallId, &Entry)> {
+        self.entries.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    /// The newest version of a call. `indexed` is what the index has, for a call that was not in
+    /// memory before; of one that was, it is known already.
+    pub fn put(
+        &mut self,
+        id: CallId,
+        state: State,
+        seq: u64,
+        now: Timestamp,
+        indexed: Option<Indexed>,
+    ) {
+        let (entered_at, indexed) = match self.take(id) {
+            Some(old) => (old.entered_at, old.indexed),
+            None => (now, indexed),
+        };
+        if let State::Call(call) = &state {
+            self.keys.extend(keys_of(call));
+        }
+        self.entries.insert(id, Entry { state, seq, entered_at, indexed });
+        self.published(seq);
+    }
+
+    /// An admin row that the index does not have yet.
+    pub fn put_admin(&mut self, row: AdminRow) {
+        self.published(row.seq);
+        self.admin.insert(row.name.clone(), row);
+    }
+
+    /// Admin rows that the index does not have yet.
+    pub fn admin(&self) -> impl Iterator<Item = &AdminRow> {
+        self.admin.values()
+    }
+
+    /// The index has these versions now. A call that has not changed since leaves.
+    pub fn settle(&mut self, id: CallId, indexed: Option<Indexed>) {
+        let seq = indexed.as_ref().map(|(stored, _)| stored.seq());
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if seq == Some(entry.seq) {
+            self.take(id);
+        } else {
+            entry.indexed = indexed;
+        }
+    }
+
+    /// The index has this admin row now.
+    pub fn settle_admin(&mut self, row: &AdminRow) {
+        if self.admin.get(&row.name).is_some_and(|have| have.seq == row.seq) {
+            self.admin.remove(&row.name);
+        }
+    }
+
+    fn take(&mut self, id: CallId) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        if let State::Call(call) = &entry.state {
+            for key in keys_of(call) {
+                self.keys.remove(&key);
+            }
+        }
+        Some(entry)
+    }
+
+    /// The first `count` calls of some ranges together, in the span's order.
+    pub fn positions(
+        &self,
+        account: AccountSid,
+        ranges: &[Range],
+        span: &Span,
+        count: usize,
+    ) -> Vec<(Position, Arc<Call>)> {
+        let rows = ranges.iter().map(|range| {
+            let keys = self.keys.range::<Vec<u8>, _>(span.keys(range));
+            let row = |key: &Vec<u8>| Ok((range.position_in(key)?, ())).into();
+            let row = move |key| -> Option<Result<(Position, ()), Infallible>> { row(key) };
+            match span.order {
+                Order::NewestFirst => {
+                    Box::new(keys.filter_map(row)) as Box<dyn Iterator<Item = Result<_, _>>>
+                }
+                Order::OldestFirst => Box::new(keys.rev().filter_map(row)),
+            }
+        });
+        merged(rows.collect(), span.order)
+            .filter_map(|row| {
+                let Ok((position, ())) = row;
+                let id = CallId { account, sid: position.sid };
+                Some((position, self.entries.get(&id)?.call()?.clone()))
+            })
+            .take(count)
+            .collect()
+    }
+
+    /// The first account after this one that has a call.
+    pub fn next_account(&self, after: Option<AccountSid>) -> Option<AccountSid> {
+        let from = after.map_or_else(
+            || vec![crate::keys::CALL],
+            |account| crate::keys::call(account, Position::MAX),
+        );
+        let mut rest = self
+            .keys
+            .range::<Vec<u8>, _>((std::ops::Bound::Excluded(from), std::ops::Bound::Unbounded));
+        rest.next()
+            .filter(|key| key.first() == Some(&crate::keys::CALL))
+            .and_then(|key| crate::keys::account_in(key))
+    }
+
+    /// How many of an account's calls in memory are live, by direction: inbound, outbound.
+    pub fn live(&self, account: AccountSid) -> [Vec<Position>; 2] {
+        Direction::ALL.map(|direction| {
+            let ranges = crate::keys::live_ranges(account, direction);
+            let span = Span::all(Order::NewestFirst);
+            let rows = self.positions(account, &ranges, &span, usize::MAX);
+            rows.into_iter().map(|(position, _)| position).collect()
+        })
+    }
+}
+
+fn keys_of(call: &Call) -> impl Iterator<Item = Vec<u8>> {
+    let own = crate::keys::call(call.id.account, Position::of(call));
+    std::iter::once(own).chain(Facets::of(call).keys(call.id))
+}

@@ -1,0 +1,164 @@
+//! The journal and the index, compared row by row.
+
+use std::collections::BTreeMap;
+
+use super::open::Store;
+use super::rebuild::{Newness, Survey};
+use super::shared::Progress;
+use super::{OpenError, StoreError};
+use crate::domain::{CallId, Position};
+use crate::index::Stored;
+use crate::keys::Facets;
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Finding {
+    /// What it is about: a file, or a call as `account/call`.
+    pub object: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// Findings that a check lists; it counts the others.
+const FINDINGS_MAX: usize = 100;
+
+impl Store {
+    /// Reads the whole journal and the whole index and compares them. Changes that come in meanwhile
+    /// are not looked at. Returns how many calls were compared, and what was found.
+    pub fn check(&self, progress: &dyn Fn(Progress)) -> Result<(u64, Vec<Finding>), StoreError> {
+        let segments = self.shared.segments.read().clone();
+        let survey = match Survey::of(&segments, progress) {
+            Ok(survey) => survey,
+            Err(OpenError::Journal(error)) => {
+                let object = "journal".to_owned();
+                return Ok((0, vec![Finding { object, problem: super::error::chain(&error) }]));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut findings = Vec::new();
+        let mut note = |object: String, problem: &str| {
+            if findings.len() < FINDINGS_MAX {
+                findings.push(Finding { object, problem: problem.to_owned() });
+            }
+        };
+        let total = survey.calls.len() as u64;
+        for (n, (id, newest)) in survey.calls.iter().enumerate() {
+            if n.is_multiple_of(10_000) {
+                let what = "comparing the index".to_owned();
+                progress(Progress { what, done: n as u64, total: Some(total) });
+            }
+            if let Some(problem) = self.compare(*id, newest.seq, newest.kind)? {
+                note(name(*id), problem);
+            }
+        }
+        let index = self.shared.index()?;
+        let mut strangers = Vec::new();
+        let visited = index.each_stored(|id, stored| {
+            if stored.seq() <= survey.last_seq && !survey.calls.contains_key(&id) {
+                strangers.push(id);
+            }
+            Ok(())
+        });
+        visited.map_err(|error| self.shared.index_failed(&error))?;
+        for id in strangers {
+            note(name(id), "the index has it and the journal does not");
+        }
+        if let Some(problem) = self.surplus()? {
+            note("index".to_owned(), &problem);
+        }
+        Ok((total, findings))
+    }
+
+    /// What is wrong with one call, if anything.
+    fn compare(
+        &self,
+        id: CallId,
+        seq: u64,
+        kind: Newness,
+    ) -> Result<Option<&'static str>, StoreError> {
+        let shared = &self.shared;
+        let _nothing_leaves = shared.gate.read();
+        if let Some(entry) = shared.registry.read().get(id) {
+            let older = entry.seq < seq;
+            return Ok(older.then_some("the registry has an older version than the journal"));
+        }
+        let index = shared.index()?;
+        let failed = |error| shared.index_failed(&error);
+        Ok(match (index.stored(id).map_err(failed)?, kind) {
+            (Some(stored), _) if stored.seq() > seq => None,
+            (None, Newness::Deleted(_)) => None,
+            (None, Newness::Call(_)) => Some("the journal has it and the index does not"),
+            (Some(stored), _) if stored.seq() < seq => {
+                Some("the index has an older version than the journal")
+            }
+            (Some(Stored::Tombstone { .. }), Newness::Deleted(_)) => None,
+            (Some(Stored::Call { .. }), Newness::Call(position)) => {
+                match index.call_at(id.account, position).map_err(failed)? {
+                    Some((have, call)) if have == seq && call.id == id => {
+                        let whole = index.has_keys(&call).map_err(failed)?;
+                        (!whole).then_some("the index lacks a key of it")
+                    }
+                    _ => Some("the index has no record of it where it should stand"),
+                }
+            }
+            _ => Some("the index and the journal differ on whether it was deleted"),
+        })
+    }
+
+    /// Rows of the index that belong to no call, told by their number.
+    fn surplus(&self) -> Result<Option<String>, StoreError> {
+        let shared = &self.shared;
+        let _nobody_writes = shared.index_writer.lock();
+        let index = shared.index()?;
+        let failed = |error| shared.index_failed(&error);
+        let mut expected: BTreeMap<u8, u64> = BTreeMap::new();
+        let mut account = None;
+        while let Some(next) = index.next_account(account).map_err(failed)? {
+            let ranges = [crate::keys::Range::all(next)];
+            let mut span = crate::keys::Span::all(crate::domain::Order::NewestFirst);
+            loop {
+                let rows = index.positions(&ranges, &span, 1000).map_err(failed)?;
+                for (position, record) in &rows {
+                    let Some((_, call)) = record else { continue };
+                    if Position::of(call) != *position {
+                        return Ok(Some(format!("{} stands at a wrong place", name(call.id))));
+                    }
+                    for key in Facets::of(call).keys(call.id) {
+                        *expected.entry(key.first().copied().unwrap_or_default()).or_default() += 1;
+                    }
+                    *expected.entry(b'c').or_default() += 1;
+                }
+                let Some((last, _)) = rows.last() else { break };
+                span = span.after(*last);
+            }
+            account = Some(next);
+        }
+        let tally = index.tally();
+        let found = index.row_counts().map_err(failed)?;
+        let counted = |letter: u8| found.get(&letter).copied().unwrap_or_default();
+        for letter in [b'c', b's', b'f', b'o', b'p', b'l'] {
+            let (have, want) =
+                (counted(letter), expected.get(&letter).copied().unwrap_or_default());
+            if have != want {
+                let letter = char::from(letter);
+                return Ok(Some(format!("{have} rows under {letter} where the calls have {want}")));
+            }
+        }
+        let known = tally.calls + tally.tombstones;
+        if (counted(b'c') != tally.calls
+            || counted(b'k') != known
+            || counted(b'd') != tally.tombstones)
+        {
+            return Ok(Some(format!(
+                "it says that it has {} calls, and has {}",
+                tally.calls,
+                counted(b'c')
+            )));
+        }
+        Ok(None)
+    }
+}
+
+fn name(id: CallId) -> String {
+    format!("{}/{}", id.account, id.sid)
+}

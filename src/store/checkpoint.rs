@@ -1,0 +1,159 @@
+//! Copying calls from the registry into the index.
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::shared::Shared;
+use crate::domain::{CallId, Position, Timestamp};
+use crate::index::{AdminRow, Index, IndexError, Mark, Op, Stored, Version};
+use crate::keys::Facets;
+use crate::registry::{Indexed, State};
+
+/// Expired tombstones that one checkpoint removes.
+const EXPIRED_MAX: usize = 10_000;
+
+/// What a checkpoint frame says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Note {
+    pub generation: u64,
+    pub checkpoint: u64,
+    pub replay_from: u64,
+}
+
+/// A checkpoint that is on disk in the index, and not yet in the journal.
+pub(super) struct Written {
+    pub calls: Vec<(CallId, Option<Indexed>)>,
+    pub admin: Vec<AdminRow>,
+    pub note: Note,
+    pub at: Timestamp,
+}
+
+impl Written {
+    pub fn body(&self) -> Vec<u8> {
+        // A struct of three numbers has a JSON.
+        serde_json::to_vec(&self.note).unwrap_or_default()
+    }
+}
+
+/// Which calls go into the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Those that have ended, and live ones that have been in the registry for long.
+    Settled,
+    /// All.
+    Everything,
+}
+
+struct Chosen {
+    id: CallId,
+    state: State,
+    seq: u64,
+    indexed: Option<Indexed>,
+}
+
+/// Writes a checkpoint into the index. None where there is nothing to write.
+pub(super) fn write(
+    shared: &Shared,
+    index: &Index,
+    generation: u64,
+    scope: Scope,
+    now: Timestamp,
+) -> Result<Option<Written>, IndexError> {
+    let (mut chosen, admin, replay_from, last_seq) = choose(shared, scope, now);
+    let expired_before = now.minus_millis(shared.options.max_lifetime_millis);
+    let mut expired = index.deleted_before(expired_before, EXPIRED_MAX)?;
+    {
+        let registry = shared.registry.read();
+        expired.retain(|id| registry.get(*id).is_none());
+    }
+    if chosen.is_empty() && admin.is_empty() && expired.is_empty() {
+        return Ok(None);
+    }
+    for call in &mut chosen {
+        // A tombstone may have expired since somebody looked: only this thread knows for sure.
+        if let Some((Stored::Tombstone { .. }, _)) = call.indexed {
+            call.indexed = index.stored(call.id)?.map(|stored| (stored, None));
+        }
+    }
+    // In the order of the index's own keys, so that neighbours are written together.
+    chosen.sort_by_cached_key(|chosen| match &chosen.state {
+        State::Call(call) => (chosen.id.account, Position::of(call)),
+        State::Deleted(at) => (chosen.id.account, Position::new(*at, chosen.id.sid)),
+    });
+    let mut ops: Vec<Op<'_>> = Vec::with_capacity(chosen.len() + expired.len());
+    for call in &chosen {
+        let new = match &call.state {
+            State::Call(record) => Version::Call(call.seq, record),
+            State::Deleted(at) => Version::Tombstone(call.seq, *at),
+        };
+        ops.push(Op { id: call.id, old: call.indexed.clone(), new });
+    }
+    for id in expired {
+        let old = index.stored(id)?.map(|stored| (stored, None));
+        ops.push(Op { id, old, new: Version::Nothing });
+    }
+    index.write(&ops, &admin)?;
+    drop(ops);
+    let checkpoint = index.mark()?.map_or(0, |mark| mark.checkpoint) + 1;
+    let tally = index.tally();
+    let mark = Mark { checkpoint, last_seq, replay_from, tally, at: now.millis() };
+    index.mark_and_sync(&mark)?;
+    let calls = chosen.into_iter().map(|call| {
+        let indexed = match &call.state {
+            State::Call(record) => {
+                let stored = Stored::Call { seq: call.seq, listed_at: record.listed_at };
+                (stored, Some(Facets::of(record)))
+            }
+            State::Deleted(at) => (Stored::Tombstone { seq: call.seq, deleted_at: *at }, None),
+        };
+        (call.id, Some(indexed))
+    });
+    let calls = calls.collect();
+    let note = Note { generation, checkpoint, replay_from };
+    Ok(Some(Written { calls, admin, note, at: now }))
+}
+
+/// What goes into the index, and from where the journal is to be replayed after that.
+fn choose(shared: &Shared, scope: Scope, now: Timestamp) -> (Vec<Chosen>, Vec<AdminRow>, u64, u64) {
+    let registry = shared.registry.read();
+    let last_seq = registry.last_seq();
+    let mut replay_from = last_seq + 1;
+    let mut chosen = Vec::new();
+    let age = shared.options.live_checkpoint_age_millis;
+    for (id, entry) in registry.iter() {
+        let live = entry.call().is_some_and(|call| call.live());
+        let waits = live && scope == Scope::Settled && entry.entered_at.plus_millis(age) > now;
+        if waits {
+            replay_from = replay_from.min(entry.seq);
+        } else {
+            let (state, indexed) = (entry.state.clone(), entry.indexed.clone());
+            chosen.push(Chosen { id, state, seq: entry.seq, indexed });
+        }
+    }
+    let admin = registry.admin().cloned().collect();
+    (chosen, admin, replay_from, last_seq)
+}
+
+/// Which calls the next checkpoint should take: all of them where the registry fills up or the
+/// journal that would be replayed grows long.
+pub(super) fn scope(shared: &Shared) -> Scope {
+    let registry = shared.registry.read();
+    let oldest = registry.iter().map(|(_, entry)| entry.seq).min();
+    let crowded = registry.len() * 2 > shared.options.registry_calls;
+    drop(registry);
+    let Some(oldest) = oldest else { return Scope::Settled };
+    let segments = shared.segments.read();
+    let replayed = segments.iter().rev().scan(true, |wanted, segment| {
+        let this = *wanted;
+        *wanted = this && segment.first_seq > oldest;
+        this.then_some(segment.length)
+    });
+    let long = replayed.sum::<u64>() > shared.options.replay_bytes;
+    if crowded || long { Scope::Everything } else { Scope::Settled }
+}
+
+impl From<IndexError> for StoreError {
+    fn from(error: IndexError) -> Self {
+        Self::IndexUnavailable(super::error::chain(&error))
+    }
+}

@@ -1,0 +1,422 @@
+//! The committer: the one thread that writes the journal and the registry.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+
+use super::StoreError;
+use super::checkpoint::Written;
+use super::shared::Shared;
+use super::submit::{Change, Outcome, Submission};
+use crate::access::Row;
+use crate::codec;
+use crate::domain::{Call, CallId, Source, Timestamp, merge};
+use crate::index::{AdminRow, Index, Stored};
+use crate::journal::{Batch, JournalError, Kind, Origin, Writer};
+use crate::keys::Facets;
+use crate::registry::{Indexed, State};
+
+/// Changes that one commit takes, beyond which the next one begins.
+const COMMIT_CHANGES: usize = 4096;
+/// Bytes that one commit takes.
+const COMMIT_BYTES: usize = 4 * 1024 * 1024;
+
+/// What the committer does.
+pub(super) enum Job {
+    /// Changes to be made durable.
+    Submit(Submission),
+    /// A checkpoint has been written to the index.
+    Checkpoint(Box<Written>, std::sync::mpsc::SyncSender<Result<(), StoreError>>),
+    /// A new generation takes over.
+    Replace(Arc<Index>, std::sync::mpsc::SyncSender<Result<(), StoreError>>),
+    /// The end.
+    Stop,
+}
+
+/// Runs until [`Job::Stop`].
+pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>) {
+    let mut waiting = None;
+    while let Some(job) = waiting.take().or_else(|| jobs.recv().ok()) {
+        match job {
+            Job::Submit(first) => {
+                let mut group = Group::new(shared, &writer);
+                group.take(first);
+                while group.has_room() {
+                    match jobs.try_recv() {
+                        Ok(Job::Submit(next)) => group.take(next),
+                        Ok(other) => {
+                            waiting = Some(other);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
+                }
+                group.commit(&mut writer);
+            }
+            Job::Checkpoint(written, reply) => {
+                let done = checkpoint(shared, &mut writer, *written);
+                let done = done.map(|seq| shared.registry.write().published(seq));
+                let _gone = reply.send(done);
+            }
+            Job::Replace(index, reply) => {
+                let _gone = reply.send(replace(shared, &index));
+            }
+            Job::Stop => return,
+        }
+    }
+}
+
+/// What a call is after the changes of this commit so far.
+#[derive(Clone)]
+struct Staged {
+    state: Option<State>,
+    /// What the index has, where it was asked.
+    indexed: Option<Indexed>,
+}
+
+/// The changes that are synced together.
+struct Group<'a> {
+    shared: &'a Shared,
+    batch: Batch,
+    staged: HashMap<CallId, Staged>,
+    /// What is published once it is durable.
+    published: Vec<(CallId, State, u64, Option<Indexed>, Timestamp)>,
+    admin: Vec<(u64, Row)>,
+    replies: Vec<(Submission, Outcome)>,
+    changes: usize,
+}
+
+/// What one submission does, before it is part of the commit.
+#[derive(Default)]
+struct Draft {
+    touched: HashMap<CallId, (Staged, Origin)>,
+    order: Vec<CallId>,
+    admin: Vec<Row>,
+    outcome: Outcome,
+}
+
+impl<'a> Group<'a> {
+    fn new(shared: &'a Shared, writer: &Writer) -> Self {
+        Self {
+            shared,
+            batch: writer.batch(),
+            staged: HashMap::new(),
+            published: Vec::new(),
+            admin: Vec::new(),
+            replies: Vec::new(),
+            changes: 0,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.changes < COMMIT_CHANGES && self.batch.bytes() < COMMIT_BYTES
+    }
+
+    /// Merges a submission's changes, all of them or none.
+    fn take(&mut self, mut submission: Submission) {
+        self.changes += submission.changes.len();
+        let changes = std::mem::take(&mut submission.changes);
+        match self.draft(changes, submission.at) {
+            Err(error) => {
+                let _gone = submission.reply.send(Err(error));
+            }
+            Ok(draft) if submission.dry => {
+                let _gone = submission.reply.send(Ok(draft.outcome));
+            }
+            Ok(draft) => match self.add(&draft, submission.at) {
+                Ok(()) => self.replies.push((submission, draft.outcome)),
+                Err(error) => {
+                    let _gone = submission.reply.send(Err(error.into()));
+                }
+            },
+        }
+    }
+
+    fn draft(&self, changes: Vec<Change>, at: Timestamp) -> Result<Draft, StoreError> {
+        if let Some(reason) = self.shared.failed.borrow().clone() {
+            return Err(StoreError::Failed(reason));
+        }
+        let room = self.shared.options.registry_calls;
+        let waiting = self.shared.registry.read().len() + self.staged.len();
+        if waiting + changes.len() > room && changes.iter().any(|change| change.id().is_some()) {
+            self.shared.wake_keeper();
+            return Err(StoreError::Busy);
+        }
+        let mut draft = Draft::default();
+        for change in changes {
+            self.change(&mut draft, change, at)?;
+        }
+        Ok(draft)
+    }
+
+    fn change(&self, draft: &mut Draft, change: Change, at: Timestamp) -> Result<(), StoreError> {
+        let outcome = &mut draft.outcome;
+        let Some(id) = change.id() else {
+            if let Change::Admin(row) = change {
+                outcome.changed += 1;
+                draft.admin.push(row);
+            }
+            return Ok(());
+        };
+        let mut staged = match draft.touched.get(&id) {
+            Some((staged, ..)) => staged.clone(),
+            None => self.current(id, at)?,
+        };
+        let known = match &staged.state {
+            Some(State::Deleted(_)) => {
+                outcome.ignored += 1;
+                return Ok(());
+            }
+            Some(State::Call(call)) => Some(call.clone()),
+            None => None,
+        };
+        let (state, origin) = match change {
+            Change::Event(event) => {
+                let origin = Origin::Source(event.source);
+                (State::Call(Arc::new(merge(known.as_deref(), *event, at))), origin)
+            }
+            Change::Record(record) => {
+                let joined = known.as_deref().map_or_else(|| *record.clone(), |c| c.join(&record));
+                (State::Call(Arc::new(joined)), Origin::Source(Source::Import))
+            }
+            Change::Delete(_) => {
+                if known.is_none() {
+                    outcome.ignored += 1;
+                    return Ok(());
+                }
+                (State::Deleted(at), Origin::Admin)
+            }
+            Change::Stale(_, heard_before) => match known.as_deref() {
+                Some(call) if call.live() && call.last_event_at() < heard_before => {
+                    let stale = call.clone().into_stale(at);
+                    (State::Call(Arc::new(stale)), Origin::Source(Source::Sweep))
+                }
+                _ => {
+                    outcome.unchanged += 1;
+                    return Ok(());
+                }
+            },
+            Change::Admin(_) => return Ok(()),
+        };
+        match (&known, &state) {
+            (Some(before), State::Call(after)) if before == after => {
+                outcome.unchanged += 1;
+                return Ok(());
+            }
+            (None, _) => outcome.new += 1,
+            (Some(_), _) => outcome.changed += 1,
+        }
+        staged.state = Some(state);
+        if draft.touched.insert(id, (staged, origin)).is_none() {
+            draft.order.push(id);
+        }
+        Ok(())
+    }
+
+    /// What is known of a call: by this commit, by the registry, by the index.
+    fn current(&self, id: CallId, at: Timestamp) -> Result<Staged, StoreError> {
+        if let Some(staged) = self.staged.get(&id) {
+            return Ok(staged.clone());
+        }
+        let mut staged = Staged { state: None, indexed: None };
+        if let Some(entry) = self.shared.registry.read().get(id) {
+            staged.state = Some(entry.state.clone());
+        } else {
+            let index = self.shared.index()?;
+            let found = look_up(&index, id).map_err(|error| self.shared.index_failed(&error))?;
+            if let Some((state, indexed)) = found {
+                staged = Staged { state: Some(state), indexed: Some(indexed) };
+            }
+        }
+        // A tombstone stands for as long as a call may live.
+        let lifetime = self.shared.options.max_lifetime_millis;
+        if let Some(State::Deleted(since)) = staged.state
+            && since.plus_millis(lifetime) < at
+        {
+            staged.state = None;
+        }
+        Ok(staged)
+    }
+
+    /// Makes a draft part of the commit: one frame a call.
+    fn add(&mut self, draft: &Draft, at: Timestamp) -> Result<(), JournalError> {
+        let mut bodies = Vec::with_capacity(draft.order.len());
+        for id in &draft.order {
+            let Some((staged, origin)) = draft.touched.get(id) else { continue };
+            match &staged.state {
+                Some(State::Call(call)) => {
+                    bodies.push((*id, staged, *origin, Kind::Record, codec::encode(call)));
+                }
+                Some(State::Deleted(_)) => {
+                    let body = [id.account.bytes(), id.sid.bytes()].concat();
+                    bodies.push((*id, staged, *origin, Kind::Tombstone, body));
+                }
+                None => {}
+            }
+        }
+        // Every frame is within the bounds before the first one is taken.
+        for bytes in
+            bodies.iter().map(|body| body.4.len()).chain(draft.admin.iter().map(|r| r.json.len()))
+        {
+            crate::journal::fits(bytes)?;
+        }
+        for (id, staged, origin, kind, body) in bodies {
+            let seq = self.batch.push(at, origin, kind, &body)?;
+            self.staged.insert(id, staged.clone());
+            if let Some(state) = staged.state.clone() {
+                self.published.push((id, state, seq, staged.indexed.clone(), at));
+            }
+        }
+        for row in &draft.admin {
+            let seq = self.batch.push(at, Origin::Admin, Kind::Admin, &admin_body(row))?;
+            self.admin.push((seq, row.clone()));
+        }
+        Ok(())
+    }
+
+    /// Writes, syncs, publishes, answers, in this order.
+    fn commit(self, writer: &mut Writer) {
+        let Self { shared, batch, published, admin, replies, .. } = self;
+        if let Err(error) = append(shared, writer, batch) {
+            for (submission, _) in replies {
+                let _gone = submission.reply.send(Err(error.clone()));
+            }
+            return;
+        }
+        let mut registry = shared.registry.write();
+        for (id, state, seq, indexed, at) in published {
+            registry.put(id, state, seq, at, indexed);
+        }
+        for (seq, row) in &admin {
+            let (name, json) = (row.name.clone(), row.json.clone());
+            registry.put_admin(AdminRow { name, seq: *seq, json });
+        }
+        let pressed = registry.len() * 2 > shared.options.registry_calls;
+        drop(registry);
+        if !admin.is_empty() {
+            let mut access = shared.access.write();
+            for (_, row) in &admin {
+                if let Err(error) = access.apply(row) {
+                    tracing::error!(name = row.name, %error, "a setting cannot be read back");
+                }
+            }
+        }
+        if pressed {
+            shared.wake_keeper();
+        }
+        for (submission, outcome) in replies {
+            shared.ignored.fetch_add(outcome.ignored, Ordering::Relaxed);
+            let _gone = submission.reply.send(Ok(outcome));
+        }
+    }
+}
+
+/// The body of an admin frame: the name, a line end, the JSON.
+pub(super) fn admin_body(row: &Row) -> Vec<u8> {
+    let mut body = row.name.clone().into_bytes();
+    body.push(b'\n');
+    body.extend_from_slice(&row.json);
+    body
+}
+
+/// The row in the body of an admin frame.
+pub(super) fn admin_row(body: &[u8]) -> Option<Row> {
+    let end = body.iter().position(|&byte| byte == b'\n')?;
+    let name = std::str::from_utf8(body.get(..end)?).ok()?.to_owned();
+    Some(Row { name, json: body.get(end + 1..)?.to_vec() })
+}
+
+/// What the index has of a call.
+pub(super) fn look_up(
+    index: &Index,
+    id: CallId,
+) -> Result<Option<(State, Indexed)>, crate::index::IndexError> {
+    if let Some((seq, call)) = index.call(id)? {
+        let stored = Stored::Call { seq, listed_at: call.listed_at };
+        let indexed = (stored, Some(Facets::of(&call)));
+        return Ok(Some((State::Call(Arc::new(call)), indexed)));
+    }
+    match index.stored(id)? {
+        Some(stored @ Stored::Tombstone { deleted_at, .. }) => {
+            Ok(Some((State::Deleted(deleted_at), (stored, None))))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What the index has of a call, without the call itself.
+pub(super) fn look_up_indexed(
+    index: &Index,
+    id: CallId,
+) -> Result<Option<Indexed>, crate::index::IndexError> {
+    Ok(look_up(index, id)?.map(|(_, indexed)| indexed))
+}
+
+fn append(shared: &Shared, writer: &mut Writer, batch: Batch) -> Result<(), StoreError> {
+    let appended = writer.append(batch);
+    if writer.has_failed() {
+        let error = appended.err().map(StoreError::from);
+        let error = error.unwrap_or_else(|| StoreError::Failed("the journal failed".to_owned()));
+        if shared.failed.borrow().is_none() {
+            shared.journal_failed(&error.to_string());
+        }
+        return Err(error);
+    }
+    // A new segment may have been begun even where the batch itself found no room.
+    let mut segments = shared.segments.write();
+    let current = writer.segment();
+    match segments.last_mut() {
+        Some(last) if last.first_seq == current.first_seq => *last = current.clone(),
+        _ => segments.push(current.clone()),
+    }
+    drop(segments);
+    appended.map(|_| ()).map_err(StoreError::from)
+}
+
+/// Writes the checkpoint into the journal, and lets go of what the index has. Returns the sequence
+/// number of its frame.
+pub(super) fn checkpoint(
+    shared: &Shared,
+    writer: &mut Writer,
+    written: Written,
+) -> Result<u64, StoreError> {
+    let mut batch = writer.batch();
+    batch.push(written.at, Origin::Admin, Kind::Checkpoint, &written.body())?;
+    let last_seq = batch.next_seq() - 1;
+    append(shared, writer, batch)?;
+    let _nobody_reads = shared.gate.write();
+    let mut registry = shared.registry.write();
+    for (id, indexed) in written.calls {
+        registry.settle(id, indexed);
+    }
+    for row in &written.admin {
+        registry.settle_admin(row);
+    }
+    Ok(last_seq)
+}
+
+/// A new generation takes over: what the registry knows of the old one is of no use.
+fn replace(shared: &Shared, index: &Arc<Index>) -> Result<(), StoreError> {
+    let _nobody_reads = shared.gate.write();
+    let mut registry = shared.registry.write();
+    let ids: Vec<_> = registry.iter().map(|(id, _)| id).collect();
+    for id in ids {
+        let indexed = look_up_indexed(index, id);
+        let indexed = indexed.map_err(|error| StoreError::IndexUnavailable(error.to_string()))?;
+        registry.settle(id, indexed);
+    }
+    drop(registry);
+    shared.set_index(Ok(index.clone()));
+    Ok(())
+}
+
+/// The call in the body of a tombstone frame.
+pub(super) fn tombstone_id(body: &[u8]) -> Option<CallId> {
+    if body.len() == 32 { crate::keys::id_at_end(body) } else { None }
+}
+
+/// The call in the body of a record frame.
+pub(super) fn record(seq: u64, body: &[u8]) -> Result<Call, super::OpenError> {
+    codec::decode(body).map_err(|error| super::OpenError::Record { seq, reason: error.to_string() })
+}

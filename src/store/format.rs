@@ -1,0 +1,114 @@
+//! The data directory itself: who owns it, and which release wrote it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::OpenError;
+
+/// The format of the data directory that this release writes.
+const FORMAT: u32 = 1;
+
+/// The right to use a data directory, held as long as this lives. `LOCK` also says how the last
+/// owner left.
+pub struct Lock {
+    file: File,
+    dir: PathBuf,
+    /// The last owner closed the store in order.
+    pub was_clean: bool,
+}
+
+impl Lock {
+    /// Takes the directory, before anything else in it is looked at. Where `create` it is made,
+    /// for its owner alone.
+    pub fn take(dir: &Path, create: bool) -> Result<Self, OpenError> {
+        if create {
+            let mut builder = fs::DirBuilder::new();
+            builder.recursive(true).mode(0o700);
+            builder.create(dir).map_err(OpenError::io("make", dir))?;
+        } else if !dir.join("FORMAT").exists() {
+            return Err(OpenError::Missing { path: dir.to_owned() });
+        }
+        let path = dir.join("LOCK");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).map_err(OpenError::io("open", &path))?;
+        let locked = file.try_lock();
+        let mut text = String::new();
+        let _unreadable = file.read_to_string(&mut text);
+        match locked {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = text.lines().find_map(|line| line.strip_prefix("pid "));
+                let pid = pid.unwrap_or("unknown").to_owned();
+                return Err(OpenError::Locked { path: dir.to_owned(), pid });
+            }
+            Err(TryLockError::Error(source)) => return Err(OpenError::io("lock", &path)(source)),
+        }
+        let was_clean = text.is_empty() || text.lines().any(|line| line == "clean");
+        let mut lock = Self { file, dir: dir.to_owned(), was_clean };
+        lock.write(&format!("pid {}\n", std::process::id()))?;
+        Ok(lock)
+    }
+
+    /// Says that the store was closed in order.
+    pub fn leave_clean(mut self) -> Result<(), OpenError> {
+        self.write("clean\n")
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), OpenError> {
+        let mut write = || {
+            self.file.set_len(0)?;
+            self.file.rewind()?;
+            self.file.write_all(text.as_bytes())?;
+            self.file.sync_all()
+        };
+        write().map_err(OpenError::io("write", &self.dir.join("LOCK")))
+    }
+}
+
+/// Reads `FORMAT`, or writes it in a new directory. Returns the epoch: which life of this data
+/// sequence numbers belong to.
+pub(super) fn epoch(dir: &Path) -> Result<String, OpenError> {
+    let path = dir.join("FORMAT");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let epoch = uuid::Uuid::new_v4();
+            let text = format!("rollcall-data {FORMAT}\nepoch {epoch}\n");
+            write_file(&path, &text).map_err(OpenError::io("write", &path))?;
+            text
+        }
+        Err(error) => return Err(OpenError::io("read", &path)(error)),
+    };
+    let strange = || OpenError::Format { path: path.clone(), text: text.clone() };
+    let mut lines = text.lines();
+    let found = lines.next().and_then(|line| line.strip_prefix("rollcall-data "));
+    let found = found.ok_or_else(strange)?;
+    match found.parse::<u32>() {
+        Ok(FORMAT) => {}
+        Ok(number) if number < FORMAT => return Err(strange()),
+        _ => {
+            let found = found.to_owned();
+            return Err(OpenError::Newer { path: path.clone(), found, known: FORMAT });
+        }
+    }
+    let epoch = lines.next().and_then(|line| line.strip_prefix("epoch "));
+    epoch.map(str::to_owned).ok_or_else(strange)
+}
+
+/// Writes a small file whole or not at all, for its owner alone.
+pub(crate) fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    match path.parent() {
+        Some(dir) => File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,204 @@
+//! The keeper: the one thread that writes the index. It takes checkpoints, gives up calls that
+//! have gone quiet, and builds a new index when the old one fails.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use super::StoreError;
+use super::checkpoint::{self, Scope};
+use super::commit::Job;
+use super::rebuild;
+use super::shared::Shared;
+use super::submit::{Change, Patience};
+use crate::clock;
+use crate::domain::{CallId, Timestamp};
+
+/// Calls that one submission of the sweep gives up.
+const SWEEP_CALLS: usize = 500;
+/// A step of the clock that is not believed at once.
+const STEP: Duration = Duration::from_secs(3600);
+
+/// The keeper's own state.
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    generation: u64,
+    sweep: Sweep,
+}
+
+impl Keeper {
+    pub fn new(shared: Arc<Shared>, generation: u64) -> Self {
+        let sweep = Sweep { last: Instant::now(), clock: clock::now(), paused_until: None };
+        Self { shared, generation, sweep }
+    }
+
+    /// Runs until the store closes; the last thing is a checkpoint of everything.
+    pub fn run(mut self) {
+        let interval = self.shared.options.checkpoint_interval;
+        let mut next = Instant::now() + interval;
+        loop {
+            let stop = self.sleep_until(next);
+            next = Instant::now() + interval;
+            if self.shared.index().is_err() {
+                self.build_anew();
+            }
+            let scope = if stop { Scope::Everything } else { checkpoint::scope(&self.shared) };
+            if let Err(error) = self.checkpoint(scope) {
+                tracing::warn!(%error, "the checkpoint was not taken");
+            }
+            self.announce();
+            if stop {
+                return;
+            }
+            if self.sweep.last.elapsed() >= self.shared.options.sweep_interval {
+                self.sweep();
+            }
+        }
+    }
+
+    /// Waits until that time, or until somebody wakes the keeper. True at the end.
+    fn sleep_until(&self, next: Instant) -> bool {
+        let (wake, woken) = &self.shared.wake;
+        let mut wake = wake.lock();
+        while !wake.stop && !wake.pressure {
+            if woken.wait_until(&mut wake, next).timed_out() {
+                break;
+            }
+        }
+        wake.pressure = false;
+        wake.stop
+    }
+
+    fn announce(&self) {
+        let (wake, woken) = &self.shared.wake;
+        wake.lock().checkpoints += 1;
+        woken.notify_all();
+    }
+
+    fn checkpoint(&self, scope: Scope) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let _writing = shared.index_writer.lock();
+        let index = shared.index()?;
+        let written = checkpoint::write(shared, &index, self.generation, scope, clock::now());
+        let Some(written) = written.map_err(|error| shared.index_failed(&error))? else {
+            return Ok(());
+        };
+        let (reply, answer) = sync_channel(1);
+        let job = Job::Checkpoint(Box::new(written), reply);
+        shared.jobs.send(job).map_err(|_| StoreError::Closing)?;
+        answer.recv().unwrap_or(Err(StoreError::Closing))
+    }
+
+    fn build_anew(&mut self) {
+        let shared = &self.shared;
+        let _writing = shared.index_writer.lock();
+        match rebuild::build(shared, clock::now(), &|_| {}) {
+            Ok(built) => {
+                let (reply, answer) = sync_channel(1);
+                if shared.jobs.send(Job::Replace(built.index, reply)).is_err() {
+                    return;
+                }
+                match answer.recv() {
+                    Ok(Ok(())) => {
+                        self.generation = built.generation;
+                        if let Err(error) = shared.generations.finish(built.generation, true) {
+                            tracing::error!(
+                                error = super::error::chain(&error),
+                                "the new index is not yet the current one"
+                            );
+                        }
+                        tracing::info!(calls = built.calls, "the index has been built again");
+                    }
+                    Ok(Err(error)) => tracing::error!(%error, "the new index does not serve"),
+                    Err(_) => {}
+                }
+            }
+            Err(error) => {
+                let error = super::error::chain(&error);
+                tracing::error!(error, "the index cannot be built again; trying on");
+            }
+        }
+    }
+
+    /// Gives up every call that has heard nothing for longer than a call may live.
+    fn sweep(&mut self) {
+        let now = clock::now();
+        if !self.sweep.believes(now) {
+            return;
+        }
+        let shared = &self.shared;
+        let heard_before = now.minus_millis(shared.options.max_lifetime_millis);
+        let mut quiet: Vec<CallId> = {
+            let registry = shared.registry.read();
+            let quiet = registry.iter().filter(|(_, entry)| {
+                entry.call().is_some_and(|c| c.live() && c.last_event_at() < heard_before)
+            });
+            quiet.map(|(id, _)| id).collect()
+        };
+        if let Ok(index) = shared.index() {
+            match index.live_before(heard_before, SWEEP_CALLS * 20) {
+                Ok(more) => {
+                    let registry = shared.registry.read();
+                    quiet.extend(more.into_iter().filter(|id| registry.get(*id).is_none()));
+                }
+                Err(error) => {
+                    shared.index_failed(&error);
+                }
+            }
+        }
+        for calls in quiet.chunks(SWEEP_CALLS) {
+            let changes = calls.iter().map(|id| Change::Stale(*id, heard_before)).collect();
+            let swept = shared.submit(changes, now, false, Patience::None).and_then(|t| t.wait());
+            match swept {
+                Ok(outcome) => tracing::info!(calls = outcome.changed, "calls have gone stale"),
+                Err(error) => {
+                    tracing::warn!(%error, "stale calls wait for the next sweep");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// When the last sweep was, by two clocks: one that can be set and one that cannot.
+struct Sweep {
+    last: Instant,
+    clock: Timestamp,
+    paused_until: Option<Instant>,
+}
+
+impl Sweep {
+    /// Whether this time is believed. A clock that has stepped forward by more than an hour is not,
+    /// until it has stayed there for an hour: a wrong clock must not end everybody's calls.
+    fn believes(&mut self, now: Timestamp) -> bool {
+        let passed = self.last.elapsed();
+        let shown = now.millis().saturating_sub(self.clock.millis());
+        self.last = Instant::now();
+        self.clock = now;
+        if Duration::from_millis(shown) > passed + STEP {
+            tracing::warn!("the clock has stepped forward; calls are not given up for an hour");
+            self.paused_until = Some(self.last + STEP);
+        }
+        if self.paused_until.is_some_and(|until| until > self.last) {
+            return false;
+        }
+        self.paused_until = None;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_ahead_is_not_believed_at_once() {
+        let now = Timestamp::from_millis(1_800_000_000_000).unwrap();
+        let mut sweep = Sweep { last: Instant::now(), clock: now, paused_until: None };
+        assert!(sweep.believes(now.plus_millis(1000)));
+        assert!(!sweep.believes(now.plus_millis(2 * 3_600_000)));
+        assert!(!sweep.believes(now.plus_millis(2 * 3_600_000 + 1)), "not yet confirmed");
+        sweep.paused_until = Some(Instant::now());
+        assert!(sweep.believes(now.plus_millis(2 * 3_600_000 + 2)), "an hour later it is");
+    }
+}

@@ -1,0 +1,43 @@
+//! The store: one journal, one registry, one index, and the threads that move calls between them.
+//!
+//! **One way in.** Every change goes through the queue to the *committer*, the only thread that
+//! writes the journal and the registry. It takes all that wait, merges each with its call, gives
+//! every new record the next sequence number, appends and syncs once, publishes, and answers.
+//! Architecture invariant: nothing is published or answered before the sync has returned.
+//!
+//! **The way to the index.** The *keeper*, the only thread that writes the index, copies calls from
+//! the registry to it in small batches, marks and syncs it, and hands the committer the list of
+//! what it wrote. The committer writes the checkpoint into the journal and lets those calls leave
+//! the registry, unless they have changed since.
+//!
+//! **The way out.** A reader asks the registry first and then the index, and where both know a call
+//! the registry is right. No call leaves the registry while a reader stands between the two (the
+//! *gate*), so that none is missed.
+//!
+//! **What a crash leaves.** The journal, whole up to the last commit. The index's mark says from
+//! which sequence number on the journal is read again. An index without the mark of the last
+//! checkpoint, or whose count and sum differ from its mark after an unclean stop, is built anew
+//! from the journal; it is never trusted half.
+
+mod check;
+mod checkpoint;
+mod commit;
+mod error;
+mod format;
+mod keeper;
+mod open;
+mod read;
+mod rebuild;
+mod shared;
+mod submit;
+
+pub use check::Finding;
+pub use error::{OpenError, StoreError};
+pub use format::Lock;
+pub use open::{Options, Store};
+pub use read::{Page, Request};
+pub use shared::{Progress, Status};
+pub use submit::{Change, Outcome, Patience, Ticket};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,398 @@
+//! Opening and closing a store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::checkpoint::{self, Note, Scope};
+use super::commit::{self, Job, admin_row, look_up_indexed, record, tombstone_id};
+use super::format::{self, Lock};
+use super::keeper::Keeper;
+use super::rebuild;
+use super::shared::{Progress, Shared, Status};
+use super::{OpenError, StoreError};
+use crate::access::{Access, Row};
+use crate::domain::Timestamp;
+use crate::index::{AdminRow, Generations, Index, IndexError, Mark, Opened};
+use crate::journal::{self, Kind, Scanner, Writer};
+use crate::registry::State;
+
+/// How a store is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where everything is.
+    pub data_dir: PathBuf,
+    /// Bytes of memory for sled's cache.
+    pub index_cache_bytes: u64,
+    /// Bytes after which a new journal segment is begun.
+    pub segment_bytes: u64,
+    /// Calls and tombstones in memory, beyond which changes have to wait.
+    pub registry_calls: usize,
+    /// Changes that may wait for the committer.
+    pub queue_events: usize,
+    /// How often calls are copied into the index.
+    pub checkpoint_interval: Duration,
+    /// How long a live call stays out of the index.
+    pub live_checkpoint_age_millis: u64,
+    /// Bytes of journal that a start may have to replay, beyond which live calls are copied too.
+    pub replay_bytes: u64,
+    /// How long a call lives without an event.
+    pub max_lifetime_millis: u64,
+    /// How often quiet calls are looked for.
+    pub sweep_interval: Duration,
+    /// Build the index anew, whatever its state.
+    pub rebuild: bool,
+    /// False only in the benchmark that measures what syncing costs.
+    pub sync: bool,
+}
+
+/// A data directory, open.
+pub struct Store {
+    pub(super) shared: Arc<Shared>,
+    lock: Option<Lock>,
+    committer: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
+    /// Settings are changed by one at a time.
+    pub(super) settings: Mutex<()>,
+}
+
+impl Store {
+    /// Opens the directory of this lock: reads the journal's end, opens the index or builds it
+    /// anew, replays, and begins to take changes.
+    pub fn open(
+        lock: Lock,
+        options: Options,
+        now: Timestamp,
+        progress: &dyn Fn(Progress),
+    ) -> Result<Self, OpenError> {
+        let dir = options.data_dir.clone();
+        let epoch = format::epoch(&dir)?;
+        let journal_dir = dir.join("journal");
+        make_private(&journal_dir)?;
+        let mut journal = journal::open(&journal_dir, options.segment_bytes)?;
+        if let Some(torn) = &journal.torn {
+            tracing::warn!(
+                file = %torn.path.display(), offset = torn.offset, bytes = torn.bytes,
+                "the last commit was cut off before it was acknowledged; it is dropped"
+            );
+        }
+        if !options.sync {
+            tracing::warn!("syncing is off: acknowledged calls can be lost");
+            journal.writer.without_sync();
+        }
+        let generations = Generations::new(&dir, options.index_cache_bytes);
+        let (jobs, queue) = channel();
+        let shared = Shared::new(options, generations, epoch, jobs, journal.segments);
+        let mut start = Start { shared, writer: journal.writer, generation: 0 };
+        start.index(&lock, now, progress)?;
+        Ok(start.run(lock, queue))
+    }
+
+    /// Everything that readers and writers share is fine, or what has failed for good.
+    pub fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.shared.failed.subscribe()
+    }
+
+    /// Whether lists can be answered and changes be taken.
+    pub fn ready(&self) -> Result<(), StoreError> {
+        if let Some(reason) = self.shared.failed.borrow().clone() {
+            return Err(StoreError::Failed(reason));
+        }
+        self.shared.index().map(|_| ())
+    }
+
+    /// Figures.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// Looks something up in the tokens and accounts.
+    pub fn access<T>(&self, look: impl FnOnce(&Access) -> T) -> T {
+        look(&self.shared.access.read())
+    }
+
+    /// Copies everything into the index, closes it, and says that all is in order.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.stop();
+        let failed = self.shared.failed.borrow().clone();
+        if let Some(reason) = failed {
+            return Err(StoreError::Failed(reason));
+        }
+        if let Some(lock) = self.lock.take() {
+            lock.leave_clean().map_err(|error| StoreError::Failed(super::error::chain(&error)))?;
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        {
+            let (wake, woken) = &self.shared.wake;
+            wake.lock().stop = true;
+            woken.notify_all();
+        }
+        if let Some(keeper) = self.keeper.take() {
+            let _panicked = keeper.join();
+        }
+        let _gone = self.shared.jobs.send(Job::Stop);
+        if let Some(committer) = self.committer.take() {
+            let _panicked = committer.join();
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A store on its way up.
+struct Start {
+    shared: Shared,
+    writer: Writer,
+    generation: u64,
+}
+
+impl Start {
+    /// Opens the index if it can be trusted, else builds it anew; then replays the rest.
+    fn index(
+        &mut self,
+        lock: &Lock,
+        now: Timestamp,
+        progress: &dyn Fn(Progress),
+    ) -> Result<(), OpenError> {
+        let last_seq = self.writer.last_seq();
+        let (index, reason, damaged) = match self.shared.generations.open()? {
+            Opened::Missing if last_seq == 0 => {
+                let (generation, index) = self.shared.generations.begin()?;
+                let empty = Mark {
+                    checkpoint: 0,
+                    last_seq: 0,
+                    replay_from: 1,
+                    tally: index.tally(),
+                    at: now.millis(),
+                };
+                index.mark_and_sync(&empty)?;
+                self.shared.generations.finish(generation, false)?;
+                (Some((index, empty)), "", false)
+            }
+            Opened::Missing => (None, "there is none", false),
+            Opened::Broken(error) => {
+                tracing::warn!(error = super::error::chain(&error), "the index cannot be opened");
+                (None, "it cannot be opened", true)
+            }
+            Opened::Ready(index) => match self.trusted(&index, lock)? {
+                Ok(mark) if !self.shared.options.rebuild => (Some((*index, mark)), "", false),
+                Ok(_) => (None, "it was asked for", false),
+                Err(reason) => (None, reason, true),
+            },
+        };
+        self.generation = self.shared.generations.current()?.unwrap_or_default();
+        if let Some((index, mark)) = index {
+            let index = Arc::new(index);
+            self.shared.set_index(Ok(index.clone()));
+            if self.replay(&index, &mark, now, progress)? {
+                return Ok(());
+            }
+            tracing::warn!("the index is older than the journal says it is");
+            self.shared.set_index(Err("it is older than the journal says it is".to_owned()));
+            self.shared.registry = parking_lot::RwLock::default();
+            *self.shared.access.write() = Access::default();
+            return self.build(true, now, progress);
+        }
+        tracing::warn!(reason, "the index is built anew from the journal");
+        self.build(damaged, now, progress)
+    }
+
+    /// The mark of an index that can be believed so far, or what is wrong with it.
+    fn trusted(&self, index: &Index, lock: &Lock) -> Result<Result<Mark, &'static str>, OpenError> {
+        let mark = match index.mark() {
+            Ok(Some(mark)) => mark,
+            Ok(None) => return Ok(Err("it has no mark of a checkpoint")),
+            Err(error) => {
+                tracing::warn!(error = super::error::chain(&error), "the index cannot be read");
+                return Ok(Err("it cannot be read"));
+            }
+        };
+        let last_seq = self.writer.last_seq();
+        if mark.last_seq > last_seq && !self.shared.options.rebuild {
+            return Err(OpenError::IndexAhead {
+                path: index.dir().to_owned(),
+                index: mark.last_seq,
+                journal: last_seq,
+            });
+        }
+        if !lock.was_clean {
+            match index.recount() {
+                Ok(tally) if tally == mark.tally => {}
+                Ok(_) => return Ok(Err("its count or its sum differs from its mark")),
+                Err(_) => return Ok(Err("it cannot be read")),
+            }
+        }
+        Ok(Ok(mark))
+    }
+
+    /// Builds a generation from the whole journal and makes it current.
+    fn build(
+        &mut self,
+        damaged: bool,
+        now: Timestamp,
+        progress: &dyn Fn(Progress),
+    ) -> Result<(), OpenError> {
+        let built = rebuild::build(&self.shared, now, progress)?;
+        let last_seq = self.writer.last_seq();
+        self.shared.generations.finish(built.generation, damaged)?;
+        self.generation = built.generation;
+        self.load_access(&built.index)?;
+        let note = built.note(last_seq);
+        self.shared.set_index(Ok(built.index));
+        let written = checkpoint::Written { calls: Vec::new(), admin: Vec::new(), note, at: now };
+        let seq = commit::checkpoint(&self.shared, &mut self.writer, written)?;
+        self.shared.registry.write().published(seq);
+        Ok(())
+    }
+
+    fn load_access(&self, index: &Index) -> Result<(), OpenError> {
+        let mut access = self.shared.access.write();
+        for row in index.admin_rows()? {
+            apply(&mut access, row.seq, &Row { name: row.name, json: row.json })?;
+        }
+        Ok(())
+    }
+
+    /// Reads the journal from where the index ends. False where a checkpoint is found that the
+    /// index should have and has not.
+    fn replay(
+        &mut self,
+        index: &Index,
+        mark: &Mark,
+        now: Timestamp,
+        progress: &dyn Fn(Progress),
+    ) -> Result<bool, OpenError> {
+        self.load_access(index)?;
+        let segments = self.shared.segments.read().clone();
+        let newer = segments.iter().position(|segment| segment.first_seq > mark.replay_from);
+        let first = newer.unwrap_or(segments.len()).saturating_sub(1);
+        let from = segments.get(first..).unwrap_or_default();
+        let total: u64 = from.iter().map(|segment| segment.length).sum();
+        let mut before = 0;
+        let mut frames = 0_u64;
+        for segment in from {
+            let mut scanner = Scanner::new(segment)?;
+            while let Some((offset, frame)) = scanner.next_frame()? {
+                frames += 1;
+                if frames.is_multiple_of(10_000) {
+                    let what = "replaying the journal".to_owned();
+                    progress(Progress { what, done: before + offset, total: Some(total) });
+                }
+                let seq = frame.seq;
+                match frame.kind {
+                    Kind::Checkpoint => {
+                        let note: Result<Note, _> = serde_json::from_slice(frame.body);
+                        let newer = note.is_ok_and(|note| {
+                            note.generation == self.generation && note.checkpoint > mark.checkpoint
+                        });
+                        if newer {
+                            return Ok(false);
+                        }
+                    }
+                    _ if seq < mark.replay_from => {}
+                    Kind::Record => {
+                        let call = record(seq, frame.body)?;
+                        self.put(index, call.id, State::Call(Arc::new(call)), seq, now)?;
+                    }
+                    Kind::Tombstone => {
+                        let strange =
+                            || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
+                        let id = tombstone_id(frame.body).ok_or_else(strange)?;
+                        self.put(index, id, State::Deleted(frame.at), seq, now)?;
+                    }
+                    Kind::Admin => {
+                        if let Some(row) = admin_row(frame.body) {
+                            apply(&mut self.shared.access.write(), seq, &row)?;
+                            let row = AdminRow { name: row.name, seq, json: row.json };
+                            self.shared.registry.write().put_admin(row);
+                        }
+                    }
+                }
+                self.shared.registry.write().published(seq);
+                if self.shared.registry.read().len() >= self.shared.options.registry_calls {
+                    self.make_room(index, now)?;
+                }
+            }
+            before += segment.length;
+        }
+        self.shared.registry.write().published(self.writer.last_seq());
+        Ok(true)
+    }
+
+    fn put(
+        &self,
+        index: &Index,
+        id: crate::domain::CallId,
+        state: State,
+        seq: u64,
+        now: Timestamp,
+    ) -> Result<(), IndexError> {
+        let indexed = if self.shared.registry.read().get(id).is_some() {
+            None
+        } else {
+            let stored = index.stored(id)?;
+            if stored.is_some_and(|stored| stored.seq() >= seq) {
+                return Ok(());
+            }
+            look_up_indexed(index, id)?
+        };
+        self.shared.registry.write().put(id, state, seq, now, indexed);
+        Ok(())
+    }
+
+    /// The registry is full in the middle of a replay: all that it holds goes into the index, which
+    /// from then on needs the journal from this place on.
+    fn make_room(&mut self, index: &Index, now: Timestamp) -> Result<(), OpenError> {
+        let written =
+            checkpoint::write(&self.shared, index, self.generation, Scope::Everything, now)?;
+        match written {
+            Some(written) => {
+                commit::checkpoint(&self.shared, &mut self.writer, written)?;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn run(self, lock: Lock, queue: Receiver<Job>) -> Store {
+        let Self { shared, writer, generation, .. } = self;
+        let shared = Arc::new(shared);
+        let committer = {
+            let shared = shared.clone();
+            std::thread::spawn(move || commit::run(&shared, writer, &queue))
+        };
+        let keeper = Keeper::new(shared.clone(), generation);
+        let keeper = std::thread::spawn(move || keeper.run());
+        Store {
+            shared,
+            lock: Some(lock),
+            committer: Some(committer),
+            keeper: Some(keeper),
+            settings: Mutex::new(()),
+        }
+    }
+}
+
+fn apply(access: &mut Access, seq: u64, row: &Row) -> Result<(), OpenError> {
+    let unread = |error| OpenError::Record { seq, reason: format!("{}: {error}", row.name) };
+    access.apply(row).map_err(unread)
+}
+
+fn make_private(dir: &std::path::Path) -> Result<(), OpenError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(dir).map_err(OpenError::io("make", dir))
+}

@@ -1,0 +1,183 @@
+//! What the threads and the readers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::{Semaphore, watch};
+
+use super::StoreError;
+use super::commit::Job;
+use super::open::Options;
+use crate::access::Access;
+use crate::index::{Generations, Index, IndexError, Stored};
+use crate::journal::Segment;
+use crate::registry::{Registry, State};
+
+/// How far a long piece of work has come.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Progress {
+    /// What is being done.
+    pub what: String,
+    /// Units done.
+    pub done: u64,
+    /// Units in all, where that is known.
+    pub total: Option<u64>,
+}
+
+/// Figures of a store.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Status {
+    pub epoch: String,
+    pub sequence: u64,
+    pub calls: u64,
+    pub registry_calls: u64,
+    pub tombstones: u64,
+    pub checkpoint_sequence: u64,
+    /// RFC 3339; none before the first checkpoint.
+    pub checkpoint_at: Option<String>,
+    /// None while it is being built again.
+    pub index_bytes: Option<u64>,
+    pub journal_bytes: u64,
+    pub journal_segments: u64,
+    /// Events for deleted calls.
+    pub ignored_events: u64,
+}
+
+/// What is under everybody's hands. Locks are taken in the order of the fields.
+pub(super) struct Shared {
+    pub options: Options,
+    pub generations: Generations,
+    pub epoch: String,
+    /// Held for reading while somebody looks into the registry and then into the index; held for
+    /// writing while calls leave the registry or a new generation takes over.
+    pub gate: RwLock<()>,
+    pub registry: RwLock<Registry>,
+    index: RwLock<Result<Arc<Index>, String>>,
+    pub access: RwLock<Access>,
+    pub segments: RwLock<Vec<Segment>>,
+    /// Held by whoever writes the index, or needs it to stand still.
+    pub index_writer: Mutex<()>,
+    /// Room for changes that wait for the committer.
+    pub queue: Arc<Semaphore>,
+    pub jobs: Sender<Job>,
+    /// Set once the journal has failed: nothing more is taken and the process should end.
+    pub failed: watch::Sender<Option<String>>,
+    pub ignored: AtomicU64,
+    /// Wakes the keeper, and those who wait for room in the registry.
+    pub wake: (Mutex<Wake>, Condvar),
+}
+
+/// What the keeper is asked to do.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Wake {
+    /// The registry is filling up.
+    pub pressure: bool,
+    /// Close.
+    pub stop: bool,
+    /// Counts checkpoints, so that one can be waited for.
+    pub checkpoints: u64,
+}
+
+impl Shared {
+    pub fn new(
+        options: Options,
+        generations: Generations,
+        epoch: String,
+        jobs: Sender<Job>,
+        segments: Vec<Segment>,
+    ) -> Self {
+        Self {
+            generations,
+            epoch,
+            gate: RwLock::new(()),
+            registry: RwLock::default(),
+            index: RwLock::new(Err("it is not open yet".to_owned())),
+            access: RwLock::default(),
+            segments: RwLock::new(segments),
+            index_writer: Mutex::new(()),
+            queue: Arc::new(Semaphore::new(options.queue_events)),
+            jobs,
+            failed: watch::Sender::new(None),
+            ignored: AtomicU64::new(0),
+            wake: (Mutex::default(), Condvar::new()),
+            options,
+        }
+    }
+
+    /// The index, unless it has failed and is being built again.
+    pub fn index(&self) -> Result<Arc<Index>, StoreError> {
+        self.index.read().clone().map_err(StoreError::IndexUnavailable)
+    }
+
+    /// Replaces the index, or says why there is none.
+    pub fn set_index(&self, index: Result<Arc<Index>, String>) {
+        *self.index.write() = index;
+    }
+
+    /// An error of the index: from now on there is none, until the keeper has built a new one.
+    pub fn index_failed(&self, error: &IndexError) -> StoreError {
+        let reason = super::error::chain(error);
+        let mut index = self.index.write();
+        if index.is_ok() {
+            tracing::error!(%reason, "the index has failed; lists answer 503 until it is rebuilt");
+            *index = Err(reason.clone());
+        }
+        drop(index);
+        self.wake_keeper();
+        StoreError::IndexUnavailable(reason)
+    }
+
+    /// The journal has failed.
+    pub fn journal_failed(&self, reason: &str) {
+        tracing::error!(%reason, "the journal has failed; nothing more is acknowledged");
+        self.failed.send_replace(Some(reason.to_owned()));
+    }
+
+    /// Has the keeper look around now.
+    pub fn wake_keeper(&self) {
+        let (wake, woken) = &self.wake;
+        wake.lock().pressure = true;
+        woken.notify_all();
+    }
+
+    pub fn status(&self) -> Status {
+        let registry = self.registry.read();
+        let (mut calls, mut tombstones) = (0_i64, 0_i64);
+        for (_, entry) in registry.iter() {
+            match entry.state {
+                State::Call(_) => calls += 1,
+                State::Deleted(_) => tombstones += 1,
+            }
+            match entry.indexed {
+                Some((Stored::Call { .. }, _)) => calls -= 1,
+                Some((Stored::Tombstone { .. }, _)) => tombstones -= 1,
+                None => {}
+            }
+        }
+        let index = self.index().ok();
+        let tally = index.as_ref().map(|index| index.tally()).unwrap_or_default();
+        let mark = index.as_ref().and_then(|index| index.mark().ok().flatten());
+        let sum = |indexed: u64, more: i64| indexed.saturating_add_signed(more);
+        let segments = self.segments.read();
+        let checkpoint_at = mark.as_ref().and_then(|mark| {
+            crate::domain::Timestamp::from_millis(mark.at)
+                .map(|at| crate::wire::show_time(at).to_string())
+        });
+        Status {
+            epoch: self.epoch.clone(),
+            sequence: registry.last_seq(),
+            calls: sum(tally.calls, calls),
+            registry_calls: registry.len() as u64,
+            tombstones: sum(tally.tombstones, tombstones),
+            checkpoint_sequence: mark.map(|mark| mark.last_seq).unwrap_or_default(),
+            checkpoint_at,
+            index_bytes: index.map(|index| index.disk_bytes()),
+            journal_bytes: segments.iter().map(|segment| segment.length).sum(),
+            journal_segments: segments.len() as u64,
+            ignored_events: self.ignored.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What a change is, and what becomes of it.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::StoreError;
+use super::commit::Job;
+use super::open::Store;
+use super::shared::Shared;
+use crate::access::Row;
+use crate::domain::{Call, CallId, StampedEvent, Timestamp};
+
+/// One thing that is to happen to the store.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// An event is merged with its call.
+    Event(Box<StampedEvent>),
+    /// A whole record is joined with its call.
+    Record(Box<Call>),
+    /// A call is deleted.
+    Delete(CallId),
+    /// A call that has heard nothing since this time becomes stale.
+    Stale(CallId, Timestamp),
+    /// A token or the settings of an account.
+    Admin(Row),
+}
+
+impl Change {
+    /// The call that it is about.
+    pub fn id(&self) -> Option<CallId> {
+        match self {
+            Self::Event(event) => Some(event.id),
+            Self::Record(call) => Some(call.id),
+            Self::Delete(id) | Self::Stale(id, _) => Some(*id),
+            Self::Admin(_) => None,
+        }
+    }
+}
+
+/// What became of the changes of one submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Outcome {
+    /// Calls that were not known before.
+    pub new: u64,
+    /// Changes of known calls, deletions and settings among them.
+    pub changed: u64,
+    /// Said nothing new.
+    pub unchanged: u64,
+    /// For calls that were deleted, or deletions of unknown ones.
+    pub ignored: u64,
+}
+
+impl Outcome {
+    /// Both together.
+    pub fn add(&mut self, other: Self) {
+        self.new += other.new;
+        self.changed += other.changed;
+        self.unchanged += other.unchanged;
+        self.ignored += other.ignored;
+    }
+}
+
+/// How long a submission waits for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all: who sent it is told to come again.
+    None,
+    /// Until there is room: bulk work.
+    Wait,
+}
+
+/// Changes on their way to the committer: all of them happen or none.
+pub(super) struct Submission {
+    pub changes: Vec<Change>,
+    /// When they were received.
+    pub at: Timestamp,
+    /// Say what would happen, and do nothing.
+    pub dry: bool,
+    pub reply: oneshot::Sender<Result<Outcome, StoreError>>,
+    /// Room in the queue, given back when this is dropped.
+    pub _permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// An answer that is on its way: it arrives when the changes are on disk.
+pub struct Ticket(pub(super) oneshot::Receiver<Result<Outcome, StoreError>>);
+
+impl Ticket {
+    /// Waits for the answer.
+    pub async fn durable(self) -> Result<Outcome, StoreError> {
+        self.0.await.unwrap_or(Err(StoreError::Closing))
+    }
+
+    /// Waits for the answer, in a thread that may block.
+    pub fn wait(self) -> Result<Outcome, StoreError> {
+        self.0.blocking_recv().unwrap_or(Err(StoreError::Closing))
+    }
+}
+
+impl Shared {
+    /// Hands changes to the committer. The ticket tells when they are on disk.
+    pub(super) fn submit(
+        &self,
+        changes: Vec<Change>,
+        at: Timestamp,
+        dry: bool,
+        patience: Patience,
+    ) -> Result<Ticket, StoreError> {
+        if let Some(reason) = self.failed.borrow().clone() {
+            return Err(StoreError::Failed(reason));
+        }
+        // A submission larger than the whole queue takes all of it.
+        let weight = changes.len().clamp(1, self.options.queue_events);
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        let permit = loop {
+            match self.queue.clone().try_acquire_many_owned(weight) {
+                Ok(permit) => break permit,
+                Err(_) if patience == Patience::None => return Err(StoreError::Busy),
+                Err(_) => self.wait_a_little(),
+            }
+        };
+        let (reply, answer) = oneshot::channel();
+        let submission = Submission { changes, at, dry, reply, _permit: permit };
+        self.jobs.send(Job::Submit(submission)).map_err(|_| StoreError::Closing)?;
+        Ok(Ticket(answer))
+    }
+
+    /// Waits for the keeper to make room, or for a moment.
+    fn wait_a_little(&self) {
+        let (wake, woken) = &self.wake;
+        woken.wait_for(&mut wake.lock(), Duration::from_millis(5));
+    }
+}
+
+impl Store {
+    /// Hands changes to the committer, all of them or none; refused at once where there is no room.
+    pub fn submit(&self, changes: Vec<Change>, at: Timestamp) -> Result<Ticket, StoreError> {
+        self.shared.submit(changes, at, false, Patience::None)
+    }
+
+    /// The same for bulk work, in a thread that may block: waits for room as long as it takes.
+    /// Where `dry` it only says what would happen.
+    pub fn apply(
+        &self,
+        changes: &[Change],
+        at: Timestamp,
+        dry: bool,
+    ) -> Result<Outcome, StoreError> {
+        loop {
+            let ticket = self.shared.submit(changes.to_vec(), at, dry, Patience::Wait)?;
+            match ticket.wait() {
+                Err(StoreError::Busy) => self.shared.wait_a_little(),
+                answer => return answer,
+            }
+        }
+    }
+}
