@@ -3,13 +3,17 @@
 //! `ARCHITECTURE.md` is the map of this house.
 
 pub mod access;
+pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod domain;
+pub mod http;
 pub mod index;
 pub mod journal;
 pub mod keys;
+pub mod ops;
 pub mod registry;
 pub mod server;
 pub mod store;

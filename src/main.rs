@@ -1,1 +1,7 @@
-fn main() {}
+//! The command `rollcall`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rollcall::cli::main()
+}

@@ -23,12 +23,16 @@ pub struct Access {
     by_hash: HashMap<TokenHash, String>,
     accounts: BTreeMap<AccountSid, Account>,
     by_hook_user: HashMap<String, AccountSid>,
+    first_token_made: bool,
 }
+
+/// The row that says that the first admin token has been made, so that it is never made again.
+pub const FIRST_TOKEN: &str = "first-token";
 
 /// One setting as the journal has it: a name and JSON, empty where it is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// `token/<id>` or `account/<sid>`.
+    /// `token/<id>`, `account/<sid>` or [`FIRST_TOKEN`].
     pub name: String,
     /// The token or the account.
     pub json: Vec<u8>,
@@ -47,6 +51,8 @@ impl Access {
                 self.by_hash.insert(token.hash, id.to_owned());
                 self.tokens.insert(id.to_owned(), token);
             }
+        } else if row.name == FIRST_TOKEN {
+            self.first_token_made = true;
         } else if let Some(sid) = row.name.strip_prefix("account/") {
             let Ok(sid) = sid.parse() else { return Ok(()) };
             if let Some(user) = self.accounts.remove(&sid).and_then(|old| old.hook_user) {
@@ -68,6 +74,11 @@ impl Access {
         let hash = TokenHash::of(value);
         let token = self.tokens.get(self.by_hash.get(&hash)?)?;
         (token.hash.matches(&hash) && !token.expired(now)).then_some(token)
+    }
+
+    /// Whether the first admin token has been made, even if it has been revoked since.
+    pub fn first_token_made(&self) -> bool {
+        self.first_token_made
     }
 
     /// Every token, by id.

@@ -1,7 +1,12 @@
 //! The server: sockets in front of the HTTP service.
 
 pub mod connection;
+mod demo;
 pub mod listener;
+mod serve;
+
+pub use demo::ACCOUNT as DEMO_ACCOUNT;
+pub use serve::{News, serve};
 
 #[cfg(test)]
 mod listener_tests;

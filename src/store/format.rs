@@ -99,7 +99,7 @@ pub(super) fn epoch(dir: &Path) -> Result<String, OpenError> {
 }
 
 /// Writes a small file whole or not at all, for its owner alone.
-pub(crate) fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
+pub fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
     let unfinished = path.with_extension("new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);

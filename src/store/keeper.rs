@@ -39,8 +39,16 @@ impl Keeper {
         loop {
             let stop = self.sleep_until(next);
             next = Instant::now() + interval;
-            if self.shared.index().is_err() {
-                self.build_anew();
+            let asked = std::mem::take(&mut self.shared.wake.0.lock().rebuild);
+            let failed = self.shared.index().is_err();
+            if asked || failed {
+                let built = self.build_anew(failed);
+                if let Err(error) = &built {
+                    tracing::error!(%error, "the index cannot be built again; trying on");
+                }
+                if asked {
+                    self.shared.wake.0.lock().rebuilt = Some(built);
+                }
             }
             let scope = if stop { Scope::Everything } else { checkpoint::scope(&self.shared) };
             if let Err(error) = self.checkpoint(scope) {
@@ -60,7 +68,7 @@ impl Keeper {
     fn sleep_until(&self, next: Instant) -> bool {
         let (wake, woken) = &self.shared.wake;
         let mut wake = wake.lock();
-        while !wake.stop && !wake.pressure {
+        while !wake.stop && !wake.pressure && !wake.rebuild {
             if woken.wait_until(&mut wake, next).timed_out() {
                 break;
             }
@@ -70,9 +78,7 @@ impl Keeper {
     }
 
     fn announce(&self) {
-        let (wake, woken) = &self.shared.wake;
-        wake.lock().checkpoints += 1;
-        woken.notify_all();
+        self.shared.wake.1.notify_all();
     }
 
     fn checkpoint(&self, scope: Scope) -> Result<(), StoreError> {
@@ -89,35 +95,19 @@ impl Keeper {
         answer.recv().unwrap_or(Err(StoreError::Closing))
     }
 
-    fn build_anew(&mut self) {
+    /// A new generation takes over. One that has failed is moved aside.
+    fn build_anew(&mut self, failed: bool) -> Result<u64, StoreError> {
         let shared = &self.shared;
         let _writing = shared.index_writer.lock();
-        match rebuild::build(shared, clock::now(), &|_| {}) {
-            Ok(built) => {
-                let (reply, answer) = sync_channel(1);
-                if shared.jobs.send(Job::Replace(built.index, reply)).is_err() {
-                    return;
-                }
-                match answer.recv() {
-                    Ok(Ok(())) => {
-                        self.generation = built.generation;
-                        if let Err(error) = shared.generations.finish(built.generation, true) {
-                            tracing::error!(
-                                error = super::error::chain(&error),
-                                "the new index is not yet the current one"
-                            );
-                        }
-                        tracing::info!(calls = built.calls, "the index has been built again");
-                    }
-                    Ok(Err(error)) => tracing::error!(%error, "the new index does not serve"),
-                    Err(_) => {}
-                }
-            }
-            Err(error) => {
-                let error = super::error::chain(&error);
-                tracing::error!(error, "the index cannot be built again; trying on");
-            }
-        }
+        let built = rebuild::build(shared, clock::now(), &|_| {})?;
+        let (reply, answer) = sync_channel(1);
+        let job = Job::Replace(built.index, reply);
+        shared.jobs.send(job).map_err(|_| StoreError::Closing)?;
+        answer.recv().unwrap_or(Err(StoreError::Closing))?;
+        self.generation = built.generation;
+        shared.generations.finish(built.generation, failed)?;
+        tracing::info!(calls = built.calls, "the index has been built again");
+        Ok(built.calls)
     }
 
     /// Gives up every call that has heard nothing for longer than a call may live.

@@ -32,8 +32,8 @@ mod shared;
 mod submit;
 
 pub use check::Finding;
-pub use error::{OpenError, StoreError};
-pub use format::Lock;
+pub use error::{OpenError, StoreError, chain};
+pub use format::{Lock, write_file};
 pub use open::{Options, Store};
 pub use read::{Page, Request};
 pub use shared::{Progress, Status};

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::checkpoint::{self, Note, Scope};
@@ -54,11 +54,11 @@ pub struct Options {
 /// A data directory, open.
 pub struct Store {
     pub(super) shared: Arc<Shared>,
-    lock: Option<Lock>,
-    committer: Option<JoinHandle<()>>,
-    keeper: Option<JoinHandle<()>>,
+    lock: Mutex<Option<Lock>>,
+    /// The keeper and the committer, in the order in which they end.
+    threads: Mutex<Vec<(JoinHandle<()>, Option<Job>)>>,
     /// Settings are changed by one at a time.
-    pub(super) settings: Mutex<()>,
+    settings: Mutex<()>,
 }
 
 impl Store {
@@ -111,36 +111,59 @@ impl Store {
         self.shared.status()
     }
 
+    /// Held by whoever changes settings after having looked at them.
+    pub fn settings(&self) -> MutexGuard<'_, ()> {
+        self.settings.lock()
+    }
+
+    /// Has the keeper build the index anew, and waits for it; lists are answered from the old one
+    /// meanwhile. Returns how many calls the new one holds.
+    pub fn rebuild(&self) -> Result<u64, StoreError> {
+        let _one_at_a_time = self.settings();
+        let (wake, woken) = &self.shared.wake;
+        let mut wake = wake.lock();
+        wake.rebuild = true;
+        woken.notify_all();
+        loop {
+            if let Some(result) = wake.rebuilt.take() {
+                return result;
+            }
+            if wake.stop {
+                return Err(StoreError::Closing);
+            }
+            woken.wait(&mut wake);
+        }
+    }
+
     /// Looks something up in the tokens and accounts.
     pub fn access<T>(&self, look: impl FnOnce(&Access) -> T) -> T {
         look(&self.shared.access.read())
     }
 
-    /// Copies everything into the index, closes it, and says that all is in order.
-    pub fn close(mut self) -> Result<(), StoreError> {
+    /// Takes no more changes, copies everything into the index, and says that all is in order.
+    pub fn close(&self) -> Result<(), StoreError> {
         self.stop();
         let failed = self.shared.failed.borrow().clone();
         if let Some(reason) = failed {
             return Err(StoreError::Failed(reason));
         }
-        if let Some(lock) = self.lock.take() {
+        if let Some(lock) = self.lock.lock().take() {
             lock.leave_clean().map_err(|error| StoreError::Failed(super::error::chain(&error)))?;
         }
         Ok(())
     }
 
-    fn stop(&mut self) {
+    fn stop(&self) {
         {
             let (wake, woken) = &self.shared.wake;
             wake.lock().stop = true;
             woken.notify_all();
         }
-        if let Some(keeper) = self.keeper.take() {
-            let _panicked = keeper.join();
-        }
-        let _gone = self.shared.jobs.send(Job::Stop);
-        if let Some(committer) = self.committer.take() {
-            let _panicked = committer.join();
+        for (thread, end) in self.threads.lock().drain(..) {
+            if let Some(end) = end {
+                let _gone = self.shared.jobs.send(end);
+            }
+            let _panicked = thread.join();
         }
     }
 }
@@ -377,9 +400,8 @@ impl Start {
         let keeper = std::thread::spawn(move || keeper.run());
         Store {
             shared,
-            lock: Some(lock),
-            committer: Some(committer),
-            keeper: Some(keeper),
+            lock: Mutex::new(Some(lock)),
+            threads: Mutex::new(vec![(keeper, None), (committer, Some(Job::Stop))]),
             settings: Mutex::new(()),
         }
     }

@@ -71,14 +71,16 @@ pub(super) struct Shared {
 }
 
 /// What the keeper is asked to do.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(super) struct Wake {
     /// The registry is filling up.
     pub pressure: bool,
     /// Close.
     pub stop: bool,
-    /// Counts checkpoints, so that one can be waited for.
-    pub checkpoints: u64,
+    /// Build the index anew, though it is fine.
+    pub rebuild: bool,
+    /// What became of the last rebuild that was asked for.
+    pub rebuilt: Option<Result<u64, StoreError>>,
 }
 
 impl Shared {

@@ -1,0 +1,109 @@
+//! The server's side of the admin socket.
+
+use std::io::{self, BufReader, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
+
+use super::frame::{Input, Kind, read, write};
+use crate::ops::{self, Context, Failure, Item};
+use crate::store::Store;
+
+/// Commands that run at once.
+const COMMANDS_MAX: usize = 16;
+/// How long a request may take to arrive, and output to be taken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Binds the socket, for its owner alone. Whoever calls this holds the lock of the data directory,
+/// so that a socket that is there already is nobody's.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers commands until the task is dropped.
+pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context) {
+    let room = Arc::new(Semaphore::new(COMMANDS_MAX));
+    let us = rustix::process::geteuid().as_raw();
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the admin socket does not accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let peer = stream.peer_cred().map(|peer| peer.uid());
+        if !peer.is_ok_and(|uid| uid == us || uid == 0) {
+            tracing::warn!("the admin socket refused another user");
+            continue;
+        }
+        let stream = stream.into_std().and_then(|stream| {
+            stream.set_nonblocking(false)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        });
+        let Ok(stream) = stream else { continue };
+        let (store, context) = (store.clone(), context.clone());
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            if let Err(error) = converse(&stream, &store, &context) {
+                tracing::debug!(%error, "a command went away");
+            }
+        });
+    }
+}
+
+fn converse(
+    stream: &std::os::unix::net::UnixStream,
+    store: &Store,
+    context: &Context,
+) -> io::Result<()> {
+    let mut from = BufReader::new(stream);
+    let mut to = BufWriter::new(stream);
+    let mut content = Vec::new();
+    if read(&mut from, &mut content)? != Some(Kind::Request) {
+        return Ok(());
+    }
+    let result = match serde_json::from_slice(&content) {
+        Err(error) => Err(Failure::new(format!(
+            "the server does not understand this command ({error}); it may be of another release"
+        ))),
+        Ok(request) => {
+            // Only bulk commands read their input, and they wait as long as it takes.
+            stream.set_read_timeout(None)?;
+            let mut input = Input::new(from);
+            ops::run(store, context, request, &mut input, &mut |item| {
+                match item {
+                    Item::Data(bytes) => {
+                        for piece in bytes.chunks(super::frame::PIECE_BYTES) {
+                            write(&mut to, Kind::Data, piece)?;
+                        }
+                    }
+                    Item::Progress(progress) => {
+                        write(&mut to, Kind::Progress, &serde_json::to_vec(&progress)?)?;
+                    }
+                    Item::Reject(why, text) => {
+                        let content = [why.as_bytes(), b"\n", text].concat();
+                        write(&mut to, Kind::Reject, &content)?;
+                    }
+                }
+                to.flush()
+            })
+        }
+    };
+    write(&mut to, Kind::Reply, &serde_json::to_vec(&result)?)?;
+    to.flush()
+}

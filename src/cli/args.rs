@@ -1,0 +1,311 @@
+//! Words.
+
+use std::io::BufRead as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::access::{Role, Scope, Secret};
+use crate::config::{Locations, Settings};
+use crate::domain::{AccountSid, CallSid, ServiceProviderSid};
+use crate::ops::{AccountSettings, Failure, NewToken, OnError, Selection};
+use crate::wire::Format;
+
+/// A call registry that answers the jambonz REST Calls API from its own durable store.
+#[derive(Debug, Parser)]
+#[command(name = "rollcall", version, max_term_width = 100, infer_long_args = false)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub locations: Locations,
+
+    /// Answer in JSON, for programs.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the server.
+    Serve(Box<Serve>),
+    /// Make, list and revoke API tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Settings of accounts: names, service providers, webhook secrets.
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Take in calls: the answer of a list, single objects, or an export.
+    Import(Import),
+    /// Write calls out, one line each, so that an import of them makes the same calls.
+    Export(Export),
+    /// List the newest calls.
+    List(List),
+    /// Show one call and its timeline.
+    Show {
+        /// The call.
+        call_sid: CallSid,
+    },
+    /// Show figures of the store.
+    Status,
+    /// Compare the journal and the index; exit 1 if they differ.
+    Check,
+    /// Build the index anew from the journal.
+    Rebuild,
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// Fill an empty store with sample calls, and say how to list them.
+    #[arg(long)]
+    pub demo: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Read the configuration as every command does, and print what it comes to.
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token and print it. It is not shown again.
+    Create(TokenCreate),
+    /// List tokens.
+    List,
+    /// End a token at once.
+    Revoke {
+        /// The id that `token list` shows.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TokenCreate {
+    #[command(flatten)]
+    scope: TokenScope,
+    /// What it may do: everything, read, send events, or list only.
+    #[arg(long, value_enum, default_value = "full")]
+    role: Role,
+    /// What to call it.
+    #[arg(long)]
+    name: Option<String>,
+    /// When it ends, from now: 90d, 12h, 1year.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    expires: Option<Duration>,
+    /// Take over an existing jambonz API key; `-` reads it from standard input.
+    #[arg(long, value_name = "TOKEN")]
+    value: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct TokenScope {
+    /// For every account.
+    #[arg(long)]
+    admin: bool,
+    /// For one account.
+    #[arg(long, value_name = "SID")]
+    account: Option<AccountSid>,
+    /// For the accounts of a service provider.
+    #[arg(long, value_name = "SID")]
+    service_provider: Option<ServiceProviderSid>,
+}
+
+impl TokenCreate {
+    pub fn request(self) -> Result<NewToken, Failure> {
+        let scope = match (self.scope.account, self.scope.service_provider) {
+            (Some(account), _) => Scope::Account(account),
+            (None, Some(provider)) => Scope::ServiceProvider(provider),
+            (None, None) => Scope::Admin,
+        };
+        Ok(NewToken {
+            scope,
+            role: self.role,
+            name: self.name,
+            expires_in: self.expires.map(|time| time.as_secs()),
+            value: secret(self.value)?,
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// Change settings of an account; what is not given stays as it is.
+    Set(AccountSet),
+    /// List accounts that have settings.
+    List,
+    /// Remove an account's settings and tokens. Its calls stay.
+    Remove {
+        /// The account.
+        account_sid: AccountSid,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AccountSet {
+    /// The account.
+    account_sid: AccountSid,
+    /// What to call it.
+    #[arg(long)]
+    name: Option<String>,
+    /// The service provider that it belongs to.
+    #[arg(long, value_name = "SID")]
+    service_provider: Option<ServiceProviderSid>,
+    /// What its webhooks are signed with; `-` reads it from standard input.
+    #[arg(long, value_name = "SECRET")]
+    webhook_secret: Option<String>,
+    /// The user name that its webhooks bring.
+    #[arg(long, value_name = "USER")]
+    hook_user: Option<String>,
+    /// The password that goes with it; `-` reads it from standard input.
+    #[arg(long, value_name = "PASSWORD")]
+    hook_password: Option<String>,
+}
+
+impl AccountSet {
+    pub fn request(self) -> Result<AccountSettings, Failure> {
+        Ok(AccountSettings {
+            account_sid: self.account_sid,
+            name: self.name,
+            service_provider_sid: self.service_provider,
+            webhook_secret: secret(self.webhook_secret)?,
+            hook_user: self.hook_user,
+            hook_password: secret(self.hook_password)?,
+        })
+    }
+}
+
+/// A secret as given, or one line of standard input where it is given as `-`.
+fn secret(given: Option<String>) -> Result<Option<Secret>, Failure> {
+    match given.as_deref() {
+        None => Ok(None),
+        Some("-") => {
+            let mut line = String::new();
+            std::io::stdin().lock().read_line(&mut line)?;
+            let line = line.trim_end_matches(['\r', '\n']);
+            if line.is_empty() {
+                return Err(Failure::usage("standard input: expected a line with the secret"));
+            }
+            Ok(Some(Secret::new(line)))
+        }
+        Some(text) => Ok(Some(Secret::new(text))),
+    }
+}
+
+/// How records stand in a file that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ImportFormat {
+    Auto,
+    Json,
+    Ndjson,
+}
+
+impl From<ImportFormat> for Format {
+    fn from(format: ImportFormat) -> Self {
+        match format {
+            ImportFormat::Auto => Self::Auto,
+            ImportFormat::Json => Self::Json,
+            ImportFormat::Ndjson => Self::Ndjson,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The file; `-` or nothing for standard input.
+    pub file: Option<PathBuf>,
+    /// How records stand in it.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub format: ImportFormat,
+    /// Say what would happen, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What a bad record does: end the import, or be left out.
+    #[arg(long, value_enum, default_value = "stop")]
+    pub on_error: OnError,
+    /// Write records that are left out to this file.
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Select {
+    /// Calls of this account; may be given more than once.
+    #[arg(long = "account", value_name = "SID")]
+    accounts: Vec<AccountSid>,
+    /// Calls with one of these statuses, separated by commas.
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',')]
+    statuses: Vec<String>,
+    /// inbound or outbound.
+    #[arg(long)]
+    direction: Option<String>,
+    /// Calls from this number.
+    #[arg(long, value_name = "NUMBER")]
+    from: Option<String>,
+    /// Calls to this number.
+    #[arg(long, value_name = "NUMBER")]
+    to: Option<String>,
+    /// Calls listed at this time or later: 2026-01-31, or 2026-01-31T23:59:59Z.
+    #[arg(long, value_name = "TIME")]
+    start: Option<String>,
+    /// Calls listed before this time.
+    #[arg(long, value_name = "TIME")]
+    end: Option<String>,
+}
+
+impl Select {
+    pub fn one_account(&self) -> bool {
+        self.accounts.len() == 1
+    }
+}
+
+impl From<Select> for Selection {
+    fn from(select: Select) -> Self {
+        Self {
+            accounts: select.accounts,
+            statuses: select.statuses,
+            direction: select.direction,
+            from: select.from,
+            to: select.to,
+            start: select.start,
+            end: select.end,
+        }
+    }
+}
+
+/// How records stand in a file that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportFormat {
+    Ndjson,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    pub select: Select,
+    /// A record a line, or one array.
+    #[arg(long, value_enum, default_value = "ndjson")]
+    pub format: ExportFormat,
+    /// The file, which is written whole or not at all; standard output where there is none.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    pub select: Select,
+    /// How many calls at most.
+    #[arg(long, default_value = "50", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+}

@@ -1,0 +1,124 @@
+//! Running a command: by the server if one is up, else in this process.
+
+use std::io::{self, BufRead, ErrorKind};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::output::Output;
+use crate::config::Config;
+use crate::ops::{self, Failure, Item, Reply, Request};
+use crate::store::{Lock, OpenError, Store};
+use crate::{admin, clock};
+
+/// How long a command waits for a server that is starting, or for another command.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What a command answered, and who.
+pub(super) struct Answer {
+    pub reply: Reply,
+    /// By a running server.
+    pub running: bool,
+}
+
+/// Takes output; and records that were not taken, with the reason.
+pub(super) type Take<'a> = dyn FnMut(Option<&str>, &[u8]) -> io::Result<()> + 'a;
+
+/// Runs a command against the data directory of this configuration.
+pub(super) fn execute(
+    config: &Config,
+    request: Request,
+    input: &mut (dyn BufRead + Send),
+    output: &mut Output,
+    take: &mut Take<'_>,
+) -> Result<Answer, Failure> {
+    let makes =
+        matches!(request, Request::Import(_) | Request::TokenCreate(_) | Request::AccountSet(_));
+    let socket = config.admin_socket_path(runtime_dir().as_deref());
+    let deadline = Instant::now() + PATIENCE;
+    let mut told = false;
+    loop {
+        // The lock decides: only its holder touches the store, and only a server listens.
+        let locked = match Lock::take(&config.data_dir, makes) {
+            Ok(lock) => {
+                let reply = here(config, lock, request, input, output, take)?;
+                return Ok(Answer { reply, running: false });
+            }
+            Err(error @ OpenError::Locked { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        match UnixStream::connect(&socket) {
+            Ok(stream) => {
+                let mut emit = |item: Item<'_>| emit(item, output, take);
+                let reply = admin::ask(&stream, &request, input, &mut emit)?;
+                return Ok(Answer { reply, running: true });
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let path = socket.display();
+                return Err(Failure::new(format!("cannot connect to {path}: {error}")));
+            }
+            Err(error) if Instant::now() >= deadline => {
+                let path = socket.display();
+                return Err(Failure::new(format!(
+                    "{locked}, which does not answer on {path}: {error}"
+                )));
+            }
+            Err(_) => {
+                if !told && Instant::now() + PATIENCE > deadline + Duration::from_secs(1) {
+                    output.say(&format!("{locked}; waiting for it"));
+                    told = true;
+                }
+                std::thread::park_timeout(PAUSE);
+            }
+        }
+    }
+}
+
+/// systemd's `RUNTIME_DIRECTORY`; the first one where it names several.
+pub(super) fn runtime_dir() -> Option<PathBuf> {
+    let dirs = std::env::var("RUNTIME_DIRECTORY").ok()?;
+    dirs.split(':').next().filter(|dir| !dir.is_empty()).map(PathBuf::from)
+}
+
+fn here(
+    config: &Config,
+    lock: Lock,
+    request: Request,
+    input: &mut (dyn BufRead + Send),
+    output: &mut Output,
+    take: &mut Take<'_>,
+) -> Result<Reply, Failure> {
+    output.log_quietly();
+    let mut options = config.store_options();
+    options.rebuild = matches!(request, Request::Rebuild);
+    let rebuilt = options.rebuild;
+    let store = {
+        let output = parking_lot::Mutex::new(&mut *output);
+        let progress = |progress| output.lock().progress(&progress);
+        Store::open(lock, options, clock::now(), &progress)?
+    };
+    let result = if rebuilt {
+        let calls = store.status().calls;
+        Ok(ops::rebuilt(calls))
+    } else {
+        let mut emit = |item: Item<'_>| emit(item, output, take);
+        ops::run(&store, &config.ops_context(), request, input, &mut emit)
+    };
+    let closed = store.close().map_err(Failure::from);
+    let reply = result?;
+    closed?;
+    Ok(reply)
+}
+
+fn emit(item: Item<'_>, output: &mut Output, take: &mut Take<'_>) -> io::Result<()> {
+    let taken = match item {
+        Item::Data(bytes) => take(None, bytes),
+        Item::Reject(why, text) => take(Some(why), text),
+        Item::Progress(progress) => {
+            output.progress(&progress);
+            Ok(())
+        }
+    };
+    taken.inspect_err(|error| output.noticed(error))
+}

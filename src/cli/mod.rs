@@ -1,0 +1,85 @@
+//! The command line: words in, text out, an exit code.
+//!
+//! 0: done. 1: it failed. 2: the command line was wrong.
+
+mod args;
+mod bulk;
+mod execute;
+mod output;
+mod render;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::config::Settings;
+use crate::ops::{Failure, Reply, Request};
+use args::{AccountCommand, Cli, Command, ConfigCommand, TokenCommand};
+use output::Output;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = Output::new(cli.json);
+    match run(cli, &mut output) {
+        Ok(code) => code,
+        // Whoever read the output has seen enough.
+        Err(_) if output.closed() => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(if failure.usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
+    let none = Settings::default();
+    let flags = match &cli.command {
+        Command::Serve(serve) => &serve.settings,
+        _ => &none,
+    };
+    let config = cli.locations.load(flags, std::env::vars_os());
+    let config = config.map_err(|error| Failure::usage(crate::store::chain(&error)))?;
+    let request = match cli.command {
+        Command::Serve(serve) => {
+            serve::serve(&config, serve.demo, output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Config(ConfigCommand::Check) => {
+            let text = config.to_toml();
+            let text = text.map_err(|error| Failure::new(crate::store::chain(&error)))?;
+            output.text(&text)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Import(import) => {
+            bulk::import(&config, &import, output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Export(export) => {
+            bulk::export(&config, export, output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::List(list) => {
+            bulk::list(&config, list, output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Token(TokenCommand::Create(token)) => Request::TokenCreate(token.request()?),
+        Command::Token(TokenCommand::List) => Request::TokenList,
+        Command::Token(TokenCommand::Revoke { id }) => Request::TokenRevoke { id },
+        Command::Account(AccountCommand::Set(account)) => Request::AccountSet(account.request()?),
+        Command::Account(AccountCommand::List) => Request::AccountList,
+        Command::Account(AccountCommand::Remove { account_sid }) => {
+            Request::AccountRemove { account_sid }
+        }
+        Command::Show { call_sid } => Request::Show { call_sid },
+        Command::Status => Request::Status,
+        Command::Check => Request::Check,
+        Command::Rebuild => Request::Rebuild,
+    };
+    let mut nothing = std::io::empty();
+    let answer = execute::execute(&config, request, &mut nothing, output, &mut |_, _| Ok(()))?;
+    let found = matches!(&answer.reply, Reply::Checked { findings, .. } if !findings.is_empty());
+    output.reply(&answer.reply, answer.running)?;
+    Ok(if found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

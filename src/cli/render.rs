@@ -1,0 +1,229 @@
+//! Answers as texts.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::ops::{AccountInfo, Reply, Summary, TokenInfo};
+use crate::store::Status;
+
+/// What goes to standard output, and what is said beside it.
+pub(super) struct Shown {
+    pub data: String,
+    pub aside: Option<String>,
+}
+
+impl From<String> for Shown {
+    fn from(data: String) -> Self {
+        Self { data, aside: None }
+    }
+}
+
+/// An answer for programs.
+pub(super) fn json(reply: &Reply, running: bool) -> Shown {
+    let value = match reply {
+        Reply::Token { id, value } => json!({ "id": id, "token": value }),
+        Reply::Tokens(tokens) => json!(tokens),
+        Reply::Accounts(accounts) => json!(accounts),
+        Reply::Done(text) => json!({ "done": text }),
+        Reply::Imported(summary) => json!(summary),
+        Reply::Written(calls) => json!({ "calls": calls }),
+        Reply::Calls(lines) => {
+            let calls = lines.iter().filter_map(|line| serde_json::from_str(line).ok());
+            Value::Array(calls.collect())
+        }
+        Reply::Status(status) => {
+            let mut value = json!(status);
+            if let Value::Object(members) = &mut value {
+                members.insert("running".to_owned(), json!(running));
+            }
+            value
+        }
+        Reply::Checked { calls, findings } => json!({ "calls": calls, "findings": findings }),
+    };
+    value.to_string().into()
+}
+
+/// An answer for people.
+pub(super) fn text(reply: &Reply, running: bool) -> Shown {
+    match reply {
+        Reply::Token { id, value } => {
+            Shown { data: value.clone(), aside: Some(format!("token {id}; it is not shown again")) }
+        }
+        Reply::Tokens(tokens) => table(
+            &["ID", "NAME", "SCOPE", "ROLE", "CREATED", "EXPIRES"],
+            tokens.iter().map(token_row).collect(),
+        )
+        .into(),
+        Reply::Accounts(accounts) => table(
+            &["ACCOUNT SID", "NAME", "SERVICE PROVIDER", "SIGNED", "HOOK USER"],
+            accounts.iter().map(account_row).collect(),
+        )
+        .into(),
+        Reply::Done(text) => text.clone().into(),
+        Reply::Imported(summary) => imported(summary).into(),
+        Reply::Written(calls) => format!("{calls} calls").into(),
+        Reply::Calls(lines) => lines.iter().map(|line| one_call(line)).collect::<String>().into(),
+        Reply::Status(status) => figures(status, running).into(),
+        Reply::Checked { calls, findings } if findings.is_empty() => {
+            format!("{calls} calls compared: journal and index agree").into()
+        }
+        Reply::Checked { calls, findings } => {
+            let mut text = String::new();
+            for finding in findings {
+                let _infallible = writeln!(text, "{}: {}", finding.object, finding.problem);
+            }
+            let _infallible = writeln!(text, "{calls} calls compared: {} findings", findings.len());
+            text.into()
+        }
+    }
+}
+
+fn token_row(token: &TokenInfo) -> Vec<String> {
+    let expires = token.expires_at.clone().unwrap_or_else(|| "never".to_owned());
+    vec![
+        token.id.clone(),
+        token.name.clone().unwrap_or_default(),
+        token.scope.clone(),
+        token.role.as_str().to_owned(),
+        token.created_at.clone(),
+        if token.expired { format!("{expires} (over)") } else { expires },
+    ]
+}
+
+fn account_row(account: &AccountInfo) -> Vec<String> {
+    let provider = account.service_provider_sid.map(|sid| sid.to_string());
+    vec![
+        account.account_sid.to_string(),
+        account.name.clone().unwrap_or_default(),
+        provider.unwrap_or_default(),
+        if account.webhook_secret { "yes" } else { "no" }.to_owned(),
+        account.hook_user.clone().unwrap_or_default(),
+    ]
+}
+
+fn imported(summary: &Summary) -> String {
+    let Summary { records, rejected, outcome } = summary;
+    let mut text = format!(
+        "{records} records: {} new, {} changed, {} unchanged",
+        outcome.new, outcome.changed, outcome.unchanged
+    );
+    if outcome.ignored > 0 {
+        let _infallible = write!(text, ", {} of deleted calls ignored", outcome.ignored);
+    }
+    if *rejected > 0 {
+        let _infallible = write!(text, ", {rejected} left out");
+    }
+    text
+}
+
+fn figures(status: &Status, running: bool) -> String {
+    let index = status.index_bytes.map_or_else(|| "is being built again".to_owned(), bytes);
+    let checkpoint = match &status.checkpoint_at {
+        Some(at) => format!("at {at}, up to sequence {}", status.checkpoint_sequence),
+        None => "none yet".to_owned(),
+    };
+    [
+        ("server", if running { "running" } else { "not running" }.to_owned()),
+        ("calls", status.calls.to_string()),
+        ("in memory", status.registry_calls.to_string()),
+        ("tombstones", status.tombstones.to_string()),
+        ("sequence", status.sequence.to_string()),
+        ("epoch", status.epoch.clone()),
+        ("last checkpoint", checkpoint),
+        (
+            "journal",
+            format!("{} in {} segments", bytes(status.journal_bytes), status.journal_segments),
+        ),
+        ("index", index),
+    ]
+    .into_iter()
+    .fold(String::new(), |mut text, (name, value)| {
+        let _infallible = writeln!(text, "{name:<16} {value}");
+        text
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+fn bytes(count: u64) -> String {
+    match count {
+        0..1024 => format!("{count} B"),
+        1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", count as f64 / 1_073_741_824.0),
+    }
+}
+
+/// One call as lines of key and value, and its timeline.
+fn one_call(line: &str) -> String {
+    let Ok(Value::Object(members)) = serde_json::from_str(line) else { return String::new() };
+    let mut text = String::new();
+    for (key, value) in &members {
+        if key != "merge" && key != "listed_at" {
+            let _infallible = writeln!(text, "{key:<28} {}", plain(value));
+        }
+    }
+    let timeline = members.get("merge").and_then(|merge| merge.get("timeline")?.as_array());
+    text.push_str("timeline\n");
+    for entry in timeline.into_iter().flatten() {
+        let part = |n: usize| entry.get(n).filter(|value| !value.is_null());
+        let at = part(0).and_then(Value::as_u64).and_then(crate::domain::Timestamp::from_millis);
+        let at =
+            at.map_or_else(|| "unknown".to_owned(), |at| crate::wire::show_time(at).to_string());
+        let source = part(1).map(plain).unwrap_or_default();
+        let status = part(2).map_or_else(|| "-".to_owned(), plain);
+        let sip_status = part(3).map(plain).unwrap_or_default();
+        let _infallible = writeln!(text, "  {at:<26} {source:<8} {status:<12} {sip_status}");
+    }
+    text
+}
+
+/// Calls as a table, with their account where there may be several.
+pub(super) fn calls(calls: &[Value], one_account: bool) -> String {
+    let mut columns = vec![
+        ("LISTED", "attempted_at"),
+        ("CALL SID", "call_sid"),
+        ("DIRECTION", "direction"),
+        ("STATUS", "call_status"),
+        ("FROM", "from"),
+        ("TO", "to"),
+        ("SECONDS", "duration"),
+    ];
+    if !one_account {
+        columns.push(("ACCOUNT SID", "account_sid"));
+    }
+    let heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
+    let rows = calls.iter().map(|call| {
+        let cell = |key: &str| call.get(key).map(plain).unwrap_or_default();
+        columns.iter().map(|(_, key)| cell(key)).collect()
+    });
+    table(&heads, rows.collect())
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Columns as wide as their widest cell. What a terminal would obey is not passed on to it.
+fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
+    let clean = |cell: &str| -> String {
+        cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    };
+    let mut lines = vec![heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>()];
+    lines.extend(rows.into_iter().map(|row| row.iter().map(|cell| clean(cell)).collect()));
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let mut shown = String::new();
+        for (cell, width) in line.iter().zip(&widths) {
+            let _infallible = write!(shown, "{cell:<width$}  ");
+        }
+        text.push_str(shown.trim_end());
+        text.push('\n');
+    }
+    text
+}

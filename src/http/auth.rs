@@ -1,0 +1,112 @@
+//! Who asks, and whether they may.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::Context;
+use super::reply::Refusal;
+use crate::access::{Role, Scope};
+use crate::clock;
+use crate::domain::{AccountSid, SidError};
+
+/// Whoever brought a token.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Principal {
+    scope: Scope,
+    role: Role,
+}
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// Read a list.
+    List,
+    /// Read a call or a count.
+    Read,
+    /// Change a call.
+    Write,
+    /// Send events.
+    Ingest,
+}
+
+impl Principal {
+    /// Whether the role goes so far.
+    pub fn may(self, deed: Deed) -> Result<(), Refusal> {
+        let allowed = match (self.role, deed) {
+            (Role::Full, Deed::Ingest) => self.scope == Scope::Admin,
+            (Role::Full, _)
+            | (Role::Read, Deed::List | Deed::Read)
+            | (Role::Ingest, Deed::Ingest)
+            | (Role::Export, Deed::List) => true,
+            _ => false,
+        };
+        let role = self.role.as_str();
+        let msg =
+            || Refusal::forbidden(format!("insufficient permissions: the token's role is {role}"));
+        if allowed { Ok(()) } else { Err(msg()) }
+    }
+
+    /// Whether the account is within the scope.
+    pub fn reaches(self, context: &Context, account: AccountSid) -> Result<(), Refusal> {
+        if context.store.access(|access| access.covers(self.scope, account)) {
+            return Ok(());
+        }
+        Err(Refusal::forbidden("insufficient permissions"))
+    }
+}
+
+/// The scheme and the credentials of a request. None where it has none at all; 400 where they do
+/// not have the shape `scheme credentials`.
+pub(super) fn credentials(headers: &HeaderMap) -> Result<Option<(&str, &str)>, Refusal> {
+    let malformed = || Refusal::bad("Authorization: expected one scheme, one space, one token");
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(malformed());
+    }
+    let value = value.to_str().map_err(|_| malformed())?;
+    if value.is_empty() {
+        return Ok(None);
+    }
+    match value.split_once(' ') {
+        Some((scheme, token)) if !token.is_empty() && !token.contains(' ') => {
+            Ok(Some((scheme, token)))
+        }
+        _ => Err(malformed()),
+    }
+}
+
+/// Whoever the token in a request belongs to.
+pub(super) fn bearer(context: &Context, headers: &HeaderMap) -> Result<Principal, Refusal> {
+    match credentials(headers)? {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            let now = clock::now();
+            let principal = context.store.access(|access| {
+                let token = access.token(token, now)?;
+                Some(Principal { scope: token.scope, role: token.role })
+            });
+            principal.ok_or_else(|| Refusal::unauthorized(true))
+        }
+        _ => Err(Refusal::unauthorized(false)),
+    }
+}
+
+/// The order of checks is that of jambonz: token 401, account sid 400, permission 403.
+pub(super) fn authorize(
+    context: &Context,
+    headers: &HeaderMap,
+    account: &str,
+    deed: Deed,
+) -> Result<AccountSid, Refusal> {
+    let principal = bearer(context, headers)?;
+    let account = account.parse().map_err(|error| wrong_sid("account sid", account, error))?;
+    principal.reaches(context, account)?;
+    principal.may(deed)?;
+    Ok(account)
+}
+
+/// 400 that says which sid.
+pub(super) fn wrong_sid(what: &str, sid: &str, error: SidError) -> Refusal {
+    let shown: String = sid.chars().take(80).collect();
+    Refusal::bad(format!("{what} \"{shown}\": {error}"))
+}

@@ -1,0 +1,65 @@
+//! One call, and the number of live ones.
+
+use http::{Method, StatusCode};
+
+use super::auth::{Deed, authorize, wrong_sid};
+use super::reply::{Refusal, Reply, empty, json};
+use super::routes::Request;
+use crate::clock;
+use crate::domain::CallId;
+use crate::store::{Change, Store, StoreError};
+use crate::wire::write_call;
+
+/// `GET`, `HEAD` and `DELETE /v1/Accounts/{AccountSid}/Calls/{CallSid}`.
+pub(super) async fn call(
+    request: &Request<'_>,
+    account: &str,
+    sid: &str,
+) -> Result<Reply, Refusal> {
+    let deed = match *request.method {
+        Method::GET | Method::HEAD => Deed::Read,
+        Method::DELETE => Deed::Write,
+        _ => return Err(Refusal::method("GET, HEAD, DELETE")),
+    };
+    let account = authorize(request.context, request.headers, account, deed)?;
+    let sid = sid.parse().map_err(|error| wrong_sid("call sid", sid, error))?;
+    let id = CallId { account, sid };
+    let store = &request.context.store;
+    if deed == Deed::Read {
+        let found = blocking(store, move |store| store.call(id)).await?;
+        let call = found.ok_or_else(not_found)?;
+        let mut body = Vec::with_capacity(1024);
+        write_call(&mut body, &call);
+        return Ok(json(StatusCode::OK, body));
+    }
+    let outcome = store.submit(vec![Change::Delete(id)], clock::now())?.durable().await?;
+    if outcome.changed == 0 {
+        return Err(not_found());
+    }
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `GET` and `HEAD /v1/Accounts/{AccountSid}/CallCount`.
+pub(super) async fn count(request: &Request<'_>, account: &str) -> Result<Reply, Refusal> {
+    if !matches!(*request.method, Method::GET | Method::HEAD) {
+        return Err(Refusal::method("GET, HEAD"));
+    }
+    let account = authorize(request.context, request.headers, account, Deed::Read)?;
+    let counts = blocking(&request.context.store, move |store| store.live_calls(account)).await?;
+    let [inbound, outbound] = counts;
+    let body = format!("{{\"inbound\":{inbound},\"outbound\":{outbound}}}");
+    Ok(json(StatusCode::OK, body))
+}
+
+fn not_found() -> Refusal {
+    Refusal::not_found("no such call")
+}
+
+/// Asks the store in a thread that may wait for the disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    store: &std::sync::Arc<Store>,
+    ask: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || ask(&store)).await.unwrap_or(Err(StoreError::Closing))
+}

@@ -1,0 +1,94 @@
+//! Cursors: where a list goes on, for one account, filter and order.
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::domain::{AccountSid, Filter, Order, Position};
+
+const VERSION: u8 = 1;
+
+/// A cursor's text: `version 1 · position 24 · fingerprint 8`, in base64url.
+pub(super) fn write(account: AccountSid, filter: &Filter, order: Order, after: Position) -> String {
+    let mut bytes = vec![VERSION];
+    bytes.extend_from_slice(&after.to_bytes());
+    bytes.extend_from_slice(&fingerprint(account, filter, order));
+    BASE64URL_NOPAD.encode(&bytes)
+}
+
+/// The position in a cursor; none where it is not one, or was made for another question.
+pub(super) fn read(
+    text: &str,
+    account: AccountSid,
+    filter: &Filter,
+    order: Order,
+) -> Option<Position> {
+    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+    let (&[VERSION], rest) = bytes.split_first_chunk()? else { return None };
+    let (position, made_for) = rest.split_first_chunk()?;
+    let fits = *made_for == fingerprint(account, filter, order);
+    fits.then(|| Position::from_bytes(*position))
+}
+
+/// Eight bytes that differ with the question. Every text is led by its length, so that no two
+/// questions are written alike.
+fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
+    let mut text = account.bytes().to_vec();
+    text.push(match order {
+        Order::NewestFirst => 0,
+        Order::OldestFirst => 1,
+    });
+    let mut list = |words: &mut dyn Iterator<Item = &str>| {
+        let words: Vec<_> = words.collect();
+        text.extend_from_slice(&words.len().to_be_bytes());
+        for word in words {
+            text.extend_from_slice(&word.len().to_be_bytes());
+            text.extend_from_slice(word.as_bytes());
+        }
+    };
+    list(&mut filter.statuses.iter().map(|status| status.as_str()));
+    list(&mut filter.directions.iter().map(|direction| direction.as_str()));
+    list(&mut filter.from.iter().map(String::as_str));
+    list(&mut filter.to.iter().map(String::as_str));
+    for time in [filter.start, filter.end] {
+        let millis = time.map_or(u64::MAX, crate::domain::Timestamp::millis);
+        text.extend_from_slice(&millis.to_be_bytes());
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, &text);
+    digest.as_ref().first_chunk().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{CallSid, CallStatus, Direction, Timestamp};
+
+    #[test]
+    fn a_cursor_serves_its_own_question_alone() {
+        let account = AccountSid::from_bytes([1; 16]);
+        let at = Timestamp::from_millis(1_800_000_000_000).unwrap();
+        let position = Position::new(at, CallSid::from_bytes([7; 16]));
+        let filter = Filter {
+            statuses: vec![CallStatus::Busy],
+            from: vec!["1".to_owned()],
+            ..Filter::default()
+        };
+        let text = write(account, &filter, Order::NewestFirst, position);
+        let read = |filter: &Filter, order| read(&text, account, filter, order);
+        assert_eq!(read(&filter, Order::NewestFirst), Some(position));
+        assert_eq!(read(&filter, Order::OldestFirst), None);
+        let others = [
+            Filter::default(),
+            Filter { directions: vec![Direction::Inbound], ..filter.clone() },
+            Filter { start: Some(at), ..filter.clone() },
+            Filter { end: Some(at), ..filter.clone() },
+            Filter { from: Vec::new(), to: vec!["1".to_owned()], ..filter.clone() },
+        ];
+        for other in others {
+            assert_eq!(read(&other, Order::NewestFirst), None, "{other:?}");
+        }
+        let stranger = AccountSid::from_bytes([2; 16]);
+        assert_eq!(super::read(&text, stranger, &filter, Order::NewestFirst), None);
+        for junk in ["", "x", "AAAA", &text[1..], &format!("{text}AA")] {
+            assert_eq!(super::read(junk, account, &filter, Order::NewestFirst), None, "{junk}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! `POST /v1/hooks/call-status`: events in.
+
+use std::pin::pin;
+
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use futures_util::StreamExt as _;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, Method, StatusCode};
+use warp::{Buf, Stream};
+
+use super::Context;
+use super::auth::{Deed, Principal, bearer, credentials};
+use super::reply::{Refusal, Reply, empty};
+use super::routes::Request;
+use crate::clock;
+use crate::domain::{AccountSid, StampedEvent, Timestamp};
+use crate::store::Change;
+use crate::wire::{parse_event, pieces};
+
+const SIGNATURE: HeaderName = HeaderName::from_static("jambonz-signature");
+/// How far a signature's time may be from this machine's clock, in seconds.
+const SIGNATURE_SECONDS: u64 = 5 * 60;
+
+/// Whose events a request may bring.
+enum Sender {
+    /// Known by a token.
+    Token(Principal),
+    /// Known by its own user and password.
+    Account(AccountSid),
+    /// To be known by the signature of the body.
+    Signature(Signature),
+}
+
+/// Takes events, all of them or none. 204 once they are on disk.
+pub(super) async fn call_status<B: Buf>(
+    request: &Request<'_>,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send,
+) -> Result<Reply, Refusal> {
+    if *request.method != Method::POST {
+        return Err(Refusal::method("POST"));
+    }
+    let context = request.context;
+    let sender = sender(context, request.headers)?;
+    let body = read_body(context, request.headers, body).await?;
+    let now = clock::now();
+    let events = parse(context, request.headers, &body, now);
+    let events = match sender {
+        Sender::Token(principal) => {
+            let events = events?;
+            for event in &events {
+                principal.reaches(context, event.id.account)?;
+            }
+            events
+        }
+        Sender::Account(account) => only_of(account, events?)?,
+        Sender::Signature(signature) => {
+            let events = events?;
+            let Some(first) = events.first() else { return Err(Refusal::unauthorized(true)) };
+            let account = first.id.account;
+            signature.verify(context, account, &body, now)?;
+            only_of(account, events)?
+        }
+    };
+    if events.is_empty() {
+        return Ok(empty(StatusCode::NO_CONTENT));
+    }
+    let changes = events.into_iter().map(|event| Change::Event(Box::new(event))).collect();
+    context.store.submit(changes, now)?.durable().await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+fn sender(context: &Context, headers: &HeaderMap) -> Result<Sender, Refusal> {
+    if let Some(signature) = headers.get(SIGNATURE) {
+        let signature = signature.to_str().ok().and_then(Signature::parse);
+        let malformed = || {
+            Refusal::bad("Jambonz-Signature: expected t=<unix seconds>,v1=<64 hexadecimal digits>")
+        };
+        return signature.map(Sender::Signature).ok_or_else(malformed);
+    }
+    match credentials(headers)? {
+        Some((scheme, value)) if scheme.eq_ignore_ascii_case("basic") => {
+            let account = basic(context, value).ok_or_else(|| Refusal::unauthorized(false))?;
+            Ok(Sender::Account(account))
+        }
+        _ => {
+            let principal = bearer(context, headers)?;
+            principal.may(Deed::Ingest)?;
+            Ok(Sender::Token(principal))
+        }
+    }
+}
+
+/// The account whose hook user and password these are (RFC 7617).
+fn basic(context: &Context, value: &str) -> Option<AccountSid> {
+    let decoded = BASE64.decode(value.as_bytes()).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (user, password) = text.split_once(':')?;
+    context.store.access(|access| {
+        let account = access.account_by_hook_user(user)?;
+        let right = account.hook_password.as_ref()?.matches(password);
+        right.then_some(account.account_sid)
+    })
+}
+
+fn only_of(account: AccountSid, events: Vec<StampedEvent>) -> Result<Vec<StampedEvent>, Refusal> {
+    match events.iter().find(|event| event.id.account != account) {
+        None => Ok(events),
+        Some(_) => Err(Refusal::forbidden(
+            "insufficient permissions: these credentials bring events of one account alone",
+        )),
+    }
+}
+
+/// `t=<unix seconds>,v1=<hex>[,v1=<hex>…]`
+struct Signature {
+    seconds: u64,
+    /// As it was sent: it is part of what is signed.
+    time: String,
+    digests: Vec<Vec<u8>>,
+}
+
+impl Signature {
+    fn parse(text: &str) -> Option<Self> {
+        let (mut time, mut digests) = (None, Vec::new());
+        for part in text.split(',') {
+            match part.trim().split_once('=')? {
+                ("t", value) => time = Some(value.to_owned()),
+                ("v1", value) => digests.push(HEXLOWER_PERMISSIVE.decode(value.as_bytes()).ok()?),
+                _ => {}
+            }
+        }
+        let time = time?;
+        let seconds = time.parse().ok()?;
+        (!digests.is_empty() && digests.len() <= 4).then_some(Self { seconds, time, digests })
+    }
+
+    /// HMAC-SHA256 with the account's secret over `<t>.<raw body>`.
+    fn verify(
+        &self,
+        context: &Context,
+        account: AccountSid,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let refused = || Refusal::unauthorized(true);
+        if self.seconds.abs_diff(now.millis() / 1000) > SIGNATURE_SECONDS {
+            return Err(refused());
+        }
+        let secret = context.store.access(|access| access.account(account)?.webhook_secret.clone());
+        let secret = secret.ok_or_else(refused)?;
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.reveal().as_bytes());
+        let signed = [self.time.as_bytes(), b".", body].concat();
+        let right = |digest: &Vec<u8>| ring::hmac::verify(&key, &signed, digest).is_ok();
+        if self.digests.iter().any(right) { Ok(()) } else { Err(refused()) }
+    }
+}
+
+/// The whole body, within the limits of size and time.
+async fn read_body<B: Buf>(
+    context: &Context,
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send,
+) -> Result<Vec<u8>, Refusal> {
+    let limit = context.body_bytes;
+    let too_large = || Refusal::too_large(format!("a request body has at most {limit} bytes"));
+    let encoding = headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
+    if encoding.is_some_and(|encoding| encoding != b"identity") {
+        return Err(Refusal::unsupported("Content-Encoding: expected none"));
+    }
+    let announced =
+        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > limit) {
+        return Err(too_large());
+    }
+    let read = async {
+        let mut body = pin!(body);
+        let mut bytes = Vec::with_capacity(announced.unwrap_or(0));
+        while let Some(part) = body.next().await {
+            let mut part = part.map_err(|_| Refusal::bad("the request body was cut off"))?;
+            while part.has_remaining() {
+                let chunk = part.chunk();
+                if bytes.len() + chunk.len() > limit {
+                    return Err(too_large());
+                }
+                bytes.extend_from_slice(chunk);
+                let length = chunk.len();
+                part.advance(length);
+            }
+        }
+        Ok(bytes)
+    };
+    tokio::time::timeout(context.body_time, read)
+        .await
+        .unwrap_or_else(|_| Err(Refusal::slow_body()))
+}
+
+fn parse(
+    context: &Context,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<Vec<StampedEvent>, Refusal> {
+    let body = std::str::from_utf8(body).map_err(|error| {
+        Refusal::bad(format!("the request body is not UTF-8 at byte {}", error.valid_up_to()))
+    })?;
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let ndjson = kind.eq_ignore_ascii_case("application/x-ndjson");
+    let texts = pieces(body, ndjson)?;
+    if texts.len() > context.batch_events {
+        let most = context.batch_events;
+        let msg = format!("{} events: a request has at most {most}", texts.len());
+        return Err(Refusal::too_large(msg));
+    }
+    let several = texts.len() > 1;
+    let events = texts.into_iter().enumerate().map(|(n, text)| {
+        parse_event(text, now, &context.service_url).map_err(|error| {
+            if several { Refusal::bad(format!("event {}: {error}", n + 1)) } else { error.into() }
+        })
+    });
+    events.collect()
+}

@@ -1,0 +1,198 @@
+//! The query of a list, read into checked types.
+
+use std::str::FromStr;
+
+use super::cursor;
+use super::reply::Refusal;
+use crate::domain::{AccountSid, CallStatus, Direction, Filter, Order, Position, Timestamp};
+use crate::wire::parse_time;
+
+/// Calls that one page may have.
+const LIMIT_MAX: usize = 10_000;
+/// Values that one parameter may have.
+const VALUES_MAX: usize = 100;
+
+/// What a list was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct ListQuery {
+    pub filter: Filter,
+    pub order: Order,
+    /// None: all that match.
+    pub limit: Option<usize>,
+    pub after: Option<Position>,
+}
+
+impl ListQuery {
+    /// Reads a query string as a form is read: percent-decoded, `+` is a space. An empty value is
+    /// no filter, and unknown parameters mean nothing.
+    pub fn parse(query: &str, account: AccountSid) -> Result<Self, Refusal> {
+        let mut parsed = Self::default();
+        let mut after = None;
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            if value.is_empty() {
+                continue;
+            }
+            let filter = &mut parsed.filter;
+            match key.strip_suffix("[]").unwrap_or(&key) {
+                name @ ("callStatus" | "call_status") => {
+                    words(&mut filter.statuses, name, &value, &CallStatus::ALL)?;
+                }
+                "direction" => {
+                    words(&mut filter.directions, "direction", &value, &Direction::ALL)?;
+                }
+                "from" => numbers(&mut filter.from, "from", &value)?,
+                "to" => numbers(&mut filter.to, "to", &value)?,
+                "start" => filter.start = Some(time("start", &value)?),
+                "end" => filter.end = Some(time("end", &value)?),
+                "limit" => parsed.limit = Some(limit(&value)?),
+                "order" => {
+                    parsed.order = match &*value {
+                        "desc" => Order::NewestFirst,
+                        "asc" => Order::OldestFirst,
+                        _ => return Err(wrong("order", &value, "expected asc or desc")),
+                    };
+                }
+                "cursor" => after = Some(value),
+                _ => {}
+            }
+        }
+        let filter = &mut parsed.filter;
+        filter.statuses.sort_unstable();
+        filter.statuses.dedup();
+        filter.directions.sort_unstable();
+        filter.directions.dedup();
+        for numbers in [&mut filter.from, &mut filter.to] {
+            numbers.sort_unstable();
+            numbers.dedup();
+        }
+        if let Some(text) = after {
+            let position = cursor::read(&text, account, filter, parsed.order);
+            let expected = "not a cursor of this list; a cursor serves the account, the filters \
+                            and the order that it was made for";
+            parsed.after = Some(position.ok_or_else(|| wrong("cursor", &text, expected))?);
+        }
+        Ok(parsed)
+    }
+
+    /// The query of the next page: the same, with another cursor.
+    pub fn next(query: &str, cursor: &str) -> String {
+        let mut next = form_urlencoded::Serializer::new(String::new());
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            if key != "cursor" && key != "access_token" {
+                next.append_pair(&key, &value);
+            }
+        }
+        next.append_pair("cursor", cursor);
+        next.finish()
+    }
+}
+
+fn words<W: FromStr + Copy + std::fmt::Display>(
+    wanted: &mut Vec<W>,
+    name: &str,
+    value: &str,
+    all: &[W],
+) -> Result<(), Refusal> {
+    for word in value.split(',').filter(|word| !word.is_empty()) {
+        let parsed = word.parse().map_err(|_| {
+            let known: Vec<_> = all.iter().map(ToString::to_string).collect();
+            wrong(name, word, &format!("expected one of {}", known.join(", ")))
+        })?;
+        wanted.push(parsed);
+    }
+    bounded(wanted.len(), name)
+}
+
+/// Numbers are compared exactly. A list by comma is several numbers, and also the one text that
+/// has the commas, since a SIP user may have them.
+fn numbers(wanted: &mut Vec<String>, name: &str, value: &str) -> Result<(), Refusal> {
+    let parts = value.split(',').filter(|part| !part.is_empty()).map(with_plus);
+    wanted.extend(parts);
+    if value.contains(',') {
+        wanted.push(with_plus(value));
+    }
+    bounded(wanted.len(), name)
+}
+
+/// A `+` that was not encoded has become a space; no number begins with one.
+fn with_plus(number: &str) -> String {
+    match number.strip_prefix(' ') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => format!("+{rest}"),
+        _ => number.to_owned(),
+    }
+}
+
+fn bounded(values: usize, name: &str) -> Result<(), Refusal> {
+    if values > VALUES_MAX {
+        return Err(Refusal::bad(format!("{name}: at most {VALUES_MAX} values")));
+    }
+    Ok(())
+}
+
+fn limit(value: &str) -> Result<usize, Refusal> {
+    let parsed = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+    parsed.ok_or_else(|| wrong("limit", value, &format!("expected 1 to {LIMIT_MAX}")))
+}
+
+fn time(name: &str, value: &str) -> Result<Timestamp, Refusal> {
+    // The `+` of an offset that was not encoded has become a space.
+    let parsed = parse_time(value).or_else(|| parse_time(&value.replace(' ', "+")));
+    let expected = "expected a time as 2026-01-31T23:59:59Z, or a day as 2026-01-31";
+    parsed.ok_or_else(|| wrong(name, value, expected))
+}
+
+fn wrong(name: &str, value: &str, expected: &str) -> Refusal {
+    let shown: String = value.chars().take(80).collect();
+    Refusal::bad(format!("{name} \"{shown}\": {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(query: &str) -> Result<ListQuery, Refusal> {
+        ListQuery::parse(query, AccountSid::from_bytes([1; 16]))
+    }
+
+    #[test]
+    fn filters_are_lists_by_comma_and_by_repetition() {
+        let query =
+            parse("callStatus=ringing,busy&call_status=busy&direction[]=inbound&from=").unwrap();
+        assert_eq!(query.filter.statuses, [CallStatus::Ringing, CallStatus::Busy]);
+        assert_eq!(query.filter.directions, [Direction::Inbound]);
+        assert!(query.filter.from.is_empty());
+    }
+
+    #[test]
+    fn a_plus_that_became_a_space_is_a_plus_again() {
+        assert_eq!(parse("from=+1555").unwrap().filter.from, ["+1555"]);
+        assert_eq!(parse("from=%2B1555").unwrap().filter.from, ["+1555"]);
+        assert_eq!(parse("from=+bob").unwrap().filter.from, [" bob"]);
+        assert_eq!(parse("from=a,b").unwrap().filter.from, ["a", "a,b", "b"]);
+        assert!(parse("start=2026-01-01T00:00:00+02:00").is_ok());
+    }
+
+    #[test]
+    fn junk_is_refused_with_parameter_and_value() {
+        for (query, says) in [
+            ("callStatus=bogus", "callStatus \\\"bogus\\\": expected one of trying"),
+            ("direction=Inbound", "direction \\\"Inbound\\\": expected one of inbound, outbound"),
+            ("limit=0", "limit \\\"0\\\": expected 1 to 10000"),
+            ("limit=10001", "limit"),
+            ("limit=-1", "limit"),
+            ("order=up", "order"),
+            ("start=yesterday", "start \\\"yesterday\\\""),
+            ("cursor=abc", "cursor"),
+        ] {
+            let refusal = format!("{:?}", parse(query).unwrap_err());
+            assert!(refusal.contains(says), "{query}: {refusal}");
+        }
+        assert_eq!(parse("foo=bar&page=1&from=%zz").unwrap().filter.from, ["%zz"]);
+    }
+
+    #[test]
+    fn the_next_page_keeps_the_query() {
+        let next = ListQuery::next("limit=5&from=%2B1&cursor=old&access_token=x", "new");
+        assert_eq!(next, "limit=5&from=%2B1&cursor=new");
+    }
+}

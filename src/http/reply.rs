@@ -1,0 +1,132 @@
+//! Answers, and the one table of errors and statuses.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+
+use crate::store::StoreError;
+use crate::wire::WireError;
+
+/// What handlers return.
+pub type Reply = warp::reply::Response;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// An answer with a JSON body.
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(body.into().into());
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
+    reply
+}
+
+/// An answer without a body.
+pub fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Bytes::new().into());
+    *reply.status_mut() = status;
+    reply
+}
+
+/// Why a request is not answered as it was meant. Every one has the body `{"msg": …}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    status: StatusCode,
+    msg: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, msg: impl Into<String>) -> Self {
+        Self { status, msg: msg.into(), header: None }
+    }
+
+    fn with(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+
+    /// 400: something in the request is wrong.
+    pub fn bad(msg: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, msg)
+    }
+
+    /// 401: nobody is known by this; `presented` where a token was.
+    pub fn unauthorized(presented: bool) -> Self {
+        let challenge = if presented {
+            "Bearer realm=\"Users\", error=\"invalid_token\""
+        } else {
+            "Bearer realm=\"Users\""
+        };
+        let challenge = HeaderValue::from_static(challenge);
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized").with(WWW_AUTHENTICATE, challenge)
+    }
+
+    /// 403: known, and not entitled.
+    pub fn forbidden(msg: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, msg)
+    }
+
+    /// 404.
+    pub fn not_found(msg: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, msg)
+    }
+
+    /// 405, with what is allowed.
+    pub fn method(allowed: &'static str) -> Self {
+        let msg = format!("this path answers {allowed}");
+        let allowed = HeaderValue::from_static(allowed);
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, msg).with(ALLOW, allowed)
+    }
+
+    /// 408: the body did not come in time.
+    pub fn slow_body() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "the request body took too long")
+    }
+
+    /// 413.
+    pub fn too_large(msg: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, msg)
+    }
+
+    /// 415.
+    pub fn unsupported(msg: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, msg)
+    }
+
+    /// 503, and when to come again.
+    pub fn unavailable(msg: impl Into<String>, seconds: u16) -> Self {
+        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, msg);
+        refusal.with(RETRY_AFTER, HeaderValue::from(seconds))
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let msg = error.to_string();
+        match error {
+            StoreError::Busy | StoreError::Closing => Self::unavailable(msg, 1),
+            StoreError::IndexUnavailable(_) => {
+                Self::unavailable("the index is being built again", 5)
+            }
+            StoreError::Full => Self::unavailable(msg, 30),
+            StoreError::Failed(_) => Self::unavailable("the store has failed and restarts", 10),
+            StoreError::TooLarge(_) => Self::too_large(msg),
+        }
+    }
+}
+
+impl From<WireError> for Refusal {
+    fn from(error: WireError) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        let body = serde_json::json!({ "msg": refusal.msg }).to_string();
+        let mut reply = json(refusal.status, body);
+        if let Some((name, value)) = refusal.header {
+            reply.headers_mut().insert(name, value);
+        }
+        reply
+    }
+}

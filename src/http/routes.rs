@@ -1,0 +1,146 @@
+//! Paths. warp takes them apart; what they name is a [`Resource`], and methods come later, so that
+//! a known path with an unknown method can be answered as such.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+use warp::filters::BoxedFilter;
+use warp::{Buf, Filter, Stream};
+
+use super::reply::{Refusal, Reply};
+use super::{Context, calls, health, hook, list};
+
+/// What a path names. Sids are as they stand in the path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Resource {
+    /// `/v1/Accounts/{AccountSid}/Calls`
+    Calls(String),
+    /// `/v1/Accounts/{AccountSid}/Calls/{CallSid}`
+    Call(String, String),
+    /// `/v1/Accounts/{AccountSid}/CallCount`
+    CallCount(String),
+    /// `/v1/hooks/call-status`
+    Hook,
+    /// `/livez`
+    Live,
+    /// `/readyz`
+    Ready,
+    /// Anything else.
+    Unknown,
+}
+
+/// The parts of a request that handlers look at.
+pub(super) struct Request<'a> {
+    pub context: &'a Context,
+    pub method: &'a Method,
+    pub headers: &'a HeaderMap,
+    pub query: &'a str,
+}
+
+/// All routes.
+pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    resource()
+        .and(warp::any().map(move || context.clone()))
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(query)
+        .and(warp::body::stream())
+        .then(|resource, context: Arc<Context>, method, headers, query: String, body| async move {
+            let request =
+                Request { context: &context, method: &method, headers: &headers, query: &query };
+            answer(resource, request, body).await.unwrap_or_else(Reply::from)
+        })
+        .boxed()
+}
+
+async fn answer<B: Buf>(
+    resource: Resource,
+    request: Request<'_>,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send,
+) -> Result<Reply, Refusal> {
+    match resource {
+        Resource::Calls(account) => list::list(&request, &account).await,
+        Resource::Call(account, sid) => calls::call(&request, &account, &sid).await,
+        Resource::CallCount(account) => calls::count(&request, &account).await,
+        Resource::Hook => hook::call_status(&request, body).await,
+        Resource::Live => health::live(&request),
+        Resource::Ready => health::ready(&request),
+        Resource::Unknown => Err(Refusal::not_found("no such path")),
+    }
+}
+
+/// As in jambonz, the words of a path are matched in either case, and one slash may end it.
+fn resource() -> BoxedFilter<(Resource,)> {
+    let account = word::<V1>().and(word::<Accounts>()).and(warp::path::param());
+    let account = account.map(|_: V1, _: Accounts, sid: String| sid);
+    let calls = account.and(word::<Calls>()).and(warp::path::end());
+    let calls = calls.map(|account, _: Calls| Resource::Calls(account));
+    let call = account.and(word::<Calls>()).and(warp::path::param()).and(warp::path::end());
+    let call = call.map(|account, _: Calls, sid| Resource::Call(account, sid));
+    let count = account.and(word::<CallCount>()).and(warp::path::end());
+    let count = count.map(|account, _: CallCount| Resource::CallCount(account));
+    let hook = word::<V1>().and(word::<Hooks>()).and(word::<CallStatus>()).and(warp::path::end());
+    let hook = hook.map(|_: V1, _: Hooks, _: CallStatus| Resource::Hook);
+    let live = word::<Livez>().and(warp::path::end()).map(|_: Livez| Resource::Live);
+    let ready = word::<Readyz>().and(warp::path::end()).map(|_: Readyz| Resource::Ready);
+    let known = calls.or(call).unify().or(count).unify().or(hook).unify();
+    let known = known.or(live).unify().or(ready).unify();
+    known.or(warp::any().map(|| Resource::Unknown)).unify().boxed()
+}
+
+fn word<W: FromStr + Send + 'static>() -> impl Filter<Extract = (W,), Error = warp::Rejection> + Copy
+{
+    warp::path::param()
+}
+
+macro_rules! words {
+    ($($name:ident = $text:literal),+) => {$(
+        struct $name;
+
+        impl FromStr for $name {
+            type Err = ();
+
+            fn from_str(text: &str) -> Result<Self, ()> {
+                text.eq_ignore_ascii_case($text).then_some(Self).ok_or(())
+            }
+        }
+    )+};
+}
+words!(
+    V1 = "v1",
+    Accounts = "accounts",
+    Calls = "calls",
+    CallCount = "callcount",
+    Hooks = "hooks",
+    CallStatus = "call-status",
+    Livez = "livez",
+    Readyz = "readyz"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn paths_are_matched_in_either_case_and_with_one_slash_at_the_end() {
+        let calls = Resource::Calls("a".to_owned());
+        for (path, resource) in [
+            ("/v1/Accounts/a/Calls", calls.clone()),
+            ("/V1/accounts/a/calls/", calls),
+            ("/v1/Accounts/a/Calls/b", Resource::Call("a".to_owned(), "b".to_owned())),
+            ("/v1/Accounts/a/CallCount/", Resource::CallCount("a".to_owned())),
+            ("/v1/hooks/call-status", Resource::Hook),
+            ("/livez", Resource::Live),
+            ("/readyz", Resource::Ready),
+            ("/v1/Accounts/a/Calls//", Resource::Unknown),
+            ("/v1/Accounts/a/Calls/b/c", Resource::Unknown),
+            ("/Accounts/a/Calls", Resource::Unknown),
+            ("/", Resource::Unknown),
+        ] {
+            let found = warp::test::request().path(path).filter(&super::resource()).await;
+            assert_eq!(found.unwrap(), resource, "{path}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Settings of accounts.
+
+use serde::{Deserialize, Serialize};
+
+use super::tokens::{apply, forget_file, removal};
+use super::{Context, Failure, Reply};
+use crate::access::{Account, Row, Scope, Secret, TokenHash};
+use crate::domain::{AccountSid, ServiceProviderSid};
+use crate::store::Store;
+
+/// Bytes of a name, a user or a secret.
+const TEXT_MAX: usize = 256;
+
+/// Settings that are to change; what is absent stays as it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct AccountSettings {
+    pub account_sid: AccountSid,
+    pub name: Option<String>,
+    pub service_provider_sid: Option<ServiceProviderSid>,
+    pub webhook_secret: Option<Secret>,
+    pub hook_user: Option<String>,
+    pub hook_password: Option<Secret>,
+}
+
+/// An account in a list: which secrets it has, not what they are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct AccountInfo {
+    pub account_sid: AccountSid,
+    pub name: Option<String>,
+    pub service_provider_sid: Option<ServiceProviderSid>,
+    pub webhook_secret: bool,
+    pub hook_user: Option<String>,
+}
+
+pub(super) fn set(store: &Store, new: AccountSettings) -> Result<Reply, Failure> {
+    let _one_at_a_time = store.settings();
+    let sid = new.account_sid;
+    let mut account =
+        store.access(|access| access.account(sid).cloned()).unwrap_or_else(|| Account::new(sid));
+    let texts = [
+        ("--name", new.name.as_deref()),
+        ("--webhook-secret", new.webhook_secret.as_ref().map(Secret::reveal)),
+        ("--hook-user", new.hook_user.as_deref()),
+        ("--hook-password", new.hook_password.as_ref().map(Secret::reveal)),
+    ];
+    for (flag, text) in texts {
+        if text.is_some_and(|text| text.is_empty() || text.len() > TEXT_MAX) {
+            return Err(Failure::usage(format!("{flag}: expected 1 to {TEXT_MAX} bytes")));
+        }
+    }
+    if let Some(user) = &new.hook_user {
+        if user.contains(':') {
+            return Err(Failure::usage("--hook-user: a user name has no colon (RFC 7617)"));
+        }
+        let other = store.access(|access| access.account_by_hook_user(user).map(|a| a.account_sid));
+        if let Some(other) = other.filter(|other| *other != sid) {
+            return Err(Failure::new(format!(
+                "the hook user \"{user}\" belongs to account {other}; hooks are told apart by it"
+            )));
+        }
+    }
+    account.name = new.name.or(account.name);
+    account.service_provider_sid = new.service_provider_sid.or(account.service_provider_sid);
+    account.webhook_secret = new.webhook_secret.or(account.webhook_secret);
+    account.hook_user = new.hook_user.or(account.hook_user);
+    account.hook_password = new.hook_password.or(account.hook_password);
+    if account.hook_user.is_some() != account.hook_password.is_some() {
+        return Err(Failure::usage("--hook-user and --hook-password go together"));
+    }
+    let json = serde_json::to_vec(&account).map_err(|error| Failure::new(error.to_string()))?;
+    apply(store, vec![Row { name: format!("account/{sid}"), json }])?;
+    Ok(Reply::Done(format!("account {sid} is set")))
+}
+
+pub(super) fn list(store: &Store) -> Reply {
+    let info = |account: &Account| AccountInfo {
+        account_sid: account.account_sid,
+        name: account.name.clone(),
+        service_provider_sid: account.service_provider_sid,
+        webhook_secret: account.webhook_secret.is_some(),
+        hook_user: account.hook_user.clone(),
+    };
+    Reply::Accounts(store.access(|access| access.accounts().map(info).collect()))
+}
+
+pub(super) fn remove(store: &Store, context: &Context, sid: AccountSid) -> Result<Reply, Failure> {
+    let _one_at_a_time = store.settings();
+    let (known, tokens) = store.access(|access| {
+        let own = access.tokens().filter(|token| token.scope == Scope::Account(sid));
+        let own: Vec<(String, TokenHash)> =
+            own.map(|token| (token.id.clone(), token.hash)).collect();
+        (access.account(sid).is_some(), own)
+    });
+    if !known && tokens.is_empty() {
+        return Err(Failure::new(format!("account {sid} has no settings and no tokens")));
+    }
+    let mut rows: Vec<Row> = tokens.iter().map(|(id, _)| removal(id)).collect();
+    rows.push(Row { name: format!("account/{sid}"), json: Vec::new() });
+    apply(store, rows)?;
+    for (_, hash) in &tokens {
+        forget_file(context, hash);
+    }
+    let tokens = tokens.len();
+    Ok(Reply::Done(format!("account {sid} is removed, with {tokens} tokens; its calls stay")))
+}

@@ -1,0 +1,182 @@
+//! Importing: records in, in bounded memory, a batch at a time.
+
+use std::io::BufRead;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Emit, Failure, Item};
+use crate::clock;
+use crate::domain::Timestamp;
+use crate::store::{Change, Outcome, Progress, Store, StoreError};
+use crate::wire::{EVENT_BYTES_MAX, Format, Piece, Splitter, Told, parse_record};
+
+/// Records of one batch: all of them or none.
+const BATCH_RECORDS: usize = 1000;
+/// Batches between the reader and the store.
+const BATCHES_AHEAD: usize = 3;
+/// Bytes of one record, merge state and all.
+const RECORD_BYTES_MAX: usize = 4 * EVENT_BYTES_MAX;
+
+/// How an import is done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Import {
+    /// How records stand in the input.
+    pub format: Format,
+    /// Say what would happen, and do nothing.
+    pub dry_run: bool,
+    /// What a bad record does.
+    pub on_error: OnError,
+}
+
+/// What a bad record does to an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum OnError {
+    /// The import ends, and nothing of the batch in which it stands is taken.
+    Stop,
+    /// The record is left out.
+    Skip,
+}
+
+/// What became of the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Records that were read.
+    pub records: u64,
+    /// Of these, not taken.
+    pub rejected: u64,
+    /// What became of the others.
+    pub outcome: Outcome,
+}
+
+impl Import {
+    pub(super) fn run(
+        &self,
+        store: &Store,
+        context: &Context,
+        input: &mut (dyn BufRead + Send),
+        emit: &mut Emit<'_>,
+    ) -> Result<Summary, Failure> {
+        let (batches, waiting) = sync_channel::<Vec<Change>>(BATCHES_AHEAD);
+        let now = clock::now();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| write(store, waiting, now, self.dry_run));
+            let read = self.read(context, input, emit, now, |batch| batches.send(batch).is_ok());
+            drop(batches);
+            let panicked = || Err(StoreError::Failed("the import broke off".to_owned()));
+            let written = writer.join().unwrap_or_else(|_| panicked());
+            // What the store says weighs more than what the reader says.
+            let outcome = written?;
+            match read {
+                Ok((records, rejected)) => Ok(Summary { records, rejected, outcome }),
+                Err(Stopped::Bad { why, taken }) => Err(Failure::new(self.stopped(&why, taken))),
+                Err(Stopped::Failed(failure)) => Err(failure),
+            }
+        })
+    }
+
+    fn stopped(&self, why: &str, taken: u64) -> String {
+        let verb = if self.dry_run { "would have been imported" } else { "were imported" };
+        format!(
+            "{why}; the {taken} records before its batch {verb}, it and all after them were not; \
+             mend it and run the same import again (what is there already does not change), or \
+             leave bad records out with --on-error skip"
+        )
+    }
+
+    /// Reads records and hands them on in batches. Returns how many were read and left out.
+    fn read(
+        &self,
+        context: &Context,
+        input: &mut (dyn BufRead + Send),
+        emit: &mut Emit<'_>,
+        now: Timestamp,
+        mut hand_on: impl FnMut(Vec<Change>) -> bool,
+    ) -> Result<(u64, u64), Stopped> {
+        let mut splitter = Splitter::new(input, self.format, RECORD_BYTES_MAX);
+        let (mut records, mut rejected, mut taken) = (0, 0, 0);
+        let mut batch = Vec::with_capacity(BATCH_RECORDS);
+        while let Some(piece) = splitter.next_piece().map_err(Stopped::io)? {
+            records += 1;
+            match change(context, &piece, now) {
+                Ok(change) => batch.push(change),
+                Err(error) => {
+                    let why = format!("{}: {error}", place(&piece, splitter.format()));
+                    if self.on_error == OnError::Stop {
+                        return Err(Stopped::Bad { why, taken });
+                    }
+                    rejected += 1;
+                    emit(Item::Reject(&why, &piece.text)).map_err(Stopped::io)?;
+                }
+            }
+            if batch.len() == BATCH_RECORDS {
+                taken += batch.len() as u64;
+                if !hand_on(std::mem::take(&mut batch)) {
+                    break;
+                }
+                batch.reserve(BATCH_RECORDS);
+                let what = "importing".to_owned();
+                emit(Item::Progress(Progress { what, done: records, total: None }))
+                    .map_err(Stopped::io)?;
+            }
+        }
+        if !batch.is_empty() {
+            hand_on(batch);
+        }
+        Ok((records, rejected))
+    }
+}
+
+/// Why reading ended before its time.
+enum Stopped {
+    /// A bad record, and how many were handed on before its batch.
+    Bad {
+        why: String,
+        taken: u64,
+    },
+    Failed(Failure),
+}
+
+impl Stopped {
+    fn io(error: std::io::Error) -> Self {
+        Self::Failed(Failure::new(format!("the input cannot be read: {error}")))
+    }
+}
+
+fn write(
+    store: &Store,
+    waiting: Receiver<Vec<Change>>,
+    now: Timestamp,
+    dry: bool,
+) -> Result<Outcome, StoreError> {
+    let mut outcome = Outcome::default();
+    for batch in waiting {
+        outcome.add(store.apply(&batch, now, dry)?);
+    }
+    Ok(outcome)
+}
+
+fn change(context: &Context, piece: &Piece, now: Timestamp) -> Result<Change, String> {
+    if !piece.whole {
+        return Err(if piece.text.len() < RECORD_BYTES_MAX {
+            "the input ends inside this record".to_owned()
+        } else {
+            format!("a record has at most {RECORD_BYTES_MAX} bytes")
+        });
+    }
+    let text = std::str::from_utf8(&piece.text)
+        .map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
+    match parse_record(text.trim(), now, &context.service_url) {
+        Ok(Told::Event(event)) => Ok(Change::Event(Box::new(event))),
+        Ok(Told::Record(call)) => Ok(Change::Record(call)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Where a record stands, in the words of its format.
+fn place(piece: &Piece, format: Format) -> String {
+    match format {
+        Format::Ndjson => format!("line {}", piece.line),
+        Format::Auto | Format::Json => format!("record {} (line {})", piece.item, piece.line),
+    }
+}

@@ -1,0 +1,201 @@
+//! What an admin can ask for. A command is a value, run by one function, whether the server is up
+//! and passes it on or is down and the command opens the store itself.
+
+mod accounts;
+mod import;
+mod select;
+mod tokens;
+
+use std::io::{self, BufRead};
+
+use serde::{Deserialize, Serialize};
+
+pub use accounts::{AccountInfo, AccountSettings};
+pub use import::{Import, OnError, Summary};
+pub use select::Selection;
+pub use tokens::{NewToken, TokenInfo, make_first};
+
+use crate::domain::{AccountSid, CallSid};
+use crate::store::{Finding, OpenError, Progress, Status, Store, StoreError};
+
+/// A command.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Request {
+    /// Makes a token and shows it once.
+    TokenCreate(NewToken),
+    /// Lists tokens, without their values.
+    TokenList,
+    /// Ends a token at once.
+    TokenRevoke {
+        /// Its id.
+        id: String,
+    },
+    /// Changes the settings of an account.
+    AccountSet(AccountSettings),
+    /// Lists accounts that have settings.
+    AccountList,
+    /// Removes the settings and the tokens of an account, not its calls.
+    AccountRemove {
+        /// The account.
+        account_sid: AccountSid,
+    },
+    /// Takes records from the input.
+    Import(Import),
+    /// Writes records to the output, one export line each.
+    Export(Selection),
+    /// Writes the newest calls to the output, one Call object a line.
+    List {
+        /// Which.
+        selection: Selection,
+        /// How many at most.
+        limit: usize,
+    },
+    /// Shows one call, as an export line.
+    Show {
+        /// The call, of whichever account.
+        call_sid: CallSid,
+    },
+    /// Figures.
+    Status,
+    /// Compares journal and index.
+    Check,
+    /// Builds the index anew.
+    Rebuild,
+}
+
+/// What a command answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Reply {
+    /// A new token, shown this once.
+    Token {
+        /// For lists and for revoking.
+        id: String,
+        /// The token itself.
+        value: String,
+    },
+    /// Tokens.
+    Tokens(Vec<TokenInfo>),
+    /// Accounts.
+    Accounts(Vec<AccountInfo>),
+    /// A sentence about what was done.
+    Done(String),
+    /// What became of an import.
+    Imported(Summary),
+    /// How many records were written.
+    Written(u64),
+    /// Calls as export lines: one of each account that has the sid.
+    Calls(Vec<String>),
+    /// Figures.
+    Status(Status),
+    /// What a check found.
+    Checked {
+        /// Calls that were compared.
+        calls: u64,
+        /// What is wrong.
+        findings: Vec<Finding>,
+    },
+}
+
+/// What a command emits while it runs.
+#[derive(Debug)]
+pub enum Item<'a> {
+    /// Output.
+    Data(&'a [u8]),
+    /// How far it has come.
+    Progress(Progress),
+    /// A record that an import did not take: why, and its text.
+    Reject(&'a str, &'a [u8]),
+}
+
+/// Takes what a command emits; an error ends the command.
+pub type Emit<'a> = dyn FnMut(Item<'_>) -> io::Result<()> + 'a;
+
+/// Why a command failed, for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What went wrong, with the object, the value and what would be right.
+    pub message: String,
+    /// The command line itself was wrong.
+    pub usage: bool,
+}
+
+impl Failure {
+    /// The command could not be done.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), usage: false }
+    }
+
+    /// The command was not a sensible one.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), usage: true }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        Self::new(crate::store::chain(&error))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// What commands need to know beside the store.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// `service_url` of records that name none; empty for none.
+    pub service_url: String,
+    /// The data directory, for the file with the first token.
+    pub data_dir: std::path::PathBuf,
+}
+
+/// Runs a command.
+pub fn run(
+    store: &Store,
+    context: &Context,
+    request: Request,
+    input: &mut (dyn BufRead + Send),
+    emit: &mut Emit<'_>,
+) -> Result<Reply, Failure> {
+    match request {
+        Request::TokenCreate(token) => tokens::create(store, token),
+        Request::TokenList => Ok(tokens::list(store)),
+        Request::TokenRevoke { id } => tokens::revoke(store, context, &id),
+        Request::AccountSet(settings) => accounts::set(store, settings),
+        Request::AccountList => Ok(accounts::list(store)),
+        Request::AccountRemove { account_sid } => accounts::remove(store, context, account_sid),
+        Request::Import(import) => import.run(store, context, input, emit).map(Reply::Imported),
+        Request::Export(selection) => select::export(store, &selection, emit),
+        Request::List { selection, limit } => select::list(store, &selection, limit, emit),
+        Request::Show { call_sid } => select::show(store, call_sid),
+        Request::Status => Ok(Reply::Status(store.status())),
+        Request::Check => {
+            let emit = parking_lot::Mutex::new(emit);
+            let progress = |progress| {
+                // A listener that is gone does not end a check.
+                let _gone = (emit.lock())(Item::Progress(progress));
+            };
+            let (calls, findings) = store.check(&progress)?;
+            Ok(Reply::Checked { calls, findings })
+        }
+        Request::Rebuild => {
+            let calls = store.rebuild()?;
+            Ok(rebuilt(calls))
+        }
+    }
+}
+
+/// The answer to [`Request::Rebuild`], also where opening the store has done it already.
+pub fn rebuilt(calls: u64) -> Reply {
+    Reply::Done(format!("the index was built anew: {calls} calls"))
+}

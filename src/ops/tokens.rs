@@ -1,0 +1,177 @@
+//! Tokens: made, listed, revoked.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Failure, Reply};
+use crate::access::{FIRST_TOKEN, Role, Row, Scope, Secret, Token, TokenHash, new_token_value};
+use crate::clock;
+use crate::domain::Timestamp;
+use crate::store::{Change, Store};
+use crate::wire::show_time;
+
+/// Characters of a token that is taken over.
+const VALUE_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
+/// How long a token may last, in seconds: a hundred years.
+const EXPIRES_MAX: u64 = 100 * 365 * 86_400;
+
+/// A token that is to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewToken {
+    /// Whose calls.
+    pub scope: Scope,
+    /// What it may do.
+    pub role: Role,
+    /// What a person calls it.
+    pub name: Option<String>,
+    /// Seconds until it ends; none for never.
+    pub expires_in: Option<u64>,
+    /// An existing API key to be taken over.
+    pub value: Option<Secret>,
+}
+
+/// A token in a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct TokenInfo {
+    pub id: String,
+    pub name: Option<String>,
+    pub scope: String,
+    pub role: Role,
+    pub created_at: String,
+    pub expires_at: Option<String>,
+    pub expired: bool,
+}
+
+/// Makes a token. The value is in the reply, and nowhere else.
+pub(super) fn create(store: &Store, new: NewToken) -> Result<Reply, Failure> {
+    let _one_at_a_time = store.settings();
+    let value = match &new.value {
+        Some(value) => checked(value.reveal())?.to_owned(),
+        None => new_value()?,
+    };
+    if let Some(id) = store.access(|access| access.has_value(&value).map(str::to_owned)) {
+        return Err(Failure::new(format!("this token exists already, as {id}")));
+    }
+    if new.expires_in.is_some_and(|seconds| seconds == 0 || seconds > EXPIRES_MAX) {
+        return Err(Failure::usage("--expires: expected 1s to 100years"));
+    }
+    let (id, row) = token_row(new, &value)?;
+    apply(store, vec![row])?;
+    Ok(Reply::Token { id, value })
+}
+
+/// Makes the first admin token, once in the life of a store, and keeps it in `admin.token`. None
+/// where that has been done.
+pub fn make_first(store: &Store, context: &Context) -> Result<Option<String>, Failure> {
+    let _one_at_a_time = store.settings();
+    if store.access(|access| access.first_token_made() || access.tokens().next().is_some()) {
+        return Ok(None);
+    }
+    // A start that was killed in between has left the file, and not the token.
+    let path = context.data_dir.join("admin.token");
+    let kept = std::fs::read_to_string(&path).map(|kept| kept.trim().to_owned());
+    let value = match kept {
+        Ok(kept) if checked(&kept).is_ok() => kept,
+        _ => {
+            let value = new_value()?;
+            let written = crate::store::write_file(&path, &format!("{value}\n"));
+            written.map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))?;
+            value
+        }
+    };
+    let new = NewToken {
+        scope: Scope::Admin,
+        role: Role::Full,
+        name: Some("first".to_owned()),
+        expires_in: None,
+        value: None,
+    };
+    let (_, row) = token_row(new, &value)?;
+    let made = Row { name: FIRST_TOKEN.to_owned(), json: b"true".to_vec() };
+    apply(store, vec![row, made])?;
+    Ok(Some(value))
+}
+
+fn new_value() -> Result<String, Failure> {
+    new_token_value().map_err(|_| Failure::new("the system has no random numbers"))
+}
+
+fn token_row(new: NewToken, value: &str) -> Result<(String, Row), Failure> {
+    let now = clock::now();
+    let expires_at = new.expires_in.map(|seconds| now.plus_millis(seconds * 1000).millis());
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    let id = random.get(..12).unwrap_or(&random).to_owned();
+    let token = Token {
+        id: id.clone(),
+        name: new.name,
+        scope: new.scope,
+        role: new.role,
+        hash: TokenHash::of(value),
+        created_at: now.millis(),
+        expires_at,
+    };
+    let json = serde_json::to_vec(&token).map_err(|error| Failure::new(error.to_string()))?;
+    Ok((id.clone(), Row { name: format!("token/{id}"), json }))
+}
+
+/// What can stand in an `Authorization` header after its scheme (RFC 6750, section 2.1, and the
+/// characters that a UUID has).
+fn checked(value: &str) -> Result<&str, Failure> {
+    let right = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+    if !VALUE_CHARS.contains(&value.len()) || !value.chars().all(right) {
+        return Err(Failure::usage("--value: expected 16 to 256 letters, digits and -._~+/="));
+    }
+    Ok(value)
+}
+
+pub(super) fn list(store: &Store) -> Reply {
+    let now = clock::now();
+    let shown = |millis| {
+        let at = Timestamp::from_millis(millis).unwrap_or_default();
+        show_time(at).to_string()
+    };
+    let info = |token: &Token| TokenInfo {
+        id: token.id.clone(),
+        name: token.name.clone(),
+        scope: token.scope.to_string(),
+        role: token.role,
+        created_at: shown(token.created_at),
+        expires_at: token.expires_at.map(shown),
+        expired: token.expired(now),
+    };
+    Reply::Tokens(store.access(|access| access.tokens().map(info).collect()))
+}
+
+/// Ends a token. The file with the first token goes with it.
+pub(super) fn revoke(store: &Store, context: &Context, id: &str) -> Result<Reply, Failure> {
+    let _one_at_a_time = store.settings();
+    let hash = store.access(|access| access.token_by_id(id).map(|token| token.hash));
+    let Some(hash) = hash else {
+        return Err(Failure::new(format!("there is no token \"{id}\"; see rollcall token list")));
+    };
+    apply(store, vec![removal(id)])?;
+    forget_file(context, &hash);
+    Ok(Reply::Done(format!("token {id} is revoked")))
+}
+
+pub(super) fn removal(id: &str) -> Row {
+    Row { name: format!("token/{id}"), json: Vec::new() }
+}
+
+/// Removes the file of the first admin token where it holds a token of this hash.
+pub(super) fn forget_file(context: &Context, hash: &TokenHash) {
+    let path = context.data_dir.join("admin.token");
+    let kept = std::fs::read_to_string(&path);
+    if kept.is_ok_and(|kept| TokenHash::of(kept.trim()).matches(hash))
+        && let Err(error) = std::fs::remove_file(&path)
+    {
+        tracing::warn!(path = %path.display(), %error, "the revoked token's file is still there");
+    }
+}
+
+/// Makes rows durable.
+pub(super) fn apply(store: &Store, rows: Vec<Row>) -> Result<(), Failure> {
+    let changes: Vec<_> = rows.into_iter().map(Change::Admin).collect();
+    store.apply(&changes, clock::now(), false)?;
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! The appliance: store, sockets, signals, from start to end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::demo;
+use super::listener::{self, Drained, Limits};
+use crate::config::{Config, Host, ListenAddr, SubjectName};
+use crate::ops::{self, Failure};
+use crate::store::{Lock, Progress, Store};
+use crate::tls::{TlsReloader, TlsSource};
+use crate::{admin, clock, http};
+
+/// How often a certificate that rollcall made is looked at, to make a new one in time.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
+/// What a started server has to say.
+pub enum News<'a> {
+    /// How far the start has come.
+    Starting(Progress),
+    /// The first admin token, just made.
+    FirstToken(&'a str),
+    /// Sample calls are there, or are not since the store is not empty; how to ask for them.
+    Demo {
+        /// They are there.
+        filled: bool,
+        /// A line for a shell.
+        curl: String,
+    },
+    /// A listener is bound.
+    Listening(String),
+    /// Everything is up.
+    Ready,
+}
+
+/// Runs the server until a signal ends it.
+pub fn serve(
+    config: &Config,
+    runtime_dir: Option<PathBuf>,
+    demo: bool,
+    tell: &mut dyn FnMut(News<'_>),
+) -> Result<(), Failure> {
+    let lock = Lock::take(&config.data_dir, true)?;
+    let store = {
+        let tell = parking_lot::Mutex::new(&mut *tell);
+        let progress = |progress| (tell.lock())(News::Starting(progress));
+        Arc::new(Store::open(lock, config.store_options(), clock::now(), &progress)?)
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let server = Server { config, store: store.clone(), runtime_dir, demo };
+    let result = runtime.block_on(server.run(tell));
+    // Commands that still run are cut off; what they have acknowledged is on disk.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let closed = store.close().map_err(Failure::from);
+    result.and(closed)
+}
+
+struct Server<'a> {
+    config: &'a Config,
+    store: Arc<Store>,
+    runtime_dir: Option<PathBuf>,
+    demo: bool,
+}
+
+impl Server<'_> {
+    async fn run(self, tell: &mut dyn FnMut(News<'_>)) -> Result<(), Failure> {
+        let config = self.config;
+        let reloader = Arc::new(self.certificate()?);
+        let https = bind(&config.listen).await?;
+        let plain = match &config.http.listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let socket = config.admin_socket_path(self.runtime_dir.as_deref());
+        let admin = admin::bind(&socket).map_err(|error| {
+            Failure::new(format!("cannot bind the admin socket {}: {error}", socket.display()))
+        })?;
+        let context = config.ops_context();
+        if let Some(token) = ops::make_first(&self.store, &context)? {
+            tell(News::FirstToken(&token));
+        }
+        let port = https.local_addr()?.port();
+        if self.demo {
+            let filled = demo::fill(&self.store, clock::now())?;
+            tell(News::Demo { filled, curl: self.curl(port, &reloader) });
+        }
+        let api = http::service(Arc::new(config.http_context(self.store.clone())));
+        let (stop, stopped) = watch::channel(());
+        let limits = config.listener_limits();
+        let mut listeners = tokio::task::JoinSet::new();
+        tell(News::Listening(format!("https://{}:{port}", config.listen.shown_host())));
+        let until = |mut stopped: watch::Receiver<()>| async move {
+            let _either_way = stopped.changed().await;
+        };
+        let tls = Some(reloader.clone());
+        listeners.spawn(listener::run(https, tls, api.clone(), limits, until(stopped.clone())));
+        if let (Some(plain), Some(address)) = (plain, &config.http.listen) {
+            let port = plain.local_addr()?.port();
+            tell(News::Listening(format!("http://{}:{port}", address.shown_host())));
+            listeners.spawn(listener::run(plain, None, api, limits, until(stopped)));
+        }
+        let admin = tokio::spawn(admin::serve(admin, self.store.clone(), context));
+        let watchdog = tokio::spawn(watchdog(self.store.clone()));
+        tell(News::Ready);
+        notify(&[sd_notify::NotifyState::Ready]);
+        let result = self.until_stopped(&reloader).await;
+        notify(&[sd_notify::NotifyState::Stopping]);
+        admin.abort();
+        watchdog.abort();
+        let _unlinked = std::fs::remove_file(&socket);
+        drop(stop);
+        while let Some(drained) = listeners.join_next().await {
+            let Drained { in_order, cut } = drained.unwrap_or_default();
+            tracing::info!(in_order, cut, "connections are closed");
+        }
+        result
+    }
+
+    fn certificate(&self) -> Result<TlsReloader, Failure> {
+        let source = match &self.config.tls.files {
+            Some(files) => {
+                TlsSource::Files { certificate: files.cert.clone(), key: files.key.clone() }
+            }
+            None => TlsSource::Made {
+                directory: self.config.data_dir.join("tls"),
+                names: self.config.tls.names.iter().map(SubjectName::to_string).collect(),
+            },
+        };
+        TlsReloader::new(source, clock::system_time())
+            .map_err(|error| Failure::new(crate::store::chain(&error)))
+    }
+
+    /// Answers signals. Returns when the server is to end.
+    async fn until_stopped(&self, reloader: &Arc<TlsReloader>) -> Result<(), Failure> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut failed = self.store.failed();
+        let mut daily = tokio::time::interval(CERTIFICATE_INTERVAL);
+        daily.reset();
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = hangup.recv() => {
+                    notify(&reloading());
+                    reload(reloader).await;
+                    notify(&[sd_notify::NotifyState::Ready]);
+                }
+                _ = daily.tick() => reload(reloader).await,
+                changed = failed.changed() => {
+                    let reason = failed.borrow().clone();
+                    if let Some(reason) = reason {
+                        return Err(Failure::new(format!("the journal has failed: {reason}")));
+                    }
+                    changed.map_err(|_| Failure::new("the store is gone"))?;
+                }
+            }
+        }
+    }
+
+    /// A line for a shell that lists the newest sample calls.
+    fn curl(&self, port: u16, reloader: &TlsReloader) -> String {
+        let authority = reloader.loaded().authority;
+        let trust = authority.map(|ca| format!("--cacert {} ", ca.display())).unwrap_or_default();
+        let token = self.config.data_dir.join("admin.token");
+        format!(
+            "curl {trust}-H \"Authorization: Bearer $(cat {})\" \
+             \"https://localhost:{port}/v1/Accounts/{}/Calls?limit=3\"",
+            token.display(),
+            demo::ACCOUNT
+        )
+    }
+}
+
+async fn bind(address: &ListenAddr) -> Result<TcpListener, Failure> {
+    let bound = TcpListener::bind(address.to_string()).await;
+    bound.map_err(|error| Failure::new(format!("cannot listen on {address}: {error}")))
+}
+
+async fn reload(reloader: &Arc<TlsReloader>) {
+    let reloader = reloader.clone();
+    let reloaded = tokio::task::spawn_blocking(move || reloader.reload(clock::system_time())).await;
+    match reloaded {
+        Ok(Ok(())) => tracing::info!("the certificate has been read again"),
+        Ok(Err(error)) => {
+            let error = crate::store::chain(&error);
+            tracing::error!(error, "the certificate stays as it is");
+        }
+        Err(error) => tracing::error!(%error, "the certificate stays as it is"),
+    }
+}
+
+/// Tells systemd that all is well, for as long as the store says so. Ends where systemd does not
+/// watch.
+fn watchdog(store: Arc<Store>) -> impl Future<Output = Option<Infallible>> {
+    let interval = sd_notify::watchdog_enabled();
+    async move {
+        let mut ticks = tokio::time::interval(interval? / 2);
+        loop {
+            ticks.tick().await;
+            let store = store.clone();
+            // A look at the store's locks shows that its threads go on; a failed index is rebuilt.
+            let looked = tokio::task::spawn_blocking(move || {
+                let failed = store.failed();
+                store.status();
+                failed.borrow().is_none()
+            });
+            if looked.await.unwrap_or(false) {
+                notify(&[sd_notify::NotifyState::Watchdog]);
+            }
+        }
+    }
+}
+
+fn reloading() -> [sd_notify::NotifyState<'static>; 2] {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
+    [sd_notify::NotifyState::Reloading, sd_notify::NotifyState::MonotonicUsec(micros)]
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+impl Config {
+    /// How the store is run.
+    pub fn store_options(&self) -> crate::store::Options {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        crate::store::Options {
+            data_dir: self.data_dir.clone(),
+            index_cache_bytes: self.store.index_cache_bytes,
+            segment_bytes: self.store.segment_bytes,
+            registry_calls: self.store.registry_calls,
+            queue_events: self.limits.queue_events,
+            checkpoint_interval: self.store.checkpoint_interval,
+            live_checkpoint_age_millis: millis(self.store.live_checkpoint_age),
+            replay_bytes: self.store.replay_bytes,
+            max_lifetime_millis: millis(self.calls.max_lifetime),
+            sweep_interval: self.calls.sweep_interval,
+            rebuild: false,
+            sync: true,
+        }
+    }
+
+    /// What commands need to know.
+    pub fn ops_context(&self) -> ops::Context {
+        ops::Context { service_url: self.service_url(), data_dir: self.data_dir.clone() }
+    }
+
+    fn http_context(&self, store: Arc<Store>) -> http::Context {
+        http::Context {
+            store,
+            body_bytes: self.limits.body_bytes,
+            body_time: self.limits.body,
+            batch_events: self.limits.batch_events,
+            service_url: self.service_url(),
+            allow_origin: self.cors.allow_origin.as_ref().map(|origin| origin.as_str().to_owned()),
+        }
+    }
+
+    fn service_url(&self) -> String {
+        self.hooks.service_url.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    fn listener_limits(&self) -> Limits {
+        Limits {
+            connections: self.limits.connections,
+            handshake: self.limits.handshake,
+            header: self.limits.header,
+            write: self.limits.write,
+            drain: self.limits.drain,
+        }
+    }
+}
+
+impl ListenAddr {
+    /// The host as it stands in a URL.
+    fn shown_host(&self) -> String {
+        match self.host() {
+            Host::Ip(std::net::IpAddr::V6(ip)) => format!("[{ip}]"),
+            Host::Ip(ip) => ip.to_string(),
+            Host::Name(name) => name.to_string(),
+        }
+    }
+}

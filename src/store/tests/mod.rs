@@ -1,0 +1,163 @@
+//! The store as a whole: what goes in comes out, whatever happens in between.
+
+mod failures;
+mod lifetimes;
+mod model;
+mod races;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::clock;
+use crate::domain::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const HOUR_MILLIS: u64 = 3_600_000;
+/// Long enough for any machine, short enough for a person.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A small store whose keeper does nothing unless it is woken.
+fn options(dir: &Path) -> Options {
+    Options {
+        data_dir: dir.to_owned(),
+        index_cache_bytes: 4 << 20,
+        segment_bytes: 8 << 10,
+        registry_calls: 1000,
+        queue_events: 1000,
+        checkpoint_interval: HOUR,
+        live_checkpoint_age_millis: HOUR_MILLIS,
+        replay_bytes: 1 << 30,
+        max_lifetime_millis: 12 * HOUR_MILLIS,
+        sweep_interval: HOUR,
+        rebuild: false,
+        sync: true,
+    }
+}
+
+fn try_open(options: Options) -> Result<Store, OpenError> {
+    let lock = Lock::take(&options.data_dir, true)?;
+    Store::open(lock, options, clock::now(), &|_| {})
+}
+
+fn open(options: Options) -> Store {
+    try_open(options).unwrap()
+}
+
+fn account(n: u8) -> AccountSid {
+    AccountSid::from_bytes([n; 16])
+}
+
+fn id(account_n: u8, call: u8) -> CallId {
+    CallId { account: account(account_n), sid: CallSid::from_bytes([call; 16]) }
+}
+
+fn event(id: CallId, status: CallStatus, at: Timestamp) -> StampedEvent {
+    StampedEvent {
+        id,
+        source: Source::Webhook,
+        stamp: Stamp::live(at, Some(status)),
+        status: Some(status),
+        sip_status: None,
+        sip_reason: None,
+        duration: None,
+        direction: Direction::Inbound,
+        texts: Default::default(),
+        extras: Vec::new(),
+    }
+}
+
+/// One event, durable when this returns.
+fn send(store: &Store, id: CallId, status: CallStatus, at: Timestamp) -> Outcome {
+    store.apply(&[Change::Event(Box::new(event(id, status, at)))], at, false).unwrap()
+}
+
+/// Waits for a condition.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Wakes the keeper, and waits until it has looked around once from the beginning.
+fn wake(store: &Store) {
+    let (wake, woken) = &store.shared.wake;
+    // The round that is under way may have begun too early to count.
+    for _ in 0..2 {
+        store.shared.wake_keeper();
+        let mut wake = wake.lock();
+        let before = wake.checkpoints;
+        while wake.checkpoints == before {
+            assert!(!woken.wait_for(&mut wake, DEADLINE).timed_out(), "the keeper sleeps");
+        }
+    }
+}
+
+/// All pages of a list.
+fn list(store: &Store, request: &Request, limit: usize) -> Result<Vec<Arc<Call>>, StoreError> {
+    let mut request = request.clone();
+    let mut calls = Vec::new();
+    loop {
+        let page = store.page(&request, limit)?;
+        assert!(page.calls.len() <= limit, "{} calls on a page of {limit}", page.calls.len());
+        calls.extend(page.calls);
+        request.after = page.next;
+        if page.next.is_none() {
+            return Ok(calls);
+        }
+    }
+}
+
+fn everything(account: AccountSid) -> Request {
+    let (filter, order) = (Filter::default(), Order::NewestFirst);
+    Request { account, filter, order, after: None }
+}
+
+fn sids(store: &Store, filter: Filter) -> Vec<u8> {
+    let request = Request { filter, ..everything(account(1)) };
+    list(store, &request, 7).unwrap().iter().map(|call| call.id.sid.bytes()[0]).collect()
+}
+
+fn with_status(status: CallStatus) -> Filter {
+    Filter { statuses: vec![status], ..Filter::default() }
+}
+
+fn assert_sound(store: &Store) {
+    let (_, findings) = store.check(&|_| {}).unwrap();
+    assert_eq!(findings, []);
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else if let Err(error) = fs::copy(entry.path(), &target) {
+            // A file that was renamed meanwhile is there under its other name.
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        }
+    }
+}
+
+/// What a process that is killed now would leave. The index first, so that it is never ahead.
+fn crash_image(store: &Store, to: &Path) {
+    let dir = &store.shared.options.data_dir;
+    let index = index_dir(dir);
+    copy_dir(&index, &to.join(index.file_name().unwrap()));
+    for name in ["LOCK", "FORMAT", "CURRENT"] {
+        fs::copy(dir.join(name), to.join(name)).unwrap();
+    }
+    copy_dir(&dir.join("journal"), &to.join("journal"));
+}
+
+/// The directory of the current generation.
+fn index_dir(dir: &Path) -> std::path::PathBuf {
+    let number = fs::read_to_string(dir.join("CURRENT")).unwrap();
+    dir.join(format!("index-{}", number.trim()))
+}

@@ -1,0 +1,367 @@
+//! The store against a map, under random changes, crashes and damage.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select, subsequence};
+use tempfile::TempDir;
+
+use super::*;
+use crate::domain::merge;
+
+const ACCOUNTS: u8 = 3;
+const CALLS: u8 = 10;
+const NUMBERS: [&str; 5] = ["", "+1", "+15", "+1\0", "+1\0\0\u{ff}"];
+
+/// One change, in small numbers.
+#[derive(Debug, Clone)]
+enum Do {
+    Event { seconds: u64, status: CallStatus, direction: Direction, from: usize, to: usize },
+    Record { seconds: u64, status: CallStatus, to: usize },
+    Delete,
+    Stale { seconds: u64 },
+}
+
+/// What happens to the index while the store is down.
+#[derive(Debug, Clone)]
+enum Damage {
+    None,
+    Deleted,
+    Forgotten,
+    Truncated(Index),
+    Noise(Index),
+    Older,
+    Rebuild,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Submit(Vec<(u8, u8, Do)>),
+    Checkpoint,
+    /// Keeps a copy of the index for [`Damage::Older`].
+    Save,
+    Reopen { crash: bool, damage: Damage, age: u64 },
+}
+
+#[derive(Debug, Clone)]
+struct Look {
+    account: u8,
+    filter: Filter,
+    newest_first: bool,
+    limit: usize,
+}
+
+fn status() -> impl Strategy<Value = CallStatus> {
+    select(CallStatus::ALL.to_vec())
+}
+
+fn change() -> impl Strategy<Value = Do> {
+    let direction = select(Direction::ALL.to_vec());
+    let number = 0..NUMBERS.len();
+    prop_oneof![
+        8 => (0..40_u64, status(), direction, number.clone(), number.clone()).prop_map(
+            |(seconds, status, direction, from, to)| {
+                Do::Event { seconds, status, direction, from, to }
+            }
+        ),
+        2 => (0..40_u64, status(), number)
+            .prop_map(|(seconds, status, to)| Do::Record { seconds, status, to }),
+        1 => Just(Do::Delete),
+        2 => (0..40_u64).prop_map(|seconds| Do::Stale { seconds }),
+    ]
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        3 => Just(Damage::None),
+        1 => Just(Damage::Deleted),
+        1 => Just(Damage::Forgotten),
+        1 => any::<Index>().prop_map(Damage::Truncated),
+        1 => any::<Index>().prop_map(Damage::Noise),
+        2 => Just(Damage::Older),
+        1 => Just(Damage::Rebuild),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let reopened = (any::<bool>(), damage(), select(vec![0, HOUR_MILLIS]));
+    prop_oneof![
+        12 => vec((1..=ACCOUNTS, 0..CALLS, change()), 1..12).prop_map(Step::Submit),
+        4 => Just(Step::Checkpoint),
+        1 => Just(Step::Save),
+        2 => reopened.prop_map(|(crash, damage, age)| Step::Reopen { crash, damage, age }),
+    ]
+}
+
+prop_compose! {
+    fn look()(
+        account in 1..=ACCOUNTS,
+        statuses in subsequence(CallStatus::ALL.to_vec(), 0..4),
+        directions in subsequence(Direction::ALL.to_vec(), 0..2),
+        from in subsequence(NUMBERS.to_vec(), 0..3),
+        to in subsequence(NUMBERS.to_vec(), 0..3),
+        window in prop::option::weighted(0.3, (0..40_u64, 0..40_u64)),
+        parts in 0..16_u8,
+        newest_first in any::<bool>(),
+        limit in select(vec![1, 2, 3, 5, 1000]),
+    ) -> Look {
+        let numbers = |part: u8, numbers: Vec<&str>| {
+            if parts & part == 0 { Vec::new() } else { numbers.iter().map(|&n| n.into()).collect() }
+        };
+        let filter = Filter {
+            statuses: if parts & 1 == 0 { Vec::new() } else { statuses },
+            directions: if parts & 2 == 0 { Vec::new() } else { directions },
+            from: numbers(4, from),
+            to: numbers(8, to),
+            start: window.map(|(start, _)| base().plus_millis(start * 1000)),
+            end: window.map(|(_, end)| base().plus_millis(end * 1000)),
+        };
+        Look { account, filter, newest_first, limit }
+    }
+}
+
+/// Recent, so that nothing expires; whole seconds, so that calls share times.
+fn base() -> Timestamp {
+    static BASE: std::sync::OnceLock<Timestamp> = std::sync::OnceLock::new();
+    *BASE.get_or_init(|| {
+        Timestamp::from_millis(clock::now().minus_millis(60_000).millis() / 1000 * 1000).unwrap()
+    })
+}
+
+/// What the store should hold.
+#[derive(Default, Clone)]
+struct Model {
+    calls: BTreeMap<CallId, Call>,
+    deleted: Vec<CallId>,
+}
+
+impl Model {
+    /// Does it here, and says what the store is to be told and how it will answer.
+    fn apply(&mut self, id: CallId, change: &Do, at: Timestamp, told: &mut Outcome) -> Change {
+        let time = |seconds: u64| base().plus_millis(seconds * 1000);
+        let deleted = self.deleted.contains(&id);
+        let known = self.calls.get(&id);
+        let text = |n: usize| Some(NUMBERS[n].into()).filter(|_| n > 0);
+        let (change, new) = match *change {
+            Do::Event { seconds, status, direction, from, to } => {
+                let mut event = event(id, status, time(seconds));
+                event.direction = direction;
+                event.texts[Known::From as usize] = text(from);
+                event.texts[Known::To as usize] = text(to);
+                if to == 1 {
+                    let parent = CallSid::from_bytes([9; 16]).to_string();
+                    event.texts[Known::ParentCallSid as usize] = Some(parent.into());
+                }
+                let merged = merge(known, event.clone(), at);
+                (Change::Event(Box::new(event)), Some(merged))
+            }
+            Do::Record { seconds, status, to } => {
+                let mut event = event(id, status, time(seconds));
+                event.source = Source::Import;
+                event.texts[Known::To as usize] = text(to);
+                let record = merge(None, event, at);
+                let joined = known.map_or_else(|| record.clone(), |call| call.join(&record));
+                (Change::Record(Box::new(record)), Some(joined))
+            }
+            Do::Delete => {
+                if known.is_some() {
+                    self.calls.remove(&id);
+                    self.deleted.push(id);
+                    told.changed += 1;
+                } else {
+                    told.ignored += 1;
+                }
+                return Change::Delete(id);
+            }
+            Do::Stale { seconds } => {
+                let quiet = known.filter(|c| c.live() && c.last_event_at() < time(seconds));
+                let given_up = quiet.map(|call| call.clone().into_stale(at));
+                let change = Change::Stale(id, time(seconds));
+                if given_up.is_none() && !deleted {
+                    told.unchanged += 1;
+                    return change;
+                }
+                (change, given_up)
+            }
+        };
+        match new {
+            _ if deleted => told.ignored += 1,
+            Some(new) if known == Some(&new) => told.unchanged += 1,
+            Some(new) => {
+                if known.is_some() { told.changed += 1 } else { told.new += 1 }
+                self.calls.insert(id, new);
+            }
+            None => {}
+        }
+        change
+    }
+
+    fn list(&self, look: &Look) -> Vec<Call> {
+        let ours = self.calls.values().filter(|call| call.id.account == account(look.account));
+        let mut calls: Vec<_> = ours.filter(|c| look.filter.matches(c)).cloned().collect();
+        calls.sort_by_key(Position::of);
+        if !look.newest_first {
+            calls.reverse();
+        }
+        calls
+    }
+}
+
+/// A store and its model.
+struct Bench {
+    home: TempDir,
+    round: u32,
+    options: Options,
+    store: Option<Store>,
+    model: Model,
+    saved: bool,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let options = options(&home.path().join("0"));
+        let store = Some(open(options.clone()));
+        Self { home, round: 0, options, store, model: Model::default(), saved: false }
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Submit(changes) => {
+                let at = clock::now();
+                let mut told = Outcome::default();
+                let changes: Vec<_> = changes
+                    .iter()
+                    .map(|(account, call, change)| {
+                        self.model.apply(id(*account, *call), change, at, &mut told)
+                    })
+                    .collect();
+                assert_eq!(patient(self.store(), || self.store().apply(&changes, at, false)), told);
+            }
+            Step::Checkpoint => wake(self.store()),
+            Step::Save => {
+                let _still = self.store().shared.index_writer.lock();
+                let saved = self.home.path().join("saved");
+                let _none = fs::remove_dir_all(&saved);
+                copy_dir(&index_dir(&self.options.data_dir), &saved);
+                self.saved = true;
+            }
+            Step::Reopen { crash, damage, age } => self.reopen(*crash, damage, *age),
+        }
+    }
+
+    fn reopen(&mut self, crash: bool, damage: &Damage, age: u64) {
+        let store = self.store.take().unwrap();
+        if crash {
+            self.round += 1;
+            let image = self.home.path().join(self.round.to_string());
+            fs::create_dir(&image).unwrap();
+            crash_image(&store, &image);
+            self.options.data_dir = image;
+            drop(store);
+        } else {
+            store.close().unwrap();
+        }
+        let dir = index_dir(&self.options.data_dir);
+        let db = fs::OpenOptions::new().write(true).open(dir.join("db")).unwrap();
+        let length = db.metadata().unwrap().len();
+        let somewhere = |place: &Index| place.index(usize::try_from(length).unwrap()) as u64;
+        match damage {
+            Damage::None | Damage::Rebuild => {}
+            Damage::Deleted => fs::remove_dir_all(&dir).unwrap(),
+            Damage::Forgotten => fs::remove_file(self.options.data_dir.join("CURRENT")).unwrap(),
+            Damage::Truncated(place) => db.set_len(somewhere(place)).unwrap(),
+            Damage::Noise(place) => {
+                let noise: Vec<u8> = (0..64).map(|n: u8| n.wrapping_mul(151) ^ 0x5a).collect();
+                db.write_all_at(&noise, somewhere(place)).unwrap();
+            }
+            Damage::Older if self.saved => {
+                fs::remove_dir_all(&dir).unwrap();
+                copy_dir(&self.home.path().join("saved"), &dir);
+            }
+            Damage::Older => {}
+        }
+        if let Damage::Noise(_) = damage {
+            // A store that was closed in order is not looked through when it is opened.
+            let lock = self.options.data_dir.join("LOCK");
+            fs::File::create(lock).unwrap().write_all(b"pid 1\n").unwrap();
+        }
+        self.options.live_checkpoint_age_millis = age;
+        let rebuild = matches!(damage, Damage::Rebuild);
+        self.store = Some(open(Options { rebuild, ..self.options.clone() }));
+    }
+
+    fn compare(&self, look: &Look) {
+        let store = self.store();
+        let order = if look.newest_first { Order::NewestFirst } else { Order::OldestFirst };
+        let (account, filter) = (account(look.account), look.filter.clone());
+        let request = Request { account, filter, order, after: None };
+        let calls = patient(store, || list(store, &request, look.limit));
+        let calls: Vec<Call> = calls.iter().map(|call| (**call).clone()).collect();
+        assert_eq!(calls, self.model.list(look));
+        let mut live = [0, 0];
+        let mut accounts: Vec<AccountSid> = Vec::new();
+        for call in self.model.calls.values() {
+            live[call.direction.value as usize] +=
+                usize::from(call.live() && call.id.account == account);
+            accounts.push(call.id.account);
+        }
+        assert_eq!(patient(store, || store.live_calls(account)), live);
+        accounts.dedup();
+        let mut found = Vec::new();
+        while let Some(next) = patient(store, || store.next_account(found.last().copied())) {
+            found.push(next);
+        }
+        assert!(found.is_sorted() && accounts.iter().all(|a| found.contains(a)), "{found:?}");
+        for call in 0..CALLS {
+            let id = id(look.account, call);
+            let have = patient(store, || store.call(id));
+            assert_eq!(have.as_deref(), self.model.calls.get(&id));
+        }
+        assert_eq!(store.status().calls, self.model.calls.len() as u64);
+    }
+}
+
+/// The answer, once the index has been built again where that is needed.
+fn patient<T>(store: &Store, mut ask: impl FnMut() -> Result<T, StoreError>) -> T {
+    let mut found = None;
+    until("the index is built again", || match ask() {
+        Ok(answer) => {
+            found = Some(answer);
+            true
+        }
+        Err(StoreError::IndexUnavailable(_)) => {
+            wake(store);
+            false
+        }
+        Err(error) => panic!("{error}"),
+    });
+    found.unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(24) })]
+
+    #[test]
+    fn the_store_is_a_map_whatever_happens_to_its_index(
+        steps in vec((step(), look()), 10..60),
+    ) {
+        let mut bench = Bench::new();
+        for (step, look) in &steps {
+            bench.take(step);
+            bench.compare(look);
+        }
+        patient(bench.store(), || bench.store().check(&|_| {}));
+        assert_sound(bench.store());
+        wake(bench.store());
+        assert_sound(bench.store());
+        bench.store.take().unwrap().close().unwrap();
+    }
+}
