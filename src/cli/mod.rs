@@ -20,6 +20,8 @@ use output::Output;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    // Whatever this process writes is for its own user: calls, tokens and keys.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let cli = Cli::parse();
     let mut output = Output::new(cli.json);
     match run(cli, &mut output) {

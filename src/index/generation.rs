@@ -45,8 +45,8 @@ impl Generations {
     /// The number of the current generation.
     pub fn current(&self) -> Result<Option<u64>, IndexError> {
         let path = self.dir.join("CURRENT");
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(text.trim().parse().ok()),
+        match fs::read(&path) {
+            Ok(text) => Ok(std::str::from_utf8(&text).ok().and_then(|t| t.trim().parse().ok())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(IndexError::io("read", &path)(error)),
         }
@@ -54,7 +54,12 @@ impl Generations {
 
     /// An empty generation, not current yet. What an earlier attempt left is removed.
     pub fn begin(&self) -> Result<(u64, Index), IndexError> {
-        let next = self.all()?.into_iter().chain(self.current()?).max().unwrap_or(0) + 1;
+        let (all, current) = (self.all()?, self.current()?);
+        let next = all.iter().copied().chain(current).max().unwrap_or(0) + 1;
+        for attempt in all.into_iter().filter(|number| current.is_some_and(|now| *number > now)) {
+            let dir = self.path(attempt);
+            fs::remove_dir_all(&dir).map_err(IndexError::io("remove", &dir))?;
+        }
         let dir = self.path(next);
         Ok((next, Index::open(&dir, self.cache_bytes)?))
     }

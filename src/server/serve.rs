@@ -53,6 +53,10 @@ pub fn serve(
         let progress = |progress| (tell.lock())(News::Starting(progress));
         Arc::new(Store::open(lock, config.store_options(), clock::now(), &progress)?)
     };
+    if let Some(token) = ops::make_first(&store, &config.ops_context())? {
+        tell(News::FirstToken(&token));
+    }
+    let demo = if demo { Some(demo::fill(&store, clock::now())?) } else { None };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = Server { config, store: store.clone(), runtime_dir, demo };
     let result = runtime.block_on(server.run(tell));
@@ -66,7 +70,8 @@ struct Server<'a> {
     config: &'a Config,
     store: Arc<Store>,
     runtime_dir: Option<PathBuf>,
-    demo: bool,
+    /// Whether sample calls were asked for, and are there.
+    demo: Option<bool>,
 }
 
 impl Server<'_> {
@@ -82,13 +87,8 @@ impl Server<'_> {
         let admin = admin::bind(&socket).map_err(|error| {
             Failure::new(format!("cannot bind the admin socket {}: {error}", socket.display()))
         })?;
-        let context = config.ops_context();
-        if let Some(token) = ops::make_first(&self.store, &context)? {
-            tell(News::FirstToken(&token));
-        }
         let port = https.local_addr()?.port();
-        if self.demo {
-            let filled = demo::fill(&self.store, clock::now())?;
+        if let Some(filled) = self.demo {
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
         let api = http::service(Arc::new(config.http_context(self.store.clone())));
@@ -106,7 +106,7 @@ impl Server<'_> {
             tell(News::Listening(format!("http://{}:{port}", address.shown_host())));
             listeners.spawn(listener::run(plain, None, api, limits, until(stopped)));
         }
-        let admin = tokio::spawn(admin::serve(admin, self.store.clone(), context));
+        let admin = tokio::spawn(admin::serve(admin, self.store.clone(), config.ops_context()));
         let watchdog = tokio::spawn(watchdog(self.store.clone()));
         tell(News::Ready);
         notify(&[sd_notify::NotifyState::Ready]);

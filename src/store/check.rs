@@ -145,9 +145,9 @@ impl Store {
             }
         }
         let known = tally.calls + tally.tombstones;
-        if (counted(b'c') != tally.calls
+        if counted(b'c') != tally.calls
             || counted(b'k') != known
-            || counted(b'd') != tally.tombstones)
+            || counted(b'd') != tally.tombstones
         {
             return Ok(Some(format!(
                 "it says that it has {} calls, and has {}",

@@ -139,7 +139,9 @@ impl<'a> Group<'a> {
         }
         let room = self.shared.options.registry_calls;
         let waiting = self.shared.registry.read().len() + self.staged.len();
-        if waiting + changes.len() > room && changes.iter().any(|change| change.id().is_some()) {
+        // A submission larger than the whole registry is taken once that is empty.
+        let needed = changes.iter().filter(|change| change.id().is_some()).count().min(room);
+        if needed > 0 && waiting + needed > room {
             self.shared.wake_keeper();
             return Err(StoreError::Busy);
         }
@@ -255,10 +257,10 @@ impl<'a> Group<'a> {
                 None => {}
             }
         }
+        let admin: Vec<_> = draft.admin.iter().map(|row| (row, admin_body(row))).collect();
         // Every frame is within the bounds before the first one is taken.
-        for bytes in
-            bodies.iter().map(|body| body.4.len()).chain(draft.admin.iter().map(|r| r.json.len()))
-        {
+        let sizes = bodies.iter().map(|body| body.4.len());
+        for bytes in sizes.chain(admin.iter().map(|(_, body)| body.len())) {
             crate::journal::fits(bytes)?;
         }
         for (id, staged, origin, kind, body) in bodies {
@@ -268,8 +270,8 @@ impl<'a> Group<'a> {
                 self.published.push((id, state, seq, staged.indexed.clone(), at));
             }
         }
-        for row in &draft.admin {
-            let seq = self.batch.push(at, Origin::Admin, Kind::Admin, &admin_body(row))?;
+        for (row, body) in admin {
+            let seq = self.batch.push(at, Origin::Admin, Kind::Admin, &body)?;
             self.admin.push((seq, row.clone()));
         }
         Ok(())
@@ -376,6 +378,9 @@ fn append(shared: &Shared, writer: &mut Writer, batch: Batch) -> Result<(), Stor
 
 /// Writes the checkpoint into the journal, and lets go of what the index has. Returns the sequence
 /// number of its frame.
+///
+/// The index has those versions even where the journal has no room to say so. Were that forgotten,
+/// the next checkpoint would leave their keys behind.
 pub(super) fn checkpoint(
     shared: &Shared,
     writer: &mut Writer,
@@ -384,7 +389,7 @@ pub(super) fn checkpoint(
     let mut batch = writer.batch();
     batch.push(written.at, Origin::Admin, Kind::Checkpoint, &written.body())?;
     let last_seq = batch.next_seq() - 1;
-    append(shared, writer, batch)?;
+    let appended = append(shared, writer, batch);
     let _nobody_reads = shared.gate.write();
     let mut registry = shared.registry.write();
     for (id, indexed) in written.calls {
@@ -393,7 +398,7 @@ pub(super) fn checkpoint(
     for row in &written.admin {
         registry.settle_admin(row);
     }
-    Ok(last_seq)
+    appended.map(|()| last_seq)
 }
 
 /// A new generation takes over: what the registry knows of the old one is of no use.

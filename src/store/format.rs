@@ -46,7 +46,8 @@ impl Lock {
             }
             Err(TryLockError::Error(source)) => return Err(OpenError::io("lock", &path)(source)),
         }
-        let was_clean = text.is_empty() || text.lines().any(|line| line == "clean");
+        // An empty file may be what a crash has left of either.
+        let was_clean = text.lines().any(|line| line == "clean");
         let mut lock = Self { file, dir: dir.to_owned(), was_clean };
         lock.write(&format!("pid {}\n", std::process::id()))?;
         Ok(lock)

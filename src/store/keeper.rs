@@ -9,7 +9,7 @@ use super::StoreError;
 use super::checkpoint::{self, Scope};
 use super::commit::Job;
 use super::rebuild;
-use super::shared::Shared;
+use super::shared::{Shared, Wake};
 use super::submit::{Change, Patience};
 use crate::clock;
 use crate::domain::{CallId, Timestamp};
@@ -37,7 +37,7 @@ impl Keeper {
         let interval = self.shared.options.checkpoint_interval;
         let mut next = Instant::now() + interval;
         loop {
-            let stop = self.sleep_until(next);
+            let Wake { stop, pressure, .. } = self.sleep_until(next);
             next = Instant::now() + interval;
             let asked = std::mem::take(&mut self.shared.wake.0.lock().rebuild);
             let failed = self.shared.index().is_err();
@@ -50,7 +50,8 @@ impl Keeper {
                     self.shared.wake.0.lock().rebuilt = Some(built);
                 }
             }
-            let scope = if stop { Scope::Everything } else { checkpoint::scope(&self.shared) };
+            let all = stop || pressure;
+            let scope = if all { Scope::Everything } else { checkpoint::scope(&self.shared) };
             if let Err(error) = self.checkpoint(scope) {
                 tracing::warn!(%error, "the checkpoint was not taken");
             }
@@ -64,8 +65,8 @@ impl Keeper {
         }
     }
 
-    /// Waits until that time, or until somebody wakes the keeper. True at the end.
-    fn sleep_until(&self, next: Instant) -> bool {
+    /// Waits until that time, or until somebody wakes the keeper; returns what it is asked to do.
+    fn sleep_until(&self, next: Instant) -> Wake {
         let (wake, woken) = &self.shared.wake;
         let mut wake = wake.lock();
         while !wake.stop && !wake.pressure && !wake.rebuild {
@@ -73,8 +74,8 @@ impl Keeper {
                 break;
             }
         }
-        wake.pressure = false;
-        wake.stop
+        let pressure = std::mem::take(&mut wake.pressure);
+        Wake { pressure, stop: wake.stop, ..Wake::default() }
     }
 
     fn announce(&self) {

@@ -140,14 +140,17 @@ impl Store {
         look(&self.shared.access.read())
     }
 
-    /// Takes no more changes, copies everything into the index, and says that all is in order.
+    /// Takes no more changes, copies everything into the index, and says that all is in order where
+    /// the index has it all.
     pub fn close(&self) -> Result<(), StoreError> {
         self.stop();
         let failed = self.shared.failed.borrow().clone();
         if let Some(reason) = failed {
             return Err(StoreError::Failed(reason));
         }
-        if let Some(lock) = self.lock.lock().take() {
+        // An index that has failed may have been written in part: the next start looks it through.
+        let whole = self.shared.index().is_ok();
+        if let Some(lock) = self.lock.lock().take().filter(|_| whole) {
             lock.leave_clean().map_err(|error| StoreError::Failed(super::error::chain(&error)))?;
         }
         Ok(())

@@ -78,7 +78,7 @@ impl Store {
             ours.last().filter(|_| ours.len() == rows).map(|row| row.0),
             theirs.last().filter(|_| theirs.len() == rows).map(|row| row.0),
         ];
-        let reached = ends.into_iter().flatten().reduce(|a, b| match span.order {
+        let mut reached = ends.into_iter().flatten().reduce(|a, b| match span.order {
             Order::NewestFirst => a.min(b),
             Order::OldestFirst => a.max(b),
         });
@@ -116,6 +116,11 @@ impl Store {
         found.dedup_by_key(|(position, _)| *position);
         if span.order == Order::OldestFirst {
             found.reverse();
+        }
+        // Two halves of so many rows are more than one.
+        if let Some((last, _)) = found.get(rows - 1) {
+            reached = Some(*last);
+            found.truncate(rows);
         }
         let calls = found.into_iter().map(|(_, call)| call);
         let calls = calls.filter(|call| request.filter.matches(call)).collect();
@@ -156,14 +161,18 @@ impl Store {
     pub fn live_calls(&self, account: AccountSid) -> Result<[usize; 2], StoreError> {
         let shared = &self.shared;
         let _nothing_leaves = shared.gate.read();
-        let registry = shared.registry.read();
         let index = shared.index()?;
+        let ranges = Direction::ALL.map(|direction| live_ranges(account, direction));
+        // The slow half first: what the registry knows by then is right, and nobody waits for it.
+        let mut indexed = [Vec::new(), Vec::new()];
+        for (rows, ranges) in indexed.iter_mut().zip(&ranges) {
+            *rows = index.count(ranges).map_err(|error| shared.index_failed(&error))?;
+        }
+        let registry = shared.registry.read();
         let mut counts = [0; 2];
-        for (count, direction) in counts.iter_mut().zip(Direction::ALL) {
-            let ranges = live_ranges(account, direction);
+        for ((count, ranges), rows) in counts.iter_mut().zip(&ranges).zip(&indexed) {
             let span = Span::all(Order::NewestFirst);
-            *count = registry.positions(account, &ranges, &span, usize::MAX).len();
-            let rows = index.count(&ranges).map_err(|error| shared.index_failed(&error))?;
+            *count = registry.positions(account, ranges, &span, usize::MAX).len();
             let elsewhere = |position: &&Position| {
                 registry.get(CallId { account, sid: position.sid }).is_none()
             };

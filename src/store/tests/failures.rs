@@ -1,0 +1,280 @@
+//! What a store says and does when something fails.
+
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::access::Row;
+use crate::domain::merge;
+
+fn submit(store: &Store, changes: Vec<Change>) -> Result<Outcome, StoreError> {
+    store.submit(changes, clock::now())?.wait()
+}
+
+fn ringing(call: u8) -> Change {
+    Change::Event(Box::new(event(id(1, call), CallStatus::Ringing, clock::now())))
+}
+
+/// A setting whose frame is that many bytes over the limit.
+fn oversized(bytes_over: usize) -> Change {
+    // Eighteen bytes before the body; of the body a name and a line end.
+    let name = "later/x".to_owned();
+    let json = vec![b' '; 256 * 1024 - 18 - name.len() - 1 + bytes_over];
+    Change::Admin(Row { name, json })
+}
+
+#[test]
+fn a_submission_that_fails_in_its_middle_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    for bytes_over in [1, 5, 1000] {
+        let told = submit(&store, vec![ringing(1), ringing(2), oversized(bytes_over)]);
+        assert!(matches!(told, Err(StoreError::TooLarge(_))), "{bytes_over}: {told:?}");
+        send(&store, id(1, 3), CallStatus::Trying, clock::now());
+        assert_eq!(sids(&store, Filter::default()), [3], "{bytes_over} bytes over");
+    }
+    submit(&store, vec![ringing(1), oversized(0)]).unwrap();
+    assert_eq!(sids(&store, Filter::default()).len(), 2);
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(sids(&open(options(dir.path())), Filter::default()).len(), 2);
+}
+
+#[test]
+fn a_full_registry_refuses_whole_submissions_until_the_keeper_has_made_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options { registry_calls: 10, ..options(dir.path()) });
+    let still = store.shared.index_writer.lock();
+    submit(&store, (0..5).map(ringing).collect()).unwrap();
+    let told = submit(&store, (4..10).map(ringing).collect());
+    assert!(matches!(told, Err(StoreError::Busy)), "{told:?}");
+    assert_eq!(sids(&store, Filter::default()).len(), 5);
+    drop(still);
+    // Less than half is full, and every call is live and young: who waits is let in nevertheless.
+    let changes: Vec<_> = (4..10).map(ringing).collect();
+    store.apply(&changes, clock::now(), false).unwrap();
+    // So is who brings more than the registry ever holds.
+    let changes: Vec<_> = (10..40).map(ringing).collect();
+    store.apply(&changes, clock::now(), false).unwrap();
+    assert_eq!(sids(&store, Filter::default()).len(), 40);
+    assert_sound(&store);
+}
+
+#[test]
+fn a_full_queue_refuses_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options { queue_events: 4, ..options(dir.path()) });
+    // The committer cannot publish while somebody looks.
+    let registry = store.shared.registry.read();
+    let first = store.submit((0..3).map(ringing).collect(), clock::now()).unwrap();
+    let refused = store.submit((3..5).map(ringing).collect(), clock::now());
+    assert!(matches!(refused, Err(StoreError::Busy)));
+    let last = store.submit(vec![ringing(5)], clock::now()).unwrap();
+    drop(registry);
+    assert_eq!(first.wait().unwrap().new + last.wait().unwrap().new, 4);
+    assert_eq!(sids(&store, Filter::default()).len(), 4);
+}
+
+#[test]
+fn after_a_failure_of_the_journal_nothing_is_acknowledged_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options { segment_bytes: 1, ..options(dir.path()) });
+    submit(&store, vec![ringing(1)]).unwrap();
+    let journal = dir.path().join("journal");
+    fs::rename(&journal, dir.path().join("gone")).unwrap();
+    let told = submit(&store, vec![ringing(2)]);
+    assert!(matches!(told, Err(StoreError::Failed(_))), "{told:?}");
+    fs::rename(dir.path().join("gone"), &journal).unwrap();
+    assert!(matches!(submit(&store, vec![ringing(3)]), Err(StoreError::Failed(_))));
+    assert!(store.ready().is_err() && store.failed().borrow().is_some());
+    assert_eq!(sids(&store, Filter::default()), [1]);
+    assert!(store.close().is_err());
+    drop(store);
+    assert_eq!(sids(&open(options(dir.path())), Filter::default()), [1]);
+}
+
+/// The next segment is "written" to a device that is always full.
+fn fill_disk(store: &Store) -> std::path::PathBuf {
+    let next = store.status().sequence + 1;
+    let name = store.shared.options.data_dir.join(format!("journal/{next:020}.log.new"));
+    symlink("/dev/full", &name).unwrap();
+    name
+}
+
+#[test]
+fn a_full_disk_takes_nothing_and_goes_on_once_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options { segment_bytes: 1, ..options(dir.path()) });
+    submit(&store, vec![ringing(1)]).unwrap();
+    let full = fill_disk(&store);
+    let told = submit(&store, vec![ringing(2)]);
+    assert!(matches!(told, Err(StoreError::Full)), "{told:?}");
+    assert!(store.ready().is_ok());
+    assert_eq!(sids(&store, Filter::default()), [1]);
+    fs::remove_file(full).unwrap();
+    submit(&store, vec![ringing(2)]).unwrap();
+    assert_eq!(sids(&store, Filter::default()), [2, 1]);
+}
+
+#[test]
+fn a_checkpoint_for_which_the_journal_has_no_room_is_remembered_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options { segment_bytes: 1, ..options(dir.path()) });
+    submit(&store, vec![ringing(1)]).unwrap();
+    let full = fill_disk(&store);
+    until("the index has it", || {
+        store.shared.wake_keeper();
+        store.shared.index().unwrap().stored(id(1, 1)).unwrap().is_some()
+    });
+    fs::remove_file(full).unwrap();
+    send(&store, id(1, 1), CallStatus::Completed, clock::now());
+    wake(&store);
+    assert_eq!(store.live_calls(account(1)).unwrap(), [0, 0]);
+    assert_sound(&store);
+}
+
+/// Writes something else under a key of the index of a store that is closed.
+fn damage_record(dir: &Path, call: CallId) {
+    let db = sled_open(&index_dir(dir));
+    let prefix = [&[b'c'][..], &call.account.bytes()].concat();
+    let row = db
+        .scan_prefix(prefix)
+        .map(Result::unwrap)
+        .find(|(key, _)| key.ends_with(&call.sid.bytes()));
+    let (key, value) = row.unwrap();
+    let mut value = value.to_vec();
+    *value.last_mut().unwrap() ^= 1;
+    db.insert(key, value).unwrap();
+    db.flush().unwrap();
+}
+
+fn sled_open(dir: &Path) -> sled::Db {
+    sled::Config::new().path(dir).flush_every_ms(None).open().unwrap()
+}
+
+#[test]
+fn an_index_that_fails_while_the_store_runs_is_built_again_and_events_are_taken_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    submit(&store, vec![ringing(1), ringing(2)]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    damage_record(dir.path(), id(1, 1));
+    let store = open(options(dir.path()));
+    submit(&store, vec![ringing(3)]).unwrap();
+    // The keeper cannot begin before this is given back.
+    let still = store.shared.index_writer.lock();
+    let failed = list(&store, &everything(account(1)), 10);
+    assert!(matches!(failed, Err(StoreError::IndexUnavailable(_))), "{failed:?}");
+    assert!(store.ready().is_err());
+    let at = clock::now().plus_millis(1);
+    let told = send(&store, id(1, 3), CallStatus::InProgress, at);
+    assert_eq!(told.changed, 1);
+    assert!(matches!(store.live_calls(account(1)), Err(StoreError::IndexUnavailable(_))));
+    drop(still);
+    until("the index is built again", || store.ready().is_ok());
+    assert_eq!(sids(&store, Filter::default()).len(), 3);
+    assert_eq!(sids(&store, with_status(CallStatus::InProgress)), [3]);
+    assert_sound(&store);
+    until("the old one is put aside", || dir.path().join("index-1.damaged").is_dir());
+    assert!(!dir.path().join("index-1").exists());
+    store.close().unwrap();
+    drop(store);
+    let store = open(options(dir.path()));
+    assert_eq!(sids(&store, Filter::default()).len(), 3);
+    assert_sound(&store);
+}
+
+#[test]
+fn attempts_to_build_an_index_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    for _ in 0..3 {
+        let (_, index) = store.shared.generations.begin().unwrap();
+        drop(index);
+    }
+    let count = fs::read_dir(dir.path()).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("index-")
+    });
+    assert_eq!(count.count(), 2, "the current one and the last attempt");
+}
+
+#[test]
+fn a_store_whose_index_could_not_be_kept_does_not_say_that_it_was_closed_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    submit(&store, vec![ringing(1)]).unwrap();
+    let journal = dir.path().join("journal");
+    store.shared.set_index(Err("gone".to_owned()));
+    // Without its journal the index cannot be built again.
+    fs::rename(&journal, dir.path().join("away")).unwrap();
+    let _either = store.close();
+    drop(store);
+    fs::rename(dir.path().join("away"), &journal).unwrap();
+    assert!(!Lock::take(dir.path(), false).unwrap().was_clean);
+    assert_eq!(sids(&open(options(dir.path())), Filter::default()), [1]);
+}
+
+#[test]
+fn a_lock_that_says_nothing_is_not_clean() {
+    let dir = tempfile::tempdir().unwrap();
+    open(options(dir.path())).close().unwrap();
+    assert!(Lock::take(dir.path(), false).unwrap().was_clean);
+    fs::write(dir.path().join("LOCK"), "").unwrap();
+    assert!(!Lock::take(dir.path(), false).unwrap().was_clean);
+}
+
+#[test]
+fn a_file_current_of_noise_is_as_good_as_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    submit(&store, vec![ringing(1)]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    fs::write(dir.path().join("CURRENT"), [0xff, 0xfe, 0]).unwrap();
+    assert_eq!(sids(&open(options(dir.path())), Filter::default()), [1]);
+}
+
+#[test]
+fn an_index_ahead_of_the_journal_stops_the_start_unless_it_is_to_be_built_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    submit(&store, vec![ringing(1)]).unwrap();
+    let early = tempfile::tempdir().unwrap();
+    copy_dir(&dir.path().join("journal"), early.path());
+    submit(&store, vec![ringing(2)]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    copy_dir(early.path(), &dir.path().join("journal"));
+    let refused = try_open(options(dir.path()));
+    assert!(matches!(refused, Err(OpenError::IndexAhead { .. })), "{:?}", refused.err());
+    let store = open(Options { rebuild: true, ..options(dir.path()) });
+    assert_eq!(sids(&store, Filter::default()), [1]);
+    assert_sound(&store);
+}
+
+#[test]
+fn a_row_that_the_call_has_outlived_is_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    submit(&store, vec![ringing(1)]).unwrap();
+    send(&store, id(1, 2), CallStatus::Completed, clock::now());
+    store.close().unwrap();
+    drop(store);
+    {
+        let at = clock::now();
+        let db = sled_open(&index_dir(dir.path()));
+        // Of a call that is there with another status, and of one that is not there at all.
+        for n in [2, 77] {
+            let stale = merge(None, event(id(1, n), CallStatus::Busy, at), at);
+            for key in crate::keys::Facets::of(&stale).keys(stale.id) {
+                db.insert(key, &[]).unwrap();
+            }
+        }
+        db.flush().unwrap();
+    }
+    let store = open(options(dir.path()));
+    assert!(sids(&store, with_status(CallStatus::Busy)).is_empty());
+    let (_, findings) = store.check(&|_| {}).unwrap();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+}

@@ -79,22 +79,16 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !done() {
         assert!(Instant::now() < end, "waited in vain: {what}");
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(2));
     }
 }
 
-/// Wakes the keeper, and waits until it has looked around once from the beginning.
+/// Has the keeper copy everything into the index, and waits for it.
 fn wake(store: &Store) {
-    let (wake, woken) = &store.shared.wake;
-    // The round that is under way may have begun too early to count.
-    for _ in 0..2 {
+    until("the keeper empties the registry", || {
         store.shared.wake_keeper();
-        let mut wake = wake.lock();
-        let before = wake.checkpoints;
-        while wake.checkpoints == before {
-            assert!(!woken.wait_for(&mut wake, DEADLINE).timed_out(), "the keeper sleeps");
-        }
-    }
+        store.ready().is_ok() && store.shared.registry.read().is_empty()
+    });
 }
 
 /// All pages of a list.

@@ -43,7 +43,12 @@ enum Step {
     Checkpoint,
     /// Keeps a copy of the index for [`Damage::Older`].
     Save,
-    Reopen { crash: bool, damage: Damage, age: u64 },
+    Reopen {
+        crash: bool,
+        damage: Damage,
+        age: u64,
+        busy: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -87,12 +92,13 @@ fn damage() -> impl Strategy<Value = Damage> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let reopened = (any::<bool>(), damage(), select(vec![0, HOUR_MILLIS]));
+    let reopened = (any::<bool>(), damage(), select(vec![0, HOUR_MILLIS]), any::<bool>());
     prop_oneof![
         12 => vec((1..=ACCOUNTS, 0..CALLS, change()), 1..12).prop_map(Step::Submit),
         4 => Just(Step::Checkpoint),
         1 => Just(Step::Save),
-        2 => reopened.prop_map(|(crash, damage, age)| Step::Reopen { crash, damage, age }),
+        2 => reopened
+            .prop_map(|(crash, damage, age, busy)| Step::Reopen { crash, damage, age, busy }),
     ]
 }
 
@@ -191,7 +197,11 @@ impl Model {
             _ if deleted => told.ignored += 1,
             Some(new) if known == Some(&new) => told.unchanged += 1,
             Some(new) => {
-                if known.is_some() { told.changed += 1 } else { told.new += 1 }
+                if known.is_some() {
+                    told.changed += 1
+                } else {
+                    told.new += 1
+                }
                 self.calls.insert(id, new);
             }
             None => {}
@@ -247,17 +257,18 @@ impl Bench {
             }
             Step::Checkpoint => wake(self.store()),
             Step::Save => {
-                let _still = self.store().shared.index_writer.lock();
                 let saved = self.home.path().join("saved");
                 let _none = fs::remove_dir_all(&saved);
+                let still = self.store().shared.index_writer.lock();
                 copy_dir(&index_dir(&self.options.data_dir), &saved);
+                drop(still);
                 self.saved = true;
             }
-            Step::Reopen { crash, damage, age } => self.reopen(*crash, damage, *age),
+            Step::Reopen { crash, damage, age, busy } => self.reopen(*crash, damage, *age, *busy),
         }
     }
 
-    fn reopen(&mut self, crash: bool, damage: &Damage, age: u64) {
+    fn reopen(&mut self, crash: bool, damage: &Damage, age: u64, busy: bool) {
         let store = self.store.take().unwrap();
         if crash {
             self.round += 1;
@@ -294,6 +305,7 @@ impl Bench {
             fs::File::create(lock).unwrap().write_all(b"pid 1\n").unwrap();
         }
         self.options.live_checkpoint_age_millis = age;
+        self.options.checkpoint_interval = if busy { Duration::from_millis(3) } else { HOUR };
         let rebuild = matches!(damage, Damage::Rebuild);
         self.store = Some(open(Options { rebuild, ..self.options.clone() }));
     }

@@ -1,0 +1,127 @@
+//! Readers, writers and the keeper at the same time.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::*;
+
+/// Calls that are there from the beginning and go on changing; the even ones are inbound.
+const CALLS: u8 = 200;
+
+#[test]
+fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options {
+        checkpoint_interval: Duration::from_millis(1),
+        live_checkpoint_age_millis: 0,
+        registry_calls: 10_000,
+        sync: false,
+        ..options(dir.path())
+    });
+    let base = clock::now().minus_millis(HOUR_MILLIS);
+    let changed = |call: u8, n: u64| {
+        let mut event = event(id(1, call), CallStatus::Ringing, base.plus_millis(n));
+        event.stamp.listed_at = Some(base.plus_millis(u64::from(call / 3)));
+        event.direction = Direction::ALL[usize::from(call % 2)];
+        event.texts[Known::From as usize] = Some(if call % 5 == 0 { "+5" } else { "+1" }.into());
+        event.texts[Known::CallerName as usize] = Some(n.to_string().into());
+        Change::Event(Box::new(event))
+    };
+    let first: Vec<_> = (0..CALLS).map(|call| changed(call, 0)).collect();
+    store.apply(&first, clock::now(), false).unwrap();
+    let mut order: Vec<u8> = (0..CALLS).collect();
+    order.sort_by_key(|&call| (std::cmp::Reverse(call / 3), call));
+    let filters: [(Filter, fn(u8) -> bool); 4] = [
+        (Filter::default(), |_| true),
+        (Filter { directions: vec![Direction::Inbound], ..Filter::default() }, |c| c % 2 == 0),
+        (with_status(CallStatus::Ringing), |_| true),
+        (Filter { from: vec!["+5".into()], ..Filter::default() }, |call| call % 5 == 0),
+    ];
+    let stop = AtomicBool::new(false);
+    let (lists, writes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let checkpoint = || store.status().checkpoint_sequence;
+    std::thread::scope(|scope| {
+        let guard = Stop(&stop);
+        scope.spawn(|| {
+            let _at_the_end = Stop(&stop);
+            for n in 1.. {
+                let part = (0..CALLS).filter(|call| u64::from(*call) % 7 == n % 7);
+                let changes: Vec<_> = part.map(|call| changed(call, n)).collect();
+                let told = store.apply(&changes, clock::now(), false).unwrap();
+                assert_eq!(told.changed, changes.len() as u64);
+                writes.fetch_add(1, Ordering::Relaxed);
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        for limit in [3, 1000] {
+            let (store, stop, lists, filters, order) = (&store, &stop, &lists, &filters, &order);
+            scope.spawn(move || {
+                let _at_the_end = Stop(stop);
+                while !stop.load(Ordering::Relaxed) {
+                    for (filter, meant) in filters {
+                        for direction in [Order::NewestFirst, Order::OldestFirst] {
+                            let filter = filter.clone();
+                            let order_of =
+                                Request { filter, order: direction, ..everything(account(1)) };
+                            let found = list(store, &order_of, limit).unwrap();
+                            let found: Vec<_> =
+                                found.iter().map(|call| call.id.sid.bytes()[0]).collect();
+                            let mut expected: Vec<_> =
+                                order.iter().copied().filter(|call| meant(*call)).collect();
+                            if direction == Order::OldestFirst {
+                                expected.reverse();
+                            }
+                            assert_eq!(found, expected);
+                        }
+                    }
+                    assert_eq!(store.live_calls(account(1)).unwrap(), [100, 100]);
+                    for call in 0..CALLS {
+                        assert!(store.call(id(1, call)).unwrap().is_some());
+                    }
+                    lists.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let begin = Instant::now();
+        let mut seen = std::collections::BTreeSet::new();
+        while begin.elapsed() < Duration::from_secs(2) && !stop.load(Ordering::Relaxed) {
+            seen.insert(checkpoint());
+            assert_sound(&store);
+        }
+        drop(guard);
+        assert!(seen.len() > 3, "checkpoints were taken meanwhile: {seen:?}");
+    });
+    assert!(lists.into_inner() > 3 && writes.into_inner() > 10);
+    store.close().unwrap();
+    assert_sound(&open(options(dir.path())));
+}
+
+/// Ends the others too where one fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_page_holds_no_more_than_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let base = clock::now().minus_millis(1000);
+    // Half of them in the index, half in memory, like the teeth of a zip.
+    for call in [0, 3, 4, 7] {
+        send(&store, id(1, call), CallStatus::Trying, base.plus_millis(call.into()));
+    }
+    wake(&store);
+    for call in [1, 2, 5, 6] {
+        send(&store, id(1, call), CallStatus::Trying, base.plus_millis(call.into()));
+    }
+    for limit in 1..10 {
+        let found = list(&store, &everything(account(1)), limit).unwrap();
+        let found: Vec<_> = found.iter().map(|call| call.id.sid.bytes()[0]).collect();
+        assert_eq!(found, [7, 6, 5, 4, 3, 2, 1, 0], "limit {limit}");
+    }
+}
