@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use parking_lot::MutexGuard;
+
 use super::open::Store;
 use super::rebuild::{Newness, Survey};
 use super::shared::Progress;
@@ -21,11 +23,15 @@ pub struct Finding {
 
 /// Findings that a check lists; it counts the others.
 const FINDINGS_MAX: usize = 100;
+/// Calls that are compared before the keeper gets a turn: the index stands still meanwhile.
+const COMPARED_AT_ONCE: usize = 1000;
 
 impl Store {
     /// Reads the whole journal and the whole index and compares them. Changes that come in meanwhile
     /// are not looked at. Returns how many calls were compared, and what was found.
     pub fn check(&self, progress: &dyn Fn(Progress)) -> Result<(u64, Vec<Finding>), StoreError> {
+        // The journal may already hold changes that are not published yet.
+        let published = self.shared.registry.read().last_seq();
         let segments = self.shared.segments.read().clone();
         let survey = match Survey::of(&segments, progress) {
             Ok(survey) => survey,
@@ -42,15 +48,23 @@ impl Store {
             }
         };
         let total = survey.calls.len() as u64;
+        let mut still = self.shared.index_writer.lock();
         for (n, (id, newest)) in survey.calls.iter().enumerate() {
+            if n.is_multiple_of(COMPARED_AT_ONCE) {
+                MutexGuard::bump(&mut still);
+            }
             if n.is_multiple_of(10_000) {
                 let what = "comparing the index".to_owned();
                 progress(Progress { what, done: n as u64, total: Some(total) });
+            }
+            if newest.seq > published {
+                continue;
             }
             if let Some(problem) = self.compare(*id, newest.seq, newest.kind)? {
                 note(name(*id), problem);
             }
         }
+        drop(still);
         let index = self.shared.index()?;
         let mut strangers = Vec::new();
         let visited = index.each_stored(|id, stored| {

@@ -150,6 +150,8 @@ impl Store {
         }
         // An index that has failed may have been written in part: the next start looks it through.
         let whole = self.shared.index().is_ok();
+        // Whoever takes the lock next finds the index closed.
+        self.shared.set_index(Err("the store is closed".to_owned()));
         if let Some(lock) = self.lock.lock().take().filter(|_| whole) {
             lock.leave_clean().map_err(|error| StoreError::Failed(super::error::chain(&error)))?;
         }

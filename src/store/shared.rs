@@ -51,6 +51,9 @@ pub(super) struct Shared {
     pub options: Options,
     pub generations: Generations,
     pub epoch: String,
+    /// Held by whoever writes the index, or needs it to stand still. Before all others: the keeper
+    /// holds it while it waits for the committer, who takes them.
+    pub index_writer: Mutex<()>,
     /// Held for reading while somebody looks into the registry and then into the index; held for
     /// writing while calls leave the registry or a new generation takes over.
     pub gate: RwLock<()>,
@@ -58,8 +61,6 @@ pub(super) struct Shared {
     index: RwLock<Result<Arc<Index>, String>>,
     pub access: RwLock<Access>,
     pub segments: RwLock<Vec<Segment>>,
-    /// Held by whoever writes the index, or needs it to stand still.
-    pub index_writer: Mutex<()>,
     /// Room for changes that wait for the committer.
     pub queue: Arc<Semaphore>,
     pub jobs: Sender<Job>,
@@ -94,12 +95,12 @@ impl Shared {
         Self {
             generations,
             epoch,
+            index_writer: Mutex::new(()),
             gate: RwLock::new(()),
             registry: RwLock::default(),
             index: RwLock::new(Err("it is not open yet".to_owned())),
             access: RwLock::default(),
             segments: RwLock::new(segments),
-            index_writer: Mutex::new(()),
             queue: Arc::new(Semaphore::new(options.queue_events)),
             jobs,
             failed: watch::Sender::new(None),
