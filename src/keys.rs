@@ -250,9 +250,9 @@ impl Span {
         match (self.low, self.high) {
             (Unbounded, _) | (_, Unbounded) => false,
             (Included(low), Included(high)) => low > high,
-            (Excluded(low), Included(high))
-            | (Included(low), Excluded(high))
-            | (Excluded(low), Excluded(high)) => low >= high,
+            (Excluded(low), Included(high) | Excluded(high)) | (Included(low), Excluded(high)) => {
+                low >= high
+            }
         }
     }
 
@@ -266,9 +266,12 @@ impl Span {
     }
 }
 
+/// Rows of a range, in order.
+pub type Rows<'a, V, E> = Box<dyn Iterator<Item = Result<(Position, V), E>> + 'a>;
+
 /// Rows that each come in order, together in that order.
 pub fn merged<V, E>(
-    sources: Vec<Box<dyn Iterator<Item = Result<(Position, V), E>> + '_>>,
+    sources: Vec<Rows<'_, V, E>>,
     order: Order,
 ) -> impl Iterator<Item = Result<(Position, V), E>> {
     let mut sources: Vec<_> = sources.into_iter().map(Iterator::peekable).collect();
@@ -297,4 +300,123 @@ pub fn merged<V, E>(
 pub fn live_ranges(account: AccountSid, direction: Direction) -> Vec<Range> {
     let live = CallStatus::ALL.into_iter().filter(|s| s.rank() < crate::domain::Rank::Terminal);
     live.map(|status| Range::status(account, Slot::Status(status), direction)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn account() -> impl Strategy<Value = AccountSid> {
+        prop::sample::select(vec![[0; 16], [1; 16], [0xff; 16]]).prop_map(AccountSid::from_bytes)
+    }
+
+    fn sid() -> impl Strategy<Value = CallSid> {
+        prop_oneof![Just([0; 16]), Just([0xff; 16]), any::<[u8; 16]>()]
+            .prop_map(CallSid::from_bytes)
+    }
+
+    fn number() -> impl Strategy<Value = String> {
+        prop::collection::vec(prop::sample::select(vec!['\0', '\u{1}', '+', '\u{ff}']), 0..4)
+            .prop_map(String::from_iter)
+    }
+
+    fn position() -> impl Strategy<Value = Position> {
+        let time = prop_oneof![Just(0), Just(Timestamp::MAX.millis()), 0..1000_u64];
+        (time, sid())
+            .prop_map(|(time, sid)| Position::new(Timestamp::from_millis(time).unwrap(), sid))
+    }
+
+    fn slot() -> impl Strategy<Value = Slot> {
+        let status = prop::sample::select(CallStatus::ALL.to_vec());
+        prop_oneof![4 => status.prop_map(Slot::Status), 1 => Just(Slot::Stale)]
+    }
+
+    /// What a range means, in the order of its key.
+    #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+    enum Meaning {
+        All(AccountSid),
+        From(AccountSid, String),
+        To(AccountSid, String),
+        Parent(AccountSid, CallSid),
+        Status(AccountSid, u8, Direction),
+    }
+
+    fn range() -> impl Strategy<Value = (Meaning, Range)> {
+        let direction = prop::sample::select(Direction::ALL.to_vec());
+        prop_oneof![
+            account().prop_map(|a| (Meaning::All(a), Range::all(a))),
+            (account(), number())
+                .prop_map(|(a, n)| (Meaning::From(a, n.clone()), Range::from(a, &n))),
+            (account(), number()).prop_map(|(a, n)| (Meaning::To(a, n.clone()), Range::to(a, &n))),
+            (account(), sid()).prop_map(|(a, p)| (Meaning::Parent(a, p), Range::parent(a, p))),
+            (account(), slot(), direction).prop_map(|(a, s, d)| {
+                (Meaning::Status(a, s.byte(), d), Range::status(a, s, d))
+            }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        #[test]
+        fn the_order_of_keys_is_that_of_what_they_mean(
+            a in (range(), position()), b in (range(), position()),
+        ) {
+            let (((meaning_a, range_a), at_a), ((meaning_b, range_b), at_b)) = (a, b);
+            let keys = range_a.key(at_a).cmp(&range_b.key(at_b));
+            prop_assert_eq!(keys, (meaning_a, at_a).cmp(&(meaning_b, at_b)));
+        }
+
+        #[test]
+        fn no_range_holds_a_row_of_another(
+            a in range(), b in range(), at in position(), order in any::<bool>(),
+        ) {
+            let order = if order { Order::NewestFirst } else { Order::OldestFirst };
+            let key = b.1.key(at);
+            let (low, high) = Span::all(order).keys(&a.1);
+            let within = std::ops::RangeBounds::contains(&(low, high), &key);
+            prop_assert_eq!(within, a.0 == b.0);
+            prop_assert_eq!(a.1.position_in(&key), within.then_some(at));
+        }
+
+        #[test]
+        fn all_keys_of_a_call_lie_in_ranges_of_its_own_account(
+            mut call in crate::domain::samples::call(), account in account(), other in range(),
+        ) {
+            call.id.account = account;
+            let facets = Facets::of(&call);
+            let keys = facets.keys(call.id);
+            prop_assert_eq!(keys.len(), 3 + usize::from(call.parent().is_some()) + usize::from(call.live()));
+            for key in keys {
+                if other.1.position_in(&key).is_some() {
+                    prop_assert_eq!(account_in(&key), Some(account));
+                }
+                if key[0] == LIVE {
+                    prop_assert_eq!(id_at_end(&key), Some(call.id));
+                } else {
+                    prop_assert_eq!(account_in(&key), Some(account));
+                    prop_assert!(key.ends_with(&Position::of(&call).to_bytes()));
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_left_after_a_position_is_what_comes_later(
+            positions in prop::collection::btree_set(position(), 1..10),
+            after in position(), newest in any::<bool>(),
+        ) {
+            let order = if newest { Order::NewestFirst } else { Order::OldestFirst };
+            let span = Span::all(order).after(after);
+            let range = Range::all(AccountSid::from_bytes([1; 16]));
+            let bounds = span.keys(&range);
+            for position in positions {
+                let later = if newest { position > after } else { position < after };
+                let within = std::ops::RangeBounds::contains(&bounds, &range.key(position));
+                prop_assert_eq!(within, later);
+                prop_assert!(!(later && span.is_empty()));
+            }
+        }
+    }
 }

@@ -210,3 +210,115 @@ fn keys_of(call: &Call) -> impl Iterator<Item = Vec<u8>> {
     let own = crate::keys::call(call.id.account, Position::of(call));
     std::iter::once(own).chain(Facets::of(call).keys(call.id))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{CallSid, CallStatus, samples};
+    use crate::keys::{Slot, live_ranges};
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(u8, Call),
+        Delete(u8),
+        /// The index has the call as of that many changes ago.
+        Settle(u8, usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..6_u8, samples::call()).prop_map(|(n, call)| Step::Put(n, call)),
+            1 => (0..6_u8).prop_map(Step::Delete),
+            2 => (0..6_u8, 0..2_usize).prop_map(|(n, ago)| Step::Settle(n, ago)),
+        ]
+    }
+
+    fn id(n: u8) -> CallId {
+        CallId { account: samples::ACCOUNT, sid: CallSid::from_bytes([n; 16]) }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map_with_sorted_views(steps in proptest::collection::vec(step(), 1..40)) {
+            let mut registry = Registry::default();
+            let mut model: BTreeMap<CallId, State> = BTreeMap::new();
+            let mut history: BTreeMap<CallId, Vec<(u64, Indexed)>> = BTreeMap::new();
+            let now = Timestamp::default();
+            for (seq, step) in (1_u64..).zip(steps) {
+                match step {
+                    Step::Put(n, mut call) => {
+                        call.id = id(n);
+                        let stored = Stored::Call { seq, listed_at: call.listed_at };
+                        let indexed = (stored, Some(Facets::of(&call)));
+                        history.entry(call.id).or_default().push((seq, indexed));
+                        let state = State::Call(Arc::new(call));
+                        registry.put(id(n), state.clone(), seq, now, None);
+                        model.insert(id(n), state);
+                    }
+                    Step::Delete(n) => {
+                        let indexed = (Stored::Tombstone { seq, deleted_at: now }, None);
+                        history.entry(id(n)).or_default().push((seq, indexed));
+                        registry.put(id(n), State::Deleted(now), seq, now, None);
+                        model.insert(id(n), State::Deleted(now));
+                    }
+                    Step::Settle(n, ago) => {
+                        let versions = history.get(&id(n)).map(Vec::as_slice).unwrap_or_default();
+                        if let Some((_, indexed)) = versions.iter().rev().nth(ago) {
+                            registry.settle(id(n), Some(indexed.clone()));
+                            if ago == 0 {
+                                model.remove(&id(n));
+                            } else if let Some(entry) = registry.get(id(n)) {
+                                prop_assert_eq!(entry.indexed.as_ref(), Some(indexed));
+                            }
+                        }
+                    }
+                }
+                if let Some(newest) = history.values().flatten().map(|(seq, _)| *seq).max() {
+                    prop_assert_eq!(registry.last_seq(), newest);
+                }
+                let have: BTreeMap<_, _> =
+                    registry.iter().map(|(id, entry)| (id, entry.state.clone())).collect();
+                prop_assert_eq!(&have, &model);
+                let calls = |range: &dyn Fn(&Call) -> bool| {
+                    let calls = model.values().filter_map(|state| match state {
+                        State::Call(call) if range(call) => Some(call.clone()),
+                        _ => None,
+                    });
+                    let mut calls: Vec<_> = calls.map(|call| (Position::of(&call), call)).collect();
+                    calls.sort_by_key(|(position, _)| *position);
+                    calls
+                };
+                let account = samples::ACCOUNT;
+                for order in [Order::NewestFirst, Order::OldestFirst] {
+                    let span = Span::all(order);
+                    let found = |ranges: &[Range], count| {
+                        registry.positions(account, ranges, &span, count)
+                    };
+                    let turned = |mut calls: Vec<_>| {
+                        if order == Order::OldestFirst {
+                            calls.reverse();
+                        }
+                        calls
+                    };
+                    let all = turned(calls(&|_| true));
+                    prop_assert_eq!(&found(&[Range::all(account)], 100), &all);
+                    prop_assert_eq!(&found(&[Range::all(account)], 2), &all[..all.len().min(2)]);
+                    let inbound = live_ranges(account, Direction::Inbound);
+                    let up = |call: &Call| call.live() && call.direction.value == Direction::Inbound;
+                    prop_assert_eq!(found(&inbound, 100), turned(calls(&up)));
+                    let busy = Slot::Status(CallStatus::Busy);
+                    let busy = Direction::ALL.map(|way| Range::status(account, busy, way));
+                    let is_busy = |call: &Call| !call.stale && call.progress.status == CallStatus::Busy;
+                    prop_assert_eq!(found(&busy, 100), turned(calls(&is_busy)));
+                    let elsewhere = AccountSid::from_bytes([0xa2; 16]);
+                    prop_assert!(found(&[Range::all(elsewhere)], 100).is_empty());
+                }
+                let any = !calls(&|_| true).is_empty();
+                prop_assert_eq!(registry.next_account(None), any.then_some(account));
+                prop_assert_eq!(registry.next_account(Some(account)), None);
+            }
+        }
+    }
+}

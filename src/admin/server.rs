@@ -16,7 +16,7 @@ use crate::store::Store;
 /// Commands that run at once.
 const COMMANDS_MAX: usize = 16;
 /// How long a request may take to arrive, and output to be taken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Binds the socket, for its owner alone. Whoever calls this holds the lock of the data directory,
 /// so that a socket that is there already is nobody's.

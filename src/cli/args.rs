@@ -132,7 +132,7 @@ impl TokenCreate {
             role: self.role,
             name: self.name,
             expires_in: self.expires.map(|time| time.as_secs()),
-            value: secret(self.value)?,
+            value: secret(self.value.as_deref())?,
         })
     }
 }
@@ -177,16 +177,16 @@ impl AccountSet {
             account_sid: self.account_sid,
             name: self.name,
             service_provider_sid: self.service_provider,
-            webhook_secret: secret(self.webhook_secret)?,
+            webhook_secret: secret(self.webhook_secret.as_deref())?,
             hook_user: self.hook_user,
-            hook_password: secret(self.hook_password)?,
+            hook_password: secret(self.hook_password.as_deref())?,
         })
     }
 }
 
 /// A secret as given, or one line of standard input where it is given as `-`.
-fn secret(given: Option<String>) -> Result<Option<Secret>, Failure> {
-    match given.as_deref() {
+fn secret(given: Option<&str>) -> Result<Option<Secret>, Failure> {
+    match given {
         None => Ok(None),
         Some("-") => {
             let mut line = String::new();

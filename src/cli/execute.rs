@@ -12,7 +12,7 @@ use crate::store::{Lock, OpenError, Store};
 use crate::{admin, clock};
 
 /// How long a command waits for a server that is starting, or for another command.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a command answered, and who.

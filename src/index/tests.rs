@@ -1,1 +1,232 @@
+//! The index alone: against a map, and damaged.
 
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{
+    AccountSid, Call, CallId, CallSid, Direction, Order, Position, Timestamp, samples,
+};
+use crate::keys::{self, Facets, Range, Span, live_ranges};
+
+const CACHE_BYTES: u64 = 1 << 20;
+
+fn id(n: u8) -> CallId {
+    CallId { account: AccountSid::from_bytes([n % 2; 16]), sid: CallSid::from_bytes([n; 16]) }
+}
+
+/// What the index is told of a call; none: its tombstone has expired.
+#[derive(Debug, Clone)]
+enum Told {
+    Call(Box<Call>),
+    Tombstone(Timestamp),
+    Nothing,
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    prop_oneof![
+        4 => samples::call().prop_map(|call| Told::Call(Box::new(call))),
+        1 => samples::time().prop_map(Told::Tombstone),
+        1 => Just(Told::Nothing),
+    ]
+}
+
+type Model = BTreeMap<CallId, (u64, Told)>;
+
+fn old(model: &Model, id: CallId) -> Option<(Stored, Option<Facets>)> {
+    match model.get(&id)? {
+        (seq, Told::Call(call)) => {
+            let stored = Stored::Call { seq: *seq, listed_at: call.listed_at };
+            Some((stored, Some(Facets::of(call))))
+        }
+        (seq, Told::Tombstone(at)) => {
+            Some((Stored::Tombstone { seq: *seq, deleted_at: *at }, None))
+        }
+        (_, Told::Nothing) => None,
+    }
+}
+
+fn op(id: CallId, old: Option<(Stored, Option<Facets>)>, seq: u64, told: &Told) -> Op<'_> {
+    let new = match told {
+        Told::Call(call) => Version::Call(seq, call),
+        Told::Tombstone(at) => Version::Tombstone(seq, *at),
+        Told::Nothing => Version::Nothing,
+    };
+    Op { id, old, new }
+}
+
+fn calls(model: &Model, account: AccountSid, meant: impl Fn(&Call) -> bool) -> Vec<(u64, Call)> {
+    let calls = model.values().filter_map(|(seq, told)| match told {
+        Told::Call(call) if call.id.account == account && meant(call) => {
+            Some((*seq, (**call).clone()))
+        }
+        _ => None,
+    });
+    let mut calls: Vec<_> = calls.collect();
+    calls.sort_by_key(|(_, call)| Position::of(call));
+    calls
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn it_is_a_map_with_sorted_views(steps in vec(vec((0..8_u8, told()), 1..5), 1..8)) {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
+        let mut model = Model::new();
+        let mut seq = 0;
+        for step in steps {
+            let before = model.clone();
+            let mut step: BTreeMap<u8, Told> = step.into_iter().collect();
+            for (n, told) in &mut step {
+                if let Told::Call(call) = told {
+                    call.id = id(*n);
+                }
+            }
+            let mut ops = Vec::new();
+            for (n, told) in &step {
+                seq += 1;
+                ops.push(op(id(*n), old(&before, id(*n)), seq, told));
+                model.insert(id(*n), (seq, told.clone()));
+            }
+            index.write(&ops, &[]).unwrap();
+            let mut rows = 0;
+            for account in [0, 1].map(|n| AccountSid::from_bytes([n; 16])) {
+                let all = calls(&model, account, |_| true);
+                for (_, call) in &all {
+                    prop_assert!(index.has_keys(call).unwrap());
+                    rows += 2 + Facets::of(call).keys(call.id).len() as u64;
+                }
+                for (order, count) in [(Order::NewestFirst, 3), (Order::OldestFirst, 100)] {
+                    let found = index.positions(&[Range::all(account)], &Span::all(order), count);
+                    let found: Vec<_> =
+                        found.unwrap().into_iter().map(|(_, row)| row.unwrap()).collect();
+                    let mut expected = all.clone();
+                    if order == Order::OldestFirst {
+                        expected.reverse();
+                    }
+                    expected.truncate(count);
+                    prop_assert_eq!(found, expected);
+                }
+                for direction in Direction::ALL {
+                    let up = |call: &Call| call.live() && call.direction.value == direction;
+                    let up = calls(&model, account, up);
+                    let up: Vec<_> = up.iter().map(|(_, call)| Position::of(call)).collect();
+                    prop_assert_eq!(index.count(&live_ranges(account, direction)).unwrap(), up);
+                }
+            }
+            for n in 0..8 {
+                let known = old(&model, id(n)).map(|(stored, _)| stored);
+                prop_assert_eq!(index.stored(id(n)).unwrap(), known);
+                let call = calls(&model, id(n).account, |call| call.id == id(n)).pop();
+                prop_assert_eq!(index.call(id(n)).unwrap(), call);
+                rows += if let Some(Stored::Tombstone { .. }) = known { 2 } else { 0 };
+            }
+            prop_assert_eq!(index.row_counts().unwrap().values().sum::<u64>(), rows);
+            prop_assert_eq!(index.recount().unwrap(), index.tally());
+        }
+        let mark = Mark { checkpoint: 3, last_seq: seq, replay_from: 2, tally: index.tally(), at: 5 };
+        index.mark_and_sync(&mark).unwrap();
+        drop(index);
+        let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
+        prop_assert_eq!(index.tally(), index.recount().unwrap());
+        prop_assert_eq!(index.mark().unwrap(), Some(mark));
+    }
+
+    #[test]
+    fn a_tally_does_not_depend_on_the_order_and_knows_every_row(
+        (rows, shuffled) in vec((0..20_u8, 0..9_u64, any::<bool>()), 1..10)
+            .prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
+    ) {
+        let stored = |seq, deleted| {
+            let at = Timestamp::default();
+            if deleted { Stored::Tombstone { seq, deleted_at: at } }
+            else { Stored::Call { seq, listed_at: at } }
+        };
+        let mut one = Tally::default();
+        let mut other = Tally::default();
+        for (n, seq, deleted) in &rows {
+            one.add(id(*n), stored(*seq, *deleted));
+        }
+        for (n, seq, deleted) in &shuffled {
+            other.add(id(*n), stored(*seq, *deleted));
+        }
+        prop_assert_eq!(one, other);
+        let (n, seq, deleted) = rows[0];
+        other.remove(id(n), stored(seq, deleted));
+        other.add(id(n), stored(seq + 1, deleted));
+        prop_assert_ne!(one, other);
+        for (n, seq, deleted) in rows {
+            one.remove(id(n), stored(seq, deleted));
+        }
+        prop_assert_eq!(one, Tally::default());
+    }
+
+    #[test]
+    fn noise_is_no_row(bytes in vec(any::<u8>(), 0..60)) {
+        prop_assert!(Stored::from_bytes(&bytes).is_err());
+        prop_assert!(rows::record(&bytes).is_err());
+        prop_assert!(rows::unsealed(&bytes).is_err());
+    }
+}
+
+/// An index with one call, closed.
+fn with_one_call(call: &Call) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
+    index.write(&[op(call.id, None, 7, &Told::Call(Box::new(call.clone())))], &[]).unwrap();
+    let mark = Mark { checkpoint: 1, last_seq: 7, replay_from: 8, tally: index.tally(), at: 5 };
+    index.mark_and_sync(&mark).unwrap();
+    drop(index);
+    dir
+}
+
+#[test]
+fn every_flipped_bit_of_a_value_is_an_error_and_never_another_record() {
+    let at = Timestamp::default();
+    let event = crate::domain::StampedEvent {
+        id: id(1),
+        source: crate::domain::Source::Webhook,
+        stamp: crate::domain::Stamp::live(at, None),
+        status: None,
+        sip_status: None,
+        sip_reason: None,
+        duration: None,
+        direction: Direction::Inbound,
+        texts: Default::default(),
+        extras: Vec::new(),
+    };
+    let call = crate::domain::merge(None, event, at);
+    let dir = with_one_call(&call);
+    let record_key = keys::call(call.id.account, Position::of(&call));
+    let mut flips = 0;
+    for key in [record_key.as_slice(), &keys::known(call.id), keys::MARK] {
+        let db = sled::open(dir.path()).unwrap();
+        let sound = db.get(key).unwrap().unwrap();
+        drop(db);
+        for byte in 0..sound.len() {
+            let db = sled::open(dir.path()).unwrap();
+            let mut value = sound.to_vec();
+            value[byte] ^= 1 << (byte % 8);
+            db.insert(key, value).unwrap();
+            drop(db);
+            let index = Index::open(dir.path(), CACHE_BYTES);
+            if key == keys::MARK {
+                assert!(index.is_err());
+            } else {
+                let index = index.unwrap();
+                assert!(index.call(call.id).is_err(), "byte {byte}");
+                assert!(index.mark().is_err(), "what has failed is not asked again");
+            }
+            flips += 1;
+        }
+        let db = sled::open(dir.path()).unwrap();
+        db.insert(key, sound).unwrap();
+    }
+    assert!(flips > 100, "{flips}");
+    let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
+    assert_eq!(index.call(call.id).unwrap(), Some((7, call)));
+}

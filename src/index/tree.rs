@@ -32,6 +32,9 @@ pub enum Version<'a> {
     Nothing,
 }
 
+/// A position that was found, and the record with its sequence number where the range carries it.
+pub type Row = (Position, Option<(u64, Call)>);
+
 /// One change of the index.
 pub struct Op<'a> {
     /// The call.
@@ -136,7 +139,7 @@ impl Index {
         ranges: &[Range],
         span: &Span,
         count: usize,
-    ) -> Result<Vec<(Position, Option<(u64, Call)>)>, IndexError> {
+    ) -> Result<Vec<Row>, IndexError> {
         self.guarded(|| {
             let rows = ranges.iter().map(|range| {
                 let (low, high) = span.keys(range);

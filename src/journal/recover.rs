@@ -71,7 +71,7 @@ fn chain(dir: &Path) -> Result<Vec<Segment>, JournalError> {
         let Some(name) = name.to_str() else { continue };
         if let Some(seq) = Segment::seq_in(name) {
             seqs.push(seq);
-        } else if name.ends_with(".new") {
+        } else if name.ends_with(".log.new") {
             // A segment that was never finished holds nothing that is not elsewhere.
             let path = entry.path();
             fs::remove_file(&path).map_err(JournalError::io("remove", &path))?;

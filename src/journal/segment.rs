@@ -8,7 +8,8 @@ use super::JournalError;
 use super::frame::{u16_at, u32_at, u64_at};
 
 /// Bytes of a header.
-pub(super) const HEADER_BYTES: u64 = 56;
+pub(super) const HEADER_BYTES: u64 = HEADER_SIZE as u64;
+const HEADER_SIZE: usize = 56;
 const MAGIC: &[u8; 8] = b"rollcall";
 const VERSION: u16 = 1;
 
@@ -52,7 +53,7 @@ impl Segment {
     pub(super) fn read(path: &Path, first_seq: u64) -> Result<Self, JournalError> {
         let mut file = File::open(path).map_err(JournalError::io("open", path))?;
         let length = file.metadata().map_err(JournalError::io("read", path))?.len();
-        let mut header = [0; HEADER_BYTES as usize];
+        let mut header = [0; HEADER_SIZE];
         if length < HEADER_BYTES {
             return Err(JournalError::damaged(path, length, "the file ends inside its header"));
         }
@@ -82,8 +83,8 @@ impl Segment {
     }
 
     /// The bytes of the header.
-    pub(super) fn header(&self) -> [u8; HEADER_BYTES as usize] {
-        let mut header = [0; HEADER_BYTES as usize];
+    pub(super) fn header(&self) -> [u8; HEADER_SIZE] {
+        let mut header = [0; HEADER_SIZE];
         header[..8].copy_from_slice(MAGIC);
         header[8..10].copy_from_slice(&VERSION.to_le_bytes());
         header[16..24].copy_from_slice(&self.salt.to_le_bytes());
@@ -98,6 +99,6 @@ impl Segment {
 }
 
 /// Of everything but the CRC itself.
-fn header_crc(header: &[u8; HEADER_BYTES as usize]) -> u32 {
+fn header_crc(header: &[u8; HEADER_SIZE]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..])
 }

@@ -60,7 +60,7 @@ impl Import {
         let (batches, waiting) = sync_channel::<Vec<Change>>(BATCHES_AHEAD);
         let now = clock::now();
         std::thread::scope(|scope| {
-            let writer = scope.spawn(|| write(store, waiting, now, self.dry_run));
+            let writer = scope.spawn(move || write(store, &waiting, now, self.dry_run));
             let read = self.read(context, input, emit, now, |batch| batches.send(batch).is_ok());
             drop(batches);
             let panicked = || Err(StoreError::Failed("the import broke off".to_owned()));
@@ -96,7 +96,7 @@ impl Import {
         let mut splitter = Splitter::new(input, self.format, RECORD_BYTES_MAX);
         let (mut records, mut rejected, mut taken) = (0, 0, 0);
         let mut batch = Vec::with_capacity(BATCH_RECORDS);
-        while let Some(piece) = splitter.next_piece().map_err(Stopped::io)? {
+        while let Some(piece) = splitter.next_piece().map_err(|error| Stopped::io(&error))? {
             records += 1;
             match change(context, &piece, now) {
                 Ok(change) => batch.push(change),
@@ -106,7 +106,7 @@ impl Import {
                         return Err(Stopped::Bad { why, taken });
                     }
                     rejected += 1;
-                    emit(Item::Reject(&why, &piece.text)).map_err(Stopped::io)?;
+                    emit(Item::Reject(&why, &piece.text)).map_err(|error| Stopped::io(&error))?;
                 }
             }
             if batch.len() == BATCH_RECORDS {
@@ -117,7 +117,7 @@ impl Import {
                 batch.reserve(BATCH_RECORDS);
                 let what = "importing".to_owned();
                 emit(Item::Progress(Progress { what, done: records, total: None }))
-                    .map_err(Stopped::io)?;
+                    .map_err(|error| Stopped::io(&error))?;
             }
         }
         if !batch.is_empty() {
@@ -138,14 +138,14 @@ enum Stopped {
 }
 
 impl Stopped {
-    fn io(error: std::io::Error) -> Self {
+    fn io(error: &std::io::Error) -> Self {
         Self::Failed(Failure::new(format!("the input cannot be read: {error}")))
     }
 }
 
 fn write(
     store: &Store,
-    waiting: Receiver<Vec<Change>>,
+    waiting: &Receiver<Vec<Change>>,
     now: Timestamp,
     dry: bool,
 ) -> Result<Outcome, StoreError> {
@@ -167,7 +167,7 @@ fn change(context: &Context, piece: &Piece, now: Timestamp) -> Result<Change, St
     let text = std::str::from_utf8(&piece.text)
         .map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
     match parse_record(text.trim(), now, &context.service_url) {
-        Ok(Told::Event(event)) => Ok(Change::Event(Box::new(event))),
+        Ok(Told::Event(event)) => Ok(Change::Event(event)),
         Ok(Told::Record(call)) => Ok(Change::Record(call)),
         Err(error) => Err(error.to_string()),
     }

@@ -32,7 +32,8 @@ impl Selection {
         };
         let mut filter = Filter::default();
         for status in &self.statuses {
-            let known = crate::domain::CallStatus::ALL.map(|status| status.as_str()).join(", ");
+            let known =
+                crate::domain::CallStatus::ALL.map(crate::domain::CallStatus::as_str).join(", ");
             let parsed = status
                 .parse()
                 .map_err(|()| wrong("--status", status, &format!("one of {known}")))?;

@@ -19,7 +19,7 @@ use crate::tls::{TlsReloader, TlsSource};
 use crate::{admin, clock, http};
 
 /// How often a certificate that rollcall made is looked at, to make a new one in time.
-const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+const CERTIFICATE_INTERVAL: Duration = Duration::from_hours(24);
 
 /// What a started server has to say.
 pub enum News<'a> {

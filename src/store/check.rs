@@ -100,12 +100,11 @@ impl Store {
         let failed = |error| shared.index_failed(&error);
         Ok(match (index.stored(id).map_err(failed)?, kind) {
             (Some(stored), _) if stored.seq() > seq => None,
-            (None, Newness::Deleted(_)) => None,
-            (None, Newness::Call(_)) => Some("the journal has it and the index does not"),
             (Some(stored), _) if stored.seq() < seq => {
                 Some("the index has an older version than the journal")
             }
-            (Some(Stored::Tombstone { .. }), Newness::Deleted(_)) => None,
+            (None | Some(Stored::Tombstone { .. }), Newness::Deleted(_)) => None,
+            (None, Newness::Call(_)) => Some("the journal has it and the index does not"),
             (Some(Stored::Call { .. }), Newness::Call(position)) => {
                 match index.call_at(id.account, position).map_err(failed)? {
                     Some((have, call)) if have == seq && call.id == id => {

@@ -10,14 +10,14 @@ use super::checkpoint::{self, Scope};
 use super::commit::Job;
 use super::rebuild;
 use super::shared::{Shared, Wake};
-use super::submit::{Change, Patience};
+use super::submit::{Change, Patience, Ticket};
 use crate::clock;
 use crate::domain::{CallId, Timestamp};
 
 /// Calls that one submission of the sweep gives up.
 const SWEEP_CALLS: usize = 500;
 /// A step of the clock that is not believed at once.
-const STEP: Duration = Duration::from_secs(3600);
+const STEP: Duration = Duration::from_hours(1);
 
 /// The keeper's own state.
 pub(super) struct Keeper {
@@ -139,7 +139,7 @@ impl Keeper {
         }
         for calls in quiet.chunks(SWEEP_CALLS) {
             let changes = calls.iter().map(|id| Change::Stale(*id, heard_before)).collect();
-            let swept = shared.submit(changes, now, false, Patience::None).and_then(|t| t.wait());
+            let swept = shared.submit(changes, now, false, Patience::None).and_then(Ticket::wait);
             match swept {
                 Ok(outcome) => tracing::info!(calls = outcome.changed, "calls have gone stale"),
                 Err(error) => {

@@ -1,5 +1,6 @@
 //! Opening and closing a store.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -398,11 +399,11 @@ impl Start {
         let Self { shared, writer, generation, .. } = self;
         let shared = Arc::new(shared);
         let committer = {
-            let shared = shared.clone();
-            std::thread::spawn(move || commit::run(&shared, writer, &queue))
+            let work = shared.clone();
+            watched(shared.clone(), "committer", move || commit::run(&work, writer, &queue))
         };
         let keeper = Keeper::new(shared.clone(), generation);
-        let keeper = std::thread::spawn(move || keeper.run());
+        let keeper = watched(shared.clone(), "keeper", move || keeper.run());
         Store {
             shared,
             lock: Mutex::new(Some(lock)),
@@ -410,6 +411,20 @@ impl Start {
             settings: Mutex::new(()),
         }
     }
+}
+
+/// Runs a thread of the store. Its work is nobody else's, so that its panic is the store's end.
+pub(super) fn watched(
+    shared: Arc<Shared>,
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> JoinHandle<()> {
+    let reason = format!("the {name} panicked");
+    std::thread::spawn(move || {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            shared.journal_failed(&reason);
+        }
+    })
 }
 
 fn apply(access: &mut Access, seq: u64, row: &Row) -> Result<(), OpenError> {

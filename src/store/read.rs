@@ -135,12 +135,11 @@ impl Store {
         position: Position,
         record: Option<(u64, Call)>,
     ) -> Result<Option<Call>, StoreError> {
-        let found = match record {
-            Some(found) => Some(found),
-            None => {
-                let found = index.call_at(account, position);
-                found.map_err(|error| self.shared.index_failed(&error))?
-            }
+        let found = if record.is_some() {
+            record
+        } else {
+            let found = index.call_at(account, position);
+            found.map_err(|error| self.shared.index_failed(&error))?
         };
         let right = |call: &Call| call.id.account == account && Position::of(call) == position;
         Ok(found.map(|(_, call)| call).filter(right))

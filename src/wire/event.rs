@@ -20,7 +20,7 @@ const OWN_KEYS: [&str; 4] = ["listed_at", "merge", "stale", "time_unknown"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// One status of a call.
-    Event(StampedEvent),
+    Event(Box<StampedEvent>),
     /// All that another rollcall knew of a call.
     Record(Box<Call>),
 }
@@ -88,7 +88,7 @@ pub fn parse_record(json: &str, now: Timestamp, service_url: &str) -> Result<Tol
         answered_at: draft.answered_at.or(draft.at.filter(|_| answered)),
         terminated_at: draft.terminated_at.or(draft.at.filter(|_| terminal)),
     };
-    draft.finish(Source::Import, stamp).map(Told::Event)
+    draft.finish(Source::Import, stamp).map(|event| Told::Event(Box::new(event)))
 }
 
 fn within_bounds(json: &str) -> Result<&str, WireError> {
@@ -170,9 +170,9 @@ impl Draft {
                 let wrong = |()| WireError::new(key, raw, statuses());
                 self.status = Some(text(key, raw)?.parse().map_err(wrong)?);
             }
-            "sip_status" => self.sip_status = Some(number(key, raw, 100, 699)?),
+            "sip_status" => self.sip_status = Some(number(key, raw, &100, &699)?),
             "sip_reason" => self.sip_reason = Some(bounded(key, raw, strict)?),
-            "duration" => self.duration = Some(number(key, raw, 0, u32::MAX)?),
+            "duration" => self.duration = Some(number(key, raw, &0, &u32::MAX)?),
             "at" => self.at = Some(time(key, raw, now)?),
             "listed_at" => self.listed_at = Some(time(key, raw, now)?),
             "attempted_at" => self.attempted_at = Some(time(key, raw, now)?),
@@ -301,12 +301,12 @@ fn bounded(key: &str, raw: &str, strict: bool) -> Result<Box<str>, WireError> {
     Ok(value.into())
 }
 
-fn number<N>(key: &str, raw: &str, least: N, most: N) -> Result<N, WireError>
+fn number<N>(key: &str, raw: &str, least: &N, most: &N) -> Result<N, WireError>
 where
     N: std::str::FromStr + PartialOrd + std::fmt::Display,
 {
     let value = text(key, raw)?.parse().ok();
-    value.filter(|value| (&least..=&most).contains(&value)).ok_or_else(|| {
+    value.filter(|value| (least..=most).contains(&value)).ok_or_else(|| {
         WireError::new(key, raw, format!("expected a whole number, {least} to {most}"))
     })
 }
@@ -460,13 +460,13 @@ mod tests {
         .unwrap() else {
             panic!("no merge state")
         };
-        let call = crate::domain::merge(None, event, now());
+        let call = crate::domain::merge(None, *event, now());
         assert_eq!(call.duration(), Some(42));
         assert_eq!(call.listed_at, parse_time("2026-01-01").unwrap());
         let Told::Event(untimed) = record(r#","call_status":"completed""#).unwrap() else {
             panic!("no merge state")
         };
         assert_eq!(untimed.stamp, Stamp::default());
-        assert!(shown(untimed).contains("\"time_unknown\":true"));
+        assert!(shown(*untimed).contains("\"time_unknown\":true"));
     }
 }

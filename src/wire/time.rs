@@ -7,32 +7,32 @@ use crate::domain::Timestamp;
 /// An instant as RFC 3339 in UTC with milliseconds: `2026-11-23T14:01:42.123Z`.
 pub fn show_time(time: Timestamp) -> impl fmt::Display {
     let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
-    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-    struct Shown(jiff::Timestamp);
-    impl fmt::Display for Shown {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "{:.3}", self.0)
-        }
+    Shown(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
+}
+
+struct Shown(jiff::Timestamp);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.0)
     }
-    Shown(time)
 }
 
 /// The instant that a text names: RFC 3339, or `YYYY-MM-DD` for the start of that day in UTC.
 /// None for anything else, and for times outside 1970..=9999. Fractions finer than a millisecond
 /// are cut off.
 pub fn parse_time(text: &str) -> Option<Timestamp> {
-    let millis = match text.parse::<jiff::Timestamp>() {
-        Ok(time) => time.as_millisecond(),
-        Err(_) => {
-            if text.len() != "YYYY-MM-DD".len() {
-                return None;
-            }
-            let day: jiff::civil::Date = text.parse().ok()?;
-            let midnight = jiff::tz::TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok()?;
-            midnight.as_millisecond()
-        }
-    };
+    let time: jiff::Timestamp = text.parse().ok().or_else(|| midnight(text))?;
+    let millis = time.as_millisecond();
     Timestamp::from_millis(u64::try_from(millis).ok()?)
+}
+
+fn midnight(text: &str) -> Option<jiff::Timestamp> {
+    if text.len() != "YYYY-MM-DD".len() {
+        return None;
+    }
+    let day: jiff::civil::Date = text.parse().ok()?;
+    jiff::tz::TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok()
 }
 
 #[cfg(test)]

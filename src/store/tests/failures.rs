@@ -278,3 +278,13 @@ fn a_row_that_the_call_has_outlived_is_never_shown() {
     let (_, findings) = store.check(&|_| {}).unwrap();
     assert_eq!(findings.len(), 1, "{findings:?}");
 }
+
+#[test]
+fn a_thread_that_panics_ends_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let panics = || panic!("on purpose");
+    super::super::open::watched(store.shared.clone(), "thread", panics).join().unwrap();
+    assert!(matches!(store.ready(), Err(StoreError::Failed(_))));
+    assert!(matches!(submit(&store, vec![ringing(1)]), Err(StoreError::Failed(_))));
+}

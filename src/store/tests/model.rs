@@ -48,6 +48,7 @@ enum Step {
         damage: Damage,
         age: u64,
         busy: bool,
+        room: usize,
     },
 }
 
@@ -92,13 +93,19 @@ fn damage() -> impl Strategy<Value = Damage> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let reopened = (any::<bool>(), damage(), select(vec![0, HOUR_MILLIS]), any::<bool>());
+    let reopened = (
+        any::<bool>(),
+        damage(),
+        select(vec![0, HOUR_MILLIS]),
+        any::<bool>(),
+        select(vec![12, 1000]),
+    );
     prop_oneof![
         12 => vec((1..=ACCOUNTS, 0..CALLS, change()), 1..12).prop_map(Step::Submit),
         4 => Just(Step::Checkpoint),
         1 => Just(Step::Save),
         2 => reopened
-            .prop_map(|(crash, damage, age, busy)| Step::Reopen { crash, damage, age, busy }),
+            .prop_map(|(crash, damage, age, busy, room)| Step::Reopen { crash, damage, age, busy, room }),
     ]
 }
 
@@ -264,11 +271,17 @@ impl Bench {
                 drop(still);
                 self.saved = true;
             }
-            Step::Reopen { crash, damage, age, busy } => self.reopen(*crash, damage, *age, *busy),
+            Step::Reopen { crash, damage, age, busy, room } => {
+                self.options.live_checkpoint_age_millis = *age;
+                self.options.checkpoint_interval =
+                    if *busy { Duration::from_millis(3) } else { HOUR };
+                self.options.registry_calls = *room;
+                self.reopen(*crash, damage);
+            }
         }
     }
 
-    fn reopen(&mut self, crash: bool, damage: &Damage, age: u64, busy: bool) {
+    fn reopen(&mut self, crash: bool, damage: &Damage) {
         let store = self.store.take().unwrap();
         if crash {
             self.round += 1;
@@ -304,8 +317,6 @@ impl Bench {
             let lock = self.options.data_dir.join("LOCK");
             fs::File::create(lock).unwrap().write_all(b"pid 1\n").unwrap();
         }
-        self.options.live_checkpoint_age_millis = age;
-        self.options.checkpoint_interval = if busy { Duration::from_millis(3) } else { HOUR };
         let rebuild = matches!(damage, Damage::Rebuild);
         self.store = Some(open(Options { rebuild, ..self.options.clone() }));
     }
