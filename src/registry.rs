@@ -221,7 +221,7 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        Put(u8, Call),
+        Put(u8, Box<Call>),
         Delete(u8),
         /// The index has the call as of that many changes ago.
         Settle(u8, usize),
@@ -229,7 +229,7 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            4 => (0..6_u8, samples::call()).prop_map(|(n, call)| Step::Put(n, call)),
+            4 => (0..6_u8, samples::call()).prop_map(|(n, call)| Step::Put(n, Box::new(call))),
             1 => (0..6_u8).prop_map(Step::Delete),
             2 => (0..6_u8, 0..2_usize).prop_map(|(n, ago)| Step::Settle(n, ago)),
         ]
@@ -253,7 +253,7 @@ mod tests {
                         let stored = Stored::Call { seq, listed_at: call.listed_at };
                         let indexed = (stored, Some(Facets::of(&call)));
                         history.entry(call.id).or_default().push((seq, indexed));
-                        let state = State::Call(Arc::new(call));
+                        let state = State::Call(Arc::from(call));
                         registry.put(id(n), state.clone(), seq, now, None);
                         model.insert(id(n), state);
                     }

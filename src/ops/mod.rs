@@ -189,7 +189,9 @@ pub fn run(
             Ok(Reply::Checked { calls, findings })
         }
         Request::Rebuild => {
-            let calls = store.rebuild()?;
+            let calls = store.rebuild(&mut |progress| {
+                let _gone = emit(Item::Progress(progress));
+            })?;
             Ok(rebuilt(calls))
         }
     }

@@ -49,7 +49,10 @@ impl Store {
         };
         let total = survey.calls.len() as u64;
         let mut still = self.shared.index_writer.lock();
-        for (n, (id, newest)) in survey.calls.iter().enumerate() {
+        // In the order of the index's own keys, so that neighbours are read together.
+        let mut calls: Vec<_> = survey.calls.iter().collect();
+        calls.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));
+        for (n, (id, newest)) in calls.into_iter().enumerate() {
             if n.is_multiple_of(COMPARED_AT_ONCE) {
                 MutexGuard::bump(&mut still);
             }

@@ -334,16 +334,17 @@ pub(super) fn look_up(
     index: &Index,
     id: CallId,
 ) -> Result<Option<(State, Indexed)>, crate::index::IndexError> {
-    if let Some((seq, call)) = index.call(id)? {
-        let stored = Stored::Call { seq, listed_at: call.listed_at };
-        let indexed = (stored, Some(Facets::of(&call)));
-        return Ok(Some((State::Call(Arc::new(call)), indexed)));
-    }
     match index.stored(id)? {
+        // Most calls that are looked up are new: one question is enough for them.
+        None => Ok(None),
         Some(stored @ Stored::Tombstone { deleted_at, .. }) => {
             Ok(Some((State::Deleted(deleted_at), (stored, None))))
         }
-        _ => Ok(None),
+        Some(Stored::Call { .. }) => Ok(index.call(id)?.map(|(seq, call)| {
+            let stored = Stored::Call { seq, listed_at: call.listed_at };
+            let indexed = (stored, Some(Facets::of(&call)));
+            (State::Call(Arc::new(call)), indexed)
+        })),
     }
 }
 

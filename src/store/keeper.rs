@@ -100,7 +100,8 @@ impl Keeper {
     fn build_anew(&mut self, failed: bool) -> Result<u64, StoreError> {
         let shared = &self.shared;
         let _writing = shared.index_writer.lock();
-        let built = rebuild::build(shared, clock::now(), &|_| {})?;
+        let built =
+            rebuild::build(shared, clock::now(), &|step| *shared.rebuilding.lock() = Some(step))?;
         let (reply, answer) = sync_channel(1);
         let job = Job::Replace(built.index, reply);
         shared.jobs.send(job).map_err(|_| StoreError::Closing)?;

@@ -60,7 +60,12 @@ pub struct Store {
     threads: Mutex<Vec<(JoinHandle<()>, Option<Job>)>>,
     /// Settings are changed by one at a time.
     settings: Mutex<()>,
+    /// One rebuild is asked for at a time.
+    rebuilding: Mutex<()>,
 }
+
+/// How often a rebuild says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Store {
     /// Opens the directory of this lock: reads the journal's end, opens the index or builds it
@@ -119,8 +124,8 @@ impl Store {
 
     /// Has the keeper build the index anew, and waits for it; lists are answered from the old one
     /// meanwhile. Returns how many calls the new one holds.
-    pub fn rebuild(&self) -> Result<u64, StoreError> {
-        let _one_at_a_time = self.settings();
+    pub fn rebuild(&self, progress: &mut dyn FnMut(Progress)) -> Result<u64, StoreError> {
+        let _one_at_a_time = self.rebuilding.lock();
         let (wake, woken) = &self.shared.wake;
         let mut wake = wake.lock();
         wake.rebuild = true;
@@ -132,7 +137,10 @@ impl Store {
             if wake.stop {
                 return Err(StoreError::Closing);
             }
-            woken.wait(&mut wake);
+            woken.wait_for(&mut wake, PROGRESS_INTERVAL);
+            if let Some(step) = self.shared.rebuilding.lock().take() {
+                MutexGuard::unlocked(&mut wake, || progress(step));
+            }
         }
     }
 
@@ -409,6 +417,7 @@ impl Start {
             lock: Mutex::new(Some(lock)),
             threads: Mutex::new(vec![(keeper, None), (committer, Some(Job::Stop))]),
             settings: Mutex::new(()),
+            rebuilding: Mutex::new(()),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::checkpoint::Note;
 use super::commit::{admin_row, record, tombstone_id};
 use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError};
-use crate::domain::{Call, CallId, Position, Timestamp};
+use crate::domain::{Call, CallId, CallSid, Position, Timestamp};
 use crate::index::{AdminRow, Generations, Index, Mark, Op, Version};
 use crate::journal::{Kind, Scanner, Segment, read_at};
 
@@ -45,6 +45,16 @@ pub(super) enum Newness {
     Call(Position),
     /// A deletion at this time.
     Deleted(Timestamp),
+}
+
+impl Newness {
+    /// Where the call stands among its account's, deleted ones too.
+    pub fn place(self, sid: CallSid) -> Position {
+        match self {
+            Self::Call(position) => position,
+            Self::Deleted(at) => Position::new(at, sid),
+        }
+    }
 }
 
 /// The newest frames of everything, found by reading the whole journal once. About 120 bytes of
@@ -126,10 +136,7 @@ pub(super) fn build_from(
         Newness::Call(_) => true,
         Newness::Deleted(at) => at.plus_millis(max_lifetime_millis) >= now,
     });
-    order.sort_unstable_by_key(|(id, newest)| match newest.kind {
-        Newness::Call(position) => (id.account, position),
-        Newness::Deleted(at) => (id.account, Position::new(at, id.sid)),
-    });
+    order.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));
     let files: Vec<File> = segments
         .iter()
         .map(|segment| File::open(&segment.path).map_err(OpenError::io("open", &segment.path)))

@@ -67,6 +67,8 @@ pub(super) struct Shared {
     /// Set once the journal has failed: nothing more is taken and the process should end.
     pub failed: watch::Sender<Option<String>>,
     pub ignored: AtomicU64,
+    /// How far a rebuild is, until somebody has taken note.
+    pub rebuilding: Mutex<Option<Progress>>,
     /// Wakes the keeper, and those who wait for room in the registry.
     pub wake: (Mutex<Wake>, Condvar),
 }
@@ -105,6 +107,7 @@ impl Shared {
             jobs,
             failed: watch::Sender::new(None),
             ignored: AtomicU64::new(0),
+            rebuilding: Mutex::new(None),
             wake: (Mutex::default(), Condvar::new()),
             options,
         }

@@ -4,7 +4,6 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::access::Row;
-use crate::domain::merge;
 
 fn submit(store: &Store, changes: Vec<Change>) -> Result<Outcome, StoreError> {
     store.submit(changes, clock::now())?.wait()
@@ -259,15 +258,20 @@ fn a_row_that_the_call_has_outlived_is_never_shown() {
     let store = open(options(dir.path()));
     submit(&store, vec![ringing(1)]).unwrap();
     send(&store, id(1, 2), CallStatus::Completed, clock::now());
+    let there = store.call(id(1, 2)).unwrap().unwrap();
     store.close().unwrap();
     drop(store);
+    let busy = |call: &Call| {
+        let mut call = call.clone();
+        call.progress.status = CallStatus::Busy;
+        call
+    };
+    // Of a call that is there with another status, and of one that is not there at all.
+    let nowhere = Call { id: id(1, 77), ..(*there).clone() };
     {
-        let at = clock::now();
         let db = sled_open(&index_dir(dir.path()));
-        // Of a call that is there with another status, and of one that is not there at all.
-        for n in [2, 77] {
-            let stale = merge(None, event(id(1, n), CallStatus::Busy, at), at);
-            for key in crate::keys::Facets::of(&stale).keys(stale.id) {
+        for call in [busy(&there), busy(&nowhere)] {
+            for key in crate::keys::Facets::of(&call).keys(call.id) {
                 db.insert(key, &[]).unwrap();
             }
         }
@@ -280,11 +284,31 @@ fn a_row_that_the_call_has_outlived_is_never_shown() {
 }
 
 #[test]
+fn after_a_crash_an_index_that_lacks_a_row_is_built_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    submit(&store, vec![ringing(1), ringing(2)]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    {
+        let db = sled_open(&index_dir(dir.path()));
+        for key in db.iter().keys().map(Result::unwrap).filter(|key| !key.starts_with(b"m")) {
+            db.remove(key).unwrap();
+        }
+        db.flush().unwrap();
+    }
+    fs::write(dir.path().join("LOCK"), "pid 1\n").unwrap();
+    let store = open(options(dir.path()));
+    assert_eq!(sids(&store, Filter::default()).len(), 2);
+    assert_sound(&store);
+}
+
+#[test]
 fn a_thread_that_panics_ends_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
     let panics = || panic!("on purpose");
-    super::super::open::watched(store.shared.clone(), "thread", panics).join().unwrap();
+    open::watched(store.shared.clone(), "thread", panics).join().unwrap();
     assert!(matches!(store.ready(), Err(StoreError::Failed(_))));
     assert!(matches!(submit(&store, vec![ringing(1)]), Err(StoreError::Failed(_))));
 }

@@ -14,7 +14,7 @@ use super::*;
 use crate::clock;
 use crate::domain::*;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 const HOUR_MILLIS: u64 = 3_600_000;
 /// Long enough for any machine, short enough for a person.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -204,11 +204,8 @@ impl Model {
             _ if deleted => told.ignored += 1,
             Some(new) if known == Some(&new) => told.unchanged += 1,
             Some(new) => {
-                if known.is_some() {
-                    told.changed += 1
-                } else {
-                    told.new += 1
-                }
+                told.changed += u64::from(known.is_some());
+                told.new += u64::from(known.is_none());
                 self.calls.insert(id, new);
             }
             None => {}
@@ -298,7 +295,11 @@ impl Bench {
         let length = db.metadata().unwrap().len();
         let somewhere = |place: &Index| place.index(usize::try_from(length).unwrap()) as u64;
         match damage {
-            Damage::None | Damage::Rebuild => {}
+            Damage::Older if self.saved => {
+                fs::remove_dir_all(&dir).unwrap();
+                copy_dir(&self.home.path().join("saved"), &dir);
+            }
+            Damage::None | Damage::Rebuild | Damage::Older => {}
             Damage::Deleted => fs::remove_dir_all(&dir).unwrap(),
             Damage::Forgotten => fs::remove_file(self.options.data_dir.join("CURRENT")).unwrap(),
             Damage::Truncated(place) => db.set_len(somewhere(place)).unwrap(),
@@ -306,11 +307,6 @@ impl Bench {
                 let noise: Vec<u8> = (0..64).map(|n: u8| n.wrapping_mul(151) ^ 0x5a).collect();
                 db.write_all_at(&noise, somewhere(place)).unwrap();
             }
-            Damage::Older if self.saved => {
-                fs::remove_dir_all(&dir).unwrap();
-                copy_dir(&self.home.path().join("saved"), &dir);
-            }
-            Damage::Older => {}
         }
         if let Damage::Noise(_) = damage {
             // A store that was closed in order is not looked through when it is opened.

@@ -1,8 +1,11 @@
 //! Readers, writers and the keeper at the same time.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::*;
+
+/// Whether a filter means this call.
+type Meant = fn(u8) -> bool;
 
 /// Calls that are there from the beginning and go on changing; the even ones are inbound.
 const CALLS: u8 = 200;
@@ -22,7 +25,8 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
         let mut event = event(id(1, call), CallStatus::Ringing, base.plus_millis(n));
         event.stamp.listed_at = Some(base.plus_millis(u64::from(call / 3)));
         event.direction = Direction::ALL[usize::from(call % 2)];
-        event.texts[Known::From as usize] = Some(if call % 5 == 0 { "+5" } else { "+1" }.into());
+        event.texts[Known::From as usize] =
+            Some(if call.is_multiple_of(5) { "+5" } else { "+1" }.into());
         event.texts[Known::CallerName as usize] = Some(n.to_string().into());
         Change::Event(Box::new(event))
     };
@@ -30,35 +34,45 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
     store.apply(&first, clock::now(), false).unwrap();
     let mut order: Vec<u8> = (0..CALLS).collect();
     order.sort_by_key(|&call| (std::cmp::Reverse(call / 3), call));
-    let filters: [(Filter, fn(u8) -> bool); 4] = [
+    let filters: [(Filter, Meant); 4] = [
         (Filter::default(), |_| true),
-        (Filter { directions: vec![Direction::Inbound], ..Filter::default() }, |c| c % 2 == 0),
+        (Filter { directions: vec![Direction::Inbound], ..Filter::default() }, |call| {
+            call % 2 == 0
+        }),
         (with_status(CallStatus::Ringing), |_| true),
         (Filter { from: vec!["+5".into()], ..Filter::default() }, |call| call % 5 == 0),
     ];
-    let stop = AtomicBool::new(false);
+    let end = AtomicBool::new(false);
     let (lists, writes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let registered = AtomicUsize::new(0);
     let checkpoint = || store.status().checkpoint_sequence;
     std::thread::scope(|scope| {
-        let guard = Stop(&stop);
+        let guard = Stop(&end);
         scope.spawn(|| {
-            let _at_the_end = Stop(&stop);
+            let _at_the_end = Stop(&end);
             for n in 1.. {
                 let part = (0..CALLS).filter(|call| u64::from(*call) % 7 == n % 7);
                 let changes: Vec<_> = part.map(|call| changed(call, n)).collect();
                 let told = store.apply(&changes, clock::now(), false).unwrap();
                 assert_eq!(told.changed, changes.len() as u64);
+                // Another account's calls come into being meanwhile.
+                if n < 256 {
+                    let call = u8::try_from(n).unwrap();
+                    send(&store, id(2, call), CallStatus::Ringing, clock::now());
+                    registered.store(usize::from(call), Ordering::Release);
+                }
                 writes.fetch_add(1, Ordering::Relaxed);
-                if stop.load(Ordering::Relaxed) {
+                if end.load(Ordering::Relaxed) {
                     return;
                 }
             }
         });
         for limit in [3, 1000] {
-            let (store, stop, lists, filters, order) = (&store, &stop, &lists, &filters, &order);
+            let (store, end, lists, filters, order) = (&store, &end, &lists, &filters, &order);
+            let registered = &registered;
             scope.spawn(move || {
-                let _at_the_end = Stop(stop);
-                while !stop.load(Ordering::Relaxed) {
+                let _at_the_end = Stop(end);
+                while !end.load(Ordering::Relaxed) {
                     for (filter, meant) in filters {
                         for direction in [Order::NewestFirst, Order::OldestFirst] {
                             let filter = filter.clone();
@@ -76,6 +90,13 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
                         }
                     }
                     assert_eq!(store.live_calls(account(1)).unwrap(), [100, 100]);
+                    for _ in 0..50 {
+                        let known = registered.load(Ordering::Acquire);
+                        let live = store.live_calls(account(2)).unwrap();
+                        assert!(live[0] >= known, "{live:?} of {known}");
+                        let listed = list(store, &everything(account(2)), limit).unwrap().len();
+                        assert!(listed >= known, "{listed} of {known}");
+                    }
                     for call in 0..CALLS {
                         assert!(store.call(id(1, call)).unwrap().is_some());
                     }
@@ -85,7 +106,7 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
         }
         let begin = Instant::now();
         let mut seen = std::collections::BTreeSet::new();
-        while begin.elapsed() < Duration::from_secs(2) && !stop.load(Ordering::Relaxed) {
+        while begin.elapsed() < Duration::from_secs(2) && !end.load(Ordering::Relaxed) {
             seen.insert(checkpoint());
             assert_sound(&store);
         }
