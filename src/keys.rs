@@ -384,8 +384,16 @@ mod tests {
         #[test]
         fn all_keys_of_a_call_lie_in_ranges_of_its_own_account(
             mut call in crate::domain::samples::call(), account in account(), other in range(),
+            parent in proptest::option::of(sid()),
         ) {
             call.id.account = account;
+            if let Some(parent) = parent {
+                call.texts[Known::ParentCallSid as usize] = Some(crate::domain::Field {
+                    value: parent.to_string().into(),
+                    origin: call.direction.origin,
+                });
+            }
+            prop_assert_eq!(call.parent(), parent);
             let facets = Facets::of(&call);
             let keys = facets.keys(call.id);
             prop_assert_eq!(keys.len(), 3 + usize::from(call.parent().is_some()) + usize::from(call.live()));

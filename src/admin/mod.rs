@@ -9,4 +9,4 @@ mod frame;
 mod server;
 
 pub use client::ask;
-pub use server::{bind, serve};
+pub use server::{SOCKET_NAME, bind, serve};

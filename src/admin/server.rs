@@ -1,7 +1,7 @@
 //! The server's side of the admin socket.
 
-use std::io::{self, BufReader, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, BufReader, BufWriter, ErrorKind, Write};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,42 @@ use super::frame::{Input, Kind, read, write};
 use crate::ops::{self, Context, Failure, Item};
 use crate::store::Store;
 
+/// The socket, or a link to it, in the data directory.
+pub const SOCKET_NAME: &str = "admin.sock";
 /// Commands that run at once.
 const COMMANDS_MAX: usize = 16;
 /// How long a request may take to arrive, and output to be taken.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Binds the socket, for its owner alone. Whoever calls this holds the lock of the data directory,
-/// so that a socket that is there already is nobody's.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+/// so that a socket that is in there already is nobody's. Where the socket stands elsewhere, a link
+/// in the data directory leads to it, for commands that do not know where.
+pub fn bind(path: &Path, data_dir: &Path) -> io::Result<UnixListener> {
+    clear(path)?;
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let usual = data_dir.join(SOCKET_NAME);
+    if usual != path {
+        clear(&usual)?;
+        symlink(std::path::absolute(path)?, &usual)?;
+    }
     Ok(listener)
+}
+
+/// Removes a socket that nobody listens on, or a link to one. Anything else stays.
+fn clear(path: &Path) -> io::Result<()> {
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(there) => there.file_type(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if kind.is_socket() && std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(ErrorKind::AddrInUse, "another server listens on it"));
+    }
+    if !kind.is_socket() && !kind.is_symlink() {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
+    }
+    std::fs::remove_file(path)
 }
 
 /// Answers commands until the task is dropped.

@@ -132,7 +132,7 @@ impl TokenCreate {
             role: self.role,
             name: self.name,
             expires_in: self.expires.map(|time| time.as_secs()),
-            value: secret(self.value.as_deref())?,
+            value: secret("--value", self.value.as_deref())?,
         })
     }
 }
@@ -173,27 +173,37 @@ pub(super) struct AccountSet {
 
 impl AccountSet {
     pub fn request(self) -> Result<AccountSettings, Failure> {
+        let texts = [&self.name, &self.webhook_secret, &self.hook_user, &self.hook_password];
+        if self.service_provider.is_none() && texts.into_iter().all(Option::is_none) {
+            return Err(Failure::usage(
+                "nothing to set; give --name, --service-provider, --webhook-secret, --hook-user \
+                 or --hook-password",
+            ));
+        }
         Ok(AccountSettings {
             account_sid: self.account_sid,
             name: self.name,
             service_provider_sid: self.service_provider,
-            webhook_secret: secret(self.webhook_secret.as_deref())?,
+            webhook_secret: secret("--webhook-secret", self.webhook_secret.as_deref())?,
             hook_user: self.hook_user,
-            hook_password: secret(self.hook_password.as_deref())?,
+            hook_password: secret("--hook-password", self.hook_password.as_deref())?,
         })
     }
 }
 
 /// A secret as given, or one line of standard input where it is given as `-`.
-fn secret(given: Option<&str>) -> Result<Option<Secret>, Failure> {
+fn secret(flag: &str, given: Option<&str>) -> Result<Option<Secret>, Failure> {
     match given {
         None => Ok(None),
         Some("-") => {
             let mut line = String::new();
-            std::io::stdin().lock().read_line(&mut line)?;
+            let read = std::io::stdin().lock().read_line(&mut line);
+            read.map_err(|error| Failure::new(format!("{flag} -: standard input: {error}")))?;
             let line = line.trim_end_matches(['\r', '\n']);
             if line.is_empty() {
-                return Err(Failure::usage("standard input: expected a line with the secret"));
+                return Err(Failure::usage(format!(
+                    "{flag} -: expected a line on standard input with the secret"
+                )));
             }
             Ok(Some(Secret::new(line)))
         }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::args::{Export, ExportFormat, Import, List};
 use super::execute::execute;
-use super::output::Output;
+use super::output::{Output, named};
 use super::render;
 use crate::config::Config;
-use crate::ops::{self, Failure, Reply, Request};
+use crate::ops::{self, Failure, OnError, Reply, Request};
 
 /// Reads records from a file or from standard input into the store.
 pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> Result<(), Failure> {
@@ -31,10 +31,7 @@ pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> R
             (Box::new(file), Some(length))
         }
     };
-    let mut rejects = match &import.rejects {
-        None => None,
-        Some(path) => Some(private(path).map_err(cannot("write", path))?),
-    };
+    let mut rejects = rejects(import, path)?;
     let request = Request::Import(ops::Import {
         format: import.format.into(),
         dry_run: import.dry_run,
@@ -48,9 +45,9 @@ pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> R
     let complaints = RefCell::new(Vec::new());
     let mut take = |why: Option<&str>, text: &[u8]| {
         let Some(why) = why else { return Ok(()) };
-        if let Some(file) = &mut rejects {
-            file.write_all(text)?;
-            file.write_all(b"\n")?;
+        if let Some((file, path)) = &mut rejects {
+            let written = file.write_all(text).and_then(|()| file.write_all(b"\n"));
+            written.map_err(|error| named(path.display(), &error))?;
         }
         let mut complaints = complaints.borrow_mut();
         if complaints.len() < COMPLAINTS_MAX {
@@ -64,10 +61,36 @@ pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> R
         output.say(&format!("left out: {complaint}"));
     }
     let answer = answer?;
-    if let Some(file) = rejects {
-        file.sync_all()?;
+    if let Some((file, path)) = rejects {
+        // A pipe cannot be synced, and need not.
+        let synced = if file.metadata()?.is_file() { file.sync_all() } else { Ok(()) };
+        synced.map_err(cannot("write", path))?;
     }
     output.reply(&answer.reply, answer.running)
+}
+
+/// The file for records that are left out. It may be anything but the file that is read.
+fn rejects<'a>(
+    import: &'a Import,
+    input: Option<&Path>,
+) -> Result<Option<(File, &'a Path)>, Failure> {
+    let Some(path) = import.rejects.as_deref() else { return Ok(None) };
+    if import.on_error != OnError::Skip {
+        return Err(Failure::usage("--rejects needs --on-error skip: else no record is left out"));
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(path).map_err(cannot("write", path))?;
+    let about = file.metadata().map_err(cannot("write", path))?;
+    let read = fs::metadata(input.unwrap_or(Path::new("/dev/stdin")));
+    if read.is_ok_and(|read| (read.dev(), read.ino()) == (about.dev(), about.ino())) {
+        let path = path.display();
+        return Err(Failure::usage(format!("--rejects {path}: that is the file to be imported")));
+    }
+    if about.is_file() {
+        file.set_len(0).map_err(cannot("write", path))?;
+    }
+    Ok(Some((file, path)))
 }
 
 /// Complaints about single records that are shown; the file of rejects has them all.
@@ -102,30 +125,41 @@ impl<R: Read> BufRead for Counted<R> {
 pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Result<(), Failure> {
     let request = Request::Export(export.select.into());
     let mut lines = Lines { format: export.format, begun: false };
-    let written = match export.output {
-        None => {
-            let mut take = |_: Option<&str>, bytes: &[u8]| write_out(&lines.next(bytes));
+    let target = match export.output.filter(|path| path != Path::new("-")) {
+        None => Target::Stream(Box::new(io::stdout()), "standard output".to_owned()),
+        Some(path) => Target::at(path)?,
+    };
+    let written = match target {
+        Target::Stream(mut stream, name) => {
+            let mut put = |bytes: &[u8]| {
+                let written = stream.write_all(bytes).and_then(|()| stream.flush());
+                written.map_err(|error| named(&name, &error))
+            };
+            let mut take = |_: Option<&str>, bytes: &[u8]| put(&lines.next(bytes));
             let answer = execute(config, request, &mut io::empty(), output, &mut take)?;
-            output.data(lines.end())?;
+            put(lines.end()).inspect_err(|error| output.noticed(error))?;
             answer.reply
         }
-        Some(path) => {
+        Target::File(path) => {
             let unfinished = unfinished(&path);
-            let mut file = private(&unfinished).map_err(cannot("write", &unfinished))?;
-            let mut take = |_: Option<&str>, bytes: &[u8]| file.write_all(&lines.next(bytes));
-            let answer = execute(config, request, &mut io::empty(), output, &mut take);
-            let finished = answer.and_then(|answer| {
-                file.write_all(lines.end())?;
-                file.sync_all()?;
-                fs::rename(&unfinished, &path).map_err(cannot("write", &path))?;
+            let written = (|| {
+                let mut file = private(&unfinished).map_err(cannot("write", &path))?;
+                let mut take = |_: Option<&str>, bytes: &[u8]| {
+                    let written = file.write_all(&lines.next(bytes));
+                    written.map_err(|error| named(path.display(), &error))
+                };
+                let answer = execute(config, request, &mut io::empty(), output, &mut take)?;
+                let written = file.write_all(lines.end()).and_then(|()| file.sync_all());
+                let written = written.and_then(|()| fs::rename(&unfinished, &path));
                 let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-                File::open(dir.unwrap_or(Path::new(".")))?.sync_all()?;
-                Ok(answer.reply)
-            });
-            if finished.is_err() {
+                let dir = || File::open(dir.unwrap_or(Path::new(".")))?.sync_all();
+                written.and_then(|()| dir()).map_err(cannot("write", &path))?;
+                Ok::<_, Failure>(answer.reply)
+            })();
+            if written.is_err() {
                 let _already_gone = fs::remove_file(&unfinished);
             }
-            finished?
+            written?
         }
     };
     output.finish();
@@ -135,8 +169,27 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
     Ok(())
 }
 
-fn write_out(bytes: &[u8]) -> io::Result<()> {
-    io::stdout().lock().write_all(bytes)
+/// Where an export goes.
+enum Target {
+    /// A file that is written beside its place and then renamed.
+    File(PathBuf),
+    /// A pipe or a device, which nothing may take the place of.
+    Stream(Box<dyn Write>, String),
+}
+
+impl Target {
+    fn at(path: PathBuf) -> Result<Self, Failure> {
+        // What a link leads to is replaced, and not the link.
+        let path = fs::canonicalize(&path).unwrap_or(path);
+        match fs::metadata(&path) {
+            Ok(there) if !there.is_file() => {
+                let stream = OpenOptions::new().write(true).open(&path);
+                let stream = stream.map_err(cannot("write", &path))?;
+                Ok(Self::Stream(Box::new(stream), path.display().to_string()))
+            }
+            _ => Ok(Self::File(path)),
+        }
+    }
 }
 
 /// Lines as they are, or as the elements of one array.
@@ -183,6 +236,7 @@ pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(
         let mut array = Lines { format: ExportFormat::Json, begun: false };
         let mut text = array.next(&lines);
         text.extend_from_slice(array.end());
+        output.finish();
         return Ok(output.data(&text)?);
     }
     let lines = lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
@@ -192,12 +246,13 @@ pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(
 
 /// A new file for its owner alone: calls are nobody else's business.
 fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// A name of this process alone, so that two exports do not write into each other.
 fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    name.push(format!(".{}.new", std::process::id()));
     path.with_file_name(name)
 }
 

@@ -1,8 +1,9 @@
 //! Running a command: by the server if one is up, else in this process.
 
 use std::io::{self, BufRead, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::output::Output;
@@ -33,22 +34,29 @@ pub(super) fn execute(
     output: &mut Output,
     take: &mut Take<'_>,
 ) -> Result<Answer, Failure> {
-    let makes =
-        matches!(request, Request::Import(_) | Request::TokenCreate(_) | Request::AccountSet(_));
+    let makes = match &request {
+        Request::Import(import) => !import.dry_run,
+        Request::TokenCreate(_) | Request::AccountSet(_) => true,
+        _ => false,
+    };
     let socket = config.admin_socket_path(runtime_dir().as_deref());
+    let foreign = foreign(&config.data_dir)?;
     let deadline = Instant::now() + PATIENCE;
     let mut told = false;
     loop {
         // The lock decides: only its holder touches the store, and only a server listens.
-        let locked = match Lock::take(&config.data_dir, makes) {
-            Ok(lock) => {
-                let reply = here(config, lock, request, input, output, take)?;
-                return Ok(Answer { reply, running: false });
-            }
-            Err(error @ OpenError::Locked { .. }) => error,
-            Err(error) => return Err(error.into()),
+        let locked = match &foreign {
+            Some(_) => None,
+            None => match Lock::take(&config.data_dir, makes) {
+                Ok(lock) => {
+                    let reply = here(config, lock, request, input, output, take)?;
+                    return Ok(Answer { reply, running: false });
+                }
+                Err(error @ OpenError::Locked { .. }) => Some(error),
+                Err(error) => return Err(error.into()),
+            },
         };
-        match UnixStream::connect(&socket) {
+        match connect(&socket, &config.data_dir) {
             Ok(stream) => {
                 let mut emit = |item: Item<'_>| emit(item, output, take);
                 let reply = admin::ask(&stream, &request, input, &mut emit)?;
@@ -58,13 +66,16 @@ pub(super) fn execute(
                 let path = socket.display();
                 return Err(Failure::new(format!("cannot connect to {path}: {error}")));
             }
-            Err(error) if Instant::now() >= deadline => {
-                let path = socket.display();
-                return Err(Failure::new(format!(
-                    "{locked}, which does not answer on {path}: {error}"
-                )));
-            }
-            Err(_) => {
+            Err(error) => {
+                let Some(locked) = &locked else {
+                    return Err(foreign.unwrap_or_else(|| error.into()));
+                };
+                if Instant::now() >= deadline {
+                    let path = socket.display();
+                    return Err(Failure::new(format!(
+                        "{locked}, which does not answer on {path}: {error}"
+                    )));
+                }
                 if !told && Instant::now() + PATIENCE > deadline + Duration::from_secs(1) {
                     output.say(&format!("{locked}; waiting for it"));
                     told = true;
@@ -73,6 +84,36 @@ pub(super) fn execute(
             }
         }
     }
+}
+
+/// The server's socket: where this configuration has it, else where the data directory says.
+fn connect(socket: &Path, data_dir: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(socket)
+        .or_else(|error| UnixStream::connect(data_dir.join(admin::SOCKET_NAME)).map_err(|_| error))
+}
+
+/// Why this process must not open the store itself: the files that it would make are another
+/// user's, who could not open them any more. Root may still ask a server.
+fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
+    let lock = data_dir.join("LOCK");
+    let owner = match std::fs::metadata(&lock) {
+        Ok(lock) => lock.uid(),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(Failure::new(format!(
+                "cannot look into the data directory {}: {error}; run this as its owner",
+                data_dir.display()
+            )));
+        }
+        Err(_) => return Ok(None),
+    };
+    if owner == rustix::process::geteuid().as_raw() {
+        return Ok(None);
+    }
+    Ok(Some(Failure::new(format!(
+        "the data directory {} belongs to user {owner} and no server answers; run this as that \
+         user: sudo -u '#{owner}' rollcall …",
+        data_dir.display()
+    ))))
 }
 
 /// systemd's `RUNTIME_DIRECTORY`; the first one where it names several.
@@ -112,13 +153,12 @@ fn here(
 }
 
 fn emit(item: Item<'_>, output: &mut Output, take: &mut Take<'_>) -> io::Result<()> {
-    let taken = match item {
-        Item::Data(bytes) => take(None, bytes),
+    match item {
+        Item::Data(bytes) => take(None, bytes).inspect_err(|error| output.noticed(error)),
         Item::Reject(why, text) => take(Some(why), text),
         Item::Progress(progress) => {
             output.progress(&progress);
             Ok(())
         }
-    };
-    taken.inspect_err(|error| output.noticed(error))
+    }
 }

@@ -38,7 +38,7 @@ impl Output {
     pub fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
-        written.inspect_err(|error| self.noticed(error))
+        written.map_err(|error| named("standard output", &error)).inspect_err(|e| self.noticed(e))
     }
 
     /// A text that ends with a line end.
@@ -91,7 +91,9 @@ impl Output {
             return;
         }
         let mut progress = progress.clone();
-        if let Some((read, total)) = &self.measure {
+        if let Some((read, total)) = &self.measure
+            && progress.total.is_none()
+        {
             progress.done = read.load(Ordering::Relaxed);
             progress.total = Some(*total);
         }
@@ -130,6 +132,11 @@ impl Output {
         // A second command of this process keeps the first one's.
         let _already_set = log.with_max_level(tracing::Level::WARN).try_init();
     }
+}
+
+/// An error of writing that says where.
+pub(super) fn named(what: impl std::fmt::Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write {what}: {error}"))
 }
 
 /// A line on standard error. Nobody listens where that fails.

@@ -28,10 +28,8 @@ pub(super) fn json(reply: &Reply, running: bool) -> Shown {
         Reply::Done(text) => json!({ "done": text }),
         Reply::Imported(summary) => json!(summary),
         Reply::Written(calls) => json!({ "calls": calls }),
-        Reply::Calls(lines) => {
-            let calls = lines.iter().filter_map(|line| serde_json::from_str(line).ok());
-            Value::Array(calls.collect())
-        }
+        // As they are: a value that went through a parser is not always the same.
+        Reply::Calls(lines) => return format!("[{}]", lines.join(",\n")).into(),
         Reply::Status(status) => {
             let mut value = json!(status);
             if let Value::Object(members) = &mut value {
@@ -181,7 +179,7 @@ fn one_call(line: &str) -> String {
 /// Calls as a table, with their account where there may be several.
 pub(super) fn calls(calls: &[Value], one_account: bool) -> String {
     let mut columns = vec![
-        ("LISTED", "attempted_at"),
+        ("ATTEMPTED", "attempted_at"),
         ("CALL SID", "call_sid"),
         ("DIRECTION", "direction"),
         ("STATUS", "call_status"),

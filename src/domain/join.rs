@@ -31,16 +31,6 @@ pub fn merge(known: Option<&Call>, event: StampedEvent, received_at: Timestamp) 
     }
 }
 
-/// How many of an event's extra keys a record of its own would not hold.
-pub fn dropped_extras(event: &StampedEvent) -> usize {
-    let mut bytes = 0;
-    let fits = event.extras.iter().take(EXTRAS_MAX).take_while(|(key, json)| {
-        bytes += key.len() + json.len();
-        bytes <= EXTRA_BYTES_MAX
-    });
-    event.extras.len() - fits.count()
-}
-
 impl Call {
     /// What both records say together. The place in lists is that of `self`; a stale call is stale
     /// no longer once it hears something new.

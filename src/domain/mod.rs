@@ -17,7 +17,7 @@ pub use call::{
 };
 pub use event::{Stamp, StampedEvent};
 pub use ids::{AccountSid, CallSid, ServiceProviderSid, SidError};
-pub use join::{dropped_extras, merge};
+pub use join::merge;
 pub use query::{Filter, Order, Position};
 pub use status::{CallStatus, Direction, Rank};
 pub use time::Timestamp;

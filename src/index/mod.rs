@@ -15,4 +15,4 @@ pub use rows::{AdminRow, Mark, Stored, Tally};
 pub use tree::{Index, Op, Version};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

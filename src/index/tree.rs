@@ -4,6 +4,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -49,6 +50,9 @@ pub struct Op<'a> {
 const BATCH_KEYS: usize = 96;
 /// The same while nobody reads. sled frees nothing of a batch before its end.
 const WHOLE_BATCH_KEYS: usize = 480;
+/// How long a store that was just closed may still be locked.
+const RELEASE_MAX: Duration = Duration::from_secs(10);
+const RELEASE_POLL: Duration = Duration::from_millis(2);
 
 impl Index {
     /// Opens the store in a directory, which is made where it is missing.
@@ -56,7 +60,7 @@ impl Index {
         let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(None);
         // A damaged store may panic instead of failing.
         let opened = guarded(dir, || {
-            let db = config.open()?;
+            let db = open_once_released(&config)?;
             let mark = read_mark(&db)?;
             Ok((db, mark))
         });
@@ -416,6 +420,22 @@ impl Op<'_> {
             None => batch.remove(keys::known(id)),
         }
         count
+    }
+}
+
+/// sled's own threads close a store some time after it was dropped. Nobody but this process opens
+/// it, so that a lock on it means just that.
+pub(super) fn open_once_released(config: &sled::Config) -> Result<sled::Db, sled::Error> {
+    let end = Instant::now() + RELEASE_MAX;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("could not acquire lock") && Instant::now() < end =>
+            {
+                std::thread::park_timeout(RELEASE_POLL);
+            }
+            opened => return opened,
+        }
     }
 }
 

@@ -106,7 +106,7 @@ impl Import {
                         return Err(Stopped::Bad { why, taken });
                     }
                     rejected += 1;
-                    emit(Item::Reject(&why, &piece.text)).map_err(|error| Stopped::io(&error))?;
+                    emit(Item::Reject(&why, &piece.text)).map_err(Stopped::emit)?;
                 }
             }
             if batch.len() == BATCH_RECORDS {
@@ -117,7 +117,7 @@ impl Import {
                 batch.reserve(BATCH_RECORDS);
                 let what = "importing".to_owned();
                 emit(Item::Progress(Progress { what, done: records, total: None }))
-                    .map_err(|error| Stopped::io(&error))?;
+                    .map_err(Stopped::emit)?;
             }
         }
         if !batch.is_empty() {
@@ -140,6 +140,10 @@ enum Stopped {
 impl Stopped {
     fn io(error: &std::io::Error) -> Self {
         Self::Failed(Failure::new(format!("the input cannot be read: {error}")))
+    }
+
+    fn emit(error: std::io::Error) -> Self {
+        Self::Failed(error.into())
     }
 }
 

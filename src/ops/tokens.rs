@@ -11,6 +11,8 @@ use crate::wire::show_time;
 
 /// Characters of a token that is taken over.
 const VALUE_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
+/// Bytes of a token's name.
+const NAME_BYTES_MAX: usize = 256;
 /// How long a token may last, in seconds: a hundred years.
 const EXPIRES_MAX: u64 = 100 * 365 * 86_400;
 
@@ -51,6 +53,9 @@ pub(super) fn create(store: &Store, new: NewToken) -> Result<Reply, Failure> {
     };
     if let Some(id) = store.access(|access| access.has_value(&value).map(str::to_owned)) {
         return Err(Failure::new(format!("this token exists already, as {id}")));
+    }
+    if new.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
+        return Err(Failure::usage(format!("--name: expected 1 to {NAME_BYTES_MAX} bytes")));
     }
     if new.expires_in.is_some_and(|seconds| seconds == 0 || seconds > EXPIRES_MAX) {
         return Err(Failure::usage("--expires: expected 1s to 100years"));

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ impl Server<'_> {
             None => None,
         };
         let socket = config.admin_socket_path(self.runtime_dir.as_deref());
-        let admin = admin::bind(&socket).map_err(|error| {
+        let admin = admin::bind(&socket, &config.data_dir).map_err(|error| {
             Failure::new(format!("cannot bind the admin socket {}: {error}", socket.display()))
         })?;
         let port = https.local_addr()?.port();
@@ -169,15 +169,24 @@ impl Server<'_> {
     /// A line for a shell that lists the newest sample calls.
     fn curl(&self, port: u16, reloader: &TlsReloader) -> String {
         let authority = reloader.loaded().authority;
-        let trust = authority.map(|ca| format!("--cacert {} ", ca.display())).unwrap_or_default();
+        let trust = authority.map(|ca| format!("--cacert {} ", word(&ca))).unwrap_or_default();
         let token = self.config.data_dir.join("admin.token");
         format!(
             "curl {trust}-H \"Authorization: Bearer $(cat {})\" \
              \"https://localhost:{port}/v1/Accounts/{}/Calls?limit=3\"",
-            token.display(),
+            word(&token),
             demo::ACCOUNT
         )
     }
+}
+
+/// A path as one word of a shell.
+fn word(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c)) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 async fn bind(address: &ListenAddr) -> Result<TcpListener, Failure> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
 use super::StoreError;
@@ -176,7 +175,14 @@ impl<'a> Group<'a> {
         let (state, origin) = match change {
             Change::Event(event) => {
                 let origin = Origin::Source(event.source);
-                (State::Call(Arc::new(merge(known.as_deref(), *event, at))), origin)
+                outcome.unknown_statuses += u64::from(event.status.is_none());
+                let sent: Vec<Box<str>> = event.extras.iter().map(|(key, _)| key.clone()).collect();
+                let merged = merge(known.as_deref(), *event, at);
+                let kept = |key: &Box<str>| {
+                    merged.extras.binary_search_by(|extra| extra.key.cmp(key)).is_ok()
+                };
+                outcome.dropped_keys += sent.iter().filter(|key| !kept(key)).count() as u64;
+                (State::Call(Arc::new(merged)), origin)
             }
             Change::Record(record) => {
                 let joined = known.as_deref().map_or_else(|| *record.clone(), |c| c.join(&record));
@@ -308,7 +314,7 @@ impl<'a> Group<'a> {
             shared.wake_keeper();
         }
         for (submission, outcome) in replies {
-            shared.ignored.fetch_add(outcome.ignored, Ordering::Relaxed);
+            shared.counted.lock().add(outcome);
             let _gone = submission.reply.send(Ok(outcome));
         }
     }

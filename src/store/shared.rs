@@ -1,7 +1,6 @@
 //! What the threads and the readers share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -10,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use super::StoreError;
 use super::commit::Job;
 use super::open::Options;
+use super::submit::Outcome;
 use crate::access::Access;
 use crate::index::{Generations, Index, IndexError, Stored};
 use crate::journal::Segment;
@@ -42,8 +42,8 @@ pub struct Status {
     pub index_bytes: Option<u64>,
     pub journal_bytes: u64,
     pub journal_segments: u64,
-    /// Events for deleted calls.
-    pub ignored_events: u64,
+    /// What has become of all changes since the store was opened.
+    pub changes: Outcome,
 }
 
 /// What is under everybody's hands. Locks are taken in the order of the fields.
@@ -66,7 +66,8 @@ pub(super) struct Shared {
     pub jobs: Sender<Job>,
     /// Set once the journal has failed: nothing more is taken and the process should end.
     pub failed: watch::Sender<Option<String>>,
-    pub ignored: AtomicU64,
+    /// What has become of all changes since the start.
+    pub counted: Mutex<Outcome>,
     /// How far a rebuild is, until somebody has taken note.
     pub rebuilding: Mutex<Option<Progress>>,
     /// Wakes the keeper, and those who wait for room in the registry.
@@ -106,7 +107,7 @@ impl Shared {
             queue: Arc::new(Semaphore::new(options.queue_events)),
             jobs,
             failed: watch::Sender::new(None),
-            ignored: AtomicU64::new(0),
+            counted: Mutex::default(),
             rebuilding: Mutex::new(None),
             wake: (Mutex::default(), Condvar::new()),
             options,
@@ -183,7 +184,7 @@ impl Shared {
             index_bytes: index.map(|index| index.disk_bytes()),
             journal_bytes: segments.iter().map(|segment| segment.length).sum(),
             journal_segments: segments.len() as u64,
-            ignored_events: self.ignored.load(Ordering::Relaxed),
+            changes: *self.counted.lock(),
         }
     }
 }

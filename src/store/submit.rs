@@ -49,6 +49,10 @@ pub struct Outcome {
     pub unchanged: u64,
     /// For calls that were deleted, or deletions of unknown ones.
     pub ignored: u64,
+    /// Events with a status that this version does not know: the rest of them was merged.
+    pub unknown_statuses: u64,
+    /// Unknown keys that did not fit into their record.
+    pub dropped_keys: u64,
 }
 
 impl Outcome {
@@ -58,6 +62,8 @@ impl Outcome {
         self.changed += other.changed;
         self.unchanged += other.unchanged;
         self.ignored += other.ignored;
+        self.unknown_statuses += other.unknown_statuses;
+        self.dropped_keys += other.dropped_keys;
     }
 }
 

@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::access::Row;
+use crate::index::tests::tamper;
 
 fn submit(store: &Store, changes: Vec<Change>) -> Result<Outcome, StoreError> {
     store.submit(changes, clock::now())?.wait()
@@ -131,23 +132,16 @@ fn a_checkpoint_for_which_the_journal_has_no_room_is_remembered_all_the_same() {
     assert_sound(&store);
 }
 
-/// Writes something else under a key of the index of a store that is closed.
+/// Flips a bit of a call's record in the index of a store that is closed.
 fn damage_record(dir: &Path, call: CallId) {
-    let db = sled_open(&index_dir(dir));
-    let prefix = [&[b'c'][..], &call.account.bytes()].concat();
-    let row = db
-        .scan_prefix(prefix)
-        .map(Result::unwrap)
-        .find(|(key, _)| key.ends_with(&call.sid.bytes()));
-    let (key, value) = row.unwrap();
-    let mut value = value.to_vec();
-    *value.last_mut().unwrap() ^= 1;
-    db.insert(key, value).unwrap();
-    db.flush().unwrap();
-}
-
-fn sled_open(dir: &Path) -> sled::Db {
-    sled::Config::new().path(dir).flush_every_ms(None).open().unwrap()
+    tamper(&index_dir(dir), |db| {
+        let prefix = [&b"c"[..], &call.account.bytes()].concat();
+        let mut rows = db.scan_prefix(prefix).map(Result::unwrap);
+        let (key, value) = rows.find(|(key, _)| key.ends_with(&call.sid.bytes())).unwrap();
+        let mut value = value.to_vec();
+        *value.last_mut().unwrap() ^= 1;
+        db.insert(key, value).unwrap();
+    });
 }
 
 #[test]
@@ -268,15 +262,13 @@ fn a_row_that_the_call_has_outlived_is_never_shown() {
     };
     // Of a call that is there with another status, and of one that is not there at all.
     let nowhere = Call { id: id(1, 77), ..(*there).clone() };
-    {
-        let db = sled_open(&index_dir(dir.path()));
+    tamper(&index_dir(dir.path()), |db| {
         for call in [busy(&there), busy(&nowhere)] {
             for key in crate::keys::Facets::of(&call).keys(call.id) {
                 db.insert(key, &[]).unwrap();
             }
         }
-        db.flush().unwrap();
-    }
+    });
     let store = open(options(dir.path()));
     assert!(sids(&store, with_status(CallStatus::Busy)).is_empty());
     let (_, findings) = store.check(&|_| {}).unwrap();
@@ -290,13 +282,11 @@ fn after_a_crash_an_index_that_lacks_a_row_is_built_again() {
     submit(&store, vec![ringing(1), ringing(2)]).unwrap();
     store.close().unwrap();
     drop(store);
-    {
-        let db = sled_open(&index_dir(dir.path()));
+    tamper(&index_dir(dir.path()), |db| {
         for key in db.iter().keys().map(Result::unwrap).filter(|key| !key.starts_with(b"m")) {
             db.remove(key).unwrap();
         }
-        db.flush().unwrap();
-    }
+    });
     fs::write(dir.path().join("LOCK"), "pid 1\n").unwrap();
     let store = open(options(dir.path()));
     assert_eq!(sids(&store, Filter::default()).len(), 2);

@@ -7,7 +7,7 @@ fn short(dir: &Path) -> Options {
 }
 
 fn outcome(new: u64, changed: u64, ignored: u64) -> Outcome {
-    Outcome { new, changed, unchanged: 0, ignored }
+    Outcome { new, changed, ignored, ..Outcome::default() }
 }
 
 fn delete(store: &Store, call: u8) -> Outcome {

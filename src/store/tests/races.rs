@@ -21,7 +21,7 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
         ..options(dir.path())
     });
     let base = clock::now().minus_millis(HOUR_MILLIS);
-    let changed = |call: u8, n: u64| {
+    let update = |call: u8, n: u64| {
         let mut event = event(id(1, call), CallStatus::Ringing, base.plus_millis(n));
         event.stamp.listed_at = Some(base.plus_millis(u64::from(call / 3)));
         event.direction = Direction::ALL[usize::from(call % 2)];
@@ -30,7 +30,7 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
         event.texts[Known::CallerName as usize] = Some(n.to_string().into());
         Change::Event(Box::new(event))
     };
-    let first: Vec<_> = (0..CALLS).map(|call| changed(call, 0)).collect();
+    let first: Vec<_> = (0..CALLS).map(|call| update(call, 0)).collect();
     store.apply(&first, clock::now(), false).unwrap();
     let mut order: Vec<u8> = (0..CALLS).collect();
     order.sort_by_key(|&call| (std::cmp::Reverse(call / 3), call));
@@ -52,9 +52,9 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
             let _at_the_end = Stop(&end);
             for n in 1.. {
                 let part = (0..CALLS).filter(|call| u64::from(*call) % 7 == n % 7);
-                let changes: Vec<_> = part.map(|call| changed(call, n)).collect();
-                let told = store.apply(&changes, clock::now(), false).unwrap();
-                assert_eq!(told.changed, changes.len() as u64);
+                let changes: Vec<_> = part.map(|call| update(call, n)).collect();
+                let answer = store.apply(&changes, clock::now(), false).unwrap();
+                assert_eq!(answer.changed, changes.len() as u64);
                 // Another account's calls come into being meanwhile.
                 if n < 256 {
                     let call = u8::try_from(n).unwrap();
@@ -145,4 +145,19 @@ fn a_page_holds_no_more_than_was_asked_for() {
         let found: Vec<_> = found.iter().map(|call| call.id.sid.bytes()[0]).collect();
         assert_eq!(found, [7, 6, 5, 4, 3, 2, 1, 0], "limit {limit}");
     }
+}
+
+#[test]
+fn no_call_leaves_the_registry_while_somebody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    send(&store, id(1, 1), CallStatus::Completed, clock::now());
+    let reading = store.shared.gate.read();
+    store.shared.wake_keeper();
+    // Nobody else is let in once the committer waits for its turn.
+    until("the committer waits", || store.shared.gate.try_read().is_none());
+    assert!(store.shared.index().unwrap().stored(id(1, 1)).unwrap().is_some());
+    assert!(store.shared.registry.read().get(id(1, 1)).is_some());
+    drop(reading);
+    until("the call leaves", || store.shared.registry.read().is_empty());
 }
