@@ -14,7 +14,7 @@ use crate::domain::{
 
 const V1: u8 = 1;
 /// Far above the bounds of a record, far below what a corrupt length could ask for.
-const DECODE_BYTES_MAX: u64 = 64 * 1024;
+const DECODE_BYTES_MAX: u64 = 256 * 1024;
 
 /// Stored bytes that are not a record.
 #[derive(Debug, thiserror::Error)]

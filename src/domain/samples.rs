@@ -11,11 +11,13 @@ pub const ACCOUNT: AccountSid = AccountSid::from_bytes([0xa1; 16]);
 /// A call that many tests share.
 pub const CALL: CallSid = CallSid::from_bytes([0xc1; 16]);
 
+/// One of a few times.
 pub fn time() -> impl Strategy<Value = Timestamp> {
     // Few values, so that events often share one.
     (0..6_u64).prop_map(|n| Timestamp::from_millis(1_800_000_000_000 + n * 1000).unwrap())
 }
 
+/// Any status.
 pub fn status() -> impl Strategy<Value = CallStatus> {
     prop::sample::select(CallStatus::ALL.to_vec())
 }

@@ -82,6 +82,11 @@ impl Generations {
         for other in self.all()?.into_iter().filter(|other| *other != number) {
             let dir = self.path(other);
             if damaged && Some(other) == old {
+                // One is enough to look at.
+                for aside in self.numbered(".damaged")? {
+                    let aside = self.dir.join(format!("index-{aside}.damaged"));
+                    fs::remove_dir_all(&aside).map_err(IndexError::io("remove", &aside))?;
+                }
                 let aside = self.dir.join(format!("index-{other}.damaged"));
                 fs::rename(&dir, &aside).map_err(IndexError::io("rename", &dir))?;
             } else {
@@ -92,11 +97,17 @@ impl Generations {
     }
 
     fn all(&self) -> Result<Vec<u64>, IndexError> {
+        self.numbered("")
+    }
+
+    /// The numbers of the directories whose names end so.
+    fn numbered(&self, end: &str) -> Result<Vec<u64>, IndexError> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(IndexError::io("list", &self.dir))? {
             let name = entry.map_err(IndexError::io("list", &self.dir))?.file_name();
-            let number: Option<u64> =
-                name.to_str().and_then(|name| name.strip_prefix("index-")?.parse().ok());
+            let number = name.to_str().and_then(|name| {
+                name.strip_prefix("index-")?.strip_suffix(end)?.parse::<u64>().ok()
+            });
             found.extend(number);
         }
         Ok(found)

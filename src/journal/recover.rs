@@ -32,10 +32,14 @@ pub struct TornTail {
 }
 
 /// Opens the journal in a directory, which must exist. Reads the last segment, drops a torn tail,
-/// and copies the last complete commit into a new segment that is synced when this returns.
-pub fn open(dir: &Path, segment_bytes: u64) -> Result<Opened, JournalError> {
+/// and copies the last complete commit into a new segment that is synced when this returns. Only a
+/// `new` journal may be empty.
+pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<Opened, JournalError> {
     let mut segments = chain(dir)?;
     let Some(last) = segments.pop() else {
+        if !new {
+            return Err(JournalError::damaged(dir, 0, "there is no segment in it"));
+        }
         let previous = Previous { first_seq: 0, length: 0 };
         let (file, segment) = create_segment(dir, (1, 1), previous, new_salt(), &[])?;
         let writer = Writer::new(dir, file, segment.clone(), 1, 1, segment_bytes);
@@ -92,6 +96,9 @@ fn chain(dir: &Path) -> Result<Vec<Segment>, JournalError> {
                 return Err(JournalError::damaged(&previous.path, previous.length, reason));
             }
             previous.length = says.length;
+        } else if segment.previous.first_seq != 0 {
+            let missing = dir.join(Segment::file_name(segment.previous.first_seq));
+            return Err(JournalError::damaged(&missing, 0, "this segment is missing"));
         }
         segments.push(segment);
     }

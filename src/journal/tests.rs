@@ -36,13 +36,13 @@ fn bodies(segments: &[Segment]) -> Vec<(u64, String)> {
 }
 
 fn texts(dir: &Path) -> Vec<String> {
-    bodies(&open(dir, LARGE).unwrap().segments).into_iter().map(|(_, body)| body).collect()
+    bodies(&open(dir, true, LARGE).unwrap().segments).into_iter().map(|(_, body)| body).collect()
 }
 
 /// A journal of three commits in one segment: the directory, the file, and where each commit ends.
 fn three_commits() -> (TempDir, std::path::PathBuf, Vec<usize>) {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = open(dir.path(), LARGE).unwrap().writer;
+    let mut writer = open(dir.path(), true, LARGE).unwrap().writer;
     let mut ends = Vec::new();
     for bodies in [&["a1", "a2"][..], &["b1"], &["c1", "c2", "c3"]] {
         commit(&mut writer, bodies);
@@ -57,12 +57,12 @@ fn what_was_committed_comes_back_in_order_however_often_it_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let mut expected = Vec::new();
     for round in 0..5_u64 {
-        let opened = open(dir.path(), LARGE).unwrap();
+        let opened = open(dir.path(), true, LARGE).unwrap();
         assert_eq!(opened.torn, None);
         assert_eq!(bodies(&opened.segments), expected);
         let mut writer = opened.writer;
         assert_eq!(writer.last_seq(), expected.len() as u64);
-        drop(open(dir.path(), LARGE).map(|opened| writer = opened.writer));
+        drop(open(dir.path(), true, LARGE).map(|opened| writer = opened.writer));
         for n in 0..round {
             let body = format!("{round}/{n}");
             commit(&mut writer, &[&body]);
@@ -75,15 +75,26 @@ fn what_was_committed_comes_back_in_order_however_often_it_is_opened() {
 #[test]
 fn segments_are_begun_when_one_is_full_and_form_a_chain() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = open(dir.path(), 200).unwrap().writer;
+    let mut writer = open(dir.path(), true, 200).unwrap().writer;
     let rotations = (0..20).filter(|n| commit(&mut writer, &[&format!("body {n}")])).count();
     assert!(rotations > 3, "{rotations}");
-    let opened = open(dir.path(), 200).unwrap();
+    let opened = open(dir.path(), true, 200).unwrap();
     assert_eq!(bodies(&opened.segments).len(), 20);
-    let missing = &opened.segments[1].path;
-    fs::remove_file(missing).unwrap();
-    let error = open(dir.path(), 200).err().unwrap().to_string();
-    assert!(error.contains("missing") && error.contains(missing.to_str().unwrap()), "{error}");
+    for missing in [&opened.segments[1].path, &opened.segments[0].path] {
+        let bytes = fs::read(missing).unwrap();
+        fs::remove_file(missing).unwrap();
+        let error = open(dir.path(), true, 200).err().unwrap().to_string();
+        assert!(error.contains("missing") && error.contains(missing.to_str().unwrap()), "{error}");
+        fs::write(missing, bytes).unwrap();
+    }
+}
+
+#[test]
+fn only_a_new_journal_may_be_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = open(dir.path(), false, LARGE).err().unwrap().to_string();
+    assert!(error.contains("no segment"), "{error}");
+    assert!(open(dir.path(), true, LARGE).is_ok() && open(dir.path(), false, LARGE).is_ok());
 }
 
 #[test]
@@ -92,7 +103,7 @@ fn a_tail_cut_anywhere_loses_the_last_commit_whole_and_nothing_else() {
     let whole = fs::read(&path).unwrap();
     for length in ends[1]..=ends[2] {
         fs::write(&path, &whole[..length]).unwrap();
-        let opened = open(dir.path(), LARGE).unwrap();
+        let opened = open(dir.path(), true, LARGE).unwrap();
         let found = bodies(&opened.segments).len();
         assert_eq!(found, if length == ends[2] { 6 } else { 3 }, "cut at {length}");
         assert_eq!(opened.torn.is_some(), length != ends[1] && length != ends[2]);
@@ -116,7 +127,7 @@ fn every_flipped_bit_is_found() {
         let mut bytes = whole.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
         restore(dir.path(), &path, &bytes);
-        let opened = open(dir.path(), LARGE);
+        let opened = open(dir.path(), true, LARGE);
         if bit / 8 < ends[1] {
             assert!(opened.is_err(), "bit {bit} before the last commit went unnoticed");
         } else {
@@ -134,13 +145,13 @@ fn a_block_that_was_written_early_or_not_at_all_is_a_torn_tail() {
     // The last commit's first frame never reached the disk, its later ones did.
     bytes[ends[1]..ends[1] + 20].fill(0);
     restore(dir.path(), &path, &bytes);
-    let opened = open(dir.path(), LARGE).unwrap();
+    let opened = open(dir.path(), true, LARGE).unwrap();
     assert_eq!(bodies(&opened.segments).len(), 3);
     // The same in the commit before it is damage: a later commit was acknowledged after it.
     bytes = fs::read(&path).unwrap();
     bytes[ends[0]..ends[0] + 20].fill(0);
     restore(dir.path(), &path, &bytes);
-    let error = open(dir.path(), LARGE).err().unwrap().to_string();
+    let error = open(dir.path(), true, LARGE).err().unwrap().to_string();
     assert!(error.contains(&format!("at byte {}", ends[0])), "{error}");
 }
 
@@ -149,7 +160,7 @@ fn what_an_old_tail_holds_never_comes_back() {
     let (dir, path, ends) = three_commits();
     let whole = fs::read(&path).unwrap();
     restore(dir.path(), &path, &whole[..ends[2] - 1]);
-    let mut opened = open(dir.path(), LARGE).unwrap();
+    let mut opened = open(dir.path(), true, LARGE).unwrap();
     commit(&mut opened.writer, &["d1"]);
     drop(opened);
     // Late blocks of the torn commit arrive in the old segment.
@@ -164,7 +175,7 @@ fn a_segment_of_a_later_release_is_refused_by_name() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[8] = 2;
     restore(dir.path(), &path, &bytes);
-    let error = open(dir.path(), LARGE).err().unwrap().to_string();
+    let error = open(dir.path(), true, LARGE).err().unwrap().to_string();
     assert!(error.contains("later release"), "{error}");
 }
 
@@ -178,7 +189,7 @@ fn files_are_for_their_owner_alone() {
 #[test]
 fn a_frame_over_the_limit_is_refused_and_leaves_the_batch_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = open(dir.path(), LARGE).unwrap().writer;
+    let mut writer = open(dir.path(), true, LARGE).unwrap().writer;
     let mut batch = writer.batch();
     let body = vec![0; 300 * 1024];
     let at = Timestamp::default();

@@ -69,18 +69,22 @@ impl Lock {
     }
 }
 
-/// Reads `FORMAT`, or writes it in a new directory. Returns the epoch: which life of this data
-/// sequence numbers belong to.
-pub(super) fn epoch(dir: &Path) -> Result<String, OpenError> {
+/// Writes `FORMAT`, the last thing that makes a directory a data directory. Returns the epoch: which
+/// life of this data sequence numbers belong to.
+pub(super) fn begin(dir: &Path) -> Result<String, OpenError> {
+    let path = dir.join("FORMAT");
+    let epoch = uuid::Uuid::new_v4().to_string();
+    let text = format!("rollcall-data {FORMAT}\nepoch {epoch}\n");
+    write_file(&path, &text).map_err(OpenError::io("write", &path))?;
+    Ok(epoch)
+}
+
+/// Reads the epoch from `FORMAT`; none in a new directory.
+pub(super) fn epoch(dir: &Path) -> Result<Option<String>, OpenError> {
     let path = dir.join("FORMAT");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let epoch = uuid::Uuid::new_v4();
-            let text = format!("rollcall-data {FORMAT}\nepoch {epoch}\n");
-            write_file(&path, &text).map_err(OpenError::io("write", &path))?;
-            text
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(OpenError::io("read", &path)(error)),
     };
     let strange = || OpenError::Format { path: path.clone(), text: text.clone() };
@@ -96,7 +100,7 @@ pub(super) fn epoch(dir: &Path) -> Result<String, OpenError> {
         }
     }
     let epoch = lines.next().and_then(|line| line.strip_prefix("epoch "));
-    epoch.map(str::to_owned).ok_or_else(strange)
+    epoch.map(|epoch| Some(epoch.to_owned())).ok_or_else(strange)
 }
 
 /// Writes a small file whole or not at all, for its owner alone.

@@ -16,6 +16,8 @@ use crate::domain::{CallId, Timestamp};
 
 /// Calls that one submission of the sweep gives up.
 const SWEEP_CALLS: usize = 500;
+/// The least time between two attempts to build an index that has failed.
+const ATTEMPT_INTERVAL: Duration = Duration::from_secs(2);
 /// A step of the clock that is not believed at once.
 const STEP: Duration = Duration::from_hours(1);
 
@@ -24,12 +26,14 @@ pub(super) struct Keeper {
     shared: Arc<Shared>,
     generation: u64,
     sweep: Sweep,
+    /// When a failed index may be built again.
+    next_attempt: Instant,
 }
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>, generation: u64) -> Self {
         let sweep = Sweep { last: Instant::now(), clock: clock::now(), paused_until: None };
-        Self { shared, generation, sweep }
+        Self { shared, generation, sweep, next_attempt: Instant::now() }
     }
 
     /// Runs until the store closes; the last thing is a checkpoint of everything.
@@ -41,7 +45,9 @@ impl Keeper {
             next = Instant::now() + interval;
             let asked = std::mem::take(&mut self.shared.wake.0.lock().rebuild);
             let failed = self.shared.index().is_err();
-            if asked || failed {
+            if asked || failed && Instant::now() >= self.next_attempt {
+                // A disk that is full stays so for a while; reading the journal is not free.
+                self.next_attempt = Instant::now() + ATTEMPT_INTERVAL;
                 let built = self.build_anew(failed);
                 if let Err(error) = &built {
                     tracing::error!(%error, "the index cannot be built again; trying on");

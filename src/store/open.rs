@@ -80,7 +80,11 @@ impl Store {
         let epoch = format::epoch(&dir)?;
         let journal_dir = dir.join("journal");
         make_private(&journal_dir)?;
-        let mut journal = journal::open(&journal_dir, options.segment_bytes)?;
+        let mut journal = journal::open(&journal_dir, epoch.is_none(), options.segment_bytes)?;
+        let epoch = match epoch {
+            Some(epoch) => epoch,
+            None => format::begin(&dir)?,
+        };
         if let Some(torn) = &journal.torn {
             tracing::warn!(
                 file = %torn.path.display(), offset = torn.offset, bytes = torn.bytes,
@@ -136,6 +140,9 @@ impl Store {
             }
             if wake.stop {
                 return Err(StoreError::Closing);
+            }
+            if let Some(reason) = self.shared.failed.borrow().clone() {
+                return Err(StoreError::Failed(reason));
             }
             woken.wait_for(&mut wake, PROGRESS_INTERVAL);
             if let Some(step) = self.shared.rebuilding.lock().take() {
