@@ -41,7 +41,8 @@ pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> R
     if let Some(total) = total {
         output.measured_by(read.clone(), total);
     }
-    let mut input = Counted { input: BufReader::with_capacity(1 << 16, input), read };
+    let name = path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
+    let mut input = Counted { input: BufReader::with_capacity(1 << 16, input), read, name };
     let complaints = RefCell::new(Vec::new());
     let mut take = |why: Option<&str>, text: &[u8]| {
         let Some(why) = why else { return Ok(()) };
@@ -96,15 +97,22 @@ fn rejects<'a>(
 /// Complaints about single records that are shown; the file of rejects has them all.
 const COMPLAINTS_MAX: usize = 20;
 
-/// Input that counts its bytes.
+/// Input that counts its bytes, and whose errors say its name.
 struct Counted<R> {
     input: BufReader<R>,
     read: Arc<AtomicU64>,
+    name: String,
+}
+
+impl<R> Counted<R> {
+    fn named(name: &str, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{name}: {error}"))
+    }
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let length = self.input.read(out)?;
+        let length = self.input.read(out).map_err(|error| Self::named(&self.name, &error))?;
         self.read.fetch_add(length as u64, Ordering::Relaxed);
         Ok(length)
     }
@@ -112,7 +120,7 @@ impl<R: Read> Read for Counted<R> {
 
 impl<R: Read> BufRead for Counted<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.input.fill_buf()
+        self.input.fill_buf().map_err(|error| Self::named(&self.name, &error))
     }
 
     fn consume(&mut self, length: usize) {

@@ -46,7 +46,7 @@ impl Generations {
     pub fn current(&self) -> Result<Option<u64>, IndexError> {
         let path = self.dir.join("CURRENT");
         match fs::read(&path) {
-            Ok(text) => Ok(std::str::from_utf8(&text).ok().and_then(|t| t.trim().parse().ok())),
+            Ok(text) => Ok(std::str::from_utf8(&text).ok().and_then(number)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(IndexError::io("read", &path)(error)),
         }
@@ -68,7 +68,17 @@ impl Generations {
     /// under a name that says so where it is `damaged`, for somebody to look at; else it is removed,
     /// with all that earlier attempts left.
     pub fn finish(&self, number: u64, damaged: bool) -> Result<(), IndexError> {
-        let old = self.current()?;
+        let old = self.current()?.filter(|old| *old != number && self.path(*old).is_dir());
+        if let Some(old) = old.filter(|_| damaged) {
+            // Before it loses its place: whatever has none is removed, after a crash here too.
+            // One is enough to look at.
+            for aside in self.numbered(".damaged")? {
+                let aside = self.dir.join(format!("index-{aside}.damaged"));
+                fs::remove_dir_all(&aside).map_err(IndexError::io("remove", &aside))?;
+            }
+            let (dir, aside) = (self.path(old), self.dir.join(format!("index-{old}.damaged")));
+            fs::rename(&dir, &aside).map_err(IndexError::io("rename", &dir))?;
+        }
         let path = self.dir.join("CURRENT");
         let unfinished = self.dir.join("CURRENT.new");
         let write = || -> std::io::Result<()> {
@@ -81,17 +91,7 @@ impl Generations {
         write().map_err(IndexError::io("write", &path))?;
         for other in self.all()?.into_iter().filter(|other| *other != number) {
             let dir = self.path(other);
-            if damaged && Some(other) == old {
-                // One is enough to look at.
-                for aside in self.numbered(".damaged")? {
-                    let aside = self.dir.join(format!("index-{aside}.damaged"));
-                    fs::remove_dir_all(&aside).map_err(IndexError::io("remove", &aside))?;
-                }
-                let aside = self.dir.join(format!("index-{other}.damaged"));
-                fs::rename(&dir, &aside).map_err(IndexError::io("rename", &dir))?;
-            } else {
-                fs::remove_dir_all(&dir).map_err(IndexError::io("remove", &dir))?;
-            }
+            fs::remove_dir_all(&dir).map_err(IndexError::io("remove", &dir))?;
         }
         Ok(())
     }
@@ -105,9 +105,9 @@ impl Generations {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(IndexError::io("list", &self.dir))? {
             let name = entry.map_err(IndexError::io("list", &self.dir))?.file_name();
-            let number = name.to_str().and_then(|name| {
-                name.strip_prefix("index-")?.strip_suffix(end)?.parse::<u64>().ok()
-            });
+            let number = name
+                .to_str()
+                .and_then(|name| number(name.strip_prefix("index-")?.strip_suffix(end)?));
             found.extend(number);
         }
         Ok(found)
@@ -116,4 +116,9 @@ impl Generations {
     fn path(&self, number: u64) -> PathBuf {
         self.dir.join(format!("index-{number}"))
     }
+}
+
+/// A number that has a successor.
+fn number(text: &str) -> Option<u64> {
+    text.trim().parse().ok().filter(|number| *number < u64::MAX)
 }

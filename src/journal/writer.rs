@@ -144,6 +144,8 @@ impl Writer {
         if self.sync
             && let Err(source) = self.file.sync_data()
         {
+            // Even where the disk is full: nobody knows what of it is there now.
+            let source = io::Error::other(source);
             let error = JournalError::Io { action: "sync", path, source };
             self.failed = Some(describe(&error));
             return Err(error);
@@ -222,5 +224,5 @@ pub(super) fn create_segment(
 }
 
 pub(super) fn new_salt() -> u64 {
-    uuid::Uuid::new_v4().as_u64_pair().0
+    crate::random::uuid().as_u64_pair().0
 }

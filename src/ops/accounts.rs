@@ -52,7 +52,9 @@ pub(super) fn set(store: &Store, new: AccountSettings) -> Result<Reply, Failure>
     }
     if let Some(user) = &new.hook_user {
         if user.contains(':') {
-            return Err(Failure::usage("--hook-user: a user name has no colon (RFC 7617)"));
+            return Err(Failure::usage(format!(
+                "--hook-user \"{user}\": a user name has no colon (RFC 7617)"
+            )));
         }
         let other = store.access(|access| access.account_by_hook_user(user).map(|a| a.account_sid));
         if let Some(other) = other.filter(|other| *other != sid) {

@@ -104,7 +104,7 @@ fn new_value() -> Result<String, Failure> {
 fn token_row(new: NewToken, value: &str) -> Result<(String, Row), Failure> {
     let now = clock::now();
     let expires_at = new.expires_in.map(|seconds| now.plus_millis(seconds * 1000).millis());
-    let random = uuid::Uuid::new_v4().simple().to_string();
+    let random = crate::random::uuid().simple().to_string();
     let id = random.get(..12).unwrap_or(&random).to_owned();
     let token = Token {
         id: id.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::demo;
@@ -74,9 +74,28 @@ struct Server<'a> {
     demo: Option<bool>,
 }
 
+/// Signals that the server answers.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 impl Server<'_> {
     async fn run(self, tell: &mut dyn FnMut(News<'_>)) -> Result<(), Failure> {
         let config = self.config;
+        // Before anybody is told that the server is up, and may send one.
+        let signals = Signals::new()?;
         let reloader = Arc::new(self.certificate()?);
         let https = bind(&config.listen).await?;
         let plain = match &config.http.listen {
@@ -110,7 +129,7 @@ impl Server<'_> {
         let watchdog = tokio::spawn(watchdog(self.store.clone()));
         tell(News::Ready);
         notify(&[sd_notify::NotifyState::Ready]);
-        let result = self.until_stopped(&reloader).await;
+        let result = self.until_stopped(signals, &reloader).await;
         notify(&[sd_notify::NotifyState::Stopping]);
         admin.abort();
         watchdog.abort();
@@ -138,10 +157,12 @@ impl Server<'_> {
     }
 
     /// Answers signals. Returns when the server is to end.
-    async fn until_stopped(&self, reloader: &Arc<TlsReloader>) -> Result<(), Failure> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+    async fn until_stopped(
+        &self,
+        signals: Signals,
+        reloader: &Arc<TlsReloader>,
+    ) -> Result<(), Failure> {
+        let Signals { mut terminate, mut interrupt, mut hangup } = signals;
         let mut failed = self.store.failed();
         let mut daily = tokio::time::interval(CERTIFICATE_INTERVAL);
         daily.reset();

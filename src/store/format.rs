@@ -73,7 +73,7 @@ impl Lock {
 /// life of this data sequence numbers belong to.
 pub(super) fn begin(dir: &Path) -> Result<String, OpenError> {
     let path = dir.join("FORMAT");
-    let epoch = uuid::Uuid::new_v4().to_string();
+    let epoch = crate::random::uuid().to_string();
     let text = format!("rollcall-data {FORMAT}\nepoch {epoch}\n");
     write_file(&path, &text).map_err(OpenError::io("write", &path))?;
     Ok(epoch)

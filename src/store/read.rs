@@ -12,6 +12,8 @@ use crate::registry::State;
 
 /// Rows that one look into registry and index takes at most.
 const CHUNK_ROWS: usize = 256;
+/// Rows that it takes at least: where few of them match, many looks cost more than many rows.
+const CHUNK_ROWS_MIN: usize = 32;
 
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +49,15 @@ impl Store {
                 page.next = None;
                 return Ok(page);
             }
-            let chunk = self.chunk(request, &ranges, &span, left.clamp(1, CHUNK_ROWS))?;
+            let rows = left.clamp(CHUNK_ROWS_MIN, CHUNK_ROWS);
+            let chunk = self.chunk(request, &ranges, &span, rows)?;
             page.calls.extend(chunk.calls);
             page.next = chunk.next;
-            let Some(reached) = chunk.next else { return Ok(page) };
+            if page.calls.len() > limit {
+                page.calls.truncate(limit);
+                page.next = page.calls.last().map(|call| Position::of(call)).or(request.after);
+            }
+            let Some(reached) = page.next else { return Ok(page) };
             if page.calls.len() >= limit {
                 return Ok(page);
             }

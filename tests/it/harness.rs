@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// The binary under test.
 pub const ROLLCALL: &str = env!("CARGO_BIN_EXE_rollcall");
 /// How long anything may take before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An account of the recorded exchanges, and its token.
 pub const A1: &str = "9351f46a-678c-43f5-b8a6-d4eb58d131af";
@@ -27,6 +27,10 @@ pub struct Rollcall {
     args: Vec<String>,
     child: Option<Child>,
     pub port: u16,
+    /// The port of plain HTTP, where the flags ask for it.
+    pub plain_port: u16,
+    /// What the client trusts in place of rollcall's own authority.
+    trusted: Option<PathBuf>,
     agent: Option<ureq::Agent>,
 }
 
@@ -34,7 +38,7 @@ pub struct Rollcall {
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
-    pub headers: ureq::http::HeaderMap,
+    pub headers: http::HeaderMap,
     pub body: String,
 }
 
@@ -63,7 +67,16 @@ impl Rollcall {
     pub fn down() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        Self { dir, data, args: Vec::new(), child: None, port: 0, agent: None }
+        Self {
+            dir,
+            data,
+            args: Vec::new(),
+            child: None,
+            port: 0,
+            plain_port: 0,
+            trusted: None,
+            agent: None,
+        }
     }
 
     /// A running server with these flags.
@@ -77,7 +90,7 @@ impl Rollcall {
     /// A running server on a data directory of one's own making.
     pub fn up_in(data: &Path, args: &[&str]) -> Self {
         let mut rollcall = Self::down();
-        rollcall.data = data.to_owned();
+        data.clone_into(&mut rollcall.data);
         rollcall.args = args.iter().map(|arg| (*arg).to_owned()).collect();
         rollcall.start();
         rollcall
@@ -113,15 +126,20 @@ impl Rollcall {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = lines.find_map(|line| {
-            let line = line.unwrap();
-            line.strip_prefix("listening on https://")?.rsplit(':').next()?.parse().ok()
-        });
-        let Some(port) = port else {
+        let mut port_of = |scheme: &str| {
+            lines.find_map(|line| {
+                let line = line.unwrap();
+                line.strip_prefix(scheme)?.rsplit(':').next()?.parse().ok()
+            })
+        };
+        let Some(port) = port_of("listening on https://") else {
             let status = child.wait().unwrap();
             panic!("rollcall did not start ({status}):\n{}", self.log());
         };
         self.port = port;
+        if self.args.iter().any(|arg| arg == "--http-listen") {
+            self.plain_port = port_of("listening on http://").unwrap();
+        }
         self.child = Some(child);
         self.agent = Some(self.new_agent());
     }
@@ -177,9 +195,14 @@ impl Rollcall {
         std::fs::read_to_string(self.data.join("admin.token")).unwrap().trim().to_owned()
     }
 
-    /// The certificate of rollcall's own authority.
+    /// The certificate that the client trusts: that of rollcall's own authority, if not told else.
     pub fn ca(&self) -> PathBuf {
-        self.data.join("tls/ca.pem")
+        self.trusted.clone().unwrap_or_else(|| self.data.join("tls/ca.pem"))
+    }
+
+    /// Makes the client trust this certificate, from the next start on.
+    pub fn trust(&mut self, certificate: &Path) {
+        self.trusted = Some(certificate.to_owned());
     }
 
     /// An HTTPS client that trusts that authority, with connections of its own.
@@ -218,6 +241,18 @@ impl Rollcall {
     pub fn get(&self, token: &str, path: &str) -> Answer {
         let bearer = format!("Bearer {token}");
         self.send("GET", path, &[("authorization", &bearer)], b"").unwrap()
+    }
+
+    /// The answer to a request with this token and no body.
+    pub fn ask(&self, method: &str, token: &str, path: &str) -> Answer {
+        let bearer = format!("Bearer {token}");
+        self.send(method, path, &[("authorization", &bearer)], b"").unwrap()
+    }
+
+    /// Makes a token with these flags.
+    pub fn token(&self, flags: &[&str]) -> String {
+        let args = [&["token", "create"], flags].concat();
+        self.ok(&args).trim().to_owned()
     }
 
     /// Sends events with the admin token.
@@ -268,7 +303,7 @@ pub fn send(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Answer, ureq::Error> {
-    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    let mut request = http::Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

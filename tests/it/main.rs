@@ -1,8 +1,16 @@
 //! Tests that drive the real binary over its real sockets. One test binary: a room a subject.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by a panic, and says what it skips"
+)]
+
 mod harness;
 
 mod api;
+mod appliance;
 mod cli;
 mod crash;
 mod golden;
@@ -10,4 +18,5 @@ mod hooks;
 mod order;
 mod power;
 mod smoke;
+mod tidy;
 mod transfer;

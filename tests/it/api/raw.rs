@@ -1,0 +1,111 @@
+//! A TLS connection without an HTTP client, for what no client would send.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::super::harness::{PATIENCE, Rollcall};
+
+/// An open connection.
+pub struct Raw {
+    tls: StreamOwned<ClientConnection, TcpStream>,
+    unread: Vec<u8>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    /// Status line and header fields, in lower case; shown when a test fails.
+    #[expect(dead_code, reason = "Debug alone reads it")]
+    pub head: String,
+    pub body: String,
+}
+
+/// A TCP connection that waits as long as a test does.
+pub fn tcp(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+impl Raw {
+    /// Connects and shakes hands.
+    pub fn connect(rollcall: &Rollcall) -> Self {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(rollcall.ca()).unwrap() {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream = tcp(rollcall.port);
+        while client.is_handshaking() {
+            client.complete_io(&mut stream).unwrap();
+        }
+        Self { tls: StreamOwned::new(client, stream), unread: Vec::new() }
+    }
+
+    /// The server's own certificate.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.tls.conn.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.tls.write_all(bytes.as_ref()).unwrap();
+        self.tls.flush().unwrap();
+    }
+
+    /// One answer with a length, or with none at all.
+    pub fn reply(&mut self) -> Reply {
+        let end = loop {
+            if let Some(end) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end;
+            }
+            assert!(self.more(), "closed without an answer: {:?}", self.unread);
+        };
+        let head = String::from_utf8(self.unread.drain(..end + 4).collect()).unwrap();
+        let head = head.to_lowercase();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.map_or(0, |length| length.parse::<usize>().unwrap());
+        while self.unread.len() < length {
+            assert!(self.more(), "closed within an answer: {head}");
+        }
+        let body = String::from_utf8(self.unread.drain(..length).collect()).unwrap();
+        Reply { status, head, body }
+    }
+
+    /// Everything until the server closes the connection.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.more() {}
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Reads what is there; false once the connection is closed.
+    fn more(&mut self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        match self.tls.read(&mut buffer) {
+            Ok(length) => {
+                self.unread.extend_from_slice(&buffer[..length]);
+                length > 0
+            }
+            // A connection that is cut has no closing message.
+            Err(error) => {
+                let cut = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
+                assert!(cut.contains(&error.kind()), "{error}");
+                false
+            }
+        }
+    }
+}

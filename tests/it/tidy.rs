@@ -1,0 +1,286 @@
+//! The house rules, held against every file. A rule that only stands in a document rots.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which room of `src/` may name which others. A room that is not here may not exist.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("main", &["cli"]),
+    ("lib", &[]),
+    ("cli", &["access", "admin", "clock", "config", "domain", "ops", "server", "store", "wire"]),
+    ("server", &["admin", "clock", "config", "domain", "http", "ops", "store", "tls"]),
+    ("admin", &["ops", "store"]),
+    ("http", &["access", "clock", "domain", "store", "wire"]),
+    ("ops", &["access", "clock", "domain", "random", "store", "wire"]),
+    (
+        "store",
+        &[
+            "access", "clock", "codec", "domain", "index", "journal", "keys", "random", "registry",
+            "wire",
+        ],
+    ),
+    ("registry", &["domain", "index", "keys"]),
+    ("index", &["codec", "domain", "keys"]),
+    ("journal", &["domain", "random"]),
+    ("access", &["domain"]),
+    ("codec", &["domain"]),
+    ("keys", &["domain"]),
+    ("wire", &["domain"]),
+    ("clock", &["domain"]),
+    ("random", &[]),
+    ("config", &[]),
+    ("tls", &[]),
+    ("domain", &[]),
+];
+
+/// What only one room may name.
+const KEPT: &[(&str, &str)] = &[
+    ("sled::", "index"),
+    ("bincode::", "codec"),
+    ("warp::", "http"),
+    ("SystemTime::now", "clock"),
+    ("uuid::{Builder", "random"),
+    ("tokio_rustls::", "server"),
+    ("rcgen::", "tls"),
+    ("clap::Parser", "cli"),
+];
+
+/// Lines of a file, of whichever room.
+const LINES_MAX: usize = 500;
+
+#[test]
+fn each_room_names_only_the_rooms_below_it() {
+    let names: BTreeSet<&str> = ROOMS.iter().map(|(room, _)| *room).collect();
+    let files = sources("src");
+    for (path, text) in &files {
+        let room = room(path);
+        let Some((_, below)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+            panic!("{}: the room `{room}` is not in the table", path.display());
+        };
+        let named = named(text, if room == "main" { "rollcall::" } else { "crate::" });
+        for other in named.into_iter().filter(|name| names.contains(name.as_str())) {
+            let allowed = other == room || below.contains(&other.as_str());
+            assert!(allowed, "{}: `{room}` may not name `{other}`", path.display());
+        }
+    }
+    assert!(files.len() > 60, "only {} files were seen", files.len());
+    for (room, _) in ROOMS {
+        let seen = files.iter().any(|(path, _)| self::room(path) == *room);
+        assert!(seen, "the room `{room}` of the table is gone");
+    }
+}
+
+#[test]
+fn no_room_goes_around_the_table_by_way_of_its_parents() {
+    let files = sources("src");
+    let mut chains = 0;
+    for (path, text) in &files {
+        let depth = depth(path);
+        let inline = text.find("\nmod tests {").unwrap_or(text.len());
+        for (at, _) in text.match_indices("super::") {
+            if text[..at].ends_with("super::") {
+                continue;
+            }
+            chains += 1;
+            let steps = text[at..].split("super::").take_while(|part| part.is_empty()).count();
+            // Tests within a file are one room further down.
+            let depth = depth + usize::from(at > inline);
+            assert!(steps < depth.max(1), "{}: `super::` leads to the root", path.display());
+        }
+    }
+    assert!(chains > 100, "only {chains} were seen");
+}
+
+#[test]
+fn what_is_replaceable_is_named_in_one_room() {
+    let files = sources("src");
+    for (name, keeper) in KEPT {
+        let mut kept = 0;
+        for (path, text) in &files {
+            // A test of another room may play the part of what damages a file.
+            if is_test(path) {
+                continue;
+            }
+            for line in code(text).filter(|line| line.contains(name)) {
+                assert_eq!(room(path), *keeper, "{}: {line}", path.display());
+                kept += 1;
+            }
+        }
+        assert!(kept > 0, "nothing names `{name}` any more");
+    }
+}
+
+#[test]
+fn lints_are_expected_and_not_allowed_and_nothing_is_left_to_do() {
+    // Put together here, so that this file does not find itself.
+    let words = [
+        ["#[", "allow("],
+        ["#![", "allow("],
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["todo", "!("],
+        ["unimplemented", "!("],
+        ["dbg", "!("],
+        // See `src/random.rs`.
+        ["Uuid::", "new_v4"],
+    ]
+    .map(|word| word.concat());
+    let files = everything();
+    for (path, text) in &files {
+        for (number, line) in (1..).zip(text.lines()) {
+            for word in &words {
+                assert!(!line.contains(word), "{}:{number}: {line}", path.display());
+            }
+        }
+    }
+    assert!(files.len() > 75, "only {} files were seen", files.len());
+}
+
+#[test]
+fn no_file_is_longer_than_one_can_read() {
+    let files = everything();
+    for (path, text) in &files {
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines", path.display());
+    }
+    assert!(files.len() > 75, "only {} files were seen", files.len());
+}
+
+#[test]
+fn tests_wait_for_conditions_and_not_for_time() {
+    let files = everything();
+    let words = [["thread::", "sleep"], ["time::", "sleep("], ["new(\"", "sleep\")"]];
+    let mut seen = 0;
+    for (path, text) in files.iter().filter(|(path, _)| is_test(path)) {
+        for line in code(text) {
+            let sleeps = words.iter().any(|word| line.contains(&word.concat()));
+            // A turn of a loop that waits for a condition.
+            let turn = path.starts_with("src") && line.contains("from_millis(2)).await");
+            assert!(!sleeps || turn, "{}: {line}", path.display());
+        }
+        seen += 1;
+    }
+    assert!(seen > 15, "only {seen} files were seen");
+}
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    let mut links = 0;
+    for name in ["README.md", "ARCHITECTURE.md"] {
+        let text = fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for link in text.split("](").skip(1) {
+            let target = link.split([')', '#', ' ']).next().unwrap();
+            if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            assert!(root().join(target).exists(), "{name}: {target} is not there");
+            links += 1;
+        }
+    }
+    assert!(links > 2, "only {links} links were seen");
+}
+
+#[test]
+fn files_that_the_documents_name_are_there() {
+    let mut seen = 0;
+    for (path, text) in everything() {
+        for word in text.split(['`', '"']) {
+            let ours = ["src/", "tests/", "systemd/", "benches/"];
+            let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+            if ours.iter().any(|dir| word.starts_with(dir)) && word.chars().all(plain) {
+                let there = root().join(word).exists();
+                assert!(there, "{} names {word}, which is not there", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 3, "only {seen} names were seen");
+}
+
+fn is_test(path: &Path) -> bool {
+    let name = path.file_stem().unwrap().to_str().unwrap();
+    !path.starts_with("src") || name.ends_with("tests") || path.iter().any(|dir| dir == "tests")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All Rust files of the project, by their paths within it.
+fn everything() -> Vec<(PathBuf, String)> {
+    ["src", "tests", "benches"].into_iter().flat_map(sources).collect()
+}
+
+fn sources(dir: &str) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    let mut dirs = vec![root().join(dir)];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                files.push((path.strip_prefix(root()).unwrap().to_owned(), text));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The first name below `src`.
+fn room(path: &Path) -> String {
+    let first = path.iter().nth(1).unwrap().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// How many rooms deep a file is: `src/lib.rs` 0, `src/ops/mod.rs` 1, `src/ops/tokens.rs` 2.
+fn depth(path: &Path) -> usize {
+    let names: Vec<_> = path.iter().skip(1).map(|name| name.to_str().unwrap()).collect();
+    let last = names.last().copied().unwrap();
+    names.len() - usize::from(matches!(last, "mod.rs" | "lib.rs" | "main.rs"))
+}
+
+/// The first names of all paths that begin so, in code and in comments.
+fn named(text: &str, start: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for rest in text.split(start).skip(1) {
+        match rest.strip_prefix('{') {
+            None => names.extend(word(rest)),
+            Some(group) => {
+                let mut level = 0;
+                let mut begins = true;
+                for (at, c) in group.char_indices() {
+                    match c {
+                        '{' => level += 1,
+                        '}' if level == 0 => break,
+                        '}' => level -= 1,
+                        ',' if level == 0 => begins = true,
+                        c if begins && !c.is_whitespace() => {
+                            names.extend(word(&group[at..]));
+                            begins = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    names
+}
+
+fn word(text: &str) -> Option<String> {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    Some(text[..end].to_owned()).filter(|word| !word.is_empty())
+}
+
+/// Lines without comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().map(|line| match line.find("//") {
+        Some(at) if line[..at].trim().is_empty() || line[..at].ends_with(' ') => &line[..at],
+        _ => line,
+    });
+    lines.filter(|line| !line.trim().is_empty())
+}
