@@ -274,7 +274,9 @@ fn mixed(n: u64) -> u64 {
 fn write_call(out: &mut impl io::Write, n: u64, all: u64) -> io::Result<()> {
     let chance = mixed(n);
     let large = LARGE_CALLS.min(all / 2);
-    let account = if n * large / all != (n + 1) * large / all {
+    // Every so many calls one is the large account's.
+    let before = |n: u64| n * large / all;
+    let account = if before(n + 1) > before(n) {
         LARGE.to_owned()
     } else {
         format!("a0000000-0000-4000-8000-{:012x}", 1 + chance % OTHER_ACCOUNTS)
@@ -285,7 +287,7 @@ fn write_call(out: &mut impl io::Write, n: u64, all: u64) -> io::Result<()> {
         85..92 => ("busy", 486),
         _ => ("failed", 503),
     };
-    let direction = if chance / 8192 % 3 == 0 { "outbound" } else { "inbound" };
+    let direction = if (chance / 8192).is_multiple_of(3) { "outbound" } else { "inbound" };
     let seconds = n * 30 * 86_400 / all;
     let at = |more: u64| {
         let time = seconds + more;

@@ -8,6 +8,9 @@ use ring::rand::{SystemRandom, generate};
 use uuid::{Builder, Uuid};
 
 /// A new random UUID (RFC 9562, version 4).
+///
+/// # Panics
+/// Where the system has no random numbers.
 #[expect(clippy::expect_used, reason = "a system without random numbers cannot serve TLS either")]
 pub fn uuid() -> Uuid {
     let random = generate(&SystemRandom::new()).expect("the system has random numbers");

@@ -55,7 +55,7 @@ impl Default for Store {
         Self {
             index_cache_bytes: 64 * MIB,
             segment_bytes: 64 * MIB,
-            registry_calls: 100_000,
+            registry_calls: 50_000,
             checkpoint_interval: Duration::from_secs(5),
             live_checkpoint_age: Duration::from_mins(10),
             replay_bytes: 256 * MIB,

@@ -25,4 +25,4 @@ pub use time::Timestamp;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
-pub mod samples;
+pub(crate) mod samples;

@@ -118,15 +118,15 @@ impl<'a> Group<'a> {
         let changes = std::mem::take(&mut submission.changes);
         match self.draft(changes, submission.at) {
             Err(error) => {
-                let _gone = submission.reply.send(Err(error));
+                submission.answer(Err(error));
             }
             Ok(draft) if submission.dry => {
-                let _gone = submission.reply.send(Ok(draft.outcome));
+                submission.answer(Ok(draft.outcome));
             }
             Ok(draft) => match self.add(&draft, submission.at) {
                 Ok(()) => self.replies.push((submission, draft.outcome)),
                 Err(error) => {
-                    let _gone = submission.reply.send(Err(error.into()));
+                    submission.answer(Err(error.into()));
                 }
             },
         }
@@ -178,8 +178,8 @@ impl<'a> Group<'a> {
                 outcome.unknown_statuses += u64::from(event.status.is_none());
                 let sent: Vec<Box<str>> = event.extras.iter().map(|(key, _)| key.clone()).collect();
                 let merged = merge(known.as_deref(), *event, at);
-                let kept = |key: &Box<str>| {
-                    merged.extras.binary_search_by(|extra| extra.key.cmp(key)).is_ok()
+                let kept = |key: &str| {
+                    merged.extras.binary_search_by(|extra| (*extra.key).cmp(key)).is_ok()
                 };
                 outcome.dropped_keys += sent.iter().filter(|key| !kept(key)).count() as u64;
                 (State::Call(Arc::new(merged)), origin)
@@ -288,7 +288,7 @@ impl<'a> Group<'a> {
         let Self { shared, batch, published, admin, replies, .. } = self;
         if let Err(error) = append(shared, writer, batch) {
             for (submission, _) in replies {
-                let _gone = submission.reply.send(Err(error.clone()));
+                submission.answer(Err(error.clone()));
             }
             return;
         }
@@ -315,7 +315,7 @@ impl<'a> Group<'a> {
         }
         for (submission, outcome) in replies {
             shared.counted.lock().add(outcome);
-            let _gone = submission.reply.send(Ok(outcome));
+            submission.answer(Ok(outcome));
         }
     }
 }

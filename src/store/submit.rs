@@ -84,8 +84,16 @@ pub(super) struct Submission {
     /// Say what would happen, and do nothing.
     pub dry: bool,
     pub reply: oneshot::Sender<Result<Outcome, StoreError>>,
-    /// Room in the queue, given back when this is dropped.
-    pub _permit: tokio::sync::OwnedSemaphorePermit,
+    /// Room in the queue.
+    pub permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Submission {
+    /// Gives the room back, and only then answers: whoever hears the answer may send more at once.
+    pub fn answer(self, result: Result<Outcome, StoreError>) {
+        drop(self.permit);
+        let _gone = self.reply.send(result);
+    }
 }
 
 /// An answer that is on its way: it arrives when the changes are on disk.
@@ -126,7 +134,7 @@ impl Shared {
             }
         };
         let (reply, answer) = oneshot::channel();
-        let submission = Submission { changes, at, dry, reply, _permit: permit };
+        let submission = Submission { changes, at, dry, reply, permit };
         self.jobs.send(Job::Submit(submission)).map_err(|_| StoreError::Closing)?;
         Ok(Ticket(answer))
     }

@@ -15,6 +15,7 @@ mod cli;
 mod crash;
 mod golden;
 mod hooks;
+mod load;
 mod order;
 mod power;
 mod smoke;

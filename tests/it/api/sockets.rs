@@ -158,7 +158,7 @@ fn a_body_that_is_cut_off_takes_nothing() {
 
 #[test]
 fn a_silent_client_is_cut_off() {
-    let rollcall = Rollcall::up(&["--limits-handshake", "200ms", "--limits-header", "300ms"]);
+    let rollcall = Rollcall::up(&["--limits-handshake", "1s", "--limits-header", "1s"]);
     // Before the handshake, and in it.
     for greeting in [&b""[..], b"\x16\x03\x01"] {
         let mut stream = tcp(rollcall.port);

@@ -54,7 +54,7 @@ fn two_secrets_are_two_lines_of_standard_input() {
     assert_eq!(printed.code, Some(0), "{printed:?}");
     assert_eq!(hook(&rollcall, "u", "password"), 204);
     // These must be kept readable; it is the directory that keeps them.
-    assert_eq!(holds(rollcall.data(), b"signing", &[]).is_empty(), false);
+    assert!(!holds(rollcall.data(), b"signing", &[]).is_empty());
     let printed = rollcall.run_with(&args, b"signing\n");
     assert_eq!(printed.code, Some(2), "{printed:?}");
     assert!(printed.stderr.contains("--hook-password"), "{printed:?}");

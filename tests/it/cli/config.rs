@@ -10,6 +10,9 @@ fn bare(args: &[&str], vars: &[(&str, &str)], dir: &std::path::Path) -> Printed 
     print(&mut command, b"")
 }
 
+/// Arguments, and variables.
+type Way<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+
 #[test]
 fn config_and_data_dir_are_understood_before_and_after_the_command() {
     let mut rollcall = Rollcall::up(&[]);
@@ -19,7 +22,7 @@ fn config_and_data_dir_are_understood_before_and_after_the_command() {
     let file = dir.join("rollcall.toml");
     std::fs::write(&file, format!("data_dir = {data:?}\n")).unwrap();
     let file = file.to_str().unwrap();
-    let ways: [(&[&str], &[(&str, &str)]); 8] = [
+    let ways: [Way<'_>; 8] = [
         (&["--data-dir", data, "status"], &[]),
         (&["status", "--data-dir", data], &[]),
         (&["--config", file, "status"], &[]),
