@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::Value;
-
 use super::args::{Export, ExportFormat, Import, List};
 use super::execute::execute;
 use super::output::{Output, named};
@@ -248,7 +246,8 @@ pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(
         return Ok(output.data(&text)?);
     }
     let lines = lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    let calls: Vec<Value> = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let calls: Vec<render::Members> =
+        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
     output.text(&render::calls(&calls, one_account))
 }
 

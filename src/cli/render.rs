@@ -1,7 +1,9 @@
 //! Answers as texts.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::ops::{AccountInfo, Reply, Summary, TokenInfo};
@@ -154,14 +156,19 @@ fn bytes(count: u64) -> String {
 
 /// One call as lines of key and value, and its timeline.
 fn one_call(line: &str) -> String {
-    let Ok(Value::Object(members)) = serde_json::from_str(line) else { return String::new() };
+    let Ok(members) = serde_json::from_str::<Members>(line) else {
+        return "(this call cannot be shown; see --json)\n".to_owned();
+    };
     let mut text = String::new();
     for (key, value) in &members {
         if key != "merge" && key != "listed_at" {
-            let _infallible = writeln!(text, "{key:<28} {}", plain(value));
+            let (key, value) = (clean(key), clean(&shown(value)));
+            let _infallible = writeln!(text, "{key:<28} {value}");
         }
     }
-    let timeline = members.get("merge").and_then(|merge| merge.get("timeline")?.as_array());
+    let merge = members.get("merge").and_then(|merge| serde_json::from_str(merge.get()).ok());
+    let merge: Value = merge.unwrap_or_default();
+    let timeline = merge.get("timeline").and_then(Value::as_array);
     text.push_str("timeline\n");
     for entry in timeline.into_iter().flatten() {
         let part = |n: usize| entry.get(n).filter(|value| !value.is_null());
@@ -177,7 +184,7 @@ fn one_call(line: &str) -> String {
 }
 
 /// Calls as a table, with their account where there may be several.
-pub(super) fn calls(calls: &[Value], one_account: bool) -> String {
+pub(super) fn calls(calls: &[Members], one_account: bool) -> String {
     let mut columns = vec![
         ("ATTEMPTED", "attempted_at"),
         ("CALL SID", "call_sid"),
@@ -192,21 +199,33 @@ pub(super) fn calls(calls: &[Value], one_account: bool) -> String {
     }
     let heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
     let rows = calls.iter().map(|call| {
-        let cell = |key: &str| call.get(key).map(plain).unwrap_or_default();
+        let cell = |key: &str| call.get(key).map(|value| shown(value)).unwrap_or_default();
         columns.iter().map(|(_, key)| cell(key)).collect()
     });
     table(&heads, rows.collect())
+}
+
+/// A call's keys and values, as they were written: what a source sent may be beyond the numbers
+/// and texts of this program.
+pub(super) type Members = BTreeMap<String, Box<RawValue>>;
+
+fn shown(value: &RawValue) -> String {
+    let json = value.get();
+    let text = if json.starts_with('"') { serde_json::from_str(json).ok() } else { None };
+    text.unwrap_or_else(|| json.to_owned())
+}
+
+/// What a terminal would obey is not passed on to it.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Columns as wide as their widest cell. What a terminal would obey is not passed on to it.
+/// Columns as wide as their widest cell.
 fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
-    let clean = |cell: &str| -> String {
-        cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-    };
     let mut lines = vec![heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>()];
     lines.extend(rows.into_iter().map(|row| row.iter().map(|cell| clean(cell)).collect()));
     let width = |column: usize| {

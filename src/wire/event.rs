@@ -1,6 +1,6 @@
 //! Events and imported records: JSON in, [`StampedEvent`] out.
 
-use super::object::{Object, compact};
+use super::object::{Object, compact, nesting};
 use super::{WireError, parse_time};
 use crate::domain::{
     AccountSid, Call, CallId, CallSid, CallStatus, Direction, Known, Rank, SidError, Source, Stamp,
@@ -11,6 +11,8 @@ use crate::domain::{
 pub const EVENT_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a key that rollcall does not know.
 const KEY_BYTES_MAX: usize = 128;
+/// Objects and arrays in one another; readers of JSON give up at some depth.
+const NESTING_MAX: usize = 32;
 /// How far ahead of rollcall's clock a source's clock may be, in milliseconds.
 const AHEAD_MAX_MILLIS: u64 = 5 * 60 * 1000;
 /// Keys that rollcall makes itself; a source's own values for them are not kept.
@@ -142,7 +144,10 @@ impl Draft {
                 taken?;
             }
         }
-        draft.extras.sort();
+        // Of a repeated key the last value counts, as in every JSON reader.
+        draft.extras.reverse();
+        draft.extras.sort_by(|(a, _), (b, _)| a.cmp(b));
+        draft.extras.dedup_by(|earlier, last| earlier.0 == last.0);
         if strict && draft.status.is_none() {
             return Err(WireError::missing("call_status", statuses()));
         }
@@ -191,10 +196,12 @@ impl Draft {
                     let expected = format!("a key has at most {KEY_BYTES_MAX} bytes");
                     return Err(WireError::new(key, raw, expected));
                 }
+                None if nesting(raw) > NESTING_MAX => {
+                    let expected = format!("nested deeper than {NESTING_MAX}");
+                    return Err(WireError::new(key, raw, expected));
+                }
                 None => {
                     let json = compact(raw);
-                    // Of a repeated key the last value counts, as in every JSON reader.
-                    self.extras.retain(|(have, _)| **have != *key);
                     self.extras.push((key.into(), json));
                 }
             },

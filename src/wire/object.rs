@@ -107,6 +107,29 @@ pub(super) fn compact(json: &str) -> Box<str> {
     kept.collect::<String>().into()
 }
 
+/// How many objects and arrays stand in one another at the deepest place.
+pub(super) fn nesting(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +138,12 @@ mod tests {
     fn compacting_keeps_every_value_as_it_was_written() {
         let json = "{ \"a b\" : [ 1.50 , \"x \\\" y\\\\\" , 1e400 ] ,\n\t\"c\":\"\\ud800 \" }";
         assert_eq!(&*compact(json), r#"{"a b":[1.50,"x \" y\\",1e400],"c":"\ud800 "}"#);
+    }
+
+    #[test]
+    fn nesting_is_counted_outside_strings() {
+        assert_eq!(nesting(r#"{"a":[1,"[[[\"{"],"b":{}}"#), 2);
+        assert_eq!(nesting("7"), 0);
     }
 
     #[test]

@@ -35,12 +35,14 @@ pub struct Splitter<R> {
     limit: usize,
     line: u64,
     item: u64,
+    /// Arrays around the records that are open.
+    arrays: u64,
 }
 
 impl<R: BufRead> Splitter<R> {
     /// Records have at most `limit` bytes; of a longer one the rest is passed over.
     pub fn new(input: R, format: Format, limit: usize) -> Self {
-        Self { input, format, limit, line: 1, item: 0 }
+        Self { input, format, limit, line: 1, item: 0, arrays: 0 }
     }
 
     /// The format, once the first record has been read.
@@ -110,7 +112,16 @@ impl<R: BufRead> Splitter<R> {
 
     fn next_value(&mut self) -> io::Result<Option<Piece>> {
         // The brackets and commas of the array around the records carry nothing.
-        self.skip(|byte| byte.is_ascii_whitespace() || matches!(byte, b'[' | b']' | b','))?;
+        let mut arrays = self.arrays;
+        self.skip(|byte| {
+            match byte {
+                b'[' => arrays += 1,
+                b']' => arrays = arrays.saturating_sub(1),
+                _ => {}
+            }
+            byte.is_ascii_whitespace() || matches!(byte, b'[' | b']' | b',')
+        })?;
+        self.arrays = arrays;
         let line = self.line;
         let mut scan = Scan::default();
         let mut text = Vec::new();
@@ -118,6 +129,11 @@ impl<R: BufRead> Splitter<R> {
         loop {
             let buffer = self.input.fill_buf()?;
             if buffer.is_empty() {
+                if text.is_empty() && self.arrays > 0 {
+                    // A list whose connection was cut looks so.
+                    let error = "it ends inside an array, and was probably cut off";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
+                }
                 if text.is_empty() {
                     return Ok(None);
                 }
@@ -140,7 +156,7 @@ impl<R: BufRead> Splitter<R> {
         }
     }
 
-    fn skip(&mut self, blank: impl Fn(u8) -> bool) -> io::Result<()> {
+    fn skip(&mut self, mut blank: impl FnMut(u8) -> bool) -> io::Result<()> {
         loop {
             let buffer = self.input.fill_buf()?;
             let blanks = buffer.iter().take_while(|&&byte| blank(byte)).count();
@@ -218,7 +234,8 @@ mod tests {
         let reader = BufReader::with_capacity(buffer, text.as_bytes());
         let mut splitter = Splitter::new(reader, format, 40);
         let mut pieces = Vec::new();
-        while let Some(piece) = splitter.next_piece().unwrap() {
+        // An input that is cut off ends in an error.
+        while let Ok(Some(piece)) = splitter.next_piece() {
             let text = String::from_utf8(piece.text).unwrap();
             pieces.push((piece.line, piece.item, text, piece.whole));
         }
@@ -243,6 +260,17 @@ mod tests {
         assert_eq!(split("{\n \"a\": 1\n}\n{}", Format::Auto, 100).len(), 2);
         assert_eq!(split("{\"a\":1}\n{\"b\n", Format::Auto, 100).len(), 2);
         assert_eq!(split("[1, true]", Format::Auto, 100)[1], one(1, 2, "true"));
+    }
+
+    #[test]
+    fn an_array_that_is_not_closed_is_an_error() {
+        let read = |text: &str| {
+            let mut splitter = Splitter::new(text.as_bytes(), Format::Auto, 40);
+            while splitter.next_piece()?.is_some() {}
+            io::Result::Ok(())
+        };
+        assert!(read("[{}").is_err() && read("[{},").is_err() && read("[").is_err());
+        assert!(read("[{}]").is_ok() && read("[]\n").is_ok() && read("{}\n").is_ok());
     }
 
     #[test]

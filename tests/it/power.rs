@@ -21,18 +21,20 @@ fn nothing_acknowledged_is_lost_by_power_cuts() {
     let mut rebuilt = 0;
     let mut cuts = 0;
     let mut rollcall = Rollcall::up_in(&disk.mounted.join("data"), &RESTLESS);
-    for _ in 0..trial.rounds {
+    for round in 0..trial.rounds {
+        // A new name each time: ext4 writes a file that replaces another at once.
+        let witness = disk.mounted.join(format!("witness-{round}"));
         load.during(&mut rollcall, |rollcall| {
             wait(&mut random, 900);
             rollcall.signal("STOP");
             until("every thread stands still", || frozen(rollcall.pid()).then_some(()));
             // Whether the cut is one: this is written, and not synced.
-            fs::write(disk.mounted.join("witness"), [7; 5000]).unwrap();
+            fs::write(&witness, [7; 5000]).unwrap();
             disk.copy();
             rollcall.kill();
         });
         disk.cut();
-        let witness = fs::metadata(disk.mounted.join("witness"));
+        let witness = fs::metadata(witness);
         // A kernel that was slow to be copied may have written it after all.
         cuts += u32::from(witness.map_or(0, |witness| witness.len()) == 0);
         rollcall.start();
