@@ -89,9 +89,12 @@ impl Facets {
     }
 }
 
-/// Keys that differ in their position alone.
+/// Keys that differ in their position alone, up to a last one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Range(Vec<u8>);
+pub struct Range {
+    prefix: Vec<u8>,
+    last: Position,
+}
 
 pub(crate) const CALL: u8 = b'c';
 pub(crate) const KNOWN: u8 = b'k';
@@ -103,49 +106,59 @@ pub(crate) const MARK: &[u8] = b"m";
 impl Range {
     /// All calls of an account.
     pub fn all(account: AccountSid) -> Self {
-        Self(with_account(CALL, account))
+        Self::whole(with_account(CALL, account))
+    }
+
+    fn whole(prefix: Vec<u8>) -> Self {
+        Self { prefix, last: Position::MAX }
+    }
+
+    /// The rows of this range up to this position, inclusive.
+    #[must_use]
+    pub fn until(self, last: Position) -> Self {
+        Self { last, ..self }
     }
 
     /// The calls of an account with this status and direction.
     pub fn status(account: AccountSid, slot: Slot, direction: Direction) -> Self {
         let mut prefix = with_account(b's', account);
         prefix.extend_from_slice(&[slot.byte(), direction as u8]);
-        Self(prefix)
+        Self::whole(prefix)
     }
 
     /// The calls of an account from this number.
     pub fn from(account: AccountSid, number: &str) -> Self {
-        Self(with_number(b'f', account, number))
+        Self::whole(with_number(b'f', account, number))
     }
 
     /// The calls of an account to this number.
     pub fn to(account: AccountSid, number: &str) -> Self {
-        Self(with_number(b'o', account, number))
+        Self::whole(with_number(b'o', account, number))
     }
 
     /// The B legs of a call.
     pub fn parent(account: AccountSid, parent: CallSid) -> Self {
         let mut prefix = with_account(b'p', account);
         prefix.extend_from_slice(&parent.bytes());
-        Self(prefix)
+        Self::whole(prefix)
     }
 
     /// Whether the rows of this range carry records.
     pub fn carries_records(&self) -> bool {
-        self.0.first() == Some(&CALL)
+        self.prefix.first() == Some(&CALL)
     }
 
     /// The key at this position.
     pub fn key(&self, position: Position) -> Vec<u8> {
-        let mut key = Vec::with_capacity(self.0.len() + 24);
-        key.extend_from_slice(&self.0);
+        let mut key = Vec::with_capacity(self.prefix.len() + 24);
+        key.extend_from_slice(&self.prefix);
         key.extend_from_slice(&position.to_bytes());
         key
     }
 
     /// The position in a key of this range; none where the key has another shape.
     pub fn position_in(&self, key: &[u8]) -> Option<Position> {
-        let position = key.strip_prefix(self.0.as_slice())?;
+        let position = key.strip_prefix(self.prefix.as_slice())?;
         Some(Position::from_bytes(position.try_into().ok()?))
     }
 }
@@ -256,13 +269,20 @@ impl Span {
         }
     }
 
-    /// The keys of a range between which its rows of this span lie.
-    pub fn keys(&self, range: &Range) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    /// The keys of a range between which its rows of this span lie; none where it has no such rows.
+    pub fn keys(&self, range: &Range) -> Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+        let high = match self.high {
+            Included(high) | Excluded(high) if high <= range.last => self.high,
+            _ => Included(range.last),
+        };
+        if (Self { high, ..self.clone() }).is_empty() {
+            return None;
+        }
         let key = |bound: Bound<Position>, end: Position| match bound {
             Unbounded => Included(range.key(end)),
             bound => bound.map(|position| range.key(position)),
         };
-        (key(self.low, Position::MIN), key(self.high, Position::MAX))
+        Some((key(self.low, Position::MIN), key(high, Position::MAX)))
     }
 }
 
@@ -375,8 +395,8 @@ mod tests {
         ) {
             let order = if order { Order::NewestFirst } else { Order::OldestFirst };
             let key = b.1.key(at);
-            let (low, high) = Span::all(order).keys(&a.1);
-            let within = std::ops::RangeBounds::contains(&(low, high), &key);
+            let bounds = Span::all(order).keys(&a.1).unwrap();
+            let within = std::ops::RangeBounds::contains(&bounds, &key);
             prop_assert_eq!(within, a.0 == b.0);
             prop_assert_eq!(a.1.position_in(&key), within.then_some(at));
         }
@@ -413,16 +433,22 @@ mod tests {
         #[test]
         fn what_is_left_after_a_position_is_what_comes_later(
             positions in prop::collection::btree_set(position(), 1..10),
-            after in position(), newest in any::<bool>(),
+            after in position(), newest in any::<bool>(), last in position(),
         ) {
             let order = if newest { Order::NewestFirst } else { Order::OldestFirst };
             let span = Span::all(order).after(after);
             let range = Range::all(AccountSid::from_bytes([1; 16]));
             let bounds = span.keys(&range);
+            let up_to_last = range.clone().until(last);
+            let bounds_up_to_last = span.keys(&up_to_last);
             for position in positions {
                 let later = if newest { position > after } else { position < after };
-                let within = std::ops::RangeBounds::contains(&bounds, &range.key(position));
-                prop_assert_eq!(within, later);
+                let holds = |bounds: &Option<_>| {
+                    let key = range.key(position);
+                    bounds.as_ref().is_some_and(|bounds| std::ops::RangeBounds::contains(bounds, &key))
+                };
+                prop_assert_eq!(holds(&bounds), later);
+                prop_assert_eq!(holds(&bounds_up_to_last), later && position <= last);
                 prop_assert!(!(later && span.is_empty()));
             }
         }

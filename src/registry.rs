@@ -59,6 +59,10 @@ pub struct Registry {
     /// Admin rows that the index does not have yet, by name.
     admin: BTreeMap<String, AdminRow>,
     last_seq: u64,
+    /// Of each account that has changed since the start: the last change.
+    changed: HashMap<AccountSid, u64>,
+    /// The last sequence number of before the start.
+    opened_at: u64,
 }
 
 impl Registry {
@@ -80,6 +84,18 @@ impl Registry {
     /// Everything up to this sequence number has been published.
     pub fn published(&mut self, seq: u64) {
         self.last_seq = self.last_seq.max(seq);
+    }
+
+    /// Everything of before this start has been published.
+    pub fn opened(&mut self) {
+        self.opened_at = self.last_seq;
+        self.changed.clear();
+    }
+
+    /// The sequence number of an account's last change; of one that has not changed since the
+    /// start, the last one of before it. Two equal numbers are two equal accounts.
+    pub fn last_change(&self, account: AccountSid) -> u64 {
+        self.changed.get(&account).copied().unwrap_or(self.opened_at)
     }
 
     /// The call, if it is in memory.
@@ -110,6 +126,7 @@ impl Registry {
             self.keys.extend(keys_of(call));
         }
         self.entries.insert(id, Entry { state, seq, entered_at, indexed });
+        self.changed.insert(id.account, seq);
         self.published(seq);
     }
 
@@ -160,16 +177,16 @@ impl Registry {
         span: &Span,
         count: usize,
     ) -> Vec<(Position, Arc<Call>)> {
-        let rows = ranges.iter().map(|range| {
-            let keys = self.keys.range::<Vec<u8>, _>(span.keys(range));
+        let rows = ranges.iter().filter_map(|range| {
+            let keys = self.keys.range::<Vec<u8>, _>(span.keys(range)?);
             let row = |key: &Vec<u8>| Ok((range.position_in(key)?, ())).into();
             let row = move |key| -> Option<Result<(Position, ()), Infallible>> { row(key) };
-            match span.order {
+            Some(match span.order {
                 Order::NewestFirst => {
                     Box::new(keys.filter_map(row)) as Box<dyn Iterator<Item = Result<_, _>>>
                 }
                 Order::OldestFirst => Box::new(keys.rev().filter_map(row)),
-            }
+            })
         });
         merged(rows.collect(), span.order)
             .filter_map(|row| {

@@ -119,6 +119,42 @@ pub mod span {
     }
 }
 
+/// Durations from a millisecond to a hundred years, where "" stands for none.
+pub mod optional_span {
+    use std::time::Duration;
+
+    use serde::de::value::StrDeserializer;
+    use serde::de::{Deserialize, Deserializer};
+    use serde::{Serialize, Serializer};
+
+    use super::{DAY_MS, span};
+
+    type Allowed = span::Between<1, { 36_500 * DAY_MS }>;
+
+    /// Reads "" as `None`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        Allowed::deserialize(StrDeserializer::new(&text)).map(Some)
+    }
+
+    /// Writes `None` as "".
+    #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+    pub fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => Allowed::serialize(duration, serializer),
+            None => "".serialize(serializer),
+        }
+    }
+}
+
 /// Texts where "" stands for none.
 pub mod optional {
     use std::fmt::Display;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::Config;
 use super::address::ListenAddr;
 use super::bounds::MIB;
-use super::sections::{Calls, Cors, Hooks, Http, Limits, Log, LogFormat, LogLevel, Store, Tls};
+use super::sections::{
+    Calls, Cors, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Store, Tls,
+};
 use super::web::{AllowedOrigin, ServiceUrlTemplate};
 
 impl Default for Config {
@@ -20,6 +22,7 @@ impl Default for Config {
             limits: Limits::default(),
             store: Store::default(),
             calls: Calls::default(),
+            list: List::default(),
             hooks: Hooks::default(),
             cors: Cors::default(),
             log: Log::default(),
@@ -66,6 +69,12 @@ impl Default for Store {
 impl Default for Calls {
     fn default() -> Self {
         Self { max_lifetime: Duration::from_hours(12), sweep_interval: Duration::from_secs(30) }
+    }
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { window: None, page_rows: 100_000, count_rows: 1_000_000 }
     }
 }
 

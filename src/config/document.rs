@@ -12,7 +12,7 @@ use super::bounds::{optional_path, path};
 use super::error::ConfigError;
 use super::keys::{Key, Kind};
 use super::located::{Places, place_at};
-use super::sections::{Calls, Cors, Hooks, Http, Limits, Log, Store, Tls, TlsFiles};
+use super::sections::{Calls, Cors, Hooks, Http, Limits, List, Log, Store, Tls, TlsFiles};
 use super::settings::Settings;
 
 /// All keys, as they stand in the file.
@@ -29,6 +29,7 @@ pub struct Document {
     limits: Limits,
     store: Store,
     calls: Calls,
+    list: List,
     hooks: Hooks,
     cors: Cors,
     log: Log,
@@ -101,6 +102,7 @@ impl Document {
             limits: self.limits,
             store: self.store,
             calls: self.calls,
+            list: self.list,
             hooks: self.hooks,
             cors: self.cors,
             log: self.log,
@@ -158,6 +160,7 @@ impl From<&Config> for Document {
             limits: config.limits,
             store: config.store,
             calls: config.calls,
+            list: config.list,
             hooks: config.hooks,
             cors: config.cors,
             log: config.log,

@@ -94,6 +94,10 @@ pub const KEYS: &[Key] = &[
     key("calls.max_lifetime", Kind::Text, "DURATION", "Time without an event after which a call is stale"),
     key("calls.sweep_interval", Kind::Text, "DURATION", "Time between two searches for stale calls"),
 
+    key("list.window", Kind::Text, "DURATION", "Time after its end in which a call is in the plain list; empty: for good"),
+    key("list.page_rows", Kind::Integer, "N", "Rows that a page looks at before it ends early, with a cursor"),
+    key("list.count_rows", Kind::Integer, "N", "Rows that a count may look at"),
+
     key("hooks.service_url", Kind::Text, "URL", "Template of service_url where an event has none; empty: off"),
 
     key("cors.allow_origin", Kind::Text, "ORIGIN", "Origin whose pages may read answers, or *; empty: no CORS headers"),

@@ -35,7 +35,7 @@ pub use address::{AddressError, DnsName, Host, ListenAddr, SubjectName};
 pub use error::{ConfigError, Place};
 pub use keys::{KEYS, Key, Kind};
 pub use sections::{
-    Calls, Cors, Hooks, Http, Limits, Log, LogFormat, LogLevel, Store, Tls, TlsFiles,
+    Calls, Cors, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Store, Tls, TlsFiles,
 };
 pub use settings::{Locations, Settings};
 pub use web::{AllowedOrigin, ServiceUrlTemplate, WebError};
@@ -65,6 +65,8 @@ pub struct Config {
     pub store: Store,
     /// How calls age.
     pub calls: Calls,
+    /// What a list shows, and what it may cost.
+    pub list: List,
     /// The call status webhook.
     pub hooks: Hooks,
     /// Cross-origin requests from browsers.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::address::{ListenAddr, SubjectName};
-use super::bounds::{DAY_MS, GIB, KIB, MIB, MINUTE_MS, optional, span, whole};
+use super::bounds::{DAY_MS, GIB, KIB, MIB, MINUTE_MS, optional, optional_span, span, whole};
 use super::web::{AllowedOrigin, ServiceUrlTemplate};
 
 /// Section `[tls]`: the HTTPS certificate.
@@ -105,6 +105,21 @@ pub struct Calls {
     /// Time between two searches for stale calls.
     #[serde(with = "span::Between::<1, DAY_MS>")]
     pub sweep_interval: Duration,
+}
+
+/// Section `[list]`: what a list shows, and what it may cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct List {
+    /// How long after its end a call is in the plain list; `None`: for good.
+    #[serde(with = "optional_span")]
+    pub window: Option<Duration>,
+    /// Rows that a page looks at before it ends early.
+    #[serde(deserialize_with = "whole::<_, _, 1000, 1_000_000_000>")]
+    pub page_rows: usize,
+    /// Rows that a count may look at.
+    #[serde(deserialize_with = "whole::<_, _, 1000, 1_000_000_000>")]
+    pub count_rows: usize,
 }
 
 /// Section `[hooks]`: the call status webhook.

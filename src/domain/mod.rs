@@ -18,7 +18,7 @@ pub use call::{
 pub use event::{Stamp, StampedEvent};
 pub use ids::{AccountSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
-pub use query::{Filter, Order, Position};
+pub use query::{Filter, Order, Position, Recent};
 pub use status::{CallStatus, Direction, Rank};
 pub use time::Timestamp;
 

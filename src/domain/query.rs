@@ -41,6 +41,11 @@ impl Position {
         Self::new(time, CallSid::from_bytes([0; 16]))
     }
 
+    /// After every call that is listed at this time or later, before every earlier one.
+    pub const fn last_at(time: Timestamp) -> Self {
+        Self::new(time, CallSid::from_bytes([0xff; 16]))
+    }
+
     /// 24 bytes whose order is that of positions.
     pub fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
@@ -63,7 +68,7 @@ impl Position {
 /// What a list is limited to: every part that is not empty must match.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Filter {
-    /// Any of these statuses, ascending; a stale call has none of them.
+    /// Any of these statuses, ascending; a stale call has none of them, unless stale ones are meant.
     pub statuses: Vec<CallStatus>,
     /// Any of these directions, ascending.
     pub directions: Vec<Direction>,
@@ -71,10 +76,36 @@ pub struct Filter {
     pub from: Vec<String>,
     /// Any of these called numbers, exactly, ascending.
     pub to: Vec<String>,
+    /// A calling number that begins with any of these, ascending.
+    pub from_prefix: Vec<String>,
+    /// A called number that begins with any of these, ascending.
+    pub to_prefix: Vec<String>,
+    /// B legs of any of these calls, ascending.
+    pub parents: Vec<CallSid>,
+    /// Stale calls alone, or all but them.
+    pub stale: Option<bool>,
     /// Listed at this time or later.
     pub start: Option<Timestamp>,
     /// Listed before this time.
     pub end: Option<Timestamp>,
+    /// Calls that are up or have ended lately.
+    pub recent: Option<Recent>,
+}
+
+/// What counts as lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Recent {
+    /// The call ended at this time or later, or it is up.
+    pub ended_since: Timestamp,
+    /// A call that is not up was listed at this time or later, so that its search has an end.
+    pub listed_since: Timestamp,
+}
+
+impl Recent {
+    fn matches(self, call: &Call) -> bool {
+        let ended_at = call.progress.terminated_at.unwrap_or_else(|| call.last_event_at());
+        call.live() || ended_at >= self.ended_since && call.listed_at >= self.listed_since
+    }
 }
 
 impl Filter {
@@ -83,12 +114,23 @@ impl Filter {
         let text = |known| call.text(known).unwrap_or_default();
         let one_of =
             |wanted: &[String], value: &str| wanted.is_empty() || wanted.iter().any(|w| w == value);
-        (self.statuses.is_empty() || !call.stale && self.statuses.contains(&call.progress.status))
+        let begins = |wanted: &[String], value: &str| {
+            wanted.is_empty() || wanted.iter().any(|w| value.starts_with(w.as_str()))
+        };
+        // A stale call keeps its last status, but is found by it only where stale ones are meant.
+        let status_counts = !call.stale || self.stale == Some(true);
+        (self.statuses.is_empty() || status_counts && self.statuses.contains(&call.progress.status))
+            && self.stale.is_none_or(|stale| stale == call.stale)
             && (self.directions.is_empty() || self.directions.contains(&call.direction.value))
             && one_of(&self.from, text(Known::From))
             && one_of(&self.to, text(Known::To))
+            && begins(&self.from_prefix, text(Known::From))
+            && begins(&self.to_prefix, text(Known::To))
+            && (self.parents.is_empty()
+                || call.parent().is_some_and(|parent| self.parents.contains(&parent)))
             && self.start.is_none_or(|start| call.listed_at >= start)
             && self.end.is_none_or(|end| call.listed_at < end)
+            && self.recent.is_none_or(|recent| recent.matches(call))
     }
 
     /// The positions between which every match lies: from the first, inclusive, to the second,

@@ -8,7 +8,7 @@ use super::routes::Request;
 use crate::clock;
 use crate::domain::CallId;
 use crate::store::{Change, Store, StoreError};
-use crate::wire::write_call;
+use crate::wire::{write_call, write_timeline};
 
 /// `GET`, `HEAD` and `DELETE /v1/Accounts/{AccountSid}/Calls/{CallSid}`.
 pub(super) async fn call(
@@ -37,6 +37,24 @@ pub(super) async fn call(
         return Err(not_found());
     }
     Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `GET` and `HEAD /v1/Accounts/{AccountSid}/Calls/{CallSid}/events`: the call's timeline.
+pub(super) async fn events(
+    request: &Request<'_>,
+    account: &str,
+    sid: &str,
+) -> Result<Reply, Refusal> {
+    if !matches!(*request.method, Method::GET | Method::HEAD) {
+        return Err(Refusal::method("GET, HEAD"));
+    }
+    let account = authorize(request.context, request.headers, account, Deed::Read)?;
+    let sid = sid.parse().map_err(|error| wrong_sid("call sid", sid, error))?;
+    let id = CallId { account, sid };
+    let found = blocking(&request.context.store, move |store| store.call(id)).await?;
+    let mut body = Vec::with_capacity(1024);
+    write_timeline(&mut body, found.as_deref().ok_or_else(not_found)?);
+    Ok(json(StatusCode::OK, body))
 }
 
 /// `GET` and `HEAD /v1/Accounts/{AccountSid}/CallCount`.

@@ -48,6 +48,12 @@ fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
     list(&mut filter.directions.iter().map(|direction| direction.as_str()));
     list(&mut filter.from.iter().map(String::as_str));
     list(&mut filter.to.iter().map(String::as_str));
+    list(&mut filter.from_prefix.iter().map(String::as_str));
+    list(&mut filter.to_prefix.iter().map(String::as_str));
+    let parents: Vec<_> = filter.parents.iter().map(ToString::to_string).collect();
+    list(&mut parents.iter().map(String::as_str));
+    list(&mut filter.stale.iter().map(|stale| if *stale { "true" } else { "false" }));
+    // What is recent moves on from page to page.
     for time in [filter.start, filter.end] {
         let millis = time.map_or(u64::MAX, crate::domain::Timestamp::millis);
         text.extend_from_slice(&millis.to_be_bytes());
@@ -81,6 +87,10 @@ mod tests {
             Filter { start: Some(at), ..filter.clone() },
             Filter { end: Some(at), ..filter.clone() },
             Filter { from: Vec::new(), to: vec!["1".to_owned()], ..filter.clone() },
+            Filter { from: Vec::new(), from_prefix: vec!["1".to_owned()], ..filter.clone() },
+            Filter { from: Vec::new(), to_prefix: vec!["1".to_owned()], ..filter.clone() },
+            Filter { parents: vec![CallSid::from_bytes([7; 16])], ..filter.clone() },
+            Filter { stale: Some(false), ..filter.clone() },
         ];
         for other in others {
             assert_eq!(read(&other, Order::NewestFirst), None, "{other:?}");

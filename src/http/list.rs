@@ -5,20 +5,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LINK};
-use http::{Method, StatusCode};
+use http::Method;
+use http::header::{HeaderName, HeaderValue, LINK, VARY};
 use tokio::sync::mpsc;
 use warp::Reply as _;
 
 use super::auth::{Deed, authorize};
 use super::calls::blocking;
-use super::cursor;
+use super::etag::Tag;
+use super::form::{Form, Writer};
 use super::query::ListQuery;
-use super::reply::{Refusal, Reply, json};
+use super::reply::{Refusal, Reply};
 use super::routes::Request;
-use crate::domain::{AccountSid, Position};
-use crate::store::{Page, Request as Question, Store};
-use crate::wire::write_call;
+use super::{Context, cursor};
+use crate::clock;
+use crate::domain::{AccountSid, Filter, Position, Recent};
+use crate::store::{Request as Question, Store, StoreError};
 
 /// Calls that are read at once, and written into one piece of a body.
 const PIECE_CALLS: usize = 256;
@@ -26,6 +28,7 @@ const PIECE_CALLS: usize = 256;
 const PIECES_AHEAD: usize = 2;
 
 pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
+pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
 /// A bare array, newest first. With `limit` a page and where the next one is; without it all that
 /// match, streamed.
@@ -33,43 +36,86 @@ pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, 
     if !matches!(*request.method, Method::GET | Method::HEAD) {
         return Err(Refusal::method("GET, HEAD"));
     }
-    let account = authorize(request.context, request.headers, account, Deed::List)?;
-    let query = ListQuery::parse(request.query, account)?;
-    if *request.method == Method::HEAD {
-        return Ok(json(StatusCode::OK, Bytes::new()));
+    let context = request.context;
+    let account = authorize(context, request.headers, account, Deed::List)?;
+    let mut query = ListQuery::parse(request.query, account)?;
+    query.filter.recent = recent(context, &query.filter);
+    let writer = Writer::for_request(request.headers);
+    // The window moves with the clock, and no change of the account tells of it.
+    let tag =
+        context.window.is_none().then(|| Tag::of(&context.store, account, writer.form().suffix()));
+    if let Some(tag) = tag.as_ref().filter(|tag| tag.is_known(request.headers)) {
+        return Ok(varying(tag.not_modified()));
     }
-    let store = &request.context.store;
-    let question =
-        Question { account, filter: query.filter.clone(), order: query.order, after: query.after };
-    match query.limit {
-        Some(limit) => page(store, question, limit, request.query).await,
-        None => everything(store, question).await,
+    let mut reply = if *request.method == Method::HEAD {
+        writer.form().reply(Bytes::new())
+    } else {
+        answer(context, account, query, writer, request.query).await?
+    };
+    if let Some(tag) = tag {
+        tag.put(&mut reply);
     }
+    Ok(varying(reply))
+}
+
+async fn answer(
+    context: &Context,
+    account: AccountSid,
+    query: ListQuery,
+    writer: Writer,
+    text: &str,
+) -> Result<Reply, Refusal> {
+    let store = &context.store;
+    let ListQuery { filter, order, limit, after, count } = query;
+    let question = Question { account, filter, order, after };
+    let total = if count { Some(total(context, question.clone()).await?) } else { None };
+    let mut reply = match limit {
+        Some(limit) => page(context, question, limit, writer, text).await?,
+        None => everything(store, question, writer).await?,
+    };
+    if let Some(total) = total {
+        reply.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(total));
+    }
+    Ok(reply)
+}
+
+/// What the configuration leaves of the plain list.
+fn recent(context: &Context, filter: &Filter) -> Option<Recent> {
+    let window = context.window?;
+    if filter.start.is_some() || filter.end.is_some() || filter.stale.is_some() {
+        return None;
+    }
+    let ended_since = clock::now().minus_millis(window.ended_millis);
+    let listed_since = ended_since.minus_millis(window.lifetime_millis);
+    Some(Recent { ended_since, listed_since })
+}
+
+async fn total(context: &Context, question: Question) -> Result<u64, Refusal> {
+    let rows = context.count_rows;
+    let counted = blocking(&context.store, move |store| store.count(&question, rows)).await?;
+    counted.ok_or_else(|| Refusal::too_many_rows("count", rows))
 }
 
 async fn page(
-    store: &Arc<Store>,
+    context: &Context,
     question: Question,
     limit: usize,
+    mut writer: Writer,
     query: &str,
 ) -> Result<Reply, Refusal> {
     let (account, filter, order) = (question.account, question.filter.clone(), question.order);
-    // One more than wanted tells whether there is a next page.
-    let found = blocking(store, move |store| store.page(&question, limit + 1)).await?;
-    let mut calls = found.calls;
-    let more = calls.len() > limit;
-    calls.truncate(limit);
-    let next = calls.last().filter(|_| more).map(|call| Position::of(call));
-    let mut body = Vec::with_capacity(calls.len() * 640 + 2);
-    body.push(b'[');
-    for (n, call) in calls.iter().enumerate() {
-        if n > 0 {
-            body.push(b',');
+    let rows = context.page_rows;
+    let read = move |store: &Store| {
+        // One more than wanted tells whether there is a next page.
+        let mut page = store.page_within(&question, limit + 1, rows)?;
+        if page.calls.len() > limit {
+            page.calls.truncate(limit);
+            page.next = page.calls.last().map(|call| Position::of(call));
         }
-        write_call(&mut body, call);
-    }
-    body.push(b']');
-    let mut reply = json(StatusCode::OK, body);
+        Ok((writer.piece(&page.calls, true), writer.form(), page.next))
+    };
+    let (body, form, next) = blocking(&context.store, read).await?;
+    let mut reply = form.reply(body);
     if let Some(next) = next {
         let cursor = cursor::write(account, &filter, order, next);
         link(&mut reply, account, query, &cursor);
@@ -89,76 +135,70 @@ fn link(reply: &mut Reply, account: AccountSid, query: &str, cursor: &str) {
     }
 }
 
+/// The part of a list that is still to come.
+struct Rest {
+    question: Question,
+    writer: Writer,
+}
+
 /// All matches. The first piece is read before the answer begins, so that a store that cannot be
 /// read says so; if it fails later, the connection is cut: a list that looks whole is whole.
-async fn everything(store: &Arc<Store>, mut question: Question) -> Result<Reply, Refusal> {
-    let (page, asked) = next_piece(store, question).await?;
-    question = asked;
-    let mut first = piece(&page, true);
-    if page.next.is_none() {
-        first.push(b']');
-        return Ok(json(StatusCode::OK, first));
-    }
+async fn everything(
+    store: &Arc<Store>,
+    question: Question,
+    writer: Writer,
+) -> Result<Reply, Refusal> {
+    let (first, form, rest) = next_piece(store, Rest { question, writer }).await?;
+    let Some(mut rest) = rest else { return Ok(form.reply(first)) };
     let (pieces, mut receiver) = mpsc::channel::<io::Result<Bytes>>(PIECES_AHEAD);
     let store = store.clone();
-    let mut wrote = !page.calls.is_empty();
-    question.after = page.next;
     tokio::spawn(async move {
-        if pieces.send(Ok(first.into())).await.is_err() {
+        if pieces.send(Ok(first)).await.is_err() {
             return;
         }
         loop {
-            let (page, asked) = match next_piece(&store, question).await {
+            let (body, _, left) = match next_piece(&store, rest).await {
                 Ok(found) => found,
                 Err(error) => {
-                    tracing::error!(?error, "a list was cut off in its middle");
+                    tracing::error!(%error, "a list was cut off in its middle");
                     let _gone = pieces.send(Err(io::Error::other("the list was cut off"))).await;
                     return;
                 }
             };
-            question = asked;
-            question.after = page.next;
-            let mut body = piece(&page, !wrote);
-            if !wrote {
-                // The bracket is out already.
-                body.remove(0);
-            }
-            wrote |= !page.calls.is_empty();
-            let last = page.next.is_none();
-            if last {
-                body.push(b']');
-            }
-            if pieces.send(Ok(body.into())).await.is_err() || last {
+            if pieces.send(Ok(body)).await.is_err() {
                 return;
+            }
+            match left {
+                Some(left) => rest = left,
+                None => return,
             }
         }
     });
     let body = stream::poll_fn(move |context| receiver.poll_recv(context));
     let mut reply = warp::reply::stream(body).into_response();
-    let json = HeaderValue::from_static("application/json; charset=utf-8");
-    reply.headers_mut().insert(CONTENT_TYPE, json);
+    form.describe(&mut reply);
     Ok(reply)
 }
 
-async fn next_piece(store: &Arc<Store>, question: Question) -> Result<(Page, Question), Refusal> {
-    let read = move |store: &Store| {
+/// The next piece of a body, its form, and what is left.
+async fn next_piece(
+    store: &Arc<Store>,
+    rest: Rest,
+) -> Result<(Bytes, Form, Option<Rest>), StoreError> {
+    blocking(store, move |store| {
+        let Rest { mut question, mut writer } = rest;
         let page = store.page(&question, PIECE_CALLS)?;
-        Ok((page, question))
-    };
-    Ok(blocking(store, read).await?)
+        let last = page.next.is_none();
+        let body = writer.piece(&page.calls, last);
+        question.after = page.next;
+        let form = writer.form();
+        Ok((body, form, (!last).then_some(Rest { question, writer })))
+    })
+    .await
 }
 
-/// Calls as a part of an array; the first part has its bracket.
-fn piece(page: &Page, first: bool) -> Vec<u8> {
-    let mut body = Vec::with_capacity(page.calls.len() * 640 + 2);
-    if first {
-        body.push(b'[');
-    }
-    for (n, call) in page.calls.iter().enumerate() {
-        if n > 0 || !first {
-            body.push(b',');
-        }
-        write_call(&mut body, call);
-    }
-    body
+/// The same path is answered in several forms.
+fn varying(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    reply
 }

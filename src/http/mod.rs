@@ -7,6 +7,9 @@
 mod auth;
 mod calls;
 mod cursor;
+mod etag;
+mod form;
+mod gzip;
 mod health;
 mod hook;
 mod list;
@@ -14,6 +17,7 @@ mod query;
 pub mod reply;
 mod routes;
 mod service;
+mod stats;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +38,21 @@ pub struct Context {
     pub batch_events: usize,
     /// `service_url` of events that name none; empty for none.
     pub service_url: String,
+    /// Rows that a page looks at before it ends early.
+    pub page_rows: usize,
+    /// Rows that a count may look at.
+    pub count_rows: usize,
+    /// What the plain list is limited to, if anything.
+    pub window: Option<Window>,
     /// `Access-Control-Allow-Origin`; none where other origins have no business here.
     pub allow_origin: Option<String>,
+}
+
+/// How far back the plain list goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// How long after its end a call is listed, in milliseconds.
+    pub ended_millis: u64,
+    /// How long a call lasts at most, in milliseconds.
+    pub lifetime_millis: u64,
 }

@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use super::cursor;
 use super::reply::Refusal;
-use crate::domain::{AccountSid, CallStatus, Direction, Filter, Order, Position, Timestamp};
+use crate::domain::{
+    AccountSid, CallSid, CallStatus, Direction, Filter, Order, Position, SidError, Timestamp,
+};
 use crate::wire::parse_time;
 
 /// Calls that one page may have.
@@ -20,6 +22,8 @@ pub(super) struct ListQuery {
     /// None: all that match.
     pub limit: Option<usize>,
     pub after: Option<Position>,
+    /// Say how many match in all.
+    pub count: bool,
 }
 
 impl ListQuery {
@@ -42,6 +46,13 @@ impl ListQuery {
                 }
                 "from" => numbers(&mut filter.from, "from", &value)?,
                 "to" => numbers(&mut filter.to, "to", &value)?,
+                "from_prefix" => prefixes(&mut filter.from_prefix, "from_prefix", &value)?,
+                "to_prefix" => prefixes(&mut filter.to_prefix, "to_prefix", &value)?,
+                "parent_call_sid" => sids(&mut filter.parents, "parent_call_sid", &value)?,
+                "stale" => filter.stale = Some(truth("stale", &value)?),
+                // A number is the page size of other jambonz lists; here it never meant anything.
+                "count" if value.bytes().all(|byte| byte.is_ascii_digit()) => {}
+                "count" => parsed.count = truth("count", &value)?,
                 "start" => filter.start = Some(time("start", &value)?),
                 "end" => filter.end = Some(time("end", &value)?),
                 "limit" => parsed.limit = Some(limit(&value)?),
@@ -61,9 +72,13 @@ impl ListQuery {
         filter.statuses.dedup();
         filter.directions.sort_unstable();
         filter.directions.dedup();
-        for numbers in [&mut filter.from, &mut filter.to] {
-            numbers.sort_unstable();
-            numbers.dedup();
+        filter.parents.sort_unstable();
+        filter.parents.dedup();
+        let texts =
+            [&mut filter.from, &mut filter.to, &mut filter.from_prefix, &mut filter.to_prefix];
+        for texts in texts {
+            texts.sort_unstable();
+            texts.dedup();
         }
         if let Some(text) = after {
             let position = cursor::read(&text, account, filter, parsed.order);
@@ -112,6 +127,23 @@ fn numbers(wanted: &mut Vec<String>, name: &str, value: &str) -> Result<(), Refu
         wanted.push(with_plus(value));
     }
     bounded(wanted.len(), name)
+}
+
+/// Beginnings of numbers, separated by commas.
+fn prefixes(wanted: &mut Vec<String>, name: &str, value: &str) -> Result<(), Refusal> {
+    wanted.extend(value.split(',').filter(|part| !part.is_empty()).map(with_plus));
+    bounded(wanted.len(), name)
+}
+
+fn sids(wanted: &mut Vec<CallSid>, name: &str, value: &str) -> Result<(), Refusal> {
+    for sid in value.split(',').filter(|sid| !sid.is_empty()) {
+        wanted.push(sid.parse().map_err(|error: SidError| wrong(name, sid, &error.to_string()))?);
+    }
+    bounded(wanted.len(), name)
+}
+
+fn truth(name: &str, value: &str) -> Result<bool, Refusal> {
+    value.parse().map_err(|_| wrong(name, value, "expected true or false"))
 }
 
 /// A `+` that was not encoded has become a space; no number begins with one.
@@ -183,6 +215,9 @@ mod tests {
             ("order=up", "order"),
             ("start=yesterday", "start \\\"yesterday\\\""),
             ("cursor=abc", "cursor"),
+            ("stale=maybe", "stale \\\"maybe\\\": expected true or false"),
+            ("count=yes", "count \\\"yes\\\": expected true or false"),
+            ("parent_call_sid=x", "parent_call_sid \\\"x\\\": not a UUID"),
         ] {
             let refusal = format!("{:?}", parse(query).unwrap_err());
             assert!(refusal.contains(says), "{query}: {refusal}");

@@ -10,7 +10,8 @@ use crate::wire::WireError;
 /// What handlers return.
 pub type Reply = warp::reply::Response;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+/// `Content-Type` of JSON, as jambonz has it.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// An answer with a JSON body.
 pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Reply {
@@ -25,6 +26,11 @@ pub fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(Bytes::new().into());
     *reply.status_mut() = status;
     reply
+}
+
+/// 304: whoever asks has it already.
+pub(super) fn not_modified() -> Reply {
+    empty(StatusCode::NOT_MODIFIED)
 }
 
 /// Why a request is not answered as it was meant. Every one has the body `{"msg": …}`.
@@ -47,6 +53,14 @@ impl Refusal {
     /// 400: something in the request is wrong.
     pub fn bad(msg: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, msg)
+    }
+
+    /// 400: the answer would take too much looking.
+    pub fn too_many_rows(what: &str, rows: usize) -> Self {
+        Self::bad(format!(
+            "{what}: more than {rows} calls would have to be looked at; narrow the time with \
+             start and end"
+        ))
     }
 
     /// 401: nobody is known by this; `presented` where a token was.

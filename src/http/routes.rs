@@ -9,7 +9,7 @@ use warp::filters::BoxedFilter;
 use warp::{Buf, Filter, Stream};
 
 use super::reply::{Refusal, Reply};
-use super::{Context, calls, health, hook, list};
+use super::{Context, calls, health, hook, list, stats};
 
 /// What a path names. Sids are as they stand in the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub(super) enum Resource {
     Calls(String),
     /// `/v1/Accounts/{AccountSid}/Calls/{CallSid}`
     Call(String, String),
+    /// `/v1/Accounts/{AccountSid}/Calls/{CallSid}/events`
+    Events(String, String),
+    /// `/v1/Accounts/{AccountSid}/CallStats`
+    CallStats(String),
     /// `/v1/Accounts/{AccountSid}/CallCount`
     CallCount(String),
     /// `/v1/hooks/call-status`
@@ -63,7 +67,9 @@ async fn answer<B: Buf>(
     match resource {
         Resource::Calls(account) => list::list(&request, &account).await,
         Resource::Call(account, sid) => calls::call(&request, &account, &sid).await,
+        Resource::Events(account, sid) => calls::events(&request, &account, &sid).await,
         Resource::CallCount(account) => calls::count(&request, &account).await,
+        Resource::CallStats(account) => stats::call_stats(&request, &account).await,
         Resource::Hook => hook::call_status(&request, body).await,
         Resource::Live => health::live(&request),
         Resource::Ready => health::ready(&request),
@@ -79,6 +85,11 @@ fn resource() -> BoxedFilter<(Resource,)> {
     let calls = calls.map(|account, _: Calls| Resource::Calls(account));
     let call = account.and(word::<Calls>()).and(warp::path::param()).and(warp::path::end());
     let call = call.map(|account, _: Calls, sid| Resource::Call(account, sid));
+    let events = account.and(word::<Calls>()).and(warp::path::param());
+    let events = events.and(word::<Events>()).and(warp::path::end());
+    let events = events.map(|account, _: Calls, sid, _: Events| Resource::Events(account, sid));
+    let stats = account.and(word::<CallStats>()).and(warp::path::end());
+    let stats = stats.map(|account, _: CallStats| Resource::CallStats(account));
     let count = account.and(word::<CallCount>()).and(warp::path::end());
     let count = count.map(|account, _: CallCount| Resource::CallCount(account));
     let hook = word::<V1>().and(word::<Hooks>()).and(word::<CallStatus>()).and(warp::path::end());
@@ -86,6 +97,7 @@ fn resource() -> BoxedFilter<(Resource,)> {
     let live = word::<Livez>().and(warp::path::end()).map(|_: Livez| Resource::Live);
     let ready = word::<Readyz>().and(warp::path::end()).map(|_: Readyz| Resource::Ready);
     let known = calls.or(call).unify().or(count).unify().or(hook).unify();
+    let known = known.or(events).unify().or(stats).unify();
     let known = known.or(live).unify().or(ready).unify();
     known.or(warp::any().map(|| Resource::Unknown)).unify().boxed()
 }
@@ -113,6 +125,8 @@ words!(
     Accounts = "accounts",
     Calls = "calls",
     CallCount = "callcount",
+    CallStats = "callstats",
+    Events = "events",
     Hooks = "hooks",
     CallStatus = "call-status",
     Livez = "livez",
@@ -134,6 +148,8 @@ mod tests {
             ("/V1/accounts/a/calls/", calls),
             ("/v1/Accounts/a/Calls/b", Resource::Call("a".to_owned(), "b".to_owned())),
             ("/v1/Accounts/a/CallCount/", Resource::CallCount("a".to_owned())),
+            ("/v1/Accounts/a/Calls/b/events", Resource::Events("a".to_owned(), "b".to_owned())),
+            ("/v1/Accounts/a/CallStats", Resource::CallStats("a".to_owned())),
             ("/v1/hooks/call-status", Resource::Hook),
             ("/livez", Resource::Live),
             ("/readyz", Resource::Ready),

@@ -20,7 +20,8 @@ use super::reply::{Refusal, Reply, empty};
 use super::routes::routes;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,POST,PUT,DELETE");
-const EXPOSED: HeaderValue = HeaderValue::from_static("Link,X-Next-Cursor,Retry-After");
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("ETag,Link,X-Next-Cursor,X-Total-Count,Retry-After");
 
 /// The API as a hyper service.
 #[derive(Clone)]

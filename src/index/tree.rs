@@ -136,59 +136,58 @@ impl Index {
         })
     }
 
-    /// The first `count` positions of some ranges together, from `from` on (exclusive where
-    /// `after`), up to `until`, in this order; rows of a range that carries records bring them.
+    /// The first `count` positions of some ranges together, in the span's order; the rows of one
+    /// range that carries records bring them.
     pub fn positions(
         &self,
         ranges: &[Range],
         span: &Span,
         count: usize,
     ) -> Result<Vec<Row>, IndexError> {
-        self.guarded(|| {
-            let rows = ranges.iter().map(|range| {
-                let (low, high) = span.keys(range);
-                let rows = self.db.range((low, high)).map(move |row| -> Result<_, IndexError> {
-                    let (key, value) = row?;
-                    Ok((range.position_in(&key).ok_or_else(strange_key)?, value))
-                });
-                match span.order {
-                    Order::NewestFirst => {
-                        Box::new(rows) as Box<dyn Iterator<Item = Result<_, IndexError>>>
-                    }
-                    Order::OldestFirst => Box::new(self.backwards(range, span)),
-                }
-            });
-            let mut found = Vec::new();
-            for row in merged(rows.collect(), span.order) {
-                let (position, value) = row?;
-                let with_record =
-                    ranges.len() == 1 && ranges.first().is_some_and(Range::carries_records);
-                let call = if with_record { Some(record(&value)?) } else { None };
-                found.push((position, call));
-                if found.len() == count {
-                    break;
-                }
-            }
-            Ok(found)
+        let with_record = ranges.len() == 1 && ranges.iter().all(Range::carries_records);
+        self.rows(ranges, span, count, |(_, value)| {
+            if with_record { record(&value).map(Some) } else { Ok(None) }
         })
     }
 
-    fn backwards<'a>(
+    /// The same without records: each position, and the number of the range that has it.
+    pub fn places(
         &self,
-        range: &'a Range,
+        ranges: &[Range],
         span: &Span,
-    ) -> impl Iterator<Item = Result<(Position, sled::IVec), IndexError>> + use<'a> {
-        let (low, high) = span.keys(range);
-        self.db.range((low, high)).rev().map(move |row| {
-            let (key, value) = row?;
-            Ok((range.position_in(&key).ok_or_else(strange_key)?, value))
+        count: usize,
+    ) -> Result<Vec<(Position, usize)>, IndexError> {
+        self.rows(ranges, span, count, |(range, _)| Ok(range))
+    }
+
+    fn rows<T>(
+        &self,
+        ranges: &[Range],
+        span: &Span,
+        count: usize,
+        read: impl Fn((usize, sled::IVec)) -> Result<T, IndexError>,
+    ) -> Result<Vec<(Position, T)>, IndexError> {
+        self.guarded(|| {
+            let sources = ranges.iter().enumerate().filter_map(|(n, range)| {
+                let rows = self.db.range(span.keys(range)?);
+                let row = move |row: sled::Result<(sled::IVec, sled::IVec)>| {
+                    let (key, value) = row?;
+                    Ok((range.position_in(&key).ok_or_else(strange_key)?, (n, value)))
+                };
+                Some(match span.order {
+                    Order::NewestFirst => Box::new(rows.map(row)) as keys::Rows<'_, _, IndexError>,
+                    Order::OldestFirst => Box::new(rows.rev().map(row)),
+                })
+            });
+            let rows = merged(sources.collect(), span.order).take(count);
+            rows.map(|row| row.and_then(|(position, row)| Ok((position, read(row)?)))).collect()
         })
     }
 
-    /// How many rows some ranges have together.
+    /// The positions of all rows of some ranges.
     pub fn count(&self, ranges: &[Range]) -> Result<Vec<Position>, IndexError> {
         let span = Span::all(Order::NewestFirst);
-        let rows = self.positions(ranges, &span, usize::MAX)?;
+        let rows = self.places(ranges, &span, usize::MAX)?;
         Ok(rows.into_iter().map(|(position, _)| position).collect())
     }
 

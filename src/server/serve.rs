@@ -288,12 +288,19 @@ impl Config {
     }
 
     fn http_context(&self, store: Arc<Store>) -> http::Context {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         http::Context {
             store,
             body_bytes: self.limits.body_bytes,
             body_time: self.limits.body,
             batch_events: self.limits.batch_events,
             service_url: self.service_url(),
+            page_rows: self.list.page_rows,
+            count_rows: self.list.count_rows,
+            window: self.list.window.map(|window| http::Window {
+                ended_millis: millis(window),
+                lifetime_millis: millis(self.calls.max_lifetime),
+            }),
             allow_origin: self.cors.allow_origin.as_ref().map(|origin| origin.as_str().to_owned()),
         }
     }

@@ -22,16 +22,19 @@
 mod check;
 mod checkpoint;
 mod commit;
+mod count;
 mod error;
 mod format;
 mod keeper;
 mod open;
+mod plan;
 mod read;
 mod rebuild;
 mod shared;
 mod submit;
 
 pub use check::Finding;
+pub use count::Standing;
 pub use error::{OpenError, StoreError, chain};
 pub use format::{Lock, write_file};
 pub use open::{Options, Store};

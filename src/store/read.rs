@@ -1,13 +1,13 @@
-//! Questions: lists, single calls, counts.
+//! Questions: lists, single calls, live calls.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::StoreError;
 use super::open::Store;
-use crate::domain::{AccountSid, Call, CallId, CallStatus, Direction, Filter, Order, Position};
+use super::plan::Plan;
+use crate::domain::{AccountSid, Call, CallId, Direction, Filter, Order, Position};
 use crate::index::Index;
-use crate::keys::{Range, Slot, Span, live_ranges};
+use crate::keys::{Span, live_ranges};
 use crate::registry::State;
 
 /// Rows that one look into registry and index takes at most.
@@ -37,49 +37,93 @@ pub struct Page {
     pub next: Option<Position>,
 }
 
+/// What one look has found.
+pub(super) struct Look {
+    pub found: Vec<(Position, Found)>,
+    /// How far it has come; none where nothing is left.
+    pub reached: Option<Position>,
+}
+
+/// A row of a look.
+pub(super) enum Found {
+    /// The call itself.
+    Call(Arc<Call>),
+    /// A call that stands in the plan's range of this number.
+    In(usize),
+}
+
+/// A row of the index.
+enum Row {
+    Record(Option<(u64, Call)>),
+    In(usize),
+}
+
 impl Store {
     /// The next calls of a list, at most `limit`. A page that is not the last may be empty.
     pub fn page(&self, request: &Request, limit: usize) -> Result<Page, StoreError> {
-        let ranges = plan(request.account, &request.filter);
-        let mut span = span(request);
+        self.page_within(request, limit, usize::MAX)
+    }
+
+    /// The same, but it ends early once it has looked at `rows`.
+    pub fn page_within(
+        &self,
+        request: &Request,
+        limit: usize,
+        rows: usize,
+    ) -> Result<Page, StoreError> {
+        let plan = Plan::of(request);
+        let mut span = plan.span.clone();
         let mut page = Page { calls: Vec::new(), next: request.after };
-        loop {
-            let left = limit - page.calls.len();
-            if span.is_empty() {
-                page.next = None;
-                return Ok(page);
-            }
-            let rows = left.clamp(CHUNK_ROWS_MIN, CHUNK_ROWS);
-            let chunk = self.chunk(request, &ranges, &span, rows)?;
-            page.calls.extend(chunk.calls);
-            page.next = chunk.next;
-            if page.calls.len() > limit {
-                page.calls.truncate(limit);
-                page.next = page.calls.last().map(|call| Position::of(call)).or(request.after);
+        let (mut chunk_rows, mut looked_at) = (limit.clamp(CHUNK_ROWS_MIN, CHUNK_ROWS), 0);
+        while !span.is_empty() {
+            let look = self.look(request.account, &plan, &span, chunk_rows, true)?;
+            looked_at += look.found.len();
+            page.next = look.reached;
+            for (position, found) in look.found {
+                let Found::Call(call) = found else { continue };
+                if !request.filter.matches(&call) {
+                    continue;
+                }
+                page.calls.push(call);
+                if page.calls.len() == limit {
+                    page.next = Some(position);
+                    return Ok(page);
+                }
             }
             let Some(reached) = page.next else { return Ok(page) };
-            if page.calls.len() >= limit {
+            if looked_at >= rows {
                 return Ok(page);
             }
             span = span.after(reached);
+            chunk_rows = (chunk_rows * 2).min(CHUNK_ROWS);
         }
+        page.next = None;
+        Ok(page)
     }
 
-    /// One look into the registry and then the index.
-    fn chunk(
+    /// One look into the registry and then the index: rows of the plan's ranges, in order, each
+    /// once. The filter is not asked. Without `records`, a row of the index stays a row.
+    pub(super) fn look(
         &self,
-        request: &Request,
-        ranges: &[Range],
+        account: AccountSid,
+        plan: &Plan,
         span: &Span,
         rows: usize,
-    ) -> Result<Page, StoreError> {
+        records: bool,
+    ) -> Result<Look, StoreError> {
         let shared = &self.shared;
         let _nothing_leaves = shared.gate.read();
-        let account = request.account;
-        let ours = shared.registry.read().positions(account, ranges, span, rows);
+        let ours = shared.registry.read().positions(account, &plan.ranges, span, rows);
         let index = shared.index()?;
-        let theirs = index.positions(ranges, span, rows);
-        let theirs = theirs.map_err(|error| shared.index_failed(&error))?;
+        let theirs: Vec<(Position, Row)> = if records {
+            let found = index.positions(&plan.ranges, span, rows);
+            let found = found.map_err(|error| shared.index_failed(&error))?;
+            found.into_iter().map(|(position, record)| (position, Row::Record(record))).collect()
+        } else {
+            let found = index.places(&plan.ranges, span, rows);
+            let found = found.map_err(|error| shared.index_failed(&error))?;
+            found.into_iter().map(|(position, range)| (position, Row::In(range))).collect()
+        };
         // Beyond the end of the shorter of two cut-off halves nothing is known yet.
         let ends = [
             ours.last().filter(|_| ours.len() == rows).map(|row| row.0),
@@ -95,8 +139,9 @@ impl Store {
                 Order::OldestFirst => *position >= reached,
             })
         };
-        let mut found: Vec<(Position, Arc<Call>)> =
-            ours.into_iter().filter(|(position, _)| within(position)).collect();
+        let ours = ours.into_iter().filter(|(position, _)| within(position));
+        let mut found: Vec<(Position, Found)> =
+            ours.map(|(position, call)| (position, Found::Call(call))).collect();
         let theirs: Vec<_> = theirs.into_iter().filter(|(position, _)| within(position)).collect();
         let newer = {
             let registry = shared.registry.read();
@@ -105,19 +150,23 @@ impl Store {
             };
             theirs.iter().map(|(position, _)| known(position)).collect::<Vec<_>>()
         };
-        for ((position, record), newer) in theirs.into_iter().zip(newer) {
-            let call = match newer {
-                Some(State::Deleted(_)) => continue,
-                Some(State::Call(call)) => call,
-                None => match self.read_row(&index, account, position, record)? {
-                    Some(call) => Arc::new(call),
-                    None => continue,
-                },
+        for ((position, row), newer) in theirs.into_iter().zip(newer) {
+            let row = match (newer, row) {
+                (Some(State::Deleted(_)), _) => continue,
+                // The registry's version may stand elsewhere only if it is another call altogether.
+                (Some(State::Call(call)), _) if Position::of(&call) == position => {
+                    Found::Call(call)
+                }
+                (Some(State::Call(_)), _) => continue,
+                (None, Row::In(range)) => Found::In(range),
+                (None, Row::Record(record)) => {
+                    match self.read_row(&index, account, position, record)? {
+                        Some(call) => Found::Call(Arc::new(call)),
+                        None => continue,
+                    }
+                }
             };
-            // The registry's version may stand elsewhere only if it is another call altogether.
-            if Position::of(&call) == position {
-                found.push((position, call));
-            }
+            found.push((position, row));
         }
         found.sort_by_key(|(position, _)| *position);
         found.dedup_by_key(|(position, _)| *position);
@@ -129,9 +178,7 @@ impl Store {
             reached = Some(*last);
             found.truncate(rows);
         }
-        let calls = found.into_iter().map(|(_, call)| call);
-        let calls = calls.filter(|call| request.filter.matches(call)).collect();
-        Ok(Page { calls, next: reached })
+        Ok(Look { found, reached })
     }
 
     /// The record of an index row. A row whose call is no longer there is skipped, never shown.
@@ -201,41 +248,5 @@ impl Store {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         })
-    }
-}
-
-/// Which ranges to read: the narrowest that hold every match. The filter is asked again for each
-/// record, so that a range may hold more.
-fn plan(account: AccountSid, filter: &Filter) -> Vec<Range> {
-    if !filter.from.is_empty() {
-        return filter.from.iter().map(|number| Range::from(account, number)).collect();
-    }
-    if !filter.to.is_empty() {
-        return filter.to.iter().map(|number| Range::to(account, number)).collect();
-    }
-    if filter.statuses.is_empty() && filter.directions.is_empty() {
-        return vec![Range::all(account)];
-    }
-    let mut slots: Vec<Slot> = filter.statuses.iter().copied().map(Slot::Status).collect();
-    if slots.is_empty() {
-        slots = CallStatus::ALL.into_iter().map(Slot::Status).collect();
-        slots.push(Slot::Stale);
-    }
-    let directions: &[Direction] =
-        if filter.directions.is_empty() { &Direction::ALL } else { &filter.directions };
-    let ranges = slots.iter().flat_map(|slot| {
-        directions.iter().map(move |direction| Range::status(account, *slot, *direction))
-    });
-    ranges.collect()
-}
-
-fn span(request: &Request) -> Span {
-    let (low, high) = request.filter.bounds();
-    let high = high.map_or(Bound::Included(Position::MAX), Bound::Excluded);
-    let span = Span { order: request.order, low: Bound::Included(low), high };
-    match request.after {
-        // A cursor is made for this very filter, so that it lies within the span.
-        Some(position) => span.after(position),
-        None => span,
     }
 }

@@ -10,6 +10,7 @@ mod object;
 mod record;
 mod split;
 mod time;
+mod timeline;
 
 pub use call::{write_call, write_export};
 pub use error::WireError;
@@ -17,3 +18,4 @@ pub use event::{EVENT_BYTES_MAX, Told, parse_event, parse_record};
 pub use object::pieces;
 pub use split::{Format, Piece, Splitter};
 pub use time::{parse_time, show_time};
+pub use timeline::write_timeline;

@@ -10,10 +10,11 @@ use proptest::sample::{Index, select, subsequence};
 use tempfile::TempDir;
 
 use super::*;
-use crate::domain::merge;
+use crate::domain::{Recent, merge};
 
 const ACCOUNTS: u8 = 3;
 const CALLS: u8 = 10;
+const PARENT: CallSid = CallSid::from_bytes([9; 16]);
 const NUMBERS: [&str; 5] = ["", "+1", "+15", "+1\0", "+1\0\0\u{ff}"];
 
 /// One change, in small numbers.
@@ -117,10 +118,16 @@ prop_compose! {
         from in subsequence(NUMBERS.to_vec(), 0..3),
         to in subsequence(NUMBERS.to_vec(), 0..3),
         window in prop::option::weighted(0.3, (0..40_u64, 0..40_u64)),
-        parts in 0..16_u8,
+        parts in 0..128_u8,
+        stale in any::<bool>(),
+        lately in (0..40_u64, 0..40_u64),
         newest_first in any::<bool>(),
         limit in select(vec![1, 2, 3, 5, 1000]),
     ) -> Look {
+        let prefixes = |part: u8, text: &str| {
+            if parts & 24 != part { Vec::new() } else { vec![text.to_owned()] }
+        };
+        let time = |seconds: u64| base().plus_millis(seconds * 1000);
         let numbers = |part: u8, numbers: Vec<&str>| {
             if parts & part == 0 { Vec::new() } else { numbers.iter().map(|&n| n.into()).collect() }
         };
@@ -129,8 +136,14 @@ prop_compose! {
             directions: if parts & 2 == 0 { Vec::new() } else { directions },
             from: numbers(4, from),
             to: numbers(8, to),
-            start: window.map(|(start, _)| base().plus_millis(start * 1000)),
-            end: window.map(|(_, end)| base().plus_millis(end * 1000)),
+            from_prefix: prefixes(16, "+1"),
+            to_prefix: prefixes(24, "+15"),
+            parents: if parts & 0x70 == 0x60 { vec![PARENT] } else { Vec::new() },
+            stale: (parts & 0x60 == 0x20).then_some(stale),
+            start: window.map(|(start, _)| time(start)),
+            end: window.map(|(_, end)| time(end)),
+            recent: (parts & 0x60 == 0x40)
+                .then(|| Recent { ended_since: time(lately.0), listed_since: time(lately.1) }),
         };
         Look { account, filter, newest_first, limit }
     }
@@ -165,8 +178,7 @@ impl Model {
                 event.texts[Known::From as usize] = text(from);
                 event.texts[Known::To as usize] = text(to);
                 if to == 1 {
-                    let parent = CallSid::from_bytes([9; 16]).to_string();
-                    event.texts[Known::ParentCallSid as usize] = Some(parent.into());
+                    event.texts[Known::ParentCallSid as usize] = Some(PARENT.to_string().into());
                 }
                 let merged = merge(known, event.clone(), at);
                 (Change::Event(Box::new(event)), Some(merged))
@@ -221,6 +233,21 @@ impl Model {
             calls.reverse();
         }
         calls
+    }
+}
+
+impl Model {
+    fn standing(&self, look: &Look) -> [Standing; 2] {
+        let mut standing = [Standing::default(); 2];
+        for call in self.list(look) {
+            let of = &mut standing[call.direction.value as usize];
+            if call.stale {
+                of.stale += 1;
+            } else {
+                of.statuses[call.progress.status as usize] += 1;
+            }
+        }
+        standing
     }
 }
 
@@ -325,6 +352,13 @@ impl Bench {
         let calls = patient(store, || list(store, &request, look.limit));
         let calls: Vec<Call> = calls.iter().map(|call| (**call).clone()).collect();
         assert_eq!(calls, self.model.list(look));
+        let counted = patient(store, || store.count(&request, usize::MAX));
+        assert_eq!(counted, Some(calls.len() as u64));
+        let times = Filter { start: look.filter.start, end: look.filter.end, ..Filter::default() };
+        let of_times = Look { filter: times.clone(), ..look.clone() };
+        let request = Request { filter: times, ..request };
+        let standing = patient(store, || store.standing(&request, usize::MAX)).unwrap();
+        assert_eq!(standing, self.model.standing(&of_times));
         let mut live = [0, 0];
         let mut accounts: Vec<AccountSid> = Vec::new();
         for call in self.model.calls.values() {

@@ -2,8 +2,10 @@
 
 mod access;
 mod big;
+mod caching;
 mod calls;
 mod filters;
+mod narrow;
 mod pages;
 mod paths;
 mod process;

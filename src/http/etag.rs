@@ -1,0 +1,41 @@
+//! Entity tags of lists (RFC 9110, section 8.8.3): the account's last change.
+
+use http::HeaderMap;
+use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+
+use super::reply::{Reply, not_modified};
+use crate::domain::AccountSid;
+use crate::store::Store;
+
+/// A weak tag: while it stays the same, so does every list of the account.
+pub(super) struct Tag(String);
+
+impl Tag {
+    /// The tag of what is read from now on. `shape` tells the forms of one list apart.
+    pub fn of(store: &Store, account: AccountSid, shape: &str) -> Self {
+        let epoch: String = store.epoch().chars().filter(|c| *c != '-').take(12).collect();
+        Self(format!("W/\"{epoch}-{}{shape}\"", store.last_change(account)))
+    }
+
+    /// Whether the request has it already.
+    pub fn is_known(&self, headers: &HeaderMap) -> bool {
+        let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+        let own = opaque(&self.0);
+        let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|tag| tag.trim() == "*" || opaque(tag) == own)
+    }
+
+    /// 304, with the tag.
+    pub fn not_modified(&self) -> Reply {
+        let mut reply = not_modified();
+        self.put(&mut reply);
+        reply
+    }
+
+    /// Adds the tag to an answer.
+    pub fn put(&self, reply: &mut Reply) {
+        if let Ok(tag) = HeaderValue::from_str(&self.0) {
+            reply.headers_mut().insert(ETAG, tag);
+        }
+    }
+}

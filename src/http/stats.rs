@@ -1,0 +1,46 @@
+//! `GET /v1/Accounts/{AccountSid}/CallStats`: how the calls of a time stand.
+
+use http::{Method, StatusCode};
+
+use super::auth::{Deed, authorize};
+use super::calls::blocking;
+use super::query::ListQuery;
+use super::reply::{Refusal, Reply, json};
+use super::routes::Request;
+use crate::domain::{CallStatus, Direction, Filter, Order};
+use crate::store::{Request as Question, Standing};
+
+/// `{"total":n,"inbound":{"total":n,"stale":n,"trying":n,…},"outbound":{…}}`, of the calls that
+/// were listed from `start` to before `end`.
+pub(super) async fn call_stats(request: &Request<'_>, account: &str) -> Result<Reply, Refusal> {
+    if !matches!(*request.method, Method::GET | Method::HEAD) {
+        return Err(Refusal::method("GET, HEAD"));
+    }
+    let context = request.context;
+    let account = authorize(context, request.headers, account, Deed::Read)?;
+    let Filter { start, end, .. } = ListQuery::parse(request.query, account)?.filter;
+    let filter = Filter { start, end, ..Filter::default() };
+    let question = Question { account, filter, order: Order::NewestFirst, after: None };
+    let rows = context.count_rows;
+    let counted = blocking(&context.store, move |store| store.standing(&question, rows)).await?;
+    let counted = counted.ok_or_else(|| Refusal::too_many_rows("CallStats", rows))?;
+    let total: u64 = counted.iter().map(sum).sum();
+    let mut body = format!("{{\"total\":{total}");
+    for (direction, standing) in Direction::ALL.into_iter().zip(&counted) {
+        body.push_str(&format!(
+            ",\"{direction}\":{{\"total\":{},\"stale\":{}",
+            sum(standing),
+            standing.stale
+        ));
+        for (status, count) in CallStatus::ALL.into_iter().zip(standing.statuses) {
+            body.push_str(&format!(",\"{status}\":{count}"));
+        }
+        body.push('}');
+    }
+    body.push('}');
+    Ok(json(StatusCode::OK, body))
+}
+
+fn sum(standing: &Standing) -> u64 {
+    standing.stale + standing.statuses.iter().sum::<u64>()
+}

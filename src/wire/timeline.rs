@@ -1,0 +1,70 @@
+//! A call's timeline as JSON.
+
+use serde::Serialize;
+
+use super::show_time;
+use crate::domain::{Call, Entry, Known, Origin, Rank, Source};
+
+/// One change of a call.
+#[derive(Serialize)]
+struct Change<'a> {
+    /// When, by the source's clock or else by that of the receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    source: &'static str,
+    /// What it said; absent where it said nothing that is known, or where the call became stale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_status: Option<&'static str>,
+    sip_status: u16,
+    /// The keys of the call whose present values came from it.
+    changed: Vec<&'a str>,
+}
+
+/// Appends the last changes of a call, an array, newest last.
+pub fn write_timeline(out: &mut Vec<u8>, call: &Call) {
+    let changes: Vec<Change<'_>> = call.timeline.iter().map(|entry| change(call, entry)).collect();
+    // Writing to a vector does not fail, and neither does a struct of texts and numbers.
+    let _infallible = serde_json::to_writer(out, &changes);
+}
+
+fn change<'a>(call: &'a Call, entry: &Entry) -> Change<'a> {
+    Change {
+        at: entry.at.map(|at| show_time(at).to_string()),
+        source: entry.source.as_str(),
+        call_status: entry.status.map(crate::domain::CallStatus::as_str),
+        sip_status: entry.sip_status,
+        changed: changed(call, entry),
+    }
+}
+
+/// What still stands of a change. The merge keeps of each value where it came from, and not what
+/// it was before: the order in which events arrived does not matter to it.
+fn changed<'a>(call: &'a Call, entry: &Entry) -> Vec<&'a str> {
+    if entry.source == Source::Sweep {
+        return if call.stale { vec!["stale"] } else { Vec::new() };
+    }
+    let mut keys = Vec::new();
+    let progress = &call.progress;
+    if entry.status == Some(progress.status) && entry.at == progress.at {
+        keys.extend(["call_status", "sip_status"]);
+        keys.extend(progress.sip_reason.is_some().then_some("sip_reason"));
+        keys.extend(progress.duration.is_some().then_some("duration"));
+    }
+    let own = Origin { rank: entry.status.map_or(Rank::Trying, |s| s.rank()), at: entry.at };
+    if call.direction.origin == own {
+        keys.push("direction");
+    }
+    let texts = Known::ALL.into_iter().zip(&call.texts);
+    let texts = texts.filter(|(_, text)| text.as_ref().is_some_and(|text| text.origin == own));
+    keys.extend(texts.map(|(known, _)| known.key()));
+    let extras = call.extras.iter().filter(|extra| extra.origin == own);
+    keys.extend(extras.map(|extra| &*extra.key));
+    let times = [
+        ("attempted_at", call.attempted_at),
+        ("answered_at", call.answered_at.filter(|_| own.rank == Rank::InProgress)),
+        ("terminated_at", progress.terminated_at.filter(|_| own.rank == Rank::Terminal)),
+    ];
+    let times = times.into_iter().filter(|(_, at)| at.is_some() && *at == entry.at);
+    keys.extend(times.map(|(key, _)| key));
+    keys
+}
