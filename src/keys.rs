@@ -231,6 +231,9 @@ fn with_number(kind: u8, account: AccountSid, number: &str) -> Vec<u8> {
     key
 }
 
+/// The keys between which some rows lie.
+pub type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// A part of every range: between two positions, in an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
@@ -270,7 +273,7 @@ impl Span {
     }
 
     /// The keys of a range between which its rows of this span lie; none where it has no such rows.
-    pub fn keys(&self, range: &Range) -> Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+    pub fn keys(&self, range: &Range) -> Option<Bounds> {
         let high = match self.high {
             Included(high) | Excluded(high) if high <= range.last => self.high,
             _ => Included(range.last),

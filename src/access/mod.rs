@@ -9,6 +9,7 @@ mod secret;
 mod token;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use account::Account;
 pub use secret::Secret;
@@ -21,18 +22,28 @@ use crate::domain::{AccountSid, ServiceProviderSid, Timestamp};
 pub struct Access {
     tokens: BTreeMap<String, Token>,
     by_hash: HashMap<TokenHash, String>,
+    /// By the token's id: when it was used last, now and as the journal has it.
+    used: BTreeMap<String, Used>,
     accounts: BTreeMap<AccountSid, Account>,
     by_hook_user: HashMap<String, AccountSid>,
     first_token_made: bool,
+    refused: AtomicU64,
 }
 
 /// The row that says that the first admin token has been made, so that it is never made again.
 pub const FIRST_TOKEN: &str = "first-token";
 
+/// When a token was used last, in milliseconds since 1970; 0 for never.
+#[derive(Debug, Default)]
+struct Used {
+    last: AtomicU64,
+    noted: u64,
+}
+
 /// One setting as the journal has it: a name and JSON, empty where it is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// `token/<id>`, `account/<sid>` or [`FIRST_TOKEN`].
+    /// `token/<id>`, `used/<id>`, `account/<sid>` or [`FIRST_TOKEN`].
     pub name: String,
     /// The token or the account.
     pub json: Vec<u8>,
@@ -46,10 +57,21 @@ impl Access {
             if let Some(old) = self.tokens.remove(id) {
                 self.by_hash.remove(&old.hash);
             }
-            if !row.json.is_empty() {
+            if row.json.is_empty() {
+                self.used.remove(id);
+            } else {
                 let token: Token = serde_json::from_slice(&row.json)?;
+                self.used.entry(id.to_owned()).or_default();
                 self.by_hash.insert(token.hash, id.to_owned());
                 self.tokens.insert(id.to_owned(), token);
+            }
+        } else if let Some(id) = row.name.strip_prefix("used/") {
+            // Rows come in any order at the start; one of a revoked token is empty by then.
+            if !row.json.is_empty() {
+                let at: u64 = serde_json::from_slice(&row.json)?;
+                let used = self.used.entry(id.to_owned()).or_default();
+                used.noted = at;
+                used.last.fetch_max(at, Ordering::Relaxed);
             }
         } else if row.name == FIRST_TOKEN {
             self.first_token_made = true;
@@ -73,7 +95,41 @@ impl Access {
     pub fn token(&self, value: &str, now: Timestamp) -> Option<&Token> {
         let hash = TokenHash::of(value);
         let token = self.tokens.get(self.by_hash.get(&hash)?)?;
-        (token.hash.matches(&hash) && !token.expired(now)).then_some(token)
+        if !token.hash.matches(&hash) || token.expired(now) {
+            return None;
+        }
+        if let Some(used) = self.used.get(&token.id) {
+            used.last.fetch_max(now.millis(), Ordering::Relaxed);
+        }
+        Some(token)
+    }
+
+    /// Counts a failed authentication.
+    pub fn note_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Failed authentications since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// When a token was used last, in milliseconds since 1970; none where it never was.
+    pub fn last_used(&self, id: &str) -> Option<u64> {
+        let last = self.used.get(id)?.last.load(Ordering::Relaxed);
+        (last > 0).then_some(last)
+    }
+
+    /// Rows that say when tokens were used last, of those whose row is older than that by more
+    /// than so many milliseconds.
+    pub fn used_rows(&self, older_millis: u64) -> Vec<Row> {
+        let used = self.used.iter().filter(|(id, _)| self.tokens.contains_key(*id));
+        let rows = used.filter_map(|(id, used)| {
+            let last = used.last.load(Ordering::Relaxed);
+            let row = || Row { name: format!("used/{id}"), json: last.to_string().into_bytes() };
+            (last > used.noted.saturating_add(older_millis)).then(row)
+        });
+        rows.collect()
     }
 
     /// Whether the first admin token has been made, even if it has been revoked since.

@@ -51,7 +51,7 @@ pub(super) fn text(reply: &Reply, running: bool) -> Shown {
             Shown { data: value.clone(), aside: Some(format!("token {id}; it is not shown again")) }
         }
         Reply::Tokens(tokens) => table(
-            &["ID", "NAME", "SCOPE", "ROLE", "CREATED", "EXPIRES"],
+            &["ID", "NAME", "SCOPE", "ROLE", "CREATED", "EXPIRES", "LAST USED"],
             tokens.iter().map(token_row).collect(),
         )
         .into(),
@@ -88,6 +88,7 @@ fn token_row(token: &TokenInfo) -> Vec<String> {
         token.role.as_str().to_owned(),
         token.created_at.clone(),
         if token.expired { format!("{expires} (over)") } else { expires },
+        token.last_used_at.clone().unwrap_or_else(|| "never".to_owned()),
     ]
 }
 
@@ -136,6 +137,7 @@ fn figures(status: &Status, running: bool) -> String {
             format!("{} in {} segments", bytes(status.journal_bytes), status.journal_segments),
         ),
         ("index", index),
+        ("failed logins", status.failed_authentications.to_string()),
     ]
     .into_iter()
     .fold(String::new(), |mut text, (name, value)| {

@@ -48,6 +48,8 @@ impl Default for Limits {
             body: Duration::from_secs(30),
             write: Duration::from_secs(30),
             drain: Duration::from_secs(20),
+            token_requests: 0,
+            token_window: Duration::from_mins(5),
             queue_events: 20_000,
         }
     }

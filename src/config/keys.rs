@@ -82,6 +82,8 @@ pub const KEYS: &[Key] = &[
     key("limits.body", Kind::Text, "DURATION", "Time for a request body"),
     key("limits.write", Kind::Text, "DURATION", "How long a client may take nothing of an answer"),
     key("limits.drain", Kind::Text, "DURATION", "Time for running requests to end when the server stops"),
+    key("limits.token_requests", Kind::Integer, "N", "Requests that a token may send in token_window; 0: as many as it likes"),
+    key("limits.token_window", Kind::Text, "DURATION", "Time in which the requests of a token are counted"),
     key("limits.queue_events", Kind::Integer, "N", "Events that may wait to be committed; beyond, hooks are answered 503"),
 
     key("store.index_cache_bytes", Kind::Integer, "BYTES", "Memory for the cache of the index"),

@@ -66,6 +66,12 @@ pub struct Limits {
     /// How long running requests may take to end once the server stops.
     #[serde(with = "span::Between::<1, DAY_MS>")]
     pub drain: Duration,
+    /// Requests that a token may send in `token_window`; 0: as many as it likes.
+    #[serde(deserialize_with = "whole::<_, _, 0, 1_000_000_000>")]
+    pub token_requests: u64,
+    /// The time in which a token's requests are counted.
+    #[serde(with = "span::Between::<1000, DAY_MS>")]
+    pub token_window: Duration,
     /// Events that may wait for the committer; never less than `batch_events`.
     #[serde(deserialize_with = "whole::<_, _, 1, 10_000_000>")]
     pub queue_events: usize,

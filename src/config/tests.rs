@@ -135,6 +135,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("limits.body", "3s"),
     ("limits.write", "4s"),
     ("limits.drain", "250ms"),
+    ("limits.token_requests", "600"),
+    ("limits.token_window", "2m"),
     ("limits.queue_events", "8"),
     ("store.index_cache_bytes", "1048576"),
     ("store.segment_bytes", "4294967296"),

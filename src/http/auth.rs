@@ -91,6 +91,16 @@ pub(super) fn bearer(context: &Context, headers: &HeaderMap) -> Result<Principal
     }
 }
 
+/// The id of the token that a request brings, if it is one.
+pub(super) fn token_id(context: &Context, headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = credentials(headers).ok()??;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let now = clock::now();
+    context.store.access(|access| access.token(token, now).map(|token| token.id.clone()))
+}
+
 /// The order of checks is that of jambonz: token 401, account sid 400, permission 403.
 pub(super) fn authorize(
     context: &Context,

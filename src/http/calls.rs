@@ -79,5 +79,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     ask: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let store = store.clone();
-    tokio::task::spawn_blocking(move || ask(&store)).await.unwrap_or(Err(StoreError::Closing))
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(|| ask(&store)))
+        .await
+        .unwrap_or(Err(StoreError::Closing))
 }

@@ -17,14 +17,23 @@ const CALL_BYTES: usize = 640;
 /// How a body is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Form {
+    shape: Shape,
     gzip: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// One array.
+    Json,
 }
 
 impl Form {
     /// What tells this form of a list from the others in its entity tag. Weak tags are the same
     /// with and without compression.
     pub fn suffix(self) -> &'static str {
-        ""
+        match self.shape {
+            Shape::Json => "",
+        }
     }
 
     /// 200 with this body.
@@ -57,7 +66,7 @@ pub(super) struct Writer {
 impl Writer {
     /// The form that the request asks for.
     pub fn for_request(headers: &HeaderMap) -> Self {
-        let form = Form { gzip: gzip::accepted(headers) };
+        let form = Form { shape: Shape::Json, gzip: gzip::accepted(headers) };
         Self { form, gzip: None, begun: false, filled: false }
     }
 

@@ -17,7 +17,7 @@ use crate::domain::{AccountSid, StampedEvent, Timestamp};
 use crate::store::Change;
 use crate::wire::{parse_event, pieces};
 
-const SIGNATURE: HeaderName = HeaderName::from_static("jambonz-signature");
+pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("jambonz-signature");
 /// How far a signature's time may be from this machine's clock, in seconds.
 const SIGNATURE_SECONDS: u64 = 5 * 60;
 

@@ -9,16 +9,19 @@ mod calls;
 mod cursor;
 mod etag;
 mod form;
+mod guard;
 mod gzip;
 mod health;
 mod hook;
 mod list;
 mod query;
+mod rate;
 pub mod reply;
 mod routes;
 mod service;
 mod stats;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,9 +47,21 @@ pub struct Context {
     pub count_rows: usize,
     /// What the plain list is limited to, if anything.
     pub window: Option<Window>,
+    /// Requests that a token may send in [`Context::token_window`]; 0 for as many as it likes.
+    pub token_requests: u64,
+    /// The time in which they are counted.
+    pub token_window: Duration,
     /// `Access-Control-Allow-Origin`; none where other origins have no business here.
     pub allow_origin: Option<String>,
 }
+
+/// Request extension: the address that the connection came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Request extension: whether the connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverTls(pub bool);
 
 /// How far back the plain list goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

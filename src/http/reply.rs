@@ -106,6 +106,12 @@ impl Refusal {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, msg)
     }
 
+    /// 429, and when to come again, in seconds.
+    pub fn too_many(msg: impl Into<String>, seconds: u64) -> Self {
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, msg);
+        refusal.with(RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
     /// 503, and when to come again.
     pub fn unavailable(msg: impl Into<String>, seconds: u16) -> Self {
         let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, msg);

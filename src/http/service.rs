@@ -4,37 +4,58 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, HOST, HeaderValue,
-    TRANSFER_ENCODING, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, HOST, HeaderName,
+    HeaderValue, TRANSFER_ENCODING, VARY,
 };
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use hyper::body::Incoming;
 use tower_service::Service as _;
+use tracing::Instrument as _;
 use warp::filters::BoxedFilter;
 
-use super::Context;
+use super::auth::token_id;
+use super::guard::{self, Guard, Sentence};
+use super::hook::SIGNATURE;
+use super::rate::Rate;
 use super::reply::{Refusal, Reply, empty};
 use super::routes::routes;
+use super::{Context, PeerAddr};
+use crate::access::Access;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,POST,PUT,DELETE");
-const EXPOSED: HeaderValue =
-    HeaderValue::from_static("ETag,Link,X-Next-Cursor,X-Total-Count,Retry-After");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "ETag,Link,X-Next-Cursor,X-Total-Count,Retry-After,RateLimit-Limit,RateLimit-Remaining,\
+     RateLimit-Reset,X-Request-Id",
+);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The API as a hyper service.
 #[derive(Clone)]
-pub struct Api {
+pub struct Api(Arc<Inner>);
+
+struct Inner {
     routes: BoxedFilter<(Reply,)>,
+    context: Arc<Context>,
     allow_origin: Option<HeaderValue>,
+    guard: Guard,
+    rate: Option<Rate>,
 }
 
 /// The API over this context.
 pub fn service(context: Arc<Context>) -> Api {
     let allow_origin = context.allow_origin.as_deref();
     let allow_origin = allow_origin.and_then(|origin| HeaderValue::from_str(origin).ok());
-    Api { routes: routes(context), allow_origin }
+    Api(Arc::new(Inner {
+        routes: routes(context.clone()),
+        allow_origin,
+        guard: Guard::default(),
+        rate: Rate::new(context.token_requests, context.token_window),
+        context,
+    }))
 }
 
 impl hyper::service::Service<Request<Incoming>> for Api {
@@ -43,24 +64,84 @@ impl hyper::service::Service<Request<Incoming>> for Api {
     type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let api = self.clone();
-        Box::pin(async move {
-            let mut reply = if let Err(refusal) = unambiguous(&request) {
-                refusal.into()
-            } else if *request.method() == Method::OPTIONS {
-                preflight(request.headers())
-            } else {
-                let Ok(reply) = warp::service(api.routes).call(request).await;
-                reply
-            };
-            if let Some(origin) = api.allow_origin {
-                let headers = reply.headers_mut();
-                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let api = self.0.clone();
+        let id = request_id(request.headers());
+        let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+        let answer = async move {
+            let begun = Instant::now();
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let mut reply = api.answer(request).await;
+            let headers = reply.headers_mut();
+            headers.insert(REQUEST_ID, id);
+            if let Some(origin) = &api.allow_origin {
+                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
             }
+            let status = reply.status().as_u16();
+            // Not the query: there are telephone numbers in it.
+            tracing::debug!(%method, path, status, micros = begun.elapsed().as_micros(), "answered");
             Ok(reply)
-        })
+        };
+        Box::pin(answer.instrument(span))
     }
+}
+
+impl Inner {
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        if let Err(refusal) = unambiguous(&request) {
+            return refusal.into();
+        }
+        if *request.method() == Method::OPTIONS {
+            return preflight(request.headers());
+        }
+        let rate = self.rate.as_ref().and_then(|rate| {
+            let token = token_id(&self.context, request.headers())?;
+            Some(rate.count(&token, Instant::now()))
+        });
+        let mut reply = match rate.filter(|rate| rate.exceeded) {
+            Some(rate) => {
+                Refusal::too_many("this token sends too many requests", rate.reset).into()
+            }
+            None => self.route(request).await,
+        };
+        if let Some(rate) = rate {
+            rate.put(&mut reply);
+        }
+        reply
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Reply {
+        let headers = request.headers();
+        let presented = headers.contains_key(AUTHORIZATION) || headers.contains_key(SIGNATURE);
+        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip());
+        let Ok(reply) = warp::service(self.routes.clone()).call(request).await;
+        let failed = presented && reply.status() == StatusCode::UNAUTHORIZED;
+        let Some(peer) = peer.filter(|_| failed) else { return reply };
+        self.context.store.access(Access::note_refused);
+        match self.guard.failed(peer, Instant::now()) {
+            Sentence::Wait(time) => {
+                tokio::time::sleep(time).await;
+                reply
+            }
+            Sentence::Refuse => {
+                let msg = "too many wrong credentials have come from this address";
+                Refusal::too_many(msg, guard::RETRY_SECONDS).into()
+            }
+        }
+    }
+}
+
+/// The request's own id, where it brings a sensible one, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let sensible = |id: &&HeaderValue| {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+        (1..=64).contains(&id.len()) && id.as_bytes().iter().all(plain)
+    };
+    if let Some(id) = headers.get(REQUEST_ID).filter(sensible) {
+        return id.clone();
+    }
+    let id = crate::random::uuid().simple().to_string();
+    HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 /// Whether everybody on the way reads this request alike (RFC 9112, sections 3.2 and 6). hyper

@@ -1,5 +1,7 @@
 //! `GET /v1/Accounts/{AccountSid}/CallStats`: how the calls of a time stand.
 
+use std::fmt::Write as _;
+
 use http::{Method, StatusCode};
 
 use super::auth::{Deed, authorize};
@@ -27,13 +29,11 @@ pub(super) async fn call_stats(request: &Request<'_>, account: &str) -> Result<R
     let total: u64 = counted.iter().map(sum).sum();
     let mut body = format!("{{\"total\":{total}");
     for (direction, standing) in Direction::ALL.into_iter().zip(&counted) {
-        body.push_str(&format!(
-            ",\"{direction}\":{{\"total\":{},\"stale\":{}",
-            sum(standing),
-            standing.stale
-        ));
+        let (sum, stale) = (sum(standing), standing.stale);
+        // Writing to a string does not fail.
+        let _infallible = write!(body, ",\"{direction}\":{{\"total\":{sum},\"stale\":{stale}");
         for (status, count) in CallStatus::ALL.into_iter().zip(standing.statuses) {
-            body.push_str(&format!(",\"{status}\":{count}"));
+            let _infallible = write!(body, ",\"{status}\":{count}");
         }
         body.push('}');
     }

@@ -98,7 +98,7 @@ pub(super) fn remove(store: &Store, context: &Context, sid: AccountSid) -> Resul
     if !known && tokens.is_empty() {
         return Err(Failure::new(format!("account {sid} has no settings and no tokens")));
     }
-    let mut rows: Vec<Row> = tokens.iter().map(|(id, _)| removal(id)).collect();
+    let mut rows: Vec<Row> = tokens.iter().flat_map(|(id, _)| removal(id)).collect();
     rows.push(Row { name: format!("account/{sid}"), json: Vec::new() });
     apply(store, rows)?;
     for (_, hash) in &tokens {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use accounts::{AccountInfo, AccountSettings};
 pub use import::{Import, OnError, Summary};
 pub use select::Selection;
-pub use tokens::{NewToken, TokenInfo, make_first};
+pub use tokens::{NewToken, TokenInfo, make_first, note_used};
 
 use crate::domain::{AccountSid, CallSid};
 use crate::store::{Finding, OpenError, Progress, Status, Store, StoreError};

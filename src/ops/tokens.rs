@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Failure, Reply};
-use crate::access::{FIRST_TOKEN, Role, Row, Scope, Secret, Token, TokenHash, new_token_value};
+use crate::access::{
+    Access, FIRST_TOKEN, Role, Row, Scope, Secret, Token, TokenHash, new_token_value,
+};
 use crate::clock;
 use crate::domain::Timestamp;
 use crate::store::{Change, Store};
@@ -42,6 +44,8 @@ pub struct TokenInfo {
     pub created_at: String,
     pub expires_at: Option<String>,
     pub expired: bool,
+    /// To within an hour where the server was killed.
+    pub last_used_at: Option<String>,
 }
 
 /// Makes a token. The value is in the reply, and nowhere else.
@@ -135,7 +139,7 @@ pub(super) fn list(store: &Store) -> Reply {
         let at = Timestamp::from_millis(millis).unwrap_or_default();
         show_time(at).to_string()
     };
-    let info = |token: &Token| TokenInfo {
+    let info = |access: &Access, token: &Token| TokenInfo {
         id: token.id.clone(),
         name: token.name.clone(),
         scope: token.scope.to_string(),
@@ -143,8 +147,10 @@ pub(super) fn list(store: &Store) -> Reply {
         created_at: shown(token.created_at),
         expires_at: token.expires_at.map(shown),
         expired: token.expired(now),
+        last_used_at: access.last_used(&token.id).map(shown),
     };
-    Reply::Tokens(store.access(|access| access.tokens().map(info).collect()))
+    let all = |access: &Access| access.tokens().map(|token| info(access, token)).collect();
+    Reply::Tokens(store.access(all))
 }
 
 /// Ends a token. The file with the first token goes with it.
@@ -154,13 +160,23 @@ pub(super) fn revoke(store: &Store, context: &Context, id: &str) -> Result<Reply
     let Some(hash) = hash else {
         return Err(Failure::new(format!("there is no token \"{id}\"; see rollcall token list")));
     };
-    apply(store, vec![removal(id)])?;
+    apply(store, removal(id))?;
     forget_file(context, &hash);
     Ok(Reply::Done(format!("token {id} is revoked")))
 }
 
-pub(super) fn removal(id: &str) -> Row {
-    Row { name: format!("token/{id}"), json: Vec::new() }
+/// The rows with which a token ends.
+pub(super) fn removal(id: &str) -> Vec<Row> {
+    let row = |kind: &str| Row { name: format!("{kind}/{id}"), json: Vec::new() };
+    vec![row("token"), row("used")]
+}
+
+/// Makes durable when tokens were used last: of each at most once in so much time.
+pub fn note_used(store: &Store, interval: std::time::Duration) -> Result<(), Failure> {
+    let _one_at_a_time = store.settings();
+    let older = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+    let rows = store.access(|access| access.used_rows(older));
+    if rows.is_empty() { Ok(()) } else { apply(store, rows) }
 }
 
 /// Removes the file of the first admin token where it holds a token of this hash.

@@ -22,7 +22,9 @@ use tokio::sync::watch;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::explain::Explained;
 use super::listener::Limits;
+pub use crate::http::{OverTls, PeerAddr};
 
 /// Most bytes of a request's line and headers together, which includes the
 /// query. More is answered 431.
@@ -32,14 +34,6 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// lets a message that came in few packets go a little over it, so that it
 /// does not stand in for [`HEAD_BYTES_MAX`].
 pub const BUFFER_BYTES_MAX: usize = 32 * 1024;
-
-/// Request extension: the address that the connection came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
-
-/// Request extension: whether the connection is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OverTls(pub bool);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +111,7 @@ where
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)
             .half_close(false)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Explained::new(stream)), service)
     );
     let result = tokio::select! {
         result = connection.as_mut() => result,

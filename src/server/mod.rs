@@ -2,6 +2,7 @@
 
 pub mod connection;
 mod demo;
+mod explain;
 pub mod listener;
 mod serve;
 

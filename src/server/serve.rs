@@ -21,6 +21,9 @@ use crate::{admin, clock, http};
 /// How often a certificate that rollcall made is looked at, to make a new one in time.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_hours(24);
 
+/// How often it is written down when tokens were used last.
+const USED_INTERVAL: Duration = Duration::from_hours(1);
+
 /// What a started server has to say.
 pub enum News<'a> {
     /// How far the start has come.
@@ -60,6 +63,8 @@ pub fn serve(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = Server { config, store: store.clone(), runtime_dir, demo };
     let result = runtime.block_on(server.run(tell));
+    // A journal that has failed says so below.
+    let _failed = ops::note_used(&store, Duration::ZERO);
     // Commands that still run are cut off; what they have acknowledged is on disk.
     runtime.shutdown_timeout(Duration::from_secs(1));
     let closed = store.close().map_err(Failure::from);
@@ -126,6 +131,7 @@ impl Server<'_> {
             listeners.spawn(listener::run(plain, None, api, limits, until(stopped)));
         }
         let admin = tokio::spawn(admin::serve(admin, self.store.clone(), config.ops_context()));
+        let notes = tokio::spawn(note_used(self.store.clone()));
         let watchdog = tokio::spawn(watchdog(self.store.clone()));
         tell(News::Ready);
         notify(&[sd_notify::NotifyState::Ready]);
@@ -133,6 +139,7 @@ impl Server<'_> {
         notify(&[sd_notify::NotifyState::Stopping]);
         admin.abort();
         watchdog.abort();
+        notes.abort();
         let _unlinked = std::fs::remove_file(&socket);
         drop(stop);
         while let Some(drained) = listeners.join_next().await {
@@ -228,6 +235,19 @@ async fn reload(reloader: &Arc<TlsReloader>) {
     }
 }
 
+/// Writes down now and then when tokens were used last.
+async fn note_used(store: Arc<Store>) {
+    let mut ticks = tokio::time::interval(USED_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let store = store.clone();
+        let noted = tokio::task::spawn_blocking(move || ops::note_used(&store, USED_INTERVAL));
+        if let Ok(Err(error)) = noted.await {
+            tracing::warn!(%error, "it is not written down when tokens were used last");
+        }
+    }
+}
+
 /// Tells systemd that all is well, for as long as the store says so. Ends where systemd does not
 /// watch.
 fn watchdog(store: Arc<Store>) -> impl Future<Output = Option<Infallible>> {
@@ -301,6 +321,8 @@ impl Config {
                 ended_millis: millis(window),
                 lifetime_millis: millis(self.calls.max_lifetime),
             }),
+            token_requests: self.limits.token_requests,
+            token_window: self.limits.token_window,
             allow_origin: self.cors.allow_origin.as_ref().map(|origin| origin.as_str().to_owned()),
         }
     }

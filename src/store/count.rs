@@ -92,7 +92,9 @@ impl Store {
             if looked_at > rows {
                 return Ok(false);
             }
-            found.into_iter().for_each(|(_, found)| visit(found));
+            for (_, found) in found {
+                visit(found);
+            }
             let Some(reached) = reached else { break };
             span = span.after(reached);
         }

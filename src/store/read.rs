@@ -54,7 +54,7 @@ pub(super) enum Found {
 
 /// A row of the index.
 enum Row {
-    Record(Option<(u64, Call)>),
+    Record(Option<Box<(u64, Call)>>),
     In(usize),
 }
 
@@ -118,7 +118,10 @@ impl Store {
         let theirs: Vec<(Position, Row)> = if records {
             let found = index.positions(&plan.ranges, span, rows);
             let found = found.map_err(|error| shared.index_failed(&error))?;
-            found.into_iter().map(|(position, record)| (position, Row::Record(record))).collect()
+            found
+                .into_iter()
+                .map(|(position, record)| (position, Row::Record(record.map(Box::new))))
+                .collect()
         } else {
             let found = index.places(&plan.ranges, span, rows);
             let found = found.map_err(|error| shared.index_failed(&error))?;
@@ -152,15 +155,14 @@ impl Store {
         };
         for ((position, row), newer) in theirs.into_iter().zip(newer) {
             let row = match (newer, row) {
-                (Some(State::Deleted(_)), _) => continue,
                 // The registry's version may stand elsewhere only if it is another call altogether.
                 (Some(State::Call(call)), _) if Position::of(&call) == position => {
                     Found::Call(call)
                 }
-                (Some(State::Call(_)), _) => continue,
+                (Some(_), _) => continue,
                 (None, Row::In(range)) => Found::In(range),
                 (None, Row::Record(record)) => {
-                    match self.read_row(&index, account, position, record)? {
+                    match self.read_row(&index, account, position, record.map(|record| *record))? {
                         Some(call) => Found::Call(Arc::new(call)),
                         None => continue,
                     }

@@ -44,6 +44,8 @@ pub struct Status {
     pub journal_segments: u64,
     /// What has become of all changes since the store was opened.
     pub changes: Outcome,
+    /// Failed authentications since the store was opened.
+    pub failed_authentications: u64,
 }
 
 /// What is under everybody's hands. Locks are taken in the order of the fields.
@@ -151,6 +153,7 @@ impl Shared {
     }
 
     pub fn status(&self) -> Status {
+        let failed_authentications = self.access.read().refused();
         let registry = self.registry.read();
         let (mut calls, mut tombstones) = (0_i64, 0_i64);
         for (_, entry) in registry.iter() {
@@ -185,6 +188,7 @@ impl Shared {
             journal_bytes: segments.iter().map(|segment| segment.length).sum(),
             journal_segments: segments.len() as u64,
             changes: *self.counted.lock(),
+            failed_authentications,
         }
     }
 }

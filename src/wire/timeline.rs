@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::show_time;
-use crate::domain::{Call, Entry, Known, Origin, Rank, Source};
+use crate::domain::{Call, CallStatus, Entry, Known, Origin, Rank, Source};
 
 /// One change of a call.
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ fn change<'a>(call: &'a Call, entry: &Entry) -> Change<'a> {
     Change {
         at: entry.at.map(|at| show_time(at).to_string()),
         source: entry.source.as_str(),
-        call_status: entry.status.map(crate::domain::CallStatus::as_str),
+        call_status: entry.status.map(CallStatus::as_str),
         sip_status: entry.sip_status,
         changed: changed(call, entry),
     }
@@ -50,7 +50,7 @@ fn changed<'a>(call: &'a Call, entry: &Entry) -> Vec<&'a str> {
         keys.extend(progress.sip_reason.is_some().then_some("sip_reason"));
         keys.extend(progress.duration.is_some().then_some("duration"));
     }
-    let own = Origin { rank: entry.status.map_or(Rank::Trying, |s| s.rank()), at: entry.at };
+    let own = Origin { rank: entry.status.map_or(Rank::Trying, CallStatus::rank), at: entry.at };
     if call.direction.origin == own {
         keys.push("direction");
     }

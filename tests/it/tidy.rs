@@ -11,7 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cli", &["access", "admin", "clock", "config", "domain", "ops", "server", "store", "wire"]),
     ("server", &["admin", "clock", "config", "domain", "http", "ops", "store", "tls"]),
     ("admin", &["ops", "store"]),
-    ("http", &["access", "clock", "domain", "store", "wire"]),
+    ("http", &["access", "clock", "domain", "random", "store", "wire"]),
     ("ops", &["access", "clock", "domain", "random", "store", "wire"]),
     (
         "store",

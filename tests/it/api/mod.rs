@@ -5,6 +5,7 @@ mod big;
 mod caching;
 mod calls;
 mod filters;
+mod limits;
 mod narrow;
 mod pages;
 mod paths;

@@ -1,0 +1,132 @@
+//! Wrong credentials cost whoever sends them time.
+//!
+//! Some failures are free: a client with an old token is not an attacker. Beyond them each takes a
+//! second of its address's time, and all that fail together wait in one line; where the line is too
+//! long the answer is 429. A right credential is never kept waiting, since many clients may share
+//! one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Failures of one address that cost nothing, and the time in which they are forgiven.
+const FREE: u32 = 10;
+const FORGIVEN: Duration = Duration::from_mins(1);
+/// What each further failure costs.
+const COST: Duration = Duration::from_secs(1);
+/// How long anybody waits in line.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// The same, in whole seconds.
+pub(super) const RETRY_SECONDS: u64 = WAIT_MAX.as_secs();
+/// Addresses that are remembered.
+const ADDRESSES_MAX: usize = 10_000;
+
+/// What becomes of a failed authentication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sentence {
+    /// It is answered after this time.
+    Wait(Duration),
+    /// It is refused at once.
+    Refuse,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    since: Instant,
+    failures: u32,
+    /// When the last one in line is answered.
+    line_ends: Instant,
+}
+
+/// Failures by address.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    addresses: Mutex<HashMap<IpAddr, Record>>,
+}
+
+impl Guard {
+    /// Takes note of a failure.
+    pub fn failed(&self, address: IpAddr, now: Instant) -> Sentence {
+        let mut addresses = self.addresses.lock();
+        let address = network(address);
+        if addresses.len() >= ADDRESSES_MAX && !addresses.contains_key(&address) {
+            addresses.retain(|_, record| record.since + FORGIVEN > now || record.line_ends > now);
+            // Whoever has so many addresses is not to be slowed by address.
+            if addresses.len() >= ADDRESSES_MAX {
+                return Sentence::Wait(COST);
+            }
+        }
+        let fresh = Record { since: now, failures: 0, line_ends: now };
+        let record = addresses.entry(address).or_insert(fresh);
+        if record.since + FORGIVEN <= now && record.line_ends <= now {
+            *record = fresh;
+        }
+        record.failures = record.failures.saturating_add(1);
+        if record.failures <= FREE {
+            return Sentence::Wait(Duration::ZERO);
+        }
+        if record.failures == FREE + 1 {
+            tracing::warn!(%address, "many wrong credentials; further ones are slowed");
+        }
+        let ends = record.line_ends.max(now) + COST;
+        if ends - now > WAIT_MAX {
+            return Sentence::Refuse;
+        }
+        record.line_ends = ends;
+        Sentence::Wait(ends - now)
+    }
+}
+
+/// What one client has at its hands: an IPv4 address, or a /64 of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_free_at_first_then_slow_then_refused_and_forgiven_later() {
+        let guard = Guard::default();
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let begun = Instant::now();
+        for _ in 0..FREE {
+            assert_eq!(guard.failed(address, begun), Sentence::Wait(Duration::ZERO));
+        }
+        for seconds in 1..=5 {
+            let wait = Sentence::Wait(Duration::from_secs(seconds));
+            assert_eq!(guard.failed(address, begun), wait);
+        }
+        assert_eq!(guard.failed(address, begun), Sentence::Refuse);
+        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
+        assert_eq!(guard.failed(mapped, begun), Sentence::Refuse);
+        let other: IpAddr = "192.0.2.2".parse().unwrap();
+        assert_eq!(guard.failed(other, begun), Sentence::Wait(Duration::ZERO));
+        let later = begun + FORGIVEN;
+        assert_eq!(guard.failed(address, later), Sentence::Wait(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_are_one_and_the_memory_is_bounded() {
+        let guard = Guard::default();
+        let now = Instant::now();
+        for n in 0..20_000_u16 {
+            let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n);
+            guard.failed(address.into(), now);
+        }
+        assert_eq!(guard.addresses.lock().len(), 1);
+        for n in 0..20_000_u16 {
+            guard.failed(Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 0).into(), now);
+        }
+        assert_eq!(guard.addresses.lock().len(), ADDRESSES_MAX);
+    }
+}
