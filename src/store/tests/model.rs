@@ -125,7 +125,7 @@ prop_compose! {
         limit in select(vec![1, 2, 3, 5, 1000]),
     ) -> Look {
         let prefixes = |part: u8, text: &str| {
-            if parts & 24 == part { vec![text.to_owned()] } else { Vec::new() }
+            if parts & 0x18 == part { vec![text.to_owned()] } else { Vec::new() }
         };
         let time = |seconds: u64| base().plus_millis(seconds * 1000);
         let numbers = |part: u8, numbers: Vec<&str>| {
