@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::access::{Role, Scope, Secret};
 use crate::config::{Locations, Settings};
 use crate::domain::{AccountSid, CallSid, ServiceProviderSid};
-use crate::ops::{AccountSettings, Failure, NewToken, OnError, Selection};
-use crate::wire::Format;
+use crate::ops::{AccountSettings, Failure, NewToken, OnError, Request, Selection};
+use crate::wire::{Format, Zone, ZoneError};
 
 /// A call registry that answers the jambonz REST Calls API from its own durable store.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ pub(super) enum Command {
     /// Settings of accounts: names, service providers, webhook secrets.
     #[command(subcommand)]
     Account(AccountCommand),
-    /// Take in calls: the answer of a list, single objects, or an export.
+    /// Take in calls: the answer of a list, single objects, CSV, or an export.
     Import(Import),
     /// Write calls out, one line each, so that an import of them makes the same calls.
     Export(Export),
@@ -217,6 +217,7 @@ pub(super) enum ImportFormat {
     Auto,
     Json,
     Ndjson,
+    Csv,
 }
 
 impl From<ImportFormat> for Format {
@@ -225,6 +226,7 @@ impl From<ImportFormat> for Format {
             ImportFormat::Auto => Self::Auto,
             ImportFormat::Json => Self::Json,
             ImportFormat::Ndjson => Self::Ndjson,
+            ImportFormat::Csv => Self::Csv,
         }
     }
 }
@@ -247,7 +249,7 @@ pub(super) struct Import {
     pub rejects: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Select {
     /// Calls of this account; may be given more than once.
     #[arg(long = "account", value_name = "SID")]
@@ -297,18 +299,46 @@ impl From<Select> for Selection {
 pub(super) enum ExportFormat {
     Ndjson,
     Json,
+    Csv,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Export {
     #[command(flatten)]
     pub select: Select,
-    /// A record a line, or one array.
+    /// A record a line, one array, or a table.
     #[arg(long, value_enum, default_value = "ndjson")]
     pub format: ExportFormat,
+    /// With csv: for spreadsheets, with a byte order mark and with an apostrophe before formulas.
+    #[arg(long)]
+    pub spreadsheet: bool,
+    /// With csv: the time zone of all times, as Europe/Berlin; UTC unless it is given.
+    #[arg(long, value_name = "NAME", value_parser = time_zone)]
+    pub time_zone: Option<String>,
     /// The file, which is written whole or not at all; standard output where there is none.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+impl Export {
+    pub fn request(&self) -> Result<Request, Failure> {
+        let selection = Selection::from(self.select.clone());
+        if self.format == ExportFormat::Csv {
+            let (spreadsheet, time_zone) = (self.spreadsheet, self.time_zone.clone());
+            return Ok(Request::ExportCsv { selection, spreadsheet, time_zone });
+        }
+        let flag = match (self.spreadsheet, &self.time_zone) {
+            (true, _) => "--spreadsheet",
+            (false, Some(_)) => "--time-zone",
+            (false, None) => return Ok(Request::Export(selection)),
+        };
+        Err(Failure::usage(format!("{flag} needs --format csv: JSON stays as it is")))
+    }
+}
+
+/// The name of a time zone that there is.
+fn time_zone(name: &str) -> Result<String, ZoneError> {
+    name.parse::<Zone>().map(|_| name.to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -129,7 +129,7 @@ impl<R: Read> BufRead for Counted<R> {
 
 /// Writes records to a file, whole or not at all, or to standard output.
 pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Result<(), Failure> {
-    let request = Request::Export(export.select.into());
+    let request = export.request()?;
     let mut lines = Lines { format: export.format, begun: false };
     let target = match export.output.filter(|path| path != Path::new("-")) {
         None => Target::Stream(Box::new(io::stdout()), "standard output".to_owned()),
@@ -206,7 +206,7 @@ struct Lines {
 
 impl Lines {
     fn next(&mut self, lines: &[u8]) -> Vec<u8> {
-        if self.format == ExportFormat::Ndjson {
+        if self.format != ExportFormat::Json {
             return lines.to_vec();
         }
         let mut out = Vec::with_capacity(lines.len() + 16);
@@ -220,7 +220,7 @@ impl Lines {
 
     fn end(&self) -> &'static [u8] {
         match (self.format, self.begun) {
-            (ExportFormat::Ndjson, _) => b"",
+            (ExportFormat::Ndjson | ExportFormat::Csv, _) => b"",
             (ExportFormat::Json, true) => b"\n]\n",
             (ExportFormat::Json, false) => b"[]\n",
         }

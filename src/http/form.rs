@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::gzip::{self, Gzip};
 use super::reply::{JSON, Reply};
 use crate::domain::Call;
-use crate::wire::write_call;
+use crate::wire::{CsvStyle, csv_header, write_call, write_csv};
 
+const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
+/// What a browser calls the file that it saves.
+const CSV_FILE: HeaderValue = HeaderValue::from_static("attachment; filename=\"calls.csv\"");
 /// Bytes that a call takes, about.
 const CALL_BYTES: usize = 640;
 
@@ -25,6 +28,28 @@ pub(super) struct Form {
 enum Shape {
     /// One array.
     Json,
+    /// A header and a row for each call (RFC 4180).
+    Csv,
+}
+
+impl Shape {
+    /// CSV where the request wants it more than JSON (RFC 9110, section 12.5.1).
+    fn wanted(headers: &HeaderMap) -> Self {
+        let (mut csv, mut json) = (0.0, 0.0);
+        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        for part in values.flat_map(|value| value.split(',')) {
+            let mut parameters = part.split(';').map(str::trim);
+            let kind = parameters.next().unwrap_or_default().to_ascii_lowercase();
+            let weight = parameters.find_map(|p| p.strip_prefix("q=").or(p.strip_prefix("Q=")));
+            let weight: f32 = weight.map_or(1.0, |q| q.trim().parse().unwrap_or(0.0));
+            match kind.as_str() {
+                "text/csv" => csv = weight,
+                "application/json" => json = weight,
+                _ => {}
+            }
+        }
+        if csv > json { Self::Csv } else { Self::Json }
+    }
 }
 
 impl Form {
@@ -33,6 +58,7 @@ impl Form {
     pub fn suffix(self) -> &'static str {
         match self.shape {
             Shape::Json => "",
+            Shape::Csv => "-csv",
         }
     }
 
@@ -47,7 +73,15 @@ impl Form {
     /// Adds the headers that say how the body is to be read.
     pub fn describe(self, reply: &mut Reply) {
         let headers = reply.headers_mut();
-        headers.insert(CONTENT_TYPE, JSON);
+        match self.shape {
+            Shape::Json => {
+                headers.insert(CONTENT_TYPE, JSON);
+            }
+            Shape::Csv => {
+                headers.insert(CONTENT_TYPE, CSV);
+                headers.insert(CONTENT_DISPOSITION, CSV_FILE);
+            }
+        }
         if self.gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -58,6 +92,7 @@ impl Form {
 pub(super) struct Writer {
     form: Form,
     gzip: Option<Gzip>,
+    style: CsvStyle,
     begun: bool,
     /// A call has been written.
     filled: bool,
@@ -65,9 +100,9 @@ pub(super) struct Writer {
 
 impl Writer {
     /// The form that the request asks for.
-    pub fn for_request(headers: &HeaderMap) -> Self {
-        let form = Form { shape: Shape::Json, gzip: gzip::accepted(headers) };
-        Self { form, gzip: None, begun: false, filled: false }
+    pub fn for_request(headers: &HeaderMap, style: CsvStyle) -> Self {
+        let form = Form { shape: Shape::wanted(headers), gzip: gzip::accepted(headers) };
+        Self { form, gzip: None, style, begun: false, filled: false }
     }
 
     /// The form; after the first piece it is final.
@@ -79,19 +114,17 @@ impl Writer {
     pub fn piece(&mut self, calls: &[Arc<Call>], last: bool) -> Bytes {
         let first = !self.begun;
         self.begun = true;
-        let mut piece = Vec::with_capacity(calls.len() * CALL_BYTES + 2);
-        if first {
-            piece.push(b'[');
-        }
-        for call in calls {
-            if self.filled {
-                piece.push(b',');
+        let mut piece = Vec::with_capacity(calls.len() * CALL_BYTES + 512);
+        match self.form.shape {
+            Shape::Json => self.elements(&mut piece, calls, first, last),
+            Shape::Csv => {
+                if first {
+                    csv_header(&mut piece, &self.style);
+                }
+                for call in calls {
+                    write_csv(&mut piece, call, &self.style);
+                }
             }
-            self.filled = true;
-            write_call(&mut piece, call);
-        }
-        if last {
-            piece.push(b']');
         }
         if !self.form.gzip {
             return piece.into();
@@ -102,5 +135,45 @@ impl Writer {
             return compressed.unwrap_or(piece).into();
         }
         self.gzip.get_or_insert_with(Gzip::new).piece(&piece, last).into()
+    }
+
+    fn elements(&mut self, out: &mut Vec<u8>, calls: &[Arc<Call>], first: bool, last: bool) {
+        if first {
+            out.push(b'[');
+        }
+        for call in calls {
+            if self.filled {
+                out.push(b',');
+            }
+            self.filled = true;
+            write_call(out, call);
+        }
+        if last {
+            out.push(b']');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_is_sent_to_whoever_wants_it_more_than_json() {
+        for (accept, shape) in [
+            ("text/csv", Shape::Csv),
+            ("Text/CSV; charset=utf-8, */*;q=0.1", Shape::Csv),
+            ("application/json;q=0.5, text/csv;q=0.6", Shape::Csv),
+            ("application/json, text/csv", Shape::Json),
+            ("text/csv;q=0", Shape::Json),
+            ("text/csv;q=x", Shape::Json),
+            ("application/xml", Shape::Json),
+            ("*/*", Shape::Json),
+            ("", Shape::Json),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            assert_eq!(Shape::wanted(&headers), shape, "{accept}");
+        }
     }
 }

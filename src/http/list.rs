@@ -40,7 +40,7 @@ pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, 
     let account = authorize(context, request.headers, account, Deed::List)?;
     let mut query = ListQuery::parse(request.query, account)?;
     query.filter.recent = recent(context, &query.filter);
-    let writer = Writer::for_request(request.headers);
+    let writer = Writer::for_request(request.headers, std::mem::take(&mut query.style));
     // The window moves with the clock, and no change of the account tells of it.
     let tag =
         context.window.is_none().then(|| Tag::of(&context.store, account, writer.form().suffix()));
@@ -66,7 +66,7 @@ async fn answer(
     text: &str,
 ) -> Result<Reply, Refusal> {
     let store = &context.store;
-    let ListQuery { filter, order, limit, after, count } = query;
+    let ListQuery { filter, order, limit, after, count, .. } = query;
     let question = Question { account, filter, order, after };
     let total = if count { Some(total(context, question.clone()).await?) } else { None };
     let mut reply = match limit {

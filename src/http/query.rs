@@ -7,7 +7,7 @@ use super::reply::Refusal;
 use crate::domain::{
     AccountSid, CallSid, CallStatus, Direction, Filter, Order, Position, SidError, Timestamp,
 };
-use crate::wire::parse_time;
+use crate::wire::{CsvStyle, Zone, ZoneError, parse_time};
 
 /// Calls that one page may have.
 const LIMIT_MAX: usize = 10_000;
@@ -24,6 +24,8 @@ pub(super) struct ListQuery {
     pub after: Option<Position>,
     /// Say how many match in all.
     pub count: bool,
+    /// How CSV is written, where that is asked for.
+    pub style: CsvStyle,
 }
 
 impl ListQuery {
@@ -53,6 +55,8 @@ impl ListQuery {
                 // A number is the page size of other jambonz lists; here it never meant anything.
                 "count" if value.bytes().all(|byte| byte.is_ascii_digit()) => {}
                 "count" => parsed.count = truth("count", &value)?,
+                "spreadsheet" => parsed.style.spreadsheet = truth("spreadsheet", &value)?,
+                "time_zone" => parsed.style.zone = zone(&value)?,
                 "start" => filter.start = Some(time("start", &value)?),
                 "end" => filter.end = Some(time("end", &value)?),
                 "limit" => parsed.limit = Some(limit(&value)?),
@@ -140,6 +144,10 @@ fn sids(wanted: &mut Vec<CallSid>, name: &str, value: &str) -> Result<(), Refusa
         wanted.push(sid.parse().map_err(|error: SidError| wrong(name, sid, &error.to_string()))?);
     }
     bounded(wanted.len(), name)
+}
+
+fn zone(value: &str) -> Result<Zone, Refusal> {
+    value.parse().map_err(|error: ZoneError| wrong("time_zone", value, &error.to_string()))
 }
 
 fn truth(name: &str, value: &str) -> Result<bool, Refusal> {

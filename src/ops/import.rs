@@ -1,5 +1,6 @@
 //! Importing: records in, in bounded memory, a batch at a time.
 
+use std::borrow::Cow;
 use std::io::BufRead;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -9,7 +10,7 @@ use super::{Context, Emit, Failure, Item};
 use crate::clock;
 use crate::domain::Timestamp;
 use crate::store::{Change, Outcome, Progress, Store, StoreError};
-use crate::wire::{EVENT_BYTES_MAX, Format, Piece, Splitter, Told, parse_record};
+use crate::wire::{EVENT_BYTES_MAX, Format, Piece, Sheet, Splitter, Told, parse_record};
 
 /// Records of one batch: all of them or none.
 const BATCH_RECORDS: usize = 1000;
@@ -98,7 +99,8 @@ impl Import {
         let mut batch = Vec::with_capacity(BATCH_RECORDS);
         while let Some(piece) = splitter.next_piece().map_err(|error| Stopped::io(&error))? {
             records += 1;
-            match change(context, &piece, now) {
+            let limit = splitter.limit();
+            match change(context, &piece, splitter.sheet(), limit, now) {
                 Ok(change) => batch.push(change),
                 Err(error) => {
                     let why = format!("{}: {error}", place(&piece, splitter.format()));
@@ -106,7 +108,11 @@ impl Import {
                         return Err(Stopped::Bad { why, taken });
                     }
                     rejected += 1;
-                    emit(Item::Reject(&why, &piece.text)).map_err(Stopped::emit)?;
+                    let text = match splitter.sheet() {
+                        Some(sheet) => sheet.reject(&piece.text, rejected == 1),
+                        None => piece.text,
+                    };
+                    emit(Item::Reject(&why, &text)).map_err(Stopped::emit)?;
                 }
             }
             if batch.len() == BATCH_RECORDS {
@@ -160,17 +166,27 @@ fn write(
     Ok(outcome)
 }
 
-fn change(context: &Context, piece: &Piece, now: Timestamp) -> Result<Change, String> {
+fn change(
+    context: &Context,
+    piece: &Piece,
+    sheet: Option<&Sheet>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Change, String> {
     if !piece.whole {
-        return Err(if piece.text.len() < RECORD_BYTES_MAX {
+        return Err(if piece.text.len() < limit {
             "the input ends inside this record".to_owned()
         } else {
-            format!("a record has at most {RECORD_BYTES_MAX} bytes")
+            format!("a record has at most {limit} bytes")
         });
     }
     let text = std::str::from_utf8(&piece.text)
         .map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
-    match parse_record(text.trim(), now, &context.service_url) {
+    let json = match sheet {
+        Some(sheet) => sheet.record(text).map_err(|error| error.to_string())?.into(),
+        None => Cow::Borrowed(text.trim()),
+    };
+    match parse_record(&json, now, &context.service_url) {
         Ok(Told::Event(event)) => Ok(Change::Event(event)),
         Ok(Told::Record(call)) => Ok(Change::Record(call)),
         Err(error) => Err(error.to_string()),
@@ -180,7 +196,7 @@ fn change(context: &Context, piece: &Piece, now: Timestamp) -> Result<Change, St
 /// Where a record stands, in the words of its format.
 fn place(piece: &Piece, format: Format) -> String {
     match format {
-        Format::Ndjson => format!("line {}", piece.line),
+        Format::Ndjson | Format::Csv => format!("line {}", piece.line),
         Format::Auto | Format::Json => format!("record {} (line {})", piece.item, piece.line),
     }
 }

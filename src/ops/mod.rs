@@ -43,6 +43,15 @@ pub enum Request {
     Import(Import),
     /// Writes records to the output, one export line each.
     Export(Selection),
+    /// Writes records to the output as CSV, its header first.
+    ExportCsv {
+        /// Which.
+        selection: Selection,
+        /// For spreadsheets: a byte order mark, and no formulas.
+        spreadsheet: bool,
+        /// The IANA name of the zone of times; UTC where there is none.
+        time_zone: Option<String>,
+    },
     /// Writes the newest calls to the output, one Call object a line.
     List {
         /// Which.
@@ -175,7 +184,13 @@ pub fn run(
         Request::AccountList => Ok(accounts::list(store)),
         Request::AccountRemove { account_sid } => accounts::remove(store, context, account_sid),
         Request::Import(import) => import.run(store, context, input, emit).map(Reply::Imported),
-        Request::Export(selection) => select::export(store, &selection, emit),
+        Request::Export(selection) => {
+            select::export(store, &selection, &select::Shape::Lines, emit)
+        }
+        Request::ExportCsv { selection, spreadsheet, time_zone } => {
+            let shape = select::Shape::csv(spreadsheet, time_zone.as_deref())?;
+            select::export(store, &selection, &shape, emit)
+        }
         Request::List { selection, limit } => select::list(store, &selection, limit, emit),
         Request::Show { call_sid } => select::show(store, call_sid),
         Request::Status => Ok(Reply::Status(store.status())),

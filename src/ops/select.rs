@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{Emit, Failure, Item, Reply};
 use crate::domain::{AccountSid, Call, CallId, CallSid, Filter, Order, Position, Timestamp};
 use crate::store::{Progress, Request, Store};
-use crate::wire::{parse_time, write_call, write_export};
+use crate::wire::{
+    CsvStyle, csv_export_header, parse_time, write_call, write_csv_export, write_export,
+};
 
 /// Calls that are read at once.
 const PAGE_CALLS: usize = 1000;
@@ -73,14 +75,47 @@ impl Selection {
     }
 }
 
+/// How an export is written.
+pub(super) enum Shape {
+    /// A line of JSON each.
+    Lines,
+    /// A header, and a row each.
+    Csv(CsvStyle),
+}
+
+impl Shape {
+    /// CSV in the zone of that name, and in UTC where none is named.
+    pub fn csv(spreadsheet: bool, time_zone: Option<&str>) -> Result<Self, Failure> {
+        let zone = time_zone.map(str::parse).transpose();
+        let zone = zone.map_err(|error| Failure::usage(format!("--time-zone {error}")))?;
+        Ok(Self::Csv(CsvStyle { spreadsheet, zone: zone.unwrap_or_default() }))
+    }
+
+    fn write(&self, out: &mut Vec<u8>, call: &Call) {
+        match self {
+            Self::Lines => {
+                write_export(out, call);
+                out.push(b'\n');
+            }
+            Self::Csv(style) => write_csv_export(out, call, style),
+        }
+    }
+}
+
 /// Every call that is meant, account by account, newest first.
 pub(super) fn export(
     store: &Store,
     selection: &Selection,
+    shape: &Shape,
     emit: &mut Emit<'_>,
 ) -> Result<Reply, Failure> {
     let filter = selection.filter()?;
     let total = store.status().calls;
+    if let Shape::Csv(style) = shape {
+        let mut header = Vec::new();
+        csv_export_header(&mut header, style);
+        emit(Item::Data(&header))?;
+    }
     let mut written = 0;
     let mut account = None;
     while let Some(next) = selection.next_account(store, account)? {
@@ -94,8 +129,7 @@ pub(super) fn export(
             let page = store.page(&request, PAGE_CALLS)?;
             let mut lines = Vec::with_capacity(page.calls.len() * 1024);
             for call in &page.calls {
-                write_export(&mut lines, call);
-                lines.push(b'\n');
+                shape.write(&mut lines, call);
             }
             emit(Item::Data(&lines))?;
             written += page.calls.len() as u64;

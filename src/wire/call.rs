@@ -19,7 +19,13 @@ pub fn write_export(out: &mut Vec<u8>, call: &Call) {
     write_members(out, call);
     out.extend_from_slice(b",\"listed_at\":");
     time(out, call.listed_at);
-    out.extend_from_slice(b",\"merge\":{");
+    next(out, "merge", |out| write_merge(out, call));
+    out.push(b'}');
+}
+
+/// Appends the state of the merge, as the member `merge` of an export line has it.
+pub(super) fn write_merge(out: &mut Vec<u8>, call: &Call) {
+    out.push(b'{');
     member(out, "status_at", |out| optional(out, call.progress.at));
     if let Some(duration) = call.progress.duration {
         next(out, "duration", |out| put(out, duration));
@@ -42,7 +48,7 @@ pub fn write_export(out: &mut Vec<u8>, call: &Call) {
         next(out, "extras_cut", |out| string(out, cut));
     }
     next(out, "timeline", |out| timeline(out, call));
-    out.extend_from_slice(b"}}");
+    out.push(b'}');
 }
 
 fn write_members(out: &mut Vec<u8>, call: &Call) {
@@ -84,7 +90,12 @@ fn write_members(out: &mut Vec<u8>, call: &Call) {
     if call.attempted_at.is_none() {
         out.extend_from_slice(b",\"time_unknown\":true");
     }
-    if let Some(reason) = &progress.sip_reason {
+    write_further(out, call);
+}
+
+/// Appends the members that have no place of their own, each with a comma before it.
+pub(super) fn write_further(out: &mut Vec<u8>, call: &Call) {
+    if let Some(reason) = &call.progress.sip_reason {
         next(out, "sip_reason", |out| string(out, reason));
     }
     for extra in &call.extras {
@@ -153,7 +164,7 @@ fn member(out: &mut Vec<u8>, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// A JSON string of any text.
-fn string(out: &mut Vec<u8>, text: &str) {
+pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     // Writing to a vector does not fail, and a string is always valid JSON.
     let _infallible = serde_json::to_writer(&mut *out, text);
 }

@@ -1,21 +1,27 @@
-//! What other programs see: the JSON of calls and events, and texts of time.
+//! What other programs see: the JSON and CSV of calls, JSON of events, and texts of time.
 //!
 //! The API's JSON, the export line and the stored record are three shapes of one
 //! [`crate::domain::Call`], on purpose: each changes for its own reasons.
 
 mod call;
+mod cell;
+mod csv;
 mod error;
 mod event;
 mod object;
 mod record;
+mod rows;
+mod sheet;
 mod split;
 mod time;
 mod timeline;
 
 pub use call::{write_call, write_export};
+pub use csv::{CsvStyle, csv_export_header, csv_header, write_csv, write_csv_export};
 pub use error::WireError;
 pub use event::{EVENT_BYTES_MAX, Told, parse_event, parse_record};
 pub use object::pieces;
+pub use sheet::{Sheet, SheetError};
 pub use split::{Format, Piece, Splitter};
-pub use time::{parse_time, show_time};
+pub use time::{Zone, ZoneError, parse_time, show_time};
 pub use timeline::write_timeline;

@@ -2,6 +2,10 @@
 
 use std::io::{self, BufRead};
 
+use super::csv::BOM;
+use super::rows::Rows;
+use super::sheet::Sheet;
+
 /// How records stand in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -13,6 +17,8 @@ pub enum Format {
     Json,
     /// One object a line.
     Ndjson,
+    /// A header, and a row each.
+    Csv,
 }
 
 /// One record's text and where it stands.
@@ -37,12 +43,28 @@ pub struct Splitter<R> {
     item: u64,
     /// Arrays around the records that are open.
     arrays: u64,
+    rows: Rows,
+    sheet: Option<Sheet>,
+    /// A byte order mark stood before all else; none as long as nobody has looked.
+    bom: Option<bool>,
 }
 
 impl<R: BufRead> Splitter<R> {
-    /// Records have at most `limit` bytes; of a longer one the rest is passed over.
+    /// Records have at most `limit` bytes as JSON; of a longer one the rest is passed over.
     pub fn new(input: R, format: Format, limit: usize) -> Self {
-        Self { input, format, limit, line: 1, item: 0, arrays: 0 }
+        let rows = Rows::new();
+        Self { input, format, limit, line: 1, item: 0, arrays: 0, rows, sheet: None, bom: None }
+    }
+
+    /// The header of CSV, once the first record has been read.
+    pub fn sheet(&self) -> Option<&Sheet> {
+        self.sheet.as_ref()
+    }
+
+    /// Bytes of a record in this format. A row of CSV may have twice as many as the JSON of the
+    /// same record, since its quotes are doubled.
+    pub fn limit(&self) -> usize {
+        if self.format == Format::Csv { self.limit.saturating_mul(2) } else { self.limit }
     }
 
     /// The format, once the first record has been read.
@@ -52,22 +74,84 @@ impl<R: BufRead> Splitter<R> {
 
     /// The next record, or none at the end.
     pub fn next_piece(&mut self) -> io::Result<Option<Piece>> {
+        if self.bom.is_none() {
+            self.bom = Some(self.take_bom()?);
+        }
         if self.format == Format::Auto {
             self.format = self.detect()?;
+            if self.format == Format::Auto {
+                return self.first_row();
+            }
         }
         match self.format {
             Format::Ndjson => self.next_line(),
+            Format::Csv => self.next_row(),
             Format::Auto | Format::Json => self.next_value(),
         }
     }
 
-    /// Lines that each hold a whole object are NDJSON; all else is JSON.
+    fn take_bom(&mut self) -> io::Result<bool> {
+        for (n, byte) in BOM.into_iter().enumerate() {
+            if self.input.fill_buf()?.first() != Some(&byte) {
+                if n == 0 {
+                    return Ok(false);
+                }
+                let error = "it begins with a broken byte order mark; expected UTF-8";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+            self.input.consume(1);
+        }
+        Ok(true)
+    }
+
+    /// A first row that names calls is the header of CSV; any other is a record that is none.
+    fn first_row(&mut self) -> io::Result<Option<Piece>> {
+        let line = self.line;
+        let limit = self.limit.saturating_mul(2);
+        let Some(mut row) = self.rows.next(&mut self.input, limit)? else { return Ok(None) };
+        self.line += row.lines_before + row.lines;
+        let name = b"call_sid";
+        if row.text.windows(name.len()).any(|part| part == name) {
+            self.format = Format::Csv;
+            self.sheet = Some(self.read_header(row)?);
+            return self.next_row();
+        }
+        self.format = Format::Json;
+        self.item += 1;
+        let text = std::mem::take(&mut row.text);
+        Ok(Some(Piece { line, item: self.item, text, whole: row.whole }))
+    }
+
+    fn read_header(&self, row: super::rows::Row) -> io::Result<Sheet> {
+        let sheet = Sheet::read(row, self.bom == Some(true));
+        sheet.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    fn next_row(&mut self) -> io::Result<Option<Piece>> {
+        let limit = self.limit();
+        while let Some(row) = self.rows.next(&mut self.input, limit)? {
+            let line = self.line + row.lines_before;
+            self.line = line + row.lines;
+            if self.sheet.is_none() {
+                self.sheet = Some(self.read_header(row)?);
+                continue;
+            }
+            self.item += 1;
+            return Ok(Some(Piece { line, item: self.item, text: row.text, whole: row.whole }));
+        }
+        Ok(None)
+    }
+
+    /// Lines that each hold a whole object are NDJSON; what begins as no JSON does may be CSV, for
+    /// which this is still [`Format::Auto`]; all else is JSON.
     fn detect(&mut self) -> io::Result<Format> {
         self.skip(|byte| byte.is_ascii_whitespace())?;
         let start = self.input.fill_buf()?;
         let first_line = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        if !start.starts_with(b"{") {
-            return Ok(Format::Json);
+        match start.first() {
+            Some(b'{') => {}
+            Some(byte) if *byte == b'"' || byte.is_ascii_alphabetic() => return Ok(Format::Auto),
+            _ => return Ok(Format::Json),
         }
         let whole = first_line.len() < start.len();
         let object: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(first_line);
@@ -263,6 +347,31 @@ mod tests {
     }
 
     #[test]
+    fn csv_is_known_by_its_header() {
+        let header = "account_sid,call_sid,call_status,direction";
+        let one = |line, item, text: &str| (line, item, text.to_owned(), true);
+        for buffer in [1, 3, 1000] {
+            for bom in ["", "\u{feff}"] {
+                let file = format!("{bom}\n{header}\r\na,\"b\r\nc\"\r\n\r\nd");
+                let rows = [one(3, 1, "a,\"b\r\nc\""), one(6, 2, "d")];
+                assert_eq!(split(&file, Format::Auto, buffer), rows, "{buffer}");
+                assert_eq!(split(&file, Format::Csv, buffer), rows);
+                for format in [Format::Auto, Format::Json, Format::Ndjson] {
+                    let json = format!("{bom}{{\"a\":1}}\n");
+                    assert_eq!(split(&json, format, buffer), [one(1, 1, "{\"a\":1}")]);
+                }
+            }
+            // As long as no header says otherwise, it is meant to be JSON.
+            let junk = split("oops\n{\"a\":1}", Format::Auto, buffer);
+            assert_eq!(junk, [one(1, 1, "oops"), one(2, 2, "{\"a\":1}")]);
+        }
+        let mut splitter = Splitter::new(&b"call_sid,colour\n"[..], Format::Auto, 40);
+        assert!(splitter.next_piece().unwrap_err().to_string().contains("\"colour\""));
+        let mut broken = Splitter::new(&b"\xef\xbb{}"[..], Format::Auto, 40);
+        assert!(broken.next_piece().is_err());
+    }
+
+    #[test]
     fn an_array_that_is_not_closed_is_an_error() {
         let read = |text: &str| {
             let mut splitter = Splitter::new(text.as_bytes(), Format::Auto, 40);
@@ -285,7 +394,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_makes_it_fail_or_loop(text in "[\\[\\]{},\":a\\\\ \n]{0,60}", buffer in 1..9_usize) {
-            for format in [Format::Auto, Format::Json, Format::Ndjson] {
+            for format in [Format::Auto, Format::Json, Format::Ndjson, Format::Csv] {
                 prop_assert!(split(&text, format, buffer).len() <= text.len());
             }
         }

@@ -1,6 +1,9 @@
 //! Instants as texts.
 
 use std::fmt;
+use std::str::FromStr;
+
+use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 
 use crate::domain::Timestamp;
 
@@ -8,6 +11,43 @@ use crate::domain::Timestamp;
 pub fn show_time(time: Timestamp) -> impl fmt::Display {
     let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
     Shown(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
+}
+
+/// A time zone in which instants are shown; UTC by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Zone(Option<TimeZone>);
+
+/// A name that no time zone has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no time zone: expected UTC or a name of the IANA database, as Europe/Berlin")]
+pub struct ZoneError(String);
+
+impl FromStr for Zone {
+    type Err = ZoneError;
+
+    /// A name of the IANA database, in either case. The database is part of the program.
+    fn from_str(name: &str) -> Result<Self, ZoneError> {
+        if name.eq_ignore_ascii_case("UTC") {
+            return Ok(Self(None));
+        }
+        let zone = TimeZoneDatabase::bundled().get(name);
+        zone.map(|zone| Self(Some(zone))).map_err(|_| ZoneError(name.to_owned()))
+    }
+}
+
+impl Zone {
+    /// An instant as RFC 3339 with milliseconds and the zone's offset of that instant:
+    /// `2026-11-23T16:01:42.123+02:00`, and in UTC as [`show_time`] has it. [`parse_time`] reads
+    /// the very same instant.
+    pub fn show(&self, time: Timestamp) -> String {
+        let Some(zone) = &self.0 else { return show_time(time).to_string() };
+        let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
+        let at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+        // RFC 3339 knows no seconds of an offset, and some places had them until 1972.
+        let seconds = zone.to_offset(at).seconds() / 60 * 60;
+        let offset = Offset::from_seconds(seconds).unwrap_or(Offset::UTC);
+        format!("{:.3}", at.display_with_offset(offset))
+    }
 }
 
 struct Shown(jiff::Timestamp);
@@ -32,12 +72,35 @@ fn midnight(text: &str) -> Option<jiff::Timestamp> {
         return None;
     }
     let day: jiff::civil::Date = text.parse().ok()?;
-    jiff::tz::TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok()
+    TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_shown_in_a_zone_and_read_back() {
+        for (zone, time, shown) in [
+            ("Europe/Berlin", "2026-11-23T14:01:42.123Z", "2026-11-23T15:01:42.123+01:00"),
+            ("europe/berlin", "2026-07-01T00:00:00Z", "2026-07-01T02:00:00.000+02:00"),
+            ("Asia/Kathmandu", "2026-07-01T00:00:00Z", "2026-07-01T05:45:00.000+05:45"),
+            ("America/St_Johns", "2026-01-01T00:00:00Z", "2025-12-31T20:30:00.000-03:30"),
+            ("Europe/London", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000+00:00"),
+            // Its offset was -00:44:30 then.
+            ("Africa/Monrovia", "1970-01-01T00:00:00Z", "1969-12-31T23:16:00.000-00:44"),
+            ("Pacific/Kiritimati", "9999-12-30T22:00:00.999Z", "9999-12-31T12:00:00.999+14:00"),
+            ("utc", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000Z"),
+        ] {
+            let (zone, time): (Zone, _) = (zone.parse().unwrap(), parse_time(time).unwrap());
+            assert_eq!(zone.show(time), shown);
+            assert_eq!(parse_time(shown), Some(time), "{shown}");
+        }
+        for junk in ["", "Mars/Olympus", "+02:00", "../etc/passwd"] {
+            let error = junk.parse::<Zone>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{junk:?} is no time zone")), "{error}");
+        }
+    }
 
     #[test]
     fn times_are_read_and_shown() {

@@ -37,6 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// What only one room may name.
 const KEPT: &[(&str, &str)] = &[
     ("sled::", "index"),
+    ("csv_core::", "wire"),
     ("bincode::", "codec"),
     ("warp::", "http"),
     ("SystemTime::now", "clock"),

@@ -4,6 +4,7 @@ mod access;
 mod big;
 mod caching;
 mod calls;
+mod csv;
 mod filters;
 mod limits;
 mod narrow;

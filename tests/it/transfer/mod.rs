@@ -1,5 +1,6 @@
 //! Calls in and out: import and export.
 
+mod csv;
 mod export;
 mod import;
 mod large;

@@ -1,0 +1,359 @@
+//! Rows of CSV as the JSON of records.
+
+use super::WireError;
+use super::call::string;
+use super::cell::unguard;
+use super::csv::{BOM, COLUMNS, EXPORT_COLUMNS};
+use super::object::Object;
+use super::rows::{Row, Rows, cells};
+use crate::domain::Known;
+
+/// Columns without which no row is a record.
+const NEEDED: [&str; 4] = ["account_sid", "call_sid", "call_status", "direction"];
+/// Cells of a row that are looked at; more are as wrong as one too many.
+const ROW_CELLS_MAX: usize = 64;
+
+/// The header of a CSV file, by which its rows are read.
+#[derive(Debug, Clone)]
+pub struct Sheet {
+    /// As it stands in the file, with the byte order mark and without the line end.
+    text: Vec<u8>,
+    columns: Vec<&'static str>,
+    /// The file has a byte order mark, and so guards.
+    guarded: bool,
+}
+
+/// Why a header is not one of calls.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SheetError {
+    /// It is too long, or ends within quotes.
+    #[error("the header is not whole: is there a quotation mark too many in line 1?")]
+    Cut,
+    /// It is no text.
+    #[error("the header is not UTF-8")]
+    NotUtf8,
+    /// A name that no column has.
+    #[error("the header has an unknown column {name:?}; {hint}the columns are {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// What may have led to it.
+        hint: &'static str,
+        /// All names.
+        known: String,
+    },
+    /// A name that stands there more than once.
+    #[error("the header has the column {0} twice")]
+    Twice(&'static str),
+    /// A column that a record needs.
+    #[error("the header lacks the column {0}; every record needs {needed}", needed = NEEDED.join(", "))]
+    Missing(&'static str),
+}
+
+impl Sheet {
+    /// Reads a header. `bom` says whether a byte order mark stood before it.
+    pub(super) fn read(header: Row, bom: bool) -> Result<Self, SheetError> {
+        if !header.whole {
+            return Err(SheetError::Cut);
+        }
+        let names = std::str::from_utf8(&header.text).map_err(|_| SheetError::NotUtf8)?;
+        let names = cells(names, names.len() + 1).unwrap_or_default();
+        let mut columns = Vec::new();
+        for name in names {
+            let mut known = COLUMNS.into_iter().chain(EXPORT_COLUMNS);
+            let Some(column) = known.find(|known| *known == name.trim()) else {
+                return Err(unknown(&name));
+            };
+            if columns.contains(&column) {
+                return Err(SheetError::Twice(column));
+            }
+            columns.push(column);
+        }
+        if let Some(missing) = NEEDED.into_iter().find(|needed| !columns.contains(needed)) {
+            return Err(SheetError::Missing(missing));
+        }
+        let text = if bom { [&BOM[..], &header.text].concat() } else { header.text };
+        Ok(Self { text, columns, guarded: bom })
+    }
+
+    /// The JSON of the record that a row holds, for [`super::parse_record`].
+    pub fn record(&self, row: &str) -> Result<String, WireError> {
+        let wanted = self.columns.len();
+        let Some(cells) = cells(row, ROW_CELLS_MAX) else {
+            let expected = format!("more than {ROW_CELLS_MAX} cells: the header has {wanted}");
+            return Err(WireError::new("", "", expected));
+        };
+        if cells.len() != wanted {
+            let expected = format!("{} cells: the header has {wanted}", cells.len());
+            return Err(WireError::new("", "", expected));
+        }
+        let texts = cells.iter().map(|cell| if self.guarded { unguard(cell) } else { cell });
+        let row: Vec<(&str, &str)> = self.columns.iter().copied().zip(texts).collect();
+        let mut out = vec![b'{'];
+        for &(column, cell) in &row {
+            match column {
+                _ if cell.is_empty() => {}
+                "extra" => further(&mut out, cell)?,
+                "merge" => merge(&mut out, cell, &row)?,
+                "stale" | "time_unknown" => flag(&mut out, column, cell)?,
+                _ => member(&mut out, column, |out| string(out, cell)),
+            }
+        }
+        out.push(b'}');
+        Ok(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// A row that was not taken, so that such rows together are a file that can be mended and
+    /// imported: the first one of them has the header before it. It ends with the first half of a
+    /// line end.
+    pub fn reject(&self, row: &[u8], first: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(row.len() + 8);
+        if first {
+            out.extend_from_slice(&self.text);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(row);
+        if !matches!(Rows::new().next(&mut &*row, usize::MAX), Ok(Some(row)) if row.whole) {
+            // Else the rows after it would be taken for its end.
+            out.push(b'"');
+        }
+        out.push(b'\r');
+        out
+    }
+}
+
+fn unknown(name: &str) -> SheetError {
+    let separated = name.contains([';', '\t']);
+    SheetError::Unknown {
+        name: name.chars().take(80).collect(),
+        hint: if separated { "cells are separated by commas; " } else { "" },
+        known: COLUMNS.into_iter().chain(EXPORT_COLUMNS).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// The members of the object that the cell `extra` holds.
+fn further(out: &mut Vec<u8>, cell: &str) -> Result<(), WireError> {
+    let wrong = |_| WireError::new("extra", cell, "expected a JSON object");
+    for (key, json) in Object::parse(cell).map_err(wrong)?.0 {
+        let own = COLUMNS.into_iter().filter(|column| *column != "extra").chain(EXPORT_COLUMNS);
+        if own.into_iter().any(|column| column == key) {
+            let expected = format!("{key} has a column of its own");
+            return Err(WireError::new("extra", cell, expected));
+        }
+        member(out, &key, |out| out.extend_from_slice(json.as_bytes()));
+    }
+    Ok(())
+}
+
+/// The state of the merge. A text that it knows is there, even where its cell is empty.
+fn merge(out: &mut Vec<u8>, cell: &str, row: &[(&str, &str)]) -> Result<(), WireError> {
+    let wrong = |_| WireError::new("merge", cell, "expected a JSON object as an export has it");
+    let object = Object::parse(cell).map_err(wrong)?;
+    let origins = object.0.iter().find(|(key, _)| key == "origins");
+    if let Some((_, origins)) = origins {
+        let origins = Object::parse(origins).map_err(wrong)?;
+        let texts = Known::ALL.map(Known::key).into_iter();
+        for key in texts.filter(|key| origins.has(key) && row.contains(&(key, ""))) {
+            member(out, key, |out| out.extend_from_slice(b"\"\""));
+        }
+    }
+    member(out, "merge", |out| out.extend_from_slice(cell.as_bytes()));
+    Ok(())
+}
+
+/// What is true or absent. Spreadsheets write it in capitals.
+fn flag(out: &mut Vec<u8>, column: &str, cell: &str) -> Result<(), WireError> {
+    if cell.eq_ignore_ascii_case("true") {
+        member(out, column, |out| out.extend_from_slice(b"true"));
+    } else if !cell.eq_ignore_ascii_case("false") {
+        let quoted = format!("{cell:?}");
+        return Err(WireError::new(column, &quoted, "expected true or an empty cell"));
+    }
+    Ok(())
+}
+
+fn member(out: &mut Vec<u8>, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
+    if out.len() > 1 {
+        out.push(b',');
+    }
+    string(out, key);
+    out.push(b':');
+    value(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{Timestamp, samples};
+    use crate::wire::{
+        CsvStyle, Format, Splitter, Told, csv_export_header, csv_header, parse_record, write_csv,
+        write_csv_export,
+    };
+
+    const URL: &str = "http://{host}:3000";
+    const SID: &str = "c1000000-0000-4000-8000-000000000001";
+
+    fn style() -> impl Strategy<Value = CsvStyle> {
+        let zones = ["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu"];
+        (any::<bool>(), prop::sample::select(zones.to_vec()))
+            .prop_map(|(spreadsheet, zone)| CsvStyle { spreadsheet, zone: zone.parse().unwrap() })
+    }
+
+    /// What a file tells, as an import reads it.
+    fn told(file: &[u8], format: Format) -> Vec<Result<Told, String>> {
+        let mut splitter = Splitter::new(file, format, 64 * 1024);
+        let mut told = Vec::new();
+        while let Some(piece) = splitter.next_piece().unwrap() {
+            assert!(piece.whole);
+            let row = String::from_utf8(piece.text).unwrap();
+            let sheet = splitter.sheet().unwrap();
+            let json = sheet.record(&row);
+            let record = json.and_then(|json| parse_record(&json, Timestamp::MAX, URL));
+            told.push(record.map_err(|error| error.to_string()));
+        }
+        told
+    }
+
+    /// Texts that a spreadsheet or a reader of CSV might take for something else.
+    fn hostile() -> impl Strategy<Value = Box<str>> {
+        let texts =
+            ["=1+1", "'", "'=x", "''", "a\"b\r\n,c", "\0", "+1", "-", "@", "\t=", "＝", " "];
+        prop_oneof![
+            prop::sample::select(texts.to_vec()).prop_map(Box::from),
+            "[='\",\r\n +\\-@a\u{feff}\0;]{0,8}".prop_map(Box::from),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn import_undoes_export_as_csv(
+            calls in prop::collection::vec((samples::call(), hostile()), 1..3),
+            style in style(),
+        ) {
+            let calls: Vec<_> = calls.into_iter().map(|(mut call, text)| {
+                for field in call.texts.iter_mut().flatten() {
+                    field.value = text.clone();
+                }
+                call
+            }).collect();
+            let mut file = Vec::new();
+            csv_export_header(&mut file, &style);
+            for call in &calls {
+                write_csv_export(&mut file, call, &style);
+            }
+            let expected: Vec<_> =
+                calls.into_iter().map(|call| Ok(Told::Record(Box::new(call)))).collect();
+            prop_assert_eq!(told(&file, Format::Auto), expected);
+        }
+
+        #[test]
+        fn import_undoes_export_of_any_sample(call in samples::call(), style in style()) {
+            let mut file = Vec::new();
+            csv_export_header(&mut file, &style);
+            write_csv_export(&mut file, &call, &style);
+            prop_assert_eq!(told(&file, Format::Csv), [Ok(Told::Record(Box::new(call)))]);
+        }
+
+        #[test]
+        fn an_answer_of_the_api_says_what_its_json_says(
+            call in samples::call(),
+            style in style(),
+        ) {
+            // A sample's texts are no sids, which plain records have to have.
+            let mut call = call;
+            for known in [Known::ApplicationSid, Known::ParentCallSid] {
+                if let Some(field) = &mut call.texts[known as usize] {
+                    field.value = SID.into();
+                }
+            }
+            // An empty cell is an absent member.
+            for slot in &mut call.texts {
+                slot.take_if(|field| field.value.is_empty());
+            }
+            let mut file = Vec::new();
+            csv_header(&mut file, &style);
+            write_csv(&mut file, &call, &style);
+            let told = told(&file, Format::Auto).remove(0);
+            let mut json = Vec::new();
+            crate::wire::write_call(&mut json, &call);
+            let json = String::from_utf8(json).unwrap();
+            prop_assume!(json.len() < 16 * 1024);
+            let Ok(Told::Event(mut expected)) = parse_record(&json, Timestamp::MAX, "") else {
+                panic!("{json}")
+            };
+            for slot in &mut expected.texts {
+                slot.take_if(|value| value.is_empty());
+            }
+            prop_assert_eq!(told, Ok(Told::Event(expected)));
+        }
+    }
+
+    fn sheet(header: &str) -> Result<Sheet, SheetError> {
+        let row = Row { text: header.into(), whole: true, lines_before: 0, lines: 0 };
+        Sheet::read(row, false)
+    }
+
+    #[test]
+    fn a_header_has_known_columns_once_each_and_those_that_are_needed() {
+        assert!(sheet("call_sid, account_sid ,\"direction\",call_status").is_ok());
+        for (header, says) in [
+            ("call_sid,colour", "unknown column \"colour\"; the columns are account_sid, call_id,"),
+            ("call_sid;direction", "\"call_sid;direction\"; cells are separated by commas"),
+            ("call_sid,", "unknown column \"\""),
+            ("call_sid,call_sid", "the column call_sid twice"),
+            ("call_sid,account_sid,direction", "lacks the column call_status; every record needs"),
+        ] {
+            let error = sheet(header).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_says_what_is_wrong() {
+        let sheet =
+            sheet("account_sid,call_sid,call_status,direction,stale,extra,merge,from").unwrap();
+        let row = |more: &str| sheet.record(&format!("a,b,c,d,{more}"));
+        assert_eq!(
+            row("TRUE,\"{\"\"x\"\": 1.50,\"\"extra\"\":2}\",,").unwrap(),
+            r#"{"account_sid":"a","call_sid":"b","call_status":"c","direction":"d","stale":true,"x":1.50,"extra":2}"#
+        );
+        assert!(
+            row("FALSE,,\"{\"\"origins\"\":{\"\"from\"\":[1,2],\"\"to\"\":[1,2]}}\",")
+                .unwrap()
+                .contains(r#","from":"","merge""#)
+        );
+        for (more, says) in [
+            ("", "5 cells: the header has 8"),
+            (",,,,", "9 cells: the header has 8"),
+            (&",".repeat(100), "more than 64 cells"),
+            ("maybe,,,", "stale \"maybe\": expected true"),
+            (",[],,", "extra []: expected a JSON object"),
+            (",{,,", "extra {: expected a JSON object"),
+            (",\"{\"\"from\"\":1}\",,", "from has a column of its own"),
+            (",,{},\"call_sid\":1},", "9 cells"),
+            (",,\"{},\"\"call_sid\"\":1\",", "merge {},\"call_sid\":1: expected a JSON object"),
+        ] {
+            let error = row(more).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn rejects_are_a_file_of_their_own() {
+        let sheet = sheet("account_sid,call_sid,call_status,direction,extra").unwrap();
+        let mut file = Vec::new();
+        for (n, row) in ["a,b", "a,b,c,d,\"cut\r\noff", "x,\"y\""].into_iter().enumerate() {
+            file.extend(sheet.reject(row.as_bytes(), n == 0));
+            file.push(b'\n');
+        }
+        assert_eq!(
+            String::from_utf8(file).unwrap(),
+            "account_sid,call_sid,call_status,direction,extra\r\na,b\r\n\
+             a,b,c,d,\"cut\r\noff\"\r\nx,\"y\"\r\n"
+        );
+    }
+}
