@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::Config;
 use super::address::ListenAddr;
 use super::bounds::MIB;
-use super::sections::{Calls, Cors, Hooks, Http, Limits, Log, LogFormat, LogLevel, Store, Tls};
+use super::sections::{
+    Calls, Cors, FeatureServers, Hooks, Http, Limits, Log, LogFormat, LogLevel, Store, Tls,
+    Upstream,
+};
 use super::web::{AllowedOrigin, ServiceUrlTemplate};
 
 impl Default for Config {
@@ -21,6 +24,8 @@ impl Default for Config {
             store: Store::default(),
             calls: Calls::default(),
             hooks: Hooks::default(),
+            feature_servers: FeatureServers::default(),
+            upstream: Upstream::default(),
             cors: Cors::default(),
             log: Log::default(),
         }
@@ -72,6 +77,25 @@ impl Default for Calls {
 impl Default for Hooks {
     fn default() -> Self {
         Self { service_url: Some(ServiceUrlTemplate::feature_server()) }
+    }
+}
+
+impl Default for FeatureServers {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            networks: Vec::new(),
+            connect: Duration::from_secs(5),
+            timeout: Duration::from_secs(20),
+            retry_after: Duration::from_secs(30),
+        }
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "every default stands here, to be read")]
+impl Default for Upstream {
+    fn default() -> Self {
+        Self { api_url: None, ca: None }
     }
 }
 

@@ -12,7 +12,9 @@ use super::bounds::{optional_path, path};
 use super::error::ConfigError;
 use super::keys::{Key, Kind};
 use super::located::{Places, place_at};
-use super::sections::{Calls, Cors, Hooks, Http, Limits, Log, Store, Tls, TlsFiles};
+use super::sections::{
+    Calls, Cors, FeatureServers, Hooks, Http, Limits, Log, Store, Tls, TlsFiles, Upstream,
+};
 use super::settings::Settings;
 
 /// All keys, as they stand in the file.
@@ -30,6 +32,8 @@ pub struct Document {
     store: Store,
     calls: Calls,
     hooks: Hooks,
+    feature_servers: FeatureServers,
+    upstream: Upstream,
     cors: Cors,
     log: Log,
 }
@@ -102,6 +106,8 @@ impl Document {
             store: self.store,
             calls: self.calls,
             hooks: self.hooks,
+            feature_servers: self.feature_servers,
+            upstream: self.upstream,
             cors: self.cors,
             log: self.log,
         })
@@ -159,6 +165,8 @@ impl From<&Config> for Document {
             store: config.store,
             calls: config.calls,
             hooks: config.hooks,
+            feature_servers: config.feature_servers,
+            upstream: config.upstream,
             cors: config.cors,
             log: config.log,
         }

@@ -31,7 +31,7 @@ pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-curso
 /// match, streamed.
 pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, Refusal> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::method("GET, HEAD"));
+        return Err(Refusal::method("GET, HEAD, POST"));
     }
     let account = authorize(request.context, request.headers, account, Deed::List)?;
     let query = ListQuery::parse(request.query, account)?;

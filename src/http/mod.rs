@@ -5,7 +5,9 @@
 //! a key, a frame or a sled error; [`reply::Refusal`] is the one place where errors become statuses.
 
 mod auth;
+mod body;
 mod calls;
+mod control;
 mod cursor;
 mod health;
 mod hook;
@@ -14,12 +16,14 @@ mod query;
 pub mod reply;
 mod routes;
 mod service;
+mod validate;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use service::{Api, service};
 
+use crate::outbound::{Base, Client, Servers};
 use crate::store::Store;
 
 /// What handlers know beside the request.
@@ -36,4 +40,10 @@ pub struct Context {
     pub service_url: String,
     /// `Access-Control-Allow-Origin`; none where other origins have no business here.
     pub allow_origin: Option<String>,
+    /// Sends the requests of rollcall's own.
+    pub client: Client,
+    /// Where calls are controlled.
+    pub feature_servers: Servers,
+    /// jambonz's own API, for new calls that name an application.
+    pub upstream: Option<Base>,
 }

@@ -9,7 +9,7 @@ use warp::filters::BoxedFilter;
 use warp::{Buf, Filter, Stream};
 
 use super::reply::{Refusal, Reply};
-use super::{Context, calls, health, hook, list};
+use super::{Context, calls, control, health, hook, list};
 
 /// What a path names. Sids are as they stand in the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,12 @@ async fn answer<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>> + Send,
 ) -> Result<Reply, Refusal> {
     match resource {
+        Resource::Calls(account) if *request.method == Method::POST => {
+            control::create(&request, &account, body).await
+        }
+        Resource::Call(account, sid) if matches!(*request.method, Method::PUT | Method::POST) => {
+            control::update(&request, &account, &sid, body).await
+        }
         Resource::Calls(account) => list::list(&request, &account).await,
         Resource::Call(account, sid) => calls::call(&request, &account, &sid).await,
         Resource::CallCount(account) => calls::count(&request, &account).await,
