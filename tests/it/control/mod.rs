@@ -9,7 +9,7 @@ use super::harness::{A1, Answer, Rollcall, event, sid};
 
 /// Registers call `n` of account one, run by that server.
 fn register(rollcall: &Rollcall, n: u32, service_url: &str) {
-    let with = format!("{{\"service_url\":\"{service_url}\",",);
+    let with = format!("{{\"service_url\":\"{service_url}\",");
     let event = event(n, "in-progress").replacen('{', &with, 1);
     assert_eq!(rollcall.post_events(&event).status, 204);
 }
