@@ -14,6 +14,7 @@ pub mod index;
 pub mod journal;
 pub mod keys;
 pub mod ops;
+pub mod outbound;
 pub mod random;
 pub mod registry;
 pub mod server;

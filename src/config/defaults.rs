@@ -7,7 +7,8 @@ use super::Config;
 use super::address::ListenAddr;
 use super::bounds::MIB;
 use super::sections::{
-    Calls, Cors, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Store, Tls,
+    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Store, Tls,
+    Upstream,
 };
 use super::web::{AllowedOrigin, ServiceUrlTemplate};
 
@@ -24,6 +25,8 @@ impl Default for Config {
             calls: Calls::default(),
             list: List::default(),
             hooks: Hooks::default(),
+            feature_servers: FeatureServers::default(),
+            upstream: Upstream::default(),
             cors: Cors::default(),
             log: Log::default(),
         }
@@ -83,6 +86,25 @@ impl Default for List {
 impl Default for Hooks {
     fn default() -> Self {
         Self { service_url: Some(ServiceUrlTemplate::feature_server()) }
+    }
+}
+
+impl Default for FeatureServers {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            networks: Vec::new(),
+            connect: Duration::from_secs(5),
+            timeout: Duration::from_secs(20),
+            retry_after: Duration::from_secs(30),
+        }
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "every default stands here, to be read")]
+impl Default for Upstream {
+    fn default() -> Self {
+        Self { api_url: None, ca: None }
     }
 }
 

@@ -12,7 +12,9 @@ use super::bounds::{optional_path, path};
 use super::error::ConfigError;
 use super::keys::{Key, Kind};
 use super::located::{Places, place_at};
-use super::sections::{Calls, Cors, Hooks, Http, Limits, List, Log, Store, Tls, TlsFiles};
+use super::sections::{
+    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, Store, Tls, TlsFiles, Upstream,
+};
 use super::settings::Settings;
 
 /// All keys, as they stand in the file.
@@ -31,6 +33,8 @@ pub struct Document {
     calls: Calls,
     list: List,
     hooks: Hooks,
+    feature_servers: FeatureServers,
+    upstream: Upstream,
     cors: Cors,
     log: Log,
 }
@@ -104,6 +108,8 @@ impl Document {
             calls: self.calls,
             list: self.list,
             hooks: self.hooks,
+            feature_servers: self.feature_servers,
+            upstream: self.upstream,
             cors: self.cors,
             log: self.log,
         })
@@ -162,6 +168,8 @@ impl From<&Config> for Document {
             calls: config.calls,
             list: config.list,
             hooks: config.hooks,
+            feature_servers: config.feature_servers,
+            upstream: config.upstream,
             cors: config.cors,
             log: config.log,
         }

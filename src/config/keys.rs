@@ -102,6 +102,15 @@ pub const KEYS: &[Key] = &[
 
     key("hooks.service_url", Kind::Text, "URL", "Template of service_url where an event has none; empty: off"),
 
+    key("feature_servers.urls", Kind::List, "URL,…", "Base URLs of feature servers, which take new calls in turn"),
+    key("feature_servers.networks", Kind::List, "CIDR,…", "Networks in which the service_url of a call may lie"),
+    key("feature_servers.connect", Kind::Text, "DURATION", "Time for a connection to a feature server"),
+    key("feature_servers.timeout", Kind::Text, "DURATION", "Time for a feature server's answer"),
+    key("feature_servers.retry_after", Kind::Text, "DURATION", "How long a feature server that did not answer is asked last"),
+
+    key("upstream.api_url", Kind::Text, "URL", "Base URL of jambonz's own API, for new calls that name an application; empty: off"),
+    key("upstream.ca", Kind::Text, "FILE", "Authorities (PEM) for outgoing https; empty: those of the system"),
+
     key("cors.allow_origin", Kind::Text, "ORIGIN", "Origin whose pages may read answers, or *; empty: no CORS headers"),
 
     key("log.level", Kind::Text, "LEVEL", "Least grave messages: error, warn, info, debug or trace"),

@@ -35,7 +35,8 @@ pub use address::{AddressError, DnsName, Host, ListenAddr, SubjectName};
 pub use error::{ConfigError, Place};
 pub use keys::{KEYS, Key, Kind};
 pub use sections::{
-    Calls, Cors, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Store, Tls, TlsFiles,
+    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Store, Tls,
+    TlsFiles, Upstream,
 };
 pub use settings::{Locations, Settings};
 pub use web::{AllowedOrigin, ServiceUrlTemplate, WebError};
@@ -69,6 +70,10 @@ pub struct Config {
     pub list: List,
     /// The call status webhook.
     pub hooks: Hooks,
+    /// Where calls are controlled.
+    pub feature_servers: FeatureServers,
+    /// jambonz's own API.
+    pub upstream: Upstream,
     /// Cross-origin requests from browsers.
     pub cors: Cors,
     /// The log.

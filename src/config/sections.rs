@@ -6,8 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::address::{ListenAddr, SubjectName};
-use super::bounds::{DAY_MS, GIB, KIB, MIB, MINUTE_MS, optional, optional_span, span, whole};
+use super::bounds::{
+    DAY_MS, GIB, KIB, MIB, MINUTE_MS, optional, optional_path, optional_span, span, whole,
+};
 use super::web::{AllowedOrigin, ServiceUrlTemplate};
+use crate::outbound::{Base, Network};
 
 /// Section `[tls]`: the HTTPS certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +138,37 @@ pub struct Hooks {
     /// How `service_url` is derived where an event has none; `None`: it is not.
     #[serde(with = "optional")]
     pub service_url: Option<ServiceUrlTemplate>,
+}
+
+/// Section `[feature_servers]`: where calls are controlled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeatureServers {
+    /// Servers that take new calls in turn; calls that name one of them are updated there.
+    pub urls: Vec<Base>,
+    /// Where the servers of calls may be besides.
+    pub networks: Vec<Network>,
+    /// Time for a connection, TLS included.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub connect: Duration,
+    /// Time for an answer, once there is a connection.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub timeout: Duration,
+    /// How long a server that did not answer is asked after all others.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub retry_after: Duration,
+}
+
+/// Section `[upstream]`: jambonz's own API, and whom rollcall trusts as a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// Where new calls that name an application go; `None`: nowhere.
+    #[serde(with = "optional")]
+    pub api_url: Option<Base>,
+    /// PEM file: authorities for https; `None`: those of the system.
+    #[serde(with = "optional_path")]
+    pub ca: Option<PathBuf>,
 }
 
 /// Section `[cors]`: cross-origin requests from browsers.

@@ -19,7 +19,7 @@ pub(super) async fn call(
     let deed = match *request.method {
         Method::GET | Method::HEAD => Deed::Read,
         Method::DELETE => Deed::Write,
-        _ => return Err(Refusal::method("GET, HEAD, DELETE")),
+        _ => return Err(Refusal::method("GET, HEAD, PUT, POST, DELETE")),
     };
     let account = authorize(request.context, request.headers, account, deed)?;
     let sid = sid.parse().map_err(|error| wrong_sid("call sid", sid, error))?;
@@ -69,7 +69,8 @@ pub(super) async fn count(request: &Request<'_>, account: &str) -> Result<Reply,
     Ok(json(StatusCode::OK, body))
 }
 
-fn not_found() -> Refusal {
+/// 404 for a call.
+pub(super) fn not_found() -> Refusal {
     Refusal::not_found("no such call")
 }
 

@@ -1,15 +1,13 @@
 //! `POST /v1/hooks/call-status`: events in.
 
-use std::pin::pin;
-
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
-use futures_util::StreamExt as _;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::header::HeaderName;
 use http::{HeaderMap, Method, StatusCode};
 use warp::{Buf, Stream};
 
 use super::Context;
 use super::auth::{Deed, Principal, bearer, credentials};
+use super::body::{content_type, read_body};
 use super::reply::{Refusal, Reply, empty};
 use super::routes::Request;
 use crate::clock;
@@ -155,45 +153,6 @@ impl Signature {
     }
 }
 
-/// The whole body, within the limits of size and time.
-async fn read_body<B: Buf>(
-    context: &Context,
-    headers: &HeaderMap,
-    body: impl Stream<Item = Result<B, warp::Error>> + Send,
-) -> Result<Vec<u8>, Refusal> {
-    let limit = context.body_bytes;
-    let too_large = || Refusal::too_large(format!("a request body has at most {limit} bytes"));
-    let encoding = headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
-    if encoding.is_some_and(|encoding| encoding != b"identity") {
-        return Err(Refusal::unsupported("Content-Encoding: expected none"));
-    }
-    let announced =
-        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > limit) {
-        return Err(too_large());
-    }
-    let read = async {
-        let mut body = pin!(body);
-        let mut bytes = Vec::with_capacity(announced.unwrap_or(0));
-        while let Some(part) = body.next().await {
-            let mut part = part.map_err(|_| Refusal::bad("the request body was cut off"))?;
-            while part.has_remaining() {
-                let chunk = part.chunk();
-                if bytes.len() + chunk.len() > limit {
-                    return Err(too_large());
-                }
-                bytes.extend_from_slice(chunk);
-                let length = chunk.len();
-                part.advance(length);
-            }
-        }
-        Ok(bytes)
-    };
-    tokio::time::timeout(context.body_time, read)
-        .await
-        .unwrap_or_else(|_| Err(Refusal::slow_body()))
-}
-
 fn parse(
     context: &Context,
     headers: &HeaderMap,
@@ -203,8 +162,7 @@ fn parse(
     let body = std::str::from_utf8(body).map_err(|error| {
         Refusal::bad(format!("the request body is not UTF-8 at byte {}", error.valid_up_to()))
     })?;
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let kind = content_type(headers);
     let ndjson = kind.eq_ignore_ascii_case("application/x-ndjson");
     let texts = pieces(body, ndjson)?;
     if texts.len() > context.batch_events {

@@ -34,7 +34,7 @@ pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-coun
 /// match, streamed.
 pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, Refusal> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::method("GET, HEAD"));
+        return Err(Refusal::method("GET, HEAD, POST"));
     }
     let context = request.context;
     let account = authorize(context, request.headers, account, Deed::List)?;

@@ -5,7 +5,9 @@
 //! a key, a frame or a sled error; [`reply::Refusal`] is the one place where errors become statuses.
 
 mod auth;
+mod body;
 mod calls;
+mod control;
 mod cursor;
 mod etag;
 mod form;
@@ -20,6 +22,7 @@ pub mod reply;
 mod routes;
 mod service;
 mod stats;
+mod validate;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use std::time::Duration;
 
 pub use service::{Api, service};
 
+use crate::outbound::{Base, Client, Servers};
 use crate::store::Store;
 
 /// What handlers know beside the request.
@@ -53,6 +57,12 @@ pub struct Context {
     pub token_window: Duration,
     /// `Access-Control-Allow-Origin`; none where other origins have no business here.
     pub allow_origin: Option<String>,
+    /// Sends the requests of rollcall's own.
+    pub client: Client,
+    /// Where calls are controlled.
+    pub feature_servers: Servers,
+    /// jambonz's own API, for new calls that name an application.
+    pub upstream: Option<Base>,
 }
 
 /// Request extension: the address that the connection came from.

@@ -112,6 +112,11 @@ impl Refusal {
         refusal.with(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
+    /// Another status, from elsewhere or of jambonz.
+    pub fn relayed(status: StatusCode, msg: impl Into<String>) -> Self {
+        Self::new(status, msg)
+    }
+
     /// 503, and when to come again.
     pub fn unavailable(msg: impl Into<String>, seconds: u16) -> Self {
         let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, msg);

@@ -9,7 +9,7 @@ use warp::filters::BoxedFilter;
 use warp::{Buf, Filter, Stream};
 
 use super::reply::{Refusal, Reply};
-use super::{Context, calls, health, hook, list, stats};
+use super::{Context, calls, control, health, hook, list, stats};
 
 /// What a path names. Sids are as they stand in the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,12 @@ async fn answer<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>> + Send,
 ) -> Result<Reply, Refusal> {
     match resource {
+        Resource::Calls(account) if *request.method == Method::POST => {
+            control::create(&request, &account, body).await
+        }
+        Resource::Call(account, sid) if matches!(*request.method, Method::PUT | Method::POST) => {
+            control::update(&request, &account, &sid, body).await
+        }
         Resource::Calls(account) => list::list(&request, &account).await,
         Resource::Call(account, sid) => calls::call(&request, &account, &sid).await,
         Resource::Events(account, sid) => calls::events(&request, &account, &sid).await,

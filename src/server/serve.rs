@@ -16,7 +16,7 @@ use crate::config::{Config, Host, ListenAddr, SubjectName};
 use crate::ops::{self, Failure};
 use crate::store::{Lock, Progress, Store};
 use crate::tls::{TlsReloader, TlsSource};
-use crate::{admin, clock, http};
+use crate::{admin, clock, http, outbound};
 
 /// How often a certificate that rollcall made is looked at, to make a new one in time.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_hours(24);
@@ -115,7 +115,7 @@ impl Server<'_> {
         if let Some(filled) = self.demo {
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
-        let api = http::service(Arc::new(config.http_context(self.store.clone())));
+        let api = http::service(Arc::new(config.http_context(self.store.clone())?));
         let (stop, stopped) = watch::channel(());
         let limits = config.listener_limits();
         let mut listeners = tokio::task::JoinSet::new();
@@ -307,9 +307,14 @@ impl Config {
         ops::Context { service_url: self.service_url(), data_dir: self.data_dir.clone() }
     }
 
-    fn http_context(&self, store: Arc<Store>) -> http::Context {
+    fn http_context(&self, store: Arc<Store>) -> Result<http::Context, Failure> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        http::Context {
+        let servers = &self.feature_servers;
+        let ca = self.upstream.ca.as_deref();
+        let client = outbound::Client::new(ca, servers.connect, servers.timeout)
+            .map_err(|error| Failure::new(crate::store::chain(&error)))?;
+        let (urls, networks) = (servers.urls.clone(), servers.networks.clone());
+        Ok(http::Context {
             store,
             body_bytes: self.limits.body_bytes,
             body_time: self.limits.body,
@@ -324,7 +329,10 @@ impl Config {
             token_requests: self.limits.token_requests,
             token_window: self.limits.token_window,
             allow_origin: self.cors.allow_origin.as_ref().map(|origin| origin.as_str().to_owned()),
-        }
+            client,
+            feature_servers: outbound::Servers::new(urls, networks, servers.retry_after),
+            upstream: self.upstream.api_url.clone(),
+        })
     }
 
     fn service_url(&self) -> String {

@@ -9,9 +9,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &[]),
     ("cli", &["access", "admin", "clock", "config", "domain", "ops", "server", "store", "wire"]),
-    ("server", &["admin", "clock", "config", "domain", "http", "ops", "store", "tls"]),
+    ("server", &["admin", "clock", "config", "domain", "http", "ops", "outbound", "store", "tls"]),
     ("admin", &["ops", "store"]),
-    ("http", &["access", "clock", "domain", "random", "store", "wire"]),
+    ("http", &["access", "clock", "domain", "outbound", "random", "store", "wire"]),
     ("ops", &["access", "clock", "domain", "random", "store", "wire"]),
     (
         "store",
@@ -29,12 +29,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("wire", &["domain"]),
     ("clock", &["domain"]),
     ("random", &[]),
-    ("config", &[]),
+    ("config", &["outbound"]),
+    ("outbound", &[]),
     ("tls", &[]),
     ("domain", &[]),
 ];
 
-/// What only one room may name.
+/// What only one room may name, or two.
 const KEPT: &[(&str, &str)] = &[
     ("sled::", "index"),
     ("csv_core::", "wire"),
@@ -42,7 +43,7 @@ const KEPT: &[(&str, &str)] = &[
     ("warp::", "http"),
     ("SystemTime::now", "clock"),
     ("uuid::{Builder", "random"),
-    ("tokio_rustls::", "server"),
+    ("tokio_rustls::", "server outbound"),
     ("rcgen::", "tls"),
     ("clap::Parser", "cli"),
 ];
@@ -104,7 +105,8 @@ fn what_is_replaceable_is_named_in_one_room() {
                 continue;
             }
             for line in code(text).filter(|line| line.contains(name)) {
-                assert_eq!(room(path), *keeper, "{}: {line}", path.display());
+                let keeps = keeper.split(' ').any(|keeper| room(path) == keeper);
+                assert!(keeps, "{}: {line}", path.display());
                 kept += 1;
             }
         }

@@ -71,8 +71,8 @@ fn a_known_path_with_another_method_is_405_and_says_which_are_allowed() {
     let call = format!("/v1/Accounts/{A1}/Calls/{}", sid(1));
     let count = format!("/v1/Accounts/{A1}/CallCount");
     let cases = [
-        (calls_of(A1, ""), "GET, HEAD", vec!["PATCH", "DELETE", "PUT", "PROPFIND", "TRACE"]),
-        (call, "GET, HEAD, DELETE", vec!["PATCH", "PROPFIND"]),
+        (calls_of(A1, ""), "GET, HEAD, POST", vec!["PATCH", "DELETE", "PUT", "PROPFIND", "TRACE"]),
+        (call, "GET, HEAD, PUT, POST, DELETE", vec!["PATCH", "PROPFIND"]),
         (count, "GET, HEAD", vec!["POST", "PUT", "DELETE", "PATCH"]),
         ("/v1/hooks/call-status".to_owned(), "POST", vec!["GET", "HEAD", "PUT", "DELETE"]),
         ("/livez".to_owned(), "GET, HEAD", vec!["POST", "DELETE"]),

@@ -4,6 +4,7 @@
 //! the body: calls as a set, since their order is arbitrary in jambonz and newest first here; of a
 //! call every field that jambonz has. What a call has beyond that is in [`further`].
 
+mod control;
 mod verdicts;
 
 use std::collections::BTreeMap;
@@ -97,9 +98,13 @@ fn sid(end: &str) -> String {
 /// A server with the accounts, keys and calls of the recording, and a read-only token of account
 /// one in place of the recorded user who could only look.
 fn seeded() -> (Rollcall, String) {
+    seeded_on(Rollcall::up(&[]), &ToOwned::to_owned)
+}
+
+/// The same on a server of one's own, with other URLs of feature servers.
+fn seeded_on(rollcall: Rollcall, url: &dyn Fn(&str) -> String) -> (Rollcall, String) {
     let seed: Value =
         serde_json::from_str(include_str!("../../fixtures/golden-seed.json")).unwrap();
-    let rollcall = Rollcall::up(&[]);
     let text = |value: &Value, key: &str| value[key].as_str().unwrap().to_owned();
     for account in seed["accounts"].as_array().unwrap() {
         let (sid, provider) = (text(account, "account_sid"), text(account, "service_provider_sid"));
@@ -132,8 +137,8 @@ fn seeded() -> (Rollcall, String) {
         let mut event: Call = serde_json::from_str(line).unwrap();
         assert_eq!(event["call_sid"], call["callInfo"]["callSid"]);
         // The hook does not say which server runs the call; the recording does, and when.
-        if let Some(url) = call.get("serviceUrl") {
-            event.insert("service_url".to_owned(), url.clone());
+        if let Some(given) = call.get("serviceUrl").and_then(Value::as_str) {
+            event.insert("service_url".to_owned(), json!(url(given)));
         }
         event.insert("at".to_owned(), json!(now() - 60_000 + n * 3));
         events.push(Value::Object(event).to_string());
@@ -200,6 +205,7 @@ impl Judge<'_> {
             Answer::Done => 204,
             Answer::Counts(..) | Answer::Calls(_) => 200,
             Answer::Msg(_) | Answer::More(_) | Answer::Methods(_) => entry.status,
+            Answer::Accepted => 202,
         };
         assert_eq!(answered.status, status, "{}: {answered:?}", entry.name);
         let own = |sids: &[&str]| {
@@ -233,6 +239,11 @@ impl Judge<'_> {
                 let counts = json!({ "inbound": inbound, "outbound": outbound });
                 assert_eq!(answered.json(), counts, "{}", entry.name);
                 assert_ne!(entry.answer, counts, "{}: that is what jambonz says", entry.name);
+            }
+            Answer::Accepted => {
+                self.headers(&["content-type"]);
+                let kind = Some("application/json; charset=utf-8");
+                assert_eq!((answered.header("content-type"), &*answered.body), (kind, "{}"));
             }
             Answer::Done => assert_eq!(answered.body, "", "{}", entry.name),
             Answer::Methods(methods) => {

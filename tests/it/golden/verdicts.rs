@@ -24,6 +24,8 @@ pub enum Answer {
     Calls(&'static [&'static str]),
     /// Account one's live calls: inbound, outbound.
     Counts(u64, u64),
+    /// 202 and an empty JSON object.
+    Accepted,
     /// 204 and nothing else.
     Done,
     /// The answer to a preflight, with these methods.
@@ -126,8 +128,8 @@ pub const VERDICTS: [(&str, Verdict); 116] = [
     ("auth: empty access_token", Better(JSON_ERRORS, Msg("Unauthorized"))),
     ("auth: access_token json body on GET", Better(HEADER_ONLY, Refused(401, "Unauthorized"))),
     ("auth: header and body both", Better(HEADER_ONLY, Calls(ALL))),
-    ("auth: access_token form body on PUT", Better(HEADER_ONLY, Refused(405, "this path"))),
-    ("auth: access_token json body on PUT", Better(HEADER_ONLY, Refused(405, "this path"))),
+    ("auth: access_token form body on PUT", Better(HEADER_ONLY, Refused(401, "Unauthorized"))),
+    ("auth: access_token json body on PUT", Better(HEADER_ONLY, Refused(401, "Unauthorized"))),
     ("auth: service provider token, other provider's account", Same),
     ("auth: admin token", Same),
     ("auth: admin token account two", Same),

@@ -1,0 +1,158 @@
+//! Request bodies: reading them, and the fields of those that control calls.
+
+use std::pin::pin;
+
+use futures_util::StreamExt as _;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use serde_json::{Map, Value};
+use warp::{Buf, Stream};
+
+use super::Context;
+use super::reply::Refusal;
+
+/// Pairs of a form.
+const FORM_PAIRS: usize = 1000;
+/// Brackets of a name in a form.
+const FORM_DEPTH: usize = 5;
+
+/// The whole body, within the limits of size and time.
+pub(super) async fn read_body<B: Buf>(
+    context: &Context,
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send,
+) -> Result<Vec<u8>, Refusal> {
+    let limit = context.body_bytes;
+    let too_large = || Refusal::too_large(format!("a request body has at most {limit} bytes"));
+    let encoding = headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
+    if encoding.is_some_and(|encoding| encoding != b"identity") {
+        return Err(Refusal::unsupported("Content-Encoding: expected none"));
+    }
+    let announced =
+        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > limit) {
+        return Err(too_large());
+    }
+    let read = async {
+        let mut body = pin!(body);
+        let mut bytes = Vec::with_capacity(announced.unwrap_or(0));
+        while let Some(part) = body.next().await {
+            let mut part = part.map_err(|_| Refusal::bad("the request body was cut off"))?;
+            while part.has_remaining() {
+                let chunk = part.chunk();
+                if bytes.len() + chunk.len() > limit {
+                    return Err(too_large());
+                }
+                bytes.extend_from_slice(chunk);
+                let length = chunk.len();
+                part.advance(length);
+            }
+        }
+        Ok(bytes)
+    };
+    tokio::time::timeout(context.body_time, read)
+        .await
+        .unwrap_or_else(|_| Err(Refusal::slow_body()))
+}
+
+/// The media type, without its parameters.
+pub(super) fn content_type(headers: &HeaderMap) -> &str {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim()
+}
+
+/// The fields of a JSON object or a form. As in jambonz, a body of another type has none, nor has
+/// an array.
+pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+    let kind = content_type(headers);
+    if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return form(body);
+    }
+    if !kind.eq_ignore_ascii_case("application/json") || body.is_empty() {
+        return Ok(Map::new());
+    }
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| Refusal::bad(format!("the request body is not JSON: {error}")))?;
+    match value {
+        Value::Object(fields) => Ok(fields),
+        Value::Array(_) => Ok(Map::new()),
+        _ => Err(Refusal::bad("the request body is not a JSON object")),
+    }
+}
+
+/// `a=1&b[c]=2&d[]=3`: brackets name what is within.
+fn form(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+    let mut whole = Value::Object(Map::new());
+    for (n, (name, text)) in form_urlencoded::parse(body).enumerate() {
+        let path = form_path(&name);
+        if n >= FORM_PAIRS || path.len() > FORM_DEPTH + 1 {
+            return Err(Refusal::bad(format!(
+                "a form has at most {FORM_PAIRS} pairs, and {FORM_DEPTH} brackets in a name"
+            )));
+        }
+        put(&mut whole, &path, &text);
+    }
+    match whole {
+        Value::Object(fields) => Ok(fields),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// The parts of `a[b][c]`; a name whose brackets do not fit is one part.
+fn form_path(name: &str) -> Vec<&str> {
+    let Some((first, rest)) = name.split_once('[') else { return vec![name] };
+    let Some(rest) = rest.strip_suffix(']').filter(|_| !first.is_empty()) else {
+        return vec![name];
+    };
+    std::iter::once(first).chain(rest.split("][")).collect()
+}
+
+/// Puts a text where the path leads. Of what contradicts an earlier pair nothing is taken.
+fn put(place: &mut Value, path: &[&str], text: &str) {
+    let Some((name, rest)) = path.split_first() else {
+        match place {
+            Value::Null => *place = Value::from(text),
+            Value::Array(several) => several.push(Value::from(text)),
+            Value::String(one) => *place = Value::from(vec![one.as_str(), text]),
+            _ => {}
+        }
+        return;
+    };
+    if name.is_empty() && rest.is_empty() {
+        if place.is_null() {
+            *place = Value::Array(Vec::new());
+        }
+        return put(place, rest, text);
+    }
+    if place.is_null() {
+        *place = Value::Object(Map::new());
+    }
+    if let Value::Object(fields) = place {
+        put(fields.entry(*name).or_insert(Value::Null), rest, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn brackets_in_a_form_name_what_is_within() {
+        for (body, fields) in [
+            (
+                "a=1&to[type]=phone&to%5Bnumber%5D=%2B2",
+                json!({"a": "1", "to": {"type": "phone", "number": "+2"}}),
+            ),
+            ("a=1&a=2&b[]=3&b[]=4", json!({"a": ["1", "2"], "b": ["3", "4"]})),
+            ("a[b][c]=x+y", json!({"a": {"b": {"c": "x y"}}})),
+            ("a=1&a[b]=2&a[=3&[x]=4", json!({"a": "1", "a[": "3", "[x]": "4"})),
+            ("", json!({})),
+        ] {
+            assert_eq!(Value::Object(form(body.as_bytes()).unwrap()), fields, "{body}");
+        }
+        assert!(form(b"a[b][c][d][e][f][g]=1").is_err());
+        assert!(form("a&".repeat(1001).as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! `POST /v1/Accounts/{AccountSid}/Calls`, and `PUT` and `POST …/Calls/{CallSid}`: what changes a
+//! call where it runs. Nothing is kept here; what becomes of the call comes back as events.
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::AUTHORIZATION;
+use serde_json::Value;
+use warp::{Buf, Stream};
+
+use super::auth::{Deed, authorize, wrong_sid};
+use super::body::{fields, read_body};
+use super::calls::{blocking, not_found};
+use super::reply::{Refusal, Reply, empty, json};
+use super::routes::Request;
+use super::validate;
+use crate::domain::{CallId, Known};
+use crate::outbound::{Answer, Base, Failure, Message};
+
+/// Characters of an answer's text that a message repeats.
+const REPEATED_CHARS: usize = 2000;
+
+/// Passes an update on to the feature server that runs the call.
+pub(super) async fn update<B: Buf>(
+    request: &Request<'_>,
+    account: &str,
+    sid: &str,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send,
+) -> Result<Reply, Refusal> {
+    let context = request.context;
+    let account = authorize(context, request.headers, account, Deed::Write)?;
+    let sid = sid.parse().map_err(|error| wrong_sid("call sid", sid, error))?;
+    let id = CallId { account, sid };
+    let body = read_body(context, request.headers, body).await?;
+    let fields = fields(request.headers, &body)?;
+    validate::update(&fields)?;
+    let found = blocking(&context.store, move |store| store.call(id)).await?;
+    let call = found.ok_or_else(not_found)?;
+    let Some(service_url) = call.text(Known::ServiceUrl).filter(|url| !url.is_empty()) else {
+        let msg = "the call has no service_url: it is not known which feature server runs it";
+        return Err(Refusal::relayed(StatusCode::INTERNAL_SERVER_ERROR, msg));
+    };
+    let message = Message {
+        path: format!("/v1/updateCall/{sid}"),
+        authorization: None,
+        body: Bytes::from(Value::Object(fields).to_string()),
+    };
+    let answer = context.feature_servers.of_call(&context.client, service_url, message).await?;
+    updated(answer)
+}
+
+/// The feature server's answer: its status, and its body where it is 200 or an error.
+fn updated(answer: Answer) -> Result<Reply, Refusal> {
+    let status = answer.status;
+    match status {
+        StatusCode::OK if is_json(&answer.body) => Ok(json(status, answer.body)),
+        StatusCode::OK => Err(not_json(&answer.body)),
+        StatusCode::NO_CONTENT => Ok(empty(status)),
+        _ if status.is_success() => Ok(json(status, "{}")),
+        _ if status.is_client_error() || status.is_server_error() => {
+            Err(Refusal::relayed(status, text_of(&answer)))
+        }
+        _ => Err(unexpected(status)),
+    }
+}
+
+/// Passes a new call on to the feature server whose turn it is, or, where it names an application,
+/// to jambonz's own API.
+pub(super) async fn create<B: Buf>(
+    request: &Request<'_>,
+    account: &str,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send,
+) -> Result<Reply, Refusal> {
+    let context = request.context;
+    let account = authorize(context, request.headers, account, Deed::Write)?;
+    let body = read_body(context, request.headers, body).await?;
+    let mut fields = fields(request.headers, &body)?;
+    if let Some(application) = validate::application(&fields) {
+        validate::dialled(&fields, &body)?;
+        let Some(upstream) = &context.upstream else {
+            let shown: String = application.to_string().chars().take(80).collect();
+            return Err(Refusal::bad(format!(
+                "application_sid {shown}: applications are in jambonz's database; set \
+                 upstream.api_url to its API, or give call_hook and the speech settings"
+            )));
+        };
+        let body = Bytes::from(Value::Object(fields).to_string());
+        let message = Message {
+            path: format!("/v1/Accounts/{account}/Calls"),
+            authorization: request.headers.get(AUTHORIZATION).cloned(),
+            body,
+        };
+        return passed_on(request, upstream, message).await;
+    }
+    if context.feature_servers.is_empty() {
+        return Err(no_feature_server());
+    }
+    validate::create(&mut fields, &body)?;
+    fields.insert("account_sid".to_owned(), Value::from(account.to_string()));
+    let message = Message {
+        path: "/v1/createCall".to_owned(),
+        authorization: None,
+        body: Bytes::from(Value::Object(fields).to_string()),
+    };
+    let answer = context.feature_servers.in_turn(&context.client, &message).await;
+    let answer = answer.ok_or_else(no_feature_server)??;
+    match answer.status {
+        StatusCode::CREATED if is_json(&answer.body) => Ok(json(answer.status, answer.body)),
+        StatusCode::CREATED => Err(not_json(&answer.body)),
+        status => {
+            let text = text_of(&answer);
+            let msg = format!("the feature server answered {}: {text}", status.as_u16());
+            Err(Refusal::relayed(StatusCode::INTERNAL_SERVER_ERROR, msg))
+        }
+    }
+}
+
+/// The answer of jambonz's own API, as it is.
+async fn passed_on(
+    request: &Request<'_>,
+    upstream: &Base,
+    message: Message,
+) -> Result<Reply, Refusal> {
+    let answer = request.context.client.post(upstream, None, message).await?;
+    match answer.status {
+        status if status.is_redirection() || status.is_informational() => Err(unexpected(status)),
+        status if is_json(&answer.body) => Ok(json(status, answer.body)),
+        StatusCode::NO_CONTENT => Ok(empty(StatusCode::NO_CONTENT)),
+        status if status.is_success() => Err(not_json(&answer.body)),
+        status => Err(Refusal::relayed(status, text_of(&answer))),
+    }
+}
+
+fn no_feature_server() -> Refusal {
+    // Not in the registry of HTTP: SIP's "temporarily unavailable", which jambonz sends.
+    let status = StatusCode::from_u16(480).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    Refusal::relayed(status, "no available feature servers at this time")
+}
+
+fn unexpected(status: StatusCode) -> Refusal {
+    let msg = format!("the other side answered {status}, which is neither success nor error");
+    Refusal::relayed(StatusCode::BAD_GATEWAY, msg)
+}
+
+fn not_json(body: &[u8]) -> Refusal {
+    let shown: String = String::from_utf8_lossy(body).chars().take(80).collect();
+    let msg = format!("the other side's answer is not JSON: {shown:?}");
+    Refusal::relayed(StatusCode::INTERNAL_SERVER_ERROR, msg)
+}
+
+fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+}
+
+/// What an error says: its `msg`, else its text, else the words of its status.
+fn text_of(answer: &Answer) -> String {
+    let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    let msg = json.as_ref().and_then(|json| json.get("msg")?.as_str());
+    let text = msg.map_or_else(|| String::from_utf8_lossy(&answer.body), Into::into);
+    match text.trim() {
+        "" => answer.status.canonical_reason().unwrap_or("no reason was given").to_owned(),
+        text => text.chars().take(REPEATED_CHARS).collect(),
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let status = match failure {
+            // As in jambonz, where no answer came.
+            Failure::Unreached { .. } | Failure::Lost { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Failure::Denied { .. } | Failure::TooLarge { .. } => StatusCode::BAD_GATEWAY,
+            Failure::Late { .. } => StatusCode::GATEWAY_TIMEOUT,
+        };
+        Self::relayed(status, failure.to_string())
+    }
+}

@@ -1,0 +1,346 @@
+//! Where requests may go: base URLs, and networks of addresses.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a URL.
+const URL_BYTES: usize = 2048;
+
+/// Why a text is no base URL or network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Not the base URL of a server.
+    #[error(
+        "`{0}` is not a base URL; write http or https, a host, and if need be a port and a plain \
+         path, such as http://10.0.0.5:3000"
+    )]
+    Base(String),
+    /// Not a network.
+    #[error(
+        "`{0}` is not a network; write its first address and the bits of its prefix, such as \
+         10.0.0.0/24"
+    )]
+    Network(String),
+}
+
+/// `http[s]://host[:port][/path]`: where a server is. There are no credentials, no query, no
+/// fragment, no escapes and no dot segments in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Base {
+    secure: bool,
+    host: Host,
+    port: u16,
+    /// Empty, or begins with a slash and does not end with one.
+    prefix: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Host {
+    Ip(IpAddr),
+    /// In lower case.
+    Name(String),
+}
+
+impl Base {
+    /// Whether TLS is spoken there.
+    pub(super) fn secure(&self) -> bool {
+        self.secure
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The path of `path` below this base.
+    pub(super) fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// The value of `Host`.
+    pub(super) fn authority(&self) -> String {
+        let usual = if self.secure { 443 } else { 80 };
+        if self.port == usual {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// Whether scheme, host and port are the same (RFC 6454).
+    pub fn same_origin(&self, other: &Self) -> bool {
+        (self.secure, &self.host, self.port) == (other.secure, &other.host, other.port)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        if text.len() > URL_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return None;
+        }
+        let (scheme, rest) = text.split_once("://")?;
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let (host, port) = split_port(authority)?;
+        let port = match port {
+            None if secure => 443,
+            None => 80,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().ok().filter(|port| *port > 0)?
+            }
+            Some(_) => return None,
+        };
+        let prefix = path.strip_suffix('/').unwrap_or(path);
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        let good = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
+        if !prefix.split('/').skip(1).all(good) {
+            return None;
+        }
+        Some(Self { secure, host: Host::parse(host)?, port, prefix: prefix.to_owned() })
+    }
+}
+
+/// Host and port; a host with colons stands in brackets.
+fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
+    if authority.starts_with('[') {
+        let (host, rest) = authority.split_at(authority.find(']')? + 1);
+        return match rest.strip_prefix(':') {
+            Some(port) => Some((host, Some(port))),
+            None => rest.is_empty().then_some((host, None)),
+        };
+    }
+    match authority.split_once(':') {
+        Some((host, port)) => Some((host, Some(port))),
+        None => Some((authority, None)),
+    }
+}
+
+impl Host {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(inner) = text.strip_prefix('[') {
+            let ip: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
+            return Some(Self::Ip(IpAddr::V6(ip).to_canonical()));
+        }
+        if let Ok(ip) = text.parse() {
+            return Some(Self::Ip(ip));
+        }
+        let name = text.to_ascii_lowercase();
+        // Resolvers read 127.1 and 0x7f000001 as addresses; nobody means them as names.
+        let last = name.rsplit('.').next().unwrap_or_default();
+        let number = last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit());
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(plain);
+        let good = name.len() <= 253 && !number && name.split('.').all(label);
+        good.then_some(Self::Name(name))
+    }
+}
+
+/// Addresses with a common prefix (CIDR, RFC 4632).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network {
+    first: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Whether the address lies in it; an IPv4 address in the clothes of IPv6 is an IPv4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        masked(address.to_canonical(), self.bits) == Some(self.first)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (first, bits) = text.split_once('/')?;
+        let first: IpAddr = first.parse().ok()?;
+        let digits = bits.bytes().all(|byte| byte.is_ascii_digit());
+        let bits = Some(bits).filter(|_| digits)?.parse().ok()?;
+        let whole = masked(first, bits) == Some(first) && first.to_canonical() == first;
+        whole.then_some(Self { first, bits })
+    }
+}
+
+/// The address with all but its first bits cleared; none where it does not have so many.
+fn masked(address: IpAddr, bits: u8) -> Option<IpAddr> {
+    let bits = u32::from(bits);
+    match address {
+        IpAddr::V4(ip) => {
+            let cleared = 32_u32.checked_sub(bits)?;
+            let mask = u32::MAX.checked_shl(cleared).unwrap_or(0);
+            Some(IpAddr::V4((ip.to_bits() & mask).into()))
+        }
+        IpAddr::V6(ip) => {
+            let cleared = 128_u32.checked_sub(bits)?;
+            let mask = u128::MAX.checked_shl(cleared).unwrap_or(0);
+            Some(IpAddr::V6((ip.to_bits() & mask).into()))
+        }
+    }
+}
+
+impl FromStr for Base {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        Self::parse(text).ok_or_else(|| AddressError::Base(text.to_owned()))
+    }
+}
+
+impl FromStr for Network {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        Self::parse(text).ok_or_else(|| AddressError::Network(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Base {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl From<Base> for String {
+    fn from(base: Base) -> Self {
+        base.to_string()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
+    }
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "https" } else { "http" };
+        write!(formatter, "{scheme}://{}{}", self.authority(), self.prefix)
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(IpAddr::V6(ip)) => write!(formatter, "[{ip}]"),
+            Self::Ip(ip) => ip.fmt(formatter),
+            Self::Name(name) => name.fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.first, self.bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_are_plain_or_refused() {
+        for (text, written) in [
+            ("http://10.0.0.5:3000", "http://10.0.0.5:3000"),
+            ("HTTP://FS.Example/s202/", "http://fs.example/s202"),
+            ("https://fs:443", "https://fs"),
+            ("http://[fd00::1]:3000/a/b", "http://[fd00::1]:3000/a/b"),
+            ("http://[::ffff:127.0.0.1]:1", "http://127.0.0.1:1"),
+        ] {
+            assert_eq!(text.parse::<Base>().unwrap().to_string(), written);
+        }
+        for text in [
+            "",
+            "fs",
+            "ftp://fs",
+            "http://",
+            "http:///x",
+            "http://a@b/",
+            "http://allowed@evil/",
+            "http://a/?q",
+            "http://a?q",
+            "http://a#f",
+            "http://a/../b",
+            "http://a/./b",
+            "http://a//b",
+            "http://a/%2e%2e",
+            "http://a:0",
+            "http://a:65536",
+            "http://a:+80",
+            "http://a:",
+            "http://a\\b",
+            "http://a b",
+            "http://127.1",
+            "http://2130706433",
+            "http://0x7f000001",
+            "http://127.0.0.0x1",
+            "http://[::1",
+            "http://[::1]x",
+            "http://::1",
+            "http://a\r\nb",
+            "http://a./",
+            "http://é",
+        ] {
+            assert!(text.parse::<Base>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let base = |text: &str| text.parse::<Base>().unwrap();
+        let own = base("http://fs:80/x");
+        assert!(own.same_origin(&base("http://FS/y")));
+        for other in ["https://fs:80", "http://fs:81", "http://fs.example", "http://fss"] {
+            assert!(!own.same_origin(&base(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_network_holds_its_addresses_and_no_others() {
+        for (network, inside, outside) in [
+            ("10.0.0.0/24", &["10.0.0.0", "10.0.0.255", "::ffff:10.0.0.7"][..], "10.0.1.0"),
+            ("10.1.2.3/32", &["10.1.2.3"], "10.1.2.2"),
+            ("0.0.0.0/0", &["255.255.255.255"], "::1"),
+            ("fd00::/8", &["fdff::1"], "fe00::"),
+            ("::/0", &["::1"], "::ffff:10.0.0.1"),
+        ] {
+            let parsed: Network = network.parse().unwrap();
+            assert_eq!(parsed.to_string(), network);
+            for address in inside {
+                assert!(parsed.contains(address.parse().unwrap()), "{network} {address}");
+            }
+            assert!(!parsed.contains(outside.parse().unwrap()), "{network} {outside}");
+        }
+        for text in [
+            "",
+            "10.0.0.0",
+            "10.0.0.1/24",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/+8",
+            "x/8",
+            "::ffff:10.0.0.0/120",
+            "10.0.0.0/",
+        ] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One request over one connection, to an address that was looked at beforehand.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+use super::address::{Base, Host, Network};
+use super::error::{ClientError, Failure};
+
+/// Bytes of an answer's body.
+const ANSWER_BYTES: usize = 1024 * 1024;
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("rollcall/", env!("CARGO_PKG_VERSION")));
+
+/// Sends requests.
+pub struct Client {
+    tls: TlsConnector,
+    connect: Duration,
+    timeout: Duration,
+}
+
+/// What is sent: a POST of JSON.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The path below the base; it begins with a slash and holds nothing that came from outside
+    /// but checked sids.
+    pub path: String,
+    /// The value of `Authorization`.
+    pub authorization: Option<HeaderValue>,
+    /// JSON.
+    pub body: Bytes,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The whole body, 1 MiB at most.
+    pub body: Vec<u8>,
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+impl Client {
+    /// A client that trusts the authorities in a PEM file, else those of the system. A connection
+    /// must be up within `connect`; from then on the answer must be there within `timeout`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has no certificate.
+    pub fn new(
+        ca: Option<&Path>,
+        connect: Duration,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(authorities(ca)?)
+            .with_no_client_auth();
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), connect, timeout })
+    }
+
+    /// Sends a message to a place. Where `networks` are given, every address of the place must lie
+    /// in one of them.
+    ///
+    /// # Errors
+    /// Those of [`Failure`].
+    pub async fn post(
+        &self,
+        base: &Base,
+        networks: Option<&[Network]>,
+        message: Message,
+    ) -> Result<Answer, Failure> {
+        let mut driver = JoinSet::new();
+        let connecting = self.connection(base, networks, &mut driver);
+        let sender = tokio::time::timeout(self.connect, connecting).await.unwrap_or_else(|_| {
+            let time = humantime::format_duration(self.connect);
+            Err(unreached(base, format!("no connection within {time}")))
+        })?;
+        let exchanging = exchange(base, sender, message);
+        tokio::time::timeout(self.timeout, exchanging)
+            .await
+            .unwrap_or_else(|_| Err(Failure::Late { url: base.to_string(), time: self.timeout }))
+    }
+
+    /// A connection to the first address that answers, driven by a task of `driver`.
+    async fn connection(
+        &self,
+        base: &Base,
+        networks: Option<&[Network]>,
+        driver: &mut JoinSet<()>,
+    ) -> Result<Sender, Failure> {
+        let mut last = "its name has no address".to_owned();
+        for address in checked_addresses(base, networks).await? {
+            let connected = async {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                if !base.secure() {
+                    return handshake(stream, driver).await;
+                }
+                let name = match base.host() {
+                    Host::Ip(ip) => ServerName::from(*ip),
+                    Host::Name(name) => {
+                        ServerName::try_from(name.clone()).map_err(std::io::Error::other)?
+                    }
+                };
+                handshake(self.tls.connect(name, stream).await?, driver).await
+            };
+            match connected.await {
+                Ok(sender) => return Ok(sender),
+                Err(error) => last = format!("{address}: {error}"),
+            }
+        }
+        Err(unreached(base, last))
+    }
+}
+
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    driver: &mut JoinSet<()>,
+) -> std::io::Result<Sender> {
+    let made = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = made.map_err(std::io::Error::other)?;
+    driver.spawn(async move {
+        // Its failure is that of the request, too.
+        let _ended = connection.await;
+    });
+    Ok(sender)
+}
+
+/// The addresses of a place, all of which lie in the networks where those are given.
+async fn checked_addresses(
+    base: &Base,
+    networks: Option<&[Network]>,
+) -> Result<Vec<SocketAddr>, Failure> {
+    let addresses: Vec<IpAddr> = match base.host() {
+        Host::Ip(ip) => vec![ip.to_canonical()],
+        Host::Name(name) => {
+            let found = tokio::net::lookup_host((name.as_str(), base.port())).await;
+            let found = found.map_err(|error| unreached(base, error.to_string()))?;
+            found.map(|address| address.ip().to_canonical()).collect()
+        }
+    };
+    if let Some(networks) = networks {
+        let outside = |address: &&IpAddr| !networks.iter().any(|one| one.contains(**address));
+        if let Some(address) = addresses.iter().find(outside) {
+            return Err(Failure::Denied { url: base.to_string(), address: Some(*address) });
+        }
+    }
+    Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, base.port())).collect())
+}
+
+/// From here on the other side may have received the request.
+async fn exchange(base: &Base, mut sender: Sender, message: Message) -> Result<Answer, Failure> {
+    let lost = |why: String| Failure::Lost { url: base.to_string(), why };
+    let mut request = Request::post(base.path(&message.path))
+        .header(HOST, base.authority())
+        .header(USER_AGENT, AGENT)
+        .header(ACCEPT, "*/*")
+        .header(CONTENT_TYPE, "application/json");
+    if let Some(authorization) = message.authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    let request = request.body(Full::new(message.body));
+    let request = request.map_err(|error| unreached(base, error.to_string()))?;
+    let answer = sender.send_request(request).await.map_err(|error| lost(error.to_string()))?;
+    let status = answer.status();
+    let body = Limited::<Incoming>::new(answer.into_body(), ANSWER_BYTES).collect().await;
+    let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => Failure::TooLarge { url: base.to_string(), most: ANSWER_BYTES },
+        None => lost(error.to_string()),
+    })?;
+    Ok(Answer { status, body: body.to_bytes().to_vec() })
+}
+
+fn unreached(base: &Base, why: String) -> Failure {
+    Failure::Unreached { url: base.to_string(), why }
+}
+
+fn authorities(ca: Option<&Path>) -> Result<RootCertStore, ClientError> {
+    let mut store = RootCertStore::empty();
+    let Some(path) = ca else {
+        let found = rustls_native_certs::load_native_certs();
+        let (good, _) = store.add_parsable_certificates(found.certs);
+        if good == 0 {
+            tracing::info!("no certificate authorities on this system; set upstream.ca for https");
+        }
+        return Ok(store);
+    };
+    let wrong = |why: String| ClientError::Authorities { path: path.to_owned(), why };
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.to_string()))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        store.add(certificate).map_err(|error| wrong(error.to_string()))?;
+    }
+    if store.is_empty() {
+        return Err(wrong("there is no certificate in it".to_owned()));
+    }
+    Ok(store)
+}

@@ -1,0 +1,63 @@
+//! Updates: who may, and what a feature server that misbehaves can do.
+
+use serde_json::json;
+
+use super::super::harness::{A1, A2, PATIENCE, Rollcall, sid};
+use super::server::FeatureServer;
+use super::{hang_up, refusal, register, send};
+
+#[test]
+fn only_the_account_of_a_call_and_a_full_token_may_update_it() {
+    let server = FeatureServer::up();
+    let rollcall = Rollcall::up(&["--feature-servers-urls", &server.url("")]);
+    register(&rollcall, 1, &server.url("/s202"));
+    let other = rollcall.token(&["--account", A2]);
+    let reader = rollcall.token(&["--account", A1, "--role", "read"]);
+    let own = rollcall.token(&["--account", A1]);
+    let body = "{\"call_status\":\"completed\"}";
+    let of = |account: &str, n| format!("/v1/Accounts/{account}/Calls/{}", sid(n));
+    for (token, path, status) in [
+        (&other, of(A1, 1), 403),
+        (&other, of(A2, 1), 404),
+        (&reader, of(A1, 1), 403),
+        (&rollcall.admin(), of(A2, 1), 404),
+        (&own, of(A1, 2), 404),
+    ] {
+        for method in ["PUT", "POST"] {
+            let answer = send(&rollcall, method, token, &path, body);
+            assert!(!refusal(&answer, status).is_empty(), "{method} {path}");
+        }
+    }
+    let creates = send(&rollcall, "POST", &reader, &format!("/v1/Accounts/{A1}/Calls"), body);
+    refusal(&creates, 403);
+    assert_eq!(server.take(), []);
+    assert_eq!(send(&rollcall, "PUT", &own, &of(A1, 1), body).status, 202);
+    let received = server.take();
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].url, format!("/s202/v1/updateCall/{}", sid(1)));
+    assert_eq!(received[0].body, json!({ "call_status": "completed" }));
+}
+
+#[test]
+fn what_a_feature_server_says_is_passed_back_within_bounds_of_size_and_time() {
+    let server = FeatureServer::up();
+    let urls = server.url("");
+    let flags = ["--feature-servers-urls", &urls, "--feature-servers-timeout", "300ms"];
+    let rollcall = Rollcall::up(&flags);
+    for (n, kind, status, says) in [
+        (1, "hang", 504, "did not answer within 300ms"),
+        (2, "huge", 502, "more than 1048576 bytes"),
+        (3, "cut", 500, "the connection to"),
+        (4, "s400json", 400, "not so"),
+    ] {
+        register(&rollcall, n, &server.url(&format!("/{kind}")));
+        let begun = std::time::Instant::now();
+        let msg = refusal(&hang_up(&rollcall, n), status);
+        assert!(msg.contains(says), "{kind}: {msg}");
+        assert!(begun.elapsed() < PATIENCE / 4, "{kind}");
+        assert_eq!(server.take().len(), 1, "{kind}: it is sent once");
+    }
+    register(&rollcall, 5, &server.url("/s204"));
+    let answer = hang_up(&rollcall, 5);
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+}
