@@ -46,6 +46,8 @@ impl Default for Limits {
             write: Duration::from_secs(30),
             drain: Duration::from_secs(20),
             queue_events: 20_000,
+            followers: 256,
+            keep_alive: Duration::from_secs(15),
         }
     }
 }

@@ -83,6 +83,8 @@ pub const KEYS: &[Key] = &[
     key("limits.write", Kind::Text, "DURATION", "How long a client may take nothing of an answer"),
     key("limits.drain", Kind::Text, "DURATION", "Time for running requests to end when the server stops"),
     key("limits.queue_events", Kind::Integer, "N", "Events that may wait to be committed; beyond, hooks are answered 503"),
+    key("limits.followers", Kind::Integer, "N", "Event streams of changes at a time; beyond, they are answered 503"),
+    key("limits.keep_alive", Kind::Text, "DURATION", "How long an event stream of changes is silent at most"),
 
     key("store.index_cache_bytes", Kind::Integer, "BYTES", "Memory for the cache of the index"),
     key("store.segment_bytes", Kind::Integer, "BYTES", "Size at which a journal segment is sealed"),

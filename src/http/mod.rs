@@ -6,10 +6,12 @@
 
 mod auth;
 mod calls;
+mod changes;
 mod cursor;
 mod health;
 mod hook;
 mod list;
+mod place;
 mod query;
 pub mod reply;
 mod routes;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use service::{Api, service};
+use tokio::sync::{Semaphore, watch};
 
 use crate::store::Store;
 
@@ -36,4 +39,10 @@ pub struct Context {
     pub service_url: String,
     /// `Access-Control-Allow-Origin`; none where other origins have no business here.
     pub allow_origin: Option<String>,
+    /// Room for event streams.
+    pub followers: Arc<Semaphore>,
+    /// How long an event stream is silent at most.
+    pub keep_alive: Duration,
+    /// Changes, or loses its sender, when the server stops: event streams end at once.
+    pub stopping: watch::Receiver<()>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::demo;
 use super::listener::{self, Drained, Limits};
@@ -110,8 +110,9 @@ impl Server<'_> {
         if let Some(filled) = self.demo {
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
-        let api = http::service(Arc::new(config.http_context(self.store.clone())));
         let (stop, stopped) = watch::channel(());
+        let context = config.http_context(self.store.clone(), stopped.clone());
+        let api = http::service(Arc::new(context));
         let limits = config.listener_limits();
         let mut listeners = tokio::task::JoinSet::new();
         tell(News::Listening(format!("https://{}:{port}", config.listen.shown_host())));
@@ -287,7 +288,7 @@ impl Config {
         ops::Context { service_url: self.service_url(), data_dir: self.data_dir.clone() }
     }
 
-    fn http_context(&self, store: Arc<Store>) -> http::Context {
+    fn http_context(&self, store: Arc<Store>, stopping: watch::Receiver<()>) -> http::Context {
         http::Context {
             store,
             body_bytes: self.limits.body_bytes,
@@ -295,6 +296,9 @@ impl Config {
             batch_events: self.limits.batch_events,
             service_url: self.service_url(),
             allow_origin: self.cors.allow_origin.as_ref().map(|origin| origin.as_str().to_owned()),
+            followers: Arc::new(Semaphore::new(self.limits.followers)),
+            keep_alive: self.limits.keep_alive,
+            stopping,
         }
     }
 

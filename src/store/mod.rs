@@ -23,6 +23,7 @@ mod check;
 mod checkpoint;
 mod commit;
 mod error;
+mod feed;
 mod format;
 mod keeper;
 mod open;
@@ -33,6 +34,7 @@ mod submit;
 
 pub use check::Finding;
 pub use error::{OpenError, StoreError, chain};
+pub use feed::{Event, Feed, Place, Reach, Room, What};
 pub use format::{Lock, write_file};
 pub use open::{Options, Store};
 pub use read::{Page, Request};

@@ -3,6 +3,7 @@
 mod access;
 mod big;
 mod calls;
+mod changes;
 mod filters;
 mod pages;
 mod paths;
