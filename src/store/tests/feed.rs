@@ -148,7 +148,7 @@ fn every_position_leads_to_exactly_the_rest_even_after_a_restart() {
     for round in 0..3 {
         for reach in [Reach::Everybody, Reach::Account(account(1))] {
             let whole = from(&store, reach, begin);
-            assert!(whole.len() > 30, "{reach:?}: {}", whole.len());
+            assert!(whole.len() > 20, "{reach:?}: {}", whole.len());
             assert_eq!(whole.iter().filter(|event| event.what == What::SnapshotEnd).count(), 1);
             for (n, event) in whole.iter().enumerate() {
                 let rest = from(&store, reach, event.place);
