@@ -54,6 +54,8 @@ impl Default for Limits {
             token_requests: 0,
             token_window: Duration::from_mins(5),
             queue_events: 20_000,
+            followers: 256,
+            keep_alive: Duration::from_secs(15),
         }
     }
 }

@@ -46,6 +46,14 @@ impl Principal {
         if allowed { Ok(()) } else { Err(msg()) }
     }
 
+    /// Whether every account is within the scope.
+    pub fn reaches_all(self) -> Result<(), Refusal> {
+        if self.scope == Scope::Admin {
+            return Ok(());
+        }
+        Err(Refusal::forbidden("insufficient permissions"))
+    }
+
     /// Whether the account is within the scope.
     pub fn reaches(self, context: &Context, account: AccountSid) -> Result<(), Refusal> {
         if context.store.access(|access| access.covers(self.scope, account)) {

@@ -7,6 +7,7 @@
 mod auth;
 mod body;
 mod calls;
+mod changes;
 mod control;
 mod cursor;
 mod etag;
@@ -16,6 +17,7 @@ mod gzip;
 mod health;
 mod hook;
 mod list;
+mod place;
 mod query;
 mod rate;
 pub mod reply;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use service::{Api, service};
+use tokio::sync::{Semaphore, watch};
 
 use crate::outbound::{Base, Client, Servers};
 use crate::store::Store;
@@ -63,6 +66,12 @@ pub struct Context {
     pub feature_servers: Servers,
     /// jambonz's own API, for new calls that name an application.
     pub upstream: Option<Base>,
+    /// Room for event streams.
+    pub followers: Arc<Semaphore>,
+    /// How long an event stream is silent at most.
+    pub keep_alive: Duration,
+    /// Changes, or loses its sender, when the server stops: event streams end at once.
+    pub stopping: watch::Receiver<()>,
 }
 
 /// Request extension: the address that the connection came from.

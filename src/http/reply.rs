@@ -96,6 +96,11 @@ impl Refusal {
         Self::new(StatusCode::REQUEST_TIMEOUT, "the request body took too long")
     }
 
+    /// 410: what was asked for was there and is no more.
+    pub fn gone(msg: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, msg)
+    }
+
     /// 413.
     pub fn too_large(msg: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, msg)
@@ -135,6 +140,7 @@ impl From<StoreError> for Refusal {
             StoreError::Full => Self::unavailable(msg, 30),
             StoreError::Failed(_) => Self::unavailable("the store has failed and restarts", 10),
             StoreError::TooLarge(_) => Self::too_large(msg),
+            StoreError::Gone(_) => Self::gone(msg),
         }
     }
 }

@@ -9,7 +9,7 @@ use warp::filters::BoxedFilter;
 use warp::{Buf, Filter, Stream};
 
 use super::reply::{Refusal, Reply};
-use super::{Context, calls, control, health, hook, list, stats};
+use super::{Context, calls, changes, control, health, hook, list, stats};
 
 /// What a path names. Sids are as they stand in the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub(super) enum Resource {
     Events(String, String),
     /// `/v1/Accounts/{AccountSid}/CallStats`
     CallStats(String),
+    /// `/v1/Accounts/{AccountSid}/Calls/changes`; no sid reads so.
+    Changes(String),
+    /// `/v1/Calls/changes`
+    AllChanges,
     /// `/v1/Accounts/{AccountSid}/CallCount`
     CallCount(String),
     /// `/v1/hooks/call-status`
@@ -36,7 +40,7 @@ pub(super) enum Resource {
 
 /// The parts of a request that handlers look at.
 pub(super) struct Request<'a> {
-    pub context: &'a Context,
+    pub context: &'a Arc<Context>,
     pub method: &'a Method,
     pub headers: &'a HeaderMap,
     pub query: &'a str,
@@ -74,6 +78,8 @@ async fn answer<B: Buf>(
         Resource::Calls(account) => list::list(&request, &account).await,
         Resource::Call(account, sid) => calls::call(&request, &account, &sid).await,
         Resource::Events(account, sid) => calls::events(&request, &account, &sid).await,
+        Resource::Changes(account) => changes::of_account(&request, &account).await,
+        Resource::AllChanges => changes::of_all(&request).await,
         Resource::CallCount(account) => calls::count(&request, &account).await,
         Resource::CallStats(account) => stats::call_stats(&request, &account).await,
         Resource::Hook => hook::call_status(&request, body).await,
@@ -96,12 +102,17 @@ fn resource() -> BoxedFilter<(Resource,)> {
     let events = events.map(|account, _: Calls, sid, _: Events| Resource::Events(account, sid));
     let stats = account.and(word::<CallStats>()).and(warp::path::end());
     let stats = stats.map(|account, _: CallStats| Resource::CallStats(account));
+    let changes = account.and(word::<Calls>()).and(word::<Changes>()).and(warp::path::end());
+    let changes = changes.map(|account, _: Calls, _: Changes| Resource::Changes(account));
+    let all = word::<V1>().and(word::<Calls>()).and(word::<Changes>()).and(warp::path::end());
+    let all = all.map(|_: V1, _: Calls, _: Changes| Resource::AllChanges);
     let count = account.and(word::<CallCount>()).and(warp::path::end());
     let count = count.map(|account, _: CallCount| Resource::CallCount(account));
     let hook = word::<V1>().and(word::<Hooks>()).and(word::<CallStatus>()).and(warp::path::end());
     let hook = hook.map(|_: V1, _: Hooks, _: CallStatus| Resource::Hook);
     let live = word::<Livez>().and(warp::path::end()).map(|_: Livez| Resource::Live);
     let ready = word::<Readyz>().and(warp::path::end()).map(|_: Readyz| Resource::Ready);
+    let call = changes.or(all).unify().or(call).unify();
     let known = calls.or(call).unify().or(count).unify().or(hook).unify();
     let known = known.or(events).unify().or(stats).unify();
     let known = known.or(live).unify().or(ready).unify();
@@ -130,6 +141,7 @@ words!(
     V1 = "v1",
     Accounts = "accounts",
     Calls = "calls",
+    Changes = "changes",
     CallCount = "callcount",
     CallStats = "callstats",
     Events = "events",
@@ -153,6 +165,9 @@ mod tests {
             ("/v1/Accounts/a/Calls", calls.clone()),
             ("/V1/accounts/a/calls/", calls),
             ("/v1/Accounts/a/Calls/b", Resource::Call("a".to_owned(), "b".to_owned())),
+            ("/v1/Accounts/a/Calls/changes", Resource::Changes("a".to_owned())),
+            ("/V1/accounts/a/calls/Changes/", Resource::Changes("a".to_owned())),
+            ("/v1/Calls/changes", Resource::AllChanges),
             ("/v1/Accounts/a/CallCount/", Resource::CallCount("a".to_owned())),
             ("/v1/Accounts/a/Calls/b/events", Resource::Events("a".to_owned(), "b".to_owned())),
             ("/v1/Accounts/a/CallStats", Resource::CallStats("a".to_owned())),

@@ -48,6 +48,21 @@ impl Scanner {
         })
     }
 
+    /// Goes on with the frame that begins at `offset`, as an earlier scanner's [`Self::offset`] said
+    /// it. The segment may have grown since.
+    pub fn resume(segment: &Segment, offset: u64) -> Result<Self, JournalError> {
+        let mut scanner = Self::new(segment)?;
+        let sought = scanner.input.seek(SeekFrom::Start(offset));
+        sought.map_err(JournalError::io("read", &segment.path))?;
+        scanner.offset = offset;
+        Ok(scanner)
+    }
+
+    /// Where the next frame begins, in bytes from the start of the file.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// The next frame and where it begins, or none at the end. A frame that is not sound is
     /// damage: what counts of a segment has been synced.
     pub fn next_frame(&mut self) -> Result<Option<(u64, Frame<'_>)>, JournalError> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::demo;
 use super::listener::{self, Drained, Limits};
@@ -115,8 +115,9 @@ impl Server<'_> {
         if let Some(filled) = self.demo {
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
-        let api = http::service(Arc::new(config.http_context(self.store.clone())?));
         let (stop, stopped) = watch::channel(());
+        let context = config.http_context(self.store.clone(), stopped.clone())?;
+        let api = http::service(Arc::new(context));
         let limits = config.listener_limits();
         let mut listeners = tokio::task::JoinSet::new();
         tell(News::Listening(format!("https://{}:{port}", config.listen.shown_host())));
@@ -307,7 +308,11 @@ impl Config {
         ops::Context { service_url: self.service_url(), data_dir: self.data_dir.clone() }
     }
 
-    fn http_context(&self, store: Arc<Store>) -> Result<http::Context, Failure> {
+    fn http_context(
+        &self,
+        store: Arc<Store>,
+        stopping: watch::Receiver<()>,
+    ) -> Result<http::Context, Failure> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let servers = &self.feature_servers;
         let ca = self.upstream.ca.as_deref();
@@ -332,6 +337,9 @@ impl Config {
             client,
             feature_servers: outbound::Servers::new(urls, networks, servers.retry_after),
             upstream: self.upstream.api_url.clone(),
+            followers: Arc::new(Semaphore::new(self.limits.followers)),
+            keep_alive: self.limits.keep_alive,
+            stopping,
         })
     }
 

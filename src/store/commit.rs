@@ -55,7 +55,14 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
             }
             Job::Checkpoint(written, reply) => {
                 let done = checkpoint(shared, &mut writer, *written);
-                let done = done.map(|seq| shared.registry.write().published(seq));
+                let done = done.map(|seq| {
+                    shared.registry.write().published(seq);
+                    // There is nothing new to see: nobody is woken for it.
+                    shared.published.send_if_modified(|last| {
+                        *last = seq;
+                        false
+                    });
+                });
                 let _gone = reply.send(done);
             }
             Job::Replace(index, reply) => {
@@ -301,6 +308,7 @@ impl<'a> Group<'a> {
             registry.put_admin(AdminRow { name, seq: *seq, json });
         }
         let pressed = registry.len() * 2 > shared.options.registry_calls;
+        let last_seq = registry.last_seq();
         drop(registry);
         if !admin.is_empty() {
             let mut access = shared.access.write();
@@ -310,6 +318,7 @@ impl<'a> Group<'a> {
                 }
             }
         }
+        shared.published.send_replace(last_seq);
         if pressed {
             shared.wake_keeper();
         }

@@ -26,11 +26,6 @@ impl Store {
         self.shared.registry.read().last_change(account)
     }
 
-    /// Which life of the data sequence numbers belong to.
-    pub fn epoch(&self) -> &str {
-        &self.shared.epoch
-    }
-
     /// How many calls a list has from its beginning, exact as of the scan; none where it would have
     /// to look at more than `rows`.
     pub fn count(&self, request: &Request, rows: usize) -> Result<Option<u64>, StoreError> {

@@ -22,6 +22,8 @@ pub enum StoreError {
     TooLarge(usize),
     #[error("the store is closing")]
     Closing,
+    #[error("{0}; begin again without a position")]
+    Gone(String),
 }
 
 impl From<JournalError> for StoreError {

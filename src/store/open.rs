@@ -413,6 +413,7 @@ impl Start {
     fn run(self, lock: Lock, queue: Receiver<Job>) -> Store {
         let Self { shared, writer, generation, .. } = self;
         shared.registry.write().opened();
+        shared.published.send_replace(shared.registry.read().last_seq());
         let shared = Arc::new(shared);
         let committer = {
             let work = shared.clone();

@@ -68,6 +68,9 @@ pub(super) struct Shared {
     pub jobs: Sender<Job>,
     /// Set once the journal has failed: nothing more is taken and the process should end.
     pub failed: watch::Sender<Option<String>>,
+    /// The sequence number of the last change that readers may see, set once registry and settings
+    /// both have it: whoever reads up to here and then asks who may see it is told the truth.
+    pub published: watch::Sender<u64>,
     /// What has become of all changes since the start.
     pub counted: Mutex<Outcome>,
     /// How far a rebuild is, until somebody has taken note.
@@ -109,6 +112,7 @@ impl Shared {
             queue: Arc::new(Semaphore::new(options.queue_events)),
             jobs,
             failed: watch::Sender::new(None),
+            published: watch::Sender::new(0),
             counted: Mutex::default(),
             rebuilding: Mutex::new(None),
             wake: (Mutex::default(), Condvar::new()),

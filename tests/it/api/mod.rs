@@ -4,6 +4,7 @@ mod access;
 mod big;
 mod caching;
 mod calls;
+mod changes;
 mod csv;
 mod filters;
 mod limits;

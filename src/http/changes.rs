@@ -1,0 +1,359 @@
+//! `GET /v1/Accounts/{AccountSid}/Calls/changes` and `GET /v1/Calls/changes`: every call, and then
+//! every change.
+//!
+//! One feed in two shapes: lines (NDJSON) up to what was published when the request began, and an
+//! event stream (SSE) that goes on for ever. What was read is sent only if the token may still see
+//! it *after* it was read. Settings take effect before [`Store::published`] counts them, so that no
+//! change that came after a revocation is ever sent.
+//!
+//! The account of a call decides who sees it. Of other accounts only one thing shows: sequence
+//! numbers are counted over all of them, so that a position says how much happened elsewhere.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
+use http::{Method, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout_at};
+use warp::Reply as _;
+
+use super::Context;
+use super::auth::{Deed, authorize, bearer};
+use super::calls::blocking;
+use super::place::Places;
+use super::reply::{Refusal, Reply, empty};
+use super::routes::Request;
+use crate::domain::CallId;
+use crate::store::{Event, Feed, Place, Reach, Room, Store, What};
+use crate::wire::write_call;
+
+/// What one look into the store may take, and so the size of one piece of a body.
+const ROOM: Room = Room { frames: 256, bytes: 512 * 1024 };
+/// Pieces that wait for a slow reader.
+const PIECES_AHEAD: usize = 2;
+/// Most lines that can be asked for.
+const LIMIT_MAX: usize = 10_000;
+/// How long a client waits before it comes again, in milliseconds.
+const RETRY_MILLIS: u32 = 2000;
+/// When to come again where there is no room for another stream, in seconds.
+const CROWDED_SECONDS: u16 = 10;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// The feed of one account.
+pub(super) async fn of_account(request: &Request<'_>, account: &str) -> Result<Reply, Refusal> {
+    readable(request)?;
+    let account = authorize(request.context, request.headers, account, Deed::List)?;
+    changes(request, Reach::Account(account)).await
+}
+
+/// The feed of all accounts.
+pub(super) async fn of_all(request: &Request<'_>) -> Result<Reply, Refusal> {
+    readable(request)?;
+    entitled(request.context, request.headers, Reach::Everybody)?;
+    changes(request, Reach::Everybody).await
+}
+
+fn readable(request: &Request<'_>) -> Result<(), Refusal> {
+    if matches!(*request.method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    Err(Refusal::method("GET, HEAD"))
+}
+
+/// Whether the token may see this feed now.
+fn entitled(context: &Context, headers: &HeaderMap, reach: Reach) -> Result<(), Refusal> {
+    let principal = bearer(context, headers)?;
+    match reach {
+        Reach::Account(account) => principal.reaches(context, account)?,
+        Reach::Everybody => principal.reaches_all()?,
+    }
+    principal.may(Deed::List)
+}
+
+async fn changes(request: &Request<'_>, reach: Reach) -> Result<Reply, Refusal> {
+    let events = wants_events(request.headers);
+    let query = Query::parse(request.query)?;
+    if events && query.limit.is_some() {
+        return Err(Refusal::bad(
+            "limit: an event stream has no end; ask for application/x-ndjson",
+        ));
+    }
+    let store = &request.context.store;
+    let places = Places::new(store.epoch(), reach);
+    let until = *store.published().borrow();
+    let known = request.headers.get(LAST_EVENT_ID).filter(|id| events && !id.is_empty());
+    let from = match (known, query.after.as_deref()) {
+        (Some(id), _) => places.read("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
+        (None, Some("now")) => Place::Changes(until),
+        (None, Some(text)) => places.read("after", text)?,
+        (None, None) => Place::Snapshot(until, None),
+    };
+    let feed = store.feed(reach, from)?;
+    if *request.method == Method::HEAD {
+        return Ok(head(empty(StatusCode::OK), events));
+    }
+    let token = request.headers.get_all(AUTHORIZATION).iter();
+    let headers = token.map(|value| (AUTHORIZATION, value.clone())).collect();
+    let context = request.context.clone();
+    let reader = Reader { context, headers, reach, places, feed };
+    if !events {
+        return lines(reader, until, query.limit.unwrap_or(usize::MAX)).await;
+    }
+    let room = request.context.followers.clone().try_acquire_owned();
+    let room = room.map_err(|_| {
+        Refusal::unavailable("as many event streams are open as there may be", CROWDED_SECONDS)
+    })?;
+    let (pieces, body) = channel();
+    tokio::spawn(follow(reader, pieces, room));
+    Ok(head(body, true))
+}
+
+/// The header fields of either shape.
+fn head(mut reply: Reply, events: bool) -> Reply {
+    let headers = reply.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(CONTENT_TYPE, if events { EVENT_STREAM } else { NDJSON });
+    reply
+}
+
+/// Whether the client asks for an event stream.
+fn wants_events(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        let kinds = value.split(',').filter_map(|range| range.split(';').next());
+        kinds.map(str::trim).any(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
+    })
+}
+
+/// What the query asks for. Unknown parameters mean nothing, as for lists.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Query {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Query {
+    fn parse(query: &str) -> Result<Self, Refusal> {
+        let mut parsed = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "after" if parsed.after.is_some() => {
+                    return Err(Refusal::bad("after: expected once"));
+                }
+                "after" => parsed.after = Some(value.into_owned()),
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+                    let shown: String = value.chars().take(80).collect();
+                    let wrong = || format!("limit \"{shown}\": expected 1 to {LIMIT_MAX}");
+                    parsed.limit = Some(limit.ok_or_else(|| Refusal::bad(wrong()))?);
+                }
+                _ => {}
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+/// Pieces of a body, and the answer with that body.
+fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Reply) {
+    let (pieces, mut receiver) = mpsc::channel(PIECES_AHEAD);
+    let body = stream::poll_fn(move |context| receiver.poll_recv(context));
+    (pieces, warp::reply::stream(body).into_response())
+}
+
+/// Somebody who reads a feed.
+struct Reader {
+    context: Arc<Context>,
+    /// The token, to be asked for again.
+    headers: HeaderMap,
+    reach: Reach,
+    places: Places,
+    feed: Feed,
+}
+
+impl Reader {
+    /// The next events, if the token may see them now that they have been read.
+    async fn read(&mut self, until: u64) -> Result<Vec<Event>, Refusal> {
+        let mut feed = self.feed.clone();
+        let read = move |store: &Store| {
+            let events = feed.next(store, until, ROOM)?;
+            Ok((feed, events))
+        };
+        let (feed, events) = blocking(&self.context.store, read).await?;
+        entitled(&self.context, &self.headers, self.reach)?;
+        self.feed = feed;
+        Ok(events)
+    }
+
+    /// One line for each of the next events, and whether the last one was the end.
+    async fn lines(&mut self, until: u64, left: &mut usize) -> Result<(Vec<u8>, bool), Refusal> {
+        let events = self.read(until).await?;
+        let mut body = Vec::with_capacity(events.len() * 768 + 128);
+        for event in events {
+            object(&mut body, self.places.write(event.place), &event.what);
+            body.push(b'\n');
+            *left -= 1;
+            if *left == 0 {
+                bare(&mut body, self.places.write(event.place), "end");
+                body.push(b'\n');
+                return Ok((body, true));
+            }
+        }
+        let last = self.feed.has_read(until);
+        if last {
+            bare(&mut body, self.places.write(self.feed.place()), "end");
+            body.push(b'\n');
+        }
+        Ok((body, last))
+    }
+
+    /// Sends events until nobody takes them or the token is no longer good.
+    async fn tell(&mut self, pieces: &mpsc::Sender<io::Result<Bytes>>) {
+        let mut published = self.context.store.published();
+        let mut body = format!("retry: {RETRY_MILLIS}\n\n").into_bytes();
+        // Whoever begins at the present is told at once where that is.
+        let mut due = Instant::now();
+        loop {
+            let until = *published.borrow_and_update();
+            let events = match self.read(until).await {
+                Ok(events) => events,
+                Err(refusal) => {
+                    tracing::info!(?refusal, "an event stream has ended");
+                    return;
+                }
+            };
+            for event in &events {
+                let position = self.places.write(event.place);
+                let name = word(&event.what);
+                framed(&mut body, name, position, |body, at| object(body, at, &event.what));
+            }
+            let caught_up = self.feed.has_read(until);
+            if events.is_empty() && due <= Instant::now() {
+                match self.places.write(self.feed.place()) {
+                    Some(position) => {
+                        let name = "position";
+                        framed(&mut body, name, Some(position), |body, at| bare(body, at, name));
+                    }
+                    None => body.extend_from_slice(b":\n\n"),
+                }
+            }
+            if !body.is_empty() {
+                if pieces.send(Ok(std::mem::take(&mut body).into())).await.is_err() {
+                    return;
+                }
+                due = Instant::now() + self.context.keep_alive;
+            }
+            if caught_up && matches!(timeout_at(due, published.changed()).await, Ok(Err(_))) {
+                return;
+            }
+        }
+    }
+}
+
+/// Everything up to a sequence number. The first piece is read before the answer begins, so that a
+/// store that cannot be read says so; if it fails later, the connection is cut.
+async fn lines(mut reader: Reader, until: u64, limit: usize) -> Result<Reply, Refusal> {
+    let mut left = limit;
+    let (first, last) = reader.lines(until, &mut left).await?;
+    let (pieces, body) = channel();
+    tokio::spawn(async move {
+        let (mut piece, mut last) = (first, last);
+        loop {
+            if !piece.is_empty() && pieces.send(Ok(piece.into())).await.is_err() || last {
+                return;
+            }
+            (piece, last) = match reader.lines(until, &mut left).await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::error!(?error, "a list of changes was cut off in its middle");
+                    let cut = io::Error::other("the list of changes was cut off");
+                    let _gone = pieces.send(Err(cut)).await;
+                    return;
+                }
+            };
+        }
+    });
+    Ok(head(body, false))
+}
+
+/// An event stream, until its reader goes, the token ends, the server stops or the journal fails.
+async fn follow(
+    mut reader: Reader,
+    pieces: mpsc::Sender<io::Result<Bytes>>,
+    room: OwnedSemaphorePermit,
+) {
+    let _room = room;
+    let mut stopping = reader.context.stopping.clone();
+    let mut failed = reader.context.store.failed();
+    let failure = async {
+        let _either_way = failed.wait_for(Option::is_some).await.is_ok();
+    };
+    tokio::select! {
+        biased;
+        _ = stopping.changed() => {}
+        () = failure => {}
+        () = pieces.closed() => {}
+        () = reader.tell(&pieces) => {}
+    }
+}
+
+/// The `type` of an event.
+fn word(what: &What) -> &'static str {
+    match what {
+        What::Call(_) => "call",
+        What::Deleted(_) => "deleted",
+        What::SnapshotEnd => "snapshot_end",
+    }
+}
+
+/// Appends `{"position":…,"type":…}`.
+fn bare(body: &mut Vec<u8>, position: Option<String>, name: &str) {
+    let position = position.unwrap_or_default();
+    body.extend_from_slice(
+        format!("{{\"position\":\"{position}\",\"type\":\"{name}\"}}").as_bytes(),
+    );
+}
+
+/// Appends an event as one JSON object without a line end.
+fn object(body: &mut Vec<u8>, position: Option<String>, what: &What) {
+    bare(body, position, word(what));
+    body.pop();
+    match what {
+        What::Call(call) => {
+            body.extend_from_slice(b",\"call\":");
+            write_call(body, call);
+        }
+        What::Deleted(CallId { account, sid }) => {
+            let sids = format!("{{\"account_sid\":\"{account}\",\"call_sid\":\"{sid}\"}}");
+            body.extend_from_slice(b",\"call\":");
+            body.extend_from_slice(sids.as_bytes());
+        }
+        What::SnapshotEnd => {}
+    }
+    body.push(b'}');
+}
+
+/// Appends an event in the form of the HTML standard, section 9.2. Its data is one line, since no
+/// JSON that is kept has a line end.
+fn framed(
+    body: &mut Vec<u8>,
+    name: &str,
+    position: Option<String>,
+    data: impl FnOnce(&mut Vec<u8>, Option<String>),
+) {
+    if let Some(position) = &position {
+        body.extend_from_slice(format!("id: {position}\n").as_bytes());
+    }
+    body.extend_from_slice(format!("event: {name}\ndata: ").as_bytes());
+    data(body, position);
+    body.extend_from_slice(b"\n\n");
+}

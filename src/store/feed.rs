@@ -1,0 +1,241 @@
+//! The change feed: a snapshot, and then every change in the order of sequence numbers.
+//!
+//! **Source.** The snapshot is the list itself, read page by page. Changes are the frames of the
+//! journal that have been published, and never one beyond. Architecture invariant: settings, tokens
+//! and checkpoints do not leave through here, and the record of another account is not even decoded.
+//!
+//! **Exactness.** A snapshot is named after the sequence number `S` that was published when it began.
+//! A call that changes while the snapshot is read may show its newer state there, and comes again as
+//! a change after `S`. Both are whole records: whoever applies everything in order ends right.
+//!
+//! **Restarts.** A sequence number is given once, and one that has been published is on disk. The
+//! copy of the last commit that a start makes stands behind the counted end of the segment before
+//! it, so that each frame is met once.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::StoreError;
+use super::commit::tombstone_id;
+use super::open::Store;
+use super::read::Request;
+use super::shared::Shared;
+use crate::codec;
+use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position};
+use crate::journal::{Frame, Kind, Scanner, Segment};
+
+/// Whose calls a feed tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those of one account.
+    Account(AccountSid),
+    /// Everybody's.
+    Everybody,
+}
+
+/// How far a feed has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Within the snapshot as of this sequence number, up to and with a call; none at its beginning.
+    Snapshot(u64, Option<(AccountSid, Position)>),
+    /// All changes up to and with this sequence number.
+    Changes(u64),
+}
+
+/// What happened, and how far whoever knows it has read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Where the feed goes on after it.
+    pub place: Place,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// The call is this now.
+    Call(Arc<Call>),
+    /// The call was deleted.
+    Deleted(CallId),
+    /// The snapshot is complete.
+    SnapshotEnd,
+}
+
+/// What one look may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Calls or frames, those of others among them.
+    pub frames: usize,
+    /// Bytes of frames; one frame may go beyond.
+    pub bytes: usize,
+}
+
+/// A reader's place in the feed. It holds nothing of the store.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    reach: Reach,
+    place: Place,
+    /// The segment that was read last, by its first sequence number, and how far.
+    segment: Option<(u64, u64)>,
+}
+
+impl Store {
+    /// Which life of the data sequence numbers belong to: a UUID.
+    pub fn epoch(&self) -> &str {
+        &self.shared.epoch
+    }
+
+    /// The sequence number of the last change that readers may see; says when there is a newer one.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.shared.published.subscribe()
+    }
+
+    /// A feed from this place on.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] where the place is ahead of the store or older than its journal.
+    pub fn feed(&self, reach: Reach, place: Place) -> Result<Feed, StoreError> {
+        let (Place::Snapshot(seq, _) | Place::Changes(seq)) = place;
+        if seq > *self.shared.published.borrow() {
+            return Err(StoreError::Gone("the position is ahead of the store".to_owned()));
+        }
+        self.shared.segment_of(seq.saturating_add(1))?;
+        Ok(Feed { reach, place, segment: None })
+    }
+}
+
+impl Shared {
+    /// The segment that has this change, or will have it.
+    fn segment_of(&self, seq: u64) -> Result<Segment, StoreError> {
+        let segments = self.segments.read();
+        let found = segments.iter().rev().find(|segment| segment.first_seq <= seq);
+        let older = || StoreError::Gone("the position is older than the journal".to_owned());
+        found.cloned().ok_or_else(older)
+    }
+}
+
+impl Feed {
+    /// How far it has been read.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Whether everything up to this sequence number has been read.
+    pub fn has_read(&self, until: u64) -> bool {
+        matches!(self.place, Place::Changes(seq) if seq >= until)
+    }
+
+    /// The next events up to a sequence number, in a thread that may wait for the disk. There may be
+    /// none though more follow: see [`Self::has_read`].
+    pub fn next(
+        &mut self,
+        store: &Store,
+        until: u64,
+        room: Room,
+    ) -> Result<Vec<Event>, StoreError> {
+        match self.place {
+            Place::Snapshot(seq, after) => self.calls(store, seq, after, room),
+            Place::Changes(seq) => {
+                let until = until.min(*store.shared.published.borrow());
+                if seq < until { self.changes(&store.shared, seq, until, room) } else { Ok(vec![]) }
+            }
+        }
+    }
+
+    /// The next calls of the snapshot, of one account at most.
+    fn calls(
+        &mut self,
+        store: &Store,
+        seq: u64,
+        after: Option<(AccountSid, Position)>,
+        room: Room,
+    ) -> Result<Vec<Event>, StoreError> {
+        let begun = after.filter(|(_, position)| *position < Position::MAX);
+        let (account, position) = match (self.reach, begun) {
+            (Reach::Account(account), Some((_, position)))
+            | (Reach::Everybody, Some((account, position))) => (Some(account), Some(position)),
+            (Reach::Account(account), None) => (Some(account).filter(|_| after.is_none()), None),
+            (Reach::Everybody, None) => (store.next_account(after.map(|after| after.0))?, None),
+        };
+        let Some(account) = account else {
+            self.place = Place::Changes(seq);
+            return Ok(vec![Event { place: self.place, what: What::SnapshotEnd }]);
+        };
+        let (filter, order) = (Filter::default(), Order::NewestFirst);
+        let request = Request { account, filter, order, after: position };
+        let page = store.page(&request, room.frames)?;
+        // After its last position an account has nothing more.
+        let reached = page.next.unwrap_or(Position::MAX);
+        self.place = Place::Snapshot(seq, Some((account, reached)));
+        let event = |call: Arc<Call>| Event {
+            place: Place::Snapshot(seq, Some((account, Position::of(&call)))),
+            what: What::Call(call),
+        };
+        Ok(page.calls.into_iter().map(event).collect())
+    }
+
+    /// The next changes, of one segment at most.
+    fn changes(
+        &mut self,
+        shared: &Shared,
+        seq: u64,
+        until: u64,
+        room: Room,
+    ) -> Result<Vec<Event>, StoreError> {
+        let segment = shared.segment_of(seq + 1)?;
+        let mut scanner = match self.segment {
+            Some((first_seq, offset)) if first_seq == segment.first_seq => {
+                Scanner::resume(&segment, offset)
+            }
+            _ => Scanner::new(&segment),
+        }?;
+        let (mut events, mut read) = (Vec::new(), seq);
+        let (mut frames, mut bytes) = (0, 0);
+        while read < until && frames < room.frames && bytes < room.bytes {
+            let Some((_, frame)) = scanner.next_frame()? else { break };
+            frames += 1;
+            bytes += frame.body.len();
+            if frame.seq <= seq {
+                continue;
+            }
+            read = frame.seq;
+            if let Some(what) = self.seen(&frame)? {
+                events.push(Event { place: Place::Changes(read), what });
+            }
+        }
+        if frames == 0 && room.frames > 0 {
+            let missing = seq + 1;
+            return Err(StoreError::Failed(format!("change {missing} is not in the journal")));
+        }
+        self.segment = Some((segment.first_seq, scanner.offset()));
+        self.place = Place::Changes(read);
+        Ok(events)
+    }
+
+    /// What a frame says to this reader.
+    fn seen(&self, frame: &Frame<'_>) -> Result<Option<What>, StoreError> {
+        let strange = |reason: &str| {
+            let seq = frame.seq;
+            StoreError::Failed(format!("a frame of the journal ({seq}) cannot be read: {reason}"))
+        };
+        let id = match frame.kind {
+            Kind::Record => codec::peek_id(frame.body).ok_or_else(|| strange("no record")),
+            Kind::Tombstone => tombstone_id(frame.body).ok_or_else(|| strange("no tombstone")),
+            Kind::Admin | Kind::Checkpoint => return Ok(None),
+        }?;
+        if !matches!(self.reach, Reach::Everybody) && self.reach != Reach::Account(id.account) {
+            return Ok(None);
+        }
+        if frame.kind == Kind::Tombstone {
+            return Ok(Some(What::Deleted(id)));
+        }
+        let call = codec::decode(frame.body).map_err(|error| strange(&error.to_string()))?;
+        // What is shown is decided by the record itself and not by the place of its bytes.
+        if call.id != id {
+            return Err(strange("it is of another call than it says"));
+        }
+        Ok(Some(What::Call(Arc::new(call))))
+    }
+}

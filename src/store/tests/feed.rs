@@ -1,0 +1,239 @@
+//! The change feed: applied in order it is the store, from wherever it goes on.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+const SMALL: Room = Room { frames: 3, bytes: 4096 };
+const WIDE: Room = Room { frames: 1000, bytes: 1 << 20 };
+
+/// What somebody knows who applies the feed.
+type Copied = BTreeMap<CallId, Arc<Call>>;
+
+fn apply(copied: &mut Copied, events: &[Event]) {
+    for event in events {
+        match &event.what {
+            What::Call(call) => drop(copied.insert(call.id, call.clone())),
+            What::Deleted(id) => drop(copied.remove(id)),
+            What::SnapshotEnd => {}
+        }
+    }
+}
+
+/// Everything up to now.
+fn drain(store: &Store, feed: &mut Feed, room: Room) -> Vec<Event> {
+    let until = *store.published().borrow();
+    let mut events = Vec::new();
+    while !feed.has_read(until) {
+        events.extend(feed.next(store, until, room).unwrap());
+    }
+    events
+}
+
+fn from(store: &Store, reach: Reach, place: Place) -> Vec<Event> {
+    drain(store, &mut store.feed(reach, place).unwrap(), SMALL)
+}
+
+fn start(store: &Store) -> Place {
+    Place::Snapshot(*store.published().borrow(), None)
+}
+
+fn listed(store: &Store, accounts: &[u8]) -> Copied {
+    let all = accounts.iter().flat_map(|n| list(store, &everything(account(*n)), 100).unwrap());
+    all.map(|call| (call.id, call)).collect()
+}
+
+/// A sequence that looks random and is the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        (self.0 >> 33) % sides
+    }
+
+    fn small(&mut self, sides: u64) -> u8 {
+        u8::try_from(self.below(sides)).unwrap()
+    }
+}
+
+fn change(store: &Store, dice: &mut Dice) {
+    let id = id(1 + dice.small(3), dice.small(20));
+    let at = clock::now();
+    if dice.below(6) == 0 {
+        store.apply(&[Change::Delete(id)], at, false).unwrap();
+    } else {
+        let status = CallStatus::ALL[usize::from(dice.small(9))];
+        send(store, id, status, at);
+    }
+}
+
+fn setting() -> Change {
+    let name = crate::access::FIRST_TOKEN.to_owned();
+    Change::Admin(crate::access::Row { name, json: b"true".to_vec() })
+}
+
+#[test]
+fn whoever_applies_the_feed_knows_what_the_store_knows() {
+    let (mut crashes, mut changes) = (0, 0);
+    for seed in 0..12 {
+        let home = tempfile::tempdir().unwrap();
+        let mut options = options(&home.path().join("first"));
+        let mut store = open(options.clone());
+        let mut dice = Dice(seed);
+        for _ in 0..40 {
+            change(&store, &mut dice);
+        }
+        let reaches = [(Reach::Everybody, &[1, 2, 3][..]), (Reach::Account(account(2)), &[2][..])];
+        let mut feeds = reaches.map(|(reach, accounts)| {
+            let feed = store.feed(reach, start(&store)).unwrap();
+            (feed, reach, accounts, Copied::new())
+        });
+        for round in 0..150 {
+            change(&store, &mut dice);
+            for (feed, _, _, copied) in &mut feeds {
+                if dice.below(3) == 0 {
+                    let until = *store.published().borrow();
+                    let events = feed.next(&store, until, SMALL).unwrap();
+                    changes += events.len();
+                    apply(copied, &events);
+                }
+            }
+            if dice.below(40) == 0 {
+                wake(&store);
+            }
+            if dice.below(60) == 0 {
+                if dice.below(2) == 0 {
+                    let image = home.path().join(round.to_string());
+                    fs::create_dir(&image).unwrap();
+                    crash_image(&store, &image);
+                    options.data_dir = image;
+                    drop(store);
+                    crashes += 1;
+                } else {
+                    store.close().unwrap();
+                    drop(store);
+                }
+                store = open(options.clone());
+                for (feed, reach, ..) in &mut feeds {
+                    *feed = store.feed(*reach, feed.place()).unwrap();
+                }
+            }
+        }
+        for (feed, _, accounts, copied) in &mut feeds {
+            apply(copied, &drain(&store, feed, SMALL));
+            assert_eq!(*copied, listed(&store, accounts), "seed {seed}");
+            assert!(!copied.is_empty());
+        }
+    }
+    assert!(crashes > 3 && changes > 500, "{crashes} crashes, {changes} changes");
+}
+
+#[test]
+fn every_position_leads_to_exactly_the_rest_even_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(options(dir.path()));
+    let mut dice = Dice(7);
+    for _ in 0..60 {
+        change(&store, &mut dice);
+    }
+    let begin = start(&store);
+    for n in 0..60 {
+        change(&store, &mut dice);
+        if n % 20 == 0 {
+            store.apply(&[setting()], clock::now(), false).unwrap();
+            wake(&store);
+        }
+    }
+    for round in 0..3 {
+        for reach in [Reach::Everybody, Reach::Account(account(1))] {
+            let whole = from(&store, reach, begin);
+            assert!(whole.len() > 20, "{reach:?}: {}", whole.len());
+            assert_eq!(whole.iter().filter(|event| event.what == What::SnapshotEnd).count(), 1);
+            for (n, event) in whole.iter().enumerate() {
+                let rest = from(&store, reach, event.place);
+                assert!(rest == whole[n + 1..], "{reach:?}, round {round}, event {n}");
+            }
+            let mut feed = store.feed(reach, begin).unwrap();
+            assert!(drain(&store, &mut feed, WIDE) == whole);
+        }
+        store.close().unwrap();
+        drop(store);
+        store = open(options(dir.path()));
+    }
+}
+
+#[test]
+fn changes_come_in_order_and_no_account_sees_another_nor_a_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let begin = Place::Changes(0);
+    for n in 0..90 {
+        let at = clock::now();
+        let events =
+            [1, 2].map(|of| Change::Event(Box::new(event(id(of, n), CallStatus::Ringing, at))));
+        store.apply(&[&events[..], &[setting()]].concat(), at, false).unwrap();
+    }
+    let place = |event: &Event| match event.place {
+        Place::Changes(seq) => seq,
+        place @ Place::Snapshot(..) => panic!("{place:?}"),
+    };
+    let seqs = |reach| from(&store, reach, begin).iter().map(place).collect::<Vec<_>>();
+    let mut both = Vec::new();
+    for of in [1, 2] {
+        let own = from(&store, Reach::Account(account(of)), begin);
+        assert_eq!(own.len(), 90);
+        for event in &own {
+            let What::Call(call) = &event.what else { panic!("{event:?}") };
+            assert_eq!(call.id.account, account(of));
+        }
+        both.extend(seqs(Reach::Account(account(of))));
+    }
+    both.sort_unstable();
+    assert_eq!(seqs(Reach::Everybody), both);
+    assert_eq!(from(&store, Reach::Account(account(3)), begin), []);
+    assert_eq!(from(&store, Reach::Account(account(3)), start(&store)).len(), 1);
+}
+
+#[test]
+fn what_is_not_there_yet_or_no_longer_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    for n in 0..200 {
+        send(&store, id(1, n), CallStatus::Ringing, clock::now());
+    }
+    let ahead = *store.published().borrow() + 1;
+    for place in [Place::Changes(ahead), Place::Changes(u64::MAX), Place::Snapshot(ahead, None)] {
+        let refused = store.feed(Reach::Everybody, place).err();
+        assert!(matches!(refused, Some(StoreError::Gone(_))), "{place:?}: {refused:?}");
+    }
+    let mut begun = store.feed(Reach::Everybody, Place::Changes(0)).unwrap();
+    let first_kept = {
+        let mut segments = store.shared.segments.write();
+        segments.remove(0);
+        segments[0].first_seq
+    };
+    let place = Place::Changes(first_kept - 2);
+    assert!(matches!(store.feed(Reach::Everybody, place).err(), Some(StoreError::Gone(_))));
+    assert!(matches!(begun.next(&store, ahead, WIDE), Err(StoreError::Gone(_))));
+    let rest = from(&store, Reach::Everybody, Place::Changes(first_kept - 1));
+    assert_eq!(rest.first().map(|event| event.place), Some(Place::Changes(first_kept)));
+}
+
+#[test]
+fn a_follower_is_woken_by_changes_and_by_settings_but_not_by_checkpoints() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let mut published = store.published();
+    published.mark_unchanged();
+    send(&store, id(1, 1), CallStatus::Ringing, clock::now());
+    assert!(published.has_changed().unwrap());
+    published.mark_unchanged();
+    wake(&store);
+    assert!(!published.has_changed().unwrap());
+    until("the checkpoint is published", || *store.published().borrow() == store.status().sequence);
+    store.apply(&[setting()], clock::now(), false).unwrap();
+    assert!(published.has_changed().unwrap());
+    let seen = *published.borrow_and_update();
+    assert_eq!(seen, store.status().sequence);
+}
