@@ -7,12 +7,16 @@
 mod auth;
 mod calls;
 mod cursor;
+mod docs;
+mod document;
 mod etag;
 mod form;
 mod gzip;
 mod health;
 mod hook;
 mod list;
+mod llms;
+mod ordered;
 mod query;
 pub mod reply;
 mod routes;
