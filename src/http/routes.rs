@@ -9,7 +9,7 @@ use warp::filters::BoxedFilter;
 use warp::{Buf, Filter, Stream};
 
 use super::reply::{Refusal, Reply};
-use super::{Context, calls, changes, control, health, hook, list, stats};
+use super::{Context, calls, changes, control, document, health, hook, list, stats};
 
 /// What a path names. Sids are as they stand in the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,12 @@ pub(super) enum Resource {
     Live,
     /// `/readyz`
     Ready,
+    /// `/openapi.json`
+    Openapi,
+    /// `/docs`
+    Docs,
+    /// `/llms.txt`
+    Llms,
     /// Anything else.
     Unknown,
 }
@@ -85,6 +91,9 @@ async fn answer<B: Buf>(
         Resource::Hook => hook::call_status(&request, body).await,
         Resource::Live => health::live(&request),
         Resource::Ready => health::ready(&request),
+        Resource::Openapi => document::openapi(&request),
+        Resource::Docs => document::docs(&request),
+        Resource::Llms => document::llms(&request),
         Resource::Unknown => Err(Refusal::not_found("no such path")),
     }
 }
@@ -116,7 +125,16 @@ fn resource() -> BoxedFilter<(Resource,)> {
     let known = calls.or(call).unify().or(count).unify().or(hook).unify();
     let known = known.or(events).unify().or(stats).unify();
     let known = known.or(live).unify().or(ready).unify();
+    let known = known.or(described()).unify();
     known.or(warp::any().map(|| Resource::Unknown)).unify().boxed()
+}
+
+/// What tells of the API itself.
+fn described() -> BoxedFilter<(Resource,)> {
+    let openapi = word::<Openapi>().and(warp::path::end()).map(|_: Openapi| Resource::Openapi);
+    let docs = word::<Docs>().and(warp::path::end()).map(|_: Docs| Resource::Docs);
+    let llms = word::<Llms>().and(warp::path::end()).map(|_: Llms| Resource::Llms);
+    openapi.or(docs).unify().or(llms).unify().boxed()
 }
 
 fn word<W: FromStr + Send + 'static>() -> impl Filter<Extract = (W,), Error = warp::Rejection> + Copy
@@ -148,7 +166,10 @@ words!(
     Hooks = "hooks",
     CallStatus = "call-status",
     Livez = "livez",
-    Readyz = "readyz"
+    Readyz = "readyz",
+    Openapi = "openapi.json",
+    Docs = "docs",
+    Llms = "llms.txt"
 );
 
 #[cfg(test)]
@@ -174,6 +195,9 @@ mod tests {
             ("/v1/hooks/call-status", Resource::Hook),
             ("/livez", Resource::Live),
             ("/readyz", Resource::Ready),
+            ("/openapi.json", Resource::Openapi),
+            ("/docs/", Resource::Docs),
+            ("/LLMS.txt", Resource::Llms),
             ("/v1/Accounts/a/Calls//", Resource::Unknown),
             ("/v1/Accounts/a/Calls/b/c", Resource::Unknown),
             ("/Accounts/a/Calls", Resource::Unknown),

@@ -114,7 +114,7 @@ impl Events {
     /// The next event, whose parts agree.
     fn any(&self) -> Value {
         loop {
-            let block = self.blocks.recv_timeout(PATIENCE).expect("an event");
+            let block = self.blocks.recv_timeout(PATIENCE).unwrap();
             let Some(data) = block.get("data") else { continue };
             let data: Value = serde_json::from_str(data).unwrap();
             assert_eq!(block["id"], data["position"], "{block:?}");
