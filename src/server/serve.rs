@@ -238,7 +238,8 @@ async fn reload(reloader: &Arc<TlsReloader>) {
 
 /// Writes down now and then when tokens were used last.
 async fn note_used(store: Arc<Store>) {
-    let mut ticks = tokio::time::interval(USED_INTERVAL);
+    let begin = tokio::time::Instant::now() + USED_INTERVAL;
+    let mut ticks = tokio::time::interval_at(begin, USED_INTERVAL);
     loop {
         ticks.tick().await;
         let store = store.clone();

@@ -177,7 +177,7 @@ fn each_position_goes_on_with_exactly_the_rest_across_restarts_and_kills() {
     let whole =
         |rollcall: &Rollcall| lines(rollcall, &admin, &path(A1, &format!("?after={begun}")));
     let mut first = whole(&rollcall);
-    assert_eq!(types(&first), "call call call call call snapshot_end call call call deleted end");
+    assert_eq!(types(&first), "call call call call snapshot_end call call call call deleted end");
     first.pop();
     for round in 0..3 {
         for (n, line) in first.iter().enumerate() {
