@@ -72,7 +72,7 @@ const LEFT: &[&str] = &[
 const ENTITLED: &str = "insufficient permissions";
 
 /// Every recorded exchange, in the order of the recording.
-pub const VERDICTS: [(&str, Verdict); 116] = [
+pub const VERDICTS: [(&str, Verdict); 120] = [
     ("list: no filter", Better(EVERY_CALL, More(&["20"]))),
     ("list: direction=inbound", Better(EVERY_CALL, More(&["20"]))),
     ("list: direction=outbound", Same),
@@ -182,6 +182,8 @@ pub const VERDICTS: [(&str, Verdict); 116] = [
     ("get: sp own", Same),
     ("get: malformed account and call", Better(SAYS_WHICH, Msg("account sid \"x\""))),
     ("get: malformed call, other account", Same),
+    ("etag: first", Same),
+    ("etag: If-None-Match other", Same),
     ("accept: application/xml", Same),
     ("count: keys set", Better(COUNTED, Counts(16, 2))),
     ("count: other account", Same),
@@ -201,4 +203,9 @@ pub const VERDICTS: [(&str, Verdict); 116] = [
     ("delete: trailing slash", Same),
     ("get: hash has the wrong type", Better(JSON_ERRORS, Msg("no such call"))),
     ("list: one foreign-typed key ends the scan early", Better(NO_GAPS, Calls(LEFT))),
+    ("ratelimit: default configuration (600 per 5 min)", Same),
+    (
+        "ratelimit: max 2, second (OPTIONS counts too)",
+        Better(NO_PATCH, Methods("GET,HEAD,POST,PUT,DELETE")),
+    ),
 ];
