@@ -16,6 +16,7 @@ mod control;
 mod crash;
 mod golden;
 mod hooks;
+mod laws;
 mod load;
 mod order;
 mod power;

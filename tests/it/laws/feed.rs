@@ -1,0 +1,97 @@
+//! The change feed: whoever applies it knows what the store knows.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::super::harness::Rollcall;
+use super::{Account, Deed, calls, cases, deeds, restless, sid};
+
+type Calls = BTreeMap<String, Value>;
+
+fn apply(known: &mut Calls, line: &Value) {
+    match line["type"].as_str().unwrap() {
+        "call" => drop(known.insert(sid(&line["call"]), line["call"].clone())),
+        "deleted" => drop(known.remove(&sid(&line["call"]))),
+        "snapshot_end" | "end" => {}
+        other => panic!("{other}"),
+    }
+}
+
+/// Reads on from a position, so many lines at a time, and returns the last position.
+fn read(rollcall: &Rollcall, path: &str, from: Option<String>, known: &mut Calls) -> String {
+    let after = from.map(|position| format!("&after={position}")).unwrap_or_default();
+    let answer = rollcall.get(&rollcall.admin(), &format!("{path}{after}"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let lines = answer.body.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut position = String::new();
+    for line in lines {
+        apply(known, &line);
+        line["position"].as_str().unwrap().clone_into(&mut position);
+    }
+    position
+}
+
+#[test]
+fn the_feed_from_the_start_is_the_store_wherever_it_is_interrupted() {
+    let rollcall = restless();
+    let strategy = (proptest::collection::vec((deeds(20, 12), 1..6_usize), 1..6), deeds(20, 12));
+    let law = |(rounds, last): (Vec<(Vec<Deed>, usize)>, Vec<Deed>)| {
+        let account = Account::new("one");
+        let mut known = Calls::new();
+        let mut position = None;
+        for (traffic, limit) in &rounds {
+            for deed in traffic {
+                account.act(&rollcall, deed);
+            }
+            let path = account.path(&format!("/Calls/changes?limit={limit}"));
+            position = Some(read(&rollcall, &path, position, &mut known)).filter(|p| !p.is_empty());
+        }
+        for deed in &last {
+            account.act(&rollcall, deed);
+        }
+        read(&rollcall, &account.path("/Calls/changes?"), position, &mut known);
+        let listed = calls(&account.list(&rollcall, ""));
+        let listed: Calls = listed.into_iter().map(|call| (sid(&call), call)).collect();
+        prop_assert_eq!(&known, &listed);
+        let mut afresh = Calls::new();
+        read(&rollcall, &account.path("/Calls/changes?"), None, &mut afresh);
+        prop_assert_eq!(&afresh, &listed);
+        Ok(())
+    };
+    cases(30).run(&strategy, law).unwrap();
+}
+
+#[test]
+fn the_feed_of_all_accounts_is_every_store() {
+    let rollcall = restless();
+    let accounts = [Account::new("one"), Account::new("two"), Account::new("three")];
+    let mut known: BTreeMap<String, Calls> = BTreeMap::new();
+    let mut position: Option<String> = None;
+    let strategy = proptest::collection::vec((0..3_usize, deeds(10, 8)), 1..5);
+    let mut runner = cases(15);
+    for _ in 0..runner.config().cases {
+        let traffic = strategy.new_tree(&mut runner).unwrap();
+        for (account, deeds) in proptest::strategy::ValueTree::current(&traffic) {
+            for deed in &deeds {
+                accounts[account].act(&rollcall, deed);
+            }
+        }
+        let after = position.take().map(|at| format!("?after={at}")).unwrap_or_default();
+        let answer = rollcall.get(&rollcall.admin(), &format!("/v1/Calls/changes{after}"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for line in answer.body.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            if let Some(account) = line["call"]["account_sid"].as_str() {
+                apply(known.entry(account.to_owned()).or_default(), &line);
+            }
+            position = line["position"].as_str().map(ToOwned::to_owned);
+        }
+        for account in &accounts {
+            let listed = calls(&account.list(&rollcall, ""));
+            let listed: Calls = listed.into_iter().map(|call| (sid(&call), call)).collect();
+            assert_eq!(known.entry(account.sid.clone()).or_default(), &listed);
+        }
+    }
+}
