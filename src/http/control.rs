@@ -114,7 +114,7 @@ pub(super) async fn create<B: Buf>(
     }
 }
 
-/// The answer of jambonz's own API, as it is.
+/// The answer of jambonz's own API: as it is, its errors in the one form that all have here.
 async fn passed_on(
     request: &Request<'_>,
     upstream: &Base,
@@ -122,11 +122,13 @@ async fn passed_on(
 ) -> Result<Reply, Refusal> {
     let answer = request.context.client.post(upstream, None, message).await?;
     match answer.status {
-        status if status.is_redirection() || status.is_informational() => Err(unexpected(status)),
-        status if is_json(&answer.body) => Ok(json(status, answer.body)),
         StatusCode::NO_CONTENT => Ok(empty(StatusCode::NO_CONTENT)),
+        status if status.is_success() && is_json(&answer.body) => Ok(json(status, answer.body)),
         status if status.is_success() => Err(not_json(&answer.body)),
-        status => Err(Refusal::relayed(status, text_of(&answer))),
+        status if status.is_client_error() || status.is_server_error() => {
+            Err(Refusal::relayed(status, text_of(&answer)))
+        }
+        status => Err(unexpected(status)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, HOST, HeaderName,
-    HeaderValue, TRANSFER_ENCODING, VARY,
+    HeaderValue, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use hyper::body::Incoming;
@@ -115,7 +115,9 @@ impl Inner {
         let presented = headers.contains_key(AUTHORIZATION) || headers.contains_key(SIGNATURE);
         let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip());
         let Ok(reply) = warp::service(self.routes.clone()).call(request).await;
-        let failed = presented && reply.status() == StatusCode::UNAUTHORIZED;
+        // An answer of rollcall's own; that of a feature server has no challenge.
+        let refused = reply.status() == StatusCode::UNAUTHORIZED;
+        let failed = presented && refused && reply.headers().contains_key(WWW_AUTHENTICATE);
         let Some(peer) = peer.filter(|_| failed) else { return reply };
         self.context.store.access(Access::note_refused);
         match self.guard.failed(peer, Instant::now()) {

@@ -2,6 +2,7 @@
 
 mod creates;
 mod places;
+mod secure;
 pub mod server;
 mod updates;
 

@@ -90,6 +90,7 @@ fn serve(stream: TcpStream, received: &Mutex<Vec<Received>>) -> std::io::Result<
         "s400json" | "c400" => {
             ("400 Bad Request", "application/json", "{\"msg\":\"not so\"}".to_owned())
         }
+        "s401" => ("401 Unauthorized", "text/plain", "Unauthorized".to_owned()),
         "s404empty" => ("404 Not Found", "text/plain", String::new()),
         "s422text" => {
             let text = "call session is gone for call_sid x".to_owned();
