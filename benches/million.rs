@@ -25,6 +25,8 @@ const LARGE_CALLS: u64 = 100_000;
 const OTHER_ACCOUNTS: u64 = 49;
 /// Requests of which each latency is taken.
 const REQUESTS: usize = 1000;
+/// Requests that are counted.
+const COUNTS: u32 = 20;
 /// Calls that are told by webhook before the kill.
 const EVENTS: u64 = 10_000;
 
@@ -158,21 +160,16 @@ impl Bench {
             ("live", "&callStatus=in-progress"),
             ("by number", "&from=%2B15550000042"),
             ("by number and status", "&to=%2B15551000007&callStatus=completed"),
+            ("by prefix", "&from_prefix=%2B155500012"),
             ("of one day", "&start=2026-01-11&end=2026-01-12"),
             ("oldest", "&order=asc"),
         ] {
             let path = format!("{calls}?limit=50{query}");
-            let mut times = Vec::with_capacity(REQUESTS);
-            let mut rows = 0;
-            for _ in 0..REQUESTS {
-                let begun = Instant::now();
-                let body = server.get(&path)?;
-                times.push(begun.elapsed());
-                rows = count(&body);
-            }
+            let (rows, times) = latencies(&server, &path, REQUESTS)?;
             let figure = format!("{rows} rows: {}", percentiles(times));
             table.line(&format!("list of 50, {what}"), figure, &format!("GET {path}"));
         }
+        Self::counts(&server, &calls, table)?;
         let begun = Instant::now();
         let body = server.get(&calls)?;
         let took = begun.elapsed().as_secs_f64();
@@ -181,6 +178,33 @@ impl Bench {
         table.line("list without limit", figure, &format!("GET {calls}"));
         table.line("memory peak of the server", mib(server.peak()?), "serve");
         server.stop()
+    }
+
+    /// What it costs to count, beside the page alone, in turn.
+    fn counts(server: &Server, calls: &str, table: &mut Table) -> Outcome<()> {
+        for (what, query) in [
+            ("all", ""),
+            ("by status", "&callStatus=no-answer"),
+            ("by number", "&from=%2B15550000042"),
+        ] {
+            let alone = format!("{calls}?limit=50{query}");
+            let counted = format!("{alone}&count=true");
+            let mut sums = [Duration::ZERO; 2];
+            for _ in 0..COUNTS {
+                for (sum, path) in sums.iter_mut().zip([&alone, &counted]) {
+                    *sum += latencies(server, path, 1)?.1.iter().sum::<Duration>();
+                }
+            }
+            let [alone, with] = sums.map(|sum| sum.as_secs_f64());
+            let mean = with / f64::from(COUNTS) * 1000.0;
+            let figure = format!("{:.1} times the page alone, {mean:.1} ms", with / alone);
+            table.line(
+                &format!("list of 50 with a count, {what}"),
+                figure,
+                &format!("GET {counted}"),
+            );
+        }
+        Ok(())
     }
 
     fn export(&self, table: &mut Table) -> Outcome<()> {
@@ -260,6 +284,19 @@ impl Server {
         self.child.wait()?;
         Ok(())
     }
+}
+
+/// How many rows a list has, and how long each of so many requests took.
+fn latencies(server: &Server, path: &str, requests: usize) -> Outcome<(usize, Vec<Duration>)> {
+    let mut times = Vec::with_capacity(requests);
+    let mut rows = 0;
+    for _ in 0..requests {
+        let begun = Instant::now();
+        let body = server.get(path)?;
+        times.push(begun.elapsed());
+        rows = count(&body);
+    }
+    Ok((rows, times))
 }
 
 /// The next of a fixed row of numbers that look random (splitmix64).

@@ -61,12 +61,12 @@ fn listed(rollcall: &Rollcall) -> BTreeMap<String, Value> {
 }
 
 /// An event stream that is read in a thread of its own.
-struct Events {
+pub struct Events {
     blocks: Receiver<BTreeMap<String, String>>,
 }
 
 impl Events {
-    fn open(rollcall: &Rollcall, token: &str, path: &str, headers: &[(&str, &str)]) -> Self {
+    pub fn open(rollcall: &Rollcall, token: &str, path: &str, headers: &[(&str, &str)]) -> Self {
         let mut request = http::Request::get(rollcall.url(path))
             .header("authorization", format!("Bearer {token}"))
             .header("accept", "text/html, text/event-stream;q=0.9");
@@ -102,7 +102,7 @@ impl Events {
     }
 
     /// The next event that is not a mere position.
-    fn next(&self) -> Value {
+    pub fn next(&self) -> Value {
         loop {
             let value = self.any();
             if value["type"] != "position" {
@@ -333,6 +333,32 @@ fn an_event_stream_ends_with_its_token_and_with_its_account() {
         "2708b1b3-2736-40ea-b502-000000000000",
     ]);
     second.ended();
+}
+
+#[test]
+fn an_event_stream_ends_when_its_token_does() {
+    let rollcall = Rollcall::up(LIVELY);
+    let token = rollcall.token(&["--account", A1, "--expires", "2s"]);
+    let events = Events::open(&rollcall, &token, &path(A1, ""), &[]);
+    assert_eq!(events.next()["type"], "snapshot_end");
+    events.ended();
+    refusal(&rollcall.get(&token, &path(A1, "")), 401);
+}
+
+#[test]
+fn a_reader_that_does_not_read_does_not_hold_up_a_stop() {
+    let mut rollcall = Rollcall::up(&["--limits-drain", "1s"]);
+    let calls: Vec<_> = (0..9_000).map(|n| event(n, "ringing")).collect();
+    for some in calls.chunks(1000) {
+        assert_eq!(rollcall.post_events(&some.join("\n")).status, 204);
+    }
+    let request = http::Request::get(rollcall.url(&path(A1, "")))
+        .header("authorization", format!("Bearer {}", rollcall.admin()))
+        .header("accept", "text/event-stream");
+    let answer = rollcall.new_agent().run(request.body(()).unwrap()).unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(rollcall.stop(), Some(0));
+    drop(answer);
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod access;
 mod big;
 mod caching;
 mod calls;
-mod changes;
+pub mod changes;
 mod csv;
 mod filters;
 mod limits;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::super::api::changes::Events;
 use super::super::harness::Rollcall;
 use super::{Account, Deed, calls, cases, deeds, restless, sid};
 
@@ -94,4 +95,31 @@ fn the_feed_of_all_accounts_is_every_store() {
             assert_eq!(known.entry(account.sid.clone()).or_default(), &listed);
         }
     }
+}
+
+#[test]
+fn a_follower_of_busy_accounts_ends_with_what_the_store_knows() {
+    let rollcall = restless();
+    let admin = rollcall.admin();
+    let strategy = (deeds(12, 40), deeds(12, 40));
+    let law = |(first, second): (Vec<Deed>, Vec<Deed>)| {
+        let (one, two) = (Account::new("one"), Account::new("two"));
+        let events = Events::open(&rollcall, &admin, &one.path("/Calls/changes"), &[]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| second.iter().for_each(|deed| drop(two.act(&rollcall, deed))));
+            first.iter().for_each(|deed| drop(one.act(&rollcall, deed)));
+        });
+        let listed = calls(&one.list(&rollcall, ""));
+        let listed: Calls = listed.into_iter().map(|call| (sid(&call), call)).collect();
+        let mut known = Calls::new();
+        let mut begun = false;
+        while !begun || known != listed {
+            // Fails when nothing comes in time.
+            let event = events.next();
+            begun |= event["type"] == "snapshot_end";
+            apply(&mut known, &event);
+        }
+        Ok(())
+    };
+    cases(20).run(&strategy, law).unwrap();
 }
