@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
+use hyper::ext::ReasonPhrase;
 
 use crate::store::StoreError;
 use crate::wire::WireError;
@@ -12,6 +13,8 @@ pub type Reply = warp::reply::Response;
 
 /// `Content-Type` of JSON, as jambonz has it.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+/// The words of a status that no standard has, such as 480. As in jambonz.
+const UNKNOWN: ReasonPhrase = ReasonPhrase::from_static(b"unknown");
 
 /// An answer with a JSON body.
 pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Reply {
@@ -157,6 +160,9 @@ impl From<Refusal> for Reply {
         let mut reply = json(refusal.status, body);
         if let Some((name, value)) = refusal.header {
             reply.headers_mut().insert(name, value);
+        }
+        if refusal.status.canonical_reason().is_none() {
+            reply.extensions_mut().insert(UNKNOWN);
         }
         reply
     }

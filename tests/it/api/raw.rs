@@ -20,8 +20,7 @@ pub struct Raw {
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
-    /// Status line and header fields, in lower case; shown when a test fails.
-    #[expect(dead_code, reason = "Debug alone reads it")]
+    /// Status line and header fields, in lower case.
     pub head: String,
     pub body: String,
 }

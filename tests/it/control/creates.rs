@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::super::api::raw::Raw;
 use super::super::harness::{A1, Rollcall};
 use super::server::{CREATED, FeatureServer};
 use super::{create, refusal, send};
@@ -23,6 +24,20 @@ fn feature_servers_take_new_calls_in_turn() {
         assert_eq!((answer.status, answer.body.as_str()), (201, CREATED));
     }
     assert_eq!((one.take().len(), two.take().len()), (3, 3));
+}
+
+#[test]
+fn without_a_feature_server_the_status_is_that_of_sip_in_the_words_of_jambonz() {
+    let rollcall = Rollcall::up(&[]);
+    let mut raw = Raw::connect(&rollcall);
+    raw.send(format!(
+        "POST /v1/Accounts/{A1}/Calls HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}",
+        rollcall.admin()
+    ));
+    let reply = raw.reply();
+    assert!(reply.head.starts_with("http/1.1 480 unknown\r\n"), "{reply:?}");
+    assert_eq!(reply.body, "{\"msg\":\"no available feature servers at this time\"}");
 }
 
 #[test]
