@@ -10,6 +10,12 @@ const STYLE: &str = include_str!("docs.css");
 /// Columns that an example's line may have before it is broken up.
 const EXAMPLE_COLUMNS: usize = 72;
 
+const HTML: Words = Words {
+    plain: escape,
+    code: |text| format!("<code>{}</code>", escape(text)),
+    link: |name| format!("<a href=\"#{0}\">{0}</a>", escape(name)),
+};
+
 /// `Content-Security-Policy` of the page: its own style sheet, by its digest, and nothing else.
 pub(super) fn policy() -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes());
@@ -117,7 +123,7 @@ fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
         for parameter in &operation.parameters {
             let name = format!("<code>{}</code>", escape(parameter.get("name").text()));
             let place = escape(parameter.get("in").text());
-            let kind = format!("{place}: {}", kind(parameter.get("schema")));
+            let kind = format!("{place}: {}", HTML.kind(parameter.get("schema")));
             item(out, &(name + needed(parameter.get("required"))), &kind, parameter);
         }
         out.push_str("</dl>\n");
@@ -125,7 +131,7 @@ fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
     let body = node.get("requestBody").get("content").members();
     if !body.is_empty() {
         out.push_str("<h4>Body</h4>\n<p>");
-        media_types(out, body);
+        out.push_str(&HTML.bodies(body));
         out.push_str("</p>\n");
         if let Some((_, media)) = body.first() {
             example(out, media);
@@ -145,7 +151,7 @@ fn answers(out: &mut String, document: &Document, answers: &[(String, Node)]) {
         let content = answer.get("content").members();
         if status.starts_with(['2', '3']) {
             out.push_str("<span class=\"more\">");
-            media_types(out, content);
+            out.push_str(&HTML.bodies(content));
             let headers = answer.get("headers").members().iter().map(|(name, _)| escape(name));
             for (n, name) in headers.enumerate() {
                 let between = if n == 0 && !content.is_empty() { "; " } else { " " };
@@ -177,14 +183,6 @@ fn meaning(out: &mut String, status: &str, answer: &Node) {
     put(out, &["</span></dt><dd><p>", &inline(answer.get("description").text()), "</p>"]);
 }
 
-fn media_types(out: &mut String, content: &[(String, Node)]) {
-    for (n, (name, media)) in content.iter().enumerate() {
-        let between = if n == 0 { "" } else { ", or " };
-        let kind = kind(media.get("schema"));
-        put(out, &[between, "<code>", &escape(name), "</code> ", &kind]);
-    }
-}
-
 fn schema(out: &mut String, name: &str, schema: &Node) {
     let name = escape(name);
     put(out, &["<section class=\"schema\" id=\"", &name, "\">\n<h3><a class=\"anchor\" href=\"#"]);
@@ -192,7 +190,7 @@ fn schema(out: &mut String, name: &str, schema: &Node) {
     prose(out, schema.get("description").text());
     let properties = schema.get("properties").members();
     if properties.is_empty() {
-        put(out, &["<p>", &kind(schema), "</p>\n"]);
+        put(out, &["<p>", &HTML.kind(schema), "</p>\n"]);
     } else {
         let required = schema.get("required").items();
         out.push_str("<dl>\n");
@@ -203,22 +201,12 @@ fn schema(out: &mut String, name: &str, schema: &Node) {
                 ""
             };
             let term = format!("<code>{}</code>{mark}", escape(key));
-            item(out, &term, &kind(property), property);
+            item(out, &term, &HTML.kind(property), property);
         }
         out.push_str("</dl>\n");
     }
     example(out, schema);
     out.push_str("</section>\n");
-}
-
-/// What a schema lets through, in a few words. HTML.
-fn kind(schema: &Node) -> String {
-    const HTML: Words = Words {
-        plain: escape,
-        code: |text| format!("<code>{}</code>", escape(text)),
-        link: |name| format!("<a href=\"#{0}\">{0}</a>", escape(name)),
-    };
-    HTML.kind(schema)
 }
 
 fn item(out: &mut String, term: &str, kind: &str, node: &Node) {

@@ -237,24 +237,54 @@ impl Words {
         }
         if schema.has("enum") {
             let words = schema.get("enum").items().iter();
-            return words.map(|word| (self.code)(word.text())).collect::<Vec<_>>().join(" ");
+            return words.map(|word| (self.code)(word.text())).collect::<Vec<_>>().join(" | ");
         }
         if schema.has("items") {
             return format!("list of {}", self.kind(schema.get("items")));
         }
+        if schema.has("properties") {
+            return self.members(schema);
+        }
         let mut types: Vec<&str> = schema.get("type").items().iter().map(Node::text).collect();
         types.push(schema.get("type").text());
         types.retain(|word| !word.is_empty());
-        let mut text = match (schema.get("title").text(), schema.get("format").text()) {
-            ("", "") => (self.plain)(&types.join(" or ")),
-            ("", format) => (self.plain)(format),
-            (title, _) => (self.plain)(title),
+        let mut text = match schema.get("format").text() {
+            "" => (self.plain)(&types.join(" or ")),
+            format => (self.plain)(format),
         };
         if schema.has("maximum") {
             let (least, most) = (schema.get("minimum"), schema.get("maximum"));
             let _infallible = write!(text, ", {least} to {most}");
         }
         text
+    }
+
+    /// `{needed: kind, further?: kind}`
+    fn members(&self, schema: &Node) -> String {
+        let required = schema.get("required").items();
+        let member = |(key, property): &(String, Node)| {
+            let mark = if required.iter().any(|name| name.text() == key) { "" } else { "?" };
+            let key = (self.plain)(key);
+            match &*self.kind(property) {
+                "" => format!("{key}{mark}"),
+                kind => format!("{key}{mark}: {kind}"),
+            }
+        };
+        let members: Vec<String> = schema.get("properties").members().iter().map(member).collect();
+        format!("{{{}}}", members.join(", "))
+    }
+
+    /// What a body may be: `application/json Call, or text/csv`.
+    pub fn bodies(&self, content: &[(String, Node)]) -> String {
+        let body = |(name, media): &(String, Node)| {
+            let schema = media.get("schema");
+            let kind = match schema.get("description").text() {
+                "" => self.kind(schema),
+                says => format!("({})", (self.plain)(says.trim_end_matches('.'))),
+            };
+            format!("{} {kind}", (self.code)(name)).trim_end().to_owned()
+        };
+        content.iter().map(body).collect::<Vec<_>>().join(", or ")
     }
 }
 

@@ -47,28 +47,23 @@ fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
     let Operation { method, path, node, parameters } = operation;
     let (method, summary) = (method.to_uppercase(), node.get("summary").text());
     let open = if operation.is_open() { " (no token)" } else { "" };
-    let _infallible = write!(out, "\n### {method} {path}\n\n{summary}{open}.\n");
+    let _infallible = write!(out, "\n### {method} {path}{open}\n\n{summary}\n");
     paragraph(out, node.get("description").text());
     let named = parameters.iter().filter(|parameter| parameter.get("in").text() != "path");
     let list: String = named.map(|parameter| line(parameter)).collect();
     paragraph(out, list.trim_end());
     let bodies = node.get("requestBody").get("content").members();
-    let bodies = bodies.iter().map(|(kind, media)| format!("{kind} {}", of(media.get("schema"))));
-    let bodies: Vec<String> = bodies.collect();
     if !bodies.is_empty() {
-        let _infallible = write!(out, "\nBody: {}\n", bodies.join(", or "));
+        let _infallible = write!(out, "\nBody: {}\n", TEXT.bodies(bodies));
     }
     let _infallible = write!(out, "\n```sh\n{}\n```\n\nAnswers:\n\n", document.curl(operation));
     let answers = node.get("responses").members();
     for (status, answer) in answers.iter().filter(|(status, _)| !COMMON.contains(&&**status)) {
         let answer = document.resolve(answer);
         let _infallible = write!(out, "- {status}: {}", answer.get("description").text());
-        for (n, (kind, media)) in answer.get("content").members().iter().enumerate() {
-            let kind_of = of(media.get("schema"));
-            let between = if n == 0 { "" } else { ", or" };
-            if status.starts_with('2') {
-                let _infallible = write!(out, "{between} {kind} {kind_of}");
-            }
+        let content = answer.get("content").members();
+        if status.starts_with('2') && !content.is_empty() {
+            let _infallible = write!(out, " {}", TEXT.bodies(content));
         }
         out.push('\n');
         if status.starts_with('2') {
@@ -91,7 +86,7 @@ fn example(out: &mut String, answer: &Node) {
     };
     let shown: String = whole.chars().take(EXAMPLE_CHARS).collect();
     let rest = if shown.len() < whole.len() { "…" } else { "" };
-    let _infallible = writeln!(out, "\n  {shown}{rest}\n");
+    let _infallible = writeln!(out, "  Example:\n  {shown}{rest}");
 }
 
 fn schema(out: &mut String, name: &str, schema: &Node) {
@@ -100,7 +95,7 @@ fn schema(out: &mut String, name: &str, schema: &Node) {
     let required = schema.get("required").items();
     let mut list = String::new();
     for (key, property) in schema.get("properties").members() {
-        let kind = of(property);
+        let kind = TEXT.kind(property);
         let needed = if required.iter().any(|name| name.text() == key) { ", required" } else { "" };
         let says = property.get("description").text();
         let line =
@@ -108,14 +103,14 @@ fn schema(out: &mut String, name: &str, schema: &Node) {
         list.push_str(line.trim_end_matches([' ', ':']));
         list.push('\n');
     }
-    let list = if list.is_empty() { of(schema) } else { list };
+    let list = if list.is_empty() { TEXT.kind(schema) } else { list };
     paragraph(out, list.trim_end());
 }
 
 /// One parameter.
 fn line(parameter: &Node) -> String {
     let (name, place) = (parameter.get("name").text(), parameter.get("in").text());
-    let kind = of(parameter.get("schema"));
+    let kind = TEXT.kind(parameter.get("schema"));
     format!("- {name} ({place}, {kind}): {}\n", parameter.get("description").text())
 }
 
@@ -123,8 +118,4 @@ fn paragraph(out: &mut String, text: &str) {
     if !text.is_empty() {
         let _infallible = write!(out, "\n{text}\n");
     }
-}
-
-fn of(schema: &Node) -> String {
-    TEXT.kind(schema)
 }

@@ -178,3 +178,34 @@ fn described_methods_answer_and_all_others_are_405() {
         assert_eq!(preflight.status, 204, "{path}: {preflight:?}");
     }
 }
+
+#[test]
+fn the_page_and_the_text_tell_everything_and_bring_nothing_from_elsewhere() {
+    let rollcall = Rollcall::up(&[]);
+    let description = Description::of(&rollcall);
+    let page = rollcall.send("GET", "/docs", &[], b"").unwrap();
+    let text = rollcall.send("GET", "/llms.txt", &[], b"").unwrap().body;
+    let mut told = 0;
+    for operation in description.operations().into_iter().filter(|o| o.method != "HEAD") {
+        let head = format!("\n### {} {}", operation.method, operation.path);
+        assert!(text.contains(&head), "{head}");
+        let place = format!("id=\"{}\"", operation.id());
+        assert!(page.body.contains(&place), "{place}");
+        told += 1;
+    }
+    assert!(told > 15, "only {told} operations");
+    for name in description.0["components"]["schemas"].as_object().unwrap().keys() {
+        assert!(text.contains(&format!("\n### {name}\n")), "{name}");
+        assert!(page.body.contains(&format!("id=\"{name}\"")), "{name}");
+    }
+    let links: Vec<&str> = page.body.split("href=\"").skip(1).collect();
+    assert!(links.len() > 100, "only {} links", links.len());
+    for link in links {
+        assert!(link.starts_with(['#', '/']), "{}", &link[..40]);
+    }
+    for elsewhere in ["<script", "<link", "<img", " src=", " style=", "@import", "url("] {
+        assert!(!page.body.contains(elsewhere), "{elsewhere}");
+    }
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+}
