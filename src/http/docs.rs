@@ -117,7 +117,7 @@ fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
     }
     out.push_str("</p>\n");
     prose(out, node.get("description").text());
-    put(out, &["<pre>", &escape(&document.curl(operation)), "</pre>\n"]);
+    put(out, &["<pre>", &escape(&operation.curl()), "</pre>\n"]);
     if !operation.parameters.is_empty() {
         out.push_str("<h4>Parameters</h4>\n<dl>\n");
         for parameter in &operation.parameters {
@@ -152,7 +152,9 @@ fn answers(out: &mut String, document: &Document, answers: &[(String, Node)]) {
         if status.starts_with(['2', '3']) {
             out.push_str("<span class=\"more\">");
             out.push_str(&HTML.bodies(content));
-            let headers = answer.get("headers").members().iter().map(|(name, _)| escape(name));
+            let headers =
+                answer.get("headers").members().iter().filter(|(name, _)| !is_general(name));
+            let headers = headers.map(|(name, _)| escape(name));
             for (n, name) in headers.enumerate() {
                 let between = if n == 0 && !content.is_empty() { "; " } else { " " };
                 put(out, &[between, "<code>", &name, "</code>"]);
@@ -174,6 +176,11 @@ fn answers(out: &mut String, document: &Document, answers: &[(String, Node)]) {
         put(out, &["<p class=\"caption\">Example of ", &escape(status), "</p>\n"]);
         example(out, media);
     }
+}
+
+/// Whether the description's own words tell of the field for all answers.
+fn is_general(field: &str) -> bool {
+    field.starts_with("RateLimit-") || field == "X-Request-Id"
 }
 
 /// The beginning of an answer: its status, and what it means.
@@ -316,7 +323,9 @@ fn escape(text: &str) -> String {
 }
 
 fn put(out: &mut String, parts: &[&str]) {
-    parts.iter().for_each(|part| out.push_str(part));
+    for part in parts {
+        out.push_str(part);
+    }
 }
 
 #[cfg(test)]

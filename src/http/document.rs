@@ -1,4 +1,4 @@
-//! The API's description (OpenAPI 3.1) and the three answers that are made of it: the document
+//! The API's description, in `OpenAPI` 3.1, and the three answers that are made of it: the document
 //! itself, a page to read, and a text for language models.
 //!
 //! `openapi.json` is written by hand. `tests/it/api/openapi.rs` holds it against the binary.
@@ -126,6 +126,40 @@ impl Operation<'_> {
     pub fn is_open(&self) -> bool {
         self.node.has("security") && self.node.get("security").items().is_empty()
     }
+
+    /// A command that tries the operation out; what it takes from the environment is in [`SETUP`].
+    pub fn curl(&self) -> String {
+        let mut path = self.path.to_owned();
+        for parameter in &self.parameters {
+            let name = parameter.get("name").text();
+            let variable = name.trim_end_matches("Sid").to_uppercase();
+            path = path.replace(&format!("{{{name}}}"), &format!("${variable}"));
+        }
+        let query = self.node.get("x-example-query").text();
+        if !query.is_empty() {
+            let _infallible = write!(path, "?{query}");
+        }
+        let mut command = "curl".to_owned();
+        let body = self.node.get("requestBody").get("content").members().first();
+        match self.method {
+            "get" => {}
+            "post" if body.is_some() => {}
+            method => {
+                let _infallible = write!(command, " -X {}", method.to_uppercase());
+            }
+        }
+        if self.is_open() {
+            let _infallible = write!(command, " \"$ROLLCALL{path}\"");
+        } else {
+            command.push_str(" -H \"Authorization: Bearer $TOKEN\"");
+            let _infallible = write!(command, " \\\n  \"$ROLLCALL{path}\"");
+        }
+        if let Some((_, media)) = body {
+            let json = media.get("example").to_string().replace('\'', "'\\''");
+            let _infallible = write!(command, " \\\n  --json '{json}'");
+        }
+        command
+    }
 }
 
 impl Document {
@@ -170,40 +204,6 @@ impl Document {
         let list = self.get("paths").get("/v1/Accounts/{AccountSid}/Calls").get("get");
         let meaning = |status| self.resolve(list.get("responses").get(status));
         COMMON.into_iter().map(|status| (status, meaning(status))).collect()
-    }
-
-    /// A command that tries the operation out; what it takes from the environment is in [`SETUP`].
-    pub fn curl(&self, operation: &Operation<'_>) -> String {
-        let mut path = operation.path.to_owned();
-        for parameter in &operation.parameters {
-            let name = parameter.get("name").text();
-            let variable = name.trim_end_matches("Sid").to_uppercase();
-            path = path.replace(&format!("{{{name}}}"), &format!("${variable}"));
-        }
-        let query = operation.node.get("x-example-query").text();
-        if !query.is_empty() {
-            let _infallible = write!(path, "?{query}");
-        }
-        let mut command = "curl".to_owned();
-        let body = operation.node.get("requestBody").get("content").members().first();
-        match operation.method {
-            "get" => {}
-            "post" if body.is_some() => {}
-            method => {
-                let _infallible = write!(command, " -X {}", method.to_uppercase());
-            }
-        }
-        if operation.is_open() {
-            let _infallible = write!(command, " \"$ROLLCALL{path}\"");
-        } else {
-            command.push_str(" -H \"Authorization: Bearer $TOKEN\"");
-            let _infallible = write!(command, " \\\n  \"$ROLLCALL{path}\"");
-        }
-        if let Some((_, media)) = body {
-            let json = media.get("example").to_string().replace('\'', "'\\''");
-            let _infallible = write!(command, " \\\n  --json '{json}'");
-        }
-        command
     }
 }
 

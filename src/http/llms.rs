@@ -56,7 +56,7 @@ fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
     if !bodies.is_empty() {
         let _infallible = write!(out, "\nBody: {}\n", TEXT.bodies(bodies));
     }
-    let _infallible = write!(out, "\n```sh\n{}\n```\n\nAnswers:\n\n", document.curl(operation));
+    let _infallible = write!(out, "\n```sh\n{}\n```\n\nAnswers:\n\n", operation.curl());
     let answers = node.get("responses").members();
     for (status, answer) in answers.iter().filter(|(status, _)| !COMMON.contains(&&**status)) {
         let answer = document.resolve(answer);
