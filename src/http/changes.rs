@@ -134,7 +134,10 @@ fn wants_events(headers: &HeaderMap) -> bool {
     })
 }
 
-/// What the query asks for. Unknown parameters mean nothing, as for lists.
+/// The parameters of a feed; any other means nothing.
+pub(super) const PARAMETERS: [&str; 2] = ["after", "limit"];
+
+/// What the query asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Query {
     after: Option<String>,
@@ -144,7 +147,8 @@ struct Query {
 impl Query {
     fn parse(query: &str) -> Result<Self, Refusal> {
         let mut parsed = Self::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        for (name, value) in pairs.filter(|(name, _)| PARAMETERS.contains(&&**name)) {
             match &*name {
                 "after" if parsed.after.is_some() => {
                     return Err(Refusal::bad("after: expected once"));

@@ -1,16 +1,20 @@
 //! The API's description as a page: plain HTML, one style sheet within it, no script, and nothing
 //! from elsewhere. Architecture invariant: every text goes through [`escape`].
 
-use std::fmt::Write as _;
-
 use data_encoding::BASE64;
 
-use super::document::{Document, Operation};
+use super::document::{COMMON, Document, Operation, SETUP, Words};
 use super::ordered::Node;
 
 const STYLE: &str = include_str!("docs.css");
 /// Columns that an example's line may have before it is broken up.
 const EXAMPLE_COLUMNS: usize = 72;
+
+const HTML: Words = Words {
+    plain: escape,
+    code: |text| format!("<code>{}</code>", escape(text)),
+    link: |name| format!("<a href=\"#{0}\">{0}</a>", escape(name)),
+};
 
 /// `Content-Security-Policy` of the page: its own style sheet, by its digest, and nothing else.
 pub(super) fn policy() -> String {
@@ -40,12 +44,20 @@ pub(super) fn page(document: &Document) -> String {
     put(
         &mut out,
         &["<p>The same for programs: <a href=\"/openapi.json\">OpenAPI 3.1</a>; for language \
-             models: <a href=\"/llms.txt\">llms.txt</a>.</p>\n<h3>Ways to be known</h3>\n<dl>\n"],
+             models: <a href=\"/llms.txt\">llms.txt</a>.</p>\n<h3 id=\"credentials\">Credentials</h3>\n\
+             <dl>\n"],
     );
     for (name, scheme) in document.get("components").get("securitySchemes").members() {
         item(&mut out, &format!("<code>{}</code>", escape(name)), "", scheme);
     }
-    out.push_str("</dl>\n");
+    out.push_str("</dl>\n<h3 id=\"common\">Errors of most requests</h3>\n");
+    out.push_str("<dl class=\"answers\">\n");
+    for (status, error) in document.common_errors() {
+        meaning(&mut out, status, error);
+        out.push_str("</dd></div>\n");
+    }
+    put(&mut out, &["</dl>\n<h3 id=\"examples\">Examples</h3>\n<p>They take these from the "]);
+    put(&mut out, &["environment:</p>\n<pre>", &escape(SETUP), "</pre>\n"]);
     for tag in document.get("tags").items() {
         let name = tag.get("name").text();
         put(&mut out, &["<h2 id=\"", &anchor(name), "\">", &escape(name), "</h2>\n"]);
@@ -100,18 +112,18 @@ fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
     put(out, &[&id, "\">", &summary, "</a></h3>\n<p class=\"line\">", &badge(operation.method)]);
     let path = escape(operation.path).replace('{', "<i>{").replace('}', "}</i>");
     put(out, &["<span class=\"path\">", &path, "</span>"]);
-    if node.has("security") && node.get("security").items().is_empty() {
+    if operation.is_open() {
         out.push_str("<span class=\"mark\">no token</span>");
     }
     out.push_str("</p>\n");
     prose(out, node.get("description").text());
-    put(out, &["<pre>", &escape(&document.curl(operation)), "</pre>\n"]);
+    put(out, &["<pre>", &escape(&operation.curl()), "</pre>\n"]);
     if !operation.parameters.is_empty() {
         out.push_str("<h4>Parameters</h4>\n<dl>\n");
         for parameter in &operation.parameters {
             let name = format!("<code>{}</code>", escape(parameter.get("name").text()));
             let place = escape(parameter.get("in").text());
-            let kind = format!("{place}: {}", kind(parameter.get("schema")));
+            let kind = format!("{place}: {}", HTML.kind(parameter.get("schema")));
             item(out, &(name + needed(parameter.get("required"))), &kind, parameter);
         }
         out.push_str("</dl>\n");
@@ -119,7 +131,7 @@ fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
     let body = node.get("requestBody").get("content").members();
     if !body.is_empty() {
         out.push_str("<h4>Body</h4>\n<p>");
-        media_types(out, body);
+        out.push_str(&HTML.bodies(body));
         out.push_str("</p>\n");
         if let Some((_, media)) = body.first() {
             example(out, media);
@@ -132,47 +144,50 @@ fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
 fn answers(out: &mut String, document: &Document, answers: &[(String, Node)]) {
     out.push_str("<h4>Answers</h4>\n<dl class=\"answers\">\n");
     let mut shown = None;
-    for (status, answer) in answers {
+    let is_common = |status: &str| COMMON.contains(&status);
+    for (status, answer) in answers.iter().filter(|(status, _)| !is_common(status)) {
         let answer = document.resolve(answer);
-        let class = status.get(..1).unwrap_or_default();
-        put(out, &["<div><dt><span class=\"status s", class, "\">", &escape(status)]);
-        put(out, &["</span></dt><dd><p>", &inline(answer.get("description").text()), "</p>"]);
+        meaning(out, status, answer);
         let content = answer.get("content").members();
-        let headers: Vec<String> = answer
-            .get("headers")
-            .members()
-            .iter()
-            .map(|(name, _)| format!("<code>{}</code>", escape(name)))
-            .collect();
-        if matches!(class, "2" | "3") {
+        if status.starts_with(['2', '3']) {
             out.push_str("<span class=\"more\">");
-            media_types(out, content);
-            if !content.is_empty() && !headers.is_empty() {
-                out.push_str("; ");
+            out.push_str(&HTML.bodies(content));
+            let headers =
+                answer.get("headers").members().iter().filter(|(name, _)| !is_general(name));
+            let headers = headers.map(|(name, _)| escape(name));
+            for (n, name) in headers.enumerate() {
+                let between = if n == 0 && !content.is_empty() { "; " } else { " " };
+                put(out, &[between, "<code>", &name, "</code>"]);
             }
-            put(out, &[&headers.join(" "), "</span>"]);
+            out.push_str("</span>");
             let first = content.first().filter(|(_, media)| media.has("example"));
             shown = shown.or(first.map(|(_, media)| (status, media)));
-        } else if let Some(special) = answer.get("headers").members().first() {
-            if !special.0.starts_with("RateLimit") && !special.0.starts_with("X-") {
-                put(out, &["<span class=\"more\"><code>", &escape(&special.0), "</code></span>"]);
-            }
         }
         out.push_str("</dd></div>\n");
     }
     out.push_str("</dl>\n");
+    let common: Vec<&str> =
+        answers.iter().map(|(status, _)| status.as_str()).filter(|s| is_common(s)).collect();
+    if !common.is_empty() {
+        let link = "<a href=\"#common\">errors of most requests</a>";
+        put(out, &["<p class=\"caption\">And the ", link, ": ", &common.join(", "), ".</p>\n"]);
+    }
     if let Some((status, media)) = shown {
         put(out, &["<p class=\"caption\">Example of ", &escape(status), "</p>\n"]);
         example(out, media);
     }
 }
 
-fn media_types(out: &mut String, content: &[(String, Node)]) {
-    for (n, (name, media)) in content.iter().enumerate() {
-        let between = if n == 0 { "" } else { ", or " };
-        let kind = kind(media.get("schema"));
-        put(out, &[between, "<code>", &escape(name), "</code> ", &kind]);
-    }
+/// Whether the description's own words tell of the field for all answers.
+fn is_general(field: &str) -> bool {
+    field.starts_with("RateLimit-") || field == "X-Request-Id"
+}
+
+/// The beginning of an answer: its status, and what it means.
+fn meaning(out: &mut String, status: &str, answer: &Node) {
+    let class = status.get(..1).unwrap_or_default();
+    put(out, &["<div><dt><span class=\"status s", class, "\">", &escape(status)]);
+    put(out, &["</span></dt><dd><p>", &inline(answer.get("description").text()), "</p>"]);
 }
 
 fn schema(out: &mut String, name: &str, schema: &Node) {
@@ -182,7 +197,7 @@ fn schema(out: &mut String, name: &str, schema: &Node) {
     prose(out, schema.get("description").text());
     let properties = schema.get("properties").members();
     if properties.is_empty() {
-        put(out, &["<p>", &kind(schema), "</p>\n"]);
+        put(out, &["<p>", &HTML.kind(schema), "</p>\n"]);
     } else {
         let required = schema.get("required").items();
         out.push_str("<dl>\n");
@@ -193,51 +208,12 @@ fn schema(out: &mut String, name: &str, schema: &Node) {
                 ""
             };
             let term = format!("<code>{}</code>{mark}", escape(key));
-            item(out, &term, &kind(property), property);
+            item(out, &term, &HTML.kind(property), property);
         }
         out.push_str("</dl>\n");
     }
     example(out, schema);
     out.push_str("</section>\n");
-}
-
-/// What a schema lets through, in a few words. HTML.
-fn kind(schema: &Node) -> String {
-    let reference = schema.get("$ref").text();
-    if let Some(name) = reference.rsplit('/').next().filter(|name| !name.is_empty()) {
-        let name = escape(name);
-        return format!("<a href=\"#{name}\">{name}</a>");
-    }
-    let either = ["oneOf", "anyOf"].into_iter().flat_map(|word| schema.get(word).items());
-    let either: Vec<String> = either.map(kind).filter(|kind| !kind.is_empty()).collect();
-    if !either.is_empty() && !schema.has("properties") {
-        return either.join(" or ");
-    }
-    if schema.has("const") {
-        return format!("<code>{}</code>", escape(&schema.get("const").to_string()));
-    }
-    if schema.has("enum") {
-        let words = schema.get("enum").items().iter();
-        let words: Vec<String> =
-            words.map(|word| format!("<code>{}</code>", escape(word.text()))).collect();
-        return words.join(" ");
-    }
-    let mut words: Vec<&str> = schema.get("type").items().iter().map(Node::text).collect();
-    words.push(schema.get("type").text());
-    words.retain(|word| !word.is_empty());
-    let mut text = match (schema.get("title").text(), schema.get("format").text()) {
-        ("", "") => escape(&words.join(" or ")),
-        ("", format) => escape(format),
-        (title, _) => escape(title),
-    };
-    if schema.has("items") {
-        text = format!("list of {}", kind(schema.get("items")));
-    }
-    if schema.has("maximum") {
-        let (least, most) = (schema.get("minimum"), schema.get("maximum"));
-        let _infallible = write!(text, ", {least} to {most}");
-    }
-    text
 }
 
 fn item(out: &mut String, term: &str, kind: &str, node: &Node) {
@@ -347,7 +323,9 @@ fn escape(text: &str) -> String {
 }
 
 fn put(out: &mut String, parts: &[&str]) {
-    parts.iter().for_each(|part| out.push_str(part));
+    for part in parts {
+        out.push_str(part);
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The API's description (OpenAPI 3.1) and the three answers that are made of it: the document
+//! The API's description, in `OpenAPI` 3.1, and the three answers that are made of it: the document
 //! itself, a page to read, and a text for language models.
 //!
 //! `openapi.json` is written by hand. `tests/it/api/openapi.rs` holds it against the binary.
@@ -20,7 +20,19 @@ use super::routes::Request;
 use super::{docs, llms};
 
 /// The methods of a path, in the order in which they are shown.
-const METHODS: [&str; 5] = ["get", "head", "post", "put", "delete"];
+const METHODS: [&str; 5] = ["get", "head", "put", "post", "delete"];
+
+/// Statuses that nearly every operation may answer, and that are told once.
+pub(super) const COMMON: [&str; 5] = ["400", "401", "403", "429", "503"];
+
+/// What the examples take from the environment.
+pub(super) const SETUP: &str = "\
+export ROLLCALL=https://localhost:8443
+export TOKEN=$(cat rollcall-data/admin.token)
+export ACCOUNT=9351f46a-678c-43f5-b8a6-d4eb58d131af
+export CALL=c0000000-0000-4000-8000-000000000001
+# Where rollcall has made its own certificate:
+export CURL_CA_BUNDLE=rollcall-data/tls/ca.pem";
 
 static SOURCE: LazyLock<String> = LazyLock::new(|| {
     let version = concat!("\"version\": \"", env!("CARGO_PKG_VERSION"), "\"");
@@ -109,6 +121,47 @@ pub(super) struct Operation<'a> {
     pub parameters: Vec<&'a Node>,
 }
 
+impl Operation<'_> {
+    /// Whether it needs no token.
+    pub fn is_open(&self) -> bool {
+        self.node.has("security") && self.node.get("security").items().is_empty()
+    }
+
+    /// A command that tries the operation out; what it takes from the environment is in [`SETUP`].
+    pub fn curl(&self) -> String {
+        let mut path = self.path.to_owned();
+        for parameter in &self.parameters {
+            let name = parameter.get("name").text();
+            let variable = name.trim_end_matches("Sid").to_uppercase();
+            path = path.replace(&format!("{{{name}}}"), &format!("${variable}"));
+        }
+        let query = self.node.get("x-example-query").text();
+        if !query.is_empty() {
+            let _infallible = write!(path, "?{query}");
+        }
+        let mut command = "curl".to_owned();
+        let body = self.node.get("requestBody").get("content").members().first();
+        match self.method {
+            "get" => {}
+            "post" if body.is_some() => {}
+            method => {
+                let _infallible = write!(command, " -X {}", method.to_uppercase());
+            }
+        }
+        if self.is_open() {
+            let _infallible = write!(command, " \"$ROLLCALL{path}\"");
+        } else {
+            command.push_str(" -H \"Authorization: Bearer $TOKEN\"");
+            let _infallible = write!(command, " \\\n  \"$ROLLCALL{path}\"");
+        }
+        if let Some((_, media)) = body {
+            let json = media.get("example").to_string().replace('\'', "'\\''");
+            let _infallible = write!(command, " \\\n  --json '{json}'");
+        }
+        command
+    }
+}
+
 impl Document {
     /// That of this binary.
     pub fn own() -> Self {
@@ -146,36 +199,145 @@ impl Document {
         found
     }
 
-    /// A command that tries the operation out.
-    pub fn curl(&self, operation: &Operation<'_>) -> String {
-        let mut path = operation.path.to_owned();
-        for parameter in &operation.parameters {
-            let name = format!("{{{}}}", parameter.get("name").text());
-            path = path.replace(&name, parameter.get("example").text());
+    /// The errors of [`COMMON`], with what they mean.
+    pub fn common_errors(&self) -> Vec<(&'static str, &Node)> {
+        let list = self.get("paths").get("/v1/Accounts/{AccountSid}/Calls").get("get");
+        let meaning = |status| self.resolve(list.get("responses").get(status));
+        COMMON.into_iter().map(|status| (status, meaning(status))).collect()
+    }
+}
+
+/// How the parts of a schema's summary are written.
+pub(super) struct Words {
+    pub plain: fn(&str) -> String,
+    /// A value as it is sent.
+    pub code: fn(&str) -> String,
+    /// The name of another schema.
+    pub link: fn(&str) -> String,
+}
+
+impl Words {
+    /// What a schema lets through, in a few words.
+    pub fn kind(&self, schema: &Node) -> String {
+        let reference = schema.get("$ref").text();
+        if let Some(name) = reference.rsplit('/').next().filter(|name| !name.is_empty()) {
+            return (self.link)(name);
         }
-        let query = operation.node.get("x-example-query").text();
-        if !query.is_empty() {
-            let _infallible = write!(path, "?{query}");
+        let either = ["oneOf", "anyOf"].into_iter().flat_map(|word| schema.get(word).items());
+        let either = either.map(|schema| self.kind(schema)).filter(|kind| !kind.is_empty());
+        let either: Vec<String> = either.collect();
+        if !either.is_empty() && !schema.has("properties") {
+            return either.join(" or ");
         }
-        let mut command = "curl".to_owned();
-        let body = operation.node.get("requestBody").get("content").members().first();
-        match operation.method {
-            "get" => {}
-            "post" if body.is_some() => {}
-            method => {
-                let _infallible = write!(command, " -X {}", method.to_uppercase());
+        if schema.has("const") {
+            return match schema.get("const") {
+                Node::Text(text) => (self.code)(text),
+                other => (self.code)(&other.to_string()),
+            };
+        }
+        if schema.has("enum") {
+            let words = schema.get("enum").items().iter();
+            return words.map(|word| (self.code)(word.text())).collect::<Vec<_>>().join(" | ");
+        }
+        if schema.has("items") {
+            return format!("list of {}", self.kind(schema.get("items")));
+        }
+        if schema.has("properties") {
+            return self.members(schema);
+        }
+        let mut types: Vec<&str> = schema.get("type").items().iter().map(Node::text).collect();
+        types.push(schema.get("type").text());
+        types.retain(|word| !word.is_empty());
+        let mut text = match schema.get("format").text() {
+            "" => (self.plain)(&types.join(" or ")),
+            format => (self.plain)(format),
+        };
+        if schema.has("maximum") {
+            let (least, most) = (schema.get("minimum"), schema.get("maximum"));
+            let _infallible = write!(text, ", {least} to {most}");
+        }
+        text
+    }
+
+    /// `{needed: kind, further?: kind}`
+    fn members(&self, schema: &Node) -> String {
+        let required = schema.get("required").items();
+        let member = |(key, property): &(String, Node)| {
+            let mark = if required.iter().any(|name| name.text() == key) { "" } else { "?" };
+            let key = (self.plain)(key);
+            match &*self.kind(property) {
+                "" => format!("{key}{mark}"),
+                kind => format!("{key}{mark}: {kind}"),
+            }
+        };
+        let members: Vec<String> = schema.get("properties").members().iter().map(member).collect();
+        format!("{{{}}}", members.join(", "))
+    }
+
+    /// What a body may be: `application/json Call, or text/csv`.
+    pub fn bodies(&self, content: &[(String, Node)]) -> String {
+        let body = |(name, media): &(String, Node)| {
+            let schema = media.get("schema");
+            let kind = match schema.get("description").text() {
+                "" => self.kind(schema),
+                says => format!("({})", (self.plain)(says.trim_end_matches('.'))),
+            };
+            format!("{} {kind}", (self.code)(name)).trim_end().to_owned()
+        };
+        content.iter().map(body).collect::<Vec<_>>().join(", or ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::{changes, query};
+    use super::*;
+
+    /// The paths that are told beside the variants of [`super::super::routes::Resource`], and how
+    /// many variants there are.
+    fn routed() -> (BTreeSet<&'static str>, usize) {
+        let source = include_str!("routes.rs");
+        let body = source.split_once("enum Resource {\n").unwrap().1.split_once("\n}").unwrap().0;
+        let (docs, variants): (Vec<_>, Vec<_>) =
+            body.lines().map(str::trim).partition(|line| line.starts_with("///"));
+        let paths = docs.into_iter().filter_map(|doc| doc.split('`').nth(1));
+        (paths.collect(), variants.len())
+    }
+
+    #[test]
+    fn every_path_of_the_router_is_described_and_no_other() {
+        let (routed, variants) = routed();
+        // All but the one of unknown paths have their own.
+        assert_eq!(routed.len(), variants - 1);
+        let document = Document::own();
+        let described: BTreeSet<&str> =
+            document.get("paths").members().iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(described, routed);
+    }
+
+    #[test]
+    fn every_parameter_that_is_read_is_described_and_no_other() {
+        let document = Document::own();
+        let mut queries = 0;
+        for (path, item) in document.get("paths").members() {
+            let read: &[&str] = match path.as_str() {
+                "/v1/Accounts/{AccountSid}/Calls" => &query::PARAMETERS,
+                "/v1/Accounts/{AccountSid}/CallStats" => &["start", "end"],
+                path if path.ends_with("/changes") => &changes::PARAMETERS,
+                _ => &[],
+            };
+            for method in METHODS.into_iter().filter(|method| item.has(method)) {
+                let own = item.get(method).get("parameters").items();
+                let own = own.iter().map(|parameter| document.resolve(parameter));
+                let own = own.filter(|parameter| parameter.get("in").text() == "query");
+                let own: Vec<&str> = own.map(|parameter| parameter.get("name").text()).collect();
+                let expected = if matches!(method, "get" | "head") { read } else { &[] };
+                assert_eq!(own, expected, "{method} {path}");
+                queries += own.len();
             }
         }
-        if operation.node.get("security").items().is_empty() && operation.node.has("security") {
-            let _infallible = write!(command, " \"$ROLLCALL{path}\"");
-        } else {
-            let token = "-H \"Authorization: Bearer $TOKEN\"";
-            let _infallible = write!(command, " {token} \\\n  \"$ROLLCALL{path}\"");
-        }
-        if let Some((_, media)) = body {
-            let json = media.get("example").to_string().replace('\'', "'\\''");
-            let _infallible = write!(command, " \\\n  --json '{json}'");
-        }
-        command
+        assert_eq!(queries, 2 * (17 + 2 + 2 + 2));
     }
 }

@@ -14,6 +14,27 @@ const LIMIT_MAX: usize = 10_000;
 /// Values that one parameter may have.
 const VALUES_MAX: usize = 100;
 
+/// The parameters of a list; any other means nothing.
+pub(super) const PARAMETERS: [&str; 17] = [
+    "callStatus",
+    "call_status",
+    "direction",
+    "from",
+    "to",
+    "from_prefix",
+    "to_prefix",
+    "parent_call_sid",
+    "stale",
+    "start",
+    "end",
+    "limit",
+    "cursor",
+    "order",
+    "count",
+    "spreadsheet",
+    "time_zone",
+];
+
 /// What a list was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ListQuery {
@@ -35,11 +56,12 @@ impl ListQuery {
         let mut parsed = Self::default();
         let mut after = None;
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            if value.is_empty() {
+            let name = key.strip_suffix("[]").unwrap_or(&key);
+            if value.is_empty() || !PARAMETERS.contains(&name) {
                 continue;
             }
             let filter = &mut parsed.filter;
-            match key.strip_suffix("[]").unwrap_or(&key) {
+            match name {
                 name @ ("callStatus" | "call_status") => {
                     words(&mut filter.statuses, name, &value, &CallStatus::ALL)?;
                 }
