@@ -9,8 +9,9 @@ use super::reply::Refusal;
 
 type Fields = Map<String, Value>;
 
-/// Of these an update says one.
-const OPTIONS: [&str; 15] = [
+/// Of these an update says one. The last seven are of later versions of jambonz than the rules here:
+/// its SDKs send them, and the feature server judges them.
+const OPTIONS: [&str; 22] = [
     "call_hook",
     "child_call_hook",
     "call_status",
@@ -26,6 +27,13 @@ const OPTIONS: [&str; 15] = [
     "media_path",
     "transcribe_status",
     "boostAudioSignal",
+    "dub",
+    "agent_update",
+    "transfer",
+    "noise_isolation_status",
+    "llm_status",
+    "room_say",
+    "room_play",
 ];
 
 /// Options with few values.

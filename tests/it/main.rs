@@ -12,6 +12,7 @@ mod harness;
 mod api;
 mod appliance;
 mod cli;
+mod clients;
 mod control;
 mod crash;
 mod golden;

@@ -61,3 +61,30 @@ fn what_a_feature_server_says_is_passed_back_within_bounds_of_size_and_time() {
     let answer = hang_up(&rollcall, 5);
     assert_eq!((answer.status, answer.body.as_str()), (204, ""));
 }
+
+/// Those that @jambonz/sdk 0.10 and @jambonz/node-client 0.4 send.
+#[test]
+fn updates_of_later_versions_are_passed_on_and_are_one_option_each() {
+    let server = FeatureServer::up();
+    let rollcall = Rollcall::up(&["--feature-servers-urls", &server.url("")]);
+    register(&rollcall, 1, &server.url("/s202"));
+    let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(1));
+    for (option, value) in [
+        ("dub", json!({ "action": "addTrack", "track": "a" })),
+        ("agent_update", json!({ "text": "x" })),
+        ("transfer", json!({ "type": "blind" })),
+        ("noise_isolation_status", json!("enable")),
+        ("llm_status", json!("stop")),
+        ("room_say", json!({ "text": "x" })),
+        ("room_play", json!({ "url": "http://x/" })),
+    ] {
+        let mut body = json!({ option: value });
+        let answer = send(&rollcall, "PUT", &rollcall.admin(), &path, &body.to_string());
+        assert_eq!(answer.status, 202, "{option}: {answer:?}");
+        assert_eq!(server.take().pop().unwrap().body, body);
+        body["mute_status"] = json!("mute");
+        let answer = send(&rollcall, "PUT", &rollcall.admin(), &path, &body.to_string());
+        assert_eq!(refusal(&answer, 400), "multiple options are not allowed in updateCall");
+    }
+    assert_eq!(server.take(), []);
+}
