@@ -186,6 +186,13 @@ impl Call {
         self.texts.get(known as usize)?.as_ref().map(|field| &*field.value)
     }
 
+    /// About how many bytes of text it has.
+    pub fn weight(&self) -> usize {
+        let texts: usize = self.texts.iter().flatten().map(|field| field.value.len()).sum();
+        let extra = |extra: &Extra| extra.key.len() + extra.json.len();
+        256 + texts + self.extras.iter().map(extra).sum::<usize>()
+    }
+
     /// The A leg, where this is a dialled B leg and names it properly.
     pub fn parent(&self) -> Option<CallSid> {
         self.text(Known::ParentCallSid)?.parse().ok()

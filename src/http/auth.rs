@@ -1,13 +1,17 @@
 //! Who asks, and whether they may.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::Context;
 use super::reply::Refusal;
+use super::routes::Request;
 use crate::access::{Role, Scope};
 use crate::clock;
 use crate::domain::{AccountSid, SidError};
+use crate::store::Reach;
 
 /// Whoever brought a token.
 #[derive(Debug, Clone, Copy)]
@@ -121,6 +125,32 @@ pub(super) fn authorize(
     principal.reaches(context, account)?;
     principal.may(deed)?;
     Ok(account)
+}
+
+/// Somebody to whom an answer goes for long, and who may cease to be entitled to it meanwhile.
+pub(super) struct Listener {
+    pub context: Arc<Context>,
+    /// The token, to be asked for again.
+    headers: HeaderMap,
+    reach: Reach,
+}
+
+impl Listener {
+    pub fn new(request: &Request<'_>, reach: Reach) -> Self {
+        let token = request.headers.get_all(AUTHORIZATION).iter();
+        let headers = token.map(|value| (AUTHORIZATION, value.clone())).collect();
+        Self { context: request.context.clone(), headers, reach }
+    }
+
+    /// Whether the token opens these lists now: asked after reading and before sending.
+    pub fn still_may(&self) -> Result<(), Refusal> {
+        let principal = bearer(&self.context, &self.headers)?;
+        match self.reach {
+            Reach::Account(account) => principal.reaches(&self.context, account)?,
+            Reach::Everybody => principal.reaches_all()?,
+        }
+        principal.may(Deed::List)
+    }
 }
 
 /// 400 that says which sid.

@@ -10,30 +10,27 @@
 //! numbers are counted over all of them, so that a position says how much happened elsewhere.
 
 use std::io;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use warp::Reply as _;
 
-use super::Context;
-use super::auth::{Deed, authorize, bearer};
+use super::auth::{Deed, Listener, authorize};
 use super::calls::blocking;
+use super::crowd::Room;
 use super::place::Places;
 use super::reply::{Refusal, Reply, empty};
 use super::routes::Request;
 use crate::domain::CallId;
-use crate::store::{Event, Feed, Place, Reach, Room, Store, What};
+use crate::store::{Event, Feed, Piece, Place, Reach, Store, What};
 use crate::wire::write_call;
 
 /// What one look into the store may take, and so the size of one piece of a body.
-const ROOM: Room = Room { frames: 256, bytes: 512 * 1024 };
+const PIECE: Piece = Piece { frames: 256, bytes: 512 * 1024 };
 /// Pieces that wait for a slow reader.
 const PIECES_AHEAD: usize = 2;
 /// Most lines that can be asked for.
@@ -58,7 +55,7 @@ pub(super) async fn of_account(request: &Request<'_>, account: &str) -> Result<R
 /// The feed of all accounts.
 pub(super) async fn of_all(request: &Request<'_>) -> Result<Reply, Refusal> {
     readable(request)?;
-    entitled(request.context, request.headers, Reach::Everybody)?;
+    Listener::new(request, Reach::Everybody).still_may()?;
     changes(request, Reach::Everybody).await
 }
 
@@ -67,16 +64,6 @@ fn readable(request: &Request<'_>) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::method("GET, HEAD"))
-}
-
-/// Whether the token may see this feed now.
-fn entitled(context: &Context, headers: &HeaderMap, reach: Reach) -> Result<(), Refusal> {
-    let principal = bearer(context, headers)?;
-    match reach {
-        Reach::Account(account) => principal.reaches(context, account)?,
-        Reach::Everybody => principal.reaches_all()?,
-    }
-    principal.may(Deed::List)
 }
 
 async fn changes(request: &Request<'_>, reach: Reach) -> Result<Reply, Refusal> {
@@ -101,15 +88,11 @@ async fn changes(request: &Request<'_>, reach: Reach) -> Result<Reply, Refusal> 
     if *request.method == Method::HEAD {
         return Ok(head(empty(StatusCode::OK), events));
     }
-    let token = request.headers.get_all(AUTHORIZATION).iter();
-    let headers = token.map(|value| (AUTHORIZATION, value.clone())).collect();
-    let context = request.context.clone();
-    let reader = Reader { context, headers, reach, places, feed };
+    let reader = Reader { listener: Listener::new(request, reach), places, feed };
     if !events {
         return lines(reader, until, query.limit.unwrap_or(usize::MAX)).await;
     }
-    let room = request.context.followers.clone().try_acquire_owned();
-    let room = room.map_err(|_| {
+    let room = request.context.followers.enter(reach).ok_or_else(|| {
         Refusal::unavailable("as many event streams are open as there may be", CROWDED_SECONDS)
     })?;
     let (pieces, body) = channel();
@@ -176,10 +159,7 @@ fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Reply) {
 
 /// Somebody who reads a feed.
 struct Reader {
-    context: Arc<Context>,
-    /// The token, to be asked for again.
-    headers: HeaderMap,
-    reach: Reach,
+    listener: Listener,
     places: Places,
     feed: Feed,
 }
@@ -189,11 +169,11 @@ impl Reader {
     async fn read(&mut self, until: u64) -> Result<Vec<Event>, Refusal> {
         let mut feed = self.feed.clone();
         let read = move |store: &Store| {
-            let events = feed.next(store, until, ROOM)?;
+            let events = feed.next(store, until, PIECE)?;
             Ok((feed, events))
         };
-        let (feed, events) = blocking(&self.context.store, read).await?;
-        entitled(&self.context, &self.headers, self.reach)?;
+        let (feed, events) = blocking(&self.listener.context.store, read).await?;
+        self.listener.still_may()?;
         self.feed = feed;
         Ok(events)
     }
@@ -222,7 +202,7 @@ impl Reader {
 
     /// Sends events until nobody takes them or the token is no longer good.
     async fn tell(&mut self, pieces: &mpsc::Sender<io::Result<Bytes>>) {
-        let mut published = self.context.store.published();
+        let mut published = self.listener.context.store.published();
         let mut body = format!("retry: {RETRY_MILLIS}\n\n").into_bytes();
         // Whoever begins at the present is told at once where that is.
         let mut due = Instant::now();
@@ -254,7 +234,7 @@ impl Reader {
                 if pieces.send(Ok(std::mem::take(&mut body).into())).await.is_err() {
                     return;
                 }
-                due = Instant::now() + self.context.keep_alive;
+                due = Instant::now() + self.listener.context.keep_alive;
             }
             if caught_up && matches!(timeout_at(due, published.changed()).await, Ok(Err(_))) {
                 return;
@@ -290,14 +270,10 @@ async fn lines(mut reader: Reader, until: u64, limit: usize) -> Result<Reply, Re
 }
 
 /// An event stream, until its reader goes, the token ends, the server stops or the journal fails.
-async fn follow(
-    mut reader: Reader,
-    pieces: mpsc::Sender<io::Result<Bytes>>,
-    room: OwnedSemaphorePermit,
-) {
+async fn follow(mut reader: Reader, pieces: mpsc::Sender<io::Result<Bytes>>, room: Room) {
     let _room = room;
-    let mut stopping = reader.context.stopping.clone();
-    let mut failed = reader.context.store.failed();
+    let mut stopping = reader.listener.context.stopping.clone();
+    let mut failed = reader.listener.context.store.failed();
     let failure = async {
         let _either_way = failed.wait_for(Option::is_some).await.is_ok();
     };

@@ -15,6 +15,7 @@ use super::routes::Request;
 use super::validate;
 use crate::domain::{CallId, Known};
 use crate::outbound::{Answer, Base, Failure, Message};
+use crate::store::Store;
 
 /// Characters of an answer's text that a message repeats.
 const REPEATED_CHARS: usize = 2000;
@@ -33,8 +34,15 @@ pub(super) async fn update<B: Buf>(
     let body = read_body(context, request.headers, body).await?;
     let fields = fields(request.headers, &body)?;
     validate::update(&fields)?;
-    let found = blocking(&context.store, move |store| store.call(id)).await?;
+    let look = move |store: &Store| Ok((store.call(id)?, store.has_namesake(id)?));
+    let (found, namesake) = blocking(&context.store, look).await?;
     let call = found.ok_or_else(not_found)?;
+    // A feature server is told the sid alone, and would take the other one's word for it.
+    if namesake {
+        tracing::warn!(%account, %sid, "an update was refused: several accounts claim this sid");
+        let msg = "the call's sid is not unique: it cannot be told which call is meant";
+        return Err(Refusal::relayed(StatusCode::CONFLICT, msg));
+    }
     let Some(service_url) = call.text(Known::ServiceUrl).filter(|url| !url.is_empty()) else {
         let msg = "the call has no service_url: it is not known which feature server runs it";
         return Err(Refusal::relayed(StatusCode::INTERNAL_SERVER_ERROR, msg));

@@ -2,7 +2,7 @@
 //!
 //! Some failures are free: a client with an old token is not an attacker. Beyond them each takes a
 //! second of its address's time, and all that fail together wait in one line; where the line is too
-//! long the answer is 429. A right credential is never kept waiting, since many clients may share
+//! long the answer is 429, and the connection is closed. A right credential is never kept waiting, since many clients may share
 //! one address.
 
 use std::collections::HashMap;
@@ -20,6 +20,9 @@ const COST: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// The same, in whole seconds.
 pub(super) const RETRY_SECONDS: u64 = WAIT_MAX.as_secs();
+/// How long a refused one waits, and how many of them, from all addresses.
+pub(super) const REFUSED: Duration = COST;
+pub(super) const WAITING_MAX: usize = 256;
 /// Addresses that are remembered.
 const ADDRESSES_MAX: usize = 10_000;
 
@@ -28,7 +31,7 @@ const ADDRESSES_MAX: usize = 10_000;
 pub(super) enum Sentence {
     /// It is answered after this time.
     Wait(Duration),
-    /// It is refused at once.
+    /// It is refused.
     Refuse,
 }
 

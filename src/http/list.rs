@@ -1,7 +1,6 @@
 //! `GET /v1/Accounts/{AccountSid}/Calls`.
 
 use std::io;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -10,7 +9,7 @@ use http::header::{HeaderName, HeaderValue, LINK, VARY};
 use tokio::sync::mpsc;
 use warp::Reply as _;
 
-use super::auth::{Deed, authorize};
+use super::auth::{Deed, Listener, authorize};
 use super::calls::blocking;
 use super::etag::Tag;
 use super::form::{Form, Writer};
@@ -20,7 +19,7 @@ use super::routes::Request;
 use super::{Context, cursor};
 use crate::clock;
 use crate::domain::{AccountSid, Filter, Position, Recent};
-use crate::store::{Request as Question, Store, StoreError};
+use crate::store::{Reach, Request as Question, Store};
 
 /// Calls that are read at once, and written into one piece of a body.
 const PIECE_CALLS: usize = 256;
@@ -50,7 +49,14 @@ pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, 
     let mut reply = if *request.method == Method::HEAD {
         writer.form().reply(Bytes::new())
     } else {
-        answer(context, account, query, writer, request.query).await?
+        answer(
+            Listener::new(request, Reach::Account(account)),
+            account,
+            query,
+            writer,
+            request.query,
+        )
+        .await?
     };
     if let Some(tag) = tag {
         tag.put(&mut reply);
@@ -59,19 +65,19 @@ pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, 
 }
 
 async fn answer(
-    context: &Context,
+    listener: Listener,
     account: AccountSid,
     query: ListQuery,
     writer: Writer,
     text: &str,
 ) -> Result<Reply, Refusal> {
-    let store = &context.store;
+    let context = &*listener.context.clone();
     let ListQuery { filter, order, limit, after, count, .. } = query;
     let question = Question { account, filter, order, after };
     let total = if count { Some(total(context, question.clone()).await?) } else { None };
     let mut reply = match limit {
         Some(limit) => page(context, question, limit, writer, text).await?,
-        None => everything(store, question, writer).await?,
+        None => everything(listener, question, writer).await?,
     };
     if let Some(total) = total {
         reply.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(total));
@@ -142,25 +148,25 @@ struct Rest {
 }
 
 /// All matches. The first piece is read before the answer begins, so that a store that cannot be
-/// read says so; if it fails later, the connection is cut: a list that looks whole is whole.
+/// read says so; if it fails later, or the token ends, the connection is cut: a list that looks
+/// whole is whole.
 async fn everything(
-    store: &Arc<Store>,
+    listener: Listener,
     question: Question,
     writer: Writer,
 ) -> Result<Reply, Refusal> {
-    let (first, form, rest) = next_piece(store, Rest { question, writer }).await?;
+    let (first, form, rest) = next_piece(&listener, Rest { question, writer }).await?;
     let Some(mut rest) = rest else { return Ok(form.reply(first)) };
     let (pieces, mut receiver) = mpsc::channel::<io::Result<Bytes>>(PIECES_AHEAD);
-    let store = store.clone();
     tokio::spawn(async move {
         if pieces.send(Ok(first)).await.is_err() {
             return;
         }
         loop {
-            let (body, _, left) = match next_piece(&store, rest).await {
+            let (body, _, left) = match next_piece(&listener, rest).await {
                 Ok(found) => found,
                 Err(error) => {
-                    tracing::error!(%error, "a list was cut off in its middle");
+                    tracing::warn!(?error, "a list was cut off in its middle");
                     let _gone = pieces.send(Err(io::Error::other("the list was cut off"))).await;
                     return;
                 }
@@ -182,10 +188,10 @@ async fn everything(
 
 /// The next piece of a body, its form, and what is left.
 async fn next_piece(
-    store: &Arc<Store>,
+    listener: &Listener,
     rest: Rest,
-) -> Result<(Bytes, Form, Option<Rest>), StoreError> {
-    blocking(store, move |store| {
+) -> Result<(Bytes, Form, Option<Rest>), Refusal> {
+    let piece = blocking(&listener.context.store, move |store| {
         let Rest { mut question, mut writer } = rest;
         let page = store.page(&question, PIECE_CALLS)?;
         let last = page.next.is_none();
@@ -193,8 +199,10 @@ async fn next_piece(
         question.after = page.next;
         let form = writer.form();
         Ok((body, form, (!last).then_some(Rest { question, writer })))
-    })
-    .await
+    });
+    let piece = piece.await?;
+    listener.still_may()?;
+    Ok(piece)
 }
 
 /// The same path is answered in several forms.

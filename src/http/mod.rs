@@ -9,6 +9,7 @@ mod body;
 mod calls;
 mod changes;
 mod control;
+mod crowd;
 mod cursor;
 mod docs;
 mod document;
@@ -34,8 +35,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crowd::Crowd;
 pub use service::{Api, service};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::outbound::{Base, Client, Servers};
 use crate::store::Store;
@@ -71,7 +73,7 @@ pub struct Context {
     /// jambonz's own API, for new calls that name an application.
     pub upstream: Option<Base>,
     /// Room for event streams.
-    pub followers: Arc<Semaphore>,
+    pub followers: Arc<Crowd>,
     /// How long an event stream is silent at most.
     pub keep_alive: Duration,
     /// Changes, or loses its sender, when the server stops: event streams end at once.

@@ -8,11 +8,13 @@ use std::time::Instant;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, HOST, HeaderName,
-    HeaderValue, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, CONNECTION, HOST,
+    HeaderName, HeaderValue, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, Method, Request, StatusCode, Version};
+use hyper::body::Body as _;
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tower_service::Service as _;
 use tracing::Instrument as _;
 use warp::filters::BoxedFilter;
@@ -42,6 +44,8 @@ struct Inner {
     context: Arc<Context>,
     allow_origin: Option<HeaderValue>,
     guard: Guard,
+    /// Room for those who wait though they are refused.
+    waiting: Semaphore,
     rate: Option<Rate>,
 }
 
@@ -53,6 +57,7 @@ pub fn service(context: Arc<Context>) -> Api {
         routes: routes(context.clone()),
         allow_origin,
         guard: Guard::default(),
+        waiting: Semaphore::new(guard::WAITING_MAX),
         rate: Rate::new(context.token_requests, context.token_window),
         context,
     }))
@@ -70,8 +75,14 @@ impl hyper::service::Service<Request<Incoming>> for Api {
         let answer = async move {
             let begun = Instant::now();
             let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let body = !request.body().is_end_stream();
             let mut reply = api.answer(request).await;
+            let unread = body && refused_unread(reply.status());
             let headers = reply.headers_mut();
+            if unread {
+                // hyper closes the connection then: whoever would send more on it is told.
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             headers.insert(REQUEST_ID, id);
             if let Some(origin) = &api.allow_origin {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -126,11 +137,23 @@ impl Inner {
                 reply
             }
             Sentence::Refuse => {
+                // Whoever guesses on waits, too, as far as there is room, and needs a handshake
+                // for each guess.
+                if let Ok(_room) = self.waiting.try_acquire() {
+                    tokio::time::sleep(guard::REFUSED).await;
+                }
                 let msg = "too many wrong credentials have come from this address";
-                Refusal::too_many(msg, guard::RETRY_SECONDS).into()
+                let mut reply = Reply::from(Refusal::too_many(msg, guard::RETRY_SECONDS));
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                reply
             }
         }
     }
+}
+
+/// Whether an answer of this status is given before the request's body is read.
+fn refused_unread(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 401 | 403 | 404 | 405 | 413 | 429)
 }
 
 /// The request's own id, where it brings a sensible one, else a new one.

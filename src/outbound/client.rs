@@ -1,6 +1,6 @@
 //! One request over one connection, to an address that was looked at beforehand.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
@@ -55,6 +56,12 @@ pub struct Answer {
     /// The whole body, 1 MiB at most.
     pub body: Vec<u8>,
 }
+
+/// Names of the configuration that are looked up at once.
+static CONFIGURED: Semaphore = Semaphore::const_new(LOOKUPS);
+/// Names that came with events.
+static GIVEN: Semaphore = Semaphore::const_new(LOOKUPS);
+const LOOKUPS: usize = 16;
 
 type Sender = SendRequest<Full<Bytes>>;
 
@@ -153,9 +160,11 @@ async fn checked_addresses(
     let addresses: Vec<IpAddr> = match base.host() {
         Host::Ip(ip) => vec![ip.to_canonical()],
         Host::Name(name) => {
-            let found = tokio::net::lookup_host((name.as_str(), base.port())).await;
+            // A name in the configuration does not wait for one that came with an event.
+            let line = if networks.is_none() { &CONFIGURED } else { &GIVEN };
+            let found = look_up(line, name.clone(), base.port()).await;
             let found = found.map_err(|error| unreached(base, error.to_string()))?;
-            found.map(|address| address.ip().to_canonical()).collect()
+            found.into_iter().map(|address| address.ip().to_canonical()).collect()
         }
     };
     if let Some(networks) = networks {
@@ -165,6 +174,21 @@ async fn checked_addresses(
         }
     }
     Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, base.port())).collect())
+}
+
+/// Asks the system for the addresses of a name. It may take long, and a thread all that time: the
+/// line says how many may be asked for at once, whether or not anybody still waits for the answer.
+async fn look_up(
+    line: &'static Semaphore,
+    name: String,
+    port: u16,
+) -> std::io::Result<Vec<SocketAddr>> {
+    let turn = line.acquire().await.map_err(std::io::Error::other)?;
+    let looking = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        Ok((name.as_str(), port).to_socket_addrs()?.collect())
+    });
+    looking.await.map_err(std::io::Error::other)?
 }
 
 /// From here on the other side may have received the request.

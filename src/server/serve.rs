@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::demo;
 use super::listener::{self, Drained, Limits};
@@ -338,7 +338,7 @@ impl Config {
             client,
             feature_servers: outbound::Servers::new(urls, networks, servers.retry_after),
             upstream: self.upstream.api_url.clone(),
-            followers: Arc::new(Semaphore::new(self.limits.followers)),
+            followers: http::Crowd::new(self.limits.followers),
             keep_alive: self.limits.keep_alive,
             stopping,
         })

@@ -26,7 +26,7 @@ use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position};
 use crate::journal::{Frame, Kind, Scanner, Segment};
 
 /// Whose calls a feed tells of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// Those of one account.
     Account(AccountSid),
@@ -65,7 +65,7 @@ pub enum What {
 
 /// What one look may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Room {
+pub struct Piece {
     /// Calls or frames, those of others among them.
     pub frames: usize,
     /// Bytes of frames; one frame may go beyond.
@@ -133,13 +133,17 @@ impl Feed {
         &mut self,
         store: &Store,
         until: u64,
-        room: Room,
+        piece: Piece,
     ) -> Result<Vec<Event>, StoreError> {
         match self.place {
-            Place::Snapshot(seq, after) => self.calls(store, seq, after, room),
+            Place::Snapshot(seq, after) => self.calls(store, seq, after, piece),
             Place::Changes(seq) => {
                 let until = until.min(*store.shared.published.borrow());
-                if seq < until { self.changes(&store.shared, seq, until, room) } else { Ok(vec![]) }
+                if seq < until {
+                    self.changes(&store.shared, seq, until, piece)
+                } else {
+                    Ok(vec![])
+                }
             }
         }
     }
@@ -150,7 +154,7 @@ impl Feed {
         store: &Store,
         seq: u64,
         after: Option<(AccountSid, Position)>,
-        room: Room,
+        piece: Piece,
     ) -> Result<Vec<Event>, StoreError> {
         let begun = after.filter(|(_, position)| *position < Position::MAX);
         let (account, position) = match (self.reach, begun) {
@@ -165,7 +169,7 @@ impl Feed {
         };
         let (filter, order) = (Filter::default(), Order::NewestFirst);
         let request = Request { account, filter, order, after: position };
-        let page = store.page(&request, room.frames)?;
+        let page = store.page(&request, piece.frames)?;
         // After its last position an account has nothing more.
         let reached = page.next.unwrap_or(Position::MAX);
         self.place = Place::Snapshot(seq, Some((account, reached)));
@@ -182,7 +186,7 @@ impl Feed {
         shared: &Shared,
         seq: u64,
         until: u64,
-        room: Room,
+        piece: Piece,
     ) -> Result<Vec<Event>, StoreError> {
         let segment = shared.segment_of(seq + 1)?;
         let mut scanner = match self.segment {
@@ -193,7 +197,7 @@ impl Feed {
         }?;
         let (mut events, mut read) = (Vec::new(), seq);
         let (mut frames, mut bytes) = (0, 0);
-        while read < until && frames < room.frames && bytes < room.bytes {
+        while read < until && frames < piece.frames && bytes < piece.bytes {
             let Some((_, frame)) = scanner.next_frame()? else { break };
             frames += 1;
             bytes += frame.body.len();
@@ -205,7 +209,7 @@ impl Feed {
                 events.push(Event { place: Place::Changes(read), what });
             }
         }
-        if frames == 0 && room.frames > 0 {
+        if frames == 0 && piece.frames > 0 {
             let missing = seq + 1;
             return Err(StoreError::Failed(format!("change {missing} is not in the journal")));
         }

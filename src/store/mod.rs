@@ -37,7 +37,7 @@ mod submit;
 pub use check::Finding;
 pub use count::Standing;
 pub use error::{OpenError, StoreError, chain};
-pub use feed::{Event, Feed, Place, Reach, Room, What};
+pub use feed::{Event, Feed, Piece, Place, Reach, What};
 pub use format::{Lock, write_file};
 pub use open::{Options, Store};
 pub use read::{Page, Request};

@@ -15,6 +15,10 @@ const CHUNK_ROWS: usize = 256;
 /// Rows that it takes at least: where few of them match, many looks cost more than many rows.
 const CHUNK_ROWS_MIN: usize = 32;
 
+/// What the calls of one page may weigh in bytes; the last one may go beyond. Most calls weigh less
+/// than 800.
+const PAGE_WEIGHT: usize = 8 * 1024 * 1024;
+
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -59,7 +63,8 @@ enum Row {
 }
 
 impl Store {
-    /// The next calls of a list, at most `limit`. A page that is not the last may be empty.
+    /// The next calls of a list, at most `limit`, and less where they are large. A page that is not
+    /// the last may be empty.
     pub fn page(&self, request: &Request, limit: usize) -> Result<Page, StoreError> {
         self.page_within(request, limit, usize::MAX)
     }
@@ -74,7 +79,8 @@ impl Store {
         let plan = Plan::of(request);
         let mut span = plan.span.clone();
         let mut page = Page { calls: Vec::new(), next: request.after };
-        let (mut chunk_rows, mut looked_at) = (limit.clamp(CHUNK_ROWS_MIN, CHUNK_ROWS), 0);
+        let mut chunk_rows = limit.clamp(CHUNK_ROWS_MIN, CHUNK_ROWS);
+        let (mut looked_at, mut weight) = (0, 0);
         while !span.is_empty() {
             let look = self.look(request.account, &plan, &span, chunk_rows, true)?;
             looked_at += look.found.len();
@@ -84,8 +90,9 @@ impl Store {
                 if !request.filter.matches(&call) {
                     continue;
                 }
+                weight += call.weight();
                 page.calls.push(call);
-                if page.calls.len() == limit {
+                if page.calls.len() == limit || weight >= PAGE_WEIGHT {
                     page.next = Some(position);
                     return Ok(page);
                 }
@@ -234,6 +241,18 @@ impl Store {
             *count += rows.iter().filter(elsewhere).count();
         }
         Ok(counts)
+    }
+
+    /// Whether another account has a call of this sid, too. It asks account by account.
+    pub fn has_namesake(&self, id: CallId) -> Result<bool, StoreError> {
+        let mut after = None;
+        while let Some(account) = self.next_account(after)? {
+            if account != id.account && self.call(CallId { account, ..id })?.is_some() {
+                return Ok(true);
+            }
+            after = Some(account);
+        }
+        Ok(false)
     }
 
     /// The first account after this one that has a call.

@@ -31,7 +31,7 @@ impl FromStr for Zone {
             return Ok(Self(None));
         }
         let zone = TimeZoneDatabase::bundled().get(name);
-        zone.map(|zone| Self(Some(zone))).map_err(|_| ZoneError(name.to_owned()))
+        zone.map(|zone| Self(Some(zone))).map_err(|_| ZoneError(name.chars().take(80).collect()))
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-const SMALL: Room = Room { frames: 3, bytes: 4096 };
-const WIDE: Room = Room { frames: 1000, bytes: 1 << 20 };
+const SMALL: Piece = Piece { frames: 3, bytes: 4096 };
+const WIDE: Piece = Piece { frames: 1000, bytes: 1 << 20 };
 
 /// What somebody knows who applies the feed.
 type Copied = BTreeMap<CallId, Arc<Call>>;
@@ -21,11 +21,11 @@ fn apply(copied: &mut Copied, events: &[Event]) {
 }
 
 /// Everything up to now.
-fn drain(store: &Store, feed: &mut Feed, room: Room) -> Vec<Event> {
+fn drain(store: &Store, feed: &mut Feed, piece: Piece) -> Vec<Event> {
     let until = *store.published().borrow();
     let mut events = Vec::new();
     while !feed.has_read(until) {
-        events.extend(feed.next(store, until, room).unwrap());
+        events.extend(feed.next(store, until, piece).unwrap());
     }
     events
 }

@@ -1,5 +1,9 @@
 //! Tokens: what they open, whose calls they show, and when they end.
 
+use std::io::Read as _;
+
+use serde_json::Value;
+
 use super::super::harness::{A1, A2, Rollcall, event, sid, until};
 use super::{calls_of, count, refusal, sids};
 
@@ -182,7 +186,7 @@ fn a_revoked_token_opens_nothing_from_then_on() {
     let path = calls_of(A1, "");
     assert_eq!(rollcall.get(&token, &path).status, 200);
     let listed = rollcall.ok(&["token", "list", "--json"]);
-    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let listed: Value = serde_json::from_str(&listed).unwrap();
     let listed = listed.as_array().unwrap();
     let doomed = listed.iter().find(|token| token["name"] == "doomed").unwrap();
     rollcall.ok(&["token", "revoke", doomed["id"].as_str().unwrap()]);
@@ -192,6 +196,36 @@ fn a_revoked_token_opens_nothing_from_then_on() {
     rollcall.kill();
     rollcall.start();
     assert_eq!(rollcall.get(&token, &path).status, 401);
+}
+
+#[test]
+fn a_list_that_has_begun_ends_with_its_token() {
+    let rollcall = Rollcall::up(&[]);
+    // More than sockets and buffers hold.
+    let note = "x".repeat(9000);
+    for batch in 0..30 {
+        let calls: Vec<_> = (0..100)
+            .map(|n| {
+                let one = event(batch * 100 + n, "ringing");
+                one.replace('}', &format!(",\"note\":\"{note}\"}}"))
+            })
+            .collect();
+        assert_eq!(rollcall.post_events(&calls.join("\n")).status, 204);
+    }
+    let token = rollcall.token(&["--account", A1, "--name", "mine"]);
+    let request = http::Request::get(rollcall.url(&calls_of(A1, "")))
+        .header("authorization", format!("Bearer {token}"));
+    let answer = rollcall.new_agent().run(request.body(()).unwrap()).unwrap();
+    assert_eq!(answer.status(), 200);
+    let mut body = answer.into_body().into_reader();
+    let mut begun = vec![0; 1000];
+    body.read_exact(&mut begun).unwrap();
+    let tokens: Value = serde_json::from_str(&rollcall.ok(&["token", "list", "--json"])).unwrap();
+    let mine = tokens.as_array().unwrap().iter().find(|token| token["name"] == "mine").unwrap();
+    rollcall.ok(&["token", "revoke", mine["id"].as_str().unwrap()]);
+    let mut rest = Vec::new();
+    assert!(body.read_to_end(&mut rest).is_err(), "{} bytes and whole", rest.len());
+    assert!(rest.len() < 20_000_000, "{}", rest.len());
 }
 
 #[test]

@@ -60,9 +60,13 @@ impl Raw {
         self.tls.conn.peer_certificates().unwrap()[0].clone().into_owned()
     }
 
+    /// Sends as much as the server takes: it may have answered and closed before the end.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.tls.write_all(bytes.as_ref()).unwrap();
-        self.tls.flush().unwrap();
+        let sent = self.tls.write_all(bytes.as_ref()).and_then(|()| self.tls.flush());
+        if let Err(error) = sent {
+            let closed = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+            assert!(closed.contains(&error.kind()), "{error}");
+        }
     }
 
     /// One answer with a length, or with none at all.

@@ -60,7 +60,7 @@ fn run(runtime: &str, program: &str, lists: usize, others: &[&str]) {
                 "direction": "inbound", "from": "1", "to": "2", "call_id": "x" })
     };
     let mut events = calls.clone();
-    events.extend([other("early-media", 1), other("ringing", 2)]);
+    events.extend([other("early-media", 9001), other("ringing", 9002)]);
     assert_eq!(rollcall.post_events(&Value::from(events).to_string()).status, 204);
 
     let said = drive(&rollcall, &clients, runtime, program);

@@ -2,9 +2,29 @@
 
 use serde_json::json;
 
-use super::super::harness::{A1, A2, PATIENCE, Rollcall, sid};
+use super::super::harness::{A1, A2, PATIENCE, Rollcall, event, sid};
 use super::server::FeatureServer;
 use super::{hang_up, refusal, register, send};
+
+#[test]
+fn a_call_that_two_accounts_claim_is_nobodys_to_control() {
+    let server = FeatureServer::up();
+    let rollcall = Rollcall::up(&["--feature-servers-urls", &server.url("")]);
+    register(&rollcall, 1, &server.url("/s202"));
+    assert_eq!(hang_up(&rollcall, 1).status, 202);
+    // Another account says that it has this call, too.
+    let with = format!("{{\"service_url\":\"{}\",", server.url("/s202"));
+    let planted = event(1, "in-progress").replacen('{', &with, 1).replace(A1, A2);
+    assert_eq!(rollcall.post_events(&planted).status, 204);
+    server.take();
+    for account in [A1, A2] {
+        let token = rollcall.token(&["--account", account]);
+        let path = format!("/v1/Accounts/{account}/Calls/{}", sid(1));
+        let answer = send(&rollcall, "PUT", &token, &path, "{\"call_status\":\"completed\"}");
+        assert!(refusal(&answer, 409).contains("not unique"), "{answer:?}");
+    }
+    assert_eq!(server.take(), []);
+}
 
 #[test]
 fn only_the_account_of_a_call_and_a_full_token_may_update_it() {

@@ -106,8 +106,14 @@ fn a_follower_of_busy_accounts_ends_with_what_the_store_knows() {
         let (one, two) = (Account::new("one"), Account::new("two"));
         let events = Events::open(&rollcall, &admin, &one.path("/Calls/changes"), &[]);
         std::thread::scope(|scope| {
-            scope.spawn(|| second.iter().for_each(|deed| drop(two.act(&rollcall, deed))));
-            first.iter().for_each(|deed| drop(one.act(&rollcall, deed)));
+            scope.spawn(|| {
+                for deed in &second {
+                    two.act(&rollcall, deed);
+                }
+            });
+            for deed in &first {
+                one.act(&rollcall, deed);
+            }
         });
         let listed = calls(&one.list(&rollcall, ""));
         let listed: Calls = listed.into_iter().map(|call| (sid(&call), call)).collect();

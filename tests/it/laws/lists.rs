@@ -39,7 +39,7 @@ fn walk(
         assert!(page.len() <= limit, "{path}");
         found.extend(page.iter().map(sid));
         let Some(link) = answer.header("link") else { return found };
-        path = link.strip_prefix('<').unwrap().split_once('>').unwrap().0.to_owned();
+        link.strip_prefix('<').unwrap().split_once('>').unwrap().0.clone_into(&mut path);
         between();
     }
 }

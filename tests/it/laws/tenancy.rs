@@ -1,6 +1,8 @@
 //! No account learns anything of another: not through an answer, a header field, a cursor, a count,
 //! an error or the feed. An account's answers are the same on a server that it has to itself.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -93,7 +95,7 @@ fn said(answer: &Answer) -> String {
     let mut said = format!("{}\n", answer.status);
     for (name, value) in &answer.headers {
         if !VOLATILE.contains(&name.as_str()) {
-            said += &format!("{name}: {value:?}\n");
+            writeln!(said, "{name}: {value:?}").unwrap();
         }
     }
     // Positions count over all accounts.
