@@ -7,21 +7,10 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::api::samples::STATUSES;
 use super::harness::{ROLLCALL, Rollcall, event, have, print, skip};
 
 const DEMO: &str = "d0000000-0000-4000-8000-000000000001";
-const STATUSES: [&str; 10] = [
-    "trying",
-    "ringing",
-    "alerting",
-    "early-media",
-    "in-progress",
-    "completed",
-    "failed",
-    "busy",
-    "no-answer",
-    "queued",
-];
 
 /// The line for a shell that the server has printed.
 fn curl_line(rollcall: &Rollcall) -> String {
