@@ -130,7 +130,7 @@ impl<R: Read> BufRead for Counted<R> {
 /// Writes records to a file, whole or not at all, or to standard output.
 pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Result<(), Failure> {
     let request = export.request()?;
-    let mut lines = Lines { format: export.format, begun: false };
+    let mut lines = Lines::new(export.format);
     let target = match export.output.filter(|path| path != Path::new("-")) {
         None => Target::Stream(Box::new(io::stdout()), "standard output".to_owned()),
         Some(path) => Target::at(path)?,
@@ -202,15 +202,25 @@ impl Target {
 struct Lines {
     format: ExportFormat,
     begun: bool,
+    /// A line whose end has not come yet: pieces end anywhere.
+    rest: Vec<u8>,
 }
 
 impl Lines {
+    fn new(format: ExportFormat) -> Self {
+        Self { format, begun: false, rest: Vec::new() }
+    }
+
     fn next(&mut self, lines: &[u8]) -> Vec<u8> {
         if self.format != ExportFormat::Json {
             return lines.to_vec();
         }
-        let mut out = Vec::with_capacity(lines.len() + 16);
-        for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        self.rest.extend_from_slice(lines);
+        let end = self.rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let rest = self.rest.split_off(end);
+        let whole = std::mem::replace(&mut self.rest, rest);
+        let mut out = Vec::with_capacity(whole.len() + 16);
+        for line in whole.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             out.extend_from_slice(if self.begun { b",\n" } else { b"[\n" });
             out.extend_from_slice(line);
             self.begun = true;
@@ -239,7 +249,7 @@ pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(
     };
     execute(config, request, &mut io::empty(), output, &mut take)?;
     if output.json {
-        let mut array = Lines { format: ExportFormat::Json, begun: false };
+        let mut array = Lines::new(ExportFormat::Json);
         let mut text = array.next(&lines);
         text.extend_from_slice(array.end());
         output.finish();

@@ -13,12 +13,13 @@ use std::io;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use warp::Reply as _;
 
+use super::accept;
 use super::auth::{Deed, Listener, authorize};
 use super::calls::blocking;
 use super::crowd::Room;
@@ -111,10 +112,9 @@ fn head(mut reply: Reply, events: bool) -> Reply {
 
 /// Whether the client asks for an event stream.
 fn wants_events(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        let kinds = value.split(',').filter_map(|range| range.split(';').next());
-        kinds.map(str::trim).any(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
-    })
+    let [events, ..] = accept::weights(headers, "text/event-stream");
+    let [lines, ..] = accept::weights(headers, "application/x-ndjson");
+    events.is_some_and(|weight| weight > 0.0 && weight >= lines.unwrap_or(0.0))
 }
 
 /// The parameters of a feed; any other means nothing.

@@ -1,5 +1,7 @@
 //! Entity tags of lists (RFC 9110, section 8.8.3): the account's last change.
 
+use std::sync::LazyLock;
+
 use http::HeaderMap;
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 
@@ -7,14 +9,18 @@ use super::reply::{Reply, not_modified};
 use crate::domain::AccountSid;
 use crate::store::Store;
 
+/// Tags of another start are never known: the data may have been put back to an older state, and
+/// another release may write lists otherwise.
+static LIFE: LazyLock<String> =
+    LazyLock::new(|| crate::random::uuid().simple().to_string().chars().take(12).collect());
+
 /// A weak tag: while it stays the same, so does every list of the account.
 pub(super) struct Tag(String);
 
 impl Tag {
     /// The tag of what is read from now on. `shape` tells the forms of one list apart.
     pub fn of(store: &Store, account: AccountSid, shape: &str) -> Self {
-        let epoch: String = store.epoch().chars().filter(|c| *c != '-').take(12).collect();
-        Self(format!("W/\"{epoch}-{}{shape}\"", store.last_change(account)))
+        Self(format!("W/\"{}-{}{shape}\"", *LIFE, store.last_change(account)))
     }
 
     /// Whether the request has it already.

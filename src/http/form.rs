@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
+use super::accept;
 use super::gzip::{self, Gzip};
 use super::reply::{JSON, Reply};
 use crate::domain::Call;
@@ -35,20 +36,13 @@ enum Shape {
 impl Shape {
     /// CSV where the request wants it more than JSON (RFC 9110, section 12.5.1).
     fn wanted(headers: &HeaderMap) -> Self {
-        let (mut csv, mut json) = (0.0, 0.0);
-        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        for part in values.flat_map(|value| value.split(',')) {
-            let mut parameters = part.split(';').map(str::trim);
-            let kind = parameters.next().unwrap_or_default().to_ascii_lowercase();
-            let weight = parameters.find_map(|p| p.strip_prefix("q=").or(p.strip_prefix("Q=")));
-            let weight: f32 = weight.map_or(1.0, |q| q.trim().parse().unwrap_or(0.0));
-            match kind.as_str() {
-                "text/csv" => csv = weight,
-                "application/json" => json = weight,
-                _ => {}
-            }
-        }
-        if csv > json { Self::Csv } else { Self::Json }
+        let csv = accept::weights(headers, "text/csv");
+        let json = accept::weights(headers, "application/json");
+        let of = |weights: [Option<f32>; 3]| weights.into_iter().flatten().next().unwrap_or(0.0);
+        // On a tie whoever names CSV alone means it.
+        let alone = csv[0].is_some() && json[0].or(json[1]).is_none() && of(csv) > 0.0;
+        let wanted = of(csv) > of(json) || alone && of(csv) >= of(json);
+        if wanted { Self::Csv } else { Self::Json }
     }
 }
 
@@ -60,6 +54,11 @@ impl Form {
             Shape::Json => "",
             Shape::Csv => "-csv",
         }
+    }
+
+    /// The same, for an answer whose size is not known.
+    pub fn plain(self) -> Self {
+        Self { gzip: false, ..self }
     }
 
     /// 200 with this body.
@@ -172,7 +171,7 @@ mod tests {
             ("", Shape::Json),
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT, accept.parse().unwrap());
+            headers.insert(http::header::ACCEPT, accept.parse().unwrap());
             assert_eq!(Shape::wanted(&headers), shape, "{accept}");
         }
     }

@@ -47,7 +47,7 @@ pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, 
         return Ok(varying(tag.not_modified()));
     }
     let mut reply = if *request.method == Method::HEAD {
-        writer.form().reply(Bytes::new())
+        writer.form().plain().reply(Bytes::new())
     } else {
         answer(
             Listener::new(request, Reach::Account(account)),

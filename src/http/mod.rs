@@ -4,6 +4,7 @@
 //! store and writes the answer: there is no layer between. Architecture invariant: no handler sees
 //! a key, a frame or a sled error; [`reply::Refusal`] is the one place where errors become statuses.
 
+mod accept;
 mod auth;
 mod body;
 mod calls;

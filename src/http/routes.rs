@@ -1,15 +1,24 @@
 //! Paths. warp takes them apart; what they name is a [`Resource`], and methods come later, so that
 //! a known path with an unknown method can be answered as such.
 
+use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use http::header::EXPECT;
 use http::{HeaderMap, Method};
 use warp::filters::BoxedFilter;
 use warp::{Buf, Filter, Stream};
 
 use super::reply::{Refusal, Reply};
 use super::{Context, calls, changes, control, document, health, hook, list, stats};
+
+/// What is read of the body of a refused request.
+const DRAIN_BYTES: usize = 8 * 1024 * 1024;
+/// How long.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// What a path names. Sids are as they stand in the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,26 +83,55 @@ async fn answer<B: Buf>(
     request: Request<'_>,
     body: impl Stream<Item = Result<B, warp::Error>> + Send,
 ) -> Result<Reply, Refusal> {
+    let mut body = pin!(body);
+    let answer = reach(resource, &request, body.as_mut()).await;
+    // Whoever waits for a "100 Continue" has sent nothing yet.
+    if answer.is_err() && !request.headers.contains_key(EXPECT) {
+        drain(body).await;
+    }
+    answer
+}
+
+/// Reads what is left of a refused request's body, within bounds: a connection that is closed while
+/// the client sends may lose the answer, too.
+pub(super) async fn drain<B: Buf, E>(mut body: impl Stream<Item = Result<B, E>> + Unpin) {
+    let read = async {
+        let mut left = DRAIN_BYTES;
+        while let Some(Ok(part)) = body.next().await {
+            left = left.saturating_sub(part.remaining());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _in_time = tokio::time::timeout(DRAIN_TIME, read).await;
+}
+
+async fn reach<B: Buf>(
+    resource: Resource,
+    request: &Request<'_>,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send,
+) -> Result<Reply, Refusal> {
     match resource {
         Resource::Calls(account) if *request.method == Method::POST => {
-            control::create(&request, &account, body).await
+            control::create(request, &account, body).await
         }
         Resource::Call(account, sid) if matches!(*request.method, Method::PUT | Method::POST) => {
-            control::update(&request, &account, &sid, body).await
+            control::update(request, &account, &sid, body).await
         }
-        Resource::Calls(account) => list::list(&request, &account).await,
-        Resource::Call(account, sid) => calls::call(&request, &account, &sid).await,
-        Resource::Events(account, sid) => calls::events(&request, &account, &sid).await,
-        Resource::Changes(account) => changes::of_account(&request, &account).await,
-        Resource::AllChanges => changes::of_all(&request).await,
-        Resource::CallCount(account) => calls::count(&request, &account).await,
-        Resource::CallStats(account) => stats::call_stats(&request, &account).await,
-        Resource::Hook => hook::call_status(&request, body).await,
-        Resource::Live => health::live(&request),
-        Resource::Ready => health::ready(&request),
-        Resource::Openapi => document::openapi(&request),
-        Resource::Docs => document::docs(&request),
-        Resource::Llms => document::llms(&request),
+        Resource::Calls(account) => list::list(request, &account).await,
+        Resource::Call(account, sid) => calls::call(request, &account, &sid).await,
+        Resource::Events(account, sid) => calls::events(request, &account, &sid).await,
+        Resource::Changes(account) => changes::of_account(request, &account).await,
+        Resource::AllChanges => changes::of_all(request).await,
+        Resource::CallCount(account) => calls::count(request, &account).await,
+        Resource::CallStats(account) => stats::call_stats(request, &account).await,
+        Resource::Hook => hook::call_status(request, body).await,
+        Resource::Live => health::live(request),
+        Resource::Ready => health::ready(request),
+        Resource::Openapi => document::openapi(request),
+        Resource::Docs => document::docs(request),
+        Resource::Llms => document::llms(request),
         Resource::Unknown => Err(Refusal::not_found("no such path")),
     }
 }

@@ -12,6 +12,7 @@ use http::header::{
     HeaderName, HeaderValue, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, Method, Request, StatusCode, Version};
+use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -24,7 +25,7 @@ use super::guard::{self, Guard, Sentence};
 use super::hook::SIGNATURE;
 use super::rate::Rate;
 use super::reply::{Refusal, Reply, empty};
-use super::routes::routes;
+use super::routes::{drain, routes};
 use super::{Context, PeerAddr};
 use crate::access::Access;
 
@@ -111,6 +112,7 @@ impl Inner {
         });
         let mut reply = match rate.filter(|rate| rate.exceeded) {
             Some(rate) => {
+                drain(request.into_body().into_data_stream()).await;
                 Refusal::too_many("this token sends too many requests", rate.reset).into()
             }
             None => self.route(request).await,

@@ -77,11 +77,14 @@ impl Import {
     }
 
     fn stopped(&self, why: &str, taken: u64) -> String {
+        let or = match self.on_error {
+            OnError::Stop => ", or leave bad records out with --on-error skip",
+            OnError::Skip => "",
+        };
         let verb = if self.dry_run { "would have been imported" } else { "were imported" };
         format!(
             "{why}; the {taken} records before its batch {verb}, it and all after them were not; \
-             mend it and run the same import again (what is there already does not change), or \
-             leave bad records out with --on-error skip"
+             mend it and run the same import again (what is there already does not change){or}"
         )
     }
 
@@ -105,6 +108,13 @@ impl Import {
                 Err(error) => {
                     let why = format!("{}: {error}", place(&piece, splitter.format()));
                     if self.on_error == OnError::Stop {
+                        return Err(Stopped::Bad { why, taken });
+                    }
+                    // A quotation mark too many makes one row of all that follow: to leave it out
+                    // would be to leave them out.
+                    let rows = piece.text.contains(&b'\n') && splitter.sheet().is_some();
+                    if !piece.whole && rows {
+                        let why = format!("{why}; is there a quotation mark too many in it?");
                         return Err(Stopped::Bad { why, taken });
                     }
                     rejected += 1;

@@ -100,6 +100,8 @@ impl Base {
             Some(_) => return None,
         };
         let prefix = path.strip_suffix('/').unwrap_or(path);
+        // Clients of jambonz write it so; here every path brings its own.
+        let prefix = prefix.strip_suffix("/v1").unwrap_or(prefix);
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         let good = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
         if !prefix.split('/').skip(1).all(good) {
@@ -260,6 +262,8 @@ mod tests {
     fn base_urls_are_plain_or_refused() {
         for (text, written) in [
             ("http://10.0.0.5:3000", "http://10.0.0.5:3000"),
+            ("http://api/v1/", "http://api"),
+            ("http://api/x/v1", "http://api/x"),
             ("HTTP://FS.Example/s202/", "http://fs.example/s202"),
             ("https://fs:443", "https://fs"),
             ("http://[fd00::1]:3000/a/b", "http://[fd00::1]:3000/a/b"),

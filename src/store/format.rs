@@ -2,8 +2,9 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use super::OpenError;
 
@@ -70,16 +71,18 @@ impl Lock {
 }
 
 /// Writes `FORMAT`, the last thing that makes a directory a data directory. Returns the epoch: which
-/// life of this data sequence numbers belong to.
+/// life of this data sequence numbers belong to. The file knows its own inode and birth, so that a
+/// copy is known for one.
 pub(super) fn begin(dir: &Path) -> Result<String, OpenError> {
     let path = dir.join("FORMAT");
     let epoch = crate::random::uuid().to_string();
-    let text = format!("rollcall-data {FORMAT}\nepoch {epoch}\n");
-    write_file(&path, &text).map_err(OpenError::io("write", &path))?;
+    let text = |file: &str| format!("rollcall-data {FORMAT}\nepoch {epoch}\nfile {file}\n");
+    write_knowing(&path, text).map_err(OpenError::io("write", &path))?;
     Ok(epoch)
 }
 
-/// Reads the epoch from `FORMAT`; none in a new directory.
+/// Reads the epoch from `FORMAT`; none in a new directory. A directory that was copied begins a new
+/// epoch: it may be an older state of the data, whose sequence numbers are given out again.
 pub(super) fn epoch(dir: &Path) -> Result<Option<String>, OpenError> {
     let path = dir.join("FORMAT");
     let text = match fs::read_to_string(&path) {
@@ -99,17 +102,37 @@ pub(super) fn epoch(dir: &Path) -> Result<Option<String>, OpenError> {
             return Err(OpenError::Newer { path: path.clone(), found, known: FORMAT });
         }
     }
-    let epoch = lines.next().and_then(|line| line.strip_prefix("epoch "));
-    epoch.map(|epoch| Some(epoch.to_owned())).ok_or_else(strange)
+    let epoch = lines.next().and_then(|line| line.strip_prefix("epoch ")).ok_or_else(strange)?;
+    let known = lines.next().and_then(|line| line.strip_prefix("file "));
+    let metadata = fs::metadata(&path).map_err(OpenError::io("look at", &path))?;
+    if known == Some(&*identity(&metadata)) {
+        return Ok(Some(epoch.to_owned()));
+    }
+    let new = begin(dir)?;
+    tracing::info!(old = epoch, new, "the data directory is a copy; it begins a new epoch");
+    Ok(Some(new))
 }
 
 /// Writes a small file whole or not at all, for its owner alone.
 pub fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
+    write_knowing(path, |_| text.to_owned())
+}
+
+/// What a copy of a file has otherwise: inodes are given out again, and not every file system knows
+/// when a file was born.
+fn identity(file: &fs::Metadata) -> String {
+    let born = file.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    format!("{}-{}", file.ino(), born.map_or(0, |born| born.as_nanos()))
+}
+
+/// The same with a text that is made of the file's [`identity`].
+fn write_knowing(path: &Path, text: impl FnOnce(&str) -> String) -> std::io::Result<()> {
     let unfinished = path.with_extension("new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&unfinished)?;
-    file.write_all(text.as_bytes())?;
+    let identity = identity(&file.metadata()?);
+    file.write_all(text(&identity).as_bytes())?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
     match path.parent() {

@@ -273,6 +273,37 @@ fn strange_positions_are_refused() {
 }
 
 #[test]
+fn an_older_copy_that_is_put_back_begins_a_new_epoch() {
+    let mut rollcall = Rollcall::up(&[]);
+    let admin = rollcall.admin();
+    rollcall.post_events(&event(1, "ringing"));
+    assert_eq!(rollcall.stop(), Some(0));
+    let copy = rollcall.dir.path().join("copy");
+    let cp = |from: &std::path::Path, to: &std::path::Path| {
+        assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    };
+    cp(rollcall.data(), &copy);
+    rollcall.start();
+    rollcall.post_events(&event(2, "ringing"));
+    let known = position(lines(&rollcall, &admin, &path(A1, "")).last().unwrap());
+    let tag = list(&rollcall, "").header("etag").unwrap().to_owned();
+    // An orderly restart goes on.
+    assert_eq!(rollcall.stop(), Some(0));
+    rollcall.start();
+    assert_eq!(types(&lines(&rollcall, &admin, &path(A1, &format!("?after={known}")))), "end");
+    assert_eq!(rollcall.stop(), Some(0));
+    std::fs::remove_dir_all(rollcall.data()).unwrap();
+    cp(&copy, rollcall.data());
+    rollcall.start();
+    rollcall.post_events(&event(3, "ringing"));
+    refusal(&rollcall.get(&admin, &path(A1, &format!("?after={known}"))), 410);
+    let bearer = format!("Bearer {admin}");
+    let headers = [("authorization", bearer.as_str()), ("if-none-match", tag.as_str())];
+    let path = format!("/v1/Accounts/{A1}/Calls");
+    assert_eq!(rollcall.send("GET", &path, &headers, b"").unwrap().status, 200);
+}
+
+#[test]
 fn an_event_stream_tells_of_changes_at_once_and_goes_on_from_the_last_event() {
     let rollcall = Rollcall::up(LIVELY);
     let admin = rollcall.admin();

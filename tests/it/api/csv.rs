@@ -51,3 +51,28 @@ fn a_spreadsheet_gets_its_mark_and_people_their_time() {
     assert!(said.contains("time_zone") && said.contains("Mars/Olympus"), "{said}");
     refusal(&csv(&rollcall, "GET", "spreadsheet=perhaps"), 400);
 }
+
+#[test]
+fn what_is_named_exactly_counts_before_its_kind() {
+    let rollcall = server_with(&samples(1));
+    let bearer = format!("Bearer {}", rollcall.admin());
+    for (accept, wanted) in [
+        ("text/csv", "text/csv"),
+        ("text/*", "text/csv"),
+        ("text/html, text/*;q=0.5", "text/csv"),
+        ("application/json;q=0, */*", "text/csv"),
+        ("application/json;q=0.1, text/csv;q=0.2", "text/csv"),
+        ("*/*", "application/json"),
+        ("text/csv, */*", "text/csv"),
+        ("text/csv;q=0, */*", "application/json"),
+        ("text/csv, application/json", "application/json"),
+        ("text/csv;q=0.5, */*", "application/json"),
+        ("text/csv;q=0.5, application/*;q=0.9", "application/json"),
+        ("text/csv;q=0", "application/json"),
+        ("image/png", "application/json"),
+    ] {
+        let headers = [("authorization", bearer.as_str()), ("accept", accept)];
+        let answer = rollcall.send("GET", &calls_of(A1, ""), &headers, b"").unwrap();
+        assert!(answer.header("content-type").unwrap().starts_with(wanted), "{accept}");
+    }
+}

@@ -86,3 +86,23 @@ fn a_full_queue_takes_nothing_of_what_it_refuses() {
     }
     assert_eq!(known(&rollcall), SENDERS * BATCHES * BATCH);
 }
+
+#[test]
+fn whoever_is_refused_reads_why_even_with_a_large_body() {
+    let rollcall = Rollcall::up(&[]);
+    let body = vec![b' '; 3_000_000];
+    let bearer = format!("Bearer {}", rollcall.admin());
+    for _ in 0..5 {
+        for (path, token, length, status) in [
+            ("/v1/nope", None, 400_000, 404),
+            (HOOK, None, 1_000_000, 401),
+            (HOOK, Some(bearer.as_str()), 3_000_000, 413),
+        ] {
+            let agent = rollcall.new_agent();
+            let headers: Vec<_> = token.map(|token| ("authorization", token)).into_iter().collect();
+            let answer =
+                send(&agent, "POST", &rollcall.url(path), &headers, &body[..length]).unwrap();
+            refusal(&answer, status);
+        }
+    }
+}

@@ -236,3 +236,17 @@ fn an_empty_store_is_a_header() {
     rollcall.ok(&["export", "--format", "csv", "--spreadsheet", "-o", path]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("\u{feff}{HEADER}\r\n"));
 }
+
+#[test]
+fn a_quotation_mark_too_many_is_no_row_to_leave_out() {
+    let rollcall = Rollcall::up(&[]);
+    let mut table = "account_sid,call_sid,call_status,direction,from\n".to_owned();
+    for n in 0..4000 {
+        let from = if n == 10 { "\"abc" } else { "bob" };
+        table += &format!("{A1},{},completed,inbound,{from}\n", sid(n));
+    }
+    let printed = rollcall.run_with(&["import", "--on-error", "skip", "-"], table.as_bytes());
+    assert_eq!(printed.code, Some(1), "{printed:?}");
+    assert!(printed.stderr.contains("line 12"), "{printed:?}");
+    assert!(printed.stderr.contains("a quotation mark too many"), "{printed:?}");
+}

@@ -150,3 +150,18 @@ fn an_empty_store_is_an_empty_export() {
     assert_eq!(rollcall.ok(&["list", "--json"]), "[]\n");
     assert_eq!(rollcall.ok(&["list"]).lines().count(), 1);
 }
+
+#[test]
+fn an_array_is_one_whatever_its_size() {
+    let rollcall = Rollcall::up(&[]);
+    // Several pieces of what comes through the socket.
+    let records: Vec<_> = (0..500).map(|n| record(n, TIMES)).collect();
+    import(&rollcall, &[], &records.join("\n"));
+    let array = rollcall.ok(&["export", "--format", "json"]);
+    let array: Vec<serde_json::Value> = serde_json::from_str(&array).unwrap();
+    let lines = rollcall.ok(&["export"]);
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(rollcall.ok(&["export"]).len() > 2 * 64 * 1024);
+    assert_eq!(array, lines);
+}
