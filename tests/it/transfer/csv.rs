@@ -1,5 +1,6 @@
 //! CSV: out, into a spreadsheet or a program of one's own, and back in.
 
+use std::fmt::Write as _;
 use std::process::Command;
 
 use super::super::harness::{A1, Rollcall, have, print, recorded_events, sid};
@@ -243,7 +244,7 @@ fn a_quotation_mark_too_many_is_no_row_to_leave_out() {
     let mut table = "account_sid,call_sid,call_status,direction,from\n".to_owned();
     for n in 0..4000 {
         let from = if n == 10 { "\"abc" } else { "bob" };
-        table += &format!("{A1},{},completed,inbound,{from}\n", sid(n));
+        writeln!(table, "{A1},{},completed,inbound,{from}", sid(n)).unwrap();
     }
     let printed = rollcall.run_with(&["import", "--on-error", "skip", "-"], table.as_bytes());
     assert_eq!(printed.code, Some(1), "{printed:?}");
