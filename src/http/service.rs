@@ -13,7 +13,6 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tower_service::Service as _;
@@ -76,14 +75,8 @@ impl hyper::service::Service<Request<Incoming>> for Api {
         let answer = async move {
             let begun = Instant::now();
             let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-            let body = !request.body().is_end_stream();
             let mut reply = api.answer(request).await;
-            let unread = body && refused_unread(reply.status());
             let headers = reply.headers_mut();
-            if unread {
-                // hyper closes the connection then: whoever would send more on it is told.
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
             headers.insert(REQUEST_ID, id);
             if let Some(origin) = &api.allow_origin {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -151,11 +144,6 @@ impl Inner {
             }
         }
     }
-}
-
-/// Whether an answer of this status is given before the request's body is read.
-fn refused_unread(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 401 | 403 | 404 | 405 | 413 | 429)
 }
 
 /// The request's own id, where it brings a sensible one, else a new one.

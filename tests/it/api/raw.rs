@@ -95,19 +95,30 @@ impl Raw {
         std::mem::take(&mut self.unread)
     }
 
-    /// Reads what is there; false once the connection is closed.
+    /// Reads what is there; false once the connection is closed. Nothing is written meanwhile: what
+    /// the server has not taken does not matter once it has answered.
     fn more(&mut self) -> bool {
         let mut buffer = [0; 16 * 1024];
-        match self.tls.read(&mut buffer) {
-            Ok(length) => {
-                self.unread.extend_from_slice(&buffer[..length]);
-                length > 0
+        loop {
+            let StreamOwned { conn, sock } = &mut self.tls;
+            let wanting = match conn.reader().read(&mut buffer) {
+                Ok(length) => {
+                    self.unread.extend_from_slice(&buffer[..length]);
+                    return length > 0;
+                }
+                Err(error) => error.kind(),
+            };
+            if wanting == ErrorKind::UnexpectedEof {
+                // A connection that is cut has no closing message.
+                return false;
             }
-            // A connection that is cut has no closing message.
-            Err(error) => {
-                let cut = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
-                assert!(cut.contains(&error.kind()), "{error}");
-                false
+            assert_eq!(wanting, ErrorKind::WouldBlock);
+            match conn.read_tls(sock) {
+                Ok(_) => drop(conn.process_new_packets().unwrap()),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+                    return false;
+                }
             }
         }
     }
