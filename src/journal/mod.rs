@@ -26,12 +26,17 @@
 //! commit. Nothing is ever changed in an old segment; what follows the counted length is ignored.
 //! A new segment is written under a temporary name, synced, renamed, and the directory synced.
 //!
+//! **Space.** Full segments are packed ([`packed`]): compressed, and without what later segments say
+//! better. Sequence numbers stay as they were, and so may have gaps in a packed segment.
+//!
 //! **Rejected.** A footer that marks a segment as complete: its successor's header says the same
 //! without a second write. Truncating the torn tail in place: it changes bytes whose state on disk
 //! is unknown.
 
 mod error;
 mod frame;
+mod packed;
+mod reader;
 mod recover;
 mod scan;
 mod segment;
@@ -39,10 +44,14 @@ mod writer;
 
 pub use error::JournalError;
 pub use frame::{Frame, Kind, Origin, fits};
+pub use packed::{Fate, Packed, Stamp, pack};
+pub use reader::Reader;
 pub use recover::{Opened, TornTail, open};
-pub use scan::{Scanner, read_at};
+pub use scan::Scanner;
 pub use segment::Segment;
 pub use writer::{Batch, Writer};
 
+#[cfg(test)]
+mod packed_tests;
 #[cfg(test)]
 mod tests;

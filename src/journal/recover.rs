@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::frame::{HEAD_BYTES, Head};
 use super::scan::{Found, Scanner};
-use super::segment::{HEADER_BYTES, Previous};
+use super::segment::{HEADER_BYTES, Link, Name};
 use super::writer::{Writer, create_segment, new_salt};
 use super::{JournalError, Segment};
 
@@ -35,12 +35,15 @@ pub struct TornTail {
 /// and copies the last complete commit into a new segment that is synced when this returns. Only a
 /// `new` journal may be empty.
 pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<Opened, JournalError> {
-    let mut segments = chain(dir)?;
+    let (mut segments, leftovers) = chain(dir)?;
+    for path in &leftovers {
+        fs::remove_file(path).map_err(JournalError::io("remove", path))?;
+    }
     let Some(last) = segments.pop() else {
         if !new {
             return Err(JournalError::damaged(dir, 0, "there is no segment in it"));
         }
-        let previous = Previous { first_seq: 0, length: 0 };
+        let previous = Link { first_seq: 0, length: 0 };
         let (file, segment) = create_segment(dir, (1, 1), previous, new_salt(), &[])?;
         let writer = Writer::new(dir, file, segment.clone(), 1, 1, segment_bytes);
         return Ok(Opened { writer, segments: vec![segment], torn: None });
@@ -51,7 +54,7 @@ pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<Opened, Journal
     let previous = if replaces {
         last.previous
     } else {
-        Previous { first_seq: last.first_seq, length: tail.commit_at }
+        Link { first_seq: last.first_seq, length: tail.commit_at }
     };
     let first = (tail.commit_seq, tail.first_commit);
     let salt = new_salt();
@@ -66,43 +69,69 @@ pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<Opened, Journal
     Ok(Opened { writer, segments, torn: tail.torn })
 }
 
-/// The segments in order, each with the length that its successor says.
-fn chain(dir: &Path) -> Result<Vec<Segment>, JournalError> {
-    let mut seqs = Vec::new();
+/// The segments in order, each with the length that its successor says, and the files whose place
+/// another one has taken.
+fn chain(dir: &Path) -> Result<(Vec<Segment>, Vec<PathBuf>), JournalError> {
+    let mut names = Vec::new();
+    let mut leftovers = Vec::new();
     for entry in fs::read_dir(dir).map_err(JournalError::io("list", dir))? {
         let entry = entry.map_err(JournalError::io("list", dir))?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if let Some(seq) = Segment::seq_in(name) {
-            seqs.push(seq);
-        } else if name.ends_with(".log.new") {
+        if let Some(name) = Name::of(name) {
+            names.push(name);
+        } else if name.ends_with(".log.new") || name.ends_with(".log.zst.new") {
             // A segment that was never finished holds nothing that is not elsewhere.
-            let path = entry.path();
-            fs::remove_file(&path).map_err(JournalError::io("remove", &path))?;
+            leftovers.push(entry.path());
         }
     }
-    seqs.sort_unstable();
-    let mut segments: Vec<Segment> = Vec::with_capacity(seqs.len());
-    for seq in seqs {
-        let segment = Segment::read(&dir.join(Segment::file_name(seq)), seq)?;
+    // Of those that begin alike the one that was packed most often stands for the others.
+    names.sort_unstable_by_key(|name| (name.first_seq, std::cmp::Reverse(name.packings)));
+    let mut segments: Vec<Segment> = Vec::with_capacity(names.len());
+    for name in names {
+        let covered = segments.last().is_some_and(|last| name.first_seq <= last.link().first_seq);
+        if covered {
+            leftovers.push(dir.join(name.file()));
+            continue;
+        }
+        let segment = Segment::read(dir, name)?;
         if let Some(previous) = segments.last_mut() {
-            let says = segment.previous;
-            if says.first_seq != previous.first_seq {
-                let missing = dir.join(Segment::file_name(says.first_seq));
-                return Err(JournalError::damaged(&missing, 0, "this segment is missing"));
-            }
-            if says.length > previous.length {
-                let reason = format!("the file ends here; {} bytes were written", says.length);
-                return Err(JournalError::damaged(&previous.path, previous.length, reason));
-            }
-            previous.length = says.length;
+            follows(dir, previous, segment.previous)?;
         } else if segment.previous.first_seq != 0 {
             let missing = dir.join(Segment::file_name(segment.previous.first_seq));
             return Err(JournalError::damaged(&missing, 0, "this segment is missing"));
         }
         segments.push(segment);
     }
-    Ok(segments)
+    if let Some(packed) = segments.last().filter(|last| last.packed.is_some()) {
+        let reason = "the segment after this one is missing";
+        return Err(JournalError::damaged(&packed.path, packed.length, reason));
+    }
+    Ok((segments, leftovers))
+}
+
+/// Cuts a segment to what its successor says of it.
+fn follows(dir: &Path, segment: &mut Segment, says: Link) -> Result<(), JournalError> {
+    let link = segment.link();
+    if says.first_seq != link.first_seq {
+        let missing = dir.join(Segment::file_name(says.first_seq));
+        return Err(JournalError::damaged(&missing, 0, "this segment is missing"));
+    }
+    if segment.packed.is_some() {
+        if says.length != link.length {
+            let reason = format!(
+                "it stands for {} bytes of its last segment where the next one says {}",
+                link.length, says.length
+            );
+            return Err(JournalError::damaged(&segment.path, 0, reason));
+        }
+    } else if says.length > link.length {
+        let reason = format!("the file ends here; {} bytes were written", says.length);
+        return Err(JournalError::damaged(&segment.path, link.length, reason));
+    } else {
+        segment.length = says.length;
+    }
+    Ok(())
 }
 
 /// How the last segment ends.

@@ -1,17 +1,13 @@
-//! Reading frames.
-
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt as _;
+//! Reading frames, one after the other.
 
 use super::frame::{Frame, HEAD_BYTES, Head};
+use super::reader::Reader;
 use super::segment::HEADER_BYTES;
 use super::{JournalError, Segment};
 
 /// Reads a segment's frames one after the other, in bounded memory.
 pub struct Scanner {
-    segment: Segment,
-    input: BufReader<File>,
+    reader: Reader,
     offset: u64,
     payload: Vec<u8>,
 }
@@ -29,33 +25,13 @@ pub(super) enum Found {
 impl Scanner {
     /// Begins with the first frame; reads up to the segment's length.
     pub fn new(segment: &Segment) -> Result<Self, JournalError> {
-        let path = &segment.path;
-        let mut file = File::open(path).map_err(JournalError::io("open", path))?;
-        let size = file.metadata().map_err(JournalError::io("read", path))?.len();
-        if size < segment.length {
-            return Err(JournalError::damaged(
-                path,
-                size,
-                format!("the file ends here; {} bytes were written", segment.length),
-            ));
-        }
-        file.seek(SeekFrom::Start(HEADER_BYTES)).map_err(JournalError::io("read", path))?;
-        Ok(Self {
-            segment: segment.clone(),
-            input: BufReader::with_capacity(256 * 1024, file),
-            offset: HEADER_BYTES,
-            payload: Vec::new(),
-        })
+        Self::resume(segment, HEADER_BYTES)
     }
 
     /// Goes on with the frame that begins at `offset`, as an earlier scanner's [`Self::offset`] said
     /// it. The segment may have grown since.
     pub fn resume(segment: &Segment, offset: u64) -> Result<Self, JournalError> {
-        let mut scanner = Self::new(segment)?;
-        let sought = scanner.input.seek(SeekFrom::Start(offset));
-        sought.map_err(JournalError::io("read", &segment.path))?;
-        scanner.offset = offset;
-        Ok(scanner)
+        Ok(Self { reader: Reader::open(segment)?, offset, payload: Vec::new() })
     }
 
     /// Where the next frame begins, in bytes from the start of the file.
@@ -69,7 +45,7 @@ impl Scanner {
         match self.find()? {
             Found::End => Ok(None),
             Found::Bad { offset, reason } => {
-                Err(JournalError::damaged(&self.segment.path, offset, reason))
+                Err(JournalError::damaged(&self.reader.segment().path, offset, reason))
             }
             Found::Frame { offset, .. } => {
                 let frame = self.frame(offset)?;
@@ -81,7 +57,7 @@ impl Scanner {
     /// The frame that was found last.
     pub(super) fn frame(&self, offset: u64) -> Result<Frame<'_>, JournalError> {
         Frame::read(&self.payload)
-            .map_err(|reason| JournalError::damaged(&self.segment.path, offset, reason))
+            .map_err(|reason| JournalError::damaged(&self.reader.segment().path, offset, reason))
     }
 
     /// The payload that was found last.
@@ -91,7 +67,7 @@ impl Scanner {
 
     pub(super) fn find(&mut self) -> Result<Found, JournalError> {
         let offset = self.offset;
-        let left = self.segment.length.saturating_sub(offset);
+        let left = self.reader.segment().length.saturating_sub(offset);
         if left == 0 {
             return Ok(Found::End);
         }
@@ -100,8 +76,7 @@ impl Scanner {
             return bad("a frame begins and does not end");
         }
         let mut head = [0; HEAD_BYTES];
-        let path = &self.segment.path;
-        self.input.read_exact(&mut head).map_err(JournalError::io("read", path))?;
+        self.reader.read_on(offset, &mut head)?;
         let Some(head) = Head::read(&head) else {
             return bad("a length that no frame has");
         };
@@ -109,32 +84,11 @@ impl Scanner {
             return bad("a frame begins and does not end");
         }
         self.payload.resize(head.length, 0);
-        self.input.read_exact(&mut self.payload).map_err(JournalError::io("read", path))?;
-        if !head.fits(&self.payload, self.segment.salt) {
+        self.reader.read_on(offset + HEAD_BYTES as u64, &mut self.payload)?;
+        if !head.fits(&self.payload, self.reader.segment().salt) {
             return bad("a frame does not fit its checksum");
         }
         self.offset += (HEAD_BYTES + head.length) as u64;
         Ok(Found::Frame { offset, head })
     }
-}
-
-/// Reads the one frame that begins at `offset` into `payload` and returns it.
-pub fn read_at<'a>(
-    segment: &Segment,
-    file: &File,
-    offset: u64,
-    payload: &'a mut Vec<u8>,
-) -> Result<Frame<'a>, JournalError> {
-    let path = &segment.path;
-    let damaged = |reason: &str| JournalError::damaged(path, offset, reason);
-    let mut head = [0; HEAD_BYTES];
-    file.read_exact_at(&mut head, offset).map_err(JournalError::io("read", path))?;
-    let head = Head::read(&head).ok_or_else(|| damaged("a length that no frame has"))?;
-    payload.resize(head.length, 0);
-    file.read_exact_at(payload, offset + HEAD_BYTES as u64)
-        .map_err(JournalError::io("read", path))?;
-    if !head.fits(payload, segment.salt) {
-        return Err(damaged("a frame does not fit its checksum"));
-    }
-    Frame::read(payload).map_err(|reason| damaged(&reason))
 }

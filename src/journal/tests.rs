@@ -27,8 +27,8 @@ fn bodies(segments: &[Segment]) -> Vec<(u64, String)> {
         while let Some((offset, frame)) = scanner.next_frame().unwrap() {
             found.push((frame.seq, String::from_utf8(frame.body.to_vec()).unwrap()));
             let mut payload = Vec::new();
-            let file = fs::File::open(&segment.path).unwrap();
-            let again = read_at(segment, &file, offset, &mut payload).unwrap();
+            let mut reader = Reader::open(segment).unwrap();
+            let again = reader.frame_at(offset, &mut payload).unwrap();
             assert_eq!(again.seq, found.last().unwrap().0);
         }
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::frame::{Frame, HEAD_BYTES, Head, Kind, Origin, PAYLOAD_BYTES_MAX};
-use super::segment::{HEADER_BYTES, Previous};
+use super::segment::{HEADER_BYTES, Link};
 use super::{JournalError, Segment};
 use crate::domain::Timestamp;
 
@@ -161,8 +161,16 @@ impl Writer {
         self.failed.is_some()
     }
 
+    /// Begins a new segment, unless the present one is empty.
+    pub fn begin_segment(&mut self) -> Result<(), JournalError> {
+        if let Some(reason) = &self.failed {
+            return Err(JournalError::Failed { reason: reason.clone() });
+        }
+        if self.segment.length == HEADER_BYTES { Ok(()) } else { self.rotate(self.next_seq) }
+    }
+
     fn rotate(&mut self, first_seq: u64) -> Result<(), JournalError> {
-        let previous = Previous { first_seq: self.segment.first_seq, length: self.segment.length };
+        let previous = self.segment.link();
         let first = (first_seq, self.commit);
         let created = create_segment(&self.dir, first, previous, new_salt(), &[]);
         match created {
@@ -194,14 +202,16 @@ fn describe(error: &JournalError) -> String {
 pub(super) fn create_segment(
     dir: &Path,
     first: (u64, u64),
-    previous: Previous,
+    previous: Link,
     salt: u64,
     frames: &[u8],
 ) -> Result<(File, Segment), JournalError> {
     let (first_seq, first_commit) = first;
     let path = dir.join(Segment::file_name(first_seq));
     let length = HEADER_BYTES + frames.len() as u64;
-    let segment = Segment { path: path.clone(), first_seq, length, salt, first_commit, previous };
+    let packed = None;
+    let segment =
+        Segment { path: path.clone(), first_seq, length, salt, first_commit, previous, packed };
     let unfinished = path.with_extension("log.new");
     let write = || -> io::Result<File> {
         let mut options = OpenOptions::new();

@@ -385,8 +385,8 @@ fn append(shared: &Shared, writer: &mut Writer, batch: Batch) -> Result<(), Stor
     let mut segments = shared.segments.write();
     let current = writer.segment();
     match segments.last_mut() {
-        Some(last) if last.first_seq == current.first_seq => *last = current.clone(),
-        _ => segments.push(current.clone()),
+        Some(last) if last.first_seq == current.first_seq => *last = Arc::new(current.clone()),
+        _ => segments.push(Arc::new(current.clone())),
     }
     drop(segments);
     appended.map(|_| ()).map_err(StoreError::from)

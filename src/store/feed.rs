@@ -12,6 +12,7 @@
 //! copy of the last commit that a start makes stands behind the counted end of the segment before
 //! it, so that each frame is met once.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -77,8 +78,8 @@ pub struct Piece {
 pub struct Feed {
     reach: Reach,
     place: Place,
-    /// The segment that was read last, by its first sequence number, and how far.
-    segment: Option<(u64, u64)>,
+    /// The file of the segment that was read last, and how far.
+    segment: Option<(PathBuf, u64)>,
 }
 
 impl Store {
@@ -101,18 +102,25 @@ impl Store {
         if seq > *self.shared.published.borrow() {
             return Err(StoreError::Gone("the position is ahead of the store".to_owned()));
         }
-        self.shared.segment_of(seq.saturating_add(1))?;
+        self.shared.segment_after(seq)?;
         Ok(Feed { reach, place, segment: None })
     }
 }
 
 impl Shared {
-    /// The segment that has this change, or will have it.
-    fn segment_of(&self, seq: u64) -> Result<Segment, StoreError> {
-        let segments = self.segments.read();
-        let found = segments.iter().rev().find(|segment| segment.first_seq <= seq);
+    /// The segment in which the changes after this one begin, and the sequence number that the next
+    /// segment begins with, where there is one.
+    fn segment_after(&self, seq: u64) -> Result<(Arc<Segment>, Option<u64>), StoreError> {
         let older = || StoreError::Gone("the position is older than the journal".to_owned());
-        found.cloned().ok_or_else(older)
+        let segments = self.segments.read();
+        let forgotten = segments.iter().filter_map(|segment| segment.packed.as_ref());
+        if forgotten.map(|packed| packed.forgotten).max().is_some_and(|forgotten| seq < forgotten) {
+            return Err(older());
+        }
+        let next = segments.partition_point(|segment| segment.first_seq <= seq + 1);
+        let found = next.checked_sub(1).and_then(|place| segments.get(place));
+        let next = segments.get(next).map(|segment| segment.first_seq);
+        Ok((found.cloned().ok_or_else(older)?, next))
     }
 }
 
@@ -188,18 +196,27 @@ impl Feed {
         until: u64,
         piece: Piece,
     ) -> Result<Vec<Event>, StoreError> {
-        let segment = shared.segment_of(seq + 1)?;
-        let mut scanner = match self.segment {
-            Some((first_seq, offset)) if first_seq == segment.first_seq => {
-                Scanner::resume(&segment, offset)
-            }
+        let (segment, next) = shared.segment_after(seq)?;
+        let mut scanner = match &self.segment {
+            Some((path, offset)) if *path == segment.path => Scanner::resume(&segment, *offset),
             _ => Scanner::new(&segment),
         }?;
         let (mut events, mut read) = (Vec::new(), seq);
         let (mut frames, mut bytes) = (0, 0);
+        let mut unread = None;
         while read < until && frames < piece.frames && bytes < piece.bytes {
-            let Some((_, frame)) = scanner.next_frame()? else { break };
+            let Some((begin, frame)) = scanner.next_frame()? else {
+                // All that the segment has is read, whatever numbers are missing at its end.
+                let Some(next) = next else { break };
+                frames += 1;
+                read = read.max(until.min(next - 1));
+                break;
+            };
             frames += 1;
+            if frame.seq > until {
+                (read, unread) = (until, Some(begin));
+                break;
+            }
             bytes += frame.body.len();
             if frame.seq <= seq {
                 continue;
@@ -213,7 +230,8 @@ impl Feed {
             let missing = seq + 1;
             return Err(StoreError::Failed(format!("change {missing} is not in the journal")));
         }
-        self.segment = Some((segment.first_seq, scanner.offset()));
+        let offset = unread.unwrap_or(scanner.offset());
+        self.segment = Some((segment.path.clone(), offset));
         self.place = Place::Changes(read);
         Ok(events)
     }

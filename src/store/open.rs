@@ -97,7 +97,8 @@ impl Store {
         }
         let generations = Generations::new(&dir, options.index_cache_bytes);
         let (jobs, queue) = channel();
-        let shared = Shared::new(options, generations, epoch, jobs, journal.segments);
+        let segments = journal.segments.into_iter().map(Arc::new).collect();
+        let shared = Shared::new(options, generations, epoch, jobs, segments);
         let mut start = Start { shared, writer: journal.writer, generation: 0 };
         start.index(&lock, now, progress)?;
         Ok(start.run(lock, queue))

@@ -1,7 +1,6 @@
 //! Building an index generation from the journal.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 
 use super::checkpoint::Note;
@@ -10,7 +9,7 @@ use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError};
 use crate::domain::{Call, CallId, CallSid, Position, Timestamp};
 use crate::index::{AdminRow, Generations, Index, Mark, Op, Version};
-use crate::journal::{Kind, Scanner, Segment, read_at};
+use crate::journal::{Kind, Reader, Scanner, Segment};
 
 /// Calls that are written to the new generation at once; nobody reads it yet.
 const BATCH_CALLS: usize = 100;
@@ -67,7 +66,7 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    pub fn of(segments: &[Segment], progress: &dyn Fn(Progress)) -> Result<Self, OpenError> {
+    pub fn of(segments: &[Arc<Segment>], progress: &dyn Fn(Progress)) -> Result<Self, OpenError> {
         let mut survey =
             Self { calls: HashMap::new(), admin: HashMap::new(), last_seq: 0, frames: 0 };
         let total: u64 = segments.iter().map(|segment| segment.length).sum();
@@ -124,7 +123,7 @@ pub(super) fn build(
 /// Builds a generation from these segments, in key order.
 pub(super) fn build_from(
     generations: &Generations,
-    segments: &[Segment],
+    segments: &[Arc<Segment>],
     max_lifetime_millis: u64,
     now: Timestamp,
     progress: &dyn Fn(Progress),
@@ -137,10 +136,8 @@ pub(super) fn build_from(
         Newness::Deleted(at) => at.plus_millis(max_lifetime_millis) >= now,
     });
     order.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));
-    let files: Vec<File> = segments
-        .iter()
-        .map(|segment| File::open(&segment.path).map_err(OpenError::io("open", &segment.path)))
-        .collect::<Result<_, _>>()?;
+    let mut readers: Vec<Reader> =
+        segments.iter().map(|segment| Reader::open(segment)).collect::<Result<_, _>>()?;
     let total = order.len() as u64;
     let mut payload = Vec::new();
     for (n, chunk) in order.chunks(BATCH_CALLS).enumerate() {
@@ -150,11 +147,8 @@ pub(super) fn build_from(
                 Newness::Deleted(_) => None,
                 Newness::Call(_) => {
                     let place = newest.segment as usize;
-                    let (Some(segment), Some(file)) = (segments.get(place), files.get(place))
-                    else {
-                        continue;
-                    };
-                    let frame = read_at(segment, file, newest.offset, &mut payload)?;
+                    let Some(reader) = readers.get_mut(place) else { continue };
+                    let frame = reader.frame_at(newest.offset, &mut payload)?;
                     Some(record(frame.seq, frame.body)?)
                 }
             };

@@ -62,7 +62,7 @@ pub(super) struct Shared {
     pub registry: RwLock<Registry>,
     index: RwLock<Result<Arc<Index>, String>>,
     pub access: RwLock<Access>,
-    pub segments: RwLock<Vec<Segment>>,
+    pub segments: RwLock<Vec<Arc<Segment>>>,
     /// Room for changes that wait for the committer.
     pub queue: Arc<Semaphore>,
     pub jobs: Sender<Job>,
@@ -98,7 +98,7 @@ impl Shared {
         generations: Generations,
         epoch: String,
         jobs: Sender<Job>,
-        segments: Vec<Segment>,
+        segments: Vec<Arc<Segment>>,
     ) -> Self {
         Self {
             generations,

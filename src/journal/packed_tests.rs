@@ -1,0 +1,179 @@
+//! Packed segments: what they keep, and what damage and crashes do to them.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::domain::{Source, Timestamp};
+
+const AT: Timestamp = match Timestamp::from_millis(1_800_000_000_000) {
+    Some(at) => at,
+    None => Timestamp::MAX,
+};
+const STAMP: Stamp = Stamp { as_of: 40, erased_until: 30, at: AT };
+
+/// A journal of twenty commits of two frames in several segments.
+fn journal() -> (TempDir, Opened) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = open(dir.path(), true, 400).unwrap().writer;
+    for n in 0..20 {
+        let mut batch = writer.batch();
+        for part in ["a", "b"] {
+            let body = format!("body {n} {part}");
+            let origin = Origin::Source(Source::Webhook);
+            batch.push(STAMP.at, origin, Kind::Record, body.as_bytes()).unwrap();
+        }
+        writer.append(batch).unwrap();
+    }
+    drop(writer);
+    let opened = open(dir.path(), false, 400).unwrap();
+    assert!(opened.segments.len() > 4, "{}", opened.segments.len());
+    (dir, opened)
+}
+
+fn frames(segments: &[Segment]) -> Result<Vec<(u64, String)>, JournalError> {
+    let mut found = Vec::new();
+    for segment in segments {
+        let (mut scanner, mut reader) = (Scanner::new(segment)?, Reader::open(segment)?);
+        let mut payload = Vec::new();
+        while let Some((offset, frame)) = scanner.next_frame()? {
+            let again = reader.frame_at(offset, &mut payload)?;
+            assert_eq!(again, frame);
+            found.push((frame.seq, String::from_utf8(frame.body.to_vec()).unwrap()));
+        }
+    }
+    Ok(found)
+}
+
+fn run(opened: &Opened, count: usize) -> Vec<Arc<Segment>> {
+    opened.segments.iter().take(count).cloned().map(Arc::new).collect()
+}
+
+fn pack_all(run: &[Arc<Segment>], fate: impl Fn(u64) -> Fate) -> Segment {
+    pack::<JournalError>(run, STAMP, |frame| Ok(fate(frame.seq)), || {}).unwrap()
+}
+
+fn files(dir: &Path) -> usize {
+    fs::read_dir(dir).unwrap().count()
+}
+
+#[test]
+fn a_packed_run_holds_the_same_frames_and_takes_the_place_of_its_segments() {
+    let (dir, opened) = journal();
+    let all = frames(&opened.segments).unwrap();
+    let run = run(&opened, 3);
+    let packed = pack_all(&run, |_| Fate::Keep);
+    let facts = packed.packed.clone().unwrap();
+    assert!(facts.complete && facts.frames == facts.calls && facts.forgotten == 0);
+    // A crash before the run was removed: both are there.
+    let again = open(dir.path(), false, 400).unwrap();
+    assert_eq!(frames(&again.segments).unwrap(), all);
+    assert!(again.segments[0].packed.is_some() && !run[0].path.exists() && !run[2].path.exists());
+    assert_eq!(files(dir.path()), again.segments.len());
+    // Packed once more, with a neighbour; then half of the removal is done.
+    let wider: Vec<_> = again.segments.iter().take(2).cloned().map(Arc::new).collect();
+    let packed = pack_all(&wider, |_| Fate::Keep);
+    assert_ne!(packed.path, wider[0].path);
+    fs::remove_file(&wider[0].path).unwrap();
+    let again = open(dir.path(), false, 400).unwrap();
+    assert_eq!(frames(&again.segments).unwrap(), all);
+    assert_eq!(again.segments[0].packed, packed.packed);
+}
+
+#[test]
+fn what_is_dropped_is_gone_and_what_is_forgotten_is_noted() {
+    let (dir, opened) = journal();
+    let run = run(&opened, 3);
+    let last = opened.segments[3].first_seq - 1;
+    let fate = |seq| match seq {
+        1 | 3 => Fate::Superseded,
+        2 => Fate::Forget,
+        _ => Fate::Keep,
+    };
+    let facts = pack_all(&run, fate).packed.unwrap();
+    assert_eq!((facts.frames, facts.forgotten, facts.complete), (last - 3, 2, false));
+    assert_eq!((facts.as_of, facts.erased_until), (40, 30));
+    let again = open(dir.path(), false, 400).unwrap();
+    let seqs: Vec<u64> = frames(&again.segments).unwrap().into_iter().map(|(seq, _)| seq).collect();
+    assert_eq!(seqs, (4..=40).collect::<Vec<u64>>());
+    // What was forgotten once stays so.
+    let packed = Arc::new(again.segments[0].clone());
+    let facts = pack_all(&[packed], |_| Fate::Superseded).packed.unwrap();
+    assert_eq!((facts.frames, facts.forgotten, facts.complete), (0, 2, false));
+    let again = open(dir.path(), false, 400).unwrap();
+    assert_eq!(frames(&again.segments).unwrap().first().unwrap().0, last + 1);
+}
+
+#[test]
+fn zstd_unpacks_it_into_a_segment_that_can_be_read() {
+    let (dir, opened) = journal();
+    let all = frames(&opened.segments).unwrap();
+    let packed = pack_all(&run(&opened, 1), |_| Fate::Keep);
+    let bytes = zstd::stream::decode_all(fs::File::open(&packed.path).unwrap()).unwrap();
+    fs::write(&opened.segments[0].path, bytes).unwrap();
+    fs::remove_file(&packed.path).unwrap();
+    assert_eq!(frames(&open(dir.path(), false, 400).unwrap().segments).unwrap(), all);
+}
+
+#[test]
+fn large_segments_are_read_from_any_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = open(dir.path(), true, 1 << 30).unwrap().writer;
+    for n in 0..2000 {
+        let mut batch = writer.batch();
+        let body = format!("{n} {}", "text ".repeat(n % 80));
+        batch.push(STAMP.at, Origin::Admin, Kind::Record, body.as_bytes()).unwrap();
+        writer.append(batch).unwrap();
+    }
+    writer.begin_segment().unwrap();
+    let opened = open(dir.path(), false, 400).unwrap();
+    let before = frames(&opened.segments).unwrap();
+    let packed = pack_all(&run(&opened, 1), |_| Fate::Keep);
+    assert!(packed.disk_bytes() * 3 < packed.length, "{}", packed.disk_bytes());
+    assert_eq!(frames(&open(dir.path(), false, 400).unwrap().segments).unwrap(), before);
+}
+
+#[test]
+fn every_flipped_bit_and_every_cut_of_a_packed_segment_is_found() {
+    let (dir, opened) = journal();
+    let all = frames(&opened.segments).unwrap();
+    let packed = pack_all(&run(&opened, 2), |_| Fate::Keep);
+    drop(open(dir.path(), false, 400).unwrap());
+    let whole = fs::read(&packed.path).unwrap();
+    let refused = |bytes: &[u8]| {
+        fs::write(&packed.path, bytes).unwrap();
+        match open(dir.path(), false, 400).map(|opened| frames(&opened.segments)) {
+            Err(_) | Ok(Err(_)) => true,
+            Ok(Ok(found)) => {
+                assert_eq!(found, all);
+                false
+            }
+        }
+    };
+    let mut harmless = 0;
+    for bit in 0..whole.len() * 8 {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        harmless += usize::from(!refused(&bytes));
+    }
+    // Only what nobody reads: the header within the first block, whose content stands before it.
+    assert!(harmless < 56 * 8, "{harmless}");
+    for length in 0..whole.len() {
+        assert!(refused(&whole[..length]), "cut at {length}");
+    }
+    assert!(!refused(&whole));
+}
+
+#[test]
+fn the_segment_after_a_packed_one_is_missed() {
+    let (dir, opened) = journal();
+    let count = opened.segments.len() - 1;
+    pack_all(&run(&opened, count), |_| Fate::Keep);
+    fs::remove_file(&opened.segments[count].path).unwrap();
+    let error = open(dir.path(), false, 400).err().unwrap().to_string();
+    assert!(error.contains("after this one is missing"), "{error}");
+    assert!(opened.segments[0].path.exists(), "nothing is removed where anything is wrong");
+}
