@@ -20,6 +20,19 @@ pub struct Account {
     pub hook_user: Option<String>,
     /// The password that goes with it.
     pub hook_password: Option<Secret>,
+    /// How long its calls are kept, where that differs from the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
+}
+
+/// How long the calls of an account are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// For good.
+    Forever,
+    /// So many milliseconds after they were listed.
+    Millis(u64),
 }
 
 impl Account {
@@ -32,6 +45,7 @@ impl Account {
             webhook_secret: None,
             hook_user: None,
             hook_password: None,
+            keep: None,
         }
     }
 }

@@ -11,7 +11,7 @@ mod token;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use account::Account;
+pub use account::{Account, Keep};
 pub use secret::Secret;
 pub use token::{Role, Scope, Token, TokenHash, new_token_value};
 

@@ -7,8 +7,8 @@ use super::Config;
 use super::address::ListenAddr;
 use super::bounds::MIB;
 use super::sections::{
-    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Store, Tls,
-    Upstream,
+    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Retention,
+    Store, Tls, Upstream,
 };
 use super::web::{AllowedOrigin, ServiceUrlTemplate};
 
@@ -23,6 +23,7 @@ impl Default for Config {
             limits: Limits::default(),
             store: Store::default(),
             calls: Calls::default(),
+            retention: Retention::default(),
             list: List::default(),
             hooks: Hooks::default(),
             feature_servers: FeatureServers::default(),
@@ -76,6 +77,18 @@ impl Default for Store {
 impl Default for Calls {
     fn default() -> Self {
         Self { max_lifetime: Duration::from_hours(12), sweep_interval: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            age: None,
+            bytes: 0,
+            history: Duration::from_hours(24),
+            erase_within: Duration::from_hours(7 * 24),
+            interval: Duration::from_hours(1),
+        }
     }
 }
 

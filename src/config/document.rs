@@ -13,7 +13,8 @@ use super::error::ConfigError;
 use super::keys::{Key, Kind};
 use super::located::{Places, place_at};
 use super::sections::{
-    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, Store, Tls, TlsFiles, Upstream,
+    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, Retention, Store, Tls, TlsFiles,
+    Upstream,
 };
 use super::settings::Settings;
 
@@ -31,6 +32,7 @@ pub struct Document {
     limits: Limits,
     store: Store,
     calls: Calls,
+    retention: Retention,
     list: List,
     hooks: Hooks,
     feature_servers: FeatureServers,
@@ -106,6 +108,7 @@ impl Document {
             limits: self.limits,
             store: self.store,
             calls: self.calls,
+            retention: self.retention,
             list: self.list,
             hooks: self.hooks,
             feature_servers: self.feature_servers,
@@ -166,6 +169,7 @@ impl From<&Config> for Document {
             limits: config.limits,
             store: config.store,
             calls: config.calls,
+            retention: config.retention,
             list: config.list,
             hooks: config.hooks,
             feature_servers: config.feature_servers,

@@ -98,6 +98,12 @@ pub const KEYS: &[Key] = &[
     key("calls.max_lifetime", Kind::Text, "DURATION", "Time without an event after which a call is stale"),
     key("calls.sweep_interval", Kind::Text, "DURATION", "Time between two searches for stale calls"),
 
+    key("retention.age", Kind::Text, "DURATION", "How long ended calls are kept; empty: for good"),
+    key("retention.bytes", Kind::Integer, "BYTES", "Disk that journal and index may take before the oldest calls go; 0: any"),
+    key("retention.history", Kind::Text, "DURATION", "How far back every version of every call is kept"),
+    key("retention.erase_within", Kind::Text, "DURATION", "Time within which a deleted call has left the disk"),
+    key("retention.interval", Kind::Text, "DURATION", "Time between two searches for what can go"),
+
     key("list.window", Kind::Text, "DURATION", "Time after its end in which a call is in the plain list; empty: for good"),
     key("list.page_rows", Kind::Integer, "N", "Rows that a page looks at before it ends early, with a cursor"),
     key("list.count_rows", Kind::Integer, "N", "Rows that a count may look at"),

@@ -35,8 +35,8 @@ pub use address::{AddressError, DnsName, Host, ListenAddr, SubjectName};
 pub use error::{ConfigError, Place};
 pub use keys::{KEYS, Key, Kind};
 pub use sections::{
-    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Store, Tls,
-    TlsFiles, Upstream,
+    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Retention,
+    Store, Tls, TlsFiles, Upstream,
 };
 pub use settings::{Locations, Settings};
 pub use web::{AllowedOrigin, ServiceUrlTemplate, WebError};
@@ -66,6 +66,8 @@ pub struct Config {
     pub store: Store,
     /// How calls age.
     pub calls: Calls,
+    /// How long calls are kept, and how disk space comes back.
+    pub retention: Retention,
     /// What a list shows, and what it may cost.
     pub list: List,
     /// The call status webhook.

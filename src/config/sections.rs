@@ -122,6 +122,27 @@ pub struct Calls {
     pub sweep_interval: Duration,
 }
 
+/// Section `[retention]`: how long calls are kept, and how disk space comes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// How long after it was listed an ended call is kept; `None`: for good.
+    #[serde(with = "optional_span")]
+    pub age: Option<Duration>,
+    /// Bytes that journal and index may take together; 0: any.
+    #[serde(deserialize_with = "whole::<_, _, 0, { 1024 * 1024 * GIB }>")]
+    pub bytes: u64,
+    /// How far back every version of every call is kept.
+    #[serde(with = "span::Between::<0, { 365 * DAY_MS }>")]
+    pub history: Duration,
+    /// Time within which a deleted call has left the disk.
+    #[serde(with = "span::Between::<{ 60 * MINUTE_MS }, { 365 * DAY_MS }>")]
+    pub erase_within: Duration,
+    /// Time between two searches for what can go.
+    #[serde(with = "span::Between::<1000, DAY_MS>")]
+    pub interval: Duration,
+}
+
 /// Section `[list]`: what a list shows, and what it may cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -33,6 +33,14 @@ impl Stored {
         }
     }
 
+    /// When it was deleted; none for a call.
+    pub fn deleted_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Call { .. } => None,
+            Self::Tombstone { deleted_at, .. } => Some(deleted_at),
+        }
+    }
+
     /// `kind u8 · seq u64 · time u64 · crc32c u32`
     pub(super) fn to_bytes(self) -> Vec<u8> {
         let (kind, seq, time) = match self {

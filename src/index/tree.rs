@@ -246,15 +246,26 @@ impl Index {
         })
     }
 
-    /// Every row under `k` in turn.
+    /// The sequence number of the admin row of this name.
+    pub fn admin_seq(&self, name: &str) -> Result<Option<u64>, IndexError> {
+        self.guarded(|| match self.db.get(keys::admin(name))? {
+            None => Ok(None),
+            Some(value) => Ok(Some(unsealed(&value)?.0)),
+        })
+    }
+
+    /// Every row under `k` in turn, for as long as the visitor wants more.
     pub fn each_stored(
         &self,
-        mut visit: impl FnMut(CallId, Stored) -> Result<(), IndexError>,
+        mut visit: impl FnMut(CallId, Stored) -> Result<bool, IndexError>,
     ) -> Result<(), IndexError> {
         self.guarded(|| {
             for row in self.db.scan_prefix([keys::KNOWN]) {
                 let (key, value) = row?;
-                visit(keys::id_at_end(&key).ok_or_else(strange_key)?, Stored::from_bytes(&value)?)?;
+                let id = keys::id_at_end(&key).ok_or_else(strange_key)?;
+                if !visit(id, Stored::from_bytes(&value)?)? {
+                    break;
+                }
             }
             Ok(())
         })

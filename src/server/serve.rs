@@ -299,6 +299,13 @@ impl Config {
             replay_bytes: self.store.replay_bytes,
             max_lifetime_millis: millis(self.calls.max_lifetime),
             sweep_interval: self.calls.sweep_interval,
+            retention: crate::store::Retention {
+                age_millis: self.retention.age.map(millis),
+                bytes: Some(self.retention.bytes).filter(|bytes| *bytes > 0),
+                history_millis: millis(self.retention.history),
+                erase_millis: millis(self.retention.erase_within),
+                interval: self.retention.interval,
+            },
             rebuild: false,
             sync: true,
         }

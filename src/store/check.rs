@@ -71,10 +71,12 @@ impl Store {
         let index = self.shared.index()?;
         let mut strangers = Vec::new();
         let visited = index.each_stored(|id, stored| {
-            if stored.seq() <= survey.last_seq && !survey.calls.contains_key(&id) {
+            let left = |at| self.shared.has_left_journal(stored.seq(), at);
+            let known = survey.calls.contains_key(&id) || stored.deleted_at().is_some_and(left);
+            if stored.seq() <= survey.last_seq && !known {
                 strangers.push(id);
             }
-            Ok(())
+            Ok(true)
         });
         visited.map_err(|error| self.shared.index_failed(&error))?;
         for id in strangers {

@@ -1,5 +1,7 @@
 //! Copying calls from the registry into the index.
 
+use std::sync::atomic::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -61,11 +63,7 @@ pub(super) fn write(
 ) -> Result<Option<Written>, IndexError> {
     let (mut chosen, admin, replay_from, last_seq) = choose(shared, scope, now);
     let expired_before = now.minus_millis(shared.options.max_lifetime_millis);
-    let mut expired = index.deleted_before(expired_before, EXPIRED_MAX)?;
-    {
-        let registry = shared.registry.read();
-        expired.retain(|id| registry.get(*id).is_none());
-    }
+    let expired = forgotten(shared, index, expired_before)?;
     if chosen.is_empty() && admin.is_empty() && expired.is_empty() {
         return Ok(None);
     }
@@ -111,6 +109,32 @@ pub(super) fn write(
     let calls = calls.collect();
     let note = Note { generation, checkpoint, replay_from };
     Ok(Some(Written { calls, admin, note, at: now }))
+}
+
+/// Deletions that the journal has let go of.
+fn forgotten(
+    shared: &Shared,
+    index: &Index,
+    expired_before: Timestamp,
+) -> Result<Vec<CallId>, IndexError> {
+    if !shared.forgotten.swap(false, Ordering::AcqRel) {
+        return Ok(Vec::new());
+    }
+    let expired = index.deleted_before(expired_before, EXPIRED_MAX)?;
+    let full = expired.len() == EXPIRED_MAX;
+    let mut forgotten = Vec::new();
+    for id in expired {
+        let Some(Stored::Tombstone { seq, deleted_at }) = index.stored(id)? else { continue };
+        let known = shared.registry.read().get(id).is_some();
+        if !known && shared.has_left_journal(seq, deleted_at) {
+            forgotten.push(id);
+        }
+    }
+    // They leave the journal in the order in which they leave the index: there may be more.
+    if full && !forgotten.is_empty() {
+        shared.forgotten.store(true, Ordering::Release);
+    }
+    Ok(forgotten)
 }
 
 /// What goes into the index, and from where the journal is to be replayed after that.

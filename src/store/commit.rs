@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
 use super::StoreError;
@@ -29,6 +30,8 @@ pub(super) enum Job {
     Checkpoint(Box<Written>, std::sync::mpsc::SyncSender<Result<(), StoreError>>),
     /// A new generation takes over.
     Replace(Arc<Index>, std::sync::mpsc::SyncSender<Result<(), StoreError>>),
+    /// A new segment is begun, so that the present one can be collected.
+    BeginSegment(std::sync::mpsc::SyncSender<Result<(), StoreError>>),
     /// The end.
     Stop,
 }
@@ -67,6 +70,10 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
             }
             Job::Replace(index, reply) => {
                 let _gone = reply.send(replace(shared, &index));
+            }
+            Job::BeginSegment(reply) => {
+                let begun = writer.begin_segment();
+                let _gone = reply.send(noted(shared, &writer, begun));
             }
             Job::Stop => return,
         }
@@ -202,6 +209,13 @@ impl<'a> Group<'a> {
                 }
                 (State::Deleted(at), Origin::Admin)
             }
+            Change::Expire(_) => match known.as_deref() {
+                Some(call) if !call.live() => (State::Deleted(at), Origin::Source(Source::Sweep)),
+                _ => {
+                    outcome.unchanged += 1;
+                    return Ok(());
+                }
+            },
             Change::Stale(_, heard_before) => match known.as_deref() {
                 Some(call) if call.live() && call.last_event_at() < heard_before => {
                     let stale = call.clone().into_stale(at);
@@ -372,24 +386,33 @@ pub(super) fn look_up_indexed(
 }
 
 fn append(shared: &Shared, writer: &mut Writer, batch: Batch) -> Result<(), StoreError> {
-    let appended = writer.append(batch);
+    let appended = writer.append(batch).map(|_| ());
+    noted(shared, writer, appended)
+}
+
+/// Lets readers know of the present segment, and the process of a journal that has failed.
+fn noted(
+    shared: &Shared,
+    writer: &Writer,
+    done: Result<(), JournalError>,
+) -> Result<(), StoreError> {
     if writer.has_failed() {
-        let error = appended.err().map(StoreError::from);
+        let error = done.err().map(StoreError::from);
         let error = error.unwrap_or_else(|| StoreError::Failed("the journal failed".to_owned()));
         if shared.failed.borrow().is_none() {
             shared.journal_failed(&error.to_string());
         }
         return Err(error);
     }
-    // A new segment may have been begun even where the batch itself found no room.
+    // A new segment may have been begun even where a batch itself found no room.
     let mut segments = shared.segments.write();
-    let current = writer.segment();
+    let current = Arc::new(writer.segment().clone());
     match segments.last_mut() {
-        Some(last) if last.first_seq == current.first_seq => *last = Arc::new(current.clone()),
-        _ => segments.push(Arc::new(current.clone())),
+        Some(last) if last.first_seq == current.first_seq => *last = current,
+        _ => segments.push(current),
     }
     drop(segments);
-    appended.map(|_| ()).map_err(StoreError::from)
+    done.map_err(StoreError::from)
 }
 
 /// Writes the checkpoint into the journal, and lets go of what the index has. Returns the sequence
@@ -413,6 +436,9 @@ pub(super) fn checkpoint(
     }
     for row in &written.admin {
         registry.settle_admin(row);
+    }
+    if appended.is_ok() {
+        shared.newest_checkpoint.store(last_seq, Ordering::Release);
     }
     appended.map(|()| last_seq)
 }

@@ -32,7 +32,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>, generation: u64) -> Self {
-        let sweep = Sweep { last: Instant::now(), clock: clock::now(), paused_until: None };
+        let sweep = Sweep::new();
         Self { shared, generation, sweep, next_attempt: Instant::now() }
     }
 
@@ -159,22 +159,28 @@ impl Keeper {
 }
 
 /// When the last sweep was, by two clocks: one that can be set and one that cannot.
-struct Sweep {
+pub(super) struct Sweep {
     last: Instant,
     clock: Timestamp,
     paused_until: Option<Instant>,
 }
 
 impl Sweep {
+    pub fn new() -> Self {
+        Self { last: Instant::now(), clock: clock::now(), paused_until: None }
+    }
+
     /// Whether this time is believed. A clock that has stepped forward by more than an hour is not,
     /// until it has stayed there for an hour: a wrong clock must not end everybody's calls.
-    fn believes(&mut self, now: Timestamp) -> bool {
+    pub fn believes(&mut self, now: Timestamp) -> bool {
         let passed = self.last.elapsed();
         let shown = now.millis().saturating_sub(self.clock.millis());
         self.last = Instant::now();
         self.clock = now;
         if Duration::from_millis(shown) > passed + STEP {
-            tracing::warn!("the clock has stepped forward; calls are not given up for an hour");
+            tracing::warn!(
+                "the clock has stepped forward; no call is given up or deleted for an hour"
+            );
             self.paused_until = Some(self.last + STEP);
         }
         if self.paused_until.is_some_and(|until| until > self.last) {

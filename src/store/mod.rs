@@ -21,6 +21,7 @@
 
 mod check;
 mod checkpoint;
+mod collect;
 mod commit;
 mod count;
 mod error;
@@ -33,8 +34,10 @@ mod read;
 mod rebuild;
 mod shared;
 mod submit;
+mod survey;
 
 pub use check::Finding;
+pub use collect::{Collected, Retention};
 pub use count::Standing;
 pub use error::{OpenError, StoreError, chain};
 pub use feed::{Event, Feed, Piece, Place, Reach, What};
@@ -43,6 +46,7 @@ pub use open::{Options, Store};
 pub use read::{Page, Request};
 pub use shared::{Progress, Status};
 pub use submit::{Change, Outcome, Patience, Ticket};
+pub use survey::Expiring;
 
 #[cfg(test)]
 mod tests;

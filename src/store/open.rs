@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::checkpoint::{self, Note, Scope};
+use super::collect::{Collected, Collector, Retention};
 use super::commit::{self, Job, admin_row, look_up_indexed, record, tombstone_id};
 use super::format::{self, Lock};
 use super::keeper::Keeper;
@@ -46,6 +48,8 @@ pub struct Options {
     pub max_lifetime_millis: u64,
     /// How often quiet calls are looked for.
     pub sweep_interval: Duration,
+    /// What is kept, and for how long.
+    pub retention: Retention,
     /// Build the index anew, whatever its state.
     pub rebuild: bool,
     /// False only in the benchmark that measures what syncing costs.
@@ -56,7 +60,7 @@ pub struct Options {
 pub struct Store {
     pub(super) shared: Arc<Shared>,
     lock: Mutex<Option<Lock>>,
-    /// The keeper and the committer, in the order in which they end.
+    /// The collector, the keeper and the committer, in the order in which they end.
     threads: Mutex<Vec<(JoinHandle<()>, Option<Job>)>>,
     /// Settings are changed by one at a time.
     settings: Mutex<()>,
@@ -152,6 +156,24 @@ impl Store {
         }
     }
 
+    /// Has the collector delete and pack whatever can go, and waits for it.
+    pub fn collect(&self) -> Result<Collected, StoreError> {
+        let _one_at_a_time = self.rebuilding.lock();
+        let (tidy, woken) = &self.shared.tidy;
+        let mut tidy = tidy.lock();
+        (tidy.asked, tidy.done) = (true, None);
+        woken.notify_all();
+        loop {
+            if let Some(done) = tidy.done.take() {
+                return done;
+            }
+            if tidy.stop {
+                return Err(StoreError::Closing);
+            }
+            woken.wait(&mut tidy);
+        }
+    }
+
     /// Looks something up in the tokens and accounts.
     pub fn access<T>(&self, look: impl FnOnce(&Access) -> T) -> T {
         look(&self.shared.access.read())
@@ -179,6 +201,9 @@ impl Store {
         {
             let (wake, woken) = &self.shared.wake;
             wake.lock().stop = true;
+            woken.notify_all();
+            let (tidy, woken) = &self.shared.tidy;
+            tidy.lock().stop = true;
             woken.notify_all();
         }
         for (thread, end) in self.threads.lock().drain(..) {
@@ -338,6 +363,7 @@ impl Start {
                 let seq = frame.seq;
                 match frame.kind {
                     Kind::Checkpoint => {
+                        self.shared.newest_checkpoint.store(seq, Ordering::Release);
                         let note: Result<Note, _> = serde_json::from_slice(frame.body);
                         let newer = note.is_ok_and(|note| {
                             note.generation == self.generation && note.checkpoint > mark.checkpoint
@@ -420,12 +446,18 @@ impl Start {
             let work = shared.clone();
             watched(shared.clone(), "committer", move || commit::run(&work, writer, &queue))
         };
+        let collector = Collector::new(shared.clone());
+        let collector = watched(shared.clone(), "collector", move || collector.run());
         let keeper = Keeper::new(shared.clone(), generation);
         let keeper = watched(shared.clone(), "keeper", move || keeper.run());
         Store {
             shared,
             lock: Mutex::new(Some(lock)),
-            threads: Mutex::new(vec![(keeper, None), (committer, Some(Job::Stop))]),
+            threads: Mutex::new(vec![
+                (collector, None),
+                (keeper, None),
+                (committer, Some(Job::Stop)),
+            ]),
             settings: Mutex::new(()),
             rebuilding: Mutex::new(()),
         }

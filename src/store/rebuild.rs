@@ -116,25 +116,19 @@ pub(super) fn build(
     progress: &dyn Fn(Progress),
 ) -> Result<Built, OpenError> {
     let segments = shared.segments.read().clone();
-    let lifetime = shared.options.max_lifetime_millis;
-    build_from(&shared.generations, &segments, lifetime, now, progress)
+    build_from(&shared.generations, &segments, now, progress)
 }
 
 /// Builds a generation from these segments, in key order.
 pub(super) fn build_from(
     generations: &Generations,
     segments: &[Arc<Segment>],
-    max_lifetime_millis: u64,
     now: Timestamp,
     progress: &dyn Fn(Progress),
 ) -> Result<Built, OpenError> {
     let survey = Survey::of(segments, progress)?;
     let (generation, index) = generations.begin()?;
     let mut order: Vec<(CallId, Newest)> = survey.calls.into_iter().collect();
-    order.retain(|(_, newest)| match newest.kind {
-        Newness::Call(_) => true,
-        Newness::Deleted(at) => at.plus_millis(max_lifetime_millis) >= now,
-    });
     order.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));
     let mut readers: Vec<Reader> =
         segments.iter().map(|segment| Reader::open(segment)).collect::<Result<_, _>>()?;

@@ -1,12 +1,15 @@
 //! What the threads and the readers share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
 use super::StoreError;
+use super::collect::Tidy;
 use super::commit::Job;
 use super::open::Options;
 use super::submit::Outcome;
@@ -40,7 +43,10 @@ pub struct Status {
     pub checkpoint_at: Option<String>,
     /// None while it is being built again.
     pub index_bytes: Option<u64>,
+    /// On disk.
     pub journal_bytes: u64,
+    /// What they are before they are compressed.
+    pub journal_unpacked_bytes: u64,
     pub journal_segments: u64,
     /// What has become of all changes since the store was opened.
     pub changes: Outcome,
@@ -77,6 +83,12 @@ pub(super) struct Shared {
     pub rebuilding: Mutex<Option<Progress>>,
     /// Wakes the keeper, and those who wait for room in the registry.
     pub wake: (Mutex<Wake>, Condvar),
+    /// Wakes the collector, and those who wait for it.
+    pub tidy: (Mutex<Tidy>, Condvar),
+    /// The sequence number of the newest checkpoint in the journal; 0 where none has been met yet.
+    pub newest_checkpoint: AtomicU64,
+    /// Deletions may have left the journal that the index still has.
+    pub forgotten: AtomicBool,
 }
 
 /// What the keeper is asked to do.
@@ -116,6 +128,9 @@ impl Shared {
             counted: Mutex::default(),
             rebuilding: Mutex::new(None),
             wake: (Mutex::default(), Condvar::new()),
+            tidy: (Mutex::default(), Condvar::new()),
+            newest_checkpoint: AtomicU64::new(0),
+            forgotten: AtomicBool::new(true),
             options,
         }
     }
@@ -156,6 +171,32 @@ impl Shared {
         woken.notify_all();
     }
 
+    /// Has the keeper write all that is in memory to the index, and waits for it.
+    ///
+    /// # Errors
+    /// The index has failed, the store closes, or it takes too long.
+    pub fn checkpoint_now(&self, longest: Duration) -> Result<(), StoreError> {
+        let until = *self.published.borrow();
+        let end = Instant::now() + longest;
+        loop {
+            let waits = self.registry.read().iter().any(|(_, entry)| entry.seq <= until);
+            if !waits {
+                return self.index().map(|_| ());
+            }
+            self.index()?;
+            if Instant::now() >= end {
+                return Err(StoreError::Busy);
+            }
+            self.wake_keeper();
+            let (wake, woken) = &self.wake;
+            let mut wake = wake.lock();
+            if wake.stop {
+                return Err(StoreError::Closing);
+            }
+            woken.wait_for(&mut wake, Duration::from_millis(20));
+        }
+    }
+
     pub fn status(&self) -> Status {
         let failed_authentications = self.access.read().refused();
         let registry = self.registry.read();
@@ -189,7 +230,8 @@ impl Shared {
             checkpoint_sequence: mark.map(|mark| mark.last_seq).unwrap_or_default(),
             checkpoint_at,
             index_bytes: index.map(|index| index.disk_bytes()),
-            journal_bytes: segments.iter().map(|segment| segment.length).sum(),
+            journal_bytes: segments.iter().map(|segment| segment.disk_bytes()).sum(),
+            journal_unpacked_bytes: segments.iter().map(|segment| segment.length).sum(),
             journal_segments: segments.len() as u64,
             changes: *self.counted.lock(),
             failed_authentications,

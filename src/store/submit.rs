@@ -22,6 +22,8 @@ pub enum Change {
     Delete(CallId),
     /// A call that has heard nothing since this time becomes stale.
     Stale(CallId, Timestamp),
+    /// A call whose time is over is deleted, unless it is up.
+    Expire(CallId),
     /// A token or the settings of an account.
     Admin(Row),
 }
@@ -32,7 +34,7 @@ impl Change {
         match self {
             Self::Event(event) => Some(event.id),
             Self::Record(call) => Some(call.id),
-            Self::Delete(id) | Self::Stale(id, _) => Some(*id),
+            Self::Delete(id) | Self::Expire(id) | Self::Stale(id, _) => Some(*id),
             Self::Admin(_) => None,
         }
     }

@@ -5,6 +5,7 @@ mod feed;
 mod lifetimes;
 mod model;
 mod races;
+mod space;
 
 use std::fs;
 use std::path::Path;
@@ -33,6 +34,13 @@ fn options(dir: &Path) -> Options {
         replay_bytes: 1 << 30,
         max_lifetime_millis: 12 * HOUR_MILLIS,
         sweep_interval: HOUR,
+        retention: Retention {
+            age_millis: None,
+            bytes: None,
+            history_millis: 0,
+            erase_millis: 7 * 24 * HOUR_MILLIS,
+            interval: HOUR,
+        },
         rebuild: false,
         sync: true,
     }

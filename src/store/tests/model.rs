@@ -42,6 +42,8 @@ enum Damage {
 enum Step {
     Submit(Vec<(u8, u8, Do)>),
     Checkpoint,
+    /// Packs whatever can be packed.
+    Collect,
     /// Keeps a copy of the index for [`Damage::Older`].
     Save,
     Reopen {
@@ -104,6 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => vec((1..=ACCOUNTS, 0..CALLS, change()), 1..12).prop_map(Step::Submit),
         4 => Just(Step::Checkpoint),
+        2 => Just(Step::Collect),
         1 => Just(Step::Save),
         2 => reopened
             .prop_map(|(crash, damage, age, busy, room)| Step::Reopen { crash, damage, age, busy, room }),
@@ -287,6 +290,9 @@ impl Bench {
                 assert_eq!(patient(self.store(), || self.store().apply(&changes, at, false)), told);
             }
             Step::Checkpoint => wake(self.store()),
+            Step::Collect => {
+                patient(self.store(), || self.store().collect());
+            }
             Step::Save => {
                 let saved = self.home.path().join("saved");
                 let _none = fs::remove_dir_all(&saved);

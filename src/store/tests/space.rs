@@ -1,0 +1,262 @@
+//! What leaves the disk, when, and what never does.
+
+use super::*;
+use crate::access::{Account, Keep, Row};
+
+fn roomy(dir: &Path) -> Options {
+    Options { max_lifetime_millis: 200, ..options(dir) }
+}
+
+/// Whether any file of the journal has these bytes, once it is unpacked.
+fn journal_has(store: &Store, needle: &str) -> bool {
+    let segments = store.shared.segments.read().clone();
+    segments.iter().any(|segment| {
+        let mut scanner = crate::journal::Scanner::new(segment).unwrap();
+        let mut found = false;
+        while let Some((_, frame)) = scanner.next_frame().unwrap() {
+            found |= frame.body.windows(needle.len()).any(|part| part == needle.as_bytes());
+        }
+        found
+    })
+}
+
+fn frames(store: &Store) -> usize {
+    let segments = store.shared.segments.read().clone();
+    let frames = segments.iter().map(|segment| {
+        let mut scanner = crate::journal::Scanner::new(segment).unwrap();
+        let mut count = 0;
+        while scanner.next_frame().unwrap().is_some() {
+            count += 1;
+        }
+        count
+    });
+    frames.sum()
+}
+
+fn number(text: &str) -> Change {
+    let mut event = event(id(1, 1), CallStatus::Completed, clock::now());
+    event.texts[Known::From as usize] = Some(text.into());
+    Change::Event(Box::new(event))
+}
+
+fn calls(store: &Store) -> Vec<Arc<Call>> {
+    let (filter, order) = (Filter::default(), Order::NewestFirst);
+    let request = Request { account: account(1), filter, order, after: None };
+    store.page(&request, 10_000).unwrap().calls
+}
+
+#[test]
+fn what_is_superseded_leaves_the_disk_and_nothing_else_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(options(dir.path()));
+    for status in [CallStatus::Trying, CallStatus::Ringing, CallStatus::InProgress] {
+        for n in 0..200 {
+            send(&store, id(1, n), status, clock::now());
+        }
+    }
+    for n in 0..100 {
+        send(&store, id(1, n), CallStatus::Completed, clock::now());
+    }
+    let (before, listed) = (store.status(), calls(&store));
+    let collected = store.collect().unwrap();
+    assert!(collected.segments > 5 && collected.bytes_after * 4 < collected.bytes_before);
+    let after = store.status();
+    assert!(after.journal_bytes * 4 < before.journal_bytes, "{after:?}");
+    assert!(after.journal_segments * 2 < before.journal_segments, "{after:?}");
+    assert!(after.journal_bytes < after.journal_unpacked_bytes);
+    assert_eq!(calls(&store), listed);
+    // One frame a call, and a checkpoint or two.
+    assert!(frames(&store) < 205, "{}", frames(&store));
+    assert_sound(&store);
+    for rebuild in [false, true] {
+        store.close().unwrap();
+        drop(store);
+        store = open(Options { rebuild, ..options(dir.path()) });
+        assert_eq!(calls(&store), listed);
+        assert_sound(&store);
+    }
+    let files = fs::read_dir(dir.path().join("journal")).unwrap().count();
+    assert_eq!(files as u64, store.status().journal_segments);
+}
+
+#[test]
+fn a_deleted_call_leaves_the_disk_and_then_its_deletion_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(roomy(dir.path()));
+    store.apply(&[number("+15557654321")], clock::now(), false).unwrap();
+    for n in 2..100 {
+        send(&store, id(1, n), CallStatus::Completed, clock::now());
+    }
+    store.collect().unwrap();
+    assert!(journal_has(&store, "+15557654321"));
+    let begun = *store.published().borrow();
+    store.apply(&[Change::Delete(id(1, 1))], clock::now(), false).unwrap();
+    store.collect().unwrap();
+    assert!(!journal_has(&store, "+15557654321"));
+    // Whoever knew the call hears of its deletion, for as long as that is there.
+    let mut feed = store.feed(Reach::Everybody, Place::Changes(begun)).unwrap();
+    let events = feed.next(&store, u64::MAX, Piece { frames: 1000, bytes: 1 << 20 }).unwrap();
+    assert!(events.iter().any(|event| event.what == What::Deleted(id(1, 1))));
+    let deleted = clock::now();
+    until("the deletion is old", || clock::now() > deleted.plus_millis(300));
+    store.collect().unwrap();
+    let gone = store.feed(Reach::Everybody, Place::Changes(begun)).err();
+    assert!(matches!(gone, Some(StoreError::Gone(_))), "{gone:?}");
+    until("the index lets go of it", || {
+        store.shared.wake_keeper();
+        store.status().tombstones == 0
+    });
+    assert_sound(&store);
+    for rebuild in [false, true] {
+        store.close().unwrap();
+        drop(store);
+        store = open(Options { rebuild, ..roomy(dir.path()) });
+        assert_eq!(calls(&store).len(), 98);
+        assert_eq!(store.status().tombstones, 0);
+        assert_sound(&store);
+    }
+}
+
+#[test]
+fn an_index_that_has_lost_a_row_loses_no_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    for n in 0..50 {
+        send(&store, id(1, n), CallStatus::Completed, clock::now());
+    }
+    store.collect().unwrap();
+    for n in 50..100 {
+        send(&store, id(1, n), CallStatus::Completed, clock::now());
+    }
+    wake(&store);
+    let lost = id(1, 60);
+    let index = store.shared.index().unwrap();
+    let stored = index.stored(lost).unwrap();
+    let nothing = crate::index::Version::Nothing;
+    let op = crate::index::Op { id: lost, old: stored.map(|stored| (stored, None)), new: nothing };
+    index.write(&[op], &[]).unwrap();
+    drop(index);
+    assert_eq!(store.call(lost).unwrap(), None);
+    let refused = store.collect().err();
+    assert!(matches!(refused, Some(StoreError::IndexUnavailable(_))), "{refused:?}");
+    until("it is built again", || {
+        store.shared.wake_keeper();
+        store.call(lost).is_ok_and(|call| call.is_some())
+    });
+    store.collect().unwrap();
+    assert_eq!(calls(&store).len(), 100);
+    assert_sound(&store);
+}
+
+#[test]
+fn a_feed_reads_on_while_segments_are_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    for n in 0..200 {
+        send(&store, id(1, n), CallStatus::Completed, clock::now());
+    }
+    let mut feed = store.feed(Reach::Everybody, Place::Changes(0)).unwrap();
+    let piece = Piece { frames: 7, bytes: 1 << 20 };
+    let mut found = Vec::new();
+    for round in 0..1000 {
+        if round % 8 == 3 {
+            store.collect().unwrap();
+        }
+        let until = *store.published().borrow();
+        for event in feed.next(&store, until, piece).unwrap() {
+            if let What::Call(call) = event.what {
+                found.push(call.id);
+            }
+        }
+        if feed.has_read(until) {
+            break;
+        }
+    }
+    let expected: Vec<CallId> = (0..200).map(|n| id(1, n)).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn history_stays_whole_for_as_long_as_it_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.retention.history_millis = HOUR_MILLIS;
+    options.retention.interval = Duration::from_millis(20);
+    options.checkpoint_interval = Duration::from_millis(10);
+    options.live_checkpoint_age_millis = 0;
+    let mut store = open(options.clone());
+    for status in [CallStatus::Trying, CallStatus::Ringing, CallStatus::Completed] {
+        for n in 0..100 {
+            send(&store, id(1, n), status, clock::now());
+        }
+    }
+    until("they are packed", || {
+        let segments = store.shared.segments.read();
+        segments.len() > 1 && segments.iter().rev().skip(1).all(|segment| segment.packed.is_some())
+    });
+    let whole = |store: &Store| {
+        let segments = store.shared.segments.read();
+        segments.iter().filter_map(|segment| segment.packed.as_ref()).all(|packed| packed.complete)
+    };
+    assert!(whole(&store) && frames(&store) >= 300);
+    store.close().unwrap();
+    drop(store);
+    options.retention.history_millis = 0;
+    store = open(options);
+    until("history goes", || !whole(&store) && frames(&store) < 110);
+    assert_eq!(calls(&store).len(), 100);
+    assert_sound(&store);
+}
+
+#[test]
+fn calls_whose_time_is_over_go_and_those_that_are_up_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.retention.age_millis = Some(HOUR_MILLIS);
+    let store = open(options);
+    let old = clock::now().minus_millis(2 * HOUR_MILLIS);
+    let keep = |n, keep| {
+        let account = Account { keep: Some(keep), ..Account::new(account(n)) };
+        let (name, json) =
+            (format!("account/{}", account.account_sid), serde_json::to_vec(&account).unwrap());
+        Change::Admin(Row { name, json })
+    };
+    let rows = [keep(2, Keep::Forever), keep(3, Keep::Millis(3 * HOUR_MILLIS))];
+    store.apply(&rows, clock::now(), false).unwrap();
+    for n in 1..=3 {
+        send(&store, id(n, 1), CallStatus::Completed, old);
+        send(&store, id(n, 2), CallStatus::InProgress, old);
+        send(&store, id(n, 3), CallStatus::Completed, clock::now());
+        send(&store, id(n, 4), CallStatus::Completed, old.minus_millis(2 * HOUR_MILLIS));
+    }
+    wake(&store);
+    until("all are in the index", || store.status().registry_calls == 0);
+    let expiring = store.expiring().unwrap();
+    let found: Vec<_> = expiring.iter().map(|of| (of.account_sid, of.calls)).collect();
+    assert_eq!(found, [(account(1), 3), (account(3), 1)]);
+    assert_eq!(store.collect().unwrap().expired, 3);
+    for (n, calls) in [(1, vec![2, 3]), (2, vec![1, 2, 3, 4]), (3, vec![1, 2, 3])] {
+        let have: Vec<u8> =
+            (1..=4).filter(|call| store.call(id(n, *call)).unwrap().is_some()).collect();
+        assert_eq!(have, calls, "account {n}");
+    }
+    assert_sound(&store);
+}
+
+#[test]
+fn secrets_that_were_replaced_leave_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let set = |json: &str| {
+        let row = Row { name: "later/thing".to_owned(), json: json.into() };
+        store.apply(&[Change::Admin(row)], clock::now(), false).unwrap();
+    };
+    set("\"first secret\"");
+    store.collect().unwrap();
+    assert!(journal_has(&store, "first secret"));
+    set("\"second secret\"");
+    store.collect().unwrap();
+    let segments = store.shared.segments.read().clone();
+    assert!(!journal_has(&store, "first secret"), "{segments:#?}");
+    assert!(journal_has(&store, "second secret"));
+}
