@@ -60,12 +60,9 @@ pub struct Store {
     threads: Mutex<Vec<(JoinHandle<()>, Option<Job>)>>,
     /// Settings are changed by one at a time.
     settings: Mutex<()>,
-    /// One rebuild is asked for at a time.
-    rebuilding: Mutex<()>,
+    /// One new generation is asked for at a time.
+    pub(super) building: Mutex<()>,
 }
-
-/// How often a rebuild says how far it is.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Store {
     /// Opens the directory of this lock: reads the journal's end, opens the index or builds it
@@ -100,6 +97,8 @@ impl Store {
         let shared = Shared::new(options, generations, epoch, jobs, journal.segments);
         let mut start = Start { shared, writer: journal.writer, generation: 0 };
         start.index(&lock, now, progress)?;
+        // What a build that was killed has left takes room.
+        start.shared.generations.remove_others()?;
         Ok(start.run(lock, queue))
     }
 
@@ -124,31 +123,6 @@ impl Store {
     /// Held by whoever changes settings after having looked at them.
     pub fn settings(&self) -> MutexGuard<'_, ()> {
         self.settings.lock()
-    }
-
-    /// Has the keeper build the index anew, and waits for it; lists are answered from the old one
-    /// meanwhile. Returns how many calls the new one holds.
-    pub fn rebuild(&self, progress: &mut dyn FnMut(Progress)) -> Result<u64, StoreError> {
-        let _one_at_a_time = self.rebuilding.lock();
-        let (wake, woken) = &self.shared.wake;
-        let mut wake = wake.lock();
-        wake.rebuild = true;
-        woken.notify_all();
-        loop {
-            if let Some(result) = wake.rebuilt.take() {
-                return result;
-            }
-            if wake.stop {
-                return Err(StoreError::Closing);
-            }
-            if let Some(reason) = self.shared.failed.borrow().clone() {
-                return Err(StoreError::Failed(reason));
-            }
-            woken.wait_for(&mut wake, PROGRESS_INTERVAL);
-            if let Some(step) = self.shared.rebuilding.lock().take() {
-                MutexGuard::unlocked(&mut wake, || progress(step));
-            }
-        }
     }
 
     /// Looks something up in the tokens and accounts.
@@ -426,7 +400,7 @@ impl Start {
             lock: Mutex::new(Some(lock)),
             threads: Mutex::new(vec![(keeper, None), (committer, Some(Job::Stop))]),
             settings: Mutex::new(()),
-            rebuilding: Mutex::new(()),
+            building: Mutex::new(()),
         }
     }
 }
