@@ -10,6 +10,7 @@
 //! l | last event 8 | account 16 | call 16             -> ""   (live calls only)
 //! d | deleted_at 8 | account 16 | call 16             -> ""   (tombstones only)
 //! a | name                                            -> seq, JSON
+//! b                                                   -> how large the generation was when built
 //! m                                                   -> the mark of the last checkpoint
 //! ```
 //!
@@ -101,6 +102,7 @@ pub(crate) const KNOWN: u8 = b'k';
 pub(crate) const LIVE: u8 = b'l';
 pub(crate) const DELETED: u8 = b'd';
 pub(crate) const ADMIN: u8 = b'a';
+pub(crate) const BUILT: &[u8] = b"b";
 pub(crate) const MARK: &[u8] = b"m";
 
 impl Range {

@@ -74,7 +74,7 @@ impl Access {
                 used.last.fetch_max(at, Ordering::Relaxed);
             }
         } else if row.name == FIRST_TOKEN {
-            self.first_token_made = true;
+            self.first_token_made = !row.json.is_empty();
         } else if let Some(sid) = row.name.strip_prefix("account/") {
             let Ok(sid) = sid.parse() else { return Ok(()) };
             if let Some(user) = self.accounts.remove(&sid).and_then(|old| old.hook_user) {

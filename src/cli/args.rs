@@ -54,6 +54,8 @@ pub(super) enum Command {
     Check,
     /// Build the index anew from the journal.
     Rebuild,
+    /// Give back disk space that the index no longer needs; the server goes on meanwhile.
+    Compact,
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -78,6 +78,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Status => Request::Status,
         Command::Check => Request::Check,
         Command::Rebuild => Request::Rebuild,
+        Command::Compact => Request::Compact,
     };
     let mut nothing = std::io::empty();
     let answer = execute::execute(&config, request, &mut nothing, output, &mut |_, _| Ok(()))?;

@@ -39,6 +39,7 @@ pub(super) fn json(reply: &Reply, running: bool) -> Shown {
             }
             value
         }
+        Reply::Compacted(done) => json!(done),
         Reply::Checked { calls, findings } => json!({ "calls": calls, "findings": findings }),
     };
     value.to_string().into()
@@ -65,6 +66,13 @@ pub(super) fn text(reply: &Reply, running: bool) -> Shown {
         Reply::Written(calls) => format!("{calls} calls").into(),
         Reply::Calls(lines) => lines.iter().map(|line| one_call(line)).collect::<String>().into(),
         Reply::Status(status) => figures(status, running).into(),
+        Reply::Compacted(done) => format!(
+            "the index was compacted: {} before, {} now, {} calls",
+            bytes(done.bytes_before),
+            bytes(done.bytes_after),
+            done.calls
+        )
+        .into(),
         Reply::Checked { calls, findings } if findings.is_empty() => {
             format!("{calls} calls compared: journal and index agree").into()
         }

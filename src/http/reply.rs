@@ -137,7 +137,7 @@ impl From<StoreError> for Refusal {
         let msg = error.to_string();
         match error {
             StoreError::Busy | StoreError::Closing => Self::unavailable(msg, 1),
-            StoreError::IndexUnavailable(_) => {
+            StoreError::IndexUnavailable(_) | StoreError::NotBuilt(_) => {
                 Self::unavailable("the index is being built again", 5)
             }
             StoreError::Full => Self::unavailable(msg, 30),

@@ -64,10 +64,16 @@ impl Generations {
         Ok((next, Index::open(&dir, self.cache_bytes)?))
     }
 
-    /// Makes a generation current: from now on this one is opened. Its predecessor is moved aside
-    /// under a name that says so where it is `damaged`, for somebody to look at; else it is removed,
-    /// with all that earlier attempts left.
+    /// Makes a generation current and removes all others, what earlier attempts left too. Its
+    /// predecessor is moved aside where it is `damaged`.
     pub fn finish(&self, number: u64, damaged: bool) -> Result<(), IndexError> {
+        self.point_to(number, damaged)?;
+        self.remove_others()
+    }
+
+    /// Makes a generation current: from now on this one is opened. Its predecessor is moved aside
+    /// under a name that says so where it is `damaged`, for somebody to look at.
+    pub fn point_to(&self, number: u64, damaged: bool) -> Result<(), IndexError> {
         let old = self.current()?.filter(|old| *old != number && self.path(*old).is_dir());
         if let Some(old) = old.filter(|_| damaged) {
             // Before it loses its place: whatever has none is removed, after a crash here too.
@@ -88,12 +94,27 @@ impl Generations {
             fs::rename(&unfinished, &path)?;
             File::open(&self.dir)?.sync_all()
         };
-        write().map_err(IndexError::io("write", &path))?;
-        for other in self.all()?.into_iter().filter(|other| *other != number) {
-            let dir = self.path(other);
-            fs::remove_dir_all(&dir).map_err(IndexError::io("remove", &dir))?;
+        write().map_err(IndexError::io("write", &path))
+    }
+
+    /// Removes all generations but the current one. Nobody may be building one.
+    pub fn remove_others(&self) -> Result<(), IndexError> {
+        let Some(current) = self.current()? else { return Ok(()) };
+        for other in self.all()?.into_iter().filter(|other| *other != current) {
+            self.remove(other)?;
         }
         Ok(())
+    }
+
+    /// Removes one generation, which is not current and which nobody has open.
+    pub fn remove(&self, number: u64) -> Result<(), IndexError> {
+        let dir = self.path(number);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(IndexError::io("remove", &dir)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn all(&self) -> Result<Vec<u64>, IndexError> {

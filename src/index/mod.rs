@@ -4,11 +4,13 @@
 //! it, and whatever it loses or damages is found (a count and a sum when it is opened, checksums
 //! and cross-checks when it is read) and built again from the journal.
 
+mod build;
 mod error;
 mod generation;
 mod rows;
 mod tree;
 
+pub use build::Built;
 pub use error::IndexError;
 pub use generation::{Generations, Opened};
 pub use rows::{AdminRow, Mark, Stored, Tally};

@@ -16,9 +16,9 @@ use crate::keys::{self, Facets, Range, Span, merged};
 
 /// One generation of the index, open.
 pub struct Index {
-    dir: PathBuf,
-    db: sled::Db,
-    tally: Mutex<Tally>,
+    pub(super) dir: PathBuf,
+    pub(super) db: sled::Db,
+    pub(super) tally: Mutex<Tally>,
     /// Set once anything has failed; from then on nothing is read or written any more.
     failed: AtomicBool,
 }
@@ -48,8 +48,6 @@ pub struct Op<'a> {
 
 /// Keys of one `apply_batch` while others read. sled holds a lock of the whole process meanwhile.
 const BATCH_KEYS: usize = 96;
-/// The same while nobody reads. sled frees nothing of a batch before its end.
-const WHOLE_BATCH_KEYS: usize = 480;
 /// How long a store that was just closed may still be locked.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
 const RELEASE_POLL: Duration = Duration::from_millis(2);
@@ -296,40 +294,28 @@ impl Index {
         })
     }
 
-    /// Writes new versions in small batches; all keys of one call change together.
+    /// Writes new versions in small batches; all keys of one call change together. An admin row that
+    /// was removed stays as an empty one: the index can say of every name which change was its last.
     pub fn write(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {
-        self.write_in_batches(ops, admin, BATCH_KEYS)
-    }
-
-    /// Writes versions in larger batches, into a generation that nobody reads yet.
-    pub fn write_whole(&self, ops: &[Op<'_>]) -> Result<(), IndexError> {
-        self.write_in_batches(ops, &[], WHOLE_BATCH_KEYS)
-    }
-
-    fn write_in_batches(
-        &self,
-        ops: &[Op<'_>],
-        admin: &[AdminRow],
-        batch_keys: usize,
-    ) -> Result<(), IndexError> {
         self.guarded(|| {
             let mut batch = sled::Batch::default();
             let mut keys = 0;
             let mut tally = self.tally();
             for op in ops {
-                keys += op.add_to(&mut batch, &mut tally);
-                if keys >= batch_keys {
+                for (key, value) in op.rows(&mut tally) {
+                    keys += 1;
+                    match value {
+                        Some(value) => batch.insert(key, value),
+                        None => batch.remove(key),
+                    }
+                }
+                if keys >= BATCH_KEYS {
                     self.db.apply_batch(std::mem::take(&mut batch))?;
                     keys = 0;
                 }
             }
             for row in admin {
-                let key = keys::admin(&row.name);
-                if row.json.is_empty() {
-                    batch.remove(key);
-                } else {
-                    batch.insert(key, sealed(row.seq, &row.json));
-                }
+                batch.insert(keys::admin(&row.name), sealed(row.seq, &row.json));
             }
             self.db.apply_batch(batch)?;
             *self.tally.lock() = tally;
@@ -343,6 +329,14 @@ impl Index {
         self.guarded(|| {
             let json = serde_json::to_vec(mark).map_err(|e| IndexError::damaged(e.to_string()))?;
             self.db.insert(keys::MARK, sealed(mark.last_seq, &json))?;
+            Ok(())
+        })?;
+        self.sync()
+    }
+
+    /// Brings everything to disk that has been written so far.
+    pub fn sync(&self) -> Result<(), IndexError> {
+        self.guarded(|| {
             self.db.flush()?;
             let db = self.dir.join("db");
             File::open(&db)
@@ -365,7 +359,10 @@ impl Index {
         IndexError::damaged(reason)
     }
 
-    fn guarded<T>(&self, read: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
+    pub(super) fn guarded<T>(
+        &self,
+        read: impl FnOnce() -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
         if self.failed.load(Ordering::Acquire) {
             return Err(IndexError::damaged("it failed earlier"));
         }
@@ -378,8 +375,8 @@ impl Index {
 }
 
 impl Op<'_> {
-    /// Adds the removals and insertions of this change; how many keys that are.
-    fn add_to(&self, batch: &mut sled::Batch, tally: &mut Tally) -> usize {
+    /// The rows that change and what they become, none where they go; counted in `tally`.
+    pub(super) fn rows(&self, tally: &mut Tally) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let id = self.id;
         let mut old_keys = Vec::new();
         if let Some((stored, facets)) = &self.old {
@@ -409,27 +406,21 @@ impl Op<'_> {
             }
             Version::Nothing => (None, Vec::new()),
         };
-        let gone = old_keys.iter().filter(|key| !new_keys.iter().any(|(new, _)| new == *key));
-        let mut count = 1;
-        for key in gone {
-            batch.remove(key.as_slice());
-            count += 1;
+        let mut changed: Vec<_> = old_keys
+            .iter()
+            .filter(|key| !new_keys.iter().any(|(new, _)| new == *key))
+            .map(|key| (key.clone(), None))
+            .collect();
+        // A key without a value that is there already needs no second write.
+        let written = new_keys
+            .into_iter()
+            .filter(|(key, value)| !value.is_empty() || !old_keys.contains(key));
+        changed.extend(written.map(|(key, value)| (key, Some(value))));
+        if let Some(stored) = stored {
+            tally.add(id, stored);
         }
-        for (key, value) in new_keys {
-            // A key without a value that is there already needs no second write.
-            if !value.is_empty() || !old_keys.contains(&key) {
-                batch.insert(key, value);
-                count += 1;
-            }
-        }
-        match stored {
-            Some(stored) => {
-                tally.add(id, stored);
-                batch.insert(keys::known(id), stored.to_bytes());
-            }
-            None => batch.remove(keys::known(id)),
-        }
-        count
+        changed.push((keys::known(id), stored.map(Stored::to_bytes)));
+        changed
     }
 }
 
@@ -460,7 +451,7 @@ fn rows_damaged(error: &serde_json::Error) -> IndexError {
     IndexError::damaged(format!("the mark of the last checkpoint: {error}"))
 }
 
-fn strange_key() -> IndexError {
+pub(super) fn strange_key() -> IndexError {
     IndexError::damaged("a key of unknown shape")
 }
 

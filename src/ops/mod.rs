@@ -16,7 +16,7 @@ pub use select::Selection;
 pub use tokens::{NewToken, TokenInfo, make_first, note_used};
 
 use crate::domain::{AccountSid, CallSid};
-use crate::store::{Finding, OpenError, Progress, Status, Store, StoreError};
+use crate::store::{Compacted, Finding, OpenError, Progress, Status, Store, StoreError};
 
 /// A command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -70,6 +70,8 @@ pub enum Request {
     Check,
     /// Builds the index anew.
     Rebuild,
+    /// Copies the index into one that takes less of the disk.
+    Compact,
 }
 
 /// What a command answers.
@@ -96,6 +98,8 @@ pub enum Reply {
     Calls(Vec<String>),
     /// Figures.
     Status(Status),
+    /// What a compaction did.
+    Compacted(Compacted),
     /// What a check found.
     Checked {
         /// Calls that were compared.
@@ -208,6 +212,12 @@ pub fn run(
                 let _gone = emit(Item::Progress(progress));
             })?;
             Ok(rebuilt(calls))
+        }
+        Request::Compact => {
+            let done = store.compact(&mut |progress| {
+                let _gone = emit(Item::Progress(progress));
+            })?;
+            Ok(Reply::Compacted(done))
         }
     }
 }

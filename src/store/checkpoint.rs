@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
 use super::shared::Shared;
 use crate::domain::{CallId, Position, Timestamp};
 use crate::index::{AdminRow, Index, IndexError, Mark, Op, Stored, Version};
@@ -174,10 +173,4 @@ pub(super) fn scope(shared: &Shared) -> Scope {
     });
     let long = replayed.sum::<u64>() > shared.options.replay_bytes;
     if crowded || long { Scope::Everything } else { Scope::Settled }
-}
-
-impl From<IndexError> for StoreError {
-    fn from(error: IndexError) -> Self {
-        Self::IndexUnavailable(super::error::chain(&error))
-    }
 }

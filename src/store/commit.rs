@@ -443,17 +443,28 @@ pub(super) fn checkpoint(
     appended.map(|()| last_seq)
 }
 
-/// A new generation takes over: what the registry knows of the old one is of no use.
+/// A new generation takes over: what the registry knows of the old one is of no use. What the new
+/// one has of these calls is looked up before anybody has to wait: no other thread adds to them.
 fn replace(shared: &Shared, index: &Arc<Index>) -> Result<(), StoreError> {
+    let entries: Vec<(CallId, u64)> =
+        shared.registry.read().iter().map(|(id, entry)| (id, entry.seq)).collect();
+    let mut known = Vec::with_capacity(entries.len());
+    for (id, seq) in entries {
+        let indexed = match index.stored(id)? {
+            // The same version: the call leaves, and nothing more need be known of it.
+            Some(stored) if stored.seq() == seq => Some((stored, None)),
+            _ => look_up_indexed(index, id)?,
+        };
+        known.push((id, indexed));
+    }
     let _nobody_reads = shared.gate.write();
     let mut registry = shared.registry.write();
-    let ids: Vec<_> = registry.iter().map(|(id, _)| id).collect();
-    for id in ids {
-        let indexed = look_up_indexed(index, id);
-        let indexed = indexed.map_err(|error| StoreError::IndexUnavailable(error.to_string()))?;
+    for (id, indexed) in known {
         registry.settle(id, indexed);
     }
     drop(registry);
+    // It may have been copied while a deletion left.
+    shared.forgotten.store(true, Ordering::Release);
     shared.set_index(Ok(index.clone()));
     Ok(())
 }

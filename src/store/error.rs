@@ -18,6 +18,8 @@ pub enum StoreError {
     Failed(String),
     #[error("the index is not available and is being built again: {0}")]
     IndexUnavailable(String),
+    #[error("the new index could not be built: {0}")]
+    NotBuilt(String),
     #[error("a record of {0} bytes is over the limit")]
     TooLarge(usize),
     #[error("the store is closing")]

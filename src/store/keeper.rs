@@ -1,5 +1,5 @@
 //! The keeper: the one thread that writes the index. It takes checkpoints, gives up calls that
-//! have gone quiet, and builds a new index when the old one fails.
+//! have gone quiet, and has a new index take over when the old one fails or is compacted.
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::StoreError;
 use super::checkpoint::{self, Scope};
 use super::commit::Job;
-use super::rebuild;
+use super::online::Builds;
 use super::shared::{Shared, Wake};
 use super::submit::{Change, Patience, Ticket};
 use crate::clock;
@@ -16,24 +16,21 @@ use crate::domain::{CallId, Timestamp};
 
 /// Calls that one submission of the sweep gives up.
 const SWEEP_CALLS: usize = 500;
-/// The least time between two attempts to build an index that has failed.
-const ATTEMPT_INTERVAL: Duration = Duration::from_secs(2);
 /// A step of the clock that is not believed at once.
 const STEP: Duration = Duration::from_hours(1);
 
 /// The keeper's own state.
 pub(super) struct Keeper {
-    shared: Arc<Shared>,
-    generation: u64,
+    pub(super) shared: Arc<Shared>,
+    pub(super) generation: u64,
     sweep: Sweep,
-    /// When a failed index may be built again.
-    next_attempt: Instant,
+    pub(super) builds: Builds,
 }
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>, generation: u64) -> Self {
         let sweep = Sweep::new();
-        Self { shared, generation, sweep, next_attempt: Instant::now() }
+        Self { shared, generation, sweep, builds: Builds::none() }
     }
 
     /// Runs until the store closes; the last thing is a checkpoint of everything.
@@ -43,23 +40,15 @@ impl Keeper {
         loop {
             let Wake { stop, pressure, .. } = self.sleep_until(next);
             next = Instant::now() + interval;
-            let asked = std::mem::take(&mut self.shared.wake.0.lock().rebuild);
-            let failed = self.shared.index().is_err();
-            if asked || failed && Instant::now() >= self.next_attempt {
-                // A disk that is full stays so for a while; reading the journal is not free.
-                self.next_attempt = Instant::now() + ATTEMPT_INTERVAL;
-                let built = self.build_anew(failed);
-                if let Err(error) = &built {
-                    tracing::error!(%error, "the index cannot be built again; trying on");
-                }
-                if asked {
-                    self.shared.wake.0.lock().rebuilt = Some(built);
-                }
+            if stop {
+                self.end_builds();
+            } else {
+                self.tend_builds();
             }
             let all = stop || pressure;
             let scope = if all { Scope::Everything } else { checkpoint::scope(&self.shared) };
             if let Err(error) = self.checkpoint(scope) {
-                tracing::warn!(%error, "the checkpoint was not taken");
+                self.complain(&error);
             }
             self.announce();
             if stop {
@@ -75,22 +64,36 @@ impl Keeper {
     fn sleep_until(&self, next: Instant) -> Wake {
         let (wake, woken) = &self.shared.wake;
         let mut wake = wake.lock();
-        while !wake.stop && !wake.pressure && !wake.rebuild {
+        while !wake.stop && !wake.pressure && !wake.look {
             if woken.wait_until(&mut wake, next).timed_out() {
                 break;
             }
         }
         let pressure = std::mem::take(&mut wake.pressure);
+        wake.look = false;
         Wake { pressure, stop: wake.stop, ..Wake::default() }
+    }
+
+    /// Says that a checkpoint was not taken, unless it is known why.
+    fn complain(&self, error: &StoreError) {
+        if !matches!(error, StoreError::IndexUnavailable(_)) || !self.is_building() {
+            tracing::warn!(%error, "the checkpoint was not taken");
+        }
     }
 
     fn announce(&self) {
         self.shared.wake.1.notify_all();
     }
 
-    fn checkpoint(&self, scope: Scope) -> Result<(), StoreError> {
+    /// Copies calls into the index, and has the journal say so.
+    pub(super) fn checkpoint(&self, scope: Scope) -> Result<(), StoreError> {
+        let _writing = self.shared.index_writer.lock();
+        self.checkpoint_locked(scope)
+    }
+
+    /// The same for whoever holds the lock of those who write the index.
+    pub(super) fn checkpoint_locked(&self, scope: Scope) -> Result<(), StoreError> {
         let shared = &self.shared;
-        let _writing = shared.index_writer.lock();
         let index = shared.index()?;
         let written = checkpoint::write(shared, &index, self.generation, scope, clock::now());
         let Some(written) = written.map_err(|error| shared.index_failed(&error))? else {
@@ -100,22 +103,6 @@ impl Keeper {
         let job = Job::Checkpoint(Box::new(written), reply);
         shared.jobs.send(job).map_err(|_| StoreError::Closing)?;
         answer.recv().unwrap_or(Err(StoreError::Closing))
-    }
-
-    /// A new generation takes over. One that has failed is moved aside.
-    fn build_anew(&mut self, failed: bool) -> Result<u64, StoreError> {
-        let shared = &self.shared;
-        let _writing = shared.index_writer.lock();
-        let built =
-            rebuild::build(shared, clock::now(), &|step| *shared.rebuilding.lock() = Some(step))?;
-        let (reply, answer) = sync_channel(1);
-        let job = Job::Replace(built.index, reply);
-        shared.jobs.send(job).map_err(|_| StoreError::Closing)?;
-        answer.recv().unwrap_or(Err(StoreError::Closing))?;
-        self.generation = built.generation;
-        shared.generations.finish(built.generation, failed)?;
-        tracing::info!(calls = built.calls, "the index has been built again");
-        Ok(built.calls)
     }
 
     /// Gives up every call that has heard nothing for longer than a call may live.

@@ -14,30 +14,39 @@
 //! the registry is right. No call leaves the registry while a reader stands between the two (the
 //! *gate*), so that none is missed.
 //!
+//! **A new generation.** When the index is built again or compacted, a thread of its own fills a new
+//! one (`build.rs`) while the keeper goes on writing the current one; the keeper then has it take
+//! over (`online.rs`).
+//!
 //! **What a crash leaves.** The journal, whole up to the last commit. The index's mark says from
 //! which sequence number on the journal is read again. An index without the mark of the last
 //! checkpoint, or whose count and sum differ from its mark after an unclean stop, is built anew
 //! from the journal; it is never trusted half.
 
+mod build;
 mod check;
 mod checkpoint;
 mod collect;
 mod commit;
+mod compact;
 mod count;
 mod error;
 mod feed;
 mod format;
 mod keeper;
+mod online;
 mod open;
 mod plan;
 mod read;
 mod rebuild;
 mod shared;
+mod space;
 mod submit;
 mod survey;
 
 pub use check::Finding;
 pub use collect::{Collected, Retention};
+pub use compact::Compacted;
 pub use count::Standing;
 pub use error::{OpenError, StoreError, chain};
 pub use feed::{Event, Feed, Piece, Place, Reach, What};

@@ -64,12 +64,11 @@ pub struct Store {
     threads: Mutex<Vec<(JoinHandle<()>, Option<Job>)>>,
     /// Settings are changed by one at a time.
     settings: Mutex<()>,
-    /// One rebuild is asked for at a time.
-    rebuilding: Mutex<()>,
+    /// One new generation is asked for at a time.
+    pub(super) building: Mutex<()>,
+    /// One round of the collector is asked for at a time.
+    collecting: Mutex<()>,
 }
-
-/// How often a rebuild says how far it is.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Store {
     /// Opens the directory of this lock: reads the journal's end, opens the index or builds it
@@ -105,6 +104,8 @@ impl Store {
         let shared = Shared::new(options, generations, epoch, jobs, segments);
         let mut start = Start { shared, writer: journal.writer, generation: 0 };
         start.index(&lock, now, progress)?;
+        // What a build that was killed has left takes room.
+        start.shared.generations.remove_others()?;
         Ok(start.run(lock, queue))
     }
 
@@ -131,34 +132,9 @@ impl Store {
         self.settings.lock()
     }
 
-    /// Has the keeper build the index anew, and waits for it; lists are answered from the old one
-    /// meanwhile. Returns how many calls the new one holds.
-    pub fn rebuild(&self, progress: &mut dyn FnMut(Progress)) -> Result<u64, StoreError> {
-        let _one_at_a_time = self.rebuilding.lock();
-        let (wake, woken) = &self.shared.wake;
-        let mut wake = wake.lock();
-        wake.rebuild = true;
-        woken.notify_all();
-        loop {
-            if let Some(result) = wake.rebuilt.take() {
-                return result;
-            }
-            if wake.stop {
-                return Err(StoreError::Closing);
-            }
-            if let Some(reason) = self.shared.failed.borrow().clone() {
-                return Err(StoreError::Failed(reason));
-            }
-            woken.wait_for(&mut wake, PROGRESS_INTERVAL);
-            if let Some(step) = self.shared.rebuilding.lock().take() {
-                MutexGuard::unlocked(&mut wake, || progress(step));
-            }
-        }
-    }
-
     /// Has the collector delete and pack whatever can go, and waits for it.
     pub fn collect(&self) -> Result<Collected, StoreError> {
-        let _one_at_a_time = self.rebuilding.lock();
+        let _one_at_a_time = self.collecting.lock();
         let (tidy, woken) = &self.shared.tidy;
         let mut tidy = tidy.lock();
         (tidy.asked, tidy.done) = (true, None);
@@ -459,7 +435,8 @@ impl Start {
                 (committer, Some(Job::Stop)),
             ]),
             settings: Mutex::new(()),
-            rebuilding: Mutex::new(()),
+            building: Mutex::new(()),
+            collecting: Mutex::new(()),
         }
     }
 }

@@ -3,22 +3,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::build::{Latest, Manner, fill};
 use super::checkpoint::Note;
 use super::commit::{admin_row, record, tombstone_id};
 use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError};
-use crate::domain::{Call, CallId, CallSid, Position, Timestamp};
-use crate::index::{AdminRow, Generations, Index, Mark, Op, Version};
+use crate::domain::{CallId, CallSid, Position, Timestamp};
+use crate::index::{AdminRow, Index, Mark};
 use crate::journal::{Kind, Reader, Scanner, Segment};
-
-/// Calls that are written to the new generation at once; nobody reads it yet.
-const BATCH_CALLS: usize = 100;
+use crate::registry::State;
 
 /// A generation that is complete and on disk, and not yet current.
 pub(super) struct Built {
     pub index: Arc<Index>,
     pub generation: u64,
-    pub calls: u64,
 }
 
 impl Built {
@@ -109,67 +107,52 @@ impl Survey {
     }
 }
 
-/// Builds a generation beside the current one, while the store runs.
+/// Builds a generation from the whole journal while nothing else happens.
 pub(super) fn build(
     shared: &Shared,
     now: Timestamp,
     progress: &dyn Fn(Progress),
 ) -> Result<Built, OpenError> {
-    let segments = shared.segments.read().clone();
-    build_from(&shared.generations, &segments, now, progress)
+    let (generation, index) = shared.generations.begin()?;
+    let manner = Manner { shared, gentle: false, progress };
+    let last_seq = fill_from_journal(&index, &manner)?;
+    index.sync()?;
+    index.note_built(now)?;
+    let tally = index.tally();
+    let mark = Mark { checkpoint: 1, last_seq, replay_from: last_seq + 1, tally, at: now.millis() };
+    index.mark_and_sync(&mark)?;
+    Ok(Built { index: Arc::new(index), generation })
 }
 
-/// Builds a generation from these segments, in key order.
-pub(super) fn build_from(
-    generations: &Generations,
-    segments: &[Arc<Segment>],
-    now: Timestamp,
-    progress: &dyn Fn(Progress),
-) -> Result<Built, OpenError> {
-    let survey = Survey::of(segments, progress)?;
-    let (generation, index) = generations.begin()?;
+/// Fills an empty generation from the journal. Returns the sequence number up to which it has
+/// everything.
+pub(super) fn fill_from_journal(index: &Index, manner: &Manner<'_>) -> Result<u64, OpenError> {
+    let segments = manner.shared.segments.read().clone();
+    let survey = Survey::of(&segments, manner.progress)?;
     let mut order: Vec<(CallId, Newest)> = survey.calls.into_iter().collect();
     order.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));
     let mut readers: Vec<Reader> =
         segments.iter().map(|segment| Reader::open(segment)).collect::<Result<_, _>>()?;
     let total = order.len() as u64;
     let mut payload = Vec::new();
-    for (n, chunk) in order.chunks(BATCH_CALLS).enumerate() {
-        let mut calls: Vec<(CallId, Newest, Option<Call>)> = Vec::with_capacity(chunk.len());
-        for (id, newest) in chunk {
-            let call = match newest.kind {
-                Newness::Deleted(_) => None,
-                Newness::Call(_) => {
-                    let place = newest.segment as usize;
-                    let Some(reader) = readers.get_mut(place) else { continue };
-                    let frame = reader.frame_at(newest.offset, &mut payload)?;
-                    Some(record(frame.seq, frame.body)?)
-                }
-            };
-            calls.push((*id, *newest, call));
-        }
-        let ops: Vec<Op<'_>> = calls
-            .iter()
-            .map(|(id, newest, call)| {
-                let new = match (newest.kind, call) {
-                    (_, Some(call)) => Version::Call(newest.seq, call),
-                    (Newness::Deleted(at), None) => Version::Tombstone(newest.seq, at),
-                    (Newness::Call(_), None) => Version::Nothing,
+    let latest = order.into_iter().map(|(id, newest)| {
+        let state = match newest.kind {
+            Newness::Deleted(at) => State::Deleted(at),
+            Newness::Call(_) => {
+                let Some(reader) = readers.get_mut(newest.segment as usize) else {
+                    let reason = "its segment is not there".to_owned();
+                    return Err(OpenError::Record { seq: newest.seq, reason });
                 };
-                Op { id: *id, old: None, new }
-            })
-            .collect();
-        index.write_whole(&ops)?;
-        let done = ((n * BATCH_CALLS + chunk.len()) as u64).min(total);
-        progress(Progress { what: "building the index".to_owned(), done, total: Some(total) });
-    }
+                let frame = reader.frame_at(newest.offset, &mut payload)?;
+                State::Call(Arc::new(record(frame.seq, frame.body)?))
+            }
+        };
+        Ok(Latest { id, seq: newest.seq, state })
+    });
+    fill(index, latest, total, manner)?;
     let admin: Vec<AdminRow> = survey.admin.into_values().collect();
-    index.write(&[], &admin)?;
-    let tally = index.tally();
-    let last_seq = survey.last_seq;
-    let mark = Mark { checkpoint: 1, last_seq, replay_from: last_seq + 1, tally, at: now.millis() };
-    index.mark_and_sync(&mark)?;
-    Ok(Built { index: Arc::new(index), generation, calls: tally.calls })
+    index.write_unread(&[], &admin)?;
+    Ok(survey.last_seq)
 }
 
 impl From<OpenError> for StoreError {

@@ -11,6 +11,8 @@ use tokio::sync::{Semaphore, watch};
 use super::StoreError;
 use super::collect::Tidy;
 use super::commit::Job;
+use super::compact::Compacted;
+use super::online::Purpose;
 use super::open::Options;
 use super::submit::Outcome;
 use crate::access::Access;
@@ -79,8 +81,8 @@ pub(super) struct Shared {
     pub published: watch::Sender<u64>,
     /// What has become of all changes since the start.
     pub counted: Mutex<Outcome>,
-    /// How far a rebuild is, until somebody has taken note.
-    pub rebuilding: Mutex<Option<Progress>>,
+    /// How far a new generation is, until somebody has taken note.
+    pub building: Mutex<Option<Progress>>,
     /// Wakes the keeper, and those who wait for room in the registry.
     pub wake: (Mutex<Wake>, Condvar),
     /// Wakes the collector, and those who wait for it.
@@ -98,10 +100,12 @@ pub(super) struct Wake {
     pub pressure: bool,
     /// Close.
     pub stop: bool,
-    /// Build the index anew, though it is fine.
-    pub rebuild: bool,
-    /// What became of the last rebuild that was asked for.
-    pub rebuilt: Option<Result<u64, StoreError>>,
+    /// There is something to see: somebody has asked for a new generation, or one is filled.
+    pub look: bool,
+    /// Make a new generation, though the current one is fine.
+    pub build: Option<Purpose>,
+    /// What became of the last one that was asked for.
+    pub built: Option<Result<Compacted, StoreError>>,
 }
 
 impl Shared {
@@ -126,7 +130,7 @@ impl Shared {
             failed: watch::Sender::new(None),
             published: watch::Sender::new(0),
             counted: Mutex::default(),
-            rebuilding: Mutex::new(None),
+            building: Mutex::new(None),
             wake: (Mutex::default(), Condvar::new()),
             tidy: (Mutex::default(), Condvar::new()),
             newest_checkpoint: AtomicU64::new(0),

@@ -1,0 +1,103 @@
+//! What only those need who build generations.
+
+use serde::{Deserialize, Serialize};
+
+use super::rows::{AdminRow, Stored, sealed, unsealed};
+use super::tree::strange_key;
+use super::{Index, IndexError, Op};
+use crate::domain::{CallId, Timestamp};
+use crate::keys;
+
+/// How large a generation was when it had just been built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Built {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Calls.
+    pub calls: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+}
+
+impl Index {
+    /// Writes versions into a generation that nobody reads yet, row by row: a batch would hold sled's
+    /// lock of the whole process, and the readers of the current generation with it.
+    pub fn write_unread(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {
+        self.guarded(|| {
+            let mut tally = self.tally();
+            for op in ops {
+                for (key, value) in op.rows(&mut tally) {
+                    match value {
+                        Some(value) => self.db.insert(key, value)?,
+                        None => self.db.remove(key)?,
+                    };
+                }
+            }
+            for row in admin {
+                self.db.insert(keys::admin(&row.name), sealed(row.seq, &row.json))?;
+            }
+            *self.tally.lock() = tally;
+            Ok(())
+        })
+    }
+
+    /// Says how large the generation is now that it has been built.
+    pub fn note_built(&self, at: Timestamp) -> Result<(), IndexError> {
+        let tally = self.tally();
+        let built = Built {
+            bytes: self.disk_bytes(),
+            calls: tally.calls,
+            tombstones: tally.tombstones,
+            at: at.millis(),
+        };
+        self.guarded(|| {
+            let json =
+                serde_json::to_vec(&built).map_err(|e| IndexError::damaged(e.to_string()))?;
+            self.db.insert(keys::BUILT, sealed(0, &json))?;
+            Ok(())
+        })
+    }
+
+    /// How large it was when it had been built; none where a release built it that did not say.
+    pub fn built(&self) -> Result<Option<Built>, IndexError> {
+        self.guarded(|| {
+            let Some(value) = self.db.get(keys::BUILT)? else { return Ok(None) };
+            let (_, json) = unsealed(&value)?;
+            let built = serde_json::from_slice(json);
+            built.map(Some).map_err(|error| IndexError::damaged(format!("its size: {error}")))
+        })
+    }
+
+    /// The first `count` tombstones after one, in the order of their times: the call, when it was
+    /// deleted, and the sequence number of that.
+    pub fn tombstones(
+        &self,
+        after: Option<(CallId, Timestamp)>,
+        count: usize,
+    ) -> Result<Vec<(CallId, Timestamp, u64)>, IndexError> {
+        use std::ops::Bound::Excluded;
+        self.guarded(|| {
+            let from = match after {
+                None => vec![keys::DELETED],
+                Some((id, at)) => keys::timed(keys::DELETED, at, id),
+            };
+            let bounds = (Excluded(from), Excluded(vec![keys::DELETED + 1]));
+            let mut found = Vec::new();
+            for key in self.db.range::<Vec<u8>, _>(bounds).keys() {
+                let id = keys::id_at_end(&key?).ok_or_else(strange_key)?;
+                let value = self.db.get(keys::known(id))?;
+                let stored = value.map(|value| Stored::from_bytes(&value)).transpose()?;
+                // Between the two reads the call may have come back.
+                if let Some(Stored::Tombstone { seq, deleted_at }) = stored {
+                    found.push((id, deleted_at, seq));
+                }
+                if found.len() >= count {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+    }
+}

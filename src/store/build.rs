@@ -1,0 +1,239 @@
+//! Filling a new generation of the index, wherever its records come from, while the store goes on.
+//!
+//! **Filling.** One function takes the newest version of each call in the order of the index's own
+//! keys: from the journal when the index is built again, from the current generation when it is
+//! compacted. All are of one moment: the state as of a sequence number.
+//!
+//! **Catching up.** Whatever has changed since is read from the journal and written over it, until
+//! little is left; the keeper does the rest and has the new generation take over.
+//!
+//! **What a crash leaves.** The current generation, which nobody has touched, or the new one, whole.
+//! A directory that is not current is removed at the next start.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::commit::{admin_row, look_up_indexed, record, tombstone_id};
+use super::shared::{Progress, Shared};
+use super::{OpenError, StoreError};
+use crate::domain::{CallId, Position};
+use crate::index::{AdminRow, Index, Op, Version};
+use crate::journal::{Frame, Kind, Scanner};
+use crate::registry::{Indexed, State};
+
+/// Calls that are written before the next look at whether to go on.
+const BATCH_CALLS: usize = 100;
+/// Calls between two syncs of a build beside others, so that none has much to wait for.
+const SYNC_CALLS: usize = 20_000;
+/// Calls of the journal that are merged in memory before they are written.
+const MERGED_CALLS: usize = 10_000;
+/// The longest rest after one batch.
+const REST_MAX: Duration = Duration::from_millis(200);
+/// How long nothing must have changed for a build not to rest at all.
+const IDLE: Duration = Duration::from_millis(500);
+/// Changes that are few enough for the keeper to catch up with.
+const FEW: u64 = 2000;
+/// Rounds of catching up, after which the keeper takes what is left.
+const ROUNDS: usize = 20;
+
+/// The newest version of a call.
+pub(super) struct Latest {
+    pub id: CallId,
+    pub seq: u64,
+    pub state: State,
+}
+
+impl Latest {
+    fn place(&self) -> (crate::domain::AccountSid, Position) {
+        let position = match &self.state {
+            State::Call(call) => Position::of(call),
+            State::Deleted(at) => Position::new(*at, self.id.sid),
+        };
+        (self.id.account, position)
+    }
+
+    /// Its change of an index that has `old`.
+    fn after(&self, old: Option<Indexed>) -> Op<'_> {
+        let new = match &self.state {
+            State::Call(call) => Version::Call(self.seq, call),
+            State::Deleted(at) => Version::Tombstone(self.seq, *at),
+        };
+        Op { id: self.id, old, new }
+    }
+}
+
+/// How a build goes about its work.
+pub(super) struct Manner<'a> {
+    pub shared: &'a Shared,
+    /// Leave half of a core to others while they need it.
+    pub gentle: bool,
+    pub progress: &'a dyn Fn(Progress),
+}
+
+impl Manner<'_> {
+    /// An error where the store is closing.
+    pub fn go_on(&self) -> Result<(), OpenError> {
+        if self.shared.wake.0.lock().stop { Err(StoreError::Closing.into()) } else { Ok(()) }
+    }
+}
+
+/// When the store was last seen to change, so that a build rests only beside others' work.
+struct Rest {
+    published: u64,
+    changed: Instant,
+}
+
+impl Rest {
+    fn new(shared: &Shared) -> Self {
+        Self { published: *shared.published.borrow(), changed: Instant::now() }
+    }
+
+    /// Rests for as long as the last batch took.
+    fn after(&mut self, shared: &Shared, took: Duration) {
+        let published = *shared.published.borrow();
+        if published != self.published {
+            (self.published, self.changed) = (published, Instant::now());
+        }
+        if self.changed.elapsed() < IDLE {
+            std::thread::park_timeout(took.min(REST_MAX));
+        }
+    }
+}
+
+/// Fills an empty generation. `latest` has each call once, in the order of the index's keys.
+pub(super) fn fill(
+    index: &Index,
+    latest: impl Iterator<Item = Result<Latest, OpenError>>,
+    total: u64,
+    manner: &Manner<'_>,
+) -> Result<(), OpenError> {
+    let mut rest = Rest::new(manner.shared);
+    let mut latest = latest.peekable();
+    let (mut done, mut unsynced) = (0, 0);
+    while latest.peek().is_some() {
+        manner.go_on()?;
+        let begun = Instant::now();
+        let batch: Vec<Latest> = latest.by_ref().take(BATCH_CALLS).collect::<Result<_, _>>()?;
+        let ops: Vec<Op<'_>> = batch.iter().map(|latest| latest.after(None)).collect();
+        index.write_unread(&ops, &[])?;
+        done += batch.len() as u64;
+        unsynced += batch.len();
+        if manner.gentle && unsynced >= SYNC_CALLS {
+            index.sync()?;
+            unsynced = 0;
+        }
+        let (what, total) = ("writing the new index".to_owned(), Some(total.max(done)));
+        (manner.progress)(Progress { what, done, total });
+        if manner.gentle {
+            rest.after(manner.shared, begun.elapsed());
+        }
+    }
+    Ok(())
+}
+
+/// Brings a generation that has everything up to `from` near to the present. Returns up to where.
+pub(super) fn approach(
+    index: &Index,
+    mut from: u64,
+    manner: &Manner<'_>,
+) -> Result<u64, OpenError> {
+    for _ in 0..ROUNDS {
+        let until = *manner.shared.published.borrow();
+        let left = until.saturating_sub(from);
+        let what = "catching up".to_owned();
+        (manner.progress)(Progress { what, done: 0, total: Some(left) });
+        catch_up(index, from, until, manner)?;
+        from = from.max(until);
+        index.sync()?;
+        if left <= FEW {
+            break;
+        }
+    }
+    Ok(from)
+}
+
+/// Writes all changes after `from` up to `until`, which are in the journal, to a generation that
+/// nobody reads and that has everything up to `from`.
+pub(super) fn catch_up(
+    index: &Index,
+    from: u64,
+    until: u64,
+    manner: &Manner<'_>,
+) -> Result<(), OpenError> {
+    if from >= until {
+        return Ok(());
+    }
+    let segments = manner.shared.segments.read().clone();
+    let newer = segments.iter().position(|segment| segment.first_seq > from + 1);
+    let first = newer.unwrap_or(segments.len()).saturating_sub(1);
+    let mut changes = Changes::default();
+    'journal: for segment in segments.get(first..).unwrap_or_default() {
+        let mut scanner = Scanner::new(segment)?;
+        while let Some((_, frame)) = scanner.next_frame()? {
+            if frame.seq > until {
+                break 'journal;
+            }
+            if frame.seq > from {
+                changes.take(&frame)?;
+            }
+            if changes.calls.len() >= MERGED_CALLS {
+                changes.write(index, manner)?;
+            }
+        }
+    }
+    changes.write(index, manner)
+}
+
+/// The newest of some changes, by call and by name.
+#[derive(Default)]
+struct Changes {
+    calls: HashMap<CallId, Latest>,
+    admin: HashMap<String, AdminRow>,
+}
+
+impl Changes {
+    fn take(&mut self, frame: &Frame<'_>) -> Result<(), OpenError> {
+        let seq = frame.seq;
+        let latest = match frame.kind {
+            Kind::Record => {
+                let call = record(seq, frame.body)?;
+                Latest { id: call.id, seq, state: State::Call(Arc::new(call)) }
+            }
+            Kind::Tombstone => {
+                let strange =
+                    || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
+                let id = tombstone_id(frame.body).ok_or_else(strange)?;
+                Latest { id, seq, state: State::Deleted(frame.at) }
+            }
+            Kind::Admin => {
+                if let Some(row) = admin_row(frame.body) {
+                    let row = AdminRow { name: row.name, seq, json: row.json };
+                    self.admin.insert(row.name.clone(), row);
+                }
+                return Ok(());
+            }
+            Kind::Checkpoint => return Ok(()),
+        };
+        self.calls.insert(latest.id, latest);
+        Ok(())
+    }
+
+    fn write(&mut self, index: &Index, manner: &Manner<'_>) -> Result<(), OpenError> {
+        let mut calls: Vec<Latest> = std::mem::take(&mut self.calls).into_values().collect();
+        calls.sort_unstable_by_key(Latest::place);
+        for batch in calls.chunks(BATCH_CALLS) {
+            manner.go_on()?;
+            let mut ops = Vec::with_capacity(batch.len());
+            for latest in batch {
+                let old = look_up_indexed(index, latest.id)?;
+                if old.as_ref().is_none_or(|(stored, _)| stored.seq() < latest.seq) {
+                    ops.push(latest.after(old));
+                }
+            }
+            index.write_unread(&ops, &[])?;
+        }
+        let admin: Vec<AdminRow> = std::mem::take(&mut self.admin).into_values().collect();
+        Ok(index.write_unread(&[], &admin)?)
+    }
+}

@@ -1,0 +1,208 @@
+//! Compaction: a new generation from the current one. sled never gives back what it once took of
+//! the disk; a generation in the order of its keys takes as little as it can.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::OpenError;
+use super::build::{Latest, Manner, fill};
+use crate::domain::{AccountSid, CallId, Order, Position, Timestamp};
+use crate::index::{Built, Index, Mark, Tally};
+use crate::keys::{Range, Span};
+use crate::registry::State;
+
+/// Rows that are read at once from a generation that others read too.
+const READ_ROWS: usize = 200;
+/// What a call takes on disk where no build has measured it.
+const CALL_BYTES: u64 = 2048;
+/// What a tombstone takes, as a part of what a call takes: a fourth.
+const TOMBSTONE_SHARE: u64 = 4;
+/// Calls from which on a build's measure is believed; a small store is mostly sled's own rows.
+const MEASURED_CALLS: u64 = 10_000;
+/// Bytes beyond what is expected that are not worth a new generation.
+const SLACK_BYTES: u64 = 64 << 20;
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Compacted {
+    /// Calls in the index.
+    pub calls: u64,
+    /// Bytes on disk before.
+    pub bytes_before: u64,
+    /// Bytes on disk now.
+    pub bytes_after: u64,
+}
+
+/// The bytes that a new generation would take.
+pub(super) fn expected_bytes(tally: Tally, built: Option<Built>) -> u64 {
+    let weight = |calls: u64, tombstones: u64| {
+        u128::from(calls) * u128::from(TOMBSTONE_SHARE) + u128::from(tombstones)
+    };
+    let now = weight(tally.calls, tally.tombstones);
+    let bytes = match built.filter(|built| built.calls >= MEASURED_CALLS) {
+        Some(built) => u128::from(built.bytes) * now / weight(built.calls, built.tombstones).max(1),
+        None => u128::from(CALL_BYTES) * now / u128::from(TOMBSTONE_SHARE),
+    };
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// Whether an index of this size is so much larger than it need be that it should be compacted.
+pub(super) fn is_due(disk_bytes: u64, expected_bytes: u64) -> bool {
+    disk_bytes > (expected_bytes / 2).saturating_mul(5).saturating_add(SLACK_BYTES)
+}
+
+/// The free bytes without which no compaction is begun.
+pub(super) fn needed_bytes(expected_bytes: u64) -> u64 {
+    (expected_bytes / 4).saturating_mul(5).saturating_add(SLACK_BYTES)
+}
+
+/// Fills an empty generation from another that is in use. Returns the sequence number up to which
+/// it has everything.
+///
+/// The other one goes on changing meanwhile. Versions after the mark that it had at the beginning
+/// are left out, so that what is copied is the state as of the mark, in which each call is once.
+pub(super) fn fill_from(old: &Index, new: &Index, manner: &Manner<'_>) -> Result<u64, OpenError> {
+    let mark = old.mark()?.ok_or_else(|| old.damaged("it has no mark of a checkpoint"))?;
+    let until = as_of(&mark);
+    let tally = old.tally();
+    let total = tally.calls + tally.tombstones;
+    let calls = Calls { old, until, account: None, span: None, read: VecDeque::new() };
+    let tombstones = Tombstones { old, until, after: None, read: VecDeque::new(), end: false };
+    fill(new, calls.chain(tombstones), total, manner)?;
+    new.write_unread(&[], &old.admin_rows()?)?;
+    Ok(until)
+}
+
+/// Everything up to and with this sequence number is in an index of this mark.
+fn as_of(mark: &Mark) -> u64 {
+    mark.replay_from.saturating_sub(1)
+}
+
+/// The calls of an index, account by account, in the order of its keys.
+struct Calls<'a> {
+    old: &'a Index,
+    until: u64,
+    account: Option<AccountSid>,
+    /// What is left of that account; none where nothing is.
+    span: Option<Span>,
+    read: VecDeque<Latest>,
+}
+
+impl Calls<'_> {
+    /// Reads on. False at the end.
+    fn fetch(&mut self) -> Result<bool, OpenError> {
+        let (account, span) = match (self.account, self.span.take()) {
+            (Some(account), Some(span)) => (account, span),
+            (last, _) => {
+                let Some(next) = self.old.next_account(last)? else { return Ok(false) };
+                self.account = Some(next);
+                (next, Span::all(Order::NewestFirst))
+            }
+        };
+        let rows = self.old.positions(&[Range::all(account)], &span, READ_ROWS)?;
+        self.span = rows.last().map(|(last, _)| span.after(*last));
+        for (position, row) in rows {
+            let Some((seq, call)) = row else { continue };
+            if call.id.account != account || Position::of(&call) != position {
+                return Err(self.old.damaged("a call stands at a wrong place").into());
+            }
+            if seq <= self.until {
+                self.read.push_back(Latest {
+                    id: call.id,
+                    seq,
+                    state: State::Call(Arc::new(call)),
+                });
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Iterator for Calls<'_> {
+    type Item = Result<Latest, OpenError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(latest) = self.read.pop_front() {
+                return Some(Ok(latest));
+            }
+            match self.fetch() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// The tombstones of an index, in the order of their times.
+struct Tombstones<'a> {
+    old: &'a Index,
+    until: u64,
+    after: Option<(CallId, Timestamp)>,
+    read: VecDeque<Latest>,
+    end: bool,
+}
+
+impl Iterator for Tombstones<'_> {
+    type Item = Result<Latest, OpenError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.read.is_empty() && !self.end {
+            let rows = match self.old.tombstones(self.after, READ_ROWS) {
+                Ok(rows) => rows,
+                Err(error) => return Some(Err(error.into())),
+            };
+            self.end = rows.is_empty();
+            self.after = rows.last().map(|(id, at, _)| (*id, *at));
+            let until = self.until;
+            let old = rows.into_iter().filter(|(.., seq)| *seq <= until);
+            self.read.extend(old.map(|(id, at, seq)| Latest {
+                id,
+                seq,
+                state: State::Deleted(at),
+            }));
+        }
+        self.read.pop_front().map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn tally(calls: u64, tombstones: u64) -> Tally {
+        let mut tally = Tally::default();
+        (tally.calls, tally.tombstones) = (calls, tombstones);
+        tally
+    }
+
+    fn due(disk_bytes: u64, tally: Tally, built: Option<Built>) -> bool {
+        is_due(disk_bytes, expected_bytes(tally, built))
+    }
+
+    #[test]
+    fn it_is_due_where_the_disk_holds_much_more_than_the_calls_need() {
+        let built = |bytes, calls| Some(Built { bytes, calls, tombstones: 0, at: 0 });
+        // As it was built, and grown to twice that by ten times as many calls.
+        assert!(!due(100 * MIB, tally(100_000, 0), built(100 * MIB, 100_000)));
+        assert!(!due(1000 * MIB, tally(1_000_000, 0), built(100 * MIB, 100_000)));
+        // 2.5 times, and 64 MiB.
+        assert!(!due(314 * MIB, tally(100_000, 0), built(100 * MIB, 100_000)));
+        assert!(due(315 * MIB, tally(100_000, 0), built(100 * MIB, 100_000)));
+        // Half of the calls are gone.
+        assert!(due(315 * MIB - 125 * MIB, tally(50_000, 0), built(100 * MIB, 100_000)));
+        // 2 KiB a call where nothing was measured, or too little.
+        for small in [None, built(MIB, 10), built(0, 0)] {
+            assert!(!due(64 * MIB + 5120 * 1000, tally(1000, 0), small), "{small:?}");
+            assert!(due(64 * MIB + 5120 * 1000 + 1, tally(1000, 0), small), "{small:?}");
+        }
+        // An empty store is left alone, and one of nothing but tombstones is not compacted for ever.
+        assert!(!due(MIB, tally(0, 0), None));
+        let built = Some(Built { bytes: 1000 * MIB, calls: 20_000, tombstones: 10_000_000, at: 0 });
+        assert!(!due(1100 * MIB, tally(20_000, 10_000_000), built));
+        assert!(!due(u64::MAX, tally(u64::MAX, 0), None));
+    }
+}
