@@ -58,8 +58,12 @@ impl Keeper {
             }
             let all = stop || pressure;
             let scope = if all { Scope::Everything } else { checkpoint::scope(&self.shared) };
-            if let Err(error) = self.checkpoint(scope) {
-                tracing::warn!(%error, "the checkpoint was not taken");
+            match self.checkpoint(scope) {
+                Ok(()) => self.shared.checkpointed(clock::now()),
+                Err(error) => {
+                    self.shared.meter.checkpoints_failed.add_one();
+                    tracing::warn!(%error, "the checkpoint was not taken");
+                }
             }
             self.announce();
             if stop {
@@ -114,6 +118,7 @@ impl Keeper {
         answer.recv().unwrap_or(Err(StoreError::Closing))?;
         self.generation = built.generation;
         shared.generations.finish(built.generation, failed)?;
+        shared.meter.index_rebuilds.add_one();
         tracing::info!(calls = built.calls, "the index has been built again");
         Ok(built.calls)
     }
@@ -148,7 +153,10 @@ impl Keeper {
             let changes = calls.iter().map(|id| Change::Stale(*id, heard_before)).collect();
             let swept = shared.submit(changes, now, false, Patience::None).and_then(Ticket::wait);
             match swept {
-                Ok(outcome) => tracing::info!(calls = outcome.changed, "calls have gone stale"),
+                Ok(outcome) => {
+                    shared.meter.gone_stale.add(outcome.changed);
+                    tracing::info!(calls = outcome.changed, "calls have gone stale");
+                }
                 Err(error) => {
                     tracing::warn!(%error, "stale calls wait for the next sweep");
                     return;

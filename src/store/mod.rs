@@ -25,6 +25,7 @@ mod commit;
 mod count;
 mod error;
 mod feed;
+mod figures;
 mod format;
 mod keeper;
 mod open;
