@@ -181,9 +181,9 @@ mod tests {
         audit.write(&deed("three"));
         let line = "{\"at\":\"2027-01-15T08:00:00.000Z\",\"who\":\"socket uid 7\",\
             \"what\":\"one\",\"object\":\"a\\nb\",\"outcome\":\"done\"}\n";
-        let both = [line, &line.replace("one", "two")].concat();
+        let both = [line, &line.replace("\"one\"", "\"two\"")].concat();
         assert_eq!(std::fs::read_to_string(moved).unwrap(), both);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), line.replace("one", "three"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), line.replace("\"one\"", "\"three\""));
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
