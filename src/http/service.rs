@@ -136,12 +136,13 @@ impl Inner {
             self.context.store.meter().refuse(counted.unwrap_or_else(|| refused(status)));
         }
         let (path, status) = (route.template(), status.as_u16());
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         // Whoever guesses is kept waiting, which is no news.
         let kept_waiting = matches!(status, 401 | 429);
         if !kept_waiting && self.context.slow.is_some_and(|slow| time > slow) {
-            tracing::warn!(%method, path, status, ?time, "an answer was slow");
+            tracing::warn!(%method, path, status, micros, "an answer was slow");
         } else {
-            tracing::debug!(%method, path, status, micros = time.as_micros(), "answered");
+            tracing::debug!(%method, path, status, micros, "answered");
         }
     }
 

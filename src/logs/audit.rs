@@ -133,10 +133,8 @@ impl Audit {
     fn put(&self, deed: &Deed<'_>, left_out: Option<u64>) {
         let Deed { at, who, what, object, outcome, peer } = deed.clone();
         let Some((path, file)) = &self.file else {
-            let (object, peer) = (object.unwrap_or("-"), peer.map(|peer| peer.to_string()));
-            let peer = peer.as_deref().unwrap_or("-");
+            let peer = peer.map(tracing::field::display);
             let outcome = format!("{outcome:?}").to_ascii_lowercase();
-            let left_out = left_out.unwrap_or_default();
             tracing::info!(target: "audit", who, what, object, outcome, peer, left_out, "a deed");
             return;
         };

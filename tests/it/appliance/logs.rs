@@ -95,8 +95,8 @@ fn the_systemd_journal_gets_every_value_as_a_field() {
         let mut command = rollcall.serve_command();
         let printed = print(command.args(["--log-format", "journald"]), b"");
         assert_eq!(printed.code, Some(1), "{printed:?}");
-        let said = "rollcall: log.format is \"journald\", and the systemd journal does not listen";
-        assert!(printed.stderr.contains(&said[10..]), "{printed:?}");
+        let said = "log.format is \"journald\", and the systemd journal does not listen";
+        assert!(printed.stderr.contains(said), "{printed:?}");
     }
     if !rustix::process::geteuid().is_root() {
         skip("only root can change the root directory");
@@ -107,7 +107,10 @@ fn the_systemd_journal_gets_every_value_as_a_field() {
     std::fs::create_dir_all(root.join("run/systemd/journal")).unwrap();
     let socket = UnixDatagram::bind(root.join("run/systemd/journal/socket")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    std::fs::copy(binary(), root.join("rollcall")).unwrap();
+    // By another process: a file that this one has open for writing cannot be run by a child that
+    // another test has just forked.
+    let copied = Command::new("cp").arg(binary()).arg(root.join("rollcall")).status().unwrap();
+    assert!(copied.success());
     let mut command = Command::new("chroot");
     command.arg(&root).args(["/rollcall", "serve", "--listen", "127.0.0.1:0"]);
     command.args(["--data-dir", "/data", "--log-format", "journald"]);
