@@ -28,7 +28,7 @@ pub(super) fn begin(log: &Log) -> Result<(), Failure> {
     let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
     let _already_set = match log.format {
         LogFormat::Human => lines.with_ansi(ansi).try_init(),
-        LogFormat::Json => lines.json().try_init(),
+        LogFormat::Json => lines.json().with_span_list(false).try_init(),
         LogFormat::Journald => return journald(level),
     };
     Ok(())

@@ -122,9 +122,16 @@ fn the_systemd_journal_gets_every_value_as_a_field() {
         let entry = String::from_utf8_lossy(&buffer[..length]).into_owned();
         entry.contains("socket uid").then_some(entry)
     });
-    for field in
-        ["PRIORITY=6", "SYSLOG_IDENTIFIER=rollcall", "TARGET=audit", "ROLLCALL_WHAT", "check"]
-    {
-        assert!(entry.contains(field), "{field}: {entry}");
+    for (name, value) in [
+        ("PRIORITY", "6"),
+        ("SYSLOG_IDENTIFIER", "rollcall"),
+        ("TARGET", "audit"),
+        ("ROLLCALL_WHAT", "check"),
+        ("ROLLCALL_OUTCOME", "done"),
+    ] {
+        // The journal's own protocol: the name, the length in eight bytes, the value.
+        let length = (value.len() as u64).to_le_bytes();
+        let field = format!("{name}\n{}{value}\n", String::from_utf8_lossy(&length));
+        assert!(entry.contains(&field), "{name}={value}: {entry}");
     }
 }
