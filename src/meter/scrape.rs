@@ -56,6 +56,9 @@ pub struct Account {
     pub live: u64,
 }
 
+/// One of the counters of a listener.
+type CountOf = fn(&Connections) -> u64;
+
 /// The text of a scrape.
 pub fn scrape(meter: Arc<Meter>, requests: Arc<Requests>, figures: Figures) -> String {
     written(Scrape { meter, requests, figures, process: Process::read() })
@@ -216,7 +219,7 @@ impl Scrape {
             let now = u64::try_from(connections.open.get()).unwrap_or_default();
             open.value(&[("listener", listener)], as_float(now))?;
         }
-        let counters: [(&str, &str, fn(&Connections) -> u64); 4] = [
+        let counters: [(&str, &str, CountOf); 4] = [
             ("rollcall_connections_accepted", "Connections that were accepted", |connections| {
                 connections.accepted.get()
             }),

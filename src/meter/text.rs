@@ -1,6 +1,6 @@
 //! The text of a scrape: the exposition format of Prometheus, version 0.0.4.
 //!
-//! The crate writes OpenMetrics, whose counters are described without the `_total` that their
+//! The crate writes `OpenMetrics`, whose counters are described without the `_total` that their
 //! samples have. The older format, which everything reads, wants the name as it stands in the
 //! samples: [`older`] makes the one of the other.
 

@@ -116,7 +116,7 @@ fn the_systemd_journal_gets_every_value_as_a_field() {
     command.args(["--data-dir", "/data", "--log-format", "journald"]);
     rollcall.start_with(command);
     rollcall.ok(&["check"]);
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     let entry = until("the deed", || {
         let length = socket.recv(&mut buffer).unwrap();
         let entry = String::from_utf8_lossy(&buffer[..length]).into_owned();

@@ -97,7 +97,7 @@ fn live_calls_are_counted_wherever_they_are() {
     let emptied = || {
         until("calls leave the memory", || {
             is(scrape(&rollcall).one("rollcall_registry_calls"), 0).then_some(())
-        })
+        });
     };
     emptied();
     for n in 0..5 {
