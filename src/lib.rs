@@ -13,6 +13,8 @@ pub mod http;
 pub mod index;
 pub mod journal;
 pub mod keys;
+pub mod logs;
+pub mod meter;
 pub mod ops;
 pub mod outbound;
 pub mod random;

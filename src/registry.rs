@@ -51,6 +51,30 @@ impl Entry {
     }
 }
 
+/// How many calls and tombstones there are beyond those that the index counts; fewer than none
+/// where it counts some that are deleted or gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Beyond {
+    /// Calls.
+    pub calls: i64,
+    /// Tombstones.
+    pub tombstones: i64,
+}
+
+impl Beyond {
+    fn add(&mut self, entry: &Entry, sign: i64) {
+        match entry.state {
+            State::Call(_) => self.calls += sign,
+            State::Deleted(_) => self.tombstones += sign,
+        }
+        match entry.indexed {
+            Some((Stored::Call { .. }, _)) => self.calls -= sign,
+            Some((Stored::Tombstone { .. }, _)) => self.tombstones -= sign,
+            None => {}
+        }
+    }
+}
+
 /// All calls in memory.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -63,6 +87,8 @@ pub struct Registry {
     changed: HashMap<AccountSid, u64>,
     /// The last sequence number of before the start.
     opened_at: u64,
+    /// What the index is to count more, or fewer, for the registry to be right.
+    beyond: Beyond,
 }
 
 impl Registry {
@@ -74,6 +100,11 @@ impl Registry {
     /// It holds none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// What the index does not count, or counts in vain.
+    pub fn beyond(&self) -> Beyond {
+        self.beyond
     }
 
     /// The sequence number of the last change that was published.
@@ -125,7 +156,9 @@ impl Registry {
         if let State::Call(call) = &state {
             self.keys.extend(keys_of(call));
         }
-        self.entries.insert(id, Entry { state, seq, entered_at, indexed });
+        let entry = Entry { state, seq, entered_at, indexed };
+        self.beyond.add(&entry, 1);
+        self.entries.insert(id, entry);
         self.changed.insert(id.account, seq);
         self.published(seq);
     }
@@ -148,7 +181,9 @@ impl Registry {
         if seq == Some(entry.seq) {
             self.take(id);
         } else {
+            self.beyond.add(entry, -1);
             entry.indexed = indexed;
+            self.beyond.add(entry, 1);
         }
     }
 
@@ -161,6 +196,7 @@ impl Registry {
 
     fn take(&mut self, id: CallId) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
+        self.beyond.add(&entry, -1);
         if let State::Call(call) = &entry.state {
             for key in keys_of(call) {
                 self.keys.remove(&key);
@@ -298,6 +334,9 @@ mod tests {
                 let have: BTreeMap<_, _> =
                     registry.iter().map(|(id, entry)| (id, entry.state.clone())).collect();
                 prop_assert_eq!(&have, &model);
+                let mut beyond = Beyond::default();
+                registry.iter().for_each(|(_, entry)| beyond.add(entry, 1));
+                prop_assert_eq!(registry.beyond(), beyond);
                 let calls = |range: &dyn Fn(&Call) -> bool| {
                     let calls = model.values().filter_map(|state| match state {
                         State::Call(call) if range(call) => Some(call.clone()),

@@ -42,6 +42,8 @@ pub enum Role {
     Ingest,
     /// Lists, and nothing else.
     Export,
+    /// Scrapes of the figures, and nothing else.
+    Metrics,
 }
 
 impl Role {
@@ -52,6 +54,7 @@ impl Role {
             Self::Read => "read",
             Self::Ingest => "ingest",
             Self::Export => "export",
+            Self::Metrics => "metrics",
         }
     }
 }

@@ -10,7 +10,8 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
 use super::frame::{Input, Kind, read, write};
-use crate::ops::{self, Context, Failure, Item};
+use crate::logs::Audit;
+use crate::ops::{self, Context, Failure, Item, Noted};
 use crate::store::Store;
 
 /// The socket, or a link to it, in the data directory.
@@ -52,7 +53,7 @@ fn clear(path: &Path) -> io::Result<()> {
 }
 
 /// Answers commands until the task is dropped.
-pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context) {
+pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context, audit: Arc<Audit>) {
     let room = Arc::new(Semaphore::new(COMMANDS_MAX));
     let us = rustix::process::geteuid().as_raw();
     loop {
@@ -65,11 +66,11 @@ pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context) 
                 continue;
             }
         };
-        let peer = stream.peer_cred().map(|peer| peer.uid());
-        if !peer.is_ok_and(|uid| uid == us || uid == 0) {
-            tracing::warn!("the admin socket refused another user");
+        let peer = stream.peer_cred().map(|peer| peer.uid()).ok();
+        let Some(uid) = peer.filter(|uid| *uid == us || *uid == 0) else {
+            tracing::warn!(uid = peer, "the admin socket refused another user");
             continue;
-        }
+        };
         let stream = stream.into_std().and_then(|stream| {
             stream.set_nonblocking(false)?;
             stream.set_read_timeout(Some(PATIENCE))?;
@@ -77,10 +78,10 @@ pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context) 
             Ok(stream)
         });
         let Ok(stream) = stream else { continue };
-        let (store, context) = (store.clone(), context.clone());
+        let (store, context, audit) = (store.clone(), context.clone(), audit.clone());
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            if let Err(error) = converse(&stream, &store, &context) {
+            if let Err(error) = converse(&stream, &store, &context, (uid, &audit)) {
                 tracing::debug!(%error, "a command went away");
             }
         });
@@ -91,6 +92,7 @@ fn converse(
     stream: &std::os::unix::net::UnixStream,
     store: &Store,
     context: &Context,
+    (uid, audit): (u32, &Audit),
 ) -> io::Result<()> {
     let mut from = BufReader::new(stream);
     let mut to = BufWriter::new(stream);
@@ -103,10 +105,11 @@ fn converse(
             "the server does not understand this command ({error}); it may be of another release"
         ))),
         Ok(request) => {
+            let deed = Noted::of(&request);
             // Only bulk commands read their input, and they wait as long as it takes.
             stream.set_read_timeout(None)?;
             let mut input = Input::new(from);
-            ops::run(store, context, request, &mut input, &mut |item| {
+            let result = ops::run(store, context, request, &mut input, &mut |item| {
                 match item {
                     Item::Data(bytes) => {
                         for piece in bytes.chunks(super::frame::PIECE_BYTES) {
@@ -122,7 +125,9 @@ fn converse(
                     }
                 }
                 to.flush()
-            })
+            });
+            deed.write(audit, &format!("socket uid {uid}"), &result);
+            result
         }
     };
     write(&mut to, Kind::Reply, &serde_json::to_vec(&result)?)?;

@@ -94,7 +94,7 @@ pub(super) enum TokenCommand {
 pub(super) struct TokenCreate {
     #[command(flatten)]
     scope: TokenScope,
-    /// What it may do: everything, read, send events, or list only.
+    /// What it may do: everything, read, send events, list only, or scrape metrics only.
     #[arg(long, value_enum, default_value = "full")]
     role: Role,
     /// What to call it.
@@ -109,7 +109,7 @@ pub(super) struct TokenCreate {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct TokenScope {
     /// For every account.
     #[arg(long)]
@@ -127,7 +127,13 @@ impl TokenCreate {
         let scope = match (self.scope.account, self.scope.service_provider) {
             (Some(account), _) => Scope::Account(account),
             (None, Some(provider)) => Scope::ServiceProvider(provider),
-            (None, None) => Scope::Admin,
+            (None, None) if self.scope.admin || self.role == Role::Metrics => Scope::Admin,
+            (None, None) => {
+                return Err(Failure::usage(
+                    "whose calls is the token for? give --account SID, --service-provider SID or \
+                     --admin",
+                ));
+            }
         };
         Ok(NewToken {
             scope,

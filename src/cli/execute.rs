@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::output::Output;
 use crate::config::Config;
-use crate::ops::{self, Failure, Item, Reply, Request};
+use crate::ops::{self, Failure, Item, Noted, Reply, Request};
 use crate::store::{Lock, OpenError, Store};
 use crate::{admin, clock};
 
@@ -131,6 +131,8 @@ fn here(
     take: &mut Take<'_>,
 ) -> Result<Reply, Failure> {
     output.log_quietly();
+    let audit = config.audit()?;
+    let deed = Noted::of(&request);
     let mut options = config.store_options();
     options.rebuild = matches!(request, Request::Rebuild);
     let rebuilt = options.rebuild;
@@ -146,6 +148,8 @@ fn here(
         let mut emit = |item: Item<'_>| emit(item, output, take);
         ops::run(&store, &config.ops_context(), request, input, &mut emit)
     };
+    let uid = rustix::process::geteuid().as_raw();
+    deed.write(&audit, &format!("command uid {uid}"), &result);
     let closed = store.close().map_err(Failure::from);
     let reply = result?;
     closed?;

@@ -5,6 +5,7 @@
 mod args;
 mod bulk;
 mod execute;
+mod log;
 mod output;
 mod render;
 mod serve;

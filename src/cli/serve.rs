@@ -4,12 +4,12 @@ use std::io::{self, IsTerminal as _};
 
 use super::execute::runtime_dir;
 use super::output::Output;
-use crate::config::{Config, LogFormat, LogLevel};
+use crate::config::Config;
 use crate::ops::Failure;
 use crate::server::{self, News};
 
 pub(super) fn serve(config: &Config, demo: bool, output: &mut Output) -> Result<(), Failure> {
-    log(config);
+    super::log::begin(&config.log)?;
     let person = io::stderr().is_terminal();
     let data_dir = config.data_dir.clone();
     let mut closed = None;
@@ -36,21 +36,4 @@ pub(super) fn serve(config: &Config, demo: bool, output: &mut Output) -> Result<
         News::Ready => output.finish(),
     };
     server::serve(config, runtime_dir(), demo, &mut tell)
-}
-
-fn log(config: &Config) {
-    let level = match config.log.level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
-    };
-    let ansi = io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
-    // The process has one log, and this is the only place that begins one for a server.
-    let _already_set = match config.log.format {
-        LogFormat::Human => log.with_ansi(ansi).try_init(),
-        LogFormat::Json => log.json().try_init(),
-    };
 }

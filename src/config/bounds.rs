@@ -217,6 +217,20 @@ pub mod optional_path {
     }
 }
 
+/// Reads a list of at most `MAX` values.
+pub fn few<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: de::Deserialize<'de>,
+{
+    let list = <Vec<T> as de::Deserialize>::deserialize(deserializer)?;
+    if list.len() > MAX {
+        let expected = format!("at most {MAX} values");
+        return Err(de::Error::invalid_length(list.len(), &expected.as_str()));
+    }
+    Ok(list)
+}
+
 /// Reads a path that must not be empty.
 pub fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<std::path::PathBuf, D::Error> {
     match optional_path::deserialize(deserializer)? {

@@ -7,8 +7,8 @@ use super::Config;
 use super::address::ListenAddr;
 use super::bounds::MIB;
 use super::sections::{
-    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Retention,
-    Store, Tls, Upstream,
+    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, LogNumbers,
+    Metrics, Retention, Store, Tls, Upstream,
 };
 use super::web::{AllowedOrigin, ServiceUrlTemplate};
 
@@ -30,6 +30,7 @@ impl Default for Config {
             upstream: Upstream::default(),
             cors: Cors::default(),
             log: Log::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -131,6 +132,19 @@ impl Default for Cors {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Human }
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Human,
+            slow: Some(Duration::from_secs(1)),
+            numbers: LogNumbers::Mask,
+            audit: None,
+        }
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "every default stands here, to be read")]
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: None, allow_remote: false, accounts: Vec::new() }
     }
 }

@@ -13,8 +13,8 @@ use super::error::ConfigError;
 use super::keys::{Key, Kind};
 use super::located::{Places, place_at};
 use super::sections::{
-    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, Retention, Store, Tls, TlsFiles,
-    Upstream,
+    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, Metrics, Retention, Store, Tls,
+    TlsFiles, Upstream,
 };
 use super::settings::Settings;
 
@@ -39,6 +39,7 @@ pub struct Document {
     upstream: Upstream,
     cors: Cors,
     log: Log,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -94,6 +95,13 @@ impl Document {
             let (place, listen) = (places.of("http.listen"), listen.to_string());
             return Err(ConfigError::RemotePlain { place, listen });
         }
+        if let Some(listen) = &self.metrics.listen
+            && !listen.is_loopback()
+            && !self.metrics.allow_remote
+        {
+            let (place, listen) = (places.of("metrics.listen"), listen.to_string());
+            return Err(ConfigError::RemoteMetrics { place, listen });
+        }
         let (queue, batch) = (self.limits.queue_events, self.limits.batch_events);
         if queue < batch {
             let place = places.of_first(&["limits.queue_events", "limits.batch_events"]);
@@ -115,6 +123,7 @@ impl Document {
             upstream: self.upstream,
             cors: self.cors,
             log: self.log,
+            metrics: self.metrics,
         })
     }
 }
@@ -176,6 +185,7 @@ impl From<&Config> for Document {
             upstream: config.upstream,
             cors: config.cors,
             log: config.log,
+            metrics: config.metrics,
         }
     }
 }

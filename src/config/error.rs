@@ -103,6 +103,18 @@ pub enum ConfigError {
         /// Its value.
         listen: String,
     },
+    /// Scrapes would be answered to other machines without the operator having said so.
+    #[error(
+        "{place}: metrics.listen is `{listen}`, which is not a loopback address, and scrapes are \
+         answered there to whoever asks; \
+         listen on 127.0.0.1 or [::1], or set metrics.allow_remote = true"
+    )]
+    RemoteMetrics {
+        /// Where `metrics.listen` is set.
+        place: Place,
+        /// Its value.
+        listen: String,
+    },
     /// A full batch would never fit into the queue.
     #[error(
         "{place}: limits.queue_events is {queue} and limits.batch_events is {batch}, \

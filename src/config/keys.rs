@@ -122,7 +122,14 @@ pub const KEYS: &[Key] = &[
     key("cors.allow_origin", Kind::Text, "ORIGIN", "Origin whose pages may read answers, or *; empty: no CORS headers"),
 
     key("log.level", Kind::Text, "LEVEL", "Least grave messages: error, warn, info, debug or trace"),
-    key("log.format", Kind::Text, "FORMAT", "Shape of a log line: human or json"),
+    key("log.format", Kind::Text, "FORMAT", "Shape of the log: human, json or journald"),
+    key("log.slow", Kind::Text, "DURATION", "Time for an answer beyond which a warning says so; empty: never"),
+    key("log.numbers", Kind::Text, "HOW", "Telephone numbers in the log: mask or full"),
+    key("log.audit", Kind::Text, "FILE", "File for what admins do and for wrong credentials; empty: the log"),
+
+    key("metrics.listen", Kind::Text, "HOST:PORT", "Address for scrapes by Prometheus over plain HTTP, without a token; empty: off"),
+    key("metrics.allow_remote", Kind::Boolean, "BOOL", "Whether scrapes may come to an address that other machines reach"),
+    key("metrics.accounts", Kind::List, "SID,…", "Accounts whose live calls are counted apart in scrapes"),
 ];
 
 /// The names of all sections, in the order of the table.

@@ -35,8 +35,8 @@ pub use address::{AddressError, DnsName, Host, ListenAddr, SubjectName};
 pub use error::{ConfigError, Place};
 pub use keys::{KEYS, Key, Kind};
 pub use sections::{
-    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, Retention,
-    Store, Tls, TlsFiles, Upstream,
+    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, LogNumbers,
+    Metrics, Retention, Store, Tls, TlsFiles, Upstream,
 };
 pub use settings::{Locations, Settings};
 pub use web::{AllowedOrigin, ServiceUrlTemplate, WebError};
@@ -80,6 +80,8 @@ pub struct Config {
     pub cors: Cors,
     /// The log.
     pub log: Log,
+    /// What Prometheus scrapes.
+    pub metrics: Metrics,
 }
 
 impl Config {

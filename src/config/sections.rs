@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{ListenAddr, SubjectName};
 use super::bounds::{
-    DAY_MS, GIB, KIB, MIB, MINUTE_MS, optional, optional_path, optional_span, span, whole,
+    DAY_MS, GIB, KIB, MIB, MINUTE_MS, few, optional, optional_path, optional_span, span, whole,
 };
 use super::web::{AllowedOrigin, ServiceUrlTemplate};
+use crate::domain::AccountSid;
 use crate::outbound::{Base, Network};
 
 /// Section `[tls]`: the HTTPS certificate.
@@ -215,6 +216,38 @@ pub struct Log {
     pub level: LogLevel,
     /// The shape of a line.
     pub format: LogFormat,
+    /// How long an answer may take before a warning says so; `None`: as long as it likes.
+    #[serde(with = "optional_span")]
+    pub slow: Option<Duration>,
+    /// How telephone numbers are shown.
+    pub numbers: LogNumbers,
+    /// Where the deeds of admins are written, and wrong credentials; `None`: to the log.
+    #[serde(with = "optional_path")]
+    pub audit: Option<PathBuf>,
+}
+
+/// Section `[metrics]`: what Prometheus scrapes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Where scrapes are answered without a token; `None`: nowhere.
+    #[serde(with = "optional")]
+    pub listen: Option<ListenAddr>,
+    /// Whether `listen` may be another address than a loopback one.
+    pub allow_remote: bool,
+    /// Accounts with figures of their own; each makes the scrape longer.
+    #[serde(deserialize_with = "few::<_, _, 100>")]
+    pub accounts: Vec<AccountSid>,
+}
+
+/// How telephone numbers are shown in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogNumbers {
+    /// The last two digits alone.
+    Mask,
+    /// As they are.
+    Full,
 }
 
 /// How grave a message must be to be logged.
@@ -241,4 +274,6 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+    /// Entries of the systemd journal, with a field for each value; nothing on stderr.
+    Journald,
 }

@@ -167,6 +167,12 @@ const OTHERS: &[(&str, &str)] = &[
     ("cors.allow_origin", "https://app.example.com:8443"),
     ("log.level", "trace"),
     ("log.format", "json"),
+    ("log.slow", "2s"),
+    ("log.numbers", "full"),
+    ("log.audit", "audit.log"),
+    ("metrics.listen", "10.0.0.1:9100"),
+    ("metrics.allow_remote", "true"),
+    ("metrics.accounts", "9351f46a-678c-43f5-b8a6-d4eb58d131af"),
 ];
 
 #[test]
@@ -299,6 +305,12 @@ fn an_error_names_the_flag_or_variable_and_quotes_the_value() {
             &[("ROLLCALL_HTTP_LISTEN", "[::]:80")],
             "ROLLCALL_HTTP_LISTEN: http.listen is `[::]:80`, which is not a loopback address",
         ),
+        (
+            &["serve", "--metrics-listen", "0.0.0.0:9100"],
+            &[],
+            "--metrics-listen: metrics.listen is `0.0.0.0:9100`, which is not a loopback address",
+        ),
+        (&["serve", "--metrics-accounts", "a"], &[], "--metrics-accounts: "),
         (
             &["status"],
             &[("ROLLCALL_LIMITS_BATCH_EVENTS", "30000")],

@@ -31,17 +31,20 @@ pub(super) enum Deed {
     Write,
     /// Send events.
     Ingest,
+    /// Read the figures.
+    Scrape,
 }
 
 impl Principal {
     /// Whether the role goes so far.
     pub fn may(self, deed: Deed) -> Result<(), Refusal> {
         let allowed = match (self.role, deed) {
-            (Role::Full, Deed::Ingest) => self.scope == Scope::Admin,
+            (Role::Full, Deed::Ingest | Deed::Scrape) => self.scope == Scope::Admin,
             (Role::Full, _)
             | (Role::Read, Deed::List | Deed::Read)
             | (Role::Ingest, Deed::Ingest)
-            | (Role::Export, Deed::List) => true,
+            | (Role::Export, Deed::List)
+            | (Role::Metrics, Deed::Scrape) => true,
             _ => false,
         };
         let role = self.role.as_str();
@@ -95,6 +98,7 @@ pub(super) fn bearer(context: &Context, headers: &HeaderMap) -> Result<Principal
             let now = clock::now();
             let principal = context.store.access(|access| {
                 let token = access.token(token, now)?;
+                tracing::Span::current().record("token", token.id.as_str());
                 Some(Principal { scope: token.scope, role: token.role })
             });
             principal.ok_or_else(|| Refusal::unauthorized(true))
@@ -122,6 +126,7 @@ pub(super) fn authorize(
 ) -> Result<AccountSid, Refusal> {
     let principal = bearer(context, headers)?;
     let account = account.parse().map_err(|error| wrong_sid("account sid", account, error))?;
+    tracing::Span::current().record("account", tracing::field::display(account));
     principal.reaches(context, account)?;
     principal.may(deed)?;
     Ok(account)

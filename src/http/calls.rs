@@ -2,11 +2,12 @@
 
 use http::{Method, StatusCode};
 
-use super::auth::{Deed, authorize, wrong_sid};
+use super::auth::{Deed, authorize, token_id, wrong_sid};
 use super::reply::{Refusal, Reply, empty, json};
 use super::routes::Request;
 use crate::clock;
 use crate::domain::CallId;
+use crate::logs;
 use crate::store::{Change, Store, StoreError};
 use crate::wire::{write_call, write_timeline};
 
@@ -32,10 +33,20 @@ pub(super) async fn call(
         write_call(&mut body, &call);
         return Ok(json(StatusCode::OK, body));
     }
-    let outcome = store.submit(vec![Change::Delete(id)], clock::now())?.durable().await?;
+    let now = clock::now();
+    let outcome = store.submit(vec![Change::Delete(id)], now)?.durable().await?;
     if outcome.changed == 0 {
         return Err(not_found());
     }
+    let token = token_id(request.context, request.headers).unwrap_or_default();
+    request.context.audit.write(&logs::Deed {
+        at: now,
+        who: &format!("token {token}"),
+        what: "call delete",
+        object: Some(&format!("account {account}, call {sid}")),
+        outcome: logs::Outcome::Done,
+        peer: request.peer,
+    });
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

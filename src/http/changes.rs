@@ -27,6 +27,7 @@ use super::place::Places;
 use super::reply::{Refusal, Reply, empty};
 use super::routes::Request;
 use crate::domain::CallId;
+use crate::logs::masked;
 use crate::store::{Event, Feed, Piece, Place, Reach, Store, What};
 use crate::wire::write_call;
 
@@ -211,7 +212,8 @@ impl Reader {
             let events = match self.read(until).await {
                 Ok(events) => events,
                 Err(refusal) => {
-                    tracing::info!(?refusal, "an event stream has ended");
+                    let refusal = format!("{refusal:?}");
+                    tracing::info!(refusal = &*masked(&refusal), "an event stream has ended");
                     return;
                 }
             };
@@ -258,7 +260,9 @@ async fn lines(mut reader: Reader, until: u64, limit: usize) -> Result<Reply, Re
             (piece, last) = match reader.lines(until, &mut left).await {
                 Ok(next) => next,
                 Err(error) => {
-                    tracing::error!(?error, "a list of changes was cut off in its middle");
+                    let said = format!("{error:?}");
+                    let error = &*masked(&said);
+                    tracing::error!(error, "a list of changes was cut off in its middle");
                     let cut = io::Error::other("the list of changes was cut off");
                     let _gone = pieces.send(Err(cut)).await;
                     return;

@@ -26,6 +26,11 @@ impl Crowd {
         Arc::new(Self { most, inside: Mutex::default() })
     }
 
+    /// How many there are.
+    pub(super) fn inside(&self) -> u64 {
+        self.inside.lock().values().sum::<usize>() as u64
+    }
+
     /// Room for one more, if there is any.
     pub(super) fn enter(self: &Arc<Self>, reach: Reach) -> Option<Room> {
         let mut inside = self.inside.lock();

@@ -42,6 +42,8 @@ pub(super) async fn call_status<B: Buf>(
     let body = read_body(context, request.headers, body).await?;
     let now = clock::now();
     let events = parse(context, request.headers, &body, now);
+    let received = events.as_ref().map_or(0, Vec::len);
+    context.store.meter().events_received.add(received as u64);
     let events = match sender {
         Sender::Token(principal) => {
             let events = events?;

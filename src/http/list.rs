@@ -19,6 +19,7 @@ use super::routes::Request;
 use super::{Context, cursor};
 use crate::clock;
 use crate::domain::{AccountSid, Filter, Position, Recent};
+use crate::logs::masked;
 use crate::store::{Reach, Request as Question, Store};
 
 /// Calls that are read at once, and written into one piece of a body.
@@ -166,7 +167,8 @@ async fn everything(
             let (body, _, left) = match next_piece(&listener, rest).await {
                 Ok(found) => found,
                 Err(error) => {
-                    tracing::warn!(?error, "a list was cut off in its middle");
+                    let error = format!("{error:?}");
+                    tracing::warn!(error = &*masked(&error), "a list was cut off in its middle");
                     let _gone = pieces.send(Err(io::Error::other("the list was cut off"))).await;
                     return;
                 }

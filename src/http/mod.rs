@@ -22,6 +22,7 @@ mod health;
 mod hook;
 mod list;
 mod llms;
+mod metrics;
 mod ordered;
 mod place;
 mod query;
@@ -37,9 +38,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crowd::Crowd;
+pub use metrics::{Scrapes, scrapes};
+pub use routes::TEMPLATES;
 pub use service::{Api, service};
 use tokio::sync::watch;
 
+use crate::domain::{AccountSid, Timestamp};
+use crate::logs::Audit;
+use crate::meter::Requests;
 use crate::outbound::{Base, Client, Servers};
 use crate::store::Store;
 
@@ -77,6 +83,16 @@ pub struct Context {
     pub followers: Arc<Crowd>,
     /// How long an event stream is silent at most.
     pub keep_alive: Duration,
+    /// Requests so far.
+    pub requests: Arc<Requests>,
+    /// When the process started.
+    pub started_at: Timestamp,
+    /// Accounts with figures of their own in scrapes.
+    pub metrics_accounts: Vec<AccountSid>,
+    /// How long an answer may take before a warning says so.
+    pub slow: Option<Duration>,
+    /// Where deeds are written down.
+    pub audit: Arc<Audit>,
     /// Changes, or loses its sender, when the server stops: event streams end at once.
     pub stopping: watch::Receiver<()>,
 }

@@ -5,6 +5,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WW
 use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
+use crate::meter::Refused;
 use crate::store::StoreError;
 use crate::wire::WireError;
 
@@ -42,11 +43,13 @@ pub struct Refusal {
     status: StatusCode,
     msg: String,
     header: Option<(HeaderName, HeaderValue)>,
+    /// What it is counted under, where the status does not tell.
+    counted: Option<Refused>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, msg: impl Into<String>) -> Self {
-        Self { status, msg: msg.into(), header: None }
+        Self { status, msg: msg.into(), header: None, counted: None }
     }
 
     fn with(self, name: HeaderName, value: HeaderValue) -> Self {
@@ -135,7 +138,16 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let msg = error.to_string();
-        match error {
+        let counted = match error {
+            StoreError::Busy => Refused::Busy,
+            StoreError::Closing => Refused::Closing,
+            StoreError::IndexUnavailable(_) | StoreError::NotBuilt(_) => Refused::Index,
+            StoreError::Full => Refused::Disk,
+            StoreError::Failed(_) => Refused::Journal,
+            StoreError::TooLarge(_) => Refused::TooLarge,
+            StoreError::Gone(_) => Refused::Other,
+        };
+        let refusal = match error {
             StoreError::Busy | StoreError::Closing => Self::unavailable(msg, 1),
             StoreError::IndexUnavailable(_) | StoreError::NotBuilt(_) => {
                 Self::unavailable("the index is being built again", 5)
@@ -144,7 +156,8 @@ impl From<StoreError> for Refusal {
             StoreError::Failed(_) => Self::unavailable("the store has failed and restarts", 10),
             StoreError::TooLarge(_) => Self::too_large(msg),
             StoreError::Gone(_) => Self::gone(msg),
-        }
+        };
+        Self { counted: Some(counted), ..refusal }
     }
 }
 
@@ -160,6 +173,9 @@ impl From<Refusal> for Reply {
         let mut reply = json(refusal.status, body);
         if let Some((name, value)) = refusal.header {
             reply.headers_mut().insert(name, value);
+        }
+        if let Some(counted) = refusal.counted {
+            reply.extensions_mut().insert(counted);
         }
         if refusal.status.canonical_reason().is_none() {
             reply.extensions_mut().insert(UNKNOWN);

@@ -1,6 +1,7 @@
 //! Paths. warp takes them apart; what they name is a [`Resource`], and methods come later, so that
 //! a known path with an unknown method can be answered as such.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,7 +14,10 @@ use warp::filters::BoxedFilter;
 use warp::{Buf, Filter, Stream};
 
 use super::reply::{Refusal, Reply};
-use super::{Context, calls, changes, control, document, health, hook, list, stats};
+use super::{
+    Context, PeerAddr, calls, changes, control, document, health, hook, list, metrics, stats,
+};
+use crate::meter::Routes;
 
 /// What is read of the body of a refused request.
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;
@@ -49,8 +53,65 @@ pub(super) enum Resource {
     Docs,
     /// `/llms.txt`
     Llms,
+    /// `/metrics`
+    Metrics,
     /// Anything else.
     Unknown,
+}
+
+/// The paths that are answered, by their templates, and one name for all others.
+pub const TEMPLATES: Routes = &[
+    "/v1/Accounts/{AccountSid}/Calls",
+    "/v1/Accounts/{AccountSid}/Calls/{CallSid}",
+    "/v1/Accounts/{AccountSid}/Calls/{CallSid}/events",
+    "/v1/Accounts/{AccountSid}/CallStats",
+    "/v1/Accounts/{AccountSid}/Calls/changes",
+    "/v1/Calls/changes",
+    "/v1/Accounts/{AccountSid}/CallCount",
+    "/v1/hooks/call-status",
+    "/livez",
+    "/readyz",
+    "/openapi.json",
+    "/docs",
+    "/llms.txt",
+    "/metrics",
+    "other",
+];
+
+/// Extension of an answer: which of the [`TEMPLATES`] the path of its request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Route(pub usize);
+
+impl Route {
+    /// All paths that are not answered.
+    pub const OTHER: Self = Self(TEMPLATES.len() - 1);
+
+    /// The template.
+    pub fn template(self) -> &'static str {
+        TEMPLATES.get(self.0).copied().unwrap_or_default()
+    }
+}
+
+impl Resource {
+    fn route(&self) -> Route {
+        match self {
+            Self::Calls(_) => Route(0),
+            Self::Call(..) => Route(1),
+            Self::Events(..) => Route(2),
+            Self::CallStats(_) => Route(3),
+            Self::Changes(_) => Route(4),
+            Self::AllChanges => Route(5),
+            Self::CallCount(_) => Route(6),
+            Self::Hook => Route(7),
+            Self::Live => Route(8),
+            Self::Ready => Route(9),
+            Self::Openapi => Route(10),
+            Self::Docs => Route(11),
+            Self::Llms => Route(12),
+            Self::Metrics => Route(13),
+            Self::Unknown => Route::OTHER,
+        }
+    }
 }
 
 /// The parts of a request that handlers look at.
@@ -59,6 +120,8 @@ pub(super) struct Request<'a> {
     pub method: &'a Method,
     pub headers: &'a HeaderMap,
     pub query: &'a str,
+    /// Where the connection comes from.
+    pub peer: Option<SocketAddr>,
 }
 
 /// All routes.
@@ -69,12 +132,30 @@ pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
         .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(query)
+        .and(warp::ext::optional::<PeerAddr>())
         .and(warp::body::stream())
-        .then(|resource, context: Arc<Context>, method, headers, query: String, body| async move {
-            let request =
-                Request { context: &context, method: &method, headers: &headers, query: &query };
-            answer(resource, request, body).await.unwrap_or_else(Reply::from)
-        })
+        .then(
+            |resource: Resource,
+             context: Arc<Context>,
+             method,
+             headers,
+             query: String,
+             peer,
+             body| async move {
+                let peer = Option::map(peer, |peer: PeerAddr| peer.0);
+                let request = Request {
+                    context: &context,
+                    method: &method,
+                    headers: &headers,
+                    query: &query,
+                    peer,
+                };
+                let route = resource.route();
+                let mut reply = answer(resource, request, body).await.unwrap_or_else(Reply::from);
+                reply.extensions_mut().insert(route);
+                reply
+            },
+        )
         .boxed()
 }
 
@@ -132,6 +213,7 @@ async fn reach<B: Buf>(
         Resource::Openapi => document::openapi(request),
         Resource::Docs => document::docs(request),
         Resource::Llms => document::llms(request),
+        Resource::Metrics => metrics::metrics(request).await,
         Resource::Unknown => Err(Refusal::not_found("no such path")),
     }
 }
@@ -163,7 +245,8 @@ fn resource() -> BoxedFilter<(Resource,)> {
     let known = calls.or(call).unify().or(count).unify().or(hook).unify();
     let known = known.or(events).unify().or(stats).unify();
     let known = known.or(live).unify().or(ready).unify();
-    let known = known.or(described()).unify();
+    let metrics = word::<Metrics>().and(warp::path::end()).map(|_: Metrics| Resource::Metrics);
+    let known = known.or(described()).unify().or(metrics).unify();
     known.or(warp::any().map(|| Resource::Unknown)).unify().boxed()
 }
 
@@ -207,7 +290,8 @@ words!(
     Readyz = "readyz",
     Openapi = "openapi.json",
     Docs = "docs",
-    Llms = "llms.txt"
+    Llms = "llms.txt",
+    Metrics = "metrics"
 );
 
 #[cfg(test)]
@@ -236,6 +320,7 @@ mod tests {
             ("/openapi.json", Resource::Openapi),
             ("/docs/", Resource::Docs),
             ("/LLMS.txt", Resource::Llms),
+            ("/metrics/", Resource::Metrics),
             ("/v1/Accounts/a/Calls//", Resource::Unknown),
             ("/v1/Accounts/a/Calls/b/c", Resource::Unknown),
             ("/Accounts/a/Calls", Resource::Unknown),
@@ -247,5 +332,35 @@ mod tests {
             let body = reply.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(body, format!("{resource:?}"), "{path}");
         }
+    }
+
+    #[test]
+    fn each_resource_has_the_template_of_its_own_path() {
+        let own = |resource: Resource| resource.route().template();
+        let (a, b) = ("a".to_owned(), "b".to_owned());
+        let source = include_str!("routes.rs");
+        let mut seen = 0;
+        for (name, resource) in [
+            ("Calls(String)", Resource::Calls(a.clone())),
+            ("Call(String, String)", Resource::Call(a.clone(), b.clone())),
+            ("Events(String, String)", Resource::Events(a.clone(), b)),
+            ("CallStats(String)", Resource::CallStats(a.clone())),
+            ("Changes(String)", Resource::Changes(a.clone())),
+            ("AllChanges", Resource::AllChanges),
+            ("CallCount(String)", Resource::CallCount(a)),
+            ("Hook", Resource::Hook),
+            ("Live", Resource::Live),
+            ("Ready", Resource::Ready),
+            ("Openapi", Resource::Openapi),
+            ("Docs", Resource::Docs),
+            ("Llms", Resource::Llms),
+            ("Metrics", Resource::Metrics),
+        ] {
+            let (before, _) = source.split_once(&format!("\n    {name},\n")).unwrap();
+            let described = before.lines().last().unwrap().split('`').nth(1).unwrap();
+            assert_eq!(own(resource), described);
+            seen += 1;
+        }
+        assert_eq!((seen, own(Resource::Unknown)), (TEMPLATES.len() - 1, "other"));
     }
 }

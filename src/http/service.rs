@@ -1,10 +1,12 @@
 //! What every request goes through, whatever its path.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -24,9 +26,11 @@ use super::guard::{self, Guard, Sentence};
 use super::hook::SIGNATURE;
 use super::rate::Rate;
 use super::reply::{Refusal, Reply, empty};
-use super::routes::{drain, routes};
+use super::routes::{Route, drain, routes};
 use super::{Context, PeerAddr};
 use crate::access::Access;
+use crate::meter::Refused;
+use crate::{clock, logs};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,POST,PUT,DELETE");
 const EXPOSED: HeaderValue = HeaderValue::from_static(
@@ -71,10 +75,17 @@ impl hyper::service::Service<Request<Incoming>> for Api {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let api = self.0.clone();
         let id = request_id(request.headers());
-        let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+        // So grave that the lines of a request have it whatever the level is.
+        let span = tracing::error_span!(
+            "request",
+            id = shown_id(&id).as_ref(),
+            token = tracing::field::Empty,
+            account = tracing::field::Empty,
+        );
         let answer = async move {
             let begun = Instant::now();
-            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let method = request.method().clone();
+            let hook = is_hook(&request);
             let mut reply = api.answer(request).await;
             let headers = reply.headers_mut();
             headers.insert(REQUEST_ID, id);
@@ -82,9 +93,7 @@ impl hyper::service::Service<Request<Incoming>> for Api {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
             }
-            let status = reply.status().as_u16();
-            // Not the query: there are telephone numbers in it.
-            tracing::debug!(%method, path, status, micros = begun.elapsed().as_micros(), "answered");
+            api.note(&method, hook, &reply, begun.elapsed());
             Ok(reply)
         };
         Box::pin(answer.instrument(span))
@@ -116,17 +125,55 @@ impl Inner {
         reply
     }
 
+    /// Counts an answer, and says what it was. Not the path, nor the query: there are telephone
+    /// numbers in them.
+    fn note(&self, method: &Method, hook: bool, reply: &Reply, time: Duration) {
+        let route = reply.extensions().get().copied().unwrap_or(Route::OTHER);
+        let status = reply.status();
+        self.context.requests.count(route.0, method.as_str(), status.as_u16(), time);
+        if hook && !status.is_success() {
+            let counted = reply.extensions().get().copied();
+            self.context.store.meter().refuse(counted.unwrap_or_else(|| refused(status)));
+        }
+        let (path, status) = (route.template(), status.as_u16());
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        // Whoever guesses is kept waiting, which is no news.
+        let kept_waiting = matches!(status, 401 | 429);
+        if !kept_waiting && self.context.slow.is_some_and(|slow| time > slow) {
+            tracing::warn!(%method, path, status, micros, "an answer was slow");
+        } else {
+            tracing::debug!(%method, path, status, micros, "answered");
+        }
+    }
+
+    /// Writes down that somebody came with wrong credentials.
+    fn note_wrong(&self, peer: SocketAddr, what: &str, reply: &Reply) {
+        self.context.store.access(Access::note_refused);
+        let route = reply.extensions().get().copied().unwrap_or(Route::OTHER);
+        let deed = logs::Deed {
+            at: clock::now(),
+            who: "nobody",
+            what,
+            object: Some(route.template()),
+            outcome: logs::Outcome::Refused,
+            peer: Some(peer),
+        };
+        if !self.context.audit.write_wrong(&deed, Instant::now()) {
+            self.context.store.meter().audit_left_out.add_one();
+        }
+    }
+
     async fn route(&self, request: Request<Incoming>) -> Reply {
         let headers = request.headers();
         let presented = headers.contains_key(AUTHORIZATION) || headers.contains_key(SIGNATURE);
-        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip());
+        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
         let Ok(reply) = warp::service(self.routes.clone()).call(request).await;
         // An answer of rollcall's own; that of a feature server has no challenge.
         let refused = reply.status() == StatusCode::UNAUTHORIZED;
         let failed = presented && refused && reply.headers().contains_key(WWW_AUTHENTICATE);
         let Some(peer) = peer.filter(|_| failed) else { return reply };
-        self.context.store.access(Access::note_refused);
-        match self.guard.failed(peer, Instant::now()) {
+        self.note_wrong(peer, "authenticate", &reply);
+        match self.guard.failed(peer.ip(), Instant::now()) {
             Sentence::Wait(time) => {
                 tokio::time::sleep(time).await;
                 reply
@@ -138,12 +185,39 @@ impl Inner {
                     tokio::time::sleep(guard::REFUSED).await;
                 }
                 let msg = "too many wrong credentials have come from this address";
+                let route = reply.extensions().get::<Route>().copied();
                 let mut reply = Reply::from(Refusal::too_many(msg, guard::RETRY_SECONDS));
+                reply.extensions_mut().insert(route.unwrap_or(Route::OTHER));
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 reply
             }
         }
     }
+}
+
+/// Whether events come with it.
+fn is_hook(request: &Request<Incoming>) -> bool {
+    let path = request.uri().path();
+    let path = path.strip_suffix('/').unwrap_or(path);
+    *request.method() == Method::POST && path.eq_ignore_ascii_case("/v1/hooks/call-status")
+}
+
+/// Why events were not taken, by the status of the answer.
+fn refused(status: StatusCode) -> Refused {
+    match status.as_u16() {
+        400 | 415 => Refused::Malformed,
+        401 => Refused::Unauthorised,
+        403 => Refused::Forbidden,
+        408 => Refused::SlowBody,
+        413 => Refused::TooLarge,
+        429 => Refused::TooMany,
+        _ => Refused::Other,
+    }
+}
+
+/// A request's id as the log has it: a client may have taken a telephone number for one.
+fn shown_id(id: &HeaderValue) -> Cow<'_, str> {
+    logs::masked(id.to_str().unwrap_or_default())
 }
 
 /// The request's own id, where it brings a sensible one, else a new one.

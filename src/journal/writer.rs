@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::frame::{Frame, HEAD_BYTES, Head, Kind, Origin, PAYLOAD_BYTES_MAX};
 use super::segment::{HEADER_BYTES, Link};
@@ -21,6 +22,8 @@ pub struct Writer {
     failed: Option<String>,
     /// False only in a benchmark that measures what syncing costs.
     sync: bool,
+    /// How long the last sync took, until somebody has asked.
+    sync_time: Option<Duration>,
 }
 
 /// Frames on their way into one commit.
@@ -62,6 +65,11 @@ impl Batch {
         self.bytes.len()
     }
 
+    /// Frames so far.
+    pub fn frames(&self) -> usize {
+        self.heads_at.len()
+    }
+
     /// No frame so far.
     pub fn is_empty(&self) -> bool {
         self.heads_at.is_empty()
@@ -89,8 +97,8 @@ impl Writer {
         segment_bytes: u64,
     ) -> Self {
         let dir = dir.to_owned();
-        let (failed, sync) = (None, true);
-        Self { dir, file, segment, commit, next_seq, segment_bytes, failed, sync }
+        let (failed, sync, sync_time) = (None, true, None);
+        Self { dir, file, segment, commit, next_seq, segment_bytes, failed, sync, sync_time }
     }
 
     /// Takes the sync out. For the benchmark that measures what it costs, and for nothing else.
@@ -141,6 +149,7 @@ impl Writer {
             }
             return Err(error);
         }
+        let begun = Instant::now();
         if self.sync
             && let Err(source) = self.file.sync_data()
         {
@@ -150,10 +159,16 @@ impl Writer {
             self.failed = Some(describe(&error));
             return Err(error);
         }
+        self.sync_time = self.sync.then(|| begun.elapsed());
         self.segment.length += batch.bytes() as u64;
         self.next_seq = batch.next_seq();
         self.commit += 1;
         Ok(rotate)
+    }
+
+    /// How long the last sync took; none where there was none since the last question.
+    pub fn take_sync_time(&mut self) -> Option<Duration> {
+        self.sync_time.take()
     }
 
     /// The journal takes nothing more.

@@ -2,6 +2,7 @@
 //! and passes it on or is down and the command opens the store itself.
 
 mod accounts;
+mod deeds;
 mod import;
 mod select;
 mod tokens;
@@ -11,6 +12,7 @@ use std::io::{self, BufRead};
 use serde::{Deserialize, Serialize};
 
 pub use accounts::{AccountInfo, AccountSettings};
+pub use deeds::Noted;
 pub use import::{Import, OnError, Summary};
 pub use select::Selection;
 pub use tokens::{NewToken, TokenInfo, make_first, note_used};

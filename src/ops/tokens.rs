@@ -64,6 +64,11 @@ pub(super) fn create(store: &Store, new: NewToken) -> Result<Reply, Failure> {
     if new.expires_in.is_some_and(|seconds| seconds == 0 || seconds > EXPIRES_MAX) {
         return Err(Failure::usage("--expires: expected 1s to 100years"));
     }
+    if new.role == Role::Metrics && new.scope != Scope::Admin {
+        return Err(Failure::usage(
+            "--role metrics: a scrape tells of all accounts; give no --account",
+        ));
+    }
     let (id, row) = token_row(new, &value)?;
     apply(store, vec![row])?;
     Ok(Reply::Token { id, value })

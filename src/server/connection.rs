@@ -23,7 +23,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::explain::Explained;
-use super::listener::Limits;
+use super::listener::{Limits, Open};
 pub use crate::http::{OverTls, PeerAddr};
 
 /// Most bytes of a request's line and headers together, which includes the
@@ -53,6 +53,7 @@ pub(super) async fn serve<S, B>(
     service: S,
     limits: Limits,
     mut stop: watch::Receiver<()>,
+    open: Open,
 ) -> End
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -75,10 +76,12 @@ where
     match outcome {
         Ok(Ok(stream)) => serve_http(stream, peer, OverTls(true), service, limits, stop).await,
         Ok(Err(error)) => {
+            open.0.handshakes_failed.add_one();
             tracing::debug!(%peer, %error, "the TLS handshake failed");
             End::Broken
         }
         Err(_) => {
+            open.0.handshakes_failed.add_one();
             tracing::debug!(%peer, limit = ?limits.handshake, "the TLS handshake took too long");
             End::Broken
         }

@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::connection::{self, End};
+use crate::logs::masked;
+use crate::meter::Connections;
 use crate::tls::TlsReloader;
 
 /// How long to wait after an error that will not go away by itself, such as
@@ -66,6 +68,7 @@ pub async fn run<S, B>(
     tls: Option<Arc<TlsReloader>>,
     service: S,
     limits: Limits,
+    counted: Arc<Connections>,
     shutdown: impl Future<Output = ()>,
 ) -> Drained
 where
@@ -89,11 +92,12 @@ where
                 note_panic(&ended);
                 continue;
             }
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &permits, &counted) => accepted,
         };
         let config = tls.as_ref().map(|tls| tls.current());
-        let served =
-            connection::serve(stream, peer, config, service.clone(), limits, stopped.clone());
+        let open = Open::new(&counted);
+        let (service, stop) = (service.clone(), stopped.clone());
+        let served = connection::serve(stream, peer, config, service, limits, stop, open);
         tasks.spawn(async move {
             let _permit = permit;
             served.await
@@ -106,11 +110,32 @@ where
     drain(tasks, limits.drain).await
 }
 
+/// A connection that is counted as open for as long as this lives.
+pub(super) struct Open(pub Arc<Connections>);
+
+impl Open {
+    fn new(counted: &Arc<Connections>) -> Self {
+        counted.accepted.add_one();
+        counted.open.add(1);
+        Self(counted.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.add(-1);
+    }
+}
+
 /// Waits for a permit, then for a connection.
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
+    counted: &Connections,
 ) -> (OwnedSemaphorePermit, TcpStream, SocketAddr) {
+    if permits.available_permits() == 0 {
+        counted.held_back.add_one();
+    }
     let permit = match Arc::clone(permits).acquire_owned().await {
         Ok(permit) => permit,
         // The semaphore is never closed.
@@ -128,6 +153,7 @@ async fn accept(
                 tracing::debug!(%error, "a connection was gone before it was accepted");
             }
             Err(error) => {
+                counted.accept_errors.add_one();
                 tracing::warn!(%error, pause = ?ACCEPT_PAUSE, "cannot accept connections");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -173,6 +199,7 @@ fn note_panic(ended: &Result<End, JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(%error, "a connection's task panicked");
+        let said = error.to_string();
+        tracing::error!(error = &*masked(&said), "a connection's task panicked");
     }
 }

@@ -54,7 +54,7 @@ async fn start(tls: Option<Arc<TlsReloader>>, limits: Limits) -> Server {
     let (begun, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let (count, gate) = (Arc::clone(&begun), Arc::clone(&release));
     let service = service_fn(move |request| answer(request, Arc::clone(&count), Arc::clone(&gate)));
-    let ended = tokio::spawn(run(listener, tls, service, limits, async move {
+    let ended = tokio::spawn(run(listener, tls, service, limits, Arc::default(), async move {
         let _ = stopped.await;
     }));
     Server { address, stop, ended, begun, release }

@@ -1,6 +1,7 @@
 //! The server: sockets in front of the HTTP service.
 
 pub mod connection;
+mod context;
 mod demo;
 mod explain;
 pub mod listener;

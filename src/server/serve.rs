@@ -13,13 +13,18 @@ use tokio::sync::watch;
 use super::demo;
 use super::listener::{self, Drained, Limits};
 use crate::config::{Config, Host, ListenAddr, SubjectName};
+use crate::domain::Timestamp;
+use crate::logs::Audit;
 use crate::ops::{self, Failure};
 use crate::store::{Lock, Progress, Store};
 use crate::tls::{TlsReloader, TlsSource};
-use crate::{admin, clock, http, outbound};
+use crate::{admin, clock, http};
 
 /// How often a certificate that rollcall made is looked at, to make a new one in time.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_hours(24);
+
+/// Connections of scrapers at a time.
+const SCRAPERS_MAX: usize = 16;
 
 /// How often it is written down when tokens were used last.
 const USED_INTERVAL: Duration = Duration::from_hours(1);
@@ -50,6 +55,8 @@ pub fn serve(
     demo: bool,
     tell: &mut dyn FnMut(News<'_>),
 ) -> Result<(), Failure> {
+    let started_at = clock::now();
+    let audit = Arc::new(config.audit()?);
     let lock = Lock::take(&config.data_dir, true)?;
     let store = {
         let tell = parking_lot::Mutex::new(&mut *tell);
@@ -61,7 +68,7 @@ pub fn serve(
     }
     let demo = if demo { Some(demo::fill(&store, clock::now())?) } else { None };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let server = Server { config, store: store.clone(), runtime_dir, demo };
+    let server = Server { config, store: store.clone(), runtime_dir, demo, audit, started_at };
     let result = runtime.block_on(server.run(tell));
     // A journal that has failed says so below.
     let _failed = ops::note_used(&store, Duration::ZERO);
@@ -71,12 +78,14 @@ pub fn serve(
     result.and(closed)
 }
 
-struct Server<'a> {
-    config: &'a Config,
-    store: Arc<Store>,
+pub(super) struct Server<'a> {
+    pub(super) config: &'a Config,
+    pub(super) store: Arc<Store>,
     runtime_dir: Option<PathBuf>,
     /// Whether sample calls were asked for, and are there.
     demo: Option<bool>,
+    pub(super) audit: Arc<Audit>,
+    pub(super) started_at: Timestamp,
 }
 
 /// Signals that the server answers.
@@ -107,6 +116,10 @@ impl Server<'_> {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
+        let metrics = match &config.metrics.listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let socket = config.admin_socket_path(self.runtime_dir.as_deref());
         let admin = admin::bind(&socket, &config.data_dir).map_err(|error| {
             Failure::new(format!("cannot bind the admin socket {}: {error}", socket.display()))
@@ -116,8 +129,9 @@ impl Server<'_> {
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
         let (stop, stopped) = watch::channel(());
-        let context = config.http_context(self.store.clone(), stopped.clone())?;
-        let api = http::service(Arc::new(context));
+        let context = Arc::new(self.http_context(stopped.clone())?);
+        let api = http::service(context.clone());
+        let meter = self.store.meter();
         let limits = config.listener_limits();
         let mut listeners = tokio::task::JoinSet::new();
         tell(News::Listening(format!("https://{}:{port}", config.listen.shown_host())));
@@ -125,13 +139,25 @@ impl Server<'_> {
             let _either_way = stopped.changed().await;
         };
         let tls = Some(reloader.clone());
-        listeners.spawn(listener::run(https, tls, api.clone(), limits, until(stopped.clone())));
+        let (counted, stop_then) = (meter.https.clone(), until(stopped.clone()));
+        listeners.spawn(listener::run(https, tls, api.clone(), limits, counted, stop_then));
         if let (Some(plain), Some(address)) = (plain, &config.http.listen) {
             let port = plain.local_addr()?.port();
             tell(News::Listening(format!("http://{}:{port}", address.shown_host())));
-            listeners.spawn(listener::run(plain, None, api, limits, until(stopped)));
+            let (counted, stop_then) = (meter.http.clone(), until(stopped.clone()));
+            listeners.spawn(listener::run(plain, None, api, limits, counted, stop_then));
         }
-        let admin = tokio::spawn(admin::serve(admin, self.store.clone(), config.ops_context()));
+        if let (Some(metrics), Some(address)) = (metrics, &config.metrics.listen) {
+            let port = metrics.local_addr()?.port();
+            let host = address.shown_host();
+            tell(News::Listening(format!("http://{host}:{port}/metrics")));
+            let limits = Limits { connections: SCRAPERS_MAX, ..limits };
+            let (counted, scrapes) = (meter.metrics.clone(), http::scrapes(context));
+            listeners.spawn(listener::run(metrics, None, scrapes, limits, counted, until(stopped)));
+        }
+        let ops = config.ops_context();
+        let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
+        let admin = tokio::spawn(admin);
         let notes = tokio::spawn(note_used(self.store.clone()));
         let watchdog = tokio::spawn(watchdog(self.store.clone()));
         tell(News::Ready);
@@ -181,6 +207,9 @@ impl Server<'_> {
                 _ = hangup.recv() => {
                     notify(&reloading());
                     reload(reloader).await;
+                    if let Err(error) = self.audit.reopen() {
+                        tracing::error!(%error, "the audit log goes on in its old file");
+                    }
                     notify(&[sd_notify::NotifyState::Ready]);
                 }
                 _ = daily.tick() => reload(reloader).await,
@@ -316,42 +345,16 @@ impl Config {
         ops::Context { service_url: self.service_url(), data_dir: self.data_dir.clone() }
     }
 
-    fn http_context(
-        &self,
-        store: Arc<Store>,
-        stopping: watch::Receiver<()>,
-    ) -> Result<http::Context, Failure> {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let servers = &self.feature_servers;
-        let ca = self.upstream.ca.as_deref();
-        let client = outbound::Client::new(ca, servers.connect, servers.timeout)
-            .map_err(|error| Failure::new(crate::store::chain(&error)))?;
-        let (urls, networks) = (servers.urls.clone(), servers.networks.clone());
-        Ok(http::Context {
-            store,
-            body_bytes: self.limits.body_bytes,
-            body_time: self.limits.body,
-            batch_events: self.limits.batch_events,
-            service_url: self.service_url(),
-            page_rows: self.list.page_rows,
-            count_rows: self.list.count_rows,
-            window: self.list.window.map(|window| http::Window {
-                ended_millis: millis(window),
-                lifetime_millis: millis(self.calls.max_lifetime),
-            }),
-            token_requests: self.limits.token_requests,
-            token_window: self.limits.token_window,
-            allow_origin: self.cors.allow_origin.as_ref().map(|origin| origin.as_str().to_owned()),
-            client,
-            feature_servers: outbound::Servers::new(urls, networks, servers.retry_after),
-            upstream: self.upstream.api_url.clone(),
-            followers: http::Crowd::new(self.limits.followers),
-            keep_alive: self.limits.keep_alive,
-            stopping,
+    /// Opens the log of deeds.
+    pub fn audit(&self) -> Result<Audit, Failure> {
+        let path = self.log.audit.as_deref();
+        Audit::open(path).map_err(|error| {
+            let path = path.unwrap_or(Path::new("")).display();
+            Failure::new(format!("cannot open log.audit {path}: {error}"))
         })
     }
 
-    fn service_url(&self) -> String {
+    pub(super) fn service_url(&self) -> String {
         self.hooks.service_url.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 

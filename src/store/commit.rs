@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 use super::StoreError;
 use super::checkpoint::Written;
@@ -11,7 +12,7 @@ use super::shared::Shared;
 use super::submit::{Change, Outcome, Submission};
 use crate::access::Row;
 use crate::codec;
-use crate::domain::{Call, CallId, Source, Timestamp, merge};
+use crate::domain::{AccountSid, Call, CallId, Source, Timestamp, merge};
 use crate::index::{AdminRow, Index, Stored};
 use crate::journal::{Batch, JournalError, Kind, Origin, Writer};
 use crate::keys::Facets;
@@ -98,6 +99,8 @@ struct Group<'a> {
     admin: Vec<(u64, Row)>,
     replies: Vec<(Submission, Outcome)>,
     changes: usize,
+    /// More calls that are up, or fewer, by account.
+    live: Vec<(AccountSid, i64)>,
 }
 
 /// What one submission does, before it is part of the commit.
@@ -107,6 +110,7 @@ struct Draft {
     order: Vec<CallId>,
     admin: Vec<Row>,
     outcome: Outcome,
+    live: Vec<(AccountSid, i64)>,
 }
 
 impl<'a> Group<'a> {
@@ -119,6 +123,7 @@ impl<'a> Group<'a> {
             admin: Vec::new(),
             replies: Vec::new(),
             changes: 0,
+            live: Vec::new(),
         }
     }
 
@@ -138,7 +143,10 @@ impl<'a> Group<'a> {
                 submission.answer(Ok(draft.outcome));
             }
             Ok(draft) => match self.add(&draft, submission.at) {
-                Ok(()) => self.replies.push((submission, draft.outcome)),
+                Ok(()) => {
+                    self.live.extend_from_slice(&draft.live);
+                    self.replies.push((submission, draft.outcome));
+                }
                 Err(error) => {
                     submission.answer(Err(error.into()));
                 }
@@ -236,6 +244,11 @@ impl<'a> Group<'a> {
             (None, _) => outcome.new += 1,
             (Some(_), _) => outcome.changed += 1,
         }
+        let up = |call: Option<&Call>| i64::from(call.is_some_and(Call::live));
+        let more = up(call_of(&state)) - up(known.as_deref());
+        if more != 0 {
+            draft.live.push((id.account, more));
+        }
         staged.state = Some(state);
         if draft.touched.insert(id, (staged, origin)).is_none() {
             draft.order.push(id);
@@ -306,13 +319,15 @@ impl<'a> Group<'a> {
 
     /// Writes, syncs, publishes, answers, in this order.
     fn commit(self, writer: &mut Writer) {
-        let Self { shared, batch, published, admin, replies, .. } = self;
+        let Self { shared, batch, published, admin, replies, live, .. } = self;
+        let (begun, changes, bytes) = (Instant::now(), batch.frames(), batch.bytes());
         if let Err(error) = append(shared, writer, batch) {
             for (submission, _) in replies {
                 submission.answer(Err(error.clone()));
             }
             return;
         }
+        shared.committed(changes, bytes, begun.elapsed());
         let mut registry = shared.registry.write();
         for (id, state, seq, indexed, at) in published {
             registry.put(id, state, seq, at, indexed);
@@ -332,6 +347,9 @@ impl<'a> Group<'a> {
                 }
             }
         }
+        for (account, more) in live {
+            shared.meter.add_live(account, more);
+        }
         shared.published.send_replace(last_seq);
         if pressed {
             shared.wake_keeper();
@@ -340,6 +358,13 @@ impl<'a> Group<'a> {
             shared.counted.lock().add(outcome);
             submission.answer(Ok(outcome));
         }
+    }
+}
+
+fn call_of(state: &State) -> Option<&Call> {
+    match state {
+        State::Call(call) => Some(call),
+        State::Deleted(_) => None,
     }
 }
 
@@ -387,6 +412,9 @@ pub(super) fn look_up_indexed(
 
 fn append(shared: &Shared, writer: &mut Writer, batch: Batch) -> Result<(), StoreError> {
     let appended = writer.append(batch).map(|_| ());
+    if let Some(time) = writer.take_sync_time() {
+        shared.meter.sync_time.observe_time(time);
+    }
     noted(shared, writer, appended)
 }
 
@@ -466,6 +494,8 @@ fn replace(shared: &Shared, index: &Arc<Index>) -> Result<(), StoreError> {
     // It may have been copied while a deletion left.
     shared.forgotten.store(true, Ordering::Release);
     shared.set_index(Ok(index.clone()));
+    // What an index that had failed did not tell is known now.
+    super::figures::count_live(shared);
     Ok(())
 }
 

@@ -47,8 +47,12 @@ impl Keeper {
             }
             let all = stop || pressure;
             let scope = if all { Scope::Everything } else { checkpoint::scope(&self.shared) };
-            if let Err(error) = self.checkpoint(scope) {
-                self.complain(&error);
+            match self.checkpoint(scope) {
+                Ok(()) => self.shared.checkpointed(clock::now()),
+                Err(error) => {
+                    self.shared.meter.checkpoints_failed.add_one();
+                    self.complain(&error);
+                }
             }
             self.announce();
             if stop {
@@ -135,7 +139,10 @@ impl Keeper {
             let changes = calls.iter().map(|id| Change::Stale(*id, heard_before)).collect();
             let swept = shared.submit(changes, now, false, Patience::None).and_then(Ticket::wait);
             match swept {
-                Ok(outcome) => tracing::info!(calls = outcome.changed, "calls have gone stale"),
+                Ok(outcome) => {
+                    shared.meter.gone_stale.add(outcome.changed);
+                    tracing::info!(calls = outcome.changed, "calls have gone stale");
+                }
                 Err(error) => {
                     tracing::warn!(%error, "stale calls wait for the next sweep");
                     return;

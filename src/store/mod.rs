@@ -32,6 +32,7 @@ mod compact;
 mod count;
 mod error;
 mod feed;
+mod figures;
 mod format;
 mod keeper;
 mod online;

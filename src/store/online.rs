@@ -153,6 +153,7 @@ impl Keeper {
                 tracing::info!(calls, bytes_before, bytes_after, "the index has been compacted");
             }
             Ok(Compacted { calls, .. }) => {
+                self.shared.meter.index_rebuilds.add_one();
                 tracing::info!(calls, "the index has been built again");
             }
             Err(StoreError::Closing) => {}

@@ -294,6 +294,7 @@ impl Start {
         let last_seq = self.writer.last_seq();
         self.shared.generations.finish(built.generation, damaged)?;
         self.generation = built.generation;
+        self.shared.meter.index_rebuilds.add_one();
         self.load_access(&built.index)?;
         let note = built.note(last_seq);
         self.shared.set_index(Ok(built.index));
@@ -417,6 +418,7 @@ impl Start {
         let Self { shared, writer, generation, .. } = self;
         shared.registry.write().opened();
         shared.published.send_replace(shared.registry.read().last_seq());
+        super::figures::count_live(&shared);
         let shared = Arc::new(shared);
         let committer = {
             let work = shared.clone();

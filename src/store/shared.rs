@@ -16,9 +16,10 @@ use super::online::Purpose;
 use super::open::Options;
 use super::submit::Outcome;
 use crate::access::Access;
-use crate::index::{Generations, Index, IndexError, Stored};
+use crate::index::{Generations, Index, IndexError};
 use crate::journal::Segment;
-use crate::registry::{Registry, State};
+use crate::meter::Meter;
+use crate::registry::Registry;
 
 /// How far a long piece of work has come.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -61,6 +62,8 @@ pub(super) struct Shared {
     pub options: Options,
     pub generations: Generations,
     pub epoch: String,
+    /// What is counted for whoever watches.
+    pub meter: Arc<Meter>,
     /// Held by whoever writes the index, or needs it to stand still. Before all others: the keeper
     /// holds it while it waits for the committer, who takes them.
     pub index_writer: Mutex<()>,
@@ -119,6 +122,7 @@ impl Shared {
         Self {
             generations,
             epoch,
+            meter: Arc::default(),
             index_writer: Mutex::new(()),
             gate: RwLock::new(()),
             registry: RwLock::default(),
@@ -154,7 +158,11 @@ impl Shared {
         let reason = super::error::chain(error);
         let mut index = self.index.write();
         if index.is_ok() {
-            tracing::error!(%reason, "the index has failed; lists answer 503 until it is rebuilt");
+            let shown = &*crate::logs::masked(&reason);
+            tracing::error!(
+                reason = shown,
+                "the index has failed; lists answer 503 until it is rebuilt"
+            );
             *index = Err(reason.clone());
         }
         drop(index);
@@ -204,18 +212,7 @@ impl Shared {
     pub fn status(&self) -> Status {
         let failed_authentications = self.access.read().refused();
         let registry = self.registry.read();
-        let (mut calls, mut tombstones) = (0_i64, 0_i64);
-        for (_, entry) in registry.iter() {
-            match entry.state {
-                State::Call(_) => calls += 1,
-                State::Deleted(_) => tombstones += 1,
-            }
-            match entry.indexed {
-                Some((Stored::Call { .. }, _)) => calls -= 1,
-                Some((Stored::Tombstone { .. }, _)) => tombstones -= 1,
-                None => {}
-            }
-        }
+        let beyond = registry.beyond();
         let index = self.index().ok();
         let tally = index.as_ref().map(|index| index.tally()).unwrap_or_default();
         let mark = index.as_ref().and_then(|index| index.mark().ok().flatten());
@@ -228,9 +225,9 @@ impl Shared {
         Status {
             epoch: self.epoch.clone(),
             sequence: registry.last_seq(),
-            calls: sum(tally.calls, calls),
+            calls: sum(tally.calls, beyond.calls),
             registry_calls: registry.len() as u64,
-            tombstones: sum(tally.tombstones, tombstones),
+            tombstones: sum(tally.tombstones, beyond.tombstones),
             checkpoint_sequence: mark.map(|mark| mark.last_seq).unwrap_or_default(),
             checkpoint_at,
             index_bytes: index.map(|index| index.disk_bytes()),

@@ -29,6 +29,8 @@ pub struct Rollcall {
     pub port: u16,
     /// The port of plain HTTP, where the flags ask for it.
     pub plain_port: u16,
+    /// The port of scrapes, where the flags ask for it.
+    pub metrics_port: u16,
     /// What the client trusts in place of rollcall's own authority.
     trusted: Option<PathBuf>,
     agent: Option<ureq::Agent>,
@@ -74,6 +76,7 @@ impl Rollcall {
             child: None,
             port: 0,
             plain_port: 0,
+            metrics_port: 0,
             trusted: None,
             agent: None,
         }
@@ -129,6 +132,7 @@ impl Rollcall {
         let mut port_of = |scheme: &str| {
             lines.find_map(|line| {
                 let line = line.unwrap();
+                let line = line.strip_suffix("/metrics").unwrap_or(&line);
                 line.strip_prefix(scheme)?.rsplit(':').next()?.parse().ok()
             })
         };
@@ -139,6 +143,9 @@ impl Rollcall {
         self.port = port;
         if self.args.iter().any(|arg| arg == "--http-listen") {
             self.plain_port = port_of("listening on http://").unwrap();
+        }
+        if self.args.iter().any(|arg| arg == "--metrics-listen") {
+            self.metrics_port = port_of("listening on http://").unwrap();
         }
         self.child = Some(child);
         self.agent = Some(self.new_agent());

@@ -8,16 +8,28 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &[]),
-    ("cli", &["access", "admin", "clock", "config", "domain", "ops", "server", "store", "wire"]),
-    ("server", &["admin", "clock", "config", "domain", "http", "ops", "outbound", "store", "tls"]),
-    ("admin", &["ops", "store"]),
-    ("http", &["access", "clock", "domain", "outbound", "random", "store", "wire"]),
-    ("ops", &["access", "clock", "domain", "random", "store", "wire"]),
+    (
+        "cli",
+        &["access", "admin", "clock", "config", "domain", "logs", "ops", "server", "store", "wire"],
+    ),
+    (
+        "server",
+        &[
+            "admin", "clock", "config", "domain", "http", "logs", "meter", "ops", "outbound",
+            "store", "tls",
+        ],
+    ),
+    ("admin", &["logs", "ops", "store"]),
+    (
+        "http",
+        &["access", "clock", "domain", "logs", "meter", "outbound", "random", "store", "wire"],
+    ),
+    ("ops", &["access", "clock", "domain", "logs", "random", "store", "wire"]),
     (
         "store",
         &[
-            "access", "clock", "codec", "domain", "index", "journal", "keys", "random", "registry",
-            "wire",
+            "access", "clock", "codec", "domain", "index", "journal", "keys", "logs", "meter",
+            "random", "registry", "wire",
         ],
     ),
     ("registry", &["domain", "index", "keys"]),
@@ -29,8 +41,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("wire", &["domain"]),
     ("clock", &["domain"]),
     ("random", &[]),
-    ("config", &["outbound"]),
+    ("config", &["domain", "outbound"]),
     ("outbound", &[]),
+    ("logs", &["domain", "wire"]),
+    ("meter", &["domain"]),
     ("tls", &[]),
     ("domain", &[]),
 ];
@@ -46,6 +60,8 @@ const KEPT: &[(&str, &str)] = &[
     ("tokio_rustls::", "server outbound"),
     ("rcgen::", "tls"),
     ("clap::Parser", "cli"),
+    ("prometheus_client::", "meter"),
+    ("tracing_journald::", "cli"),
 ];
 
 /// Lines of a file, of whichever room.

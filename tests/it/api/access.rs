@@ -30,7 +30,10 @@ fn each_role_opens_its_own_doors_within_its_scope() {
         ("account", &["--account", A1]),
     ];
     for (scope, flags) in scopes {
-        for role in ["full", "read", "ingest", "export"] {
+        for role in ["full", "read", "ingest", "export", "metrics"] {
+            if role == "metrics" && scope != "admin" {
+                continue;
+            }
             let token = rollcall.token(&[flags, &["--role", role]].concat());
             let bearer = format!("Bearer {token}");
             for account in [A1, A2] {
@@ -45,12 +48,14 @@ fn each_role_opens_its_own_doors_within_its_scope() {
                 let headers = [("authorization", &*bearer)];
                 let hook =
                     rollcall.send("POST", "/v1/hooks/call-status", &headers, body.as_bytes());
+                let scrape = rollcall.get(&token, "/metrics");
                 let doors = [
                     (list, 200, matches!(role, "full" | "read" | "export")),
                     (get, 200, matches!(role, "full" | "read")),
                     (count, 200, matches!(role, "full" | "read")),
                     (delete, 404, role == "full"),
                     (hook.unwrap(), 204, role == "ingest" || role == "full" && scope == "admin"),
+                    (scrape, 200, role == "metrics" || role == "full" && scope == "admin"),
                 ];
                 for (n, (answer, open, may)) in doors.into_iter().enumerate() {
                     let expected = if within && may { open } else { 403 };

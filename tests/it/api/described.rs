@@ -133,6 +133,11 @@ fn what_is_read_is_as_described() {
     for id in ["listChanges", "headChanges"] {
         bench.ask((id, 410), &account(&format!("/Calls/changes{gone}")), &admin, &[], "");
     }
+    for id in ["metrics", "headMetrics"] {
+        bench.ask((id, 200), "/metrics", &admin, &[], "");
+        bench.ask((id, 401), "/metrics", "", &[], "");
+        bench.ask((id, 403), "/metrics", &stranger, &[], "");
+    }
     for (get, head, target) in [
         ("live", "headLive", "/livez"),
         ("ready", "headReady", "/readyz"),

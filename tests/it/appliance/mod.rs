@@ -1,5 +1,9 @@
 //! The appliance as a stranger meets it: one binary, one command, one unit.
 
+mod audit;
+mod exposition;
+mod logs;
+mod metrics;
 mod service;
 
 use std::collections::BTreeSet;

@@ -1,0 +1,71 @@
+//! `GET /metrics`: the figures, for Prometheus. With a token on the API's own listeners; on the
+//! listener that the configuration has for scrapes, without one.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
+use hyper::body::Incoming;
+
+use super::Context;
+use super::auth::{Deed, bearer};
+use super::calls::blocking;
+use super::reply::{Refusal, Reply, json};
+use super::routes::Request;
+use crate::clock;
+use crate::meter;
+
+/// The exposition format of Prometheus.
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// `GET` and `HEAD /metrics` with a token that may.
+pub(super) async fn metrics(request: &Request<'_>) -> Result<Reply, Refusal> {
+    if !matches!(*request.method, Method::GET | Method::HEAD) {
+        return Err(Refusal::method("GET, HEAD"));
+    }
+    bearer(request.context, request.headers)?.may(Deed::Scrape)?;
+    scrape(request.context).await
+}
+
+async fn scrape(context: &Arc<Context>) -> Result<Reply, Refusal> {
+    let all = context.clone();
+    let text = blocking(&context.store, move |store| {
+        let mut figures = store.figures(&all.metrics_accounts, clock::now());
+        figures.started_at = all.started_at.millis();
+        figures.followers = all.followers.inside();
+        Ok(meter::scrape(store.meter().clone(), all.requests.clone(), figures))
+    });
+    let mut reply = json(StatusCode::OK, text.await?);
+    reply.headers_mut().insert(CONTENT_TYPE, TEXT);
+    Ok(reply)
+}
+
+/// A hyper service that answers scrapes and nothing else, whoever asks.
+#[derive(Clone)]
+pub struct Scrapes(Arc<Context>);
+
+/// Scrapes of what this context counts.
+pub fn scrapes(context: Arc<Context>) -> Scrapes {
+    Scrapes(context)
+}
+
+impl hyper::service::Service<http::Request<Incoming>> for Scrapes {
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
+
+    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+        let context = self.0.clone();
+        Box::pin(async move {
+            let answer = match (request.uri().path(), request.method()) {
+                ("/metrics", &Method::GET | &Method::HEAD) => scrape(&context).await,
+                ("/metrics", _) => Err(Refusal::method("GET, HEAD")),
+                _ => Err(Refusal::not_found("no such path: scrapes are answered at /metrics")),
+            };
+            Ok(answer.unwrap_or_else(Reply::from))
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! What may be said in the log, and the log of deeds.
+//!
+//! Architecture invariant: above `debug` no line holds a token, a secret, or a telephone number
+//! that has not been through [`masked`]. Requests are named by the template of their path, since
+//! paths and queries hold what callers wrote.
+
+mod audit;
+mod mask;
+
+pub use audit::{Audit, Deed, Outcome};
+pub use mask::{masked, show_numbers};

@@ -1,0 +1,264 @@
+//! What a scrape says: every instrument, and the figures of the moment.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::histogram::as_float;
+use super::process::Process;
+use super::text::{Text, written};
+use super::{Connections, Meter, Refused, Requests};
+use crate::domain::AccountSid;
+
+/// What is looked up at the time of the scrape.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Figures {
+    /// Milliseconds since 1970.
+    pub now: u64,
+    /// The same, of the start of the process.
+    pub started_at: u64,
+    pub sequence: u64,
+    pub checkpoint_sequence: u64,
+    pub calls: u64,
+    pub tombstones: u64,
+    pub registry_calls: u64,
+    pub registry_limit: u64,
+    pub queue_events: u64,
+    pub queue_limit: u64,
+    /// None while it is being built again.
+    pub index_bytes: Option<u64>,
+    pub index_cache_bytes: u64,
+    pub journal_bytes: u64,
+    pub journal_segments: u64,
+    pub journal_failed: bool,
+    /// Free to an ordinary user and in all, of the file system with the data directory.
+    pub disk: Option<(u64, u64)>,
+    pub new: u64,
+    pub changed: u64,
+    pub unchanged: u64,
+    pub ignored: u64,
+    pub unknown_statuses: u64,
+    pub dropped_keys: u64,
+    pub failed_authentications: u64,
+    pub followers: u64,
+    pub accounts: Vec<Account>,
+}
+
+/// An account that the configuration names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// The account.
+    pub sid: AccountSid,
+    /// Calls that are up.
+    pub live: u64,
+}
+
+/// One of the counters of a listener.
+type CountOf = fn(&Connections) -> u64;
+
+/// The text of a scrape.
+pub fn scrape(meter: Arc<Meter>, requests: Arc<Requests>, figures: Figures) -> String {
+    written(Scrape { meter, requests, figures, process: Process::read() })
+}
+
+#[derive(Debug)]
+struct Scrape {
+    meter: Arc<Meter>,
+    requests: Arc<Requests>,
+    figures: Figures,
+    process: Process,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut text = Text(encoder);
+        self.process(&mut text)?;
+        self.ingest(&mut text)?;
+        self.journal(&mut text)?;
+        self.index(&mut text)?;
+        self.calls(&mut text)?;
+        self.sockets(&mut text)?;
+        self.requests.write(&mut text)
+    }
+}
+
+impl Scrape {
+    fn process(&self, text: &mut Text<'_>) -> fmt::Result {
+        let name = "rollcall_build_info";
+        let mut build = text.gauges(name, "Always 1; the release is in the label")?;
+        build.value(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)?;
+        // These names are those of all Prometheus libraries, so that usual dashboards know them.
+        let name = "process_start_time_seconds";
+        let started = as_float(self.figures.started_at) / 1000.0;
+        text.gauge(name, "When the process started, in seconds since 1970", started)?;
+        for (name, help, value) in [
+            ("process_resident_memory_bytes", "Memory in use", self.process.resident_bytes),
+            ("process_open_fds", "Open files and sockets", self.process.open_files),
+            ("process_max_fds", "Files and sockets that may be open", self.process.most_files),
+            ("process_threads", "Threads", self.process.threads),
+        ] {
+            if let Some(value) = value {
+                text.number(name, help, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ingest(&self, text: &mut Text<'_>) -> fmt::Result {
+        let (meter, figures) = (&self.meter, &self.figures);
+        let name = "rollcall_events_received";
+        let help = "Events that hooks brought and that could be read, taken or not";
+        text.counter(name, help, meter.events_received.get())?;
+        let name = "rollcall_changes";
+        let help = "What became of changes that are on disk: events, imported records, deletions";
+        let mut changes = text.counters(name, help)?;
+        for (result, count) in [
+            ("new", figures.new),
+            ("changed", figures.changed),
+            ("unchanged", figures.unchanged),
+            ("ignored", figures.ignored),
+        ] {
+            changes.value(&[("result", result)], count)?;
+        }
+        let help = "Events with a status that this release does not know";
+        text.counter("rollcall_unknown_statuses", help, figures.unknown_statuses)?;
+        let help = "Unknown keys that did not fit into their record";
+        text.counter("rollcall_dropped_keys", help, figures.dropped_keys)?;
+        let mut refused = text.counters(
+            "rollcall_hook_requests_refused",
+            "Requests of hooks of which nothing was taken, by reason",
+        )?;
+        for (counter, (_, reason)) in meter.refused.iter().zip(Refused::ALL) {
+            refused.value(&[("reason", reason)], counter.get())?;
+        }
+        let help = "Events that wait to be committed";
+        text.number("rollcall_queue_events", help, figures.queue_events)?;
+        let help = "Events that may wait; beyond, hooks are answered 503";
+        text.number("rollcall_queue_limit_events", help, figures.queue_limit)?;
+        let help = "Changes of one commit";
+        text.histogram("rollcall_commit_changes", help, &meter.commit_changes)?;
+        let help = "Bytes of one commit";
+        text.histogram("rollcall_commit_size_bytes", help, &meter.commit_bytes)?;
+        let help = "Time to write and sync one commit";
+        text.histogram("rollcall_commit_duration_seconds", help, &meter.commit_time)
+    }
+
+    fn journal(&self, text: &mut Text<'_>) -> fmt::Result {
+        let (meter, figures) = (&self.meter, &self.figures);
+        text.number("rollcall_journal_bytes", "Size of the journal", figures.journal_bytes)?;
+        let help = "Segments of the journal";
+        text.number("rollcall_journal_segments", help, figures.journal_segments)?;
+        let help = "Time of one sync of the journal to the disk";
+        text.histogram("rollcall_journal_sync_duration_seconds", help, &meter.sync_time)?;
+        let help = "1 once the journal has failed: nothing more is acknowledged";
+        text.number("rollcall_journal_failed", help, u64::from(figures.journal_failed))?;
+        if let Some((free, size)) = figures.disk {
+            let help = "Room on the file system with the data directory";
+            text.number("rollcall_disk_free_bytes", help, free)?;
+            let help = "Size of the file system with the data directory";
+            text.number("rollcall_disk_size_bytes", help, size)?;
+        }
+        Ok(())
+    }
+
+    fn index(&self, text: &mut Text<'_>) -> fmt::Result {
+        let (meter, figures) = (&self.meter, &self.figures);
+        let help = "Changes that the last checkpoint does not cover";
+        let lag = figures.sequence.saturating_sub(figures.checkpoint_sequence);
+        text.number("rollcall_checkpoint_lag_changes", help, lag)?;
+        let done = u64::try_from(meter.checkpointed_at.get()).unwrap_or_default();
+        let done = if done == 0 { figures.started_at } else { done };
+        let age = as_float(figures.now.saturating_sub(done)) / 1000.0;
+        let help = "Time since all that should be in the index was there";
+        text.gauge("rollcall_checkpoint_age_seconds", help, age)?;
+        let help = "Checkpoints that were not taken";
+        text.counter("rollcall_checkpoint_failures", help, meter.checkpoints_failed.get())?;
+        let help = "Whether lists can be answered; 0 while the index is built again";
+        let available = u64::from(figures.index_bytes.is_some());
+        text.number("rollcall_index_available", help, available)?;
+        if let Some(bytes) = figures.index_bytes {
+            text.number("rollcall_index_bytes", "Size of the index on disk", bytes)?;
+        }
+        let help = "Memory that the cache of the index may take";
+        text.number("rollcall_index_cache_limit_bytes", help, figures.index_cache_bytes)?;
+        let help = "Indexes that were built anew since the start";
+        text.counter("rollcall_index_rebuilds", help, meter.index_rebuilds.get())
+    }
+
+    fn calls(&self, text: &mut Text<'_>) -> fmt::Result {
+        let (meter, figures) = (&self.meter, &self.figures);
+        text.number("rollcall_calls", "Calls that are known", figures.calls)?;
+        text.number("rollcall_live_calls", "Calls that are up", meter.live())?;
+        let help = "Calls that were given up since nothing was heard of them";
+        text.counter("rollcall_calls_gone_stale", help, meter.gone_stale.get())?;
+        let help = "Deleted calls that are remembered";
+        text.number("rollcall_tombstones", help, figures.tombstones)?;
+        let help = "Calls in memory";
+        text.number("rollcall_registry_calls", help, figures.registry_calls)?;
+        let help = "Calls that may be in memory; beyond, changes wait";
+        text.number("rollcall_registry_limit_calls", help, figures.registry_limit)?;
+        if figures.accounts.is_empty() {
+            return Ok(());
+        }
+        let help = "Calls that are up, of the accounts in metrics.accounts";
+        let mut live = text.gauges("rollcall_account_live_calls", help)?;
+        for Account { sid, live: calls } in &figures.accounts {
+            live.value(&[("account_sid", &sid.to_string())], as_float(*calls))?;
+        }
+        Ok(())
+    }
+
+    fn sockets(&self, text: &mut Text<'_>) -> fmt::Result {
+        let meter = &self.meter;
+        let all = [("https", &meter.https), ("http", &meter.http), ("metrics", &meter.metrics)];
+        let mut open = text.gauges("rollcall_connections", "Connections that are open")?;
+        for (listener, connections) in all {
+            let now = u64::try_from(connections.open.get()).unwrap_or_default();
+            open.value(&[("listener", listener)], as_float(now))?;
+        }
+        let counters: [(&str, &str, CountOf); 4] = [
+            ("rollcall_connections_accepted", "Connections that were accepted", |connections| {
+                connections.accepted.get()
+            }),
+            (
+                "rollcall_connections_held_back",
+                "Times that all places were taken and whoever came next had to wait",
+                |connections| connections.held_back.get(),
+            ),
+            (
+                "rollcall_accept_errors",
+                "Connections that the system could not hand over",
+                |connections| connections.accept_errors.get(),
+            ),
+            (
+                "rollcall_tls_handshake_failures",
+                "TLS handshakes that failed or took too long",
+                |connections| connections.handshakes_failed.get(),
+            ),
+        ];
+        for (name, help, value) in counters {
+            let mut family = text.counters(name, help)?;
+            for (listener, connections) in all {
+                family.value(&[("listener", listener)], value(connections))?;
+            }
+        }
+        let help = "Requests with credentials that nobody has";
+        let failed = self.figures.failed_authentications;
+        text.counter("rollcall_failed_authentications", help, failed)?;
+        let help = "Audit lines that were left out, since too many came";
+        text.counter("rollcall_audit_left_out", help, meter.audit_left_out.get())?;
+        text.number("rollcall_followers", "Event streams of changes", self.figures.followers)?;
+        let help = "When the certificate in a file ends, in seconds since 1970";
+        let certificates = meter.certificates.lock();
+        let name = "rollcall_tls_certificate_expiry_timestamp_seconds";
+        let mut expiry = text.gauges(name, help)?;
+        for (file, seconds) in &*certificates {
+            let seconds = as_float(u64::try_from(*seconds).unwrap_or_default());
+            expiry.value(&[("file", file)], seconds)?;
+        }
+        Ok(())
+    }
+}

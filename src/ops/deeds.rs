@@ -1,0 +1,99 @@
+//! What is said of a command in the audit log: its name, what it is about, and nothing secret.
+
+use super::{Failure, Reply, Request};
+use crate::clock;
+use crate::domain::AccountSid;
+use crate::logs::{Audit, Deed, Outcome};
+
+/// What is written down of a command once it is answered.
+#[derive(Debug, Clone)]
+pub struct Noted {
+    what: String,
+    object: Option<String>,
+    /// Programs ask for figures all the time: that is no deed.
+    is_deed: bool,
+}
+
+impl Noted {
+    /// What there is to say of this command.
+    pub fn of(request: &Request) -> Self {
+        let is_deed = !matches!(request, Request::Status);
+        Self { what: name(request), object: object(request), is_deed }
+    }
+
+    /// Writes down that somebody gave this command, and how it went.
+    pub fn write(self, audit: &Audit, who: &str, result: &Result<Reply, Failure>) {
+        if !self.is_deed {
+            return;
+        }
+        let object = match result {
+            Ok(Reply::Token { id, .. }) => {
+                Some(format!("token {id}, {}", self.object.unwrap_or_default()))
+            }
+            _ => self.object,
+        };
+        let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
+        let (what, object) = (self.what.as_str(), object.as_deref());
+        audit.write(&Deed { at: clock::now(), who, what, object, outcome, peer: None });
+    }
+}
+
+/// A command's name in words, such as `token create`.
+fn name(request: &Request) -> String {
+    let name = match serde_json::to_value(request) {
+        Ok(serde_json::Value::String(name)) => name,
+        Ok(serde_json::Value::Object(fields)) => {
+            fields.into_iter().next().map(|(name, _)| name).unwrap_or_default()
+        }
+        _ => String::new(),
+    };
+    let mut words = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_lowercase());
+    }
+    words
+}
+
+fn object(request: &Request) -> Option<String> {
+    match request {
+        Request::TokenCreate(new) => Some(format!("{}, role {}", new.scope, new.role.as_str())),
+        Request::TokenRevoke { id } => Some(shown_id(id)),
+        Request::AccountSet(settings) => Some(account(settings.account_sid)),
+        Request::AccountRemove { account_sid } => Some(account(*account_sid)),
+        Request::Show { call_sid } => Some(format!("call {call_sid}")),
+        _ => None,
+    }
+}
+
+fn account(sid: AccountSid) -> String {
+    format!("account {sid}")
+}
+
+/// Somebody may have given the token itself in place of its id.
+fn shown_id(id: &str) -> String {
+    if id.len() <= 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return format!("token {id}");
+    }
+    "what is no id of a token".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_named_without_their_secrets() {
+        let id = "rc_abcdefghijklmnopqrstuvwxyz".to_owned();
+        let revoke = Noted::of(&Request::TokenRevoke { id });
+        assert_eq!(revoke.what, "token revoke");
+        assert_eq!(revoke.object.unwrap(), "what is no id of a token");
+        let revoke = Noted::of(&Request::TokenRevoke { id: "0123456789ab".to_owned() });
+        assert_eq!(revoke.object.unwrap(), "token 0123456789ab");
+        let check = Noted::of(&Request::Check);
+        assert_eq!((check.what.as_str(), check.object, check.is_deed), ("check", None, true));
+        assert!(!Noted::of(&Request::Status).is_deed);
+    }
+}
