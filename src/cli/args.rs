@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::access::{Role, Scope, Secret};
+use crate::access::{Keep, Role, Scope, Secret};
 use crate::config::{Locations, Settings};
 use crate::domain::{AccountSid, CallSid, ServiceProviderSid};
-use crate::ops::{AccountSettings, Failure, NewToken, OnError, Request, Selection};
+use crate::ops::{AccountSettings, Failure, NewKeep, NewToken, OnError, Request, Selection};
 use crate::wire::{Format, Zone, ZoneError};
 
 /// A call registry that answers the jambonz REST Calls API from its own durable store.
@@ -54,8 +54,21 @@ pub(super) enum Command {
     Check,
     /// Build the index anew from the journal.
     Rebuild,
-    /// Give back disk space that the index no longer needs; the server goes on meanwhile.
-    Compact,
+    /// Give back disk space that journal and index no longer need; the server goes on meanwhile.
+    Compact {
+        /// Drop older versions of calls too: backups can then not be restored as of earlier.
+        #[arg(long)]
+        drop_history: bool,
+    },
+    /// Delete the calls whose time is over (`[retention]`, `account set --keep`) now.
+    Expire {
+        /// Say what would go, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Forget a telephone number: delete its calls, and have all that was known of them leave the
+    /// disk; exit 1 if anything is left.
+    Purge(Purge),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -145,6 +158,40 @@ impl TokenCreate {
     }
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Purge {
+    /// The number, such as +15551230001.
+    #[arg(long)]
+    number: String,
+    /// Delete the calls too that have it in other fields than `from` and `to`.
+    #[arg(long)]
+    mentions: bool,
+    /// Say what would go, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl From<Purge> for crate::ops::Purge {
+    fn from(purge: Purge) -> Self {
+        Self { number: purge.number, mentions: purge.mentions, dry_run: purge.dry_run }
+    }
+}
+
+/// `forever`, `default` or a duration.
+fn keep(text: &str) -> Result<NewKeep, String> {
+    match text {
+        "default" => Ok(NewKeep::Default),
+        "forever" => Ok(NewKeep::Own(Keep::Forever)),
+        _ => match humantime::parse_duration(text) {
+            Ok(age) if age >= Duration::from_mins(1) => {
+                let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+                Ok(NewKeep::Own(Keep::Millis(millis)))
+            }
+            _ => Err("expected forever, default, or at least 1m, such as 90days".to_owned()),
+        },
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
     /// Change settings of an account; what is not given stays as it is.
@@ -177,15 +224,21 @@ pub(super) struct AccountSet {
     /// The password that goes with it; `-` reads it from standard input.
     #[arg(long, value_name = "PASSWORD")]
     hook_password: Option<String>,
+    /// How long its calls are kept: 90days, forever, or default for what the configuration says.
+    #[arg(long, value_name = "TIME", value_parser = keep)]
+    keep: Option<NewKeep>,
 }
 
 impl AccountSet {
     pub fn request(self) -> Result<AccountSettings, Failure> {
         let texts = [&self.name, &self.webhook_secret, &self.hook_user, &self.hook_password];
-        if self.service_provider.is_none() && texts.into_iter().all(Option::is_none) {
+        if self.service_provider.is_none()
+            && self.keep.is_none()
+            && texts.into_iter().all(Option::is_none)
+        {
             return Err(Failure::usage(
-                "nothing to set; give --name, --service-provider, --webhook-secret, --hook-user \
-                 or --hook-password",
+                "nothing to set; give --name, --service-provider, --webhook-secret, --hook-user, \
+                 --hook-password or --keep",
             ));
         }
         Ok(AccountSettings {
@@ -195,6 +248,7 @@ impl AccountSet {
             webhook_secret: secret("--webhook-secret", self.webhook_secret.as_deref())?,
             hook_user: self.hook_user,
             hook_password: secret("--hook-password", self.hook_password.as_deref())?,
+            keep: self.keep,
         })
     }
 }

@@ -79,11 +79,17 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Status => Request::Status,
         Command::Check => Request::Check,
         Command::Rebuild => Request::Rebuild,
-        Command::Compact => Request::Compact,
+        Command::Compact { drop_history } => Request::Compact { drop_history },
+        Command::Expire { dry_run } => Request::Expire { dry_run },
+        Command::Purge(purge) => Request::Purge(purge.into()),
     };
     let mut nothing = std::io::empty();
     let answer = execute::execute(&config, request, &mut nothing, output, &mut |_, _| Ok(()))?;
-    let found = matches!(&answer.reply, Reply::Checked { findings, .. } if !findings.is_empty());
+    let found = match &answer.reply {
+        Reply::Checked { findings, .. } => !findings.is_empty(),
+        Reply::Purged(purged) => !purged.is_gone(),
+        _ => false,
+    };
     output.reply(&answer.reply, answer.running)?;
     Ok(if found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

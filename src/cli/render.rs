@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::ops::{AccountInfo, Reply, Summary, TokenInfo};
-use crate::store::Status;
+use crate::ops::{AccountInfo, Purged, Reply, Summary, TokenInfo};
+use crate::store::{Collected, Expiring, Status};
 
 /// What goes to standard output, and what is said beside it.
 pub(super) struct Shown {
@@ -39,7 +39,10 @@ pub(super) fn json(reply: &Reply, running: bool) -> Shown {
             }
             value
         }
-        Reply::Compacted(done) => json!(done),
+        Reply::Compacted { journal, index } => json!({ "journal": journal, "index": index }),
+        Reply::Expiring(accounts) => json!(accounts),
+        Reply::Expired(done) => json!(done),
+        Reply::Purged(purged) => json!(purged),
         Reply::Checked { calls, findings } => json!({ "calls": calls, "findings": findings }),
     };
     value.to_string().into()
@@ -57,7 +60,7 @@ pub(super) fn text(reply: &Reply, running: bool) -> Shown {
         )
         .into(),
         Reply::Accounts(accounts) => table(
-            &["ACCOUNT SID", "NAME", "SERVICE PROVIDER", "SIGNED", "HOOK USER"],
+            &["ACCOUNT SID", "NAME", "SERVICE PROVIDER", "SIGNED", "HOOK USER", "KEPT"],
             accounts.iter().map(account_row).collect(),
         )
         .into(),
@@ -66,13 +69,25 @@ pub(super) fn text(reply: &Reply, running: bool) -> Shown {
         Reply::Written(calls) => format!("{calls} calls").into(),
         Reply::Calls(lines) => lines.iter().map(|line| one_call(line)).collect::<String>().into(),
         Reply::Status(status) => figures(status, running).into(),
-        Reply::Compacted(done) => format!(
-            "the index was compacted: {} before, {} now, {} calls",
-            bytes(done.bytes_before),
-            bytes(done.bytes_after),
-            done.calls
+        Reply::Compacted { journal, index } => {
+            let index = format!(
+                "index: {} before, {} now, {} calls",
+                bytes(index.bytes_before),
+                bytes(index.bytes_after),
+                index.calls
+            );
+            format!("{}\n{index}", packed(journal)).into()
+        }
+        Reply::Expiring(accounts) if accounts.is_empty() => "nothing would go".to_owned().into(),
+        Reply::Expiring(accounts) => table(
+            &["ACCOUNT SID", "CALLS", "OLDEST", "NEWEST"],
+            accounts.iter().map(expiring_row).collect(),
         )
         .into(),
+        Reply::Expired(done) => {
+            format!("{} calls were deleted\n{}", done.expired, packed(done)).into()
+        }
+        Reply::Purged(purged) => forgotten(purged).into(),
         Reply::Checked { calls, findings } if findings.is_empty() => {
             format!("{calls} calls compared: journal and index agree").into()
         }
@@ -108,7 +123,51 @@ fn account_row(account: &AccountInfo) -> Vec<String> {
         provider.unwrap_or_default(),
         if account.webhook_secret { "yes" } else { "no" }.to_owned(),
         account.hook_user.clone().unwrap_or_default(),
+        account.keep.clone().unwrap_or_default(),
     ]
+}
+
+fn packed(done: &Collected) -> String {
+    match done.segments {
+        0 => "journal: nothing to pack".to_owned(),
+        segments => format!(
+            "journal: {segments} segments packed, {} before, {} now",
+            bytes(done.bytes_before),
+            bytes(done.bytes_after)
+        ),
+    }
+}
+
+fn expiring_row(of: &Expiring) -> Vec<String> {
+    let calls = of.calls.to_string();
+    vec![of.account_sid.to_string(), calls, of.oldest.clone(), of.newest.clone()]
+}
+
+fn forgotten(purged: &Purged) -> String {
+    let verb = if purged.dry_run { "would be deleted" } else { "were deleted" };
+    let mut text = format!("{} calls {verb}", purged.calls);
+    if purged.mentions > 0 {
+        let _infallible = write!(
+            text,
+            "\n{} other calls have the number in other fields; --mentions deletes them too:",
+            purged.mentions
+        );
+        for call in &purged.mentioned_by {
+            let _infallible = write!(text, "\n  {call}");
+        }
+    }
+    if !purged.files.is_empty() {
+        text.push_str("\nthese files have it still:");
+        for file in &purged.files {
+            let _infallible = write!(text, "\n  {file}");
+        }
+    } else if !purged.dry_run && purged.mentions == 0 {
+        text.push_str("\njournal and index were searched: the number is in neither");
+    }
+    if !purged.dry_run {
+        text.push_str("\nbackups and exports made before have it still");
+    }
+    text
 }
 
 fn imported(summary: &Summary) -> String {
@@ -142,7 +201,12 @@ fn figures(status: &Status, running: bool) -> String {
         ("last checkpoint", checkpoint),
         (
             "journal",
-            format!("{} in {} segments", bytes(status.journal_bytes), status.journal_segments),
+            format!(
+                "{} in {} segments{}",
+                bytes(status.journal_bytes),
+                status.journal_segments,
+                ratio(status)
+            ),
         ),
         ("index", index),
         ("failed logins", status.failed_authentications.to_string()),
@@ -152,6 +216,16 @@ fn figures(status: &Status, running: bool) -> String {
         let _infallible = writeln!(text, "{name:<16} {value}");
         text
     })
+}
+
+/// How much smaller the journal is than what was written.
+#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+fn ratio(status: &Status) -> String {
+    if status.journal_unpacked_bytes <= status.journal_bytes {
+        return String::new();
+    }
+    let ratio = status.journal_unpacked_bytes as f64 / status.journal_bytes.max(1) as f64;
+    format!(", compressed {ratio:.1} times")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]

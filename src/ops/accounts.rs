@@ -1,10 +1,12 @@
 //! Settings of accounts.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::tokens::{apply, forget_file, removal};
 use super::{Context, Failure, Reply};
-use crate::access::{Account, Row, Scope, Secret, TokenHash};
+use crate::access::{Account, Keep, Row, Scope, Secret, TokenHash};
 use crate::domain::{AccountSid, ServiceProviderSid};
 use crate::store::Store;
 
@@ -21,6 +23,16 @@ pub struct AccountSettings {
     pub webhook_secret: Option<Secret>,
     pub hook_user: Option<String>,
     pub hook_password: Option<Secret>,
+    pub keep: Option<NewKeep>,
+}
+
+/// How long an account's calls are to be kept from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NewKeep {
+    /// As the configuration says.
+    Default,
+    /// As this says.
+    Own(Keep),
 }
 
 /// An account in a list: which secrets it has, not what they are.
@@ -32,6 +44,8 @@ pub struct AccountInfo {
     pub service_provider_sid: Option<ServiceProviderSid>,
     pub webhook_secret: bool,
     pub hook_user: Option<String>,
+    /// `forever` or a duration, where it differs from the configuration.
+    pub keep: Option<String>,
 }
 
 pub(super) fn set(store: &Store, new: AccountSettings) -> Result<Reply, Failure> {
@@ -68,6 +82,11 @@ pub(super) fn set(store: &Store, new: AccountSettings) -> Result<Reply, Failure>
     account.webhook_secret = new.webhook_secret.or(account.webhook_secret);
     account.hook_user = new.hook_user.or(account.hook_user);
     account.hook_password = new.hook_password.or(account.hook_password);
+    match new.keep {
+        None => {}
+        Some(NewKeep::Default) => account.keep = None,
+        Some(NewKeep::Own(keep)) => account.keep = Some(keep),
+    }
     if account.hook_user.is_some() != account.hook_password.is_some() {
         return Err(Failure::usage("--hook-user and --hook-password go together"));
     }
@@ -83,6 +102,12 @@ pub(super) fn list(store: &Store) -> Reply {
         service_provider_sid: account.service_provider_sid,
         webhook_secret: account.webhook_secret.is_some(),
         hook_user: account.hook_user.clone(),
+        keep: account.keep.map(|keep| match keep {
+            Keep::Forever => "forever".to_owned(),
+            Keep::Millis(millis) => {
+                humantime::format_duration(Duration::from_millis(millis)).to_string()
+            }
+        }),
     };
     Reply::Accounts(store.access(|access| access.accounts().map(info).collect()))
 }

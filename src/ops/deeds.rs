@@ -63,6 +63,7 @@ fn object(request: &Request) -> Option<String> {
         Request::TokenRevoke { id } => Some(shown_id(id)),
         Request::AccountSet(settings) => Some(account(settings.account_sid)),
         Request::AccountRemove { account_sid } => Some(account(*account_sid)),
+        Request::Expire { dry_run: true } => Some("dry run".to_owned()),
         Request::Show { call_sid } => Some(format!("call {call_sid}")),
         _ => None,
     }

@@ -4,6 +4,7 @@
 mod accounts;
 mod deeds;
 mod import;
+mod purge;
 mod select;
 mod tokens;
 
@@ -11,14 +12,17 @@ use std::io::{self, BufRead};
 
 use serde::{Deserialize, Serialize};
 
-pub use accounts::{AccountInfo, AccountSettings};
+pub use accounts::{AccountInfo, AccountSettings, NewKeep};
 pub use deeds::Noted;
 pub use import::{Import, OnError, Summary};
+pub use purge::{Purge, Purged};
 pub use select::Selection;
 pub use tokens::{NewToken, TokenInfo, make_first, note_used};
 
 use crate::domain::{AccountSid, CallSid};
-use crate::store::{Compacted, Finding, OpenError, Progress, Status, Store, StoreError};
+use crate::store::{
+    Collected, Compacted, Depth, Expiring, Finding, OpenError, Progress, Status, Store, StoreError,
+};
 
 /// A command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,8 +76,20 @@ pub enum Request {
     Check,
     /// Builds the index anew.
     Rebuild,
-    /// Copies the index into one that takes less of the disk.
-    Compact,
+    /// Gives back what the disk need not hold: packs the journal, and copies the index into one that
+    /// takes less.
+    Compact {
+        /// Older versions of calls need not be kept.
+        drop_history: bool,
+    },
+    /// Deletes the calls whose time is over.
+    Expire {
+        /// Say what would go, and do nothing.
+        dry_run: bool,
+    },
+    /// Deletes the calls of a telephone number, and has everything that was known of them leave the
+    /// disk.
+    Purge(Purge),
 }
 
 /// What a command answers.
@@ -100,8 +116,19 @@ pub enum Reply {
     Calls(Vec<String>),
     /// Figures.
     Status(Status),
-    /// What a compaction did.
-    Compacted(Compacted),
+    /// What a compaction did: to the journal, and to the index.
+    Compacted {
+        /// The journal.
+        journal: Collected,
+        /// The index.
+        index: Compacted,
+    },
+    /// What would be deleted.
+    Expiring(Vec<Expiring>),
+    /// What was deleted.
+    Expired(Collected),
+    /// What became of a number.
+    Purged(Purged),
     /// What a check found.
     Checked {
         /// Calls that were compared.
@@ -215,12 +242,17 @@ pub fn run(
             })?;
             Ok(rebuilt(calls))
         }
-        Request::Compact => {
-            let done = store.compact(&mut |progress| {
+        Request::Compact { drop_history } => {
+            let depth = if drop_history { Depth::Erase } else { Depth::Thorough };
+            let journal = store.collect(depth)?;
+            let index = store.compact(&mut |progress| {
                 let _gone = emit(Item::Progress(progress));
             })?;
-            Ok(Reply::Compacted(done))
+            Ok(Reply::Compacted { journal, index })
         }
+        Request::Expire { dry_run: true } => Ok(Reply::Expiring(store.expiring()?)),
+        Request::Expire { dry_run: false } => Ok(Reply::Expired(store.collect(Depth::Thorough)?)),
+        Request::Purge(purge) => purge::run(store, context, &purge, emit),
     }
 }
 

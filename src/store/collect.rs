@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::commit::{Job, admin_row, tombstone_id};
+use super::fit::{Advice, Fitting};
 use super::keeper::Sweep;
+use super::open::Store;
 use super::shared::Shared;
 use super::survey::{Counts, EXPIRED_AT_ONCE};
 use crate::clock;
@@ -37,6 +39,8 @@ const REST: u32 = 1;
 const REST_MAX: Duration = Duration::from_millis(50);
 /// How long a checkpoint may take that somebody waits for.
 const CHECKPOINT_MAX: Duration = Duration::from_mins(1);
+/// How soon the size of a store is looked at again that does not fit.
+const FIT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What is kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,19 @@ pub struct Collected {
     pub bytes_before: u64,
     /// The same after.
     pub bytes_after: u64,
+    /// The store is larger than it may be: more follows.
+    pub fitting: bool,
+}
+
+/// How far a round goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// What is worth the work.
+    Usual,
+    /// Whatever can go, but for the history that is kept.
+    Thorough,
+    /// Whatever can go.
+    Erase,
 }
 
 /// What the collector is asked to do.
@@ -71,8 +88,8 @@ pub struct Collected {
 pub(super) struct Tidy {
     /// Close.
     pub stop: bool,
-    /// A thorough round: whatever can go does, history too.
-    pub asked: bool,
+    /// A round out of turn.
+    pub asked: Option<Depth>,
     /// What became of the last round that was asked for.
     pub done: Option<Result<Collected, StoreError>>,
 }
@@ -85,6 +102,7 @@ pub(super) struct Collector {
     sweep: Sweep,
     /// The segment that is being written, and since when.
     present: (u64, Instant),
+    fitting: Fitting,
 }
 
 /// One segment, as a round sees it.
@@ -104,7 +122,8 @@ struct Member {
 
 impl Collector {
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, retired: Vec::new(), sweep: Sweep::new(), present: (0, Instant::now()) }
+        let (sweep, fitting) = (Sweep::new(), Fitting::default());
+        Self { shared, retired: Vec::new(), sweep, present: (0, Instant::now()), fitting }
     }
 
     /// Runs until the store closes.
@@ -112,7 +131,7 @@ impl Collector {
         let interval = self.shared.options.retention.interval;
         let mut next = Instant::now() + interval;
         while let Some(asked) = self.sleep_until(next) {
-            let done = self.round(asked);
+            let done = self.round(asked.unwrap_or(Depth::Usual));
             match &done {
                 Ok(collected) if collected.segments + collected.expired > 0 => tracing::info!(
                     expired = collected.expired,
@@ -124,25 +143,26 @@ impl Collector {
                 Ok(_) | Err(StoreError::Closing) => {}
                 Err(error) => tracing::warn!(%error, "the journal was not collected; trying again"),
             }
-            if asked {
+            if asked.is_some() {
                 let (tidy, done_now) = &self.shared.tidy;
-                tidy.lock().done = Some(done);
+                tidy.lock().done = Some(done.clone());
                 done_now.notify_all();
             }
-            next = Instant::now() + interval;
+            let soon = done.is_ok_and(|collected| collected.fitting);
+            next = Instant::now() + if soon { interval.min(FIT_INTERVAL) } else { interval };
         }
     }
 
     /// Waits until that time, or until somebody asks; none once the store closes.
-    fn sleep_until(&self, next: Instant) -> Option<bool> {
+    fn sleep_until(&self, next: Instant) -> Option<Option<Depth>> {
         let (tidy, woken) = &self.shared.tidy;
         let mut tidy = tidy.lock();
-        while !tidy.stop && !tidy.asked {
+        while !tidy.stop && tidy.asked.is_none() {
             if woken.wait_until(&mut tidy, next).timed_out() {
                 break;
             }
         }
-        let asked = std::mem::take(&mut tidy.asked);
+        let asked = tidy.asked.take();
         (!tidy.stop).then_some(asked)
     }
 
@@ -156,19 +176,38 @@ impl Collector {
         if tidy.stop { Err(StoreError::Closing) } else { Ok(()) }
     }
 
-    fn round(&mut self, thorough: bool) -> Result<Collected, StoreError> {
+    fn round(&mut self, depth: Depth) -> Result<Collected, StoreError> {
         let now = clock::now();
         let mut collected = Collected::default();
-        if self.sweep.believes(now) || thorough {
+        let asked = depth > Depth::Usual;
+        let believed = self.sweep.believes(now) || asked;
+        if believed {
             collected.expired = self.expire(now)?;
         }
-        self.begin_segment(thorough)?;
-        if thorough {
+        self.begin_segment(asked)?;
+        if asked {
             self.shared.checkpoint_now(CHECKPOINT_MAX)?;
         }
-        self.collect(now, thorough, &mut collected)?;
+        self.collect(now, depth, &mut collected)?;
+        if believed {
+            self.fit(now, &mut collected)?;
+        }
         self.unlink();
         Ok(collected)
+    }
+
+    /// Makes the store fit into the size that is set.
+    fn fit(&mut self, now: Timestamp, collected: &mut Collected) -> Result<(), StoreError> {
+        let advice = self.fitting.advice(&self.shared)?;
+        collected.fitting = advice != Advice::Fits;
+        let Advice::Delete(count) = advice else { return Ok(()) };
+        let oldest = self.shared.oldest(count, &mut || self.rest(Duration::from_millis(1)))?;
+        tracing::info!(calls = oldest.len(), "the oldest calls go: the store is over its size");
+        collected.expired += self.delete(&oldest)?;
+        // What must fit has no room for history.
+        self.begin_segment(true)?;
+        self.shared.checkpoint_now(CHECKPOINT_MAX)?;
+        self.collect(now, Depth::Erase, collected)
     }
 
     /// Deletes the calls whose time is over.
@@ -176,11 +215,7 @@ impl Collector {
         let mut expired = 0;
         loop {
             let over = self.shared.over(now, &mut || self.rest(Duration::from_millis(1)))?;
-            let mut changed = 0;
-            for calls in over.ids.chunks(EXPIRED_AT_ONCE) {
-                changed += self.shared.expire(calls, clock::now())?;
-                self.rest(Duration::from_millis(10))?;
-            }
+            let changed = self.delete(&over.ids)?;
             expired += changed;
             if changed == 0 || !over.more {
                 return Ok(expired);
@@ -188,15 +223,25 @@ impl Collector {
         }
     }
 
+    /// Deletes those of these calls that have ended, in small pieces. Returns how many.
+    fn delete(&self, calls: &[CallId]) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        for calls in calls.chunks(EXPIRED_AT_ONCE) {
+            deleted += self.shared.expire(calls, clock::now())?;
+            self.rest(Duration::from_millis(10))?;
+        }
+        Ok(deleted)
+    }
+
     /// Has a new segment begun where the present one has been written for long: what was deleted
     /// would stay in it else.
-    fn begin_segment(&mut self, thorough: bool) -> Result<(), StoreError> {
+    fn begin_segment(&mut self, at_once: bool) -> Result<(), StoreError> {
         let last = self.shared.segments.read().last().map_or(0, |segment| segment.first_seq);
         if self.present.0 != last {
             self.present = (last, Instant::now());
         }
         let age = Duration::from_millis(self.shared.options.retention.erase_millis / 4);
-        if !thorough && self.present.1.elapsed() < age {
+        if !at_once && self.present.1.elapsed() < age {
             return Ok(());
         }
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
@@ -208,7 +253,7 @@ impl Collector {
     fn collect(
         &mut self,
         now: Timestamp,
-        thorough: bool,
+        depth: Depth,
         collected: &mut Collected,
     ) -> Result<(), StoreError> {
         let mark = self.shared.index()?.mark().map_err(|error| self.shared.index_failed(&error))?;
@@ -220,7 +265,7 @@ impl Collector {
         let mut members: Vec<Member> = Vec::new();
         for (pair, counts) in segments.windows(2).zip(census.segments) {
             let [segment, next] = pair else { continue };
-            let whole = !thorough && self.is_young(next, now)?;
+            let whole = depth < Depth::Erase && self.is_young(next, now)?;
             // A deletion stays for as long as anything before it does.
             let kept = whole || members.iter().any(|member| member.whole);
             let dispensable = if kept { 0 } else { counts.expired };
@@ -235,7 +280,7 @@ impl Collector {
                 whole,
                 cleared: census.as_of,
             };
-            members.push(self.judged(member, counts, thorough, now));
+            members.push(self.judged(member, counts, depth, now));
         }
         let mut cleared = u64::MAX;
         let mut rest = members.as_slice();
@@ -266,14 +311,15 @@ impl Collector {
     }
 
     /// Says whether anything in it can go and is worth the work.
-    fn judged(&self, mut member: Member, counts: Counts, thorough: bool, now: Timestamp) -> Member {
+    fn judged(&self, mut member: Member, counts: Counts, depth: Depth, now: Timestamp) -> Member {
         let Some(packed) = &member.segment.packed else {
             member.dirty = true;
             return member;
         };
         let dead = packed.frames.saturating_sub(member.live);
         let due = packed.at.plus_millis(self.shared.options.retention.erase_millis / 2);
-        let worth = packed.complete || dead * 4 >= packed.frames || thorough || due <= now;
+        let worth =
+            packed.complete || dead * 4 >= packed.frames || due <= now || depth > Depth::Usual;
         member.dirty = !member.whole && dead > 0 && worth;
         if packed.calls > counts.live + counts.expired {
             member.cleared = packed.as_of;
@@ -408,6 +454,32 @@ impl Member {
             Some(product) if !self.whole && self.frames > 0 => (product / self.frames).min(bytes),
             _ => bytes,
         }
+    }
+}
+
+impl Store {
+    /// The journal's files that have something in a frame that this finds.
+    pub fn journal_files_with(
+        &self,
+        mut finds: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Vec<String>, StoreError> {
+        let segments = self.shared.segments.read().clone();
+        let mut files = Vec::new();
+        for segment in segments {
+            let mut scanner = Scanner::new(&segment)?;
+            while let Some((_, frame)) = scanner.next_frame()? {
+                if finds(frame.body) {
+                    files.push(segment.path.display().to_string());
+                    break;
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// The name of the index's directory, where there is an index.
+    pub fn index_dir(&self) -> Option<std::path::PathBuf> {
+        self.shared.index().ok().map(|index| index.dir().to_owned())
     }
 }
 

@@ -33,6 +33,7 @@ mod count;
 mod error;
 mod feed;
 mod figures;
+mod fit;
 mod format;
 mod keeper;
 mod online;
@@ -46,7 +47,7 @@ mod submit;
 mod survey;
 
 pub use check::Finding;
-pub use collect::{Collected, Retention};
+pub use collect::{Collected, Depth, Retention};
 pub use compact::Compacted;
 pub use count::Standing;
 pub use error::{OpenError, StoreError, chain};

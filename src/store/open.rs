@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::checkpoint::{self, Note, Scope};
-use super::collect::{Collected, Collector, Retention};
+use super::collect::{Collected, Collector, Depth, Retention};
 use super::commit::{self, Job, admin_row, look_up_indexed, record, tombstone_id};
 use super::format::{self, Lock};
 use super::keeper::Keeper;
@@ -132,12 +132,12 @@ impl Store {
         self.settings.lock()
     }
 
-    /// Has the collector delete and pack whatever can go, and waits for it.
-    pub fn collect(&self) -> Result<Collected, StoreError> {
+    /// Has the collector make a round, and waits for it.
+    pub fn collect(&self, depth: Depth) -> Result<Collected, StoreError> {
         let _one_at_a_time = self.collecting.lock();
         let (tidy, woken) = &self.shared.tidy;
         let mut tidy = tidy.lock();
-        (tidy.asked, tidy.done) = (true, None);
+        (tidy.asked, tidy.done) = (Some(depth), None);
         woken.notify_all();
         loop {
             if let Some(done) = tidy.done.take() {

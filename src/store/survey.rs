@@ -63,7 +63,7 @@ pub struct Expiring {
 }
 
 /// Lets others have a turn; an error ends the work.
-type Turn<'a> = dyn FnMut() -> Result<(), StoreError> + 'a;
+pub(super) type Turn<'a> = dyn FnMut() -> Result<(), StoreError> + 'a;
 
 impl Shared {
     /// Before which time the calls of an account are over.
@@ -78,7 +78,7 @@ impl Shared {
     }
 
     /// Visits every row of the index.
-    fn each_row(
+    pub(super) fn each_row(
         &self,
         turn: &mut Turn<'_>,
         visit: &mut dyn FnMut(CallId, Stored) -> bool,

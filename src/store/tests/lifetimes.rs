@@ -59,7 +59,7 @@ fn a_tombstone_ends_and_the_call_registers_anew_wherever_the_tombstone_was() {
         }
         until("the tombstone is old", || clock::now() > at.plus_millis(700));
         if place == "removed" {
-            store.collect().unwrap();
+            store.collect(Depth::Thorough).unwrap();
             until("the keeper removes it", || {
                 store.shared.wake_keeper();
                 store.status().tombstones == 0

@@ -291,7 +291,7 @@ impl Bench {
             }
             Step::Checkpoint => wake(self.store()),
             Step::Collect => {
-                patient(self.store(), || self.store().collect());
+                patient(self.store(), || self.store().collect(Depth::Thorough));
             }
             Step::Save => {
                 let saved = self.home.path().join("saved");

@@ -58,7 +58,7 @@ fn what_is_superseded_leaves_the_disk_and_nothing_else_changes() {
         send(&store, id(1, n), CallStatus::Completed, clock::now());
     }
     let (before, listed) = (store.status(), calls(&store));
-    let collected = store.collect().unwrap();
+    let collected = store.collect(Depth::Thorough).unwrap();
     assert!(collected.segments > 5 && collected.bytes_after * 4 < collected.bytes_before);
     let after = store.status();
     assert!(after.journal_bytes * 4 < before.journal_bytes, "{after:?}");
@@ -87,11 +87,11 @@ fn a_deleted_call_leaves_the_disk_and_then_its_deletion_does() {
     for n in 2..100 {
         send(&store, id(1, n), CallStatus::Completed, clock::now());
     }
-    store.collect().unwrap();
+    store.collect(Depth::Thorough).unwrap();
     assert!(journal_has(&store, "+15557654321"));
     let begun = *store.published().borrow();
     store.apply(&[Change::Delete(id(1, 1))], clock::now(), false).unwrap();
-    store.collect().unwrap();
+    store.collect(Depth::Thorough).unwrap();
     assert!(!journal_has(&store, "+15557654321"));
     // Whoever knew the call hears of its deletion, for as long as that is there.
     let mut feed = store.feed(Reach::Everybody, Place::Changes(begun)).unwrap();
@@ -99,7 +99,7 @@ fn a_deleted_call_leaves_the_disk_and_then_its_deletion_does() {
     assert!(events.iter().any(|event| event.what == What::Deleted(id(1, 1))));
     let deleted = clock::now();
     until("the deletion is old", || clock::now() > deleted.plus_millis(300));
-    store.collect().unwrap();
+    store.collect(Depth::Thorough).unwrap();
     let gone = store.feed(Reach::Everybody, Place::Changes(begun)).err();
     assert!(matches!(gone, Some(StoreError::Gone(_))), "{gone:?}");
     until("the index lets go of it", || {
@@ -124,7 +124,7 @@ fn an_index_that_has_lost_a_row_loses_no_call() {
     for n in 0..50 {
         send(&store, id(1, n), CallStatus::Completed, clock::now());
     }
-    store.collect().unwrap();
+    store.collect(Depth::Thorough).unwrap();
     for n in 50..100 {
         send(&store, id(1, n), CallStatus::Completed, clock::now());
     }
@@ -137,13 +137,13 @@ fn an_index_that_has_lost_a_row_loses_no_call() {
     index.write(&[op], &[]).unwrap();
     drop(index);
     assert_eq!(store.call(lost).unwrap(), None);
-    let refused = store.collect().err();
+    let refused = store.collect(Depth::Thorough).err();
     assert!(matches!(refused, Some(StoreError::IndexUnavailable(_))), "{refused:?}");
     until("it is built again", || {
         store.shared.wake_keeper();
         store.call(lost).is_ok_and(|call| call.is_some())
     });
-    store.collect().unwrap();
+    store.collect(Depth::Thorough).unwrap();
     assert_eq!(calls(&store).len(), 100);
     assert_sound(&store);
 }
@@ -160,7 +160,7 @@ fn a_feed_reads_on_while_segments_are_packed() {
     let mut found = Vec::new();
     for round in 0..1000 {
         if round % 8 == 3 {
-            store.collect().unwrap();
+            store.collect(Depth::Thorough).unwrap();
         }
         let until = *store.published().borrow();
         for event in feed.next(&store, until, piece).unwrap() {
@@ -234,7 +234,7 @@ fn calls_whose_time_is_over_go_and_those_that_are_up_stay() {
     let expiring = store.expiring().unwrap();
     let found: Vec<_> = expiring.iter().map(|of| (of.account_sid, of.calls)).collect();
     assert_eq!(found, [(account(1), 3), (account(3), 1)]);
-    assert_eq!(store.collect().unwrap().expired, 3);
+    assert_eq!(store.collect(Depth::Thorough).unwrap().expired, 3);
     for (n, calls) in [(1, vec![2, 3]), (2, vec![1, 2, 3, 4]), (3, vec![1, 2, 3])] {
         let have: Vec<u8> =
             (1..=4).filter(|call| store.call(id(n, *call)).unwrap().is_some()).collect();
@@ -252,11 +252,56 @@ fn secrets_that_were_replaced_leave_the_disk() {
         store.apply(&[Change::Admin(row)], clock::now(), false).unwrap();
     };
     set("\"first secret\"");
-    store.collect().unwrap();
+    store.collect(Depth::Thorough).unwrap();
     assert!(journal_has(&store, "first secret"));
     set("\"second secret\"");
-    store.collect().unwrap();
+    store.collect(Depth::Thorough).unwrap();
     let segments = store.shared.segments.read().clone();
     assert!(!journal_has(&store, "first secret"), "{segments:#?}");
     assert!(journal_has(&store, "second secret"));
+}
+
+#[test]
+fn a_store_is_kept_below_its_size_by_its_oldest_calls() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.segment_bytes = 1 << 20;
+    options.registry_calls = 100_000;
+    options.checkpoint_interval = Duration::from_millis(20);
+    let at = clock::now().minus_millis(HOUR_MILLIS);
+    let call = |n: u64| {
+        let sid = CallSid::from_bytes(u128::from(n).to_be_bytes());
+        let id = CallId { account: account(1), sid };
+        let mut event = event(id, CallStatus::Completed, at.plus_millis(n));
+        event.texts[Known::From as usize] = Some(format!("{n:0500}").into());
+        Change::Event(Box::new(event))
+    };
+    let store = open(options.clone());
+    for n in 0..6 {
+        let changes: Vec<_> = (0..1000).map(|part| call(n * 1000 + part)).collect();
+        store.apply(&changes, clock::now(), false).unwrap();
+    }
+    store.collect(Depth::Thorough).unwrap();
+    store.compact(&mut |_| {}).unwrap();
+    let bytes = |store: &Store| {
+        let status = store.status();
+        status.journal_bytes + status.index_bytes.unwrap_or_default()
+    };
+    let whole = bytes(&store);
+    store.close().unwrap();
+    drop(store);
+    options.retention.bytes = Some(whole / 2);
+    let store = open(options);
+    store.collect(Depth::Usual).unwrap();
+    until("it fits", || {
+        let fits = !store.collect(Depth::Usual).unwrap().fitting;
+        fits && bytes(&store) <= whole / 2
+    });
+    let left = calls(&store);
+    assert!((1500..3500).contains(&left.len()), "{}", left.len());
+    // They are the newest ones.
+    let newest = u128::from_be_bytes(left[0].id.sid.bytes());
+    let oldest = u128::from_be_bytes(left[left.len() - 1].id.sid.bytes());
+    assert_eq!((newest, oldest), (5999, 6000 - left.len() as u128));
+    assert_sound(&store);
 }

@@ -1,0 +1,128 @@
+//! Keeping the store below a size: the oldest calls go, so many that the rest fits.
+//!
+//! Neither journal nor index gives its space back at the moment in which a call is deleted. So the
+//! size is believed only of an index that was built after the last calls had to go: first the disk is
+//! made to tell the truth, then it is judged.
+
+use std::path::PathBuf;
+
+use super::StoreError;
+use super::online::Purpose;
+use super::shared::Shared;
+use super::survey::Turn;
+use crate::domain::{AccountSid, CallId, Timestamp};
+use crate::index::Stored;
+
+/// What is left of the limit after calls had to go: tenths.
+const TARGET_TENTHS: u64 = 9;
+
+/// What is known of the size of a store.
+#[derive(Debug, Default)]
+pub(super) struct Fitting {
+    /// The generation whose size is not believed, since calls have gone since it was built.
+    stale: Option<PathBuf>,
+}
+
+/// What is to be done about the size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advice {
+    /// Nothing.
+    Fits,
+    /// The index is being compacted; look again soon.
+    Wait,
+    /// So many of the oldest calls are to go.
+    Delete(u64),
+}
+
+impl Fitting {
+    /// Judges the size of the store.
+    pub fn advice(&mut self, shared: &Shared) -> Result<Advice, StoreError> {
+        let Some(limit) = shared.options.retention.bytes else { return Ok(Advice::Fits) };
+        let index = shared.index()?;
+        let journal: u64 = shared.segments.read().iter().map(|segment| segment.disk_bytes()).sum();
+        let bytes = journal + index.disk_bytes();
+        let calls = index.tally().calls;
+        if bytes <= limit || calls == 0 {
+            return Ok(Advice::Fits);
+        }
+        let dir = index.dir().to_owned();
+        let known = self.stale.get_or_insert_with(|| dir.clone());
+        if *known == dir {
+            {
+                let mut wake = shared.wake.0.lock();
+                wake.build.get_or_insert(Purpose::Compact);
+                wake.look = true;
+            }
+            shared.wake.1.notify_all();
+            return Ok(Advice::Wait);
+        }
+        self.stale = Some(dir);
+        Ok(Advice::Delete(surplus(bytes, limit, calls)))
+    }
+}
+
+/// How many calls are too many, where all weigh alike.
+fn surplus(bytes: u64, limit: u64, calls: u64) -> u64 {
+    let target = limit / 10 * TARGET_TENTHS;
+    let over = u128::from(bytes.saturating_sub(target)) * u128::from(calls);
+    let count = over.div_ceil(u128::from(bytes.max(1)));
+    u64::try_from(count).unwrap_or(u64::MAX).clamp(1, calls.max(1))
+}
+
+impl Shared {
+    /// The oldest calls of those accounts that have no rule of their own, at most so many, by the
+    /// time at which they are listed.
+    pub(super) fn oldest(
+        &self,
+        count: u64,
+        turn: &mut Turn<'_>,
+    ) -> Result<Vec<CallId>, StoreError> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let mut times = Vec::new();
+        self.each_common(turn, &mut |_, listed_at| times.push(listed_at))?;
+        let Some(last) = count.min(times.len()).checked_sub(1) else { return Ok(Vec::new()) };
+        let (_, cutoff, _) = times.select_nth_unstable(last);
+        let cutoff = *cutoff;
+        let mut oldest = Vec::new();
+        self.each_common(turn, &mut |id, listed_at| {
+            if listed_at <= cutoff && oldest.len() < count {
+                oldest.push(id);
+            }
+        })?;
+        Ok(oldest)
+    }
+
+    /// Visits the calls of accounts that have no rule of their own.
+    fn each_common(
+        &self,
+        turn: &mut Turn<'_>,
+        visit: &mut dyn FnMut(CallId, Timestamp),
+    ) -> Result<(), StoreError> {
+        let own: Vec<AccountSid> = {
+            let access = self.access.read();
+            let own = access.accounts().filter(|account| account.keep.is_some());
+            own.map(|account| account.account_sid).collect()
+        };
+        self.each_row(turn, &mut |id, stored| {
+            if let Stored::Call { listed_at, .. } = stored
+                && !own.contains(&id.account)
+            {
+                visit(id, listed_at);
+            }
+            true
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_go_as_bring_it_to_nine_tenths() {
+        assert_eq!(surplus(1000, 1000, 100), 10);
+        assert_eq!(surplus(2000, 1000, 100), 55);
+        assert_eq!(surplus(1001, 1000, 1), 1);
+        assert_eq!(surplus(u64::MAX, 10, u64::MAX), u64::MAX - 9);
+    }
+}
