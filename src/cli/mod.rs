@@ -5,6 +5,7 @@
 mod args;
 mod bulk;
 mod execute;
+mod manual;
 mod output;
 mod render;
 mod serve;
@@ -36,6 +37,18 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
+    // These need no configuration, and so work where it is wrong.
+    match &cli.command {
+        Command::Completions { shell } => {
+            manual::completions(*shell, output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Man { dir } => {
+            manual::pages(dir.as_deref(), output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
     let none = Settings::default();
     let flags = match &cli.command {
         Command::Serve(serve) => &serve.settings,
@@ -78,6 +91,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Status => Request::Status,
         Command::Check => Request::Check,
         Command::Rebuild => Request::Rebuild,
+        Command::Completions { .. } | Command::Man { .. } => return Ok(ExitCode::SUCCESS),
     };
     let mut nothing = std::io::empty();
     let answer = execute::execute(&config, request, &mut nothing, output, &mut |_, _| Ok(()))?;

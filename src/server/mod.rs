@@ -2,9 +2,13 @@
 
 pub mod connection;
 mod demo;
+mod door;
 mod explain;
+mod handed;
 pub mod listener;
+mod pulse;
 mod serve;
+mod systemd;
 
 pub use demo::ACCOUNT as DEMO_ACCOUNT;
 pub use serve::{News, serve};

@@ -1,18 +1,19 @@
 //! The appliance: store, sockets, signals, from start to end.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::demo;
+use super::door::{self, Door};
+use super::handed::Handed;
 use super::listener::{self, Drained, Limits};
-use crate::config::{Config, Host, ListenAddr, SubjectName};
+use super::pulse::pulse;
+use super::systemd;
+use crate::config::{Config, SubjectName};
 use crate::ops::{self, Failure};
 use crate::store::{Lock, Progress, Store};
 use crate::tls::{TlsReloader, TlsSource};
@@ -50,10 +51,15 @@ pub fn serve(
     demo: bool,
     tell: &mut dyn FnMut(News<'_>),
 ) -> Result<(), Failure> {
+    let handed = Handed::from_environment()?;
     let lock = Lock::take(&config.data_dir, true)?;
     let store = {
-        let tell = parking_lot::Mutex::new(&mut *tell);
-        let progress = |progress| (tell.lock())(News::Starting(progress));
+        let told = parking_lot::Mutex::new((&mut *tell, systemd::Starting::begin()));
+        let progress = |progress| {
+            let (tell, systemd) = &mut *told.lock();
+            systemd.progress(&progress);
+            tell(News::Starting(progress));
+        };
         Arc::new(Store::open(lock, config.store_options(), clock::now(), &progress)?)
     };
     if let Some(token) = ops::make_first(&store, &config.ops_context())? {
@@ -62,7 +68,7 @@ pub fn serve(
     let demo = if demo { Some(demo::fill(&store, clock::now())?) } else { None };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = Server { config, store: store.clone(), runtime_dir, demo };
-    let result = runtime.block_on(server.run(tell));
+    let result = runtime.block_on(server.run(handed, tell));
     // A journal that has failed says so below.
     let _failed = ops::note_used(&store, Duration::ZERO);
     // Commands that still run are cut off; what they have acknowledged is on disk.
@@ -97,22 +103,18 @@ impl Signals {
 }
 
 impl Server<'_> {
-    async fn run(self, tell: &mut dyn FnMut(News<'_>)) -> Result<(), Failure> {
+    async fn run(self, handed: Handed, tell: &mut dyn FnMut(News<'_>)) -> Result<(), Failure> {
         let config = self.config;
         // Before anybody is told that the server is up, and may send one.
         let signals = Signals::new()?;
         let reloader = Arc::new(self.certificate()?);
-        let https = bind(&config.listen).await?;
-        let plain = match &config.http.listen {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
+        let doors = door::all(config, handed).await?;
         let socket = config.admin_socket_path(self.runtime_dir.as_deref());
         let admin = admin::bind(&socket, &config.data_dir).map_err(|error| {
             Failure::new(format!("cannot bind the admin socket {}: {error}", socket.display()))
         })?;
-        let port = https.local_addr()?.port();
-        if let Some(filled) = self.demo {
+        if let (Some(filled), Some(door)) = (self.demo, doors.first()) {
+            let port = door.listener.local_addr()?.port();
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
         let (stop, stopped) = watch::channel(());
@@ -120,24 +122,26 @@ impl Server<'_> {
         let api = http::service(Arc::new(context));
         let limits = config.listener_limits();
         let mut listeners = tokio::task::JoinSet::new();
-        tell(News::Listening(format!("https://{}:{port}", config.listen.shown_host())));
-        let until = |mut stopped: watch::Receiver<()>| async move {
-            let _either_way = stopped.changed().await;
-        };
-        let tls = Some(reloader.clone());
-        listeners.spawn(listener::run(https, tls, api.clone(), limits, until(stopped.clone())));
-        if let (Some(plain), Some(address)) = (plain, &config.http.listen) {
-            let port = plain.local_addr()?.port();
-            tell(News::Listening(format!("http://{}:{port}", address.shown_host())));
-            listeners.spawn(listener::run(plain, None, api, limits, until(stopped)));
+        let (mut pulses, mut urls) = (Vec::new(), Vec::new());
+        for Door { listener, url, tls } in doors {
+            let tls = tls.then(|| reloader.clone());
+            let (pulse, asked) = pulse();
+            let mut stopped = stopped.clone();
+            listeners.spawn(listener::run(listener, tls, api.clone(), limits, asked, async move {
+                let _either_way = stopped.changed().await;
+            }));
+            pulses.push(pulse);
+            tell(News::Listening(url.clone()));
+            urls.push(url);
         }
         let admin = tokio::spawn(admin::serve(admin, self.store.clone(), config.ops_context()));
         let notes = tokio::spawn(note_used(self.store.clone()));
-        let watchdog = tokio::spawn(watchdog(self.store.clone()));
+        let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), pulses));
         tell(News::Ready);
-        notify(&[sd_notify::NotifyState::Ready]);
-        let result = self.until_stopped(signals, &reloader).await;
-        notify(&[sd_notify::NotifyState::Stopping]);
+        let status = format!("listening on {}", urls.join(", "));
+        systemd::ready(&status);
+        let result = self.until_stopped(signals, &reloader, &status).await;
+        systemd::stopping();
         admin.abort();
         watchdog.abort();
         notes.abort();
@@ -169,6 +173,7 @@ impl Server<'_> {
         &self,
         signals: Signals,
         reloader: &Arc<TlsReloader>,
+        status: &str,
     ) -> Result<(), Failure> {
         let Signals { mut terminate, mut interrupt, mut hangup } = signals;
         let mut failed = self.store.failed();
@@ -179,9 +184,9 @@ impl Server<'_> {
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
                 _ = hangup.recv() => {
-                    notify(&reloading());
+                    systemd::reloading();
                     reload(reloader).await;
-                    notify(&[sd_notify::NotifyState::Ready]);
+                    systemd::ready(status);
                 }
                 _ = daily.tick() => reload(reloader).await,
                 changed = failed.changed() => {
@@ -218,11 +223,6 @@ fn word(path: &Path) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-async fn bind(address: &ListenAddr) -> Result<TcpListener, Failure> {
-    let bound = TcpListener::bind(address.to_string()).await;
-    bound.map_err(|error| Failure::new(format!("cannot listen on {address}: {error}")))
-}
-
 async fn reload(reloader: &Arc<TlsReloader>) {
     let reloader = reloader.clone();
     let reloaded = tokio::task::spawn_blocking(move || reloader.reload(clock::system_time())).await;
@@ -247,40 +247,6 @@ async fn note_used(store: Arc<Store>) {
         if let Ok(Err(error)) = noted.await {
             tracing::warn!(%error, "it is not written down when tokens were used last");
         }
-    }
-}
-
-/// Tells systemd that all is well, for as long as the store says so. Ends where systemd does not
-/// watch.
-fn watchdog(store: Arc<Store>) -> impl Future<Output = Option<Infallible>> {
-    let interval = sd_notify::watchdog_enabled();
-    async move {
-        let mut ticks = tokio::time::interval(interval? / 2);
-        loop {
-            ticks.tick().await;
-            let store = store.clone();
-            // A look at the store's locks shows that its threads go on; a failed index is rebuilt.
-            let looked = tokio::task::spawn_blocking(move || {
-                let failed = store.failed();
-                store.status();
-                failed.borrow().is_none()
-            });
-            if looked.await.unwrap_or(false) {
-                notify(&[sd_notify::NotifyState::Watchdog]);
-            }
-        }
-    }
-}
-
-fn reloading() -> [sd_notify::NotifyState<'static>; 2] {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
-    [sd_notify::NotifyState::Reloading, sd_notify::NotifyState::MonotonicUsec(micros)]
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
     }
 }
 
@@ -355,17 +321,6 @@ impl Config {
             header: self.limits.header,
             write: self.limits.write,
             drain: self.limits.drain,
-        }
-    }
-}
-
-impl ListenAddr {
-    /// The host as it stands in a URL.
-    fn shown_host(&self) -> String {
-        match self.host() {
-            Host::Ip(std::net::IpAddr::V6(ip)) => format!("[{ip}]"),
-            Host::Ip(ip) => ip.to_string(),
-            Host::Name(name) => name.to_string(),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The appliance as a stranger meets it: one binary, one command, one unit.
 
+mod manual;
+mod sandbox;
 mod service;
+mod units;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
