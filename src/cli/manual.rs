@@ -19,7 +19,8 @@ pub(super) fn completions(shell: Shell, output: &mut Output) -> Result<(), Failu
 /// Writes one page for each command into this directory, which is made where it is not there; or
 /// the page of `rollcall` itself to standard output.
 pub(super) fn pages(dir: Option<&Path>, output: &mut Output) -> Result<(), Failure> {
-    let command = Cli::command();
+    // The page of `help` would say nothing that the others do not.
+    let command = Cli::command().disable_help_subcommand(true);
     let Some(dir) = dir else {
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;
