@@ -1,13 +1,11 @@
 //! The files for systemd, as systemd's own tools see them.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
 use super::super::harness::{ROLLCALL, have, print};
-
-const PLAIN: &str = include_str!("../../../systemd/rollcall.service");
-const ACTIVATED: &str = include_str!("../../../systemd/rollcall-activated.service");
 
 /// Every unit, and for services the most exposure, of 10, that `systemd-analyze` may find.
 const UNITS: &[(&str, Option<f64>)] = &[
@@ -18,7 +16,8 @@ const UNITS: &[(&str, Option<f64>)] = &[
     ("rollcall-backup.timer", None),
 ];
 
-fn source(name: &str) -> String {
+/// The text of a file of `systemd/`.
+pub fn source(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
@@ -62,16 +61,21 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     assert_eq!(seen, 3);
 }
 
+/// The settings of a service.
+fn settings(unit: &str) -> BTreeSet<&str> {
+    let service = unit.split("[Service]").nth(1).unwrap().split("[Install]").next().unwrap();
+    service.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")).collect()
+}
+
+/// What these have and those have not.
+fn only<'a>(these: &BTreeSet<&'a str>, those: &BTreeSet<&'a str>) -> Vec<&'a str> {
+    these.difference(those).copied().collect()
+}
+
 #[test]
 fn the_two_ways_to_run_differ_only_in_the_network() {
-    let settings = |unit: &'static str| -> BTreeSet<&str> {
-        let service = unit.split("[Service]").nth(1).unwrap().split("[Install]").next().unwrap();
-        service.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")).collect()
-    };
-    let (plain, activated) = (settings(PLAIN), settings(ACTIVATED));
-    let only = |these: &BTreeSet<&'static str>, those| -> Vec<&str> {
-        these.difference(those).copied().collect()
-    };
+    let (plain, activated) = (source("rollcall.service"), source("rollcall-activated.service"));
+    let (plain, activated) = (settings(&plain), settings(&activated));
     assert_eq!(only(&plain, &activated), ["RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"]);
     let more = ["IPAddressDeny=any", "PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX"];
     assert_eq!(only(&activated, &plain), more);
@@ -86,7 +90,7 @@ fn a_backup_may_do_no_more_than_the_server() {
         lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
     };
     let backup = hardened(&source("rollcall-backup.service"));
-    assert_eq!(backup, hardened(ACTIVATED));
+    assert_eq!(backup, hardened(&source("rollcall-activated.service")));
     assert!(backup.len() > 20, "{backup:?}");
 }
 
@@ -109,7 +113,8 @@ fn the_units_user_is_a_fixed_one_and_owns_its_directories() {
     run("systemd-sysusers", "rollcall.sysusers");
     let passwd = std::fs::read_to_string(dir.path().join("etc/passwd")).unwrap();
     assert!(passwd.contains("rollcall:x:") && passwd.contains(":/var/lib/rollcall:"), "{passwd}");
-    assert!(PLAIN.contains("\nUser=rollcall\n") && !PLAIN.contains("DynamicUser"));
+    let unit = source("rollcall.service");
+    assert!(unit.contains("\nUser=rollcall\n") && !unit.contains("DynamicUser"));
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -117,7 +122,6 @@ fn the_units_user_is_a_fixed_one_and_owns_its_directories() {
     let user: u32 =
         passwd.split("rollcall:x:").nth(1).unwrap().split(':').next().unwrap().parse().unwrap();
     for path in ["var/lib/rollcall", "var/backups/rollcall"] {
-        use std::os::unix::fs::MetadataExt as _;
         let about = std::fs::metadata(dir.path().join(path)).unwrap();
         assert_eq!((about.mode() & 0o7777, about.uid()), (0o700, user), "{path}");
     }
