@@ -112,3 +112,38 @@ fn notify(states: &[NotifyState<'_>]) {
         tracing::debug!(%error, "systemd was not told");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::pulse::pulse;
+    use super::*;
+    use crate::config::Config;
+    use crate::store::Lock;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_sign_of_life_needs_the_committer_and_every_accept_loop() {
+        const WITHIN: Duration = Duration::from_secs(10);
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Config::default().store_options();
+        options.data_dir = dir.path().join("data");
+        let lock = Lock::take(&options.data_dir, true).unwrap();
+        let store = Arc::new(Store::open(lock, options, clock::now(), &|_| {}).unwrap());
+        let ((turns, mut asked), (hangs, never_asks)) = (pulse(), pulse());
+        tokio::spawn(async move {
+            loop {
+                asked.answer().await;
+            }
+        });
+        let before = store.status().sequence;
+        let mut pulses = vec![turns];
+        assert_eq!(fault(&store, &pulses, WITHIN).await, None);
+        assert_eq!(store.status().sequence, before, "a look changes nothing");
+        pulses.push(hangs);
+        let short = Duration::from_millis(50);
+        assert_eq!(fault(&store, &pulses, short).await, Some("an accept loop does not turn"));
+        drop(never_asks);
+        store.close().unwrap();
+        let closed = fault(&store, &pulses, WITHIN).await;
+        assert_eq!(closed, Some("the journal takes nothing any more"));
+    }
+}

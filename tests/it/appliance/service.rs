@@ -98,24 +98,6 @@ fn a_start_that_builds_the_index_tells_how_far_it_is_and_asks_for_time() {
 }
 
 #[test]
-fn systemd_gets_no_sign_of_life_once_the_server_stands_still() {
-    let mut rollcall = Rollcall::down();
-    let socket = watched(&mut rollcall);
-    told(&socket, "READY=1");
-    told(&socket, "WATCHDOG=1");
-    rollcall.signal("STOP");
-    // What was sent before it stopped is read first; two of its intervals are silent after that.
-    socket.set_read_timeout(Some(std::time::Duration::from_millis(400))).unwrap();
-    let mut buffer = [0; 4096];
-    let last = (0..5).find_map(|_| socket.recv(&mut buffer).err());
-    assert_eq!(last.map(|error| error.kind()), Some(std::io::ErrorKind::WouldBlock));
-    rollcall.signal("CONT");
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    told(&socket, "WATCHDOG=1");
-    assert_eq!(rollcall.stop(), Some(0));
-}
-
-#[test]
 fn systemd_is_not_told_of_a_start_that_fails() {
     let rollcall = Rollcall::up(&[]);
     let path = rollcall.dir.path().join("notify");
