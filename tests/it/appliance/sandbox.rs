@@ -64,12 +64,11 @@ fn live(rollcall: &Rollcall) {
 
 /// Adds the system call of this name, or all of the set of this name.
 fn expand(sets: &BTreeMap<String, Vec<String>>, name: &str, into: &mut BTreeSet<String>) {
-    match sets.get(name) {
-        Some(members) => members.iter().for_each(|member| expand(sets, member, into)),
-        None => {
-            assert!(!name.starts_with('@'), "{name} is no set");
-            into.insert(name.to_owned());
-        }
+    if let Some(members) = sets.get(name) {
+        members.iter().for_each(|member| expand(sets, member, into));
+    } else {
+        assert!(!name.starts_with('@'), "{name} is no set");
+        into.insert(name.to_owned());
     }
 }
 
