@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::access::{Keep, Role, Scope, Secret};
 use crate::config::{Locations, Settings};
@@ -72,6 +73,18 @@ pub(super) enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Write completions for a shell to standard output.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write manual pages: one for each command into a directory, or that of rollcall itself to
+    /// standard output.
+    Man {
+        /// The directory.
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

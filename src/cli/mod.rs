@@ -6,6 +6,7 @@ mod args;
 mod bulk;
 mod execute;
 mod log;
+mod manual;
 mod output;
 mod render;
 mod serve;
@@ -37,6 +38,18 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
+    // These need no configuration, and so work where it is wrong.
+    match &cli.command {
+        Command::Completions { shell } => {
+            manual::completions(*shell, output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Man { dir } => {
+            manual::pages(dir.as_deref(), output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
     let none = Settings::default();
     let flags = match &cli.command {
         Command::Serve(serve) => &serve.settings,
@@ -82,6 +95,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Compact { drop_history } => Request::Compact { drop_history },
         Command::Expire { dry_run } => Request::Expire { dry_run },
         Command::Purge(purge) => Request::Purge(purge.into()),
+        Command::Completions { .. } | Command::Man { .. } => return Ok(ExitCode::SUCCESS),
     };
     let mut nothing = std::io::empty();
     let answer = execute::execute(&config, request, &mut nothing, output, &mut |_, _| Ok(()))?;

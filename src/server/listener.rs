@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::connection::{self, End};
+use super::pulse::Asked;
 use crate::logs::masked;
 use crate::meter::Connections;
 use crate::tls::TlsReloader;
@@ -62,13 +63,14 @@ pub struct Drained {
 ///
 /// Requests carry [`connection::PeerAddr`] and [`connection::OverTls`] as
 /// extensions. Nothing that a client does, no error of the system and no panic
-/// of the service ends the loop.
+/// of the service ends the loop. It answers whoever asks whether it still turns.
 pub async fn run<S, B>(
     listener: TcpListener,
     tls: Option<Arc<TlsReloader>>,
     service: S,
     limits: Limits,
     counted: Arc<Connections>,
+    mut asked: Asked,
     shutdown: impl Future<Output = ()>,
 ) -> Drained
 where
@@ -92,6 +94,7 @@ where
                 note_panic(&ended);
                 continue;
             }
+            () = asked.answer() => continue,
             accepted = accept(&listener, &permits, &counted) => accepted,
         };
         let config = tls.as_ref().map(|tls| tls.current());

@@ -28,6 +28,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::connection::{HEAD_BYTES_MAX, OverTls, PeerAddr};
 use super::listener::{Drained, Limits, run};
+use super::pulse::{Pulse, pulse};
 use crate::tls::{TlsReloader, TlsSource};
 
 /// Nothing in these tests should take this long.
@@ -40,6 +41,7 @@ const LIMITS: Limits =
 struct Server {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
+    pulse: Pulse,
     ended: JoinHandle<Drained>,
     /// Requests to `/wait` that have begun.
     begun: Arc<AtomicUsize>,
@@ -54,10 +56,12 @@ async fn start(tls: Option<Arc<TlsReloader>>, limits: Limits) -> Server {
     let (begun, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let (count, gate) = (Arc::clone(&begun), Arc::clone(&release));
     let service = service_fn(move |request| answer(request, Arc::clone(&count), Arc::clone(&gate)));
-    let ended = tokio::spawn(run(listener, tls, service, limits, Arc::default(), async move {
+    let (pulse, asked) = pulse();
+    let counted = Arc::default();
+    let ended = tokio::spawn(run(listener, tls, service, limits, counted, asked, async move {
         let _ = stopped.await;
     }));
-    Server { address, stop, ended, begun, release }
+    Server { address, stop, pulse, ended, begun, release }
 }
 
 async fn answer(
@@ -367,4 +371,18 @@ async fn a_stop_cuts_what_does_not_end_within_the_drain() {
     assert_ne!(answer_of(&mut idle).await, "");
     assert_eq!(server.stopped().await, Drained { in_order: 1, cut: 1 });
     assert_eq!(answer_of(&mut stuck).await, "");
+}
+
+#[tokio::test]
+async fn the_loop_has_a_pulse_until_it_ends_even_where_no_connection_is_free() {
+    let server = start(None, Limits { connections: 1, ..LIMITS }).await;
+    let held = TcpStream::connect(server.address).await.unwrap();
+    let waiting = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..3 {
+        assert!(server.pulse.beats(DEADLINE).await);
+    }
+    drop((held, waiting));
+    server.stop.send(()).unwrap();
+    timeout(DEADLINE, server.ended).await.unwrap().unwrap();
+    assert!(!server.pulse.beats(DEADLINE).await);
 }

@@ -3,9 +3,13 @@
 pub mod connection;
 mod context;
 mod demo;
+mod door;
 mod explain;
+mod handed;
 pub mod listener;
+mod pulse;
 mod serve;
+mod systemd;
 
 pub use demo::ACCOUNT as DEMO_ACCOUNT;
 pub use serve::{News, serve};

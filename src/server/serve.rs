@@ -1,18 +1,19 @@
 //! The appliance: store, sockets, signals, from start to end.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::demo;
+use super::door::{self, Door, Purpose};
+use super::handed::Handed;
 use super::listener::{self, Drained, Limits};
-use crate::config::{Config, Host, ListenAddr, SubjectName};
+use super::pulse::pulse;
+use super::systemd;
+use crate::config::{Config, SubjectName};
 use crate::domain::Timestamp;
 use crate::logs::Audit;
 use crate::ops::{self, Failure};
@@ -56,11 +57,16 @@ pub fn serve(
     tell: &mut dyn FnMut(News<'_>),
 ) -> Result<(), Failure> {
     let started_at = clock::now();
+    let handed = Handed::from_environment()?;
     let audit = Arc::new(config.audit()?);
     let lock = Lock::take(&config.data_dir, true)?;
     let store = {
-        let tell = parking_lot::Mutex::new(&mut *tell);
-        let progress = |progress| (tell.lock())(News::Starting(progress));
+        let told = parking_lot::Mutex::new((&mut *tell, systemd::Starting::begin()));
+        let progress = |progress| {
+            let (tell, systemd) = &mut *told.lock();
+            systemd.progress(&progress);
+            tell(News::Starting(progress));
+        };
         Arc::new(Store::open(lock, config.store_options(), clock::now(), &progress)?)
     };
     if let Some(token) = ops::make_first(&store, &config.ops_context())? {
@@ -69,7 +75,7 @@ pub fn serve(
     let demo = if demo { Some(demo::fill(&store, clock::now())?) } else { None };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = Server { config, store: store.clone(), runtime_dir, demo, audit, started_at };
-    let result = runtime.block_on(server.run(tell));
+    let result = runtime.block_on(server.run(handed, tell));
     // A journal that has failed says so below.
     let _failed = ops::note_used(&store, Duration::ZERO);
     // Commands that still run are cut off; what they have acknowledged is on disk.
@@ -106,26 +112,18 @@ impl Signals {
 }
 
 impl Server<'_> {
-    async fn run(self, tell: &mut dyn FnMut(News<'_>)) -> Result<(), Failure> {
+    async fn run(self, handed: Handed, tell: &mut dyn FnMut(News<'_>)) -> Result<(), Failure> {
         let config = self.config;
         // Before anybody is told that the server is up, and may send one.
         let signals = Signals::new()?;
         let reloader = Arc::new(self.certificate()?);
-        let https = bind(&config.listen).await?;
-        let plain = match &config.http.listen {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
-        let metrics = match &config.metrics.listen {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
+        let doors = door::all(config, handed).await?;
         let socket = config.admin_socket_path(self.runtime_dir.as_deref());
         let admin = admin::bind(&socket, &config.data_dir).map_err(|error| {
             Failure::new(format!("cannot bind the admin socket {}: {error}", socket.display()))
         })?;
-        let port = https.local_addr()?.port();
-        if let Some(filled) = self.demo {
+        if let (Some(filled), Some(door)) = (self.demo, doors.first()) {
+            let port = door.listener.local_addr()?.port();
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
         let (stop, stopped) = watch::channel(());
@@ -134,36 +132,46 @@ impl Server<'_> {
         let meter = self.store.meter();
         let limits = config.listener_limits();
         let mut listeners = tokio::task::JoinSet::new();
-        tell(News::Listening(format!("https://{}:{port}", config.listen.shown_host())));
-        let until = |mut stopped: watch::Receiver<()>| async move {
-            let _either_way = stopped.changed().await;
-        };
-        let tls = Some(reloader.clone());
-        let (counted, stop_then) = (meter.https.clone(), until(stopped.clone()));
-        listeners.spawn(listener::run(https, tls, api.clone(), limits, counted, stop_then));
-        if let (Some(plain), Some(address)) = (plain, &config.http.listen) {
-            let port = plain.local_addr()?.port();
-            tell(News::Listening(format!("http://{}:{port}", address.shown_host())));
-            let (counted, stop_then) = (meter.http.clone(), until(stopped.clone()));
-            listeners.spawn(listener::run(plain, None, api, limits, counted, stop_then));
-        }
-        if let (Some(metrics), Some(address)) = (metrics, &config.metrics.listen) {
-            let port = metrics.local_addr()?.port();
-            let host = address.shown_host();
-            tell(News::Listening(format!("http://{host}:{port}/metrics")));
-            let limits = Limits { connections: SCRAPERS_MAX, ..limits };
-            let (counted, scrapes) = (meter.metrics.clone(), http::scrapes(context));
-            listeners.spawn(listener::run(metrics, None, scrapes, limits, counted, until(stopped)));
+        let (mut pulses, mut urls) = (Vec::new(), Vec::new());
+        for Door { listener, url, purpose } in doors {
+            let (pulse, asked) = pulse();
+            let mut stopped = stopped.clone();
+            let stop = async move {
+                let _either_way = stopped.changed().await;
+            };
+            match purpose {
+                Purpose::Https => {
+                    let (tls, counted) = (Some(reloader.clone()), meter.https.clone());
+                    let api = api.clone();
+                    listeners
+                        .spawn(listener::run(listener, tls, api, limits, counted, asked, stop));
+                }
+                Purpose::Http => {
+                    let (counted, api) = (meter.http.clone(), api.clone());
+                    listeners
+                        .spawn(listener::run(listener, None, api, limits, counted, asked, stop));
+                }
+                Purpose::Metrics => {
+                    let limits = Limits { connections: SCRAPERS_MAX, ..limits };
+                    let (counted, api) = (meter.metrics.clone(), http::scrapes(context.clone()));
+                    listeners
+                        .spawn(listener::run(listener, None, api, limits, counted, asked, stop));
+                }
+            }
+            pulses.push(pulse);
+            tell(News::Listening(url.clone()));
+            urls.push(url);
         }
         let ops = config.ops_context();
         let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
         let admin = tokio::spawn(admin);
         let notes = tokio::spawn(note_used(self.store.clone()));
-        let watchdog = tokio::spawn(watchdog(self.store.clone()));
+        let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), pulses));
         tell(News::Ready);
-        notify(&[sd_notify::NotifyState::Ready]);
-        let result = self.until_stopped(signals, &reloader).await;
-        notify(&[sd_notify::NotifyState::Stopping]);
+        let status = format!("listening on {}", urls.join(", "));
+        systemd::ready(&status);
+        let result = self.until_stopped(signals, &reloader, &status).await;
+        systemd::stopping();
         admin.abort();
         watchdog.abort();
         notes.abort();
@@ -195,6 +203,7 @@ impl Server<'_> {
         &self,
         signals: Signals,
         reloader: &Arc<TlsReloader>,
+        status: &str,
     ) -> Result<(), Failure> {
         let Signals { mut terminate, mut interrupt, mut hangup } = signals;
         let mut failed = self.store.failed();
@@ -205,12 +214,12 @@ impl Server<'_> {
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
                 _ = hangup.recv() => {
-                    notify(&reloading());
+                    systemd::reloading();
                     reload(reloader).await;
                     if let Err(error) = self.audit.reopen() {
                         tracing::error!(%error, "the audit log goes on in its old file");
                     }
-                    notify(&[sd_notify::NotifyState::Ready]);
+                    systemd::ready(status);
                 }
                 _ = daily.tick() => reload(reloader).await,
                 changed = failed.changed() => {
@@ -247,11 +256,6 @@ fn word(path: &Path) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-async fn bind(address: &ListenAddr) -> Result<TcpListener, Failure> {
-    let bound = TcpListener::bind(address.to_string()).await;
-    bound.map_err(|error| Failure::new(format!("cannot listen on {address}: {error}")))
-}
-
 async fn reload(reloader: &Arc<TlsReloader>) {
     let reloader = reloader.clone();
     let reloaded = tokio::task::spawn_blocking(move || reloader.reload(clock::system_time())).await;
@@ -276,40 +280,6 @@ async fn note_used(store: Arc<Store>) {
         if let Ok(Err(error)) = noted.await {
             tracing::warn!(%error, "it is not written down when tokens were used last");
         }
-    }
-}
-
-/// Tells systemd that all is well, for as long as the store says so. Ends where systemd does not
-/// watch.
-fn watchdog(store: Arc<Store>) -> impl Future<Output = Option<Infallible>> {
-    let interval = sd_notify::watchdog_enabled();
-    async move {
-        let mut ticks = tokio::time::interval(interval? / 2);
-        loop {
-            ticks.tick().await;
-            let store = store.clone();
-            // A look at the store's locks shows that its threads go on; a failed index is rebuilt.
-            let looked = tokio::task::spawn_blocking(move || {
-                let failed = store.failed();
-                store.status();
-                failed.borrow().is_none()
-            });
-            if looked.await.unwrap_or(false) {
-                notify(&[sd_notify::NotifyState::Watchdog]);
-            }
-        }
-    }
-}
-
-fn reloading() -> [sd_notify::NotifyState<'static>; 2] {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
-    [sd_notify::NotifyState::Reloading, sd_notify::NotifyState::MonotonicUsec(micros)]
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
     }
 }
 
@@ -365,17 +335,6 @@ impl Config {
             header: self.limits.header,
             write: self.limits.write,
             drain: self.limits.drain,
-        }
-    }
-}
-
-impl ListenAddr {
-    /// The host as it stands in a URL.
-    fn shown_host(&self) -> String {
-        match self.host() {
-            Host::Ip(std::net::IpAddr::V6(ip)) => format!("[{ip}]"),
-            Host::Ip(ip) => ip.to_string(),
-            Host::Name(name) => name.to_string(),
         }
     }
 }

@@ -3,8 +3,11 @@
 mod audit;
 mod exposition;
 mod logs;
+mod manual;
 mod metrics;
+mod sandbox;
 mod service;
+mod units;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

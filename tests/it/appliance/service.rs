@@ -1,59 +1,11 @@
-//! The unit for systemd, and what systemd is told.
+//! What the unit starts, and what systemd is told.
 
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::process::Command;
 
-use super::super::harness::{PATIENCE, ROLLCALL, Rollcall, have, print};
+use super::super::harness::{PATIENCE, ROLLCALL, Rollcall, event, print};
 
 const UNIT: &str = include_str!("../../../systemd/rollcall.service");
-/// The exposure that `systemd-analyze security` may find, of 10.
-const EXPOSURE_MAX: f64 = 1.2;
-
-/// The unit with the binary under test in its place.
-fn unit(dir: &Path) -> String {
-    let path = dir.join("rollcall.service");
-    assert_eq!(UNIT.matches("ExecStart=/usr/bin/rollcall serve").count(), 1);
-    let start = format!("ExecStart={ROLLCALL} serve");
-    std::fs::write(&path, UNIT.replace("ExecStart=/usr/bin/rollcall serve", &start)).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
-#[test]
-fn systemd_finds_nothing_wrong_with_the_unit() {
-    if !have("systemd-analyze") {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let unit = unit(dir.path());
-    let printed = print(Command::new("systemd-analyze").args(["verify", &unit]), b"");
-    assert_eq!((printed.code, printed.stderr.as_str()), (Some(0), ""), "{printed:?}");
-    let args = ["security", "--offline=true", "--no-pager", &unit];
-    let printed = print(Command::new("systemd-analyze").args(args), b"");
-    let level = printed.stdout.lines().find_map(|line| line.split("rollcall.service: ").nth(1));
-    let level: f64 = level.unwrap().split(' ').next().unwrap().parse().unwrap();
-    assert!((0.0..=EXPOSURE_MAX).contains(&level), "{}", printed.stdout);
-}
-
-#[test]
-fn the_units_user_is_a_fixed_one() {
-    if !have("systemd-sysusers") {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let root = format!("--root={}", dir.path().display());
-    std::fs::create_dir_all(dir.path().join("etc")).unwrap();
-    let users = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/rollcall.sysusers");
-    let line = std::fs::read_to_string(users).unwrap();
-    let line = line.lines().find(|line| line.starts_with("u ")).unwrap();
-    let args = [root.as_str(), "--inline", line];
-    let printed = print(Command::new("systemd-sysusers").args(args), b"");
-    assert_eq!(printed.code, Some(0), "{printed:?}");
-    let passwd = std::fs::read_to_string(dir.path().join("etc/passwd")).unwrap();
-    assert!(passwd.contains("rollcall:x:") && passwd.contains(":/var/lib/rollcall:"), "{passwd}");
-    assert!(UNIT.contains("\nUser=rollcall\n") && !UNIT.contains("DynamicUser"));
-}
-
 #[test]
 fn the_units_command_starts_with_the_example_configuration() {
     let mut rollcall = Rollcall::down();
@@ -78,23 +30,24 @@ fn the_units_command_starts_with_the_example_configuration() {
     assert!(!run.join("admin.sock").exists());
 }
 
-/// Reads what systemd is told until it is told this, and returns it.
+/// Reads what systemd is told until a line of it begins so, and returns it.
 fn told(socket: &UnixDatagram, what: &str) -> String {
     let mut buffer = [0; 4096];
     loop {
         let length = socket.recv(&mut buffer).unwrap_or_else(|e| panic!("never {what}: {e}"));
         let said = std::str::from_utf8(&buffer[..length]).unwrap();
-        if said.lines().any(|line| line == what) {
+        if said.lines().any(|line| line.starts_with(what)) {
             return said.to_owned();
         }
-        assert!(said.contains("WATCHDOG=1"), "{said} before {what}");
+        let other = said.contains("WATCHDOG=1") || said.contains("EXTEND_TIMEOUT_USEC=");
+        assert!(other, "{said} before {what}");
     }
 }
 
-#[test]
-fn systemd_is_told_what_goes_on() {
-    let mut rollcall = Rollcall::down();
+/// A server that systemd watches, and systemd's ear.
+fn watched(rollcall: &mut Rollcall) -> UnixDatagram {
     let path = rollcall.dir.path().join("notify");
+    let _not_there = std::fs::remove_file(&path);
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     // systemd names the process that it watches; a shell knows its number before it becomes that.
@@ -103,7 +56,16 @@ fn systemd_is_told_what_goes_on() {
     command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(rollcall.data());
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
     rollcall.start_with(command);
-    told(&socket, "READY=1");
+    socket
+}
+
+#[test]
+fn systemd_is_told_what_goes_on() {
+    let mut rollcall = Rollcall::down();
+    let socket = watched(&mut rollcall);
+    assert!(told(&socket, "STATUS=opening the store").contains("EXTEND_TIMEOUT_USEC=120000000"));
+    let listening = format!("STATUS=listening on https://127.0.0.1:{}", rollcall.port);
+    assert!(told(&socket, "READY=1").contains(&listening));
     assert_eq!(rollcall.get("", "/readyz").status, 200);
     for _ in 0..3 {
         told(&socket, "WATCHDOG=1");
@@ -114,11 +76,25 @@ fn systemd_is_told_what_goes_on() {
     let reloading = told(&socket, "RELOADING=1");
     let at = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")).unwrap();
     assert!(at.parse::<u64>().unwrap() > 0, "{reloading}");
-    told(&socket, "READY=1");
+    assert!(told(&socket, "READY=1").contains(&listening));
     assert_eq!((rollcall.get("", "/readyz").status, certificate()), (200, before));
     rollcall.signal("TERM");
     told(&socket, "STOPPING=1");
     assert_eq!(rollcall.wait(), Some(0));
+}
+
+#[test]
+fn a_start_that_builds_the_index_tells_how_far_it_is_and_asks_for_time() {
+    let mut rollcall = Rollcall::up(&[]);
+    let events: Vec<String> = (0..500).map(|n| event(n, "busy")).collect();
+    assert_eq!(rollcall.post_events(&events.join("\n")).status, 204);
+    assert_eq!(rollcall.stop(), Some(0));
+    std::fs::remove_file(rollcall.data().join("CURRENT")).unwrap();
+    let socket = watched(&mut rollcall);
+    let said = told(&socket, "STATUS=building the index: ");
+    assert!(said.contains("%\nEXTEND_TIMEOUT_USEC=120000000"), "{said}");
+    told(&socket, "READY=1");
+    assert_eq!(rollcall.stop(), Some(0));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn hang_up(rollcall: &Rollcall, n: u32) -> Answer {
 }
 
 /// Makes a new call for account one.
-fn create(rollcall: &Rollcall, further: &str) -> Answer {
+pub fn create(rollcall: &Rollcall, further: &str) -> Answer {
     let body = format!(
         "{{\"from\":\"1\",\"to\":{{\"type\":\"phone\",\"number\":\"2\"}},\
          \"call_hook\":\"http://x/\",\"speech_synthesis_vendor\":\"g\",\
