@@ -54,6 +54,9 @@ pub(super) enum Command {
     Check,
     /// Build the index anew from the journal.
     Rebuild,
+    /// Look at certificates, and renew those that rollcall makes.
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -73,6 +76,18 @@ pub(super) struct Serve {
 pub(super) enum ConfigCommand {
     /// Read the configuration as every command does, and print what it comes to.
     Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CertCommand {
+    /// Show the certificates in use, and when they end.
+    Show,
+    /// Make the server's certificate and key anew; a running server uses them at once.
+    Renew {
+        /// Make a new authority too, which every client must then be told to trust.
+        #[arg(long)]
+        ca: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -131,6 +131,10 @@ fn here(
     take: &mut Take<'_>,
 ) -> Result<Reply, Failure> {
     output.log_quietly();
+    if let Some(result) = ops::run_without_store(&config.ops_context(), &request) {
+        lock.leave_as_it_was()?;
+        return result;
+    }
     let mut options = config.store_options();
     options.rebuild = matches!(request, Request::Rebuild);
     let rebuilt = options.rebuild;

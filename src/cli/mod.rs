@@ -15,7 +15,7 @@ use clap::Parser as _;
 
 use crate::config::Settings;
 use crate::ops::{Failure, Reply, Request};
-use args::{AccountCommand, Cli, Command, ConfigCommand, TokenCommand};
+use args::{AccountCommand, CertCommand, Cli, Command, ConfigCommand, TokenCommand};
 use output::Output;
 
 /// Runs the command line of this process.
@@ -76,6 +76,8 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         }
         Command::Show { call_sid } => Request::Show { call_sid },
         Command::Status => Request::Status,
+        Command::Cert(CertCommand::Show) => Request::CertShow,
+        Command::Cert(CertCommand::Renew { ca }) => Request::CertRenew { authority: ca },
         Command::Check => Request::Check,
         Command::Rebuild => Request::Rebuild,
     };

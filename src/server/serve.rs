@@ -10,16 +10,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use super::certificates::{look_after, reload};
 use super::demo;
 use super::listener::{self, Drained, Limits};
-use crate::config::{Config, Host, ListenAddr, SubjectName};
+use crate::config::{Config, Host, ListenAddr};
 use crate::ops::{self, Failure};
 use crate::store::{Lock, Progress, Store};
-use crate::tls::{TlsReloader, TlsSource};
+use crate::tls::TlsReloader;
 use crate::{admin, clock, http, outbound};
-
-/// How often a certificate that rollcall made is looked at, to make a new one in time.
-const CERTIFICATE_INTERVAL: Duration = Duration::from_hours(24);
 
 /// How often it is written down when tokens were used last.
 const USED_INTERVAL: Duration = Duration::from_hours(1);
@@ -101,7 +99,7 @@ impl Server<'_> {
         let config = self.config;
         // Before anybody is told that the server is up, and may send one.
         let signals = Signals::new()?;
-        let reloader = Arc::new(self.certificate()?);
+        let reloader = Arc::new(config.certificate()?);
         let https = bind(&config.listen).await?;
         let plain = match &config.http.listen {
             Some(address) => Some(bind(address).await?),
@@ -131,7 +129,10 @@ impl Server<'_> {
             tell(News::Listening(format!("http://{}:{port}", address.shown_host())));
             listeners.spawn(listener::run(plain, None, api, limits, until(stopped)));
         }
-        let admin = tokio::spawn(admin::serve(admin, self.store.clone(), config.ops_context()));
+        let mut commands = config.ops_context();
+        commands.certificates = ops::Certificates::Served(reloader.clone());
+        let admin = tokio::spawn(admin::serve(admin, self.store.clone(), commands));
+        let certificate = tokio::spawn(look_after(reloader.clone()));
         let notes = tokio::spawn(note_used(self.store.clone()));
         let watchdog = tokio::spawn(watchdog(self.store.clone()));
         tell(News::Ready);
@@ -141,6 +142,7 @@ impl Server<'_> {
         admin.abort();
         watchdog.abort();
         notes.abort();
+        certificate.abort();
         let _unlinked = std::fs::remove_file(&socket);
         drop(stop);
         while let Some(drained) = listeners.join_next().await {
@@ -148,20 +150,6 @@ impl Server<'_> {
             tracing::info!(in_order, cut, "connections are closed");
         }
         result
-    }
-
-    fn certificate(&self) -> Result<TlsReloader, Failure> {
-        let source = match &self.config.tls.files {
-            Some(files) => {
-                TlsSource::Files { certificate: files.cert.clone(), key: files.key.clone() }
-            }
-            None => TlsSource::Made {
-                directory: self.config.data_dir.join("tls"),
-                names: self.config.tls.names.iter().map(SubjectName::to_string).collect(),
-            },
-        };
-        TlsReloader::new(source, clock::system_time())
-            .map_err(|error| Failure::new(crate::store::chain(&error)))
     }
 
     /// Answers signals. Returns when the server is to end.
@@ -172,8 +160,6 @@ impl Server<'_> {
     ) -> Result<(), Failure> {
         let Signals { mut terminate, mut interrupt, mut hangup } = signals;
         let mut failed = self.store.failed();
-        let mut daily = tokio::time::interval(CERTIFICATE_INTERVAL);
-        daily.reset();
         loop {
             tokio::select! {
                 _ = terminate.recv() => return Ok(()),
@@ -183,7 +169,6 @@ impl Server<'_> {
                     reload(reloader).await;
                     notify(&[sd_notify::NotifyState::Ready]);
                 }
-                _ = daily.tick() => reload(reloader).await,
                 changed = failed.changed() => {
                     let reason = failed.borrow().clone();
                     if let Some(reason) = reason {
@@ -221,19 +206,6 @@ fn word(path: &Path) -> String {
 async fn bind(address: &ListenAddr) -> Result<TcpListener, Failure> {
     let bound = TcpListener::bind(address.to_string()).await;
     bound.map_err(|error| Failure::new(format!("cannot listen on {address}: {error}")))
-}
-
-async fn reload(reloader: &Arc<TlsReloader>) {
-    let reloader = reloader.clone();
-    let reloaded = tokio::task::spawn_blocking(move || reloader.reload(clock::system_time())).await;
-    match reloaded {
-        Ok(Ok(())) => tracing::info!("the certificate has been read again"),
-        Ok(Err(error)) => {
-            let error = crate::store::chain(&error);
-            tracing::error!(error, "the certificate stays as it is");
-        }
-        Err(error) => tracing::error!(%error, "the certificate stays as it is"),
-    }
 }
 
 /// Writes down now and then when tokens were used last.
@@ -306,7 +278,11 @@ impl Config {
 
     /// What commands need to know.
     pub fn ops_context(&self) -> ops::Context {
-        ops::Context { service_url: self.service_url(), data_dir: self.data_dir.clone() }
+        ops::Context {
+            service_url: self.service_url(),
+            data_dir: self.data_dir.clone(),
+            certificates: ops::Certificates::Files(self.tls_setup()),
+        }
     }
 
     fn http_context(

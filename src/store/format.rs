@@ -59,6 +59,11 @@ impl Lock {
         self.write("clean\n")
     }
 
+    /// Gives the directory back without having opened the store: it is as clean as it was.
+    pub fn leave_as_it_was(self) -> Result<(), OpenError> {
+        if self.was_clean { self.leave_clean() } else { Ok(()) }
+    }
+
     fn write(&mut self, text: &str) -> Result<(), OpenError> {
         let mut write = || {
             self.file.set_len(0)?;

@@ -8,11 +8,17 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &[]),
-    ("cli", &["access", "admin", "clock", "config", "domain", "ops", "server", "store", "wire"]),
+    (
+        "cli",
+        &[
+            "access", "admin", "clock", "config", "doctor", "domain", "ops", "server", "store",
+            "wire",
+        ],
+    ),
     ("server", &["admin", "clock", "config", "domain", "http", "ops", "outbound", "store", "tls"]),
     ("admin", &["ops", "store"]),
     ("http", &["access", "clock", "domain", "outbound", "random", "store", "wire"]),
-    ("ops", &["access", "clock", "domain", "random", "store", "wire"]),
+    ("ops", &["access", "clock", "domain", "random", "store", "tls", "wire"]),
     (
         "store",
         &[
@@ -45,6 +51,7 @@ const KEPT: &[(&str, &str)] = &[
     ("uuid::{Builder", "random"),
     ("tokio_rustls::", "server outbound"),
     ("rcgen::", "tls"),
+    ("x509_parser::", "tls"),
     ("clap::Parser", "cli"),
 ];
 
