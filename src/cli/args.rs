@@ -54,6 +54,9 @@ pub(super) enum Command {
     Check,
     /// Build the index anew from the journal.
     Rebuild,
+    /// Look at everything that the server stands on, and say what is wrong and what to do about it;
+    /// exit 1 on any error. Changes nothing.
+    Doctor,
     /// Look at certificates, and renew those that rollcall makes.
     #[command(subcommand)]
     Cert(CertCommand),

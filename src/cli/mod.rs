@@ -4,6 +4,7 @@
 
 mod args;
 mod bulk;
+mod doctor;
 mod execute;
 mod output;
 mod render;
@@ -42,12 +43,17 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         _ => &none,
     };
     let config = cli.locations.load(flags, std::env::vars_os());
+    if matches!(cli.command, Command::Doctor) {
+        return doctor::doctor(config, output);
+    }
     let config = config.map_err(|error| Failure::usage(crate::store::chain(&error)))?;
     let request = match cli.command {
         Command::Serve(serve) => {
             serve::serve(&config, serve.demo, output)?;
             return Ok(ExitCode::SUCCESS);
         }
+        // It does without a configuration, and was done above.
+        Command::Doctor => return Ok(ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Check) => {
             let text = config.to_toml();
             let text = text.map_err(|error| Failure::new(crate::store::chain(&error)))?;

@@ -18,6 +18,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("server", &["admin", "clock", "config", "domain", "http", "ops", "outbound", "store", "tls"]),
     ("admin", &["ops", "store"]),
     ("http", &["access", "clock", "domain", "outbound", "random", "store", "wire"]),
+    (
+        "doctor",
+        &["access", "admin", "clock", "config", "domain", "ops", "outbound", "store", "tls"],
+    ),
     ("ops", &["access", "clock", "domain", "random", "store", "tls", "wire"]),
     (
         "store",

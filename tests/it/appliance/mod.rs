@@ -1,6 +1,8 @@
 //! The appliance as a stranger meets it: one binary, one command, one unit.
 
+mod doctor;
 mod service;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
