@@ -9,6 +9,9 @@ use super::server::Server;
 use super::{Finding, process};
 use crate::config::{Config, ListenAddr};
 
+/// The process that starts all others, and listens for them where it is told to.
+const SERVICE_MANAGER: u32 = 1;
+
 pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
     let addresses =
         [("listen", Some(&config.listen)), ("http.listen", config.http.listen.as_ref())];
@@ -58,23 +61,29 @@ fn one(key: &str, address: &ListenAddr, server: &Server) -> Finding {
 }
 
 fn in_use(object: String, port: u16, server: &Server) -> Finding {
-    let holder = process::listener(port);
-    let ours = server.answers().and_then(|answers| answers.pid);
+    let holders = process::listeners(port);
     let named = |pid: u32| match process::name(pid) {
         Some(name) => format!("process {pid} ({name})"),
         None => format!("process {pid}"),
     };
-    match (server.answers(), holder) {
-        (Some(_), None) => Finding::ok(object, "it is taken, by the server as it seems"),
-        (Some(_), Some(pid)) if ours == Some(pid) => {
-            Finding::ok(object, format!("the server listens there, {}", named(pid)))
+    match server.answers() {
+        Some(_) if holders.is_empty() => {
+            return Finding::ok(object, "it is taken, by the server as it seems");
         }
-        (_, holder) => {
-            let who = holder.map_or_else(|| "another process".to_owned(), named);
-            let advice = "end it, or name another port";
-            Finding::error(object, format!("{who} listens there"), advice)
+        Some(answers) => {
+            if let Some(pid) = answers.pid.filter(|pid| holders.contains(pid)) {
+                return Finding::ok(object, format!("the server listens there, {}", named(pid)));
+            }
         }
+        None if holders == [SERVICE_MANAGER] => {
+            let what = "the service manager listens there, and starts the server when it is needed";
+            return Finding::ok(object, what);
+        }
+        None => {}
     }
+    let who: Vec<String> = holders.into_iter().map(named).collect();
+    let who = if who.is_empty() { "another process".to_owned() } else { who.join(", ") };
+    Finding::error(object, format!("{who} listens there"), "end it, or name another port")
 }
 
 /// Binds a socket for a moment, as the server would, and does not listen on it.

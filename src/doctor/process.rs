@@ -36,20 +36,22 @@ pub(super) fn is_locked(inode: u64) -> Option<bool> {
     Some(locks.lines().any(held))
 }
 
-/// The process that listens on a TCP port of this machine, as far as this user may know.
-pub(super) fn listener(port: u16) -> Option<u32> {
+/// The processes that have a listening socket on a TCP port of this machine, as far as this user
+/// may know. A service manager that hands sockets over has them, too.
+pub(super) fn listeners(port: u16) -> Vec<u32> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .flat_map(|table| listening(table, port))
         .collect();
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.find(|pid| {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let listens = |pid: &u32| {
         let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         files
             .filter_map(|file| fs::read_link(file.path()).ok())
             .any(|link| inodes.iter().any(|inode| link == Path::new(&format!("socket:[{inode}]"))))
-    })
+    };
+    pids.filter(listens).collect()
 }
 
 /// The inodes of the sockets that listen on a port.

@@ -114,7 +114,7 @@ fn rights_and_owners_in_the_data_directory_are_looked_at() {
     set_mode(&data.join("tls/ca.key"), 0o644);
     let (code, findings) = examine(&rollcall, &[]);
     assert_eq!(code, Some(1));
-    assert_eq!(level(&findings, "data directory", "its mode is 750"), "error");
+    assert_eq!(level(&findings, data.to_str().unwrap(), "its mode is 750"), "error");
     assert_eq!(level(&findings, "tls/ca.key", "its mode is 644"), "error");
     set_mode(&data, 0o700);
     set_mode(&data.join("tls/ca.key"), 0o600);
@@ -214,15 +214,17 @@ fn a_clock_that_was_set_while_the_server_was_up_is_found() {
 #[test]
 fn addresses_that_cannot_be_listened_on_are_found() {
     let mut rollcall = Rollcall::up(&[]);
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap().to_string();
+    let free = {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().to_string()
+    };
     // Held for as long as it is looked at.
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = held.local_addr().unwrap().to_string();
     let here = std::process::id();
     let with = |listen: &str| examine(&rollcall, &[("ROLLCALL_LISTEN", listen)]).1;
     assert_eq!(level(&with(&address), "listen", &format!("process {here} (")), "error");
-    assert_eq!(level(&with(&taken), "listen", "does not listen there"), "warn");
+    assert_eq!(level(&with(&free), "listen", "does not listen there"), "warn");
     assert_eq!(level(&with("192.0.2.1:4433"), "listen", "does not have the address"), "error");
     assert_eq!(level(&with("nowhere.invalid:4433"), "listen", "its name is not known"), "error");
     assert_eq!(rollcall.stop(), Some(0));
