@@ -13,7 +13,7 @@ const RELEASED_S: u64 = 1_793_491_200;
 /// What nobody expects this release to see.
 const YEARS_MAX_S: u64 = 20 * 365 * 86_400;
 /// Differences below this are nobody's concern.
-const SLACK: Duration = Duration::from_secs(120);
+const SLACK: Duration = Duration::from_mins(2);
 
 const OBJECT: &str = "clock";
 const SET: &str = "set the clock, and keep it right: `timedatectl set-ntp true`, or chrony";

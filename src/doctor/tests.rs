@@ -17,7 +17,7 @@ use crate::ops::{CertificateInfo, Part, TokenInfo};
 const DAY_S: u64 = 86_400;
 
 fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
 fn levels(findings: &[Finding]) -> Vec<Level> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Finding, Surroundings, shown};
 use crate::config::Config;
@@ -48,7 +48,7 @@ fn settings(text: &str) -> Vec<&str> {
 }
 
 /// Whether there is the user that the unit names, and whether the data is that user's.
-fn user(config: &Config, root: &Path, path: &PathBuf, text: &str) -> Vec<Finding> {
+fn user(config: &Config, root: &Path, path: &Path, text: &str) -> Vec<Finding> {
     let named = settings(text).into_iter().find_map(|line| line.strip_prefix("User="));
     let Some(user) = named.filter(|user| !user.is_empty()) else { return Vec::new() };
     let object = format!("user {user}");

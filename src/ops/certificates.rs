@@ -1,5 +1,6 @@
 //! Certificates: looked at and renewed, in the server that uses them or on the files.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -116,10 +117,11 @@ pub(super) fn renew(context: &Context, authority: bool) -> Result<Reply, Failure
     });
     if let (true, Some(path)) = (authority, &loaded.authority) {
         let path = path.display();
-        text.push_str(&format!(
+        let _infallible = write!(
+            text,
             "\nthere is a new authority, and every client must trust it before it can connect \
              again: give them {path}"
-        ));
+        );
     }
     Ok(Reply::Done(text))
 }

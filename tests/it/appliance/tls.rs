@@ -41,7 +41,7 @@ impl Authority {
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let now = rcgen::date_time_ymd(1970, 1, 1)
             + rollcall::clock::system_time().duration_since(std::time::UNIX_EPOCH).unwrap();
-        params.not_before = now - std::time::Duration::from_secs(7200);
+        params.not_before = now - std::time::Duration::from_hours(2);
         // Not a whole day, so that the figure does not turn while the test runs.
         params.not_after = now + std::time::Duration::from_secs(days * 86_400 + 1800)
             - std::time::Duration::from_secs(3600 * u64::from(days == 0));
