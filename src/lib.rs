@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod config;
+pub mod doctor;
 pub mod domain;
 pub mod http;
 pub mod index;

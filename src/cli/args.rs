@@ -70,6 +70,12 @@ pub(super) enum Command {
     /// Forget a telephone number: delete its calls, and have all that was known of them leave the
     /// disk; exit 1 if anything is left.
     Purge(Purge),
+    /// Look at everything that the server stands on, and say what is wrong and what to do about it;
+    /// exit 1 on any error. Changes nothing.
+    Doctor,
+    /// Look at certificates, and renew those that rollcall makes.
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -101,6 +107,18 @@ pub(super) struct Serve {
 pub(super) enum ConfigCommand {
     /// Read the configuration as every command does, and print what it comes to.
     Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CertCommand {
+    /// Show the certificates in use, and when they end.
+    Show,
+    /// Make the server's certificate and key anew; a running server uses them at once.
+    Renew {
+        /// Make a new authority too, which every client must then be told to trust.
+        #[arg(long)]
+        ca: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -133,6 +133,10 @@ fn here(
     output.log_quietly();
     let audit = config.audit()?;
     let deed = Noted::of(&request);
+    if let Some(result) = ops::run_without_store(&config.ops_context(), &request) {
+        lock.leave_as_it_was()?;
+        return result;
+    }
     let mut options = config.store_options();
     options.rebuild = matches!(request, Request::Rebuild);
     let rebuilt = options.rebuild;

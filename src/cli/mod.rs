@@ -4,6 +4,7 @@
 
 mod args;
 mod bulk;
+mod doctor;
 mod execute;
 mod log;
 mod manual;
@@ -17,7 +18,7 @@ use clap::Parser as _;
 
 use crate::config::Settings;
 use crate::ops::{Failure, Reply, Request};
-use args::{AccountCommand, Cli, Command, ConfigCommand, TokenCommand};
+use args::{AccountCommand, CertCommand, Cli, Command, ConfigCommand, TokenCommand};
 use output::Output;
 
 /// Runs the command line of this process.
@@ -56,12 +57,17 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         _ => &none,
     };
     let config = cli.locations.load(flags, std::env::vars_os());
+    if matches!(cli.command, Command::Doctor) {
+        return doctor::doctor(config, output);
+    }
     let config = config.map_err(|error| Failure::usage(crate::store::chain(&error)))?;
     let request = match cli.command {
         Command::Serve(serve) => {
             serve::serve(&config, serve.demo, output)?;
             return Ok(ExitCode::SUCCESS);
         }
+        // It does without a configuration, and was done above.
+        Command::Doctor => return Ok(ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Check) => {
             let text = config.to_toml();
             let text = text.map_err(|error| Failure::new(crate::store::chain(&error)))?;
@@ -90,6 +96,8 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         }
         Command::Show { call_sid } => Request::Show { call_sid },
         Command::Status => Request::Status,
+        Command::Cert(CertCommand::Show) => Request::CertShow,
+        Command::Cert(CertCommand::Renew { ca }) => Request::CertRenew { authority: ca },
         Command::Check => Request::Check,
         Command::Rebuild => Request::Rebuild,
         Command::Compact { drop_history } => Request::Compact { drop_history },

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::ops::{AccountInfo, Purged, Reply, Summary, TokenInfo};
+use crate::ops::{
+    AccountInfo, CertificateInfo, CertificateList, Figures, Part, Purged, Reply, Summary, TokenInfo,
+};
 use crate::store::{Collected, Expiring, Status};
 
 /// What goes to standard output, and what is said beside it.
@@ -32,6 +34,7 @@ pub(super) fn json(reply: &Reply, running: bool) -> Shown {
         Reply::Written(calls) => json!({ "calls": calls }),
         // As they are: a value that went through a parser is not always the same.
         Reply::Calls(lines) => return format!("[{}]", lines.join(",\n")).into(),
+        Reply::Certificates(list) => json!(list),
         Reply::Status(status) => {
             let mut value = json!(status);
             if let Value::Object(members) = &mut value {
@@ -68,6 +71,7 @@ pub(super) fn text(reply: &Reply, running: bool) -> Shown {
         Reply::Imported(summary) => imported(summary).into(),
         Reply::Written(calls) => format!("{calls} calls").into(),
         Reply::Calls(lines) => lines.iter().map(|line| one_call(line)).collect::<String>().into(),
+        Reply::Certificates(list) => certificates(list).into(),
         Reply::Status(status) => figures(status, running).into(),
         Reply::Compacted { journal, index } => {
             let index = format!(
@@ -185,7 +189,65 @@ fn imported(summary: &Summary) -> String {
     text
 }
 
-fn figures(status: &Status, running: bool) -> String {
+/// Certificates as paragraphs: file names and digests are too wide for a table.
+fn certificates(list: &CertificateList) -> String {
+    let mut text = String::new();
+    for one in &list.certificates {
+        let lines = [
+            ("certificate", part(one)),
+            ("file", one.file.display().to_string()),
+            ("subject", one.subject.clone()),
+            ("names", one.names.join(" ")),
+            ("not before", one.not_before.clone()),
+            ("not after", format!("{} ({})", one.not_after, left(one.days_left))),
+            ("SHA-256", one.sha256.clone()),
+        ];
+        for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+            let _infallible = writeln!(text, "{name:<16} {}", clean(value));
+        }
+        text.push('\n');
+    }
+    for path in &list.certificates_changed {
+        let _infallible = writeln!(text, "{}", changed(path));
+    }
+    if list.certificates.is_empty() {
+        text.push_str("no certificate is made yet; `rollcall serve` makes one\n");
+    }
+    text
+}
+
+fn part(one: &CertificateInfo) -> String {
+    let part = match one.part {
+        Part::Server => "server",
+        Part::Chain => "chain",
+        Part::Authority => "authority",
+        Part::ClientAuthority => "client authority",
+    };
+    format!("{part}, {}", if one.made { "made by rollcall" } else { "configured" })
+}
+
+fn left(days: i64) -> String {
+    if days < 0 { "over".to_owned() } else { format!("{days} days left") }
+}
+
+fn changed(path: &std::path::Path) -> String {
+    format!("{} has changed since it was read; SIGHUP takes it up", path.display())
+}
+
+/// A line for each certificate that is in use, for the figures.
+fn certificate_lines(list: &CertificateList) -> Vec<(&'static str, String)> {
+    let one = |one: &CertificateInfo| {
+        let names = if one.names.is_empty() { &one.subject } else { &one.names.join(" ") };
+        let (file, end, left) = (one.file.display(), &one.not_after, left(one.days_left));
+        ("certificate", clean(&format!("{}: {file}, {names}, until {end} ({left})", part(one))))
+    };
+    let changed = list.certificates_changed.iter().map(|path| ("", changed(path)));
+    let problem = list.certificates_problem.iter().map(|problem| ("certificate", problem.clone()));
+    list.certificates.iter().map(one).chain(changed).chain(problem).collect()
+}
+
+fn figures(figures: &Figures, running: bool) -> String {
+    let status = &figures.store;
     let index = status.index_bytes.map_or_else(|| "is being built again".to_owned(), bytes);
     let checkpoint = match &status.checkpoint_at {
         Some(at) => format!("at {at}, up to sequence {}", status.checkpoint_sequence),
@@ -212,6 +274,7 @@ fn figures(status: &Status, running: bool) -> String {
         ("failed logins", status.failed_authentications.to_string()),
     ]
     .into_iter()
+    .chain(certificate_lines(&figures.tls))
     .fold(String::new(), |mut text, (name, value)| {
         let _infallible = writeln!(text, "{name:<16} {value}");
         text

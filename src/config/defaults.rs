@@ -18,7 +18,7 @@ impl Default for Config {
             data_dir: PathBuf::from("rollcall-data"),
             listen: ListenAddr::loopback(8443),
             admin_socket: None,
-            tls: Tls { files: None, names: Vec::new() },
+            tls: Tls { files: None, names: Vec::new(), clients: None },
             http: Http::default(),
             limits: Limits::default(),
             store: Store::default(),

@@ -13,8 +13,8 @@ use super::error::ConfigError;
 use super::keys::{Key, Kind};
 use super::located::{Places, place_at};
 use super::sections::{
-    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, Metrics, Retention, Store, Tls,
-    TlsFiles, Upstream,
+    Calls, ClientAuth, Cors, FeatureServers, Hooks, Http, Limits, List, Log, Metrics, Retention,
+    Store, Tls, TlsClients, TlsFiles, Upstream,
 };
 use super::settings::Settings;
 
@@ -50,6 +50,9 @@ struct TlsKeys {
     #[serde(with = "optional_path")]
     key: Option<PathBuf>,
     names: Vec<SubjectName>,
+    #[serde(with = "optional_path")]
+    client_ca: Option<PathBuf>,
+    client_auth: ClientAuth,
 }
 
 impl Document {
@@ -88,6 +91,19 @@ impl Document {
             (Some(_), None) => return Err(half_tls(places, "tls.cert", "tls.key")),
             (None, Some(_)) => return Err(half_tls(places, "tls.key", "tls.cert")),
         };
+        let required = self.tls.client_auth == ClientAuth::Required;
+        let clients = match (self.tls.client_ca, self.tls.client_auth) {
+            (None, ClientAuth::Off) => None,
+            (Some(ca), ClientAuth::Optional | ClientAuth::Required) => {
+                Some(TlsClients { ca, required })
+            }
+            (Some(_), ClientAuth::Off) => {
+                return Err(ConfigError::ClientsNotAsked { place: places.of("tls.client_ca") });
+            }
+            (None, _) => {
+                return Err(ConfigError::ClientsOfNobody { place: places.of("tls.client_auth") });
+            }
+        };
         if let Some(listen) = &self.http.listen
             && !listen.is_loopback()
             && !self.http.allow_remote
@@ -111,7 +127,7 @@ impl Document {
             data_dir: self.data_dir,
             listen: self.listen,
             admin_socket: self.admin_socket,
-            tls: Tls { files, names: self.tls.names },
+            tls: Tls { files, names: self.tls.names, clients },
             http: self.http,
             limits: self.limits,
             store: self.store,
@@ -169,11 +185,18 @@ impl From<&Config> for Document {
     fn from(config: &Config) -> Self {
         let config = config.clone();
         let (cert, key) = config.tls.files.map(|files| (files.cert, files.key)).unzip();
+        let client_auth = match &config.tls.clients {
+            None => ClientAuth::Off,
+            Some(clients) if clients.required => ClientAuth::Required,
+            Some(_) => ClientAuth::Optional,
+        };
+        let client_ca = config.tls.clients.map(|clients| clients.ca);
+        let names = config.tls.names;
         Self {
             data_dir: config.data_dir,
             listen: config.listen,
             admin_socket: config.admin_socket,
-            tls: TlsKeys { cert, key, names: config.tls.names },
+            tls: TlsKeys { cert, key, names, client_ca, client_auth },
             http: config.http,
             limits: config.limits,
             store: config.store,

@@ -91,6 +91,24 @@ pub enum ConfigError {
         /// The key that is not.
         absent: &'static str,
     },
+    /// Authorities of client certificates are named, and nobody is asked for one.
+    #[error(
+        "{place}: tls.client_ca is set and tls.client_auth is \"off\", so that no client is asked \
+         for a certificate; set tls.client_auth = \"required\" or \"optional\", or remove client_ca"
+    )]
+    ClientsNotAsked {
+        /// Where `tls.client_ca` is set.
+        place: Place,
+    },
+    /// Client certificates are asked for, and nothing says of which authority.
+    #[error(
+        "{place}: tls.client_auth is set and tls.client_ca is not; \
+         name the PEM file with the authorities of client certificates in tls.client_ca"
+    )]
+    ClientsOfNobody {
+        /// Where `tls.client_auth` is set.
+        place: Place,
+    },
     /// Plain HTTP would be served to other machines without the operator having said so.
     #[error(
         "{place}: http.listen is `{listen}`, which is not a loopback address, and plain HTTP \

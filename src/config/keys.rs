@@ -70,6 +70,8 @@ pub const KEYS: &[Key] = &[
     key("tls.cert", Kind::Text, "FILE", "Certificate and chain (PEM); empty, like the key: a private CA and a certificate are made"),
     key("tls.key", Kind::Text, "FILE", "Private key of the certificate (PEM)"),
     key("tls.names", Kind::List, "NAME,…", "Further DNS names and IP addresses for the certificate that is made"),
+    key("tls.client_ca", Kind::Text, "FILE", "Authorities (PEM) of client certificates"),
+    key("tls.client_auth", Kind::Text, "WHO", "Client certificates: off, optional or required"),
 
     key("http.listen", Kind::Text, "HOST:PORT", "Address for plain HTTP; empty: off"),
     key("http.allow_remote", Kind::Boolean, "BOOL", "Whether plain HTTP may be served on an address that other machines reach"),

@@ -20,6 +20,30 @@ pub struct Tls {
     pub files: Option<TlsFiles>,
     /// Names for the certificate that is made, besides `localhost` and its addresses.
     pub names: Vec<SubjectName>,
+    /// What clients have to show; `None`: nothing.
+    pub clients: Option<TlsClients>,
+}
+
+/// Client certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsClients {
+    /// PEM file: the authorities that they are checked against.
+    pub ca: PathBuf,
+    /// Whether a client without one is refused.
+    pub required: bool,
+}
+
+/// Who has to show a client certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuth {
+    /// Nobody is asked.
+    #[default]
+    Off,
+    /// Who shows one must show a right one.
+    Optional,
+    /// Everybody.
+    Required,
 }
 
 /// The operator's certificate and key.

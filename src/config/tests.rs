@@ -125,6 +125,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("tls.cert", "c.pem"),
     ("tls.key", "k.pem"),
     ("tls.names", "calls.example.com,*.a.example,10.0.0.5,::1"),
+    ("tls.client_ca", "clients.pem"),
+    ("tls.client_auth", "required"),
     ("http.listen", "proxy-side:8080"),
     ("http.allow_remote", "true"),
     ("limits.connections", "1"),

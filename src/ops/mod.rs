@@ -2,6 +2,7 @@
 //! and passes it on or is down and the command opens the store itself.
 
 mod accounts;
+mod certificates;
 mod deeds;
 mod import;
 mod purge;
@@ -13,6 +14,9 @@ use std::io::{self, BufRead};
 use serde::{Deserialize, Serialize};
 
 pub use accounts::{AccountInfo, AccountSettings, NewKeep};
+pub use certificates::{
+    CertificateInfo, CertificateList, Certificates, Figures, Part, certificates,
+};
 pub use deeds::Noted;
 pub use import::{Import, OnError, Summary};
 pub use purge::{Purge, Purged};
@@ -21,7 +25,7 @@ pub use tokens::{NewToken, TokenInfo, make_first, note_used};
 
 use crate::domain::{AccountSid, CallSid};
 use crate::store::{
-    Collected, Compacted, Depth, Expiring, Finding, OpenError, Progress, Status, Store, StoreError,
+    Collected, Compacted, Depth, Expiring, Finding, OpenError, Progress, Store, StoreError,
 };
 
 /// A command.
@@ -72,6 +76,13 @@ pub enum Request {
     },
     /// Figures.
     Status,
+    /// Lists the certificates in use.
+    CertShow,
+    /// Makes the server's certificate anew.
+    CertRenew {
+        /// Its authority too.
+        authority: bool,
+    },
     /// Compares journal and index.
     Check,
     /// Builds the index anew.
@@ -115,7 +126,7 @@ pub enum Reply {
     /// Calls as export lines: one of each account that has the sid.
     Calls(Vec<String>),
     /// Figures.
-    Status(Status),
+    Status(Figures),
     /// What a compaction did: to the journal, and to the index.
     Compacted {
         /// The journal.
@@ -129,6 +140,8 @@ pub enum Reply {
     Expired(Collected),
     /// What became of a number.
     Purged(Purged),
+    /// Certificates in use.
+    Certificates(CertificateList),
     /// What a check found.
     Checked {
         /// Calls that were compared.
@@ -199,6 +212,17 @@ pub struct Context {
     pub service_url: String,
     /// The data directory, for the file with the first token.
     pub data_dir: std::path::PathBuf,
+    /// What TLS is served with.
+    pub certificates: Certificates,
+}
+
+/// Runs a command that needs no store; none where this one does.
+pub fn run_without_store(context: &Context, request: &Request) -> Option<Result<Reply, Failure>> {
+    match request {
+        Request::CertShow => Some(certificates::show(context)),
+        Request::CertRenew { authority } => Some(certificates::renew(context, *authority)),
+        _ => None,
+    }
 }
 
 /// Runs a command.
@@ -226,7 +250,11 @@ pub fn run(
         }
         Request::List { selection, limit } => select::list(store, &selection, limit, emit),
         Request::Show { call_sid } => select::show(store, call_sid),
-        Request::Status => Ok(Reply::Status(store.status())),
+        Request::Status => {
+            Ok(Reply::Status(Figures { store: store.status(), tls: certificates(context) }))
+        }
+        Request::CertShow => certificates::show(context),
+        Request::CertRenew { authority } => certificates::renew(context, authority),
         Request::Check => {
             let emit = parking_lot::Mutex::new(emit);
             let progress = |progress| {

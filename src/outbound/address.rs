@@ -155,6 +155,16 @@ pub struct Network {
 }
 
 impl Network {
+    /// How many first bits its addresses have in common.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
+    /// Whether its addresses are of IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        self.first.is_ipv4()
+    }
+
     /// Whether the address lies in it; an IPv4 address in the clothes of IPv6 is an IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         masked(address.to_canonical(), self.bits) == Some(self.first)

@@ -29,7 +29,7 @@ use tokio_rustls::client::TlsStream;
 use super::connection::{HEAD_BYTES_MAX, OverTls, PeerAddr};
 use super::listener::{Drained, Limits, run};
 use super::pulse::{Pulse, pulse};
-use crate::tls::{TlsReloader, TlsSource};
+use crate::tls::{Setup, TlsReloader, TlsSource};
 
 /// Nothing in these tests should take this long.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -117,7 +117,7 @@ fn now() -> SystemTime {
 fn reloader(directory: &TempDir) -> Arc<TlsReloader> {
     let source =
         TlsSource::Made { directory: directory.path().join("tls"), names: vec!["r.test".into()] };
-    Arc::new(TlsReloader::new(source, now()).unwrap())
+    Arc::new(TlsReloader::new(Setup { source, clients: None }, now()).unwrap())
 }
 
 /// A TLS connection whose client trusts `ca.pem` alone, for `name`.

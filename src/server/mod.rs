@@ -1,5 +1,6 @@
 //! The server: sockets in front of the HTTP service.
 
+mod certificates;
 pub mod connection;
 mod context;
 mod demo;

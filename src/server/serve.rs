@@ -7,22 +7,20 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use super::certificates::{look_after, reload};
 use super::demo;
 use super::door::{self, Door, Purpose};
 use super::handed::Handed;
 use super::listener::{self, Drained, Limits};
 use super::pulse::pulse;
 use super::systemd;
-use crate::config::{Config, SubjectName};
+use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::logs::Audit;
 use crate::ops::{self, Failure};
 use crate::store::{Lock, Progress, Store};
-use crate::tls::{TlsReloader, TlsSource};
+use crate::tls::TlsReloader;
 use crate::{admin, clock, http};
-
-/// How often a certificate that rollcall made is looked at, to make a new one in time.
-const CERTIFICATE_INTERVAL: Duration = Duration::from_hours(24);
 
 /// Connections of scrapers at a time.
 const SCRAPERS_MAX: usize = 16;
@@ -116,7 +114,7 @@ impl Server<'_> {
         let config = self.config;
         // Before anybody is told that the server is up, and may send one.
         let signals = Signals::new()?;
-        let reloader = Arc::new(self.certificate()?);
+        let reloader = Arc::new(config.certificate()?);
         let doors = door::all(config, handed).await?;
         let socket = config.admin_socket_path(self.runtime_dir.as_deref());
         let admin = admin::bind(&socket, &config.data_dir).map_err(|error| {
@@ -162,9 +160,11 @@ impl Server<'_> {
             tell(News::Listening(url.clone()));
             urls.push(url);
         }
-        let ops = config.ops_context();
+        let mut ops = config.ops_context();
+        ops.certificates = ops::Certificates::Served(reloader.clone());
         let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
         let admin = tokio::spawn(admin);
+        let certificate = tokio::spawn(look_after(reloader.clone(), self.store.clone()));
         let notes = tokio::spawn(note_used(self.store.clone()));
         let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), pulses));
         tell(News::Ready);
@@ -175,6 +175,7 @@ impl Server<'_> {
         admin.abort();
         watchdog.abort();
         notes.abort();
+        certificate.abort();
         let _unlinked = std::fs::remove_file(&socket);
         drop(stop);
         while let Some(drained) = listeners.join_next().await {
@@ -182,20 +183,6 @@ impl Server<'_> {
             tracing::info!(in_order, cut, "connections are closed");
         }
         result
-    }
-
-    fn certificate(&self) -> Result<TlsReloader, Failure> {
-        let source = match &self.config.tls.files {
-            Some(files) => {
-                TlsSource::Files { certificate: files.cert.clone(), key: files.key.clone() }
-            }
-            None => TlsSource::Made {
-                directory: self.config.data_dir.join("tls"),
-                names: self.config.tls.names.iter().map(SubjectName::to_string).collect(),
-            },
-        };
-        TlsReloader::new(source, clock::system_time())
-            .map_err(|error| Failure::new(crate::store::chain(&error)))
     }
 
     /// Answers signals. Returns when the server is to end.
@@ -207,8 +194,6 @@ impl Server<'_> {
     ) -> Result<(), Failure> {
         let Signals { mut terminate, mut interrupt, mut hangup } = signals;
         let mut failed = self.store.failed();
-        let mut daily = tokio::time::interval(CERTIFICATE_INTERVAL);
-        daily.reset();
         loop {
             tokio::select! {
                 _ = terminate.recv() => return Ok(()),
@@ -221,7 +206,6 @@ impl Server<'_> {
                     }
                     systemd::ready(status);
                 }
-                _ = daily.tick() => reload(reloader).await,
                 changed = failed.changed() => {
                     let reason = failed.borrow().clone();
                     if let Some(reason) = reason {
@@ -254,19 +238,6 @@ fn word(path: &Path) -> String {
         return text;
     }
     format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-async fn reload(reloader: &Arc<TlsReloader>) {
-    let reloader = reloader.clone();
-    let reloaded = tokio::task::spawn_blocking(move || reloader.reload(clock::system_time())).await;
-    match reloaded {
-        Ok(Ok(())) => tracing::info!("the certificate has been read again"),
-        Ok(Err(error)) => {
-            let error = crate::store::chain(&error);
-            tracing::error!(error, "the certificate stays as it is");
-        }
-        Err(error) => tracing::error!(%error, "the certificate stays as it is"),
-    }
 }
 
 /// Writes down now and then when tokens were used last.
@@ -312,7 +283,11 @@ impl Config {
 
     /// What commands need to know.
     pub fn ops_context(&self) -> ops::Context {
-        ops::Context { service_url: self.service_url(), data_dir: self.data_dir.clone() }
+        ops::Context {
+            service_url: self.service_url(),
+            data_dir: self.data_dir.clone(),
+            certificates: ops::Certificates::Files(self.tls_setup()),
+        }
     }
 
     /// Opens the log of deeds.

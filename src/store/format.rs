@@ -59,6 +59,11 @@ impl Lock {
         self.write("clean\n")
     }
 
+    /// Gives the directory back without having opened the store: it is as clean as it was.
+    pub fn leave_as_it_was(self) -> Result<(), OpenError> {
+        if self.was_clean { self.leave_clean() } else { Ok(()) }
+    }
+
     fn write(&mut self, text: &str) -> Result<(), OpenError> {
         let mut write = || {
             self.file.set_len(0)?;
@@ -84,6 +89,30 @@ pub(super) fn begin(dir: &Path) -> Result<String, OpenError> {
 /// Reads the epoch from `FORMAT`; none in a new directory. A directory that was copied begins a new
 /// epoch: it may be an older state of the data, whose sequence numbers are given out again.
 pub(super) fn epoch(dir: &Path) -> Result<Option<String>, OpenError> {
+    let Some(found) = read_format(dir)? else { return Ok(None) };
+    if found.original {
+        return Ok(Some(found.epoch));
+    }
+    let new = begin(dir)?;
+    let old = found.epoch;
+    tracing::info!(old, new, "the data directory is a copy; it begins a new epoch");
+    Ok(Some(new))
+}
+
+/// What `FORMAT` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Format {
+    /// Which life of the data sequence numbers belong to.
+    pub epoch: String,
+    /// Whether this is the directory that it was written in, and not a copy of it.
+    pub original: bool,
+}
+
+/// Reads `FORMAT`, and changes nothing; none in a new directory.
+///
+/// # Errors
+/// It cannot be read, or is of another release.
+pub fn read_format(dir: &Path) -> Result<Option<Format>, OpenError> {
     let path = dir.join("FORMAT");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -105,12 +134,8 @@ pub(super) fn epoch(dir: &Path) -> Result<Option<String>, OpenError> {
     let epoch = lines.next().and_then(|line| line.strip_prefix("epoch ")).ok_or_else(strange)?;
     let known = lines.next().and_then(|line| line.strip_prefix("file "));
     let metadata = fs::metadata(&path).map_err(OpenError::io("look at", &path))?;
-    if known == Some(&*identity(&metadata)) {
-        return Ok(Some(epoch.to_owned()));
-    }
-    let new = begin(dir)?;
-    tracing::info!(old = epoch, new, "the data directory is a copy; it begins a new epoch");
-    Ok(Some(new))
+    let original = known == Some(&*identity(&metadata));
+    Ok(Some(Format { epoch: epoch.to_owned(), original }))
 }
 
 /// Writes a small file whole or not at all, for its owner alone.

@@ -52,7 +52,7 @@ pub use compact::Compacted;
 pub use count::Standing;
 pub use error::{OpenError, StoreError, chain};
 pub use feed::{Event, Feed, Piece, Place, Reach, What};
-pub use format::{Lock, write_file};
+pub use format::{Format, Lock, read_format, write_file};
 pub use open::{Options, Store};
 pub use read::{Page, Request};
 pub use shared::{Progress, Status};

@@ -77,6 +77,52 @@ pub enum TlsError {
         /// What the TLS library said.
         source: rustls::Error,
     },
+    /// A path is `credential:NAME`, and nothing was handed over.
+    #[error(
+        "\"{}\" is not there: CREDENTIALS_DIRECTORY is not set; systemd sets it for a unit with \
+         LoadCredential={name}:PATH",
+        path.display()
+    )]
+    NoCredentials {
+        /// The path as it was given.
+        path: PathBuf,
+        /// The name of the credential.
+        name: String,
+    },
+    /// What stands behind `credential:` is no file name.
+    #[error("\"{}\" names no credential: write credential:NAME, without a slash", path.display())]
+    CredentialName {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// The file meant to hold the authorities of clients holds none.
+    #[error(
+        "no certificate in \"{}\": it must hold the authorities of client certificates, as PEM \
+         sections \"CERTIFICATE\"",
+        path.display()
+    )]
+    NoClientAuthority {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An authority of clients is none.
+    #[error("a certificate in \"{}\" is no authority for client certificates", path.display())]
+    ClientAuthority {
+        /// The file.
+        path: PathBuf,
+        /// What the TLS library said.
+        source: rustls::Error,
+    },
+    /// A certificate that is configured was to be renewed by rollcall.
+    #[error(
+        "the certificate in \"{}\" is configured, and not rollcall's to renew: replace it and its \
+         key where they come from, and send the server SIGHUP",
+        path.display()
+    )]
+    NotOurs {
+        /// The file that holds the chain.
+        path: PathBuf,
+    },
     /// A wanted name is neither a DNS name nor an IP address.
     #[error("\"{name}\" is not a name for a certificate: it must be a DNS name or an IP address")]
     Name {

@@ -25,7 +25,9 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, DnsName};
 
 use super::bundle::{Bundle, Facts};
-use super::{TlsError, files};
+use super::clients::Verifier;
+use super::look::{InUse, Part};
+use super::{Renew, TlsError, files};
 
 const DAY_S: u64 = 24 * 60 * 60;
 const AUTHORITY_DAYS: u64 = 3653;
@@ -47,28 +49,48 @@ pub(super) struct Made {
     pub(super) authority_pem: PathBuf,
     pub(super) not_after: SystemTime,
     pub(super) is_new: bool,
+    pub(super) certificates: Vec<InUse>,
+}
+
+/// The file that holds the server's key and chain.
+pub(super) fn server_file(directory: &Path) -> PathBuf {
+    directory.join("server.pem")
+}
+
+/// What a pair that was made has in its chain: the server's own certificate and the authority.
+pub(super) fn in_use(chain: &[CertificateDer<'_>], file: &Path) -> Vec<InUse> {
+    let parts = [Part::Server, Part::Authority];
+    let parts = chain.iter().zip(parts);
+    parts.filter_map(|(der, part)| InUse::of(der, part, file, true)).collect()
 }
 
 /// Loads the server certificate in `directory`, after making what is missing,
-/// about to expire, or made for other names.
+/// about to expire, made for other names, or to be made anew by `renew`.
 pub(super) fn load_or_make(
     directory: &Path,
     names: &[String],
+    clients: Option<&Verifier>,
+    renew: Renew,
     now: SystemTime,
 ) -> Result<Made, TlsError> {
     let wanted = wanted_names(names)?;
     let now_s = unix_seconds(now)?;
     files::private_directory(directory)?;
-    let authority = Authority::load_or_make(directory, now_s)?;
+    let authority = Authority::load_or_make(directory, renew, now_s)?;
     authority.publish()?;
-    let path = directory.join("server.pem");
-    let (bundle, is_new) = match usable_server(&path, &authority, &wanted, now_s)? {
+    let path = server_file(directory);
+    let usable = match renew {
+        Renew::IfDue => usable_server(&path, &authority, &wanted, now_s)?,
+        Renew::Server | Renew::Authority => None,
+    };
+    let (bundle, is_new) = match usable {
         Some(bundle) => (bundle, false),
         None => (authority.make_server(&path, wanted, now_s)?, true),
     };
     Ok(Made {
         not_after: UNIX_EPOCH + Duration::from_secs(bundle.facts.not_after_s),
-        config: bundle.pair.server_config(&path, &path)?,
+        certificates: in_use(&bundle.pair.chain, &path),
+        config: bundle.pair.server_config(&path, &path, clients)?,
         authority_pem: authority.published,
         is_new,
     })
@@ -84,7 +106,7 @@ fn usable_server(
 ) -> Result<Option<Bundle>, TlsError> {
     let Some(bytes) = files::read_if_there(path)? else { return Ok(None) };
     let checked = Bundle::parse(&bytes, path).and_then(|bundle| {
-        Bundle::parse(&bytes, path)?.pair.server_config(path, path)?;
+        Bundle::parse(&bytes, path)?.pair.server_config(path, path, None)?;
         Ok(bundle)
     });
     let bundle = match checked {
@@ -120,9 +142,12 @@ struct Authority {
 }
 
 impl Authority {
-    fn load_or_make(directory: &Path, now_s: u64) -> Result<Self, TlsError> {
+    fn load_or_make(directory: &Path, renew: Renew, now_s: u64) -> Result<Self, TlsError> {
         let path = directory.join("ca.key");
         let published = directory.join("ca.pem");
+        if renew == Renew::Authority {
+            return Self::make(&path, published, now_s);
+        }
         let Some(bytes) = files::read_if_there(&path)? else {
             if files::read_if_there(&published)?.is_some() {
                 return Err(TlsError::AuthorityKeyMissing { key: path, certificate: published });
@@ -147,7 +172,7 @@ impl Authority {
         let certificate = bundle.last_certificate().cloned().ok_or_else(damaged)?;
         let certificate_pem = first_certificate_text(bytes).ok_or_else(damaged)?;
         // Only for its check that the key belongs to the certificate.
-        bundle.pair.server_config(path, path).map_err(|_| damaged())?;
+        bundle.pair.server_config(path, path, None).map_err(|_| damaged())?;
         Ok(Self {
             issuer: Issuer::new(authority_params(&bundle.facts), key),
             certificate,

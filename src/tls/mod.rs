@@ -8,12 +8,18 @@
 //! The functions here read and write files and block for some milliseconds.
 
 mod bundle;
+mod clients;
+mod credential;
 mod error;
+mod expiry;
 mod files;
+mod look;
 mod made;
 mod pair;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod use_tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,17 +29,44 @@ use std::time::SystemTime;
 use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 
+pub use clients::Clients;
+pub use credential::{is_credential, resolve};
 pub use error::TlsError;
+pub use expiry::Expiries;
+pub use look::{InUse, Part};
+
+use clients::Verifier;
+use look::Stamp;
 use pair::Pair;
+
+/// What TLS is served with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setup {
+    /// The server's own certificate.
+    pub source: TlsSource,
+    /// What clients have to show; `None`: nothing.
+    pub clients: Option<Clients>,
+}
+
+/// What a load makes anew, of what rollcall makes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renew {
+    /// What is missing, has less than 30 days left or lacks a wanted name.
+    IfDue,
+    /// The server's certificate and key.
+    Server,
+    /// The authority too, which clients must then be given.
+    Authority,
+}
 
 /// Where the server's key and certificate come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsSource {
     /// Files that somebody else keeps up to date.
     Files {
-        /// PEM chain, the server's own certificate first.
+        /// PEM chain, the server's own certificate first; may be `credential:NAME`.
         certificate: PathBuf,
-        /// PEM private key, unencrypted: PKCS #8, SEC 1 or PKCS #1.
+        /// PEM private key, unencrypted: PKCS #8, SEC 1 or PKCS #1; may be `credential:NAME`.
         key: PathBuf,
     },
     /// A private authority and a certificate that rollcall makes and renews.
@@ -49,16 +82,20 @@ pub enum TlsSource {
 /// A certificate that is ready for use, and what is known about it.
 #[derive(Clone)]
 pub struct Loaded {
-    /// TLS 1.2 and 1.3, HTTP/1.1 alone by ALPN, no client certificates.
+    /// TLS 1.2 and 1.3, HTTP/1.1 alone by ALPN.
     pub config: Arc<ServerConfig>,
     /// The PEM file that clients must trust; `None` where the certificate is
     /// configured, for then the operator knows.
     pub authority: Option<PathBuf>,
-    /// When the certificate ends; `None` where it is configured, for then it
-    /// is not looked into.
+    /// When the certificate ends; `None` where it is configured.
     pub not_after: Option<SystemTime>,
     /// Whether this load made a new certificate.
     pub made_new: bool,
+    /// All that is shown to clients or trusted, the server's own certificate first.
+    pub certificates: Vec<InUse>,
+    /// The files that somebody else keeps up to date, as they were.
+    stamps: Vec<Stamp>,
+    verifier: Option<Verifier>,
 }
 
 impl fmt::Debug for Loaded {
@@ -71,40 +108,110 @@ impl fmt::Debug for Loaded {
     }
 }
 
-/// Loads the certificate of `source`, after making it where that is rollcall's
-/// task and it is missing, has less than 30 days left or lacks a wanted name.
+/// Loads what `setup` names, after making what `renew` says where that is rollcall's task.
 ///
 /// # Errors
 ///
 /// Says which file is missing, malformed, mismatched or not writable, which
 /// name is none, or that the clock is out of range.
-pub fn load_or_make(source: &TlsSource, now: SystemTime) -> Result<Loaded, TlsError> {
-    match source {
-        TlsSource::Files { certificate, key } => load_files(certificate, key),
+pub fn load(setup: &Setup, renew: Renew, now: SystemTime) -> Result<Loaded, TlsError> {
+    let clients = setup.clients.as_ref();
+    // Before it is read.
+    let stamp = clients.and_then(|clients| resolve(&clients.authority).ok());
+    let stamp = stamp.map(|path| Stamp::of(&path));
+    let verifier = clients.map(Clients::load).transpose()?;
+    let mut loaded = load_with(&setup.source, verifier, renew, now)?;
+    loaded.stamps.extend(stamp);
+    Ok(loaded)
+}
+
+/// Looks into the files that `setup` names, and changes nothing. Empty where rollcall makes the
+/// certificate and has not done so yet.
+///
+/// # Errors
+///
+/// Says which file is missing, malformed or mismatched.
+pub fn look(setup: &Setup) -> Result<Vec<InUse>, TlsError> {
+    let mut found = match &setup.source {
+        TlsSource::Files { certificate, key } => load_files(certificate, key, None)?.certificates,
+        TlsSource::Made { directory, .. } => {
+            let path = made::server_file(directory);
+            match files::read_if_there(&path)? {
+                None => Vec::new(),
+                Some(bytes) => {
+                    let pair = Pair::from_pem(&bytes, &path, &bytes, &path)?;
+                    let found = made::in_use(&pair.chain, &path);
+                    pair.server_config(&path, &path, None)?;
+                    found
+                }
+            }
+        }
+    };
+    let clients = setup.clients.as_ref().map(Clients::load).transpose()?;
+    found.extend(clients.into_iter().flat_map(|clients| clients.authorities));
+    Ok(found)
+}
+
+fn load_with(
+    source: &TlsSource,
+    verifier: Option<Verifier>,
+    renew: Renew,
+    now: SystemTime,
+) -> Result<Loaded, TlsError> {
+    let mut loaded = match source {
+        TlsSource::Files { certificate, .. } if renew != Renew::IfDue => {
+            return Err(TlsError::NotOurs { path: certificate.clone() });
+        }
+        TlsSource::Files { certificate, key } => load_files(certificate, key, verifier.as_ref())?,
         TlsSource::Made { directory, names } => {
-            let made = made::load_or_make(directory, names, now)?;
-            Ok(Loaded {
+            let made = made::load_or_make(directory, names, verifier.as_ref(), renew, now)?;
+            Loaded {
                 config: made.config,
                 authority: Some(made.authority_pem),
                 not_after: Some(made.not_after),
                 made_new: made.is_new,
-            })
+                certificates: made.certificates,
+                stamps: Vec::new(),
+                verifier: None,
+            }
         }
-    }
+    };
+    let authorities = verifier.iter().flat_map(|verifier| verifier.authorities.iter().cloned());
+    loaded.certificates.extend(authorities);
+    loaded.verifier = verifier;
+    Ok(loaded)
 }
 
-fn load_files(certificate: &Path, key: &Path) -> Result<Loaded, TlsError> {
-    let chain_pem = files::read(certificate)?;
-    let key_pem = files::read(key)?;
-    let pair = Pair::from_pem(&chain_pem, certificate, &key_pem, key)?;
-    let config = pair.server_config(certificate, key)?;
-    Ok(Loaded { config, authority: None, not_after: None, made_new: false })
+fn load_files(
+    certificate: &Path,
+    key: &Path,
+    clients: Option<&Verifier>,
+) -> Result<Loaded, TlsError> {
+    let (certificate, key) = (resolve(certificate)?, resolve(key)?);
+    let stamps = vec![Stamp::of(&certificate), Stamp::of(&key)];
+    let chain_pem = files::read(&certificate)?;
+    let key_pem = files::read(&key)?;
+    let pair = Pair::from_pem(&chain_pem, &certificate, &key_pem, &key)?;
+    let parts = std::iter::once(Part::Server).chain(std::iter::repeat(Part::Chain));
+    let certificates = pair.chain.iter().zip(parts);
+    let certificates =
+        certificates.filter_map(|(der, part)| InUse::of(der, part, &certificate, false)).collect();
+    let config = pair.server_config(&certificate, &key, clients)?;
+    Ok(Loaded {
+        config,
+        authority: None,
+        not_after: None,
+        made_new: false,
+        certificates,
+        stamps,
+        verifier: None,
+    })
 }
 
 /// The certificate in use, which can be swapped while connections are open:
 /// a connection keeps the one that it began with.
 pub struct TlsReloader {
-    source: TlsSource,
+    setup: Setup,
     loaded: RwLock<Loaded>,
     /// Held while files are read and written, so that two reloads at once do
     /// not write the same file.
@@ -112,14 +219,14 @@ pub struct TlsReloader {
 }
 
 impl TlsReloader {
-    /// Loads or makes the certificate of `source`.
+    /// Loads or makes what `setup` names.
     ///
     /// # Errors
     ///
-    /// Those of [`load_or_make`].
-    pub fn new(source: TlsSource, now: SystemTime) -> Result<Self, TlsError> {
-        let loaded = RwLock::new(load_or_make(&source, now)?);
-        Ok(Self { source, loaded, reloading: Mutex::new(()) })
+    /// Those of [`load`].
+    pub fn new(setup: Setup, now: SystemTime) -> Result<Self, TlsError> {
+        let loaded = RwLock::new(load(&setup, Renew::IfDue, now)?);
+        Ok(Self { setup, loaded, reloading: Mutex::new(()) })
     }
 
     /// The configuration that a new connection uses.
@@ -132,23 +239,70 @@ impl TlsReloader {
         self.loaded.read().clone()
     }
 
-    /// Loads the source again, for new connections. A made certificate is
-    /// renewed by this alone, so that it must be called at least once in 30
-    /// days, and better daily.
+    /// Each certificate in use by its file, with its last second of validity (Unix time): for
+    /// whoever counts.
+    pub fn expiries(&self) -> Vec<(PathBuf, u64)> {
+        let loaded = self.loaded.read();
+        let all = loaded.certificates.iter();
+        all.map(|certificate| (certificate.file.clone(), certificate.not_after_s)).collect()
+    }
+
+    /// The configured files that are not any more what they were when they were read; a reload
+    /// takes them up. Asks the file system.
+    pub fn changed_on_disk(&self) -> Vec<PathBuf> {
+        let stamps = self.loaded.read().stamps.clone();
+        stamps.iter().filter_map(Stamp::changed).map(Path::to_owned).collect()
+    }
+
+    /// Loads everything again, for new connections.
     ///
     /// # Errors
     ///
-    /// Those of [`load_or_make`]; the certificate in use then stays.
+    /// Those of [`load`]; what is in use then stays.
     pub fn reload(&self, now: SystemTime) -> Result<(), TlsError> {
+        self.renew(Renew::IfDue, now)
+    }
+
+    /// Loads everything again, after making anew what is asked for, for new connections.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`], and [`TlsError::NotOurs`] where the certificate is configured; what is
+    /// in use then stays.
+    pub fn renew(&self, renew: Renew, now: SystemTime) -> Result<(), TlsError> {
         let _one_at_a_time = self.reloading.lock();
-        let loaded = load_or_make(&self.source, now)?;
+        let loaded = load(&self.setup, renew, now)?;
         *self.loaded.write() = loaded;
         Ok(())
+    }
+
+    /// Renews a made certificate where that is due, and says whether it was. Files that somebody
+    /// else keeps are left alone: they are read again when somebody asks for it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`]; what is in use then stays.
+    pub fn renew_if_due(&self, now: SystemTime) -> Result<bool, TlsError> {
+        if matches!(self.setup.source, TlsSource::Files { .. }) {
+            return Ok(false);
+        }
+        let _one_at_a_time = self.reloading.lock();
+        let (verifier, stamps) = {
+            let loaded = self.loaded.read();
+            (loaded.verifier.clone(), loaded.stamps.clone())
+        };
+        let mut loaded = load_with(&self.setup.source, verifier, Renew::IfDue, now)?;
+        let made_new = loaded.made_new;
+        if made_new {
+            loaded.stamps = stamps;
+            *self.loaded.write() = loaded;
+        }
+        Ok(made_new)
     }
 }
 
 impl fmt::Debug for TlsReloader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsReloader").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("TlsReloader").field("setup", &self.setup).finish_non_exhaustive()
     }
 }

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
 
 use super::TlsError;
+use super::clients::Verifier;
 
 /// A private key and the chain it is used with, the owner's certificate first.
 ///
@@ -41,12 +43,13 @@ impl Pair {
     }
 
     /// Makes the configuration every listener uses: TLS 1.2 and 1.3 by ring,
-    /// HTTP/1.1 alone by ALPN, no client certificates. A key that does not
-    /// belong to the certificate is refused here.
+    /// HTTP/1.1 alone by ALPN, client certificates as `clients` says. A key
+    /// that does not belong to the certificate is refused here.
     pub(super) fn server_config(
         self,
         chain_path: &Path,
         key_path: &Path,
+        clients: Option<&Verifier>,
     ) -> Result<Arc<ServerConfig>, TlsError> {
         let refused = |source| match source {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -58,21 +61,28 @@ impl Pair {
                 source,
             },
         };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(refused)?
-            .with_no_client_auth()
-            .with_single_cert(self.chain, self.key)
             .map_err(refused)?;
+        let builder = match clients {
+            Some(clients) => builder.with_client_cert_verifier(Arc::clone(&clients.check)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(self.chain, self.key).map_err(refused)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
 }
 
+/// What TLS is done with: ring, whose suites all have forward secrecy and authenticated
+/// encryption. A test holds the list.
+pub(super) fn provider() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
+}
+
 /// Keeps the kind of damage and drops the quoted text, which may be a piece
 /// of a key.
-fn malformed(path: &Path, error: &pem::Error) -> TlsError {
+pub(super) fn malformed(path: &Path, error: &pem::Error) -> TlsError {
     let fault = match error {
         pem::Error::MissingSectionEnd { .. } => "a section has no \"-----END\" line",
         pem::Error::IllegalSectionStart { .. } => "a \"-----BEGIN\" line is malformed",

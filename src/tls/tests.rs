@@ -9,12 +9,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
-use super::{TlsError, TlsReloader, TlsSource, load_or_make};
+use super::{Loaded, Renew, Setup, TlsError, TlsReloader, TlsSource, load};
 
 const DAY: Duration = Duration::from_hours(24);
 
 fn start() -> SystemTime {
     UNIX_EPOCH + Duration::from_hours(500_000)
+}
+
+fn alone(source: TlsSource) -> Setup {
+    Setup { source, clients: None }
+}
+
+fn load_or_make(source: &TlsSource, now: SystemTime) -> Result<Loaded, TlsError> {
+    load(&alone(source.clone()), Renew::IfDue, now)
 }
 
 fn made(root: &TempDir, names: &[&str]) -> TlsSource {
@@ -195,7 +203,7 @@ fn a_mismatched_key_is_refused_by_both_names_and_the_old_pair_stays() {
     let (certificate, key) = (root.path().join("chain.pem"), root.path().join("key.pem"));
     write_self_signed(&certificate, &key);
     let source = TlsSource::Files { certificate: certificate.clone(), key: key.clone() };
-    let reloader = TlsReloader::new(source, start()).unwrap();
+    let reloader = TlsReloader::new(alone(source), start()).unwrap();
     let before = reloader.current();
 
     write_self_signed(&root.path().join("other.pem"), &key);

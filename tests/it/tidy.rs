@@ -10,7 +10,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lib", &[]),
     (
         "cli",
-        &["access", "admin", "clock", "config", "domain", "logs", "ops", "server", "store", "wire"],
+        &[
+            "access", "admin", "clock", "config", "doctor", "domain", "logs", "ops", "server",
+            "store", "wire",
+        ],
     ),
     (
         "server",
@@ -24,7 +27,11 @@ const ROOMS: &[(&str, &[&str])] = &[
         "http",
         &["access", "clock", "domain", "logs", "meter", "outbound", "random", "store", "wire"],
     ),
-    ("ops", &["access", "clock", "domain", "logs", "random", "store", "wire"]),
+    (
+        "doctor",
+        &["access", "admin", "clock", "config", "domain", "ops", "outbound", "store", "tls"],
+    ),
+    ("ops", &["access", "clock", "domain", "logs", "random", "store", "tls", "wire"]),
     (
         "store",
         &[
@@ -59,6 +66,7 @@ const KEPT: &[(&str, &str)] = &[
     ("uuid::{Builder", "random"),
     ("tokio_rustls::", "server outbound"),
     ("rcgen::", "tls"),
+    ("x509_parser::", "tls"),
     ("clap::Parser", "cli"),
     ("prometheus_client::", "meter"),
     ("tracing_journald::", "cli"),

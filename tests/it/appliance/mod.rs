@@ -1,12 +1,14 @@
 //! The appliance as a stranger meets it: one binary, one command, one unit.
 
 mod audit;
+mod doctor;
 mod exposition;
 mod logs;
 mod manual;
 mod metrics;
 mod sandbox;
 mod service;
+mod tls;
 mod units;
 
 use std::collections::BTreeSet;

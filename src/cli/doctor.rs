@@ -1,0 +1,54 @@
+//! `rollcall doctor`: what a person sees of it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::execute::runtime_dir;
+use super::output::Output;
+use crate::clock;
+use crate::config::{Config, ConfigError};
+use crate::doctor::{Finding, Level, Surroundings, examine, without_configuration};
+use crate::ops::Failure;
+
+/// Examines, prints, and fails where there is an error.
+pub(super) fn doctor(
+    config: Result<Config, ConfigError>,
+    output: &mut Output,
+) -> Result<ExitCode, Failure> {
+    output.log_quietly();
+    let findings = match config {
+        Ok(config) => {
+            let around = Surroundings {
+                runtime_dir: runtime_dir(),
+                root: PathBuf::from("/"),
+                now: clock::system_time(),
+            };
+            examine(&config, &around)
+        }
+        Err(error) => without_configuration(crate::store::chain(&error)),
+    };
+    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let (errors, warnings) = (count(Level::Error), count(Level::Warn));
+    let shown = if output.json {
+        json!({ "findings": findings, "errors": errors, "warnings": warnings }).to_string()
+    } else {
+        let mut text: String = findings.iter().map(lines).collect();
+        let _infallible = writeln!(text, "{errors} errors, {warnings} warnings");
+        text
+    };
+    output.text(&shown)?;
+    Ok(if errors > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn lines(finding: &Finding) -> String {
+    let Finding { level, object, problem, advice } = finding;
+    let mut text = format!("{:<8} {object}: {problem}\n", level.as_str());
+    if let Some(advice) = advice {
+        let _infallible = writeln!(text, "{:<8} → {advice}", "");
+    }
+    // What a file name or a certificate holds is not to be obeyed by a terminal.
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,159 @@
+//! Certificates: when they end, whether the key fits, and whom they name.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::server::Server;
+use super::{Finding, Level, Surroundings, shown};
+use crate::config::{Config, Host, SubjectName};
+use crate::ops::{CertificateInfo, CertificateList, Certificates, Context, Part, certificates};
+use crate::tls;
+
+/// Days before its end from which one should look at a certificate.
+const WARN_DAYS: i64 = 30;
+/// And from which there is no time left.
+const ERROR_DAYS: i64 = 3;
+/// The same for rollcall's authority, which clients must be given anew.
+const AUTHORITY_DAYS: i64 = 90;
+
+pub(super) fn check(config: &Config, server: &Server, around: &Surroundings) -> Vec<Finding> {
+    let mut findings = key_rights(config);
+    let list = match server.answers() {
+        Some(answers) => answers.figures.tls.clone(),
+        None => match on_disk(config) {
+            Ok(list) => list,
+            Err(finding) => {
+                findings.push(*finding);
+                return findings;
+            }
+        },
+    };
+    findings.extend(list.certificates_changed.iter().map(|path| {
+        let problem = "it has changed since the server read it";
+        let advice = "`systemctl reload rollcall`, or send the server SIGHUP";
+        Finding::warn(shown(path), problem, advice)
+    }));
+    findings.extend(list.certificates.iter().map(|one| judge(one, around.now)));
+    if let Some(own) = list.certificates.first() {
+        findings.extend(names(config, own));
+    } else {
+        findings.push(Finding::ok("certificate", "none is made yet; the first start makes one"));
+    }
+    findings
+}
+
+/// The certificates in the files, where no server says which it has.
+fn on_disk(config: &Config) -> Result<CertificateList, Box<Finding>> {
+    let setup = config.tls_setup();
+    let files = config.tls.files.iter().flat_map(|files| [&files.cert, &files.key]);
+    let handed = files.chain(config.tls.clients.iter().map(|clients| &clients.ca));
+    if let Some(path) = handed.into_iter().find(|path| hidden(path)) {
+        return Err(Box::new(Finding::unknown(
+            shown(path),
+            "only the service sees what systemd hands over to it",
+            "run this again while the server is up",
+        )));
+    }
+    let context = Context {
+        service_url: String::new(),
+        data_dir: config.data_dir.clone(),
+        certificates: Certificates::Files(setup),
+    };
+    let list = certificates(&context);
+    match &list.certificates_problem {
+        None => Ok(list),
+        Some(problem) => Err(Box::new(Finding::error(
+            "certificate",
+            problem.clone(),
+            "put the right PEM files where tls.cert, tls.key and tls.client_ca say, readable for \
+             the server's user",
+        ))),
+    }
+}
+
+/// Whether this is a file that is handed over, and not to this process.
+fn hidden(path: &Path) -> bool {
+    tls::is_credential(path) && tls::resolve(path).is_err()
+}
+
+/// Whether others may read the configured key. One that is made is in the data directory.
+fn key_rights(config: &Config) -> Vec<Finding> {
+    let Some(files) = &config.tls.files else { return Vec::new() };
+    let Ok(key) = tls::resolve(&files.key) else { return Vec::new() };
+    let Ok(about) = std::fs::metadata(&key) else { return Vec::new() };
+    let mode = about.permissions().mode() & 0o777;
+    // A group may read it: that of an administration of certificates, or systemd's for credentials.
+    if mode & 0o027 == 0 {
+        return Vec::new();
+    }
+    let problem = format!("the private key's mode is {mode:o}, so that others may use it");
+    vec![Finding::error(shown(&key), problem, format!("chmod 640 {}", shown(&key)))]
+}
+
+pub(super) fn judge(one: &CertificateInfo, now: SystemTime) -> Finding {
+    let object = format!("certificate {}", shown(&one.file));
+    let subject: String =
+        one.subject.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let ends = format!("\"{subject}\" ends at {}", one.not_after);
+    let advice = match (one.made, one.part) {
+        (true, Part::Authority) => {
+            "`rollcall cert renew --ca` makes a new one; then give clients tls/ca.pem"
+        }
+        (true, _) => "`rollcall cert renew`; a running server does so by itself 30 days before",
+        (false, _) => "get a new one, put it in its place, and reload the server",
+    };
+    let begins = humantime::parse_rfc3339(&one.not_before);
+    if begins.is_ok_and(|begins| begins > now) {
+        let problem = format!("\"{subject}\" begins only at {}", one.not_before);
+        return Finding::error(object, problem, "see whether the clock is right");
+    }
+    let authority = one.part == Part::Authority;
+    let early = if authority { AUTHORITY_DAYS } else { WARN_DAYS };
+    let level = match one.days_left {
+        ..0 => return Finding::error(object, format!("{ends}: it is over"), advice),
+        0..ERROR_DAYS => Level::Error,
+        days if days < early => Level::Warn,
+        days => return Finding::ok(object, format!("{ends}, in {days} days")),
+    };
+    let days = one.days_left;
+    Finding::bad(level, object, format!("{ends}, in {days} days"), advice)
+}
+
+/// Names that clients use and the certificate does not have.
+fn names(config: &Config, own: &CertificateInfo) -> Vec<Finding> {
+    let object = format!("certificate {}", shown(&own.file));
+    if own.names.is_empty() {
+        let advice = "get one with the server's names as subject alternative names";
+        return vec![Finding::error(object, "it names no server: clients refuse it", advice)];
+    }
+    let listen = match config.listen.host() {
+        Host::Name(name) => Some(name.to_string()),
+        Host::Ip(ip) if ip.is_unspecified() => None,
+        Host::Ip(ip) => Some(ip.to_string()),
+    };
+    let listed = config.tls.names.iter().map(SubjectName::to_string).filter(|_| own.made);
+    let missing: Vec<String> = listen
+        // Whoever brings a certificate says by which name clients come.
+        .filter(|_| own.made)
+        .into_iter()
+        .chain(listed)
+        .filter(|name| !own.names.iter().any(|known| covers(known, name)))
+        .collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let problem = format!("it lacks {}", missing.join(", "));
+    let advice = "put every name in tls.names, and restart the server: it makes a new certificate";
+    vec![Finding::warn(object, problem, advice)]
+}
+
+/// Whether a certificate's name covers another; a star covers one label.
+pub(super) fn covers(known: &str, name: &str) -> bool {
+    let (known, name) = (known.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let star = || {
+        let below = known.strip_prefix("*.")?;
+        Some(name.split_once('.')?.1 == below)
+    };
+    known == name || star().unwrap_or(false)
+}

@@ -1,0 +1,128 @@
+//! The disk: its room, and whether it keeps what it is given.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Finding, bytes, shown};
+use crate::config::Config;
+
+/// File systems by the number that `statfs` gives, of which one should know: what they are, and
+/// why.
+const KINDS: [(u64, &str, &str); 9] = [
+    (0x0102_1994, "tmpfs", MEMORY),
+    (0x8584_58f6, "ramfs", MEMORY),
+    (0x794c_7630, "overlayfs", "it is a container's own layer, and is gone with the container"),
+    (0x6969, "nfs", NETWORK),
+    (0xff53_4d42, "cifs", NETWORK),
+    (0xfe53_4d42, "smb", NETWORK),
+    (0x517b, "smb", NETWORK),
+    (0x0102_1997, "9p", NETWORK),
+    (0x6573_5546, "fuse", "what it does when it is told to sync depends on the program behind it"),
+];
+const MEMORY: &str = "it is memory, and is gone with the next boot";
+const NETWORK: &str = "locks and syncs depend on another machine";
+/// Files that a rebuild and a checkpoint may need.
+const FILES_MIN: u64 = 1000;
+
+/// What is known of a file system, and what is on it.
+pub(super) struct Disk {
+    /// The number of its kind.
+    pub(super) kind: u64,
+    pub(super) free_bytes: u64,
+    /// None where it does not count files.
+    pub(super) free_files: Option<u64>,
+    pub(super) journal_bytes: u64,
+    pub(super) index_bytes: u64,
+    pub(super) segment_bytes: u64,
+}
+
+pub(super) fn check(config: &Config) -> Vec<Finding> {
+    let dir = &config.data_dir;
+    // Before the first start its place is what counts.
+    let there = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+    let Some(there) = there.ancestors().find(|dir| dir.is_dir()) else { return Vec::new() };
+    let object = format!("disk of {}", shown(dir));
+    let (about, room) = match (rustix::fs::statfs(there), rustix::fs::statvfs(there)) {
+        (Ok(about), Ok(room)) => (about, room),
+        (Err(error), _) | (_, Err(error)) => {
+            let advice = "run this as the owner of the data directory, or as root";
+            return vec![Finding::error(object, format!("cannot look at it: {error}"), advice)];
+        }
+    };
+    judge(
+        &object,
+        &Disk {
+            // The upper half is a sign that has been stretched.
+            kind: u64::try_from(about.f_type & 0xffff_ffff).unwrap_or_default(),
+            free_bytes: room.f_bavail.saturating_mul(room.f_frsize),
+            free_files: (room.f_files > 0).then_some(room.f_favail),
+            journal_bytes: size(&dir.join("journal")),
+            index_bytes: indexes(dir),
+            segment_bytes: config.store.segment_bytes,
+        },
+    )
+}
+
+pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let free = bytes(disk.free_bytes);
+    let needed = disk.index_bytes.saturating_add(disk.segment_bytes);
+    if disk.free_bytes < disk.segment_bytes {
+        findings.push(Finding::error(
+            object,
+            format!(
+                "{free} are free, less than one journal segment ({})",
+                bytes(disk.segment_bytes)
+            ),
+            "make room now: without any, events are answered 503",
+        ));
+    } else if disk.free_bytes < needed {
+        findings.push(Finding::warn(
+            object,
+            format!("{free} are free, and a rebuild of the index needs {}", bytes(needed)),
+            "make room, or move the data to a larger disk",
+        ));
+    }
+    match disk.free_files {
+        Some(files) if files < FILES_MIN => findings.push(Finding::warn(
+            object,
+            format!("{files} more files can be made on it"),
+            "remove small files, or make a file system with more inodes",
+        )),
+        _ => {}
+    }
+    if let Some((_, kind, why)) = KINDS.iter().find(|(number, ..)| *number == disk.kind) {
+        findings.push(Finding::warn(
+            object,
+            format!("it is {kind}: {why}"),
+            "keep the data on a local disk, such as ext4 or xfs",
+        ));
+    }
+    if findings.is_empty() {
+        let (journal, index) = (bytes(disk.journal_bytes), bytes(disk.index_bytes));
+        let what = format!("{free} are free; the journal has {journal}, the index {index}");
+        findings.push(Finding::ok(object, what));
+    }
+    findings
+}
+
+/// Bytes of the generations of the index that are in use.
+fn indexes(data_dir: &Path) -> u64 {
+    let entries = fs::read_dir(data_dir).into_iter().flatten().flatten();
+    let dirs = entries.filter(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with("index-") && !name.ends_with(".damaged")
+    });
+    dirs.map(|entry| size(&entry.path())).sum()
+}
+
+/// Bytes of the files in a directory and below it.
+fn size(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| {
+        let about = entry.metadata().ok()?;
+        Some(if about.is_dir() { size(&entry.path()) } else { about.len() })
+    });
+    sizes.sum()
+}

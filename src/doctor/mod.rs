@@ -1,0 +1,160 @@
+//! `rollcall doctor`: looks at everything that an appliance stands on, and says what is wrong and
+//! what to do about it.
+//!
+//! Architecture Invariant: nothing here changes anything. No store is opened, no lock is taken and
+//! no file is written; what only a running server knows it is asked over the admin socket.
+//!
+//! A file a family of checks; each check is a function that returns findings, among them one that
+//! says so where all is well, so that a reader sees that it was looked at.
+
+mod certificate;
+mod clock;
+mod data;
+mod disk;
+mod index;
+mod limits;
+mod outbound;
+mod ports;
+mod process;
+mod server;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod unit;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::config::Config;
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// This user, or without a running server, nobody can tell.
+    Unknown,
+    /// It works, and somebody should look at it.
+    Warn,
+    /// It does not work, or calls or secrets are in danger.
+    Error,
+}
+
+impl Level {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Unknown => "unknown",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How grave.
+    pub level: Level,
+    /// What it is about: `clock`, a file, an address.
+    pub object: String,
+    /// What there is, or what is wrong with it.
+    pub problem: String,
+    /// What to do; none where nothing is to be done.
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    fn ok(object: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { level: Level::Ok, object: object.into(), problem: what.into(), advice: None }
+    }
+
+    fn bad(
+        level: Level,
+        object: impl Into<String>,
+        problem: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        let (object, problem) = (object.into(), problem.into());
+        Self { level, object, problem, advice: Some(advice.into()) }
+    }
+
+    fn unknown(
+        object: impl Into<String>,
+        problem: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self::bad(Level::Unknown, object, problem, advice)
+    }
+
+    fn warn(
+        object: impl Into<String>,
+        problem: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self::bad(Level::Warn, object, problem, advice)
+    }
+
+    fn error(
+        object: impl Into<String>,
+        problem: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self::bad(Level::Error, object, problem, advice)
+    }
+}
+
+/// What checks look at beside the configuration.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// systemd's `RUNTIME_DIRECTORY`.
+    pub runtime_dir: Option<PathBuf>,
+    /// Where `etc` and `usr` are: `/`.
+    pub root: PathBuf,
+    /// The time.
+    pub now: SystemTime,
+}
+
+/// All findings, in the order of the checks.
+pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
+    let (server, about_server) = server::ask(config, around);
+    [
+        vec![Finding::ok("configuration", "it is understood")],
+        data::check(config),
+        about_server,
+        clock::check(config, &server, around),
+        disk::check(config),
+        limits::check(config, &server),
+        certificate::check(config, &server, around),
+        ports::check(config, &server),
+        index::check(config, &server),
+        tokens::check(&server),
+        outbound::check(config),
+        unit::check(config, around),
+    ]
+    .concat()
+}
+
+/// What there is to say where the configuration is not understood: all else depends on it.
+pub fn without_configuration(problem: String) -> Vec<Finding> {
+    let advice = "mend it; nothing else was looked at. `config.example.toml` has every key";
+    vec![Finding::error("configuration", problem, advice)]
+}
+
+/// A path for people.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Bytes for people.
+fn bytes(count: u64) -> String {
+    match count {
+        0..1_048_576 => format!("{} KiB", count.div_ceil(1024)),
+        1_048_576..10_737_418_240 => format!("{} MiB", count / 1_048_576),
+        _ => format!("{} GiB", count / 1_073_741_824),
+    }
+}

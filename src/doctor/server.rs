@@ -1,0 +1,114 @@
+//! The server: whether one is up, and what it says of itself.
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Finding, Surroundings, shown};
+use crate::admin;
+use crate::config::Config;
+use crate::ops::{Failure, Figures, Reply, Request, TokenInfo};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The server of this data directory.
+pub(super) enum Server {
+    /// It answers.
+    Up(Box<Answers>),
+    /// There is none, or it cannot be asked.
+    Silent,
+}
+
+/// What a running server says.
+pub(super) struct Answers {
+    pub(super) figures: Figures,
+    pub(super) tokens: Vec<TokenInfo>,
+    /// Its process, where the kernel says so.
+    pub(super) pid: Option<u32>,
+}
+
+impl Server {
+    pub(super) fn answers(&self) -> Option<&Answers> {
+        match self {
+            Self::Up(answers) => Some(answers),
+            Self::Silent => None,
+        }
+    }
+}
+
+/// Asks the server, and says how that went.
+pub(super) fn ask(config: &Config, around: &Surroundings) -> (Server, Vec<Finding>) {
+    let configured = config.admin_socket_path(around.runtime_dir.as_deref());
+    let usual = config.data_dir.join(admin::SOCKET_NAME);
+    let object = || format!("admin socket {}", shown(&configured));
+    let start = "start the server: `rollcall serve`, or `systemctl start rollcall`";
+    let (path, stream) = match connect(&configured, &usual) {
+        Ok(connected) => connected,
+        Err(error) => {
+            let finding = match error.kind() {
+                ErrorKind::NotFound => {
+                    Finding::unknown(object(), "it is not there: no server is up", start)
+                }
+                ErrorKind::ConnectionRefused => Finding::warn(
+                    object(),
+                    "nobody listens on it: the server was killed, or is not up yet",
+                    start,
+                ),
+                ErrorKind::PermissionDenied => Finding::unknown(
+                    object(),
+                    format!("it is another user's: {error}"),
+                    "run this as the server's user or as root",
+                ),
+                _ => Finding::error(object(), error.to_string(), start),
+            };
+            return (Server::Silent, vec![finding]);
+        }
+    };
+    let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
+    let pid = peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok());
+    let (figures, tokens) = match question(&path) {
+        Ok(answers) => answers,
+        Err(failure) => {
+            let advice = "run this as the server's user or as root; if that does not help, look \
+                          at the server's log, and restart it";
+            return (Server::Silent, vec![Finding::error(object(), failure.message, advice)]);
+        }
+    };
+    let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+    let mut findings = vec![Finding::ok(object(), format!("the server answers{who}"))];
+    let uid = peer.map(|peer| peer.uid.as_raw());
+    let owner = std::fs::metadata(&config.data_dir).map(|dir| {
+        use std::os::unix::fs::MetadataExt as _;
+        dir.uid()
+    });
+    if let (Some(uid), Ok(owner)) = (uid, owner)
+        && uid != owner
+    {
+        findings.push(Finding::warn(
+            object(),
+            format!("the server runs as user {uid}, and the data directory is user {owner}'s"),
+            "run the server as the owner of its data directory",
+        ));
+    }
+    (Server::Up(Box::new(Answers { figures, tokens, pid })), findings)
+}
+
+fn connect(configured: &Path, usual: &Path) -> std::io::Result<(PathBuf, UnixStream)> {
+    let to = |path: &Path| UnixStream::connect(path).map(|stream| (path.to_owned(), stream));
+    to(configured).or_else(|error| to(usual).map_err(|_| error))
+}
+
+fn question(path: &Path) -> Result<(Figures, Vec<TokenInfo>), Failure> {
+    let ask = |request: &Request| {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        admin::ask(&stream, request, &mut std::io::empty(), &mut |_| Ok(()))
+    };
+    match (ask(&Request::Status)?, ask(&Request::TokenList)?) {
+        (Reply::Status(figures), Reply::Tokens(tokens)) => Ok((figures, tokens)),
+        _ => Err(Failure::new("it answers something else than it was asked")),
+    }
+}

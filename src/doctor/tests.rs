@@ -1,0 +1,217 @@
+//! Findings that cannot be provoked on any machine, and where each begins.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tempfile::TempDir;
+
+use super::disk::Disk;
+use super::{
+    Finding, Level, Surroundings, certificate, clock, disk, limits, outbound, tokens, unit,
+};
+use crate::access::Role;
+use crate::config::{Config, Settings};
+use crate::ops::{CertificateInfo, Part, TokenInfo};
+
+const DAY_S: u64 = 86_400;
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_hours(500_000)
+}
+
+fn levels(findings: &[Finding]) -> Vec<Level> {
+    findings.iter().map(|finding| finding.level).collect()
+}
+
+#[test]
+fn a_clock_that_cannot_be_right_is_found() {
+    let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
+    let minute = Duration::from_mins(1);
+    for (now, newest, drift, expected, says) in [
+        (now(), Some(now() + minute), Some(100), Level::Ok, "2027-01-15"),
+        (at(0), None, None, Level::Error, "before this release"),
+        (at(1_793_000_000), None, None, Level::Error, "before this release"),
+        (at(9_000_000_000), None, None, Level::Warn, "far in the future"),
+        (now(), Some(now() + 3 * minute), None, Level::Error, "the data was written at"),
+        (now(), None, Some(3600), Level::Warn, "set forward by 1h"),
+        (now(), None, Some(-3600), Level::Warn, "set back by 1h"),
+    ] {
+        let findings = clock::judge(now, newest, drift);
+        assert_eq!(levels(&findings), [expected], "{findings:?}");
+        assert!(findings[0].problem.contains(says), "{findings:?}");
+    }
+}
+
+#[test]
+fn a_disk_without_room_or_of_a_kind_that_forgets_is_found() {
+    const MIB: u64 = 1 << 20;
+    let good = || Disk {
+        kind: 0xef53,
+        free_bytes: 1000 * MIB,
+        free_files: Some(1_000_000),
+        journal_bytes: 5000 * MIB,
+        index_bytes: 500 * MIB,
+        segment_bytes: 64 * MIB,
+    };
+    let found = |disk: Disk| disk::judge("disk", &disk);
+    let ok = found(good());
+    assert_eq!(levels(&ok), [Level::Ok], "{ok:?}");
+    assert_eq!(levels(&found(Disk { free_files: None, ..good() })), [Level::Ok]);
+    let tight = found(Disk { free_bytes: 563 * MIB, ..good() });
+    assert_eq!(levels(&tight), [Level::Warn], "{tight:?}");
+    assert!(tight[0].problem.contains("rebuild of the index needs 564 MiB"), "{tight:?}");
+    let full = found(Disk { free_bytes: 63 * MIB, ..good() });
+    assert_eq!(levels(&full), [Level::Error], "{full:?}");
+    let files = found(Disk { free_files: Some(999), ..good() });
+    assert_eq!(levels(&files), [Level::Warn], "{files:?}");
+    for (kind, name) in [(0x0102_1994, "tmpfs"), (0x794c_7630, "overlayfs"), (0x6969, "nfs")] {
+        let strange = found(Disk { kind, ..good() });
+        assert_eq!(levels(&strange), [Level::Warn]);
+        assert!(strange[0].problem.contains(name), "{strange:?}");
+    }
+}
+
+#[test]
+fn too_few_open_files_are_found() {
+    assert_eq!(levels(&limits::judge("it", 4352, 4096, 1)), [Level::Ok]);
+    let few = limits::judge("it", 4351, 4096, 1);
+    assert_eq!(levels(&few), [Level::Warn], "{few:?}");
+    assert!(few[0].advice.as_ref().unwrap().contains("LimitNOFILE=4352"), "{few:?}");
+    assert_eq!(levels(&limits::judge("it", 4352, 4096, 2)), [Level::Warn]);
+}
+
+fn info(part: Part, made: bool, days_left: i64) -> CertificateInfo {
+    CertificateInfo {
+        part,
+        file: "c.pem".into(),
+        subject: "CN=x\u{1b}[2J".to_owned(),
+        names: Vec::new(),
+        not_before: "2020-01-01T00:00:00Z".to_owned(),
+        not_after: "2030-01-01T00:00:00Z".to_owned(),
+        days_left,
+        sha256: String::new(),
+        made,
+    }
+}
+
+#[test]
+fn a_certificate_is_named_before_it_ends_and_an_authority_earlier() {
+    let level = |part, days| certificate::judge(&info(part, false, days), now()).level;
+    for (days, own, authority) in [
+        (90, Level::Ok, Level::Ok),
+        (89, Level::Ok, Level::Warn),
+        (30, Level::Ok, Level::Warn),
+        (29, Level::Warn, Level::Warn),
+        (3, Level::Warn, Level::Warn),
+        (2, Level::Error, Level::Error),
+        (-1, Level::Error, Level::Error),
+    ] {
+        assert_eq!((level(Part::Server, days), level(Part::Authority, days)), (own, authority));
+    }
+    let advice = |part, made| certificate::judge(&info(part, made, 1), now()).advice.unwrap();
+    assert!(advice(Part::Authority, true).contains("cert renew --ca"));
+    assert!(advice(Part::Server, true).contains("`rollcall cert renew`"));
+    assert!(advice(Part::Server, false).contains("reload"));
+    let shown = certificate::judge(&info(Part::Server, true, 1), now()).problem;
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    let early = CertificateInfo {
+        not_before: "2029-01-01T00:00:00Z".to_owned(),
+        ..info(Part::Server, true, 500)
+    };
+    assert_eq!(certificate::judge(&early, now()).level, Level::Error);
+}
+
+#[test]
+fn a_star_covers_one_label() {
+    for (known, name, expected) in [
+        ("*.example.org", "calls.example.org", true),
+        ("*.example.org", "a.calls.example.org", false),
+        ("*.example.org", "example.org", false),
+        ("Calls.example.org", "calls.EXAMPLE.org", true),
+        ("10.0.0.1", "10.0.0.2", false),
+    ] {
+        assert_eq!(certificate::covers(known, name), expected, "{known} {name}");
+    }
+}
+
+#[test]
+fn wide_networks_are_found_and_narrow_ones_are_not() {
+    let found = |networks: &str| {
+        let text = format!("feature_servers.networks = [{networks}]");
+        let config = Config::parse(Path::new(""), &text, &Settings::default()).unwrap();
+        outbound::check(&config)
+    };
+    assert_eq!(levels(&found("")), [Level::Ok]);
+    assert_eq!(levels(&found("'10.5.0.0/16', 'fd00:1:2::/48'")), [Level::Ok]);
+    for wide in ["'10.0.0.0/15'", "'fd00::/8'", "'::/0'"] {
+        let findings = found(wide);
+        assert_eq!(levels(&findings), [Level::Warn], "{findings:?}");
+        assert!(findings[0].problem.contains("very wide"), "{findings:?}");
+    }
+    for clouds in ["'0.0.0.0/0'", "'169.254.0.0/16'"] {
+        assert!(found(clouds)[0].problem.contains("hand out credentials"), "{clouds}");
+    }
+    let text = "upstream.ca = '/nowhere/ca.pem'";
+    let config = Config::parse(Path::new(""), text, &Settings::default()).unwrap();
+    assert_eq!(levels(&outbound::check(&config)), [Level::Error]);
+}
+
+fn token(id: &str, scope: &str, role: Role, expired: bool) -> TokenInfo {
+    TokenInfo {
+        id: id.to_owned(),
+        name: None,
+        scope: scope.to_owned(),
+        role,
+        created_at: String::new(),
+        expires_at: None,
+        expired,
+        last_used_at: None,
+    }
+}
+
+#[test]
+fn a_store_that_nobody_can_administer_is_found() {
+    let good = token("a", "admin", Role::Full, false);
+    assert_eq!(levels(&tokens::judge(std::slice::from_ref(&good))), [Level::Ok]);
+    let over = token("dead", "admin", Role::Full, true);
+    let findings = tokens::judge(&[good, over.clone()]);
+    assert_eq!(levels(&findings), [Level::Warn]);
+    assert!(findings[0].problem.contains("1 have expired: dead"), "{findings:?}");
+    for none in [vec![], vec![token("b", "admin", Role::Read, false)]] {
+        let findings = tokens::judge(&none);
+        assert_eq!(levels(&findings), [Level::Warn]);
+        assert!(findings[0].problem.contains("none is an admin token"), "{findings:?}");
+    }
+    assert_eq!(levels(&tokens::judge(&[over])), [Level::Warn, Level::Warn]);
+}
+
+#[test]
+fn a_unit_that_differs_and_a_user_that_is_not_there_are_found() {
+    let root = TempDir::new().unwrap();
+    let config = Config { data_dir: root.path().join("data"), ..Config::default() };
+    let around = || Surroundings {
+        runtime_dir: None,
+        root: root.path().to_owned(),
+        now: UNIX_EPOCH + Duration::from_secs(20_000 * DAY_S),
+    };
+    assert_eq!(levels(&unit::check(&config, &around())), [Level::Ok]);
+    let units = root.path().join("etc/systemd/system");
+    fs::create_dir_all(&units).unwrap();
+    let shipped = include_str!("../../systemd/rollcall.service");
+    fs::write(units.join("rollcall.service"), format!("# mine\n{shipped}")).unwrap();
+    let findings = unit::check(&config, &around());
+    assert_eq!(levels(&findings), [Level::Ok, Level::Error]);
+    assert!(findings[1].advice.as_ref().unwrap().contains("systemd-sysusers"), "{findings:?}");
+
+    fs::write(root.path().join("etc/passwd"), "root:x:0:0::/:\nrollcall:x:4711:4711::/:\n")
+        .unwrap();
+    assert_eq!(levels(&unit::check(&config, &around())), [Level::Ok, Level::Ok]);
+    fs::create_dir(&config.data_dir).unwrap();
+    let findings = unit::check(&config, &around());
+    assert_eq!(levels(&findings), [Level::Ok, Level::Warn]);
+    assert!(findings[1].problem.contains("4711"), "{findings:?}");
+    let other = shipped.replace("NoNewPrivileges=yes", "");
+    fs::write(units.join("rollcall.service"), other).unwrap();
+    assert_eq!(levels(&unit::check(&config, &around())), [Level::Warn, Level::Warn]);
+}

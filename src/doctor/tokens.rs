@@ -1,0 +1,48 @@
+//! Tokens: whether somebody can still get in.
+
+use super::Finding;
+use super::server::Server;
+use crate::access::Role;
+use crate::ops::TokenInfo;
+
+const OBJECT: &str = "tokens";
+
+pub(super) fn check(server: &Server) -> Vec<Finding> {
+    let Some(answers) = server.answers() else {
+        let advice = "run this again while the server is up, or `rollcall token list`";
+        return vec![Finding::unknown(OBJECT, "no server tells which there are", advice)];
+    };
+    judge(&answers.tokens)
+}
+
+pub(super) fn judge(tokens: &[TokenInfo]) -> Vec<Finding> {
+    let admin = |token: &&TokenInfo| token.scope == "admin" && token.role == Role::Full;
+    let usable = tokens.iter().filter(admin).filter(|token| !token.expired).count();
+    let over = tokens.iter().filter(|token| token.expired).count();
+    let mut findings = Vec::new();
+    if usable == 0 {
+        findings.push(Finding::warn(
+            OBJECT,
+            "none is an admin token of the role full that has not expired",
+            "`rollcall token create --admin --name NAME`",
+        ));
+    }
+    if over > 0 {
+        findings.push(Finding::warn(
+            OBJECT,
+            format!("{over} have expired: {}", list(tokens.iter().filter(|token| token.expired))),
+            "`rollcall token revoke ID`, and a new one for whoever still needs it",
+        ));
+    }
+    if findings.is_empty() {
+        let what = format!("{} tokens, {usable} of them for everything", tokens.len());
+        findings.push(Finding::ok(OBJECT, what));
+    }
+    findings
+}
+
+/// The first few by their ids.
+fn list<'a>(tokens: impl Iterator<Item = &'a TokenInfo>) -> String {
+    let ids: Vec<&str> = tokens.take(5).map(|token| token.id.as_str()).collect();
+    ids.join(", ")
+}

@@ -1,0 +1,103 @@
+//! The certificate while the server is up: read again when somebody asks for it, renewed before it
+//! ends, and named in the log when it is about to.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::clock;
+use crate::config::{Config, SubjectName};
+use crate::meter::Meter;
+use crate::ops::Failure;
+use crate::store::{Store, chain};
+use crate::tls::{Clients, Expiries, Setup, TlsReloader, TlsSource};
+
+/// How often it is looked at. A clock that is set, or a machine that slept, is noticed as soon.
+const INTERVAL: Duration = Duration::from_hours(1);
+
+/// Reads certificates again, for new connections.
+pub(super) async fn reload(reloader: &Arc<TlsReloader>) {
+    let reloader = reloader.clone();
+    let reloaded = tokio::task::spawn_blocking(move || reloader.reload(clock::system_time())).await;
+    match reloaded {
+        Ok(Ok(())) => tracing::info!("the certificate has been read again"),
+        Ok(Err(error)) => {
+            let error = chain(&error);
+            tracing::error!(error, "the certificate stays as it is");
+        }
+        Err(error) => tracing::error!(%error, "the certificate stays as it is"),
+    }
+}
+
+/// Renews a made certificate in time, and says what is about to end. Never ends by itself.
+pub(super) async fn look_after(reloader: Arc<TlsReloader>, store: Arc<Store>) {
+    let mut expiries = Expiries::default();
+    let mut ticks = tokio::time::interval(INTERVAL);
+    loop {
+        ticks.tick().await;
+        let (reloader, store) = (reloader.clone(), store.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            look(&reloader, store.meter(), &mut expiries);
+            expiries
+        });
+        expiries = looked.await.unwrap_or_default();
+    }
+}
+
+fn look(reloader: &TlsReloader, meter: &Meter, expiries: &mut Expiries) {
+    let now = clock::system_time();
+    match reloader.renew_if_due(now) {
+        Ok(true) => tracing::info!("new connections are served with the new certificate"),
+        Ok(false) => {}
+        Err(error) => {
+            let error = chain(&error);
+            tracing::error!(error, "the certificate cannot be renewed and stays as it is");
+        }
+    }
+    let now_s = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let certificates = &reloader.loaded().certificates;
+    for certificate in certificates {
+        let file = certificate.file.display().to_string();
+        meter.set_certificate_expiry(
+            &file,
+            i64::try_from(certificate.not_after_s).unwrap_or(i64::MAX),
+        );
+    }
+    for certificate in expiries.due(certificates, now_s) {
+        let file = certificate.file.display();
+        let subject = certificate.subject.escape_default();
+        let not_after =
+            UNIX_EPOCH + Duration::from_secs(certificate.not_after_s.min(253_402_300_799));
+        let not_after = humantime::format_rfc3339_seconds(not_after);
+        let days_left = certificate.days_left(now_s);
+        if now_s > certificate.not_after_s {
+            tracing::error!(%file, %subject, %not_after, "a certificate has expired");
+        } else {
+            tracing::warn!(%file, %subject, %not_after, days_left, "a certificate is about to expire");
+        }
+    }
+}
+
+impl Config {
+    /// What TLS is served with.
+    pub fn tls_setup(&self) -> Setup {
+        let source = match &self.tls.files {
+            Some(files) => {
+                TlsSource::Files { certificate: files.cert.clone(), key: files.key.clone() }
+            }
+            None => TlsSource::Made {
+                directory: self.data_dir.join("tls"),
+                names: self.tls.names.iter().map(SubjectName::to_string).collect(),
+            },
+        };
+        let clients = self.tls.clients.as_ref();
+        let clients = clients
+            .map(|clients| Clients { authority: clients.ca.clone(), required: clients.required });
+        Setup { source, clients }
+    }
+
+    /// Loads or makes the certificate.
+    pub(super) fn certificate(&self) -> Result<TlsReloader, Failure> {
+        TlsReloader::new(self.tls_setup(), clock::system_time())
+            .map_err(|error| Failure::new(chain(&error)))
+    }
+}
