@@ -133,7 +133,9 @@ fn here(
     output.log_quietly();
     let audit = config.audit()?;
     let deed = Noted::of(&request);
+    let who = format!("command uid {}", rustix::process::geteuid().as_raw());
     if let Some(result) = ops::run_without_store(&config.ops_context(), &request) {
+        deed.write(&audit, &who, &result);
         lock.leave_as_it_was()?;
         return result;
     }
@@ -152,8 +154,7 @@ fn here(
         let mut emit = |item: Item<'_>| emit(item, output, take);
         ops::run(&store, &config.ops_context(), request, input, &mut emit)
     };
-    let uid = rustix::process::geteuid().as_raw();
-    deed.write(&audit, &format!("command uid {uid}"), &result);
+    deed.write(&audit, &who, &result);
     let closed = store.close().map_err(Failure::from);
     let reply = result?;
     closed?;

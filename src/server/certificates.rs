@@ -1,6 +1,7 @@
 //! The certificate while the server is up: read again when somebody asks for it, renewed before it
 //! ends, and named in the log when it is about to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -55,12 +56,14 @@ fn look(reloader: &TlsReloader, meter: &Meter, expiries: &mut Expiries) {
     }
     let now_s = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let certificates = &reloader.loaded().certificates;
+    // A file may hold several, and ends with the first of them.
+    let mut ends: BTreeMap<String, u64> = BTreeMap::new();
     for certificate in certificates {
-        let file = certificate.file.display().to_string();
-        meter.set_certificate_expiry(
-            &file,
-            i64::try_from(certificate.not_after_s).unwrap_or(i64::MAX),
-        );
+        let end = ends.entry(certificate.file.display().to_string()).or_insert(u64::MAX);
+        *end = certificate.not_after_s.min(*end);
+    }
+    for (file, end) in ends {
+        meter.set_certificate_expiry(&file, i64::try_from(end).unwrap_or(i64::MAX));
     }
     for certificate in expiries.due(certificates, now_s) {
         let file = certificate.file.display();

@@ -14,7 +14,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::commit::{admin_row, look_up_indexed, record, tombstone_id};
+use super::bodies::{admin_row, record, tombstone_id};
+use super::commit::look_up_indexed;
 use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError};
 use crate::domain::{CallId, Position};

@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::commit::{Job, admin_row, tombstone_id};
+use super::bodies::{admin_row, tombstone_id};
+use super::commit::Job;
 use super::fit::{Advice, Fitting};
 use super::keeper::Sweep;
 use super::open::Store;

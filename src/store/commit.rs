@@ -7,6 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::StoreError;
+use super::bodies::admin_body;
 use super::checkpoint::Written;
 use super::shared::Shared;
 use super::submit::{Change, Outcome, Submission};
@@ -368,21 +369,6 @@ fn call_of(state: &State) -> Option<&Call> {
     }
 }
 
-/// The body of an admin frame: the name, a line end, the JSON.
-pub(super) fn admin_body(row: &Row) -> Vec<u8> {
-    let mut body = row.name.clone().into_bytes();
-    body.push(b'\n');
-    body.extend_from_slice(&row.json);
-    body
-}
-
-/// The row in the body of an admin frame.
-pub(super) fn admin_row(body: &[u8]) -> Option<Row> {
-    let end = body.iter().position(|&byte| byte == b'\n')?;
-    let name = std::str::from_utf8(body.get(..end)?).ok()?.to_owned();
-    Some(Row { name, json: body.get(end + 1..)?.to_vec() })
-}
-
 /// What the index has of a call.
 pub(super) fn look_up(
     index: &Index,
@@ -497,14 +483,4 @@ fn replace(shared: &Shared, index: &Arc<Index>) -> Result<(), StoreError> {
     // What an index that had failed did not tell is known now.
     super::figures::count_live(shared);
     Ok(())
-}
-
-/// The call in the body of a tombstone frame.
-pub(super) fn tombstone_id(body: &[u8]) -> Option<CallId> {
-    if body.len() == 32 { crate::keys::id_at_end(body) } else { None }
-}
-
-/// The call in the body of a record frame.
-pub(super) fn record(seq: u64, body: &[u8]) -> Result<Call, super::OpenError> {
-    codec::decode(body).map_err(|error| super::OpenError::Record { seq, reason: error.to_string() })
 }

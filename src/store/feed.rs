@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::StoreError;
-use super::commit::tombstone_id;
+use super::bodies::tombstone_id;
 use super::open::Store;
 use super::read::Request;
 use super::shared::Shared;

@@ -23,6 +23,7 @@
 //! checkpoint, or whose count and sum differ from its mark after an unclean stop, is built anew
 //! from the journal; it is never trusted half.
 
+mod bodies;
 mod build;
 mod check;
 mod checkpoint;

@@ -11,9 +11,10 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
+use super::bodies::{admin_row, record, tombstone_id};
 use super::checkpoint::{self, Note, Scope};
 use super::collect::{Collected, Collector, Depth, Retention};
-use super::commit::{self, Job, admin_row, look_up_indexed, record, tombstone_id};
+use super::commit::{self, Job, look_up_indexed};
 use super::format::{self, Lock};
 use super::keeper::Keeper;
 use super::rebuild;

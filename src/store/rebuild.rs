@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::bodies::{admin_row, record, tombstone_id};
 use super::build::{Latest, Manner, fill};
 use super::checkpoint::Note;
-use super::commit::{admin_row, record, tombstone_id};
 use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError};
 use crate::domain::{CallId, CallSid, Position, Timestamp};
