@@ -23,14 +23,14 @@ use crate::index::{AdminRow, Index, Op, Version};
 use crate::journal::{Frame, Kind, Scanner};
 use crate::registry::{Indexed, State};
 
-/// Calls that are written before the next look at whether to go on.
-const BATCH_CALLS: usize = 100;
+/// Calls that are written together, sorted by their keys, before the next look at whether to go on.
+const BATCH_CALLS: usize = 1000;
 /// Calls between two syncs of a build beside others, so that none has much to wait for.
 const SYNC_CALLS: usize = 20_000;
 /// Calls of the journal that are merged in memory before they are written.
 const MERGED_CALLS: usize = 10_000;
 /// The longest rest after one batch.
-const REST_MAX: Duration = Duration::from_millis(200);
+const REST_MAX: Duration = Duration::from_secs(2);
 /// How long nothing must have changed for a build not to rest at all.
 const IDLE: Duration = Duration::from_millis(500);
 /// Changes that are few enough for the keeper to catch up with.

@@ -174,6 +174,7 @@ fn no_command_makes_a_store_that_was_only_asked_about() {
         &["status"][..],
         &["check"],
         &["rebuild"],
+        &["compact"],
         &["list"],
         &["export"],
         &["show", &some],

@@ -1,5 +1,6 @@
 //! `kill -9` at any moment, and directories that somebody has damaged.
 
+mod compact;
 mod import;
 mod index;
 mod journal;
