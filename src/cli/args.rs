@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use super::words::{Backup, Restore, Verify};
 use crate::access::{Role, Scope, Secret};
 use crate::config::{Locations, Settings};
 use crate::domain::{AccountSid, CallSid, ServiceProviderSid};
@@ -54,6 +55,12 @@ pub(super) enum Command {
     Check,
     /// Build the index anew from the journal.
     Rebuild,
+    /// Make a backup of everything but the index, from a running server or without one.
+    Backup(Backup),
+    /// Read a backup through and say whether it is whole; exit 1 if it is not.
+    Verify(Verify),
+    /// Make a data directory of a backup, where --data-dir says.
+    Restore(Restore),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

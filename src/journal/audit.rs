@@ -36,6 +36,8 @@ pub struct Passed {
     pub first_seq: u64,
     /// The sequence number of its last frame; none where it has no frames.
     pub last_seq: Option<u64>,
+    /// When its first frame was received.
+    pub first_at: Option<Timestamp>,
     /// When its last frame was received.
     pub last_at: Option<Timestamp>,
     /// Frames in it.
@@ -148,6 +150,7 @@ impl Audit {
         Ok(Passed {
             first_seq: header.first_seq,
             last_seq: frames.last.map(|last| last.seq),
+            first_at: frames.first_at,
             last_at: frames.last.map(|last| last.at),
             frames: frames.frames,
             whole_from,
@@ -220,6 +223,7 @@ struct Frames {
     at: u64,
     header: Option<Header>,
     frames: u64,
+    first_at: Option<Timestamp>,
     last: Option<Last>,
     commit: Commit,
     cut: Option<Cut>,
@@ -249,6 +253,7 @@ impl Frames {
             at: 0,
             header: None,
             frames: 0,
+            first_at: None,
             last: None,
             commit: Commit::default(),
             cut: None,
@@ -305,6 +310,7 @@ impl Frames {
             self.cut = Some(Cut { at, first: (first_seq, number), kept });
         }
         self.last = Some(Last { seq: frame.seq, at: frame.at, commit: head.commit });
+        self.first_at = self.first_at.or(Some(frame.at));
         self.frames += 1;
         Ok(length)
     }

@@ -6,6 +6,7 @@ mod import;
 mod select;
 mod tokens;
 
+use std::cell::RefCell;
 use std::io::{self, BufRead};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ pub use import::{Import, OnError, Summary};
 pub use select::Selection;
 pub use tokens::{NewToken, TokenInfo, make_first, note_used};
 
+use crate::backup::{BackupError, Wanted, send};
 use crate::domain::{AccountSid, CallSid};
 use crate::store::{Finding, OpenError, Progress, Status, Store, StoreError};
 
@@ -70,6 +72,8 @@ pub enum Request {
     Check,
     /// Builds the index anew.
     Rebuild,
+    /// Sends the parts of a backup to the output.
+    Backup(Wanted),
 }
 
 /// What a command answers.
@@ -153,6 +157,13 @@ impl From<OpenError> for Failure {
     }
 }
 
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let usage = matches!(error, BackupError::Usage(_));
+        Self { message: crate::store::chain(&error), usage }
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::new(error.to_string())
@@ -208,6 +219,15 @@ pub fn run(
                 let _gone = emit(Item::Progress(progress));
             })?;
             Ok(rebuilt(calls))
+        }
+        Request::Backup(wanted) => {
+            let emit = RefCell::new(emit);
+            let mut put = |bytes: &[u8]| (emit.borrow_mut())(Item::Data(bytes));
+            let mut progress = |progress| {
+                let _gone = (emit.borrow_mut())(Item::Progress(progress));
+            };
+            send(store, &wanted, crate::clock::now(), &mut put, &mut progress)?;
+            Ok(Reply::Done("the backup was sent".to_owned()))
         }
     }
 }

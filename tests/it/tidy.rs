@@ -8,11 +8,18 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &[]),
-    ("cli", &["access", "admin", "clock", "config", "domain", "ops", "server", "store", "wire"]),
+    (
+        "cli",
+        &[
+            "access", "admin", "backup", "clock", "config", "domain", "ops", "server", "store",
+            "wire",
+        ],
+    ),
     ("server", &["admin", "clock", "config", "domain", "http", "ops", "outbound", "store", "tls"]),
     ("admin", &["ops", "store"]),
     ("http", &["access", "clock", "domain", "outbound", "random", "store", "wire"]),
-    ("ops", &["access", "clock", "domain", "random", "store", "wire"]),
+    ("ops", &["access", "backup", "clock", "domain", "random", "store", "wire"]),
+    ("backup", &["domain", "journal", "store", "wire"]),
     (
         "store",
         &[
