@@ -3,6 +3,7 @@
 mod damage;
 mod forms;
 mod kills;
+mod packed;
 mod until;
 
 use std::ops::Range;
