@@ -12,7 +12,7 @@ use super::error::BackupError;
 /// How hard zstd tries: packed segments are as small as they get already.
 const LEVEL: i32 = 3;
 /// tar's unit.
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
 
 /// A key to encrypt to, as `age-keygen` prints it.
 pub fn parse_recipient(text: &str) -> Result<Recipient, BackupError> {
@@ -25,8 +25,8 @@ pub fn parse_recipient(text: &str) -> Result<Recipient, BackupError> {
 /// An archive that is being written. Files come one after the other: a head, and then its bytes.
 pub(super) struct Archive {
     output: Output,
-    /// Bytes of the file so far.
-    taken: u64,
+    /// Bytes of the file so far, beyond whole units.
+    beyond: usize,
 }
 
 enum Output {
@@ -46,7 +46,7 @@ impl Archive {
             let encryptor = age::Encryptor::with_recipients(all).map_err(io::Error::other)?;
             Output::Sealed(Encoder::new(encryptor.wrap_output(file)?, LEVEL)?)
         };
-        Ok(Self { output, taken: 0 })
+        Ok(Self { output, beyond: 0 })
     }
 
     /// Begins a file of so many bytes.
@@ -57,26 +57,24 @@ impl Archive {
         header.set_mode(0o600);
         header.set_mtime(seconds);
         header.set_cksum();
-        self.taken = 0;
+        self.beyond = 0;
         self.write(header.as_bytes())
     }
 
     pub fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.taken += bytes.len() as u64;
+        self.beyond = (self.beyond + bytes.len()) % BLOCK;
         self.write(bytes)
     }
 
     /// All bytes of the file have been taken.
     pub fn end_file(&mut self) -> io::Result<()> {
-        let rest = self.taken.next_multiple_of(BLOCK) - self.taken;
-        let padding = [0; BLOCK as usize];
-        let rest = usize::try_from(rest).unwrap_or_default();
-        self.write(padding.get(..rest).unwrap_or_default())
+        let rest = self.beyond.next_multiple_of(BLOCK) - self.beyond;
+        self.write([0; BLOCK].get(..rest).unwrap_or_default())
     }
 
     /// The end of the archive, on disk when this returns.
     pub fn end(mut self) -> io::Result<()> {
-        self.write(&[0; 2 * BLOCK as usize])?;
+        self.write(&[0; 2 * BLOCK])?;
         let file = match self.output {
             Output::Open(encoder) => encoder.finish()?,
             Output::Sealed(encoder) => encoder.finish()?.finish()?,

@@ -85,7 +85,8 @@ fn secrets(dir: &Path) -> Result<Vec<(PathBuf, String)>, BackupError> {
             let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let name = format!("tls/{file}");
             // What ends so is on its way to another name.
-            if path.is_file() && names::is_known(&name) && !file.ends_with(".new") {
+            let unfinished = path.extension().is_some_and(|ending| ending == "new");
+            if path.is_file() && names::is_known(&name) && !unfinished {
                 found.push((path, name));
             }
         }
@@ -97,6 +98,9 @@ fn secrets(dir: &Path) -> Result<Vec<(PathBuf, String)>, BackupError> {
     }
     Ok(found)
 }
+
+/// Takes a piece of a file.
+type Each<'e, S> = dyn FnMut(&mut S, &[u8]) -> Result<(), BackupError> + 'e;
 
 struct Sending<'a> {
     put: &'a mut dyn FnMut(&[u8]) -> io::Result<()>,
@@ -133,7 +137,7 @@ impl Sending<'_> {
         &mut self,
         path: &Path,
         mut left: u64,
-        each: &mut dyn FnMut(&mut Self, &[u8]) -> Result<(), BackupError>,
+        each: &mut Each<'_, Self>,
     ) -> Result<(), BackupError> {
         let mut file = File::open(path).map_err(BackupError::io("open", path))?;
         let mut buffer = vec![0; PIECE_BYTES];

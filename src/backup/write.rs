@@ -36,6 +36,8 @@ pub struct Order {
     pub keep: Option<usize>,
     /// Bytes a second at most; 0 for no limit.
     pub rate: u64,
+    /// The data directory, for messages.
+    pub source: PathBuf,
 }
 
 /// What was made.
@@ -74,11 +76,13 @@ pub fn write<E: From<BackupError>>(
         made.map_err(BackupError::io("make", &order.target))?;
         cleared = keep::clear_all(&order.target)?;
         if earlier.is_none() && !archive {
-            earlier = keep::whole(&order.target)?.into_iter().find(|path| path.is_dir());
+            // The newest one that says what it has; a damaged one must not end all backups.
+            let mut there = keep::whole(&order.target)?.into_iter();
+            earlier = there.find(|path| path.is_dir() && read::manifest(path).is_ok());
         }
     }
     let empty = path.is_dir() && fs::read_dir(&path).is_ok_and(|mut there| there.next().is_none());
-    if fs::symlink_metadata(&path).is_ok() && !(empty && !archive) {
+    if (archive || !empty) && fs::symlink_metadata(&path).is_ok() {
         return Err(BackupError::Exists { path }.into());
     }
     let partial = names::partial(&path);
@@ -92,7 +96,7 @@ pub fn write<E: From<BackupError>>(
     let known = earlier.iter().flat_map(|earlier| earlier.files.values());
     let known = known.map(|examined| examined.entry.clone()).collect();
     let wanted = Wanted { known, rate: order.rate };
-    let mut writing = Writing::begin(partial.clone(), archive, earlier, &order.recipients, now)?;
+    let mut writing = Writing::begin(order, partial.clone(), archive, earlier, now)?;
     let fetched = fetch(wanted, &mut |bytes| writing.take(bytes));
     let linked = writing.linked;
     let written = match (writing.failed.take(), fetched) {
@@ -169,6 +173,7 @@ enum Form {
 struct Writing {
     /// Where it stands until it is whole.
     path: PathBuf,
+    source: PathBuf,
     form: Form,
     /// Held, so that nobody takes it for a leftover.
     _lock: File,
@@ -185,10 +190,10 @@ struct Writing {
 
 impl Writing {
     fn begin(
+        order: &Order,
         path: PathBuf,
         archive: bool,
         earlier: Option<Earlier>,
-        recipients: &[Recipient],
         now: Timestamp,
     ) -> Result<Self, BackupError> {
         let mark = if archive { path.clone() } else { path.join(UNFINISHED) };
@@ -199,7 +204,7 @@ impl Writing {
             let lock = private(&mark)?;
             lock.try_lock()?;
             let form = if archive {
-                Form::Archive(Some(Box::new(Archive::new(lock.try_clone()?, recipients)?)))
+                Form::Archive(Some(Box::new(Archive::new(lock.try_clone()?, &order.recipients)?)))
             } else {
                 for name in DIRS {
                     DirBuilder::new().mode(0o700).create(path.join(name))?;
@@ -222,6 +227,7 @@ impl Writing {
         };
         Ok(Self {
             path,
+            source: order.source.clone(),
             form,
             _lock: lock,
             earlier,
@@ -255,10 +261,10 @@ impl Writing {
         match part {
             Part::Begin { format, release, epoch, made_at } => {
                 self.manifest =
-                    Manifest { format, release, epoch, made_at, ..self.manifest.clone() };
+                    Manifest { release, format, epoch, made_at, ..self.manifest.clone() };
             }
             Part::File { name, bytes } => {
-                self.open = Some(Examination::new(&self.path, &name, None)?);
+                self.open = Some(Examination::new(&self.source, &name, None)?);
                 let place = self.path.join(&name);
                 let begun = match &mut self.form {
                     Form::Directory(file) => private(&place).map(|new| *file = Some(new)),
@@ -286,7 +292,7 @@ impl Writing {
 
     fn bytes(&mut self, bytes: &[u8], last: bool) -> Result<(), BackupError> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.take(&self.path, bytes)?;
+        open.take(&self.source, bytes)?;
         let written = match &mut self.form {
             Form::Directory(file) => match file {
                 Some(open) if last => open.write_all(bytes).and_then(|()| open.sync_all()),
@@ -300,7 +306,7 @@ impl Writing {
         };
         written.map_err(BackupError::io("write", &self.path))?;
         if last && let Some(open) = self.open.take() {
-            let examined = open.end(&self.path)?;
+            let examined = open.end(&self.source)?;
             self.add(examined)?;
         }
         Ok(())
@@ -310,7 +316,7 @@ impl Writing {
         if let Some(passed) = &examined.passed {
             let added = self.chain.add(passed);
             let name = &examined.entry.name;
-            added.map_err(|reason| BackupError::damaged(&self.path, name, 0, reason))?;
+            added.map_err(|reason| BackupError::damaged(&self.source, name, 0, reason))?;
         }
         self.manifest.files.push(examined.entry);
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::execute::execute;
 use super::output::Output;
@@ -27,6 +27,7 @@ pub(super) fn backup(
         recipients: recipients.collect::<Result<_, _>>()?,
         keep: words.keep.map(usize::from),
         rate: words.rate,
+        source: config.data_dir.clone(),
     };
     let written = backup::write(&order, clock::now(), |wanted, put| {
         let mut take = |_: Option<&str>, bytes: &[u8]| put(bytes);
@@ -45,10 +46,8 @@ pub(super) fn backup(
     }
     let path = written.path.display();
     if output.json {
-        let mut value = figures(&written.manifest);
-        value["path"] = json!(path.to_string());
-        value["linked_files"] = json!(written.linked);
-        return output.text(&value.to_string());
+        let more = [("path", json!(path.to_string())), ("linked_files", json!(written.linked))];
+        return output.text(&figures(&written.manifest, more).to_string());
     }
     let linked = match written.linked {
         0 => String::new(),
@@ -61,10 +60,9 @@ pub(super) fn backup(
 pub(super) fn verify(words: words::Verify, output: &mut Output) -> Result<(), Failure> {
     let verified = backup::verify(&words.backup, &Identities(words.identity))?;
     if output.json {
-        let mut value = figures(&verified.manifest);
-        value["segments"] = json!(verified.segments);
-        value["history_from"] = json!(verified.whole_from);
-        return output.text(&value.to_string());
+        let more =
+            [("segments", json!(verified.segments)), ("history_from", json!(verified.whole_from))];
+        return output.text(&figures(&verified.manifest, more).to_string());
     }
     let backup = words.backup.display();
     let from = match verified.whole_from {
@@ -127,8 +125,8 @@ fn described(manifest: &Manifest) -> String {
     format!("{frames} changes up to sequence {sequence}{last}, {bytes} bytes in {files} files")
 }
 
-fn figures(manifest: &Manifest) -> serde_json::Value {
-    json!({
+fn figures(manifest: &Manifest, more: [(&str, Value); 2]) -> Value {
+    let mut value = json!({
         "release": manifest.release,
         "epoch": manifest.epoch,
         "made_at": manifest.made_at,
@@ -137,5 +135,9 @@ fn figures(manifest: &Manifest) -> serde_json::Value {
         "frames": manifest.frames,
         "files": manifest.files.len(),
         "bytes": manifest.bytes(),
-    })
+    });
+    if let Value::Object(members) = &mut value {
+        members.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    }
+    value
 }

@@ -79,7 +79,7 @@ pub struct Audit {
 }
 
 enum Way {
-    Plain(Frames),
+    Plain(Box<Frames>),
     Packed(Box<zstd::stream::write::Decoder<'static, Frames>>),
 }
 
@@ -89,7 +89,7 @@ impl Audit {
         let name = Name::of(file)?;
         let frames = Frames::new(until);
         let way = match name.packings {
-            0 => Ok(Way::Plain(frames)),
+            0 => Ok(Way::Plain(Box::new(frames))),
             _ => zstd::stream::write::Decoder::new(frames).map(|d| Way::Packed(Box::new(d))),
         };
         Some(way.map(|way| Self { name, facts: Vec::new(), taken: 0, way }))
@@ -118,7 +118,7 @@ impl Audit {
         let Self { name, facts, taken, way } = self;
         let at_end = |reason: &str| Flaw { offset: taken, reason: reason.to_owned() };
         let frames = match way {
-            Way::Plain(frames) => frames,
+            Way::Plain(frames) => *frames,
             Way::Packed(mut unpacker) => {
                 unpacker.flush().map_err(|_| at_end("the last block cannot be unpacked"))?;
                 unpacker.into_inner()
@@ -135,7 +135,7 @@ impl Audit {
         let mut whole_from = 0;
         if name.packings > 0 {
             let outline = Outline::read(&facts).map_err(|reason| Flaw { offset: 0, reason })?;
-            if (outline.length, outline.frames) != (frames.at, frames.frames) {
+            if (outline.length, outline.frames) != (frames.at, frames.count) {
                 return Err(at_end("it holds other frames than its header says"));
             }
             link = outline.covers;
@@ -152,7 +152,7 @@ impl Audit {
             last_seq: frames.last.map(|last| last.seq),
             first_at: frames.first_at,
             last_at: frames.last.map(|last| last.at),
-            frames: frames.frames,
+            frames: frames.count,
             whole_from,
             cut: frames.cut,
             name,
@@ -222,7 +222,7 @@ struct Frames {
     rest: Vec<u8>,
     at: u64,
     header: Option<Header>,
-    frames: u64,
+    count: u64,
     first_at: Option<Timestamp>,
     last: Option<Last>,
     commit: Commit,
@@ -252,7 +252,7 @@ impl Frames {
             rest: Vec::new(),
             at: 0,
             header: None,
-            frames: 0,
+            count: 0,
             first_at: None,
             last: None,
             commit: Commit::default(),
@@ -295,7 +295,7 @@ impl Frames {
         if last.unwrap_or((0, header.first_seq)) > (head.commit, frame.seq) {
             return Err("a frame out of order".to_owned());
         }
-        if self.frames == 0 || self.commit.number != head.commit {
+        if self.count == 0 || self.commit.number != head.commit {
             let (at, number, first_seq) = (self.at, head.commit, frame.seq);
             self.commit = Commit { number, at, first_seq, before: self.last };
         }
@@ -311,7 +311,7 @@ impl Frames {
         }
         self.last = Some(Last { seq: frame.seq, at: frame.at, commit: head.commit });
         self.first_at = self.first_at.or(Some(frame.at));
-        self.frames += 1;
+        self.count += 1;
         Ok(length)
     }
 

@@ -64,6 +64,22 @@ fn damage_is_named_with_its_file_and_byte_and_nothing_is_restored_of_it() {
     ok(&["verify", text(&target)]);
 }
 
+#[test]
+fn a_damaged_journal_is_not_backed_up_and_the_file_is_named() {
+    let rollcall = server(12_000);
+    let first = rollcall.data().join("journal/00000000000000000001.log");
+    let target = place(&rollcall, "backup");
+    flip(&first, 5000);
+    let refused = run(&["backup", text(&target), "--data-dir", text(rollcall.data())]);
+    let said = refused.stderr.contains(text(rollcall.data()))
+        && refused.stderr.contains("journal/00000000000000000001.log is damaged at byte");
+    assert!(refused.code == Some(1) && said, "{refused:?}");
+    assert!(!target.exists() && !place(&rollcall, "backup.partial").exists());
+    flip(&first, 5000);
+    backup(&rollcall, &target, &[]);
+    ok(&["verify", text(&target)]);
+}
+
 fn place_of(rollcall: &Rollcall) -> PathBuf {
     place(rollcall, "restored")
 }

@@ -117,8 +117,8 @@ fn a_killed_restore_is_refused_by_name_and_can_be_run_again() {
         let args = ["restore", text(&target), "--data-dir", text(&to)];
         let restoring = spawn(&args);
         match round % 3 {
-            0 => drop(until("it has begun", || to.join("UNFINISHED").exists().then_some(()))),
-            1 => drop(until("it copies", || to.join("journal").exists().then_some(()))),
+            0 => until("it has begun", || to.join("UNFINISHED").exists().then_some(())),
+            1 => until("it copies", || to.join("journal").exists().then_some(())),
             _ => wait(&mut random, 150),
         }
         kill(restoring);
