@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod codec;

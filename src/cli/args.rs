@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(super) use super::words::{Backup, Restore, Verify};
 use crate::access::{Keep, Role, Scope, Secret};
 use crate::config::{Locations, Settings};
 use crate::domain::{AccountSid, CallSid, ServiceProviderSid};
@@ -76,6 +77,12 @@ pub(super) enum Command {
     /// Look at certificates, and renew those that rollcall makes.
     #[command(subcommand)]
     Cert(CertCommand),
+    /// Make a backup of everything but the index, from a running server or without one.
+    Backup(Backup),
+    /// Read a backup through and say whether it is whole; exit 1 if it is not.
+    Verify(Verify),
+    /// Make a data directory of a backup, where --data-dir says.
+    Restore(Restore),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

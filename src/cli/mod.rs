@@ -3,6 +3,7 @@
 //! 0: done. 1: it failed. 2: the command line was wrong.
 
 mod args;
+mod backup;
 mod bulk;
 mod doctor;
 mod execute;
@@ -11,6 +12,7 @@ mod manual;
 mod output;
 mod render;
 mod serve;
+mod words;
 
 use std::process::ExitCode;
 
@@ -80,6 +82,18 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         }
         Command::Export(export) => {
             bulk::export(&config, export, output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Backup(words) => {
+            backup::backup(&config, &words, output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Verify(words) => {
+            backup::verify(words, output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Restore(words) => {
+            backup::restore(&config, words, output)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::List(list) => {

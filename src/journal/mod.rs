@@ -33,6 +33,8 @@
 //! without a second write. Truncating the torn tail in place: it changes bytes whose state on disk
 //! is unknown.
 
+mod audit;
+mod cut;
 mod error;
 mod frame;
 mod packed;
@@ -42,6 +44,8 @@ mod scan;
 mod segment;
 mod writer;
 
+pub use audit::{Audit, Cut, Flaw, Passed, Until};
+pub use cut::{Chain, cut};
 pub use error::JournalError;
 pub use frame::{Frame, Kind, Origin, fits};
 pub use packed::{Fate, Packed, Stamp, pack};
@@ -51,6 +55,8 @@ pub use scan::Scanner;
 pub use segment::Segment;
 pub use writer::{Batch, Writer};
 
+#[cfg(test)]
+mod audit_tests;
 #[cfg(test)]
 mod packed_tests;
 #[cfg(test)]

@@ -39,7 +39,7 @@ const SKIPPED_MAGIC: u32 = 0x184D_2A50;
 const TABLE_MAGIC: u32 = 0x184D_2A5E;
 const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
 /// Bytes of the first frame, with its head of 8.
-const FACTS_SIZE: usize = 8 + FACTS_LENGTH as usize;
+pub(super) const FACTS_SIZE: usize = 8 + FACTS_LENGTH as usize;
 /// What the first frame says of its own length.
 const FACTS_LENGTH: u32 = 16 + 14 * 8 + 4;
 /// Bytes of a block before it is packed. Larger ones pack better and cost more for a single record.
@@ -205,7 +205,7 @@ fn facts_of(segment: &Segment, packed: &Packed, table: &[u8]) -> [u8; FACTS_SIZE
 }
 
 /// Of everything but the CRC itself.
-fn facts_crc(facts: &[u8; FACTS_SIZE]) -> u32 {
+pub(super) fn facts_crc(facts: &[u8; FACTS_SIZE]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&facts[..20]), &facts[24..])
 }
 

@@ -10,7 +10,7 @@ use super::packed::Packed;
 
 /// Bytes of a header.
 pub(super) const HEADER_BYTES: u64 = HEADER_SIZE as u64;
-const HEADER_SIZE: usize = 56;
+pub(super) const HEADER_SIZE: usize = 56;
 pub(super) const MAGIC: &[u8; 8] = b"rollcall";
 const VERSION: u16 = 1;
 
@@ -150,6 +150,6 @@ impl Segment {
 }
 
 /// Of everything but the CRC itself.
-fn header_crc(header: &[u8; HEADER_SIZE]) -> u32 {
+pub(super) fn header_crc(header: &[u8; HEADER_SIZE]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..])
 }

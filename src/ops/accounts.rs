@@ -45,6 +45,7 @@ pub struct AccountInfo {
     pub webhook_secret: bool,
     pub hook_user: Option<String>,
     /// `forever` or a duration, where it differs from the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<String>,
 }
 

@@ -9,6 +9,7 @@ mod purge;
 mod select;
 mod tokens;
 
+use std::cell::RefCell;
 use std::io::{self, BufRead};
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ pub use purge::{Purge, Purged};
 pub use select::Selection;
 pub use tokens::{NewToken, TokenInfo, make_first, note_used};
 
+use crate::backup::{BackupError, Wanted, send};
 use crate::domain::{AccountSid, CallSid};
 use crate::store::{
     Collected, Compacted, Depth, Expiring, Finding, OpenError, Progress, Store, StoreError,
@@ -101,6 +103,8 @@ pub enum Request {
     /// Deletes the calls of a telephone number, and has everything that was known of them leave the
     /// disk.
     Purge(Purge),
+    /// Sends the parts of a backup to the output.
+    Backup(Wanted),
 }
 
 /// What a command answers.
@@ -199,6 +203,13 @@ impl From<OpenError> for Failure {
     }
 }
 
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let usage = matches!(error, BackupError::Usage(_));
+        Self { message: crate::store::chain(&error), usage }
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::new(error.to_string())
@@ -281,6 +292,15 @@ pub fn run(
         Request::Expire { dry_run: true } => Ok(Reply::Expiring(store.expiring()?)),
         Request::Expire { dry_run: false } => Ok(Reply::Expired(store.collect(Depth::Thorough)?)),
         Request::Purge(purge) => purge::run(store, context, &purge, emit),
+        Request::Backup(wanted) => {
+            let emit = RefCell::new(emit);
+            let mut put = |bytes: &[u8]| (emit.borrow_mut())(Item::Data(bytes));
+            let mut progress = |progress| {
+                let _gone = (emit.borrow_mut())(Item::Progress(progress));
+            };
+            send(store, &wanted, crate::clock::now(), &mut put, &mut progress)?;
+            Ok(Reply::Done("the backup was sent".to_owned()))
+        }
     }
 }
 

@@ -124,7 +124,7 @@ pub(super) fn fill(
             index.sync()?;
             unsynced = 0;
         }
-        let (what, total) = ("writing the new index".to_owned(), Some(total.max(done)));
+        let (what, total) = ("building the index".to_owned(), Some(total.max(done)));
         (manner.progress)(Progress { what, done, total });
         if manner.gentle {
             rest.after(manner.shared, begun.elapsed());

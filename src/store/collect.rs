@@ -25,14 +25,12 @@ use super::bodies::{admin_row, tombstone_id};
 use super::commit::Job;
 use super::fit::{Advice, Fitting};
 use super::keeper::Sweep;
-use super::open::Store;
 use super::shared::Shared;
 use super::survey::{Counts, EXPIRED_AT_ONCE};
 use crate::clock;
 use crate::codec;
 use crate::domain::{CallId, Timestamp};
 use crate::journal::{self, Fate, Frame, Kind, Scanner, Segment, Stamp};
-use crate::registry::State;
 
 /// How long the collector rests after each block, in times of what the block took.
 const REST: u32 = 1;
@@ -455,67 +453,5 @@ impl Member {
             Some(product) if !self.whole && self.frames > 0 => (product / self.frames).min(bytes),
             _ => bytes,
         }
-    }
-}
-
-impl Store {
-    /// The journal's files that have something in a frame that this finds.
-    pub fn journal_files_with(
-        &self,
-        mut finds: impl FnMut(&[u8]) -> bool,
-    ) -> Result<Vec<String>, StoreError> {
-        let segments = self.shared.segments.read().clone();
-        let mut files = Vec::new();
-        for segment in segments {
-            let mut scanner = Scanner::new(&segment)?;
-            while let Some((_, frame)) = scanner.next_frame()? {
-                if finds(frame.body) {
-                    files.push(segment.path.display().to_string());
-                    break;
-                }
-            }
-        }
-        Ok(files)
-    }
-
-    /// The name of the index's directory, where there is an index.
-    pub fn index_dir(&self) -> Option<std::path::PathBuf> {
-        self.shared.index().ok().map(|index| index.dir().to_owned())
-    }
-}
-
-impl Shared {
-    /// The sequence number of what is newest of a call, and when it was deleted if it was.
-    fn newest(&self, id: CallId) -> Result<Option<(u64, Option<Timestamp>)>, StoreError> {
-        let _nothing_leaves = self.gate.read();
-        if let Some(entry) = self.registry.read().get(id) {
-            let deleted_at = match entry.state {
-                State::Deleted(at) => Some(at),
-                State::Call(_) => None,
-            };
-            return Ok(Some((entry.seq, deleted_at)));
-        }
-        let stored = self.index()?.stored(id).map_err(|error| self.index_failed(&error))?;
-        Ok(stored.map(|stored| (stored.seq(), stored.deleted_at())))
-    }
-
-    /// The sequence number of what is newest of a setting.
-    fn newest_setting(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        let _nothing_leaves = self.gate.read();
-        if let Some(row) = self.registry.read().admin().find(|row| row.name == name) {
-            return Ok(Some(row.seq));
-        }
-        self.index()?.admin_seq(name).map_err(|error| self.index_failed(&error))
-    }
-
-    /// Whether a deletion is no longer in the journal: then the index may let go of it.
-    pub fn has_left_journal(&self, seq: u64, deleted_at: Timestamp) -> bool {
-        let segments = self.segments.read();
-        let next = segments.partition_point(|segment| segment.first_seq <= seq);
-        let packed = next.checked_sub(1).and_then(|place| segments.get(place)?.packed.as_ref());
-        let lifetime = self.options.max_lifetime_millis;
-        packed.is_some_and(|packed| {
-            seq <= packed.erased_until && deleted_at.plus_millis(lifetime) < packed.at
-        })
     }
 }

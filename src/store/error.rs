@@ -49,6 +49,18 @@ pub enum OpenError {
     #[error("there is no data directory at {}; `rollcall serve` or `rollcall import` makes one", path.display())]
     Missing { path: PathBuf },
     #[error(
+        "{} holds a backup or a restore that was not finished, and no data; do that again, or \
+         remove the directory",
+        path.display()
+    )]
+    Unfinished { path: PathBuf },
+    #[error(
+        "{} is a backup and no data directory; `rollcall restore {} --data-dir NEW` makes one of it",
+        path.display(),
+        path.display()
+    )]
+    Backup { path: PathBuf },
+    #[error(
         "{} was written by a later release (format {found}, this one knows {known}); start that \
          release, or restore a backup made by this one",
         path.display()

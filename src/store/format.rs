@@ -9,7 +9,9 @@ use std::time::UNIX_EPOCH;
 use super::OpenError;
 
 /// The format of the data directory that this release writes.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
+/// A file that says that a restore into its directory, or a backup, has not been finished.
+pub const UNFINISHED: &str = "UNFINISHED";
 
 /// The right to use a data directory, held as long as this lives. `LOCK` also says how the last
 /// owner left.
@@ -24,6 +26,13 @@ impl Lock {
     /// Takes the directory, before anything else in it is looked at. Where `create` it is made,
     /// for its owner alone.
     pub fn take(dir: &Path, create: bool) -> Result<Self, OpenError> {
+        // A journal in there may be half of one, and a backup must not be written to.
+        if dir.join(UNFINISHED).exists() {
+            return Err(OpenError::Unfinished { path: dir.to_owned() });
+        }
+        if dir.join("BACKUP").exists() {
+            return Err(OpenError::Backup { path: dir.to_owned() });
+        }
         if create {
             let mut builder = fs::DirBuilder::new();
             builder.recursive(true).mode(0o700);
@@ -78,7 +87,7 @@ impl Lock {
 /// Writes `FORMAT`, the last thing that makes a directory a data directory. Returns the epoch: which
 /// life of this data sequence numbers belong to. The file knows its own inode and birth, so that a
 /// copy is known for one.
-pub(super) fn begin(dir: &Path) -> Result<String, OpenError> {
+pub fn begin(dir: &Path) -> Result<String, OpenError> {
     let path = dir.join("FORMAT");
     let epoch = crate::random::uuid().to_string();
     let text = |file: &str| format!("rollcall-data {FORMAT}\nepoch {epoch}\nfile {file}\n");

@@ -243,11 +243,15 @@ impl Start {
         if let Some((index, mark)) = index {
             let index = Arc::new(index);
             self.shared.set_index(Ok(index.clone()));
-            if self.replay(&index, &mark, now, progress)? {
-                return Ok(());
-            }
-            tracing::warn!("the index is older than the journal says it is");
-            self.shared.set_index(Err("it is older than the journal says it is".to_owned()));
+            let reason = match self.replay(&index, &mark, now, progress) {
+                Ok(true) => return Ok(()),
+                Ok(false) => "it is older than the journal says it is".to_owned(),
+                Err(OpenError::Index(error)) => super::error::chain(&error),
+                Err(error) => return Err(error),
+            };
+            tracing::warn!(reason, "the index is built anew from the journal");
+            self.shared.set_index(Err(reason));
+            drop(index);
             self.shared.registry = parking_lot::RwLock::default();
             *self.shared.access.write() = Access::default();
             return self.build(true, now, progress);

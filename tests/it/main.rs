@@ -11,6 +11,7 @@ mod harness;
 
 mod api;
 mod appliance;
+mod backup;
 mod cli;
 mod clients;
 mod control;

@@ -11,8 +11,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "access", "admin", "clock", "config", "doctor", "domain", "logs", "ops", "server",
-            "store", "wire",
+            "access", "admin", "backup", "clock", "config", "doctor", "domain", "logs", "ops",
+            "server", "store", "wire",
         ],
     ),
     (
@@ -31,7 +31,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         "doctor",
         &["access", "admin", "clock", "config", "domain", "ops", "outbound", "store", "tls"],
     ),
-    ("ops", &["access", "clock", "domain", "logs", "random", "store", "tls", "wire"]),
+    ("ops", &["access", "backup", "clock", "domain", "logs", "random", "store", "tls", "wire"]),
+    ("backup", &["domain", "journal", "store", "wire"]),
     (
         "store",
         &[

@@ -1,0 +1,91 @@
+//! Archives: a tar, compressed, and encrypted where it is asked for.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+
+use age::stream::StreamWriter;
+use age::x25519::Recipient;
+use zstd::stream::write::Encoder;
+
+use super::error::BackupError;
+
+/// How hard zstd tries: packed segments are as small as they get already.
+const LEVEL: i32 = 3;
+/// tar's unit.
+const BLOCK: usize = 512;
+
+/// A key to encrypt to, as `age-keygen` prints it.
+pub fn parse_recipient(text: &str) -> Result<Recipient, BackupError> {
+    text.parse().map_err(|reason| {
+        let expected = "expected the public key of age-keygen, as age1…";
+        BackupError::Usage(format!("--encrypt-to {text:?}: {reason}; {expected}"))
+    })
+}
+
+/// An archive that is being written. Files come one after the other: a head, and then its bytes.
+pub(super) struct Archive {
+    output: Output,
+    /// Bytes of the file so far, beyond whole units.
+    beyond: usize,
+}
+
+enum Output {
+    Open(Encoder<'static, BufWriter<File>>),
+    Sealed(Encoder<'static, StreamWriter<BufWriter<File>>>),
+}
+
+impl Archive {
+    pub fn new(file: File, recipients: &[Recipient]) -> io::Result<Self> {
+        let file = BufWriter::with_capacity(1 << 18, file);
+        let output = if recipients.is_empty() {
+            let mut encoder = Encoder::new(file, LEVEL)?;
+            encoder.include_checksum(true)?;
+            Output::Open(encoder)
+        } else {
+            let all = recipients.iter().map(|one| -> &dyn age::Recipient { one });
+            let encryptor = age::Encryptor::with_recipients(all).map_err(io::Error::other)?;
+            Output::Sealed(Encoder::new(encryptor.wrap_output(file)?, LEVEL)?)
+        };
+        Ok(Self { output, beyond: 0 })
+    }
+
+    /// Begins a file of so many bytes.
+    pub fn begin(&mut self, name: &str, bytes: u64, seconds: u64) -> io::Result<()> {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name)?;
+        header.set_size(bytes);
+        header.set_mode(0o600);
+        header.set_mtime(seconds);
+        header.set_cksum();
+        self.beyond = 0;
+        self.write(header.as_bytes())
+    }
+
+    pub fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.beyond = (self.beyond + bytes.len()) % BLOCK;
+        self.write(bytes)
+    }
+
+    /// All bytes of the file have been taken.
+    pub fn end_file(&mut self) -> io::Result<()> {
+        let rest = self.beyond.next_multiple_of(BLOCK) - self.beyond;
+        self.write([0; BLOCK].get(..rest).unwrap_or_default())
+    }
+
+    /// The end of the archive, on disk when this returns.
+    pub fn end(mut self) -> io::Result<()> {
+        self.write(&[0; 2 * BLOCK])?;
+        let file = match self.output {
+            Output::Open(encoder) => encoder.finish()?,
+            Output::Sealed(encoder) => encoder.finish()?.finish()?,
+        };
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.output {
+            Output::Open(encoder) => encoder.write_all(bytes),
+            Output::Sealed(encoder) => encoder.write_all(bytes),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Backups: the journal and the secrets of a data directory, up to one commit.
+//!
+//! ```text
+//! journal/…       segments, packed or not; the last one up to the last commit at the time
+//! tls/…           the private authority, certificates and keys, where rollcall made them
+//! admin.token     the first admin token, until it is revoked
+//! BACKUP          the manifest: what every file is; the last that is written
+//! ```
+//!
+//! It is a directory of these, or a tar of them in this order, compressed by zstd and, where it is
+//! asked for, encrypted by age. The index is not in it: it is built again. Nor is `FORMAT`: a backup
+//! is no data directory, and what is made of it begins a new epoch.
+//!
+//! **Online.** Sealed segments never change, and whoever holds one keeps its file. So a backup is the
+//! list of segments at one moment and then their bytes, in whatever time that takes. [`send`] reads
+//! them where the store is; [`Writing`] takes them, with the rights of whoever runs the command,
+//! checks every frame as it passes by, and writes.
+//!
+//! **What a crash leaves.** A backup is written under a name that ends in `.partial`, synced, and
+//! renamed at the end. A restore fills its directory in place (it may be a mount) and marks it with
+//! the file `UNFINISHED` first; a directory with that is refused by every command. Whoever writes
+//! holds a lock, so that what a killed one has left is known for that and is removed by the next.
+
+mod archive;
+mod error;
+mod examine;
+mod keep;
+mod manifest;
+mod names;
+mod parts;
+mod read;
+mod restore;
+mod send;
+mod verify;
+mod write;
+
+pub use crate::journal::Until;
+pub use archive::parse_recipient;
+pub use error::BackupError;
+pub use manifest::{Entry, Manifest};
+pub use read::Identities;
+pub use restore::{Restored, restore};
+pub use send::{Wanted, send};
+pub use verify::{Verified, verify};
+pub use write::{Order, Written, write};

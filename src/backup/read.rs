@@ -1,0 +1,185 @@
+//! Reading a backup from its beginning to its end, whatever its form.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::error::BackupError;
+use super::examine::{Examined, PIECE_BYTES};
+use super::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use super::names;
+use crate::store::UNFINISHED;
+
+/// What an age file begins with.
+const AGE: &[u8] = b"age-encryption.org/";
+
+/// The file with the keys that an encrypted backup is read with, where there is one.
+#[derive(Debug, Clone, Default)]
+pub struct Identities(pub Option<PathBuf>);
+
+/// Takes a file: its name, and its bytes.
+pub(super) type Visit<'a> = dyn FnMut(&str, &mut dyn Read) -> Result<Examined, BackupError> + 'a;
+
+/// Hands every file of a backup to `visit` and compares what it is with the manifest.
+pub(super) fn walk(
+    path: &Path,
+    identities: &Identities,
+    visit: &mut Visit<'_>,
+) -> Result<Manifest, BackupError> {
+    if names::is_partial(path) {
+        return Err(BackupError::Unfinished { path: path.to_owned() });
+    }
+    let about = fs::metadata(path).map_err(BackupError::io("read", path))?;
+    if about.is_dir() { directory(path, visit) } else { archive(path, identities, visit) }
+}
+
+/// The manifest of a backup that is a directory.
+pub(super) fn manifest(path: &Path) -> Result<Manifest, BackupError> {
+    if path.join(UNFINISHED).exists() {
+        return Err(BackupError::Unfinished { path: path.to_owned() });
+    }
+    let place = path.join(names::MANIFEST);
+    let file = File::open(&place).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            BackupError::NoBackup { path: path.to_owned(), reason: "no file BACKUP is in it" }
+        }
+        _ => BackupError::io("read", &place)(error),
+    })?;
+    let mut text = Vec::new();
+    let read = file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text);
+    read.map_err(BackupError::io("read", &place))?;
+    Manifest::parse(path, &text)
+}
+
+fn directory(path: &Path, visit: &mut Visit<'_>) -> Result<Manifest, BackupError> {
+    let manifest = manifest(path)?;
+    for entry in &manifest.files {
+        let place = path.join(&entry.name);
+        let mut file = File::open(&place).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => BackupError::damaged(path, &entry.name, 0, "it is missing"),
+            _ => BackupError::io("read", &place)(error),
+        })?;
+        let bytes = file.metadata().map_err(BackupError::io("read", &place))?.len();
+        if bytes != entry.bytes {
+            let reason = format!("the file has {bytes} bytes where {} were written", entry.bytes);
+            return Err(BackupError::damaged(path, &entry.name, bytes.min(entry.bytes), reason));
+        }
+        let found = visit(&entry.name, &mut file)?;
+        same(path, &found, entry)?;
+    }
+    Ok(manifest)
+}
+
+fn same(path: &Path, found: &Examined, entry: &super::manifest::Entry) -> Result<(), BackupError> {
+    if found.entry.sha256 != entry.sha256 {
+        let reason = "its content does not fit its SHA-256 in the manifest";
+        return Err(BackupError::damaged(path, &entry.name, 0, reason));
+    }
+    if found.entry != *entry {
+        let reason = "it has other frames than the manifest says";
+        return Err(BackupError::damaged(path, &entry.name, 0, reason));
+    }
+    Ok(())
+}
+
+fn archive(
+    path: &Path,
+    identities: &Identities,
+    visit: &mut Visit<'_>,
+) -> Result<Manifest, BackupError> {
+    let read = Rc::new(Cell::new(0));
+    let file = File::open(path).map_err(BackupError::io("read", path))?;
+    let file = BufReader::with_capacity(PIECE_BYTES, Counted { file, read: read.clone() });
+    let unpacked = unpacked(path, file, identities)?;
+    let cut_off = |error: io::Error| {
+        let reason = format!("the archive cannot be read on: {error}");
+        BackupError::damaged(path, "the archive", read.get(), reason)
+    };
+    let mut tar = tar::Archive::new(unpacked);
+    let mut found = Vec::new();
+    let mut manifest = None;
+    for entry in tar.entries().map_err(cut_off)? {
+        let mut entry = entry.map_err(cut_off)?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if !entry.header().entry_type().is_file() || manifest.is_some() {
+            return Err(BackupError::damaged(path, &name, 0, "no file of a backup is like it"));
+        }
+        if name == names::MANIFEST {
+            let mut text = Vec::new();
+            entry.by_ref().take(MANIFEST_BYTES_MAX).read_to_end(&mut text).map_err(cut_off)?;
+            manifest = Some(Manifest::parse(path, &text)?);
+        } else {
+            let bytes = entry.size();
+            let examined = visit(&name, &mut entry)?;
+            if examined.entry.bytes != bytes {
+                let at = examined.entry.bytes;
+                return Err(BackupError::damaged(path, &name, at, "the archive ends here"));
+            }
+            found.push(examined);
+        }
+    }
+    // The last bytes say whether all before them are right.
+    io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(cut_off)?;
+    let Some(manifest) = manifest else {
+        let reason = "the archive ends before its manifest: it is only a part of a backup";
+        return Err(BackupError::damaged(path, names::MANIFEST, read.get(), reason));
+    };
+    for (found, entry) in found.iter().zip(&manifest.files) {
+        same(path, found, entry)?;
+    }
+    if let Some(missing) = manifest.files.get(found.len()) {
+        return Err(BackupError::damaged(path, &missing.name, 0, "it is missing"));
+    }
+    if let Some(more) = found.get(manifest.files.len()) {
+        return Err(BackupError::damaged(path, &more.entry.name, 0, "the manifest lacks it"));
+    }
+    Ok(manifest)
+}
+
+/// The tar of an archive.
+fn unpacked(
+    path: &Path,
+    mut file: BufReader<Counted>,
+    identities: &Identities,
+) -> Result<Box<dyn Read>, BackupError> {
+    let begin = file.fill_buf().map_err(BackupError::io("read", path))?;
+    let encrypted = begin.starts_with(AGE);
+    if !encrypted && !begin.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        let reason = "the file is neither compressed by zstd nor encrypted by age";
+        return Err(BackupError::NoBackup { path: path.to_owned(), reason });
+    }
+    let tar: Box<dyn Read> = if encrypted {
+        let decrypt = |reason: String| BackupError::Decrypt { path: path.to_owned(), reason };
+        let Some(keys) = &identities.0 else {
+            return Err(BackupError::Encrypted { path: path.to_owned() });
+        };
+        let text = File::open(keys).map_err(BackupError::io("read", keys))?;
+        let known = age::IdentityFile::from_buffer(BufReader::new(text));
+        let known = known.map_err(BackupError::io("read the keys in", keys))?;
+        let known = known.into_identities().map_err(|error| decrypt(error.to_string()))?;
+        let decryptor = age::Decryptor::new_buffered(file);
+        let decryptor = decryptor.map_err(|error| decrypt(error.to_string()))?;
+        let content = decryptor.decrypt(known.iter().map(|key| -> &dyn age::Identity { &**key }));
+        Box::new(content.map_err(|error| decrypt(error.to_string()))?)
+    } else {
+        Box::new(file)
+    };
+    let unpacker = zstd::stream::read::Decoder::new(tar);
+    Ok(Box::new(unpacker.map_err(BackupError::io("unpack", path))?))
+}
+
+/// Knows how much of a file has been read.
+struct Counted {
+    file: File,
+    read: Rc<Cell<u64>>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(out)?;
+        self.read.set(self.read.get() + count as u64);
+        Ok(count)
+    }
+}

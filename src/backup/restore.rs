@@ -1,0 +1,229 @@
+//! Making a data directory of a backup.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use super::error::BackupError;
+use super::examine::examine;
+use super::manifest::Manifest;
+use super::names::{self, DIRS};
+use super::read::{Identities, walk};
+use super::verify::complete;
+use crate::domain::Timestamp;
+use crate::journal::{Chain, Passed, Until, cut};
+use crate::store::{UNFINISHED, begin};
+use crate::wire::show_time;
+
+/// What a restore has made.
+#[derive(Debug)]
+pub struct Restored {
+    /// What the backup says of itself.
+    pub manifest: Manifest,
+    /// The last sequence number that is there.
+    pub sequence: u64,
+    /// When the last change that is there was received; none without any.
+    pub last_change_at: Option<Timestamp>,
+    /// The epoch that begins.
+    pub epoch: String,
+    /// What an earlier restore had left unfinished was removed.
+    pub cleared: bool,
+}
+
+/// What `UNFINISHED` says to somebody who finds it.
+const NOTE: &str = "This restore was not finished. Run it again, or remove this directory.\n";
+
+/// Makes a data directory at `dir`, which must be new or empty, and checks everything on the way. It
+/// is whole and on disk when this returns; until then it is refused by name.
+///
+/// # Errors
+/// What was made is removed again, unless the process is killed.
+pub fn restore(
+    path: &Path,
+    identities: &Identities,
+    dir: &Path,
+    until: Option<Until>,
+) -> Result<Restored, BackupError> {
+    let mut builder = DirBuilder::new();
+    let existed = dir.is_dir();
+    let made = builder.recursive(true).mode(0o700).create(dir);
+    made.map_err(BackupError::io("make", dir))?;
+    let (_lock, cleared) = claim(dir)?;
+    let mut restored = fill(path, identities, dir, until).inspect_err(|_| {
+        // The marker goes last, so that what cannot be removed is refused by name.
+        if clear(dir).and_then(|()| fs::remove_file(dir.join(UNFINISHED))).is_ok() && !existed {
+            let _somebody_uses_it = fs::remove_dir(dir);
+        }
+    })?;
+    restored.cleared = cleared;
+    let marker = dir.join(UNFINISHED);
+    let synced = fs::remove_file(&marker).and_then(|()| sync(dir)).and_then(|()| {
+        // Its own name, too, may be new.
+        sync(names::parent(dir))
+    });
+    synced.map_err(BackupError::io("remove", &marker))?;
+    Ok(restored)
+}
+
+/// Marks a directory as unfinished and holds the mark. Says whether there was one already.
+fn claim(dir: &Path) -> Result<(File, bool), BackupError> {
+    let marker = dir.join(UNFINISHED);
+    let cleared = marker.exists();
+    if !cleared {
+        let mut there = fs::read_dir(dir).map_err(BackupError::io("list", dir))?;
+        if there.next().is_some() {
+            return Err(BackupError::NotEmpty { path: dir.to_owned() });
+        }
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(&marker).map_err(BackupError::io("write", &marker))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(BackupError::Busy { path: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => return Err(BackupError::io("lock", &marker)(error)),
+    }
+    if cleared {
+        clear(dir).map_err(BackupError::io("clear", dir))?;
+        let mut there = fs::read_dir(dir).map_err(BackupError::io("list", dir))?;
+        if there.any(|entry| entry.is_ok_and(|entry| entry.file_name() != UNFINISHED)) {
+            return Err(BackupError::NotEmpty { path: dir.to_owned() });
+        }
+    }
+    let written = file.set_len(0).and_then(|()| file.write_all(NOTE.as_bytes()));
+    let written = written.and_then(|()| file.sync_all()).and_then(|()| sync(dir));
+    written.map_err(BackupError::io("write", &marker))?;
+    Ok((file, cleared))
+}
+
+/// Removes what a restore makes, and nothing else.
+fn clear(dir: &Path) -> io::Result<()> {
+    let gone = |result: io::Result<()>| match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    for name in DIRS {
+        gone(fs::remove_dir_all(dir.join(name)))?;
+    }
+    for name in [names::TOKEN, "FORMAT", "FORMAT.new"] {
+        gone(fs::remove_file(dir.join(name)))?;
+    }
+    Ok(())
+}
+
+/// A journal on its way into a directory.
+#[derive(Default)]
+struct Filling {
+    chain: Chain,
+    /// The segment in which history ends.
+    ends_in: Option<Passed>,
+    /// The last frame that is kept, and when it was received.
+    last: (u64, Option<Timestamp>),
+    first_at: Option<Timestamp>,
+    /// Before this sequence number, what is kept is not the whole history.
+    whole_from: u64,
+}
+
+fn fill(
+    path: &Path,
+    identities: &Identities,
+    dir: &Path,
+    until: Option<Until>,
+) -> Result<Restored, BackupError> {
+    for name in DIRS {
+        let place = dir.join(name);
+        let made = DirBuilder::new().mode(0o700).create(&place);
+        made.map_err(BackupError::io("make", &place))?;
+    }
+    let mut filling = Filling::default();
+    let manifest = walk(path, identities, &mut |name, from| {
+        let segment = names::segment(name).is_some();
+        if segment && filling.ends_in.is_some() {
+            // What came later is read, so that a damaged backup is known for one, and not kept.
+            let examined = examine(path, name, None, from, &mut |_| Ok(()))?;
+            filling.add(path, name, examined.passed.as_ref())?;
+            return Ok(examined);
+        }
+        if !names::is_known(name) {
+            return Err(BackupError::damaged(path, name, 0, "no file of a backup has this name"));
+        }
+        let place = dir.join(name);
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(&place);
+        let mut file = file.map_err(BackupError::io("write", &place))?;
+        let examined = examine(path, name, until, from, &mut |bytes| {
+            file.write_all(bytes).map_err(BackupError::io("write", &place))
+        })?;
+        file.sync_all().map_err(BackupError::io("write", &place))?;
+        filling.add(path, name, examined.passed.as_ref())?;
+        Ok(examined)
+    })?;
+    complete(path, &filling.chain, &manifest)?;
+    filling.end(dir, until)?;
+    for name in DIRS {
+        let place = dir.join(name);
+        sync(&place).map_err(BackupError::io("sync", &place))?;
+    }
+    let tls = dir.join("tls");
+    // A server that has certificates of its own has none there.
+    let _in_use = fs::remove_dir(&tls);
+    let epoch = begin(dir)?;
+    let (sequence, last_change_at) = filling.last;
+    Ok(Restored { manifest, sequence, last_change_at, epoch, cleared: false })
+}
+
+impl Filling {
+    fn add(&mut self, path: &Path, name: &str, passed: Option<&Passed>) -> Result<(), BackupError> {
+        let Some(passed) = passed else { return Ok(()) };
+        let added = self.chain.add(passed);
+        added.map_err(|reason| BackupError::damaged(path, name, 0, reason))?;
+        if self.ends_in.is_some() {
+            return Ok(());
+        }
+        self.first_at = self.first_at.or(passed.first_at);
+        self.whole_from = self.whole_from.max(passed.whole_from);
+        let kept = match passed.cut {
+            Some(cut) => {
+                self.ends_in = Some(passed.clone());
+                cut.kept
+            }
+            None => passed.last_seq.zip(passed.last_at),
+        };
+        if let Some((seq, at)) = kept {
+            self.last = (seq, Some(at));
+        }
+        Ok(())
+    }
+
+    /// Ends the journal where it is to end.
+    fn end(&mut self, dir: &Path, until: Option<Until>) -> Result<(), BackupError> {
+        let (Some(until), Some(passed)) = (until, &self.ends_in) else { return Ok(()) };
+        let Some(cut_at) = passed.cut else { return Ok(()) };
+        let whole_from = self.whole_from;
+        let too_early = |reason| BackupError::TooEarly { asked: shown(until), reason };
+        if cut_at.seq() < whole_from {
+            return Err(too_early(format!(
+                "what had been superseded by sequence {whole_from} is no longer in this backup; \
+                 restore sequence {whole_from} or later, or an older backup"
+            )));
+        }
+        if self.last.0 == 0 {
+            let first = self.first_at.map(|at| format!(", received {}", show_time(at)));
+            let first = first.unwrap_or_default();
+            return Err(too_early(format!("its journal begins with a later commit{first}")));
+        }
+        Ok(cut(&dir.join("journal"), passed)?)
+    }
+}
+
+fn shown(until: Until) -> String {
+    match until {
+        Until::Seq(seq) => seq.to_string(),
+        Until::Time(at) => show_time(at).to_string(),
+    }
+}
+
+fn sync(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

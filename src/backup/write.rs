@@ -1,0 +1,382 @@
+//! Writing a backup, with the rights of whoever asked for it.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use age::x25519::Recipient;
+
+use super::archive::Archive;
+use super::error::BackupError;
+use super::examine::{Examination, Examined, examine};
+use super::keep;
+use super::manifest::{Manifest, VERSION};
+use super::names::{self, ARCHIVE, DIRS, ENCRYPTED};
+use super::parts::{Part, Parts, Piece};
+use super::read;
+use super::send::Wanted;
+use crate::domain::Timestamp;
+use crate::journal::Chain;
+use crate::store::{UNFINISHED, write_file};
+use crate::wire::show_time;
+
+/// What is to be made.
+#[derive(Clone)]
+pub struct Order {
+    /// A directory, or a file that ends in `.tar.zst` or `.tar.zst.age`; with `keep` the directory
+    /// in which it is made.
+    pub target: PathBuf,
+    /// A backup whose files are linked where they are the same.
+    pub incremental_from: Option<PathBuf>,
+    /// Who can read it; nobody in particular where this is empty.
+    pub recipients: Vec<Recipient>,
+    /// How many are to be there afterwards.
+    pub keep: Option<usize>,
+    /// Bytes a second at most; 0 for no limit.
+    pub rate: u64,
+    /// The data directory, for messages.
+    pub source: PathBuf,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Written {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is.
+    pub manifest: Manifest,
+    /// Files of it that an earlier backup has, too.
+    pub linked: usize,
+    /// What killed backups had left, which was removed.
+    pub cleared: Vec<PathBuf>,
+    /// Old backups that were removed.
+    pub removed: Vec<PathBuf>,
+}
+
+/// Takes pieces of what a store sends.
+pub type Put<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+
+/// Makes a backup of what `fetch` has a store send. It has its name once it is whole and on disk.
+///
+/// # Errors
+/// What was written is removed again, unless the process is killed.
+pub fn write<E: From<BackupError>>(
+    order: &Order,
+    now: Timestamp,
+    fetch: impl FnOnce(Wanted, &mut Put<'_>) -> Result<(), E>,
+) -> Result<Written, E> {
+    let (path, archive) = order.place(now)?;
+    let mut cleared = Vec::new();
+    let mut earlier = order.incremental_from.clone();
+    if order.keep.is_some() {
+        let mut builder = DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(&order.target);
+        made.map_err(BackupError::io("make", &order.target))?;
+        cleared = keep::clear_all(&order.target)?;
+        if earlier.is_none() && !archive {
+            // The newest one that says what it has; a damaged one must not end all backups.
+            let mut there = keep::whole(&order.target)?.into_iter();
+            earlier = there.find(|path| path.is_dir() && read::manifest(path).is_ok());
+        }
+    }
+    let empty = path.is_dir() && fs::read_dir(&path).is_ok_and(|mut there| there.next().is_none());
+    if (archive || !empty) && fs::symlink_metadata(&path).is_ok() {
+        return Err(BackupError::Exists { path }.into());
+    }
+    let partial = names::partial(&path);
+    if keep::clear(&partial)? {
+        cleared.push(partial.clone());
+    }
+    let earlier = match earlier {
+        Some(earlier) => Some(Earlier::read(&earlier)?),
+        None => None,
+    };
+    let known = earlier.iter().flat_map(|earlier| earlier.files.values());
+    let known = known.map(|examined| examined.entry.clone()).collect();
+    let wanted = Wanted { known, rate: order.rate };
+    let mut writing = Writing::begin(order, partial.clone(), archive, earlier, now)?;
+    let fetched = fetch(wanted, &mut |bytes| writing.take(bytes));
+    let linked = writing.linked;
+    let written = match (writing.failed.take(), fetched) {
+        (Some(error), _) => Err(error.into()),
+        (None, Err(error)) => Err(error),
+        (None, Ok(())) => writing.finish(&path).map_err(E::from),
+    };
+    let manifest = written.inspect_err(|_| {
+        let _already_gone = keep::remove(&partial);
+    })?;
+    let removed = match order.keep {
+        Some(keep) => keep::remove_old(&order.target, keep, &path)?,
+        None => Vec::new(),
+    };
+    Ok(Written { path, manifest, linked, cleared, removed })
+}
+
+impl Order {
+    /// Where it will be, and whether it is one file.
+    fn place(&self, now: Timestamp) -> Result<(PathBuf, bool), BackupError> {
+        let usage = |text: String| Err(BackupError::Usage(text));
+        let name = self.target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let encrypts = !self.recipients.is_empty();
+        let place = if self.keep.is_some() {
+            let ending = if encrypts { ENCRYPTED } else { "" };
+            (self.target.join(keep::name(now, ending)), encrypts)
+        } else if name.ends_with(ENCRYPTED) {
+            if !encrypts {
+                return usage(format!("{name}: --encrypt-to says to whom it is encrypted"));
+            }
+            (self.target.clone(), true)
+        } else if encrypts {
+            return usage(format!("{name}: what is encrypted is one file, called …{ENCRYPTED}"));
+        } else {
+            (self.target.clone(), name.ends_with(ARCHIVE))
+        };
+        if place.1 && self.incremental_from.is_some() {
+            return usage("--incremental-from needs a directory: an archive is whole".to_owned());
+        }
+        Ok(place)
+    }
+}
+
+/// An earlier backup, whose files have been read.
+struct Earlier {
+    path: PathBuf,
+    files: HashMap<String, Examined>,
+}
+
+impl Earlier {
+    /// A file of it that is damaged is left out, and made anew.
+    fn read(path: &Path) -> Result<Self, BackupError> {
+        let manifest = read::manifest(path)?;
+        let mut files = HashMap::new();
+        for entry in manifest.files.into_iter().filter(|entry| entry.frames.is_some()) {
+            let Ok(mut file) = File::open(path.join(&entry.name)) else { continue };
+            match examine(path, &entry.name, None, &mut file, &mut |_| Ok(())) {
+                Ok(examined) if examined.entry == entry => {
+                    files.insert(entry.name, examined);
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { path: path.to_owned(), files })
+    }
+}
+
+enum Form {
+    Directory(Option<File>),
+    Archive(Option<Box<Archive>>),
+}
+
+/// A backup that is being written.
+struct Writing {
+    /// Where it stands until it is whole.
+    path: PathBuf,
+    source: PathBuf,
+    form: Form,
+    /// Held, so that nobody takes it for a leftover.
+    _lock: File,
+    earlier: Option<Earlier>,
+    seconds: u64,
+    parts: Parts,
+    open: Option<Examination>,
+    chain: Chain,
+    manifest: Manifest,
+    linked: usize,
+    ended: bool,
+    failed: Option<BackupError>,
+}
+
+impl Writing {
+    fn begin(
+        order: &Order,
+        path: PathBuf,
+        archive: bool,
+        earlier: Option<Earlier>,
+        now: Timestamp,
+    ) -> Result<Self, BackupError> {
+        let mark = if archive { path.clone() } else { path.join(UNFINISHED) };
+        let begin = || {
+            if !archive {
+                DirBuilder::new().mode(0o700).create(&path)?;
+            }
+            let lock = private(&mark)?;
+            lock.try_lock()?;
+            let form = if archive {
+                Form::Archive(Some(Box::new(Archive::new(lock.try_clone()?, &order.recipients)?)))
+            } else {
+                for name in DIRS {
+                    DirBuilder::new().mode(0o700).create(path.join(name))?;
+                }
+                Form::Directory(None)
+            };
+            Ok((lock, form))
+        };
+        let (lock, form) = begin().map_err(BackupError::io("write", &path))?;
+        let manifest = Manifest {
+            rollcall_backup: VERSION,
+            release: String::new(),
+            format: 0,
+            epoch: String::new(),
+            sequence: 0,
+            made_at: String::new(),
+            last_change_at: None,
+            frames: 0,
+            files: Vec::new(),
+        };
+        Ok(Self {
+            path,
+            source: order.source.clone(),
+            form,
+            _lock: lock,
+            earlier,
+            seconds: now.millis() / 1000,
+            parts: Parts::default(),
+            open: None,
+            chain: Chain::default(),
+            manifest,
+            linked: 0,
+            ended: false,
+            failed: None,
+        })
+    }
+
+    /// The next bytes that the store sends.
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut parts = std::mem::take(&mut self.parts);
+        let taken = parts.take(bytes, &mut |piece| match piece {
+            Piece::Part(part) => self.part(part),
+            Piece::Bytes(bytes, last) => self.bytes(bytes, last),
+        });
+        self.parts = parts;
+        taken.map_err(|error| {
+            let short = io::Error::other(error.to_string());
+            self.failed = Some(error);
+            short
+        })
+    }
+
+    fn part(&mut self, part: Part) -> Result<(), BackupError> {
+        match part {
+            Part::Begin { format, release, epoch, made_at } => {
+                self.manifest =
+                    Manifest { release, format, epoch, made_at, ..self.manifest.clone() };
+            }
+            Part::File { name, bytes } => {
+                self.open = Some(Examination::new(&self.source, &name, None)?);
+                let place = self.path.join(&name);
+                let begun = match &mut self.form {
+                    Form::Directory(file) => private(&place).map(|new| *file = Some(new)),
+                    Form::Archive(Some(archive)) => archive.begin(&name, bytes, self.seconds),
+                    Form::Archive(None) => Ok(()),
+                };
+                begun.map_err(BackupError::io("write", &place))?;
+            }
+            Part::Same { name } => {
+                let earlier = self.earlier.as_ref();
+                let found = earlier.and_then(|earlier| Some((earlier, earlier.files.get(&name)?)));
+                let Some((earlier, examined)) = found else {
+                    return Err(BackupError::Parts(format!("nobody has {name}")));
+                };
+                let (from, to) = (earlier.path.join(&name), self.path.join(&name));
+                let examined = examined.clone();
+                link(&from, &to).map_err(BackupError::io("link", &to))?;
+                self.linked += 1;
+                self.add(examined)?;
+            }
+            Part::End => self.ended = true,
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &[u8], last: bool) -> Result<(), BackupError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.take(&self.source, bytes)?;
+        let written = match &mut self.form {
+            Form::Directory(file) => match file {
+                Some(open) if last => open.write_all(bytes).and_then(|()| open.sync_all()),
+                Some(open) => open.write_all(bytes),
+                None => Ok(()),
+            },
+            Form::Archive(Some(archive)) => {
+                archive.take(bytes).and_then(|()| if last { archive.end_file() } else { Ok(()) })
+            }
+            Form::Archive(None) => Ok(()),
+        };
+        written.map_err(BackupError::io("write", &self.path))?;
+        if last && let Some(open) = self.open.take() {
+            let examined = open.end(&self.source)?;
+            self.add(examined)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, examined: Examined) -> Result<(), BackupError> {
+        if let Some(passed) = &examined.passed {
+            let added = self.chain.add(passed);
+            let name = &examined.entry.name;
+            added.map_err(|reason| BackupError::damaged(&self.source, name, 0, reason))?;
+        }
+        self.manifest.files.push(examined.entry);
+        Ok(())
+    }
+
+    /// Writes the manifest and gives the backup its name.
+    fn finish(mut self, to: &Path) -> Result<Manifest, BackupError> {
+        if !self.ended || self.open.is_some() {
+            return Err(BackupError::Parts("the end is missing".to_owned()));
+        }
+        self.chain.end().map_err(|reason| BackupError::Parts(reason.to_owned()))?;
+        self.manifest.sequence = self.chain.last_seq;
+        self.manifest.frames = self.chain.frames;
+        self.manifest.last_change_at = self.chain.last_at.map(|at| show_time(at).to_string());
+        let text = self.manifest.text();
+        let written = match &mut self.form {
+            Form::Directory(_) => finish_directory(&self.path, &text),
+            Form::Archive(archive) => match archive.take() {
+                Some(mut archive) => {
+                    let bytes = text.len() as u64;
+                    let begun = archive.begin(names::MANIFEST, bytes, self.seconds);
+                    let taken = begun.and_then(|()| archive.take(text.as_bytes()));
+                    taken.and_then(|()| archive.end_file()).and_then(|()| archive.end())
+                }
+                None => Ok(()),
+            },
+        };
+        written.map_err(BackupError::io("write", &self.path))?;
+        fs::rename(&self.path, to).map_err(BackupError::io("rename", &self.path))?;
+        let parent = names::parent(to);
+        let synced = File::open(parent).and_then(|dir| dir.sync_all());
+        synced.map_err(BackupError::io("sync", parent))?;
+        Ok(self.manifest)
+    }
+}
+
+fn finish_directory(path: &Path, text: &str) -> io::Result<()> {
+    for name in DIRS {
+        let dir = path.join(name);
+        File::open(&dir)?.sync_all()?;
+        if fs::read_dir(&dir)?.next().is_none() {
+            fs::remove_dir(&dir)?;
+        }
+    }
+    write_file(&path.join(names::MANIFEST), text)?;
+    fs::remove_file(path.join(UNFINISHED))?;
+    File::open(path)?.sync_all()
+}
+
+/// One file under two names; two files where that cannot be.
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    if fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    let mut copy = private(to)?;
+    io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()
+}
+
+/// A new file for its owner alone.
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}

@@ -1,0 +1,143 @@
+//! Backups: making, verifying and restoring them.
+
+use std::io;
+
+use serde_json::{Value, json};
+
+use super::execute::execute;
+use super::output::Output;
+use super::words;
+use crate::backup::{self, Identities, Manifest, Order};
+use crate::clock;
+use crate::config::Config;
+use crate::ops::{Failure, Request};
+use crate::store::{Lock, Store};
+use crate::wire::show_time;
+
+/// Makes a backup. The server reads, and this process writes.
+pub(super) fn backup(
+    config: &Config,
+    words: &words::Backup,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let recipients = words.encrypt_to.iter().map(|text| backup::parse_recipient(text));
+    let order = Order {
+        target: words.target.clone(),
+        incremental_from: words.incremental_from.clone(),
+        recipients: recipients.collect::<Result<_, _>>()?,
+        keep: words.keep.map(usize::from),
+        rate: words.rate,
+        source: config.data_dir.clone(),
+    };
+    let written = backup::write(&order, clock::now(), |wanted, put| {
+        let mut take = |_: Option<&str>, bytes: &[u8]| put(bytes);
+        let request = Request::Backup(wanted);
+        execute(config, request, &mut io::empty(), output, &mut take).map(|_| ())
+    })?;
+    output.finish();
+    for path in &written.cleared {
+        output.say(&format!("removed {}, which was never finished", path.display()));
+    }
+    for path in &written.removed {
+        output.say(&format!("removed {}, an old one", path.display()));
+    }
+    if order.recipients.is_empty() {
+        output.say("it holds secrets: keys, tokens and every call; keep it for its owner alone");
+    }
+    let path = written.path.display();
+    if output.json {
+        let more = [("path", json!(path.to_string())), ("linked_files", json!(written.linked))];
+        return output.text(&figures(&written.manifest, more).to_string());
+    }
+    let linked = match written.linked {
+        0 => String::new(),
+        linked => format!(", {linked} of them linked"),
+    };
+    output.text(&format!("{path}: {}{linked}", described(&written.manifest)))
+}
+
+/// Reads a backup through.
+pub(super) fn verify(words: words::Verify, output: &mut Output) -> Result<(), Failure> {
+    let verified = backup::verify(&words.backup, &Identities(words.identity))?;
+    if output.json {
+        let more =
+            [("segments", json!(verified.segments)), ("history_from", json!(verified.whole_from))];
+        return output.text(&figures(&verified.manifest, more).to_string());
+    }
+    let backup = words.backup.display();
+    let from = match verified.whole_from {
+        0 => "the whole history".to_owned(),
+        seq => format!("history from sequence {seq} on"),
+    };
+    output.text(&format!("{backup}: {}, with {from}: all is whole", described(&verified.manifest)))
+}
+
+/// Makes a data directory of a backup, and its index.
+pub(super) fn restore(
+    config: &Config,
+    words: words::Restore,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let dir = &config.data_dir;
+    let identities = Identities(words.identity);
+    let restored = backup::restore(&words.backup, &identities, dir, words.until)?;
+    if restored.cleared {
+        let dir = dir.display();
+        output.say(&format!("removed what an earlier restore had left unfinished in {dir}"));
+    }
+    // That it opens is the last proof; and the first start is quick.
+    let options = config.store_options();
+    let lock = Lock::take(dir, false)?;
+    let store = {
+        let output = parking_lot::Mutex::new(&mut *output);
+        let progress = |progress| output.lock().progress(&progress);
+        Store::open(lock, options, clock::now(), &progress)?
+    };
+    let calls = store.status().calls;
+    store.close()?;
+    output.finish();
+    let last = restored.last_change_at.map(|at| show_time(at).to_string());
+    if output.json {
+        return output.text(
+            &json!({
+                "data_dir": dir.display().to_string(),
+                "calls": calls,
+                "sequence": restored.sequence,
+                "last_change_at": last,
+                "backup_sequence": restored.manifest.sequence,
+                "epoch": restored.epoch,
+            })
+            .to_string(),
+        );
+    }
+    let last = last.map(|at| format!(", received {at}")).unwrap_or_default();
+    let dir = dir.display();
+    output.say(&format!("next: rollcall serve --data-dir {dir}"));
+    let sequence = restored.sequence;
+    output.text(&format!("{dir}: {calls} calls, up to sequence {sequence}{last}"))
+}
+
+fn described(manifest: &Manifest) -> String {
+    let Manifest { sequence, frames, .. } = manifest;
+    let last = manifest.last_change_at.as_ref();
+    let last = last.map(|at| format!(" of {at}")).unwrap_or_default();
+    let (files, bytes) = (manifest.files.len(), manifest.bytes());
+    format!("{frames} changes up to sequence {sequence}{last}, {bytes} bytes in {files} files")
+}
+
+fn figures(manifest: &Manifest, more: [(&str, Value); 2]) -> Value {
+    let mut value = json!({
+        "release": manifest.release,
+        "epoch": manifest.epoch,
+        "made_at": manifest.made_at,
+        "sequence": manifest.sequence,
+        "last_change_at": manifest.last_change_at,
+        "frames": manifest.frames,
+        "files": manifest.files.len(),
+        "bytes": manifest.bytes(),
+    });
+    if let Value::Object(members) = &mut value {
+        members.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    }
+    value
+}

@@ -1,0 +1,67 @@
+//! Words of backups.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::backup::Until;
+use crate::wire::parse_time;
+
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// A directory to make, or a file that ends in .tar.zst or .tar.zst.age.
+    pub target: PathBuf,
+    /// Link files that this backup has, too; the new one is whole all the same.
+    #[arg(long, value_name = "BACKUP")]
+    pub incremental_from: Option<PathBuf>,
+    /// Encrypt it so that only this key of age can read it; may be given more than once.
+    #[arg(long, value_name = "AGE_RECIPIENT")]
+    pub encrypt_to: Vec<String>,
+    /// Make rollcall-<UTC time> in TARGET, linked to the last one there, and remove all but the
+    /// newest N.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub keep: Option<u16>,
+    /// Bytes to read in a second, as 16MiB; 0 for as fast as it goes.
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
+    pub rate: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// The backup.
+    pub backup: PathBuf,
+    /// The file with the age key of an encrypted one.
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    /// The backup.
+    pub backup: PathBuf,
+    /// End history here: a time as 2026-01-31T23:59:59Z, or a sequence number.
+    #[arg(long, value_name = "TIME|SEQUENCE", value_parser = until)]
+    pub until: Option<Until>,
+    /// The file with the age key of an encrypted one.
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let number = units.iter().find_map(|(unit, factor)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(*factor)
+    });
+    number.ok_or_else(|| "expected a number of bytes, as 500000, 512KiB or 64MiB".to_owned())
+}
+
+fn until(text: &str) -> Result<Until, String> {
+    if text.bytes().all(|byte| byte.is_ascii_digit())
+        && let Ok(seq) = text.parse()
+    {
+        return Ok(Until::Seq(seq));
+    }
+    let time = parse_time(text).map(Until::Time);
+    time.ok_or_else(|| "expected a time as 2026-01-31T23:59:59Z, or a sequence number".to_owned())
+}

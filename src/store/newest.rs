@@ -1,0 +1,75 @@
+//! What is newest of a call or of a setting, and what has left the journal for good.
+
+use std::path::PathBuf;
+
+use super::StoreError;
+use super::open::Store;
+use super::shared::Shared;
+use crate::domain::{CallId, Timestamp};
+use crate::journal::Scanner;
+use crate::registry::State;
+
+impl Store {
+    /// The journal's files that have something in a frame that this finds.
+    pub fn journal_files_with(
+        &self,
+        mut finds: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Vec<String>, StoreError> {
+        let segments = self.shared.segments.read().clone();
+        let mut files = Vec::new();
+        for segment in segments {
+            let mut scanner = Scanner::new(&segment)?;
+            while let Some((_, frame)) = scanner.next_frame()? {
+                if finds(frame.body) {
+                    files.push(segment.path.display().to_string());
+                    break;
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// The name of the index's directory, where there is an index.
+    pub fn index_dir(&self) -> Option<PathBuf> {
+        self.shared.index().ok().map(|index| index.dir().to_owned())
+    }
+}
+
+impl Shared {
+    /// The sequence number of what is newest of a call, and when it was deleted if it was.
+    pub(super) fn newest(
+        &self,
+        id: CallId,
+    ) -> Result<Option<(u64, Option<Timestamp>)>, StoreError> {
+        let _nothing_leaves = self.gate.read();
+        if let Some(entry) = self.registry.read().get(id) {
+            let deleted_at = match entry.state {
+                State::Deleted(at) => Some(at),
+                State::Call(_) => None,
+            };
+            return Ok(Some((entry.seq, deleted_at)));
+        }
+        let stored = self.index()?.stored(id).map_err(|error| self.index_failed(&error))?;
+        Ok(stored.map(|stored| (stored.seq(), stored.deleted_at())))
+    }
+
+    /// The sequence number of what is newest of a setting.
+    pub(super) fn newest_setting(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        let _nothing_leaves = self.gate.read();
+        if let Some(row) = self.registry.read().admin().find(|row| row.name == name) {
+            return Ok(Some(row.seq));
+        }
+        self.index()?.admin_seq(name).map_err(|error| self.index_failed(&error))
+    }
+
+    /// Whether a deletion is no longer in the journal: then the index may let go of it.
+    pub fn has_left_journal(&self, seq: u64, deleted_at: Timestamp) -> bool {
+        let segments = self.segments.read();
+        let next = segments.partition_point(|segment| segment.first_seq <= seq);
+        let packed = next.checked_sub(1).and_then(|place| segments.get(place)?.packed.as_ref());
+        let lifetime = self.options.max_lifetime_millis;
+        packed.is_some_and(|packed| {
+            seq <= packed.erased_until && deleted_at.plus_millis(lifetime) < packed.at
+        })
+    }
+}
