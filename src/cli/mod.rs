@@ -43,14 +43,8 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     // These need no configuration, and so work where it is wrong.
     match &cli.command {
-        Command::Completions { shell } => {
-            manual::completions(*shell, output)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Command::Man { dir } => {
-            manual::pages(dir.as_deref(), output)?;
-            return Ok(ExitCode::SUCCESS);
-        }
+        Command::Completions { shell } => return done(manual::completions(*shell, output)),
+        Command::Man { dir } => return done(manual::pages(dir.as_deref(), output)),
         _ => {}
     }
     let none = Settings::default();
@@ -64,42 +58,18 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     }
     let config = config.map_err(|error| Failure::usage(crate::store::chain(&error)))?;
     let request = match cli.command {
-        Command::Serve(serve) => {
-            serve::serve(&config, serve.demo, output)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        // It does without a configuration, and was done above.
-        Command::Doctor => return Ok(ExitCode::SUCCESS),
+        Command::Serve(serve) => return done(serve::serve(&config, serve.demo, output)),
         Command::Config(ConfigCommand::Check) => {
             let text = config.to_toml();
             let text = text.map_err(|error| Failure::new(crate::store::chain(&error)))?;
-            output.text(&text)?;
-            return Ok(ExitCode::SUCCESS);
+            return done(output.text(&text));
         }
-        Command::Import(import) => {
-            bulk::import(&config, &import, output)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Command::Export(export) => {
-            bulk::export(&config, export, output)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Command::Backup(words) => {
-            backup::backup(&config, &words, output)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Command::Verify(words) => {
-            backup::verify(words, output)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Command::Restore(words) => {
-            backup::restore(&config, words, output)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Command::List(list) => {
-            bulk::list(&config, list, output)?;
-            return Ok(ExitCode::SUCCESS);
-        }
+        Command::Import(import) => return done(bulk::import(&config, &import, output)),
+        Command::Export(export) => return done(bulk::export(&config, export, output)),
+        Command::Backup(words) => return done(backup::backup(&config, &words, output)),
+        Command::Verify(words) => return done(backup::verify(words, output)),
+        Command::Restore(words) => return done(backup::restore(&config, words, output)),
+        Command::List(list) => return done(bulk::list(&config, list, output)),
         Command::Token(TokenCommand::Create(token)) => Request::TokenCreate(token.request()?),
         Command::Token(TokenCommand::List) => Request::TokenList,
         Command::Token(TokenCommand::Revoke { id }) => Request::TokenRevoke { id },
@@ -117,7 +87,10 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Compact { drop_history } => Request::Compact { drop_history },
         Command::Expire { dry_run } => Request::Expire { dry_run },
         Command::Purge(purge) => Request::Purge(purge.into()),
-        Command::Completions { .. } | Command::Man { .. } => return Ok(ExitCode::SUCCESS),
+        // These do without a configuration, and were done above.
+        Command::Doctor | Command::Completions { .. } | Command::Man { .. } => {
+            return Ok(ExitCode::SUCCESS);
+        }
     };
     let mut nothing = std::io::empty();
     let answer = execute::execute(&config, request, &mut nothing, output, &mut |_, _| Ok(()))?;
@@ -128,4 +101,9 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     };
     output.reply(&answer.reply, answer.running)?;
     Ok(if found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The exit code of a command that has nothing to answer.
+fn done(result: Result<(), Failure>) -> Result<ExitCode, Failure> {
+    result.map(|()| ExitCode::SUCCESS)
 }

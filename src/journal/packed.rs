@@ -252,7 +252,7 @@ fn blocks_of(table: &[u8], file_bytes: u64, length: u64) -> Option<Arc<[Block]>>
 /// Writes the blocks of a packed segment.
 struct Packer {
     file: File,
-    packer: zstd::bulk::Compressor<'static>,
+    compressor: zstd::bulk::Compressor<'static>,
     block: Vec<u8>,
     table: Vec<u8>,
     length: u64,
@@ -264,8 +264,8 @@ impl Packer {
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let mut file = options.open(path)?;
         file.write_all(&[0; FACTS_SIZE])?;
-        let packer = zstd::bulk::Compressor::new(LEVEL)?;
-        Ok(Self { file, packer, block: Vec::new(), table: Vec::new(), length: 0 })
+        let compressor = zstd::bulk::Compressor::new(LEVEL)?;
+        Ok(Self { file, compressor, block: Vec::new(), table: Vec::new(), length: 0 })
     }
 
     /// Says whether a block went to the file.
@@ -282,7 +282,7 @@ impl Packer {
         if self.block.is_empty() {
             return Ok(());
         }
-        let packed = self.packer.compress(&self.block)?;
+        let packed = self.compressor.compress(&self.block)?;
         self.file.write_all(&packed)?;
         let four = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes();
         self.table.extend_from_slice(&four(packed.len()));

@@ -104,6 +104,13 @@ pub(super) struct Collector {
     fitting: Fitting,
 }
 
+/// One round that is due.
+struct Turn {
+    depth: Depth,
+    /// Somebody waits for it.
+    asked: bool,
+}
+
 /// One segment, as a round sees it.
 struct Member {
     segment: Arc<Segment>,
@@ -129,8 +136,8 @@ impl Collector {
     pub fn run(mut self) {
         let interval = self.shared.options.retention.interval;
         let mut next = Instant::now() + interval;
-        while let Some(asked) = self.sleep_until(next) {
-            let done = self.round(asked.unwrap_or(Depth::Usual));
+        while let Some(turn) = self.sleep_until(next) {
+            let done = self.round(turn.depth);
             match &done {
                 Ok(collected) if collected.segments + collected.expired > 0 => tracing::info!(
                     expired = collected.expired,
@@ -142,7 +149,7 @@ impl Collector {
                 Ok(_) | Err(StoreError::Closing) => {}
                 Err(error) => tracing::warn!(%error, "the journal was not collected; trying again"),
             }
-            if asked.is_some() {
+            if turn.asked {
                 let (tidy, done_now) = &self.shared.tidy;
                 tidy.lock().done = Some(done.clone());
                 done_now.notify_all();
@@ -153,7 +160,7 @@ impl Collector {
     }
 
     /// Waits until that time, or until somebody asks; none once the store closes.
-    fn sleep_until(&self, next: Instant) -> Option<Option<Depth>> {
+    fn sleep_until(&self, next: Instant) -> Option<Turn> {
         let (tidy, woken) = &self.shared.tidy;
         let mut tidy = tidy.lock();
         while !tidy.stop && tidy.asked.is_none() {
@@ -162,7 +169,8 @@ impl Collector {
             }
         }
         let asked = tidy.asked.take();
-        (!tidy.stop).then_some(asked)
+        let turn = Turn { asked: asked.is_some(), depth: asked.unwrap_or(Depth::Usual) };
+        (!tidy.stop).then_some(turn)
     }
 
     /// Rests for so long, unless the store closes.

@@ -65,7 +65,9 @@ fn live(rollcall: &Rollcall) {
 /// Adds the system call of this name, or all of the set of this name.
 fn expand(sets: &BTreeMap<String, Vec<String>>, name: &str, into: &mut BTreeSet<String>) {
     if let Some(members) = sets.get(name) {
-        members.iter().for_each(|member| expand(sets, member, into));
+        for member in members {
+            expand(sets, member, into);
+        }
     } else {
         assert!(!name.starts_with('@'), "{name} is no set");
         into.insert(name.to_owned());
