@@ -74,6 +74,8 @@ pub fn serve(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = Server { config, store: store.clone(), runtime_dir, demo, audit, started_at };
     let result = runtime.block_on(server.run(handed, tell));
+    // What is in memory goes to the index, however much it is.
+    let _time = systemd::Asking::begin();
     // A journal that has failed says so below.
     let _failed = ops::note_used(&store, Duration::ZERO);
     // Commands that still run are cut off; what they have acknowledged is on disk.
@@ -171,7 +173,7 @@ impl Server<'_> {
         let status = format!("listening on {}", urls.join(", "));
         systemd::ready(&status);
         let result = self.until_stopped(signals, &reloader, &status).await;
-        systemd::stopping();
+        systemd::stopping(self.config.limits.drain);
         admin.abort();
         watchdog.abort();
         notes.abort();
