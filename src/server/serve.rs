@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::certificates::{look_after, reload};
 use super::demo;
@@ -127,7 +127,7 @@ impl Server<'_> {
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
         let (stop, stopped) = watch::channel(());
-        let context = Arc::new(self.http_context(stopped.clone())?);
+        let context = Arc::new(self.http_context(stopped.clone(), &reloader)?);
         let api = http::service(context.clone());
         let meter = self.store.meter();
         let limits = config.listener_limits();
@@ -166,13 +166,14 @@ impl Server<'_> {
         ops.certificates = ops::Certificates::Served(reloader.clone());
         let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
         let admin = tokio::spawn(admin);
-        let certificate = tokio::spawn(look_after(reloader.clone(), self.store.clone()));
+        let read_again = Arc::new(Notify::new());
+        let certificate = tokio::spawn(look_after(reloader.clone(), read_again.clone()));
         let notes = tokio::spawn(note_used(self.store.clone()));
         let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), pulses));
         tell(News::Ready);
         let status = format!("listening on {}", urls.join(", "));
         systemd::ready(&status);
-        let result = self.until_stopped(signals, &reloader, &status).await;
+        let result = self.until_stopped(signals, &reloader, &read_again, &status).await;
         systemd::stopping(self.config.limits.drain);
         admin.abort();
         watchdog.abort();
@@ -192,6 +193,7 @@ impl Server<'_> {
         &self,
         signals: Signals,
         reloader: &Arc<TlsReloader>,
+        read_again: &Notify,
         status: &str,
     ) -> Result<(), Failure> {
         let Signals { mut terminate, mut interrupt, mut hangup } = signals;
@@ -203,6 +205,7 @@ impl Server<'_> {
                 _ = hangup.recv() => {
                     systemd::reloading();
                     reload(reloader).await;
+                    read_again.notify_one();
                     if let Err(error) = self.audit.reopen() {
                         tracing::error!(%error, "the audit log goes on in its old file");
                     }
