@@ -10,7 +10,8 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
 use super::frame::{Input, Kind, read, write};
-use crate::logs::Audit;
+use crate::clock;
+use crate::logs::{Audit, Deed, Outcome};
 use crate::ops::{self, Context, Failure, Item, Noted};
 use crate::store::Store;
 
@@ -69,6 +70,7 @@ pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context, 
         let peer = stream.peer_cred().map(|peer| peer.uid()).ok();
         let Some(uid) = peer.filter(|uid| *uid == us || *uid == 0) else {
             tracing::warn!(uid = peer, "the admin socket refused another user");
+            refused(&audit, peer);
             continue;
         };
         let stream = stream.into_std().and_then(|stream| {
@@ -86,6 +88,21 @@ pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context, 
             }
         });
     }
+}
+
+/// Writes down that another user came.
+fn refused(audit: &Audit, peer: Option<u32>) {
+    let who = peer.map_or_else(|| "nobody".to_owned(), |uid| format!("socket uid {uid}"));
+    let deed = Deed {
+        at: clock::now(),
+        who: &who,
+        what: "authenticate",
+        object: Some("the admin socket"),
+        outcome: Outcome::Refused,
+        peer: None,
+    };
+    // One that is left out stands in the next line that is not.
+    let _left_out = audit.write_wrong(&deed, std::time::Instant::now());
 }
 
 fn converse(

@@ -1,6 +1,8 @@
 //! The log of a server: where it goes, and in which shape.
 
+use std::any::Any;
 use std::io::{self, IsTerminal as _};
+use std::panic::{self, PanicHookInfo};
 
 use tracing::level_filters::LevelFilter;
 use tracing_journald::{Priority, PriorityMappings};
@@ -17,6 +19,7 @@ const JOURNAL: &str = "/run/systemd/journal/socket";
 /// Begins the log. The process has one, and this is the only place that begins one for a server.
 pub(super) fn begin(log: &Log) -> Result<(), Failure> {
     logs::show_numbers(log.numbers == LogNumbers::Full);
+    panic::set_hook(Box::new(note_panic));
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -52,4 +55,32 @@ fn journald(level: LevelFilter) -> Result<(), Failure> {
         .with_priority_mappings(priorities);
     let _already_set = tracing_subscriber::registry().with(level).with(journal).try_init();
     Ok(())
+}
+
+/// A panic is a line of the log like any other: in its shape, and without telephone numbers.
+fn note_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    let said = logs::masked(said(panic.payload()));
+    tracing::error!(thread, at, said = &*said, "a panic");
+}
+
+/// The text of a panic.
+fn said(payload: &dyn Any) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("something without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_panic_is_found_in_either_shape() {
+        let caught = |work: fn()| panic::catch_unwind(work).unwrap_err();
+        assert_eq!(said(&*caught(|| panic!("plain"))), "plain");
+        assert_eq!(said(&*caught(|| panic!("call {}", 7))), "call 7");
+        assert_eq!(said(&*caught(|| panic::panic_any(7))), "something without words");
+    }
 }

@@ -13,8 +13,11 @@ use crate::config::{Config, ListenAddr};
 const SERVICE_MANAGER: u32 = 1;
 
 pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
-    let addresses =
-        [("listen", Some(&config.listen)), ("http.listen", config.http.listen.as_ref())];
+    let addresses = [
+        ("listen", Some(&config.listen)),
+        ("http.listen", config.http.listen.as_ref()),
+        ("metrics.listen", config.metrics.listen.as_ref()),
+    ];
     let addresses = addresses.into_iter().filter_map(|(key, address)| Some((key, address?)));
     addresses.map(|(key, address)| one(key, address, server)).collect()
 }

@@ -211,6 +211,20 @@ fn a_unit_that_differs_and_a_user_that_is_not_there_are_found() {
     let findings = unit::check(&config, &around());
     assert_eq!(levels(&findings), [Level::Ok, Level::Warn]);
     assert!(findings[1].problem.contains("4711"), "{findings:?}");
+    let socket = include_str!("../../systemd/rollcall.socket");
+    let socket = socket.replace("Backlog=1024", "Backlog=1");
+    fs::write(units.join("rollcall.socket"), socket).unwrap();
+    let findings = unit::check(&config, &around());
+    assert_eq!(levels(&findings), [Level::Ok, Level::Warn, Level::Warn]);
+    assert!(findings[2].advice.as_ref().unwrap().contains("edit rollcall.socket"), "{findings:?}");
+    fs::remove_file(units.join("rollcall.socket")).unwrap();
+    // Whoever lets systemd open the sockets needs the user, too.
+    let activated = include_str!("../../systemd/rollcall-activated.service");
+    fs::rename(units.join("rollcall.service"), units.join("rollcall-activated.service")).unwrap();
+    assert_eq!(levels(&unit::check(&config, &around())), [Level::Warn, Level::Warn]);
+    fs::write(units.join("rollcall-activated.service"), activated).unwrap();
+    assert_eq!(levels(&unit::check(&config, &around())), [Level::Ok, Level::Warn]);
+    fs::remove_file(units.join("rollcall-activated.service")).unwrap();
     let other = shipped.replace("NoNewPrivileges=yes", "");
     fs::write(units.join("rollcall.service"), other).unwrap();
     assert_eq!(levels(&unit::check(&config, &around())), [Level::Warn, Level::Warn]);

@@ -7,38 +7,59 @@ use std::path::Path;
 use super::{Finding, Surroundings, shown};
 use crate::config::Config;
 
-/// The unit that comes with this release.
-const SHIPPED: &str = include_str!("../../systemd/rollcall.service");
+/// The units that come with this release; the first two start the server, in one way or the other.
+const SHIPPED: [(&str, &str); 5] = [
+    ("rollcall.service", include_str!("../../systemd/rollcall.service")),
+    ("rollcall-activated.service", include_str!("../../systemd/rollcall-activated.service")),
+    ("rollcall.socket", include_str!("../../systemd/rollcall.socket")),
+    ("rollcall-backup.service", include_str!("../../systemd/rollcall-backup.service")),
+    ("rollcall-backup.timer", include_str!("../../systemd/rollcall-backup.timer")),
+];
 /// Where units are, the first wins.
 const DIRS: [&str; 4] =
     ["etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
-const NAME: &str = "rollcall.service";
 
 pub(super) fn check(config: &Config, around: &Surroundings) -> Vec<Finding> {
-    let found = DIRS.iter().map(|dir| around.root.join(dir).join(NAME)).find(|path| path.exists());
-    let Some(path) = found else {
-        return vec![Finding::ok("systemd", "there is no unit rollcall.service")];
-    };
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            let advice = "run this as root";
-            let problem = format!("cannot be read: {error}");
-            return vec![Finding::unknown(shown(&path), problem, advice)];
+    let mut findings = Vec::new();
+    let mut named = false;
+    for (name, shipped) in SHIPPED {
+        let found = DIRS.iter().map(|dir| around.root.join(dir).join(name));
+        let Some(path) = found.into_iter().find(|path| path.exists()) else { continue };
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                findings.push(compare(&path, &text, shipped));
+                // All of them name the same user.
+                if !named && name.ends_with(".service") {
+                    findings.extend(user(config, &around.root, &path, &text));
+                    named = true;
+                }
+            }
+            Err(error) => {
+                let advice = "run this as root";
+                let problem = format!("cannot be read: {error}");
+                findings.push(Finding::unknown(shown(&path), problem, advice));
+            }
         }
-    };
-    let mut findings = vec![if settings(&text) == settings(SHIPPED) {
-        Finding::ok(shown(&path), "it is the unit of this release")
-    } else {
-        Finding::warn(
-            shown(&path),
-            "it differs from the unit of this release",
-            "install the one of this release, and keep what is yours in a drop-in: `systemctl \
-             edit rollcall`",
-        )
-    }];
-    findings.extend(user(config, &around.root, &path, &text));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok("systemd", "there is no unit of rollcall"));
+    }
     findings
+}
+
+fn compare(path: &Path, text: &str, shipped: &str) -> Finding {
+    if settings(text) == settings(shipped) {
+        return Finding::ok(shown(path), "it is the unit of this release");
+    }
+    let name = path.file_name().unwrap_or_default().display();
+    Finding::warn(
+        shown(path),
+        "it differs from the unit of this release",
+        format!(
+            "install the one of this release, and keep what is yours in a drop-in: `systemctl \
+             edit {name}`"
+        ),
+    )
 }
 
 /// The lines that say something.

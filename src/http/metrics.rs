@@ -36,6 +36,7 @@ async fn scrape(context: &Arc<Context>) -> Result<Reply, Refusal> {
         let mut figures = store.figures(&all.metrics_accounts, clock::now());
         figures.started_at = all.started_at.millis();
         figures.followers = all.followers.inside();
+        figures.certificates = (all.certificates)();
         Ok(meter::scrape(store.meter().clone(), all.requests.clone(), figures))
     });
     let mut reply = json(StatusCode::OK, text.await?);

@@ -87,6 +87,8 @@ pub struct Context {
     pub requests: Arc<Requests>,
     /// When the process started.
     pub started_at: Timestamp,
+    /// Each file with certificates in use, once, and when they end, in seconds since 1970.
+    pub certificates: Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync>,
     /// Accounts with figures of their own in scrapes.
     pub metrics_accounts: Vec<AccountSid>,
     /// How long an answer may take before a warning says so.

@@ -13,7 +13,7 @@ mod requests;
 mod scrape;
 mod text;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -24,9 +24,6 @@ pub use requests::{Requests, Routes};
 pub use scrape::{Account, Figures, scrape};
 
 use crate::domain::AccountSid;
-
-/// Files whose certificates are watched.
-const CERTIFICATES_MAX: usize = 16;
 
 /// Bounds of the time that a sync may take, in microseconds.
 const SYNC_MICROS: &[u64] = &[
@@ -162,7 +159,6 @@ pub struct Meter {
     pub http: Arc<Connections>,
     /// The listener for scrapes.
     pub metrics: Arc<Connections>,
-    certificates: Mutex<BTreeMap<String, i64>>,
     /// Audit lines that were left out, since too many of one kind came.
     pub audit_left_out: Counter,
 }
@@ -184,7 +180,6 @@ impl Default for Meter {
             https: Arc::default(),
             http: Arc::default(),
             metrics: Arc::default(),
-            certificates: Mutex::default(),
             audit_left_out: Counter::default(),
         }
     }
@@ -195,15 +190,6 @@ impl Meter {
     pub fn refuse(&self, reason: Refused) {
         if let Some(counter) = self.refused.get(reason as usize) {
             counter.add_one();
-        }
-    }
-
-    /// Says when the certificate in a file ends, in seconds since 1970. The file is one of the
-    /// configuration, or one that rollcall made.
-    pub fn set_certificate_expiry(&self, file: &str, seconds: i64) {
-        let mut certificates = self.certificates.lock();
-        if certificates.len() < CERTIFICATES_MAX || certificates.contains_key(file) {
-            certificates.insert(file.to_owned(), seconds);
         }
     }
 
@@ -254,15 +240,11 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_has_its_own_counter_and_files_are_bounded() {
+    fn every_reason_has_its_own_counter() {
         let meter = Meter::default();
         for (n, (reason, _)) in Refused::ALL.into_iter().enumerate() {
             meter.refuse(reason);
             assert_eq!(meter.refused[n].get(), 1, "{reason:?}");
         }
-        for n in 0..100 {
-            meter.set_certificate_expiry(&format!("{n}.pem"), n);
-        }
-        assert_eq!(meter.certificates.lock().len(), CERTIFICATES_MAX);
     }
 }

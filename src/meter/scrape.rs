@@ -45,6 +45,8 @@ pub struct Figures {
     pub failed_authentications: u64,
     pub followers: u64,
     pub accounts: Vec<Account>,
+    /// Files with certificates in use, and when they end, in seconds since 1970.
+    pub certificates: Vec<(String, u64)>,
 }
 
 /// An account that the configuration names.
@@ -252,12 +254,10 @@ impl Scrape {
         text.counter("rollcall_audit_left_out", help, meter.audit_left_out.get())?;
         text.number("rollcall_followers", "Event streams of changes", self.figures.followers)?;
         let help = "When the certificate in a file ends, in seconds since 1970";
-        let certificates = meter.certificates.lock();
         let name = "rollcall_tls_certificate_expiry_timestamp_seconds";
         let mut expiry = text.gauges(name, help)?;
-        for (file, seconds) in &*certificates {
-            let seconds = as_float(u64::try_from(*seconds).unwrap_or_default());
-            expiry.value(&[("file", file)], seconds)?;
+        for (file, seconds) in &self.figures.certificates {
+            expiry.value(&[("file", file)], as_float(*seconds))?;
         }
         Ok(())
     }

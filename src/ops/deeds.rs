@@ -63,10 +63,28 @@ fn object(request: &Request) -> Option<String> {
         Request::TokenRevoke { id } => Some(shown_id(id)),
         Request::AccountSet(settings) => Some(account(settings.account_sid)),
         Request::AccountRemove { account_sid } => Some(account(*account_sid)),
-        Request::Expire { dry_run: true } => Some("dry run".to_owned()),
+        Request::Expire { dry_run } => dry_run.then(dry),
+        // Not the number that is to be forgotten.
+        Request::Purge(purge) => purge.dry_run.then(dry),
+        Request::Import(import) => import.dry_run.then(dry),
+        Request::Export(selection)
+        | Request::ExportCsv { selection, .. }
+        | Request::List { selection, .. } => accounts(&selection.accounts),
+        Request::CertRenew { authority } => authority.then(|| "the authority too".to_owned()),
+        Request::Compact { drop_history } => drop_history.then(|| "history goes".to_owned()),
         Request::Show { call_sid } => Some(format!("call {call_sid}")),
         _ => None,
     }
+}
+
+fn dry() -> String {
+    "dry run".to_owned()
+}
+
+/// Those that were chosen; none where all are meant.
+fn accounts(sids: &[AccountSid]) -> Option<String> {
+    let named: Vec<String> = sids.iter().map(|sid| account(*sid)).collect();
+    (!named.is_empty()).then(|| named.join(", "))
 }
 
 fn account(sid: AccountSid) -> String {
@@ -93,6 +111,12 @@ mod tests {
         assert_eq!(revoke.object.unwrap(), "what is no id of a token");
         let revoke = Noted::of(&Request::TokenRevoke { id: "0123456789ab".to_owned() });
         assert_eq!(revoke.object.unwrap(), "token 0123456789ab");
+        let purge = |dry_run| {
+            let number = "+15551230001".to_owned();
+            Noted::of(&Request::Purge(super::super::Purge { number, mentions: true, dry_run }))
+        };
+        assert_eq!((purge(false).what.as_str(), purge(false).object), ("purge", None));
+        assert_eq!(purge(true).object.unwrap(), "dry run");
         let check = Noted::of(&Request::Check);
         assert_eq!((check.what.as_str(), check.object, check.is_deed), ("check", None, true));
         assert!(!Noted::of(&Request::Status).is_deed);

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use tokio::sync::Notify;
+
 use crate::clock;
 use crate::config::{Config, SubjectName};
-use crate::meter::Meter;
 use crate::ops::Failure;
-use crate::store::{Store, chain};
+use crate::store::chain;
 use crate::tls::{Clients, Expiries, Setup, TlsReloader, TlsSource};
 
 /// How often it is looked at. A clock that is set, or a machine that slept, is noticed as soon.
@@ -29,22 +30,26 @@ pub(super) async fn reload(reloader: &Arc<TlsReloader>) {
     }
 }
 
-/// Renews a made certificate in time, and says what is about to end. Never ends by itself.
-pub(super) async fn look_after(reloader: Arc<TlsReloader>, store: Arc<Store>) {
+/// Renews a made certificate in time, and says what is about to end: every hour, and when it is
+/// told that certificates have been read again. Never ends by itself.
+pub(super) async fn look_after(reloader: Arc<TlsReloader>, read_again: Arc<Notify>) {
     let mut expiries = Expiries::default();
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
-        ticks.tick().await;
-        let (reloader, store) = (reloader.clone(), store.clone());
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = read_again.notified() => {}
+        }
+        let reloader = reloader.clone();
         let looked = tokio::task::spawn_blocking(move || {
-            look(&reloader, store.meter(), &mut expiries);
+            look(&reloader, &mut expiries);
             expiries
         });
         expiries = looked.await.unwrap_or_default();
     }
 }
 
-fn look(reloader: &TlsReloader, meter: &Meter, expiries: &mut Expiries) {
+fn look(reloader: &TlsReloader, expiries: &mut Expiries) {
     let now = clock::system_time();
     match reloader.renew_if_due(now) {
         Ok(true) => tracing::info!("new connections are served with the new certificate"),
@@ -56,15 +61,6 @@ fn look(reloader: &TlsReloader, meter: &Meter, expiries: &mut Expiries) {
     }
     let now_s = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let certificates = &reloader.loaded().certificates;
-    // A file may hold several, and ends with the first of them.
-    let mut ends: BTreeMap<String, u64> = BTreeMap::new();
-    for certificate in certificates {
-        let end = ends.entry(certificate.file.display().to_string()).or_insert(u64::MAX);
-        *end = certificate.not_after_s.min(*end);
-    }
-    for (file, end) in ends {
-        meter.set_certificate_expiry(&file, i64::try_from(end).unwrap_or(i64::MAX));
-    }
     for certificate in expiries.due(certificates, now_s) {
         let file = certificate.file.display();
         let subject = certificate.subject.escape_default();
@@ -78,6 +74,16 @@ fn look(reloader: &TlsReloader, meter: &Meter, expiries: &mut Expiries) {
             tracing::warn!(%file, %subject, %not_after, days_left, "a certificate is about to expire");
         }
     }
+}
+
+/// When the certificates in use end, by their files. One with several ends with the first of them.
+pub(super) fn ends(reloader: &TlsReloader) -> Vec<(String, u64)> {
+    let mut ends: BTreeMap<String, u64> = BTreeMap::new();
+    for (file, not_after_s) in reloader.expiries() {
+        let end = ends.entry(file.display().to_string()).or_insert(u64::MAX);
+        *end = not_after_s.min(*end);
+    }
+    ends.into_iter().collect()
 }
 
 impl Config {

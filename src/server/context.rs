@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::certificates::ends;
 use super::serve::Server;
 use crate::http;
 use crate::meter::Requests;
 use crate::ops::Failure;
 use crate::outbound;
+use crate::tls::TlsReloader;
 
 impl Server<'_> {
     /// `stopping` changes, or loses its sender, when the server stops.
     pub(super) fn http_context(
         &self,
         stopping: watch::Receiver<()>,
+        reloader: &Arc<TlsReloader>,
     ) -> Result<http::Context, Failure> {
         let config = self.config;
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -50,6 +53,10 @@ impl Server<'_> {
             keep_alive: config.limits.keep_alive,
             requests: Arc::new(Requests::new(http::TEMPLATES)),
             started_at: self.started_at,
+            certificates: {
+                let reloader = reloader.clone();
+                Box::new(move || ends(&reloader))
+            },
             metrics_accounts: config.metrics.accounts.clone(),
             slow: config.log.slow,
             audit: self.audit.clone(),

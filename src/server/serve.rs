@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::certificates::{look_after, reload};
 use super::demo;
@@ -74,6 +74,8 @@ pub fn serve(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = Server { config, store: store.clone(), runtime_dir, demo, audit, started_at };
     let result = runtime.block_on(server.run(handed, tell));
+    // What is in memory goes to the index, however much it is.
+    let _time = systemd::Asking::begin();
     // A journal that has failed says so below.
     let _failed = ops::note_used(&store, Duration::ZERO);
     // Commands that still run are cut off; what they have acknowledged is on disk.
@@ -125,7 +127,7 @@ impl Server<'_> {
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
         let (stop, stopped) = watch::channel(());
-        let context = Arc::new(self.http_context(stopped.clone())?);
+        let context = Arc::new(self.http_context(stopped.clone(), &reloader)?);
         let api = http::service(context.clone());
         let meter = self.store.meter();
         let limits = config.listener_limits();
@@ -164,14 +166,15 @@ impl Server<'_> {
         ops.certificates = ops::Certificates::Served(reloader.clone());
         let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
         let admin = tokio::spawn(admin);
-        let certificate = tokio::spawn(look_after(reloader.clone(), self.store.clone()));
+        let read_again = Arc::new(Notify::new());
+        let certificate = tokio::spawn(look_after(reloader.clone(), read_again.clone()));
         let notes = tokio::spawn(note_used(self.store.clone()));
         let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), pulses));
         tell(News::Ready);
         let status = format!("listening on {}", urls.join(", "));
         systemd::ready(&status);
-        let result = self.until_stopped(signals, &reloader, &status).await;
-        systemd::stopping();
+        let result = self.until_stopped(signals, &reloader, &read_again, &status).await;
+        systemd::stopping(self.config.limits.drain);
         admin.abort();
         watchdog.abort();
         notes.abort();
@@ -190,6 +193,7 @@ impl Server<'_> {
         &self,
         signals: Signals,
         reloader: &Arc<TlsReloader>,
+        read_again: &Notify,
         status: &str,
     ) -> Result<(), Failure> {
         let Signals { mut terminate, mut interrupt, mut hangup } = signals;
@@ -201,6 +205,7 @@ impl Server<'_> {
                 _ = hangup.recv() => {
                     systemd::reloading();
                     reload(reloader).await;
+                    read_again.notify_one();
                     if let Err(error) = self.audit.reopen() {
                         tracing::error!(%error, "the audit log goes on in its old file");
                     }

@@ -2,6 +2,7 @@
 //! Without systemd nothing is said.
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -17,16 +18,23 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// How often a start says how far it is.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often systemd is asked for more time while nothing is said of how far things are.
+const BEAT: Duration = Duration::from_secs(20);
+
+/// What a process that does nothing but ask takes at most of the processor in one [`BEAT`].
+const IDLE: Duration = Duration::from_millis(2);
+
 /// Tells how far the start is, so that it may take as long as it makes progress.
 pub struct Starting {
     told: Option<(String, Instant)>,
+    _asking: Asking,
 }
 
 impl Starting {
     /// Begins with a first word.
     pub fn begin() -> Self {
         tell_start("opening the store");
-        Self { told: None }
+        Self { told: None, _asking: Asking::begin() }
     }
 
     /// Says this, unless the same was said a moment ago.
@@ -47,8 +55,57 @@ impl Starting {
 }
 
 fn tell_start(status: &str) {
-    let micros = u32::try_from(PATIENCE.as_micros()).unwrap_or(u32::MAX);
-    notify(&[NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(micros)]);
+    notify(&[NotifyState::Status(status), more_time(PATIENCE)]);
+}
+
+fn more_time(time: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))
+}
+
+/// Asks for more time for as long as it lives and the process works: an index that is opened after
+/// a power failure, or counted, or that takes over what is in memory, does not say how far it is.
+pub struct Asking {
+    /// The thread ends with it.
+    _end: Option<Sender<()>>,
+}
+
+impl Asking {
+    /// Begins, where there is a systemd to be asked.
+    pub fn begin() -> Self {
+        if std::env::var_os("NOTIFY_SOCKET").is_none() {
+            return Self { _end: None };
+        }
+        let (end, ended) = channel();
+        std::thread::spawn(move || {
+            ask_while_working(&ended, BEAT, &mut worked, &mut || notify(&[more_time(PATIENCE)]));
+        });
+        Self { _end: Some(end) }
+    }
+}
+
+/// Asks once a beat if more than nothing was done in it. Whoever waits for what does not come, a
+/// lock or a dead disk, does nothing.
+fn ask_while_working(
+    ended: &Receiver<()>,
+    beat: Duration,
+    worked: &mut dyn FnMut() -> Duration,
+    ask: &mut dyn FnMut(),
+) {
+    let mut before = worked();
+    while ended.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
+        let now = worked();
+        if now.saturating_sub(before) > IDLE {
+            ask();
+        }
+        before = now;
+    }
+}
+
+/// The time that the processor has worked for this process.
+fn worked() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// The server is up, or up again; `status` is for people.
@@ -63,9 +120,10 @@ pub fn reloading() {
     notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(micros)]);
 }
 
-/// The server ends.
-pub fn stopping() {
-    notify(&[NotifyState::Stopping, NotifyState::Status("closing connections and the store")]);
+/// The server ends, once running requests have had this time.
+pub fn stopping(drain: Duration) {
+    let status = NotifyState::Status("closing connections and the store");
+    notify(&[NotifyState::Stopping, status, more_time(drain.saturating_add(PATIENCE))]);
 }
 
 /// Gives signs of life for as long as the committer answers and every accept loop turns. Ends
@@ -119,6 +177,33 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::store::Lock;
+
+    #[test]
+    fn time_is_asked_for_while_the_process_works_and_not_while_it_waits() {
+        let (end, ended) = channel();
+        let mut end = Some(end);
+        let mut total = Duration::ZERO;
+        // Works in the second, third and fifth beat, waits in the fourth, and ends after the fifth.
+        let mut steps = [1, 500, 3, 0, 40].map(Duration::from_millis).into_iter();
+        let mut first = true;
+        let mut worked = || {
+            if !std::mem::take(&mut first) {
+                total += steps.next().unwrap();
+            }
+            if steps.len() == 0 {
+                end = None;
+            }
+            total
+        };
+        let mut asked = 0;
+        ask_while_working(&ended, Duration::from_millis(1), &mut worked, &mut || asked += 1);
+        assert_eq!(asked, 3);
+        let before = super::worked();
+        let mut sum = 0_u64;
+        while super::worked() == before {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_sign_of_life_needs_the_committer_and_every_accept_loop() {

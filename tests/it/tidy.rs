@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "store", "tls",
         ],
     ),
-    ("admin", &["logs", "ops", "store"]),
+    ("admin", &["clock", "logs", "ops", "store"]),
     (
         "http",
         &["access", "clock", "domain", "logs", "meter", "outbound", "random", "store", "wire"],

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
-use super::super::harness::{A1, Rollcall, event, sid, until};
+use super::super::harness::{A1, ROLLCALL, Rollcall, event, have, print, sid, until};
 
 fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -70,12 +71,42 @@ fn a_command_without_a_server_is_a_deed_too() {
     let (mut rollcall, path) = audited();
     assert_eq!(rollcall.stop(), Some(0));
     let args = ["token", "create", "--admin", "--name", "x"];
-    let mut command = std::process::Command::new(super::super::harness::ROLLCALL);
+    let mut command = Command::new(ROLLCALL);
     command.args(args).arg("--data-dir").arg(rollcall.data()).env("ROLLCALL_LOG_AUDIT", &path);
     assert!(command.output().unwrap().status.success());
     let lines = lines(&path);
     let uid = rustix::process::geteuid().as_raw();
     assert_eq!(of(&lines, "token create")["who"], format!("command uid {uid}"));
+}
+
+#[test]
+fn another_user_at_the_admin_socket_is_refused_and_written_down() {
+    if !rustix::process::geteuid().is_root() || !have("setpriv") {
+        return;
+    }
+    let (rollcall, path) = audited();
+    let open = |path: &Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    };
+    // Even if somebody has opened all doors that lead to it.
+    for path in [rollcall.dir.path(), rollcall.data(), &rollcall.data().join("admin.sock")] {
+        open(path);
+    }
+    let binary = rollcall.dir.path().join("rollcall");
+    // By another process: a file that this one has open for writing cannot be run by a child that
+    // another test has just forked.
+    assert!(Command::new("cp").args([ROLLCALL.as_ref(), &*binary]).status().unwrap().success());
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=4711", "--regid=4711", "--clear-groups"]).arg(&binary);
+    let printed = print(command.args(["token", "list", "--data-dir"]).arg(rollcall.data()), b"");
+    assert_eq!((printed.code, printed.stdout.as_str()), (Some(1), ""), "{printed:?}");
+    let refused =
+        until("the deed", || lines(&path).into_iter().find(|line| line["outcome"] == "refused"));
+    assert_eq!(
+        (&refused["who"], &refused["what"]),
+        (&"socket uid 4711".into(), &"authenticate".into())
+    );
+    assert_eq!(refused["object"], "the admin socket");
 }
 
 #[test]

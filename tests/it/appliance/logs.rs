@@ -21,7 +21,8 @@ fn talk(rollcall: &Rollcall, token: &str) {
         assert_eq!(rollcall.post_events(&events).status, 204);
         let plain = number.trim_start_matches("sip:").split('@').next().unwrap();
         let plain = plain.trim_start_matches('+');
-        let id = [("authorization", &*bearer), ("x-request-id", plain)];
+        let own = format!("call_{plain}");
+        let id = [("authorization", &*bearer), ("x-request-id", &*own)];
         for path in [
             format!("/v1/Accounts/{A1}/Calls?from={plain}&limit=1"),
             format!("/v1/Accounts/{A1}/Calls/{plain}"),

@@ -32,8 +32,8 @@ fn stop(rollcall: &mut Rollcall, trace: &Path) -> String {
     })
 }
 
-/// What a server does in its life: hooks, lists of all shapes, a follower, bad requests, a reload, a new
-/// index.
+/// What a server does in its life: hooks, lists of all shapes, bad requests, a reload, a new index, and
+/// all that an admin asks of it.
 fn live(rollcall: &Rollcall) {
     let admin = rollcall.admin();
     let calls = format!("/v1/Accounts/{A1}/Calls");
@@ -57,9 +57,23 @@ fn live(rollcall: &Rollcall) {
     assert!([480, 500].contains(&made), "{made}");
     rollcall.signal("HUP");
     until("it has reloaded", || rollcall.log().contains("has been read again").then_some(()));
-    for args in [&["rebuild"][..], &["check"], &["export"], &["status"], &["token", "list"]] {
+    for args in [
+        &["rebuild"][..],
+        &["check"],
+        &["export"],
+        &["status"],
+        &["token", "list"],
+        &["compact", "--drop-history"],
+        &["expire"],
+        &["purge", "--number", "+15550000019"],
+        &["cert", "renew"],
+    ] {
         rollcall.ok(args);
     }
+    let backups = tempfile::tempdir().unwrap();
+    let target = backups.path().join("copy");
+    rollcall.ok(&["backup", target.to_str().unwrap()]);
+    rollcall.ok(&["verify", target.to_str().unwrap()]);
 }
 
 /// Adds the system call of this name, or all of the set of this name.
@@ -74,8 +88,8 @@ fn expand(sets: &BTreeMap<String, Vec<String>>, name: &str, into: &mut BTreeSet<
     }
 }
 
-/// The system calls that the unit lets through.
-fn allowed() -> BTreeSet<String> {
+/// The system calls that a unit lets through.
+fn allowed(unit: &str) -> BTreeSet<String> {
     let printed = print(Command::new("systemd-analyze").arg("syscall-filter"), b"");
     assert_eq!(printed.code, Some(0), "{printed:?}");
     let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -89,7 +103,7 @@ fn allowed() -> BTreeSet<String> {
         }
     }
     let mut allowed = BTreeSet::new();
-    let unit = source("rollcall.service");
+    let unit = source(unit);
     for line in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
         let mut named = BTreeSet::new();
         for name in line.trim_start_matches('~').split(' ') {
@@ -118,6 +132,67 @@ fn called(trace: &str) -> BTreeSet<String> {
     trace.lines().filter_map(name).collect()
 }
 
+/// What was changed in the file system beside these directories.
+fn changed_beyond<'a>(trace: &'a str, dirs: &[&Path]) -> Vec<&'a str> {
+    const CHANGES: [&str; 8] =
+        ["mkdir", "rename", "link", "unlink", "symlink", "chmod", "rmdir", "truncate"];
+    const WRITES: [&str; 3] = ["O_WRONLY", "O_RDWR", "O_CREAT"];
+    let changes = |line: &&str| {
+        let call = line.split_once(' ').map_or("", |(_, call)| call.trim_start());
+        let opens = call.starts_with("open") && WRITES.iter().any(|flag| call.contains(flag));
+        opens || CHANGES.iter().any(|name| call.starts_with(name))
+    };
+    let beyond = |line: &&str| {
+        let paths = line.split('"').skip(1).step_by(2).filter(|path| path.starts_with('/'));
+        let mut others =
+            paths.filter(|path| !dirs.iter().any(|dir| Path::new(path).starts_with(dir)));
+        others.any(|path| path != "/dev/null")
+    };
+    let all: Vec<&str> = trace.lines().filter(changes).collect();
+    assert!(all.iter().any(|line| line.contains(".log\"")), "nothing was seen: {all:?}");
+    all.into_iter().filter(beyond).collect()
+}
+
+#[test]
+fn the_backup_unit_lets_its_command_do_what_it_does() {
+    if !have("strace") || !have("systemd-analyze") {
+        return;
+    }
+    let mut rollcall = Rollcall::up(&[]);
+    let (trace, backups) = (rollcall.dir.path().join("trace"), rollcall.dir.path().join("copies"));
+    let etc = rollcall.dir.path().join("rollcall.toml");
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.toml"), &etc).unwrap();
+    let unit = source("rollcall-backup.service");
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let line = line.replace("/var/backups/rollcall", backups.to_str().unwrap());
+    let line = line.replace("${CONFIGURATION_DIRECTORY}", rollcall.dir.path().to_str().unwrap());
+    let line = line.replace("${STATE_DIRECTORY}", rollcall.data().to_str().unwrap());
+    assert!(!line.contains('$') && line.contains(" --keep 14 "), "{line}");
+    let allowed = allowed("rollcall-backup.service");
+    // By a server, and where none is up.
+    for up in [true, false] {
+        // Copies are named by the second, and one is never written over another.
+        std::fs::create_dir(&backups).unwrap();
+        if up {
+            assert_eq!(rollcall.post_events(&event(1, "busy")).status, 204);
+        } else {
+            assert_eq!(rollcall.stop(), Some(0));
+        }
+        let mut command = Command::new("strace");
+        command.args(["-f", "-q", "-o"]).arg(&trace).arg(ROLLCALL).args(line.split(' ').skip(1));
+        let printed = print(&mut command, b"");
+        assert_eq!(printed.code, Some(0), "{printed:?}");
+        let text = std::fs::read_to_string(&trace).unwrap();
+        let seen = called(&text);
+        let beyond: Vec<&String> = seen.difference(&allowed).collect();
+        assert!(seen.len() > 30 && beyond.is_empty(), "the unit forbids {beyond:?}");
+        assert_eq!(changed_beyond(&text, &[rollcall.data(), &backups]), Vec::<&str>::new());
+        assert!(!text.contains("socket(AF_INET"), "it has no network");
+        assert_eq!(std::fs::read_dir(&backups).unwrap().count(), 1);
+        std::fs::remove_dir_all(&backups).unwrap();
+    }
+}
+
 #[test]
 fn the_unit_lets_every_system_call_through_that_a_life_takes() {
     if !have("strace") || !have("systemd-analyze") {
@@ -130,7 +205,9 @@ fn the_unit_lets_every_system_call_through_that_a_life_takes() {
     let command = traced(&rollcall, &trace, "all", &["--demo", "--http-listen", "127.0.0.1:0"]);
     rollcall.start_with(command);
     live(&rollcall);
-    seen.append(&mut called(&stop(&mut rollcall, &trace)));
+    let text = stop(&mut rollcall, &trace);
+    assert_eq!(changed_beyond(&text, &[rollcall.data()]), Vec::<&str>::new());
+    seen.append(&mut called(&text));
     rollcall.start();
     rollcall.kill();
     std::fs::remove_file(rollcall.data().join("CURRENT")).unwrap();
@@ -139,7 +216,7 @@ fn the_unit_lets_every_system_call_through_that_a_life_takes() {
     seen.append(&mut called(&stop(&mut rollcall, &trace)));
     // The log of a service is a socket or a file, and its readers are told what goes on.
     assert!(seen.len() > 40 && seen.contains("fdatasync") && seen.contains("accept4"), "{seen:?}");
-    let allowed = allowed();
+    let allowed = allowed("rollcall.service");
     let beyond: Vec<&String> = seen.difference(&allowed).collect();
     assert!(beyond.is_empty(), "the unit forbids {beyond:?}");
 }

@@ -3,9 +3,10 @@
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use super::super::harness::{PATIENCE, ROLLCALL, Rollcall, event, print};
+use super::super::harness::{PATIENCE, ROLLCALL, Rollcall, event, have, print, until};
 
 const UNIT: &str = include_str!("../../../systemd/rollcall.service");
+
 #[test]
 fn the_units_command_starts_with_the_example_configuration() {
     let mut rollcall = Rollcall::down();
@@ -79,8 +80,49 @@ fn systemd_is_told_what_goes_on() {
     assert!(told(&socket, "READY=1").contains(&listening));
     assert_eq!((rollcall.get("", "/readyz").status, certificate()), (200, before));
     rollcall.signal("TERM");
-    told(&socket, "STOPPING=1");
+    // Twenty seconds for running requests, and two minutes for the store.
+    assert!(told(&socket, "STOPPING=1").contains("EXTEND_TIMEOUT_USEC=140000000"));
     assert_eq!(rollcall.wait(), Some(0));
+}
+
+#[test]
+fn a_disk_that_hangs_ends_the_signs_of_life_and_one_that_comes_back_begins_them_again() {
+    if !have("strace") {
+        return;
+    }
+    let mut rollcall = Rollcall::down();
+    let socket = watched(&mut rollcall);
+    told(&socket, "READY=1");
+    // Every sync takes ten minutes, until nobody looks on any more.
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-q", "-e", "inject=fdatasync:delay_enter=600000000", "-o"]);
+    strace.arg(rollcall.dir.path().join("trace")).args(["-p", &rollcall.pid().to_string()]);
+    let mut strace = strace.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let tracer = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        !status.contains("TracerPid:\t0")
+    };
+    until("strace looks on", || tracer(rollcall.pid()).then_some(()));
+    std::thread::scope(|scope| {
+        let posted = scope.spawn(|| rollcall.post_events(&event(1, "busy")).status);
+        let without = || {
+            let log = rollcall.log();
+            log.matches("the committer does not answer").count()
+        };
+        until("it is missed", || (without() > 0).then_some(()));
+        // What was said before is of no interest.
+        socket.set_nonblocking(true).unwrap();
+        while socket.recv(&mut [0; 1024]).is_ok() {}
+        until("it is missed for long", || (without() > 3).then_some(()));
+        assert!(socket.recv(&mut [0; 1024]).is_err(), "there was a sign of life");
+        socket.set_nonblocking(false).unwrap();
+        let pid = strace.id().to_string();
+        assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+        strace.wait().unwrap();
+        assert_eq!(posted.join().unwrap(), 204);
+    });
+    told(&socket, "WATCHDOG=1");
+    assert_eq!(rollcall.stop(), Some(0));
 }
 
 #[test]

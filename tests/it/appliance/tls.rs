@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::super::api::raw::{Raw, tcp};
 use super::super::harness::{Rollcall, have, print, until};
+use super::exposition::Scraped;
 
 /// An authority with its key, and certificates that it gives out, in a directory.
 pub struct Authority {
@@ -82,7 +83,15 @@ fn a_reload_swaps_the_certificate_and_an_open_connection_goes_on() {
     let authority = Authority::new(dir.path(), "authority");
     let (chain, key) = authority.give("first", 20);
     let mut rollcall = Rollcall::down();
-    up(&mut rollcall, &authority.pem, &args(&chain, &key));
+    let mut flags = args(&chain, &key).to_vec();
+    flags.extend(["--metrics-listen", "127.0.0.1:0"].map(str::to_owned));
+    up(&mut rollcall, &authority.pem, &flags);
+    let ends = || {
+        let url = format!("http://127.0.0.1:{}/metrics", rollcall.metrics_port);
+        let text = ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+        Scraped::parse(&text).one("rollcall_tls_certificate_expiry_timestamp_seconds")
+    };
+    let at_first = ends();
     // Twenty days are said at the start.
     until("the warning", || rollcall.log().contains("is about to expire").then_some(()));
     let mut open = Raw::connect(&rollcall);
@@ -109,6 +118,20 @@ fn a_reload_swaps_the_certificate_and_an_open_connection_goes_on() {
     assert_eq!(shown["certificates"][0]["days_left"], 90, "{shown}");
     assert_eq!(shown["certificates"][0]["made"], false);
     assert_eq!(shown["certificates_changed"], serde_json::json!([]));
+    // Alerts look at scrapes: they end with the reload.
+    let days = (ends() - at_first) / 86_400.0;
+    assert!((69.9..70.1).contains(&days), "{days}");
+
+    // One that ends soon is named when it is taken up.
+    let (third, its_key) = authority.give("third", 10);
+    fs::copy(&third, &chain).unwrap();
+    fs::copy(&its_key, &key).unwrap();
+    rollcall.signal("HUP");
+    until("the warning", || {
+        let log = rollcall.log();
+        let named = |line: &str| line.contains("is about to expire") && line.contains("third");
+        log.lines().any(named).then_some(())
+    });
     assert_eq!(rollcall.stop(), Some(0));
 }
 
