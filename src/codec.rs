@@ -13,6 +13,8 @@ use crate::domain::{
 };
 
 const V1: u8 = 1;
+/// The version of records that this release writes; it reads this and all before.
+pub const VERSION: u8 = V1;
 /// Far above the bounds of a record, far below what a corrupt length could ask for.
 const DECODE_BYTES_MAX: u64 = 256 * 1024;
 

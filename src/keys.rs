@@ -104,6 +104,7 @@ pub(crate) const DELETED: u8 = b'd';
 pub(crate) const ADMIN: u8 = b'a';
 pub(crate) const BUILT: &[u8] = b"b";
 pub(crate) const MARK: &[u8] = b"m";
+pub(crate) const LAYOUT: &[u8] = b"v";
 
 impl Range {
     /// All calls of an account.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::layout::LAYOUT;
+
 /// Facts of a failure; the cause is the source.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -12,6 +14,8 @@ pub enum IndexError {
     Panicked { path: PathBuf, reason: String },
     #[error("the index is damaged: {0}")]
     Damaged(String),
+    #[error("the index has layout {found}, and this release reads layout {LAYOUT}")]
+    Layout { found: u32, last_seq: u64 },
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
 }

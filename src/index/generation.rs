@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::layout::LAYOUT;
 use super::{Index, IndexError};
 
 /// The generations in a data directory: `index-<n>/`, and the file `CURRENT`, which names one.
@@ -19,6 +20,15 @@ pub enum Opened {
     Ready(Box<Index>),
     /// There never was one, or `CURRENT` names none that exists.
     Missing,
+    /// It has a layout that this release does not read.
+    Other {
+        /// Where it is.
+        path: PathBuf,
+        /// The number of that layout.
+        layout: u32,
+        /// The last sequence number of the journal that it knew.
+        last_seq: u64,
+    },
     /// It is there and cannot be opened.
     Broken(IndexError),
 }
@@ -38,6 +48,9 @@ impl Generations {
         }
         Ok(match Index::open(&dir, self.cache_bytes) {
             Ok(index) => Opened::Ready(Box::new(index)),
+            Err(IndexError::Layout { found: layout, last_seq }) => {
+                Opened::Other { path: dir, layout, last_seq }
+            }
             Err(error) => Opened::Broken(error),
         })
     }
@@ -60,8 +73,9 @@ impl Generations {
             let dir = self.path(attempt);
             fs::remove_dir_all(&dir).map_err(IndexError::io("remove", &dir))?;
         }
-        let dir = self.path(next);
-        Ok((next, Index::open(&dir, self.cache_bytes)?))
+        let index = Index::open(&self.path(next), self.cache_bytes)?;
+        index.say_layout(LAYOUT)?;
+        Ok((next, index))
     }
 
     /// Makes a generation current and removes all others, what earlier attempts left too. Its

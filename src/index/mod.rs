@@ -7,12 +7,14 @@
 mod build;
 mod error;
 mod generation;
+mod layout;
 mod rows;
 mod tree;
 
 pub use build::Built;
 pub use error::IndexError;
 pub use generation::{Generations, Opened};
+pub use layout::LAYOUT;
 pub use rows::{AdminRow, Mark, Stored, Tally};
 pub use tree::{Index, Op, Version};
 

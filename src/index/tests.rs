@@ -212,14 +212,17 @@ fn every_flipped_bit_of_a_value_is_an_error_and_never_another_record() {
     let dir = with_one_call(&call);
     let record_key = keys::call(call.id.account, Position::of(&call));
     let mut flips = 0;
-    for key in [record_key.as_slice(), &keys::known(call.id), keys::MARK] {
+    tamper(dir.path(), |db| {
+        db.insert(keys::LAYOUT, rows::sealed(0, &1_u32.to_be_bytes())).unwrap()
+    });
+    for key in [record_key.as_slice(), &keys::known(call.id), keys::MARK, keys::LAYOUT] {
         let sound = tamper(dir.path(), |db| db.get(key).unwrap().unwrap());
         for byte in 0..sound.len() {
             let mut value = sound.to_vec();
             value[byte] ^= 1 << (byte % 8);
             tamper(dir.path(), |db| db.insert(key, value).unwrap());
             let index = Index::open(dir.path(), CACHE_BYTES);
-            if key == keys::MARK {
+            if key == keys::MARK || key == keys::LAYOUT {
                 assert!(index.is_err());
             } else {
                 let index = index.unwrap();
@@ -233,4 +236,31 @@ fn every_flipped_bit_of_a_value_is_an_error_and_never_another_record() {
     assert!(flips > 100, "{flips}");
     let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
     assert_eq!(index.call(call.id).unwrap(), Some((7, call)));
+}
+
+#[test]
+fn an_index_says_its_layout_and_one_that_does_not_has_the_first() {
+    let data = tempfile::tempdir().unwrap();
+    let generations = Generations::new(data.path(), CACHE_BYTES);
+    let (number, index) = generations.begin().unwrap();
+    let mark = Mark { checkpoint: 1, last_seq: 7, replay_from: 8, tally: index.tally(), at: 5 };
+    index.mark_and_sync(&mark).unwrap();
+    drop(index);
+    generations.finish(number, false).unwrap();
+    let path = data.path().join(format!("index-{number}"));
+    let said = tamper(&path, |db| db.remove(keys::LAYOUT).unwrap());
+    assert_eq!(said.unwrap(), rows::sealed(0, &LAYOUT.to_be_bytes()));
+    let unsaid = matches!(generations.open().unwrap(), Opened::Ready(_));
+    assert_eq!(unsaid, LAYOUT == 1);
+    for other in [0, LAYOUT + 1, u32::MAX] {
+        tamper(&path, |db| {
+            db.insert(keys::LAYOUT, rows::sealed(0, &other.to_be_bytes())).unwrap();
+            // Whatever its mark looks like there, its seal stays.
+            db.insert(keys::MARK, rows::sealed(7, b"strange")).unwrap();
+        });
+        match generations.open().unwrap() {
+            Opened::Other { layout, last_seq, .. } => assert_eq!((layout, last_seq), (other, 7)),
+            _ => panic!("layout {other} was read"),
+        }
+    }
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::IndexError;
 use super::rows::{AdminRow, Mark, Stored, Tally, record, sealed, unsealed};
+use super::{IndexError, layout};
 use crate::codec;
 use crate::domain::{AccountSid, Call, CallId, Order, Position, Timestamp};
 use crate::keys::{self, Facets, Range, Span, merged};
@@ -59,6 +59,7 @@ impl Index {
         // A damaged store may panic instead of failing.
         let opened = guarded(dir, || {
             let db = open_once_released(&config)?;
+            layout::check(&db)?;
             let mark = read_mark(&db)?;
             Ok((db, mark))
         });

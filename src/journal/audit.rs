@@ -7,8 +7,8 @@
 use std::io::{self, Write};
 
 use super::frame::{Frame, HEAD_BYTES, Head, u16_at, u32_at, u64_at};
-use super::packed::{FACTS_SIZE, facts_crc};
-use super::segment::{HEADER_SIZE, Link, MAGIC, Name, header_crc};
+use super::packed::{self, FACTS_SIZE, facts_crc};
+use super::segment::{self, HEADER_SIZE, Link, MAGIC, Name, header_crc};
 use crate::domain::Timestamp;
 
 /// Where history is to end.
@@ -178,6 +178,7 @@ impl Outline {
         if facts.get(8..16) != Some(MAGIC) {
             return Err("not a packed journal segment".to_owned());
         }
+        known(u16_at(facts, 16), packed::VERSION)?;
         if u32_at(facts, 20) != facts_crc(facts) {
             return Err("the header does not fit its checksum".to_owned());
         }
@@ -190,6 +191,14 @@ impl Outline {
             complete: facts.get(18) == Some(&1),
         })
     }
+}
+
+/// An error where a later release wrote it.
+fn known(version: u16, newest: u16) -> Result<(), String> {
+    if version <= newest {
+        return Ok(());
+    }
+    Err(format!("a later release wrote it (journal version {version}); use that release"))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -318,9 +327,10 @@ impl Frames {
     fn header(&mut self, bytes: &[u8]) -> Result<usize, String> {
         let Some(bytes) = bytes.get(..HEADER_SIZE) else { return Ok(0) };
         let sum = bytes.try_into().map(header_crc).ok();
-        if !bytes.starts_with(MAGIC) || u16_at(bytes, 8) > 1 {
-            return Err("not a journal segment of a version that is known here".to_owned());
+        if !bytes.starts_with(MAGIC) {
+            return Err("not a journal segment".to_owned());
         }
+        known(u16_at(bytes, 8), segment::VERSION)?;
         if sum != Some(u32_at(bytes, 12)) {
             return Err("the header does not fit its checksum".to_owned());
         }

@@ -34,7 +34,7 @@ use super::writer::new_salt;
 use super::{JournalError, Segment};
 use crate::domain::Timestamp;
 
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 1;
 const SKIPPED_MAGIC: u32 = 0x184D_2A50;
 const TABLE_MAGIC: u32 = 0x184D_2A5E;
 const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;

@@ -12,7 +12,7 @@ use super::packed::Packed;
 pub(super) const HEADER_BYTES: u64 = HEADER_SIZE as u64;
 pub(super) const HEADER_SIZE: usize = 56;
 pub(super) const MAGIC: &[u8; 8] = b"rollcall";
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 1;
 
 /// A segment whose header is sound.
 #[derive(Debug, Clone, PartialEq, Eq)]

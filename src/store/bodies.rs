@@ -2,7 +2,7 @@
 
 use super::OpenError;
 use crate::access::Row;
-use crate::codec;
+use crate::codec::{self, CodecError};
 use crate::domain::{Call, CallId};
 
 /// The body of an admin frame: the name, a line end, the JSON.
@@ -27,5 +27,10 @@ pub(super) fn tombstone_id(body: &[u8]) -> Option<CallId> {
 
 /// The call in the body of a record frame.
 pub(super) fn record(seq: u64, body: &[u8]) -> Result<Call, OpenError> {
-    codec::decode(body).map_err(|error| OpenError::Record { seq, reason: error.to_string() })
+    codec::decode(body).map_err(|error| match error {
+        CodecError::Version(version) if version > codec::VERSION => {
+            OpenError::NewerRecord { seq, version }
+        }
+        error => OpenError::Record { seq, reason: error.to_string() },
+    })
 }

@@ -78,6 +78,11 @@ pub enum OpenError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Index(#[from] IndexError),
+    #[error(
+        "the call in frame {seq} of the journal was written by a later release (record version \
+         {version}); start that release, or restore a backup made by this one"
+    )]
+    NewerRecord { seq: u64, version: u8 },
     #[error("a frame of the journal ({seq}) cannot be read: {reason}")]
     Record { seq: u64, reason: String },
     #[error(transparent)]

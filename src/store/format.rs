@@ -18,6 +18,8 @@ pub const UNFINISHED: &str = "UNFINISHED";
 pub struct Lock {
     file: File,
     dir: PathBuf,
+    /// What stood in it.
+    before: String,
     /// The last owner closed the store in order.
     pub was_clean: bool,
 }
@@ -56,9 +58,11 @@ impl Lock {
             }
             Err(TryLockError::Error(source)) => return Err(OpenError::io("lock", &path)(source)),
         }
+        // A later release's directory is left as it is, `LOCK` too.
+        read_format(dir)?;
         // An empty file may be what a crash has left of either.
         let was_clean = text.lines().any(|line| line == "clean");
-        let mut lock = Self { file, dir: dir.to_owned(), was_clean };
+        let mut lock = Self { file, dir: dir.to_owned(), before: text, was_clean };
         lock.write(&format!("pid {}\n", std::process::id()))?;
         Ok(lock)
     }
@@ -69,8 +73,9 @@ impl Lock {
     }
 
     /// Gives the directory back without having opened the store: it is as clean as it was.
-    pub fn leave_as_it_was(self) -> Result<(), OpenError> {
-        if self.was_clean { self.leave_clean() } else { Ok(()) }
+    pub fn leave_as_it_was(mut self) -> Result<(), OpenError> {
+        let before = std::mem::take(&mut self.before);
+        self.write(&before)
     }
 
     fn write(&mut self, text: &str) -> Result<(), OpenError> {
@@ -95,17 +100,18 @@ pub fn begin(dir: &Path) -> Result<String, OpenError> {
     Ok(epoch)
 }
 
-/// Reads the epoch from `FORMAT`; none in a new directory. A directory that was copied begins a new
-/// epoch: it may be an older state of the data, whose sequence numbers are given out again.
-pub(super) fn epoch(dir: &Path) -> Result<Option<String>, OpenError> {
-    let Some(found) = read_format(dir)? else { return Ok(None) };
+/// The epoch of a directory in which this `FORMAT` was found; a new one in a new directory. One that
+/// was copied begins a new epoch too: it may be an older state of the data, whose sequence numbers
+/// are given out again.
+pub(super) fn epoch(dir: &Path, found: Option<Format>) -> Result<String, OpenError> {
+    let Some(found) = found else { return begin(dir) };
     if found.original {
-        return Ok(Some(found.epoch));
+        return Ok(found.epoch);
     }
     let new = begin(dir)?;
     let old = found.epoch;
     tracing::info!(old, new, "the data directory is a copy; it begins a new epoch");
-    Ok(Some(new))
+    Ok(new)
 }
 
 /// What `FORMAT` says.
@@ -134,6 +140,8 @@ pub fn read_format(dir: &Path) -> Result<Option<Format>, OpenError> {
     let found = found.ok_or_else(strange)?;
     match found.parse::<u32>() {
         Ok(FORMAT) => {}
+        // No release has written an older one. Once one has, it is brought up to date here: see
+        // "Changing what is stored" in ARCHITECTURE.md.
         Ok(number) if number < FORMAT => return Err(strange()),
         _ => {
             let found = found.to_owned();

@@ -1,7 +1,7 @@
 //! Opening and closing a store.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
@@ -22,7 +22,7 @@ use super::shared::{Progress, Shared, Status};
 use super::{OpenError, StoreError};
 use crate::access::{Access, Row};
 use crate::domain::Timestamp;
-use crate::index::{AdminRow, Generations, Index, IndexError, Mark, Opened};
+use crate::index::{AdminRow, Generations, Index, IndexError, LAYOUT, Mark, Opened};
 use crate::journal::{self, Kind, Scanner, Writer};
 use crate::registry::State;
 
@@ -81,14 +81,19 @@ impl Store {
         progress: &dyn Fn(Progress),
     ) -> Result<Self, OpenError> {
         let dir = options.data_dir.clone();
-        let epoch = format::epoch(&dir)?;
+        let format = format::read_format(&dir)?;
         let journal_dir = dir.join("journal");
         make_private(&journal_dir)?;
-        let mut journal = journal::open(&journal_dir, epoch.is_none(), options.segment_bytes)?;
-        let epoch = match epoch {
-            Some(epoch) => epoch,
-            None => format::begin(&dir)?,
+        let mut journal = match journal::open(&journal_dir, format.is_none(), options.segment_bytes)
+        {
+            Ok(journal) => journal,
+            // Nothing was changed, and nothing is to look as if.
+            Err(error) => {
+                lock.leave_as_it_was()?;
+                return Err(error.into());
+            }
         };
+        let epoch = format::epoch(&dir, format)?;
         if let Some(torn) = &journal.torn {
             tracing::warn!(
                 file = %torn.path.display(), offset = torn.offset, bytes = torn.bytes,
@@ -233,6 +238,12 @@ impl Start {
                 tracing::warn!(error = super::error::chain(&error), "the index cannot be opened");
                 (None, "it cannot be opened", true)
             }
+            // Nothing is wrong with it, so that it is not kept.
+            Opened::Other { path, layout, last_seq } => {
+                self.not_ahead(&path, last_seq)?;
+                tracing::info!(layout, reads = LAYOUT, "the index is one of another release");
+                (None, "it has another layout", false)
+            }
             Opened::Ready(index) => match self.trusted(&index, lock)? {
                 Ok(mark) if !self.shared.options.rebuild => (Some((*index, mark)), "", false),
                 Ok(_) => (None, "it was asked for", false),
@@ -270,14 +281,7 @@ impl Start {
                 return Ok(Err("it cannot be read"));
             }
         };
-        let last_seq = self.writer.last_seq();
-        if mark.last_seq > last_seq && !self.shared.options.rebuild {
-            return Err(OpenError::IndexAhead {
-                path: index.dir().to_owned(),
-                index: mark.last_seq,
-                journal: last_seq,
-            });
-        }
+        self.not_ahead(index.dir(), mark.last_seq)?;
         if !lock.was_clean {
             match index.recount() {
                 Ok(tally) if tally == mark.tally => {}
@@ -286,6 +290,15 @@ impl Start {
             }
         }
         Ok(Ok(mark))
+    }
+
+    /// An error where an index knows more than the journal, and nobody has accepted the loss.
+    fn not_ahead(&self, path: &Path, index: u64) -> Result<(), OpenError> {
+        let journal = self.writer.last_seq();
+        if index > journal && !self.shared.options.rebuild {
+            return Err(OpenError::IndexAhead { path: path.to_owned(), index, journal });
+        }
+        Ok(())
     }
 
     /// Builds a generation from the whole journal and makes it current.
@@ -467,7 +480,7 @@ fn apply(access: &mut Access, seq: u64, row: &Row) -> Result<(), OpenError> {
     access.apply(row).map_err(unread)
 }
 
-fn make_private(dir: &std::path::Path) -> Result<(), OpenError> {
+fn make_private(dir: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);

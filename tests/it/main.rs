@@ -25,3 +25,4 @@ mod power;
 mod smoke;
 mod tidy;
 mod transfer;
+mod upgrade;

@@ -195,14 +195,15 @@ fn tests_wait_for_conditions_and_not_for_time() {
 #[test]
 fn links_of_the_documents_lead_somewhere() {
     let mut links = 0;
-    for name in ["README.md", "ARCHITECTURE.md"] {
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/operations.md"] {
         let text = fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         for link in text.split("](").skip(1) {
             let target = link.split([')', '#', ' ']).next().unwrap();
             if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
                 continue;
             }
-            assert!(root().join(target).exists(), "{name}: {target} is not there");
+            let beside = root().join(name).parent().unwrap().join(target);
+            assert!(beside.exists(), "{name}: {target} is not there");
             links += 1;
         }
     }

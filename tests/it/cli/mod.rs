@@ -2,6 +2,7 @@
 
 mod accounts;
 mod config;
+mod documents;
 mod messages;
 mod parity;
 mod sharing;
