@@ -38,6 +38,9 @@ fn talk(rollcall: &Rollcall, token: &str) {
         rollcall.send("GET", &format!("/v1/Accounts/{plain}/Calls"), &wrong, b"").unwrap();
         rollcall.send("POST", HOOK, &wrong, b"{}").unwrap();
     }
+    // So many that no machine answers within a millisecond.
+    let many: Vec<String> = (100..2100).map(|n| event(n, "ringing")).collect();
+    assert_eq!(rollcall.post_events(&many.join("\n")).status, 204);
     let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(1));
     assert_eq!(rollcall.ask("DELETE", token, &path).status, 204);
     rollcall.run(&["list", "--account", A1, "--from", NUMBERS[0]]);

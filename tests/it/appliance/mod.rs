@@ -170,7 +170,9 @@ fn it_serves_tls_in_an_empty_root() {
     }
     let mut rollcall = Rollcall::down();
     let root = rollcall.dir.path().to_owned();
-    std::fs::copy(binary(), root.join("rollcall")).unwrap();
+    // Not by this process: what it has open for writing while another test forks cannot be run.
+    let copied = Command::new("cp").arg(binary()).arg(root.join("rollcall")).status().unwrap();
+    assert!(copied.success());
     let mut command = Command::new("chroot");
     command.arg(&root).args(["/rollcall", "serve", "--listen", "127.0.0.1:0"]);
     command.args(["--data-dir", "/data", "--demo"]);

@@ -31,7 +31,8 @@ fn code(document: &str) -> Vec<String> {
 fn commands(line: &str) -> Vec<Vec<String>> {
     let line = line.split(" #").next().unwrap();
     let words: Vec<_> = line.split_whitespace().collect();
-    let Some(at) = words.iter().position(|word| *word == "rollcall") else { return Vec::new() };
+    // The user of that name comes before the command of that name.
+    let Some(at) = words.iter().rposition(|word| *word == "rollcall") else { return Vec::new() };
     let is_word = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b"\\|".contains(&b));
     let own: Vec<_> = words[at + 1..].iter().take_while(|word| is_word(word)).collect();
     let flags = words[at + 1..].iter().filter(|word| word.starts_with("--"));
