@@ -34,6 +34,12 @@ pub enum BackupError {
     NotEmpty { path: PathBuf },
     #[error("the parts of a backup do not fit: {0}")]
     Parts(String),
+    #[error(
+        "{} needs {needed} bytes more, and its disk has {free} free; make room, or write to another \
+         disk",
+        path.display()
+    )]
+    NoRoom { path: PathBuf, needed: u64, free: u64 },
     #[error("{0}")]
     Usage(String),
     #[error("--until {asked} is too early: {reason}")]

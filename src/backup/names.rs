@@ -62,6 +62,7 @@ mod tests {
             "/",
             "BACKUP",
             "FORMAT",
+            "RESERVE",
             "tls",
             "tls/",
             "tls/..",

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use age::x25519::Recipient;
@@ -19,7 +19,7 @@ use super::read;
 use super::send::Wanted;
 use crate::domain::Timestamp;
 use crate::journal::Chain;
-use crate::store::{UNFINISHED, write_file};
+use crate::store::{UNFINISHED, free_bytes, write_file};
 use crate::wire::show_time;
 
 /// What is to be made.
@@ -36,8 +36,10 @@ pub struct Order {
     pub keep: Option<usize>,
     /// Bytes a second at most; 0 for no limit.
     pub rate: u64,
-    /// The data directory, for messages.
+    /// The data directory.
     pub source: PathBuf,
+    /// Bytes that are to stay free on its disk.
+    pub leave: u64,
 }
 
 /// What was made.
@@ -174,6 +176,8 @@ struct Writing {
     /// Where it stands until it is whole.
     path: PathBuf,
     source: PathBuf,
+    /// Bytes that are to stay free on the disk of the store.
+    leave: u64,
     form: Form,
     /// Held, so that nobody takes it for a leftover.
     _lock: File,
@@ -228,6 +232,7 @@ impl Writing {
         Ok(Self {
             path,
             source: order.source.clone(),
+            leave: order.leave,
             form,
             _lock: lock,
             earlier,
@@ -264,6 +269,7 @@ impl Writing {
                     Manifest { release, format, epoch, made_at, ..self.manifest.clone() };
             }
             Part::File { name, bytes } => {
+                self.has_room(bytes)?;
                 self.open = Some(Examination::new(&self.source, &name, None)?);
                 let place = self.path.join(&name);
                 let begun = match &mut self.form {
@@ -288,6 +294,22 @@ impl Writing {
             Part::End => self.ended = true,
         }
         Ok(())
+    }
+
+    /// Asks before each file: a backup that fills up the disk of the store stops the store, too.
+    fn has_room(&self, bytes: u64) -> Result<(), BackupError> {
+        let beside = match (fs::metadata(&self.path), fs::metadata(&self.source)) {
+            (Ok(backup), Ok(store)) if backup.dev() == store.dev() => self.leave,
+            _ => 0,
+        };
+        let needed = bytes.saturating_add(beside);
+        let free = free_bytes(names::parent(&self.path));
+        match free.map_err(BackupError::io("ask for the free space of", &self.path))? {
+            free if free < needed => {
+                Err(BackupError::NoRoom { path: self.path.clone(), needed, free })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn bytes(&mut self, bytes: &[u8], last: bool) -> Result<(), BackupError> {

@@ -28,6 +28,7 @@ pub(super) fn backup(
         keep: words.keep.map(usize::from),
         rate: words.rate,
         source: config.data_dir.clone(),
+        leave: config.store.min_free_bytes,
     };
     let written = backup::write(&order, clock::now(), |wanted, put| {
         let mut take = |_: Option<&str>, bytes: &[u8]| put(bytes);

@@ -271,6 +271,7 @@ fn figures(figures: &Figures, running: bool) -> String {
             ),
         ),
         ("index", index),
+        ("disk", disk(status)),
         ("failed logins", status.failed_authentications.to_string()),
     ]
     .into_iter()
@@ -279,6 +280,20 @@ fn figures(figures: &Figures, running: bool) -> String {
         let _infallible = writeln!(text, "{name:<16} {value}");
         text
     })
+}
+
+fn disk(status: &Status) -> String {
+    let free = status.disk_free_bytes.map_or_else(|| "unknown".to_owned(), bytes);
+    let refused = if status.disk_low {
+        format!("; events and imports are refused below {}", bytes(status.disk_least_bytes))
+    } else {
+        String::new()
+    };
+    let reserve = match status.reserve_bytes {
+        0 => "no reserve".to_owned(),
+        held => format!("{} in reserve", bytes(held)),
+    };
+    format!("{free} free, {reserve}{refused}")
 }
 
 /// How much smaller the journal is than what was written.

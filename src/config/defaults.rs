@@ -71,6 +71,8 @@ impl Default for Store {
             checkpoint_interval: Duration::from_secs(5),
             live_checkpoint_age: Duration::from_mins(10),
             replay_bytes: 256 * MIB,
+            min_free_bytes: 512 * MIB,
+            reserve_bytes: 32 * MIB,
         }
     }
 }

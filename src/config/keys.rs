@@ -96,6 +96,8 @@ pub const KEYS: &[Key] = &[
     key("store.checkpoint_interval", Kind::Text, "DURATION", "Time between two checkpoints of the index"),
     key("store.live_checkpoint_age", Kind::Text, "DURATION", "Age at which a call that is still up is written to the index too"),
     key("store.replay_bytes", Kind::Integer, "BYTES", "Journal after the last checkpoint beyond which calls that are up go to the index too"),
+    key("store.min_free_bytes", Kind::Integer, "BYTES", "Free disk below which hooks and imports are refused; 0: none"),
+    key("store.reserve_bytes", Kind::Integer, "BYTES", "Disk that is held for a start when it is full; 0: none"),
 
     key("calls.max_lifetime", Kind::Text, "DURATION", "Time without an event after which a call is stale"),
     key("calls.sweep_interval", Kind::Text, "DURATION", "Time between two searches for stale calls"),

@@ -133,6 +133,12 @@ pub struct Store {
     /// Journal bytes after the last checkpoint beyond which live calls go to the index too.
     #[serde(deserialize_with = "whole::<_, _, MIB, { 1024 * GIB }>")]
     pub replay_bytes: u64,
+    /// Free bytes of the disk below which nothing is taken that makes the store grow; 0: any.
+    #[serde(deserialize_with = "whole::<_, _, 0, { 1024 * 1024 * GIB }>")]
+    pub min_free_bytes: u64,
+    /// Bytes of the disk that are held for a start on a full one; 0: none.
+    #[serde(deserialize_with = "whole::<_, _, 0, { 64 * GIB }>")]
+    pub reserve_bytes: u64,
 }
 
 /// Section `[calls]`: how calls age.

@@ -34,6 +34,10 @@ pub(super) struct Disk {
     pub(super) journal_bytes: u64,
     pub(super) index_bytes: u64,
     pub(super) segment_bytes: u64,
+    /// Below so much, events and imports are refused.
+    pub(super) least_bytes: u64,
+    /// None where there is to be none.
+    pub(super) reserve: Option<bool>,
 }
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
@@ -59,6 +63,9 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
             journal_bytes: size(&dir.join("journal")),
             index_bytes: indexes(dir),
             segment_bytes: config.store.segment_bytes,
+            least_bytes: config.store.min_free_bytes,
+            reserve: (dir.join("FORMAT").exists() && config.store.reserve_bytes > 0)
+                .then(|| dir.join("RESERVE").exists()),
         },
     )
 }
@@ -67,7 +74,17 @@ pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
     let mut findings = Vec::new();
     let free = bytes(disk.free_bytes);
     let needed = disk.index_bytes.saturating_add(disk.segment_bytes);
-    if disk.free_bytes < disk.segment_bytes {
+    if disk.free_bytes < disk.least_bytes {
+        findings.push(Finding::error(
+            object,
+            format!(
+                "{free} are free, less than store.min_free_bytes ({}): events and imports are \
+                 refused",
+                bytes(disk.least_bytes)
+            ),
+            "make room now; they are taken again by themselves",
+        ));
+    } else if disk.free_bytes < disk.segment_bytes {
         findings.push(Finding::error(
             object,
             format!(
@@ -81,6 +98,13 @@ pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
             object,
             format!("{free} are free, and a rebuild of the index needs {}", bytes(needed)),
             "make room, or move the data to a larger disk",
+        ));
+    }
+    if disk.reserve == Some(false) {
+        findings.push(Finding::warn(
+            object,
+            "there is no RESERVE in the data directory: it was given up at a start on a full disk",
+            "make room: a running server makes it again",
         ));
     }
     match disk.free_files {

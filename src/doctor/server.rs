@@ -108,7 +108,7 @@ fn question(path: &Path) -> Result<(Figures, Vec<TokenInfo>), Failure> {
         admin::ask(&stream, request, &mut std::io::empty(), &mut |_| Ok(()))
     };
     match (ask(&Request::Status)?, ask(&Request::TokenList)?) {
-        (Reply::Status(figures), Reply::Tokens(tokens)) => Ok((figures, tokens)),
+        (Reply::Status(figures), Reply::Tokens(tokens)) => Ok((*figures, tokens)),
         _ => Err(Failure::new("it answers something else than it was asked")),
     }
 }

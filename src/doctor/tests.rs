@@ -53,6 +53,8 @@ fn a_disk_without_room_or_of_a_kind_that_forgets_is_found() {
         journal_bytes: 5000 * MIB,
         index_bytes: 500 * MIB,
         segment_bytes: 64 * MIB,
+        least_bytes: 0,
+        reserve: Some(true),
     };
     let found = |disk: Disk| disk::judge("disk", &disk);
     let ok = found(good());
@@ -63,6 +65,12 @@ fn a_disk_without_room_or_of_a_kind_that_forgets_is_found() {
     assert!(tight[0].problem.contains("rebuild of the index needs 564 MiB"), "{tight:?}");
     let full = found(Disk { free_bytes: 63 * MIB, ..good() });
     assert_eq!(levels(&full), [Level::Error], "{full:?}");
+    let low = found(Disk { least_bytes: 1001 * MIB, ..good() });
+    assert_eq!(levels(&low), [Level::Error], "{low:?}");
+    assert!(low[0].problem.contains("less than store.min_free_bytes (1001 MiB)"), "{low:?}");
+    let bare = found(Disk { reserve: Some(false), ..good() });
+    assert_eq!(levels(&bare), [Level::Warn], "{bare:?}");
+    assert_eq!(levels(&found(Disk { reserve: None, ..good() })), [Level::Ok]);
     let files = found(Disk { free_files: Some(999), ..good() });
     assert_eq!(levels(&files), [Level::Warn], "{files:?}");
     for (kind, name) in [(0x0102_1994, "tmpfs"), (0x794c_7630, "overlayfs"), (0x6969, "nfs")] {

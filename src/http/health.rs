@@ -11,10 +11,16 @@ pub(super) fn live(request: &Request<'_>) -> Result<Reply, Refusal> {
     Ok(json(StatusCode::OK, "{\"status\":\"ok\"}"))
 }
 
-/// Lists can be answered and events be taken.
+/// Lists can be answered and events be taken. A disk that is short of room is told and is no 503: who
+/// takes this server out of service for it would take the lists away too, and hooks are told by
+/// their own answers.
 pub(super) fn ready(request: &Request<'_>) -> Result<Reply, Refusal> {
     readable(request)?;
     request.context.store.ready()?;
+    if let Err(error) = request.context.store.takes_events() {
+        let body = serde_json::json!({ "status": "read-only", "msg": error.to_string() });
+        return Ok(json(StatusCode::OK, body.to_string()));
+    }
     Ok(json(StatusCode::OK, "{\"status\":\"ok\"}"))
 }
 

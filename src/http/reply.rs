@@ -142,7 +142,7 @@ impl From<StoreError> for Refusal {
             StoreError::Busy => Refused::Busy,
             StoreError::Closing => Refused::Closing,
             StoreError::IndexUnavailable(_) | StoreError::NotBuilt(_) => Refused::Index,
-            StoreError::Full => Refused::Disk,
+            StoreError::Full | StoreError::Low { .. } | StoreError::NoRoom { .. } => Refused::Disk,
             StoreError::Failed(_) => Refused::Journal,
             StoreError::TooLarge(_) => Refused::TooLarge,
             StoreError::Gone(_) => Refused::Other,
@@ -152,7 +152,9 @@ impl From<StoreError> for Refusal {
             StoreError::IndexUnavailable(_) | StoreError::NotBuilt(_) => {
                 Self::unavailable("the index is being built again", 5)
             }
-            StoreError::Full => Self::unavailable(msg, 30),
+            StoreError::Full | StoreError::Low { .. } | StoreError::NoRoom { .. } => {
+                Self::unavailable(msg, 30)
+            }
             StoreError::Failed(_) => Self::unavailable("the store has failed and restarts", 10),
             StoreError::TooLarge(_) => Self::too_large(msg),
             StoreError::Gone(_) => Self::gone(msg),

@@ -25,6 +25,14 @@ impl IndexError {
         Self::Damaged(reason.into())
     }
 
+    /// It is the disk that has no room.
+    pub fn is_full(&self) -> bool {
+        let (Self::Sled(sled::Error::Io(source)) | Self::Io { source, .. }) = self else {
+            return false;
+        };
+        matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+    }
+
     pub(super) fn io(
         action: &'static str,
         path: &std::path::Path,

@@ -36,6 +36,9 @@ pub struct Figures {
     pub journal_failed: bool,
     /// Free to an ordinary user and in all, of the file system with the data directory.
     pub disk: Option<(u64, u64)>,
+    pub disk_least_bytes: u64,
+    pub disk_low: bool,
+    pub reserve_bytes: u64,
     pub new: u64,
     pub changed: u64,
     pub unchanged: u64,
@@ -163,6 +166,12 @@ impl Scrape {
             let help = "Size of the file system with the data directory";
             text.number("rollcall_disk_size_bytes", help, size)?;
         }
+        let help = "Room below which events and imports are refused";
+        text.number("rollcall_disk_least_bytes", help, figures.disk_least_bytes)?;
+        let help = "1 while events and imports are refused since the disk is short of room";
+        text.number("rollcall_disk_low", help, u64::from(figures.disk_low))?;
+        let help = "Room that is held for a start on a full disk";
+        text.number("rollcall_disk_reserve_bytes", help, figures.reserve_bytes)?;
         Ok(())
     }
 

@@ -58,25 +58,29 @@ impl Import {
         input: &mut (dyn BufRead + Send),
         emit: &mut Emit<'_>,
     ) -> Result<Summary, Failure> {
+        if !self.dry_run {
+            store.takes_events()?;
+        }
         let (batches, waiting) = sync_channel::<Vec<Change>>(BATCHES_AHEAD);
         let now = clock::now();
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || write(store, &waiting, now, self.dry_run));
             let read = self.read(context, input, emit, now, |batch| batches.send(batch).is_ok());
             drop(batches);
-            let panicked = || Err(StoreError::Failed("the import broke off".to_owned()));
-            let written = writer.join().unwrap_or_else(|_| panicked());
+            let panicked = || (0, Err(StoreError::Failed("the import broke off".to_owned())));
+            let (taken, written) = writer.join().unwrap_or_else(|_| panicked());
             // What the store says weighs more than what the reader says.
-            let outcome = written?;
+            let outcome =
+                written.map_err(|error| Failure::new(self.stopped(&error.to_string(), taken)))?;
             match read {
                 Ok((records, rejected)) => Ok(Summary { records, rejected, outcome }),
-                Err(Stopped::Bad { why, taken }) => Err(Failure::new(self.stopped(&why, taken))),
+                Err(Stopped::Bad { why, taken }) => Err(Failure::new(self.bad(&why, taken))),
                 Err(Stopped::Failed(failure)) => Err(failure),
             }
         })
     }
 
-    fn stopped(&self, why: &str, taken: u64) -> String {
+    fn bad(&self, why: &str, taken: u64) -> String {
         let or = match self.on_error {
             OnError::Stop => ", or leave bad records out with --on-error skip",
             OnError::Skip => "",
@@ -85,6 +89,15 @@ impl Import {
         format!(
             "{why}; the {taken} records before its batch {verb}, it and all after them were not; \
              mend it and run the same import again (what is there already does not change){or}"
+        )
+    }
+
+    /// The same where it was the store that took no more.
+    fn stopped(&self, why: &str, taken: u64) -> String {
+        let verb = if self.dry_run { "would have been imported" } else { "were imported" };
+        format!(
+            "{why}; {taken} records {verb}, and none after them; run the same import again then \
+             (what is there already does not change)"
         )
     }
 
@@ -163,17 +176,22 @@ impl Stopped {
     }
 }
 
+/// Returns how many records were taken, and what became of them or of the first batch that was not.
 fn write(
     store: &Store,
     waiting: &Receiver<Vec<Change>>,
     now: Timestamp,
     dry: bool,
-) -> Result<Outcome, StoreError> {
-    let mut outcome = Outcome::default();
+) -> (u64, Result<Outcome, StoreError>) {
+    let (mut taken, mut outcome) = (0, Outcome::default());
     for batch in waiting {
-        outcome.add(store.apply(&batch, now, dry)?);
+        match store.apply(&batch, now, dry) {
+            Ok(done) => outcome.add(done),
+            Err(error) => return (taken, Err(error)),
+        }
+        taken += batch.len() as u64;
     }
-    Ok(outcome)
+    (taken, Ok(outcome))
 }
 
 fn change(

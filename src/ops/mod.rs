@@ -130,7 +130,7 @@ pub enum Reply {
     /// Calls as export lines: one of each account that has the sid.
     Calls(Vec<String>),
     /// Figures.
-    Status(Figures),
+    Status(Box<Figures>),
     /// What a compaction did: to the journal, and to the index.
     Compacted {
         /// The journal.
@@ -262,7 +262,8 @@ pub fn run(
         Request::List { selection, limit } => select::list(store, &selection, limit, emit),
         Request::Show { call_sid } => select::show(store, call_sid),
         Request::Status => {
-            Ok(Reply::Status(Figures { store: store.status(), tls: certificates(context) }))
+            let figures = Figures { store: store.status(), tls: certificates(context) };
+            Ok(Reply::Status(Box::new(figures)))
         }
         Request::CertShow => certificates::show(context),
         Request::CertRenew { authority } => certificates::renew(context, authority),

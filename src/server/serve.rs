@@ -272,6 +272,8 @@ impl Config {
             checkpoint_interval: self.store.checkpoint_interval,
             live_checkpoint_age_millis: millis(self.store.live_checkpoint_age),
             replay_bytes: self.store.replay_bytes,
+            min_free_bytes: self.store.min_free_bytes,
+            reserve_bytes: self.store.reserve_bytes,
             max_lifetime_millis: millis(self.calls.max_lifetime),
             sweep_interval: self.calls.sweep_interval,
             retention: crate::store::Retention {

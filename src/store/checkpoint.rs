@@ -12,6 +12,10 @@ use crate::registry::{Indexed, State};
 
 /// Expired tombstones that one checkpoint removes.
 const EXPIRED_MAX: usize = 10_000;
+/// What a call takes of the disk when it is written beside others, in no order.
+const CALL_BYTES: u64 = 4200;
+/// What sled takes at once, whatever is written.
+const SLACK_BYTES: u64 = 4 << 20;
 
 /// What a checkpoint frame says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +112,16 @@ pub(super) fn write(
     let calls = calls.collect();
     let note = Note { generation, checkpoint, replay_from };
     Ok(Some(Written { calls, admin, note, at: now }))
+}
+
+/// Bytes that the index may grow by when all that is in memory is written to it; none where nothing
+/// is.
+pub(super) fn needed_bytes(shared: &Shared) -> Option<u64> {
+    let registry = shared.registry.read();
+    if registry.is_empty() && registry.admin().next().is_none() {
+        return None;
+    }
+    Some((registry.len() as u64).saturating_mul(CALL_BYTES).saturating_add(SLACK_BYTES))
 }
 
 /// Deletions that the journal has let go of.

@@ -357,6 +357,8 @@ impl Collector {
     ) -> Result<(), StoreError> {
         let old: Vec<Arc<Segment>> = run.iter().map(|member| member.segment.clone()).collect();
         let whole = run.iter().any(|member| member.whole);
+        let needed = run.iter().map(Member::expected_bytes).sum();
+        self.shared.room.holds("packing the journal", needed)?;
         let mut since = Instant::now();
         let mut frames = 0_u64;
         let fate = |frame: &Frame<'_>| {

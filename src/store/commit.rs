@@ -136,7 +136,7 @@ impl<'a> Group<'a> {
     fn take(&mut self, mut submission: Submission) {
         self.changes += submission.changes.len();
         let changes = std::mem::take(&mut submission.changes);
-        match self.draft(changes, submission.at) {
+        match self.draft(changes, submission.at, submission.dry) {
             Err(error) => {
                 submission.answer(Err(error));
             }
@@ -155,9 +155,12 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn draft(&self, changes: Vec<Change>, at: Timestamp) -> Result<Draft, StoreError> {
+    fn draft(&self, changes: Vec<Change>, at: Timestamp, dry: bool) -> Result<Draft, StoreError> {
         if let Some(reason) = self.shared.failed.borrow().clone() {
             return Err(StoreError::Failed(reason));
+        }
+        if !dry && changes.iter().any(Change::grows) {
+            self.shared.room.admits()?;
         }
         let room = self.shared.options.registry_calls;
         let waiting = self.shared.registry.read().len() + self.staged.len();
@@ -323,12 +326,14 @@ impl<'a> Group<'a> {
         let Self { shared, batch, published, admin, replies, live, .. } = self;
         let (begun, changes, bytes) = (Instant::now(), batch.frames(), batch.bytes());
         if let Err(error) = append(shared, writer, batch) {
+            shared.room.look();
             for (submission, _) in replies {
                 submission.answer(Err(error.clone()));
             }
             return;
         }
         shared.committed(changes, bytes, begun.elapsed());
+        shared.room.wrote(bytes);
         let mut registry = shared.registry.write();
         for (id, state, seq, indexed, at) in published {
             registry.put(id, state, seq, at, indexed);

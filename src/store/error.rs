@@ -14,6 +14,13 @@ pub enum StoreError {
     Busy,
     #[error("the disk is full; nothing of this was stored")]
     Full,
+    #[error(
+        "{free} bytes are free on the disk, and below {least} (store.min_free_bytes) nothing new is \
+         stored; free some space, and it goes on by itself"
+    )]
+    Low { free: u64, least: u64 },
+    #[error("{what} may take {needed} bytes, and the disk has only {free} free; free some space")]
+    NoRoom { what: &'static str, needed: u64, free: u64 },
     #[error("the journal has failed and takes nothing more: {0}")]
     Failed(String),
     #[error("the index is not available and is being built again: {0}")]
@@ -74,6 +81,12 @@ pub enum OpenError {
         path.display()
     )]
     IndexAhead { path: PathBuf, index: u64, journal: u64 },
+    #[error(
+        "the disk of {} is full ({free} bytes are free); free some space on it and start again: \
+         nothing else is wrong, and no call is lost",
+        path.display()
+    )]
+    NoRoom { path: PathBuf, free: u64, source: Box<OpenError> },
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -94,6 +107,22 @@ impl OpenError {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
+
+    /// It is the disk that has no room.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_full(source),
+            Self::Journal(error) => error.is_full(),
+            Self::Index(error) => error.is_full(),
+            Self::Store(error) => matches!(error, StoreError::Full | StoreError::NoRoom { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// The disk has no room, or no more for this user.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// An error and its causes, in one line.

@@ -6,7 +6,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::OpenError;
+use super::error::is_full;
+use super::{OpenError, reserve};
 
 /// The format of the data directory that this release writes.
 pub const FORMAT: u32 = 1;
@@ -79,13 +80,19 @@ impl Lock {
     }
 
     fn write(&mut self, text: &str) -> Result<(), OpenError> {
+        // Over what is there: on a full disk a file that was emptied may find no room again. No text
+        // is shorter than "clean", so that nothing of that word outlives it.
         let mut write = || {
-            self.file.set_len(0)?;
             self.file.rewind()?;
             self.file.write_all(text.as_bytes())?;
+            self.file.set_len(text.len() as u64)?;
             self.file.sync_all()
         };
-        write().map_err(OpenError::io("write", &self.dir.join("LOCK")))
+        let written = match write() {
+            Err(error) if is_full(&error) && reserve::give_up(&self.dir) => write(),
+            written => written,
+        };
+        written.map_err(OpenError::io("write", &self.dir.join("LOCK")))
     }
 }
 

@@ -25,12 +25,14 @@ pub(super) struct Keeper {
     pub(super) generation: u64,
     sweep: Sweep,
     pub(super) builds: Builds,
+    /// It has been said that there is no room for a checkpoint.
+    cramped: bool,
 }
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>, generation: u64) -> Self {
         let sweep = Sweep::new();
-        Self { shared, generation, sweep, builds: Builds::none() }
+        Self { shared, generation, sweep, builds: Builds::none(), cramped: false }
     }
 
     /// Runs until the store closes; the last thing is a checkpoint of everything.
@@ -48,7 +50,10 @@ impl Keeper {
             let all = stop || pressure;
             let scope = if all { Scope::Everything } else { checkpoint::scope(&self.shared) };
             match self.checkpoint(scope) {
-                Ok(()) => self.shared.checkpointed(clock::now()),
+                Ok(()) => {
+                    self.cramped = false;
+                    self.shared.checkpointed(clock::now());
+                }
                 Err(error) => {
                     self.shared.meter.checkpoints_failed.add_one();
                     self.complain(&error);
@@ -79,7 +84,11 @@ impl Keeper {
     }
 
     /// Says that a checkpoint was not taken, unless it is known why.
-    fn complain(&self, error: &StoreError) {
+    fn complain(&mut self, error: &StoreError) {
+        let cramped = matches!(error, StoreError::NoRoom { .. });
+        if std::mem::replace(&mut self.cramped, cramped) && cramped {
+            return;
+        }
         if !matches!(error, StoreError::IndexUnavailable(_)) || !self.is_building() {
             tracing::warn!(%error, "the checkpoint was not taken");
         }
@@ -99,6 +108,10 @@ impl Keeper {
     pub(super) fn checkpoint_locked(&self, scope: Scope) -> Result<(), StoreError> {
         let shared = &self.shared;
         let index = shared.index()?;
+        // An index that finds no room while it is written has failed, and with it all lists.
+        if let Some(needed) = checkpoint::needed_bytes(shared) {
+            shared.room.holds("a checkpoint", needed)?;
+        }
         let written = checkpoint::write(shared, &index, self.generation, scope, clock::now());
         let Some(written) = written.map_err(|error| shared.index_failed(&error))? else {
             return Ok(());

@@ -18,6 +18,9 @@
 //! one (`build.rs`) while the keeper goes on writing the current one; the keeper then has it take
 //! over (`online.rs`).
 //!
+//! **Room.** Another thread looks at how much the disk has free, shuts out what makes the store grow
+//! where that is little (`space.rs`), and keeps a reserve for a start on a full disk (`reserve.rs`).
+//!
 //! **What a crash leaves.** The journal, whole up to the last commit. The index's mark says from
 //! which sequence number on the journal is read again. An index without the mark of the last
 //! checkpoint, or whose count and sum differ from its mark after an unclean stop, is built anew
@@ -44,6 +47,7 @@ mod pin;
 mod plan;
 mod read;
 mod rebuild;
+mod reserve;
 mod shared;
 mod space;
 mod submit;
@@ -59,6 +63,7 @@ pub use format::{FORMAT, Format, Lock, UNFINISHED, begin, read_format, write_fil
 pub use open::{Options, Store};
 pub use read::{Page, Request};
 pub use shared::{Progress, Status};
+pub use space::free_bytes;
 pub use submit::{Change, Outcome, Patience, Ticket};
 pub use survey::Expiring;
 

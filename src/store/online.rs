@@ -283,7 +283,14 @@ fn filled(shared: &Shared, purpose: Purpose) -> Result<Filled, OpenError> {
     let progress = |step| *shared.building.lock() = Some(step);
     let gentle = purpose == Purpose::Compact;
     let manner = Manner { shared, gentle, progress: &progress };
-    let old = if gentle { Some(roomy(shared)?) } else { None };
+    let old = match (purpose, roomy(shared)) {
+        (Purpose::Compact, old) => Some(old?),
+        // What is wrong with the current one is no reason not to make another.
+        (Purpose::Rebuild, Err(error @ OpenError::Store(StoreError::NotBuilt(_)))) => {
+            return Err(error);
+        }
+        _ => None,
+    };
     let (generation, index) = shared.generations.begin()?;
     let fill = || {
         let from = match &old {

@@ -19,7 +19,7 @@ use super::format::{self, Lock};
 use super::keeper::Keeper;
 use super::rebuild;
 use super::shared::{Progress, Shared, Status};
-use super::{OpenError, StoreError};
+use super::{OpenError, StoreError, reserve, space};
 use crate::access::{Access, Row};
 use crate::domain::Timestamp;
 use crate::index::{AdminRow, Generations, Index, IndexError, LAYOUT, Mark, Opened};
@@ -45,6 +45,10 @@ pub struct Options {
     pub live_checkpoint_age_millis: u64,
     /// Bytes of journal that a start may have to replay, beyond which live calls are copied too.
     pub replay_bytes: u64,
+    /// Free bytes of the disk below which nothing is taken that makes the store grow.
+    pub min_free_bytes: u64,
+    /// Bytes that are held for a start on a full disk.
+    pub reserve_bytes: u64,
     /// How long a call lives without an event.
     pub max_lifetime_millis: u64,
     /// How often quiet calls are looked for.
@@ -61,7 +65,7 @@ pub struct Options {
 pub struct Store {
     pub(super) shared: Arc<Shared>,
     lock: Mutex<Option<Lock>>,
-    /// The collector, the keeper and the committer, in the order in which they end.
+    /// The look at the disk, the collector, the keeper and the committer, in the order in which they end.
     threads: Mutex<Vec<(JoinHandle<()>, Option<Job>)>>,
     /// Settings are changed by one at a time.
     settings: Mutex<()>,
@@ -75,6 +79,25 @@ impl Store {
     /// Opens the directory of this lock: reads the journal's end, opens the index or builds it
     /// anew, replays, and begins to take changes.
     pub fn open(
+        lock: Lock,
+        options: Options,
+        now: Timestamp,
+        progress: &dyn Fn(Progress),
+    ) -> Result<Self, OpenError> {
+        let dir = options.data_dir.clone();
+        reserve::make_way(&dir);
+        Self::open_with_room(lock, options, now, progress).map_err(|error| {
+            if !error.is_full() {
+                return error;
+            }
+            // It took more than was free, and there may have been a reserve yet.
+            reserve::give_up(&dir);
+            let free = space::free_bytes(&dir).unwrap_or_default();
+            OpenError::NoRoom { path: dir, free, source: Box::new(error) }
+        })
+    }
+
+    fn open_with_room(
         lock: Lock,
         options: Options,
         now: Timestamp,
@@ -126,6 +149,14 @@ impl Store {
             return Err(StoreError::Failed(reason));
         }
         self.shared.index().map(|_| ())
+    }
+
+    /// Whether the disk has room enough for events and imports.
+    ///
+    /// # Errors
+    /// [`StoreError::Low`], and nothing else.
+    pub fn takes_events(&self) -> Result<(), StoreError> {
+        self.shared.room.admits()
     }
 
     /// Figures.
@@ -187,6 +218,7 @@ impl Store {
             let (tidy, woken) = &self.shared.tidy;
             tidy.lock().stop = true;
             woken.notify_all();
+            self.shared.room.stop();
         }
         for (thread, end) in self.threads.lock().drain(..) {
             if let Some(end) = end {
@@ -234,6 +266,8 @@ impl Start {
                 (Some((index, empty)), "", false)
             }
             Opened::Missing => (None, "there is none", false),
+            // It is as good as it was, and not to be put aside.
+            Opened::Broken(error) if error.is_full() => return Err(error.into()),
             Opened::Broken(error) => {
                 tracing::warn!(error = super::error::chain(&error), "the index cannot be opened");
                 (None, "it cannot be opened", true)
@@ -446,10 +480,15 @@ impl Start {
         let collector = watched(shared.clone(), "collector", move || collector.run());
         let keeper = Keeper::new(shared.clone(), generation);
         let keeper = watched(shared.clone(), "keeper", move || keeper.run());
+        let room = {
+            let work = shared.clone();
+            watched(shared.clone(), "look at the disk", move || work.room.watch())
+        };
         Store {
             shared,
             lock: Mutex::new(Some(lock)),
             threads: Mutex::new(vec![
+                (room, None),
                 (collector, None),
                 (keeper, None),
                 (committer, Some(Job::Stop)),

@@ -14,6 +14,7 @@ use super::commit::Job;
 use super::compact::Compacted;
 use super::online::Purpose;
 use super::open::Options;
+use super::space::{self, Room};
 use super::submit::Outcome;
 use crate::access::Access;
 use crate::index::{Generations, Index, IndexError};
@@ -51,6 +52,14 @@ pub struct Status {
     /// What they are before they are compressed.
     pub journal_unpacked_bytes: u64,
     pub journal_segments: u64,
+    /// Free to ordinary users on the disk; none where it does not say.
+    pub disk_free_bytes: Option<u64>,
+    /// Below so many, events and imports are refused.
+    pub disk_least_bytes: u64,
+    /// They are refused now.
+    pub disk_low: bool,
+    /// Held for a start on a full disk.
+    pub reserve_bytes: u64,
     /// What has become of all changes since the store was opened.
     pub changes: Outcome,
     /// Failed authentications since the store was opened.
@@ -90,6 +99,8 @@ pub(super) struct Shared {
     pub wake: (Mutex<Wake>, Condvar),
     /// Wakes the collector, and those who wait for it.
     pub tidy: (Mutex<Tidy>, Condvar),
+    /// The room of the disk.
+    pub room: Room,
     /// The sequence number of the newest checkpoint in the journal; 0 where none has been met yet.
     pub newest_checkpoint: AtomicU64,
     /// Deletions may have left the journal that the index still has.
@@ -139,6 +150,7 @@ impl Shared {
             tidy: (Mutex::default(), Condvar::new()),
             newest_checkpoint: AtomicU64::new(0),
             forgotten: AtomicBool::new(true),
+            room: Room::new(&options.data_dir, options.min_free_bytes, options.reserve_bytes),
             options,
         }
     }
@@ -234,6 +246,10 @@ impl Shared {
             journal_bytes: segments.iter().map(|segment| segment.disk_bytes()).sum(),
             journal_unpacked_bytes: segments.iter().map(|segment| segment.length).sum(),
             journal_segments: segments.len() as u64,
+            disk_free_bytes: space::free_bytes(&self.options.data_dir).ok(),
+            disk_least_bytes: self.options.min_free_bytes,
+            disk_low: self.room.admits().is_err(),
+            reserve_bytes: self.room.reserve.held_bytes(),
             changes: *self.counted.lock(),
             failed_authentications,
         }

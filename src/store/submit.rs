@@ -38,6 +38,11 @@ impl Change {
             Self::Admin(_) => None,
         }
     }
+
+    /// It makes the store grow, and has to wait where the disk is short of room.
+    pub(super) fn grows(&self) -> bool {
+        matches!(self, Self::Event(_) | Self::Record(_))
+    }
 }
 
 /// What became of the changes of one submission.

@@ -9,12 +9,12 @@ use super::crash::{RESTLESS, assert_checked, segments, wait};
 use super::harness::{Rollcall, have, skip, until};
 use super::load::{Load, Random, Trial};
 
-/// Bytes of the image, most of them never written.
+/// Bytes of its disk, most of them never written.
 const IMAGE_BYTES: u64 = 1 << 30;
 
 #[test]
 fn nothing_acknowledged_is_lost_by_power_cuts() {
-    let Some(mut disk) = Disk::new() else { return };
+    let Some(mut disk) = Disk::new(IMAGE_BYTES) else { return };
     let trial = Trial::new("POWER_CUTS", 10);
     let mut random = Random::new(trial.seed);
     let mut load = Load::new(trial.seed, 4);
@@ -68,14 +68,14 @@ fn frozen(pid: u32) -> bool {
 }
 
 /// An ext4 file system in an image file.
-struct Disk {
+pub struct Disk {
     dir: tempfile::TempDir,
-    mounted: PathBuf,
+    pub mounted: PathBuf,
 }
 
 impl Disk {
-    /// None where this cannot be done here.
-    fn new() -> Option<Self> {
+    /// None where this cannot be done here. Nothing of it is kept for root.
+    pub fn new(bytes: u64) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             skip("only root may mount a file system");
             return None;
@@ -87,9 +87,9 @@ impl Disk {
         let mounted = dir.path().join("mounted");
         fs::create_dir(&mounted).unwrap();
         let disk = Self { dir, mounted };
-        fs::File::create(disk.image()).unwrap().set_len(IMAGE_BYTES).unwrap();
+        fs::File::create(disk.image()).unwrap().set_len(bytes).unwrap();
         // Nothing is left to be initialised in the background, so that the disk can come to rest.
-        let options = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+        let options = ["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
         succeed(Command::new("mkfs.ext4").args(options).arg(disk.image()));
         let mounted = disk.mount();
         if !mounted.status.success() {

@@ -119,6 +119,44 @@ fn a_full_disk_takes_nothing_and_goes_on_once_there_is_room() {
 }
 
 #[test]
+fn a_disk_short_of_room_takes_deletions_and_settings_and_nothing_that_grows() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    submit(&store, vec![ringing(1)]).unwrap();
+    let record = Change::Record(Box::new((*store.call(id(1, 1)).unwrap().unwrap()).clone()));
+    store.close().unwrap();
+    drop(store);
+    let store = open(Options { min_free_bytes: u64::MAX, ..options(dir.path()) });
+    for changes in [vec![ringing(2)], vec![record], vec![Change::Delete(id(1, 1)), ringing(2)]] {
+        let told = submit(&store, changes.clone());
+        assert!(matches!(told, Err(StoreError::Low { least: u64::MAX, .. })), "{told:?}");
+        let told = store.apply(&changes, clock::now(), false);
+        assert!(matches!(told, Err(StoreError::Low { .. })), "{told:?}");
+        store.apply(&changes, clock::now(), true).unwrap();
+    }
+    assert_eq!(sids(&store, Filter::default()), [1], "nothing of a mixed one was done");
+    assert!(store.ready().is_ok() && store.takes_events().is_err() && store.status().disk_low);
+    let setting = Row { name: "later/x".to_owned(), json: b"{}".to_vec() };
+    assert_eq!(submit(&store, vec![Change::Admin(setting)]).unwrap().changed, 1);
+    assert_eq!(submit(&store, vec![Change::Delete(id(1, 1))]).unwrap().changed, 1);
+    wake(&store);
+    assert!(sids(&store, Filter::default()).is_empty());
+    assert_sound(&store);
+}
+
+#[test]
+fn a_lock_is_written_over_and_not_emptied_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("LOCK");
+    fs::write(&path, "clean\nand a long rest\n").unwrap();
+    let lock = Lock::take(dir.path(), true).unwrap();
+    assert!(lock.was_clean);
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("pid {}\n", std::process::id()));
+    lock.leave_clean().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "clean\n");
+}
+
+#[test]
 fn a_checkpoint_for_which_the_journal_has_no_room_is_remembered_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(Options { segment_bytes: 1, ..options(dir.path()) });

@@ -33,6 +33,8 @@ fn options(dir: &Path) -> Options {
         checkpoint_interval: HOUR,
         live_checkpoint_age_millis: HOUR_MILLIS,
         replay_bytes: 1 << 30,
+        min_free_bytes: 0,
+        reserve_bytes: 0,
         max_lifetime_millis: 12 * HOUR_MILLIS,
         sweep_interval: HOUR,
         retention: Retention {
