@@ -148,6 +148,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("store.checkpoint_interval", "6s"),
     ("store.live_checkpoint_age", "1h"),
     ("store.replay_bytes", "1048577"),
+    ("store.min_free_bytes", "1048578"),
+    ("store.reserve_bytes", "1048579"),
     ("calls.max_lifetime", "1m"),
     ("calls.sweep_interval", "9s"),
     ("retention.age", "400days"),
