@@ -27,8 +27,7 @@ pub(super) async fn call(
     let id = CallId { account, sid };
     let store = &request.context.store;
     if deed == Deed::Read {
-        let found = blocking(store, move |store| store.call(id)).await?;
-        let call = found.ok_or_else(not_found)?;
+        let call = store.call(id)?.ok_or_else(not_found)?;
         let mut body = Vec::with_capacity(1024);
         write_call(&mut body, &call);
         return Ok(json(StatusCode::OK, body));

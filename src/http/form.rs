@@ -61,6 +61,11 @@ impl Form {
         Self { gzip: false, ..self }
     }
 
+    /// Whether writing it takes long.
+    pub fn is_compressed(self) -> bool {
+        self.gzip
+    }
+
     /// 200 with this body.
     pub fn reply(self, body: Bytes) -> Reply {
         let mut reply = Response::new(body.into());

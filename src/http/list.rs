@@ -24,6 +24,8 @@ use crate::store::{Reach, Request as Question, Store};
 
 /// Calls that are read at once, and written into one piece of a body.
 const PIECE_CALLS: usize = 256;
+/// Calls of a page that is read where its request is: changing threads costs more than such a page.
+const SHORT_PAGE_CALLS: usize = 1000;
 /// Pieces that wait for a slow reader.
 const PIECES_AHEAD: usize = 2;
 
@@ -112,7 +114,8 @@ async fn page(
 ) -> Result<Reply, Refusal> {
     let (account, filter, order) = (question.account, question.filter.clone(), question.order);
     let rows = context.page_rows;
-    let read = move |store: &Store| {
+    let short = limit <= SHORT_PAGE_CALLS && !writer.form().is_compressed() && question.is_direct();
+    let mut read = move |store: &Store| {
         // One more than wanted tells whether there is a next page.
         let mut page = store.page_within(&question, limit + 1, rows)?;
         if page.calls.len() > limit {
@@ -121,7 +124,8 @@ async fn page(
         }
         Ok((writer.piece(&page.calls, true), writer.form(), page.next))
     };
-    let (body, form, next) = blocking(&context.store, read).await?;
+    let (body, form, next) =
+        if short { read(&context.store)? } else { blocking(&context.store, read).await? };
     let mut reply = form.reply(body);
     if let Some(next) = next {
         let cursor = cursor::write(account, &filter, order, next);

@@ -27,6 +27,8 @@ const SCRAPERS_MAX: usize = 16;
 
 /// How often it is written down when tokens were used last.
 const USED_INTERVAL: Duration = Duration::from_hours(1);
+/// Threads that serve requests, also where there are fewer processors: some may wait for the disk.
+const THREADS_MIN: usize = 4;
 
 /// What a started server has to say.
 pub enum News<'a> {
@@ -71,7 +73,10 @@ pub fn serve(
         tell(News::FirstToken(&token));
     }
     let demo = if demo { Some(demo::fill(&store, clock::now())?) } else { None };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Short reads are done where their request is and may wait for the disk.
+    let threads = std::thread::available_parallelism()?.get().max(THREADS_MIN);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(threads).enable_all().build()?;
     let server = Server { config, store: store.clone(), runtime_dir, demo, audit, started_at };
     let result = runtime.block_on(server.run(handed, tell));
     // What is in memory goes to the index, however much it is.

@@ -50,6 +50,7 @@ mod rebuild;
 mod reserve;
 mod shared;
 mod space;
+mod start;
 mod submit;
 mod survey;
 

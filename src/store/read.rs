@@ -32,6 +32,13 @@ pub struct Request {
     pub after: Option<Position>,
 }
 
+impl Request {
+    /// Whether reading a page takes no more rows than it has: nothing is looked at in vain.
+    pub fn is_direct(&self) -> bool {
+        Plan::of(self).exact
+    }
+}
+
 /// Calls in order, and where the list goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {

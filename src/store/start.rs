@@ -1,0 +1,286 @@
+//! A store on its way up: its index opened or built anew, and the rest of the journal replayed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+
+use super::OpenError;
+use super::bodies::{admin_row, record, tombstone_id};
+use super::checkpoint::{self, Note, Scope};
+use super::collect::Collector;
+use super::commit::{self, Job, look_up_indexed};
+use super::format::Lock;
+use super::keeper::Keeper;
+use super::open::{Store, watched};
+use super::rebuild;
+use super::shared::{Progress, Shared};
+use crate::access::{Access, Row};
+use crate::domain::{CallId, Timestamp};
+use crate::index::{AdminRow, Index, IndexError, LAYOUT, Mark, Opened};
+use crate::journal::{Kind, Scanner, Writer};
+use crate::registry::State;
+
+/// A store on its way up.
+pub(super) struct Start {
+    pub shared: Shared,
+    pub writer: Writer,
+    pub generation: u64,
+}
+
+impl Start {
+    /// Opens the index if it can be trusted, else builds it anew; then replays the rest.
+    pub fn index(
+        &mut self,
+        lock: &Lock,
+        now: Timestamp,
+        progress: &dyn Fn(Progress),
+    ) -> Result<(), OpenError> {
+        let last_seq = self.writer.last_seq();
+        let (index, reason, damaged) = match self.shared.generations.open()? {
+            Opened::Missing if last_seq == 0 => {
+                let (generation, index) = self.shared.generations.begin()?;
+                let empty = Mark {
+                    checkpoint: 0,
+                    last_seq: 0,
+                    replay_from: 1,
+                    tally: index.tally(),
+                    at: now.millis(),
+                };
+                index.mark_and_sync(&empty)?;
+                self.shared.generations.finish(generation, false)?;
+                (Some((index, empty)), "", false)
+            }
+            Opened::Missing => (None, "there is none", false),
+            // It is as good as it was, and not to be put aside.
+            Opened::Broken(error) if error.is_full() => return Err(error.into()),
+            Opened::Broken(error) => {
+                tracing::warn!(error = super::error::chain(&error), "the index cannot be opened");
+                (None, "it cannot be opened", true)
+            }
+            // Nothing is wrong with it, so that it is not kept.
+            Opened::Other { path, layout, last_seq } => {
+                self.not_ahead(&path, last_seq)?;
+                tracing::info!(layout, reads = LAYOUT, "the index is one of another release");
+                (None, "it has another layout", false)
+            }
+            Opened::Ready(index) => match self.trusted(&index, lock)? {
+                Ok(mark) if !self.shared.options.rebuild => (Some((*index, mark)), "", false),
+                Ok(_) => (None, "it was asked for", false),
+                Err(reason) => (None, reason, true),
+            },
+        };
+        self.generation = self.shared.generations.current()?.unwrap_or_default();
+        if let Some((index, mark)) = index {
+            let index = Arc::new(index);
+            self.shared.set_index(Ok(index.clone()));
+            let reason = match self.replay(&index, &mark, now, progress) {
+                Ok(true) => return Ok(()),
+                Ok(false) => "it is older than the journal says it is".to_owned(),
+                Err(OpenError::Index(error)) => super::error::chain(&error),
+                Err(error) => return Err(error),
+            };
+            tracing::warn!(reason, "the index is built anew from the journal");
+            self.shared.set_index(Err(reason));
+            drop(index);
+            self.shared.registry = parking_lot::RwLock::default();
+            *self.shared.access.write() = Access::default();
+            return self.build(true, now, progress);
+        }
+        tracing::warn!(reason, "the index is built anew from the journal");
+        self.build(damaged, now, progress)
+    }
+
+    /// The mark of an index that can be believed so far, or what is wrong with it.
+    fn trusted(&self, index: &Index, lock: &Lock) -> Result<Result<Mark, &'static str>, OpenError> {
+        let mark = match index.mark() {
+            Ok(Some(mark)) => mark,
+            Ok(None) => return Ok(Err("it has no mark of a checkpoint")),
+            Err(error) => {
+                tracing::warn!(error = super::error::chain(&error), "the index cannot be read");
+                return Ok(Err("it cannot be read"));
+            }
+        };
+        self.not_ahead(index.dir(), mark.last_seq)?;
+        if !lock.was_clean {
+            match index.recount() {
+                Ok(tally) if tally == mark.tally => {}
+                Ok(_) => return Ok(Err("its count or its sum differs from its mark")),
+                Err(_) => return Ok(Err("it cannot be read")),
+            }
+        }
+        Ok(Ok(mark))
+    }
+
+    /// An error where an index knows more than the journal, and nobody has accepted the loss.
+    fn not_ahead(&self, path: &Path, index: u64) -> Result<(), OpenError> {
+        let journal = self.writer.last_seq();
+        if index > journal && !self.shared.options.rebuild {
+            return Err(OpenError::IndexAhead { path: path.to_owned(), index, journal });
+        }
+        Ok(())
+    }
+
+    /// Builds a generation from the whole journal and makes it current.
+    fn build(
+        &mut self,
+        damaged: bool,
+        now: Timestamp,
+        progress: &dyn Fn(Progress),
+    ) -> Result<(), OpenError> {
+        let built = rebuild::build(&self.shared, now, progress)?;
+        let last_seq = self.writer.last_seq();
+        self.shared.generations.finish(built.generation, damaged)?;
+        self.generation = built.generation;
+        self.shared.meter.index_rebuilds.add_one();
+        self.load_access(&built.index)?;
+        let note = built.note(last_seq);
+        self.shared.set_index(Ok(built.index));
+        let written = checkpoint::Written { calls: Vec::new(), admin: Vec::new(), note, at: now };
+        let seq = commit::checkpoint(&self.shared, &mut self.writer, written)?;
+        self.shared.registry.write().published(seq);
+        Ok(())
+    }
+
+    fn load_access(&self, index: &Index) -> Result<(), OpenError> {
+        let mut access = self.shared.access.write();
+        for row in index.admin_rows()? {
+            apply(&mut access, row.seq, &Row { name: row.name, json: row.json })?;
+        }
+        Ok(())
+    }
+
+    /// Reads the journal from where the index ends. False where a checkpoint is found that the
+    /// index should have and has not.
+    fn replay(
+        &mut self,
+        index: &Index,
+        mark: &Mark,
+        now: Timestamp,
+        progress: &dyn Fn(Progress),
+    ) -> Result<bool, OpenError> {
+        self.load_access(index)?;
+        let segments = self.shared.segments.read().clone();
+        let newer = segments.iter().position(|segment| segment.first_seq > mark.replay_from);
+        let first = newer.unwrap_or(segments.len()).saturating_sub(1);
+        let from = segments.get(first..).unwrap_or_default();
+        let total: u64 = from.iter().map(|segment| segment.length).sum();
+        let mut before = 0;
+        let mut frames = 0_u64;
+        for segment in from {
+            let mut scanner = Scanner::new(segment)?;
+            while let Some((offset, frame)) = scanner.next_frame()? {
+                frames += 1;
+                if frames.is_multiple_of(10_000) {
+                    let what = "replaying the journal".to_owned();
+                    progress(Progress { what, done: before + offset, total: Some(total) });
+                }
+                let seq = frame.seq;
+                match frame.kind {
+                    Kind::Checkpoint => {
+                        self.shared.newest_checkpoint.store(seq, Ordering::Release);
+                        let note: Result<Note, _> = serde_json::from_slice(frame.body);
+                        let newer = note.is_ok_and(|note| {
+                            note.generation == self.generation && note.checkpoint > mark.checkpoint
+                        });
+                        if newer {
+                            return Ok(false);
+                        }
+                    }
+                    _ if seq < mark.replay_from => {}
+                    Kind::Record => {
+                        let call = record(seq, frame.body)?;
+                        self.put(index, call.id, State::Call(Arc::new(call)), seq, now)?;
+                    }
+                    Kind::Tombstone => {
+                        let strange =
+                            || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
+                        let id = tombstone_id(frame.body).ok_or_else(strange)?;
+                        self.put(index, id, State::Deleted(frame.at), seq, now)?;
+                    }
+                    Kind::Admin => {
+                        if let Some(row) = admin_row(frame.body) {
+                            apply(&mut self.shared.access.write(), seq, &row)?;
+                            let row = AdminRow { name: row.name, seq, json: row.json };
+                            self.shared.registry.write().put_admin(row);
+                        }
+                    }
+                }
+                self.shared.registry.write().published(seq);
+                if self.shared.registry.read().len() >= self.shared.options.registry_calls {
+                    self.make_room(index, now)?;
+                }
+            }
+            before += segment.length;
+        }
+        self.shared.registry.write().published(self.writer.last_seq());
+        Ok(true)
+    }
+
+    fn put(
+        &self,
+        index: &Index,
+        id: CallId,
+        state: State,
+        seq: u64,
+        now: Timestamp,
+    ) -> Result<(), IndexError> {
+        let indexed = if self.shared.registry.read().get(id).is_some() {
+            None
+        } else {
+            let stored = index.stored(id)?;
+            if stored.is_some_and(|stored| stored.seq() >= seq) {
+                return Ok(());
+            }
+            look_up_indexed(index, id)?
+        };
+        self.shared.registry.write().put(id, state, seq, now, indexed);
+        Ok(())
+    }
+
+    /// The registry is full in the middle of a replay: all that it holds goes into the index, which
+    /// from then on needs the journal from this place on.
+    fn make_room(&mut self, index: &Index, now: Timestamp) -> Result<(), OpenError> {
+        let written =
+            checkpoint::write(&self.shared, index, self.generation, Scope::Everything, now)?;
+        match written {
+            Some(written) => {
+                commit::checkpoint(&self.shared, &mut self.writer, written)?;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Begins to take changes.
+    pub fn run(self, lock: Lock, queue: Receiver<Job>) -> Store {
+        let Self { shared, writer, generation, .. } = self;
+        shared.registry.write().opened();
+        shared.published.send_replace(shared.registry.read().last_seq());
+        super::figures::count_live(&shared);
+        let shared = Arc::new(shared);
+        let committer = {
+            let work = shared.clone();
+            watched(shared.clone(), "committer", move || commit::run(&work, writer, &queue))
+        };
+        let collector = Collector::new(shared.clone());
+        let collector = watched(shared.clone(), "collector", move || collector.run());
+        let keeper = Keeper::new(shared.clone(), generation);
+        let keeper = watched(shared.clone(), "keeper", move || keeper.run());
+        let room = {
+            let work = shared.clone();
+            watched(shared.clone(), "look at the disk", move || work.room.watch())
+        };
+        let end = Some(Job::Stop);
+        Store::running(
+            shared,
+            lock,
+            vec![(room, None), (collector, None), (keeper, None), (committer, end)],
+        )
+    }
+}
+
+fn apply(access: &mut Access, seq: u64, row: &Row) -> Result<(), OpenError> {
+    let unread = |error| OpenError::Record { seq, reason: format!("{}: {error}", row.name) };
+    access.apply(row).map_err(unread)
+}
