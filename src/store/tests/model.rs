@@ -1,15 +1,18 @@
 //! The store against a map, under random changes, crashes and damage.
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 
 use super::*;
+use crate::access::{Account, Keep, Row};
 use crate::domain::{Recent, merge};
 
 const ACCOUNTS: u8 = 3;
@@ -20,10 +23,24 @@ const NUMBERS: [&str; 5] = ["", "+1", "+15", "+1\0", "+1\0\0\u{ff}"];
 /// One change, in small numbers.
 #[derive(Debug, Clone)]
 enum Do {
-    Event { seconds: u64, status: CallStatus, direction: Direction, from: usize, to: usize },
-    Record { seconds: u64, status: CallStatus, to: usize },
+    Event {
+        seconds: u64,
+        status: CallStatus,
+        direction: Direction,
+        from: usize,
+        to: usize,
+    },
+    Record {
+        seconds: u64,
+        status: CallStatus,
+        to: usize,
+    },
     Delete,
-    Stale { seconds: u64 },
+    Stale {
+        seconds: u64,
+    },
+    /// As the collector does where a call's time is over.
+    Expire,
 }
 
 /// What happens to the index while the store is down.
@@ -44,6 +61,12 @@ enum Step {
     Checkpoint,
     /// Packs whatever can be packed.
     Collect,
+    /// Has the time of an account's calls be over.
+    Retire(u8),
+    /// Makes a new index from the present one.
+    Compact,
+    /// Makes a new index from the journal.
+    Rebuild,
     /// Keeps a copy of the index for [`Damage::Older`].
     Save,
     Reopen {
@@ -80,6 +103,7 @@ fn change() -> impl Strategy<Value = Do> {
             .prop_map(|(seconds, status, to)| Do::Record { seconds, status, to }),
         1 => Just(Do::Delete),
         2 => (0..40_u64).prop_map(|seconds| Do::Stale { seconds }),
+        1 => Just(Do::Expire),
     ]
 }
 
@@ -95,7 +119,8 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// With fewer changes at once than `most`.
+fn step(most: usize) -> impl Strategy<Value = Step> {
     let reopened = (
         any::<bool>(),
         damage(),
@@ -104,9 +129,12 @@ fn step() -> impl Strategy<Value = Step> {
         select(vec![12, 1000]),
     );
     prop_oneof![
-        12 => vec((1..=ACCOUNTS, 0..CALLS, change()), 1..12).prop_map(Step::Submit),
+        12 => vec((1..=ACCOUNTS, 0..CALLS, change()), 1..most).prop_map(Step::Submit),
         4 => Just(Step::Checkpoint),
         2 => Just(Step::Collect),
+        1 => (1..=ACCOUNTS).prop_map(Step::Retire),
+        1 => Just(Step::Compact),
+        1 => Just(Step::Rebuild),
         1 => Just(Step::Save),
         2 => reopened
             .prop_map(|(crash, damage, age, busy, room)| Step::Reopen { crash, damage, age, busy, room }),
@@ -204,6 +232,18 @@ impl Model {
                 }
                 return Change::Delete(id);
             }
+            Do::Expire => {
+                match known {
+                    _ if deleted => told.ignored += 1,
+                    Some(call) if !call.live() => {
+                        self.calls.remove(&id);
+                        self.deleted.push(id);
+                        told.changed += 1;
+                    }
+                    _ => told.unchanged += 1,
+                }
+                return Change::Expire(id);
+            }
             Do::Stale { seconds } => {
                 let quiet = known.filter(|c| c.live() && c.last_event_at() < time(seconds));
                 let given_up = quiet.map(|call| call.clone().into_stale(at));
@@ -262,6 +302,11 @@ struct Bench {
     store: Option<Store>,
     model: Model,
     saved: bool,
+    /// What a follower of the feed knows, and how far it has read.
+    followed: BTreeMap<CallId, Call>,
+    place: Option<Place>,
+    /// Changes that were made and questions that were asked.
+    operations: u64,
 }
 
 impl Bench {
@@ -269,7 +314,17 @@ impl Bench {
         let home = tempfile::tempdir().unwrap();
         let options = options(&home.path().join("0"));
         let store = Some(open(options.clone()));
-        Self { home, round: 0, options, store, model: Model::default(), saved: false }
+        Self {
+            home,
+            round: 0,
+            options,
+            store,
+            model: Model::default(),
+            saved: false,
+            followed: BTreeMap::new(),
+            place: None,
+            operations: 0,
+        }
     }
 
     fn store(&self) -> &Store {
@@ -277,8 +332,10 @@ impl Bench {
     }
 
     fn take(&mut self, step: &Step) {
+        self.operations += 1;
         match step {
             Step::Submit(changes) => {
+                self.operations += changes.len() as u64;
                 let at = clock::now();
                 let mut told = Outcome::default();
                 let changes: Vec<_> = changes
@@ -292,6 +349,16 @@ impl Bench {
             Step::Checkpoint => wake(self.store()),
             Step::Collect => {
                 patient(self.store(), || self.store().collect(Depth::Thorough));
+            }
+            Step::Retire(n) => self.retire(*n),
+            // One that has been damaged is not copied.
+            Step::Compact => match self.store().compact(&mut |_| {}) {
+                Ok(_) | Err(StoreError::NotBuilt(_) | StoreError::IndexUnavailable(_)) => {}
+                Err(error) => panic!("{error}"),
+            },
+            Step::Rebuild => {
+                let calls = self.model.calls.len() as u64;
+                assert_eq!(self.store().rebuild(&mut |_| {}).unwrap(), calls);
             }
             Step::Save => {
                 let saved = self.home.path().join("saved");
@@ -309,6 +376,62 @@ impl Bench {
                 self.reopen(*crash, damage);
             }
         }
+    }
+
+    /// All calls of an account that are not up go.
+    fn retire(&mut self, n: u8) {
+        let keep = |keep| {
+            let account = Account { keep, ..Account::new(account(n)) };
+            let name = format!("account/{}", account.account_sid);
+            Change::Admin(Row { name, json: serde_json::to_vec(&account).unwrap() })
+        };
+        let set = |keep_for| {
+            let changes = [keep(keep_for)];
+            patient(self.store(), || self.store().apply(&changes, clock::now(), false));
+        };
+        wake(self.store());
+        set(Some(Keep::Millis(1)));
+        let done = patient(self.store(), || self.store().collect(Depth::Usual));
+        set(None);
+        let over = |call: &Call| call.id.account == account(n) && !call.live();
+        let gone: Vec<_> =
+            self.model.calls.values().filter(|call| over(call)).map(|call| call.id).collect();
+        assert_eq!(done.expired, gone.len() as u64);
+        self.model.calls.retain(|_, call| !over(call));
+        self.model.deleted.extend(gone);
+    }
+
+    /// Whoever applies a snapshot and all changes knows what the store knows.
+    fn follow(&mut self) {
+        let store = self.store.as_ref().unwrap();
+        let until = *store.published().borrow();
+        let piece = Piece { frames: 7, bytes: 1 << 20 };
+        loop {
+            let begin = Place::Snapshot(until, None);
+            let place = *self.place.get_or_insert_with(|| {
+                self.followed.clear();
+                begin
+            });
+            let Ok(mut feed) = store.feed(Reach::Everybody, place) else {
+                // It is older than what the journal still has.
+                assert_ne!(place, begin);
+                self.place = None;
+                continue;
+            };
+            while !feed.has_read(until) {
+                self.operations += 1;
+                for event in patient(store, || feed.next(store, until, piece)) {
+                    match event.what {
+                        What::Call(call) => drop(self.followed.insert(call.id, (*call).clone())),
+                        What::Deleted(id) => drop(self.followed.remove(&id)),
+                        What::SnapshotEnd => {}
+                    }
+                }
+            }
+            self.place = Some(feed.place());
+            break;
+        }
+        assert_eq!(self.followed, self.model.calls);
     }
 
     fn reopen(&mut self, crash: bool, damage: &Damage) {
@@ -350,7 +473,9 @@ impl Bench {
         self.store = Some(open(Options { rebuild, ..self.options.clone() }));
     }
 
-    fn compare(&self, look: &Look) {
+    fn compare(&mut self, look: &Look) {
+        self.follow();
+        self.operations += 5 + u64::from(CALLS);
         let store = self.store();
         let order = if look.newest_first { Order::NewestFirst } else { Order::OldestFirst };
         let (account, filter) = (account(look.account), look.filter.clone());
@@ -406,17 +531,26 @@ fn patient<T>(store: &Store, mut ask: impl FnMut() -> Result<T, StoreError>) -> 
     found.unwrap()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
+/// `MODEL_CASES` says how many runs there are, and `MODEL_CHANGES` how many changes come at once.
+#[test]
+fn the_store_is_a_map_whatever_happens_to_its_index() {
+    let number = |name: &str, otherwise: u64| {
+        std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+    };
+    let seed = number("TRIAL_SEED", std::hash::BuildHasher::hash_one(&RandomState::new(), 0));
+    let cases = u32::try_from(number("MODEL_CASES", 24)).unwrap();
+    let most = usize::try_from(number("MODEL_CHANGES", 12)).unwrap();
+    let config = ProptestConfig {
         max_shrink_iters: 200,
         failure_persistence: None,
-        ..ProptestConfig::with_cases(24)
-    })]
-
-    #[test]
-    fn the_store_is_a_map_whatever_happens_to_its_index(
-        steps in vec((step(), look()), 10..60),
-    ) {
+        ..ProptestConfig::with_cases(cases)
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let operations = std::cell::Cell::new(0);
+    let begun = Instant::now();
+    let run = |steps: Vec<(Step, Look)>| {
         let mut bench = Bench::new();
         for (step, look) in &steps {
             bench.take(step);
@@ -427,5 +561,15 @@ proptest! {
         wake(bench.store());
         assert_sound(bench.store());
         bench.store.take().unwrap().close().unwrap();
+        operations.set(operations.get() + bench.operations);
+        Ok(())
+    };
+    let told =
+        TestRunner::new_with_rng(config, random).run(&vec((step(most), look()), 10..60), run);
+    if let Err(error) = told {
+        panic!("again: TRIAL_SEED={seed} MODEL_CASES={cases} MODEL_CHANGES={most}: {error}");
     }
+    let operations = operations.get();
+    eprintln!("seed {seed}: {cases} runs, {operations} operations in {:.0?}", begun.elapsed());
+    assert!(operations > u64::from(cases) * 300, "{operations}");
 }
