@@ -184,8 +184,7 @@ impl Watch {
             files.push(Content::synced(bytes.clone()));
             names.insert(name.clone(), node);
         }
-        // What may have become of each name since the last sync: some of these, in their order.
-        let mut open: Vec<(String, Option<Node>, usize)> = Vec::new();
+        let mut open = Vec::new();
         let mut seen = names.clone();
         for (at, op) in self.ops[..made].iter().enumerate() {
             match op {
@@ -222,6 +221,17 @@ impl Watch {
                 }
             }
         }
+        self.settle(&mut names, open, random);
+        names.into_iter().map(|(name, node)| (name, files[node].image(random))).collect()
+    }
+
+    /// What becomes of the names that were changed since the last sync: of the changes, some.
+    fn settle(
+        &self,
+        names: &mut BTreeMap<String, Node>,
+        open: Vec<(String, Option<Node>, usize)>,
+        random: &mut Random,
+    ) {
         // Most file systems keep their order; not all have to.
         let ordered = random.percent(50);
         let chance = [0, 30, 50, 70, 100][random.below(5)];
@@ -236,7 +246,6 @@ impl Watch {
                 };
             }
         }
-        names.into_iter().map(|(name, node)| (name, files[node].image(random))).collect()
     }
 }
 

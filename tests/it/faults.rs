@@ -247,3 +247,19 @@ fn a_fault_at_any_call_loses_nothing_that_was_said_to_be_done() {
     assert!(problems.is_empty(), "{problems:?}");
     assert!(met * 2 > points.len(), "{met} of {} faults were met", points.len());
 }
+
+#[test]
+fn an_index_that_cannot_be_synced_when_it_is_closed_is_no_reason_to_panic() {
+    if !["strace", "timeout", "cp"].into_iter().all(have) {
+        return;
+    }
+    let template = template();
+    let before = ok(template.path(), &["export"]);
+    for deed in DEEDS {
+        // sled syncs once more when it lets go of its file, and that is the last sync of all.
+        let when = counted(template.path(), deed)["fsync"];
+        let point = Point { deed, call: "fsync", error: "EIO", when, for_good: false };
+        let (met, _) = problem(template.path(), &point, &before).unwrap();
+        assert!(met, "{point:?}");
+    }
+}
