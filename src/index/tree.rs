@@ -17,7 +17,7 @@ use crate::keys::{self, Facets, Range, Span, merged};
 /// One generation of the index, open.
 pub struct Index {
     pub(super) dir: PathBuf,
-    pub(super) db: sled::Db,
+    pub(super) db: Database,
     pub(super) tally: Mutex<Tally>,
     /// Set once anything has failed; from then on nothing is read or written any more.
     failed: AtomicBool,
@@ -66,7 +66,7 @@ impl Index {
         let (db, mark) = opened?;
         let tally = mark.map(|mark| mark.tally).unwrap_or_default();
         let (tally, failed) = (Mutex::new(tally), AtomicBool::new(false));
-        Ok(Self { dir: dir.to_owned(), db, tally, failed })
+        Ok(Self { dir: dir.to_owned(), db: Database(Some(db)), tally, failed })
     }
 
     /// Where it is.
@@ -454,6 +454,26 @@ fn rows_damaged(error: &serde_json::Error) -> IndexError {
 
 pub(super) fn strange_key() -> IndexError {
     IndexError::damaged("a key of unknown shape")
+}
+
+/// sled, which syncs once more when it is closed and panics where it cannot. Whoever lets go of an
+/// index is not to notice that: what it has to keep was synced before.
+pub(super) struct Database(Option<sled::Db>);
+
+impl std::ops::Deref for Database {
+    type Target = sled::Db;
+
+    #[expect(clippy::expect_used, reason = "it is taken out when it is dropped, and not before")]
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("the index is open")
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        let _panicked = catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
 }
 
 /// sled may panic where it finds damage; nobody else is to notice that.

@@ -35,6 +35,7 @@
 
 mod audit;
 mod cut;
+mod disk;
 mod error;
 mod frame;
 mod packed;
@@ -57,6 +58,10 @@ pub use writer::{Batch, Writer};
 
 #[cfg(test)]
 mod audit_tests;
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod packed_tests;
 #[cfg(test)]

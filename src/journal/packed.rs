@@ -21,12 +21,13 @@
 //! next start removes. A name is never used for other bytes: packing again counts up the number in
 //! it, so that whoever has a segment open or is about to open it meets what it expects.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::disk::{self, Change};
 use super::frame::{Frame, Head, Kind, u16_at, u32_at, u64_at};
 use super::scan::{Found, Scanner};
 use super::segment::{Link, MAGIC, Name};
@@ -256,16 +257,23 @@ struct Packer {
     block: Vec<u8>,
     table: Vec<u8>,
     length: u64,
+    file_bytes: u64,
 }
 
 impl Packer {
     fn new(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(path)?;
-        file.write_all(&[0; FACTS_SIZE])?;
+        let file = disk::create(path)?;
         let compressor = zstd::bulk::Compressor::new(LEVEL)?;
-        Ok(Self { file, compressor, block: Vec::new(), table: Vec::new(), length: 0 })
+        let (block, table, length, file_bytes) = (Vec::new(), Vec::new(), 0, 0);
+        let mut packer = Self { file, compressor, block, table, length, file_bytes };
+        packer.write(&[0; FACTS_SIZE])?;
+        Ok(packer)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        disk::make(Change::Write(&self.file, self.file_bytes, bytes))?;
+        self.file_bytes += bytes.len() as u64;
+        Ok(())
     }
 
     /// Says whether a block went to the file.
@@ -283,7 +291,7 @@ impl Packer {
             return Ok(());
         }
         let packed = self.compressor.compress(&self.block)?;
-        self.file.write_all(&packed)?;
+        self.write(&packed)?;
         let four = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes();
         self.table.extend_from_slice(&four(packed.len()));
         self.table.extend_from_slice(&four(self.block.len()));
@@ -295,15 +303,15 @@ impl Packer {
     /// Writes the table. Returns the file, and the table as its checksum is made.
     fn end(mut self) -> io::Result<(File, Vec<u8>, u64)> {
         self.end_block()?;
-        let mut table = self.table;
+        let mut table = std::mem::take(&mut self.table);
         let count = u32::try_from(table.len() / 8).unwrap_or(u32::MAX);
         table.extend_from_slice(&count.to_le_bytes());
         table.push(0);
         table.extend_from_slice(&SEEKABLE_MAGIC.to_le_bytes());
-        self.file.write_all(&TABLE_MAGIC.to_le_bytes())?;
         let bytes = u32::try_from(table.len()).map_err(io::Error::other)?;
-        self.file.write_all(&bytes.to_le_bytes())?;
-        self.file.write_all(&table)?;
+        self.write(&TABLE_MAGIC.to_le_bytes())?;
+        self.write(&bytes.to_le_bytes())?;
+        self.write(&table)?;
         Ok((self.file, table, self.length))
     }
 }
@@ -374,13 +382,19 @@ pub fn pack<E: From<JournalError>>(
     let (file, table, length) = packer.end().map_err(io("write"))?;
     segment.length = length;
     let facts = facts_of(&segment, &packed, &table);
-    file.write_all_at(&facts, 0).and_then(|()| file.sync_all()).map_err(io("write"))?;
+    disk::make(Change::Write(&file, 0, &facts)).map_err(io("write"))?;
+    disk::make(Change::Sync(&file)).map_err(io("sync"))?;
     verify(&unfinished, packings, packed.frames)?;
-    fs::rename(&unfinished, &path).map_err(io("rename"))?;
+    disk::make(Change::Rename(&unfinished, &path)).map_err(io("rename"))?;
     let dir = path.parent().unwrap_or(Path::new("."));
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(JournalError::io("sync", dir))?;
-    Ok(Packed::read(&path, packings)?)
+    let synced = disk::make(Change::SyncDir(dir)).map_err(JournalError::io("sync", dir));
+    let settled = synced.and_then(|()| Packed::read(&path, packings));
+    if settled.is_err() {
+        // Its run goes on being collected without it. Were it found by the next start, it would bring
+        // back what had left the run since.
+        let _stays = disk::make(Change::Remove(&path));
+    }
+    Ok(settled?)
 }
 
 fn sound(segment: &Segment, found: Found) -> Result<Found, JournalError> {

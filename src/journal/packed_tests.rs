@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use super::disk_tests::{self as watched, EIO, Fault};
 use super::*;
 use crate::domain::{Source, Timestamp};
 
@@ -176,4 +177,30 @@ fn the_segment_after_a_packed_one_is_missed() {
     let error = open(dir.path(), false, 400).err().unwrap().to_string();
     assert!(error.contains("after this one is missing"), "{error}");
     assert!(opened.segments[0].path.exists(), "nothing is removed where anything is wrong");
+}
+
+#[test]
+fn one_that_could_not_be_finished_does_not_stand_for_its_run() {
+    let (dir, opened) = journal();
+    let run = run(&opened, 3);
+    let whole = frames(&opened.segments).unwrap();
+    let keep = |_: &Frame<'_>| Ok::<_, JournalError>(Fate::Keep);
+    let mut failures = 0;
+    loop {
+        watched::begin(dir.path());
+        watched::fail(failures, Fault::Error(EIO));
+        let packed = pack(&run, STAMP, keep, || {});
+        let failed = watched::mend();
+        watched::end();
+        assert_eq!(packed.is_err(), failed);
+        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let packings = names.filter(|name| name.to_str().unwrap().ends_with(".zst")).count();
+        assert_eq!(packings, usize::from(!failed), "fault {failures}");
+        if !failed {
+            break;
+        }
+        failures += 1;
+    }
+    assert!(failures > 8, "{failures}");
+    assert_eq!(frames(&open(dir.path(), false, 400).unwrap().segments).unwrap(), whole);
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::disk::{self, Change};
 use super::frame::{HEAD_BYTES, Head};
 use super::scan::{Found, Scanner};
 use super::segment::{HEADER_BYTES, Link, Name};
@@ -36,8 +37,12 @@ pub struct TornTail {
 /// `new` journal may be empty.
 pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<Opened, JournalError> {
     let (mut segments, leftovers) = chain(dir)?;
+    if !leftovers.is_empty() {
+        // What takes their place may have got its name a moment before the last process was killed.
+        disk::make(Change::SyncDir(dir)).map_err(JournalError::io("sync", dir))?;
+    }
     for path in &leftovers {
-        fs::remove_file(path).map_err(JournalError::io("remove", path))?;
+        disk::make(Change::Remove(path)).map_err(JournalError::io("remove", path))?;
     }
     let Some(last) = segments.pop() else {
         if !new {

@@ -1,11 +1,11 @@
 //! Appending commits.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::disk::{self, Change};
 use super::frame::{Frame, HEAD_BYTES, Head, Kind, Origin, PAYLOAD_BYTES_MAX};
 use super::segment::{HEADER_BYTES, Link};
 use super::{JournalError, Segment};
@@ -141,17 +141,19 @@ impl Writer {
         }
         batch.seal(self.segment.salt, self.commit);
         let path = self.segment.path.clone();
-        if let Err(source) = self.file.write_all_at(&batch.bytes, self.segment.length) {
+        let write = Change::Write(&self.file, self.segment.length, &batch.bytes);
+        if let Err(source) = disk::make(write) {
             let error = JournalError::Io { action: "write to", path, source };
             // Whatever was written lies behind what counts; it must not outlive this process.
-            if !error.is_full() || self.file.set_len(self.segment.length).is_err() {
+            let cut = Change::Cut(&self.file, self.segment.length);
+            if !error.is_full() || disk::make(cut).is_err() {
                 self.failed = Some(describe(&error));
             }
             return Err(error);
         }
         let begun = Instant::now();
         if self.sync
-            && let Err(source) = self.file.sync_data()
+            && let Err(source) = disk::make(Change::Sync(&self.file))
         {
             // Even where the disk is full: nobody knows what of it is there now.
             let source = io::Error::other(source);
@@ -229,18 +231,16 @@ pub(super) fn create_segment(
         Segment { path: path.clone(), first_seq, length, salt, first_commit, previous, packed };
     let unfinished = path.with_extension("log.new");
     let write = || -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&unfinished)?;
-        file.write_all(&segment.header())?;
-        file.write_all(frames)?;
-        file.sync_all()?;
+        let file = disk::create(&unfinished)?;
+        disk::make(Change::Write(&file, 0, &segment.header()))?;
+        disk::make(Change::Write(&file, HEADER_BYTES, frames))?;
+        disk::make(Change::Sync(&file))?;
         Ok(file)
     };
     let file = write().map_err(JournalError::io("write", &unfinished))?;
-    fs::rename(&unfinished, &path).map_err(JournalError::io("rename", &unfinished))?;
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(|source| {
+    let rename = Change::Rename(&unfinished, &path);
+    disk::make(rename).map_err(JournalError::io("rename", &unfinished))?;
+    disk::make(Change::SyncDir(dir)).map_err(|source| {
         // The name may be lost while the file is being written: not to be tried again.
         let source = io::Error::other(source);
         JournalError::Io { action: "sync", path: dir.to_owned(), source }

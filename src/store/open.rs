@@ -212,7 +212,7 @@ impl Store {
             return Err(StoreError::Failed(reason));
         }
         // An index that has failed may have been written in part: the next start looks it through.
-        let whole = self.shared.index().is_ok();
+        let whole = self.shared.index().is_ok_and(|index| index.sync().is_ok());
         // Whoever takes the lock next finds the index closed.
         self.shared.set_index(Err("the store is closed".to_owned()));
         if let Some(lock) = self.lock.lock().take().filter(|_| whole) {

@@ -16,6 +16,7 @@ mod cli;
 mod clients;
 mod control;
 mod crash;
+mod faults;
 mod full;
 mod golden;
 mod hooks;

@@ -1,6 +1,7 @@
 //! The store as a whole: what goes in comes out, whatever happens in between.
 
 mod compaction;
+mod drawn;
 mod failures;
 mod feed;
 mod lifetimes;

@@ -1,164 +1,20 @@
 //! The store against a map, under random changes, crashes and damage.
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::{Index, select, subsequence};
+use proptest::sample::Index;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 
+use super::drawn::{CALLS, Damage, Do, Look, NUMBERS, PARENT, Step, base, look, step};
 use super::*;
-use crate::domain::{Recent, merge};
-
-const ACCOUNTS: u8 = 3;
-const CALLS: u8 = 10;
-const PARENT: CallSid = CallSid::from_bytes([9; 16]);
-const NUMBERS: [&str; 5] = ["", "+1", "+15", "+1\0", "+1\0\0\u{ff}"];
-
-/// One change, in small numbers.
-#[derive(Debug, Clone)]
-enum Do {
-    Event { seconds: u64, status: CallStatus, direction: Direction, from: usize, to: usize },
-    Record { seconds: u64, status: CallStatus, to: usize },
-    Delete,
-    Stale { seconds: u64 },
-}
-
-/// What happens to the index while the store is down.
-#[derive(Debug, Clone)]
-enum Damage {
-    None,
-    Deleted,
-    Forgotten,
-    Truncated(Index),
-    Noise(Index),
-    Older,
-    Rebuild,
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Submit(Vec<(u8, u8, Do)>),
-    Checkpoint,
-    /// Packs whatever can be packed.
-    Collect,
-    /// Keeps a copy of the index for [`Damage::Older`].
-    Save,
-    Reopen {
-        crash: bool,
-        damage: Damage,
-        age: u64,
-        busy: bool,
-        room: usize,
-    },
-}
-
-#[derive(Debug, Clone)]
-struct Look {
-    account: u8,
-    filter: Filter,
-    newest_first: bool,
-    limit: usize,
-}
-
-fn status() -> impl Strategy<Value = CallStatus> {
-    select(CallStatus::ALL.to_vec())
-}
-
-fn change() -> impl Strategy<Value = Do> {
-    let direction = select(Direction::ALL.to_vec());
-    let number = 0..NUMBERS.len();
-    prop_oneof![
-        8 => (0..40_u64, status(), direction, number.clone(), number.clone()).prop_map(
-            |(seconds, status, direction, from, to)| {
-                Do::Event { seconds, status, direction, from, to }
-            }
-        ),
-        2 => (0..40_u64, status(), number)
-            .prop_map(|(seconds, status, to)| Do::Record { seconds, status, to }),
-        1 => Just(Do::Delete),
-        2 => (0..40_u64).prop_map(|seconds| Do::Stale { seconds }),
-    ]
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    prop_oneof![
-        3 => Just(Damage::None),
-        1 => Just(Damage::Deleted),
-        1 => Just(Damage::Forgotten),
-        1 => any::<Index>().prop_map(Damage::Truncated),
-        1 => any::<Index>().prop_map(Damage::Noise),
-        2 => Just(Damage::Older),
-        1 => Just(Damage::Rebuild),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let reopened = (
-        any::<bool>(),
-        damage(),
-        select(vec![0, HOUR_MILLIS]),
-        any::<bool>(),
-        select(vec![12, 1000]),
-    );
-    prop_oneof![
-        12 => vec((1..=ACCOUNTS, 0..CALLS, change()), 1..12).prop_map(Step::Submit),
-        4 => Just(Step::Checkpoint),
-        2 => Just(Step::Collect),
-        1 => Just(Step::Save),
-        2 => reopened
-            .prop_map(|(crash, damage, age, busy, room)| Step::Reopen { crash, damage, age, busy, room }),
-    ]
-}
-
-prop_compose! {
-    fn look()(
-        account in 1..=ACCOUNTS,
-        statuses in subsequence(CallStatus::ALL.to_vec(), 0..4),
-        directions in subsequence(Direction::ALL.to_vec(), 0..2),
-        from in subsequence(NUMBERS.to_vec(), 0..3),
-        to in subsequence(NUMBERS.to_vec(), 0..3),
-        window in prop::option::weighted(0.3, (0..40_u64, 0..40_u64)),
-        parts in 0..128_u8,
-        stale in any::<bool>(),
-        lately in (0..40_u64, 0..40_u64),
-        newest_first in any::<bool>(),
-        limit in select(vec![1, 2, 3, 5, 1000]),
-    ) -> Look {
-        let prefixes = |part: u8, text: &str| {
-            if parts & 0x18 == part { vec![text.to_owned()] } else { Vec::new() }
-        };
-        let time = |seconds: u64| base().plus_millis(seconds * 1000);
-        let numbers = |part: u8, numbers: Vec<&str>| {
-            if parts & part == 0 { Vec::new() } else { numbers.iter().map(|&n| n.into()).collect() }
-        };
-        let filter = Filter {
-            statuses: if parts & 1 == 0 { Vec::new() } else { statuses },
-            directions: if parts & 2 == 0 { Vec::new() } else { directions },
-            from: numbers(4, from),
-            to: numbers(8, to),
-            from_prefix: prefixes(16, "+1"),
-            to_prefix: prefixes(24, "+15"),
-            parents: if parts & 0x70 == 0x60 { vec![PARENT] } else { Vec::new() },
-            stale: (parts & 0x60 == 0x20).then_some(stale),
-            start: window.map(|(start, _)| time(start)),
-            end: window.map(|(_, end)| time(end)),
-            recent: (parts & 0x60 == 0x40)
-                .then(|| Recent { ended_since: time(lately.0), listed_since: time(lately.1) }),
-        };
-        Look { account, filter, newest_first, limit }
-    }
-}
-
-/// Recent, so that nothing expires; whole seconds, so that calls share times.
-fn base() -> Timestamp {
-    static BASE: std::sync::OnceLock<Timestamp> = std::sync::OnceLock::new();
-    *BASE.get_or_init(|| {
-        Timestamp::from_millis(clock::now().minus_millis(60_000).millis() / 1000 * 1000).unwrap()
-    })
-}
+use crate::access::{Account, Keep, Row};
+use crate::domain::merge;
 
 /// What the store should hold.
 #[derive(Default, Clone)]
@@ -203,6 +59,18 @@ impl Model {
                     told.ignored += 1;
                 }
                 return Change::Delete(id);
+            }
+            Do::Expire => {
+                match known {
+                    _ if deleted => told.ignored += 1,
+                    Some(call) if !call.live() => {
+                        self.calls.remove(&id);
+                        self.deleted.push(id);
+                        told.changed += 1;
+                    }
+                    _ => told.unchanged += 1,
+                }
+                return Change::Expire(id);
             }
             Do::Stale { seconds } => {
                 let quiet = known.filter(|c| c.live() && c.last_event_at() < time(seconds));
@@ -262,6 +130,11 @@ struct Bench {
     store: Option<Store>,
     model: Model,
     saved: bool,
+    /// What a follower of the feed knows, and how far it has read.
+    followed: BTreeMap<CallId, Call>,
+    place: Option<Place>,
+    /// Changes that were made and questions that were asked.
+    operations: u64,
 }
 
 impl Bench {
@@ -269,7 +142,17 @@ impl Bench {
         let home = tempfile::tempdir().unwrap();
         let options = options(&home.path().join("0"));
         let store = Some(open(options.clone()));
-        Self { home, round: 0, options, store, model: Model::default(), saved: false }
+        Self {
+            home,
+            round: 0,
+            options,
+            store,
+            model: Model::default(),
+            saved: false,
+            followed: BTreeMap::new(),
+            place: None,
+            operations: 0,
+        }
     }
 
     fn store(&self) -> &Store {
@@ -277,8 +160,10 @@ impl Bench {
     }
 
     fn take(&mut self, step: &Step) {
+        self.operations += 1;
         match step {
             Step::Submit(changes) => {
+                self.operations += changes.len() as u64;
                 let at = clock::now();
                 let mut told = Outcome::default();
                 let changes: Vec<_> = changes
@@ -292,6 +177,16 @@ impl Bench {
             Step::Checkpoint => wake(self.store()),
             Step::Collect => {
                 patient(self.store(), || self.store().collect(Depth::Thorough));
+            }
+            Step::Retire(n) => self.retire(*n),
+            // One that has been damaged is not copied.
+            Step::Compact => match self.store().compact(&mut |_| {}) {
+                Ok(_) | Err(StoreError::NotBuilt(_) | StoreError::IndexUnavailable(_)) => {}
+                Err(error) => panic!("{error}"),
+            },
+            Step::Rebuild => {
+                let calls = self.model.calls.len() as u64;
+                assert_eq!(self.store().rebuild(&mut |_| {}).unwrap(), calls);
             }
             Step::Save => {
                 let saved = self.home.path().join("saved");
@@ -309,6 +204,62 @@ impl Bench {
                 self.reopen(*crash, damage);
             }
         }
+    }
+
+    /// All calls of an account that are not up go.
+    fn retire(&mut self, n: u8) {
+        let keep = |keep| {
+            let account = Account { keep, ..Account::new(account(n)) };
+            let name = format!("account/{}", account.account_sid);
+            Change::Admin(Row { name, json: serde_json::to_vec(&account).unwrap() })
+        };
+        let set = |keep_for| {
+            let changes = [keep(keep_for)];
+            patient(self.store(), || self.store().apply(&changes, clock::now(), false));
+        };
+        wake(self.store());
+        set(Some(Keep::Millis(1)));
+        let done = patient(self.store(), || self.store().collect(Depth::Usual));
+        set(None);
+        let over = |call: &Call| call.id.account == account(n) && !call.live();
+        let gone: Vec<_> =
+            self.model.calls.values().filter(|call| over(call)).map(|call| call.id).collect();
+        assert_eq!(done.expired, gone.len() as u64);
+        self.model.calls.retain(|_, call| !over(call));
+        self.model.deleted.extend(gone);
+    }
+
+    /// Whoever applies a snapshot and all changes knows what the store knows.
+    fn follow(&mut self) {
+        let store = self.store.as_ref().unwrap();
+        let until = *store.published().borrow();
+        let piece = Piece { frames: 7, bytes: 1 << 20 };
+        loop {
+            let begin = Place::Snapshot(until, None);
+            let place = *self.place.get_or_insert_with(|| {
+                self.followed.clear();
+                begin
+            });
+            let Ok(mut feed) = store.feed(Reach::Everybody, place) else {
+                // It is older than what the journal still has.
+                assert_ne!(place, begin);
+                self.place = None;
+                continue;
+            };
+            while !feed.has_read(until) {
+                self.operations += 1;
+                for event in patient(store, || feed.next(store, until, piece)) {
+                    match event.what {
+                        What::Call(call) => drop(self.followed.insert(call.id, (*call).clone())),
+                        What::Deleted(id) => drop(self.followed.remove(&id)),
+                        What::SnapshotEnd => {}
+                    }
+                }
+            }
+            self.place = Some(feed.place());
+            break;
+        }
+        assert_eq!(self.followed, self.model.calls);
     }
 
     fn reopen(&mut self, crash: bool, damage: &Damage) {
@@ -350,7 +301,9 @@ impl Bench {
         self.store = Some(open(Options { rebuild, ..self.options.clone() }));
     }
 
-    fn compare(&self, look: &Look) {
+    fn compare(&mut self, look: &Look) {
+        self.follow();
+        self.operations += 5 + u64::from(CALLS);
         let store = self.store();
         let order = if look.newest_first { Order::NewestFirst } else { Order::OldestFirst };
         let (account, filter) = (account(look.account), look.filter.clone());
@@ -406,17 +359,26 @@ fn patient<T>(store: &Store, mut ask: impl FnMut() -> Result<T, StoreError>) -> 
     found.unwrap()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
+/// `MODEL_CASES` says how many runs there are, and `MODEL_CHANGES` how many changes come at once.
+#[test]
+fn the_store_is_a_map_whatever_happens_to_its_index() {
+    let number = |name: &str, otherwise: u64| {
+        std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+    };
+    let seed = number("TRIAL_SEED", std::hash::BuildHasher::hash_one(&RandomState::new(), 0));
+    let cases = u32::try_from(number("MODEL_CASES", 24)).unwrap();
+    let most = usize::try_from(number("MODEL_CHANGES", 12)).unwrap();
+    let config = ProptestConfig {
         max_shrink_iters: 200,
         failure_persistence: None,
-        ..ProptestConfig::with_cases(24)
-    })]
-
-    #[test]
-    fn the_store_is_a_map_whatever_happens_to_its_index(
-        steps in vec((step(), look()), 10..60),
-    ) {
+        ..ProptestConfig::with_cases(cases)
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let operations = std::cell::Cell::new(0);
+    let begun = Instant::now();
+    let run = |steps: Vec<(Step, Look)>| {
         let mut bench = Bench::new();
         for (step, look) in &steps {
             bench.take(step);
@@ -427,5 +389,15 @@ proptest! {
         wake(bench.store());
         assert_sound(bench.store());
         bench.store.take().unwrap().close().unwrap();
+        operations.set(operations.get() + bench.operations);
+        Ok(())
+    };
+    let told =
+        TestRunner::new_with_rng(config, random).run(&vec((step(most), look()), 10..60), run);
+    if let Err(error) = told {
+        panic!("again: TRIAL_SEED={seed} MODEL_CASES={cases} MODEL_CHANGES={most}: {error}");
     }
+    let operations = operations.get();
+    eprintln!("seed {seed}: {cases} runs, {operations} operations in {:.0?}", begun.elapsed());
+    assert!(operations > u64::from(cases) * 300, "{operations}");
 }

@@ -1,0 +1,181 @@
+//! What the model is tried with: changes, damage and questions, drawn at random.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select, subsequence};
+
+use super::*;
+use crate::domain::Recent;
+
+pub const ACCOUNTS: u8 = 3;
+pub const CALLS: u8 = 10;
+pub const PARENT: CallSid = CallSid::from_bytes([9; 16]);
+pub const NUMBERS: [&str; 5] = ["", "+1", "+15", "+1\0", "+1\0\0\u{ff}"];
+
+/// One change, in small numbers.
+#[derive(Debug, Clone)]
+pub enum Do {
+    Event {
+        seconds: u64,
+        status: CallStatus,
+        direction: Direction,
+        from: usize,
+        to: usize,
+    },
+    Record {
+        seconds: u64,
+        status: CallStatus,
+        to: usize,
+    },
+    Delete,
+    Stale {
+        seconds: u64,
+    },
+    /// As the collector does where a call's time is over.
+    Expire,
+}
+
+/// What happens to the index while the store is down.
+#[derive(Debug, Clone)]
+pub enum Damage {
+    None,
+    Deleted,
+    Forgotten,
+    Truncated(Index),
+    Noise(Index),
+    Older,
+    Rebuild,
+}
+
+#[derive(Debug, Clone)]
+pub enum Step {
+    Submit(Vec<(u8, u8, Do)>),
+    Checkpoint,
+    /// Packs whatever can be packed.
+    Collect,
+    /// Has the time of an account's calls be over.
+    Retire(u8),
+    /// Makes a new index from the present one.
+    Compact,
+    /// Makes a new index from the journal.
+    Rebuild,
+    /// Keeps a copy of the index for [`Damage::Older`].
+    Save,
+    Reopen {
+        crash: bool,
+        damage: Damage,
+        age: u64,
+        busy: bool,
+        room: usize,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Look {
+    pub account: u8,
+    pub filter: Filter,
+    pub newest_first: bool,
+    pub limit: usize,
+}
+
+fn status() -> impl Strategy<Value = CallStatus> {
+    select(CallStatus::ALL.to_vec())
+}
+
+fn change() -> impl Strategy<Value = Do> {
+    let direction = select(Direction::ALL.to_vec());
+    let number = 0..NUMBERS.len();
+    prop_oneof![
+        8 => (0..40_u64, status(), direction, number.clone(), number.clone()).prop_map(
+            |(seconds, status, direction, from, to)| {
+                Do::Event { seconds, status, direction, from, to }
+            }
+        ),
+        2 => (0..40_u64, status(), number)
+            .prop_map(|(seconds, status, to)| Do::Record { seconds, status, to }),
+        1 => Just(Do::Delete),
+        2 => (0..40_u64).prop_map(|seconds| Do::Stale { seconds }),
+        1 => Just(Do::Expire),
+    ]
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        3 => Just(Damage::None),
+        1 => Just(Damage::Deleted),
+        1 => Just(Damage::Forgotten),
+        1 => any::<Index>().prop_map(Damage::Truncated),
+        1 => any::<Index>().prop_map(Damage::Noise),
+        2 => Just(Damage::Older),
+        1 => Just(Damage::Rebuild),
+    ]
+}
+
+/// With fewer changes at once than `most`.
+pub fn step(most: usize) -> impl Strategy<Value = Step> {
+    let reopened = (
+        any::<bool>(),
+        damage(),
+        select(vec![0, HOUR_MILLIS]),
+        any::<bool>(),
+        select(vec![12, 1000]),
+    );
+    prop_oneof![
+        12 => vec((1..=ACCOUNTS, 0..CALLS, change()), 1..most).prop_map(Step::Submit),
+        4 => Just(Step::Checkpoint),
+        2 => Just(Step::Collect),
+        1 => (1..=ACCOUNTS).prop_map(Step::Retire),
+        1 => Just(Step::Compact),
+        1 => Just(Step::Rebuild),
+        1 => Just(Step::Save),
+        2 => reopened
+            .prop_map(|(crash, damage, age, busy, room)| Step::Reopen { crash, damage, age, busy, room }),
+    ]
+}
+
+prop_compose! {
+    pub fn look()(
+        account in 1..=ACCOUNTS,
+        statuses in subsequence(CallStatus::ALL.to_vec(), 0..4),
+        directions in subsequence(Direction::ALL.to_vec(), 0..2),
+        from in subsequence(NUMBERS.to_vec(), 0..3),
+        to in subsequence(NUMBERS.to_vec(), 0..3),
+        window in prop::option::weighted(0.3, (0..40_u64, 0..40_u64)),
+        parts in 0..128_u8,
+        stale in any::<bool>(),
+        lately in (0..40_u64, 0..40_u64),
+        newest_first in any::<bool>(),
+        limit in select(vec![1, 2, 3, 5, 1000]),
+    ) -> Look {
+        let prefixes = |part: u8, text: &str| {
+            if parts & 0x18 == part { vec![text.to_owned()] } else { Vec::new() }
+        };
+        let time = |seconds: u64| base().plus_millis(seconds * 1000);
+        let numbers = |part: u8, numbers: Vec<&str>| {
+            if parts & part == 0 { Vec::new() } else { numbers.iter().map(|&n| n.into()).collect() }
+        };
+        let filter = Filter {
+            statuses: if parts & 1 == 0 { Vec::new() } else { statuses },
+            directions: if parts & 2 == 0 { Vec::new() } else { directions },
+            from: numbers(4, from),
+            to: numbers(8, to),
+            from_prefix: prefixes(16, "+1"),
+            to_prefix: prefixes(24, "+15"),
+            parents: if parts & 0x70 == 0x60 { vec![PARENT] } else { Vec::new() },
+            stale: (parts & 0x60 == 0x20).then_some(stale),
+            start: window.map(|(start, _)| time(start)),
+            end: window.map(|(_, end)| time(end)),
+            recent: (parts & 0x60 == 0x40)
+                .then(|| Recent { ended_since: time(lately.0), listed_since: time(lately.1) }),
+        };
+        Look { account, filter, newest_first, limit }
+    }
+}
+
+/// Recent, so that nothing expires; whole seconds, so that calls share times.
+pub fn base() -> Timestamp {
+    static BASE: std::sync::OnceLock<Timestamp> = std::sync::OnceLock::new();
+    *BASE.get_or_init(|| {
+        Timestamp::from_millis(clock::now().minus_millis(60_000).millis() / 1000 * 1000).unwrap()
+    })
+}
