@@ -100,7 +100,9 @@ fn archive(
     let mut tar = tar::Archive::new(unpacked);
     let mut found = Vec::new();
     let mut manifest = None;
-    for entry in tar.entries().map_err(cut_off)? {
+    // As they stand there: a long name or an attribute is an entry of its own, which no backup has,
+    // and is refused before its content, of any length, comes into memory.
+    for entry in tar.entries().map_err(cut_off)?.raw(true) {
         let mut entry = entry.map_err(cut_off)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if !entry.header().entry_type().is_file() || manifest.is_some() {
@@ -181,5 +183,28 @@ impl Read for Counted {
         let count = self.file.read(out)?;
         self.read.set(self.read.get() + count as u64);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::verify;
+
+    #[test]
+    fn what_only_other_archives_have_is_refused_before_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("strange.tar.zst");
+        for kind in [b'L', b'x', b'S', b'2', b'1', b'5'] {
+            let mut header = tar::Header::new_gnu();
+            header.set_path("tls/ca.pem").unwrap();
+            header.set_entry_type(tar::EntryType::new(kind));
+            // Its content is not there: whoever reads on meets the end of the file.
+            header.set_size(1 << 40);
+            header.set_cksum();
+            fs::write(&path, zstd::encode_all(&header.as_bytes()[..], 3).unwrap()).unwrap();
+            let refused = verify(&path, &Identities::default()).unwrap_err().to_string();
+            assert!(refused.contains("no file of a backup is like it"), "{kind}: {refused}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::error::BackupError;
@@ -67,34 +67,67 @@ pub fn restore(
 }
 
 /// Marks a directory as unfinished and holds the mark. Says whether there was one already.
+///
+/// What is there is looked at once the mark is held: another restore may have ended meanwhile, and
+/// what it has made is not a leftover.
 fn claim(dir: &Path) -> Result<(File, bool), BackupError> {
     let marker = dir.join(UNFINISHED);
-    let cleared = marker.exists();
-    if !cleared {
-        let mut there = fs::read_dir(dir).map_err(BackupError::io("list", dir))?;
-        if there.next().is_some() {
-            return Err(BackupError::NotEmpty { path: dir.to_owned() });
-        }
-    }
+    let not_empty = || Err(BackupError::NotEmpty { path: dir.to_owned() });
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(&marker).map_err(BackupError::io("write", &marker))?;
+    options.write(true).mode(0o600);
+    let (mut file, cleared) = match options.open(&marker) {
+        Ok(file) => (file, true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if has_more(dir)? {
+                return not_empty();
+            }
+            let made = options.create_new(true).open(&marker);
+            (made.map_err(BackupError::io("write", &marker))?, false)
+        }
+        Err(error) => return Err(BackupError::io("write", &marker)(error)),
+    };
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(BackupError::Busy { path: dir.to_owned() }),
         Err(TryLockError::Error(error)) => return Err(BackupError::io("lock", &marker)(error)),
     }
+    if !is_at(&file, &marker).map_err(BackupError::io("look at", &marker))? {
+        // Whoever held it has finished.
+        return not_empty();
+    }
     if cleared {
         clear(dir).map_err(BackupError::io("clear", dir))?;
-        let mut there = fs::read_dir(dir).map_err(BackupError::io("list", dir))?;
-        if there.any(|entry| entry.is_ok_and(|entry| entry.file_name() != UNFINISHED)) {
-            return Err(BackupError::NotEmpty { path: dir.to_owned() });
+    }
+    if has_more(dir)? {
+        if !cleared {
+            fs::remove_file(&marker).map_err(BackupError::io("remove", &marker))?;
         }
+        return not_empty();
     }
     let written = file.set_len(0).and_then(|()| file.write_all(NOTE.as_bytes()));
     let written = written.and_then(|()| file.sync_all()).and_then(|()| sync(dir));
     written.map_err(BackupError::io("write", &marker))?;
     Ok((file, cleared))
+}
+
+/// Whether anything but the mark is in a directory.
+fn has_more(dir: &Path) -> Result<bool, BackupError> {
+    for entry in fs::read_dir(dir).map_err(BackupError::io("list", dir))? {
+        if entry.map_err(BackupError::io("list", dir))?.file_name() != UNFINISHED {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether this is still the file of that name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes what a restore makes, and nothing else.

@@ -175,7 +175,7 @@ impl Life<'_> {
         let mut batch = writer.batch();
         let mut new = BTreeMap::new();
         let alike = self.random.percent(50);
-        for _ in 0..1 + self.random.below(4) {
+        for _ in 0..=self.random.below(4) {
             // Many of one length, so that one may stand in another's place.
             let length = if alike { 460 } else { self.random.below(3000) };
             *self.bodies += 1;

@@ -194,7 +194,7 @@ impl Watch {
                         open.push((name.clone(), Some(*node), at));
                         seen.insert(name.clone(), *node);
                     } else {
-                        files[*node].change(|bytes| bytes.clear());
+                        files[*node].change(Vec::clear);
                     }
                 }
                 Op::Write(node, place, bytes) => files[*node].write(*place, bytes),

@@ -371,7 +371,7 @@ impl Collector {
                 Kind::Checkpoint => Ok(self.checkpoint_fate(frame)),
                 _ if whole => Ok(Fate::Keep),
                 Kind::Record | Kind::Tombstone => self.fate(frame, stamp),
-                Kind::Admin => self.admin_fate(frame),
+                Kind::Admin => self.admin_fate(frame, stamp),
             }
         };
         let packed = Arc::new(journal::pack::<StoreError>(&old, stamp, fate, || {})?);
@@ -389,7 +389,8 @@ impl Collector {
         Ok(())
     }
 
-    /// What becomes of the frame of a call.
+    /// What becomes of the frame of a call. What was superseded after the moment that the stamp names
+    /// stays: as of that moment it is what counts, and somebody may restore it.
     fn fate(&self, frame: &Frame<'_>, stamp: Stamp) -> Result<Fate, StoreError> {
         let id = match frame.kind {
             Kind::Tombstone => tombstone_id(frame.body),
@@ -400,6 +401,7 @@ impl Collector {
             || StoreError::Failed(format!("a frame of the journal ({seq}) cannot be read"));
         let id = id.ok_or_else(strange)?;
         match self.shared.newest(id)? {
+            Some((newest, _)) if newest > stamp.as_of => Ok(Fate::Keep),
             Some((newest, _)) if newest > seq => Ok(Fate::Superseded),
             Some((newest, deleted_at)) if newest == seq => Ok(match deleted_at {
                 Some(at) if self.may_go(seq, at, stamp) => Fate::Forget,
@@ -431,12 +433,12 @@ impl Collector {
         if newest == 0 || frame.seq >= newest { Fate::Keep } else { Fate::Superseded }
     }
 
-    fn admin_fate(&self, frame: &Frame<'_>) -> Result<Fate, StoreError> {
+    fn admin_fate(&self, frame: &Frame<'_>, stamp: Stamp) -> Result<Fate, StoreError> {
         let Some(row) = admin_row(frame.body) else { return Ok(Fate::Keep) };
         let newest = self.shared.newest_setting(&row.name)?;
         // A setting that the index does not know stays: its name may mean something to a later
         // release.
-        let superseded = newest.is_some_and(|newest| newest > frame.seq);
+        let superseded = newest.is_some_and(|newest| newest > frame.seq && newest <= stamp.as_of);
         Ok(if superseded { Fate::Superseded } else { Fate::Keep })
     }
 

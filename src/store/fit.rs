@@ -7,7 +7,6 @@
 use std::path::PathBuf;
 
 use super::StoreError;
-use super::online::Purpose;
 use super::shared::Shared;
 use super::survey::Turn;
 use crate::domain::{AccountSid, CallId, Timestamp};
@@ -50,8 +49,7 @@ impl Fitting {
         if *known == dir {
             {
                 let mut wake = shared.wake.0.lock();
-                wake.build.get_or_insert(Purpose::Compact);
-                wake.look = true;
+                (wake.fit, wake.look) = (true, true);
             }
             shared.wake.1.notify_all();
             return Ok(Advice::Wait);

@@ -101,9 +101,10 @@ impl Keeper {
         } else if let Some(purpose) = asked {
             self.answer_with_next();
             self.begin(purpose, true);
-        } else if !failed && Instant::now() >= self.builds.next_look {
+        } else if !failed && (self.must_fit() || Instant::now() >= self.builds.next_look) {
             self.builds.next_look = Instant::now() + LOOK_INTERVAL;
-            if self.shared.index().is_ok_and(|index| is_due(&index)) {
+            let must_fit = std::mem::take(&mut self.shared.wake.0.lock().fit);
+            if must_fit || self.shared.index().is_ok_and(|index| is_due(&index)) {
                 self.builds.next_look = Instant::now() + COMPACT_INTERVAL;
                 self.begin(Purpose::Compact, false);
             }
@@ -115,6 +116,11 @@ impl Keeper {
         self.builds.current.is_some()
     }
 
+    /// The store is over its size.
+    fn must_fit(&self) -> bool {
+        self.shared.wake.0.lock().fit
+    }
+
     /// What somebody waits for. Whoever asks for what is being done already waits for that.
     fn asked(&mut self) -> Option<Purpose> {
         let mut wake = self.shared.wake.0.lock();
@@ -123,6 +129,9 @@ impl Keeper {
         {
             build.asked = true;
             wake.build = None;
+        }
+        if self.builds.current.as_ref().is_some_and(|build| build.purpose == Purpose::Compact) {
+            wake.fit = false;
         }
         wake.build
     }
@@ -381,7 +390,8 @@ impl Store {
         let _one_at_a_time = self.building.lock();
         let (wake, woken) = &self.shared.wake;
         let mut wake = wake.lock();
-        wake.build = Some(purpose);
+        // A build that was given up by whoever asked for it may have left its answer.
+        (wake.build, wake.built) = (Some(purpose), None);
         wake.look = true;
         woken.notify_all();
         loop {

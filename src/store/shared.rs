@@ -109,6 +109,7 @@ pub(super) struct Shared {
 
 /// What the keeper is asked to do.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "wishes of several, any of which come together")]
 pub(super) struct Wake {
     /// The registry is filling up.
     pub pressure: bool,
@@ -116,6 +117,8 @@ pub(super) struct Wake {
     pub stop: bool,
     /// There is something to see: somebody has asked for a new generation, or one is filled.
     pub look: bool,
+    /// Compact the index, since the store is over its size; nobody waits for it.
+    pub fit: bool,
     /// Make a new generation, though the current one is fine.
     pub build: Option<Purpose>,
     /// What became of the last one that was asked for.
@@ -203,7 +206,11 @@ impl Shared {
         let until = *self.published.borrow();
         let end = Instant::now() + longest;
         loop {
-            let waits = self.registry.read().iter().any(|(_, entry)| entry.seq <= until);
+            let waits = {
+                let registry = self.registry.read();
+                registry.iter().any(|(_, entry)| entry.seq <= until)
+                    || registry.admin().any(|row| row.seq <= until)
+            };
             if !waits {
                 return self.index().map(|_| ());
             }

@@ -246,3 +246,21 @@ fn what_a_build_left_behind_is_removed_at_the_start() {
     assert!(!dir.path().join("index-2").exists());
     assert_eq!(seen(&store), before);
 }
+
+#[test]
+fn a_compaction_that_nobody_waits_for_answers_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.retention.bytes = Some(1);
+    let store = open(options);
+    for n in 0..10 {
+        send(&store, id(1, n), CallStatus::InProgress, clock::now());
+    }
+    wake(&store);
+    let first = index_dir(dir.path());
+    assert!(store.collect(Depth::Usual).unwrap().fitting);
+    until("it is compacted for its size", || index_dir(dir.path()) != first);
+    let second = index_dir(dir.path());
+    store.compact(&mut |_| {}).unwrap();
+    assert_ne!(index_dir(dir.path()), second, "somebody asked and nothing was done");
+}

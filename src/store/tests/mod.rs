@@ -6,6 +6,7 @@ mod failures;
 mod feed;
 mod lifetimes;
 mod model;
+mod past;
 mod races;
 mod space;
 
