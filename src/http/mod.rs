@@ -25,6 +25,7 @@ mod llms;
 mod metrics;
 mod ordered;
 mod place;
+mod purse;
 mod query;
 mod rate;
 pub mod reply;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 pub use crowd::Crowd;
 pub use metrics::{Scrapes, scrapes};
+pub use purse::Purses;
 pub use routes::TEMPLATES;
 pub use service::{Api, service};
 use tokio::sync::watch;
@@ -55,6 +57,8 @@ pub struct Context {
     pub store: Arc<Store>,
     /// Bytes of a request body.
     pub body_bytes: usize,
+    /// Memory for request bodies.
+    pub bodies: Purses,
     /// How long a request body may take.
     pub body_time: Duration,
     /// Events of one request.

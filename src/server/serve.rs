@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::certificates::{look_after, reload};
 use super::demo;
 use super::door::{self, Door, Purpose};
+use super::files;
 use super::handed::Handed;
 use super::listener::{self, Drained, Limits};
 use super::pulse::pulse;
@@ -55,6 +56,7 @@ pub fn serve(
     tell: &mut dyn FnMut(News<'_>),
 ) -> Result<(), Failure> {
     let started_at = clock::now();
+    let files = files::raise();
     let handed = Handed::from_environment()?;
     let audit = Arc::new(config.audit()?);
     let lock = Lock::take(&config.data_dir, true)?;
@@ -72,7 +74,8 @@ pub fn serve(
     }
     let demo = if demo { Some(demo::fill(&store, clock::now())?) } else { None };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let server = Server { config, store: store.clone(), runtime_dir, demo, audit, started_at };
+    let server =
+        Server { config, store: store.clone(), runtime_dir, demo, audit, started_at, files };
     let result = runtime.block_on(server.run(handed, tell));
     // A journal that has failed says so below.
     let _failed = ops::note_used(&store, Duration::ZERO);
@@ -90,6 +93,8 @@ pub(super) struct Server<'a> {
     demo: Option<bool>,
     pub(super) audit: Arc<Audit>,
     pub(super) started_at: Timestamp,
+    /// Files that the process may have open.
+    files: u64,
 }
 
 /// Signals that the server answers.
@@ -128,7 +133,7 @@ impl Server<'_> {
         let context = Arc::new(self.http_context(stopped.clone())?);
         let api = http::service(context.clone());
         let meter = self.store.meter();
-        let limits = config.listener_limits();
+        let limits = config.listener_limits(self.files);
         let mut listeners = tokio::task::JoinSet::new();
         let (mut pulses, mut urls) = (Vec::new(), Vec::new());
         for Door { listener, url, purpose } in doors {
@@ -303,9 +308,9 @@ impl Config {
         self.hooks.service_url.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
-    fn listener_limits(&self) -> Limits {
+    fn listener_limits(&self, files: u64) -> Limits {
         Limits {
-            connections: self.limits.connections,
+            connections: files::connections(self, files),
             handshake: self.limits.handshake,
             header: self.limits.header,
             write: self.limits.write,
