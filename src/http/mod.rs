@@ -16,6 +16,8 @@ mod docs;
 mod document;
 mod etag;
 mod form;
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod gzip;
 mod health;

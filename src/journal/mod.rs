@@ -37,6 +37,8 @@ mod audit;
 mod cut;
 mod error;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod packed;
 mod reader;
 mod recover;

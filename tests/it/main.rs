@@ -16,6 +16,7 @@ mod cli;
 mod clients;
 mod control;
 mod crash;
+mod fuzz;
 mod golden;
 mod hooks;
 mod laws;

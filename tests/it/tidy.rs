@@ -55,6 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("meter", &["domain"]),
     ("tls", &[]),
     ("domain", &[]),
+    ("fuzz", &["admin", "codec", "domain", "http", "journal", "wire"]),
 ];
 
 /// What only one room may name, or two.
