@@ -11,6 +11,8 @@ pub mod codec;
 pub mod config;
 pub mod doctor;
 pub mod domain;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod index;
 pub mod journal;

@@ -6,6 +6,8 @@
 
 mod client;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod server;
 
 pub use client::ask;

@@ -82,11 +82,11 @@ fn a_disk_without_room_or_of_a_kind_that_forgets_is_found() {
 
 #[test]
 fn too_few_open_files_are_found() {
-    assert_eq!(levels(&limits::judge("it", 4352, 4096, 1)), [Level::Ok]);
-    let few = limits::judge("it", 4351, 4096, 1);
+    assert_eq!(levels(&limits::judge("it", 4352, 4096, 1, 256)), [Level::Ok]);
+    let few = limits::judge("it", 4351, 4096, 1, 256);
     assert_eq!(levels(&few), [Level::Warn], "{few:?}");
     assert!(few[0].advice.as_ref().unwrap().contains("LimitNOFILE=4352"), "{few:?}");
-    assert_eq!(levels(&limits::judge("it", 4352, 4096, 2)), [Level::Warn]);
+    assert_eq!(levels(&limits::judge("it", 4352, 4096, 2, 256)), [Level::Warn]);
 }
 
 fn info(part: Part, made: bool, days_left: i64) -> CertificateInfo {

@@ -1,5 +1,6 @@
 //! Request bodies: reading them, and the fields of those that control calls.
 
+use std::ops::Deref;
 use std::pin::pin;
 
 use futures_util::StreamExt as _;
@@ -9,6 +10,7 @@ use serde_json::{Map, Value};
 use warp::{Buf, Stream};
 
 use super::Context;
+use super::purse::{Bearer, Paid};
 use super::reply::Refusal;
 
 /// Pairs of a form.
@@ -16,12 +18,27 @@ const FORM_PAIRS: usize = 1000;
 /// Brackets of a name in a form.
 const FORM_DEPTH: usize = 5;
 
-/// The whole body, within the limits of size and time.
-pub(super) async fn read_body<B: Buf>(
-    context: &Context,
+/// A whole body, and its share of the memory for bodies for as long as it is there.
+pub(super) struct Body<'a> {
+    bytes: Vec<u8>,
+    _paid: Paid<'a>,
+}
+
+impl Deref for Body<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The whole body, within the limits of size, time and memory.
+pub(super) async fn read_body<'a, B: Buf>(
+    context: &'a Context,
     headers: &HeaderMap,
+    bearer: Bearer,
     body: impl Stream<Item = Result<B, warp::Error>> + Send,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Body<'a>, Refusal> {
     let limit = context.body_bytes;
     let too_large = || Refusal::too_large(format!("a request body has at most {limit} bytes"));
     let encoding = headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
@@ -36,6 +53,7 @@ pub(super) async fn read_body<B: Buf>(
     let read = async {
         let mut body = pin!(body);
         let mut bytes = Vec::with_capacity(announced.unwrap_or(0));
+        let mut paid = context.bodies.open(bearer);
         while let Some(part) = body.next().await {
             let mut part = part.map_err(|_| Refusal::bad("the request body was cut off"))?;
             while part.has_remaining() {
@@ -43,12 +61,13 @@ pub(super) async fn read_body<B: Buf>(
                 if bytes.len() + chunk.len() > limit {
                     return Err(too_large());
                 }
+                paid.grow(bytes.len() + chunk.len())?;
                 bytes.extend_from_slice(chunk);
                 let length = chunk.len();
                 part.advance(length);
             }
         }
-        Ok(bytes)
+        Ok(Body { bytes, _paid: paid })
     };
     tokio::time::timeout(context.body_time, read)
         .await

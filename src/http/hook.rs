@@ -8,6 +8,7 @@ use warp::{Buf, Stream};
 use super::Context;
 use super::auth::{Deed, Principal, bearer, credentials};
 use super::body::{content_type, read_body};
+use super::purse::Bearer;
 use super::reply::{Refusal, Reply, empty};
 use super::routes::Request;
 use crate::clock;
@@ -39,28 +40,26 @@ pub(super) async fn call_status<B: Buf>(
     }
     let context = request.context;
     let sender = sender(context, request.headers)?;
-    let body = read_body(context, request.headers, body).await?;
+    let bearer =
+        if matches!(sender, Sender::Signature(_)) { Bearer::Unknown } else { Bearer::Known };
+    let body = read_body(context, request.headers, bearer, body).await?;
     let now = clock::now();
-    let events = parse(context, request.headers, &body, now);
-    let received = events.as_ref().map_or(0, Vec::len);
-    context.store.meter().events_received.add(received as u64);
-    let events = match sender {
-        Sender::Token(principal) => {
-            let events = events?;
-            for event in &events {
-                principal.reaches(context, event.id.account)?;
-            }
-            events
-        }
-        Sender::Account(account) => only_of(account, events?)?,
+    let texts = split(context, request.headers, &body)?;
+    let sender = match sender {
         Sender::Signature(signature) => {
-            let events = events?;
-            let Some(first) = events.first() else { return Err(Refusal::unauthorized(true)) };
-            let account = first.id.account;
+            // Whoever is not known yet is to cost no more than one event.
+            let Some(first) = texts.first() else { return Err(Refusal::unauthorized(true)) };
+            let account = event(context, &texts, 0, first, now)?.id.account;
             signature.verify(context, account, &body, now)?;
-            only_of(account, events)?
+            Sender::Account(account)
         }
+        known => known,
     };
+    let numbered = texts.iter().enumerate();
+    let events = numbered.map(|(n, text)| event(context, &texts, n, text, now));
+    let events = events.collect::<Result<Vec<_>, _>>()?;
+    context.store.meter().events_received.add(events.len() as u64);
+    within(context, &sender, &events)?;
     if events.is_empty() {
         return Ok(empty(StatusCode::NO_CONTENT));
     }
@@ -102,25 +101,31 @@ fn basic(context: &Context, value: &str) -> Option<AccountSid> {
     })
 }
 
-fn only_of(account: AccountSid, events: Vec<StampedEvent>) -> Result<Vec<StampedEvent>, Refusal> {
-    match events.iter().find(|event| event.id.account != account) {
-        None => Ok(events),
-        Some(_) => Err(Refusal::forbidden(
+/// Whether the sender may bring all of these.
+fn within(context: &Context, sender: &Sender, events: &[StampedEvent]) -> Result<(), Refusal> {
+    let mut accounts = events.iter().map(|event| event.id.account);
+    match sender {
+        Sender::Token(principal) => {
+            accounts.try_for_each(|account| principal.reaches(context, account))
+        }
+        Sender::Account(own) if accounts.all(|account| account == *own) => Ok(()),
+        _ => Err(Refusal::forbidden(
             "insufficient permissions: these credentials bring events of one account alone",
         )),
     }
 }
 
 /// `t=<unix seconds>,v1=<hex>[,v1=<hex>…]`
-struct Signature {
-    seconds: u64,
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Signature {
+    pub seconds: u64,
     /// As it was sent: it is part of what is signed.
-    time: String,
-    digests: Vec<Vec<u8>>,
+    pub time: String,
+    pub digests: Vec<Vec<u8>>,
 }
 
 impl Signature {
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (mut time, mut digests) = (None, Vec::new());
         for part in text.split(',') {
             match part.trim().split_once('=')? {
@@ -155,28 +160,38 @@ impl Signature {
     }
 }
 
-fn parse(
+/// The texts of all events in a body.
+fn split<'a>(
     context: &Context,
     headers: &HeaderMap,
-    body: &[u8],
-    now: Timestamp,
-) -> Result<Vec<StampedEvent>, Refusal> {
+    body: &'a [u8],
+) -> Result<Vec<&'a str>, Refusal> {
     let body = std::str::from_utf8(body).map_err(|error| {
         Refusal::bad(format!("the request body is not UTF-8 at byte {}", error.valid_up_to()))
     })?;
     let kind = content_type(headers);
-    let ndjson = kind.eq_ignore_ascii_case("application/x-ndjson");
-    let texts = pieces(body, ndjson)?;
+    let texts = pieces(body, kind.eq_ignore_ascii_case("application/x-ndjson"))?;
     if texts.len() > context.batch_events {
         let most = context.batch_events;
         let msg = format!("{} events: a request has at most {most}", texts.len());
         return Err(Refusal::too_large(msg));
     }
-    let several = texts.len() > 1;
-    let events = texts.into_iter().enumerate().map(|(n, text)| {
-        parse_event(text, now, &context.service_url).map_err(|error| {
-            if several { Refusal::bad(format!("event {}: {error}", n + 1)) } else { error.into() }
-        })
-    });
-    events.collect()
+    Ok(texts)
+}
+
+/// Event number `n` of these.
+fn event(
+    context: &Context,
+    texts: &[&str],
+    n: usize,
+    text: &str,
+    now: Timestamp,
+) -> Result<StampedEvent, Refusal> {
+    parse_event(text, now, &context.service_url).map_err(|error| {
+        if texts.len() > 1 {
+            Refusal::bad(format!("event {}: {error}", n + 1))
+        } else {
+            error.into()
+        }
+    })
 }

@@ -16,6 +16,8 @@ mod docs;
 mod document;
 mod etag;
 mod form;
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod gzip;
 mod health;
@@ -25,6 +27,7 @@ mod llms;
 mod metrics;
 mod ordered;
 mod place;
+mod purse;
 mod query;
 mod rate;
 pub mod reply;
@@ -39,6 +42,7 @@ use std::time::Duration;
 
 pub use crowd::Crowd;
 pub use metrics::{Scrapes, scrapes};
+pub use purse::Purses;
 pub use routes::TEMPLATES;
 pub use service::{Api, service};
 use tokio::sync::watch;
@@ -55,6 +59,8 @@ pub struct Context {
     pub store: Arc<Store>,
     /// Bytes of a request body.
     pub body_bytes: usize,
+    /// Memory for request bodies.
+    pub bodies: Purses,
     /// How long a request body may take.
     pub body_time: Duration,
     /// Events of one request.

@@ -128,6 +128,11 @@ impl Refusal {
         Self::new(status, msg)
     }
 
+    /// 503: there is no room for more at the moment.
+    pub fn crowded(msg: impl Into<String>) -> Self {
+        Self { counted: Some(Refused::Busy), ..Self::unavailable(msg, 1) }
+    }
+
     /// 503, and when to come again.
     pub fn unavailable(msg: impl Into<String>, seconds: u16) -> Self {
         let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, msg);

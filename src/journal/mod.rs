@@ -38,6 +38,8 @@ mod cut;
 mod disk;
 mod error;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod packed;
 mod reader;
 mod recover;

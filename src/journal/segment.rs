@@ -103,7 +103,7 @@ impl Segment {
         Ok(segment)
     }
 
-    fn read_plain(path: &Path) -> Result<Self, JournalError> {
+    pub(super) fn read_plain(path: &Path) -> Result<Self, JournalError> {
         let mut file = File::open(path).map_err(JournalError::io("open", path))?;
         let length = file.metadata().map_err(JournalError::io("read", path))?.len();
         let mut header = [0; HEADER_SIZE];

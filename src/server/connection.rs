@@ -21,9 +21,11 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::explain::Explained;
 use super::listener::{Limits, Open};
+use super::pressure::{Answering, Place};
 pub use crate::http::{OverTls, PeerAddr};
 
 /// Most bytes of a request's line and headers together, which includes the
@@ -44,16 +46,23 @@ pub(super) enum End {
     Broken,
 }
 
+/// What one connection comes with.
+pub(super) struct Guest {
+    pub peer: SocketAddr,
+    /// Changes when the server stops.
+    pub stop: watch::Receiver<()>,
+    pub place: Place,
+    pub open: Open,
+}
+
 /// Serves one connection until it ends. When `stop` changes, an idle
 /// connection is closed and a running request is answered first.
 pub(super) async fn serve<S, B>(
     stream: TcpStream,
-    peer: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
     service: S,
     limits: Limits,
-    mut stop: watch::Receiver<()>,
-    open: Open,
+    mut guest: Guest,
 ) -> End
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -64,37 +73,48 @@ where
     let mut stream = Box::pin(TimeoutStream::new(stream));
     stream.as_mut().set_write_timeout_pinned(Some(limits.write));
     let Some(config) = tls else {
-        return serve_http(stream, peer, OverTls(false), service, limits, stop).await;
+        return serve_http(stream, OverTls(false), service, limits, guest).await;
     };
+    match shake_hands(stream, config, limits, &mut guest).await {
+        Ok(stream) => serve_http(stream, OverTls(true), service, limits, guest).await,
+        Err(end) => end,
+    }
+}
+
+/// The connection after the handshake. In a box: it is moved on, and a task has room for each place
+/// that it has been at.
+async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
+    stream: I,
+    config: Arc<ServerConfig>,
+    limits: Limits,
+    guest: &mut Guest,
+) -> Result<Box<TlsStream<I>>, End> {
+    let peer = guest.peer;
     let handshake =
         tokio::time::timeout(limits.handshake, TlsAcceptor::from(config).accept(stream));
     let outcome = tokio::select! {
         outcome = handshake => outcome,
         // No request has been read, so nothing is lost.
-        _ = stop.changed() => return End::InOrder,
+        _ = guest.stop.changed() => return Err(End::InOrder),
+        () = guest.place.wanted() => return Err(End::Broken),
     };
     match outcome {
-        Ok(Ok(stream)) => serve_http(stream, peer, OverTls(true), service, limits, stop).await,
-        Ok(Err(error)) => {
-            open.0.handshakes_failed.add_one();
-            tracing::debug!(%peer, %error, "the TLS handshake failed");
-            End::Broken
-        }
+        Ok(Ok(stream)) => return Ok(Box::new(stream)),
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
         Err(_) => {
-            open.0.handshakes_failed.add_one();
             tracing::debug!(%peer, limit = ?limits.handshake, "the TLS handshake took too long");
-            End::Broken
         }
     }
+    guest.open.0.handshakes_failed.add_one();
+    Err(End::Broken)
 }
 
 async fn serve_http<I, S, B>(
     stream: I,
-    peer: SocketAddr,
     over_tls: OverTls,
     service: S,
     limits: Limits,
-    mut stop: watch::Receiver<()>,
+    guest: Guest,
 ) -> End
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -102,10 +122,17 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
+    let Guest { peer, mut stop, mut place, open: _open } = guest;
+    let activity = place.activity.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddr(peer));
         request.extensions_mut().insert(over_tls);
-        service.call(request)
+        let running = activity.begin();
+        let answered = service.call(request);
+        async move {
+            let answer = answered.await?;
+            Ok::<_, Infallible>(answer.map(|body| Answering::new(body, running)))
+        }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -121,6 +148,14 @@ where
         _ = stop.changed() => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = place.wanted() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                result = connection.as_mut() => result,
+                // Within the head of a request.
+                () = place.overdue() => return End::Broken,
+            }
         }
     };
     match result {

@@ -30,6 +30,7 @@ impl Server<'_> {
         Ok(http::Context {
             store: self.store.clone(),
             body_bytes: config.limits.body_bytes,
+            bodies: http::Purses::new(config.limits.body_bytes),
             body_time: config.limits.body,
             batch_events: config.limits.batch_events,
             service_url: config.service_url(),

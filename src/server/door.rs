@@ -53,11 +53,17 @@ pub async fn all(config: &Config, mut handed: Handed) -> Result<Vec<Door>, Failu
     Ok(doors)
 }
 
+/// Connections that may wait to be accepted; the system has a limit of its own
+/// (`net.core.somaxconn`). What comes beyond is dropped, and tried again by its client a second
+/// later.
+const BACKLOG: i32 = 4096;
+
 impl Door {
     async fn bind(address: &ListenAddr, purpose: Purpose) -> Result<Self, Failure> {
         let bound = TcpListener::bind(address.to_string()).await;
         let failed = |error| Failure::new(format!("cannot listen on {address}: {error}"));
         let listener = bound.map_err(failed)?;
+        rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
         let port = listener.local_addr()?.port();
         let url = purpose.url(&format!("{}:{port}", address.shown_host()));
         Ok(Self { listener, url, purpose })

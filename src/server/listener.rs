@@ -13,11 +13,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
-use super::connection::{self, End};
+use super::connection::{self, End, Guest};
+use super::pressure::{Pressure, STEP};
 use super::pulse::Asked;
 use crate::logs::masked;
 use crate::meter::Connections;
@@ -34,7 +36,7 @@ const ABORT_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Connections open at once. Further ones wait, unaccepted, in the
-    /// system's queue.
+    /// system's queue, until one ends; idle ones are closed for them.
     pub connections: usize,
     /// From the connection to the end of the TLS handshake.
     pub handshake: Duration,
@@ -86,6 +88,7 @@ where
     let permits = Arc::new(Semaphore::new(limits.connections));
     let (stop, stopped) = watch::channel(());
     let mut tasks = JoinSet::new();
+    let mut pressure = Pressure::new();
     loop {
         let (permit, stream, peer) = tokio::select! {
             biased;
@@ -95,12 +98,12 @@ where
                 continue;
             }
             () = asked.answer() => continue,
-            accepted = accept(&listener, &permits, &counted) => accepted,
+            accepted = accept(&listener, &permits, &counted, &mut pressure) => accepted,
         };
         let config = tls.as_ref().map(|tls| tls.current());
-        let open = Open::new(&counted);
-        let (service, stop) = (service.clone(), stopped.clone());
-        let served = connection::serve(stream, peer, config, service, limits, stop, open);
+        let (open, place) = (Open::new(&counted), pressure.place());
+        let guest = Guest { peer, stop: stopped.clone(), place, open };
+        let served = connection::serve(stream, config, service.clone(), limits, guest);
         tasks.spawn(async move {
             let _permit = permit;
             served.await
@@ -135,14 +138,22 @@ async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
     counted: &Connections,
+    pressure: &mut Pressure,
 ) -> (OwnedSemaphorePermit, TcpStream, SocketAddr) {
     if permits.available_permits() == 0 {
         counted.held_back.add_one();
+    } else {
+        pressure.release();
     }
-    let permit = match Arc::clone(permits).acquire_owned().await {
-        Ok(permit) => permit,
-        // The semaphore is never closed.
-        Err(_) => std::future::pending().await,
+    let permit = loop {
+        let free = Arc::clone(permits).acquire_owned();
+        match tokio::time::timeout(STEP, free).await {
+            Ok(Ok(permit)) => break permit,
+            // The semaphore is never closed.
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_) if somebody_waits(listener) => pressure.raise(),
+            Err(_) => pressure.release(),
+        }
     };
     loop {
         match listener.accept().await {
@@ -162,6 +173,12 @@ async fn accept(
             }
         }
     }
+}
+
+/// Whether a connection is in the system's queue.
+fn somebody_waits(listener: &TcpListener) -> bool {
+    let mut looked = [PollFd::new(listener, PollFlags::IN)];
+    rustix::event::poll(&mut looked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// Whether the next connection may be accepted at once after this error.

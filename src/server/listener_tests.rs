@@ -327,6 +327,34 @@ async fn a_connection_over_the_limit_waits_and_is_served_when_one_leaves() {
 }
 
 #[tokio::test]
+async fn idle_connections_make_room_for_one_that_waits_and_running_requests_do_not() {
+    let directory = TempDir::new().unwrap();
+    let server = start(Some(reloader(&directory)), Limits { connections: 4, ..LIMITS }).await;
+    let mut running = connect_tls(&server, &directory, "r.test").await.unwrap();
+    ask(&mut running, "/wait").await;
+    server.until_begun(1).await;
+    let mut answered = connect_tls(&server, &directory, "r.test").await.unwrap();
+    ask(&mut answered, "/").await;
+    assert_ne!(answer_of(&mut answered).await, "");
+    let mut within_head = connect_tls(&server, &directory, "r.test").await.unwrap();
+    within_head.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    let mut silent = server.connect().await;
+    // A place for each of these, one after the other.
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut next = connect_tls(&server, &directory, "r.test").await.unwrap();
+        ask(&mut next, "/").await;
+        assert!(answer_of(&mut next).await.ends_with("true"));
+        held.push(next);
+    }
+    ends(&mut answered).await;
+    ends(&mut within_head).await;
+    ends(&mut silent).await;
+    server.release.notify_waiters();
+    assert_eq!(answer_of(&mut running).await, "waited");
+}
+
+#[tokio::test]
 async fn a_panic_frees_its_permit_and_the_loop_goes_on() {
     let server = start(None, Limits { connections: 1, ..LIMITS }).await;
     for _ in 0..3 {

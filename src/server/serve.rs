@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use super::certificates::{look_after, reload};
 use super::demo;
 use super::door::{self, Door, Purpose};
+use super::files;
 use super::handed::Handed;
 use super::listener::{self, Drained, Limits};
 use super::pulse::pulse;
@@ -57,6 +58,7 @@ pub fn serve(
     tell: &mut dyn FnMut(News<'_>),
 ) -> Result<(), Failure> {
     let started_at = clock::now();
+    let files = files::raise();
     let handed = Handed::from_environment()?;
     let audit = Arc::new(config.audit()?);
     let lock = Lock::take(&config.data_dir, true)?;
@@ -77,7 +79,8 @@ pub fn serve(
     let threads = std::thread::available_parallelism()?.get().max(THREADS_MIN);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(threads).enable_all().build()?;
-    let server = Server { config, store: store.clone(), runtime_dir, demo, audit, started_at };
+    let server =
+        Server { config, store: store.clone(), runtime_dir, demo, audit, started_at, files };
     let result = runtime.block_on(server.run(handed, tell));
     // What is in memory goes to the index, however much it is.
     let _time = systemd::Asking::begin();
@@ -97,6 +100,8 @@ pub(super) struct Server<'a> {
     demo: Option<bool>,
     pub(super) audit: Arc<Audit>,
     pub(super) started_at: Timestamp,
+    /// Files that the process may have open.
+    files: u64,
 }
 
 /// Signals that the server answers.
@@ -135,7 +140,7 @@ impl Server<'_> {
         let context = Arc::new(self.http_context(stopped.clone(), &reloader)?);
         let api = http::service(context.clone());
         let meter = self.store.meter();
-        let limits = config.listener_limits();
+        let limits = config.listener_limits(self.files);
         let mut listeners = tokio::task::JoinSet::new();
         let (mut pulses, mut urls) = (Vec::new(), Vec::new());
         for Door { listener, url, purpose } in doors {
@@ -315,9 +320,9 @@ impl Config {
         self.hooks.service_url.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
-    fn listener_limits(&self) -> Limits {
+    fn listener_limits(&self, files: u64) -> Limits {
         Limits {
-            connections: self.limits.connections,
+            connections: files::connections(self, files),
             handshake: self.limits.handshake,
             header: self.limits.header,
             write: self.limits.write,

@@ -70,6 +70,8 @@ impl Pair {
         };
         let mut config = builder.with_single_cert(self.chain, self.key).map_err(refused)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // The best of what both know, not what the client likes best.
+        config.ignore_client_order = true;
         Ok(Arc::new(config))
     }
 }

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, ServerConnection};
 use tempfile::TempDir;
 
 use super::{Clients, Part, Renew, Setup, TlsError, TlsReloader, TlsSource, load, look, pair};
@@ -200,4 +204,31 @@ fn only_suites_with_forward_secrecy_and_authenticated_encryption_are_offered() {
             "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
         ]
     );
+}
+
+#[test]
+fn the_server_chooses_the_suite_whatever_the_client_likes_best() {
+    let root = TempDir::new().unwrap();
+    let server = TlsReloader::new(made(&root), start()).unwrap().current();
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(root.path().join("tls/ca.pem")).unwrap();
+    roots.add(authority).unwrap();
+    for (version, best) in [(&TLS13, "TLS13_AES_256"), (&TLS12, "TLS_ECDHE_ECDSA_WITH_AES_256")] {
+        let mut provider = pair::provider();
+        provider.cipher_suites.reverse();
+        let client = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut server = ServerConnection::new(Arc::clone(&server)).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        server.read_tls(&mut hello.as_slice()).unwrap();
+        server.process_new_packets().unwrap();
+        let suite = server.negotiated_cipher_suite().unwrap().suite();
+        assert!(format!("{suite:?}").starts_with(best), "{suite:?}");
+    }
 }

@@ -18,6 +18,7 @@ mod control;
 mod crash;
 mod faults;
 mod full;
+mod fuzz;
 mod golden;
 mod hooks;
 mod laws;

@@ -8,6 +8,7 @@ pub mod changes;
 mod csv;
 mod described;
 mod description;
+mod exhaustion;
 mod filters;
 mod limits;
 mod narrow;

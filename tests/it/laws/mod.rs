@@ -1,6 +1,7 @@
 //! Laws of the API, held against the real binary under random traffic. Every case has accounts of
 //! its own, so that one server sees them all.
 
+mod crowd;
 mod feed;
 mod lists;
 mod tenancy;

@@ -1,0 +1,85 @@
+//! What fuzzing drives of this room: texts that clients send. Whatever comes, nothing panics; what
+//! is taken can be written and read again.
+
+use data_encoding::HEXLOWER;
+
+use super::cursor;
+use super::hook::Signature;
+use super::place::Places;
+use super::query::ListQuery;
+use crate::domain::{AccountSid, CallSid, Filter, Order, Position, Timestamp};
+use crate::store::Reach;
+
+const ACCOUNT: AccountSid = AccountSid::from_bytes([7; 16]);
+const EPOCH: &str = "0a0b0c0d-0102-4304-8506-0708090a0b0c";
+/// Far above any message; far below a request.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// The query of a list: the next page of what was asked for asks for the same.
+pub fn query(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let parsed = match ListQuery::parse(text, ACCOUNT) {
+        Ok(parsed) => parsed,
+        Err(refusal) => {
+            let said = format!("{refusal:?}");
+            assert!(said.len() <= MESSAGE_BYTES_MAX, "{said}");
+            return;
+        }
+    };
+    let position = Position::new(Timestamp::default(), CallSid::from_bytes([9; 16]));
+    let cursor = cursor::write(ACCOUNT, &parsed.filter, parsed.order, position);
+    let next = ListQuery::parse(&ListQuery::next(text, &cursor), ACCOUNT);
+    assert_eq!(next, Ok(ListQuery { after: Some(position), ..parsed }));
+}
+
+/// Cursors and positions of the feed: what is read is written so, and nothing else is read.
+pub fn cursor(data: &[u8]) {
+    if let Some((bytes, rest)) = data.split_first_chunk() {
+        made(Position::from_bytes(*bytes), rest);
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    for order in [Order::NewestFirst, Order::OldestFirst] {
+        let filter = Filter::default();
+        if let Some(position) = cursor::read(text, ACCOUNT, &filter, order) {
+            assert_eq!(cursor::write(ACCOUNT, &filter, order, position), text);
+        }
+    }
+    for reach in [Reach::Account(ACCOUNT), Reach::Everybody] {
+        let places = Places::new(EPOCH, reach);
+        for text in [text.to_owned(), format!("{}-{text}", EPOCH.replace('-', ""))] {
+            let Ok(place) = places.read("after", &text) else { continue };
+            let again = places.write(place).map(|again| places.read("after", &again));
+            assert_eq!(again, Some(Ok(place)));
+        }
+    }
+}
+
+/// A cursor of our own making; with one letter changed it leads nowhere, or to the place that it
+/// then says.
+fn made(position: Position, change: &[u8]) {
+    let (filter, order) = (Filter::default(), Order::NewestFirst);
+    let text = cursor::write(ACCOUNT, &filter, order, position);
+    assert_eq!(cursor::read(&text, ACCOUNT, &filter, order), Some(position));
+    assert_eq!(cursor::read(&text, ACCOUNT, &filter, Order::OldestFirst), None);
+    let &[place, letter, ..] = change else { return };
+    let mut changed = text.into_bytes();
+    let place = usize::from(place) % changed.len();
+    if let Some(byte) = changed.get_mut(place) {
+        *byte = letter;
+    }
+    let Ok(changed) = String::from_utf8(changed) else { return };
+    if let Some(position) = cursor::read(&changed, ACCOUNT, &filter, order) {
+        assert_eq!(cursor::write(ACCOUNT, &filter, order, position), changed);
+    }
+}
+
+/// The header of a signature: what is taken can be written and is taken again.
+pub fn signature(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some(signature) = Signature::parse(text) else { return };
+    assert!((1..=4).contains(&signature.digests.len()));
+    assert_eq!(signature.time.parse(), Ok(signature.seconds));
+    let digests: Vec<_> = signature.digests.iter().map(|digest| HEXLOWER.encode(digest)).collect();
+    let again = format!("t={},v1={}", signature.time, digests.join(",v1="));
+    assert_eq!(Signature::parse(&again).as_ref(), Some(&signature), "{again}");
+}
