@@ -1,12 +1,12 @@
 //! Keys of ranges, for the index and the registry alike: big-endian parts of fixed width, so that their byte order is the order of what they mean.
 //!
 //! ```text
-//! c | account 16 | position 24                        -> seq, record
-//! k | account 16 | call 16                            -> seq, listed_at or deleted_at
+//! c | account 16 | position 24                        -> seq, answer, record
 //! s | account 16 | slot 1 | direction 1 | position 24 -> ""
 //! f | account 16 | from, escaped | 00 00 | position   -> ""
 //! o | account 16 | to, escaped   | 00 00 | position   -> ""
 //! p | account 16 | parent 16 | position 24            -> ""   (B legs only)
+//! k | account 16 | call 16                            -> seq, listed_at or deleted_at
 //! l | last event 8 | account 16 | call 16             -> ""   (live calls only)
 //! d | deleted_at 8 | account 16 | call 16             -> ""   (tombstones only)
 //! a | name                                            -> seq, JSON
@@ -15,7 +15,8 @@
 //! ```
 //!
 //! A *position* is the complement of `listed_at` and then the call's sid: newest first, and the
-//! same in every range, so that one cursor is valid in all. In a number, a byte 00 is written as
+//! same in every range, so that one cursor is valid in all. The index has several rows of one of the
+//! first five ranges under one key: that of the last of them. In a number, a byte 00 is written as
 //! 00 FF, so that no number's range holds another's.
 
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
@@ -75,16 +76,20 @@ impl Facets {
         Position::new(self.listed_at, sid)
     }
 
-    /// The keys of the ranges that a list may scan, `c` apart.
+    /// The ranges that a list may scan, `c` apart.
+    pub fn ranges(&self, account: AccountSid) -> impl Iterator<Item = Range> {
+        let ranges = [
+            Range::status(account, self.slot, self.direction),
+            Range::from(account, &self.from),
+            Range::to(account, &self.to),
+        ];
+        ranges.into_iter().chain(self.parent.map(|parent| Range::parent(account, parent)))
+    }
+
+    /// The keys in these ranges, and that of a live call.
     pub fn keys(&self, id: CallId) -> Vec<Vec<u8>> {
         let position = self.position(id.sid);
-        let mut ranges = vec![
-            Range::status(id.account, self.slot, self.direction),
-            Range::from(id.account, &self.from),
-            Range::to(id.account, &self.to),
-        ];
-        ranges.extend(self.parent.map(|parent| Range::parent(id.account, parent)));
-        let mut keys: Vec<_> = ranges.into_iter().map(|range| range.key(position)).collect();
+        let mut keys: Vec<_> = self.ranges(id.account).map(|range| range.key(position)).collect();
         keys.extend(self.live_since.map(|since| timed(LIVE, since, id)));
         keys
     }
@@ -146,9 +151,14 @@ impl Range {
         Self::whole(prefix)
     }
 
-    /// Whether the rows of this range carry records.
-    pub fn carries_records(&self) -> bool {
-        self.prefix.first() == Some(&CALL)
+    /// Whether the rows of this range carry more than their positions.
+    pub fn carries_texts(&self) -> bool {
+        carries_texts(&self.prefix)
+    }
+
+    /// What all keys of this range begin with.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
     }
 
     /// The key at this position.
@@ -169,6 +179,16 @@ impl Range {
 /// The key under which the call itself stands.
 pub(crate) fn call(account: AccountSid, position: Position) -> Vec<u8> {
     Range::all(account).key(position)
+}
+
+/// Whether a key is that of a row in a range: it ends with a position.
+pub(crate) fn is_in_range(key: &[u8]) -> bool {
+    matches!(key.first(), Some(b'c' | b's' | b'f' | b'o' | b'p'))
+}
+
+/// Whether the rows of a key's range carry more than their positions.
+pub(crate) fn carries_texts(key: &[u8]) -> bool {
+    key.first() == Some(&CALL)
 }
 
 /// The key under which a call's sid is found.
@@ -275,20 +295,45 @@ impl Span {
         }
     }
 
-    /// The keys of a range between which its rows of this span lie; none where it has no such rows.
-    pub fn keys(&self, range: &Range) -> Option<Bounds> {
+    /// The position lies before the least one of this span.
+    pub fn is_below(&self, position: Position) -> bool {
+        match self.low {
+            Unbounded => false,
+            Included(low) => position < low,
+            Excluded(low) => position <= low,
+        }
+    }
+
+    /// The position lies after the greatest one of this span.
+    pub fn is_above(&self, position: Position) -> bool {
+        match self.high {
+            Unbounded => false,
+            Included(high) => position > high,
+            Excluded(high) => position >= high,
+        }
+    }
+
+    /// The part of this span that a range has.
+    #[must_use]
+    pub fn within(&self, range: &Range) -> Self {
         let high = match self.high {
             Included(high) | Excluded(high) if high <= range.last => self.high,
             _ => Included(range.last),
         };
-        if (Self { high, ..self.clone() }).is_empty() {
+        Self { high, ..self.clone() }
+    }
+
+    /// The keys of a range between which its rows of this span lie; none where it has no such rows.
+    pub fn keys(&self, range: &Range) -> Option<Bounds> {
+        let within = self.within(range);
+        if within.is_empty() {
             return None;
         }
         let key = |bound: Bound<Position>, end: Position| match bound {
             Unbounded => Included(range.key(end)),
             bound => bound.map(|position| range.key(position)),
         };
-        Some((key(self.low, Position::MIN), key(high, Position::MAX)))
+        Some((key(within.low, Position::MIN), key(within.high, Position::MAX)))
     }
 }
 

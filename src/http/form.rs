@@ -1,7 +1,5 @@
 //! The body of a list: which form it has, and how calls are written into it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
@@ -9,7 +7,8 @@ use http::{HeaderMap, Response, StatusCode};
 use super::accept;
 use super::gzip::{self, Gzip};
 use super::reply::{JSON, Reply};
-use crate::domain::Call;
+use crate::domain::Position;
+use crate::store::{Listed, Store, StoreError};
 use crate::wire::{CsvStyle, csv_header, write_call, write_csv};
 
 const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
@@ -115,42 +114,56 @@ impl Writer {
     }
 
     /// The next piece with these calls; the last one ends the body.
-    pub fn piece(&mut self, calls: &[Arc<Call>], last: bool) -> Bytes {
+    pub fn piece(
+        &mut self,
+        store: &Store,
+        calls: Vec<(Position, Listed)>,
+        last: bool,
+    ) -> Result<Bytes, StoreError> {
         let first = !self.begun;
         self.begun = true;
         let mut piece = Vec::with_capacity(calls.len() * CALL_BYTES + 512);
         match self.form.shape {
-            Shape::Json => self.elements(&mut piece, calls, first, last),
+            Shape::Json => self.elements(&mut piece, &calls, first, last),
             Shape::Csv => {
                 if first {
                     csv_header(&mut piece, &self.style);
                 }
-                for call in calls {
-                    write_csv(&mut piece, call, &self.style);
+                for (_, listed) in calls {
+                    write_csv(&mut piece, &*store.unpacked(listed)?, &self.style);
                 }
             }
         }
         if !self.form.gzip {
-            return piece.into();
+            return Ok(piece.into());
         }
         if first && last {
             let compressed = gzip::whole(&piece);
             self.form.gzip = compressed.is_some();
-            return compressed.unwrap_or(piece).into();
+            return Ok(compressed.unwrap_or(piece).into());
         }
-        self.gzip.get_or_insert_with(Gzip::new).piece(&piece, last).into()
+        Ok(self.gzip.get_or_insert_with(Gzip::new).piece(&piece, last).into())
     }
 
-    fn elements(&mut self, out: &mut Vec<u8>, calls: &[Arc<Call>], first: bool, last: bool) {
+    fn elements(
+        &mut self,
+        out: &mut Vec<u8>,
+        calls: &[(Position, Listed)],
+        first: bool,
+        last: bool,
+    ) {
         if first {
             out.push(b'[');
         }
-        for call in calls {
+        for (_, listed) in calls {
             if self.filled {
                 out.push(b',');
             }
             self.filled = true;
-            write_call(out, call);
+            match listed {
+                Listed::Call(call) => write_call(out, call),
+                Listed::Row(row) => out.extend_from_slice(row.answer()),
+            }
         }
         if last {
             out.push(b']');

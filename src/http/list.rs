@@ -18,7 +18,7 @@ use super::reply::{Refusal, Reply};
 use super::routes::Request;
 use super::{Context, cursor};
 use crate::clock;
-use crate::domain::{AccountSid, Filter, Position, Recent};
+use crate::domain::{AccountSid, Filter, Recent};
 use crate::logs::masked;
 use crate::store::{Reach, Request as Question, Store};
 
@@ -117,12 +117,12 @@ async fn page(
     let short = limit <= SHORT_PAGE_CALLS && !writer.form().is_compressed() && question.is_direct();
     let mut read = move |store: &Store| {
         // One more than wanted tells whether there is a next page.
-        let mut page = store.page_within(&question, limit + 1, rows)?;
+        let mut page = store.list(&question, limit + 1, rows)?;
         if page.calls.len() > limit {
             page.calls.truncate(limit);
-            page.next = page.calls.last().map(|call| Position::of(call));
+            page.next = page.calls.last().map(|(position, _)| *position);
         }
-        Ok((writer.piece(&page.calls, true), writer.form(), page.next))
+        Ok((writer.piece(store, page.calls, true)?, writer.form(), page.next))
     };
     let (body, form, next) =
         if short { read(&context.store)? } else { blocking(&context.store, read).await? };
@@ -199,9 +199,9 @@ async fn next_piece(
 ) -> Result<(Bytes, Form, Option<Rest>), Refusal> {
     let piece = blocking(&listener.context.store, move |store| {
         let Rest { mut question, mut writer } = rest;
-        let page = store.page(&question, PIECE_CALLS)?;
+        let page = store.list(&question, PIECE_CALLS, usize::MAX)?;
         let last = page.next.is_none();
-        let body = writer.piece(&page.calls, last);
+        let body = writer.piece(store, page.calls, last)?;
         question.after = page.next;
         let form = writer.form();
         Ok((body, form, (!last).then_some(Rest { question, writer })))

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::draft::Draft;
 use super::rows::{AdminRow, Stored, sealed, unsealed};
 use super::tree::strange_key;
 use super::{Index, IndexError, Op};
@@ -28,9 +29,11 @@ impl Index {
     pub fn write_unread(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {
         self.guarded(|| {
             let mut tally = self.tally();
-            let mut rows: Vec<_> = ops.iter().flat_map(|op| op.rows(&mut tally)).collect();
-            rows.sort_unstable();
-            for (key, value) in rows {
+            let mut draft = Draft::new(&self.db);
+            for change in ops.iter().flat_map(|op| op.changes(&mut tally)).collect::<Vec<_>>() {
+                draft.apply(change)?;
+            }
+            for (key, value) in draft.into_changes() {
                 match value {
                     Some(value) => self.db.insert(key, value)?,
                     None => self.db.remove(key)?,

@@ -4,13 +4,17 @@
 //! it, and whatever it loses or damages is found (a count and a sum when it is opened, checksums
 //! and cross-checks when it is read) and built again from the journal.
 
+mod block;
 mod build;
+mod draft;
 mod error;
 mod generation;
 mod layout;
 mod rows;
+mod scan;
 mod tree;
 
+pub use block::Row;
 pub use build::Built;
 pub use error::IndexError;
 pub use generation::{Generations, Opened};

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::IndexError;
-use crate::codec;
-use crate::domain::{Call, CallId, Timestamp};
+use crate::domain::{CallId, Timestamp};
 
 /// What the index has under a call's sid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +72,7 @@ impl Stored {
     }
 }
 
-/// `crc32c u32 · seq u64 · content`: the value of a record and of an admin row.
+/// `crc32c u32 · seq u64 · content`: the value of an admin row, of the mark and the like.
 pub(super) fn sealed(seq: u64, content: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(content.len() + 12);
     bytes.extend_from_slice(&[0; 4]);
@@ -95,13 +94,6 @@ pub(super) fn unsealed(bytes: &[u8]) -> Result<(u64, &[u8]), IndexError> {
     }
     let (seq, content) = rest.split_first_chunk().ok_or_else(damaged)?;
     Ok((u64::from_be_bytes(*seq), content))
-}
-
-/// The record in a sealed value, with its sequence number.
-pub(super) fn record(bytes: &[u8]) -> Result<(u64, Call), IndexError> {
-    let (seq, content) = unsealed(bytes)?;
-    let call = codec::decode(content).map_err(|error| IndexError::damaged(error.to_string()))?;
-    Ok((seq, call))
 }
 
 /// A token or the settings of an account, as the journal has it.

@@ -111,8 +111,15 @@ proptest! {
                 }
                 for (order, count) in [(Order::NewestFirst, 3), (Order::OldestFirst, 100)] {
                     let found = index.positions(&[Range::all(account)], &Span::all(order), count);
-                    let found: Vec<_> =
-                        found.unwrap().into_iter().map(|(_, row)| row.unwrap()).collect();
+                    let whole = |(_, _, row): (Position, usize, Option<Row>)| {
+                        let row = row.unwrap();
+                        let call = row.call().unwrap();
+                        let mut answer = Vec::new();
+                        crate::wire::write_call(&mut answer, &call);
+                        assert_eq!(row.answer(), answer);
+                        (row.seq(), call)
+                    };
+                    let found: Vec<_> = found.unwrap().into_iter().map(whole).collect();
                     let mut expected = all.clone();
                     if order == Order::OldestFirst {
                         expected.reverse();
@@ -137,6 +144,7 @@ proptest! {
             prop_assert_eq!(index.row_counts().unwrap().values().sum::<u64>(), rows);
             prop_assert_eq!(index.recount().unwrap(), index.tally());
         }
+        index.say_layout(LAYOUT).unwrap();
         let mark = Mark { checkpoint: 3, last_seq: seq, replay_from: 2, tally: index.tally(), at: 5 };
         index.mark_and_sync(&mark).unwrap();
         drop(index);
@@ -177,7 +185,8 @@ proptest! {
     #[test]
     fn noise_is_no_row(bytes in vec(any::<u8>(), 0..60)) {
         prop_assert!(Stored::from_bytes(&bytes).is_err());
-        prop_assert!(rows::record(&bytes).is_err());
+        let key = keys::call(id(1).account, Position::MAX);
+        prop_assert!(block::Block::read(&key, bytes.clone().into()).is_err());
         prop_assert!(rows::unsealed(&bytes).is_err());
     }
 }
@@ -213,7 +222,7 @@ fn every_flipped_bit_of_a_value_is_an_error_and_never_another_record() {
     let record_key = keys::call(call.id.account, Position::of(&call));
     let mut flips = 0;
     tamper(dir.path(), |db| {
-        db.insert(keys::LAYOUT, rows::sealed(0, &1_u32.to_be_bytes())).unwrap()
+        db.insert(keys::LAYOUT, rows::sealed(0, &LAYOUT.to_be_bytes())).unwrap()
     });
     for key in [record_key.as_slice(), &keys::known(call.id), keys::MARK, keys::LAYOUT] {
         let sound = tamper(dir.path(), |db| db.get(key).unwrap().unwrap());

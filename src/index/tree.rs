@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::rows::{AdminRow, Mark, Stored, Tally, record, sealed, unsealed};
+use super::block::{Block, Row};
+use super::draft::{Change, Draft};
+use super::rows::{AdminRow, Mark, Stored, Tally, sealed, unsealed};
+use super::scan::Scan;
 use super::{IndexError, layout};
-use crate::codec;
 use crate::domain::{AccountSid, Call, CallId, Order, Position, Timestamp};
 use crate::keys::{self, Facets, Range, Span, merged};
 
@@ -32,9 +34,6 @@ pub enum Version<'a> {
     /// Nothing: its tombstone has expired.
     Nothing,
 }
-
-/// A position that was found, and the record with its sequence number where the range carries it.
-pub type Row = (Position, Option<(u64, Call)>);
 
 /// One change of the index.
 pub struct Op<'a> {
@@ -107,12 +106,22 @@ impl Index {
 
     /// The version of a call that the index has.
     pub fn call(&self, id: CallId) -> Result<Option<(u64, Call)>, IndexError> {
+        let Some(row) = self.row(id)? else { return Ok(None) };
+        let call = self.guarded(|| row.call())?;
+        if call.id != id {
+            return Err(self.damaged("a call stands where another should"));
+        }
+        Ok(Some((row.seq(), call)))
+    }
+
+    /// The row of a call.
+    pub fn row(&self, id: CallId) -> Result<Option<Row>, IndexError> {
         let mut stored = self.stored(id)?;
         while let Some(Stored::Call { seq, listed_at }) = stored {
-            let found = self.call_at(id.account, Position::new(listed_at, id.sid))?;
+            let found = self.rows_at(id.account, &[Position::new(listed_at, id.sid)])?.pop();
             // Between the two reads the call may have got a newer version, never an older.
-            if let Some((have, call)) = found.filter(|(have, call)| *have >= seq && call.id == id) {
-                return Ok(Some((have, call)));
+            if let Some(row) = found.flatten().filter(|row| row.seq() >= seq) {
+                return Ok(Some(row));
             }
             let again = self.stored(id)?;
             if again == stored {
@@ -123,71 +132,70 @@ impl Index {
         Ok(None)
     }
 
-    /// The call at a position.
-    pub fn call_at(
+    /// The rows of an account's calls at some positions, which are in order, one way or the other.
+    pub fn rows_at(
         &self,
         account: AccountSid,
-        position: Position,
-    ) -> Result<Option<(u64, Call)>, IndexError> {
-        self.guarded(|| match self.db.get(keys::call(account, position))? {
-            None => Ok(None),
-            Some(value) => record(&value).map(Some),
+        positions: &[Position],
+    ) -> Result<Vec<Option<Row>>, IndexError> {
+        self.guarded(|| {
+            let all = Range::all(account);
+            let mut have: Option<Block> = None;
+            let mut found = Vec::with_capacity(positions.len());
+            for position in positions {
+                // Neighbours are in the same block more often than not.
+                if let Some(n) = have.as_ref().and_then(|block| block.find(*position)) {
+                    found.push(have.as_ref().map(|block| block.row(n)).transpose()?.flatten());
+                    continue;
+                }
+                let from = all.key(*position)..=all.key(Position::MAX);
+                have = match self.db.range(from).next().transpose()? {
+                    Some((key, value)) => Some(Block::read(&key, value)?),
+                    None => None,
+                };
+                let row = match &have {
+                    Some(block) => block.find(*position).map(|n| block.row(n)).transpose()?,
+                    None => None,
+                };
+                found.push(row.flatten());
+            }
+            Ok(found)
         })
     }
 
-    /// The first `count` positions of some ranges together, in the span's order; the rows of one
-    /// range that carries records bring them.
+    /// The first `count` positions of some ranges together, in the span's order, each with the number
+    /// of the range that has it. A single range of whole calls brings their rows.
     pub fn positions(
         &self,
         ranges: &[Range],
         span: &Span,
         count: usize,
-    ) -> Result<Vec<Row>, IndexError> {
-        let with_record = ranges.len() == 1 && ranges.iter().all(Range::carries_records);
-        self.rows(ranges, span, count, |(_, value)| {
-            if with_record { record(&value).map(Some) } else { Ok(None) }
-        })
-    }
-
-    /// The same without records: each position, and the number of the range that has it.
-    pub fn places(
-        &self,
-        ranges: &[Range],
-        span: &Span,
-        count: usize,
-    ) -> Result<Vec<(Position, usize)>, IndexError> {
-        self.rows(ranges, span, count, |(range, _)| Ok(range))
-    }
-
-    fn rows<T>(
-        &self,
-        ranges: &[Range],
-        span: &Span,
-        count: usize,
-        read: impl Fn((usize, sled::IVec)) -> Result<T, IndexError>,
-    ) -> Result<Vec<(Position, T)>, IndexError> {
+    ) -> Result<Vec<(Position, usize, Option<Row>)>, IndexError> {
+        let with_row = ranges.len() == 1 && ranges.iter().all(Range::carries_texts);
         self.guarded(|| {
-            let sources = ranges.iter().enumerate().filter_map(|(n, range)| {
-                let rows = self.db.range(span.keys(range)?);
-                let row = move |row: sled::Result<(sled::IVec, sled::IVec)>| {
-                    let (key, value) = row?;
-                    Ok((range.position_in(&key).ok_or_else(strange_key)?, (n, value)))
-                };
-                Some(match span.order {
-                    Order::NewestFirst => Box::new(rows.map(row)) as keys::Rows<'_, _, IndexError>,
-                    Order::OldestFirst => Box::new(rows.rev().map(row)),
-                })
-            });
-            let rows = merged(sources.collect(), span.order).take(count);
-            rows.map(|row| row.and_then(|(position, row)| Ok((position, read(row)?)))).collect()
+            let row = |position, range, (block, n): (Block, usize)| {
+                Ok((position, range, if with_row { block.row(n)? } else { None }))
+            };
+            if let [range] = ranges {
+                let rows = Scan::new(&self.db, range, span)?.take(count);
+                return rows.map(|found| found.and_then(|(at, found)| row(at, 0, found))).collect();
+            }
+            let mut sources = Vec::with_capacity(ranges.len());
+            for (number, range) in ranges.iter().enumerate() {
+                let rows = Scan::new(&self.db, range, span)?;
+                let numbered = rows.map(move |row| row.map(|(at, found)| (at, (number, found))));
+                sources.push(Box::new(numbered) as keys::Rows<'_, _, IndexError>);
+            }
+            let rows = merged(sources, span.order).take(count);
+            rows.map(|found| found.and_then(|(at, (range, found))| row(at, range, found))).collect()
         })
     }
 
     /// The positions of all rows of some ranges.
     pub fn count(&self, ranges: &[Range]) -> Result<Vec<Position>, IndexError> {
         let span = Span::all(Order::NewestFirst);
-        let rows = self.places(ranges, &span, usize::MAX)?;
-        Ok(rows.into_iter().map(|(position, _)| position).collect())
+        let rows = self.positions(ranges, &span, usize::MAX)?;
+        Ok(rows.into_iter().map(|(position, ..)| position).collect())
     }
 
     /// The first account after this one that has a call.
@@ -274,10 +282,12 @@ impl Index {
     pub fn row_counts(&self) -> Result<std::collections::BTreeMap<u8, u64>, IndexError> {
         self.guarded(|| {
             let mut counts = std::collections::BTreeMap::new();
-            for key in self.db.iter().keys() {
-                let key = key?;
+            for row in self.db.iter() {
+                let (key, value) = row?;
                 let letter = key.first().copied().ok_or_else(strange_key)?;
-                *counts.entry(letter).or_default() += 1;
+                let rows =
+                    if keys::is_in_range(&key) { Block::read(&key, value)?.len() as u64 } else { 1 };
+                *counts.entry(letter).or_default() += rows;
             }
             Ok(counts)
         })
@@ -287,7 +297,7 @@ impl Index {
     pub fn has_keys(&self, call: &Call) -> Result<bool, IndexError> {
         self.guarded(|| {
             for key in Facets::of(call).keys(call.id) {
-                if !self.db.contains_key(key)? {
+                if !self.has_key(&key)? {
                     return Ok(false);
                 }
             }
@@ -295,30 +305,37 @@ impl Index {
         })
     }
 
+    fn has_key(&self, key: &[u8]) -> Result<bool, IndexError> {
+        if !keys::is_in_range(key) {
+            return Ok(self.db.contains_key(key)?);
+        }
+        let (prefix, position) = key.split_last_chunk().ok_or_else(strange_key)?;
+        let last = [prefix, &Position::MAX.to_bytes()].concat();
+        let Some(found) = self.db.range(key.to_vec()..=last).next() else { return Ok(false) };
+        let (key, value) = found?;
+        Ok(Block::read(&key, value)?.find(Position::from_bytes(*position)).is_some())
+    }
+
     /// Writes new versions in small batches; all keys of one call change together. An admin row that
     /// was removed stays as an empty one: the index can say of every name which change was its last.
     pub fn write(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {
         self.guarded(|| {
-            let mut batch = sled::Batch::default();
-            let mut keys = 0;
+            let mut draft = Draft::new(&self.db);
             let mut tally = self.tally();
             for op in ops {
-                for (key, value) in op.rows(&mut tally) {
-                    keys += 1;
-                    match value {
-                        Some(value) => batch.insert(key, value),
-                        None => batch.remove(key),
-                    }
+                for change in op.changes(&mut tally) {
+                    draft.apply(change)?;
                 }
-                if keys >= BATCH_KEYS {
-                    self.db.apply_batch(std::mem::take(&mut batch))?;
-                    keys = 0;
+                if draft.len() >= BATCH_KEYS {
+                    let whole = std::mem::replace(&mut draft, Draft::new(&self.db));
+                    self.db.apply_batch(whole.into_batch())?;
                 }
             }
             for row in admin {
-                batch.insert(keys::admin(&row.name), sealed(row.seq, &row.json));
+                let value = sealed(row.seq, &row.json);
+                draft.apply(Change::Value(keys::admin(&row.name), Some(value)))?;
             }
-            self.db.apply_batch(batch)?;
+            self.db.apply_batch(draft.into_batch())?;
             *self.tally.lock() = tally;
             Ok(())
         })
@@ -376,8 +393,8 @@ impl Index {
 }
 
 impl Op<'_> {
-    /// The rows that change and what they become, none where they go; counted in `tally`.
-    pub(super) fn rows(&self, tally: &mut Tally) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    /// The rows that change; counted in `tally`.
+    pub(super) fn changes(&self, tally: &mut Tally) -> Vec<Change> {
         let id = self.id;
         let mut old_keys = Vec::new();
         if let Some((stored, facets)) = &self.old {
@@ -394,34 +411,35 @@ impl Op<'_> {
         }
         let (stored, new_keys) = match &self.new {
             Version::Call(seq, call) => {
-                let position = Position::of(call);
                 let mut rows =
-                    vec![(keys::call(id.account, position), sealed(*seq, &codec::encode(call)))];
-                let keys = Facets::of(call).keys(id);
-                rows.extend(keys.into_iter().map(|key| (key, Vec::new())));
+                    vec![(keys::call(id.account, Position::of(call)), Some(Row::of(*seq, call)))];
+                rows.extend(Facets::of(call).keys(id).into_iter().map(|key| (key, None)));
                 (Some(Stored::Call { seq: *seq, listed_at: call.listed_at }), rows)
             }
             Version::Tombstone(seq, deleted_at) => {
-                let row = (keys::timed(keys::DELETED, *deleted_at, id), Vec::new());
+                let row = (keys::timed(keys::DELETED, *deleted_at, id), None);
                 (Some(Stored::Tombstone { seq: *seq, deleted_at: *deleted_at }), vec![row])
             }
             Version::Nothing => (None, Vec::new()),
         };
-        let mut changed: Vec<_> = old_keys
-            .iter()
-            .filter(|key| !new_keys.iter().any(|(new, _)| new == *key))
-            .map(|key| (key.clone(), None))
+        let gone = old_keys.iter().filter(|key| !new_keys.iter().any(|(new, _)| new == *key));
+        let mut changes: Vec<_> = gone
+            .map(|key| match keys::is_in_range(key) {
+                true => Change::Take(key.clone()),
+                false => Change::Value(key.clone(), None),
+            })
             .collect();
-        // A key without a value that is there already needs no second write.
-        let written = new_keys
-            .into_iter()
-            .filter(|(key, value)| !value.is_empty() || !old_keys.contains(key));
-        changed.extend(written.map(|(key, value)| (key, Some(value))));
+        // A key without texts that is there already needs no second write.
+        let written = new_keys.into_iter().filter(|(key, row)| row.is_some() || !old_keys.contains(key));
+        changes.extend(written.map(|(key, row)| match keys::is_in_range(&key) {
+            true => Change::Put(key, row),
+            false => Change::Value(key, Some(Vec::new())),
+        }));
         if let Some(stored) = stored {
             tally.add(id, stored);
         }
-        changed.push((keys::known(id), stored.map(Stored::to_bytes)));
-        changed
+        changes.push(Change::Value(keys::known(id), stored.map(Stored::to_bytes)));
+        changes
     }
 }
 

@@ -11,6 +11,7 @@ use super::{OpenError, StoreError};
 use crate::domain::{CallId, Position};
 use crate::index::Stored;
 use crate::keys::Facets;
+use crate::wire::write_call;
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -111,12 +112,20 @@ impl Store {
             (None | Some(Stored::Tombstone { .. }), Newness::Deleted(_)) => None,
             (None, Newness::Call(_)) => Some("the journal has it and the index does not"),
             (Some(Stored::Call { .. }), Newness::Call(position)) => {
-                match index.call_at(id.account, position).map_err(failed)? {
-                    Some((have, call)) if have == seq && call.id == id => {
-                        let whole = index.has_keys(&call).map_err(failed)?;
-                        (!whole).then_some("the index lacks a key of it")
-                    }
-                    _ => Some("the index has no record of it where it should stand"),
+                let rows = index.rows_at(id.account, &[position]).map_err(failed)?;
+                let Some(row) = rows.into_iter().flatten().find(|row| row.seq() == seq) else {
+                    return Ok(Some("the index has no record of it where it should stand"));
+                };
+                let call = row.call().map_err(failed)?;
+                let mut answer = Vec::new();
+                write_call(&mut answer, &call);
+                if call.id != id {
+                    Some("the index has the record of another call where it should stand")
+                } else if answer != row.answer() {
+                    Some("the index would answer something else than its record")
+                } else {
+                    let whole = index.has_keys(&call).map_err(failed)?;
+                    (!whole).then_some("the index lacks a key of it")
                 }
             }
             _ => Some("the index and the journal differ on whether it was deleted"),
@@ -136,17 +145,18 @@ impl Store {
             let mut span = crate::keys::Span::all(crate::domain::Order::NewestFirst);
             loop {
                 let rows = index.positions(&ranges, &span, 1000).map_err(failed)?;
-                for (position, record) in &rows {
-                    let Some((_, call)) = record else { continue };
-                    if Position::of(call) != *position {
+                for (position, _, row) in &rows {
+                    let Some(row) = row else { continue };
+                    let call = row.call().map_err(failed)?;
+                    if call.id.account != next || Position::of(&call) != *position {
                         return Ok(Some(format!("{} stands at a wrong place", name(call.id))));
                     }
-                    for key in Facets::of(call).keys(call.id) {
+                    for key in Facets::of(&call).keys(call.id) {
                         *expected.entry(key.first().copied().unwrap_or_default()).or_default() += 1;
                     }
                     *expected.entry(b'c').or_default() += 1;
                 }
-                let Some((last, _)) = rows.last() else { break };
+                let Some((last, ..)) = rows.last() else { break };
                 span = span.after(*last);
             }
             account = Some(next);

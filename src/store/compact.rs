@@ -100,9 +100,10 @@ impl Calls<'_> {
             }
         };
         let rows = self.old.positions(&[Range::all(account)], &span, READ_ROWS)?;
-        self.span = rows.last().map(|(last, _)| span.after(*last));
-        for (position, row) in rows {
-            let Some((seq, call)) = row else { continue };
+        self.span = rows.last().map(|(last, ..)| span.after(*last));
+        for (position, _, row) in rows {
+            let Some(row) = row else { continue };
+            let (seq, call) = (row.seq(), row.call()?);
             if call.id.account != account || Position::of(&call) != position {
                 return Err(self.old.damaged("a call stands at a wrong place").into());
             }

@@ -34,9 +34,10 @@ impl Store {
         let mut count = 0;
         let whole = self.scan(&request, &plan, rows, |found| {
             count += u64::from(match found {
-                Found::Call(call) => request.filter.matches(&call),
+                Found::Call(listed) => request.filter.matches(&*self.unpacked(listed)?),
                 Found::In(_) => true,
             });
+            Ok(())
         })?;
         Ok(whole.then_some(count))
     }
@@ -52,12 +53,12 @@ impl Store {
         let cells = Plan::cells();
         let mut standing = [Standing::default(); 2];
         let whole = self.scan(request, &plan, rows, |found| {
-            let cell = match &found {
-                Found::Call(call) => Some(cell_of(call)),
-                Found::In(range) => cells.get(*range).copied(),
+            let cell = match found {
+                Found::Call(listed) => Some(cell_of(&*self.unpacked(listed)?)),
+                Found::In(range) => cells.get(range).copied(),
             };
-            let Some((slot, direction)) = cell else { return };
-            let Some(of) = standing.get_mut(direction as usize) else { return };
+            let Some((slot, direction)) = cell else { return Ok(()) };
+            let Some(of) = standing.get_mut(direction as usize) else { return Ok(()) };
             match slot {
                 Slot::Stale => of.stale += 1,
                 Slot::Status(status) => {
@@ -66,6 +67,7 @@ impl Store {
                     }
                 }
             }
+            Ok(())
         })?;
         Ok(whole.then_some(standing))
     }
@@ -76,7 +78,7 @@ impl Store {
         request: &Request,
         plan: &Plan,
         rows: usize,
-        mut visit: impl FnMut(Found),
+        mut visit: impl FnMut(Found) -> Result<(), StoreError>,
     ) -> Result<bool, StoreError> {
         let mut span = plan.span.clone();
         let mut looked_at = 0;
@@ -88,7 +90,7 @@ impl Store {
                 return Ok(false);
             }
             for (_, found) in found {
-                visit(found);
+                visit(found)?;
             }
             let Some(reached) = reached else { break };
             span = span.after(reached);

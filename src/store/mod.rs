@@ -62,7 +62,7 @@ pub use error::{OpenError, StoreError, chain};
 pub use feed::{Event, Feed, Piece, Place, Reach, What};
 pub use format::{FORMAT, Format, Lock, UNFINISHED, begin, read_format, write_file};
 pub use open::{Options, Store};
-pub use read::{Page, Request};
+pub use read::{Listed, Page, Request};
 pub use shared::{Progress, Status};
 pub use space::free_bytes;
 pub use submit::{Change, Outcome, Patience, Ticket};

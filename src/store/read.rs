@@ -6,9 +6,8 @@ use super::StoreError;
 use super::open::Store;
 use super::plan::Plan;
 use crate::domain::{AccountSid, Call, CallId, Direction, Filter, Order, Position};
-use crate::index::Index;
-use crate::keys::{Span, live_ranges};
-use crate::registry::State;
+use crate::index::Row;
+use crate::keys::{Range, Span, live_ranges};
 
 /// Rows that one look into registry and index takes at most.
 const CHUNK_ROWS: usize = 256;
@@ -48,6 +47,32 @@ pub struct Page {
     pub next: Option<Position>,
 }
 
+/// The same, its calls as they were found.
+pub struct Listing {
+    /// The calls, each with its position.
+    pub calls: Vec<(Position, Listed)>,
+    /// The last position that was looked at; none where nothing is left.
+    pub next: Option<Position>,
+}
+
+/// A call as it was found: what is not asked of it is not unpacked.
+pub enum Listed {
+    /// In memory.
+    Call(Arc<Call>),
+    /// In the index.
+    Row(Row),
+}
+
+impl Listed {
+    /// About how many bytes it takes in an answer.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Call(call) => call.weight(),
+            Self::Row(row) => row.answer().len(),
+        }
+    }
+}
+
 /// What one look has found.
 pub(super) struct Look {
     pub found: Vec<(Position, Found)>,
@@ -58,14 +83,8 @@ pub(super) struct Look {
 /// A row of a look.
 pub(super) enum Found {
     /// The call itself.
-    Call(Arc<Call>),
+    Call(Listed),
     /// A call that stands in the plan's range of this number.
-    In(usize),
-}
-
-/// A row of the index.
-enum Row {
-    Record(Option<Box<(u64, Call)>>),
     In(usize),
 }
 
@@ -73,19 +92,21 @@ impl Store {
     /// The next calls of a list, at most `limit`, and less where they are large. A page that is not
     /// the last may be empty.
     pub fn page(&self, request: &Request, limit: usize) -> Result<Page, StoreError> {
-        self.page_within(request, limit, usize::MAX)
+        let Listing { calls, next } = self.list(request, limit, usize::MAX)?;
+        let calls = calls.into_iter().map(|(_, listed)| self.unpacked(listed));
+        Ok(Page { calls: calls.collect::<Result<_, _>>()?, next })
     }
 
-    /// The same, but it ends early once it has looked at `rows`.
-    pub fn page_within(
+    /// The same, calls as they are found; it ends early once it has looked at `rows`.
+    pub fn list(
         &self,
         request: &Request,
         limit: usize,
         rows: usize,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<Listing, StoreError> {
         let plan = Plan::of(request);
         let mut span = plan.span.clone();
-        let mut page = Page { calls: Vec::new(), next: request.after };
+        let mut page = Listing { calls: Vec::new(), next: request.after };
         let mut chunk_rows = limit.clamp(CHUNK_ROWS_MIN, CHUNK_ROWS);
         let (mut looked_at, mut weight) = (0, 0);
         while !span.is_empty() {
@@ -93,12 +114,17 @@ impl Store {
             looked_at += look.found.len();
             page.next = look.reached;
             for (position, found) in look.found {
-                let Found::Call(call) = found else { continue };
-                if !request.filter.matches(&call) {
-                    continue;
+                let Found::Call(mut listed) = found else { continue };
+                // The rows of an exact plan match, and those in memory are few.
+                if !plan.exact || matches!(listed, Listed::Call(_)) {
+                    let call = self.unpacked(listed)?;
+                    if !request.filter.matches(&call) {
+                        continue;
+                    }
+                    listed = Listed::Call(call);
                 }
-                weight += call.weight();
-                page.calls.push(call);
+                weight += listed.weight();
+                page.calls.push((position, listed));
                 if page.calls.len() == limit || weight >= PAGE_WEIGHT {
                     page.next = Some(position);
                     return Ok(page);
@@ -115,6 +141,17 @@ impl Store {
         Ok(page)
     }
 
+    /// The call that was listed.
+    pub fn unpacked(&self, listed: Listed) -> Result<Arc<Call>, StoreError> {
+        match listed {
+            Listed::Call(call) => Ok(call),
+            Listed::Row(row) => match row.call() {
+                Ok(call) => Ok(Arc::new(call)),
+                Err(error) => Err(self.shared.index_failed(&error)),
+            },
+        }
+    }
+
     /// One look into the registry and then the index: rows of the plan's ranges, in order, each
     /// once. The filter is not asked. Without `records`, a row of the index stays a row.
     pub(super) fn look(
@@ -129,18 +166,8 @@ impl Store {
         let _nothing_leaves = shared.gate.read();
         let ours = shared.registry.read().positions(account, &plan.ranges, span, rows);
         let index = shared.index()?;
-        let theirs: Vec<(Position, Row)> = if records {
-            let found = index.positions(&plan.ranges, span, rows);
-            let found = found.map_err(|error| shared.index_failed(&error))?;
-            found
-                .into_iter()
-                .map(|(position, record)| (position, Row::Record(record.map(Box::new))))
-                .collect()
-        } else {
-            let found = index.places(&plan.ranges, span, rows);
-            let found = found.map_err(|error| shared.index_failed(&error))?;
-            found.into_iter().map(|(position, range)| (position, Row::In(range))).collect()
-        };
+        let theirs = index.positions(&plan.ranges, span, rows);
+        let mut theirs = theirs.map_err(|error| shared.index_failed(&error))?;
         // Beyond the end of the shorter of two cut-off halves nothing is known yet.
         let ends = [
             ours.last().filter(|_| ours.len() == rows).map(|row| row.0),
@@ -158,31 +185,30 @@ impl Store {
         };
         let ours = ours.into_iter().filter(|(position, _)| within(position));
         let mut found: Vec<(Position, Found)> =
-            ours.map(|(position, call)| (position, Found::Call(call))).collect();
-        let theirs: Vec<_> = theirs.into_iter().filter(|(position, _)| within(position)).collect();
-        let newer = {
+            ours.map(|(position, call)| (position, Found::Call(Listed::Call(call)))).collect();
+        theirs.retain(|(position, ..)| within(position));
+        // What the registry knows of a call counts. Its version may stand elsewhere only if it is
+        // another call altogether.
+        {
             let registry = shared.registry.read();
-            let known = |position: &Position| {
-                registry.get(CallId { account, sid: position.sid }).map(|entry| entry.state.clone())
-            };
-            theirs.iter().map(|(position, _)| known(position)).collect::<Vec<_>>()
-        };
-        for ((position, row), newer) in theirs.into_iter().zip(newer) {
-            let row = match (newer, row) {
-                // The registry's version may stand elsewhere only if it is another call altogether.
-                (Some(State::Call(call)), _) if Position::of(&call) == position => {
-                    Found::Call(call)
+            theirs.retain(|(position, ..)| {
+                let Some(entry) = registry.get(CallId { account, sid: position.sid }) else {
+                    return true;
+                };
+                if let Some(call) = entry.call().filter(|call| Position::of(call) == *position) {
+                    found.push((*position, Found::Call(Listed::Call(call.clone()))));
                 }
-                (Some(_), _) => continue,
-                (None, Row::In(range)) => Found::In(range),
-                (None, Row::Record(record)) => {
-                    match self.read_row(&index, account, position, record.map(|record| *record))? {
-                        Some(call) => Found::Call(Arc::new(call)),
-                        None => continue,
-                    }
-                }
+                false
+            });
+        }
+        if records {
+            self.bring(account, &plan.ranges, &mut theirs)?;
+            let row = |(position, _, row): (Position, usize, Option<Row>)| {
+                Some((position, Found::Call(Listed::Row(row?))))
             };
-            found.push((position, row));
+            found.extend(theirs.into_iter().filter_map(row));
+        } else {
+            found.extend(theirs.into_iter().map(|(at, range, _)| (at, Found::In(range))));
         }
         found.sort_by_key(|(position, _)| *position);
         found.dedup_by_key(|(position, _)| *position);
@@ -197,22 +223,28 @@ impl Store {
         Ok(Look { found, reached })
     }
 
-    /// The record of an index row. A row whose call is no longer there is skipped, never shown.
-    fn read_row(
+    /// Brings the rows of the calls at positions that came without. Where there is no call any more,
+    /// or one that does not belong there, nothing is brought: it is never shown.
+    fn bring(
         &self,
-        index: &Index,
         account: AccountSid,
-        position: Position,
-        record: Option<(u64, Call)>,
-    ) -> Result<Option<Call>, StoreError> {
-        let found = if record.is_some() {
-            record
-        } else {
-            let found = index.call_at(account, position);
-            found.map_err(|error| self.shared.index_failed(&error))?
-        };
-        let right = |call: &Call| call.id.account == account && Position::of(call) == position;
-        Ok(found.map(|(_, call)| call).filter(right))
+        ranges: &[Range],
+        found: &mut [(Position, usize, Option<Row>)],
+    ) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let without = |row: &&mut (Position, usize, Option<Row>)| row.2.is_none();
+        let mut missing: Vec<_> = found.iter_mut().filter(without).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let positions: Vec<Position> = missing.iter().map(|(position, ..)| *position).collect();
+        let rows = shared.index()?.rows_at(account, &positions);
+        let rows = rows.map_err(|error| shared.index_failed(&error))?;
+        for (place, row) in missing.iter_mut().zip(rows) {
+            let belongs = |row: &Row| ranges.get(place.1).is_some_and(|range| row.stands_in(range));
+            place.2 = row.filter(belongs);
+        }
+        Ok(())
     }
 
     /// One call.

@@ -41,7 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("registry", &["domain", "index", "keys"]),
-    ("index", &["codec", "domain", "keys"]),
+    ("index", &["codec", "domain", "keys", "wire"]),
     ("journal", &["domain", "random"]),
     ("access", &["domain"]),
     ("codec", &["domain"]),
