@@ -20,9 +20,11 @@ use crate::codec;
 use crate::domain::{Call, Position};
 use crate::keys::{self, Facets, Range};
 
-/// Bytes up to which a block grows. sled keeps up to 16 values on a page and gives a page of more
-/// than 128 KiB a file of its own.
-pub(super) const BLOCK_BYTES_MAX: usize = if cfg!(test) { 1500 } else { 6 * 1024 };
+/// Bytes up to which a block with texts grows. sled keeps up to 16 values on a page and gives a page
+/// of more than 128 KiB a file of its own.
+const TEXTS_MAX: usize = if cfg!(test) { 1500 } else { 4 * 1024 };
+/// Bytes up to which a block without texts grows. Each new call of a number writes its last one again.
+const POSITIONS_MAX: usize = if cfg!(test) { 80 } else { 512 };
 
 const HEAD: usize = 6;
 const POSITION: usize = 24;
@@ -224,7 +226,9 @@ impl Rows {
     /// What is left once these rows are small enough, and the rows that had to go: two blocks in
     /// order, of which the first may be empty. `touched` is the row that was put in last.
     pub fn split(mut self, touched: usize) -> (Self, Self) {
-        if self.bytes() <= BLOCK_BYTES_MAX || self.0.len() == 1 {
+        let texts = self.0.iter().any(|(_, row)| row.is_some());
+        let max = if texts { TEXTS_MAX } else { POSITIONS_MAX };
+        if self.bytes() <= max || self.0.len() == 1 {
             return (Self::default(), self);
         }
         // Who adds in order leaves full blocks behind: newer calls come to the front, a new
