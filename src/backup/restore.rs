@@ -29,6 +29,8 @@ pub struct Restored {
     pub epoch: String,
     /// What an earlier restore had left unfinished was removed.
     pub cleared: bool,
+    /// More was asked for than the backup has.
+    pub beyond: bool,
 }
 
 /// What `UNFINISHED` says to somebody who finds it.
@@ -203,7 +205,13 @@ fn fill(
     let _in_use = fs::remove_dir(&tls);
     let epoch = begin(dir)?;
     let (sequence, last_change_at) = filling.last;
-    Ok(Restored { manifest, sequence, last_change_at, epoch, cleared: false })
+    let beyond = match until {
+        Some(Until::Seq(seq)) => seq > manifest.sequence,
+        // Both are in the same form, whose order is that of time.
+        Some(Until::Time(at)) => show_time(at).to_string() > manifest.made_at,
+        None => false,
+    };
+    Ok(Restored { manifest, sequence, last_change_at, epoch, cleared: false, beyond })
 }
 
 impl Filling {

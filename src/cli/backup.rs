@@ -1,6 +1,7 @@
 //! Backups: making, verifying and restoring them.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::{Value, json};
 
@@ -81,7 +82,22 @@ pub(super) fn restore(
 ) -> Result<(), Failure> {
     let dir = &config.data_dir;
     let identities = Identities(words.identity);
+    let owner = std::fs::metadata(dir).map(|dir| dir.uid()).ok();
+    if let Some(owner) = owner.filter(|owner| *owner != rustix::process::geteuid().as_raw()) {
+        return Err(Failure::new(format!(
+            "{} belongs to user {owner}, who could not open what is restored into it; run this as \
+             that user: sudo -u '#{owner}' rollcall restore …",
+            dir.display()
+        )));
+    }
     let restored = backup::restore(&words.backup, &identities, dir, words.until)?;
+    if restored.beyond {
+        let Manifest { sequence, made_at, .. } = &restored.manifest;
+        output.say(&format!(
+            "note: the backup was made at {made_at} and ends with sequence {sequence}, before what \
+             --until asks for; all of it is restored"
+        ));
+    }
     if restored.cleared {
         let dir = dir.display();
         output.say(&format!("removed what an earlier restore had left unfinished in {dir}"));

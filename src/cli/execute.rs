@@ -94,7 +94,7 @@ fn connect(socket: &Path, data_dir: &Path) -> io::Result<UnixStream> {
 
 /// Why this process must not open the store itself: the files that it would make are another
 /// user's, who could not open them any more. Root may still ask a server.
-fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
+pub(super) fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
     let lock = data_dir.join("LOCK");
     let owner = match std::fs::metadata(&lock) {
         Ok(lock) => lock.uid(),

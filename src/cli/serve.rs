@@ -10,6 +10,9 @@ use crate::server::{self, News};
 
 pub(super) fn serve(config: &Config, demo: bool, output: &mut Output) -> Result<(), Failure> {
     super::log::begin(&config.log)?;
+    if let Some(foreign) = super::execute::foreign(&config.data_dir)? {
+        return Err(foreign);
+    }
     let person = io::stderr().is_terminal();
     let data_dir = config.data_dir.clone();
     let mut closed = None;

@@ -162,7 +162,8 @@ fn format(dir: &Path) -> Vec<Finding> {
         Ok(None) => vec![Finding::error(
             object,
             "it is missing beside a journal",
-            "restore the data directory from a backup, with all its files",
+            "look whether other files are missing too; the next start writes it, and begins a new \
+             epoch",
         )],
         Ok(Some(format)) if format.original => {
             vec![Finding::ok(object, format!("this release reads it; epoch {}", format.epoch))]

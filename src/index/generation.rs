@@ -3,7 +3,9 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::layout::LAYOUT;
 use super::{Index, IndexError};
@@ -92,10 +94,7 @@ impl Generations {
         if let Some(old) = old.filter(|_| damaged) {
             // Before it loses its place: whatever has none is removed, after a crash here too.
             // One is enough to look at.
-            for aside in self.numbered(".damaged")? {
-                let aside = self.dir.join(format!("index-{aside}.damaged"));
-                fs::remove_dir_all(&aside).map_err(IndexError::io("remove", &aside))?;
-            }
+            self.remove_damaged(Duration::ZERO)?;
             let (dir, aside) = (self.path(old), self.dir.join(format!("index-{old}.damaged")));
             fs::rename(&dir, &aside).map_err(IndexError::io("rename", &dir))?;
         }
@@ -109,6 +108,22 @@ impl Generations {
             File::open(&self.dir)?.sync_all()
         };
         write().map_err(IndexError::io("write", &path))
+    }
+
+    /// Removes what has been kept for so long for somebody to look at: there are calls in it that may
+    /// have been erased since.
+    pub fn remove_damaged(&self, kept: Duration) -> Result<(), IndexError> {
+        for aside in self.numbered(".damaged")? {
+            let aside = self.dir.join(format!("index-{aside}.damaged"));
+            let metadata = fs::metadata(&aside).map_err(IndexError::io("look at", &aside))?;
+            // When it was moved there.
+            let since = u64::try_from(metadata.ctime()).unwrap_or_default();
+            let since = UNIX_EPOCH + Duration::from_secs(since);
+            if since.elapsed().unwrap_or_default() >= kept {
+                fs::remove_dir_all(&aside).map_err(IndexError::io("remove", &aside))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes all generations but the current one. Nobody may be building one.

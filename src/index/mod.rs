@@ -10,6 +10,7 @@ mod draft;
 mod error;
 mod generation;
 mod layout;
+mod op;
 mod rows;
 mod scan;
 mod tree;
@@ -19,8 +20,9 @@ pub use build::Built;
 pub use error::IndexError;
 pub use generation::{Generations, Opened};
 pub use layout::LAYOUT;
+pub use op::{Op, Version};
 pub use rows::{AdminRow, Mark, Stored, Tally};
-pub use tree::{Index, Op, Version};
+pub use tree::Index;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -12,6 +12,9 @@ use super::block::Block;
 use crate::domain::{Order, Position};
 use crate::keys::{Range, Span};
 
+/// Where a row stands: its position, its block, and its number there.
+type Place = (Position, (Block, usize));
+
 /// The rows of a range that lie in a span: each with its block, and its number there.
 pub(super) struct Scan {
     /// Blocks that are still to be read.
@@ -46,7 +49,7 @@ impl Scan {
         Ok(scan)
     }
 
-    fn step(&mut self) -> Result<Option<(Position, (Block, usize))>, IndexError> {
+    fn step(&mut self) -> Result<Option<Place>, IndexError> {
         if self.span.is_empty() {
             return Ok(None);
         }
@@ -105,7 +108,7 @@ impl Scan {
 }
 
 impl Iterator for Scan {
-    type Item = Result<(Position, (Block, usize)), IndexError>;
+    type Item = Result<Place, IndexError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()

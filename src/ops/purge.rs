@@ -75,10 +75,17 @@ impl Number {
 
     /// Whether a call is from it or to it.
     fn is_party(&self, call: &Call) -> bool {
-        [Known::From, Known::To].into_iter().any(|known| {
-            let text = call.text(known).unwrap_or_default();
-            text.strip_prefix('+').unwrap_or(text) == self.0
-        })
+        [Known::From, Known::To]
+            .into_iter()
+            .any(|known| self.is(call.text(known).unwrap_or_default()))
+    }
+
+    /// Whether a party has it, however it was dialled: `+1 (555) 123-0001` and `0015551230001` are the
+    /// same number.
+    fn is(&self, party: &str) -> bool {
+        let digits: String = party.chars().filter(char::is_ascii_digit).collect();
+        let bare = party.chars().all(|c| c.is_ascii_digit() || "+ ()-./".contains(c));
+        bare && (digits == self.0 || digits.strip_prefix("00") == Some(&*self.0))
     }
 
     /// Whether it stands in these bytes, not as a part of a longer number.
@@ -245,6 +252,17 @@ mod tests {
         }
         for wrong in ["", "+", "1234", "+1555x12345", "1 555 123 0001"] {
             assert!(Number::of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_party_has_the_number_however_it_was_dialled() {
+        let number = Number::of("+15551239999").unwrap();
+        for same in ["+15551239999", "15551239999", "0015551239999", "+1 (555) 123-9999"] {
+            assert!(number.is(same), "{same}");
+        }
+        for other in ["+155512399990", "x15551239999", "115551239999", "5551239999"] {
+            assert!(!number.is(other), "{other}");
         }
     }
 

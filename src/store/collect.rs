@@ -263,6 +263,12 @@ impl Collector {
         depth: Depth,
         collected: &mut Collected,
     ) -> Result<(), StoreError> {
+        let kept = match depth {
+            Depth::Erase => Duration::ZERO,
+            _ => Duration::from_millis(self.shared.options.retention.erase_millis),
+        };
+        let removed = self.shared.generations.remove_damaged(kept);
+        removed.map_err(|error| StoreError::IndexUnavailable(super::error::chain(&error)))?;
         let mark = self.shared.index()?.mark().map_err(|error| self.shared.index_failed(&error))?;
         let Some(mark) = mark else { return Ok(()) };
         let segments = self.shared.segments.read().clone();

@@ -40,7 +40,7 @@ impl Lock {
             let mut builder = fs::DirBuilder::new();
             builder.recursive(true).mode(0o700);
             builder.create(dir).map_err(OpenError::io("make", dir))?;
-        } else if !dir.join("FORMAT").exists() {
+        } else if !dir.join("FORMAT").exists() && !dir.join("journal").exists() {
             return Err(OpenError::Missing { path: dir.to_owned() });
         }
         let path = dir.join("LOCK");
@@ -111,7 +111,12 @@ pub fn begin(dir: &Path) -> Result<String, OpenError> {
 /// was copied begins a new epoch too: it may be an older state of the data, whose sequence numbers
 /// are given out again.
 pub(super) fn epoch(dir: &Path, found: Option<Format>) -> Result<String, OpenError> {
-    let Some(found) = found else { return begin(dir) };
+    let Some(found) = found else {
+        if dir.join("journal").exists() {
+            tracing::warn!("FORMAT was missing beside a journal; the data begin a new epoch");
+        }
+        return begin(dir);
+    };
     if found.original {
         return Ok(found.epoch);
     }

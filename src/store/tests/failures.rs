@@ -179,7 +179,8 @@ fn damage_record(dir: &Path, call: CallId) {
         let prefix = [&b"c"[..], &call.account.bytes()].concat();
         let mut rows = db.scan_prefix(prefix).map(Result::unwrap);
         let sid = call.sid.bytes();
-        let (key, value) = rows.find(|(_, value)| value.windows(16).any(|part| part == sid)).unwrap();
+        let (key, value) =
+            rows.find(|(_, value)| value.windows(16).any(|part| part == sid)).unwrap();
         let mut value = value.to_vec();
         *value.last_mut().unwrap() ^= 1;
         db.insert(key, value).unwrap();

@@ -306,3 +306,18 @@ fn a_store_is_kept_below_its_size_by_its_oldest_calls() {
     assert_eq!((newest, oldest), (5999, 6000 - left.len() as u128));
     assert_sound(&store);
 }
+
+#[test]
+fn an_index_that_was_put_aside_goes_with_what_is_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    send(&store, id(1, 1), CallStatus::Completed, clock::now());
+    wake(&store);
+    let aside = dir.path().join("index-0.damaged");
+    fs::create_dir(&aside).unwrap();
+    fs::write(aside.join("db"), "+15551230001").unwrap();
+    store.collect(Depth::Thorough).unwrap();
+    assert!(aside.exists(), "somebody may want to look at it");
+    store.collect(Depth::Erase).unwrap();
+    assert!(!aside.exists());
+}
