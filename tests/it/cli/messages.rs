@@ -99,6 +99,16 @@ fn root_does_not_make_files_that_their_owner_cannot_open() {
     let printed = rollcall.run(&["status"]);
     assert_eq!(printed.code, Some(1), "{printed:?}");
     assert!(printed.stderr.contains("user 12345"), "{printed:?}");
+    let printed = rollcall.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(printed.code, Some(1), "{printed:?}");
+    assert!(printed.stderr.contains("user 12345"), "{printed:?}");
+    let empty = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(empty.path(), Some(12345), None).unwrap();
+    let mut restore = Command::new(ROLLCALL);
+    restore.args(["restore", "/nowhere", "--data-dir"]).arg(empty.path());
+    let printed = print(&mut restore, b"");
+    assert_eq!(printed.code, Some(1), "{printed:?}");
+    assert!(printed.stderr.contains("user 12345"), "{printed:?}");
     let mut other = Command::new("setpriv");
     other.args(["--reuid", "12346", "--clear-groups", ROLLCALL, "status", "--data-dir"]);
     let printed = print(other.arg(rollcall.data()), b"");
