@@ -283,6 +283,42 @@ fn blocks_that_are_cut_and_grow_hide_nothing_from_whoever_reads_meanwhile() {
 }
 
 #[test]
+fn a_block_that_grows_between_two_steps_is_not_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
+    let add = |n: u8| {
+        let call = listed(n);
+        let op = Op { id: call.id, old: None, new: Version::Call(1, &call) };
+        index.write(&[op], &[]).unwrap();
+    };
+    add(5);
+    let at = Position::of(&listed(5));
+    let high = std::ops::Bound::Included(at);
+    let span = Span { high, ..Span::all(Order::OldestFirst) };
+    let scan = scan::Scan::new(&index.db, &Range::all(id(0).account), &span).unwrap();
+    // The block ends with an older call now, and stands under another key.
+    add(4);
+    let found: Vec<_> = scan.map(|row| row.unwrap().0).collect();
+    assert_eq!(found, [at]);
+}
+
+#[test]
+fn a_block_under_another_account_is_damage_and_no_answer() {
+    let call = listed(5);
+    let dir = with_one_call(&call);
+    let stranger = id(1).account;
+    tamper(dir.path(), |db| {
+        db.insert(keys::LAYOUT, rows::sealed(0, &LAYOUT.to_be_bytes())).unwrap();
+        let at = Position::of(&call);
+        let value = db.get(keys::call(call.id.account, at)).unwrap().unwrap();
+        db.insert(keys::call(stranger, at), value).unwrap();
+    });
+    let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
+    let found = index.positions(&[Range::all(stranger)], &Span::all(Order::NewestFirst), 10);
+    assert!(matches!(found, Err(IndexError::Damaged(_))), "{found:?}");
+}
+
+#[test]
 fn answers_that_are_stored_change_with_the_layout_alone() {
     // Whoever changes what the API answers of a call counts the layout up, and writes this anew: what
     // an index has stored would be answered for ever.
