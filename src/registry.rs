@@ -149,13 +149,14 @@ impl Registry {
         now: Timestamp,
         indexed: Option<Indexed>,
     ) {
-        let (entered_at, indexed) = match self.take(id) {
-            Some(old) => (old.entered_at, old.indexed),
-            None => (now, indexed),
+        let (entered_at, indexed, before) = match self.entries.remove(&id) {
+            Some(old) => {
+                self.beyond.add(&old, -1);
+                (old.entered_at, old.indexed, Some(old.state))
+            }
+            None => (now, indexed, None),
         };
-        if let State::Call(call) = &state {
-            self.keys.extend(keys_of(call));
-        }
+        self.replace_keys(before.as_ref(), Some(&state));
         let entry = Entry { state, seq, entered_at, indexed };
         self.beyond.add(&entry, 1);
         self.entries.insert(id, entry);
@@ -194,15 +195,23 @@ impl Registry {
         }
     }
 
-    fn take(&mut self, id: CallId) -> Option<Entry> {
-        let entry = self.entries.remove(&id)?;
+    fn take(&mut self, id: CallId) {
+        let Some(entry) = self.entries.remove(&id) else { return };
         self.beyond.add(&entry, -1);
-        if let State::Call(call) = &entry.state {
-            for key in keys_of(call) {
-                self.keys.remove(&key);
-            }
+        self.replace_keys(Some(&entry.state), None);
+    }
+
+    /// From one version of a call to the next most keys stay.
+    fn replace_keys(&mut self, before: Option<&State>, after: Option<&State>) {
+        let keys_of = |state: Option<&State>| match state {
+            Some(State::Call(call)) => keys_of(call),
+            _ => Vec::new(),
+        };
+        let (old, new) = (keys_of(before), keys_of(after));
+        for key in old.iter().filter(|key| !new.contains(key)) {
+            self.keys.remove(key);
         }
-        Some(entry)
+        self.keys.extend(new.into_iter().filter(|key| !old.contains(key)));
     }
 
     /// The first `count` calls of some ranges together, in the span's order.
@@ -259,9 +268,12 @@ impl Registry {
     }
 }
 
-fn keys_of(call: &Call) -> impl Iterator<Item = Vec<u8>> {
-    let own = crate::keys::call(call.id.account, Position::of(call));
-    std::iter::once(own).chain(Facets::of(call).keys(call.id))
+/// The keys of all ranges that a list may scan.
+fn keys_of(call: &Call) -> Vec<Vec<u8>> {
+    let position = Position::of(call);
+    let (own, facets) = (Range::all(call.id.account), Facets::of(call));
+    let ranges = std::iter::once(own).chain(facets.ranges(call.id.account));
+    ranges.map(|range| range.key(position)).collect()
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use crate::registry::{Indexed, State};
 const EXPIRED_MAX: usize = 10_000;
 /// What a call takes of the disk when it is written beside others, in no order.
 const CALL_BYTES: u64 = 4200;
+/// Calls that leave the registry before others get a turn.
+const SETTLED_AT_ONCE: usize = 500;
 /// What sled takes at once, whatever is written.
 const SLACK_BYTES: u64 = 4 << 20;
 
@@ -27,16 +29,41 @@ pub(super) struct Note {
 
 /// A checkpoint that is on disk in the index, and not yet in the journal.
 pub(super) struct Written {
-    pub calls: Vec<(CallId, Option<Indexed>)>,
-    pub admin: Vec<AdminRow>,
+    pub noted: Noted,
+    pub versions: Versions,
+}
+
+/// What the journal is to say of a checkpoint.
+pub(super) struct Noted {
     pub note: Note,
     pub at: Timestamp,
 }
 
-impl Written {
+/// What the index has of some calls and settings.
+#[derive(Default)]
+pub(super) struct Versions {
+    pub calls: Vec<(CallId, Option<Indexed>)>,
+    pub admin: Vec<AdminRow>,
+}
+
+impl Noted {
     pub fn body(&self) -> Vec<u8> {
         // A struct of three numbers has a JSON.
         serde_json::to_vec(&self.note).unwrap_or_default()
+    }
+}
+
+impl Versions {
+    /// The same in pieces: who waits for a commit waits for one of them at most.
+    pub fn pieces(self) -> impl Iterator<Item = Self> {
+        let Self { calls, admin } = self;
+        let mut calls = calls.into_iter();
+        let mut first = Some(admin);
+        std::iter::from_fn(move || {
+            let calls: Vec<_> = calls.by_ref().take(SETTLED_AT_ONCE).collect();
+            let admin = first.take().unwrap_or_default();
+            (!calls.is_empty() || !admin.is_empty()).then_some(Self { calls, admin })
+        })
     }
 }
 
@@ -111,7 +138,8 @@ pub(super) fn write(
     });
     let calls = calls.collect();
     let note = Note { generation, checkpoint, replay_from };
-    Ok(Some(Written { calls, admin, note, at: now }))
+    let noted = Noted { note, at: now };
+    Ok(Some(Written { noted, versions: Versions { calls, admin } }))
 }
 
 /// Bytes that the index may grow by when all that is in memory is written to it; none where nothing

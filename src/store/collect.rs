@@ -251,9 +251,7 @@ impl Collector {
         if !at_once && self.present.1.elapsed() < age {
             return Ok(());
         }
-        let (reply, answer) = std::sync::mpsc::sync_channel(1);
-        self.shared.jobs.send(Job::BeginSegment(reply)).map_err(|_| StoreError::Closing)?;
-        answer.recv().unwrap_or(Err(StoreError::Closing))
+        self.shared.ask(Job::BeginSegment)
     }
 
     /// Packs what can be packed, oldest first.

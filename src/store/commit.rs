@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
 use super::StoreError;
 use super::bodies::admin_body;
-use super::checkpoint::Written;
+use super::checkpoint::{Noted, Versions};
 use super::shared::Shared;
 use super::submit::{Change, Outcome, Submission};
 use crate::access::Row;
@@ -24,16 +24,21 @@ const COMMIT_CHANGES: usize = 4096;
 /// Bytes that one commit takes.
 const COMMIT_BYTES: usize = 4 * 1024 * 1024;
 
+/// Tells whoever asked for a job what became of it.
+pub(super) type Done = SyncSender<Result<(), StoreError>>;
+
 /// What the committer does.
 pub(super) enum Job {
     /// Changes to be made durable.
     Submit(Submission),
-    /// A checkpoint has been written to the index.
-    Checkpoint(Box<Written>, std::sync::mpsc::SyncSender<Result<(), StoreError>>),
+    /// A checkpoint has been written to the index: the journal is to say so.
+    Checkpoint(Noted, Done),
+    /// The index has these versions of calls and of settings.
+    Settle(Versions, Done),
     /// A new generation takes over.
-    Replace(Arc<Index>, std::sync::mpsc::SyncSender<Result<(), StoreError>>),
+    Replace(Arc<Index>, Done),
     /// A new segment is begun, so that the present one can be collected.
-    BeginSegment(std::sync::mpsc::SyncSender<Result<(), StoreError>>),
+    BeginSegment(Done),
     /// The end.
     Stop,
 }
@@ -58,8 +63,8 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
                 }
                 group.commit(&mut writer);
             }
-            Job::Checkpoint(written, reply) => {
-                let done = checkpoint(shared, &mut writer, *written);
+            Job::Checkpoint(noted, reply) => {
+                let done = checkpoint(shared, &mut writer, &noted);
                 let done = done.map(|seq| {
                     shared.registry.write().published(seq);
                     // There is nothing new to see: nobody is woken for it.
@@ -69,6 +74,10 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
                     });
                 });
                 let _gone = reply.send(done);
+            }
+            Job::Settle(versions, reply) => {
+                settle(shared, versions);
+                let _gone = reply.send(Ok(()));
             }
             Job::Replace(index, reply) => {
                 let _gone = reply.send(replace(shared, &index));
@@ -434,32 +443,33 @@ fn noted(
     done.map_err(StoreError::from)
 }
 
-/// Writes the checkpoint into the journal, and lets go of what the index has. Returns the sequence
-/// number of its frame.
-///
-/// The index has those versions even where the journal has no room to say so. Were that forgotten,
-/// the next checkpoint would leave their keys behind.
+/// Writes the checkpoint into the journal. Returns the sequence number of its frame.
 pub(super) fn checkpoint(
     shared: &Shared,
     writer: &mut Writer,
-    written: Written,
+    noted: &Noted,
 ) -> Result<u64, StoreError> {
     let mut batch = writer.batch();
-    batch.push(written.at, Origin::Admin, Kind::Checkpoint, &written.body())?;
+    batch.push(noted.at, Origin::Admin, Kind::Checkpoint, &noted.body())?;
     let last_seq = batch.next_seq() - 1;
-    let appended = append(shared, writer, batch);
+    append(shared, writer, batch)?;
+    shared.newest_checkpoint.store(last_seq, Ordering::Release);
+    Ok(last_seq)
+}
+
+/// Lets go of what the index has.
+///
+/// It has those versions even where the journal has no room to say so. Were that forgotten, the
+/// next checkpoint would leave their keys behind.
+pub(super) fn settle(shared: &Shared, versions: Versions) {
     let _nobody_reads = shared.gate.write();
     let mut registry = shared.registry.write();
-    for (id, indexed) in written.calls {
+    for (id, indexed) in versions.calls {
         registry.settle(id, indexed);
     }
-    for row in &written.admin {
+    for row in &versions.admin {
         registry.settle_admin(row);
     }
-    if appended.is_ok() {
-        shared.newest_checkpoint.store(last_seq, Ordering::Release);
-    }
-    appended.map(|()| last_seq)
 }
 
 /// A new generation takes over: what the registry knows of the old one is of no use. What the new

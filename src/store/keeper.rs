@@ -2,11 +2,10 @@
 //! have gone quiet, and has a new index take over when the old one fails or is compacted.
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use super::StoreError;
-use super::checkpoint::{self, Scope};
+use super::checkpoint::{self, Scope, Written};
 use super::commit::Job;
 use super::online::Builds;
 use super::shared::{Shared, Wake};
@@ -113,13 +112,13 @@ impl Keeper {
             shared.room.holds("a checkpoint", needed)?;
         }
         let written = checkpoint::write(shared, &index, self.generation, scope, clock::now());
-        let Some(written) = written.map_err(|error| shared.index_failed(&error))? else {
-            return Ok(());
-        };
-        let (reply, answer) = sync_channel(1);
-        let job = Job::Checkpoint(Box::new(written), reply);
-        shared.jobs.send(job).map_err(|_| StoreError::Closing)?;
-        answer.recv().unwrap_or(Err(StoreError::Closing))
+        let written = written.map_err(|error| shared.index_failed(&error))?;
+        let Some(Written { noted, versions }) = written else { return Ok(()) };
+        let done = shared.ask(|reply| Job::Checkpoint(noted, reply));
+        for piece in versions.pieces() {
+            shared.ask(|reply| Job::Settle(piece, reply))?;
+        }
+        done
     }
 
     /// Gives up every call that has heard nothing for longer than a call may live.

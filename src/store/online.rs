@@ -5,7 +5,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -209,10 +208,7 @@ impl Keeper {
             return Err(not_built(error.into()));
         }
         let old = shared.index().ok();
-        let (reply, answer) = sync_channel(1);
-        let job = Job::Replace(index.clone(), reply);
-        shared.jobs.send(job).map_err(|_| StoreError::Closing)?;
-        answer.recv().unwrap_or(Err(StoreError::Closing))?;
+        shared.ask(|reply| Job::Replace(index.clone(), reply))?;
         self.generation = generation;
         drop(still);
         self.retire(old, old_number);

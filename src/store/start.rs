@@ -136,8 +136,8 @@ impl Start {
         self.load_access(&built.index)?;
         let note = built.note(last_seq);
         self.shared.set_index(Ok(built.index));
-        let written = checkpoint::Written { calls: Vec::new(), admin: Vec::new(), note, at: now };
-        let seq = commit::checkpoint(&self.shared, &mut self.writer, written)?;
+        let noted = checkpoint::Noted { note, at: now };
+        let seq = commit::checkpoint(&self.shared, &mut self.writer, &noted)?;
         self.shared.registry.write().published(seq);
         Ok(())
     }
@@ -243,13 +243,10 @@ impl Start {
     fn make_room(&mut self, index: &Index, now: Timestamp) -> Result<(), OpenError> {
         let written =
             checkpoint::write(&self.shared, index, self.generation, Scope::Everything, now)?;
-        match written {
-            Some(written) => {
-                commit::checkpoint(&self.shared, &mut self.writer, written)?;
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        let Some(checkpoint::Written { noted, versions }) = written else { return Ok(()) };
+        let done = commit::checkpoint(&self.shared, &mut self.writer, &noted);
+        commit::settle(&self.shared, versions);
+        done.map(|_| ()).map_err(OpenError::from)
     }
 
     /// Begins to take changes.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::StoreError;
-use super::commit::Job;
+use super::commit::{Done, Job};
 use super::open::Store;
 use super::shared::Shared;
 use crate::access::Row;
@@ -144,6 +144,13 @@ impl Shared {
         let submission = Submission { changes, at, dry, reply, permit };
         self.jobs.send(Job::Submit(submission)).map_err(|_| StoreError::Closing)?;
         Ok(Ticket(answer))
+    }
+
+    /// Has the committer do something, and waits until it is done.
+    pub(super) fn ask(&self, job: impl FnOnce(Done) -> Job) -> Result<(), StoreError> {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        self.jobs.send(job(reply)).map_err(|_| StoreError::Closing)?;
+        answer.recv().unwrap_or(Err(StoreError::Closing))
     }
 
     /// Waits for the keeper to make room, or for a moment.
