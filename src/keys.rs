@@ -1,11 +1,11 @@
 //! Keys of ranges, for the index and the registry alike: big-endian parts of fixed width, so that their byte order is the order of what they mean.
 //!
 //! ```text
-//! c | account 16 | position 24                        -> seq, answer, record
-//! s | account 16 | slot 1 | direction 1 | position 24 -> ""
-//! f | account 16 | from, escaped | 00 00 | position   -> ""
-//! o | account 16 | to, escaped   | 00 00 | position   -> ""
-//! p | account 16 | parent 16 | position 24            -> ""   (B legs only)
+//! c | account 22 | position 32                        -> seq, answer, record
+//! s | account 22 | slot 1 | direction 1 | position 32 -> ""
+//! f | account 22 | from, escaped | 00 00 | position   -> ""
+//! o | account 22 | to, escaped   | 00 00 | position   -> ""
+//! p | account 22 | parent 22 | position 32            -> ""   (B legs only)
 //! k | account 16 | call 16                            -> seq, listed_at or deleted_at
 //! l | last event 8 | account 16 | call 16             -> ""   (live calls only)
 //! d | deleted_at 8 | account 16 | call 16             -> ""   (tombstones only)
@@ -18,6 +18,11 @@
 //! same in every range, so that one cursor is valid in all. The index has several rows of one of the
 //! first five ranges under one key: that of the last of them. In a number, a byte 00 is written as
 //! 00 FF, so that no number's range holds another's.
+//!
+//! In these five, which are read in both directions, a 00 stands after every three bytes of an account,
+//! a parent and a position. sled, going back from a page to the one before it, looks for the page's
+//! first key, less by one and then four bytes FF: with keys between the two it turns in circles, and
+//! panics. Whoever makes up the sids of calls could have it do so; no key has four bytes FF in a row.
 
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
@@ -102,6 +107,11 @@ pub struct Range {
     last: Position,
 }
 
+/// Bytes of a position in a key.
+const POSITION_BYTES: usize = 32;
+/// Bytes of an account or of a parent in the key of a range.
+const SID_BYTES: usize = 22;
+
 pub(crate) const CALL: u8 = b'c';
 pub(crate) const KNOWN: u8 = b'k';
 pub(crate) const LIVE: u8 = b'l';
@@ -147,7 +157,7 @@ impl Range {
     /// The B legs of a call.
     pub fn parent(account: AccountSid, parent: CallSid) -> Self {
         let mut prefix = with_account(b'p', account);
-        prefix.extend_from_slice(&parent.bytes());
+        prefix.extend(spaced(&parent.bytes()));
         Self::whole(prefix)
     }
 
@@ -163,16 +173,12 @@ impl Range {
 
     /// The key at this position.
     pub fn key(&self, position: Position) -> Vec<u8> {
-        let mut key = Vec::with_capacity(self.prefix.len() + 24);
-        key.extend_from_slice(&self.prefix);
-        key.extend_from_slice(&position.to_bytes());
-        key
+        joined(&self.prefix, position)
     }
 
     /// The position in a key of this range; none where the key has another shape.
     pub fn position_in(&self, key: &[u8]) -> Option<Position> {
-        let position = key.strip_prefix(self.prefix.as_slice())?;
-        Some(Position::from_bytes(position.try_into().ok()?))
+        split(key).filter(|(prefix, _)| *prefix == self.prefix).map(|(_, position)| position)
     }
 }
 
@@ -191,9 +197,38 @@ pub(crate) fn carries_texts(key: &[u8]) -> bool {
     key.first() == Some(&CALL)
 }
 
+/// The key of a range that begins so, at this position.
+pub(crate) fn joined(prefix: &[u8], position: Position) -> Vec<u8> {
+    let mut key = Vec::with_capacity(prefix.len() + POSITION_BYTES);
+    key.extend_from_slice(prefix);
+    key.extend(spaced(&position.to_bytes()));
+    key
+}
+
+/// The prefix of a key of a range, and its position.
+pub(crate) fn split(key: &[u8]) -> Option<(&[u8], Position)> {
+    let (prefix, position) = key.split_last_chunk::<POSITION_BYTES>()?;
+    Some((prefix, Position::from_bytes(close(position)?)))
+}
+
+/// Bytes with a 00 after every three, and after the last ones.
+fn spaced(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    bytes.chunks(3).flat_map(|three| three.iter().copied().chain([0]))
+}
+
+/// The bytes that were spaced so.
+fn close<const N: usize>(spaced: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    for (three, four) in bytes.chunks_mut(3).zip(spaced.chunks(4)) {
+        three.copy_from_slice(four.strip_suffix(&[0])?);
+    }
+    Some(bytes)
+}
+
 /// The key under which a call's sid is found.
 pub(crate) fn known(id: CallId) -> Vec<u8> {
-    let mut key = with_account(KNOWN, id.account);
+    let mut key = vec![KNOWN];
+    key.extend_from_slice(&id.account.bytes());
     key.extend_from_slice(&id.sid.bytes());
     key
 }
@@ -205,10 +240,10 @@ pub(crate) fn id_at_end(key: &[u8]) -> Option<CallId> {
     Some(CallId { account: AccountSid::from_bytes(*account), sid: CallSid::from_bytes(*sid) })
 }
 
-/// The account in a key that begins with kind and account.
+/// The account in a key of a range.
 pub(crate) fn account_in(key: &[u8]) -> Option<AccountSid> {
-    let (account, _) = key.get(1..)?.split_first_chunk::<16>()?;
-    Some(AccountSid::from_bytes(*account))
+    let (account, _) = key.get(1..)?.split_first_chunk::<SID_BYTES>()?;
+    Some(AccountSid::from_bytes(close(account)?))
 }
 
 /// A key that is ordered by time, over all accounts.
@@ -236,9 +271,9 @@ pub(crate) fn admin(name: &str) -> Vec<u8> {
 }
 
 fn with_account(kind: u8, account: AccountSid) -> Vec<u8> {
-    let mut key = Vec::with_capacity(64);
+    let mut key = Vec::with_capacity(80);
     key.push(kind);
-    key.extend_from_slice(&account.bytes());
+    key.extend(spaced(&account.bytes()));
     key
 }
 
@@ -368,7 +403,8 @@ pub fn merged<V, E>(
 }
 
 /// The ranges of an account's live calls in one direction.
-pub fn live_ranges(account: AccountSid, direction: Direction) -> Vec<Range> {
+#[cfg(test)]
+pub(crate) fn live_ranges(account: AccountSid, direction: Direction) -> Vec<Range> {
     let live = CallStatus::ALL.into_iter().filter(|s| s.rank() < crate::domain::Rank::Terminal);
     live.map(|status| Range::status(account, Slot::Status(status), direction)).collect()
 }

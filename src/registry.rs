@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use crate::domain::{AccountSid, Call, CallId, Direction, Order, Position, Timestamp};
+use crate::domain::{AccountSid, Call, CallId, Order, Position, Timestamp};
 use crate::index::{AdminRow, Stored};
 use crate::keys::{Facets, Range, Span, merged};
 
@@ -256,16 +256,6 @@ impl Registry {
             .filter(|key| key.first() == Some(&crate::keys::CALL))
             .and_then(|key| crate::keys::account_in(key))
     }
-
-    /// How many of an account's calls in memory are live, by direction: inbound, outbound.
-    pub fn live(&self, account: AccountSid) -> [Vec<Position>; 2] {
-        Direction::ALL.map(|direction| {
-            let ranges = crate::keys::live_ranges(account, direction);
-            let span = Span::all(Order::NewestFirst);
-            let rows = self.positions(account, &ranges, &span, usize::MAX);
-            rows.into_iter().map(|(position, _)| position).collect()
-        })
-    }
 }
 
 /// The keys of all ranges that a list may scan.
@@ -281,7 +271,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{CallSid, CallStatus, samples};
+    use crate::domain::{CallSid, CallStatus, Direction, samples};
     use crate::keys::{Slot, live_ranges};
 
     #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Blocks: rows of one range, several to a value, in the order of their positions.
 //!
 //! ```text
-//! key    prefix of the range | position 24 of the last row
+//! key    prefix of the range | position of the last row
 //! value  crc32c u32 of key and rest | count u16 | count × (position 24, place) | texts
 //! place  seq u64 | marks 4 × u32 | end of the answer u32 | end of the record u32    (only under c)
 //! ```
@@ -16,6 +16,7 @@ use std::ops::Range as Bytes;
 use sled::IVec;
 
 use super::IndexError;
+use super::tree::strange_key;
 use crate::codec;
 use crate::domain::{Call, Position};
 use crate::keys::{self, Facets, Range};
@@ -68,6 +69,18 @@ impl Row {
         &self.answer
     }
 
+    /// Bytes of its texts.
+    pub fn weight(&self) -> usize {
+        self.answer.len() + self.record.len()
+    }
+
+    /// The same row, which keeps nothing else of its block in memory.
+    #[must_use]
+    pub fn by_itself(self) -> Self {
+        let (answer, record) = (IVec::from(&*self.answer), IVec::from(&*self.record));
+        Self { answer, record, ..self }
+    }
+
     /// The call itself.
     pub fn call(&self) -> Result<Call, IndexError> {
         codec::decode(&self.record).map_err(|error| IndexError::damaged(error.to_string()))
@@ -86,9 +99,7 @@ pub(super) struct Block {
 
 impl Block {
     pub fn read(key: &[u8], value: IVec) -> Result<Self, IndexError> {
-        let strange = || IndexError::damaged("a key of unknown shape");
-        let (_, last) = key.split_last_chunk::<POSITION>().ok_or_else(strange)?;
-        let last = Position::from_bytes(*last);
+        let (_, last) = keys::split(key).ok_or_else(strange_key)?;
         let texts = keys::carries_texts(key);
         let width = if texts { POSITION + PLACE } else { POSITION };
         if value.is_empty() && !texts {

@@ -8,6 +8,7 @@ use super::IndexError;
 use super::block::{Block, Row, Rows};
 use super::tree::strange_key;
 use crate::domain::Position;
+use crate::keys;
 
 /// One change of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +24,17 @@ pub(super) enum Change {
 /// What some keys are to have.
 pub(super) struct Draft<'a> {
     db: &'a sled::Tree,
-    blocks: BTreeMap<Vec<u8>, Option<Rows>>,
+    blocks: BTreeMap<Vec<u8>, Drafted>,
     values: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+/// What is to stand under the key of a block.
+#[derive(Default)]
+struct Drafted {
+    /// None: nothing any more.
+    rows: Option<Rows>,
+    /// A block stands there now.
+    written: bool,
 }
 
 /// Where a block is found.
@@ -46,21 +56,21 @@ impl<'a> Draft<'a> {
     pub fn apply(&mut self, change: Change) -> Result<(), IndexError> {
         match change {
             Change::Put(key, row) => {
-                let (prefix, position) = parts(&key)?;
-                let (old, mut rows) = match self.place_of(prefix, position)? {
+                let (prefix, position) = keys::split(&key).ok_or_else(strange_key)?;
+                let mut rows = match self.place_of(prefix, position)? {
                     Some(found) => self.take_out(found)?,
-                    None => Default::default(),
+                    None => Rows::default(),
                 };
                 let touched = rows.put(position, row);
                 let (front, back) = rows.split(touched);
-                self.put_back(prefix, &old, [front, back]);
+                self.put_back(prefix, [front, back]);
             }
             Change::Take(key) => {
-                let (prefix, position) = parts(&key)?;
+                let (prefix, position) = keys::split(&key).ok_or_else(strange_key)?;
                 if let Some(found) = self.first_from(prefix, position)? {
-                    let (old, mut rows) = self.take_out(found)?;
+                    let mut rows = self.take_out(found)?;
                     rows.take(position);
-                    self.put_back(prefix, &old, [rows]);
+                    self.put_back(prefix, [rows]);
                 }
             }
             Change::Value(key, value) => {
@@ -72,8 +82,8 @@ impl<'a> Draft<'a> {
 
     /// The keys that change, in order, and what they have from now on; none: they go.
     pub fn into_changes(self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
-        let value = |(key, rows): (Vec<u8>, Option<Rows>)| {
-            let value = rows.map(|rows| rows.value(&key));
+        let value = |(key, drafted): (Vec<u8>, Drafted)| {
+            let value = drafted.rows.map(|rows| rows.value(&key));
             (key, value)
         };
         let mut changes: BTreeMap<_, _> = self.blocks.into_iter().map(value).collect();
@@ -109,7 +119,7 @@ impl<'a> Draft<'a> {
 
     /// The first block of a range that ends with this position or a later one.
     fn first_from(&self, prefix: &[u8], position: Position) -> Result<Option<Found>, IndexError> {
-        let within = key(prefix, position)..=key(prefix, Position::MAX);
+        let within = keys::joined(prefix, position)..=keys::joined(prefix, Position::MAX);
         let (drafted, written) = (self.blocks.range(within.clone()), self.db.range(within));
         self.nearest(drafted, written, |drafted, written| drafted < written)
     }
@@ -117,11 +127,11 @@ impl<'a> Draft<'a> {
     /// The first of some blocks in what is drafted over what is written.
     fn nearest<'b>(
         &self,
-        mut drafted: impl Iterator<Item = (&'b Vec<u8>, &'b Option<Rows>)>,
+        mut drafted: impl Iterator<Item = (&'b Vec<u8>, &'b Drafted)>,
         written: impl Iterator<Item = sled::Result<(IVec, IVec)>>,
         sooner: impl Fn(&[u8], &[u8]) -> bool,
     ) -> Result<Option<Found>, IndexError> {
-        let drafted = drafted.find_map(|(key, rows)| rows.as_ref().map(|_| key));
+        let drafted = drafted.find_map(|(key, drafted)| drafted.rows.as_ref().map(|_| key));
         for block in written {
             let (key, value) = block?;
             if drafted.is_some_and(|drafted| sooner(drafted, &key)) {
@@ -134,40 +144,33 @@ impl<'a> Draft<'a> {
         Ok(drafted.cloned().map(Found::Drafted))
     }
 
-    fn take_out(&mut self, found: Found) -> Result<(Vec<u8>, Rows), IndexError> {
+    /// The rows of a block, which is not there any more.
+    fn take_out(&mut self, found: Found) -> Result<Rows, IndexError> {
         match found {
             Found::Drafted(key) => {
-                let rows = self.blocks.remove(&key).flatten().unwrap_or_default();
-                Ok((key, rows))
+                let drafted = self.blocks.remove(&key).unwrap_or_default();
+                if drafted.written {
+                    self.blocks.insert(key, Drafted { rows: None, written: true });
+                }
+                Ok(drafted.rows.unwrap_or_default())
             }
             Found::Written(key, value) => {
                 let rows = Block::read(&key, value)?.rows()?;
-                Ok((key.to_vec(), rows))
+                self.blocks.insert(key.to_vec(), Drafted { rows: None, written: true });
+                Ok(rows)
             }
         }
     }
 
-    fn put_back<const N: usize>(&mut self, prefix: &[u8], old: &[u8], blocks: [Rows; N]) {
-        if !old.is_empty() {
-            self.blocks.insert(old.to_vec(), None);
-        }
+    fn put_back<const N: usize>(&mut self, prefix: &[u8], blocks: [Rows; N]) {
         for rows in blocks {
             if let Some(last) = rows.last() {
-                self.blocks.insert(key(prefix, last), Some(rows));
+                self.blocks.entry(keys::joined(prefix, last)).or_default().rows = Some(rows);
             }
         }
     }
-}
-
-fn parts(key: &[u8]) -> Result<(&[u8], Position), IndexError> {
-    let (prefix, position) = key.split_last_chunk().ok_or_else(strange_key)?;
-    Ok((prefix, Position::from_bytes(*position)))
-}
-
-fn key(prefix: &[u8], position: Position) -> Vec<u8> {
-    [prefix, &position.to_bytes()].concat()
 }
 
 fn whole(prefix: &[u8]) -> std::ops::RangeInclusive<Vec<u8>> {
-    key(prefix, Position::MIN)..=key(prefix, Position::MAX)
+    keys::joined(prefix, Position::MIN)..=keys::joined(prefix, Position::MAX)
 }

@@ -1,11 +1,14 @@
 //! Reading the blocks of a range in order, while others may write.
 //!
 //! Between two steps a block may be cut in two, grow, or get another key. sled shows every batch of
-//! changes whole or not at all, so that two rules are enough: no row is given out twice or out of
-//! order, and where a scan that goes back begins in the middle of a range, its first block is taken in
-//! the very step that finds it.
+//! changes whole or not at all within one step, so that three rules are enough: no row is given out
+//! twice or out of order; where a scan that goes back begins in the middle of a range, its first block
+//! is taken in the very step that finds it; and sled's iterator, which reads a page ahead, is used
+//! again only where nothing has been written since it was made. Else a row could be missed that has
+//! moved from the page to come to the one that was read.
 
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{self, Excluded, Included, Unbounded};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::IndexError;
 use super::block::Block;
@@ -15,10 +18,36 @@ use crate::keys::{Range, Span};
 /// Where a row stands: its position, its block, and its number there.
 type Place = (Position, (Block, usize));
 
+/// Counts the batches that are written, so that a reader knows whether what it has read in several
+/// steps is of one piece.
+#[derive(Debug, Default)]
+pub(super) struct Batches(AtomicU64);
+
+impl Batches {
+    /// How many have been written; none while one is.
+    pub fn written(&self) -> Option<u64> {
+        let halves = self.0.load(Ordering::SeqCst);
+        halves.is_multiple_of(2).then_some(halves / 2)
+    }
+
+    /// Writes one.
+    pub fn write<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let done = write();
+        self.0.fetch_add(1, Ordering::SeqCst);
+        done
+    }
+}
+
 /// The rows of a range that lie in a span: each with its block, and its number there.
-pub(super) struct Scan {
-    /// Blocks that are still to be read.
-    blocks: sled::Iter,
+pub(super) struct Scan<'a> {
+    db: &'a sled::Tree,
+    batches: &'a Batches,
+    /// The keys of blocks that are still to be read.
+    low: Bound<sled::IVec>,
+    high: Bound<sled::IVec>,
+    /// What reads them, and how many batches had been written when it was made.
+    ahead: Option<(sled::Iter, u64)>,
     /// The first block of a scan that goes back.
     first: Option<(sled::IVec, sled::IVec)>,
     /// The block that is being read, and how many of its rows are left.
@@ -27,8 +56,13 @@ pub(super) struct Scan {
     span: Span,
 }
 
-impl Scan {
-    pub fn new(db: &sled::Tree, range: &Range, span: &Span) -> Result<Self, IndexError> {
+impl<'a> Scan<'a> {
+    pub fn new(
+        db: &'a sled::Tree,
+        batches: &'a Batches,
+        range: &Range,
+        span: &Span,
+    ) -> Result<Self, IndexError> {
         let span = span.within(range);
         let end = |bound, end| match bound {
             Included(position) | Excluded(position) => range.key(position),
@@ -36,17 +70,17 @@ impl Scan {
         };
         let (low, high) = (end(span.low, Position::MIN), end(span.high, Position::MAX));
         let last = range.key(Position::MAX);
-        let mut scan =
-            Self { blocks: db.range(low.clone()..=last.clone()), first: None, block: None, span };
         // The block with the oldest row may end far beyond it.
-        if scan.span.order == Order::OldestFirst
-            && let Some(found) = db.range(high..=last).next()
-        {
-            let (key, value) = found?;
-            scan.blocks = db.range((Included(low), Excluded(key.to_vec())));
-            scan.first = Some((key, value));
-        }
-        Ok(scan)
+        let first = match span.order {
+            Order::OldestFirst => db.range(high..=last.clone()).next().transpose()?,
+            Order::NewestFirst => None,
+        };
+        let high = match &first {
+            Some((key, _)) => Excluded(key.clone()),
+            None => Included(last.into()),
+        };
+        let low = Included(low.into());
+        Ok(Self { db, batches, low, high, ahead: None, first, block: None, span })
     }
 
     fn step(&mut self) -> Result<Option<Place>, IndexError> {
@@ -84,14 +118,38 @@ impl Scan {
         }
     }
 
+    /// The next block that is written.
+    fn next_written(&mut self) -> Result<Option<(sled::IVec, sled::IVec)>, IndexError> {
+        let order = self.span.order;
+        let step = |blocks: &mut sled::Iter| match order {
+            Order::NewestFirst => blocks.next(),
+            Order::OldestFirst => blocks.next_back(),
+        };
+        if let Some((mut blocks, written)) = self.ahead.take() {
+            let found = step(&mut blocks);
+            if self.batches.written() == Some(written) {
+                self.ahead = Some((blocks, written));
+                return Ok(found.transpose()?);
+            }
+        }
+        let written = self.batches.written();
+        let mut blocks = self.db.range((self.low.clone(), self.high.clone()));
+        let found = step(&mut blocks).transpose()?;
+        self.ahead = written.map(|written| (blocks, written));
+        Ok(found)
+    }
+
     /// The next block, and how many of its rows are not before the span.
     fn next_block(&mut self) -> Result<Option<(Block, usize)>, IndexError> {
-        let found = match (self.first.take(), self.span.order) {
-            (Some(first), _) => Some(Ok(first)),
-            (None, Order::NewestFirst) => self.blocks.next(),
-            (None, Order::OldestFirst) => self.blocks.next_back(),
+        let found = match self.first.take() {
+            None => self.next_written()?,
+            first => first,
         };
-        let Some((key, value)) = found.transpose()? else { return Ok(None) };
+        let Some((key, value)) = found else { return Ok(None) };
+        match self.span.order {
+            Order::NewestFirst => self.low = Excluded(key.clone()),
+            Order::OldestFirst => self.high = Excluded(key.clone()),
+        }
         let block = Block::read(&key, value)?;
         let left = match (self.span.order, self.span.low, self.span.high) {
             (Order::NewestFirst, Included(low) | Excluded(low), _) => {
@@ -107,7 +165,7 @@ impl Scan {
     }
 }
 
-impl Iterator for Scan {
+impl Iterator for Scan<'_> {
     type Item = Result<Place, IndexError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -11,15 +11,16 @@ use parking_lot::Mutex;
 use super::block::{Block, Row};
 use super::draft::{Change, Draft};
 use super::rows::{AdminRow, Mark, Stored, Tally, sealed, unsealed};
-use super::scan::Scan;
+use super::scan::{Batches, Scan};
 use super::{IndexError, Op, layout};
-use crate::domain::{AccountSid, Call, CallId, Order, Position, Timestamp};
+use crate::domain::{AccountSid, Call, CallId, Position, Timestamp};
 use crate::keys::{self, Facets, Range, Span, merged};
 
 /// One generation of the index, open.
 pub struct Index {
     pub(super) dir: PathBuf,
     pub(super) db: Database,
+    batches: Batches,
     pub(super) tally: Mutex<Tally>,
     /// Set once anything has failed; from then on nothing is read or written any more.
     failed: AtomicBool,
@@ -27,6 +28,8 @@ pub struct Index {
 
 /// Keys of one `apply_batch` while others read. sled holds a lock of the whole process meanwhile.
 const BATCH_KEYS: usize = 96;
+/// What is said of a panic.
+const PANIC_CHARS_MAX: usize = 80;
 /// How long a store that was just closed may still be locked.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
 const RELEASE_POLL: Duration = Duration::from_millis(2);
@@ -44,8 +47,13 @@ impl Index {
         });
         let (db, mark) = opened?;
         let tally = mark.map(|mark| mark.tally).unwrap_or_default();
-        let (tally, failed) = (Mutex::new(tally), AtomicBool::new(false));
-        Ok(Self { dir: dir.to_owned(), db: Database(Some(db)), tally, failed })
+        Ok(Self {
+            dir: dir.to_owned(),
+            db: Database(Some(db)),
+            batches: Batches::default(),
+            tally: Mutex::new(tally),
+            failed: AtomicBool::new(false),
+        })
     }
 
     /// Where it is.
@@ -144,25 +152,26 @@ impl Index {
     }
 
     /// The first `count` positions of some ranges together, in the span's order, each with the number
-    /// of the range that has it. A single range of whole calls brings their rows.
+    /// of the range that has it. With `rows`, a single range of whole calls brings them.
     pub fn positions(
         &self,
         ranges: &[Range],
         span: &Span,
         count: usize,
+        rows: bool,
     ) -> Result<Vec<(Position, usize, Option<Row>)>, IndexError> {
-        let with_row = ranges.len() == 1 && ranges.iter().all(Range::carries_texts);
+        let with_row = rows && ranges.len() == 1 && ranges.iter().all(Range::carries_texts);
         self.guarded(|| {
             let row = |position, range, (block, n): (Block, usize)| {
                 Ok((position, range, if with_row { block.row(n)? } else { None }))
             };
             if let [range] = ranges {
-                let rows = Scan::new(&self.db, range, span)?.take(count);
+                let rows = self.scan(range, span)?.take(count);
                 return rows.map(|found| found.and_then(|(at, found)| row(at, 0, found))).collect();
             }
             let mut sources = Vec::with_capacity(ranges.len());
             for (number, range) in ranges.iter().enumerate() {
-                let rows = Scan::new(&self.db, range, span)?;
+                let rows = self.scan(range, span)?;
                 let numbered = rows.map(move |row| row.map(|(at, found)| (at, (number, found))));
                 sources.push(Box::new(numbered) as keys::Rows<'_, _, IndexError>);
             }
@@ -171,11 +180,9 @@ impl Index {
         })
     }
 
-    /// The positions of all rows of some ranges.
-    pub fn count(&self, ranges: &[Range]) -> Result<Vec<Position>, IndexError> {
-        let span = Span::all(Order::NewestFirst);
-        let rows = self.positions(ranges, &span, usize::MAX)?;
-        Ok(rows.into_iter().map(|(position, ..)| position).collect())
+    /// The rows of a range that lie in a span, one after another.
+    pub(super) fn scan(&self, range: &Range, span: &Span) -> Result<Scan<'_>, IndexError> {
+        Scan::new(&self.db, &self.batches, range, span)
     }
 
     /// The first account after this one that has a call.
@@ -292,11 +299,11 @@ impl Index {
         if !keys::is_in_range(key) {
             return Ok(self.db.contains_key(key)?);
         }
-        let (prefix, position) = key.split_last_chunk().ok_or_else(strange_key)?;
-        let last = [prefix, &Position::MAX.to_bytes()].concat();
+        let (prefix, position) = keys::split(key).ok_or_else(strange_key)?;
+        let last = keys::joined(prefix, Position::MAX);
         let Some(found) = self.db.range(key.to_vec()..=last).next() else { return Ok(false) };
         let (key, value) = found?;
-        Ok(Block::read(&key, value)?.find(Position::from_bytes(*position)).is_some())
+        Ok(Block::read(&key, value)?.find(position).is_some())
     }
 
     /// Writes new versions in small batches; all keys of one call change together. An admin row that
@@ -311,17 +318,22 @@ impl Index {
                 }
                 if draft.len() >= BATCH_KEYS {
                     let whole = std::mem::replace(&mut draft, Draft::new(&self.db));
-                    self.db.apply_batch(whole.into_batch())?;
+                    self.apply(whole)?;
                 }
             }
             for row in admin {
                 let value = sealed(row.seq, &row.json);
                 draft.apply(Change::Value(keys::admin(&row.name), Some(value)))?;
             }
-            self.db.apply_batch(draft.into_batch())?;
+            self.apply(draft)?;
             *self.tally.lock() = tally;
             Ok(())
         })
+    }
+
+    fn apply(&self, draft: Draft<'_>) -> Result<(), IndexError> {
+        let batch = draft.into_batch();
+        Ok(self.batches.write(|| self.db.apply_batch(batch))?)
     }
 
     /// Writes the mark and brings everything to disk. sled's own flush does not sync the file's
@@ -431,7 +443,8 @@ fn guarded<T>(dir: &Path, read: impl FnOnce() -> Result<T, IndexError>) -> Resul
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        let reason = text.unwrap_or("no reason given").to_owned();
+        // sled may add all that it holds, and with it calls of everybody.
+        let reason = text.unwrap_or("no reason given").chars().take(PANIC_CHARS_MAX).collect();
         Err(IndexError::Panicked { path: dir.to_owned(), reason })
     })
 }

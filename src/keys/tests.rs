@@ -97,7 +97,8 @@ proptest! {
                 prop_assert_eq!(id_at_end(&key), Some(call.id));
             } else {
                 prop_assert_eq!(account_in(&key), Some(account));
-                prop_assert!(key.ends_with(&Position::of(&call).to_bytes()));
+                prop_assert_eq!(split(&key).map(|(_, position)| position), Some(Position::of(&call)));
+                prop_assert!(!key.windows(4).any(|four| four == [0xff; 4]), "{key:?}");
             }
         }
     }

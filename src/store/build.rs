@@ -10,6 +10,7 @@
 //! **What a crash leaves.** The current generation, which nobody has touched, or the new one, whole.
 //! A directory that is not current is removed at the next start.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -222,7 +223,8 @@ impl Changes {
 
     fn write(&mut self, index: &Index, manner: &Manner<'_>) -> Result<(), OpenError> {
         let mut calls: Vec<Latest> = std::mem::take(&mut self.calls).into_values().collect();
-        calls.sort_unstable_by_key(Latest::place);
+        // As a checkpoint does: each that follows comes to the front.
+        calls.sort_unstable_by_key(|latest| Reverse(latest.place()));
         for batch in calls.chunks(BATCH_CALLS) {
             manner.go_on()?;
             let mut ops = Vec::with_capacity(batch.len());

@@ -1,5 +1,6 @@
 //! Copying calls from the registry into the index.
 
+use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
@@ -103,10 +104,11 @@ pub(super) fn write(
             call.indexed = index.stored(call.id)?.map(|stored| (stored, None));
         }
     }
-    // In the order of the index's own keys, so that neighbours are written together.
+    // Neighbours together, and the oldest first: each that follows comes to the front, before those
+    // whose block is full.
     chosen.sort_by_cached_key(|chosen| match &chosen.state {
-        State::Call(call) => (chosen.id.account, Position::of(call)),
-        State::Deleted(at) => (chosen.id.account, Position::new(*at, chosen.id.sid)),
+        State::Call(call) => Reverse((chosen.id.account, Position::of(call))),
+        State::Deleted(at) => Reverse((chosen.id.account, Position::new(*at, chosen.id.sid))),
     });
     let mut ops: Vec<Op<'_>> = Vec::with_capacity(chosen.len() + expired.len());
     for call in &chosen {

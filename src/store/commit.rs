@@ -486,7 +486,7 @@ fn replace(shared: &Shared, index: &Arc<Index>) -> Result<(), StoreError> {
         };
         known.push((id, indexed));
     }
-    let _nobody_reads = shared.gate.write();
+    let nobody_reads = shared.gate.write();
     let mut registry = shared.registry.write();
     for (id, indexed) in known {
         registry.settle(id, indexed);
@@ -495,6 +495,7 @@ fn replace(shared: &Shared, index: &Arc<Index>) -> Result<(), StoreError> {
     // It may have been copied while a deletion left.
     shared.forgotten.store(true, Ordering::Release);
     shared.set_index(Ok(index.clone()));
+    drop(nobody_reads);
     // What an index that had failed did not tell is known now.
     super::figures::count_live(shared);
     Ok(())

@@ -4,7 +4,7 @@ use super::StoreError;
 use super::open::Store;
 use super::plan::Plan;
 use super::read::{Found, Look, Request};
-use crate::domain::{AccountSid, Call, CallStatus, Direction};
+use crate::domain::{AccountSid, Call, CallStatus, Direction, Filter, Order, Rank};
 use crate::keys::Slot;
 
 /// Rows of one look.
@@ -49,8 +49,27 @@ impl Store {
         request: &Request,
         rows: usize,
     ) -> Result<Option<[Standing; 2]>, StoreError> {
-        let plan = Plan::cells_of(request);
-        let cells = Plan::cells();
+        self.stand_in(request, &Plan::cells(), rows)
+    }
+
+    /// How many calls of an account are up: inbound, outbound.
+    pub fn live_calls(&self, account: AccountSid) -> Result<[u64; 2], StoreError> {
+        let (filter, order) = (Filter::default(), Order::NewestFirst);
+        let request = Request { account, filter, order, after: None };
+        let up = |(slot, _): &(Slot, Direction)| matches!(slot, Slot::Status(status) if status.rank() < Rank::Terminal);
+        let cells: Vec<_> = Plan::cells().into_iter().filter(up).collect();
+        let standing = self.stand_in(&request, &cells, usize::MAX)?.unwrap_or_default();
+        Ok(standing.map(|of| of.statuses.iter().sum()))
+    }
+
+    /// How the calls of a list stand that are in one of these cells.
+    fn stand_in(
+        &self,
+        request: &Request,
+        cells: &[(Slot, Direction)],
+        rows: usize,
+    ) -> Result<Option<[Standing; 2]>, StoreError> {
+        let plan = Plan::cells_of(request, cells);
         let mut standing = [Standing::default(); 2];
         let whole = self.scan(request, &plan, rows, |found| {
             let cell = match found {

@@ -42,12 +42,11 @@ impl Plan {
         Self { ranges, span: span(request), exact: rest == Filter::default() }
     }
 
-    /// Every slot and direction apart, so that each row tells both: `ranges[n]` is that of
-    /// `Plan::cells()[n]`.
-    pub fn cells_of(request: &Request) -> Self {
-        let cells = Self::cells();
-        let range = |(slot, direction)| Range::status(request.account, slot, direction);
-        Self { ranges: cells.into_iter().map(range).collect(), span: span(request), exact: true }
+    /// These slots and directions apart, so that each row tells both: `ranges[n]` is that of
+    /// `cells[n]`.
+    pub fn cells_of(request: &Request, cells: &[(Slot, Direction)]) -> Self {
+        let range = |(slot, direction): &_| Range::status(request.account, *slot, *direction);
+        Self { ranges: cells.iter().map(range).collect(), span: span(request), exact: true }
     }
 
     /// Every slot in both directions.

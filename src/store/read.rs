@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::StoreError;
 use super::open::Store;
 use super::plan::Plan;
-use crate::domain::{AccountSid, Call, CallId, Direction, Filter, Order, Position};
-use crate::index::Row;
-use crate::keys::{Range, Span, live_ranges};
+use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position};
+use crate::index::{Index, Row};
+use crate::keys::{Range, Span};
 
 /// Rows that one look into registry and index takes at most.
 const CHUNK_ROWS: usize = 256;
@@ -68,7 +68,7 @@ impl Listed {
     fn weight(&self) -> usize {
         match self {
             Self::Call(call) => call.weight(),
-            Self::Row(row) => row.answer().len(),
+            Self::Row(row) => row.weight(),
         }
     }
 }
@@ -152,8 +152,11 @@ impl Store {
         }
     }
 
-    /// One look into the registry and then the index: rows of the plan's ranges, in order, each
+    /// One look into the index and then the registry: rows of the plan's ranges, in order, each
     /// once. The filter is not asked. Without `records`, a row of the index stays a row.
+    ///
+    /// The registry is asked last, in one step: what has changed since the index was read is in it,
+    /// and nothing leaves it meanwhile.
     pub(super) fn look(
         &self,
         account: AccountSid,
@@ -164,10 +167,14 @@ impl Store {
     ) -> Result<Look, StoreError> {
         let shared = &self.shared;
         let _nothing_leaves = shared.gate.read();
-        let ours = shared.registry.read().positions(account, &plan.ranges, span, rows);
         let index = shared.index()?;
-        let theirs = index.positions(&plan.ranges, span, rows);
+        let theirs = index.positions(&plan.ranges, span, rows, records);
         let mut theirs = theirs.map_err(|error| shared.index_failed(&error))?;
+        if records {
+            self.bring(&index, account, &plan.ranges, &mut theirs)?;
+        }
+        let registry = shared.registry.read();
+        let ours = registry.positions(account, &plan.ranges, span, rows);
         // Beyond the end of the shorter of two cut-off halves nothing is known yet.
         let ends = [
             ours.last().filter(|_| ours.len() == rows).map(|row| row.0),
@@ -186,23 +193,12 @@ impl Store {
         let ours = ours.into_iter().filter(|(position, _)| within(position));
         let mut found: Vec<(Position, Found)> =
             ours.map(|(position, call)| (position, Found::Call(Listed::Call(call)))).collect();
-        theirs.retain(|(position, ..)| within(position));
-        // What the registry knows of a call counts. Its version may stand elsewhere only if it is
-        // another call altogether.
-        {
-            let registry = shared.registry.read();
-            theirs.retain(|(position, ..)| {
-                let Some(entry) = registry.get(CallId { account, sid: position.sid }) else {
-                    return true;
-                };
-                if let Some(call) = entry.call().filter(|call| Position::of(call) == *position) {
-                    found.push((*position, Found::Call(Listed::Call(call.clone()))));
-                }
-                false
-            });
-        }
+        // What the registry knows of a call counts.
+        theirs.retain(|(position, ..)| {
+            within(position) && registry.get(CallId { account, sid: position.sid }).is_none()
+        });
+        drop(registry);
         if records {
-            self.bring(account, &plan.ranges, &mut theirs)?;
             let row = |(position, _, row): (Position, usize, Option<Row>)| {
                 Some((position, Found::Call(Listed::Row(row?))))
             };
@@ -227,22 +223,22 @@ impl Store {
     /// or one that does not belong there, nothing is brought: it is never shown.
     fn bring(
         &self,
+        index: &Index,
         account: AccountSid,
         ranges: &[Range],
         found: &mut [(Position, usize, Option<Row>)],
     ) -> Result<(), StoreError> {
-        let shared = &self.shared;
         let without = |row: &&mut (Position, usize, Option<Row>)| row.2.is_none();
         let mut missing: Vec<_> = found.iter_mut().filter(without).collect();
         if missing.is_empty() {
             return Ok(());
         }
         let positions: Vec<Position> = missing.iter().map(|(position, ..)| *position).collect();
-        let rows = shared.index()?.rows_at(account, &positions);
-        let rows = rows.map_err(|error| shared.index_failed(&error))?;
+        let rows = index.rows_at(account, &positions);
+        let rows = rows.map_err(|error| self.shared.index_failed(&error))?;
         for (place, row) in missing.iter_mut().zip(rows) {
             let belongs = |row: &Row| ranges.get(place.1).is_some_and(|range| row.stands_in(range));
-            place.2 = row.filter(belongs);
+            place.2 = row.filter(belongs).map(Row::by_itself);
         }
         Ok(())
     }
@@ -256,30 +252,6 @@ impl Store {
         }
         let found = shared.index()?.call(id).map_err(|error| shared.index_failed(&error))?;
         Ok(found.map(|(_, call)| Arc::new(call)))
-    }
-
-    /// How many calls of an account are up: inbound, outbound.
-    pub fn live_calls(&self, account: AccountSid) -> Result<[usize; 2], StoreError> {
-        let shared = &self.shared;
-        let _nothing_leaves = shared.gate.read();
-        let index = shared.index()?;
-        let ranges = Direction::ALL.map(|direction| live_ranges(account, direction));
-        // The slow half first: what the registry knows by then is right, and nobody waits for it.
-        let mut indexed = [Vec::new(), Vec::new()];
-        for (rows, ranges) in indexed.iter_mut().zip(&ranges) {
-            *rows = index.count(ranges).map_err(|error| shared.index_failed(&error))?;
-        }
-        let registry = shared.registry.read();
-        let mut counts = [0; 2];
-        for ((count, ranges), rows) in counts.iter_mut().zip(&ranges).zip(&indexed) {
-            let span = Span::all(Order::NewestFirst);
-            *count = registry.positions(account, ranges, &span, usize::MAX).len();
-            let elsewhere = |position: &&Position| {
-                registry.get(CallId { account, sid: position.sid }).is_none()
-            };
-            *count += rows.iter().filter(elsewhere).count();
-        }
-        Ok(counts)
     }
 
     /// Whether another account has a call of this sid, too. It asks account by account.

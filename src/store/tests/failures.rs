@@ -176,8 +176,8 @@ fn a_checkpoint_for_which_the_journal_has_no_room_is_remembered_all_the_same() {
 /// Flips a bit of the block with a call in the index of a store that is closed.
 fn damage_record(dir: &Path, call: CallId) {
     tamper(&index_dir(dir), |db| {
-        let prefix = [&b"c"[..], &call.account.bytes()].concat();
-        let mut rows = db.scan_prefix(prefix).map(Result::unwrap);
+        let all = crate::keys::Range::all(call.account);
+        let mut rows = db.scan_prefix(all.prefix()).map(Result::unwrap);
         let sid = call.sid.bytes();
         let (key, value) =
             rows.find(|(_, value)| value.windows(16).any(|part| part == sid)).unwrap();

@@ -318,11 +318,11 @@ impl Bench {
         let request = Request { filter: times, ..request };
         let standing = patient(store, || store.standing(&request, usize::MAX)).unwrap();
         assert_eq!(standing, self.model.standing(&of_times));
-        let mut live = [0, 0];
+        let mut live = [0_u64, 0];
         let mut accounts: Vec<AccountSid> = Vec::new();
         for call in self.model.calls.values() {
             live[call.direction.value as usize] +=
-                usize::from(call.live() && call.id.account == account);
+                u64::from(call.live() && call.id.account == account);
             accounts.push(call.id.account);
         }
         assert_eq!(patient(store, || store.live_calls(account)), live);
