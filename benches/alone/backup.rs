@@ -77,7 +77,7 @@ pub fn half(field: &Field, table: &mut Table) -> Outcome<()> {
     let age = format!("{}s", now - JANUARY_2026_S - HALF_DAYS * 86_400);
     let mut expire = full.command(&["expire"]);
     let expire = expire.env("ROLLCALL_RETENTION_AGE", age).stdout(Stdio::null());
-    if !expire.stderr(Stdio::null()).status()?.success() {
+    if !expire.status()?.success() {
         return Err("rollcall expire failed".into());
     }
     full.timed(&["compact", "--drop-history"])?;

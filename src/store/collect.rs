@@ -234,7 +234,13 @@ impl Collector {
     fn delete(&self, calls: &[CallId]) -> Result<u64, StoreError> {
         let mut deleted = 0;
         for calls in calls.chunks(EXPIRED_AT_ONCE) {
-            deleted += self.shared.expire(calls, clock::now())?;
+            deleted += loop {
+                match self.shared.expire(calls, clock::now()) {
+                    // The keeper makes room.
+                    Err(StoreError::Busy) => self.rest(Duration::from_millis(10))?,
+                    done => break done?,
+                }
+            };
             self.rest(Duration::from_millis(10))?;
         }
         Ok(deleted)

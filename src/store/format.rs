@@ -111,12 +111,7 @@ pub fn begin(dir: &Path) -> Result<String, OpenError> {
 /// was copied begins a new epoch too: it may be an older state of the data, whose sequence numbers
 /// are given out again.
 pub(super) fn epoch(dir: &Path, found: Option<Format>) -> Result<String, OpenError> {
-    let Some(found) = found else {
-        if dir.join("journal").exists() {
-            tracing::warn!("FORMAT was missing beside a journal; the data begin a new epoch");
-        }
-        return begin(dir);
-    };
+    let Some(found) = found else { return begin(dir) };
     if found.original {
         return Ok(found.epoch);
     }

@@ -10,9 +10,9 @@
 //! what it wrote. The committer writes the checkpoint into the journal and lets those calls leave
 //! the registry, unless they have changed since.
 //!
-//! **The way out.** A reader asks the registry first and then the index, and where both know a call
+//! **The way out.** A reader asks the index first and then the registry, and where both know a call
 //! the registry is right. No call leaves the registry while a reader stands between the two (the
-//! *gate*), so that none is missed.
+//! *gate*), and what changes meanwhile is in the registry, so that none is missed.
 //!
 //! **A new generation.** When the index is built again or compacted, a thread of its own fills a new
 //! one (`build.rs`) while the keeper goes on writing the current one; the keeper then has it take

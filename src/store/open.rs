@@ -101,6 +101,7 @@ impl Store {
         let dir = options.data_dir.clone();
         let format = format::read_format(&dir)?;
         let journal_dir = dir.join("journal");
+        let begun = journal_dir.exists();
         make_private(&journal_dir)?;
         let mut journal = match journal::open(&journal_dir, format.is_none(), options.segment_bytes)
         {
@@ -111,6 +112,9 @@ impl Store {
                 return Err(error.into());
             }
         };
+        if begun && format.is_none() {
+            tracing::warn!("FORMAT was missing beside a journal; the data begin a new epoch");
+        }
         let epoch = format::epoch(&dir, format)?;
         if let Some(torn) = &journal.torn {
             tracing::warn!(

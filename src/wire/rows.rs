@@ -21,7 +21,7 @@ pub(super) struct Rows(Reader);
 
 impl Rows {
     pub fn new() -> Self {
-        Self(Reader::new())
+        Self(reader())
     }
 
     /// The next row, of which at most `limit` bytes are kept, or none at the end. Lines without any
@@ -70,7 +70,7 @@ impl Rows {
 
 /// The cells of one row, at most `most`; none where there are more, or where one is no UTF-8.
 pub(super) fn cells(row: &str, most: usize) -> Option<Vec<String>> {
-    let mut reader = Reader::new();
+    let mut reader = reader();
     let mut text = vec![0; row.len() + 1];
     let mut ends = vec![0; most + 1];
     let (result, _, bytes, count) = reader.read_record(row.as_bytes(), &mut text, &mut ends);
@@ -89,6 +89,14 @@ pub(super) fn cells(row: &str, most: usize) -> Option<Vec<String>> {
         std::str::from_utf8(cell).ok().map(str::to_owned)
     })
     .collect()
+}
+
+/// A reader that takes a byte order mark for text, wherever it stands: the one at the beginning has been
+/// looked for by now, and whether another is noticed would depend on how the input arrives.
+fn reader() -> Reader {
+    let mut reader = Reader::new();
+    reader.read_record(b"\n", &mut [0], &mut [0]);
+    reader
 }
 
 fn line_ends(bytes: &[u8]) -> u64 {

@@ -321,3 +321,30 @@ fn an_index_that_was_put_aside_goes_with_what_is_erased() {
     store.collect(Depth::Erase).unwrap();
     assert!(!aside.exists());
 }
+
+#[test]
+fn deleting_what_is_over_waits_for_room_in_the_registry() {
+    const CALLS: u64 = 900;
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    (options.retention.age_millis, options.registry_calls) = (Some(HOUR_MILLIS), 600);
+    let store = open(options);
+    let old = clock::now().minus_millis(2 * HOUR_MILLIS);
+    for n in 0..CALLS {
+        let mut id = id(1, 0);
+        let mut sid = [0; 16];
+        sid[..8].copy_from_slice(&n.to_be_bytes());
+        id.sid = CallSid::from_bytes(sid);
+        send(&store, id, CallStatus::Completed, old);
+    }
+    wake(&store);
+    std::thread::scope(|scope| {
+        // Nobody makes room meanwhile.
+        let nobody_writes = store.shared.index_writer.lock();
+        let deleting = scope.spawn(|| store.collect(Depth::Thorough).unwrap().expired);
+        until("the registry is full", || store.shared.registry.read().len() >= 500);
+        std::thread::park_timeout(Duration::from_millis(50));
+        drop(nobody_writes);
+        assert_eq!(deleting.join().unwrap(), CALLS);
+    });
+}
