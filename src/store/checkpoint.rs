@@ -66,6 +66,20 @@ impl Versions {
             (!calls.is_empty() || !admin.is_empty()).then_some(Self { calls, admin })
         })
     }
+
+    /// Lets go of them. The committer does, and it does so too where the journal had no room for the
+    /// checkpoint: were it forgotten that the index has them, the next one would leave their keys
+    /// behind.
+    pub fn settle(self, shared: &Shared) {
+        let _nobody_reads = shared.gate.write();
+        let mut registry = shared.registry.write();
+        for (id, indexed) in self.calls {
+            registry.settle(id, indexed);
+        }
+        for row in &self.admin {
+            registry.settle_admin(row);
+        }
+    }
 }
 
 /// Which calls go into the index.

@@ -76,7 +76,7 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
                 let _gone = reply.send(done);
             }
             Job::Settle(versions, reply) => {
-                settle(shared, versions);
+                versions.settle(shared);
                 let _gone = reply.send(Ok(()));
             }
             Job::Replace(index, reply) => {
@@ -455,21 +455,6 @@ pub(super) fn checkpoint(
     append(shared, writer, batch)?;
     shared.newest_checkpoint.store(last_seq, Ordering::Release);
     Ok(last_seq)
-}
-
-/// Lets go of what the index has.
-///
-/// It has those versions even where the journal has no room to say so. Were that forgotten, the
-/// next checkpoint would leave their keys behind.
-pub(super) fn settle(shared: &Shared, versions: Versions) {
-    let _nobody_reads = shared.gate.write();
-    let mut registry = shared.registry.write();
-    for (id, indexed) in versions.calls {
-        registry.settle(id, indexed);
-    }
-    for row in &versions.admin {
-        registry.settle_admin(row);
-    }
 }
 
 /// A new generation takes over: what the registry knows of the old one is of no use. What the new

@@ -245,7 +245,7 @@ impl Start {
             checkpoint::write(&self.shared, index, self.generation, Scope::Everything, now)?;
         let Some(checkpoint::Written { noted, versions }) = written else { return Ok(()) };
         let done = commit::checkpoint(&self.shared, &mut self.writer, &noted);
-        commit::settle(&self.shared, versions);
+        versions.settle(&self.shared);
         done.map(|_| ()).map_err(OpenError::from)
     }
 
