@@ -68,7 +68,7 @@ impl Listed {
     fn weight(&self) -> usize {
         match self {
             Self::Call(call) => call.weight(),
-            Self::Row(row) => row.weight(),
+            Self::Row(row) => row.answer().len(),
         }
     }
 }
