@@ -95,7 +95,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let mut nothing = std::io::empty();
     let answer = execute::execute(&config, request, &mut nothing, output, &mut |_, _| Ok(()))?;
     let found = match &answer.reply {
-        Reply::Checked { findings, .. } => !findings.is_empty(),
+        Reply::Checked(checked) => !checked.findings.is_empty(),
         Reply::Purged(purged) => !purged.is_gone(),
         _ => false,
     };

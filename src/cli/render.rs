@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::ops::{
     AccountInfo, CertificateInfo, CertificateList, Figures, Part, Purged, Reply, Summary, TokenInfo,
 };
-use crate::store::{Collected, Expiring, Status};
+use crate::store::{Checked, Collected, Expiring, Status};
 
 /// What goes to standard output, and what is said beside it.
 pub(super) struct Shown {
@@ -46,7 +46,7 @@ pub(super) fn json(reply: &Reply, running: bool) -> Shown {
         Reply::Expiring(accounts) => json!(accounts),
         Reply::Expired(done) => json!(done),
         Reply::Purged(purged) => json!(purged),
-        Reply::Checked { calls, findings } => json!({ "calls": calls, "findings": findings }),
+        Reply::Checked(checked) => json!(checked),
     };
     value.to_string().into()
 }
@@ -92,17 +92,7 @@ pub(super) fn text(reply: &Reply, running: bool) -> Shown {
             format!("{} calls were deleted\n{}", done.expired, packed(done)).into()
         }
         Reply::Purged(purged) => forgotten(purged).into(),
-        Reply::Checked { calls, findings } if findings.is_empty() => {
-            format!("{calls} calls compared: journal and index agree").into()
-        }
-        Reply::Checked { calls, findings } => {
-            let mut text = String::new();
-            for finding in findings {
-                let _infallible = writeln!(text, "{}: {}", finding.object, finding.problem);
-            }
-            let _infallible = writeln!(text, "{calls} calls compared: {} findings", findings.len());
-            text.into()
-        }
+        Reply::Checked(checked) => checked_text(checked).into(),
     }
 }
 
@@ -145,6 +135,25 @@ fn packed(done: &Collected) -> String {
 fn expiring_row(of: &Expiring) -> Vec<String> {
     let calls = of.calls.to_string();
     vec![of.account_sid.to_string(), calls, of.oldest.clone(), of.newest.clone()]
+}
+
+fn checked_text(checked: &Checked) -> String {
+    let Checked { calls, findings, uncounted } = checked;
+    let mut text = String::new();
+    for finding in findings {
+        let _infallible = writeln!(text, "{}: {}", finding.object, finding.problem);
+    }
+    let _infallible = match findings.len() {
+        0 => write!(text, "{calls} calls compared: journal and index agree"),
+        count => write!(text, "{calls} calls compared: {count} findings"),
+    };
+    if *uncounted && *calls > 0 {
+        text.push_str(
+            "\nthe index was written to all the while: whether it has rows of no call was not looked \
+             for; check again when less comes in",
+        );
+    }
+    text
 }
 
 fn forgotten(purged: &Purged) -> String {

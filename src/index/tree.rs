@@ -180,6 +180,11 @@ impl Index {
         })
     }
 
+    /// How many batches have been written since it was opened; none while one is.
+    pub fn batches_written(&self) -> Option<u64> {
+        self.batches.written()
+    }
+
     /// The rows of a range that lie in a span, one after another.
     pub(super) fn scan(&self, range: &Range, span: &Span) -> Result<Scan<'_>, IndexError> {
         Scan::new(&self.db, &self.batches, range, span)
@@ -318,22 +323,25 @@ impl Index {
                 }
                 if draft.len() >= BATCH_KEYS {
                     let whole = std::mem::replace(&mut draft, Draft::new(&self.db));
-                    self.apply(whole)?;
+                    self.apply(whole, tally)?;
                 }
             }
             for row in admin {
                 let value = sealed(row.seq, &row.json);
                 draft.apply(Change::Value(keys::admin(&row.name), Some(value)))?;
             }
-            self.apply(draft)?;
-            *self.tally.lock() = tally;
-            Ok(())
+            self.apply(draft, tally)
         })
     }
 
-    fn apply(&self, draft: Draft<'_>) -> Result<(), IndexError> {
+    /// Writes a batch; the tally is that of after it.
+    fn apply(&self, draft: Draft<'_>, tally: Tally) -> Result<(), IndexError> {
         let batch = draft.into_batch();
-        Ok(self.batches.write(|| self.db.apply_batch(batch))?)
+        self.batches.write(|| {
+            self.db.apply_batch(batch)?;
+            *self.tally.lock() = tally;
+            Ok(())
+        })
     }
 
     /// Writes the mark and brings everything to disk. sled's own flush does not sync the file's

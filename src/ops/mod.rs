@@ -27,7 +27,7 @@ pub use tokens::{NewToken, TokenInfo, make_first, note_used};
 use crate::backup::{BackupError, Wanted, send};
 use crate::domain::{AccountSid, CallSid};
 use crate::store::{
-    Collected, Compacted, Depth, Expiring, Finding, OpenError, Progress, Store, StoreError,
+    Checked, Collected, Compacted, Depth, Expiring, OpenError, Progress, Store, StoreError,
 };
 
 /// A command.
@@ -147,12 +147,7 @@ pub enum Reply {
     /// Certificates in use.
     Certificates(CertificateList),
     /// What a check found.
-    Checked {
-        /// Calls that were compared.
-        calls: u64,
-        /// What is wrong.
-        findings: Vec<Finding>,
-    },
+    Checked(Checked),
 }
 
 /// What a command emits while it runs.
@@ -273,8 +268,7 @@ pub fn run(
                 // A listener that is gone does not end a check.
                 let _gone = (emit.lock())(Item::Progress(progress));
             };
-            let (calls, findings) = store.check(&progress)?;
-            Ok(Reply::Checked { calls, findings })
+            store.check(&progress).map(Reply::Checked).map_err(Into::into)
         }
         Request::Rebuild => {
             let calls = store.rebuild(&mut |progress| {

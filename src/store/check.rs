@@ -9,7 +9,7 @@ use super::rebuild::{Newness, Survey};
 use super::shared::Progress;
 use super::{OpenError, StoreError};
 use crate::domain::{CallId, Position};
-use crate::index::Stored;
+use crate::index::{Index, Stored};
 use crate::keys::Facets;
 use crate::wire::write_call;
 
@@ -22,15 +22,39 @@ pub struct Finding {
     pub problem: String,
 }
 
+/// What a check has found.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Checked {
+    /// Calls that were compared.
+    pub calls: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// The index was written to all the while and could not be counted: whether it has rows that
+    /// belong to no call is not known.
+    pub uncounted: bool,
+}
+
+/// What counting the rows of the index has told.
+enum Count {
+    Right,
+    Wrong(String),
+    Disturbed,
+}
+
 /// Findings that a check lists; it counts the others.
 const FINDINGS_MAX: usize = 100;
 /// Calls that are compared before the keeper gets a turn: the index stands still meanwhile.
 const COMPARED_AT_ONCE: usize = 1000;
+/// How often the rows are counted before it is given up: whoever writes does not wait.
+const COUNTS: u32 = 3;
+/// Calls of an index that stands still while it is counted, where nothing else helps: less than two
+/// seconds.
+const STILL_MAX: u64 = if cfg!(test) { 150 } else { 100_000 };
 
 impl Store {
     /// Reads the whole journal and the whole index and compares them. Changes that come in meanwhile
-    /// are not looked at. Returns how many calls were compared, and what was found.
-    pub fn check(&self, progress: &dyn Fn(Progress)) -> Result<(u64, Vec<Finding>), StoreError> {
+    /// are not looked at.
+    pub fn check(&self, progress: &dyn Fn(Progress)) -> Result<Checked, StoreError> {
         // The journal may already hold changes that are not published yet.
         let published = self.shared.registry.read().last_seq();
         let segments = self.shared.segments.read().clone();
@@ -38,7 +62,8 @@ impl Store {
             Ok(survey) => survey,
             Err(OpenError::Journal(error)) => {
                 let object = "journal".to_owned();
-                return Ok((0, vec![Finding { object, problem: super::error::chain(&error) }]));
+                let findings = vec![Finding { object, problem: super::error::chain(&error) }];
+                return Ok(Checked { calls: 0, findings, uncounted: true });
             }
             Err(error) => return Err(error.into()),
         };
@@ -83,10 +108,12 @@ impl Store {
         for id in strangers {
             note(name(id), "the index has it and the journal does not");
         }
-        if let Some(problem) = self.surplus()? {
-            note("index".to_owned(), &problem);
+        let count = self.count_rows()?;
+        if let Count::Wrong(problem) = &count {
+            note("index".to_owned(), problem);
         }
-        Ok((total, findings))
+        let uncounted = matches!(count, Count::Disturbed);
+        Ok(Checked { calls: total, findings, uncounted })
     }
 
     /// What is wrong with one call, if anything.
@@ -132,11 +159,28 @@ impl Store {
         })
     }
 
-    /// Rows of the index that belong to no call, told by their number.
-    fn surplus(&self) -> Result<Option<String>, StoreError> {
+    /// Counts the rows of the index while nobody writes to it, without keeping anybody from it.
+    fn count_rows(&self) -> Result<Count, StoreError> {
         let shared = &self.shared;
+        for _ in 0..COUNTS {
+            let index = shared.index()?;
+            let before = index.batches_written();
+            let problem = self.surplus(&index)?;
+            if before.is_some() && before == index.batches_written() {
+                return Ok(problem.map_or(Count::Right, Count::Wrong));
+            }
+        }
         let _nobody_writes = shared.index_writer.lock();
         let index = shared.index()?;
+        if index.tally().calls > STILL_MAX {
+            return Ok(Count::Disturbed);
+        }
+        Ok(self.surplus(&index)?.map_or(Count::Right, Count::Wrong))
+    }
+
+    /// Rows of the index that belong to no call, told by their number.
+    fn surplus(&self, index: &Index) -> Result<Option<String>, StoreError> {
+        let shared = &self.shared;
         let failed = |error| shared.index_failed(&error);
         let mut expected: BTreeMap<u8, u64> = BTreeMap::new();
         let mut account = None;

@@ -54,7 +54,7 @@ mod start;
 mod submit;
 mod survey;
 
-pub use check::Finding;
+pub use check::{Checked, Finding};
 pub use collect::{Collected, Depth, Retention};
 pub use compact::Compacted;
 pub use count::Standing;

@@ -313,7 +313,7 @@ fn a_row_that_the_call_has_outlived_is_never_shown() {
     });
     let store = open(options(dir.path()));
     assert!(sids(&store, with_status(CallStatus::Busy)).is_empty());
-    let (_, findings) = store.check(&|_| {}).unwrap();
+    let findings = store.check(&|_| {}).unwrap().findings;
     assert_eq!(findings.len(), 1, "{findings:?}");
 }
 

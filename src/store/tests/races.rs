@@ -164,3 +164,33 @@ fn no_call_leaves_the_registry_while_somebody_reads() {
     drop(reading);
     until("the call leaves", || store.shared.registry.read().is_empty());
 }
+
+#[test]
+fn a_check_keeps_nobody_from_writing_for_long_and_says_what_it_could_not_see() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options {
+        checkpoint_interval: Duration::from_millis(1),
+        sync: false,
+        ..options(dir.path())
+    });
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let guard = Stop(&end);
+        scope.spawn(|| {
+            for n in (0..CALLS).cycle() {
+                send(&store, id(1 + n % 2, n), CallStatus::Completed, clock::now());
+                if end.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        until("the index is written to all the while", || {
+            let checked = store.check(&|_| {}).unwrap();
+            assert_eq!(checked.findings, []);
+            checked.uncounted
+        });
+        drop(guard);
+    });
+    until("the registry is empty", || store.shared.registry.read().is_empty());
+    assert!(!store.check(&|_| {}).unwrap().uncounted);
+}
