@@ -23,11 +23,11 @@ use crate::logs::masked;
 use crate::store::{Reach, Request as Question, Store};
 
 /// Calls that are read at once, and written into one piece of a body.
-const PIECE_CALLS: usize = 256;
+const PIECE_CALLS: usize = 128;
 /// Calls of a page that is read where its request is: changing threads costs more than such a page.
 const SHORT_PAGE_CALLS: usize = 1000;
-/// Pieces that wait for a slow reader.
-const PIECES_AHEAD: usize = 2;
+/// Pieces that wait for a slow reader, beside the one that is being sent and the one that has been read.
+const PIECES_AHEAD: usize = 1;
 
 pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
@@ -197,6 +197,7 @@ async fn next_piece(
     listener: &Listener,
     rest: Rest,
 ) -> Result<(Bytes, Form, Option<Rest>), Refusal> {
+    let turn = listener.context.turns.mine().await;
     let piece = blocking(&listener.context.store, move |store| {
         let Rest { mut question, mut writer } = rest;
         let page = store.list(&question, PIECE_CALLS, usize::MAX)?;
@@ -207,6 +208,7 @@ async fn next_piece(
         Ok((body, form, (!last).then_some(Rest { question, writer })))
     });
     let piece = piece.await?;
+    drop(turn);
     listener.still_may()?;
     Ok(piece)
 }

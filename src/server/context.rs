@@ -31,6 +31,7 @@ impl Server<'_> {
             store: self.store.clone(),
             body_bytes: config.limits.body_bytes,
             bodies: http::Purses::new(config.limits.body_bytes),
+            turns: http::Turns::default(),
             body_time: config.limits.body,
             batch_events: config.limits.batch_events,
             service_url: config.service_url(),
