@@ -201,6 +201,16 @@ fn listed(n: u8) -> Call {
     Call { id: CallId { account: id(0).account, ..id(n) }, ..sample(at) }
 }
 
+/// Has that call come, or go.
+fn set(index: &Index, n: u8, there: bool) {
+    let call = listed(n);
+    let stored = Stored::Call { seq: 1, listed_at: call.listed_at };
+    let known = Some((stored, Some(Facets::of(&call))));
+    let (old, new) =
+        if there { (None, Version::Call(1, &call)) } else { (known, Version::Nothing) };
+    index.write(&[Op { id: call.id, old, new }], &[]).unwrap();
+}
+
 fn sample(at: Timestamp) -> Call {
     let event = crate::domain::StampedEvent {
         id: id(1),
@@ -236,14 +246,7 @@ fn walk(index: &Index, order: Order, step: usize) -> Vec<CallSid> {
 fn blocks_that_are_cut_and_grow_hide_nothing_from_whoever_reads_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
-    let write = |n: u8, there: bool| {
-        let call = listed(n);
-        let stored = Stored::Call { seq: 1, listed_at: call.listed_at };
-        let known = Some((stored, Some(Facets::of(&call))));
-        let (old, new) =
-            if there { (None, Version::Call(1, &call)) } else { (known, Version::Nothing) };
-        index.write(&[Op { id: call.id, old, new }], &[]).unwrap();
-    };
+    let write = |n: u8, there: bool| set(&index, n, there);
     // Every third stays; the ends come and go, too.
     let stays = |n: u8| n % 3 == 1;
     (0..120).filter(|n| stays(*n)).for_each(|n| write(n, true));
@@ -316,14 +319,7 @@ fn what_is_cut_or_gone_behind_a_scan_hides_nothing_of_what_stays() {
     for read in (0..usize::from(CALLS)).step_by(9) {
         let dir = tempfile::tempdir().unwrap();
         let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
-        let write = |n: u8, there: bool| {
-            let call = listed(n);
-            let stored = Stored::Call { seq: 1, listed_at: call.listed_at };
-            let known = Some((stored, Some(Facets::of(&call))));
-            let (old, new) =
-                if there { (None, Version::Call(1, &call)) } else { (known, Version::Nothing) };
-            index.write(&[Op { id: call.id, old, new }], &[]).unwrap();
-        };
+        let write = |n: u8, there: bool| set(&index, n, there);
         (0..CALLS).for_each(|n| write(n, true));
         for there in [false, true] {
             for changed in (0..CALLS).filter(|n| !stays(*n)) {
