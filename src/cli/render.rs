@@ -147,7 +147,7 @@ fn checked_text(checked: &Checked) -> String {
         0 => write!(text, "{calls} calls compared: journal and index agree"),
         count => write!(text, "{calls} calls compared: {count} findings"),
     };
-    if *uncounted && *calls > 0 {
+    if *uncounted {
         text.push_str(
             "\nthe index was written to all the while: whether it has rows of no call was not looked \
              for; check again when less comes in",

@@ -24,6 +24,8 @@ use crate::store::{Reach, Request as Question, Store};
 
 /// Calls that are read at once, and written into one piece of a body.
 const PIECE_CALLS: usize = 128;
+/// Rows that are looked at for one piece, which may stay empty: others get a turn.
+const PIECE_ROWS: usize = 4096;
 /// Calls of a page that is read where its request is: changing threads costs more than such a page.
 const SHORT_PAGE_CALLS: usize = 1000;
 /// Pieces that wait for a slow reader, beside the one that is being sent and the one that has been read.
@@ -200,7 +202,7 @@ async fn next_piece(
     let turn = listener.context.turns.mine().await;
     let piece = blocking(&listener.context.store, move |store| {
         let Rest { mut question, mut writer } = rest;
-        let page = store.list(&question, PIECE_CALLS, usize::MAX)?;
+        let page = store.list(&question, PIECE_CALLS, PIECE_ROWS)?;
         let last = page.next.is_none();
         let body = writer.piece(store, page.calls, last)?;
         question.after = page.next;

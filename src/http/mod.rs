@@ -34,6 +34,7 @@ pub mod reply;
 mod routes;
 mod service;
 mod stats;
+mod turns;
 mod validate;
 
 use std::net::SocketAddr;
@@ -45,33 +46,14 @@ pub use metrics::{Scrapes, scrapes};
 pub use purse::Purses;
 pub use routes::TEMPLATES;
 pub use service::{Api, service};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::watch;
+pub use turns::Turns;
 
 use crate::domain::{AccountSid, Timestamp};
 use crate::logs::Audit;
 use crate::meter::Requests;
 use crate::outbound::{Base, Client, Servers};
 use crate::store::Store;
-
-/// Turns at what takes long: as many at a time as there are processors, so that a crowd that wants long
-/// lists leaves them to those who want little, too.
-#[derive(Debug)]
-pub struct Turns(Semaphore);
-
-impl Default for Turns {
-    fn default() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self(Semaphore::new(processors))
-    }
-}
-
-impl Turns {
-    /// Waits for one's turn, which lasts as long as what is returned.
-    async fn mine(&self) -> Option<SemaphorePermit<'_>> {
-        // Nobody closes it.
-        self.0.acquire().await.ok()
-    }
-}
 
 /// What handlers know beside the request.
 pub struct Context {

@@ -63,7 +63,7 @@ impl Store {
             Err(OpenError::Journal(error)) => {
                 let object = "journal".to_owned();
                 let findings = vec![Finding { object, problem: super::error::chain(&error) }];
-                return Ok(Checked { calls: 0, findings, uncounted: true });
+                return Ok(Checked { calls: 0, findings, uncounted: false });
             }
             Err(error) => return Err(error.into()),
         };

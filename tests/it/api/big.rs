@@ -51,6 +51,9 @@ fn a_long_list_streams_whole_and_in_bounded_memory() {
     assert_eq!(asc, whole);
     assert_eq!(sids(&list(&rollcall, "callStatus=busy&from=n7")).len(), CALLS / 10);
     assert_eq!(sids(&list(&rollcall, "limit=10000")), whole[..10_000]);
+    // Pieces in which nothing matches.
+    assert_eq!(sids(&list(&rollcall, "from_prefix=n7")).len(), CALLS / 10);
+    assert_eq!(list(&rollcall, "from_prefix=nobody").body, "[]");
     let none = list(&rollcall, "callStatus=failed,completed");
     assert_eq!(none.body, "[]");
 
