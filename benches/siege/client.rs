@@ -1,7 +1,8 @@
 //! A client of one connection that is kept open.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -12,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Outcome;
-use super::server::Server;
+use super::server::{Server, trusting};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -30,6 +31,11 @@ impl Place {
         Self { port: server.port, tls: server.tls.clone(), token: server.token.clone() }
     }
 
+    /// A server that somebody else has started, with its authority's certificate.
+    pub fn new(port: u16, token: String, ca: &Path) -> Outcome<Self> {
+        Ok(Self { port, tls: trusting(ca)?, token })
+    }
+
     pub async fn tcp(&self) -> Outcome<TcpStream> {
         Ok(timeout(PATIENCE, TcpStream::connect(("127.0.0.1", self.port))).await??)
     }
@@ -43,7 +49,12 @@ impl Place {
     }
 
     pub async fn client(&self) -> Outcome<Client> {
-        Ok(Client { stream: self.tls().await?, place: self.clone(), read: Vec::new() })
+        Ok(Client {
+            stream: self.tls().await?,
+            place: self.clone(),
+            read: Vec::new(),
+            used: Instant::now(),
+        })
     }
 }
 
@@ -51,6 +62,8 @@ pub struct Client {
     stream: TlsStream<TcpStream>,
     place: Place,
     read: Vec<u8>,
+    /// When it was last answered.
+    used: Instant,
 }
 
 /// An answer.
@@ -63,6 +76,16 @@ impl Client {
     /// The connection, as it is after an answer.
     pub fn into_stream(self) -> TlsStream<TcpStream> {
         self.stream
+    }
+
+    /// Opens a new connection in the place of one that was idle for so long that the server may be
+    /// about to close it. Whether it did.
+    pub async fn reopen_after(&mut self, idle: Duration) -> Outcome<bool> {
+        let due = self.used.elapsed() >= idle;
+        if due {
+            *self = self.place.client().await?;
+        }
+        Ok(due)
     }
 
     pub async fn get(&mut self, path: &str) -> Outcome<Answer> {
@@ -109,6 +132,7 @@ impl Client {
         };
         let body = self.read.get(head_end..end).unwrap_or_default().to_vec();
         self.read.drain(..end);
+        self.used = Instant::now();
         Ok(Answer { status, body })
     }
 

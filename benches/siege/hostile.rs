@@ -1,7 +1,11 @@
 //! Clients that mean no good, each kind by itself, while others go on asking.
 
+use std::error::Error;
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -68,63 +72,129 @@ pub async fn run(table: &mut Table, time: Duration) -> Outcome<()> {
         writer.post(&lines.join("\n")).await?;
     }
     drop(writer);
-    for (attack, count, pause) in ATTACKS {
-        one(table, &server, time, (attack, count, Duration::from_millis(pause))).await?;
+    for (number, (attack, count, _)) in ATTACKS.iter().enumerate() {
+        let figure = one(&server, time, number).await?;
+        table.line(&format!("{attack:?}, {count} at a time"), figure);
     }
     table.line("memory peak", mib(server.taken()?.peak_bytes));
     table.line("exit code after SIGTERM", format!("{:?}", server.stop()?));
     Ok(())
 }
 
-async fn one(
-    table: &mut Table,
-    server: &Server,
-    time: Duration,
-    (attack, count, pause): (Attack, usize, Duration),
-) -> Outcome<()> {
+async fn one(server: &Server, time: Duration, number: usize) -> Outcome<String> {
     let place = Place::of(server);
     let quiet = probe(&place, time).await?.percentile(99);
+    let elsewhere = {
+        let other = Server::start(&FLAGS)?;
+        let mut attackers = Attackers::begin(&other, number)?;
+        let waits = probe(&place, time).await?.percentile(99);
+        attackers.end()?;
+        waits
+    };
     let before = server.taken()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let ended = Arc::new(AtomicU64::new(0));
-    let mut tasks = JoinSet::new();
-    for _ in 0..count {
-        let (place, stop, ended) = (place.clone(), stop.clone(), ended.clone());
-        tasks.spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
-                // However it ends: what counts is that it ends.
-                let outcome = act(attack, &place).await;
-                if let Err(error) = &outcome
-                    && error.is::<Broken>()
-                {
-                    return outcome;
-                }
-                ended.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(pause).await;
-            }
-            Ok(())
-        });
-    }
-    let waits = probe(&place, time).await?.percentile(99);
+    let mut attackers = Attackers::begin(server, number)?;
+    let here = probe(&place, time).await?.percentile(99);
     let held = server.taken()?;
-    stop.store(true, Ordering::Relaxed);
-    // The attackers hold on to what they have until the server ends it.
-    while let Some(outcome) = tasks.join_next().await {
-        outcome??;
-    }
+    // They hold on to what they have until the server ends it.
+    let ended = attackers.end()?;
     let released = released(server, before.files).await?;
-    let figure = format!(
-        "p99 of others {} → {} ({:.1} ×); {} files open, {} more memory; {} connections, all \
-         ended by the server, files closed {} later",
+    let times = |others: Duration| here.as_secs_f64() / others.as_secs_f64();
+    Ok(format!(
+        "p99 of others {} quiet, {} during the attack: {:.1} × ({} and {:.1} × while another \
+         server of this machine was attacked); {} files open, {} more memory; {ended} connections, \
+         all ended by the server, files closed {} later",
         millis(quiet),
-        millis(waits),
-        waits.as_secs_f64() / quiet.as_secs_f64(),
+        millis(here),
+        times(quiet),
+        millis(elsewhere),
+        times(elsewhere),
         held.files,
         mib(held.resident_bytes.saturating_sub(before.resident_bytes)),
-        ended.load(Ordering::Relaxed),
         millis(released)
-    );
-    table.line(&format!("{attack:?}, {count} at a time"), figure);
+    ))
+}
+
+/// A process of those that mean no good. It has the processors when nobody else wants them, for
+/// attackers have machines of their own: what is measured is what they make the server do. Their
+/// share of the network's work is not put off like that, nor is what any server would do for them:
+/// hence the attack on another one for comparison.
+struct Attackers {
+    child: Child,
+    order: Option<ChildStdin>,
+}
+
+impl Attackers {
+    fn begin(server: &Server, number: usize) -> Outcome<Self> {
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0"]).arg(std::env::current_exe()?);
+        command.args(["--bench", "attack", &number.to_string()]);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn()?;
+        let mut order = child.stdin.take().ok_or("standard input is piped")?;
+        let ca = server.ca();
+        writeln!(order, "{}\n{}\n{}", server.port, server.token, ca.display())?;
+        Ok(Self { child, order: Some(order) })
+    }
+
+    /// Waits until the last connection has ended, and returns how many there were.
+    fn end(&mut self) -> Outcome<u64> {
+        self.order = None;
+        let mut said = String::new();
+        self.child.stdout.take().ok_or("standard output is piped")?.read_to_string(&mut said)?;
+        let code = self.child.wait()?;
+        said.trim().parse().map_err(|_| format!("the attackers ended with {code}: {said}").into())
+    }
+}
+
+impl Drop for Attackers {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+/// The attackers' process: attacks until its standard input ends, and writes how many connections
+/// that were.
+pub async fn attack(number: u64) -> Outcome<()> {
+    let known = usize::try_from(number).ok().and_then(|number| ATTACKS.get(number));
+    let &(attack, count, pause) = known.ok_or("there is no such attack")?;
+    let mut order = String::new();
+    for _ in 0..3 {
+        io::stdin().read_line(&mut order)?;
+    }
+    let mut lines = order.lines().map(str::to_owned);
+    let mut line = || lines.next().ok_or("a line is missing");
+    let (port, token, ca) = (line()?, line()?, line()?);
+    let place = Place::new(port.parse()?, token, Path::new(&ca))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let ordered = stop.clone();
+    std::thread::spawn(move || {
+        let _ended = io::copy(&mut io::stdin(), &mut io::sink());
+        ordered.store(true, Ordering::Relaxed);
+    });
+    let mut tasks = JoinSet::new();
+    for _ in 0..count {
+        let (place, stop) = (place.clone(), stop.clone());
+        tasks.spawn(async move {
+            let mut ended = 0;
+            while !stop.load(Ordering::Relaxed) {
+                // However it ends: what counts is that it ends.
+                if let Err(error) = act(attack, &place).await
+                    && error.is::<Broken>()
+                {
+                    return Err(error);
+                }
+                ended += 1;
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            Ok::<u64, Box<dyn Error + Send + Sync>>(ended)
+        });
+    }
+    let mut ended = 0;
+    while let Some(outcome) = tasks.join_next().await {
+        ended += outcome??;
+    }
+    writeln!(io::stdout(), "{ended}")?;
     Ok(())
 }
 
@@ -138,7 +208,7 @@ impl std::fmt::Display for Broken {
     }
 }
 
-impl std::error::Error for Broken {}
+impl Error for Broken {}
 
 async fn act(attack: Attack, place: &Place) -> Outcome<()> {
     let hook = "POST /v1/hooks/call-status HTTP/1.1\r\nHost: localhost\r\n\

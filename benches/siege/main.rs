@@ -47,6 +47,8 @@ fn main() -> Outcome<()> {
             ["hostile", seconds] => {
                 hostile::run(&mut table, Duration::from_secs(number(seconds)?)).await
             }
+            // What `hostile` starts.
+            ["attack", which] => hostile::attack(number(which)?).await,
             ["overload", minutes] => {
                 overload::run(&mut table, Duration::from_mins(number(minutes)?)).await
             }
@@ -69,6 +71,9 @@ impl Table {
     }
 
     fn print(&self) -> Outcome<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
         let mut out = io::stdout().lock();
         writeln!(out, "\n| what | figure |\n|---|---|")?;
         for [what, figure] in &self.0 {

@@ -13,6 +13,8 @@ use rustls::{ClientConfig, RootCertStore};
 use super::Outcome;
 
 const ROLLCALL: &str = env!("CARGO_BIN_EXE_rollcall");
+/// The authority's certificate, in the data directory.
+const CA: &str = "tls/ca.pem";
 
 pub struct Server {
     child: Child,
@@ -54,18 +56,16 @@ impl Server {
             return Err(format!("rollcall did not start: {line}{said}").into());
         };
         let token = fs::read_to_string(data.join("admin.token"))?.trim().to_owned();
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(data.join("tls/ca.pem"))?)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { child, dir, port, token, tls: Arc::new(tls) })
+        let tls = trusting(&data.join(CA))?;
+        Ok(Self { child, dir, port, token, tls })
     }
 
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    pub fn ca(&self) -> PathBuf {
+        self.data().join(CA)
     }
 
     /// Warnings and errors that it has written.
@@ -122,4 +122,16 @@ fn size(dir: &Path) -> Outcome<u64> {
 #[expect(clippy::cast_precision_loss, reason = "few digits are shown")]
 pub fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
+}
+
+/// A client's configuration that trusts this authority.
+pub fn trusting(ca: &Path) -> Outcome<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca)?)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(tls))
 }

@@ -12,6 +12,8 @@ use super::server::{Server, Taken, mib};
 use super::{Outcome, Table};
 
 const TICK: Duration = Duration::from_millis(20);
+/// Half of what the server keeps an idle connection for: nobody relies on the rest.
+const IDLE: Duration = Duration::from_millis(500);
 const SAMPLE: Duration = Duration::from_secs(10);
 /// Calls that are up at a time.
 const LIVE: u64 = 500;
@@ -100,6 +102,9 @@ async fn act(
     turn: u64,
     done: &mut Done,
 ) -> Outcome<()> {
+    for client in [&mut *writer, &mut *reader] {
+        done.connections += u64::from(client.reopen_after(IDLE).await?);
+    }
     // Each call rings, is up and ends, LIVE turns apart.
     let (round, of_round) = (turn / LIVE, turn % LIVE);
     let status = ["ringing", "in-progress", "completed"].get((round % 3) as usize);
