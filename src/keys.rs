@@ -12,6 +12,7 @@
 //! a | name                                            -> seq, JSON
 //! b                                                   -> how large the generation was when built
 //! m                                                   -> the mark of the last checkpoint
+//! v                                                   -> the layout
 //! ```
 //!
 //! A *position* is the complement of `listed_at` and then the call's sid: newest first, and the

@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::{Field, mib, seconds, size};
+use super::{Field, mb, seconds, size};
 use crate::ground::calls::LARGE;
 use crate::ground::figures::per;
 use crate::ground::load::{events, events_for};
@@ -35,7 +35,7 @@ pub fn run(field: &Field, table: &mut Table) -> Outcome<()> {
     let figure = format!(
         "{}, {}; {:.2} of the load's {:.0} events/s meanwhile",
         seconds(took),
-        mib(size(&target)?),
+        mb(size(&target)?),
         beside.rate() / before.rate(),
         before.rate()
     );
@@ -83,7 +83,7 @@ pub fn half(field: &Field, table: &mut Table) -> Outcome<()> {
     full.timed(&["compact", "--drop-history"])?;
     fresh.timed(&["compact", "--drop-history"])?;
     let (left, new) = (size(&full.data)?, size(&fresh.data)?);
-    let figure = format!("{} against {}", mib(left), mib(new));
+    let figure = format!("{} against {}", mb(left), mb(new));
     let what = "disk after deleting half, compacted, against a fresh import of the rest";
     table.goal(what, &figure, per(left, per(new, 1.0)), "×", Target::AtMost(1.3, 1.3));
     table.by("rollcall expire; rollcall compact --drop-history");

@@ -1,6 +1,6 @@
 //! Calls in, and what they take on disk; calls out.
 
-use super::{Field, mebi, mib, rate, size, stored};
+use super::{Field, mb, mega, rate, size, stored};
 use crate::ground::figures::per;
 use crate::ground::table::{Table, Target};
 use crate::ground::{Outcome, text};
@@ -14,14 +14,14 @@ pub fn import(field: &Field, table: &mut Table) -> Outcome<()> {
     table.goal("import", &rate(calls, seconds), per(calls, seconds), "calls/s", goal);
     table.by("rollcall import calls.ndjson");
     let goal = Target::AtMost(500.0, 300.0);
-    table.goal("memory peak of the import", &mib(peak), mebi(peak), "MiB", goal);
+    table.goal("memory peak of the import", &mb(peak), mega(peak), "MB", goal);
     table.by("rollcall import calls.ndjson");
     let [journal, index] = stored(data)?;
-    let each = |bytes: u64| format!("{}, {} B a call", mib(bytes), bytes / calls);
+    let each = |bytes: u64| format!("{}, {} B a call", mb(bytes), bytes / calls);
     let figure = format!("journal {}; index {}", each(journal), each(index));
     table.line("disk after the import", &figure, "du data/journal data/index-*");
     let (seconds, peak) = field.rollcall.timed(&["compact"])?;
-    let figure = format!("{}, memory peak {}", rate(calls, seconds), mib(peak));
+    let figure = format!("{}, memory peak {}", rate(calls, seconds), mb(peak));
     table.line("compaction", &figure, "rollcall compact");
     let [journal, index] = stored(data)?;
     let figure = format!("journal {}; index {}", each(journal), each(index));
@@ -39,12 +39,12 @@ pub fn export(field: &Field, table: &mut Table) -> Outcome<()> {
     let (seconds, peak) = field.rollcall.timed(&["export", "-o", text(&path)?])?;
     let lines = u64::try_from(std::fs::read(&path)?.split(|byte| *byte == b'\n').count())?;
     std::fs::remove_file(&path)?;
-    let figure = format!("{}, memory peak {}", rate(lines, seconds), mib(peak));
+    let figure = format!("{}, memory peak {}", rate(lines, seconds), mb(peak));
     let goal = Target::AtLeast(100_000.0, 300_000.0);
     table.goal("export", &figure, per(lines, seconds), "calls/s", goal);
     table.by("rollcall export -o export.ndjson");
     let (seconds, peak) = field.rollcall.timed(&["rebuild"])?;
-    let figure = format!("{}, memory peak {}", rate(lines, seconds), mib(peak));
+    let figure = format!("{}, memory peak {}", rate(lines, seconds), mb(peak));
     table.line("rebuild", &figure, "rollcall rebuild");
     Ok(())
 }

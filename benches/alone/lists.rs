@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Field, mib, rate};
+use super::{Field, mb, rate};
 use crate::ground::Outcome;
 use crate::ground::calls::LARGE;
 use crate::ground::client::{Connection, Peer};
@@ -19,7 +19,7 @@ pub fn run(field: &Field, table: &mut Table) -> Outcome<()> {
     let server = field.rollcall.serve(&[])?;
     field.runtime.block_on(all(&server.peer, table))?;
     let peak = peak(server.pid()).ok_or("the server is gone")?;
-    table.line("memory peak of the server after all lists", &mib(peak), "VmHWM of rollcall serve");
+    table.line("memory peak of the server after all lists", &mb(peak), "VmHWM of rollcall serve");
     server.stop()
 }
 
@@ -46,7 +46,7 @@ async fn all(peer: &Peer, table: &mut Table) -> Outcome<()> {
     let begun = Instant::now();
     let body = connection.get(&calls).await?;
     let took = begun.elapsed().as_secs_f64();
-    let figure = format!("{}, {}", rate(count(body) as u64, took), mib(body.len() as u64));
+    let figure = format!("{}, {}", rate(count(body) as u64, took), mb(body.len() as u64));
     table.line("list without limit", &figure, &format!("GET {calls}"));
     Ok(())
 }

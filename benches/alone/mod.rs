@@ -58,12 +58,12 @@ fn rate(count: u64, seconds: f64) -> String {
     format!("{:.0}/s in {seconds:.1} s", per(count, seconds))
 }
 
-fn mebi(bytes: u64) -> f64 {
-    per(bytes, 1_048_576.0)
+fn mega(bytes: u64) -> f64 {
+    per(bytes, 1e6)
 }
 
-fn mib(bytes: u64) -> String {
-    format!("{:.0} MiB", mebi(bytes))
+fn mb(bytes: u64) -> String {
+    format!("{:.0} MB", mega(bytes))
 }
 
 fn seconds(time: Duration) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Field, mebi, mib, seconds};
+use super::{Field, mb, mega, seconds};
 use crate::ground::Outcome;
 use crate::ground::calls::LARGE;
 use crate::ground::client::Peer;
@@ -29,7 +29,7 @@ pub fn run(field: &Field, table: &mut Table) -> Outcome<()> {
     let taken = field.runtime.block_on(events_for(&server.peer, LOAD))?;
     let before = field.runtime.block_on(newest_call(&server.peer))?;
     let most = peak(server.pid()).ok_or("the server is gone")?;
-    let figure = format!("{} after events: {}", mib(most), taken.text());
+    let figure = format!("{} after events: {}", mb(most), taken.text());
     table.line("memory peak of the server", &figure, "VmHWM of rollcall serve");
     drop(server);
     let (server, after, took) = first_list(field)?;
@@ -46,7 +46,7 @@ pub fn run(field: &Field, table: &mut Table) -> Outcome<()> {
 /// The binary itself, and what a start takes without any call.
 fn empty(field: &Field, table: &mut Table) -> Outcome<()> {
     let bytes = std::fs::metadata(field.rollcall.command(&[]).get_program())?.len();
-    table.goal("binary", &format!("{bytes} B"), mebi(bytes), "MiB", Target::AtMost(15.0, 8.0));
+    table.goal("binary", &format!("{bytes} B"), mega(bytes), "MB", Target::AtMost(15.0, 8.0));
     table.by("ls -l target/*/release/rollcall");
     let empty = Rollcall::new(&field.dir.join("empty"));
     empty.serve(&[])?.stop()?;
@@ -76,7 +76,7 @@ fn idle(field: &Field, table: &mut Table, server: &Server) -> Outcome<()> {
     let resident = resident.ok_or("the server is gone")?;
     let what = format!("memory, idle with {} calls", field.calls);
     let figure = format!("{} after the start and one list", seconds(IDLE));
-    table.goal(&what, &figure, mebi(resident), "MiB", Target::AtMost(250.0, 100.0));
+    table.goal(&what, &figure, mega(resident), "MB", Target::AtMost(250.0, 100.0));
     table.by("VmRSS of rollcall serve");
     Ok(())
 }

@@ -97,12 +97,12 @@ async fn one(server: &Server, time: Duration, number: usize) -> Outcome<String> 
     let held = server.taken()?;
     // They hold on to what they have until the server ends it.
     let ended = attackers.end()?;
-    let released = released(server, before.files).await?;
+    let released = released(server, before.sockets).await?;
     let times = |others: Duration| here.as_secs_f64() / others.as_secs_f64();
     Ok(format!(
         "p99 of others {} quiet, {} during the attack: {:.1} × ({} and {:.1} × while another \
          server of this machine was attacked); {} files open, {} more memory; {ended} connections, \
-         all ended by the server, files closed {} later",
+         all ended by the server, the sockets closed {} later",
         millis(quiet),
         millis(here),
         times(quiet),

@@ -50,7 +50,7 @@ pub async fn run(table: &mut Table, count: u64) -> Outcome<()> {
         );
         table.line(&what, figure);
         drop(held);
-        let released = released(&server, before.files).await?;
+        let released = released(&server, before.sockets).await?;
         let left = server.taken()?.resident_bytes.saturating_sub(before.resident_bytes);
         let figure = format!("{} more, all released in {}", mib(left), millis(released));
         table.line("after they are closed", figure);
@@ -83,11 +83,10 @@ async fn hold(place: &Place, count: u64, asked: bool) -> Outcome<Vec<TlsStream<T
     Ok(held)
 }
 
-/// Waits until the server has no more files open than before, and says how long that took.
-pub async fn released(server: &Server, files: usize) -> Outcome<Duration> {
+/// Waits until the server has no more sockets open than before, and says how long that took.
+pub async fn released(server: &Server, sockets: usize) -> Outcome<Duration> {
     let begun = Instant::now();
-    // The store opens and closes files of its own.
-    while server.taken()?.files > files + 4 {
+    while server.taken()?.sockets > sockets {
         if begun.elapsed() > Duration::from_mins(1) {
             return Err("connections are not released".into());
         }

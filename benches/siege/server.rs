@@ -30,6 +30,8 @@ pub struct Taken {
     pub resident_bytes: u64,
     pub peak_bytes: u64,
     pub files: usize,
+    /// Of these.
+    pub sockets: usize,
     pub threads: u64,
     /// Of the data directory.
     pub disk_bytes: u64,
@@ -81,13 +83,22 @@ impl Server {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
             line.split_whitespace().next()?.parse().ok()
         };
+        let mut files = 0;
+        let mut sockets = 0;
+        for file in fs::read_dir(proc.join("fd"))? {
+            // It may be gone meanwhile.
+            let Ok(open) = fs::read_link(file?.path()) else { continue };
+            files += 1;
+            sockets += usize::from(open.to_string_lossy().starts_with("socket:"));
+        }
         let stat = fs::read_to_string(proc.join("stat"))?;
         let after_name = stat.rsplit(')').next().unwrap_or_default();
         let ticks = |place| after_name.split_whitespace().nth(place)?.parse::<u64>().ok();
         Ok(Taken {
             resident_bytes: field("VmRSS:").ok_or("no VmRSS")? * 1024,
             peak_bytes: field("VmHWM:").ok_or("no VmHWM")? * 1024,
-            files: fs::read_dir(proc.join("fd"))?.count(),
+            files,
+            sockets,
             threads: field("Threads:").unwrap_or(0),
             disk_bytes: size(&self.data())?,
             cpu_ticks: ticks(11).unwrap_or(0) + ticks(12).unwrap_or(0),

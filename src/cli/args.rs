@@ -40,6 +40,9 @@ pub(super) enum Command {
     #[command(subcommand)]
     Account(AccountCommand),
     /// Take in calls: the answer of a list, single objects, CSV, or an export.
+    ///
+    /// Records are taken in batches of 1000, each whole or not at all. What is there already does not
+    /// change: an import that was interrupted is finished by giving the same command again.
     Import(Import),
     /// Write calls out, one line each, so that an import of them makes the same calls.
     Export(Export),

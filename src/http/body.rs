@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use warp::{Buf, Stream};
 
 use super::Context;
-use super::purse::{Bearer, Paid};
+use super::purse::{Bearer, FREE, Paid};
 use super::reply::Refusal;
 
 /// Pairs of a form.
@@ -52,7 +52,8 @@ pub(super) async fn read_body<'a, B: Buf>(
     }
     let read = async {
         let mut body = pin!(body);
-        let mut bytes = Vec::with_capacity(announced.unwrap_or(0));
+        // What is announced and does not come takes no room.
+        let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(FREE));
         let mut paid = context.bodies.open(bearer);
         while let Some(part) = body.next().await {
             let mut part = part.map_err(|_| Refusal::bad("the request body was cut off"))?;

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::reply::Refusal;
 
 /// Bytes of a body that are free.
-const FREE: usize = 16 * 1024;
+pub(super) const FREE: usize = 16 * 1024;
 /// Bytes of each purse; more where bodies may be larger.
 const PURSE: usize = 64 * 1024 * 1024;
 /// Bodies of the greatest size that a purse has room for, however large.

@@ -98,17 +98,34 @@ fn only_a_new_journal_may_be_empty() {
 }
 
 #[test]
-fn a_tail_cut_anywhere_loses_the_last_commit_whole_and_nothing_else() {
+fn a_journal_cut_anywhere_has_all_whole_commits_before_the_cut_and_nothing_else() {
     let (dir, path, ends) = three_commits();
     let whole = fs::read(&path).unwrap();
-    for length in ends[1]..=ends[2] {
+    let empty = begin();
+    for length in 0..=whole.len() {
         fs::write(&path, &whole[..length]).unwrap();
-        let opened = open(dir.path(), true, LARGE).unwrap();
-        let found = bodies(&opened.segments).len();
-        assert_eq!(found, if length == ends[2] { 6 } else { 3 }, "cut at {length}");
-        assert_eq!(opened.torn.is_some(), length != ends[1] && length != ends[2]);
+        match open(dir.path(), true, LARGE) {
+            // Not even the header is there.
+            Err(error) => assert!(length < empty, "cut at {length}: {error}"),
+            Ok(opened) => {
+                let commits = ends.iter().filter(|end| **end <= length).count();
+                assert_eq!(
+                    bodies(&opened.segments).len(),
+                    [0, 2, 3, 6][commits],
+                    "cut at {length}"
+                );
+                assert_eq!(opened.torn.is_some(), length != empty && !ends.contains(&length));
+            }
+        }
         restore(dir.path(), &path, &whole);
     }
+}
+
+/// Where the first commit of a segment begins.
+fn begin() -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = open(dir.path(), true, LARGE).unwrap().writer;
+    usize::try_from(writer.segment().length).unwrap()
 }
 
 /// Puts the one segment back as it was.

@@ -14,7 +14,7 @@ use crate::registry::{Indexed, State};
 /// Expired tombstones that one checkpoint removes.
 const EXPIRED_MAX: usize = 10_000;
 /// What a call takes of the disk when it is written beside others, in no order.
-const CALL_BYTES: u64 = 4200;
+const CALL_BYTES: u64 = 6000;
 /// Calls that leave the registry before others get a turn.
 const SETTLED_AT_ONCE: usize = 500;
 /// What sled takes at once, whatever is written.

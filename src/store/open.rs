@@ -119,7 +119,8 @@ impl Store {
         if let Some(torn) = &journal.torn {
             tracing::warn!(
                 file = %torn.path.display(), offset = torn.offset, bytes = torn.bytes,
-                "the last commit was cut off before it was acknowledged; it is dropped"
+                "the last commit was cut off; it is dropped (it was acknowledged only if the disk has \
+                 lost what it had synced)"
             );
         }
         if !options.sync {

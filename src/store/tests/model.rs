@@ -1,6 +1,6 @@
 //! The store against a map, under random changes, crashes and damage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::RandomState;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
@@ -16,14 +16,39 @@ use super::*;
 use crate::access::{Account, Keep, Row};
 use crate::domain::merge;
 
+/// Changes that a deleted call is told of before another takes its place: else all are soon deleted,
+/// and the store has nothing to do.
+const DEAF: u8 = 2;
+
 /// What the store should hold.
 #[derive(Default, Clone)]
 struct Model {
     calls: BTreeMap<CallId, Call>,
-    deleted: Vec<CallId>,
+    deleted: BTreeSet<CallId>,
+    /// Of each call by its numbers, how many were deleted before it, and what it was told of since it
+    /// was deleted itself.
+    lives: BTreeMap<(u8, u8), (u16, u8)>,
 }
 
 impl Model {
+    /// The call that has this number now.
+    fn call(&self, account: u8, call: u8) -> CallId {
+        let (life, _) = self.lives.get(&(account, call)).copied().unwrap_or_default();
+        incarnation(account, call, life)
+    }
+
+    /// The same, where something happens to it.
+    fn next_call(&mut self, account: u8, call: u8) -> CallId {
+        if self.deleted.contains(&self.call(account, call)) {
+            let (life, deaf) = self.lives.entry((account, call)).or_default();
+            *deaf += 1;
+            if *deaf > DEAF {
+                (*life, *deaf) = (*life + 1, 0);
+            }
+        }
+        self.call(account, call)
+    }
+
     /// Does it here, and says what the store is to be told and how it will answer.
     fn apply(&mut self, id: CallId, change: &Do, at: Timestamp, told: &mut Outcome) -> Change {
         let time = |seconds: u64| base().plus_millis(seconds * 1000);
@@ -53,7 +78,7 @@ impl Model {
             Do::Delete => {
                 if known.is_some() {
                     self.calls.remove(&id);
-                    self.deleted.push(id);
+                    self.deleted.insert(id);
                     told.changed += 1;
                 } else {
                     told.ignored += 1;
@@ -65,7 +90,7 @@ impl Model {
                     _ if deleted => told.ignored += 1,
                     Some(call) if !call.live() => {
                         self.calls.remove(&id);
-                        self.deleted.push(id);
+                        self.deleted.insert(id);
                         told.changed += 1;
                     }
                     _ => told.unchanged += 1,
@@ -135,6 +160,10 @@ struct Bench {
     place: Option<Place>,
     /// Changes that were made and questions that were asked.
     operations: u64,
+    /// Changes to calls, those of deleted calls, and questions of a store without calls.
+    changes: u64,
+    ignored: u64,
+    idle: u64,
 }
 
 impl Bench {
@@ -152,6 +181,9 @@ impl Bench {
             followed: BTreeMap::new(),
             place: None,
             operations: 0,
+            changes: 0,
+            ignored: 0,
+            idle: 0,
         }
     }
 
@@ -169,9 +201,12 @@ impl Bench {
                 let changes: Vec<_> = changes
                     .iter()
                     .map(|(account, call, change)| {
-                        self.model.apply(id(*account, *call), change, at, &mut told)
+                        let id = self.model.next_call(*account, *call);
+                        self.model.apply(id, change, at, &mut told)
                     })
                     .collect();
+                self.changes += changes.len() as u64;
+                self.ignored += told.ignored;
                 assert_eq!(patient(self.store(), || self.store().apply(&changes, at, false)), told);
             }
             Step::Checkpoint => wake(self.store()),
@@ -304,6 +339,7 @@ impl Bench {
     fn compare(&mut self, look: &Look) {
         self.follow();
         self.operations += 5 + u64::from(CALLS);
+        self.idle += u64::from(self.model.calls.is_empty());
         let store = self.store();
         let order = if look.newest_first { Order::NewestFirst } else { Order::OldestFirst };
         let (account, filter) = (account(look.account), look.filter.clone());
@@ -333,13 +369,22 @@ impl Bench {
         }
         assert!(found.is_sorted() && accounts.iter().all(|a| found.contains(a)), "{found:?}");
         for call in 0..CALLS {
-            let id = id(look.account, call);
+            let id = self.model.call(look.account, call);
             let have = patient(store, || store.call(id));
             assert_eq!(have.as_deref(), self.model.calls.get(&id));
         }
         // The figures are exact while the keeper stands still.
         until("all are counted", || store.status().calls == self.model.calls.len() as u64);
     }
+}
+
+/// The call of this number after so many of the same were deleted.
+fn incarnation(account_n: u8, call: u8, life: u16) -> CallId {
+    let mut sid = [call; 16];
+    let [high, low] = life.to_be_bytes();
+    sid[14] ^= high;
+    sid[15] ^= low;
+    CallId { account: account(account_n), sid: CallSid::from_bytes(sid) }
 }
 
 /// The answer, once the index has been built again where that is needed.
@@ -376,7 +421,7 @@ fn the_store_is_a_map_whatever_happens_to_its_index() {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let operations = std::cell::Cell::new(0);
+    let all = std::cell::Cell::new([0; 5]);
     let begun = Instant::now();
     let run = |steps: Vec<(Step, Look)>| {
         let mut bench = Bench::new();
@@ -389,7 +434,9 @@ fn the_store_is_a_map_whatever_happens_to_its_index() {
         wake(bench.store());
         assert_sound(bench.store());
         bench.store.take().unwrap().close().unwrap();
-        operations.set(operations.get() + bench.operations);
+        let Bench { operations, changes, ignored, idle, .. } = bench;
+        let of_run = [operations, changes, ignored, steps.len() as u64, idle];
+        all.set(std::array::from_fn(|n| all.get()[n] + of_run[n]));
         Ok(())
     };
     let told =
@@ -397,7 +444,13 @@ fn the_store_is_a_map_whatever_happens_to_its_index() {
     if let Err(error) = told {
         panic!("again: TRIAL_SEED={seed} MODEL_CASES={cases} MODEL_CHANGES={most}: {error}");
     }
-    let operations = operations.get();
-    eprintln!("seed {seed}: {cases} runs, {operations} operations in {:.0?}", begun.elapsed());
+    let [operations, changes, ignored, looks, idle] = all.get();
+    eprintln!(
+        "seed {seed}: {cases} runs, {operations} operations in {:.0?}: {changes} changes, {ignored} of \
+         them of deleted calls, and {looks} looks at everything, {idle} of them at nothing",
+        begun.elapsed()
+    );
     assert!(operations > u64::from(cases) * 300, "{operations}");
+    // It would be easy to be right about a store that is empty.
+    assert!(ignored * 3 < changes && idle * 5 < looks);
 }

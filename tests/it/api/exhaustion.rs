@@ -101,3 +101,32 @@ fn those_who_send_large_bodies_without_credentials_keep_out_their_like_alone() {
         (1..held.len() / 2).contains(&count.unwrap()).then_some(())
     });
 }
+
+#[test]
+fn bodies_that_are_announced_and_do_not_come_take_no_memory() {
+    // 128 MiB of addresses more than the server has at rest.
+    let mut probe = Rollcall::up(&["--limits-body-bytes", "67108864"]);
+    let kib = addresses(&probe) / 1024 + 128 * 1024;
+    probe.stop();
+    let rollcall = with_files(&format!("-v {kib}"), &["--limits-body-bytes", "67108864"]);
+    let held: Vec<Raw> = (0..20)
+        .map(|_| {
+            let mut raw = Raw::connect(&rollcall);
+            raw.send(
+                "POST /v1/hooks/call-status HTTP/1.1\r\nHost: x\r\nJambonz-Signature: t=1,v1=00\r\n\
+                 Content-Length: 60000000\r\n\r\n {",
+            );
+            raw
+        })
+        .collect();
+    for n in 1..=20 {
+        assert_eq!(rollcall.post_events(&event(n, "busy")).status, 204, "{n}");
+    }
+    drop(held);
+}
+
+/// Bytes of addresses that the server has taken.
+fn addresses(rollcall: &Rollcall) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{}/statm", rollcall.pid())).unwrap();
+    statm.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096
+}

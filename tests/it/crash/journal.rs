@@ -79,7 +79,7 @@ fn what_follows_the_last_commit_is_dropped_and_said() {
         rollcall.start();
         let log = rollcall.log();
         let told = [
-            "the last commit was cut off before it was acknowledged; it is dropped".to_owned(),
+            "the last commit was cut off; it is dropped (it was acknowledged only if".to_owned(),
             format!("file={}", segment.display()),
             format!("offset={end} bytes={}", garbage.len()),
         ];
