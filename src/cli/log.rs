@@ -6,6 +6,8 @@ use std::panic::{self, PanicHookInfo};
 
 use tracing::level_filters::LevelFilter;
 use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::fmt::SubscriberBuilder;
+use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -28,13 +30,20 @@ pub(super) fn begin(log: &Log) -> Result<(), Failure> {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let ansi = io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
+    let lines = lines().with_max_level(level);
     let _already_set = match log.format {
         LogFormat::Human => lines.with_ansi(ansi).try_init(),
         LogFormat::Json => lines.json().with_span_list(false).try_init(),
         LogFormat::Journald => return journald(level),
     };
     Ok(())
+}
+
+/// Lines on standard error. One that cannot be written is lost: where the disk is full on which they
+/// are kept, or nobody reads them any more, all else goes on.
+pub(super) fn lines() -> SubscriberBuilder<DefaultFields, Format, LevelFilter, fn() -> io::Stderr> {
+    // Else it would be told on standard error, and whoever cannot write there panics.
+    tracing_subscriber::fmt().with_writer(io::stderr as fn() -> _).log_internal_errors(false)
 }
 
 fn journald(level: LevelFilter) -> Result<(), Failure> {

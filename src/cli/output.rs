@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::render;
+use super::{log, render};
 use crate::ops::{Failure, Reply};
 use crate::store::Progress;
 
@@ -127,10 +127,9 @@ impl Output {
     /// Warnings of a store that this command opens itself go to standard error.
     #[expect(clippy::unused_self, reason = "the streams are its own")]
     pub fn log_quietly(&self) {
-        let log = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false);
-        let log = log.without_time().with_target(false);
+        let lines = log::lines().with_ansi(false).without_time().with_target(false);
         // A second command of this process keeps the first one's.
-        let _already_set = log.with_max_level(tracing::Level::WARN).try_init();
+        let _already_set = lines.with_max_level(tracing::Level::WARN).try_init();
     }
 }
 

@@ -139,3 +139,27 @@ fn the_systemd_journal_gets_every_value_as_a_field() {
         assert!(entry.contains(&field), "{name}={value}: {entry}");
     }
 }
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nobody() {
+    let mut rollcall = Rollcall::down();
+    rollcall.set_args(&["--log-level", "debug", "--store-checkpoint-interval", "20ms"]);
+    let serve = rollcall.serve_command();
+    let mut command = Command::new("bash");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"]);
+    command.arg(serve.get_program()).args(serve.get_args());
+    rollcall.start_with(command);
+    for n in 1..=20 {
+        assert_eq!(rollcall.post_events(&event(n, "busy")).status, 204, "{n}");
+    }
+    assert_eq!(
+        rollcall
+            .get(&rollcall.admin(), &format!("/v1/Accounts/{A1}/Calls"))
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        20
+    );
+    assert_eq!(rollcall.stop(), Some(0));
+}
