@@ -63,7 +63,7 @@ pub struct Context {
     pub body_bytes: usize,
     /// Memory for request bodies.
     pub bodies: Purses,
-    /// Turns at reading pieces of long lists, and at counting.
+    /// Turns at reading pieces of long lists.
     pub turns: Turns,
     /// How long a request body may take.
     pub body_time: Duration,

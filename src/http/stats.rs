@@ -24,7 +24,6 @@ pub(super) async fn call_stats(request: &Request<'_>, account: &str) -> Result<R
     let filter = Filter { start, end, ..Filter::default() };
     let question = Question { account, filter, order: Order::NewestFirst, after: None };
     let rows = context.count_rows;
-    let _turn = context.turns.mine().await;
     let counted = blocking(&context.store, move |store| store.standing(&question, rows)).await?;
     let counted = counted.ok_or_else(|| Refusal::too_many_rows("CallStats", rows))?;
     let total: u64 = counted.iter().map(sum).sum();

@@ -8,8 +8,8 @@ use super::super::harness::{A1, PATIENCE, Rollcall, event, until};
 use super::raw::Raw;
 use super::{calls_of, list};
 
-/// A server whose system lets it have so many files.
-fn with_files(limit: &str, args: &[&str]) -> Rollcall {
+/// A server under this `ulimit`.
+fn limited(limit: &str, args: &[&str]) -> Rollcall {
     let mut rollcall = Rollcall::down();
     rollcall.set_args(args);
     let serve = rollcall.serve_command();
@@ -32,7 +32,7 @@ fn open(rollcall: &Rollcall, count: usize) -> Vec<TcpStream> {
 #[test]
 fn connections_do_not_take_the_files_that_the_store_needs() {
     let often = ["--store-checkpoint-interval", "20ms", "--store-live-checkpoint-age", "10ms"];
-    let rollcall = with_files("-n 100", &often);
+    let rollcall = limited("-n 100", &often);
     assert_eq!(list(&rollcall, "").status, 200);
     // Half of the files are for connections: the first of them is the client's own.
     let held = open(&rollcall, 90);
@@ -49,7 +49,7 @@ fn connections_do_not_take_the_files_that_the_store_needs() {
 
 #[test]
 fn the_server_takes_what_the_system_lets_it_have() {
-    let rollcall = with_files("-Sn 100", &[]);
+    let rollcall = limited("-Sn 100", &[]);
     let held = open(&rollcall, 200);
     until("all are taken", || (files(&rollcall) > 200).then_some(()));
     assert_eq!(list(&rollcall, "").status, 200);
@@ -108,7 +108,7 @@ fn bodies_that_are_announced_and_do_not_come_take_no_memory() {
     let mut probe = Rollcall::up(&["--limits-body-bytes", "67108864"]);
     let kib = addresses(&probe) / 1024 + 128 * 1024;
     probe.stop();
-    let rollcall = with_files(&format!("-v {kib}"), &["--limits-body-bytes", "67108864"]);
+    let rollcall = limited(&format!("-v {kib}"), &["--limits-body-bytes", "67108864"]);
     let held: Vec<Raw> = (0..20)
         .map(|_| {
             let mut raw = Raw::connect(&rollcall);
