@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::client::{ACCOUNT, Place, event};
@@ -63,7 +64,15 @@ const ATTACKS: [(Attack, usize, u64); 11] = [
     (Attack::WrongToken, 10, 100),
 ];
 
-pub async fn run(table: &mut Table, time: Duration) -> Outcome<()> {
+/// All of them, or the one of this name.
+pub async fn run(table: &mut Table, time: Duration, only: Option<&str>) -> Outcome<()> {
+    let named = |attack: Attack| only.is_none_or(|only| format!("{attack:?}") == only);
+    let chosen = ATTACKS.iter().enumerate().filter(|(_, (attack, ..))| named(*attack));
+    let chosen: Vec<_> = chosen.collect();
+    if chosen.is_empty() {
+        let known: Vec<_> = ATTACKS.iter().map(|(attack, ..)| format!("{attack:?}")).collect();
+        return Err(format!("there is no such attack; there are {}", known.join(", ")).into());
+    }
     let server = Server::start(&FLAGS)?;
     let place = Place::of(&server);
     let mut writer = place.client().await?;
@@ -72,7 +81,7 @@ pub async fn run(table: &mut Table, time: Duration) -> Outcome<()> {
         writer.post(&lines.join("\n")).await?;
     }
     drop(writer);
-    for (number, (attack, count, _)) in ATTACKS.iter().enumerate() {
+    for (number, (attack, count, _)) in chosen {
         let figure = one(&server, time, number).await?;
         table.line(&format!("{attack:?}, {count} at a time"), figure);
     }
@@ -172,14 +181,15 @@ pub async fn attack(number: u64) -> Outcome<()> {
         let _ended = io::copy(&mut io::stdin(), &mut io::sink());
         ordered.store(true, Ordering::Relaxed);
     });
+    let link = Arc::new(Link(Mutex::new(Instant::now())));
     let mut tasks = JoinSet::new();
     for _ in 0..count {
-        let (place, stop) = (place.clone(), stop.clone());
+        let (place, stop, link) = (place.clone(), stop.clone(), link.clone());
         tasks.spawn(async move {
             let mut ended = 0;
             while !stop.load(Ordering::Relaxed) {
                 // However it ends: what counts is that it ends.
-                if let Err(error) = act(attack, &place).await
+                if let Err(error) = act(attack, &place, &link).await
                     && error.is::<Broken>()
                 {
                     return Err(error);
@@ -198,6 +208,25 @@ pub async fn attack(number: u64) -> Outcome<()> {
     Ok(())
 }
 
+/// What all large bodies come through: a link of 1 Gbit/s. The loopback device has no such limit, and
+/// what it carries keeps the processors from everybody, whoever it is for.
+struct Link(Mutex<Instant>);
+
+/// Bytes that go out at once.
+const LINK_BYTES: usize = 16 * 1024;
+
+impl Link {
+    /// Waits until so many bytes may go.
+    async fn pass(&self, bytes: usize) {
+        let time = Duration::from_nanos(8) * u32::try_from(bytes).unwrap_or(u32::MAX);
+        let mut free = self.0.lock().await;
+        let begin = (*free).max(Instant::now());
+        *free = begin + time;
+        drop(free);
+        tokio::time::sleep_until(begin.into()).await;
+    }
+}
+
 /// The server has done what it must not.
 #[derive(Debug)]
 struct Broken(String);
@@ -210,7 +239,7 @@ impl std::fmt::Display for Broken {
 
 impl Error for Broken {}
 
-async fn act(attack: Attack, place: &Place) -> Outcome<()> {
+async fn act(attack: Attack, place: &Place, link: &Link) -> Outcome<()> {
     let hook = "POST /v1/hooks/call-status HTTP/1.1\r\nHost: localhost\r\n\
                 Jambonz-Signature: t=1,v1=00\r\nContent-Length: 1048576\r\n\r\n";
     match attack {
@@ -219,8 +248,13 @@ async fn act(attack: Attack, place: &Place) -> Outcome<()> {
         Attack::SlowHeaders => drip(place.tls().await?, b"GET /livez HTTP/1.1\r\nHost: l").await,
         Attack::SlowBody => drip(place.tls().await?, hook.as_bytes()).await,
         Attack::LargeSlowBody => {
-            let most = [hook.as_bytes(), &vec![b' '; 1_000_000]].concat();
-            drip(place.tls().await?, &most).await
+            let mut stream = place.tls().await?;
+            stream.write_all(hook.as_bytes()).await?;
+            for part in [b' '; 1_000_000].chunks(LINK_BYTES) {
+                link.pass(part.len()).await;
+                stream.write_all(part).await?;
+            }
+            drip(stream, b"").await
         }
         Attack::SlowReader => {
             let mut stream = place.tls().await?;

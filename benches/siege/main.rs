@@ -5,6 +5,7 @@
 //! cargo bench --bench siege                    # idle, hostile
 //! cargo bench --bench siege -- idle 10000      # so many idle TLS connections
 //! cargo bench --bench siege -- hostile 10      # each attack for so many seconds
+//! cargo bench --bench siege -- hostile 10 SlowReader   # one of them
 //! cargo bench --bench siege -- overload 10     # three times what is sustainable, for minutes
 //! cargo bench --bench siege -- soak 60         # a light mixed load, for minutes
 //! ```
@@ -41,11 +42,12 @@ fn main() -> Outcome<()> {
         match *words.as_slice() {
             [] => {
                 idle::run(&mut table, 10_000).await?;
-                hostile::run(&mut table, Duration::from_secs(10)).await
+                hostile::run(&mut table, Duration::from_secs(10), None).await
             }
             ["idle", count] => idle::run(&mut table, number(count)?).await,
-            ["hostile", seconds] => {
-                hostile::run(&mut table, Duration::from_secs(number(seconds)?)).await
+            ["hostile", seconds, ref only @ ..] if only.len() < 2 => {
+                let time = Duration::from_secs(number(seconds)?);
+                hostile::run(&mut table, time, only.first().copied()).await
             }
             // What `hostile` starts.
             ["attack", which] => hostile::attack(number(which)?).await,

@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -53,6 +53,8 @@ pub(super) struct Guest {
     pub stop: watch::Receiver<()>,
     pub place: Place,
     pub open: Open,
+    /// One of those that may be open at once.
+    pub permit: OwnedSemaphorePermit,
 }
 
 /// Serves one connection until it ends. When `stop` changes, an idle
@@ -75,7 +77,8 @@ where
     let Some(config) = tls else {
         return serve_http(stream, OverTls(false), service, limits, guest).await;
     };
-    match shake_hands(stream, config, limits, &mut guest).await {
+    // In a box: a task has room for all that it ever waits for, however long it will be idle.
+    match Box::pin(shake_hands(stream, config, limits, &mut guest)).await {
         Ok(stream) => serve_http(stream, OverTls(true), service, limits, guest).await,
         Err(end) => end,
     }
@@ -122,7 +125,7 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let Guest { peer, mut stop, mut place, open: _open } = guest;
+    let Guest { peer, mut stop, mut place, open: _open, permit: _permit } = guest;
     let activity = place.activity.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddr(peer));

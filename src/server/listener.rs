@@ -14,6 +14,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -28,6 +29,10 @@ use crate::tls::TlsReloader;
 /// How long to wait after an error that will not go away by itself, such as
 /// no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Bytes of an answer that the system holds beyond those it has sent. Else it takes megabytes for each
+/// client that reads nothing, and all of them are read and encrypted in vain.
+const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// How long to wait, after the drain, for tasks that were told to end.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
@@ -102,12 +107,8 @@ where
         };
         let config = tls.as_ref().map(|tls| tls.current());
         let (open, place) = (Open::new(&counted), pressure.place());
-        let guest = Guest { peer, stop: stopped.clone(), place, open };
-        let served = connection::serve(stream, config, service.clone(), limits, guest);
-        tasks.spawn(async move {
-            let _permit = permit;
-            served.await
-        });
+        let guest = Guest { peer, stop: stopped.clone(), place, open, permit };
+        tasks.spawn(connection::serve(stream, config, service.clone(), limits, guest));
     }
     drop(listener);
     // A receiver that was cloned before this sees it, even if its task has
@@ -158,8 +159,10 @@ async fn accept(
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+                let socket = SockRef::from(&stream);
+                let set = socket.set_tcp_nodelay(true);
+                if let Err(error) = set.and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_BYTES)) {
+                    tracing::debug!(%peer, %error, "cannot set an option of a connection");
                 }
                 return (permit, stream, peer);
             }

@@ -33,6 +33,8 @@ use crate::tls::{Setup, TlsReloader, TlsSource};
 
 /// Nothing in these tests should take this long.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// A piece of an endless answer.
+const CHUNK_BYTES: usize = 64 * 1024;
 const LONG: Duration = Duration::from_mins(1);
 
 const LIMITS: Limits =
@@ -43,7 +45,7 @@ struct Server {
     stop: oneshot::Sender<()>,
     pulse: Pulse,
     ended: JoinHandle<Drained>,
-    /// Requests to `/wait` that have begun.
+    /// Requests to `/wait` that have begun, and pieces of `/endless`.
     begun: Arc<AtomicUsize>,
     /// Lets all requests to `/wait` go on.
     release: Arc<Notify>,
@@ -77,8 +79,12 @@ async fn answer(
             Full::from("waited").boxed()
         }
         "/endless" => {
-            let chunk = Bytes::from(vec![b'x'; 64 * 1024]);
-            StreamBody::new(stream::repeat_with(move || Ok(Frame::data(chunk.clone())))).boxed()
+            let chunk = Bytes::from(vec![b'x'; CHUNK_BYTES]);
+            let next = move || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                Ok(Frame::data(chunk.clone()))
+            };
+            StreamBody::new(stream::repeat_with(next)).boxed()
         }
         "/panic" => panic!("asked to"),
         _ => {
@@ -286,6 +292,9 @@ async fn a_client_that_reads_nothing_is_cut_after_the_write_time() {
             ask(&mut next, "/").await;
             assert!(answer_of(&mut next).await.ends_with("false"));
         }
+        // Nor was more made for it than the system had to have.
+        let made = server.begun.load(Ordering::SeqCst) * CHUNK_BYTES;
+        assert!(made < 1024 * 1024, "{made} bytes");
         drop(asked);
     }
 }
