@@ -213,7 +213,9 @@ pub async fn attack(number: u64) -> Outcome<()> {
 struct Link(Mutex<Instant>);
 
 /// Bytes that go out at once.
-const LINK_BYTES: usize = 16 * 1024;
+const LINK_BYTES: usize = 8 * 1024;
+/// Bytes of a large body, but for a few.
+const LARGE_BYTES: usize = 1_000_000;
 
 impl Link {
     /// Waits until so many bytes may go.
@@ -250,9 +252,9 @@ async fn act(attack: Attack, place: &Place, link: &Link) -> Outcome<()> {
         Attack::LargeSlowBody => {
             let mut stream = place.tls().await?;
             stream.write_all(hook.as_bytes()).await?;
-            for part in [b' '; 1_000_000].chunks(LINK_BYTES) {
-                link.pass(part.len()).await;
-                stream.write_all(part).await?;
+            for _ in 0..LARGE_BYTES / LINK_BYTES {
+                link.pass(LINK_BYTES).await;
+                stream.write_all(&[b' '; LINK_BYTES]).await?;
             }
             drip(stream, b"").await
         }

@@ -172,3 +172,66 @@ impl Iterator for Scan<'_> {
         self.step().transpose()
     }
 }
+
+/// Blocks that are passed over for the one that is looked for.
+const STEPS_MAX: usize = 8;
+
+/// Finds rows of one range by their positions. Looking for each anew takes sled longer than going on
+/// by a few blocks.
+pub(super) struct Finder<'a> {
+    db: &'a sled::Tree,
+    batches: &'a Batches,
+    range: Range,
+    /// The block that was found last: neighbours are in the same more often than not.
+    block: Option<Block>,
+    /// What reads those beyond it, and how many batches had been written when that was made.
+    ahead: Option<(sled::Iter, u64)>,
+}
+
+impl<'a> Finder<'a> {
+    pub fn new(db: &'a sled::Tree, batches: &'a Batches, range: Range) -> Self {
+        Self { db, batches, range, block: None, ahead: None }
+    }
+
+    /// The block with the row of this position, and its number there.
+    pub fn find(&mut self, position: Position) -> Result<Option<(Block, usize)>, IndexError> {
+        let within = |block: Block| block.find(position).map(|n| (block, n));
+        if let Some(found) = self.block.clone().and_then(within) {
+            return Ok(Some(found));
+        }
+        self.block = match self.go_on(position)? {
+            None => self.begin(position)?,
+            found => found,
+        };
+        Ok(self.block.clone().and_then(within))
+    }
+
+    /// The first block that ends with this position or a later one, if it is one of the next and
+    /// nothing has been written since they were read.
+    fn go_on(&mut self, position: Position) -> Result<Option<Block>, IndexError> {
+        let passed = |block: &Block| block.position(block.len() - 1) < position;
+        let ahead = self.ahead.take().filter(|_| self.block.as_ref().is_some_and(passed));
+        let Some((mut blocks, written)) = ahead else { return Ok(None) };
+        let key = self.range.key(position);
+        for block in blocks.by_ref().take(STEPS_MAX) {
+            let (found, value) = block?;
+            if self.batches.written() != Some(written) {
+                return Ok(None);
+            }
+            if *found >= *key {
+                self.ahead = Some((blocks, written));
+                return Block::read(&found, value).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same, wherever it is.
+    fn begin(&mut self, position: Position) -> Result<Option<Block>, IndexError> {
+        let written = self.batches.written();
+        let mut blocks = self.db.range(self.range.key(position)..=self.range.key(Position::MAX));
+        let found = blocks.next().transpose()?;
+        self.ahead = written.map(|written| (blocks, written));
+        found.map(|(key, value)| Block::read(&key, value)).transpose()
+    }
+}

@@ -273,17 +273,33 @@ fn blocks_that_are_cut_and_grow_hide_nothing_from_whoever_reads_meanwhile() {
                 walks
             })
         };
-        let readers = [
-            reader(Order::NewestFirst, newest_first.clone()),
-            reader(Order::OldestFirst, newest_first),
-        ];
+        let newest = reader(Order::NewestFirst, newest_first.clone());
+        let oldest = reader(Order::OldestFirst, newest_first);
+        let looker = scope.spawn(|| {
+            let mut looks = 0;
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                let some = (0..120).rev().step_by(1 + looks % 13);
+                let mut wanted: Vec<_> = some.map(|n| Position::of(&listed(n))).collect();
+                if looks % 4 == 3 {
+                    wanted.reverse();
+                }
+                let rows = index.rows_at(id(0).account, &wanted).unwrap();
+                for (wanted, row) in wanted.iter().zip(rows) {
+                    let found = row.map(|row| row.call().unwrap().id.sid);
+                    let gone = found.is_none() && !stays(wanted.sid.bytes()[0]);
+                    assert!(gone || found == Some(wanted.sid), "{wanted:?}: {found:?}");
+                }
+                looks += 1;
+            }
+            looks
+        });
         for _ in 0..12 {
             for there in [true, false] {
                 (0..120).filter(|n| !stays(*n)).for_each(|n| write(n, there));
             }
         }
         done.store(true, std::sync::atomic::Ordering::Release);
-        readers.map(|reader| reader.join().unwrap())
+        [newest, oldest, looker].map(|reader| reader.join().unwrap())
     });
     assert!(walks.iter().all(|walks| *walks > 5), "{walks:?}");
     assert_eq!(index.recount().unwrap(), index.tally());
@@ -324,12 +340,20 @@ fn what_is_cut_or_gone_behind_a_scan_hides_nothing_of_what_stays() {
         for there in [false, true] {
             for changed in (0..CALLS).filter(|n| !stays(*n)) {
                 let sid = |row: Result<(Position, _), IndexError>| row.unwrap().0.sid;
+                let at = |sid: &CallSid| Position::of(&listed(sid.bytes()[0]));
+                let mut wanted = newest_first.iter().skip(read / 2).map(at);
+                let mut finder = index.finder(range.clone());
+                let first = wanted.next().map(|first| (first, finder.find(first).unwrap()));
                 let mut scans = [Order::NewestFirst, Order::OldestFirst].map(|order| {
                     let mut scan = index.scan(&range, &Span::all(order)).unwrap();
                     let found: Vec<_> = scan.by_ref().take(read).map(sid).collect();
                     (scan, found)
                 });
                 write(changed, there);
+                let next = wanted.map(|wanted| (wanted, finder.find(wanted).unwrap()));
+                for (wanted, found) in first.into_iter().chain(next) {
+                    assert!(found.is_some(), "{wanted:?}, then {changed}: {there}");
+                }
                 for ((scan, found), expected) in
                     scans.iter_mut().zip([&newest_first, &oldest_first])
                 {

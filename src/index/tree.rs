@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::block::{Block, Row};
 use super::draft::{Change, Draft};
 use super::rows::{AdminRow, Mark, Stored, Tally, sealed, unsealed};
-use super::scan::{Batches, Scan};
+use super::scan::{Batches, Finder, Scan};
 use super::{IndexError, Op, layout};
 use crate::domain::{AccountSid, Call, CallId, Position, Timestamp};
 use crate::keys::{self, Facets, Range, Span, merged};
@@ -127,27 +127,12 @@ impl Index {
         positions: &[Position],
     ) -> Result<Vec<Option<Row>>, IndexError> {
         self.guarded(|| {
-            let all = Range::all(account);
-            let mut have: Option<Block> = None;
-            let mut found = Vec::with_capacity(positions.len());
-            for position in positions {
-                // Neighbours are in the same block more often than not.
-                if let Some(n) = have.as_ref().and_then(|block| block.find(*position)) {
-                    found.push(have.as_ref().map(|block| block.row(n)).transpose()?.flatten());
-                    continue;
-                }
-                let from = all.key(*position)..=all.key(Position::MAX);
-                have = match self.db.range(from).next().transpose()? {
-                    Some((key, value)) => Some(Block::read(&key, value)?),
-                    None => None,
-                };
-                let row = match &have {
-                    Some(block) => block.find(*position).map(|n| block.row(n)).transpose()?,
-                    None => None,
-                };
-                found.push(row.flatten());
-            }
-            Ok(found)
+            let mut finder = self.finder(Range::all(account));
+            let row = |position: &Position| match finder.find(*position)? {
+                Some((block, n)) => block.row(n),
+                None => Ok(None),
+            };
+            positions.iter().map(row).collect()
         })
     }
 
@@ -188,6 +173,11 @@ impl Index {
     /// The rows of a range that lie in a span, one after another.
     pub(super) fn scan(&self, range: &Range, span: &Span) -> Result<Scan<'_>, IndexError> {
         Scan::new(&self.db, &self.batches, range, span)
+    }
+
+    /// What finds rows of a range by their positions.
+    pub(super) fn finder(&self, range: Range) -> Finder<'_> {
+        Finder::new(&self.db, &self.batches, range)
     }
 
     /// The first account after this one that has a call.

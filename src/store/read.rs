@@ -14,6 +14,9 @@ const CHUNK_ROWS: usize = 256;
 /// Rows that it takes at least: where few of them match, many looks cost more than many rows.
 const CHUNK_ROWS_MIN: usize = 32;
 
+/// Rows that are so few that each may keep all of its block in memory.
+const FEW_ROWS: usize = 64;
+
 /// What the calls of one page may weigh in bytes; the last one may go beyond. Most calls weigh less
 /// than 800.
 const PAGE_WEIGHT: usize = 8 * 1024 * 1024;
@@ -229,6 +232,7 @@ impl Store {
         found: &mut [(Position, usize, Option<Row>)],
     ) -> Result<(), StoreError> {
         let without = |row: &&mut (Position, usize, Option<Row>)| row.2.is_none();
+        let few = found.len() <= FEW_ROWS;
         let mut missing: Vec<_> = found.iter_mut().filter(without).collect();
         if missing.is_empty() {
             return Ok(());
@@ -238,7 +242,8 @@ impl Store {
         let rows = rows.map_err(|error| self.shared.index_failed(&error))?;
         for (place, row) in missing.iter_mut().zip(rows) {
             let belongs = |row: &Row| ranges.get(place.1).is_some_and(|range| row.stands_in(range));
-            place.2 = row.filter(belongs).map(Row::by_itself);
+            let row = row.filter(belongs);
+            place.2 = if few { row } else { row.map(Row::by_itself) };
         }
         Ok(())
     }
