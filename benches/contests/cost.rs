@@ -9,7 +9,11 @@ use crate::ground::client::{Connection, Peer};
 use crate::ground::figures::Times;
 
 /// How long each measurement of lists takes.
-pub const WHILE: Duration = Duration::from_secs(4);
+const WHILE: Duration = Duration::from_secs(4);
+/// Two servers are asked in turns, so that both have their share of what else the machine does.
+pub const TURNS: u32 = 4;
+/// How long a turn takes.
+pub const TURN: Duration = Duration::from_secs(1);
 /// Clock ticks of `/proc/PID/stat` in a second: the same on every Linux.
 const TICKS: u32 = 100;
 
@@ -27,32 +31,61 @@ impl Cost {
     }
 }
 
-/// Asks for the same list over so many connections, each as soon as it has its answer.
-pub async fn lists(peer: &Peer, pid: u32, path: &str, connections: usize) -> Outcome<Cost> {
-    let mut open = Vec::new();
-    for _ in 0..connections {
-        let mut connection = peer.connect().await?;
-        connection.get(path).await?;
-        open.push(connection);
-    }
-    let (before, begun) = (cpu(pid)?, Instant::now());
-    let asked = open.into_iter().map(|connection| ask(connection, path, begun));
-    let mut times = Vec::new();
-    for found in futures_util::future::join_all(asked).await {
-        times.extend(found?);
-    }
-    let spent = cpu(pid)?.saturating_sub(before);
-    Ok(Cost { cpu: spent / u32::try_from(times.len())?, times: Times::of(times) })
+/// What some requests took together.
+#[derive(Default)]
+pub struct Sum {
+    pub times: Vec<Duration>,
+    pub cpu: Duration,
 }
 
-async fn ask(mut connection: Connection, path: &str, begun: Instant) -> Outcome<Vec<Duration>> {
-    let mut times = Vec::new();
-    while begun.elapsed() < WHILE {
-        let sent = Instant::now();
-        connection.get(path).await?;
-        times.push(sent.elapsed());
+impl Sum {
+    pub fn cost(self) -> Outcome<Cost> {
+        let cpu = self.cpu / u32::try_from(self.times.len())?;
+        Ok(Cost { times: Times::of(self.times), cpu })
     }
-    Ok(times)
+
+    /// Asks for the same list over so many connections, each as soon as it has its answer.
+    pub async fn lists(&mut self, load: &Load<'_>, time: Duration) -> Outcome<()> {
+        let mut open = Vec::new();
+        for _ in 0..load.connections {
+            let mut connection = load.peer.connect().await?;
+            connection.get(load.path).await?;
+            open.push(connection);
+        }
+        let (before, begun) = (cpu(load.pid)?, Instant::now());
+        let ask = async |mut connection: Connection| {
+            let mut times = Vec::new();
+            while begun.elapsed() < time {
+                let sent = Instant::now();
+                connection.get(load.path).await?;
+                times.push(sent.elapsed());
+            }
+            Outcome::Ok(times)
+        };
+        for found in futures_util::future::join_all(open.into_iter().map(ask)).await {
+            self.times.extend(found?);
+        }
+        self.cpu += cpu(load.pid)?.saturating_sub(before);
+        Ok(())
+    }
+}
+
+/// Who asks whom for what.
+pub struct Load<'a> {
+    pub peer: &'a Peer,
+    /// Of the server.
+    pub pid: u32,
+    pub path: &'a str,
+    pub connections: usize,
+}
+
+impl Load<'_> {
+    /// What a list takes.
+    pub async fn cost(&self) -> Outcome<Cost> {
+        let mut sum = Sum::default();
+        sum.lists(self, WHILE).await?;
+        sum.cost()
+    }
 }
 
 /// Processor time of a process and of all below it, those included that have ended.
