@@ -41,6 +41,7 @@ enum Attack {
     SlowHeaders,
     SlowBody,
     LargeSlowBody,
+    LargeFastBody,
     SlowReader,
     Garbage,
     HugeHeaders,
@@ -50,12 +51,14 @@ enum Attack {
 }
 
 /// Each with how many do it at a time, and their pause between two connections.
-const ATTACKS: [(Attack, usize, u64); 11] = [
+const ATTACKS: [(Attack, usize, u64); 12] = [
     (Attack::SilentBeforeTls, 1000, 0),
     (Attack::SilentAfterTls, 500, 0),
     (Attack::SlowHeaders, 500, 0),
     (Attack::SlowBody, 500, 0),
-    (Attack::LargeSlowBody, 400, 0),
+    // Through a link of 1 Gbit/s they have come within two of their three seconds.
+    (Attack::LargeSlowBody, 200, 0),
+    (Attack::LargeFastBody, 400, 0),
     (Attack::SlowReader, 200, 0),
     (Attack::Garbage, 10, 50),
     (Attack::HugeHeaders, 10, 100),
@@ -208,8 +211,8 @@ pub async fn attack(number: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// What all large bodies come through: a link of 1 Gbit/s. The loopback device has no such limit, and
-/// what it carries keeps the processors from everybody, whoever it is for.
+/// What all large slow bodies come through: a link of 1 Gbit/s. The loopback device has no such limit,
+/// and what it carries keeps the processors from everybody, whoever it is for.
 struct Link(Mutex<Instant>);
 
 /// Bytes that go out at once.
@@ -249,11 +252,13 @@ async fn act(attack: Attack, place: &Place, link: &Link) -> Outcome<()> {
         Attack::SilentAfterTls => ends(place.tls().await?).await,
         Attack::SlowHeaders => drip(place.tls().await?, b"GET /livez HTTP/1.1\r\nHost: l").await,
         Attack::SlowBody => drip(place.tls().await?, hook.as_bytes()).await,
-        Attack::LargeSlowBody => {
+        Attack::LargeSlowBody | Attack::LargeFastBody => {
             let mut stream = place.tls().await?;
             stream.write_all(hook.as_bytes()).await?;
             for _ in 0..LARGE_BYTES / LINK_BYTES {
-                link.pass(LINK_BYTES).await;
+                if matches!(attack, Attack::LargeSlowBody) {
+                    link.pass(LINK_BYTES).await;
+                }
                 stream.write_all(&[b' '; LINK_BYTES]).await?;
             }
             drip(stream, b"").await

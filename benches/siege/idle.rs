@@ -28,7 +28,7 @@ pub async fn run(table: &mut Table, count: u64) -> Outcome<()> {
     table.line("memory before", mib(before.resident_bytes));
     let p99 = quiet.percentile(99);
     table.line("p99 of others before", millis(p99));
-    for round in 0..4 {
+    for round in 0..6 {
         let asked = round % 2 == 1;
         let begun = Instant::now();
         let held = hold(&place, count, asked).await?;

@@ -50,6 +50,7 @@ pub(super) async fn read_body<'a, B: Buf>(
     if announced.is_some_and(|length: usize| length > limit) {
         return Err(too_large());
     }
+    let most = announced.unwrap_or(limit);
     let read = async {
         let mut body = pin!(body);
         // What is announced and does not come takes no room.
@@ -59,13 +60,19 @@ pub(super) async fn read_body<'a, B: Buf>(
             let mut part = part.map_err(|_| Refusal::bad("the request body was cut off"))?;
             while part.has_remaining() {
                 let chunk = part.chunk();
-                if bytes.len() + chunk.len() > limit {
+                let length = bytes.len() + chunk.len();
+                if length > limit {
                     return Err(too_large());
                 }
-                paid.grow(bytes.len() + chunk.len())?;
+                if length > bytes.capacity() {
+                    // What is paid for is the room, which is up to twice of what has come.
+                    let room = (2 * bytes.capacity()).clamp(length, most.max(length));
+                    paid.grow(room)?;
+                    bytes.reserve_exact(room - bytes.len());
+                }
+                let come = chunk.len();
                 bytes.extend_from_slice(chunk);
-                let length = chunk.len();
-                part.advance(length);
+                part.advance(come);
             }
         }
         Ok(Body { bytes, _paid: paid })

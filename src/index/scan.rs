@@ -177,7 +177,7 @@ impl Iterator for Scan<'_> {
 const STEPS_MAX: usize = 8;
 
 /// Finds rows of one range by their positions. Looking for each anew takes sled longer than going on
-/// by a few blocks.
+/// by a few blocks, as long as they are not too far from each other.
 pub(super) struct Finder<'a> {
     db: &'a sled::Tree,
     batches: &'a Batches,
@@ -186,11 +186,14 @@ pub(super) struct Finder<'a> {
     block: Option<Block>,
     /// What reads those beyond it, and how many batches had been written when that was made.
     ahead: Option<(sled::Iter, u64)>,
+    /// How often it went on and came there, and how often it did not.
+    won: usize,
+    lost: usize,
 }
 
 impl<'a> Finder<'a> {
     pub fn new(db: &'a sled::Tree, batches: &'a Batches, range: Range) -> Self {
-        Self { db, batches, range, block: None, ahead: None }
+        Self { db, batches, range, block: None, ahead: None, won: 0, lost: 0 }
     }
 
     /// The block with the row of this position, and its number there.
@@ -212,6 +215,10 @@ impl<'a> Finder<'a> {
         let passed = |block: &Block| block.position(block.len() - 1) < position;
         let ahead = self.ahead.take().filter(|_| self.block.as_ref().is_some_and(passed));
         let Some((mut blocks, written)) = ahead else { return Ok(None) };
+        // Going on in vain costs about twice what it saves.
+        if 2 * self.lost > self.won + 2 {
+            return Ok(None);
+        }
         let key = self.range.key(position);
         for block in blocks.by_ref().take(STEPS_MAX) {
             let (found, value) = block?;
@@ -219,10 +226,12 @@ impl<'a> Finder<'a> {
                 return Ok(None);
             }
             if *found >= *key {
+                self.won += 1;
                 self.ahead = Some((blocks, written));
                 return Block::read(&found, value).map(Some);
             }
         }
+        self.lost += 1;
         Ok(None)
     }
 

@@ -125,7 +125,7 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let Guest { peer, mut stop, mut place, open: _open, permit: _permit } = guest;
+    let Guest { peer, mut stop, mut place, permit: _permit, open: _open } = guest;
     let activity = place.activity.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddr(peer));
