@@ -53,8 +53,8 @@ pub(super) async fn read_body<'a, B: Buf>(
     let most = announced.unwrap_or(limit);
     let read = async {
         let mut body = pin!(body);
-        // What is announced and does not come takes no room.
-        let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(FREE));
+        // What does not come takes no more room than is free.
+        let mut bytes = Vec::with_capacity(most.min(FREE));
         let mut paid = context.bodies.open(bearer);
         while let Some(part) = body.next().await {
             let mut part = part.map_err(|_| Refusal::bad("the request body was cut off"))?;
