@@ -114,8 +114,9 @@ fn an_import_that_is_interrupted_leaves_whole_batches() {
             let bytes: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
             (bytes > 200_000 && std::mem::replace(&mut before, bytes) == bytes).then_some(())
         });
+        // Not by INT, which whoever runs in the background of a shell ignores.
         let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
         let output = child.wait_with_output().unwrap();
         assert_ne!(output.status.code(), Some(0), "{output:?}");
         drop(stdin);
