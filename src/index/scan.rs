@@ -215,7 +215,7 @@ impl<'a> Finder<'a> {
         let passed = |block: &Block| block.position(block.len() - 1) < position;
         let ahead = self.ahead.take().filter(|_| self.block.as_ref().is_some_and(passed));
         let Some((mut blocks, written)) = ahead else { return Ok(None) };
-        // Going on in vain costs about twice what it saves.
+        // Where most are far from each other it is in vain.
         if 2 * self.lost > self.won + 2 {
             return Ok(None);
         }
