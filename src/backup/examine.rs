@@ -49,6 +49,11 @@ impl Examination {
 
     pub fn take(&mut self, path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
         self.bytes += bytes.len() as u64;
+        let most = names::bytes_max(&self.name);
+        if self.bytes > most {
+            let reason = format!("it has more than {most} bytes, and no such file has");
+            return Err(BackupError::damaged(path, &self.name, most, reason));
+        }
         self.sum.update(bytes);
         match &mut self.audit {
             Some(audit) => audit.take(bytes).map_err(BackupError::flaw(path, &self.name)),

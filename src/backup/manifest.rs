@@ -1,5 +1,6 @@
 //! The manifest: what a backup is, and every file of it.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -66,7 +67,7 @@ pub struct Span {
 impl Manifest {
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
     /// The content of `BACKUP`.
@@ -99,6 +100,10 @@ impl Manifest {
         if let Some(strange) = manifest.files.iter().find(|file| !names::is_known(&file.name)) {
             return Err(damaged(&format!("{:?} is no file of a backup", strange.name)));
         }
+        let mut named = HashSet::new();
+        if let Some(twice) = manifest.files.iter().find(|file| !named.insert(&file.name)) {
+            return Err(damaged(&format!("it names {:?} twice", twice.name)));
+        }
         if manifest.format > FORMAT {
             let (path, found) = (path.to_owned(), manifest.format);
             return Err(BackupError::Newer { path, found, known: FORMAT });
@@ -110,4 +115,41 @@ impl Manifest {
 /// Bytes as hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_names_a_file_twice_is_refused_by_that_name() {
+        let entry = |name: &str| Entry {
+            name: name.to_owned(),
+            bytes: 1,
+            sha256: "0".repeat(64),
+            frames: None,
+        };
+        let manifest = |names: &[&str]| Manifest {
+            rollcall_backup: VERSION,
+            release: "1".to_owned(),
+            format: FORMAT,
+            epoch: "e".to_owned(),
+            sequence: 1,
+            made_at: "2026-11-28T00:00:00.000Z".to_owned(),
+            last_change_at: None,
+            frames: 0,
+            files: names.iter().map(|name| entry(name)).collect(),
+        };
+        let parse = |names: &[&str]| {
+            Manifest::parse(Path::new("backup"), manifest(names).text().as_bytes())
+        };
+        assert!(parse(&["tls/ca.pem", "tls/ca.key"]).is_ok());
+        for names in
+            [&["tls/ca.pem", "tls/ca.pem"][..], &["tls/ca.pem", "admin.token", "tls/ca.pem"][..]]
+        {
+            let refused = parse(names).unwrap_err().to_string();
+            assert!(refused.contains("BACKUP is damaged"), "{refused}");
+            assert!(refused.contains("it names \"tls/ca.pem\" twice"), "{refused}");
+        }
+    }
 }

@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 pub(super) const MANIFEST: &str = "BACKUP";
 /// The first admin token.
 pub(super) const TOKEN: &str = "admin.token";
+const TOKEN_BYTES_MAX: u64 = 4096;
+const TLS_BYTES_MAX: u64 = 4 << 20;
+/// Files of a backup.
+pub(super) const FILES_MAX: usize = 400_000;
 /// Directories of a backup.
 pub(super) const DIRS: [&str; 2] = ["journal", "tls"];
 
@@ -23,6 +27,16 @@ pub(super) fn is_known(name: &str) -> bool {
     match name.split_once('/') {
         None => name == TOKEN,
         Some((dir, file)) => DIRS.contains(&dir) && plain(file),
+    }
+}
+
+/// How large a file of this name may be: certificates, keys and a token are short, so that nobody fills
+/// a disk with them. A segment may be of any size.
+pub(super) fn bytes_max(name: &str) -> u64 {
+    match name.split_once('/') {
+        None => TOKEN_BYTES_MAX,
+        Some(("journal", _)) => u64::MAX,
+        Some(_) => TLS_BYTES_MAX,
     }
 }
 
@@ -78,6 +92,8 @@ mod tests {
         ] {
             assert!(!is_known(strange), "{strange}");
         }
+        assert_eq!(bytes_max("journal/00000000000000000001.log"), u64::MAX);
+        assert_eq!((bytes_max("admin.token"), bytes_max("tls/ca.pem")), (4096, 4 << 20));
         assert_eq!(partial(Path::new("a/b.tar.zst")), Path::new("a/b.tar.zst.partial"));
         assert!(is_partial(Path::new("a/b.partial")) && !is_partial(Path::new("a/partial")));
     }

@@ -1,6 +1,7 @@
 //! Reading a backup from its beginning to its end, whatever its form.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,12 @@ use crate::store::UNFINISHED;
 
 /// What an age file begins with.
 const AGE: &[u8] = b"age-encryption.org/";
+
+/// How many times its size an archive may unpack to, beyond [`UNPACKED_FREE`]: the most repetitive
+/// journal stays far below it.
+const UNPACKED_TIMES: u64 = 1000;
+/// Bytes that may come of an archive of any size.
+const UNPACKED_FREE: u64 = 1 << 30;
 
 /// The file with the keys that an encrypted backup is read with, where there is one.
 #[derive(Debug, Clone, Default)]
@@ -92,13 +99,15 @@ fn archive(
     let read = Rc::new(Cell::new(0));
     let file = File::open(path).map_err(BackupError::io("read", path))?;
     let file = BufReader::with_capacity(PIECE_BYTES, Counted { file, read: read.clone() });
-    let unpacked = unpacked(path, file, identities)?;
+    let input = unpacked(path, file, identities)?;
+    let unpacked = Bounded { input, read: read.clone(), unpacked: 0 };
     let cut_off = |error: io::Error| {
         let reason = format!("the archive cannot be read on: {error}");
         BackupError::damaged(path, "the archive", read.get(), reason)
     };
     let mut tar = tar::Archive::new(unpacked);
-    let mut found = Vec::new();
+    let mut found: Vec<Examined> = Vec::new();
+    let mut names_found = HashSet::new();
     let mut manifest = None;
     // As they stand there: a long name or an attribute is an entry of its own, which no backup has,
     // and is refused before its content, of any length, comes into memory.
@@ -107,6 +116,12 @@ fn archive(
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if !entry.header().entry_type().is_file() || manifest.is_some() {
             return Err(BackupError::damaged(path, &name, 0, "no file of a backup is like it"));
+        }
+        if found.len() >= names::FILES_MAX {
+            return Err(BackupError::damaged(path, &name, 0, "no backup has so many files"));
+        }
+        if !names_found.insert(name.clone()) {
+            return Err(BackupError::damaged(path, &name, 0, "it is there twice"));
         }
         if name == names::MANIFEST {
             let mut text = Vec::new();
@@ -186,6 +201,29 @@ impl Read for Counted {
     }
 }
 
+/// Ends where more comes out than any backup has for what went in.
+struct Bounded {
+    input: Box<dyn Read>,
+    read: Rc<Cell<u64>>,
+    unpacked: u64,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(out)?;
+        self.unpacked += count as u64;
+        let most = self.read.get().saturating_mul(UNPACKED_TIMES).saturating_add(UNPACKED_FREE);
+        if self.unpacked > most {
+            let read = self.read.get();
+            return Err(io::Error::other(format!(
+                "it unpacks to more than {UNPACKED_TIMES} times the {read} bytes that were read of \
+                 it, and no backup does"
+            )));
+        }
+        Ok(count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,5 +244,22 @@ mod tests {
             let refused = verify(&path, &Identities::default()).unwrap_err().to_string();
             assert!(refused.contains("no file of a backup is like it"), "{kind}: {refused}");
         }
+    }
+
+    #[test]
+    fn what_unpacks_to_far_more_than_any_backup_is_not_read_to_its_end() {
+        // Eight times the size of what is free, and next to nothing of it is in the file.
+        let read = Rc::new(Cell::new(100));
+        let input = Box::new(io::repeat(0).take(8 << 30));
+        let mut bounded = Bounded { input, read, unpacked: 0 };
+        let (mut buffer, mut taken) = (vec![0; 1 << 20], 0);
+        let refused = loop {
+            match bounded.read(&mut buffer) {
+                Ok(count) => taken += count as u64,
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(taken <= UNPACKED_FREE + 100 * UNPACKED_TIMES, "{taken}");
+        assert!(refused.contains("more than 1000 times the 100 bytes"), "{refused}");
     }
 }

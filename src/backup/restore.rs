@@ -9,11 +9,11 @@ use super::error::BackupError;
 use super::examine::examine;
 use super::manifest::Manifest;
 use super::names::{self, DIRS};
-use super::read::{Identities, walk};
-use super::verify::complete;
+use super::read::{self, Identities, walk};
+use super::verify::{complete, verify};
 use crate::domain::Timestamp;
 use crate::journal::{Chain, Passed, Until, cut};
-use crate::store::{UNFINISHED, begin};
+use crate::store::{UNFINISHED, begin, free_bytes};
 use crate::wire::show_time;
 
 /// What a restore has made.
@@ -37,7 +37,8 @@ pub struct Restored {
 const NOTE: &str = "This restore was not finished. Run it again, or remove this directory.\n";
 
 /// Makes a data directory at `dir`, which must be new or empty, and checks everything on the way. It
-/// is whole and on disk when this returns; until then it is refused by name.
+/// is whole and on disk when this returns; until then it is refused by name. An archive is read twice:
+/// nothing is written of one that is damaged.
 ///
 /// # Errors
 /// What was made is removed again, unless the process is killed.
@@ -166,6 +167,13 @@ fn fill(
     dir: &Path,
     until: Option<Until>,
 ) -> Result<Restored, BackupError> {
+    // Nothing is written of what turns out to be no backup, and nothing where it does not fit.
+    let expected = expected(path, identities)?;
+    let free = free_bytes(dir).map_err(BackupError::io("ask for the free space of", dir))?;
+    let needed = expected.bytes();
+    if until.is_none() && free < needed {
+        return Err(BackupError::NoRoom { path: dir.to_owned(), needed, free });
+    }
     for name in DIRS {
         let place = dir.join(name);
         let made = DirBuilder::new().mode(0o700).create(&place);
@@ -212,6 +220,12 @@ fn fill(
         None => false,
     };
     Ok(Restored { manifest, sequence, last_change_at, epoch, cleared: false, beyond })
+}
+
+/// What a backup says of itself. An archive says it with its last bytes, so that it is read through
+/// and checked for it; the files of a directory are as long as its manifest says.
+fn expected(path: &Path, identities: &Identities) -> Result<Manifest, BackupError> {
+    if path.is_dir() { read::manifest(path) } else { Ok(verify(path, identities)?.manifest) }
 }
 
 impl Filling {

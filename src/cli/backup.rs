@@ -103,16 +103,16 @@ pub(super) fn restore(
         output.say(&format!("removed what an earlier restore had left unfinished in {dir}"));
     }
     // That it opens is the last proof; and the first start is quick.
-    let options = config.store_options();
-    let lock = Lock::take(dir, false)?;
-    let store = {
-        let output = parking_lot::Mutex::new(&mut *output);
-        let progress = |progress| output.lock().progress(&progress);
-        Store::open(lock, options, clock::now(), &progress)?
-    };
-    let calls = store.status().calls;
-    store.close()?;
-    output.finish();
+    let calls = opened(config, output).map_err(|failure| {
+        let Failure { message, usage } = failure;
+        let dir = dir.display();
+        let message = format!(
+            "all of the backup is in {dir}, checked and on disk, and only its index is missing: \
+             {message}; once that is mended, `rollcall serve` or `rollcall rebuild` makes it, and \
+             nothing need be restored again"
+        );
+        Failure { message, usage }
+    })?;
     let last = restored.last_change_at.map(|at| show_time(at).to_string());
     if output.json {
         return output.text(
@@ -132,6 +132,20 @@ pub(super) fn restore(
     output.say(&format!("next: rollcall serve --data-dir {dir}"));
     let sequence = restored.sequence;
     output.text(&format!("{dir}: {calls} calls, up to sequence {sequence}{last}"))
+}
+
+/// Opens what was restored, which makes its index. Returns how many calls it has.
+fn opened(config: &Config, output: &mut Output) -> Result<u64, Failure> {
+    let lock = Lock::take(&config.data_dir, false)?;
+    let store = {
+        let output = parking_lot::Mutex::new(&mut *output);
+        let progress = |progress| output.lock().progress(&progress);
+        Store::open(lock, config.store_options(), clock::now(), &progress)?
+    };
+    let calls = store.status().calls;
+    store.close()?;
+    output.finish();
+    Ok(calls)
 }
 
 fn described(manifest: &Manifest) -> String {

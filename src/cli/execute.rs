@@ -155,10 +155,9 @@ fn here(
         ops::run(&store, &config.ops_context(), request, input, &mut emit)
     };
     deed.write(&audit, &who, &result);
-    let closed = store.close().map_err(Failure::from);
-    let reply = result?;
-    closed?;
-    Ok(reply)
+    // A store that has failed says why best itself.
+    store.close()?;
+    result
 }
 
 fn emit(item: Item<'_>, output: &mut Output, take: &mut Take<'_>) -> io::Result<()> {

@@ -27,6 +27,8 @@ use output::Output;
 pub fn main() -> ExitCode {
     // Whatever this process writes is for its own user: calls, tokens and keys.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // A command opens the store's files as the server does.
+    crate::server::raise_files();
     let cli = Cli::parse();
     let mut output = Output::new(cli.json);
     match run(cli, &mut output) {

@@ -71,7 +71,7 @@ impl Generations {
     pub fn begin(&self) -> Result<(u64, Index), IndexError> {
         let (all, current) = (self.all()?, self.current()?);
         let next = all.iter().copied().chain(current).max().unwrap_or(0) + 1;
-        for attempt in all.into_iter().filter(|number| current.is_some_and(|now| *number > now)) {
+        for attempt in all.into_iter().filter(|number| current.is_none_or(|now| *number > now)) {
             let dir = self.path(attempt);
             fs::remove_dir_all(&dir).map_err(IndexError::io("remove", &dir))?;
         }

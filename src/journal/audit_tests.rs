@@ -54,7 +54,7 @@ fn pack_run(segments: &mut Vec<Segment>, from: usize, to: usize, keeps: impl Fn(
     let fate = |frame: &Frame<'_>| {
         Ok::<_, JournalError>(if keeps(frame.seq) { Fate::Keep } else { Fate::Superseded })
     };
-    let packed = pack(&run, stamp, fate, || {}).unwrap();
+    let packed = pack(&run, stamp, fate, || Ok(())).unwrap();
     for segment in &run {
         fs::remove_file(&segment.path).unwrap();
     }

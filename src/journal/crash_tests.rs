@@ -223,7 +223,7 @@ impl Life<'_> {
             let goes = self.expected.dropped.contains(&frame.seq);
             Ok::<_, JournalError>(if goes { Fate::Superseded } else { Fate::Keep })
         };
-        let Ok(packed) = pack(&run, stamp, fate, || {}) else { return };
+        let Ok(packed) = pack(&run, stamp, fate, || Ok(())) else { return };
         segments.splice(from..to, [packed]);
         for segment in run {
             // One that stays is removed by the next start.

@@ -52,7 +52,7 @@ pub use cut::{Chain, cut};
 pub use error::JournalError;
 pub use frame::{Frame, Kind, Origin, fits};
 pub use packed::{Fate, Packed, Stamp, pack};
-pub use reader::Reader;
+pub use reader::{Reader, Readers};
 pub use recover::{Opened, TornTail, open};
 pub use scan::Scanner;
 pub use segment::Segment;

@@ -318,25 +318,46 @@ impl Packer {
 
 /// Packs a run of neighbouring segments into one, which is on disk and has been read back when this
 /// returns. The run itself is untouched: whoever holds it removes it once nobody reads it any more.
-/// `fate` decides about every frame; `pace` is called after each block.
+/// `fate` decides about every frame; `pace` is called after each block, and may end the work.
 ///
 /// # Errors
-/// None of the run's frames are lost by any.
+/// None of the run's frames are lost by any, and nothing is left of what was written.
 pub fn pack<E: From<JournalError>>(
     run: &[Arc<Segment>],
     stamp: Stamp,
-    mut fate: impl FnMut(&Frame<'_>) -> Result<Fate, E>,
-    mut pace: impl FnMut(),
+    fate: impl FnMut(&Frame<'_>) -> Result<Fate, E>,
+    pace: impl FnMut() -> Result<(), E>,
 ) -> Result<Segment, E> {
-    let (Some(first), Some(last)) = (run.first(), run.last()) else {
+    let Some(first) = run.first() else {
         let reason = "no segments to pack".to_owned();
         return Err(JournalError::Failed { reason }.into());
     };
     let of = |segment: &Arc<Segment>| segment.packed.as_ref().map_or(0, |packed| packed.packings);
     let packings = run.iter().map(of).max().unwrap_or(0) + 1;
     let name = Name { first_seq: first.first_seq, packings };
-    let path = first.path.with_file_name(name.file());
     let unfinished = first.path.with_file_name(format!("{}.new", name.file()));
+    packed_to(&unfinished, name, run, stamp, fate, pace).inspect_err(|_| {
+        // It takes the room that whoever tries again needs.
+        if unfinished.exists() {
+            let _until_the_next_start = disk::make(Change::Remove(&unfinished));
+        }
+    })
+}
+
+fn packed_to<E: From<JournalError>>(
+    unfinished: &Path,
+    name: Name,
+    run: &[Arc<Segment>],
+    stamp: Stamp,
+    mut fate: impl FnMut(&Frame<'_>) -> Result<Fate, E>,
+    mut pace: impl FnMut() -> Result<(), E>,
+) -> Result<Segment, E> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else {
+        let reason = "no segments to pack".to_owned();
+        return Err(JournalError::Failed { reason }.into());
+    };
+    let packings = name.packings;
+    let path = first.path.with_file_name(name.file());
     let mut segment =
         Segment { path: path.clone(), salt: new_salt(), packed: None, ..Segment::clone(first) };
     let old = run.iter().filter_map(|segment| segment.packed.as_ref());
@@ -353,8 +374,8 @@ pub fn pack<E: From<JournalError>>(
         blocks: Arc::default(),
         file_bytes: 0,
     };
-    let io = |action| JournalError::io(action, &unfinished);
-    let mut packer = Packer::new(&unfinished).map_err(io("write"))?;
+    let io = |action| JournalError::io(action, unfinished);
+    let mut packer = Packer::new(unfinished).map_err(io("write"))?;
     packer.add(&segment.header()).map_err(io("write"))?;
     for source in run {
         let mut scanner = Scanner::new(source)?;
@@ -375,7 +396,7 @@ pub fn pack<E: From<JournalError>>(
             packed.frames += 1;
             packed.calls += u64::from(matches!(kind, Kind::Record | Kind::Tombstone));
             if packer.add(payload).map_err(io("write"))? {
-                pace();
+                pace()?;
             }
         }
     }
@@ -384,8 +405,8 @@ pub fn pack<E: From<JournalError>>(
     let facts = facts_of(&segment, &packed, &table);
     disk::make(Change::Write(&file, 0, &facts)).map_err(io("write"))?;
     disk::make(Change::Sync(&file)).map_err(io("sync"))?;
-    verify(&unfinished, packings, packed.frames)?;
-    disk::make(Change::Rename(&unfinished, &path)).map_err(io("rename"))?;
+    verify(unfinished, packings, packed.frames)?;
+    disk::make(Change::Rename(unfinished, &path)).map_err(io("rename"))?;
     let dir = path.parent().unwrap_or(Path::new("."));
     let synced = disk::make(Change::SyncDir(dir)).map_err(JournalError::io("sync", dir));
     let settled = synced.and_then(|()| Packed::read(&path, packings));

@@ -54,7 +54,7 @@ fn run(opened: &Opened, count: usize) -> Vec<Arc<Segment>> {
 }
 
 fn pack_all(run: &[Arc<Segment>], fate: impl Fn(u64) -> Fate) -> Segment {
-    pack::<JournalError>(run, STAMP, |frame| Ok(fate(frame.seq)), || {}).unwrap()
+    pack::<JournalError>(run, STAMP, |frame| Ok(fate(frame.seq)), || Ok(())).unwrap()
 }
 
 fn files(dir: &Path) -> usize {
@@ -189,15 +189,18 @@ fn one_that_could_not_be_finished_does_not_stand_for_its_run() {
     loop {
         watched::begin(dir.path());
         watched::fail(failures, Fault::Error(EIO));
-        let packed = pack(&run, STAMP, keep, || {});
+        let packed = pack(&run, STAMP, keep, || Ok(()));
         let failed = watched::mend();
         watched::end();
         assert_eq!(packed.is_err(), failed);
-        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        let packings = names
-            .filter(|name| Path::new(name).extension().is_some_and(|end| end == "zst"))
-            .count();
-        assert_eq!(packings, usize::from(!failed), "fault {failures}");
+        let ending = |wanted: &str| {
+            let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            names
+                .filter(|name| Path::new(name).extension().is_some_and(|end| end == wanted))
+                .count()
+        };
+        assert_eq!(ending("zst"), usize::from(!failed), "fault {failures}");
+        assert_eq!(ending("new"), 0, "fault {failures}: what was begun takes no room");
         if !failed {
             break;
         }

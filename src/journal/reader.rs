@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use super::frame::{Frame, HEAD_BYTES, Head};
 use super::{JournalError, Segment};
 
 /// Bytes that are read ahead of whoever goes through a segment from its beginning.
 const AHEAD_BYTES: usize = 256 * 1024;
+/// Segments that are open at a time where many are read here and there.
+const OPEN_MAX: usize = 16;
 
 /// An open segment. It stays readable when the file is unlinked.
 pub struct Reader {
@@ -127,5 +130,36 @@ impl Reader {
             }
             _ => Err(JournalError::damaged(path, block.file_at, "a block cannot be unpacked")),
         }
+    }
+}
+
+/// Segments of which each is opened when it is asked for, and a few stay open: there may be more of
+/// them than a process may have files.
+pub struct Readers<'a> {
+    segments: &'a [Arc<Segment>],
+    /// Their places, the one that was asked for last at the end.
+    open: Vec<(usize, Reader)>,
+}
+
+impl<'a> Readers<'a> {
+    /// Of these segments; none is open yet.
+    pub fn of(segments: &'a [Arc<Segment>]) -> Self {
+        Self { segments, open: Vec::with_capacity(OPEN_MAX) }
+    }
+
+    /// An open reader of the segment at this place; none where there is no such place.
+    pub fn of_segment(&mut self, place: usize) -> Result<Option<&mut Reader>, JournalError> {
+        let reader = match self.open.iter().position(|(open, _)| *open == place) {
+            Some(found) => self.open.remove(found),
+            None => {
+                let Some(segment) = self.segments.get(place) else { return Ok(None) };
+                if self.open.len() >= OPEN_MAX {
+                    self.open.remove(0);
+                }
+                (place, Reader::open(segment)?)
+            }
+        };
+        self.open.push(reader);
+        Ok(self.open.last_mut().map(|(_, reader)| reader))
     }
 }

@@ -10,7 +10,7 @@ use crate::config::Config;
 const OTHERS: u64 = 256;
 
 /// Raises what this process may open to all that the system lets it have, and returns that.
-pub(super) fn raise() -> u64 {
+pub fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
     let may = if setrlimit(Resource::Nofile, raised).is_ok() { maximum } else { current };

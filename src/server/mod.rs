@@ -15,6 +15,7 @@ mod serve;
 mod systemd;
 
 pub use demo::ACCOUNT as DEMO_ACCOUNT;
+pub use files::raise as raise_files;
 pub use serve::{News, serve};
 
 #[cfg(test)]

@@ -224,7 +224,7 @@ impl Server<'_> {
                 changed = failed.changed() => {
                     let reason = failed.borrow().clone();
                     if let Some(reason) = reason {
-                        return Err(Failure::new(format!("the journal has failed: {reason}")));
+                        return Err(Failure::new(format!("the store has failed: {reason}")));
                     }
                     changed.map_err(|_| Failure::new("the store is gone"))?;
                 }

@@ -26,6 +26,8 @@ use crate::registry::{Indexed, State};
 
 /// Calls that are written together, sorted by their keys, before the next look at whether to go on.
 const BATCH_CALLS: usize = 1000;
+/// What such a batch may take of the disk.
+const BATCH_BYTES: u64 = 8 << 20;
 /// Calls between two syncs of a build beside others, so that none has much to wait for.
 const SYNC_CALLS: usize = 20_000;
 /// Calls of the journal that are merged in memory before they are written.
@@ -70,13 +72,22 @@ pub(super) struct Manner<'a> {
     pub shared: &'a Shared,
     /// Leave half of a core to others while they need it.
     pub gentle: bool,
+    /// Bytes of the disk that it leaves free.
+    pub kept: u64,
     pub progress: &'a dyn Fn(Progress),
 }
 
 impl Manner<'_> {
-    /// An error where the store is closing.
+    /// An error where the store is closing, or the disk has no room for the next batch.
     pub fn go_on(&self) -> Result<(), OpenError> {
-        if self.shared.wake.0.lock().stop { Err(StoreError::Closing.into()) } else { Ok(()) }
+        if self.shared.wake.0.lock().stop {
+            return Err(StoreError::Closing.into());
+        }
+        if self.kept > 0 {
+            let room = self.shared.room.leaves("the rest of it", BATCH_BYTES, self.kept);
+            room.map_err(|error| StoreError::NotBuilt(error.to_string()))?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,10 @@
 //! Giving disk space back: calls whose time is over are deleted, and the journal's full segments are
 //! packed without what nobody needs any more.
 //!
+//! **Room.** A segment's place is taken by what was packed of it, and its file goes at once where
+//! nobody reads it, before the next one is packed. Nothing is packed where that would shut the gate
+//! (`space.rs`); what does not fit is passed over, and tried again as soon as there is room for it.
+//!
 //! **What is dropped.** A frame goes only where the registry or the index shows a *later* one of the
 //! same call. An index that knows nothing of a call whose record is in the journal has lost a row:
 //! nothing is dropped then, and it is built again. Architecture invariant: no damage to the index can
@@ -15,31 +19,30 @@
 //! backup of them can be restored as of any moment.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::bodies::{admin_row, tombstone_id};
 use super::commit::Job;
 use super::fit::{Advice, Fitting};
 use super::keeper::Sweep;
 use super::shared::Shared;
-use super::survey::{Counts, EXPIRED_AT_ONCE};
+use super::survey::EXPIRED_AT_ONCE;
 use crate::clock;
-use crate::codec;
 use crate::domain::{CallId, Timestamp};
-use crate::journal::{self, Fate, Frame, Kind, Scanner, Segment, Stamp};
+use crate::journal::Segment;
 
-/// How long the collector rests after each block, in times of what the block took.
-const REST: u32 = 1;
-/// The longest such rest.
-const REST_MAX: Duration = Duration::from_millis(50);
 /// How long a checkpoint may take that somebody waits for.
 const CHECKPOINT_MAX: Duration = Duration::from_mins(1);
 /// How soon the size of a store is looked at again that does not fit.
 const FIT_INTERVAL: Duration = Duration::from_secs(30);
+/// How often it is looked whether there is room now for what had none.
+const ROOM_INTERVAL: Duration = Duration::from_secs(2);
+/// How often it is looked whether replaced segments are still read.
+const UNLINK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a round begins again since it has made room for what had none.
+const ATTEMPTS_MAX: u32 = 16;
 
 /// What is kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +98,9 @@ pub(super) struct Tidy {
 
 /// The thread that gives space back.
 pub(super) struct Collector {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Segments that were replaced, until nobody reads them any more.
-    retired: Vec<Arc<Segment>>,
+    pub(super) retired: Vec<Retired>,
     sweep: Sweep,
     /// The segment that is being written, and since when.
     present: (u64, Instant),
@@ -111,19 +114,40 @@ struct Turn {
     asked: bool,
 }
 
-/// One segment, as a round sees it.
-struct Member {
-    segment: Arc<Segment>,
-    /// Frames in it.
-    frames: u64,
-    /// Those of them that count.
-    live: u64,
-    /// Something in it can go.
-    dirty: bool,
-    /// It is left whole for the sake of history.
-    whole: bool,
-    /// As of which sequence number it has been cleared.
-    cleared: u64,
+/// A segment whose place another one has taken.
+pub(super) struct Retired {
+    pub segment: Arc<Segment>,
+    /// It has been said that its file cannot be removed.
+    told: bool,
+}
+
+impl From<Arc<Segment>> for Retired {
+    fn from(segment: Arc<Segment>) -> Self {
+        Self { segment, told: false }
+    }
+}
+
+/// A round that found no room for part of its work.
+struct Short {
+    /// Bytes that it takes; none where that is not known.
+    needed: Option<u64>,
+}
+
+impl Short {
+    /// Where it is room that was missing.
+    fn of(error: &StoreError) -> Option<Self> {
+        let needed = match error {
+            StoreError::NoRoom { needed, .. } => Some(*needed),
+            _ => None,
+        };
+        error.is_short_of_room().then_some(Self { needed })
+    }
+
+    /// How often it is looked whether there is room. Where that is not told, as under a quota, only
+    /// whoever tries finds out, and that costs more.
+    fn interval(&self) -> Duration {
+        if self.needed.is_some() { ROOM_INTERVAL } else { FIT_INTERVAL }
+    }
 }
 
 impl Collector {
@@ -136,35 +160,72 @@ impl Collector {
     pub fn run(mut self) {
         let interval = self.shared.options.retention.interval;
         let mut next = Instant::now() + interval;
-        while let Some(turn) = self.sleep_until(next) {
-            let done = self.round(turn.depth);
-            match &done {
-                Ok(collected) if collected.segments + collected.expired > 0 => tracing::info!(
+        let mut short = None;
+        while let Some(turn) = self.sleep_until(next, short.as_ref()) {
+            let (collected, done) = self.round(turn.depth);
+            if collected.segments + collected.expired > 0 {
+                tracing::info!(
                     expired = collected.expired,
                     segments = collected.segments,
                     before = collected.bytes_before,
                     after = collected.bytes_after,
                     "the journal was collected"
-                ),
-                Ok(_) | Err(StoreError::Closing) => {}
+                );
+            }
+            match &done {
+                Ok(()) | Err(StoreError::Closing) => {}
+                Err(error) if error.is_short_of_room() => {
+                    tracing::warn!(%error, "not all of the journal was collected; it goes on with room");
+                }
                 Err(error) => tracing::warn!(%error, "the journal was not collected; trying again"),
             }
+            let soon = done.is_ok() && collected.fitting;
+            next = Instant::now() + if soon { interval.min(FIT_INTERVAL) } else { interval };
+            short = done.as_ref().err().and_then(Short::of);
             if turn.asked {
                 let (tidy, done_now) = &self.shared.tidy;
-                tidy.lock().done = Some(done.clone());
+                tidy.lock().done = Some(done.map(|()| collected));
                 done_now.notify_all();
             }
-            let soon = done.is_ok_and(|collected| collected.fitting);
-            next = Instant::now() + if soon { interval.min(FIT_INTERVAL) } else { interval };
+        }
+        self.unlink();
+    }
+
+    /// Waits until that time, or until there is room for what had none, or until somebody asks; none
+    /// once the store closes.
+    fn sleep_until(&mut self, next: Instant, short: Option<&Short>) -> Option<Turn> {
+        let interval = short.map_or(ROOM_INTERVAL, Short::interval);
+        let mut look_at_room = Instant::now() + interval;
+        loop {
+            let mut wake_at = next;
+            if short.is_some() {
+                wake_at = wake_at.min(look_at_room);
+            }
+            if !self.retired.is_empty() {
+                wake_at = wake_at.min(Instant::now() + UNLINK_INTERVAL);
+            }
+            let turn = self.asked_until(wake_at)?;
+            self.unlink();
+            if turn.asked || Instant::now() >= next {
+                return Some(turn);
+            }
+            if let Some(short) = short
+                && Instant::now() >= look_at_room
+            {
+                if self.has_room_for(short) {
+                    return Some(turn);
+                }
+                look_at_room = Instant::now() + interval;
+            }
         }
     }
 
     /// Waits until that time, or until somebody asks; none once the store closes.
-    fn sleep_until(&self, next: Instant) -> Option<Turn> {
+    fn asked_until(&self, time: Instant) -> Option<Turn> {
         let (tidy, woken) = &self.shared.tidy;
         let mut tidy = tidy.lock();
         while !tidy.stop && tidy.asked.is_none() {
-            if woken.wait_until(&mut tidy, next).timed_out() {
+            if woken.wait_until(&mut tidy, time).timed_out() {
                 break;
             }
         }
@@ -173,8 +234,14 @@ impl Collector {
         (!tidy.stop).then_some(turn)
     }
 
+    fn has_room_for(&self, short: &Short) -> bool {
+        let room = &self.shared.room;
+        let enough = |needed| room.leaves("it", needed, room.kept()).is_ok();
+        short.needed.is_none_or(enough)
+    }
+
     /// Rests for so long, unless the store closes.
-    fn rest(&self, time: Duration) -> Result<(), StoreError> {
+    pub(super) fn rest(&self, time: Duration) -> Result<(), StoreError> {
         let (tidy, woken) = &self.shared.tidy;
         let mut tidy = tidy.lock();
         if !tidy.stop && !time.is_zero() {
@@ -183,24 +250,56 @@ impl Collector {
         if tidy.stop { Err(StoreError::Closing) } else { Ok(()) }
     }
 
-    fn round(&mut self, depth: Depth) -> Result<Collected, StoreError> {
-        let now = clock::now();
+    /// A round, and what it has done, also where it ends in an error.
+    fn round(&mut self, depth: Depth) -> (Collected, Result<(), StoreError>) {
         let mut collected = Collected::default();
+        let now = clock::now();
+        let believed = self.sweep.believes(now) || depth > Depth::Usual;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let before = collected.segments;
+            let done = self.attempt(now, depth, believed, &mut collected);
+            self.unlink();
+            // What was packed may have made room for what had none.
+            let goes_on = collected.segments > before
+                && attempts < ATTEMPTS_MAX
+                && done.as_ref().err().and_then(Short::of).is_some_and(|s| self.has_room_for(&s));
+            if !goes_on {
+                return (collected, done);
+            }
+        }
+    }
+
+    /// Goes through all steps once. One that finds no room does not keep those after it from making
+    /// some.
+    fn attempt(
+        &mut self,
+        now: Timestamp,
+        depth: Depth,
+        believed: bool,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.shared.strike("collector");
         let asked = depth > Depth::Usual;
-        let believed = self.sweep.believes(now) || asked;
+        let mut short = None;
         if believed {
-            collected.expired = self.expire(now)?;
+            let expired = self.expire(now);
+            collected.expired += unless_short(&mut short, expired)?;
         }
-        self.begin_segment(asked)?;
+        let begun = self.begin_segment(asked);
+        unless_short(&mut short, begun)?;
         if asked {
-            self.shared.checkpoint_now(CHECKPOINT_MAX)?;
+            unless_short(&mut short, self.shared.checkpoint_now(CHECKPOINT_MAX))?;
         }
-        self.collect(now, depth, &mut collected)?;
+        let packed = self.collect(now, depth, collected);
+        unless_short(&mut short, packed)?;
         if believed {
-            self.fit(now, &mut collected)?;
+            let fits = self.fit(now, collected);
+            unless_short(&mut short, fits)?;
         }
-        self.unlink();
-        Ok(collected)
+        short.map_or(Ok(()), Err)
     }
 
     /// Makes the store fit into the size that is set.
@@ -260,220 +359,40 @@ impl Collector {
         self.shared.ask(Job::BeginSegment)
     }
 
-    /// Packs what can be packed, oldest first.
-    fn collect(
-        &mut self,
-        now: Timestamp,
-        depth: Depth,
-        collected: &mut Collected,
-    ) -> Result<(), StoreError> {
-        let kept = match depth {
-            Depth::Erase => Duration::ZERO,
-            _ => Duration::from_millis(self.shared.options.retention.erase_millis),
-        };
-        let removed = self.shared.generations.remove_damaged(kept);
-        removed.map_err(|error| StoreError::IndexUnavailable(super::error::chain(&error)))?;
-        let mark = self.shared.index()?.mark().map_err(|error| self.shared.index_failed(&error))?;
-        let Some(mark) = mark else { return Ok(()) };
-        let segments = self.shared.segments.read().clone();
-        let census = self.shared.census(&segments, now, &mut || self.rest(REST_MAX / 50))?;
-        // Every deletion up to here is in the index.
-        let as_of = mark.last_seq;
-        let mut members: Vec<Member> = Vec::new();
-        for (pair, counts) in segments.windows(2).zip(census.segments) {
-            let [segment, next] = pair else { continue };
-            let whole = depth < Depth::Erase && self.is_young(next, now)?;
-            // A deletion stays for as long as anything before it does.
-            let kept = whole || members.iter().any(|member| member.whole);
-            let dispensable = if kept { 0 } else { counts.expired };
-            let member = Member {
-                segment: segment.clone(),
-                frames: match &segment.packed {
-                    Some(packed) => packed.frames,
-                    None => next.first_seq - segment.first_seq,
-                },
-                live: counts.live + counts.settings + counts.expired - dispensable,
-                dirty: false,
-                whole,
-                cleared: census.as_of,
-            };
-            members.push(self.judged(member, counts, depth, now));
-        }
-        let mut cleared = u64::MAX;
-        let mut rest = members.as_slice();
-        while !rest.is_empty() {
-            let (run, after) = rest.split_at(self.run_length(rest));
-            rest = after;
-            let whole = run.iter().any(|member| member.whole);
-            if run.len() > 1 || run.iter().any(|member| member.dirty) {
-                let erase_until = if whole { 0 } else { cleared.min(as_of) };
-                let as_of = if whole { 0 } else { as_of };
-                let stamp = Stamp { as_of, erased_until: erase_until, at: now };
-                self.pack(run, stamp, collected)?;
-                cleared = cleared.min(as_of);
-            } else {
-                let clean = |member: &Member| if member.whole { 0 } else { member.cleared };
-                cleared = run.iter().map(clean).fold(cleared, u64::min);
-            }
-            self.unlink();
-        }
-        Ok(())
-    }
-
-    /// Whether the segment before this one belongs to the history that is kept.
-    fn is_young(&self, next: &Segment, now: Timestamp) -> Result<bool, StoreError> {
-        let history = self.shared.options.retention.history_millis;
-        let ended = Scanner::new(next)?.next_frame()?.map_or(now, |(_, frame)| frame.at);
-        Ok(ended.plus_millis(history) > now)
-    }
-
-    /// Says whether anything in it can go and is worth the work.
-    fn judged(&self, mut member: Member, counts: Counts, depth: Depth, now: Timestamp) -> Member {
-        let Some(packed) = &member.segment.packed else {
-            member.dirty = true;
-            return member;
-        };
-        let dead = packed.frames.saturating_sub(member.live);
-        let due = packed.at.plus_millis(self.shared.options.retention.erase_millis / 2);
-        let worth =
-            packed.complete || dead * 4 >= packed.frames || due <= now || depth > Depth::Usual;
-        member.dirty = !member.whole && dead > 0 && worth;
-        if packed.calls > counts.live + counts.expired {
-            member.cleared = packed.as_of;
-        }
-        member
-    }
-
-    /// How many segments from the first on become one: as many as fit, where each is in need of it
-    /// or small.
-    fn run_length(&self, members: &[Member]) -> usize {
-        let limit = self.shared.options.segment_bytes;
-        let mut bytes = 0;
-        let joins = |member: &&Member| {
-            let small = member.segment.length < limit / 4;
-            let whole = members.first().is_some_and(|first| first.whole);
-            bytes += member.expected_bytes();
-            (member.dirty || small) && member.whole == whole && bytes <= limit
-        };
-        members.iter().take_while(joins).count().max(1)
-    }
-
-    /// Packs a run and puts it in its segments' place.
-    fn pack(
-        &mut self,
-        run: &[Member],
-        stamp: Stamp,
-        collected: &mut Collected,
-    ) -> Result<(), StoreError> {
-        let old: Vec<Arc<Segment>> = run.iter().map(|member| member.segment.clone()).collect();
-        let whole = run.iter().any(|member| member.whole);
-        let needed = run.iter().map(Member::expected_bytes).sum();
-        self.shared.room.holds("packing the journal", needed)?;
-        let mut since = Instant::now();
-        let mut frames = 0_u64;
-        let fate = |frame: &Frame<'_>| {
-            frames += 1;
-            if frames.is_multiple_of(256) {
-                self.rest((since.elapsed() * REST).min(REST_MAX))?;
-                since = Instant::now();
-            }
-            match frame.kind {
-                Kind::Checkpoint => Ok(self.checkpoint_fate(frame)),
-                _ if whole => Ok(Fate::Keep),
-                Kind::Record | Kind::Tombstone => self.fate(frame, stamp),
-                Kind::Admin => self.admin_fate(frame, stamp),
-            }
-        };
-        let packed = Arc::new(journal::pack::<StoreError>(&old, stamp, fate, || {})?);
-        collected.segments += old.len() as u64;
-        collected.bytes_before += old.iter().map(|segment| segment.disk_bytes()).sum::<u64>();
-        collected.bytes_after += packed.disk_bytes();
-        let mut segments = self.shared.segments.write();
-        let first = segments.iter().position(|segment| segment.first_seq == packed.first_seq);
-        if let Some(first) = first {
-            segments.splice(first..first + old.len(), [packed]);
-        }
-        drop(segments);
-        self.shared.forgotten.store(true, Ordering::Release);
-        self.retired.extend(old);
-        Ok(())
-    }
-
-    /// What becomes of the frame of a call. What was superseded after the moment that the stamp names
-    /// stays: as of that moment it is what counts, and somebody may restore it.
-    fn fate(&self, frame: &Frame<'_>, stamp: Stamp) -> Result<Fate, StoreError> {
-        let id = match frame.kind {
-            Kind::Tombstone => tombstone_id(frame.body),
-            _ => codec::peek_id(frame.body),
-        };
-        let seq = frame.seq;
-        let strange =
-            || StoreError::Failed(format!("a frame of the journal ({seq}) cannot be read"));
-        let id = id.ok_or_else(strange)?;
-        match self.shared.newest(id)? {
-            Some((newest, _)) if newest > stamp.as_of => Ok(Fate::Keep),
-            Some((newest, _)) if newest > seq => Ok(Fate::Superseded),
-            Some((newest, deleted_at)) if newest == seq => Ok(match deleted_at {
-                Some(at) if self.may_go(seq, at, stamp) => Fate::Forget,
-                _ => Fate::Keep,
-            }),
-            // A crash between the two: the index has let go of it already.
-            None if frame.kind == Kind::Tombstone && self.may_go(seq, frame.at, stamp) => {
-                Ok(Fate::Forget)
-            }
-            None if frame.kind == Kind::Tombstone => Ok(Fate::Keep),
-            _ => {
-                let index = self.shared.index()?;
-                let call = format!("{}/{}", id.account, id.sid);
-                let reason = format!("it lacks change {seq} of {call}, which the journal has");
-                Err(self.shared.index_failed(&index.damaged(&reason)))
-            }
-        }
-    }
-
-    fn may_go(&self, seq: u64, deleted_at: Timestamp, stamp: Stamp) -> bool {
-        let lifetime = self.shared.options.max_lifetime_millis;
-        seq <= stamp.erased_until && deleted_at.plus_millis(lifetime) < stamp.at
-    }
-
-    /// The newest checkpoint stays: an index that lacks it is an old copy, and may have calls whose
-    /// deletion is no longer in the journal.
-    fn checkpoint_fate(&self, frame: &Frame<'_>) -> Fate {
-        let newest = self.shared.newest_checkpoint.load(Ordering::Acquire);
-        if newest == 0 || frame.seq >= newest { Fate::Keep } else { Fate::Superseded }
-    }
-
-    fn admin_fate(&self, frame: &Frame<'_>, stamp: Stamp) -> Result<Fate, StoreError> {
-        let Some(row) = admin_row(frame.body) else { return Ok(Fate::Keep) };
-        let newest = self.shared.newest_setting(&row.name)?;
-        // A setting that the index does not know stays: its name may mean something to a later
-        // release.
-        let superseded = newest.is_some_and(|newest| newest > frame.seq && newest <= stamp.as_of);
-        Ok(if superseded { Fate::Superseded } else { Fate::Keep })
-    }
-
     /// Removes the files of replaced segments that nobody reads.
-    fn unlink(&mut self) {
-        self.retired.retain(|segment| {
-            if Arc::strong_count(segment) > 1 {
+    pub(super) fn unlink(&mut self) {
+        let before = self.retired.len();
+        self.retired.retain_mut(|retired| {
+            if Arc::strong_count(&retired.segment) > 1 {
                 return true;
             }
-            if let Err(error) = std::fs::remove_file(&segment.path) {
-                let file = segment.path.display();
-                tracing::warn!(%file, %error, "a packed segment's source stays until the next start");
+            match std::fs::remove_file(&retired.segment.path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    if !std::mem::replace(&mut retired.told, true) {
+                        let file = retired.segment.path.display();
+                        tracing::warn!(%file, %error, "a replaced segment cannot be removed; trying on");
+                    }
+                    true
+                }
+                _ => false,
             }
-            false
         });
+        if self.retired.len() < before {
+            self.shared.room.look();
+        }
     }
 }
 
-impl Member {
-    /// What is expected of it once it is packed, before compression.
-    fn expected_bytes(&self) -> u64 {
-        let bytes = self.segment.length;
-        match self.live.checked_mul(bytes) {
-            Some(product) if !self.whole && self.frames > 0 => (product / self.frames).min(bytes),
-            _ => bytes,
+/// A result; what had no room is kept aside, the first of all.
+fn unless_short<T: Default>(
+    short: &mut Option<StoreError>,
+    done: Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    match done {
+        Err(error) if error.is_short_of_room() => {
+            short.get_or_insert(error);
+            Ok(T::default())
         }
+        done => done,
     }
 }

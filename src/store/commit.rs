@@ -51,6 +51,8 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
             Job::Submit(first) => {
                 let mut group = Group::new(shared, &writer);
                 group.take(first);
+                #[cfg(test)]
+                shared.strike("committer");
                 while group.has_room() {
                     match jobs.try_recv() {
                         Ok(Job::Submit(next)) => group.take(next),

@@ -19,9 +19,12 @@ pub enum StoreError {
          stored; free some space, and it goes on by itself"
     )]
     Low { free: u64, least: u64 },
-    #[error("{what} may take {needed} bytes, and the disk has only {free} free; free some space")]
-    NoRoom { what: &'static str, needed: u64, free: u64 },
-    #[error("the journal has failed and takes nothing more: {0}")]
+    #[error(
+        "{what} may take {needed} bytes, and the disk has only {free} free{}; free some space",
+        kept_free(*.kept)
+    )]
+    NoRoom { what: &'static str, needed: u64, free: u64, kept: u64 },
+    #[error("the store has failed and takes nothing more: {0}")]
     Failed(String),
     #[error("the index is not available and is being built again: {0}")]
     IndexUnavailable(String),
@@ -33,6 +36,20 @@ pub enum StoreError {
     Closing,
     #[error("{0}; begin again without a position")]
     Gone(String),
+}
+
+impl StoreError {
+    /// The disk has no room for it, so that it may succeed later.
+    pub(super) fn is_short_of_room(&self) -> bool {
+        matches!(self, Self::Full | Self::Low { .. } | Self::NoRoom { .. })
+    }
+}
+
+fn kept_free(kept: u64) -> String {
+    if kept == 0 {
+        return String::new();
+    }
+    format!(", and {kept} of them stay free (store.min_free_bytes)")
 }
 
 impl From<JournalError> for StoreError {

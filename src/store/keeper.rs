@@ -41,6 +41,8 @@ impl Keeper {
         loop {
             let Wake { stop, pressure, .. } = self.sleep_until(next);
             next = Instant::now() + interval;
+            #[cfg(test)]
+            self.shared.strike("keeper");
             if stop {
                 self.end_builds();
             } else {
@@ -84,7 +86,10 @@ impl Keeper {
 
     /// Says that a checkpoint was not taken, unless it is known why.
     fn complain(&mut self, error: &StoreError) {
-        let cramped = matches!(error, StoreError::NoRoom { .. });
+        let cramped = error.is_short_of_room();
+        if cramped {
+            self.shared.wake.0.lock().cramped = Some(error.clone());
+        }
         if std::mem::replace(&mut self.cramped, cramped) && cramped {
             return;
         }

@@ -43,6 +43,7 @@ mod keeper;
 mod newest;
 mod online;
 mod open;
+mod pack;
 mod pin;
 mod plan;
 mod read;

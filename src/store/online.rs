@@ -2,6 +2,7 @@
 //! takes over. The work itself is done in a thread of its own (`build.rs`); the keeper goes on with
 //! its checkpoints in the current generation, and does the last part.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +16,17 @@ use super::checkpoint::Scope;
 use super::commit::Job;
 use super::compact::{self, Compacted};
 use super::keeper::Keeper;
-use super::open::Store;
+use super::open::{Store, said};
 use super::shared::{Progress, Shared};
-use super::{OpenError, StoreError, rebuild, space};
+use super::{OpenError, StoreError, rebuild};
 use crate::clock;
 use crate::index::{Index, IndexError, Mark};
 
 /// The least time between two attempts to build an index that has failed.
 const ATTEMPT_INTERVAL: Duration = Duration::from_secs(2);
+/// The same after one that failed: a disk that is full stays so for a while, and reading the whole
+/// journal is not free.
+const FAILED_INTERVAL: Duration = Duration::from_secs(20);
 /// The least time between two compactions that nobody asked for, and between two complaints.
 const COMPACT_INTERVAL: Duration = Duration::from_hours(1);
 /// How often the size of the index is looked at.
@@ -93,7 +97,6 @@ impl Keeper {
             return;
         }
         if failed && Instant::now() >= self.builds.next_attempt {
-            // A disk that is full stays so for a while; reading the journal is not free.
             self.builds.next_attempt = Instant::now() + ATTEMPT_INTERVAL;
             let asked = asked == Some(Purpose::Rebuild) && self.answer_with_next();
             self.begin(Purpose::Mend, asked);
@@ -149,13 +152,12 @@ impl Keeper {
             is_done.store(true, Ordering::Release);
             shared.wake.0.lock().look = true;
             shared.wake.1.notify_all();
-            let panicked = || StoreError::NotBuilt("the thread that did it panicked".to_owned());
-            filled.unwrap_or_else(|_| Err(panicked().into()))
+            filled.unwrap_or_else(|panic| Err(panicked(&*panic).into()))
         });
         self.builds.current = Some(Build { purpose, asked, done, thread });
     }
 
-    fn report(&self, purpose: Purpose, asked: bool, result: Result<Compacted, StoreError>) {
+    fn report(&mut self, purpose: Purpose, asked: bool, result: Result<Compacted, StoreError>) {
         match &result {
             Ok(Compacted { calls, bytes_before, bytes_after }) if purpose == Purpose::Compact => {
                 tracing::info!(calls, bytes_before, bytes_after, "the index has been compacted");
@@ -168,7 +170,10 @@ impl Keeper {
             Err(error) if purpose == Purpose::Compact => {
                 tracing::warn!(%error, "the index was not compacted; it stays as it is");
             }
-            Err(error) => tracing::error!(%error, "the index cannot be built again; trying on"),
+            Err(error) => {
+                self.builds.next_attempt = Instant::now() + FAILED_INTERVAL;
+                tracing::error!(%error, "the index cannot be built again; trying on");
+            }
         }
         *self.shared.building.lock() = None;
         if asked {
@@ -178,9 +183,8 @@ impl Keeper {
 
     /// The last part: what is left of the changes, the mark, the switch.
     fn take_over(&mut self, build: Build) -> Result<Compacted, StoreError> {
-        let panicked = |_| StoreError::NotBuilt("the thread that did it panicked".to_owned());
         let Build { purpose, thread, .. } = build;
-        let filled = thread.join().map_err(panicked)?;
+        let filled = thread.join().map_err(|panic| panicked(&*panic))?;
         if let (Err(_), Ok(index)) = (&filled, self.shared.index()) {
             // Where it was the current generation that could not be read, everybody is to know.
             index.mark().map_err(|error| self.shared.index_failed(&error))?;
@@ -221,7 +225,7 @@ impl Keeper {
     fn prepared(&self, filled: Filled, purpose: Purpose) -> Result<(Arc<Index>, u64), StoreError> {
         let shared = &self.shared;
         let Filled { index, until: from, .. } = filled;
-        let manner = Manner { shared, gentle: false, progress: &|_| {} };
+        let manner = Manner { shared, gentle: false, kept: 0, progress: &|_| {} };
         let published = *shared.published.borrow();
         build::catch_up(&index, from, published, &manner).map_err(not_built)?;
         let mut last_seq = published.max(from);
@@ -266,8 +270,9 @@ impl Keeper {
     }
 
     fn wait_for_retired(&mut self) {
-        if let Some(thread) = self.builds.retiring.take() {
-            let _panicked = thread.join();
+        if let Some(Err(panic)) = self.builds.retiring.take().map(JoinHandle::join) {
+            let panic = said(&*panic);
+            tracing::warn!(panic, "an old index is left behind until the next start");
         }
     }
 
@@ -285,10 +290,18 @@ impl Keeper {
 
 /// A new generation, filled and nearly up to the present. One that fails is removed.
 fn filled(shared: &Shared, purpose: Purpose) -> Result<Filled, OpenError> {
+    #[cfg(test)]
+    shared.strike("builder");
     let progress = |step| *shared.building.lock() = Some(step);
     let gentle = purpose == Purpose::Compact;
-    let manner = Manner { shared, gentle, progress: &progress };
-    let old = match (purpose, roomy(shared)) {
+    // What can wait does not shut the gate; lists do not wait for an index in place of one that
+    // failed, but settings and deletions are to be written meanwhile.
+    let kept = match purpose {
+        Purpose::Mend => shared.room.kept_at_least(),
+        Purpose::Rebuild | Purpose::Compact => shared.room.kept(),
+    };
+    let manner = Manner { shared, gentle, kept, progress: &progress };
+    let old = match (purpose, roomy(shared, kept)) {
         (Purpose::Compact, old) => Some(old?),
         // What is wrong with the current one is no reason not to make another.
         (Purpose::Rebuild, Err(error @ OpenError::Store(StoreError::NotBuilt(_)))) => {
@@ -316,18 +329,16 @@ fn filled(shared: &Shared, purpose: Purpose) -> Result<Filled, OpenError> {
 }
 
 /// The current generation, where there is room on the disk for another.
-fn roomy(shared: &Shared) -> Result<Arc<Index>, OpenError> {
+fn roomy(shared: &Shared, kept: u64) -> Result<Arc<Index>, OpenError> {
     let index = shared.index()?;
     let needed = compact::needed_bytes(compact::expected_bytes(index.tally(), index.built()?));
-    let dir = &shared.options.data_dir;
-    let free = space::free_bytes(dir).map_err(OpenError::io("ask for the free space of", dir))?;
-    if free < needed {
-        return Err(StoreError::NotBuilt(format!(
-            "it may take {needed} bytes, and the disk has only {free} bytes free; free some space"
-        ))
-        .into());
-    }
+    let room = shared.room.leaves("it", needed, kept);
+    room.map_err(|error| StoreError::NotBuilt(error.to_string()))?;
     Ok(index)
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> StoreError {
+    StoreError::NotBuilt(format!("the thread that did it panicked: {}", said(panic)))
 }
 
 fn is_due(index: &Index) -> bool {
@@ -397,9 +408,7 @@ impl Store {
             if wake.stop {
                 return Err(StoreError::Closing);
             }
-            if let Some(reason) = self.shared.failed.borrow().clone() {
-                return Err(StoreError::Failed(reason));
-            }
+            self.shared.lives()?;
             woken.wait_for(&mut wake, PROGRESS_INTERVAL);
             if let Some(step) = self.shared.building.lock().take() {
                 MutexGuard::unlocked(&mut wake, || progress(step));

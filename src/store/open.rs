@@ -1,5 +1,6 @@
 //! Opening and closing a store.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use crate::access::Access;
 use crate::domain::Timestamp;
 use crate::index::Generations;
 use crate::journal::{self};
+
+/// How often whoever waits for a thread of the store looks whether it is alive.
+const LIVES_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How a store is run.
 #[derive(Debug, Clone)]
@@ -161,9 +165,7 @@ impl Store {
 
     /// Whether lists can be answered and changes be taken.
     pub fn ready(&self) -> Result<(), StoreError> {
-        if let Some(reason) = self.shared.failed.borrow().clone() {
-            return Err(StoreError::Failed(reason));
-        }
+        self.shared.lives()?;
         self.shared.index().map(|_| ())
     }
 
@@ -199,7 +201,9 @@ impl Store {
             if tidy.stop {
                 return Err(StoreError::Closing);
             }
-            woken.wait(&mut tidy);
+            self.shared.lives()?;
+            // Whoever dies wakes it, and may do so just before it waits.
+            woken.wait_for(&mut tidy, LIVES_INTERVAL);
         }
     }
 
@@ -212,10 +216,7 @@ impl Store {
     /// the index has it all.
     pub fn close(&self) -> Result<(), StoreError> {
         self.stop();
-        let failed = self.shared.failed.borrow().clone();
-        if let Some(reason) = failed {
-            return Err(StoreError::Failed(reason));
-        }
+        self.shared.lives()?;
         // An index that has failed may have been written in part: the next start looks it through.
         let whole = self.shared.index().is_ok_and(|index| index.sync().is_ok());
         // Whoever takes the lock next finds the index closed.
@@ -226,7 +227,7 @@ impl Store {
         Ok(())
     }
 
-    fn stop(&self) {
+    pub(super) fn stop(&self) {
         {
             let (wake, woken) = &self.shared.wake;
             wake.lock().stop = true;
@@ -251,18 +252,25 @@ impl Drop for Store {
     }
 }
 
-/// Runs a thread of the store. Its work is nobody else's, so that its panic is the store's end.
-pub(super) fn watched(
+/// Runs a thread of the store. Its work is nobody else's, so that its panic is the store's end. What
+/// it is given lives until that is known: whoever finds it gone is to find out why.
+pub(super) fn watched<G: Send + 'static>(
     shared: Arc<Shared>,
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
+    name: &'static str,
+    given: G,
+    work: impl FnOnce(&G) + Send + 'static,
 ) -> JoinHandle<()> {
-    let reason = format!("the {name} panicked");
     std::thread::spawn(move || {
-        if catch_unwind(AssertUnwindSafe(work)).is_err() {
-            shared.journal_failed(&reason);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&given))) {
+            shared.died(name, said(&*panic));
         }
     })
+}
+
+/// What a panic says.
+pub(super) fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 fn make_private(dir: &Path) -> Result<(), OpenError> {

@@ -10,7 +10,7 @@ use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError};
 use crate::domain::{CallId, CallSid, Position, Timestamp};
 use crate::index::{AdminRow, Index, Mark};
-use crate::journal::{Kind, Reader, Scanner, Segment};
+use crate::journal::{Kind, Readers, Scanner, Segment};
 use crate::registry::State;
 
 /// A generation that is complete and on disk, and not yet current.
@@ -114,14 +114,25 @@ pub(super) fn build(
     progress: &dyn Fn(Progress),
 ) -> Result<Built, OpenError> {
     let (generation, index) = shared.generations.begin()?;
-    let manner = Manner { shared, gentle: false, progress };
-    let last_seq = fill_from_journal(&index, &manner)?;
+    let manner = Manner { shared, gentle: false, kept: 0, progress };
+    match fill_alone(&index, now, &manner) {
+        Ok(()) => Ok(Built { index: Arc::new(index), generation }),
+        Err(error) => {
+            drop(index);
+            // It would take the room that the next attempt needs.
+            let _kept_for_the_next_start = shared.generations.remove(generation);
+            Err(error)
+        }
+    }
+}
+
+fn fill_alone(index: &Index, now: Timestamp, manner: &Manner<'_>) -> Result<(), OpenError> {
+    let last_seq = fill_from_journal(index, manner)?;
     index.sync()?;
     index.note_built(now)?;
     let tally = index.tally();
     let mark = Mark { checkpoint: 1, last_seq, replay_from: last_seq + 1, tally, at: now.millis() };
-    index.mark_and_sync(&mark)?;
-    Ok(Built { index: Arc::new(index), generation })
+    Ok(index.mark_and_sync(&mark)?)
 }
 
 /// Fills an empty generation from the journal. Returns the sequence number up to which it has
@@ -131,15 +142,14 @@ pub(super) fn fill_from_journal(index: &Index, manner: &Manner<'_>) -> Result<u6
     let survey = Survey::of(&segments, manner.progress)?;
     let mut order: Vec<(CallId, Newest)> = survey.calls.into_iter().collect();
     order.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));
-    let mut readers: Vec<Reader> =
-        segments.iter().map(|segment| Reader::open(segment)).collect::<Result<_, _>>()?;
+    let mut readers = Readers::of(&segments);
     let total = order.len() as u64;
     let mut payload = Vec::new();
     let latest = order.into_iter().map(|(id, newest)| {
         let state = match newest.kind {
             Newness::Deleted(at) => State::Deleted(at),
             Newness::Call(_) => {
-                let Some(reader) = readers.get_mut(newest.segment as usize) else {
+                let Some(reader) = readers.of_segment(newest.segment as usize)? else {
                     let reason = "its segment is not there".to_owned();
                     return Err(OpenError::Record { seq: newest.seq, reason });
                 };

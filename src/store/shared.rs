@@ -105,6 +105,9 @@ pub(super) struct Shared {
     pub newest_checkpoint: AtomicU64,
     /// Deletions may have left the journal that the index still has.
     pub forgotten: AtomicBool,
+    /// The thread that is to panic.
+    #[cfg(test)]
+    pub doomed: Mutex<Option<&'static str>>,
 }
 
 /// What the keeper is asked to do.
@@ -123,6 +126,8 @@ pub(super) struct Wake {
     pub build: Option<Purpose>,
     /// What became of the last one that was asked for.
     pub built: Option<Result<Compacted, StoreError>>,
+    /// Why the last checkpoint found no room.
+    pub cramped: Option<StoreError>,
 }
 
 impl Shared {
@@ -153,6 +158,8 @@ impl Shared {
             tidy: (Mutex::default(), Condvar::new()),
             newest_checkpoint: AtomicU64::new(0),
             forgotten: AtomicBool::new(true),
+            #[cfg(test)]
+            doomed: Mutex::new(None),
             room: Room::new(&options.data_dir, options.min_free_bytes, options.reserve_bytes),
             options,
         }
@@ -191,6 +198,37 @@ impl Shared {
         self.failed.send_replace(Some(reason.to_owned()));
     }
 
+    /// Panics where a test has it in for this thread.
+    #[cfg(test)]
+    pub fn strike(&self, thread: &str) {
+        let doomed = self.doomed.lock().take_if(|doomed| *doomed == thread);
+        assert!(doomed.is_none(), "{thread} was struck");
+    }
+
+    /// A thread of the store has died. What it did is nobody else's work, so that this is the end of
+    /// the store, and whoever waits for it is to know.
+    pub fn died(&self, thread: &str, panic: &str) {
+        tracing::error!(
+            thread,
+            panic,
+            "a thread of the store has died; nothing more is acknowledged"
+        );
+        self.failed.send_replace(Some(format!("the {thread} panicked: {panic}")));
+        for woken in [&self.wake.1, &self.tidy.1] {
+            woken.notify_all();
+        }
+    }
+
+    /// An error where the store has failed for good.
+    pub fn lives(&self) -> Result<(), StoreError> {
+        self.failed.borrow().clone().map_or(Ok(()), |reason| Err(StoreError::Failed(reason)))
+    }
+
+    /// Why somebody does not answer any more.
+    pub fn gone(&self) -> StoreError {
+        self.lives().err().unwrap_or(StoreError::Closing)
+    }
+
     /// Has the keeper look around now.
     pub fn wake_keeper(&self) {
         let (wake, woken) = &self.wake;
@@ -205,6 +243,8 @@ impl Shared {
     pub fn checkpoint_now(&self, longest: Duration) -> Result<(), StoreError> {
         let until = *self.published.borrow();
         let end = Instant::now() + longest;
+        // What was said of an earlier one may no longer be so.
+        self.wake.0.lock().cramped = None;
         loop {
             let waits = {
                 let registry = self.registry.read();
@@ -219,12 +259,16 @@ impl Shared {
                 return Err(StoreError::Busy);
             }
             self.wake_keeper();
+            self.lives()?;
             let (wake, woken) = &self.wake;
             let mut wake = wake.lock();
             if wake.stop {
                 return Err(StoreError::Closing);
             }
             woken.wait_for(&mut wake, Duration::from_millis(20));
+            if let Some(error) = wake.cramped.take() {
+                return Err(error);
+            }
         }
     }
 

@@ -3,10 +3,14 @@
 //! **The gate.** Below a configured number of free bytes nothing is taken that makes the store
 //! grow: events, imported records. Deletions, calls whose time is over and settings (a token that is
 //! revoked among them) go on for as long as the disk takes them: they are small, give space back or
-//! must not wait. What is below the number is for the store's own work: checkpoints, packing, a new
-//! index. The disk is looked at by a thread of its own every second, and by the committer after each
-//! few MiB, so that no event costs a system call and the number is undercut by a few MiB at most,
-//! and by what is in memory and still has to go to the index.
+//! must not wait. What is below the number is for the store's own work: checkpoints, an index in place
+//! of one that has failed. The disk is looked at by a thread of its own every second, and by the
+//! committer after each few MiB, so that no event costs a system call and the number is undercut by a
+//! few MiB at most, and by what is in memory and still has to go to the index.
+//!
+//! **Work that can wait** (packing the journal, compacting the index) takes nothing of that: it looks
+//! ahead, and does not begin where it would shut the gate ([`Room::kept`]). Where others have shut
+//! it, packing is what opens it again, and may go down to a fourth, one segment at a time.
 //!
 //! **Whose bytes.** Those that an ordinary user may take. What a file system keeps for root counts
 //! as taken, whoever runs this: the command line of root must not judge otherwise than the server.
@@ -27,6 +31,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_BYTES: u64 = 4 << 20;
 /// How much more than the least must be free before the gate opens again: an eighth of it.
 const MARGIN: u64 = 8;
+/// What of the least is left alone even by work that opens the gate again: a fourth of it.
+const KEPT: u64 = 4;
 
 /// Bytes that a file system has free for ordinary users: of the one that holds this directory.
 pub fn free_bytes(dir: &Path) -> io::Result<u64> {
@@ -46,6 +52,16 @@ pub(super) struct Room {
     shut: AtomicBool,
     /// Set when the store closes.
     stop: (Mutex<bool>, Condvar),
+    /// Where a test says how much the disk holds, and the least that was seen free.
+    #[cfg(test)]
+    pub pretended: Mutex<Option<Pretended>>,
+}
+
+/// A disk that has nothing on it but the journal.
+#[cfg(test)]
+pub(super) struct Pretended {
+    pub bytes: u64,
+    pub lowest: u64,
 }
 
 impl Room {
@@ -59,6 +75,8 @@ impl Room {
             written: AtomicU64::new(0),
             shut: AtomicBool::new(false),
             stop: (Mutex::new(false), Condvar::new()),
+            #[cfg(test)]
+            pretended: Mutex::new(None),
         };
         room.look();
         room
@@ -90,7 +108,7 @@ impl Room {
 
     /// Looks at the disk, and shuts or opens the gate.
     pub fn look(&self) {
-        let free = match free_bytes(&self.dir) {
+        let free = match self.measured() {
             Ok(free) => free,
             Err(error) => {
                 tracing::debug!(%error, "the free space of the disk is not known");
@@ -115,6 +133,25 @@ impl Room {
         }
     }
 
+    #[cfg(not(test))]
+    fn measured(&self) -> io::Result<u64> {
+        free_bytes(&self.dir)
+    }
+
+    #[cfg(test)]
+    fn measured(&self) -> io::Result<u64> {
+        let mut pretended = self.pretended.lock();
+        let Some(disk) = &mut *pretended else { return free_bytes(&self.dir) };
+        let mut free = disk.bytes;
+        for entry in std::fs::read_dir(self.dir.join("journal"))? {
+            // One that goes meanwhile takes nothing.
+            let bytes = entry?.metadata().map_or(0, |file| file.len());
+            free = free.saturating_sub(bytes);
+        }
+        disk.lowest = disk.lowest.min(free);
+        Ok(free)
+    }
+
     /// So many bytes of journal were written.
     pub fn wrote(&self, bytes: usize) {
         let before = self.written.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -134,9 +171,29 @@ impl Room {
     /// Whether work may begin that takes so many bytes for a while. It is asked for before the work:
     /// what fills the disk up fails, and fails others.
     pub fn holds(&self, what: &'static str, needed: u64) -> Result<(), StoreError> {
+        self.leaves(what, needed, 0)
+    }
+
+    /// Bytes that work which can wait leaves free: so many that it does not shut the gate, and where
+    /// that is shut a fourth of them.
+    pub fn kept(&self) -> u64 {
+        self.look();
+        if self.shut.load(Ordering::Relaxed) { self.kept_at_least() } else { self.least }
+    }
+
+    /// Bytes that are left free by work of the store that cannot wait, for smaller such work.
+    pub fn kept_at_least(&self) -> u64 {
+        self.least / KEPT
+    }
+
+    /// Whether work may begin, or go on, that takes so many bytes more and leaves so many free.
+    pub fn leaves(&self, what: &'static str, needed: u64, kept: u64) -> Result<(), StoreError> {
         self.look();
         let free = self.free.load(Ordering::Relaxed);
-        if free >= needed { Ok(()) } else { Err(StoreError::NoRoom { what, needed, free }) }
+        if free >= needed.saturating_add(kept) {
+            return Ok(());
+        }
+        Err(StoreError::NoRoom { what, needed, free, kept })
     }
 }
 
@@ -174,5 +231,18 @@ mod tests {
         assert!(room.holds("it", 1).is_ok());
         let refused = room.holds("it", u64::MAX).unwrap_err().to_string();
         assert!(refused.starts_with("it may take 18446744073709551615 bytes"), "{refused}");
+    }
+
+    #[test]
+    fn work_that_can_wait_does_not_shut_the_gate() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = Room::new(dir.path(), 4096, 0);
+        assert_eq!(room.kept(), 4096);
+        let free = free_bytes(dir.path()).unwrap();
+        assert!(room.leaves("it", 1, 4096).is_ok() && room.leaves("it", 1, free / 2).is_ok());
+        let refused = room.leaves("it", 1, u64::MAX - 1).unwrap_err().to_string();
+        assert!(refused.contains("18446744073709551614 of them stay free"), "{refused}");
+        let shut = Room::new(dir.path(), u64::MAX, 0);
+        assert_eq!(shut.kept(), u64::MAX / KEPT);
     }
 }

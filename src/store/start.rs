@@ -258,15 +258,16 @@ impl Start {
         let shared = Arc::new(shared);
         let committer = {
             let work = shared.clone();
-            watched(shared.clone(), "committer", move || commit::run(&work, writer, &queue))
+            let run = move |queue: &_| commit::run(&work, writer, queue);
+            watched(shared.clone(), "committer", queue, run)
         };
         let collector = Collector::new(shared.clone());
-        let collector = watched(shared.clone(), "collector", move || collector.run());
+        let collector = watched(shared.clone(), "collector", (), move |()| collector.run());
         let keeper = Keeper::new(shared.clone(), generation);
-        let keeper = watched(shared.clone(), "keeper", move || keeper.run());
+        let keeper = watched(shared.clone(), "keeper", (), move |()| keeper.run());
         let room = {
             let work = shared.clone();
-            watched(shared.clone(), "look at the disk", move || work.room.watch())
+            watched(shared.clone(), "look at the disk", (), move |()| work.room.watch())
         };
         let end = Some(Job::Stop);
         Store::running(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::StoreError;
 use super::commit::{Done, Job};
@@ -90,7 +90,7 @@ pub(super) struct Submission {
     pub at: Timestamp,
     /// Say what would happen, and do nothing.
     pub dry: bool,
-    pub reply: oneshot::Sender<Result<Outcome, StoreError>>,
+    pub reply: Reply,
     /// Room in the queue.
     pub permit: tokio::sync::OwnedSemaphorePermit,
 }
@@ -99,7 +99,31 @@ impl Submission {
     /// Gives the room back, and only then answers: whoever hears the answer may send more at once.
     pub fn answer(self, result: Result<Outcome, StoreError>) {
         drop(self.permit);
-        let _gone = self.reply.send(result);
+        self.reply.send(result);
+    }
+}
+
+/// Where the answer goes. Whoever waits gets one, also where the committer has died.
+pub(super) struct Reply {
+    to: Option<oneshot::Sender<Result<Outcome, StoreError>>>,
+    failed: watch::Receiver<Option<String>>,
+}
+
+impl Reply {
+    fn send(mut self, result: Result<Outcome, StoreError>) {
+        if let Some(to) = self.to.take() {
+            let _gone = to.send(result);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let Some(to) = self.to.take() else { return };
+        let reason = self.failed.borrow().clone();
+        let dying = || "the committer panicked".to_owned();
+        let reason = reason.or_else(|| std::thread::panicking().then(dying));
+        let _gone = to.send(Err(reason.map_or(StoreError::Closing, StoreError::Failed)));
     }
 }
 
@@ -127,9 +151,7 @@ impl Shared {
         dry: bool,
         patience: Patience,
     ) -> Result<Ticket, StoreError> {
-        if let Some(reason) = self.failed.borrow().clone() {
-            return Err(StoreError::Failed(reason));
-        }
+        self.lives()?;
         // A submission larger than the whole queue takes all of it.
         let weight = changes.len().clamp(1, self.options.queue_events);
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
@@ -137,20 +159,24 @@ impl Shared {
             match self.queue.clone().try_acquire_many_owned(weight) {
                 Ok(permit) => break permit,
                 Err(_) if patience == Patience::None => return Err(StoreError::Busy),
-                Err(_) => self.wait_a_little(),
+                Err(_) => {
+                    self.wait_a_little();
+                    self.lives()?;
+                }
             }
         };
         let (reply, answer) = oneshot::channel();
+        let reply = Reply { to: Some(reply), failed: self.failed.subscribe() };
         let submission = Submission { changes, at, dry, reply, permit };
-        self.jobs.send(Job::Submit(submission)).map_err(|_| StoreError::Closing)?;
+        self.jobs.send(Job::Submit(submission)).map_err(|_| self.gone())?;
         Ok(Ticket(answer))
     }
 
     /// Has the committer do something, and waits until it is done.
     pub(super) fn ask(&self, job: impl FnOnce(Done) -> Job) -> Result<(), StoreError> {
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
-        self.jobs.send(job(reply)).map_err(|_| StoreError::Closing)?;
-        answer.recv().unwrap_or(Err(StoreError::Closing))
+        self.jobs.send(job(reply)).map_err(|_| self.gone())?;
+        answer.recv().unwrap_or_else(|_| Err(self.gone()))
     }
 
     /// Waits for the keeper to make room, or for a moment.

@@ -1,7 +1,7 @@
 //! Looking through all that the index knows: which calls' time is over, and where in the journal the
 //! versions stand that count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,30 @@ impl Shared {
         ended.map_or(Ok(()), Err)
     }
 
+    /// Visits every call, those that the index does not know yet among them, and says when it is
+    /// listed; of those in memory, whether they are up.
+    fn each_listed(
+        &self,
+        turn: &mut Turn<'_>,
+        visit: &mut dyn FnMut(CallId, Timestamp, Option<bool>) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut held = HashSet::new();
+        let mut calls = Vec::new();
+        for (id, entry) in self.registry.read().iter() {
+            held.insert(id);
+            calls.extend(entry.call().map(|call| (id, call.listed_at, call.live())));
+        }
+        for (id, listed_at, live) in calls {
+            if !visit(id, listed_at, Some(live)) {
+                return Ok(());
+            }
+        }
+        self.each_row(turn, &mut |id, stored| match stored {
+            Stored::Call { listed_at, .. } if !held.contains(&id) => visit(id, listed_at, None),
+            _ => true,
+        })
+    }
+
     /// The calls whose time is over, ended or not: who deletes them looks.
     pub(super) fn over(&self, now: Timestamp, turn: &mut Turn<'_>) -> Result<Over, StoreError> {
         let mut over = Over { ids: Vec::new(), more: false };
@@ -107,8 +131,10 @@ impl Shared {
             return Ok(over);
         }
         let mut account = None;
-        self.each_row(turn, &mut |id, stored| {
-            let Stored::Call { listed_at, .. } = stored else { return true };
+        self.each_listed(turn, &mut |id, listed_at, live| {
+            if live == Some(true) {
+                return true;
+            }
             let cutoff = match account {
                 Some((sid, cutoff)) if sid == id.account => cutoff,
                 _ => self.cutoff(id.account, now),
@@ -173,9 +199,15 @@ impl Store {
     pub fn expiring(&self) -> Result<Vec<Expiring>, StoreError> {
         let shared = &self.shared;
         let now = clock::now();
+        // Those that are up stay.
+        let live = shared.index()?.live_before(Timestamp::MAX, usize::MAX);
+        let live = live.map_err(|error| shared.index_failed(&error))?;
+        let live: HashSet<CallId> = live.into_iter().collect();
         let mut found: BTreeMap<AccountSid, (u64, Timestamp, Timestamp)> = BTreeMap::new();
-        shared.each_row(&mut || Ok(()), &mut |id, stored| {
-            let Stored::Call { listed_at, .. } = stored else { return true };
+        shared.each_listed(&mut || Ok(()), &mut |id, listed_at, up| {
+            if up.unwrap_or_else(|| live.contains(&id)) {
+                return true;
+            }
             if shared.cutoff(id.account, now).is_some_and(|cutoff| listed_at < cutoff) {
                 let entry = found.entry(id.account).or_insert((0, listed_at, listed_at));
                 *entry = (entry.0 + 1, entry.1.min(listed_at), entry.2.max(listed_at));

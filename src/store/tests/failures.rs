@@ -340,7 +340,7 @@ fn a_thread_that_panics_ends_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
     let panics = || panic!("on purpose");
-    open::watched(store.shared.clone(), "thread", panics).join().unwrap();
+    open::watched(store.shared.clone(), "thread", (), move |()| panics()).join().unwrap();
     assert!(matches!(store.ready(), Err(StoreError::Failed(_))));
     assert!(matches!(submit(&store, vec![ringing(1)]), Err(StoreError::Failed(_))));
 }

@@ -1,6 +1,8 @@
 //! The store as a whole: what goes in comes out, whatever happens in between.
 
 mod compaction;
+mod cramped;
+mod deaths;
 mod drawn;
 mod failures;
 mod feed;

@@ -233,7 +233,8 @@ fn calls_whose_time_is_over_go_and_those_that_are_up_stay() {
     until("all are in the index", || store.status().registry_calls == 0);
     let expiring = store.expiring().unwrap();
     let found: Vec<_> = expiring.iter().map(|of| (of.account_sid, of.calls)).collect();
-    assert_eq!(found, [(account(1), 3), (account(3), 1)]);
+    // Not the one that is up.
+    assert_eq!(found, [(account(1), 2), (account(3), 1)]);
     assert_eq!(store.collect(Depth::Thorough).unwrap().expired, 3);
     for (n, calls) in [(1, vec![2, 3]), (2, vec![1, 2, 3, 4]), (3, vec![1, 2, 3])] {
         let have: Vec<u8> =
@@ -347,4 +348,34 @@ fn deleting_what_is_over_waits_for_room_in_the_registry() {
         drop(nobody_writes);
         assert_eq!(deleting.join().unwrap(), CALLS);
     });
+}
+
+#[test]
+fn what_would_go_is_what_goes_whether_the_index_has_it_yet_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.retention.age_millis = Some(HOUR_MILLIS);
+    let store = open(options);
+    let old = |minutes: u64| clock::now().minus_millis(HOUR_MILLIS + minutes * 60_000);
+    // Nothing of this is in the index yet.
+    send(&store, id(1, 1), CallStatus::Completed, old(9));
+    send(&store, id(1, 2), CallStatus::Completed, old(5));
+    send(&store, id(1, 3), CallStatus::InProgress, old(7));
+    send(&store, id(1, 4), CallStatus::Completed, clock::now());
+    send(&store, id(2, 1), CallStatus::Busy, old(1));
+    let told = |store: &Store| -> Vec<(AccountSid, u64)> {
+        let told = store.expiring().unwrap();
+        told.iter().map(|told| (told.account_sid, told.calls)).collect()
+    };
+    let expected = [(account(1), 2), (account(2), 1)];
+    assert_eq!(told(&store), expected);
+    wake(&store);
+    assert_eq!(told(&store), expected, "from the index");
+    // Some here, some there; one ends in memory that the index has for up.
+    send(&store, id(1, 3), CallStatus::Completed, clock::now());
+    send(&store, id(1, 5), CallStatus::Completed, old(2));
+    assert_eq!(told(&store), [(account(1), 4), (account(2), 1)]);
+    assert_eq!(store.collect(Depth::Thorough).unwrap().expired, 5);
+    assert_eq!(told(&store), []);
+    assert_eq!(calls(&store).iter().map(|call| call.id).collect::<Vec<_>>(), [id(1, 4)]);
 }

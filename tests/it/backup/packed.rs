@@ -38,7 +38,7 @@ fn packed(forget: bool) -> (Rollcall, u64) {
         let gone = superseded || frame.kind == Kind::Checkpoint;
         Ok::<_, JournalError>(if gone { Fate::Superseded } else { Fate::Keep })
     };
-    journal::pack(&run, stamp, fate, || {}).unwrap();
+    journal::pack(&run, stamp, fate, || Ok(())).unwrap();
     for segment in &run {
         fs::remove_file(&segment.path).unwrap();
     }

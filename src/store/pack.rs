@@ -1,0 +1,310 @@
+//! Packing the journal: which segments are worth it, which become one, what stays of them, and in
+//! what room.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::StoreError;
+use super::bodies::{admin_row, tombstone_id};
+use super::collect::{Collected, Collector, Depth};
+use super::survey::Counts;
+use crate::codec;
+use crate::domain::Timestamp;
+use crate::journal::{self, Fate, Frame, Kind, Scanner, Segment, Stamp};
+
+/// How long the collector rests after some frames, in times of what they took.
+const REST: u32 = 1;
+/// The longest such rest.
+const REST_MAX: Duration = Duration::from_millis(50);
+/// Blocks of a packed segment between two looks at the room of the disk, and more bytes than they are.
+const LOOK_BLOCKS: u32 = 4;
+const LOOK_BYTES: u64 = 1 << 20;
+/// What is done here, in errors.
+const WORK: &str = "packing the journal";
+
+/// One segment, as a round sees it.
+struct Member {
+    segment: Arc<Segment>,
+    /// Frames in it.
+    frames: u64,
+    /// Those of them that count.
+    live: u64,
+    /// Something in it can go.
+    dirty: bool,
+    /// It is left whole for the sake of history.
+    whole: bool,
+    /// As of which sequence number it has been cleared.
+    cleared: u64,
+}
+
+impl Collector {
+    /// Packs what can be packed, oldest first, and gives back the room of each run before the next
+    /// one takes any.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRoom`] where a run had no room; all others are packed nevertheless.
+    pub(super) fn collect(
+        &mut self,
+        now: Timestamp,
+        depth: Depth,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        let kept = match depth {
+            Depth::Erase => Duration::ZERO,
+            _ => Duration::from_millis(self.shared.options.retention.erase_millis),
+        };
+        let removed = self.shared.generations.remove_damaged(kept);
+        removed.map_err(|error| StoreError::IndexUnavailable(super::error::chain(&error)))?;
+        let mark = self.shared.index()?.mark().map_err(|error| self.shared.index_failed(&error))?;
+        let Some(mark) = mark else { return Ok(()) };
+        // Every deletion up to here is in the index.
+        let as_of = mark.last_seq;
+        let mut members = self.members(now, depth)?;
+        let (mut cleared, mut short) = (u64::MAX, None);
+        while let Some(run) = self.next_run(&mut members) {
+            let whole = run.iter().any(|member| member.whole);
+            let packed = if run.len() > 1 || run.iter().any(|member| member.dirty) {
+                let erased_until = if whole { 0 } else { cleared.min(as_of) };
+                let stamp = Stamp { as_of: if whole { 0 } else { as_of }, erased_until, at: now };
+                match self.pack(&run, stamp, collected) {
+                    Ok(()) => Some(stamp.as_of),
+                    Err(error) if error.is_short_of_room() => {
+                        short.get_or_insert(error);
+                        None
+                    }
+                    Err(error) => return Err(error),
+                }
+            } else {
+                None
+            };
+            let left = || run.iter().map(Member::cleared).min().unwrap_or(0);
+            cleared = cleared.min(packed.unwrap_or_else(left));
+            drop(run);
+            self.unlink();
+        }
+        short.map_or(Ok(()), Err)
+    }
+
+    /// All segments but the present one. Nobody else holds those that are packed meanwhile.
+    fn members(&self, now: Timestamp, depth: Depth) -> Result<VecDeque<Member>, StoreError> {
+        let segments = self.shared.segments.read().clone();
+        let census = self.shared.census(&segments, now, &mut || self.rest(REST_MAX / 50))?;
+        let mut members: VecDeque<Member> = VecDeque::new();
+        for (pair, counts) in segments.windows(2).zip(census.segments) {
+            let [segment, next] = pair else { continue };
+            let whole = depth < Depth::Erase && self.is_young(next, now)?;
+            // A deletion stays for as long as anything before it does.
+            let kept = whole || members.iter().any(|member| member.whole);
+            let dispensable = if kept { 0 } else { counts.expired };
+            let member = Member {
+                segment: segment.clone(),
+                frames: match &segment.packed {
+                    Some(packed) => packed.frames,
+                    None => next.first_seq - segment.first_seq,
+                },
+                live: counts.live + counts.settings + counts.expired - dispensable,
+                dirty: false,
+                whole,
+                cleared: census.as_of,
+            };
+            members.push_back(self.judged(member, counts, depth, now));
+        }
+        Ok(members)
+    }
+
+    /// The next segments that become one: as many as fit, where each is in need of it or small, and
+    /// where the disk has room for what becomes of them.
+    fn next_run(&self, members: &mut VecDeque<Member>) -> Option<Vec<Member>> {
+        let first = members.pop_front()?;
+        let limit = self.shared.options.segment_bytes;
+        let room = &self.shared.room;
+        let kept = room.kept();
+        let joins = |member: &Member| member.dirty || member.segment.length < limit / 4;
+        let mut bytes = first.expected_bytes();
+        let mut needed = LOOK_BYTES + first.needed_bytes();
+        let mut run = vec![first];
+        while let (Some(first), Some(next)) = (run.first(), members.front()) {
+            bytes += next.expected_bytes();
+            needed += next.needed_bytes();
+            let alike = joins(first) && joins(next) && first.whole == next.whole;
+            if !alike || bytes > limit || room.leaves(WORK, needed, kept).is_err() {
+                break;
+            }
+            run.extend(members.pop_front());
+        }
+        Some(run)
+    }
+
+    /// Whether the segment before this one belongs to the history that is kept.
+    fn is_young(&self, next: &Segment, now: Timestamp) -> Result<bool, StoreError> {
+        let history = self.shared.options.retention.history_millis;
+        let ended = Scanner::new(next)?.next_frame()?.map_or(now, |(_, frame)| frame.at);
+        Ok(ended.plus_millis(history) > now)
+    }
+
+    /// Says whether anything in it can go and is worth the work.
+    fn judged(&self, mut member: Member, counts: Counts, depth: Depth, now: Timestamp) -> Member {
+        let Some(packed) = &member.segment.packed else {
+            member.dirty = true;
+            return member;
+        };
+        let dead = packed.frames.saturating_sub(member.live);
+        let due = packed.at.plus_millis(self.shared.options.retention.erase_millis / 2);
+        let worth =
+            packed.complete || dead * 4 >= packed.frames || due <= now || depth > Depth::Usual;
+        member.dirty = !member.whole && dead > 0 && worth;
+        if packed.calls > counts.live + counts.expired {
+            member.cleared = packed.as_of;
+        }
+        member
+    }
+
+    /// Packs a run and puts it in its segments' place.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRoom`] where too little room would be left, or is left in the middle of it,
+    /// since others take some. Then all is as it was.
+    fn pack(
+        &mut self,
+        run: &[Member],
+        stamp: Stamp,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        let old: Vec<Arc<Segment>> = run.iter().map(|member| member.segment.clone()).collect();
+        let whole = run.iter().any(|member| member.whole);
+        let needed = LOOK_BYTES + run.iter().map(Member::needed_bytes).sum::<u64>();
+        let room = &self.shared.room;
+        let kept = room.kept();
+        room.leaves(WORK, needed, kept)?;
+        let mut since = Instant::now();
+        let mut frames = 0_u64;
+        let fate = |frame: &Frame<'_>| {
+            frames += 1;
+            if frames.is_multiple_of(256) {
+                self.rest((since.elapsed() * REST).min(REST_MAX))?;
+                since = Instant::now();
+            }
+            match frame.kind {
+                Kind::Checkpoint => Ok(self.checkpoint_fate(frame)),
+                _ if whole => Ok(Fate::Keep),
+                Kind::Record | Kind::Tombstone => self.fate(frame, stamp),
+                Kind::Admin => self.admin_fate(frame, stamp),
+            }
+        };
+        let mut blocks = 0_u32;
+        let pace = || {
+            blocks += 1;
+            if !blocks.is_multiple_of(LOOK_BLOCKS) {
+                return Ok(());
+            }
+            room.leaves(WORK, LOOK_BYTES, kept).map_err(|error| match error {
+                // What has been written goes, so that all of it is needed again.
+                StoreError::NoRoom { what, free, kept, .. } => {
+                    StoreError::NoRoom { what, needed, free, kept }
+                }
+                error => error,
+            })
+        };
+        let packed = Arc::new(journal::pack::<StoreError>(&old, stamp, fate, pace)?);
+        collected.segments += old.len() as u64;
+        collected.bytes_before += old.iter().map(|segment| segment.disk_bytes()).sum::<u64>();
+        collected.bytes_after += packed.disk_bytes();
+        let mut segments = self.shared.segments.write();
+        let first = segments.iter().position(|segment| segment.first_seq == packed.first_seq);
+        if let Some(first) = first {
+            segments.splice(first..first + old.len(), [packed]);
+        }
+        drop(segments);
+        self.shared.forgotten.store(true, Ordering::Release);
+        self.retired.extend(old.into_iter().map(Into::into));
+        Ok(())
+    }
+
+    /// What becomes of the frame of a call. What was superseded after the moment that the stamp names
+    /// stays: as of that moment it is what counts, and somebody may restore it.
+    fn fate(&self, frame: &Frame<'_>, stamp: Stamp) -> Result<Fate, StoreError> {
+        let id = match frame.kind {
+            Kind::Tombstone => tombstone_id(frame.body),
+            _ => codec::peek_id(frame.body),
+        };
+        let seq = frame.seq;
+        let strange =
+            || StoreError::Failed(format!("a frame of the journal ({seq}) cannot be read"));
+        let id = id.ok_or_else(strange)?;
+        match self.shared.newest(id)? {
+            Some((newest, _)) if newest > stamp.as_of => Ok(Fate::Keep),
+            Some((newest, _)) if newest > seq => Ok(Fate::Superseded),
+            Some((newest, deleted_at)) if newest == seq => Ok(match deleted_at {
+                Some(at) if self.may_go(seq, at, stamp) => Fate::Forget,
+                _ => Fate::Keep,
+            }),
+            // A crash between the two: the index has let go of it already.
+            None if frame.kind == Kind::Tombstone && self.may_go(seq, frame.at, stamp) => {
+                Ok(Fate::Forget)
+            }
+            None if frame.kind == Kind::Tombstone => Ok(Fate::Keep),
+            _ => {
+                let index = self.shared.index()?;
+                let call = format!("{}/{}", id.account, id.sid);
+                let reason = format!("it lacks change {seq} of {call}, which the journal has");
+                Err(self.shared.index_failed(&index.damaged(&reason)))
+            }
+        }
+    }
+
+    fn may_go(&self, seq: u64, deleted_at: Timestamp, stamp: Stamp) -> bool {
+        let lifetime = self.shared.options.max_lifetime_millis;
+        seq <= stamp.erased_until && deleted_at.plus_millis(lifetime) < stamp.at
+    }
+
+    /// The newest checkpoint stays: an index that lacks it is an old copy, and may have calls whose
+    /// deletion is no longer in the journal.
+    fn checkpoint_fate(&self, frame: &Frame<'_>) -> Fate {
+        let newest = self.shared.newest_checkpoint.load(Ordering::Acquire);
+        if newest == 0 || frame.seq >= newest { Fate::Keep } else { Fate::Superseded }
+    }
+
+    fn admin_fate(&self, frame: &Frame<'_>, stamp: Stamp) -> Result<Fate, StoreError> {
+        let Some(row) = admin_row(frame.body) else { return Ok(Fate::Keep) };
+        let newest = self.shared.newest_setting(&row.name)?;
+        // A setting that the index does not know stays: its name may mean something to a later
+        // release.
+        let superseded = newest.is_some_and(|newest| newest > frame.seq && newest <= stamp.as_of);
+        Ok(if superseded { Fate::Superseded } else { Fate::Keep })
+    }
+}
+
+impl Member {
+    /// As of which sequence number it has been cleared, where it stays as it is.
+    fn cleared(&self) -> u64 {
+        // Nothing has left it yet.
+        if self.whole || self.segment.packed.is_none() { 0 } else { self.cleared }
+    }
+
+    /// What is expected of it once it is packed, before compression.
+    fn expected_bytes(&self) -> u64 {
+        let bytes = self.segment.length;
+        match self.live.checked_mul(bytes) {
+            Some(product) if !self.whole && self.frames > 0 => (product / self.frames).min(bytes),
+            _ => bytes,
+        }
+    }
+
+    /// What it may take of the disk once it is packed: where it is compressed already, its share of
+    /// that and an eighth more, for what stays may be what compresses worst.
+    fn needed_bytes(&self) -> u64 {
+        let unpacked = self.expected_bytes();
+        let packed = match &self.segment.packed {
+            Some(packed) => {
+                let share = u128::from(packed.bytes()) * u128::from(unpacked);
+                let share = share / u128::from(self.segment.length.max(1));
+                let share = u64::try_from(share).unwrap_or(u64::MAX);
+                share.saturating_add(share / 8)
+            }
+            None => unpacked,
+        };
+        packed.min(unpacked).saturating_add(4096)
+    }
+}
