@@ -17,6 +17,7 @@ mod clients;
 mod control;
 mod crash;
 mod faults;
+mod files;
 mod full;
 mod fuzz;
 mod golden;

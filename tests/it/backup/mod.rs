@@ -2,6 +2,7 @@
 
 mod damage;
 mod forms;
+mod hostile;
 mod kills;
 mod packed;
 mod until;
