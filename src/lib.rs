@@ -11,6 +11,7 @@ pub mod codec;
 pub mod config;
 pub mod doctor;
 pub mod domain;
+pub mod files;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod http;

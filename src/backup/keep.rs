@@ -1,12 +1,13 @@
 //! What else is where a backup is written: leftovers, earlier ones, old ones.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::BackupError;
 use super::names::{self, ARCHIVE, ENCRYPTED};
 use crate::domain::Timestamp;
+use crate::files;
 use crate::store::UNFINISHED;
 use crate::wire::show_time;
 
@@ -31,7 +32,7 @@ pub(super) fn clear(partial: &Path) -> Result<bool, BackupError> {
         Err(error) => return Err(BackupError::io("look at", partial)(error)),
     };
     let mark = if about.is_dir() { partial.join(UNFINISHED) } else { partial.to_owned() };
-    match File::open(&mark) {
+    match files::open(&mark) {
         Ok(file) => match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -60,7 +61,8 @@ pub(super) fn remove(path: &Path) -> Result<(), BackupError> {
 pub(super) fn clear_all(parent: &Path) -> Result<Vec<PathBuf>, BackupError> {
     let mut cleared = Vec::new();
     for path in ours(parent)? {
-        if names::is_partial(&path) {
+        // What is neither is not ours, and stands in nobody's way.
+        if names::is_partial(&path) && (files::is_dir(&path) || files::is_file(&path)) {
             match clear(&path) {
                 Ok(true) => cleared.push(path),
                 Ok(false) | Err(BackupError::Busy { .. }) => {}
@@ -77,7 +79,9 @@ pub(super) fn whole(parent: &Path) -> Result<Vec<PathBuf>, BackupError> {
     found.retain(|path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let archive = name.ends_with(ARCHIVE) || name.ends_with(ENCRYPTED);
-        path.join(names::MANIFEST).is_file() || archive && path.is_file()
+        // Nothing that a link leads to is counted, or removed for another.
+        let directory = files::is_dir(path) && files::is_file(&path.join(names::MANIFEST));
+        directory || archive && files::is_file(path)
     });
     found.sort();
     found.reverse();

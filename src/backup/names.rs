@@ -57,11 +57,6 @@ pub(super) fn is_partial(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "partial")
 }
 
-/// The directory that something is in.
-pub(super) fn parent(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

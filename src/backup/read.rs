@@ -11,6 +11,7 @@ use super::error::BackupError;
 use super::examine::{Examined, PIECE_BYTES};
 use super::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use super::names;
+use crate::files;
 use crate::store::UNFINISHED;
 
 /// What an age file begins with.
@@ -44,11 +45,11 @@ pub(super) fn walk(
 
 /// The manifest of a backup that is a directory.
 pub(super) fn manifest(path: &Path) -> Result<Manifest, BackupError> {
-    if path.join(UNFINISHED).exists() {
+    if files::is_there(&path.join(UNFINISHED)) {
         return Err(BackupError::Unfinished { path: path.to_owned() });
     }
     let place = path.join(names::MANIFEST);
-    let file = File::open(&place).map_err(|error| match error.kind() {
+    let file = files::open_in(path, names::MANIFEST).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             BackupError::NoBackup { path: path.to_owned(), reason: "no file BACKUP is in it" }
         }
@@ -64,7 +65,7 @@ fn directory(path: &Path, visit: &mut Visit<'_>) -> Result<Manifest, BackupError
     let manifest = manifest(path)?;
     for entry in &manifest.files {
         let place = path.join(&entry.name);
-        let mut file = File::open(&place).map_err(|error| match error.kind() {
+        let mut file = files::open_in(path, &entry.name).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => BackupError::damaged(path, &entry.name, 0, "it is missing"),
             _ => BackupError::io("read", &place)(error),
         })?;
@@ -97,7 +98,7 @@ fn archive(
     visit: &mut Visit<'_>,
 ) -> Result<Manifest, BackupError> {
     let read = Rc::new(Cell::new(0));
-    let file = File::open(path).map_err(BackupError::io("read", path))?;
+    let file = files::open_named(path).map_err(BackupError::io("read", path))?;
     let file = BufReader::with_capacity(PIECE_BYTES, Counted { file, read: read.clone() });
     let input = unpacked(path, file, identities)?;
     let unpacked = Bounded { input, read: read.clone(), unpacked: 0 };
@@ -172,7 +173,7 @@ fn unpacked(
         let Some(keys) = &identities.0 else {
             return Err(BackupError::Encrypted { path: path.to_owned() });
         };
-        let text = File::open(keys).map_err(BackupError::io("read", keys))?;
+        let text = files::open_stream(keys).map_err(BackupError::io("read", keys))?;
         let known = age::IdentityFile::from_buffer(BufReader::new(text));
         let known = known.map_err(BackupError::io("read the keys in", keys))?;
         let known = known.into_identities().map_err(|error| decrypt(error.to_string()))?;

@@ -1,8 +1,8 @@
 //! Making a data directory of a backup.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
 use super::error::BackupError;
@@ -12,6 +12,7 @@ use super::names::{self, DIRS};
 use super::read::{self, Identities, walk};
 use super::verify::{complete, verify};
 use crate::domain::Timestamp;
+use crate::files;
 use crate::journal::{Chain, Passed, Until, cut};
 use crate::store::{UNFINISHED, begin, free_bytes};
 use crate::wire::show_time;
@@ -61,9 +62,9 @@ pub fn restore(
     })?;
     restored.cleared = cleared;
     let marker = dir.join(UNFINISHED);
-    let synced = fs::remove_file(&marker).and_then(|()| sync(dir)).and_then(|()| {
+    let synced = fs::remove_file(&marker).and_then(|()| files::sync_dir(dir)).and_then(|()| {
         // Its own name, too, may be new.
-        sync(names::parent(dir))
+        files::sync_dir(files::parent(dir))
     });
     synced.map_err(BackupError::io("remove", &marker))?;
     Ok(restored)
@@ -76,15 +77,13 @@ pub fn restore(
 fn claim(dir: &Path) -> Result<(File, bool), BackupError> {
     let marker = dir.join(UNFINISHED);
     let not_empty = || Err(BackupError::NotEmpty { path: dir.to_owned() });
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
-    let (mut file, cleared) = match options.open(&marker) {
+    let (mut file, cleared) = match files::open_to_write(&marker) {
         Ok(file) => (file, true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if has_more(dir)? {
                 return not_empty();
             }
-            let made = options.create_new(true).open(&marker);
+            let made = files::create(&marker);
             (made.map_err(BackupError::io("write", &marker))?, false)
         }
         Err(error) => return Err(BackupError::io("write", &marker)(error)),
@@ -108,7 +107,7 @@ fn claim(dir: &Path) -> Result<(File, bool), BackupError> {
         return not_empty();
     }
     let written = file.set_len(0).and_then(|()| file.write_all(NOTE.as_bytes()));
-    let written = written.and_then(|()| file.sync_all()).and_then(|()| sync(dir));
+    let written = written.and_then(|()| file.sync_all()).and_then(|()| files::sync_dir(dir));
     written.map_err(BackupError::io("write", &marker))?;
     Ok((file, cleared))
 }
@@ -192,9 +191,7 @@ fn fill(
             return Err(BackupError::damaged(path, name, 0, "no file of a backup has this name"));
         }
         let place = dir.join(name);
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(&place);
-        let mut file = file.map_err(BackupError::io("write", &place))?;
+        let mut file = files::create_in(dir, name).map_err(BackupError::io("write", &place))?;
         let examined = examine(path, name, until, from, &mut |bytes| {
             file.write_all(bytes).map_err(BackupError::io("write", &place))
         })?;
@@ -206,7 +203,7 @@ fn fill(
     filling.end(dir, until)?;
     for name in DIRS {
         let place = dir.join(name);
-        sync(&place).map_err(BackupError::io("sync", &place))?;
+        files::sync_dir(&place).map_err(BackupError::io("sync", &place))?;
     }
     let tls = dir.join("tls");
     // A server that has certificates of its own has none there.
@@ -277,8 +274,4 @@ fn shown(until: Until) -> String {
         Until::Seq(seq) => seq.to_string(),
         Until::Time(at) => show_time(at).to_string(),
     }
-}
-
-fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }

@@ -1,6 +1,6 @@
 //! Reading a backup's files, where the store is.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use super::manifest::{Entry, hex};
 use super::names;
 use super::parts::Part;
 use crate::domain::Timestamp;
+use crate::files;
 use crate::store::{FORMAT, Progress, Store};
 use crate::wire::show_time;
 
@@ -36,6 +37,7 @@ pub fn send(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), BackupError> {
     let dir = store.data_dir();
+    let _holding = store.holding("backup");
     // Whoever holds the segments keeps their files; each is let go once it has been read.
     let segments = store.segments();
     let total = segments.iter().map(|segment| segment.disk_bytes()).sum();
@@ -61,7 +63,7 @@ pub fn send(
         }
     }
     for (path, name) in secrets(dir)? {
-        let content = match fs::read(&path) {
+        let content = match files::read(&path, files::SMALL_BYTES_MAX) {
             Ok(content) => content,
             // A token that was revoked just now, or a certificate that was replaced.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -79,21 +81,21 @@ pub fn send(
 fn secrets(dir: &Path) -> Result<Vec<(PathBuf, String)>, BackupError> {
     let mut found = Vec::new();
     let tls = dir.join("tls");
-    if tls.is_dir() {
+    if files::is_dir(&tls) {
         for entry in fs::read_dir(&tls).map_err(BackupError::io("list", &tls))? {
             let path = entry.map_err(BackupError::io("list", &tls))?.path();
             let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let name = format!("tls/{file}");
             // What ends so is on its way to another name.
             let unfinished = path.extension().is_some_and(|ending| ending == "new");
-            if path.is_file() && names::is_known(&name) && !unfinished {
+            if files::is_file(&path) && names::is_known(&name) && !unfinished {
                 found.push((path, name));
             }
         }
     }
     found.sort();
     let token = dir.join(names::TOKEN);
-    if token.is_file() {
+    if files::is_file(&token) {
         found.push((token, names::TOKEN.to_owned()));
     }
     Ok(found)
@@ -139,7 +141,7 @@ impl Sending<'_> {
         mut left: u64,
         each: &mut Each<'_, Self>,
     ) -> Result<(), BackupError> {
-        let mut file = File::open(path).map_err(BackupError::io("open", path))?;
+        let mut file = files::open(path).map_err(BackupError::io("open", path))?;
         let mut buffer = vec![0; PIECE_BYTES];
         while left > 0 {
             let count = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);

@@ -1,9 +1,9 @@
 //! Writing a backup, with the rights of whoever asked for it.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use age::x25519::Recipient;
@@ -18,8 +18,9 @@ use super::parts::{Part, Parts, Piece};
 use super::read;
 use super::send::Wanted;
 use crate::domain::Timestamp;
+use crate::files;
 use crate::journal::Chain;
-use crate::store::{UNFINISHED, free_bytes, write_file};
+use crate::store::{UNFINISHED, free_bytes};
 use crate::wire::show_time;
 
 /// What is to be made.
@@ -80,7 +81,7 @@ pub fn write<E: From<BackupError>>(
         if earlier.is_none() && !archive {
             // The newest one that says what it has; a damaged one must not end all backups.
             let mut there = keep::whole(&order.target)?.into_iter();
-            earlier = there.find(|path| path.is_dir() && read::manifest(path).is_ok());
+            earlier = there.find(|path| files::is_dir(path) && read::manifest(path).is_ok());
         }
     }
     let empty = path.is_dir() && fs::read_dir(&path).is_ok_and(|mut there| there.next().is_none());
@@ -154,7 +155,7 @@ impl Earlier {
         let manifest = read::manifest(path)?;
         let mut files = HashMap::new();
         for entry in manifest.files.into_iter().filter(|entry| entry.frames.is_some()) {
-            let Ok(mut file) = File::open(path.join(&entry.name)) else { continue };
+            let Ok(mut file) = files::open_in(path, &entry.name) else { continue };
             match examine(path, &entry.name, None, &mut file, &mut |_| Ok(())) {
                 Ok(examined) if examined.entry == entry => {
                     files.insert(entry.name, examined);
@@ -205,7 +206,7 @@ impl Writing {
             if !archive {
                 DirBuilder::new().mode(0o700).create(&path)?;
             }
-            let lock = private(&mark)?;
+            let lock = files::create(&mark)?;
             lock.try_lock()?;
             let form = if archive {
                 Form::Archive(Some(Box::new(Archive::new(lock.try_clone()?, &order.recipients)?)))
@@ -273,7 +274,9 @@ impl Writing {
                 self.open = Some(Examination::new(&self.source, &name, None)?);
                 let place = self.path.join(&name);
                 let begun = match &mut self.form {
-                    Form::Directory(file) => private(&place).map(|new| *file = Some(new)),
+                    Form::Directory(file) => {
+                        files::create_in(&self.path, &name).map(|new| *file = Some(new))
+                    }
                     Form::Archive(Some(archive)) => archive.begin(&name, bytes, self.seconds),
                     Form::Archive(None) => Ok(()),
                 };
@@ -285,9 +288,9 @@ impl Writing {
                 let Some((earlier, examined)) = found else {
                     return Err(BackupError::Parts(format!("nobody has {name}")));
                 };
-                let (from, to) = (earlier.path.join(&name), self.path.join(&name));
+                let to = self.path.join(&name);
                 let examined = examined.clone();
-                link(&from, &to).map_err(BackupError::io("link", &to))?;
+                link((&earlier.path, &self.path), &name).map_err(BackupError::io("link", &to))?;
                 self.linked += 1;
                 self.add(examined)?;
             }
@@ -303,7 +306,7 @@ impl Writing {
             _ => 0,
         };
         let needed = bytes.saturating_add(beside);
-        let free = free_bytes(names::parent(&self.path));
+        let free = free_bytes(files::parent(&self.path));
         match free.map_err(BackupError::io("ask for the free space of", &self.path))? {
             free if free < needed => {
                 Err(BackupError::NoRoom { path: self.path.clone(), needed, free })
@@ -368,9 +371,8 @@ impl Writing {
         };
         written.map_err(BackupError::io("write", &self.path))?;
         fs::rename(&self.path, to).map_err(BackupError::io("rename", &self.path))?;
-        let parent = names::parent(to);
-        let synced = File::open(parent).and_then(|dir| dir.sync_all());
-        synced.map_err(BackupError::io("sync", parent))?;
+        let parent = files::parent(to);
+        files::sync_dir(parent).map_err(BackupError::io("sync", parent))?;
         Ok(self.manifest)
     }
 }
@@ -378,27 +380,23 @@ impl Writing {
 fn finish_directory(path: &Path, text: &str) -> io::Result<()> {
     for name in DIRS {
         let dir = path.join(name);
-        File::open(&dir)?.sync_all()?;
+        files::sync_dir(&dir)?;
         if fs::read_dir(&dir)?.next().is_none() {
             fs::remove_dir(&dir)?;
         }
     }
-    write_file(&path.join(names::MANIFEST), text)?;
+    files::replace(&path.join(names::MANIFEST), 0o600, |_| text.as_bytes().to_vec())?;
     fs::remove_file(path.join(UNFINISHED))?;
-    File::open(path)?.sync_all()
+    files::sync_dir(path)
 }
 
 /// One file under two names; two files where that cannot be.
-fn link(from: &Path, to: &Path) -> io::Result<()> {
-    if fs::hard_link(from, to).is_ok() {
+fn link((from, to): (&Path, &Path), name: &str) -> io::Result<()> {
+    let mut file = files::open_in(from, name)?;
+    if fs::hard_link(from.join(name), to.join(name)).is_ok() {
         return Ok(());
     }
-    let mut copy = private(to)?;
-    io::copy(&mut File::open(from)?, &mut copy)?;
+    let mut copy = files::create_in(to, name)?;
+    io::copy(&mut file, &mut copy)?;
     copy.sync_all()
-}
-
-/// A new file for its owner alone.
-fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }

@@ -94,9 +94,16 @@ fn connect(socket: &Path, data_dir: &Path) -> io::Result<UnixStream> {
 
 /// Why this process must not open the store itself: the files that it would make are another
 /// user's, who could not open them any more. Root may still ask a server.
+///
+/// `LOCK` says whose the store is only where nobody but its owner can have put it there: to root, who
+/// may write to every file, a link or another name of somebody else's says nothing.
 pub(super) fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
     let lock = data_dir.join("LOCK");
-    let owner = match std::fs::metadata(&lock) {
+    let us = rustix::process::geteuid().as_raw();
+    let owner = match std::fs::symlink_metadata(&lock) {
+        Ok(lock) if us == 0 && !(lock.is_file() && lock.nlink() == 1) => {
+            std::fs::metadata(data_dir)?.uid()
+        }
         Ok(lock) => lock.uid(),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             return Err(Failure::new(format!(
@@ -104,9 +111,14 @@ pub(super) fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
                 data_dir.display()
             )));
         }
+        // What root made in here, nobody else could open.
+        Err(_) if us == 0 => match std::fs::metadata(data_dir) {
+            Ok(dir) => dir.uid(),
+            Err(_) => return Ok(None),
+        },
         Err(_) => return Ok(None),
     };
-    if owner == rustix::process::geteuid().as_raw() {
+    if owner == us {
         return Ok(None);
     }
     Ok(Some(Failure::new(format!(

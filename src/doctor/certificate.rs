@@ -58,6 +58,7 @@ fn on_disk(config: &Config) -> Result<CertificateList, Box<Finding>> {
     let context = Context {
         service_url: String::new(),
         data_dir: config.data_dir.clone(),
+        audit_log: None,
         certificates: Certificates::Files(setup),
     };
     let list = certificates(&context);

@@ -77,7 +77,7 @@ fn newest(data_dir: &Path) -> Option<SystemTime> {
 fn drift(data_dir: &Path, pid: u32, now: SystemTime) -> Option<i64> {
     let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
     let age = since_boot - i64::try_from(process::started_s(pid)?).ok()?;
-    let locked = fs::metadata(data_dir.join("LOCK")).ok()?.modified().ok()?;
+    let locked = fs::symlink_metadata(data_dir.join("LOCK")).ok()?.modified().ok()?;
     let seconds = |at: SystemTime| {
         let since = at.duration_since(UNIX_EPOCH).ok()?;
         i64::try_from(since.as_secs()).ok()

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Finding, Level, process, shown};
 use crate::config::Config;
+use crate::files;
 use crate::store::{chain, read_format};
 
 /// Files that are looked at, so that a strange directory does not keep anybody waiting.
@@ -120,15 +121,15 @@ fn walk(dir: &Path) -> (Vec<(PathBuf, Metadata)>, usize) {
 fn lock(dir: &Path) -> Vec<Finding> {
     let path = dir.join("LOCK");
     let object = shown(&path);
-    let (text, about) = match fs::read_to_string(&path).and_then(|t| Ok((t, fs::metadata(&path)?)))
-    {
-        Ok(read) => read,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
-        Err(error) => {
-            let advice = "run this as the owner of the data directory, or as root";
-            return vec![Finding::error(object, format!("cannot be read: {error}"), advice)];
-        }
-    };
+    let (text, about) =
+        match files::read_text(&path).and_then(|t| Ok((t, fs::symlink_metadata(&path)?))) {
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                let advice = "run this as the owner of the data directory, or as root";
+                return vec![Finding::error(object, format!("cannot be read: {error}"), advice)];
+            }
+        };
     let pid = text.lines().find_map(|line| line.strip_prefix("pid ")?.trim().parse::<u32>().ok());
     let alive = |pid| Path::new(&format!("/proc/{pid}")).exists();
     let held = process::is_locked(about.ino()).unwrap_or_else(|| pid.is_some_and(alive));

@@ -5,6 +5,7 @@ use std::fs;
 use super::server::Server;
 use super::{Finding, shown};
 use crate::config::Config;
+use crate::files;
 
 pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
     let dir = &config.data_dir;
@@ -26,7 +27,7 @@ pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
     if !dir.join("journal").is_dir() {
         return findings;
     }
-    let current = fs::read_to_string(dir.join("CURRENT")).unwrap_or_default();
+    let current = files::read_text(&dir.join("CURRENT")).unwrap_or_default();
     let current = format!("index-{}", current.trim());
     let there = dir.join(&current).is_dir();
     let object = "index";

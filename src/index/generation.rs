@@ -1,14 +1,14 @@
 //! Generations: whole indexes, of which one is current. A new one is built beside the old and takes
 //! its place in one step.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::layout::LAYOUT;
 use super::{Index, IndexError};
+use crate::files;
 
 /// The generations in a data directory: `index-<n>/`, and the file `CURRENT`, which names one.
 pub struct Generations {
@@ -45,8 +45,12 @@ impl Generations {
     pub fn open(&self) -> Result<Opened, IndexError> {
         let Some(current) = self.current()? else { return Ok(Opened::Missing) };
         let dir = self.path(current);
-        if !dir.is_dir() {
+        if !files::is_dir(&dir) {
             return Ok(Opened::Missing);
+        }
+        // sled opens whatever is in there.
+        if let Err(error) = files::expect_plain(&dir) {
+            return Ok(Opened::Broken(IndexError::io("use", &dir)(error)));
         }
         Ok(match Index::open(&dir, self.cache_bytes) {
             Ok(index) => Opened::Ready(Box::new(index)),
@@ -60,7 +64,7 @@ impl Generations {
     /// The number of the current generation.
     pub fn current(&self) -> Result<Option<u64>, IndexError> {
         let path = self.dir.join("CURRENT");
-        match fs::read(&path) {
+        match files::read(&path, files::SMALL_BYTES_MAX) {
             Ok(text) => Ok(std::str::from_utf8(&text).ok().and_then(number)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(IndexError::io("read", &path)(error)),
@@ -90,7 +94,7 @@ impl Generations {
     /// Makes a generation current: from now on this one is opened. Its predecessor is moved aside
     /// under a name that says so where it is `damaged`, for somebody to look at.
     pub fn point_to(&self, number: u64, damaged: bool) -> Result<(), IndexError> {
-        let old = self.current()?.filter(|old| *old != number && self.path(*old).is_dir());
+        let old = self.current()?.filter(|old| *old != number && files::is_dir(&self.path(*old)));
         if let Some(old) = old.filter(|_| damaged) {
             // Before it loses its place: whatever has none is removed, after a crash here too.
             // One is enough to look at.
@@ -99,15 +103,8 @@ impl Generations {
             fs::rename(&dir, &aside).map_err(IndexError::io("rename", &dir))?;
         }
         let path = self.dir.join("CURRENT");
-        let unfinished = self.dir.join("CURRENT.new");
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&unfinished)?;
-            writeln!(file, "{number}")?;
-            file.sync_all()?;
-            fs::rename(&unfinished, &path)?;
-            File::open(&self.dir)?.sync_all()
-        };
-        write().map_err(IndexError::io("write", &path))
+        let written = files::replace(&path, 0o600, |_| format!("{number}\n").into_bytes());
+        written.map_err(IndexError::io("write", &path))
     }
 
     /// Removes what has been kept for so long for somebody to look at: there are calls in it that may
@@ -115,7 +112,8 @@ impl Generations {
     pub fn remove_damaged(&self, kept: Duration) -> Result<(), IndexError> {
         for aside in self.numbered(".damaged")? {
             let aside = self.dir.join(format!("index-{aside}.damaged"));
-            let metadata = fs::metadata(&aside).map_err(IndexError::io("look at", &aside))?;
+            let metadata =
+                fs::symlink_metadata(&aside).map_err(IndexError::io("look at", &aside))?;
             // When it was moved there.
             let since = u64::try_from(metadata.ctime()).unwrap_or_default();
             let since = UNIX_EPOCH + Duration::from_secs(since);

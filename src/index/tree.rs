@@ -1,6 +1,5 @@
 //! The sled tree: reading ranges, and writing versions of calls.
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +13,7 @@ use super::rows::{AdminRow, Mark, Stored, Tally, sealed, unsealed};
 use super::scan::{Batches, Finder, Scan};
 use super::{IndexError, Op, layout};
 use crate::domain::{AccountSid, Call, CallId, Position, Timestamp};
+use crate::files;
 use crate::keys::{self, Facets, Range, Span, merged};
 
 /// One generation of the index, open.
@@ -350,12 +350,10 @@ impl Index {
         self.guarded(|| {
             self.db.flush()?;
             let db = self.dir.join("db");
-            File::open(&db)
+            files::open(&db)
                 .and_then(|file| file.sync_data())
                 .map_err(IndexError::io("sync", &db))?;
-            File::open(&self.dir)
-                .and_then(|dir| dir.sync_all())
-                .map_err(IndexError::io("sync", &self.dir))
+            files::sync_dir(&self.dir).map_err(IndexError::io("sync", &self.dir))
         })
     }
 

@@ -1,9 +1,8 @@
 //! A journal in a directory that nobody uses yet: whether its segments are a chain, and an earlier
 //! end of it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::JournalError;
@@ -11,6 +10,7 @@ use super::audit::Passed;
 use super::segment::{Link, Segment};
 use super::writer::{create_segment, new_salt};
 use crate::domain::Timestamp;
+use crate::files;
 
 /// Segments that follow each other.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +77,7 @@ pub fn cut(dir: &Path, passed: &Passed) -> Result<(), JournalError> {
     if cut.kept.is_none() {
         fs::remove_file(&path).map_err(JournalError::io("remove", &path))?;
     } else if passed.name.packings == 0 {
-        let set = OpenOptions::new().write(true).open(&path).and_then(|file| {
+        let set = files::open_to_write(&path).and_then(|file| {
             file.set_len(cut.at)?;
             file.sync_all()
         });
@@ -94,8 +94,8 @@ pub fn cut(dir: &Path, passed: &Passed) -> Result<(), JournalError> {
 }
 
 fn unpack(packed: &Path, plain: &Path, bytes: u64) -> io::Result<()> {
-    let unpacker = zstd::stream::read::Decoder::new(File::open(packed)?)?;
-    let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(plain)?;
+    let unpacker = zstd::stream::read::Decoder::new(files::open(packed)?)?;
+    let mut to = files::create(plain)?;
     if io::copy(&mut unpacker.take(bytes), &mut to)? != bytes {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

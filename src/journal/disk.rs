@@ -1,10 +1,12 @@
 //! What the journal does to the disk. Every change goes through here, so that tests see all of them
 //! in their order, can have each of them fail, and know what a power cut would leave.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+
+use crate::files;
 
 /// A change to a file that is open, or to a directory.
 #[derive(Debug, Clone, Copy)]
@@ -33,17 +35,16 @@ pub(super) fn make(change: Change<'_>) -> io::Result<()> {
         Change::Sync(file) => file.sync_data(),
         Change::Rename(from, to) => fs::rename(from, to),
         Change::Remove(path) => fs::remove_file(path),
-        Change::SyncDir(dir) => File::open(dir).and_then(|dir| dir.sync_all()),
+        Change::SyncDir(dir) => files::sync_dir(dir),
     }
 }
 
 /// An empty file for its owner alone, to be read too. One that has this name already is emptied.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     #[cfg(test)]
-    super::disk_tests::creates()?;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true).mode(0o600);
-    let file = options.open(path)?;
+    super::disk_tests::creates(path)?;
+    let file = files::open_or_create(path)?;
+    file.set_len(0)?;
     #[cfg(test)]
     super::disk_tests::created(path, &file);
     Ok(file)

@@ -327,7 +327,11 @@ pub fn before(change: &Change<'_>) -> io::Result<()> {
     with(|watch| watch.before(change)).unwrap_or(Ok(()))
 }
 
-pub fn creates() -> io::Result<()> {
+/// A name that leads to the device that is always full stands for a disk that is.
+pub fn creates(path: &Path) -> io::Result<()> {
+    if fs::read_link(path).is_ok_and(|to| to == Path::new("/dev/full")) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
     let fault = with(Watch::due).flatten();
     match fault {
         None => Ok(()),

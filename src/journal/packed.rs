@@ -34,6 +34,7 @@ use super::segment::{Link, MAGIC, Name};
 use super::writer::new_salt;
 use super::{JournalError, Segment};
 use crate::domain::Timestamp;
+use crate::files;
 
 pub(super) const VERSION: u16 = 1;
 const SKIPPED_MAGIC: u32 = 0x184D_2A50;
@@ -120,7 +121,7 @@ impl Packed {
     /// Reads what stands before and after the blocks.
     pub(super) fn read(path: &Path, packings: u32) -> Result<Segment, JournalError> {
         let io = |action| JournalError::io(action, path);
-        let mut file = File::open(path).map_err(io("open"))?;
+        let mut file = files::open(path).map_err(io("open"))?;
         let file_bytes = file.metadata().map_err(io("read"))?.len();
         let mut facts = [0; FACTS_SIZE];
         if file_bytes < FACTS_SIZE as u64 {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::frame::{Frame, HEAD_BYTES, Head};
 use super::{JournalError, Segment};
+use crate::files;
 
 /// Bytes that are read ahead of whoever goes through a segment from its beginning.
 const AHEAD_BYTES: usize = 256 * 1024;
@@ -27,7 +28,7 @@ impl Reader {
     /// Opens a segment's file.
     pub fn open(segment: &Segment) -> Result<Self, JournalError> {
         let path = &segment.path;
-        let file = File::open(path).map_err(JournalError::io("open", path))?;
+        let file = files::open(path).map_err(JournalError::io("open", path))?;
         let size = file.metadata().map_err(JournalError::io("read", path))?.len();
         if size < segment.disk_bytes() {
             let reason = format!("the file ends here; {} bytes were written", segment.disk_bytes());

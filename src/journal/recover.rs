@@ -10,6 +10,7 @@ use super::scan::{Found, Scanner};
 use super::segment::{HEADER_BYTES, Link, Name};
 use super::writer::{Writer, create_segment, new_salt};
 use super::{JournalError, Segment};
+use crate::files;
 
 /// A journal that is ready.
 pub struct Opened {
@@ -222,7 +223,7 @@ impl Tail {
 /// Whether a sound frame of a commit after `commit` stands anywhere behind `offset`.
 fn later_commit_follows(segment: &Segment, offset: u64, commit: u64) -> Result<bool, JournalError> {
     let path = &segment.path;
-    let file = fs::File::open(path).map_err(JournalError::io("open", path))?;
+    let file = files::open(path).map_err(JournalError::io("open", path))?;
     let size = usize::try_from(segment.length - offset).unwrap_or(usize::MAX);
     let mut rest = vec![0; size];
     file.read_exact_at(&mut rest, offset).map_err(JournalError::io("read", path))?;

@@ -1,12 +1,12 @@
 //! One segment: its name and its header.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
 use super::frame::{u16_at, u32_at, u64_at};
 use super::packed::Packed;
+use crate::files;
 
 /// Bytes of a header.
 pub(super) const HEADER_BYTES: u64 = HEADER_SIZE as u64;
@@ -104,7 +104,7 @@ impl Segment {
     }
 
     pub(super) fn read_plain(path: &Path) -> Result<Self, JournalError> {
-        let mut file = File::open(path).map_err(JournalError::io("open", path))?;
+        let mut file = files::open(path).map_err(JournalError::io("open", path))?;
         let length = file.metadata().map_err(JournalError::io("read", path))?.len();
         let mut header = [0; HEADER_SIZE];
         if length < HEADER_BYTES {

@@ -1,16 +1,19 @@
 //! The data directory itself: who owns it, and which release wrote it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::error::is_full;
 use super::{OpenError, reserve};
+use crate::files;
 
 /// The format of the data directory that this release writes.
 pub const FORMAT: u32 = 1;
+/// Directories of a data directory.
+const DIRS: [&str; 2] = ["journal", "tls"];
 /// A file that says that a restore into its directory, or a backup, has not been finished.
 pub const UNFINISHED: &str = "UNFINISHED";
 
@@ -30,26 +33,32 @@ impl Lock {
     /// for its owner alone.
     pub fn take(dir: &Path, create: bool) -> Result<Self, OpenError> {
         // A journal in there may be half of one, and a backup must not be written to.
-        if dir.join(UNFINISHED).exists() {
+        if files::is_there(&dir.join(UNFINISHED)) {
             return Err(OpenError::Unfinished { path: dir.to_owned() });
         }
-        if dir.join("BACKUP").exists() {
+        if files::is_there(&dir.join("BACKUP")) {
             return Err(OpenError::Backup { path: dir.to_owned() });
         }
         if create {
             let mut builder = fs::DirBuilder::new();
             builder.recursive(true).mode(0o700);
             builder.create(dir).map_err(OpenError::io("make", dir))?;
-        } else if !dir.join("FORMAT").exists() && !dir.join("journal").exists() {
+        } else if !["FORMAT", "journal"].iter().any(|name| files::is_there(&dir.join(name))) {
             return Err(OpenError::Missing { path: dir.to_owned() });
         }
         let path = dir.join("LOCK");
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).map_err(OpenError::io("open", &path))?;
+        for name in DIRS {
+            let path = dir.join(name);
+            files::expect_dir(&path).map_err(OpenError::io("use", &path))?;
+        }
+        let opened = files::open_or_create(&path).and_then(|file| {
+            files::expect_owner(&file, dir)?;
+            Ok(file)
+        });
+        let file = opened.map_err(OpenError::io("use", &path))?;
         let locked = file.try_lock();
         let mut text = String::new();
-        let _unreadable = file.read_to_string(&mut text);
+        let _unreadable = (&file).take(files::SMALL_BYTES_MAX).read_to_string(&mut text);
         match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -103,7 +112,8 @@ pub fn begin(dir: &Path) -> Result<String, OpenError> {
     let path = dir.join("FORMAT");
     let epoch = crate::random::uuid().to_string();
     let text = |file: &str| format!("rollcall-data {FORMAT}\nepoch {epoch}\nfile {file}\n");
-    write_knowing(&path, text).map_err(OpenError::io("write", &path))?;
+    let bytes = |about: &fs::Metadata| text(&identity(about)).into_bytes();
+    files::replace(&path, 0o600, bytes).map_err(OpenError::io("write", &path))?;
     Ok(epoch)
 }
 
@@ -136,8 +146,8 @@ pub struct Format {
 /// It cannot be read, or is of another release.
 pub fn read_format(dir: &Path) -> Result<Option<Format>, OpenError> {
     let path = dir.join("FORMAT");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let (text, about) = match read_with_metadata(&path) {
+        Ok(read) => read,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(OpenError::io("read", &path)(error)),
     };
@@ -157,14 +167,15 @@ pub fn read_format(dir: &Path) -> Result<Option<Format>, OpenError> {
     }
     let epoch = lines.next().and_then(|line| line.strip_prefix("epoch ")).ok_or_else(strange)?;
     let known = lines.next().and_then(|line| line.strip_prefix("file "));
-    let metadata = fs::metadata(&path).map_err(OpenError::io("look at", &path))?;
-    let original = known == Some(&*identity(&metadata));
+    let original = known == Some(&*identity(&about));
     Ok(Some(Format { epoch: epoch.to_owned(), original }))
 }
 
-/// Writes a small file whole or not at all, for its owner alone.
-pub fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
-    write_knowing(path, |_| text.to_owned())
+fn read_with_metadata(path: &Path) -> std::io::Result<(String, fs::Metadata)> {
+    let file = files::open(path)?;
+    let about = file.metadata()?;
+    let bytes = files::contents(file, files::SMALL_BYTES_MAX)?;
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), about))
 }
 
 /// What a copy of a file has otherwise: inodes are given out again, and not every file system knows
@@ -172,20 +183,4 @@ pub fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
 fn identity(file: &fs::Metadata) -> String {
     let born = file.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     format!("{}-{}", file.ino(), born.map_or(0, |born| born.as_nanos()))
-}
-
-/// The same with a text that is made of the file's [`identity`].
-fn write_knowing(path: &Path, text: impl FnOnce(&str) -> String) -> std::io::Result<()> {
-    let unfinished = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&unfinished)?;
-    let identity = identity(&file.metadata()?);
-    file.write_all(text(&identity).as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    match path.parent() {
-        Some(dir) => File::open(dir)?.sync_all(),
-        None => Ok(()),
-    }
 }

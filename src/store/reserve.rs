@@ -7,9 +7,9 @@
 //! does not touch it: it needs no room to answer lists, and room that is given up while others fill
 //! the disk is gone before the next start.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +17,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::space::free_bytes;
+use crate::files;
 
 /// Its name in the data directory.
 const NAME: &str = "RESERVE";
@@ -67,7 +68,7 @@ impl Reserve {
     }
 
     fn kept(&self, free: u64, least: u64, given_up: &dyn Fn() -> bool) -> io::Result<bool> {
-        let length = fs::metadata(&self.path).map_or(0, |file| file.len());
+        let length = fs::symlink_metadata(&self.path).map_or(0, |file| file.len());
         let held = self.held_bytes();
         if length == self.bytes && held >= self.bytes {
             return Ok(true);
@@ -113,12 +114,12 @@ pub(super) fn give_up(dir: &Path) -> bool {
 }
 
 fn held_bytes(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |file| file.blocks().saturating_mul(BLOCK_BYTES))
+    fs::symlink_metadata(path).map_or(0, |file| file.blocks().saturating_mul(BLOCK_BYTES))
 }
 
 /// Makes a file that holds so many bytes of the disk.
 fn make(path: &Path, bytes: u64, given_up: &dyn Fn() -> bool) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = files::create(path)?;
     if fallocate(&file, FallocateFlags::empty(), 0, bytes).is_err() {
         fill(&mut file, bytes, given_up)?;
     }
@@ -143,7 +144,7 @@ fn fill(file: &mut File, bytes: u64, given_up: &dyn Fn() -> bool) -> io::Result<
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    files::sync_dir(files::parent(path))
 }
 
 #[cfg(test)]

@@ -1,20 +1,25 @@
 //! Files that are either wholly there or not at all.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use super::TlsError;
+use crate::files;
 
-/// Reads a whole file.
+/// Bytes of a file of certificates or keys: a whole store of authorities is a tenth of it.
+const BYTES_MAX: u64 = 16 << 20;
+
+/// Reads a whole file, wherever the operator has put it.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+    let read = files::open_named(path).and_then(|file| files::contents(file, BYTES_MAX));
+    read.map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
-/// Reads a whole file; `None` where there is none.
+/// Reads a whole file that rollcall has made; `None` where there is none.
 pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, TlsError> {
-    match fs::read(path) {
+    match files::read(path, BYTES_MAX) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TlsError::Read { path: path.to_owned(), source }),
@@ -29,12 +34,13 @@ pub(super) fn private_directory(directory: &Path) -> Result<(), TlsError> {
 
 fn make_private(directory: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(directory) {
-        Ok(()) => sync_directory(parent_of(directory))?,
+        Ok(()) => files::sync_dir(files::parent(directory))?,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
-    if fs::metadata(directory)?.permissions().mode() & 0o777 != 0o700 {
-        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    let directory: File = files::open_dir(directory)?;
+    if directory.metadata()?.permissions().mode() & 0o777 != 0o700 {
+        directory.set_permissions(Permissions::from_mode(0o700))?;
     }
     Ok(())
 }
@@ -45,34 +51,6 @@ fn make_private(directory: &Path) -> io::Result<()> {
 /// power cut leaves the old file or the new one, and at worst a file ending
 /// in `.new` that the next call removes.
 pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
-    write_then_rename(path, bytes, mode)
+    files::replace(path, mode, |_| bytes.to_vec())
         .map_err(|source| TlsError::Write { path: path.to_owned(), source })
-}
-
-fn write_then_rename(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    // A left-over is removed, not opened: its rights may be anything.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_directory(parent_of(path))
-}
-
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }

@@ -1,0 +1,363 @@
+//! Files in a directory that somebody else may be able to write to: a data directory that belongs to
+//! the service, a place where backups are kept, a backup from elsewhere.
+//!
+//! Architecture invariant: nothing in such a directory is opened by its name alone. A link is not
+//! followed, a pipe or a device is not waited for, and what is written to has one name and belongs to
+//! whom it should. So nobody who can put a name there has another user, root above all, read, empty
+//! or wait for something else.
+//!
+//! The directory itself is what the operator has named: links that lead to it are followed.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Component, Path};
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
+
+/// What is asked of the system for every file.
+const CAREFUL: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+/// Bytes of a file that has a few lines.
+pub const SMALL_BYTES_MAX: u64 = 1 << 20;
+
+/// Opens a file to be read.
+pub fn open(path: &Path) -> io::Result<File> {
+    regular(File::options().read(true).custom_flags(flags()).open(path), path)
+}
+
+/// Opens a file that the operator has named, to be read: links that lead to it are followed.
+pub fn open_named(path: &Path) -> io::Result<File> {
+    let careful = CAREFUL.difference(OFlags::NOFOLLOW).bits().cast_signed();
+    regular(File::options().read(true).custom_flags(careful).open(path), path)
+}
+
+/// Opens whatever the operator has named, to be read to its end: a pipe too, such as a shell makes for
+/// `<(…)`.
+pub fn open_stream(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Opens a file to be written; it must have no other name.
+pub fn open_to_write(path: &Path) -> io::Result<File> {
+    let opened = File::options().read(true).write(true).custom_flags(flags()).open(path);
+    only_name(regular(opened, path)?)
+}
+
+/// Opens a file to be read and written, for its owner alone where it is made now; it must have no
+/// other name.
+pub fn open_or_create(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    only_name(regular(options.custom_flags(flags()).open(path), path)?)
+}
+
+/// Makes a file, for its owner alone. There is none of that name yet, and no link.
+pub fn create(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Opens a file below a directory to be read; nothing on the way there is a link.
+pub fn open_in(dir: &Path, name: &str) -> io::Result<File> {
+    below(dir, name, OFlags::RDONLY)
+}
+
+/// Makes a file below a directory, for its owner alone; nothing on the way there is a link.
+pub fn create_in(dir: &Path, name: &str) -> io::Result<File> {
+    below(dir, name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
+}
+
+fn below(dir: &Path, name: &str, how: OFlags) -> io::Result<File> {
+    let way = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = openat(rustix::fs::CWD, dir, way, Mode::empty())?;
+    let path = dir.join(name);
+    let mut parts = Path::new(name).components().peekable();
+    while let Some(part) = parts.next() {
+        let Component::Normal(part) = part else {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the name leads elsewhere"));
+        };
+        let last = parts.peek().is_none();
+        let flags = if last { how | CAREFUL } else { way | CAREFUL };
+        at = openat(&at, part, flags, Mode::from_raw_mode(0o600)).map_err(|error| {
+            // So does a link where a directory is expected.
+            let link = error == Errno::NOTDIR && !last;
+            explained(if link { Errno::LOOP.into() } else { error.into() }, &path)
+        })?;
+    }
+    regular(Ok(File::from(at)), &path)
+}
+
+/// Opens a directory, and not what a link leads to.
+pub fn open_dir(path: &Path) -> io::Result<File> {
+    expect_dir(path)?;
+    let flags = (CAREFUL | OFlags::DIRECTORY).bits().cast_signed();
+    File::options().read(true).custom_flags(flags).open(path)
+}
+
+/// Reads a file of at most so many bytes.
+pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    contents(open(path)?, bytes_max)
+}
+
+/// Reads a small file of text.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = read(path, SMALL_BYTES_MAX)?;
+    String::from_utf8(bytes).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no text"))
+}
+
+/// All of an open file of at most so many bytes.
+pub fn contents(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let much = format!("it has more than {bytes_max} bytes");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, much));
+    }
+    Ok(bytes)
+}
+
+/// Puts a file there whole or not at all, with these rights: it is written under another name, which
+/// ends in `.new`, and is on disk when this returns. What makes its bytes is told the new file.
+pub fn replace(
+    path: &Path,
+    mode: u32,
+    bytes: impl FnOnce(&fs::Metadata) -> Vec<u8>,
+) -> io::Result<()> {
+    let mut unfinished = path.file_name().map_or_else(OsString::new, OsString::from);
+    unfinished.push(".new");
+    let unfinished = path.with_file_name(unfinished);
+    // What is there is removed, not opened: whatever it is, it is not ours.
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = create(&unfinished)?;
+    file.write_all(&bytes(&file.metadata()?))?;
+    if mode != 0o600 {
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    }
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    sync_dir(parent(path))
+}
+
+/// The names in this directory are on disk after this.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    let directory = OFlags::DIRECTORY.bits().cast_signed();
+    File::options().read(true).custom_flags(directory).open(dir)?.sync_all()
+}
+
+/// The directory that something is in.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether a name is taken, by a link that leads nowhere too.
+pub fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Whether this is a file, and not a link to one.
+pub fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|about| about.is_file())
+}
+
+/// Whether this is a directory, and not a link to one.
+pub fn is_dir(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|about| about.is_dir())
+}
+
+/// An error where something is there and is no directory; a link to one is none.
+pub fn expect_dir(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(about) if about.is_dir() => Ok(()),
+        Ok(about) => Err(strange(about.file_type(), "directory")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// An error where anything in a directory or below it is neither a file nor a directory.
+pub fn expect_plain(dir: &Path) -> io::Result<()> {
+    let mut dirs = vec![dir.to_owned()];
+    expect_dir(dir)?;
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            match entry.file_type()? {
+                kind if kind.is_dir() => dirs.push(entry.path()),
+                kind if kind.is_file() => {}
+                kind => {
+                    let name = entry.path();
+                    let what = strange(kind, "file");
+                    return Err(io::Error::new(what.kind(), format!("{}: {what}", name.display())));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An error where a file belongs neither to this process nor to the owner of the directory it is in.
+pub fn expect_owner(file: &File, dir: &Path) -> io::Result<()> {
+    let owner = file.metadata()?.uid();
+    let us = rustix::process::geteuid().as_raw();
+    if owner == us || owner == fs::metadata(dir)?.uid() {
+        return Ok(());
+    }
+    let foreign = format!("it belongs to user {owner}, and the directory does not");
+    Err(io::Error::new(ErrorKind::PermissionDenied, foreign))
+}
+
+fn flags() -> i32 {
+    CAREFUL.bits().cast_signed()
+}
+
+fn regular(opened: io::Result<File>, path: &Path) -> io::Result<File> {
+    let file = opened.map_err(|error| explained(error, path))?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() { Ok(file) } else { Err(strange(kind, "file")) }
+}
+
+/// Somebody who gives a file of another user a name in here must not have it changed.
+fn only_name(file: File) -> io::Result<File> {
+    match file.metadata()?.nlink() {
+        // Without any it was removed just now, which harms nobody.
+        0 | 1 => Ok(file),
+        names => {
+            let text = format!("it has {names} names (hard links), and is not written to");
+            Err(io::Error::new(ErrorKind::PermissionDenied, text))
+        }
+    }
+}
+
+/// Says what stands there where the system only refuses to open it.
+fn explained(error: io::Error, path: &Path) -> io::Error {
+    let links = [Errno::LOOP, Errno::NXIO, Errno::ISDIR].map(|errno| errno.raw_os_error());
+    if !error.raw_os_error().is_some_and(|errno| links.contains(&errno)) {
+        return error;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(about) if !about.is_file() => strange(about.file_type(), "file"),
+        // On the way there.
+        _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => io::Error::new(
+            ErrorKind::InvalidInput,
+            "a symbolic link leads there, and is not followed",
+        ),
+        _ => error,
+    }
+}
+
+fn strange(kind: fs::FileType, expected: &str) -> io::Error {
+    let what = if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_file() {
+        "a file"
+    } else {
+        "a device"
+    };
+    let text = format!("it is {what}, and a {expected} of its own is expected");
+    io::Error::new(ErrorKind::InvalidInput, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn refused<T: std::fmt::Debug>(result: io::Result<T>, what: &str) {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+
+    fn pipe(path: &Path) {
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+    }
+
+    #[test]
+    fn a_link_is_not_followed_and_a_pipe_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        fs::write(place("theirs"), "secret").unwrap();
+        symlink(place("theirs"), place("link")).unwrap();
+        symlink(place("nothing"), place("nowhere")).unwrap();
+        pipe(&place("pipe"));
+        fs::create_dir(place("dir")).unwrap();
+        for (name, what) in [
+            ("link", "a symbolic link"),
+            ("nowhere", "a symbolic link"),
+            ("pipe", "a pipe"),
+            ("dir", "a directory"),
+        ] {
+            refused(open(&place(name)), what);
+            refused(open_to_write(&place(name)), what);
+            refused(open_or_create(&place(name)), what);
+            refused(open_in(dir.path(), name), what);
+            assert_eq!(create(&place(name)).unwrap_err().kind(), ErrorKind::AlreadyExists);
+            assert_eq!(create_in(dir.path(), name).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        }
+        assert!(is_there(&place("nowhere")) && !place("nothing").exists());
+        assert!(!is_file(&place("link")) && !is_dir(&place("link")) && is_dir(&place("dir")));
+        assert_eq!(fs::read(place("theirs")).unwrap(), b"secret");
+        assert_eq!(open(&place("none")).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn no_part_of_the_way_below_a_directory_is_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        fs::create_dir_all(place("root/real")).unwrap();
+        fs::create_dir(place("elsewhere")).unwrap();
+        fs::write(place("elsewhere/file"), "theirs").unwrap();
+        fs::write(place("root/real/file"), "ours").unwrap();
+        symlink(place("elsewhere"), place("root/linked")).unwrap();
+        symlink(place("root"), place("named")).unwrap();
+        let named = place("named");
+        assert_eq!(contents(open_in(&named, "real/file").unwrap(), 9).unwrap(), b"ours");
+        refused(open_in(&named, "linked/file"), "a symbolic link");
+        refused(create_in(&named, "linked/new"), "a symbolic link");
+        refused(open_in(&named, "../elsewhere/file"), "elsewhere");
+        create_in(&named, "real/new").unwrap();
+        assert!(!place("elsewhere/new").exists() && place("root/real/new").exists());
+        refused(expect_dir(&place("root/linked")), "a symbolic link");
+        refused(expect_plain(&place("root")), "linked: it is a symbolic link");
+        expect_plain(&place("root/real")).unwrap();
+        expect_dir(&place("none")).unwrap();
+    }
+
+    #[test]
+    fn what_has_another_name_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        fs::write(place("theirs"), "secret").unwrap();
+        fs::hard_link(place("theirs"), place("LOCK")).unwrap();
+        refused(open_or_create(&place("LOCK")), "2 names");
+        refused(open_to_write(&place("LOCK")), "2 names");
+        assert_eq!(contents(open(&place("LOCK")).unwrap(), 6).unwrap(), b"secret");
+        refused(read(&place("LOCK"), 5), "more than 5 bytes");
+    }
+
+    #[test]
+    fn a_replaced_file_writes_through_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        fs::write(place("theirs"), "secret").unwrap();
+        symlink(place("theirs"), place("FORMAT.new")).unwrap();
+        symlink(place("theirs"), place("FORMAT")).unwrap();
+        replace(&place("FORMAT"), 0o644, |_| b"ours".to_vec()).unwrap();
+        assert_eq!(fs::read(place("theirs")).unwrap(), b"secret");
+        assert_eq!(read_text(&place("FORMAT")).unwrap(), "ours");
+        let mode = fs::metadata(place("FORMAT")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        assert!(!is_there(&place("FORMAT.new")));
+    }
+}
