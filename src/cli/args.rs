@@ -201,12 +201,19 @@ impl TokenCreate {
 
 #[derive(Debug, Args)]
 pub(super) struct Purge {
-    /// The number, such as +15551230001.
+    /// The number in any writing, such as +15551230001; with its country, so that other countries'
+    /// numbers are told from it.
     #[arg(long)]
     number: String,
     /// Delete the calls too that have it in other fields than `from` and `to`.
     #[arg(long)]
     mentions: bool,
+    /// Delete this call too, whatever it has; may be given more than once.
+    #[arg(long, value_name = "ACCOUNT_SID/CALL_SID")]
+    call: Vec<String>,
+    /// How long to wait for a backup or another reader that holds replaced files.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    wait: Duration,
     /// Say what would go, and do nothing.
     #[arg(long)]
     dry_run: bool,
@@ -214,7 +221,8 @@ pub(super) struct Purge {
 
 impl From<Purge> for crate::ops::Purge {
     fn from(purge: Purge) -> Self {
-        Self { number: purge.number, mentions: purge.mentions, dry_run: purge.dry_run }
+        let Purge { number, mentions, call: calls, wait, dry_run } = purge;
+        Self { number, mentions, calls, wait, dry_run }
     }
 }
 
@@ -282,6 +290,10 @@ impl AccountSet {
                  --hook-password or --keep",
             ));
         }
+        one_from_standard_input(&[
+            ("--webhook-secret", self.webhook_secret.as_deref()),
+            ("--hook-password", self.hook_password.as_deref()),
+        ])?;
         Ok(AccountSettings {
             account_sid: self.account_sid,
             name: self.name,
@@ -292,6 +304,19 @@ impl AccountSet {
             keep: self.keep,
         })
     }
+}
+
+/// Lines of standard input have no names: which is which would depend on who reads first.
+fn one_from_standard_input(options: &[(&str, Option<&str>)]) -> Result<(), Failure> {
+    let from_there = options.iter().filter(|(_, given)| *given == Some("-"));
+    let flags: Vec<&str> = from_there.map(|(flag, _)| *flag).collect();
+    if flags.len() < 2 {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{} cannot both be read from standard input; give them to two commands",
+        flags.iter().map(|flag| format!("{flag} -")).collect::<Vec<_>>().join(" and ")
+    )))
 }
 
 /// A secret as given, or one line of standard input where it is given as `-`.

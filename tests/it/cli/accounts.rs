@@ -46,16 +46,17 @@ fn what_is_not_given_stays_as_it_is() {
 }
 
 #[test]
-fn two_secrets_are_two_lines_of_standard_input() {
+fn a_secret_is_a_line_of_standard_input() {
     let rollcall = Rollcall::up(&[]);
-    let args =
-        ["account", "set", A1, "--webhook-secret", "-", "--hook-user", "u", "--hook-password", "-"];
-    let printed = rollcall.run_with(&args, b"signing\npassword");
+    let password = ["account", "set", A1, "--hook-user", "u", "--hook-password", "-"];
+    let printed = rollcall.run_with(&password, b"password");
     assert_eq!(printed.code, Some(0), "{printed:?}");
+    let secret = ["account", "set", A1, "--webhook-secret", "-"];
+    assert_eq!(rollcall.run_with(&secret, b"signing\n").code, Some(0));
     assert_eq!(hook(&rollcall, "u", "password"), 204);
     // These must be kept readable; it is the directory that keeps them.
     assert!(!holds(rollcall.data(), b"signing", &[]).is_empty());
-    let printed = rollcall.run_with(&args, b"signing\n");
+    let printed = rollcall.run_with(&password, b"\n");
     assert_eq!(printed.code, Some(2), "{printed:?}");
     assert!(printed.stderr.contains("--hook-password"), "{printed:?}");
 }
@@ -117,4 +118,23 @@ fn removing_an_account_takes_its_settings_and_tokens_and_not_its_calls() {
     let again = rollcall.run(&["account", "remove", A1]);
     assert_eq!(again.code, Some(1));
     assert!(again.stderr.contains(A1), "{again:?}");
+}
+
+#[test]
+fn two_secrets_do_not_come_from_one_standard_input() {
+    let rollcall = Rollcall::down();
+    let args = ["account", "set", A1, "--hook-user", "jambonz"];
+    for secrets in [
+        ["--hook-password", "-", "--webhook-secret", "-"],
+        ["--webhook-secret", "-", "--hook-password", "-"],
+    ] {
+        let refused = rollcall.run_with(&[&args[..], &secrets].concat(), b"one\ntwo\n");
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        let told = "--webhook-secret - and --hook-password - cannot both be read";
+        assert!(refused.stderr.contains(told), "{refused:?}");
+        assert!(!rollcall.data().exists());
+    }
+    let secrets = ["--hook-password", "-", "--webhook-secret", "given"];
+    let set = rollcall.run_with(&[&args[..], &secrets].concat(), b"one\ntwo\n");
+    assert_eq!(set.code, Some(0), "{set:?}");
 }
