@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::ops::{
-    AccountInfo, CertificateInfo, CertificateList, Figures, Part, Purged, Reply, Summary, TokenInfo,
+    AccountInfo, CertificateInfo, CertificateList, Figures, Left, Part, Purged, Reply, Summary,
+    TokenInfo, Where,
 };
 use crate::store::{Checked, Collected, Expiring, Status};
 
@@ -159,26 +160,44 @@ fn checked_text(checked: &Checked) -> String {
 fn forgotten(purged: &Purged) -> String {
     let verb = if purged.dry_run { "would be deleted" } else { "were deleted" };
     let mut text = format!("{} calls {verb}", purged.calls);
-    if purged.mentions > 0 {
-        let _infallible = write!(
-            text,
-            "\n{} other calls have the number in other fields; --mentions deletes them too:",
-            purged.mentions
-        );
-        for call in &purged.mentioned_by {
-            let _infallible = write!(text, "\n  {call}");
+    let mut list = |count: u64, what: &str, of: &[Where]| {
+        if count > 0 {
+            let _infallible = write!(text, "\n{count} {what}:");
         }
-    }
+        for Where { what, fields } in of {
+            let _infallible = write!(text, "\n  {what} ({})", fields.join(", "));
+        }
+    };
+    list(
+        purged.mentions,
+        "other calls have the number in other fields; --mentions deletes them too",
+        &purged.mentioned_by,
+    );
+    list(
+        purged.unclear,
+        "other calls have its digits as a part of more, or without country or area; look at them \
+         with `rollcall show`, and delete those that mean it with --call ACCOUNT_SID/CALL_SID",
+        &purged.unclear_in,
+    );
+    list(
+        purged.settings.len() as u64,
+        "settings have the number; change them with `rollcall account set`, or revoke the token, and \
+         run this again",
+        &purged.settings,
+    );
     if !purged.files.is_empty() {
-        text.push_str("\nthese files have it still:");
-        for file in &purged.files {
-            let _infallible = write!(text, "\n  {file}");
+        text.push_str("\nthese files have it still, or may have it:");
+        for Left { file, why } in &purged.files {
+            let _infallible = write!(text, "\n  {file}: {why}");
         }
-    } else if !purged.dry_run && purged.mentions == 0 {
-        text.push_str("\njournal and index were searched: the number is in neither");
+    } else if purged.is_gone() && !purged.dry_run {
+        text.push_str("\nevery file of the data directory was searched: the number is in none");
     }
     if !purged.dry_run {
-        text.push_str("\nbackups and exports made before have it still");
+        text.push_str(
+            "\nnot searched: backups and exports made before, those who follow the change feed, and \
+             logs of other programs; they may have it still",
+        );
     }
     text
 }

@@ -7,8 +7,10 @@ mod call;
 mod event;
 mod ids;
 mod join;
+mod number;
 mod query;
 mod status;
+mod symbols;
 mod time;
 
 pub use call::{
@@ -18,11 +20,14 @@ pub use call::{
 pub use event::{Stamp, StampedEvent};
 pub use ids::{AccountSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
+pub use number::{NUMBER_BYTES_MAX, NUMBER_DIGITS_MIN, Number, Sighting, fold, party_parts};
 pub use query::{Filter, Order, Position, Recent};
 pub use status::{CallStatus, Direction, Rank};
 pub use time::Timestamp;
 
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod number_tests;
 #[cfg(test)]
 pub(crate) mod samples;

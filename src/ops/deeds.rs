@@ -112,8 +112,13 @@ mod tests {
         let revoke = Noted::of(&Request::TokenRevoke { id: "0123456789ab".to_owned() });
         assert_eq!(revoke.object.unwrap(), "token 0123456789ab");
         let purge = |dry_run| {
-            let number = "+15551230001".to_owned();
-            Noted::of(&Request::Purge(super::super::Purge { number, mentions: true, dry_run }))
+            Noted::of(&Request::Purge(super::super::Purge {
+                number: "+15551230001".to_owned(),
+                mentions: true,
+                calls: Vec::new(),
+                wait: std::time::Duration::ZERO,
+                dry_run,
+            }))
         };
         assert_eq!((purge(false).what.as_str(), purge(false).object), ("purge", None));
         assert_eq!(purge(true).object.unwrap(), "dry run");

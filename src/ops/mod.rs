@@ -8,6 +8,7 @@ mod import;
 mod purge;
 mod select;
 mod tokens;
+mod traces;
 
 use std::cell::RefCell;
 use std::io::{self, BufRead};
@@ -20,7 +21,7 @@ pub use certificates::{
 };
 pub use deeds::Noted;
 pub use import::{Import, OnError, Summary};
-pub use purge::{Purge, Purged};
+pub use purge::{Left, Purge, Purged, Where};
 pub use select::Selection;
 pub use tokens::{NewToken, TokenInfo, make_first, note_used};
 
@@ -218,6 +219,8 @@ pub struct Context {
     pub service_url: String,
     /// The data directory, for the file with the first token.
     pub data_dir: std::path::PathBuf,
+    /// The log of who did what, where there is one.
+    pub audit_log: Option<std::path::PathBuf>,
     /// What TLS is served with.
     pub certificates: Certificates,
 }

@@ -1,100 +1,90 @@
 //! Forgetting a person: the calls of a telephone number are deleted, everything that was known of them
 //! leaves the disk, and the disk is searched for what is left.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::traces::Traces;
 use super::{Context, Emit, Failure, Item, Reply};
 use crate::clock;
-use crate::domain::{Call, CallId, Filter, Known, Order};
+use crate::domain::{Call, CallId, Filter, Known, Number, Order, Sighting};
+use crate::files;
 use crate::store::{Change, Depth, Progress, Request, Store};
 use crate::wire::write_export;
 
 /// Calls that are looked at, or deleted, at once.
 const CALLS_AT_ONCE: usize = 500;
-/// Calls that are remembered, 32 bytes each: the rest needs a second run.
+/// Calls that are remembered, 32 bytes each; the rest is looked for again.
 const CALLS_MAX: usize = 1_000_000;
-/// Sids that an answer shows.
+/// Sids and files that an answer shows.
 const SHOWN_MAX: usize = 100;
-/// The fewest digits of a number: fewer stand in everything.
-const DIGITS_MIN: usize = 5;
-/// Bytes of a file that are searched at once.
-const PIECE_BYTES: usize = 1 << 20;
-/// How long an index that was replaced may take to leave the disk.
-const REMOVED_MAX: u32 = 600;
+/// How long an index that was replaced may take to be closed and removed, whoever waits.
+const CLOSING_MAX: Duration = Duration::from_mins(1);
+/// How often it is looked whether what was replaced is gone.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is to be forgotten.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Purge {
-    /// A telephone number, with or without its `+`.
+    /// A telephone number, in any writing.
     pub number: String,
     /// Calls that have it anywhere else than in `from` and `to` go too.
     pub mentions: bool,
+    /// Calls that go whatever they have, as `account/call`.
+    pub calls: Vec<String>,
+    /// How long to wait for those who still read what was replaced.
+    pub wait: Duration,
     /// Say what would go, and do nothing.
     pub dry_run: bool,
 }
 
-/// What became of a number.
+/// Where something has a number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Where {
+    /// A call as `account/call`, an account or a token.
+    pub what: String,
+    /// Which of its fields.
+    pub fields: Vec<String>,
+}
+
+/// A file that is not known to be free of a number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// The file.
+    pub file: String,
+    /// Why that is so.
+    pub why: String,
+}
+
+/// What became of a number.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Purged {
-    /// Calls from it or to it, and with `mentions` those that have it elsewhere.
+    /// Calls from it or to it, and those that were asked for otherwise.
     pub calls: u64,
     /// They are only counted.
     pub dry_run: bool,
     /// How many calls have it in other fields and stay.
     pub mentions: u64,
-    /// Some of those calls, as `account/call`.
-    pub mentioned_by: Vec<String>,
-    /// Files that have it still.
-    pub files: Vec<String>,
+    /// Some of those calls.
+    pub mentioned_by: Vec<Where>,
+    /// How many calls have its digits as a part of more, or without country or area, and stay: a person
+    /// has to say whether they mean it.
+    pub unclear: u64,
+    /// Some of those calls.
+    pub unclear_in: Vec<Where>,
+    /// Accounts and tokens that have it in a name.
+    pub settings: Vec<Where>,
+    /// Files that have it still, or may have.
+    pub files: Vec<Left>,
 }
 
 impl Purged {
-    /// Nothing of it is left.
+    /// Nothing of it is left, and nothing is undecided.
     pub fn is_gone(&self) -> bool {
-        self.dry_run || (self.mentions == 0 && self.files.is_empty())
-    }
-}
-
-/// A number, as its digits.
-struct Number(String);
-
-impl Number {
-    fn of(text: &str) -> Result<Self, Failure> {
-        let digits = text.strip_prefix('+').unwrap_or(text);
-        let wrong = |why: &str| Err(Failure::usage(format!("--number \"{text}\": {why}")));
-        if digits.len() < DIGITS_MIN || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return wrong("expected at least 5 digits, such as +15551230001");
-        }
-        Ok(Self(digits.to_owned()))
-    }
-
-    /// Whether a call is from it or to it.
-    fn is_party(&self, call: &Call) -> bool {
-        [Known::From, Known::To]
-            .into_iter()
-            .any(|known| self.is(call.text(known).unwrap_or_default()))
-    }
-
-    /// Whether a party has it, however it was dialled: `+1 (555) 123-0001` and `0015551230001` are the
-    /// same number.
-    fn is(&self, party: &str) -> bool {
-        let digits: String = party.chars().filter(char::is_ascii_digit).collect();
-        let bare = party.chars().all(|c| c.is_ascii_digit() || "+ ()-./".contains(c));
-        bare && (digits == self.0 || digits.strip_prefix("00") == Some(&*self.0))
-    }
-
-    /// Whether it stands in these bytes, not as a part of a longer number.
-    fn stands_in(&self, bytes: &[u8]) -> bool {
-        let needle = self.0.as_bytes();
-        let digit =
-            |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
-        let ends = |at: usize| !digit(at.checked_sub(1)) && !digit(Some(at + needle.len()));
-        bytes.windows(needle.len()).enumerate().any(|(at, part)| part == needle && ends(at))
+        let left = self.mentions + self.unclear;
+        self.dry_run || (left == 0 && self.settings.is_empty() && self.files.is_empty())
     }
 }
 
@@ -104,177 +94,291 @@ pub(super) fn run(
     purge: &Purge,
     emit: &mut Emit<'_>,
 ) -> Result<Reply, Failure> {
-    let number = Number::of(&purge.number)?;
-    let mut purged = Purged {
-        calls: 0,
-        dry_run: purge.dry_run,
-        mentions: 0,
-        mentioned_by: Vec::new(),
-        files: Vec::new(),
+    let number = Number::parse(&purge.number).ok_or_else(|| {
+        Failure::usage(format!(
+            "--number \"{}\": expected a number of 5 to 32 digits, such as +15551230001",
+            purge.number
+        ))
+    })?;
+    let named = named(store, &purge.calls)?;
+    let mut deleted = 0;
+    let mut purged = loop {
+        let mut found = Found::new(&number, purge.mentions, &named);
+        found.look(store, emit)?;
+        if purge.dry_run {
+            found.purged.calls = found.calls.len() as u64 + found.more;
+            break found.purged;
+        }
+        for chunk in found.calls.chunks(CALLS_AT_ONCE) {
+            let changes: Vec<Change> = chunk.iter().map(|id| Change::Delete(*id)).collect();
+            store.apply(&changes, clock::now(), false)?;
+        }
+        deleted += found.calls.len() as u64;
+        found.purged.calls = deleted;
+        if found.more == 0 {
+            break found.purged;
+        }
     };
-    let calls = find(store, &number, purge.mentions, &mut purged, emit)?;
-    purged.calls = calls.len() as u64;
+    purged.dry_run = purge.dry_run;
+    purged.settings = settings(store, &number);
     if purge.dry_run {
         return Ok(Reply::Purged(purged));
-    }
-    for chunk in calls.chunks(CALLS_AT_ONCE) {
-        let changes: Vec<Change> = chunk.iter().map(|id| Change::Delete(*id)).collect();
-        store.apply(&changes, clock::now(), false)?;
     }
     store.collect(Depth::Erase)?;
     store.compact(&mut |progress| {
         let _gone = emit(Item::Progress(progress));
     })?;
-    purged.files = left(store, &context.data_dir, &number)?;
+    wait_for_readers(store, purge.wait, emit)?;
+    purged.files = left(store, context, &number)?;
     Ok(Reply::Purged(purged))
 }
 
-/// The calls that are to go; counts those that stay though they have the number.
-fn find(
-    store: &Store,
-    number: &Number,
+/// The calls that were named.
+fn named(store: &Store, calls: &[String]) -> Result<Vec<CallId>, Failure> {
+    let id = |text: &String| {
+        let (account, sid) = text.split_once('/')?;
+        Some(CallId { account: account.parse().ok()?, sid: sid.parse().ok()? })
+    };
+    let mut named = Vec::new();
+    for text in calls {
+        let wrong = |why: &str| format!("--call \"{text}\": {why}");
+        let expected = "expected ACCOUNT_SID/CALL_SID, as the list of undecided calls has them";
+        let id = id(text).ok_or_else(|| Failure::usage(wrong(expected)))?;
+        if store.call(id)?.is_none() {
+            return Err(Failure::new(wrong("there is no such call")));
+        }
+        named.push(id);
+    }
+    Ok(named)
+}
+
+/// Calls that have a number.
+struct Found<'a> {
+    number: &'a Number,
     mentions: bool,
-    purged: &mut Purged,
-    emit: &mut Emit<'_>,
-) -> Result<Vec<CallId>, Failure> {
-    let (mut found, mut looked_at) = (Vec::new(), 0);
-    let total = store.status().calls;
-    let mut account = None;
-    while let Some(next) = store.next_account(account)? {
-        let (filter, order) = (Filter::default(), Order::NewestFirst);
-        let mut request = Request { account: next, filter, order, after: None };
-        loop {
-            let page = store.page(&request, CALLS_AT_ONCE)?;
-            for call in &page.calls {
-                let party = number.is_party(call);
-                let mut text = Vec::new();
-                if !party {
-                    write_export(&mut text, call);
-                }
-                if !party && !number.stands_in(&text) {
-                    continue;
-                }
-                if (party || mentions) && found.len() < CALLS_MAX {
-                    found.push(call.id);
-                } else {
-                    purged.mentions += 1;
-                    if purged.mentioned_by.len() < SHOWN_MAX {
-                        let id = call.id;
-                        purged.mentioned_by.push(format!("{}/{}", id.account, id.sid));
-                    }
-                }
-            }
-            looked_at += page.calls.len() as u64;
-            let what = "looking through the calls".to_owned();
-            emit(Item::Progress(Progress { what, done: looked_at, total: Some(total) }))?;
-            if page.next.is_none() {
-                break;
-            }
-            request.after = page.next;
-        }
-        account = Some(next);
-    }
-    Ok(found)
+    named: &'a [CallId],
+    /// They are to go.
+    calls: Vec<CallId>,
+    /// As many more are.
+    more: u64,
+    /// What of the others is to be said.
+    purged: Purged,
 }
 
-/// The files of the data directory that have the number, journal segments as they are unpacked.
-fn left(store: &Store, data_dir: &Path, number: &Number) -> Result<Vec<String>, Failure> {
-    let mut files = store.journal_files_with(|bytes| number.stands_in(bytes))?;
-    let entries = std::fs::read_dir(data_dir)?.collect::<Result<Vec<_>, _>>()?;
-    for entry in entries {
-        let name = entry.file_name();
-        if !name.to_string_lossy().starts_with("index-") {
-            continue;
-        }
-        wait_for_removal(store, data_dir, &entry.path());
-        search(&entry.path(), number, &mut files)?;
+impl<'a> Found<'a> {
+    fn new(number: &'a Number, mentions: bool, named: &'a [CallId]) -> Self {
+        let (calls, more, purged) = (Vec::new(), 0, Purged::default());
+        Self { number, mentions, named, calls, more, purged }
     }
-    files.sort();
-    Ok(files)
-}
 
-/// An index that was replaced is removed in the background.
-fn wait_for_removal(store: &Store, data_dir: &Path, dir: &Path) {
-    let current = || store.index_dir().is_some_and(|current| data_dir.join(current) == dir);
-    let aside = dir.extension().is_some();
-    for _ in 0..REMOVED_MAX {
-        if aside || current() || !dir.exists() {
+    /// Looks through all calls.
+    fn look(&mut self, store: &Store, emit: &mut Emit<'_>) -> Result<(), Failure> {
+        let mut looked_at = 0;
+        let total = store.status().calls;
+        let mut account = None;
+        while let Some(next) = store.next_account(account)? {
+            let (filter, order) = (Filter::default(), Order::NewestFirst);
+            let mut request = Request { account: next, filter, order, after: None };
+            loop {
+                let page = store.page(&request, CALLS_AT_ONCE)?;
+                for call in &page.calls {
+                    self.judge(call);
+                }
+                looked_at += page.calls.len() as u64;
+                let what = "looking through the calls".to_owned();
+                emit(Item::Progress(Progress { what, done: looked_at, total: Some(total) }))?;
+                if page.next.is_none() {
+                    break;
+                }
+                request.after = page.next;
+            }
+            account = Some(next);
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, call: &Call) {
+        let seen = Seen::of(call, self.number);
+        let mentioned = !seen.certain.is_empty();
+        if seen.party || (mentioned && self.mentions) || self.named.contains(&call.id) {
+            if self.calls.len() < CALLS_MAX {
+                self.calls.push(call.id);
+            } else {
+                self.more += 1;
+            }
             return;
         }
-        std::thread::park_timeout(Duration::from_millis(100));
+        let what = || format!("{}/{}", call.id.account, call.id.sid);
+        let purged = &mut self.purged;
+        if mentioned {
+            purged.mentions += 1;
+            if purged.mentioned_by.len() < SHOWN_MAX {
+                purged.mentioned_by.push(Where { what: what(), fields: seen.certain });
+            }
+        } else if !seen.unclear.is_empty() {
+            purged.unclear += 1;
+            if purged.unclear_in.len() < SHOWN_MAX {
+                purged.unclear_in.push(Where { what: what(), fields: seen.unclear });
+            }
+        }
     }
 }
 
-/// Notes every file under a path that has the number.
-fn search(path: &Path, number: &Number, files: &mut Vec<String>) -> Result<(), Failure> {
-    let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if gone(&error) => return Ok(()),
-        Err(error) => return Err(Failure::new(format!("{}: {error}", path.display()))),
+/// Where a call has a number.
+#[derive(Default)]
+struct Seen {
+    /// It is from it or to it.
+    party: bool,
+    certain: Vec<String>,
+    unclear: Vec<String>,
+}
+
+impl Seen {
+    fn of(call: &Call, number: &Number) -> Self {
+        let mut seen = Self::default();
+        for known in Known::ALL {
+            let Some(text) = call.text(known) else { continue };
+            let mut sighting = number.stands_in(text);
+            if matches!(known, Known::From | Known::To) {
+                let party = number.is_party(text);
+                seen.party |= party == Some(Sighting::Certain);
+                sighting = sighting.max(party);
+            }
+            seen.note(known.key(), sighting);
+        }
+        seen.note(
+            "sip_reason",
+            call.progress.sip_reason.as_deref().and_then(|text| number.stands_in(text)),
+        );
+        for extra in &call.extras {
+            let sighting = number.stands_in(&extra.json).max(number.stands_in(&extra.key));
+            let value = || serde_json::from_str(&extra.json).ok();
+            seen.note(
+                &extra.key,
+                sighting.max(value().and_then(|value| in_numbers(&value, number))),
+            );
+        }
+        // Whatever else there is of it.
+        let mut line = Vec::new();
+        write_export(&mut line, call);
+        if seen.certain.is_empty() && number.stands_in_bytes(&line) == Some(Sighting::Certain) {
+            seen.note("the state of its merge", Some(Sighting::Certain));
+        }
+        seen
+    }
+
+    fn note(&mut self, field: &str, sighting: Option<Sighting>) {
+        match sighting {
+            Some(Sighting::Certain) => self.certain.push(field.to_owned()),
+            Some(Sighting::Unclear) => self.unclear.push(field.to_owned()),
+            None => {}
+        }
+    }
+}
+
+/// Whether a number of JSON is the number, such as `1.5551230001e10`.
+fn in_numbers(value: &serde_json::Value, number: &Number) -> Option<Sighting> {
+    use serde_json::Value;
+    match value {
+        // Whole numbers up to here are exact.
+        Value::Number(found) if found.is_f64() => {
+            let found =
+                found.as_f64().filter(|found| found.fract() == 0.0 && found.abs() < 9e15)?;
+            number.stands_in(&format!("{found:.0}"))
+        }
+        Value::Array(values) => values.iter().filter_map(|value| in_numbers(value, number)).max(),
+        Value::Object(members) => {
+            members.values().filter_map(|value| in_numbers(value, number)).max()
+        }
+        _ => None,
+    }
+}
+
+/// Accounts and tokens that have the number in what a person has called them.
+fn settings(store: &Store, number: &Number) -> Vec<Where> {
+    let has = |text: &Option<String>| {
+        text.as_deref().is_some_and(|text| number.stands_in(text) == Some(Sighting::Certain))
     };
-    if metadata.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            search(&entry?.path(), number, files)?;
+    store.access(|access| {
+        let mut found = Vec::new();
+        for account in access.accounts() {
+            let fields = [("name", &account.name), ("hook_user", &account.hook_user)];
+            let fields = fields.into_iter().filter(|(_, text)| has(text));
+            let fields: Vec<_> = fields.map(|(name, _)| name.to_owned()).collect();
+            if !fields.is_empty() {
+                found.push(Where { what: format!("account {}", account.account_sid), fields });
+            }
         }
-        return Ok(());
-    }
-    let mut file = File::open(path)?;
-    let (mut bytes, mut piece) = (Vec::new(), vec![0; PIECE_BYTES]);
+        let tokens = access.tokens().filter(|token| has(&token.name));
+        found.extend(tokens.map(|token| Where {
+            what: format!("token {}", token.id),
+            fields: vec!["name".to_owned()],
+        }));
+        found
+    })
+}
+
+/// Waits until nobody reads what was replaced any more, but not for longer than that.
+fn wait_for_readers(store: &Store, wait: Duration, emit: &mut Emit<'_>) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let mut collected = false;
     loop {
-        let count = file.read(&mut piece)?;
-        if count == 0 {
+        let replaced = store.replaced()?;
+        let is_index = |path: &PathBuf| path.is_dir();
+        let wait = if replaced.iter().any(is_index) { wait.max(CLOSING_MAX) } else { wait };
+        if replaced.is_empty() || begun.elapsed() >= wait {
             return Ok(());
         }
-        bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
-        if number.stands_in(&bytes) {
-            files.push(path.display().to_string());
-            return Ok(());
-        }
-        // What lies across two pieces is found with the next one.
-        let kept = bytes.len().saturating_sub(64);
-        bytes.drain(..kept);
+        let what = match store.holders() {
+            // Once more, without those who held them.
+            holders if holders.is_empty() && !collected => {
+                store.collect(Depth::Erase)?;
+                collected = true;
+                continue;
+            }
+            holders if holders.is_empty() => "waiting for replaced files to go".to_owned(),
+            holders => format!("waiting for {}, with replaced files", holders.join(" and ")),
+        };
+        let (done, total) = (begun.elapsed().as_secs(), Some(wait.as_secs()));
+        let _gone = emit(Item::Progress(Progress { what, done, total }));
+        std::thread::park_timeout(PAUSE);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_found_whole_and_not_within_another() {
-        let number = Number::of("+15551230001").unwrap();
-        for text in ["15551230001", "tel:+15551230001;x", "a15551230001b", "1 15551230001"] {
-            assert!(number.stands_in(text.as_bytes()), "{text}");
-        }
-        for text in ["155512300012", "915551230001", "1555123000", ""] {
-            assert!(!number.stands_in(text.as_bytes()), "{text}");
-        }
-        for wrong in ["", "+", "1234", "+1555x12345", "1 555 123 0001"] {
-            assert!(Number::of(wrong).is_err(), "{wrong}");
-        }
+/// The files that have the number, or may have: of the data directory every one.
+fn left(store: &Store, context: &Context, number: &Number) -> Result<Vec<Left>, Failure> {
+    let replaced = store.replaced()?;
+    let readers = store.holders();
+    let mut traces = Traces::default();
+    traces.search(&context.data_dir, number);
+    if let Some(audit) =
+        context.audit_log.as_ref().filter(|log| !log.starts_with(&context.data_dir))
+    {
+        traces.search(audit, number);
     }
-
-    #[test]
-    fn a_party_has_the_number_however_it_was_dialled() {
-        let number = Number::of("+15551239999").unwrap();
-        for same in ["+15551239999", "15551239999", "0015551239999", "+1 (555) 123-9999"] {
-            assert!(number.is(same), "{same}");
+    // What went while the rest was searched is gone.
+    traces.found.retain(|(path, _)| files::is_there(path));
+    let why = |path: &Path, sighting| {
+        let mut why = match sighting {
+            Sighting::Certain => "it has the number".to_owned(),
+            Sighting::Unclear => "it has these digits beside others".to_owned(),
+        };
+        let is_in = |replaced: &PathBuf| path.starts_with(replaced);
+        if replaced.iter().any(is_in) {
+            why.push_str("; it was replaced, and goes once nobody reads it any more");
+            if !readers.is_empty() {
+                why.push_str(&format!(": {} runs", readers.join(" and ")));
+            }
         }
-        for other in ["+155512399990", "x15551239999", "115551239999", "5551239999"] {
-            assert!(!number.is(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn a_number_across_two_pieces_of_a_file_is_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("db");
-        let mut bytes = vec![b'x'; PIECE_BYTES - 5];
-        bytes.extend_from_slice(b"15551230001");
-        std::fs::write(&path, &bytes).unwrap();
-        let mut files = Vec::new();
-        search(dir.path(), &Number::of("15551230001").unwrap(), &mut files).unwrap();
-        assert_eq!(files, [path.display().to_string()]);
-    }
+        why
+    };
+    let found = traces.found.iter().map(|(path, sighting)| (path, why(path, *sighting)));
+    let unsearched = traces.unsearched.iter();
+    let unsearched = unsearched.map(|(path, why)| (path, format!("it was not searched: {why}")));
+    let mut files: Vec<Left> = found
+        .chain(unsearched)
+        .map(|(path, why)| Left { file: path.display().to_string(), why })
+        .collect();
+    files.sort_by(|a, b| a.file.cmp(&b.file));
+    Ok(files)
 }

@@ -303,6 +303,7 @@ impl Config {
         ops::Context {
             service_url: self.service_url(),
             data_dir: self.data_dir.clone(),
+            audit_log: self.log.audit.clone(),
             certificates: ops::Certificates::Files(self.tls_setup()),
         }
     }

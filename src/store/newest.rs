@@ -1,39 +1,9 @@
 //! What is newest of a call or of a setting, and what has left the journal for good.
 
-use std::path::PathBuf;
-
 use super::StoreError;
-use super::open::Store;
 use super::shared::Shared;
 use crate::domain::{CallId, Timestamp};
-use crate::journal::Scanner;
 use crate::registry::State;
-
-impl Store {
-    /// The journal's files that have something in a frame that this finds.
-    pub fn journal_files_with(
-        &self,
-        mut finds: impl FnMut(&[u8]) -> bool,
-    ) -> Result<Vec<String>, StoreError> {
-        let segments = self.shared.segments.read().clone();
-        let mut files = Vec::new();
-        for segment in segments {
-            let mut scanner = Scanner::new(&segment)?;
-            while let Some((_, frame)) = scanner.next_frame()? {
-                if finds(frame.body) {
-                    files.push(segment.path.display().to_string());
-                    break;
-                }
-            }
-        }
-        Ok(files)
-    }
-
-    /// The name of the index's directory, where there is an index.
-    pub fn index_dir(&self) -> Option<PathBuf> {
-        self.shared.index().ok().map(|index| index.dir().to_owned())
-    }
-}
 
 impl Shared {
     /// The sequence number of what is newest of a call, and when it was deleted if it was.

@@ -148,7 +148,10 @@ impl Keeper {
         let done = Arc::new(AtomicBool::new(false));
         let is_done = done.clone();
         let thread = std::thread::spawn(move || {
+            let what = if purpose == Purpose::Compact { "compaction" } else { "rebuild" };
+            let holding = shared.holders.begin(what);
             let filled = catch_unwind(AssertUnwindSafe(|| filled(&shared, purpose)));
+            drop(holding);
             is_done.store(true, Ordering::Release);
             shared.wake.0.lock().look = true;
             shared.wake.1.notify_all();

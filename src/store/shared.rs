@@ -14,6 +14,7 @@ use super::commit::Job;
 use super::compact::Compacted;
 use super::online::Purpose;
 use super::open::Options;
+use super::pin::Holders;
 use super::space::{self, Room};
 use super::submit::Outcome;
 use crate::access::Access;
@@ -108,6 +109,8 @@ pub(super) struct Shared {
     /// The thread that is to panic.
     #[cfg(test)]
     pub doomed: Mutex<Option<&'static str>>,
+    /// Who holds segments for long.
+    pub holders: Holders,
 }
 
 /// What the keeper is asked to do.
@@ -160,6 +163,7 @@ impl Shared {
             forgotten: AtomicBool::new(true),
             #[cfg(test)]
             doomed: Mutex::new(None),
+            holders: Holders::default(),
             room: Room::new(&options.data_dir, options.min_free_bytes, options.reserve_bytes),
             options,
         }

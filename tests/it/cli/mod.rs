@@ -3,8 +3,10 @@
 mod accounts;
 mod config;
 mod documents;
+mod foreign;
 mod messages;
 mod parity;
+mod purge;
 mod sharing;
 mod socket;
 mod tokens;
