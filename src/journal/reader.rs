@@ -150,15 +150,15 @@ impl<'a> Readers<'a> {
 
     /// An open reader of the segment at this place; none where there is no such place.
     pub fn of_segment(&mut self, place: usize) -> Result<Option<&mut Reader>, JournalError> {
-        let reader = match self.open.iter().position(|(open, _)| *open == place) {
-            Some(found) => self.open.remove(found),
-            None => {
-                let Some(segment) = self.segments.get(place) else { return Ok(None) };
-                if self.open.len() >= OPEN_MAX {
-                    self.open.remove(0);
-                }
-                (place, Reader::open(segment)?)
+        let found = self.open.iter().position(|(open, _)| *open == place);
+        let reader = if let Some(found) = found {
+            self.open.remove(found)
+        } else {
+            let Some(segment) = self.segments.get(place) else { return Ok(None) };
+            if self.open.len() >= OPEN_MAX {
+                self.open.remove(0);
             }
+            (place, Reader::open(segment)?)
         };
         self.open.push(reader);
         Ok(self.open.last_mut().map(|(_, reader)| reader))

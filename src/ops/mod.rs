@@ -284,6 +284,13 @@ pub fn run(
             let journal = store.collect(depth)?;
             let index = store.compact(&mut |progress| {
                 let _gone = emit(Item::Progress(progress));
+            });
+            let index = index.map_err(|error| {
+                let Collected { segments, bytes_before, bytes_after, .. } = journal;
+                Failure::new(format!(
+                    "the journal was packed ({segments} segments, {bytes_before} bytes before, \
+                     {bytes_after} now), and the index was not: {error}"
+                ))
             })?;
             Ok(Reply::Compacted { journal, index })
         }
