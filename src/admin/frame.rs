@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, Read, Write};
 
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
 /// Bytes of one frame.
 pub(super) const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a piece of bulk data.
@@ -59,6 +61,25 @@ pub(super) fn read(from: &mut impl Read, content: &mut Vec<u8>) -> io::Result<Op
         }
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "not a frame of the admin socket")),
     }
+}
+
+/// The content of the first frame of a conversation, which is a request. Room is made for it as it
+/// comes, whatever length it announces.
+pub(super) async fn read_request(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "not a request of a command");
+    let [letter, length @ ..] = {
+        let mut head = [0; 5];
+        from.read_exact(&mut head).await?;
+        head
+    };
+    let length = u32::from_be_bytes(length);
+    let request = KINDS.contains(&(letter, Kind::Request));
+    if !request || length as usize > FRAME_BYTES_MAX {
+        return Err(wrong());
+    }
+    let mut content = Vec::new();
+    let read = from.take(length.into()).read_to_end(&mut content).await?;
+    if read == length as usize { Ok(content) } else { Err(wrong()) }
 }
 
 /// The input of a command, put together from data frames.

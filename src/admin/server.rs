@@ -1,25 +1,32 @@
 //! The server's side of the admin socket.
 
+use std::collections::VecDeque;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
-use super::frame::{Input, Kind, read, write};
+use super::frame::{Input, Kind, read_request, write};
 use crate::clock;
 use crate::logs::{Audit, Deed, Outcome};
-use crate::ops::{self, Context, Failure, Item, Noted};
+use crate::ops::{self, Context, Failure, Item, Noted, Reply, Request};
 use crate::store::Store;
 
 /// The socket, or a link to it, in the data directory.
 pub const SOCKET_NAME: &str = "admin.sock";
-/// Commands that run at once.
+/// Commands of either kind that run at once.
 const COMMANDS_MAX: usize = 16;
-/// How long a request may take to arrive, and output to be taken.
+/// Connections that have not said yet what they want; for one more the oldest has to go.
+const SILENT_MAX: usize = 64;
+/// How long a request may take to arrive, and the output of a quick command to be taken.
+const QUICK: Duration = Duration::from_secs(10);
+/// How long the output of another one may take, and how long one waits for others to end.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Binds the socket, for its owner alone. Whoever calls this holds the lock of the data directory,
@@ -53,12 +60,25 @@ fn clear(path: &Path) -> io::Result<()> {
     std::fs::remove_file(path)
 }
 
+/// What every conversation needs.
+struct Server {
+    store: Arc<Store>,
+    context: Context,
+    audit: Arc<Audit>,
+    /// Room for commands that are done in no time.
+    quick: Arc<Semaphore>,
+    /// Room for the others. They may last as long as whoever has asked for them, and so have no room
+    /// of the quick ones.
+    long: Arc<Semaphore>,
+}
+
 /// Answers commands until the task is dropped.
 pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context, audit: Arc<Audit>) {
-    let room = Arc::new(Semaphore::new(COMMANDS_MAX));
+    let room = || Arc::new(Semaphore::new(COMMANDS_MAX));
+    let server = Arc::new(Server { store, context, audit, quick: room(), long: room() });
     let us = rustix::process::geteuid().as_raw();
+    let mut silent: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -70,23 +90,87 @@ pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context, 
         let peer = stream.peer_cred().map(|peer| peer.uid()).ok();
         let Some(uid) = peer.filter(|uid| *uid == us || *uid == 0) else {
             tracing::warn!(uid = peer, "the admin socket refused another user");
-            refused(&audit, peer);
+            refused(&server.audit, peer);
             continue;
         };
-        let stream = stream.into_std().and_then(|stream| {
-            stream.set_nonblocking(false)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            Ok(stream)
-        });
-        let Ok(stream) = stream else { continue };
-        let (store, context, audit) = (store.clone(), context.clone(), audit.clone());
-        tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            if let Err(error) = converse(&stream, &store, &context, (uid, &audit)) {
-                tracing::debug!(%error, "a command went away");
-            }
-        });
+        silent.retain(|one| !one.is_finished());
+        if silent.len() >= SILENT_MAX
+            && let Some(oldest) = silent.pop_front()
+        {
+            tracing::debug!("a connection to the admin socket said nothing, and others wait");
+            oldest.abort();
+        }
+        silent.push_back(tokio::spawn(hear(server.clone(), stream, uid)).abort_handle());
+    }
+}
+
+/// Reads what a connection wants. It takes no room before that.
+async fn hear(server: Arc<Server>, mut stream: UnixStream, uid: u32) {
+    match tokio::time::timeout(QUICK, read_request(&mut stream)).await {
+        Ok(Ok(content)) => drop(tokio::spawn(run(server, stream, content, uid))),
+        Ok(Err(error)) => tracing::debug!(%error, "a command went away"),
+        Err(_) => tracing::debug!(limit = ?QUICK, "a connection to the admin socket said nothing"),
+    }
+}
+
+/// Waits for room, and runs the command.
+async fn run(server: Arc<Server>, mut stream: UnixStream, content: Vec<u8>, uid: u32) {
+    let request = serde_json::from_slice(&content).map_err(|error| {
+        Failure::new(format!(
+            "the server does not understand this command ({error}); it may be of another release"
+        ))
+    });
+    let quick = request.as_ref().map_or(true, is_quick);
+    let room = if quick { &server.quick } else { &server.long };
+    let Ok(Ok(permit)) = tokio::time::timeout(PATIENCE, room.clone().acquire_owned()).await else {
+        let failure = Failure::new(format!(
+            "{COMMANDS_MAX} other commands are running; try again once one of them has ended"
+        ));
+        let mut frame = Vec::new();
+        if reply(&mut frame, &Err(failure)).is_ok() {
+            let _gone = tokio::time::timeout(QUICK, stream.write_all(&frame)).await;
+        }
+        return;
+    };
+    let stream = stream.into_std().and_then(|stream| {
+        stream.set_nonblocking(false)?;
+        // Only bulk commands read their input, and they wait as long as it takes.
+        stream.set_read_timeout(None)?;
+        stream.set_write_timeout(Some(if quick { QUICK } else { PATIENCE }))?;
+        Ok(stream)
+    });
+    let Ok(stream) = stream else { return };
+    tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        if let Err(error) = converse(&stream, &server, request, uid) {
+            tracing::debug!(%error, "a command went away");
+        }
+    });
+}
+
+/// Whether a command is done in no time, whoever asks and however much there is.
+fn is_quick(request: &Request) -> bool {
+    match request {
+        Request::TokenCreate(_)
+        | Request::TokenList
+        | Request::TokenRevoke { .. }
+        | Request::AccountSet(_)
+        | Request::AccountList
+        | Request::AccountRemove { .. }
+        | Request::Show { .. }
+        | Request::Status
+        | Request::CertShow
+        | Request::CertRenew { .. } => true,
+        Request::Import(_)
+        | Request::Export(_)
+        | Request::ExportCsv { .. }
+        | Request::List { .. }
+        | Request::Check
+        | Request::Rebuild
+        | Request::Compact { .. }
+        | Request::Expire { .. }
+        | Request::Purge(_)
+        | Request::Backup(_) => false,
     }
 }
 
@@ -107,46 +191,39 @@ fn refused(audit: &Audit, peer: Option<u32>) {
 
 fn converse(
     stream: &std::os::unix::net::UnixStream,
-    store: &Store,
-    context: &Context,
-    (uid, audit): (u32, &Audit),
+    server: &Server,
+    request: Result<Request, Failure>,
+    uid: u32,
 ) -> io::Result<()> {
-    let mut from = BufReader::new(stream);
     let mut to = BufWriter::new(stream);
-    let mut content = Vec::new();
-    if read(&mut from, &mut content)? != Some(Kind::Request) {
-        return Ok(());
-    }
-    let result = match serde_json::from_slice(&content) {
-        Err(error) => Err(Failure::new(format!(
-            "the server does not understand this command ({error}); it may be of another release"
-        ))),
-        Ok(request) => {
-            let deed = Noted::of(&request);
-            // Only bulk commands read their input, and they wait as long as it takes.
-            stream.set_read_timeout(None)?;
-            let mut input = Input::new(from);
-            let result = ops::run(store, context, request, &mut input, &mut |item| {
-                match item {
-                    Item::Data(bytes) => {
-                        for piece in bytes.chunks(super::frame::PIECE_BYTES) {
-                            write(&mut to, Kind::Data, piece)?;
-                        }
-                    }
-                    Item::Progress(progress) => {
-                        write(&mut to, Kind::Progress, &serde_json::to_vec(&progress)?)?;
-                    }
-                    Item::Reject(why, text) => {
-                        let content = [why.as_bytes(), b"\n", text].concat();
-                        write(&mut to, Kind::Reject, &content)?;
+    let result = request.and_then(|request| {
+        let deed = Noted::of(&request);
+        let mut input = Input::new(BufReader::new(stream));
+        let mut emit = |item: Item<'_>| {
+            match item {
+                Item::Data(bytes) => {
+                    for piece in bytes.chunks(super::frame::PIECE_BYTES) {
+                        write(&mut to, Kind::Data, piece)?;
                     }
                 }
-                to.flush()
-            });
-            deed.write(audit, &format!("socket uid {uid}"), &result);
-            result
-        }
-    };
-    write(&mut to, Kind::Reply, &serde_json::to_vec(&result)?)?;
+                Item::Progress(progress) => {
+                    write(&mut to, Kind::Progress, &serde_json::to_vec(&progress)?)?;
+                }
+                Item::Reject(why, text) => {
+                    let content = [why.as_bytes(), b"\n", text].concat();
+                    write(&mut to, Kind::Reject, &content)?;
+                }
+            }
+            to.flush()
+        };
+        let result = ops::run(&server.store, &server.context, request, &mut input, &mut emit);
+        deed.write(&server.audit, &format!("socket uid {uid}"), &result);
+        result
+    });
+    reply(&mut to, &result)
+}
+
+fn reply(to: &mut impl Write, result: &Result<Reply, Failure>) -> io::Result<()> {
+    write(to, Kind::Reply, &serde_json::to_vec(result)?)?;
     to.flush()
 }
