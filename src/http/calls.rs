@@ -89,6 +89,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     store: &std::sync::Arc<Store>,
     ask: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
+    let _waits = store.waits_for("reading calls");
     let store = store.clone();
     let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || span.in_scope(|| ask(&store)))

@@ -36,6 +36,7 @@
 mod audit;
 mod cut;
 mod disk;
+mod doing;
 mod error;
 mod frame;
 #[doc(hidden)]
@@ -49,6 +50,7 @@ mod writer;
 
 pub use audit::{Audit, Cut, Flaw, Passed, Until};
 pub use cut::{Chain, cut};
+pub use doing::Doing;
 pub use error::JournalError;
 pub use frame::{Frame, Kind, Origin, fits};
 pub use packed::{Fate, Packed, Stamp, pack};

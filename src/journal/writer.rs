@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Doing;
 use super::disk::{self, Change};
 use super::frame::{Frame, HEAD_BYTES, Head, Kind, Origin, PAYLOAD_BYTES_MAX};
 use super::segment::{HEADER_BYTES, Link};
@@ -24,6 +26,7 @@ pub struct Writer {
     sync: bool,
     /// How long the last sync took, until somebody has asked.
     sync_time: Option<Duration>,
+    doing: Arc<Doing>,
 }
 
 /// Frames on their way into one commit.
@@ -98,7 +101,13 @@ impl Writer {
     ) -> Self {
         let dir = dir.to_owned();
         let (failed, sync, sync_time) = (None, true, None);
-        Self { dir, file, segment, commit, next_seq, segment_bytes, failed, sync, sync_time }
+        let doing = Arc::default();
+        Self { dir, file, segment, commit, next_seq, segment_bytes, failed, sync, sync_time, doing }
+    }
+
+    /// Says there from now on what it is at.
+    pub fn tell(&mut self, doing: Arc<Doing>) {
+        self.doing = doing;
     }
 
     /// Takes the sync out. For the benchmark that measures what it costs, and for nothing else.
@@ -141,6 +150,7 @@ impl Writer {
         }
         batch.seal(self.segment.salt, self.commit);
         let path = self.segment.path.clone();
+        self.doing.begin("writing to the journal");
         let write = Change::Write(&self.file, self.segment.length, &batch.bytes);
         if let Err(source) = disk::make(write) {
             let error = JournalError::Io { action: "write to", path, source };
@@ -151,6 +161,7 @@ impl Writer {
             }
             return Err(error);
         }
+        self.doing.begin("syncing the journal");
         let begun = Instant::now();
         if self.sync
             && let Err(source) = disk::make(Change::Sync(&self.file))
@@ -187,6 +198,7 @@ impl Writer {
     }
 
     fn rotate(&mut self, first_seq: u64) -> Result<(), JournalError> {
+        self.doing.begin("making a segment of the journal");
         let previous = self.segment.link();
         let first = (first_seq, self.commit);
         let created = create_segment(&self.dir, first, previous, new_salt(), &[]);

@@ -46,9 +46,14 @@ pub(super) enum Job {
 /// Runs until [`Job::Stop`].
 pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>) {
     let mut waiting = None;
-    while let Some(job) = waiting.take().or_else(|| jobs.recv().ok()) {
+    let doing = shared.doing.clone();
+    while let Some(job) = waiting.take().or_else(|| {
+        doing.end();
+        jobs.recv().ok()
+    }) {
         match job {
             Job::Submit(first) => {
+                doing.begin("looking calls up");
                 let mut group = Group::new(shared, &writer);
                 group.take(first);
                 #[cfg(test)]
@@ -66,6 +71,7 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
                 group.commit(&mut writer);
             }
             Job::Checkpoint(noted, reply) => {
+                doing.begin("writing a checkpoint");
                 let done = checkpoint(shared, &mut writer, &noted);
                 let done = done.map(|seq| {
                     shared.registry.write().published(seq);
@@ -78,10 +84,12 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
                 let _gone = reply.send(done);
             }
             Job::Settle(versions, reply) => {
+                doing.begin("letting calls leave memory, once nobody reads them");
                 versions.settle(shared);
                 let _gone = reply.send(Ok(()));
             }
             Job::Replace(index, reply) => {
+                doing.begin("changing to a new index, once nobody reads the old one");
                 let _gone = reply.send(replace(shared, &index));
             }
             Job::BeginSegment(reply) => {
@@ -345,6 +353,7 @@ impl<'a> Group<'a> {
         }
         shared.committed(changes, bytes, begun.elapsed());
         shared.room.wrote(bytes);
+        shared.doing.begin("publishing, once nobody reads");
         let mut registry = shared.registry.write();
         for (id, state, seq, indexed, at) in published {
             registry.put(id, state, seq, at, indexed);

@@ -54,6 +54,7 @@ mod space;
 mod start;
 mod submit;
 mod survey;
+mod waits;
 
 pub use check::{Checked, Finding};
 pub use collect::{Collected, Depth, Retention};
@@ -69,6 +70,7 @@ pub use shared::{Progress, Status};
 pub use space::free_bytes;
 pub use submit::{Change, Outcome, Patience, Ticket};
 pub use survey::Expiring;
+pub use waits::Wait;
 
 #[cfg(test)]
 mod tests;

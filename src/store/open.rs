@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use super::commit::Job;
 use super::format::{self, Lock};
 use super::shared::{Progress, Shared, Status};
 use super::start::Start;
-use super::{OpenError, StoreError, reserve, space};
+use super::{OpenError, StoreError, Wait, reserve, space};
 use crate::access::Access;
 use crate::domain::Timestamp;
 use crate::index::Generations;
@@ -64,7 +64,7 @@ pub struct Options {
 pub struct Store {
     pub(super) shared: Arc<Shared>,
     lock: Mutex<Option<Lock>>,
-    /// The look at the disk, the collector, the keeper and the committer, in the order in which they end.
+    /// The looks at those who wait and at the disk, the collector, the keeper and the committer, in the order in which they end.
     threads: Mutex<Vec<(JoinHandle<()>, Option<Job>)>>,
     /// Settings are changed by one at a time.
     settings: Mutex<()>,
@@ -135,6 +135,7 @@ impl Store {
         let (jobs, queue) = channel();
         let segments = journal.segments.into_iter().map(Arc::new).collect();
         let shared = Shared::new(options, generations, epoch, jobs, segments);
+        journal.writer.tell(shared.doing.clone());
         let mut start = Start { shared, writer: journal.writer, generation: 0 };
         start.index(&lock, now, progress)?;
         // What a build that was killed has left takes room.
@@ -207,6 +208,12 @@ impl Store {
         }
     }
 
+    /// Somebody waits for this, until the value is dropped; one who waits for long is named in the
+    /// log.
+    pub fn waits_for(&self, what: &'static str) -> Wait {
+        self.shared.waits.begin(Some(what), Instant::now())
+    }
+
     /// Looks something up in the tokens and accounts.
     pub fn access<T>(&self, look: impl FnOnce(&Access) -> T) -> T {
         look(&self.shared.access.read())
@@ -236,6 +243,7 @@ impl Store {
             tidy.lock().stop = true;
             woken.notify_all();
             self.shared.room.stop();
+            self.shared.waits.stop();
         }
         for (thread, end) in self.threads.lock().drain(..) {
             if let Some(end) = end {

@@ -17,9 +17,10 @@ use super::open::Options;
 use super::pin::Holders;
 use super::space::{self, Room};
 use super::submit::Outcome;
+use super::waits::Waits;
 use crate::access::Access;
 use crate::index::{Generations, Index, IndexError};
-use crate::journal::Segment;
+use crate::journal::{Doing, Segment};
 use crate::meter::Meter;
 use crate::registry::Registry;
 
@@ -102,6 +103,10 @@ pub(super) struct Shared {
     pub tidy: (Mutex<Tidy>, Condvar),
     /// The room of the disk.
     pub room: Room,
+    /// Who waits for the disk.
+    pub waits: Arc<Waits>,
+    /// What the committer is at.
+    pub doing: Arc<Doing>,
     /// The sequence number of the newest checkpoint in the journal; 0 where none has been met yet.
     pub newest_checkpoint: AtomicU64,
     /// Deletions may have left the journal that the index still has.
@@ -164,6 +169,8 @@ impl Shared {
             #[cfg(test)]
             doomed: Mutex::new(None),
             holders: Holders::default(),
+            waits: Arc::default(),
+            doing: Arc::default(),
             room: Room::new(&options.data_dir, options.min_free_bytes, options.reserve_bytes),
             options,
         }

@@ -269,11 +269,20 @@ impl Start {
             let work = shared.clone();
             watched(shared.clone(), "look at the disk", (), move |()| work.room.watch())
         };
+        let waits = {
+            let work = shared.clone();
+            let queued = {
+                let (queue, all) = (shared.queue.clone(), shared.options.queue_events);
+                move || all.saturating_sub(queue.available_permits())
+            };
+            let look = move || work.waits.watch(&work.doing, queued);
+            watched(shared.clone(), "look at those who wait", look)
+        };
         let end = Some(Job::Stop);
         Store::running(
             shared,
             lock,
-            vec![(room, None), (collector, None), (keeper, None), (committer, end)],
+            vec![(waits, None), (room, None), (collector, None), (keeper, None), (committer, end)],
         )
     }
 }

@@ -1,6 +1,6 @@
 //! What a change is, and what becomes of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
@@ -8,6 +8,7 @@ use super::StoreError;
 use super::commit::{Done, Job};
 use super::open::Store;
 use super::shared::Shared;
+use super::waits::Wait;
 use crate::access::Row;
 use crate::domain::{Call, CallId, StampedEvent, Timestamp};
 
@@ -128,17 +129,20 @@ impl Drop for Reply {
 }
 
 /// An answer that is on its way: it arrives when the changes are on disk.
-pub struct Ticket(pub(super) oneshot::Receiver<Result<Outcome, StoreError>>);
+pub struct Ticket {
+    answer: oneshot::Receiver<Result<Outcome, StoreError>>,
+    _waits: Wait,
+}
 
 impl Ticket {
     /// Waits for the answer.
     pub async fn durable(self) -> Result<Outcome, StoreError> {
-        self.0.await.unwrap_or(Err(StoreError::Closing))
+        self.answer.await.unwrap_or(Err(StoreError::Closing))
     }
 
     /// Waits for the answer, in a thread that may block.
     pub fn wait(self) -> Result<Outcome, StoreError> {
-        self.0.blocking_recv().unwrap_or(Err(StoreError::Closing))
+        self.answer.blocking_recv().unwrap_or(Err(StoreError::Closing))
     }
 }
 
@@ -169,7 +173,7 @@ impl Shared {
         let reply = Reply { to: Some(reply), failed: self.failed.subscribe() };
         let submission = Submission { changes, at, dry, reply, permit };
         self.jobs.send(Job::Submit(submission)).map_err(|_| self.gone())?;
-        Ok(Ticket(answer))
+        Ok(Ticket { answer, _waits: self.waits.begin(None, Instant::now()) })
     }
 
     /// Has the committer do something, and waits until it is done.

@@ -116,6 +116,12 @@ fn a_disk_that_hangs_ends_the_signs_of_life_and_one_that_comes_back_begins_them_
         until("it is missed for long", || (without() > 3).then_some(()));
         assert!(socket.recv(&mut [0; 1024]).is_err(), "there was a sign of life");
         socket.set_nonblocking(false).unwrap();
+        let said = |log: &str| {
+            let line = log.lines().find(|line| line.contains("a request waits for the disk"))?;
+            Some(line.to_owned())
+        };
+        let line = until("the log says who waits", || said(&rollcall.log()));
+        assert!(line.contains("syncing the journal") && line.contains("request{id="), "{line}");
         let pid = strace.id().to_string();
         assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
         strace.wait().unwrap();

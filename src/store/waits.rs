@@ -1,0 +1,162 @@
+//! Who waits for the disk for long, and for what: said in the log.
+//!
+//! By a thread of its own. One that serves requests may wait for the same disk, and then would say
+//! nothing either.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tracing::Span;
+
+use crate::journal::Doing;
+
+/// How long somebody waits before it is said.
+const LONG: Duration = Duration::from_secs(10);
+/// How often it is looked for.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Most of those who wait that are named after one look.
+const NAMED_MAX: usize = 8;
+
+/// All who wait now.
+#[derive(Default)]
+pub(super) struct Waits {
+    waiting: Mutex<Waiting>,
+    stop: (Mutex<bool>, Condvar),
+}
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    /// The oldest first.
+    all: BTreeMap<u64, One>,
+}
+
+struct One {
+    since: Instant,
+    /// What it waits for; none for the committer, who says himself what he is at.
+    what: Option<&'static str>,
+    /// The request, for its lines in the log.
+    span: Span,
+    told: bool,
+}
+
+/// One who waits, until this is dropped.
+pub struct Wait {
+    waits: Arc<Waits>,
+    id: u64,
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.waits.waiting.lock().all.remove(&self.id);
+    }
+}
+
+/// One who has waited for long and of whom nothing was said yet.
+struct Overdue {
+    waited: Duration,
+    what: Option<&'static str>,
+    span: Span,
+}
+
+impl Waits {
+    /// Somebody begins to wait: for this, or for the committer.
+    pub fn begin(self: &Arc<Self>, what: Option<&'static str>, now: Instant) -> Wait {
+        let mut waiting = self.waiting.lock();
+        let id = waiting.next;
+        waiting.next += 1;
+        let one = One { since: now, what, span: Span::current(), told: false };
+        waiting.all.insert(id, one);
+        Wait { waits: self.clone(), id }
+    }
+
+    /// Those to be named now, and how many more wait as long.
+    fn overdue(&self, now: Instant) -> (Vec<Overdue>, usize) {
+        let mut waiting = self.waiting.lock();
+        let mut found = Vec::new();
+        let mut more = 0;
+        for one in waiting.all.values_mut() {
+            let waited = now.saturating_duration_since(one.since);
+            if waited < LONG {
+                break;
+            }
+            if !one.told && found.len() < NAMED_MAX {
+                one.told = true;
+                found.push(Overdue { waited, what: one.what, span: one.span.clone() });
+            } else {
+                more += 1;
+            }
+        }
+        (found, more)
+    }
+
+    /// Looks for them now and then, until [`Self::stop`].
+    pub fn watch(&self, doing: &Doing, queued: impl Fn() -> usize) {
+        let (stop, stopped) = &self.stop;
+        loop {
+            let mut stop = stop.lock();
+            if !*stop {
+                stopped.wait_for(&mut stop, INTERVAL);
+            }
+            if *stop {
+                return;
+            }
+            drop(stop);
+            let (overdue, others) = self.overdue(Instant::now());
+            for Overdue { waited, what, span } in overdue {
+                let now = doing.now();
+                let what = what.or(now.map(|(what, _)| what));
+                let (what, lasts) = (what.unwrap_or("its turn"), now.map(|(_, lasts)| lasts));
+                let _request = span.entered();
+                tracing::warn!(
+                    ?waited,
+                    what,
+                    committer_for = ?lasts.unwrap_or_default(),
+                    queued = queued(),
+                    others,
+                    "a request waits for the disk"
+                );
+            }
+        }
+    }
+
+    /// Ends [`Self::watch`].
+    pub fn stop(&self) {
+        let (stop, stopped) = &self.stop;
+        *stop.lock() = true;
+        stopped.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_long_is_named_once_and_whoever_is_answered_is_not() {
+        let waits = Arc::new(Waits::default());
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let first = waits.begin(None, begun);
+        let second = waits.begin(Some("reading calls"), after(5));
+        let named = |now| {
+            let (found, others) = waits.overdue(now);
+            (found.iter().map(|one| (one.waited.as_secs(), one.what)).collect::<Vec<_>>(), others)
+        };
+        assert_eq!(named(after(9)), (vec![], 0));
+        assert_eq!(named(after(10)), (vec![(10, None)], 0));
+        assert_eq!(named(after(11)), (vec![], 1));
+        assert_eq!(named(after(16)), (vec![(11, Some("reading calls"))], 1));
+        drop(first);
+        assert_eq!(named(after(17)), (vec![], 1));
+        drop(second);
+        assert_eq!(named(after(99)), (vec![], 0));
+        let many: Vec<Wait> = (0..20).map(|_| waits.begin(None, begun)).collect();
+        assert_eq!(named(after(10)).0.len(), NAMED_MAX);
+        assert_eq!(named(after(11)).1, 20 - NAMED_MAX);
+        drop(many);
+        assert!(waits.waiting.lock().all.is_empty());
+    }
+}
