@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::ops::{
-    AccountInfo, CertificateInfo, CertificateList, Figures, Left, Part, Purged, Reply, Summary,
-    TokenInfo, Where,
+    AccountInfo, CertificateInfo, CertificateList, Figures, Left, Listener, Part, Purged, Reply,
+    Summary, TokenInfo, Where,
 };
 use crate::store::{Checked, Collected, Expiring, Status};
 
@@ -303,11 +303,17 @@ fn figures(figures: &Figures, running: bool) -> String {
         ("failed logins", status.failed_authentications.to_string()),
     ]
     .into_iter()
+    .chain(figures.listeners.iter().map(listener))
     .chain(certificate_lines(&figures.tls))
     .fold(String::new(), |mut text, (name, value)| {
         let _infallible = writeln!(text, "{name:<16} {value}");
         text
     })
+}
+
+fn listener(listener: &Listener) -> (&'static str, String) {
+    let held = if listener.held { ", held by the service manager" } else { "" };
+    ("listener", format!("{}{held}", listener.url))
 }
 
 fn disk(status: &Status) -> String {

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::outbound::Network;
+
 /// Why a text is no address or name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
@@ -26,6 +28,12 @@ pub enum AddressError {
     /// Neither a DNS name nor an IP address.
     #[error("`{0}` is neither a DNS name nor an IP address")]
     Name(String),
+    /// Neither an IP address nor a network of them.
+    #[error(
+        "`{0}` is neither an IP address nor a network; write an address, or the first address of a \
+         network and the bits of its prefix, such as 10.0.0.5 or 10.0.0.0/24"
+    )]
+    Proxy(String),
 }
 
 /// `HOST:PORT`: an IP address (IPv6 in brackets) or a DNS name, and a port; 0 is any free one.
@@ -56,6 +64,11 @@ pub enum SubjectName {
     /// A name.
     Dns(DnsName),
 }
+
+/// The addresses of proxies: one, or a network of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProxyAddress(pub Network);
 
 /// A DNS name: dot-separated labels of ASCII letters, digits, `-` and `_` (RFC 1123, and the
 /// underscore that container networks use), up to 253 characters, without a dot at the end. In a
@@ -123,6 +136,18 @@ impl FromStr for Host {
     }
 }
 
+impl FromStr for ProxyAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let network = match text.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+            Ok(ip) => format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 }).parse(),
+            Err(_) => text.parse(),
+        };
+        network.map(Self).map_err(|_| AddressError::Proxy(text.to_owned()))
+    }
+}
+
 impl FromStr for SubjectName {
     type Err = AddressError;
 
@@ -187,6 +212,12 @@ impl fmt::Display for Host {
     }
 }
 
+impl fmt::Display for ProxyAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
 impl fmt::Display for SubjectName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -210,6 +241,14 @@ impl TryFrom<String> for ListenAddr {
     }
 }
 
+impl TryFrom<String> for ProxyAddress {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
 impl TryFrom<String> for SubjectName {
     type Error = AddressError;
 
@@ -220,6 +259,12 @@ impl TryFrom<String> for SubjectName {
 
 impl From<ListenAddr> for String {
     fn from(address: ListenAddr) -> Self {
+        address.to_string()
+    }
+}
+
+impl From<ProxyAddress> for String {
+    fn from(address: ProxyAddress) -> Self {
         address.to_string()
     }
 }
@@ -271,6 +316,18 @@ mod tests {
             [("*.a.b", true), ("*", false), ("a.*.b", false), ("::1", true), ("*.1", false)]
         {
             assert_eq!(text.parse::<SubjectName>().is_ok(), good, "{text}");
+        }
+        for (text, written) in [
+            ("10.0.0.5", "10.0.0.5/32"),
+            ("10.0.0.0/24", "10.0.0.0/24"),
+            ("::1", "::1/128"),
+            ("::ffff:10.0.0.5", "10.0.0.5/32"),
+        ] {
+            assert_eq!(text.parse::<ProxyAddress>().unwrap().to_string(), written);
+        }
+        for text in ["", "proxy", "10.0.0.1/24", "10.0.0.0/33", "[::1]", "10.0.0.5:80"] {
+            let message = text.parse::<ProxyAddress>().expect_err(text).to_string();
+            assert!(message.contains(&format!("`{text}` is neither")), "{message}");
         }
         assert!("a".repeat(63).parse::<DnsName>().is_ok());
         assert!("a".repeat(64).parse::<DnsName>().is_err());

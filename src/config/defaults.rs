@@ -17,6 +17,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("rollcall-data"),
             listen: ListenAddr::loopback(8443),
+            proxy_protocol: false,
             admin_socket: None,
             tls: Tls { files: None, names: Vec::new(), clients: None },
             http: Http::default(),
@@ -38,7 +39,12 @@ impl Default for Config {
 #[expect(clippy::derivable_impls, reason = "every default stands here, to be read")]
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: None, allow_remote: false }
+        Self {
+            listen: None,
+            allow_remote: false,
+            proxy_protocol: false,
+            trusted_proxies: Vec::new(),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub struct Document {
     #[serde(deserialize_with = "path")]
     data_dir: PathBuf,
     listen: ListenAddr,
+    proxy_protocol: bool,
     #[serde(with = "optional_path")]
     admin_socket: Option<PathBuf>,
     tls: TlsKeys,
@@ -111,6 +112,15 @@ impl Document {
             let (place, listen) = (places.of("http.listen"), listen.to_string());
             return Err(ConfigError::RemotePlain { place, listen });
         }
+        if self.http.trusted_proxies.is_empty() {
+            let keys = [
+                ("proxy_protocol", self.proxy_protocol),
+                ("http.proxy_protocol", self.http.proxy_protocol),
+            ];
+            if let Some((key, _)) = keys.into_iter().find(|(_, set)| *set) {
+                return Err(ConfigError::ProxyOfNobody { place: places.of(key), key });
+            }
+        }
         if let Some(listen) = &self.metrics.listen
             && !listen.is_loopback()
             && !self.metrics.allow_remote
@@ -126,6 +136,7 @@ impl Document {
         Ok(Config {
             data_dir: self.data_dir,
             listen: self.listen,
+            proxy_protocol: self.proxy_protocol,
             admin_socket: self.admin_socket,
             tls: Tls { files, names: self.tls.names, clients },
             http: self.http,
@@ -195,6 +206,7 @@ impl From<&Config> for Document {
         Self {
             data_dir: config.data_dir,
             listen: config.listen,
+            proxy_protocol: config.proxy_protocol,
             admin_socket: config.admin_socket,
             tls: TlsKeys { cert, key, names, client_ca, client_auth },
             http: config.http,

@@ -121,6 +121,18 @@ pub enum ConfigError {
         /// Its value.
         listen: String,
     },
+    /// Connections have to begin with a header that would never be believed.
+    #[error(
+        "{place}: {key} is true and http.trusted_proxies is empty, so that nobody would be believed \
+         who sends such a header; name the addresses or networks of the load balancers in \
+         http.trusted_proxies"
+    )]
+    ProxyOfNobody {
+        /// Where the key is set.
+        place: Place,
+        /// The key.
+        key: &'static str,
+    },
     /// Scrapes would be answered to other machines without the operator having said so.
     #[error(
         "{place}: metrics.listen is `{listen}`, which is not a loopback address, and scrapes are \

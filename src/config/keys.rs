@@ -65,6 +65,7 @@ const fn key(name: &'static str, kind: Kind, placeholder: &'static str, help: &'
 pub const KEYS: &[Key] = &[
     key("data_dir", Kind::Text, "DIR", "Directory of the store"),
     key("listen", Kind::Text, "HOST:PORT", "Address for HTTPS; port 0 is any free one"),
+    key("proxy_protocol", Kind::Boolean, "BOOL", "Whether HTTPS connections begin with a header of the PROXY protocol"),
     key("admin_socket", Kind::Text, "FILE", "Unix socket for the command line; empty: admin.sock in $RUNTIME_DIRECTORY, else in the data directory"),
 
     key("tls.cert", Kind::Text, "FILE", "Certificate and chain (PEM); empty, like the key: a private CA and a certificate are made"),
@@ -75,6 +76,8 @@ pub const KEYS: &[Key] = &[
 
     key("http.listen", Kind::Text, "HOST:PORT", "Address for plain HTTP; empty: off"),
     key("http.allow_remote", Kind::Boolean, "BOOL", "Whether plain HTTP may be served on an address that other machines reach"),
+    key("http.proxy_protocol", Kind::Boolean, "BOOL", "Whether plain HTTP connections begin with a header of the PROXY protocol"),
+    key("http.trusted_proxies", Kind::List, "CIDR,…", "Proxies, before HTTPS too, whose word on a client's address is believed"),
 
     key("limits.connections", Kind::Integer, "N", "Connections at a time, for each listener"),
     key("limits.body_bytes", Kind::Integer, "BYTES", "Largest request body"),

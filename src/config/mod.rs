@@ -31,7 +31,7 @@ mod web;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use address::{AddressError, DnsName, Host, ListenAddr, SubjectName};
+pub use address::{AddressError, DnsName, Host, ListenAddr, ProxyAddress, SubjectName};
 pub use error::{ConfigError, Place};
 pub use keys::{KEYS, Key, Kind};
 pub use sections::{
@@ -54,6 +54,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where HTTPS is served.
     pub listen: ListenAddr,
+    /// Whether connections to `listen` begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// The admin socket, where it was set; see [`Config::admin_socket_path`].
     pub admin_socket: Option<PathBuf>,
     /// Certificate and key.

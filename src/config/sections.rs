@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::address::{ListenAddr, SubjectName};
+use super::address::{ListenAddr, ProxyAddress, SubjectName};
 use super::bounds::{
     DAY_MS, GIB, KIB, MIB, MINUTE_MS, few, optional, optional_path, optional_span, span, whole,
 };
@@ -55,7 +55,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Section `[http]`: the plain-HTTP listener.
+/// Section `[http]`: the plain-HTTP listener, and proxies in front of rollcall.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
@@ -64,6 +64,11 @@ pub struct Http {
     pub listen: Option<ListenAddr>,
     /// Whether `listen` may be another address than a loopback one.
     pub allow_remote: bool,
+    /// Whether connections to `listen` begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Proxies, before any listener, whose word on where a client is is believed.
+    #[serde(deserialize_with = "few::<_, _, 100>")]
+    pub trusted_proxies: Vec<ProxyAddress>,
 }
 
 /// Section `[limits]`: what a client may take.

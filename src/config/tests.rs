@@ -121,6 +121,7 @@ fn rendered(config: &Config) -> toml::Table {
 const OTHERS: &[(&str, &str)] = &[
     ("data_dir", "/srv/calls"),
     ("listen", "[::]:0"),
+    ("proxy_protocol", "true"),
     ("admin_socket", "/run/x.sock"),
     ("tls.cert", "c.pem"),
     ("tls.key", "k.pem"),
@@ -129,6 +130,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("tls.client_auth", "required"),
     ("http.listen", "proxy-side:8080"),
     ("http.allow_remote", "true"),
+    ("http.proxy_protocol", "true"),
+    ("http.trusted_proxies", "10.0.0.0/24,::1/128"),
     ("limits.connections", "1"),
     ("limits.body_bytes", "2048"),
     ("limits.batch_events", "7"),

@@ -60,6 +60,7 @@ fn on_disk(config: &Config) -> Result<CertificateList, Box<Finding>> {
         data_dir: config.data_dir.clone(),
         audit_log: None,
         certificates: Certificates::Files(setup),
+        listeners: Vec::new(),
     };
     let list = certificates(&context);
     match &list.certificates_problem {

@@ -10,6 +10,9 @@ const OTHERS: u64 = 256;
 
 const OBJECT: &str = "open files";
 
+/// Connections that are to be able to wait for a server that restarts: ten seconds of 200 a second.
+const WAITING: u64 = 2000;
+
 pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
     let pid = server.answers().and_then(|answers| answers.pid);
     let of_server = pid.and_then(process::open_files_max);
@@ -19,7 +22,28 @@ pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
     let whose = if of_server.is_some() { "the server" } else { "a server started from here" };
     let listeners = 1 + u64::from(config.http.listen.is_some());
     let others = OTHERS + config.limits.followers as u64;
-    judge(whose, most, config.limits.connections as u64, listeners, others)
+    let mut findings = judge(whose, most, config.limits.connections as u64, listeners, others);
+    // Of the network that this command is in, which is that of whoever opens listeners.
+    let waiting = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    findings.extend(waiting.and_then(|text| text.trim().parse().ok()).map(judge_waiting));
+    findings
+}
+
+/// How many connections the kernel lets wait for each listener.
+pub(super) fn judge_waiting(most: u64) -> Finding {
+    let object = "net.core.somaxconn";
+    if most >= WAITING {
+        return Finding::ok(object, format!("{most} connections may wait for each listener"));
+    }
+    let problem = format!(
+        "{most} connections may wait for each listener: while the server is busy or restarts, \
+         further ones are dropped, and webhooks are lost"
+    );
+    let advice = format!(
+        "`sysctl -w net.core.somaxconn=4096`, and the same in a file of /etc/sysctl.d; {WAITING} are \
+         ten seconds of 200 a second"
+    );
+    Finding::warn(object, problem, advice)
 }
 
 pub(super) fn judge(

@@ -75,7 +75,18 @@ fn in_use(object: String, port: u16, server: &Server) -> Finding {
         }
         Some(answers) => {
             if let Some(pid) = answers.pid.filter(|pid| holders.contains(pid)) {
-                return Finding::ok(object, format!("the server listens there, {}", named(pid)));
+                let end = format!(":{port}");
+                let mut there = answers.figures.listeners.iter().filter(|listener| {
+                    listener.url.strip_suffix("/metrics").unwrap_or(&listener.url).ends_with(&end)
+                });
+                let held = if there.any(|listener| listener.held) {
+                    "the service manager holds it: while the server restarts connections wait"
+                } else {
+                    "while it restarts connections are refused, and events can be lost: systemd \
+                     can hold the listener (rollcall.socket)"
+                };
+                let what = format!("the server listens there, {}; {held}", named(pid));
+                return Finding::ok(object, what);
             }
         }
         None if holders == [SERVICE_MANAGER] => {

@@ -81,12 +81,16 @@ fn a_disk_without_room_or_of_a_kind_that_forgets_is_found() {
 }
 
 #[test]
-fn too_few_open_files_are_found() {
+fn too_few_open_files_and_too_short_a_queue_are_found() {
     assert_eq!(levels(&limits::judge("it", 4352, 4096, 1, 256)), [Level::Ok]);
     let few = limits::judge("it", 4351, 4096, 1, 256);
     assert_eq!(levels(&few), [Level::Warn], "{few:?}");
     assert!(few[0].advice.as_ref().unwrap().contains("LimitNOFILE=4352"), "{few:?}");
     assert_eq!(levels(&limits::judge("it", 4352, 4096, 2, 256)), [Level::Warn]);
+    assert_eq!(limits::judge_waiting(2000).level, Level::Ok);
+    let narrow = limits::judge_waiting(128);
+    assert_eq!(narrow.level, Level::Warn);
+    assert!(narrow.advice.unwrap().contains("net.core.somaxconn=4096"), "{}", narrow.problem);
 }
 
 fn info(part: Part, made: bool, days_left: i64) -> CertificateInfo {
@@ -220,7 +224,7 @@ fn a_unit_that_differs_and_a_user_that_is_not_there_are_found() {
     assert_eq!(levels(&findings), [Level::Ok, Level::Warn]);
     assert!(findings[1].problem.contains("4711"), "{findings:?}");
     let socket = include_str!("../../systemd/rollcall.socket");
-    let socket = socket.replace("Backlog=1024", "Backlog=1");
+    let socket = socket.replace("Backlog=4096", "Backlog=1");
     fs::write(units.join("rollcall.socket"), socket).unwrap();
     let findings = unit::check(&config, &around());
     assert_eq!(levels(&findings), [Level::Ok, Level::Warn, Level::Warn]);

@@ -8,10 +8,11 @@ use super::{Finding, Surroundings, shown};
 use crate::config::Config;
 
 /// The units that come with this release; the first two start the server, in one way or the other.
-const SHIPPED: [(&str, &str); 5] = [
+const SHIPPED: [(&str, &str); 6] = [
     ("rollcall.service", include_str!("../../systemd/rollcall.service")),
     ("rollcall-activated.service", include_str!("../../systemd/rollcall-activated.service")),
     ("rollcall.socket", include_str!("../../systemd/rollcall.socket")),
+    ("rollcall-activated.socket", include_str!("../../systemd/rollcall-activated.socket")),
     ("rollcall-backup.service", include_str!("../../systemd/rollcall-backup.service")),
     ("rollcall-backup.timer", include_str!("../../systemd/rollcall-backup.timer")),
 ];

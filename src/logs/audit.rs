@@ -68,7 +68,7 @@ struct Line<'a> {
     object: Option<&'a str>,
     outcome: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<SocketAddr>,
+    peer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out: Option<u64>,
 }
@@ -132,8 +132,12 @@ impl Audit {
 
     fn put(&self, deed: &Deed<'_>, left_out: Option<u64>) {
         let Deed { at, who, what, object, outcome, peer } = deed.clone();
+        // A proxy that names its client may leave the port out.
+        let peer = peer.map(|peer| match peer.port() {
+            0 => peer.ip().to_string(),
+            _ => peer.to_string(),
+        });
         let Some((path, file)) = &self.file else {
-            let peer = peer.map(tracing::field::display);
             let outcome = format!("{outcome:?}").to_ascii_lowercase();
             tracing::info!(target: "audit", who, what, object, outcome, peer, left_out, "a deed");
             return;

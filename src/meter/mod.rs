@@ -127,6 +127,8 @@ pub struct Connections {
     pub accept_errors: Counter,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: Counter,
+    /// Connections that did not begin with the PROXY header that they have to have.
+    pub proxy_headers_failed: Counter,
 }
 
 /// All instruments of a process.

@@ -230,7 +230,7 @@ impl Scrape {
             let now = u64::try_from(connections.open.get()).unwrap_or_default();
             open.value(&[("listener", listener)], as_float(now))?;
         }
-        let counters: [(&str, &str, CountOf); 4] = [
+        let counters: [(&str, &str, CountOf); 5] = [
             ("rollcall_connections_accepted", "Connections that were accepted", |connections| {
                 connections.accepted.get()
             }),
@@ -248,6 +248,11 @@ impl Scrape {
                 "rollcall_tls_handshake_failures",
                 "TLS handshakes that failed or took too long",
                 |connections| connections.handshakes_failed.get(),
+            ),
+            (
+                "rollcall_proxy_header_failures",
+                "Connections without the PROXY header that the listener asks for",
+                |connections| connections.proxy_headers_failed.get(),
             ),
         ];
         for (name, help, value) in counters {

@@ -65,6 +65,17 @@ pub struct Figures {
     /// TLS.
     #[serde(flatten)]
     pub tls: CertificateList,
+    /// Where it can be reached; nowhere while no server is up.
+    pub listeners: Vec<Listener>,
+}
+
+/// Where a server can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// `https://127.0.0.1:8443`.
+    pub url: String,
+    /// The service manager holds it, too: whoever connects while the server restarts waits.
+    pub held: bool,
 }
 
 /// The certificates, as they are now.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use accounts::{AccountInfo, AccountSettings, NewKeep};
 pub use certificates::{
-    CertificateInfo, CertificateList, Certificates, Figures, Part, certificates,
+    CertificateInfo, CertificateList, Certificates, Figures, Listener, Part, certificates,
 };
 pub use deeds::Noted;
 pub use import::{Import, OnError, Summary};
@@ -223,6 +223,8 @@ pub struct Context {
     pub audit_log: Option<std::path::PathBuf>,
     /// What TLS is served with.
     pub certificates: Certificates,
+    /// Where the server can be reached.
+    pub listeners: Vec<Listener>,
 }
 
 /// Runs a command that needs no store; none where this one does.
@@ -260,7 +262,8 @@ pub fn run(
         Request::List { selection, limit } => select::list(store, &selection, limit, emit),
         Request::Show { call_sid } => select::show(store, call_sid),
         Request::Status => {
-            let figures = Figures { store: store.status(), tls: certificates(context) };
+            let (tls, listeners) = (certificates(context), context.listeners.clone());
+            let figures = Figures { store: store.status(), tls, listeners };
             Ok(Reply::Status(Box::new(figures)))
         }
         Request::CertShow => certificates::show(context),

@@ -1,5 +1,5 @@
-//! One connection, from the socket to its last byte: the TLS handshake and
-//! HTTP/1.1 over it, each under a time limit.
+//! One connection, from the socket to its last byte: the header of a load
+//! balancer, the TLS handshake and HTTP/1.1 over it, each under a time limit.
 //!
 //! hyper has no limit for a stalled request body: whoever reads a body sets it.
 
@@ -8,8 +8,10 @@ use std::error::Error as StdError;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -19,13 +21,15 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::explain::Explained;
-use super::listener::{Limits, Open};
+use super::listener::{Limits, Open, Proxies};
 use super::pressure::{Answering, Place};
+use super::proxy_header;
 pub use crate::http::{OverTls, PeerAddr};
 
 /// Most bytes of a request's line and headers together, which includes the
@@ -36,6 +40,14 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// lets a message that came in few packets go a little over it, so that it
 /// does not stand in for [`HEAD_BYTES_MAX`].
 pub const BUFFER_BYTES_MAX: usize = 32 * 1024;
+
+/// How long a connection may go on after the order to stop before it is closed for being idle: a
+/// request may be on its way. One that comes is answered, and the answer says that it is the last.
+const LINGER: Duration = Duration::from_millis(300);
+
+/// How long a handshake may go on after the order to stop. Whoever was accepted before is served: it
+/// would not be told why it was not.
+const HANDSHAKE_LINGER: Duration = Duration::from_secs(2);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +61,8 @@ pub(super) enum End {
 /// What one connection comes with.
 pub(super) struct Guest {
     pub peer: SocketAddr,
+    /// Whose word on where somebody came from is believed.
+    pub proxies: Proxies,
     /// Changes when the server stops.
     pub stop: watch::Receiver<()>,
     pub place: Place,
@@ -57,8 +71,8 @@ pub(super) struct Guest {
     pub permit: OwnedSemaphorePermit,
 }
 
-/// Serves one connection until it ends. When `stop` changes, an idle
-/// connection is closed and a running request is answered first.
+/// Serves one connection until it ends. When `stop` changes, a running
+/// request is answered first, and then or after a moment it is closed.
 pub(super) async fn serve<S, B>(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
@@ -74,14 +88,46 @@ where
     // Under TLS, so that the limit also holds for the closing message.
     let mut stream = Box::pin(TimeoutStream::new(stream));
     stream.as_mut().set_write_timeout_pinned(Some(limits.write));
+    let deadline = Instant::now() + limits.handshake;
+    if guest.proxies.header {
+        match Box::pin(read_proxy_header(&mut stream, deadline, &mut guest)).await {
+            Ok(peer) => guest.peer = peer,
+            Err(end) => return end,
+        }
+    }
     let Some(config) = tls else {
         return serve_http(stream, OverTls(false), service, limits, guest).await;
     };
     // In a box: a task has room for all that it ever waits for, however long it will be idle.
-    match Box::pin(shake_hands(stream, config, limits, &mut guest)).await {
+    match Box::pin(shake_hands(stream, config, deadline, &mut guest)).await {
         Ok(stream) => serve_http(stream, OverTls(true), service, limits, guest).await,
         Err(end) => end,
     }
+}
+
+/// Where the connection came from by the header that it has to begin with; that of a stranger says
+/// nothing.
+async fn read_proxy_header(
+    stream: &mut (impl AsyncRead + Unpin),
+    deadline: Instant,
+    guest: &mut Guest,
+) -> Result<SocketAddr, End> {
+    let peer = guest.peer;
+    let read = tokio::time::timeout_at(deadline, proxy_header::read(stream));
+    let outcome = tokio::select! {
+        outcome = read => outcome,
+        () = stopped(guest.stop.clone(), HANDSHAKE_LINGER) => return Err(End::InOrder),
+        () = guest.place.wanted() => return Err(End::Broken),
+    };
+    let why = match outcome {
+        Ok(Ok(Some(client))) if guest.proxies.trusted.trust(peer.ip()) => return Ok(client),
+        Ok(Ok(_)) => return Ok(peer),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "its PROXY header took too long".to_owned(),
+    };
+    guest.open.0.proxy_headers_failed.add_one();
+    guest.proxies.complain(peer, &why);
+    Err(End::Broken)
 }
 
 /// The connection after the handshake. In a box: it is moved on, and a task has room for each place
@@ -89,27 +135,31 @@ where
 async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
     stream: I,
     config: Arc<ServerConfig>,
-    limits: Limits,
+    deadline: Instant,
     guest: &mut Guest,
 ) -> Result<Box<TlsStream<I>>, End> {
     let peer = guest.peer;
-    let handshake =
-        tokio::time::timeout(limits.handshake, TlsAcceptor::from(config).accept(stream));
+    let handshake = tokio::time::timeout_at(deadline, TlsAcceptor::from(config).accept(stream));
     let outcome = tokio::select! {
         outcome = handshake => outcome,
-        // No request has been read, so nothing is lost.
-        _ = guest.stop.changed() => return Err(End::InOrder),
+        () = stopped(guest.stop.clone(), HANDSHAKE_LINGER) => return Err(End::InOrder),
         () = guest.place.wanted() => return Err(End::Broken),
     };
     match outcome {
         Ok(Ok(stream)) => return Ok(Box::new(stream)),
         Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
         Err(_) => {
-            tracing::debug!(%peer, limit = ?limits.handshake, "the TLS handshake took too long");
+            tracing::debug!(%peer, "the TLS handshake took too long");
         }
     }
     guest.open.0.handshakes_failed.add_one();
     Err(End::Broken)
+}
+
+/// Ready so long after the order to stop.
+async fn stopped(mut stop: watch::Receiver<()>, linger: Duration) {
+    let _either_way = stop.changed().await;
+    tokio::time::sleep(linger).await;
 }
 
 async fn serve_http<I, S, B>(
@@ -125,15 +175,19 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let Guest { peer, mut stop, mut place, permit: _permit, open: _open } = guest;
-    let activity = place.activity.clone();
+    let Guest { peer, proxies, stop, mut place, permit: _permit, open: _open } = guest;
+    let (activity, stopping) = (place.activity.clone(), stop.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(PeerAddr(peer));
+        let client = proxies.trusted.client(peer, request.headers());
+        request.extensions_mut().insert(PeerAddr(client));
         request.extensions_mut().insert(over_tls);
         let running = activity.begin();
-        let answered = service.call(request);
+        let (answered, stopping) = (service.call(request), stopping.clone());
         async move {
-            let answer = answered.await?;
+            let mut answer = answered.await?;
+            if stopping.has_changed().unwrap_or(true) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(answer.map(|body| Answering::new(body, running)))
         }
     });
@@ -148,9 +202,13 @@ where
     );
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        _ = stop.changed() => {
+        () = stopped(stop, LINGER.min(limits.drain / 4)) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                result = connection.as_mut() => result,
+                // Nothing came, or not even a whole head.
+                () = place.overdue() => return End::InOrder,
+            }
         }
         () = place.wanted() => {
             connection.as_mut().graceful_shutdown();

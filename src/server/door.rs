@@ -16,6 +16,8 @@ pub struct Door {
     pub url: String,
     /// What is served there.
     pub purpose: Purpose,
+    /// The service manager holds it, too: it stays open while the server restarts.
+    pub held: bool,
 }
 
 /// What is served on a listener.
@@ -42,21 +44,23 @@ pub async fn all(config: &Config, mut handed: Handed) -> Result<Vec<Door>, Failu
         if let (true, Some(address)) = (listeners.is_empty(), address) {
             doors.push(Door::bind(address, purpose).await?);
         }
+        let mut held = Vec::new();
         for listener in listeners {
-            let address = listener.local_addr()?;
-            if !remote && !address.ip().is_loopback() {
-                return Err(purpose.remote(address));
+            let bound = listener.local_addr()?;
+            if !remote && !bound.ip().is_loopback() {
+                return Err(purpose.remote(bound));
             }
+            held.push(bound);
             doors.push(Door::handed(listener, purpose)?);
         }
+        purpose.tell_held(&held, address);
     }
     Ok(doors)
 }
 
-/// Connections that may wait to be accepted; the system has a limit of its own
-/// (`net.core.somaxconn`). What comes beyond is dropped, and tried again by its client a second
-/// later.
-const BACKLOG: i32 = 4096;
+/// Connections that may wait to be accepted: as many as the system lets (`net.core.somaxconn`, 4096
+/// since Linux 5.4). What comes beyond is dropped, and tried again by its client a second later.
+const BACKLOG: i32 = i32::MAX;
 
 impl Door {
     async fn bind(address: &ListenAddr, purpose: Purpose) -> Result<Self, Failure> {
@@ -66,12 +70,16 @@ impl Door {
         rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
         let port = listener.local_addr()?.port();
         let url = purpose.url(&format!("{}:{port}", address.shown_host()));
-        Ok(Self { listener, url, purpose })
+        Ok(Self { listener, url, purpose, held: false })
     }
 
     fn handed(listener: std::net::TcpListener, purpose: Purpose) -> Result<Self, Failure> {
         let url = purpose.url(&listener.local_addr()?.to_string());
-        Ok(Self { listener: TcpListener::from_std(listener)?, url, purpose })
+        // Never fewer than the socket unit says, whose number the system has cut, too.
+        if let Err(error) = rustix::net::listen(&listener, BACKLOG) {
+            tracing::debug!(%error, url, "the backlog stays as it was handed over");
+        }
+        Ok(Self { listener: TcpListener::from_std(listener)?, url, purpose, held: true })
     }
 }
 
@@ -93,6 +101,35 @@ impl Purpose {
         }
     }
 
+    /// Says that sockets were handed over, and that the configuration says otherwise where it does.
+    fn tell_held(self, held: &[SocketAddr], configured: Option<&ListenAddr>) {
+        if held.is_empty() {
+            return;
+        }
+        let key = match self {
+            Self::Https => "listen",
+            Self::Http => "http.listen",
+            Self::Metrics => "metrics.listen",
+        };
+        let name = self.name();
+        let addresses = held.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::info!(
+            name,
+            addresses,
+            "the service manager holds the listener: it stays open while the server restarts"
+        );
+        if let Some(configured) = configured
+            && !held.iter().any(|held| configured.agrees(*held))
+        {
+            tracing::warn!(
+                name,
+                addresses,
+                "{key} = {configured} is not listened on, since a listener was handed over: let \
+                 {key} say the same, or change ListenStream= of the socket unit"
+            );
+        }
+    }
+
     fn remote(self, address: SocketAddr) -> Failure {
         let name = self.name();
         let shows = match self {
@@ -107,12 +144,50 @@ impl Purpose {
 }
 
 impl ListenAddr {
+    /// Whether a listener with this address is the one that is meant. All addresses are all, of IPv4
+    /// and of IPv6.
+    fn agrees(&self, bound: SocketAddr) -> bool {
+        let same_host = match self.host() {
+            Host::Ip(ip) => {
+                ip.to_canonical() == bound.ip().to_canonical()
+                    || ip.is_unspecified() && bound.ip().is_unspecified()
+            }
+            // What a name resolves to is not asked for.
+            Host::Name(_) => !self.is_loopback() || bound.ip().is_loopback(),
+        };
+        same_host && [0, bound.port()].contains(&self.port())
+    }
+
     /// The host as it stands in a URL.
     fn shown_host(&self) -> String {
         match self.host() {
             Host::Ip(std::net::IpAddr::V6(ip)) => format!("[{ip}]"),
             Host::Ip(ip) => ip.to_string(),
             Host::Name(name) => name.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_was_handed_over_is_the_configured_one_or_not() {
+        for (configured, bound, expected) in [
+            ("127.0.0.1:8443", "127.0.0.1:8443", true),
+            ("127.0.0.1:8443", "127.0.0.1:8444", false),
+            ("127.0.0.1:8443", "[::]:8443", false),
+            ("127.0.0.1:8443", "[::ffff:127.0.0.1]:8443", true),
+            ("0.0.0.0:8443", "[::]:8443", true),
+            ("[::]:8443", "10.0.0.5:8443", false),
+            ("127.0.0.1:0", "127.0.0.1:8443", true),
+            ("localhost:8443", "[::1]:8443", true),
+            ("localhost:8443", "[::]:8443", false),
+            ("calls.example.org:8443", "10.0.0.5:8443", true),
+        ] {
+            let configured: ListenAddr = configured.parse().unwrap();
+            assert_eq!(configured.agrees(bound.parse().unwrap()), expected, "{configured} {bound}");
         }
     }
 }

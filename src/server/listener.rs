@@ -7,18 +7,20 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
+use super::client_address::TrustedProxies;
 use super::connection::{self, End, Guest};
 use super::pressure::{Pressure, STEP};
 use super::pulse::Asked;
@@ -33,6 +35,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// Bytes of an answer that the system holds beyond those it has sent. Else it takes megabytes for each
 /// client that reads nothing, and all of them are read and encrypted in vain.
 const UNSENT_BYTES: u32 = 128 * 1024;
+
+/// How often the log says that connections lack the header of a load balancer.
+const COMPLAINTS: Duration = Duration::from_mins(1);
 
 /// How long to wait, after the drain, for tasks that were told to end.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
@@ -54,6 +59,48 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// What stands between a listener and the service.
+#[derive(Clone, Default)]
+pub struct Front {
+    /// Encrypts; none in the clear.
+    pub tls: Option<Arc<TlsReloader>>,
+    /// Proxies and load balancers before it.
+    pub proxies: Proxies,
+}
+
+/// How proxies and load balancers say where somebody came from.
+#[derive(Clone, Default)]
+pub struct Proxies {
+    /// Those that are believed.
+    pub trusted: TrustedProxies,
+    /// Every connection begins with a header of the PROXY protocol.
+    pub header: bool,
+    /// When one that did not was last in the log.
+    complained: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Proxies {
+    /// These proxies, which send such a header or do not.
+    pub fn new(trusted: TrustedProxies, header: bool) -> Self {
+        Self { trusted, header, complained: Arc::default() }
+    }
+
+    /// Says in the log that a connection does not begin as it should, once a minute.
+    pub(super) fn complain(&self, peer: SocketAddr, why: &str) {
+        let mut complained = self.complained.lock();
+        if complained.is_none_or(|at| at.elapsed() >= COMPLAINTS) {
+            *complained = Some(Instant::now());
+            tracing::warn!(
+                %peer, why,
+                "a connection was closed: the listener has proxy_protocol = true, and whoever \
+                 connects has to send that header (said once a minute)"
+            );
+        } else {
+            tracing::debug!(%peer, why, "a connection was closed");
+        }
+    }
+}
+
 /// How the connections ended that were open when the order to stop came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Drained {
@@ -64,16 +111,16 @@ pub struct Drained {
 }
 
 /// Accepts connections and serves each with a clone of `service`, over TLS
-/// where `tls` is given, until `shutdown` is ready. Then closes the socket,
+/// where `front` says so, until `shutdown` is ready. Then closes the socket,
 /// lets running requests finish for at most `limits.drain`, cuts the rest and
 /// returns.
 ///
-/// Requests carry [`connection::PeerAddr`] and [`connection::OverTls`] as
+/// Requests carry [`connection::PeerAddr`], the client's where a trusted proxy names one, and [`connection::OverTls`] as
 /// extensions. Nothing that a client does, no error of the system and no panic
 /// of the service ends the loop. It answers whoever asks whether it still turns.
 pub async fn run<S, B>(
     listener: TcpListener,
-    tls: Option<Arc<TlsReloader>>,
+    front: Front,
     service: S,
     limits: Limits,
     counted: Arc<Connections>,
@@ -105,9 +152,10 @@ where
             () = asked.answer() => continue,
             accepted = accept(&listener, &permits, &counted, &mut pressure) => accepted,
         };
-        let config = tls.as_ref().map(|tls| tls.current());
+        let config = front.tls.as_ref().map(|tls| tls.current());
         let (open, place) = (Open::new(&counted), pressure.place());
-        let guest = Guest { peer, stop: stopped.clone(), place, open, permit };
+        let (proxies, stop) = (front.proxies.clone(), stopped.clone());
+        let guest = Guest { peer, proxies, stop, place, open, permit };
         tasks.spawn(connection::serve(stream, config, service.clone(), limits, guest));
     }
     drop(listener);

@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::connection::{HEAD_BYTES_MAX, OverTls, PeerAddr};
-use super::listener::{Drained, Limits, run};
+use super::listener::{Drained, Front, Limits, Proxies, run};
 use super::pulse::{Pulse, pulse};
 use crate::tls::{Setup, TlsReloader, TlsSource};
 
@@ -52,6 +52,10 @@ struct Server {
 }
 
 async fn start(tls: Option<Arc<TlsReloader>>, limits: Limits) -> Server {
+    start_behind(Proxies::default(), tls, limits).await
+}
+
+async fn start_behind(proxies: Proxies, tls: Option<Arc<TlsReloader>>, limits: Limits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -60,7 +64,8 @@ async fn start(tls: Option<Arc<TlsReloader>>, limits: Limits) -> Server {
     let service = service_fn(move |request| answer(request, Arc::clone(&count), Arc::clone(&gate)));
     let (pulse, asked) = pulse();
     let counted = Arc::default();
-    let ended = tokio::spawn(run(listener, tls, service, limits, counted, asked, async move {
+    let front = Front { tls, proxies };
+    let ended = tokio::spawn(run(listener, front, service, limits, counted, asked, async move {
         let _ = stopped.await;
     }));
     Server { address, stop, pulse, ended, begun, release }

@@ -1,6 +1,7 @@
 //! The server: sockets in front of the HTTP service.
 
 mod certificates;
+mod client_address;
 pub mod connection;
 mod context;
 mod demo;
@@ -10,6 +11,7 @@ mod files;
 mod handed;
 pub mod listener;
 mod pressure;
+mod proxy_header;
 mod pulse;
 mod serve;
 mod systemd;

@@ -8,11 +8,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use super::certificates::{look_after, reload};
+use super::client_address::TrustedProxies;
 use super::demo;
 use super::door::{self, Door, Purpose};
 use super::files;
 use super::handed::Handed;
-use super::listener::{self, Drained, Limits};
+use super::listener::{self, Drained, Front, Limits, Proxies};
 use super::pulse::pulse;
 use super::systemd;
 use crate::config::Config;
@@ -141,9 +142,12 @@ impl Server<'_> {
         let api = http::service(context.clone());
         let meter = self.store.meter();
         let limits = config.listener_limits(self.files);
+        let proxies = config.http.trusted_proxies.iter().map(|proxy| proxy.0);
+        let trusted = TrustedProxies::new(proxies);
         let mut listeners = tokio::task::JoinSet::new();
         let (mut pulses, mut urls) = (Vec::new(), Vec::new());
-        for Door { listener, url, purpose } in doors {
+        let mut reached = Vec::new();
+        for Door { listener, url, purpose, held } in doors {
             let (pulse, asked) = pulse();
             let mut stopped = stopped.clone();
             let stop = async move {
@@ -152,28 +156,34 @@ impl Server<'_> {
             match purpose {
                 Purpose::Https => {
                     let (tls, counted) = (Some(reloader.clone()), meter.https.clone());
-                    let api = api.clone();
+                    let proxies = Proxies::new(trusted.clone(), config.proxy_protocol);
+                    let (front, api) = (Front { tls, proxies }, api.clone());
                     listeners
-                        .spawn(listener::run(listener, tls, api, limits, counted, asked, stop));
+                        .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
                 }
                 Purpose::Http => {
                     let (counted, api) = (meter.http.clone(), api.clone());
+                    let proxies = Proxies::new(trusted.clone(), config.http.proxy_protocol);
+                    let front = Front { tls: None, proxies };
                     listeners
-                        .spawn(listener::run(listener, None, api, limits, counted, asked, stop));
+                        .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
                 }
                 Purpose::Metrics => {
                     let limits = Limits { connections: SCRAPERS_MAX, ..limits };
                     let (counted, api) = (meter.metrics.clone(), http::scrapes(context.clone()));
+                    let front = Front::default();
                     listeners
-                        .spawn(listener::run(listener, None, api, limits, counted, asked, stop));
+                        .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
                 }
             }
             pulses.push(pulse);
             tell(News::Listening(url.clone()));
+            reached.push(ops::Listener { url: url.clone(), held });
             urls.push(url);
         }
         let mut ops = config.ops_context();
         ops.certificates = ops::Certificates::Served(reloader.clone());
+        ops.listeners = reached;
         let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
         let admin = tokio::spawn(admin);
         let read_again = Arc::new(Notify::new());
@@ -305,6 +315,7 @@ impl Config {
             data_dir: self.data_dir.clone(),
             audit_log: self.log.audit.clone(),
             certificates: ops::Certificates::Files(self.tls_setup()),
+            listeners: Vec::new(),
         }
     }
 

@@ -275,8 +275,9 @@ impl Start {
                 let (queue, all) = (shared.queue.clone(), shared.options.queue_events);
                 move || all.saturating_sub(queue.available_permits())
             };
-            let look = move || work.waits.watch(&work.doing, queued);
-            watched(shared.clone(), "look at those who wait", look)
+            watched(shared.clone(), "look at those who wait", (), move |()| {
+                work.waits.watch(&work.doing, queued);
+            })
         };
         let end = Some(Job::Stop);
         Store::running(

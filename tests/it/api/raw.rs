@@ -36,6 +36,11 @@ pub fn tcp(port: u16) -> TcpStream {
 impl Raw {
     /// Connects and shakes hands.
     pub fn connect(rollcall: &Rollcall) -> Self {
+        Self::over(rollcall, tcp(rollcall.port)).unwrap()
+    }
+
+    /// Shakes hands on a connection that is there.
+    pub fn over(rollcall: &Rollcall, mut stream: TcpStream) -> std::io::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(rollcall.ca()).unwrap() {
             roots.add(certificate.unwrap()).unwrap();
@@ -48,11 +53,10 @@ impl Raw {
             .with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
         let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut stream = tcp(rollcall.port);
         while client.is_handshaking() {
-            client.complete_io(&mut stream).unwrap();
+            client.complete_io(&mut stream)?;
         }
-        Self { tls: StreamOwned::new(client, stream), unread: Vec::new() }
+        Ok(Self { tls: StreamOwned::new(client, stream), unread: Vec::new() })
     }
 
     /// The server's own certificate.

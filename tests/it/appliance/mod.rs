@@ -3,11 +3,14 @@
 mod audit;
 mod doctor;
 mod exposition;
+mod held;
 mod logs;
 mod manual;
 mod metrics;
+mod proxies;
 mod sandbox;
 mod service;
+mod silent;
 mod tls;
 mod units;
 

@@ -257,7 +257,7 @@ fn nothing_is_connected_to_but_what_is_configured() {
 }
 
 /// A command that hands these sockets to the server by the way of systemd, `wrap` before it.
-fn handing(
+pub(super) fn handing(
     rollcall: &Rollcall,
     sockets: &[&TcpListener],
     names: &str,
@@ -274,7 +274,8 @@ fn handing(
     let moves: String = moves.collect();
     let mut command = Command::new("bash");
     command.args(["-c", &format!("LISTEN_PID=$$ exec \"$@\"{moves}"), "bash"]).args(wrap);
-    command.args([ROLLCALL, "serve", "--listen", "127.0.0.1:1", "--data-dir"]).arg(rollcall.data());
+    command.args([ROLLCALL, "serve", "--data-dir"]).arg(rollcall.data());
+    command.env("ROLLCALL_LISTEN", "127.0.0.1:1");
     command.env("LISTEN_FDS", sockets.len().to_string()).env("LISTEN_FDNAMES", names);
     (command, copies)
 }

@@ -13,6 +13,7 @@ const UNITS: &[(&str, Option<f64>)] = &[
     ("rollcall-activated.service", Some(0.5)),
     ("rollcall-backup.service", Some(0.5)),
     ("rollcall.socket", None),
+    ("rollcall-activated.socket", None),
     ("rollcall-backup.timer", None),
 ];
 
@@ -80,6 +81,29 @@ fn the_two_ways_to_run_differ_only_in_the_network() {
     let more = ["IPAddressDeny=any", "PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX"];
     assert_eq!(only(&activated, &plain), more);
     assert!(plain.len() > 40, "only {} settings were seen", plain.len());
+}
+
+#[test]
+fn a_listener_is_held_by_systemd_and_lets_thousands_wait() {
+    for name in ["rollcall", "rollcall-activated"] {
+        let (service, socket) =
+            (source(&format!("{name}.service")), source(&format!("{name}.socket")));
+        for line in [
+            format!("Requires={name}.socket"),
+            "WantedBy=multi-user.target".to_owned(),
+            format!("Also={name}.socket"),
+        ] {
+            assert!(service.lines().any(|is| is == line), "{name}.service: {line}");
+        }
+        let after = service.lines().find_map(|line| line.strip_prefix("After=")).unwrap();
+        assert!(after.split(' ').any(|unit| unit == format!("{name}.socket")), "{after}");
+        let value = |key: &str| socket.lines().find_map(|line| line.strip_prefix(key));
+        assert_eq!(value("FileDescriptorName="), Some("https"));
+        assert_eq!(value("ListenStream="), Some("8443"));
+        assert_eq!(value("Service="), None, "it is the one of the same name");
+        let backlog: u32 = value("Backlog=").unwrap().parse().unwrap();
+        assert!(backlog >= 10 * 200, "{backlog}");
+    }
 }
 
 #[test]
