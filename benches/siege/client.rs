@@ -160,6 +160,8 @@ impl Client {
 
 /// An account.
 pub const ACCOUNT: &str = "a0000000-0000-4000-8000-000000000000";
+/// Another, whose readers want much.
+pub const CROWDED: &str = "a0000000-0000-4000-8000-000000000001";
 
 /// A status event of call number `n` of the account.
 pub fn event(n: u64, status: &str, more: &str) -> String {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::client::{ACCOUNT, Place, event};
+use super::client::{ACCOUNT, CROWDED, Place, event};
 use super::idle::released;
 use super::probe::{millis, probe};
 use super::server::{Server, mib};
@@ -48,10 +48,14 @@ enum Attack {
     Smuggling,
     TruncatedBody,
     WrongToken,
+    Counts,
+    PrefixScans,
+    LargePages,
+    AbandonedCounts,
 }
 
 /// Each with how many do it at a time, and their pause between two connections.
-const ATTACKS: [(Attack, usize, u64); 12] = [
+const ATTACKS: [(Attack, usize, u64); 16] = [
     (Attack::SilentBeforeTls, 1000, 0),
     (Attack::SilentAfterTls, 500, 0),
     (Attack::SlowHeaders, 500, 0),
@@ -65,6 +69,10 @@ const ATTACKS: [(Attack, usize, u64); 12] = [
     (Attack::Smuggling, 10, 100),
     (Attack::TruncatedBody, 10, 100),
     (Attack::WrongToken, 10, 100),
+    (Attack::Counts, 32, 0),
+    (Attack::PrefixScans, 32, 0),
+    (Attack::LargePages, 32, 0),
+    (Attack::AbandonedCounts, 32, 0),
 ];
 
 /// All of them, or the one of this name.
@@ -81,7 +89,9 @@ pub async fn run(table: &mut Table, time: Duration, only: Option<&str>) -> Outco
     let mut writer = place.client().await?;
     for begin in (0..CALLS).step_by(1000) {
         let lines: Vec<_> = (begin..begin + 1000).map(|n| event(n, "in-progress", "")).collect();
-        writer.post(&lines.join("\n")).await?;
+        let lines = lines.join("\n");
+        writer.post(&lines).await?;
+        writer.post(&lines.replace(ACCOUNT, CROWDED)).await?;
     }
     drop(writer);
     for (number, (attack, count, _)) in chosen {
@@ -295,6 +305,20 @@ async fn act(attack: Attack, place: &Place, link: &Link) -> Outcome<()> {
             stream.shutdown().await?;
             ends(stream).await
         }
+        Attack::Counts => crowd(place, "limit=1&count=true&from_prefix=%2B1").await,
+        Attack::PrefixScans => crowd(place, "limit=50&from_prefix=%2B9").await,
+        Attack::LargePages => crowd(place, "limit=10000").await,
+        Attack::AbandonedCounts => {
+            let mut stream = place.tls().await?;
+            let path = format!("/v1/Accounts/{CROWDED}/Calls?count=true&limit=1&from_prefix=%2B1");
+            let head = format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
+                place.token
+            );
+            stream.write_all(head.as_bytes()).await?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(())
+        }
         Attack::WrongToken => {
             let mut client = place.client().await?;
             let head =
@@ -307,6 +331,18 @@ async fn act(attack: Attack, place: &Place, link: &Link) -> Outcome<()> {
             }
         }
     }
+}
+
+/// Some questions of the account whose readers want much, one after another.
+async fn crowd(place: &Place, query: &str) -> Outcome<()> {
+    let mut client = place.client().await?;
+    for _ in 0..20 {
+        let answer = client.get(&format!("/v1/Accounts/{CROWDED}/Calls?{query}")).await?;
+        if answer.status != 200 {
+            return Err(Broken(format!("{query}: {}", answer.status)).into());
+        }
+    }
+    Ok(())
 }
 
 /// A request in the body of another, by two ways of saying how long that is. It is never answered.

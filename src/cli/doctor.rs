@@ -11,6 +11,7 @@ use super::output::Output;
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::doctor::{Finding, Level, Surroundings, examine, without_configuration};
+use crate::logs;
 use crate::ops::Failure;
 
 /// Examines, prints, and fails where there is an error.
@@ -50,5 +51,5 @@ fn lines(finding: &Finding) -> String {
         let _infallible = writeln!(text, "{:<8} → {advice}", "");
     }
     // What a file name or a certificate holds is not to be obeyed by a terminal.
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    logs::plain_lines(&text).into_owned()
 }

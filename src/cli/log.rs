@@ -1,6 +1,7 @@
 //! The log of a server: where it goes, and in which shape.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _};
 use std::panic::{self, PanicHookInfo};
 
@@ -41,9 +42,32 @@ pub(super) fn begin(log: &Log) -> Result<(), Failure> {
 
 /// Lines on standard error. One that cannot be written is lost: where the disk is full on which they
 /// are kept, or nobody reads them any more, all else goes on.
-pub(super) fn lines() -> SubscriberBuilder<DefaultFields, Format, LevelFilter, fn() -> io::Stderr> {
+pub(super) fn lines() -> SubscriberBuilder<DefaultFields, Format, LevelFilter, fn() -> Plain> {
     // Else it would be told on standard error, and whoever cannot write there panics.
-    tracing_subscriber::fmt().with_writer(io::stderr as fn() -> _).log_internal_errors(false)
+    tracing_subscriber::fmt().with_writer(Plain::new as fn() -> _).log_internal_errors(false)
+}
+
+/// Standard error, on which no text of others changes how the rest of a line reads.
+pub(super) struct Plain(io::Stderr);
+
+impl Plain {
+    fn new() -> Self {
+        Self(io::stderr())
+    }
+}
+
+impl io::Write for Plain {
+    /// A line comes whole.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(line).map(logs::plain_log) {
+            Ok(Cow::Owned(plain)) => self.0.write_all(plain.as_bytes()).map(|()| line.len()),
+            _ => self.0.write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn journald(level: LevelFilter) -> Result<(), Failure> {

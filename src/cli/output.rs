@@ -1,5 +1,6 @@
 //! Where text goes: data to standard output, talk to standard error.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{log, render};
+use crate::logs;
 use crate::ops::{Failure, Reply};
 use crate::store::Progress;
 
@@ -67,7 +69,8 @@ impl Output {
         if let Some(aside) = shown.aside {
             self.say(&aside);
         }
-        self.text(&shown.data)
+        let data = &shown.data;
+        self.text(&if self.json { Cow::Borrowed(data.as_str()) } else { logs::plain_lines(data) })
     }
 
     /// Why a command failed, as `{"error": …}` for programs.
@@ -109,7 +112,7 @@ impl Output {
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
-            bar.set_message(progress.what.clone());
+            bar.set_message(logs::plain(&progress.what).into_owned());
             self.bar = Some((progress.what, bar));
         }
         if let Some((_, bar)) = &self.bar {
@@ -140,5 +143,5 @@ pub(super) fn named(what: impl std::fmt::Display, error: &io::Error) -> io::Erro
 
 /// A line on standard error. Nobody listens where that fails.
 fn talk(text: &str) {
-    let _nobody_listens = writeln!(io::stderr(), "{text}");
+    let _nobody_listens = writeln!(io::stderr(), "{}", logs::plain_lines(text));
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::logs;
 use crate::ops::{
     AccountInfo, CertificateInfo, CertificateList, Figures, Left, Listener, Part, Purged, Reply,
     Summary, TokenInfo, Where,
@@ -413,7 +414,7 @@ fn shown(value: &RawValue) -> String {
 
 /// What a terminal would obey is not passed on to it.
 fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    logs::plain(text).into_owned()
 }
 
 fn plain(value: &Value) -> String {

@@ -90,7 +90,7 @@ pub const KEYS: &[Key] = &[
     key("limits.token_requests", Kind::Integer, "N", "Requests that a token may send in token_window; 0: as many as it likes"),
     key("limits.token_window", Kind::Text, "DURATION", "Time in which the requests of a token are counted"),
     key("limits.queue_events", Kind::Integer, "N", "Events that may wait to be committed; beyond, hooks are answered 503"),
-    key("limits.followers", Kind::Integer, "N", "Event streams of changes at a time; beyond, they are answered 503"),
+    key("limits.followers", Kind::Integer, "N", "Readers of changes at a time, by lines or by events; beyond, they are answered 503"),
     key("limits.keep_alive", Kind::Text, "DURATION", "How long an event stream of changes is silent at most"),
 
     key("store.index_cache_bytes", Kind::Integer, "BYTES", "Memory for the cache of the index"),

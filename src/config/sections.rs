@@ -108,7 +108,7 @@ pub struct Limits {
     /// Events that may wait for the committer; never less than `batch_events`.
     #[serde(deserialize_with = "whole::<_, _, 1, 10_000_000>")]
     pub queue_events: usize,
-    /// Event streams of changes at a time.
+    /// Readers of changes at a time, by lines or by events.
     #[serde(deserialize_with = "whole::<_, _, 0, 65_536>")]
     pub followers: usize,
     /// How long an event stream is silent at most.

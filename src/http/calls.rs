@@ -3,12 +3,13 @@
 use http::{Method, StatusCode};
 
 use super::auth::{Deed, authorize, token_id, wrong_sid};
+use super::reading::Reading;
 use super::reply::{Refusal, Reply, empty, json};
 use super::routes::Request;
 use crate::clock;
 use crate::domain::CallId;
 use crate::logs;
-use crate::store::{Change, Store, StoreError};
+use crate::store::{Change, Counting, Reach, Store, StoreError};
 use crate::wire::{write_call, write_timeline};
 
 /// `GET`, `HEAD` and `DELETE /v1/Accounts/{AccountSid}/Calls/{CallSid}`.
@@ -73,8 +74,9 @@ pub(super) async fn count(request: &Request<'_>, account: &str) -> Result<Reply,
         return Err(Refusal::method("GET, HEAD"));
     }
     let account = authorize(request.context, request.headers, account, Deed::Read)?;
-    let counts = blocking(&request.context.store, move |store| store.live_calls(account)).await?;
-    let [inbound, outbound] = counts;
+    let reading = Reading::new(request, Reach::Account(account));
+    let counted = reading.count(Counting::of_live(account), usize::MAX).await?;
+    let [inbound, outbound] = counted.map(|counted| counted.with_status()).unwrap_or_default();
     let body = format!("{{\"inbound\":{inbound},\"outbound\":{outbound}}}");
     Ok(json(StatusCode::OK, body))
 }

@@ -21,9 +21,9 @@ use warp::Reply as _;
 
 use super::accept;
 use super::auth::{Deed, Listener, authorize};
-use super::calls::blocking;
 use super::crowd::Room;
 use super::place::Places;
+use super::reading::{Reading, pieces};
 use super::reply::{Refusal, Reply, empty};
 use super::routes::Request;
 use crate::domain::CallId;
@@ -31,10 +31,11 @@ use crate::logs::masked;
 use crate::store::{Event, Feed, Piece, Place, Reach, Store, What};
 use crate::wire::write_call;
 
-/// What one look into the store may take, and so the size of one piece of a body.
-const PIECE: Piece = Piece { frames: 256, bytes: 512 * 1024 };
-/// Pieces that wait for a slow reader.
-const PIECES_AHEAD: usize = 2;
+/// Calls or frames, and bytes of frames, that one look into the store may take.
+const LOOK_FRAMES: usize = 256;
+const LOOK_BYTES: usize = 512 * 1024;
+/// Pieces that wait for a slow reader of an event stream, beside the one that is being sent.
+const PIECES_AHEAD: usize = 1;
 /// Most lines that can be asked for.
 const LIMIT_MAX: usize = 10_000;
 /// How long a client waits before it comes again, in milliseconds.
@@ -71,6 +72,12 @@ fn readable(request: &Request<'_>) -> Result<(), Refusal> {
 async fn changes(request: &Request<'_>, reach: Reach) -> Result<Reply, Refusal> {
     let events = wants_events(request.headers);
     let query = Query::parse(request.query)?;
+    if !events && query.limit.is_none() && !request.has_chunks {
+        return Err(Refusal::upgrade(
+            "a whole feed as lines needs HTTP/1.1, which tells its end from a part of it; ask for \
+             parts with limit=1..10000, or have the proxy speak HTTP/1.1",
+        ));
+    }
     if events && query.limit.is_some() {
         return Err(Refusal::bad(
             "limit: an event stream has no end; ask for application/x-ndjson",
@@ -90,15 +97,15 @@ async fn changes(request: &Request<'_>, reach: Reach) -> Result<Reply, Refusal> 
     if *request.method == Method::HEAD {
         return Ok(head(empty(StatusCode::OK), events));
     }
-    let reader = Reader { listener: Listener::new(request, reach), places, feed };
+    let place = request.context.followers.enter(reach).ok_or_else(|| {
+        Refusal::unavailable("as many event streams are open as there may be", CROWDED_SECONDS)
+    })?;
+    let reader = Reader { reading: Reading::new(request, reach), places, feed, _place: place };
     if !events {
         return lines(reader, until, query.limit.unwrap_or(usize::MAX)).await;
     }
-    let room = request.context.followers.enter(reach).ok_or_else(|| {
-        Refusal::unavailable("as many event streams are open as there may be", CROWDED_SECONDS)
-    })?;
     let (pieces, body) = channel();
-    tokio::spawn(follow(reader, pieces, room));
+    tokio::spawn(follow(reader, pieces));
     Ok(head(body, true))
 }
 
@@ -160,29 +167,37 @@ fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Reply) {
 
 /// Somebody who reads a feed.
 struct Reader {
-    listener: Listener,
+    reading: Reading,
     places: Places,
     feed: Feed,
+    _place: Room,
 }
 
 impl Reader {
-    /// The next events, if the token may see them now that they have been read.
-    async fn read(&mut self, until: u64) -> Result<Vec<Event>, Refusal> {
+    /// The next events, if the token may see them now that they have been read: so many bytes of
+    /// them, about.
+    async fn read(&mut self, until: u64, bytes: usize) -> Result<Vec<Event>, Refusal> {
         let mut feed = self.feed.clone();
+        let piece = Piece { frames: LOOK_FRAMES, read: LOOK_BYTES, bytes };
         let read = move |store: &Store| {
-            let events = feed.next(store, until, PIECE)?;
+            let events = feed.next(store, until, piece)?;
             Ok((feed, events))
         };
-        let (feed, events) = blocking(&self.listener.context.store, read).await?;
-        self.listener.still_may()?;
+        let (feed, events) = self.reading.slice(read).await?;
+        self.reading.listener.still_may()?;
         self.feed = feed;
         Ok(events)
     }
 
     /// One line for each of the next events, and whether the last one was the end.
-    async fn lines(&mut self, until: u64, left: &mut usize) -> Result<(Vec<u8>, bool), Refusal> {
-        let events = self.read(until).await?;
-        let mut body = Vec::with_capacity(events.len() * 768 + 128);
+    async fn lines(
+        &mut self,
+        until: u64,
+        left: &mut usize,
+        bytes: usize,
+    ) -> Result<(Vec<u8>, bool), Refusal> {
+        let events = self.read(until, bytes).await?;
+        let mut body = Vec::new();
         for event in events {
             object(&mut body, self.places.write(event.place), &event.what);
             body.push(b'\n');
@@ -203,13 +218,16 @@ impl Reader {
 
     /// Sends events until nobody takes them or the token is no longer good.
     async fn tell(&mut self, pieces: &mpsc::Sender<io::Result<Bytes>>) {
-        let mut published = self.listener.context.store.published();
+        let mut published = self.reading.context().store.published();
         let mut body = format!("retry: {RETRY_MILLIS}\n\n").into_bytes();
         // Whoever begins at the present is told at once where that is.
         let mut due = Instant::now();
         loop {
+            // Nothing is read for somebody who has not taken what was read before.
+            let Ok(way) = pieces.reserve().await else { return };
             let until = *published.borrow_and_update();
-            let events = match self.read(until).await {
+            let room = self.reading.room();
+            let events = match self.read(until, room.bytes()).await {
                 Ok(events) => events,
                 Err(refusal) => {
                     let refusal = format!("{refusal:?}");
@@ -232,11 +250,11 @@ impl Reader {
                     None => body.extend_from_slice(b":\n\n"),
                 }
             }
-            if !body.is_empty() {
-                if pieces.send(Ok(std::mem::take(&mut body).into())).await.is_err() {
-                    return;
-                }
-                due = Instant::now() + self.listener.context.keep_alive;
+            if body.is_empty() {
+                drop((way, room));
+            } else {
+                way.send(Ok(room.hold(std::mem::take(&mut body))));
+                due = Instant::now() + self.reading.context().keep_alive;
             }
             if caught_up && matches!(timeout_at(due, published.changed()).await, Ok(Err(_))) {
                 return;
@@ -245,39 +263,49 @@ impl Reader {
     }
 }
 
+/// Lines that are still to be written.
+struct Lines {
+    reader: Reader,
+    until: u64,
+    left: usize,
+}
+
+impl Lines {
+    /// The next piece, and what is left then.
+    async fn piece(mut self) -> Result<(Bytes, Option<Self>), Refusal> {
+        let room = self.reader.reading.room();
+        loop {
+            let read = self.reader.lines(self.until, &mut self.left, room.bytes());
+            let (piece, last) = read.await?;
+            if last {
+                return Ok((room.hold(piece), None));
+            }
+            if !piece.is_empty() {
+                return Ok((room.hold(piece), Some(self)));
+            }
+        }
+    }
+}
+
 /// Everything up to a sequence number. The first piece is read before the answer begins, so that a
 /// store that cannot be read says so; if it fails later, the connection is cut.
-async fn lines(mut reader: Reader, until: u64, limit: usize) -> Result<Reply, Refusal> {
-    let mut left = limit;
-    let (first, last) = reader.lines(until, &mut left).await?;
-    let (pieces, body) = channel();
-    tokio::spawn(async move {
-        let (mut piece, mut last) = (first, last);
-        loop {
-            if !piece.is_empty() && pieces.send(Ok(piece.into())).await.is_err() || last {
-                return;
-            }
-            (piece, last) = match reader.lines(until, &mut left).await {
-                Ok(next) => next,
-                Err(error) => {
-                    let said = format!("{error:?}");
-                    let error = &*masked(&said);
-                    tracing::error!(error, "a list of changes was cut off in its middle");
-                    let cut = io::Error::other("the list of changes was cut off");
-                    let _gone = pieces.send(Err(cut)).await;
-                    return;
-                }
-            };
+async fn lines(reader: Reader, until: u64, left: usize) -> Result<Reply, Refusal> {
+    let (first, rest) = Lines { reader, until, left }.piece().await?;
+    let body = match rest {
+        None => {
+            let mut whole = empty(StatusCode::OK);
+            *whole.body_mut() = first.into();
+            whole
         }
-    });
+        Some(rest) => pieces(first, rest, Lines::piece),
+    };
     Ok(head(body, false))
 }
 
 /// An event stream, until its reader goes, the token ends, the server stops or the journal fails.
-async fn follow(mut reader: Reader, pieces: mpsc::Sender<io::Result<Bytes>>, room: Room) {
-    let _room = room;
-    let mut stopping = reader.listener.context.stopping.clone();
-    let mut failed = reader.listener.context.store.failed();
+async fn follow(mut reader: Reader, pieces: mpsc::Sender<io::Result<Bytes>>) {
+    let mut stopping = reader.reading.context().stopping.clone();
+    let mut failed = reader.reading.context().store.failed();
     let failure = async {
         let _either_way = failed.wait_for(Option::is_some).await.is_ok();
     };

@@ -46,10 +46,13 @@ fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
     };
     list(&mut filter.statuses.iter().map(|status| status.as_str()));
     list(&mut filter.directions.iter().map(|direction| direction.as_str()));
-    list(&mut filter.from.iter().map(String::as_str));
-    list(&mut filter.to.iter().map(String::as_str));
-    list(&mut filter.from_prefix.iter().map(String::as_str));
-    list(&mut filter.to_prefix.iter().map(String::as_str));
+    for texts in [&filter.from, &filter.to, &filter.from_prefix, &filter.to_prefix] {
+        // A list by comma stands there as its parts, and as the one text that it may be, too: it is
+        // the same question as its parts one by one.
+        let parts: Vec<_> = texts.iter().filter(|text| !text.contains(',')).collect();
+        let parts = if parts.is_empty() { texts.iter().collect() } else { parts };
+        list(&mut parts.into_iter().map(String::as_str));
+    }
     let parents: Vec<_> = filter.parents.iter().map(ToString::to_string).collect();
     list(&mut parents.iter().map(String::as_str));
     list(&mut filter.stale.iter().map(|stale| if *stale { "true" } else { "false" }));
@@ -95,6 +98,18 @@ mod tests {
         for other in others {
             assert_eq!(read(&other, Order::NewestFirst), None, "{other:?}");
         }
+        // However a list of values was written.
+        let from = |texts: &[&str]| Filter {
+            from: texts.iter().map(|text| (*text).to_owned()).collect(),
+            ..filter.clone()
+        };
+        let text = write(account, &from(&["a", "a,b", "b"]), Order::NewestFirst, position);
+        let read = |filter| super::read(&text, account, &filter, Order::NewestFirst);
+        assert_eq!(read(from(&["a", "b"])), Some(position));
+        assert_eq!(read(from(&["a", "b", "b,a"])), Some(position));
+        assert_eq!(read(from(&["a"])), None);
+        assert_eq!(read(from(&["a,b"])), None);
+        let text = write(account, &filter, Order::NewestFirst, position);
         let stranger = AccountSid::from_bytes([2; 16]);
         assert_eq!(super::read(&text, stranger, &filter, Order::NewestFirst), None);
         for junk in ["", "x", "AAAA", &text[1..], &format!("{text}AA")] {

@@ -5,6 +5,7 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderVa
 use http::{HeaderMap, Response, StatusCode};
 
 use super::accept;
+use super::budget::Permit;
 use super::gzip::{self, Gzip};
 use super::reply::{JSON, Reply};
 use crate::domain::Position;
@@ -14,8 +15,8 @@ use crate::wire::{CsvStyle, csv_header, write_call, write_csv};
 const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
 /// What a browser calls the file that it saves.
 const CSV_FILE: HeaderValue = HeaderValue::from_static("attachment; filename=\"calls.csv\"");
-/// Bytes that a call takes, about.
-const CALL_BYTES: usize = 640;
+/// Bytes of what compresses a body that is sent in pieces.
+const GZIP_BYTES: usize = 384 * 1024;
 
 /// How a body is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +62,13 @@ impl Form {
     }
 
     /// Whether writing it takes long.
-    pub fn is_compressed(self) -> bool {
-        self.gzip
+    pub fn is_slow(self) -> bool {
+        self.gzip || self.shape == Shape::Csv
+    }
+
+    /// Whether a part of it looks whole: only the end of the message tells that nothing is missing.
+    pub fn needs_an_end(self) -> bool {
+        self.shape == Shape::Csv
     }
 
     /// 200 with this body.
@@ -99,13 +105,23 @@ pub(super) struct Writer {
     begun: bool,
     /// A call has been written.
     filled: bool,
+    /// Room for what compresses it.
+    room: Option<Permit>,
 }
 
 impl Writer {
     /// The form that the request asks for.
     pub fn for_request(headers: &HeaderMap, style: CsvStyle) -> Self {
         let form = Form { shape: Shape::wanted(headers), gzip: gzip::accepted(headers) };
-        Self { form, gzip: None, style, begun: false, filled: false }
+        Self { form, gzip: None, style, begun: false, filled: false, room: None }
+    }
+
+    /// More than one piece comes: compressed where there is room for what does it.
+    pub fn of_pieces(&mut self, room: impl FnOnce(usize) -> Option<Permit>) {
+        if self.form.gzip {
+            self.room = room(GZIP_BYTES);
+            self.form.gzip = self.room.is_some();
+        }
     }
 
     /// The form; after the first piece it is final.
@@ -119,10 +135,11 @@ impl Writer {
         store: &Store,
         calls: Vec<(Position, Listed)>,
         last: bool,
-    ) -> Result<Bytes, StoreError> {
+    ) -> Result<Vec<u8>, StoreError> {
         let first = !self.begun;
         self.begun = true;
-        let mut piece = Vec::with_capacity(calls.len() * CALL_BYTES + 512);
+        let weight: usize = calls.iter().map(|(_, listed)| listed.weight() + 1).sum();
+        let mut piece = Vec::with_capacity(weight + 512);
         match self.form.shape {
             Shape::Json => self.elements(&mut piece, &calls, first, last),
             Shape::Csv => {
@@ -135,14 +152,14 @@ impl Writer {
             }
         }
         if !self.form.gzip {
-            return Ok(piece.into());
+            return Ok(piece);
         }
         if first && last {
             let compressed = gzip::whole(&piece);
             self.form.gzip = compressed.is_some();
-            return Ok(compressed.unwrap_or(piece).into());
+            return Ok(compressed.unwrap_or(piece));
         }
-        Ok(self.gzip.get_or_insert_with(Gzip::new).piece(&piece, last).into())
+        Ok(self.gzip.get_or_insert_with(Gzip::new).piece(&piece, last))
     }
 
     fn elements(

@@ -17,8 +17,9 @@ pub(super) fn live(request: &Request<'_>) -> Result<Reply, Refusal> {
 pub(super) fn ready(request: &Request<'_>) -> Result<Reply, Refusal> {
     readable(request)?;
     request.context.store.ready()?;
-    if let Err(error) = request.context.store.takes_events() {
-        let body = serde_json::json!({ "status": "read-only", "msg": error.to_string() });
+    if request.context.store.takes_events().is_err() {
+        let msg = "the server is short of room on its disk and takes no events for now";
+        let body = serde_json::json!({ "status": "read-only", "msg": msg });
         return Ok(json(StatusCode::OK, body.to_string()));
     }
     Ok(json(StatusCode::OK, "{\"status\":\"ok\"}"))

@@ -1,35 +1,38 @@
 //! `GET /v1/Accounts/{AccountSid}/Calls`.
+//!
+//! A list that is small is answered whole. Of any other one piece is made at a time, when its reader
+//! has taken the one before. A page says in its head where the next one begins, so that its calls are
+//! found by their keys before the first is sent; what has come between them since then is left out.
 
-use std::io;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
-use futures_util::stream;
 use http::Method;
 use http::header::{HeaderName, HeaderValue, LINK, VARY};
-use tokio::sync::mpsc;
-use warp::Reply as _;
 
-use super::auth::{Deed, Listener, authorize};
-use super::calls::blocking;
+use super::auth::{Deed, authorize};
 use super::etag::Tag;
-use super::form::{Form, Writer};
+use super::form::Writer;
 use super::query::ListQuery;
+use super::reading::{Reading, pieces};
 use super::reply::{Refusal, Reply};
 use super::routes::Request;
 use super::{Context, cursor};
 use crate::clock;
-use crate::domain::{AccountSid, Filter, Recent};
-use crate::logs::masked;
-use crate::store::{Reach, Request as Question, Store};
+use crate::domain::{AccountSid, Filter, Order, Position, Recent};
+use crate::store::{
+    Counting, Listed, Listing, Reach, Request as Question, Slice, Store, StoreError,
+};
 
-/// Calls that are read at once, and written into one piece of a body.
-const PIECE_CALLS: usize = 128;
-/// Rows that are looked at for one piece, which may stay empty: others get a turn.
-const PIECE_ROWS: usize = 4096;
-/// Calls of a page that is read where its request is: changing threads costs more than such a page.
-const SHORT_PAGE_CALLS: usize = 1000;
-/// Pieces that wait for a slow reader, beside the one that is being sent and the one that has been read.
-const PIECES_AHEAD: usize = 1;
+/// Rows with their records that are looked at in one slice.
+const SLICE_ROWS: usize = 256;
+/// Rows of which the keys alone are looked at in one slice.
+const SLICE_KEYS: usize = 2048;
+/// Bytes of a page whose end cannot be told from its middle unless its length is said: it ends early
+/// where it would be larger.
+const UNCHUNKED_PAGE: usize = 256 * 1024;
 
 pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
@@ -45,6 +48,12 @@ pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, 
     let mut query = ListQuery::parse(request.query, account)?;
     query.filter.recent = recent(context, &query.filter);
     let writer = Writer::for_request(request.headers, std::mem::take(&mut query.style));
+    if writer.form().needs_an_end() && !request.has_chunks && query.limit.is_none() {
+        return Err(Refusal::upgrade(
+            "a whole list as CSV needs HTTP/1.1, which tells its end from a part of it; ask for \
+             pages with limit=1..10000, or have the proxy speak HTTP/1.1",
+        ));
+    }
     // The window moves with the clock, and no change of the account tells of it.
     let tag =
         context.window.is_none().then(|| Tag::of(&context.store, account, writer.form().suffix()));
@@ -54,14 +63,7 @@ pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, 
     let mut reply = if *request.method == Method::HEAD {
         writer.form().plain().reply(Bytes::new())
     } else {
-        answer(
-            Listener::new(request, Reach::Account(account)),
-            account,
-            query,
-            writer,
-            request.query,
-        )
-        .await?
+        answer(request, account, query, writer).await?
     };
     if let Some(tag) = tag {
         tag.put(&mut reply);
@@ -70,20 +72,16 @@ pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, 
 }
 
 async fn answer(
-    listener: Listener,
+    request: &Request<'_>,
     account: AccountSid,
     query: ListQuery,
     writer: Writer,
-    text: &str,
 ) -> Result<Reply, Refusal> {
-    let context = &*listener.context.clone();
+    let reading = Reading::new(request, Reach::Account(account));
     let ListQuery { filter, order, limit, after, count, .. } = query;
     let question = Question { account, filter, order, after };
-    let total = if count { Some(total(context, question.clone()).await?) } else { None };
-    let mut reply = match limit {
-        Some(limit) => page(context, question, limit, writer, text).await?,
-        None => everything(listener, question, writer).await?,
-    };
+    let total = if count { Some(total(&reading, &question).await?) } else { None };
+    let mut reply = calls(reading, question, limit, writer, request).await?;
     if let Some(total) = total {
         reply.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(total));
     }
@@ -101,37 +99,50 @@ fn recent(context: &Context, filter: &Filter) -> Option<Recent> {
     Some(Recent { ended_since, listed_since })
 }
 
-async fn total(context: &Context, question: Question) -> Result<u64, Refusal> {
-    let rows = context.count_rows;
-    let counted = blocking(&context.store, move |store| store.count(&question, rows)).await?;
-    counted.ok_or_else(|| Refusal::too_many_rows("count", rows))
+async fn total(reading: &Reading, question: &Question) -> Result<u64, Refusal> {
+    let rows = reading.context().count_rows;
+    let counted = reading.count(Counting::of_list(question), rows).await?;
+    Ok(counted.ok_or_else(|| Refusal::too_many_rows("count", rows))?.count())
 }
 
-async fn page(
-    context: &Context,
+/// The calls of a page, or all of them. What is read before the answer begins is said by its status;
+/// if the store fails later, or the token ends, the connection is cut.
+async fn calls(
+    reading: Reading,
     question: Question,
-    limit: usize,
+    limit: Option<usize>,
     mut writer: Writer,
-    query: &str,
+    request: &Request<'_>,
 ) -> Result<Reply, Refusal> {
-    let (account, filter, order) = (question.account, question.filter.clone(), question.order);
-    let rows = context.page_rows;
-    let short = limit <= SHORT_PAGE_CALLS && !writer.form().is_compressed() && question.is_direct();
-    let mut read = move |store: &Store| {
-        // One more than wanted tells whether there is a next page.
-        let mut page = store.list(&question, limit + 1, rows)?;
-        if page.calls.len() > limit {
-            page.calls.truncate(limit);
-            page.next = page.calls.last().map(|(position, _)| *position);
+    let unchunked = writer.form().needs_an_end() && !request.has_chunks;
+    let room = if unchunked { reading.room_of(UNCHUNKED_PAGE) } else { reading.room() };
+    let quick = !writer.form().is_slow() && question.is_direct();
+    let begun = begin(&reading, &question, limit, room.bytes(), quick).await?;
+    let (mut next, last) = (begun.next, begun.is_whole || unchunked);
+    if !last {
+        writer.of_pieces(|bytes| reading.room_for(bytes));
+    }
+    let position = begun.calls.last().map(|(position, _)| *position);
+    let (writer, first) = write(&reading, writer, begun.calls, last, quick).await?;
+    let (first, form) = (room.hold(first), writer.form());
+    let mut reply = if last {
+        form.reply(first)
+    } else {
+        let question = Question { after: position, ..question.clone() };
+        let mut page = None;
+        if let Some(more) = limit.map(|limit| limit.saturating_sub(begun.count)) {
+            let rows = reading.context().page_rows.saturating_sub(begun.rows);
+            let found = rest_of_page(&reading, &question, more, rows).await?;
+            (page, next) = (Some(found.0), found.1);
         }
-        Ok((writer.piece(store, page.calls, true)?, writer.form(), page.next))
+        let rest = Rest { reading, part: Part { question: question.clone(), writer, page } };
+        let mut reply = pieces(first, rest, next_piece);
+        form.describe(&mut reply);
+        reply
     };
-    let (body, form, next) =
-        if short { read(&context.store)? } else { blocking(&context.store, read).await? };
-    let mut reply = form.reply(body);
-    if let Some(next) = next {
-        let cursor = cursor::write(account, &filter, order, next);
-        link(&mut reply, account, query, &cursor);
+    if let (Some(next), Some(_)) = (next, limit) {
+        let cursor = cursor::write(question.account, &question.filter, question.order, next);
+        link(&mut reply, question.account, request.query, &cursor);
     }
     Ok(reply)
 }
@@ -148,71 +159,193 @@ fn link(reply: &mut Reply, account: AccountSid, query: &str, cursor: &str) {
     }
 }
 
-/// The part of a list that is still to come.
+/// What an answer begins with.
+struct Begun {
+    calls: Vec<(Position, Listed)>,
+    count: usize,
+    /// Rows that were looked at.
+    rows: usize,
+    /// Where it goes on, if it does.
+    next: Option<Position>,
+    /// It is all of the page, or of the list.
+    is_whole: bool,
+}
+
+/// The first calls of a list: one piece, or less where that is all of the page.
+async fn begin(
+    reading: &Reading,
+    question: &Question,
+    limit: Option<usize>,
+    bytes: usize,
+    quick: bool,
+) -> Result<Begun, Refusal> {
+    // One more than wanted tells whether there is a next page.
+    let most = limit.map_or(usize::MAX, |limit| limit + 1);
+    let most_rows = limit.map_or(usize::MAX, |_| reading.context().page_rows);
+    let mut question = question.clone();
+    let (mut calls, mut rows, mut weight) = (Vec::new(), 0, 0);
+    loop {
+        let slice = Slice {
+            calls: most - calls.len(),
+            rows: SLICE_ROWS.min(most_rows - rows),
+            bytes: bytes - weight,
+        };
+        let listing = if quick && rows == 0 {
+            reading.short_slice(|store| store.list(&question, slice)).await?
+        } else {
+            let question = question.clone();
+            reading.slice(move |store| store.list(&question, slice)).await?
+        };
+        rows += listing.rows;
+        weight += listing.calls.iter().map(|(_, call)| call.weight()).sum::<usize>();
+        calls.extend(listing.calls);
+        let mut next = listing.next;
+        let is_full = calls.len() == most;
+        if is_full {
+            calls.pop();
+            next = calls.last().map(|(position, _)| *position);
+        }
+        let is_whole = is_full || next.is_none() || rows >= most_rows;
+        if is_whole || weight >= bytes {
+            return Ok(Begun { count: calls.len(), calls, rows, next, is_whole });
+        }
+        question.after = next;
+    }
+}
+
+/// The calls of a page that are still to be sent.
+struct Page {
+    /// What stands for their positions, in order.
+    marks: VecDeque<u64>,
+    last: Position,
+}
+
+/// Stands for a position. Nobody outside can find two that have the same.
+fn mark(position: Position) -> u64 {
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    STATE.hash_one(position)
+}
+
+/// Which calls follow on a page, `count` at most, and where the next page begins, if there is one.
+async fn rest_of_page(
+    reading: &Reading,
+    question: &Question,
+    count: usize,
+    most_rows: usize,
+) -> Result<(Page, Option<Position>), Refusal> {
+    let slice_rows = if question.is_direct() { SLICE_KEYS } else { SLICE_ROWS };
+    let mut question = question.clone();
+    let last = question.after.unwrap_or(Position::MAX);
+    let mut page = Page { marks: VecDeque::new(), last };
+    let mut rows = 0;
+    loop {
+        // Whether there is one more is asked, too.
+        let wanted = count + 1 - page.marks.len();
+        let most = slice_rows.min(most_rows.saturating_sub(rows)).max(1);
+        let asked = question.clone();
+        let found = reading.slice(move |store| store.positions(&asked, wanted, most)).await?;
+        rows += found.rows;
+        for position in found.found {
+            if page.marks.len() == count {
+                let next = Some(page.last);
+                return Ok((page, next));
+            }
+            page.marks.push_back(mark(position));
+            page.last = position;
+        }
+        if found.next.is_none() || rows >= most_rows {
+            return Ok((page, found.next));
+        }
+        question.after = found.next;
+    }
+}
+
+/// Writes the first calls, in a thread of its own where that takes long.
+async fn write(
+    reading: &Reading,
+    mut writer: Writer,
+    calls: Vec<(Position, Listed)>,
+    last: bool,
+    quick: bool,
+) -> Result<(Writer, Vec<u8>), Refusal> {
+    if quick {
+        let piece = writer.piece(&reading.context().store, calls, last)?;
+        return Ok((writer, piece));
+    }
+    let write = move |store: &Store| {
+        let piece = writer.piece(store, calls, last)?;
+        Ok((writer, piece))
+    };
+    reading.slice(write).await
+}
+
+impl Page {
+    /// Leaves of what was read those calls that are on the page.
+    fn keep(&mut self, listing: &mut Listing, order: Order) {
+        listing.calls.retain(|(position, _)| {
+            let mark = mark(*position);
+            let found = self.marks.iter().position(|of| *of == mark);
+            if let Some(n) = found {
+                self.marks.drain(..=n);
+            }
+            found.is_some()
+        });
+        let is_over = |position: Position| match order {
+            Order::NewestFirst => position >= self.last,
+            Order::OldestFirst => position <= self.last,
+        };
+        if self.marks.is_empty() || listing.next.is_some_and(is_over) {
+            listing.next = None;
+        }
+    }
+}
+
+/// What is still to come, and who reads it.
 struct Rest {
-    question: Question,
-    writer: Writer,
+    reading: Reading,
+    part: Part,
 }
 
-/// All matches. The first piece is read before the answer begins, so that a store that cannot be
-/// read says so; if it fails later, or the token ends, the connection is cut: a list that looks
-/// whole is whole.
-async fn everything(
-    listener: Listener,
+/// The part of a list that is still to come.
+struct Part {
     question: Question,
     writer: Writer,
-) -> Result<Reply, Refusal> {
-    let (first, form, rest) = next_piece(&listener, Rest { question, writer }).await?;
-    let Some(mut rest) = rest else { return Ok(form.reply(first)) };
-    let (pieces, mut receiver) = mpsc::channel::<io::Result<Bytes>>(PIECES_AHEAD);
-    tokio::spawn(async move {
-        if pieces.send(Ok(first)).await.is_err() {
-            return;
-        }
-        loop {
-            let (body, _, left) = match next_piece(&listener, rest).await {
-                Ok(found) => found,
-                Err(error) => {
-                    let error = format!("{error:?}");
-                    tracing::warn!(error = &*masked(&error), "a list was cut off in its middle");
-                    let _gone = pieces.send(Err(io::Error::other("the list was cut off"))).await;
-                    return;
-                }
-            };
-            if pieces.send(Ok(body)).await.is_err() {
-                return;
-            }
-            match left {
-                Some(left) => rest = left,
-                None => return,
-            }
-        }
-    });
-    let body = stream::poll_fn(move |context| receiver.poll_recv(context));
-    let mut reply = warp::reply::stream(body).into_response();
-    form.describe(&mut reply);
-    Ok(reply)
+    /// None: all that follow.
+    page: Option<Page>,
 }
 
-/// The next piece of a body, its form, and what is left.
-async fn next_piece(
-    listener: &Listener,
-    rest: Rest,
-) -> Result<(Bytes, Form, Option<Rest>), Refusal> {
-    let turn = listener.context.turns.mine().await;
-    let piece = blocking(&listener.context.store, move |store| {
-        let Rest { mut question, mut writer } = rest;
-        let page = store.list(&question, PIECE_CALLS, PIECE_ROWS)?;
-        let last = page.next.is_none();
-        let body = writer.piece(store, page.calls, last)?;
-        question.after = page.next;
-        let form = writer.form();
-        Ok((body, form, (!last).then_some(Rest { question, writer })))
-    });
-    let piece = piece.await?;
-    drop(turn);
-    listener.still_may()?;
-    Ok(piece)
+impl Part {
+    /// Its next piece, which may be empty, and what is left then.
+    fn piece(mut self, store: &Store, bytes: usize) -> Result<(Vec<u8>, Option<Self>), StoreError> {
+        let slice = Slice { calls: usize::MAX, rows: SLICE_ROWS, bytes };
+        let mut listing = store.list(&self.question, slice)?;
+        if let Some(page) = &mut self.page {
+            page.keep(&mut listing, self.question.order);
+        }
+        let last = listing.next.is_none();
+        self.question.after = listing.next;
+        if listing.calls.is_empty() && !last {
+            return Ok((Vec::new(), Some(self)));
+        }
+        let piece = self.writer.piece(store, listing.calls, last)?;
+        Ok((piece, (!last).then_some(self)))
+    }
+}
+
+/// The next piece of a body, and what is left then.
+async fn next_piece(rest: Rest) -> Result<(Bytes, Option<Rest>), Refusal> {
+    let Rest { reading, mut part } = rest;
+    let room = reading.room();
+    let bytes = room.bytes();
+    loop {
+        let (piece, left) = reading.slice(move |store| part.piece(store, bytes)).await?;
+        reading.listener.still_may()?;
+        match left {
+            None => return Ok((room.hold(piece), None)),
+            Some(left) if piece.is_empty() => part = left,
+            Some(left) => return Ok((room.hold(piece), Some(Rest { reading, part: left }))),
+        }
+    }
 }
 
 /// The same path is answered in several forms.

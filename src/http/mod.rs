@@ -7,6 +7,7 @@
 mod accept;
 mod auth;
 mod body;
+mod budget;
 mod calls;
 mod changes;
 mod control;
@@ -30,6 +31,7 @@ mod place;
 mod purse;
 mod query;
 mod rate;
+mod reading;
 pub mod reply;
 mod routes;
 mod service;
@@ -41,9 +43,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use budget::Budget;
 pub use crowd::Crowd;
 pub use metrics::{Scrapes, scrapes};
 pub use purse::Purses;
+pub use reading::{OtherEnd, Presence};
 pub use routes::TEMPLATES;
 pub use service::{Api, service};
 use tokio::sync::watch;
@@ -63,8 +67,10 @@ pub struct Context {
     pub body_bytes: usize,
     /// Memory for request bodies.
     pub bodies: Purses,
-    /// Turns at reading pieces of long lists.
-    pub turns: Turns,
+    /// Turns at reading.
+    pub turns: Arc<Turns>,
+    /// Memory for answers.
+    pub answers: Arc<Budget>,
     /// How long a request body may take.
     pub body_time: Duration,
     /// Events of one request.

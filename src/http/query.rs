@@ -134,7 +134,7 @@ fn words<W: FromStr + Copy + std::fmt::Display>(
     value: &str,
     all: &[W],
 ) -> Result<(), Refusal> {
-    for word in value.split(',').filter(|word| !word.is_empty()) {
+    for word in parts(name, value)? {
         let parsed = word.parse().map_err(|_| {
             let known: Vec<_> = all.iter().map(ToString::to_string).collect();
             wrong(name, word, &format!("expected one of {}", known.join(", ")))
@@ -144,25 +144,36 @@ fn words<W: FromStr + Copy + std::fmt::Display>(
     bounded(wanted.len(), name)
 }
 
+/// The values of a list by comma, of which there is one at least: else it would be no filter, and
+/// the answer more than was asked for.
+fn parts<'a>(name: &str, value: &'a str) -> Result<Vec<&'a str>, Refusal> {
+    bounded(value.split(',').count(), name)?;
+    let parts: Vec<_> = value.split(',').filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() {
+        return Err(wrong(name, value, "expected values between the commas"));
+    }
+    Ok(parts)
+}
+
 /// Numbers are compared exactly. A list by comma is several numbers, and also the one text that
 /// has the commas, since a SIP user may have them.
 fn numbers(wanted: &mut Vec<String>, name: &str, value: &str) -> Result<(), Refusal> {
-    let parts = value.split(',').filter(|part| !part.is_empty()).map(with_plus);
-    wanted.extend(parts);
+    bounded(value.split(',').count(), name)?;
+    wanted.extend(value.split(',').filter(|part| !part.is_empty()).map(with_plus));
     if value.contains(',') {
         wanted.push(with_plus(value));
     }
-    bounded(wanted.len(), name)
+    bounded(wanted.iter().filter(|number| !number.contains(',')).count(), name)
 }
 
 /// Beginnings of numbers, separated by commas.
 fn prefixes(wanted: &mut Vec<String>, name: &str, value: &str) -> Result<(), Refusal> {
-    wanted.extend(value.split(',').filter(|part| !part.is_empty()).map(with_plus));
+    wanted.extend(parts(name, value)?.into_iter().map(with_plus));
     bounded(wanted.len(), name)
 }
 
 fn sids(wanted: &mut Vec<CallSid>, name: &str, value: &str) -> Result<(), Refusal> {
-    for sid in value.split(',').filter(|sid| !sid.is_empty()) {
+    for sid in parts(name, value)? {
         wanted.push(sid.parse().map_err(|error: SidError| wrong(name, sid, &error.to_string()))?);
     }
     bounded(wanted.len(), name)
@@ -186,7 +197,8 @@ fn with_plus(number: &str) -> String {
 
 fn bounded(values: usize, name: &str) -> Result<(), Refusal> {
     if values > VALUES_MAX {
-        return Err(Refusal::bad(format!("{name}: at most {VALUES_MAX} values")));
+        let msg = format!("{name}: {values} values, expected at most {VALUES_MAX}");
+        return Err(Refusal::bad(msg));
     }
     Ok(())
 }
@@ -253,6 +265,72 @@ mod tests {
             assert!(refusal.contains(says), "{query}: {refusal}");
         }
         assert_eq!(parse("foo=bar&page=1&from=%zz").unwrap().filter.from, ["%zz"]);
+    }
+
+    #[test]
+    fn a_list_by_comma_has_values_and_not_too_many() {
+        let many = |name: &str, value: &str, count: usize| {
+            format!("{name}={}", vec![value; count].join(","))
+        };
+        for (name, value) in [
+            ("from", "1"),
+            ("to", "1"),
+            ("from_prefix", "1"),
+            ("to_prefix", "1"),
+            ("callStatus", "busy"),
+            ("call_status", "busy"),
+            ("direction", "inbound"),
+            ("parent_call_sid", "c1000000-0000-4000-8000-000000000001"),
+        ] {
+            assert!(parse(&many(name, value, VALUES_MAX)).is_ok(), "{name}");
+            for (value, count) in [(value, VALUES_MAX + 1), ("", VALUES_MAX + 1)] {
+                let refused = format!("{:?}", parse(&many(name, value, count)).unwrap_err());
+                let says = format!("{name}: 101 values, expected at most 100");
+                assert!(refused.contains(&says), "{refused}");
+            }
+            let repeated = many(name, value, VALUES_MAX / 2) + "&";
+            assert!(parse(&repeated.repeat(2)).is_ok(), "{name}");
+            assert!(parse(&repeated.repeat(3)).is_err(), "{name}");
+            // Commas alone are no filter that somebody means.
+            let commas = parse(&format!("{name}=,,,"));
+            if matches!(name, "from" | "to") {
+                assert_ne!(commas.unwrap().filter, Filter::default(), "{name}");
+            } else {
+                let refused = format!("{:?}", commas.unwrap_err());
+                assert!(
+                    refused.contains(&format!("{name} \\\",,,\\\": expected values")),
+                    "{refused}"
+                );
+            }
+            assert!(parse(&format!("{name}=,{value},")).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_serves_its_question_however_that_is_written() {
+        let account = AccountSid::from_bytes([1; 16]);
+        let write = |query: &str| {
+            let ListQuery { filter, order, .. } = parse(query).unwrap();
+            cursor::write(account, &filter, order, Position::MIN)
+        };
+        for same in [
+            &["from=a,b", "from=a&from=b", "from[]=b&from[]=a", "from=b,a,b,", "from=b,a&from=a,b"]
+                [..],
+            &["to=%2B1,%2B2", "to=+1,+2", "to=+2&to=%2B1", "to=%202,%201"],
+            &["from_prefix=1,2", "from_prefix=2&from_prefix=1"],
+            &["callStatus=busy,failed", "call_status=failed&callStatus=busy&callStatus=busy"],
+            &["direction=inbound&order=desc", "direction=inbound&order=&limit=5&count=true"],
+            &["start=2026-01-01", "start=2026-01-01T00:00:00Z", "start=2026-01-01T01:00:00+01:00"],
+            &[
+                "parent_call_sid=c1000000-0000-4000-8000-00000000000a",
+                "parent_call_sid=C1000000-0000-4000-8000-00000000000A",
+            ],
+        ] {
+            for (one, other) in same.iter().flat_map(|one| same.iter().map(move |two| (one, two))) {
+                let query = format!("{other}&cursor={}", write(one));
+                assert_eq!(parse(&query).unwrap().after, Some(Position::MIN), "{one} and {other}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Answers, and the one table of errors and statuses.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE,
+    WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
@@ -14,6 +17,9 @@ pub type Reply = warp::reply::Response;
 
 /// `Content-Type` of JSON, as jambonz has it.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+/// What is said of it while the disk is short of room: how full it is concerns whoever runs the
+/// server, and no tenant.
+const SHORT_OF_ROOM: &str = "the server is short of room on its disk; nothing of this was stored";
 /// The words of a status that no standard has, such as 480. As in jambonz.
 const UNKNOWN: ReasonPhrase = ReasonPhrase::from_static(b"unknown");
 
@@ -117,6 +123,17 @@ impl Refusal {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, msg)
     }
 
+    /// 426: what an old protocol cannot say the end of.
+    pub fn upgrade(msg: impl Into<String>) -> Self {
+        let newer = HeaderValue::from_static("HTTP/1.1");
+        Self::new(StatusCode::UPGRADE_REQUIRED, msg).with(UPGRADE, newer)
+    }
+
+    /// Nobody is there to be told anything.
+    pub fn left() -> Self {
+        Self::unavailable("the client has left", 1)
+    }
+
     /// 429, and when to come again, in seconds.
     pub fn too_many(msg: impl Into<String>, seconds: u64) -> Self {
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, msg);
@@ -158,7 +175,7 @@ impl From<StoreError> for Refusal {
                 Self::unavailable("the index is being built again", 5)
             }
             StoreError::Full | StoreError::Low { .. } | StoreError::NoRoom { .. } => {
-                Self::unavailable(msg, 30)
+                Self::unavailable(SHORT_OF_ROOM, 30)
             }
             StoreError::Failed(_) => Self::unavailable("the store has failed and restarts", 10),
             StoreError::TooLarge(_) => Self::too_large(msg),
@@ -179,6 +196,9 @@ impl From<Refusal> for Reply {
         let body = serde_json::json!({ "msg": refusal.msg }).to_string();
         let mut reply = json(refusal.status, body);
         if let Some((name, value)) = refusal.header {
+            if name == UPGRADE {
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            }
             reply.headers_mut().insert(name, value);
         }
         if let Some(counted) = refusal.counted {

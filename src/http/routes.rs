@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use http::header::EXPECT;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 use warp::filters::BoxedFilter;
 use warp::{Buf, Filter, Stream};
 
+use super::reading::OtherEnd;
 use super::reply::{Refusal, Reply};
 use super::{
     Context, PeerAddr, calls, changes, control, document, health, hook, list, metrics, stats,
@@ -114,6 +115,10 @@ impl Resource {
     }
 }
 
+/// Extension of a request: its version of HTTP.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Protocol(pub Version);
+
 /// The parts of a request that handlers look at.
 pub(super) struct Request<'a> {
     pub context: &'a Arc<Context>,
@@ -122,6 +127,10 @@ pub(super) struct Request<'a> {
     pub query: &'a str,
     /// Where the connection comes from.
     pub peer: Option<SocketAddr>,
+    /// Whether the end of an answer of unknown length can be told from its middle.
+    pub has_chunks: bool,
+    /// Whoever is at the other end.
+    pub client: Option<OtherEnd>,
 }
 
 /// All routes.
@@ -133,6 +142,8 @@ pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
         .and(warp::header::headers_cloned())
         .and(query)
         .and(warp::ext::optional::<PeerAddr>())
+        .and(warp::ext::optional::<OtherEnd>())
+        .and(warp::ext::optional::<Protocol>())
         .and(warp::body::stream())
         .then(
             |resource: Resource,
@@ -141,7 +152,11 @@ pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
              headers,
              query: String,
              peer,
+             client,
+             protocol,
              body| async move {
+                let old = |protocol: Protocol| protocol.0 < Version::HTTP_11;
+                let has_chunks = !Option::is_some_and(protocol, old);
                 let peer = Option::map(peer, |peer: PeerAddr| peer.0);
                 let request = Request {
                     context: &context,
@@ -149,6 +164,8 @@ pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
                     headers: &headers,
                     query: &query,
                     peer,
+                    has_chunks,
+                    client,
                 };
                 let route = resource.route();
                 let mut reply = answer(resource, request, body).await.unwrap_or_else(Reply::from);

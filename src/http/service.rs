@@ -26,7 +26,7 @@ use super::guard::{self, Guard, Sentence};
 use super::hook::SIGNATURE;
 use super::rate::Rate;
 use super::reply::{Refusal, Reply, empty};
-use super::routes::{Route, drain, routes};
+use super::routes::{Protocol, Route, drain, routes};
 use super::{Context, PeerAddr};
 use crate::access::Access;
 use crate::meter::Refused;
@@ -163,7 +163,9 @@ impl Inner {
         }
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Reply {
+    async fn route(&self, mut request: Request<Incoming>) -> Reply {
+        let protocol = Protocol(request.version());
+        request.extensions_mut().insert(protocol);
         let headers = request.headers();
         let presented = headers.contains_key(AUTHORIZATION) || headers.contains_key(SIGNATURE);
         let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);

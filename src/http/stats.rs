@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use http::{Method, StatusCode};
 
 use super::auth::{Deed, authorize};
-use super::calls::blocking;
 use super::query::ListQuery;
+use super::reading::Reading;
 use super::reply::{Refusal, Reply, json};
 use super::routes::Request;
 use crate::domain::{CallStatus, Direction, Filter, Order};
-use crate::store::{Request as Question, Standing};
+use crate::store::{Counting, Reach, Request as Question, Standing};
 
 /// `{"total":n,"inbound":{"total":n,"stale":n,"trying":n,…},"outbound":{…}}`, of the calls that
 /// were listed from `start` to before `end`.
@@ -24,8 +24,9 @@ pub(super) async fn call_stats(request: &Request<'_>, account: &str) -> Result<R
     let filter = Filter { start, end, ..Filter::default() };
     let question = Question { account, filter, order: Order::NewestFirst, after: None };
     let rows = context.count_rows;
-    let counted = blocking(&context.store, move |store| store.standing(&question, rows)).await?;
-    let counted = counted.ok_or_else(|| Refusal::too_many_rows("CallStats", rows))?;
+    let reading = Reading::new(request, Reach::Account(account));
+    let counted = reading.count(Counting::of_standing(&question), rows).await?;
+    let counted = counted.ok_or_else(|| Refusal::too_many_rows("CallStats", rows))?.standing();
     let total: u64 = counted.iter().map(sum).sum();
     let mut body = format!("{{\"total\":{total}");
     for (direction, standing) in Direction::ALL.into_iter().zip(&counted) {

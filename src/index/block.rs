@@ -69,6 +69,11 @@ impl Row {
         &self.answer
     }
 
+    /// Bytes of its texts.
+    pub fn weight(&self) -> usize {
+        self.answer.len() + self.record.len()
+    }
+
     /// The same row, which keeps nothing else of its block in memory.
     #[must_use]
     pub fn by_itself(self) -> Self {

@@ -110,7 +110,7 @@ proptest! {
                     rows += 2 + Facets::of(call).keys(call.id).len() as u64;
                 }
                 for (order, count) in [(Order::NewestFirst, 3), (Order::OldestFirst, 100)] {
-                    let found = index.positions(&[Range::all(account)], &Span::all(order), count, true);
+                    let found = index.positions(&[Range::all(account)], &Span::all(order), count, true, usize::MAX);
                     let whole = |(_, _, row): (Position, usize, Option<Row>)| {
                         let row = row.unwrap();
                         let call = row.call().unwrap();
@@ -133,7 +133,7 @@ proptest! {
                     let up: Vec<_> = up.iter().map(|(_, call)| Position::of(call)).collect();
                     let ranges = live_ranges(account, direction);
                     let all = Span::all(Order::NewestFirst);
-                    let found = index.positions(&ranges, &all, usize::MAX, false).unwrap();
+                    let found = index.positions(&ranges, &all, usize::MAX, false, usize::MAX).unwrap();
                     let found: Vec<_> = found.into_iter().map(|(position, ..)| position).collect();
                     prop_assert_eq!(found, up);
                 }
@@ -232,7 +232,7 @@ fn walk(index: &Index, order: Order, step: usize) -> Vec<CallSid> {
     let ranges = [Range::all(id(0).account)];
     let (mut span, mut sids) = (Span::all(order), Vec::new());
     loop {
-        let rows = index.positions(&ranges, &span, step, true).unwrap();
+        let rows = index.positions(&ranges, &span, step, true, usize::MAX).unwrap();
         let Some((last, ..)) = rows.last() else { return sids };
         span = span.after(*last);
         for (position, _, row) in rows {
@@ -405,12 +405,12 @@ fn a_block_under_another_account_is_damage_and_no_answer() {
     let stranger = id(1).account;
     tamper(dir.path(), |db| {
         db.insert(keys::LAYOUT, rows::sealed(0, &LAYOUT.to_be_bytes())).unwrap();
-        let at = Position::of(&call);
-        let value = db.get(keys::call(call.id.account, at)).unwrap().unwrap();
-        db.insert(keys::call(stranger, at), value).unwrap();
+        let value = db.get(keys::call(call.id.account, Position::of(&call))).unwrap().unwrap();
+        db.insert(keys::call(stranger, Position::of(&call)), value).unwrap();
     });
     let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
-    let found = index.positions(&[Range::all(stranger)], &Span::all(Order::NewestFirst), 10, true);
+    let (all, span) = ([Range::all(stranger)], Span::all(Order::NewestFirst));
+    let found = index.positions(&all, &span, 10, true, usize::MAX);
     assert!(matches!(found, Err(IndexError::Damaged(_))), "{found:?}");
 }
 

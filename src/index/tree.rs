@@ -137,13 +137,15 @@ impl Index {
     }
 
     /// The first `count` positions of some ranges together, in the span's order, each with the number
-    /// of the range that has it. With `rows`, a single range of whole calls brings them.
+    /// of the range that has it. With `rows`, a single range of whole calls brings them, until they
+    /// weigh `bytes`.
     pub fn positions(
         &self,
         ranges: &[Range],
         span: &Span,
         count: usize,
         rows: bool,
+        bytes: usize,
     ) -> Result<Vec<(Position, usize, Option<Row>)>, IndexError> {
         let with_row = rows && ranges.len() == 1 && ranges.iter().all(Range::carries_texts);
         self.guarded(|| {
@@ -151,8 +153,16 @@ impl Index {
                 Ok((position, range, if with_row { block.row(n)? } else { None }))
             };
             if let [range] = ranges {
-                let rows = self.scan(range, span)?.take(count);
-                return rows.map(|found| found.and_then(|(at, found)| row(at, 0, found))).collect();
+                let (mut brought, mut weight) = (Vec::new(), 0);
+                for found in self.scan(range, span)?.take(count) {
+                    let found = found.and_then(|(at, found)| row(at, 0, found))?;
+                    weight += found.2.as_ref().map_or(0, Row::weight);
+                    brought.push(found);
+                    if weight >= bytes {
+                        break;
+                    }
+                }
+                return Ok(brought);
             }
             let mut sources = Vec::with_capacity(ranges.len());
             for (number, range) in ranges.iter().enumerate() {

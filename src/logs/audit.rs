@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::plain::plain_log;
 use crate::domain::Timestamp;
 use crate::wire::show_time;
 
@@ -144,9 +145,9 @@ impl Audit {
         };
         let at = show_time(at).to_string();
         let line = Line { at, who, what, object, outcome, peer, left_out };
-        let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut line| {
-            line.push(b'\n');
-            file.lock().write_all(&line)
+        let written = serde_json::to_string(&line).map_err(io::Error::from).and_then(|mut line| {
+            line.push('\n');
+            file.lock().write_all(plain_log(&line).as_bytes())
         });
         if let Err(error) = written {
             tracing::error!(path = %path.display(), %error, who, what, "the audit log is not written");

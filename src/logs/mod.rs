@@ -6,6 +6,8 @@
 
 mod audit;
 mod mask;
+mod plain;
 
 pub use audit::{Audit, Deed, Outcome};
 pub use mask::{masked, show_numbers};
+pub use plain::{plain, plain_lines, plain_log};

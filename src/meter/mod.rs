@@ -151,6 +151,8 @@ pub struct Meter {
     pub checkpointed_at: Gauge,
     /// Indexes that were built anew.
     pub index_rebuilds: Counter,
+    /// Rows that were looked at for lists, counts and snapshots.
+    pub rows_read: Counter,
     /// Calls that were given up since nothing was heard of them.
     pub gone_stale: Counter,
     /// Calls that are up, by account; those without any are not there.
@@ -177,6 +179,7 @@ impl Default for Meter {
             checkpoints_failed: Counter::default(),
             checkpointed_at: Gauge::default(),
             index_rebuilds: Counter::default(),
+            rows_read: Counter::default(),
             gone_stale: Counter::default(),
             live: Mutex::default(),
             https: Arc::default(),

@@ -195,6 +195,8 @@ impl Scrape {
         }
         let help = "Memory that the cache of the index may take";
         text.number("rollcall_index_cache_limit_bytes", help, figures.index_cache_bytes)?;
+        let help = "Rows that were looked at for lists, counts and snapshots";
+        text.counter("rollcall_rows_read", help, meter.rows_read.get())?;
         let help = "Indexes that were built anew since the start";
         text.counter("rollcall_index_rebuilds", help, meter.index_rebuilds.get())
     }

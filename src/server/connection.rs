@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -30,6 +30,7 @@ use super::explain::Explained;
 use super::listener::{Limits, Open, Proxies};
 use super::pressure::{Answering, Place};
 use super::proxy_header;
+use super::socket::{Line, Socket};
 pub use crate::http::{OverTls, PeerAddr};
 
 /// Most bytes of a request's line and headers together, which includes the
@@ -85,8 +86,10 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
+    let socket = Socket::new(stream);
+    let line = socket.line();
     // Under TLS, so that the limit also holds for the closing message.
-    let mut stream = Box::pin(TimeoutStream::new(stream));
+    let mut stream = Box::pin(TimeoutStream::new(socket));
     stream.as_mut().set_write_timeout_pinned(Some(limits.write));
     let deadline = Instant::now() + limits.handshake;
     if guest.proxies.header {
@@ -96,11 +99,11 @@ where
         }
     }
     let Some(config) = tls else {
-        return serve_http(stream, OverTls(false), service, limits, guest).await;
+        return serve_http(stream, line, OverTls(false), service, limits, guest).await;
     };
     // In a box: a task has room for all that it ever waits for, however long it will be idle.
     match Box::pin(shake_hands(stream, config, deadline, &mut guest)).await {
-        Ok(stream) => serve_http(stream, OverTls(true), service, limits, guest).await,
+        Ok(stream) => serve_http(stream, line, OverTls(true), service, limits, guest).await,
         Err(end) => end,
     }
 }
@@ -164,6 +167,7 @@ async fn stopped(mut stop: watch::Receiver<()>, linger: Duration) {
 
 async fn serve_http<I, S, B>(
     stream: I,
+    line: Line,
     over_tls: OverTls,
     service: S,
     limits: Limits,
@@ -177,18 +181,22 @@ where
 {
     let Guest { peer, proxies, stop, mut place, permit: _permit, open: _open } = guest;
     let (activity, stopping) = (place.activity.clone(), stop.clone());
+    let Line { client: other_end, cut } = line;
+    let whole = cut.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let client = proxies.trusted.client(peer, request.headers());
         request.extensions_mut().insert(PeerAddr(client));
         request.extensions_mut().insert(over_tls);
-        let running = activity.begin();
+        request.extensions_mut().insert(other_end.clone());
+        let has_chunks = request.version() >= Version::HTTP_11;
+        let (running, cut) = (activity.begin(), cut.clone());
         let (answered, stopping) = (service.call(request), stopping.clone());
         async move {
             let mut answer = answered.await?;
             if stopping.has_changed().unwrap_or(true) {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(answer.map(|body| Answering::new(body, running)))
+            Ok::<_, Infallible>(answer.map(|body| Answering::new(body, running, cut, has_chunks)))
         }
     });
     let mut connection = pin!(
@@ -220,7 +228,10 @@ where
         }
     };
     match result {
-        Ok(()) => End::InOrder,
+        Ok(()) => {
+            whole.end();
+            End::InOrder
+        }
         Err(error) => {
             let cause = error.source().map(ToString::to_string);
             tracing::debug!(%peer, %error, cause, "the connection broke");

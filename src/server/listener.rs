@@ -34,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Bytes of an answer that the system holds beyond those it has sent. Else it takes megabytes for each
 /// client that reads nothing, and all of them are read and encrypted in vain.
-const UNSENT_BYTES: u32 = 128 * 1024;
+const UNSENT_BYTES: u32 = 64 * 1024;
 
 /// How often the log says that connections lack the header of a load balancer.
 const COMPLAINTS: Duration = Duration::from_mins(1);

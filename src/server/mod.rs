@@ -14,6 +14,7 @@ mod pressure;
 mod proxy_header;
 mod pulse;
 mod serve;
+mod socket;
 mod systemd;
 
 pub use demo::ACCOUNT as DEMO_ACCOUNT;

@@ -13,6 +13,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::socket::Cut;
+
 /// How long a connection may be idle, however many wait.
 const IDLE_MIN: Duration = Duration::from_secs(1);
 /// How long it may be when the first begins to wait.
@@ -116,11 +118,17 @@ impl Drop for Running {
 pub(super) struct Answering<B> {
     body: Pin<Box<B>>,
     _running: Running,
+    cut: Arc<Cut>,
+    /// The last chunk says that it is whole.
+    has_chunks: bool,
 }
 
-impl<B> Answering<B> {
-    pub fn new(body: B, running: Running) -> Self {
-        Self { body: Box::pin(body), _running: running }
+impl<B: Body> Answering<B> {
+    pub fn new(body: B, running: Running, cut: Arc<Cut>, has_chunks: bool) -> Self {
+        if body.size_hint().exact().is_none() {
+            cut.begin();
+        }
+        Self { body: Box::pin(body), _running: running, cut, has_chunks }
     }
 }
 
@@ -132,7 +140,11 @@ impl<B: Body<Data = Bytes>> Body for Answering<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        self.body.as_mut().poll_frame(context)
+        let frame = self.body.as_mut().poll_frame(context);
+        if self.has_chunks && matches!(frame, Poll::Ready(None)) {
+            self.cut.end();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -189,7 +189,8 @@ impl Store {
             let ranges = [crate::keys::Range::all(next)];
             let mut span = crate::keys::Span::all(crate::domain::Order::NewestFirst);
             loop {
-                let rows = index.positions(&ranges, &span, 1000, true).map_err(failed)?;
+                let rows =
+                    index.positions(&ranges, &span, 1000, true, usize::MAX).map_err(failed)?;
                 for (position, _, row) in &rows {
                     let Some(row) = row else { continue };
                     let call = row.call().map_err(failed)?;

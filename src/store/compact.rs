@@ -99,7 +99,8 @@ impl Calls<'_> {
                 (next, Span::all(Order::NewestFirst))
             }
         };
-        let rows = self.old.positions(&[Range::all(account)], &span, READ_ROWS, true)?;
+        let rows =
+            self.old.positions(&[Range::all(account)], &span, READ_ROWS, true, usize::MAX)?;
         self.span = rows.last().map(|(last, ..)| span.after(*last));
         for (position, _, row) in rows {
             let Some(row) = row else { continue };

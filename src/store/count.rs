@@ -3,12 +3,14 @@
 use super::StoreError;
 use super::open::Store;
 use super::plan::Plan;
-use super::read::{Found, Look, Request};
+use super::read::{Found, Look, Most, Request};
 use crate::domain::{AccountSid, Call, CallStatus, Direction, Filter, Order, Rank};
-use crate::keys::Slot;
+use crate::keys::{Slot, Span};
 
-/// Rows of one look.
-const LOOK_ROWS: usize = 1024;
+/// Rows of one look at keys.
+const KEYS: Most = Most { rows: 2048, bytes: usize::MAX };
+/// Rows of one look at records.
+const RECORDS: Most = Most { rows: 256, bytes: 256 * 1024 };
 
 /// How many calls of a direction have which status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,102 +21,116 @@ pub struct Standing {
     pub stale: u64,
 }
 
+/// A count that is taken slice by slice, so that others get a turn in between, and that ends where
+/// nobody goes on with it.
+pub struct Counting {
+    request: Request,
+    plan: Plan,
+    /// Slots and directions, by the plan's ranges; none where only the sum is wanted.
+    cells: Vec<(Slot, Direction)>,
+    /// What is still to be looked at; none once all was.
+    left: Option<Span>,
+    rows: usize,
+    count: u64,
+    standing: [Standing; 2],
+}
+
+impl Counting {
+    /// How many calls a list has from its beginning, exact as of the scan.
+    pub fn of_list(request: &Request) -> Self {
+        let request = Request { after: None, ..request.clone() };
+        let plan = Plan::of(&request);
+        Self::new(request, plan, Vec::new())
+    }
+
+    /// How the calls of a list stand, inbound and outbound. Of the filter only the times count.
+    pub fn of_standing(request: &Request) -> Self {
+        Self::of_cells(request.clone(), Plan::cells())
+    }
+
+    /// How many calls of an account are up.
+    pub fn of_live(account: AccountSid) -> Self {
+        let (filter, order) = (Filter::default(), Order::NewestFirst);
+        let up = |(slot, _): &(Slot, Direction)| matches!(slot, Slot::Status(status) if status.rank() < Rank::Terminal);
+        let cells = Plan::cells().into_iter().filter(up).collect();
+        Self::of_cells(Request { account, filter, order, after: None }, cells)
+    }
+
+    fn of_cells(request: Request, cells: Vec<(Slot, Direction)>) -> Self {
+        let plan = Plan::cells_of(&request, &cells);
+        Self::new(request, plan, cells)
+    }
+
+    fn new(request: Request, plan: Plan, cells: Vec<(Slot, Direction)>) -> Self {
+        let left = Some(plan.span.clone());
+        Self { request, plan, cells, left, rows: 0, count: 0, standing: Default::default() }
+    }
+
+    /// Rows that were looked at.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many there are, so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How they stand: inbound, outbound.
+    pub fn standing(&self) -> [Standing; 2] {
+        self.standing
+    }
+
+    /// How many of them have a status: inbound, outbound.
+    pub fn with_status(&self) -> [u64; 2] {
+        self.standing.map(|of| of.statuses.iter().sum())
+    }
+
+    /// One look more. True once everything was looked at.
+    pub fn go_on(&mut self, store: &Store) -> Result<bool, StoreError> {
+        let Some(span) = self.left.take().filter(|span| !span.is_empty()) else { return Ok(true) };
+        let records = !self.plan.exact;
+        let most = if records { RECORDS } else { KEYS };
+        let Look { found, reached } =
+            store.look(self.request.account, &self.plan, &span, most, records)?;
+        self.rows += found.len();
+        for (_, found) in found {
+            if self.cells.is_empty() {
+                self.count += u64::from(store.is_wanted(&self.request, found)?);
+            } else {
+                self.place(store, found)?;
+            }
+        }
+        self.left = reached.map(|reached| span.after(reached));
+        Ok(self.left.is_none())
+    }
+
+    /// Counts a call where it stands.
+    fn place(&mut self, store: &Store, found: Found) -> Result<(), StoreError> {
+        let cell = match found {
+            Found::Call(listed) => Some(cell_of(&*store.unpacked(listed)?)),
+            Found::In(range) => self.cells.get(range).copied(),
+        };
+        let Some((slot, direction)) = cell else { return Ok(()) };
+        let Some(of) = self.standing.get_mut(direction as usize) else { return Ok(()) };
+        self.count += 1;
+        match slot {
+            Slot::Stale => of.stale += 1,
+            Slot::Status(status) => {
+                if let Some(count) = of.statuses.get_mut(status as usize) {
+                    *count += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Store {
-    /// The sequence number of an account's last change, or one of before the start where it has
+    /// The sequence number of the account's last change, or one of before the start where it has
     /// not changed since: while it stays the same, so does every list of the account.
     pub fn last_change(&self, account: AccountSid) -> u64 {
         self.shared.registry.read().last_change(account)
-    }
-
-    /// How many calls a list has from its beginning, exact as of the scan; none where it would have
-    /// to look at more than `rows`.
-    pub fn count(&self, request: &Request, rows: usize) -> Result<Option<u64>, StoreError> {
-        let request = Request { after: None, ..request.clone() };
-        let plan = Plan::of(&request);
-        let mut count = 0;
-        let whole = self.scan(&request, &plan, rows, |found| {
-            count += u64::from(match found {
-                Found::Call(listed) => request.filter.matches(&*self.unpacked(listed)?),
-                Found::In(_) => true,
-            });
-            Ok(())
-        })?;
-        Ok(whole.then_some(count))
-    }
-
-    /// How the calls of a list stand, inbound and outbound; none where it would have to look at
-    /// more than `rows`. Of the filter only the times count.
-    pub fn standing(
-        &self,
-        request: &Request,
-        rows: usize,
-    ) -> Result<Option<[Standing; 2]>, StoreError> {
-        self.stand_in(request, &Plan::cells(), rows)
-    }
-
-    /// How many calls of an account are up: inbound, outbound.
-    pub fn live_calls(&self, account: AccountSid) -> Result<[u64; 2], StoreError> {
-        let (filter, order) = (Filter::default(), Order::NewestFirst);
-        let request = Request { account, filter, order, after: None };
-        let up = |(slot, _): &(Slot, Direction)| matches!(slot, Slot::Status(status) if status.rank() < Rank::Terminal);
-        let cells: Vec<_> = Plan::cells().into_iter().filter(up).collect();
-        let standing = self.stand_in(&request, &cells, usize::MAX)?.unwrap_or_default();
-        Ok(standing.map(|of| of.statuses.iter().sum()))
-    }
-
-    /// How the calls of a list stand that are in one of these cells.
-    fn stand_in(
-        &self,
-        request: &Request,
-        cells: &[(Slot, Direction)],
-        rows: usize,
-    ) -> Result<Option<[Standing; 2]>, StoreError> {
-        let plan = Plan::cells_of(request, cells);
-        let mut standing = [Standing::default(); 2];
-        let whole = self.scan(request, &plan, rows, |found| {
-            let cell = match found {
-                Found::Call(listed) => Some(cell_of(&*self.unpacked(listed)?)),
-                Found::In(range) => cells.get(range).copied(),
-            };
-            let Some((slot, direction)) = cell else { return Ok(()) };
-            let Some(of) = standing.get_mut(direction as usize) else { return Ok(()) };
-            match slot {
-                Slot::Stale => of.stale += 1,
-                Slot::Status(status) => {
-                    if let Some(count) = of.statuses.get_mut(status as usize) {
-                        *count += 1;
-                    }
-                }
-            }
-            Ok(())
-        })?;
-        Ok(whole.then_some(standing))
-    }
-
-    /// Looks at every row of the plan. False where there are more than `rows`.
-    fn scan(
-        &self,
-        request: &Request,
-        plan: &Plan,
-        rows: usize,
-        mut visit: impl FnMut(Found) -> Result<(), StoreError>,
-    ) -> Result<bool, StoreError> {
-        let mut span = plan.span.clone();
-        let mut looked_at = 0;
-        while !span.is_empty() {
-            let look = self.look(request.account, plan, &span, LOOK_ROWS, !plan.exact)?;
-            let Look { found, reached } = look;
-            looked_at += found.len();
-            if looked_at > rows {
-                return Ok(false);
-            }
-            for (_, found) in found {
-                visit(found)?;
-            }
-            let Some(reached) = reached else { break };
-            span = span.after(reached);
-        }
-        Ok(true)
     }
 }
 

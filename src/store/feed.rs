@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::StoreError;
 use super::bodies::tombstone_id;
 use super::open::Store;
-use super::read::Request;
+use super::read::{Request, Slice};
 use super::shared::Shared;
 use crate::codec;
 use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position};
@@ -69,7 +69,9 @@ pub enum What {
 pub struct Piece {
     /// Calls or frames, those of others among them.
     pub frames: usize,
-    /// Bytes of frames; one frame may go beyond.
+    /// Bytes of frames that are read, those of others among them; one frame may go beyond.
+    pub read: usize,
+    /// Bytes of what is told; one call may go beyond.
     pub bytes: usize,
 }
 
@@ -177,7 +179,8 @@ impl Feed {
         };
         let (filter, order) = (Filter::default(), Order::NewestFirst);
         let request = Request { account, filter, order, after: position };
-        let page = store.page(&request, piece.frames)?;
+        let slice = Slice { calls: piece.frames, rows: usize::MAX, bytes: piece.bytes };
+        let page = store.list(&request, slice)?;
         // After its last position an account has nothing more.
         let reached = page.next.unwrap_or(Position::MAX);
         self.place = Place::Snapshot(seq, Some((account, reached)));
@@ -185,7 +188,8 @@ impl Feed {
             place: Place::Snapshot(seq, Some((account, Position::of(&call)))),
             what: What::Call(call),
         };
-        Ok(page.calls.into_iter().map(event).collect())
+        let calls = page.calls.into_iter().map(|(_, listed)| store.unpacked(listed).map(event));
+        calls.collect()
     }
 
     /// The next changes, of one segment at most.
@@ -202,9 +206,9 @@ impl Feed {
             _ => Scanner::new(&segment),
         }?;
         let (mut events, mut read) = (Vec::new(), seq);
-        let (mut frames, mut bytes) = (0, 0);
+        let (mut frames, mut bytes, mut told) = (0, 0, 0);
         let mut unread = None;
-        while read < until && frames < piece.frames && bytes < piece.bytes {
+        while read < until && frames < piece.frames && bytes < piece.read && told < piece.bytes {
             let Some((begin, frame)) = scanner.next_frame()? else {
                 // All that the segment has is read, whatever numbers are missing at its end.
                 let Some(next) = next else { break };
@@ -223,6 +227,7 @@ impl Feed {
             }
             read = frame.seq;
             if let Some(what) = self.seen(&frame)? {
+                told += frame.body.len();
                 events.push(Event { place: Place::Changes(read), what });
             }
         }

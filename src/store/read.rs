@@ -14,12 +14,16 @@ const CHUNK_ROWS: usize = 256;
 /// Rows that it takes at least: where few of them match, many looks cost more than many rows.
 const CHUNK_ROWS_MIN: usize = 32;
 
+/// Rows that are brought at once.
+const BRING_ROWS: usize = 16;
 /// Rows that are so few that each may keep all of its block in memory.
 const FEW_ROWS: usize = 64;
 
 /// What the calls of one page may weigh in bytes; the last one may go beyond. Most calls weigh less
 /// than 800.
-const PAGE_WEIGHT: usize = 8 * 1024 * 1024;
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// What the rows of one look may weigh, records and answers together.
+const LOOK_BYTES: usize = 256 * 1024;
 
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +45,17 @@ impl Request {
     }
 }
 
+/// What one slice of a list may take. It ends with whatever is reached first.
+#[derive(Debug, Clone, Copy)]
+pub struct Slice {
+    /// Calls that match.
+    pub calls: usize,
+    /// Rows that are looked at; a look may go beyond by some.
+    pub rows: usize,
+    /// Bytes of calls that match, as they are answered; one call may go beyond.
+    pub bytes: usize,
+}
+
 /// Calls in order, and where the list goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
@@ -56,6 +71,18 @@ pub struct Listing {
     pub calls: Vec<(Position, Listed)>,
     /// The last position that was looked at; none where nothing is left.
     pub next: Option<Position>,
+    /// Rows that were looked at.
+    pub rows: usize,
+}
+
+/// Where calls stand.
+pub struct Positions {
+    /// The positions of calls that match.
+    pub found: Vec<Position>,
+    /// The last position that was looked at; none where nothing is left.
+    pub next: Option<Position>,
+    /// Rows that were looked at.
+    pub rows: usize,
 }
 
 /// A call as it was found: what is not asked of it is not unpacked.
@@ -68,12 +95,20 @@ pub enum Listed {
 
 impl Listed {
     /// About how many bytes it takes in an answer.
-    fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         match self {
             Self::Call(call) => call.weight(),
             Self::Row(row) => row.answer().len(),
         }
     }
+}
+
+/// What one look may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    pub rows: usize,
+    /// Of rows with their records; one row may go beyond.
+    pub bytes: usize,
 }
 
 /// What one look has found.
@@ -95,26 +130,26 @@ impl Store {
     /// The next calls of a list, at most `limit`, and less where they are large. A page that is not
     /// the last may be empty.
     pub fn page(&self, request: &Request, limit: usize) -> Result<Page, StoreError> {
-        let Listing { calls, next } = self.list(request, limit, usize::MAX)?;
+        let slice = Slice { calls: limit, rows: usize::MAX, bytes: PAGE_BYTES };
+        let Listing { calls, next, .. } = self.list(request, slice)?;
         let calls = calls.into_iter().map(|(_, listed)| self.unpacked(listed));
         Ok(Page { calls: calls.collect::<Result<_, _>>()?, next })
     }
 
-    /// The same, calls as they are found; it ends early once it has looked at `rows`.
-    pub fn list(
-        &self,
-        request: &Request,
-        limit: usize,
-        rows: usize,
-    ) -> Result<Listing, StoreError> {
+    /// The next slice of a list, its calls as they are found. One that is not the last may be empty.
+    pub fn list(&self, request: &Request, slice: Slice) -> Result<Listing, StoreError> {
         let plan = Plan::of(request);
         let mut span = plan.span.clone();
-        let mut page = Listing { calls: Vec::new(), next: request.after };
-        let mut chunk_rows = limit.clamp(CHUNK_ROWS_MIN, CHUNK_ROWS);
-        let (mut looked_at, mut weight) = (0, 0);
+        let mut page = Listing { calls: Vec::new(), next: request.after, rows: 0 };
+        let mut chunk_rows = slice.calls.clamp(CHUNK_ROWS_MIN, CHUNK_ROWS);
+        let mut weight = 0;
         while !span.is_empty() {
-            let look = self.look(request.account, &plan, &span, chunk_rows, true)?;
-            looked_at += look.found.len();
+            let left = slice.rows.saturating_sub(page.rows).max(1);
+            // Records are as large as answers, about. Where few match, more is read at once.
+            let bytes = if plan.exact { 2 * (slice.bytes - weight) } else { LOOK_BYTES };
+            let most = Most { rows: chunk_rows.min(left), bytes: bytes.min(LOOK_BYTES) };
+            let look = self.look(request.account, &plan, &span, most, true)?;
+            page.rows += look.found.len();
             page.next = look.reached;
             for (position, found) in look.found {
                 let Found::Call(mut listed) = found else { continue };
@@ -128,13 +163,13 @@ impl Store {
                 }
                 weight += listed.weight();
                 page.calls.push((position, listed));
-                if page.calls.len() == limit || weight >= PAGE_WEIGHT {
+                if page.calls.len() == slice.calls || weight >= slice.bytes {
                     page.next = Some(position);
                     return Ok(page);
                 }
             }
             let Some(reached) = page.next else { return Ok(page) };
-            if looked_at >= rows {
+            if page.rows >= slice.rows {
                 return Ok(page);
             }
             span = span.after(reached);
@@ -142,6 +177,44 @@ impl Store {
         }
         page.next = None;
         Ok(page)
+    }
+
+    /// Where the next `calls` of a list stand, from one look at no more than `rows`. No record is read
+    /// where the keys alone decide.
+    pub fn positions(
+        &self,
+        request: &Request,
+        calls: usize,
+        rows: usize,
+    ) -> Result<Positions, StoreError> {
+        let plan = Plan::of(request);
+        let mut positions = Positions { found: Vec::new(), next: None, rows: 0 };
+        if plan.span.is_empty() {
+            return Ok(positions);
+        }
+        let most = Most { rows, bytes: LOOK_BYTES };
+        let look = self.look(request.account, &plan, &plan.span, most, !plan.exact)?;
+        positions.rows = look.found.len();
+        positions.next = look.reached;
+        for (position, found) in look.found {
+            if !self.is_wanted(request, found)? {
+                continue;
+            }
+            positions.found.push(position);
+            if positions.found.len() == calls {
+                positions.next = Some(position);
+                break;
+            }
+        }
+        Ok(positions)
+    }
+
+    /// Whether what was found belongs to a list: what the plan's ranges alone tell of does.
+    pub(super) fn is_wanted(&self, request: &Request, found: Found) -> Result<bool, StoreError> {
+        match found {
+            Found::Call(listed) => Ok(request.filter.matches(&*self.unpacked(listed)?)),
+            Found::In(_) => Ok(true),
+        }
     }
 
     /// The call that was listed.
@@ -165,23 +238,25 @@ impl Store {
         account: AccountSid,
         plan: &Plan,
         span: &Span,
-        rows: usize,
+        most: Most,
         records: bool,
     ) -> Result<Look, StoreError> {
+        let Most { rows, bytes } = most;
         let shared = &self.shared;
         let _nothing_leaves = shared.gate.read();
         let index = shared.index()?;
-        let theirs = index.positions(&plan.ranges, span, rows, records);
+        let theirs = index.positions(&plan.ranges, span, rows, records, bytes);
         let mut theirs = theirs.map_err(|error| shared.index_failed(&error))?;
+        let mut cut = theirs.len() == rows;
         if records {
-            self.bring(&index, account, &plan.ranges, &mut theirs)?;
+            cut |= self.bring(&index, account, &plan.ranges, &mut theirs, bytes)?;
         }
         let registry = shared.registry.read();
         let ours = registry.positions(account, &plan.ranges, span, rows);
         // Beyond the end of the shorter of two cut-off halves nothing is known yet.
         let ends = [
             ours.last().filter(|_| ours.len() == rows).map(|row| row.0),
-            theirs.last().filter(|_| theirs.len() == rows).map(|row| row.0),
+            theirs.last().filter(|_| cut).map(|row| row.0),
         ];
         let mut reached = ends.into_iter().flatten().reduce(|a, b| match span.order {
             Order::NewestFirst => a.min(b),
@@ -219,33 +294,50 @@ impl Store {
             reached = Some(*last);
             found.truncate(rows);
         }
+        shared.meter.rows_read.add(found.len() as u64);
         Ok(Look { found, reached })
     }
 
     /// Brings the rows of the calls at positions that came without. Where there is no call any more,
-    /// or one that does not belong there, nothing is brought: it is never shown.
+    /// or one that does not belong there, nothing is brought: it is never shown. Positions beyond
+    /// `bytes` are left out; true where there are any.
     fn bring(
         &self,
         index: &Index,
         account: AccountSid,
         ranges: &[Range],
-        found: &mut [(Position, usize, Option<Row>)],
-    ) -> Result<(), StoreError> {
-        let without = |row: &&mut (Position, usize, Option<Row>)| row.2.is_none();
+        found: &mut Vec<(Position, usize, Option<Row>)>,
+        bytes: usize,
+    ) -> Result<bool, StoreError> {
         let few = found.len() <= FEW_ROWS;
-        let mut missing: Vec<_> = found.iter_mut().filter(without).collect();
-        if missing.is_empty() {
-            return Ok(());
+        let mut weight = 0;
+        let mut done = 0;
+        while done < found.len() && weight < bytes {
+            let mut batch: Vec<_> = found.iter_mut().skip(done).take(BRING_ROWS).collect();
+            let without = |row: &&&mut (Position, usize, Option<Row>)| row.2.is_none();
+            let missing: Vec<Position> = batch.iter().filter(without).map(|row| row.0).collect();
+            let mut rows = Vec::new().into_iter();
+            if !missing.is_empty() {
+                let brought = index.rows_at(account, &missing);
+                rows = brought.map_err(|error| self.shared.index_failed(&error))?.into_iter();
+            }
+            for place in &mut batch {
+                done += 1;
+                if place.2.is_none() {
+                    let belongs =
+                        |row: &Row| ranges.get(place.1).is_some_and(|range| row.stands_in(range));
+                    let row = rows.next().flatten().filter(belongs);
+                    place.2 = if few { row } else { row.map(Row::by_itself) };
+                }
+                weight += place.2.as_ref().map_or(0, Row::weight);
+                if weight >= bytes {
+                    break;
+                }
+            }
         }
-        let positions: Vec<Position> = missing.iter().map(|(position, ..)| *position).collect();
-        let rows = index.rows_at(account, &positions);
-        let rows = rows.map_err(|error| self.shared.index_failed(&error))?;
-        for (place, row) in missing.iter_mut().zip(rows) {
-            let belongs = |row: &Row| ranges.get(place.1).is_some_and(|range| row.stands_in(range));
-            let row = row.filter(belongs);
-            place.2 = if few { row } else { row.map(Row::by_itself) };
-        }
-        Ok(())
+        let cut = done < found.len() || weight >= bytes;
+        found.truncate(done);
+        Ok(cut)
     }
 
     /// One call.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-const SMALL: Piece = Piece { frames: 3, bytes: 4096 };
-const WIDE: Piece = Piece { frames: 1000, bytes: 1 << 20 };
+const SMALL: Piece = Piece { frames: 3, read: 1 << 20, bytes: 4096 };
+const WIDE: Piece = Piece { frames: 1000, read: 1 << 20, bytes: 1 << 20 };
 
 /// What somebody knows who applies the feed.
 type Copied = BTreeMap<CallId, Arc<Call>>;

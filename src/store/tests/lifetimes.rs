@@ -107,7 +107,7 @@ fn quiet_calls_go_stale_and_come_back_in_memory_and_from_the_index() {
     }
     let stale = |call| store.call(id(1, call)).unwrap().unwrap().stale;
     until("the sweep finds it", || stale(1));
-    assert_eq!(store.live_calls(account(1)).unwrap(), [1, 0]);
+    assert_eq!(live_calls(&store, account(1)).unwrap(), [1, 0]);
     assert_eq!(sids(&store, with_status(CallStatus::Ringing)), [2]);
     assert_eq!(sids(&store, Filter::default()).len(), 3);
     assert!(!stale(2) && !stale(3));
@@ -124,7 +124,7 @@ fn quiet_calls_go_stale_and_come_back_in_memory_and_from_the_index() {
     wake(&store);
     send(&store, id(1, 1), CallStatus::InProgress, clock::now());
     assert!(!stale(1));
-    assert_eq!(store.live_calls(account(1)).unwrap(), [2, 0]);
+    assert_eq!(live_calls(&store, account(1)).unwrap(), [2, 0]);
     assert_sound(&store);
 }
 
@@ -141,7 +141,7 @@ fn a_call_that_goes_quiet_in_the_index_is_swept_there() {
         ..options(dir.path())
     });
     until("the sweep finds it", || store.call(id(1, 1)).unwrap().unwrap().stale);
-    assert_eq!(store.live_calls(account(1)).unwrap(), [0, 0]);
+    assert_eq!(live_calls(&store, account(1)).unwrap(), [0, 0]);
     wake(&store);
     assert!(sids(&store, with_status(CallStatus::Ringing)).is_empty());
     assert_sound(&store);

@@ -122,6 +122,44 @@ fn list(store: &Store, request: &Request, limit: usize) -> Result<Vec<Arc<Call>>
     }
 }
 
+/// Where the calls of a list stand, found in slices that are as small as can be.
+fn places(store: &Store, request: &Request, rows: usize) -> Result<Vec<Position>, StoreError> {
+    let mut request = request.clone();
+    let (mut by_keys, mut by_rows) = (Vec::new(), Vec::new());
+    let begun = request.after;
+    loop {
+        let found = store.positions(&request, usize::MAX, rows)?;
+        assert!(found.rows <= rows && found.found.len() <= rows);
+        by_keys.extend(found.found);
+        request.after = found.next;
+        if found.next.is_none() {
+            break;
+        }
+    }
+    request.after = begun;
+    loop {
+        let found = store.list(&request, Slice { calls: usize::MAX, rows, bytes: 1 })?;
+        assert!(found.calls.len() <= 1, "one call is more than a byte");
+        by_rows.extend(found.calls.iter().map(|(position, _)| *position));
+        request.after = found.next;
+        if found.next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(by_keys, by_rows);
+    Ok(by_keys)
+}
+
+/// A count that is taken to its end.
+fn counted(store: &Store, mut counting: Counting) -> Result<Counting, StoreError> {
+    while !counting.go_on(store)? {}
+    Ok(counting)
+}
+
+fn live_calls(store: &Store, account: AccountSid) -> Result<[u64; 2], StoreError> {
+    Ok(counted(store, Counting::of_live(account))?.with_status())
+}
+
 fn everything(account: AccountSid) -> Request {
     let (filter, order) = (Filter::default(), Order::NewestFirst);
     Request { account, filter, order, after: None }

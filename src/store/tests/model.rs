@@ -268,7 +268,7 @@ impl Bench {
     fn follow(&mut self) {
         let store = self.store.as_ref().unwrap();
         let until = *store.published().borrow();
-        let piece = Piece { frames: 7, bytes: 1 << 20 };
+        let piece = Piece { frames: 7, read: 1 << 20, bytes: 1 << 20 };
         loop {
             let begin = Place::Snapshot(until, None);
             let place = *self.place.get_or_insert_with(|| {
@@ -347,13 +347,15 @@ impl Bench {
         let calls = patient(store, || list(store, &request, look.limit));
         let calls: Vec<Call> = calls.iter().map(|call| (**call).clone()).collect();
         assert_eq!(calls, self.model.list(look));
-        let counted = patient(store, || store.count(&request, usize::MAX));
-        assert_eq!(counted, Some(calls.len() as u64));
+        let count = patient(store, || counted(store, Counting::of_list(&request)));
+        assert_eq!(count.count(), calls.len() as u64);
+        let places = patient(store, || places(store, &request, look.limit));
+        assert_eq!(places, calls.iter().map(Position::of).collect::<Vec<_>>());
         let times = Filter { start: look.filter.start, end: look.filter.end, ..Filter::default() };
         let of_times = Look { filter: times.clone(), ..look.clone() };
         let request = Request { filter: times, ..request };
-        let standing = patient(store, || store.standing(&request, usize::MAX)).unwrap();
-        assert_eq!(standing, self.model.standing(&of_times));
+        let standing = patient(store, || counted(store, Counting::of_standing(&request)));
+        assert_eq!(standing.standing(), self.model.standing(&of_times));
         let mut live = [0_u64, 0];
         let mut accounts: Vec<AccountSid> = Vec::new();
         for call in self.model.calls.values() {
@@ -361,7 +363,7 @@ impl Bench {
                 u64::from(call.live() && call.id.account == account);
             accounts.push(call.id.account);
         }
-        assert_eq!(patient(store, || store.live_calls(account)), live);
+        assert_eq!(patient(store, || live_calls(store, account)), live);
         accounts.dedup();
         let mut found = Vec::new();
         while let Some(next) = patient(store, || store.next_account(found.last().copied())) {

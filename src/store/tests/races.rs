@@ -92,10 +92,10 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
                             assert_eq!(found, expected);
                         }
                     }
-                    assert_eq!(store.live_calls(account(1)).unwrap(), [100, 100]);
+                    assert_eq!(live_calls(store, account(1)).unwrap(), [100, 100]);
                     for _ in 0..50 {
                         let known = registered.load(Ordering::Acquire);
-                        let live = store.live_calls(account(2)).unwrap();
+                        let live = live_calls(store, account(2)).unwrap();
                         assert!(live[0] >= known as u64, "{live:?} of {known}");
                         let listed = list(store, &everything(account(2)), limit).unwrap().len();
                         assert!(listed >= known, "{listed} of {known}");

@@ -95,7 +95,8 @@ fn a_deleted_call_leaves_the_disk_and_then_its_deletion_does() {
     assert!(!journal_has(&store, "+15557654321"));
     // Whoever knew the call hears of its deletion, for as long as that is there.
     let mut feed = store.feed(Reach::Everybody, Place::Changes(begun)).unwrap();
-    let events = feed.next(&store, u64::MAX, Piece { frames: 1000, bytes: 1 << 20 }).unwrap();
+    let events =
+        feed.next(&store, u64::MAX, Piece { frames: 1000, read: 1 << 20, bytes: 1 << 20 }).unwrap();
     assert!(events.iter().any(|event| event.what == What::Deleted(id(1, 1))));
     let deleted = clock::now();
     until("the deletion is old", || clock::now() > deleted.plus_millis(300));
@@ -156,7 +157,7 @@ fn a_feed_reads_on_while_segments_are_packed() {
         send(&store, id(1, n), CallStatus::Completed, clock::now());
     }
     let mut feed = store.feed(Reach::Everybody, Place::Changes(0)).unwrap();
-    let piece = Piece { frames: 7, bytes: 1 << 20 };
+    let piece = Piece { frames: 7, read: 1 << 20, bytes: 1 << 20 };
     let mut found = Vec::new();
     for round in 0..1000 {
         if round % 8 == 3 {

@@ -7,13 +7,13 @@ use super::raw::Raw;
 use super::samples::now;
 use super::{calls_of, list, sids};
 
-const CALLS: usize = 20_000;
+pub const CALLS: usize = 20_000;
 const BATCH: usize = 2500;
 /// Those that are slow.
 const READERS: u64 = 48;
 
 /// Calls with some text in them, three in each millisecond.
-fn many(rollcall: &Rollcall) {
+pub fn many(rollcall: &Rollcall) {
     let begun = now() - 60_000;
     let padding = "x".repeat(100);
     for batch in 0..CALLS / BATCH {

@@ -412,7 +412,8 @@ fn there_is_room_for_so_many_event_streams_and_no_more() {
     let answer = rollcall.send("GET", &path(A1, ""), &headers, b"").unwrap();
     refusal(&answer, 503);
     assert_eq!(answer.header("retry-after"), Some("10"));
-    lines(&rollcall, &admin, &path(A1, ""));
+    // Lines are a stream, too, for as long as they take.
+    refusal(&rollcall.get(&admin, &path(A1, "")), 503);
     drop(events);
     rollcall.post_events(&event(1, "ringing"));
     // The room is given back once the connection is found to be closed.
@@ -423,6 +424,13 @@ fn there_is_room_for_so_many_event_streams_and_no_more() {
         let answer = rollcall.new_agent().run(request.body(()).unwrap()).unwrap();
         (answer.status() == 200).then_some(())
     });
+    // And by lines once they are written.
+    until("there is room for lines", || {
+        (rollcall.get(&admin, &path(A1, "")).status == 200).then_some(())
+    });
+    for _ in 0..3 {
+        lines(&rollcall, &admin, &path(A1, ""));
+    }
 }
 
 #[test]

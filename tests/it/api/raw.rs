@@ -14,6 +14,7 @@ use super::super::harness::{PATIENCE, Rollcall};
 pub struct Raw {
     tls: StreamOwned<ClientConnection, TcpStream>,
     unread: Vec<u8>,
+    closed: bool,
 }
 
 /// What came back.
@@ -56,7 +57,7 @@ impl Raw {
         while client.is_handshaking() {
             client.complete_io(&mut stream)?;
         }
-        Ok(Self { tls: StreamOwned::new(client, stream), unread: Vec::new() })
+        Ok(Self { tls: StreamOwned::new(client, stream), unread: Vec::new(), closed: false })
     }
 
     /// The server's own certificate.
@@ -93,6 +94,20 @@ impl Raw {
         Reply { status, head, body }
     }
 
+    /// The beginning of what comes: a status line at least.
+    pub fn begins(&mut self) -> String {
+        while self.unread.len() < 16 {
+            assert!(self.more(), "closed without an answer: {:?}", self.unread);
+        }
+        String::from_utf8_lossy(&self.unread).into_owned()
+    }
+
+    /// Whether the connection ends with TLS's closing message.
+    pub fn ends_in_order(&mut self) -> bool {
+        while self.more() {}
+        self.closed
+    }
+
     /// Everything until the server closes the connection.
     pub fn rest(&mut self) -> Vec<u8> {
         while self.more() {}
@@ -108,6 +123,7 @@ impl Raw {
             let wanting = match conn.reader().read(&mut buffer) {
                 Ok(length) => {
                     self.unread.extend_from_slice(&buffer[..length]);
+                    self.closed = length == 0;
                     return length > 0;
                 }
                 Err(error) => error.kind(),

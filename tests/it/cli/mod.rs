@@ -9,6 +9,7 @@ mod parity;
 mod purge;
 mod sharing;
 mod socket;
+mod terminal;
 mod tokens;
 
 use std::fs;

@@ -1,0 +1,173 @@
+//! Reading for somebody, slice by slice: each waits for its turn ([`super::turns`]), is followed by
+//! the question whether the token is still good, and none is read for a client that has left.
+//!
+//! Architecture invariant: an answer is made as its reader takes it. [`pieces`] makes the next piece
+//! when the connection asks for it, so that of an answer which nobody takes there is one piece.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock, Weak};
+use std::task::{Context as Task, Poll};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream;
+use http::header::AUTHORIZATION;
+use parking_lot::Mutex;
+use warp::Reply as _;
+
+use super::Context;
+use super::auth::Listener;
+use super::budget::{PIECE, Permit};
+use super::reply::{Refusal, Reply};
+use super::routes::Request;
+use super::turns::Flow;
+use crate::logs::masked;
+use crate::store::{Counting, Reach, Store, StoreError};
+
+/// Whether a client is still there.
+pub trait Presence: Send + Sync {
+    /// It has closed its side, or the connection is broken.
+    fn has_left(&self) -> bool;
+}
+
+/// Request extension: whoever is at the other end of the connection. Nothing is there any more once
+/// the connection has ended.
+#[derive(Clone)]
+pub struct OtherEnd(pub Weak<dyn Presence>);
+
+impl OtherEnd {
+    fn has_left(&self) -> bool {
+        self.0.upgrade().is_none_or(|presence| presence.has_left())
+    }
+}
+
+/// Somebody who reads.
+pub(super) struct Reading {
+    pub listener: Listener,
+    flow: Flow,
+    client: Option<OtherEnd>,
+}
+
+impl Reading {
+    /// Whoever asks, for calls that have been found to be within reach.
+    pub fn new(request: &Request<'_>, reach: Reach) -> Self {
+        static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let token = request.headers.get(AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        let flow = Flow { reach, token: STATE.hash_one(token) };
+        let client = request.client.clone();
+        Self { listener: Listener::new(request, reach), flow, client }
+    }
+
+    pub fn context(&self) -> &Arc<Context> {
+        &self.listener.context
+    }
+
+    /// Room for the next piece of the answer.
+    pub fn room(&self) -> Permit {
+        self.room_of(PIECE)
+    }
+
+    /// The same, of another size at most.
+    pub fn room_of(&self, bytes: usize) -> Permit {
+        self.context().answers.piece(self.flow.reach, bytes)
+    }
+
+    /// Room for something else that the answer needs for as long as it lasts, if there is any.
+    pub fn room_for(&self, bytes: usize) -> Option<Permit> {
+        self.context().answers.take(self.flow.reach, bytes)
+    }
+
+    /// Reads a slice in a thread that may wait for the disk.
+    pub async fn slice<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let turn = self.context().turns.take(self.flow, false).await;
+        self.is_there()?;
+        let store = self.context().store.clone();
+        let span = tracing::Span::current();
+        // The turn ends with the work, whoever waits for it.
+        let work = move || {
+            let _turn = turn;
+            span.in_scope(|| read(&store))
+        };
+        let read = tokio::task::spawn_blocking(work).await;
+        Ok(read.unwrap_or(Err(StoreError::Closing))?)
+    }
+
+    /// Reads a slice where the request is: changing threads would cost more.
+    pub async fn short_slice<T>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StoreError>,
+    ) -> Result<T, Refusal> {
+        let _turn = self.context().turns.take(self.flow, true).await;
+        Ok(read(&self.context().store)?)
+    }
+
+    /// Takes a count to its end; none where it would have to look at more than `rows`.
+    pub async fn count(
+        &self,
+        mut counting: Counting,
+        rows: usize,
+    ) -> Result<Option<Counting>, Refusal> {
+        loop {
+            let done;
+            (counting, done) = self
+                .slice(move |store| {
+                    let done = counting.go_on(store)?;
+                    Ok((counting, done))
+                })
+                .await?;
+            if counting.rows() > rows {
+                return Ok(None);
+            }
+            if done {
+                return Ok(Some(counting));
+            }
+        }
+    }
+
+    fn is_there(&self) -> Result<(), Refusal> {
+        if self.client.as_ref().is_some_and(OtherEnd::has_left) {
+            return Err(Refusal::left());
+        }
+        Ok(())
+    }
+}
+
+/// 200 with a body that begins with a piece, and goes on with those that are made of a state for as
+/// long as one is left. One that fails cuts the connection off: what looks whole is whole.
+pub(super) fn pieces<S, F, N>(first: Bytes, state: S, next: N) -> Reply
+where
+    S: Send + 'static,
+    F: Future<Output = Result<(Bytes, Option<S>), Refusal>> + Send + 'static,
+    N: Fn(S) -> F + Send + 'static,
+{
+    let begun = stream::iter([Ok(first)]);
+    let rest = stream::try_unfold((Some(state), next), |(state, next)| async {
+        let Some(state) = state else { return Ok(None) };
+        match next(state).await {
+            Ok((piece, left)) => Ok(Some((piece, (left, next)))),
+            Err(refusal) => {
+                let refusal = format!("{refusal:?}");
+                tracing::warn!(error = &*masked(&refusal), "an answer was cut off in its middle");
+                Err(io::Error::other("the answer was cut off"))
+            }
+        }
+    });
+    let body = Shared(Mutex::new(Box::pin(stream::StreamExt::chain(begun, rest))));
+    warp::reply::stream(body).into_response()
+}
+
+/// A stream that warp may share between threads, though nobody does.
+struct Shared(Mutex<Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>>);
+
+impl Stream for Shared {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().0.get_mut().as_mut().poll_next(task)
+    }
+}

@@ -1,0 +1,147 @@
+//! The socket of a connection: whether its client is still there, and how it ends.
+//!
+//! **Cut answers are reset.** The end of an answer whose length was not said is the end of the
+//! connection (HTTP/1.0), or a last chunk that somebody on the way may supply. An answer that ends
+//! before it is whole must not look so: its connection is closed by a reset, and without TLS's
+//! closing message, whatever ended it: an error, a time limit, a panic, the order to stop.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::http::{OtherEnd, Presence};
+
+/// One end of a connection.
+pub(super) struct Socket {
+    stream: Arc<TcpStream>,
+    cut: Arc<Cut>,
+}
+
+/// Whether the connection is to be reset when it ends.
+#[derive(Debug, Default)]
+pub(super) struct Cut(AtomicBool);
+
+impl Cut {
+    /// An answer is on its way whose length was not said.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// What was sent is whole.
+    pub fn end(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl Socket {
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream: Arc::new(stream), cut: Arc::default() }
+    }
+
+    /// What is known of it while something else owns it.
+    pub fn line(&self) -> Line {
+        let presence: Arc<dyn Presence> = self.stream.clone();
+        Line { client: OtherEnd(Arc::downgrade(&presence)), cut: self.cut.clone() }
+    }
+}
+
+/// A socket that something else owns.
+pub(super) struct Line {
+    /// Says whether the client is there, for as long as the connection lasts.
+    pub client: OtherEnd,
+    /// Says how it ends.
+    pub cut: Arc<Cut>,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.cut.0.load(Ordering::Acquire) {
+            // Closing then discards what was not sent, and says so to the other side.
+            let linger = SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
+            if let Err(error) = linger {
+                tracing::debug!(%error, "a connection cannot be reset");
+            }
+        }
+    }
+}
+
+impl Presence for TcpStream {
+    fn has_left(&self) -> bool {
+        let mut looked = [PollFd::new(self, PollFlags::RDHUP)];
+        rustix::event::poll(&mut looked, Some(&Timespec::default())).is_ok_and(|left| left > 0)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            match self.stream.try_read(buffer.initialize_unfilled()) {
+                Ok(length) => {
+                    buffer.advance(length);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_written(context, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_written(context, |stream| stream.try_write_vectored(slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write))
+    }
+}
+
+impl Socket {
+    fn poll_written(
+        &self,
+        context: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(context))?;
+            match write(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+}

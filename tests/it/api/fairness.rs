@@ -1,0 +1,82 @@
+//! Questions that take long: others are answered meanwhile, and nobody's is answered for nobody.
+
+use super::super::harness::{A1, A2, Rollcall, event, until};
+use super::big::{CALLS, many};
+use super::calls_of;
+use super::raw::Raw;
+
+/// Those who ask what takes long.
+const CROWD: usize = 8;
+
+fn rows_read(rollcall: &Rollcall) -> u64 {
+    let metrics = rollcall.get(&rollcall.admin(), "/metrics").body;
+    let rows = metrics.lines().find_map(|line| line.strip_prefix("rollcall_rows_read_total "));
+    rows.unwrap().parse().unwrap()
+}
+
+fn request(path: &str, token: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n")
+}
+
+/// Each looks at every call of the account, some at every record.
+fn long() -> Vec<String> {
+    vec![
+        calls_of(A1, "limit=1&count=true&from_prefix=n"),
+        calls_of(A1, "from_prefix=nobody"),
+        calls_of(A1, "from_prefix=nobody&limit=10"),
+        calls_of(A1, "from_prefix=nobody&order=asc"),
+    ]
+}
+
+#[test]
+fn a_page_of_one_account_is_answered_before_the_counts_of_another_end() {
+    let rollcall = Rollcall::up(&[]);
+    many(&rollcall);
+    let other = event(1, "busy").replace(A1, A2);
+    assert_eq!(rollcall.post_events(&other).status, 204);
+    let token = rollcall.token(&["--account", A1, "--role", "read"]);
+    let all = (CALLS * CROWD) as u64;
+    for path in long() {
+        let mut crowd: Vec<_> = (0..CROWD).map(|_| Raw::connect(&rollcall)).collect();
+        let before = rows_read(&rollcall);
+        for asker in &mut crowd {
+            asker.send(request(&path, &token));
+        }
+        until("they are at it", || (rows_read(&rollcall) > before).then_some(()));
+        let page = rollcall.get(&rollcall.admin(), &calls_of(A2, "limit=20"));
+        assert_eq!(page.json().as_array().unwrap().len(), 1);
+        let read = rows_read(&rollcall) - before;
+        assert!(read < all / 2, "{path}: {read} of {all} rows were read before");
+        for asker in &mut crowd {
+            assert_eq!(asker.begins().get(..12), Some("HTTP/1.1 200"));
+        }
+    }
+}
+
+#[test]
+fn a_question_ends_when_its_client_has_left() {
+    let rollcall = Rollcall::up(&[]);
+    many(&rollcall);
+    let token = rollcall.token(&["--account", A1, "--role", "read"]);
+    let all = (CALLS * CROWD) as u64;
+    // What follows on the connection is not read before the answer, and its end neither.
+    for more in ["", "GET /livez HTTP/1.1\r\n"] {
+        for path in long() {
+            let before = rows_read(&rollcall);
+            let mut crowd: Vec<_> = (0..CROWD).map(|_| Raw::connect(&rollcall)).collect();
+            for asker in &mut crowd {
+                asker.send(request(&path, &token) + more);
+            }
+            until("they are at it", || (rows_read(&rollcall) > before).then_some(()));
+            drop(crowd);
+            let mut last = (0, 0);
+            until("nothing more is read", || {
+                let now = rows_read(&rollcall);
+                last = if now == last.0 { (now, last.1 + 1) } else { (now, 0) };
+                (last.1 > 20).then_some(())
+            });
+            let read = last.0 - before;
+            assert!(read < all / 2, "{path}: {read} of {all} rows were read for nobody");
+        }
+    }
+}
