@@ -234,7 +234,7 @@ fn only_name(file: File) -> io::Result<File> {
 
 /// Says what stands there where the system only refuses to open it.
 fn explained(error: io::Error, path: &Path) -> io::Error {
-    let links = [Errno::LOOP, Errno::NXIO, Errno::ISDIR].map(|errno| errno.raw_os_error());
+    let links = [Errno::LOOP, Errno::NXIO, Errno::ISDIR].map(Errno::raw_os_error);
     if !error.raw_os_error().is_some_and(|errno| links.contains(&errno)) {
         return error;
     }

@@ -111,6 +111,7 @@ impl Number {
         let mut run = Run::default();
         each_symbol(bytes, &mut |symbol| {
             if !run.take(symbol) {
+                run.ends_in_word = symbol == Symbol::Letter && run.gaps == 0 && !run.plus;
                 best = best.max(self.in_run(&run, place));
                 run.begin(symbol);
             }
@@ -156,7 +157,10 @@ impl Number {
                 false
             }
             Place::Party => true,
-            Place::Text => long && !longer && prefix.len() <= PREFIX_DIGITS_MAX,
+            Place::Text => {
+                let short = prefix.len() <= PREFIX_DIGITS_MAX;
+                long && !longer && short && !run.is_in_word(first, end)
+            }
             Place::Bytes => long,
         };
         unclear.then_some(Sighting::Unclear)
@@ -171,7 +175,8 @@ impl Number {
             let most = rest.len().min(self.digits.len() + zeros - 1);
             for end in (LOCAL_DIGITS_MIN + zeros..=most).rev() {
                 let digits = rest.get(zeros..end).unwrap_or_default();
-                if !run.is_joined(start + end) && self.digits.ends_with(digits) {
+                let is_whole = !run.is_joined(start + end) && !run.is_in_word(start, start + end);
+                if is_whole && self.digits.ends_with(digits) {
                     return true;
                 }
             }
@@ -187,6 +192,10 @@ struct Run {
     before: Vec<Before>,
     gaps: usize,
     plus: bool,
+    /// A letter stands directly before its first digit.
+    begins_in_word: bool,
+    /// A letter stands directly behind its last digit.
+    ends_in_word: bool,
 }
 
 impl Run {
@@ -206,27 +215,40 @@ impl Run {
             }
             Symbol::Plus => {
                 self.plus = true;
+                self.begins_in_word &= !self.digits.is_empty();
                 true
             }
             Symbol::Gap if self.gaps < GAPS_MAX || self.digits.is_empty() => {
                 self.gaps += 1;
+                self.begins_in_word &= !self.digits.is_empty();
                 true
             }
-            _ => self.digits.is_empty() && symbol == Symbol::Other && self.clear(),
+            Symbol::Letter | Symbol::Other if self.digits.is_empty() => {
+                self.clear(symbol);
+                true
+            }
+            _ => false,
         }
     }
 
-    fn clear(&mut self) -> bool {
+    fn clear(&mut self, symbol: Symbol) {
         (self.gaps, self.plus) = (0, false);
-        true
+        self.begins_in_word = symbol == Symbol::Letter;
+        self.ends_in_word = false;
+    }
+
+    /// Whether digits from here to there have a letter directly beside them.
+    fn is_in_word(&self, start: usize, end: usize) -> bool {
+        let begins = start == 0 && self.begins_in_word;
+        begins || (end == self.digits.len() && self.ends_in_word)
     }
 
     /// Begins another one. Of one that was only too long the end may be the beginning of a number.
     fn begin(&mut self, symbol: Symbol) {
-        if symbol == Symbol::Other || symbol == Symbol::Gap {
+        if matches!(symbol, Symbol::Letter | Symbol::Other | Symbol::Gap) {
             self.digits.clear();
             self.before.clear();
-            self.clear();
+            self.clear(symbol);
             return;
         }
         let kept = self.digits.len().saturating_sub(2 * NUMBER_DIGITS_MAX);
@@ -305,7 +327,7 @@ fn is_bare(folded: &str) -> bool {
     let mut bare = true;
     let mut digits = false;
     each_symbol(folded.as_bytes(), &mut |symbol| {
-        bare &= symbol != Symbol::Other;
+        bare &= !matches!(symbol, Symbol::Letter | Symbol::Other);
         digits |= matches!(symbol, Symbol::Digit(_));
     });
     bare && digits

@@ -120,6 +120,11 @@ fn it_is_found_in_any_text_as_a_number_of_its_own() {
     for text in ["call 915551230001", "call 555-123-0001", "0 5551230001 x"] {
         assert_eq!(number.stands_in(text), Some(Sighting::Unclear), "{text}");
     }
+    // Ids in hexadecimal have digits of anything.
+    for id in ["4bf92f5551230001ce929d0e", "a1230001", "1230001f", "91aa915551230001b"] {
+        assert_eq!(number.stands_in(id), None, "{id}");
+    }
+    assert_eq!(number.stands_in("ext:1230001, x"), Some(Sighting::Unclear));
     for text in ["155512300012", "+915551230001", "1555123000", "", "15551\n230001", "1555,123001"]
     {
         assert_eq!(number.stands_in(text), None, "{text}");

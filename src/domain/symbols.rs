@@ -16,6 +16,8 @@ pub(super) enum Symbol {
     Plus,
     /// What may stand within a number.
     Gap,
+    /// A letter: digits directly beside it are a part of a word, such as an id in hexadecimal.
+    Letter,
     Other,
 }
 
@@ -62,21 +64,16 @@ fn unescaped(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(bytes.len());
     let (mut rest, mut changed) = (bytes, false);
     while let Some((first, after)) = rest.split_first() {
-        match escape(rest) {
-            Some((escaped, length)) => {
-                match escaped {
-                    Escaped::Char(c) => {
-                        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                    }
-                    Escaped::Byte(byte) => out.push(byte),
-                }
-                changed = true;
-                rest = rest.get(length..).unwrap_or_default();
+        if let Some((escaped, length)) = escape(rest) {
+            match escaped {
+                Escaped::Char(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                Escaped::Byte(byte) => out.push(byte),
             }
-            None => {
-                out.push(*first);
-                rest = after;
-            }
+            changed = true;
+            rest = rest.get(length..).unwrap_or_default();
+        } else {
+            out.push(*first);
+            rest = after;
         }
     }
     changed.then_some(out)
@@ -152,14 +149,19 @@ pub(super) fn each_symbol(bytes: &[u8], visit: &mut dyn FnMut(Symbol)) {
                 });
                 continue;
             }
+            _ if first.is_ascii_alphabetic() => Symbol::Letter,
             _ => Symbol::Other,
         };
         count(&mut digits, symbol);
         visit(symbol);
-        if symbol == Symbol::Other {
+        if matches!(symbol, Symbol::Letter | Symbol::Other) {
             // Most of what there is can begin no number.
             let begins = |byte: &u8| byte.is_ascii_digit() || *byte == b'+' || *byte >= 0x80;
             let next = rest.iter().position(begins).unwrap_or(rest.len());
+            let last = next.checked_sub(1).and_then(|last| rest.get(last));
+            if let Some(last) = last {
+                visit(if last.is_ascii_alphabetic() { Symbol::Letter } else { Symbol::Other });
+            }
             rest = rest.get(next..).unwrap_or_default();
         }
     }
@@ -170,7 +172,7 @@ fn count(digits: &mut u32, symbol: Symbol) {
     match symbol {
         Symbol::Digit(_) => *digits = digits.saturating_add(1),
         Symbol::Gap => {}
-        Symbol::Plus | Symbol::Other => *digits = 0,
+        Symbol::Plus | Symbol::Letter | Symbol::Other => *digits = 0,
     }
 }
 

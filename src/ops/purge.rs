@@ -1,6 +1,7 @@
 //! Forgetting a person: the calls of a telephone number are deleted, everything that was known of them
 //! leaves the disk, and the disk is searched for what is left.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -367,7 +368,7 @@ fn left(store: &Store, context: &Context, number: &Number) -> Result<Vec<Left>, 
         if replaced.iter().any(is_in) {
             why.push_str("; it was replaced, and goes once nobody reads it any more");
             if !readers.is_empty() {
-                why.push_str(&format!(": {} runs", readers.join(" and ")));
+                let _infallible = write!(why, ": {} runs", readers.join(" and "));
             }
         }
         why

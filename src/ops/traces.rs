@@ -225,7 +225,7 @@ mod tests {
         let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
         write("backup.age", b"age-encryption.org/v1\n...");
         write("old.gz", &[0x1f, 0x8b, 8, 0]);
-        let block = zstd::encode_all(&[7; 100_000][..], 3).unwrap();
+        let block = zstd::encode_all(&vec![7; 100_000][..], 3).unwrap();
         write("damaged.log.zst", &block[..block.len() - 3]);
         write("elsewhere", b"");
         symlink("elsewhere", dir.path().join("link")).unwrap();
