@@ -4,17 +4,24 @@
 //! new version byte and a `From` its predecessor. Sids are 16 bytes, words are bytes of our own.
 //! Values of one event share their origin, so origins stand once, in a table.
 
+mod words;
+
 use bincode::Options as _;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    AccountSid, Call, CallId, CallSid, CallStatus, Direction, Entry, Extra, Field, Known, Origin,
-    Progress, Rank, Source, Timestamp,
+    AccountSid, Call, CallId, CallSid, Dropped, Entry, Extra, Extras, Field, Known, Moment, Noted,
+    Origin, Progress, Reason, Span, Timestamp,
+};
+use crate::wire::mended;
+use words::{
+    TEXTS, direction, direction_byte, rank, rank_byte, source, source_byte, status, status_byte,
 };
 
 const V1: u8 = 1;
+const V2: u8 = 2;
 /// The version of records that this release writes; it reads this and all before.
-pub const VERSION: u8 = V1;
+pub const VERSION: u8 = V2;
 /// Far above the bounds of a record, far below what a corrupt length could ask for.
 const DECODE_BYTES_MAX: u64 = 256 * 1024;
 
@@ -28,6 +35,7 @@ pub enum CodecError {
     Shape(String),
 }
 
+/// Times in milliseconds. Its texts may hold half a surrogate.
 #[derive(Serialize, Deserialize)]
 struct CallV1<'a> {
     account: [u8; 16],
@@ -54,11 +62,93 @@ struct CallV1<'a> {
     timeline: Vec<(Option<u64>, u8, Option<u8>, u16)>,
 }
 
+/// When an event came is said in microseconds, all other times in milliseconds.
+#[derive(Serialize, Deserialize)]
+struct CallV2<'a> {
+    account: [u8; 16],
+    sid: [u8; 16],
+    listed_at: u64,
+    stale: bool,
+    status: u8,
+    status_at: Option<u64>,
+    sip_status: u16,
+    /// With the SIP status and the origin of the phrase.
+    #[serde(borrow)]
+    reason: Option<(&'a str, u16, u8)>,
+    terminated_at: Option<u64>,
+    end_said: bool,
+    duration: Option<u32>,
+    attempted_at: Option<u64>,
+    answered_at: Option<u64>,
+    said_attempted_at: Option<u64>,
+    said_answered_at: Option<u64>,
+    origins: Vec<(u8, Option<u64>)>,
+    direction: (u8, u8),
+    /// In the order of [`TEXTS`].
+    #[serde(borrow)]
+    texts: [Option<(&'a str, u8)>; TEXTS.len()],
+    /// Key, value, origin, and the least and most bytes of both.
+    #[serde(borrow)]
+    extras: Vec<(&'a str, &'a str, u8, (u16, u16))>,
+    #[serde(borrow)]
+    dropped: Vec<(&'a str, (u16, u16))>,
+    crowded: bool,
+    #[serde(borrow)]
+    noted: Vec<&'a str>,
+    timeline: Vec<(Option<u64>, u8, Option<u8>, u16)>,
+}
+
+impl<'a> From<CallV1<'a>> for CallV2<'a> {
+    fn from(old: CallV1<'a>) -> Self {
+        let micros = |millis: Option<u64>| millis.map(|millis| millis.saturating_mul(1000));
+        let origins = old.origins.into_iter();
+        let mut origins: Vec<_> = origins.map(|(rank, at)| (rank, micros(at))).collect();
+        let reason = old.sip_reason.filter(|text| !text.is_empty()).map(|text| {
+            let rank = status(old.status).map_or(0, |status| rank_byte(status.rank()));
+            origins.push((rank, micros(old.status_at)));
+            (text, old.sip_status, u8::try_from(origins.len() - 1).unwrap_or(u8::MAX))
+        });
+        let extras = old.extras.into_iter().map(|(key, json, origin, most)| {
+            let now = u16::try_from(key.len() + json.len()).unwrap_or(u16::MAX);
+            (key, json, origin, (now, most))
+        });
+        let timeline = old.timeline.into_iter();
+        Self {
+            account: old.account,
+            sid: old.sid,
+            listed_at: old.listed_at,
+            stale: old.stale,
+            status: old.status,
+            status_at: micros(old.status_at),
+            sip_status: old.sip_status,
+            reason,
+            terminated_at: old.terminated_at,
+            end_said: false,
+            duration: old.duration,
+            attempted_at: old.attempted_at,
+            answered_at: old.answered_at,
+            said_attempted_at: None,
+            said_answered_at: None,
+            origins,
+            direction: old.direction,
+            texts: old.texts,
+            extras: extras.collect(),
+            dropped: Vec::new(),
+            crowded: false,
+            // It was the first of those that were left out; the others are not known.
+            noted: old.extras_cut.into_iter().collect(),
+            timeline: timeline
+                .map(|(at, source, status, sip)| (micros(at), source, status, sip))
+                .collect(),
+        }
+    }
+}
+
 /// The stored bytes of a call.
 pub fn encode(call: &Call) -> Vec<u8> {
     let mut origins = Vec::new();
     let mut origin = |origin: Origin| {
-        let row = (origin.rank as u8, millis(origin.at));
+        let row = (rank_byte(origin.rank), micros(origin.at));
         let place = origins.iter().position(|have| *have == row).unwrap_or_else(|| {
             origins.push(row);
             origins.len() - 1
@@ -66,39 +156,48 @@ pub fn encode(call: &Call) -> Vec<u8> {
         // At most one origin a value, and a record has fewer values than 256.
         u8::try_from(place).unwrap_or(u8::MAX)
     };
-    let direction = (call.direction.value as u8, origin(call.direction.origin));
-    let mut texts = [None; Known::ALL.len()];
-    for (stored, text) in texts.iter_mut().zip(&call.texts) {
-        *stored = text.as_ref().map(|field| (&*field.value, origin(field.origin)));
+    let direction = (direction_byte(call.direction.value), origin(call.direction.origin));
+    let mut texts = [None; TEXTS.len()];
+    for (stored, known) in texts.iter_mut().zip(TEXTS) {
+        let text = call.texts.get(known as usize).and_then(Option::as_ref);
+        *stored = text.map(|field| (&*field.value, origin(field.origin)));
     }
-    let extras = call.extras.iter();
-    let extras = extras.map(|e| (&*e.key, &*e.json, origin(e.origin), e.bytes_max)).collect();
+    let reason = call.reason.as_ref();
+    let reason = reason.map(|reason| (&*reason.text, reason.sip_status, origin(reason.origin)));
+    let span = |span: Span| (span.least, span.most);
+    let extras = call.extras.kept.iter();
+    let extras = extras.map(|e| (&*e.key, &*e.json, origin(e.origin), span(e.bytes))).collect();
+    let dropped = call.extras.dropped.iter();
     let timeline = call.timeline.iter();
     let timeline = timeline
-        .map(|e| (millis(e.at), e.source as u8, e.status.map(|s| s as u8), e.sip_status))
-        .collect();
+        .map(|e| (micros(e.at), source_byte(e.source), e.status.map(status_byte), e.sip_status));
     let progress = &call.progress;
-    let stored = CallV1 {
+    let stored = CallV2 {
         account: call.id.account.bytes(),
         sid: call.id.sid.bytes(),
         listed_at: call.listed_at.millis(),
         stale: call.stale,
-        status: progress.status as u8,
-        status_at: millis(progress.at),
+        status: status_byte(progress.status),
+        status_at: micros(progress.at),
         sip_status: progress.sip_status,
-        sip_reason: progress.sip_reason.as_deref(),
+        reason,
         terminated_at: millis(progress.terminated_at),
+        end_said: progress.end_said,
         duration: progress.duration,
         attempted_at: millis(call.attempted_at),
         answered_at: millis(call.answered_at),
+        said_attempted_at: millis(call.said_attempted_at),
+        said_answered_at: millis(call.said_answered_at),
         direction,
         texts,
         extras,
-        extras_cut: call.extras_cut.as_deref(),
-        timeline,
+        dropped: dropped.map(|gone| (&*gone.key, span(gone.bytes))).collect(),
+        crowded: call.extras.crowded,
+        noted: call.extras.noted.iter().map(Noted::as_str).collect(),
+        timeline: timeline.collect(),
         origins,
     };
-    let mut bytes = vec![V1];
+    let mut bytes = vec![VERSION];
     // Writing to a vector does not fail, and every part has a length that is known beforehand.
     let _infallible = bincode::options().serialize_into(&mut bytes, &stored);
     bytes
@@ -107,47 +206,67 @@ pub fn encode(call: &Call) -> Vec<u8> {
 /// The call with these stored bytes.
 pub fn decode(bytes: &[u8]) -> Result<Call, CodecError> {
     let (version, body) = bytes.split_first().ok_or_else(|| shape("no bytes"))?;
-    if *version != V1 {
-        return Err(CodecError::Version(*version));
+    match *version {
+        V1 => {
+            let mut call = CallV2::from(read::<CallV1<'_>>(body)?).into_call()?;
+            for extra in &mut call.extras.kept {
+                if let std::borrow::Cow::Owned(json) = mended(&extra.json) {
+                    extra.json = json.into();
+                }
+            }
+            Ok(call)
+        }
+        V2 => read::<CallV2<'_>>(body)?.into_call(),
+        other => Err(CodecError::Version(other)),
     }
+}
+
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, CodecError> {
     let options = bincode::options().with_limit(DECODE_BYTES_MAX);
-    let stored: CallV1 = options.deserialize(body).map_err(|error| shape(&error.to_string()))?;
-    stored.into_call()
+    options.deserialize(body).map_err(|error| shape(&error.to_string()))
 }
 
 /// The call that stored bytes belong to, without a look at the rest of them; none where they are too
-/// short or of another version. Both sids stand first, 16 bytes each.
+/// short or of an unknown version. Both sids stand first in all versions, 16 bytes each.
 pub fn peek_id(bytes: &[u8]) -> Option<CallId> {
-    let (&[V1], rest) = bytes.split_first_chunk()? else { return None };
+    let (&[V1..=VERSION], rest) = bytes.split_first_chunk()? else { return None };
     let (account, rest) = rest.split_first_chunk()?;
     let sid = rest.first_chunk()?;
     Some(CallId { account: AccountSid::from_bytes(*account), sid: CallSid::from_bytes(*sid) })
 }
 
-impl CallV1<'_> {
+impl CallV2<'_> {
     fn into_call(self) -> Result<Call, CodecError> {
         let origins: Vec<Origin> = self
             .origins
             .iter()
-            .map(|(rank, at)| Ok(Origin { rank: word(&RANKS, *rank, "rank")?, at: time(*at)? }))
+            .map(|(byte, at)| Ok(Origin { rank: rank(*byte)?, at: moment(*at)? }))
             .collect::<Result<_, CodecError>>()?;
-        let origin = |place: u8| word(&origins, place, "origin");
+        let origin = |place: u8| {
+            let origin = origins.get(usize::from(place)).copied();
+            origin.ok_or_else(|| shape("an origin that is not there"))
+        };
         let mut texts: [Option<Field<Box<str>>>; Known::ALL.len()] = Default::default();
-        for (text, stored) in texts.iter_mut().zip(self.texts) {
-            if let Some((value, place)) = stored {
+        for (known, stored) in TEXTS.into_iter().zip(self.texts) {
+            if let (Some((value, place)), Some(text)) = (stored, texts.get_mut(known as usize)) {
                 *text = Some(Field { value: value.into(), origin: origin(place)? });
             }
         }
-        let extra = |(key, json, place, bytes_max): (&str, &str, u8, u16)| {
-            Ok(Extra { key: key.into(), json: json.into(), origin: origin(place)?, bytes_max })
+        let reason = |(text, sip_status, place): (&str, u16, u8)| {
+            Ok(Reason { text: text.into(), sip_status, origin: origin(place)? })
         };
-        let entry = |(at, source, status, sip_status): (Option<u64>, u8, Option<u8>, u16)| {
+        let span = |(least, most): (u16, u16)| Span::new(least, most);
+        let extra = |(key, json, place, bytes): (&str, &str, u8, (u16, u16))| {
+            let bytes = span(bytes);
+            Ok(Extra { key: key.into(), json: json.into(), origin: origin(place)?, bytes })
+        };
+        let dropped =
+            |(key, bytes): (&str, (u16, u16))| Dropped { key: key.into(), bytes: span(bytes) };
+        let entry = |(at, from, said, sip_status): (Option<u64>, u8, Option<u8>, u16)| {
             Ok(Entry {
-                at: time(at)?,
-                source: word(&SOURCES, source, "source")?,
-                status: status
-                    .map(|status| word(&CallStatus::ALL, status, "status"))
-                    .transpose()?,
+                at: moment(at)?,
+                source: source(from)?,
+                status: said.map(status).transpose()?,
                 sip_status,
             })
         };
@@ -159,30 +278,33 @@ impl CallV1<'_> {
             listed_at: time(Some(self.listed_at))?.unwrap_or_default(),
             stale: self.stale,
             progress: Progress {
-                status: word(&CallStatus::ALL, self.status, "status")?,
-                at: time(self.status_at)?,
+                status: status(self.status)?,
+                at: moment(self.status_at)?,
                 sip_status: self.sip_status,
-                sip_reason: self.sip_reason.map(Into::into),
                 terminated_at: time(self.terminated_at)?,
+                end_said: self.end_said,
                 duration: self.duration,
             },
+            reason: self.reason.map(reason).transpose()?,
             attempted_at: time(self.attempted_at)?,
             answered_at: time(self.answered_at)?,
+            said_attempted_at: time(self.said_attempted_at)?,
+            said_answered_at: time(self.said_answered_at)?,
             direction: Field {
-                value: word(&Direction::ALL, self.direction.0, "direction")?,
+                value: direction(self.direction.0)?,
                 origin: origin(self.direction.1)?,
             },
             texts,
-            extras: self.extras.into_iter().map(extra).collect::<Result<_, CodecError>>()?,
-            extras_cut: self.extras_cut.map(Into::into),
+            extras: Extras {
+                kept: self.extras.into_iter().map(extra).collect::<Result<_, CodecError>>()?,
+                dropped: self.dropped.into_iter().map(dropped).collect(),
+                crowded: self.crowded,
+                noted: self.noted.into_iter().map(Noted::new).collect(),
+            },
             timeline: self.timeline.into_iter().map(entry).collect::<Result<_, CodecError>>()?,
         })
     }
 }
-
-const RANKS: [Rank; 5] =
-    [Rank::Trying, Rank::Ringing, Rank::EarlyMedia, Rank::InProgress, Rank::Terminal];
-const SOURCES: [Source; 3] = [Source::Webhook, Source::Import, Source::Sweep];
 
 fn shape(why: &str) -> CodecError {
     CodecError::Shape(why.to_owned())
@@ -202,9 +324,18 @@ fn time(millis: Option<u64>) -> Result<Option<Timestamp>, CodecError> {
     }
 }
 
-fn word<T: Copy>(words: &[T], byte: u8, what: &str) -> Result<T, CodecError> {
-    let word = words.get(usize::from(byte)).copied();
-    word.ok_or_else(|| shape(&format!("{byte} is no {what}")))
+fn micros(at: Option<Moment>) -> Option<u64> {
+    at.map(Moment::micros)
+}
+
+fn moment(micros: Option<u64>) -> Result<Option<Moment>, CodecError> {
+    match micros {
+        None => Ok(None),
+        Some(micros) => match Moment::from_micros(micros) {
+            Some(moment) => Ok(Some(moment)),
+            None => Err(shape("a time beyond the year 9999")),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -212,7 +343,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::samples;
+    use crate::domain::{CallStatus, Direction, Rank, Source, samples};
 
     proptest! {
         #[test]
@@ -233,12 +364,76 @@ mod tests {
     }
 
     #[test]
-    fn a_first_released_record_is_still_read() {
+    fn a_record_of_the_first_version_is_still_read() {
         // Frozen: a record as 0.1.0 wrote it.
         let stored = include_bytes!("../tests/fixtures/record-v1.bin");
+        assert_eq!(stored[0], V1);
         let call = decode(stored).unwrap();
         assert_eq!(call.text(Known::From), Some("+15551230001"));
+        let again = encode(&call);
+        assert_eq!((again[0], decode(&again).unwrap()), (VERSION, call));
+        assert_eq!(peek_id(stored), peek_id(&again));
+    }
+
+    #[test]
+    fn a_record_of_this_version_has_these_very_bytes() {
+        // Frozen: it has every kind of value.
+        let stored = include_bytes!("../tests/fixtures/record-v2.bin");
+        let call = frozen();
         assert_eq!(encode(&call), stored);
+        assert_eq!(decode(stored).unwrap(), call);
+    }
+
+    fn frozen() -> Call {
+        let at = |millis| Timestamp::from_millis(millis).unwrap();
+        let moment = |millis, micros| Some(Moment::new(at(millis), micros));
+        let origin = |rank, at| Origin { rank, at };
+        let first = origin(Rank::Trying, moment(1_800_000_000_000, 7));
+        let last = origin(Rank::Terminal, moment(1_800_000_042_000, 999));
+        let mut texts: [Option<Field<Box<str>>>; 8] = Default::default();
+        for (n, known) in TEXTS.into_iter().enumerate() {
+            let origin = if n % 2 == 0 { first } else { last };
+            texts[known as usize] = Some(Field { value: known.key().into(), origin });
+        }
+        let entry = |at, source, status, sip_status| Entry { at, source, status, sip_status };
+        let timeline = vec![
+            entry(None, Source::Import, None, 100),
+            entry(first.at, Source::Webhook, Some(CallStatus::Queued), 100),
+            entry(last.at, Source::Sweep, Some(CallStatus::NoAnswer), 480),
+        ];
+        let extra = |key: &str, json: &str, bytes| Extra {
+            key: key.into(),
+            json: json.into(),
+            origin: origin(Rank::EarlyMedia, None),
+            bytes,
+        };
+        Call {
+            id: CallId { account: samples::ACCOUNT, sid: samples::CALL },
+            listed_at: at(1_800_000_000_001),
+            stale: true,
+            progress: Progress {
+                status: CallStatus::NoAnswer,
+                at: last.at,
+                sip_status: 480,
+                terminated_at: Some(at(1_800_000_042_000)),
+                end_said: true,
+                duration: Some(42),
+            },
+            reason: Some(Reason { text: "Gone".into(), sip_status: 480, origin: last }),
+            attempted_at: Some(at(1_800_000_000_000)),
+            answered_at: None,
+            said_attempted_at: Some(at(1_800_000_000_000)),
+            said_answered_at: None,
+            direction: Field { value: Direction::Outbound, origin: first },
+            texts,
+            extras: Extras {
+                kept: vec![extra("a", "1", Span::new(2, 300)), extra("b", "{}", Span::new(3, 3))],
+                dropped: vec![Dropped { key: "c".into(), bytes: Span::new(9, 10_241) }],
+                crowded: true,
+                noted: [Noted::new("from"), Noted::new("zz")].into_iter().collect(),
+            },
+            timeline,
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::codec;
 use crate::domain::{Call, Timestamp, merge};
 use crate::journal::fits;
 use crate::wire::{
-    CsvStyle, EVENT_BYTES_MAX, Format, Piece, Splitter, Told, csv_export_header, parse_event,
+    CsvStyle, Format, Piece, RECORD_BYTES_MAX, Splitter, Told, csv_export_header, parse_event,
     parse_record, pieces, write_call, write_csv_export, write_export, write_timeline,
 };
 
@@ -84,7 +84,7 @@ fn whole(call: &Call) {
         let mut sheet = Vec::new();
         csv_export_header(&mut sheet, &style);
         write_csv_export(&mut sheet, call, &style);
-        let mut rows = Splitter::new(sheet.as_slice(), Format::Csv, 4 * EVENT_BYTES_MAX);
+        let mut rows = Splitter::new(sheet.as_slice(), Format::Csv, RECORD_BYTES_MAX);
         let row = rows.next_piece().ok().flatten().map(|row| row.text).unwrap_or_default();
         let row = String::from_utf8_lossy(&row);
         let json = rows.sheet().map(|sheet| sheet.record(&row));

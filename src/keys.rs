@@ -45,9 +45,33 @@ impl Slot {
 
     const fn byte(self) -> u8 {
         match self {
-            Self::Status(status) => status as u8,
+            Self::Status(status) => status_byte(status),
             Self::Stale => Self::STALE,
         }
+    }
+}
+
+/// A status in a key.
+const fn status_byte(status: CallStatus) -> u8 {
+    match status {
+        CallStatus::Trying => 0,
+        CallStatus::Ringing => 1,
+        CallStatus::Alerting => 2,
+        CallStatus::EarlyMedia => 3,
+        CallStatus::InProgress => 4,
+        CallStatus::Completed => 5,
+        CallStatus::Failed => 6,
+        CallStatus::Busy => 7,
+        CallStatus::NoAnswer => 8,
+        CallStatus::Queued => 9,
+    }
+}
+
+/// A direction in a key.
+const fn direction_byte(direction: Direction) -> u8 {
+    match direction {
+        Direction::Inbound => 0,
+        Direction::Outbound => 1,
     }
 }
 
@@ -141,7 +165,7 @@ impl Range {
     /// The calls of an account with this status and direction.
     pub fn status(account: AccountSid, slot: Slot, direction: Direction) -> Self {
         let mut prefix = with_account(b's', account);
-        prefix.extend_from_slice(&[slot.byte(), direction as u8]);
+        prefix.extend_from_slice(&[slot.byte(), direction_byte(direction)]);
         Self::whole(prefix)
     }
 

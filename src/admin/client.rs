@@ -77,6 +77,7 @@ fn receive(stream: &UnixStream, emit: &mut Emit<'_>) -> Result<Reply, Failure> {
                 let why = String::from_utf8_lossy(why);
                 emit(Item::Reject(&why, text.get(1..).unwrap_or_default()))?;
             }
+            Some(Kind::Note) => emit(Item::Note(&String::from_utf8_lossy(&content)))?,
             Some(Kind::Reply) => {
                 let result: Result<Reply, Failure> = serde_json::from_slice(&content)
                     .map_err(|error| Failure::new(format!("a strange answer: {error}")))?;

@@ -22,16 +22,19 @@ pub(super) enum Kind {
     Progress,
     /// A line that says why, a line end, and the record that was not taken.
     Reject,
+    /// A line about a record that was taken.
+    Note,
     /// JSON of `Result<Reply, Failure>`.
     Reply,
 }
 
-const KINDS: [(u8, Kind); 6] = [
+const KINDS: [(u8, Kind); 7] = [
     (b'Q', Kind::Request),
     (b'D', Kind::Data),
     (b'E', Kind::End),
     (b'P', Kind::Progress),
     (b'J', Kind::Reject),
+    (b'N', Kind::Note),
     (b'R', Kind::Reply),
 ];
 

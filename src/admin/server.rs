@@ -206,6 +206,7 @@ fn converse(
                         write(&mut to, Kind::Data, piece)?;
                     }
                 }
+                Item::Note(note) => write(&mut to, Kind::Note, note.as_bytes())?,
                 Item::Progress(progress) => {
                     write(&mut to, Kind::Progress, &serde_json::to_vec(&progress)?)?;
                 }

@@ -176,6 +176,10 @@ fn emit(item: Item<'_>, output: &mut Output, take: &mut Take<'_>) -> io::Result<
     match item {
         Item::Data(bytes) => take(None, bytes).inspect_err(|error| output.noticed(error)),
         Item::Reject(why, text) => take(Some(why), text),
+        Item::Note(note) => {
+            output.say(note);
+            Ok(())
+        }
         Item::Progress(progress) => {
             output.progress(&progress);
             Ok(())

@@ -212,6 +212,9 @@ fn imported(summary: &Summary) -> String {
     if outcome.ignored > 0 {
         let _infallible = write!(text, ", {} of deleted calls ignored", outcome.ignored);
     }
+    if outcome.dropped_keys > 0 {
+        let _infallible = write!(text, ", {} values too large to be kept", outcome.dropped_keys);
+    }
     if *rejected > 0 {
         let _infallible = write!(text, ", {rejected} left out");
     }
@@ -301,6 +304,7 @@ fn figures(figures: &Figures, running: bool) -> String {
         ),
         ("index", index),
         ("disk", disk(status)),
+        ("left out", left_out(status)),
         ("failed logins", status.failed_authentications.to_string()),
     ]
     .into_iter()
@@ -315,6 +319,15 @@ fn figures(figures: &Figures, running: bool) -> String {
 fn listener(listener: &Listener) -> (&'static str, String) {
     let held = if listener.held { ", held by the service manager" } else { "" };
     ("listener", format!("{}{held}", listener.url))
+}
+
+/// What of events was not taken while the rest of them was.
+fn left_out(status: &Status) -> String {
+    let mut text = format!("{} values too large", status.changes.dropped_keys);
+    for (field, count) in &status.unread_values {
+        let _infallible = write!(text, ", {count} of {field} unreadable");
+    }
+    text
 }
 
 fn disk(status: &Status) -> String {

@@ -1,11 +1,7 @@
 //! The record of a call: what is known of it, and where each value came from.
 
-use super::{AccountSid, CallSid, CallStatus, Direction, Rank, Timestamp};
+use super::{AccountSid, CallSid, CallStatus, Direction, Extras, Moment, Rank, Timestamp};
 
-/// Extra keys that a record keeps: those that come first by name.
-pub const EXTRAS_MAX: usize = 64;
-/// Bytes of extra keys and values that a record keeps.
-pub const EXTRA_BYTES_MAX: usize = 10 * 1024;
 /// Bytes of one known text, such as `from`.
 pub const TEXT_BYTES_MAX: usize = 512;
 /// Changes that a record remembers.
@@ -48,7 +44,7 @@ pub struct Origin {
     /// The rank of the event.
     pub rank: Rank,
     /// The time of the event, where it is known.
-    pub at: Option<Timestamp>,
+    pub at: Option<Moment>,
 }
 
 /// A value and its origin.
@@ -107,43 +103,33 @@ pub struct Progress {
     /// The status.
     pub status: CallStatus,
     /// The time of the deciding event, where it is known.
-    pub at: Option<Timestamp>,
+    pub at: Option<Moment>,
     /// 100..=699.
     pub sip_status: u16,
-    /// The reason phrase, where the source sent one.
-    pub sip_reason: Option<Box<str>>,
     /// When the call ended, said by the event that ended it.
     pub terminated_at: Option<Timestamp>,
+    /// The source said when, and not the clock of the receipt.
+    pub end_said: bool,
     /// Whole seconds, said by the event that ended it.
     pub duration: Option<u32>,
 }
 
-/// A key that rollcall does not know, kept as it was sent.
+/// A reason phrase, and the status that it was sent with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extra {
-    /// The key.
-    pub key: Box<str>,
-    /// The value: one compact JSON text.
-    pub json: Box<str>,
-    /// Where the value came from.
+pub struct Reason {
+    /// The phrase; never empty.
+    pub text: Box<str>,
+    /// 100..=699.
+    pub sip_status: u16,
+    /// Where it came from.
     pub origin: Origin,
-    /// The most bytes that key and value have ever had together. Which keys fit is decided by it,
-    /// so that it does not depend on the order in which events arrive.
-    pub bytes_max: u16,
-}
-
-impl Extra {
-    /// The bytes of key and value.
-    pub fn bytes(&self) -> usize {
-        self.key.len() + self.json.len()
-    }
 }
 
 /// One line of a call's timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
     /// The time of the event, where it is known.
-    pub at: Option<Timestamp>,
+    pub at: Option<Moment>,
     /// How it came.
     pub source: Source,
     /// What it said; none where this version does not know the word that was sent, or where the
@@ -164,18 +150,22 @@ pub struct Call {
     pub stale: bool,
     /// The status and what came with it.
     pub progress: Progress,
+    /// The reason phrase of the event that came farthest and had one.
+    pub reason: Option<Reason>,
     /// The least event time known.
     pub attempted_at: Option<Timestamp>,
+    /// The least time at which a source itself said that the call began.
+    pub said_attempted_at: Option<Timestamp>,
+    /// The least time at which a source itself said that the call was answered.
+    pub said_answered_at: Option<Timestamp>,
     /// The least time of an `in-progress` event.
     pub answered_at: Option<Timestamp>,
     /// Inbound or outbound.
     pub direction: Field<Direction>,
     /// By [`Known`].
     pub texts: [Option<Field<Box<str>>>; Known::ALL.len()],
-    /// Ascending by key, without repetition.
-    pub extras: Vec<Extra>,
-    /// The least key that did not fit; neither it nor any greater one is kept, ever.
-    pub extras_cut: Option<Box<str>>,
+    /// The keys that rollcall does not know.
+    pub extras: Extras,
     /// Ascending, without repetition; the last [`TIMELINE_MAX`].
     pub timeline: Vec<Entry>,
 }
@@ -189,8 +179,9 @@ impl Call {
     /// About how many bytes of text it has.
     pub fn weight(&self) -> usize {
         let texts: usize = self.texts.iter().flatten().map(|field| field.value.len()).sum();
-        let extra = |extra: &Extra| extra.key.len() + extra.json.len();
-        256 + texts + self.extras.iter().map(extra).sum::<usize>()
+        let extras: usize = self.extras.kept.iter().map(super::Extra::size).sum();
+        let dropped: usize = self.extras.dropped.iter().map(|gone| gone.key.len() + 24).sum();
+        256 + texts + extras + dropped
     }
 
     /// The A leg, where this is a dialled B leg and names it properly.
@@ -208,21 +199,41 @@ impl Call {
         !self.ended() && !self.stale
     }
 
+    /// The reason phrase of its SIP status, where a source sent one: that of an earlier status says
+    /// nothing of a later one.
+    pub fn sip_reason(&self) -> Option<&str> {
+        let reason = self.reason.as_ref()?;
+        (reason.sip_status == self.progress.sip_status).then_some(&*reason.text)
+    }
+
     /// Whole seconds from answer to end: as the source said, else as the times say.
     pub fn duration(&self) -> Option<u64> {
         if !self.ended() {
             return None;
         }
-        if let Some(seconds) = self.progress.duration {
-            return Some(u64::from(seconds));
+        if let Some(seconds) = self.progress.duration.map(u64::from) {
+            if self.longest().is_none_or(|longest| seconds <= longest) {
+                return Some(seconds);
+            }
         }
         let (from, to) = (self.answered_at?, self.progress.terminated_at?);
         Some(to.millis().saturating_sub(from.millis()) / 1000)
     }
 
+    /// The seconds that the call can have taken at most. Only sources know that: none where its
+    /// beginning or its end is when rollcall heard of it. A source may round up.
+    fn longest(&self) -> Option<u64> {
+        let until = self.progress.terminated_at.filter(|_| self.progress.end_said)?;
+        let said = |said: Option<Timestamp>, known| said.is_some() && said == known;
+        let begun = said(self.said_attempted_at, self.attempted_at)
+            || said(self.said_answered_at, self.answered_at);
+        let since = super::join::least(self.attempted_at, self.answered_at).filter(|_| begun)?;
+        Some(until.millis().saturating_sub(since.millis()).div_ceil(1000) + 1)
+    }
+
     /// When the newest event came, or the call was registered where none has a time.
     pub fn last_event_at(&self) -> Timestamp {
         let newest = self.timeline.iter().filter(|entry| entry.source != Source::Sweep);
-        newest.filter_map(|entry| entry.at).max().unwrap_or(self.listed_at)
+        newest.filter_map(|entry| entry.at).max().map_or(self.listed_at, Moment::time)
     }
 }

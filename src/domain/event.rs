@@ -1,16 +1,36 @@
 //! A status event, stamped: what one message says of one call.
 
 use super::{
-    Call, CallId, CallStatus, Direction, Entry, Extra, Field, Known, Origin, Progress, Source,
-    Timestamp,
+    Call, CallId, CallStatus, Direction, Entry, Extras, Field, Known, LeftOut, Moment, Origin,
+    Progress, Reason, Source, Timestamp,
 };
+
+/// The keys of an event whose values may make no sense, while the rest of it is taken.
+pub const EVENT_FIELDS: [&str; 16] = [
+    "call_status",
+    "sip_status",
+    "sip_reason",
+    "duration",
+    "at",
+    "attempted_at",
+    "answered_at",
+    "terminated_at",
+    "call_id",
+    "from",
+    "service_url",
+    "to",
+    "application_sid",
+    "caller_name",
+    "originating_sip_trunk_name",
+    "parent_call_sid",
+];
 
 /// The times that an event carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stamp {
     /// The event's own time: it decides between values of one rank. None where a record was
     /// imported without any time.
-    pub at: Option<Timestamp>,
+    pub at: Option<Moment>,
     /// Where the call stands in lists, if this event registers it and says so.
     pub listed_at: Option<Timestamp>,
     /// When the call was first heard of, as far as this event knows.
@@ -19,18 +39,25 @@ pub struct Stamp {
     pub answered_at: Option<Timestamp>,
     /// When the call ended, as far as this event knows.
     pub terminated_at: Option<Timestamp>,
+    /// When the call was first heard of, where the source said so itself.
+    pub said_attempted_at: Option<Timestamp>,
+    /// When the call was answered, where the source said so itself.
+    pub said_answered_at: Option<Timestamp>,
+    /// When the call ended is what the source said.
+    pub end_said: bool,
 }
 
 impl Stamp {
     /// The stamp of a live event: a webhook that says `status` at this time.
-    pub fn live(at: Timestamp, status: Option<CallStatus>) -> Self {
-        let when = |yes: bool| yes.then_some(at);
+    pub fn live(at: impl Into<Moment>, status: Option<CallStatus>) -> Self {
+        let at = at.into();
+        let when = |yes: bool| yes.then_some(at.time());
         Self {
             at: Some(at),
-            listed_at: None,
-            attempted_at: Some(at),
+            attempted_at: Some(at.time()),
             answered_at: when(status == Some(CallStatus::InProgress)),
             terminated_at: when(status.is_some_and(|s| s.rank() == super::Rank::Terminal)),
+            ..Self::default()
         }
     }
 }
@@ -58,6 +85,10 @@ pub struct StampedEvent {
     pub texts: [Option<Box<str>>; Known::ALL.len()],
     /// Unknown keys and their values as compact JSON; ascending by key, without repetition.
     pub extras: Vec<(Box<str>, Box<str>)>,
+    /// What else it said, and cannot be kept.
+    pub left_out: LeftOut,
+    /// Of [`EVENT_FIELDS`] those whose values could not be read.
+    pub unread: Vec<&'static str>,
 }
 
 impl StampedEvent {
@@ -76,8 +107,8 @@ impl StampedEvent {
             // A word that is not understood must not win over one that is.
             at: self.status.and(self.stamp.at),
             sip_status,
-            sip_reason: self.status.and(self.sip_reason),
             terminated_at: self.stamp.terminated_at.filter(|_| terminal),
+            end_said: terminal && self.stamp.end_said,
             duration: self.duration.filter(|_| terminal),
         };
         let entry = Entry {
@@ -86,21 +117,20 @@ impl StampedEvent {
             status: self.status,
             sip_status: self.sip_status.unwrap_or(sip_status),
         };
-        let extras = self.extras.into_iter().map(|(key, json)| {
-            let bytes = key.len() + json.len();
-            Extra { key, json, origin, bytes_max: u16::try_from(bytes).unwrap_or(u16::MAX) }
-        });
+        let reason = self.status.and(self.sip_reason).filter(|text| !text.is_empty());
         Call {
             id: self.id,
             listed_at,
             stale: false,
             progress,
+            reason: reason.map(|text| Reason { text, sip_status, origin }),
             attempted_at: self.stamp.attempted_at,
+            said_attempted_at: self.stamp.said_attempted_at,
+            said_answered_at: self.stamp.said_answered_at,
             answered_at: self.stamp.answered_at,
             direction: Field { value: self.direction, origin },
             texts: self.texts.map(|text| text.map(|value| Field { value, origin })),
-            extras: extras.collect(),
-            extras_cut: None,
+            extras: Extras::of(self.extras, self.left_out, origin),
             timeline: vec![entry],
         }
     }

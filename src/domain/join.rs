@@ -8,8 +8,8 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::{
-    Call, EXTRA_BYTES_MAX, EXTRAS_MAX, Entry, Extra, Field, Progress, Rank, StampedEvent,
-    TIMELINE_MAX, Timestamp,
+    Call, Entry, Field, Moment, Origin, Progress, Rank, Reason, StampedEvent, TIMELINE_MAX,
+    Timestamp,
 };
 
 /// The call after this event. A new call is listed at the event's time, or at `received_at` where
@@ -21,10 +21,9 @@ pub fn merge(known: Option<&Call>, event: StampedEvent, received_at: Timestamp) 
         .stamp
         .listed_at
         .or(event.stamp.attempted_at)
-        .or(event.stamp.at)
+        .or(event.stamp.at.map(Moment::time))
         .unwrap_or(received_at);
-    let mut news = event.into_call(listed_at);
-    news.fit_extras();
+    let news = event.into_call(listed_at);
     match known {
         Some(call) => call.join(&news),
         None => news,
@@ -40,9 +39,18 @@ impl Call {
         if other.progress.precedence() > joined.progress.precedence() {
             joined.progress = other.progress.clone();
         }
+        if other.reason.as_ref().map(Reason::precedence)
+            > joined.reason.as_ref().map(Reason::precedence)
+        {
+            joined.reason.clone_from(&other.reason);
+        }
         joined.attempted_at = least(joined.attempted_at, other.attempted_at);
+        joined.said_attempted_at = least(joined.said_attempted_at, other.said_attempted_at);
+        joined.said_answered_at = least(joined.said_answered_at, other.said_answered_at);
         joined.answered_at = least(joined.answered_at, other.answered_at);
-        take_greater(&mut joined.direction, &other.direction);
+        if joined.direction.weight() < other.direction.weight() {
+            joined.direction = other.direction.clone();
+        }
         for (mine, theirs) in joined.texts.iter_mut().zip(&other.texts) {
             match (mine, theirs) {
                 (_, None) => {}
@@ -50,12 +58,7 @@ impl Call {
                 (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
             }
         }
-        joined.extras_cut = match (joined.extras_cut, &other.extras_cut) {
-            (Some(mine), Some(theirs)) => Some(mine.min(theirs.clone())),
-            (mine, theirs) => mine.or_else(|| theirs.clone()),
-        };
-        join_extras(&mut joined.extras, &other.extras);
-        joined.fit_extras();
+        joined.extras.join(&other.extras);
         join_timeline(&mut joined.timeline, &other.timeline);
         if joined != *self {
             joined.stale = false;
@@ -63,29 +66,11 @@ impl Call {
         joined
     }
 
-    /// Keeps the keys that come first by name, up to the bounds, and remembers the first that did
-    /// not fit. A key that is dropped once would be dropped in every other order of events too:
-    /// the number and the size of those before it only ever grow.
-    fn fit_extras(&mut self) {
-        let mut bytes = 0;
-        let cut = self.extras_cut.as_deref();
-        let fitting = self.extras.iter().take(EXTRAS_MAX).take_while(|extra| {
-            bytes += usize::from(extra.bytes_max);
-            bytes <= EXTRA_BYTES_MAX && cut.is_none_or(|cut| *extra.key < *cut)
-        });
-        let fitting = fitting.count();
-        if let Some(first) = self.extras.get(fitting) {
-            let first = first.key.clone();
-            self.extras_cut = Some(self.extras_cut.take().map_or(first.clone(), |c| c.min(first)));
-            self.extras.truncate(fitting);
-        }
-    }
-
     /// The same call, given up: no event for too long. `at` is when that was noticed.
     #[must_use]
     pub fn into_stale(mut self, at: Timestamp) -> Self {
         let entry = Entry {
-            at: Some(at),
+            at: Some(at.into()),
             source: super::Source::Sweep,
             status: None,
             sip_status: self.progress.sip_status,
@@ -100,46 +85,51 @@ impl Progress {
     /// The greater wins: the higher rank, then a known time, then the newest (the earliest among
     /// final ones: a call ends once), then the greater canonical value.
     fn precedence(&self) -> impl Ord + '_ {
-        let rank = self.status.rank();
-        let last = if rank == Rank::Terminal { None } else { self.at };
-        let first = if rank == Rank::Terminal { self.at.map(Reverse) } else { None };
         let canonical = (
             self.status.as_str(),
             self.sip_status,
-            self.sip_reason.as_deref(),
             self.terminated_at,
+            self.end_said,
             self.duration,
         );
-        (rank, self.at.is_some(), last, first, canonical)
+        (turn(Origin { rank: self.status.rank(), at: self.at }), canonical)
     }
 }
 
-fn least(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+impl Reason {
+    /// The greater wins, in the order of [`Progress`].
+    fn precedence(&self) -> impl Ord + '_ {
+        (turn(self.origin), self.sip_status, &*self.text)
+    }
+}
+
+/// The order of what decides a status.
+fn turn(origin: Origin) -> impl Ord {
+    let Origin { rank, at } = origin;
+    let last = if rank == Rank::Terminal { None } else { at };
+    let first = if rank == Rank::Terminal { at.map(Reverse) } else { None };
+    (rank, at.is_some(), last, first)
+}
+
+/// The earlier of two times, where they are known.
+pub(super) fn least(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
 }
 
-fn take_greater<T: Ord + Clone>(mine: &mut Field<T>, theirs: &Field<T>) {
-    if (theirs.origin, &theirs.value) > (mine.origin, &mine.value) {
-        *mine = theirs.clone();
+impl Field<super::Direction> {
+    fn weight(&self) -> impl Ord {
+        (self.origin, self.value)
     }
 }
 
-fn join_extras(mine: &mut Vec<Extra>, theirs: &[Extra]) {
-    for extra in theirs {
-        match mine.binary_search_by(|have| have.key.cmp(&extra.key)) {
-            Err(place) => mine.insert(place, extra.clone()),
-            Ok(place) => {
-                let Some(have) = mine.get_mut(place) else { continue };
-                let bytes_max = have.bytes_max.max(extra.bytes_max);
-                if (extra.origin, &extra.json) > (have.origin, &have.json) {
-                    *have = extra.clone();
-                }
-                have.bytes_max = bytes_max;
-            }
-        }
+/// An empty text never replaces another, wherever it comes from.
+fn take_greater(mine: &mut Field<Box<str>>, theirs: &Field<Box<str>>) {
+    let weight = |field: &Field<Box<str>>| (!field.value.is_empty(), field.origin);
+    if (weight(theirs), &theirs.value) > (weight(mine), &mine.value) {
+        *mine = theirs.clone();
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod call;
 mod event;
+mod extras;
 mod ids;
 mod join;
 mod number;
@@ -14,16 +15,20 @@ mod symbols;
 mod time;
 
 pub use call::{
-    Call, CallId, EXTRA_BYTES_MAX, EXTRAS_MAX, Entry, Extra, Field, Known, Origin, Progress,
-    Source, TEXT_BYTES_MAX, TIMELINE_MAX,
+    Call, CallId, Entry, Field, Known, Origin, Progress, Reason, Source, TEXT_BYTES_MAX,
+    TIMELINE_MAX,
 };
-pub use event::{Stamp, StampedEvent};
+pub use event::{EVENT_FIELDS, Stamp, StampedEvent};
+pub use extras::{
+    Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Extra, Extras, KEY_BYTES_MAX, LeftOut, NOTED_MAX, Noted,
+    Span, bounded,
+};
 pub use ids::{AccountSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
 pub use number::{NUMBER_BYTES_MAX, NUMBER_DIGITS_MIN, Number, Sighting, fold, party_parts};
 pub use query::{Filter, Order, Position, Recent};
 pub use status::{CallStatus, Direction, Rank};
-pub use time::Timestamp;
+pub use time::{Moment, Timestamp};
 
 #[cfg(test)]
 mod laws;

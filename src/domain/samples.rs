@@ -22,25 +22,61 @@ pub fn status() -> impl Strategy<Value = CallStatus> {
     prop::sample::select(CallStatus::ALL.to_vec())
 }
 
+/// One of a few moments, many of them within one millisecond.
+pub fn moment() -> impl Strategy<Value = Moment> {
+    (time(), prop::sample::select(vec![0, 0, 1, 7, 999])).prop_map(|(t, n)| Moment::new(t, n))
+}
+
 fn text() -> impl Strategy<Value = Option<Box<str>>> {
     option::of(prop::sample::select(vec!["", "a", "+1555", "b\0c"]).prop_map(Box::from))
 }
 
 fn json() -> impl Strategy<Value = Box<str>> {
+    let small = ["1", "true", "\"\"", "\"x\"", "{\"a\":[1,2.50]}"];
     prop_oneof![
-        3 => prop::sample::select(vec!["1", "true", "\"x\"", "{\"a\":[1,2.50]}"]).prop_map(Box::from),
+        6 => prop::sample::select(small.to_vec()).prop_map(Box::from),
         1 => (0..9000_usize).prop_map(|n| format!("\"{}\"", "y".repeat(n)).into()),
+        1 => (0..400_usize).prop_map(|n| format!("\"{}\"", "y".repeat(n)).into()),
+        1 => Just(format!("\"{}\"", "y".repeat(20_000)).into()),
+    ]
+}
+
+/// Keys of one of several kinds: few, some, more than a record holds, and long ones.
+fn extras() -> impl Strategy<Value = Vec<(Box<str>, Box<str>)>> {
+    let keys = prop_oneof![
+        6 => btree_map("[a-e]{1,2}", json(), 0..6),
+        1 => btree_map("[a-e]{1,3}", json(), 0..40),
+        1 => btree_map("z[0-9]{2}", json(), 60..90),
+        1 => btree_map("[a-c][x-z]{90,127}", json(), 0..30),
+    ];
+    keys.prop_map(|keys| keys.into_iter().map(|(key, json)| (key.into(), json)).collect())
+}
+
+/// What the reader of an event has left out of it.
+fn left_out() -> impl Strategy<Value = LeftOut> {
+    let names = |pattern, most| {
+        let names = prop::collection::btree_set(pattern, 0..=most);
+        names.prop_map(|names| names.into_iter().map(Box::from).collect::<Vec<Box<str>>>())
+    };
+    let some = (names("[f-g]{1,2}", 4), names("[f-k]{1,80}", 40));
+    prop_oneof![
+        4 => Just(LeftOut::default()),
+        1 => some.prop_map(|(large, noted)| LeftOut { large, noted, more: 0 }),
     ]
 }
 
 fn stamp() -> impl Strategy<Value = Option<Stamp>> {
-    let imported = (option::of(time()), option::of(time()), option::of(time()), option::of(time()));
-    let imported = imported.prop_map(|(at, attempted_at, answered_at, terminated_at)| Stamp {
+    let times = (option::of(time()), option::of(time()), option::of(time()), option::of(time()));
+    let imported = (option::of(moment()), times, any::<bool>());
+    let imported = imported.prop_map(|(at, times, end_said)| Stamp {
         at,
         listed_at: None,
-        attempted_at,
-        answered_at,
-        terminated_at,
+        attempted_at: times.0,
+        answered_at: times.1,
+        terminated_at: times.2,
+        said_attempted_at: times.3,
+        said_answered_at: times.1,
+        end_said,
     });
     prop_oneof![2 => Just(None), 1 => imported.prop_map(Some)]
 }
@@ -49,7 +85,7 @@ prop_compose! {
     /// Any event of [`CALL`].
     pub fn event()(
         stamp in stamp(),
-        at in time(),
+        at in moment(),
         source in prop::sample::select(vec![Source::Webhook, Source::Import]),
         status in option::weighted(0.9, status()),
         sip_status in option::of(100..700_u16),
@@ -57,14 +93,9 @@ prop_compose! {
         duration in option::of(0..100_u32),
         direction in prop::sample::select(Direction::ALL.to_vec()),
         texts in prop::array::uniform8(text()),
-        extras in btree_map("[a-e]{1,2}", json(), 0..6),
-        many in prop::bool::weighted(0.1),
+        extras in extras(),
+        left_out in left_out(),
     ) -> StampedEvent {
-        let mut extras: Vec<(Box<str>, Box<str>)> =
-            extras.into_iter().map(|(key, json)| (key.into(), json)).collect();
-        if many {
-            extras.extend((0..50).map(|n| (format!("z{n:02}").into(), "0".into())));
-        }
         StampedEvent {
             id: CallId { account: ACCOUNT, sid: CALL },
             source,
@@ -76,6 +107,8 @@ prop_compose! {
             direction,
             texts,
             extras,
+            left_out,
+            unread: Vec::new(),
         }
     }
 }

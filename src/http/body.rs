@@ -12,6 +12,7 @@ use warp::{Buf, Stream};
 use super::Context;
 use super::purse::{Bearer, FREE, Paid};
 use super::reply::Refusal;
+use crate::wire::mended;
 
 /// Pairs of a form.
 const FORM_PAIRS: usize = 1000;
@@ -98,8 +99,10 @@ pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Val
     if !kind.eq_ignore_ascii_case("application/json") || body.is_empty() {
         return Ok(Map::new());
     }
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|error| Refusal::bad(format!("the request body is not JSON: {error}")))?;
+    let wrong = |error: String| Refusal::bad(format!("the request body is not JSON: {error}"));
+    let text = std::str::from_utf8(body).map_err(|error| wrong(error.to_string()))?;
+    let value: Value =
+        serde_json::from_str(&mended(text)).map_err(|error| wrong(error.to_string()))?;
     match value {
         Value::Object(fields) => Ok(fields),
         Value::Array(_) => Ok(Map::new()),

@@ -44,21 +44,25 @@ pub(super) async fn call_status<B: Buf>(
         if matches!(sender, Sender::Signature(_)) { Bearer::Unknown } else { Bearer::Known };
     let body = read_body(context, request.headers, bearer, body).await?;
     let now = clock::now();
-    let texts = split(context, request.headers, &body)?;
+    // Whoever sends a byte that is no UTF-8 does not send the event again in another encoding.
+    let text = String::from_utf8_lossy(&body);
+    let texts = split(context, request.headers, &text)?;
     let sender = match sender {
         Sender::Signature(signature) => {
             // Whoever is not known yet is to cost no more than one event.
             let Some(first) = texts.first() else { return Err(Refusal::unauthorized(true)) };
-            let account = event(context, &texts, 0, first, now)?.id.account;
+            let account = event(context, &texts, 0, first)?.id.account;
             signature.verify(context, account, &body, now)?;
             Sender::Account(account)
         }
         known => known,
     };
     let numbered = texts.iter().enumerate();
-    let events = numbered.map(|(n, text)| event(context, &texts, n, text, now));
+    let events = numbered.map(|(n, text)| event(context, &texts, n, text));
     let events = events.collect::<Result<Vec<_>, _>>()?;
-    context.store.meter().events_received.add(events.len() as u64);
+    let meter = context.store.meter();
+    meter.events_received.add(events.len() as u64);
+    events.iter().flat_map(|event| &event.unread).for_each(|field| meter.unread(field));
     within(context, &sender, &events)?;
     if events.is_empty() {
         return Ok(empty(StatusCode::NO_CONTENT));
@@ -164,11 +168,8 @@ impl Signature {
 fn split<'a>(
     context: &Context,
     headers: &HeaderMap,
-    body: &'a [u8],
+    body: &'a str,
 ) -> Result<Vec<&'a str>, Refusal> {
-    let body = std::str::from_utf8(body).map_err(|error| {
-        Refusal::bad(format!("the request body is not UTF-8 at byte {}", error.valid_up_to()))
-    })?;
     let kind = content_type(headers);
     let texts = pieces(body, kind.eq_ignore_ascii_case("application/x-ndjson"))?;
     if texts.len() > context.batch_events {
@@ -180,14 +181,8 @@ fn split<'a>(
 }
 
 /// Event number `n` of these.
-fn event(
-    context: &Context,
-    texts: &[&str],
-    n: usize,
-    text: &str,
-    now: Timestamp,
-) -> Result<StampedEvent, Refusal> {
-    parse_event(text, now, &context.service_url).map_err(|error| {
+fn event(context: &Context, texts: &[&str], n: usize, text: &str) -> Result<StampedEvent, Refusal> {
+    parse_event(text, clock::moment(), &context.service_url).map_err(|error| {
         if texts.len() > 1 {
             Refusal::bad(format!("event {}: {error}", n + 1))
         } else {

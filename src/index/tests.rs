@@ -6,9 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{
-    AccountSid, Call, CallId, CallSid, Direction, Order, Position, Timestamp, samples,
-};
+use crate::domain::{AccountSid, Call, CallId, CallSid, Direction};
+use crate::domain::{Order, Position, Timestamp, samples};
 use crate::keys::{self, Facets, Range, Span, live_ranges};
 
 const CACHE_BYTES: u64 = 1 << 20;
@@ -167,8 +166,7 @@ proptest! {
             if deleted { Stored::Tombstone { seq, deleted_at: at } }
             else { Stored::Call { seq, listed_at: at } }
         };
-        let mut one = Tally::default();
-        let mut other = Tally::default();
+        let (mut one, mut other) = (Tally::default(), Tally::default());
         for (n, seq, deleted) in &rows {
             one.add(id(*n), stored(*seq, *deleted));
         }
@@ -223,6 +221,8 @@ fn sample(at: Timestamp) -> Call {
         direction: Direction::Inbound,
         texts: Default::default(),
         extras: Vec::new(),
+        left_out: Default::default(),
+        unread: Vec::new(),
     };
     crate::domain::merge(None, event, at)
 }

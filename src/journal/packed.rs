@@ -36,7 +36,8 @@ use super::{JournalError, Segment};
 use crate::domain::Timestamp;
 use crate::files;
 
-pub(super) const VERSION: u16 = 1;
+/// 1 held records of version 1 alone.
+pub(super) const VERSION: u16 = 2;
 const SKIPPED_MAGIC: u32 = 0x184D_2A50;
 const TABLE_MAGIC: u32 = 0x184D_2A5E;
 const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;

@@ -12,7 +12,8 @@ use crate::files;
 pub(super) const HEADER_BYTES: u64 = HEADER_SIZE as u64;
 pub(super) const HEADER_SIZE: usize = 56;
 pub(super) const MAGIC: &[u8; 8] = b"rollcall";
-pub(super) const VERSION: u16 = 1;
+/// 1 held records of version 1 alone.
+pub(super) const VERSION: u16 = 2;
 
 /// A segment whose header is sound.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -126,3 +126,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn statuses_and_directions_have_their_bytes() {
+    let account = AccountSid::from_bytes([1; 16]);
+    let bytes = |slot, direction| {
+        let range = Range::status(account, slot, direction);
+        range.prefix()[range.prefix().len() - 2..].to_vec()
+    };
+    for (n, status) in (0..).zip(CallStatus::ALL) {
+        assert_eq!(bytes(Slot::Status(status), Direction::Inbound), [n, 0], "{status}");
+    }
+    assert_eq!(bytes(Slot::Stale, Direction::Outbound), [0xf0, 1]);
+}

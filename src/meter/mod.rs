@@ -23,7 +23,7 @@ pub use histogram::Histogram;
 pub use requests::{Requests, Routes};
 pub use scrape::{Account, Figures, scrape};
 
-use crate::domain::AccountSid;
+use crate::domain::{AccountSid, EVENT_FIELDS};
 
 /// Bounds of the time that a sync may take, in microseconds.
 const SYNC_MICROS: &[u64] = &[
@@ -137,6 +137,7 @@ pub struct Meter {
     /// Events that hooks brought and that were read as such, taken or not.
     pub events_received: Counter,
     refused: [Counter; Refused::ALL.len()],
+    unread: [Counter; EVENT_FIELDS.len()],
     /// Changes of one commit.
     pub commit_changes: Histogram,
     /// Bytes of one commit.
@@ -172,6 +173,7 @@ impl Default for Meter {
         Self {
             events_received: Counter::default(),
             refused: Default::default(),
+            unread: Default::default(),
             commit_changes: Histogram::of_units(COMMIT_CHANGES),
             commit_bytes: Histogram::of_units(COMMIT_BYTES),
             commit_time: Histogram::of_micros(SYNC_MICROS),
@@ -196,6 +198,20 @@ impl Meter {
         if let Some(counter) = self.refused.get(reason as usize) {
             counter.add_one();
         }
+    }
+
+    /// Counts a value of an event that made no sense, by its field.
+    pub fn unread(&self, field: &str) {
+        let mut fields = EVENT_FIELDS.into_iter().zip(&self.unread);
+        if let Some((_, counter)) = fields.find(|(known, _)| *known == field) {
+            counter.add_one();
+        }
+    }
+
+    /// The fields of which values made no sense, and how many did not.
+    pub fn unread_fields(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let fields = EVENT_FIELDS.into_iter().zip(&self.unread);
+        fields.map(|(field, counter)| (field, counter.get()))
     }
 
     /// So many more calls of an account are up, or fewer.
@@ -242,6 +258,16 @@ mod tests {
         meter.add_live(one, -1);
         meter.add_live(two, 0);
         assert_eq!((meter.live(), meter.live.lock().len()), (1, 1));
+    }
+
+    #[test]
+    fn every_field_has_its_own_counter() {
+        let meter = Meter::default();
+        for field in EVENT_FIELDS {
+            meter.unread(field);
+        }
+        meter.unread("colour");
+        assert!(meter.unread_fields().all(|(_, count)| count == 1));
     }
 
     #[test]

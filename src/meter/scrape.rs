@@ -130,8 +130,15 @@ impl Scrape {
         }
         let help = "Events with a status that this release does not know";
         text.counter("rollcall_unknown_statuses", help, figures.unknown_statuses)?;
-        let help = "Unknown keys that did not fit into their record";
+        let help = "Values of events and records that were too large to be kept";
         text.counter("rollcall_dropped_keys", help, figures.dropped_keys)?;
+        let mut unread = text.counters(
+            "rollcall_unread_values",
+            "Values of events that made no sense and were left out, by field",
+        )?;
+        for (field, count) in meter.unread_fields() {
+            unread.value(&[("field", field)], count)?;
+        }
         let mut refused = text.counters(
             "rollcall_hook_requests_refused",
             "Requests of hooks of which nothing was taken, by reason",

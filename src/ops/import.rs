@@ -10,14 +10,15 @@ use super::{Context, Emit, Failure, Item};
 use crate::clock;
 use crate::domain::Timestamp;
 use crate::store::{Change, Outcome, Progress, Store, StoreError};
-use crate::wire::{EVENT_BYTES_MAX, Format, Piece, Sheet, Splitter, Told, parse_record};
+use crate::wire::{Format, Piece, RECORD_BYTES_MAX, Sheet, Splitter, Told, parse_record, text_of};
 
 /// Records of one batch: all of them or none.
 const BATCH_RECORDS: usize = 1000;
 /// Batches between the reader and the store.
 const BATCHES_AHEAD: usize = 3;
-/// Bytes of one record, merge state and all.
-const RECORD_BYTES_MAX: usize = 4 * EVENT_BYTES_MAX;
+
+/// Records of which it is told what was left out; the summary counts all.
+const NOTES_MAX: usize = 20;
 
 /// How an import is done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -110,14 +111,22 @@ impl Import {
         now: Timestamp,
         mut hand_on: impl FnMut(Vec<Change>) -> bool,
     ) -> Result<(u64, u64), Stopped> {
+        let input = text_of(input).map_err(|error| Stopped::io(&error))?;
         let mut splitter = Splitter::new(input, self.format, RECORD_BYTES_MAX);
-        let (mut records, mut rejected, mut taken) = (0, 0, 0);
+        let (mut records, mut rejected, mut taken, mut notes) = (0, 0, 0, 0);
         let mut batch = Vec::with_capacity(BATCH_RECORDS);
         while let Some(piece) = splitter.next_piece().map_err(|error| Stopped::io(&error))? {
             records += 1;
             let limit = splitter.limit();
             match change(context, &piece, splitter.sheet(), limit, now) {
-                Ok(change) => batch.push(change),
+                Ok(change) => {
+                    if let Some(note) = left_out(&change).filter(|_| notes < NOTES_MAX) {
+                        notes += 1;
+                        let note = format!("{}: {note}", place(&piece, splitter.format()));
+                        emit(Item::Note(&note)).map_err(Stopped::emit)?;
+                    }
+                    batch.push(change);
+                }
                 Err(error) => {
                     let why = format!("{}: {error}", place(&piece, splitter.format()));
                     if self.on_error == OnError::Stop {
@@ -208,8 +217,9 @@ fn change(
             format!("a record has at most {limit} bytes")
         });
     }
-    let text = std::str::from_utf8(&piece.text)
-        .map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
+    let text = std::str::from_utf8(&piece.text).map_err(|error| {
+        format!("not UTF-8 at byte {}: save the file as UTF-8", error.valid_up_to())
+    })?;
     let json = match sheet {
         Some(sheet) => sheet.record(text).map_err(|error| error.to_string())?.into(),
         None => Cow::Borrowed(text.trim()),
@@ -219,6 +229,18 @@ fn change(
         Ok(Told::Record(call)) => Ok(Change::Record(call)),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// What of a record is too large to be kept, while the rest of it is taken.
+fn left_out(change: &Change) -> Option<String> {
+    let Change::Event(event) = change else { return None };
+    let names: Vec<&str> = event.left_out.names().collect();
+    let more = event.left_out.count().saturating_sub(names.len() as u64);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    let names = names.join(", ");
+    (!names.is_empty()).then(|| {
+        format!("{names}{more}: too large to be kept, and left out; the rest of the record counts")
+    })
 }
 
 /// Where a record stands, in the words of its format.

@@ -160,6 +160,8 @@ pub enum Item<'a> {
     Progress(Progress),
     /// A record that an import did not take: why, and its text.
     Reject(&'a str, &'a [u8]),
+    /// What a person is to know of a record that was taken.
+    Note(&'a str),
 }
 
 /// Takes what a command emits; an error ends the command.

@@ -249,9 +249,9 @@ impl Seen {
         }
         seen.note(
             "sip_reason",
-            call.progress.sip_reason.as_deref().and_then(|text| number.stands_in(text)),
+            call.reason.as_ref().and_then(|reason| number.stands_in(&reason.text)),
         );
-        for extra in &call.extras {
+        for extra in &call.extras.kept {
             let sighting = number.stands_in(&extra.json).max(number.stands_in(&extra.key));
             let value = || serde_json::from_str(&extra.json).ok();
             seen.note(

@@ -70,6 +70,8 @@ pub(super) fn fill(store: &Store, now: Timestamp) -> Result<bool, Failure> {
                 direction: *direction,
                 texts,
                 extras: Vec::new(),
+                left_out: Default::default(),
+                unread: Vec::new(),
             })));
         }
     }

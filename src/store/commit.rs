@@ -222,11 +222,10 @@ impl<'a> Group<'a> {
                 let origin = Origin::Source(event.source);
                 outcome.unknown_statuses += u64::from(event.status.is_none());
                 let sent: Vec<Box<str>> = event.extras.iter().map(|(key, _)| key.clone()).collect();
+                outcome.dropped_keys += event.left_out.count();
                 let merged = merge(known.as_deref(), *event, at);
-                let kept = |key: &str| {
-                    merged.extras.binary_search_by(|extra| (*extra.key).cmp(key)).is_ok()
-                };
-                outcome.dropped_keys += sent.iter().filter(|key| !kept(key)).count() as u64;
+                let dropped = sent.iter().filter(|key| merged.extras.get(key).is_none());
+                outcome.dropped_keys += dropped.count() as u64;
                 (State::Call(Arc::new(merged)), origin)
             }
             Change::Record(record) => {

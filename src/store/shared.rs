@@ -1,5 +1,6 @@
 //! What the threads and the readers share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::Sender;
@@ -64,6 +65,8 @@ pub struct Status {
     pub reserve_bytes: u64,
     /// What has become of all changes since the store was opened.
     pub changes: Outcome,
+    /// Values of events that made no sense since the store was opened, by field, where there are any.
+    pub unread_values: BTreeMap<String, u64>,
     /// Failed authentications since the store was opened.
     pub failed_authentications: u64,
 }
@@ -313,6 +316,12 @@ impl Shared {
             disk_low: self.room.admits().is_err(),
             reserve_bytes: self.room.reserve.held_bytes(),
             changes: *self.counted.lock(),
+            unread_values: self
+                .meter
+                .unread_fields()
+                .filter(|(_, count)| *count > 0)
+                .map(|(field, count)| (field.to_owned(), count))
+                .collect(),
             failed_authentications,
         }
     }

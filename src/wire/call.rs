@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use super::show_time;
-use crate::domain::{Call, Extra, Known, Origin, Timestamp};
+use crate::domain::{Call, Extra, Known, Moment, Noted, Origin, Rank, Reason, Span, Timestamp};
 
 /// Appends the Call object of the API, its keys in the contract's order.
 pub fn write_call(out: &mut Vec<u8>, call: &Call) {
@@ -26,29 +26,81 @@ pub fn write_export(out: &mut Vec<u8>, call: &Call) {
 /// Appends the state of the merge, as the member `merge` of an export line has it.
 pub(super) fn write_merge(out: &mut Vec<u8>, call: &Call) {
     out.push(b'{');
-    member(out, "status_at", |out| optional(out, call.progress.at));
+    member(out, "status_at", |out| moment(out, call.progress.at));
     if let Some(duration) = call.progress.duration {
         next(out, "duration", |out| put(out, duration));
     }
     next(out, "origins", |out| origins(out, call));
-    let grown = |extra: &&Extra| usize::from(extra.bytes_max) != extra.bytes();
-    if call.extras.iter().any(|extra| grown(&extra)) {
-        next(out, "bytes_max", |out| {
-            out.push(b'{');
-            for (n, extra) in call.extras.iter().filter(grown).enumerate() {
-                comma(out, n);
-                string(out, &extra.key);
-                out.push(b':');
-                put(out, extra.bytes_max);
-            }
-            out.push(b'}');
+    let usual = Origin { rank: call.progress.status.rank(), at: call.progress.at };
+    let beside =
+        |reason: &&Reason| (reason.origin, reason.sip_status) != (usual, call.progress.sip_status);
+    if let Some(reason) = call.reason.as_ref().filter(beside) {
+        next(out, "reason", |out| {
+            out.push(b'[');
+            string(out, &reason.text);
+            out.push(b',');
+            put(out, reason.sip_status);
+            out.push(b',');
+            origin(out, reason.origin);
+            out.push(b']');
         });
     }
-    if let Some(cut) = &call.extras_cut {
-        next(out, "extras_cut", |out| string(out, cut));
+    write_said(out, call);
+    let grown = |extra: &&Extra| extra.bytes != Span::one(extra.size());
+    if call.extras.kept.iter().any(|extra| grown(&extra)) {
+        let grown = call.extras.kept.iter().filter(grown);
+        next(out, "bytes", |out| spans(out, grown.map(|extra| (&*extra.key, extra.bytes))));
+    }
+    if !call.extras.dropped.is_empty() {
+        let dropped = call.extras.dropped.iter();
+        next(out, "dropped", |out| spans(out, dropped.map(|gone| (&*gone.key, gone.bytes))));
+    }
+    if call.extras.crowded {
+        next(out, "crowded", |out| out.extend_from_slice(b"true"));
+    }
+    if !call.extras.noted.is_empty() {
+        next(out, "noted", |out| strings(out, call.extras.noted.iter().map(Noted::as_str)));
     }
     next(out, "timeline", |out| timeline(out, call));
     out.push(b'}');
+}
+
+/// What sources said themselves of the call's times.
+fn write_said(out: &mut Vec<u8>, call: &Call) {
+    for (key, at) in
+        [("said_attempted_at", call.said_attempted_at), ("said_answered_at", call.said_answered_at)]
+    {
+        if let Some(at) = at {
+            next(out, key, |out| put(out, at.millis()));
+        }
+    }
+    if call.progress.end_said {
+        next(out, "end_said", |out| out.extend_from_slice(b"true"));
+    }
+}
+
+/// The least and the most bytes of some keys.
+fn spans<'a>(out: &mut Vec<u8>, spans: impl Iterator<Item = (&'a str, Span)>) {
+    out.push(b'{');
+    for (n, (key, span)) in spans.enumerate() {
+        comma(out, n);
+        string(out, key);
+        out.extend_from_slice(b":[");
+        put(out, span.least);
+        out.push(b',');
+        put(out, span.most);
+        out.push(b']');
+    }
+    out.push(b'}');
+}
+
+fn strings<'a>(out: &mut Vec<u8>, texts: impl Iterator<Item = &'a str>) {
+    out.push(b'[');
+    for (n, text) in texts.enumerate() {
+        comma(out, n);
+        string(out, text);
+    }
+    out.push(b']');
 }
 
 fn write_members(out: &mut Vec<u8>, call: &Call) {
@@ -95,23 +147,52 @@ fn write_members(out: &mut Vec<u8>, call: &Call) {
 
 /// Appends the members that have no place of their own, each with a comma before it.
 pub(super) fn write_further(out: &mut Vec<u8>, call: &Call) {
-    if let Some(reason) = &call.progress.sip_reason {
+    let mut left_out = call.extras.names_left_out().peekable();
+    if left_out.peek().is_some() {
+        next(out, "dropped", |out| strings(out, left_out));
+    }
+    if let Some(reason) = call.sip_reason() {
         next(out, "sip_reason", |out| string(out, reason));
     }
-    for extra in &call.extras {
+    for extra in &call.extras.kept {
         next(out, &extra.key, |out| out.extend_from_slice(extra.json.as_bytes()));
     }
 }
 
-/// Each value's `[rank, time]`, by key.
+/// The number that stands for a rank.
+const fn rank_number(rank: Rank) -> u8 {
+    match rank {
+        Rank::Trying => 0,
+        Rank::Ringing => 1,
+        Rank::EarlyMedia => 2,
+        Rank::InProgress => 3,
+        Rank::Terminal => 4,
+    }
+}
+
+/// The rank that a number stands for.
+pub(super) const fn rank_of(number: u8) -> Option<Rank> {
+    Some(match number {
+        0 => Rank::Trying,
+        1 => Rank::Ringing,
+        2 => Rank::EarlyMedia,
+        3 => Rank::InProgress,
+        4 => Rank::Terminal,
+        _ => return None,
+    })
+}
+
+/// `[rank, time]`
+fn origin(out: &mut Vec<u8>, origin: Origin) {
+    out.push(b'[');
+    put(out, rank_number(origin.rank));
+    out.push(b',');
+    moment(out, origin.at);
+    out.push(b']');
+}
+
+/// Each value's origin, by key.
 fn origins(out: &mut Vec<u8>, call: &Call) {
-    let origin = |out: &mut Vec<u8>, origin: Origin| {
-        out.push(b'[');
-        put(out, origin.rank as u8);
-        out.push(b',');
-        optional(out, origin.at);
-        out.push(b']');
-    };
     out.push(b'{');
     member(out, "direction", |out| origin(out, call.direction.origin));
     for (known, field) in Known::ALL.into_iter().zip(&call.texts) {
@@ -119,7 +200,7 @@ fn origins(out: &mut Vec<u8>, call: &Call) {
             next(out, known.key(), |out| origin(out, field.origin));
         }
     }
-    for extra in &call.extras {
+    for extra in &call.extras.kept {
         next(out, &extra.key, |out| origin(out, extra.origin));
     }
     out.push(b'}');
@@ -131,7 +212,7 @@ fn timeline(out: &mut Vec<u8>, call: &Call) {
     for (n, entry) in call.timeline.iter().enumerate() {
         comma(out, n);
         out.push(b'[');
-        optional(out, entry.at);
+        moment(out, entry.at);
         out.push(b',');
         quoted(out, entry.source.as_str());
         out.push(b',');
@@ -184,9 +265,17 @@ fn time(out: &mut Vec<u8>, at: Timestamp) {
     quoted(out, show_time(at));
 }
 
-fn optional(out: &mut Vec<u8>, at: Option<Timestamp>) {
+/// Milliseconds, or `[milliseconds, microseconds]` where it is finer.
+fn moment(out: &mut Vec<u8>, at: Option<Moment>) {
     match at {
-        Some(at) => put(out, at.millis()),
+        Some(at) if at.rest() > 0 => {
+            out.push(b'[');
+            put(out, at.time().millis());
+            out.push(b',');
+            put(out, at.rest());
+            out.push(b']');
+        }
+        Some(at) => put(out, at.time().millis()),
         None => out.extend_from_slice(b"null"),
     }
 }

@@ -5,46 +5,83 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::WireError;
-use super::event::Draft;
+use super::call::rank_of;
+use super::event::{Draft, Reading};
 use super::object::Object;
 use crate::domain::{
-    Call, CallStatus, EXTRA_BYTES_MAX, EXTRAS_MAX, Entry, Extra, Field, Known, Origin, Progress,
-    Rank, Source, TIMELINE_MAX, Timestamp,
+    Call, CallStatus, Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Entry, Extra, Extras, Field, Known,
+    Moment, NOTED_MAX, Noted, Origin, Progress, Rank, Reason, Source, Span, TIMELINE_MAX,
+    Timestamp,
 };
 
 /// The member `merge` of an export line.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Merge {
-    status_at: Option<u64>,
+    status_at: Option<At>,
     duration: Option<u32>,
-    origins: BTreeMap<String, (u8, Option<u64>)>,
+    origins: BTreeMap<String, (u8, Option<At>)>,
+    /// Phrase, SIP status, origin, where these are not those of the status.
+    reason: Option<(String, u16, (u8, Option<At>))>,
+    said_attempted_at: Option<u64>,
+    said_answered_at: Option<u64>,
+    #[serde(default)]
+    end_said: bool,
+    #[serde(default)]
+    bytes: BTreeMap<String, (u16, u16)>,
+    /// The most bytes of a key, as 0.1.0 wrote them.
     #[serde(default)]
     bytes_max: BTreeMap<String, u16>,
+    #[serde(default)]
+    dropped: BTreeMap<String, (u16, u16)>,
+    #[serde(default)]
+    crowded: bool,
+    #[serde(default)]
+    noted: Vec<String>,
+    /// The first key that did not fit, as 0.1.0 wrote it.
     extras_cut: Option<String>,
-    timeline: Vec<(Option<u64>, String, Option<String>, u16)>,
+    timeline: Vec<(Option<At>, String, Option<String>, u16)>,
+}
+
+/// Milliseconds, or milliseconds and microseconds.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(untagged)]
+enum At {
+    Whole(u64),
+    Fine(u64, u16),
+}
+
+impl At {
+    fn moment(self) -> Option<Moment> {
+        let (Self::Whole(millis) | Self::Fine(millis, _)) = self;
+        let micros = if let Self::Fine(_, micros) = self { micros } else { 0 };
+        let time = Timestamp::from_millis(millis).filter(|_| micros < 1000)?;
+        Some(Moment::new(time, micros))
+    }
 }
 
 pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireError> {
-    let mut draft = Draft::read(object, true, now)?;
+    let mut draft = Draft::read(object, Reading::Export, now)?;
     let json = object.0.iter().rev().find(|(key, _)| key == "merge");
     let (_, json) = json.ok_or_else(|| WireError::missing("merge", "expected an object"))?;
     let wrong = |why: String| WireError::new("merge", json, why);
     let merge: Merge = serde_json::from_str(json).map_err(|error| wrong(error.to_string()))?;
-    let time = |millis: Option<u64>| match millis {
+    let moment = |at: Option<At>| match at {
         None => Ok(None),
-        Some(millis) => match Timestamp::from_millis(millis) {
-            Some(time) => Ok(Some(time)),
-            None => Err(wrong(format!("{millis} is not a time in milliseconds since 1970"))),
+        Some(at) => match at.moment() {
+            Some(moment) => Ok(Some(moment)),
+            None => Err(wrong("a time is milliseconds since 1970".to_owned())),
         },
     };
-    let origin = |key: &str| match merge.origins.get(key) {
-        None => Ok(None),
-        Some((rank, at)) => {
-            let rank = RANKS.get(usize::from(*rank)).copied();
-            let rank = rank.ok_or_else(|| wrong(format!("origins: {key}: a rank is 0 to 4")))?;
-            Ok(Some(Origin { rank, at: time(*at)? }))
-        }
+    let time = |millis: Option<u64>| Ok(moment(millis.map(At::Whole))?.map(Moment::time));
+    let read_origin = |(rank, at): (u8, Option<At>), key: &str| {
+        let rank = rank_of(rank);
+        let rank = rank.ok_or_else(|| wrong(format!("origins: {key}: a rank is 0 to 4")))?;
+        Ok(Origin { rank, at: moment(at)? })
+    };
+    let origin = |key: &str| {
+        let origin = merge.origins.get(key).copied();
+        origin.map(|origin| read_origin(origin, key)).transpose()
     };
     let needed = |key: &str| {
         let missing = || wrong(format!("origins: {key} is missing"));
@@ -59,16 +96,34 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
             *slot = Some(Field { value, origin });
         }
     }
-    let mut extras = Vec::with_capacity(draft.extras.len());
+    let span = |(least, most): (u16, u16)| Span::new(least, most);
+    let mut extras = Extras { crowded: merge.crowded, ..Extras::default() };
     for (key, json) in std::mem::take(&mut draft.extras) {
         let origin = needed(&key)?;
-        let mut extra = Extra { key, json, origin, bytes_max: 0 };
-        let bytes = u16::try_from(extra.bytes()).unwrap_or(u16::MAX);
-        extra.bytes_max = merge.bytes_max.get(&*extra.key).copied().unwrap_or(bytes).max(bytes);
-        extras.push(extra);
+        let mut extra = Extra::new(key, json, origin);
+        if let Some(bytes) = merge.bytes.get(&*extra.key) {
+            extra.bytes = span(*bytes);
+        } else if let Some(most) = merge.bytes_max.get(&*extra.key) {
+            extra.bytes = Span::new(extra.bytes.least, (*most).max(extra.bytes.most));
+        }
+        extras.kept.push(extra);
     }
-    let bytes: usize = extras.iter().map(|extra| usize::from(extra.bytes_max)).sum();
-    if extras.len() > EXTRAS_MAX || bytes > EXTRA_BYTES_MAX || merge.timeline.len() > TIMELINE_MAX {
+    for (key, bytes) in &merge.dropped {
+        let kept = extras.kept.binary_search_by(|extra| (*extra.key).cmp(key)).is_ok();
+        if kept {
+            return Err(wrong(format!("dropped: {key} is there")));
+        }
+        extras.dropped.push(Dropped { key: (**key).into(), bytes: span(*bytes) });
+    }
+    let names = merge.noted.iter().chain(&merge.extras_cut).map(|name| &**name);
+    extras.noted = names.chain(draft.left_out.names()).map(Noted::new).collect();
+    let bytes = extras.kept.iter().map(|extra| usize::from(extra.bytes.most).max(extra.size()));
+    let bytes = bytes.chain(extras.dropped.iter().map(|gone| gone.key.len())).sum::<usize>();
+    if extras.kept.len() + extras.dropped.len() > EXTRAS_MAX
+        || bytes > EXTRA_BYTES_MAX
+        || extras.noted.len() > NOTED_MAX
+        || merge.timeline.len() > TIMELINE_MAX
+    {
         return Err(wrong("more than a record holds".to_owned()));
     }
     let mut timeline = Vec::with_capacity(merge.timeline.len());
@@ -82,36 +137,51 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
                 Some(word.parse::<CallStatus>().map_err(unknown)?)
             }
         };
-        timeline.push(Entry { at: time(*at)?, source, status, sip_status: *sip_status });
+        timeline.push(Entry { at: moment(*at)?, source, status, sip_status: *sip_status });
     }
     let status = draft.status.unwrap_or(CallStatus::Trying);
     let listed_at = draft.listed_at.ok_or_else(|| {
         WireError::missing("listed_at", "an exported record has the time of its listing")
     })?;
+    let sip_status = draft.sip_status.unwrap_or(status.usual_sip_status());
+    let reason = match merge.reason {
+        Some((text, sip_status, origin)) => {
+            let origin = read_origin(origin, "reason")?;
+            Some(Reason { text: text.into(), sip_status, origin })
+        }
+        None => match draft.sip_reason.take() {
+            Some(text) => {
+                let origin = Origin { rank: status.rank(), at: moment(merge.status_at)? };
+                Some(Reason { text, sip_status, origin })
+            }
+            None => None,
+        },
+    };
+    let reason = reason.filter(|reason| !reason.text.is_empty());
     Ok(Call {
         id: draft.id()?,
         listed_at,
         stale: draft.stale && status.rank() != Rank::Terminal,
         progress: Progress {
             status,
-            at: time(merge.status_at)?,
-            sip_status: draft.sip_status.unwrap_or(status.usual_sip_status()),
-            sip_reason: draft.sip_reason.take(),
+            at: moment(merge.status_at)?,
+            sip_status,
             terminated_at: draft.terminated_at,
+            end_said: merge.end_said,
             duration: merge.duration,
         },
+        reason,
         attempted_at: draft.attempted_at,
+        said_attempted_at: time(merge.said_attempted_at)?,
+        said_answered_at: time(merge.said_answered_at)?,
         answered_at: draft.answered_at,
         direction: Field { value: draft.direction()?, origin: needed("direction")? },
         texts,
         extras,
-        extras_cut: merge.extras_cut.map(Into::into),
         timeline,
     })
 }
 
-const RANKS: [Rank; 5] =
-    [Rank::Trying, Rank::Ringing, Rank::EarlyMedia, Rank::InProgress, Rank::Terminal];
 const SOURCES: [Source; 3] = [Source::Webhook, Source::Import, Source::Sweep];
 
 #[cfg(test)]

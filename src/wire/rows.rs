@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use csv_core::{ReadRecordResult, Reader};
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 /// A row's text without its line end.
 pub(super) struct Row {
@@ -17,11 +17,20 @@ pub(super) struct Row {
 }
 
 /// Finds the ends of rows.
-pub(super) struct Rows(Reader);
+pub(super) struct Rows {
+    reader: Reader,
+    /// The last byte was a carriage return: a line feed after it ends no other line.
+    after_return: bool,
+}
 
 impl Rows {
-    pub fn new() -> Self {
-        Self(reader())
+    pub fn new(separator: u8) -> Self {
+        Self { reader: reader(separator), after_return: false }
+    }
+
+    /// Cells of the rows that follow are separated by this.
+    pub fn separated_by(&mut self, separator: u8) {
+        self.reader = reader(separator);
     }
 
     /// The next row, of which at most `limit` bytes are kept, or none at the end. Lines without any
@@ -37,7 +46,8 @@ impl Rows {
             }
             if !begun {
                 let blanks = buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-                row.lines_before += line_ends(buffer.get(..blanks).unwrap_or_default());
+                let blank = buffer.get(..blanks).unwrap_or_default();
+                row.lines_before += line_ends(&mut self.after_return, blank);
                 begun = blanks < buffer.len();
                 if blanks > 0 {
                     input.consume(blanks);
@@ -46,7 +56,7 @@ impl Rows {
             }
             let (ended, used) = self.read(buffer);
             let part = buffer.get(..used).unwrap_or(buffer);
-            row.lines += line_ends(part);
+            row.lines += line_ends(&mut self.after_return, part);
             let part =
                 if ended { part.get(..used.saturating_sub(1)).unwrap_or_default() } else { part };
             let room = limit.saturating_sub(row.text.len());
@@ -63,14 +73,14 @@ impl Rows {
     fn read(&mut self, buffer: &[u8]) -> (bool, usize) {
         // Only the ends of rows matter here.
         let (mut cells, mut ends) = ([0; 4096], [0; 64]);
-        let (result, used, ..) = self.0.read_record(buffer, &mut cells, &mut ends);
+        let (result, used, ..) = self.reader.read_record(buffer, &mut cells, &mut ends);
         (result == ReadRecordResult::Record, used)
     }
 }
 
 /// The cells of one row, at most `most`; none where there are more, or where one is no UTF-8.
-pub(super) fn cells(row: &str, most: usize) -> Option<Vec<String>> {
-    let mut reader = reader();
+pub(super) fn cells(row: &str, most: usize, separator: u8) -> Option<Vec<String>> {
+    let mut reader = reader(separator);
     let mut text = vec![0; row.len() + 1];
     let mut ends = vec![0; most + 1];
     let (result, _, bytes, count) = reader.read_record(row.as_bytes(), &mut text, &mut ends);
@@ -91,16 +101,54 @@ pub(super) fn cells(row: &str, most: usize) -> Option<Vec<String>> {
     .collect()
 }
 
+/// The first cell, from 1, whose quotation marks are not those of CSV: something stands after the closing
+/// one. So it is where marks within a cell are not doubled but have a backslash before them.
+pub(super) fn misquoted(row: &str, separator: u8) -> Option<usize> {
+    let mut rest = row.as_bytes();
+    let mut cell = 0;
+    loop {
+        cell += 1;
+        if let Some(quoted) = rest.strip_prefix(b"\"") {
+            rest = after_quotes(quoted);
+            let blanks =
+                rest.iter().take_while(|byte| matches!(byte, b' ' | b'\r' | b'\n')).count();
+            rest = rest.get(blanks..).unwrap_or_default();
+            if rest.first().is_some_and(|byte| *byte != separator) {
+                return Some(cell);
+            }
+        }
+        let end = rest.iter().position(|byte| *byte == separator)?;
+        rest = rest.get(end + 1..)?;
+    }
+}
+
+/// What stands after the mark that closes a cell.
+fn after_quotes(mut rest: &[u8]) -> &[u8] {
+    while let Some(mark) = rest.iter().position(|byte| *byte == b'"') {
+        rest = rest.get(mark + 1..).unwrap_or_default();
+        match rest.strip_prefix(b"\"") {
+            Some(doubled) => rest = doubled,
+            None => return rest,
+        }
+    }
+    &[]
+}
+
 /// A reader that takes a byte order mark for text, wherever it stands: the one at the beginning has been
 /// looked for by now, and whether another is noticed would depend on how the input arrives.
-fn reader() -> Reader {
-    let mut reader = Reader::new();
+fn reader(separator: u8) -> Reader {
+    let mut reader = ReaderBuilder::new().delimiter(separator).build();
     reader.read_record(b"\n", &mut [0], &mut [0]);
     reader
 }
 
-fn line_ends(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |lines, &byte| lines + u64::from(byte == b'\n'))
+/// Lines end with CR, LF, or both.
+fn line_ends(after_return: &mut bool, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |lines, &byte| {
+        let ends = byte == b'\r' || byte == b'\n' && !*after_return;
+        *after_return = byte == b'\r';
+        lines + u64::from(ends)
+    })
 }
 
 #[cfg(test)]
@@ -113,7 +161,7 @@ mod tests {
 
     fn rows(text: &str, buffer: usize, limit: usize) -> Vec<(String, bool, u64)> {
         let mut input = BufReader::with_capacity(buffer, text.as_bytes());
-        let (mut rows, mut all, mut line) = (Rows::new(), Vec::new(), 1);
+        let (mut rows, mut all, mut line) = (Rows::new(b','), Vec::new(), 1);
         while let Some(row) = rows.next(&mut input, limit).unwrap() {
             line += row.lines_before;
             all.push((String::from_utf8(row.text).unwrap(), row.whole, line));
@@ -133,7 +181,7 @@ mod tests {
                     one("\"x\r\ny\",\"\"\"\"", 2),
                     one("c", 6),
                     one("d", 7),
-                    one("e", 7)
+                    one("e", 8)
                 ]
             );
             assert_eq!(rows("\r\n\n", buffer, 100), []);
@@ -149,11 +197,36 @@ mod tests {
 
     #[test]
     fn cells_are_counted() {
-        assert_eq!(cells("a,\"b,\"\"c\",", 3).unwrap(), ["a", "b,\"c", ""]);
-        assert_eq!(cells("a,b", 2).unwrap().len(), 2);
-        assert_eq!(cells("a,b,c", 2), None);
-        assert_eq!(cells("a,b,c,d,e", 2), None);
-        assert_eq!(cells("a,,", 2), None);
+        assert_eq!(cells("a,\"b,\"\"c\",", 3, b',').unwrap(), ["a", "b,\"c", ""]);
+        assert_eq!(cells("a,b", 2, b',').unwrap().len(), 2);
+        assert_eq!(cells("a,b,c", 2, b','), None);
+        assert_eq!(cells("a,b,c,d,e", 2, b','), None);
+        assert_eq!(cells("a,,", 2, b','), None);
+    }
+
+    #[test]
+    fn marks_that_are_not_doubled_are_noticed() {
+        for row in [
+            "",
+            "a,b",
+            "\"a\",b",
+            "\"a\"\"b\",\"\"",
+            "a\"b,c",
+            "\"a,b\"",
+            "\"a\" ,b",
+            "\"a\r\nb\"\r",
+        ] {
+            assert_eq!(misquoted(row, b','), None, "{row}");
+        }
+        for (row, cell) in [
+            (r#"a,"Pat \"Ace\" O",b"#, 2),
+            (r#""\"Ace\"",b"#, 1),
+            (r#""a"b,c"#, 1),
+            (r#""a""b"c"#, 1),
+        ] {
+            assert_eq!(misquoted(row, b','), Some(cell), "{row}");
+        }
+        assert_eq!(misquoted("\"a\",b", b';'), Some(1));
     }
 
     proptest! {
@@ -170,15 +243,18 @@ mod tests {
                 }
                 text.extend(b"\r\n");
             }
+            let written = text.clone();
             let read = rows(&String::from_utf8(text).unwrap(), buffer, 1000);
-            let read: Vec<_> = read.iter().map(|(row, ..)| cells(row, 3).unwrap()).collect();
+            let read: Vec<_> = read.iter().map(|(row, ..)| cells(row, 3, b',').unwrap()).collect();
             prop_assert_eq!(read, table);
+            let quoted = rows(&String::from_utf8(written).unwrap(), buffer, 1000);
+            prop_assert!(quoted.iter().all(|(row, ..)| misquoted(row, b',').is_none()));
         }
 
         #[test]
         fn nothing_makes_it_fail_or_loop(text in "[a\",\r\n]{0,30}", buffer in 1..9_usize) {
             let rows = rows(&text, buffer, 1000);
-            prop_assert!(rows.iter().all(|(row, ..)| cells(row, 40).is_some()));
+            prop_assert!(rows.iter().all(|(row, ..)| cells(row, 40, b',').is_some()));
             prop_assert!(rows.len() <= text.len());
         }
     }

@@ -1,11 +1,11 @@
 //! Rows of CSV as the JSON of records.
 
-use super::WireError;
 use super::call::string;
 use super::cell::unguard;
 use super::csv::{BOM, COLUMNS, EXPORT_COLUMNS};
 use super::object::Object;
-use super::rows::{Row, Rows, cells};
+use super::rows::{Row, Rows, cells, misquoted};
+use super::{WireError, mended};
 use crate::domain::Known;
 
 /// Columns without which no row is a record.
@@ -18,7 +18,10 @@ const ROW_CELLS_MAX: usize = 64;
 pub struct Sheet {
     /// As it stands in the file, with the byte order mark and without the line end.
     text: Vec<u8>,
-    columns: Vec<&'static str>,
+    /// None for a column without a name.
+    columns: Vec<Option<&'static str>>,
+    /// What stands between two cells.
+    separator: u8,
     /// The file has a byte order mark, and so guards.
     guarded: bool,
 }
@@ -30,8 +33,8 @@ pub enum SheetError {
     #[error("the header is not whole: is there a quotation mark too many in line 1?")]
     Cut,
     /// It is no text.
-    #[error("the header is not UTF-8")]
-    NotUtf8,
+    #[error("the header is not UTF-8 at byte {0}; save the file as UTF-8")]
+    NotUtf8(usize),
     /// A name that no column has.
     #[error("the header has an unknown column {name:?}; {hint}the columns are {known}")]
     Unknown {
@@ -51,44 +54,98 @@ pub enum SheetError {
 }
 
 impl Sheet {
-    /// Reads a header. `bom` says whether a byte order mark stood before it.
-    pub(super) fn read(header: Row, bom: bool) -> Result<Self, SheetError> {
+    /// Reads a header. `bom` says whether a byte order mark stood before it, and `separator` what a
+    /// line before it says of what stands between cells.
+    pub(super) fn read(header: Row, bom: bool, separator: Option<u8>) -> Result<Self, SheetError> {
         if !header.whole {
             return Err(SheetError::Cut);
         }
-        let names = std::str::from_utf8(&header.text).map_err(|_| SheetError::NotUtf8)?;
-        let names = cells(names, names.len() + 1).unwrap_or_default();
+        let names = std::str::from_utf8(&header.text);
+        let names = names.map_err(|error| SheetError::NotUtf8(error.valid_up_to()))?;
+        let said = separator;
+        let separator = said.unwrap_or_else(|| separator_of(names));
+        let names = cells(names, names.len() + 1, separator).unwrap_or_default();
         let mut columns = Vec::new();
         for name in names {
+            let folded = fold(&name);
+            if folded.is_empty() {
+                columns.push(None);
+                continue;
+            }
             let mut known = COLUMNS.into_iter().chain(EXPORT_COLUMNS);
-            let Some(column) = known.find(|known| *known == name.trim()) else {
+            let Some(column) = known.find(|known| fold(known) == folded) else {
                 return Err(unknown(&name));
             };
-            if columns.contains(&column) {
+            if columns.contains(&Some(column)) {
                 return Err(SheetError::Twice(column));
             }
-            columns.push(column);
+            columns.push(Some(column));
         }
-        if let Some(missing) = NEEDED.into_iter().find(|needed| !columns.contains(needed)) {
+        let mut needed = NEEDED.into_iter();
+        if let Some(missing) = needed.find(|needed| !columns.contains(&Some(needed))) {
             return Err(SheetError::Missing(missing));
         }
-        let text = if bom { [&BOM[..], &header.text].concat() } else { header.text };
-        Ok(Self { text, columns, guarded: bom })
+        let mut text = if bom { BOM.to_vec() } else { Vec::new() };
+        if let Some(separator) = said {
+            text.extend_from_slice(&[b's', b'e', b'p', b'=', separator, b'\r', b'\n']);
+        }
+        text.extend_from_slice(&header.text);
+        Ok(Self { text, columns, separator, guarded: bom })
+    }
+
+    /// What stands between two cells.
+    pub(super) fn separator(&self) -> u8 {
+        self.separator
+    }
+
+    /// No cell of the row holds anything: spreadsheets leave such rows where some were emptied.
+    pub(super) fn is_blank(&self, row: &[u8]) -> bool {
+        let blank = |byte: &u8| {
+            *byte == self.separator || *byte == b'"' || byte.is_ascii_whitespace() || *byte >= 0x80
+        };
+        row.iter().all(blank)
+            && std::str::from_utf8(row).is_ok_and(|row| {
+                let cells = cells(row, row.len() + 1, self.separator).unwrap_or_default();
+                cells.iter().all(|cell| cell.trim().is_empty())
+            })
     }
 
     /// The JSON of the record that a row holds, for [`super::parse_record`].
     pub fn record(&self, row: &str) -> Result<String, WireError> {
         let wanted = self.columns.len();
-        let Some(cells) = cells(row, ROW_CELLS_MAX) else {
-            let expected = format!("more than {ROW_CELLS_MAX} cells: the header has {wanted}");
-            return Err(WireError::new("", "", expected));
+        let wrong = |expected: String| Err(WireError::new("", "", expected));
+        if let Some(cell) = misquoted(row, self.separator) {
+            return wrong(format!(
+                "cell {cell} goes on after its closing quotation mark: marks within a cell are \
+                 doubled, and have no backslash"
+            ));
+        }
+        let Some(mut cells) = cells(row, ROW_CELLS_MAX, self.separator) else {
+            return wrong(format!("more than {ROW_CELLS_MAX} cells: the header has {wanted}"));
         };
-        if cells.len() != wanted {
-            let expected = format!("{} cells: the header has {wanted}", cells.len());
-            return Err(WireError::new("", "", expected));
+        // Cells beyond the last name may be there or not, as long as they hold nothing.
+        let named = self.columns.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        let found = cells.len();
+        while cells.len() > named && cells.last().is_some_and(|cell| cell.trim().is_empty()) {
+            cells.pop();
+        }
+        if found < named || cells.len() > wanted {
+            let many = cells.len() > wanted;
+            let hint = if many { "; is there a separator that is not in quotes?" } else { "" };
+            return wrong(format!("{found} cells: the header has {wanted}{hint}"));
         }
         let texts = cells.iter().map(|cell| if self.guarded { unguard(cell) } else { cell });
-        let row: Vec<(&str, &str)> = self.columns.iter().copied().zip(texts).collect();
+        let mut row: Vec<(&str, &str)> = Vec::with_capacity(cells.len());
+        for (n, (column, text)) in self.columns.iter().zip(texts).enumerate() {
+            match column {
+                Some(column) => row.push((column, text)),
+                None if text.trim().is_empty() => {}
+                None => {
+                    let expected = "its column has no name in the header";
+                    return Err(WireError::new(&format!("cell {}", n + 1), text, expected));
+                }
+            }
+        }
         let mut out = vec![b'{'];
         for &(column, cell) in &row {
             match column {
@@ -113,7 +170,8 @@ impl Sheet {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(row);
-        if !matches!(Rows::new().next(&mut &*row, usize::MAX), Ok(Some(row)) if row.whole) {
+        if !matches!(Rows::new(self.separator).next(&mut &*row, usize::MAX), Ok(Some(row)) if row.whole)
+        {
             // Else the rows after it would be taken for its end.
             out.push(b'"');
         }
@@ -122,11 +180,42 @@ impl Sheet {
     }
 }
 
+/// A name of a column without regard to case, blanks and what stands for them.
+fn fold(name: &str) -> String {
+    let letters = name.chars().filter(|c| !c.is_whitespace() && !matches!(c, '_' | '\u{feff}'));
+    letters.flat_map(char::to_lowercase).collect()
+}
+
+/// Whether a row names a column that only calls have.
+pub(super) fn names_calls(row: &[u8]) -> bool {
+    fold(&String::from_utf8_lossy(row)).contains("callsid")
+}
+
+/// What a line says that stands before the header: `sep=;`
+pub(super) fn said_separator(row: &[u8]) -> Option<u8> {
+    match row.trim_ascii_end() {
+        [s, e, p, b'=', separator] if separator.is_ascii_punctuation() && *separator != b'"' => {
+            [s, e, p].into_iter().map(u8::to_ascii_lowercase).eq(*b"sep").then_some(*separator)
+        }
+        // A tab is a blank, too.
+        _ => row.eq_ignore_ascii_case(b"sep=\t").then_some(b'\t'),
+    }
+}
+
+/// What stands between the names of a header.
+fn separator_of(header: &str) -> u8 {
+    let separates = |separator: &u8| {
+        let names = cells(header, header.len() + 1, *separator).unwrap_or_default();
+        names.iter().any(|name| fold(name) == "callsid")
+    };
+    [b',', b';', b'\t', b'|'].into_iter().find(separates).unwrap_or(b',')
+}
+
 fn unknown(name: &str) -> SheetError {
-    let separated = name.contains([';', '\t']);
+    let separated = name.contains([';', '\t', ',', '|']);
     SheetError::Unknown {
         name: name.chars().take(80).collect(),
-        hint: if separated { "cells are separated by commas; " } else { "" },
+        hint: if separated { "cells are separated by commas, semicolons or tabs; " } else { "" },
         known: COLUMNS.into_iter().chain(EXPORT_COLUMNS).collect::<Vec<_>>().join(", "),
     }
 }
@@ -134,6 +223,7 @@ fn unknown(name: &str) -> SheetError {
 /// The members of the object that the cell `extra` holds.
 fn further(out: &mut Vec<u8>, cell: &str) -> Result<(), WireError> {
     let wrong = |_| WireError::new("extra", cell, "expected a JSON object");
+    let cell = &*mended(cell);
     for (key, json) in Object::parse(cell).map_err(wrong)?.0 {
         let own = COLUMNS.into_iter().filter(|column| *column != "extra").chain(EXPORT_COLUMNS);
         if own.into_iter().any(|column| column == key) {
@@ -148,6 +238,7 @@ fn further(out: &mut Vec<u8>, cell: &str) -> Result<(), WireError> {
 /// The state of the merge. A text that it knows is there, even where its cell is empty.
 fn merge(out: &mut Vec<u8>, cell: &str, row: &[(&str, &str)]) -> Result<(), WireError> {
     let wrong = |_| WireError::new("merge", cell, "expected a JSON object as an export has it");
+    let cell = &*mended(cell);
     let object = Object::parse(cell).map_err(wrong)?;
     let origins = object.0.iter().find(|(key, _)| key == "origins");
     if let Some((_, origins)) = origins {
@@ -294,16 +385,25 @@ mod tests {
 
     fn sheet(header: &str) -> Result<Sheet, SheetError> {
         let row = Row { text: header.into(), whole: true, lines_before: 0, lines: 0 };
-        Sheet::read(row, false)
+        Sheet::read(row, false, None)
     }
 
     #[test]
     fn a_header_has_known_columns_once_each_and_those_that_are_needed() {
-        assert!(sheet("call_sid, account_sid ,\"direction\",call_status").is_ok());
+        for header in [
+            "call_sid, account_sid ,\"direction\",call_status",
+            "CALL_SID;Account Sid;Direction;CallStatus",
+            "call_sid\taccount_sid\tdirection\tcall_status\t\t",
+            "call_sid|account_sid||direction|call_status",
+        ] {
+            assert!(sheet(header).is_ok(), "{header}");
+        }
         for (header, says) in [
             ("call_sid,colour", "unknown column \"colour\"; the columns are account_sid, call_id,"),
-            ("call_sid;direction", "\"call_sid;direction\"; cells are separated by commas"),
-            ("call_sid,", "unknown column \"\""),
+            ("call_sid:direction", "unknown column \"call_sid:direction\"; the columns"),
+            ("call_sid;a,b", "unknown column \"a,b\"; cells are separated by commas, semicolons"),
+            ("call_sid;Call Sid", "the column call_sid twice"),
+            ("call_sid,", "lacks the column account_sid"),
             ("call_sid,call_sid", "the column call_sid twice"),
             ("call_sid,account_sid,direction", "lacks the column call_status; every record needs"),
         ] {
@@ -328,7 +428,7 @@ mod tests {
         );
         for (more, says) in [
             ("", "5 cells: the header has 8"),
-            (",,,,", "9 cells: the header has 8"),
+            (",,,,x", "9 cells: the header has 8; is there a separator"),
             (&",".repeat(100), "more than 64 cells"),
             ("maybe,,,", "stale \"maybe\": expected true"),
             (",[],,", "extra []: expected a JSON object"),

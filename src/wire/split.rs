@@ -3,8 +3,8 @@
 use std::io::{self, BufRead};
 
 use super::csv::BOM;
-use super::rows::Rows;
-use super::sheet::Sheet;
+use super::rows::{Row, Rows};
+use super::sheet::{Sheet, names_calls, said_separator};
 
 /// How records stand in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -45,6 +45,8 @@ pub struct Splitter<R> {
     arrays: u64,
     rows: Rows,
     sheet: Option<Sheet>,
+    /// What a line before the header says of what stands between cells.
+    separator: Option<u8>,
     /// A byte order mark stood before all else; none as long as nobody has looked.
     bom: Option<bool>,
 }
@@ -52,8 +54,18 @@ pub struct Splitter<R> {
 impl<R: BufRead> Splitter<R> {
     /// Records have at most `limit` bytes as JSON; of a longer one the rest is passed over.
     pub fn new(input: R, format: Format, limit: usize) -> Self {
-        let rows = Rows::new();
-        Self { input, format, limit, line: 1, item: 0, arrays: 0, rows, sheet: None, bom: None }
+        Self {
+            input,
+            format,
+            limit,
+            line: 1,
+            item: 0,
+            arrays: 0,
+            rows: Rows::new(b','),
+            sheet: None,
+            separator: None,
+            bom: None,
+        }
     }
 
     /// The header of CSV, once the first record has been read.
@@ -110,10 +122,9 @@ impl<R: BufRead> Splitter<R> {
         let limit = self.limit.saturating_mul(2);
         let Some(mut row) = self.rows.next(&mut self.input, limit)? else { return Ok(None) };
         self.line += row.lines_before + row.lines;
-        let name = b"call_sid";
-        if row.text.windows(name.len()).any(|part| part == name) {
+        if said_separator(&row.text).is_some() || names_calls(&row.text) {
             self.format = Format::Csv;
-            self.sheet = Some(self.read_header(row)?);
+            self.read_header(row)?;
             return self.next_row();
         }
         self.format = Format::Json;
@@ -122,9 +133,18 @@ impl<R: BufRead> Splitter<R> {
         Ok(Some(Piece { line, item: self.item, text, whole: row.whole }))
     }
 
-    fn read_header(&self, row: super::rows::Row) -> io::Result<Sheet> {
-        let sheet = Sheet::read(row, self.bom == Some(true));
-        sheet.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    /// Reads the header, or a line before it that says what stands between cells.
+    fn read_header(&mut self, row: Row) -> io::Result<()> {
+        if let Some(separator) = said_separator(&row.text) {
+            self.separator = Some(separator);
+            self.rows.separated_by(separator);
+            return Ok(());
+        }
+        let sheet = Sheet::read(row, self.bom == Some(true), self.separator);
+        let sheet = sheet.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        self.rows.separated_by(sheet.separator());
+        self.sheet = Some(sheet);
+        Ok(())
     }
 
     fn next_row(&mut self) -> io::Result<Option<Piece>> {
@@ -132,8 +152,11 @@ impl<R: BufRead> Splitter<R> {
         while let Some(row) = self.rows.next(&mut self.input, limit)? {
             let line = self.line + row.lines_before;
             self.line = line + row.lines;
-            if self.sheet.is_none() {
-                self.sheet = Some(self.read_header(row)?);
+            let Some(sheet) = &self.sheet else {
+                self.read_header(row)?;
+                continue;
+            };
+            if row.whole && sheet.is_blank(&row.text) {
                 continue;
             }
             self.item += 1;

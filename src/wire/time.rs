@@ -58,11 +58,12 @@ impl fmt::Display for Shown {
     }
 }
 
-/// The instant that a text names: RFC 3339, or `YYYY-MM-DD` for the start of that day in UTC.
-/// None for anything else, and for times outside 1970..=9999. Fractions finer than a millisecond
+/// The instant that a text names: RFC 3339, also with a blank for its T or an offset without a colon,
+/// RFC 2822, or `YYYY-MM-DD` for the start of that day in UTC. None for anything else, and for times outside 1970..=9999. Fractions finer than a millisecond
 /// are cut off.
 pub fn parse_time(text: &str) -> Option<Timestamp> {
-    let time: jiff::Timestamp = text.parse().ok().or_else(|| midnight(text))?;
+    let mail = || Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp());
+    let time: jiff::Timestamp = text.parse().ok().or_else(|| midnight(text)).or_else(mail)?;
     let millis = time.as_millisecond();
     Timestamp::from_millis(u64::try_from(millis).ok()?)
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::show_time;
-use crate::domain::{Call, CallStatus, Entry, Known, Origin, Rank, Source};
+use crate::domain::{Call, CallStatus, Entry, Known, Moment, Origin, Rank, Source};
 
 /// One change of a call.
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ pub fn write_timeline(out: &mut Vec<u8>, call: &Call) {
 
 fn change<'a>(call: &'a Call, entry: &Entry) -> Change<'a> {
     Change {
-        at: entry.at.map(|at| show_time(at).to_string()),
+        at: entry.at.map(|at| show_time(at.time()).to_string()),
         source: entry.source.as_str(),
         call_status: entry.status.map(CallStatus::as_str),
         sip_status: entry.sip_status,
@@ -47,24 +47,26 @@ fn changed<'a>(call: &'a Call, entry: &Entry) -> Vec<&'a str> {
     let progress = &call.progress;
     if entry.status == Some(progress.status) && entry.at == progress.at {
         keys.extend(["call_status", "sip_status"]);
-        keys.extend(progress.sip_reason.is_some().then_some("sip_reason"));
         keys.extend(progress.duration.is_some().then_some("duration"));
     }
     let own = Origin { rank: entry.status.map_or(Rank::Trying, CallStatus::rank), at: entry.at };
+    let reason = call.reason.as_ref().filter(|reason| reason.origin == own);
+    keys.extend(reason.and(call.sip_reason()).map(|_| "sip_reason"));
     if call.direction.origin == own {
         keys.push("direction");
     }
     let texts = Known::ALL.into_iter().zip(&call.texts);
     let texts = texts.filter(|(_, text)| text.as_ref().is_some_and(|text| text.origin == own));
     keys.extend(texts.map(|(known, _)| known.key()));
-    let extras = call.extras.iter().filter(|extra| extra.origin == own);
+    let extras = call.extras.kept.iter().filter(|extra| extra.origin == own);
     keys.extend(extras.map(|extra| &*extra.key));
     let times = [
         ("attempted_at", call.attempted_at),
         ("answered_at", call.answered_at.filter(|_| own.rank == Rank::InProgress)),
         ("terminated_at", progress.terminated_at.filter(|_| own.rank == Rank::Terminal)),
     ];
-    let times = times.into_iter().filter(|(_, at)| at.is_some() && *at == entry.at);
+    let times =
+        times.into_iter().filter(|(_, at)| at.is_some() && *at == entry.at.map(Moment::time));
     keys.extend(times.map(|(key, _)| key));
     keys
 }

@@ -50,7 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("index", &["codec", "domain", "files", "keys", "wire"]),
     ("journal", &["domain", "files", "random"]),
     ("access", &["domain"]),
-    ("codec", &["domain"]),
+    ("codec", &["domain", "wire"]),
     ("keys", &["domain"]),
     ("wire", &["domain"]),
     ("clock", &["domain"]),

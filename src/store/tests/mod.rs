@@ -82,6 +82,8 @@ fn event(id: CallId, status: CallStatus, at: Timestamp) -> StampedEvent {
         direction: Direction::Inbound,
         texts: Default::default(),
         extras: Vec::new(),
+        left_out: Default::default(),
+        unread: Vec::new(),
     }
 }
 

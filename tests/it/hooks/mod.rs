@@ -3,6 +3,7 @@
 mod bodies;
 mod limits;
 mod merging;
+mod parts;
 mod senders;
 
 use super::harness::{A1, A2, Answer, Rollcall};

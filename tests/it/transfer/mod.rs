@@ -4,7 +4,9 @@ mod csv;
 mod export;
 mod import;
 mod large;
+mod parts;
 mod rejects;
+mod sheets;
 
 use super::harness::{A1, Rollcall, sid};
 

@@ -138,9 +138,9 @@ fn input_that_cannot_be_read_or_ends_inside_a_record_is_no_success() {
         let dir = rollcall.run(&["import", "/tmp"]);
         assert_eq!(dir.code, Some(1), "{dir:?}");
         assert!(dir.stderr.contains("/tmp"), "{dir:?}");
-        let long = record(3, &format!(",\"x\":\"{}\"", "y".repeat(20_000)));
+        let long = record(3, &format!(",\"x\":\"{}\"", "y".repeat(1024 * 1024)));
         let printed = rollcall.run_with(&["import"], long.as_bytes());
-        assert!(printed.stderr.contains("16384"), "{printed:?}");
+        assert!(printed.stderr.contains("a record has at most 1048576 bytes"), "{printed:?}");
         assert_eq!(status(&rollcall)["calls"], 0, "{up}");
     }
 }

@@ -1,0 +1,125 @@
+//! The bytes of words in stored records. They are fixed for good, whatever order the words have
+//! elsewhere.
+
+use super::{CodecError, shape};
+use crate::domain::{CallStatus, Direction, Known, Rank, Source};
+
+/// The order of texts in a stored record.
+pub(super) const TEXTS: [Known; 8] = [
+    Known::CallId,
+    Known::From,
+    Known::ServiceUrl,
+    Known::To,
+    Known::ApplicationSid,
+    Known::CallerName,
+    Known::OriginatingSipTrunkName,
+    Known::ParentCallSid,
+];
+
+pub(super) const fn rank_byte(rank: Rank) -> u8 {
+    match rank {
+        Rank::Trying => 0,
+        Rank::Ringing => 1,
+        Rank::EarlyMedia => 2,
+        Rank::InProgress => 3,
+        Rank::Terminal => 4,
+    }
+}
+
+pub(super) fn rank(byte: u8) -> Result<Rank, CodecError> {
+    Ok(match byte {
+        0 => Rank::Trying,
+        1 => Rank::Ringing,
+        2 => Rank::EarlyMedia,
+        3 => Rank::InProgress,
+        4 => Rank::Terminal,
+        _ => return Err(shape(&format!("{byte} is no rank"))),
+    })
+}
+
+pub(super) const fn source_byte(source: Source) -> u8 {
+    match source {
+        Source::Webhook => 0,
+        Source::Import => 1,
+        Source::Sweep => 2,
+    }
+}
+
+pub(super) fn source(byte: u8) -> Result<Source, CodecError> {
+    Ok(match byte {
+        0 => Source::Webhook,
+        1 => Source::Import,
+        2 => Source::Sweep,
+        _ => return Err(shape(&format!("{byte} is no source"))),
+    })
+}
+
+pub(super) const fn direction_byte(direction: Direction) -> u8 {
+    match direction {
+        Direction::Inbound => 0,
+        Direction::Outbound => 1,
+    }
+}
+
+pub(super) fn direction(byte: u8) -> Result<Direction, CodecError> {
+    Ok(match byte {
+        0 => Direction::Inbound,
+        1 => Direction::Outbound,
+        _ => return Err(shape(&format!("{byte} is no direction"))),
+    })
+}
+
+pub(super) const fn status_byte(status: CallStatus) -> u8 {
+    match status {
+        CallStatus::Trying => 0,
+        CallStatus::Ringing => 1,
+        CallStatus::Alerting => 2,
+        CallStatus::EarlyMedia => 3,
+        CallStatus::InProgress => 4,
+        CallStatus::Completed => 5,
+        CallStatus::Failed => 6,
+        CallStatus::Busy => 7,
+        CallStatus::NoAnswer => 8,
+        CallStatus::Queued => 9,
+    }
+}
+
+pub(super) fn status(byte: u8) -> Result<CallStatus, CodecError> {
+    Ok(match byte {
+        0 => CallStatus::Trying,
+        1 => CallStatus::Ringing,
+        2 => CallStatus::Alerting,
+        3 => CallStatus::EarlyMedia,
+        4 => CallStatus::InProgress,
+        5 => CallStatus::Completed,
+        6 => CallStatus::Failed,
+        7 => CallStatus::Busy,
+        8 => CallStatus::NoAnswer,
+        9 => CallStatus::Queued,
+        _ => return Err(shape(&format!("{byte} is no status"))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_has_its_byte() {
+        let statuses = CallStatus::ALL.map(status_byte);
+        assert_eq!(statuses, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(statuses.map(|byte| status(byte).unwrap()), CallStatus::ALL);
+        assert_eq!(Direction::ALL.map(direction_byte), [0, 1]);
+        assert_eq!([0, 1].map(|byte| direction(byte).unwrap()), Direction::ALL);
+        let ranks =
+            [Rank::Trying, Rank::Ringing, Rank::EarlyMedia, Rank::InProgress, Rank::Terminal];
+        assert_eq!(ranks.map(rank_byte), [0, 1, 2, 3, 4]);
+        assert_eq!([0, 1, 2, 3, 4].map(|byte| rank(byte).unwrap()), ranks);
+        let sources = [Source::Webhook, Source::Import, Source::Sweep];
+        assert_eq!(sources.map(source_byte), [0, 1, 2]);
+        assert_eq!([0, 1, 2].map(|byte| source(byte).unwrap()), sources);
+        assert!(status(10).is_err() && direction(2).is_err() && rank(5).is_err());
+        assert!(source(3).is_err());
+        assert_eq!(TEXTS.len(), Known::ALL.len());
+    }
+}
