@@ -26,6 +26,8 @@ pub struct Access {
     used: BTreeMap<String, Used>,
     accounts: BTreeMap<AccountSid, Account>,
     by_hook_user: HashMap<String, AccountSid>,
+    /// Accounts with a webhook secret.
+    secrets: usize,
     first_token_made: bool,
     refused: AtomicU64,
 }
@@ -77,11 +79,15 @@ impl Access {
             self.first_token_made = !row.json.is_empty();
         } else if let Some(sid) = row.name.strip_prefix("account/") {
             let Ok(sid) = sid.parse() else { return Ok(()) };
-            if let Some(user) = self.accounts.remove(&sid).and_then(|old| old.hook_user) {
-                self.by_hook_user.remove(&user);
+            if let Some(old) = self.accounts.remove(&sid) {
+                self.secrets -= usize::from(old.webhook_secret.is_some());
+                if let Some(user) = old.hook_user {
+                    self.by_hook_user.remove(&user);
+                }
             }
             if !row.json.is_empty() {
                 let account: Account = serde_json::from_slice(&row.json)?;
+                self.secrets += usize::from(account.webhook_secret.is_some());
                 if let Some(user) = &account.hook_user {
                     self.by_hook_user.insert(user.clone(), sid);
                 }
@@ -160,6 +166,11 @@ impl Access {
     /// The settings of an account.
     pub fn account(&self, sid: AccountSid) -> Option<&Account> {
         self.accounts.get(&sid)
+    }
+
+    /// Whether any account has a webhook secret: else no signature can be checked.
+    pub fn any_webhook_secret(&self) -> bool {
+        self.secrets > 0
     }
 
     /// The account whose hooks bring this user name.

@@ -63,3 +63,36 @@ fn new_tokens_are_long_and_differ() {
     let [one, two] = [(); 2].map(|()| new_token_value().unwrap());
     assert!(one.len() > 40 && one.starts_with("rc_") && one != two);
 }
+
+#[test]
+fn it_is_known_whether_any_signature_can_be_checked() {
+    let sid = AccountSid::from_bytes([1; 16]);
+    let row = |account: Option<&Account>| Row {
+        name: format!("account/{sid}"),
+        json: account.map(|account| serde_json::to_vec(account).unwrap()).unwrap_or_default(),
+    };
+    let mut access = Access::default();
+    let mut account = Account::new(sid);
+    access.apply(&row(Some(&account))).unwrap();
+    assert!(!access.any_webhook_secret());
+    account.webhook_secret = Some(Secret::new("hush"));
+    for _ in 0..2 {
+        access.apply(&row(Some(&account))).unwrap();
+        assert!(access.any_webhook_secret());
+    }
+    access.apply(&row(None)).unwrap();
+    assert!(!access.any_webhook_secret());
+}
+
+#[test]
+fn a_secret_signs_parts_as_if_they_were_one() {
+    // RFC 4231, test case 2.
+    let secret = Secret::new("Jefe");
+    let digest = data_encoding::HEXLOWER
+        .decode(b"5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
+        .unwrap();
+    let parts: [&[u8]; 3] = [b"what do ya want ", b"", b"for nothing?"];
+    assert!(secret.signs(&parts, &[vec![0; 32], digest.clone()]));
+    assert!(!secret.signs(&parts, &[digest[..31].to_vec()]) && !secret.signs(&parts, &[]));
+    assert!(!secret.signs(&parts[..2], &[digest]));
+}

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::logs;
 use crate::ops::{
-    AccountInfo, CertificateInfo, CertificateList, Figures, Left, Listener, Part, Purged, Reply,
-    Summary, TokenInfo, Where,
+    AccountInfo, CertificateInfo, CertificateList, Figures, HookFigures, Left, Listener, Part,
+    Purged, Refusals, Reply, Summary, TokenInfo, Where,
 };
 use crate::store::{Checked, Collected, Expiring, Status};
 
@@ -310,6 +310,7 @@ fn figures(figures: &Figures, running: bool) -> String {
     .into_iter()
     .chain(figures.listeners.iter().map(listener))
     .chain(certificate_lines(&figures.tls))
+    .chain(hook_lines(&figures.hooks))
     .fold(String::new(), |mut text, (name, value)| {
         let _infallible = writeln!(text, "{name:<16} {value}");
         text
@@ -328,6 +329,38 @@ fn left_out(status: &Status) -> String {
         let _infallible = write!(text, ", {count} of {field} unreadable");
     }
     text
+}
+
+/// A line for each account, for at most so many of them.
+fn hook_lines(hooks: &HookFigures) -> Vec<(&'static str, String)> {
+    const ACCOUNTS_MAX: usize = 50;
+    let line = |whose: &str, last: Option<&str>, refused: &Refusals| {
+        let parts: Vec<_> = last.map(str::to_owned).into_iter().chain(refused.texts()).collect();
+        ("webhooks", format!("{whose}: {}", parts.join("; ")))
+    };
+    // Those who need somebody first.
+    let mut accounts: Vec<_> = hooks.accounts.iter().collect();
+    accounts.sort_by_key(|one| one.refused.is_empty());
+    let mut lines: Vec<_> = accounts
+        .iter()
+        .take(ACCOUNTS_MAX)
+        .map(|one| {
+            let whose = format!("account {}", one.account_sid);
+            let last = one.last_event_at.as_deref();
+            let last = last.map_or("no event since the start".to_owned(), |at| {
+                format!("last event taken at {at}")
+            });
+            line(&whose, Some(&last), &one.refused)
+        })
+        .collect();
+    if accounts.len() > ACCOUNTS_MAX {
+        let more = accounts.len() - ACCOUNTS_MAX;
+        lines.push(("", format!("and {more} accounts more: see --json")));
+    }
+    if !hooks.others_refused.is_empty() {
+        lines.push(line("no known account", None, &hooks.others_refused));
+    }
+    lines
 }
 
 fn disk(status: &Status) -> String {

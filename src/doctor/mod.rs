@@ -11,6 +11,7 @@ mod certificate;
 mod clock;
 mod data;
 mod disk;
+mod hooks;
 mod index;
 mod limits;
 mod outbound;
@@ -133,6 +134,7 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
         ports::check(config, &server),
         index::check(config, &server),
         tokens::check(&server),
+        hooks::check(&server),
         outbound::check(config),
         unit::check(config, around),
     ]

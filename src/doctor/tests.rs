@@ -8,11 +8,11 @@ use tempfile::TempDir;
 
 use super::disk::Disk;
 use super::{
-    Finding, Level, Surroundings, certificate, clock, disk, limits, outbound, tokens, unit,
+    Finding, Level, Surroundings, certificate, clock, disk, hooks, limits, outbound, tokens, unit,
 };
 use crate::access::Role;
 use crate::config::{Config, Settings};
-use crate::ops::{CertificateInfo, Part, TokenInfo};
+use crate::ops::{AccountHooks, CertificateInfo, HookFigures, Part, Refusals, TokenInfo};
 
 const DAY_S: u64 = 86_400;
 
@@ -240,4 +240,38 @@ fn a_unit_that_differs_and_a_user_that_is_not_there_are_found() {
     let other = shipped.replace("NoNewPrivileges=yes", "");
     fs::write(units.join("rollcall.service"), other).unwrap();
     assert_eq!(levels(&unit::check(&config, &around())), [Level::Warn, Level::Warn]);
+}
+
+#[test]
+fn webhooks_that_are_refused_are_found_and_noise_is_not_blamed() {
+    let refusals = |counts: &[(&str, u64)]| {
+        Refusals(counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect())
+    };
+    let account = |n: u8, counts: &[(&str, u64)]| AccountHooks {
+        account_sid: crate::domain::AccountSid::from_bytes([n; 16]),
+        last_event_at: None,
+        refused: refusals(counts),
+    };
+    let found = |accounts: Vec<AccountHooks>, others: &[(&str, u64)]| {
+        hooks::judge(&HookFigures { accounts, others_refused: refusals(others) })
+    };
+    for (accounts, others, level, says) in [
+        (vec![account(1, &[])], &[][..], Level::Ok, "none was refused"),
+        (vec![], &[("no_credentials", 7)], Level::Ok, "7 webhooks refused: no credentials"),
+        (vec![], &[("no_secret", 1), ("no_credentials", 7)], Level::Warn, "1 webhook refused"),
+        (
+            vec![account(1, &[("signature_wrong", 12)])],
+            &[],
+            Level::Warn,
+            "12 webhooks refused: signature does not verify",
+        ),
+    ] {
+        let findings = found(accounts, others);
+        assert_eq!(levels(&findings), [level], "{findings:?}");
+        assert!(findings[0].problem.contains(says), "{findings:?}");
+    }
+    let many = (0..50).map(|n| account(n, &[("malformed", 1)])).collect();
+    let findings = found(many, &[]);
+    assert_eq!(findings.len(), 21);
+    assert!(findings[20].problem.contains("30 accounts more"), "{findings:?}");
 }

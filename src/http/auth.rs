@@ -6,11 +6,12 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::Context;
-use super::reply::Refusal;
+use super::reply::{Refusal, Why};
 use super::routes::Request;
 use crate::access::{Role, Scope};
 use crate::clock;
 use crate::domain::{AccountSid, SidError};
+use crate::meter::Cause;
 use crate::store::Reach;
 
 /// Whoever brought a token.
@@ -36,6 +37,20 @@ pub(super) enum Deed {
 }
 
 impl Principal {
+    /// Whoever this token belongs to, and the token's id.
+    pub fn of(context: &Context, token: &str) -> Option<(Self, String)> {
+        let now = clock::now();
+        context.store.access(|access| {
+            let token = access.token(token, now)?;
+            Some((Self { scope: token.scope, role: token.role }, token.id.clone()))
+        })
+    }
+
+    /// Whose the token is.
+    pub fn scope(self) -> Scope {
+        self.scope
+    }
+
     /// Whether the role goes so far.
     pub fn may(self, deed: Deed) -> Result<(), Refusal> {
         let allowed = match (self.role, deed) {
@@ -70,10 +85,16 @@ impl Principal {
     }
 }
 
+/// What the header field is to look like.
+pub(super) const AUTHORIZATION_EXPECTED: &str =
+    "Authorization: expected one scheme, one space, one token";
+
 /// The scheme and the credentials of a request. None where it has none at all; 400 where they do
 /// not have the shape `scheme credentials`.
 pub(super) fn credentials(headers: &HeaderMap) -> Result<Option<(&str, &str)>, Refusal> {
-    let malformed = || Refusal::bad("Authorization: expected one scheme, one space, one token");
+    let malformed = || {
+        Refusal::bad(AUTHORIZATION_EXPECTED).because(Why::nobody(&[Cause::AuthorizationMalformed]))
+    };
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

@@ -14,6 +14,8 @@ use super::purse::{Bearer, FREE, Paid};
 use super::reply::Refusal;
 use crate::wire::mended;
 
+/// Some senders put it before JSON (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// Pairs of a form.
 const FORM_PAIRS: usize = 1000;
 /// Brackets of a name in a form.
@@ -99,6 +101,7 @@ pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Val
     if !kind.eq_ignore_ascii_case("application/json") || body.is_empty() {
         return Ok(Map::new());
     }
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let wrong = |error: String| Refusal::bad(format!("the request body is not JSON: {error}"));
     let text = std::str::from_utf8(body).map_err(|error| wrong(error.to_string()))?;
     let value: Value =

@@ -32,7 +32,7 @@ pub(super) async fn update<B: Buf>(
     let account = authorize(context, request.headers, account, Deed::Write)?;
     let sid = sid.parse().map_err(|error| wrong_sid("call sid", sid, error))?;
     let id = CallId { account, sid };
-    let body = read_body(context, request.headers, Bearer::Known, body).await?;
+    let body = read_body(context, request.headers, Bearer::Account(account), body).await?;
     let fields = fields(request.headers, &body)?;
     validate::update(&fields)?;
     let look = move |store: &Store| Ok((store.call(id)?, store.has_namesake(id)?));
@@ -81,7 +81,7 @@ pub(super) async fn create<B: Buf>(
 ) -> Result<Reply, Refusal> {
     let context = request.context;
     let account = authorize(context, request.headers, account, Deed::Write)?;
-    let body = read_body(context, request.headers, Bearer::Known, body).await?;
+    let body = read_body(context, request.headers, Bearer::Account(account), body).await?;
     let mut fields = fields(request.headers, &body)?;
     if let Some(application) = validate::application(&fields) {
         validate::dialled(&fields, &body)?;

@@ -4,9 +4,9 @@
 use data_encoding::HEXLOWER;
 
 use super::cursor;
-use super::hook::Signature;
 use super::place::Places;
 use super::query::ListQuery;
+use super::sender::Signature;
 use crate::domain::{AccountSid, CallSid, Filter, Order, Position, Timestamp};
 use crate::store::Reach;
 

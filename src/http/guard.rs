@@ -2,16 +2,19 @@
 //!
 //! Some failures are free: a client with an old token is not an attacker. Beyond them each takes a
 //! second of its address's time, and all that fail together wait in one line; where the line is too
-//! long the answer is 429, and the connection is closed. A right credential is never kept waiting, since many clients may share
-//! one address.
+//! long the answer is 429, and the connection is closed. The same holds for each user name whose
+//! password is wrong, from wherever it comes and whatever other credential comes with it. A right
+//! credential is never kept waiting, since many clients may share one address, and anybody may
+//! guess at a user's password.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Failures of one address that cost nothing, and the time in which they are forgiven.
+/// Failures that cost nothing, and the time in which they are forgiven.
 const FREE: u32 = 10;
 const FORGIVEN: Duration = Duration::from_mins(1);
 /// What each further failure costs.
@@ -23,11 +26,11 @@ pub(super) const RETRY_SECONDS: u64 = WAIT_MAX.as_secs();
 /// How long a refused one waits, and how many of them, from all addresses.
 pub(super) const REFUSED: Duration = COST;
 pub(super) const WAITING_MAX: usize = 256;
-/// Addresses that are remembered.
-const ADDRESSES_MAX: usize = 10_000;
+/// Addresses that are remembered, and as many user names.
+const REMEMBERED_MAX: usize = 10_000;
 
 /// What becomes of a failed authentication.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Sentence {
     /// It is answered after this time.
     Wait(Duration),
@@ -43,47 +46,78 @@ struct Record {
     line_ends: Instant,
 }
 
-/// Failures by address.
+/// Failures by address and by user name.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
-    addresses: Mutex<HashMap<IpAddr, Record>>,
+    addresses: Lines<IpAddr>,
+    /// By a hash that nobody outside can foresee.
+    users: Lines<u64>,
+    hashes: RandomState,
 }
 
 impl Guard {
-    /// Takes note of a failure.
+    /// Takes note of a failure from this address.
     pub fn failed(&self, address: IpAddr, now: Instant) -> Sentence {
-        let mut addresses = self.addresses.lock();
         let address = network(address);
-        if addresses.len() >= ADDRESSES_MAX && !addresses.contains_key(&address) {
-            addresses.retain(|_, record| record.since + FORGIVEN > now || record.line_ends > now);
-            // Whoever has so many addresses is not to be slowed by address.
-            if addresses.len() >= ADDRESSES_MAX {
-                return Sentence::Wait(COST);
+        let (sentence, first) = self.addresses.failed(address, now);
+        if first {
+            tracing::warn!(%address, "many wrong credentials; further ones are slowed");
+        }
+        sentence
+    }
+
+    /// Takes note of a wrong password of this user.
+    pub fn failed_user(&self, user: &str, now: Instant) -> Sentence {
+        let (sentence, first) = self.users.failed(self.hashes.hash_one(user), now);
+        if first {
+            tracing::warn!("many wrong passwords of one user; further ones are slowed");
+        }
+        sentence
+    }
+}
+
+/// Failures by what those have in common who wait in one line.
+#[derive(Debug)]
+struct Lines<K>(Mutex<HashMap<K, Record>>);
+
+impl<K> Default for Lines<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash> Lines<K> {
+    /// Takes note of a failure. Whether it is the first that costs anything.
+    fn failed(&self, key: K, now: Instant) -> (Sentence, bool) {
+        let mut records = self.0.lock();
+        if records.len() >= REMEMBERED_MAX && !records.contains_key(&key) {
+            records.retain(|_, record| record.since + FORGIVEN > now || record.line_ends > now);
+            // Whoever has so many is not to be slowed by any one of them.
+            if records.len() >= REMEMBERED_MAX {
+                return (Sentence::Wait(COST), false);
             }
         }
         let fresh = Record { since: now, failures: 0, line_ends: now };
-        let record = addresses.entry(address).or_insert(fresh);
+        let record = records.entry(key).or_insert(fresh);
         if record.since + FORGIVEN <= now && record.line_ends <= now {
             *record = fresh;
         }
         record.failures = record.failures.saturating_add(1);
         if record.failures <= FREE {
-            return Sentence::Wait(Duration::ZERO);
+            return (Sentence::Wait(Duration::ZERO), false);
         }
-        if record.failures == FREE + 1 {
-            tracing::warn!(%address, "many wrong credentials; further ones are slowed");
-        }
+        let first = record.failures == FREE + 1;
         let ends = record.line_ends.max(now) + COST;
         if ends - now > WAIT_MAX {
-            return Sentence::Refuse;
+            return (Sentence::Refuse, first);
         }
         record.line_ends = ends;
-        Sentence::Wait(ends - now)
+        (Sentence::Wait(ends - now), first)
     }
 }
 
 /// What one client has at its hands: an IPv4 address, or a /64 of IPv6.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -119,6 +153,18 @@ mod tests {
     }
 
     #[test]
+    fn each_user_has_a_line_of_its_own() {
+        let guard = Guard::default();
+        let now = Instant::now();
+        for _ in 0..FREE {
+            assert_eq!(guard.failed_user("one", now), Sentence::Wait(Duration::ZERO));
+        }
+        assert_eq!(guard.failed_user("one", now), Sentence::Wait(COST));
+        assert_eq!(guard.failed_user("two", now), Sentence::Wait(Duration::ZERO));
+        assert!(Sentence::Wait(WAIT_MAX) < Sentence::Refuse);
+    }
+
+    #[test]
     fn the_addresses_of_one_network_are_one_and_the_memory_is_bounded() {
         let guard = Guard::default();
         let now = Instant::now();
@@ -126,10 +172,12 @@ mod tests {
             let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n);
             guard.failed(address.into(), now);
         }
-        assert_eq!(guard.addresses.lock().len(), 1);
+        assert_eq!(guard.addresses.0.lock().len(), 1);
         for n in 0..20_000_u16 {
             guard.failed(Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 0).into(), now);
+            guard.failed_user(&n.to_string(), now);
         }
-        assert_eq!(guard.addresses.lock().len(), ADDRESSES_MAX);
+        assert_eq!(guard.addresses.0.lock().len(), REMEMBERED_MAX);
+        assert_eq!(guard.users.0.lock().len(), REMEMBERED_MAX);
     }
 }

@@ -1,34 +1,21 @@
 //! `POST /v1/hooks/call-status`: events in.
 
-use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
-use http::header::HeaderName;
+use std::time::Instant;
+
 use http::{HeaderMap, Method, StatusCode};
 use warp::{Buf, Stream};
 
 use super::Context;
-use super::auth::{Deed, Principal, bearer, credentials};
 use super::body::{content_type, read_body};
-use super::purse::Bearer;
-use super::reply::{Refusal, Reply, empty};
+use super::guard::network;
+use super::reply::{Refusal, Reply, Why, empty};
 use super::routes::Request;
+use super::sender::Sender;
 use crate::clock;
-use crate::domain::{AccountSid, StampedEvent, Timestamp};
+use crate::domain::StampedEvent;
+use crate::meter::Cause;
 use crate::store::Change;
 use crate::wire::{parse_event, pieces};
-
-pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("jambonz-signature");
-/// How far a signature's time may be from this machine's clock, in seconds.
-const SIGNATURE_SECONDS: u64 = 5 * 60;
-
-/// Whose events a request may bring.
-enum Sender {
-    /// Known by a token.
-    Token(Principal),
-    /// Known by its own user and password.
-    Account(AccountSid),
-    /// To be known by the signature of the body.
-    Signature(Signature),
-}
 
 /// Takes events, all of them or none. 204 once they are on disk.
 pub(super) async fn call_status<B: Buf>(
@@ -39,128 +26,89 @@ pub(super) async fn call_status<B: Buf>(
         return Err(Refusal::method("POST"));
     }
     let context = request.context;
-    let sender = sender(context, request.headers)?;
-    let bearer =
-        if matches!(sender, Sender::Signature(_)) { Bearer::Unknown } else { Bearer::Known };
-    let body = read_body(context, request.headers, bearer, body).await?;
+    let mut sender = Sender::of_head(context, request.headers, clock::now())?;
+    request.recognised.set(sender.known());
+    let bearer = sender.bearer(request.peer.map(|peer| network(peer.ip())));
+    let body = read_body(context, request.headers, bearer, body).await;
+    let body = body.map_err(|refusal| blamed(refusal, &sender))?;
+    // Nothing of the body is parsed before it is known who sent it.
+    sender.check_body(context, &body)?;
+    request.recognised.set(true);
+    let taken = take(request, &sender, &body).await;
+    let mut reply = taken.map_err(|refusal| blamed(refusal, &sender))?;
+    if let Some(why) = sender.beside() {
+        warn(context, &why);
+        reply.extensions_mut().insert(why);
+    }
+    Ok(reply)
+}
+
+/// What the body of a known sender says.
+async fn take(request: &Request<'_>, sender: &Sender, body: &[u8]) -> Result<Reply, Refusal> {
+    let context = request.context;
     let now = clock::now();
+    let marks: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+    if marks.iter().any(|mark| body.starts_with(mark)) {
+        return Err(Refusal::bad("the request body is UTF-16; expected UTF-8"));
+    }
     // Whoever sends a byte that is no UTF-8 does not send the event again in another encoding.
-    let text = String::from_utf8_lossy(&body);
+    let text = String::from_utf8_lossy(body);
     let texts = split(context, request.headers, &text)?;
-    let sender = match sender {
-        Sender::Signature(signature) => {
-            // Whoever is not known yet is to cost no more than one event.
-            let Some(first) = texts.first() else { return Err(Refusal::unauthorized(true)) };
-            let account = event(context, &texts, 0, first)?.id.account;
-            signature.verify(context, account, &body, now)?;
-            Sender::Account(account)
-        }
-        known => known,
-    };
     let numbered = texts.iter().enumerate();
     let events = numbered.map(|(n, text)| event(context, &texts, n, text));
     let events = events.collect::<Result<Vec<_>, _>>()?;
     let meter = context.store.meter();
     meter.events_received.add(events.len() as u64);
     events.iter().flat_map(|event| &event.unread).for_each(|field| meter.unread(field));
-    within(context, &sender, &events)?;
+    sender.may_bring(context, &events)?;
     if events.is_empty() {
         return Ok(empty(StatusCode::NO_CONTENT));
     }
+    let mut accounts: Vec<_> = events.iter().map(|event| event.id.account).collect();
+    accounts.sort_unstable();
+    accounts.dedup();
     let changes = events.into_iter().map(|event| Change::Event(Box::new(event))).collect();
     context.store.submit(changes, now)?.durable().await?;
+    for account in accounts {
+        context.store.meter().hooks.taken(account, now);
+    }
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-fn sender(context: &Context, headers: &HeaderMap) -> Result<Sender, Refusal> {
-    if let Some(signature) = headers.get(SIGNATURE) {
-        let signature = signature.to_str().ok().and_then(Signature::parse);
-        let malformed = || {
-            Refusal::bad("Jambonz-Signature: expected t=<unix seconds>,v1=<64 hexadecimal digits>")
-        };
-        return signature.map(Sender::Signature).ok_or_else(malformed);
-    }
-    match credentials(headers)? {
-        Some((scheme, value)) if scheme.eq_ignore_ascii_case("basic") => {
-            let account = basic(context, value).ok_or_else(|| Refusal::unauthorized(false))?;
-            Ok(Sender::Account(account))
+/// A refusal that says whose request it was, or that it was nobody's.
+fn blamed(refusal: Refusal, sender: &Sender) -> Refusal {
+    let known = sender.known();
+    let client = refusal.blames_client();
+    refusal.or_because(|status| {
+        let cause = cause(status);
+        if known || !client {
+            return Why::of(sender.known_account(), cause);
         }
-        _ => {
-            let principal = bearer(context, headers)?;
-            principal.may(Deed::Ingest)?;
-            Ok(Sender::Token(principal))
-        }
-    }
-}
-
-/// The account whose hook user and password these are (RFC 7617).
-fn basic(context: &Context, value: &str) -> Option<AccountSid> {
-    let decoded = BASE64.decode(value.as_bytes()).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    let (user, password) = text.split_once(':')?;
-    context.store.access(|access| {
-        let account = access.account_by_hook_user(user)?;
-        let right = account.hook_password.as_ref()?.matches(password);
-        right.then_some(account.account_sid)
+        let mut why = sender.why();
+        why.causes.retain(|cause| *cause != Cause::NoCredentials);
+        why.causes.insert(0, cause);
+        why
     })
 }
 
-/// Whether the sender may bring all of these.
-fn within(context: &Context, sender: &Sender, events: &[StampedEvent]) -> Result<(), Refusal> {
-    let mut accounts = events.iter().map(|event| event.id.account);
-    match sender {
-        Sender::Token(principal) => {
-            accounts.try_for_each(|account| principal.reaches(context, account))
-        }
-        Sender::Account(own) if accounts.all(|account| account == *own) => Ok(()),
-        _ => Err(Refusal::forbidden(
-            "insufficient permissions: these credentials bring events of one account alone",
-        )),
+/// Why events were not taken, where nothing but the status of the answer tells.
+pub(super) fn cause(status: StatusCode) -> Cause {
+    match status.as_u16() {
+        400 | 415 => Cause::Malformed,
+        408 => Cause::SlowBody,
+        413 => Cause::TooLarge,
+        429 => Cause::TooManyRequests,
+        500..=599 => Cause::Unavailable,
+        _ => Cause::Other,
     }
 }
 
-/// `t=<unix seconds>,v1=<hex>[,v1=<hex>…]`
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Signature {
-    pub seconds: u64,
-    /// As it was sent: it is part of what is signed.
-    pub time: String,
-    pub digests: Vec<Vec<u8>>,
-}
-
-impl Signature {
-    pub fn parse(text: &str) -> Option<Self> {
-        let (mut time, mut digests) = (None, Vec::new());
-        for part in text.split(',') {
-            match part.trim().split_once('=')? {
-                ("t", value) => time = Some(value.to_owned()),
-                ("v1", value) => digests.push(HEXLOWER_PERMISSIVE.decode(value.as_bytes()).ok()?),
-                _ => {}
-            }
-        }
-        let time = time?;
-        let seconds = time.parse().ok()?;
-        (!digests.is_empty() && digests.len() <= 4).then_some(Self { seconds, time, digests })
-    }
-
-    /// HMAC-SHA256 with the account's secret over `<t>.<raw body>`.
-    fn verify(
-        &self,
-        context: &Context,
-        account: AccountSid,
-        body: &[u8],
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        let refused = || Refusal::unauthorized(true);
-        if self.seconds.abs_diff(now.millis() / 1000) > SIGNATURE_SECONDS {
-            return Err(refused());
-        }
-        let secret = context.store.access(|access| access.account(account)?.webhook_secret.clone());
-        let secret = secret.ok_or_else(refused)?;
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.reveal().as_bytes());
-        let signed = [self.time.as_bytes(), b".", body].concat();
-        let right = |digest: &Vec<u8>| ring::hmac::verify(&key, &signed, digest).is_ok();
-        if self.digests.iter().any(right) { Ok(()) } else { Err(refused()) }
+/// Tells once a minute for each account that a credential beside the valid one is wrong.
+fn warn(context: &Context, why: &Why) {
+    let Some((account, cause)) = why.account.zip(why.causes.first()) else { return };
+    if context.store.meter().hooks.warns(account, Instant::now()) {
+        let cause = cause.text();
+        tracing::warn!(%account, "a webhook was taken by another credential: {cause}");
     }
 }
 

@@ -34,6 +34,7 @@ mod rate;
 mod reading;
 pub mod reply;
 mod routes;
+mod sender;
 mod service;
 mod stats;
 mod turns;
@@ -41,6 +42,7 @@ mod validate;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use budget::Budget;
@@ -118,6 +120,23 @@ pub struct Context {
 /// Request extension: the address that the connection came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
+
+/// Request extension: whether it is known who asks. The server keeps the connections of those who are
+/// known where others wait for a place.
+#[derive(Debug, Clone, Default)]
+pub struct Recognised(Arc<AtomicBool>);
+
+impl Recognised {
+    /// Who asks is known from now on.
+    pub fn set(&self, known: bool) {
+        self.0.store(known, Ordering::Release);
+    }
+
+    /// Whether it is known who asks.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
 
 /// Request extension: whether the connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

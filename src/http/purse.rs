@@ -2,11 +2,19 @@
 //! of a purse that all share, so that memory is bounded however many bring large ones.
 //!
 //! Whoever is not yet known by then has a purse apart: those who send large bodies slowly and
-//! without credentials keep nobody out but their like.
+//! without credentials keep nobody out but their like. And nobody may hold more of a purse than is
+//! left in it, beyond one body of the greatest size: one sender alone has half of it at most, and
+//! there is always room for another. A sender is an account, whatever its credentials; a service
+//! provider; one admin token, however many accounts its events are of; or, as long as nobody is
+//! known, an address.
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use parking_lot::Mutex;
 
 use super::reply::Refusal;
+use crate::domain::{AccountSid, ServiceProviderSid};
 
 /// Bytes of a body that are free.
 pub(super) const FREE: usize = 16 * 1024;
@@ -18,44 +26,60 @@ const BODIES: usize = 4;
 const COIN: usize = 4096;
 
 /// Who brings a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Bearer {
-    /// Known by a token or a password.
-    Known,
-    /// To be known by the body's signature, if at all.
-    Unknown,
+    /// An account: its own user and password, or a token of it.
+    Account(AccountSid),
+    /// A token of a service provider.
+    Provider(ServiceProviderSid),
+    /// An admin token, by its id.
+    Token(String),
+    /// To be known by the body's signature, if at all: the network that it comes from.
+    Unknown(Option<IpAddr>),
 }
 
 /// Both purses.
 #[derive(Debug)]
 pub struct Purses {
-    known: Semaphore,
-    unknown: Semaphore,
+    known: Mutex<Purse>,
+    unknown: Mutex<Purse>,
+    /// What one body of the greatest size takes.
+    body: usize,
+}
+
+/// In coins.
+#[derive(Debug)]
+struct Purse {
+    left: usize,
+    /// Those who hold any: never more than there are coins.
+    held: HashMap<Bearer, usize>,
 }
 
 impl Purses {
     /// For bodies of at most so many bytes.
     pub fn new(body_bytes: usize) -> Self {
-        let coins = PURSE.max(body_bytes.saturating_mul(BODIES)) / COIN;
-        let purse = || Semaphore::new(coins.min(Semaphore::MAX_PERMITS));
-        Self { known: purse(), unknown: purse() }
+        let left = PURSE.max(body_bytes.saturating_mul(BODIES)) / COIN;
+        let purse = || Mutex::new(Purse { left, held: HashMap::new() });
+        Self { known: purse(), unknown: purse(), body: body_bytes.div_ceil(COIN) }
     }
 
     /// Nothing yet.
     pub(super) fn open(&self, bearer: Bearer) -> Paid<'_> {
         let purse = match bearer {
-            Bearer::Known => &self.known,
-            Bearer::Unknown => &self.unknown,
+            Bearer::Unknown(_) => &self.unknown,
+            _ => &self.known,
         };
-        Paid { purse, coins: None, bytes: FREE }
+        Paid { purse, bearer, body: self.body, coins: 0, bytes: FREE }
     }
 }
 
 /// What one body has taken, until it is gone.
 #[derive(Debug)]
 pub(super) struct Paid<'a> {
-    purse: &'a Semaphore,
-    coins: Option<SemaphorePermit<'a>>,
+    purse: &'a Mutex<Purse>,
+    bearer: Bearer,
+    body: usize,
+    coins: usize,
     bytes: usize,
 }
 
@@ -66,35 +90,116 @@ impl Paid<'_> {
         if coins == 0 {
             return Ok(());
         }
-        let more = u32::try_from(coins).ok().and_then(|n| self.purse.try_acquire_many(n).ok());
-        let more = more.ok_or_else(|| Refusal::crowded("too many large bodies are being read"))?;
-        match &mut self.coins {
-            Some(coins) => coins.merge(more),
-            none => *none = Some(more),
+        let mut purse = self.purse.lock();
+        let own = purse.held.get(&self.bearer).copied().unwrap_or_default() + coins;
+        let left = purse.left.checked_sub(coins);
+        let left = left.ok_or_else(|| Refusal::crowded("too many large bodies are being read"))?;
+        if own > self.body.max(left) {
+            let msg = "too many large bodies of this sender are being read";
+            return Err(Refusal::crowded(msg));
         }
+        purse.left = left;
+        purse.held.insert(self.bearer.clone(), own);
+        self.coins += coins;
         self.bytes += coins * COIN;
         Ok(())
     }
 }
 
+impl Drop for Paid<'_> {
+    fn drop(&mut self) {
+        if self.coins == 0 {
+            return;
+        }
+        let mut purse = self.purse.lock();
+        purse.left += self.coins;
+        if let Some(held) = purse.held.get_mut(&self.bearer) {
+            *held = held.saturating_sub(self.coins);
+            if *held == 0 {
+                purse.held.remove(&self.bearer);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn account(n: u8) -> Bearer {
+        Bearer::Account(AccountSid::from_bytes([n; 16]))
+    }
 
     #[test]
     fn what_is_large_is_shared_and_what_is_small_is_free() {
         let purses = Purses::new(1024);
-        let mut large = purses.open(Bearer::Unknown);
+        let mut large = purses.open(Bearer::Unknown(None));
         large.grow(FREE + 1).unwrap();
-        large.grow(PURSE).unwrap();
-        large.grow(FREE + PURSE).unwrap();
-        assert!(purses.open(Bearer::Unknown).grow(FREE + 1).is_err());
-        purses.open(Bearer::Unknown).grow(FREE).unwrap();
-        purses.open(Bearer::Known).grow(FREE + PURSE).unwrap();
-        assert!(large.grow(FREE + PURSE + 1).is_err());
+        large.grow(FREE + PURSE / 2).unwrap();
+        assert!(large.grow(FREE + PURSE / 2 + 1).is_err());
+        assert!(purses.open(Bearer::Unknown(None)).grow(FREE + 1).is_err());
+        purses.open(Bearer::Unknown(None)).grow(FREE).unwrap();
+        purses.open(account(1)).grow(FREE + PURSE / 2).unwrap();
         drop(large);
-        purses.open(Bearer::Unknown).grow(FREE + 1).unwrap();
+        purses.open(Bearer::Unknown(None)).grow(FREE + 1).unwrap();
+        // One of the greatest size always has room, if there is any.
         let huge = Purses::new(PURSE);
-        huge.open(Bearer::Known).grow(FREE + BODIES * PURSE).unwrap();
+        let held: Vec<_> = (0..4)
+            .map(|n| {
+                let mut one = huge.open(account(n));
+                one.grow(FREE + PURSE).unwrap();
+                one
+            })
+            .collect();
+        assert!(huge.open(account(5)).grow(FREE + 1).is_err());
+        drop(held);
+        assert!(huge.known.lock().held.is_empty());
+    }
+
+    #[test]
+    fn one_sender_leaves_room_for_another() {
+        let purses = Purses::new(1 << 20);
+        let take = |bearer: &Bearer| {
+            let mut held = Vec::new();
+            loop {
+                let mut one = purses.open(bearer.clone());
+                if one.grow(1 << 20).is_err() {
+                    return held;
+                }
+                held.push(one);
+            }
+        };
+        let mut all = Vec::new();
+        let counts: Vec<_> = (0..6)
+            .map(|n| {
+                let held = take(&account(n));
+                let count = held.len();
+                all.push(held);
+                count
+            })
+            .collect();
+        assert_eq!(counts[0], 32);
+        assert!(counts.iter().all(|count| *count >= 1), "{counts:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost(steps in prop::collection::vec((0..4_u8, 0..3 * PURSE), 1..40)) {
+            let purses = Purses::new(1 << 20);
+            let mut held = Vec::new();
+            for (n, bytes) in steps {
+                let mut one = purses.open(account(n));
+                if one.grow(bytes).is_ok() {
+                    held.push(one);
+                }
+                let own: usize = purses.known.lock().held.values().sum();
+                prop_assert_eq!(own + purses.known.lock().left, PURSE / COIN);
+            }
+            drop(held);
+            prop_assert_eq!(purses.known.lock().left, PURSE / COIN);
+            prop_assert!(purses.known.lock().held.is_empty());
+        }
     }
 }

@@ -8,7 +8,8 @@ use http::header::{
 use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
-use crate::meter::Refused;
+use crate::domain::AccountSid;
+use crate::meter::{Cause, Refused};
 use crate::store::StoreError;
 use crate::wire::WireError;
 
@@ -51,15 +52,57 @@ pub struct Refusal {
     header: Option<(HeaderName, HeaderValue)>,
     /// What it is counted under, where the status does not tell.
     counted: Option<Refused>,
+    why: Option<Why>,
+}
+
+/// Extension of an answer: what was wrong with who sent the request, or with what it brought.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Why {
+    /// What was found, the one that is counted first.
+    pub causes: Vec<Cause>,
+    /// Whose request it was, or claimed to be.
+    pub account: Option<AccountSid>,
+    /// The user name of a password that is wrong.
+    pub user: Option<String>,
+    /// Nothing valid came with the request.
+    pub nobody: bool,
+}
+
+impl Why {
+    /// A request of nobody who is known.
+    pub fn nobody(causes: &[Cause]) -> Self {
+        Self { causes: causes.to_vec(), nobody: true, ..Self::default() }
+    }
+
+    /// A request of somebody who is known.
+    pub fn of(account: Option<AccountSid>, cause: Cause) -> Self {
+        Self { causes: vec![cause], account, ..Self::default() }
+    }
 }
 
 impl Refusal {
     fn new(status: StatusCode, msg: impl Into<String>) -> Self {
-        Self { status, msg: msg.into(), header: None, counted: None }
+        Self { status, msg: msg.into(), header: None, counted: None, why: None }
     }
 
     fn with(self, name: HeaderName, value: HeaderValue) -> Self {
         Self { header: Some((name, value)), ..self }
+    }
+
+    /// The same, and why.
+    pub(super) fn because(self, why: Why) -> Self {
+        Self { why: Some(why), ..self }
+    }
+
+    /// The same for the reason that it has, else for this one.
+    pub(super) fn or_because(self, why: impl FnOnce(StatusCode) -> Why) -> Self {
+        let why = self.why.unwrap_or_else(|| why(self.status));
+        Self { why: Some(why), ..self }
+    }
+
+    /// Whether it is the client's doing.
+    pub(super) fn blames_client(&self) -> bool {
+        self.status.is_client_error()
     }
 
     /// 400: something in the request is wrong.
@@ -203,6 +246,9 @@ impl From<Refusal> for Reply {
         }
         if let Some(counted) = refusal.counted {
             reply.extensions_mut().insert(counted);
+        }
+        if let Some(why) = refusal.why {
+            reply.extensions_mut().insert(why);
         }
         if refusal.status.canonical_reason().is_none() {
             reply.extensions_mut().insert(UNKNOWN);

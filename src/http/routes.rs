@@ -16,7 +16,8 @@ use warp::{Buf, Filter, Stream};
 use super::reading::OtherEnd;
 use super::reply::{Refusal, Reply};
 use super::{
-    Context, PeerAddr, calls, changes, control, document, health, hook, list, metrics, stats,
+    Context, PeerAddr, Recognised, calls, changes, control, document, health, hook, list, metrics,
+    stats,
 };
 use crate::meter::Routes;
 
@@ -131,6 +132,7 @@ pub(super) struct Request<'a> {
     pub has_chunks: bool,
     /// Whoever is at the other end.
     pub client: Option<OtherEnd>,
+    pub recognised: &'a Recognised,
 }
 
 /// All routes.
@@ -144,6 +146,7 @@ pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
         .and(warp::ext::optional::<PeerAddr>())
         .and(warp::ext::optional::<OtherEnd>())
         .and(warp::ext::optional::<Protocol>())
+        .and(warp::ext::optional::<Recognised>())
         .and(warp::body::stream())
         .then(
             |resource: Resource,
@@ -154,7 +157,9 @@ pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
              peer,
              client,
              protocol,
+             recognised,
              body| async move {
+                let recognised = Option::unwrap_or_default(recognised);
                 let old = |protocol: Protocol| protocol.0 < Version::HTTP_11;
                 let has_chunks = !Option::is_some_and(protocol, old);
                 let peer = Option::map(peer, |peer: PeerAddr| peer.0);
@@ -166,6 +171,7 @@ pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
                     peer,
                     has_chunks,
                     client,
+                    recognised: &recognised,
                 };
                 let route = resource.route();
                 let mut reply = answer(resource, request, body).await.unwrap_or_else(Reply::from);
@@ -185,7 +191,11 @@ async fn answer<B: Buf>(
     let answer = reach(resource, &request, body.as_mut()).await;
     // Whoever waits for a "100 Continue" has sent nothing yet.
     if answer.is_err() && !request.headers.contains_key(EXPECT) {
+        // Nobody's place is kept for what is only thrown away.
+        let known = request.recognised.get();
+        request.recognised.set(false);
         drain(body).await;
+        request.recognised.set(known);
     }
     answer
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, CONNECTION, HOST,
-    HeaderName, HeaderValue, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, HOST, HeaderName,
+    HeaderValue, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body_util::BodyExt as _;
@@ -23,13 +23,14 @@ use warp::filters::BoxedFilter;
 
 use super::auth::token_id;
 use super::guard::{self, Guard, Sentence};
-use super::hook::SIGNATURE;
 use super::rate::Rate;
-use super::reply::{Refusal, Reply, empty};
+use super::reply::{Refusal, Reply, Why, empty};
 use super::routes::{Protocol, Route, drain, routes};
-use super::{Context, PeerAddr};
+use super::sender::presented;
+use super::{Context, PeerAddr, Recognised, hook};
 use crate::access::Access;
-use crate::meter::Refused;
+use crate::domain::AccountSid;
+use crate::meter::{Cause, Refused};
 use crate::{clock, logs};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,POST,PUT,DELETE");
@@ -86,6 +87,7 @@ impl hyper::service::Service<Request<Incoming>> for Api {
             let begun = Instant::now();
             let method = request.method().clone();
             let hook = is_hook(&request);
+            let peer = request.extensions().get().map(|peer: &PeerAddr| peer.0);
             let mut reply = api.answer(request).await;
             let headers = reply.headers_mut();
             headers.insert(REQUEST_ID, id);
@@ -93,7 +95,7 @@ impl hyper::service::Service<Request<Incoming>> for Api {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
             }
-            api.note(&method, hook, &reply, begun.elapsed());
+            api.note(&method, hook.then_some(peer), &reply, begun.elapsed());
             Ok(reply)
         };
         Box::pin(answer.instrument(span))
@@ -108,10 +110,12 @@ impl Inner {
         if *request.method() == Method::OPTIONS {
             return preflight(request.headers());
         }
-        let rate = self.rate.as_ref().and_then(|rate| {
-            let token = token_id(&self.context, request.headers())?;
-            Some(rate.count(&token, Instant::now()))
-        });
+        let token = token_id(&self.context, request.headers());
+        if let Some(recognised) = request.extensions().get::<Recognised>() {
+            recognised.set(token.is_some());
+        }
+        let rate = self.rate.as_ref().zip(token);
+        let rate = rate.map(|(rate, token)| rate.count(&token, Instant::now()));
         let mut reply = match rate.filter(|rate| rate.exceeded) {
             Some(rate) => {
                 drain(request.into_body().into_data_stream()).await;
@@ -127,13 +131,22 @@ impl Inner {
 
     /// Counts an answer, and says what it was. Not the path, nor the query: there are telephone
     /// numbers in them.
-    fn note(&self, method: &Method, hook: bool, reply: &Reply, time: Duration) {
+    ///
+    /// `hook` is where a request came from that brings events.
+    fn note(
+        &self,
+        method: &Method,
+        hook: Option<Option<SocketAddr>>,
+        reply: &Reply,
+        time: Duration,
+    ) {
         let route = reply.extensions().get().copied().unwrap_or(Route::OTHER);
         let status = reply.status();
         self.context.requests.count(route.0, method.as_str(), status.as_u16(), time);
-        if hook && !status.is_success() {
+        if let Some(peer) = hook.filter(|_| !status.is_success()) {
             let counted = reply.extensions().get().copied();
             self.context.store.meter().refuse(counted.unwrap_or_else(|| refused(status)));
+            self.note_refused_hook(peer, reply);
         }
         let (path, status) = (route.template(), status.as_u16());
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -163,38 +176,82 @@ impl Inner {
         }
     }
 
+    /// Counts a request that brought events and was refused, and says why: not all of many.
+    fn note_refused_hook(&self, peer: Option<SocketAddr>, reply: &Reply) {
+        let status = reply.status();
+        let why = reply.extensions().get::<Why>().cloned();
+        let why = why.unwrap_or_else(|| Why::of(None, hook::cause(status)));
+        let cause = why.causes.first().copied().unwrap_or(Cause::Other);
+        let has_settings = |sid: &AccountSid| {
+            self.context.store.access(|access| access.account(*sid).is_some()) || !why.nobody
+        };
+        let own = why.account.filter(has_settings);
+        let hooks = &self.context.store.meter().hooks;
+        let Some(left_out) = hooks.refused(own, cause, Instant::now()) else { return };
+        let reasons: Vec<_> = why.causes.iter().map(|cause| cause.text()).collect();
+        tracing::warn!(
+            account = why.account.map(tracing::field::display),
+            status = status.as_u16(),
+            peer = peer.map(tracing::field::display),
+            user = why.user.as_deref().map(begins),
+            left_out = (left_out > 0).then_some(left_out),
+            "a webhook was refused: {}",
+            reasons.join("; ")
+        );
+    }
+
     async fn route(&self, mut request: Request<Incoming>) -> Reply {
         let protocol = Protocol(request.version());
         request.extensions_mut().insert(protocol);
-        let headers = request.headers();
-        let presented = headers.contains_key(AUTHORIZATION) || headers.contains_key(SIGNATURE);
+        let presented = presented(request.headers());
         let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
-        let Ok(reply) = warp::service(self.routes.clone()).call(request).await;
+        let Ok(mut reply) = warp::service(self.routes.clone()).call(request).await;
+        let why = reply.extensions().get::<Why>();
         // An answer of rollcall's own; that of a feature server has no challenge.
-        let refused = reply.status() == StatusCode::UNAUTHORIZED;
-        let failed = presented && refused && reply.headers().contains_key(WWW_AUTHENTICATE);
-        let Some(peer) = peer.filter(|_| failed) else { return reply };
+        let challenged = reply.headers().contains_key(WWW_AUTHENTICATE);
+        let refused = presented && reply.status() == StatusCode::UNAUTHORIZED && challenged;
+        let failed = refused || why.is_some_and(|why| why.nobody);
+        let user = why.and_then(|why| why.user.clone());
+        let Some(peer) = peer.filter(|_| failed || user.is_some()) else { return reply };
         self.note_wrong(peer, "authenticate", &reply);
-        match self.guard.failed(peer.ip(), Instant::now()) {
-            Sentence::Wait(time) => {
-                tokio::time::sleep(time).await;
-                reply
-            }
-            Sentence::Refuse => {
+        let now = Instant::now();
+        let of_user = user.map(|user| self.guard.failed_user(&user, now));
+        let of_address = failed.then(|| self.guard.failed(peer.ip(), now));
+        match of_user.max(of_address) {
+            None => {}
+            Some(Sentence::Wait(time)) => tokio::time::sleep(time).await,
+            Some(Sentence::Refuse) => {
                 // Whoever guesses on waits, too, as far as there is room, and needs a handshake
                 // for each guess.
                 if let Ok(_room) = self.waiting.try_acquire() {
                     tokio::time::sleep(guard::REFUSED).await;
                 }
-                let msg = "too many wrong credentials have come from this address";
-                let route = reply.extensions().get::<Route>().copied();
-                let mut reply = Reply::from(Refusal::too_many(msg, guard::RETRY_SECONDS));
-                reply.extensions_mut().insert(route.unwrap_or(Route::OTHER));
+                if failed {
+                    reply = too_many_wrong(&reply);
+                }
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                reply
             }
         }
+        reply
     }
+}
+
+/// What is answered in place of this refusal, where too many of them were.
+fn too_many_wrong(refused: &Reply) -> Reply {
+    let msg = "too many wrong credentials have come from this address, or for this user";
+    let route = refused.extensions().get::<Route>().copied();
+    let mut reply = Reply::from(Refusal::too_many(msg, guard::RETRY_SECONDS));
+    reply.extensions_mut().insert(route.unwrap_or(Route::OTHER));
+    if let Some(why) = refused.extensions().get::<Why>() {
+        reply.extensions_mut().insert(why.clone());
+    }
+    reply
+}
+
+/// How a user name begins: somebody may have taken a password for one.
+fn begins(user: &str) -> String {
+    let begin: String = user.chars().filter(|c| !c.is_control()).take(2).collect();
+    format!("{begin}…")
 }
 
 /// Whether events come with it.

@@ -1,13 +1,15 @@
 //! The instruments: counters and histograms that the store, the API and the sockets turn, and the
 //! text that a scrape of them is.
 //!
-//! An instrument is an atomic number: whoever turns it neither waits nor allocates. What can be
-//! looked up when somebody asks is not counted here, but handed over as [`Figures`]. Architecture
+//! An instrument is an atomic number: whoever turns it neither waits nor allocates; only what is kept
+//! by account has a lock. What can be looked up when somebody asks is not counted here, but handed
+//! over as [`Figures`]. Architecture
 //! invariant: labels are taken from lists that are known at the start (routes, methods, statuses,
 //! reasons, configured accounts, configured files), so that no client decides how many series
 //! there are.
 
 mod histogram;
+mod hooks;
 mod process;
 mod requests;
 mod scrape;
@@ -20,6 +22,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 pub use histogram::Histogram;
+pub use hooks::{AccountHooks, Cause, HookFigures, Hooks};
 pub use requests::{Requests, Routes};
 pub use scrape::{Account, Figures, scrape};
 
@@ -138,6 +141,8 @@ pub struct Meter {
     pub events_received: Counter,
     refused: [Counter; Refused::ALL.len()],
     unread: [Counter; EVENT_FIELDS.len()],
+    /// The same by cause and account, and when each account's last event was taken.
+    pub hooks: Hooks,
     /// Changes of one commit.
     pub commit_changes: Histogram,
     /// Bytes of one commit.
@@ -174,6 +179,7 @@ impl Default for Meter {
             events_received: Counter::default(),
             refused: Default::default(),
             unread: Default::default(),
+            hooks: Hooks::default(),
             commit_changes: Histogram::of_units(COMMIT_CHANGES),
             commit_bytes: Histogram::of_units(COMMIT_BYTES),
             commit_time: Histogram::of_micros(SYNC_MICROS),

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::hooks::HookFigures;
 use super::{Context, Failure, Reply};
 use crate::clock;
 use crate::store::{Status, chain};
@@ -67,6 +68,8 @@ pub struct Figures {
     pub tls: CertificateList,
     /// Where it can be reached; nowhere while no server is up.
     pub listeners: Vec<Listener>,
+    /// What became of the requests that brought events.
+    pub hooks: HookFigures,
 }
 
 /// Where a server can be reached.

@@ -4,6 +4,7 @@
 mod accounts;
 mod certificates;
 mod deeds;
+mod hooks;
 mod import;
 mod purge;
 mod select;
@@ -20,6 +21,7 @@ pub use certificates::{
     CertificateInfo, CertificateList, Certificates, Figures, Listener, Part, certificates,
 };
 pub use deeds::Noted;
+pub use hooks::{AccountHooks, HookFigures, Refusals};
 pub use import::{Import, OnError, Summary};
 pub use purge::{Left, Purge, Purged, Where};
 pub use select::Selection;
@@ -265,7 +267,8 @@ pub fn run(
         Request::Show { call_sid } => select::show(store, call_sid),
         Request::Status => {
             let (tls, listeners) = (certificates(context), context.listeners.clone());
-            let figures = Figures { store: store.status(), tls, listeners };
+            let hooks = hooks::figures(store);
+            let figures = Figures { store: store.status(), tls, listeners, hooks };
             Ok(Reply::Status(Box::new(figures)))
         }
         Request::CertShow => certificates::show(context),

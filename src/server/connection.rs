@@ -190,6 +190,7 @@ where
         request.extensions_mut().insert(other_end.clone());
         let has_chunks = request.version() >= Version::HTTP_11;
         let (running, cut) = (activity.begin(), cut.clone());
+        request.extensions_mut().insert(activity.recognised.clone());
         let (answered, stopping) = (service.call(request), stopping.clone());
         async move {
             let mut answer = answered.await?;

@@ -29,6 +29,7 @@ use tokio_rustls::client::TlsStream;
 use super::connection::{HEAD_BYTES_MAX, OverTls, PeerAddr};
 use super::listener::{Drained, Front, Limits, Proxies, run};
 use super::pulse::{Pulse, pulse};
+use crate::http::Recognised;
 use crate::tls::{Setup, TlsReloader, TlsSource};
 
 /// Nothing in these tests should take this long.
@@ -77,7 +78,10 @@ async fn answer(
     release: Arc<Notify>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let body = match request.uri().path() {
-        "/wait" => {
+        path @ ("/wait" | "/stranger") => {
+            // Who asks for the first is known.
+            let recognised = request.extensions().get::<Recognised>().unwrap();
+            recognised.set(path == "/wait");
             let released = release.notified();
             begun.fetch_add(1, Ordering::SeqCst);
             released.await;
@@ -341,12 +345,15 @@ async fn a_connection_over_the_limit_waits_and_is_served_when_one_leaves() {
 }
 
 #[tokio::test]
-async fn idle_connections_make_room_for_one_that_waits_and_running_requests_do_not() {
+async fn idle_connections_make_room_for_one_that_waits_and_requests_of_known_ones_do_not() {
     let directory = TempDir::new().unwrap();
-    let server = start(Some(reloader(&directory)), Limits { connections: 4, ..LIMITS }).await;
+    let server = start(Some(reloader(&directory)), Limits { connections: 5, ..LIMITS }).await;
     let mut running = connect_tls(&server, &directory, "r.test").await.unwrap();
     ask(&mut running, "/wait").await;
     server.until_begun(1).await;
+    let mut stranger = connect_tls(&server, &directory, "r.test").await.unwrap();
+    ask(&mut stranger, "/stranger").await;
+    server.until_begun(2).await;
     let mut answered = connect_tls(&server, &directory, "r.test").await.unwrap();
     ask(&mut answered, "/").await;
     assert_ne!(answer_of(&mut answered).await, "");
@@ -355,12 +362,13 @@ async fn idle_connections_make_room_for_one_that_waits_and_running_requests_do_n
     let mut silent = server.connect().await;
     // A place for each of these, one after the other.
     let mut held = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         let mut next = connect_tls(&server, &directory, "r.test").await.unwrap();
         ask(&mut next, "/").await;
         assert!(answer_of(&mut next).await.ends_with("true"));
         held.push(next);
     }
+    ends(&mut stranger).await;
     ends(&mut answered).await;
     ends(&mut within_head).await;
     ends(&mut silent).await;

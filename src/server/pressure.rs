@@ -1,10 +1,12 @@
-//! What becomes of idle connections while others wait for a place: they leave, those first that
-//! have been idle for longest. Else whoever opens as many as there may be, and says nothing on
-//! them, keeps everybody else out. A connection with a request on it never leaves.
+//! What becomes of connections on which nobody known asks for anything while others wait for a place:
+//! they leave, those first that have been so for longest. Else whoever opens as many as there may
+//! be, and says nothing on them or nothing that is ever whole, keeps everybody else out. A
+//! connection with a request of somebody who is known never leaves; one without is idle, whatever
+//! is sent on it, but for a short time at the beginning of each request, in which who sends it can
+//! become known.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::socket::Cut;
+use crate::http::Recognised;
 
 /// How long a connection may be idle, however many wait.
 const IDLE_MIN: Duration = Duration::from_secs(1);
@@ -48,8 +51,8 @@ impl Pressure {
 
     /// For one connection, which is idle until its first request.
     pub fn place(&self) -> Place {
-        let activity =
-            Activity { running: AtomicBool::new(false), since: Mutex::new(Instant::now()) };
+        let times = Times { known: Instant::now(), begun: None };
+        let activity = Activity { recognised: Recognised::default(), times: Mutex::new(times) };
         Place { idle_max: self.idle_max.subscribe(), activity: Arc::new(activity) }
     }
 }
@@ -85,21 +88,36 @@ impl Place {
 
 /// What a connection is doing.
 pub(super) struct Activity {
-    /// A request is being answered, down to the last byte that is made for it.
-    running: AtomicBool,
-    /// Since when none is.
-    since: Mutex<Instant>,
+    /// Whether the request that is being answered is of somebody who is known.
+    pub recognised: Recognised,
+    times: Mutex<Times>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// When the last request of somebody known was over; at first, when the connection was opened.
+    known: Instant,
+    /// Since when a request is being answered, down to the last byte that is made for it.
+    begun: Option<Instant>,
 }
 
 impl Activity {
+    /// For how long nobody known has asked for anything; none while somebody does, or may become
+    /// known.
     fn idle(&self) -> Option<Duration> {
-        let running = self.running.load(Ordering::Acquire);
-        (!running).then(|| self.since.lock().elapsed())
+        let Times { known, begun } = *self.times.lock();
+        match begun {
+            Some(_) if self.recognised.get() => None,
+            Some(begun) if begun.elapsed() < IDLE_MIN => None,
+            _ => Some(known.elapsed()),
+        }
     }
 
-    /// A request has come.
+    /// A request has come, whose sender is not known yet.
     pub fn begin(self: &Arc<Self>) -> Running {
-        self.running.store(true, Ordering::Release);
+        let mut times = self.times.lock();
+        self.recognised.set(false);
+        times.begun = Some(Instant::now());
         Running(self.clone())
     }
 }
@@ -109,8 +127,11 @@ pub(super) struct Running(Arc<Activity>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        *self.0.since.lock() = Instant::now();
-        self.0.running.store(false, Ordering::Release);
+        let mut times = self.0.times.lock();
+        times.begun = None;
+        if self.0.recognised.get() {
+            times.known = Instant::now();
+        }
     }
 }
 
@@ -160,21 +181,28 @@ impl<B: Body<Data = Bytes>> Body for Answering<B> {
 mod tests {
     use super::*;
 
+    /// Some seconds ago.
+    fn ago(seconds: u64) -> Instant {
+        Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap()
+    }
+
+    async fn left(place: &mut Place) -> bool {
+        tokio::time::timeout(Duration::ZERO, place.wanted()).await.is_ok()
+    }
+
     #[tokio::test]
     async fn the_longest_idle_leave_first_and_who_is_busy_stays() {
         let mut pressure = Pressure::new();
         let mut places = [0, 2, 17].map(|seconds| {
             let place = pressure.place();
-            let since = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
-            *place.activity.since.lock() = since;
+            place.activity.times.lock().known = ago(seconds);
             place
         });
         let mut busy = pressure.place();
-        *busy.activity.since.lock() = Instant::now().checked_sub(IDLE_FIRST).unwrap();
+        busy.activity.times.lock().known = ago(IDLE_FIRST.as_secs());
         let running = busy.activity.begin();
-        let left = async |place: &mut Place| {
-            tokio::time::timeout(Duration::ZERO, place.wanted()).await.is_ok()
-        };
+        busy.activity.recognised.set(true);
+        busy.activity.times.lock().begun = Some(ago(5));
         let mut leave = Vec::new();
         for _ in 0..5 {
             pressure.raise();
@@ -191,5 +219,28 @@ mod tests {
         assert!(!left(&mut busy).await, "it has only just become idle");
         pressure.release();
         assert_eq!(pressure.next, IDLE_FIRST);
+    }
+
+    #[tokio::test]
+    async fn a_request_of_nobody_known_is_no_reason_to_stay_and_renews_nothing() {
+        let mut pressure = Pressure::new();
+        let mut place = pressure.place();
+        let under_pressure = async |pressure: &mut Pressure, place: &mut Place| {
+            pressure.raise();
+            left(place).await
+        };
+        place.activity.times.lock().known = ago(20);
+        let running = place.activity.begin();
+        assert!(!under_pressure(&mut pressure, &mut place).await, "who it is may become known");
+        place.activity.times.lock().begun = Some(ago(2));
+        assert!(under_pressure(&mut pressure, &mut place).await, "the body never came");
+        drop(running);
+        assert!(under_pressure(&mut pressure, &mut place).await, "nobody was there");
+        let running = place.activity.begin();
+        place.activity.recognised.set(true);
+        place.activity.times.lock().begun = Some(ago(2));
+        assert!(!under_pressure(&mut pressure, &mut place).await, "somebody is");
+        drop(running);
+        assert!(!under_pressure(&mut pressure, &mut place).await, "somebody was just now");
     }
 }

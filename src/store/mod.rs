@@ -72,5 +72,7 @@ pub use submit::{Change, Outcome, Patience, Ticket};
 pub use survey::Expiring;
 pub use waits::Wait;
 
+pub use crate::meter::Cause;
+
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Events and imported records: JSON in, [`StampedEvent`] out.
 
+use super::names::{canonical, unwrapped};
 use super::object::{Object, compact, nesting};
 use super::value::{DURATION_MAX, number, text, time};
 use super::{WireError, mended};
@@ -55,7 +56,7 @@ pub fn parse_event(
 ) -> Result<StampedEvent, WireError> {
     let now: Moment = now.into();
     let json = mended(json);
-    let object = Object::parse(&json)?;
+    let object = unwrapped(Object::parse(&json)?)?;
     let mut draft = Draft::read(&object, Reading::Webhook, now.time())?;
     draft.derive_service_url(service_url);
     let live = Stamp::live(draft.at.map_or(now, Moment::from), draft.status);
@@ -72,7 +73,7 @@ pub fn parse_event(
 /// It is taken strictly, since there is a person to tell.
 pub fn parse_record(json: &str, now: Timestamp, service_url: &str) -> Result<Told, WireError> {
     let json = mended(json);
-    let object = Object::parse(&json)?;
+    let object = unwrapped(Object::parse(&json)?)?;
     // An export line carries its merge state beside the record itself.
     if object.has("merge") {
         return super::record::parse(&object, now).map(|call| Told::Record(Box::new(call)));
@@ -132,13 +133,7 @@ impl Draft {
             if *raw == "null" {
                 continue;
             }
-            let snake;
-            let key: &str = if camel {
-                snake = snake_case(key);
-                &snake
-            } else {
-                key
-            };
+            let key = &*canonical(key, camel);
             let Err(error) = draft.take(key, raw, how, now) else { continue };
             if how != Reading::Webhook || matches!(key, "account_sid" | "call_sid" | "direction") {
                 return Err(error);
@@ -311,17 +306,6 @@ fn host_of(address: &str) -> &str {
 fn statuses() -> String {
     let words: Vec<_> = CallStatus::ALL.iter().map(|status| status.as_str()).collect();
     format!("expected one of {}", words.join(", "))
-}
-
-fn snake_case(camel: &str) -> String {
-    let mut snake = String::with_capacity(camel.len() + 4);
-    for c in camel.chars() {
-        if c.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-    }
-    snake
 }
 
 #[cfg(test)]

@@ -8,12 +8,16 @@ use serde_json::value::RawValue;
 
 use super::WireError;
 
+/// The byte order mark, which some senders put before JSON (RFC 8259, section 8.1).
+const MARK: char = '\u{feff}';
+
 /// The keys of an object in the order in which they were sent, each with the text of its value.
 pub(super) struct Object<'a>(pub Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Object<'a> {
-    /// The object that a JSON text holds.
+    /// The object that a JSON text holds, with a byte order mark before it or without.
     pub fn parse(text: &'a str) -> Result<Self, WireError> {
+        let text = text.strip_prefix(MARK).unwrap_or(text);
         serde_json::from_str(text).map_err(|error| {
             if error.is_data() {
                 WireError::new("", text, "expected a JSON object")
@@ -79,8 +83,10 @@ impl<'de> Deserialize<'de> for Key<'de> {
 /// The events of one request body: an object, an array of objects, or a line each.
 pub fn pieces(body: &str, ndjson: bool) -> Result<Vec<&str>, WireError> {
     if ndjson {
-        return Ok(body.lines().map(str::trim).filter(|line| !line.is_empty()).collect());
+        let lines = body.lines().map(|line| line.trim_start_matches(MARK).trim());
+        return Ok(lines.filter(|line| !line.is_empty()).collect());
     }
+    let body = body.strip_prefix(MARK).unwrap_or(body);
     let broken = |error| WireError::new("", "", format!("not valid JSON: {error}"));
     if body.trim_start().starts_with('[') {
         let items: Vec<&RawValue> = serde_json::from_str(body).map_err(broken)?;
@@ -151,6 +157,10 @@ mod tests {
         assert_eq!(pieces("{\"a\":1}", false).unwrap(), ["{\"a\":1}"]);
         assert_eq!(pieces(" [{\"a\":1}, 2]", false).unwrap(), ["{\"a\":1}", "2"]);
         assert_eq!(pieces("{\"a\":1}\n\n{}\n", true).unwrap(), ["{\"a\":1}", "{}"]);
+        assert_eq!(pieces("\u{feff}{\"a\":1}", false).unwrap(), ["{\"a\":1}"]);
+        assert_eq!(pieces("\u{feff}[{}, 2]", false).unwrap(), ["{}", "2"]);
+        assert_eq!(pieces("\u{feff}{}\r\n\u{feff}{}\n\u{feff}", true).unwrap(), ["{}", "{}"]);
+        assert!(pieces("\u{feff}\u{feff}{}", false).is_err());
         assert!(pieces("[{\"a\":1}", false).is_err());
         assert!(pieces("", false).is_err());
     }

@@ -218,7 +218,8 @@ impl<R: BufRead> Splitter<R> {
     }
 
     fn next_value(&mut self) -> io::Result<Option<Piece>> {
-        // The brackets and commas of the array around the records carry nothing.
+        // The brackets and commas of the array around the records carry nothing, nor do the bytes of
+        // byte order marks where files were put together: no value begins with one of them.
         let mut arrays = self.arrays;
         self.skip(|byte| {
             match byte {
@@ -226,7 +227,7 @@ impl<R: BufRead> Splitter<R> {
                 b']' => arrays = arrays.saturating_sub(1),
                 _ => {}
             }
-            byte.is_ascii_whitespace() || matches!(byte, b'[' | b']' | b',')
+            byte.is_ascii_whitespace() || matches!(byte, b'[' | b']' | b',') || BOM.contains(&byte)
         })?;
         self.arrays = arrays;
         let line = self.line;
@@ -392,6 +393,17 @@ mod tests {
         assert!(splitter.next_piece().unwrap_err().to_string().contains("\"colour\""));
         let mut broken = Splitter::new(&b"\xef\xbb{}"[..], Format::Auto, 40);
         assert!(broken.next_piece().is_err());
+    }
+
+    #[test]
+    fn files_that_were_put_together_keep_their_marks() {
+        let one = |line, item, text: &str| (line, item, text.to_owned(), true);
+        for buffer in [1, 2, 3, 1000] {
+            let files = "\u{feff}[{\"a\":1}]\n\u{feff}[{\"a\":2}]\n\u{feff}{\"a\":3}";
+            let pieces = ["{\"a\":1}", "{\"a\":2}", "{\"a\":3}"];
+            let pieces: Vec<_> = (1..).zip(pieces).map(|(n, text)| one(n, n, text)).collect();
+            assert_eq!(split(files, Format::Json, buffer), pieces);
+        }
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! Events in: who may bring them, what is taken, and what becomes of it.
 
+mod beside;
 mod bodies;
 mod limits;
 mod merging;
 mod parts;
+mod refused;
+mod replay;
 mod senders;
+mod shapes;
+pub mod signed;
 
 use super::harness::{A1, A2, Answer, Rollcall};
 

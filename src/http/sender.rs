@@ -1,0 +1,312 @@
+//! Who sends events. jambonz signs every webhook and may send a user and a password besides; a proxy
+//! may add a token. A request is who any valid credential on it says it is, and one that cannot be
+//! checked or does not verify hides no other.
+//!
+//! What the head tells is known before the body is read: tokens, passwords, and signatures that
+//! cannot be right. Whoever cannot be anybody any more is refused by then. A signature is checked
+//! over the body as it came, and before anything of it is parsed.
+
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HeaderName};
+
+use super::Context;
+use super::auth::{AUTHORIZATION_EXPECTED, Deed, Principal, credentials};
+use super::purse::Bearer;
+use super::reply::{Refusal, Why};
+use crate::access::Scope;
+use crate::domain::{AccountSid, StampedEvent, Timestamp};
+use crate::meter::Cause;
+use crate::wire::first_account;
+
+pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("jambonz-signature");
+/// How far a signature's time may be from this machine's clock, in seconds.
+const SIGNATURE_SECONDS: u64 = 5 * 60;
+/// Signatures of one request; each costs a look at the whole body.
+const SIGNATURES_MAX: usize = 2;
+/// Bytes of HMAC-SHA256.
+const DIGEST_BYTES: usize = 32;
+
+/// What the credentials of a request come to.
+#[derive(Debug, Default)]
+pub(super) struct Sender {
+    /// Known by its own user and password.
+    account: Option<AccountSid>,
+    /// Known by a token, with the token's id.
+    token: Option<(Principal, String)>,
+    /// Known by the signature of the body.
+    signer: Option<AccountSid>,
+    /// To be checked over the body.
+    signatures: Vec<Signature>,
+    faults: Vec<Fault>,
+    /// Whose password is wrong.
+    user: Option<String>,
+}
+
+/// What is wrong with one credential.
+#[derive(Debug, Clone, Copy)]
+struct Fault {
+    cause: Cause,
+    account: Option<AccountSid>,
+    /// What is expected of a header field that cannot be read at all.
+    expected: Option<&'static str>,
+}
+
+impl Sender {
+    /// What the head tells. A refusal where nobody can be known by it any more.
+    pub fn of_head(
+        context: &Context,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        let mut sender = Self::default();
+        sender.read_signatures(context, headers, now);
+        sender.read_authorization(context, headers);
+        if sender.known() {
+            if sender.signatures.is_empty() {
+                sender.may_ingest()?;
+            }
+        } else if sender.signatures.is_empty() {
+            return Err(sender.refusal());
+        }
+        Ok(sender)
+    }
+
+    /// Whether it is known who sends.
+    pub fn known(&self) -> bool {
+        self.account.is_some() || self.token.is_some() || self.signer.is_some()
+    }
+
+    /// The account that it is known to be, if it is one.
+    pub fn known_account(&self) -> Option<AccountSid> {
+        let of_token = self.token.as_ref().and_then(|(token, _)| match token.scope() {
+            Scope::Account(account) => Some(account),
+            _ => None,
+        });
+        self.account.or(self.signer).or(of_token)
+    }
+
+    /// Who has to pay for the body.
+    pub fn bearer(&self, network: Option<std::net::IpAddr>) -> Bearer {
+        match (self.account, &self.token) {
+            (Some(account), _) => Bearer::Account(account),
+            (None, Some((token, id))) => match token.scope() {
+                Scope::Account(account) => Bearer::Account(account),
+                Scope::ServiceProvider(provider) => Bearer::Provider(provider),
+                Scope::Admin => Bearer::Token(id.clone()),
+            },
+            (None, None) => Bearer::Unknown(network),
+        }
+    }
+
+    fn fault(&mut self, cause: Cause, account: Option<AccountSid>) {
+        self.faults.push(Fault { cause, account, expected: None });
+    }
+
+    fn unreadable(&mut self, cause: Cause, expected: &'static str) {
+        self.faults.push(Fault { cause, account: None, expected: Some(expected) });
+    }
+
+    fn read_signatures(&mut self, context: &Context, headers: &HeaderMap, now: Timestamp) {
+        let checkable = context.store.access(crate::access::Access::any_webhook_secret);
+        for value in headers.get_all(SIGNATURE).iter().take(SIGNATURES_MAX) {
+            let Some(signature) = value.to_str().ok().and_then(Signature::parse) else {
+                self.unreadable(Cause::SignatureMalformed, Signature::EXPECTED);
+                continue;
+            };
+            if signature.seconds.abs_diff(now.millis() / 1000) > SIGNATURE_SECONDS {
+                self.fault(Cause::SignatureTime, None);
+            } else if signature.digests.iter().all(|digest| digest.len() != DIGEST_BYTES) {
+                self.fault(Cause::SignatureWrong, None);
+            } else if !checkable {
+                self.fault(Cause::NoSecret, None);
+            } else {
+                self.signatures.push(signature);
+            }
+        }
+    }
+
+    fn read_authorization(&mut self, context: &Context, headers: &HeaderMap) {
+        let (scheme, value) = match credentials(headers) {
+            Ok(Some(found)) => found,
+            Ok(None) => return,
+            Err(_) => {
+                return self.unreadable(Cause::AuthorizationMalformed, AUTHORIZATION_EXPECTED);
+            }
+        };
+        if scheme.eq_ignore_ascii_case("basic") {
+            self.read_basic(context, value);
+        } else if scheme.eq_ignore_ascii_case("bearer") {
+            self.token = Principal::of(context, value);
+            match &self.token {
+                Some((_, id)) => {
+                    tracing::Span::current().record("token", id.as_str());
+                }
+                None => self.fault(Cause::UnknownToken, None),
+            }
+        } else {
+            self.fault(Cause::OtherScheme, None);
+        }
+    }
+
+    /// The account whose hook user and password these are (RFC 7617).
+    fn read_basic(&mut self, context: &Context, value: &str) {
+        let decoded = BASE64.decode(value.as_bytes()).ok();
+        let text = decoded.and_then(|decoded| String::from_utf8(decoded).ok());
+        let Some((user, password)) = text.as_deref().and_then(|text| text.split_once(':')) else {
+            return self.fault(Cause::AuthorizationMalformed, None);
+        };
+        let (account, right) = context.store.access(|access| {
+            let account = access.account_by_hook_user(user);
+            let right = account.and_then(|account| account.hook_password.as_ref());
+            let right = right.is_some_and(|right| right.matches(password));
+            (account.map(|account| account.account_sid), right)
+        });
+        if right {
+            self.account = account;
+            return;
+        }
+        let cause = if account.is_some() { Cause::WrongPassword } else { Cause::UnknownUser };
+        self.fault(cause, account);
+        self.user = Some(user.to_owned());
+    }
+
+    /// Checks the signatures over the body as it came. An error where nobody is known after that.
+    pub fn check_body(&mut self, context: &Context, body: &[u8]) -> Result<(), Refusal> {
+        if !self.signatures.is_empty() {
+            match first_account(body) {
+                Some(account) => self.check_signatures(context, account, body),
+                None => self.fault(Cause::NoAccount, None),
+            }
+        }
+        if !self.known() {
+            return Err(self.refusal());
+        }
+        if self.signer.is_none() && self.account.is_none() {
+            self.may_ingest()?;
+        }
+        Ok(())
+    }
+
+    fn check_signatures(&mut self, context: &Context, account: AccountSid, body: &[u8]) {
+        let secret = context.store.access(|access| access.account(account)?.webhook_secret.clone());
+        let Some(secret) = secret else { return self.fault(Cause::NoSecret, Some(account)) };
+        let right = |signature: &Signature| {
+            secret.signs(&[signature.time.as_bytes(), b".", body], &signature.digests)
+        };
+        if self.signatures.iter().any(right) {
+            self.signer = Some(account);
+        } else {
+            self.fault(Cause::SignatureWrong, Some(account));
+        }
+    }
+
+    fn may_ingest(&self) -> Result<(), Refusal> {
+        let Some((token, _)) = &self.token else { return Ok(()) };
+        let why = |_| Why::of(self.known_account(), Cause::Role);
+        token.may(Deed::Ingest).map_err(|refusal| refusal.or_because(why))
+    }
+
+    /// Whether every credential that is valid may bring all of these.
+    pub fn may_bring(&self, context: &Context, events: &[StampedEvent]) -> Result<(), Refusal> {
+        let names = [self.account, self.signer];
+        let two = "insufficient permissions: the request's credentials name different accounts";
+        let differ = match names {
+            [Some(one), Some(other)] => one != other,
+            _ => false,
+        };
+        let reached = |account| {
+            self.token.as_ref().is_none_or(|(token, _)| token.reaches(context, account).is_ok())
+        };
+        if differ || !names.into_iter().flatten().all(reached) {
+            return Err(
+                Refusal::forbidden(two).because(Why::of(self.known_account(), Cause::TwoAccounts))
+            );
+        }
+        let beyond =
+            |refusal: Refusal| refusal.because(Why::of(self.known_account(), Cause::OtherAccount));
+        for event in events {
+            let account = event.id.account;
+            if names.into_iter().flatten().any(|own| own != account) {
+                return Err(beyond(Refusal::forbidden(
+                    "insufficient permissions: these credentials bring events of one account alone",
+                )));
+            }
+            if let Some((token, _)) = &self.token {
+                token.reaches(context, account).map_err(beyond)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was wrong with credentials beside the valid one; none where nothing was. A signature
+    /// that cannot be checked is no fault there.
+    pub fn beside(&self) -> Option<Why> {
+        let harmless = [Cause::NoSecret, Cause::NoAccount];
+        let mut causes: Vec<_> = self.faults.iter().map(|fault| fault.cause).collect();
+        causes.retain(|cause| !harmless.contains(cause));
+        causes.sort_unstable();
+        let account = self.known_account();
+        let why = Why { causes, account, user: self.user.clone(), nobody: false };
+        (!why.causes.is_empty()).then_some(why)
+    }
+
+    /// Why nobody is known.
+    pub fn why(&self) -> Why {
+        let mut faults = self.faults.clone();
+        faults.sort_by_key(|fault| fault.cause);
+        let mut causes: Vec<_> = faults.iter().map(|fault| fault.cause).collect();
+        causes.dedup();
+        if causes.is_empty() {
+            causes.push(Cause::NoCredentials);
+        }
+        let account = faults.iter().find_map(|fault| fault.account);
+        Why { causes, account, user: self.user.clone(), nobody: true }
+    }
+
+    /// 400 where no credential can be read, else 401.
+    fn refusal(&self) -> Refusal {
+        let expected: Option<Vec<_>> = self.faults.iter().map(|fault| fault.expected).collect();
+        let refusal = match expected.as_deref() {
+            Some([first, ..]) => Refusal::bad(*first),
+            _ => {
+                let plain = [Cause::WrongPassword, Cause::UnknownUser, Cause::OtherScheme];
+                Refusal::unauthorized(self.faults.iter().any(|one| !plain.contains(&one.cause)))
+            }
+        };
+        refusal.because(self.why())
+    }
+}
+
+/// Whether a request brings any credentials.
+pub(super) fn presented(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || headers.contains_key(SIGNATURE)
+}
+
+/// `t=<unix seconds>,v1=<hex>[,v1=<hex>…]`
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Signature {
+    pub seconds: u64,
+    /// As it was sent: it is part of what is signed.
+    pub time: String,
+    pub digests: Vec<Vec<u8>>,
+}
+
+impl Signature {
+    const EXPECTED: &str =
+        "Jambonz-Signature: expected t=<unix seconds>,v1=<64 hexadecimal digits>";
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let (mut time, mut digests) = (None, Vec::new());
+        for part in text.split(',') {
+            match part.trim().split_once('=')? {
+                ("t", value) => time = Some(value.to_owned()),
+                ("v1", value) => digests.push(HEXLOWER_PERMISSIVE.decode(value.as_bytes()).ok()?),
+                _ => {}
+            }
+        }
+        let time = time?;
+        let seconds = time.parse().ok()?;
+        (!digests.is_empty() && digests.len() <= 4).then_some(Self { seconds, time, digests })
+    }
+}

@@ -1,0 +1,85 @@
+//! What became of the requests that brought events, for whoever asks a running server.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{AccountSid, Timestamp};
+use crate::store::{Cause, Store};
+use crate::wire::show_time;
+
+/// Since the start: what was refused and why, and when the last event of each account was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HookFigures {
+    /// By account: those that have settings, and those whose events were taken.
+    pub accounts: Vec<AccountHooks>,
+    /// Refused requests that cannot be put down to one of these.
+    pub others_refused: Refusals,
+}
+
+/// The same of one account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct AccountHooks {
+    pub account_sid: AccountSid,
+    /// RFC 3339; none where none was taken since the start.
+    pub last_event_at: Option<String>,
+    pub refused: Refusals,
+}
+
+/// How many requests were refused, by the name of the cause.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Refusals(pub BTreeMap<String, u64>);
+
+impl Refusals {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those of one cause, or none.
+    pub fn of(&self, cause: Cause) -> u64 {
+        self.0.get(cause.name()).copied().unwrap_or_default()
+    }
+
+    /// A text for each cause: `12 webhooks refused: no credentials`.
+    pub fn texts(&self) -> Vec<String> {
+        let there = Cause::ALL.iter().map(|(cause, _, text)| (self.of(*cause), text));
+        let there = there.filter(|(count, _)| *count > 0);
+        there
+            .map(|(count, text)| {
+                let webhooks = if count == 1 { "webhook" } else { "webhooks" };
+                format!("{count} {webhooks} refused: {text}")
+            })
+            .collect()
+    }
+}
+
+/// Accounts that are told of: those with settings of which nothing has come fill up the rest.
+const ACCOUNTS_MAX: usize = 5000;
+
+pub(super) fn figures(store: &Store) -> HookFigures {
+    let figures = store.meter().hooks.figures();
+    let shown = |millis| Timestamp::from_millis(millis).map(|at| show_time(at).to_string());
+    let heard = figures.accounts.into_iter().map(|one| {
+        let last_event_at = one.taken_at.and_then(shown);
+        (one.account_sid, (last_event_at, Refusals(one.refused)))
+    });
+    let mut all: BTreeMap<_, _> = heard.collect();
+    store.access(|access| {
+        for account in access.accounts() {
+            if all.len() >= ACCOUNTS_MAX {
+                break;
+            }
+            all.entry(account.account_sid).or_default();
+        }
+    });
+    let accounts = all.into_iter().map(|(account_sid, (last_event_at, refused))| AccountHooks {
+        account_sid,
+        last_event_at,
+        refused,
+    });
+    let accounts = accounts.collect();
+    HookFigures { accounts, others_refused: Refusals(figures.others_refused) }
+}

@@ -1,0 +1,177 @@
+//! What is said of requests that were refused, and what they cost those who send them.
+
+use serde_json::Value;
+
+use super::super::api::refusal;
+use super::super::harness::{A1, A2, Rollcall, event};
+use super::signed::{SECRET, basic, post_basic, post_signed, signature};
+use super::{HOOK, known, post};
+
+fn server(args: &[&str]) -> Rollcall {
+    let rollcall = Rollcall::up(args);
+    rollcall.ok(&["account", "set", A1, "--webhook-secret", SECRET]);
+    rollcall.ok(&["account", "set", A1, "--hook-user", "one", "--hook-password", "right"]);
+    rollcall
+}
+
+fn figures(rollcall: &Rollcall) -> Value {
+    serde_json::from_str(&rollcall.ok(&["status", "--json"])).unwrap()
+}
+
+/// What is said of the account's webhooks.
+fn of_account(rollcall: &Rollcall, account: &str) -> Value {
+    let accounts = figures(rollcall)["hooks"]["accounts"].clone();
+    let own = |one: &&Value| one["account_sid"] == account;
+    accounts.as_array().unwrap().iter().find(own).cloned().unwrap_or_default()
+}
+
+#[test]
+fn status_doctor_and_log_say_why_webhooks_are_refused() {
+    let rollcall = server(&[]);
+    let quiet = of_account(&rollcall, A1);
+    assert_eq!(
+        (&quiet["last_event_at"], &quiet["refused"]),
+        (&Value::Null, &Value::Object(serde_json::Map::new()))
+    );
+    let body = event(1, "ringing");
+    for _ in 0..3 {
+        assert_eq!(post_signed(&rollcall, &signature("hush hush", 0, &body), &body).status, 401);
+    }
+    assert_eq!(post_basic(&rollcall, "one", "very secret", &body).status, 401);
+    assert_eq!(post_basic(&rollcall, "someone", "very secret", &body).status, 401);
+    assert_eq!(post_basic(&rollcall, "one", "right", &body.replace(A1, A2)).status, 403);
+    assert_eq!(post_basic(&rollcall, "one", "right", "{").status, 400);
+    assert_eq!(post(&rollcall, &[], &body).status, 401);
+    // An account that nobody has set up is remembered by no name of its own.
+    let strange = body.replace(A1, A2);
+    assert_eq!(post_signed(&rollcall, &signature(SECRET, 0, &strange), &strange).status, 401);
+    let own = of_account(&rollcall, A1);
+    assert!(own["last_event_at"].is_null(), "{own}");
+    let expected = serde_json::json!({
+        "signature_wrong": 3, "wrong_password": 1, "other_account": 1, "malformed": 1,
+    });
+    assert_eq!(own["refused"], expected);
+    assert!(of_account(&rollcall, A2).is_null());
+    let others = figures(&rollcall)["hooks"]["others_refused"].clone();
+    let expected = serde_json::json!({ "unknown_user": 1, "no_credentials": 1, "no_secret": 1 });
+    assert_eq!(others, expected);
+
+    assert_eq!(post_basic(&rollcall, "one", "right", &body).status, 204);
+    let at = of_account(&rollcall, A1)["last_event_at"].as_str().unwrap().to_owned();
+    let text = rollcall.ok(&["status"]);
+    let line = text.lines().find(|line| line.contains(A1)).unwrap();
+    assert!(line.contains(&at), "{line}");
+    assert!(line.contains("3 webhooks refused: signature does not verify"), "{line}");
+    let doctor = rollcall.run(&["doctor"]).stdout;
+    assert!(doctor.contains("3 webhooks refused: signature does not verify"), "{doctor}");
+    assert!(doctor.contains("account set SID --webhook-secret -"), "{doctor}");
+
+    let log = rollcall.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("a webhook was refused")).collect();
+    assert_eq!(lines.len(), 9, "{lines:#?}");
+    for says in ["signature does not verify", "wrong password", "no account has this hook user"] {
+        assert!(lines.iter().any(|line| line.contains(says)), "{says}: {lines:#?}");
+    }
+    assert!(lines[0].contains(A1) && lines[0].contains("status=401"), "{}", lines[0]);
+    for secret in ["hush", "very secret", "right", "someone", SECRET] {
+        assert!(lines.iter().all(|line| !line.contains(secret)), "{secret}: {lines:#?}");
+    }
+}
+
+#[test]
+fn the_log_does_not_grow_with_what_is_refused() {
+    let rollcall = server(&[]);
+    let body = event(1, "ringing");
+    let headers = [("authorization", &*basic("one", "right")), ("jambonz-signature", "x")];
+    for _ in 0..40 {
+        // Known, so that it does not wait.
+        refusal(&post(&rollcall, &headers, "{"), 400);
+    }
+    for n in 0..5 {
+        assert_eq!(post(&rollcall, &headers, &body).status, 204, "{n}");
+    }
+    assert_eq!(of_account(&rollcall, A1)["refused"]["malformed"], 40);
+    let log = rollcall.log();
+    let count = |says: &str| log.lines().filter(|line| line.contains(says)).count();
+    assert_eq!(count("a webhook was refused"), 10, "{log}");
+    assert_eq!(count("Jambonz-Signature cannot be read"), 1, "{log}");
+}
+
+#[test]
+fn a_wrong_signature_beside_a_right_password_is_told_once_a_minute() {
+    let rollcall = server(&[]);
+    for n in 1..=5 {
+        let body = event(n, "busy");
+        let signature = signature("changed in jambonz", 0, &body);
+        let headers =
+            [("jambonz-signature", &*signature), ("authorization", &*basic("one", "right"))];
+        assert_eq!(post(&rollcall, &headers, &body).status, 204);
+    }
+    assert_eq!(known(&rollcall), 5);
+    let log = rollcall.log();
+    let says = "signature does not verify: is the webhook secret the one in jambonz?";
+    let told: Vec<_> = log.lines().filter(|line| line.contains(says)).collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains(A1), "{}", told[0]);
+    assert_eq!(of_account(&rollcall, A1)["refused"], serde_json::json!({}));
+}
+
+/// Whatever else is valid, a wrong password is a guess; and whoever has the right one does not wait.
+#[test]
+fn guesses_at_a_users_password_are_slowed_beside_a_valid_signature() {
+    let rollcall = server(&[]);
+    rollcall.ok(&["account", "set", A2, "--hook-user", "two", "--hook-password", "theirs"]);
+    let guess = |n: u32| {
+        let body = event(n, "busy");
+        let signature = signature(SECRET, 0, &body);
+        let guess = basic("two", &format!("guess {n}"));
+        post(&rollcall, &[("jambonz-signature", &*signature), ("authorization", &guess)], &body)
+    };
+    for n in 1..=10 {
+        assert_eq!(guess(n).status, 204, "{n}");
+    }
+    assert_eq!(figures(&rollcall)["failed_authentications"], 10);
+    let slowed = "many wrong passwords of one user; further ones are slowed";
+    assert!(!rollcall.log().contains(slowed));
+    assert_eq!(guess(11).status, 204);
+    assert!(rollcall.log().contains(slowed));
+    let body = event(99, "busy").replace(A1, A2);
+    assert_eq!(post_basic(&rollcall, "two", "theirs", &body).status, 204);
+    assert_eq!(known(&rollcall), 12);
+}
+
+#[test]
+fn what_nobody_known_sends_is_counted_slowed_and_audited_whatever_is_wrong_with_it() {
+    let rollcall = server(&["--limits-body-bytes", "65536"]);
+    let audit = |log: &str| log.lines().filter(|line| line.contains("authenticate")).count();
+    let long = "x".repeat(70_000);
+    let body = event(1, "busy");
+    let fresh = signature("wrong", 0, &body);
+    let cases: [(&[(&str, &str)], &str, u16); 8] = [
+        (&[], &body, 401),
+        (&[("jambonz-signature", "nonsense")], &body, 400),
+        (&[("authorization", "nonsense")], &body, 400),
+        (&[("jambonz-signature", &fresh)], &long, 413),
+        (&[("jambonz-signature", &fresh)], "{\"a", 401),
+        (&[("jambonz-signature", &fresh)], "[0,0,0", 401),
+        (&[("jambonz-signature", &fresh), ("content-encoding", "gzip")], &body, 415),
+        (&[("jambonz-signature", &fresh)], &body, 401),
+    ];
+    for (n, (headers, body, status)) in cases.into_iter().enumerate() {
+        let answer = rollcall.send("POST", HOOK, headers, body.as_bytes()).unwrap();
+        refusal(&answer, status);
+        assert_eq!(figures(&rollcall)["failed_authentications"], n as u64 + 1, "{headers:?}");
+        assert_eq!(audit(&rollcall.log()), n + 1, "{headers:?}");
+    }
+    let slowed = "many wrong credentials; further ones are slowed";
+    for _ in 0..2 {
+        refusal(&post(&rollcall, &[("jambonz-signature", &fresh)], &long), 413);
+        assert!(!rollcall.log().contains(slowed));
+    }
+    refusal(&post(&rollcall, &[("jambonz-signature", &fresh)], &long), 413);
+    assert!(rollcall.log().contains(slowed));
+    // Nothing of all that was read as an event, and who is known does not wait.
+    let text = rollcall.get(&rollcall.admin(), "/metrics").body;
+    assert!(text.contains("rollcall_events_received_total 0\n"), "{text}");
+    assert_eq!(post_basic(&rollcall, "one", "right", &body).status, 204);
+}
