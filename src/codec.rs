@@ -69,6 +69,7 @@ struct CallV2<'a> {
     sid: [u8; 16],
     listed_at: u64,
     stale: bool,
+    namesake: bool,
     status: u8,
     status_at: Option<u64>,
     sip_status: u16,
@@ -118,6 +119,7 @@ impl<'a> From<CallV1<'a>> for CallV2<'a> {
             sid: old.sid,
             listed_at: old.listed_at,
             stale: old.stale,
+            namesake: false,
             status: old.status,
             status_at: micros(old.status_at),
             sip_status: old.sip_status,
@@ -177,6 +179,7 @@ pub fn encode(call: &Call) -> Vec<u8> {
         sid: call.id.sid.bytes(),
         listed_at: call.listed_at.millis(),
         stale: call.stale,
+        namesake: call.namesake,
         status: status_byte(progress.status),
         status_at: micros(progress.at),
         sip_status: progress.sip_status,
@@ -277,6 +280,7 @@ impl CallV2<'_> {
             },
             listed_at: time(Some(self.listed_at))?.unwrap_or_default(),
             stale: self.stale,
+            namesake: self.namesake,
             progress: Progress {
                 status: status(self.status)?,
                 at: moment(self.status_at)?,
@@ -410,6 +414,7 @@ mod tests {
         Call {
             id: CallId { account: samples::ACCOUNT, sid: samples::CALL },
             listed_at: at(1_800_000_000_001),
+            namesake: false,
             stale: true,
             progress: Progress {
                 status: CallStatus::NoAnswer,

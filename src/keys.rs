@@ -6,7 +6,7 @@
 //! f | account 22 | from, escaped | 00 00 | position   -> ""
 //! o | account 22 | to, escaped   | 00 00 | position   -> ""
 //! p | account 22 | parent 22 | position 32            -> ""   (B legs only)
-//! k | account 16 | call 16                            -> seq, listed_at or deleted_at
+//! k | call 16 | account 16                            -> seq, listed_at or deleted_at
 //! l | last event 8 | account 16 | call 16             -> ""   (live calls only)
 //! d | deleted_at 8 | account 16 | call 16             -> ""   (tombstones only)
 //! a | name                                            -> seq, JSON
@@ -252,10 +252,24 @@ fn close<const N: usize>(spaced: &[u8]) -> Option<[u8; N]> {
 
 /// The key under which a call's sid is found.
 pub(crate) fn known(id: CallId) -> Vec<u8> {
-    let mut key = vec![KNOWN];
+    let mut key = known_sid(id.sid);
     key.extend_from_slice(&id.account.bytes());
-    key.extend_from_slice(&id.sid.bytes());
     key
+}
+
+/// What the keys begin with under which a sid is found, whosever calls have it.
+pub(crate) fn known_sid(sid: CallSid) -> Vec<u8> {
+    let mut key = Vec::with_capacity(33);
+    key.push(KNOWN);
+    key.extend_from_slice(&sid.bytes());
+    key
+}
+
+/// The call in a key that [`known`] made.
+pub(crate) fn id_in_known(key: &[u8]) -> Option<CallId> {
+    let (sid, account) = key.get(1..)?.split_first_chunk::<16>()?;
+    let account = AccountSid::from_bytes(account.try_into().ok()?);
+    Some(CallId { account, sid: CallSid::from_bytes(*sid) })
 }
 
 /// The call in a key that ends with account and call.

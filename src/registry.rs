@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use crate::domain::{AccountSid, Call, CallId, Order, Position, Timestamp};
+use crate::domain::{AccountSid, Call, CallId, CallSid, Order, Position, Timestamp};
 use crate::index::{AdminRow, Stored};
 use crate::keys::{Facets, Range, Span, merged};
 
@@ -51,6 +51,20 @@ impl Entry {
     }
 }
 
+/// What was heard of a call while its record could not be looked up, since there was no index. It is
+/// no version of the call: it is joined with the record once there is one again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// All that was heard, joined.
+    pub call: Arc<Call>,
+    /// The sequence number of the first frame that holds some of it; the newest holds all.
+    pub first_seq: u64,
+    /// That of the newest.
+    pub seq: u64,
+    /// When the first of it was received.
+    pub at: Timestamp,
+}
+
 /// How many calls and tombstones there are beyond those that the index counts; fewer than none
 /// where it counts some that are deleted or gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,6 +94,12 @@ impl Beyond {
 pub struct Registry {
     entries: HashMap<CallId, Entry>,
     keys: BTreeSet<Vec<u8>>,
+    /// Which accounts know a call of which sid.
+    sids: BTreeSet<(CallSid, AccountSid)>,
+    /// Of calls that are not among the entries.
+    parts: HashMap<CallId, Part>,
+    /// The same by the sequence numbers of their first frames.
+    parts_in_order: BTreeMap<u64, CallId>,
     /// Admin rows that the index does not have yet, by name.
     admin: BTreeMap<String, AdminRow>,
     last_seq: u64,
@@ -92,14 +112,50 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// How many calls and tombstones it holds.
+    /// How many calls and tombstones it holds, parts of calls among them.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.parts.len()
     }
 
     /// It holds none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
+    }
+
+    /// How many calls and tombstones it holds whole.
+    pub fn records(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether the call, or a part of it, is in memory.
+    pub fn holds(&self, id: CallId) -> bool {
+        self.entries.contains_key(&id) || self.parts.contains_key(&id)
+    }
+
+    /// What was heard of a call of which nothing else can be known at present.
+    pub fn part(&self, id: CallId) -> Option<&Part> {
+        self.parts.get(&id)
+    }
+
+    /// The parts that were begun first, at most so many.
+    pub fn first_parts(&self, most: usize) -> Vec<(CallId, Part)> {
+        let ids = self.parts_in_order.values().take(most);
+        ids.filter_map(|id| Some((*id, self.parts.get(id)?.clone()))).collect()
+    }
+
+    /// The sequence number of the first frame that belongs to a part.
+    pub fn first_part_seq(&self) -> Option<u64> {
+        self.parts_in_order.first_key_value().map(|(seq, _)| *seq)
+    }
+
+    /// More of a part, joined with what there was of it.
+    pub fn put_part(&mut self, id: CallId, call: Arc<Call>, seq: u64, at: Timestamp) {
+        let part =
+            self.parts.entry(id).or_insert(Part { call: call.clone(), first_seq: seq, seq, at });
+        (part.call, part.seq) = (call, seq);
+        self.parts_in_order.insert(part.first_seq, id);
+        self.changed.insert(id.account, seq);
+        self.published(seq);
     }
 
     /// What the index does not count, or counts in vain.
@@ -134,12 +190,29 @@ impl Registry {
         self.entries.get(&id)
     }
 
+    /// Whether another account has a call of this sid, or had one and deleted it; calls that are
+    /// themselves only namesakes apart.
+    pub fn has_namesake(&self, id: CallId) -> bool {
+        let least = (id.sid, AccountSid::from_bytes([0; 16]));
+        let alike = self.sids.range(least..).take_while(|(sid, _)| *sid == id.sid);
+        let others = alike.filter(|(_, account)| *account != id.account);
+        let mut others = others.filter_map(|&(sid, account)| self.get(CallId { account, sid }));
+        others.any(|entry| entry.call().is_none_or(|call| !call.namesake))
+    }
+
     /// Every entry.
     pub fn iter(&self) -> impl Iterator<Item = (CallId, &Entry)> {
         self.entries.iter().map(|(id, entry)| (*id, entry))
     }
 
-    /// The newest version of a call. `indexed` is what the index has, for a call that was not in
+    /// There is a record that holds it.
+    pub fn drop_part(&mut self, id: CallId) {
+        if let Some(part) = self.parts.remove(&id) {
+            self.parts_in_order.remove(&part.first_seq);
+        }
+    }
+
+    /// The newest version of a call, which holds what was heard of it in parts. `indexed` is what the index has, for a call that was not in
     /// memory before; of one that was, it is known already.
     pub fn put(
         &mut self,
@@ -149,6 +222,7 @@ impl Registry {
         now: Timestamp,
         indexed: Option<Indexed>,
     ) {
+        self.drop_part(id);
         let (entered_at, indexed, before) = match self.entries.remove(&id) {
             Some(old) => {
                 self.beyond.add(&old, -1);
@@ -160,6 +234,7 @@ impl Registry {
         let entry = Entry { state, seq, entered_at, indexed };
         self.beyond.add(&entry, 1);
         self.entries.insert(id, entry);
+        self.sids.insert((id.sid, id.account));
         self.changed.insert(id.account, seq);
         self.published(seq);
     }
@@ -188,6 +263,14 @@ impl Registry {
         }
     }
 
+    /// A new index has this of a call. The call stays: who reads in the old one is to find it.
+    pub fn note_indexed(&mut self, id: CallId, indexed: Option<Indexed>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        self.beyond.add(entry, -1);
+        entry.indexed = indexed;
+        self.beyond.add(entry, 1);
+    }
+
     /// The index has this admin row now.
     pub fn settle_admin(&mut self, row: &AdminRow) {
         if self.admin.get(&row.name).is_some_and(|have| have.seq == row.seq) {
@@ -198,6 +281,7 @@ impl Registry {
     fn take(&mut self, id: CallId) {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.beyond.add(&entry, -1);
+        self.sids.remove(&(id.sid, id.account));
         self.replace_keys(Some(&entry.state), None);
     }
 

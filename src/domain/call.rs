@@ -148,6 +148,9 @@ pub struct Call {
     pub listed_at: Timestamp,
     /// No event for longer than a call may live, and no final one.
     pub stale: bool,
+    /// When the call was registered another account had a call of this sid: it is listed and nothing
+    /// else, since whoever runs calls knows them by their sids alone. Fixed like the place in lists.
+    pub namesake: bool,
     /// The status and what came with it.
     pub progress: Progress,
     /// The reason phrase of the event that came farthest and had one.

@@ -122,6 +122,7 @@ impl StampedEvent {
             id: self.id,
             listed_at,
             stale: false,
+            namesake: false,
             progress,
             reason: reason.map(|text| Reason { text, sip_status, origin }),
             attempted_at: self.stamp.attempted_at,

@@ -31,7 +31,8 @@ pub fn merge(known: Option<&Call>, event: StampedEvent, received_at: Timestamp) 
 }
 
 impl Call {
-    /// What both records say together. The place in lists is that of `self`; a stale call is stale
+    /// What both records say together. The place in lists is that of `self`, and so is whether it has
+    /// a namesake; a stale call is stale
     /// no longer once it hears something new.
     #[must_use]
     pub fn join(&self, other: &Self) -> Self {

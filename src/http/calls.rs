@@ -93,8 +93,33 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, StoreError> {
     let _waits = store.waits_for("reading calls");
     let store = store.clone();
+    apart(move || ask(&store)).await
+}
+
+/// Does something in a thread that may wait.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
     let span = tracing::Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(|| ask(&store)))
-        .await
-        .unwrap_or(Err(StoreError::Closing))
+    let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
+    done.unwrap_or_else(|error| {
+        // It runs to its end, unless it panics or the process is ending.
+        Err(if error.is_panic() { StoreError::Panicked("the answer") } else { StoreError::Closing })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_no_store_that_closes() {
+        let told = apart::<()>(|| panic!("on purpose")).await.unwrap_err();
+        assert!(matches!(told, StoreError::Panicked(_)), "{told:?}");
+        let reply = Reply::from(Refusal::from(told));
+        assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(apart(|| Ok(7)).await.unwrap(), 7);
+    }
 }

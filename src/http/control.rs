@@ -14,9 +14,8 @@ use super::purse::Bearer;
 use super::reply::{Refusal, Reply, empty, json};
 use super::routes::Request;
 use super::validate;
-use crate::domain::{CallId, Known};
+use crate::domain::{CallId, CallSid, Known};
 use crate::outbound::{Answer, Base, Failure, Message};
-use crate::store::Store;
 
 /// Characters of an answer's text that a message repeats.
 const REPEATED_CHARS: usize = 2000;
@@ -35,26 +34,46 @@ pub(super) async fn update<B: Buf>(
     let body = read_body(context, request.headers, Bearer::Account(account), body).await?;
     let fields = fields(request.headers, &body)?;
     validate::update(&fields)?;
-    let look = move |store: &Store| Ok((store.call(id)?, store.has_namesake(id)?));
-    let (found, namesake) = blocking(&context.store, look).await?;
+    let found = blocking(&context.store, move |store| store.call(id)).await?;
     let call = found.ok_or_else(not_found)?;
-    // A feature server is told the sid alone, and would take the other one's word for it.
-    if namesake {
-        tracing::warn!(%account, %sid, "an update was refused: several accounts claim this sid");
-        let msg = "the call's sid is not unique: it cannot be told which call is meant";
-        return Err(Refusal::relayed(StatusCode::CONFLICT, msg));
-    }
     let Some(service_url) = call.text(Known::ServiceUrl).filter(|url| !url.is_empty()) else {
         let msg = "the call has no service_url: it is not known which feature server runs it";
         return Err(Refusal::relayed(StatusCode::INTERNAL_SERVER_ERROR, msg));
     };
+    // A feature server knows a call by its sid alone: it is the call of the account that had it first.
+    let asked = if call.namesake {
+        tracing::warn!(
+            %account, %sid,
+            "the update of a call was not passed on: another account had a call of this sid first"
+        );
+        nobodys()
+    } else {
+        sid
+    };
     let message = Message {
-        path: format!("/v1/updateCall/{sid}"),
+        path: format!("/v1/updateCall/{asked}"),
         authorization: None,
         body: Bytes::from(Value::Object(fields).to_string()),
     };
     let answer = context.feature_servers.of_call(&context.client, service_url, message).await?;
-    updated(answer)
+    updated(as_if_asked(answer, asked, sid))
+}
+
+/// A sid that no call has. Whoever claims the call of somebody else is answered by the feature server
+/// itself, and so in words and in time as of any call that it does not run: nobody can tell by it
+/// whether there is another account's call.
+fn nobodys() -> CallSid {
+    CallSid::from_bytes(crate::random::uuid().into_bytes())
+}
+
+/// The answer as if this call had been asked about.
+fn as_if_asked(answer: Answer, asked: CallSid, sid: CallSid) -> Answer {
+    if asked == sid {
+        return answer;
+    }
+    let text = String::from_utf8_lossy(&answer.body);
+    let body = text.replace(&asked.to_string(), &sid.to_string()).into_bytes();
+    Answer { body, ..answer }
 }
 
 /// The feature server's answer: its status, and its body where it is 200 or an error.

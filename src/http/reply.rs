@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
 use crate::domain::AccountSid;
+use crate::logs::masked;
 use crate::meter::{Cause, Refused};
 use crate::store::StoreError;
 use crate::wire::WireError;
@@ -188,6 +189,17 @@ impl Refusal {
         Self::new(status, msg)
     }
 
+    /// 500: something is wrong here that no request can help; the log says more.
+    pub fn internal(what: &str) -> Self {
+        let msg = format!("{what}; the log says more beside the id in X-Request-Id");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, msg)
+    }
+
+    /// 500: whatever was to answer has panicked.
+    pub fn panicked() -> Self {
+        Self { counted: Some(Refused::Panic), ..Self::internal("an error inside rollcall") }
+    }
+
     /// 503: there is no room for more at the moment.
     pub fn crowded(msg: impl Into<String>) -> Self {
         Self { counted: Some(Refused::Busy), ..Self::unavailable(msg, 1) }
@@ -208,7 +220,8 @@ impl From<StoreError> for Refusal {
             StoreError::Closing => Refused::Closing,
             StoreError::IndexUnavailable(_) | StoreError::NotBuilt(_) => Refused::Index,
             StoreError::Full | StoreError::Low { .. } | StoreError::NoRoom { .. } => Refused::Disk,
-            StoreError::Failed(_) => Refused::Journal,
+            StoreError::Failed(_) | StoreError::Unreadable(_) => Refused::Journal,
+            StoreError::Panicked(_) => Refused::Panic,
             StoreError::TooLarge(_) => Refused::TooLarge,
             StoreError::Gone(_) => Refused::Other,
         };
@@ -221,6 +234,11 @@ impl From<StoreError> for Refusal {
                 Self::unavailable(SHORT_OF_ROOM, 30)
             }
             StoreError::Failed(_) => Self::unavailable("the store has failed and restarts", 10),
+            StoreError::Unreadable(_) => {
+                tracing::error!(error = &*masked(&msg), "a request was not answered");
+                Self::internal("a part of the journal cannot be read")
+            }
+            StoreError::Panicked(_) => Self::panicked(),
             StoreError::TooLarge(_) => Self::too_large(msg),
             StoreError::Gone(_) => Self::gone(msg),
         };

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, HOST, HeaderName,
@@ -88,7 +90,7 @@ impl hyper::service::Service<Request<Incoming>> for Api {
             let method = request.method().clone();
             let hook = is_hook(&request);
             let peer = request.extensions().get().map(|peer: &PeerAddr| peer.0);
-            let mut reply = api.answer(request).await;
+            let mut reply = unless_it_panics(api.answer(request)).await;
             let headers = reply.headers_mut();
             headers.insert(REQUEST_ID, id);
             if let Some(origin) = &api.allow_origin {
@@ -254,6 +256,13 @@ fn begins(user: &str) -> String {
     format!("{begin}…")
 }
 
+/// The answer, or 500 where a panic comes instead of one. The panic itself is a line of the log, with
+/// the id of the request, and the connection goes on.
+async fn unless_it_panics(answer: impl Future<Output = Reply>) -> Reply {
+    let answer = AssertUnwindSafe(answer).catch_unwind().await;
+    answer.unwrap_or_else(|_| Refusal::panicked().into())
+}
+
 /// Whether events come with it.
 fn is_hook(request: &Request<Incoming>) -> bool {
     let path = request.uri().path();
@@ -318,4 +327,24 @@ fn preflight(asked: &HeaderMap) -> Reply {
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_500_and_an_answer_is_itself() {
+        let reply = unless_it_panics(async { panic!("on purpose") }).await;
+        assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(reply.extensions().get(), Some(&Refused::Panic));
+        let body = reply.into_body().collect().await.unwrap().to_bytes();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(
+            body.contains("an error inside rollcall") && body.contains("X-Request-Id"),
+            "{body}"
+        );
+        let reply = unless_it_panics(async { empty(StatusCode::NO_CONTENT) }).await;
+        assert_eq!(reply.status(), StatusCode::NO_CONTENT);
+    }
 }

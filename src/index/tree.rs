@@ -12,7 +12,7 @@ use super::draft::{Change, Draft};
 use super::rows::{AdminRow, Mark, Stored, Tally, sealed, unsealed};
 use super::scan::{Batches, Finder, Scan};
 use super::{IndexError, Op, layout};
-use crate::domain::{AccountSid, Call, CallId, Position, Timestamp};
+use crate::domain::{AccountSid, Call, CallId, CallSid, Position, Timestamp};
 use crate::files;
 use crate::keys::{self, Facets, Range, Span, merged};
 
@@ -77,7 +77,7 @@ impl Index {
             let mut tally = Tally::default();
             for row in self.db.scan_prefix([keys::KNOWN]) {
                 let (key, value) = row?;
-                let id = keys::id_at_end(&key).ok_or_else(strange_key)?;
+                let id = keys::id_in_known(&key).ok_or_else(strange_key)?;
                 tally.add(id, Stored::from_bytes(&value)?);
             }
             Ok(tally)
@@ -89,6 +89,19 @@ impl Index {
         self.guarded(|| match self.db.get(keys::known(id))? {
             None => Ok(None),
             Some(value) => Stored::from_bytes(&value).map(Some),
+        })
+    }
+
+    /// Which accounts know a call of this sid, and what of it; the calls themselves are not looked at.
+    pub fn known(&self, sid: CallSid) -> Result<Vec<(AccountSid, Stored)>, IndexError> {
+        self.guarded(|| {
+            let rows = self.db.scan_prefix(keys::known_sid(sid));
+            let row = |row: sled::Result<(sled::IVec, sled::IVec)>| {
+                let (key, value) = row?;
+                let id = keys::id_in_known(&key).ok_or_else(strange_key)?;
+                Ok((id.account, Stored::from_bytes(&value)?))
+            };
+            rows.map(row).collect()
         })
     }
 
@@ -209,6 +222,16 @@ impl Index {
         })
     }
 
+    /// Every live call in turn.
+    pub fn each_live(&self, mut visit: impl FnMut(CallId)) -> Result<(), IndexError> {
+        self.guarded(|| {
+            for key in self.db.scan_prefix([keys::LIVE]).keys() {
+                visit(keys::id_at_end(&key?).ok_or_else(strange_key)?);
+            }
+            Ok(())
+        })
+    }
+
     /// Live calls whose last event came before this time, oldest first.
     pub fn live_before(&self, time: Timestamp, count: usize) -> Result<Vec<CallId>, IndexError> {
         self.timed_before(keys::LIVE, time, count)
@@ -261,7 +284,7 @@ impl Index {
         self.guarded(|| {
             for row in self.db.scan_prefix([keys::KNOWN]) {
                 let (key, value) = row?;
-                let id = keys::id_at_end(&key).ok_or_else(strange_key)?;
+                let id = keys::id_in_known(&key).ok_or_else(strange_key)?;
                 if !visit(id, Stored::from_bytes(&value)?)? {
                     break;
                 }

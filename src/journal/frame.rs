@@ -22,6 +22,9 @@ pub enum Kind {
     Admin,
     /// The index holds everything before a sequence number, apart from what the body says.
     Checkpoint,
+    /// What was heard of a call while its record could not be looked up: a call's bytes, and no
+    /// version of the call. The next record of that call holds it.
+    Part,
 }
 
 /// Who asked for the change.
@@ -64,6 +67,7 @@ impl<'a> Frame<'a> {
             Kind::Tombstone => 2,
             Kind::Admin => 3,
             Kind::Checkpoint => 4,
+            Kind::Part => 5,
         });
         out.extend_from_slice(self.body);
     }
@@ -84,6 +88,7 @@ impl<'a> Frame<'a> {
             Some(2) => Kind::Tombstone,
             Some(3) => Kind::Admin,
             Some(4) => Kind::Checkpoint,
+            Some(5) => Kind::Part,
             other => return Err(format!("unknown kind {other:?}")),
         };
         Ok(Self { seq: u64_at(head, 0), at, origin, kind, body })

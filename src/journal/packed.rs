@@ -36,7 +36,7 @@ use super::{JournalError, Segment};
 use crate::domain::Timestamp;
 use crate::files;
 
-/// 1 held records of version 1 alone.
+/// As that of a segment that is not packed.
 pub(super) const VERSION: u16 = 2;
 const SKIPPED_MAGIC: u32 = 0x184D_2A50;
 const TABLE_MAGIC: u32 = 0x184D_2A5E;
@@ -396,7 +396,7 @@ fn packed_to<E: From<JournalError>>(
             let head = Head::of(payload, segment.salt, head.commit, head.last);
             packer.add(&head.bytes()).map_err(io("write"))?;
             packed.frames += 1;
-            packed.calls += u64::from(matches!(kind, Kind::Record | Kind::Tombstone));
+            packed.calls += u64::from(matches!(kind, Kind::Record | Kind::Tombstone | Kind::Part));
             if packer.add(payload).map_err(io("write"))? {
                 pace()?;
             }

@@ -96,12 +96,13 @@ pub enum Refused {
     TooLarge,
     SlowBody,
     TooMany,
+    Panic,
     Other,
 }
 
 impl Refused {
     /// Every reason, with the value of its label.
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::Busy, "busy"),
         (Self::Disk, "disk"),
         (Self::Journal, "journal"),
@@ -113,6 +114,7 @@ impl Refused {
         (Self::TooLarge, "too_large"),
         (Self::SlowBody, "slow_body"),
         (Self::TooMany, "too_many"),
+        (Self::Panic, "panic"),
         (Self::Other, "other"),
     ];
 }

@@ -68,7 +68,7 @@ impl Import {
             let writer = scope.spawn(move || write(store, &waiting, now, self.dry_run));
             let read = self.read(context, input, emit, now, |batch| batches.send(batch).is_ok());
             drop(batches);
-            let panicked = || (0, Err(StoreError::Failed("the import broke off".to_owned())));
+            let panicked = || (0, Err(StoreError::Panicked("the import")));
             let (taken, written) = writer.join().unwrap_or_else(|_| panicked());
             // What the store says weighs more than what the reader says.
             let outcome =

@@ -20,12 +20,16 @@ use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::logs::Audit;
 use crate::ops::{self, Failure};
-use crate::store::{Lock, Progress, Store};
+use crate::store::{Lock, Options, Progress, Store};
 use crate::tls::TlsReloader;
 use crate::{admin, clock, http};
 
 /// Connections of scrapers at a time.
 const SCRAPERS_MAX: usize = 16;
+
+/// How long a start waits for an index that is built anew. After that events are taken without it, and
+/// lists are answered once it is there.
+const INDEX_MAX: Duration = Duration::from_secs(10);
 
 /// How often it is written down when tokens were used last.
 const USED_INTERVAL: Duration = Duration::from_hours(1);
@@ -70,7 +74,11 @@ pub fn serve(
             systemd.progress(&progress);
             tell(News::Starting(progress));
         };
-        Arc::new(Store::open(lock, config.store_options(), clock::now(), &progress)?)
+        let options = Options { build_later: true, ..config.store_options() };
+        let store = Store::open(lock, options, clock::now(), &progress)?;
+        // Sample calls are only for a store that is known to be empty.
+        store.wait_for_index(if demo { Duration::MAX } else { INDEX_MAX }, &progress);
+        Arc::new(store)
     };
     if let Some(token) = ops::make_first(&store, &config.ops_context())? {
         tell(News::FirstToken(&token));
@@ -281,9 +289,9 @@ async fn note_used(store: Arc<Store>) {
 
 impl Config {
     /// How the store is run.
-    pub fn store_options(&self) -> crate::store::Options {
+    pub fn store_options(&self) -> Options {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        crate::store::Options {
+        Options {
             data_dir: self.data_dir.clone(),
             index_cache_bytes: self.store.index_cache_bytes,
             segment_bytes: self.store.segment_bytes,
@@ -304,6 +312,7 @@ impl Config {
                 interval: self.retention.interval,
             },
             rebuild: false,
+            build_later: false,
             sync: true,
         }
     }

@@ -20,6 +20,11 @@ pub(super) fn admin_row(body: &[u8]) -> Option<Row> {
     Some(Row { name, json: body.get(end + 1..)?.to_vec() })
 }
 
+/// The body of a tombstone frame.
+pub(super) fn tombstone_body(id: CallId) -> Vec<u8> {
+    [id.account.bytes(), id.sid.bytes()].concat()
+}
+
 /// The call in the body of a tombstone frame.
 pub(super) fn tombstone_id(body: &[u8]) -> Option<CallId> {
     if body.len() == 32 { crate::keys::id_at_end(body) } else { None }

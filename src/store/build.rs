@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bodies::{admin_row, record, tombstone_id};
-use super::commit::look_up_indexed;
+use super::parts::look_up_indexed;
 use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError};
 use crate::domain::{CallId, Position};
@@ -226,7 +226,8 @@ impl Changes {
                 }
                 return Ok(());
             }
-            Kind::Checkpoint => return Ok(()),
+            // Whoever hears a part writes the record that holds it.
+            Kind::Checkpoint | Kind::Part => return Ok(()),
         };
         self.calls.insert(latest.id, latest);
         Ok(())

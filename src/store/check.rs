@@ -125,7 +125,7 @@ impl Store {
         kind: Newness,
     ) -> Result<Option<&'static str>, StoreError> {
         let shared = &self.shared;
-        let _nothing_leaves = shared.gate.read();
+        let _reading = shared.readers.begin();
         if let Some(entry) = shared.registry.read().get(id) {
             let older = entry.seq < seq;
             return Ok(older.then_some("the registry has an older version than the journal"));

@@ -9,7 +9,7 @@ use super::shared::Shared;
 use crate::domain::{CallId, Position, Timestamp};
 use crate::index::{AdminRow, Index, IndexError, Mark, Op, Stored, Version};
 use crate::keys::Facets;
-use crate::registry::{Indexed, State};
+use crate::registry::{Indexed, Registry, State};
 
 /// Expired tombstones that one checkpoint removes.
 const EXPIRED_MAX: usize = 10_000;
@@ -69,9 +69,8 @@ impl Versions {
 
     /// Lets go of them. The committer does, and it does so too where the journal had no room for the
     /// checkpoint: were it forgotten that the index has them, the next one would leave their keys
-    /// behind.
+    /// behind. Whoever asks for it has waited for the readers who may not have seen them in the index.
     pub fn settle(self, shared: &Shared) {
-        let _nobody_reads = shared.gate.write();
         let mut registry = shared.registry.write();
         for (id, indexed) in self.calls {
             registry.settle(id, indexed);
@@ -198,7 +197,7 @@ fn forgotten(
 fn choose(shared: &Shared, scope: Scope, now: Timestamp) -> (Vec<Chosen>, Vec<AdminRow>, u64, u64) {
     let registry = shared.registry.read();
     let last_seq = registry.last_seq();
-    let mut replay_from = last_seq + 1;
+    let mut replay_from = replay_from(&registry, last_seq);
     let mut chosen = Vec::new();
     let age = shared.options.live_checkpoint_age_millis;
     for (id, entry) in registry.iter() {
@@ -213,6 +212,11 @@ fn choose(shared: &Shared, scope: Scope, now: Timestamp) -> (Vec<Chosen>, Vec<Ad
     }
     let admin = registry.admin().cloned().collect();
     (chosen, admin, replay_from, last_seq)
+}
+
+/// From where on the journal is to be read again by an index that has all records up to this one.
+pub(super) fn replay_from(registry: &Registry, last_seq: u64) -> u64 {
+    registry.first_part_seq().unwrap_or(u64::MAX).min(last_seq + 1)
 }
 
 /// Which calls the next checkpoint should take: all of them where the registry fills up or the

@@ -306,10 +306,16 @@ impl Collector {
     fn fit(&mut self, now: Timestamp, collected: &mut Collected) -> Result<(), StoreError> {
         let advice = self.fitting.advice(&self.shared)?;
         collected.fitting = advice != Advice::Fits;
-        let Advice::Delete(count) = advice else { return Ok(()) };
-        let oldest = self.shared.oldest(count, &mut || self.rest(Duration::from_millis(1)))?;
-        tracing::info!(calls = oldest.len(), "the oldest calls go: the store is over its size");
-        collected.expired += self.delete(&oldest)?;
+        let Advice::Delete(mut count) = advice else { return Ok(()) };
+        while count > 0 {
+            let oldest = self.shared.oldest(count, &mut || self.rest(Duration::from_millis(1)))?;
+            tracing::info!(calls = oldest.len(), "the oldest calls go: the store is over its size");
+            let deleted = self.delete(&oldest)?;
+            collected.expired += deleted;
+            // The index is asked for the next ones, and is to know that these are gone.
+            self.shared.checkpoint_now(CHECKPOINT_MAX)?;
+            count = if deleted == 0 { 0 } else { count.saturating_sub(oldest.len() as u64) };
+        }
         // What must fit has no room for history.
         self.begin_segment(true)?;
         self.shared.checkpoint_now(CHECKPOINT_MAX)?;

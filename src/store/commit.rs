@@ -7,16 +7,16 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
 use super::StoreError;
-use super::bodies::admin_body;
+use super::bodies::{admin_body, tombstone_body};
 use super::checkpoint::{Noted, Versions};
+use super::parts::{self, Known, look_up, place, replace};
 use super::shared::Shared;
 use super::submit::{Change, Outcome, Submission};
 use crate::access::Row;
 use crate::codec;
-use crate::domain::{AccountSid, Call, CallId, Source, Timestamp, merge};
-use crate::index::{AdminRow, Index, Stored};
+use crate::domain::{AccountSid, Call, CallId, CallSid, Timestamp};
+use crate::index::{AdminRow, Index, IndexError};
 use crate::journal::{Batch, JournalError, Kind, Origin, Writer};
-use crate::keys::Facets;
 use crate::registry::{Indexed, State};
 
 /// Changes that one commit takes, beyond which the next one begins.
@@ -35,8 +35,10 @@ pub(super) enum Job {
     Checkpoint(Noted, Done),
     /// The index has these versions of calls and of settings.
     Settle(Versions, Done),
-    /// A new generation takes over.
-    Replace(Arc<Index>, Done),
+    /// Some of the calls of which only parts are known find their place, by this generation.
+    Place(Arc<Index>, Done),
+    /// A new generation takes over, which has this of the calls in memory.
+    Replace(Arc<Index>, Known, Done),
     /// A new segment is begun, so that the present one can be collected.
     BeginSegment(Done),
     /// The end.
@@ -84,13 +86,17 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
                 let _gone = reply.send(done);
             }
             Job::Settle(versions, reply) => {
-                doing.begin("letting calls leave memory, once nobody reads them");
+                doing.begin("letting calls leave memory");
                 versions.settle(shared);
                 let _gone = reply.send(Ok(()));
             }
-            Job::Replace(index, reply) => {
-                doing.begin("changing to a new index, once nobody reads the old one");
-                let _gone = reply.send(replace(shared, &index));
+            Job::Place(index, reply) => {
+                doing.begin("looking up calls in a new index");
+                let _gone = reply.send(place(shared, &mut writer, &index));
+            }
+            Job::Replace(index, known, reply) => {
+                doing.begin("changing to a new index");
+                let _gone = reply.send(replace(shared, &mut writer, &index, known));
             }
             Job::BeginSegment(reply) => {
                 let begun = writer.begin_segment();
@@ -102,11 +108,15 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
 }
 
 /// What a call is after the changes of this commit so far.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Staged {
     state: Option<State>,
     /// What the index has, where it was asked.
     indexed: Option<Indexed>,
+    /// The call is not in memory and there is no index: the state is a part, or none.
+    part: bool,
+    /// The call is new here, and the index has one of its sid of another account.
+    namesake: bool,
 }
 
 /// The changes that are synced together.
@@ -114,8 +124,10 @@ struct Group<'a> {
     shared: &'a Shared,
     batch: Batch,
     staged: HashMap<CallId, Staged>,
+    /// The sids of calls that are new with this commit, and whose they are.
+    claimed: HashMap<CallSid, AccountSid>,
     /// What is published once it is durable.
-    published: Vec<(CallId, State, u64, Option<Indexed>, Timestamp)>,
+    published: Vec<(CallId, Staged, u64, Timestamp)>,
     admin: Vec<(u64, Row)>,
     replies: Vec<(Submission, Outcome)>,
     changes: usize,
@@ -128,6 +140,7 @@ struct Group<'a> {
 struct Draft {
     touched: HashMap<CallId, (Staged, Origin)>,
     order: Vec<CallId>,
+    claimed: HashMap<CallSid, AccountSid>,
     admin: Vec<Row>,
     outcome: Outcome,
     live: Vec<(AccountSid, i64)>,
@@ -139,6 +152,7 @@ impl<'a> Group<'a> {
             shared,
             batch: writer.batch(),
             staged: HashMap::new(),
+            claimed: HashMap::new(),
             published: Vec::new(),
             admin: Vec::new(),
             replies: Vec::new(),
@@ -181,12 +195,8 @@ impl<'a> Group<'a> {
         if !dry && changes.iter().any(Change::grows) {
             self.shared.room.admits()?;
         }
-        let room = self.shared.options.registry_calls;
-        let waiting = self.shared.registry.read().len() + self.staged.len();
-        // A submission larger than the whole registry is taken once that is empty.
-        let needed = changes.iter().filter(|change| change.id().is_some()).count().min(room);
-        if needed > 0 && waiting + needed > room {
-            self.shared.wake_keeper();
+        if !self.has_memory(&changes) {
+            self.shared.crowd();
             return Err(StoreError::Busy);
         }
         let mut draft = Draft::default();
@@ -194,6 +204,19 @@ impl<'a> Group<'a> {
             self.change(&mut draft, change, at)?;
         }
         Ok(draft)
+    }
+
+    /// Whether the registry has room for the calls of these changes. A submission larger than the
+    /// whole registry is taken once that is empty.
+    fn has_memory(&self, changes: &[Change]) -> bool {
+        let room = self.shared.options.registry_calls;
+        let registry = self.shared.registry.read();
+        let held = registry.len() + self.staged.len();
+        let fits = |calls: usize| calls == 0 || held + calls.min(room) <= room;
+        let ids = changes.iter().filter_map(Change::id);
+        // Those that are there already need no more of it.
+        let is_new = |id: &CallId| !registry.holds(*id) && !self.staged.contains_key(id);
+        fits(ids.clone().count()) || fits(ids.filter(is_new).count())
     }
 
     fn change(&self, draft: &mut Draft, change: Change, at: Timestamp) -> Result<(), StoreError> {
@@ -207,7 +230,7 @@ impl<'a> Group<'a> {
         };
         let mut staged = match draft.touched.get(&id) {
             Some((staged, ..)) => staged.clone(),
-            None => self.current(id, at)?,
+            None => self.current(id, at),
         };
         let known = match &staged.state {
             Some(State::Deleted(_)) => {
@@ -217,58 +240,37 @@ impl<'a> Group<'a> {
             Some(State::Call(call)) => Some(call.clone()),
             None => None,
         };
-        let (state, origin) = match change {
-            Change::Event(event) => {
-                let origin = Origin::Source(event.source);
-                outcome.unknown_statuses += u64::from(event.status.is_none());
-                let sent: Vec<Box<str>> = event.extras.iter().map(|(key, _)| key.clone()).collect();
-                outcome.dropped_keys += event.left_out.count();
-                let merged = merge(known.as_deref(), *event, at);
-                let dropped = sent.iter().filter(|key| merged.extras.get(key).is_none());
-                outcome.dropped_keys += dropped.count() as u64;
-                (State::Call(Arc::new(merged)), origin)
+        if staged.part && !change.grows() {
+            // What is to become of a call depends on all that is known of it.
+            self.shared.index()?;
+            return Err(StoreError::Busy);
+        }
+        let Some((state, origin)) = change.after(known.as_deref(), at, outcome) else {
+            return Ok(());
+        };
+        let state = match state {
+            State::Call(call) if known.is_none() && !staged.part => {
+                let mut call = Arc::unwrap_or_clone(call);
+                call.namesake |= staged.namesake || self.has_namesake(&draft.claimed, id);
+                if !call.namesake {
+                    draft.claimed.insert(id.sid, id.account);
+                }
+                State::Call(Arc::new(call))
             }
-            Change::Record(record) => {
-                let joined = known.as_deref().map_or_else(|| *record.clone(), |c| c.join(&record));
-                (State::Call(Arc::new(joined)), Origin::Source(Source::Import))
-            }
-            Change::Delete(_) => {
-                if known.is_none() {
-                    outcome.ignored += 1;
-                    return Ok(());
-                }
-                (State::Deleted(at), Origin::Admin)
-            }
-            Change::Expire(_) => match known.as_deref() {
-                Some(call) if !call.live() => (State::Deleted(at), Origin::Source(Source::Sweep)),
-                _ => {
-                    outcome.unchanged += 1;
-                    return Ok(());
-                }
-            },
-            Change::Stale(_, heard_before) => match known.as_deref() {
-                Some(call) if call.live() && call.last_event_at() < heard_before => {
-                    let stale = call.clone().into_stale(at);
-                    (State::Call(Arc::new(stale)), Origin::Source(Source::Sweep))
-                }
-                _ => {
-                    outcome.unchanged += 1;
-                    return Ok(());
-                }
-            },
-            Change::Admin(_) => return Ok(()),
+            state => state,
         };
         match (&known, &state) {
             (Some(before), State::Call(after)) if before == after => {
                 outcome.unchanged += 1;
                 return Ok(());
             }
-            (None, _) => outcome.new += 1,
-            (Some(_), _) => outcome.changed += 1,
+            // Whether it is new is known once it has its place.
+            (None, _) if !staged.part => outcome.new += 1,
+            _ => outcome.changed += 1,
         }
         let up = |call: Option<&Call>| i64::from(call.is_some_and(Call::live));
         let more = up(call_of(&state)) - up(known.as_deref());
-        if more != 0 {
+        if more != 0 && !staged.part {
             draft.live.push((id.account, more));
         }
         staged.state = Some(state);
@@ -279,18 +281,30 @@ impl<'a> Group<'a> {
     }
 
     /// What is known of a call: by this commit, by the registry, by the index.
-    fn current(&self, id: CallId, at: Timestamp) -> Result<Staged, StoreError> {
+    fn current(&self, id: CallId, at: Timestamp) -> Staged {
         if let Some(staged) = self.staged.get(&id) {
-            return Ok(staged.clone());
+            return staged.clone();
         }
-        let mut staged = Staged { state: None, indexed: None };
-        if let Some(entry) = self.shared.registry.read().get(id) {
-            staged.state = Some(entry.state.clone());
+        let mut staged = Staged::default();
+        let in_memory = self.shared.registry.read().get(id).map(|entry| entry.state.clone());
+        if in_memory.is_some() {
+            staged.state = in_memory;
         } else {
-            let index = self.shared.index()?;
-            let found = look_up(&index, id).map_err(|error| self.shared.index_failed(&error))?;
-            if let Some((state, indexed)) = found {
-                staged = Staged { state: Some(state), indexed: Some(indexed) };
+            let asked = self.ask(|index| match look_up(index, id)? {
+                None => Ok((None, parts::has_namesake(index, id)?)),
+                found => Ok((found, false)),
+            });
+            match asked {
+                Ok((found, namesake)) => {
+                    (staged.state, staged.indexed) = found.unzip();
+                    staged.namesake = namesake;
+                }
+                // Whatever is wrong with it, it is built again, and the part finds its place then.
+                Err(_) => {
+                    let registry = self.shared.registry.read();
+                    staged.state = registry.part(id).map(|part| State::Call(part.call.clone()));
+                    staged.part = true;
+                }
             }
         }
         // A tombstone stands for as long as a call may live.
@@ -299,8 +313,26 @@ impl<'a> Group<'a> {
             && since.plus_millis(lifetime) < at
         {
             staged.state = None;
+            staged.namesake = self.ask(|index| parts::has_namesake(index, id)).unwrap_or(false);
         }
-        Ok(staged)
+        staged
+    }
+
+    /// Asks the index something.
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&Index) -> Result<T, IndexError>,
+    ) -> Result<T, StoreError> {
+        let index = self.shared.index()?;
+        question(&index).map_err(|error| self.shared.index_failed(&error))
+    }
+
+    /// Whether another account was the first with the sid of a call that is new, as far as this commit
+    /// and the registry know.
+    fn has_namesake(&self, claimed: &HashMap<CallSid, AccountSid>, id: CallId) -> bool {
+        let claims = [self.claimed.get(&id.sid), claimed.get(&id.sid)];
+        claims.into_iter().flatten().any(|account| *account != id.account)
+            || self.shared.registry.read().has_namesake(id)
     }
 
     /// Makes a draft part of the commit: one frame a call.
@@ -310,11 +342,11 @@ impl<'a> Group<'a> {
             let Some((staged, origin)) = draft.touched.get(id) else { continue };
             match &staged.state {
                 Some(State::Call(call)) => {
-                    bodies.push((*id, staged, *origin, Kind::Record, codec::encode(call)));
+                    let kind = if staged.part { Kind::Part } else { Kind::Record };
+                    bodies.push((*id, staged, *origin, kind, codec::encode(call)));
                 }
                 Some(State::Deleted(_)) => {
-                    let body = [id.account.bytes(), id.sid.bytes()].concat();
-                    bodies.push((*id, staged, *origin, Kind::Tombstone, body));
+                    bodies.push((*id, staged, *origin, Kind::Tombstone, tombstone_body(*id)));
                 }
                 None => {}
             }
@@ -325,12 +357,11 @@ impl<'a> Group<'a> {
         for bytes in sizes.chain(admin.iter().map(|(_, body)| body.len())) {
             crate::journal::fits(bytes)?;
         }
+        self.claimed.extend(&draft.claimed);
         for (id, staged, origin, kind, body) in bodies {
             let seq = self.batch.push(at, origin, kind, &body)?;
             self.staged.insert(id, staged.clone());
-            if let Some(state) = staged.state.clone() {
-                self.published.push((id, state, seq, staged.indexed.clone(), at));
-            }
+            self.published.push((id, staged.clone(), seq, at));
         }
         for (row, body) in admin {
             let seq = self.batch.push(at, Origin::Admin, Kind::Admin, &body)?;
@@ -352,10 +383,14 @@ impl<'a> Group<'a> {
         }
         shared.committed(changes, bytes, begun.elapsed());
         shared.room.wrote(bytes);
-        shared.doing.begin("publishing, once nobody reads");
+        shared.doing.begin("publishing");
         let mut registry = shared.registry.write();
-        for (id, state, seq, indexed, at) in published {
-            registry.put(id, state, seq, at, indexed);
+        for (id, Staged { state, indexed, part, .. }, seq, at) in published {
+            match state {
+                Some(State::Call(call)) if part => registry.put_part(id, call, seq, at),
+                Some(state) => registry.put(id, state, seq, at, indexed),
+                None => {}
+            }
         }
         for (seq, row) in &admin {
             let (name, json) = (row.name.clone(), row.json.clone());
@@ -393,34 +428,8 @@ fn call_of(state: &State) -> Option<&Call> {
     }
 }
 
-/// What the index has of a call.
-pub(super) fn look_up(
-    index: &Index,
-    id: CallId,
-) -> Result<Option<(State, Indexed)>, crate::index::IndexError> {
-    match index.stored(id)? {
-        // Most calls that are looked up are new: one question is enough for them.
-        None => Ok(None),
-        Some(stored @ Stored::Tombstone { deleted_at, .. }) => {
-            Ok(Some((State::Deleted(deleted_at), (stored, None))))
-        }
-        Some(Stored::Call { .. }) => Ok(index.call(id)?.map(|(seq, call)| {
-            let stored = Stored::Call { seq, listed_at: call.listed_at };
-            let indexed = (stored, Some(Facets::of(&call)));
-            (State::Call(Arc::new(call)), indexed)
-        })),
-    }
-}
-
-/// What the index has of a call, without the call itself.
-pub(super) fn look_up_indexed(
-    index: &Index,
-    id: CallId,
-) -> Result<Option<Indexed>, crate::index::IndexError> {
-    Ok(look_up(index, id)?.map(|(_, indexed)| indexed))
-}
-
-fn append(shared: &Shared, writer: &mut Writer, batch: Batch) -> Result<(), StoreError> {
+/// Writes and syncs a batch.
+pub(super) fn append(shared: &Shared, writer: &mut Writer, batch: Batch) -> Result<(), StoreError> {
     let appended = writer.append(batch).map(|_| ());
     if let Some(time) = writer.take_sync_time() {
         shared.meter.sync_time.observe_time(time);
@@ -435,12 +444,12 @@ fn noted(
     done: Result<(), JournalError>,
 ) -> Result<(), StoreError> {
     if writer.has_failed() {
-        let error = done.err().map(StoreError::from);
-        let error = error.unwrap_or_else(|| StoreError::Failed("the journal failed".to_owned()));
+        let reason = done.err().map(|error| super::error::chain(&error));
+        let reason = reason.unwrap_or_else(|| "it takes nothing more".to_owned());
         if shared.failed.borrow().is_none() {
-            shared.journal_failed(&error.to_string());
+            shared.journal_failed(&reason);
         }
-        return Err(error);
+        return Err(StoreError::Failed(reason));
     }
     // A new segment may have been begun even where a batch itself found no room.
     let mut segments = shared.segments.write();
@@ -465,33 +474,4 @@ pub(super) fn checkpoint(
     append(shared, writer, batch)?;
     shared.newest_checkpoint.store(last_seq, Ordering::Release);
     Ok(last_seq)
-}
-
-/// A new generation takes over: what the registry knows of the old one is of no use. What the new
-/// one has of these calls is looked up before anybody has to wait: no other thread adds to them.
-fn replace(shared: &Shared, index: &Arc<Index>) -> Result<(), StoreError> {
-    let entries: Vec<(CallId, u64)> =
-        shared.registry.read().iter().map(|(id, entry)| (id, entry.seq)).collect();
-    let mut known = Vec::with_capacity(entries.len());
-    for (id, seq) in entries {
-        let indexed = match index.stored(id)? {
-            // The same version: the call leaves, and nothing more need be known of it.
-            Some(stored) if stored.seq() == seq => Some((stored, None)),
-            _ => look_up_indexed(index, id)?,
-        };
-        known.push((id, indexed));
-    }
-    let nobody_reads = shared.gate.write();
-    let mut registry = shared.registry.write();
-    for (id, indexed) in known {
-        registry.settle(id, indexed);
-    }
-    drop(registry);
-    // It may have been copied while a deletion left.
-    shared.forgotten.store(true, Ordering::Release);
-    shared.set_index(Ok(index.clone()));
-    drop(nobody_reads);
-    // What an index that had failed did not tell is known now.
-    super::figures::count_live(shared);
-    Ok(())
 }

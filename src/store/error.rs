@@ -26,6 +26,10 @@ pub enum StoreError {
     NoRoom { what: &'static str, needed: u64, free: u64, kept: u64 },
     #[error("the store has failed and takes nothing more: {0}")]
     Failed(String),
+    #[error("the journal cannot be read: {0}")]
+    Unreadable(String),
+    #[error("{0} panicked; the log says where")]
+    Panicked(&'static str),
     #[error("the index is not available and is being built again: {0}")]
     IndexUnavailable(String),
     #[error("the new index could not be built: {0}")]
@@ -57,6 +61,12 @@ impl From<JournalError> for StoreError {
         match error {
             JournalError::TooLarge { bytes } => Self::TooLarge(bytes),
             error if error.is_full() => Self::Full,
+            // What cannot be read is no reason not to write on.
+            JournalError::Damaged { path, offset, reason } => {
+                Self::Unreadable(format!("{} at byte {offset}: {reason}", path.display()))
+            }
+            error @ (JournalError::Newer { .. }
+            | JournalError::Io { action: "open" | "read", .. }) => Self::Unreadable(chain(&error)),
             error => Self::Failed(chain(&error)),
         }
     }

@@ -226,14 +226,20 @@ impl Feed {
                 continue;
             }
             read = frame.seq;
-            if let Some(what) = self.seen(&frame)? {
+            let what = self.seen(&frame).map_err(|reason| {
+                let (file, seq) = (segment.path.display(), frame.seq);
+                let reason = format!("{file} at byte {begin}: frame {seq}: {reason}");
+                StoreError::Unreadable(reason)
+            })?;
+            if let Some(what) = what {
                 told += frame.body.len();
                 events.push(Event { place: Place::Changes(read), what });
             }
         }
         if frames == 0 && piece.frames > 0 {
             let missing = seq + 1;
-            return Err(StoreError::Failed(format!("change {missing} is not in the journal")));
+            let file = segment.path.display();
+            return Err(StoreError::Unreadable(format!("change {missing} is not in {file}")));
         }
         let offset = unread.unwrap_or(scanner.offset());
         self.segment = Some((segment.path.clone(), offset));
@@ -241,16 +247,14 @@ impl Feed {
         Ok(events)
     }
 
-    /// What a frame says to this reader.
-    fn seen(&self, frame: &Frame<'_>) -> Result<Option<What>, StoreError> {
-        let strange = |reason: &str| {
-            let seq = frame.seq;
-            StoreError::Failed(format!("a frame of the journal ({seq}) cannot be read: {reason}"))
-        };
+    /// What a frame says to this reader, or why it cannot be read.
+    fn seen(&self, frame: &Frame<'_>) -> Result<Option<What>, String> {
+        let strange = |reason: &str| reason.to_owned();
         let id = match frame.kind {
             Kind::Record => codec::peek_id(frame.body).ok_or_else(|| strange("no record")),
             Kind::Tombstone => tombstone_id(frame.body).ok_or_else(|| strange("no tombstone")),
-            Kind::Admin | Kind::Checkpoint => return Ok(None),
+            // A part is told once the record is there that holds it.
+            Kind::Admin | Kind::Checkpoint | Kind::Part => return Ok(None),
         }?;
         if !matches!(self.reach, Reach::Everybody) && self.reach != Reach::Account(id.account) {
             return Ok(None);

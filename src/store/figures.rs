@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::open::Store;
@@ -70,27 +71,28 @@ impl Shared {
     }
 }
 
-/// Counts the calls that are up anew, by looking at each of them: at the start, and where a new
-/// index takes over. In between the committer keeps count. An index that fails meanwhile is built
-/// anew, and then they are counted again.
+/// Counts the calls that are up, by looking at each of them: once, with the first index that can be
+/// read. From then on the committer keeps count.
 pub(super) fn count_live(shared: &Shared) {
-    let indexed = match shared.index().map(|index| index.live_before(Timestamp::MAX, usize::MAX)) {
-        Ok(Ok(ids)) => ids,
-        Ok(Err(error)) => {
-            shared.index_failed(&error);
-            Vec::new()
-        }
-        Err(_) => Vec::new(),
-    };
+    let Ok(index) = shared.index() else { return };
     let registry = shared.registry.read();
     let mut live: HashMap<AccountSid, u64> = HashMap::new();
-    let beside = indexed.into_iter().filter(|id| registry.get(*id).is_none());
+    let counted = index.each_live(|id| {
+        if registry.get(id).is_none() {
+            *live.entry(id.account).or_default() += 1;
+        }
+    });
     let held = registry.iter().filter(|(_, entry)| entry.call().is_some_and(|call| call.live()));
-    for id in beside.chain(held.map(|(id, _)| id)) {
+    for (id, _) in held {
         *live.entry(id.account).or_default() += 1;
     }
     drop(registry);
+    if let Err(error) = counted {
+        shared.index_failed(&error);
+        return;
+    }
     shared.meter.set_live(live);
+    shared.live_known.store(true, Ordering::Release);
 }
 
 /// Bytes free to ordinary users, and in all, of the file system that a directory is in.

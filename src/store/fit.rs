@@ -4,6 +4,7 @@
 //! size is believed only of an index that was built after the last calls had to go: first the disk is
 //! made to tell the truth, then it is judged.
 
+use std::collections::BinaryHeap;
 use std::path::PathBuf;
 
 use super::StoreError;
@@ -14,6 +15,9 @@ use crate::index::Stored;
 
 /// What is left of the limit after calls had to go: tenths.
 const TARGET_TENTHS: u64 = 9;
+
+/// Calls that are remembered for being deleted, 40 bytes each.
+const OLDEST_MAX: usize = 500_000;
 
 /// What is known of the size of a store.
 #[derive(Debug, Default)]
@@ -68,26 +72,26 @@ fn surplus(bytes: u64, limit: u64, calls: u64) -> u64 {
 }
 
 impl Shared {
-    /// The oldest calls of those accounts that have no rule of their own, at most so many, by the
-    /// time at which they are listed.
+    /// The oldest calls of those accounts that have no rule of their own, at most so many and
+    /// [`OLDEST_MAX`], by the time at which they are listed.
     pub(super) fn oldest(
         &self,
         count: u64,
         turn: &mut Turn<'_>,
     ) -> Result<Vec<CallId>, StoreError> {
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let mut times = Vec::new();
-        self.each_common(turn, &mut |_, listed_at| times.push(listed_at))?;
-        let Some(last) = count.min(times.len()).checked_sub(1) else { return Ok(Vec::new()) };
-        let (_, cutoff, _) = times.select_nth_unstable(last);
-        let cutoff = *cutoff;
-        let mut oldest = Vec::new();
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(OLDEST_MAX);
+        // The newest of them on top, for older ones to take its place.
+        let mut oldest: BinaryHeap<(Timestamp, CallId)> = BinaryHeap::new();
         self.each_common(turn, &mut |id, listed_at| {
-            if listed_at <= cutoff && oldest.len() < count {
-                oldest.push(id);
+            if oldest.len() < count {
+                oldest.push((listed_at, id));
+            } else if let Some(mut newest) = oldest.peek_mut()
+                && (listed_at, id) < *newest
+            {
+                *newest = (listed_at, id);
             }
         })?;
-        Ok(oldest)
+        Ok(oldest.into_sorted_vec().into_iter().map(|(_, id)| id).collect())
     }
 
     /// Visits the calls of accounts that have no rule of their own.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::StoreError;
-use super::checkpoint::{self, Scope, Written};
+use super::checkpoint::{self, Scope, Versions, Written};
 use super::commit::Job;
 use super::online::Builds;
 use super::shared::{Shared, Wake};
@@ -120,10 +120,18 @@ impl Keeper {
         let written = written.map_err(|error| shared.index_failed(&error))?;
         let Some(Written { noted, versions }) = written else { return Ok(()) };
         let done = shared.ask(|reply| Job::Checkpoint(noted, reply));
+        self.let_go(versions)?;
+        done
+    }
+
+    /// Has calls leave memory that the index has, once those are done who may not have seen them there.
+    pub(super) fn let_go(&self, versions: Versions) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        shared.readers.wait_for_present();
         for piece in versions.pieces() {
             shared.ask(|reply| Job::Settle(piece, reply))?;
         }
-        done
+        Ok(())
     }
 
     /// Gives up every call that has heard nothing for longer than a call may live.

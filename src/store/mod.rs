@@ -11,8 +11,9 @@
 //! the registry, unless they have changed since.
 //!
 //! **The way out.** A reader asks the index first and then the registry, and where both know a call
-//! the registry is right. No call leaves the registry while a reader stands between the two (the
-//! *gate*), and what changes meanwhile is in the registry, so that none is missed.
+//! the registry is right. No call leaves the registry before all readers are done who began before the
+//! index had it (`reading.rs`; the keeper waits for them), and what changes meanwhile is in the
+//! registry, so that none is missed.
 //!
 //! **A new generation.** When the index is built again or compacted, a thread of its own fills a new
 //! one (`build.rs`) while the keeper goes on writing the current one; the keeper then has it take
@@ -44,9 +45,11 @@ mod newest;
 mod online;
 mod open;
 mod pack;
+mod parts;
 mod pin;
 mod plan;
 mod read;
+mod reading;
 mod rebuild;
 mod reserve;
 mod shared;

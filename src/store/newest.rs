@@ -11,7 +11,7 @@ impl Shared {
         &self,
         id: CallId,
     ) -> Result<Option<(u64, Option<Timestamp>)>, StoreError> {
-        let _nothing_leaves = self.gate.read();
+        let _reading = self.readers.begin();
         if let Some(entry) = self.registry.read().get(id) {
             let deleted_at = match entry.state {
                 State::Deleted(at) => Some(at),
@@ -25,7 +25,7 @@ impl Shared {
 
     /// The sequence number of what is newest of a setting.
     pub(super) fn newest_setting(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        let _nothing_leaves = self.gate.read();
+        let _reading = self.readers.begin();
         if let Some(row) = self.registry.read().admin().find(|row| row.name == name) {
             return Ok(Some(row.seq));
         }

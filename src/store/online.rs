@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use parking_lot::MutexGuard;
 
 use super::build::{self, Manner};
-use super::checkpoint::Scope;
+use super::checkpoint::{self, Scope};
 use super::commit::Job;
 use super::compact::{self, Compacted};
 use super::keeper::Keeper;
 use super::open::{Store, said};
+use super::parts::{self, PLACED_AT_ONCE};
 use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError, rebuild};
 use crate::clock;
@@ -207,7 +208,11 @@ impl Keeper {
                 return Err(error);
             }
         };
-        if let Err(error) = shared.generations.point_to(generation, purpose == Purpose::Mend) {
+        while shared.registry.read().len() - shared.registry.read().records() > PLACED_AT_ONCE {
+            shared.ask(|reply| Job::Place(index.clone(), reply))?;
+        }
+        let damaged = shared.damaged.load(Ordering::Acquire);
+        if let Err(error) = shared.generations.point_to(generation, damaged) {
             drop(index);
             if shared.generations.current().is_ok_and(|current| current != Some(generation)) {
                 let _kept_for_the_next_start = shared.generations.remove(generation);
@@ -215,8 +220,10 @@ impl Keeper {
             return Err(not_built(error.into()));
         }
         let old = shared.index().ok();
-        shared.ask(|reply| Job::Replace(index.clone(), reply))?;
+        let known = parts::known_by(&shared, &index)?;
+        shared.ask(|reply| Job::Replace(index.clone(), known, reply))?;
         self.generation = generation;
+        self.let_go(parts::covered(&shared))?;
         drop(still);
         self.retire(old, old_number);
         let (calls, bytes_after) = (index.tally().calls, index.disk_bytes());
@@ -247,7 +254,8 @@ impl Keeper {
         let now = clock::now();
         index.note_built(now)?;
         let tally = index.tally();
-        let (replay_from, at) = (last_seq + 1, now.millis());
+        let replay_from = checkpoint::replay_from(&shared.registry.read(), last_seq);
+        let at = now.millis();
         index.mark_and_sync(&Mark { checkpoint: 1, last_seq, replay_from, tally, at })?;
         Ok((Arc::new(index), bytes_before))
     }
@@ -316,7 +324,8 @@ fn filled(shared: &Shared, purpose: Purpose) -> Result<Filled, OpenError> {
     let fill = || {
         let from = match &old {
             Some(old) => compact::fill_from(old, &index, &manner)?,
-            None => rebuild::fill_from_journal(&index, &manner)?,
+            // What parts there are is known from memory.
+            None => rebuild::fill_from_journal(&index, &manner)?.until,
         };
         index.sync()?;
         build::approach(&index, from, &manner)

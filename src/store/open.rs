@@ -24,6 +24,8 @@ use crate::journal::{self};
 
 /// How often whoever waits for a thread of the store looks whether it is alive.
 const LIVES_INTERVAL: Duration = Duration::from_millis(200);
+/// How often it is looked whether there is an index.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How a store is run.
 #[derive(Debug, Clone)]
@@ -56,6 +58,8 @@ pub struct Options {
     pub retention: Retention,
     /// Build the index anew, whatever its state.
     pub rebuild: bool,
+    /// An index that has to be built anew is built after the start, while changes are taken.
+    pub build_later: bool,
     /// False only in the benchmark that measures what syncing costs.
     pub sync: bool,
 }
@@ -168,6 +172,22 @@ impl Store {
     pub fn ready(&self) -> Result<(), StoreError> {
         self.shared.lives()?;
         self.shared.index().map(|_| ())
+    }
+
+    /// Waits until lists can be answered, or for so long; says how far the index is.
+    pub fn wait_for_index(&self, longest: Duration, progress: &dyn Fn(Progress)) {
+        let end = Instant::now().checked_add(longest);
+        let (wake, woken) = &self.shared.wake;
+        let mut wake = wake.lock();
+        while self.shared.index().is_err()
+            && self.shared.failed.borrow().is_none()
+            && end.is_none_or(|end| Instant::now() < end)
+        {
+            woken.wait_for(&mut wake, LOOK);
+            if let Some(step) = self.shared.building.lock().take() {
+                MutexGuard::unlocked(&mut wake, || progress(step));
+            }
+        }
     }
 
     /// Whether the disk has room enough for events and imports.

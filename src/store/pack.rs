@@ -189,7 +189,7 @@ impl Collector {
             match frame.kind {
                 Kind::Checkpoint => Ok(self.checkpoint_fate(frame)),
                 _ if whole => Ok(Fate::Keep),
-                Kind::Record | Kind::Tombstone => self.fate(frame, stamp),
+                Kind::Record | Kind::Tombstone | Kind::Part => self.fate(frame, stamp),
                 Kind::Admin => self.admin_fate(frame, stamp),
             }
         };
@@ -230,12 +230,13 @@ impl Collector {
             _ => codec::peek_id(frame.body),
         };
         let seq = frame.seq;
-        let strange =
-            || StoreError::Failed(format!("a frame of the journal ({seq}) cannot be read"));
+        let strange = || StoreError::Unreadable(format!("frame {seq} is that of no call"));
         let id = id.ok_or_else(strange)?;
         match self.shared.newest(id)? {
             Some((newest, _)) if newest > stamp.as_of => Ok(Fate::Keep),
             Some((newest, _)) if newest > seq => Ok(Fate::Superseded),
+            // No record holds it yet.
+            _ if frame.kind == Kind::Part => Ok(Fate::Keep),
             Some((newest, deleted_at)) if newest == seq => Ok(match deleted_at {
                 Some(at) if self.may_go(seq, at, stamp) => Fate::Forget,
                 _ => Fate::Keep,

@@ -243,7 +243,7 @@ impl Store {
     ) -> Result<Look, StoreError> {
         let Most { rows, bytes } = most;
         let shared = &self.shared;
-        let _nothing_leaves = shared.gate.read();
+        let _reading = shared.readers.begin();
         let index = shared.index()?;
         let theirs = index.positions(&plan.ranges, span, rows, records, bytes);
         let mut theirs = theirs.map_err(|error| shared.index_failed(&error))?;
@@ -343,24 +343,12 @@ impl Store {
     /// One call.
     pub fn call(&self, id: CallId) -> Result<Option<Arc<Call>>, StoreError> {
         let shared = &self.shared;
-        let _nothing_leaves = shared.gate.read();
+        let _reading = shared.readers.begin();
         if let Some(entry) = shared.registry.read().get(id) {
             return Ok(entry.call().cloned());
         }
         let found = shared.index()?.call(id).map_err(|error| shared.index_failed(&error))?;
         Ok(found.map(|(_, call)| Arc::new(call)))
-    }
-
-    /// Whether another account has a call of this sid, too. It asks account by account.
-    pub fn has_namesake(&self, id: CallId) -> Result<bool, StoreError> {
-        let mut after = None;
-        while let Some(account) = self.next_account(after)? {
-            if account != id.account && self.call(CallId { account, ..id })?.is_some() {
-                return Ok(true);
-            }
-            after = Some(account);
-        }
-        Ok(false)
     }
 
     /// The first account after this one that has a call.
@@ -369,7 +357,7 @@ impl Store {
         after: Option<AccountSid>,
     ) -> Result<Option<AccountSid>, StoreError> {
         let shared = &self.shared;
-        let _nothing_leaves = shared.gate.read();
+        let _reading = shared.readers.begin();
         let ours = shared.registry.read().next_account(after);
         let theirs = shared.index()?.next_account(after);
         let theirs = theirs.map_err(|error| shared.index_failed(&error))?;

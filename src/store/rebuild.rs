@@ -8,6 +8,7 @@ use super::build::{Latest, Manner, fill};
 use super::checkpoint::Note;
 use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError};
+use crate::codec;
 use crate::domain::{CallId, CallSid, Position, Timestamp};
 use crate::index::{AdminRow, Index, Mark};
 use crate::journal::{Kind, Readers, Scanner, Segment};
@@ -17,12 +18,22 @@ use crate::registry::State;
 pub(super) struct Built {
     pub index: Arc<Index>,
     pub generation: u64,
+    pub mark: Mark,
+}
+
+/// What an index has that was filled from the journal.
+pub(super) struct Filled {
+    /// Everything up to this sequence number, parts of calls apart.
+    pub until: u64,
+    /// Where the first part begins that no record holds.
+    pub first_part: Option<u64>,
 }
 
 impl Built {
     /// What the journal is to know of it.
-    pub fn note(&self, last_seq: u64) -> Note {
-        Note { generation: self.generation, checkpoint: 1, replay_from: last_seq + 1 }
+    pub fn note(&self) -> Note {
+        let replay_from = self.mark.replay_from;
+        Note { generation: self.generation, checkpoint: self.mark.checkpoint, replay_from }
     }
 }
 
@@ -59,14 +70,21 @@ impl Newness {
 pub(super) struct Survey {
     pub calls: HashMap<CallId, Newest>,
     pub admin: HashMap<String, AdminRow>,
+    /// Calls of which parts are newer than their records, and where those begin.
+    pub parts: HashMap<CallId, u64>,
     pub last_seq: u64,
     pub frames: u64,
 }
 
 impl Survey {
     pub fn of(segments: &[Arc<Segment>], progress: &dyn Fn(Progress)) -> Result<Self, OpenError> {
-        let mut survey =
-            Self { calls: HashMap::new(), admin: HashMap::new(), last_seq: 0, frames: 0 };
+        let mut survey = Self {
+            calls: HashMap::new(),
+            admin: HashMap::new(),
+            parts: HashMap::new(),
+            last_seq: 0,
+            frames: 0,
+        };
         let total: u64 = segments.iter().map(|segment| segment.length).sum();
         let mut before = 0;
         for (number, segment) in segments.iter().enumerate() {
@@ -97,8 +115,16 @@ impl Survey {
                         }
                         continue;
                     }
+                    Kind::Part => {
+                        let strange =
+                            || OpenError::Record { seq, reason: "a strange part".to_owned() };
+                        let id = codec::peek_id(frame.body).ok_or_else(strange)?;
+                        survey.parts.entry(id).or_insert(seq);
+                        continue;
+                    }
                     Kind::Checkpoint => continue,
                 };
+                survey.parts.remove(&id);
                 survey.calls.insert(id, Newest { seq, kind, segment, offset });
             }
             before += segment.length;
@@ -116,7 +142,7 @@ pub(super) fn build(
     let (generation, index) = shared.generations.begin()?;
     let manner = Manner { shared, gentle: false, kept: 0, progress };
     match fill_alone(&index, now, &manner) {
-        Ok(()) => Ok(Built { index: Arc::new(index), generation }),
+        Ok(mark) => Ok(Built { index: Arc::new(index), generation, mark }),
         Err(error) => {
             drop(index);
             // It would take the room that the next attempt needs.
@@ -126,18 +152,19 @@ pub(super) fn build(
     }
 }
 
-fn fill_alone(index: &Index, now: Timestamp, manner: &Manner<'_>) -> Result<(), OpenError> {
-    let last_seq = fill_from_journal(index, manner)?;
+fn fill_alone(index: &Index, now: Timestamp, manner: &Manner<'_>) -> Result<Mark, OpenError> {
+    let Filled { until: last_seq, first_part } = fill_from_journal(index, manner)?;
     index.sync()?;
     index.note_built(now)?;
     let tally = index.tally();
-    let mark = Mark { checkpoint: 1, last_seq, replay_from: last_seq + 1, tally, at: now.millis() };
-    Ok(index.mark_and_sync(&mark)?)
+    let replay_from = first_part.unwrap_or(u64::MAX).min(last_seq + 1);
+    let mark = Mark { checkpoint: 1, last_seq, replay_from, tally, at: now.millis() };
+    index.mark_and_sync(&mark)?;
+    Ok(mark)
 }
 
-/// Fills an empty generation from the journal. Returns the sequence number up to which it has
-/// everything.
-pub(super) fn fill_from_journal(index: &Index, manner: &Manner<'_>) -> Result<u64, OpenError> {
+/// Fills an empty generation from the journal.
+pub(super) fn fill_from_journal(index: &Index, manner: &Manner<'_>) -> Result<Filled, OpenError> {
     let segments = manner.shared.segments.read().clone();
     let survey = Survey::of(&segments, manner.progress)?;
     let mut order: Vec<(CallId, Newest)> = survey.calls.into_iter().collect();
@@ -162,7 +189,7 @@ pub(super) fn fill_from_journal(index: &Index, manner: &Manner<'_>) -> Result<u6
     fill(index, latest, total, manner)?;
     let admin: Vec<AdminRow> = survey.admin.into_values().collect();
     index.write_unread(&[], &admin)?;
-    Ok(survey.last_seq)
+    Ok(Filled { until: survey.last_seq, first_part: survey.parts.into_values().min() })
 }
 
 impl From<OpenError> for StoreError {

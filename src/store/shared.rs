@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::compact::Compacted;
 use super::online::Purpose;
 use super::open::Options;
 use super::pin::Holders;
+use super::reading::Readers;
 use super::space::{self, Room};
 use super::submit::Outcome;
 use super::waits::Waits;
@@ -81,9 +82,8 @@ pub(super) struct Shared {
     /// Held by whoever writes the index, or needs it to stand still. Before all others: the keeper
     /// holds it while it waits for the committer, who takes them.
     pub index_writer: Mutex<()>,
-    /// Held for reading while somebody looks into the registry and then into the index; held for
-    /// writing while calls leave the registry or a new generation takes over.
-    pub gate: RwLock<()>,
+    /// Who is between index and registry: no call leaves the registry under their eyes.
+    pub readers: Readers,
     pub registry: RwLock<Registry>,
     index: RwLock<Result<Arc<Index>, String>>,
     pub access: RwLock<Access>,
@@ -112,6 +112,9 @@ pub(super) struct Shared {
     pub doing: Arc<Doing>,
     /// The sequence number of the newest checkpoint in the journal; 0 where none has been met yet.
     pub newest_checkpoint: AtomicU64,
+    /// Something is wrong with the generation that is current: once another takes over it is kept for
+    /// somebody to look at.
+    pub damaged: AtomicBool,
     /// Deletions may have left the journal that the index still has.
     pub forgotten: AtomicBool,
     /// The thread that is to panic.
@@ -119,6 +122,10 @@ pub(super) struct Shared {
     pub doomed: Mutex<Option<&'static str>>,
     /// Who holds segments for long.
     pub holders: Holders,
+    /// Whether the calls that are up have been counted, and the count was kept since.
+    pub live_known: AtomicBool,
+    /// It has been said that there is no more memory for calls and no index to write them to.
+    pub crowded: AtomicBool,
 }
 
 /// What the keeper is asked to do.
@@ -154,7 +161,7 @@ impl Shared {
             epoch,
             meter: Arc::default(),
             index_writer: Mutex::new(()),
-            gate: RwLock::new(()),
+            readers: Readers::default(),
             registry: RwLock::default(),
             index: RwLock::new(Err("it is not open yet".to_owned())),
             access: RwLock::default(),
@@ -168,12 +175,15 @@ impl Shared {
             wake: (Mutex::default(), Condvar::new()),
             tidy: (Mutex::default(), Condvar::new()),
             newest_checkpoint: AtomicU64::new(0),
+            damaged: AtomicBool::new(false),
             forgotten: AtomicBool::new(true),
             #[cfg(test)]
             doomed: Mutex::new(None),
             holders: Holders::default(),
             waits: Arc::default(),
             doing: Arc::default(),
+            live_known: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             room: Room::new(&options.data_dir, options.min_free_bytes, options.reserve_bytes),
             options,
         }
@@ -197,9 +207,10 @@ impl Shared {
             let shown = &*crate::logs::masked(&reason);
             tracing::error!(
                 reason = shown,
-                "the index has failed; lists answer 503 until it is rebuilt"
+                "the index has failed; lists answer 503 until it is rebuilt, and events are taken"
             );
             *index = Err(reason.clone());
+            self.damaged.store(true, Ordering::Release);
         }
         drop(index);
         self.wake_keeper();
@@ -241,6 +252,19 @@ impl Shared {
     /// Why somebody does not answer any more.
     pub fn gone(&self) -> StoreError {
         self.lives().err().unwrap_or(StoreError::Closing)
+    }
+
+    /// There is no more room in memory for calls: the keeper is to make some.
+    pub fn crowd(&self) {
+        if self.index().is_err() && !self.crowded.swap(true, Ordering::AcqRel) {
+            let calls = self.options.registry_calls;
+            tracing::error!(
+                calls,
+                "memory is full of calls (store.registry_calls) that wait for the index; until it is \
+                 built again events of further calls are answered 503"
+            );
+        }
+        self.wake_keeper();
     }
 
     /// Has the keeper look around now.

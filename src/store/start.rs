@@ -9,16 +9,18 @@ use super::OpenError;
 use super::bodies::{admin_row, record, tombstone_id};
 use super::checkpoint::{self, Note, Scope};
 use super::collect::Collector;
-use super::commit::{self, Job, look_up_indexed};
+use super::commit::{self, Job};
 use super::format::Lock;
 use super::keeper::Keeper;
 use super::open::{Store, watched};
+use super::parts::{self, look_up_indexed};
 use super::rebuild;
 use super::shared::{Progress, Shared};
 use crate::access::{Access, Row};
+use crate::codec;
 use crate::domain::{CallId, Timestamp};
 use crate::index::{AdminRow, Index, IndexError, LAYOUT, Mark, Opened};
-use crate::journal::{Kind, Scanner, Writer};
+use crate::journal::{Frame, Kind, Scanner, Segment, Writer};
 use crate::registry::State;
 
 /// A store on its way up.
@@ -75,20 +77,85 @@ impl Start {
             let index = Arc::new(index);
             self.shared.set_index(Ok(index.clone()));
             let reason = match self.replay(&index, &mark, now, progress) {
-                Ok(true) => return Ok(()),
+                Ok(true) => return self.place_parts(&index, now),
                 Ok(false) => "it is older than the journal says it is".to_owned(),
                 Err(OpenError::Index(error)) => super::error::chain(&error),
                 Err(error) => return Err(error),
             };
-            tracing::warn!(reason, "the index is built anew from the journal");
-            self.shared.set_index(Err(reason));
+            self.shared.set_index(Err(reason.clone()));
             drop(index);
             self.shared.registry = parking_lot::RwLock::default();
             *self.shared.access.write() = Access::default();
-            return self.build(true, now, progress);
+            return self.begin_anew(&reason, true, now, progress);
         }
+        self.begin_anew(reason, damaged, now, progress)
+    }
+
+    /// Has an index built anew from the journal, now or as soon as the store runs.
+    fn begin_anew(
+        &mut self,
+        reason: &str,
+        damaged: bool,
+        now: Timestamp,
+        progress: &dyn Fn(Progress),
+    ) -> Result<(), OpenError> {
         tracing::warn!(reason, "the index is built anew from the journal");
-        self.build(damaged, now, progress)
+        if !self.shared.options.build_later {
+            return self.build(damaged, now, progress);
+        }
+        self.shared.set_index(Err(reason.to_owned()));
+        self.shared.damaged.store(damaged, Ordering::Release);
+        self.shared.wake.0.lock().look = true;
+        self.read_without_index(progress)
+    }
+
+    /// Reads in the journal what has to be known while there is no index: settings, and calls of which
+    /// only parts are known.
+    fn read_without_index(&self, progress: &dyn Fn(Progress)) -> Result<(), OpenError> {
+        let segments = self.shared.segments.read().clone();
+        let mut steps = Steps::new("reading the journal", &segments, progress);
+        for segment in &segments {
+            let mut scanner = Scanner::new(segment)?;
+            while let Some((offset, frame)) = scanner.next_frame()? {
+                steps.step(offset);
+                let seq = frame.seq;
+                let strange =
+                    || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
+                match frame.kind {
+                    Kind::Checkpoint => self.shared.newest_checkpoint.store(seq, Ordering::Release),
+                    Kind::Record => {
+                        // One that is of a later release says so when it is read.
+                        let id = codec::peek_id(frame.body)
+                            .map_or_else(|| record(seq, frame.body).map(|call| call.id), Ok)?;
+                        self.shared.registry.write().drop_part(id);
+                    }
+                    Kind::Tombstone => {
+                        let id = tombstone_id(frame.body).ok_or_else(strange)?;
+                        self.shared.registry.write().drop_part(id);
+                    }
+                    Kind::Part => self.put_part(&frame)?,
+                    Kind::Admin => self.put_setting(&frame)?,
+                }
+            }
+            steps.end_of(segment);
+        }
+        self.shared.registry.write().published(self.writer.last_seq());
+        Ok(())
+    }
+
+    fn put_part(&self, frame: &Frame<'_>) -> Result<(), OpenError> {
+        let call = record(frame.seq, frame.body)?;
+        let mut registry = self.shared.registry.write();
+        registry.put_part(call.id, Arc::new(call), frame.seq, frame.at);
+        Ok(())
+    }
+
+    fn put_setting(&self, frame: &Frame<'_>) -> Result<(), OpenError> {
+        let Some(row) = admin_row(frame.body) else { return Ok(()) };
+        apply(&mut self.shared.access.write(), frame.seq, &row)?;
+        let row = AdminRow { name: row.name, seq: frame.seq, json: row.json };
+        self.shared.registry.write().put_admin(row);
+        Ok(())
     }
 
     /// The mark of an index that can be believed so far, or what is wrong with it.
@@ -129,16 +196,30 @@ impl Start {
         progress: &dyn Fn(Progress),
     ) -> Result<(), OpenError> {
         let built = rebuild::build(&self.shared, now, progress)?;
-        let last_seq = self.writer.last_seq();
         self.shared.generations.finish(built.generation, damaged)?;
         self.generation = built.generation;
         self.shared.meter.index_rebuilds.add_one();
-        self.load_access(&built.index)?;
-        let note = built.note(last_seq);
-        self.shared.set_index(Ok(built.index));
-        let noted = checkpoint::Noted { note, at: now };
+        let noted = checkpoint::Noted { note: built.note(), at: now };
+        let rebuild::Built { index, mark, .. } = built;
+        self.shared.set_index(Ok(index.clone()));
+        if mark.replay_from <= mark.last_seq {
+            self.replay(&index, &mark, now, progress)?;
+        } else {
+            self.load_access(&index)?;
+        }
         let seq = commit::checkpoint(&self.shared, &mut self.writer, &noted)?;
         self.shared.registry.write().published(seq);
+        self.place_parts(&index, now)
+    }
+
+    /// What was heard of calls while there was no index finds its place, now that there is one.
+    fn place_parts(&mut self, index: &Index, now: Timestamp) -> Result<(), OpenError> {
+        while self.shared.registry.read().first_part_seq().is_some() {
+            parts::place(&self.shared, &mut self.writer, index)?;
+            if self.shared.registry.read().records() >= self.shared.options.registry_calls {
+                self.make_room(index, now)?;
+            }
+        }
         Ok(())
     }
 
@@ -164,17 +245,11 @@ impl Start {
         let newer = segments.iter().position(|segment| segment.first_seq > mark.replay_from);
         let first = newer.unwrap_or(segments.len()).saturating_sub(1);
         let from = segments.get(first..).unwrap_or_default();
-        let total: u64 = from.iter().map(|segment| segment.length).sum();
-        let mut before = 0;
-        let mut frames = 0_u64;
+        let mut steps = Steps::new("replaying the journal", from, progress);
         for segment in from {
             let mut scanner = Scanner::new(segment)?;
             while let Some((offset, frame)) = scanner.next_frame()? {
-                frames += 1;
-                if frames.is_multiple_of(10_000) {
-                    let what = "replaying the journal".to_owned();
-                    progress(Progress { what, done: before + offset, total: Some(total) });
-                }
+                steps.step(offset);
                 let seq = frame.seq;
                 match frame.kind {
                     Kind::Checkpoint => {
@@ -198,20 +273,22 @@ impl Start {
                         let id = tombstone_id(frame.body).ok_or_else(strange)?;
                         self.put(index, id, State::Deleted(frame.at), seq, now)?;
                     }
-                    Kind::Admin => {
-                        if let Some(row) = admin_row(frame.body) {
-                            apply(&mut self.shared.access.write(), seq, &row)?;
-                            let row = AdminRow { name: row.name, seq, json: row.json };
-                            self.shared.registry.write().put_admin(row);
+                    Kind::Part => {
+                        let strange =
+                            || OpenError::Record { seq, reason: "a strange part".to_owned() };
+                        let id = codec::peek_id(frame.body).ok_or_else(strange)?;
+                        if index.stored(id)?.is_none_or(|stored| stored.seq() < seq) {
+                            self.put_part(&frame)?;
                         }
                     }
+                    Kind::Admin => self.put_setting(&frame)?,
                 }
                 self.shared.registry.write().published(seq);
-                if self.shared.registry.read().len() >= self.shared.options.registry_calls {
+                if self.shared.registry.read().records() >= self.shared.options.registry_calls {
                     self.make_room(index, now)?;
                 }
             }
-            before += segment.length;
+            steps.end_of(segment);
         }
         self.shared.registry.write().published(self.writer.last_seq());
         Ok(true)
@@ -291,4 +368,32 @@ impl Start {
 fn apply(access: &mut Access, seq: u64, row: &Row) -> Result<(), OpenError> {
     let unread = |error| OpenError::Record { seq, reason: format!("{}: {error}", row.name) };
     access.apply(row).map_err(unread)
+}
+
+/// Says now and then how far the reading of segments has come.
+struct Steps<'a> {
+    what: &'static str,
+    frames: u64,
+    before: u64,
+    total: u64,
+    progress: &'a dyn Fn(Progress),
+}
+
+impl<'a> Steps<'a> {
+    fn new(what: &'static str, of: &[Arc<Segment>], progress: &'a dyn Fn(Progress)) -> Self {
+        let total = of.iter().map(|segment| segment.length).sum();
+        Self { what, frames: 0, before: 0, total, progress }
+    }
+
+    fn step(&mut self, offset: u64) {
+        self.frames += 1;
+        if self.frames.is_multiple_of(10_000) {
+            let (what, total) = (self.what.to_owned(), Some(self.total));
+            (self.progress)(Progress { what, done: self.before + offset, total });
+        }
+    }
+
+    fn end_of(&mut self, segment: &Segment) {
+        self.before += segment.length;
+    }
 }

@@ -1,5 +1,6 @@
 //! What a change is, and what becomes of it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
@@ -10,7 +11,9 @@ use super::open::Store;
 use super::shared::Shared;
 use super::waits::Wait;
 use crate::access::Row;
-use crate::domain::{Call, CallId, StampedEvent, Timestamp};
+use crate::domain::{Call, CallId, Source, StampedEvent, Timestamp, merge};
+use crate::journal::Origin;
+use crate::registry::State;
 
 /// One thing that is to happen to the store.
 #[derive(Debug, Clone)]
@@ -44,6 +47,56 @@ impl Change {
     pub(super) fn grows(&self) -> bool {
         matches!(self, Self::Event(_) | Self::Record(_))
     }
+
+    /// What its call is after it, and where it came from; none where nothing happens to it.
+    pub(super) fn after(
+        self,
+        known: Option<&Call>,
+        at: Timestamp,
+        outcome: &mut Outcome,
+    ) -> Option<(State, Origin)> {
+        let sweep = Origin::Source(Source::Sweep);
+        match self {
+            Self::Event(event) => {
+                let origin = Origin::Source(event.source);
+                outcome.unknown_statuses += u64::from(event.status.is_none());
+                let sent: Vec<Box<str>> = event.extras.iter().map(|(key, _)| key.clone()).collect();
+                outcome.dropped_keys += event.left_out.count();
+                let merged = merge(known, *event, at);
+                let dropped = sent.iter().filter(|key| merged.extras.get(key).is_none());
+                outcome.dropped_keys += dropped.count() as u64;
+                Some((State::Call(Arc::new(merged)), origin))
+            }
+            Self::Record(record) => {
+                let joined = known.map_or_else(|| *record.clone(), |call| call.join(&record));
+                Some((State::Call(Arc::new(joined)), Origin::Source(Source::Import)))
+            }
+            Self::Delete(_) => match known {
+                Some(_) => Some((State::Deleted(at), Origin::Admin)),
+                None => {
+                    outcome.ignored += 1;
+                    None
+                }
+            },
+            Self::Expire(_) => match known {
+                Some(call) if !call.live() => Some((State::Deleted(at), sweep)),
+                _ => {
+                    outcome.unchanged += 1;
+                    None
+                }
+            },
+            Self::Stale(_, heard_before) => match known {
+                Some(call) if call.live() && call.last_event_at() < heard_before => {
+                    Some((State::Call(Arc::new(call.clone().into_stale(at))), sweep))
+                }
+                _ => {
+                    outcome.unchanged += 1;
+                    None
+                }
+            },
+            Self::Admin(_) => None,
+        }
+    }
 }
 
 /// What became of the changes of one submission.
@@ -51,7 +104,8 @@ impl Change {
 pub struct Outcome {
     /// Calls that were not known before.
     pub new: u64,
-    /// Changes of known calls, deletions and settings among them.
+    /// Changes of known calls, deletions and settings among them; and what was heard of calls while it
+    /// was not known whether they are new.
     pub changed: u64,
     /// Said nothing new.
     pub unchanged: u64,

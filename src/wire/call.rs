@@ -62,6 +62,9 @@ pub(super) fn write_merge(out: &mut Vec<u8>, call: &Call) {
         next(out, "noted", |out| strings(out, call.extras.noted.iter().map(Noted::as_str)));
     }
     next(out, "timeline", |out| timeline(out, call));
+    if call.namesake {
+        next(out, "namesake", |out| put(out, true));
+    }
     out.push(b'}');
 }
 

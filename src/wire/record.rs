@@ -41,6 +41,8 @@ struct Merge {
     /// The first key that did not fit, as 0.1.0 wrote it.
     extras_cut: Option<String>,
     timeline: Vec<(Option<At>, String, Option<String>, u16)>,
+    #[serde(default)]
+    namesake: bool,
 }
 
 /// Milliseconds, or milliseconds and microseconds.
@@ -162,6 +164,7 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
         id: draft.id()?,
         listed_at,
         stale: draft.stale && status.rank() != Rank::Terminal,
+        namesake: merge.namesake,
         progress: Progress {
             status,
             at: moment(merge.status_at)?,

@@ -59,6 +59,8 @@ pub enum Step {
     Compact,
     /// Makes a new index from the journal.
     Rebuild,
+    /// The index fails, and these come before it is built again; or before a crash.
+    Outage(Vec<Vec<(u8, u8, Do)>>, Option<Damage>),
     /// Keeps a copy of the index for [`Damage::Older`].
     Save,
     Reopen {
@@ -111,6 +113,10 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
+fn changes(most: usize) -> impl Strategy<Value = Vec<(u8, u8, Do)>> {
+    vec((1..=ACCOUNTS, 0..CALLS, change()), 1..most)
+}
+
 /// With fewer changes at once than `most`.
 pub fn step(most: usize) -> impl Strategy<Value = Step> {
     let reopened = (
@@ -121,13 +127,15 @@ pub fn step(most: usize) -> impl Strategy<Value = Step> {
         select(vec![12, 1000]),
     );
     prop_oneof![
-        12 => vec((1..=ACCOUNTS, 0..CALLS, change()), 1..most).prop_map(Step::Submit),
+        12 => changes(most).prop_map(Step::Submit),
         4 => Just(Step::Checkpoint),
         2 => Just(Step::Collect),
         1 => (1..=ACCOUNTS).prop_map(Step::Retire),
         1 => Just(Step::Compact),
         1 => Just(Step::Rebuild),
         1 => Just(Step::Save),
+        2 => (vec(changes(most), 1..5), prop::option::of(damage()))
+            .prop_map(|(changes, crash)| Step::Outage(changes, crash)),
         2 => reopened
             .prop_map(|(crash, damage, age, busy, room)| Step::Reopen { crash, damage, age, busy, room }),
     ]

@@ -45,7 +45,7 @@ fn a_full_registry_refuses_whole_submissions_until_the_keeper_has_made_room() {
     let store = open(Options { registry_calls: 10, ..options(dir.path()) });
     let still = store.shared.index_writer.lock();
     submit(&store, (0..5).map(ringing).collect()).unwrap();
-    let told = submit(&store, (4..10).map(ringing).collect());
+    let told = submit(&store, (4..11).map(ringing).collect());
     assert!(matches!(told, Err(StoreError::Busy)), "{told:?}");
     assert_eq!(sids(&store, Filter::default()).len(), 5);
     drop(still);

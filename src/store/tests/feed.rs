@@ -237,3 +237,42 @@ fn a_follower_is_woken_by_changes_and_by_settings_but_not_by_checkpoints() {
     let seen = *published.borrow_and_update();
     assert_eq!(seen, store.status().sequence);
 }
+
+#[test]
+fn a_frame_that_cannot_be_read_is_named_and_ends_nothing_but_that_reading() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let begin = *store.published().borrow();
+    let now = clock::now();
+    for call in 0..3 {
+        send(&store, id(1, call), CallStatus::Ringing, now);
+    }
+    let mut ahead = store.feed(Reach::Everybody, Place::Changes(begin)).unwrap();
+    assert_eq!(drain(&store, &mut ahead, WIDE).len(), 3);
+    let segment = store.segments().pop().unwrap();
+    let mut scanner = crate::journal::Scanner::new(&segment).unwrap();
+    scanner.next_frame().unwrap();
+    let (offset, frame) = scanner.next_frame().unwrap().unwrap();
+    let middle = offset + 16 + frame.body.len() as u64 / 2;
+    let file = fs::OpenOptions::new().write(true).open(&segment.path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 3], middle).unwrap();
+    let mut feed = store.feed(Reach::Everybody, Place::Changes(begin)).unwrap();
+    let until = *store.published().borrow();
+    let told = loop {
+        match feed.next(&store, until, SMALL) {
+            Ok(_) => assert!(!feed.has_read(until), "it was passed over"),
+            Err(error) => break error,
+        }
+    };
+    let place = format!("{} at byte {offset}: ", segment.path.display());
+    assert!(
+        matches!(&told, StoreError::Unreadable(reason) if reason.starts_with(&place)),
+        "{told:?}"
+    );
+    assert!(told.to_string().starts_with("the journal cannot be read: "), "{told}");
+    // The journal has not failed.
+    send(&store, id(1, 9), CallStatus::Ringing, now);
+    assert!(store.ready().is_ok());
+    assert_eq!(drain(&store, &mut ahead, WIDE).len(), 1, "whoever is behind it goes on");
+    assert_eq!(listed(&store, &[1]).len(), 4);
+}

@@ -8,6 +8,7 @@ mod failures;
 mod feed;
 mod lifetimes;
 mod model;
+mod outage;
 mod past;
 mod races;
 mod space;
@@ -49,6 +50,7 @@ fn options(dir: &Path) -> Options {
             interval: HOUR,
         },
         rebuild: false,
+        build_later: false,
         sync: true,
     }
 }
@@ -209,4 +211,30 @@ fn crash_image(store: &Store, to: &Path) {
 fn index_dir(dir: &Path) -> std::path::PathBuf {
     let number = fs::read_to_string(dir.join("CURRENT")).unwrap();
     dir.join(format!("index-{}", number.trim()))
+}
+
+/// The call of this number after so many of the same were deleted.
+fn incarnation(account_n: u8, call: u8, life: u16) -> CallId {
+    let mut sid = [call; 16];
+    let [high, low] = life.to_be_bytes();
+    sid[14] ^= high;
+    sid[15] ^= low;
+    CallId { account: account(account_n), sid: CallSid::from_bytes(sid) }
+}
+
+/// The answer, once the index has been built again where that is needed.
+fn patient<T>(store: &Store, mut ask: impl FnMut() -> Result<T, StoreError>) -> T {
+    let mut found = None;
+    until("the index is built again", || match ask() {
+        Ok(answer) => {
+            found = Some(answer);
+            true
+        }
+        Err(StoreError::IndexUnavailable(_)) => {
+            wake(store);
+            false
+        }
+        Err(error) => panic!("{error}"),
+    });
+    found.unwrap()
 }

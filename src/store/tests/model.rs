@@ -11,7 +11,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 
-use super::drawn::{CALLS, Damage, Do, Look, NUMBERS, PARENT, Step, base, look, step};
+use super::drawn::{ACCOUNTS, CALLS, Damage, Do, Look, NUMBERS, PARENT, Step, base, look, step};
 use super::*;
 use crate::access::{Account, Keep, Row};
 use crate::domain::merge;
@@ -114,11 +114,21 @@ impl Model {
             Some(new) => {
                 told.changed += u64::from(known.is_some());
                 told.new += u64::from(known.is_none());
-                self.calls.insert(id, new);
+                let namesake = new.namesake || known.is_none() && self.has_namesake(id);
+                self.calls.insert(id, Call { namesake, ..new });
             }
             None => {}
         }
         change
+    }
+
+    /// Whether another account had a call of this sid before.
+    fn has_namesake(&self, id: CallId) -> bool {
+        (1..=ACCOUNTS).map(account).filter(|account| *account != id.account).any(|account| {
+            let other = CallId { account, ..id };
+            let first = |call: &Call| !call.namesake;
+            self.deleted.contains(&other) || self.calls.get(&other).is_some_and(first)
+        })
     }
 
     fn list(&self, look: &Look) -> Vec<Call> {
@@ -210,6 +220,7 @@ impl Bench {
                 assert_eq!(patient(self.store(), || self.store().apply(&changes, at, false)), told);
             }
             Step::Checkpoint => wake(self.store()),
+            Step::Outage(batches, crash) => self.outage(batches, crash.as_ref()),
             Step::Collect => {
                 patient(self.store(), || self.store().collect(Depth::Thorough));
             }
@@ -239,6 +250,54 @@ impl Bench {
                 self.reopen(*crash, damage);
             }
         }
+    }
+
+    /// Without an index whatever is heard of calls is taken, as far as there is room in memory; the
+    /// rest has to wait for it.
+    fn outage(&mut self, batches: &[Vec<(u8, u8, Do)>], crash: Option<&Damage>) {
+        let store = self.store.as_ref().unwrap();
+        // Nothing is built while this is held.
+        let still = store.shared.index_writer.lock();
+        store.shared.set_index(Err("on purpose".to_owned()));
+        for batch in batches {
+            let at = clock::now();
+            let (mut model, mut told) = (self.model.clone(), Outcome::default());
+            let heard = batch
+                .iter()
+                .filter(|(.., change)| matches!(change, Do::Event { .. } | Do::Record { .. }));
+            let changes: Vec<_> = heard
+                .map(|(account, call, change)| {
+                    let id = model.next_call(*account, *call);
+                    model.apply(id, change, at, &mut told)
+                })
+                .collect();
+            match store.submit(changes.clone(), at).unwrap().wait() {
+                Ok(done) => {
+                    self.model = model;
+                    self.operations += changes.len() as u64;
+                    let sum = |o: Outcome| o.new + o.changed + o.unchanged + o.ignored;
+                    assert_eq!(sum(done), sum(told), "each of them was dealt with");
+                }
+                Err(StoreError::Busy) => assert!(self.options.registry_calls < 1000),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let Some(damage) = crash else {
+            drop(still);
+            until("the index is built again", || {
+                store.shared.wake_keeper();
+                store.ready().is_ok()
+            });
+            return;
+        };
+        self.round += 1;
+        let image = self.home.path().join(self.round.to_string());
+        fs::create_dir(&image).unwrap();
+        crash_image(store, &image);
+        drop(still);
+        self.options.data_dir = image;
+        drop(self.store.take());
+        self.come_back(damage);
     }
 
     /// All calls of an account that are not up go.
@@ -298,17 +357,20 @@ impl Bench {
     }
 
     fn reopen(&mut self, crash: bool, damage: &Damage) {
-        let store = self.store.take().unwrap();
         if crash {
             self.round += 1;
             let image = self.home.path().join(self.round.to_string());
             fs::create_dir(&image).unwrap();
-            crash_image(&store, &image);
+            crash_image(self.store(), &image);
             self.options.data_dir = image;
-            drop(store);
+            drop(self.store.take());
         } else {
-            store.close().unwrap();
+            self.store.take().unwrap().close().unwrap();
         }
+        self.come_back(damage);
+    }
+
+    fn come_back(&mut self, damage: &Damage) {
         let dir = index_dir(&self.options.data_dir);
         let db = fs::OpenOptions::new().write(true).open(dir.join("db")).unwrap();
         let length = db.metadata().unwrap().len();
@@ -378,32 +440,6 @@ impl Bench {
         // The figures are exact while the keeper stands still.
         until("all are counted", || store.status().calls == self.model.calls.len() as u64);
     }
-}
-
-/// The call of this number after so many of the same were deleted.
-fn incarnation(account_n: u8, call: u8, life: u16) -> CallId {
-    let mut sid = [call; 16];
-    let [high, low] = life.to_be_bytes();
-    sid[14] ^= high;
-    sid[15] ^= low;
-    CallId { account: account(account_n), sid: CallSid::from_bytes(sid) }
-}
-
-/// The answer, once the index has been built again where that is needed.
-fn patient<T>(store: &Store, mut ask: impl FnMut() -> Result<T, StoreError>) -> T {
-    let mut found = None;
-    until("the index is built again", || match ask() {
-        Ok(answer) => {
-            found = Some(answer);
-            true
-        }
-        Err(StoreError::IndexUnavailable(_)) => {
-            wake(store);
-            false
-        }
-        Err(error) => panic!("{error}"),
-    });
-    found.unwrap()
 }
 
 /// `MODEL_CASES` says how many runs there are, and `MODEL_CHANGES` how many changes come at once.

@@ -109,12 +109,14 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
         }
         let begin = Instant::now();
         let mut seen = std::collections::BTreeSet::new();
-        while begin.elapsed() < Duration::from_secs(2) && !end.load(Ordering::Relaxed) {
+        while (begin.elapsed() < Duration::from_secs(2) || seen.len() <= 3)
+            && !end.load(Ordering::Relaxed)
+        {
+            assert!(begin.elapsed() < DEADLINE, "no checkpoints are taken meanwhile: {seen:?}");
             seen.insert(checkpoint());
             assert_sound(&store);
         }
         drop(guard);
-        assert!(seen.len() > 3, "checkpoints were taken meanwhile: {seen:?}");
     });
     assert!(lists.into_inner() > 3 && writes.into_inner() > 10);
     store.close().unwrap();
@@ -151,18 +153,56 @@ fn a_page_holds_no_more_than_was_asked_for() {
 }
 
 #[test]
-fn no_call_leaves_the_registry_while_somebody_reads() {
+fn no_call_leaves_the_registry_while_somebody_reads_and_nobody_waits_for_that_but_the_keeper() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
     send(&store, id(1, 1), CallStatus::Completed, clock::now());
-    let reading = store.shared.gate.read();
+    let reading = store.shared.readers.begin();
     store.shared.wake_keeper();
-    // Nobody else is let in once the committer waits for its turn.
-    until("the committer waits", || store.shared.gate.try_read().is_none());
-    assert!(store.shared.index().unwrap().stored(id(1, 1)).unwrap().is_some());
+    until("the index has it", || store.shared.index().unwrap().stored(id(1, 1)).unwrap().is_some());
+    // Commits go on, and so do others who read.
+    for call in 2..10 {
+        send(&store, id(1, call), CallStatus::Trying, clock::now());
+        assert_eq!(sids(&store, Filter::default()).len(), usize::from(call));
+        assert!(store.call(id(1, 1)).unwrap().is_some());
+    }
     assert!(store.shared.registry.read().get(id(1, 1)).is_some());
     drop(reading);
-    until("the call leaves", || store.shared.registry.read().is_empty());
+    until("the call leaves", || store.shared.registry.read().get(id(1, 1)).is_none());
+    assert_eq!(sids(&store, Filter::default()).len(), 9);
+}
+
+#[test]
+fn an_index_takes_over_while_somebody_reads_in_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let at = clock::now().minus_millis(1000);
+    for call in 0..10 {
+        send(&store, id(1, call), CallStatus::Trying, at.plus_millis(call.into()));
+    }
+    wake(&store);
+    send(&store, id(1, 3), CallStatus::Completed, clock::now());
+    let shared = &store.shared;
+    let old = shared.index().unwrap();
+    let reading = shared.readers.begin();
+    let keeper = shared.index_writer.lock();
+    let (_, new) = shared.generations.begin().unwrap();
+    let manner = build::Manner { shared, gentle: false, kept: 0, progress: &|_| {} };
+    let filled = rebuild::fill_from_journal(&new, &manner).unwrap();
+    assert_eq!((filled.until, filled.first_part), (shared.registry.read().last_seq(), None));
+    let new = Arc::new(new);
+    let known = parts::known_by(shared, &new).unwrap();
+    // The committer waits for nobody.
+    shared.ask(|reply| commit::Job::Replace(new.clone(), known, reply)).unwrap();
+    assert!(!Arc::ptr_eq(&old, &shared.index().unwrap()));
+    // What the old one does not have is still in memory, though the new one has it.
+    assert!(shared.registry.read().get(id(1, 3)).is_some_and(crate::registry::Entry::covered));
+    send(&store, id(1, 4), CallStatus::Completed, clock::now());
+    assert_eq!(sids(&store, with_status(CallStatus::Completed)), [4, 3]);
+    drop((keeper, reading));
+    wake(&store);
+    assert_eq!(sids(&store, with_status(CallStatus::Completed)), [4, 3]);
+    assert_sound(&store);
 }
 
 #[test]

@@ -80,6 +80,7 @@ fn serve(stream: TcpStream, received: &Mutex<Vec<Received>>) -> std::io::Result<
     reader.read_exact(&mut body)?;
     let body = serde_json::from_slice(&body).unwrap();
     let kind = url.split('/').nth(1).unwrap().to_owned();
+    let sid = url.rsplit('/').next().unwrap().to_owned();
     received.lock().unwrap().push(Received { method, url, headers, body });
     let (status, kind, body) = match kind.as_str() {
         "s200" => ("200 OK", "application/json", "{\"status\":200,\"reason\":\"OK\"}".to_owned()),
@@ -94,6 +95,10 @@ fn serve(stream: TcpStream, received: &Mutex<Vec<Received>>) -> std::io::Result<
         "s404empty" => ("404 Not Found", "text/plain", String::new()),
         "s422text" => {
             let text = "call session is gone for call_sid x".to_owned();
+            ("422 Unprocessable Entity", "text/html", text)
+        }
+        "gone" => {
+            let text = format!("call session is gone for call_sid {}", sid);
             ("422 Unprocessable Entity", "text/html", text)
         }
         "s500text" => ("500 Internal Server Error", "text/html", "<b>boom</b>".to_owned()),

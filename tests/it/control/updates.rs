@@ -6,24 +6,77 @@ use super::super::harness::{A1, A2, PATIENCE, Rollcall, event, sid};
 use super::server::FeatureServer;
 use super::{hang_up, refusal, register, send};
 
+/// Account `account` says that it has call `n`, and that this server runs it.
+fn claim(rollcall: &Rollcall, account: &str, n: u32, service_url: &str) {
+    let with = format!("{{\"service_url\":\"{service_url}\",");
+    let event = event(n, "in-progress").replacen('{', &with, 1).replace(A1, account);
+    assert_eq!(rollcall.post_events(&event).status, 204);
+}
+
+/// What an account is answered that ends call `n`, and which of the calls were asked about.
+fn end(rollcall: &Rollcall, server: &FeatureServer, account: &str, n: u32) -> (u16, String, bool) {
+    let token = rollcall.token(&["--account", account]);
+    let path = format!("/v1/Accounts/{account}/Calls/{}", sid(n));
+    let answer = send(rollcall, "PUT", &token, &path, "{\"call_status\":\"completed\"}");
+    let asked = server.take();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    let meant = asked[0].url.ends_with(&format!("/v1/updateCall/{}", sid(n)));
+    (answer.status, answer.body.replace(&sid(n), "SID"), meant)
+}
+
+/// A feature server knows a call by its sid alone.
 #[test]
-fn a_call_that_two_accounts_claim_is_nobodys_to_control() {
+fn a_call_is_controlled_by_the_account_that_had_it_first_and_nobody_else_learns_of_it() {
     let server = FeatureServer::up();
-    let rollcall = Rollcall::up(&["--feature-servers-urls", &server.url("")]);
-    register(&rollcall, 1, &server.url("/s202"));
-    assert_eq!(hang_up(&rollcall, 1).status, 202);
-    // Another account says that it has this call, too.
-    let with = format!("{{\"service_url\":\"{}\",", server.url("/s202"));
-    let planted = event(1, "in-progress").replacen('{', &with, 1).replace(A1, A2);
-    assert_eq!(rollcall.post_events(&planted).status, 204);
-    server.take();
-    for account in [A1, A2] {
-        let token = rollcall.token(&["--account", account]);
-        let path = format!("/v1/Accounts/{account}/Calls/{}", sid(1));
-        let answer = send(&rollcall, "PUT", &token, &path, "{\"call_status\":\"completed\"}");
-        assert!(refusal(&answer, 409).contains("not unique"), "{answer:?}");
+    let mut rollcall = Rollcall::up(&["--feature-servers-urls", &server.url("")]);
+    let (accepts, gone) = (server.url("/s202"), server.url("/gone"));
+    claim(&rollcall, A1, 1, &accepts);
+    claim(&rollcall, A1, 3, &gone);
+    // The same sids, and two that nobody else has.
+    for n in [1, 2] {
+        claim(&rollcall, A2, n, &accepts);
     }
-    assert_eq!(server.take(), []);
+    for n in [3, 4] {
+        claim(&rollcall, A2, n, &gone);
+    }
+    let look = |rollcall: &Rollcall| {
+        let (status, _, meant) = end(rollcall, &server, A1, 1);
+        assert_eq!((status, meant), (202, true), "its owner's");
+        for (taken, free) in [(1, 2), (3, 4)] {
+            let (taken, free) =
+                (end(rollcall, &server, A2, taken), end(rollcall, &server, A2, free));
+            assert!(!taken.2 && free.2, "its owner's call is left alone: {taken:?} {free:?}");
+            assert_eq!((taken.0, taken.1), (free.0, free.1), "nothing tells them apart");
+        }
+        // Each has its own record.
+        for account in [A1, A2] {
+            let path = format!("/v1/Accounts/{account}/Calls/{}", sid(1));
+            let call = rollcall.get(&rollcall.admin(), &path).json();
+            assert_eq!(call["account_sid"], account);
+            assert!(call.get("namesake").is_none(), "{call}");
+        }
+    };
+    look(&rollcall);
+    rollcall.kill();
+    rollcall.start();
+    look(&rollcall);
+    rollcall.ok(&["rebuild"]);
+    look(&rollcall);
+    // Whoever was not the first does not become it.
+    let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(1));
+    assert_eq!(rollcall.ask("DELETE", &rollcall.admin(), &path).status, 204);
+    assert!(!end(&rollcall, &server, A2, 1).2);
+    // Nor in another store, in whatever order it is told of the two.
+    let exported = rollcall.ok(&["export"]);
+    let mut lines: Vec<_> = exported.lines().filter(|line| line.contains(&sid(3))).collect();
+    assert_eq!(lines.len(), 2, "{exported}");
+    for _ in 0..2 {
+        let copy = Rollcall::up(&["--feature-servers-urls", &server.url("")]);
+        let told = copy.run_with(&["import", "-"], lines.join("\n").as_bytes());
+        assert_eq!(told.code, Some(0), "{told:?}");
+        assert!(end(&copy, &server, A1, 3).2 && !end(&copy, &server, A2, 3).2);
+        lines.reverse();
+    }
 }
 
 #[test]

@@ -1,0 +1,205 @@
+//! Events while there is no index, and how a new index takes over from the committer's side.
+//!
+//! The journal holds whole records, so that an event of a call that is not in memory needs the
+//! record that the index has. While there is none, such an event is taken all the same: what was
+//! heard of the call is a *part*, kept in the registry and journaled as a frame of its own kind. The
+//! join of records is commutative, so that the part joins with the record later, and nothing is lost
+//! by that. Architecture invariants:
+//!
+//! * A part is no version of its call: whoever looks for the newest one passes it over, and nobody
+//!   is shown it.
+//! * The record that is written next holds the part. So a part counts exactly where no record or
+//!   deletion of its call stands behind it in the journal.
+//! * Each part holds the earlier ones of its call.
+//! * While there is an index that is asked, there are no parts: the last of them finds its place in
+//!   the step in which the index takes over.
+//! * No mark of an index lets a replay begin after a part that has no place yet.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::StoreError;
+use super::bodies::tombstone_body;
+use super::checkpoint::Versions;
+use super::commit::append;
+use super::shared::Shared;
+use crate::clock;
+use crate::codec;
+use crate::domain::{Call, CallId};
+use crate::index::{Index, IndexError, Stored};
+use crate::journal::{Kind, Origin, Writer};
+use crate::keys::Facets;
+use crate::registry::{Indexed, State};
+
+/// Parts that find their place before others get a turn.
+pub(super) const PLACED_AT_ONCE: usize = 500;
+
+/// What a new generation has of the calls in memory.
+pub(super) type Known = HashMap<CallId, Option<Indexed>>;
+
+/// What the index has of a call.
+pub(super) fn look_up(index: &Index, id: CallId) -> Result<Option<(State, Indexed)>, IndexError> {
+    match index.stored(id)? {
+        // Most calls that are looked up are new: one question is enough for them.
+        None => Ok(None),
+        Some(stored @ Stored::Tombstone { deleted_at, .. }) => {
+            Ok(Some((State::Deleted(deleted_at), (stored, None))))
+        }
+        Some(Stored::Call { .. }) => Ok(index.call(id)?.map(|(seq, call)| {
+            let indexed = indexed(seq, &call);
+            (State::Call(Arc::new(call)), indexed)
+        })),
+    }
+}
+
+/// What the index has of a call, without the call itself.
+pub(super) fn look_up_indexed(index: &Index, id: CallId) -> Result<Option<Indexed>, IndexError> {
+    Ok(look_up(index, id)?.map(|(_, indexed)| indexed))
+}
+
+/// Whether an index knows a call of this sid of another account, or a deletion of one; calls that are
+/// themselves only namesakes apart.
+pub(super) fn has_namesake(index: &Index, id: CallId) -> Result<bool, IndexError> {
+    for (account, stored) in index.known(id.sid)? {
+        if account == id.account {
+            continue;
+        }
+        let first = match stored {
+            Stored::Tombstone { .. } => true,
+            Stored::Call { .. } => {
+                index.call(CallId { account, ..id })?.is_some_and(|(_, call)| !call.namesake)
+            }
+        };
+        if first {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn indexed(seq: u64, call: &Call) -> Indexed {
+    (Stored::Call { seq, listed_at: call.listed_at }, Some(Facets::of(call)))
+}
+
+/// Gives the first parts their place, by what an index has of their calls: the records that hold them
+/// are written to the journal and published.
+pub(super) fn place(shared: &Shared, writer: &mut Writer, index: &Index) -> Result<(), StoreError> {
+    let parts = shared.registry.read().first_parts(PLACED_AT_ONCE);
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let now = clock::now();
+    let lifetime = shared.options.max_lifetime_millis;
+    let mut batch = writer.batch();
+    let mut placed = Vec::with_capacity(parts.len());
+    let mut live = Vec::new();
+    let mut new = 0;
+    // The parts come in their order, and each call once: what is claimed is so by another account.
+    let mut claimed = HashSet::new();
+    for (id, part) in parts {
+        let (found, indexed) = look_up(index, id)?.unzip();
+        let outlived = |since: crate::domain::Timestamp| since.plus_millis(lifetime) < part.at;
+        let up_before = matches!(&found, Some(State::Call(call)) if call.live());
+        let state = match found {
+            // A deletion stands; it is said again, so that it stands behind the part.
+            Some(State::Deleted(since)) if !outlived(since) => State::Deleted(now),
+            Some(State::Call(call)) => State::Call(Arc::new(call.join(&part.call))),
+            _ => {
+                new += 1;
+                let mut call = Arc::unwrap_or_clone(part.call);
+                call.namesake |= claimed.contains(&id.sid)
+                    || shared.registry.read().has_namesake(id)
+                    || has_namesake(index, id)?;
+                if !call.namesake {
+                    claimed.insert(id.sid);
+                }
+                State::Call(Arc::new(call))
+            }
+        };
+        let seq = match &state {
+            State::Call(call) => {
+                batch.push(now, Origin::Admin, Kind::Record, &codec::encode(call))?
+            }
+            State::Deleted(_) => {
+                batch.push(now, Origin::Admin, Kind::Tombstone, &tombstone_body(id))?
+            }
+        };
+        let up = matches!(&state, State::Call(call) if call.live());
+        live.push((id.account, i64::from(up) - i64::from(up_before)));
+        placed.push((id, state, seq, indexed));
+    }
+    append(shared, writer, batch)?;
+    let mut registry = shared.registry.write();
+    for (id, state, seq, indexed) in placed {
+        registry.put(id, state, seq, now, indexed);
+    }
+    let last_seq = registry.last_seq();
+    drop(registry);
+    for (account, more) in live.into_iter().filter(|(_, more)| *more != 0) {
+        shared.meter.add_live(account, more);
+    }
+    shared.counted.lock().new += new;
+    shared.published.send_replace(last_seq);
+    Ok(())
+}
+
+/// What a generation that nobody reads yet has of the calls in memory.
+pub(super) fn known_by(shared: &Shared, index: &Index) -> Result<Known, IndexError> {
+    let entries: Vec<(CallId, u64, State)> = {
+        let registry = shared.registry.read();
+        registry.iter().map(|(id, entry)| (id, entry.seq, entry.state.clone())).collect()
+    };
+    let mut known = Known::with_capacity(entries.len());
+    for (id, seq, state) in entries {
+        let found = match (index.stored(id)?, state) {
+            (None, _) => None,
+            (Some(stored), State::Call(call)) if stored.seq() == seq => Some(indexed(seq, &call)),
+            _ => look_up_indexed(index, id)?,
+        };
+        known.insert(id, found);
+    }
+    Ok(known)
+}
+
+/// A new generation takes over: what the registry knows of the old one is of no use. The calls that
+/// the new one has stay in memory until those are done who read in the old one.
+pub(super) fn replace(
+    shared: &Shared,
+    writer: &mut Writer,
+    index: &Arc<Index>,
+    mut known: Known,
+) -> Result<(), StoreError> {
+    while shared.registry.read().first_part_seq().is_some() {
+        place(shared, writer, index)?;
+    }
+    let missing: Vec<CallId> = {
+        let registry = shared.registry.read();
+        registry.iter().map(|(id, _)| id).filter(|id| !known.contains_key(id)).collect()
+    };
+    for id in missing {
+        known.insert(id, look_up_indexed(index, id)?);
+    }
+    let mut registry = shared.registry.write();
+    for (id, indexed) in known {
+        registry.note_indexed(id, indexed);
+    }
+    // It may have been copied while a deletion left.
+    shared.forgotten.store(true, Ordering::Release);
+    shared.set_index(Ok(index.clone()));
+    drop(registry);
+    shared.crowded.store(false, Ordering::Release);
+    shared.damaged.store(false, Ordering::Release);
+    if !shared.live_known.load(Ordering::Acquire) {
+        super::figures::count_live(shared);
+    }
+    Ok(())
+}
+
+/// The calls in memory that the index has as they are.
+pub(super) fn covered(shared: &Shared) -> Versions {
+    let registry = shared.registry.read();
+    let covered = registry.iter().filter(|(_, entry)| entry.covered());
+    let calls = covered.map(|(id, entry)| (id, entry.indexed.clone())).collect();
+    Versions { calls, admin: Vec::new() }
+}
