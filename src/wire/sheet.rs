@@ -434,7 +434,7 @@ mod tests {
             (",[],,", "extra []: expected a JSON object"),
             (",{,,", "extra {: expected a JSON object"),
             (",\"{\"\"from\"\":1}\",,", "from has a column of its own"),
-            (",,{},\"call_sid\":1},", "9 cells"),
+            (",,{},\"call_sid\":1},", "cell 8 goes on after its closing quotation mark"),
             (",,\"{},\"\"call_sid\"\":1\",", "merge {},\"call_sid\":1: expected a JSON object"),
         ] {
             let error = row(more).unwrap_err().to_string();

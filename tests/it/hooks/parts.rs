@@ -63,11 +63,11 @@ fn what_is_too_large_is_left_out_by_itself_and_named() {
         ("duration", json!(42)),
         ("trace_id", json!("aa")),
         ("zz", json!("last")),
-        ("dropped", json!(["customerData", "headers"])),
+        ("dropped", json!(["customer_data", "headers"])),
     ] {
         assert_eq!(over[key], value, "{key}: {over}");
     }
-    assert_eq!((over.get("customerData"), over.get("headers")), (None, None));
+    assert_eq!((over.get("customer_data"), over.get("headers")), (None, None));
     assert_eq!(known(&rollcall), 3);
     assert_eq!(call(&rollcall, 2).get("dropped"), None);
     assert_eq!(status(&rollcall)["changes"]["dropped_keys"], 3);
@@ -155,7 +155,7 @@ fn what_is_left_out_does_not_depend_on_the_order() {
         let mut first = call(&rollcall, 1);
         first.as_object_mut().unwrap().remove("call_sid");
         assert_eq!(shown, first, "{order:?}");
-        assert_eq!(shown["dropped"], json!(["customerData"]));
+        assert_eq!(shown["dropped"], json!(["customer_data"]));
         assert_eq!((&shown["notes"], &shown["trace_id"]), (&fill(9).into(), &json!("aa")));
     }
 }
@@ -178,10 +178,10 @@ fn half_a_character_is_replaced_wherever_it_stands() {
         ("\"caller_name\":\"Caf\\u00e9 HALF\"", "caller_name", json!("Caf\u{e9} \u{fffd}")),
         ("\"from\":\"annaHALF\"", "from", json!("anna\u{fffd}")),
         ("\"from\":\"\\uDC00anna\"", "from", json!("\u{fffd}anna")),
-        ("\"customerData\":{\"n\":\"a HALF\"}", "customerData", json!({"n": "a \u{fffd}"})),
+        ("\"customerData\":{\"n\":\"a HALF\"}", "customer_data", json!({"n": "a \u{fffd}"})),
         (
             "\"customerData\":{\"HALF\":[\"HALFx\"]}",
-            "customerData",
+            "customer_data",
             json!({"\u{fffd}": ["\u{fffd}x"]}),
         ),
         ("\"xHALF\":1", "x\u{fffd}", json!(1)),

@@ -12,14 +12,14 @@ fn what_is_too_large_is_left_out_of_a_record_and_told() {
         let lines = [record(1, &large), record(2, TIMES), record(3, &long)].join("\n");
         let printed = rollcall.run_with(&["import"], lines.as_bytes());
         assert_eq!(printed.code, Some(0), "{printed:?}");
-        assert!(printed.stderr.contains("line 1: customerData: too large"), "{printed:?}");
+        assert!(printed.stderr.contains("line 1: customer_data: too large"), "{printed:?}");
         assert!(printed.stderr.contains("line 3: caller_name: too large"), "{printed:?}");
         assert!(!printed.stderr.contains("line 2"), "{printed:?}");
         assert!(printed.stdout.contains("3 records: 3 new"), "{printed:?}");
         assert!(printed.stdout.contains("2 values too large to be kept"), "{printed:?}");
         let call = shown(&rollcall, 1);
-        assert_eq!(call["dropped"], serde_json::json!(["customerData"]));
-        assert_eq!((&call["zz"], call.get("customerData")), (&1.into(), None));
+        assert_eq!(call["dropped"], serde_json::json!(["customer_data"]));
+        assert_eq!((&call["zz"], call.get("customer_data")), (&1.into(), None));
         // It goes along with an export.
         let export = rollcall.ok(&["export"]);
         let other = Rollcall::down();
