@@ -64,6 +64,7 @@ struct CallV1<'a> {
 
 /// When an event came is said in microseconds, all other times in milliseconds.
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "they are stored bytes")]
 struct CallV2<'a> {
     account: [u8; 16],
     sid: [u8; 16],

@@ -214,10 +214,10 @@ impl Call {
         if !self.ended() {
             return None;
         }
-        if let Some(seconds) = self.progress.duration.map(u64::from) {
-            if self.longest().is_none_or(|longest| seconds <= longest) {
-                return Some(seconds);
-            }
+        if let Some(seconds) = self.progress.duration.map(u64::from)
+            && self.longest().is_none_or(|longest| seconds <= longest)
+        {
+            return Some(seconds);
         }
         let (from, to) = (self.answered_at?, self.progress.terminated_at?);
         Some(to.millis().saturating_sub(from.millis()) / 1000)

@@ -281,14 +281,14 @@ impl Extras {
     }
 }
 
+/// A key and its value as compact JSON.
+type Pair = (Box<str>, Box<str>);
+
 /// What of a single event may come to a record at all: pairs and names ascending by key, without
 /// repetition. Of more keys than a record has room for the smallest count, so that one event alone does
 /// not make a record crowded.
-pub fn bounded(
-    pairs: Vec<(Box<str>, Box<str>)>,
-    mut left_out: LeftOut,
-) -> (Vec<(Box<str>, Box<str>)>, LeftOut) {
-    let size = |(key, json): &(Box<str>, Box<str>)| key.len() + json.len();
+pub fn bounded(pairs: Vec<Pair>, mut left_out: LeftOut) -> (Vec<Pair>, LeftOut) {
+    let size = |(key, json): &Pair| key.len() + json.len();
     let (mut pairs, large): (Vec<_>, Vec<_>) =
         pairs.into_iter().partition(|pair| size(pair) <= EXTRA_BYTES_MAX);
     left_out.large.extend(large.into_iter().map(|(key, _)| key));

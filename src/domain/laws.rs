@@ -178,7 +178,8 @@ fn crowd() -> impl Strategy<Value = Vec<StampedEvent>> {
 
 /// What of some events is to be kept, without any order among them.
 fn kept(events: &[StampedEvent]) -> Vec<Box<str>> {
-    let mut sizes: std::collections::BTreeMap<Box<str>, (usize, usize)> = Default::default();
+    let mut sizes: std::collections::BTreeMap<Box<str>, (usize, usize)> =
+        std::collections::BTreeMap::new();
     for event in events {
         let (pairs, left_out) = bounded(event.extras.clone(), LeftOut::default());
         let never = left_out.large.into_iter().map(|key| (key, EXTRA_BYTES_MAX + 1));

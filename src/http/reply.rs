@@ -53,7 +53,8 @@ pub struct Refusal {
     header: Option<(HeaderName, HeaderValue)>,
     /// What it is counted under, where the status does not tell.
     counted: Option<Refused>,
-    why: Option<Why>,
+    /// In a box: every handler returns this type.
+    why: Option<Box<Why>>,
 }
 
 /// Extension of an answer: what was wrong with who sent the request, or with what it brought.
@@ -92,12 +93,12 @@ impl Refusal {
 
     /// The same, and why.
     pub(super) fn because(self, why: Why) -> Self {
-        Self { why: Some(why), ..self }
+        Self { why: Some(Box::new(why)), ..self }
     }
 
     /// The same for the reason that it has, else for this one.
     pub(super) fn or_because(self, why: impl FnOnce(StatusCode) -> Why) -> Self {
-        let why = self.why.unwrap_or_else(|| why(self.status));
+        let why = self.why.unwrap_or_else(|| Box::new(why(self.status)));
         Self { why: Some(why), ..self }
     }
 
@@ -266,7 +267,7 @@ impl From<Refusal> for Reply {
             reply.extensions_mut().insert(counted);
         }
         if let Some(why) = refusal.why {
-            reply.extensions_mut().insert(why);
+            reply.extensions_mut().insert(*why);
         }
         if refusal.status.canonical_reason().is_none() {
             reply.extensions_mut().insert(UNKNOWN);

@@ -267,12 +267,11 @@ impl Sender {
     /// 400 where no credential can be read, else 401.
     fn refusal(&self) -> Refusal {
         let expected: Option<Vec<_>> = self.faults.iter().map(|fault| fault.expected).collect();
-        let refusal = match expected.as_deref() {
-            Some([first, ..]) => Refusal::bad(*first),
-            _ => {
-                let plain = [Cause::WrongPassword, Cause::UnknownUser, Cause::OtherScheme];
-                Refusal::unauthorized(self.faults.iter().any(|one| !plain.contains(&one.cause)))
-            }
+        let refusal = if let Some([first, ..]) = expected.as_deref() {
+            Refusal::bad(*first)
+        } else {
+            let plain = [Cause::WrongPassword, Cause::UnknownUser, Cause::OtherScheme];
+            Refusal::unauthorized(self.faults.iter().any(|one| !plain.contains(&one.cause)))
         };
         refusal.because(self.why())
     }

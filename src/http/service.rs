@@ -42,6 +42,9 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 );
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Where a request came from, as far as that is known.
+struct Origin(Option<SocketAddr>);
+
 /// The API as a hyper service.
 #[derive(Clone)]
 pub struct Api(Arc<Inner>);
@@ -97,7 +100,7 @@ impl hyper::service::Service<Request<Incoming>> for Api {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
             }
-            api.note(&method, hook.then_some(peer), &reply, begun.elapsed());
+            api.note(&method, hook.then_some(Origin(peer)), &reply, begun.elapsed());
             Ok(reply)
         };
         Box::pin(answer.instrument(span))
@@ -134,18 +137,12 @@ impl Inner {
     /// Counts an answer, and says what it was. Not the path, nor the query: there are telephone
     /// numbers in them.
     ///
-    /// `hook` is where a request came from that brings events.
-    fn note(
-        &self,
-        method: &Method,
-        hook: Option<Option<SocketAddr>>,
-        reply: &Reply,
-        time: Duration,
-    ) {
+    /// `hook` is there for a request that brings events.
+    fn note(&self, method: &Method, hook: Option<Origin>, reply: &Reply, time: Duration) {
         let route = reply.extensions().get().copied().unwrap_or(Route::OTHER);
         let status = reply.status();
         self.context.requests.count(route.0, method.as_str(), status.as_u16(), time);
-        if let Some(peer) = hook.filter(|_| !status.is_success()) {
+        if let Some(Origin(peer)) = hook.filter(|_| !status.is_success()) {
             let counted = reply.extensions().get().copied();
             self.context.store.meter().refuse(counted.unwrap_or_else(|| refused(status)));
             self.note_refused_hook(peer, reply);

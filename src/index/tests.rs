@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{AccountSid, Call, CallId, CallSid, Direction};
+use crate::domain::{AccountSid, Call, CallId, CallSid, Direction, LeftOut};
 use crate::domain::{Order, Position, Timestamp, samples};
 use crate::keys::{self, Facets, Range, Span, live_ranges};
 
@@ -221,7 +221,7 @@ fn sample(at: Timestamp) -> Call {
         direction: Direction::Inbound,
         texts: Default::default(),
         extras: Vec::new(),
-        left_out: Default::default(),
+        left_out: LeftOut::default(),
         unread: Vec::new(),
     };
     crate::domain::merge(None, event, at)

@@ -1,8 +1,8 @@
 //! Sample calls for somebody who looks at rollcall for the first time.
 
 use crate::domain::{
-    AccountSid, CallId, CallSid, CallStatus, Direction, Known, Source, Stamp, StampedEvent,
-    Timestamp,
+    AccountSid, CallId, CallSid, CallStatus, Direction, Known, LeftOut, Source, Stamp,
+    StampedEvent, Timestamp,
 };
 use crate::ops::Failure;
 use crate::store::{Change, Store};
@@ -70,7 +70,7 @@ pub(super) fn fill(store: &Store, now: Timestamp) -> Result<bool, Failure> {
                 direction: *direction,
                 texts,
                 extras: Vec::new(),
-                left_out: Default::default(),
+                left_out: LeftOut::default(),
                 unread: Vec::new(),
             })));
         }

@@ -294,17 +294,14 @@ impl<'a> Group<'a> {
                 None => Ok((None, parts::has_namesake(index, id)?)),
                 found => Ok((found, false)),
             });
-            match asked {
-                Ok((found, namesake)) => {
-                    (staged.state, staged.indexed) = found.unzip();
-                    staged.namesake = namesake;
-                }
+            if let Ok((found, namesake)) = asked {
+                (staged.state, staged.indexed) = found.unzip();
+                staged.namesake = namesake;
+            } else {
                 // Whatever is wrong with it, it is built again, and the part finds its place then.
-                Err(_) => {
-                    let registry = self.shared.registry.read();
-                    staged.state = registry.part(id).map(|part| State::Call(part.call.clone()));
-                    staged.part = true;
-                }
+                let registry = self.shared.registry.read();
+                staged.state = registry.part(id).map(|part| State::Call(part.call.clone()));
+                staged.part = true;
             }
         }
         // A tombstone stands for as long as a call may live.

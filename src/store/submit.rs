@@ -71,13 +71,10 @@ impl Change {
                 let joined = known.map_or_else(|| *record.clone(), |call| call.join(&record));
                 Some((State::Call(Arc::new(joined)), Origin::Source(Source::Import)))
             }
-            Self::Delete(_) => match known {
-                Some(_) => Some((State::Deleted(at), Origin::Admin)),
-                None => {
-                    outcome.ignored += 1;
-                    None
-                }
-            },
+            Self::Delete(_) => {
+                outcome.ignored += u64::from(known.is_none());
+                known.map(|_| (State::Deleted(at), Origin::Admin))
+            }
             Self::Expire(_) => match known {
                 Some(call) if !call.live() => Some((State::Deleted(at), sweep)),
                 _ => {

@@ -56,7 +56,7 @@ pub enum SheetError {
 impl Sheet {
     /// Reads a header. `bom` says whether a byte order mark stood before it, and `separator` what a
     /// line before it says of what stands between cells.
-    pub(super) fn read(header: Row, bom: bool, separator: Option<u8>) -> Result<Self, SheetError> {
+    pub(super) fn read(header: &Row, bom: bool, separator: Option<u8>) -> Result<Self, SheetError> {
         if !header.whole {
             return Err(SheetError::Cut);
         }
@@ -385,7 +385,7 @@ mod tests {
 
     fn sheet(header: &str) -> Result<Sheet, SheetError> {
         let row = Row { text: header.into(), whole: true, lines_before: 0, lines: 0 };
-        Sheet::read(row, false, None)
+        Sheet::read(&row, false, None)
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl<R: BufRead> Splitter<R> {
         self.line += row.lines_before + row.lines;
         if said_separator(&row.text).is_some() || names_calls(&row.text) {
             self.format = Format::Csv;
-            self.read_header(row)?;
+            self.read_header(&row)?;
             return self.next_row();
         }
         self.format = Format::Json;
@@ -134,7 +134,7 @@ impl<R: BufRead> Splitter<R> {
     }
 
     /// Reads the header, or a line before it that says what stands between cells.
-    fn read_header(&mut self, row: Row) -> io::Result<()> {
+    fn read_header(&mut self, row: &Row) -> io::Result<()> {
         if let Some(separator) = said_separator(&row.text) {
             self.separator = Some(separator);
             self.rows.separated_by(separator);
@@ -153,7 +153,7 @@ impl<R: BufRead> Splitter<R> {
             let line = self.line + row.lines_before;
             self.line = line + row.lines;
             let Some(sheet) = &self.sheet else {
-                self.read_header(row)?;
+                self.read_header(&row)?;
                 continue;
             };
             if row.whole && sheet.is_blank(&row.text) {

@@ -84,7 +84,7 @@ fn event(id: CallId, status: CallStatus, at: Timestamp) -> StampedEvent {
         direction: Direction::Inbound,
         texts: Default::default(),
         extras: Vec::new(),
-        left_out: Default::default(),
+        left_out: LeftOut::default(),
         unread: Vec::new(),
     }
 }

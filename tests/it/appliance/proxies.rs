@@ -199,8 +199,8 @@ fn a_connection_without_the_header_that_it_has_to_have_is_closed_and_the_log_say
         request.as_bytes(),
         b"PROXY TCP4 192.0.2.7\r\n",
         &[&v2(0x22, 0x11, &ADDRESSES), request.as_bytes()].concat(),
-        &[b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff", &[0; 70_000][..]].concat(),
-        &[b"PROXY UNKNOWN ", &[b'x'; 70_000][..]].concat(),
+        &[b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff", &vec![0; 70_000][..]].concat(),
+        &[b"PROXY UNKNOWN ", &vec![b'x'; 70_000][..]].concat(),
     ] {
         assert_eq!(status(tcp(rollcall.plain_port), bytes), 0);
     }

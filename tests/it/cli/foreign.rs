@@ -101,9 +101,9 @@ fn a_view_that_is_a_link_or_a_pipe_is_built_again() {
         let db = current().join("db");
         fs::remove_file(&db).unwrap();
         if link {
-            symlink(&theirs, &db).unwrap()
+            symlink(&theirs, &db).unwrap();
         } else {
-            pipe(&db)
+            pipe(&db);
         }
         let status = ends(&["status", "--json"], Some(data));
         assert_eq!(status.code, Some(0), "{status:?}");

@@ -98,7 +98,7 @@ fn serve(stream: TcpStream, received: &Mutex<Vec<Received>>) -> std::io::Result<
             ("422 Unprocessable Entity", "text/html", text)
         }
         "gone" => {
-            let text = format!("call session is gone for call_sid {}", sid);
+            let text = format!("call session is gone for call_sid {sid}");
             ("422 Unprocessable Entity", "text/html", text)
         }
         "s500text" => ("500 Internal Server Error", "text/html", "<b>boom</b>".to_owned()),

@@ -7,6 +7,9 @@ use super::super::harness::{A1, A2, Rollcall, event};
 use super::signed::{SECRET, basic, signature};
 use super::{HOOK, known, post};
 
+/// The signatures that are sent with a body.
+type Signatures = dyn Fn(&str) -> Vec<String>;
+
 /// Account one has a secret, a user and a password; account two a user and a password.
 fn server() -> Rollcall {
     let rollcall = Rollcall::up(&[]);
@@ -41,7 +44,7 @@ fn a_credential_that_is_not_right_hides_none_that_is() {
         assert_eq!(known(&rollcall), seen as usize, "{fields:?}");
     };
     let good = |body: &str| vec![signature(SECRET, 0, body)];
-    let bad: [&dyn Fn(&str) -> Vec<String>; 6] = [
+    let bad: [&Signatures; 6] = [
         &|body| vec![signature("another secret", 0, body)],
         &|body| vec![signature(SECRET, -600, body)],
         &|_| vec!["nonsense".to_owned()],

@@ -7,6 +7,9 @@ use super::super::harness::{A1, A2, Rollcall, event};
 use super::signed::{SECRET, basic, post_basic, post_signed, signature};
 use super::{HOOK, known, post};
 
+/// Names and values.
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 fn server(args: &[&str]) -> Rollcall {
     let rollcall = Rollcall::up(args);
     rollcall.ok(&["account", "set", A1, "--webhook-secret", SECRET]);
@@ -147,7 +150,7 @@ fn what_nobody_known_sends_is_counted_slowed_and_audited_whatever_is_wrong_with_
     let long = "x".repeat(70_000);
     let body = event(1, "busy");
     let fresh = signature("wrong", 0, &body);
-    let cases: [(&[(&str, &str)], &str, u16); 8] = [
+    let cases: [(Headers, &str, u16); 8] = [
         (&[], &body, 401),
         (&[("jambonz-signature", "nonsense")], &body, 400),
         (&[("authorization", "nonsense")], &body, 400),

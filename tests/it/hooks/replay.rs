@@ -73,7 +73,7 @@ fn command(flag: &str) -> String {
 /// Runs it in a shell as it stands there, on this data directory.
 fn run(rollcall: &Rollcall, command: &str, input: &str) {
     let config = rollcall.dir.path().join("rollcall.toml");
-    std::fs::write(&config, format!("data_dir = {:?}\n", rollcall.data())).unwrap();
+    std::fs::write(&config, format!("data_dir = \"{}\"\n", rollcall.data().display())).unwrap();
     assert!(command.contains("/etc/rollcall/rollcall.toml") && command.contains(A1), "{command}");
     let command = command.replace("/etc/rollcall/rollcall.toml", config.to_str().unwrap());
     let script = format!("rollcall() {{ \"$ROLLCALL\" \"$@\"; }}\n{command}");

@@ -78,7 +78,7 @@ fn a_signature_speaks_for_the_account_in_whichever_shape() {
     for body in [
         format!("[{},{}]", message(&of(1)), message(&theirs(10))),
         message(&theirs(10)).replacen('{', &format!("{{\"account_sid\":\"{A1}\","), 1),
-        of(10).replacen("}", &format!(",\"account_sid\":\"{A2}\"}}"), 1),
+        of(10).replacen('}', &format!(",\"account_sid\":\"{A2}\"}}"), 1),
         format!("{{\"account_sid\":\"{A1}\",{}", &theirs(10)[1..]),
     ] {
         let answer = send(&body, json);
