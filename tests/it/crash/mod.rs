@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::harness::{A1, Printed, Rollcall, print, sid};
+use super::harness::{A1, Printed, Rollcall, print, sid, until};
 use super::load::Random;
 
 /// Checkpoints, rotation and eviction happen all the time.
@@ -39,9 +39,12 @@ pub fn wait(random: &mut Random, millis: usize) {
     }
 }
 
-/// Journal and index agree.
+/// Journal and index agree. A server that builds its index says so and is asked again.
 pub fn assert_checked(rollcall: &Rollcall) {
-    let printed = rollcall.run(&["check"]);
+    let printed = until("there is an index to check", || {
+        let printed = rollcall.run(&["check"]);
+        (!printed.stderr.contains("is being built again")).then_some(printed)
+    });
     assert_eq!(printed.code, Some(0), "{printed:?}");
     assert!(printed.stdout.ends_with("calls compared: journal and index agree\n"), "{printed:?}");
 }
@@ -55,7 +58,12 @@ fn start_fails(rollcall: &Rollcall) -> Printed {
 
 /// The sids of the calls of [`A1`], in their own order.
 pub fn listed(rollcall: &Rollcall) -> Vec<String> {
-    let calls = rollcall.get(&rollcall.admin(), &format!("/v1/Accounts/{A1}/Calls")).json();
+    let path = format!("/v1/Accounts/{A1}/Calls");
+    let answer = until("there is an index to list from", || {
+        let answer = rollcall.get(&rollcall.admin(), &path);
+        (answer.status != 503).then_some(answer)
+    });
+    let calls = answer.json();
     let sids = calls.as_array().unwrap().iter();
     let mut sids: Vec<_> = sids.map(|c| c["call_sid"].as_str().unwrap().to_owned()).collect();
     sids.sort();
