@@ -77,16 +77,32 @@ impl Number {
         known.then_some(Self { digits, international })
     }
 
-    /// Whether the user or the display name of an address is this number and nothing else.
+    /// Whether the user or the display name of an address is this number and nothing else. One whose
+    /// digits have something between them that numbers do not have, and no letter, may be.
     pub fn is_party(&self, address: &str) -> Option<Sighting> {
         let mut best = None;
         each_layer(address.as_bytes(), &mut |bytes| {
             let folded = fold(&String::from_utf8_lossy(bytes));
-            for part in party_parts(&folded).into_iter().filter(|part| is_bare(part)) {
-                best = best.max(self.scan(part.as_bytes(), Place::Party));
+            for part in party_parts(&folded) {
+                best = best.max(if is_bare(part) {
+                    self.scan(part.as_bytes(), Place::Party)
+                } else {
+                    self.are_digits_of(part).then_some(Sighting::Unclear)
+                });
             }
         });
         best
+    }
+
+    /// Whether these are the digits of a folded text without letters, a dialled `00` apart.
+    fn are_digits_of(&self, folded: &str) -> bool {
+        if folded.chars().any(char::is_alphabetic) {
+            return false;
+        }
+        let digits: Vec<u8> = folded.bytes().filter(u8::is_ascii_digit).collect();
+        digits
+            .strip_suffix(&*self.digits)
+            .is_some_and(|prefix| prefix.is_empty() || prefix == b"00")
     }
 
     /// Whether it stands anywhere in a text.

@@ -65,6 +65,10 @@ fn a_party_is_the_number_however_it_is_written() {
         "9-15551230001",
         "01115551230001",
         "155512300010",
+        "+1_555_123_0001",
+        "sip:00*1*555*123*0001@example.com",
+        "1,5551230001",
+        "1      5551230001#",
     ] {
         assert_eq!(number.is_party(unclear), Some(Sighting::Unclear), "{unclear}");
     }
@@ -76,6 +80,8 @@ fn a_party_is_the_number_however_it_is_written() {
         "bob",
         "",
         "sip:bob@1.5.5.5",
+        "sip:15551230001x@example.com",
+        "9_15551230001",
         "230001",
     ] {
         assert_eq!(number.is_party(other), None, "{other}");

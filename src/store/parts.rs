@@ -98,7 +98,12 @@ pub(super) fn place(shared: &Shared, writer: &mut Writer, index: &Index) -> Resu
     // The parts come in their order, and each call once: what is claimed is so by another account.
     let mut claimed = HashSet::new();
     for (id, part) in parts {
-        let (found, indexed) = look_up(index, id)?.unzip();
+        let in_memory = shared.registry.read().get(id).map(|entry| entry.state.clone());
+        let (found, indexed) = match in_memory {
+            // It is newer than what the index has, if that has any: a start read both in the journal.
+            Some(state) => (Some(state), None),
+            None => look_up(index, id)?.unzip(),
+        };
         let outlived = |since: crate::domain::Timestamp| since.plus_millis(lifetime) < part.at;
         let up_before = matches!(&found, Some(State::Call(call)) if call.live());
         let state = match found {

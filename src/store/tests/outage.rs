@@ -233,6 +233,39 @@ fn a_start_without_an_index_takes_events_and_knows_its_settings_while_one_is_bui
     }
 }
 
+/// What an index that could not be opened for a while has not, and the journal has, is in memory beside
+/// the parts once it can be opened again.
+#[test]
+fn an_index_that_is_back_is_asked_only_of_what_the_journal_has_nothing_newer_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    submit(&store, vec![of(4, CallStatus::Trying)]).unwrap();
+    submit(&store, vec![of(1, CallStatus::InProgress), of(6, CallStatus::Trying)]).unwrap();
+    submit(&store, vec![Change::Delete(id(1, 6))]).unwrap();
+    let (away, back) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    crash_image(&store, away.path());
+    let index = index_dir(away.path());
+    let aside = away.path().join("aside");
+    fs::rename(&index, &aside).unwrap();
+    {
+        let store = open(Options { build_later: true, ..options(away.path()) });
+        let _still = store.shared.index_writer.lock();
+        submit(&store, vec![of(1, CallStatus::Completed), of(6, CallStatus::Completed)]).unwrap();
+        submit(&store, vec![of(3, CallStatus::Completed), of(4, CallStatus::Ringing)]).unwrap();
+        submit(&store, vec![of(5, CallStatus::Busy)]).unwrap();
+        for name in ["LOCK", "FORMAT", "CURRENT"] {
+            fs::copy(away.path().join(name), back.path().join(name)).unwrap();
+        }
+        copy_dir(&away.path().join("journal"), &back.path().join("journal"));
+    }
+    copy_dir(&aside, &back.path().join(index.file_name().unwrap()));
+    let store = open(options(back.path()));
+    assert_joined(&store);
+    wake(&store);
+    assert_joined(&store);
+    assert_sound(&store);
+}
+
 /// Whose a call is that several accounts say they have.
 fn owners(store: &Store, accounts: &[u8], call: u8) -> Vec<u8> {
     let owns = |n: &u8| store.call(id(*n, call)).unwrap().is_some_and(|call| !call.namesake);
