@@ -224,6 +224,13 @@ fn change(
         Some(sheet) => sheet.record(text).map_err(|error| error.to_string())?.into(),
         None => Cow::Borrowed(text.trim()),
     };
+    if sheet.is_none() && piece.item == 1 && !text.trim_start().starts_with(['{', '[']) {
+        return Err(
+            "neither JSON nor the header of a table: expected an object, an array, or names \
+                    of columns with call_sid among them"
+                .to_owned(),
+        );
+    }
     match parse_record(&json, now, &context.service_url) {
         Ok(Told::Event(event)) => Ok(Change::Event(event)),
         Ok(Told::Record(call)) => Ok(Change::Record(call)),

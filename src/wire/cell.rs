@@ -49,7 +49,7 @@ fn runs(text: &str) -> bool {
 }
 
 /// Characters of no width, which some programs drop before they look at a cell.
-const INVISIBLE: [char; 4] = ['\u{200b}', '\u{200e}', '\u{200f}', '\u{feff}'];
+pub(super) const INVISIBLE: [char; 4] = ['\u{200b}', '\u{200e}', '\u{200f}', '\u{feff}'];
 
 #[cfg(test)]
 mod tests {

@@ -140,10 +140,16 @@ impl Draft {
             }
             draft.unread.extend(EVENT_FIELDS.into_iter().find(|field| *field == key));
         }
-        // Of a repeated key the last value counts, as in every JSON reader.
+        // Of a repeated key the last value counts, as in every JSON reader, unless it is empty.
         draft.extras.reverse();
         draft.extras.sort_by(|(a, _), (b, _)| a.cmp(b));
-        draft.extras.dedup_by(|earlier, last| earlier.0 == last.0);
+        draft.extras.dedup_by(|earlier, last| {
+            let same = earlier.0 == last.0;
+            if same && &*last.1 == "\"\"" {
+                std::mem::swap(&mut earlier.1, &mut last.1);
+            }
+            same
+        });
         if how != Reading::Webhook && draft.status.is_none() {
             return Err(WireError::missing("call_status", statuses()));
         }
@@ -176,7 +182,10 @@ impl Draft {
                 let number = number(key, raw, 100, 699)?;
                 self.sip_status = number.and_then(|number| u16::try_from(number).ok());
             }
-            "sip_reason" => self.sip_reason = self.text(key, raw)?,
+            "sip_reason" => {
+                let text = self.text(key, raw)?;
+                put(&mut self.sip_reason, text);
+            }
             "duration" => {
                 let most = if now.is_some() { DURATION_MAX } else { u64::from(u32::MAX) };
                 let number = number(key, raw, 0, most)?;
@@ -193,7 +202,7 @@ impl Draft {
                 Some(known) => {
                     let value = self.text(key, raw)?;
                     if let Some(slot) = self.texts.get_mut(known as usize) {
-                        *slot = value.or_else(|| slot.take());
+                        put(slot, value);
                     }
                 }
                 None if key.len() > KEY_BYTES_MAX || nesting(raw) > NESTING_MAX => {
@@ -292,6 +301,13 @@ impl Draft {
             left_out,
             unread: self.unread,
         })
+    }
+}
+
+/// Puts a text in its place, where it does not take the place of one that says more.
+fn put(slot: &mut Option<Box<str>>, text: Option<Box<str>>) {
+    if let Some(text) = text.filter(|text| slot.is_none() || !text.is_empty()) {
+        *slot = Some(text);
     }
 }
 

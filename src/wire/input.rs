@@ -6,6 +6,9 @@ use flate2::bufread::MultiGzDecoder;
 
 /// Bytes at the beginning by which a file is known.
 const LOOK_BYTES: usize = 8;
+/// Bytes in which the end of the first line is looked for, since that tells one form of a text from
+/// another.
+const LINE_BYTES: usize = 64 * 1024;
 /// Bytes that are decoded at once.
 const PIECE_BYTES: usize = 32 * 1024;
 
@@ -48,16 +51,44 @@ fn refused(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// The first bytes; fewer where there are no more.
+/// The first bytes, up to the end of the first line at least; fewer where there are no more, or where
+/// that line is long.
 fn look(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut start = Vec::with_capacity(LOOK_BYTES);
-    input.take(LOOK_BYTES as u64).read_to_end(&mut start)?;
+    let mut has_line = false;
+    while start.len() < LOOK_BYTES || !has_line && start.len() < LINE_BYTES {
+        let buffer = input.fill_buf()?;
+        if buffer.is_empty() {
+            break;
+        }
+        let part = buffer.get(..LINE_BYTES).unwrap_or(buffer);
+        start.extend_from_slice(part);
+        let length = part.len();
+        input.consume(length);
+        // The last byte may be half of a unit of UTF-16.
+        has_line |= start.iter().rev().skip(1).take(length + 1).any(|byte| *byte == b'\n');
+    }
     Ok(start)
 }
 
 /// What a file is that holds no records as text.
 fn no_text(start: &[u8]) -> Option<&'static str> {
-    let kinds: [(&[u8], &str); 7] = [
+    let utf32 = "it is UTF-32: save it as UTF-8";
+    let markup = "it is HTML or XML, maybe under the name of a spreadsheet: save the sheet as CSV \
+                  (UTF-8)";
+    let ascii = |byte: u8| byte != 0 && byte.is_ascii();
+    match *start {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Some(utf32),
+        [a, 0, 0, 0, b, 0, 0, 0, ..] | [0, 0, 0, a, 0, 0, 0, b, ..] if ascii(a) && ascii(b) => {
+            return Some(utf32);
+        }
+        _ => {}
+    }
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+    if text.trim_ascii_start().starts_with(b"<") {
+        return Some(markup);
+    }
+    let kinds: [(&[u8], &str); 10] = [
         (
             b"PK\x03\x04",
             "it is a ZIP archive or a spreadsheet's own file (xlsx, ods): unpack it, or save the \
@@ -70,6 +101,9 @@ fn no_text(start: &[u8]) -> Option<&'static str> {
         (&[0x28, 0xb5, 0x2f, 0xfd], "it is packed by zstd: unpack it with zstd -d"),
         (b"BZh", "it is packed by bzip2: unpack it with bunzip2"),
         (&[0xfd, b'7', b'z', b'X', b'Z'], "it is packed by xz: unpack it with unxz"),
+        (b"PK\x05\x06", "it is an empty ZIP archive"),
+        (&[0x04, 0x22, 0x4d, 0x18], "it is packed by lz4: unpack it with unlz4"),
+        (b"{\\rtf", "it is rich text: save the table as CSV (UTF-8)"),
         (b"%PDF", "it is a PDF: expected JSON, NDJSON or CSV"),
         (b"SQLite", "it is an SQLite database: expected JSON, NDJSON or CSV"),
     ];
@@ -245,6 +279,15 @@ mod tests {
             (b"\xfd7zXZ\0\0", "unxz"),
             (b"%PDF-1.7", "PDF"),
             (b"SQLite format 3\0", "SQLite"),
+            (b"PK\x05\x06\0\0", "empty ZIP"),
+            (b"\x04\x22\x4d\x18....", "unlz4"),
+            (b"{\\rtf1 x}", "rich text"),
+            (b"\r\n<!DOCTYPE html>", "HTML"),
+            (b"\xef\xbb\xbf<?xml", "XML"),
+            (b"\xff\xfe\0\0a\0\0\0", "UTF-32"),
+            (b"\0\0\xfe\xff\0\0\0a", "UTF-32"),
+            (b"a\0\0\0b\0\0\0", "UTF-32"),
+            (b"\0\0\0a\0\0\0b", "UTF-32"),
         ] {
             let error = read(bytes, 16).unwrap_err();
             assert!(error.contains(says), "{error}");

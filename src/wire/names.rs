@@ -75,20 +75,47 @@ fn snake_case(camel: &str) -> String {
 /// The event itself, whether it stands alone or is the `data` of a WebSocket message.
 pub(super) fn unwrapped(object: Object<'_>) -> Result<Object<'_>, WireError> {
     let of = |key: &str| object.0.iter().rev().find(|(have, _)| have == key).map(|(_, raw)| *raw);
-    let (Some(kind), data) = (of("type"), of("data")) else { return Ok(object) };
-    let is_status = serde_json::from_str::<&str>(kind).is_ok_and(|kind| kind == MESSAGE_TYPE);
+    let (kind, data) = (of("type"), of("data"));
+    let is_status = kind.is_some_and(|kind| {
+        serde_json::from_str::<String>(kind).is_ok_and(|kind| kind == MESSAGE_TYPE)
+    });
     let own = object.has("account_sid") || object.has("accountSid");
-    match data {
-        Some(data) if is_status && data.starts_with('{') => Object::parse(data),
-        None if is_status && !own => {
+    let expected = format!("expected \"{MESSAGE_TYPE}\", or an event by itself");
+    match (kind, data) {
+        (Some(_), Some(data)) if is_status && data.starts_with('{') => {
+            let event = Object::parse(data)?;
+            if object.has("direction") && !event.has("direction") {
+                // An event by itself, to which somebody gave a key `data`.
+                return Ok(object);
+            }
+            Ok(with_sids_of(event, object))
+        }
+        (Some(_), Some(data)) if is_status && !own => {
+            Err(WireError::new("data", data, "expected an object: the event of the message"))
+        }
+        (Some(_), None) if is_status && !own => {
             Err(WireError::missing("data", "expected the event of the message"))
         }
-        Some(data) if data.starts_with('{') && !own => {
-            let expected = format!("expected \"{MESSAGE_TYPE}\", or an event by itself");
+        (Some(kind), Some(data)) if data.starts_with('{') && !own => {
             Err(WireError::new("type", kind, expected))
+        }
+        (None, Some(data)) if data.starts_with('{') && !own => {
+            Err(WireError::missing("type", expected))
         }
         _ => Ok(object),
     }
+}
+
+/// The event with the sids of the message around it, where it lacks them.
+fn with_sids_of<'a>(mut event: Object<'a>, message: Object<'a>) -> Object<'a> {
+    for [snake, camel] in [["account_sid", "accountSid"], ["call_sid", "callSid"]] {
+        if event.has(snake) || event.has(camel) {
+            continue;
+        }
+        let of_message = message.0.iter().filter(|(key, _)| key == snake || key == camel);
+        event.0.extend(of_message.cloned().collect::<Vec<_>>());
+    }
+    event
 }
 
 #[cfg(test)]
@@ -125,8 +152,16 @@ mod tests {
         assert_eq!(keys(message).unwrap(), ["x"]);
         let plain = r#"{"account_sid":"a","type":"x","data":{"y":1}}"#;
         assert_eq!(keys(plain).unwrap(), ["account_sid", "type", "data"]);
-        assert_eq!(keys(r#"{"data":{"y":1}}"#).unwrap(), ["data"]);
+        let escaped = message.replace(':', "\\u003a").replace("\"\\u003a", "\":");
+        assert_eq!(keys(&escaped).unwrap(), ["x"], "{escaped}");
+        let sids =
+            r#"{"accountSid":"a","call_sid":"b","type":"call:status","data":{"call_sid":"c"}}"#;
+        assert_eq!(keys(sids).unwrap(), ["call_sid", "accountSid"]);
+        let own = r#"{"account_sid":"a","direction":"x","type":"call:status","data":{"y":1}}"#;
+        assert_eq!(keys(own).unwrap(), ["account_sid", "direction", "type", "data"]);
         for (text, says) in [
+            (r#"{"data":{"y":1}}"#, "type is missing: expected \"call:status\""),
+            (r#"{"type":"call:status","data":[{}]}"#, "data [{}]: expected an object"),
             (r#"{"type":"verb:hook","data":{}}"#, "type \"verb:hook\": expected \"call:status\""),
             (r#"{"type":"call:status"}"#, "data is missing"),
         ] {

@@ -1,8 +1,9 @@
 //! Rows of CSV as the JSON of records.
 
 use super::call::string;
-use super::cell::unguard;
+use super::cell::{INVISIBLE, unguard};
 use super::csv::{BOM, COLUMNS, EXPORT_COLUMNS};
+use super::names::canonical;
 use super::object::Object;
 use super::rows::{Row, Rows, cells, misquoted};
 use super::{WireError, mended};
@@ -62,7 +63,8 @@ impl Sheet {
         }
         let names = std::str::from_utf8(&header.text);
         let names = names.map_err(|error| SheetError::NotUtf8(error.valid_up_to()))?;
-        let said = separator;
+        // A spreadsheet that wrote the file anew may have kept that line and changed the rows.
+        let said = separator.filter(|said| separates(names, *said));
         let separator = said.unwrap_or_else(|| separator_of(names));
         let names = cells(names, names.len() + 1, separator).unwrap_or_default();
         let mut columns = Vec::new();
@@ -182,7 +184,8 @@ impl Sheet {
 
 /// A name of a column without regard to case, blanks and what stands for them.
 fn fold(name: &str) -> String {
-    let letters = name.chars().filter(|c| !c.is_whitespace() && !matches!(c, '_' | '\u{feff}'));
+    let blank = |c: &char| c.is_whitespace() || matches!(c, '_' | '-') || INVISIBLE.contains(c);
+    let letters = name.chars().filter(|c| !blank(c));
     letters.flat_map(char::to_lowercase).collect()
 }
 
@@ -191,24 +194,34 @@ pub(super) fn names_calls(row: &[u8]) -> bool {
     fold(&String::from_utf8_lossy(row)).contains("callsid")
 }
 
-/// What a line says that stands before the header: `sep=;`
+/// What a line says that stands before the header: `sep=;`, maybe in quotes, and with empty cells
+/// after it.
 pub(super) fn said_separator(row: &[u8]) -> Option<u8> {
-    match row.trim_ascii_end() {
-        [s, e, p, b'=', separator] if separator.is_ascii_punctuation() && *separator != b'"' => {
-            [s, e, p].into_iter().map(u8::to_ascii_lowercase).eq(*b"sep").then_some(*separator)
-        }
-        // A tab is a blank, too.
-        _ => row.eq_ignore_ascii_case(b"sep=\t").then_some(b'\t'),
-    }
+    let row = row.strip_prefix(b"\"").unwrap_or(row);
+    let (name, rest) = row.split_at_checked(3)?;
+    let rest = rest.trim_ascii_start().strip_prefix(b"=")?;
+    // A tab is a blank, too.
+    let rest = if rest == b"\t" { rest } else { rest.trim_ascii_start() };
+    let (separator, empty) = rest.split_first()?;
+    let separates = separator.is_ascii_punctuation() && *separator != b'"' || *separator == b'\t';
+    (name.eq_ignore_ascii_case(b"sep") && separates && is_empty(empty)).then_some(*separator)
+}
+
+/// Whether a row has no filled cell, whatever stands between cells.
+pub(super) fn is_empty(row: &[u8]) -> bool {
+    row.iter().all(|byte| byte.is_ascii_whitespace() || b",;|\"".contains(byte))
+}
+
+/// Whether the names of a header stand apart by this.
+fn separates(header: &str, separator: u8) -> bool {
+    let names = cells(header, header.len() + 1, separator).unwrap_or_default();
+    names.iter().any(|name| fold(name) == "callsid")
 }
 
 /// What stands between the names of a header.
 fn separator_of(header: &str) -> u8 {
-    let separates = |separator: &u8| {
-        let names = cells(header, header.len() + 1, *separator).unwrap_or_default();
-        names.iter().any(|name| fold(name) == "callsid")
-    };
-    [b',', b';', b'\t', b'|'].into_iter().find(separates).unwrap_or(b',')
+    let mut usual = [b',', b';', b'\t', b'|'].into_iter();
+    usual.find(|separator| separates(header, *separator)).unwrap_or(b',')
 }
 
 fn unknown(name: &str) -> SheetError {
@@ -226,7 +239,7 @@ fn further(out: &mut Vec<u8>, cell: &str) -> Result<(), WireError> {
     let cell = &*mended(cell);
     for (key, json) in Object::parse(cell).map_err(wrong)?.0 {
         let own = COLUMNS.into_iter().filter(|column| *column != "extra").chain(EXPORT_COLUMNS);
-        if own.into_iter().any(|column| column == key) {
+        if own.into_iter().any(|column| column == canonical(&key, false)) {
             let expected = format!("{key} has a column of its own");
             return Err(WireError::new("extra", cell, expected));
         }
@@ -395,6 +408,7 @@ mod tests {
             "CALL_SID;Account Sid;Direction;CallStatus",
             "call_sid\taccount_sid\tdirection\tcall_status\t\t",
             "call_sid|account_sid||direction|call_status",
+            "Call-SID,account\u{200b}_sid,direction,call-status",
         ] {
             assert!(sheet(header).is_ok(), "{header}");
         }
@@ -434,6 +448,7 @@ mod tests {
             (",[],,", "extra []: expected a JSON object"),
             (",{,,", "extra {: expected a JSON object"),
             (",\"{\"\"from\"\":1}\",,", "from has a column of its own"),
+            (",\"{\"\"callStatus\"\":\"\"failed\"\"}\",,", "callStatus has a column of its own"),
             (",,{},\"call_sid\":1},", "cell 8 goes on after its closing quotation mark"),
             (",,\"{},\"\"call_sid\"\":1\",", "merge {},\"call_sid\":1: expected a JSON object"),
         ] {

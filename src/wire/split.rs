@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 use super::csv::BOM;
 use super::rows::{Row, Rows};
-use super::sheet::{Sheet, names_calls, said_separator};
+use super::sheet::{Sheet, is_empty, names_calls, said_separator};
 
 /// How records stand in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -118,10 +118,15 @@ impl<R: BufRead> Splitter<R> {
 
     /// A first row that names calls is the header of CSV; any other is a record that is none.
     fn first_row(&mut self) -> io::Result<Option<Piece>> {
-        let line = self.line;
         let limit = self.limit.saturating_mul(2);
-        let Some(mut row) = self.rows.next(&mut self.input, limit)? else { return Ok(None) };
-        self.line += row.lines_before + row.lines;
+        let (line, mut row) = loop {
+            let Some(row) = self.rows.next(&mut self.input, limit)? else { return Ok(None) };
+            let line = self.line + row.lines_before;
+            self.line = line + row.lines;
+            if !is_empty(&row.text) {
+                break (line, row);
+            }
+        };
         if said_separator(&row.text).is_some() || names_calls(&row.text) {
             self.format = Format::Csv;
             self.read_header(&row)?;
@@ -153,7 +158,9 @@ impl<R: BufRead> Splitter<R> {
             let line = self.line + row.lines_before;
             self.line = line + row.lines;
             let Some(sheet) = &self.sheet else {
-                self.read_header(&row)?;
+                if !is_empty(&row.text) {
+                    self.read_header(&row)?;
+                }
                 continue;
             };
             if row.whole && sheet.is_blank(&row.text) {
@@ -174,6 +181,13 @@ impl<R: BufRead> Splitter<R> {
         match start.first() {
             Some(b'{') => {}
             Some(byte) if *byte == b'"' || byte.is_ascii_alphabetic() => return Ok(Format::Auto),
+            // Emptied rows before a header; so may the name of its first column be.
+            Some(b',' | b';' | b'|')
+                if is_empty(first_line)
+                    || names_calls(first_line) && !first_line.contains(&b'{') =>
+            {
+                return Ok(Format::Auto);
+            }
             _ => return Ok(Format::Json),
         }
         let whole = first_line.len() < start.len();
@@ -388,6 +402,11 @@ mod tests {
             // As long as no header says otherwise, it is meant to be JSON.
             let junk = split("oops\n{\"a\":1}", Format::Auto, buffer);
             assert_eq!(junk, [one(1, 1, "oops"), one(2, 2, "{\"a\":1}")]);
+        }
+        // Rows that were emptied, and a first column without a name.
+        for (before, line) in [(",,,\r\n\"\",,,\r\n", 4), (";;\n", 3), (",", 2)] {
+            let rows = split(&format!("{before}{header}\r\nd"), Format::Auto, 1000);
+            assert_eq!(rows, [one(line, 1, "d")], "{before}");
         }
         let mut splitter = Splitter::new(&b"call_sid,colour\n"[..], Format::Auto, 40);
         assert!(splitter.next_piece().unwrap_err().to_string().contains("\"colour\""));

@@ -52,6 +52,11 @@ fn a_table_is_read_whatever_a_spreadsheet_made_of_it() {
         ("a quoted sep", format!("SEP=;\r\n\r\n{semicolons}")),
         ("sep=^", format!("sep=^\n{}", plain.replace(',', "^"))),
         ("a mark and sep", format!("\u{feff}sep=;\n{semicolons}")),
+        ("a quoted sep as a cell", format!("\"sep=;\"\n{semicolons}")),
+        ("a sep of former cells", format!("sep=;,,,,,\n{plain}")),
+        ("an emptied row before the header", format!(",,,,,\n\"\",,,,,\n{plain}")),
+        ("an emptied row before sep", format!(";;;\nsep=;\n{semicolons}")),
+        ("hyphens", plain.replace(HEADER, "Account-SID,call-sid,call-status,direction,from,to")),
         ("capitals", plain.replace(HEADER, &HEADER.to_uppercase())),
         ("a header as a person writes it", plain.replace(HEADER, title)),
     ]
@@ -95,6 +100,10 @@ fn json_is_read_in_the_same_encodings() {
         wide(&json, false, false),
         gzip(json.as_bytes()),
         gzip(format!("[{json}]").as_bytes()),
+        // An object over several lines, the first of them long.
+        json.replacen(',', ",\n", 1).into_bytes(),
+        gzip(json.replacen(',', ",\n", 1).as_bytes()),
+        wide(&json.replacen(',', ",\n", 1), true, true),
     ];
     for bytes in forms {
         let rollcall = Rollcall::up(&[]);
@@ -114,7 +123,7 @@ fn what_cannot_be_read_is_named_for_what_it_is() {
     let latin = |text: &str| text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
     let one = row(1);
     let table = |row: &str| format!("{HEADER}\n{row}\n").into_bytes();
-    let cases: [(Vec<u8>, &[&str]); 12] = [
+    let cases: [(Vec<u8>, &[&str]); 16] = [
         (
             table(&one.replace("+15550100001", "\"Pat \\\"Ace\\\" O\"")),
             &["line 2: cell 5", "doubled"],
@@ -136,6 +145,17 @@ fn what_cannot_be_read_is_named_for_what_it_is() {
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec(), &["xls"]),
         (b"\x28\xb5\x2f\xfd\0\0\0\0".to_vec(), &["zstd -d"]),
         (gzip(&gzip(&table(&one))), &["gzip within gzip"]),
+        (b"<html><table><tr><td>call_sid".to_vec(), &["HTML", "save the sheet as CSV"]),
+        (format!("{HEADER}\n").bytes().flat_map(|byte| [byte, 0, 0, 0]).collect(), &["UTF-32"]),
+        (
+            format!("Calls of May,,\n{HEADER}\n{one}\n").into_bytes(),
+            &["neither JSON nor the header"],
+        ),
+        (
+            format!("{HEADER},extra\n{one},\"{{\"\"callStatus\"\":\"\"failed\"\"}}\"\n")
+                .into_bytes(),
+            &["callStatus has a column of its own"],
+        ),
     ];
     for (bytes, says) in cases {
         let printed = rollcall.run_with(&["import", "-"], &bytes);
