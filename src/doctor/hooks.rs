@@ -66,6 +66,8 @@ fn advice(refused: &Refusals) -> &'static str {
         "have both machines' clocks set by NTP"
     } else if any(&[Cause::OtherAccount, Cause::TwoAccounts]) {
         "give each account credentials of its own, in jambonz and here"
+    } else if any(&[Cause::Method]) {
+        "set the method of the call status webhook in jambonz to POST"
     } else {
         "see the server's log: it names each cause"
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 
 use super::Context;
 use super::reply::{Refusal, Why};
@@ -85,6 +85,8 @@ impl Principal {
     }
 }
 
+/// Header fields `Authorization` of one request that are looked at.
+pub(super) const AUTHORIZATIONS_MAX: usize = 2;
 /// What the header field is to look like.
 pub(super) const AUTHORIZATION_EXPECTED: &str =
     "Authorization: expected one scheme, one space, one token";
@@ -100,16 +102,18 @@ pub(super) fn credentials(headers: &HeaderMap) -> Result<Option<(&str, &str)>, R
     if values.next().is_some() {
         return Err(malformed());
     }
-    let value = value.to_str().map_err(|_| malformed())?;
+    parts(value).ok_or_else(malformed)
+}
+
+/// The scheme and the credentials of one header field; within, none where it is empty.
+#[expect(clippy::option_option, reason = "an empty field is one that is not there")]
+pub(super) fn parts(value: &HeaderValue) -> Option<Option<(&str, &str)>> {
+    let value = value.to_str().ok()?;
     if value.is_empty() {
-        return Ok(None);
+        return Some(None);
     }
-    match value.split_once(' ') {
-        Some((scheme, token)) if !token.is_empty() && !token.contains(' ') => {
-            Ok(Some((scheme, token)))
-        }
-        _ => Err(malformed()),
-    }
+    let (scheme, token) = value.split_once(' ')?;
+    (!token.is_empty() && !token.contains(' ')).then_some(Some((scheme, token)))
 }
 
 /// Whoever the token in a request belongs to.
@@ -128,14 +132,17 @@ pub(super) fn bearer(context: &Context, headers: &HeaderMap) -> Result<Principal
     }
 }
 
-/// The id of the token that a request brings, if it is one.
+/// The id of the first token that a request brings, if it brings one.
 pub(super) fn token_id(context: &Context, headers: &HeaderMap) -> Option<String> {
-    let (scheme, token) = credentials(headers).ok()??;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
-    }
     let now = clock::now();
-    context.store.access(|access| access.token(token, now).map(|token| token.id.clone()))
+    let values = headers.get_all(AUTHORIZATION).iter().take(AUTHORIZATIONS_MAX);
+    let mut tokens = values.filter_map(|value| match parts(value)?? {
+        (scheme, token) if scheme.eq_ignore_ascii_case("bearer") => Some(token),
+        _ => None,
+    });
+    tokens.find_map(|token| {
+        context.store.access(|access| access.token(token, now).map(|token| token.id.clone()))
+    })
 }
 
 /// The order of checks is that of jambonz: token 401, account sid 400, permission 403.

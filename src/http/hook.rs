@@ -17,13 +17,20 @@ use crate::meter::Cause;
 use crate::store::Change;
 use crate::wire::{parse_event, pieces};
 
+/// Media types of bodies with an event a line.
+const NDJSON: [&str; 4] =
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines"];
+
 /// Takes events, all of them or none. 204 once they are on disk.
 pub(super) async fn call_status<B: Buf>(
     request: &Request<'_>,
     body: impl Stream<Item = Result<B, warp::Error>> + Send,
 ) -> Result<Reply, Refusal> {
     if *request.method != Method::POST {
-        return Err(Refusal::method("POST"));
+        let msg = "this path answers POST, with events as the body: is the method of the call \
+                   status hook in jambonz POST?";
+        let why = Why { causes: vec![Cause::Method], ..Why::default() };
+        return Err(Refusal::method_saying("POST", msg).because(why));
     }
     let context = request.context;
     let mut sender = Sender::of_head(context, request.headers, clock::now())?;
@@ -119,7 +126,8 @@ fn split<'a>(
     body: &'a str,
 ) -> Result<Vec<&'a str>, Refusal> {
     let kind = content_type(headers);
-    let texts = pieces(body, kind.eq_ignore_ascii_case("application/x-ndjson"))?;
+    let lines = NDJSON.iter().any(|known| kind.eq_ignore_ascii_case(known));
+    let texts = pieces(body, lines)?;
     if texts.len() > context.batch_events {
         let most = context.batch_events;
         let msg = format!("{} events: a request has at most {most}", texts.len());

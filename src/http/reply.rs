@@ -64,8 +64,8 @@ pub(super) struct Why {
     pub causes: Vec<Cause>,
     /// Whose request it was, or claimed to be.
     pub account: Option<AccountSid>,
-    /// The user name of a password that is wrong.
-    pub user: Option<String>,
+    /// The user names of passwords that are wrong.
+    pub users: Vec<String>,
     /// Nothing valid came with the request.
     pub nobody: bool,
 }
@@ -143,7 +143,11 @@ impl Refusal {
 
     /// 405, with what is allowed.
     pub fn method(allowed: &'static str) -> Self {
-        let msg = format!("this path answers {allowed}");
+        Self::method_saying(allowed, format!("this path answers {allowed}"))
+    }
+
+    /// 405 that says what else is meant.
+    pub fn method_saying(allowed: &'static str, msg: impl Into<String>) -> Self {
         let allowed = HeaderValue::from_static(allowed);
         Self::new(StatusCode::METHOD_NOT_ALLOWED, msg).with(ALLOW, allowed)
     }

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
 
 use super::Context;
-use super::auth::{AUTHORIZATION_EXPECTED, Deed, Principal, credentials};
+use super::auth::{AUTHORIZATION_EXPECTED, AUTHORIZATIONS_MAX, Deed, Principal, parts};
 use super::purse::Bearer;
 use super::reply::{Refusal, Why};
 use crate::access::Scope;
@@ -24,23 +24,25 @@ pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("jambonz-signat
 const SIGNATURE_SECONDS: u64 = 5 * 60;
 /// Signatures of one request; each costs a look at the whole body.
 const SIGNATURES_MAX: usize = 2;
+/// Digests of one signature.
+const DIGESTS_MAX: usize = 8;
 /// Bytes of HMAC-SHA256.
 const DIGEST_BYTES: usize = 32;
 
 /// What the credentials of a request come to.
 #[derive(Debug, Default)]
 pub(super) struct Sender {
-    /// Known by its own user and password.
-    account: Option<AccountSid>,
-    /// Known by a token, with the token's id.
-    token: Option<(Principal, String)>,
+    /// Known by their own users and passwords.
+    accounts: Vec<AccountSid>,
+    /// Known by tokens, with the tokens' ids.
+    tokens: Vec<(Principal, String)>,
     /// Known by the signature of the body.
     signer: Option<AccountSid>,
     /// To be checked over the body.
     signatures: Vec<Signature>,
     faults: Vec<Fault>,
-    /// Whose password is wrong.
-    user: Option<String>,
+    /// Whose passwords are wrong.
+    users: Vec<String>,
 }
 
 /// What is wrong with one credential.
@@ -74,22 +76,22 @@ impl Sender {
 
     /// Whether it is known who sends.
     pub fn known(&self) -> bool {
-        self.account.is_some() || self.token.is_some() || self.signer.is_some()
+        !self.accounts.is_empty() || !self.tokens.is_empty() || self.signer.is_some()
     }
 
     /// The account that it is known to be, if it is one.
     pub fn known_account(&self) -> Option<AccountSid> {
-        let of_token = self.token.as_ref().and_then(|(token, _)| match token.scope() {
+        let of_token = self.tokens.first().and_then(|(token, _)| match token.scope() {
             Scope::Account(account) => Some(account),
             _ => None,
         });
-        self.account.or(self.signer).or(of_token)
+        self.accounts.first().copied().or(self.signer).or(of_token)
     }
 
     /// Who has to pay for the body.
     pub fn bearer(&self, network: Option<std::net::IpAddr>) -> Bearer {
-        match (self.account, &self.token) {
-            (Some(account), _) => Bearer::Account(account),
+        match (self.accounts.first(), self.tokens.first()) {
+            (Some(account), _) => Bearer::Account(*account),
             (None, Some((token, id))) => match token.scope() {
                 Scope::Account(account) => Bearer::Account(account),
                 Scope::ServiceProvider(provider) => Bearer::Provider(provider),
@@ -127,26 +129,32 @@ impl Sender {
     }
 
     fn read_authorization(&mut self, context: &Context, headers: &HeaderMap) {
-        let (scheme, value) = match credentials(headers) {
-            Ok(Some(found)) => found,
-            Ok(None) => return,
-            Err(_) => {
-                return self.unreadable(Cause::AuthorizationMalformed, AUTHORIZATION_EXPECTED);
-            }
-        };
-        if scheme.eq_ignore_ascii_case("basic") {
-            self.read_basic(context, value);
-        } else if scheme.eq_ignore_ascii_case("bearer") {
-            self.token = Principal::of(context, value);
-            match &self.token {
-                Some((_, id)) => {
-                    tracing::Span::current().record("token", id.as_str());
+        // One may come from jambonz, and another from a proxy.
+        for value in headers.get_all(AUTHORIZATION).iter().take(AUTHORIZATIONS_MAX) {
+            let (scheme, value) = match parts(value) {
+                Some(Some(found)) => found,
+                Some(None) => continue,
+                None => {
+                    self.unreadable(Cause::AuthorizationMalformed, AUTHORIZATION_EXPECTED);
+                    continue;
                 }
-                None => self.fault(Cause::UnknownToken, None),
+            };
+            if scheme.eq_ignore_ascii_case("basic") {
+                self.read_basic(context, value);
+            } else if scheme.eq_ignore_ascii_case("bearer") {
+                self.read_bearer(context, value);
+            } else {
+                self.fault(Cause::OtherScheme, None);
             }
-        } else {
-            self.fault(Cause::OtherScheme, None);
         }
+    }
+
+    fn read_bearer(&mut self, context: &Context, value: &str) {
+        let Some((token, id)) = Principal::of(context, value) else {
+            return self.fault(Cause::UnknownToken, None);
+        };
+        tracing::Span::current().record("token", id.as_str());
+        self.tokens.push((token, id));
     }
 
     /// The account whose hook user and password these are (RFC 7617).
@@ -162,13 +170,12 @@ impl Sender {
             let right = right.is_some_and(|right| right.matches(password));
             (account.map(|account| account.account_sid), right)
         });
-        if right {
-            self.account = account;
-            return;
+        if let Some(account) = account.filter(|_| right) {
+            return self.accounts.push(account);
         }
         let cause = if account.is_some() { Cause::WrongPassword } else { Cause::UnknownUser };
         self.fault(cause, account);
-        self.user = Some(user.to_owned());
+        self.users.push(user.to_owned());
     }
 
     /// Checks the signatures over the body as it came. An error where nobody is known after that.
@@ -182,7 +189,7 @@ impl Sender {
         if !self.known() {
             return Err(self.refusal());
         }
-        if self.signer.is_none() && self.account.is_none() {
+        if self.signer.is_none() && self.accounts.is_empty() {
             self.may_ingest()?;
         }
         Ok(())
@@ -202,23 +209,26 @@ impl Sender {
     }
 
     fn may_ingest(&self) -> Result<(), Refusal> {
-        let Some((token, _)) = &self.token else { return Ok(()) };
         let why = |_| Why::of(self.known_account(), Cause::Role);
-        token.may(Deed::Ingest).map_err(|refusal| refusal.or_because(why))
+        let mut refused = Ok(());
+        for (token, _) in &self.tokens {
+            match token.may(Deed::Ingest) {
+                Ok(()) => return Ok(()),
+                Err(refusal) => refused = Err(refusal.or_because(why)),
+            }
+        }
+        refused
     }
 
     /// Whether every credential that is valid may bring all of these.
     pub fn may_bring(&self, context: &Context, events: &[StampedEvent]) -> Result<(), Refusal> {
-        let names = [self.account, self.signer];
+        let names: Vec<_> = self.accounts.iter().copied().chain(self.signer).collect();
         let two = "insufficient permissions: the request's credentials name different accounts";
-        let differ = match names {
-            [Some(one), Some(other)] => one != other,
-            _ => false,
+        let differ = names.windows(2).any(|pair| pair.first() != pair.last());
+        let reached = |account: &AccountSid| {
+            self.tokens.iter().all(|(token, _)| token.reaches(context, *account).is_ok())
         };
-        let reached = |account| {
-            self.token.as_ref().is_none_or(|(token, _)| token.reaches(context, account).is_ok())
-        };
-        if differ || !names.into_iter().flatten().all(reached) {
+        if differ || !names.iter().all(reached) {
             return Err(
                 Refusal::forbidden(two).because(Why::of(self.known_account(), Cause::TwoAccounts))
             );
@@ -227,12 +237,12 @@ impl Sender {
             |refusal: Refusal| refusal.because(Why::of(self.known_account(), Cause::OtherAccount));
         for event in events {
             let account = event.id.account;
-            if names.into_iter().flatten().any(|own| own != account) {
+            if names.iter().any(|own| *own != account) {
                 return Err(beyond(Refusal::forbidden(
                     "insufficient permissions: these credentials bring events of one account alone",
                 )));
             }
-            if let Some((token, _)) = &self.token {
+            for (token, _) in &self.tokens {
                 token.reaches(context, account).map_err(beyond)?;
             }
         }
@@ -247,7 +257,7 @@ impl Sender {
         causes.retain(|cause| !harmless.contains(cause));
         causes.sort_unstable();
         let account = self.known_account();
-        let why = Why { causes, account, user: self.user.clone(), nobody: false };
+        let why = Why { causes, account, users: self.users.clone(), nobody: false };
         (!why.causes.is_empty()).then_some(why)
     }
 
@@ -261,7 +271,7 @@ impl Sender {
             causes.push(Cause::NoCredentials);
         }
         let account = faults.iter().find_map(|fault| fault.account);
-        Why { causes, account, user: self.user.clone(), nobody: true }
+        Why { causes, account, users: self.users.clone(), nobody: true }
     }
 
     /// 400 where no credential can be read, else 401.
@@ -295,17 +305,21 @@ impl Signature {
     const EXPECTED: &str =
         "Jambonz-Signature: expected t=<unix seconds>,v1=<64 hexadecimal digits>";
 
+    /// None where it has no time or no digest. A part that cannot be read hides no other.
     pub fn parse(text: &str) -> Option<Self> {
         let (mut time, mut digests) = (None, Vec::new());
         for part in text.split(',') {
-            match part.trim().split_once('=')? {
-                ("t", value) => time = Some(value.to_owned()),
-                ("v1", value) => digests.push(HEXLOWER_PERMISSIVE.decode(value.as_bytes()).ok()?),
+            match part.trim().split_once('=') {
+                Some(("t", value)) => time = Some(value.to_owned()),
+                Some(("v1", value)) => {
+                    digests.extend(HEXLOWER_PERMISSIVE.decode(value.as_bytes()));
+                }
                 _ => {}
             }
         }
         let time = time?;
         let seconds = time.parse().ok()?;
-        (!digests.is_empty() && digests.len() <= 4).then_some(Self { seconds, time, digests })
+        let within = (1..=DIGESTS_MAX).contains(&digests.len());
+        within.then_some(Self { seconds, time, digests })
     }
 }

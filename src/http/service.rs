@@ -150,7 +150,8 @@ impl Inner {
         let (path, status) = (route.template(), status.as_u16());
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         // Whoever guesses is kept waiting, which is no news.
-        let kept_waiting = matches!(status, 401 | 429);
+        let nobody = reply.extensions().get().is_some_and(|why: &Why| why.nobody);
+        let kept_waiting = nobody || matches!(status, 401 | 429);
         if !kept_waiting && self.context.slow.is_some_and(|slow| time > slow) {
             tracing::warn!(%method, path, status, micros, "an answer was slow");
         } else {
@@ -192,7 +193,7 @@ impl Inner {
             account = why.account.map(tracing::field::display),
             status = status.as_u16(),
             peer = peer.map(tracing::field::display),
-            user = why.user.as_deref().map(begins),
+            user = why.users.first().map(|user| begins(user)),
             left_out = (left_out > 0).then_some(left_out),
             "a webhook was refused: {}",
             reasons.join("; ")
@@ -210,11 +211,11 @@ impl Inner {
         let challenged = reply.headers().contains_key(WWW_AUTHENTICATE);
         let refused = presented && reply.status() == StatusCode::UNAUTHORIZED && challenged;
         let failed = refused || why.is_some_and(|why| why.nobody);
-        let user = why.and_then(|why| why.user.clone());
-        let Some(peer) = peer.filter(|_| failed || user.is_some()) else { return reply };
+        let users = why.map(|why| why.users.clone()).unwrap_or_default();
+        let Some(peer) = peer.filter(|_| failed || !users.is_empty()) else { return reply };
         self.note_wrong(peer, "authenticate", &reply);
         let now = Instant::now();
-        let of_user = user.map(|user| self.guard.failed_user(&user, now));
+        let of_user = users.iter().map(|user| self.guard.failed_user(user, now)).max();
         let of_address = failed.then(|| self.guard.failed(peer.ip(), now));
         match of_user.max(of_address) {
             None => {}
@@ -260,11 +261,18 @@ async fn unless_it_panics(answer: impl Future<Output = Reply>) -> Reply {
     answer.unwrap_or_else(|_| Refusal::panicked().into())
 }
 
-/// Whether events come with it.
+/// Whether events come with it, or come by a method by which none are taken: jambonz then puts them
+/// into the query.
 fn is_hook(request: &Request<Incoming>) -> bool {
     let path = request.uri().path();
     let path = path.strip_suffix('/').unwrap_or(path);
-    *request.method() == Method::POST && path.eq_ignore_ascii_case("/v1/hooks/call-status")
+    let by_query = || request.uri().query().is_some_and(|query| query.contains("call_sid="));
+    let brings = match *request.method() {
+        Method::POST => true,
+        Method::GET => by_query(),
+        _ => false,
+    };
+    brings && path.eq_ignore_ascii_case("/v1/hooks/call-status")
 }
 
 /// Why events were not taken, by the status of the answer.

@@ -41,6 +41,7 @@ pub enum Cause {
     TooLarge,
     SlowBody,
     Malformed,
+    Method,
     Unavailable,
     Other,
 }
@@ -49,7 +50,7 @@ const CAUSES: usize = Cause::ALL.len();
 
 impl Cause {
     /// Every one, with its name for programs and its text for people.
-    pub const ALL: [(Self, &'static str, &'static str); 20] = [
+    pub const ALL: [(Self, &'static str, &'static str); 21] = [
         (Self::TwoAccounts, "two_accounts", "two valid credentials name different accounts"),
         (Self::OtherAccount, "other_account", "events of an account that is not the sender's"),
         (
@@ -80,6 +81,7 @@ impl Cause {
         (Self::TooLarge, "too_large", "too large"),
         (Self::SlowBody, "slow_body", "the body did not come in time"),
         (Self::Malformed, "malformed", "the body cannot be read, or an event not be placed"),
+        (Self::Method, "method", "the method is GET: is that of the hook in jambonz POST?"),
         (Self::Unavailable, "unavailable", "rollcall could not take it at that moment"),
         (Self::Other, "other", "another reason"),
     ];

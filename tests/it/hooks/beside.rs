@@ -72,6 +72,27 @@ fn a_credential_that_is_not_right_hides_none_that_is() {
     ] {
         taken(&good, authorizations);
     }
+    // One may come from jambonz, and another from a proxy.
+    for authorizations in [
+        [&*right, "Bearer nobody"],
+        ["Bearer nobody", &*right],
+        [&*wrong, &*ingest],
+        [&*right, "nonsense"],
+        ["", &*ingest],
+        [&*right, &*ingest],
+        [&*read, &*ingest],
+    ] {
+        taken(&|_| Vec::new(), &authorizations);
+    }
+    // Nor does a part of a signature hide another one.
+    let parts: [&dyn Fn(&str) -> String; 3] = [
+        &|right| right.replace(",v1=", ",v1=none,v1="),
+        &|right| right.replace(",v1=", &format!(",v1={},v1=", "0".repeat(64))),
+        &|right| format!("{right}, ,"),
+    ];
+    for part in parts {
+        taken(&|body| vec![part(&signature(SECRET, 0, body))], &[]);
+    }
     // One of two signatures is enough.
     taken(&|body| vec![signature("x", 0, body), signature(SECRET, 0, body)], &[]);
 }
@@ -114,6 +135,14 @@ fn credentials_of_two_accounts_are_403_and_nothing_is_taken() {
             assert!(msg.contains("different accounts"), "{authorization}: {msg}");
         }
     }
+    let (one, two) = (basic("one", "right"), basic("two", "right"));
+    for pair in [[&one, &two], [&two, &one], [&one, &other[0]], [&other[0], &own[0]]] {
+        let headers = pair.map(|value| ("authorization", value.as_str()));
+        refusal(&post(&rollcall, &headers, &of_one[0]), 403);
+    }
+    let wrong = basic("one", "wrong");
+    let headers = [("authorization", &*wrong), ("authorization", "Bearer nobody")];
+    refusal(&post(&rollcall, &headers, &of_one[0]), 401);
     assert_eq!(known(&rollcall), 0);
     // Every valid one has to reach all of them.
     let mixed = format!("[{},{}]", event(1, "busy"), event(2, "busy").replace(A1, A2));

@@ -41,7 +41,9 @@ fn the_message_of_a_websocket_is_taken_alone_in_arrays_and_in_lines() {
             "\"verb:hook\": expected \"call:status\"",
         ),
         ("{\"type\":\"call:status\"}".to_owned(), "data is missing"),
-        (message("[]"), "account_sid is missing"),
+        (message("[]"), "data []: expected an object"),
+        (message(&format!("[{}]", event(9))), "expected an object: the event of the message"),
+        (format!("{{\"data\":{}}}", event(9)), "type is missing: expected \"call:status\""),
         (message("{}"), "account_sid is missing"),
         (message(&message(&event(9))), "account_sid is missing"),
     ] {
@@ -49,6 +51,47 @@ fn the_message_of_a_websocket_is_taken_alone_in_arrays_and_in_lines() {
         assert!(msg.contains(words), "{msg}");
     }
     assert_eq!(known(&rollcall), 8);
+    // What the message says of the call counts where its event does not.
+    let sids = format!("\"account_sid\":\"{A1}\",\"call_sid\":\"{}\",", sid(9));
+    let bare = event(9).replacen(&format!("\"account_sid\":\"{A1}\","), "", 1);
+    let bare = bare.replacen(&format!("\"call_sid\":\"{}\",", sid(9)), "", 1);
+    assert!(!bare.contains("_sid"), "{bare}");
+    let outside = message(&bare).replacen('{', &format!("{{{sids}"), 1);
+    assert_eq!(post_json(&rollcall, &outside).status, 204, "{outside}");
+    assert_eq!(call(&rollcall, 9)["call_status"], "ringing");
+    // An event that stands there itself is no message, whatever it has as data.
+    let own = event(10).replacen('{', "{\"type\":\"call:status\",\"data\":{\"y\":1},", 1);
+    assert_eq!(post_json(&rollcall, &own).status, 204, "{own}");
+    assert_eq!(call(&rollcall, 10)["data"]["y"], 1);
+    let escaped = message(&event(11)).replace("call:status", "call\\u003astatus");
+    assert_eq!(post_json(&rollcall, &escaped).status, 204, "{escaped}");
+    assert_eq!(known(&rollcall), 11);
+}
+
+#[test]
+fn a_hook_by_get_is_told_what_is_wrong() {
+    let rollcall = Rollcall::up(&[]);
+    let bearer = format!("Bearer {}", rollcall.admin());
+    let path = format!("{}?account_sid={A1}&call_sid={}&call_status=busy", super::HOOK, sid(1));
+    let answer = rollcall.send("GET", &path, &[("authorization", &bearer)], b"").unwrap();
+    let msg = refusal(&answer, 405);
+    assert!(msg.contains("in jambonz POST"), "{msg}");
+    let status = rollcall.ok(&["status"]);
+    assert!(status.contains("1 webhook refused: the method is GET"), "{status}");
+    assert_eq!(known(&rollcall), 0);
+}
+
+#[test]
+fn lines_of_json_have_several_media_types() {
+    let rollcall = Rollcall::up(&[]);
+    let bearer = format!("Bearer {}", rollcall.admin());
+    for (n, kind) in (0..).zip(["application/x-ndjson", "application/NDJSON", "application/jsonl"])
+    {
+        let body = [event(2 * n + 1, "busy"), event(2 * n + 2, "busy")].join("\n");
+        let headers = [("authorization", &*bearer), ("content-type", kind)];
+        assert_eq!(post(&rollcall, &headers, &body).status, 204, "{kind}");
+    }
+    assert_eq!(known(&rollcall), 6);
 }
 
 #[test]
@@ -138,6 +181,14 @@ fn what_jambonz_sends_in_camel_case_has_one_name() {
     with(1, "completed", &format!("{},\"customerData\":8", at(2)));
     assert_eq!(call(&rollcall, 1)["customer_data"], 8);
     assert_eq!(call(&rollcall, 1).get("customerData"), None);
+    // Nor does an empty one take its place, in whichever spelling.
+    with(
+        5,
+        "busy",
+        "\"customerData\":{\"a\":1},\"customer_data\":\"\",\"callerName\":\"n\",\"caller_name\":\"\"",
+    );
+    let shown = call(&rollcall, 5);
+    assert_eq!((&shown["customer_data"]["a"], &shown["caller_name"]), (&1.into(), &"n".into()));
     // Of one that stands there twice the last counts, as in all JSON.
     with(2, "busy", "\"customerData\":1,\"customer_data\":2");
     assert_eq!(call(&rollcall, 2)["customer_data"], 2);
