@@ -305,15 +305,13 @@ impl Signature {
     const EXPECTED: &str =
         "Jambonz-Signature: expected t=<unix seconds>,v1=<64 hexadecimal digits>";
 
-    /// None where it has no time or no digest. A part that cannot be read hides no other.
+    /// None where it has no time or no digest. A digest that cannot be read hides no other.
     pub fn parse(text: &str) -> Option<Self> {
         let (mut time, mut digests) = (None, Vec::new());
         for part in text.split(',') {
-            match part.trim().split_once('=') {
-                Some(("t", value)) => time = Some(value.to_owned()),
-                Some(("v1", value)) => {
-                    digests.extend(HEXLOWER_PERMISSIVE.decode(value.as_bytes()));
-                }
+            match part.trim().split_once('=')? {
+                ("t", value) => time = Some(value.to_owned()),
+                ("v1", value) => digests.extend(HEXLOWER_PERMISSIVE.decode(value.as_bytes())),
                 _ => {}
             }
         }

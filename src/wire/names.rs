@@ -80,7 +80,7 @@ pub(super) fn unwrapped(object: Object<'_>) -> Result<Object<'_>, WireError> {
         serde_json::from_str::<String>(kind).is_ok_and(|kind| kind == MESSAGE_TYPE)
     });
     let own = object.has("account_sid") || object.has("accountSid");
-    let expected = format!("expected \"{MESSAGE_TYPE}\", or an event by itself");
+    let expected = || format!("expected \"{MESSAGE_TYPE}\", or an event by itself");
     match (kind, data) {
         (Some(_), Some(data)) if is_status && data.starts_with('{') => {
             let event = Object::parse(data)?;
@@ -88,7 +88,7 @@ pub(super) fn unwrapped(object: Object<'_>) -> Result<Object<'_>, WireError> {
                 // An event by itself, to which somebody gave a key `data`.
                 return Ok(object);
             }
-            Ok(with_sids_of(event, object))
+            Ok(with_sids_of(event, &object))
         }
         (Some(_), Some(data)) if is_status && !own => {
             Err(WireError::new("data", data, "expected an object: the event of the message"))
@@ -97,17 +97,17 @@ pub(super) fn unwrapped(object: Object<'_>) -> Result<Object<'_>, WireError> {
             Err(WireError::missing("data", "expected the event of the message"))
         }
         (Some(kind), Some(data)) if data.starts_with('{') && !own => {
-            Err(WireError::new("type", kind, expected))
+            Err(WireError::new("type", kind, expected()))
         }
         (None, Some(data)) if data.starts_with('{') && !own => {
-            Err(WireError::missing("type", expected))
+            Err(WireError::missing("type", expected()))
         }
         _ => Ok(object),
     }
 }
 
 /// The event with the sids of the message around it, where it lacks them.
-fn with_sids_of<'a>(mut event: Object<'a>, message: Object<'a>) -> Object<'a> {
+fn with_sids_of<'a>(mut event: Object<'a>, message: &Object<'a>) -> Object<'a> {
     for [snake, camel] in [["account_sid", "accountSid"], ["call_sid", "callSid"]] {
         if event.has(snake) || event.has(camel) {
             continue;

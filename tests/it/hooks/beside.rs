@@ -85,11 +85,10 @@ fn a_credential_that_is_not_right_hides_none_that_is() {
         taken(&|_| Vec::new(), &authorizations);
     }
     // Nor does a part of a signature hide another one.
-    let parts: [&dyn Fn(&str) -> String; 3] = [
-        &|right| right.replace(",v1=", ",v1=none,v1="),
-        &|right| right.replace(",v1=", &format!(",v1={},v1=", "0".repeat(64))),
-        &|right| format!("{right}, ,"),
-    ];
+    let parts: [&dyn Fn(&str) -> String; 2] =
+        [&|right| right.replace(",v1=", ",v1=none,v1="), &|right| {
+            right.replace(",v1=", &format!(",v1={},v1=", "0".repeat(64)))
+        }];
     for part in parts {
         taken(&|body| vec![part(&signature(SECRET, 0, body))], &[]);
     }
