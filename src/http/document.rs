@@ -292,7 +292,7 @@ impl Words {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::{changes, query};
+    use super::super::{changes, health, query};
     use super::*;
 
     /// The paths that are told beside the variants of [`super::super::routes::Resource`], and how
@@ -326,6 +326,7 @@ mod tests {
                 "/v1/Accounts/{AccountSid}/Calls" => &query::PARAMETERS,
                 "/v1/Accounts/{AccountSid}/CallStats" => &["start", "end"],
                 path if path.ends_with("/changes") => &changes::PARAMETERS,
+                "/readyz" => &health::PARAMETERS,
                 _ => &[],
             };
             for method in METHODS.into_iter().filter(|method| item.has(method)) {
@@ -338,6 +339,6 @@ mod tests {
                 queries += own.len();
             }
         }
-        assert_eq!(queries, 2 * (17 + 2 + 2 + 2));
+        assert_eq!(queries, 2 * (17 + 2 + 2 + 2 + 1));
     }
 }

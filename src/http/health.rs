@@ -5,24 +5,52 @@ use http::{Method, StatusCode};
 use super::reply::{Refusal, Reply, json};
 use super::routes::Request;
 
+const SHORT_OF_ROOM: &str = "the server is short of room on its disk and takes no events for now";
+/// When there may be room again, in seconds.
+const RETRY_SECONDS: u16 = 10;
+
 /// The process answers.
 pub(super) fn live(request: &Request<'_>) -> Result<Reply, Refusal> {
     readable(request)?;
     Ok(json(StatusCode::OK, "{\"status\":\"ok\"}"))
 }
 
+/// The parameters of [`ready`]; any other means nothing.
+pub(super) const PARAMETERS: [&str; 1] = ["for"];
+
 /// Lists can be answered and events be taken. A disk that is short of room is told and is no 503: who
 /// takes this server out of service for it would take the lists away too, and hooks are told by
-/// their own answers.
+/// their own answers. With `for=events` it is about events alone, which are taken without an index.
 pub(super) fn ready(request: &Request<'_>) -> Result<Reply, Refusal> {
     readable(request)?;
-    request.context.store.ready()?;
-    if request.context.store.takes_events().is_err() {
-        let msg = "the server is short of room on its disk and takes no events for now";
-        let body = serde_json::json!({ "status": "read-only", "msg": msg });
-        return Ok(json(StatusCode::OK, body.to_string()));
+    let store = &request.context.store;
+    let has_room = store.takes_events().is_ok();
+    if is_for_events(request.query)? {
+        store.lives()?;
+        if !has_room {
+            return Err(Refusal::unavailable(SHORT_OF_ROOM, RETRY_SECONDS));
+        }
+    } else {
+        store.ready()?;
+        if !has_room {
+            let body = serde_json::json!({ "status": "read-only", "msg": SHORT_OF_ROOM });
+            return Ok(json(StatusCode::OK, body.to_string()));
+        }
     }
     Ok(json(StatusCode::OK, "{\"status\":\"ok\"}"))
+}
+
+fn is_for_events(query: &str) -> Result<bool, Refusal> {
+    let mut events = false;
+    let given = form_urlencoded::parse(query.as_bytes());
+    for (_, value) in given.filter(|(name, value)| name == PARAMETERS[0] && !value.is_empty()) {
+        if value != "events" {
+            let shown: String = value.chars().take(80).collect();
+            return Err(Refusal::bad(format!("for \"{shown}\": expected events, or nothing")));
+        }
+        events = true;
+    }
+    Ok(events)
 }
 
 fn readable(request: &Request<'_>) -> Result<(), Refusal> {

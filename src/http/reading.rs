@@ -13,12 +13,11 @@ use std::task::{Context as Task, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream;
-use http::header::AUTHORIZATION;
 use parking_lot::Mutex;
 use warp::Reply as _;
 
 use super::Context;
-use super::auth::Listener;
+use super::auth::{Listener, credentials};
 use super::budget::{PIECE, Permit};
 use super::reply::{Refusal, Reply};
 use super::routes::Request;
@@ -54,7 +53,8 @@ impl Reading {
     /// Whoever asks, for calls that have been found to be within reach.
     pub fn new(request: &Request<'_>, reach: Reach) -> Self {
         static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let token = request.headers.get(AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        // Its scheme may be written in many ways, and is one token all the same.
+        let token = credentials(request.headers).ok().flatten().map(|(_, token)| token);
         let flow = Flow { reach, token: STATE.hash_one(token) };
         let client = request.client.clone();
         Self { listener: Listener::new(request, reach), flow, client }

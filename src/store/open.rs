@@ -170,8 +170,13 @@ impl Store {
 
     /// Whether lists can be answered and changes be taken.
     pub fn ready(&self) -> Result<(), StoreError> {
-        self.shared.lives()?;
+        self.lives()?;
         self.shared.index().map(|_| ())
+    }
+
+    /// Whether changes can be taken, with or without an index.
+    pub fn lives(&self) -> Result<(), StoreError> {
+        self.shared.lives()
     }
 
     /// Waits until lists can be answered, or for so long; says how far the index is.

@@ -56,6 +56,9 @@ fn below_the_least_room_events_and_imports_are_refused_and_all_else_goes_on() {
     let ready = rollcall.send("GET", "/readyz", &[], b"").unwrap();
     assert_eq!((ready.status, &ready.json()["status"]), (200, &"read-only".into()), "{ready:?}");
     assert!(!ready.body.contains(|c: char| c.is_ascii_digit()), "{ready:?}");
+    let events = rollcall.send("GET", "/readyz?for=events", &[], b"").unwrap();
+    assert_eq!(events.status, 503, "{events:?}");
+    assert!(!events.body.contains(|c: char| c.is_ascii_digit()), "{events:?}");
     let metrics = rollcall.get(&admin, "/metrics").body;
     for sample in ["rollcall_disk_low 1", "rollcall_disk_least_bytes 1125899906842624"] {
         assert!(metrics.lines().any(|line| line.starts_with(sample)), "{sample}: {metrics}");

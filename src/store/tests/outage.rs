@@ -60,6 +60,7 @@ fn without_an_index_events_of_all_calls_are_taken_and_join_what_is_known_of_them
     let tag = store.last_change(account(1));
     let begin = *store.published().borrow();
     let still = outage(&store);
+    assert!(store.ready().is_err() && store.lives().is_ok());
     let ringing = of(4, CallStatus::Ringing);
     let imported = Change::Record(Box::new(merge(
         None,

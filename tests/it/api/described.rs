@@ -148,6 +148,9 @@ fn what_is_read_is_as_described() {
         bench.ask((get, 200), target, "", &[], "");
         bench.ask((head, 200), target, "", &[], "");
     }
+    for id in ["ready", "headReady"] {
+        bench.ask((id, 400), "/readyz?for=lists", "", &[], "");
+    }
     bench.nothing_is_invented();
     let reading = |operation: &super::description::Operation<'_>| {
         matches!(&*operation.method, "GET" | "HEAD")

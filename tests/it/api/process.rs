@@ -9,7 +9,9 @@ use super::{calls_of, list, refusal, sids};
 #[test]
 fn it_says_that_it_lives_and_is_ready() {
     let rollcall = Rollcall::up(&[]);
-    for path in ["/livez", "/readyz"] {
+    let wrong = rollcall.send("GET", "/readyz?for=lists", &[], b"").unwrap();
+    assert_eq!(refusal(&wrong, 400), "for \"lists\": expected events, or nothing");
+    for path in ["/livez", "/readyz", "/readyz?for=events", "/readyz?for=&probe=1"] {
         let answer = rollcall.send("GET", path, &[], b"").unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (200, "{\"status\":\"ok\"}"), "{path}");
         // A probe brings no token, and a wrong one does not matter.
