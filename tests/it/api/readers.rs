@@ -100,8 +100,11 @@ fn readers_that_take_nothing_hold_a_few_hundred_kilobytes_each() {
             assert!(reader.begins().starts_with("HTTP/1.1 200"), "{path} {accept}");
         }
         rest(&rollcall);
-        let grown = resident_kib(&rollcall).saturating_sub(before);
-        assert!(grown < EACH_KIB * READERS, "{path} {accept}: {grown} KiB for {READERS} readers");
+        // What was freed goes back to the system after a second.
+        until(&format!("{READERS} readers hold little: {path} {accept}"), || {
+            let grown = resident_kib(&rollcall).saturating_sub(before);
+            (grown < EACH_KIB * READERS).then_some(())
+        });
         drop(readers);
         until("the readers are gone", || {
             let metrics = rollcall.get(&rollcall.admin(), "/metrics").body;
