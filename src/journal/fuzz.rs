@@ -1,10 +1,8 @@
 //! What fuzzing drives of this room: frames, and segments with something wrong in them. Whatever is
 //! in a file, nothing panics, and no frame is read that nobody wrote.
 
-use std::fs::File;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::frame::{Frame, HEAD_BYTES, Head, Kind, Origin};
 use super::packed::{FACTS_SIZE, Packed, facts_crc};
@@ -129,13 +127,21 @@ fn table(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(begin..).filter(|_| begin >= FACTS_SIZE)
 }
 
-/// A file in memory, and the path by which it can be opened.
-fn file(bytes: &[u8]) -> (Option<File>, PathBuf) {
-    let made = rustix::fs::memfd_create("segment", rustix::fs::MemfdFlags::CLOEXEC);
-    let file = made.ok().map(File::from);
-    let path =
-        file.as_ref().map(|file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())));
-    let written = file.as_ref().map(|file| file.write_all_at(bytes, 0).is_ok());
-    assert_eq!(written, Some(true));
-    (file, path.unwrap_or_default())
+/// A file with these bytes, which is removed with what is returned.
+fn file(bytes: &[u8]) -> (Removed, PathBuf) {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let made = MADE.fetch_add(1, Ordering::Relaxed);
+    let name = format!("rollcall-fuzz-{}-{made}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    assert!(std::fs::write(&path, bytes).is_ok());
+    (Removed(path.clone()), path)
+}
+
+/// Removes its file.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_file(&self.0);
+    }
 }

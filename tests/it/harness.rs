@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// The binary under test.
 pub const ROLLCALL: &str = env!("CARGO_BIN_EXE_rollcall");
 /// How long anything may take before a test fails.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(4);
 
 /// An account of the recorded exchanges, and its token.
 pub const A1: &str = "9351f46a-678c-43f5-b8a6-d4eb58d131af";

@@ -175,7 +175,10 @@ fn a_full_disk_takes_nothing_by_half_and_is_survived() {
             let tracer = Tracer::fail(rollcall, "pwrite64", "ENOSPC:when=1..400", segment)?;
             let refused = rollcall.post_events(&event(number, "busy"));
             assert_eq!(refused.status, 503, "{refused:?}");
-            assert_eq!(refused.json()["msg"], "the disk is full; nothing of this was stored");
+            assert_eq!(
+                refused.json()["msg"],
+                "the server is short of room on its disk; nothing of this was stored"
+            );
             assert_eq!(refused.header("retry-after"), Some("30"));
             assert_eq!(rollcall.send("GET", "/readyz", &[], b"").unwrap().status, 200);
             // The same server goes on.

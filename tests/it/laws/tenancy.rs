@@ -11,7 +11,7 @@ use super::{Account, Deed, cases, deeds, query, restless};
 
 const CALLS: u32 = 8;
 /// Header fields that tell of the moment, or count over all accounts (as the README says).
-const VOLATILE: [&str; 3] = ["date", "x-request-id", "etag"];
+const VOLATILE: [&str; 4] = ["date", "x-request-id", "etag", "content-length"];
 
 /// An account on a server, and its tokens.
 struct Seat<'a> {
