@@ -1,6 +1,7 @@
 //! What fuzzing drives of this room: frames, and segments with something wrong in them. Whatever is
 //! in a file, nothing panics, and no frame is read that nobody wrote.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -133,7 +134,8 @@ fn file(bytes: &[u8]) -> (Removed, PathBuf) {
     let made = MADE.fetch_add(1, Ordering::Relaxed);
     let name = format!("rollcall-fuzz-{}-{made}", std::process::id());
     let path = std::env::temp_dir().join(name);
-    assert!(std::fs::write(&path, bytes).is_ok());
+    let written = crate::files::create(&path).and_then(|mut file| file.write_all(bytes));
+    assert!(written.is_ok());
     (Removed(path.clone()), path)
 }
 
