@@ -199,13 +199,24 @@ fn a_number_that_a_backup_still_holds_is_not_gone() {
         let why = left["why"].as_str().unwrap();
         assert!(why.contains("it was replaced") && why.ends_with("a backup runs"), "{why}");
     }
+    // Who waits for it sees it go: what is waited for is told on a terminal.
+    let shown = rollcall.dir.path().join("shown");
+    let data = rollcall.data().display();
+    let command = format!("{ROLLCALL} purge --number {NUMBER} --wait 10min --data-dir {data}");
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--flush", "--return", "--command", &command]).arg(&shown);
+    terminal.stdin(Stdio::null()).stdout(Stdio::null()).env("TERM", "xterm");
+    let mut purging = terminal.spawn().unwrap();
+    let said = || fs::read(&shown).map(|said| String::from_utf8_lossy(&said).into_owned());
+    until("purge waits for the backup", || {
+        said().is_ok_and(|said| said.contains("waiting for a backup")).then_some(())
+    });
     backup.kill().unwrap();
     backup.wait().unwrap();
-    // Who waits for it sees it go.
-    let gone = rollcall.run(&["purge", "--number", NUMBER, "--wait", "10min"]);
-    assert_eq!(gone.code, Some(0), "{gone:?}");
-    assert!(gone.stdout.contains("every file of the data directory was searched"), "{gone:?}");
-    assert!(gone.stdout.contains("not searched: backups and exports made before"), "{gone:?}");
+    let (gone, said) = (purging.wait().unwrap(), said().unwrap());
+    assert!(gone.success(), "{said}");
+    assert!(said.contains("every file of the data directory was searched"), "{said}");
+    assert!(said.contains("not searched: backups and exports made before"), "{said}");
 }
 
 #[test]
