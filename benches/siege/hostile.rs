@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Mutex;
@@ -85,6 +85,7 @@ pub async fn run(table: &mut Table, time: Duration, only: Option<&str>) -> Outco
         return Err(format!("there is no such attack; there are {}", known.join(", ")).into());
     }
     let server = Server::start(&FLAGS)?;
+    server.sign(ACCOUNT)?;
     let place = Place::of(&server);
     let mut writer = place.client().await?;
     for begin in (0..CALLS).step_by(1000) {
@@ -108,6 +109,7 @@ async fn one(server: &Server, time: Duration, number: usize) -> Outcome<String> 
     let quiet = probe(&place, time).await?.percentile(99);
     let elsewhere = {
         let other = Server::start(&FLAGS)?;
+        other.sign(ACCOUNT)?;
         let mut attackers = Attackers::begin(&other, number)?;
         let waits = probe(&place, time).await?.percentile(99);
         attackers.end()?;
@@ -255,8 +257,13 @@ impl std::fmt::Display for Broken {
 impl Error for Broken {}
 
 async fn act(attack: Attack, place: &Place, link: &Link) -> Outcome<()> {
-    let hook = "POST /v1/hooks/call-status HTTP/1.1\r\nHost: localhost\r\n\
-                Jambonz-Signature: t=1,v1=00\r\nContent-Length: 1048576\r\n\r\n";
+    // A signature of now may be right as long as its body has not come: an old one is refused at once.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let hook = format!(
+        "POST /v1/hooks/call-status HTTP/1.1\r\nHost: localhost\r\n\
+         Jambonz-Signature: t={now},v1={}\r\nContent-Length: 1048576\r\n\r\n",
+        "0".repeat(64)
+    );
     match attack {
         Attack::SilentBeforeTls => ends(place.tcp().await?).await,
         Attack::SilentAfterTls => ends(place.tls().await?).await,

@@ -1,7 +1,8 @@
 //! The server under siege, and what it takes of the machine.
 
+use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -44,9 +45,7 @@ impl Server {
         let dir = tempfile::tempdir()?;
         let data = dir.path().join("data");
         let log = fs::File::create(dir.path().join("stderr.log"))?;
-        // Another binary to compare with, such as that of the release before.
-        let rollcall = std::env::var_os("SIEGE_OF").unwrap_or_else(|| ROLLCALL.into());
-        let mut command = Command::new(rollcall);
+        let mut command = Command::new(of());
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data).args(flags);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
         let stdout = child.stdout.take().ok_or("standard output is piped")?;
@@ -68,6 +67,18 @@ impl Server {
 
     pub fn ca(&self) -> PathBuf {
         self.data().join(CA)
+    }
+
+    /// Gives an account a webhook secret, so that a signature may be a right one.
+    pub fn sign(&self, account: &str) -> Outcome<()> {
+        let mut command = Command::new(of());
+        command.args(["account", "set", account, "--webhook-secret", "-", "--data-dir"]);
+        let mut child = command.arg(self.data()).stdin(Stdio::piped()).spawn()?;
+        let mut secret = child.stdin.take().ok_or("standard input is piped")?;
+        writeln!(secret, "a-webhook-secret")?;
+        drop(secret);
+        let code = child.wait()?;
+        code.success().then_some(()).ok_or_else(|| format!("account set: {code}").into())
     }
 
     /// Warnings and errors that it has written.
@@ -117,6 +128,11 @@ impl Drop for Server {
         let _gone = self.child.kill();
         let _gone = self.child.wait();
     }
+}
+
+/// The binary, or another one to compare with, such as that of the release before.
+fn of() -> OsString {
+    std::env::var_os("SIEGE_OF").unwrap_or_else(|| ROLLCALL.into())
 }
 
 /// Bytes of all files below a directory. One that is gone meanwhile takes none.
