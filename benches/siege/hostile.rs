@@ -95,6 +95,8 @@ pub async fn run(table: &mut Table, time: Duration, only: Option<&str>) -> Outco
         writer.post(&lines.replace(ACCOUNT, CROWDED)).await?;
     }
     drop(writer);
+    // What was written settles first: a checkpoint, and packing.
+    probe(&place, time).await?;
     for (number, (attack, count, _)) in chosen {
         let figure = one(&server, time, number).await?;
         table.line(&format!("{attack:?}, {count} at a time"), figure);

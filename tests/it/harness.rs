@@ -363,10 +363,16 @@ pub fn have(program: &str) -> bool {
     found || skip(&format!("{program} is not installed"))
 }
 
-/// Says that a test is skipped; false, so that it can be returned. A failure in CI.
+/// Says that a test is skipped, and adds it to the file `TESTS_SKIPPED`, which `tests/run` shows at its
+/// end. False, so that it can be returned. A failure in CI.
 pub fn skip(why: &str) -> bool {
     assert!(std::env::var_os("CI").is_none(), "CI may skip nothing: {why}");
     eprintln!("SKIPPED: {why}");
+    if let Some(path) = std::env::var_os("TESTS_SKIPPED") {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        file.unwrap().write_all(format!("{test}\t{why}\n").as_bytes()).unwrap();
+    }
     false
 }
 

@@ -26,6 +26,7 @@ mod laws;
 mod load;
 mod order;
 mod power;
+mod setup;
 mod smoke;
 mod tidy;
 mod transfer;

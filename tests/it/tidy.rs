@@ -236,19 +236,41 @@ fn tests_wait_for_conditions_and_not_for_time() {
 #[test]
 fn links_of_the_documents_lead_somewhere() {
     let mut links = 0;
-    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/operations.md"] {
-        let text = fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let mut documents: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].iter().map(PathBuf::from).collect();
+    let others = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let others = others.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    documents.extend(others.map(|path| path.strip_prefix(root()).unwrap().to_owned()));
+    for path in documents {
+        let name = path.display();
+        let text = fs::read_to_string(root().join(&path)).unwrap_or_else(|e| panic!("{name}: {e}"));
         for link in text.split("](").skip(1) {
-            let target = link.split([')', '#', ' ']).next().unwrap();
-            if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
+            let target = link.split([')', ' ']).next().unwrap();
+            if target.contains("://") || target.starts_with("mailto:") {
                 continue;
             }
-            let beside = root().join(name).parent().unwrap().join(target);
+            let (file, part) = target.split_once('#').unwrap_or((target, ""));
+            let beside = match file {
+                "" => root().join(&path),
+                file => root().join(&path).parent().unwrap().join(file),
+            };
             assert!(beside.exists(), "{name}: {target} is not there");
+            if !part.is_empty() {
+                let text = fs::read_to_string(&beside).unwrap();
+                let there = text.lines().filter(|line| line.starts_with('#')).map(anchor);
+                assert!(there.into_iter().any(|it| it == part), "{name}: {target} is not there");
+            }
             links += 1;
         }
     }
     assert!(links > 2, "only {links} links were seen");
+}
+
+/// What a heading is called in links.
+fn anchor(heading: &str) -> String {
+    let plain = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = plain.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
 #[test]
