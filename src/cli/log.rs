@@ -2,27 +2,41 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _};
 use std::panic::{self, PanicHookInfo};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
-use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::fmt::SubscriberBuilder;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::colour;
+use super::systemd_journal::{SOCKET, SystemdJournal};
 use crate::config::{Log, LogFormat, LogLevel, LogNumbers};
 use crate::logs;
 use crate::ops::Failure;
 
-/// Where the systemd journal listens.
-const JOURNAL: &str = "/run/systemd/journal/socket";
+/// Where the log goes, and how it looks there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Text on standard error.
+    Human,
+    /// One JSON object a line on standard error, and nothing else there.
+    Json,
+    /// Entries of the systemd journal.
+    Journal,
+}
+
+/// The shape of the log of this process, once it has begun.
+static BEGUN: OnceLock<Shape> = OnceLock::new();
 
 /// Begins the log. The process has one, and this is the only place that begins one for a server.
-pub(super) fn begin(log: &Log) -> Result<(), Failure> {
+pub(super) fn begin(log: &Log) -> Result<Shape, Failure> {
     logs::show_numbers(log.numbers == LogNumbers::Full);
-    panic::set_hook(Box::new(note_panic));
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -30,14 +44,118 @@ pub(super) fn begin(log: &Log) -> Result<(), Failure> {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let ansi = io::stderr().is_terminal();
+    let shape = Shape::of(log.format);
+    begin_in(shape, level).map_err(|error| {
+        Failure::new(format!(
+            "log.format is \"journald\", and the systemd journal does not listen on {SOCKET} \
+             ({error}); write \"human\" or \"json\""
+        ))
+    })?;
+    Ok(shape)
+}
+
+fn begin_in(shape: Shape, level: LevelFilter) -> io::Result<()> {
     let lines = lines().with_max_level(level);
-    let _already_set = match log.format {
-        LogFormat::Human => lines.with_ansi(ansi).try_init(),
-        LogFormat::Json => lines.json().with_span_list(false).try_init(),
-        LogFormat::Journald => return journald(level),
+    let _already_set = match shape {
+        Shape::Human => lines.with_ansi(colour::on(io::stderr().is_terminal())).try_init(),
+        Shape::Json => lines.json().with_span_list(false).try_init(),
+        Shape::Journal => {
+            let journal = SystemdJournal::new()?;
+            tracing_subscriber::registry().with(level).with(journal).try_init().map_err(Into::into)
+        }
     };
+    let _already_set = BEGUN.set(shape);
     Ok(())
+}
+
+/// Has panics written as the log is, also before it has begun.
+pub(super) fn note_panics() {
+    panic::set_hook(Box::new(|panic| {
+        if BEGUN.get().is_none() {
+            let _ends_anyway = begin_in(asked(), LevelFilter::INFO);
+        }
+        note_panic(panic);
+    }));
+}
+
+/// Says why a server does not start, or has ended, in the shape of its log. False where that is text
+/// for people, which is not written here.
+pub(super) fn failed(text: &str) -> bool {
+    let shape = BEGUN.get().copied().unwrap_or_else(asked);
+    if shape == Shape::Human || BEGUN.get().is_none() && begin_in(shape, LevelFilter::INFO).is_err()
+    {
+        return false;
+    }
+    tracing::error!("{text}");
+    true
+}
+
+impl Shape {
+    fn of(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Human => Self::Human,
+            LogFormat::Json => Self::Json,
+            LogFormat::Journald => Self::Journal,
+            LogFormat::Auto if is_journal() && SystemdJournal::new().is_ok() => Self::Journal,
+            LogFormat::Auto => Self::Human,
+        }
+    }
+}
+
+/// Whether standard error leads to the systemd journal, which then says so.
+fn is_journal() -> bool {
+    let Ok(about) = rustix::fs::fstat(io::stderr()) else { return false };
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    stream == format!("{}:{}", about.st_dev, about.st_ino)
+}
+
+/// The shape that was asked for, as far as that can be told without a whole configuration: what is
+/// wrong with it is said in that shape, too.
+fn asked() -> Shape {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let named = |flag: &str| {
+        let mut found = None;
+        for (at, argument) in arguments.iter().enumerate() {
+            let Some(argument) = argument.to_str() else { continue };
+            if argument == flag {
+                found = arguments.get(at + 1).cloned();
+            } else if let Some(value) =
+                argument.strip_prefix(flag).and_then(|v| v.strip_prefix('='))
+            {
+                found = Some(value.into());
+            }
+        }
+        found
+    };
+    let format = named("--log-format").or_else(|| std::env::var_os("ROLLCALL_LOG_FORMAT"));
+    let format = format.or_else(|| {
+        let file = named("--config").or_else(|| std::env::var_os("ROLLCALL_CONFIG"))?;
+        format_in(&std::fs::read_to_string(PathBuf::from(file)).ok()?).map(OsString::from)
+    });
+    Shape::of(match format.as_deref().and_then(OsStr::to_str) {
+        Some("human") => LogFormat::Human,
+        Some("json") => LogFormat::Json,
+        Some("journald") => LogFormat::Journald,
+        _ => LogFormat::Auto,
+    })
+}
+
+/// `log.format` of a configuration that may not be one.
+fn format_in(text: &str) -> Option<String> {
+    let mut section = "";
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.split(']').next().unwrap_or_default().trim();
+        }
+        let Some((key, value)) = line.split_once('=') else { continue };
+        let key = key.trim();
+        if key == "log.format" && section.is_empty() || key == "format" && section == "log" {
+            let value = value.trim();
+            let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+            return value.split(quote).nth(1).map(str::to_owned);
+        }
+    }
+    None
 }
 
 /// Lines on standard error. One that cannot be written is lost: where the disk is full on which they
@@ -70,26 +188,6 @@ impl io::Write for Plain {
     }
 }
 
-fn journald(level: LevelFilter) -> Result<(), Failure> {
-    let journal = tracing_journald::layer().map_err(|error| {
-        Failure::new(format!(
-            "log.format is \"journald\", and the systemd journal does not listen on {JOURNAL} \
-             ({error}); write \"human\" or \"json\""
-        ))
-    })?;
-    let priorities = PriorityMappings {
-        info: Priority::Informational,
-        debug: Priority::Debug,
-        ..PriorityMappings::new()
-    };
-    let journal = journal
-        .with_syslog_identifier("rollcall".to_owned())
-        .with_field_prefix(Some("ROLLCALL".to_owned()))
-        .with_priority_mappings(priorities);
-    let _already_set = tracing_subscriber::registry().with(level).with(journal).try_init();
-    Ok(())
-}
-
 /// A panic is a line of the log like any other: in its shape, and without telephone numbers.
 fn note_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
@@ -108,6 +206,20 @@ fn said(payload: &dyn Any) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_format_is_found_in_a_configuration_that_is_wrong_elsewhere() {
+        for (text, expected) in [
+            ("x = [\n[log]\nformat = \"json\"\n", Some("json")),
+            ("log.format = 'json' # so\n[http]\nformat = \"human\"", Some("json")),
+            ("[http]\nformat = \"json\"", None),
+            ("[ log ]\n format=\"journald\"", Some("journald")),
+            ("[log]\nformat = json", None),
+            ("", None),
+        ] {
+            assert_eq!(format_in(text).as_deref(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn the_text_of_a_panic_is_found_in_either_shape() {

@@ -5,6 +5,7 @@
 mod args;
 mod backup;
 mod bulk;
+mod colour;
 mod doctor;
 mod execute;
 mod log;
@@ -12,6 +13,7 @@ mod manual;
 mod output;
 mod render;
 mod serve;
+mod systemd_journal;
 mod words;
 
 use std::process::ExitCode;
@@ -29,17 +31,37 @@ pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // A command opens the store's files as the server does.
     crate::server::raise_files();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
+    let serves = matches!(cli.command, Command::Serve(_));
+    if serves {
+        log::note_panics();
+    }
     let mut output = Output::new(cli.json);
     match run(cli, &mut output) {
         Ok(code) => code,
         // Whoever read the output has seen enough.
         Err(_) if output.closed() => ExitCode::SUCCESS,
         Err(failure) => {
-            output.failure(&failure);
+            output.finish();
+            if !(serves && log::failed(&failure.to_string())) {
+                output.failure(&failure);
+            }
             ExitCode::from(if failure.usage { 2 } else { 1 })
         }
     }
+}
+
+/// What is wrong with a command line; or help and version, which were asked for.
+fn misused(error: &clap::Error) -> ExitCode {
+    let serves = std::env::args_os().skip(1).any(|argument| argument == "serve");
+    let text = || error.render().to_string();
+    if !(serves && error.use_stderr() && log::failed(text().trim_end())) {
+        let _nobody_reads = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {

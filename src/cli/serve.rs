@@ -3,33 +3,40 @@
 use std::io::{self, IsTerminal as _};
 
 use super::execute::runtime_dir;
+use super::log::Shape;
 use super::output::Output;
 use crate::config::Config;
 use crate::ops::Failure;
 use crate::server::{self, News};
 
 pub(super) fn serve(config: &Config, demo: bool, output: &mut Output) -> Result<(), Failure> {
-    super::log::begin(&config.log)?;
+    let shape = super::log::begin(&config.log)?;
     if let Some(foreign) = super::execute::foreign(&config.data_dir)? {
         return Err(foreign);
     }
-    let person = io::stderr().is_terminal();
+    let person = shape == Shape::Human && io::stderr().is_terminal();
     let data_dir = config.data_dir.clone();
     let mut closed = None;
     let mut tell = |news: News<'_>| match news {
-        News::Starting(progress) => output.progress(&progress),
+        News::Starting(progress) if shape == Shape::Human => output.progress(&progress),
+        News::Starting(_) => {}
         News::FirstToken(token) => {
             let path = data_dir.join("admin.token");
-            output.say(&format!("the first admin token is in {}", path.display()));
+            say(output, shape, &format!("the first admin token is in {}", path.display()));
             if person {
                 output.say(&format!("admin token: {token}"));
             }
         }
         News::Demo { filled, curl } => {
             if !filled {
-                output.say("the store is not empty; no sample calls were added");
+                say(output, shape, "the store is not empty; no sample calls were added");
             }
-            output.say(&format!("list the newest sample calls:\n\n  {curl}\n"));
+            match shape {
+                Shape::Human => {
+                    output.say(&format!("list the newest sample calls:\n\n  {curl}\n"));
+                }
+                _ => tracing::info!(curl, "a line for a shell that lists the newest sample calls"),
+            }
         }
         News::Listening(address) => {
             if let Err(failure) = output.text(&format!("listening on {address}")) {
@@ -39,4 +46,12 @@ pub(super) fn serve(config: &Config, demo: bool, output: &mut Output) -> Result<
         News::Ready => output.finish(),
     };
     server::serve(config, runtime_dir(), demo, &mut tell)
+}
+
+/// Says something beside the log, or in it where nothing else may be where it is.
+fn say(output: &mut Output, shape: Shape, text: &str) {
+    match shape {
+        Shape::Human => output.say(text),
+        _ => tracing::info!("{text}"),
+    }
 }

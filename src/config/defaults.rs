@@ -56,6 +56,7 @@ impl Default for Limits {
             batch_events: 10_000,
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(30),
+            idle: Duration::from_secs(150),
             body: Duration::from_secs(30),
             write: Duration::from_secs(30),
             drain: Duration::from_secs(20),
@@ -142,7 +143,7 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             level: LogLevel::Info,
-            format: LogFormat::Human,
+            format: LogFormat::Auto,
             slow: Some(Duration::from_secs(1)),
             numbers: LogNumbers::Mask,
             audit: None,

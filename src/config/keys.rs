@@ -83,7 +83,8 @@ pub const KEYS: &[Key] = &[
     key("limits.body_bytes", Kind::Integer, "BYTES", "Largest request body"),
     key("limits.batch_events", Kind::Integer, "N", "Most events in one hook request"),
     key("limits.handshake", Kind::Text, "DURATION", "Time for a TLS handshake"),
-    key("limits.header", Kind::Text, "DURATION", "Time for a request header, and how long a connection may idle"),
+    key("limits.header", Kind::Text, "DURATION", "Time for a request header"),
+    key("limits.idle", Kind::Text, "DURATION", "How long a connection may be idle between requests; longer than proxies keep theirs"),
     key("limits.body", Kind::Text, "DURATION", "Time for a request body"),
     key("limits.write", Kind::Text, "DURATION", "How long a client may take nothing of an answer"),
     key("limits.drain", Kind::Text, "DURATION", "Time for running requests to end when the server stops"),
@@ -129,7 +130,7 @@ pub const KEYS: &[Key] = &[
     key("cors.allow_origin", Kind::Text, "ORIGIN", "Origin whose pages may read answers, or *; empty: no CORS headers"),
 
     key("log.level", Kind::Text, "LEVEL", "Least grave messages: error, warn, info, debug or trace"),
-    key("log.format", Kind::Text, "FORMAT", "Shape of the log: human, json or journald"),
+    key("log.format", Kind::Text, "FORMAT", "Shape of the log: auto, human, json or journald"),
     key("log.slow", Kind::Text, "DURATION", "Time for an answer beyond which a warning says so; empty: never"),
     key("log.numbers", Kind::Text, "HOW", "Telephone numbers in the log: mask or full"),
     key("log.audit", Kind::Text, "FILE", "File for what admins do and for wrong credentials; empty: the log"),

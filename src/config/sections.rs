@@ -87,9 +87,12 @@ pub struct Limits {
     /// Time for a TLS handshake.
     #[serde(with = "span::Between::<1, DAY_MS>")]
     pub handshake: Duration,
-    /// Time for a request's header, and how long a connection may idle between requests.
+    /// Time for a request's header.
     #[serde(with = "span::Between::<1, DAY_MS>")]
     pub header: Duration,
+    /// How long a connection may be idle between two requests.
+    #[serde(with = "span::Between::<1, DAY_MS>")]
+    pub idle: Duration,
     /// Time for a request's body.
     #[serde(with = "span::Between::<1, DAY_MS>")]
     pub body: Duration,
@@ -305,6 +308,8 @@ pub enum LogLevel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
+    /// Entries of the systemd journal where standard error leads there, else text for people.
+    Auto,
     /// Text for people.
     Human,
     /// One JSON object a line.

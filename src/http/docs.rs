@@ -74,6 +74,28 @@ pub(super) fn page(document: &Document) -> String {
     out
 }
 
+/// The page that leads to all others.
+pub(super) fn front(document: &Document) -> String {
+    let info = document.get("info");
+    let title = escape(info.get("title").text());
+    let version = escape(info.get("version").text());
+    let summary = escape(info.get("summary").text());
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title} {version}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
+         <h1>{title} <span class=\"version\">{version}</span></h1>\n\
+         <p class=\"lead\">{summary}</p>\n<ul>\n\
+         <li><a href=\"/docs\">API reference</a>: every request, with an example to paste</li>\n\
+         <li><a href=\"/openapi.json\">OpenAPI 3.1</a>, for programs</li>\n\
+         <li><a href=\"/llms.txt\">llms.txt</a>, for language models</li>\n\
+         <li><a href=\"/livez\">/livez</a>: the process answers</li>\n\
+         <li><a href=\"/readyz\">/readyz</a>: lists are answered; \
+         <a href=\"/readyz?for=events\">/readyz?for=events</a>: events are taken</li>\n\
+         </ul>\n</main>\n</body>\n</html>\n"
+    )
+}
+
 fn contents(out: &mut String, document: &Document, title: &str, version: &str) {
     put(
         out,

@@ -1,5 +1,5 @@
-//! The API's description, in `OpenAPI` 3.1, and the three answers that are made of it: the document
-//! itself, a page to read, and a text for language models.
+//! The API's description, in `OpenAPI` 3.1, and the answers that are made of it: the document
+//! itself, a page to read, a text for language models, and the page that leads to these.
 //!
 //! `openapi.json` is written by hand. `tests/it/api/openapi.rs` holds it against the binary.
 
@@ -47,10 +47,21 @@ static DOCS: LazyLock<Page> = LazyLock::new(|| {
     Page::new(kind, policy, docs::page(&Document::own()))
 });
 
+static FRONT: LazyLock<Page> = LazyLock::new(|| {
+    let kind = HeaderValue::from_static("text/html; charset=utf-8");
+    let policy = HeaderValue::from_str(&docs::policy()).ok();
+    Page::new(kind, policy, docs::front(&Document::own()))
+});
+
 static LLMS: LazyLock<Page> = LazyLock::new(|| {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     Page::new(kind, None, llms::text(&Document::own()))
 });
+
+/// `GET /`: where to go from here. Health checks that are not told a path ask for it.
+pub(super) fn front(request: &Request<'_>) -> Result<Reply, Refusal> {
+    answer(request, &FRONT)
+}
 
 /// `GET /openapi.json`.
 pub(super) fn openapi(request: &Request<'_>) -> Result<Reply, Refusal> {

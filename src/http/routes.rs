@@ -45,6 +45,8 @@ pub(super) enum Resource {
     CallCount(String),
     /// `/v1/hooks/call-status`
     Hook,
+    /// `/`
+    Front,
     /// `/livez`
     Live,
     /// `/readyz`
@@ -77,6 +79,7 @@ pub const TEMPLATES: Routes = &[
     "/docs",
     "/llms.txt",
     "/metrics",
+    "/",
     "other",
 ];
 
@@ -111,6 +114,7 @@ impl Resource {
             Self::Docs => Route(11),
             Self::Llms => Route(12),
             Self::Metrics => Route(13),
+            Self::Front => Route(14),
             Self::Unknown => Route::OTHER,
         }
     }
@@ -237,6 +241,7 @@ async fn reach<B: Buf>(
         Resource::Hook => hook::call_status(request, body).await,
         Resource::Live => health::live(request),
         Resource::Ready => health::ready(request),
+        Resource::Front => document::front(request),
         Resource::Openapi => document::openapi(request),
         Resource::Docs => document::docs(request),
         Resource::Llms => document::llms(request),
@@ -282,7 +287,8 @@ fn described() -> BoxedFilter<(Resource,)> {
     let openapi = word::<Openapi>().and(warp::path::end()).map(|_: Openapi| Resource::Openapi);
     let docs = word::<Docs>().and(warp::path::end()).map(|_: Docs| Resource::Docs);
     let llms = word::<Llms>().and(warp::path::end()).map(|_: Llms| Resource::Llms);
-    openapi.or(docs).unify().or(llms).unify().boxed()
+    let front = warp::path::end().map(|| Resource::Front);
+    openapi.or(docs).unify().or(llms).unify().or(front).unify().boxed()
 }
 
 fn word<W: FromStr + Send + 'static>() -> impl Filter<Extract = (W,), Error = warp::Rejection> + Copy
@@ -351,7 +357,7 @@ mod tests {
             ("/v1/Accounts/a/Calls//", Resource::Unknown),
             ("/v1/Accounts/a/Calls/b/c", Resource::Unknown),
             ("/Accounts/a/Calls", Resource::Unknown),
-            ("/", Resource::Unknown),
+            ("/", Resource::Front),
         ] {
             let named = super::resource().map(|resource: Resource| format!("{resource:?}"));
             let request = http::Request::get(path).body(String::new()).unwrap();
@@ -382,6 +388,7 @@ mod tests {
             ("Docs", Resource::Docs),
             ("Llms", Resource::Llms),
             ("Metrics", Resource::Metrics),
+            ("Front", Resource::Front),
         ] {
             let (before, _) = source.split_once(&format!("\n    {name},\n")).unwrap();
             let described = before.lines().last().unwrap().split('`').nth(1).unwrap();

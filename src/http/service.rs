@@ -15,7 +15,8 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, HOST, HeaderName,
     HeaderValue, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, Method, Request, StatusCode, Version};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -78,8 +79,9 @@ impl hyper::service::Service<Request<Incoming>> for Api {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let api = self.0.clone();
+        without_doubled_slash(request.uri_mut());
         let id = request_id(request.headers());
         // So grave that the lines of a request have it whatever the level is.
         let span = tracing::error_span!(
@@ -261,6 +263,19 @@ async fn unless_it_panics(answer: impl Future<Output = Reply>) -> Reply {
     answer.unwrap_or_else(|_| Refusal::panicked().into())
 }
 
+/// Takes slashes away at which a path begins beside its first, as where a proxy puts its own path
+/// before one.
+fn without_doubled_slash(uri: &mut Uri) {
+    let Some(rest) = uri.path_and_query().and_then(|all| all.as_str().strip_prefix("//")) else {
+        return;
+    };
+    let path = format!("/{}", rest.trim_start_matches('/'));
+    let Ok(path) = PathAndQuery::try_from(path) else { return };
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.path_and_query = Some(path);
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
 /// Whether events come with it, or come by a method by which none are taken: jambonz then puts them
 /// into the query.
 fn is_hook(request: &Request<Incoming>) -> bool {
@@ -337,6 +352,33 @@ fn preflight(asked: &HeaderMap) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_begins_with_one_slash() {
+        for (uri, expected) in [
+            ("//livez", "/livez"),
+            ("///v1/a//b?c=//d", "/v1/a//b?c=//d"),
+            ("//", "/"),
+            ("//?a=b", "/?a=b"),
+            ("/livez", "/livez"),
+            ("/v1//Calls", "/v1//Calls"),
+            ("http://x//livez", "http://x/livez"),
+        ] {
+            // As it is read from a request, which has no place for a host in such a path.
+            let mut parts = http::uri::Parts::default();
+            match uri.strip_prefix("http://x") {
+                Some(path) => {
+                    parts.scheme = Some(http::uri::Scheme::HTTP);
+                    parts.authority = Some("x".parse().unwrap());
+                    parts.path_and_query = Some(path.parse().unwrap());
+                }
+                None => parts.path_and_query = Some(uri.parse().unwrap()),
+            }
+            let mut read = Uri::from_parts(parts).unwrap();
+            without_doubled_slash(&mut read);
+            assert_eq!(read.to_string(), expected, "{uri}");
+        }
+    }
 
     #[tokio::test]
     async fn a_panic_is_500_and_an_answer_is_itself() {

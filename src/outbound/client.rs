@@ -229,8 +229,10 @@ fn authorities(ca: Option<&Path>) -> Result<RootCertStore, ClientError> {
         return Ok(store);
     };
     let wrong = |why: String| ClientError::Authorities { path: path.to_owned(), why };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.to_string()))?;
-    for certificate in certificates {
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    // A mark of the byte order before a section would hide it.
+    let text = text.replace('\u{feff}', "");
+    for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
         let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
         store.add(certificate).map_err(|error| wrong(error.to_string()))?;
     }

@@ -5,14 +5,15 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, Version};
+use http::header::{CONNECTION, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -27,10 +28,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::explain::Explained;
+use super::first_bytes::{self, FirstBytes, Opening};
 use super::listener::{Limits, Open, Proxies};
 use super::pressure::{Answering, Place};
-use super::proxy_header;
+use super::proxy_header::{self, HeaderError};
+use super::request_timer::{Over, RequestTimer};
 use super::socket::{Line, Socket};
+use super::warnings::{Warning, Warnings};
 pub use crate::http::{OverTls, PeerAddr};
 
 /// Most bytes of a request's line and headers together, which includes the
@@ -50,6 +54,13 @@ const LINGER: Duration = Duration::from_millis(300);
 /// would not be told why it was not.
 const HANDSHAKE_LINGER: Duration = Duration::from_secs(2);
 
+/// Tells a client how long a connection may be idle, so that it does not send a request at the very
+/// moment at which it is closed.
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// Nobody needs to be told of less: a client takes a second off for the way.
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(2);
+
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -64,6 +75,8 @@ pub(super) struct Guest {
     pub peer: SocketAddr,
     /// Whose word on where somebody came from is believed.
     pub proxies: Proxies,
+    /// Says in the log that somebody came to the wrong port.
+    pub warnings: Warnings,
     /// Changes when the server stops.
     pub stop: watch::Receiver<()>,
     pub place: Place,
@@ -93,7 +106,7 @@ where
     stream.as_mut().set_write_timeout_pinned(Some(limits.write));
     let deadline = Instant::now() + limits.handshake;
     if guest.proxies.header {
-        match Box::pin(read_proxy_header(&mut stream, deadline, &mut guest)).await {
+        match Box::pin(read_proxy_header(&mut stream, &line, deadline, &mut guest)).await {
             Ok(peer) => guest.peer = peer,
             Err(end) => return end,
         }
@@ -102,7 +115,7 @@ where
         return serve_http(stream, line, OverTls(false), service, limits, guest).await;
     };
     // In a box: a task has room for all that it ever waits for, however long it will be idle.
-    match Box::pin(shake_hands(stream, config, deadline, &mut guest)).await {
+    match Box::pin(shake_hands(stream, &line, config, deadline, &mut guest)).await {
         Ok(stream) => serve_http(stream, line, OverTls(true), service, limits, guest).await,
         Err(end) => end,
     }
@@ -112,6 +125,7 @@ where
 /// nothing.
 async fn read_proxy_header(
     stream: &mut (impl AsyncRead + Unpin),
+    line: &Line,
     deadline: Instant,
     guest: &mut Guest,
 ) -> Result<SocketAddr, End> {
@@ -120,36 +134,53 @@ async fn read_proxy_header(
     let outcome = tokio::select! {
         outcome = read => outcome,
         () = stopped(guest.stop.clone(), HANDSHAKE_LINGER) => return Err(End::InOrder),
-        () = guest.place.wanted() => return Err(End::Broken),
+        () = guest.place.wanted(&line.unread) => return Err(End::Broken),
     };
     let why = match outcome {
         Ok(Ok(Some(client))) if guest.proxies.trusted.trust(peer.ip()) => return Ok(client),
         Ok(Ok(_)) => return Ok(peer),
+        // A health check that only connects.
+        Ok(Err(HeaderError::Nothing)) => return Err(End::InOrder),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "its PROXY header took too long".to_owned(),
     };
     guest.open.0.proxy_headers_failed.add_one();
-    guest.proxies.complain(peer, &why);
+    guest.warnings.warn(Warning::NoProxyHeader, peer, &why);
     Err(End::Broken)
 }
 
 /// The connection after the handshake. In a box: it is moved on, and a task has room for each place
 /// that it has been at.
 async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
-    stream: I,
+    mut stream: I,
+    line: &Line,
     config: Arc<ServerConfig>,
     deadline: Instant,
     guest: &mut Guest,
 ) -> Result<Box<TlsStream<I>>, End> {
     let peer = guest.peer;
-    let handshake = tokio::time::timeout_at(deadline, TlsAcceptor::from(config).accept(stream));
+    let handshake = tokio::time::timeout_at(deadline, async {
+        match first_bytes::opening(&line.unread).await? {
+            // A health check that only connects.
+            Opening::Nothing => return Ok(None),
+            Opening::Tls => {}
+            Opening::Plain => {
+                if let Some(warning) = first_bytes::answer_plain(&mut stream).await? {
+                    guest.warnings.warn(warning, peer, "");
+                }
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+        TlsAcceptor::from(config).accept(stream).await.map(Some)
+    });
     let outcome = tokio::select! {
         outcome = handshake => outcome,
         () = stopped(guest.stop.clone(), HANDSHAKE_LINGER) => return Err(End::InOrder),
-        () = guest.place.wanted() => return Err(End::Broken),
+        () = guest.place.wanted(&line.unread) => return Err(End::Broken),
     };
     match outcome {
-        Ok(Ok(stream)) => return Ok(Box::new(stream)),
+        Ok(Ok(Some(stream))) => return Ok(Box::new(stream)),
+        Ok(Ok(None)) => return Err(End::InOrder),
         Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
         Err(_) => {
             tracing::debug!(%peer, "the TLS handshake took too long");
@@ -179,39 +210,66 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let Guest { peer, proxies, stop, mut place, permit: _permit, open: _open } = guest;
+    let Guest { peer, proxies, warnings, stop, mut place, permit: _permit, open: _open } = guest;
     let (activity, stopping) = (place.activity.clone(), stop.clone());
-    let Line { client: other_end, cut } = line;
+    let Line { client: other_end, cut, unread } = line;
     let whole = cut.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let client = proxies.trusted.client(peer, request.headers());
-        request.extensions_mut().insert(PeerAddr(client));
-        request.extensions_mut().insert(over_tls);
-        request.extensions_mut().insert(other_end.clone());
-        let has_chunks = request.version() >= Version::HTTP_11;
-        let (running, cut) = (activity.begin(), cut.clone());
-        request.extensions_mut().insert(activity.recognised.clone());
-        let (answered, stopping) = (service.call(request), stopping.clone());
-        async move {
-            let mut answer = answered.await?;
-            if stopping.has_changed().unwrap_or(true) {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    let timer = Arc::new(RequestTimer::new(limits.header, limits.idle));
+    let keep_alive = keep_alive(limits.idle);
+    let first = FirstBytes::new(peer, warnings);
+    let stream = Explained::new(stream, first, timer.clone());
+    let service = service_fn({
+        let timer = timer.clone();
+        move |mut request: Request<Incoming>| {
+            let client = proxies.trusted.client(peer, request.headers());
+            request.extensions_mut().insert(PeerAddr(client));
+            request.extensions_mut().insert(over_tls);
+            request.extensions_mut().insert(other_end.clone());
+            let has_chunks = request.version() >= Version::HTTP_11;
+            let (running, cut) = ((activity.begin(), timer.begin()), cut.clone());
+            request.extensions_mut().insert(activity.recognised.clone());
+            let told = keep_alive.clone().filter(|_| has_chunks && !is_last(request.headers()));
+            let (answered, stopping) = (service.call(request), stopping.clone());
+            async move {
+                let mut answer = answered.await?;
+                if stopping.has_changed().unwrap_or(true) {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                } else if let Some(told) = told.filter(|_| !is_last(answer.headers())) {
+                    answer.headers_mut().insert(KEEP_ALIVE, told);
+                }
+                let body = |body| Answering::new(body, running, cut, has_chunks);
+                Ok::<_, Infallible>(answer.map(body))
             }
-            Ok::<_, Infallible>(answer.map(|body| Answering::new(body, running, cut, has_chunks)))
         }
     });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.header)
+            // It would run while nothing comes, too.
+            .header_read_timeout(None)
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)
             .half_close(false)
-            .serve_connection(TokioIo::new(Explained::new(stream)), service)
+            .serve_connection(TokioIo::new(stream), service)
     );
     let result = tokio::select! {
+        // First: a request that has come is answered.
+        biased;
         result = connection.as_mut() => result,
-        () = stopped(stop, LINGER.min(limits.drain / 4)) => {
+        over = timer.over(&unread) => match over {
+            Over::Idle => {
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(limits.write, connection.as_mut()).await {
+                    Ok(result) => result,
+                    Err(_) => return End::InOrder,
+                }
+            }
+            Over::Head => {
+                tracing::debug!(%peer, "the head of a request took too long");
+                return End::Broken;
+            }
+        },
+        () = async { stopped(stop, LINGER.min(limits.drain / 4)).await; unread.settled().await } => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 result = connection.as_mut() => result,
@@ -219,7 +277,7 @@ where
                 () = place.overdue() => return End::InOrder,
             }
         }
-        () = place.wanted() => {
+        () = place.wanted(&unread) => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 result = connection.as_mut() => result,
@@ -239,4 +297,16 @@ where
             End::Broken
         }
     }
+}
+
+/// What clients are told of the time that a connection may be idle.
+fn keep_alive(idle: Duration) -> Option<HeaderValue> {
+    let told = (idle >= KEEP_ALIVE_MIN).then(|| format!("timeout={}", idle.as_secs()));
+    told.and_then(|told| HeaderValue::try_from(told).ok())
+}
+
+/// Whether a client says that this is its last request.
+fn is_last(headers: &HeaderMap) -> bool {
+    let close = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
+    headers.get_all(CONNECTION).iter().any(close)
 }

@@ -5,24 +5,32 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::first_bytes::FirstBytes;
+use super::request_timer::RequestTimer;
+use super::warnings::Warning;
+
 /// Bytes that such an answer has at most.
 const ANSWER_BYTES_MAX: usize = 256;
 
-/// A connection on which hyper's own errors are explained.
+/// A connection on which hyper's own errors are explained, and on which it is noticed when something
+/// comes.
 pub(super) struct Explained<I> {
     inner: I,
+    first: FirstBytes,
+    timer: Arc<RequestTimer>,
     /// An answer that is to be written before anything else.
     pending: Vec<u8>,
     written: usize,
 }
 
 impl<I: AsyncWrite + Unpin> Explained<I> {
-    pub fn new(inner: I) -> Self {
-        Self { inner, pending: Vec::new(), written: 0 }
+    pub fn new(inner: I, first: FirstBytes, timer: Arc<RequestTimer>) -> Self {
+        Self { inner, first, timer, pending: Vec::new(), written: 0 }
     }
 
     fn drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -42,7 +50,14 @@ impl<I: AsyncRead + Unpin> AsyncRead for Explained<I> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+        let read = buffer.filled_mut().get_mut(before..).unwrap_or_default();
+        if !read.is_empty() {
+            self.timer.read();
+            self.first.look(read);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -53,7 +68,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Explained<I> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.drain(context))?;
-        if let Some(answer) = explained(bytes) {
+        if let Some(answer) = explained(bytes, self.first.found()) {
             self.pending = answer;
             self.written = 0;
             return Poll::Ready(Ok(bytes.len()));
@@ -91,18 +106,28 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Explained<I> {
 
 /// The answer with a body, where these bytes are one of hyper's: nothing but a head without one.
 /// The service's own errors all have bodies.
-fn explained(bytes: &[u8]) -> Option<Vec<u8>> {
+fn explained(bytes: &[u8], began: Option<Warning>) -> Option<Vec<u8>> {
     if bytes.len() > ANSWER_BYTES_MAX || !bytes.starts_with(b"HTTP/1.") {
         return None;
     }
     let head = std::str::from_utf8(bytes).ok()?.strip_suffix("\r\n\r\n")?;
-    let msg = match head.get(8..13)? {
-        " 400 " => "the request's head cannot be read",
-        " 414 " => "the request's path is too long",
-        " 431 " => "the request's head is too large",
+    let mut lines: Vec<&str> = head.split("\r\n").collect();
+    let msg = match (head.get(8..13)?, began) {
+        (" 400 ", Some(Warning::Http2)) => {
+            if let Some(line) = lines.first_mut() {
+                *line = "HTTP/1.1 505 HTTP Version Not Supported";
+            }
+            "HTTP/2 is not spoken here: use HTTP/1.1"
+        }
+        (" 400 ", Some(Warning::Tls)) => "TLS came, and this port speaks plain HTTP: use http://",
+        (" 400 ", Some(Warning::ProxyHeader)) => {
+            "a header of the PROXY protocol came, and this listener does not expect one"
+        }
+        (" 400 ", _) => "the request's head cannot be read",
+        (" 414 ", _) => "the request's path is too long",
+        (" 431 ", _) => "the request's head is too large",
         _ => return None,
     };
-    let mut lines: Vec<&str> = head.split("\r\n").collect();
     let place = lines.iter().position(|line| line.eq_ignore_ascii_case("content-length: 0"))?;
     let body = format!("{{\"msg\":\"{msg}\"}}");
     let length = format!("content-length: {}", body.len());
@@ -121,7 +146,7 @@ mod tests {
     fn an_empty_error_gets_a_body_and_nothing_else_is_touched() {
         let answer = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\
                        date: x\r\n\r\n";
-        let text = String::from_utf8(explained(answer).unwrap()).unwrap();
+        let text = String::from_utf8(explained(answer, None).unwrap()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert_eq!(body, "{\"msg\":\"the request's head is too large\"}");
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
@@ -134,7 +159,7 @@ mod tests {
             b"[{\"call_sid\":\"x\"}]",
             b"",
         ] {
-            assert_eq!(explained(other), None);
+            assert_eq!(explained(other, None), None);
         }
     }
 }

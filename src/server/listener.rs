@@ -7,13 +7,12 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
-use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +23,7 @@ use super::client_address::TrustedProxies;
 use super::connection::{self, End, Guest};
 use super::pressure::{Pressure, STEP};
 use super::pulse::Asked;
+use super::warnings::Warnings;
 use crate::logs::masked;
 use crate::meter::Connections;
 use crate::tls::TlsReloader;
@@ -36,9 +36,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// client that reads nothing, and all of them are read and encrypted in vain.
 const UNSENT_BYTES: u32 = 64 * 1024;
 
-/// How often the log says that connections lack the header of a load balancer.
-const COMPLAINTS: Duration = Duration::from_mins(1);
-
 /// How long to wait, after the drain, for tasks that were told to end.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
 
@@ -50,9 +47,10 @@ pub struct Limits {
     pub connections: usize,
     /// From the connection to the end of the TLS handshake.
     pub handshake: Duration,
-    /// From the handshake, or the last answer, to the end of a request's
-    /// headers: so it is also how long an idle connection is kept.
+    /// From the handshake, or from a request's first byte, to the end of its headers.
     pub header: Duration,
+    /// From the last answer to the first byte of the next request.
+    pub idle: Duration,
     /// How long a write may wait for a client that reads nothing.
     pub write: Duration,
     /// From the order to stop until what still runs is cut.
@@ -66,6 +64,8 @@ pub struct Front {
     pub tls: Option<Arc<TlsReloader>>,
     /// Proxies and load balancers before it.
     pub proxies: Proxies,
+    /// What the log says of those who come to the wrong port.
+    pub warnings: Warnings,
 }
 
 /// How proxies and load balancers say where somebody came from.
@@ -75,30 +75,6 @@ pub struct Proxies {
     pub trusted: TrustedProxies,
     /// Every connection begins with a header of the PROXY protocol.
     pub header: bool,
-    /// When one that did not was last in the log.
-    complained: Arc<Mutex<Option<Instant>>>,
-}
-
-impl Proxies {
-    /// These proxies, which send such a header or do not.
-    pub fn new(trusted: TrustedProxies, header: bool) -> Self {
-        Self { trusted, header, complained: Arc::default() }
-    }
-
-    /// Says in the log that a connection does not begin as it should, once a minute.
-    pub(super) fn complain(&self, peer: SocketAddr, why: &str) {
-        let mut complained = self.complained.lock();
-        if complained.is_none_or(|at| at.elapsed() >= COMPLAINTS) {
-            *complained = Some(Instant::now());
-            tracing::warn!(
-                %peer, why,
-                "a connection was closed: the listener has proxy_protocol = true, and whoever \
-                 connects has to send that header (said once a minute)"
-            );
-        } else {
-            tracing::debug!(%peer, why, "a connection was closed");
-        }
-    }
 }
 
 /// How the connections ended that were open when the order to stop came.
@@ -154,8 +130,8 @@ where
         };
         let config = front.tls.as_ref().map(|tls| tls.current());
         let (open, place) = (Open::new(&counted), pressure.place());
-        let (proxies, stop) = (front.proxies.clone(), stopped.clone());
-        let guest = Guest { peer, proxies, stop, place, open, permit };
+        let (proxies, warnings) = (front.proxies.clone(), front.warnings.clone());
+        let guest = Guest { peer, proxies, warnings, stop: stopped.clone(), place, open, permit };
         tasks.spawn(connection::serve(stream, config, service.clone(), limits, guest));
     }
     drop(listener);

@@ -39,7 +39,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 const LONG: Duration = Duration::from_mins(1);
 
 const LIMITS: Limits =
-    Limits { connections: 16, handshake: LONG, header: LONG, write: LONG, drain: LONG };
+    Limits { connections: 16, handshake: LONG, header: LONG, idle: LONG, write: LONG, drain: LONG };
 
 struct Server {
     address: SocketAddr,
@@ -65,7 +65,7 @@ async fn start_behind(proxies: Proxies, tls: Option<Arc<TlsReloader>>, limits: L
     let service = service_fn(move |request| answer(request, Arc::clone(&count), Arc::clone(&gate)));
     let (pulse, asked) = pulse();
     let counted = Arc::default();
-    let front = Front { tls, proxies };
+    let front = Front { tls, proxies, ..Front::default() };
     let ended = tokio::spawn(run(listener, front, service, limits, counted, asked, async move {
         let _ = stopped.await;
     }));
@@ -240,18 +240,79 @@ async fn a_client_that_says_nothing_is_cut_after_the_handshake_time() {
 }
 
 #[tokio::test]
-async fn slow_headers_and_idle_connections_are_cut_after_the_header_time() {
+async fn slow_headers_are_cut_after_the_header_time_and_idle_connections_are_not() {
     let limits = Limits { header: Duration::from_millis(100), ..LIMITS };
     let server = start(None, limits).await;
-    let mut silent = server.connect().await;
-    let mut slow = server.connect().await;
-    slow.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
     let mut idle = server.connect().await;
     ask(&mut idle, "/").await;
     assert!(answer_of(&mut idle).await.ends_with("false"));
+    let mut silent = server.connect().await;
+    let mut slow = server.connect().await;
+    slow.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
     ends(&mut silent).await;
     ends(&mut slow).await;
+    // It has waited for as long, and is still there.
+    ask(&mut idle, "/").await;
+    assert!(answer_of(&mut idle).await.ends_with("false"));
+    idle.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
     ends(&mut idle).await;
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_after_their_own_time_and_what_has_begun_is_not() {
+    let limits = Limits { idle: Duration::from_millis(100), ..LIMITS };
+    let directory = TempDir::new().unwrap();
+    for tls in [None, Some(reloader(&directory))] {
+        let over_tls = tls.is_some();
+        let server = start(tls, limits).await;
+        let mut waiting = server.connect().await;
+        ask(&mut waiting, "/wait").await;
+        let mut begun = server.connect().await;
+        if over_tls {
+            let mut idle = connect_tls(&server, &directory, "r.test").await.unwrap();
+            ask(&mut idle, "/").await;
+            assert!(answer_of(&mut idle).await.ends_with("true"));
+            // With TLS's closing message, or this is an error.
+            assert_eq!(timeout(DEADLINE, idle.read(&mut [0; 16])).await.unwrap().unwrap(), 0);
+            continue;
+        }
+        ask(&mut begun, "/").await;
+        assert!(answer_of(&mut begun).await.ends_with("false"));
+        begun.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        let mut idle = server.connect().await;
+        ask(&mut idle, "/").await;
+        assert!(answer_of(&mut idle).await.ends_with("false"));
+        assert_eq!(timeout(DEADLINE, idle.read(&mut [0; 16])).await.unwrap().unwrap(), 0);
+        begun.write_all(b"Host: r.test\r\n\r\n").await.unwrap();
+        assert!(answer_of(&mut begun).await.ends_with("false"));
+        server.release.notify_waiters();
+        assert_ne!(answer_of(&mut waiting).await, "");
+    }
+}
+
+#[tokio::test]
+async fn clients_are_told_how_long_a_connection_may_be_idle() {
+    let server = start(None, LIMITS).await;
+    for (version, line, told) in [
+        ("1.1", "", true),
+        ("1.1", "Connection: keep-alive\r\n", true),
+        ("1.1", "Connection: close\r\n", false),
+        ("1.0", "Connection: keep-alive\r\n", false),
+    ] {
+        let mut stream = server.connect().await;
+        let request = format!("GET / HTTP/{version}\r\nHost: r.test\r\n{line}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.windows(4).any(|four| four == b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert_eq!(
+            head.contains("\r\nkeep-alive: timeout=60\r\n"),
+            told,
+            "{version} {line}: {head}"
+        );
+    }
 }
 
 #[tokio::test]

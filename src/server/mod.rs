@@ -8,14 +8,18 @@ mod demo;
 mod door;
 mod explain;
 mod files;
+mod first_bytes;
 mod handed;
 pub mod listener;
 mod pressure;
 mod proxy_header;
 mod pulse;
+mod request_timer;
 mod serve;
+mod signals;
 mod socket;
 mod systemd;
+mod warnings;
 
 pub use demo::ACCOUNT as DEMO_ACCOUNT;
 pub use files::raise as raise_files;

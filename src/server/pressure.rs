@@ -15,7 +15,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::socket::Cut;
+use super::request_timer::Answered;
+use super::socket::{Cut, Unread};
 use crate::http::Recognised;
 
 /// How long a connection may be idle, however many wait.
@@ -64,12 +65,17 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Ready once this connection is to leave.
-    pub async fn wanted(&mut self) {
+    /// Ready once this connection is to leave. A request that has come and is not read yet is looked
+    /// at first.
+    pub async fn wanted(&mut self, unread: &Unread) {
         while self.idle_max.changed().await.is_ok() {
             let idle_max = *self.idle_max.borrow_and_update();
-            if self.activity.idle().is_some_and(|idle| idle >= idle_max) {
-                return;
+            let is_to_leave = || self.activity.idle().is_some_and(|idle| idle >= idle_max);
+            if is_to_leave() {
+                unread.settled().await;
+                if is_to_leave() {
+                    return;
+                }
             }
         }
         std::future::pending::<()>().await;
@@ -138,14 +144,14 @@ impl Drop for Running {
 /// The body of an answer; its request runs for as long as it is there.
 pub(super) struct Answering<B> {
     body: Pin<Box<B>>,
-    _running: Running,
+    _running: (Running, Answered),
     cut: Arc<Cut>,
     /// The last chunk says that it is whole.
     has_chunks: bool,
 }
 
 impl<B: Body> Answering<B> {
-    pub fn new(body: B, running: Running, cut: Arc<Cut>, has_chunks: bool) -> Self {
+    pub fn new(body: B, running: (Running, Answered), cut: Arc<Cut>, has_chunks: bool) -> Self {
         if body.size_hint().exact().is_none() {
             cut.begin();
         }
@@ -187,7 +193,7 @@ mod tests {
     }
 
     async fn left(place: &mut Place) -> bool {
-        tokio::time::timeout(Duration::ZERO, place.wanted()).await.is_ok()
+        tokio::time::timeout(Duration::ZERO, place.wanted(&Unread::none())).await.is_ok()
     }
 
     #[tokio::test]

@@ -13,10 +13,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 const LINE_BYTES_MAX: usize = 107;
 /// Least bytes of one: `PROXY UNKNOWN` and its end.
 const LINE_BYTES_MIN: usize = 15;
-const LINE_START: &[u8] = b"PROXY ";
+pub(super) const LINE_START: &[u8] = b"PROXY ";
 
 /// What version 2 begins with.
-const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The signature, version and command, family, and the length of the rest.
 const FIXED_BYTES: usize = 16;
 /// Most bytes of that rest: addresses, and values of which only the checksum is looked at.
@@ -27,6 +27,8 @@ const CHECKSUM: u8 = 0x03;
 /// Why a connection did not begin with such a header.
 #[derive(Debug)]
 pub(super) enum HeaderError {
+    /// It ended before anything came.
+    Nothing,
     /// It began with something else.
     Missing,
     /// It begins like one, and this is wrong with it.
@@ -38,6 +40,7 @@ pub(super) enum HeaderError {
 impl fmt::Display for HeaderError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Nothing => formatter.write_str("it ended before anything came"),
             Self::Missing => formatter.write_str("it does not begin with a PROXY header"),
             Self::Malformed(what) => write!(formatter, "its PROXY header is malformed: {what}"),
             Self::Io(error) => write!(formatter, "its PROXY header cannot be read: {error}"),
@@ -58,6 +61,9 @@ pub(super) async fn read(
         };
         let got =
             (&mut *stream).take(missing).read_buf(&mut seen).await.map_err(HeaderError::Io)?;
+        if got == 0 && seen.is_empty() {
+            return Err(HeaderError::Nothing);
+        }
         if got == 0 {
             return Err(HeaderError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -337,7 +343,7 @@ mod tests {
     fn what_is_no_header_is_refused_and_says_why() {
         let cut = [&V4[..], &[0x05, 0, 3, 1, 2]].concat();
         for (bytes, says) in [
-            (&b""[..], "cannot be read"),
+            (&b""[..], "before anything came"),
             (b"GET / HTTP/1.1\r\n\r\n", "does not begin with"),
             (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "does not begin with"),
             (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", "does not begin with"),

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use super::certificates::{look_after, reload};
@@ -15,7 +14,9 @@ use super::files;
 use super::handed::Handed;
 use super::listener::{self, Drained, Front, Limits, Proxies};
 use super::pulse::pulse;
+use super::signals::{Order, Signals};
 use super::systemd;
+use super::warnings::Warnings;
 use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::logs::Audit;
@@ -62,7 +63,9 @@ pub fn serve(
     demo: bool,
     tell: &mut dyn FnMut(News<'_>),
 ) -> Result<(), Failure> {
-    let started_at = clock::now();
+    let (started_at, begun) = (clock::now(), Instant::now());
+    let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
+    tracing::info!(version, %data_dir, pid = std::process::id(), "rollcall starts");
     let files = files::raise();
     let handed = Handed::from_environment()?;
     let audit = Arc::new(config.audit()?);
@@ -89,7 +92,7 @@ pub fn serve(
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(threads).enable_all().build()?;
     let server =
-        Server { config, store: store.clone(), runtime_dir, demo, audit, started_at, files };
+        Server { config, store: store.clone(), runtime_dir, demo, audit, started_at, begun, files };
     let result = runtime.block_on(server.run(handed, tell));
     // What is in memory goes to the index, however much it is.
     let _time = systemd::Asking::begin();
@@ -98,6 +101,9 @@ pub fn serve(
     // Commands that still run are cut off; what they have acknowledged is on disk.
     runtime.shutdown_timeout(Duration::from_secs(1));
     let closed = store.close().map_err(Failure::from);
+    if result.is_ok() && closed.is_ok() {
+        tracing::info!("rollcall has stopped, and the store is closed in order");
+    }
     result.and(closed)
 }
 
@@ -109,25 +115,9 @@ pub(super) struct Server<'a> {
     demo: Option<bool>,
     pub(super) audit: Arc<Audit>,
     pub(super) started_at: Timestamp,
+    begun: Instant,
     /// Files that the process may have open.
     files: u64,
-}
-
-/// Signals that the server answers.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
 }
 
 impl Server<'_> {
@@ -161,25 +151,28 @@ impl Server<'_> {
             let stop = async move {
                 let _either_way = stopped.changed().await;
             };
+            let warnings = Warnings::of(&url);
             match purpose {
                 Purpose::Https => {
                     let (tls, counted) = (Some(reloader.clone()), meter.https.clone());
-                    let proxies = Proxies::new(trusted.clone(), config.proxy_protocol);
-                    let (front, api) = (Front { tls, proxies }, api.clone());
+                    let (trusted, header) = (trusted.clone(), config.proxy_protocol);
+                    let proxies = Proxies { trusted, header };
+                    let (front, api) = (Front { tls, proxies, warnings }, api.clone());
                     listeners
                         .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
                 }
                 Purpose::Http => {
                     let (counted, api) = (meter.http.clone(), api.clone());
-                    let proxies = Proxies::new(trusted.clone(), config.http.proxy_protocol);
-                    let front = Front { tls: None, proxies };
+                    let (trusted, header) = (trusted.clone(), config.http.proxy_protocol);
+                    let proxies = Proxies { trusted, header };
+                    let front = Front { tls: None, proxies, warnings };
                     listeners
                         .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
                 }
                 Purpose::Metrics => {
                     let limits = Limits { connections: SCRAPERS_MAX, ..limits };
                     let (counted, api) = (meter.metrics.clone(), http::scrapes(context.clone()));
-                    let front = Front::default();
+                    let front = Front { warnings, ..Front::default() };
                     listeners
                         .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
                 }
@@ -201,6 +194,7 @@ impl Server<'_> {
         tell(News::Ready);
         let status = format!("listening on {}", urls.join(", "));
         systemd::ready(&status);
+        self.say_started(&urls);
         let result = self.until_stopped(signals, &reloader, &read_again, &status).await;
         systemd::stopping(self.config.limits.drain);
         admin.abort();
@@ -209,28 +203,34 @@ impl Server<'_> {
         certificate.abort();
         let _unlinked = std::fs::remove_file(&socket);
         drop(stop);
+        let (mut connections, mut cut_off) = (0, 0);
         while let Some(drained) = listeners.join_next().await {
             let Drained { in_order, cut } = drained.unwrap_or_default();
-            tracing::info!(in_order, cut, "connections are closed");
+            connections += in_order + cut;
+            cut_off += cut;
         }
+        tracing::info!(connections, cut_off, "connections are closed");
         result
     }
 
     /// Answers signals. Returns when the server is to end.
     async fn until_stopped(
         &self,
-        signals: Signals,
+        mut signals: Signals,
         reloader: &Arc<TlsReloader>,
         read_again: &Notify,
         status: &str,
     ) -> Result<(), Failure> {
-        let Signals { mut terminate, mut interrupt, mut hangup } = signals;
         let mut failed = self.store.failed();
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = hangup.recv() => {
+                received = signals.next() => {
+                    let by = received.by;
+                    if received.order == Order::Stop {
+                        tracing::info!(by, ran = %self.ran(), "rollcall stops");
+                        return Ok(());
+                    }
+                    tracing::info!(by, "certificates and the audit log are read and opened anew");
                     systemd::reloading();
                     reload(reloader).await;
                     read_again.notify_one();
@@ -242,12 +242,33 @@ impl Server<'_> {
                 changed = failed.changed() => {
                     let reason = failed.borrow().clone();
                     if let Some(reason) = reason {
+                        tracing::error!(reason, ran = %self.ran(), "rollcall stops: the store has failed");
                         return Err(Failure::new(format!("the store has failed: {reason}")));
                     }
                     changed.map_err(|_| Failure::new("the store is gone"))?;
                 }
             }
         }
+    }
+
+    /// Says in the log what is up, and on what.
+    fn say_started(&self, urls: &[String]) {
+        let status = self.store.status();
+        let took = Duration::from_millis(self.begun.elapsed().as_millis().try_into().unwrap_or(0));
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            data_dir = %self.config.data_dir.display(),
+            calls = status.calls,
+            listeners = urls.join(", "),
+            recovery = %self.store.recovery(),
+            took = %humantime::format_duration(took),
+            "rollcall is up"
+        );
+    }
+
+    /// For how long it has been up, in whole seconds.
+    fn ran(&self) -> humantime::FormattedDuration {
+        humantime::format_duration(Duration::from_secs(self.begun.elapsed().as_secs()))
     }
 
     /// A line for a shell that lists the newest sample calls.
@@ -346,6 +367,7 @@ impl Config {
             connections: files::connections(self, files),
             handshake: self.limits.handshake,
             header: self.limits.header,
+            idle: self.limits.idle,
             write: self.limits.write,
             drain: self.limits.drain,
         }

@@ -7,8 +7,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ impl Socket {
     /// What is known of it while something else owns it.
     pub fn line(&self) -> Line {
         let presence: Arc<dyn Presence> = self.stream.clone();
-        Line { client: OtherEnd(Arc::downgrade(&presence)), cut: self.cut.clone() }
+        let client = OtherEnd(Arc::downgrade(&presence));
+        Line { client, cut: self.cut.clone(), unread: Unread(Arc::downgrade(&self.stream)) }
     }
 }
 
@@ -59,6 +60,43 @@ pub(super) struct Line {
     pub client: OtherEnd,
     /// Says how it ends.
     pub cut: Arc<Cut>,
+    pub unread: Unread,
+}
+
+/// Says what has come and is not read yet.
+pub(super) struct Unread(Weak<TcpStream>);
+
+/// How long what has come may take to be read.
+const READ_TIME: Duration = Duration::from_millis(10);
+
+impl Unread {
+    /// Of no connection.
+    #[cfg(test)]
+    pub fn none() -> Self {
+        Self(Weak::new())
+    }
+
+    /// Whether there is something, be it the end.
+    pub fn any(&self) -> bool {
+        let Some(stream) = self.0.upgrade() else { return false };
+        let mut looked = [PollFd::new(&*stream, PollFlags::IN)];
+        rustix::event::poll(&mut looked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Waits for a moment where there is something: whoever reads may be about to.
+    pub async fn settled(&self) {
+        if self.any() {
+            tokio::time::sleep(READ_TIME).await;
+        }
+    }
+
+    /// The first bytes of what there is, or of what comes next; none at the end.
+    pub async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self.0.upgrade() {
+            Some(stream) => stream.peek(bytes).await,
+            None => Ok(0),
+        }
+    }
 }
 
 impl Drop for Socket {

@@ -16,7 +16,7 @@ use super::commit::Job;
 use super::format::{self, Lock};
 use super::shared::{Progress, Shared, Status};
 use super::start::Start;
-use super::{OpenError, StoreError, Wait, reserve, space};
+use super::{OpenError, Recovery, StoreError, Wait, reserve, space};
 use crate::access::Access;
 use crate::domain::Timestamp;
 use crate::index::Generations;
@@ -76,6 +76,8 @@ pub struct Store {
     pub(super) building: Mutex<()>,
     /// One round of the collector is asked for at a time.
     collecting: Mutex<()>,
+    /// What it took to open it.
+    recovery: Recovery,
 }
 
 impl Store {
@@ -140,7 +142,13 @@ impl Store {
         let segments = journal.segments.into_iter().map(Arc::new).collect();
         let shared = Shared::new(options, generations, epoch, jobs, segments);
         journal.writer.tell(shared.doing.clone());
-        let mut start = Start { shared, writer: journal.writer, generation: 0 };
+        let recovery = Recovery {
+            is_new: !begun,
+            was_clean: lock.was_clean,
+            torn_bytes: journal.torn.as_ref().map(|torn| torn.bytes),
+            ..Recovery::default()
+        };
+        let mut start = Start { shared, writer: journal.writer, generation: 0, recovery };
         start.index(&lock, now, progress)?;
         // What a build that was killed has left takes room.
         start.shared.generations.remove_others()?;
@@ -152,6 +160,7 @@ impl Store {
         shared: Arc<Shared>,
         lock: Lock,
         threads: Vec<(JoinHandle<()>, Option<Job>)>,
+        recovery: Recovery,
     ) -> Self {
         Self {
             shared,
@@ -160,7 +169,13 @@ impl Store {
             settings: Mutex::new(()),
             building: Mutex::new(()),
             collecting: Mutex::new(()),
+            recovery,
         }
+    }
+
+    /// What it took to open it.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
     }
 
     /// Everything that readers and writers share is fine, or what has failed for good.

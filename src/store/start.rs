@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
-use super::OpenError;
 use super::bodies::{admin_row, record, tombstone_id};
 use super::checkpoint::{self, Note, Scope};
 use super::collect::Collector;
@@ -16,6 +15,7 @@ use super::open::{Store, watched};
 use super::parts::{self, look_up_indexed};
 use super::rebuild;
 use super::shared::{Progress, Shared};
+use super::{OpenError, Recovery};
 use crate::access::{Access, Row};
 use crate::codec;
 use crate::domain::{CallId, Timestamp};
@@ -28,6 +28,7 @@ pub(super) struct Start {
     pub shared: Shared,
     pub writer: Writer,
     pub generation: u64,
+    pub recovery: Recovery,
 }
 
 impl Start {
@@ -100,6 +101,8 @@ impl Start {
         progress: &dyn Fn(Progress),
     ) -> Result<(), OpenError> {
         tracing::warn!(reason, "the index is built anew from the journal");
+        self.recovery.rebuild = Some(reason.to_owned());
+        self.recovery.replayed = 0;
         if !self.shared.options.build_later {
             return self.build(damaged, now, progress);
         }
@@ -283,6 +286,8 @@ impl Start {
                     }
                     Kind::Admin => self.put_setting(&frame)?,
                 }
+                let is_known = seq < mark.replay_from || matches!(frame.kind, Kind::Checkpoint);
+                self.recovery.replayed += u64::from(!is_known);
                 self.shared.registry.write().published(seq);
                 if self.shared.registry.read().records() >= self.shared.options.registry_calls {
                     self.make_room(index, now)?;
@@ -328,7 +333,7 @@ impl Start {
 
     /// Begins to take changes.
     pub fn run(self, lock: Lock, queue: Receiver<Job>) -> Store {
-        let Self { shared, writer, generation, .. } = self;
+        let Self { shared, writer, generation, recovery } = self;
         shared.registry.write().opened();
         shared.published.send_replace(shared.registry.read().last_seq());
         super::figures::count_live(&shared);
@@ -361,6 +366,7 @@ impl Start {
             shared,
             lock,
             vec![(waits, None), (room, None), (collector, None), (keeper, None), (committer, end)],
+            recovery,
         )
     }
 }

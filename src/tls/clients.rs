@@ -11,7 +11,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
 use super::look::{InUse, Part};
-use super::{TlsError, credential, files, pair};
+use super::pem::Wanted;
+use super::{TlsError, credential, files, pair, pem};
 
 /// What clients have to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +34,13 @@ impl Clients {
     /// Reads the authorities.
     pub(super) fn load(&self) -> Result<Verifier, TlsError> {
         let file = credential::resolve(&self.authority)?;
-        let authorities = CertificateDer::pem_slice_iter(&files::read(&file)?)
+        let bytes = files::read(&file)?;
+        let text = pem::plain(&bytes);
+        let authorities = CertificateDer::pem_slice_iter(&text)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| pair::malformed(&file, &error))?;
+            .map_err(|error| pem::malformed(&text, &error, &file))?;
         if authorities.is_empty() {
-            return Err(TlsError::NoClientAuthority { path: file });
+            return Err(pem::nothing(&bytes, &text, Wanted::Authorities, &file));
         }
         let mut roots = RootCertStore::empty();
         for authority in &authorities {

@@ -51,6 +51,59 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
+    /// A file has nothing in it.
+    #[error("\"{}\" is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file holds something else than it is to hold.
+    #[error("\"{}\" holds {holds}: {advice}", path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        holds: &'static str,
+        /// What to do.
+        advice: String,
+    },
+    /// The private key needs a passphrase.
+    #[error(
+        "the private key in \"{path}\" is encrypted, and nobody is asked for its passphrase: \
+         `openssl pkey -in {path} -out NEW-FILE` writes it without one",
+        path = path.display()
+    )]
+    Encrypted {
+        /// The file that holds the key.
+        path: PathBuf,
+    },
+    /// The private key is of a kind that the TLS library cannot use.
+    #[error(
+        "the private key in \"{}\" is {kind}, which cannot be used: make one of ECDSA P-256 or \
+         P-384, RSA of 2048 to 4096 bits, or Ed25519, and a certificate for it",
+        path.display()
+    )]
+    KeyKind {
+        /// The file that holds the key.
+        path: PathBuf,
+        /// What it is.
+        kind: String,
+    },
+    /// The key belongs to a certificate that is not the first one.
+    #[error(
+        "the key in \"{}\" belongs to certificate {place} of \"{}\": put that one first, and then \
+         its chain",
+        key.display(),
+        certificate.display()
+    )]
+    Order {
+        /// The file that holds the chain.
+        certificate: PathBuf,
+        /// The file that holds the key.
+        key: PathBuf,
+        /// Which one it is; the first is 1.
+        place: usize,
+    },
     /// The key does not belong to the certificate.
     #[error(
         "the key in \"{}\" does not belong to the first certificate in \"{}\"",

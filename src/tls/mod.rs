@@ -16,6 +16,7 @@ mod files;
 mod look;
 mod made;
 mod pair;
+mod pem;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

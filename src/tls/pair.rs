@@ -4,13 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::Error::NoItemsFound;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
 
-use super::TlsError;
 use super::clients::Verifier;
+use super::pem::Wanted;
+use super::{TlsError, pem};
 
 /// A private key and the chain it is used with, the owner's certificate first.
 ///
@@ -29,15 +32,18 @@ impl Pair {
         key_pem: &[u8],
         key_path: &Path,
     ) -> Result<Self, TlsError> {
-        let chain = CertificateDer::pem_slice_iter(chain_pem)
+        let chain_text = pem::plain(chain_pem);
+        let chain = CertificateDer::pem_slice_iter(&chain_text)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| malformed(chain_path, &error))?;
+            .map_err(|error| pem::malformed(&chain_text, &error, chain_path))?;
         if chain.is_empty() {
-            return Err(TlsError::NoCertificate { path: chain_path.to_owned() });
+            return Err(pem::nothing(chain_pem, &chain_text, Wanted::Chain, chain_path));
         }
-        let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| match error {
-            pem::Error::NoItemsFound => TlsError::NoKey { path: key_path.to_owned() },
-            other => malformed(key_path, &other),
+        let key_text = pem::plain(key_pem);
+        let key = PrivateKeyDer::from_pem_slice(&key_text).map_err(|error| match error {
+            NoItemsFound => pem::nothing(key_pem, &key_text, Wanted::Key, key_path),
+            _ if pem::is_encrypted(&key_text) => TlsError::Encrypted { path: key_path.to_owned() },
+            other => pem::malformed(&key_text, &other, key_path),
         })?;
         Ok(Self { chain, key })
     }
@@ -51,15 +57,27 @@ impl Pair {
         key_path: &Path,
         clients: Option<&Verifier>,
     ) -> Result<Arc<ServerConfig>, TlsError> {
-        let refused = |source| match source {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                TlsError::Mismatch { certificate: chain_path.to_owned(), key: key_path.to_owned() }
+        let signing = provider().key_provider.load_private_key(self.key.clone_key());
+        let signing = signing.map_err(|_| TlsError::KeyKind {
+            path: key_path.to_owned(),
+            kind: pem::kind(&self.key, self.chain.first()),
+        })?;
+        let chain = self.chain.clone();
+        let refused = |source| {
+            let (certificate, key) = (chain_path.to_owned(), key_path.to_owned());
+            match source {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    let fits = |der: &CertificateDer<'static>| {
+                        let pair = CertifiedKey::new(vec![der.clone()], Arc::clone(&signing));
+                        pair.keys_match().is_ok()
+                    };
+                    match chain.iter().position(fits) {
+                        Some(place) => TlsError::Order { certificate, key, place: place + 1 },
+                        None => TlsError::Mismatch { certificate, key },
+                    }
+                }
+                source => TlsError::Refused { certificate, key, source },
             }
-            source => TlsError::Refused {
-                certificate: chain_path.to_owned(),
-                key: key_path.to_owned(),
-                source,
-            },
         };
         let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_protocol_versions(&[&TLS13, &TLS12])
@@ -80,17 +98,4 @@ impl Pair {
 /// encryption. A test holds the list.
 pub(super) fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
-}
-
-/// Keeps the kind of damage and drops the quoted text, which may be a piece
-/// of a key.
-pub(super) fn malformed(path: &Path, error: &pem::Error) -> TlsError {
-    let fault = match error {
-        pem::Error::MissingSectionEnd { .. } => "a section has no \"-----END\" line",
-        pem::Error::IllegalSectionStart { .. } => "a \"-----BEGIN\" line is malformed",
-        pem::Error::Base64Decode(_) => "a section is not base64",
-        pem::Error::SectionTooLarge => "a section is too large",
-        _ => "it cannot be read",
-    };
-    TlsError::Pem { path: path.to_owned(), fault }
 }

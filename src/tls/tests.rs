@@ -240,5 +240,7 @@ fn configured_files_are_refused_by_name_and_no_message_shows_their_text() {
     assert!(matches!(refuse("key.pem"), TlsError::Pem { .. }));
     write_self_signed(&certificate, &key);
     fs::copy(&key, &certificate).unwrap();
+    assert!(matches!(refuse("chain.pem"), TlsError::Other { .. }));
+    fs::write(&certificate, "SECRET").unwrap();
     assert!(matches!(refuse("chain.pem"), TlsError::NoCertificate { .. }));
 }

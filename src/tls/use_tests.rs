@@ -166,7 +166,8 @@ fn the_authorities_of_clients_are_known_and_what_is_none_is_refused_by_name() {
         assert!(error.to_string().contains("clients.pem"), "{error}");
         error
     };
-    assert!(matches!(refused(""), TlsError::NoClientAuthority { .. }));
+    assert!(matches!(refused(""), TlsError::Empty { .. }));
+    assert!(matches!(refused("text"), TlsError::NoClientAuthority { .. }));
     let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
     assert!(matches!(refused(broken), TlsError::Pem { .. }));
     let strange = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";

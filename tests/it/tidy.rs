@@ -78,7 +78,6 @@ const KEPT: &[(&str, &str)] = &[
     ("x509_parser::", "tls"),
     ("clap::Parser", "cli"),
     ("prometheus_client::", "meter"),
-    ("tracing_journald::", "cli"),
     ("OFlags::NOFOLLOW", "files"),
     ("unicode_normalization::", "domain"),
 ];

@@ -142,6 +142,7 @@ fn what_is_read_is_as_described() {
         ("live", "headLive", "/livez"),
         ("ready", "headReady", "/readyz"),
         ("openapi", "headOpenapi", "/openapi.json"),
+        ("front", "headFront", "/"),
         ("docs", "headDocs", "/docs"),
         ("llms", "headLlms", "/llms.txt"),
     ] {

@@ -19,7 +19,7 @@ mod pages;
 mod paths;
 mod process;
 pub mod raw;
-mod readers;
+pub mod readers;
 pub mod samples;
 mod sockets;
 mod stale;

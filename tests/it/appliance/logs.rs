@@ -1,9 +1,12 @@
 //! The log: what it says, and what it never says.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use super::super::harness::{A1, PATIENCE, Rollcall, event, print, sid, skip, until};
+use serde_json::Value;
+
+use super::super::harness::{A1, PATIENCE, ROLLCALL, Rollcall, event, print, sid, skip, until};
 use super::binary;
 
 const HOOK: &str = "/v1/hooks/call-status";
@@ -75,13 +78,12 @@ fn a_request_is_one_line_at_debug() {
     let headers = [("authorization", &*bearer), ("x-request-id", "this-very-one")];
     let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(1));
     assert_eq!(rollcall.send("GET", &path, &headers, b"").unwrap().status, 404);
-    let listed: serde_json::Value =
-        serde_json::from_str(&rollcall.ok(&["token", "list", "--json"])).unwrap();
+    let listed: Value = serde_json::from_str(&rollcall.ok(&["token", "list", "--json"])).unwrap();
     let listed = listed.as_array().unwrap().iter().find(|listed| listed["name"].is_null()).unwrap();
     let line = until("the line", || {
         let log = rollcall.log();
         let line = log.lines().find(|line| line.contains("this-very-one"))?;
-        Some(serde_json::from_str::<serde_json::Value>(line).unwrap())
+        Some(serde_json::from_str::<Value>(line).unwrap())
     });
     let (fields, span) = (&line["fields"], &line["span"]);
     assert_eq!((&line["level"], &fields["status"]), (&"DEBUG".into(), &404.into()), "{line}");
@@ -115,28 +117,202 @@ fn the_systemd_journal_gets_every_value_as_a_field() {
     // another test has just forked.
     let copied = Command::new("cp").arg(binary()).arg(root.join("rollcall")).status().unwrap();
     assert!(copied.success());
-    let mut command = Command::new("chroot");
-    command.arg(&root).args(["/rollcall", "serve", "--listen", "127.0.0.1:0"]);
-    command.args(["--data-dir", "/data", "--log-format", "journald"]);
-    rollcall.start_with(command);
-    rollcall.ok(&["check"]);
-    let mut buffer = vec![0; 64 * 1024];
-    let entry = until("the deed", || {
-        let length = socket.recv(&mut buffer).unwrap();
-        let entry = String::from_utf8_lossy(&buffer[..length]).into_owned();
-        entry.contains("socket uid").then_some(entry)
-    });
-    for (name, value) in [
-        ("PRIORITY", "6"),
-        ("SYSLOG_IDENTIFIER", "rollcall"),
-        ("TARGET", "audit"),
-        ("ROLLCALL_WHAT", "check"),
-        ("ROLLCALL_OUTCOME", "done"),
+    let log = root.join("stderr.log");
+    std::fs::write(&log, "").unwrap();
+    let about = log.metadata().unwrap();
+    let stream = format!("{}:{}", about.dev(), about.ino());
+    // Asked for, and where standard error leads to the journal, as that says itself.
+    let ways =
+        [(&["--log-format", "journald"][..], "", true), (&[], &*stream, true), (&[], "1:2", false)];
+    for (flags, stream, is_journal) in ways {
+        let mut command = Command::new("chroot");
+        command.arg(&root).args(["/rollcall", "serve", "--listen", "127.0.0.1:0"]);
+        command.args(["--data-dir", "/data"]).args(flags).env("JOURNAL_STREAM", stream);
+        let before = rollcall.log().len();
+        rollcall.start_with(command);
+        rollcall.ok(&["check"]);
+        if !is_journal {
+            until("the deed", || rollcall.log().contains("socket uid").then_some(()));
+            assert_eq!(rollcall.stop(), Some(0));
+            continue;
+        }
+        let mut buffer = vec![0; 64 * 1024];
+        let entry = until("the deed", || {
+            let length = socket.recv(&mut buffer).unwrap();
+            let entry = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            entry.contains("socket uid").then_some(entry)
+        });
+        for (name, value) in [
+            ("PRIORITY", "6"),
+            ("SYSLOG_IDENTIFIER", "rollcall"),
+            ("TARGET", "audit"),
+            ("ROLLCALL_WHAT", "check"),
+            ("ROLLCALL_OUTCOME", "done"),
+            ("MESSAGE", "a deed who=\"socket uid 0\" what=check outcome=done"),
+        ] {
+            // The journal's own protocol: the name, the length in eight bytes, the value.
+            let length = (value.len() as u64).to_le_bytes();
+            let field = format!("{name}\n{}{value}\n", String::from_utf8_lossy(&length));
+            assert!(entry.contains(&field), "{name}={value}: {entry}");
+        }
+        assert_eq!(rollcall.stop(), Some(0));
+        let said = &rollcall.log()[before..];
+        assert!(!said.contains("INFO") && !said.contains("WARN"), "it is in the journal: {said}");
+    }
+}
+
+/// Each line of a text as an object of JSON.
+fn objects(text: &str) -> Vec<Value> {
+    let object = |line: &str| match serde_json::from_str(line) {
+        Ok(object @ Value::Object(_)) => object,
+        other => panic!("{other:?}: {line}\nin\n{text}"),
+    };
+    text.lines().map(object).collect()
+}
+
+/// The fields of the line that says this.
+fn said<'a>(lines: &'a [Value], message: &str) -> &'a Value {
+    let line = lines.iter().find(|line| line["fields"]["message"] == message);
+    &line.unwrap_or_else(|| panic!("{message}: {lines:?}"))["fields"]
+}
+
+#[test]
+fn json_is_alone_on_standard_error() {
+    let mut rollcall = Rollcall::up(&["--log-format", "json", "--demo"]);
+    let pid = std::process::id();
+    rollcall.signal("HUP");
+    until("the reload", || rollcall.log().contains("SIGHUP from pid").then_some(()));
+    assert_eq!(rollcall.stop(), Some(0));
+    // A second time there is something to say of the demo.
+    rollcall.start();
+    assert_eq!(rollcall.stop(), Some(0));
+    let lines = objects(&rollcall.log());
+    let data = rollcall.data().to_str().unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let starts = said(&lines, "rollcall starts");
+    assert_eq!((&starts["version"], &starts["data_dir"]), (&version.into(), &data.into()));
+    let up = said(&lines, "rollcall is up");
+    assert_eq!(
+        (&up["calls"], &up["data_dir"], &up["version"]),
+        (&25.into(), &data.into(), &version.into())
+    );
+    assert_eq!(up["recovery"], "none, the store is new");
+    assert!(up["listeners"].as_str().unwrap().starts_with("https://127.0.0.1:"), "{up}");
+    assert!(up["took"].is_string(), "{up}");
+    let curl = said(&lines, "a line for a shell that lists the newest sample calls");
+    assert!(curl["curl"].as_str().unwrap().starts_with("curl "), "{curl}");
+    said(&lines, "the store is not empty; no sample calls were added");
+    let stops = said(&lines, "rollcall stops");
+    // By kill(1), which this process has started.
+    let by = stops["by"].as_str().unwrap();
+    let uid = rustix::process::getuid().as_raw();
+    assert!(
+        by.starts_with("SIGTERM from pid ") && by.contains(&format!(", uid {uid}")),
+        "{by} {pid}"
+    );
+    assert!(stops["ran"].is_string(), "{stops}");
+    said(&lines, "connections are closed");
+    said(&lines, "rollcall has stopped, and the store is closed in order");
+    assert!(rollcall.log().contains("the first admin token is in"));
+}
+
+#[test]
+fn whatever_keeps_a_server_from_starting_is_json_too() {
+    let up = Rollcall::up(&[]);
+    let taken = format!("127.0.0.1:{}", up.port);
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (unknown, broken) = (
+        file("unknown.toml", "[log]\nformat = \"json\"\nlevle = \"info\"\n"),
+        file("broken.toml", "[log]\nformat = 'json'\n[http\n"),
+    );
+    let missing = dir.path().join("missing.toml");
+    let json = "--log-format=json";
+    for (args, variable, said, code) in [
+        (&["--log-format", "json", "--no-such-flag"][..], "", "--no-such-flag", 2),
+        (&[json, "--listen", "nonsense"], "", "nonsense", 2),
+        (&["--limits-idle", "soon"], "json", "soon", 2),
+        (&["--config", &unknown], "", "levle", 2),
+        (&["--config", &broken], "", "broken.toml", 2),
+        (&[json, "--config", missing.to_str().unwrap()], "", "missing.toml", 2),
+        (&[json, "--listen", &taken], "", &taken, 1),
+        (&[json, "--tls-cert", "/nowhere", "--tls-key", "/nowhere"], "", "/nowhere", 1),
+        (&[json, "--data-dir", up.data().to_str().unwrap()], "", "in use by another rollcall", 1),
     ] {
-        // The journal's own protocol: the name, the length in eight bytes, the value.
-        let length = (value.len() as u64).to_le_bytes();
-        let field = format!("{name}\n{}{value}\n", String::from_utf8_lossy(&length));
-        assert!(entry.contains(&field), "{name}={value}: {entry}");
+        let mut command = Command::new(ROLLCALL);
+        command.arg("serve").args(args);
+        if !args.contains(&"--data-dir") {
+            command.arg("--data-dir").arg(dir.path().join("data"));
+        }
+        if !variable.is_empty() {
+            command.env("ROLLCALL_LOG_FORMAT", variable);
+        }
+        let printed = print(&mut command, b"");
+        assert_eq!(printed.code, Some(code), "{args:?}: {printed:?}");
+        let lines = objects(&printed.stderr);
+        let last = lines.last().unwrap_or_else(|| panic!("{args:?}: {printed:?}"));
+        assert_eq!(last["level"], "ERROR", "{args:?}: {last}");
+        assert!(last["fields"]["message"].as_str().unwrap().contains(said), "{said}: {last}");
+    }
+    // Help was asked for, and is no error.
+    let printed = print(Command::new(ROLLCALL).args(["serve", json, "--help"]), b"");
+    assert_eq!((printed.code, &*printed.stderr), (Some(0), ""));
+    assert!(printed.stdout.contains("--log-format"));
+}
+
+#[test]
+fn a_start_says_what_was_repaired_and_a_stop_who_asked_for_it() {
+    let mut rollcall = Rollcall::up(&[]);
+    let events: Vec<String> = (1..=3).map(|n| event(n, "busy")).collect();
+    assert_eq!(rollcall.post_events(&events.join("\n")).status, 204);
+    // What the last start of so many says once it is up.
+    let up = |rollcall: &Rollcall, starts: usize| {
+        until("it says that it is up", || {
+            let log = rollcall.log();
+            let lines: Vec<&str> =
+                log.lines().filter(|line| line.contains("rollcall is up")).collect();
+            (lines.len() == starts).then(|| lines[starts - 1].to_owned())
+        })
+    };
+    up(&rollcall, 1);
+    rollcall.kill();
+    rollcall.start();
+    let line = up(&rollcall, 2);
+    assert!(line.contains("calls=3") && line.contains("it was not closed in order"), "{line}");
+    rollcall.signal("INT");
+    assert_eq!(rollcall.wait(), Some(0));
+    assert!(rollcall.log().contains("by=\"SIGINT from pid "), "{}", rollcall.log());
+    rollcall.start();
+    let line = up(&rollcall, 3);
+    assert!(line.contains("recovery=none, it was closed in order"), "{line}");
+    std::fs::remove_file(rollcall.data().join("CURRENT")).unwrap();
+    assert_eq!(rollcall.stop(), Some(0));
+    rollcall.start();
+    let line = up(&rollcall, 4);
+    assert!(line.contains("the index is built anew (there is none)"), "{line}");
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_whoever_asks() {
+    for (variables, coloured) in [
+        (&[][..], false),
+        (&[("FORCE_COLOR", "1")], true),
+        (&[("CLICOLOR_FORCE", "1")], true),
+        (&[("FORCE_COLOR", "1"), ("NO_COLOR", "1")], false),
+    ] {
+        let mut rollcall = Rollcall::down();
+        let mut command = rollcall.serve_command();
+        for name in ["NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"] {
+            command.env_remove(name);
+        }
+        command.envs(variables.iter().copied());
+        rollcall.start_with(command);
+        assert_eq!(rollcall.stop(), Some(0));
+        assert_eq!(rollcall.log().contains('\u{1b}'), coloured, "{variables:?}");
     }
 }
 

@@ -4,15 +4,18 @@ mod audit;
 mod doctor;
 mod exposition;
 mod held;
+mod keys;
 mod logs;
 mod manual;
 mod metrics;
 mod proxies;
+mod real_proxies;
 mod sandbox;
 mod service;
 mod silent;
 mod tls;
 mod units;
+mod wrong_ports;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

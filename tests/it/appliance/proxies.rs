@@ -21,7 +21,7 @@ fn behind(args: &[&str]) -> (Rollcall, PathBuf) {
 }
 
 /// Where wrong credentials came from, by the audit log, one after the other.
-fn peers(path: &Path) -> Vec<String> {
+pub fn peers(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let wrong = lines.filter(|line| line["what"] == "authenticate");
@@ -37,7 +37,7 @@ fn wrong(lines: &str) -> String {
 }
 
 /// A connection from an address of this machine.
-fn tcp_from(from: [u8; 4], port: u16) -> TcpStream {
+pub fn tcp_from(from: [u8; 4], port: u16) -> TcpStream {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &SocketAddr::from((from, 0))).unwrap();
     rustix::net::connect(&socket, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();

@@ -265,7 +265,8 @@ fn question(target: usize, random: &mut Random, tally: &Tally) -> Asked {
     let path = match random.below(30) {
         0 => "/v1/Calls/changes".to_owned(),
         1 => "/metrics".to_owned(),
-        2 => ["/livez", "/readyz", "/openapi.json", "/docs", "/llms.txt"][random.below(5)].into(),
+        2 => ["/livez", "/readyz", "/openapi.json", "/docs", "/llms.txt", "/"][random.below(6)]
+            .into(),
         3 | 4 => format!("/v1/Accounts/{sid}/CallCount"),
         5 | 6 => format!("/v1/Accounts/{sid}/CallStats"),
         7 => format!("/v1/accounts/{}/calls{rest}", sid.to_uppercase()),
