@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use super::super::harness::{Answer, Rollcall};
 
 /// Header fields that any answer may have: the description leaves them to HTTP and to CORS.
-const GENERAL: [&str; 7] = [
+const GENERAL: [&str; 8] = [
     "access-control-allow-origin",
     "access-control-expose-headers",
     "connection",
     "content-length",
     "content-type",
     "date",
+    "keep-alive",
     "transfer-encoding",
 ];
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];

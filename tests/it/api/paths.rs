@@ -43,7 +43,6 @@ fn an_unknown_path_is_404() {
     let rollcall = Rollcall::up(&[]);
     let admin = rollcall.admin();
     for path in [
-        "/".to_owned(),
         "/v1".to_owned(),
         "/v1/Nope".to_owned(),
         format!("/v2/Accounts/{A1}/Calls"),

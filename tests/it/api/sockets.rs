@@ -158,7 +158,8 @@ fn a_body_that_is_cut_off_takes_nothing() {
 
 #[test]
 fn a_silent_client_is_cut_off() {
-    let rollcall = Rollcall::up(&["--limits-handshake", "1s", "--limits-header", "1s"]);
+    let times = ["--limits-handshake", "1s", "--limits-header", "1s", "--limits-idle", "1s"];
+    let rollcall = Rollcall::up(&times);
     // Before the handshake, and in it.
     for greeting in [&b""[..], b"\x16\x03\x01"] {
         let mut stream = tcp(rollcall.port);
@@ -188,7 +189,8 @@ fn what_is_not_tls_or_not_http_is_no_request() {
     std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     let _reset = stream.read_to_end(&mut answer);
-    assert!(!answer.starts_with(b"HTTP"), "plain HTTP is answered on the TLS port");
+    // It is told so, and nothing else.
+    assert!(answer.starts_with(b"HTTP/1.1 400 "), "{answer:?}");
     let mut raw = Raw::connect(&rollcall);
     raw.send("\u{0}\u{1}\u{2} nonsense\r\n\r\n");
     assert_eq!(raw.reply().status, 400);
