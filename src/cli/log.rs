@@ -93,11 +93,10 @@ pub(super) fn failed(text: &str) -> bool {
 impl Shape {
     fn of(format: LogFormat) -> Self {
         match format {
-            LogFormat::Human => Self::Human,
             LogFormat::Json => Self::Json,
             LogFormat::Journald => Self::Journal,
             LogFormat::Auto if is_journal() && SystemdJournal::new().is_ok() => Self::Journal,
-            LogFormat::Auto => Self::Human,
+            LogFormat::Auto | LogFormat::Human => Self::Human,
         }
     }
 }

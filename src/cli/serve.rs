@@ -31,11 +31,10 @@ pub(super) fn serve(config: &Config, demo: bool, output: &mut Output) -> Result<
             if !filled {
                 say(output, shape, "the store is not empty; no sample calls were added");
             }
-            match shape {
-                Shape::Human => {
-                    output.say(&format!("list the newest sample calls:\n\n  {curl}\n"));
-                }
-                _ => tracing::info!(curl, "a line for a shell that lists the newest sample calls"),
+            if shape == Shape::Human {
+                output.say(&format!("list the newest sample calls:\n\n  {curl}\n"));
+            } else {
+                tracing::info!(curl, "a line for a shell that lists the newest sample calls");
             }
         }
         News::Listening(address) => {
@@ -50,8 +49,9 @@ pub(super) fn serve(config: &Config, demo: bool, output: &mut Output) -> Result<
 
 /// Says something beside the log, or in it where nothing else may be where it is.
 fn say(output: &mut Output, shape: Shape, text: &str) {
-    match shape {
-        Shape::Human => output.say(text),
-        _ => tracing::info!("{text}"),
+    if shape == Shape::Human {
+        output.say(text);
+    } else {
+        tracing::info!("{text}");
     }
 }

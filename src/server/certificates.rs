@@ -61,12 +61,16 @@ fn look(reloader: &TlsReloader, expiries: &mut Expiries) {
     }
     let now_s = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let certificates = &reloader.loaded().certificates;
+    for certificate in certificates.iter().filter(|one| now_s < one.not_before_s) {
+        let file = certificate.file.display();
+        let subject = certificate.subject.escape_default();
+        let not_before = time(certificate.not_before_s);
+        tracing::error!(%file, %subject, %not_before, "a certificate is not valid yet, or the clock is wrong");
+    }
     for certificate in expiries.due(certificates, now_s) {
         let file = certificate.file.display();
         let subject = certificate.subject.escape_default();
-        let not_after =
-            UNIX_EPOCH + Duration::from_secs(certificate.not_after_s.min(253_402_300_799));
-        let not_after = humantime::format_rfc3339_seconds(not_after);
+        let not_after = time(certificate.not_after_s);
         let days_left = certificate.days_left(now_s);
         if now_s > certificate.not_after_s {
             tracing::error!(%file, %subject, %not_after, "a certificate has expired");
@@ -74,6 +78,11 @@ fn look(reloader: &TlsReloader, expiries: &mut Expiries) {
             tracing::warn!(%file, %subject, %not_after, days_left, "a certificate is about to expire");
         }
     }
+}
+
+/// A time as people read it; one beyond the year 9999 as its end.
+fn time(unix_s: u64) -> humantime::Rfc3339Timestamp {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(unix_s.min(253_402_300_799)))
 }
 
 /// When the certificates in use end, by their files. One with several ends with the first of them.

@@ -181,13 +181,24 @@ async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
     match outcome {
         Ok(Ok(Some(stream))) => return Ok(Box::new(stream)),
         Ok(Ok(None)) => return Err(End::InOrder),
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
+        Ok(Err(error)) => {
+            if is_without_protocol(&error) {
+                guest.warnings.warn(Warning::Http2, peer, "");
+            }
+            tracing::debug!(%peer, %error, "the TLS handshake failed");
+        }
         Err(_) => {
             tracing::debug!(%peer, "the TLS handshake took too long");
         }
     }
     guest.open.0.handshakes_failed.add_one();
     Err(End::Broken)
+}
+
+/// Whether a client speaks nothing over TLS that is spoken here.
+fn is_without_protocol(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::NoApplicationProtocol))
 }
 
 /// Ready so long after the order to stop.

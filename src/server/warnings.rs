@@ -21,7 +21,7 @@ pub(super) enum Warning {
     Plain,
     /// A TLS handshake came to a port of plain HTTP.
     Tls,
-    /// HTTP/2 came without having been agreed on.
+    /// HTTP/2 came, or whoever came speaks nothing else over TLS.
     Http2,
 }
 
@@ -72,8 +72,8 @@ impl Warnings {
                  (said once a minute)"
             }
             Warning::Http2 => {
-                "HTTP/2 came without having been agreed on, and HTTP/1.1 alone is spoken: have the \
-                 client use that (said once a minute)"
+                "somebody speaks HTTP/2 alone, and HTTP/1.1 is spoken here: have the client use that \
+                 (said once a minute)"
             }
         };
         tracing::warn!(%peer, listener, "{text}");

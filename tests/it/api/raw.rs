@@ -40,18 +40,32 @@ impl Raw {
         Self::over(rollcall, tcp(rollcall.port)).unwrap()
     }
 
+    /// Connects and shakes hands as a client that speaks these protocols.
+    pub fn speaking(rollcall: &Rollcall, protocols: &[&str]) -> std::io::Result<Self> {
+        Self::shake_hands(rollcall, tcp(rollcall.port), protocols)
+    }
+
     /// Shakes hands on a connection that is there.
-    pub fn over(rollcall: &Rollcall, mut stream: TcpStream) -> std::io::Result<Self> {
+    pub fn over(rollcall: &Rollcall, stream: TcpStream) -> std::io::Result<Self> {
+        Self::shake_hands(rollcall, stream, &[])
+    }
+
+    fn shake_hands(
+        rollcall: &Rollcall,
+        mut stream: TcpStream,
+        protocols: &[&str],
+    ) -> std::io::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(rollcall.ca()).unwrap() {
             roots.add(certificate.unwrap()).unwrap();
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = ServerName::try_from("localhost").unwrap();
         let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
         while client.is_handshaking() {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::super::harness::{Rollcall, have, print};
+use super::super::harness::{Rollcall, have, print, until};
 
 /// Makes files with shell and openssl, in their directory.
 fn make(dir: &Path, script: &str) {
@@ -237,5 +237,38 @@ fn authorities_of_clients_are_read_as_certificates_are() {
                 assert!(refused.stderr.contains(said), "{script}: {refused:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_certificate_that_is_over_or_not_valid_yet_is_an_error_in_the_log() {
+    if !have("openssl") {
+        return;
+    }
+    for (dates, said) in [
+        ("-not_before 20200101000000Z -not_after 20210101000000Z", "a certificate has expired"),
+        (
+            "-not_before 20900101000000Z -not_after 20910101000000Z",
+            "a certificate is not valid yet",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        make(
+            dir.path(),
+            &format!(
+                "openssl ecparam -name prime256v1 -genkey -noout -out k.pem; \
+                 openssl req -new -key k.pem -subj /CN=localhost -out r.pem; \
+                 printf '[ca]\\ndefault_ca=a\\n[a]\\ndatabase=i\\nserial=s\\nnew_certs_dir=.\\n\
+                 default_md=sha256\\npolicy=p\\n[p]\\ncommonName=supplied\\n' > ca.cnf; \
+                 : > i; echo 01 > s; \
+                 openssl ca -batch -config ca.cnf -selfsign -keyfile k.pem -in r.pem -out c.pem {}",
+                dates.replace("-not_before", "-startdate").replace("-not_after", "-enddate")
+            ),
+        );
+        let mut rollcall = server(dir.path());
+        rollcall.trust(&dir.path().join("c.pem"));
+        rollcall.start();
+        until(said, || rollcall.log().contains(said).then_some(()));
+        assert!(rollcall.log().contains("ERROR"), "{}", rollcall.log());
     }
 }

@@ -1,4 +1,4 @@
-//! nginx and HAProxy in front, with the configurations of `docs/proxies.md`.
+//! nginx and `HAProxy` in front, with the configurations of `docs/proxies.md`.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -208,7 +208,7 @@ impl Scene {
         (Proxy::run(command, &dir.join("nginx.log"), port, true), cert)
     }
 
-    /// HAProxy with the first or the second configuration of the page, whose bind line and server
+    /// `HAProxy` with the first or the second configuration of the page, whose bind line and server
     /// are these. `stats` is its socket.
     fn haproxy(&self, haproxy: &Path, text: &str, port: u16, secure: bool) -> Proxy {
         let dir = self.dir.path();
@@ -228,7 +228,7 @@ impl Scene {
         self.dir.path().join("stats")
     }
 
-    /// What HAProxy says of its one server: its state, and what its last check came to.
+    /// What `HAProxy` says of its one server: its state, and what its last check came to.
     fn health(&self) -> (String, String) {
         let mut socket = UnixStream::connect(self.stats()).unwrap();
         socket.write_all(b"show stat\n").unwrap();
@@ -352,7 +352,7 @@ fn holds(scene: &mut Scene, proxy: &Proxy, ca: &Path, pools: bool) {
     let mut client = connect();
     ask(client.get_mut(), "GET", CSV, &format!("{admin}Accept: text/csv\r\n"), "");
     assert_eq!(head(&mut client).0, 200);
-    let whole = chunks(&mut client).expect("it is whole");
+    let whole = chunks(&mut client).unwrap();
     let bearer = format!("Bearer {}", rollcall.admin());
     let headers = [("authorization", &*bearer), ("accept", "text/csv")];
     let direct = rollcall.send("GET", CSV, &headers, b"").unwrap();
@@ -448,7 +448,7 @@ fn haproxy_in_front_with_tls_ended_there() {
     holds(&mut scene, &proxy, &cert, true);
 }
 
-/// HAProxy sees that the server is healthy, that it is gone, and that it is back.
+/// `HAProxy` sees that the server is healthy, that it is gone, and that it is back.
 fn goes_down_and_comes_back(scene: &mut Scene) {
     let up = |scene: &Scene| {
         until("it is healthy", || {
@@ -471,7 +471,7 @@ fn a_health_check_that_only_connects_finds_a_server_and_is_no_news() {
     let text = format!(
         "frontend f\n    mode tcp\n    bind 127.0.0.1:{port}\n    timeout client 60s\n    \
          default_backend b\nbackend b\n    mode tcp\n    timeout connect 5s\n    timeout server 60s\n    \
-         server one 127.0.0.1:{} send-proxy-v2 check inter 100ms",
+         server one 127.0.0.1:{} send-proxy-v2 check port {0} inter 100ms",
         scene.ports[0]
     );
     let _proxy = scene.haproxy(&haproxy, &text, port, false);

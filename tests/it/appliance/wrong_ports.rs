@@ -137,8 +137,17 @@ fn http_2_is_told_that_it_is_not_spoken() {
     let mut tls = Raw::connect(&rollcall);
     tls.send(HTTP2);
     told(&String::from_utf8(tls.rest()).unwrap());
-    let log = log_with(&rollcall, "HTTP/2 came without having been agreed on");
+    let log = log_with(&rollcall, "somebody speaks HTTP/2 alone");
     assert!(log.contains("https://") && log.contains("http://"), "{log}");
+}
+
+#[test]
+fn who_speaks_http_2_alone_over_tls_is_refused_and_named() {
+    let rollcall = Rollcall::up(&[]);
+    let error = Raw::speaking(&rollcall, &["h2"]).err().unwrap();
+    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+    log_with(&rollcall, "somebody speaks HTTP/2 alone");
+    assert!(Raw::speaking(&rollcall, &["h2", "http/1.1"]).is_ok());
 }
 
 #[test]
