@@ -116,6 +116,18 @@ pub enum TlsError {
         /// The file that holds the key.
         key: PathBuf,
     },
+    /// The certificate is of a form that no client takes any more.
+    #[error(
+        "the first certificate in \"{}\" is of X.509 version {version}: make one of version 3, with \
+         the names of the server in subjectAltName",
+        path.display()
+    )]
+    Version {
+        /// The file that holds the chain.
+        path: PathBuf,
+        /// The version, as people count it.
+        version: u32,
+    },
     /// The TLS library refuses the pair for another reason.
     #[error(
         "the certificate in \"{}\" cannot be used with the key in \"{}\"",

@@ -76,7 +76,10 @@ impl Pair {
                         None => TlsError::Mismatch { certificate, key },
                     }
                 }
-                source => TlsError::Refused { certificate, key, source },
+                source => match chain.first().and_then(|first| pem::version(first)) {
+                    Some(version @ ..=2) => TlsError::Version { path: certificate, version },
+                    _ => TlsError::Refused { certificate, key, source },
+                },
             }
         };
         let builder = ServerConfig::builder_with_provider(Arc::new(provider()))

@@ -217,6 +217,12 @@ const KINDS: [(&[u8], &str); 9] = [
     (&[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 0x0a], "an RSA-PSS key"),
 ];
 
+/// The version of a certificate, as people count it; none where it cannot be read.
+pub(super) fn version(certificate: &CertificateDer<'_>) -> Option<u32> {
+    let parsed = x509_parser::parse_x509_certificate(certificate).ok();
+    parsed.map(|(_, parsed)| parsed.version().0 + 1)
+}
+
 /// What this key is, which the TLS library does not take; the certificate tells its size.
 pub(super) fn kind(key: &PrivateKeyDer<'_>, certificate: Option<&CertificateDer<'_>>) -> String {
     let der = key.secret_der();

@@ -1,8 +1,11 @@
 //! Certificates and keys as tools and people write them: each is served, or refused by a word that
 //! says what it is and what to do.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
 use super::super::harness::{Rollcall, have, print, until};
 
@@ -186,6 +189,13 @@ fn what_cannot_be_served_is_named_with_what_to_do() {
             &format!("{ec}awk '{{ printf \"%s\\\\n\", $0 }}' k.pem > k; mv k k.pem"),
             &["k.pem\" holds line ends that are written as \\n"],
         ),
+        (
+            &format!(
+                "{ec}openssl req -new -key k.pem -subj /CN=localhost -out r.pem; \
+                      openssl x509 -req -in r.pem -signkey k.pem -out c.pem"
+            ),
+            &["c.pem\" is of X.509 version 1", "one of version 3"],
+        ),
         (&format!("{ec}: > c.pem"), &["c.pem\" is empty"]),
         (&format!("{ec}: > k.pem"), &["k.pem\" is empty"]),
         (&format!("{ec}echo hello > c.pem"), &["no certificate in", "c.pem"]),
@@ -242,29 +252,17 @@ fn authorities_of_clients_are_read_as_certificates_are() {
 
 #[test]
 fn a_certificate_that_is_over_or_not_valid_yet_is_an_error_in_the_log() {
-    if !have("openssl") {
-        return;
-    }
-    for (dates, said) in [
-        ("-not_before 20200101000000Z -not_after 20210101000000Z", "a certificate has expired"),
-        (
-            "-not_before 20900101000000Z -not_after 20910101000000Z",
-            "a certificate is not valid yet",
-        ),
+    for (years, said) in [
+        ((2020, 2021), "a certificate has expired"),
+        ((2090, 2091), "a certificate is not valid yet"),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        make(
-            dir.path(),
-            &format!(
-                "openssl ecparam -name prime256v1 -genkey -noout -out k.pem; \
-                 openssl req -new -key k.pem -subj /CN=localhost -out r.pem; \
-                 printf '[ca]\\ndefault_ca=a\\n[a]\\ndatabase=i\\nserial=s\\nnew_certs_dir=.\\n\
-                 default_md=sha256\\npolicy=p\\n[p]\\ncommonName=supplied\\n' > ca.cnf; \
-                 : > i; echo 01 > s; \
-                 openssl ca -batch -config ca.cnf -selfsign -keyfile k.pem -in r.pem -out c.pem {}",
-                dates.replace("-not_before", "-startdate").replace("-not_after", "-enddate")
-            ),
-        );
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(years.0, 1, 1);
+        params.not_after = date_time_ymd(years.1, 1, 1);
+        fs::write(dir.path().join("c.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(dir.path().join("k.pem"), key.serialize_pem()).unwrap();
         let mut rollcall = server(dir.path());
         rollcall.trust(&dir.path().join("c.pem"));
         rollcall.start();

@@ -230,7 +230,7 @@ impl Scene {
 
     /// What `HAProxy` says of its one server: its state, and what its last check came to.
     fn health(&self) -> (String, String) {
-        let mut socket = UnixStream::connect(self.stats()).unwrap();
+        let mut socket = until("HAProxy says how it is", || UnixStream::connect(self.stats()).ok());
         socket.write_all(b"show stat\n").unwrap();
         let mut text = String::new();
         socket.read_to_string(&mut text).unwrap();
