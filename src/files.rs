@@ -8,7 +8,7 @@
 //!
 //! The directory itself is what the operator has named: links that lead to it are followed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -168,6 +168,61 @@ pub fn is_dir(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|about| about.is_dir())
 }
 
+/// Names that file systems, network disks and desktops put into every directory, or into the first of a
+/// volume: nobody means them when he looks whether it is empty, and often only root may remove them.
+const NOT_CONTENT: [&str; 28] = [
+    // Linux: what fsck has found, quotas, labels, and a journal that was made later.
+    "lost+found",
+    "aquota.user",
+    "aquota.group",
+    "quota.user",
+    "quota.group",
+    ".autorelabel",
+    ".journal",
+    // Earlier states that a volume keeps of itself.
+    ".snapshot",
+    ".snapshots",
+    ".snap",
+    ".zfs",
+    "~snapshot",
+    "#snapshot",
+    "#recycle",
+    "@eaDir",
+    ".trashcan",
+    ".glusterfs",
+    // Desktops.
+    ".Trash",
+    ".Trashes",
+    ".DS_Store",
+    ".Spotlight-V100",
+    ".fseventsd",
+    ".TemporaryItems",
+    ".directory",
+    "Thumbs.db",
+    "desktop.ini",
+    "System Volume Information",
+    "$RECYCLE.BIN",
+];
+/// What such names begin with: the trash of a user, what has been removed and is still open, and
+/// what other systems keep beside a file.
+const NOT_CONTENT_BEGINS: [&str; 4] = [".Trash-", ".nfs0", ".fuse_hidden", "._"];
+
+/// Whether this is a name of somebody's own choice, and not of what a machine keeps there for itself.
+pub fn is_content(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return true };
+    !NOT_CONTENT.contains(&name) && !NOT_CONTENT_BEGINS.iter().any(|begin| name.starts_with(begin))
+}
+
+/// Whether there is anything in a directory, but for such names.
+pub fn has_content(dir: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        if is_content(&entry?.file_name()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// An error where something is there and is no directory; a link to one is none.
 pub fn expect_dir(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
@@ -199,15 +254,28 @@ pub fn expect_plain(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// An error where a file belongs neither to this process nor to the owner of the directory it is in.
+/// An error where a file belongs neither to this process nor to the owner of the directory it is in, nor
+/// to a group that shares both: in a volume whose files a platform gives to a group, the user may be
+/// another one at each start.
 pub fn expect_owner(file: &File, dir: &Path) -> io::Result<()> {
-    let owner = file.metadata()?.uid();
+    let (about, dir) = (file.metadata()?, fs::metadata(dir)?);
     let us = rustix::process::geteuid().as_raw();
-    if owner == us || owner == fs::metadata(dir)?.uid() {
+    let shared = shared_with_us(&about, 0o060) && shared_with_us(&dir, 0o030);
+    if about.uid() == us || about.uid() == dir.uid() || shared {
         return Ok(());
     }
-    let foreign = format!("it belongs to user {owner}, and the directory does not");
+    let foreign = format!("it belongs to user {}, and the directory does not", about.uid());
     Err(io::Error::new(ErrorKind::PermissionDenied, foreign))
+}
+
+/// Whether a file is given to a group with these rights, and this process is in it.
+pub fn shared_with_us(about: &fs::Metadata, rights: u32) -> bool {
+    let own = rustix::process::getegid().as_raw();
+    let is_ours = || {
+        let more = rustix::process::getgroups().unwrap_or_default();
+        more.iter().any(|gid| gid.as_raw() == about.gid())
+    };
+    about.mode() & rights == rights && (own == about.gid() || is_ours())
 }
 
 fn flags() -> i32 {

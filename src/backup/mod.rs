@@ -17,13 +17,15 @@
 //! checks every frame as it passes by, and writes.
 //!
 //! **What a crash leaves.** A backup is written under a name that ends in `.partial`, synced, and
-//! renamed at the end. A restore fills its directory in place (it may be a mount) and marks it with
-//! the file `UNFINISHED` first; a directory with that is refused by every command. Whoever writes
+//! renamed at the end. A directory that is there already may be a mount, which nothing can be renamed to:
+//! a backup, as a restore, fills it in place and marks it with the file `UNFINISHED` first; a directory
+//! with that is refused by every command. Whoever writes
 //! holds a lock, so that what a killed one has left is known for that and is removed by the next.
 
 mod archive;
 mod error;
 mod examine;
+mod in_place;
 mod keep;
 mod manifest;
 mod names;

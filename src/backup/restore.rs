@@ -1,12 +1,13 @@
 //! Making a data directory of a backup.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::fs::{self, DirBuilder};
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use super::error::BackupError;
 use super::examine::examine;
+use super::in_place::Made;
 use super::manifest::Manifest;
 use super::names::{self, DIRS};
 use super::read::{self, Identities, walk};
@@ -34,8 +35,11 @@ pub struct Restored {
     pub beyond: bool,
 }
 
-/// What `UNFINISHED` says to somebody who finds it.
-const NOTE: &str = "This restore was not finished. Run it again, or remove this directory.\n";
+/// What a restore makes in its directory.
+const MADE: Made = Made {
+    files: &[names::TOKEN, "FORMAT", "FORMAT.new"],
+    note: "This restore was not finished. Run it again, or remove this directory.\n",
+};
 
 /// Makes a data directory at `dir`, which must be new or empty, and checks everything on the way. It
 /// is whole and on disk when this returns; until then it is refused by name. An archive is read twice:
@@ -53,10 +57,10 @@ pub fn restore(
     let existed = dir.is_dir();
     let made = builder.recursive(true).mode(0o700).create(dir);
     made.map_err(BackupError::io("make", dir))?;
-    let (_lock, cleared) = claim(dir)?;
+    let (_lock, cleared) = MADE.claim(dir)?;
     let mut restored = fill(path, identities, dir, until).inspect_err(|_| {
         // The marker goes last, so that what cannot be removed is refused by name.
-        if clear(dir).and_then(|()| fs::remove_file(dir.join(UNFINISHED))).is_ok() && !existed {
+        if MADE.give_up(dir).is_ok() && !existed {
             let _somebody_uses_it = fs::remove_dir(dir);
         }
     })?;
@@ -68,83 +72,6 @@ pub fn restore(
     });
     synced.map_err(BackupError::io("remove", &marker))?;
     Ok(restored)
-}
-
-/// Marks a directory as unfinished and holds the mark. Says whether there was one already.
-///
-/// What is there is looked at once the mark is held: another restore may have ended meanwhile, and
-/// what it has made is not a leftover.
-fn claim(dir: &Path) -> Result<(File, bool), BackupError> {
-    let marker = dir.join(UNFINISHED);
-    let not_empty = || Err(BackupError::NotEmpty { path: dir.to_owned() });
-    let (mut file, cleared) = match files::open_to_write(&marker) {
-        Ok(file) => (file, true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if has_more(dir)? {
-                return not_empty();
-            }
-            let made = files::create(&marker);
-            (made.map_err(BackupError::io("write", &marker))?, false)
-        }
-        Err(error) => return Err(BackupError::io("write", &marker)(error)),
-    };
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(BackupError::Busy { path: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => return Err(BackupError::io("lock", &marker)(error)),
-    }
-    if !is_at(&file, &marker).map_err(BackupError::io("look at", &marker))? {
-        // Whoever held it has finished.
-        return not_empty();
-    }
-    if cleared {
-        clear(dir).map_err(BackupError::io("clear", dir))?;
-    }
-    if has_more(dir)? {
-        if !cleared {
-            fs::remove_file(&marker).map_err(BackupError::io("remove", &marker))?;
-        }
-        return not_empty();
-    }
-    let written = file.set_len(0).and_then(|()| file.write_all(NOTE.as_bytes()));
-    let written = written.and_then(|()| file.sync_all()).and_then(|()| files::sync_dir(dir));
-    written.map_err(BackupError::io("write", &marker))?;
-    Ok((file, cleared))
-}
-
-/// Whether anything but the mark is in a directory.
-fn has_more(dir: &Path) -> Result<bool, BackupError> {
-    for entry in fs::read_dir(dir).map_err(BackupError::io("list", dir))? {
-        if entry.map_err(BackupError::io("list", dir))?.file_name() != UNFINISHED {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Whether this is still the file of that name.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let held = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes what a restore makes, and nothing else.
-fn clear(dir: &Path) -> io::Result<()> {
-    let gone = |result: io::Result<()>| match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    };
-    for name in DIRS {
-        gone(fs::remove_dir_all(dir.join(name)))?;
-    }
-    for name in [names::TOKEN, "FORMAT", "FORMAT.new"] {
-        gone(fs::remove_file(dir.join(name)))?;
-    }
-    Ok(())
 }
 
 /// A journal on its way into a directory.

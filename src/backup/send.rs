@@ -1,5 +1,6 @@
 //! Reading a backup's files, where the store is.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -88,7 +89,8 @@ fn secrets(dir: &Path) -> Result<Vec<(PathBuf, String)>, BackupError> {
             let name = format!("tls/{file}");
             // What ends so is on its way to another name.
             let unfinished = path.extension().is_some_and(|ending| ending == "new");
-            if files::is_file(&path) && names::is_known(&name) && !unfinished {
+            let ours = files::is_content(OsStr::new(file)) && names::is_known(&name);
+            if files::is_file(&path) && ours && !unfinished {
                 found.push((path, name));
             }
         }

@@ -11,6 +11,7 @@ use age::x25519::Recipient;
 use super::archive::Archive;
 use super::error::BackupError;
 use super::examine::{Examination, Examined, examine};
+use super::in_place::Made;
 use super::keep;
 use super::manifest::{Manifest, VERSION};
 use super::names::{self, ARCHIVE, DIRS, ENCRYPTED};
@@ -22,6 +23,12 @@ use crate::files;
 use crate::journal::Chain;
 use crate::store::{UNFINISHED, free_bytes};
 use crate::wire::show_time;
+
+/// What a backup makes in a directory that is there already.
+const MADE: Made = Made {
+    files: &[names::TOKEN, names::MANIFEST, "BACKUP.new"],
+    note: "This backup was not finished. Make it again, or remove what is here.\n",
+};
 
 /// What is to be made.
 #[derive(Clone)]
@@ -84,14 +91,16 @@ pub fn write<E: From<BackupError>>(
             earlier = there.find(|path| files::is_dir(path) && read::manifest(path).is_ok());
         }
     }
-    let empty = path.is_dir() && fs::read_dir(&path).is_ok_and(|mut there| there.next().is_none());
-    if (archive || !empty) && fs::symlink_metadata(&path).is_ok() {
+    // It may be the first directory of a disk, to which nothing can be renamed.
+    let in_place = !archive && path.is_dir();
+    if !in_place && fs::symlink_metadata(&path).is_ok() {
         return Err(BackupError::Exists { path }.into());
     }
     let partial = names::partial(&path);
     if keep::clear(&partial)? {
         cleared.push(partial.clone());
     }
+    let partial = if in_place { path.clone() } else { partial };
     let earlier = match earlier {
         Some(earlier) => Some(Earlier::read(&earlier)?),
         None => None,
@@ -99,7 +108,11 @@ pub fn write<E: From<BackupError>>(
     let known = earlier.iter().flat_map(|earlier| earlier.files.values());
     let known = known.map(|examined| examined.entry.clone()).collect();
     let wanted = Wanted { known, rate: order.rate };
-    let mut writing = Writing::begin(order, partial.clone(), archive, earlier, now)?;
+    let form = if archive { Kind::Archive } else { Kind::Directory { in_place } };
+    let mut writing = Writing::begin(order, partial.clone(), form, earlier, now)?;
+    if writing.cleared {
+        cleared.push(partial.clone());
+    }
     let fetched = fetch(wanted, &mut |bytes| writing.take(bytes));
     let linked = writing.linked;
     let written = match (writing.failed.take(), fetched) {
@@ -108,7 +121,11 @@ pub fn write<E: From<BackupError>>(
         (None, Ok(())) => writing.finish(&path).map_err(E::from),
     };
     let manifest = written.inspect_err(|_| {
-        let _already_gone = keep::remove(&partial);
+        let _already_gone = if in_place {
+            MADE.give_up(&partial).map_err(BackupError::io("clear", &partial))
+        } else {
+            keep::remove(&partial)
+        };
     })?;
     let removed = match order.keep {
         Some(keep) => keep::remove_old(&order.target, keep, &path)?,
@@ -167,6 +184,13 @@ impl Earlier {
     }
 }
 
+/// What is to be made.
+#[derive(Clone, Copy)]
+enum Kind {
+    Directory { in_place: bool },
+    Archive,
+}
+
 enum Form {
     Directory(Option<File>),
     Archive(Option<Box<Archive>>),
@@ -191,32 +215,50 @@ struct Writing {
     linked: usize,
     ended: bool,
     failed: Option<BackupError>,
+    in_place: bool,
+    /// What a killed one had left in its place was removed.
+    cleared: bool,
 }
 
 impl Writing {
     fn begin(
         order: &Order,
         path: PathBuf,
-        archive: bool,
+        kind: Kind,
         earlier: Option<Earlier>,
         now: Timestamp,
     ) -> Result<Self, BackupError> {
-        let mark = if archive { path.clone() } else { path.join(UNFINISHED) };
-        let begin = || {
-            if !archive {
-                DirBuilder::new().mode(0o700).create(&path)?;
-            }
-            let lock = files::create(&mark)?;
+        let in_place = matches!(kind, Kind::Directory { in_place: true });
+        let (claimed, cleared) = match kind {
+            Kind::Directory { in_place: true } => match MADE.claim(&path) {
+                Ok((lock, cleared)) => (Some(lock), cleared),
+                Err(BackupError::NotEmpty { path }) => return Err(BackupError::Exists { path }),
+                Err(error) => return Err(error),
+            },
+            _ => (None, false),
+        };
+        let mark = |path: PathBuf| {
+            let lock = files::create(&path)?;
             lock.try_lock()?;
-            let form = if archive {
-                Form::Archive(Some(Box::new(Archive::new(lock.try_clone()?, &order.recipients)?)))
-            } else {
-                for name in DIRS {
-                    DirBuilder::new().mode(0o700).create(path.join(name))?;
+            Ok::<_, io::Error>(lock)
+        };
+        let begin = || {
+            if matches!(kind, Kind::Archive) {
+                let lock = mark(path.clone())?;
+                let archive = Archive::new(lock.try_clone()?, &order.recipients)?;
+                return Ok((lock, Form::Archive(Some(Box::new(archive)))));
+            }
+            let lock = match claimed {
+                Some(lock) => lock,
+                None => {
+                    DirBuilder::new().mode(0o700).create(&path)?;
+                    mark(path.join(UNFINISHED))?
                 }
-                Form::Directory(None)
             };
-            Ok((lock, form))
+            for name in DIRS {
+                DirBuilder::new().mode(0o700).create(path.join(name))?;
+            }
+            Ok((lock, Form::Directory(None)))
         };
         let (lock, form) = begin().map_err(BackupError::io("write", &path))?;
         let manifest = Manifest {
@@ -245,6 +287,8 @@ impl Writing {
             linked: 0,
             ended: false,
             failed: None,
+            in_place,
+            cleared,
         })
     }
 
@@ -306,7 +350,8 @@ impl Writing {
             _ => 0,
         };
         let needed = bytes.saturating_add(beside);
-        let free = free_bytes(files::parent(&self.path));
+        let disk = if self.in_place { &self.path } else { files::parent(&self.path) };
+        let free = free_bytes(disk);
         match free.map_err(BackupError::io("ask for the free space of", &self.path))? {
             free if free < needed => {
                 Err(BackupError::NoRoom { path: self.path.clone(), needed, free })
@@ -370,6 +415,9 @@ impl Writing {
             },
         };
         written.map_err(BackupError::io("write", &self.path))?;
+        if self.in_place {
+            return Ok(self.manifest);
+        }
         fs::rename(&self.path, to).map_err(BackupError::io("rename", &self.path))?;
         let parent = files::parent(to);
         files::sync_dir(parent).map_err(BackupError::io("sync", parent))?;
@@ -381,8 +429,9 @@ fn finish_directory(path: &Path, text: &str) -> io::Result<()> {
     for name in DIRS {
         let dir = path.join(name);
         files::sync_dir(&dir)?;
-        if fs::read_dir(&dir)?.next().is_none() {
-            fs::remove_dir(&dir)?;
+        if !files::has_content(&dir)? {
+            // What else is in there is nobody's.
+            let _somebody_uses_it = fs::remove_dir(&dir);
         }
     }
     files::replace(&path.join(names::MANIFEST), 0o600, |_| text.as_bytes().to_vec())?;

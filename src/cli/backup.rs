@@ -38,7 +38,11 @@ pub(super) fn backup(
     })?;
     output.finish();
     for path in &written.cleared {
-        output.say(&format!("removed {}, which was never finished", path.display()));
+        output.say(&if *path == written.path {
+            format!("removed what an earlier backup had left unfinished in {}", path.display())
+        } else {
+            format!("removed {}, which was never finished", path.display())
+        });
     }
     for path in &written.removed {
         output.say(&format!("removed {}, an old one", path.display()));
@@ -82,8 +86,11 @@ pub(super) fn restore(
 ) -> Result<(), Failure> {
     let dir = &config.data_dir;
     let identities = Identities(words.identity);
+    let us = rustix::process::geteuid().as_raw();
     let owner = std::fs::metadata(dir).map(|dir| dir.uid()).ok();
-    if let Some(owner) = owner.filter(|owner| *owner != rustix::process::geteuid().as_raw()) {
+    // A volume may be root's, and be given to whoever runs the server by a group.
+    let by_group = |owner: u32| owner == 0 && us != 0;
+    if let Some(owner) = owner.filter(|owner| *owner != us && !by_group(*owner)) {
         return Err(Failure::new(format!(
             "{} belongs to user {owner}, who could not open what is restored into it; run this as \
              that user: sudo -u '#{owner}' rollcall restore …",

@@ -128,6 +128,15 @@ pub(super) fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
     ))))
 }
 
+/// Whether a store of another user is given to this one by its group, as a platform does that starts a
+/// server as another user and gives the volume to a group of both. A command by itself is no reason to
+/// make files that the server, who is somebody else then, could not open.
+pub(super) fn is_given_by_group(data_dir: &Path) -> bool {
+    let wanted = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
+    let us = rustix::process::geteuid();
+    !us.is_root() && rustix::fs::access(data_dir.join("LOCK"), wanted).is_ok()
+}
+
 /// systemd's `RUNTIME_DIRECTORY`; the first one where it names several.
 pub(super) fn runtime_dir() -> Option<PathBuf> {
     let dirs = std::env::var("RUNTIME_DIRECTORY").ok()?;

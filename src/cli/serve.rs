@@ -11,7 +11,9 @@ use crate::server::{self, News};
 
 pub(super) fn serve(config: &Config, demo: bool, output: &mut Output) -> Result<(), Failure> {
     let shape = super::log::begin(&config.log)?;
-    if let Some(foreign) = super::execute::foreign(&config.data_dir)? {
+    if let Some(foreign) = super::execute::foreign(&config.data_dir)?
+        && !super::execute::is_given_by_group(&config.data_dir)
+    {
         return Err(foreign);
     }
     let person = shape == Shape::Human && io::stderr().is_terminal();

@@ -1,9 +1,11 @@
 //! Certificates: when they end, whether the key fits, and whom they name.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::rights::{Known, READ, Rights, User};
 use super::server::Server;
 use super::{Finding, Level, Surroundings, shown};
 use crate::config::{Config, Host, SubjectName};
@@ -17,8 +19,14 @@ const ERROR_DAYS: i64 = 3;
 /// The same for rollcall's authority, which clients must be given anew.
 const AUTHORITY_DAYS: i64 = 90;
 
-pub(super) fn check(config: &Config, server: &Server, around: &Surroundings) -> Vec<Finding> {
-    let mut findings = key_rights(config);
+/// `user` is the one that reads the files.
+pub(super) fn check(
+    config: &Config,
+    server: &Server,
+    (user, known): (&User, &Known),
+    around: &Surroundings,
+) -> Vec<Finding> {
+    let mut findings = Vec::from_iter(key_rights(config, user, known));
     let list = match server.answers() {
         Some(answers) => answers.figures.tls.clone(),
         None => match on_disk(config) {
@@ -79,18 +87,59 @@ fn hidden(path: &Path) -> bool {
     tls::is_credential(path) && tls::resolve(path).is_err()
 }
 
-/// Whether others may read the configured key. One that is made is in the data directory.
-fn key_rights(config: &Config) -> Vec<Finding> {
-    let Some(files) = &config.tls.files else { return Vec::new() };
-    let Ok(key) = tls::resolve(&files.key) else { return Vec::new() };
-    let Ok(about) = std::fs::metadata(&key) else { return Vec::new() };
-    let mode = about.permissions().mode() & 0o777;
-    // A group may read it: that of an administration of certificates, or systemd's for credentials.
-    if mode & 0o027 == 0 {
-        return Vec::new();
+/// Whether the server may read the configured key, and nobody whom it does not concern. One that is
+/// made is in the data directory.
+fn key_rights(config: &Config, server: &User, known: &Known) -> Option<Finding> {
+    let files = config.tls.files.as_ref()?;
+    // What leads there does not count where it is handed over: a volume of secrets has links.
+    let key = tls::resolve(&files.key).ok()?;
+    let about = std::fs::metadata(&key).ok()?;
+    let rights = Rights::of(&about);
+    let mode = rights.mode;
+    let object = shown(&key);
+    if !server.may(READ, rights) {
+        let (uid, owner, gid) = (server.uid, rights.uid, rights.gid);
+        let problem = format!(
+            "the server, user {uid}, cannot read the private key: it is user {owner}'s, of group \
+             {gid}, mode {mode:o}"
+        );
+        let advice = if owner == uid {
+            format!("chmod 600 {object}")
+        } else {
+            format!(
+                "as root: chown {uid} {object}; for a secret of Kubernetes give the pod a \
+                 securityContext.fsGroup, and the secret the mode 0440"
+            )
+        };
+        return Some(Finding::error(object, problem, advice));
     }
+    // A group may read it: that of an administration of certificates, or systemd's for credentials.
+    let groups = if server.groups.contains(&rights.gid) { 0 } else { 0o020 };
+    if mode & (0o007 | groups) == 0 || !reached(&key) {
+        return None;
+    }
+    let known = known.strangers(server, &BTreeSet::new());
+    let advice = match known.first() {
+        Some(others) if mode & 0o007 != 0 => match server.keep_from(others, &object, rights) {
+            advice if advice.starts_with("as root") => format!(
+                "{advice}; for a secret of Kubernetes give it the mode 0440, and the pod a \
+                 securityContext.fsGroup"
+            ),
+            advice => advice,
+        },
+        _ => format!("chmod g-w {object}"),
+    };
     let problem = format!("the private key's mode is {mode:o}, so that others may use it");
-    vec![Finding::error(shown(&key), problem, format!("chmod 640 {}", shown(&key)))]
+    Some(Finding::error(object, problem, advice))
+}
+
+/// Whether everybody gets to a file, as far as the directories let them that lead to it.
+fn reached(path: &Path) -> bool {
+    let Ok(path) = std::fs::canonicalize(path) else { return true };
+    let mut dirs = path.ancestors().skip(1);
+    dirs.all(|dir| {
+        std::fs::metadata(dir).is_ok_and(|about| about.permissions().mode() & 0o001 != 0)
+    })
 }
 
 pub(super) fn judge(one: &CertificateInfo, now: SystemTime) -> Finding {

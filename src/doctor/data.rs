@@ -1,10 +1,12 @@
-//! The data directory: whose it is, who may look into it, and who holds it.
+//! The data directory: what the server may do in it, who else may look into it, and who holds it.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::rights::{ENTER, Known, READ, Rights, Stranger, User, WRITE};
 use super::{Finding, Level, process, shown};
 use crate::config::Config;
 use crate::files;
@@ -15,7 +17,8 @@ const FILES_MAX: usize = 50_000;
 /// Findings of one kind that are listed; the others are counted.
 const LISTED_MAX: usize = 5;
 
-pub(super) fn check(config: &Config) -> Vec<Finding> {
+/// `server` is the user whom the data are for.
+pub(super) fn check(config: &Config, server: &User, known: &Known) -> Vec<Finding> {
     let dir = &config.data_dir;
     let object = || format!("data directory {}", shown(dir));
     let about = match fs::metadata(dir) {
@@ -38,47 +41,133 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         let advice = format!("run this as its owner, user {owner}, or as root");
         return vec![Finding::error(object(), format!("cannot look into it: {error}"), advice)];
     }
-    let mut findings = rights(dir, &about);
+    let mut findings = rights(dir, &about, server, known);
     findings.extend(lock(dir));
     findings.extend(format(dir));
     findings
 }
 
-/// Owners and modes of everything in it.
-fn rights(dir: &Path, about: &Metadata) -> Vec<Finding> {
-    let owner = about.uid();
+/// What the server may do with everything in it, and whoever else may.
+fn rights(dir: &Path, about: &Metadata, server: &User, known: &Known) -> Vec<Finding> {
     let object = format!("data directory {}", shown(dir));
-    let (mut open, mut foreign) = (Vec::new(), Vec::new());
-    if about.mode() & 0o077 != 0 {
-        open.push(mode_finding(dir, about));
-    }
-    let (entries, seen) = walk(dir);
-    for (path, about) in entries {
-        if about.uid() != owner {
-            let problem =
-                format!("it is user {}'s, and the data directory user {owner}'s", about.uid());
-            let advice = format!("chown -h {owner} {}", shown(&path));
-            foreign.push(Finding::error(shown(&path), problem, advice));
-        }
+    let (entries, seen) = walk(dir, about);
+    let gids = entries.iter().map(|(_, about)| about.gid()).collect();
+    let strangers = known.strangers(server, &gids);
+    // Which of them get into a directory. What is in it comes after it.
+    let mut entered: HashMap<&Path, Vec<&Stranger>> = HashMap::new();
+    let (mut locked, mut foreign, mut open) = (Vec::new(), Vec::new(), Vec::new());
+    // Whoever may use something by a group that is the server's too, and how many files are of whom who
+    // has given them to such a group.
+    let (mut members, mut others) = (BTreeMap::new(), BTreeMap::new());
+    // Root may do what it likes, and what is the owner's is as it should be.
+    let owner = if server.uid == 0 { about.uid() } else { 0 };
+    for (path, about) in &entries {
+        let rights = Rights::of(about);
+        let all = || strangers.iter().collect();
+        let mut there = match path.parent() {
+            Some(parent) if path != dir => entered.get(parent).cloned().unwrap_or_default(),
+            _ => all(),
+        };
         // Clients are given the authority's certificate. A link's own mode means nothing.
-        let public = path == dir.join("tls/ca.pem") || about.is_symlink();
-        if about.mode() & 0o077 != 0 && !public {
-            open.push(mode_finding(&path, &about));
+        let public = *path == dir.join("tls/ca.pem") || about.is_symlink();
+        if let Some(stranger) = there.iter().find(|one| !public && one.may_use(rights)) {
+            if stranger.is_of_its_group {
+                members.entry(stranger.name.as_str()).or_insert((path, rights));
+            } else {
+                open.push(open_to(stranger, path, rights, server));
+            }
+        }
+        if let Some(finding) = out_of_reach(path, about, server, path == dir) {
+            locked.push(finding);
+        } else if ![server.uid, 0, owner].contains(&about.uid()) {
+            if server.uid != 0 && server.groups.contains(&about.gid()) {
+                *others.entry(about.uid()).or_insert(0_usize) += 1;
+            } else {
+                foreign.push(of_another(path, about, server));
+            }
+        }
+        if about.is_dir() {
+            there.retain(|one| one.may_enter(rights));
+            entered.insert(path, there);
         }
     }
-    if open.is_empty() && foreign.is_empty() {
-        let what = format!("{seen} files and directories, all of user {owner} alone");
+    let members = members.into_iter().map(|(name, (path, rights))| {
+        let (path, mode) = (shown(path), rights.mode);
+        let problem = format!("its mode is {mode:o}, so that {name} may use it, as the server may");
+        let advice = "leave nobody in that group who is not to see the calls";
+        Finding::warn(path, problem, advice)
+    });
+    let others = others.into_iter().map(|(uid, count)| {
+        let files = if count == 1 { "file in it is" } else { "files in it are" };
+        let problem = format!(
+            "{count} {files} user {uid}'s, which user {}, the server, may use by its groups",
+            server.uid
+        );
+        let advice = format!("as root: chown -Rh {} {}", server.uid, shown(dir));
+        Finding::warn(&object, problem, advice)
+    });
+    let aside: Vec<Finding> = members.chain(others).collect();
+    if locked.is_empty() && open.is_empty() && foreign.is_empty() && aside.is_empty() {
+        let what = format!(
+            "{seen} files and directories: the server, user {}, may use them all, and nobody else",
+            server.uid
+        );
         return vec![Finding::ok(object, what)];
     }
-    listed(foreign, &object, "are of other users")
+    listed(locked, &object, "are out of the server's reach")
+        .chain(listed(foreign, &object, "are of other users"))
         .chain(listed(open, &object, "are open to others"))
+        .chain(aside)
         .collect()
 }
 
-fn mode_finding(path: &Path, about: &Metadata) -> Finding {
-    let right = if about.is_dir() { "700" } else { "600" };
-    let problem = format!("its mode is {:o}, so that others may use it", about.mode() & 0o777);
-    Finding::error(shown(path), problem, format!("chmod {right} {}", shown(path)))
+/// What is to be said of what a stranger may use.
+fn open_to(stranger: &Stranger, path: &Path, rights: Rights, server: &User) -> Finding {
+    let (path, name) = (shown(path), &stranger.name);
+    let problem = format!("its mode is {:o}, so that {name} may use it", rights.mode);
+    let advice = server.keep_from(stranger, &path, rights);
+    Finding::error(path, problem, advice)
+}
+
+/// What is to be said of what the server cannot do all with that it has to.
+fn out_of_reach(path: &Path, about: &Metadata, server: &User, is_top: bool) -> Option<Finding> {
+    let rights = Rights::of(about);
+    let (wanted, whole) = if rights.is_dir {
+        (READ | WRITE | ENTER, "700")
+    } else if about.is_file() {
+        // What is replaced and not written to need only be read.
+        let name = path.file_name().unwrap_or_default();
+        (if name == "LOCK" { READ | WRITE } else { READ }, "600")
+    } else {
+        return None;
+    };
+    if server.may(wanted, rights) {
+        return None;
+    }
+    let (uid, owner) = (server.uid, rights.uid);
+    let path = shown(path);
+    let cannot = if server.may(READ, rights) { "write to it" } else { "read it" };
+    let problem = format!(
+        "the server, user {uid}, cannot {cannot}: it is user {owner}'s, of group {}, mode {:o}",
+        rights.gid, rights.mode
+    );
+    let advice = match (owner == uid, is_top) {
+        (true, _) => format!("chmod {whole} {path}"),
+        (false, false) => format!("as root: chown -h {uid} {path}"),
+        (false, true) => format!(
+            "as root: chown {uid} {path}; in Kubernetes give the pod a securityContext.fsGroup"
+        ),
+    };
+    Some(Finding::error(path, problem, advice))
+}
+
+/// What is to be said of a file of somebody who is neither the server nor root, and can take it away
+/// again.
+fn of_another(path: &Path, about: &Metadata, server: &User) -> Finding {
+    let (uid, path) = (server.uid, shown(path));
+    let problem = format!("it is user {}'s, and the server is user {uid}", about.uid());
+    let advice = format!("as root: chown -h {uid} {path}");
+    Finding::error(path, problem, advice)
 }
 
 fn listed(
@@ -89,31 +178,36 @@ fn listed(
     let more = findings.len().saturating_sub(LISTED_MAX);
     findings.truncate(LISTED_MAX);
     let rest = (more > 0).then(|| {
+        let files = if more == 1 { "file" } else { "files" };
         let advice = "do the same with all of them, as with those above";
-        Finding::error(object, format!("{more} more files in it {what}"), advice)
+        Finding::error(object, format!("{more} more {files} in it {what}"), advice)
     });
     findings.into_iter().chain(rest)
 }
 
-/// What is in a directory and below it, and how many that are.
-fn walk(dir: &Path) -> (Vec<(PathBuf, Metadata)>, usize) {
-    let mut found = Vec::new();
+/// A directory, what is in it and below it, and how many these are. What a file system or a machine
+/// keeps there for itself is none of the server's.
+fn walk(dir: &Path, about: &Metadata) -> (Vec<(PathBuf, Metadata)>, usize) {
+    let mut found = vec![(dir.to_owned(), about.clone())];
     let mut dirs = vec![dir.to_owned()];
     while let Some(next) = dirs.pop() {
         for entry in fs::read_dir(next).into_iter().flatten().flatten() {
             let path = entry.path();
+            if !files::is_content(&entry.file_name()) {
+                continue;
+            }
             // Files come and go while a server is up.
             let Ok(about) = fs::symlink_metadata(&path) else { continue };
             if about.is_dir() {
                 dirs.push(path.clone());
             }
             found.push((path, about));
-            if found.len() >= FILES_MAX {
+            if found.len() > FILES_MAX {
                 return (found, FILES_MAX);
             }
         }
     }
-    let seen = found.len();
+    let seen = found.len() - 1;
     (found, seen)
 }
 

@@ -17,6 +17,7 @@ mod limits;
 mod outbound;
 mod ports;
 mod process;
+mod rights;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -122,21 +123,23 @@ pub struct Surroundings {
 
 /// All findings, in the order of the checks.
 pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
+    let known = rights::Known::read(&around.root);
     let (server, about_server) = server::ask(config, around);
+    let user = known.server(&config.data_dir, server.peer());
     [
         vec![Finding::ok("configuration", "it is understood")],
-        data::check(config),
+        data::check(config, &user, &known),
         about_server,
         clock::check(config, &server, around),
         disk::check(config),
         limits::check(config, &server),
-        certificate::check(config, &server, around),
+        certificate::check(config, &server, (&user, &known), around),
         ports::check(config, &server),
         index::check(config, &server),
         tokens::check(&server),
         hooks::check(&server),
         outbound::check(config),
-        unit::check(config, around),
+        unit::check(config, &known, around),
     ]
     .concat()
 }

@@ -1,6 +1,7 @@
 //! The server: whether one is up, and what it says of itself.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +28,16 @@ pub(super) struct Answers {
     pub(super) tokens: Vec<TokenInfo>,
     /// Its process, where the kernel says so.
     pub(super) pid: Option<u32>,
+    peer: Option<Peer>,
+}
+
+/// Who is at the other end of the socket, as the kernel says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    /// None where it is a process that this one does not see, as that of another container.
+    pub(super) pid: Option<u32>,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
 }
 
 impl Server {
@@ -35,6 +46,11 @@ impl Server {
             Self::Up(answers) => Some(answers),
             Self::Silent => None,
         }
+    }
+
+    /// The user that it runs as.
+    pub(super) fn peer(&self) -> Option<Peer> {
+        self.answers().and_then(|answers| answers.peer)
     }
 }
 
@@ -66,8 +82,12 @@ pub(super) fn ask(config: &Config, around: &Surroundings) -> (Server, Vec<Findin
             return (Server::Silent, vec![finding]);
         }
     };
-    let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
-    let pid = peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok());
+    let peer = rustix::net::sockopt::socket_peercred(&stream).ok().map(|peer| Peer {
+        pid: u32::try_from(peer.pid.as_raw_nonzero().get()).ok(),
+        uid: peer.uid.as_raw(),
+        gid: peer.gid.as_raw(),
+    });
+    let pid = peer.and_then(|peer| peer.pid);
     let (figures, tokens) = match question(&path) {
         Ok(answers) => answers,
         Err(failure) => {
@@ -78,21 +98,17 @@ pub(super) fn ask(config: &Config, around: &Surroundings) -> (Server, Vec<Findin
     };
     let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
     let mut findings = vec![Finding::ok(object(), format!("the server answers{who}"))];
-    let uid = peer.map(|peer| peer.uid.as_raw());
-    let owner = std::fs::metadata(&config.data_dir).map(|dir| {
-        use std::os::unix::fs::MetadataExt as _;
-        dir.uid()
-    });
-    if let (Some(uid), Ok(owner)) = (uid, owner)
-        && uid != owner
-    {
+    let owner = std::fs::metadata(&config.data_dir).map(|dir| dir.uid()).unwrap_or_default();
+    // Root may do everything; what it makes nobody else can open. Others may do what they may by
+    // their groups, too, and are looked at with the directory.
+    if peer.is_some_and(|peer| peer.uid == 0) && owner != 0 {
         findings.push(Finding::warn(
             object(),
-            format!("the server runs as user {uid}, and the data directory is user {owner}'s"),
+            format!("the server runs as user 0, and the data directory is user {owner}'s"),
             "run the server as the owner of its data directory",
         ));
     }
-    (Server::Up(Box::new(Answers { figures, tokens, pid })), findings)
+    (Server::Up(Box::new(Answers { figures, tokens, pid, peer })), findings)
 }
 
 fn connect(configured: &Path, usual: &Path) -> std::io::Result<(PathBuf, UnixStream)> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use super::rights::{ENTER, Known, READ, Rights, WRITE};
 use super::{Finding, Surroundings, shown};
 use crate::config::Config;
 
@@ -20,7 +21,7 @@ const SHIPPED: [(&str, &str); 6] = [
 const DIRS: [&str; 4] =
     ["etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
 
-pub(super) fn check(config: &Config, around: &Surroundings) -> Vec<Finding> {
+pub(super) fn check(config: &Config, known: &Known, around: &Surroundings) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut named = false;
     for (name, shipped) in SHIPPED {
@@ -31,7 +32,7 @@ pub(super) fn check(config: &Config, around: &Surroundings) -> Vec<Finding> {
                 findings.push(compare(&path, &text, shipped));
                 // All of them name the same user.
                 if !named && name.ends_with(".service") {
-                    findings.extend(user(config, &around.root, &path, &text));
+                    findings.extend(user(config, known, &path, &text));
                     named = true;
                 }
             }
@@ -69,27 +70,24 @@ fn settings(text: &str) -> Vec<&str> {
     lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';'])).collect()
 }
 
-/// Whether there is the user that the unit names, and whether the data is that user's.
-fn user(config: &Config, root: &Path, path: &Path, text: &str) -> Vec<Finding> {
+/// Whether there is the user that the unit names, and whether the data is that user's to use.
+fn user(config: &Config, known: &Known, path: &Path, text: &str) -> Vec<Finding> {
     let named = settings(text).into_iter().find_map(|line| line.strip_prefix("User="));
     let Some(user) = named.filter(|user| !user.is_empty()) else { return Vec::new() };
     let object = format!("user {user}");
-    let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
-    let uid = passwd.lines().find_map(|line| {
-        let mut parts = line.split(':');
-        (parts.next() == Some(user)).then(|| parts.nth(1)?.parse::<u32>().ok())?
-    });
-    let Some(uid) = uid else {
+    let Some(known) = known.named(user) else {
         let problem = format!("{} names it, and /etc/passwd does not", shown(path));
         let advice = "install systemd/rollcall.sysusers as /usr/lib/sysusers.d/rollcall.conf, and \
                       run `systemd-sysusers`";
         return vec![Finding::error(object, problem, advice)];
     };
+    let uid = known.uid;
     match fs::metadata(&config.data_dir) {
-        Ok(dir) if dir.uid() != uid => vec![Finding::warn(
+        Ok(dir) if !known.may(READ | WRITE | ENTER, Rights::of(&dir)) => vec![Finding::warn(
             object,
             format!(
-                "the unit runs as user {uid}, and the data directory {} is user {}'s",
+                "the unit runs as user {uid}, who may not write to the data directory {}, which is \
+                 user {}'s",
                 shown(&config.data_dir),
                 dir.uid()
             ),

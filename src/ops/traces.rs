@@ -45,6 +45,10 @@ impl Traces {
             match fs::read_dir(path) {
                 Ok(entries) => self.search_all(path, entries, number),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
+                // What root alone may look into, as `lost+found`, the server cannot have written to.
+                Err(error)
+                    if error.kind() == ErrorKind::PermissionDenied
+                        && !files::is_content(path.file_name().unwrap_or_default()) => {}
                 Err(error) => self.unsearched.push((path.to_owned(), error.to_string())),
             }
         } else if kind.is_file() {

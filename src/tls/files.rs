@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::TlsError;
@@ -39,10 +39,18 @@ fn make_private(directory: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     }
     let directory: File = files::open_dir(directory)?;
-    if directory.metadata()?.permissions().mode() & 0o777 != 0o700 {
-        directory.set_permissions(Permissions::from_mode(0o700))?;
+    let about = directory.metadata()?;
+    // A volume may be given to the group that this process is in.
+    let group = if files::shared_with_us(&about, 0) { 0 } else { 0o070 };
+    if about.mode() & (0o007 | group) == 0 {
+        return Ok(());
     }
-    Ok(())
+    match directory.set_permissions(Permissions::from_mode(0o700)) {
+        // It is another user's, who made it when the volume was that one's. What is in it is for its
+        // owner alone all the same.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
 }
 
 /// Puts `bytes` where `path` says, with exactly the rights in `mode`.

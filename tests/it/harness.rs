@@ -90,10 +90,16 @@ impl Rollcall {
         rollcall
     }
 
-    /// A running server on a data directory of one's own making.
-    pub fn up_in(data: &Path, args: &[&str]) -> Self {
+    /// A data directory of one's own making, without a server.
+    pub fn down_in(data: &Path) -> Self {
         let mut rollcall = Self::down();
         data.clone_into(&mut rollcall.data);
+        rollcall
+    }
+
+    /// A running server on a data directory of one's own making.
+    pub fn up_in(data: &Path, args: &[&str]) -> Self {
+        let mut rollcall = Self::down_in(data);
         rollcall.args = args.iter().map(|arg| (*arg).to_owned()).collect();
         rollcall.start();
         rollcall

@@ -36,7 +36,7 @@ fn examine(rollcall: &Rollcall, vars: &[(&str, &str)]) -> (Option<i32>, Vec<Valu
 
 /// The level of the finding whose object and problem hold these words.
 #[track_caller]
-fn level<'a>(findings: &'a [Value], object: &str, problem: &str) -> &'a str {
+pub(super) fn level<'a>(findings: &'a [Value], object: &str, problem: &str) -> &'a str {
     let holds = |one: &&Value| {
         one["object"].as_str().unwrap().contains(object)
             && one["problem"].as_str().unwrap().contains(problem)
@@ -47,7 +47,7 @@ fn level<'a>(findings: &'a [Value], object: &str, problem: &str) -> &'a str {
 }
 
 /// Errors and warnings that are not the machine's own.
-fn bad(findings: &[Value]) -> Vec<&Value> {
+pub(super) fn bad(findings: &[Value]) -> Vec<&Value> {
     let machine = |one: &&Value| {
         let object = one["object"].as_str().unwrap();
         object.starts_with("disk of")
@@ -58,7 +58,7 @@ fn bad(findings: &[Value]) -> Vec<&Value> {
     bad.filter(|one| !machine(one)).collect()
 }
 
-fn set_mode(path: &Path, mode: u32) {
+pub(super) fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
@@ -112,21 +112,30 @@ fn rights_and_owners_in_the_data_directory_are_looked_at() {
     let mut rollcall = Rollcall::up(&[]);
     assert_eq!(rollcall.stop(), Some(0));
     let data = rollcall.data().to_owned();
-    set_mode(&data, 0o750);
+    set_mode(&data, 0o755);
+    set_mode(&data.join("tls"), 0o711);
     set_mode(&data.join("tls/ca.key"), 0o644);
     let (code, findings) = examine(&rollcall, &[]);
     assert_eq!(code, Some(1));
-    assert_eq!(level(&findings, data.to_str().unwrap(), "its mode is 750"), "error");
+    assert_eq!(level(&findings, data.to_str().unwrap(), "its mode is 755"), "error");
     assert_eq!(level(&findings, "tls/ca.key", "its mode is 644"), "error");
+    // What nobody gets to is open to nobody.
+    set_mode(&data.join("tls"), 0o700);
+    assert_eq!(bad(&examine(&rollcall, &[]).1).len(), 1);
+    set_mode(&data.join("tls"), 0o711);
     set_mode(&data, 0o700);
+    assert_eq!(bad(&examine(&rollcall, &[]).1), Vec::<&Value>::new());
+    set_mode(&data, 0o755);
+    set_mode(&data.join("journal"), 0o755);
     set_mode(&data.join("tls/ca.key"), 0o600);
-    // More than are listed are counted.
+    // More than are listed are counted: the data directory, the journal, and all but three of these.
     for n in 0..8 {
         fs::write(data.join(format!("journal/{n}.tmp")), "").unwrap();
         set_mode(&data.join(format!("journal/{n}.tmp")), 0o666);
     }
     let (_, findings) = examine(&rollcall, &[]);
-    assert_eq!(level(&findings, "data directory", "3 more files in it are open"), "error");
+    assert_eq!(level(&findings, "data directory", "5 more files in it are open"), "error");
+    set_mode(&data, 0o700);
     for n in 0..8 {
         fs::remove_file(data.join(format!("journal/{n}.tmp"))).unwrap();
     }

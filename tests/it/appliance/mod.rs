@@ -15,6 +15,7 @@ mod service;
 mod silent;
 mod tls;
 mod units;
+mod volumes;
 mod wrong_ports;
 
 use std::collections::BTreeSet;

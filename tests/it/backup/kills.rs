@@ -9,13 +9,13 @@ use super::super::harness::{ROLLCALL, until};
 use super::super::load::{Random, Trial};
 use super::{backup, export, ok, place, restore, run, server, text};
 
-fn spawn(args: &[&str]) -> Child {
+pub(super) fn spawn(args: &[&str]) -> Child {
     let mut command = Command::new(ROLLCALL);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }
 
-fn kill(mut child: Child) {
+pub(super) fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -6,6 +6,7 @@ mod hostile;
 mod kills;
 mod packed;
 mod until;
+mod volumes;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,272 @@
+//! Who may do what with a file: the server, and whoever else there is.
+//!
+//! What counts is what the kernel would say, and not whose a file is: a volume may be root's and be
+//! written to by a group (`fsGroup` of Kubernetes), or by whatever user a platform has chosen, who is in
+//! group 0. So nothing is advised that takes from the server what it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use super::process;
+use super::server::Peer;
+
+/// To read, to write and to enter or run, as in each digit of a mode.
+pub(super) const READ: u32 = 0o4;
+pub(super) const WRITE: u32 = 0o2;
+pub(super) const ENTER: u32 = 0o1;
+
+/// A user, as the kernel knows one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct User {
+    pub(super) uid: u32,
+    pub(super) groups: Vec<u32>,
+}
+
+/// Whose a file is, and what its mode says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rights {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// The last three digits.
+    pub(super) mode: u32,
+    pub(super) is_dir: bool,
+}
+
+impl Rights {
+    pub(super) fn of(about: &Metadata) -> Self {
+        let (uid, gid) = (about.uid(), about.gid());
+        Self { uid, gid, mode: about.mode() & 0o777, is_dir: about.is_dir() }
+    }
+}
+
+impl User {
+    /// Whether the kernel would let this user do all of that.
+    pub(super) fn may(&self, wanted: u32, rights: Rights) -> bool {
+        let digit = if rights.uid == self.uid {
+            rights.mode >> 6
+        } else if self.groups.contains(&rights.gid) {
+            rights.mode >> 3
+        } else {
+            rights.mode
+        };
+        self.uid == 0 || digit & wanted == wanted
+    }
+
+    /// Whether what is in a file, or the names in a directory, can be read or changed.
+    fn may_use(&self, rights: Rights) -> bool {
+        self.may(READ, rights) || self.may(WRITE, rights)
+    }
+
+    /// How to take a file from this stranger without taking it from this user.
+    pub(super) fn keep_from(&self, stranger: &Stranger, path: &str, rights: Rights) -> String {
+        let (whole, needed) =
+            if rights.is_dir { ("700", READ | WRITE | ENTER) } else { ("600", READ | WRITE) };
+        if self.uid == rights.uid {
+            return format!("chmod {whole} {path}");
+        }
+        let closed = Rights { mode: rights.mode & 0o770, ..rights };
+        if self.may(needed, closed) && !stranger.may_use(closed) {
+            return format!("chmod o-rwx {path}");
+        }
+        format!("as root: chown {} {path} && chmod {whole} {path}", self.uid)
+    }
+}
+
+/// Somebody who is not the server.
+#[derive(Debug, Clone)]
+pub(super) struct Stranger {
+    pub(super) name: String,
+    /// A member of a group of the server's own: whoever has put them there may have meant it.
+    pub(super) is_of_its_group: bool,
+    user: User,
+}
+
+impl Stranger {
+    pub(super) fn may_use(&self, rights: Rights) -> bool {
+        self.user.may_use(rights)
+    }
+
+    pub(super) fn may_enter(&self, rights: Rights) -> bool {
+        self.user.may(ENTER, rights)
+    }
+}
+
+/// Users and their groups, as far as files say.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// By name: the number, and all groups.
+    users: BTreeMap<String, User>,
+}
+
+impl Known {
+    /// Reads `etc/passwd` and `etc/group`. In a container there may be neither.
+    pub(super) fn read(root: &Path) -> Self {
+        let text = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
+        Self::parse(&text("etc/passwd"), &text("etc/group"))
+    }
+
+    pub(super) fn parse(passwd: &str, group: &str) -> Self {
+        let mut users = BTreeMap::new();
+        for line in passwd.lines() {
+            let mut parts = line.split(':');
+            let (Some(name), Some(uid), Some(gid)) = (parts.next(), parts.nth(1), parts.next())
+            else {
+                continue;
+            };
+            if let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) {
+                users.insert(name.to_owned(), User { uid, groups: vec![gid] });
+            }
+        }
+        for line in group.lines() {
+            let mut parts = line.split(':').skip(2);
+            let (Some(Ok(gid)), Some(members)) =
+                (parts.next().map(str::parse::<u32>), parts.next())
+            else {
+                continue;
+            };
+            for member in members.split(',') {
+                if let Some(user) = users.get_mut(member.trim()) {
+                    user.groups.push(gid);
+                }
+            }
+        }
+        Self { users }
+    }
+
+    /// The user of this name.
+    pub(super) fn named(&self, name: &str) -> Option<&User> {
+        self.users.get(name)
+    }
+
+    fn numbered(&self, uid: u32) -> Option<&User> {
+        self.users.values().find(|user| user.uid == uid)
+    }
+
+    /// Everybody but the server and root who may have rights to files of these groups.
+    pub(super) fn strangers(&self, server: &User, gids: &BTreeSet<u32>) -> Vec<Stranger> {
+        let nobody = |groups| User { uid: u32::MAX, groups };
+        let stranger = |name, user| Stranger { name, is_of_its_group: false, user };
+        let mut strangers = vec![stranger("others".to_owned(), nobody(Vec::new()))];
+        for gid in gids {
+            // Who is in a group that is not the server's is not asked: somebody may join it.
+            if !server.groups.contains(gid) && *gid != 0 && server.uid != 0 {
+                strangers.push(stranger(format!("group {gid}"), nobody(vec![*gid])));
+            }
+        }
+        let others = self.users.iter().filter(|(_, user)| ![0, server.uid].contains(&user.uid));
+        strangers.extend(others.filter_map(|(name, user)| {
+            let shared = user.groups.iter().find(|gid| gids.contains(gid))?;
+            let is_of_its_group = server.groups.contains(shared);
+            let name = format!("user {name} (in group {shared})");
+            Some(Stranger { name, is_of_its_group, user: user.clone() })
+        }));
+        strangers
+    }
+
+    /// The user that the server is; where none runs, the one that it will be.
+    ///
+    /// That is whoever runs this. Root does so for others: for whoever had the store last, or for the
+    /// owner of the data directory.
+    pub(super) fn server(&self, data_dir: &Path, peer: Option<Peer>) -> User {
+        if let Some(Peer { pid, uid, gid }) = peer {
+            let more = pid.and_then(process::groups).unwrap_or_default();
+            return User { uid, groups: [vec![gid], more].concat() };
+        }
+        let uid = rustix::process::geteuid().as_raw();
+        if uid != 0 {
+            let more = rustix::process::getgroups().unwrap_or_default();
+            let more = more.iter().map(|gid| gid.as_raw());
+            let own = rustix::process::getegid().as_raw();
+            return User { uid, groups: std::iter::once(own).chain(more).collect() };
+        }
+        let lock = fs::symlink_metadata(data_dir.join("LOCK")).ok();
+        let lock = lock.filter(|lock| lock.is_file() && lock.nlink() == 1 && lock.uid() != 0);
+        let dir = fs::metadata(data_dir).ok();
+        let owned = dir.as_ref().filter(|dir| dir.uid() != 0);
+        let Some(about) = lock.as_ref().or(owned) else { return User { uid: 0, groups: vec![0] } };
+        let known = self.numbered(about.uid()).map(|user| user.groups.clone());
+        let mut groups = [vec![about.gid()], known.unwrap_or_default()].concat();
+        // Whoever has made a file in a directory that only its owner and a group may write to is in it.
+        let by_group = |dir: &&Metadata| dir.uid() != about.uid() && dir.mode() & 0o032 == 0o030;
+        groups.extend(dir.as_ref().filter(by_group).map(Metadata::gid));
+        User { uid: about.uid(), groups }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nrollcall:x:999:999::/:/no\n\
+                          ann:x:1001:100::/:/no\nbob:x:1002:1002::/:/no\nstrange\n";
+    const GROUP: &str = "root:x:0:\nrollcall:x:999:\nadm:x:4:ann,bob\nvolume:x:1000:rollcall\n";
+
+    fn dir(uid: u32, gid: u32, mode: u32) -> Rights {
+        Rights { uid, gid, mode, is_dir: true }
+    }
+
+    #[test]
+    fn the_first_digit_that_concerns_a_user_decides() {
+        let user = User { uid: 999, groups: vec![999, 1000] };
+        for (rights, expected) in [
+            (dir(999, 999, 0o700), true),
+            (dir(0, 1000, 0o770), true),
+            (dir(0, 1000, 0o750), false),
+            (dir(0, 4, 0o770), false),
+            (dir(0, 4, 0o777), true),
+            // An owner without rights has none, whatever the others have.
+            (dir(999, 999, 0o077), false),
+            (dir(0, 999, 0o707), false),
+        ] {
+            assert_eq!(user.may(READ | WRITE | ENTER, rights), expected, "{rights:?}");
+        }
+        let root = User { uid: 0, groups: vec![] };
+        assert!(root.may(READ | WRITE | ENTER, dir(999, 999, 0)));
+    }
+
+    #[test]
+    fn strangers_are_everybody_and_members_of_the_groups_of_files() {
+        let known = Known::parse(PASSWD, GROUP);
+        let names = |server: &User, gids: &[u32]| {
+            let strangers = known.strangers(server, &gids.iter().copied().collect());
+            strangers.into_iter().map(|one| one.name).collect::<Vec<_>>()
+        };
+        let server = known.named("rollcall").unwrap().clone();
+        assert_eq!(server.groups, [999, 1000]);
+        assert_eq!(names(&server, &[999, 1000]), ["others"]);
+        assert_eq!(
+            names(&server, &[4, 100]),
+            ["others", "group 4", "group 100", "user ann (in group 100)", "user bob (in group 4)"]
+        );
+        // A group of its own with somebody else in it.
+        let server = User { uid: 999, groups: vec![4] };
+        assert_eq!(
+            names(&server, &[4]),
+            ["others", "user ann (in group 4)", "user bob (in group 4)"]
+        );
+        assert_eq!(names(&User { uid: 1_000_650_000, groups: vec![0] }, &[0]), ["others"]);
+    }
+
+    #[test]
+    fn no_advice_takes_from_the_server_what_it_has() {
+        let server = User { uid: 1000, groups: vec![1000, 2000] };
+        let known = Known::parse("ann:x:1001:2000::/:/no\n", "");
+        let strangers = known.strangers(&server, &BTreeSet::from([2000]));
+        let [others, ann] = &strangers[..] else { panic!("{strangers:?}") };
+        for (rights, advice) in [
+            (dir(1000, 1000, 0o755), "chmod 700 d"),
+            (dir(0, 2000, 0o777), "chmod o-rwx d"),
+            // By its group it could not write, and by nothing else, either.
+            (dir(0, 2000, 0o757), "as root: chown 1000 d && chmod 700 d"),
+            (dir(0, 0, 0o777), "as root: chown 1000 d && chmod 700 d"),
+            (Rights { is_dir: false, ..dir(0, 2000, 0o666) }, "chmod o-rwx d"),
+            (Rights { is_dir: false, ..dir(1000, 0, 0o644) }, "chmod 600 d"),
+        ] {
+            assert_eq!(server.keep_from(others, "d", rights), advice, "{rights:?}");
+        }
+        let chown = "as root: chown 1000 d && chmod 700 d";
+        assert_eq!(server.keep_from(ann, "d", dir(0, 2000, 0o770)), chown);
+    }
+}
