@@ -248,12 +248,11 @@ impl Writing {
                 let archive = Archive::new(lock.try_clone()?, &order.recipients)?;
                 return Ok((lock, Form::Archive(Some(Box::new(archive)))));
             }
-            let lock = match claimed {
-                Some(lock) => lock,
-                None => {
-                    DirBuilder::new().mode(0o700).create(&path)?;
-                    mark(path.join(UNFINISHED))?
-                }
+            let lock = if let Some(lock) = claimed {
+                lock
+            } else {
+                DirBuilder::new().mode(0o700).create(&path)?;
+                mark(path.join(UNFINISHED))?
             };
             for name in DIRS {
                 DirBuilder::new().mode(0o700).create(path.join(name))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(super) use super::words::{Backup, Restore, Verify};
+pub(super) use super::words::{Backup, ExportFormat, Health, Restore, Verify, Wanted};
 use crate::access::{Keep, Role, Scope, Secret};
 use crate::config::{Locations, Settings};
 use crate::domain::{AccountSid, CallSid, ServiceProviderSid};
@@ -77,6 +77,13 @@ pub(super) enum Command {
     /// Look at everything that the server stands on, and say what is wrong and what to do about it;
     /// exit 1 on any error. Changes nothing.
     Doctor,
+    /// Say whether the server does its work; exit 0 if it does, and 1 if not.
+    ///
+    /// For health checks of containers and for monitoring: it needs no network, no token and no other
+    /// program. The server is asked over its admin socket, so that the answer says that its process
+    /// runs, that its committer and its listeners answer, and what it takes. It does not say that
+    /// clients get through to it.
+    Health(Health),
     /// Look at certificates, and renew those that rollcall makes.
     #[command(subcommand)]
     Cert(CertCommand),
@@ -122,7 +129,11 @@ pub(super) enum ConfigCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum CertCommand {
     /// Show the certificates in use, and when they end.
-    Show,
+    Show {
+        /// Print the authority that clients are to trust, as PEM, and nothing else.
+        #[arg(long)]
+        ca: bool,
+    },
     /// Make the server's certificate and key anew; a running server uses them at once.
     Renew {
         /// Make a new authority too, which every client must then be told to trust.
@@ -422,21 +433,13 @@ impl From<Select> for Selection {
     }
 }
 
-/// How records stand in a file that is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum ExportFormat {
-    Ndjson,
-    Json,
-    Csv,
-}
-
 #[derive(Debug, Args)]
 pub(super) struct Export {
     #[command(flatten)]
     pub select: Select,
-    /// A record a line, one array, or a table.
-    #[arg(long, value_enum, default_value = "ndjson")]
-    pub format: ExportFormat,
+    /// A record a line, one array, or a table; what the ending of FILE says, else ndjson.
+    #[arg(long, value_enum)]
+    pub format: Option<ExportFormat>,
     /// With csv: for spreadsheets, with a byte order mark and with an apostrophe before formulas.
     #[arg(long)]
     pub spreadsheet: bool,
@@ -449,9 +452,9 @@ pub(super) struct Export {
 }
 
 impl Export {
-    pub fn request(&self) -> Result<Request, Failure> {
+    pub fn request(&self, format: ExportFormat) -> Result<Request, Failure> {
         let selection = Selection::from(self.select.clone());
-        if self.format == ExportFormat::Csv {
+        if format == ExportFormat::Csv {
             let (spreadsheet, time_zone) = (self.spreadsheet, self.time_zone.clone());
             return Ok(Request::ExportCsv { selection, spreadsheet, time_zone });
         }

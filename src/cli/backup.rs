@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::{Value, json};
 
+use super::endings;
 use super::execute::execute;
 use super::output::Output;
 use super::words;
@@ -21,6 +22,7 @@ pub(super) fn backup(
     words: &words::Backup,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    endings::backup(&words.target, !words.encrypt_to.is_empty(), words.keep.is_some())?;
     let recipients = words.encrypt_to.iter().map(|text| backup::parse_recipient(text));
     let order = Order {
         target: words.target.clone(),

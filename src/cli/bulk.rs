@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::args::{Export, ExportFormat, Import, List};
+use super::endings;
 use super::execute::execute;
 use super::output::{Output, named};
 use super::render;
@@ -129,8 +130,9 @@ impl<R: Read> BufRead for Counted<R> {
 
 /// Writes records to a file, whole or not at all, or to standard output.
 pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Result<(), Failure> {
-    let request = export.request()?;
-    let mut lines = Lines::new(export.format);
+    let format = endings::export(export.output.as_deref(), export.format)?;
+    let request = export.request(format)?;
+    let mut lines = Lines::new(format);
     let target = match export.output.filter(|path| path != Path::new("-")) {
         None => Target::Stream(Box::new(io::stdout()), "standard output".to_owned()),
         Some(path) => Target::at(path)?,

@@ -87,7 +87,7 @@ pub(super) fn execute(
 }
 
 /// The server's socket: where this configuration has it, else where the data directory says.
-fn connect(socket: &Path, data_dir: &Path) -> io::Result<UnixStream> {
+pub(super) fn connect(socket: &Path, data_dir: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(socket)
         .or_else(|error| UnixStream::connect(data_dir.join(admin::SOCKET_NAME)).map_err(|_| error))
 }

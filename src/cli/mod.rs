@@ -7,7 +7,9 @@ mod backup;
 mod bulk;
 mod colour;
 mod doctor;
+mod endings;
 mod execute;
+mod health;
 mod log;
 mod manual;
 mod output;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::config::Settings;
+use crate::config::{Config, Settings};
 use crate::ops::{Failure, Reply, Request};
 use args::{AccountCommand, CertCommand, Cli, Command, ConfigCommand, TokenCommand};
 use output::Output;
@@ -80,6 +82,9 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     if matches!(cli.command, Command::Doctor) {
         return doctor::doctor(config, output);
     }
+    if let Command::Health(words) = &cli.command {
+        return health::health(config, words, output);
+    }
     let config = config.map_err(|error| Failure::usage(crate::store::chain(&error)))?;
     let request = match cli.command {
         Command::Serve(serve) => return done(serve::serve(&config, serve.demo, output)),
@@ -104,7 +109,8 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         }
         Command::Show { call_sid } => Request::Show { call_sid },
         Command::Status => Request::Status,
-        Command::Cert(CertCommand::Show) => Request::CertShow,
+        Command::Cert(CertCommand::Show { ca: true }) => return done(authority(&config, output)),
+        Command::Cert(CertCommand::Show { ca: false }) => Request::CertShow,
         Command::Cert(CertCommand::Renew { ca }) => Request::CertRenew { authority: ca },
         Command::Check => Request::Check,
         Command::Rebuild => Request::Rebuild,
@@ -112,7 +118,10 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Expire { dry_run } => Request::Expire { dry_run },
         Command::Purge(purge) => Request::Purge(purge.into()),
         // These do without a configuration, and were done above.
-        Command::Doctor | Command::Completions { .. } | Command::Man { .. } => {
+        Command::Doctor
+        | Command::Health(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => {
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -125,6 +134,22 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     };
     output.reply(&answer.reply, answer.running)?;
     Ok(if found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The authority that rollcall has made, for clients.
+fn authority(config: &Config, output: &mut Output) -> Result<(), Failure> {
+    if config.tls.files.is_some() {
+        return Err(Failure::usage(
+            "--ca: the certificate is configured (tls.cert), and so its authority is known to whoever \
+             has issued it",
+        ));
+    }
+    let path = config.data_dir.join("tls/ca.pem");
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        let path = path.display();
+        Failure::new(format!("cannot read {path}: {error}; the first start of the server makes it"))
+    })?;
+    output.text(&text)
 }
 
 /// The exit code of a command that has nothing to answer.

@@ -1,8 +1,9 @@
-//! Words of backups.
+//! Words of backups, of health checks, and of what is written.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::backup::Until;
 use crate::wire::parse_time;
@@ -45,6 +46,44 @@ pub(super) struct Restore {
     /// The file with the age key of an encrypted one.
     #[arg(long, value_name = "FILE")]
     pub identity: Option<PathBuf>,
+}
+
+/// How records stand in a file that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportFormat {
+    Ndjson,
+    Json,
+    Csv,
+}
+
+impl ExportFormat {
+    /// As it is given.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Json => "json",
+            Self::Csv => "csv",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Health {
+    /// What the server is to do: answer lists (as `/readyz`), take events, with or without an index (as
+    /// `/readyz?for=events`), or live (as `/livez`).
+    #[arg(long = "for", value_enum, value_name = "WHAT", default_value = "lists")]
+    pub wanted: Wanted,
+    /// How long to wait for its answer.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// What a server is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Wanted {
+    Lists,
+    Events,
+    Life,
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

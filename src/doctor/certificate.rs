@@ -69,6 +69,7 @@ fn on_disk(config: &Config) -> Result<CertificateList, Box<Finding>> {
         audit_log: None,
         certificates: Certificates::Files(setup),
         listeners: Vec::new(),
+        loops: None,
     };
     let list = certificates(&context);
     match &list.certificates_problem {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Metadata};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -211,22 +211,27 @@ fn walk(dir: &Path, about: &Metadata) -> (Vec<(PathBuf, Metadata)>, usize) {
     (found, seen)
 }
 
-/// Who holds the directory, and how the last one left.
-fn lock(dir: &Path) -> Vec<Finding> {
+/// What `LOCK` says, whose process that names, and whether any process holds it.
+pub(super) fn holder(dir: &Path) -> io::Result<(String, Option<u32>, bool)> {
     let path = dir.join("LOCK");
-    let object = shown(&path);
-    let (text, about) =
-        match files::read_text(&path).and_then(|t| Ok((t, fs::symlink_metadata(&path)?))) {
-            Ok(read) => read,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
-            Err(error) => {
-                let advice = "run this as the owner of the data directory, or as root";
-                return vec![Finding::error(object, format!("cannot be read: {error}"), advice)];
-            }
-        };
+    let (text, about) = (files::read_text(&path)?, fs::symlink_metadata(&path)?);
     let pid = text.lines().find_map(|line| line.strip_prefix("pid ")?.trim().parse::<u32>().ok());
     let alive = |pid| Path::new(&format!("/proc/{pid}")).exists();
     let held = process::is_locked(about.ino()).unwrap_or_else(|| pid.is_some_and(alive));
+    Ok((text, pid, held))
+}
+
+/// Who holds the directory, and how the last one left.
+fn lock(dir: &Path) -> Vec<Finding> {
+    let object = shown(&dir.join("LOCK"));
+    let (text, pid, held) = match holder(dir) {
+        Ok(read) => read,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            let advice = "run this as the owner of the data directory, or as root";
+            return vec![Finding::error(object, format!("cannot be read: {error}"), advice)];
+        }
+    };
     vec![match pid {
         Some(pid) if held => {
             let name = process::name(pid).map_or_else(String::new, |name| format!(" ({name})"));

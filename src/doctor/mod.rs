@@ -144,6 +144,11 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
     .concat()
 }
 
+/// Whether a process holds this data directory. Nothing is locked to find out.
+pub fn is_held(data_dir: &Path) -> bool {
+    data::holder(data_dir).is_ok_and(|(_, _, held)| held)
+}
+
 /// What there is to say where the configuration is not understood: all else depends on it.
 pub fn without_configuration(problem: String) -> Vec<Finding> {
     let advice = "mend it; nothing else was looked at. `config.example.toml` has every key";

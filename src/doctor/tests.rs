@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 use super::disk::Disk;
+use super::rights::Known;
 use super::{
     Finding, Level, Surroundings, certificate, clock, disk, hooks, limits, outbound, tokens, unit,
 };
@@ -207,39 +208,51 @@ fn a_unit_that_differs_and_a_user_that_is_not_there_are_found() {
         root: root.path().to_owned(),
         now: UNIX_EPOCH + Duration::from_secs(20_000 * DAY_S),
     };
-    assert_eq!(levels(&unit::check(&config, &around())), [Level::Ok]);
+    assert_eq!(levels(&unit::check(&config, &Known::read(&around().root), &around())), [Level::Ok]);
     let units = root.path().join("etc/systemd/system");
     fs::create_dir_all(&units).unwrap();
     let shipped = include_str!("../../systemd/rollcall.service");
     fs::write(units.join("rollcall.service"), format!("# mine\n{shipped}")).unwrap();
-    let findings = unit::check(&config, &around());
+    let findings = unit::check(&config, &Known::read(&around().root), &around());
     assert_eq!(levels(&findings), [Level::Ok, Level::Error]);
     assert!(findings[1].advice.as_ref().unwrap().contains("systemd-sysusers"), "{findings:?}");
 
     fs::write(root.path().join("etc/passwd"), "root:x:0:0::/:\nrollcall:x:4711:4711::/:\n")
         .unwrap();
-    assert_eq!(levels(&unit::check(&config, &around())), [Level::Ok, Level::Ok]);
+    assert_eq!(
+        levels(&unit::check(&config, &Known::read(&around().root), &around())),
+        [Level::Ok, Level::Ok]
+    );
     fs::create_dir(&config.data_dir).unwrap();
-    let findings = unit::check(&config, &around());
+    let findings = unit::check(&config, &Known::read(&around().root), &around());
     assert_eq!(levels(&findings), [Level::Ok, Level::Warn]);
     assert!(findings[1].problem.contains("4711"), "{findings:?}");
     let socket = include_str!("../../systemd/rollcall.socket");
     let socket = socket.replace("Backlog=4096", "Backlog=1");
     fs::write(units.join("rollcall.socket"), socket).unwrap();
-    let findings = unit::check(&config, &around());
+    let findings = unit::check(&config, &Known::read(&around().root), &around());
     assert_eq!(levels(&findings), [Level::Ok, Level::Warn, Level::Warn]);
     assert!(findings[2].advice.as_ref().unwrap().contains("edit rollcall.socket"), "{findings:?}");
     fs::remove_file(units.join("rollcall.socket")).unwrap();
     // Whoever lets systemd open the sockets needs the user, too.
     let activated = include_str!("../../systemd/rollcall-activated.service");
     fs::rename(units.join("rollcall.service"), units.join("rollcall-activated.service")).unwrap();
-    assert_eq!(levels(&unit::check(&config, &around())), [Level::Warn, Level::Warn]);
+    assert_eq!(
+        levels(&unit::check(&config, &Known::read(&around().root), &around())),
+        [Level::Warn, Level::Warn]
+    );
     fs::write(units.join("rollcall-activated.service"), activated).unwrap();
-    assert_eq!(levels(&unit::check(&config, &around())), [Level::Ok, Level::Warn]);
+    assert_eq!(
+        levels(&unit::check(&config, &Known::read(&around().root), &around())),
+        [Level::Ok, Level::Warn]
+    );
     fs::remove_file(units.join("rollcall-activated.service")).unwrap();
     let other = shipped.replace("NoNewPrivileges=yes", "");
     fs::write(units.join("rollcall.service"), other).unwrap();
-    assert_eq!(levels(&unit::check(&config, &around())), [Level::Warn, Level::Warn]);
+    assert_eq!(
+        levels(&unit::check(&config, &Known::read(&around().root), &around())),
+        [Level::Warn, Level::Warn]
+    );
 }
 
 #[test]

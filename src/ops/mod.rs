@@ -4,6 +4,7 @@
 mod accounts;
 mod certificates;
 mod deeds;
+mod health;
 mod hooks;
 mod import;
 mod purge;
@@ -21,6 +22,7 @@ pub use certificates::{
     CertificateInfo, CertificateList, Certificates, Figures, Listener, Part, certificates,
 };
 pub use deeds::Noted;
+pub use health::{Health, Loops};
 pub use hooks::{AccountHooks, HookFigures, Refusals};
 pub use import::{Import, OnError, Summary};
 pub use purge::{Left, Purge, Purged, Where};
@@ -81,6 +83,8 @@ pub enum Request {
     },
     /// Figures.
     Status,
+    /// Whether the server does its work.
+    Health,
     /// Lists the certificates in use.
     CertShow,
     /// Makes the server's certificate anew.
@@ -134,6 +138,8 @@ pub enum Reply {
     Calls(Vec<String>),
     /// Figures.
     Status(Box<Figures>),
+    /// Whether the server does its work.
+    Health(Health),
     /// What a compaction did: to the journal, and to the index.
     Compacted {
         /// The journal.
@@ -229,6 +235,8 @@ pub struct Context {
     pub certificates: Certificates,
     /// Where the server can be reached.
     pub listeners: Vec<Listener>,
+    /// Its accept loops, where this process is it.
+    pub loops: Option<Loops>,
 }
 
 /// Runs a command that needs no store; none where this one does.
@@ -271,6 +279,7 @@ pub fn run(
             let figures = Figures { store: store.status(), tls, listeners, hooks };
             Ok(Reply::Status(Box::new(figures)))
         }
+        Request::Health => Ok(health::look(store, context)),
         Request::CertShow => certificates::show(context),
         Request::CertRenew { authority } => certificates::renew(context, authority),
         Request::Check => {

@@ -13,7 +13,7 @@ use super::door::{self, Door, Purpose};
 use super::files;
 use super::handed::Handed;
 use super::listener::{self, Drained, Front, Limits, Proxies};
-use super::pulse::pulse;
+use super::pulse::{Pulse, pulse};
 use super::signals::{Order, Signals};
 use super::systemd;
 use super::warnings::Warnings;
@@ -34,6 +34,8 @@ const INDEX_MAX: Duration = Duration::from_secs(10);
 
 /// How often it is written down when tokens were used last.
 const USED_INTERVAL: Duration = Duration::from_hours(1);
+/// How long an accept loop may take to come around.
+const PULSE_MAX: Duration = Duration::from_secs(10);
 /// Threads that serve requests, also where there are fewer processors: some may wait for the disk.
 const THREADS_MIN: usize = 4;
 
@@ -185,6 +187,8 @@ impl Server<'_> {
         let mut ops = config.ops_context();
         ops.certificates = ops::Certificates::Served(reloader.clone());
         ops.listeners = reached;
+        let pulses = Arc::new(pulses);
+        ops.loops = Some(all_turn(&pulses));
         let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
         let admin = tokio::spawn(admin);
         let read_again = Arc::new(Notify::new());
@@ -294,6 +298,21 @@ fn word(path: &Path) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
+/// Asks every accept loop whether it turns; blocks for as long as that takes.
+fn all_turn(pulses: &Arc<Vec<Pulse>>) -> ops::Loops {
+    let (pulses, runtime) = (pulses.clone(), tokio::runtime::Handle::current());
+    ops::Loops(Arc::new(move || {
+        runtime.block_on(async {
+            for pulse in pulses.iter() {
+                if !pulse.beats(PULSE_MAX).await {
+                    return false;
+                }
+            }
+            true
+        })
+    }))
+}
+
 /// Writes down now and then when tokens were used last.
 async fn note_used(store: Arc<Store>) {
     let begin = tokio::time::Instant::now() + USED_INTERVAL;
@@ -346,6 +365,7 @@ impl Config {
             audit_log: self.log.audit.clone(),
             certificates: ops::Certificates::Files(self.tls_setup()),
             listeners: Vec::new(),
+            loops: None,
         }
     }
 

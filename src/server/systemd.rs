@@ -128,7 +128,7 @@ pub fn stopping(drain: Duration) {
 
 /// Gives signs of life for as long as the committer answers and every accept loop turns. Ends
 /// where systemd does not watch.
-pub async fn watchdog(store: Arc<Store>, pulses: Vec<Pulse>) {
+pub async fn watchdog(store: Arc<Store>, pulses: Arc<Vec<Pulse>>) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let interval = limit / 2;
     let mut ticks = tokio::time::interval(interval);

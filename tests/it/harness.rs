@@ -122,6 +122,12 @@ impl Rollcall {
         command
     }
 
+    /// Talks to a server on this directory that somebody else has started, on this port.
+    pub fn attach(&mut self, port: u16) {
+        self.port = port;
+        self.agent = Some(self.new_agent());
+    }
+
     /// Starts the server and waits until it listens.
     pub fn start(&mut self) {
         let command = self.serve_command();

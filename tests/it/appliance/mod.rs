@@ -1,6 +1,7 @@
 //! The appliance as a stranger meets it: one binary, one command, one unit.
 
 mod audit;
+mod container;
 mod doctor;
 mod exposition;
 mod held;
@@ -83,7 +84,7 @@ fn a_demo_line_can_be_pasted_whatever_the_directory_is_called() {
 }
 
 /// All files below a directory: path within it, mode, inode, content.
-fn files(dir: &Path) -> Vec<(PathBuf, u32, u64, Vec<u8>)> {
+pub(super) fn files(dir: &Path) -> Vec<(PathBuf, u32, u64, Vec<u8>)> {
     let mut found = Vec::new();
     let mut dirs = vec![dir.to_owned()];
     while let Some(next) = dirs.pop() {

@@ -7,8 +7,13 @@ use std::process::Command;
 
 use super::super::harness::{ROLLCALL, print};
 
-const DOCUMENTS: [&str; 4] =
-    ["README.md", "docs/connect.md", "docs/compatibility.md", "docs/operations.md"];
+const DOCUMENTS: [&str; 5] = [
+    "README.md",
+    "docs/connect.md",
+    "docs/compatibility.md",
+    "docs/containers.md",
+    "docs/operations.md",
+];
 
 fn text(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);

@@ -4,6 +4,7 @@ mod accounts;
 mod config;
 mod documents;
 mod foreign;
+mod health;
 mod messages;
 mod parity;
 mod purge;
