@@ -38,9 +38,14 @@ pub(super) enum Opening {
 /// Looks at the first byte, and takes nothing.
 pub(super) async fn opening(unread: &Unread) -> io::Result<Opening> {
     let mut first = [0; 1];
-    if unread.peek(&mut first).await? == 0 {
-        return Ok(Opening::Nothing);
-    }
+    match unread.peek(&mut first).await {
+        Ok(0) => return Ok(Opening::Nothing),
+        // Health checks may end so.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+            return Ok(Opening::Nothing);
+        }
+        peeked => peeked?,
+    };
     let [first] = first;
     Ok(if first.is_ascii_alphabetic() || matches!(first, b'\r' | b'\n') {
         Opening::Plain

@@ -59,8 +59,11 @@ pub(super) async fn read(
             Step::Whole(client) => return Ok(client),
             Step::More(bytes) => bytes as u64,
         };
-        let got =
-            (&mut *stream).take(missing).read_buf(&mut seen).await.map_err(HeaderError::Io)?;
+        let got = match (&mut *stream).take(missing).read_buf(&mut seen).await {
+            // Health checks may end so.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && seen.is_empty() => 0,
+            read => read.map_err(HeaderError::Io)?,
+        };
         if got == 0 && seen.is_empty() {
             return Err(HeaderError::Nothing);
         }

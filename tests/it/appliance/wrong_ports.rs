@@ -2,6 +2,9 @@
 //! is not spoken there.
 
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::super::api::raw::{Raw, tcp};
 use super::super::harness::{Rollcall, until};
@@ -81,6 +84,9 @@ fn a_connection_that_ends_at_once_is_no_news_where_a_proxy_header_has_to_come() 
     let rollcall = Rollcall::up(&[&flags[..], &["--http-trusted-proxies", "127.0.0.1"]].concat());
     for port in [rollcall.port, rollcall.plain_port] {
         drop(tcp(port));
+        // As `HAProxy` ends its own.
+        let stream = tcp(port);
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
     // What is wrong, after those, is said; and nothing before it.
     assert_eq!(answer(rollcall.plain_port, GET.as_bytes()), "");
