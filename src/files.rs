@@ -153,6 +153,19 @@ pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Whether it was the system that did not let this user at a file.
+pub fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// Whether a name is taken, by a link that leads nowhere too.
 pub fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use crate::domain::{AccountSid, Call, CallId, CallSid, Order, Position, Timestamp};
-use crate::index::{AdminRow, Stored};
+use crate::index::{AdminRow, Stored, Tally};
 use crate::keys::{Facets, Range, Span, merged};
 
 /// What is known of a call.
@@ -42,6 +42,16 @@ impl Entry {
         self.indexed.as_ref().is_some_and(|(stored, _)| stored.seq() == self.seq)
     }
 
+    /// What an index would have of it.
+    fn stored(&self) -> Stored {
+        match &self.state {
+            State::Call(call) => Stored::Call { seq: self.seq, listed_at: call.listed_at },
+            State::Deleted(deleted_at) => {
+                Stored::Tombstone { seq: self.seq, deleted_at: *deleted_at }
+            }
+        }
+    }
+
     /// The call, unless it was deleted.
     pub fn call(&self) -> Option<&Arc<Call>> {
         match &self.state {
@@ -65,26 +75,32 @@ pub struct Part {
     pub at: Timestamp,
 }
 
-/// How many calls and tombstones there are beyond those that the index counts; fewer than none
-/// where it counts some that are deleted or gone.
+/// How many calls and deletions the store knows, in memory and in the index together. Architecture
+/// invariant: only a change that is published moves these numbers, and a deletion that the index lets
+/// go of. Whatever is copied into the index meanwhile moves none, so that a checkpoint is not seen here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Beyond {
+pub struct Counts {
     /// Calls.
-    pub calls: i64,
-    /// Tombstones.
-    pub tombstones: i64,
+    pub calls: u64,
+    /// Deletions that are remembered.
+    pub tombstones: u64,
 }
 
-impl Beyond {
-    fn add(&mut self, entry: &Entry, sign: i64) {
-        match entry.state {
-            State::Call(_) => self.calls += sign,
-            State::Deleted(_) => self.tombstones += sign,
-        }
-        match entry.indexed {
-            Some((Stored::Call { .. }, _)) => self.calls -= sign,
-            Some((Stored::Tombstone { .. }, _)) => self.tombstones -= sign,
-            None => {}
+impl Counts {
+    fn add(&mut self, kind: Stored) {
+        let count = self.of(kind);
+        *count = count.saturating_add(1);
+    }
+
+    fn remove(&mut self, kind: Stored) {
+        let count = self.of(kind);
+        *count = count.saturating_sub(1);
+    }
+
+    fn of(&mut self, kind: Stored) -> &mut u64 {
+        match kind {
+            Stored::Call { .. } => &mut self.calls,
+            Stored::Tombstone { .. } => &mut self.tombstones,
         }
     }
 }
@@ -107,8 +123,8 @@ pub struct Registry {
     changed: HashMap<AccountSid, u64>,
     /// The last sequence number of before the start.
     opened_at: u64,
-    /// What the index is to count more, or fewer, for the registry to be right.
-    beyond: Beyond,
+    /// What is known, parts apart; none before there is an index that counts.
+    counts: Option<Counts>,
 }
 
 impl Registry {
@@ -158,9 +174,34 @@ impl Registry {
         self.published(seq);
     }
 
-    /// What the index does not count, or counts in vain.
-    pub fn beyond(&self) -> Beyond {
-        self.beyond
+    /// How many calls and deletions are known; none where that cannot be said: before there was an
+    /// index, and while there are parts, which may be of calls that are counted or not.
+    pub fn counts(&self) -> Option<Counts> {
+        self.counts.filter(|_| self.parts.is_empty())
+    }
+
+    /// The index counts so many, and has of each entry what the entry says.
+    pub fn count_from(&mut self, tally: Tally) {
+        let mut counts = Counts { calls: tally.calls, tombstones: tally.tombstones };
+        for entry in self.entries.values() {
+            if let Some((stored, _)) = &entry.indexed {
+                counts.remove(*stored);
+            }
+            counts.add(entry.stored());
+        }
+        self.counts = Some(counts);
+    }
+
+    /// The index has let go of a deletion.
+    pub fn forget(&mut self, id: CallId) {
+        let follows = self
+            .entries
+            .get(&id)
+            .is_some_and(|entry| matches!(entry.indexed, Some((Stored::Tombstone { .. }, _))));
+        // What came in its place was counted instead of it, unless it was gone by then.
+        if let Some(counts) = self.counts.as_mut().filter(|_| !follows) {
+            counts.tombstones = counts.tombstones.saturating_sub(1);
+        }
     }
 
     /// The sequence number of the last change that was published.
@@ -225,14 +266,23 @@ impl Registry {
         self.drop_part(id);
         let (entered_at, indexed, before) = match self.entries.remove(&id) {
             Some(old) => {
-                self.beyond.add(&old, -1);
-                (old.entered_at, old.indexed, Some(old.state))
+                let stored = old.stored();
+                (old.entered_at, old.indexed, Some((stored, old.state)))
             }
             None => (now, indexed, None),
         };
-        self.replace_keys(before.as_ref(), Some(&state));
+        let counted = match &before {
+            Some((stored, _)) => Some(*stored),
+            None => indexed.as_ref().map(|(stored, _)| *stored),
+        };
+        self.replace_keys(before.as_ref().map(|(_, state)| state), Some(&state));
         let entry = Entry { state, seq, entered_at, indexed };
-        self.beyond.add(&entry, 1);
+        if let Some(counts) = &mut self.counts {
+            if let Some(stored) = counted {
+                counts.remove(stored);
+            }
+            counts.add(entry.stored());
+        }
         self.entries.insert(id, entry);
         self.sids.insert((id.sid, id.account));
         self.changed.insert(id.account, seq);
@@ -257,18 +307,15 @@ impl Registry {
         if seq == Some(entry.seq) {
             self.take(id);
         } else {
-            self.beyond.add(entry, -1);
             entry.indexed = indexed;
-            self.beyond.add(entry, 1);
         }
     }
 
     /// A new index has this of a call. The call stays: who reads in the old one is to find it.
     pub fn note_indexed(&mut self, id: CallId, indexed: Option<Indexed>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        self.beyond.add(entry, -1);
-        entry.indexed = indexed;
-        self.beyond.add(entry, 1);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.indexed = indexed;
+        }
     }
 
     /// The index has this admin row now.
@@ -280,7 +327,6 @@ impl Registry {
 
     fn take(&mut self, id: CallId) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        self.beyond.add(&entry, -1);
         self.sids.remove(&(id.sid, id.account));
         self.replace_keys(Some(&entry.state), None);
     }
@@ -351,116 +397,4 @@ fn keys_of(call: &Call) -> Vec<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::domain::{CallSid, CallStatus, Direction, samples};
-    use crate::keys::{Slot, live_ranges};
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Put(u8, Box<Call>),
-        Delete(u8),
-        /// The index has the call as of that many changes ago.
-        Settle(u8, usize),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            4 => (0..6_u8, samples::call()).prop_map(|(n, call)| Step::Put(n, Box::new(call))),
-            1 => (0..6_u8).prop_map(Step::Delete),
-            2 => (0..6_u8, 0..2_usize).prop_map(|(n, ago)| Step::Settle(n, ago)),
-        ]
-    }
-
-    fn id(n: u8) -> CallId {
-        CallId { account: samples::ACCOUNT, sid: CallSid::from_bytes([n; 16]) }
-    }
-
-    proptest! {
-        #[test]
-        fn it_is_a_map_with_sorted_views(steps in proptest::collection::vec(step(), 1..40)) {
-            let mut registry = Registry::default();
-            let mut model: BTreeMap<CallId, State> = BTreeMap::new();
-            let mut history: BTreeMap<CallId, Vec<(u64, Indexed)>> = BTreeMap::new();
-            let now = Timestamp::default();
-            for (seq, step) in (1_u64..).zip(steps) {
-                match step {
-                    Step::Put(n, mut call) => {
-                        call.id = id(n);
-                        let stored = Stored::Call { seq, listed_at: call.listed_at };
-                        let indexed = (stored, Some(Facets::of(&call)));
-                        history.entry(call.id).or_default().push((seq, indexed));
-                        let state = State::Call(Arc::from(call));
-                        registry.put(id(n), state.clone(), seq, now, None);
-                        model.insert(id(n), state);
-                    }
-                    Step::Delete(n) => {
-                        let indexed = (Stored::Tombstone { seq, deleted_at: now }, None);
-                        history.entry(id(n)).or_default().push((seq, indexed));
-                        registry.put(id(n), State::Deleted(now), seq, now, None);
-                        model.insert(id(n), State::Deleted(now));
-                    }
-                    Step::Settle(n, ago) => {
-                        let versions = history.get(&id(n)).map(Vec::as_slice).unwrap_or_default();
-                        if let Some((_, indexed)) = versions.iter().rev().nth(ago) {
-                            registry.settle(id(n), Some(indexed.clone()));
-                            if ago == 0 {
-                                model.remove(&id(n));
-                            } else if let Some(entry) = registry.get(id(n)) {
-                                prop_assert_eq!(entry.indexed.as_ref(), Some(indexed));
-                            }
-                        }
-                    }
-                }
-                if let Some(newest) = history.values().flatten().map(|(seq, _)| *seq).max() {
-                    prop_assert_eq!(registry.last_seq(), newest);
-                }
-                let have: BTreeMap<_, _> =
-                    registry.iter().map(|(id, entry)| (id, entry.state.clone())).collect();
-                prop_assert_eq!(&have, &model);
-                let mut beyond = Beyond::default();
-                registry.iter().for_each(|(_, entry)| beyond.add(entry, 1));
-                prop_assert_eq!(registry.beyond(), beyond);
-                let calls = |range: &dyn Fn(&Call) -> bool| {
-                    let calls = model.values().filter_map(|state| match state {
-                        State::Call(call) if range(call) => Some(call.clone()),
-                        _ => None,
-                    });
-                    let mut calls: Vec<_> = calls.map(|call| (Position::of(&call), call)).collect();
-                    calls.sort_by_key(|(position, _)| *position);
-                    calls
-                };
-                let account = samples::ACCOUNT;
-                for order in [Order::NewestFirst, Order::OldestFirst] {
-                    let span = Span::all(order);
-                    let found = |ranges: &[Range], count| {
-                        registry.positions(account, ranges, &span, count)
-                    };
-                    let turned = |mut calls: Vec<_>| {
-                        if order == Order::OldestFirst {
-                            calls.reverse();
-                        }
-                        calls
-                    };
-                    let all = turned(calls(&|_| true));
-                    prop_assert_eq!(&found(&[Range::all(account)], 100), &all);
-                    prop_assert_eq!(&found(&[Range::all(account)], 2), &all[..all.len().min(2)]);
-                    let inbound = live_ranges(account, Direction::Inbound);
-                    let up = |call: &Call| call.live() && call.direction.value == Direction::Inbound;
-                    prop_assert_eq!(found(&inbound, 100), turned(calls(&up)));
-                    let busy = Slot::Status(CallStatus::Busy);
-                    let busy = Direction::ALL.map(|way| Range::status(account, busy, way));
-                    let is_busy = |call: &Call| !call.stale && call.progress.status == CallStatus::Busy;
-                    prop_assert_eq!(found(&busy, 100), turned(calls(&is_busy)));
-                    let elsewhere = AccountSid::from_bytes([0xa2; 16]);
-                    prop_assert!(found(&[Range::all(elsewhere)], 100).is_empty());
-                }
-                let any = !calls(&|_| true).is_empty();
-                prop_assert_eq!(registry.next_account(None), any.then_some(account));
-                prop_assert_eq!(registry.next_account(Some(account)), None);
-            }
-        }
-    }
-}
+mod tests;

@@ -171,6 +171,9 @@ pub(super) struct TokenCreate {
     /// Take over an existing jambonz API key; `-` reads it from standard input.
     #[arg(long, value_name = "TOKEN")]
     value: Option<String>,
+    /// Make a new store where the data directory has none yet.
+    #[arg(long)]
+    pub init: bool,
 }
 
 #[derive(Debug, Args)]
@@ -287,6 +290,9 @@ pub(super) struct AccountSet {
     /// How long its calls are kept: 90days, forever, or default for what the configuration says.
     #[arg(long, value_name = "TIME", value_parser = keep)]
     keep: Option<NewKeep>,
+    /// Make a new store where the data directory has none yet.
+    #[arg(long)]
+    pub init: bool,
 }
 
 impl AccountSet {
@@ -386,6 +392,9 @@ pub(super) struct Import {
     /// Write records that are left out to this file.
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
+    /// Make a new store where the data directory has none yet.
+    #[arg(long)]
+    pub init: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -151,7 +151,8 @@ fn opened(config: &Config, output: &mut Output) -> Result<u64, Failure> {
         let progress = |progress| output.lock().progress(&progress);
         Store::open(lock, config.store_options(), clock::now(), &progress)?
     };
-    let calls = store.status().calls;
+    // It was built here, so that its number is known.
+    let calls = store.status().calls.unwrap_or_default();
     store.close()?;
     output.finish();
     Ok(calls)

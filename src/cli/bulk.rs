@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::args::{Export, ExportFormat, Import, List};
 use super::endings;
-use super::execute::execute;
+use super::execute::{execute, execute_or_make};
 use super::output::{Output, named};
 use super::render;
 use crate::config::Config;
@@ -55,7 +55,8 @@ pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> R
         }
         Ok(())
     };
-    let answer = execute(config, request, &mut input, output, &mut take);
+    let init = (import.init && !import.dry_run).into();
+    let answer = execute_or_make(config, init, request, &mut input, output, &mut take);
     output.finish();
     for complaint in complaints.into_inner() {
         output.say(&format!("left out: {complaint}"));

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::output::Output;
+use super::owner::{Acting, Owner};
 use crate::config::Config;
 use crate::ops::{self, Failure, Item, Noted, Reply, Request};
 use crate::store::{Lock, OpenError, Store};
-use crate::{admin, clock};
+use crate::{admin, clock, files, server};
 
 /// How long a command waits for a server that is starting, or for another command.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -26,6 +27,19 @@ pub(super) struct Answer {
 /// Takes output; and records that were not taken, with the reason.
 pub(super) type Take<'a> = dyn FnMut(Option<&str>, &[u8]) -> io::Result<()> + 'a;
 
+/// Whether a command may make a store where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Init {
+    Yes,
+    No,
+}
+
+impl From<bool> for Init {
+    fn from(flag: bool) -> Self {
+        if flag { Self::Yes } else { Self::No }
+    }
+}
+
 /// Runs a command against the data directory of this configuration.
 pub(super) fn execute(
     config: &Config,
@@ -34,27 +48,43 @@ pub(super) fn execute(
     output: &mut Output,
     take: &mut Take<'_>,
 ) -> Result<Answer, Failure> {
-    let makes = match &request {
-        Request::Import(import) => !import.dry_run,
-        Request::TokenCreate(_) | Request::AccountSet(_) => true,
-        _ => false,
-    };
+    execute_or_make(config, Init::No, request, input, output, take)
+}
+
+/// The same, for a command that may be told to make a store.
+pub(super) fn execute_or_make(
+    config: &Config,
+    init: Init,
+    request: Request,
+    input: &mut (dyn BufRead + Send),
+    output: &mut Output,
+    take: &mut Take<'_>,
+) -> Result<Answer, Failure> {
+    let dir = &config.data_dir;
     let socket = config.admin_socket_path(runtime_dir().as_deref());
-    let foreign = foreign(&config.data_dir)?;
+    let foreign = foreign(dir)?;
+    let mut owner = Owner::instead_of_root(dir)?;
+    let mut acting = None;
     let deadline = Instant::now() + PATIENCE;
     let mut told = false;
     loop {
         // The lock decides: only its holder touches the store, and only a server listens.
-        let locked = match &foreign {
-            Some(_) => None,
-            None => match Lock::take(&config.data_dir, makes) {
+        let locked = if foreign.is_some() || owner.is_some() {
+            None
+        } else {
+            let new = !is_store(dir);
+            match Lock::take(dir, init == Init::Yes) {
                 Ok(lock) => {
-                    let reply = here(config, lock, request, input, output, take)?;
+                    if new {
+                        let (dir, user) = (dir.display(), server::us());
+                        output.say(&format!("a new store was made in {dir}, for {user}"));
+                    }
+                    let reply = here(config, lock, request, input, output, take, &mut acting)?;
                     return Ok(Answer { reply, running: false });
                 }
                 Err(error @ OpenError::Locked { .. }) => Some(error),
-                Err(error) => return Err(error.into()),
-            },
+                Err(error) => return Err(server::cannot_open(&error, dir)),
+            }
         };
         match connect(&socket, &config.data_dir) {
             Ok(stream) => {
@@ -67,6 +97,11 @@ pub(super) fn execute(
                 return Err(Failure::new(format!("cannot connect to {path}: {error}")));
             }
             Err(error) => {
+                // Nobody answers: root works on the files as their owner.
+                if let Some(owner) = owner.take() {
+                    acting = Some(owner.act()?);
+                    continue;
+                }
                 let Some(locked) = &locked else {
                     return Err(foreign.unwrap_or_else(|| error.into()));
                 };
@@ -92,40 +127,31 @@ pub(super) fn connect(socket: &Path, data_dir: &Path) -> io::Result<UnixStream> 
         .or_else(|error| UnixStream::connect(data_dir.join(admin::SOCKET_NAME)).map_err(|_| error))
 }
 
+/// Whether there is a store in a directory, or the beginning of one.
+fn is_store(dir: &Path) -> bool {
+    ["FORMAT", "journal"].iter().any(|name| files::is_there(&dir.join(name)))
+}
+
 /// Why this process must not open the store itself: the files that it would make are another
-/// user's, who could not open them any more. Root may still ask a server.
-///
-/// `LOCK` says whose the store is only where nobody but its owner can have put it there: to root, who
-/// may write to every file, a link or another name of somebody else's says nothing.
+/// user's, who could not open them any more. Root, who can be anybody, is told by [`Owner`].
 pub(super) fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
-    let lock = data_dir.join("LOCK");
-    let us = rustix::process::geteuid().as_raw();
-    let owner = match std::fs::symlink_metadata(&lock) {
-        Ok(lock) if us == 0 && !(lock.is_file() && lock.nlink() == 1) => {
-            std::fs::metadata(data_dir)?.uid()
-        }
-        Ok(lock) => lock.uid(),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            return Err(Failure::new(format!(
-                "cannot look into the data directory {}: {error}; run this as its owner",
-                data_dir.display()
-            )));
-        }
-        // What root made in here, nobody else could open.
-        Err(_) if us == 0 => match std::fs::metadata(data_dir) {
-            Ok(dir) => dir.uid(),
-            Err(_) => return Ok(None),
-        },
-        Err(_) => return Ok(None),
-    };
-    if owner == us {
+    let us = rustix::process::geteuid();
+    if us.is_root() {
         return Ok(None);
     }
-    Ok(Some(Failure::new(format!(
-        "the data directory {} belongs to user {owner} and no server answers; run this as that \
-         user: sudo -u '#{owner}' rollcall …",
-        data_dir.display()
-    ))))
+    let ours = |about: &std::fs::Metadata| about.uid() == us.as_raw();
+    if std::fs::metadata(data_dir).is_ok_and(|dir| ours(&dir)) {
+        // What somebody else has left in it is told of once it is met.
+        return Ok(None);
+    }
+    match std::fs::symlink_metadata(data_dir.join("LOCK")) {
+        Ok(lock) if !ours(&lock) => Ok(Some(server::of_another(data_dir, lock.uid()))),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failure::new(format!(
+            "cannot look into the data directory {}: {error}; run this as its owner",
+            data_dir.display()
+        ))),
+        _ => Ok(None),
+    }
 }
 
 /// Whether a store of another user is given to this one by its group, as a platform does that starts a
@@ -150,27 +176,34 @@ fn here(
     input: &mut (dyn BufRead + Send),
     output: &mut Output,
     take: &mut Take<'_>,
+    acting: &mut Option<Acting>,
 ) -> Result<Reply, Failure> {
     output.log_quietly();
     let audit = config.audit()?;
     let deed = Noted::of(&request);
-    let who = format!("command uid {}", rustix::process::geteuid().as_raw());
+    // Root stays root there, whoever it acts as.
+    let who = format!("command uid {}", rustix::process::getuid().as_raw());
     if let Some(result) = ops::run_without_store(&config.ops_context(), &request) {
         deed.write(&audit, &who, &result);
         lock.leave_as_it_was()?;
         return result;
     }
+    let writes_elsewhere = matches!(request, Request::Backup(_));
     let mut options = config.store_options();
     options.rebuild = matches!(request, Request::Rebuild);
     let rebuilt = options.rebuild;
     let store = {
         let output = parking_lot::Mutex::new(&mut *output);
         let progress = |progress| output.lock().progress(&progress);
-        Store::open(lock, options, clock::now(), &progress)?
+        let opened = Store::open(lock, options, clock::now(), &progress);
+        opened.map_err(|error| server::cannot_open(&error, &config.data_dir))?
     };
+    if writes_elsewhere {
+        // The threads of the store stay the owner of the data; a backup is of whoever makes it.
+        *acting = None;
+    }
     let result = if rebuilt {
-        let calls = store.status().calls;
-        Ok(ops::rebuilt(calls))
+        Ok(ops::rebuilt(store.status().calls.unwrap_or_default()))
     } else {
         let mut emit = |item: Item<'_>| emit(item, output, take);
         ops::run(&store, &config.ops_context(), request, input, &mut emit)

@@ -6,6 +6,7 @@ mod args;
 mod backup;
 mod bulk;
 mod colour;
+mod config;
 mod doctor;
 mod endings;
 mod execute;
@@ -13,18 +14,21 @@ mod health;
 mod log;
 mod manual;
 mod output;
+mod owner;
 mod render;
 mod serve;
 mod systemd_journal;
 mod words;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::config::{Config, Settings};
+use crate::config::{Config, DEFAULT_FILE, Loaded, Settings};
 use crate::ops::{Failure, Reply, Request};
 use args::{AccountCommand, CertCommand, Cli, Command, ConfigCommand, TokenCommand};
+use execute::Init;
 use output::Output;
 
 /// Runs the command line of this process.
@@ -78,20 +82,30 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Serve(serve) => &serve.settings,
         _ => &none,
     };
-    let config = cli.locations.load(flags, std::env::vars_os());
+    // A demonstration is of rollcall, and not of what is installed.
+    let demo = matches!(&cli.command, Command::Serve(serve) if serve.demo);
+    let default = Some(Path::new(DEFAULT_FILE)).filter(|_| !demo);
+    let loaded = cli.locations.load(flags, std::env::vars_os(), default);
     if matches!(cli.command, Command::Doctor) {
-        return doctor::doctor(config, output);
+        return doctor::doctor(loaded.map(|loaded| loaded.config), output);
     }
     if let Command::Health(words) = &cli.command {
-        return health::health(config, words, output);
+        return health::health(loaded.map(|loaded| loaded.config), words, output);
     }
-    let config = config.map_err(|error| Failure::usage(crate::store::chain(&error)))?;
+    let Loaded { config, file, passed_over } =
+        loaded.map_err(|error| Failure::usage(crate::store::chain(&error)))?;
+    let mut init = Init::No;
+    let locations = cli.locations;
     let request = match cli.command {
-        Command::Serve(serve) => return done(serve::serve(&config, serve.demo, output)),
+        Command::Serve(serve) => {
+            let again = || {
+                let loaded = locations.load(&serve.settings, std::env::vars_os(), default);
+                loaded.map(|loaded| loaded.config)
+            };
+            return done(serve::serve(&config, serve.demo, &passed_over, &again, output));
+        }
         Command::Config(ConfigCommand::Check) => {
-            let text = config.to_toml();
-            let text = text.map_err(|error| Failure::new(crate::store::chain(&error)))?;
-            return done(output.text(&text));
+            return config::check(&config, file.as_deref(), output);
         }
         Command::Import(import) => return done(bulk::import(&config, &import, output)),
         Command::Export(export) => return done(bulk::export(&config, export, output)),
@@ -99,10 +113,16 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Verify(words) => return done(backup::verify(words, output)),
         Command::Restore(words) => return done(backup::restore(&config, words, output)),
         Command::List(list) => return done(bulk::list(&config, list, output)),
-        Command::Token(TokenCommand::Create(token)) => Request::TokenCreate(token.request()?),
+        Command::Token(TokenCommand::Create(token)) => {
+            init = token.init.into();
+            Request::TokenCreate(token.request()?)
+        }
         Command::Token(TokenCommand::List) => Request::TokenList,
         Command::Token(TokenCommand::Revoke { id }) => Request::TokenRevoke { id },
-        Command::Account(AccountCommand::Set(account)) => Request::AccountSet(account.request()?),
+        Command::Account(AccountCommand::Set(account)) => {
+            init = account.init.into();
+            Request::AccountSet(account.request()?)
+        }
         Command::Account(AccountCommand::List) => Request::AccountList,
         Command::Account(AccountCommand::Remove { account_sid }) => {
             Request::AccountRemove { account_sid }
@@ -126,7 +146,8 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         }
     };
     let mut nothing = std::io::empty();
-    let answer = execute::execute(&config, request, &mut nothing, output, &mut |_, _| Ok(()))?;
+    let mut take = |_: Option<&str>, _: &[u8]| Ok(());
+    let answer = execute::execute_or_make(&config, init, request, &mut nothing, output, &mut take)?;
     let found = match &answer.reply {
         Reply::Checked(checked) => !checked.findings.is_empty(),
         Reply::Purged(purged) => !purged.is_gone(),

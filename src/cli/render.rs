@@ -11,7 +11,7 @@ use crate::ops::{
     AccountInfo, CertificateInfo, CertificateList, Figures, HookFigures, Left, Listener, Part,
     Purged, Refusals, Reply, Summary, TokenInfo, Where,
 };
-use crate::store::{Checked, Collected, Expiring, Status};
+use crate::store::{Checked, Collected, Expiring, Reason, Status};
 
 /// What goes to standard output, and what is said beside it.
 pub(super) struct Shown {
@@ -87,7 +87,7 @@ pub(super) fn text(reply: &Reply, running: bool) -> Shown {
         }
         Reply::Expiring(accounts) if accounts.is_empty() => "nothing would go".to_owned().into(),
         Reply::Expiring(accounts) => table(
-            &["ACCOUNT SID", "CALLS", "OLDEST", "NEWEST"],
+            &["ACCOUNT SID", "CALLS", "OLDEST", "NEWEST", "FOR ITS"],
             accounts.iter().map(expiring_row).collect(),
         )
         .into(),
@@ -139,18 +139,22 @@ fn packed(done: &Collected) -> String {
 
 fn expiring_row(of: &Expiring) -> Vec<String> {
     let calls = of.calls.to_string();
-    vec![of.account_sid.to_string(), calls, of.oldest.clone(), of.newest.clone()]
+    let reason = if of.reason == Reason::Age { "age" } else { "size (about)" };
+    let (oldest, newest) = (of.oldest.clone(), of.newest.clone());
+    vec![of.account_sid.to_string(), calls, oldest, newest, reason.to_owned()]
 }
 
 fn checked_text(checked: &Checked) -> String {
-    let Checked { calls, findings, uncounted } = checked;
+    let Checked { calls, deletions, findings, uncounted } = checked;
     let mut text = String::new();
     for finding in findings {
         let _infallible = writeln!(text, "{}: {}", finding.object, finding.problem);
     }
+    let deletions =
+        if *deletions > 0 { format!("{deletions} deletions and ") } else { String::new() };
     let _infallible = match findings.len() {
-        0 => write!(text, "{calls} calls compared: journal and index agree"),
-        count => write!(text, "{calls} calls compared: {count} findings"),
+        0 => write!(text, "{deletions}{calls} calls compared: journal and index agree"),
+        count => write!(text, "{deletions}{calls} calls compared: {count} findings"),
     };
     if *uncounted {
         text.push_str(
@@ -290,9 +294,9 @@ fn figures(figures: &Figures, running: bool) -> String {
     };
     [
         ("server", if running { "running" } else { "not running" }.to_owned()),
-        ("calls", status.calls.to_string()),
+        ("calls", count(status.calls)),
         ("in memory", status.registry_calls.to_string()),
-        ("tombstones", status.tombstones.to_string()),
+        ("tombstones", count(status.tombstones)),
         ("sequence", status.sequence.to_string()),
         ("epoch", status.epoch.clone()),
         ("last checkpoint", checkpoint),
@@ -318,6 +322,10 @@ fn figures(figures: &Figures, running: bool) -> String {
         let _infallible = writeln!(text, "{name:<16} {value}");
         text
     })
+}
+
+fn count(count: Option<u64>) -> String {
+    count.map_or_else(|| "not known until the index is built".to_owned(), |n| n.to_string())
 }
 
 fn listener(listener: &Listener) -> (&'static str, String) {

@@ -5,16 +5,39 @@ use std::io::{self, IsTerminal as _};
 use super::execute::runtime_dir;
 use super::log::Shape;
 use super::output::Output;
-use crate::config::Config;
+use super::owner::Owner;
+use crate::config::{Config, ConfigError, SHORT};
 use crate::ops::Failure;
 use crate::server::{self, News};
 
-pub(super) fn serve(config: &Config, demo: bool, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn serve(
+    config: &Config,
+    demo: bool,
+    passed_over: &[String],
+    again: &dyn Fn() -> Result<Config, ConfigError>,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let shape = super::log::begin(&config.log)?;
+    if !passed_over.is_empty() {
+        let variables = passed_over.join(" ");
+        tracing::warn!(
+            variables,
+            "variables that Kubernetes sets for its Services name no key and are passed over"
+        );
+    }
     if let Some(foreign) = super::execute::foreign(&config.data_dir)?
         && !super::execute::is_given_by_group(&config.data_dir)
     {
         return Err(foreign);
+    }
+    if let Some(owner) = Owner::instead_of_root(&config.data_dir)? {
+        return Err(owner.instead(&config.data_dir));
+    }
+    let keeps = config.keeps();
+    if config.retention.age.is_some_and(|age| age < SHORT) {
+        tracing::warn!("{keeps}");
+    } else {
+        tracing::info!("{keeps}");
     }
     let person = shape == Shape::Human && io::stderr().is_terminal();
     let data_dir = config.data_dir.clone();
@@ -46,7 +69,7 @@ pub(super) fn serve(config: &Config, demo: bool, output: &mut Output) -> Result<
         }
         News::Ready => output.finish(),
     };
-    server::serve(config, runtime_dir(), demo, &mut tell)
+    server::serve(config, runtime_dir(), demo, again, &mut tell)
 }
 
 /// Says something beside the log, or in it where nothing else may be where it is.

@@ -92,6 +92,36 @@ impl ListenAddr {
         self.port
     }
 
+    /// Whether both cannot be listened on at once: they are one address and port, or one of them is
+    /// every address. Names are compared as they are written, but for `localhost`.
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        let every = |host: &Host| matches!(host, Host::Ip(ip) if ip.is_unspecified());
+        let v4_alone =
+            |host: &Host| matches!(host, Host::Ip(IpAddr::V4(ip)) if ip.is_unspecified());
+        let v6 =
+            |host: &Host| matches!(host, Host::Ip(IpAddr::V6(ip)) if ip.to_ipv4_mapped().is_none());
+        let local = |host: &Host| match host {
+            Host::Ip(ip) => ip.to_canonical() == IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Host::Name(name) => name.as_str().eq_ignore_ascii_case("localhost"),
+        };
+        let canonical = |host: &Host| match host {
+            Host::Ip(ip) => ip.to_canonical().to_string(),
+            Host::Name(name) => name.as_str().to_ascii_lowercase(),
+        };
+        if self.port == 0 || self.port != other.port {
+            return false;
+        }
+        let (one, two) = (&self.host, &other.host);
+        let covers = |one: &Host, two: &Host| {
+            // 0.0.0.0 leaves those of IPv6 alone; [::] takes those of IPv4 too.
+            every(one) && !(v4_alone(one) && v6(two) && !every(two))
+        };
+        covers(one, two)
+            || covers(two, one)
+            || canonical(one) == canonical(two)
+            || (local(one) && local(two))
+    }
+
     /// Whether only this machine can reach it: a loopback address, or the name `localhost`
     /// (RFC 6761). Any other name counts as reachable, whatever it resolves to.
     pub fn is_loopback(&self) -> bool {

@@ -94,6 +94,7 @@ impl Default for Retention {
     fn default() -> Self {
         Self {
             age: None,
+            allow_short: false,
             bytes: 0,
             history: Duration::from_hours(24),
             erase_within: Duration::from_hours(7 * 24),

@@ -12,11 +12,13 @@ use super::bounds::{optional_path, path};
 use super::error::ConfigError;
 use super::keys::{Key, Kind};
 use super::located::{Places, place_at};
+use super::retention::SHORT;
 use super::sections::{
     Calls, ClientAuth, Cors, FeatureServers, Hooks, Http, Limits, List, Log, Metrics, Retention,
     Store, Tls, TlsClients, TlsFiles, Upstream,
 };
 use super::settings::Settings;
+use crate::wire::show_duration;
 
 /// All keys, as they stand in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -127,6 +129,28 @@ impl Document {
         {
             let (place, listen) = (places.of("metrics.listen"), listen.to_string());
             return Err(ConfigError::RemoteMetrics { place, listen });
+        }
+        let listeners = [
+            ("listen", Some(&self.listen)),
+            ("http.listen", self.http.listen.as_ref()),
+            ("metrics.listen", self.metrics.listen.as_ref()),
+        ];
+        let listeners: Vec<_> =
+            listeners.into_iter().filter_map(|(key, address)| Some((key, address?))).collect();
+        for (n, (key, address)) in listeners.iter().enumerate() {
+            let mut earlier = listeners.iter().take(n);
+            if let Some((other, taken)) = earlier.find(|(_, taken)| address.conflicts_with(taken)) {
+                let (address, taken) = (address.to_string(), taken.to_string());
+                let place = places.of_first(&[key, other]);
+                return Err(ConfigError::SameListener { place, key, address, other, taken });
+            }
+        }
+        if let Some(age) = self.retention.age
+            && age < SHORT
+            && !self.retention.allow_short
+        {
+            let (place, words) = (places.of("retention.age"), show_duration(age));
+            return Err(ConfigError::ShortRetention { place, words });
         }
         let (queue, batch) = (self.limits.queue_events, self.limits.batch_events);
         if queue < batch {

@@ -16,6 +16,18 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+    /// The file that is read where nobody names one cannot be read.
+    #[error(
+        "cannot read the configuration file `{}`, which is the default one; run this as a user who \
+         may, name another with --config, or set ROLLCALL_CONFIG to nothing for none",
+        path.display()
+    )]
+    ReadDefault {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The file is not TOML.
     #[error("{place}: not TOML: {problem}")]
     Syntax {
@@ -157,6 +169,35 @@ pub enum ConfigError {
         queue: usize,
         /// `limits.batch_events`.
         batch: usize,
+    },
+    /// Two listeners cannot be had at once.
+    #[error(
+        "{place}: {key} is `{address}` and {other} is `{taken}`, and only one of them can listen \
+         there; give each a port of its own"
+    )]
+    SameListener {
+        /// Where one of them is set.
+        place: Place,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        address: String,
+        /// The other key.
+        other: &'static str,
+        /// The value of that.
+        taken: String,
+    },
+    /// Calls would go sooner than anybody means.
+    #[error(
+        "{place}: retention.age is {words}, so that calls go so soon after they were listed; give a \
+         day or more, such as \"90days\" (12 months are \"12M\"), or set \
+         retention.allow_short = true"
+    )]
+    ShortRetention {
+        /// Where `retention.age` is set.
+        place: Place,
+        /// Its value, in words.
+        words: String,
     },
     /// The configuration cannot be written as TOML.
     #[error("cannot write the configuration as TOML")]

@@ -107,6 +107,7 @@ pub const KEYS: &[Key] = &[
     key("calls.sweep_interval", Kind::Text, "DURATION", "Time between two searches for stale calls"),
 
     key("retention.age", Kind::Text, "DURATION", "How long ended calls are kept; empty: for good"),
+    key("retention.allow_short", Kind::Boolean, "BOOL", "Allow calls to be kept for less than a day"),
     key("retention.bytes", Kind::Integer, "BYTES", "Disk that journal and index may take before the oldest calls go; 0: any"),
     key("retention.history", Kind::Text, "DURATION", "How far back every version of every call is kept"),
     key("retention.erase_within", Kind::Text, "DURATION", "Time within which a deleted call has left the disk"),

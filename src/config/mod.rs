@@ -17,11 +17,14 @@ mod address;
 mod bounds;
 mod defaults;
 mod document;
+#[cfg(test)]
+mod environment_tests;
 mod error;
 #[cfg(test)]
 mod fixture_tests;
 mod keys;
 mod located;
+mod retention;
 mod sections;
 mod settings;
 #[cfg(test)]
@@ -29,16 +32,18 @@ mod tests;
 mod web;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub use address::{AddressError, DnsName, Host, ListenAddr, ProxyAddress, SubjectName};
 pub use error::{ConfigError, Place};
 pub use keys::{KEYS, Key, Kind};
+pub use retention::SHORT;
 pub use sections::{
     Calls, ClientAuth, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel,
     LogNumbers, Metrics, Retention, Store, Tls, TlsClients, TlsFiles, Upstream,
 };
-pub use settings::{Locations, Settings};
+pub use settings::{DEFAULT_FILE, Locations, Settings};
 pub use web::{AllowedOrigin, ServiceUrlTemplate, WebError};
 
 use document::Document;
@@ -126,6 +131,18 @@ impl Config {
         }
     }
 
+    /// The keys whose values differ from those of another configuration.
+    pub fn changed(&self, other: &Self) -> Vec<&'static str> {
+        let [before, after] = [self, other]
+            .map(|config| toml::Table::try_from(Document::from(config)).unwrap_or_default());
+        let value = |table: &toml::Table, key: &Key| match key.section() {
+            None => table.get(key.leaf()).cloned(),
+            Some(section) => table.get(section).and_then(|table| table.get(key.leaf())).cloned(),
+        };
+        let differ = |key: &&Key| value(&before, key) != value(&after, key);
+        KEYS.iter().filter(differ).map(|key| key.name).collect()
+    }
+
     /// The effective configuration as TOML, every key included; reading it again gives `self`.
     ///
     /// # Errors
@@ -135,11 +152,22 @@ impl Config {
     }
 }
 
+/// A configuration, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// What it comes to.
+    pub config: Config,
+    /// The file, where there is one.
+    pub file: Option<PathBuf>,
+    /// Variables that Kubernetes sets, which name no key and were passed over.
+    pub passed_over: Vec<String>,
+}
+
 impl Locations {
     /// Loads the configuration with these flags, the `flags` of `serve` (other commands pass
     /// [`Settings::default`]) and the variables `vars` (`std::env::vars_os()`).
     ///
-    /// The file is `--config`, else `ROLLCALL_CONFIG`, else none.
+    /// The file is `--config`, else `ROLLCALL_CONFIG`, else `default` where that exists, else none.
     ///
     /// # Errors
     /// As [`Config::load`], and a `ROLLCALL_…` variable that names no key or is not UTF-8.
@@ -147,10 +175,29 @@ impl Locations {
         &self,
         flags: &Settings,
         vars: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
-    ) -> Result<Config, ConfigError> {
+        default: Option<&Path>,
+    ) -> Result<Loaded, ConfigError> {
         let environment = Environment::read(vars)?;
-        let file = self.config.as_deref().or(environment.config.as_deref());
+        // One that is there and cannot be looked at is read, which says why.
+        let there = |path: &&Path| {
+            let about = fs::symlink_metadata(path);
+            !about.is_err_and(|error| {
+                matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+            })
+        };
+        let named = self.config.as_deref().or(environment.config.as_deref());
+        let file = match named {
+            Some(path) => Some(path).filter(|path| !path.as_os_str().is_empty()),
+            None => default.filter(there),
+        };
         let overrides = environment.settings.overlaid(flags).overlaid(&self.settings());
-        Config::load(file, &overrides)
+        let config = Config::load(file, &overrides).map_err(|error| match error {
+            ConfigError::Read { path, source } if named.is_none() => {
+                ConfigError::ReadDefault { path, source }
+            }
+            error => error,
+        })?;
+        let file = file.map(Path::to_owned);
+        Ok(Loaded { config, file, passed_over: environment.passed_over })
     }
 }

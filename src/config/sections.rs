@@ -168,6 +168,8 @@ pub struct Retention {
     /// How long after it was listed an ended call is kept; `None`: for good.
     #[serde(with = "optional_span")]
     pub age: Option<Duration>,
+    /// Whether calls may be kept for less than a day.
+    pub allow_short: bool,
     /// Bytes that journal and index may take together; 0: any.
     #[serde(deserialize_with = "whole::<_, _, 0, { 1024 * 1024 * GIB }>")]
     pub bytes: u64,

@@ -1,7 +1,8 @@
 //! Values from flags and environment variables, by key.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
@@ -69,10 +70,13 @@ impl Locations {
 /// What the environment says.
 #[derive(Debug, Default)]
 pub struct Environment {
-    /// `ROLLCALL_CONFIG`, the file; empty counts as unset.
+    /// `ROLLCALL_CONFIG`, the file; empty: none, not even the default one.
     pub config: Option<PathBuf>,
     /// The other variables.
     pub settings: Settings,
+    /// Variables that Kubernetes sets for Services whose names begin with that of rollcall, and that
+    /// set nothing here.
+    pub passed_over: Vec<String>,
 }
 
 impl Environment {
@@ -89,10 +93,14 @@ impl Environment {
             .collect();
         for (name, value) in vars {
             if name == CONFIG_VARIABLE {
-                environment.config = Some(value).filter(|path| !path.is_empty()).map(PathBuf::from);
+                environment.config = Some(PathBuf::from(value));
                 continue;
             }
             let Some(key) = KEYS.iter().find(|key| key.variable() == name) else {
+                if is_of_kubernetes(&name, &value) {
+                    environment.passed_over.push(name);
+                    continue;
+                }
                 let hint = hint_for_variable(&name);
                 return Err(ConfigError::UnknownVariable { name, hint });
             };
@@ -108,7 +116,45 @@ impl Environment {
     }
 }
 
+/// Whether a variable is one that Kubernetes sets in every container for a Service: its name says the
+/// Service and what of it, and its value is of that kind. So a misspelt key is not taken for one.
+fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
+    let Some(value) = value.to_str() else { return false };
+    let address = || value.parse::<IpAddr>().is_ok();
+    let port = || value.parse::<u16>().is_ok_and(|port| port > 0);
+    let url = || {
+        let rest = ["tcp://", "udp://", "sctp://"].iter().find_map(|way| value.strip_prefix(way));
+        rest.is_some_and(|rest| rest.parse::<SocketAddr>().is_ok())
+    };
+    if name.ends_with("_SERVICE_HOST") {
+        return address();
+    }
+    if name.ends_with("_SERVICE_PORT") {
+        return port();
+    }
+    // A port of the Service by its name.
+    if let Some((_, port_name)) = name.rsplit_once("_SERVICE_PORT_") {
+        return !port_name.is_empty() && port();
+    }
+    if let Some((_, of)) = name.rsplit_once("_PORT_") {
+        let mut parts = of.split('_');
+        let number = parts.next().filter(|number| number.parse::<u16>().is_ok());
+        let way = parts.next().filter(|way| ["TCP", "UDP", "SCTP"].contains(way));
+        let (Some(number), Some(way)) = (number, way) else { return false };
+        return match (parts.next(), parts.next()) {
+            (None, _) => url(),
+            (Some("PROTO"), None) => value.eq_ignore_ascii_case(way),
+            (Some("PORT"), None) => value == number,
+            (Some("ADDR"), None) => address(),
+            _ => false,
+        };
+    }
+    name.ends_with("_PORT") && url()
+}
+
 const DATA_DIR: &str = "data_dir";
+/// The configuration file that is read where it exists and nobody names another.
+pub const DEFAULT_FILE: &str = "/etc/rollcall/rollcall.toml";
 const CONFIG: &str = "config";
 const CONFIG_VARIABLE: &str = "ROLLCALL_CONFIG";
 
@@ -147,7 +193,10 @@ impl clap::Args for Locations {
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
             .global(true)
-            .help(format!("Configuration file (TOML) [env: {CONFIG_VARIABLE}]"));
+            .help(format!(
+                "Configuration file (TOML) [default: {DEFAULT_FILE} where it exists] \
+                 [env: {CONFIG_VARIABLE}]"
+            ));
         let defaults = default_texts();
         let data_dir = KEYS.iter().filter(|key| key.name == DATA_DIR);
         command.arg(config).args(data_dir.map(|key| flag(key, &defaults).global(true)))

@@ -39,7 +39,7 @@ fn load(arguments: &[&str], vars: &[(&str, &str)]) -> Result<Config, ConfigError
         Command::Status => Settings::default(),
     };
     let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    cli.locations.load(&flags, vars)
+    cli.locations.load(&flags, vars, None).map(|loaded| loaded.config)
 }
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -157,6 +157,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("calls.max_lifetime", "1m"),
     ("calls.sweep_interval", "9s"),
     ("retention.age", "400days"),
+    ("retention.allow_short", "true"),
     ("retention.bytes", "123456789"),
     ("retention.history", "2days"),
     ("retention.erase_within", "9days"),
@@ -341,7 +342,8 @@ fn an_error_names_the_flag_or_variable_and_quotes_the_value() {
 #[test]
 fn a_variable_that_is_not_utf8_is_refused_by_name() {
     let vars = [(OsString::from("ROLLCALL_DATA_DIR"), OsString::from_vec(vec![b'/', 0xff]))];
-    let refused = message(Locations::default().load(&Settings::default(), vars));
+    let refused =
+        message(Locations::default().load(&Settings::default(), vars, None).map(|l| l.config));
     assert!(refused.starts_with("the environment variable `ROLLCALL_DATA_DIR` is"), "{refused}");
 }
 

@@ -70,6 +70,8 @@ fn on_disk(config: &Config) -> Result<CertificateList, Box<Finding>> {
         certificates: Certificates::Files(setup),
         listeners: Vec::new(),
         loops: None,
+        keep_least_millis: 0,
+        configuration: String::new(),
     };
     let list = certificates(&context);
     match &list.certificates_problem {

@@ -40,7 +40,8 @@ pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
         Some(answers) => {
             let status = &answers.figures.store;
             let behind = status.sequence.saturating_sub(status.checkpoint_sequence);
-            Finding::ok(object, format!("{} calls, {behind} changes behind", status.calls))
+            let calls = status.calls.map(|calls| format!("{calls} calls, ")).unwrap_or_default();
+            Finding::ok(object, format!("{calls}{behind} changes behind"))
         }
         None if there => Finding::ok(object, format!("{current} is there")),
         None => Finding::warn(

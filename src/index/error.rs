@@ -33,6 +33,14 @@ impl IndexError {
         matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
     }
 
+    /// The system did not let this user at it.
+    pub fn is_denied(&self) -> bool {
+        let (Self::Sled(sled::Error::Io(source)) | Self::Io { source, .. }) = self else {
+            return false;
+        };
+        source.kind() == std::io::ErrorKind::PermissionDenied
+    }
+
     pub(super) fn io(
         action: &'static str,
         path: &std::path::Path,

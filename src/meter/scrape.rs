@@ -22,8 +22,10 @@ pub struct Figures {
     pub started_at: u64,
     pub sequence: u64,
     pub checkpoint_sequence: u64,
-    pub calls: u64,
-    pub tombstones: u64,
+    /// None while it is not known, as the next two.
+    pub calls: Option<u64>,
+    pub live_calls: Option<u64>,
+    pub tombstones: Option<u64>,
     pub registry_calls: u64,
     pub registry_limit: u64,
     pub queue_events: u64,
@@ -210,12 +212,18 @@ impl Scrape {
 
     fn calls(&self, text: &mut Text<'_>) -> fmt::Result {
         let (meter, figures) = (&self.meter, &self.figures);
-        text.number("rollcall_calls", "Calls that are known", figures.calls)?;
-        text.number("rollcall_live_calls", "Calls that are up", meter.live())?;
+        for (name, help, count) in [
+            ("rollcall_calls", "Calls that are known", figures.calls),
+            ("rollcall_live_calls", "Calls that are up", figures.live_calls),
+            ("rollcall_tombstones", "Deleted calls that are remembered", figures.tombstones),
+        ] {
+            // Where a number is not known, none is better than a wrong one.
+            if let Some(count) = count {
+                text.number(name, help, count)?;
+            }
+        }
         let help = "Calls that were given up since nothing was heard of them";
         text.counter("rollcall_calls_gone_stale", help, meter.gone_stale.get())?;
-        let help = "Deleted calls that are remembered";
-        text.number("rollcall_tombstones", help, figures.tombstones)?;
         let help = "Calls in memory";
         text.number("rollcall_registry_calls", help, figures.registry_calls)?;
         let help = "Calls that may be in memory; beyond, changes wait";

@@ -9,6 +9,7 @@ use super::{Context, Failure, Reply};
 use crate::access::{Account, Keep, Row, Scope, Secret, TokenHash};
 use crate::domain::{AccountSid, ServiceProviderSid};
 use crate::store::Store;
+use crate::wire::show_duration;
 
 /// Bytes of a name, a user or a secret.
 const TEXT_MAX: usize = 256;
@@ -49,7 +50,11 @@ pub struct AccountInfo {
     pub keep: Option<String>,
 }
 
-pub(super) fn set(store: &Store, new: AccountSettings) -> Result<Reply, Failure> {
+pub(super) fn set(
+    store: &Store,
+    context: &Context,
+    new: AccountSettings,
+) -> Result<Reply, Failure> {
     let _one_at_a_time = store.settings();
     let sid = new.account_sid;
     let mut account =
@@ -64,6 +69,15 @@ pub(super) fn set(store: &Store, new: AccountSettings) -> Result<Reply, Failure>
         if text.is_some_and(|text| text.is_empty() || text.len() > TEXT_MAX) {
             return Err(Failure::usage(format!("{flag}: expected 1 to {TEXT_MAX} bytes")));
         }
+    }
+    if let Some(NewKeep::Own(Keep::Millis(millis))) = new.keep
+        && millis < context.keep_least_millis
+    {
+        let words = show_duration(Duration::from_millis(millis));
+        return Err(Failure::usage(format!(
+            "--keep: the account's calls would go {words} after they were listed; give a day or more, \
+             such as 90days (12 months are 12M), or set retention.allow_short = true for the server"
+        )));
     }
     if let Some(user) = &new.hook_user {
         if user.contains(':') {
@@ -93,7 +107,16 @@ pub(super) fn set(store: &Store, new: AccountSettings) -> Result<Reply, Failure>
     }
     let json = serde_json::to_vec(&account).map_err(|error| Failure::new(error.to_string()))?;
     apply(store, vec![Row { name: format!("account/{sid}"), json }])?;
-    Ok(Reply::Done(format!("account {sid} is set")))
+    let kept = match new.keep {
+        None => String::new(),
+        Some(NewKeep::Default) => "; its calls are kept as the configuration says".to_owned(),
+        Some(NewKeep::Own(Keep::Forever)) => "; its calls are kept for good".to_owned(),
+        Some(NewKeep::Own(Keep::Millis(millis))) => {
+            let words = show_duration(Duration::from_millis(millis));
+            format!("; its calls are kept for {words} after they were listed")
+        }
+    };
+    Ok(Reply::Done(format!("account {sid} is set{kept}")))
 }
 
 pub(super) fn list(store: &Store) -> Reply {

@@ -222,6 +222,9 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// How often calls go and the index is compacted before a store that does not fit is left as it is.
+const FITTING_ROUNDS: usize = 8;
+
 /// What commands need to know beside the store.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -237,6 +240,10 @@ pub struct Context {
     pub listeners: Vec<Listener>,
     /// Its accept loops, where this process is it.
     pub loops: Option<Loops>,
+    /// How long an account's calls have to be kept at least.
+    pub keep_least_millis: u64,
+    /// The configuration, as TOML; empty where it is nobody's but the caller's.
+    pub configuration: String,
 }
 
 /// Runs a command that needs no store; none where this one does.
@@ -260,7 +267,7 @@ pub fn run(
         Request::TokenCreate(token) => tokens::create(store, token),
         Request::TokenList => Ok(tokens::list(store)),
         Request::TokenRevoke { id } => tokens::revoke(store, context, &id),
-        Request::AccountSet(settings) => accounts::set(store, settings),
+        Request::AccountSet(settings) => accounts::set(store, context, settings),
         Request::AccountList => Ok(accounts::list(store)),
         Request::AccountRemove { account_sid } => accounts::remove(store, context, account_sid),
         Request::Import(import) => import.run(store, context, input, emit).map(Reply::Imported),
@@ -312,7 +319,7 @@ pub fn run(
             Ok(Reply::Compacted { journal, index })
         }
         Request::Expire { dry_run: true } => Ok(Reply::Expiring(store.expiring()?)),
-        Request::Expire { dry_run: false } => Ok(Reply::Expired(store.collect(Depth::Thorough)?)),
+        Request::Expire { dry_run: false } => expire(store, emit).map(Reply::Expired),
         Request::Purge(purge) => purge::run(store, context, &purge, emit),
         Request::Backup(wanted) => {
             let emit = RefCell::new(emit);
@@ -324,6 +331,27 @@ pub fn run(
             Ok(Reply::Done("the backup was sent".to_owned()))
         }
     }
+}
+
+/// Does at once what rounds of retention do, until the store fits into its size.
+fn expire(store: &Store, emit: &mut Emit<'_>) -> Result<Collected, Failure> {
+    let mut all = store.collect(Depth::Thorough)?;
+    for _ in 0..FITTING_ROUNDS {
+        if !all.fitting {
+            break;
+        }
+        // The size is judged by an index that has nothing left of what went.
+        store.compact(&mut |progress| {
+            let _gone = emit(Item::Progress(progress));
+        })?;
+        let more = store.collect(Depth::Thorough)?;
+        all.expired += more.expired;
+        all.segments += more.segments;
+        all.bytes_before += more.bytes_before;
+        all.bytes_after += more.bytes_after;
+        all.fitting = more.fitting;
+    }
+    Ok(all)
 }
 
 /// The answer to [`Request::Rebuild`], also where opening the store has done it already.

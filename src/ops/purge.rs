@@ -187,7 +187,7 @@ impl<'a> Found<'a> {
                 }
                 looked_at += page.calls.len() as u64;
                 let what = "looking through the calls".to_owned();
-                emit(Item::Progress(Progress { what, done: looked_at, total: Some(total) }))?;
+                emit(Item::Progress(Progress { what, done: looked_at, total }))?;
                 if page.next.is_none() {
                     break;
                 }

@@ -134,7 +134,7 @@ pub(super) fn export(
             emit(Item::Data(&lines))?;
             written += page.calls.len() as u64;
             let what = "exporting".to_owned();
-            emit(Item::Progress(Progress { what, done: written, total: Some(total) }))?;
+            emit(Item::Progress(Progress { what, done: written, total }))?;
             if page.next.is_none() {
                 break;
             }

@@ -35,7 +35,7 @@ const MINUTE_MILLIS: u64 = 60_000;
 
 /// Fills an empty store. False where it is not empty.
 pub(super) fn fill(store: &Store, now: Timestamp) -> Result<bool, Failure> {
-    if store.status().calls > 0 {
+    if store.status().calls != Some(0) {
         return Ok(false);
     }
     let account: AccountSid =

@@ -11,6 +11,7 @@ mod files;
 mod first_bytes;
 mod handed;
 pub mod listener;
+mod owner;
 mod pressure;
 mod proxy_header;
 mod pulse;
@@ -23,6 +24,7 @@ mod warnings;
 
 pub use demo::ACCOUNT as DEMO_ACCOUNT;
 pub use files::raise as raise_files;
+pub use owner::{cannot_open, of_another, us};
 pub use serve::{News, serve};
 
 #[cfg(test)]

@@ -13,15 +13,16 @@ use super::door::{self, Door, Purpose};
 use super::files;
 use super::handed::Handed;
 use super::listener::{self, Drained, Front, Limits, Proxies};
+use super::owner::{cannot_open, explained};
 use super::pulse::{Pulse, pulse};
 use super::signals::{Order, Signals};
 use super::systemd;
 use super::warnings::Warnings;
-use crate::config::Config;
+use crate::config::{Config, ConfigError, SHORT};
 use crate::domain::Timestamp;
 use crate::logs::Audit;
 use crate::ops::{self, Failure};
-use crate::store::{Lock, Options, Progress, Store};
+use crate::store::{Lock, OpenError, Options, Progress, Store, chain};
 use crate::tls::TlsReloader;
 use crate::{admin, clock, http};
 
@@ -58,11 +59,12 @@ pub enum News<'a> {
     Ready,
 }
 
-/// Runs the server until a signal ends it.
+/// Runs the server until a signal ends it. `again` reads the configuration once more.
 pub fn serve(
     config: &Config,
     runtime_dir: Option<PathBuf>,
     demo: bool,
+    again: &dyn Fn() -> Result<Config, ConfigError>,
     tell: &mut dyn FnMut(News<'_>),
 ) -> Result<(), Failure> {
     let (started_at, begun) = (clock::now(), Instant::now());
@@ -71,7 +73,8 @@ pub fn serve(
     let files = files::raise();
     let handed = Handed::from_environment()?;
     let audit = Arc::new(config.audit()?);
-    let lock = Lock::take(&config.data_dir, true)?;
+    let cannot_open = |error: OpenError| cannot_open(&error, &config.data_dir);
+    let lock = Lock::take(&config.data_dir, true).map_err(cannot_open)?;
     let store = {
         let told = parking_lot::Mutex::new((&mut *tell, systemd::Starting::begin()));
         let progress = |progress| {
@@ -80,7 +83,7 @@ pub fn serve(
             tell(News::Starting(progress));
         };
         let options = Options { build_later: true, ..config.store_options() };
-        let store = Store::open(lock, options, clock::now(), &progress)?;
+        let store = Store::open(lock, options, clock::now(), &progress).map_err(cannot_open)?;
         // Sample calls are only for a store that is known to be empty.
         store.wait_for_index(if demo { Duration::MAX } else { INDEX_MAX }, &progress);
         Arc::new(store)
@@ -93,8 +96,17 @@ pub fn serve(
     let threads = std::thread::available_parallelism()?.get().max(THREADS_MIN);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(threads).enable_all().build()?;
-    let server =
-        Server { config, store: store.clone(), runtime_dir, demo, audit, started_at, begun, files };
+    let server = Server {
+        config,
+        store: store.clone(),
+        runtime_dir,
+        demo,
+        again,
+        audit,
+        started_at,
+        begun,
+        files,
+    };
     let result = runtime.block_on(server.run(handed, tell));
     // What is in memory goes to the index, however much it is.
     let _time = systemd::Asking::begin();
@@ -115,6 +127,7 @@ pub(super) struct Server<'a> {
     runtime_dir: Option<PathBuf>,
     /// Whether sample calls were asked for, and are there.
     demo: Option<bool>,
+    again: &'a dyn Fn() -> Result<Config, ConfigError>,
     pub(super) audit: Arc<Audit>,
     pub(super) started_at: Timestamp,
     begun: Instant,
@@ -131,7 +144,8 @@ impl Server<'_> {
         let doors = door::all(config, handed).await?;
         let socket = config.admin_socket_path(self.runtime_dir.as_deref());
         let admin = admin::bind(&socket, &config.data_dir).map_err(|error| {
-            Failure::new(format!("cannot bind the admin socket {}: {error}", socket.display()))
+            let text = format!("cannot bind the admin socket {}: {error}", socket.display());
+            explained(text, &error, &config.data_dir)
         })?;
         if let (Some(filled), Some(door)) = (self.demo, doors.first()) {
             let port = door.listener.local_addr()?.port();
@@ -241,6 +255,7 @@ impl Server<'_> {
                     if let Err(error) = self.audit.reopen() {
                         tracing::error!(%error, "the audit log goes on in its old file");
                     }
+                    self.say_changes();
                     systemd::ready(status);
                 }
                 changed = failed.changed() => {
@@ -275,6 +290,31 @@ impl Server<'_> {
         humantime::format_duration(Duration::from_secs(self.begun.elapsed().as_secs()))
     }
 
+    /// Says which keys of the configuration have changed since the start: they count from the next one on.
+    fn say_changes(&self) {
+        match (self.again)().map(|config| self.config.changed(&config)) {
+            Ok(keys) if keys.is_empty() => {
+                tracing::info!("the configuration is the one that the server runs with");
+            }
+            Ok(keys) => {
+                let keys = keys.join(" ");
+                tracing::warn!(
+                    keys,
+                    "these keys of the configuration have changed and need a restart; the server goes on \
+                     with what it was started with"
+                );
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::error!(
+                    error,
+                    "the configuration cannot be read again, and the next start would be refused; the \
+                     server goes on with what it was started with"
+                );
+            }
+        }
+    }
+
     /// A line for a shell that lists the newest sample calls.
     fn curl(&self, port: u16, reloader: &TlsReloader) -> String {
         let authority = reloader.loaded().authority;
@@ -287,6 +327,10 @@ impl Server<'_> {
             demo::ACCOUNT
         )
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A path as one word of a shell.
@@ -330,7 +374,6 @@ async fn note_used(store: Arc<Store>) {
 impl Config {
     /// How the store is run.
     pub fn store_options(&self) -> Options {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Options {
             data_dir: self.data_dir.clone(),
             index_cache_bytes: self.store.index_cache_bytes,
@@ -366,6 +409,8 @@ impl Config {
             certificates: ops::Certificates::Files(self.tls_setup()),
             listeners: Vec::new(),
             loops: None,
+            keep_least_millis: if self.retention.allow_short { 0 } else { millis(SHORT) },
+            configuration: String::new(),
         }
     }
 

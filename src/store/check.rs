@@ -27,6 +27,8 @@ pub struct Finding {
 pub struct Checked {
     /// Calls that were compared.
     pub calls: u64,
+    /// Calls that were deleted, and are remembered as such, that were compared.
+    pub deletions: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// The index was written to all the while and could not be counted: whether it has rows that
@@ -64,7 +66,7 @@ impl Store {
             Err(OpenError::Journal(error)) => {
                 let object = "journal".to_owned();
                 let findings = vec![Finding { object, problem: super::error::chain(&error) }];
-                return Ok(Checked { calls: 0, findings, uncounted: false });
+                return Ok(Checked { calls: 0, deletions: 0, findings, uncounted: false });
             }
             Err(error) => return Err(error.into()),
         };
@@ -75,6 +77,7 @@ impl Store {
             }
         };
         let total = survey.calls.len() as u64;
+        let (mut compared, mut deletions) = (0, 0);
         let mut still = self.shared.index_writer.lock();
         // In the order of the index's own keys, so that neighbours are read together.
         let mut calls: Vec<_> = survey.calls.iter().collect();
@@ -89,6 +92,10 @@ impl Store {
             }
             if newest.seq > published {
                 continue;
+            }
+            match newest.kind {
+                Newness::Call(_) => compared += 1,
+                Newness::Deleted(_) => deletions += 1,
             }
             if let Some(problem) = self.compare(*id, newest.seq, newest.kind)? {
                 note(name(*id), problem);
@@ -114,7 +121,7 @@ impl Store {
             note("index".to_owned(), problem);
         }
         let uncounted = matches!(count, Count::Disturbed);
-        Ok(Checked { calls: total, findings, uncounted })
+        Ok(Checked { calls: compared, deletions, findings, uncounted })
     }
 
     /// What is wrong with one call, if anything.

@@ -45,6 +45,8 @@ pub(super) struct Noted {
 pub(super) struct Versions {
     pub calls: Vec<(CallId, Option<Indexed>)>,
     pub admin: Vec<AdminRow>,
+    /// Deletions that it has let go of.
+    pub forgotten: Vec<CallId>,
 }
 
 impl Noted {
@@ -57,13 +59,15 @@ impl Noted {
 impl Versions {
     /// The same in pieces: who waits for a commit waits for one of them at most.
     pub fn pieces(self) -> impl Iterator<Item = Self> {
-        let Self { calls, admin } = self;
-        let mut calls = calls.into_iter();
+        let Self { calls, admin, forgotten } = self;
+        let (mut calls, mut forgotten) = (calls.into_iter(), forgotten.into_iter());
         let mut first = Some(admin);
         std::iter::from_fn(move || {
             let calls: Vec<_> = calls.by_ref().take(SETTLED_AT_ONCE).collect();
+            let forgotten: Vec<_> = forgotten.by_ref().take(SETTLED_AT_ONCE).collect();
             let admin = first.take().unwrap_or_default();
-            (!calls.is_empty() || !admin.is_empty()).then_some(Self { calls, admin })
+            let any = !calls.is_empty() || !admin.is_empty() || !forgotten.is_empty();
+            any.then_some(Self { calls, admin, forgotten })
         })
     }
 
@@ -72,6 +76,9 @@ impl Versions {
     /// behind. Whoever asks for it has waited for the readers who may not have seen them in the index.
     pub fn settle(self, shared: &Shared) {
         let mut registry = shared.registry.write();
+        for id in self.forgotten {
+            registry.forget(id);
+        }
         for (id, indexed) in self.calls {
             registry.settle(id, indexed);
         }
@@ -131,9 +138,9 @@ pub(super) fn write(
         };
         ops.push(Op { id: call.id, old: call.indexed.clone(), new });
     }
-    for id in expired {
-        let old = index.stored(id)?.map(|stored| (stored, None));
-        ops.push(Op { id, old, new: Version::Nothing });
+    for id in &expired {
+        let old = index.stored(*id)?.map(|stored| (stored, None));
+        ops.push(Op { id: *id, old, new: Version::Nothing });
     }
     index.write(&ops, &admin)?;
     drop(ops);
@@ -154,7 +161,8 @@ pub(super) fn write(
     let calls = calls.collect();
     let note = Note { generation, checkpoint, replay_from };
     let noted = Noted { note, at: now };
-    Ok(Some(Written { noted, versions: Versions { calls, admin } }))
+    let versions = Versions { calls, admin, forgotten: expired };
+    Ok(Some(Written { noted, versions }))
 }
 
 /// Bytes that the index may grow by when all that is in memory is written to it; none where nothing

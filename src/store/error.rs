@@ -49,6 +49,16 @@ impl StoreError {
     }
 }
 
+/// What is where no store is.
+fn looks(path: &Path) -> &'static str {
+    match std::fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => "which is empty",
+        Ok(false) => "which has other files",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "which does not exist",
+        Err(_) => "which cannot be read",
+    }
+}
+
 fn kept_free(kept: u64) -> String {
     if kept == 0 {
         return String::new();
@@ -80,7 +90,13 @@ pub enum OpenError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is in use by another rollcall (process {pid})", path.display())]
     Locked { path: PathBuf, pid: String },
-    #[error("there is no data directory at {}; `rollcall serve` or `rollcall import` makes one", path.display())]
+    #[error(
+        "there is no store in {}, {}; name the directory of your server with --config FILE or \
+         --data-dir DIR; a new store is made by `rollcall serve`, and by --init of `token create`, \
+         `account set` and `import`",
+        path.display(),
+        looks(path)
+    )]
     Missing { path: PathBuf },
     #[error(
         "{} holds a backup or a restore that was not finished, and no data; do that again, or \

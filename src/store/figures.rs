@@ -22,12 +22,14 @@ impl Store {
         let shared = &self.shared;
         let status = shared.status();
         let waiting = shared.options.queue_events.saturating_sub(shared.queue.available_permits());
+        let known = status.live_calls.is_some();
         let live = |sid: &AccountSid| Account { sid: *sid, live: shared.meter.live_of(*sid) };
         Figures {
             now: now.millis(),
             sequence: status.sequence,
             checkpoint_sequence: status.checkpoint_sequence,
             calls: status.calls,
+            live_calls: status.live_calls,
             tombstones: status.tombstones,
             registry_calls: status.registry_calls,
             registry_limit: shared.options.registry_calls as u64,
@@ -49,7 +51,7 @@ impl Store {
             unknown_statuses: status.changes.unknown_statuses,
             dropped_keys: status.changes.dropped_keys,
             failed_authentications: status.failed_authentications,
-            accounts: accounts.iter().map(live).collect(),
+            accounts: accounts.iter().filter(|_| known).map(live).collect(),
             ..Figures::default()
         }
     }

@@ -11,7 +11,7 @@ use super::StoreError;
 use super::shared::Shared;
 use super::survey::Turn;
 use crate::domain::{AccountSid, CallId, Timestamp};
-use crate::index::Stored;
+use crate::index::{Index, IndexError, Stored};
 
 /// What is left of the limit after calls had to go: tenths.
 const TARGET_TENTHS: u64 = 9;
@@ -63,12 +63,51 @@ impl Fitting {
     }
 }
 
+/// What an index would take that is built now, by what each call took when it was built last.
+fn needed_by(index: &Index) -> Result<u64, IndexError> {
+    let (disk, tally) = (index.disk_bytes(), index.tally());
+    let Some(built) = index.built()?.filter(|built| built.calls > 0) else { return Ok(disk) };
+    // A deletion takes a fourth of what a call takes.
+    let weight = |calls: u64, tombstones: u64| u128::from(calls) * 4 + u128::from(tombstones);
+    let now = u128::from(built.bytes) * weight(tally.calls, tally.tombstones);
+    let needed = now / weight(built.calls, built.tombstones);
+    Ok(u64::try_from(needed).unwrap_or(u64::MAX).min(disk))
+}
+
 /// How many calls are too many, where all weigh alike.
 fn surplus(bytes: u64, limit: u64, calls: u64) -> u64 {
     let target = limit / 10 * TARGET_TENTHS;
     let over = u128::from(bytes.saturating_sub(target)) * u128::from(calls);
     let count = over.div_ceil(u128::from(bytes.max(1)));
     u64::try_from(count).unwrap_or(u64::MAX).clamp(1, calls.max(1))
+}
+
+/// The oldest calls of those that it is told of, at most so many and [`OLDEST_MAX`].
+pub(super) struct Oldest {
+    most: usize,
+    /// The newest of them on top, for older ones to take its place.
+    calls: BinaryHeap<(Timestamp, CallId)>,
+}
+
+impl Oldest {
+    pub fn new(count: u64) -> Self {
+        let most = usize::try_from(count).unwrap_or(usize::MAX).min(OLDEST_MAX);
+        Self { most, calls: BinaryHeap::new() }
+    }
+
+    pub fn add(&mut self, id: CallId, listed_at: Timestamp) {
+        if self.calls.len() < self.most {
+            self.calls.push((listed_at, id));
+        } else if let Some(mut newest) = self.calls.peek_mut()
+            && (listed_at, id) < *newest
+        {
+            *newest = (listed_at, id);
+        }
+    }
+
+    pub fn into_sorted(self) -> Vec<(Timestamp, CallId)> {
+        self.calls.into_sorted_vec()
+    }
 }
 
 impl Shared {
@@ -79,19 +118,30 @@ impl Shared {
         count: u64,
         turn: &mut Turn<'_>,
     ) -> Result<Vec<CallId>, StoreError> {
-        let count = usize::try_from(count).unwrap_or(usize::MAX).min(OLDEST_MAX);
-        // The newest of them on top, for older ones to take its place.
-        let mut oldest: BinaryHeap<(Timestamp, CallId)> = BinaryHeap::new();
-        self.each_common(turn, &mut |id, listed_at| {
-            if oldest.len() < count {
-                oldest.push((listed_at, id));
-            } else if let Some(mut newest) = oldest.peek_mut()
-                && (listed_at, id) < *newest
-            {
-                *newest = (listed_at, id);
-            }
-        })?;
-        Ok(oldest.into_sorted_vec().into_iter().map(|(_, id)| id).collect())
+        let mut oldest = Oldest::new(count);
+        self.each_common(turn, &mut |id, listed_at| oldest.add(id, listed_at))?;
+        Ok(oldest.into_sorted().into_iter().map(|(_, id)| id).collect())
+    }
+
+    /// The accounts that have a rule of their own for how long calls are kept.
+    pub(super) fn own_rules(&self) -> Vec<AccountSid> {
+        let access = self.access.read();
+        let own = access.accounts().filter(|account| account.keep.is_some());
+        own.map(|account| account.account_sid).collect()
+    }
+
+    /// How many calls are too many once so many of all are over for their age: an estimate, since what
+    /// the disk gives back is known once it has.
+    pub(super) fn surplus_after(&self, all: u64, over: u64) -> Result<u64, StoreError> {
+        let Some(limit) = self.options.retention.bytes else { return Ok(0) };
+        let index = self.index()?;
+        let needed = needed_by(&index).map_err(|error| self.index_failed(&error))?;
+        let journal: u64 = self.segments.read().iter().map(|segment| segment.disk_bytes()).sum();
+        let bytes = u128::from(journal + needed);
+        let left = all.saturating_sub(over);
+        let bytes = bytes * u128::from(left) / u128::from(all.max(1));
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        Ok(if bytes <= limit || left == 0 { 0 } else { surplus(bytes, limit, left) })
     }
 
     /// Visits the calls of accounts that have no rule of their own.
@@ -100,11 +150,7 @@ impl Shared {
         turn: &mut Turn<'_>,
         visit: &mut dyn FnMut(CallId, Timestamp),
     ) -> Result<(), StoreError> {
-        let own: Vec<AccountSid> = {
-            let access = self.access.read();
-            let own = access.accounts().filter(|account| account.keep.is_some());
-            own.map(|account| account.account_sid).collect()
-        };
+        let own = self.own_rules();
         self.each_row(turn, &mut |id, stored| {
             if let Stored::Call { listed_at, .. } = stored
                 && !own.contains(&id.account)

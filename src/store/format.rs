@@ -44,7 +44,7 @@ impl Lock {
             builder.recursive(true).mode(0o700);
             builder.create(dir).map_err(OpenError::io("make", dir))?;
         } else if !["FORMAT", "journal"].iter().any(|name| files::is_there(&dir.join(name))) {
-            return Err(OpenError::Missing { path: dir.to_owned() });
+            return Err(missing(dir));
         }
         let path = dir.join("LOCK");
         for name in DIRS {
@@ -102,6 +102,16 @@ impl Lock {
             written => written,
         };
         written.map_err(OpenError::io("write", &self.dir.join("LOCK")))
+    }
+}
+
+/// Why there is no store in a directory, unless it cannot be said whether there is one.
+fn missing(dir: &Path) -> OpenError {
+    match fs::symlink_metadata(dir.join("FORMAT")) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            OpenError::io("look into", dir)(error)
+        }
+        _ => OpenError::Missing { path: dir.to_owned() },
     }
 }
 

@@ -74,7 +74,7 @@ pub use recovery::Recovery;
 pub use shared::{Progress, Status};
 pub use space::free_bytes;
 pub use submit::{Change, Outcome, Patience, Ticket};
-pub use survey::Expiring;
+pub use survey::{Expiring, Reason};
 pub use waits::Wait;
 
 pub use crate::meter::Cause;

@@ -189,6 +189,7 @@ pub(super) fn replace(
     for (id, indexed) in known {
         registry.note_indexed(id, indexed);
     }
+    registry.count_from(index.tally());
     // It may have been copied while a deletion left.
     shared.forgotten.store(true, Ordering::Release);
     shared.set_index(Ok(index.clone()));
@@ -206,5 +207,5 @@ pub(super) fn covered(shared: &Shared) -> Versions {
     let registry = shared.registry.read();
     let covered = registry.iter().filter(|(_, entry)| entry.covered());
     let calls = covered.map(|(id, entry)| (id, entry.indexed.clone())).collect();
-    Versions { calls, admin: Vec::new() }
+    Versions { calls, ..Versions::default() }
 }

@@ -43,9 +43,15 @@ pub struct Progress {
 pub struct Status {
     pub epoch: String,
     pub sequence: u64,
-    pub calls: u64,
+    /// None while that is not known: while the index is built again after a start, and while events
+    /// wait for it that may be of calls that are counted or not.
+    pub calls: Option<u64>,
+    /// Calls that are up; none while that is not known. Told beside these figures.
+    #[serde(skip)]
+    pub live_calls: Option<u64>,
     pub registry_calls: u64,
-    pub tombstones: u64,
+    /// None while that is not known.
+    pub tombstones: Option<u64>,
     pub checkpoint_sequence: u64,
     /// RFC 3339; none before the first checkpoint.
     pub checkpoint_at: Option<String>,
@@ -313,11 +319,11 @@ impl Shared {
     pub fn status(&self) -> Status {
         let failed_authentications = self.access.read().refused();
         let registry = self.registry.read();
-        let beyond = registry.beyond();
+        let counts = registry.counts();
+        let live_known = self.live_known.load(Ordering::Acquire);
+        let live_calls = counts.filter(|_| live_known).map(|_| self.meter.live());
         let index = self.index().ok();
-        let tally = index.as_ref().map(|index| index.tally()).unwrap_or_default();
         let mark = index.as_ref().and_then(|index| index.mark().ok().flatten());
-        let sum = |indexed: u64, more: i64| indexed.saturating_add_signed(more);
         let segments = self.segments.read();
         let checkpoint_at = mark.as_ref().and_then(|mark| {
             crate::domain::Timestamp::from_millis(mark.at)
@@ -326,9 +332,10 @@ impl Shared {
         Status {
             epoch: self.epoch.clone(),
             sequence: registry.last_seq(),
-            calls: sum(tally.calls, beyond.calls),
+            calls: counts.map(|counts| counts.calls),
+            live_calls,
             registry_calls: registry.len() as u64,
-            tombstones: sum(tally.tombstones, beyond.tombstones),
+            tombstones: counts.map(|counts| counts.tombstones),
             checkpoint_sequence: mark.map(|mark| mark.last_seq).unwrap_or_default(),
             checkpoint_at,
             index_bytes: index.map(|index| index.disk_bytes()),

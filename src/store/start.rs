@@ -57,6 +57,11 @@ impl Start {
             Opened::Missing => (None, "there is none", false),
             // It is as good as it was, and not to be put aside.
             Opened::Broken(error) if error.is_full() => return Err(error.into()),
+            Opened::Broken(error) if error.is_denied() => {
+                let dir = &self.shared.options.data_dir;
+                let denied = std::io::ErrorKind::PermissionDenied.into();
+                return Err(OpenError::io("open the index in", dir)(denied));
+            }
             Opened::Broken(error) => {
                 tracing::warn!(error = super::error::chain(&error), "the index cannot be opened");
                 (None, "it cannot be opened", true)
@@ -76,6 +81,7 @@ impl Start {
         self.generation = self.shared.generations.current()?.unwrap_or_default();
         if let Some((index, mark)) = index {
             let index = Arc::new(index);
+            self.shared.registry.write().count_from(index.tally());
             self.shared.set_index(Ok(index.clone()));
             let reason = match self.replay(&index, &mark, now, progress) {
                 Ok(true) => return self.place_parts(&index, now),
@@ -204,6 +210,7 @@ impl Start {
         self.shared.meter.index_rebuilds.add_one();
         let noted = checkpoint::Noted { note: built.note(), at: now };
         let rebuild::Built { index, mark, .. } = built;
+        self.shared.registry.write().count_from(index.tally());
         self.shared.set_index(Ok(index.clone()));
         if mark.replay_from <= mark.last_seq {
             self.replay(&index, &mark, now, progress)?;

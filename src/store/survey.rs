@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use super::fit::Oldest;
 use super::open::Store;
 use super::shared::Shared;
 use super::submit::{Change, Patience, Ticket};
@@ -60,7 +61,23 @@ pub struct Expiring {
     pub oldest: String,
     /// When the newest of them was listed: RFC 3339.
     pub newest: String,
+    /// Why they go.
+    pub reason: Reason,
 }
+
+/// Why a call goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    /// It has been kept for as long as it was to be.
+    Age,
+    /// The store is larger than it may be, and it is one of the oldest. How many go for that is an
+    /// estimate: all calls are taken to weigh the same.
+    Size,
+}
+
+/// By account and reason: how many, and when the oldest and the newest of them were listed.
+type Found = BTreeMap<(AccountSid, Reason), (u64, Timestamp, Timestamp)>;
 
 /// Lets others have a turn; an error ends the work.
 pub(super) type Turn<'a> = dyn FnMut() -> Result<(), StoreError> + 'a;
@@ -203,19 +220,42 @@ impl Store {
         let live = shared.index()?.live_before(Timestamp::MAX, usize::MAX);
         let live = live.map_err(|error| shared.index_failed(&error))?;
         let live: HashSet<CallId> = live.into_iter().collect();
-        let mut found: BTreeMap<AccountSid, (u64, Timestamp, Timestamp)> = BTreeMap::new();
+        let mut found: Found = BTreeMap::new();
+        let mut add = |id: CallId, reason: Reason, at: Timestamp| {
+            let entry = found.entry((id.account, reason)).or_insert((0, at, at));
+            *entry = (entry.0 + 1, entry.1.min(at), entry.2.max(at));
+        };
+        let (mut all, mut over) = (0_u64, 0_u64);
         shared.each_listed(&mut || Ok(()), &mut |id, listed_at, up| {
+            all += 1;
             if up.unwrap_or_else(|| live.contains(&id)) {
                 return true;
             }
             if shared.cutoff(id.account, now).is_some_and(|cutoff| listed_at < cutoff) {
-                let entry = found.entry(id.account).or_insert((0, listed_at, listed_at));
-                *entry = (entry.0 + 1, entry.1.min(listed_at), entry.2.max(listed_at));
+                over += 1;
+                add(id, Reason::Age, listed_at);
             }
             true
         })?;
+        let surplus = shared.surplus_after(all, over)?;
+        if surplus > 0 {
+            let own = shared.own_rules();
+            let mut oldest = Oldest::new(surplus);
+            shared.each_listed(&mut || Ok(()), &mut |id, listed_at, up| {
+                let stays = up.unwrap_or_else(|| live.contains(&id)) || own.contains(&id.account);
+                let goes = shared.cutoff(id.account, now).is_some_and(|cutoff| listed_at < cutoff);
+                if !stays && !goes {
+                    oldest.add(id, listed_at);
+                }
+                true
+            })?;
+            for (listed_at, id) in oldest.into_sorted() {
+                add(id, Reason::Size, listed_at);
+            }
+        }
         let show = |time| show_time(time).to_string();
-        let expiring = |(account_sid, (calls, oldest, newest))| Expiring {
+        let expiring = |((account_sid, reason), (calls, oldest, newest))| Expiring {
+            reason,
             account_sid,
             calls,
             oldest: show(oldest),

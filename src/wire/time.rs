@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 
@@ -48,6 +49,29 @@ impl Zone {
         let offset = Offset::from_seconds(seconds).unwrap_or(Offset::UTC);
         format!("{:.3}", at.display_with_offset(offset))
     }
+}
+
+/// A duration in words, down to milliseconds: `90 days`, `1 day 6 hours`, `12 minutes`.
+pub fn show_duration(time: Duration) -> String {
+    let units = [
+        ("day", 86_400_000),
+        ("hour", 3_600_000),
+        ("minute", 60_000),
+        ("second", 1000),
+        ("millisecond", 1),
+    ];
+    let mut rest = time.as_millis();
+    let mut words = Vec::new();
+    for (unit, millis) in units {
+        let count = rest / millis;
+        rest %= millis;
+        match count {
+            0 => {}
+            1 => words.push(format!("1 {unit}")),
+            _ => words.push(format!("{count} {unit}s")),
+        }
+    }
+    if words.is_empty() { "no time".to_owned() } else { words.join(" ") }
 }
 
 struct Shown(jiff::Timestamp);

@@ -291,6 +291,12 @@ impl Rollcall {
     pub fn run_with(&self, args: &[&str], input: &[u8]) -> Printed {
         let mut command = Command::new(ROLLCALL);
         command.args(args).arg("--data-dir").arg(&self.data);
+        // What is to be the first to write here says so.
+        let makes =
+            matches!(args, ["token", "create", ..] | ["account", "set", ..] | ["import", ..]);
+        if makes && self.child.is_none() && !self.data.join("FORMAT").exists() {
+            command.arg("--init");
+        }
         print(&mut command, input)
     }
 

@@ -11,15 +11,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "access", "admin", "backup", "clock", "config", "doctor", "domain", "logs", "ops",
-            "server", "store", "wire",
+            "access", "admin", "backup", "clock", "config", "doctor", "domain", "files", "logs",
+            "ops", "outbound", "server", "store", "tls", "wire",
         ],
     ),
     (
         "server",
         &[
-            "admin", "clock", "config", "domain", "http", "logs", "meter", "ops", "outbound",
-            "store", "tls",
+            "admin", "clock", "config", "domain", "files", "http", "logs", "meter", "ops",
+            "outbound", "store", "tls",
         ],
     ),
     ("admin", &["clock", "logs", "ops", "store"]),
@@ -55,7 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("wire", &["domain"]),
     ("clock", &["domain"]),
     ("random", &[]),
-    ("config", &["domain", "outbound"]),
+    ("config", &["domain", "outbound", "wire"]),
     ("outbound", &[]),
     ("logs", &["domain", "wire"]),
     ("meter", &["domain"]),

@@ -1,6 +1,7 @@
 //! The store as a whole: what goes in comes out, whatever happens in between.
 
 mod compaction;
+mod counts;
 mod cramped;
 mod deaths;
 mod drawn;
@@ -16,6 +17,7 @@ mod space;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -176,6 +178,15 @@ fn sids(store: &Store, filter: Filter) -> Vec<u8> {
 
 fn with_status(status: CallStatus) -> Filter {
     Filter { statuses: vec![status], ..Filter::default() }
+}
+
+/// Ends the others too where one fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn assert_sound(store: &Store) {

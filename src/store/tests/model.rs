@@ -438,7 +438,7 @@ impl Bench {
             assert_eq!(have.as_deref(), self.model.calls.get(&id));
         }
         // The figures are exact while the keeper stands still.
-        until("all are counted", || store.status().calls == self.model.calls.len() as u64);
+        until("all are counted", || store.status().calls == Some(self.model.calls.len() as u64));
     }
 }
 

@@ -123,15 +123,6 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
     assert_sound(&open(options(dir.path())));
 }
 
-/// Ends the others too where one fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn a_page_holds_no_more_than_was_asked_for() {
     let dir = tempfile::tempdir().unwrap();

@@ -3,9 +3,11 @@
 mod accounts;
 mod config;
 mod documents;
+mod expiry;
 mod foreign;
 mod health;
 mod messages;
+mod owners;
 mod parity;
 mod purge;
 mod sharing;

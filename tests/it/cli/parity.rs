@@ -190,10 +190,50 @@ fn no_command_makes_a_store_that_was_only_asked_about() {
     ] {
         let printed = rollcall.run(args);
         assert_eq!((printed.code, printed.stdout.as_str()), (Some(1), ""), "{args:?}: {printed:?}");
-        assert!(printed.stderr.contains("there is no data directory at "), "{printed:?}");
+        assert!(printed.stderr.contains("there is no store in "), "{printed:?}");
         assert!(printed.stderr.contains(rollcall.data().to_str().unwrap()), "{printed:?}");
         assert!(!rollcall.data().exists(), "{args:?}");
     }
     let mut bare = Command::new(ROLLCALL);
     assert_eq!(print(&mut bare, b"").code, Some(2));
+    // Nor one that would change something in it, before it was told to make one.
+    let elsewhere = rollcall.dir.path().join("elsewhere");
+    let away = elsewhere.to_str().unwrap();
+    for empty in [false, true] {
+        for args in [
+            &["token", "create", "--admin"][..],
+            &["account", "set", A1, "--name", "one"],
+            &["import"],
+            &["import", "--dry-run", "--init"],
+            &["expire"],
+            &["purge", "--number", "+15559990001"],
+            &["backup", away],
+            &["export", "-o", away],
+            &["cert", "show"],
+            &["cert", "renew"],
+            &["doctor"],
+            &["config", "check"],
+        ] {
+            if empty {
+                std::fs::create_dir_all(rollcall.data()).unwrap();
+            }
+            let mut command = Command::new(ROLLCALL);
+            let printed = print(command.args(args).arg("--data-dir").arg(rollcall.data()), b"");
+            let looks = ["doctor", "config"].contains(&args[0]);
+            assert!(looks || printed.code == Some(1), "{args:?}: {printed:?}");
+            assert!(looks || printed.stdout.is_empty(), "{args:?}: {printed:?}");
+            let named = ["there is no store in ", "--config FILE or --data-dir DIR", "--init"];
+            let said = named.iter().all(|part| printed.stderr.contains(part));
+            assert!(looks || said, "{args:?}: {printed:?}");
+            assert_eq!(rollcall.data().exists(), empty, "{args:?}");
+            let left = std::fs::read_dir(rollcall.data()).map_or(0, Iterator::count);
+            assert_eq!((left, elsewhere.exists()), (0, false), "{args:?}");
+        }
+    }
+    let made = rollcall.run(&["token", "create", "--admin"]);
+    assert!(made.code == Some(0) && made.stdout.len() > 20, "{made:?}");
+    let (dir, what) = (rollcall.data().display(), "a new store was made in");
+    assert!(made.stderr.contains(&format!("{what} {dir}, for user ")), "{made:?}");
+    let again = rollcall.run(&["token", "create", "--admin", "--init"]);
+    assert!(again.code == Some(0) && !again.stderr.contains(what), "{again:?}");
 }

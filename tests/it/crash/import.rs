@@ -37,7 +37,7 @@ fn an_import_that_was_killed_has_taken_whole_batches_and_can_be_run_again() {
             rollcall.start();
         }
         let mut command = Command::new(ROLLCALL);
-        command.arg("import").arg(&path).arg("--data-dir").arg(rollcall.data());
+        command.args(["import", "--init"]).arg(&path).arg("--data-dir").arg(rollcall.data());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut import = command.spawn().unwrap();
         wait(&mut random, if round < trial.rounds { 1200 } else { 300 });

@@ -1,0 +1,91 @@
+//! Whose files a command makes.
+//!
+//! Architecture invariant: what root makes in a data directory belongs to the owner of that directory.
+//! A command of root is that owner for as long as it has the store open, and has no other rights than
+//! theirs; so it also opens nothing that somebody else has put there for root.
+
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::process::{Gid, Uid, getegid, geteuid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::files;
+use crate::ops::Failure;
+use crate::server;
+
+/// A user with their group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+impl Owner {
+    /// Whom the data are of where this process is root and they are not root's: the owner of the
+    /// directory, and of the next one above it where there is none yet.
+    pub fn instead_of_root(data_dir: &Path) -> io::Result<Option<Self>> {
+        if !geteuid().is_root() {
+            return Ok(None);
+        }
+        let mut place = data_dir;
+        let dir = loop {
+            match std::fs::metadata(place) {
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound && place != files::parent(place) =>
+                {
+                    place = files::parent(place);
+                }
+                found => break found?,
+            }
+        };
+        let mut owner = Self { uid: dir.uid(), gid: dir.gid() };
+        // A volume may be root's with a store in it that is not. A link or another name of somebody
+        // else's file says nothing of that.
+        if owner.uid == 0
+            && let Ok(lock) = std::fs::symlink_metadata(data_dir.join("LOCK"))
+            && lock.is_file()
+            && lock.nlink() == 1
+        {
+            owner.uid = lock.uid();
+        }
+        Ok(Some(owner).filter(|owner| owner.uid != 0))
+    }
+
+    /// Why root is not to run a server there.
+    pub fn instead(self, data_dir: &Path) -> Failure {
+        server::of_another(data_dir, self.uid)
+    }
+
+    /// Has this thread, and those that it starts, be this user until the value is dropped.
+    pub fn act(self) -> Result<Acting, Failure> {
+        let cannot = |error: rustix::io::Errno| {
+            let Self { uid, gid } = self;
+            Failure::new(format!(
+                "cannot become the owner of the data directory, user {uid} of group {gid}: {error}; \
+                 run this as that user: sudo -u '#{uid}' rollcall …"
+            ))
+        };
+        let (user, group) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        let acting = Acting { group: getegid() };
+        set_thread_groups(&[group]).map_err(cannot)?;
+        set_thread_res_gid(None, group, None).map_err(cannot)?;
+        set_thread_res_uid(None, user, None).map_err(cannot)?;
+        Ok(acting)
+    }
+}
+
+/// As long as this lives the thread is somebody else than root.
+pub(super) struct Acting {
+    group: Gid,
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        // Whoever could not be root again has no more rights than before.
+        let _as_it_is = set_thread_res_uid(None, Uid::ROOT, None)
+            .and_then(|()| set_thread_res_gid(None, self.group, None))
+            .and_then(|()| set_thread_groups(&[self.group]));
+    }
+}

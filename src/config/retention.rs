@@ -1,0 +1,98 @@
+//! How long things are kept, in words: a duration is easily written wrong, and calls that have gone do
+//! not come back.
+
+use std::time::Duration;
+
+use super::Config;
+use crate::wire::show_duration;
+
+/// Calls that are kept for less are so only where somebody has said that this is meant.
+pub const SHORT: Duration = Duration::from_hours(24);
+
+impl Config {
+    /// How long calls are kept.
+    pub fn keeps(&self) -> String {
+        let retention = &self.retention;
+        let age = match retention.age {
+            Some(age) => format!("for {} after they were listed", show_duration(age)),
+            None => "for good".to_owned(),
+        };
+        match retention.bytes {
+            0 => format!("calls are kept {age} (retention.age)"),
+            bytes => format!(
+                "calls are kept {age} (retention.age), as long as the store fits into {bytes} bytes \
+                 (retention.bytes)"
+            ),
+        }
+    }
+
+    /// All durations that decide how long something is kept, with their keys.
+    pub fn durations(&self) -> Vec<String> {
+        let Self { retention, calls, list, .. } = self;
+        let window = list.window.map_or_else(
+            || "every call is in the plain list (list.window)".to_owned(),
+            |window| {
+                let window = show_duration(window);
+                format!("a call is in the plain list for {window} after its end (list.window)")
+            },
+        );
+        vec![
+            self.keeps(),
+            format!(
+                "every version of a call is kept for {} (retention.history)",
+                show_duration(retention.history)
+            ),
+            format!(
+                "a deleted call has left the disk within {} (retention.erase_within)",
+                show_duration(retention.erase_within)
+            ),
+            format!(
+                "a call that nothing is heard of is given up after {} (calls.max_lifetime)",
+                show_duration(calls.max_lifetime)
+            ),
+            window,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{ConfigError, Settings};
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        let text = format!("[retention]\n{text}\n");
+        Config::parse(Path::new("c.toml"), &text, &Settings::default())
+    }
+
+    #[test]
+    fn an_age_below_a_day_has_to_be_meant() {
+        for (age, words) in [
+            ("12m", "12 minutes"),
+            ("1s", "1 second"),
+            ("23h 59m 59s", "23 hours 59 minutes 59 seconds"),
+            ("1ms", "1 millisecond"),
+        ] {
+            let refused = parse(&format!("age = {age:?}")).unwrap_err().to_string();
+            let expected = format!("c.toml:2: retention.age is {words}, ");
+            assert!(refused.starts_with(&expected), "{refused}");
+            assert!(refused.contains("retention.allow_short = true"), "{refused}");
+            let meant = parse(&format!("age = {age:?}\nallow_short = true")).unwrap();
+            assert!(meant.keeps().starts_with(&format!("calls are kept for {words} ")));
+        }
+        for (age, words) in [
+            ("1day", "1 day"),
+            ("24h", "1 day"),
+            ("12M", "365 days 6 hours 43 minutes 12 seconds"),
+            ("90days", "90 days"),
+        ] {
+            let keeps = parse(&format!("age = {age:?}")).unwrap().keeps();
+            assert!(keeps.starts_with(&format!("calls are kept for {words} after")), "{keeps}");
+        }
+        assert_eq!(parse("").unwrap().keeps(), "calls are kept for good (retention.age)");
+        let bounded = parse("bytes = 1000").unwrap().keeps();
+        assert!(bounded.ends_with("the store fits into 1000 bytes (retention.bytes)"), "{bounded}");
+    }
+}

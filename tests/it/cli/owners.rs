@@ -1,0 +1,180 @@
+//! Whom the files of a data directory belong to, whoever runs a command.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::Path;
+use std::process::Command;
+
+use super::super::harness::{A1, Printed, ROLLCALL, Rollcall, event, have, print, skip};
+
+const THEY: u32 = 4711;
+
+fn can_be_anybody() -> bool {
+    let can = rustix::process::geteuid().is_root() && have("setpriv");
+    if !can {
+        skip("only root can be somebody else");
+    }
+    can
+}
+
+/// A place that belongs to another user, who can come to it.
+fn theirs() -> Rollcall {
+    let rollcall = Rollcall::down();
+    fs::set_permissions(rollcall.dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    fs::create_dir(rollcall.data()).unwrap();
+    chown(rollcall.data(), Some(THEY), Some(THEY)).unwrap();
+    rollcall
+}
+
+/// The same command, as they run it.
+fn as_they(command: &Command) -> Command {
+    let mut other = Command::new("setpriv");
+    let user = THEY.to_string();
+    other.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+    other.arg(command.get_program()).args(command.get_args());
+    other
+}
+
+/// Whose everything in a directory is.
+fn owners(dir: &Path) -> Vec<(String, u32, u32)> {
+    let mut found = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        let about = fs::symlink_metadata(&dir).unwrap();
+        found.push((dir.display().to_string(), about.uid(), about.gid()));
+        if about.is_dir() {
+            dirs.extend(fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    found
+}
+
+fn assert_theirs(dir: &Path, after: &[&str]) {
+    for (path, uid, gid) in owners(dir) {
+        assert_eq!((uid, gid), (THEY, THEY), "{path} after {after:?}");
+    }
+}
+
+fn run(rollcall: &Rollcall, args: &[&str], input: &[u8]) -> Printed {
+    let mut command = Command::new(ROLLCALL);
+    print(command.args(args).arg("--data-dir").arg(rollcall.data()), input)
+}
+
+#[test]
+fn what_root_makes_in_a_data_directory_is_the_owners() {
+    if !can_be_anybody() {
+        return;
+    }
+    let mut rollcall = theirs();
+    let made = run(&rollcall, &["token", "create", "--admin", "--init"], b"");
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(made.stderr.contains(", for user 4711"), "{made:?}");
+    assert_theirs(rollcall.data(), &["token", "create"]);
+    // Files that root asks for elsewhere are root's, also where the owner of the data may not go.
+    let own = rollcall.dir.path().join("own");
+    fs::create_dir(&own).unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
+    let (export, backup) = (own.join("calls"), own.join("backup"));
+    let audit = format!("log.audit = {:?}", rollcall.data().join("audit.log"));
+    let config = rollcall.dir.path().join("c.toml");
+    fs::write(&config, format!("{audit}\n")).unwrap();
+    let config = config.to_str().unwrap();
+    let call = event(1, "completed");
+    for (args, input) in [
+        (&["import"][..], call.as_bytes()),
+        (&["status"], b""),
+        (&["list"], b""),
+        (&["check"], b""),
+        (&["rebuild"], b""),
+        (&["compact", "--drop-history"], b""),
+        (&["cert", "renew"], b""),
+        (&["account", "set", A1, "--name", "one", "--config", config], b""),
+        (&["expire"], b""),
+        (&["export", "-o", export.to_str().unwrap()], b""),
+        (&["backup", backup.to_str().unwrap()], b""),
+        (&["purge", "--number", "+15559990001"], b""),
+    ] {
+        let printed = run(&rollcall, args, input);
+        assert_eq!(printed.code, Some(0), "{args:?}: {printed:?}");
+        assert_theirs(rollcall.data(), args);
+    }
+    assert!(rollcall.data().join("audit.log").exists());
+    let audited = fs::read_to_string(rollcall.data().join("audit.log")).unwrap();
+    assert!(audited.contains("command uid 0"), "{audited}");
+    for (path, uid, _) in owners(&own) {
+        assert_eq!(uid, 0, "{path}");
+    }
+    assert!(fs::read_to_string(&export).unwrap().contains(A1));
+    // Their server starts, and knows the token.
+    let command = as_they(&rollcall.serve_command());
+    rollcall.start_with(command);
+    let known = rollcall.get(made.stdout.trim(), &format!("/v1/Accounts/{A1}/Calls"));
+    assert_eq!(known.status, 200, "{known:?}");
+    assert_eq!(run(&rollcall, &["status"], b"").code, Some(0), "root asks it");
+    assert_eq!(rollcall.stop(), Some(0));
+    assert_theirs(rollcall.data(), &["serve"]);
+}
+
+#[test]
+fn a_directory_that_root_makes_is_that_of_the_owner_of_the_place() {
+    if !can_be_anybody() {
+        return;
+    }
+    let rollcall = theirs();
+    let new = rollcall.data().join("new");
+    let mut command = Command::new(ROLLCALL);
+    command.args(["account", "set", A1, "--name", "one", "--init", "--data-dir"]).arg(&new);
+    let made = print(&mut command, b"");
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert_theirs(&new, &["account", "set"]);
+}
+
+#[test]
+fn a_server_that_may_not_use_its_files_says_whose_they_are_and_what_gives_them_back() {
+    if !can_be_anybody() {
+        return;
+    }
+    let mut rollcall = theirs();
+    let command = as_they(&rollcall.serve_command());
+    rollcall.start_with(command);
+    assert_eq!(rollcall.stop(), Some(0));
+    let data = rollcall.data().to_owned();
+    let segment = fs::read_dir(data.join("journal")).unwrap().next().unwrap().unwrap().path();
+    let number = fs::read_to_string(data.join("CURRENT")).unwrap();
+    let index = data.join(format!("index-{}", number.trim()));
+    let refused = |rollcall: &Rollcall| {
+        let serve = print(&mut as_they(&rollcall.serve_command()), b"");
+        let mut status = Command::new(ROLLCALL);
+        let status = print(&mut as_they(status.arg("status").arg("--data-dir").arg(&data)), b"");
+        [serve, status]
+    };
+    let advice = format!("chown -R {THEY}:{THEY} {}", data.display());
+    let mut places = vec![data.join("LOCK"), data.join("FORMAT"), data.join("journal"), segment];
+    places.extend([index.join("db"), index, data.join("tls/server.pem"), data.join("tls")]);
+    for place in places {
+        chown(&place, Some(0), Some(0)).unwrap();
+        // What a command needs no certificate for it does without one.
+        let served = if place.starts_with(data.join("tls")) { 1 } else { 2 };
+        for printed in refused(&rollcall).into_iter().take(served) {
+            assert_eq!(printed.code, Some(1), "{place:?}: {printed:?}");
+            for said in ["user 0 (root)", "runs as user 4711", &advice] {
+                assert!(printed.stderr.contains(said), "{place:?}: {said}: {printed:?}");
+            }
+            assert!(!printed.stderr.contains("sudo"), "{place:?}: {printed:?}");
+        }
+        // Exactly what it says.
+        let mut words = advice.split(' ');
+        let done = Command::new(words.next().unwrap()).args(words).status().unwrap();
+        assert!(done.success());
+        let command = as_they(&rollcall.serve_command());
+        rollcall.start_with(command);
+        assert_eq!(rollcall.stop(), Some(0), "{place:?}");
+    }
+    // A whole directory of somebody else is not theirs to take.
+    chown(&data, Some(0), Some(0)).unwrap();
+    let start = print(&mut as_they(&rollcall.serve_command()), b"");
+    assert!(start.stderr.contains("belongs to user 0 (root)"), "{start:?}");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+    let start = print(&mut as_they(&rollcall.serve_command()), b"");
+    assert!(start.stderr.contains("run this as its owner"), "{start:?}");
+}
