@@ -35,7 +35,7 @@ fn main() -> Outcome<()> {
     let input = dir.path().join("calls.ndjson");
     write_calls(&input, calls)?;
     let rollcall = Rollcall::new(&dir.path().join("data"));
-    rollcall.timed(&["import", text(&input)?])?;
+    rollcall.timed(&["import", "--init", text(&input)?])?;
     let field = Field { dir: dir.path().to_owned(), calls, input, rollcall };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut table = Table::default();

@@ -69,9 +69,9 @@ pub fn half(field: &Field, table: &mut Table) -> Outcome<()> {
     let input = field.dir.join("late.ndjson");
     std::fs::write(&input, late.join("\n"))?;
     let full = Rollcall::new(&field.dir.join("full"));
-    full.timed(&["import", text(&field.input)?])?;
+    full.timed(&["import", "--init", text(&field.input)?])?;
     let fresh = Rollcall::new(&field.dir.join("fresh"));
-    fresh.timed(&["import", text(&input)?])?;
+    fresh.timed(&["import", "--init", text(&input)?])?;
     let now = std::process::Command::new("date").arg("+%s").output()?;
     let now: u64 = String::from_utf8_lossy(&now.stdout).trim().parse()?;
     let age = format!("{}s", now - JANUARY_2026_S - HALF_DAYS * 86_400);

@@ -20,7 +20,7 @@ pub fn run(field: &Field, table: &mut Table) -> Outcome<()> {
         let rollcall = Rollcall::new(&dir);
         let input = field.dir.join("fewer.ndjson");
         write_calls(&input, calls)?;
-        rollcall.timed(&["import", text(&input)?])?;
+        rollcall.timed(&["import", "--init", text(&input)?])?;
         halves.push(measured(field, table, &rollcall, calls)?);
         std::fs::remove_dir_all(dir)?;
         std::fs::remove_file(input)?;

@@ -9,7 +9,7 @@ pub fn import(field: &Field, table: &mut Table) -> Outcome<()> {
     let (calls, data) = (field.calls, &field.rollcall.data);
     let bytes = std::fs::metadata(&field.input)?.len();
     table.line("input", &format!("{calls} calls, {} B each", bytes / calls), "calls.ndjson");
-    let (seconds, peak) = field.rollcall.timed(&["import", text(&field.input)?])?;
+    let (seconds, peak) = field.rollcall.timed(&["import", "--init", text(&field.input)?])?;
     let goal = Target::AtLeast(8_000.0, 25_000.0);
     table.goal("import", &rate(calls, seconds), per(calls, seconds), "calls/s", goal);
     table.by("rollcall import calls.ndjson");

@@ -159,6 +159,7 @@ fn is_quick(request: &Request) -> bool {
         | Request::AccountRemove { .. }
         | Request::Show { .. }
         | Request::Status
+        | Request::Configuration
         | Request::Health
         | Request::CertShow
         | Request::CertRenew { .. } => true,

@@ -131,6 +131,27 @@ impl Config {
         }
     }
 
+    /// The same with paths that are right from any directory; what is handed over by name stays.
+    #[must_use]
+    pub fn absolute(&self) -> Self {
+        let mut config = self.clone();
+        let files = config.tls.files.iter_mut().flat_map(|files| [&mut files.cert, &mut files.key]);
+        let paths = files
+            .chain(config.tls.clients.iter_mut().map(|clients| &mut clients.ca))
+            .chain(config.upstream.ca.as_mut())
+            .chain(config.log.audit.as_mut())
+            .chain(config.admin_socket.as_mut())
+            .chain(std::iter::once(&mut config.data_dir));
+        for path in paths {
+            if !path.to_string_lossy().starts_with("credential:")
+                && let Ok(absolute) = std::path::absolute(&*path)
+            {
+                *path = absolute;
+            }
+        }
+        config
+    }
+
     /// The keys whose values differ from those of another configuration.
     pub fn changed(&self, other: &Self) -> Vec<&'static str> {
         let [before, after] = [self, other]

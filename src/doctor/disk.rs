@@ -29,6 +29,8 @@ pub(super) struct Disk {
     /// The number of its kind.
     pub(super) kind: u64,
     pub(super) free_bytes: u64,
+    /// Nothing can be written to it.
+    pub(super) read_only: bool,
     /// None where it does not count files.
     pub(super) free_files: Option<u64>,
     pub(super) journal_bytes: u64,
@@ -59,6 +61,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
             // The upper half is a sign that has been stretched.
             kind: u64::try_from(about.f_type & 0xffff_ffff).unwrap_or_default(),
             free_bytes: room.f_bavail.saturating_mul(room.f_frsize),
+            read_only: room.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
             free_files: (room.f_files > 0).then_some(room.f_favail),
             journal_bytes: size(&dir.join("journal")),
             index_bytes: indexes(dir),
@@ -72,6 +75,14 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
 
 pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
     let mut findings = Vec::new();
+    if disk.read_only {
+        findings.push(Finding::error(
+            object,
+            "it is mounted read-only: no call can be stored, and no server can start",
+            "mount it for writing (`mount -o remount,rw`); where it was, the kernel has met an error of \
+             the disk, and `dmesg` says which",
+        ));
+    }
     let free = bytes(disk.free_bytes);
     let needed = disk.index_bytes.saturating_add(disk.segment_bytes);
     if disk.free_bytes < disk.least_bytes {

@@ -7,6 +7,7 @@
 //! A file a family of checks; each check is a function that returns findings, among them one that
 //! says so where all is well, so that a reader sees that it was looked at.
 
+mod audit;
 mod certificate;
 mod clock;
 mod data;
@@ -126,12 +127,16 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
     let known = rights::Known::read(&around.root);
     let (server, about_server) = server::ask(config, around);
     let user = known.server(&config.data_dir, server.peer());
+    // What a running server has counts, and not what is there for whoever asks.
+    let (running, about_configuration) = server::configuration(config, &server);
+    let config = running.as_ref().unwrap_or(config);
     [
-        vec![Finding::ok("configuration", "it is understood")],
+        vec![about_configuration],
         data::check(config, &user, &known),
         about_server,
         clock::check(config, &server, around),
         disk::check(config),
+        audit::check(config, &user),
         limits::check(config, &server),
         certificate::check(config, &server, (&user, &known), around),
         ports::check(config, &server),

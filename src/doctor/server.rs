@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Finding, Surroundings, shown};
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::ops::{Failure, Figures, Reply, Request, TokenInfo};
 
 /// How long an answer may take.
@@ -26,6 +26,8 @@ pub(super) enum Server {
 pub(super) struct Answers {
     pub(super) figures: Figures,
     pub(super) tokens: Vec<TokenInfo>,
+    /// What it was started with, as TOML.
+    configuration: String,
     /// Its process, where the kernel says so.
     pub(super) pid: Option<u32>,
     peer: Option<Peer>,
@@ -88,7 +90,7 @@ pub(super) fn ask(config: &Config, around: &Surroundings) -> (Server, Vec<Findin
         gid: peer.gid.as_raw(),
     });
     let pid = peer.and_then(|peer| peer.pid);
-    let (figures, tokens) = match question(&path) {
+    let (figures, tokens, configuration) = match question(&path) {
         Ok(answers) => answers,
         Err(failure) => {
             let advice = "run this as the server's user or as root; if that does not help, look \
@@ -108,7 +110,7 @@ pub(super) fn ask(config: &Config, around: &Surroundings) -> (Server, Vec<Findin
             "run the server as the owner of its data directory",
         ));
     }
-    (Server::Up(Box::new(Answers { figures, tokens, pid, peer })), findings)
+    (Server::Up(Box::new(Answers { figures, tokens, configuration, pid, peer })), findings)
 }
 
 fn connect(configured: &Path, usual: &Path) -> std::io::Result<(PathBuf, UnixStream)> {
@@ -116,15 +118,41 @@ fn connect(configured: &Path, usual: &Path) -> std::io::Result<(PathBuf, UnixStr
     to(configured).or_else(|error| to(usual).map_err(|_| error))
 }
 
-fn question(path: &Path) -> Result<(Figures, Vec<TokenInfo>), Failure> {
+/// The configuration that a running server has, where it says so, and what is to be said of it.
+pub(super) fn configuration(ours: &Config, server: &Server) -> (Option<Config>, Finding) {
+    let object = "configuration";
+    let understood = || (None, Finding::ok(object, "it is understood"));
+    let Some(answers) = server.answers() else { return understood() };
+    let text = &answers.configuration;
+    let Ok(theirs) = Config::parse(Path::new("the server"), text, &Settings::default()) else {
+        return understood();
+    };
+    let who = answers.pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+    let differ = theirs.changed(&ours.absolute());
+    if differ.is_empty() {
+        return (Some(theirs), Finding::ok(object, format!("it is the server's own{who}")));
+    }
+    let what = format!(
+        "the server{who} runs with another one than is given here, and that is what is judged; they \
+         differ in {}",
+        differ.join(", ")
+    );
+    (Some(theirs), Finding::ok(object, what))
+}
+
+fn question(path: &Path) -> Result<(Figures, Vec<TokenInfo>, String), Failure> {
     let ask = |request: &Request| {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         admin::ask(&stream, request, &mut std::io::empty(), &mut |_| Ok(()))
     };
-    match (ask(&Request::Status)?, ask(&Request::TokenList)?) {
-        (Reply::Status(figures), Reply::Tokens(tokens)) => Ok((*figures, tokens)),
+    let answers =
+        (ask(&Request::Status)?, ask(&Request::TokenList)?, ask(&Request::Configuration)?);
+    match answers {
+        (Reply::Status(figures), Reply::Tokens(tokens), Reply::Done(configuration)) => {
+            Ok((*figures, tokens, configuration))
+        }
         _ => Err(Failure::new("it answers something else than it was asked")),
     }
 }

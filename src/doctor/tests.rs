@@ -50,6 +50,7 @@ fn a_disk_without_room_or_of_a_kind_that_forgets_is_found() {
     let good = || Disk {
         kind: 0xef53,
         free_bytes: 1000 * MIB,
+        read_only: false,
         free_files: Some(1_000_000),
         journal_bytes: 5000 * MIB,
         index_bytes: 500 * MIB,
@@ -66,6 +67,9 @@ fn a_disk_without_room_or_of_a_kind_that_forgets_is_found() {
     assert!(tight[0].problem.contains("rebuild of the index needs 564 MiB"), "{tight:?}");
     let full = found(Disk { free_bytes: 63 * MIB, ..good() });
     assert_eq!(levels(&full), [Level::Error], "{full:?}");
+    let closed = found(Disk { read_only: true, ..good() });
+    assert_eq!(levels(&closed), [Level::Error], "{closed:?}");
+    assert!(closed[0].problem.contains("mounted read-only"), "{closed:?}");
     let low = found(Disk { least_bytes: 1001 * MIB, ..good() });
     assert_eq!(levels(&low), [Level::Error], "{low:?}");
     assert!(low[0].problem.contains("less than store.min_free_bytes (1001 MiB)"), "{low:?}");

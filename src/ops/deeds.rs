@@ -17,7 +17,10 @@ pub struct Noted {
 impl Noted {
     /// What there is to say of this command.
     pub fn of(request: &Request) -> Self {
-        let is_deed = !matches!(request, Request::Status | Request::Health | Request::CertShow);
+        let is_deed = !matches!(
+            request,
+            Request::Status | Request::Configuration | Request::Health | Request::CertShow
+        );
         Self { what: name(request), object: object(request), is_deed }
     }
 

@@ -83,6 +83,8 @@ pub enum Request {
     },
     /// Figures.
     Status,
+    /// What the server was started with: the answer is TOML.
+    Configuration,
     /// Whether the server does its work.
     Health,
     /// Lists the certificates in use.
@@ -287,6 +289,7 @@ pub fn run(
             Ok(Reply::Status(Box::new(figures)))
         }
         Request::Health => Ok(health::look(store, context)),
+        Request::Configuration => Ok(Reply::Done(context.configuration.clone())),
         Request::CertShow => certificates::show(context),
         Request::CertRenew { authority } => certificates::renew(context, authority),
         Request::Check => {

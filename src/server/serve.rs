@@ -151,6 +151,7 @@ impl Server<'_> {
             let port = door.listener.local_addr()?.port();
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
+        let configuration = bound(config, &doors).to_toml().unwrap_or_default();
         let (stop, stopped) = watch::channel(());
         let context = Arc::new(self.http_context(stopped.clone(), &reloader)?);
         let api = http::service(context.clone());
@@ -201,6 +202,7 @@ impl Server<'_> {
         let mut ops = config.ops_context();
         ops.certificates = ops::Certificates::Served(reloader.clone());
         ops.listeners = reached;
+        ops.configuration = configuration;
         let pulses = Arc::new(pulses);
         ops.loops = Some(all_turn(&pulses));
         let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
@@ -331,6 +333,25 @@ impl Server<'_> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The configuration with the ports that were found where any free one was asked for.
+fn bound(config: &Config, doors: &[Door]) -> Config {
+    let mut config = config.absolute();
+    for Door { listener, purpose, .. } in doors {
+        let found = listener.local_addr().ok().and_then(|at| at.to_string().parse().ok());
+        let place = match purpose {
+            Purpose::Https => Some(&mut config.listen),
+            Purpose::Http => config.http.listen.as_mut(),
+            Purpose::Metrics => config.metrics.listen.as_mut(),
+        };
+        if let (Some(place), Some(found)) = (place, found)
+            && place.port() == 0
+        {
+            *place = found;
+        }
+    }
+    config
 }
 
 /// A path as one word of a shell.

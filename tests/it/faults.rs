@@ -75,7 +75,7 @@ fn template() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     for part in [0..THERE - 500, 1000..THERE] {
         fs::write(home.path().join("records"), records(part.clone())).unwrap();
-        ok(home.path(), &["import", "records"]);
+        ok(home.path(), &["import", "records", "--init"]);
         if part.start == 0 {
             ok(home.path(), &["compact"]);
         }

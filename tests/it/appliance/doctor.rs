@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::super::harness::{Printed, ROLLCALL, Rollcall, event, print, skip};
+use super::super::harness::{Printed, ROLLCALL, Rollcall, event, have, print, skip};
 use super::files;
 use super::tls::Authority;
 
@@ -153,7 +153,7 @@ fn rights_and_owners_in_the_data_directory_are_looked_at() {
 
 #[test]
 fn another_user_is_told_to_be_the_owner() {
-    if !rustix::process::geteuid().is_root() || !super::super::harness::have("setpriv") {
+    if !rustix::process::geteuid().is_root() || !have("setpriv") {
         return;
     }
     let rollcall = Rollcall::up(&[]);
@@ -226,7 +226,7 @@ fn a_clock_that_was_set_while_the_server_was_up_is_found() {
 
 #[test]
 fn addresses_that_cannot_be_listened_on_are_found() {
-    let mut rollcall = Rollcall::up(&[]);
+    let rollcall = Rollcall::down();
     let free = {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         free.local_addr().unwrap().to_string()
@@ -237,10 +237,9 @@ fn addresses_that_cannot_be_listened_on_are_found() {
     let here = std::process::id();
     let with = |listen: &str| examine(&rollcall, &[("ROLLCALL_LISTEN", listen)]).1;
     assert_eq!(level(&with(&address), "listen", &format!("process {here} (")), "error");
-    assert_eq!(level(&with(&free), "listen", "does not listen there"), "warn");
+    assert_eq!(level(&with(&free), "listen", "it is free"), "ok");
     assert_eq!(level(&with("192.0.2.1:4433"), "listen", "does not have the address"), "error");
     assert_eq!(level(&with("nowhere.invalid:4433"), "listen", "its name is not known"), "error");
-    assert_eq!(rollcall.stop(), Some(0));
     for (key, object) in
         [("ROLLCALL_HTTP_LISTEN", "http.listen"), ("ROLLCALL_METRICS_LISTEN", "metrics.listen")]
     {
@@ -281,20 +280,24 @@ fn certificates_are_looked_at_by_file_and_by_what_the_server_has() {
     let findings = with(&rollcall, Path::new("credential:c.pem"), Path::new("credential:c.key"));
     assert_eq!(level(&findings, "credential:c.pem", "only the service"), "unknown");
 
+    // What another machine has made, and is not good yet.
+    let later = authority.give_from("later", 10, 20);
+    set_mode(&later.1, 0o400);
+    let findings = with(&rollcall, &later.0, &later.1);
+    assert_eq!(level(&findings, "certificate", "begins only at"), "error");
+    // A running server's own configuration counts.
     rollcall.set_args(&["--tls-names", "one.example.org"]);
     rollcall.start();
     let (_, findings) = examine(&rollcall, &[("ROLLCALL_TLS_NAMES", "two.example.org")]);
-    assert_eq!(level(&findings, "certificate", "it lacks two.example.org"), "warn");
+    assert_eq!(bad(&findings), Vec::<&Value>::new());
+    assert_eq!(level(&findings, "configuration", "they differ in listen, tls.names"), "ok");
 }
 
 #[test]
 fn limits_and_networks_that_are_too_wide_are_found() {
-    let rollcall = Rollcall::up(&[]);
-    let vars = [
-        ("ROLLCALL_LIMITS_CONNECTIONS", "1000000"),
-        ("ROLLCALL_FEATURE_SERVERS_NETWORKS", "10.0.0.0/8"),
-    ];
-    let (_, findings) = examine(&rollcall, &vars);
+    let flags = ["--limits-connections=1000000", "--feature-servers-networks=10.0.0.0/8"];
+    let rollcall = Rollcall::up(&flags);
+    let (_, findings) = examine(&rollcall, &[]);
     let open = findings.iter().find(|one| one["object"] == "open files").unwrap();
     assert!(open["problem"].as_str().unwrap().starts_with("the server may open"), "{open}");
     assert_eq!(level(&findings, "10.0.0.0/8", "very wide"), "warn");
@@ -312,4 +315,54 @@ fn a_disk_that_is_memory_is_found() {
     };
     let rollcall = Rollcall::up_in(&memory.path().join("data"), &[]);
     assert_eq!(level(&examine(&rollcall, &[]).1, "disk of", "it is tmpfs"), "warn");
+}
+
+#[test]
+fn a_file_system_that_is_read_only_and_an_audit_log_that_cannot_be_written_are_found() {
+    if !rustix::process::geteuid().is_root() || !have("unshare") {
+        skip("only root may mount and give files away");
+        return;
+    }
+    let mut rollcall = Rollcall::up(&[]);
+    assert_eq!(rollcall.stop(), Some(0));
+    let script =
+        "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, "sh"]).arg(rollcall.data()).arg(ROLLCALL);
+    command.args(["doctor", "--json", "--data-dir"]).arg(rollcall.data());
+    let audit = rollcall.data().join("audit.log");
+    command.env("ROLLCALL_LOG_AUDIT", &audit);
+    let printed = print(&mut command, b"");
+    assert_eq!(printed.code, Some(1), "{printed:?}");
+    let said: Value = serde_json::from_str(&printed.stdout).unwrap();
+    let findings = said["findings"].as_array().unwrap();
+    assert_eq!(level(findings, "disk of", "mounted read-only"), "error");
+    assert_eq!(level(findings, "log.audit", "mounted read-only"), "error");
+    // The data are of somebody who may not write there.
+    for entry in files(rollcall.data()) {
+        let path = rollcall.data().join(entry.0);
+        std::os::unix::fs::chown(path, Some(4711), Some(4711)).unwrap();
+    }
+    std::os::unix::fs::chown(rollcall.data(), Some(4711), Some(4711)).unwrap();
+    let outside = rollcall.dir.path().join("audit.log");
+    let with = |path: &Path| {
+        let path = path.to_str().unwrap();
+        examine(&rollcall, &[("ROLLCALL_LOG_AUDIT", path)]).1
+    };
+    let problem = "user 4711, the server, cannot write to";
+    assert_eq!(level(&with(&outside), "log.audit", problem), "error");
+    fs::write(&outside, "").unwrap();
+    set_mode(&outside, 0o644);
+    assert_eq!(level(&with(&outside), "log.audit", problem), "error");
+    std::os::unix::fs::chown(&outside, Some(4711), None).unwrap();
+    assert_eq!(level(&with(&outside), "log.audit", "may add to it"), "ok");
+    let dir = rollcall.dir.path();
+    assert_eq!(level(&with(dir), "log.audit", "it is no file"), "error");
+    assert_eq!(level(&with(&dir.join("none/audit")), "log.audit", "its directory"), "error");
+    // Where a server runs it is that one's that counts, which is where it should be.
+    fs::remove_file(&outside).unwrap();
+    let running = Rollcall::up(&["--log-audit", outside.to_str().unwrap()]);
+    let (code, findings) = examine(&running, &[("ROLLCALL_LOG_AUDIT", "/nowhere/audit.log")]);
+    assert_eq!(code, Some(0), "{findings:#?}");
+    assert_eq!(level(&findings, "audit.log", "may add to it"), "ok");
 }

@@ -37,12 +37,18 @@ impl Authority {
 
     /// A certificate for localhost that ends after so many days from now, and its key.
     pub fn give(&self, name: &str, days: u64) -> (PathBuf, PathBuf) {
+        self.give_from(name, 0, days)
+    }
+
+    /// The same of one that begins only after so many days.
+    pub fn give_from(&self, name: &str, after: u64, days: u64) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let now = rcgen::date_time_ymd(1970, 1, 1)
             + rollcall::clock::system_time().duration_since(std::time::UNIX_EPOCH).unwrap();
-        params.not_before = now - std::time::Duration::from_hours(2);
+        params.not_before = now + std::time::Duration::from_secs(after * 86_400)
+            - std::time::Duration::from_hours(2);
         // Not a whole day, so that the figure does not turn while the test runs.
         params.not_after = now + std::time::Duration::from_secs(days * 86_400 + 1800)
             - std::time::Duration::from_secs(3600 * u64::from(days == 0));

@@ -39,7 +39,7 @@ fn a_retention_below_a_day_has_to_be_meant_and_is_said_in_words() {
 fn expire_and_its_dry_run_do_what_the_size_of_the_store_asks_for() {
     let rollcall = Rollcall::down();
     let calls: String = (0..3000)
-        .map(|n| event(n, "completed").replace('}', &format!(",\"x\":\"{:0300}\"}}", n)) + "\n")
+        .map(|n| event(n, "completed").replace('}', &format!(",\"x\":\"{n:0300}\"}}")) + "\n")
         .collect();
     assert_eq!(rollcall.run_with(&["import"], calls.as_bytes()).code, Some(0));
     rollcall.ok(&["compact", "--drop-history"]);

@@ -48,7 +48,7 @@ fn two_hundred_thousand_calls_stream_through() {
         let output = rollcall.dir.path().join("export.ndjson");
         write_calls(&input);
         let mut command = Command::new(ROLLCALL);
-        command.arg("import").arg(&input).arg("--data-dir").arg(rollcall.data());
+        command.args(["import", "--init"]).arg(&input).arg("--data-dir").arg(rollcall.data());
         let (printed, memory) = watched(&mut command);
         let expected = format!("{CALLS} records: {CALLS} new, 0 changed, 0 unchanged\n");
         assert_eq!(printed, expected);

@@ -101,7 +101,7 @@ fn an_import_that_is_interrupted_leaves_whole_batches() {
         let rollcall = if up { Rollcall::up(&[]) } else { Rollcall::down() };
         let records: Vec<String> = (0..1500).map(|n| record(n, TIMES) + "\n").collect();
         let mut command = Command::new(ROLLCALL);
-        command.arg("import").arg("--data-dir").arg(rollcall.data());
+        command.args(["import", "--init"]).arg("--data-dir").arg(rollcall.data());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
