@@ -27,7 +27,7 @@ use crate::domain::*;
 const HOUR: Duration = Duration::from_hours(1);
 const HOUR_MILLIS: u64 = 3_600_000;
 /// Long enough for any machine, short enough for a person.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A small store whose keeper does nothing unless it is woken.
 fn options(dir: &Path) -> Options {
