@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Mutex;
@@ -260,7 +260,7 @@ impl Error for Broken {}
 
 async fn act(attack: Attack, place: &Place, link: &Link) -> Outcome<()> {
     // A signature of now may be right as long as its body has not come: an old one is refused at once.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let now = rollcall::clock::system_time().duration_since(UNIX_EPOCH)?.as_secs();
     let hook = format!(
         "POST /v1/hooks/call-status HTTP/1.1\r\nHost: localhost\r\n\
          Jambonz-Signature: t={now},v1={}\r\nContent-Length: 1048576\r\n\r\n",

@@ -12,6 +12,7 @@ use super::words;
 use crate::backup::{self, Identities, Manifest, Order};
 use crate::clock;
 use crate::config::Config;
+use crate::doctor::counted;
 use crate::ops::{Failure, Request};
 use crate::store::{Lock, Store};
 use crate::wire::show_time;
@@ -140,7 +141,7 @@ pub(super) fn restore(
     let dir = dir.display();
     output.say(&format!("next: rollcall serve --data-dir {dir}"));
     let sequence = restored.sequence;
-    output.text(&format!("{dir}: {calls} calls, up to sequence {sequence}{last}"))
+    output.text(&format!("{dir}: {}, up to sequence {sequence}{last}", counted(calls, "call")))
 }
 
 /// Opens what was restored, which makes its index. Returns how many calls it has.
@@ -163,7 +164,12 @@ fn described(manifest: &Manifest) -> String {
     let last = manifest.last_change_at.as_ref();
     let last = last.map(|at| format!(" of {at}")).unwrap_or_default();
     let (files, bytes) = (manifest.files.len(), manifest.bytes());
-    format!("{frames} changes up to sequence {sequence}{last}, {bytes} bytes in {files} files")
+    format!(
+        "{} up to sequence {sequence}{last}, {} in {}",
+        counted(*frames, "change"),
+        counted(bytes, "byte"),
+        counted(files, "file")
+    )
 }
 
 fn figures(manifest: &Manifest, more: [(&str, Value); 2]) -> Value {

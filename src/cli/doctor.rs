@@ -10,7 +10,7 @@ use super::execute::runtime_dir;
 use super::output::Output;
 use crate::clock;
 use crate::config::{Config, ConfigError};
-use crate::doctor::{Finding, Level, Surroundings, examine, without_configuration};
+use crate::doctor::{Finding, Level, Surroundings, counted, examine, without_configuration};
 use crate::logs;
 use crate::ops::Failure;
 
@@ -37,7 +37,8 @@ pub(super) fn doctor(
         json!({ "findings": findings, "errors": errors, "warnings": warnings }).to_string()
     } else {
         let mut text: String = findings.iter().map(lines).collect();
-        let _infallible = writeln!(text, "{errors} errors, {warnings} warnings");
+        let _infallible =
+            writeln!(text, "{}, {}", counted(errors, "error"), counted(warnings, "warning"));
         text
     };
     output.text(&shown)?;

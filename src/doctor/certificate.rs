@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::rights::{Known, READ, Rights, User};
 use super::server::Server;
-use super::{Finding, Level, Surroundings, shown};
+use super::{Finding, Level, Surroundings, counted, shown};
 use crate::config::{Config, Host, SubjectName};
 use crate::ops::{CertificateInfo, CertificateList, Certificates, Context, Part, certificates};
 use crate::tls;
@@ -168,10 +168,10 @@ pub(super) fn judge(one: &CertificateInfo, now: SystemTime) -> Finding {
         ..0 => return Finding::error(object, format!("{ends}: it is over"), advice),
         0..ERROR_DAYS => Level::Error,
         days if days < early => Level::Warn,
-        days => return Finding::ok(object, format!("{ends}, in {days} days")),
+        days => return Finding::ok(object, format!("{ends}, in {}", counted(days, "day"))),
     };
-    let days = one.days_left;
-    Finding::bad(level, object, format!("{ends}, in {days} days"), advice)
+    let days = counted(one.days_left, "day");
+    Finding::bad(level, object, format!("{ends}, in {days}"), advice)
 }
 
 /// Names that clients use and the certificate does not have.

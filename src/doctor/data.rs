@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::rights::{ENTER, Known, READ, Rights, Stranger, User, WRITE};
-use super::{Finding, Level, process, shown};
+use super::{Finding, Level, counted, process, shown};
 use crate::config::Config;
 use crate::files;
 use crate::store::{chain, read_format};
@@ -178,9 +178,8 @@ fn listed(
     let more = findings.len().saturating_sub(LISTED_MAX);
     findings.truncate(LISTED_MAX);
     let rest = (more > 0).then(|| {
-        let files = if more == 1 { "file" } else { "files" };
         let advice = "do the same with all of them, as with those above";
-        Finding::error(object, format!("{more} more {files} in it {what}"), advice)
+        Finding::error(object, format!("{} in it {what}", counted(more, "more file")), advice)
     });
     findings.into_iter().chain(rest)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::server::Server;
-use super::{Finding, shown};
+use super::{Finding, counted, shown};
 use crate::config::Config;
 use crate::files;
 
@@ -40,8 +40,9 @@ pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
         Some(answers) => {
             let status = &answers.figures.store;
             let behind = status.sequence.saturating_sub(status.checkpoint_sequence);
-            let calls = status.calls.map(|calls| format!("{calls} calls, ")).unwrap_or_default();
-            Finding::ok(object, format!("{calls}{behind} changes behind"))
+            let calls = status.calls.map(|calls| format!("{}, ", counted(calls, "call")));
+            let calls = calls.unwrap_or_default();
+            Finding::ok(object, format!("{calls}{} behind", counted(behind, "change")))
         }
         None if there => Finding::ok(object, format!("{current} is there")),
         None => Finding::warn(

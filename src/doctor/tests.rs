@@ -194,7 +194,7 @@ fn a_store_that_nobody_can_administer_is_found() {
     let over = token("dead", "admin", Role::Full, true);
     let findings = tokens::judge(&[good, over.clone()]);
     assert_eq!(levels(&findings), [Level::Warn]);
-    assert!(findings[0].problem.contains("1 have expired: dead"), "{findings:?}");
+    assert!(findings[0].problem.contains("1 has expired: dead"), "{findings:?}");
     for none in [vec![], vec![token("b", "admin", Role::Read, false)]] {
         let findings = tokens::judge(&none);
         assert_eq!(levels(&findings), [Level::Warn]);

@@ -1,7 +1,7 @@
 //! Tokens: whether somebody can still get in.
 
-use super::Finding;
 use super::server::Server;
+use super::{Finding, counted};
 use crate::access::Role;
 use crate::ops::TokenInfo;
 
@@ -30,12 +30,16 @@ pub(super) fn judge(tokens: &[TokenInfo]) -> Vec<Finding> {
     if over > 0 {
         findings.push(Finding::warn(
             OBJECT,
-            format!("{over} have expired: {}", list(tokens.iter().filter(|token| token.expired))),
+            format!(
+                "{over} {} expired: {}",
+                if over == 1 { "has" } else { "have" },
+                list(tokens.iter().filter(|token| token.expired))
+            ),
             "`rollcall token revoke ID`, and a new one for whoever still needs it",
         ));
     }
     if findings.is_empty() {
-        let what = format!("{} tokens, {usable} of them for everything", tokens.len());
+        let what = format!("{}, {usable} of them for everything", counted(tokens.len(), "token"));
         findings.push(Finding::ok(OBJECT, what));
     }
     findings

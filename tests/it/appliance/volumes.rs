@@ -195,6 +195,31 @@ fn a_volume_that_is_given_to_a_group_again_serves_the_next_user_too() {
 }
 
 #[test]
+fn a_restore_goes_into_a_volume_that_is_given_to_a_group() {
+    let Some(place) = Place::new(0, 22_000, 0o2770) else { return };
+    let user = User(21_000, 21_000, "22000");
+    let mut rollcall = place.serve(user, &[]);
+    assert_eq!(rollcall.post_events(&event(1, "busy")).status, 204);
+    let backup = place.volume.join("backup");
+    let made = place.run(user, &["backup", backup.to_str().unwrap()]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert_eq!(rollcall.stop(), Some(0));
+    let Some(new) = Place::new(0, 22_000, 0o2770) else { return };
+    fs::rename(&backup, new.dir.path().join("backup")).unwrap();
+    let backup = new.dir.path().join("backup");
+    let restored = new.run(user, &["restore", backup.to_str().unwrap()]);
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    let mut rollcall = new.serve(user, &[]);
+    assert_eq!(bad(&new.doctor(user, &[])), Vec::<&Value>::new());
+    assert_eq!(rollcall.stop(), Some(0));
+    // Root would make files there that the volume's user cannot open.
+    let Some(own) = Place::new(21_000, 21_000, 0o700) else { return };
+    let refused = own.run(ROOT, &["restore", backup.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("sudo -u '#21000' rollcall restore"), "{refused:?}");
+}
+
+#[test]
 fn a_key_is_looked_at_as_the_server_sees_it() {
     let Some(place) = Place::new(21_000, 21_000, 0o700) else { return };
     let user = User(21_000, 21_000, "22000");
