@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::StoreError;
 use super::open::Store;
+use crate::files;
 use crate::journal::Segment;
 
 /// Work in hand that holds segments for long, by its name.
@@ -74,14 +75,17 @@ impl Store {
         let dir = self.data_dir();
         let mut found = Vec::new();
         // Files first, segments second: what is written meanwhile is not taken for a leftover.
-        let mut files = names(&dir.join("journal")).map_err(failed)?;
+        let mut there = names(&dir.join("journal")).map_err(failed)?;
         let segments = self.segments();
-        files.retain(|file| {
+        there.retain(|file| {
             let file = Path::new(file);
             let ours = segments.iter().any(|segment| segment.path.file_name() == file.file_name());
-            !ours && file.extension().is_some_and(|ending| ending != "new")
+            // What others have put there is nobody's to wait for.
+            let is_segment = file.extension().is_some_and(|end| end == "log" || end == "zst");
+            let is_content = files::is_content(file.as_os_str());
+            !ours && is_segment && is_content
         });
-        found.extend(files.into_iter().map(|file| dir.join("journal").join(file)));
+        found.extend(there.into_iter().map(|file| dir.join("journal").join(file)));
         let Ok(index) = self.shared.index() else { return Ok(found) };
         let number = |name: &Path| -> Option<u64> {
             name.file_name()?.to_str()?.strip_prefix("index-")?.parse().ok()
