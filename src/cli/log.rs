@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::colour;
 use super::systemd_journal::{SOCKET, SystemdJournal};
-use crate::config::{Log, LogFormat, LogLevel, LogNumbers};
+use crate::config::{DEFAULT_FILE, Log, LogFormat, LogLevel, LogNumbers};
 use crate::logs;
 use crate::ops::Failure;
 
@@ -128,8 +128,11 @@ fn asked() -> Shape {
     };
     let format = named("--log-format").or_else(|| std::env::var_os("ROLLCALL_LOG_FORMAT"));
     let format = format.or_else(|| {
-        let file = named("--config").or_else(|| std::env::var_os("ROLLCALL_CONFIG"))?;
-        format_in(&std::fs::read_to_string(PathBuf::from(file)).ok()?).map(OsString::from)
+        let file = named("--config").or_else(|| std::env::var_os("ROLLCALL_CONFIG"));
+        let is_demo = arguments.iter().any(|argument| argument == "--demo");
+        let default = || Some(DEFAULT_FILE.into()).filter(|_| !is_demo);
+        let text = std::fs::read_to_string(PathBuf::from(file.or_else(default)?)).ok()?;
+        format_in(&text).map(OsString::from)
     });
     Shape::of(match format.as_deref().and_then(OsStr::to_str) {
         Some("human") => LogFormat::Human,
