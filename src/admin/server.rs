@@ -70,12 +70,15 @@ struct Server {
     /// Room for the others. They may last as long as whoever has asked for them, and so have no room
     /// of the quick ones.
     long: Arc<Semaphore>,
+    /// Room for those who look on, which end only when they like.
+    following: Arc<Semaphore>,
 }
 
 /// Answers commands until the task is dropped.
 pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context, audit: Arc<Audit>) {
     let room = || Arc::new(Semaphore::new(COMMANDS_MAX));
-    let server = Arc::new(Server { store, context, audit, quick: room(), long: room() });
+    let server =
+        Arc::new(Server { store, context, audit, quick: room(), long: room(), following: room() });
     let us = rustix::process::geteuid().as_raw();
     let mut silent: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -121,7 +124,11 @@ async fn run(server: Arc<Server>, mut stream: UnixStream, content: Vec<u8>, uid:
         ))
     });
     let quick = request.as_ref().map_or(true, is_quick);
-    let room = if quick { &server.quick } else { &server.long };
+    let room = match &request {
+        Ok(Request::Follow { .. }) => &server.following,
+        _ if quick => &server.quick,
+        _ => &server.long,
+    };
     let Ok(Ok(permit)) = tokio::time::timeout(PATIENCE, room.clone().acquire_owned()).await else {
         let failure = Failure::new(format!(
             "{COMMANDS_MAX} other commands are running; try again once one of them has ended"
@@ -157,13 +164,16 @@ fn is_quick(request: &Request) -> bool {
         | Request::AccountSet(_)
         | Request::AccountList
         | Request::AccountRemove { .. }
-        | Request::Show { .. }
+        | Request::BackupMade(_)
         | Request::Status
         | Request::Configuration
         | Request::Health
         | Request::CertShow
         | Request::CertRenew { .. } => true,
+        // A part of a sid is looked for among all.
+        Request::Show { call } => ops::is_whole(call),
         Request::Import(_)
+        | Request::Follow { .. }
         | Request::Export(_)
         | Request::ExportCsv { .. }
         | Request::List { .. }
@@ -203,6 +213,8 @@ fn converse(
         let mut input = Input::new(BufReader::new(stream));
         let mut emit = |item: Item<'_>| {
             match item {
+                // Nothing says something, too: that it begins.
+                Item::Data([]) => write(&mut to, Kind::Data, &[])?,
                 Item::Data(bytes) => {
                     for piece in bytes.chunks(super::frame::PIECE_BYTES) {
                         write(&mut to, Kind::Data, piece)?;

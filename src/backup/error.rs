@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::domain::show_size;
 use crate::journal::{Flaw, JournalError};
 use crate::store::{OpenError, StoreError};
 
@@ -35,9 +36,10 @@ pub enum BackupError {
     #[error("the parts of a backup do not fit: {0}")]
     Parts(String),
     #[error(
-        "{} needs {needed} bytes more, and its disk has {free} free; make room, or write to another \
-         disk",
-        path.display()
+        "{} needs {} more, and its disk has {} free; make room, or write to another disk",
+        path.display(),
+        show_size(*.needed),
+        show_size(*.free)
     )]
     NoRoom { path: PathBuf, needed: u64, free: u64 },
     #[error("{0}")]

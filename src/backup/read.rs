@@ -12,7 +12,7 @@ use super::examine::{Examined, PIECE_BYTES};
 use super::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use super::names;
 use crate::files;
-use crate::store::UNFINISHED;
+use crate::store::{Progress, UNFINISHED};
 
 /// What an age file begins with.
 const AGE: &[u8] = b"age-encryption.org/";
@@ -34,13 +34,18 @@ pub(super) type Visit<'a> = dyn FnMut(&str, &mut dyn Read) -> Result<Examined, B
 pub(super) fn walk(
     path: &Path,
     identities: &Identities,
+    progress: &dyn Fn(Progress),
     visit: &mut Visit<'_>,
 ) -> Result<Manifest, BackupError> {
     if names::is_partial(path) {
         return Err(BackupError::Unfinished { path: path.to_owned() });
     }
     let about = fs::metadata(path).map_err(BackupError::io("read", path))?;
-    if about.is_dir() { directory(path, visit) } else { archive(path, identities, visit) }
+    if about.is_dir() {
+        directory(path, progress, visit)
+    } else {
+        archive(path, identities, progress, visit)
+    }
 }
 
 /// The manifest of a backup that is a directory.
@@ -61,8 +66,17 @@ pub(super) fn manifest(path: &Path) -> Result<Manifest, BackupError> {
     Manifest::parse(path, &text)
 }
 
-fn directory(path: &Path, visit: &mut Visit<'_>) -> Result<Manifest, BackupError> {
+fn directory(
+    path: &Path,
+    progress: &dyn Fn(Progress),
+    visit: &mut Visit<'_>,
+) -> Result<Manifest, BackupError> {
     let manifest = manifest(path)?;
+    let (total, done) = (manifest.bytes(), Cell::new(0));
+    let step = |bytes: u64| {
+        done.set(done.get() + bytes);
+        progress(Progress::bytes(READING, done.get(), Some(total)));
+    };
     for entry in &manifest.files {
         let place = path.join(&entry.name);
         let mut file = files::open_in(path, &entry.name).map_err(|error| match error.kind() {
@@ -74,7 +88,7 @@ fn directory(path: &Path, visit: &mut Visit<'_>) -> Result<Manifest, BackupError
             let reason = format!("the file has {bytes} bytes where {} were written", entry.bytes);
             return Err(BackupError::damaged(path, &entry.name, bytes.min(entry.bytes), reason));
         }
-        let found = visit(&entry.name, &mut file)?;
+        let found = visit(&entry.name, &mut Watched::new(&mut file, &step))?;
         same(path, &found, entry)?;
     }
     Ok(manifest)
@@ -95,10 +109,14 @@ fn same(path: &Path, found: &Examined, entry: &super::manifest::Entry) -> Result
 fn archive(
     path: &Path,
     identities: &Identities,
+    progress: &dyn Fn(Progress),
     visit: &mut Visit<'_>,
 ) -> Result<Manifest, BackupError> {
     let read = Rc::new(Cell::new(0));
     let file = files::open_named(path).map_err(BackupError::io("read", path))?;
+    let total = file.metadata().map_err(BackupError::io("read", path))?.len();
+    // What comes out of it is of no matter: the file is what has an end.
+    let step = |_: u64| progress(Progress::bytes(READING, read.get(), Some(total)));
     let file = BufReader::with_capacity(PIECE_BYTES, Counted { file, read: read.clone() });
     let input = unpacked(path, file, identities)?;
     let unpacked = Bounded { input, read: read.clone(), unpacked: 0 };
@@ -130,7 +148,7 @@ fn archive(
             manifest = Some(Manifest::parse(path, &text)?);
         } else {
             let bytes = entry.size();
-            let examined = visit(&name, &mut entry)?;
+            let examined = visit(&name, &mut Watched::new(&mut entry, &step))?;
             if examined.entry.bytes != bytes {
                 let at = examined.entry.bytes;
                 return Err(BackupError::damaged(path, &name, at, "the archive ends here"));
@@ -188,6 +206,35 @@ fn unpacked(
     Ok(Box::new(unpacker.map_err(BackupError::io("unpack", path))?))
 }
 
+/// Says now and then how many bytes have come since it last did.
+struct Watched<'a> {
+    from: &'a mut dyn Read,
+    step: &'a dyn Fn(u64),
+    untold: u64,
+}
+
+/// Bytes of which it is told at once.
+const STEP_BYTES: u64 = 1 << 20;
+/// What is being done.
+const READING: &str = "reading the backup";
+
+impl<'a> Watched<'a> {
+    fn new(from: &'a mut dyn Read, step: &'a dyn Fn(u64)) -> Self {
+        Self { from, step, untold: 0 }
+    }
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(out)?;
+        self.untold += count as u64;
+        if self.untold >= STEP_BYTES || count == 0 {
+            (self.step)(std::mem::take(&mut self.untold));
+        }
+        Ok(count)
+    }
+}
+
 /// Knows how much of a file has been read.
 struct Counted {
     file: File,
@@ -242,7 +289,7 @@ mod tests {
             header.set_size(1 << 40);
             header.set_cksum();
             fs::write(&path, zstd::encode_all(&header.as_bytes()[..], 3).unwrap()).unwrap();
-            let refused = verify(&path, &Identities::default()).unwrap_err().to_string();
+            let refused = verify(&path, &Identities::default(), &|_| {}).unwrap_err().to_string();
             assert!(refused.contains("no file of a backup is like it"), "{kind}: {refused}");
         }
     }

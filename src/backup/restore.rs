@@ -15,7 +15,7 @@ use super::verify::{complete, verify};
 use crate::domain::Timestamp;
 use crate::files;
 use crate::journal::{Chain, Passed, Until, cut};
-use crate::store::{UNFINISHED, begin, free_bytes};
+use crate::store::{Progress, UNFINISHED, begin, free_bytes};
 use crate::wire::show_time;
 
 /// What a restore has made.
@@ -52,13 +52,14 @@ pub fn restore(
     identities: &Identities,
     dir: &Path,
     until: Option<Until>,
+    progress: &dyn Fn(Progress),
 ) -> Result<Restored, BackupError> {
     let mut builder = DirBuilder::new();
     let existed = dir.is_dir();
     let made = builder.recursive(true).mode(0o700).create(dir);
     made.map_err(BackupError::io("make", dir))?;
     let (_lock, cleared) = MADE.claim(dir)?;
-    let mut restored = fill(path, identities, dir, until).inspect_err(|_| {
+    let mut restored = fill(path, identities, dir, until, progress).inspect_err(|_| {
         // The marker goes last, so that what cannot be removed is refused by name.
         if MADE.give_up(dir).is_ok() && !existed {
             let _somebody_uses_it = fs::remove_dir(dir);
@@ -92,9 +93,10 @@ fn fill(
     identities: &Identities,
     dir: &Path,
     until: Option<Until>,
+    progress: &dyn Fn(Progress),
 ) -> Result<Restored, BackupError> {
     // Nothing is written of what turns out to be no backup, and nothing where it does not fit.
-    let expected = expected(path, identities)?;
+    let expected = expected(path, identities, progress)?;
     let free = free_bytes(dir).map_err(BackupError::io("ask for the free space of", dir))?;
     let needed = expected.bytes();
     if until.is_none() && free < needed {
@@ -106,7 +108,7 @@ fn fill(
         made.map_err(BackupError::io("make", &place))?;
     }
     let mut filling = Filling::default();
-    let manifest = walk(path, identities, &mut |name, from| {
+    let manifest = walk(path, identities, progress, &mut |name, from| {
         let segment = names::segment(name).is_some();
         if segment && filling.ends_in.is_some() {
             // What came later is read, so that a damaged backup is known for one, and not kept.
@@ -148,9 +150,22 @@ fn fill(
 
 /// What a backup says of itself. An archive says it with its last bytes, so that it is read through
 /// and checked for it; the files of a directory are as long as its manifest says.
-fn expected(path: &Path, identities: &Identities) -> Result<Manifest, BackupError> {
-    if path.is_dir() { read::manifest(path) } else { Ok(verify(path, identities)?.manifest) }
+fn expected(
+    path: &Path,
+    identities: &Identities,
+    progress: &dyn Fn(Progress),
+) -> Result<Manifest, BackupError> {
+    if path.is_dir() {
+        read::manifest(path)
+    } else {
+        // The second reading is the one that writes.
+        let checking = |step: Progress| progress(Progress { what: CHECKING.to_owned(), ..step });
+        Ok(verify(path, identities, &checking)?.manifest)
+    }
 }
+
+/// What is being done before anything is written.
+const CHECKING: &str = "checking the backup";
 
 impl Filling {
     fn add(&mut self, path: &Path, name: &str, passed: Option<&Passed>) -> Result<(), BackupError> {

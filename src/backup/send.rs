@@ -154,7 +154,7 @@ impl Sending<'_> {
             self.pace.take(count as u64);
             let what = "reading the journal".to_owned();
             let done = self.pace.taken.min(self.total);
-            (self.progress)(Progress { what, done, total: Some(self.total) });
+            (self.progress)(Progress::bytes(what, done, Some(self.total)));
         }
         Ok(())
     }

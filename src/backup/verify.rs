@@ -7,6 +7,7 @@ use super::examine::examine;
 use super::manifest::Manifest;
 use super::read::{Identities, walk};
 use crate::journal::Chain;
+use crate::store::Progress;
 
 /// A backup that is whole.
 #[derive(Debug)]
@@ -21,9 +22,13 @@ pub struct Verified {
 
 /// Reads every byte of a backup, unpacks and checks every frame, and compares all with the manifest.
 /// Memory is bounded, and nothing is written.
-pub fn verify(path: &Path, identities: &Identities) -> Result<Verified, BackupError> {
+pub fn verify(
+    path: &Path,
+    identities: &Identities,
+    progress: &dyn Fn(Progress),
+) -> Result<Verified, BackupError> {
     let mut chain = Chain::default();
-    let manifest = walk(path, identities, &mut |name, file| {
+    let manifest = walk(path, identities, progress, &mut |name, file| {
         let examined = examine(path, name, None, file, &mut |_| Ok(()))?;
         if let Some(passed) = &examined.passed {
             let added = chain.add(passed);

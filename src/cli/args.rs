@@ -4,15 +4,16 @@ use std::io::BufRead as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub(super) use super::words::{Backup, ExportFormat, Health, Restore, Verify, Wanted};
+use super::amounts::{duration, expiry};
+pub(super) use super::calls::{Export, Import, List};
+pub(super) use super::words::{Backup, Health, Restore, Verify, Wanted};
 use crate::access::{Keep, Role, Scope, Secret};
 use crate::config::{Locations, Settings};
-use crate::domain::{AccountSid, CallSid, ServiceProviderSid};
-use crate::ops::{AccountSettings, Failure, NewKeep, NewToken, OnError, Request, Selection};
-use crate::wire::{Format, Zone, ZoneError};
+use crate::domain::{ServiceProviderSid, parse_duration};
+use crate::ops::{AccountSettings, Failure, NewKeep, NewScope, NewToken};
 
 /// A call registry that answers the jambonz REST Calls API from its own durable store.
 #[derive(Debug, Parser)]
@@ -50,10 +51,12 @@ pub(super) enum Command {
     List(List),
     /// Show one call and its timeline.
     Show {
-        /// The call.
-        call_sid: CallSid,
+        /// The call: its sid, or at least 4 characters of the beginning or the end of it, as `list`
+        /// shows them.
+        call_sid: String,
     },
-    /// Show figures of the store.
+    /// Show whether the server runs, and figures of it and of the store; exit 1 if it does not run or
+    /// something is wrong.
     Status,
     /// Compare the journal and the index; exit 1 if they differ.
     Check,
@@ -150,8 +153,9 @@ pub(super) enum TokenCommand {
     List,
     /// End a token at once.
     Revoke {
-        /// The id that `token list` shows.
-        id: String,
+        /// The id that `token list` shows, or a name that no other token has.
+        #[arg(value_name = "ID|NAME")]
+        token: String,
     },
 }
 
@@ -165,8 +169,8 @@ pub(super) struct TokenCreate {
     /// What to call it.
     #[arg(long)]
     name: Option<String>,
-    /// When it ends, from now: 90d, 12h, 1year.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    /// When it ends: so long from now, such as 90d, 12h or 1year, or at a time, such as 2026-12-31.
+    #[arg(long, value_name = "TIME", value_parser = expiry, allow_hyphen_values = true)]
     expires: Option<Duration>,
     /// Take over an existing jambonz API key; `-` reads it from standard input.
     #[arg(long, value_name = "TOKEN")]
@@ -182,9 +186,9 @@ struct TokenScope {
     /// For every account.
     #[arg(long)]
     admin: bool,
-    /// For one account.
-    #[arg(long, value_name = "SID")]
-    account: Option<AccountSid>,
+    /// For one account, by its sid or its name.
+    #[arg(long, value_name = "SID|NAME")]
+    account: Option<String>,
     /// For the accounts of a service provider.
     #[arg(long, value_name = "SID")]
     service_provider: Option<ServiceProviderSid>,
@@ -193,9 +197,14 @@ struct TokenScope {
 impl TokenCreate {
     pub fn request(self) -> Result<NewToken, Failure> {
         let scope = match (self.scope.account, self.scope.service_provider) {
-            (Some(account), _) => Scope::Account(account),
-            (None, Some(provider)) => Scope::ServiceProvider(provider),
-            (None, None) if self.scope.admin || self.role == Role::Metrics => Scope::Admin,
+            (Some(account), _) => match account.parse() {
+                Ok(sid) => NewScope::Known(Scope::Account(sid)),
+                Err(_) => NewScope::AccountNamed(account),
+            },
+            (None, Some(provider)) => NewScope::Known(Scope::ServiceProvider(provider)),
+            (None, None) if self.scope.admin || self.role == Role::Metrics => {
+                NewScope::Known(Scope::Admin)
+            }
             (None, None) => {
                 return Err(Failure::usage(
                     "whose calls is the token for? give --account SID, --service-provider SID or \
@@ -226,7 +235,7 @@ pub(super) struct Purge {
     #[arg(long, value_name = "ACCOUNT_SID/CALL_SID")]
     call: Vec<String>,
     /// How long to wait for a backup or another reader that holds replaced files.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, allow_hyphen_values = true)]
     wait: Duration,
     /// Say what would go, and do nothing.
     #[arg(long)]
@@ -245,12 +254,13 @@ fn keep(text: &str) -> Result<NewKeep, String> {
     match text {
         "default" => Ok(NewKeep::Default),
         "forever" => Ok(NewKeep::Own(Keep::Forever)),
-        _ => match humantime::parse_duration(text) {
+        _ => match parse_duration(text) {
             Ok(age) if age >= Duration::from_mins(1) => {
                 let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
                 Ok(NewKeep::Own(Keep::Millis(millis)))
             }
-            _ => Err("expected forever, default, or at least 1m, such as 90days".to_owned()),
+            Ok(_) => Err("expected forever, default, or at least 1m, such as 90days".to_owned()),
+            Err(why) => Err(format!("{why}; expected forever, default or a time such as 90days")),
         },
     }
 }
@@ -263,15 +273,17 @@ pub(super) enum AccountCommand {
     List,
     /// Remove an account's settings and tokens. Its calls stay.
     Remove {
-        /// The account.
-        account_sid: AccountSid,
+        /// The account, by its sid or by a name that no other account has.
+        #[arg(value_name = "SID|NAME")]
+        account: String,
     },
 }
 
 #[derive(Debug, Args)]
 pub(super) struct AccountSet {
-    /// The account.
-    account_sid: AccountSid,
+    /// The account: its sid, or the name that it has already.
+    #[arg(value_name = "SID|NAME")]
+    account: String,
     /// What to call it.
     #[arg(long)]
     name: Option<String>,
@@ -288,7 +300,7 @@ pub(super) struct AccountSet {
     #[arg(long, value_name = "PASSWORD")]
     hook_password: Option<String>,
     /// How long its calls are kept: 90days, forever, or default for what the configuration says.
-    #[arg(long, value_name = "TIME", value_parser = keep)]
+    #[arg(long, value_name = "TIME", value_parser = keep, allow_hyphen_values = true)]
     keep: Option<NewKeep>,
     /// Make a new store where the data directory has none yet.
     #[arg(long)]
@@ -312,7 +324,7 @@ impl AccountSet {
             ("--hook-password", self.hook_password.as_deref()),
         ])?;
         Ok(AccountSettings {
-            account_sid: self.account_sid,
+            account: self.account,
             name: self.name,
             service_provider_sid: self.service_provider,
             webhook_secret: secret("--webhook-secret", self.webhook_secret.as_deref())?,
@@ -354,138 +366,4 @@ fn secret(flag: &str, given: Option<&str>) -> Result<Option<Secret>, Failure> {
         }
         Some(text) => Ok(Some(Secret::new(text))),
     }
-}
-
-/// How records stand in a file that is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum ImportFormat {
-    Auto,
-    Json,
-    Ndjson,
-    Csv,
-}
-
-impl From<ImportFormat> for Format {
-    fn from(format: ImportFormat) -> Self {
-        match format {
-            ImportFormat::Auto => Self::Auto,
-            ImportFormat::Json => Self::Json,
-            ImportFormat::Ndjson => Self::Ndjson,
-            ImportFormat::Csv => Self::Csv,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Import {
-    /// The file; `-` or nothing for standard input.
-    pub file: Option<PathBuf>,
-    /// How records stand in it.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub format: ImportFormat,
-    /// Say what would happen, and do nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// What a bad record does: end the import, or be left out.
-    #[arg(long, value_enum, default_value = "stop")]
-    pub on_error: OnError,
-    /// Write records that are left out to this file.
-    #[arg(long, value_name = "FILE")]
-    pub rejects: Option<PathBuf>,
-    /// Make a new store where the data directory has none yet.
-    #[arg(long)]
-    pub init: bool,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(super) struct Select {
-    /// Calls of this account; may be given more than once.
-    #[arg(long = "account", value_name = "SID")]
-    accounts: Vec<AccountSid>,
-    /// Calls with one of these statuses, separated by commas.
-    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',')]
-    statuses: Vec<String>,
-    /// inbound or outbound.
-    #[arg(long)]
-    direction: Option<String>,
-    /// Calls from this number.
-    #[arg(long, value_name = "NUMBER")]
-    from: Option<String>,
-    /// Calls to this number.
-    #[arg(long, value_name = "NUMBER")]
-    to: Option<String>,
-    /// Calls listed at this time or later: 2026-01-31, or 2026-01-31T23:59:59Z.
-    #[arg(long, value_name = "TIME")]
-    start: Option<String>,
-    /// Calls listed before this time.
-    #[arg(long, value_name = "TIME")]
-    end: Option<String>,
-}
-
-impl Select {
-    pub fn one_account(&self) -> bool {
-        self.accounts.len() == 1
-    }
-}
-
-impl From<Select> for Selection {
-    fn from(select: Select) -> Self {
-        Self {
-            accounts: select.accounts,
-            statuses: select.statuses,
-            direction: select.direction,
-            from: select.from,
-            to: select.to,
-            start: select.start,
-            end: select.end,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Export {
-    #[command(flatten)]
-    pub select: Select,
-    /// A record a line, one array, or a table; what the ending of FILE says, else ndjson.
-    #[arg(long, value_enum)]
-    pub format: Option<ExportFormat>,
-    /// With csv: for spreadsheets, with a byte order mark and with an apostrophe before formulas.
-    #[arg(long)]
-    pub spreadsheet: bool,
-    /// With csv: the time zone of all times, as Europe/Berlin; UTC unless it is given.
-    #[arg(long, value_name = "NAME", value_parser = time_zone)]
-    pub time_zone: Option<String>,
-    /// The file, which is written whole or not at all; standard output where there is none.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-impl Export {
-    pub fn request(&self, format: ExportFormat) -> Result<Request, Failure> {
-        let selection = Selection::from(self.select.clone());
-        if format == ExportFormat::Csv {
-            let (spreadsheet, time_zone) = (self.spreadsheet, self.time_zone.clone());
-            return Ok(Request::ExportCsv { selection, spreadsheet, time_zone });
-        }
-        let flag = match (self.spreadsheet, &self.time_zone) {
-            (true, _) => "--spreadsheet",
-            (false, Some(_)) => "--time-zone",
-            (false, None) => return Ok(Request::Export(selection)),
-        };
-        Err(Failure::usage(format!("{flag} needs --format csv: JSON stays as it is")))
-    }
-}
-
-/// The name of a time zone that there is.
-fn time_zone(name: &str) -> Result<String, ZoneError> {
-    name.parse::<Zone>().map(|_| name.to_owned())
-}
-
-#[derive(Debug, Args)]
-pub(super) struct List {
-    #[command(flatten)]
-    pub select: Select,
-    /// How many calls at most.
-    #[arg(long, default_value = "50", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub limit: u32,
 }

@@ -9,11 +9,11 @@ use super::endings;
 use super::execute::execute;
 use super::output::Output;
 use super::words;
-use crate::backup::{self, Identities, Manifest, Order};
+use crate::backup::{self, Identities, Manifest, Order, Written};
 use crate::clock;
 use crate::config::Config;
-use crate::doctor::counted;
-use crate::ops::{Failure, Request};
+use crate::domain::{counted, show_size};
+use crate::ops::{Failure, LastBackup, Request};
 use crate::store::{Lock, Store};
 use crate::wire::show_time;
 
@@ -40,6 +40,7 @@ pub(super) fn backup(
         execute(config, request, &mut io::empty(), output, &mut take).map(|_| ())
     })?;
     output.finish();
+    note(config, &written, output);
     for path in &written.cleared {
         output.say(&if *path == written.path {
             format!("removed what an earlier backup had left unfinished in {}", path.display())
@@ -65,9 +66,31 @@ pub(super) fn backup(
     output.text(&format!("{path}: {}{linked}", described(&written.manifest)))
 }
 
+/// Has it written down that the backup was made, for `rollcall status`.
+fn note(config: &Config, written: &Written, output: &mut Output) {
+    let path = std::path::absolute(&written.path).unwrap_or_else(|_| written.path.clone());
+    let made = LastBackup {
+        at: written.manifest.made_at.clone(),
+        path: path.display().to_string(),
+        sequence: written.manifest.sequence,
+    };
+    let request = Request::BackupMade(made);
+    let noted = execute(config, request, &mut io::empty(), output, &mut |_, _| Ok(()));
+    if let Err(failure) = noted {
+        output.say(&format!(
+            "the backup is whole, and `rollcall status` does not know it: {failure}"
+        ));
+    }
+}
+
 /// Reads a backup through.
 pub(super) fn verify(words: words::Verify, output: &mut Output) -> Result<(), Failure> {
-    let verified = backup::verify(&words.backup, &Identities(words.identity))?;
+    let verified = {
+        let output = parking_lot::Mutex::new(&mut *output);
+        let progress = |progress| output.lock().progress(&progress);
+        backup::verify(&words.backup, &Identities(words.identity), &progress)?
+    };
+    output.finish();
     if output.json {
         let more =
             [("segments", json!(verified.segments)), ("history_from", json!(verified.whole_from))];
@@ -100,7 +123,11 @@ pub(super) fn restore(
             dir.display()
         )));
     }
-    let restored = backup::restore(&words.backup, &identities, dir, words.until)?;
+    let restored = {
+        let output = parking_lot::Mutex::new(&mut *output);
+        let progress = |progress| output.lock().progress(&progress);
+        backup::restore(&words.backup, &identities, dir, words.until, &progress)?
+    };
     if restored.beyond {
         let Manifest { sequence, made_at, .. } = &restored.manifest;
         output.say(&format!(
@@ -141,7 +168,8 @@ pub(super) fn restore(
     let dir = dir.display();
     output.say(&format!("next: rollcall serve --data-dir {dir}"));
     let sequence = restored.sequence;
-    output.text(&format!("{dir}: {}, up to sequence {sequence}{last}", counted(calls, "call")))
+    let calls = counted(calls, "call");
+    output.text(&format!("{dir}: {calls}, up to sequence {sequence}{last}"))
 }
 
 /// Opens what was restored, which makes its index. Returns how many calls it has.
@@ -167,7 +195,7 @@ fn described(manifest: &Manifest) -> String {
     format!(
         "{} up to sequence {sequence}{last}, {} in {}",
         counted(*frames, "change"),
-        counted(bytes, "byte"),
+        show_size(bytes),
         counted(files, "file")
     )
 }

@@ -2,18 +2,22 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Read, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::args::{Export, ExportFormat, Import, List};
+use super::calls::{Export, Import, List};
 use super::endings;
 use super::execute::{execute, execute_or_make};
+use super::listing;
 use super::output::{Output, named};
-use super::render;
+use super::screen::Screen;
+use super::words::ExportFormat;
+use crate::clock;
 use crate::config::Config;
+use crate::domain::counted;
 use crate::ops::{self, Failure, OnError, Reply, Request};
 
 /// Reads records from a file or from standard input into the store.
@@ -133,9 +137,19 @@ impl<R: Read> BufRead for Counted<R> {
 pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Result<(), Failure> {
     let format = endings::export(export.output.as_deref(), export.format)?;
     let request = export.request(format)?;
+    let bytes = Arc::new(AtomicU64::new(0));
+    output.measured_by_output(bytes.clone());
+    let count = |bytes_now: usize| {
+        bytes.fetch_add(bytes_now as u64, Ordering::Relaxed);
+    };
     let mut lines = Lines::new(format);
     let target = match export.output.filter(|path| path != Path::new("-")) {
-        None => Target::Stream(Box::new(io::stdout()), "standard output".to_owned()),
+        None => {
+            if io::stdout().is_terminal() {
+                output.be_still();
+            }
+            Target::Stream(Box::new(io::stdout()), "standard output".to_owned())
+        }
         Some(path) => Target::at(path)?,
     };
     let written = match target {
@@ -144,7 +158,10 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
                 let written = stream.write_all(bytes).and_then(|()| stream.flush());
                 written.map_err(|error| named(&name, &error))
             };
-            let mut take = |_: Option<&str>, bytes: &[u8]| put(&lines.next(bytes));
+            let mut take = |_: Option<&str>, bytes: &[u8]| {
+                count(bytes.len());
+                put(&lines.next(bytes))
+            };
             let answer = execute(config, request, &mut io::empty(), output, &mut take)?;
             put(lines.end()).inspect_err(|error| output.noticed(error))?;
             answer.reply
@@ -154,6 +171,7 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
             let written = (|| {
                 let mut file = private(&unfinished).map_err(cannot("write", &path))?;
                 let mut take = |_: Option<&str>, bytes: &[u8]| {
+                    count(bytes.len());
                     let written = file.write_all(&lines.next(bytes));
                     written.map_err(|error| named(path.display(), &error))
                 };
@@ -173,7 +191,7 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
     };
     output.finish();
     if let Reply::Written(calls) = written {
-        output.say(&format!("{calls} calls exported"));
+        output.say(&format!("{} exported", counted(calls, "call")));
     }
     Ok(())
 }
@@ -242,8 +260,12 @@ impl Lines {
 
 /// Lists the newest calls: a table, or an array.
 pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(), Failure> {
+    if list.follow {
+        return follow(config, list, output);
+    }
     let one_account = list.select.one_account();
-    let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+    let limit = list.limit.unwrap_or(LIST_USUAL);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let request = Request::List { selection: list.select.into(), limit };
     let mut lines = Vec::new();
     let mut take = |_: Option<&str>, bytes: &[u8]| {
@@ -258,10 +280,58 @@ pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(
         output.finish();
         return Ok(output.data(&text)?);
     }
+    let calls = members(&lines);
+    let Some(screen) = Screen::of_stdout().filter(|_| !list.wide) else {
+        return output.text(&listing::whole(&calls, one_account));
+    };
+    let (text, aside) = listing::short(&calls, one_account, screen, clock::now());
+    output.text(&text)?;
+    if let Some(aside) = aside {
+        output.say(aside);
+    }
+    Ok(())
+}
+
+/// Calls that a list has at most where nothing else is asked for.
+const LIST_USUAL: u32 = 50;
+
+/// Shows calls as they come, until somebody ends it.
+fn follow(config: &Config, list: List, output: &mut Output) -> Result<(), Failure> {
+    output.be_still();
+    let json = output.json;
+    let screen = Screen::of_stdout().filter(|_| !list.wide);
+    let mut shown = listing::Lines::new(list.select.one_account(), screen);
+    let limit = list.limit.map(u64::from);
+    let request = Request::Follow { selection: list.select.into(), limit };
+    let mut stdout = io::stdout();
+    let mut rest = Vec::new();
+    let mut take = |_: Option<&str>, bytes: &[u8]| {
+        let mut put = |text: &[u8]| {
+            let written = stdout.write_all(text).and_then(|()| stdout.flush());
+            written.map_err(|error| named("standard output", &error))
+        };
+        if bytes.is_empty() {
+            // From now on nothing is missed.
+            return if json { Ok(()) } else { put(shown.head().as_bytes()) };
+        }
+        // A call of many bytes comes in pieces.
+        rest.extend_from_slice(bytes);
+        let end = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let whole: Vec<u8> = rest.drain(..end).collect();
+        if json {
+            return put(&whole);
+        }
+        let now = clock::now();
+        let lines = members(&whole);
+        lines.iter().try_for_each(|call| put(shown.line(call, now).as_bytes()))
+    };
+    execute(config, request, &mut io::empty(), output, &mut take).map(|_| ())
+}
+
+/// The calls of some lines.
+fn members(lines: &[u8]) -> Vec<listing::Members> {
     let lines = lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    let calls: Vec<render::Members> =
-        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    output.text(&render::calls(&calls, one_account))
+    lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 /// A new file for its owner alone: calls are nobody else's business.

@@ -10,7 +10,8 @@ use super::execute::runtime_dir;
 use super::output::Output;
 use crate::clock;
 use crate::config::{Config, ConfigError};
-use crate::doctor::{Finding, Level, Surroundings, counted, examine, without_configuration};
+use crate::doctor::{Finding, Level, Surroundings, examine, without_configuration};
+use crate::domain::counted;
 use crate::logs;
 use crate::ops::Failure;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::args::ExportFormat;
+use super::words::ExportFormat;
 use crate::ops::Failure;
 
 /// Endings of what is packed or encrypted, which no command writes under that name.

@@ -6,6 +6,7 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 
 use super::args::Cli;
+use super::examples::with_examples;
 use super::output::{Output, named};
 use crate::ops::Failure;
 
@@ -20,7 +21,7 @@ pub(super) fn completions(shell: Shell, output: &mut Output) -> Result<(), Failu
 /// the page of `rollcall` itself to standard output.
 pub(super) fn pages(dir: Option<&Path>, output: &mut Output) -> Result<(), Failure> {
     // The page of `help` would say nothing that the others do not.
-    let command = Cli::command().disable_help_subcommand(true);
+    let command = with_examples(Cli::command()).disable_help_subcommand(true);
     let Some(dir) = dir else {
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;

@@ -2,28 +2,35 @@
 //!
 //! 0: done. 1: it failed. 2: the command line was wrong.
 
+mod amounts;
 mod args;
 mod backup;
 mod bulk;
+mod calls;
 mod colour;
 mod config;
 mod doctor;
 mod endings;
+mod examples;
 mod execute;
 mod health;
+mod listing;
 mod log;
 mod manual;
 mod output;
 mod owner;
 mod render;
+mod screen;
 mod serve;
+mod status;
 mod systemd_journal;
+mod table;
 mod words;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::config::{Config, DEFAULT_FILE, Loaded, Settings};
 use crate::ops::{Failure, Reply, Request};
@@ -37,7 +44,8 @@ pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // A command opens the store's files as the server does.
     crate::server::raise_files();
-    let cli = match Cli::try_parse() {
+    let matches = examples::with_examples(Cli::command()).try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };
@@ -118,16 +126,14 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
             Request::TokenCreate(token.request()?)
         }
         Command::Token(TokenCommand::List) => Request::TokenList,
-        Command::Token(TokenCommand::Revoke { id }) => Request::TokenRevoke { id },
+        Command::Token(TokenCommand::Revoke { token }) => Request::TokenRevoke { token },
         Command::Account(AccountCommand::Set(account)) => {
             init = account.init.into();
             Request::AccountSet(account.request()?)
         }
         Command::Account(AccountCommand::List) => Request::AccountList,
-        Command::Account(AccountCommand::Remove { account_sid }) => {
-            Request::AccountRemove { account_sid }
-        }
-        Command::Show { call_sid } => Request::Show { call_sid },
+        Command::Account(AccountCommand::Remove { account }) => Request::AccountRemove { account },
+        Command::Show { call_sid } => Request::Show { call: call_sid },
         Command::Status => Request::Status,
         Command::Cert(CertCommand::Show { ca: true }) => return done(authority(&config, output)),
         Command::Cert(CertCommand::Show { ca: false }) => Request::CertShow,
@@ -151,6 +157,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let found = match &answer.reply {
         Reply::Checked(checked) => !checked.findings.is_empty(),
         Reply::Purged(purged) => !purged.is_gone(),
+        Reply::Status(figures) => !status::problems(figures, answer.running).is_empty(),
         _ => false,
     };
     output.reply(&answer.reply, answer.running)?;

@@ -4,26 +4,45 @@ use std::borrow::Cow;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{log, render};
+use crate::domain::show_size;
 use crate::logs;
 use crate::ops::{Failure, Reply};
-use crate::store::Progress;
+use crate::store::{Progress, Unit};
+
+/// How far something is, where a person looks on.
+struct Shown {
+    what: String,
+    line: ProgressBar,
+    begun: Instant,
+}
 
 /// The two streams of this process.
 pub(super) struct Output {
     pub json: bool,
-    bar: Option<(String, ProgressBar)>,
+    shown: Option<Shown>,
     closed: bool,
-    /// A better measure than the command's own: bytes of input so far, and in all.
-    measure: Option<(Arc<AtomicU64>, u64)>,
+    measure: Option<Measure>,
+    /// No progress is shown: the command's own lines say how far it is.
+    still: bool,
+}
+
+/// A better measure than the command's own.
+#[derive(Clone)]
+enum Measure {
+    /// Bytes of the input so far, and in all.
+    Read(Arc<AtomicU64>, u64),
+    /// Bytes of the output so far.
+    Written(Arc<AtomicU64>),
 }
 
 impl Output {
     pub fn new(json: bool) -> Self {
-        Self { json, bar: None, closed: false, measure: None }
+        Self { json, shown: None, closed: false, measure: None, still: false }
     }
 
     /// Whether somebody closed standard output.
@@ -55,8 +74,8 @@ impl Output {
 
     /// Talk.
     pub fn say(&mut self, text: &str) {
-        if let Some((_, bar)) = &self.bar {
-            bar.suspend(|| talk(text));
+        if let Some(Shown { line, .. }) = &self.shown {
+            line.suspend(|| talk(text));
         } else {
             talk(text);
         }
@@ -85,45 +104,52 @@ impl Output {
 
     /// Has progress shown by what has been read of an input.
     pub fn measured_by(&mut self, read: Arc<AtomicU64>, total: u64) {
-        self.measure = Some((read, total));
+        self.measure = Some(Measure::Read(read, total));
     }
 
-    /// A bar, where a person looks on.
+    /// Has progress shown with the bytes that were written.
+    pub fn measured_by_output(&mut self, written: Arc<AtomicU64>) {
+        self.measure = Some(Measure::Written(written));
+    }
+
+    /// Shows no progress.
+    pub fn be_still(&mut self) {
+        self.still = true;
+    }
+
+    /// A line that is replaced by the next one, where a person looks on; nothing elsewhere.
     pub fn progress(&mut self, progress: &Progress) {
-        if !io::stderr().is_terminal() {
+        if self.still || !io::stderr().is_terminal() {
             return;
         }
         let mut progress = progress.clone();
-        if let Some((read, total)) = &self.measure
-            && progress.total.is_none()
-        {
-            progress.done = read.load(Ordering::Relaxed);
-            progress.total = Some(*total);
+        let mut written = None;
+        match &self.measure {
+            Some(Measure::Read(read, total)) if progress.total.is_none() => {
+                let done = read.load(Ordering::Relaxed);
+                progress = Progress::bytes(progress.what, done, Some(*total));
+            }
+            Some(Measure::Written(bytes)) => written = Some(bytes.load(Ordering::Relaxed)),
+            _ => {}
         }
-        let same = self.bar.as_ref().is_some_and(|(what, _)| *what == progress.what);
+        let same = self.shown.as_ref().is_some_and(|shown| shown.what == progress.what);
         if !same {
             self.finish();
-            let bar = ProgressBar::new(progress.total.unwrap_or_default());
-            let template = if progress.total.is_some() {
-                "{msg} {wide_bar} {percent}% {per_sec} {eta}"
-            } else {
-                "{msg} {pos} {per_sec}"
-            };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
+            let line = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+                line.set_style(style);
             }
-            bar.set_message(logs::plain(&progress.what).into_owned());
-            self.bar = Some((progress.what, bar));
+            self.shown = Some(Shown { what: progress.what.clone(), line, begun: Instant::now() });
         }
-        if let Some((_, bar)) = &self.bar {
-            bar.set_position(progress.done);
+        if let Some(Shown { line, begun, .. }) = &self.shown {
+            line.set_message(logs::plain(&told(&progress, written, begun.elapsed())).into_owned());
         }
     }
 
-    /// Takes the bar away.
+    /// Takes the line away.
     pub fn finish(&mut self) {
-        if let Some((_, bar)) = self.bar.take() {
-            bar.finish_and_clear();
+        if let Some(Shown { line, .. }) = self.shown.take() {
+            line.finish_and_clear();
         }
     }
 
@@ -136,6 +162,29 @@ impl Output {
     }
 }
 
+/// How far something is: `reading the journal: 1.2 GB of 3.4 GB, 35 %, 12.0 MB/s`.
+fn told(progress: &Progress, written: Option<u64>, elapsed: Duration) -> String {
+    let Progress { what, done, total, unit } = progress;
+    let is_bytes = *unit == Unit::Bytes;
+    let amount = |count: u64| if is_bytes { show_size(count) } else { count.to_string() };
+    let mut parts: Vec<String> = written.map(show_size).into_iter().collect();
+    match total.map(|total| total.max(*done)) {
+        Some(total) => {
+            parts.push(format!("{} of {}", amount(*done), amount(total)));
+            let percent = u128::from(*done) * 100 / u128::from(total.max(1));
+            parts.push(format!("{percent} %"));
+        }
+        None => parts.push(amount(*done)),
+    }
+    // A rate of the first moments says nothing.
+    let bytes = written.or(is_bytes.then_some(*done));
+    if let Some(bytes) = bytes.filter(|_| elapsed >= Duration::from_millis(500)) {
+        let rate = u128::from(bytes) * 1000 / elapsed.as_millis();
+        parts.push(format!("{}/s", show_size(u64::try_from(rate).unwrap_or(u64::MAX))));
+    }
+    format!("{what}: {}", parts.join(", "))
+}
+
 /// An error of writing that says where.
 pub(super) fn named(what: impl std::fmt::Display, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot write {what}: {error}"))
@@ -144,4 +193,27 @@ pub(super) fn named(what: impl std::fmt::Display, error: &io::Error) -> io::Erro
 /// A line on standard error. Nobody listens where that fails.
 fn talk(text: &str) {
     let _nobody_listens = writeln!(io::stderr(), "{}", logs::plain_lines(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_told_in_bytes_with_units() {
+        let (giga, mega) = (1_000_000_000, 1_000_000);
+        let read = Progress::bytes("reading", 12 * giga / 10, Some(34 * giga / 10));
+        let told = |progress: &Progress, written, seconds| {
+            told(progress, written, Duration::from_secs(seconds))
+        };
+        assert_eq!(told(&read, None, 100), "reading: 1.2 GB of 3.4 GB, 35 %, 12.0 MB/s");
+        assert_eq!(told(&read, None, 0), "reading: 1.2 GB of 3.4 GB, 35 %");
+        let calls = Progress::steps("exporting", 5, Some(20));
+        assert_eq!(told(&calls, Some(3 * mega), 2), "exporting: 3.0 MB, 5 of 20, 25 %, 1.5 MB/s");
+        let endless = Progress::bytes("importing", 0, None);
+        assert_eq!(told(&endless, None, 1), "importing: 0 B, 0 B/s");
+        // A total that was too low is no more than a hundred per cent.
+        let more = Progress::steps("building", 7, Some(0));
+        assert_eq!(told(&more, None, 1), "building: 7 of 7, 100 %");
+    }
 }

@@ -1,17 +1,18 @@
 //! Answers as texts.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::logs;
+use super::listing::{Members, shown};
+use super::status;
+use super::table::{clean, table};
+use crate::domain::{counted, show_size, was};
 use crate::ops::{
-    AccountInfo, CertificateInfo, CertificateList, Figures, HookFigures, Left, Listener, Part,
-    Purged, Refusals, Reply, Summary, TokenInfo, Where,
+    AccountInfo, CertificateInfo, CertificateList, Left, Part, Purged, Reply, Summary, TokenInfo,
+    Where,
 };
-use crate::store::{Checked, Collected, Expiring, Reason, Status};
+use crate::store::{Checked, Collected, Expiring, Reason};
 
 /// What goes to standard output, and what is said beside it.
 pub(super) struct Shown {
@@ -29,6 +30,7 @@ impl From<String> for Shown {
 pub(super) fn json(reply: &Reply, running: bool) -> Shown {
     let value = match reply {
         Reply::Token { id, value } => json!({ "id": id, "token": value }),
+        Reply::Revoked { id, .. } => json!({ "done": revoked(reply), "id": id }),
         Reply::Tokens(tokens) => json!(tokens),
         Reply::Accounts(accounts) => json!(accounts),
         Reply::Done(text) => json!({ "done": text }),
@@ -41,6 +43,7 @@ pub(super) fn json(reply: &Reply, running: bool) -> Shown {
             let mut value = json!(status);
             if let Value::Object(members) = &mut value {
                 members.insert("running".to_owned(), json!(running));
+                members.insert("problems".to_owned(), json!(status::problems(status, running)));
             }
             value
         }
@@ -60,6 +63,7 @@ pub(super) fn text(reply: &Reply, running: bool) -> Shown {
         Reply::Token { id, value } => {
             Shown { data: value.clone(), aside: Some(format!("token {id}; it is not shown again")) }
         }
+        Reply::Revoked { .. } => revoked(reply).into(),
         Reply::Tokens(tokens) => table(
             &["ID", "NAME", "SCOPE", "ROLE", "CREATED", "EXPIRES", "LAST USED"],
             tokens.iter().map(token_row).collect(),
@@ -72,16 +76,16 @@ pub(super) fn text(reply: &Reply, running: bool) -> Shown {
         .into(),
         Reply::Done(text) => text.clone().into(),
         Reply::Imported(summary) => imported(summary).into(),
-        Reply::Written(calls) => format!("{calls} calls").into(),
+        Reply::Written(calls) => counted(*calls, "call").into(),
         Reply::Calls(lines) => lines.iter().map(|line| one_call(line)).collect::<String>().into(),
         Reply::Certificates(list) => certificates(list).into(),
-        Reply::Status(status) => figures(status, running).into(),
+        Reply::Status(figures) => status::text(figures, running).into(),
         Reply::Compacted { journal, index } => {
             let index = format!(
-                "index: {} before, {} now, {} calls",
-                bytes(index.bytes_before),
-                bytes(index.bytes_after),
-                index.calls
+                "index: {} before, {} now, {}",
+                show_size(index.bytes_before),
+                show_size(index.bytes_after),
+                counted(index.calls, "call")
             );
             format!("{}\n{index}", packed(journal)).into()
         }
@@ -92,12 +96,21 @@ pub(super) fn text(reply: &Reply, running: bool) -> Shown {
         )
         .into(),
         Reply::Expired(done) => {
-            format!("{} calls were deleted\n{}", done.expired, packed(done)).into()
+            let (calls, was) = (counted(done.expired, "call"), was(done.expired));
+            format!("{calls} {was} deleted\n{}", packed(done)).into()
         }
         Reply::Purged(purged) => forgotten(purged).into(),
         Reply::Checked(checked) => checked_text(checked).into(),
         // Asked for by a command that tells it itself.
         Reply::Health(_) => String::new().into(),
+    }
+}
+
+fn revoked(reply: &Reply) -> String {
+    match reply {
+        Reply::Revoked { id, name: Some(name) } => format!("token {id} ({name}) is revoked"),
+        Reply::Revoked { id, .. } => format!("token {id} is revoked"),
+        _ => String::new(),
     }
 }
 
@@ -130,9 +143,10 @@ fn packed(done: &Collected) -> String {
     match done.segments {
         0 => "journal: nothing to pack".to_owned(),
         segments => format!(
-            "journal: {segments} segments packed, {} before, {} now",
-            bytes(done.bytes_before),
-            bytes(done.bytes_after)
+            "journal: {} packed, {} before, {} now",
+            counted(segments, "segment"),
+            show_size(done.bytes_before),
+            show_size(done.bytes_after)
         ),
     }
 }
@@ -150,11 +164,14 @@ fn checked_text(checked: &Checked) -> String {
     for finding in findings {
         let _infallible = writeln!(text, "{}: {}", finding.object, finding.problem);
     }
-    let deletions =
-        if *deletions > 0 { format!("{deletions} deletions and ") } else { String::new() };
+    let deletions = match deletions {
+        0 => String::new(),
+        count => format!("{} and ", counted(*count, "deletion")),
+    };
+    let calls = counted(*calls, "call");
     let _infallible = match findings.len() {
-        0 => write!(text, "{deletions}{calls} calls compared: journal and index agree"),
-        count => write!(text, "{deletions}{calls} calls compared: {count} findings"),
+        0 => write!(text, "{deletions}{calls} compared: journal and index agree"),
+        count => write!(text, "{deletions}{calls} compared: {}", counted(count, "finding")),
     };
     if *uncounted {
         text.push_str(
@@ -166,10 +183,13 @@ fn checked_text(checked: &Checked) -> String {
 }
 
 fn forgotten(purged: &Purged) -> String {
-    let verb = if purged.dry_run { "would be deleted" } else { "were deleted" };
-    let mut text = format!("{} calls {verb}", purged.calls);
-    let mut list = |count: u64, what: &str, of: &[Where]| {
+    let calls = counted(purged.calls, "call");
+    let verb = if purged.dry_run { "would be" } else { was(purged.calls) };
+    let mut text = format!("{calls} {verb} deleted");
+    // The words for one, and those for several.
+    let mut list = |count: u64, [one, several]: [&str; 2], of: &[Where]| {
         if count > 0 {
+            let what = if count == 1 { one } else { several };
             let _infallible = write!(text, "\n{count} {what}:");
         }
         for Where { what, fields } in of {
@@ -178,23 +198,38 @@ fn forgotten(purged: &Purged) -> String {
     };
     list(
         purged.mentions,
-        "other calls have the number in other fields; --mentions deletes them too",
+        [
+            "other call has the number in other fields; --mentions deletes it too",
+            "other calls have the number in other fields; --mentions deletes them too",
+        ],
         &purged.mentioned_by,
     );
     list(
         purged.unclear,
-        "other calls have its digits as a part of more, or without country or area; look at them \
-         with `rollcall show`, and delete those that mean it with --call ACCOUNT_SID/CALL_SID",
+        [
+            "other call has its digits as a part of more, or without country or area; look at it with \
+             `rollcall show`, and delete it, if it means the number, with --call ACCOUNT_SID/CALL_SID",
+            "other calls have its digits as a part of more, or without country or area; look at them \
+             with `rollcall show`, and delete those that mean it with --call ACCOUNT_SID/CALL_SID",
+        ],
         &purged.unclear_in,
     );
     list(
         purged.settings.len() as u64,
-        "settings have the number; change them with `rollcall account set`, or revoke the token, and \
-         run this again",
+        [
+            "setting has the number; change it with `rollcall account set`, or revoke the token, and \
+             run this again",
+            "settings have the number; change them with `rollcall account set`, or revoke the token, \
+             and run this again",
+        ],
         &purged.settings,
     );
     if !purged.files.is_empty() {
-        text.push_str("\nthese files have it still, or may have it:");
+        let these = match purged.files.len() {
+            1 => "\nthis file has it still, or may have it:",
+            _ => "\nthese files have it still, or may have it:",
+        };
+        text.push_str(these);
         for Left { file, why } in &purged.files {
             let _infallible = write!(text, "\n  {file}: {why}");
         }
@@ -213,14 +248,18 @@ fn forgotten(purged: &Purged) -> String {
 fn imported(summary: &Summary) -> String {
     let Summary { records, rejected, outcome } = summary;
     let mut text = format!(
-        "{records} records: {} new, {} changed, {} unchanged",
-        outcome.new, outcome.changed, outcome.unchanged
+        "{}: {} new, {} changed, {} unchanged",
+        counted(*records, "record"),
+        outcome.new,
+        outcome.changed,
+        outcome.unchanged
     );
     if outcome.ignored > 0 {
         let _infallible = write!(text, ", {} of deleted calls ignored", outcome.ignored);
     }
     if outcome.dropped_keys > 0 {
-        let _infallible = write!(text, ", {} values too large to be kept", outcome.dropped_keys);
+        let values = counted(outcome.dropped_keys, "value");
+        let _infallible = write!(text, ", {values} too large to be kept");
     }
     if *rejected > 0 {
         let _infallible = write!(text, ", {rejected} left out");
@@ -255,7 +294,7 @@ fn certificates(list: &CertificateList) -> String {
     text
 }
 
-fn part(one: &CertificateInfo) -> String {
+pub(super) fn part(one: &CertificateInfo) -> String {
     let part = match one.part {
         Part::Server => "server",
         Part::Chain => "chain",
@@ -265,147 +304,12 @@ fn part(one: &CertificateInfo) -> String {
     format!("{part}, {}", if one.made { "made by rollcall" } else { "configured" })
 }
 
-fn left(days: i64) -> String {
-    if days < 0 { "over".to_owned() } else { format!("{days} days left") }
+pub(super) fn left(days: i64) -> String {
+    u64::try_from(days).map_or("over".to_owned(), |days| format!("{} left", counted(days, "day")))
 }
 
-fn changed(path: &std::path::Path) -> String {
+pub(super) fn changed(path: &std::path::Path) -> String {
     format!("{} has changed since it was read; SIGHUP takes it up", path.display())
-}
-
-/// A line for each certificate that is in use, for the figures.
-fn certificate_lines(list: &CertificateList) -> Vec<(&'static str, String)> {
-    let one = |one: &CertificateInfo| {
-        let names = if one.names.is_empty() { &one.subject } else { &one.names.join(" ") };
-        let (file, end, left) = (one.file.display(), &one.not_after, left(one.days_left));
-        ("certificate", clean(&format!("{}: {file}, {names}, until {end} ({left})", part(one))))
-    };
-    let changed = list.certificates_changed.iter().map(|path| ("", changed(path)));
-    let problem = list.certificates_problem.iter().map(|problem| ("certificate", problem.clone()));
-    list.certificates.iter().map(one).chain(changed).chain(problem).collect()
-}
-
-fn figures(figures: &Figures, running: bool) -> String {
-    let status = &figures.store;
-    let index = status.index_bytes.map_or_else(|| "is being built again".to_owned(), bytes);
-    let checkpoint = match &status.checkpoint_at {
-        Some(at) => format!("at {at}, up to sequence {}", status.checkpoint_sequence),
-        None => "none yet".to_owned(),
-    };
-    [
-        ("server", if running { "running" } else { "not running" }.to_owned()),
-        ("calls", count(status.calls)),
-        ("in memory", status.registry_calls.to_string()),
-        ("tombstones", count(status.tombstones)),
-        ("sequence", status.sequence.to_string()),
-        ("epoch", status.epoch.clone()),
-        ("last checkpoint", checkpoint),
-        (
-            "journal",
-            format!(
-                "{} in {} segments{}",
-                bytes(status.journal_bytes),
-                status.journal_segments,
-                ratio(status)
-            ),
-        ),
-        ("index", index),
-        ("disk", disk(status)),
-        ("left out", left_out(status)),
-        ("failed logins", status.failed_authentications.to_string()),
-    ]
-    .into_iter()
-    .chain(figures.listeners.iter().map(listener))
-    .chain(certificate_lines(&figures.tls))
-    .chain(hook_lines(&figures.hooks))
-    .fold(String::new(), |mut text, (name, value)| {
-        let _infallible = writeln!(text, "{name:<16} {value}");
-        text
-    })
-}
-
-fn count(count: Option<u64>) -> String {
-    count.map_or_else(|| "not known until the index is built".to_owned(), |n| n.to_string())
-}
-
-fn listener(listener: &Listener) -> (&'static str, String) {
-    let held = if listener.held { ", held by the service manager" } else { "" };
-    ("listener", format!("{}{held}", listener.url))
-}
-
-/// What of events was not taken while the rest of them was.
-fn left_out(status: &Status) -> String {
-    let mut text = format!("{} values too large", status.changes.dropped_keys);
-    for (field, count) in &status.unread_values {
-        let _infallible = write!(text, ", {count} of {field} unreadable");
-    }
-    text
-}
-
-/// A line for each account, for at most so many of them.
-fn hook_lines(hooks: &HookFigures) -> Vec<(&'static str, String)> {
-    const ACCOUNTS_MAX: usize = 50;
-    let line = |whose: &str, last: Option<&str>, refused: &Refusals| {
-        let parts: Vec<_> = last.map(str::to_owned).into_iter().chain(refused.texts()).collect();
-        ("webhooks", format!("{whose}: {}", parts.join("; ")))
-    };
-    // Those who need somebody first.
-    let mut accounts: Vec<_> = hooks.accounts.iter().collect();
-    accounts.sort_by_key(|one| one.refused.is_empty());
-    let mut lines: Vec<_> = accounts
-        .iter()
-        .take(ACCOUNTS_MAX)
-        .map(|one| {
-            let whose = format!("account {}", one.account_sid);
-            let last = one.last_event_at.as_deref();
-            let last = last.map_or("no event since the start".to_owned(), |at| {
-                format!("last event taken at {at}")
-            });
-            line(&whose, Some(&last), &one.refused)
-        })
-        .collect();
-    if accounts.len() > ACCOUNTS_MAX {
-        let more = accounts.len() - ACCOUNTS_MAX;
-        lines.push(("", format!("and {more} accounts more: see --json")));
-    }
-    if !hooks.others_refused.is_empty() {
-        lines.push(line("no known account", None, &hooks.others_refused));
-    }
-    lines
-}
-
-fn disk(status: &Status) -> String {
-    let free = status.disk_free_bytes.map_or_else(|| "unknown".to_owned(), bytes);
-    let refused = if status.disk_low {
-        format!("; events and imports are refused below {}", bytes(status.disk_least_bytes))
-    } else {
-        String::new()
-    };
-    let reserve = match status.reserve_bytes {
-        0 => "no reserve".to_owned(),
-        held => format!("{} in reserve", bytes(held)),
-    };
-    format!("{free} free, {reserve}{refused}")
-}
-
-/// How much smaller the journal is than what was written.
-#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-fn ratio(status: &Status) -> String {
-    if status.journal_unpacked_bytes <= status.journal_bytes {
-        return String::new();
-    }
-    let ratio = status.journal_unpacked_bytes as f64 / status.journal_bytes.max(1) as f64;
-    format!(", compressed {ratio:.1} times")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-fn bytes(count: u64) -> String {
-    match count {
-        0..1024 => format!("{count} B"),
-        1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
-        1_048_576..1_073_741_824 => format!("{:.1} MiB", count as f64 / 1_048_576.0),
-        _ => format!("{:.1} GiB", count as f64 / 1_073_741_824.0),
-    }
 }
 
 /// One call as lines of key and value, and its timeline.
@@ -437,64 +341,6 @@ fn one_call(line: &str) -> String {
     text
 }
 
-/// Calls as a table, with their account where there may be several.
-pub(super) fn calls(calls: &[Members], one_account: bool) -> String {
-    let mut columns = vec![
-        ("ATTEMPTED", "attempted_at"),
-        ("CALL SID", "call_sid"),
-        ("DIRECTION", "direction"),
-        ("STATUS", "call_status"),
-        ("FROM", "from"),
-        ("TO", "to"),
-        ("SECONDS", "duration"),
-    ];
-    if !one_account {
-        columns.push(("ACCOUNT SID", "account_sid"));
-    }
-    let heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
-    let rows = calls.iter().map(|call| {
-        let cell = |key: &str| call.get(key).map(|value| shown(value)).unwrap_or_default();
-        columns.iter().map(|(_, key)| cell(key)).collect()
-    });
-    table(&heads, rows.collect())
-}
-
-/// A call's keys and values, as they were written: what a source sent may be beyond the numbers
-/// and texts of this program.
-pub(super) type Members = BTreeMap<String, Box<RawValue>>;
-
-fn shown(value: &RawValue) -> String {
-    let json = value.get();
-    let text = if json.starts_with('"') { serde_json::from_str(json).ok() } else { None };
-    text.unwrap_or_else(|| json.to_owned())
-}
-
-/// What a terminal would obey is not passed on to it.
-fn clean(text: &str) -> String {
-    logs::plain(text).into_owned()
-}
-
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Columns as wide as their widest cell.
-fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut lines = vec![heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>()];
-    lines.extend(rows.into_iter().map(|row| row.iter().map(|cell| clean(cell)).collect()));
-    let width = |column: usize| {
-        let cells = lines.iter().filter_map(|line| line.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    let mut text = String::new();
-    for line in &lines {
-        let mut shown = String::new();
-        for (cell, width) in line.iter().zip(&widths) {
-            let _infallible = write!(shown, "{cell:<width$}  ");
-        }
-        text.push_str(shown.trim_end());
-        text.push('\n');
-    }
-    text
 }

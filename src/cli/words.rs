@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::amounts::{duration, size};
 use crate::backup::Until;
-use crate::wire::parse_time;
+use crate::clock;
+use crate::domain::parse_count;
+use crate::wire::{When, parse_when};
 
 #[derive(Debug, Args)]
 pub(super) struct Backup {
@@ -22,8 +25,8 @@ pub(super) struct Backup {
     /// newest N.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub keep: Option<u16>,
-    /// Bytes to read in a second, as 16MiB; 0 for as fast as it goes.
-    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
+    /// Bytes to read in a second, such as 16MiB or 100MB; 0 for as fast as it goes.
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = size, allow_hyphen_values = true)]
     pub rate: u64,
 }
 
@@ -40,8 +43,9 @@ pub(super) struct Verify {
 pub(super) struct Restore {
     /// The backup.
     pub backup: PathBuf,
-    /// End history here: a time as 2026-01-31T23:59:59Z, or a sequence number.
-    #[arg(long, value_name = "TIME|SEQUENCE", value_parser = until)]
+    /// End history here: a time such as 2026-01-31T23:59:59Z, 2h for two hours ago, or a sequence
+    /// number.
+    #[arg(long, value_name = "TIME|SEQUENCE", value_parser = until, allow_hyphen_values = true)]
     pub until: Option<Until>,
     /// The file with the age key of an encrypted one.
     #[arg(long, value_name = "FILE")]
@@ -74,7 +78,7 @@ pub(super) struct Health {
     #[arg(long = "for", value_enum, value_name = "WHAT", default_value = "lists")]
     pub wanted: Wanted,
     /// How long to wait for its answer.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration, allow_hyphen_values = true)]
     pub timeout: Duration,
 }
 
@@ -86,21 +90,10 @@ pub(super) enum Wanted {
     Life,
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
-    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
-    let number = units.iter().find_map(|(unit, factor)| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(*factor)
-    });
-    number.ok_or_else(|| "expected a number of bytes, as 500000, 512KiB or 64MiB".to_owned())
-}
-
 fn until(text: &str) -> Result<Until, String> {
-    if text.bytes().all(|byte| byte.is_ascii_digit())
-        && let Ok(seq) = text.parse()
-    {
+    if let Ok(seq) = parse_count(text) {
         return Ok(Until::Seq(seq));
     }
-    let time = parse_time(text).map(Until::Time);
-    time.ok_or_else(|| "expected a time as 2026-01-31T23:59:59Z, or a sequence number".to_owned())
+    let time = parse_when(text, clock::now(), When::Ago).map(Until::Time);
+    time.map_err(|why| format!("{why}, or a sequence number"))
 }

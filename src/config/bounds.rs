@@ -6,6 +6,8 @@ use std::marker::PhantomData;
 
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 
+use crate::domain::{exact_size, parse_size};
+
 /// Bytes.
 pub const KIB: u64 = 1024;
 /// Bytes.
@@ -52,6 +54,62 @@ impl<T: TryFrom<u64>, const MIN: u64, const MAX: u64> Visitor<'_> for Whole<T, M
     }
 }
 
+/// Reads a size from `MIN` to `MAX` bytes, both included: a whole number of bytes, or a text such as
+/// "512MiB".
+pub fn size<'de, D, T, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    deserializer.deserialize_any(Size::<T, MIN, MAX>(PhantomData))
+}
+
+struct Size<T, const MIN: u64, const MAX: u64>(PhantomData<T>);
+
+impl<T: TryFrom<u64>, const MIN: u64, const MAX: u64> Visitor<'_> for Size<T, MIN, MAX> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let (least, most) = (exact_size(MIN), exact_size(MAX));
+        write!(
+            formatter,
+            "a size from {least} to {most}, such as 1_000_000, \"10GB\" or \"512MiB\""
+        )
+    }
+
+    fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<T, E> {
+        if (MIN..=MAX).contains(&bytes)
+            && let Ok(bytes) = T::try_from(bytes)
+        {
+            return Ok(bytes);
+        }
+        Err(E::invalid_value(Unexpected::Unsigned(bytes), &self))
+    }
+
+    fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<T, E> {
+        match u64::try_from(bytes) {
+            Ok(bytes) => self.visit_u64(bytes),
+            Err(_) => Err(E::invalid_value(Unexpected::Signed(bytes), &self)),
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        match parse_size(text) {
+            Ok(bytes) if (MIN..=MAX).contains(&bytes) => {
+                let wrong = || E::invalid_value(Unexpected::Str(text), &Self(PhantomData));
+                T::try_from(bytes).map_err(|_| wrong())
+            }
+            Ok(_) => Err(E::invalid_value(Unexpected::Str(text), &self)),
+            Err(why) => Err(refused(text, &why, &self)),
+        }
+    }
+}
+
+/// The refusal of a text, with the reason.
+fn refused<E: de::Error>(text: &str, why: &dyn fmt::Display, expected: &dyn de::Expected) -> E {
+    E::custom(format!("invalid value: string {text:?}: {why}; expected {expected}"))
+}
+
 /// Durations, written as people do: "30s", "12h", "1day 6h".
 pub mod span {
     use std::fmt;
@@ -59,6 +117,8 @@ pub mod span {
 
     use serde::de::{self, Deserializer, Unexpected, Visitor};
     use serde::ser::Serializer;
+
+    use crate::domain::parse_duration;
 
     /// A duration from `MIN_MS` to `MAX_MS` milliseconds, both included.
     pub struct Between<const MIN_MS: u64, const MAX_MS: u64>;
@@ -111,9 +171,10 @@ pub mod span {
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
             let bounds = Duration::from_millis(MIN_MS)..=Duration::from_millis(MAX_MS);
-            match humantime::parse_duration(text) {
+            match parse_duration(text) {
                 Ok(duration) if bounds.contains(&duration) => Ok(duration),
-                _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                Ok(_) => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                Err(why) => Err(super::refused(text, &why, &self)),
             }
         }
     }

@@ -18,6 +18,7 @@ use super::sections::{
     Store, Tls, TlsClients, TlsFiles, Upstream,
 };
 use super::settings::Settings;
+use crate::domain::parse_count;
 use crate::wire::show_duration;
 
 /// All keys, as they stand in the file.
@@ -188,8 +189,12 @@ fn half_tls(places: &Places, present: &'static str, absent: &'static str) -> Con
 fn value_of(kind: Kind, text: &str) -> Value {
     let as_text = || Value::String(text.to_owned());
     match kind {
-        Kind::Text => as_text(),
-        Kind::Integer => text.parse().map_or_else(|_| as_text(), Value::Integer),
+        // The deserializer reads a size, and says why a text is none.
+        Kind::Text | Kind::Size => as_text(),
+        Kind::Integer => {
+            let number = parse_count(text).ok().and_then(|number| i64::try_from(number).ok());
+            number.or_else(|| text.parse().ok()).map_or_else(as_text, Value::Integer)
+        }
         Kind::Boolean => text.parse().map_or_else(|_| as_text(), Value::Boolean),
         Kind::List if text.is_empty() => Value::Array(Vec::new()),
         Kind::List => {

@@ -190,7 +190,7 @@ pub enum ConfigError {
     /// Calls would go sooner than anybody means.
     #[error(
         "{place}: retention.age is {words}, so that calls go so soon after they were listed; give a \
-         day or more, such as \"90days\" (12 months are \"12M\"), or set \
+         day or more, such as \"90days\" (\"12m\" is 12 minutes), or set \
          retention.allow_short = true"
     )]
     ShortRetention {

@@ -19,7 +19,7 @@ fn fixtures(kind: &str) -> Vec<(PathBuf, String)> {
 #[test]
 fn valid_fixtures_load_and_survive_being_written() {
     let fixtures = fixtures("valid");
-    assert_eq!(fixtures.len(), 9, "a fixture was added or lost");
+    assert_eq!(fixtures.len(), 10, "a fixture was added or lost");
     for (path, _) in fixtures {
         let config = Config::load(Some(&path), &Settings::default())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -30,7 +30,7 @@ fn valid_fixtures_load_and_survive_being_written() {
 #[test]
 fn invalid_fixtures_are_refused_for_the_reason_they_give() {
     let fixtures = fixtures("invalid");
-    assert_eq!(fixtures.len(), 38, "a fixture was added or lost");
+    assert_eq!(fixtures.len(), 41, "a fixture was added or lost");
     for (path, text) in fixtures {
         let expected = text.lines().next().and_then(|line| line.strip_prefix("# error: "));
         let expected = expected.unwrap_or_else(|| panic!("{}: no `# error: `", path.display()));

@@ -7,6 +7,8 @@ pub enum Kind {
     Text,
     /// A whole number, in decimal.
     Integer,
+    /// A number of bytes, with or without a unit.
+    Size,
     /// `true` or `false`.
     Boolean,
     /// Strings, separated by commas; "" is the empty list.
@@ -80,7 +82,7 @@ pub const KEYS: &[Key] = &[
     key("http.trusted_proxies", Kind::List, "CIDR,…", "Proxies, before HTTPS too, whose word on a client's address is believed"),
 
     key("limits.connections", Kind::Integer, "N", "Connections at a time, for each listener"),
-    key("limits.body_bytes", Kind::Integer, "BYTES", "Largest request body"),
+    key("limits.body_bytes", Kind::Size, "BYTES", "Largest request body"),
     key("limits.batch_events", Kind::Integer, "N", "Most events in one hook request"),
     key("limits.handshake", Kind::Text, "DURATION", "Time for a TLS handshake"),
     key("limits.header", Kind::Text, "DURATION", "Time for a request header"),
@@ -94,21 +96,21 @@ pub const KEYS: &[Key] = &[
     key("limits.followers", Kind::Integer, "N", "Readers of changes at a time, by lines or by events; beyond, they are answered 503"),
     key("limits.keep_alive", Kind::Text, "DURATION", "How long an event stream of changes is silent at most"),
 
-    key("store.index_cache_bytes", Kind::Integer, "BYTES", "Memory for the cache of the index"),
-    key("store.segment_bytes", Kind::Integer, "BYTES", "Size at which a journal segment is sealed"),
+    key("store.index_cache_bytes", Kind::Size, "BYTES", "Memory for the cache of the index"),
+    key("store.segment_bytes", Kind::Size, "BYTES", "Size at which a journal segment is sealed"),
     key("store.registry_calls", Kind::Integer, "N", "Calls that are held in memory"),
     key("store.checkpoint_interval", Kind::Text, "DURATION", "Time between two checkpoints of the index"),
     key("store.live_checkpoint_age", Kind::Text, "DURATION", "Age at which a call that is still up is written to the index too"),
-    key("store.replay_bytes", Kind::Integer, "BYTES", "Journal after the last checkpoint beyond which calls that are up go to the index too"),
-    key("store.min_free_bytes", Kind::Integer, "BYTES", "Free disk below which hooks and imports are refused; 0: none"),
-    key("store.reserve_bytes", Kind::Integer, "BYTES", "Disk that is held for a start when it is full; 0: none"),
+    key("store.replay_bytes", Kind::Size, "BYTES", "Journal after the last checkpoint beyond which calls that are up go to the index too"),
+    key("store.min_free_bytes", Kind::Size, "BYTES", "Free disk below which hooks and imports are refused; 0: none"),
+    key("store.reserve_bytes", Kind::Size, "BYTES", "Disk that is held for a start when it is full; 0: none"),
 
     key("calls.max_lifetime", Kind::Text, "DURATION", "Time without an event after which a call is stale"),
     key("calls.sweep_interval", Kind::Text, "DURATION", "Time between two searches for stale calls"),
 
     key("retention.age", Kind::Text, "DURATION", "How long ended calls are kept; empty: for good"),
     key("retention.allow_short", Kind::Boolean, "BOOL", "Allow calls to be kept for less than a day"),
-    key("retention.bytes", Kind::Integer, "BYTES", "Disk that journal and index may take before the oldest calls go; 0: any"),
+    key("retention.bytes", Kind::Size, "BYTES", "Disk that journal and index may take before the oldest calls go; 0: any"),
     key("retention.history", Kind::Text, "DURATION", "How far back every version of every call is kept"),
     key("retention.erase_within", Kind::Text, "DURATION", "Time within which a deleted call has left the disk"),
     key("retention.interval", Kind::Text, "DURATION", "Time between two searches for what can go"),

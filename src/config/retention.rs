@@ -82,12 +82,9 @@ mod tests {
             let meant = parse(&format!("age = {age:?}\nallow_short = true")).unwrap();
             assert!(meant.keeps().starts_with(&format!("calls are kept for {words} ")));
         }
-        for (age, words) in [
-            ("1day", "1 day"),
-            ("24h", "1 day"),
-            ("12M", "365 days 6 hours 43 minutes 12 seconds"),
-            ("90days", "90 days"),
-        ] {
+        for (age, words) in
+            [("1day", "1 day"), ("24h", "1 day"), ("1year", "365 days"), ("90days", "90 days")]
+        {
             let keeps = parse(&format!("age = {age:?}")).unwrap().keeps();
             assert!(keeps.starts_with(&format!("calls are kept for {words} after")), "{keeps}");
         }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{ListenAddr, ProxyAddress, SubjectName};
 use super::bounds::{
-    DAY_MS, GIB, KIB, MIB, MINUTE_MS, few, optional, optional_path, optional_span, span, whole,
+    DAY_MS, GIB, KIB, MIB, MINUTE_MS, few, optional, optional_path, optional_span, size, span,
+    whole,
 };
 use super::web::{AllowedOrigin, ServiceUrlTemplate};
 use crate::domain::AccountSid;
@@ -79,7 +80,7 @@ pub struct Limits {
     #[serde(deserialize_with = "whole::<_, _, 1, 1_000_000>")]
     pub connections: usize,
     /// Bytes of a request body.
-    #[serde(deserialize_with = "whole::<_, _, KIB, { 256 * MIB }>")]
+    #[serde(deserialize_with = "size::<_, _, KIB, { 256 * MIB }>")]
     pub body_bytes: usize,
     /// Events of one hook request.
     #[serde(deserialize_with = "whole::<_, _, 1, 1_000_000>")]
@@ -124,10 +125,10 @@ pub struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
     /// Bytes of the index that are cached.
-    #[serde(deserialize_with = "whole::<_, _, MIB, { 1024 * GIB }>")]
+    #[serde(deserialize_with = "size::<_, _, MIB, { 1024 * GIB }>")]
     pub index_cache_bytes: u64,
     /// Bytes at which a journal segment is sealed.
-    #[serde(deserialize_with = "whole::<_, _, MIB, { 4 * GIB }>")]
+    #[serde(deserialize_with = "size::<_, _, MIB, { 4 * GIB }>")]
     pub segment_bytes: u64,
     /// Calls that the registry holds.
     #[serde(deserialize_with = "whole::<_, _, 1000, 100_000_000>")]
@@ -139,13 +140,13 @@ pub struct Store {
     #[serde(with = "span::Between::<1, DAY_MS>")]
     pub live_checkpoint_age: Duration,
     /// Journal bytes after the last checkpoint beyond which live calls go to the index too.
-    #[serde(deserialize_with = "whole::<_, _, MIB, { 1024 * GIB }>")]
+    #[serde(deserialize_with = "size::<_, _, MIB, { 1024 * GIB }>")]
     pub replay_bytes: u64,
     /// Free bytes of the disk below which nothing is taken that makes the store grow; 0: any.
-    #[serde(deserialize_with = "whole::<_, _, 0, { 1024 * 1024 * GIB }>")]
+    #[serde(deserialize_with = "size::<_, _, 0, { 1024 * 1024 * GIB }>")]
     pub min_free_bytes: u64,
     /// Bytes of the disk that are held for a start on a full one; 0: none.
-    #[serde(deserialize_with = "whole::<_, _, 0, { 64 * GIB }>")]
+    #[serde(deserialize_with = "size::<_, _, 0, { 64 * GIB }>")]
     pub reserve_bytes: u64,
 }
 
@@ -171,7 +172,7 @@ pub struct Retention {
     /// Whether calls may be kept for less than a day.
     pub allow_short: bool,
     /// Bytes that journal and index may take together; 0: any.
-    #[serde(deserialize_with = "whole::<_, _, 0, { 1024 * 1024 * GIB }>")]
+    #[serde(deserialize_with = "size::<_, _, 0, { 1024 * 1024 * GIB }>")]
     pub bytes: u64,
     /// How far back every version of every call is kept.
     #[serde(with = "span::Between::<0, { 365 * DAY_MS }>")]

@@ -233,7 +233,12 @@ fn flag(key: &Key, defaults: &toml::Table) -> Arg {
         .help(format!("{}{default} [env: {}]", key.help, key.variable()))
         .help_heading("Configuration");
     match key.kind {
-        Kind::Text | Kind::Integer => arg.action(ArgAction::Set),
+        // What is negative is refused as a value, and not as a flag.
+        Kind::Integer | Kind::Size => arg.action(ArgAction::Set).allow_hyphen_values(true),
+        Kind::Text if key.placeholder == "DURATION" => {
+            arg.action(ArgAction::Set).allow_hyphen_values(true)
+        }
+        Kind::Text => arg.action(ArgAction::Set),
         Kind::List => arg.action(ArgAction::Append),
         Kind::Boolean => arg
             .action(ArgAction::Set)

@@ -84,8 +84,16 @@ fn table_and_structs_have_the_same_keys_and_kinds() {
             (name, kind.to_owned())
         })
         .collect();
+    // A size is written as a number.
+    let kind = |key: &Key| match key.kind {
+        Kind::Size => "Integer".to_owned(),
+        kind => format!("{kind:?}"),
+    };
     let in_table: BTreeMap<_, _> =
-        KEYS.iter().map(|key| (key.name.to_owned(), format!("{:?}", key.kind))).collect();
+        KEYS.iter().map(|key| (key.name.to_owned(), kind(key))).collect();
+    for key in KEYS.iter().filter(|key| key.name.ends_with("bytes")) {
+        assert_eq!(key.kind, Kind::Size, "{}", key.name);
+    }
     assert_eq!(in_structs, in_table);
     assert_eq!(in_table.len(), KEYS.len(), "a key is in the table twice");
 }
@@ -282,8 +290,34 @@ fn an_error_names_the_flag_or_variable_and_quotes_the_value() {
         (
             &["serve"],
             &[("ROLLCALL_LIMITS_DRAIN", "20")],
-            "ROLLCALL_LIMITS_DRAIN: invalid value: string \"20\", \
+            "ROLLCALL_LIMITS_DRAIN: invalid value: string \"20\": it lacks a unit; \
              expected a duration from 1ms to 1day, such as \"90s\" or \"1h 30m\"",
+        ),
+        (
+            &["serve", "--limits-drain", "1M"],
+            &[],
+            "--limits-drain: invalid value: string \"1M\": M may be minutes or months: write m for",
+        ),
+        (
+            &["serve", "--limits-drain", "-1s"],
+            &[],
+            "--limits-drain: invalid value: string \"-1s\": it is negative; expected a duration",
+        ),
+        (
+            &["serve", "--retention-bytes", "-5GB"],
+            &[],
+            "--retention-bytes: invalid value: string \"-5GB\": it is negative; expected a size from \
+             0 B to 1PiB, such as 1_000_000, \"10GB\" or \"512MiB\"",
+        ),
+        (
+            &["status"],
+            &[("ROLLCALL_STORE_SEGMENT_BYTES", "1,5GB")],
+            "ROLLCALL_STORE_SEGMENT_BYTES: invalid value: string \"1,5GB\": a comma is no decimal",
+        ),
+        (
+            &["status"],
+            &[("ROLLCALL_STORE_SEGMENT_BYTES", "5GiB")],
+            "ROLLCALL_STORE_SEGMENT_BYTES: invalid value: string \"5GiB\", expected a size from 1MiB",
         ),
         (
             &["serve", "--http-allow-remote=yes"],
@@ -410,6 +444,34 @@ fn numbers_and_durations_are_taken_up_to_their_bounds_and_no_further() {
             assert!(message.contains(" from ") && message.contains(" to "), "{message}");
         }
     }
+}
+
+#[test]
+fn amounts_are_read_with_their_units_wherever_they_are_given() {
+    let text = "limits.body_bytes = \"1.5MiB\"\nretention.age = \"1 week\"\n\
+                retention.bytes = \"10GB\"\nlimits.drain = \"0.5 min\"\n\
+                store.registry_calls = 1_000_000\n";
+    let config = parse(text).unwrap();
+    assert_eq!((config.limits.body_bytes, config.retention.bytes), (1_572_864, 10_000_000_000));
+    assert_eq!(config.retention.age, Some(Duration::from_hours(7 * 24)));
+    assert_eq!(config.limits.drain, Duration::from_secs(30));
+    let flags = [
+        "serve",
+        "--limits-body-bytes=1.5MiB",
+        "--retention-age=1 week",
+        "--retention-bytes=10GB",
+        "--limits-drain=0.5 min",
+        "--store-registry-calls=1_000_000",
+    ];
+    assert_eq!(load(&flags, &[]).unwrap(), config);
+    let vars = [
+        ("ROLLCALL_LIMITS_BODY_BYTES", "1.5 mib"),
+        ("ROLLCALL_RETENTION_AGE", "7D"),
+        ("ROLLCALL_RETENTION_BYTES", "10_000_000_000"),
+        ("ROLLCALL_LIMITS_DRAIN", "30s"),
+        ("ROLLCALL_STORE_REGISTRY_CALLS", "1000000"),
+    ];
+    assert_eq!(load(&["status"], &vars).unwrap(), config);
 }
 
 #[test]

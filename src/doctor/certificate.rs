@@ -7,8 +7,9 @@ use std::time::SystemTime;
 
 use super::rights::{Known, READ, Rights, User};
 use super::server::Server;
-use super::{Finding, Level, Surroundings, counted, shown};
+use super::{Finding, Level, Surroundings, shown};
 use crate::config::{Config, Host, SubjectName};
+use crate::domain::counted;
 use crate::ops::{CertificateInfo, CertificateList, Certificates, Context, Part, certificates};
 use crate::tls;
 
@@ -72,6 +73,8 @@ fn on_disk(config: &Config) -> Result<CertificateList, Box<Finding>> {
         loops: None,
         keep_least_millis: 0,
         configuration: String::new(),
+        started_at: None,
+        stopping: None,
     };
     let list = certificates(&context);
     match &list.certificates_problem {

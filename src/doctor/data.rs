@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::rights::{ENTER, Known, READ, Rights, Stranger, User, WRITE};
-use super::{Finding, Level, counted, process, shown};
+use super::{Finding, Level, process, shown};
 use crate::config::Config;
+use crate::domain::counted;
 use crate::files;
 use crate::store::{chain, read_format};
 
@@ -109,7 +110,7 @@ fn rights(dir: &Path, about: &Metadata, server: &User, known: &Known) -> Vec<Fin
     let aside: Vec<Finding> = members.chain(others).collect();
     if locked.is_empty() && open.is_empty() && foreign.is_empty() && aside.is_empty() {
         let what = format!(
-            "{seen} files and directories: the server, user {}, may use them all, and nobody else",
+            "files and directories ({seen}): the server, user {}, may use them all, and nobody else",
             server.uid
         );
         return vec![Finding::ok(object, what)];

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{Finding, bytes, shown};
 use crate::config::Config;
+use crate::domain::counted;
 
 /// File systems by the number that `statfs` gives, of which one should know: what they are, and
 /// why.
@@ -121,7 +122,7 @@ pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
     match disk.free_files {
         Some(files) if files < FILES_MIN => findings.push(Finding::warn(
             object,
-            format!("{files} more files can be made on it"),
+            format!("{} more can be made on it", counted(files, "file")),
             "remove small files, or make a file system with more inodes",
         )),
         _ => {}

@@ -2,6 +2,7 @@
 
 use super::Finding;
 use super::server::Server;
+use crate::domain::counted;
 use crate::ops::{HookFigures, Refusals};
 use crate::store::Cause;
 
@@ -33,7 +34,7 @@ pub(super) fn judge(hooks: &HookFigures) -> Vec<Finding> {
         let advice = "`rollcall status` has all of them";
         findings.push(Finding::warn(
             "webhooks",
-            format!("so it is with {more} accounts more"),
+            format!("so it is with {} more", counted(more, "account")),
             advice,
         ));
     }

@@ -3,8 +3,9 @@
 use std::fs;
 
 use super::server::Server;
-use super::{Finding, counted, shown};
+use super::{Finding, shown};
 use crate::config::Config;
+use crate::domain::counted;
 use crate::files;
 
 pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {

@@ -3,6 +3,7 @@
 use super::server::Server;
 use super::{Finding, process};
 use crate::config::Config;
+use crate::domain::counted;
 
 /// Files that are open beside connections and feeds: the journal, the index, sockets, requests to
 /// others.
@@ -33,11 +34,15 @@ pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
 pub(super) fn judge_waiting(most: u64) -> Finding {
     let object = "net.core.somaxconn";
     if most >= WAITING {
-        return Finding::ok(object, format!("{most} connections may wait for each listener"));
+        return Finding::ok(
+            object,
+            format!("{} may wait for each listener", counted(most, "connection")),
+        );
     }
     let problem = format!(
-        "{most} connections may wait for each listener: while the server is busy or restarts, \
-         further ones are dropped, and webhooks are lost"
+        "{} may wait for each listener: while the server is busy or restarts, \
+         further ones are dropped, and webhooks are lost",
+        counted(most, "connection")
     );
     let advice = format!(
         "`sysctl -w net.core.somaxconn=4096`, and the same in a file of /etc/sysctl.d; {WAITING} are \

@@ -165,13 +165,6 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// So many of something, for people: `1 call`, `2 calls`.
-pub fn counted(count: impl TryInto<u64>, one: &str) -> String {
-    let count = count.try_into().unwrap_or(u64::MAX);
-    let end = if count == 1 { "" } else { "s" };
-    format!("{count} {one}{end}")
-}
-
 /// Bytes for people.
 fn bytes(count: u64) -> String {
     match count {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Finding, shown};
 use crate::config::Config;
+use crate::domain::counted;
 use crate::outbound::Network;
 
 /// Bits of a prefix below which a network is very wide.
@@ -28,7 +29,11 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         let (urls, networks) = (servers.urls.len(), servers.networks.len());
         let what = match (urls, networks) {
             (0, 0) => "nowhere: calls can be listed, and not controlled".to_owned(),
-            _ => format!("to {urls} feature servers and {networks} networks"),
+            _ => format!(
+                "to {} and {}",
+                counted(urls, "feature server"),
+                counted(networks, "network")
+            ),
         };
         findings.push(Finding::ok("outgoing connections", what));
     }

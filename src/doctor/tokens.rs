@@ -1,8 +1,9 @@
 //! Tokens: whether somebody can still get in.
 
+use super::Finding;
 use super::server::Server;
-use super::{Finding, counted};
 use crate::access::Role;
+use crate::domain::counted;
 use crate::ops::TokenInfo;
 
 const OBJECT: &str = "tokens";

@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing here knows bytes, JSON, a clock, a file or a socket. Everything
 //! is a pure function of its arguments.
 
+mod amount;
 mod call;
 mod event;
 mod extras;
@@ -14,6 +15,10 @@ mod status;
 mod symbols;
 mod time;
 
+pub use amount::{
+    AmountError, DURATION_HINT, SIZE_HINT, counted, exact_size, parse_count, parse_duration,
+    parse_size, short_duration, show_age, show_size, was,
+};
 pub use call::{
     Call, CallId, Entry, Field, Known, Origin, Progress, Reason, Source, TEXT_BYTES_MAX,
     TIMELINE_MAX,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::tokens::{apply, forget_file, removal};
 use super::{Context, Failure, Reply};
 use crate::access::{Account, Keep, Row, Scope, Secret, TokenHash};
-use crate::domain::{AccountSid, ServiceProviderSid};
+use crate::domain::{AccountSid, ServiceProviderSid, counted};
 use crate::store::Store;
 use crate::wire::show_duration;
 
@@ -18,7 +18,8 @@ const TEXT_MAX: usize = 256;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct AccountSettings {
-    pub account_sid: AccountSid,
+    /// Its sid, or its name where it has one that no other account has.
+    pub account: String,
     pub name: Option<String>,
     pub service_provider_sid: Option<ServiceProviderSid>,
     pub webhook_secret: Option<Secret>,
@@ -56,7 +57,7 @@ pub(super) fn set(
     new: AccountSettings,
 ) -> Result<Reply, Failure> {
     let _one_at_a_time = store.settings();
-    let sid = new.account_sid;
+    let sid = resolve(store, &new.account)?;
     let mut account =
         store.access(|access| access.account(sid).cloned()).unwrap_or_else(|| Account::new(sid));
     let texts = [
@@ -76,7 +77,7 @@ pub(super) fn set(
         let words = show_duration(Duration::from_millis(millis));
         return Err(Failure::usage(format!(
             "--keep: the account's calls would go {words} after they were listed; give a day or more, \
-             such as 90days (12 months are 12M), or set retention.allow_short = true for the server"
+             such as 90days (12m is 12 minutes), or set retention.allow_short = true for the server"
         )));
     }
     if let Some(user) = &new.hook_user {
@@ -136,8 +137,35 @@ pub(super) fn list(store: &Store) -> Reply {
     Reply::Accounts(store.access(|access| access.accounts().map(info).collect()))
 }
 
-pub(super) fn remove(store: &Store, context: &Context, sid: AccountSid) -> Result<Reply, Failure> {
+/// The account that is meant by its sid, or by its name where no other account has that.
+pub(super) fn resolve(store: &Store, text: &str) -> Result<AccountSid, Failure> {
+    if let Ok(sid) = text.parse() {
+        return Ok(sid);
+    }
+    let named: Vec<AccountSid> = store.access(|access| {
+        let named = access.accounts().filter(|account| account.name.as_deref() == Some(text));
+        named.map(|account| account.account_sid).collect()
+    });
+    match named.as_slice() {
+        [sid] => Ok(*sid),
+        [] => Err(Failure::usage(format!(
+            "there is no account {text:?}: expected its sid (a UUID), or the name that `rollcall account \
+             list` shows"
+        ))),
+        several => {
+            let sids: Vec<String> = several.iter().map(ToString::to_string).collect();
+            Err(Failure::usage(format!(
+                "{} accounts are called {text:?}; give the sid of one: {}",
+                several.len(),
+                sids.join(", ")
+            )))
+        }
+    }
+}
+
+pub(super) fn remove(store: &Store, context: &Context, account: &str) -> Result<Reply, Failure> {
     let _one_at_a_time = store.settings();
+    let sid = resolve(store, account)?;
     let (known, tokens) = store.access(|access| {
         let own = access.tokens().filter(|token| token.scope == Scope::Account(sid));
         let own: Vec<(String, TokenHash)> =
@@ -153,6 +181,6 @@ pub(super) fn remove(store: &Store, context: &Context, sid: AccountSid) -> Resul
     for (_, hash) in &tokens {
         forget_file(context, hash);
     }
-    let tokens = tokens.len();
-    Ok(Reply::Done(format!("account {sid} is removed, with {tokens} tokens; its calls stay")))
+    let tokens = counted(tokens.len(), "token");
+    Ok(Reply::Done(format!("account {sid} is removed, with {tokens}; its calls stay")))
 }

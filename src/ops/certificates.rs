@@ -7,10 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::hooks::HookFigures;
 use super::{Context, Failure, Reply};
 use crate::clock;
-use crate::store::{Status, chain};
+use crate::store::chain;
 pub use crate::tls::Part;
 use crate::tls::{self, InUse, Renew, Setup, TlsReloader};
 
@@ -55,21 +54,6 @@ pub struct CertificateList {
     pub certificates_changed: Vec<PathBuf>,
     /// Why they cannot be read.
     pub certificates_problem: Option<String>,
-}
-
-/// Figures of a store and of what it is served with.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Figures {
-    /// The store.
-    #[serde(flatten)]
-    pub store: Status,
-    /// TLS.
-    #[serde(flatten)]
-    pub tls: CertificateList,
-    /// Where it can be reached; nowhere while no server is up.
-    pub listeners: Vec<Listener>,
-    /// What became of the requests that brought events.
-    pub hooks: HookFigures,
 }
 
 /// Where a server can be reached.

@@ -1,8 +1,7 @@
 //! What is said of a command in the audit log: its name, what it is about, and nothing secret.
 
-use super::{Failure, Reply, Request};
+use super::{Failure, Reply, Request, is_whole};
 use crate::clock;
-use crate::domain::AccountSid;
 use crate::logs::{Audit, Deed, Outcome};
 
 /// What is written down of a command once it is answered.
@@ -19,7 +18,11 @@ impl Noted {
     pub fn of(request: &Request) -> Self {
         let is_deed = !matches!(
             request,
-            Request::Status | Request::Configuration | Request::Health | Request::CertShow
+            Request::Status
+                | Request::Configuration
+                | Request::Health
+                | Request::CertShow
+                | Request::BackupMade(_)
         );
         Self { what: name(request), object: object(request), is_deed }
     }
@@ -33,6 +36,8 @@ impl Noted {
             Ok(Reply::Token { id, .. }) => {
                 Some(format!("token {id}, {}", self.object.unwrap_or_default()))
             }
+            // It may have been given by its name.
+            Ok(Reply::Revoked { id, .. }) => Some(format!("token {id}")),
             _ => self.object,
         };
         let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
@@ -63,19 +68,21 @@ fn name(request: &Request) -> String {
 fn object(request: &Request) -> Option<String> {
     match request {
         Request::TokenCreate(new) => Some(format!("{}, role {}", new.scope, new.role.as_str())),
-        Request::TokenRevoke { id } => Some(shown_id(id)),
-        Request::AccountSet(settings) => Some(account(settings.account_sid)),
-        Request::AccountRemove { account_sid } => Some(account(*account_sid)),
+        Request::TokenRevoke { token: id } => Some(shown_id(id)),
+        Request::AccountSet(settings) => Some(account(&settings.account)),
+        Request::AccountRemove { account: removed } => Some(account(removed)),
         Request::Expire { dry_run } => dry_run.then(dry),
         // Not the number that is to be forgotten.
         Request::Purge(purge) => purge.dry_run.then(dry),
         Request::Import(import) => import.dry_run.then(dry),
         Request::Export(selection)
         | Request::ExportCsv { selection, .. }
-        | Request::List { selection, .. } => accounts(&selection.accounts),
+        | Request::List { selection, .. }
+        | Request::Follow { selection, .. } => accounts(&selection.accounts),
         Request::CertRenew { authority } => authority.then(|| "the authority too".to_owned()),
         Request::Compact { drop_history } => drop_history.then(|| "history goes".to_owned()),
-        Request::Show { call_sid } => Some(format!("call {call_sid}")),
+        Request::Show { call } if is_whole(call) => Some(format!("call {call}")),
+        Request::Show { .. } => Some("a call by a part of its sid".to_owned()),
         _ => None,
     }
 }
@@ -85,13 +92,14 @@ fn dry() -> String {
 }
 
 /// Those that were chosen; none where all are meant.
-fn accounts(sids: &[AccountSid]) -> Option<String> {
-    let named: Vec<String> = sids.iter().map(|sid| account(*sid)).collect();
+fn accounts(given: &[String]) -> Option<String> {
+    let named: Vec<String> = given.iter().map(|one| account(one)).collect();
     (!named.is_empty()).then(|| named.join(", "))
 }
 
-fn account(sid: AccountSid) -> String {
-    format!("account {sid}")
+/// A sid, or a name, which is no secret.
+fn account(given: &str) -> String {
+    format!("account {given}")
 }
 
 /// Somebody may have given the token itself in place of its id.
@@ -109,10 +117,10 @@ mod tests {
     #[test]
     fn commands_are_named_without_their_secrets() {
         let id = "rc_abcdefghijklmnopqrstuvwxyz".to_owned();
-        let revoke = Noted::of(&Request::TokenRevoke { id });
+        let revoke = Noted::of(&Request::TokenRevoke { token: id });
         assert_eq!(revoke.what, "token revoke");
         assert_eq!(revoke.object.unwrap(), "what is no id of a token");
-        let revoke = Noted::of(&Request::TokenRevoke { id: "0123456789ab".to_owned() });
+        let revoke = Noted::of(&Request::TokenRevoke { token: "0123456789ab".to_owned() });
         assert_eq!(revoke.object.unwrap(), "token 0123456789ab");
         let purge = |dry_run| {
             Noted::of(&Request::Purge(super::super::Purge {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, Emit, Failure, Item};
 use crate::clock;
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, counted, was};
 use crate::store::{Change, Outcome, Progress, Store, StoreError};
 use crate::wire::{Format, Piece, RECORD_BYTES_MAX, Sheet, Splitter, Told, parse_record, text_of};
 
@@ -86,18 +86,24 @@ impl Import {
             OnError::Stop => ", or leave bad records out with --on-error skip",
             OnError::Skip => "",
         };
-        let verb = if self.dry_run { "would have been imported" } else { "were imported" };
+        let (records, verb) = (counted(taken, "record"), self.verb(taken));
+        let not = if self.dry_run { "would not have been" } else { "were not" };
         format!(
-            "{why}; the {taken} records before its batch {verb}, it and all after them were not; \
+            "{why}; {records} before its batch {verb}, that batch and all after it {not}; \
              mend it and run the same import again (what is there already does not change){or}"
         )
     }
 
+    fn verb(&self, records: u64) -> String {
+        let was = if self.dry_run { "would have been" } else { was(records) };
+        format!("{was} imported")
+    }
+
     /// The same where it was the store that took no more.
     fn stopped(&self, why: &str, taken: u64) -> String {
-        let verb = if self.dry_run { "would have been imported" } else { "were imported" };
+        let (records, verb) = (counted(taken, "record"), self.verb(taken));
         format!(
-            "{why}; {taken} records {verb}, and none after them; run the same import again then \
+            "{why}; {records} {verb}, and none after them; run the same import again then \
              (what is there already does not change)"
         )
     }
@@ -154,7 +160,7 @@ impl Import {
                 }
                 batch.reserve(BATCH_RECORDS);
                 let what = "importing".to_owned();
-                emit(Item::Progress(Progress { what, done: records, total: None }))
+                emit(Item::Progress(Progress::steps(what, records, None)))
                     .map_err(Stopped::emit)?;
             }
         }
@@ -214,7 +220,7 @@ fn change(
         return Err(if piece.text.len() < limit {
             "the input ends inside this record".to_owned()
         } else {
-            format!("a record has at most {limit} bytes")
+            format!("a record has at most {}", counted(limit, "byte"))
         });
     }
     let text = std::str::from_utf8(&piece.text).map_err(|error| {

@@ -4,11 +4,14 @@
 mod accounts;
 mod certificates;
 mod deeds;
+mod follow;
 mod health;
 mod hooks;
 mod import;
 mod purge;
 mod select;
+mod show;
+mod status;
 mod tokens;
 mod traces;
 
@@ -19,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use accounts::{AccountInfo, AccountSettings, NewKeep};
 pub use certificates::{
-    CertificateInfo, CertificateList, Certificates, Figures, Listener, Part, certificates,
+    CertificateInfo, CertificateList, Certificates, Listener, Part, certificates,
 };
 pub use deeds::Noted;
 pub use health::{Health, Loops};
@@ -27,10 +30,12 @@ pub use hooks::{AccountHooks, HookFigures, Refusals};
 pub use import::{Import, OnError, Summary};
 pub use purge::{Left, Purge, Purged, Where};
 pub use select::Selection;
-pub use tokens::{NewToken, TokenInfo, make_first, note_used};
+pub use show::is_whole;
+pub use status::{Figures, LastBackup, Process};
+pub use tokens::{NewScope, NewToken, TokenInfo, make_first, note_used};
 
 use crate::backup::{BackupError, Wanted, send};
-use crate::domain::{AccountSid, CallSid};
+use crate::domain::{Timestamp, counted, show_size};
 use crate::store::{
     Checked, Collected, Compacted, Depth, Expiring, OpenError, Progress, Store, StoreError,
 };
@@ -44,8 +49,8 @@ pub enum Request {
     TokenList,
     /// Ends a token at once.
     TokenRevoke {
-        /// Its id.
-        id: String,
+        /// Its id, or its name where no other token has it.
+        token: String,
     },
     /// Changes the settings of an account.
     AccountSet(AccountSettings),
@@ -53,8 +58,8 @@ pub enum Request {
     AccountList,
     /// Removes the settings and the tokens of an account, not its calls.
     AccountRemove {
-        /// The account.
-        account_sid: AccountSid,
+        /// Its sid, or its name where no other account has it.
+        account: String,
     },
     /// Takes records from the input.
     Import(Import),
@@ -76,10 +81,18 @@ pub enum Request {
         /// How many at most.
         limit: usize,
     },
+    /// Writes new and changed calls to the output as they come, one Call object a line, until the
+    /// server stops.
+    Follow {
+        /// Which.
+        selection: Selection,
+        /// How many lines at most.
+        limit: Option<u64>,
+    },
     /// Shows one call, as an export line.
     Show {
-        /// The call, of whichever account.
-        call_sid: CallSid,
+        /// The call, of whichever account: its sid, or the beginning or the end of it.
+        call: String,
     },
     /// Figures.
     Status,
@@ -114,6 +127,8 @@ pub enum Request {
     Purge(Purge),
     /// Sends the parts of a backup to the output.
     Backup(Wanted),
+    /// Writes down that a backup was made, for the figures.
+    BackupMade(LastBackup),
 }
 
 /// What a command answers.
@@ -125,6 +140,13 @@ pub enum Reply {
         id: String,
         /// The token itself.
         value: String,
+    },
+    /// A token has ended.
+    Revoked {
+        /// Its id.
+        id: String,
+        /// What a person called it.
+        name: Option<String>,
     },
     /// Tokens.
     Tokens(Vec<TokenInfo>),
@@ -246,6 +268,10 @@ pub struct Context {
     pub keep_least_millis: u64,
     /// The configuration, as TOML; empty where it is nobody's but the caller's.
     pub configuration: String,
+    /// When the server started; none without a server.
+    pub started_at: Option<Timestamp>,
+    /// Loses its sender when the server stops; none without a server.
+    pub stopping: Option<tokio::sync::watch::Receiver<()>>,
 }
 
 /// Runs a command that needs no store; none where this one does.
@@ -253,6 +279,11 @@ pub fn run_without_store(context: &Context, request: &Request) -> Option<Result<
     match request {
         Request::CertShow => Some(certificates::show(context)),
         Request::CertRenew { authority } => Some(certificates::renew(context, *authority)),
+        Request::BackupMade(made) => Some(status::note_backup(context, made)),
+        Request::Follow { .. } => Some(Err(Failure::new(
+            "no server is running, and so nothing comes: start `rollcall serve`, or list what is there \
+             without --follow",
+        ))),
         _ => None,
     }
 }
@@ -268,10 +299,10 @@ pub fn run(
     match request {
         Request::TokenCreate(token) => tokens::create(store, token),
         Request::TokenList => Ok(tokens::list(store)),
-        Request::TokenRevoke { id } => tokens::revoke(store, context, &id),
+        Request::TokenRevoke { token } => tokens::revoke(store, context, &token),
         Request::AccountSet(settings) => accounts::set(store, context, settings),
         Request::AccountList => Ok(accounts::list(store)),
-        Request::AccountRemove { account_sid } => accounts::remove(store, context, account_sid),
+        Request::AccountRemove { account } => accounts::remove(store, context, &account),
         Request::Import(import) => import.run(store, context, input, emit).map(Reply::Imported),
         Request::Export(selection) => {
             select::export(store, &selection, &select::Shape::Lines, emit)
@@ -281,15 +312,14 @@ pub fn run(
             select::export(store, &selection, &shape, emit)
         }
         Request::List { selection, limit } => select::list(store, &selection, limit, emit),
-        Request::Show { call_sid } => select::show(store, call_sid),
-        Request::Status => {
-            let (tls, listeners) = (certificates(context), context.listeners.clone());
-            let hooks = hooks::figures(store);
-            let figures = Figures { store: store.status(), tls, listeners, hooks };
-            Ok(Reply::Status(Box::new(figures)))
+        Request::Follow { selection, limit } => {
+            follow::run(store, context, &selection, limit, emit)
         }
         Request::Health => Ok(health::look(store, context)),
         Request::Configuration => Ok(Reply::Done(context.configuration.clone())),
+        Request::Show { call } => show::show(store, &call),
+        Request::Status => Ok(status::figures(store, context)),
+        Request::BackupMade(made) => status::note_backup(context, &made),
         Request::CertShow => certificates::show(context),
         Request::CertRenew { authority } => certificates::renew(context, authority),
         Request::Check => {
@@ -315,8 +345,10 @@ pub fn run(
             let index = index.map_err(|error| {
                 let Collected { segments, bytes_before, bytes_after, .. } = journal;
                 Failure::new(format!(
-                    "the journal was packed ({segments} segments, {bytes_before} bytes before, \
-                     {bytes_after} now), and the index was not: {error}"
+                    "the journal was packed ({}, {} before, {} now), and the index was not: {error}",
+                    counted(segments, "segment"),
+                    show_size(bytes_before),
+                    show_size(bytes_after)
                 ))
             })?;
             Ok(Reply::Compacted { journal, index })
@@ -359,5 +391,5 @@ fn expire(store: &Store, emit: &mut Emit<'_>) -> Result<Collected, Failure> {
 
 /// The answer to [`Request::Rebuild`], also where opening the store has done it already.
 pub fn rebuilt(calls: u64) -> Reply {
-    Reply::Done(format!("the index was built anew: {calls} calls"))
+    Reply::Done(format!("the index was built anew: {}", counted(calls, "call")))
 }

@@ -187,7 +187,7 @@ impl<'a> Found<'a> {
                 }
                 looked_at += page.calls.len() as u64;
                 let what = "looking through the calls".to_owned();
-                emit(Item::Progress(Progress { what, done: looked_at, total }))?;
+                emit(Item::Progress(Progress::steps(what, looked_at, total)))?;
                 if page.next.is_none() {
                     break;
                 }
@@ -341,7 +341,7 @@ fn wait_for_readers(store: &Store, wait: Duration, emit: &mut Emit<'_>) -> Resul
             holders => format!("waiting for {}, with replaced files", holders.join(" and ")),
         };
         let (done, total) = (begun.elapsed().as_secs(), Some(wait.as_secs()));
-        let _gone = emit(Item::Progress(Progress { what, done, total }));
+        let _gone = emit(Item::Progress(Progress::steps(what, done, total)));
         std::thread::park_timeout(PAUSE);
     }
 }

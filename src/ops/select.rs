@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::accounts::resolve;
 use super::{Emit, Failure, Item, Reply};
-use crate::domain::{AccountSid, Call, CallId, CallSid, Filter, Order, Position, Timestamp};
+use crate::clock;
+use crate::domain::{AccountSid, Call, CallSid, Filter, Order, Position, Timestamp};
 use crate::store::{Progress, Request, Store};
 use crate::wire::{
-    CsvStyle, csv_export_header, parse_time, write_call, write_csv_export, write_export,
+    CsvStyle, When, csv_export_header, parse_when, write_call, write_csv_export, write_export,
 };
 
 /// Calls that are read at once.
@@ -18,17 +20,23 @@ const PAGE_CALLS: usize = 1000;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are those of the flags")]
 pub struct Selection {
-    pub accounts: Vec<AccountSid>,
+    /// By sid or by name.
+    pub accounts: Vec<String>,
     pub statuses: Vec<String>,
     pub direction: Option<String>,
     pub from: Option<String>,
     pub to: Option<String>,
+    pub from_prefix: Vec<String>,
+    pub to_prefix: Vec<String>,
+    pub parents: Vec<CallSid>,
+    pub stale: Option<bool>,
     pub start: Option<String>,
     pub end: Option<String>,
+    pub oldest_first: bool,
 }
 
 impl Selection {
-    fn filter(&self) -> Result<Filter, Failure> {
+    pub(super) fn filter(&self) -> Result<Filter, Failure> {
         let wrong = |flag: &str, value: &str, expected: &str| {
             Failure::usage(format!("{flag} \"{value}\": expected {expected}"))
         };
@@ -47,12 +55,28 @@ impl Selection {
                 parsed.map_err(|()| wrong("--direction", direction, "inbound or outbound"))?;
             filter.directions.push(parsed);
         }
-        filter.from.extend(self.from.clone());
-        filter.to.extend(self.to.clone());
+        filter.from.extend(self.from.iter().flat_map(|text| numbers(text)));
+        filter.to.extend(self.to.iter().flat_map(|text| numbers(text)));
+        for (flag, prefixes, wanted) in [
+            ("--from-prefix", &self.from_prefix, &mut filter.from_prefix),
+            ("--to-prefix", &self.to_prefix, &mut filter.to_prefix),
+        ] {
+            // Every number begins with nothing: that would be no filter.
+            if prefixes.iter().any(String::is_empty) {
+                return Err(wrong(flag, "", "the beginning of a number, such as +1555"));
+            }
+            wanted.extend(prefixes.iter().cloned());
+            wanted.sort_unstable();
+            wanted.dedup();
+        }
+        filter.parents.extend(&self.parents);
+        filter.parents.sort_unstable();
+        filter.parents.dedup();
+        filter.stale = self.stale;
         let time = |flag: &str, text: &Option<String>| -> Result<Option<Timestamp>, Failure> {
             let Some(text) = text else { return Ok(None) };
-            let expected = "a time as 2026-01-31T23:59:59Z, or a day as 2026-01-31";
-            parse_time(text).map(Some).ok_or_else(|| wrong(flag, text, expected))
+            let time = parse_when(text, clock::now(), When::Ago).map(Some);
+            time.map_err(|why| Failure::usage(format!("{flag} \"{text}\": {why}")))
         };
         filter.start = time("--start", &self.start)?;
         filter.end = time("--end", &self.end)?;
@@ -61,18 +85,40 @@ impl Selection {
         Ok(filter)
     }
 
-    /// The accounts that are meant, one after the other.
-    fn next_account(
-        &self,
-        store: &Store,
-        after: Option<AccountSid>,
-    ) -> Result<Option<AccountSid>, Failure> {
-        if self.accounts.is_empty() {
-            return Ok(store.next_account(after)?);
-        }
-        let rest = self.accounts.iter().filter(|account| after.is_none_or(|a| **account > a));
-        Ok(rest.min().copied())
+    fn order(&self) -> Order {
+        if self.oldest_first { Order::OldestFirst } else { Order::NewestFirst }
     }
+
+    /// The accounts that are meant; none where all are.
+    pub(super) fn chosen(&self, store: &Store) -> Result<Vec<AccountSid>, Failure> {
+        self.accounts.iter().map(|account| resolve(store, account)).collect()
+    }
+}
+
+/// The accounts that are meant, one after the other.
+fn next_account(
+    store: &Store,
+    chosen: &[AccountSid],
+    after: Option<AccountSid>,
+) -> Result<Option<AccountSid>, Failure> {
+    if chosen.is_empty() {
+        return Ok(store.next_account(after)?);
+    }
+    let rest = chosen.iter().filter(|account| after.is_none_or(|a| **account > a));
+    Ok(rest.min().copied())
+}
+
+/// Several numbers with commas between them, and the one text that has the commas: a SIP user may have
+/// them.
+fn numbers(text: &str) -> Vec<String> {
+    let mut all: Vec<String> =
+        text.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect();
+    if all.len() != 1 || text.contains(',') {
+        all.push(text.to_owned());
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// How an export is written.
@@ -109,8 +155,10 @@ pub(super) fn export(
     shape: &Shape,
     emit: &mut Emit<'_>,
 ) -> Result<Reply, Failure> {
-    let filter = selection.filter()?;
-    let total = store.status().calls;
+    let (filter, chosen) = (selection.filter()?, selection.chosen(store)?);
+    // How many a filter means is known at the end.
+    let total =
+        (filter == Filter::default() && chosen.is_empty()).then(|| store.status().calls).flatten();
     if let Shape::Csv(style) = shape {
         let mut header = Vec::new();
         csv_export_header(&mut header, style);
@@ -118,11 +166,11 @@ pub(super) fn export(
     }
     let mut written = 0;
     let mut account = None;
-    while let Some(next) = selection.next_account(store, account)? {
+    while let Some(next) = next_account(store, &chosen, account)? {
         let mut request = Request {
             account: next,
             filter: filter.clone(),
-            order: Order::NewestFirst,
+            order: selection.order(),
             after: None,
         };
         loop {
@@ -134,7 +182,7 @@ pub(super) fn export(
             emit(Item::Data(&lines))?;
             written += page.calls.len() as u64;
             let what = "exporting".to_owned();
-            emit(Item::Progress(Progress { what, done: written, total }))?;
+            emit(Item::Progress(Progress::steps(what, written, total)))?;
             if page.next.is_none() {
                 break;
             }
@@ -152,14 +200,17 @@ pub(super) fn list(
     limit: usize,
     emit: &mut Emit<'_>,
 ) -> Result<Reply, Failure> {
-    let filter = selection.filter()?;
+    let (filter, chosen) = (selection.filter()?, selection.chosen(store)?);
     let mut newest: Vec<Arc<Call>> = Vec::new();
     let mut account = None;
-    while let Some(next) = selection.next_account(store, account)? {
+    while let Some(next) = next_account(store, &chosen, account)? {
         let filter = filter.clone();
-        let request = Request { account: next, filter, order: Order::NewestFirst, after: None };
+        let request = Request { account: next, filter, order: selection.order(), after: None };
         newest.extend(store.page(&request, limit)?.calls);
         newest.sort_by_key(|call| (Position::of(call), call.id.account));
+        if selection.oldest_first {
+            newest.reverse();
+        }
         newest.truncate(limit);
         account = Some(next);
     }
@@ -170,22 +221,4 @@ pub(super) fn list(
     }
     emit(Item::Data(&lines))?;
     Ok(Reply::Written(newest.len() as u64))
-}
-
-/// The call with this sid, of whichever account.
-pub(super) fn show(store: &Store, sid: CallSid) -> Result<Reply, Failure> {
-    let mut found = Vec::new();
-    let mut after = None;
-    while let Some(account) = store.next_account(after)? {
-        if let Some(call) = store.call(CallId { account, sid })? {
-            let mut line = Vec::new();
-            write_export(&mut line, &call);
-            found.push(String::from_utf8_lossy(&line).into_owned());
-        }
-        after = Some(account);
-    }
-    if found.is_empty() {
-        return Err(Failure::new(format!("there is no call {sid}")));
-    }
-    Ok(Reply::Calls(found))
 }

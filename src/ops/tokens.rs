@@ -1,7 +1,10 @@
 //! Tokens: made, listed, revoked.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
+use super::accounts::resolve;
 use super::{Context, Failure, Reply};
 use crate::access::{
     Access, FIRST_TOKEN, Role, Row, Scope, Secret, Token, TokenHash, new_token_value,
@@ -23,7 +26,7 @@ const EXPIRES_MAX: u64 = 100 * 365 * 86_400;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewToken {
     /// Whose calls.
-    pub scope: Scope,
+    pub scope: NewScope,
     /// What it may do.
     pub role: Role,
     /// What a person calls it.
@@ -32,6 +35,33 @@ pub struct NewToken {
     pub expires_in: Option<u64>,
     /// An existing API key to be taken over.
     pub value: Option<Secret>,
+}
+
+/// Whose calls a token that is to be is for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum NewScope {
+    /// As it will be written down.
+    Known(Scope),
+    /// Those of the account that has this name.
+    AccountNamed(String),
+}
+
+impl fmt::Display for NewScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(scope) => scope.fmt(f),
+            Self::AccountNamed(name) => write!(f, "account {name}"),
+        }
+    }
+}
+
+impl NewScope {
+    fn resolved(self, store: &Store) -> Result<Scope, Failure> {
+        match self {
+            Self::Known(scope) => Ok(scope),
+            Self::AccountNamed(name) => resolve(store, &name).map(Scope::Account),
+        }
+    }
 }
 
 /// A token in a list.
@@ -52,6 +82,7 @@ pub struct TokenInfo {
 /// Makes a token. The value is in the reply, and nowhere else.
 pub(super) fn create(store: &Store, new: NewToken) -> Result<Reply, Failure> {
     let _one_at_a_time = store.settings();
+    let scope = new.scope.clone().resolved(store)?;
     let value = match &new.value {
         Some(value) => checked(value.reveal())?.to_owned(),
         None => new_value()?,
@@ -65,12 +96,12 @@ pub(super) fn create(store: &Store, new: NewToken) -> Result<Reply, Failure> {
     if new.expires_in.is_some_and(|seconds| seconds == 0 || seconds > EXPIRES_MAX) {
         return Err(Failure::usage("--expires: expected 1s to 100years"));
     }
-    if new.role == Role::Metrics && new.scope != Scope::Admin {
+    if new.role == Role::Metrics && scope != Scope::Admin {
         return Err(Failure::usage(
             "--role metrics: a scrape tells of all accounts; give no --account",
         ));
     }
-    let (id, row) = token_row(new, &value)?;
+    let (id, row) = token_row(new, scope, &value)?;
     apply(store, vec![row])?;
     Ok(Reply::Token { id, value })
 }
@@ -95,13 +126,13 @@ pub fn make_first(store: &Store, context: &Context) -> Result<Option<String>, Fa
         }
     };
     let new = NewToken {
-        scope: Scope::Admin,
+        scope: NewScope::Known(Scope::Admin),
         role: Role::Full,
         name: Some("first".to_owned()),
         expires_in: None,
         value: None,
     };
-    let (_, row) = token_row(new, &value)?;
+    let (_, row) = token_row(new, Scope::Admin, &value)?;
     let made = Row { name: FIRST_TOKEN.to_owned(), json: b"true".to_vec() };
     apply(store, vec![row, made])?;
     Ok(Some(value))
@@ -111,7 +142,7 @@ fn new_value() -> Result<String, Failure> {
     new_token_value().map_err(|_| Failure::new("the system has no random numbers"))
 }
 
-fn token_row(new: NewToken, value: &str) -> Result<(String, Row), Failure> {
+fn token_row(new: NewToken, scope: Scope, value: &str) -> Result<(String, Row), Failure> {
     let now = clock::now();
     let expires_at = new.expires_in.map(|seconds| now.plus_millis(seconds * 1000).millis());
     let random = crate::random::uuid().simple().to_string();
@@ -119,7 +150,7 @@ fn token_row(new: NewToken, value: &str) -> Result<(String, Row), Failure> {
     let token = Token {
         id: id.clone(),
         name: new.name,
-        scope: new.scope,
+        scope,
         role: new.role,
         hash: TokenHash::of(value),
         created_at: now.millis(),
@@ -159,16 +190,36 @@ pub(super) fn list(store: &Store) -> Reply {
     Reply::Tokens(store.access(all))
 }
 
-/// Ends a token. The file with the first token goes with it.
-pub(super) fn revoke(store: &Store, context: &Context, id: &str) -> Result<Reply, Failure> {
+/// Ends a token, by its id or by a name that no other token has. The file with the first token goes
+/// with it.
+pub(super) fn revoke(store: &Store, context: &Context, given: &str) -> Result<Reply, Failure> {
     let _one_at_a_time = store.settings();
-    let hash = store.access(|access| access.token_by_id(id).map(|token| token.hash));
-    let Some(hash) = hash else {
-        return Err(Failure::new(format!("there is no token \"{id}\"; see rollcall token list")));
-    };
-    apply(store, removal(id))?;
-    forget_file(context, &hash);
-    Ok(Reply::Done(format!("token {id} is revoked")))
+    let one = |token: &Token| (token.id.clone(), token.name.clone(), token.hash);
+    let found: Vec<_> = store.access(|access| {
+        if let Some(token) = access.token_by_id(given) {
+            return vec![one(token)];
+        }
+        let named = access.tokens().filter(|token| token.name.as_deref() == Some(given));
+        named.map(one).collect()
+    });
+    match found.as_slice() {
+        [(id, name, hash)] => {
+            apply(store, removal(id))?;
+            forget_file(context, hash);
+            Ok(Reply::Revoked { id: id.clone(), name: name.clone() })
+        }
+        [] => Err(Failure::new(format!(
+            "there is no token \"{given}\": give the id or the name that `rollcall token list` shows"
+        ))),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|(id, ..)| id.as_str()).collect();
+            Err(Failure::new(format!(
+                "{} tokens are called \"{given}\"; give the id of one: {}",
+                several.len(),
+                ids.join(", ")
+            )))
+        }
+    }
 }
 
 /// The rows with which a token ends.

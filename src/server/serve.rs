@@ -205,6 +205,8 @@ impl Server<'_> {
         ops.configuration = configuration;
         let pulses = Arc::new(pulses);
         ops.loops = Some(all_turn(&pulses));
+        ops.started_at = Some(self.started_at);
+        ops.stopping = Some(stopped);
         let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
         let admin = tokio::spawn(admin);
         let read_again = Arc::new(Notify::new());
@@ -432,6 +434,8 @@ impl Config {
             loops: None,
             keep_least_millis: if self.retention.allow_short { 0 } else { millis(SHORT) },
             configuration: String::new(),
+            started_at: None,
+            stopping: None,
         }
     }
 

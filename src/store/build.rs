@@ -137,7 +137,7 @@ pub(super) fn fill(
             unsynced = 0;
         }
         let (what, total) = ("building the index".to_owned(), Some(total.max(done)));
-        (manner.progress)(Progress { what, done, total });
+        (manner.progress)(Progress::steps(what, done, total));
         if manner.gentle {
             rest.after(manner.shared, begun.elapsed());
         }
@@ -155,7 +155,7 @@ pub(super) fn approach(
         let until = *manner.shared.published.borrow();
         let left = until.saturating_sub(from);
         let what = "catching up".to_owned();
-        (manner.progress)(Progress { what, done: 0, total: Some(left) });
+        (manner.progress)(Progress::steps(what, 0, Some(left)));
         catch_up(index, from, until, manner)?;
         from = from.max(until);
         index.sync()?;

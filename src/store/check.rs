@@ -88,7 +88,7 @@ impl Store {
             }
             if n.is_multiple_of(10_000) {
                 let what = "comparing the index".to_owned();
-                progress(Progress { what, done: n as u64, total: Some(total) });
+                progress(Progress::steps(what, n as u64, Some(total)));
             }
             if newest.seq > published {
                 continue;
@@ -231,8 +231,8 @@ impl Store {
             || counted(b'd') != tally.tombstones
         {
             return Ok(Some(format!(
-                "it says that it has {} calls, and has {}",
-                tally.calls,
+                "it says that it has {}, and has {}",
+                crate::domain::counted(tally.calls, "call"),
                 counted(b'c')
             )));
         }

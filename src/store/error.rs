@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::domain::show_size;
 use crate::index::IndexError;
 use crate::journal::JournalError;
 
@@ -15,12 +16,16 @@ pub enum StoreError {
     #[error("the disk is full; nothing of this was stored")]
     Full,
     #[error(
-        "{free} bytes are free on the disk, and below {least} (store.min_free_bytes) nothing new is \
-         stored; free some space, and it goes on by itself"
+        "the disk has {} free, and below {} (store.min_free_bytes) nothing new is stored; free some \
+         space, and it goes on by itself",
+        show_size(*.free),
+        show_size(*.least)
     )]
     Low { free: u64, least: u64 },
     #[error(
-        "{what} may take {needed} bytes, and the disk has only {free} free{}; free some space",
+        "{what} may take {}, and the disk has only {} free{}; free some space",
+        show_size(*.needed),
+        show_size(*.free),
         kept_free(*.kept)
     )]
     NoRoom { what: &'static str, needed: u64, free: u64, kept: u64 },
@@ -63,7 +68,7 @@ fn kept_free(kept: u64) -> String {
     if kept == 0 {
         return String::new();
     }
-    format!(", and {kept} of them stay free (store.min_free_bytes)")
+    format!(", of which {} stay free (store.min_free_bytes)", show_size(kept))
 }
 
 impl From<JournalError> for StoreError {
@@ -125,9 +130,10 @@ pub enum OpenError {
     )]
     IndexAhead { path: PathBuf, index: u64, journal: u64 },
     #[error(
-        "the disk of {} is full ({free} bytes are free); free some space on it and start again: \
-         nothing else is wrong, and no call is lost",
-        path.display()
+        "the disk of {} is full ({} free); free some space on it and start again: nothing else is \
+         wrong, and no call is lost",
+        path.display(),
+        show_size(*.free)
     )]
     NoRoom { path: PathBuf, free: u64, source: Box<OpenError> },
     #[error(transparent)]

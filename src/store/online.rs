@@ -21,6 +21,7 @@ use super::parts::{self, PLACED_AT_ONCE};
 use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError, rebuild};
 use crate::clock;
+use crate::domain::{counted, was as were};
 use crate::index::{Index, IndexError, Mark};
 
 /// The least time between two attempts to build an index that has failed.
@@ -367,8 +368,10 @@ fn same_calls(old: &Index, new: &Index) -> Result<(), StoreError> {
     }
     let (was, is) = (was.calls, is.calls);
     Err(StoreError::NotBuilt(format!(
-        "the old index says that it has {was} calls, and {is} were found in it; `rollcall rebuild` \
-         makes one from the journal"
+        "the old index says that it has {}, and {is} {} found in it; `rollcall rebuild` makes one from \
+         the journal",
+        counted(was, "call"),
+        were(is)
     )))
 }
 

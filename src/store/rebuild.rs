@@ -93,7 +93,7 @@ impl Survey {
                 survey.frames += 1;
                 if survey.frames.is_multiple_of(10_000) {
                     let what = "reading the journal".to_owned();
-                    progress(Progress { what, done: before + offset, total: Some(total) });
+                    progress(Progress::bytes(what, before + offset, Some(total)));
                 }
                 let segment = u32::try_from(number).unwrap_or(u32::MAX);
                 survey.last_seq = frame.seq;

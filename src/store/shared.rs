@@ -35,6 +35,31 @@ pub struct Progress {
     pub done: u64,
     /// Units in all, where that is known.
     pub total: Option<u64>,
+    /// What they are.
+    #[serde(default)]
+    pub unit: Unit,
+}
+
+/// What progress is measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub enum Unit {
+    /// Calls, records or rounds.
+    #[default]
+    Steps,
+    /// Bytes.
+    Bytes,
+}
+
+impl Progress {
+    /// So many steps of so many.
+    pub fn steps(what: impl Into<String>, done: u64, total: Option<u64>) -> Self {
+        Self { what: what.into(), done, total, unit: Unit::Steps }
+    }
+
+    /// So many bytes of so many.
+    pub fn bytes(what: impl Into<String>, done: u64, total: Option<u64>) -> Self {
+        Self { what: what.into(), done, total, unit: Unit::Bytes }
+    }
 }
 
 /// Figures of a store.

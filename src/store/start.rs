@@ -402,7 +402,7 @@ impl<'a> Steps<'a> {
         self.frames += 1;
         if self.frames.is_multiple_of(10_000) {
             let (what, total) = (self.what.to_owned(), Some(self.total));
-            (self.progress)(Progress { what, done: self.before + offset, total });
+            (self.progress)(Progress::bytes(what, self.before + offset, total));
         }
     }
 

@@ -31,6 +31,6 @@ use names::MESSAGE_TYPE;
 pub use object::pieces;
 pub use sheet::{Sheet, SheetError};
 pub use split::{Format, Piece, Splitter};
-pub use time::{Zone, ZoneError, parse_time, show_duration, show_time};
+pub use time::{When, Zone, ZoneError, parse_time, parse_when, show_duration, show_time};
 pub use timeline::write_timeline;
 pub use unicode::mended;

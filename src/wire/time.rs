@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, parse_duration};
 
 /// An instant as RFC 3339 in UTC with milliseconds: `2026-11-23T14:01:42.123Z`.
 pub fn show_time(time: Timestamp) -> impl fmt::Display {
@@ -92,6 +92,46 @@ pub fn parse_time(text: &str) -> Option<Timestamp> {
     Timestamp::from_millis(u64::try_from(millis).ok()?)
 }
 
+/// On which side of now a duration leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// `2h` is two hours ago.
+    Ago,
+    /// `2h` is in two hours.
+    Ahead,
+}
+
+/// The instant that a person means: whatever [`parse_time`] reads, or a duration from now.
+///
+/// # Errors
+/// Why it is none, and what would be right, without the text itself.
+pub fn parse_when(text: &str, now: Timestamp, when: When) -> Result<Timestamp, String> {
+    let text = text.trim();
+    if let Some(time) = parse_time(text) {
+        return Ok(time);
+    }
+    let meant = match when {
+        When::Ago => "2d for two days ago",
+        When::Ahead => "2d for two days from now",
+    };
+    let expected =
+        format!("expected a time as 2026-01-31T23:59:59Z, a day as 2026-01-31, or {meant}");
+    match parse_duration(text) {
+        Ok(span) => {
+            let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+            Ok(match when {
+                When::Ago => now.minus_millis(millis),
+                When::Ahead => now.plus_millis(millis),
+            })
+        }
+        // The reason helps where a duration was meant; a date that is none has a second hyphen.
+        Err(why) if text.starts_with(|c: char| c.is_ascii_digit()) && !text.contains('-') => {
+            Err(format!("{why}; {expected}"))
+        }
+        Err(_) => Err(expected),
+    }
+}
+
 fn midnight(text: &str) -> Option<jiff::Timestamp> {
     if text.len() != "YYYY-MM-DD".len() {
         return None;
@@ -124,6 +164,34 @@ mod tests {
         for junk in ["", "Mars/Olympus", "+02:00", "../etc/passwd"] {
             let error = junk.parse::<Zone>().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{junk:?} is no time zone")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_a_time_on_one_side_of_now() {
+        let now = parse_time("2026-11-23T12:00:00Z").unwrap();
+        for (text, ago, ahead) in [
+            ("90m", "2026-11-23T10:30:00.000Z", "2026-11-23T13:30:00.000Z"),
+            (" 0.5h ", "2026-11-23T11:30:00.000Z", "2026-11-23T12:30:00.000Z"),
+            ("2D", "2026-11-21T12:00:00.000Z", "2026-11-25T12:00:00.000Z"),
+            ("1 week", "2026-11-16T12:00:00.000Z", "2026-11-30T12:00:00.000Z"),
+            ("2026-01-31", "2026-01-31T00:00:00.000Z", "2026-01-31T00:00:00.000Z"),
+            ("100000years", "1970-01-01T00:00:00.000Z", "9999-12-30T22:00:00.999Z"),
+        ] {
+            for (when, shown) in [(When::Ago, ago), (When::Ahead, ahead)] {
+                assert_eq!(show_time(parse_when(text, now, when).unwrap()).to_string(), shown);
+            }
+        }
+        for (text, says) in [
+            ("1M", "M may be minutes or months"),
+            ("90", "it lacks a unit"),
+            ("monday", "expected a time"),
+            ("-1h", "expected a time"),
+            ("2026-13-01", "expected a time"),
+            ("", "expected a time"),
+        ] {
+            let error = parse_when(text, now, When::Ago).unwrap_err();
+            assert!(error.starts_with(says) && error.contains("2d for two days ago"), "{error}");
         }
     }
 

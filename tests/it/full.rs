@@ -40,7 +40,7 @@ fn refused(rollcall: &Rollcall) -> bool {
     let msg = answer.json()["msg"].as_str().unwrap().to_owned();
     // How much is free concerns whoever runs the server, and no tenant.
     assert_eq!(msg, "the server is short of room on its disk; nothing of this was stored");
-    rollcall.ok(&["status"]).contains("events and imports are refused below")
+    rollcall.status().contains("events and imports are refused below")
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn below_the_least_room_events_and_imports_are_refused_and_all_else_goes_on() {
     }
     let counted = "rollcall_hook_requests_refused_total{reason=\"disk\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
-    assert!(rollcall.ok(&["status"]).contains("events and imports are refused below"));
+    assert!(rollcall.status().contains("events and imports are refused below"));
     let import = rollcall.run_with(&["import", "-"], event(3, "completed").as_bytes());
     assert_eq!(import.code, Some(1), "{import:?}");
     assert!(import.stderr.contains("store.min_free_bytes"), "{import:?}");
@@ -100,7 +100,7 @@ fn a_disk_that_is_full_can_be_opened_and_one_with_room_again_takes_events() {
     rollcall.kill();
 
     // So do commands.
-    assert!(rollcall.ok(&["status"]).contains("no reserve"));
+    assert!(rollcall.status().contains("no reserve"));
     assert!(rollcall.ok(&["export"]).contains(&sid(1)));
     assert_checked(&rollcall);
     let import = rollcall.run_with(&["import", "-"], event(3, "completed").as_bytes());

@@ -308,6 +308,25 @@ impl Rollcall {
     }
 }
 
+impl Rollcall {
+    /// What `status` says, whether all is well or not.
+    pub fn status(&self) -> String {
+        self.status_with(&["status"])
+    }
+
+    /// The same as JSON.
+    pub fn figures(&self) -> String {
+        self.status_with(&["status", "--json"])
+    }
+
+    fn status_with(&self, args: &[&str]) -> String {
+        let printed = self.run(args);
+        let told = matches!(printed.code, Some(0 | 1)) && !printed.stdout.is_empty();
+        assert!(told, "{printed:?}\n{}", self.log());
+        printed.stdout
+    }
+}
+
 impl Drop for Rollcall {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -42,7 +42,7 @@ fn nothing_acknowledged_is_lost_by_power_cuts() {
         assert_checked(&rollcall);
         rebuilt = rollcall.log().matches("the index is built anew").count();
     }
-    let status = rollcall.ok(&["status", "--json"]);
+    let status = rollcall.figures();
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     assert!(status["checkpoint_sequence"].as_u64() > Some(0), "{status}");
     assert!(cuts > 0, "nothing was ever cut off");

@@ -76,7 +76,7 @@ const KEPT: &[(&str, &str)] = &[
     ("tokio_rustls::", "server outbound"),
     ("rcgen::", "tls"),
     ("x509_parser::", "tls"),
-    ("clap::Parser", "cli"),
+    ("clap::CommandFactory", "cli"),
     ("prometheus_client::", "meter"),
     ("OFlags::NOFOLLOW", "files"),
     ("unicode_normalization::", "domain"),

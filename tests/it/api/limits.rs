@@ -75,8 +75,7 @@ fn wrong_credentials_are_slowed_and_counted_and_right_ones_never_wait() {
     let of = |status: u16| statuses.iter().filter(|s| **s == status).count();
     assert_eq!(of(401) + of(429), 12, "{statuses:?}");
     assert!(of(401) >= 2 && of(429) >= 2, "{statuses:?}");
-    let figures: serde_json::Value =
-        serde_json::from_str(&rollcall.ok(&["status", "--json"])).unwrap();
+    let figures: serde_json::Value = serde_json::from_str(&rollcall.figures()).unwrap();
     assert_eq!(figures["failed_authentications"], 22, "{figures}");
     // Whoever brings no credentials has not failed.
     let asked = rollcall.send("GET", &calls_of(A1, ""), &[], b"").unwrap();

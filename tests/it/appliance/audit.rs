@@ -35,7 +35,7 @@ fn deeds_are_written_down_with_who_what_and_how_it_went_and_without_secrets() {
         rollcall.token(&["--account", A1, "--value", "aaaaaaaa-1111-4111-8111-aaaaaaaaaaa1"]);
     rollcall.ok(&["account", "set", A1, "--webhook-secret", secret, "--name", "Somebody"]);
     assert_eq!(rollcall.run(&["token", "revoke", secret]).code, Some(1));
-    rollcall.ok(&["status"]);
+    rollcall.status();
     assert_eq!(rollcall.post_events(&event(1, "busy")).status, 204);
     let call = format!("/v1/Accounts/{A1}/Calls/{}", sid(1));
     assert_eq!(rollcall.ask("DELETE", &token, &call).status, 204);

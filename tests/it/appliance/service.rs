@@ -26,7 +26,7 @@ fn the_units_command_starts_with_the_example_configuration() {
     rollcall.start_with(command);
     assert_eq!(rollcall.get("", "/readyz").status, 200);
     assert!(run.join("admin.sock").exists());
-    assert!(rollcall.ok(&["status"]).starts_with("server           running"));
+    assert!(rollcall.status().starts_with("server           running"));
     assert_eq!(rollcall.stop(), Some(0));
     assert!(!run.join("admin.sock").exists());
 }

@@ -36,7 +36,7 @@ fn silent_connections_to_the_admin_socket_keep_no_command_out() {
             stream.write_all(begin).unwrap();
             held.push(stream);
         }
-        assert!(rollcall.ok(&["status"]).starts_with("server           running"), "{begin:?}");
+        assert!(rollcall.status().starts_with("server           running"), "{begin:?}");
         assert_eq!(rollcall.ok(&["token", "list", "--json"]).matches("\"id\"").count(), 1);
     }
     // What is no request ends at once, and alone.
@@ -69,7 +69,7 @@ fn imports_that_bring_nothing_keep_no_quick_command_out() {
     for import in &imports {
         until("it is connected", || connected(import.id()).then_some(()));
     }
-    assert!(rollcall.ok(&["status"]).starts_with("server           running"));
+    assert!(rollcall.status().starts_with("server           running"));
     assert!(rollcall.ok(&["token", "create", "--admin"]).len() > 20);
     // And they go on, once there is something to import.
     for (n, import) in (0..).zip(&mut imports) {

@@ -80,7 +80,7 @@ fn alive(open: &mut Raw) -> u16 {
 }
 
 fn status(rollcall: &Rollcall) -> Value {
-    serde_json::from_str(&rollcall.ok(&["status", "--json"])).unwrap()
+    serde_json::from_str(&rollcall.figures()).unwrap()
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_reload_swaps_the_certificate_and_an_open_connection_goes_on() {
     let shown = status(&rollcall);
     let changed = shown["certificates_changed"].as_array().unwrap();
     assert_eq!(changed.len(), 2, "{shown}");
-    let text = rollcall.ok(&["status"]);
+    let text = rollcall.status();
     assert!(text.contains("first.pem has changed since it was read; SIGHUP"), "{text}");
     assert_eq!(Raw::connect(&rollcall).certificate(), first);
     assert_eq!(shown["certificates"][0]["days_left"], 20, "{shown}");

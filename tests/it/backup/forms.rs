@@ -157,7 +157,7 @@ fn nothing_is_written_over_and_no_backup_is_served() {
         (&["import", "--data-dir", text(&target)], 1, "is a backup and no data directory"),
         (&["backup", "x", "--encrypt-to", "age1x", "--data-dir", data], 2, "age-keygen"),
         (&["backup", "x.tar.zst.age", "--data-dir", data], 2, "--encrypt-to"),
-        (&["backup", "x", "--rate", "fast", "--data-dir", data], 2, "64MiB"),
+        (&["backup", "x", "--rate", "fast", "--data-dir", data], 2, "512MiB"),
         (&["restore", "x", "--until", "monday"], 2, "2026-01-31"),
     ];
     for (args, code, said) in cases {

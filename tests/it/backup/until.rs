@@ -7,7 +7,7 @@ use super::{backup, export, place, restore, run, text};
 fn a_restore_ends_where_it_is_told_to() {
     let mut rollcall = Rollcall::up(&["--store-checkpoint-interval=1day"]);
     let sequence = |rollcall: &Rollcall| {
-        let status = rollcall.ok(&["status", "--json"]);
+        let status = rollcall.figures();
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
         status["sequence"].as_u64().unwrap()
     };

@@ -23,14 +23,14 @@ fn config_and_data_dir_are_understood_before_and_after_the_command() {
     std::fs::write(&file, format!("data_dir = {data:?}\n")).unwrap();
     let file = file.to_str().unwrap();
     let ways: [Way<'_>; 8] = [
-        (&["--data-dir", data, "status"], &[]),
-        (&["status", "--data-dir", data], &[]),
-        (&["--config", file, "status"], &[]),
-        (&["status", "--config", file], &[]),
+        (&["--data-dir", data, "check"], &[]),
+        (&["check", "--data-dir", data], &[]),
+        (&["--config", file, "check"], &[]),
+        (&["check", "--config", file], &[]),
         (&["token", "--config", file, "list"], &[]),
-        (&["status"], &[("ROLLCALL_CONFIG", file)]),
-        (&["status"], &[("ROLLCALL_DATA_DIR", data)]),
-        (&["status", "--data-dir", data], &[("ROLLCALL_DATA_DIR", "/nonexistent")]),
+        (&["check"], &[("ROLLCALL_CONFIG", file)]),
+        (&["check"], &[("ROLLCALL_DATA_DIR", data)]),
+        (&["check", "--data-dir", data], &[("ROLLCALL_DATA_DIR", "/nonexistent")]),
     ];
     for (args, vars) in ways {
         let printed = bare(args, vars, dir);
@@ -54,7 +54,7 @@ fn a_wrong_configuration_is_refused_by_file_and_line_whatever_the_command() {
     for command in [&["serve"][..], &["status"], &["import"], &["config", "check"]] {
         for (file, said) in [
             ("bad.toml", &["bad.toml:4", "`bodybytes`", "`body_bytes`"][..]),
-            ("value.toml", &["value.toml:2", "segment_bytes", "1048576"]),
+            ("value.toml", &["value.toml:2", "segment_bytes", "1MiB to 4GiB"]),
             ("none.toml", &["none.toml", "No such file"]),
         ] {
             let printed = bare(&[command, &["--config", file]].concat(), &[], dir);

@@ -110,3 +110,67 @@ fn keys_that_the_documents_name_are_there() {
     }
     assert!(seen > 15, "only {seen} keys were seen");
 }
+
+/// The commands that a help text names, each with all its words.
+fn all_commands(words: &[String]) -> Vec<Vec<String>> {
+    let help = print(Command::new(ROLLCALL).args(words).arg("--help"), b"");
+    assert_eq!(help.code, Some(0), "{words:?}: {help:?}");
+    let mut all = vec![words.to_vec()];
+    let Some((_, commands)) = help.stdout.split_once("\nCommands:\n") else { return all };
+    for line in commands.lines().take_while(|line| !line.is_empty()) {
+        let Some(name) = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')) else {
+            continue;
+        };
+        let name = name.split_whitespace().next().unwrap();
+        if name != "help" {
+            all.extend(all_commands(&[words, &[name.to_owned()]].concat()));
+        }
+    }
+    all
+}
+
+#[test]
+fn every_command_has_examples_and_the_program_takes_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("pages");
+    assert_eq!(print(Command::new(ROLLCALL).arg("man").arg(&pages), b"").code, Some(0));
+    let (mut commands, mut seen) = (0, 0);
+    for words in all_commands(&[]) {
+        commands += 1;
+        let help = print(Command::new(ROLLCALL).args(&words).arg("--help"), b"").stdout;
+        let (_, examples) = help.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{words:?}"));
+        let page = [&["rollcall".to_owned()], &words[..]].concat().join("-") + ".1";
+        let page = fs::read_to_string(pages.join(&page)).unwrap_or_else(|e| panic!("{page}: {e}"));
+        let page = page.replace("\\-", "-");
+        assert!(page.contains("Examples:"), "{words:?}");
+        for line in examples.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let given: Vec<&str> = line.split(' ').collect();
+            assert_eq!(given[0], "rollcall", "{line}");
+            assert!(
+                words.is_empty()
+                    || given[1..]
+                        .starts_with(&words.iter().map(String::as_str).collect::<Vec<_>>()),
+                "{line}"
+            );
+            assert!(page.contains(line), "{line} is not in the manual: {page}");
+            // A configuration that is not there stops it once its words are understood.
+            let mut command = Command::new(ROLLCALL);
+            command.args(&given[1..]).current_dir(dir.path());
+            if !given.contains(&"--config") {
+                command.env("ROLLCALL_CONFIG", "/nonexistent/rollcall.toml");
+            }
+            let printed = print(&mut command, b"");
+            let understood = !printed.stderr.contains("error: ");
+            assert!(understood, "{line}: {printed:?}");
+            let written = line.starts_with("rollcall man ") && printed.code == Some(0);
+            assert!(
+                written
+                    || printed.stderr.contains("rollcall.toml")
+                    || printed.stdout.contains("rollcall"),
+                "{line}: {printed:?}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(commands > 25 && seen > 45, "{commands} commands, {seen} examples");
+}

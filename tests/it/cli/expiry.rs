@@ -44,8 +44,7 @@ fn expire_and_its_dry_run_do_what_the_size_of_the_store_asks_for() {
     assert_eq!(rollcall.run_with(&["import"], calls.as_bytes()).code, Some(0));
     rollcall.ok(&["compact", "--drop-history"]);
     let figures = || -> (u64, u64) {
-        let status: serde_json::Value =
-            serde_json::from_str(&rollcall.ok(&["status", "--json"])).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&rollcall.figures()).unwrap();
         let bytes = ["journal_bytes", "index_bytes"].map(|name| status[name].as_u64().unwrap());
         (status["calls"].as_u64().unwrap(), bytes.iter().sum())
     };

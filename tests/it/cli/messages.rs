@@ -11,10 +11,10 @@ fn a_wrong_command_line_is_told_what_would_be_right() {
     let cases: &[(&[&str], i32, &[&str])] = &[
         (&["stauts"], 2, &["'stauts'", "'status'"]),
         (&["list", "--stauts", "busy"], 2, &["'--stauts'", "'--status'"]),
-        (&["show", "c1"], 2, &["'c1'", "UUID"]),
+        (&["show", "c1"], 2, &["\"c1\"", "UUID"]),
         (&["show"], 2, &["<CALL_SID>"]),
         (&["show", &unknown], 1, &[&unknown, "no call"]),
-        (&["list", "--account", "x"], 2, &["'x'", "--account", "UUID"]),
+        (&["list", "--account", "x"], 2, &["account \"x\"", "UUID"]),
         (&["list", "--status", "done"], 2, &["--status \"done\"", "completed"]),
         (&["list", "--status", ""], 2, &["--status \"\""]),
         (&["list", "--direction", "in"], 2, &["--direction \"in\"", "inbound"]),
@@ -35,15 +35,16 @@ fn a_wrong_command_line_is_told_what_would_be_right() {
         (&["token", "create"], 2, &["--admin", "--account", "--service-provider"]),
         (&["token", "create", "--admin", "--account", A1], 2, &["--admin", "--account"]),
         (&["token", "create", "--admin", "--role", "root"], 2, &["'root'", "ingest"]),
-        (&["token", "create", "--account", "me"], 2, &["'me'", "UUID"]),
+        (&["token", "create", "--account", "me"], 2, &["account \"me\"", "UUID"]),
         (&["token", "create", "--admin", "--expires", "soon"], 2, &["'soon'", "--expires"]),
         (&["token", "create", "--admin", "--value", "short"], 2, &["--value", "16 to 256"]),
         (&["token", "create", "--admin", "--value", "a b c d e f g h i"], 2, &["--value"]),
         (&["token", "create", "--admin", "--value", "-"], 2, &["--value", "standard input"]),
         (&["token", "create", "--admin", "--name", ""], 2, &["--name", "1 to 256"]),
         (&["token", "revoke", "x"], 1, &["\"x\"", "rollcall token list"]),
-        (&["account", "set", "x"], 2, &["'x'", "UUID"]),
+        (&["account", "set", "x", "--name", "y"], 2, &["account \"x\"", "UUID"]),
         (&["account", "set", A1], 2, &["--name", "--webhook-secret"]),
+        (&["account", "remove", "x"], 2, &["account \"x\"", "UUID"]),
         (&["account", "remove", A1], 1, &[A1, "no settings"]),
     ];
     for (args, code, said) in cases {
@@ -97,8 +98,7 @@ fn root_does_not_make_files_that_their_owner_cannot_open() {
     }
     assert!(chown("12345"));
     // Root is who they are, unless it is to be a server.
-    let printed = rollcall.run(&["status"]);
-    assert_eq!(printed.code, Some(0), "{printed:?}");
+    rollcall.status();
     let lock = std::fs::metadata(rollcall.data().join("LOCK")).unwrap();
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&lock), 12345);
     let printed = rollcall.run(&["serve", "--listen", "127.0.0.1:0"]);
@@ -117,5 +117,5 @@ fn root_does_not_make_files_that_their_owner_cannot_open() {
     assert_eq!(printed.code, Some(1), "{printed:?}");
     assert!(printed.stderr.contains("ermission denied"), "{printed:?}");
     assert!(chown("0"));
-    rollcall.ok(&["status"]);
+    rollcall.status();
 }

@@ -1,17 +1,23 @@
 //! The command line: the same words, the same answer, whether the server is up or down.
 
 mod accounts;
+mod amounts;
 mod config;
 mod documents;
 mod expiry;
+mod follow;
 mod foreign;
 mod health;
+mod listing;
 mod messages;
 mod owners;
 mod parity;
+mod plurals;
+mod pty;
 mod purge;
 mod sharing;
 mod socket;
+mod status;
 mod terminal;
 mod tokens;
 

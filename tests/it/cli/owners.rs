@@ -95,7 +95,9 @@ fn what_root_makes_in_a_data_directory_is_the_owners() {
         (&["purge", "--number", "+15559990001"], b""),
     ] {
         let printed = run(&rollcall, args, input);
-        assert_eq!(printed.code, Some(0), "{args:?}: {printed:?}");
+        // No server runs, which is all that `status` finds wrong.
+        let code = i32::from(args == ["status"]);
+        assert_eq!(printed.code, Some(code), "{args:?}: {printed:?}");
         assert_theirs(rollcall.data(), args);
     }
     assert!(rollcall.data().join("audit.log").exists());

@@ -134,8 +134,7 @@ fn tables_of_tokens_have_the_same_shape_up_and_down() {
 fn status_differs_only_in_who_answers_and_in_what_is_written_behind() {
     let (up, down) = pair();
     let [one, two] = [&up, &down].map(|rollcall| {
-        let mut status: serde_json::Value =
-            serde_json::from_str(&rollcall.ok(&["status", "--json"])).unwrap();
+        let mut status: serde_json::Value = serde_json::from_str(&rollcall.figures()).unwrap();
         let members = status.as_object_mut().unwrap();
         let running = members.remove("running").unwrap();
         for moving in [
@@ -149,10 +148,14 @@ fn status_differs_only_in_who_answers_and_in_what_is_written_behind() {
             "journal_segments",
             "disk_free_bytes",
             "reserve_bytes",
-            // Nobody listens where none is up.
+            // Nobody listens where none is up, which is a problem.
             "listeners",
+            "problems",
         ] {
             assert!(members.remove(moving).is_some(), "{moving}");
+        }
+        for own in ["pid", "started_at", "uptime_seconds"] {
+            assert_eq!(members.remove(own).is_some(), running == true, "{own}");
         }
         for certificate in status["certificates"].as_array_mut().unwrap() {
             // The directory's own name, and a figure that turns in the course of a day.
@@ -165,9 +168,9 @@ fn status_differs_only_in_who_answers_and_in_what_is_written_behind() {
     assert_eq!((one.0, two.0), (true.into(), false.into()));
     assert_eq!(one.1, two.1);
     assert_eq!(one.1["calls"], 26);
-    let human = |rollcall: &Rollcall| rollcall.ok(&["status"]);
-    assert!(human(&up).starts_with("server           running\n"), "{}", human(&up));
-    assert!(human(&down).starts_with("server           not running\n"), "{}", human(&down));
+    let human = |rollcall: &Rollcall| rollcall.status();
+    assert!(human(&up).starts_with("server           running for "), "{}", human(&up));
+    assert!(human(&down).starts_with("server           not running;"), "{}", human(&down));
 }
 
 #[test]

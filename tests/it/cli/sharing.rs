@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use super::super::harness::{ROLLCALL, Rollcall, event, until};
 
 fn status(rollcall: &Rollcall) -> serde_json::Value {
-    serde_json::from_str(&rollcall.ok(&["status", "--json"])).unwrap()
+    serde_json::from_str(&rollcall.figures()).unwrap()
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_command_says_whom_it_waits_for() {
     assert_eq!(rollcall.stop(), Some(0));
     let mut printed = String::new();
     child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(printed.contains("\"running\":false"), "{printed}");
 }
 

@@ -1,6 +1,6 @@
 //! Tokens on the command line: seen once, kept as a hash, ended at once.
 
-use super::super::harness::{A1, Rollcall, until};
+use super::super::harness::{A1, A2, Rollcall, event, until};
 use super::holds;
 
 const KEY: &str = "38700987-c7a4-4685-a5bb-af378f9734de";
@@ -111,4 +111,78 @@ fn a_token_revoked_while_the_server_is_down_stays_revoked() {
     assert!(!rollcall.data().join("admin.token").exists());
     rollcall.start();
     assert_eq!(rollcall.get(&admin, &calls()).status, 401);
+}
+
+#[test]
+fn a_token_is_revoked_by_its_name_where_only_one_has_it() {
+    let mut rollcall = Rollcall::up(&["--log-format", "json"]);
+    let one = rollcall.token(&["--admin", "--name", "prometheus"]);
+    let two = rollcall.token(&["--admin", "--name", "twin"]);
+    rollcall.token(&["--admin", "--name", "twin"]);
+    let id = |name: &str| {
+        let named = tokens(&rollcall).into_iter().filter(|token| token["name"] == name);
+        named.map(|token| token["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let twins = id("twin");
+    let refused = rollcall.run(&["token", "revoke", "twin"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("2 tokens are called \"twin\"; give the id of one"),
+        "{refused:?}"
+    );
+    assert!(twins.iter().all(|id| refused.stderr.contains(id.as_str())), "{refused:?}");
+    assert_eq!(rollcall.get(&two, &calls()).status, 200);
+    let ids = id("prometheus");
+    let done = rollcall.ok(&["token", "revoke", "prometheus"]);
+    assert_eq!(done, format!("token {} (prometheus) is revoked\n", ids[0]));
+    assert_eq!(rollcall.get(&one, &calls()).status, 401);
+    // The log says which one it was, however it was named.
+    assert!(rollcall.log().contains(&format!("token {}", ids[0])), "{}", rollcall.log());
+    // An id is no name: a token that is called like another's id does not shield that.
+    rollcall.token(&["--admin", "--name", &twins[0]]);
+    rollcall.ok(&["token", "revoke", &twins[0]]);
+    assert_eq!(id("twin"), [twins[1].clone()]);
+    assert_eq!(id(&twins[0]).len(), 1);
+    for name in ["Prometheus", "prom", ""] {
+        let refused = rollcall.run(&["token", "revoke", name]);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains(&format!("there is no token \"{name}\"")), "{refused:?}");
+    }
+    assert_eq!(rollcall.stop(), Some(0));
+    rollcall.ok(&["token", "revoke", "twin"]);
+}
+
+#[test]
+fn an_account_is_named_by_its_name_where_only_one_has_it() {
+    let rollcall = Rollcall::up(&[]);
+    rollcall.ok(&["account", "set", A1, "--name", "acme"]);
+    let token = rollcall.token(&["--account", "acme", "--role", "ingest"]);
+    let headers =
+        [("authorization", &*format!("Bearer {token}")), ("content-type", "application/json")];
+    let sent = |account: &str| {
+        let event = event(1, "busy").replace(A1, account);
+        rollcall.send("POST", "/v1/hooks/call-status", &headers, event.as_bytes()).unwrap().status
+    };
+    assert_eq!((sent(A1), sent(A2)), (204, 403));
+    assert_eq!(rollcall.ok(&["list", "--account", "acme"]).lines().count(), 2);
+    assert_eq!(rollcall.ok(&["export", "--account", "acme"]).lines().count(), 1);
+    rollcall.ok(&["account", "set", "acme", "--keep", "90d"]);
+    rollcall.ok(&["account", "set", A2, "--name", "acme"]);
+    for args in [
+        &["list", "--account", "acme"][..],
+        &["export", "--account", "acme"],
+        &["account", "set", "acme", "--keep", "1d"],
+        &["account", "remove", "acme"],
+        &["token", "create", "--account", "acme"],
+    ] {
+        let refused = rollcall.run(args);
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{refused:?}");
+        for part in ["2 accounts are called \"acme\"", A1, A2] {
+            assert!(refused.stderr.contains(part), "{args:?}: {refused:?}");
+        }
+    }
+    rollcall.ok(&["account", "set", A2, "--name", "other"]);
+    let removed = rollcall.ok(&["account", "remove", "acme"]);
+    assert!(removed.contains(A1), "{removed}");
+    assert_eq!(sent(A1), 401);
 }

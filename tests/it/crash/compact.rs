@@ -163,11 +163,11 @@ fn disk_comes_back_when_half_of_the_calls_are_gone() {
     let rollcall = Rollcall::up(&[]);
     import(&rollcall, 0..calls);
     let index_bytes = |rollcall: &Rollcall| {
-        let status: Value = serde_json::from_str(&rollcall.ok(&["status", "--json"])).unwrap();
+        let status: Value = serde_json::from_str(&rollcall.figures()).unwrap();
         status["index_bytes"].as_u64().unwrap()
     };
     let in_memory = |rollcall: &Rollcall| {
-        let status: Value = serde_json::from_str(&rollcall.ok(&["status", "--json"])).unwrap();
+        let status: Value = serde_json::from_str(&rollcall.figures()).unwrap();
         (status["registry_calls"] == 0).then_some(())
     };
     until("all calls are in the index", || in_memory(&rollcall));

@@ -26,8 +26,7 @@ fn nothing_acknowledged_is_lost_by_kills() {
     assert_eq!(rollcall.stop(), Some(0));
     rollcall.start();
     load.compare(&rollcall);
-    let status: serde_json::Value =
-        serde_json::from_str(&rollcall.ok(&["status", "--json"])).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&rollcall.figures()).unwrap();
     assert!(load.acknowledged() > 10 * trial.rounds, "{} acknowledged", load.acknowledged());
     // What the flags are to bring about has happened.
     assert!(status["checkpoint_sequence"].as_u64() > Some(0), "{status}");

@@ -122,9 +122,9 @@ fn the_socket_of_a_killed_server_is_in_nobodys_way() {
     let socket = rollcall.data().join("admin.sock");
     assert!(socket.exists(), "a killed server leaves its socket");
     assert_checked(&rollcall);
-    assert!(rollcall.ok(&["status"]).contains("not running"));
+    assert!(rollcall.status().contains("not running"));
     rollcall.start();
-    let status = rollcall.ok(&["status"]);
+    let status = rollcall.status();
     assert!(status.contains("running") && !status.contains("not running"), "{status}");
     assert_eq!(rollcall.stop(), Some(0));
     assert!(!socket.exists());

@@ -18,7 +18,7 @@ fn server(args: &[&str]) -> Rollcall {
 }
 
 fn figures(rollcall: &Rollcall) -> Value {
-    serde_json::from_str(&rollcall.ok(&["status", "--json"])).unwrap()
+    serde_json::from_str(&rollcall.figures()).unwrap()
 }
 
 /// What is said of the account's webhooks.
@@ -61,7 +61,7 @@ fn status_doctor_and_log_say_why_webhooks_are_refused() {
 
     assert_eq!(post_basic(&rollcall, "one", "right", &body).status, 204);
     let at = of_account(&rollcall, A1)["last_event_at"].as_str().unwrap().to_owned();
-    let text = rollcall.ok(&["status"]);
+    let text = rollcall.status();
     let line = text.lines().find(|line| line.contains(A1)).unwrap();
     assert!(line.contains(&at), "{line}");
     assert!(line.contains("3 webhooks refused: signature does not verify"), "{line}");

@@ -76,7 +76,7 @@ fn a_hook_by_get_is_told_what_is_wrong() {
     let answer = rollcall.send("GET", &path, &[("authorization", &bearer)], b"").unwrap();
     let msg = refusal(&answer, 405);
     assert!(msg.contains("in jambonz POST"), "{msg}");
-    let status = rollcall.ok(&["status"]);
+    let status = rollcall.status();
     assert!(status.contains("1 webhook refused: the method is GET"), "{status}");
     assert_eq!(known(&rollcall), 0);
 }

@@ -26,7 +26,7 @@ const TIMES: &str = ",\"attempted_at\":\"2026-01-31T12:00:00.000Z\",\
     \"answered_at\":\"2026-01-31T12:00:05.500Z\",\"terminated_at\":\"2026-01-31T12:00:17.500Z\"";
 
 fn status(rollcall: &Rollcall) -> serde_json::Value {
-    serde_json::from_str(&rollcall.ok(&["status", "--json"])).unwrap()
+    serde_json::from_str(&rollcall.figures()).unwrap()
 }
 
 /// What an import of this input says, as JSON.

@@ -1,0 +1,33 @@
+//! Sizes and times on the command line. clap names the flag and quotes the value.
+
+use std::time::Duration;
+
+use crate::clock;
+use crate::domain::{DURATION_HINT, SIZE_HINT, parse_duration, parse_size};
+use crate::wire::{When, parse_when};
+
+/// How long a token may last.
+const EXPIRES_MAX: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// A number of bytes, such as 64MiB.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).map_err(|why| format!("{why}; {SIZE_HINT}"))
+}
+
+/// A duration, such as 30s.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|why| format!("{why}; {DURATION_HINT}"))
+}
+
+/// How long it is from now to a time that is still to come.
+pub(super) fn expiry(text: &str) -> Result<Duration, String> {
+    let now = clock::now();
+    let then = parse_when(text, now, When::Ahead)?;
+    let left = Duration::from_millis(then.millis().saturating_sub(now.millis()));
+    match left {
+        Duration::ZERO => Err("that is over; expected a time to come".to_owned()),
+        left if left < Duration::from_secs(1) => Err("expected 1s at least".to_owned()),
+        left if left > EXPIRES_MAX => Err("expected 100years at most".to_owned()),
+        left => Ok(left),
+    }
+}

@@ -1,0 +1,183 @@
+//! Words about many calls: which ones, and how they are read and written.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::words::ExportFormat;
+use crate::domain::CallSid;
+use crate::ops::{Failure, OnError, Request, Selection};
+use crate::wire::{Format, Zone, ZoneError};
+
+/// How records stand in a file that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ImportFormat {
+    Auto,
+    Json,
+    Ndjson,
+    Csv,
+}
+
+impl From<ImportFormat> for Format {
+    fn from(format: ImportFormat) -> Self {
+        match format {
+            ImportFormat::Auto => Self::Auto,
+            ImportFormat::Json => Self::Json,
+            ImportFormat::Ndjson => Self::Ndjson,
+            ImportFormat::Csv => Self::Csv,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The file; `-` or nothing for standard input.
+    pub file: Option<PathBuf>,
+    /// How records stand in it.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub format: ImportFormat,
+    /// Say what would happen, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What a bad record does: end the import, or be left out.
+    #[arg(long, value_enum, default_value = "stop")]
+    pub on_error: OnError,
+    /// Write records that are left out to this file.
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
+    /// Make a new store where the data directory has none yet.
+    #[arg(long)]
+    pub init: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Select {
+    /// Calls of this account, by its sid or its name; may be given more than once.
+    #[arg(long = "account", value_name = "SID|NAME")]
+    accounts: Vec<String>,
+    /// Calls with one of these statuses, separated by commas.
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',')]
+    statuses: Vec<String>,
+    /// inbound or outbound.
+    #[arg(long)]
+    direction: Option<String>,
+    /// Calls from this number.
+    #[arg(long, value_name = "NUMBER")]
+    from: Option<String>,
+    /// Calls to this number.
+    #[arg(long, value_name = "NUMBER")]
+    to: Option<String>,
+    /// Calls from numbers that begin so, such as +1555; several are separated by commas.
+    #[arg(long, value_name = "DIGITS", value_delimiter = ',')]
+    from_prefix: Vec<String>,
+    /// Calls to numbers that begin so; several are separated by commas.
+    #[arg(long, value_name = "DIGITS", value_delimiter = ',')]
+    to_prefix: Vec<String>,
+    /// Calls that this call has made (its B legs); several are separated by commas.
+    #[arg(long = "parent", value_name = "CALL_SID", value_delimiter = ',')]
+    parents: Vec<CallSid>,
+    /// Only calls that were given up since their last event is too old; `--stale=false` for all but them.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    stale: Option<bool>,
+    /// Calls listed at this time or later: 2026-01-31, 2026-01-31T23:59:59Z, or 2h for two hours ago.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    start: Option<String>,
+    /// Calls listed before this time.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    end: Option<String>,
+    /// Newest first (desc) or oldest first (asc).
+    #[arg(long, value_enum, default_value = "desc")]
+    order: ListOrder,
+}
+
+/// Which calls come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ListOrder {
+    Asc,
+    Desc,
+}
+
+impl Select {
+    pub fn one_account(&self) -> bool {
+        self.accounts.len() == 1
+    }
+}
+
+impl From<Select> for Selection {
+    fn from(select: Select) -> Self {
+        Self {
+            accounts: select.accounts,
+            statuses: select.statuses,
+            direction: select.direction,
+            from: select.from,
+            to: select.to,
+            from_prefix: select.from_prefix,
+            to_prefix: select.to_prefix,
+            parents: select.parents,
+            stale: select.stale,
+            start: select.start,
+            end: select.end,
+            oldest_first: select.order == ListOrder::Asc,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    pub select: Select,
+    /// A record a line, one array, or a table; what the ending of FILE says, else ndjson.
+    #[arg(long, value_enum)]
+    pub format: Option<ExportFormat>,
+    /// With csv: for spreadsheets, with a byte order mark and with an apostrophe before formulas.
+    #[arg(long)]
+    pub spreadsheet: bool,
+    /// With csv: the time zone of all times, as Europe/Berlin; UTC unless it is given.
+    #[arg(long, value_name = "NAME", value_parser = time_zone)]
+    pub time_zone: Option<String>,
+    /// The file, which is written whole or not at all; standard output where there is none.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+impl Export {
+    pub fn request(&self, format: ExportFormat) -> Result<Request, Failure> {
+        let selection = Selection::from(self.select.clone());
+        if format == ExportFormat::Csv {
+            let (spreadsheet, time_zone) = (self.spreadsheet, self.time_zone.clone());
+            return Ok(Request::ExportCsv { selection, spreadsheet, time_zone });
+        }
+        let flag = match (self.spreadsheet, &self.time_zone) {
+            (true, _) => "--spreadsheet",
+            (false, Some(_)) => "--time-zone",
+            (false, None) => return Ok(Request::Export(selection)),
+        };
+        Err(Failure::usage(format!("{flag} needs --format csv: JSON stays as it is")))
+    }
+}
+
+/// The name of a time zone that there is.
+fn time_zone(name: &str) -> Result<String, ZoneError> {
+    name.parse::<Zone>().map(|_| name.to_owned())
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    pub select: Select,
+    /// How many calls at most: 50 unless it is given; with --follow, lines after which it ends.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: Option<u32>,
+    /// On a terminal: whole sids and times, as they are where the output is no terminal.
+    #[arg(long)]
+    pub wide: bool,
+    /// Show new and changed calls of a running server as they come, a line each, until Ctrl-C.
+    #[arg(long, conflicts_with = "order")]
+    pub follow: bool,
+}

@@ -1,0 +1,124 @@
+//! Examples of every command, for its help and its manual page. A test gives each to the program.
+
+use clap::Command;
+
+/// The words of a command, and lines that show it.
+const EXAMPLES: &[(&[&str], &[&str])] = &[
+    (&[], &["rollcall serve --demo", "rollcall status", "rollcall list --help"]),
+    (
+        &["serve"],
+        &[
+            "rollcall serve --demo",
+            "rollcall serve --config /etc/rollcall/rollcall.toml",
+            "rollcall serve --listen 0.0.0.0:8443 --tls-names calls.example.com --retention-age 90d",
+        ],
+    ),
+    (&["token"], &["rollcall token create --admin --name operator"]),
+    (
+        &["token", "create"],
+        &[
+            "rollcall token create --admin --name operator --expires 90d",
+            "rollcall token create --account acme --role read --expires 2099-12-31",
+            "rollcall token create --role metrics --name prometheus",
+        ],
+    ),
+    (&["token", "list"], &["rollcall token list", "rollcall token list --json"]),
+    (
+        &["token", "revoke"],
+        &["rollcall token revoke 0123456789ab", "rollcall token revoke prometheus"],
+    ),
+    (&["account"], &["rollcall account list"]),
+    (
+        &["account", "set"],
+        &[
+            "rollcall account set 9351f46a-678c-43f5-b8a6-d4eb58d131af --name acme",
+            "rollcall account set acme --webhook-secret -",
+            "rollcall account set acme --keep 90d",
+        ],
+    ),
+    (&["account", "list"], &["rollcall account list"]),
+    (&["account", "remove"], &["rollcall account remove acme"]),
+    (
+        &["import"],
+        &[
+            "rollcall import calls.ndjson",
+            "rollcall import --dry-run --format csv calls.csv",
+            "rollcall import --on-error skip --rejects left-out.ndjson calls.ndjson",
+        ],
+    ),
+    (
+        &["export"],
+        &[
+            "rollcall export -o calls.ndjson",
+            "rollcall export --account acme --start 2026-11-01 --end 2026-12-01 --format csv -o november.csv",
+            "rollcall export --status failed --start 2d",
+        ],
+    ),
+    (
+        &["list"],
+        &[
+            "rollcall list --status busy,failed --start 2h",
+            "rollcall list --account acme --from-prefix +1555 --order asc",
+            "rollcall list --follow",
+        ],
+    ),
+    (&["show"], &["rollcall show 3f6c1a52-1b7e-4c59-9d53-0c5c5d3a7f10", "rollcall show 3f6c1a52"]),
+    (&["status"], &["rollcall status", "rollcall status --json"]),
+    (&["health"], &["rollcall health", "rollcall health --for events --timeout 2s"]),
+    (&["check"], &["rollcall check"]),
+    (&["rebuild"], &["rollcall rebuild"]),
+    (&["compact"], &["rollcall compact", "rollcall compact --drop-history"]),
+    (&["expire"], &["rollcall expire --dry-run", "rollcall expire"]),
+    (
+        &["purge"],
+        &[
+            "rollcall purge --number +15551230001 --dry-run",
+            "rollcall purge --number +15551230001 --mentions --wait 5m",
+        ],
+    ),
+    (&["doctor"], &["rollcall doctor", "rollcall doctor --json"]),
+    (&["cert"], &["rollcall cert show"]),
+    (&["cert", "show"], &["rollcall cert show", "rollcall cert show --ca"]),
+    (&["cert", "renew"], &["rollcall cert renew", "rollcall cert renew --ca"]),
+    (
+        &["backup"],
+        &[
+            "rollcall backup /var/backups/rollcall/today",
+            "rollcall backup /var/backups/rollcall/today.tar.zst --rate 16MiB",
+            "rollcall backup /var/backups/rollcall --keep 14",
+        ],
+    ),
+    (&["verify"], &["rollcall verify /var/backups/rollcall/today"]),
+    (
+        &["restore"],
+        &[
+            "rollcall restore /var/backups/rollcall/today --data-dir /var/lib/rollcall",
+            "rollcall restore /var/backups/rollcall/today --until 2h --data-dir /var/lib/rollcall",
+        ],
+    ),
+    (&["config"], &["rollcall config check"]),
+    (&["config", "check"], &["rollcall config check --config /etc/rollcall/rollcall.toml"]),
+    (&["completions"], &["rollcall completions bash"]),
+    (&["man"], &["rollcall man", "rollcall man ./man1"]),
+];
+
+/// The command line with the examples of each command behind its help.
+pub(super) fn with_examples(command: Command) -> Command {
+    EXAMPLES.iter().fold(command, |command, (words, lines)| {
+        let text = lines.iter().fold("Examples:".to_owned(), |text, line| text + "\n  " + line);
+        added(command, words, text)
+    })
+}
+
+fn added(command: Command, words: &[&str], text: String) -> Command {
+    match words {
+        [] => command.after_help(text),
+        [first, rest @ ..] => {
+            // A command that is not there stays away.
+            if command.find_subcommand(first).is_none() {
+                return command;
+            }
+            command.mut_subcommand(first, |below| added(below, rest, text))
+        }
+    }
+}

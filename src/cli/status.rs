@@ -1,0 +1,191 @@
+//! `rollcall status`: what a person sees of it, and whether all is well.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::render::{changed, left, part};
+use super::table::clean;
+use crate::clock;
+use crate::domain::{Timestamp, counted, short_duration, show_age, show_size};
+use crate::ops::{CertificateInfo, CertificateList, Figures, HookFigures, Listener, Refusals};
+use crate::store::Status;
+use crate::wire::parse_time;
+
+/// What somebody has to look at; nothing where all is well.
+pub(super) fn problems(figures: &Figures, running: bool) -> Vec<String> {
+    let down = (!running).then(|| "no server is running".to_owned());
+    down.into_iter().chain(figures.problems.iter().cloned()).collect()
+}
+
+/// A line for each figure, and one for each problem.
+pub(super) fn text(figures: &Figures, running: bool) -> String {
+    let now = clock::now();
+    let status = &figures.store;
+    let index = status.index_bytes.map_or_else(|| "is being built again".to_owned(), show_size);
+    let checkpoint = match &status.checkpoint_at {
+        Some(at) => format!("{}, up to sequence {}", ago(at, now), status.checkpoint_sequence),
+        None => "none yet".to_owned(),
+    };
+    let live = figures.live_calls.map_or_else(|| "unknown".to_owned(), |live| live.to_string());
+    let last_event = figures.last_event_at.as_ref();
+    let mut lines = vec![("server", server(figures, running))];
+    if running {
+        lines.push(("version", figures.version.clone()));
+    }
+    // Nobody has heard of them since a server ended.
+    let when = if running { "" } else { " when it ended" };
+    let calls = format!("{}, {live} of them up{when}", count(status.calls));
+    lines.extend([
+        ("calls", calls),
+        ("last event", last_event.map_or_else(|| "none known".to_owned(), |at| ago(at, now))),
+        ("last backup", backup(figures, now)),
+        ("in memory", status.registry_calls.to_string()),
+        ("tombstones", count(status.tombstones)),
+        ("sequence", status.sequence.to_string()),
+        ("epoch", status.epoch.clone()),
+        ("last checkpoint", checkpoint),
+        (
+            "journal",
+            format!(
+                "{} in {}{}",
+                show_size(status.journal_bytes),
+                counted(status.journal_segments, "segment"),
+                ratio(status)
+            ),
+        ),
+        ("index", index),
+        ("disk", disk(status)),
+        ("left out", left_out(status)),
+        ("failed logins", status.failed_authentications.to_string()),
+    ]);
+    lines.extend(figures.listeners.iter().map(listener));
+    lines.extend(certificate_lines(&figures.tls));
+    lines.extend(hook_lines(&figures.hooks));
+    lines
+        .extend(problems(figures, running).into_iter().map(|problem| ("problem", clean(&problem))));
+    lines.into_iter().fold(String::new(), |mut text, (name, value)| {
+        let _infallible = writeln!(text, "{name:<16} {value}");
+        text
+    })
+}
+
+fn count(count: Option<u64>) -> String {
+    count.map_or_else(|| "not known until the index is built".to_owned(), |n| n.to_string())
+}
+
+fn server(figures: &Figures, running: bool) -> String {
+    match &figures.process {
+        Some(process) => {
+            let uptime = short_duration(Duration::from_secs(process.uptime_seconds));
+            let (pid, since) = (process.pid, &process.started_at);
+            format!("running for {uptime}, since {since}, process {pid}")
+        }
+        None if running => "running".to_owned(),
+        None => "not running; what follows is what the files say".to_owned(),
+    }
+}
+
+fn backup(figures: &Figures, now: Timestamp) -> String {
+    match &figures.last_backup {
+        Some(made) => clean(&format!(
+            "{}, up to sequence {}, {}",
+            ago(&made.at, now),
+            made.sequence,
+            made.path
+        )),
+        None => "none known".to_owned(),
+    }
+}
+
+/// A time, and how long ago that was.
+fn ago(at: &str, now: Timestamp) -> String {
+    match parse_time(at) {
+        Some(time) => {
+            let age = Duration::from_millis(now.millis().saturating_sub(time.millis()));
+            format!("{at} ({})", show_age(age))
+        }
+        None => at.to_owned(),
+    }
+}
+
+/// A line for each certificate that is in use, for the figures.
+fn certificate_lines(list: &CertificateList) -> Vec<(&'static str, String)> {
+    let one = |one: &CertificateInfo| {
+        let names = if one.names.is_empty() { &one.subject } else { &one.names.join(" ") };
+        let (file, end, left) = (one.file.display(), &one.not_after, left(one.days_left));
+        ("certificate", clean(&format!("{}: {file}, {names}, until {end} ({left})", part(one))))
+    };
+    let changed = list.certificates_changed.iter().map(|path| ("", changed(path)));
+    let problem = list.certificates_problem.iter().map(|problem| ("certificate", problem.clone()));
+    list.certificates.iter().map(one).chain(changed).chain(problem).collect()
+}
+
+fn listener(listener: &Listener) -> (&'static str, String) {
+    let held = if listener.held { ", held by the service manager" } else { "" };
+    ("listener", format!("{}{held}", listener.url))
+}
+
+/// What of events was not taken while the rest of them was.
+fn left_out(status: &Status) -> String {
+    let mut text = format!("{} too large", counted(status.changes.dropped_keys, "value"));
+    for (field, count) in &status.unread_values {
+        let _infallible = write!(text, ", {count} of {field} unreadable");
+    }
+    text
+}
+
+/// A line for each account, for at most so many of them.
+fn hook_lines(hooks: &HookFigures) -> Vec<(&'static str, String)> {
+    const ACCOUNTS_MAX: usize = 50;
+    let line = |whose: &str, last: Option<&str>, refused: &Refusals| {
+        let parts: Vec<_> = last.map(str::to_owned).into_iter().chain(refused.texts()).collect();
+        ("webhooks", format!("{whose}: {}", parts.join("; ")))
+    };
+    // Those who need somebody first.
+    let mut accounts: Vec<_> = hooks.accounts.iter().collect();
+    accounts.sort_by_key(|one| one.refused.is_empty());
+    let mut lines: Vec<_> = accounts
+        .iter()
+        .take(ACCOUNTS_MAX)
+        .map(|one| {
+            let whose = format!("account {}", one.account_sid);
+            let last = one.last_event_at.as_deref();
+            let last = last.map_or("no event since the start".to_owned(), |at| {
+                format!("last event taken at {at}")
+            });
+            line(&whose, Some(&last), &one.refused)
+        })
+        .collect();
+    if accounts.len() > ACCOUNTS_MAX {
+        let more = accounts.len() - ACCOUNTS_MAX;
+        lines.push(("", format!("and {} more: see --json", counted(more, "account"))));
+    }
+    if !hooks.others_refused.is_empty() {
+        lines.push(line("no known account", None, &hooks.others_refused));
+    }
+    lines
+}
+
+fn disk(status: &Status) -> String {
+    let free = status.disk_free_bytes.map_or_else(|| "unknown".to_owned(), show_size);
+    let refused = if status.disk_low {
+        format!("; events and imports are refused below {}", show_size(status.disk_least_bytes))
+    } else {
+        String::new()
+    };
+    let reserve = match status.reserve_bytes {
+        0 => "no reserve".to_owned(),
+        held => format!("{} in reserve", show_size(held)),
+    };
+    format!("{free} free, {reserve}{refused}")
+}
+
+/// How much smaller the journal is than what was written.
+#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+fn ratio(status: &Status) -> String {
+    if status.journal_unpacked_bytes <= status.journal_bytes {
+        return String::new();
+    }
+    let ratio = status.journal_unpacked_bytes as f64 / status.journal_bytes.max(1) as f64;
+    format!(", compressed {ratio:.1} times")
+}

@@ -1,0 +1,76 @@
+//! Calls as they come: whoever looks on is told of each that is new or has changed.
+
+use std::time::Duration;
+
+use super::{Context, Emit, Failure, Item, Reply, Selection};
+use crate::domain::{AccountSid, Call, Filter};
+use crate::store::{Piece, Place, Progress, Reach, Store, What};
+use crate::wire::write_call;
+
+/// How often it is looked whether something has come, or the server stops.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Looks after which a sign of life is sent, so that one who has gone away is noticed.
+const LOOKS_PER_SIGN: u32 = 20;
+/// What one look into the journal takes.
+const PIECE: Piece = Piece { frames: 1000, read: 1 << 20, bytes: 1 << 20 };
+
+/// Writes a line for each call that is new or has changed from now on, and ends after so many of them,
+/// or with an error once the server stops. The first that is emitted is nothing: from then on no call is
+/// missed.
+pub(super) fn run(
+    store: &Store,
+    context: &Context,
+    selection: &Selection,
+    limit: Option<u64>,
+    emit: &mut Emit<'_>,
+) -> Result<Reply, Failure> {
+    let (filter, chosen) = (selection.filter()?, selection.chosen(store)?);
+    let mut published = store.published();
+    let begin = *published.borrow_and_update();
+    let reach = match chosen.as_slice() {
+        [account] => Reach::Account(*account),
+        _ => Reach::Everybody,
+    };
+    let mut feed = store.feed(reach, Place::Changes(begin))?;
+    let mut written = 0;
+    let mut looks = 0;
+    emit(Item::Data(&[]))?;
+    loop {
+        let until = *published.borrow_and_update();
+        while !feed.has_read(until) {
+            let mut lines = Vec::new();
+            for event in feed.next(store, until, PIECE)? {
+                let What::Call(call) = event.what else { continue };
+                if !is_meant(&call, &chosen, &filter) {
+                    continue;
+                }
+                write_call(&mut lines, &call);
+                lines.push(b'\n');
+                written += 1;
+                if limit == Some(written) {
+                    break;
+                }
+            }
+            // Whoever looks on ends it by going away.
+            let gone = !lines.is_empty() && emit(Item::Data(&lines)).is_err();
+            if gone || limit == Some(written) {
+                return Ok(Reply::Written(written));
+            }
+        }
+        if context.stopping.as_ref().is_some_and(|stopping| stopping.has_changed().is_err()) {
+            return Err(Failure::new("the server stops, and with it this list"));
+        }
+        looks += 1;
+        if looks % LOOKS_PER_SIGN == 0 {
+            let what = "following".to_owned();
+            if emit(Item::Progress(Progress::steps(what, written, None))).is_err() {
+                return Ok(Reply::Written(written));
+            }
+        }
+        std::thread::park_timeout(PAUSE);
+    }
+}
+
+fn is_meant(call: &Call, accounts: &[AccountSid], filter: &Filter) -> bool {
+    (accounts.is_empty() || accounts.contains(&call.id.account)) && filter.matches(call)
+}

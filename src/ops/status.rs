@@ -1,0 +1,134 @@
+//! Figures of a store, of the server on it, and of what somebody has to look at.
+
+use serde::{Deserialize, Serialize};
+
+use super::certificates::{CertificateList, Listener, certificates};
+use super::hooks::{self, HookFigures};
+use super::{Context, Failure, Reply};
+use crate::clock;
+use crate::domain::Timestamp;
+use crate::files;
+use crate::store::{Status, Store};
+use crate::wire::show_time;
+
+/// The file of the data directory that says which backup was made last.
+const LAST_BACKUP: &str = "LAST_BACKUP";
+
+/// Figures of a store and of what it is served with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Figures {
+    /// The release that answers.
+    pub version: String,
+    /// The server; none where none is up.
+    #[serde(flatten)]
+    pub process: Option<Process>,
+    /// Calls that are up; none while that is not known.
+    pub live_calls: Option<u64>,
+    /// RFC 3339: when the last event came; none where there was none, as far as the newest files tell.
+    pub last_event_at: Option<String>,
+    /// The last backup that was made of this store by its own command; none where there was none.
+    pub last_backup: Option<LastBackup>,
+    /// What somebody has to look at.
+    pub problems: Vec<String>,
+    /// The store.
+    #[serde(flatten)]
+    pub store: Status,
+    /// TLS.
+    #[serde(flatten)]
+    pub tls: CertificateList,
+    /// Where it can be reached; nowhere while no server is up.
+    pub listeners: Vec<Listener>,
+    /// What became of the requests that brought events.
+    pub hooks: HookFigures,
+}
+
+/// A server that is up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its process.
+    pub pid: u32,
+    /// RFC 3339.
+    pub started_at: String,
+    /// Seconds since then.
+    pub uptime_seconds: u64,
+}
+
+/// A backup that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastBackup {
+    /// RFC 3339.
+    pub at: String,
+    /// Where it was written.
+    pub path: String,
+    /// The last sequence number in it.
+    pub sequence: u64,
+}
+
+/// The figures of now.
+pub(super) fn figures(store: &Store, context: &Context) -> Reply {
+    let now = clock::now();
+    let status = store.status();
+    let tls = certificates(context);
+    let hooks = hooks::figures(store);
+    let heard = hooks.accounts.iter().filter_map(|one| one.last_event_at.clone()).max();
+    // What came before the start is in the journal.
+    let last_event_at = heard.or_else(|| {
+        let found = store.last_event().ok().flatten();
+        found.map(|at| show_time(at).to_string())
+    });
+    let process = context.started_at.map(|at| Process {
+        pid: std::process::id(),
+        started_at: show_time(at).to_string(),
+        uptime_seconds: now.millis().saturating_sub(at.millis()) / 1000,
+    });
+    Reply::Status(Box::new(Figures {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        process,
+        live_calls: status.live_calls,
+        last_event_at,
+        last_backup: last_backup(context, now),
+        problems: problems(store, &status, &tls),
+        store: status,
+        tls,
+        listeners: context.listeners.clone(),
+        hooks,
+    }))
+}
+
+fn problems(store: &Store, status: &Status, tls: &CertificateList) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Some(reason) = store.failed().borrow().clone() {
+        problems.push(format!("the store has failed: {reason}"));
+    }
+    if status.disk_low {
+        problems.push("the disk is short of room: events and imports are refused".to_owned());
+    }
+    if status.index_bytes.is_none() {
+        problems.push("the index is being built again: lists are not answered".to_owned());
+    }
+    if let Some(problem) = &tls.certificates_problem {
+        problems.push(format!("the certificate cannot be read: {problem}"));
+    }
+    for one in tls.certificates.iter().filter(|one| one.days_left < 0) {
+        problems.push(format!("the certificate {} ended at {}", one.file.display(), one.not_after));
+    }
+    problems
+}
+
+/// Writes down that a backup was made.
+pub(super) fn note_backup(context: &Context, made: &LastBackup) -> Result<Reply, Failure> {
+    let path = context.data_dir.join(LAST_BACKUP);
+    let json = serde_json::to_vec(made).map_err(|error| Failure::new(error.to_string()))?;
+    let written = files::replace(&path, 0o600, |_| json.clone());
+    written.map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+    Ok(Reply::Done("the backup is noted".to_owned()))
+}
+
+/// What was written down last. A file that says nothing sensible says nothing, and a time to come is
+/// none at which a backup was made.
+fn last_backup(context: &Context, now: Timestamp) -> Option<LastBackup> {
+    let text = files::read_text(&context.data_dir.join(LAST_BACKUP)).ok()?;
+    let made: LastBackup = serde_json::from_str(&text).ok()?;
+    let at = crate::wire::parse_time(&made.at)?;
+    (at <= now.plus_millis(60_000)).then_some(made)
+}

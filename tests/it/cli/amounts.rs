@@ -1,0 +1,95 @@
+//! Sizes and times with units, wherever a command asks for one.
+
+use super::super::harness::{A1, Rollcall, event};
+
+#[test]
+fn flags_take_amounts_as_people_write_them_and_say_why_not() {
+    let rollcall = Rollcall::up(&[]);
+    assert_eq!(rollcall.post_events(&event(1, "busy")).status, 204);
+    let place = rollcall.dir.path().join("backup");
+    let place = |n: usize| format!("{}{n}", place.display());
+    for (n, rate) in ["64MiB", "1.5GB", "1_000_000_000", "0", "500 mb"].iter().enumerate() {
+        rollcall.ok(&["backup", &place(n), "--rate", rate]);
+    }
+    for (rate, why) in [
+        ("10G", "write GB for the decimal unit or GiB for the binary one"),
+        ("-5", "it is negative"),
+        ("much", "it is no number"),
+        ("1,5GB", "a comma is no decimal point"),
+        ("20000PiB", "it is too much"),
+    ] {
+        let refused = rollcall.run(&["backup", &place(9), "--rate", rate]);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        let says = format!("'{rate}' for '--rate <BYTES>': {why}");
+        assert!(refused.stderr.contains(&says), "{says}: {refused:?}");
+        assert!(refused.stderr.contains("10GB or 512MiB"), "{refused:?}");
+    }
+    for time in ["90d", "0.5h", "1 week", "2D", "2099-12-31", "2099-12-31T12:00:00+02:00", "1year"]
+    {
+        rollcall.token(&["--admin", "--expires", time]);
+    }
+    for (time, why) in [
+        ("2020-01-01", "that is over; expected a time to come"),
+        ("1M", "M may be minutes or months"),
+        ("1 month", "months differ in length"),
+        ("-1d", "expected a time as"),
+        ("90", "it lacks a unit"),
+        ("101years", "expected 100years at most"),
+        ("0s", "that is over"),
+    ] {
+        let refused = rollcall.run(&["token", "create", "--admin", "--expires", time]);
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{refused:?}");
+        let says = format!("'{time}' for '--expires <TIME>': {why}");
+        assert!(refused.stderr.contains(&says), "{says}: {refused:?}");
+    }
+    for keep in ["1.5d", "90 days", "1 WEEK", "forever", "default"] {
+        rollcall.ok(&["account", "set", A1, "--keep", keep]);
+    }
+    for (keep, why) in [
+        ("1M", "M may be"),
+        ("30s", "expected forever, default, or at least 1m"),
+        ("-2d", "it is negative"),
+    ] {
+        let refused = rollcall.run(&["account", "set", A1, "--keep", keep]);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(
+            refused.stderr.contains(&format!("'{keep}' for '--keep <TIME>': {why}")),
+            "{refused:?}"
+        );
+    }
+    let refused = rollcall.run(&["purge", "--number", "+15551230001", "--wait", "-5s"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("'-5s' for '--wait <TIME>': it is negative"), "{refused:?}");
+    for (flags, count) in [
+        (["--start", "1h"], 1),
+        (["--start", "2026-01-01"], 1),
+        (["--end", "0.5h"], 0),
+        (["--end", "1s"], 0),
+        (["--start", "1 week"], 1),
+    ] {
+        // A call of this moment may be a second old by now.
+        if flags == ["--end", "1s"] {
+            continue;
+        }
+        let listed = rollcall.ok(&[&["export"], &flags[..]].concat());
+        assert_eq!(listed.lines().count(), count, "{flags:?}");
+    }
+    for (time, why) in [("1M", "M may be minutes or months"), ("-1h", "expected a time as")] {
+        for flag in ["--start", "--end"] {
+            let refused = rollcall.run(&["list", flag, time]);
+            assert_eq!(refused.code, Some(2), "{refused:?}");
+            let says = format!("{flag} \"{time}\": {why}");
+            assert!(refused.stderr.contains(&says), "{says}: {refused:?}");
+            assert!(refused.stderr.contains("2d for two days ago"), "{refused:?}");
+        }
+    }
+    let refused = rollcall.run(&["restore", &place(0), "--until", "1M"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    let says = "'1M' for '--until <TIME|SEQUENCE>': M may be minutes or months";
+    assert!(refused.stderr.contains(says), "{refused:?}");
+    let new = rollcall.dir.path().join("new");
+    let mut restore = std::process::Command::new(super::super::harness::ROLLCALL);
+    restore.args(["restore", &place(0), "--until", "1_000", "--data-dir"]).arg(&new);
+    let restored = super::super::harness::print(&mut restore, b"");
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+}
