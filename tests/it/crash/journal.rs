@@ -89,7 +89,7 @@ fn what_follows_the_last_commit_is_dropped_and_said() {
         // It is said once: the next start finds nothing of it.
         rollcall.kill();
         rollcall.start();
-        assert_eq!(rollcall.log().matches("was cut off").count(), 1);
+        assert_eq!(rollcall.log().matches("last commit was cut off").count(), 1);
         assert_eq!(listed(&rollcall), sids(8));
     }
 }
