@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::endings;
 use super::execute::execute;
 use super::output::Output;
+use super::owner::outside;
 use super::words;
 use crate::backup::{self, Identities, Manifest, Order, Written};
 use crate::clock;
@@ -24,6 +25,7 @@ pub(super) fn backup(
     output: &mut Output,
 ) -> Result<(), Failure> {
     endings::backup(&words.target, !words.encrypt_to.is_empty(), words.keep.is_some())?;
+    outside(&words.target, &config.data_dir)?;
     let recipients = words.encrypt_to.iter().map(|text| backup::parse_recipient(text));
     let order = Order {
         target: words.target.clone(),

@@ -13,6 +13,7 @@ use super::endings;
 use super::execute::{execute, execute_or_make};
 use super::listing;
 use super::output::{Output, named};
+use super::owner::outside;
 use super::screen::Screen;
 use super::words::ExportFormat;
 use crate::clock;
@@ -34,7 +35,7 @@ pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> R
             (Box::new(file), Some(length))
         }
     };
-    let mut rejects = rejects(import, path)?;
+    let mut rejects = rejects(import, path, &config.data_dir)?;
     let request = Request::Import(ops::Import {
         format: import.format.into(),
         dry_run: import.dry_run,
@@ -78,8 +79,10 @@ pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> R
 fn rejects<'a>(
     import: &'a Import,
     input: Option<&Path>,
+    data_dir: &Path,
 ) -> Result<Option<(File, &'a Path)>, Failure> {
     let Some(path) = import.rejects.as_deref() else { return Ok(None) };
+    outside(path, data_dir)?;
     if import.on_error != OnError::Skip {
         return Err(Failure::usage("--rejects needs --on-error skip: else no record is left out"));
     }
@@ -150,7 +153,10 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
             }
             Target::Stream(Box::new(io::stdout()), "standard output".to_owned())
         }
-        Some(path) => Target::at(path)?,
+        Some(path) => {
+            outside(&path, &config.data_dir)?;
+            Target::at(path)?
+        }
     };
     let written = match target {
         Target::Stream(mut stream, name) => {

@@ -178,6 +178,6 @@ pub(super) struct List {
     #[arg(long)]
     pub wide: bool,
     /// Show new and changed calls of a running server as they come, a line each, until Ctrl-C.
-    #[arg(long, conflicts_with = "order")]
+    #[arg(long, conflicts_with_all = ["order", "end"])]
     pub follow: bool,
 }

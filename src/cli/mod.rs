@@ -38,6 +38,10 @@ use args::{AccountCommand, CertCommand, Cli, Command, ConfigCommand, TokenComman
 use execute::Init;
 use output::Output;
 
+/// What is said of variables that begin like those of rollcall and are none.
+const PASSED_OVER: &str =
+    "variables that Kubernetes sets for its Services name no key and are passed over";
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     // Whatever this process writes is for its own user: calls, tokens and keys.
@@ -94,6 +98,12 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let demo = matches!(&cli.command, Command::Serve(serve) if serve.demo);
     let default = Some(Path::new(DEFAULT_FILE)).filter(|_| !demo);
     let loaded = cli.locations.load(flags, std::env::vars_os(), default);
+    let looks = matches!(cli.command, Command::Doctor | Command::Config(_));
+    if let (true, Ok(Loaded { passed_over, .. })) = (looks, &loaded)
+        && !passed_over.is_empty()
+    {
+        output.say(&format!("{}: {PASSED_OVER}", passed_over.join(", ")));
+    }
     if matches!(cli.command, Command::Doctor) {
         return doctor::doctor(loaded.map(|loaded| loaded.config), output);
     }

@@ -76,6 +76,25 @@ impl Owner {
     }
 }
 
+/// Refuses a file or directory that a command is to write inside the data directory: what is not the
+/// store's own there would be backed up, searched and judged with it, and might be root's.
+pub(super) fn outside(target: &Path, data_dir: &Path) -> Result<(), Failure> {
+    let Ok(dir) = data_dir.canonicalize() else { return Ok(()) };
+    let Ok(target_path) = std::path::absolute(target) else { return Ok(()) };
+    // What is not there yet lies in the next directory above that is.
+    let Some(place) = target_path.ancestors().find_map(|path| path.canonicalize().ok()) else {
+        return Ok(());
+    };
+    if !place.starts_with(&dir) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{}: that is in the data directory, {}, which is for the store alone; give a place outside of it",
+        target.display(),
+        data_dir.display()
+    )))
+}
+
 /// As long as this lives the thread is somebody else than root.
 pub(super) struct Acting {
     group: Gid,

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 
+use super::PASSED_OVER;
 use super::execute::runtime_dir;
 use super::log::Shape;
 use super::output::Output;
@@ -20,10 +21,7 @@ pub(super) fn serve(
     let shape = super::log::begin(&config.log)?;
     if !passed_over.is_empty() {
         let variables = passed_over.join(" ");
-        tracing::warn!(
-            variables,
-            "variables that Kubernetes sets for its Services name no key and are passed over"
-        );
+        tracing::warn!(variables, "{PASSED_OVER}");
     }
     if let Some(foreign) = super::execute::foreign(&config.data_dir)?
         && !super::execute::is_given_by_group(&config.data_dir)

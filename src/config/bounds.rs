@@ -71,9 +71,12 @@ impl<T: TryFrom<u64>, const MIN: u64, const MAX: u64> Visitor<'_> for Size<T, MI
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let (least, most) = (exact_size(MIN), exact_size(MAX));
+        let within = |text: &&str| parse_size(text).is_ok_and(|bytes| (MIN..=MAX).contains(&bytes));
+        let example = ["10GB", "512MiB", "64MiB", "1MiB"].into_iter().find(within);
+        let example = example.map_or_else(|| least.to_string(), str::to_owned);
         write!(
             formatter,
-            "a size from {least} to {most}, such as 1_000_000, \"10GB\" or \"512MiB\""
+            "a size from {least} to {most}, such as \"{example}\" or a number of bytes"
         )
     }
 

@@ -307,7 +307,7 @@ fn an_error_names_the_flag_or_variable_and_quotes_the_value() {
             &["serve", "--retention-bytes", "-5GB"],
             &[],
             "--retention-bytes: invalid value: string \"-5GB\": it is negative; expected a size from \
-             0 B to 1PiB, such as 1_000_000, \"10GB\" or \"512MiB\"",
+             0 B to 1PiB, such as \"10GB\" or a number of bytes",
         ),
         (
             &["status"],

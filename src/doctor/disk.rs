@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Finding, bytes, shown};
+use super::{Finding, shown};
 use crate::config::Config;
-use crate::domain::counted;
+use crate::domain::{counted, show_size};
 
 /// File systems by the number that `statfs` gives, of which one should know: what they are, and
 /// why.
@@ -84,7 +84,7 @@ pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
              the disk, and `dmesg` says which",
         ));
     }
-    let free = bytes(disk.free_bytes);
+    let free = show_size(disk.free_bytes);
     let needed = disk.index_bytes.saturating_add(disk.segment_bytes);
     if disk.free_bytes < disk.least_bytes {
         findings.push(Finding::error(
@@ -92,7 +92,7 @@ pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
             format!(
                 "{free} are free, less than store.min_free_bytes ({}): events and imports are \
                  refused",
-                bytes(disk.least_bytes)
+                show_size(disk.least_bytes)
             ),
             "make room now; they are taken again by themselves",
         ));
@@ -101,14 +101,14 @@ pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
             object,
             format!(
                 "{free} are free, less than one journal segment ({})",
-                bytes(disk.segment_bytes)
+                show_size(disk.segment_bytes)
             ),
             "make room now: without any, events are answered 503",
         ));
     } else if disk.free_bytes < needed {
         findings.push(Finding::warn(
             object,
-            format!("{free} are free, and a rebuild of the index needs {}", bytes(needed)),
+            format!("{free} are free, and a rebuild of the index needs {}", show_size(needed)),
             "make room, or move the data to a larger disk",
         ));
     }
@@ -135,7 +135,7 @@ pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
         ));
     }
     if findings.is_empty() {
-        let (journal, index) = (bytes(disk.journal_bytes), bytes(disk.index_bytes));
+        let (journal, index) = (show_size(disk.journal_bytes), show_size(disk.index_bytes));
         let what = format!("{free} are free; the journal has {journal}, the index {index}");
         findings.push(Finding::ok(object, what));
     }

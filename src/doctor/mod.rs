@@ -130,6 +130,12 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
     // What a running server has counts, and not what is there for whoever asks.
     let (running, about_configuration) = server::configuration(config, &server);
     let config = running.as_ref().unwrap_or(config);
+    if let Some(finding) = rights::not_for_us(&user, &config.data_dir) {
+        // What cannot be read would look as if it were wrong.
+        let others =
+            [clock::check(config, &server, around), ports::check(config, &server)].concat();
+        return [vec![about_configuration, finding], about_server, others].concat();
+    }
     [
         vec![about_configuration],
         data::check(config, &user, &known),
@@ -163,13 +169,4 @@ pub fn without_configuration(problem: String) -> Vec<Finding> {
 /// A path for people.
 fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// Bytes for people.
-fn bytes(count: u64) -> String {
-    match count {
-        0..1_048_576 => format!("{} KiB", count.div_ceil(1024)),
-        1_048_576..10_737_418_240 => format!("{} MiB", count / 1_048_576),
-        _ => format!("{} GiB", count / 1_073_741_824),
-    }
 }

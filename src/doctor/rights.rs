@@ -9,8 +9,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::process;
 use super::server::Peer;
+use super::{Finding, process, shown};
 
 /// To read, to write and to enter or run, as in each digit of a mode.
 pub(super) const READ: u32 = 0o4;
@@ -42,6 +42,14 @@ impl Rights {
 }
 
 impl User {
+    /// The one that this process is.
+    pub(super) fn of_this_process() -> Self {
+        let more = rustix::process::getgroups().unwrap_or_default();
+        let groups = std::iter::once(rustix::process::getegid()).chain(more);
+        let groups = groups.map(rustix::process::Gid::as_raw).collect();
+        Self { uid: rustix::process::geteuid().as_raw(), groups }
+    }
+
     /// Whether the kernel would let this user do all of that.
     pub(super) fn may(&self, wanted: u32, rights: Rights) -> bool {
         let digit = if rights.uid == self.uid {
@@ -165,27 +173,25 @@ impl Known {
         strangers
     }
 
-    /// The user that the server is; where none runs, the one that it will be.
-    ///
-    /// That is whoever runs this. Root does so for others: for whoever had the store last, or for the
-    /// owner of the data directory.
+    /// The user that the server is; where none runs, the one that it will be: the one who had the store
+    /// last, or the owner of the data directory. That may be a platform, which gives the directory to a
+    /// group and chooses a user anew each time: then it is whoever runs this and may use the directory.
     pub(super) fn server(&self, data_dir: &Path, peer: Option<Peer>) -> User {
         if let Some(Peer { pid, uid, gid }) = peer {
             let more = pid.and_then(process::groups).unwrap_or_default();
             return User { uid, groups: [vec![gid], more].concat() };
         }
-        let uid = rustix::process::geteuid().as_raw();
-        if uid != 0 {
-            let more = rustix::process::getgroups().unwrap_or_default();
-            let more = more.iter().map(|gid| gid.as_raw());
-            let own = rustix::process::getegid().as_raw();
-            return User { uid, groups: std::iter::once(own).chain(more).collect() };
+        let us = User::of_this_process();
+        let dir = fs::metadata(data_dir).ok();
+        if us.uid != 0
+            && dir.as_ref().is_none_or(|dir| us.may(READ | WRITE | ENTER, Rights::of(dir)))
+        {
+            return us;
         }
         let lock = fs::symlink_metadata(data_dir.join("LOCK")).ok();
         let lock = lock.filter(|lock| lock.is_file() && lock.nlink() == 1 && lock.uid() != 0);
-        let dir = fs::metadata(data_dir).ok();
         let owned = dir.as_ref().filter(|dir| dir.uid() != 0);
-        let Some(about) = lock.as_ref().or(owned) else { return User { uid: 0, groups: vec![0] } };
+        let Some(about) = lock.as_ref().or(owned) else { return us };
         let known = self.numbered(about.uid()).map(|user| user.groups.clone());
         let mut groups = [vec![about.gid()], known.unwrap_or_default()].concat();
         // Whoever has made a file in a directory that only its owner and a group may write to is in it.
@@ -193,6 +199,24 @@ impl Known {
         groups.extend(dir.as_ref().filter(by_group).map(Metadata::gid));
         User { uid: about.uid(), groups }
     }
+}
+
+/// Says that this process cannot judge the server's files, where it is neither root nor the server's user
+/// and may not read them.
+pub(super) fn not_for_us(server: &User, data_dir: &Path) -> Option<Finding> {
+    let us = User::of_this_process();
+    let dir = fs::metadata(data_dir).ok()?;
+    if us.uid == 0 || us.uid == server.uid || us.may(READ | WRITE | ENTER, Rights::of(&dir)) {
+        return None;
+    }
+    let object = format!("data directory {}", shown(data_dir));
+    let problem = format!(
+        "it is for user {}, and this runs as user {}, who may not look at all that is in it",
+        server.uid, us.uid
+    );
+    let advice =
+        format!("run this as that user, sudo -u '#{}' rollcall doctor, or as root", server.uid);
+    Some(Finding::error(object, problem, advice))
 }
 
 #[cfg(test)]

@@ -148,13 +148,13 @@ pub(super) fn resolve(store: &Store, text: &str) -> Result<AccountSid, Failure> 
     });
     match named.as_slice() {
         [sid] => Ok(*sid),
-        [] => Err(Failure::usage(format!(
+        [] => Err(Failure::new(format!(
             "there is no account {text:?}: expected its sid (a UUID), or the name that `rollcall account \
              list` shows"
         ))),
         several => {
             let sids: Vec<String> = several.iter().map(ToString::to_string).collect();
-            Err(Failure::usage(format!(
+            Err(Failure::new(format!(
                 "{} accounts are called {text:?}; give the sid of one: {}",
                 several.len(),
                 sids.join(", ")

@@ -10,7 +10,8 @@ use crate::clock;
 use crate::domain::{AccountSid, Call, CallSid, Filter, Order, Position, Timestamp};
 use crate::store::{Progress, Request, Store};
 use crate::wire::{
-    CsvStyle, When, csv_export_header, parse_when, write_call, write_csv_export, write_export,
+    CsvStyle, When, csv_export_header, parse_when, show_time, write_call, write_csv_export,
+    write_export,
 };
 
 /// Calls that are read at once.
@@ -80,6 +81,15 @@ impl Selection {
         };
         filter.start = time("--start", &self.start)?;
         filter.end = time("--end", &self.end)?;
+        if let (Some(start), Some(end)) = (filter.start, filter.end)
+            && end <= start
+        {
+            let (start, end) = (show_time(start), show_time(end));
+            return Err(Failure::usage(format!(
+                "--end is {end}, and not after --start, {start}; both of 2h and 1h are that long ago: \
+                 --start 2h --end 1h is the hour between"
+            )));
+        }
         filter.statuses.sort_unstable();
         filter.statuses.dedup();
         Ok(filter)

@@ -65,7 +65,15 @@ const BACKLOG: i32 = i32::MAX;
 impl Door {
     async fn bind(address: &ListenAddr, purpose: Purpose) -> Result<Self, Failure> {
         let bound = TcpListener::bind(address.to_string()).await;
-        let failed = |error| Failure::new(format!("cannot listen on {address}: {error}"));
+        let failed = |error: std::io::Error| {
+            let advice = if error.kind() == std::io::ErrorKind::AddrInUse {
+                "; another process listens there, and `ss -ltnp` shows which: end it, or choose another \
+                 address"
+            } else {
+                ""
+            };
+            Failure::new(format!("cannot listen on {address}: {error}{advice}"))
+        };
         let listener = bound.map_err(failed)?;
         rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
         let port = listener.local_addr()?.port();

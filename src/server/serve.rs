@@ -283,7 +283,7 @@ impl Server<'_> {
             data_dir = %self.config.data_dir.display(),
             calls = status.calls,
             listeners = urls.join(", "),
-            recovery = %self.store.recovery(),
+            recovery = self.store.recovery().to_string(),
             took = %humantime::format_duration(took),
             "rollcall is up"
         );

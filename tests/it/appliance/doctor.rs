@@ -171,6 +171,27 @@ fn another_user_is_told_to_be_the_owner() {
     let Printed { stdout, code, .. } = print(&mut command, b"");
     assert_eq!(code, Some(1), "{stdout}");
     assert!(stdout.contains("run this as its owner, user 0, or as root"), "{stdout}");
+    // Nor is anything advised that takes the data from whom they are for, where others may look in.
+    let (mut rollcall, data) = (rollcall, public.path().join("data"));
+    assert_eq!(rollcall.stop(), Some(0));
+    assert!(
+        Command::new("cp").arg("-a").arg(rollcall.data()).arg(&data).status().unwrap().success()
+    );
+    for path in ["", "journal", "tls"] {
+        set_mode(&data.join(path), 0o755);
+    }
+    assert!(
+        Command::new("chown").arg("-R").arg("4712:4712").arg(&data).status().unwrap().success()
+    );
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=4711", "--regid=4711", "--clear-groups"]).arg(&binary);
+    command.args(["doctor", "--data-dir"]).arg(&data);
+    let Printed { stdout, code, .. } = print(&mut command, b"");
+    assert_eq!(code, Some(1), "{stdout}");
+    assert!(stdout.contains("sudo -u '#4712' rollcall doctor, or as root"), "{stdout}");
+    for wrong in ["chown", "chmod", "restore a backup", "tls.cert"] {
+        assert!(!stdout.contains(wrong), "{wrong}: {stdout}");
+    }
 }
 
 #[test]

@@ -288,7 +288,7 @@ fn a_start_says_what_was_repaired_and_a_stop_who_asked_for_it() {
     assert!(rollcall.log().contains("by=\"SIGINT from pid "), "{}", rollcall.log());
     rollcall.start();
     let line = up(&rollcall, 3);
-    assert!(line.contains("recovery=none, it was closed in order"), "{line}");
+    assert!(line.contains("recovery=\"none, it was closed in order\""), "{line}");
     std::fs::remove_file(rollcall.data().join("CURRENT")).unwrap();
     assert_eq!(rollcall.stop(), Some(0));
     rollcall.start();

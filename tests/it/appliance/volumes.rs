@@ -200,7 +200,10 @@ fn a_restore_goes_into_a_volume_that_is_given_to_a_group() {
     let user = User(21_000, 21_000, "22000");
     let mut rollcall = place.serve(user, &[]);
     assert_eq!(rollcall.post_events(&event(1, "busy")).status, 204);
-    let backup = place.volume.join("backup");
+    let elsewhere = place.dir.path().join("backups");
+    fs::create_dir(&elsewhere).unwrap();
+    chown(&elsewhere, Some(21_000), None).unwrap();
+    let backup = elsewhere.join("backup");
     let made = place.run(user, &["backup", backup.to_str().unwrap()]);
     assert_eq!(made.code, Some(0), "{made:?}");
     assert_eq!(rollcall.stop(), Some(0));

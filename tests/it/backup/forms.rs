@@ -147,7 +147,7 @@ fn nothing_is_written_over_and_no_backup_is_served() {
     let cases: &[(&[&str], i32, &str)] = &[
         (&["backup", text(&target), "--data-dir", data], 1, "is there already"),
         (&["backup", text(&file), "--data-dir", data], 1, "is there already"),
-        (&["backup", data, "--data-dir", data], 1, "is there already"),
+        (&["backup", data, "--data-dir", data], 2, "that is in the data directory"),
         (&["restore", text(&target), "--data-dir", data], 1, "is not empty"),
         (&["restore", data, "--data-dir", text(&nowhere)], 1, "no file BACKUP"),
         (&["verify", text(&file)], 1, "neither compressed by zstd nor"),

@@ -153,7 +153,7 @@ fn what_is_installed_is_found_without_a_flag_and_a_demonstration_leaves_it_alone
 fn a_service_of_kubernetes_does_not_keep_the_server_from_starting() {
     let mut rollcall = Rollcall::down();
     let mut command = rollcall.serve_command();
-    command.envs([
+    let variables = [
         ("ROLLCALL_SERVICE_HOST", "10.96.0.7"),
         ("ROLLCALL_SERVICE_PORT", "8443"),
         ("ROLLCALL_SERVICE_PORT_HTTPS", "8443"),
@@ -161,7 +161,14 @@ fn a_service_of_kubernetes_does_not_keep_the_server_from_starting() {
         ("ROLLCALL_PORT_8443_TCP", "tcp://10.96.0.7:8443"),
         ("ROLLCALL_PORT_8443_TCP_PROTO", "tcp"),
         ("ROLLCALL_API_PORT_8443_TCP_ADDR", "10.96.0.8"),
-    ]);
+    ];
+    // Where one looks at the configuration it is said, too.
+    let mut check = Command::new(ROLLCALL);
+    check.args(["config", "check", "--data-dir"]).arg(rollcall.data()).envs(variables);
+    let checked = print(&mut check, b"");
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(checked.stderr.contains("ROLLCALL_PORT_8443_TCP_PROTO, "), "{checked:?}");
+    command.envs(variables);
     rollcall.start_with(command);
     let log = rollcall.log();
     let told: Vec<_> = log.lines().filter(|line| line.contains("Kubernetes")).collect();

@@ -179,6 +179,21 @@ fn sids(lines: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_time_that_ends_before_it_begins_is_refused() {
+    let rollcall = many();
+    for (args, why) in [
+        (&["list", "--start", "1h", "--end", "2h"][..], "and not after --start"),
+        (&["export", "--start", "2026-01-02", "--end", "2026-01-02"], "and not after --start"),
+        (&["list", "--follow", "--end", "1h"], "cannot be used with"),
+    ] {
+        let refused = rollcall.run(args);
+        assert_eq!(refused.code, Some(2), "{args:?}: {refused:?}");
+        assert!(refused.stderr.contains(why), "{args:?}: {refused:?}");
+    }
+    rollcall.ok(&["list", "--start", "2h", "--end", "1h"]);
+}
+
+#[test]
 fn lists_and_exports_take_the_filters_of_the_api() {
     let rollcall = Rollcall::up(&[]);
     let mut events: Vec<String> = (1..=9).map(|n| event(n, "busy")).collect();

@@ -118,6 +118,29 @@ fn what_root_makes_in_a_data_directory_is_the_owners() {
 }
 
 #[test]
+fn nothing_but_the_store_is_written_into_its_directory() {
+    let rollcall = Rollcall::up(&[]);
+    let bad = rollcall.dir.path().join("bad.json");
+    fs::write(&bad, "{}").unwrap();
+    let inside = |name: &str| rollcall.data().join(name).display().to_string();
+    let (backup, export) = (inside("new/backup"), inside("journal/../out.ndjson"));
+    let (rejects, bad) = (inside("rejects"), bad.to_str().unwrap());
+    for args in [
+        &["backup", &backup][..],
+        &["backup", &inside("keep"), "--keep", "2"],
+        &["export", "-o", &export],
+        &["import", bad, "--on-error", "skip", "--rejects", &rejects],
+    ] {
+        let refused = run(&rollcall, args, b"");
+        assert_eq!(refused.code, Some(2), "{args:?}: {refused:?}");
+        assert!(refused.stderr.contains("that is in the data directory"), "{args:?}: {refused:?}");
+    }
+    for name in ["new", "keep", "out.ndjson", "rejects"] {
+        assert!(!rollcall.data().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
 fn a_directory_that_root_makes_is_that_of_the_owner_of_the_place() {
     if !can_be_anybody() {
         return;
