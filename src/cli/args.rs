@@ -125,8 +125,9 @@ pub(super) struct Serve {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Read the configuration as every command does, and print what it comes to.
-    Check,
+    /// Read the configuration as `serve` does, flags and variables too, and print the result; exit 1 if
+    /// something that it names would not do.
+    Check(Box<Settings>),
 }
 
 #[derive(Debug, Subcommand)]

@@ -92,6 +92,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let none = Settings::default();
     let flags = match &cli.command {
         Command::Serve(serve) => &serve.settings,
+        Command::Config(ConfigCommand::Check(settings)) => settings,
         _ => &none,
     };
     // A demonstration is of rollcall, and not of what is installed.
@@ -122,7 +123,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
             };
             return done(serve::serve(&config, serve.demo, &passed_over, &again, output));
         }
-        Command::Config(ConfigCommand::Check) => {
+        Command::Config(ConfigCommand::Check(_)) => {
             return config::check(&config, file.as_deref(), output);
         }
         Command::Import(import) => return done(bulk::import(&config, &import, output)),

@@ -11,6 +11,26 @@ use crate::outbound::Network;
 /// Why a text is no address or name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
+    /// There is a port alone.
+    #[error(
+        "`{0}` has no host; write HOST:PORT, such as 127.0.0.1:8443 for this machine alone or \
+         0.0.0.0:8443 for every address"
+    )]
+    NoHost(String),
+    /// A URL.
+    #[error("`{0}` is a URL; write HOST:PORT alone, such as 127.0.0.1:8443")]
+    Url(String),
+    /// The host before the port is none.
+    #[error(
+        "`{host}` in `{text}` is neither a DNS name nor an IP address; write HOST:PORT, such as \
+         127.0.0.1:8443, [::1]:8443, or 0.0.0.0:8443 for every address"
+    )]
+    Host {
+        /// The whole text.
+        text: String,
+        /// What stands before the port.
+        host: String,
+    },
     /// The part after the last colon is missing.
     #[error("`{0}` has no port; write HOST:PORT, such as 127.0.0.1:8443 or [::1]:8443")]
     NoPort(String),
@@ -136,18 +156,29 @@ impl FromStr for ListenAddr {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        let number =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if text.contains("://") {
+            return Err(AddressError::Url(text.to_owned()));
+        }
+        if number(text) || text.strip_prefix(':').is_some_and(number) {
+            return Err(AddressError::NoHost(text.to_owned()));
+        }
         let (host, port) =
             text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(text.to_owned()))?;
+        let wrong = || AddressError::Host { text: text.to_owned(), host: host.to_owned() };
         let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(inner) => match inner.parse::<Ipv6Addr>() {
                 Ok(ip) => Host::Ip(IpAddr::V6(ip)),
-                Err(_) => return Err(AddressError::Name(host.to_owned())),
+                Err(_) => return Err(wrong()),
             },
             None if text.starts_with('[') => return Err(AddressError::NoPort(text.to_owned())),
-            None if host.contains(':') => return Err(AddressError::Brackets(text.to_owned())),
-            None => host.parse()?,
+            None if host.parse::<Ipv6Addr>().is_ok() => {
+                return Err(AddressError::Brackets(text.to_owned()));
+            }
+            None => host.parse().map_err(|_| wrong())?,
         };
-        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let digits = number(port);
         match port.parse() {
             Ok(port) if digits => Ok(Self { host, port }),
             _ => Err(AddressError::Port { text: text.to_owned(), port: port.to_owned() }),
@@ -323,12 +354,22 @@ mod tests {
             ("[::1", "has no port"),
             ("::1:80", "needs brackets"),
             ("[127.0.0.1]:80", "neither a DNS name nor an IP address"),
-            (":80", "neither a DNS name nor an IP address"),
+            (
+                ":80",
+                "`:80` has no host; write HOST:PORT, such as 127.0.0.1:8443 for this machine alone or 0.0.0.0:8443",
+            ),
+            ("8443", "`8443` has no host; write HOST:PORT"),
+            (
+                "*:8443",
+                "`*` in `*:8443` is neither a DNS name nor an IP address; write HOST:PORT, such as 127",
+            ),
+            ("a b:8443", "or 0.0.0.0:8443 for every address"),
             ("127.0.0.256:80", "neither a DNS name nor an IP address"),
             ("-a:80", "neither a DNS name nor an IP address"),
             ("a..b:80", "neither a DNS name nor an IP address"),
             ("*.a:80", "neither a DNS name nor an IP address"),
-            ("http://a:80", "needs brackets"),
+            ("http://a:80", "is a URL; write HOST:PORT alone"),
+            ("a:b:80", "neither a DNS name nor an IP address"),
             ("a:", "is not a port"),
             ("a:+80", "is not a port"),
             ("a:65536", "is not a port"),

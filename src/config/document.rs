@@ -12,6 +12,7 @@ use super::bounds::{optional_path, path};
 use super::error::ConfigError;
 use super::keys::{Key, Kind};
 use super::located::{Places, place_at};
+use super::plain;
 use super::retention::SHORT;
 use super::sections::{
     Calls, ClientAuth, Cors, FeatureServers, Hooks, Http, Limits, List, Log, Metrics, Retention,
@@ -63,10 +64,12 @@ impl Document {
     /// Reads `text`, the content of `path`, whose keys stand at `places`.
     pub fn parse(path: &Path, text: &str, places: &Places) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
+            let span = error.span().unwrap_or_default();
+            let offset = span.start;
+            let problem = plain::problem(error.message(), text.get(span).unwrap_or_default());
             let problem = match places.key_at(offset) {
-                Some(key) => format!("{key}: {}", error.message()),
-                None => error.message().to_owned(),
+                Some(key) => format!("{key}: {problem}"),
+                None => problem,
             };
             ConfigError::Value { place: place_at(path, text, offset), problem }
         })
@@ -80,7 +83,7 @@ impl Document {
             let Some(key) = Key::find(name) else { continue };
             put(&mut table, key, value_of(key.kind, &given.text));
             document = table.clone().try_into().map_err(|error: toml::de::Error| {
-                let problem = error.message().to_owned();
+                let problem = plain::problem(error.message(), &format!("{:?}", given.text));
                 ConfigError::Value { place: given.place.clone(), problem }
             })?;
         }

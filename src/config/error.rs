@@ -189,9 +189,9 @@ pub enum ConfigError {
     },
     /// Calls would go sooner than anybody means.
     #[error(
-        "{place}: retention.age is {words}, so that calls go so soon after they were listed; give a \
+        "{place}: retention.age is {words}, and calls that are older than that would be deleted; give a \
          day or more, such as \"90days\" (\"12m\" is 12 minutes), or set \
-         retention.allow_short = true"
+         retention.allow_short = true where this is meant"
     )]
     ShortRetention {
         /// Where `retention.age` is set.

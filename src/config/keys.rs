@@ -67,57 +67,57 @@ const fn key(name: &'static str, kind: Kind, placeholder: &'static str, help: &'
 pub const KEYS: &[Key] = &[
     key("data_dir", Kind::Text, "DIR", "Directory of the store"),
     key("listen", Kind::Text, "HOST:PORT", "Address for HTTPS; port 0 is any free one"),
-    key("proxy_protocol", Kind::Boolean, "BOOL", "Whether HTTPS connections begin with a header of the PROXY protocol"),
+    key("proxy_protocol", Kind::Boolean, "BOOL", "Expect a header of the PROXY protocol at the start of HTTPS connections"),
     key("admin_socket", Kind::Text, "FILE", "Unix socket for the command line; empty: admin.sock in $RUNTIME_DIRECTORY, else in the data directory"),
 
-    key("tls.cert", Kind::Text, "FILE", "Certificate and chain (PEM); empty, like the key: a private CA and a certificate are made"),
+    key("tls.cert", Kind::Text, "FILE", "Certificate and chain (PEM); where this and the key are empty, rollcall makes a private CA and a certificate"),
     key("tls.key", Kind::Text, "FILE", "Private key of the certificate (PEM)"),
-    key("tls.names", Kind::List, "NAME,…", "Further DNS names and IP addresses for the certificate that is made"),
-    key("tls.client_ca", Kind::Text, "FILE", "Authorities (PEM) of client certificates"),
+    key("tls.names", Kind::List, "NAME,…", "More DNS names and IP addresses for the certificate that rollcall makes"),
+    key("tls.client_ca", Kind::Text, "FILE", "File with the authorities (PEM) of client certificates"),
     key("tls.client_auth", Kind::Text, "WHO", "Client certificates: off, optional or required"),
 
     key("http.listen", Kind::Text, "HOST:PORT", "Address for plain HTTP; empty: off"),
-    key("http.allow_remote", Kind::Boolean, "BOOL", "Whether plain HTTP may be served on an address that other machines reach"),
-    key("http.proxy_protocol", Kind::Boolean, "BOOL", "Whether plain HTTP connections begin with a header of the PROXY protocol"),
-    key("http.trusted_proxies", Kind::List, "CIDR,…", "Proxies, before HTTPS too, whose word on a client's address is believed"),
+    key("http.allow_remote", Kind::Boolean, "BOOL", "Allow plain HTTP on an address that other machines can reach"),
+    key("http.proxy_protocol", Kind::Boolean, "BOOL", "Expect a header of the PROXY protocol at the start of plain HTTP connections"),
+    key("http.trusted_proxies", Kind::List, "CIDR,…", "Proxies, in front of HTTPS too, that are trusted to name the client's address"),
 
     key("limits.connections", Kind::Integer, "N", "Connections at a time, for each listener"),
     key("limits.body_bytes", Kind::Size, "BYTES", "Largest request body"),
-    key("limits.batch_events", Kind::Integer, "N", "Most events in one hook request"),
+    key("limits.batch_events", Kind::Integer, "N", "Most events in one webhook request"),
     key("limits.handshake", Kind::Text, "DURATION", "Time for a TLS handshake"),
     key("limits.header", Kind::Text, "DURATION", "Time for a request header"),
-    key("limits.idle", Kind::Text, "DURATION", "How long a connection may be idle between requests; longer than proxies keep theirs"),
+    key("limits.idle", Kind::Text, "DURATION", "How long a connection may be idle between requests; keep it longer than that of proxies in front"),
     key("limits.body", Kind::Text, "DURATION", "Time for a request body"),
-    key("limits.write", Kind::Text, "DURATION", "How long a client may take nothing of an answer"),
+    key("limits.write", Kind::Text, "DURATION", "How long a client may read nothing of an answer"),
     key("limits.drain", Kind::Text, "DURATION", "Time for running requests to end when the server stops"),
-    key("limits.token_requests", Kind::Integer, "N", "Requests that a token may send in token_window; 0: as many as it likes"),
+    key("limits.token_requests", Kind::Integer, "N", "Requests that a token may send in token_window; 0: no limit"),
     key("limits.token_window", Kind::Text, "DURATION", "Time in which the requests of a token are counted"),
-    key("limits.queue_events", Kind::Integer, "N", "Events that may wait to be committed; beyond, hooks are answered 503"),
+    key("limits.queue_events", Kind::Integer, "N", "Events that may wait to be committed; beyond, webhooks are answered 503"),
     key("limits.followers", Kind::Integer, "N", "Readers of changes at a time, by lines or by events; beyond, they are answered 503"),
-    key("limits.keep_alive", Kind::Text, "DURATION", "How long an event stream of changes is silent at most"),
+    key("limits.keep_alive", Kind::Text, "DURATION", "How long an event stream of changes may be silent before a keep-alive is sent"),
 
     key("store.index_cache_bytes", Kind::Size, "BYTES", "Memory for the cache of the index"),
     key("store.segment_bytes", Kind::Size, "BYTES", "Size at which a journal segment is sealed"),
-    key("store.registry_calls", Kind::Integer, "N", "Calls that are held in memory"),
+    key("store.registry_calls", Kind::Integer, "N", "Calls that are kept in memory"),
     key("store.checkpoint_interval", Kind::Text, "DURATION", "Time between two checkpoints of the index"),
-    key("store.live_checkpoint_age", Kind::Text, "DURATION", "Age at which a call that is still up is written to the index too"),
-    key("store.replay_bytes", Kind::Size, "BYTES", "Journal after the last checkpoint beyond which calls that are up go to the index too"),
-    key("store.min_free_bytes", Kind::Size, "BYTES", "Free disk below which hooks and imports are refused; 0: none"),
-    key("store.reserve_bytes", Kind::Size, "BYTES", "Disk that is held for a start when it is full; 0: none"),
+    key("store.live_checkpoint_age", Kind::Text, "DURATION", "Age at which a call that has not ended is written to the index too"),
+    key("store.replay_bytes", Kind::Size, "BYTES", "Size of the journal after the last checkpoint, beyond which calls that have not ended are written to the index too"),
+    key("store.min_free_bytes", Kind::Size, "BYTES", "Free disk space below which webhooks and imports are refused; 0: never"),
+    key("store.reserve_bytes", Kind::Size, "BYTES", "Disk space kept in reserve, so that the server can start when the disk is full; 0: none"),
 
     key("calls.max_lifetime", Kind::Text, "DURATION", "Time without an event after which a call is stale"),
     key("calls.sweep_interval", Kind::Text, "DURATION", "Time between two searches for stale calls"),
 
     key("retention.age", Kind::Text, "DURATION", "How long ended calls are kept; empty: for good"),
     key("retention.allow_short", Kind::Boolean, "BOOL", "Allow calls to be kept for less than a day"),
-    key("retention.bytes", Kind::Size, "BYTES", "Disk that journal and index may take before the oldest calls go; 0: any"),
+    key("retention.bytes", Kind::Size, "BYTES", "Disk space that journal and index may take before the oldest calls are deleted; 0: no limit"),
     key("retention.history", Kind::Text, "DURATION", "How far back every version of every call is kept"),
-    key("retention.erase_within", Kind::Text, "DURATION", "Time within which a deleted call has left the disk"),
-    key("retention.interval", Kind::Text, "DURATION", "Time between two searches for what can go"),
+    key("retention.erase_within", Kind::Text, "DURATION", "Time within which a deleted call is gone from the disk"),
+    key("retention.interval", Kind::Text, "DURATION", "Time between two searches for calls to delete"),
 
-    key("list.window", Kind::Text, "DURATION", "Time after its end in which a call is in the plain list; empty: for good"),
-    key("list.page_rows", Kind::Integer, "N", "Rows that a page looks at before it ends early, with a cursor"),
-    key("list.count_rows", Kind::Integer, "N", "Rows that a count may look at"),
+    key("list.window", Kind::Text, "DURATION", "How long a call stays in the plain list after its end; empty: for good"),
+    key("list.page_rows", Kind::Integer, "N", "Rows that a page of a list reads before it ends early, with a cursor"),
+    key("list.count_rows", Kind::Integer, "N", "Rows that a count may read"),
 
     key("hooks.service_url", Kind::Text, "URL", "Template of service_url where an event has none; empty: off"),
 
@@ -125,22 +125,22 @@ pub const KEYS: &[Key] = &[
     key("feature_servers.networks", Kind::List, "CIDR,…", "Networks in which the service_url of a call may lie"),
     key("feature_servers.connect", Kind::Text, "DURATION", "Time for a connection to a feature server"),
     key("feature_servers.timeout", Kind::Text, "DURATION", "Time for a feature server's answer"),
-    key("feature_servers.retry_after", Kind::Text, "DURATION", "How long a feature server that did not answer is asked last"),
+    key("feature_servers.retry_after", Kind::Text, "DURATION", "How long a feature server that did not answer is asked after all others"),
 
     key("upstream.api_url", Kind::Text, "URL", "Base URL of jambonz's own API, for new calls that name an application; empty: off"),
-    key("upstream.ca", Kind::Text, "FILE", "Authorities (PEM) for outgoing https; empty: those of the system"),
+    key("upstream.ca", Kind::Text, "FILE", "File with the authorities (PEM) for outgoing HTTPS; empty: those of the system"),
 
     key("cors.allow_origin", Kind::Text, "ORIGIN", "Origin whose pages may read answers, or *; empty: no CORS headers"),
 
-    key("log.level", Kind::Text, "LEVEL", "Least grave messages: error, warn, info, debug or trace"),
+    key("log.level", Kind::Text, "LEVEL", "What is logged: messages of this level and graver ones: error, warn, info, debug or trace"),
     key("log.format", Kind::Text, "FORMAT", "Shape of the log: auto, human, json or journald"),
-    key("log.slow", Kind::Text, "DURATION", "Time for an answer beyond which a warning says so; empty: never"),
+    key("log.slow", Kind::Text, "DURATION", "An answer that takes longer is logged as a warning; empty: never"),
     key("log.numbers", Kind::Text, "HOW", "Telephone numbers in the log: mask or full"),
-    key("log.audit", Kind::Text, "FILE", "File for what admins do and for wrong credentials; empty: the log"),
+    key("log.audit", Kind::Text, "FILE", "File for the audit log: what admins do, and wrong credentials; empty: the log"),
 
     key("metrics.listen", Kind::Text, "HOST:PORT", "Address for scrapes by Prometheus over plain HTTP, without a token; empty: off"),
-    key("metrics.allow_remote", Kind::Boolean, "BOOL", "Whether scrapes may come to an address that other machines reach"),
-    key("metrics.accounts", Kind::List, "SID,…", "Accounts whose live calls are counted apart in scrapes"),
+    key("metrics.allow_remote", Kind::Boolean, "BOOL", "Allow scrapes on an address that other machines can reach"),
+    key("metrics.accounts", Kind::List, "SID,…", "Accounts whose live calls have metrics of their own"),
 ];
 
 /// The names of all sections, in the order of the table.
@@ -160,7 +160,11 @@ pub fn hint_for_key(section: Option<&str>, leaf: &str) -> String {
     match KEYS.iter().find(|key| key.leaf() == leaf).map(Key::section) {
         Some(Some(other)) => format!("`{leaf}` belongs in [{other}]"),
         Some(None) => format!("`{leaf}` belongs before the first section"),
-        None => format!("allowed here: {}", here.join(", ")),
+        None => {
+            let section = section.map(|section| format!("of [{section}]"));
+            let whose = section.as_deref().unwrap_or("before the first section");
+            format!("the keys {whose} are {}", here.join(", "))
+        }
     }
 }
 
@@ -168,7 +172,7 @@ pub fn hint_for_key(section: Option<&str>, leaf: &str) -> String {
 pub fn hint_for_section(section: &str) -> String {
     match nearest(section, sections()) {
         Some(near) => format!("did you mean [{near}]?"),
-        None => format!("allowed: {}", sections().join(", ")),
+        None => format!("the sections are {}", sections().join(", ")),
     }
 }
 

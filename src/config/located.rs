@@ -9,6 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::error::{ConfigError, Place};
 use super::keys::{KEYS, hint_for_key, hint_for_section, sections};
+use super::plain::{one_line, syntax};
 
 /// Where values were given.
 #[derive(Debug, Default)]
@@ -53,7 +54,7 @@ pub fn place_at(path: &Path, text: &str, offset: usize) -> Place {
 pub fn check_names(path: &Path, text: &str) -> Result<Places, ConfigError> {
     let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
         place: place_at(path, text, error.span().map_or(0, |span| span.start)),
-        problem: error.message().to_owned(),
+        problem: syntax(error.message()),
     })?;
     let mut walk = Walk { path, text, places: Places::default(), first_error: None };
     walk.root(table.get_ref());
@@ -92,7 +93,7 @@ impl Walk<'_> {
                 DeValue::Table(_) if KEYS.iter().all(|key| key.name != section) => {
                     let error = ConfigError::UnknownSection {
                         place: place_at(self.path, self.text, name.span().start),
-                        section: section.to_owned(),
+                        section: one_line(section),
                         hint: hint_for_section(section),
                     };
                     self.note(name.span().start, error);
@@ -117,7 +118,7 @@ impl Walk<'_> {
         }
         let error = ConfigError::UnknownKey {
             place,
-            key: leaf.to_owned(),
+            key: one_line(leaf),
             section: section.map(str::to_owned),
             hint: hint_for_key(section, leaf),
         };

@@ -24,6 +24,7 @@ mod error;
 mod fixture_tests;
 mod keys;
 mod located;
+mod plain;
 mod retention;
 mod sections;
 mod settings;

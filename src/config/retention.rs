@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Config;
+use crate::domain::{exact_size, show_size};
 use crate::wire::show_duration;
 
 /// Calls that are kept for less are so only where somebody has said that this is meant.
@@ -20,8 +21,9 @@ impl Config {
         match retention.bytes {
             0 => format!("calls are kept {age} (retention.age)"),
             bytes => format!(
-                "calls are kept {age} (retention.age), as long as the store fits into {bytes} bytes \
-                 (retention.bytes)"
+                "calls are kept {age} (retention.age), as long as the store fits into {} \
+                 (retention.bytes)",
+                show_bytes(bytes)
             ),
         }
     }
@@ -52,6 +54,17 @@ impl Config {
             ),
             window,
         ]
+    }
+}
+
+/// A limit as somebody has written it: `10 GB`, `64MiB`; rounded where no unit fits.
+fn show_bytes(bytes: u64) -> String {
+    let units = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)];
+    let decimal = units.into_iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    match decimal {
+        Some((name, unit)) => format!("{} {name}", bytes / unit),
+        None if bytes.is_multiple_of(1024) => exact_size(bytes).to_string(),
+        None => show_size(bytes),
     }
 }
 
@@ -89,7 +102,18 @@ mod tests {
             assert!(keeps.starts_with(&format!("calls are kept for {words} after")), "{keeps}");
         }
         assert_eq!(parse("").unwrap().keeps(), "calls are kept for good (retention.age)");
-        let bounded = parse("bytes = 1000").unwrap().keeps();
-        assert!(bounded.ends_with("the store fits into 1000 bytes (retention.bytes)"), "{bounded}");
+        for (bytes, words) in [
+            ("1000", "1 kB"),
+            ("10_000_000_000", "10 GB"),
+            ("'10GB'", "10 GB"),
+            ("'1.5GB'", "1500 MB"),
+            ("'64MiB'", "64MiB"),
+            ("1_234_567", "1.2 MB"),
+            ("7", "7 B"),
+        ] {
+            let bounded = parse(&format!("bytes = {bytes}")).unwrap().keeps();
+            let expected = format!("the store fits into {words} (retention.bytes)");
+            assert!(bounded.ends_with(&expected), "{bounded}");
+        }
     }
 }

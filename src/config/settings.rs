@@ -10,6 +10,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use super::Config;
 use super::error::{ConfigError, Place};
 use super::keys::{KEYS, Key, Kind, VARIABLE_PREFIX, hint_for_variable};
+use super::plain::one_line;
+use crate::domain::exact_size;
 
 /// What flags or variables set, by key; what they do not set is absent.
 ///
@@ -102,6 +104,7 @@ impl Environment {
                     continue;
                 }
                 let hint = hint_for_variable(&name);
+                let name = one_line(&name);
                 return Err(ConfigError::UnknownVariable { name, hint });
             };
             match value.into_string() {
@@ -225,7 +228,12 @@ impl FromArgMatches for Locations {
 /// The flag of `key`. A boolean may stand without a value, and a list may be repeated.
 fn flag(key: &Key, defaults: &toml::Table) -> Arg {
     let section = key.section().and_then(|section| defaults.get(section)?.as_table());
-    let default = section.unwrap_or(defaults).get(key.leaf()).map(shown).unwrap_or_default();
+    let value = section.unwrap_or(defaults).get(key.leaf());
+    let bytes = value.and_then(toml::Value::as_integer).and_then(|bytes| u64::try_from(bytes).ok());
+    let default = match (key.kind, bytes) {
+        (Kind::Size, Some(bytes)) if bytes > 0 => exact_size(bytes).to_string(),
+        _ => value.map(shown).unwrap_or_default(),
+    };
     let default = if default.is_empty() { default } else { format!(" [default: {default}]") };
     let arg = Arg::new(key.name)
         .long(key.flag())

@@ -300,3 +300,20 @@ fn a_reload_says_which_keys_need_a_restart() {
     assert!(said.contains("c.toml:2: limits.drain"), "{said}");
     assert_eq!(rollcall.stop(), Some(0));
 }
+
+#[test]
+fn a_configuration_is_checked_with_the_flags_of_the_server() {
+    let rollcall = Rollcall::down();
+    let dir = rollcall.dir.path();
+    let flags = ["--listen", "0.0.0.0:9443", "--retention-age", "90d", "--tls-names", "a,b"];
+    let printed = bare(&[&["config", "check"][..], &flags].concat(), &[], dir);
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    let table: toml::Table = printed.stdout.parse().unwrap();
+    assert_eq!(table["listen"].as_str(), Some("0.0.0.0:9443"));
+    assert_eq!(table["retention"]["age"].as_str(), Some("90days"));
+    assert_eq!(table["tls"]["names"].as_array().map(Vec::len), Some(2));
+    let printed = bare(&["config", "check", "--listen", ":8443"], &[], dir);
+    assert_eq!(printed.code, Some(2), "{printed:?}");
+    assert!(printed.stderr.contains("--listen: `:8443` has no host"), "{printed:?}");
+    assert!(printed.stderr.contains("0.0.0.0:8443"), "{printed:?}");
+}
