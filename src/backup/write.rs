@@ -141,6 +141,19 @@ impl Order {
         let name = self.target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let encrypts = !self.recipients.is_empty();
         let place = if self.keep.is_some() {
+            let target = self.target.display();
+            if files::is_there(&self.target.join(names::MANIFEST)) {
+                return usage(format!(
+                    "{target} is itself a finished backup; with --keep, name the directory in which the \
+                     backups are to be, such as the one above it"
+                ));
+            }
+            if files::is_there(&self.target) && !self.target.is_dir() {
+                return usage(format!(
+                    "{target} is no directory; with --keep, name the directory in which the backups are \
+                     to be"
+                ));
+            }
             let ending = if encrypts { ENCRYPTED } else { "" };
             (self.target.join(keep::name(now, ending)), encrypts)
         } else if name.ends_with(ENCRYPTED) {

@@ -40,63 +40,62 @@ pub(super) enum Command {
     /// Settings of accounts: names, service providers, webhook secrets.
     #[command(subcommand)]
     Account(AccountCommand),
-    /// Take in calls: the answer of a list, single objects, CSV, or an export.
+    /// Import calls: the answer of a list, single objects, CSV, or an export.
     ///
-    /// Records are taken in batches of 1000, each whole or not at all. What is there already does not
-    /// change: an import that was interrupted is finished by giving the same command again.
+    /// Records are imported in batches of 1000, each whole or not at all. Calls that are there already do not
+    /// change: finish an interrupted import by giving the same command again.
     Import(Import),
-    /// Write calls out, one line each, so that an import of them makes the same calls.
+    /// Export calls, one per line, in a form that `import` reads.
     Export(Export),
     /// List the newest calls.
     List(List),
     /// Show one call and its timeline.
     Show {
-        /// The call: its sid, or at least 4 characters of the beginning or the end of it, as `list`
-        /// shows them.
+        /// The call: its sid, or at least 4 characters of its beginning, or of its end where no sid begins
+        /// so, as `list` shows them.
         call_sid: String,
     },
-    /// Show whether the server runs, and figures of it and of the store; exit 1 if it does not run or
-    /// something is wrong.
+    /// Show whether the server runs, and how it and its store are; exit 1 if it does not run or something is
+    /// wrong.
     Status,
     /// Compare the journal and the index; exit 1 if they differ.
     Check,
-    /// Build the index anew from the journal.
+    /// Rebuild the index from the journal.
     Rebuild,
-    /// Give back disk space that journal and index no longer need; the server goes on meanwhile.
+    /// Free disk space that journal and index no longer need; the server keeps running meanwhile.
     Compact {
-        /// Drop older versions of calls too: backups can then not be restored as of earlier.
+        /// Drop older versions of calls too; later backups can then not be restored to an earlier time.
         #[arg(long)]
         drop_history: bool,
     },
-    /// Delete the calls whose time is over (`[retention]`, `account set --keep`) now.
+    /// Delete now the calls that are older than they are to be kept (`[retention]`, `account set --keep`).
     Expire {
-        /// Say what would go, and do nothing.
+        /// Say what would be deleted, and delete nothing.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Forget a telephone number: delete its calls, and have all that was known of them leave the
-    /// disk; exit 1 if anything is left.
+    /// Delete all calls of a telephone number, and erase them from the disk; exit 1 if anything is left.
     Purge(Purge),
-    /// Look at everything that the server stands on, and say what is wrong and what to do about it;
-    /// exit 1 on any error. Changes nothing.
+    /// Examine everything that the server depends on, and say what is wrong and what to do about it; exit 1 on
+    /// any error. Changes nothing.
     Doctor,
-    /// Say whether the server does its work; exit 0 if it does, and 1 if not.
+    /// Say whether the server works; exit 0 if it does, and 1 if not.
     ///
     /// For health checks of containers and for monitoring: it needs no network, no token and no other
     /// program. The server is asked over its admin socket, so that the answer says that its process
     /// runs, that its committer and its listeners answer, and what it takes. It does not say that
     /// clients get through to it.
     Health(Health),
-    /// Look at certificates, and renew those that rollcall makes.
+    /// Show certificates, and renew those that rollcall makes.
     #[command(subcommand)]
     Cert(CertCommand),
     /// Make a backup of everything but the index, from a running server or without one.
     Backup(Backup),
-    /// Read a backup through and say whether it is whole; exit 1 if it is not.
+    /// Read a whole backup and say whether it is intact; exit 1 if it is not.
     Verify(Verify),
-    /// Make a data directory of a backup, where --data-dir says.
+    /// Restore a backup into the directory that --data-dir names.
     Restore(Restore),
-    /// Look at the configuration.
+    /// Check the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Write completions for a shell to standard output.
@@ -134,13 +133,13 @@ pub(super) enum ConfigCommand {
 pub(super) enum CertCommand {
     /// Show the certificates in use, and when they end.
     Show {
-        /// Print the authority that clients are to trust, as PEM, and nothing else.
+        /// Print only the authority that clients must trust, as PEM.
         #[arg(long)]
         ca: bool,
     },
-    /// Make the server's certificate and key anew; a running server uses them at once.
+    /// Make a new certificate and key for the server; a running server uses them at once.
     Renew {
-        /// Make a new authority too, which every client must then be told to trust.
+        /// Make a new authority too; every client must then be told to trust it.
         #[arg(long)]
         ca: bool,
     },
@@ -152,7 +151,7 @@ pub(super) enum TokenCommand {
     Create(TokenCreate),
     /// List tokens.
     List,
-    /// End a token at once.
+    /// Revoke a token at once.
     Revoke {
         /// The id that `token list` shows, or a name that no other token has.
         #[arg(value_name = "ID|NAME")]
@@ -164,13 +163,13 @@ pub(super) enum TokenCommand {
 pub(super) struct TokenCreate {
     #[command(flatten)]
     scope: TokenScope,
-    /// What it may do: everything, read, send events, list only, or scrape metrics only.
+    /// What it may do.
     #[arg(long, value_enum, default_value = "full")]
     role: Role,
-    /// What to call it.
+    /// A name for it.
     #[arg(long)]
     name: Option<String>,
-    /// When it ends: so long from now, such as 90d, 12h or 1year, or at a time, such as 2026-12-31.
+    /// When it expires: a duration from now, such as 90d, 12h or 1year, or a time, such as 2026-12-31 (UTC).
     #[arg(long, value_name = "TIME", value_parser = expiry, allow_hyphen_values = true)]
     expires: Option<Duration>,
     /// Take over an existing jambonz API key; `-` reads it from standard input.
@@ -184,13 +183,13 @@ pub(super) struct TokenCreate {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 struct TokenScope {
-    /// For every account.
+    /// The token is for every account.
     #[arg(long)]
     admin: bool,
-    /// For one account, by its sid or its name.
+    /// The token is for one account, by its sid or its name.
     #[arg(long, value_name = "SID|NAME")]
     account: Option<String>,
-    /// For the accounts of a service provider.
+    /// The token is for the accounts of a service provider.
     #[arg(long, value_name = "SID")]
     service_provider: Option<ServiceProviderSid>,
 }
@@ -225,20 +224,19 @@ impl TokenCreate {
 
 #[derive(Debug, Args)]
 pub(super) struct Purge {
-    /// The number in any writing, such as +15551230001; with its country, so that other countries'
-    /// numbers are told from it.
+    /// The number, however it is written, with its country code, such as +15551230001.
     #[arg(long)]
     number: String,
-    /// Delete the calls too that have it in other fields than `from` and `to`.
+    /// Also delete calls that have the number in other fields than `from` and `to`.
     #[arg(long)]
     mentions: bool,
-    /// Delete this call too, whatever it has; may be given more than once.
+    /// Also delete this call; may be given more than once.
     #[arg(long, value_name = "ACCOUNT_SID/CALL_SID")]
     call: Vec<String>,
     /// How long to wait for a backup or another reader that holds replaced files.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, allow_hyphen_values = true)]
     wait: Duration,
-    /// Say what would go, and do nothing.
+    /// Say what would be deleted, and delete nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -272,7 +270,7 @@ pub(super) enum AccountCommand {
     Set(AccountSet),
     /// List accounts that have settings.
     List,
-    /// Remove an account's settings and tokens. Its calls stay.
+    /// Remove the settings and tokens of an account. Its calls stay.
     Remove {
         /// The account, by its sid or by a name that no other account has.
         #[arg(value_name = "SID|NAME")]
@@ -285,16 +283,16 @@ pub(super) struct AccountSet {
     /// The account: its sid, or the name that it has already.
     #[arg(value_name = "SID|NAME")]
     account: String,
-    /// What to call it.
+    /// A name for it.
     #[arg(long)]
     name: Option<String>,
     /// The service provider that it belongs to.
     #[arg(long, value_name = "SID")]
     service_provider: Option<ServiceProviderSid>,
-    /// What its webhooks are signed with; `-` reads it from standard input.
+    /// The secret that its webhooks are signed with; `-` reads it from standard input.
     #[arg(long, value_name = "SECRET")]
     webhook_secret: Option<String>,
-    /// The user name that its webhooks bring.
+    /// The user name that its webhooks send.
     #[arg(long, value_name = "USER")]
     hook_user: Option<String>,
     /// The password that goes with it; `-` reads it from standard input.

@@ -140,6 +140,7 @@ impl<R: Read> BufRead for Counted<R> {
 pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Result<(), Failure> {
     let format = endings::export(export.output.as_deref(), export.format)?;
     let request = export.request(format)?;
+    let hint = export.select.hint();
     let bytes = Arc::new(AtomicU64::new(0));
     output.measured_by_output(bytes.clone());
     let count = |bytes_now: usize| {
@@ -198,6 +199,9 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
     output.finish();
     if let Reply::Written(calls) = written {
         output.say(&format!("{} exported", counted(calls, "call")));
+        if let Some(hint) = hint.filter(|_| calls == 0) {
+            output.say(&hint);
+        }
     }
     Ok(())
 }
@@ -270,6 +274,7 @@ pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(
         return follow(config, list, output);
     }
     let one_account = list.select.one_account();
+    let hint = list.select.hint();
     let limit = list.limit.unwrap_or(LIST_USUAL);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let request = Request::List { selection: list.select.into(), limit };
@@ -279,6 +284,10 @@ pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(
         Ok(())
     };
     execute(config, request, &mut io::empty(), output, &mut take)?;
+    if let Some(hint) = hint.filter(|_| lines.is_empty()) {
+        output.finish();
+        output.say(&hint);
+    }
     if output.json {
         let mut array = Lines::new(ExportFormat::Json);
         let mut text = array.next(&lines);

@@ -33,16 +33,16 @@ impl From<ImportFormat> for Format {
 pub(super) struct Import {
     /// The file; `-` or nothing for standard input.
     pub file: Option<PathBuf>,
-    /// How records stand in it.
+    /// The format of the file.
     #[arg(long, value_enum, default_value = "auto")]
     pub format: ImportFormat,
-    /// Say what would happen, and do nothing.
+    /// Say what would happen, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// What a bad record does: end the import, or be left out.
+    /// What to do with a bad record: stop the import, or skip the record.
     #[arg(long, value_enum, default_value = "stop")]
     pub on_error: OnError,
-    /// Write records that are left out to this file.
+    /// Write the records that are skipped to this file.
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
     /// Make a new store where the data directory has none yet.
@@ -61,22 +61,24 @@ pub(super) struct Select {
     /// inbound or outbound.
     #[arg(long)]
     direction: Option<String>,
-    /// Calls from this number.
+    /// Calls from this number, exactly as the calls have it, such as +15551230001; several are separated by
+    /// commas.
     #[arg(long, value_name = "NUMBER")]
     from: Option<String>,
-    /// Calls to this number.
+    /// Calls to this number, exactly as the calls have it; several are separated by commas.
     #[arg(long, value_name = "NUMBER")]
     to: Option<String>,
-    /// Calls from numbers that begin so, such as +1555; several are separated by commas.
-    #[arg(long, value_name = "DIGITS", value_delimiter = ',')]
+    /// Calls from numbers, or names of SIP users, that begin so, such as +1555; several are separated by
+    /// commas.
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
     from_prefix: Vec<String>,
     /// Calls to numbers that begin so; several are separated by commas.
-    #[arg(long, value_name = "DIGITS", value_delimiter = ',')]
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
     to_prefix: Vec<String>,
     /// Calls that this call has made (its B legs); several are separated by commas.
     #[arg(long = "parent", value_name = "CALL_SID", value_delimiter = ',')]
     parents: Vec<CallSid>,
-    /// Only calls that were given up since their last event is too old; `--stale=false` for all but them.
+    /// Only calls that were given up because their last event is too old; `--stale=false` for all others.
     #[arg(
         long,
         value_name = "BOOL",
@@ -85,10 +87,11 @@ pub(super) struct Select {
         default_missing_value = "true"
     )]
     stale: Option<bool>,
-    /// Calls listed at this time or later: 2026-01-31, 2026-01-31T23:59:59Z, or 2h for two hours ago.
+    /// Calls listed at this time or later: 2026-01-31, "2026-01-31 23:59", today, yesterday, or 2h for two
+    /// hours ago. Days and times are UTC unless they have a zone: 2026-01-31T23:59+02:00.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     start: Option<String>,
-    /// Calls listed before this time.
+    /// Calls listed before this time, which is written like that of --start.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     end: Option<String>,
     /// Newest first (desc) or oldest first (asc).
@@ -106,6 +109,23 @@ enum ListOrder {
 impl Select {
     pub fn one_account(&self) -> bool {
         self.accounts.len() == 1
+    }
+
+    /// What to say of numbers that may be meant otherwise than they were given, where nothing was found:
+    /// they are compared as texts, and those of SIP users may be any text.
+    pub fn hint(&self) -> Option<String> {
+        let given = |flag: &'static str, text: &str| {
+            let one = |part: &str| number_hint(flag, part.trim());
+            text.split(',').find_map(one)
+        };
+        let whole = [("--from", &self.from), ("--to", &self.to)];
+        let prefixes = [("--from-prefix", &self.from_prefix), ("--to-prefix", &self.to_prefix)];
+        let of_whole =
+            whole.into_iter().find_map(|(flag, text)| given(flag, text.as_ref()?.as_str()));
+        of_whole.or_else(|| {
+            let mut of = prefixes.into_iter();
+            of.find_map(|(flag, texts)| texts.iter().find_map(|text| given(flag, text)))
+        })
     }
 }
 
@@ -132,7 +152,7 @@ impl From<Select> for Selection {
 pub(super) struct Export {
     #[command(flatten)]
     pub select: Select,
-    /// A record a line, one array, or a table; what the ending of FILE says, else ndjson.
+    /// One record per line, one JSON array, or a table; by default what the ending of FILE says, else ndjson.
     #[arg(long, value_enum)]
     pub format: Option<ExportFormat>,
     /// With csv: for spreadsheets, with a byte order mark and with an apostrophe before formulas.
@@ -141,7 +161,7 @@ pub(super) struct Export {
     /// With csv: the time zone of all times, as Europe/Berlin; UTC unless it is given.
     #[arg(long, value_name = "NAME", value_parser = time_zone)]
     pub time_zone: Option<String>,
-    /// The file, which is written whole or not at all; standard output where there is none.
+    /// The file, which is written whole or not at all; by default standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -162,6 +182,28 @@ impl Export {
     }
 }
 
+/// Why a number may be found in no call: calls have telephone numbers as their provider writes them, mostly
+/// as +15551230001.
+fn number_hint(flag: &str, text: &str) -> Option<String> {
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let written = text.chars().all(|c| c.is_ascii_digit() || "+-./() ".contains(c));
+    let why = if text.is_empty() || !digits.is_empty() && text == format!("+{digits}") {
+        return None;
+    } else if !written || digits.is_empty() {
+        "no telephone number, so that only names of SIP users can match it, in the same case; a \
+         telephone number is mostly written as +15551230001"
+            .to_owned()
+    } else {
+        let digits = digits.strip_prefix("00").unwrap_or(&digits);
+        format!(
+            "compared character by character, and most calls have numbers with + and country code: try \
+             {flag} +{digits}"
+        )
+    };
+    let what = text.chars().take(80).collect::<String>();
+    Some(format!("nothing was found; {flag} {what:?} is {why}"))
+}
+
 /// The name of a time zone that there is.
 fn time_zone(name: &str) -> Result<String, ZoneError> {
     name.parse::<Zone>().map(|_| name.to_owned())
@@ -180,4 +222,29 @@ pub(super) struct List {
     /// Show new and changed calls of a running server as they come, a line each, until Ctrl-C.
     #[arg(long, conflicts_with_all = ["order", "end"])]
     pub follow: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number_hint;
+
+    #[test]
+    fn a_number_that_calls_hardly_have_is_told_how_it_is_written() {
+        for (text, expected) in [
+            ("15551230001", "try --from +15551230001"),
+            ("0015551230001", "try --from +15551230001"),
+            ("+1 (555) 123-0001", "try --from +15551230001"),
+            ("1555", "try --from +1555"),
+            ("abc", "only names of SIP users can match"),
+            ("+", "no telephone number"),
+            ("sip:a@b", "in the same case"),
+        ] {
+            let hint = number_hint("--from", text).unwrap_or_default();
+            assert!(hint.contains(expected), "{text}: {hint}");
+            assert!(hint.starts_with(&format!("nothing was found; --from {text:?} is ")), "{hint}");
+        }
+        for right in ["", "+15551230001", "+1"] {
+            assert_eq!(number_hint("--from", right), None);
+        }
+    }
 }

@@ -17,6 +17,7 @@ mod health;
 mod listing;
 mod log;
 mod manual;
+mod misuse;
 mod output;
 mod owner;
 mod render;
@@ -48,10 +49,12 @@ pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // A command opens the store's files as the server does.
     crate::server::raise_files();
-    let matches = examples::with_examples(Cli::command()).try_get_matches();
+    let command = examples::with_examples(Cli::command());
+    let words = misuse::without_help_of_help(std::env::args_os().collect(), &command);
+    let matches = command.try_get_matches_from(words);
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => return misused(&error),
+        Err(error) => return misuse::misused(&error),
     };
     let serves = matches!(cli.command, Command::Serve(_));
     if serves {
@@ -70,16 +73,6 @@ pub fn main() -> ExitCode {
             ExitCode::from(if failure.usage { 2 } else { 1 })
         }
     }
-}
-
-/// What is wrong with a command line; or help and version, which were asked for.
-fn misused(error: &clap::Error) -> ExitCode {
-    let serves = std::env::args_os().skip(1).any(|argument| argument == "serve");
-    let text = || error.render().to_string();
-    if !(serves && error.use_stderr() && log::failed(text().trim_end())) {
-        let _nobody_reads = error.print();
-    }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {

@@ -191,7 +191,7 @@ pub(super) fn named(what: impl std::fmt::Display, error: &io::Error) -> io::Erro
 }
 
 /// A line on standard error. Nobody listens where that fails.
-fn talk(text: &str) {
+pub(super) fn talk(text: &str) {
     let _nobody_listens = writeln!(io::stderr(), "{}", logs::plain_lines(text));
 }
 

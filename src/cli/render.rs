@@ -331,8 +331,10 @@ fn one_call(line: &str) -> String {
     for entry in timeline.into_iter().flatten() {
         let part = |n: usize| entry.get(n).filter(|value| !value.is_null());
         let at = part(0).and_then(Value::as_u64).and_then(crate::domain::Timestamp::from_millis);
-        let at =
-            at.map_or_else(|| "unknown".to_owned(), |at| crate::wire::show_time(at).to_string());
+        let at = at.map_or_else(
+            || "no time was given".to_owned(),
+            |at| crate::wire::show_time(at).to_string(),
+        );
         let source = part(1).map(plain).unwrap_or_default();
         let status = part(2).map_or_else(|| "-".to_owned(), plain);
         let sip_status = part(3).map(plain).unwrap_or_default();

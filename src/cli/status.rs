@@ -7,7 +7,9 @@ use super::render::{changed, left, part};
 use super::table::clean;
 use crate::clock;
 use crate::domain::{Timestamp, counted, short_duration, show_age, show_size};
-use crate::ops::{CertificateInfo, CertificateList, Figures, HookFigures, Listener, Refusals};
+use crate::ops::{
+    CertificateInfo, CertificateList, Figures, HookFigures, Listener, Part, Refusals,
+};
 use crate::store::Status;
 use crate::wire::parse_time;
 
@@ -34,15 +36,15 @@ pub(super) fn text(figures: &Figures, running: bool) -> String {
     }
     // Nobody has heard of them since a server ended.
     let when = if running { "" } else { " when it ended" };
-    let calls = format!("{}, {live} of them up{when}", count(status.calls));
+    let calls = format!("{}, {live} of them active{when}", count(status.calls));
     lines.extend([
         ("calls", calls),
         ("last event", last_event.map_or_else(|| "none known".to_owned(), |at| ago(at, now))),
         ("last backup", backup(figures, now)),
-        ("in memory", status.registry_calls.to_string()),
-        ("tombstones", count(status.tombstones)),
+        ("in memory", counted(status.registry_calls, "call")),
+        ("deleted", format!("{} still remembered as deleted", counted_calls(status.tombstones))),
         ("sequence", status.sequence.to_string()),
-        ("epoch", status.epoch.clone()),
+        ("history id", status.epoch.clone()),
         ("last checkpoint", checkpoint),
         (
             "journal",
@@ -55,7 +57,7 @@ pub(super) fn text(figures: &Figures, running: bool) -> String {
         ),
         ("index", index),
         ("disk", disk(status)),
-        ("left out", left_out(status)),
+        ("values dropped", left_out(status)),
         ("failed logins", status.failed_authentications.to_string()),
     ]);
     lines.extend(figures.listeners.iter().map(listener));
@@ -67,6 +69,13 @@ pub(super) fn text(figures: &Figures, running: bool) -> String {
         let _infallible = writeln!(text, "{name:<16} {value}");
         text
     })
+}
+
+fn counted_calls(count: Option<u64>) -> String {
+    count.map_or_else(
+        || "those are not known until the index is built, and".to_owned(),
+        |n| counted(n, "call"),
+    )
 }
 
 fn count(count: Option<u64>) -> String {
@@ -113,7 +122,10 @@ fn certificate_lines(list: &CertificateList) -> Vec<(&'static str, String)> {
     let one = |one: &CertificateInfo| {
         let names = if one.names.is_empty() { &one.subject } else { &one.names.join(" ") };
         let (file, end, left) = (one.file.display(), &one.not_after, left(one.days_left));
-        ("certificate", clean(&format!("{}: {file}, {names}, until {end} ({left})", part(one))))
+        let trust =
+            if one.made && one.part == Part::Authority { ", which clients must trust" } else { "" };
+        let text = format!("{}: {file}{trust}, {names}, until {end} ({left})", part(one));
+        ("certificate", clean(&text))
     };
     let changed = list.certificates_changed.iter().map(|path| ("", changed(path)));
     let problem = list.certificates_problem.iter().map(|problem| ("certificate", problem.clone()));

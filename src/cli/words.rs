@@ -15,14 +15,14 @@ use crate::wire::{When, parse_when};
 pub(super) struct Backup {
     /// A directory to make, or a file that ends in .tar.zst or .tar.zst.age.
     pub target: PathBuf,
-    /// Link files that this backup has, too; the new one is whole all the same.
+    /// Save space: hard-link files that this earlier backup has too. The new backup is complete all the same.
     #[arg(long, value_name = "BACKUP")]
     pub incremental_from: Option<PathBuf>,
-    /// Encrypt it so that only this key of age can read it; may be given more than once.
+    /// Encrypt the backup to this recipient (age1…); may be given more than once.
     #[arg(long, value_name = "AGE_RECIPIENT")]
     pub encrypt_to: Vec<String>,
-    /// Make rollcall-<UTC time> in TARGET, linked to the last one there, and remove all but the
-    /// newest N.
+    /// Make a backup named rollcall-<UTC time> in the directory TARGET, linked to the last one there, and
+    /// remove all but the newest N.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub keep: Option<u16>,
     /// Bytes to read in a second, such as 16MiB or 100MB; 0 for as fast as it goes.
@@ -34,7 +34,7 @@ pub(super) struct Backup {
 pub(super) struct Verify {
     /// The backup.
     pub backup: PathBuf,
-    /// The file with the age key of an encrypted one.
+    /// For an encrypted backup: the file with the age key.
     #[arg(long, value_name = "FILE")]
     pub identity: Option<PathBuf>,
 }
@@ -43,11 +43,11 @@ pub(super) struct Verify {
 pub(super) struct Restore {
     /// The backup.
     pub backup: PathBuf,
-    /// End history here: a time such as 2026-01-31T23:59:59Z, 2h for two hours ago, or a sequence
-    /// number.
+    /// Restore the state as of this time, or as of this sequence number: "2026-01-31 23:59" (UTC),
+    /// 2026-01-31T23:59+02:00, yesterday, 2h for two hours ago, or a number.
     #[arg(long, value_name = "TIME|SEQUENCE", value_parser = until, allow_hyphen_values = true)]
     pub until: Option<Until>,
-    /// The file with the age key of an encrypted one.
+    /// For an encrypted backup: the file with the age key.
     #[arg(long, value_name = "FILE")]
     pub identity: Option<PathBuf>,
 }
@@ -73,7 +73,7 @@ impl ExportFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct Health {
-    /// What the server is to do: answer lists (as `/readyz`), take events, with or without an index (as
+    /// What the server has to do: answer lists (as `/readyz`), take events, with or without an index (as
     /// `/readyz?for=events`), or live (as `/livez`).
     #[arg(long = "for", value_enum, value_name = "WHAT", default_value = "lists")]
     pub wanted: Wanted,

@@ -276,13 +276,14 @@ impl Index {
         })
     }
 
-    /// Every row under `k` in turn, for as long as the visitor wants more.
+    /// Every row under `k` whose sid begins with these bytes in turn, for as long as the visitor wants more.
     pub fn each_stored(
         &self,
+        leading: &[u8],
         mut visit: impl FnMut(CallId, Stored) -> Result<bool, IndexError>,
     ) -> Result<(), IndexError> {
         self.guarded(|| {
-            for row in self.db.scan_prefix([keys::KNOWN]) {
+            for row in self.db.scan_prefix([&[keys::KNOWN][..], leading].concat()) {
                 let (key, value) = row?;
                 let id = keys::id_in_known(&key).ok_or_else(strange_key)?;
                 if !visit(id, Stored::from_bytes(&value)?)? {

@@ -34,6 +34,14 @@ pub fn is_whole(text: &str) -> bool {
     text.parse::<CallSid>().is_ok()
 }
 
+/// The whole bytes that a sid begins with whose text begins so.
+fn leading(part: &str) -> Vec<u8> {
+    let digits: Vec<u8> = part.chars().filter_map(|c| u8::try_from(c.to_digit(16)?).ok()).collect();
+    let pairs =
+        digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit));
+    pairs.take(16).collect()
+}
+
 fn sid(store: &Store, text: &str) -> Result<CallSid, Failure> {
     if let Ok(sid) = text.parse() {
         return Ok(sid);
@@ -47,13 +55,20 @@ fn sid(store: &Store, text: &str) -> Result<CallSid, Failure> {
         )));
     }
     let plain = !part.contains('-');
-    let Found { sids, more } = store.find_sids(|sid| {
+    let written = |sid: CallSid| {
         let mut sid = sid.to_string();
         if plain {
             sid.retain(|c| c != '-');
         }
-        sid.starts_with(&part) || sid.ends_with(&part)
-    })?;
+        sid
+    };
+    // Beginnings lie together in the index; for an end all sids are read.
+    let begun = store.find_sids(&leading(&part), |sid| written(sid).starts_with(&part))?;
+    let Found { sids, more } = if begun.sids.is_empty() {
+        store.find_sids(&[], |sid| written(sid).ends_with(&part))?
+    } else {
+        begun
+    };
     match sids.as_slice() {
         [] => Err(Failure::new(format!("there is no call whose sid begins or ends with {text:?}"))),
         [sid] if !more => Ok(*sid),

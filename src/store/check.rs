@@ -104,7 +104,7 @@ impl Store {
         drop(still);
         let index = self.shared.index()?;
         let mut strangers = Vec::new();
-        let visited = index.each_stored(|id, stored| {
+        let visited = index.each_stored(&[], |id, stored| {
             let left = |at| self.shared.has_left_journal(stored.seq(), at);
             let known = survey.calls.contains_key(&id) || stored.deleted_at().is_some_and(left);
             if stored.seq() <= survey.last_seq && !known {

@@ -27,14 +27,19 @@ pub struct Found {
 }
 
 impl Store {
-    /// The sids, of whichever account, that are meant. Every sid of the store is looked at, but no call.
-    pub fn find_sids(&self, is_meant: impl Fn(CallSid) -> bool) -> Result<Found, StoreError> {
+    /// The sids, of whichever account, that begin with these bytes and are meant. Of the index those that
+    /// begin so are read, and no call.
+    pub fn find_sids(
+        &self,
+        leading: &[u8],
+        is_meant: impl Fn(CallSid) -> bool,
+    ) -> Result<Found, StoreError> {
         let shared = &self.shared;
         let _reading = shared.readers.begin();
         let index = shared.index()?;
         let mut sids = BTreeSet::new();
         let mut more = false;
-        let looked = index.each_stored(|id, stored| {
+        let looked = index.each_stored(leading, |id, stored| {
             let is_call = matches!(stored, Stored::Call { .. });
             // What is in memory is newer, and asked below.
             if is_call && is_meant(id.sid) && !shared.registry.read().holds(id) {
@@ -45,7 +50,7 @@ impl Store {
         });
         looked.map_err(|error| shared.index_failed(&error))?;
         for (id, entry) in shared.registry.read().iter() {
-            if entry.call().is_some() && is_meant(id.sid) {
+            if entry.call().is_some() && id.sid.bytes().starts_with(leading) && is_meant(id.sid) {
                 more |= sids.len() >= SIDS_MAX;
                 sids.insert(id.sid);
             }

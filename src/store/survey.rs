@@ -103,7 +103,7 @@ impl Shared {
         let index: Arc<Index> = self.index()?;
         let mut rows = 0_u64;
         let mut ended = None;
-        let visited = index.each_stored(|id, stored| {
+        let visited = index.each_stored(&[], |id, stored| {
             rows += 1;
             if rows.is_multiple_of(ROWS_AT_ONCE)
                 && let Err(error) = turn()

@@ -57,11 +57,14 @@ pub(super) fn server_file(directory: &Path) -> PathBuf {
     directory.join("server.pem")
 }
 
-/// What a pair that was made has in its chain: the server's own certificate and the authority.
+/// What a pair that was made has in its chain: the server's own certificate, and the authority, which is
+/// named by the file that clients are given.
 pub(super) fn in_use(chain: &[CertificateDer<'_>], file: &Path) -> Vec<InUse> {
     let parts = [Part::Server, Part::Authority];
     let parts = chain.iter().zip(parts);
-    parts.filter_map(|(der, part)| InUse::of(der, part, file, true)).collect()
+    let authority = file.with_file_name("ca.pem");
+    let place = |part| if part == Part::Authority { authority.as_path() } else { file };
+    parts.filter_map(|(der, part)| InUse::of(der, part, place(part), true)).collect()
 }
 
 /// Loads the server certificate in `directory`, after making what is missing,

@@ -101,22 +101,26 @@ pub enum When {
     Ahead,
 }
 
-/// The instant that a person means: whatever [`parse_time`] reads, or a duration from now.
+/// The instant that a person means: whatever [`parse_time`] reads, a time without seconds or without a zone,
+/// which is then UTC as that of a day is, `now`, `today`, `yesterday`, `tomorrow`, or a duration from now.
 ///
 /// # Errors
 /// Why it is none, and what would be right, without the text itself.
 pub fn parse_when(text: &str, now: Timestamp, when: When) -> Result<Timestamp, String> {
     let text = text.trim();
-    if let Some(time) = parse_time(text) {
+    if let Some(time) = parse_time(text).or_else(|| named_day(text, now)).or_else(|| local(text)) {
         return Ok(time);
     }
-    let meant = match when {
-        When::Ago => "2d for two days ago",
-        When::Ahead => "2d for two days from now",
+    let (days, meant) = match when {
+        When::Ago => ("now, today, yesterday", "2d for two days ago"),
+        When::Ahead => ("tomorrow", "2d for two days from now"),
     };
-    let expected =
-        format!("expected a time as 2026-01-31T23:59:59Z, a day as 2026-01-31, or {meant}");
-    match parse_duration(text) {
+    let expected = format!(
+        "expected a time as 2026-01-31T23:59 (UTC, or with its zone: 2026-01-31T23:59+02:00), a day as \
+         2026-01-31, {days}, or {meant}"
+    );
+    let span = text.strip_suffix("ago").filter(|_| when == When::Ago).unwrap_or(text);
+    match parse_duration(span.trim_end()) {
         Ok(span) => {
             let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
             Ok(match when {
@@ -130,6 +134,33 @@ pub fn parse_when(text: &str, now: Timestamp, when: When) -> Result<Timestamp, S
         }
         Err(_) => Err(expected),
     }
+}
+
+/// A day by its name: its start in UTC, as that of a date.
+fn named_day(text: &str, now: Timestamp) -> Option<Timestamp> {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let today = now.minus_millis(now.millis() % DAY_MS);
+    match text.to_ascii_lowercase().as_str() {
+        "now" => Some(now),
+        "today" => Some(today),
+        "yesterday" => Some(today.minus_millis(DAY_MS)),
+        "tomorrow" => Some(today.plus_millis(DAY_MS)),
+        _ => None,
+    }
+}
+
+/// A date and a time, with or without seconds and a zone, which is UTC where there is none.
+fn local(text: &str) -> Option<Timestamp> {
+    let (day, time) = text.split_once(['T', 't', ' '])?;
+    let fits =
+        |part: &str, more: &str| part.chars().all(|c| c.is_ascii_digit() || more.contains(c));
+    // The parser would take more forms than are told of, and pass over a zone in brackets.
+    if !fits(day, "-") || !fits(time, ":.") || !time.contains(':') {
+        return None;
+    }
+    let at: jiff::civil::DateTime = format!("{day}T{time}").parse().ok()?;
+    let millis = TimeZone::UTC.to_timestamp(at).ok()?.as_millisecond();
+    Timestamp::from_millis(u64::try_from(millis).ok()?)
 }
 
 fn midnight(text: &str) -> Option<jiff::Timestamp> {
@@ -193,6 +224,47 @@ mod tests {
             let error = parse_when(text, now, When::Ago).unwrap_err();
             assert!(error.starts_with(says) && error.contains("2d for two days ago"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_person_may_leave_out_seconds_and_zone_and_name_a_day() {
+        let now = parse_time("2026-11-28T12:34:56.789Z").unwrap();
+        for (text, shown) in [
+            ("2026-11-28T16:00", "2026-11-28T16:00:00.000Z"),
+            ("2026-11-28t16:00", "2026-11-28T16:00:00.000Z"),
+            ("2026-11-28 16:00", "2026-11-28T16:00:00.000Z"),
+            ("2026-11-28 16:00:30", "2026-11-28T16:00:30.000Z"),
+            ("2026-11-28T16:00:30.5", "2026-11-28T16:00:30.500Z"),
+            ("2026-11-28T16:00Z", "2026-11-28T16:00:00.000Z"),
+            ("2026-11-28 16:00+02:00", "2026-11-28T14:00:00.000Z"),
+            ("2026-11-28T16:00+0200", "2026-11-28T14:00:00.000Z"),
+            ("now", "2026-11-28T12:34:56.789Z"),
+            ("Today", "2026-11-28T00:00:00.000Z"),
+            ("yesterday", "2026-11-27T00:00:00.000Z"),
+            ("tomorrow", "2026-11-29T00:00:00.000Z"),
+            ("1h", "2026-11-28T11:34:56.789Z"),
+            ("2d ago", "2026-11-26T12:34:56.789Z"),
+            ("2 days ago", "2026-11-26T12:34:56.789Z"),
+        ] {
+            let time = parse_when(text, now, When::Ago);
+            let time = time.unwrap_or_else(|why| panic!("{text}: {why}"));
+            assert_eq!(show_time(time).to_string(), shown, "{text}");
+        }
+        for junk in [
+            "2026-11-28T",
+            "2026-11-28T24:01",
+            "2026-11-31 10:00",
+            "2026-11-28T16",
+            "2026-11-28T16:00[Europe/Berlin]",
+            "16:00",
+            "ago",
+            "1969-12-31T23:59",
+        ] {
+            let why = parse_when(junk, now, When::Ago).expect_err(junk);
+            assert!(why.contains("expected a time as 2026-01-31T23:59 (UTC"), "{why}");
+            assert!(why.contains("now, today, yesterday"), "{why}");
+        }
+        assert!(parse_when("2d ago", now, When::Ahead).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::super::harness::{A1, ROLLCALL, Rollcall, print, sid};
+use super::super::harness::{A1, ROLLCALL, Rollcall, event, print, sid};
 
 #[test]
 fn a_wrong_command_line_is_told_what_would_be_right() {
@@ -118,4 +118,150 @@ fn root_does_not_make_files_that_their_owner_cannot_open() {
     assert!(printed.stderr.contains("ermission denied"), "{printed:?}");
     assert!(chown("0"));
     rollcall.status();
+}
+
+#[test]
+fn a_number_that_finds_nothing_is_told_how_numbers_are_written() {
+    let rollcall = Rollcall::up(&[]);
+    assert_eq!(rollcall.post_events(&event(1, "trying")).status, 204);
+    for (flags, hint) in [
+        (&["--from", "15550000001"][..], "try --from +15550000001"),
+        (&["--from-prefix", "1555"], "try --from-prefix +1555"),
+        (&["--to-prefix", "+1,abc"], "only names of SIP users can match it"),
+        (&["--to", "+1 (555) 000-0001"], "try --to +15550000001"),
+    ] {
+        for command in ["list", "export"] {
+            let printed = rollcall.run(&[&[command, "--status", "busy"], flags].concat());
+            assert_eq!(printed.code, Some(0), "{printed:?}");
+            assert!(printed.stderr.contains(hint), "{flags:?}: {printed:?}");
+        }
+        let printed = rollcall.run(&[&["list", "--json", "--status", "busy"], flags].concat());
+        assert_eq!(printed.stdout, "[]\n", "{printed:?}");
+        assert!(printed.stderr.contains(hint), "{flags:?}: {printed:?}");
+    }
+    // Nothing is said where something is found, or where the number is right.
+    for flags in [&["--from-prefix", "+1555"][..], &["--from", "+1", "--status", "busy"], &[]] {
+        let printed = rollcall.run(&[&["list"], flags].concat());
+        assert_eq!((printed.code, printed.stderr.as_str()), (Some(0), ""), "{printed:?}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_json_for_programs() {
+    let rollcall = Rollcall::down();
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["stauts", "--json"], &["'stauts'", "'status'"]),
+        (&["--json", "list", "--stauts", "busy"], &["'--stauts'", "'--status'"]),
+        (&["show", "--json"], &["<CALL_SID>"]),
+        (&["list", "--json", "--limit", "0"], &["'0'", "1..=10000"]),
+        (&["export", "--json", "--format", "xml"], &["'xml'", "ndjson"]),
+        (&["--json"], &["a command or an argument is missing"]),
+        (&["--json", "token"], &["a command or an argument is missing"]),
+        (&["--json", "list", "--start", "monday"], &["monday", "2026-01-31T23:59"]),
+    ];
+    for (args, said) in cases {
+        let mut command = Command::new(ROLLCALL);
+        let printed = print(command.args(*args).current_dir(rollcall.dir.path()), b"");
+        let code = if args.contains(&"monday") { 1 } else { 2 };
+        assert_eq!((printed.code, printed.stdout.as_str()), (Some(code), ""), "{printed:?}");
+        if code == 1 {
+            continue;
+        }
+        let error: serde_json::Value = serde_json::from_str(&printed.stderr)
+            .unwrap_or_else(|error| panic!("{args:?}: {error}: {printed:?}"));
+        let text = error["error"].as_str().unwrap();
+        for part in *said {
+            assert!(text.contains(part), "{args:?}: {part} is missing in {text}");
+        }
+        assert!(!text.contains('\n') && !text.starts_with("error"), "{text}");
+    }
+    // Help is no error.
+    let printed = rollcall.run(&["list", "--json", "--help"]);
+    assert_eq!((printed.code, printed.stderr.as_str()), (Some(0), ""), "{printed:?}");
+}
+
+#[test]
+fn every_way_to_ask_for_help_gives_it() {
+    let rollcall = Rollcall::down();
+    let print = |args: &[&str]| print(Command::new(ROLLCALL).args(args), b"");
+    for (args, same) in [
+        (&["help", "--help"][..], &["--help"][..]),
+        (&["help", "-h"], &["--help"]),
+        (&["help", "list", "--help"], &["list", "--help"]),
+        (&["token", "help", "--help"], &["token", "--help"]),
+        (&["token", "help", "create"], &["token", "create", "--help"]),
+        (&["help", "config", "check"], &["config", "check", "--help"]),
+    ] {
+        let (asked, wanted) = (print(args), print(same));
+        assert_eq!((asked.code, asked.stderr.as_str()), (Some(0), ""), "{args:?}: {asked:?}");
+        assert_eq!(asked.stdout, wanted.stdout, "{args:?}");
+    }
+    let all = print(&["--help"]).stdout;
+    let listed = all.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = listed
+        .take_while(|line| !line.is_empty())
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.len() > 20, "{commands:?}");
+    for command in commands {
+        let printed = print(&["help", command]);
+        assert_eq!((printed.code, printed.stderr.as_str()), (Some(0), ""), "{command}");
+        assert!(printed.stdout.contains("Usage: rollcall"), "{command}: {printed:?}");
+    }
+    drop(rollcall);
+}
+
+#[test]
+fn a_finished_backup_is_no_directory_for_backups() {
+    let rollcall = Rollcall::up(&[]);
+    let backups = rollcall.dir.path().join("backups");
+    let one = backups.join("one");
+    std::fs::create_dir(&backups).unwrap();
+    rollcall.ok(&["backup", one.to_str().unwrap()]);
+    let before = std::fs::read_dir(&one).unwrap().count();
+    let printed = rollcall.run(&["backup", one.to_str().unwrap(), "--keep", "3"]);
+    assert_eq!(printed.code, Some(2), "{printed:?}");
+    for part in [one.to_str().unwrap(), "is itself a finished backup", "the one above it"] {
+        assert!(printed.stderr.contains(part), "{part}: {printed:?}");
+    }
+    assert_eq!(std::fs::read_dir(&one).unwrap().count(), before);
+    rollcall.ok(&["verify", one.to_str().unwrap()]);
+    let file = backups.join("file");
+    std::fs::write(&file, "x").unwrap();
+    let printed = rollcall.run(&["backup", file.to_str().unwrap(), "--keep", "3"]);
+    assert_eq!(printed.code, Some(2), "{printed:?}");
+    assert!(printed.stderr.contains("is no directory; with --keep"), "{printed:?}");
+    rollcall.ok(&["backup", backups.to_str().unwrap(), "--keep", "3"]);
+}
+
+#[test]
+fn the_status_is_in_plain_words_and_names_the_authority_to_trust() {
+    let rollcall = Rollcall::up(&[]);
+    let text = rollcall.run(&["status"]).stdout;
+    for part in ["tombstones", "epoch", " up\n", "left out"] {
+        assert!(!text.contains(part), "{part}: {text}");
+    }
+    let ca = rollcall.data().join("tls/ca.pem");
+    let line = text.lines().find(|line| line.contains("authority, made by rollcall")).unwrap();
+    assert!(line.contains(&format!("{}, which clients must trust", ca.display())), "{line}");
+    let shown = rollcall.ok(&["cert", "show"]);
+    assert!(shown.contains(&format!("file             {}", ca.display())), "{shown}");
+}
+
+#[test]
+fn an_event_without_a_time_is_told_so() {
+    let rollcall = Rollcall::up(&[]);
+    assert_eq!(rollcall.post_events(&event(1, "trying")).status, 204);
+    let calls = rollcall.dir.path().join("calls.ndjson");
+    let exported = rollcall.ok(&["export"]);
+    let mut call: serde_json::Value = serde_json::from_str(exported.trim()).unwrap();
+    call["merge"]["timeline"][0][0] = serde_json::Value::Null;
+    call["call_sid"] = sid(2).into();
+    std::fs::write(&calls, call.to_string()).unwrap();
+    rollcall.ok(&["import", calls.to_str().unwrap()]);
+    let text = rollcall.ok(&["show", &sid(2)]);
+    let timeline = text.split_once("timeline\n").unwrap().1;
+    assert!(timeline.contains("no time was given"), "{text}");
+    assert!(!timeline.contains("unknown"), "{text}");
 }

@@ -63,7 +63,7 @@ fn every_command_says_the_same_up_and_down() {
         (&["show", &sid(404)], "", 1),
         (&["export"], "", 0),
         (&["export", "--format", "json", "--status", "no-answer"], "", 0),
-        (&["export", "--start", "yesterday"], "", 2),
+        (&["export", "--start", "monday"], "", 2),
         (&["import", "--dry-run"], &new, 0),
         (&["import", "-"], &new, 0),
         (&["import"], &new, 0),

@@ -36,7 +36,7 @@ fn a_running_server_says_what_it_is() {
         "server           running for ",
         &format!("process {}\n", rollcall.pid()),
         &format!("version          {}\n", env!("CARGO_PKG_VERSION")),
-        "calls            3, 2 of them up\n",
+        "calls            3, 2 of them active\n",
         &format!("last event       {last} ("),
         "last backup      none known\n",
     ] {
@@ -73,7 +73,7 @@ fn a_server_that_is_down_is_a_problem_and_the_files_are_told() {
     assert_eq!(printed.code, Some(1), "{printed:?}");
     assert!(printed.stdout.starts_with("server           not running;"), "{printed:?}");
     assert!(
-        printed.stdout.contains("calls            1, 1 of them up when it ended"),
+        printed.stdout.contains("calls            1, 1 of them active when it ended"),
         "{printed:?}"
     );
     assert!(printed.stdout.contains("problem          no server is running\n"), "{printed:?}");
