@@ -11,4 +11,4 @@ pub mod fuzz;
 mod server;
 
 pub use client::ask;
-pub use server::{SOCKET_NAME, bind, serve};
+pub use server::{SOCKET_NAME, bind, check, serve};

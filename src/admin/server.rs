@@ -7,16 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::Access;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use super::frame::{Input, Kind, read_request, write};
-use crate::clock;
 use crate::logs::{Audit, Deed, Outcome};
 use crate::ops::{self, Context, Failure, Item, Noted, Reply, Request};
 use crate::store::Store;
+use crate::{clock, files};
 
 /// The socket, or a link to it, in the data directory.
 pub const SOCKET_NAME: &str = "admin.sock";
@@ -28,6 +29,9 @@ const SILENT_MAX: usize = 64;
 const QUICK: Duration = Duration::from_secs(10);
 /// How long the output of another one may take, and how long one waits for others to end.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Bytes of the path of a socket, whose last one the system keeps.
+const PATH_BYTES_MAX: usize = 107;
 
 /// Binds the socket, for its owner alone. Whoever calls this holds the lock of the data directory,
 /// so that a socket that is in there already is nobody's. Where the socket stands elsewhere, a link
@@ -44,11 +48,43 @@ pub fn bind(path: &Path, data_dir: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Whether the socket could be bound, as far as that can be said before its data directory is made;
+/// changes nothing.
+pub fn check(path: &Path, data_dir: &Path) -> io::Result<()> {
+    let bytes = path.as_os_str().len();
+    if bytes > PATH_BYTES_MAX {
+        let long = format!(
+            "its path has {bytes} bytes, and that of a socket has at most {PATH_BYTES_MAX}; set \
+             admin_socket to a shorter one"
+        );
+        return Err(io::Error::new(ErrorKind::InvalidFilename, long));
+    }
+    is_in_the_way(path)?;
+    let usual = data_dir.join(SOCKET_NAME);
+    if usual == path {
+        return Ok(());
+    }
+    is_in_the_way(&usual)?;
+    let dir = files::parent(path);
+    if !std::fs::metadata(dir)?.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    Ok(rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
 /// Removes a socket that nobody listens on, or a link to one. Anything else stays.
 fn clear(path: &Path) -> io::Result<()> {
+    if is_in_the_way(path)? {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// Whether such a socket or link is there; an error where it is something else.
+fn is_in_the_way(path: &Path) -> io::Result<bool> {
     let kind = match std::fs::symlink_metadata(path) {
         Ok(there) => there.file_type(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
     if kind.is_socket() && std::os::unix::net::UnixStream::connect(path).is_ok() {
@@ -57,7 +93,7 @@ fn clear(path: &Path) -> io::Result<()> {
     if !kind.is_socket() && !kind.is_symlink() {
         return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
     }
-    std::fs::remove_file(path)
+    Ok(true)
 }
 
 /// What every conversation needs.

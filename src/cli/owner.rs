@@ -33,7 +33,8 @@ impl Owner {
         let dir = loop {
             match std::fs::metadata(place) {
                 Err(error)
-                    if error.kind() == ErrorKind::NotFound && place != files::parent(place) =>
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+                        && place != files::parent(place) =>
                 {
                     place = files::parent(place);
                 }

@@ -1,7 +1,12 @@
 //! Where the server can be reached: sockets that were handed over, else those of the configuration.
+//!
+//! An address is taken before the store is opened, and is listened on once it is: until then clients are
+//! refused, as they are where nothing runs, and wait for nobody.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::handed::Handed;
@@ -20,6 +25,15 @@ pub struct Door {
     pub held: bool,
 }
 
+/// An address that is taken, and not listened on yet unless the service manager does.
+pub struct Taken {
+    socket: Socket,
+    /// As the configuration has it; none where it was handed over.
+    address: Option<ListenAddr>,
+    url: String,
+    purpose: Purpose,
+}
+
 /// What is served on a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -31,18 +45,18 @@ pub enum Purpose {
     Metrics,
 }
 
-/// All of them, HTTPS first.
-pub async fn all(config: &Config, mut handed: Handed) -> Result<Vec<Door>, Failure> {
+/// Takes all of them, HTTPS first.
+pub fn take(config: &Config, mut handed: Handed) -> Result<Vec<Taken>, Failure> {
     let purposes = [
         (Purpose::Https, Some(&config.listen), true),
         (Purpose::Http, config.http.listen.as_ref(), config.http.allow_remote),
         (Purpose::Metrics, config.metrics.listen.as_ref(), config.metrics.allow_remote),
     ];
-    let mut doors = Vec::new();
+    let mut taken = Vec::new();
     for (purpose, address, remote) in purposes {
         let listeners = handed.take(purpose.name());
         if let (true, Some(address)) = (listeners.is_empty(), address) {
-            doors.push(Door::bind(address, purpose).await?);
+            taken.push(Taken::bind(address, purpose)?);
         }
         let mut held = Vec::new();
         for listener in listeners {
@@ -51,44 +65,71 @@ pub async fn all(config: &Config, mut handed: Handed) -> Result<Vec<Door>, Failu
                 return Err(purpose.remote(bound));
             }
             held.push(bound);
-            doors.push(Door::handed(listener, purpose)?);
+            let url = purpose.url(&bound.to_string());
+            taken.push(Taken { socket: listener.into(), address: None, url, purpose });
         }
         purpose.tell_held(&held, address);
     }
-    Ok(doors)
+    Ok(taken)
 }
 
 /// Connections that may wait to be accepted: as many as the system lets (`net.core.somaxconn`, 4096
 /// since Linux 5.4). What comes beyond is dropped, and tried again by its client a second later.
 const BACKLOG: i32 = i32::MAX;
 
-impl Door {
-    async fn bind(address: &ListenAddr, purpose: Purpose) -> Result<Self, Failure> {
-        let bound = TcpListener::bind(address.to_string()).await;
-        let failed = |error: std::io::Error| {
-            let advice = if error.kind() == std::io::ErrorKind::AddrInUse {
-                "; another process listens there, and `ss -ltnp` shows which: end it, or choose another \
-                 address"
-            } else {
-                ""
-            };
-            Failure::new(format!("cannot listen on {address}: {error}{advice}"))
-        };
-        let listener = bound.map_err(failed)?;
-        rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
-        let port = listener.local_addr()?.port();
+impl Taken {
+    fn bind(address: &ListenAddr, purpose: Purpose) -> Result<Self, Failure> {
+        let socket = bind(address).map_err(|error| cannot_listen(address, &error))?;
+        let bound = socket.local_addr()?.as_socket();
+        let port = bound.map_or(address.port(), |bound| bound.port());
         let url = purpose.url(&format!("{}:{port}", address.shown_host()));
-        Ok(Self { listener, url, purpose, held: false })
+        Ok(Self { socket, address: Some(address.clone()), url, purpose })
     }
 
-    fn handed(listener: std::net::TcpListener, purpose: Purpose) -> Result<Self, Failure> {
-        let url = purpose.url(&listener.local_addr()?.to_string());
-        // Never fewer than the socket unit says, whose number the system has cut, too.
-        if let Err(error) = rustix::net::listen(&listener, BACKLOG) {
-            tracing::debug!(%error, url, "the backlog stays as it was handed over");
+    /// Begins to take connections. Needs a runtime.
+    pub fn listen(self) -> Result<Door, Failure> {
+        let Self { socket, address, url, purpose } = self;
+        match (socket.listen(BACKLOG), &address) {
+            (Ok(()), _) => {}
+            (Err(error), Some(address)) => return Err(cannot_listen(address, &error)),
+            // Never fewer than the socket unit says, whose number the system has cut, too.
+            (Err(error), None) => {
+                tracing::debug!(%error, url, "the backlog stays as it was handed over");
+            }
         }
-        Ok(Self { listener: TcpListener::from_std(listener)?, url, purpose, held: true })
+        let listener = TcpListener::from_std(socket.into())?;
+        Ok(Door { listener, url, purpose, held: address.is_none() })
     }
+}
+
+/// A socket with the first address of these that can be had.
+fn bind(address: &ListenAddr) -> io::Result<Socket> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in address.to_string().to_socket_addrs()? {
+        match bind_to(address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // The connections of a server that has just ended hold nobody up.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
+}
+
+fn cannot_listen(address: &ListenAddr, error: &io::Error) -> Failure {
+    let advice = if error.kind() == io::ErrorKind::AddrInUse {
+        "; another process listens there, and `ss -ltnp` shows which: end it, or choose another address"
+    } else {
+        ""
+    };
+    Failure::new(format!("cannot listen on {address}: {error}{advice}"))
 }
 
 impl Purpose {

@@ -12,6 +12,7 @@ mod first_bytes;
 mod handed;
 pub mod listener;
 mod owner;
+mod prepare;
 mod pressure;
 mod proxy_header;
 mod pulse;

@@ -9,11 +9,11 @@ use tokio::sync::{Notify, watch};
 use super::certificates::{look_after, reload};
 use super::client_address::TrustedProxies;
 use super::demo;
-use super::door::{self, Door, Purpose};
+use super::door::{Door, Purpose, Taken};
 use super::files;
-use super::handed::Handed;
 use super::listener::{self, Drained, Front, Limits, Proxies};
 use super::owner::{cannot_open, explained};
+use super::prepare::Prepared;
 use super::pulse::{Pulse, pulse};
 use super::signals::{Order, Signals};
 use super::systemd;
@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigError, SHORT};
 use crate::domain::Timestamp;
 use crate::logs::Audit;
 use crate::ops::{self, Failure};
-use crate::store::{Lock, OpenError, Options, Progress, Store, chain};
+use crate::store::{OpenError, Options, Progress, Store, chain};
 use crate::tls::TlsReloader;
 use crate::{admin, clock, http};
 
@@ -71,10 +71,8 @@ pub fn serve(
     let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
     tracing::info!(version, %data_dir, pid = std::process::id(), "rollcall starts");
     let files = files::raise();
-    let handed = Handed::from_environment()?;
-    let audit = Arc::new(config.audit()?);
+    let Prepared { taken, audit, lock } = Prepared::of(config, runtime_dir.as_deref())?;
     let cannot_open = |error: OpenError| cannot_open(&error, &config.data_dir);
-    let lock = Lock::take(&config.data_dir, true).map_err(cannot_open)?;
     let store = {
         let told = parking_lot::Mutex::new((&mut *tell, systemd::Starting::begin()));
         let progress = |progress| {
@@ -102,12 +100,12 @@ pub fn serve(
         runtime_dir,
         demo,
         again,
-        audit,
+        audit: Arc::new(audit),
         started_at,
         begun,
         files,
     };
-    let result = runtime.block_on(server.run(handed, tell));
+    let result = runtime.block_on(server.run(taken, tell));
     // What is in memory goes to the index, however much it is.
     let _time = systemd::Asking::begin();
     // A journal that has failed says so below.
@@ -136,12 +134,12 @@ pub(super) struct Server<'a> {
 }
 
 impl Server<'_> {
-    async fn run(self, handed: Handed, tell: &mut dyn FnMut(News<'_>)) -> Result<(), Failure> {
+    async fn run(self, taken: Vec<Taken>, tell: &mut dyn FnMut(News<'_>)) -> Result<(), Failure> {
         let config = self.config;
         // Before anybody is told that the server is up, and may send one.
         let signals = Signals::new()?;
         let reloader = Arc::new(config.certificate()?);
-        let doors = door::all(config, handed).await?;
+        let doors = taken.into_iter().map(Taken::listen).collect::<Result<Vec<_>, _>>()?;
         let socket = config.admin_socket_path(self.runtime_dir.as_deref());
         let admin = admin::bind(&socket, &config.data_dir).map_err(|error| {
             let text = format!("cannot bind the admin socket {}: {error}", socket.display());

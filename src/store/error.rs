@@ -103,6 +103,14 @@ pub enum OpenError {
         looks(path)
     )]
     Missing { path: PathBuf },
+    #[error("{} {why}, and the store needs a directory: name one with --data-dir DIR", path.display())]
+    NoDirectory { path: PathBuf, why: &'static str },
+    #[error(
+        "{} has other files and no store ({names}), so that none is made among them; name an empty \
+         directory, or one that is still to be made, with --data-dir DIR",
+        path.display()
+    )]
+    NotEmpty { path: PathBuf, names: String },
     #[error(
         "{} holds a backup or a restore that was not finished, and no data; do that again, or \
          remove the directory",

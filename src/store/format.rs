@@ -2,16 +2,18 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::error::is_full;
-use super::{OpenError, reserve};
+use super::{OpenError, new_dir, reserve};
 use crate::files;
 
 /// The format of the data directory that this release writes.
 pub const FORMAT: u32 = 1;
+/// Held by whoever uses the directory.
+const LOCK: &str = "LOCK";
 /// Directories of a data directory.
 const DIRS: [&str; 2] = ["journal", "tls"];
 /// A file that says that a restore into its directory, or a backup, has not been finished.
@@ -24,9 +26,15 @@ pub struct Lock {
     dir: PathBuf,
     /// What stood in it.
     before: String,
+    /// Whether it was made now, and the directories that were, the deepest first.
+    made: bool,
+    made_dirs: Vec<PathBuf>,
     /// The last owner closed the store in order.
     pub was_clean: bool,
 }
+
+/// How often `LOCK` is opened where others take it and remove it again.
+const TRIES_MAX: usize = 16;
 
 impl Lock {
     /// Takes the directory, before anything else in it is looked at. Where `create` it is made,
@@ -39,42 +47,37 @@ impl Lock {
         if files::is_there(&dir.join("BACKUP")) {
             return Err(OpenError::Backup { path: dir.to_owned() });
         }
-        if create {
-            let mut builder = fs::DirBuilder::new();
-            builder.recursive(true).mode(0o700);
-            builder.create(dir).map_err(OpenError::io("make", dir))?;
-        } else if !["FORMAT", "journal"].iter().any(|name| files::is_there(&dir.join(name))) {
+        new_dir::expect_dir(dir)?;
+        let is_store = new_dir::is_store(dir);
+        if !is_store && !create {
             return Err(missing(dir));
         }
-        let path = dir.join("LOCK");
+        let mut made_dirs = Vec::new();
+        if create {
+            if !is_store {
+                new_dir::expect_free(dir)?;
+            }
+            made_dirs = new_dir::make(dir).map_err(OpenError::io("make", dir))?;
+        }
         for name in DIRS {
             let path = dir.join(name);
             files::expect_dir(&path).map_err(OpenError::io("use", &path))?;
         }
-        let opened = files::open_or_create(&path).and_then(|file| {
-            files::expect_owner(&file, dir)?;
-            Ok(file)
-        });
-        let file = opened.map_err(OpenError::io("use", &path))?;
-        let locked = file.try_lock();
-        let mut text = String::new();
-        let _unreadable = (&file).take(files::SMALL_BYTES_MAX).read_to_string(&mut text);
-        match locked {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let pid = text.lines().find_map(|line| line.strip_prefix("pid "));
-                let pid = pid.unwrap_or("unknown").to_owned();
-                return Err(OpenError::Locked { path: dir.to_owned(), pid });
-            }
-            Err(TryLockError::Error(source)) => return Err(OpenError::io("lock", &path)(source)),
-        }
+        let locked = lock_file(dir).inspect_err(|_| new_dir::remove(&made_dirs));
+        let (file, text, made) = locked?;
         // A later release's directory is left as it is, `LOCK` too.
         read_format(dir)?;
         // An empty file may be what a crash has left of either.
         let was_clean = text.lines().any(|line| line == "clean");
-        let mut lock = Self { file, dir: dir.to_owned(), before: text, was_clean };
-        lock.write(&format!("pid {}\n", std::process::id()))?;
-        Ok(lock)
+        let dir = dir.to_owned();
+        let mut lock = Self { file, dir, before: text, made, made_dirs, was_clean };
+        match lock.write(&format!("pid {}\n", std::process::id())) {
+            Ok(()) => Ok(lock),
+            Err(error) => {
+                let _too = lock.leave_as_it_was();
+                Err(error)
+            }
+        }
     }
 
     /// Says that the store was closed in order.
@@ -82,10 +85,17 @@ impl Lock {
         self.write("clean\n")
     }
 
-    /// Gives the directory back without having opened the store: it is as clean as it was.
+    /// Gives the directory back without having opened the store: it is as clean as it was, and what
+    /// was made of it is gone.
     pub fn leave_as_it_was(mut self) -> Result<(), OpenError> {
-        let before = std::mem::take(&mut self.before);
-        self.write(&before)
+        if !self.made || new_dir::is_store(&self.dir) {
+            let before = std::mem::take(&mut self.before);
+            return self.write(&before);
+        }
+        let path = self.dir.join(LOCK);
+        fs::remove_file(&path).map_err(OpenError::io("remove", &path))?;
+        new_dir::remove(&self.made_dirs);
+        Ok(())
     }
 
     fn write(&mut self, text: &str) -> Result<(), OpenError> {
@@ -103,6 +113,43 @@ impl Lock {
         };
         written.map_err(OpenError::io("write", &self.dir.join("LOCK")))
     }
+}
+
+/// `LOCK` of a directory, locked; what stands in it; and whether it was not there before.
+fn lock_file(dir: &Path) -> Result<(File, String, bool), OpenError> {
+    let path = dir.join(LOCK);
+    let mut pid = "unknown".to_owned();
+    for _ in 0..TRIES_MAX {
+        let made = !files::is_there(&path);
+        let opened = files::open_or_create(&path).and_then(|file| {
+            files::expect_owner(&file, dir)?;
+            Ok(file)
+        });
+        let file = opened.map_err(OpenError::io("use", &path))?;
+        let locked = file.try_lock();
+        let mut text = String::new();
+        let _unreadable = (&file).take(files::SMALL_BYTES_MAX).read_to_string(&mut text);
+        match locked {
+            // Whoever held it may have removed it: then the lock of that file is nobody's.
+            Ok(()) if is_at(&file, &path) => return Ok((file, text, made)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let found = text.lines().find_map(|line| line.strip_prefix("pid "));
+                pid = found.unwrap_or("unknown").to_owned();
+                break;
+            }
+            Err(TryLockError::Error(source)) => return Err(OpenError::io("lock", &path)(source)),
+        }
+    }
+    Err(OpenError::Locked { path: dir.to_owned(), pid })
+}
+
+/// Whether this is the file of that name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |file: fs::Metadata, there: fs::Metadata| {
+        (file.dev(), file.ino()) == (there.dev(), there.ino())
+    };
+    file.metadata().and_then(|file| Ok(same(file, fs::symlink_metadata(path)?))).unwrap_or(false)
 }
 
 /// Why there is no store in a directory, unless it cannot be said whether there is one.

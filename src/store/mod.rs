@@ -42,6 +42,7 @@ mod find;
 mod fit;
 mod format;
 mod keeper;
+mod new_dir;
 mod newest;
 mod online;
 mod open;

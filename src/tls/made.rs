@@ -99,6 +99,13 @@ pub(super) fn load_or_make(
     })
 }
 
+/// Whether [`load_or_make`] could, as far as that can be said without writing.
+pub(super) fn check(directory: &Path, names: &[String], now: SystemTime) -> Result<(), TlsError> {
+    wanted_names(names)?;
+    unix_seconds(now)?;
+    Authority::find(directory).map(|_| ())
+}
+
 /// The bundle at `path` when it serves as it is. A damaged one is as good as
 /// none, for nothing is lost with it.
 fn usable_server(
@@ -146,18 +153,9 @@ struct Authority {
 
 impl Authority {
     fn load_or_make(directory: &Path, renew: Renew, now_s: u64) -> Result<Self, TlsError> {
-        let path = directory.join("ca.key");
-        let published = directory.join("ca.pem");
-        if renew == Renew::Authority {
-            return Self::make(&path, published, now_s);
-        }
-        let Some(bytes) = files::read_if_there(&path)? else {
-            if files::read_if_there(&published)?.is_some() {
-                return Err(TlsError::AuthorityKeyMissing { key: path, certificate: published });
-            }
-            return Self::make(&path, published, now_s);
-        };
-        let authority = Self::load(&bytes, &path, published.clone())?;
+        let found = if renew == Renew::Authority { None } else { Self::find(directory)? };
+        let (path, published) = (directory.join("ca.key"), directory.join("ca.pem"));
+        let Some(authority) = found else { return Self::make(&path, published, now_s) };
         if authority.not_after_s < now_s + RENEW_DAYS * DAY_S {
             tracing::warn!(
                 path = %published.display(),
@@ -166,6 +164,18 @@ impl Authority {
             return Self::make(&path, published, now_s);
         }
         Ok(authority)
+    }
+
+    /// The one that is there. Its certificate alone is an error: clients trust it, and its key is lost.
+    fn find(directory: &Path) -> Result<Option<Self>, TlsError> {
+        let (path, published) = (directory.join("ca.key"), directory.join("ca.pem"));
+        match files::read_if_there(&path)? {
+            Some(bytes) => Self::load(&bytes, &path, published).map(Some),
+            None if files::read_if_there(&published)?.is_some() => {
+                Err(TlsError::AuthorityKeyMissing { key: path, certificate: published })
+            }
+            None => Ok(None),
+        }
     }
 
     fn load(bytes: &[u8], path: &Path, published: PathBuf) -> Result<Self, TlsError> {

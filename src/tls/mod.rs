@@ -153,6 +153,21 @@ pub fn look(setup: &Setup) -> Result<Vec<InUse>, TlsError> {
     Ok(found)
 }
 
+/// Whether a load will find what `setup` names, and may make the rest; changes nothing.
+///
+/// # Errors
+///
+/// Those of [`load`], but for what cannot be written.
+pub fn check(setup: &Setup, now: SystemTime) -> Result<(), TlsError> {
+    let verifier = setup.clients.as_ref().map(Clients::load).transpose()?;
+    match &setup.source {
+        TlsSource::Files { certificate, key } => {
+            load_files(certificate, key, verifier.as_ref()).map(|_| ())
+        }
+        TlsSource::Made { directory, names } => made::check(directory, names, now),
+    }
+}
+
 fn load_with(
     source: &TlsSource,
     verifier: Option<Verifier>,

@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "outbound", "store", "tls",
         ],
     ),
-    ("admin", &["clock", "logs", "ops", "store"]),
+    ("admin", &["clock", "files", "logs", "ops", "store"]),
     (
         "http",
         &["access", "clock", "domain", "logs", "meter", "outbound", "random", "store", "wire"],

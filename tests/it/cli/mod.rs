@@ -17,6 +17,7 @@ mod pty;
 mod purge;
 mod sharing;
 mod socket;
+mod starts;
 mod status;
 mod terminal;
 mod tokens;

@@ -1,0 +1,72 @@
+//! What can fail before there is a store: addresses, certificates, the admin socket, the audit log.
+//!
+//! Invariant: a start that fails here has made nothing and changed nothing. So an operator who mends one
+//! line of the configuration begins where they were.
+
+use std::path::Path;
+
+use super::door::{self, Taken};
+use super::handed::Handed;
+use super::owner::{cannot_open, explained};
+use crate::config::Config;
+use crate::logs::Audit;
+use crate::ops::Failure;
+use crate::store::{Lock, OpenError};
+use crate::{admin, clock, tls};
+
+/// All that a store is opened with.
+pub(super) struct Prepared {
+    pub taken: Vec<Taken>,
+    pub audit: Audit,
+    pub lock: Lock,
+}
+
+impl Prepared {
+    /// Takes addresses, then the data directory; a new one is made.
+    pub fn of(config: &Config, runtime_dir: Option<&Path>) -> Result<Self, Failure> {
+        let handed = Handed::from_environment()?;
+        let failed = |error: OpenError| cannot_open(&error, &config.data_dir);
+        // Who else has the store is said before who else has the port.
+        let lock = match Lock::take(&config.data_dir, false) {
+            Ok(lock) => Some(lock),
+            Err(OpenError::Missing { .. }) => None,
+            Err(error) => return Err(failed(error)),
+        };
+        let taken = match take(config, runtime_dir, handed) {
+            Ok(taken) => taken,
+            Err(failure) => return Err(given_back(lock, failure)),
+        };
+        let lock = match lock {
+            Some(lock) => lock,
+            None => Lock::take(&config.data_dir, true).map_err(failed)?,
+        };
+        // Last, since it makes its file.
+        match config.audit() {
+            Ok(audit) => Ok(Self { taken, audit, lock }),
+            Err(failure) => Err(given_back(Some(lock), failure)),
+        }
+    }
+}
+
+fn take(
+    config: &Config,
+    runtime_dir: Option<&Path>,
+    handed: Handed,
+) -> Result<Vec<Taken>, Failure> {
+    let data_dir = &config.data_dir;
+    let certificates = tls::check(&config.tls_setup(), clock::system_time());
+    certificates.map_err(|error| cannot_open(&error, data_dir))?;
+    let socket = config.admin_socket_path(runtime_dir);
+    admin::check(&socket, data_dir).map_err(|error| {
+        let text = format!("cannot bind the admin socket {}: {error}", socket.display());
+        explained(text, &error, data_dir)
+    })?;
+    door::take(config, handed)
+}
+
+fn given_back(lock: Option<Lock>, failure: Failure) -> Failure {
+    if let Some(Err(error)) = lock.map(Lock::leave_as_it_was) {
+        tracing::warn!(%error, "the data directory is not as it was");
+    }
+    failure
+}
