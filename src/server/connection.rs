@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -159,19 +160,19 @@ async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
     guest: &mut Guest,
 ) -> Result<Box<TlsStream<I>>, End> {
     let peer = guest.peer;
+    let began = AtomicBool::new(false);
     let handshake = tokio::time::timeout_at(deadline, async {
-        match first_bytes::opening(&line.unread).await? {
+        let opening = first_bytes::opening(&line.unread).await?;
+        began.store(true, Ordering::Relaxed);
+        let (warning, what) = match opening {
             // A health check that only connects.
             Opening::Nothing => return Ok(None),
-            Opening::Tls => {}
-            Opening::Plain => {
-                if let Some(warning) = first_bytes::answer_plain(&mut stream).await? {
-                    guest.warnings.warn(warning, peer, "");
-                }
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-        }
-        TlsAcceptor::from(config).accept(stream).await.map(Some)
+            Opening::Tls => return TlsAcceptor::from(config).accept(stream).await.map(Some),
+            Opening::Plain => first_bytes::answer_plain(&mut stream).await?,
+            Opening::Other(what) => (Warning::Other, what),
+        };
+        guest.warnings.warn(warning, peer, what);
+        Err(io::ErrorKind::InvalidData.into())
     });
     let outcome = tokio::select! {
         outcome = handshake => outcome,
@@ -182,23 +183,33 @@ async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
         Ok(Ok(Some(stream))) => return Ok(Box::new(stream)),
         Ok(Ok(None)) => return Err(End::InOrder),
         Ok(Err(error)) => {
-            if is_without_protocol(&error) {
-                guest.warnings.warn(Warning::Http2, peer, "");
+            if let Some((warning, why)) = refusal(&error) {
+                guest.warnings.warn(warning, peer, &why);
             }
             tracing::debug!(%peer, %error, "the TLS handshake failed");
         }
-        Err(_) => {
-            tracing::debug!(%peer, "the TLS handshake took too long");
+        // Browsers connect ahead of what they may ask for, and then say nothing.
+        Err(_) if !began.load(Ordering::Relaxed) => {
+            tracing::debug!(%peer, "nothing came of a TLS handshake");
         }
+        Err(_) => guest.warnings.warn(Warning::Unfinished, peer, ""),
     }
     guest.open.0.handshakes_failed.add_one();
     Err(End::Broken)
 }
 
-/// Whether a client speaks nothing over TLS that is spoken here.
-fn is_without_protocol(error: &io::Error) -> bool {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
-    matches!(cause, Some(rustls::Error::NoApplicationProtocol))
+/// What is to be warned of where a handshake has failed, and why it did.
+fn refusal(error: &io::Error) -> Option<(Warning, String)> {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>())? {
+        rustls::Error::NoApplicationProtocol => Some((Warning::Http2, String::new())),
+        error @ rustls::Error::PeerIncompatible(_) => {
+            Some((Warning::Incompatible, error.to_string()))
+        }
+        rustls::Error::InvalidMessage(_) => {
+            Some((Warning::Other, "what begins like TLS, and is none".to_owned()))
+        }
+        _ => None,
+    }
 }
 
 /// Ready so long after the order to stop.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::first_bytes::FirstBytes;
+use super::first_bytes::{FirstBytes, HTTP2_MSG, use_http_1_1};
 use super::request_timer::RequestTimer;
 use super::warnings::Warning;
 
@@ -113,12 +113,7 @@ fn explained(bytes: &[u8], began: Option<Warning>) -> Option<Vec<u8>> {
     let head = std::str::from_utf8(bytes).ok()?.strip_suffix("\r\n\r\n")?;
     let mut lines: Vec<&str> = head.split("\r\n").collect();
     let msg = match (head.get(8..13)?, began) {
-        (" 400 ", Some(Warning::Http2)) => {
-            if let Some(line) = lines.first_mut() {
-                *line = "HTTP/1.1 505 HTTP Version Not Supported";
-            }
-            "HTTP/2 is not spoken here: use HTTP/1.1"
-        }
+        (" 400 ", Some(Warning::Http2)) => return Some(use_http_1_1(HTTP2_MSG)),
         (" 400 ", Some(Warning::Tls)) => "TLS came, and this port speaks plain HTTP: use http://",
         (" 400 ", Some(Warning::ProxyHeader)) => {
             "a header of the PROXY protocol came, and this listener does not expect one"

@@ -17,6 +17,14 @@ const TLS: &[u8] = &[HANDSHAKE, 3];
 /// What HTTP/2 begins with, as far as it is looked at. A request of HTTP/1.1 cannot begin so.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nS";
 
+/// What is told to whoever speaks HTTP/2, on any listener, and in the clear on one of TLS.
+pub(super) const HTTP2_MSG: &str = "HTTP/2 is not spoken here: use HTTP/1.1";
+const PLAIN_HTTP2_MSG: &str = "this port speaks TLS and HTTP/1.1: use https:// and HTTP/1.1";
+/// Of HTTP/2 (RFC 9113): the kinds of two frames, and the reason for the second.
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const HTTP_1_1_REQUIRED: u32 = 0xd;
+
 /// Bytes of a line that is looked at on a TLS port.
 const LINE_BYTES_MAX: usize = 512;
 /// Bytes that are read, and how long, before a TLS port closes a connection on which it has
@@ -29,35 +37,79 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 pub(super) enum Opening {
     /// It ended.
     Nothing,
-    /// As TLS does, or as nothing else that is known.
+    /// As TLS does.
     Tls,
     /// As text does, or a PROXY header.
     Plain,
+    /// As something else does: what, for people.
+    Other(&'static str),
 }
 
-/// Looks at the first byte, and takes nothing.
+/// What speaks so, by the first bytes, whose first one is neither a letter nor that of TLS.
+fn speaker(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [3, 0, ..] => "RDP",
+        [4 | 5, ..] => "SOCKS",
+        [0, 0, 0, 8, ..] => "PostgreSQL",
+        [0x80..=0xff, _, 1, ..] => "SSL 2",
+        _ => "bytes that begin nothing known",
+    }
+}
+
+/// The same by the first line.
+fn speaker_of(line: &str) -> &'static str {
+    let begins = |words: &[&str]| {
+        let begin =
+            |word: &&str| line.get(..word.len()).is_some_and(|l| l.eq_ignore_ascii_case(word));
+        words.iter().any(begin)
+    };
+    if begins(&["SSH-"]) {
+        "SSH"
+    } else if begins(&["EHLO ", "HELO ", "LHLO "]) {
+        "SMTP"
+    } else {
+        "text"
+    }
+}
+
+/// Says in HTTP/2 that HTTP/1.1 is to be used: a client of it reads nothing else.
+pub(super) fn use_http_1_1(msg: &str) -> Vec<u8> {
+    let mut frames = frame(SETTINGS, &[]);
+    let last_stream = 0_u32.to_be_bytes();
+    let reason = HTTP_1_1_REQUIRED.to_be_bytes();
+    frames.extend(frame(GOAWAY, &[&last_stream, &reason, msg.as_bytes()].concat()));
+    frames
+}
+
+/// A frame of the connection itself, without flags.
+fn frame(kind: u8, content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len()).unwrap_or_default().to_be_bytes();
+    let head = [length.get(1..).unwrap_or_default(), &[kind, 0, 0, 0, 0, 0]].concat();
+    [&head, content].concat()
+}
+
+/// Looks at the first bytes, and takes nothing.
 pub(super) async fn opening(unread: &Unread) -> io::Result<Opening> {
-    let mut first = [0; 1];
-    match unread.peek(&mut first).await {
-        Ok(0) => return Ok(Opening::Nothing),
+    let mut first = [0; 4];
+    let got = match unread.peek(&mut first).await {
         // Health checks may end so.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-            return Ok(Opening::Nothing);
-        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
         peeked => peeked?,
     };
-    let [first] = first;
-    Ok(if first.is_ascii_alphabetic() || matches!(first, b'\r' | b'\n') {
-        Opening::Plain
-    } else {
-        Opening::Tls
+    let first = first.get(..got).unwrap_or_default();
+    Ok(match first {
+        [] => Opening::Nothing,
+        [HANDSHAKE, ..] => Opening::Tls,
+        [letter, ..] if letter.is_ascii_alphabetic() || b"\r\n".contains(letter) => Opening::Plain,
+        _ => Opening::Other(speaker(first)),
     })
 }
 
-/// Reads the first line of what is no TLS, and answers a request. Returns what is to be warned of.
+/// Reads the first line of what is no TLS, and answers a request. Returns what is to be warned of, and
+/// what it is.
 pub(super) async fn answer_plain(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-) -> io::Result<Option<Warning>> {
+) -> io::Result<(Warning, &'static str)> {
     let mut line = Vec::new();
     while line.len() < LINE_BYTES_MAX && !(line.contains(&b'\n') && line.len() >= SIGNATURE.len()) {
         let mut part = [0; LINE_BYTES_MAX];
@@ -68,20 +120,27 @@ pub(super) async fn answer_plain(
         }
     }
     if line.starts_with(SIGNATURE) || line.starts_with(LINE_START) {
-        return Ok(Some(Warning::ProxyHeader));
+        return Ok((Warning::ProxyHeader, ""));
     }
     let text = String::from_utf8_lossy(&line);
-    let Some(line) = text.lines().find(|line| !line.is_empty()) else { return Ok(None) };
-    if !line.contains(" HTTP/") {
-        return Ok(None);
-    }
+    let line = text.lines().find(|line| !line.is_empty()).unwrap_or_default();
     let body = "this port speaks TLS: use https://\n";
-    let answer = format!(
-        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(answer.as_bytes()).await?;
+    let (answer, warning) = if text.starts_with("PRI * HTTP/2") {
+        (use_http_1_1(PLAIN_HTTP2_MSG), Warning::PlainHttp2)
+    } else if line.contains(" HTTP/") {
+        let head = format!(
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        (head.into_bytes(), Warning::Plain)
+    } else if line.starts_with("GET /") {
+        // HTTP/0.9, whose answers have no head.
+        (body.as_bytes().to_vec(), Warning::Plain)
+    } else {
+        return Ok((Warning::Other, speaker_of(line)));
+    };
+    stream.write_all(&answer).await?;
     stream.shutdown().await?;
     let rest = async {
         let mut left = DRAIN_BYTES;
@@ -94,7 +153,7 @@ pub(super) async fn answer_plain(
         }
     };
     let _in_time = tokio::time::timeout(DRAIN_TIME, rest).await;
-    Ok(Some(Warning::Plain))
+    Ok((warning, ""))
 }
 
 /// What is noticed in the first bytes of a connection that HTTP/1.1 is spoken on.

@@ -23,10 +23,18 @@ pub(super) enum Warning {
     Tls,
     /// HTTP/2 came, or whoever came speaks nothing else over TLS.
     Http2,
+    /// HTTP/2 came in the clear to a TLS port.
+    PlainHttp2,
+    /// Neither TLS nor HTTP came to a TLS port.
+    Other,
+    /// A TLS handshake came that has nothing in common with what is spoken here.
+    Incompatible,
+    /// Something came to a TLS port and did not go on.
+    Unfinished,
 }
 
 /// How many kinds there are.
-const KINDS: usize = 5;
+const KINDS: usize = 9;
 
 /// The warnings of one listener.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +75,29 @@ impl Warnings {
             Warning::Plain => {
                 "plain HTTP came to a port that speaks TLS: use https:// there (said once a minute)"
             }
+            Warning::PlainHttp2 => {
+                "HTTP/2 in the clear came to a port that speaks TLS: use https:// and HTTP/1.1 there \
+                 (said once a minute)"
+            }
+            Warning::Other => {
+                tracing::warn!(
+                    %peer, listener, came = why,
+                    "neither TLS nor HTTP came to a port that speaks TLS, and the connection was \
+                     closed (said once a minute)"
+                );
+                return;
+            }
+            Warning::Incompatible => {
+                tracing::warn!(
+                    %peer, listener, why,
+                    "a TLS handshake failed: the client has no version or cipher of TLS in common with \
+                     the server, which speaks TLS 1.2 and 1.3 (said once a minute)"
+                );
+                return;
+            }
+            Warning::Unfinished => {
+                "a TLS handshake began and was not finished within limits.handshake (said once a minute)"
+            }
             Warning::Tls => {
                 "TLS came to a port of plain HTTP: use http:// there, or the port of `listen` \
                  (said once a minute)"
@@ -104,6 +135,10 @@ mod tests {
             Warning::Plain,
             Warning::Tls,
             Warning::Http2,
+            Warning::PlainHttp2,
+            Warning::Other,
+            Warning::Incompatible,
+            Warning::Unfinished,
         ] {
             assert!(warnings.is_due(kind, now), "{kind:?}");
             assert!(!warnings.is_due(kind, now + INTERVAL / 2), "{kind:?}");

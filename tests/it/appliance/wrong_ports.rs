@@ -100,7 +100,7 @@ fn plain_http_on_the_tls_port_is_answered_and_named_in_the_log_once() {
     let rollcall = Rollcall::up(&[]);
     let post =
         format!("POST /v1/hooks/call-status HTTP/1.1\r\nHost: x\r\n\r\n{}", "x".repeat(9000));
-    for request in [GET, &post, "OPTIONS * HTTP/1.0\r\n\r\n", "GET / HTTP/1.0\n\n", HTTP2] {
+    for request in [GET, &post, "OPTIONS * HTTP/1.0\r\n\r\n", "GET / HTTP/1.0\n\n"] {
         let answer = answer(rollcall.port, request.as_bytes());
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 400 "), "{request}: {answer}");
@@ -111,12 +111,11 @@ fn plain_http_on_the_tls_port_is_answered_and_named_in_the_log_once() {
     assert_eq!(log.matches("plain HTTP came").count(), 1, "{log}");
     assert!(log.contains(&format!("listener=\"https://127.0.0.1:{}\"", rollcall.port)), "{log}");
     assert!(log.contains("peer=127.0.0.1:"), "{log}");
-    // Others who speak no TLS are closed, and no news.
-    for junk in [&b"SSH-2.0-OpenSSH_9.6\r\n"[..], b"hello\r\n", b"\x80\x00\x01"] {
-        let answer = answer(rollcall.port, junk);
-        assert!(!answer.contains("HTTP"), "{answer}");
-    }
-    assert_eq!(rollcall.log().matches("WARN").count(), 1, "{}", rollcall.log());
+    // An old client gets the words alone.
+    assert_eq!(
+        answer(rollcall.port, b"GET /\r\n\r\n\r\n\r\n"),
+        "this port speaks TLS: use https://\n"
+    );
     assert_eq!(rollcall.get("", "/livez").status, 200);
 }
 
@@ -128,23 +127,88 @@ fn tls_on_the_plain_port_is_named_in_the_log() {
     assert!(log.contains(&format!("http://127.0.0.1:{}", rollcall.plain_port)), "{log}");
 }
 
+/// Reads what HTTP/2 reads: settings, and that HTTP/1.1 is required, in these words.
+fn assert_goes_away(answer: &[u8], words: &str) {
+    let (settings, goaway) = answer.split_at(9);
+    assert_eq!(settings, b"\0\0\0\x04\0\0\0\0\0", "{answer:?}");
+    let length = u8::try_from(8 + words.len()).unwrap();
+    let head = [0, 0, length, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13];
+    assert_eq!(goaway, [&head, words.as_bytes()].concat(), "{answer:?}");
+}
+
 #[test]
-fn http_2_is_told_that_it_is_not_spoken() {
+fn http_2_is_told_in_its_own_words_that_it_is_not_spoken() {
     let rollcall = Rollcall::up(&["--http-listen", "127.0.0.1:0"]);
-    let told = |answer: &str| {
-        assert!(answer.starts_with("HTTP/1.1 505 "), "{answer}");
-        assert!(
-            answer.ends_with("{\"msg\":\"HTTP/2 is not spoken here: use HTTP/1.1\"}"),
-            "{answer}"
-        );
-    };
-    told(&answer(rollcall.plain_port, HTTP2.as_bytes()));
-    // The same within TLS, for one that has not asked what is spoken there.
+    let words = "HTTP/2 is not spoken here: use HTTP/1.1";
+    assert_goes_away(answer(rollcall.plain_port, HTTP2.as_bytes()).as_bytes(), words);
+    // The same within TLS, for one that has not asked what is spoken there, and for one that has.
     let mut tls = Raw::connect(&rollcall);
     tls.send(HTTP2);
-    told(&String::from_utf8(tls.rest()).unwrap());
+    assert_goes_away(&tls.rest(), words);
+    let mut tls = Raw::speaking(&rollcall, &["http/1.1"]).unwrap();
+    tls.send(HTTP2);
+    assert_goes_away(&tls.rest(), words);
     let log = log_with(&rollcall, "somebody speaks HTTP/2 alone");
     assert!(log.contains("https://") && log.contains("http://"), "{log}");
+    // In the clear where TLS is spoken.
+    let words = "this port speaks TLS and HTTP/1.1: use https:// and HTTP/1.1";
+    for _ in 0..2 {
+        assert_goes_away(answer(rollcall.port, HTTP2.as_bytes()).as_bytes(), words);
+    }
+    let log = log_with(&rollcall, "HTTP/2 in the clear came to a port that speaks TLS");
+    assert_eq!(log.matches("HTTP/2 in the clear").count(), 1, "{log}");
+}
+
+#[test]
+fn what_is_neither_tls_nor_http_is_closed_and_named_once() {
+    let old = [
+        // A handshake of TLS 1.0 that offers one cipher.
+        &b"\x16\x03\x01\0\x2f\x01\0\0\x2b\x03\x01"[..],
+        &[7; 32],
+        &b"\0\0\x04\0\x2f\0\xff\x01\0"[..],
+    ]
+    .concat();
+    for (bytes, said) in [
+        (&b"SSH-2.0-OpenSSH_9.6\r\n"[..], "came=\"SSH\""),
+        (b"EHLO mail.example.com\r\n", "came=\"SMTP\""),
+        (b"hello, whoever is there\r\n", "came=\"text\""),
+        (b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x03\0\0\0", "came=\"RDP\""),
+        (b"\x05\x01\0", "came=\"SOCKS\""),
+        (b"\x04\x01\0\x50\x7f\0\0\x01\0", "came=\"SOCKS\""),
+        (b"\x80\x2e\x01\0\x02\0\x15", "came=\"SSL 2\""),
+        (b"\0\0\0\x08\x04\xd2\x16\x2f", "came=\"PostgreSQL\""),
+        (b"\xfe\xed\xfa\xce", "came=\"bytes that begin nothing known\""),
+        (
+            b"\x16\x03\x01\0\x05nonsense, and more of it",
+            "came=\"what begins like TLS, and is none\"",
+        ),
+        (&old, "the client has no version or cipher of TLS in common"),
+    ] {
+        let rollcall = Rollcall::up(&[]);
+        for _ in 0..2 {
+            let answer = answer(rollcall.port, bytes);
+            assert!(!answer.contains("HTTP"), "{said}: {answer}");
+        }
+        let log = log_with(&rollcall, said);
+        assert_eq!(log.matches("WARN").count(), 1, "{said}: {log}");
+        assert!(
+            log.contains(&format!("listener=\"https://127.0.0.1:{}\"", rollcall.port)),
+            "{log}"
+        );
+        assert_eq!(rollcall.get("", "/livez").status, 200);
+    }
+}
+
+#[test]
+fn a_handshake_that_does_not_go_on_is_closed_and_named_and_silence_is_only_closed() {
+    let rollcall = Rollcall::up(&["--limits-handshake", "1s"]);
+    assert_eq!(answer(rollcall.port, b""), "");
+    assert!(!rollcall.log().contains("WARN"), "{}", rollcall.log());
+    for begun in [&b"\x16\x03\x01\x02"[..], b"EHLO"] {
+        assert_eq!(answer(rollcall.port, begun), "");
+    }
+    let log = log_with(&rollcall, "was not finished within limits.handshake");
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
 }
 
 #[test]
