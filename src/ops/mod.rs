@@ -338,7 +338,9 @@ pub fn run(
         }
         Request::Compact { drop_history } => {
             let depth = if drop_history { Depth::Erase } else { Depth::Thorough };
-            let journal = store.collect(depth)?;
+            let journal = store.collect_telling(depth, &mut |progress| {
+                let _gone = emit(Item::Progress(progress));
+            })?;
             let index = store.compact(&mut |progress| {
                 let _gone = emit(Item::Progress(progress));
             });

@@ -125,7 +125,9 @@ pub(super) fn run(
     if purge.dry_run {
         return Ok(Reply::Purged(purged));
     }
-    store.collect(Depth::Erase)?;
+    store.collect_telling(Depth::Erase, &mut |progress| {
+        let _gone = emit(Item::Progress(progress));
+    })?;
     store.compact(&mut |progress| {
         let _gone = emit(Item::Progress(progress));
     })?;

@@ -230,13 +230,31 @@ impl Store {
 
     /// Has the collector make a round, and waits for it.
     pub fn collect(&self, depth: Depth) -> Result<Collected, StoreError> {
+        self.collect_telling(depth, &mut |_| {})
+    }
+
+    /// The same, and says how far the packing is.
+    pub fn collect_telling(
+        &self,
+        depth: Depth,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Collected, StoreError> {
         let _one_at_a_time = self.collecting.lock();
         let (tidy, woken) = &self.shared.tidy;
         let mut tidy = tidy.lock();
         (tidy.asked, tidy.done) = (Some(depth), None);
+        *self.shared.packing.lock() = None;
         woken.notify_all();
         loop {
+            let step = self.shared.packing.lock().take();
+            if let Some(step) = step {
+                MutexGuard::unlocked(&mut tidy, || progress(step));
+            }
             if let Some(done) = tidy.done.take() {
+                drop(tidy);
+                if let Some(last) = self.shared.packing.lock().take() {
+                    progress(last);
+                }
                 return done;
             }
             if tidy.stop {

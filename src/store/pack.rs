@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use super::StoreError;
 use super::bodies::{admin_row, tombstone_id};
 use super::collect::{Collected, Collector, Depth};
+use super::shared::{Progress, Shared};
 use super::survey::Counts;
 use crate::codec;
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, show_size};
 use crate::journal::{self, Fate, Frame, Kind, Scanner, Segment, Stamp};
 
 /// How long the collector rests after some frames, in times of what they took.
@@ -23,6 +24,9 @@ const LOOK_BLOCKS: u32 = 4;
 const LOOK_BYTES: u64 = 1 << 20;
 /// What is done here, in errors.
 const WORK: &str = "packing the journal";
+
+/// How often the log says how far a long packing is.
+const SAY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One segment, as a round sees it.
 struct Member {
@@ -37,6 +41,38 @@ struct Member {
     whole: bool,
     /// As of which sequence number it has been cleared.
     cleared: u64,
+}
+
+/// How far the packing has come, for whoever waits for it and for the log.
+struct Packing {
+    shared: Arc<Shared>,
+    done: u64,
+    total: u64,
+    said: Instant,
+}
+
+impl Packing {
+    fn of(shared: Arc<Shared>, members: &VecDeque<Member>) -> Self {
+        let total = members.iter().map(|member| member.segment.length).sum();
+        let packing = Self { shared, done: 0, total, said: Instant::now() };
+        packing.tell();
+        packing
+    }
+
+    fn done(&mut self, run: &[Member]) {
+        self.done += run.iter().map(|member| member.segment.length).sum::<u64>();
+        self.tell();
+        if self.said.elapsed() >= SAY_INTERVAL {
+            self.said = Instant::now();
+            let (done, of) = (show_size(self.done), show_size(self.total));
+            tracing::info!(done, of, "the journal is being packed");
+        }
+    }
+
+    fn tell(&self) {
+        let step = Progress::bytes(WORK, self.done, Some(self.total));
+        *self.shared.packing.lock() = Some(step);
+    }
 }
 
 impl Collector {
@@ -63,6 +99,7 @@ impl Collector {
         let as_of = mark.last_seq;
         let mut members = self.members(now, depth)?;
         let (mut cleared, mut short) = (u64::MAX, None);
+        let mut packing = Packing::of(self.shared.clone(), &members);
         while let Some(run) = self.next_run(&mut members) {
             let whole = run.iter().any(|member| member.whole);
             let packed = if run.len() > 1 || run.iter().any(|member| member.dirty) {
@@ -81,6 +118,7 @@ impl Collector {
             };
             let left = || run.iter().map(Member::cleared).min().unwrap_or(0);
             cleared = cleared.min(packed.unwrap_or_else(left));
+            packing.done(&run);
             drop(run);
             self.unlink();
         }

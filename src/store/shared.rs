@@ -131,6 +131,8 @@ pub(super) struct Shared {
     pub counted: Mutex<Outcome>,
     /// How far a new generation is, until somebody has taken note.
     pub building: Mutex<Option<Progress>>,
+    /// How far the journal is packed, for whoever waits for it.
+    pub packing: Mutex<Option<Progress>>,
     /// Wakes the keeper, and those who wait for room in the registry.
     pub wake: (Mutex<Wake>, Condvar),
     /// Wakes the collector, and those who wait for it.
@@ -203,6 +205,7 @@ impl Shared {
             published: watch::Sender::new(0),
             counted: Mutex::default(),
             building: Mutex::new(None),
+            packing: Mutex::new(None),
             wake: (Mutex::default(), Condvar::new()),
             tidy: (Mutex::default(), Condvar::new()),
             newest_checkpoint: AtomicU64::new(0),

@@ -58,7 +58,11 @@ fn what_is_superseded_leaves_the_disk_and_nothing_else_changes() {
         send(&store, id(1, n), CallStatus::Completed, clock::now());
     }
     let (before, listed) = (store.status(), calls(&store));
-    let collected = store.collect(Depth::Thorough).unwrap();
+    let mut last = None;
+    let collected = store.collect_telling(Depth::Thorough, &mut |step| last = Some(step)).unwrap();
+    let last = last.expect("it is said how far it is");
+    assert_eq!((last.unit, Some(last.done)), (Unit::Bytes, last.total));
+    assert!(last.done >= collected.bytes_before, "{last:?} {collected:?}");
     assert!(collected.segments > 5 && collected.bytes_after * 4 < collected.bytes_before);
     let after = store.status();
     assert!(after.journal_bytes * 4 < before.journal_bytes, "{after:?}");
