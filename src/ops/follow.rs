@@ -1,16 +1,18 @@
 //! Calls as they come: whoever looks on is told of each that is new or has changed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
 
 use super::{Context, Emit, Failure, Item, Reply, Selection};
 use crate::domain::{AccountSid, Call, Filter};
 use crate::store::{Piece, Place, Progress, Reach, Store, What};
 use crate::wire::write_call;
 
-/// How often it is looked whether something has come, or the server stops.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Looks after which a sign of life is sent, so that one who has gone away is noticed.
-const LOOKS_PER_SIGN: u32 = 20;
+/// What comes in so much time is read together.
+const GATHER: Duration = Duration::from_millis(20);
+/// How often a sign of life is sent, so that one who has gone away is noticed.
+const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 /// What one look into the journal takes.
 const PIECE: Piece = Piece { frames: 1000, read: 1 << 20, bytes: 1 << 20 };
 
@@ -33,7 +35,8 @@ pub(super) fn run(
     };
     let mut feed = store.feed(reach, Place::Changes(begin))?;
     let mut written = 0;
-    let mut looks = 0;
+    let mut stopping = context.stopping.clone();
+    let mut signed = Instant::now();
     emit(Item::Data(&[]))?;
     loop {
         let until = *published.borrow_and_update();
@@ -57,18 +60,39 @@ pub(super) fn run(
                 return Ok(Reply::Written(written));
             }
         }
-        if context.stopping.as_ref().is_some_and(|stopping| stopping.has_changed().is_err()) {
+        if stopping.as_ref().is_some_and(|stopping| stopping.has_changed().is_err()) {
             return Err(Failure::new("the server stops, and with it this list"));
         }
-        looks += 1;
-        if looks % LOOKS_PER_SIGN == 0 {
+        if signed.elapsed() >= SIGN_INTERVAL {
             let what = "following".to_owned();
             if emit(Item::Progress(Progress::steps(what, written, None))).is_err() {
                 return Ok(Reply::Written(written));
             }
+            signed = Instant::now();
         }
-        std::thread::park_timeout(PAUSE);
+        wait(&mut published, stopping.as_mut());
     }
+}
+
+/// Waits until something has come, the server stops, or a sign of life is due. The thread is one of a
+/// server's own, which may block.
+fn wait(published: &mut watch::Receiver<u64>, stopping: Option<&mut watch::Receiver<()>>) {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return std::thread::park_timeout(GATHER);
+    };
+    let stopped = async {
+        match stopping {
+            Some(stopping) => drop(stopping.changed().await),
+            None => std::future::pending().await,
+        }
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            _ = published.changed() => tokio::time::sleep(GATHER).await,
+            () = stopped => {}
+            () = tokio::time::sleep(SIGN_INTERVAL) => {}
+        }
+    });
 }
 
 fn is_meant(call: &Call, accounts: &[AccountSid], filter: &Filter) -> bool {
