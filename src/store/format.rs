@@ -135,7 +135,7 @@ fn lock_file(dir: &Path) -> Result<(File, String, bool), OpenError> {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let found = text.lines().find_map(|line| line.strip_prefix("pid "));
-                pid = found.unwrap_or("unknown").to_owned();
+                found.unwrap_or("unknown").clone_into(&mut pid);
                 break;
             }
             Err(TryLockError::Error(source)) => return Err(OpenError::io("lock", &path)(source)),

@@ -14,17 +14,9 @@ use crate::files;
 
 /// What is in a directory from its first moment as a store.
 const SIGNS: [&str; 2] = ["FORMAT", "journal"];
-/// What a start may leave before those, and what one who has removed them may have left.
-const OURS: [&str; 8] = [
-    "LOCK",
-    "FORMAT.new",
-    "tls",
-    "admin.sock",
-    "admin.token",
-    "admin.token.new",
-    "RESERVE",
-    "CURRENT",
-];
+/// What a start may leave before those, and what one who has removed them may have left; each also with
+/// `.new` behind it, before it is whole.
+const OURS: [&str; 6] = ["LOCK", "tls", "admin.sock", "admin.token", "RESERVE", "CURRENT"];
 /// Files that keep an empty directory in a version control system.
 const KEEPERS: [&str; 3] = [".gitkeep", ".gitignore", ".keep"];
 /// Names that are shown of those that are in the way.
@@ -77,7 +69,9 @@ pub(super) fn expect_free(dir: &Path) -> Result<(), OpenError> {
 
 fn is_ours(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
-    OURS.contains(&name) || KEEPERS.contains(&name) || name.starts_with("index-")
+    let whole = name.strip_suffix(".new").unwrap_or(name);
+    let is_known = SIGNS.contains(&whole) || OURS.contains(&whole) || KEEPERS.contains(&name);
+    is_known || name.starts_with("index-")
 }
 
 /// Makes a directory, for its owner alone, and those above it. Returns those that were not there, the
