@@ -1,7 +1,7 @@
 //! rollcall beside what people use today, in one run on one machine, with ratios.
 //!
 //! ```sh
-//! benches/peers/setup                          # once: what it is compared with
+//! benches/baselines/setup                          # once: what it is compared with
 //! cargo bench --bench beside                    # 1 000 000 calls
 //! cargo bench --bench beside -- 100000          # as many as one likes
 //! cargo bench --bench beside -- 100000 lists    # a part: lists, durable
@@ -10,24 +10,24 @@
 //! Everything happens in a temporary directory (`TMPDIR` says where; a RAM disk flatters) and on
 //! loopback. `ROLLCALL` names another binary than the one just built.
 
-mod contests;
-mod ground;
-mod peers;
+mod baselines;
+mod comparisons;
+mod harness;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use contests::{Field, durable, lists};
-use ground::calls::write_calls;
-use ground::server::Rollcall;
-use ground::table::Table;
-use ground::{Outcome, text};
+use comparisons::{Field, durable, lists};
+use harness::calls::write_calls;
+use harness::server::Rollcall;
+use harness::table::Table;
+use harness::{Outcome, text};
 
 /// How long each load of events lasts: long enough for checkpoints and full segments.
 const EVENTS_SECONDS: u64 = 60;
 
 fn main() -> Outcome<()> {
-    let Some((calls, parts)) = ground::arguments() else { return Ok(()) };
+    let Some((calls, parts)) = harness::arguments() else { return Ok(()) };
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|word| word == part);
     let dir = tempfile::tempdir()?;
     // PostgreSQL runs as another user.

@@ -11,12 +11,12 @@
 //! of the table names the command that it measures, and holds its figure against what was asked for.
 //! `ROLLCALL` names another binary than the one just built.
 
-mod alone;
-mod ground;
+mod harness;
+mod standalone;
 
-use alone::{Field, backup, growth, import, lists, start};
-use ground::Outcome;
-use ground::table::Table;
+use harness::Outcome;
+use harness::table::Table;
+use standalone::{Field, backup, growth, import, lists, start};
 
 /// A stage of a store's life.
 type Stage = fn(&Field, &mut Table) -> Outcome<()>;
@@ -31,7 +31,7 @@ const STAGES: [(&str, Stage); 6] = [
 ];
 
 fn main() -> Outcome<()> {
-    let Some((calls, parts)) = ground::arguments() else { return Ok(()) };
+    let Some((calls, parts)) = harness::arguments() else { return Ok(()) };
     let dir = tempfile::tempdir()?;
     let field = Field::new(dir.path(), calls)?;
     let mut table = Table::default();

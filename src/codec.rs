@@ -10,8 +10,8 @@ use bincode::Options as _;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    AccountSid, Call, CallId, CallSid, Dropped, Entry, Extra, Extras, Field, Known, Moment, Noted,
-    Origin, Progress, Reason, Span, Timestamp,
+    AccountSid, Call, CallField, CallId, CallSid, Dropped, Extra, Extras, Field, Moment, NameOrder,
+    Origin, SipReason, SizeRange, StatusProgress, TimelineEntry, Timestamp,
 };
 use crate::wire::mended;
 use words::{
@@ -54,7 +54,7 @@ struct CallV1<'a> {
     origins: Vec<(u8, Option<u64>)>,
     direction: (u8, u8),
     #[serde(borrow)]
-    texts: [Option<(&'a str, u8)>; Known::ALL.len()],
+    texts: [Option<(&'a str, u8)>; CallField::ALL.len()],
     #[serde(borrow)]
     extras: Vec<(&'a str, &'a str, u8, u16)>,
     #[serde(borrow)]
@@ -96,7 +96,7 @@ struct CallV2<'a> {
     dropped: Vec<(&'a str, (u16, u16))>,
     crowded: bool,
     #[serde(borrow)]
-    noted: Vec<&'a str>,
+    remembered: Vec<&'a str>,
     timeline: Vec<(Option<u64>, u8, Option<u8>, u16)>,
 }
 
@@ -139,7 +139,7 @@ impl<'a> From<CallV1<'a>> for CallV2<'a> {
             dropped: Vec::new(),
             crowded: false,
             // It was the first of those that were left out; the others are not known.
-            noted: old.extras_cut.into_iter().collect(),
+            remembered: old.extras_cut.into_iter().collect(),
             timeline: timeline
                 .map(|(at, source, status, sip)| (micros(at), source, status, sip))
                 .collect(),
@@ -167,7 +167,7 @@ pub fn encode(call: &Call) -> Vec<u8> {
     }
     let reason = call.reason.as_ref();
     let reason = reason.map(|reason| (&*reason.text, reason.sip_status, origin(reason.origin)));
-    let span = |span: Span| (span.least, span.most);
+    let span = |span: SizeRange| (span.least, span.most);
     let extras = call.extras.kept.iter();
     let extras = extras.map(|e| (&*e.key, &*e.json, origin(e.origin), span(e.bytes))).collect();
     let dropped = call.extras.dropped.iter();
@@ -197,7 +197,7 @@ pub fn encode(call: &Call) -> Vec<u8> {
         extras,
         dropped: dropped.map(|gone| (&*gone.key, span(gone.bytes))).collect(),
         crowded: call.extras.crowded,
-        noted: call.extras.noted.iter().map(Noted::as_str).collect(),
+        remembered: call.extras.remembered.iter().map(NameOrder::as_str).collect(),
         timeline: timeline.collect(),
         origins,
     };
@@ -250,16 +250,16 @@ impl CallV2<'_> {
             let origin = origins.get(usize::from(place)).copied();
             origin.ok_or_else(|| shape("an origin that is not there"))
         };
-        let mut texts: [Option<Field<Box<str>>>; Known::ALL.len()] = Default::default();
+        let mut texts: [Option<Field<Box<str>>>; CallField::ALL.len()] = Default::default();
         for (known, stored) in TEXTS.into_iter().zip(self.texts) {
             if let (Some((value, place)), Some(text)) = (stored, texts.get_mut(known as usize)) {
                 *text = Some(Field { value: value.into(), origin: origin(place)? });
             }
         }
         let reason = |(text, sip_status, place): (&str, u16, u8)| {
-            Ok(Reason { text: text.into(), sip_status, origin: origin(place)? })
+            Ok(SipReason { text: text.into(), sip_status, origin: origin(place)? })
         };
-        let span = |(least, most): (u16, u16)| Span::new(least, most);
+        let span = |(least, most): (u16, u16)| SizeRange::new(least, most);
         let extra = |(key, json, place, bytes): (&str, &str, u8, (u16, u16))| {
             let bytes = span(bytes);
             Ok(Extra { key: key.into(), json: json.into(), origin: origin(place)?, bytes })
@@ -267,7 +267,7 @@ impl CallV2<'_> {
         let dropped =
             |(key, bytes): (&str, (u16, u16))| Dropped { key: key.into(), bytes: span(bytes) };
         let entry = |(at, from, said, sip_status): (Option<u64>, u8, Option<u8>, u16)| {
-            Ok(Entry {
+            Ok(TimelineEntry {
                 at: moment(at)?,
                 source: source(from)?,
                 status: said.map(status).transpose()?,
@@ -282,7 +282,7 @@ impl CallV2<'_> {
             listed_at: time(Some(self.listed_at))?.unwrap_or_default(),
             stale: self.stale,
             namesake: self.namesake,
-            progress: Progress {
+            progress: StatusProgress {
                 status: status(self.status)?,
                 at: moment(self.status_at)?,
                 sip_status: self.sip_status,
@@ -304,7 +304,7 @@ impl CallV2<'_> {
                 kept: self.extras.into_iter().map(extra).collect::<Result<_, CodecError>>()?,
                 dropped: self.dropped.into_iter().map(dropped).collect(),
                 crowded: self.crowded,
-                noted: self.noted.into_iter().map(Noted::new).collect(),
+                remembered: self.remembered.into_iter().map(NameOrder::new).collect(),
             },
             timeline: self.timeline.into_iter().map(entry).collect::<Result<_, CodecError>>()?,
         })
@@ -374,7 +374,7 @@ mod tests {
         let stored = include_bytes!("../tests/fixtures/record-v1.bin");
         assert_eq!(stored[0], V1);
         let call = decode(stored).unwrap();
-        assert_eq!(call.text(Known::From), Some("+15551230001"));
+        assert_eq!(call.text(CallField::From), Some("+15551230001"));
         let again = encode(&call);
         assert_eq!((again[0], decode(&again).unwrap()), (VERSION, call));
         assert_eq!(peek_id(stored), peek_id(&again));
@@ -400,7 +400,8 @@ mod tests {
             let origin = if n % 2 == 0 { first } else { last };
             texts[known as usize] = Some(Field { value: known.key().into(), origin });
         }
-        let entry = |at, source, status, sip_status| Entry { at, source, status, sip_status };
+        let entry =
+            |at, source, status, sip_status| TimelineEntry { at, source, status, sip_status };
         let timeline = vec![
             entry(None, Source::Import, None, 100),
             entry(first.at, Source::Webhook, Some(CallStatus::Queued), 100),
@@ -417,7 +418,7 @@ mod tests {
             listed_at: at(1_800_000_000_001),
             namesake: false,
             stale: true,
-            progress: Progress {
+            progress: StatusProgress {
                 status: CallStatus::NoAnswer,
                 at: last.at,
                 sip_status: 480,
@@ -425,7 +426,7 @@ mod tests {
                 end_said: true,
                 duration: Some(42),
             },
-            reason: Some(Reason { text: "Gone".into(), sip_status: 480, origin: last }),
+            reason: Some(SipReason { text: "Gone".into(), sip_status: 480, origin: last }),
             attempted_at: Some(at(1_800_000_000_000)),
             answered_at: None,
             said_attempted_at: Some(at(1_800_000_000_000)),
@@ -433,10 +434,13 @@ mod tests {
             direction: Field { value: Direction::Outbound, origin: first },
             texts,
             extras: Extras {
-                kept: vec![extra("a", "1", Span::new(2, 300)), extra("b", "{}", Span::new(3, 3))],
-                dropped: vec![Dropped { key: "c".into(), bytes: Span::new(9, 10_241) }],
+                kept: vec![
+                    extra("a", "1", SizeRange::new(2, 300)),
+                    extra("b", "{}", SizeRange::new(3, 3)),
+                ],
+                dropped: vec![Dropped { key: "c".into(), bytes: SizeRange::new(9, 10_241) }],
                 crowded: true,
-                noted: [Noted::new("from"), Noted::new("zz")].into_iter().collect(),
+                remembered: [NameOrder::new("from"), NameOrder::new("zz")].into_iter().collect(),
             },
             timeline,
         }

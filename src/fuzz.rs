@@ -14,15 +14,16 @@ use crate::codec;
 use crate::domain::{Call, Timestamp, merge};
 use crate::journal::fits;
 use crate::wire::{
-    CsvStyle, Format, Piece, RECORD_BYTES_MAX, Splitter, Told, csv_export_header, parse_event,
-    parse_record, pieces, write_call, write_csv_export, write_export, write_timeline,
+    CsvStyle, ParsedInput, RECORD_BYTES_MAX, RecordFormat, RecordReader, RecordText,
+    csv_export_header, parse_event, parse_record, pieces, write_call, write_csv_export,
+    write_export, write_timeline,
 };
 
 /// A target by its name, which is that of its corpus.
-pub type Target = (&'static str, fn(&[u8]));
+pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [FuzzTarget; 9] = [
     ("query", query),
     ("event", event),
     ("ndjson", ndjson),
@@ -56,8 +57,8 @@ pub fn event(data: &[u8]) {
 /// A record of an import.
 fn told(text: &str) {
     match parse_record(text, now(), TEMPLATE) {
-        Ok(Told::Event(event)) => whole(&merge(None, *event, now())),
-        Ok(Told::Record(call)) => whole(&call),
+        Ok(ParsedInput::Event(event)) => whole(&merge(None, *event, now())),
+        Ok(ParsedInput::Record(call)) => whole(&call),
         Err(_) => {}
     }
 }
@@ -78,18 +79,19 @@ fn whole(call: &Call) {
     write_export(&mut line, call);
     let line = String::from_utf8_lossy(&line);
     let again = parse_record(&line, now(), TEMPLATE);
-    assert_eq!(again, Ok(Told::Record(Box::new(call.clone()))), "{line}");
+    assert_eq!(again, Ok(ParsedInput::Record(Box::new(call.clone()))), "{line}");
     for spreadsheet in [false, true] {
         let style = CsvStyle { spreadsheet, ..CsvStyle::default() };
-        let mut sheet = Vec::new();
-        csv_export_header(&mut sheet, &style);
-        write_csv_export(&mut sheet, call, &style);
-        let mut rows = Splitter::new(sheet.as_slice(), Format::Csv, RECORD_BYTES_MAX);
+        let mut csv_header = Vec::new();
+        csv_export_header(&mut csv_header, &style);
+        write_csv_export(&mut csv_header, call, &style);
+        let mut rows =
+            RecordReader::new(csv_header.as_slice(), RecordFormat::Csv, RECORD_BYTES_MAX);
         let row = rows.next_piece().ok().flatten().map(|row| row.text).unwrap_or_default();
         let row = String::from_utf8_lossy(&row);
-        let json = rows.sheet().map(|sheet| sheet.record(&row));
+        let json = rows.csv_header().map(|csv_header| csv_header.record(&row));
         let again = json.map(|json| json.and_then(|json| parse_record(&json, now(), TEMPLATE)));
-        assert_eq!(again, Some(Ok(Told::Record(Box::new(call.clone())))), "{row}");
+        assert_eq!(again, Some(Ok(ParsedInput::Record(Box::new(call.clone())))), "{row}");
     }
 }
 
@@ -108,7 +110,7 @@ pub fn ndjson(data: &[u8]) {
             events.into_iter().for_each(told);
         }
     }
-    for format in [Format::Ndjson, Format::Json] {
+    for format in [RecordFormat::Ndjson, RecordFormat::Json] {
         let split = split(data, format, 4096);
         assert_eq!(split, self::split(data, format, 1), "one byte at a time");
         for piece in split.unwrap_or_default().iter().filter(|piece| piece.whole) {
@@ -116,29 +118,29 @@ pub fn ndjson(data: &[u8]) {
         }
     }
     // Only what it looks at in advance depends on the pieces.
-    let _any = split(data, Format::Auto, 64);
+    let _any = split(data, RecordFormat::Auto, 64);
 }
 
 /// Rows of CSV: as for lines; and rows that are given back are the same number of rows.
 pub fn csv(data: &[u8]) {
-    let rows = split(data, Format::Csv, 4096);
-    assert_eq!(rows, split(data, Format::Csv, 1), "one byte at a time");
-    let mut splitter = Splitter::new(data, Format::Csv, LIMIT);
+    let rows = split(data, RecordFormat::Csv, 4096);
+    assert_eq!(rows, split(data, RecordFormat::Csv, 1), "one byte at a time");
+    let mut record_reader = RecordReader::new(data, RecordFormat::Csv, LIMIT);
     let mut rejected = Vec::new();
     let mut count = 0;
-    while let Ok(Some(piece)) = splitter.next_piece() {
-        let Some(sheet) = splitter.sheet() else { continue };
+    while let Ok(Some(piece)) = record_reader.next_piece() {
+        let Some(csv_header) = record_reader.csv_header() else { continue };
         if let Ok(row) = std::str::from_utf8(&piece.text)
-            && let Ok(json) = sheet.record(row)
+            && let Ok(json) = csv_header.record(row)
         {
             valid(json.as_bytes());
             told(&json);
         }
-        rejected.extend_from_slice(&sheet.reject(&piece.text, count == 0));
+        rejected.extend_from_slice(&csv_header.reject(&piece.text, count == 0));
         rejected.push(b'\n');
         count += 1;
     }
-    let again = split(&rejected, Format::Csv, 4096).map(|rows| rows.len());
+    let again = split(&rejected, RecordFormat::Csv, 4096).map(|rows| rows.len());
     assert!(count == 0 || again == Some(count), "{count}, then {again:?}");
 }
 
@@ -146,12 +148,12 @@ pub fn csv(data: &[u8]) {
 const LIMIT: usize = 2048;
 
 /// All records of an input that arrives in pieces of this size; none where it breaks off.
-fn split(data: &[u8], format: Format, capacity: usize) -> Option<Vec<Piece>> {
+fn split(data: &[u8], format: RecordFormat, capacity: usize) -> Option<Vec<RecordText>> {
     let input = BufReader::with_capacity(capacity, data);
-    let mut splitter = Splitter::new(input, format, LIMIT);
+    let mut record_reader = RecordReader::new(input, format, LIMIT);
     let mut pieces = Vec::new();
-    while let Some(piece) = splitter.next_piece().ok()? {
-        assert!(piece.text.len() <= splitter.limit());
+    while let Some(piece) = record_reader.next_piece().ok()? {
+        assert!(piece.text.len() <= record_reader.limit());
         pieces.push(piece);
         assert!(pieces.len() <= data.len());
     }

@@ -28,19 +28,19 @@
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
 use crate::domain::{
-    AccountSid, Call, CallId, CallSid, CallStatus, Direction, Known, Order, Position, Timestamp,
+    AccountSid, Call, CallField, CallId, CallSid, CallStatus, Direction, Order, Position, Timestamp,
 };
 
 /// What an index knows a call by: its status, or that it is stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
+pub enum StatusKey {
     /// The call has this status.
     Status(CallStatus),
     /// The call is stale: no filter by status finds it.
     Stale,
 }
 
-impl Slot {
+impl StatusKey {
     const STALE: u8 = 0xf0;
 
     const fn byte(self) -> u8 {
@@ -77,9 +77,9 @@ const fn direction_byte(direction: Direction) -> u8 {
 
 /// Everything of a call that its index keys are made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facets {
+pub struct IndexKeys {
     listed_at: Timestamp,
-    slot: Slot,
+    status_key: StatusKey,
     direction: Direction,
     from: Box<str>,
     to: Box<str>,
@@ -87,15 +87,19 @@ pub struct Facets {
     live_since: Option<Timestamp>,
 }
 
-impl Facets {
+impl IndexKeys {
     /// The facets of this version of a call.
     pub fn of(call: &Call) -> Self {
         Self {
             listed_at: call.listed_at,
-            slot: if call.stale { Slot::Stale } else { Slot::Status(call.progress.status) },
+            status_key: if call.stale {
+                StatusKey::Stale
+            } else {
+                StatusKey::Status(call.progress.status)
+            },
             direction: call.direction.value,
-            from: call.text(Known::From).unwrap_or_default().into(),
-            to: call.text(Known::To).unwrap_or_default().into(),
+            from: call.text(CallField::From).unwrap_or_default().into(),
+            to: call.text(CallField::To).unwrap_or_default().into(),
             parent: call.parent(),
             live_since: call.live().then(|| call.last_event_at()),
         }
@@ -109,7 +113,7 @@ impl Facets {
     /// The ranges that a list may scan, `c` apart.
     pub fn ranges(&self, account: AccountSid) -> impl Iterator<Item = Range> {
         let ranges = [
-            Range::status(account, self.slot, self.direction),
+            Range::status(account, self.status_key, self.direction),
             Range::from(account, &self.from),
             Range::to(account, &self.to),
         ];
@@ -163,9 +167,9 @@ impl Range {
     }
 
     /// The calls of an account with this status and direction.
-    pub fn status(account: AccountSid, slot: Slot, direction: Direction) -> Self {
+    pub fn status(account: AccountSid, status_key: StatusKey, direction: Direction) -> Self {
         let mut prefix = with_account(b's', account);
-        prefix.extend_from_slice(&[slot.byte(), direction_byte(direction)]);
+        prefix.extend_from_slice(&[status_key.byte(), direction_byte(direction)]);
         Self::whole(prefix)
     }
 
@@ -333,7 +337,7 @@ pub type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// A part of every range: between two positions, in an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Span {
+pub struct PositionSpan {
     /// Which end comes first.
     pub order: Order,
     /// The least position, inclusive or not.
@@ -342,7 +346,7 @@ pub struct Span {
     pub high: Bound<Position>,
 }
 
-impl Span {
+impl PositionSpan {
     /// All positions.
     pub fn all(order: Order) -> Self {
         Self { order, low: Included(Position::MIN), high: Included(Position::MAX) }
@@ -412,11 +416,11 @@ impl Span {
 }
 
 /// Rows of a range, in order.
-pub type Rows<'a, V, E> = Box<dyn Iterator<Item = Result<(Position, V), E>> + 'a>;
+pub type RangeRows<'a, V, E> = Box<dyn Iterator<Item = Result<(Position, V), E>> + 'a>;
 
 /// Rows that each come in order, together in that order.
 pub fn merged<V, E>(
-    sources: Vec<Rows<'_, V, E>>,
+    sources: Vec<RangeRows<'_, V, E>>,
     order: Order,
 ) -> impl Iterator<Item = Result<(Position, V), E>> {
     let mut sources: Vec<_> = sources.into_iter().map(Iterator::peekable).collect();
@@ -445,7 +449,7 @@ pub fn merged<V, E>(
 #[cfg(test)]
 pub(crate) fn live_ranges(account: AccountSid, direction: Direction) -> Vec<Range> {
     let live = CallStatus::ALL.into_iter().filter(|s| s.rank() < crate::domain::Rank::Terminal);
-    live.map(|status| Range::status(account, Slot::Status(status), direction)).collect()
+    live.map(|status| Range::status(account, StatusKey::Status(status), direction)).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! rollcall: a call registry that answers the jambonz REST Calls API from its own durable store.
 //!
-//! `ARCHITECTURE.md` is the map of this house.
+//! `ARCHITECTURE.md` is the map.
 
 pub mod access;
 pub mod admin;

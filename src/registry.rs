@@ -8,12 +8,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use crate::domain::{AccountSid, Call, CallId, CallSid, Order, Position, Timestamp};
-use crate::index::{AdminRow, Stored, Tally};
-use crate::keys::{Facets, Range, Span, merged};
+use crate::index::{AdminRow, IndexStats, Stored};
+use crate::keys::{IndexKeys, PositionSpan, Range, merged};
 
 /// What is known of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum CallState {
     /// The call.
     Call(Arc<Call>),
     /// It was deleted at this time.
@@ -21,13 +21,13 @@ pub enum State {
 }
 
 /// What the index has of a call, so that its keys there can go.
-pub type Indexed = (Stored, Option<Facets>);
+pub type Indexed = (Stored, Option<IndexKeys>);
 
 /// A call in the registry.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct RegistryEntry {
     /// What is known.
-    pub state: State,
+    pub state: CallState,
     /// The sequence number of the newest change.
     pub seq: u64,
     /// When the call entered the registry, by this machine's clock.
@@ -36,7 +36,7 @@ pub struct Entry {
     pub indexed: Option<Indexed>,
 }
 
-impl Entry {
+impl RegistryEntry {
     /// Whether the index has this very version.
     pub fn covered(&self) -> bool {
         self.indexed.as_ref().is_some_and(|(stored, _)| stored.seq() == self.seq)
@@ -45,8 +45,8 @@ impl Entry {
     /// What an index would have of it.
     fn stored(&self) -> Stored {
         match &self.state {
-            State::Call(call) => Stored::Call { seq: self.seq, listed_at: call.listed_at },
-            State::Deleted(deleted_at) => {
+            CallState::Call(call) => Stored::Call { seq: self.seq, listed_at: call.listed_at },
+            CallState::Deleted(deleted_at) => {
                 Stored::Tombstone { seq: self.seq, deleted_at: *deleted_at }
             }
         }
@@ -55,8 +55,8 @@ impl Entry {
     /// The call, unless it was deleted.
     pub fn call(&self) -> Option<&Arc<Call>> {
         match &self.state {
-            State::Call(call) => Some(call),
-            State::Deleted(_) => None,
+            CallState::Call(call) => Some(call),
+            CallState::Deleted(_) => None,
         }
     }
 }
@@ -64,7 +64,7 @@ impl Entry {
 /// What was heard of a call while its record could not be looked up, since there was no index. It is
 /// no version of the call: it is joined with the record once there is one again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct PartialCall {
     /// All that was heard, joined.
     pub call: Arc<Call>,
     /// The sequence number of the first frame that holds some of it; the newest holds all.
@@ -108,12 +108,12 @@ impl Counts {
 /// All calls in memory.
 #[derive(Debug, Default)]
 pub struct Registry {
-    entries: HashMap<CallId, Entry>,
+    entries: HashMap<CallId, RegistryEntry>,
     keys: BTreeSet<Vec<u8>>,
     /// Which accounts know a call of which sid.
     sids: BTreeSet<(CallSid, AccountSid)>,
     /// Of calls that are not among the entries.
-    parts: HashMap<CallId, Part>,
+    parts: HashMap<CallId, PartialCall>,
     /// The same by the sequence numbers of their first frames.
     parts_in_order: BTreeMap<u64, CallId>,
     /// Admin rows that the index does not have yet, by name.
@@ -149,12 +149,12 @@ impl Registry {
     }
 
     /// What was heard of a call of which nothing else can be known at present.
-    pub fn part(&self, id: CallId) -> Option<&Part> {
+    pub fn part(&self, id: CallId) -> Option<&PartialCall> {
         self.parts.get(&id)
     }
 
     /// The parts that were begun first, at most so many.
-    pub fn first_parts(&self, most: usize) -> Vec<(CallId, Part)> {
+    pub fn first_parts(&self, most: usize) -> Vec<(CallId, PartialCall)> {
         let ids = self.parts_in_order.values().take(most);
         ids.filter_map(|id| Some((*id, self.parts.get(id)?.clone()))).collect()
     }
@@ -166,8 +166,12 @@ impl Registry {
 
     /// More of a part, joined with what there was of it.
     pub fn put_part(&mut self, id: CallId, call: Arc<Call>, seq: u64, at: Timestamp) {
-        let part =
-            self.parts.entry(id).or_insert(Part { call: call.clone(), first_seq: seq, seq, at });
+        let part = self.parts.entry(id).or_insert(PartialCall {
+            call: call.clone(),
+            first_seq: seq,
+            seq,
+            at,
+        });
         (part.call, part.seq) = (call, seq);
         self.parts_in_order.insert(part.first_seq, id);
         self.changed.insert(id.account, seq);
@@ -181,8 +185,8 @@ impl Registry {
     }
 
     /// The index counts so many, and has of each entry what the entry says.
-    pub fn count_from(&mut self, tally: Tally) {
-        let mut counts = Counts { calls: tally.calls, tombstones: tally.tombstones };
+    pub fn count_from(&mut self, stats: IndexStats) {
+        let mut counts = Counts { calls: stats.calls, tombstones: stats.tombstones };
         for entry in self.entries.values() {
             if let Some((stored, _)) = &entry.indexed {
                 counts.remove(*stored);
@@ -227,7 +231,7 @@ impl Registry {
     }
 
     /// The call, if it is in memory.
-    pub fn get(&self, id: CallId) -> Option<&Entry> {
+    pub fn get(&self, id: CallId) -> Option<&RegistryEntry> {
         self.entries.get(&id)
     }
 
@@ -242,7 +246,7 @@ impl Registry {
     }
 
     /// Every entry.
-    pub fn iter(&self) -> impl Iterator<Item = (CallId, &Entry)> {
+    pub fn iter(&self) -> impl Iterator<Item = (CallId, &RegistryEntry)> {
         self.entries.iter().map(|(id, entry)| (*id, entry))
     }
 
@@ -258,7 +262,7 @@ impl Registry {
     pub fn put(
         &mut self,
         id: CallId,
-        state: State,
+        state: CallState,
         seq: u64,
         now: Timestamp,
         indexed: Option<Indexed>,
@@ -276,7 +280,7 @@ impl Registry {
             None => indexed.as_ref().map(|(stored, _)| *stored),
         };
         self.replace_keys(before.as_ref().map(|(_, state)| state), Some(&state));
-        let entry = Entry { state, seq, entered_at, indexed };
+        let entry = RegistryEntry { state, seq, entered_at, indexed };
         if let Some(counts) = &mut self.counts {
             if let Some(stored) = counted {
                 counts.remove(stored);
@@ -332,9 +336,9 @@ impl Registry {
     }
 
     /// From one version of a call to the next most keys stay.
-    fn replace_keys(&mut self, before: Option<&State>, after: Option<&State>) {
-        let keys_of = |state: Option<&State>| match state {
-            Some(State::Call(call)) => keys_of(call),
+    fn replace_keys(&mut self, before: Option<&CallState>, after: Option<&CallState>) {
+        let keys_of = |state: Option<&CallState>| match state {
+            Some(CallState::Call(call)) => keys_of(call),
             _ => Vec::new(),
         };
         let (old, new) = (keys_of(before), keys_of(after));
@@ -349,7 +353,7 @@ impl Registry {
         &self,
         account: AccountSid,
         ranges: &[Range],
-        span: &Span,
+        span: &PositionSpan,
         count: usize,
     ) -> Vec<(Position, Arc<Call>)> {
         let rows = ranges.iter().filter_map(|range| {
@@ -391,8 +395,8 @@ impl Registry {
 /// The keys of all ranges that a list may scan.
 fn keys_of(call: &Call) -> Vec<Vec<u8>> {
     let position = Position::of(call);
-    let (own, facets) = (Range::all(call.id.account), Facets::of(call));
-    let ranges = std::iter::once(own).chain(facets.ranges(call.id.account));
+    let (own, index_keys) = (Range::all(call.id.account), IndexKeys::of(call));
+    let ranges = std::iter::once(own).chain(index_keys.ranges(call.id.account));
     ranges.map(|range| range.key(position)).collect()
 }
 

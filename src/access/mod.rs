@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use account::{Account, Keep};
 pub use secret::Secret;
-pub use token::{Role, Scope, Token, TokenHash, new_token_value};
+pub use token::{Role, Token, TokenHash, TokenScope, new_token_value};
 
 use crate::domain::{AccountSid, ServiceProviderSid, Timestamp};
 
@@ -23,7 +23,7 @@ pub struct Access {
     tokens: BTreeMap<String, Token>,
     by_hash: HashMap<TokenHash, String>,
     /// By the token's id: when it was used last, now and as the journal has it.
-    used: BTreeMap<String, Used>,
+    used: BTreeMap<String, LastUsed>,
     accounts: BTreeMap<AccountSid, Account>,
     by_hook_user: HashMap<String, AccountSid>,
     /// Accounts with a webhook secret.
@@ -37,14 +37,14 @@ pub const FIRST_TOKEN: &str = "first-token";
 
 /// When a token was used last, in milliseconds since 1970; 0 for never.
 #[derive(Debug, Default)]
-struct Used {
+struct LastUsed {
     last: AtomicU64,
     noted: u64,
 }
 
 /// One setting as the journal has it: a name and JSON, empty where it is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct SettingRow {
     /// `token/<id>`, `used/<id>`, `account/<sid>` or [`FIRST_TOKEN`].
     pub name: String,
     /// The token or the account.
@@ -54,7 +54,7 @@ pub struct Row {
 impl Access {
     /// Takes a row over. A row of an unknown kind is of a later release: it is kept in the journal
     /// and means nothing here.
-    pub fn apply(&mut self, row: &Row) -> Result<(), serde_json::Error> {
+    pub fn apply(&mut self, row: &SettingRow) -> Result<(), serde_json::Error> {
         if let Some(id) = row.name.strip_prefix("token/") {
             if let Some(old) = self.tokens.remove(id) {
                 self.by_hash.remove(&old.hash);
@@ -128,11 +128,12 @@ impl Access {
 
     /// Rows that say when tokens were used last, of those whose row is older than that by more
     /// than so many milliseconds.
-    pub fn used_rows(&self, older_millis: u64) -> Vec<Row> {
+    pub fn used_rows(&self, older_millis: u64) -> Vec<SettingRow> {
         let used = self.used.iter().filter(|(id, _)| self.tokens.contains_key(*id));
         let rows = used.filter_map(|(id, used)| {
             let last = used.last.load(Ordering::Relaxed);
-            let row = || Row { name: format!("used/{id}"), json: last.to_string().into_bytes() };
+            let row =
+                || SettingRow { name: format!("used/{id}"), json: last.to_string().into_bytes() };
             (last > used.noted.saturating_add(older_millis)).then(row)
         });
         rows.collect()
@@ -185,11 +186,11 @@ impl Access {
     }
 
     /// Whether a token may touch this account's calls at all.
-    pub fn covers(&self, scope: Scope, account: AccountSid) -> bool {
+    pub fn covers(&self, scope: TokenScope, account: AccountSid) -> bool {
         match scope {
-            Scope::Admin => true,
-            Scope::ServiceProvider(provider) => self.provides(provider, account),
-            Scope::Account(own) => own == account,
+            TokenScope::Admin => true,
+            TokenScope::ServiceProvider(provider) => self.provides(provider, account),
+            TokenScope::Account(own) => own == account,
         }
     }
 }

@@ -4,17 +4,17 @@ fn now() -> Timestamp {
     Timestamp::from_millis(1000).unwrap()
 }
 
-fn token(id: &str, value: &str, expires_at: Option<u64>) -> Row {
+fn token(id: &str, value: &str, expires_at: Option<u64>) -> SettingRow {
     let token = Token {
         id: id.to_owned(),
         name: None,
-        scope: Scope::Admin,
+        scope: TokenScope::Admin,
         role: Role::Full,
         hash: TokenHash::of(value),
         created_at: 0,
         expires_at,
     };
-    Row { name: format!("token/{id}"), json: serde_json::to_vec(&token).unwrap() }
+    SettingRow { name: format!("token/{id}"), json: serde_json::to_vec(&token).unwrap() }
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn a_token_counts_until_it_expires_or_is_removed() {
     assert_eq!(access.token("one", now()).unwrap().id, "a");
     assert!(access.token("two", now()).is_none(), "expired");
     assert!(access.token("ONE", now()).is_none());
-    access.apply(&Row { name: "token/a".to_owned(), json: Vec::new() }).unwrap();
+    access.apply(&SettingRow { name: "token/a".to_owned(), json: Vec::new() }).unwrap();
     assert!(access.token("one", now()).is_none(), "revoked");
 }
 
@@ -38,7 +38,7 @@ fn nothing_secret_is_shown() {
     let mut account = Account::new(AccountSid::from_bytes([1; 16]));
     account.webhook_secret = Some(Secret::new("hush"));
     let json = serde_json::to_vec(&account).unwrap();
-    access.apply(&Row { name: format!("account/{}", account.account_sid), json }).unwrap();
+    access.apply(&SettingRow { name: format!("account/{}", account.account_sid), json }).unwrap();
     let shown = format!("{access:?}");
     assert!(!shown.contains("hush") && shown.contains("***"), "{shown}");
 }
@@ -51,11 +51,14 @@ fn a_scope_covers_its_own_accounts_alone() {
     let mut account = Account::new(one);
     account.service_provider_sid = Some(provider);
     let json = serde_json::to_vec(&account).unwrap();
-    access.apply(&Row { name: format!("account/{one}"), json }).unwrap();
-    assert!(access.covers(Scope::Account(one), one) && !access.covers(Scope::Account(one), two));
-    let scope = Scope::ServiceProvider(provider);
+    access.apply(&SettingRow { name: format!("account/{one}"), json }).unwrap();
+    assert!(
+        access.covers(TokenScope::Account(one), one)
+            && !access.covers(TokenScope::Account(one), two)
+    );
+    let scope = TokenScope::ServiceProvider(provider);
     assert!(access.covers(scope, one) && !access.covers(scope, two));
-    assert!(access.covers(Scope::Admin, two));
+    assert!(access.covers(TokenScope::Admin, two));
 }
 
 #[test]
@@ -67,7 +70,7 @@ fn new_tokens_are_long_and_differ() {
 #[test]
 fn it_is_known_whether_any_signature_can_be_checked() {
     let sid = AccountSid::from_bytes([1; 16]);
-    let row = |account: Option<&Account>| Row {
+    let row = |account: Option<&Account>| SettingRow {
         name: format!("account/{sid}"),
         json: account.map(|account| serde_json::to_vec(account).unwrap()).unwrap_or_default(),
     };

@@ -11,7 +11,7 @@ use crate::domain::{AccountSid, ServiceProviderSid, Timestamp};
 /// Whose calls a token reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Scope {
+pub enum TokenScope {
     /// Every account.
     Admin,
     /// The accounts of one service provider.
@@ -20,7 +20,7 @@ pub enum Scope {
     Account(AccountSid),
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for TokenScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Admin => f.write_str("admin"),
@@ -107,7 +107,7 @@ pub struct Token {
     /// What a person calls it.
     pub name: Option<String>,
     /// Whose calls.
-    pub scope: Scope,
+    pub scope: TokenScope,
     /// What it may do.
     pub role: Role,
     /// Of the value.

@@ -11,8 +11,8 @@ pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// JSON of [`crate::ops::Request`].
+pub(super) enum AdminFrameKind {
+    /// JSON of [`crate::ops::AdminRequest`].
     Request,
     /// A piece of the command's input or output.
     Data,
@@ -28,17 +28,17 @@ pub(super) enum Kind {
     Reply,
 }
 
-const KINDS: [(u8, Kind); 7] = [
-    (b'Q', Kind::Request),
-    (b'D', Kind::Data),
-    (b'E', Kind::End),
-    (b'P', Kind::Progress),
-    (b'J', Kind::Reject),
-    (b'N', Kind::Note),
-    (b'R', Kind::Reply),
+const KINDS: [(u8, AdminFrameKind); 7] = [
+    (b'Q', AdminFrameKind::Request),
+    (b'D', AdminFrameKind::Data),
+    (b'E', AdminFrameKind::End),
+    (b'P', AdminFrameKind::Progress),
+    (b'J', AdminFrameKind::Reject),
+    (b'N', AdminFrameKind::Note),
+    (b'R', AdminFrameKind::Reply),
 ];
 
-pub(super) fn write(to: &mut impl Write, kind: Kind, content: &[u8]) -> io::Result<()> {
+pub(super) fn write(to: &mut impl Write, kind: AdminFrameKind, content: &[u8]) -> io::Result<()> {
     let Some((letter, _)) = KINDS.iter().find(|(_, known)| *known == kind) else { return Ok(()) };
     let length = u32::try_from(content.len()).map_err(io::Error::other)?;
     to.write_all(&[*letter])?;
@@ -47,7 +47,10 @@ pub(super) fn write(to: &mut impl Write, kind: Kind, content: &[u8]) -> io::Resu
 }
 
 /// The next frame; its content replaces that of the buffer. None at the end.
-pub(super) fn read(from: &mut impl Read, content: &mut Vec<u8>) -> io::Result<Option<Kind>> {
+pub(super) fn read(
+    from: &mut impl Read,
+    content: &mut Vec<u8>,
+) -> io::Result<Option<AdminFrameKind>> {
     let mut letter = [0];
     if from.read(&mut letter)? == 0 {
         return Ok(None);
@@ -76,7 +79,7 @@ pub(super) async fn read_request(from: &mut (impl AsyncRead + Unpin)) -> io::Res
         head
     };
     let length = u32::from_be_bytes(length);
-    let request = KINDS.contains(&(letter, Kind::Request));
+    let request = KINDS.contains(&(letter, AdminFrameKind::Request));
     if !request || length as usize > FRAME_BYTES_MAX {
         return Err(wrong());
     }
@@ -116,8 +119,8 @@ impl<R: Read> BufRead for Input<R> {
         while self.used == self.piece.len() && !self.over {
             self.used = 0;
             match read(&mut self.from, &mut self.piece)? {
-                Some(Kind::Data) => {}
-                Some(Kind::End) => {
+                Some(AdminFrameKind::Data) => {}
+                Some(AdminFrameKind::End) => {
                     self.piece.clear();
                     self.over = true;
                 }

@@ -2,8 +2,8 @@
 
 use std::io::Read as _;
 
-use super::frame::{Input, Kind, read, write};
-use crate::ops::Request;
+use super::frame::{AdminFrameKind, Input, read, write};
+use crate::ops::AdminRequest;
 
 /// A conversation: what is read is what was sent, in frames that end where they say. A command that
 /// is understood is written so that it is understood again.
@@ -12,7 +12,7 @@ pub fn admin(data: &[u8]) {
     while let Ok(Some(kind)) = read(&mut from, &mut content) {
         assert!(write(&mut written, kind, &content).is_ok());
         assert!(data.starts_with(&written));
-        if kind == Kind::Request {
+        if kind == AdminFrameKind::Request {
             command(&content);
         }
     }
@@ -27,9 +27,9 @@ pub fn admin(data: &[u8]) {
 }
 
 fn command(json: &[u8]) {
-    let Ok(request) = serde_json::from_slice::<Request>(json) else { return };
+    let Ok(request) = serde_json::from_slice::<AdminRequest>(json) else { return };
     let Ok(text) = serde_json::to_string(&request) else { return };
-    let again = serde_json::from_str::<Request>(&text).map(|again| format!("{again:?}"));
+    let again = serde_json::from_str::<AdminRequest>(&text).map(|again| format!("{again:?}"));
     assert_eq!(again.ok(), Some(format!("{request:?}")));
 }
 

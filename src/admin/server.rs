@@ -13,9 +13,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use super::frame::{Input, Kind, read_request, write};
-use crate::logs::{Audit, Deed, Outcome};
-use crate::ops::{self, Context, Failure, Item, Noted, Reply, Request};
+use super::frame::{AdminFrameKind, Input, read_request, write};
+use crate::logs::{AuditEvent, AuditLog, AuditOutcome};
+use crate::ops::{self, AdminContext, AdminReply, AdminRequest, AuditEntry, Failure, Item};
 use crate::store::Store;
 use crate::{clock, files};
 
@@ -28,7 +28,7 @@ const SILENT_MAX: usize = 64;
 /// How long a request may take to arrive, and the output of a quick command to be taken.
 const QUICK: Duration = Duration::from_secs(10);
 /// How long the output of another one may take, and how long one waits for others to end.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Bytes of the path of a socket, whose last one the system keeps.
 const PATH_BYTES_MAX: usize = 107;
@@ -97,10 +97,10 @@ fn is_in_the_way(path: &Path) -> io::Result<bool> {
 }
 
 /// What every conversation needs.
-struct Server {
+struct AdminServer {
     store: Arc<Store>,
-    context: Context,
-    audit: Arc<Audit>,
+    context: AdminContext,
+    audit: Arc<AuditLog>,
     /// Room for commands that are done in no time.
     quick: Arc<Semaphore>,
     /// Room for the others. They may last as long as whoever has asked for them, and so have no room
@@ -111,10 +111,21 @@ struct Server {
 }
 
 /// Answers commands until the task is dropped.
-pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context, audit: Arc<Audit>) {
+pub async fn serve(
+    listener: UnixListener,
+    store: Arc<Store>,
+    context: AdminContext,
+    audit: Arc<AuditLog>,
+) {
     let room = || Arc::new(Semaphore::new(COMMANDS_MAX));
-    let server =
-        Arc::new(Server { store, context, audit, quick: room(), long: room(), following: room() });
+    let server = Arc::new(AdminServer {
+        store,
+        context,
+        audit,
+        quick: room(),
+        long: room(),
+        following: room(),
+    });
     let us = rustix::process::geteuid().as_raw();
     let mut silent: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -144,7 +155,7 @@ pub async fn serve(listener: UnixListener, store: Arc<Store>, context: Context, 
 }
 
 /// Reads what a connection wants. It takes no room before that.
-async fn hear(server: Arc<Server>, mut stream: UnixStream, uid: u32) {
+async fn hear(server: Arc<AdminServer>, mut stream: UnixStream, uid: u32) {
     match tokio::time::timeout(QUICK, read_request(&mut stream)).await {
         Ok(Ok(content)) => drop(tokio::spawn(run(server, stream, content, uid))),
         Ok(Err(error)) => tracing::debug!(%error, "a command went away"),
@@ -153,7 +164,7 @@ async fn hear(server: Arc<Server>, mut stream: UnixStream, uid: u32) {
 }
 
 /// Waits for room, and runs the command.
-async fn run(server: Arc<Server>, mut stream: UnixStream, content: Vec<u8>, uid: u32) {
+async fn run(server: Arc<AdminServer>, mut stream: UnixStream, content: Vec<u8>, uid: u32) {
     let request = serde_json::from_slice(&content).map_err(|error| {
         Failure::new(format!(
             "the server does not understand this command ({error}); it may be of another release"
@@ -161,11 +172,11 @@ async fn run(server: Arc<Server>, mut stream: UnixStream, content: Vec<u8>, uid:
     });
     let quick = request.as_ref().map_or(true, is_quick);
     let room = match &request {
-        Ok(Request::Follow { .. }) => &server.following,
+        Ok(AdminRequest::Follow { .. }) => &server.following,
         _ if quick => &server.quick,
         _ => &server.long,
     };
-    let Ok(Ok(permit)) = tokio::time::timeout(PATIENCE, room.clone().acquire_owned()).await else {
+    let Ok(Ok(permit)) = tokio::time::timeout(TIMEOUT, room.clone().acquire_owned()).await else {
         let failure = Failure::new(format!(
             "{COMMANDS_MAX} other commands are running; try again once one of them has ended"
         ));
@@ -179,7 +190,7 @@ async fn run(server: Arc<Server>, mut stream: UnixStream, content: Vec<u8>, uid:
         stream.set_nonblocking(false)?;
         // Only bulk commands read their input, and they wait as long as it takes.
         stream.set_read_timeout(None)?;
-        stream.set_write_timeout(Some(if quick { QUICK } else { PATIENCE }))?;
+        stream.set_write_timeout(Some(if quick { QUICK } else { TIMEOUT }))?;
         Ok(stream)
     });
     let Ok(stream) = stream else { return };
@@ -192,89 +203,89 @@ async fn run(server: Arc<Server>, mut stream: UnixStream, content: Vec<u8>, uid:
 }
 
 /// Whether a command is done in no time, whoever asks and however much there is.
-fn is_quick(request: &Request) -> bool {
+fn is_quick(request: &AdminRequest) -> bool {
     match request {
-        Request::TokenCreate(_)
-        | Request::TokenList
-        | Request::TokenRevoke { .. }
-        | Request::AccountSet(_)
-        | Request::AccountList
-        | Request::AccountRemove { .. }
-        | Request::BackupMade(_)
-        | Request::Status
-        | Request::Configuration
-        | Request::Health
-        | Request::CertShow
-        | Request::CertRenew { .. } => true,
+        AdminRequest::TokenCreate(_)
+        | AdminRequest::TokenList
+        | AdminRequest::TokenRevoke { .. }
+        | AdminRequest::AccountSet(_)
+        | AdminRequest::AccountList
+        | AdminRequest::AccountRemove { .. }
+        | AdminRequest::BackupMade(_)
+        | AdminRequest::Status
+        | AdminRequest::Configuration
+        | AdminRequest::Health
+        | AdminRequest::CertShow
+        | AdminRequest::CertRenew { .. } => true,
         // A part of a sid is looked for among all.
-        Request::Show { call } => ops::is_whole(call),
-        Request::Import(_)
-        | Request::Follow { .. }
-        | Request::Export(_)
-        | Request::ExportCsv { .. }
-        | Request::List { .. }
-        | Request::Check
-        | Request::Rebuild
-        | Request::Compact { .. }
-        | Request::Expire { .. }
-        | Request::Purge(_)
-        | Request::Backup(_) => false,
+        AdminRequest::Show { call } => ops::is_whole(call),
+        AdminRequest::Import(_)
+        | AdminRequest::Follow { .. }
+        | AdminRequest::Export(_)
+        | AdminRequest::ExportCsv { .. }
+        | AdminRequest::List { .. }
+        | AdminRequest::Check
+        | AdminRequest::Rebuild
+        | AdminRequest::Compact { .. }
+        | AdminRequest::Expire { .. }
+        | AdminRequest::Purge(_)
+        | AdminRequest::Backup(_) => false,
     }
 }
 
 /// Writes down that another user came.
-fn refused(audit: &Audit, peer: Option<u32>) {
+fn refused(audit: &AuditLog, peer: Option<u32>) {
     let who = peer.map_or_else(|| "nobody".to_owned(), |uid| format!("socket uid {uid}"));
-    let deed = Deed {
+    let audit_event = AuditEvent {
         at: clock::now(),
         who: &who,
         what: "authenticate",
         object: Some("the admin socket"),
-        outcome: Outcome::Refused,
+        outcome: AuditOutcome::Refused,
         peer: None,
     };
     // One that is left out stands in the next line that is not.
-    let _left_out = audit.write_wrong(&deed, std::time::Instant::now());
+    let _left_out = audit.write_wrong(&audit_event, std::time::Instant::now());
 }
 
 fn converse(
     stream: &std::os::unix::net::UnixStream,
-    server: &Server,
-    request: Result<Request, Failure>,
+    server: &AdminServer,
+    request: Result<AdminRequest, Failure>,
     uid: u32,
 ) -> io::Result<()> {
     let mut to = BufWriter::new(stream);
     let result = request.and_then(|request| {
-        let deed = Noted::of(&request);
+        let audit_event = AuditEntry::of(&request);
         let mut input = Input::new(BufReader::new(stream));
         let mut emit = |item: Item<'_>| {
             match item {
                 // Nothing says something, too: that it begins.
-                Item::Data([]) => write(&mut to, Kind::Data, &[])?,
+                Item::Data([]) => write(&mut to, AdminFrameKind::Data, &[])?,
                 Item::Data(bytes) => {
                     for piece in bytes.chunks(super::frame::PIECE_BYTES) {
-                        write(&mut to, Kind::Data, piece)?;
+                        write(&mut to, AdminFrameKind::Data, piece)?;
                     }
                 }
-                Item::Note(note) => write(&mut to, Kind::Note, note.as_bytes())?,
+                Item::Note(note) => write(&mut to, AdminFrameKind::Note, note.as_bytes())?,
                 Item::Progress(progress) => {
-                    write(&mut to, Kind::Progress, &serde_json::to_vec(&progress)?)?;
+                    write(&mut to, AdminFrameKind::Progress, &serde_json::to_vec(&progress)?)?;
                 }
                 Item::Reject(why, text) => {
                     let content = [why.as_bytes(), b"\n", text].concat();
-                    write(&mut to, Kind::Reject, &content)?;
+                    write(&mut to, AdminFrameKind::Reject, &content)?;
                 }
             }
             to.flush()
         };
         let result = ops::run(&server.store, &server.context, request, &mut input, &mut emit);
-        deed.write(&server.audit, &format!("socket uid {uid}"), &result);
+        audit_event.write(&server.audit, &format!("socket uid {uid}"), &result);
         result
     });
     reply(&mut to, &result)
 }
 
-fn reply(to: &mut impl Write, result: &Result<Reply, Failure>) -> io::Result<()> {
-    write(to, Kind::Reply, &serde_json::to_vec(result)?)?;
+fn reply(to: &mut impl Write, result: &Result<AdminReply, Failure>) -> io::Result<()> {
+    write(to, AdminFrameKind::Reply, &serde_json::to_vec(result)?)?;
     to.flush()
 }

@@ -24,12 +24,12 @@ pub fn parse_recipient(text: &str) -> Result<Recipient, BackupError> {
 
 /// An archive that is being written. Files come one after the other: a head, and then its bytes.
 pub(super) struct Archive {
-    output: Output,
+    output: ArchiveOutput,
     /// Bytes of the file so far, beyond whole units.
     beyond: usize,
 }
 
-enum Output {
+enum ArchiveOutput {
     Open(Encoder<'static, BufWriter<File>>),
     Sealed(Encoder<'static, StreamWriter<BufWriter<File>>>),
 }
@@ -40,11 +40,11 @@ impl Archive {
         let output = if recipients.is_empty() {
             let mut encoder = Encoder::new(file, LEVEL)?;
             encoder.include_checksum(true)?;
-            Output::Open(encoder)
+            ArchiveOutput::Open(encoder)
         } else {
             let all = recipients.iter().map(|one| -> &dyn age::Recipient { one });
             let encryptor = age::Encryptor::with_recipients(all).map_err(io::Error::other)?;
-            Output::Sealed(Encoder::new(encryptor.wrap_output(file)?, LEVEL)?)
+            ArchiveOutput::Sealed(Encoder::new(encryptor.wrap_output(file)?, LEVEL)?)
         };
         Ok(Self { output, beyond: 0 })
     }
@@ -76,16 +76,16 @@ impl Archive {
     pub fn end(mut self) -> io::Result<()> {
         self.write(&[0; 2 * BLOCK])?;
         let file = match self.output {
-            Output::Open(encoder) => encoder.finish()?,
-            Output::Sealed(encoder) => encoder.finish()?.finish()?,
+            ArchiveOutput::Open(encoder) => encoder.finish()?,
+            ArchiveOutput::Sealed(encoder) => encoder.finish()?.finish()?,
         };
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.output {
-            Output::Open(encoder) => encoder.write_all(bytes),
-            Output::Sealed(encoder) => encoder.write_all(bytes),
+            ArchiveOutput::Open(encoder) => encoder.write_all(bytes),
+            ArchiveOutput::Sealed(encoder) => encoder.write_all(bytes),
         }
     }
 }

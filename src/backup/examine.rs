@@ -6,9 +6,9 @@ use std::path::Path;
 use ring::digest::{Context, SHA256};
 
 use super::error::BackupError;
-use super::manifest::{Entry, Span, hex};
+use super::manifest::{FrameSpan, ManifestFile, hex};
 use super::names;
-use crate::journal::{Audit, Passed, Until};
+use crate::journal::{Passed, SegmentVerifier, Until};
 
 /// Bytes that are read at once.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
@@ -18,13 +18,13 @@ pub(super) struct Examination {
     name: String,
     bytes: u64,
     sum: Context,
-    audit: Option<Audit>,
+    audit: Option<SegmentVerifier>,
 }
 
 /// What a file is.
 #[derive(Debug, Clone)]
 pub(super) struct Examined {
-    pub entry: Entry,
+    pub entry: ManifestFile,
     /// Where it is a segment.
     pub passed: Option<Passed>,
 }
@@ -39,7 +39,7 @@ impl Examination {
         let audit = match names::segment(name) {
             None => None,
             Some(file) => {
-                let audit = Audit::new(file, until);
+                let audit = SegmentVerifier::new(file, until);
                 let audit = audit.ok_or_else(|| strange("no segment has this name"))?;
                 Some(audit.map_err(BackupError::io("unpack", path))?)
             }
@@ -63,14 +63,14 @@ impl Examination {
 
     pub fn end(self, path: &Path) -> Result<Examined, BackupError> {
         let Self { name, bytes, sum, audit } = self;
-        let passed = audit.map(Audit::end).transpose();
+        let passed = audit.map(SegmentVerifier::end).transpose();
         let passed = passed.map_err(BackupError::flaw(path, &name))?;
         let sha256 = hex(sum.finish().as_ref());
         let frames = passed.as_ref().map(|passed| {
             let Passed { frames, first_seq, last_seq, .. } = *passed;
-            Span { frames, first_seq, last_seq }
+            FrameSpan { frames, first_seq, last_seq }
         });
-        Ok(Examined { entry: Entry { name, bytes, sha256, frames }, passed })
+        Ok(Examined { entry: ManifestFile { name, bytes, sha256, frames }, passed })
     }
 }
 

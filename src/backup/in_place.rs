@@ -12,13 +12,13 @@ use crate::files;
 use crate::store::UNFINISHED;
 
 /// What is made in such a directory, beside [`DIRS`].
-pub(super) struct Made {
+pub(super) struct BackupEntries {
     pub files: &'static [&'static str],
     /// What the mark says to somebody who finds it.
     pub note: &'static str,
 }
 
-impl Made {
+impl BackupEntries {
     /// Marks a directory as unfinished and holds the mark. Says whether there was one already.
     ///
     /// What is there is looked at once the mark is held: another process may have ended meanwhile, and

@@ -36,12 +36,12 @@ pub struct Manifest {
     /// Frames in all.
     pub frames: u64,
     /// Every file, in the order in which they stand in an archive.
-    pub files: Vec<Entry>,
+    pub files: Vec<ManifestFile>,
 }
 
 /// One file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct ManifestFile {
     /// Its place, with `/`.
     pub name: String,
     /// Its length.
@@ -50,12 +50,12 @@ pub struct Entry {
     pub sha256: String,
     /// What is known of a segment of the journal.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub frames: Option<Span>,
+    pub frames: Option<FrameSpan>,
 }
 
 /// The frames of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
+pub struct FrameSpan {
     /// How many.
     pub frames: u64,
     /// The sequence number that the segment is named after.
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_manifest_that_names_a_file_twice_is_refused_by_that_name() {
-        let entry = |name: &str| Entry {
+        let entry = |name: &str| ManifestFile {
             name: name.to_owned(),
             bytes: 1,
             sha256: "0".repeat(64),

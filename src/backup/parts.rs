@@ -7,7 +7,7 @@ use super::error::BackupError;
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "part", rename_all = "snake_case")]
-pub(super) enum Part {
+pub(super) enum BackupLine {
     /// The first one.
     Begin { format: u32, release: String, epoch: String, made_at: String },
     /// A file: so many bytes follow the line.
@@ -18,7 +18,7 @@ pub(super) enum Part {
     End,
 }
 
-impl Part {
+impl BackupLine {
     pub fn line(&self) -> Vec<u8> {
         // Texts and numbers have a JSON.
         let mut line = serde_json::to_vec(self).unwrap_or_default();
@@ -28,8 +28,8 @@ impl Part {
 }
 
 /// A piece of what was received.
-pub(super) enum Piece<'a> {
-    Part(Part),
+pub(super) enum BackupPiece<'a> {
+    Part(BackupLine),
     /// Bytes of the last file, and whether they are its last ones.
     Bytes(&'a [u8], bool),
 }
@@ -48,14 +48,14 @@ impl Parts {
     pub fn take(
         &mut self,
         mut bytes: &[u8],
-        each: &mut dyn FnMut(Piece<'_>) -> Result<(), BackupError>,
+        each: &mut dyn FnMut(BackupPiece<'_>) -> Result<(), BackupError>,
     ) -> Result<(), BackupError> {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
                 let (now, later) = bytes.split_at(count);
                 self.left -= count as u64;
-                each(Piece::Bytes(now, self.left == 0))?;
+                each(BackupPiece::Bytes(now, self.left == 0))?;
                 bytes = later;
                 continue;
             }
@@ -71,13 +71,13 @@ impl Parts {
                 let part = part.map_err(|error| BackupError::Parts(error.to_string()))?;
                 self.line.clear();
                 let mut empty = false;
-                if let Part::File { bytes, .. } = &part {
+                if let BackupLine::File { bytes, .. } = &part {
                     self.left = *bytes;
                     empty = *bytes == 0;
                 }
-                each(Piece::Part(part))?;
+                each(BackupPiece::Part(part))?;
                 if empty {
-                    each(Piece::Bytes(&[], true))?;
+                    each(BackupPiece::Bytes(&[], true))?;
                 }
             }
         }
@@ -91,20 +91,20 @@ mod tests {
 
     #[test]
     fn parts_are_the_same_in_pieces_of_any_size() {
-        let file = |name: &str, bytes| Part::File { name: name.to_owned(), bytes };
+        let file = |name: &str, bytes| BackupLine::File { name: name.to_owned(), bytes };
         let mut sent = file("a", 5).line();
         sent.extend_from_slice(b"\n{\"x\n");
         sent.extend(file("b", 0).line());
-        sent.extend(Part::Same { name: "c".to_owned() }.line());
-        sent.extend(Part::End.line());
+        sent.extend(BackupLine::Same { name: "c".to_owned() }.line());
+        sent.extend(BackupLine::End.line());
         for size in 1..sent.len() {
             let (mut parts, mut seen, mut content) = (Parts::default(), Vec::new(), Vec::new());
             let mut ends = 0;
             for piece in sent.chunks(size) {
-                let mut each = |piece: Piece<'_>| {
+                let mut each = |piece: BackupPiece<'_>| {
                     match piece {
-                        Piece::Part(part) => seen.push(part),
-                        Piece::Bytes(bytes, last) => {
+                        BackupPiece::Part(part) => seen.push(part),
+                        BackupPiece::Bytes(bytes, last) => {
                             content.extend_from_slice(bytes);
                             ends += usize::from(last);
                         }
@@ -113,8 +113,8 @@ mod tests {
                 };
                 parts.take(piece, &mut each).unwrap();
             }
-            let same = Part::Same { name: "c".to_owned() };
-            assert_eq!(seen, [file("a", 5), file("b", 0), same, Part::End]);
+            let same = BackupLine::Same { name: "c".to_owned() };
+            assert_eq!(seen, [file("a", 5), file("b", 0), same, BackupLine::End]);
             assert_eq!((content.as_slice(), ends), (&b"\n{\"x\n"[..], 2));
         }
     }

@@ -88,13 +88,17 @@ fn directory(
             let reason = format!("the file has {bytes} bytes where {} were written", entry.bytes);
             return Err(BackupError::damaged(path, &entry.name, bytes.min(entry.bytes), reason));
         }
-        let found = visit(&entry.name, &mut Watched::new(&mut file, &step))?;
+        let found = visit(&entry.name, &mut ProgressReader::new(&mut file, &step))?;
         same(path, &found, entry)?;
     }
     Ok(manifest)
 }
 
-fn same(path: &Path, found: &Examined, entry: &super::manifest::Entry) -> Result<(), BackupError> {
+fn same(
+    path: &Path,
+    found: &Examined,
+    entry: &super::manifest::ManifestFile,
+) -> Result<(), BackupError> {
     if found.entry.sha256 != entry.sha256 {
         let reason = "its content does not fit its SHA-256 in the manifest";
         return Err(BackupError::damaged(path, &entry.name, 0, reason));
@@ -117,7 +121,7 @@ fn archive(
     let total = file.metadata().map_err(BackupError::io("read", path))?.len();
     // What comes out of it is of no matter: the file is what has an end.
     let step = |_: u64| progress(Progress::bytes(READING, read.get(), Some(total)));
-    let file = BufReader::with_capacity(PIECE_BYTES, Counted { file, read: read.clone() });
+    let file = BufReader::with_capacity(PIECE_BYTES, CountingReader { file, read: read.clone() });
     let input = unpacked(path, file, identities)?;
     let unpacked = Bounded { input, read: read.clone(), unpacked: 0 };
     let cut_off = |error: io::Error| {
@@ -148,7 +152,7 @@ fn archive(
             manifest = Some(Manifest::parse(path, &text)?);
         } else {
             let bytes = entry.size();
-            let examined = visit(&name, &mut Watched::new(&mut entry, &step))?;
+            let examined = visit(&name, &mut ProgressReader::new(&mut entry, &step))?;
             if examined.entry.bytes != bytes {
                 let at = examined.entry.bytes;
                 return Err(BackupError::damaged(path, &name, at, "the archive ends here"));
@@ -177,7 +181,7 @@ fn archive(
 /// The tar of an archive.
 fn unpacked(
     path: &Path,
-    mut file: BufReader<Counted>,
+    mut file: BufReader<CountingReader>,
     identities: &Identities,
 ) -> Result<Box<dyn Read>, BackupError> {
     let begin = file.fill_buf().map_err(BackupError::io("read", path))?;
@@ -207,7 +211,7 @@ fn unpacked(
 }
 
 /// Says now and then how many bytes have come since it last did.
-struct Watched<'a> {
+struct ProgressReader<'a> {
     from: &'a mut dyn Read,
     step: &'a dyn Fn(u64),
     untold: u64,
@@ -218,13 +222,13 @@ const STEP_BYTES: u64 = 1 << 20;
 /// What is being done.
 const READING: &str = "reading the backup";
 
-impl<'a> Watched<'a> {
+impl<'a> ProgressReader<'a> {
     fn new(from: &'a mut dyn Read, step: &'a dyn Fn(u64)) -> Self {
         Self { from, step, untold: 0 }
     }
 }
 
-impl Read for Watched<'_> {
+impl Read for ProgressReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.from.read(out)?;
         self.untold += count as u64;
@@ -236,12 +240,12 @@ impl Read for Watched<'_> {
 }
 
 /// Knows how much of a file has been read.
-struct Counted {
+struct CountingReader {
     file: File,
     read: Rc<Cell<u64>>,
 }
 
-impl Read for Counted {
+impl Read for CountingReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(out)?;
         self.read.set(self.read.get() + count as u64);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::error::BackupError;
 use super::examine::examine;
-use super::in_place::Made;
+use super::in_place::BackupEntries;
 use super::manifest::Manifest;
 use super::names::{self, DIRS};
 use super::read::{self, Identities, walk};
@@ -36,7 +36,7 @@ pub struct Restored {
 }
 
 /// What a restore makes in its directory.
-const MADE: Made = Made {
+const MADE: BackupEntries = BackupEntries {
     files: &[names::TOKEN, "FORMAT", "FORMAT.new"],
     note: "This restore was not finished. Run it again, or remove this directory.\n",
 };

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::BackupError;
 use super::examine::PIECE_BYTES;
-use super::manifest::{Entry, hex};
+use super::manifest::{ManifestFile, hex};
 use super::names;
-use super::parts::Part;
+use super::parts::BackupLine;
 use crate::domain::Timestamp;
 use crate::files;
 use crate::store::{FORMAT, Progress, Store};
@@ -21,9 +21,9 @@ use crate::wire::show_time;
 
 /// What a backup is asked to have.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct BackupScope {
     /// Files that an earlier backup has; those that are the same are not sent.
-    pub known: Vec<Entry>,
+    pub known: Vec<ManifestFile>,
     /// Bytes that are read in a second at most; 0 for as many as there are.
     pub rate: u64,
 }
@@ -32,7 +32,7 @@ pub struct Wanted {
 /// was called is in it.
 pub fn send(
     store: &Store,
-    wanted: &Wanted,
+    wanted: &BackupScope,
     now: Timestamp,
     put: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     progress: &mut dyn FnMut(Progress),
@@ -42,8 +42,8 @@ pub fn send(
     // Whoever holds the segments keeps their files; each is let go once it has been read.
     let segments = store.segments();
     let total = segments.iter().map(|segment| segment.disk_bytes()).sum();
-    let mut sending = Sending { put, pace: Pace::new(wanted.rate), progress, total };
-    let begin = Part::Begin {
+    let mut sending = BackupSender { put, pace: Pace::new(wanted.rate), progress, total };
+    let begin = BackupLine::Begin {
         format: FORMAT,
         release: env!("CARGO_PKG_VERSION").to_owned(),
         epoch: store.epoch().to_owned(),
@@ -58,7 +58,7 @@ pub fn send(
         if let Some(known) = known
             && sending.is_same(&segment.path, bytes, known)?
         {
-            sending.line(&Part::Same { name })?;
+            sending.line(&BackupLine::Same { name })?;
         } else {
             sending.file(&segment.path, name, bytes)?;
         }
@@ -70,12 +70,12 @@ pub fn send(
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(BackupError::io("read", &path)(error)),
         };
-        sending.line(&Part::File { name, bytes: content.len() as u64 })?;
+        sending.line(&BackupLine::File { name, bytes: content.len() as u64 })?;
         for piece in content.chunks(PIECE_BYTES) {
             sending.put(piece)?;
         }
     }
-    sending.line(&Part::End)
+    sending.line(&BackupLine::End)
 }
 
 /// Files beside the journal that a working server needs, or that say who may use it.
@@ -106,15 +106,15 @@ fn secrets(dir: &Path) -> Result<Vec<(PathBuf, String)>, BackupError> {
 /// Takes a piece of a file.
 type Each<'e, S> = dyn FnMut(&mut S, &[u8]) -> Result<(), BackupError> + 'e;
 
-struct Sending<'a> {
+struct BackupSender<'a> {
     put: &'a mut dyn FnMut(&[u8]) -> io::Result<()>,
     pace: Pace,
     progress: &'a mut dyn FnMut(Progress),
     total: u64,
 }
 
-impl Sending<'_> {
-    fn line(&mut self, part: &Part) -> Result<(), BackupError> {
+impl BackupSender<'_> {
+    fn line(&mut self, part: &BackupLine) -> Result<(), BackupError> {
         self.put(&part.line())
     }
 
@@ -123,11 +123,16 @@ impl Sending<'_> {
     }
 
     fn file(&mut self, path: &Path, name: String, bytes: u64) -> Result<(), BackupError> {
-        self.line(&Part::File { name, bytes })?;
+        self.line(&BackupLine::File { name, bytes })?;
         self.read(path, bytes, &mut |sending, piece| sending.put(piece))
     }
 
-    fn is_same(&mut self, path: &Path, bytes: u64, known: &Entry) -> Result<bool, BackupError> {
+    fn is_same(
+        &mut self,
+        path: &Path,
+        bytes: u64,
+        known: &ManifestFile,
+    ) -> Result<bool, BackupError> {
         let mut sum = Context::new(&SHA256);
         self.read(path, bytes, &mut |_, piece| {
             sum.update(piece);

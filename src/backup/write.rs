@@ -11,13 +11,13 @@ use age::x25519::Recipient;
 use super::archive::Archive;
 use super::error::BackupError;
 use super::examine::{Examination, Examined, examine};
-use super::in_place::Made;
+use super::in_place::BackupEntries;
 use super::keep;
 use super::manifest::{Manifest, VERSION};
 use super::names::{self, ARCHIVE, DIRS, ENCRYPTED};
-use super::parts::{Part, Parts, Piece};
+use super::parts::{BackupLine, BackupPiece, Parts};
 use super::read;
-use super::send::Wanted;
+use super::send::BackupScope;
 use crate::domain::Timestamp;
 use crate::files;
 use crate::journal::Chain;
@@ -25,14 +25,14 @@ use crate::store::{UNFINISHED, free_bytes};
 use crate::wire::show_time;
 
 /// What a backup makes in a directory that is there already.
-const MADE: Made = Made {
+const MADE: BackupEntries = BackupEntries {
     files: &[names::TOKEN, names::MANIFEST, "BACKUP.new"],
     note: "This backup was not finished. Make it again, or remove what is here.\n",
 };
 
 /// What is to be made.
 #[derive(Clone)]
-pub struct Order {
+pub struct BackupRequest {
     /// A directory, or a file that ends in `.tar.zst` or `.tar.zst.age`; with `keep` the directory
     /// in which it is made.
     pub target: PathBuf,
@@ -52,7 +52,7 @@ pub struct Order {
 
 /// What was made.
 #[derive(Debug)]
-pub struct Written {
+pub struct BackupSummary {
     /// Where it is.
     pub path: PathBuf,
     /// What it is.
@@ -73,10 +73,10 @@ pub type Put<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 /// # Errors
 /// What was written is removed again, unless the process is killed.
 pub fn write<E: From<BackupError>>(
-    order: &Order,
+    order: &BackupRequest,
     now: Timestamp,
-    fetch: impl FnOnce(Wanted, &mut Put<'_>) -> Result<(), E>,
-) -> Result<Written, E> {
+    fetch: impl FnOnce(BackupScope, &mut Put<'_>) -> Result<(), E>,
+) -> Result<BackupSummary, E> {
     let (path, archive) = order.place(now)?;
     let mut cleared = Vec::new();
     let mut earlier = order.incremental_from.clone();
@@ -107,8 +107,8 @@ pub fn write<E: From<BackupError>>(
     };
     let known = earlier.iter().flat_map(|earlier| earlier.files.values());
     let known = known.map(|examined| examined.entry.clone()).collect();
-    let wanted = Wanted { known, rate: order.rate };
-    let form = if archive { Kind::Archive } else { Kind::Directory { in_place } };
+    let wanted = BackupScope { known, rate: order.rate };
+    let form = if archive { BackupKind::Archive } else { BackupKind::Directory { in_place } };
     let mut writing = Writing::begin(order, partial.clone(), form, earlier, now)?;
     if writing.cleared {
         cleared.push(partial.clone());
@@ -131,10 +131,10 @@ pub fn write<E: From<BackupError>>(
         Some(keep) => keep::remove_old(&order.target, keep, &path)?,
         None => Vec::new(),
     };
-    Ok(Written { path, manifest, linked, cleared, removed })
+    Ok(BackupSummary { path, manifest, linked, cleared, removed })
 }
 
-impl Order {
+impl BackupRequest {
     /// Where it will be, and whether it is one file.
     fn place(&self, now: Timestamp) -> Result<(PathBuf, bool), BackupError> {
         let usage = |text: String| Err(BackupError::Usage(text));
@@ -199,12 +199,12 @@ impl Earlier {
 
 /// What is to be made.
 #[derive(Clone, Copy)]
-enum Kind {
+enum BackupKind {
     Directory { in_place: bool },
     Archive,
 }
 
-enum Form {
+enum BackupForm {
     Directory(Option<File>),
     Archive(Option<Box<Archive>>),
 }
@@ -216,7 +216,7 @@ struct Writing {
     source: PathBuf,
     /// Bytes that are to stay free on the disk of the store.
     leave: u64,
-    form: Form,
+    form: BackupForm,
     /// Held, so that nobody takes it for a leftover.
     _lock: File,
     earlier: Option<Earlier>,
@@ -235,15 +235,15 @@ struct Writing {
 
 impl Writing {
     fn begin(
-        order: &Order,
+        order: &BackupRequest,
         path: PathBuf,
-        kind: Kind,
+        kind: BackupKind,
         earlier: Option<Earlier>,
         now: Timestamp,
     ) -> Result<Self, BackupError> {
-        let in_place = matches!(kind, Kind::Directory { in_place: true });
+        let in_place = matches!(kind, BackupKind::Directory { in_place: true });
         let (claimed, cleared) = match kind {
-            Kind::Directory { in_place: true } => match MADE.claim(&path) {
+            BackupKind::Directory { in_place: true } => match MADE.claim(&path) {
                 Ok((lock, cleared)) => (Some(lock), cleared),
                 Err(BackupError::NotEmpty { path }) => return Err(BackupError::Exists { path }),
                 Err(error) => return Err(error),
@@ -256,10 +256,10 @@ impl Writing {
             Ok::<_, io::Error>(lock)
         };
         let begin = || {
-            if matches!(kind, Kind::Archive) {
+            if matches!(kind, BackupKind::Archive) {
                 let lock = mark(path.clone())?;
                 let archive = Archive::new(lock.try_clone()?, &order.recipients)?;
-                return Ok((lock, Form::Archive(Some(Box::new(archive)))));
+                return Ok((lock, BackupForm::Archive(Some(Box::new(archive)))));
             }
             let lock = if let Some(lock) = claimed {
                 lock
@@ -270,7 +270,7 @@ impl Writing {
             for name in DIRS {
                 DirBuilder::new().mode(0o700).create(path.join(name))?;
             }
-            Ok((lock, Form::Directory(None)))
+            Ok((lock, BackupForm::Directory(None)))
         };
         let (lock, form) = begin().map_err(BackupError::io("write", &path))?;
         let manifest = Manifest {
@@ -308,8 +308,8 @@ impl Writing {
     fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut parts = std::mem::take(&mut self.parts);
         let taken = parts.take(bytes, &mut |piece| match piece {
-            Piece::Part(part) => self.part(part),
-            Piece::Bytes(bytes, last) => self.bytes(bytes, last),
+            BackupPiece::Part(part) => self.part(part),
+            BackupPiece::Bytes(bytes, last) => self.bytes(bytes, last),
         });
         self.parts = parts;
         taken.map_err(|error| {
@@ -319,26 +319,26 @@ impl Writing {
         })
     }
 
-    fn part(&mut self, part: Part) -> Result<(), BackupError> {
+    fn part(&mut self, part: BackupLine) -> Result<(), BackupError> {
         match part {
-            Part::Begin { format, release, epoch, made_at } => {
+            BackupLine::Begin { format, release, epoch, made_at } => {
                 self.manifest =
                     Manifest { release, format, epoch, made_at, ..self.manifest.clone() };
             }
-            Part::File { name, bytes } => {
+            BackupLine::File { name, bytes } => {
                 self.has_room(bytes)?;
                 self.open = Some(Examination::new(&self.source, &name, None)?);
                 let place = self.path.join(&name);
                 let begun = match &mut self.form {
-                    Form::Directory(file) => {
+                    BackupForm::Directory(file) => {
                         files::create_in(&self.path, &name).map(|new| *file = Some(new))
                     }
-                    Form::Archive(Some(archive)) => archive.begin(&name, bytes, self.seconds),
-                    Form::Archive(None) => Ok(()),
+                    BackupForm::Archive(Some(archive)) => archive.begin(&name, bytes, self.seconds),
+                    BackupForm::Archive(None) => Ok(()),
                 };
                 begun.map_err(BackupError::io("write", &place))?;
             }
-            Part::Same { name } => {
+            BackupLine::Same { name } => {
                 let earlier = self.earlier.as_ref();
                 let found = earlier.and_then(|earlier| Some((earlier, earlier.files.get(&name)?)));
                 let Some((earlier, examined)) = found else {
@@ -350,7 +350,7 @@ impl Writing {
                 self.linked += 1;
                 self.add(examined)?;
             }
-            Part::End => self.ended = true,
+            BackupLine::End => self.ended = true,
         }
         Ok(())
     }
@@ -376,15 +376,15 @@ impl Writing {
         let Some(open) = &mut self.open else { return Ok(()) };
         open.take(&self.source, bytes)?;
         let written = match &mut self.form {
-            Form::Directory(file) => match file {
+            BackupForm::Directory(file) => match file {
                 Some(open) if last => open.write_all(bytes).and_then(|()| open.sync_all()),
                 Some(open) => open.write_all(bytes),
                 None => Ok(()),
             },
-            Form::Archive(Some(archive)) => {
+            BackupForm::Archive(Some(archive)) => {
                 archive.take(bytes).and_then(|()| if last { archive.end_file() } else { Ok(()) })
             }
-            Form::Archive(None) => Ok(()),
+            BackupForm::Archive(None) => Ok(()),
         };
         written.map_err(BackupError::io("write", &self.path))?;
         if last && let Some(open) = self.open.take() {
@@ -415,8 +415,8 @@ impl Writing {
         self.manifest.last_change_at = self.chain.last_at.map(|at| show_time(at).to_string());
         let text = self.manifest.text();
         let written = match &mut self.form {
-            Form::Directory(_) => finish_directory(&self.path, &text),
-            Form::Archive(archive) => match archive.take() {
+            BackupForm::Directory(_) => finish_directory(&self.path, &text),
+            BackupForm::Archive(archive) => match archive.take() {
                 Some(mut archive) => {
                     let bytes = text.len() as u64;
                     let begun = archive.begin(names::MANIFEST, bytes, self.seconds);

@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::amounts::{duration, expiry};
-pub(super) use super::calls::{Export, Import, List};
-pub(super) use super::words::{Backup, Health, Restore, Verify, Wanted};
-use crate::access::{Keep, Role, Scope, Secret};
+pub(super) use super::calls::{Export, ImportArgs, ListArgs};
+pub(super) use super::words::{Backup, HealthArgs, Restore, ServerWanted, Verify};
+use crate::access::{Keep, Role, Secret, TokenScope};
 use crate::config::{Locations, Settings};
 use crate::domain::{ServiceProviderSid, parse_duration};
 use crate::ops::{AccountSettings, Failure, NewKeep, NewScope, NewToken};
@@ -33,7 +33,7 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the server.
-    Serve(Box<Serve>),
+    Serve(Box<ServeArgs>),
     /// Make, list and revoke API tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -44,11 +44,11 @@ pub(super) enum Command {
     ///
     /// Records are imported in batches of 1000, each whole or not at all. Calls that are there already do not
     /// change: finish an interrupted import by giving the same command again.
-    Import(Import),
+    Import(ImportArgs),
     /// Export calls, one per line, in a form that `import` reads.
     Export(Export),
     /// List the newest calls.
-    List(List),
+    List(ListArgs),
     /// Show one call and its timeline.
     Show {
         /// The call: its sid, or at least 4 characters of its beginning, or of its end where no sid begins
@@ -75,7 +75,7 @@ pub(super) enum Command {
         dry_run: bool,
     },
     /// Delete all calls of a telephone number, and erase them from the disk; exit 1 if anything is left.
-    Purge(Purge),
+    Purge(PurgeArgs),
     /// Examine everything that the server depends on, and say what is wrong and what to do about it; exit 1 on
     /// any error. Changes nothing.
     Doctor,
@@ -85,7 +85,7 @@ pub(super) enum Command {
     /// program. The server is asked over its admin socket, so that the answer says that its process
     /// runs, that its committer and its listeners answer, and what it takes. It does not say that
     /// clients get through to it.
-    Health(Health),
+    Health(HealthArgs),
     /// Show certificates, and renew those that rollcall makes.
     #[command(subcommand)]
     Cert(CertCommand),
@@ -113,7 +113,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Serve {
+pub(super) struct ServeArgs {
     #[command(flatten)]
     pub settings: Settings,
 
@@ -162,7 +162,7 @@ pub(super) enum TokenCommand {
 #[derive(Debug, Args)]
 pub(super) struct TokenCreate {
     #[command(flatten)]
-    scope: TokenScope,
+    scope: ScopeArgs,
     /// What it may do.
     #[arg(long, value_enum, default_value = "full")]
     role: Role,
@@ -182,7 +182,7 @@ pub(super) struct TokenCreate {
 
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-struct TokenScope {
+struct ScopeArgs {
     /// The token is for every account.
     #[arg(long)]
     admin: bool,
@@ -198,12 +198,12 @@ impl TokenCreate {
     pub fn request(self) -> Result<NewToken, Failure> {
         let scope = match (self.scope.account, self.scope.service_provider) {
             (Some(account), _) => match account.parse() {
-                Ok(sid) => NewScope::Known(Scope::Account(sid)),
+                Ok(sid) => NewScope::Known(TokenScope::Account(sid)),
                 Err(_) => NewScope::AccountNamed(account),
             },
-            (None, Some(provider)) => NewScope::Known(Scope::ServiceProvider(provider)),
+            (None, Some(provider)) => NewScope::Known(TokenScope::ServiceProvider(provider)),
             (None, None) if self.scope.admin || self.role == Role::Metrics => {
-                NewScope::Known(Scope::Admin)
+                NewScope::Known(TokenScope::Admin)
             }
             (None, None) => {
                 return Err(Failure::usage(
@@ -223,7 +223,7 @@ impl TokenCreate {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Purge {
+pub(super) struct PurgeArgs {
     /// The number, however it is written, with its country code, such as +15551230001.
     #[arg(long)]
     number: String,
@@ -241,9 +241,9 @@ pub(super) struct Purge {
     dry_run: bool,
 }
 
-impl From<Purge> for crate::ops::Purge {
-    fn from(purge: Purge) -> Self {
-        let Purge { number, mentions, call: calls, wait, dry_run } = purge;
+impl From<PurgeArgs> for crate::ops::Purge {
+    fn from(purge: PurgeArgs) -> Self {
+        let PurgeArgs { number, mentions, call: calls, wait, dry_run } = purge;
         Self { number, mentions, calls, wait, dry_run }
     }
 }

@@ -10,11 +10,11 @@ use super::execute::execute;
 use super::output::Output;
 use super::owner::outside;
 use super::words;
-use crate::backup::{self, Identities, Manifest, Order, Written};
+use crate::backup::{self, BackupRequest, BackupSummary, Identities, Manifest};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::{counted, show_size};
-use crate::ops::{Failure, LastBackup, Request};
+use crate::ops::{AdminRequest, Failure, LastBackup};
 use crate::store::{Lock, Store};
 use crate::wire::show_time;
 
@@ -27,7 +27,7 @@ pub(super) fn backup(
     endings::backup(&words.target, !words.encrypt_to.is_empty(), words.keep.is_some())?;
     outside(&words.target, &config.data_dir)?;
     let recipients = words.encrypt_to.iter().map(|text| backup::parse_recipient(text));
-    let order = Order {
+    let order = BackupRequest {
         target: words.target.clone(),
         incremental_from: words.incremental_from.clone(),
         recipients: recipients.collect::<Result<_, _>>()?,
@@ -38,7 +38,7 @@ pub(super) fn backup(
     };
     let written = backup::write(&order, clock::now(), |wanted, put| {
         let mut take = |_: Option<&str>, bytes: &[u8]| put(bytes);
-        let request = Request::Backup(wanted);
+        let request = AdminRequest::Backup(wanted);
         execute(config, request, &mut io::empty(), output, &mut take).map(|_| ())
     })?;
     output.finish();
@@ -69,16 +69,16 @@ pub(super) fn backup(
 }
 
 /// Has it written down that the backup was made, for `rollcall status`.
-fn note(config: &Config, written: &Written, output: &mut Output) {
+fn note(config: &Config, written: &BackupSummary, output: &mut Output) {
     let path = std::path::absolute(&written.path).unwrap_or_else(|_| written.path.clone());
     let made = LastBackup {
         at: written.manifest.made_at.clone(),
         path: path.display().to_string(),
         sequence: written.manifest.sequence,
     };
-    let request = Request::BackupMade(made);
-    let noted = execute(config, request, &mut io::empty(), output, &mut |_, _| Ok(()));
-    if let Err(failure) = noted {
+    let request = AdminRequest::BackupMade(made);
+    let note = execute(config, request, &mut io::empty(), output, &mut |_, _| Ok(()));
+    if let Err(failure) = note {
         output.say(&format!(
             "the backup is whole, and `rollcall status` does not know it: {failure}"
         ));

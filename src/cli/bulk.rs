@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::calls::{Export, Import, List};
+use super::calls::{Export, ImportArgs, ListArgs};
 use super::endings;
 use super::execute::{execute, execute_or_make};
 use super::listing;
@@ -19,10 +19,14 @@ use super::words::ExportFormat;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::counted;
-use crate::ops::{self, Failure, OnError, Reply, Request};
+use crate::ops::{self, AdminReply, AdminRequest, Failure, OnError};
 
 /// Reads records from a file or from standard input into the store.
-pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn import(
+    config: &Config,
+    import: &ImportArgs,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let path = import.file.as_deref().filter(|path| *path != Path::new("-"));
     let (input, total): (Box<dyn Read + Send>, Option<u64>) = match path {
         None => (Box::new(io::stdin()), None),
@@ -36,7 +40,7 @@ pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> R
         }
     };
     let mut rejects = rejects(import, path, &config.data_dir)?;
-    let request = Request::Import(ops::Import {
+    let request = AdminRequest::Import(ops::Import {
         format: import.format.into(),
         dry_run: import.dry_run,
         on_error: import.on_error,
@@ -46,7 +50,7 @@ pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> R
         output.measured_by(read.clone(), total);
     }
     let name = path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
-    let mut input = Counted { input: BufReader::with_capacity(1 << 16, input), read, name };
+    let mut input = CountedInput { input: BufReader::with_capacity(1 << 16, input), read, name };
     let complaints = RefCell::new(Vec::new());
     let mut take = |why: Option<&str>, text: &[u8]| {
         let Some(why) = why else { return Ok(()) };
@@ -77,7 +81,7 @@ pub(super) fn import(config: &Config, import: &Import, output: &mut Output) -> R
 
 /// The file for records that are left out. It may be anything but the file that is read.
 fn rejects<'a>(
-    import: &'a Import,
+    import: &'a ImportArgs,
     input: Option<&Path>,
     data_dir: &Path,
 ) -> Result<Option<(File, &'a Path)>, Failure> {
@@ -105,19 +109,19 @@ fn rejects<'a>(
 const COMPLAINTS_MAX: usize = 20;
 
 /// Input that counts its bytes, and whose errors say its name.
-struct Counted<R> {
+struct CountedInput<R> {
     input: BufReader<R>,
     read: Arc<AtomicU64>,
     name: String,
 }
 
-impl<R> Counted<R> {
+impl<R> CountedInput<R> {
     fn named(name: &str, error: &io::Error) -> io::Error {
         io::Error::new(error.kind(), format!("{name}: {error}"))
     }
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountedInput<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let length = self.input.read(out).map_err(|error| Self::named(&self.name, &error))?;
         self.read.fetch_add(length as u64, Ordering::Relaxed);
@@ -125,7 +129,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-impl<R: Read> BufRead for Counted<R> {
+impl<R: Read> BufRead for CountedInput<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.input.fill_buf().map_err(|error| Self::named(&self.name, &error))
     }
@@ -146,21 +150,21 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
     let count = |bytes_now: usize| {
         bytes.fetch_add(bytes_now as u64, Ordering::Relaxed);
     };
-    let mut lines = Lines::new(format);
+    let mut lines = ExportLines::new(format);
     let target = match export.output.filter(|path| path != Path::new("-")) {
         None => {
             if io::stdout().is_terminal() {
                 output.be_still();
             }
-            Target::Stream(Box::new(io::stdout()), "standard output".to_owned())
+            ExportTarget::Stream(Box::new(io::stdout()), "standard output".to_owned())
         }
         Some(path) => {
             outside(&path, &config.data_dir)?;
-            Target::at(path)?
+            ExportTarget::at(path)?
         }
     };
     let written = match target {
-        Target::Stream(mut stream, name) => {
+        ExportTarget::Stream(mut stream, name) => {
             let mut put = |bytes: &[u8]| {
                 let written = stream.write_all(bytes).and_then(|()| stream.flush());
                 written.map_err(|error| named(&name, &error))
@@ -173,7 +177,7 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
             put(lines.end()).inspect_err(|error| output.noticed(error))?;
             answer.reply
         }
-        Target::File(path) => {
+        ExportTarget::File(path) => {
             let unfinished = unfinished(&path);
             let written = (|| {
                 let mut file = private(&unfinished).map_err(cannot("write", &path))?;
@@ -197,7 +201,7 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
         }
     };
     output.finish();
-    if let Reply::Written(calls) = written {
+    if let AdminReply::Written(calls) = written {
         output.say(&format!("{} exported", counted(calls, "call")));
         if let Some(hint) = hint.filter(|_| calls == 0) {
             output.say(&hint);
@@ -207,14 +211,14 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
 }
 
 /// Where an export goes.
-enum Target {
+enum ExportTarget {
     /// A file that is written beside its place and then renamed.
     File(PathBuf),
     /// A pipe or a device, which nothing may take the place of.
     Stream(Box<dyn Write>, String),
 }
 
-impl Target {
+impl ExportTarget {
     fn at(path: PathBuf) -> Result<Self, Failure> {
         // What a link leads to is replaced, and not the link.
         let path = fs::canonicalize(&path).unwrap_or(path);
@@ -230,14 +234,14 @@ impl Target {
 }
 
 /// Lines as they are, or as the elements of one array.
-struct Lines {
+struct ExportLines {
     format: ExportFormat,
     begun: bool,
     /// A line whose end has not come yet: pieces end anywhere.
     rest: Vec<u8>,
 }
 
-impl Lines {
+impl ExportLines {
     fn new(format: ExportFormat) -> Self {
         Self { format, begun: false, rest: Vec::new() }
     }
@@ -269,7 +273,7 @@ impl Lines {
 }
 
 /// Lists the newest calls: a table, or an array.
-pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn list(config: &Config, list: ListArgs, output: &mut Output) -> Result<(), Failure> {
     if list.follow {
         return follow(config, list, output);
     }
@@ -277,7 +281,7 @@ pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(
     let hint = list.select.hint();
     let limit = list.limit.unwrap_or(LIST_USUAL);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let request = Request::List { selection: list.select.into(), limit };
+    let request = AdminRequest::List { selection: list.select.into(), limit };
     let mut lines = Vec::new();
     let mut take = |_: Option<&str>, bytes: &[u8]| {
         lines.extend_from_slice(bytes);
@@ -289,7 +293,7 @@ pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(
         output.say(&hint);
     }
     if output.json {
-        let mut array = Lines::new(ExportFormat::Json);
+        let mut array = ExportLines::new(ExportFormat::Json);
         let mut text = array.next(&lines);
         text.extend_from_slice(array.end());
         output.finish();
@@ -311,13 +315,13 @@ pub(super) fn list(config: &Config, list: List, output: &mut Output) -> Result<(
 const LIST_USUAL: u32 = 50;
 
 /// Shows calls as they come, until somebody ends it.
-fn follow(config: &Config, list: List, output: &mut Output) -> Result<(), Failure> {
+fn follow(config: &Config, list: ListArgs, output: &mut Output) -> Result<(), Failure> {
     output.be_still();
     let json = output.json;
     let screen = Screen::of_stdout().filter(|_| !list.wide);
-    let mut shown = listing::Lines::new(list.select.one_account(), screen);
+    let mut shown = listing::FollowLines::new(list.select.one_account(), screen);
     let limit = list.limit.map(u64::from);
-    let request = Request::Follow { selection: list.select.into(), limit };
+    let request = AdminRequest::Follow { selection: list.select.into(), limit };
     let mut stdout = io::stdout();
     let mut rest = Vec::new();
     let mut take = |_: Option<&str>, bytes: &[u8]| {

@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::words::ExportFormat;
 use crate::domain::CallSid;
-use crate::ops::{Failure, OnError, Request, Selection};
-use crate::wire::{Format, Zone, ZoneError};
+use crate::ops::{AdminRequest, Failure, OnError, Selection};
+use crate::wire::{RecordFormat, Zone, ZoneError};
 
 /// How records stand in a file that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -18,7 +18,7 @@ pub(super) enum ImportFormat {
     Csv,
 }
 
-impl From<ImportFormat> for Format {
+impl From<ImportFormat> for RecordFormat {
     fn from(format: ImportFormat) -> Self {
         match format {
             ImportFormat::Auto => Self::Auto,
@@ -30,7 +30,7 @@ impl From<ImportFormat> for Format {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Import {
+pub(super) struct ImportArgs {
     /// The file; `-` or nothing for standard input.
     pub file: Option<PathBuf>,
     /// The format of the file.
@@ -167,16 +167,16 @@ pub(super) struct Export {
 }
 
 impl Export {
-    pub fn request(&self, format: ExportFormat) -> Result<Request, Failure> {
+    pub fn request(&self, format: ExportFormat) -> Result<AdminRequest, Failure> {
         let selection = Selection::from(self.select.clone());
         if format == ExportFormat::Csv {
             let (spreadsheet, time_zone) = (self.spreadsheet, self.time_zone.clone());
-            return Ok(Request::ExportCsv { selection, spreadsheet, time_zone });
+            return Ok(AdminRequest::ExportCsv { selection, spreadsheet, time_zone });
         }
         let flag = match (self.spreadsheet, &self.time_zone) {
             (true, _) => "--spreadsheet",
             (false, Some(_)) => "--time-zone",
-            (false, None) => return Ok(Request::Export(selection)),
+            (false, None) => return Ok(AdminRequest::Export(selection)),
         };
         Err(Failure::usage(format!("{flag} needs --format csv: JSON stays as it is")))
     }
@@ -210,7 +210,7 @@ fn time_zone(name: &str) -> Result<String, ZoneError> {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct List {
+pub(super) struct ListArgs {
     #[command(flatten)]
     pub select: Select,
     /// How many calls at most: 50 unless it is given; with --follow, lines after which it ends.

@@ -23,7 +23,7 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// What of the configuration would not do.
 #[derive(Debug, Serialize)]
-struct Finding {
+struct ConfigFinding {
     /// The key, or the section.
     key: &'static str,
     /// What is wrong.
@@ -56,7 +56,7 @@ pub(super) fn check(
         for words in config.durations() {
             output.say(&words);
         }
-        for Finding { key, problem, unknown } in &problems {
+        for ConfigFinding { key, problem, unknown } in &problems {
             let who = if *unknown { "only the server's user can tell: " } else { "" };
             output.say(&format!("{key}: {who}{problem}"));
         }
@@ -64,10 +64,10 @@ pub(super) fn check(
     Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn problems(config: &Config, now: SystemTime) -> Vec<Finding> {
+fn problems(config: &Config, now: SystemTime) -> Vec<ConfigFinding> {
     let mut problems = Vec::new();
     let mut note = |key: &'static str, unknown: bool, problem: String| {
-        problems.push(Finding { key, problem, unknown });
+        problems.push(ConfigFinding { key, problem, unknown });
     };
     match fs::metadata(&config.data_dir) {
         Ok(dir) if !dir.is_dir() => {

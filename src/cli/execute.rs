@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use super::output::Output;
 use super::owner::{Acting, Owner};
 use crate::config::Config;
-use crate::ops::{self, Failure, Item, Noted, Reply, Request};
+use crate::ops::{self, AdminReply, AdminRequest, AuditEntry, Failure, Item};
 use crate::store::{Lock, OpenError, Store};
 use crate::{admin, clock, files, server};
 
 /// How long a command waits for a server that is starting, or for another command.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a command answered, and who.
-pub(super) struct Answer {
-    pub reply: Reply,
+pub(super) struct Answered {
+    pub reply: AdminReply,
     /// By a running server.
     pub running: bool,
 }
@@ -43,11 +43,11 @@ impl From<bool> for Init {
 /// Runs a command against the data directory of this configuration.
 pub(super) fn execute(
     config: &Config,
-    request: Request,
+    request: AdminRequest,
     input: &mut (dyn BufRead + Send),
     output: &mut Output,
     take: &mut Take<'_>,
-) -> Result<Answer, Failure> {
+) -> Result<Answered, Failure> {
     execute_or_make(config, Init::No, request, input, output, take)
 }
 
@@ -55,17 +55,17 @@ pub(super) fn execute(
 pub(super) fn execute_or_make(
     config: &Config,
     init: Init,
-    request: Request,
+    request: AdminRequest,
     input: &mut (dyn BufRead + Send),
     output: &mut Output,
     take: &mut Take<'_>,
-) -> Result<Answer, Failure> {
+) -> Result<Answered, Failure> {
     let dir = &config.data_dir;
     let socket = config.admin_socket_path(runtime_dir().as_deref());
     let foreign = foreign(dir)?;
     let mut owner = Owner::instead_of_root(dir)?;
     let mut acting = None;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut told = false;
     loop {
         // The lock decides: only its holder touches the store, and only a server listens.
@@ -80,7 +80,7 @@ pub(super) fn execute_or_make(
                         output.say(&format!("a new store was made in {dir}, for {user}"));
                     }
                     let reply = here(config, lock, request, input, output, take, &mut acting)?;
-                    return Ok(Answer { reply, running: false });
+                    return Ok(Answered { reply, running: false });
                 }
                 Err(error @ OpenError::Locked { .. }) => Some(error),
                 Err(error) => return Err(server::cannot_open(&error, dir)),
@@ -90,7 +90,7 @@ pub(super) fn execute_or_make(
             Ok(stream) => {
                 let mut emit = |item: Item<'_>| emit(item, output, take);
                 let reply = admin::ask(&stream, &request, input, &mut emit)?;
-                return Ok(Answer { reply, running: true });
+                return Ok(Answered { reply, running: true });
             }
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 let path = socket.display();
@@ -111,7 +111,7 @@ pub(super) fn execute_or_make(
                         "{locked}, which does not answer on {path}: {error}"
                     )));
                 }
-                if !told && Instant::now() + PATIENCE > deadline + Duration::from_secs(1) {
+                if !told && Instant::now() + TIMEOUT > deadline + Duration::from_secs(1) {
                     output.say(&format!("{locked}; waiting for it"));
                     told = true;
                 }
@@ -172,25 +172,25 @@ pub(super) fn runtime_dir() -> Option<PathBuf> {
 fn here(
     config: &Config,
     lock: Lock,
-    request: Request,
+    request: AdminRequest,
     input: &mut (dyn BufRead + Send),
     output: &mut Output,
     take: &mut Take<'_>,
     acting: &mut Option<Acting>,
-) -> Result<Reply, Failure> {
+) -> Result<AdminReply, Failure> {
     output.log_quietly();
     let audit = config.audit()?;
-    let deed = Noted::of(&request);
+    let audit_event = AuditEntry::of(&request);
     // Root stays root there, whoever it acts as.
     let who = format!("command uid {}", rustix::process::getuid().as_raw());
     if let Some(result) = ops::run_without_store(&config.ops_context(), &request) {
-        deed.write(&audit, &who, &result);
+        audit_event.write(&audit, &who, &result);
         lock.leave_as_it_was()?;
         return result;
     }
-    let writes_elsewhere = matches!(request, Request::Backup(_));
+    let writes_elsewhere = matches!(request, AdminRequest::Backup(_));
     let mut options = config.store_options();
-    options.rebuild = matches!(request, Request::Rebuild);
+    options.rebuild = matches!(request, AdminRequest::Rebuild);
     let rebuilt = options.rebuild;
     let store = {
         let output = parking_lot::Mutex::new(&mut *output);
@@ -208,7 +208,7 @@ fn here(
         let mut emit = |item: Item<'_>| emit(item, output, take);
         ops::run(&store, &config.ops_context(), request, input, &mut emit)
     };
-    deed.write(&audit, &who, &result);
+    audit_event.write(&audit, &who, &result);
     // A store that has failed says why best itself.
     store.close()?;
     result

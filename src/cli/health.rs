@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::args::{Health, Wanted};
+use super::args::{HealthArgs, ServerWanted};
 use super::execute::{connect, runtime_dir};
 use super::output::Output;
 use crate::config::{Config, ConfigError};
-use crate::ops::{self, Failure, Reply, Request};
+use crate::ops::{self, AdminReply, AdminRequest, Failure};
 use crate::{admin, doctor};
 
 /// What there is to say of a server.
-struct State {
+struct HealthState {
     /// A word for programs.
     status: &'static str,
     running: bool,
@@ -32,7 +32,7 @@ struct State {
 /// failure like any other: whoever looks at the exit code knows 0 and 1.
 pub(super) fn health(
     config: Result<Config, ConfigError>,
-    words: &Health,
+    words: &HealthArgs,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
     let config = config.map_err(|error| Failure::new(crate::store::chain(&error)))?;
@@ -43,12 +43,12 @@ pub(super) fn health(
     let (live, lists, events) =
         (does(|said| &said.live), does(|said| &said.lists), does(|said| &said.events));
     let healthy = match words.wanted {
-        Wanted::Lists => lists,
-        Wanted::Events => events,
-        Wanted::Life => live,
+        ServerWanted::Lists => lists,
+        ServerWanted::Events => events,
+        ServerWanted::Life => live,
     };
     let shown = if output.json {
-        let State { status, running, text, .. } = &state;
+        let HealthState { status, running, text, .. } = &state;
         json!({
             "healthy": healthy,
             "status": status,
@@ -66,7 +66,7 @@ pub(super) fn health(
 }
 
 /// What the server says within this time.
-fn ask(config: &Config, longest: Duration) -> State {
+fn ask(config: &Config, longest: Duration) -> HealthState {
     let socket = config.admin_socket_path(runtime_dir().as_deref());
     let data_dir = config.data_dir.clone();
     let (answer, answered) = mpsc::channel();
@@ -75,14 +75,14 @@ fn ask(config: &Config, longest: Duration) -> State {
     std::thread::spawn(move || {
         let told = connect(&places.0, &places.1).map(|stream| {
             let mut nothing = io::empty();
-            admin::ask(&stream, &Request::Health, &mut nothing, &mut |_| Ok(()))
+            admin::ask(&stream, &AdminRequest::Health, &mut nothing, &mut |_| Ok(()))
         });
         let _late = answer.send(told);
     });
-    let down = |status, running, text| State { status, running, said: None, text };
+    let down = |status, running, text| HealthState { status, running, said: None, text };
     let place = socket.display();
     match answered.recv_timeout(longest) {
-        Ok(Ok(Ok(Reply::Health(said)))) => told(said),
+        Ok(Ok(Ok(AdminReply::Health(said)))) => told(said),
         Ok(Ok(Ok(_))) => down("failed", true, "it answers something else".to_owned()),
         Ok(Ok(Err(failure))) => down("failed", true, failure.message),
         Ok(Err(error)) => silent(&error, &socket, &data_dir),
@@ -93,7 +93,7 @@ fn ask(config: &Config, longest: Duration) -> State {
     }
 }
 
-fn told(said: ops::Health) -> State {
+fn told(said: ops::Health) -> HealthState {
     let (status, text) = match (&said.live, &said.lists, &said.events) {
         (Some(why), ..) => ("failed", why.clone()),
         (None, None, None) => ("ready", "lists are answered and events are taken".to_owned()),
@@ -107,12 +107,12 @@ fn told(said: ops::Health) -> State {
             ("building", format!("lists are not answered yet: {why}; events are not taken: {and}"))
         }
     };
-    State { status, running: true, said: Some(said), text }
+    HealthState { status, running: true, said: Some(said), text }
 }
 
 /// Why nobody is there to be asked.
-fn silent(error: &io::Error, socket: &Path, data_dir: &Path) -> State {
-    let down = |status, running, text| State { status, running, said: None, text };
+fn silent(error: &io::Error, socket: &Path, data_dir: &Path) -> HealthState {
+    let down = |status, running, text| HealthState { status, running, said: None, text };
     let (socket, data_dir) = (socket.display(), (data_dir, data_dir.display()));
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused if doctor::is_held(data_dir.0) => {

@@ -229,7 +229,7 @@ fn part(text: &str) -> Option<String> {
 }
 
 /// Lines of a list without end.
-pub(super) struct Lines {
+pub(super) struct FollowLines {
     one_account: bool,
     /// None where whole lines are written.
     screen: Option<Screen>,
@@ -240,7 +240,7 @@ pub(super) struct Lines {
 /// What the columns of a short line take: numbers and texts beyond that move the rest.
 const SHORT_WIDTHS: [usize; 8] = [8, 8, 3, 11, 13, 13, 4, 8];
 
-impl Lines {
+impl FollowLines {
     pub fn new(one_account: bool, screen: Option<Screen>) -> Self {
         Self { one_account, screen, shown: HashMap::new() }
     }

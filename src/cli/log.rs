@@ -22,7 +22,7 @@ use crate::ops::Failure;
 
 /// Where the log goes, and how it looks there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum LogTarget {
     /// Text on standard error.
     Human,
     /// One JSON object a line on standard error, and nothing else there.
@@ -32,10 +32,10 @@ pub(super) enum Shape {
 }
 
 /// The shape of the log of this process, once it has begun.
-static BEGUN: OnceLock<Shape> = OnceLock::new();
+static BEGUN: OnceLock<LogTarget> = OnceLock::new();
 
 /// Begins the log. The process has one, and this is the only place that begins one for a server.
-pub(super) fn begin(log: &Log) -> Result<Shape, Failure> {
+pub(super) fn begin(log: &Log) -> Result<LogTarget, Failure> {
     logs::show_numbers(log.numbers == LogNumbers::Full);
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -44,7 +44,7 @@ pub(super) fn begin(log: &Log) -> Result<Shape, Failure> {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let shape = Shape::of(log.format);
+    let shape = LogTarget::of(log.format);
     begin_in(shape, level).map_err(|error| {
         Failure::new(format!(
             "log.format is \"journald\", and the systemd journal does not listen on {SOCKET} \
@@ -54,12 +54,12 @@ pub(super) fn begin(log: &Log) -> Result<Shape, Failure> {
     Ok(shape)
 }
 
-fn begin_in(shape: Shape, level: LevelFilter) -> io::Result<()> {
+fn begin_in(shape: LogTarget, level: LevelFilter) -> io::Result<()> {
     let lines = lines().with_max_level(level);
     let _already_set = match shape {
-        Shape::Human => lines.with_ansi(colour::on(io::stderr().is_terminal())).try_init(),
-        Shape::Json => lines.json().with_span_list(false).try_init(),
-        Shape::Journal => {
+        LogTarget::Human => lines.with_ansi(colour::on(io::stderr().is_terminal())).try_init(),
+        LogTarget::Json => lines.json().with_span_list(false).try_init(),
+        LogTarget::Journal => {
             let journal = SystemdJournal::new()?;
             tracing_subscriber::registry().with(level).with(journal).try_init().map_err(Into::into)
         }
@@ -82,7 +82,8 @@ pub(super) fn note_panics() {
 /// for people, which is not written here.
 pub(super) fn failed(text: &str) -> bool {
     let shape = BEGUN.get().copied().unwrap_or_else(asked);
-    if shape == Shape::Human || BEGUN.get().is_none() && begin_in(shape, LevelFilter::INFO).is_err()
+    if shape == LogTarget::Human
+        || BEGUN.get().is_none() && begin_in(shape, LevelFilter::INFO).is_err()
     {
         return false;
     }
@@ -90,7 +91,7 @@ pub(super) fn failed(text: &str) -> bool {
     true
 }
 
-impl Shape {
+impl LogTarget {
     fn of(format: LogFormat) -> Self {
         match format {
             LogFormat::Json => Self::Json,
@@ -110,7 +111,7 @@ fn is_journal() -> bool {
 
 /// The shape that was asked for, as far as that can be told without a whole configuration: what is
 /// wrong with it is said in that shape, too.
-fn asked() -> Shape {
+fn asked() -> LogTarget {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let named = |flag: &str| {
         let mut found = None;
@@ -134,7 +135,7 @@ fn asked() -> Shape {
         let text = std::fs::read_to_string(PathBuf::from(file.or_else(default)?)).ok()?;
         format_in(&text).map(OsString::from)
     });
-    Shape::of(match format.as_deref().and_then(OsStr::to_str) {
+    LogTarget::of(match format.as_deref().and_then(OsStr::to_str) {
         Some("human") => LogFormat::Human,
         Some("json") => LogFormat::Json,
         Some("journald") => LogFormat::Journald,

@@ -33,8 +33,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use crate::config::{Config, DEFAULT_FILE, Loaded, Settings};
-use crate::ops::{Failure, Reply, Request};
+use crate::config::{Config, DEFAULT_FILE, LoadedConfig, Settings};
+use crate::ops::{AdminReply, AdminRequest, Failure};
 use args::{AccountCommand, CertCommand, Cli, Command, ConfigCommand, TokenCommand};
 use execute::Init;
 use output::Output;
@@ -93,7 +93,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let default = Some(Path::new(DEFAULT_FILE)).filter(|_| !demo);
     let loaded = cli.locations.load(flags, std::env::vars_os(), default);
     let looks = matches!(cli.command, Command::Doctor | Command::Config(_));
-    if let (true, Ok(Loaded { passed_over, .. })) = (looks, &loaded)
+    if let (true, Ok(LoadedConfig { passed_over, .. })) = (looks, &loaded)
         && !passed_over.is_empty()
     {
         output.say(&format!("{}: {PASSED_OVER}", passed_over.join(", ")));
@@ -104,7 +104,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     if let Command::Health(words) = &cli.command {
         return health::health(loaded.map(|loaded| loaded.config), words, output);
     }
-    let Loaded { config, file, passed_over } =
+    let LoadedConfig { config, file, passed_over } =
         loaded.map_err(|error| Failure::usage(crate::store::chain(&error)))?;
     let mut init = Init::No;
     let locations = cli.locations;
@@ -127,26 +127,28 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::List(list) => return done(bulk::list(&config, list, output)),
         Command::Token(TokenCommand::Create(token)) => {
             init = token.init.into();
-            Request::TokenCreate(token.request()?)
+            AdminRequest::TokenCreate(token.request()?)
         }
-        Command::Token(TokenCommand::List) => Request::TokenList,
-        Command::Token(TokenCommand::Revoke { token }) => Request::TokenRevoke { token },
+        Command::Token(TokenCommand::List) => AdminRequest::TokenList,
+        Command::Token(TokenCommand::Revoke { token }) => AdminRequest::TokenRevoke { token },
         Command::Account(AccountCommand::Set(account)) => {
             init = account.init.into();
-            Request::AccountSet(account.request()?)
+            AdminRequest::AccountSet(account.request()?)
         }
-        Command::Account(AccountCommand::List) => Request::AccountList,
-        Command::Account(AccountCommand::Remove { account }) => Request::AccountRemove { account },
-        Command::Show { call_sid } => Request::Show { call: call_sid },
-        Command::Status => Request::Status,
+        Command::Account(AccountCommand::List) => AdminRequest::AccountList,
+        Command::Account(AccountCommand::Remove { account }) => {
+            AdminRequest::AccountRemove { account }
+        }
+        Command::Show { call_sid } => AdminRequest::Show { call: call_sid },
+        Command::Status => AdminRequest::Status,
         Command::Cert(CertCommand::Show { ca: true }) => return done(authority(&config, output)),
-        Command::Cert(CertCommand::Show { ca: false }) => Request::CertShow,
-        Command::Cert(CertCommand::Renew { ca }) => Request::CertRenew { authority: ca },
-        Command::Check => Request::Check,
-        Command::Rebuild => Request::Rebuild,
-        Command::Compact { drop_history } => Request::Compact { drop_history },
-        Command::Expire { dry_run } => Request::Expire { dry_run },
-        Command::Purge(purge) => Request::Purge(purge.into()),
+        Command::Cert(CertCommand::Show { ca: false }) => AdminRequest::CertShow,
+        Command::Cert(CertCommand::Renew { ca }) => AdminRequest::CertRenew { authority: ca },
+        Command::Check => AdminRequest::Check,
+        Command::Rebuild => AdminRequest::Rebuild,
+        Command::Compact { drop_history } => AdminRequest::Compact { drop_history },
+        Command::Expire { dry_run } => AdminRequest::Expire { dry_run },
+        Command::Purge(purge) => AdminRequest::Purge(purge.into()),
         // These do without a configuration, and were done above.
         Command::Doctor
         | Command::Health(_)
@@ -159,9 +161,9 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let mut take = |_: Option<&str>, _: &[u8]| Ok(());
     let answer = execute::execute_or_make(&config, init, request, &mut nothing, output, &mut take)?;
     let found = match &answer.reply {
-        Reply::Checked(checked) => !checked.findings.is_empty(),
-        Reply::Purged(purged) => !purged.is_gone(),
-        Reply::Status(figures) => !status::problems(figures, answer.running).is_empty(),
+        AdminReply::Checked(checked) => !checked.findings.is_empty(),
+        AdminReply::Purged(purged) => !purged.is_gone(),
+        AdminReply::Status(figures) => !status::problems(figures, answer.running).is_empty(),
         _ => false,
     };
     output.reply(&answer.reply, answer.running)?;

@@ -11,11 +11,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{log, render};
 use crate::domain::show_size;
 use crate::logs;
-use crate::ops::{Failure, Reply};
+use crate::ops::{AdminReply, Failure};
 use crate::store::{Progress, Unit};
 
 /// How far something is, where a person looks on.
-struct Shown {
+struct ProgressShown {
     what: String,
     line: ProgressBar,
     begun: Instant,
@@ -24,7 +24,7 @@ struct Shown {
 /// The two streams of this process.
 pub(super) struct Output {
     pub json: bool,
-    shown: Option<Shown>,
+    shown: Option<ProgressShown>,
     closed: bool,
     measure: Option<Measure>,
     /// No progress is shown: the command's own lines say how far it is.
@@ -74,7 +74,7 @@ impl Output {
 
     /// Talk.
     pub fn say(&mut self, text: &str) {
-        if let Some(Shown { line, .. }) = &self.shown {
+        if let Some(ProgressShown { line, .. }) = &self.shown {
             line.suspend(|| talk(text));
         } else {
             talk(text);
@@ -82,7 +82,7 @@ impl Output {
     }
 
     /// What a command answered.
-    pub fn reply(&mut self, reply: &Reply, running: bool) -> Result<(), Failure> {
+    pub fn reply(&mut self, reply: &AdminReply, running: bool) -> Result<(), Failure> {
         let shown =
             if self.json { render::json(reply, running) } else { render::text(reply, running) };
         if let Some(aside) = shown.aside {
@@ -139,16 +139,17 @@ impl Output {
             if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
                 line.set_style(style);
             }
-            self.shown = Some(Shown { what: progress.what.clone(), line, begun: Instant::now() });
+            self.shown =
+                Some(ProgressShown { what: progress.what.clone(), line, begun: Instant::now() });
         }
-        if let Some(Shown { line, begun, .. }) = &self.shown {
+        if let Some(ProgressShown { line, begun, .. }) = &self.shown {
             line.set_message(logs::plain(&told(&progress, written, begun.elapsed())).into_owned());
         }
     }
 
     /// Takes the line away.
     pub fn finish(&mut self) {
-        if let Some(Shown { line, .. }) = self.shown.take() {
+        if let Some(ProgressShown { line, .. }) = self.shown.take() {
             line.finish_and_clear();
         }
     }

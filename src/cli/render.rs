@@ -9,37 +9,37 @@ use super::status;
 use super::table::{clean, table};
 use crate::domain::{counted, show_size, was};
 use crate::ops::{
-    AccountInfo, CertificateInfo, CertificateList, Left, Part, Purged, Reply, Summary, TokenInfo,
-    Where,
+    AccountInfo, AdminReply, CertificateInfo, CertificateList, CertificateRole, Left, Purged,
+    Summary, TokenInfo, Where,
 };
-use crate::store::{Checked, Collected, Expiring, Reason};
+use crate::store::{Checked, Collected, Expiring, RemovalReason};
 
 /// What goes to standard output, and what is said beside it.
-pub(super) struct Shown {
+pub(super) struct Rendered {
     pub data: String,
     pub aside: Option<String>,
 }
 
-impl From<String> for Shown {
+impl From<String> for Rendered {
     fn from(data: String) -> Self {
         Self { data, aside: None }
     }
 }
 
 /// An answer for programs.
-pub(super) fn json(reply: &Reply, running: bool) -> Shown {
+pub(super) fn json(reply: &AdminReply, running: bool) -> Rendered {
     let value = match reply {
-        Reply::Token { id, value } => json!({ "id": id, "token": value }),
-        Reply::Revoked { id, .. } => json!({ "done": revoked(reply), "id": id }),
-        Reply::Tokens(tokens) => json!(tokens),
-        Reply::Accounts(accounts) => json!(accounts),
-        Reply::Done(text) => json!({ "done": text }),
-        Reply::Imported(summary) => json!(summary),
-        Reply::Written(calls) => json!({ "calls": calls }),
+        AdminReply::Token { id, value } => json!({ "id": id, "token": value }),
+        AdminReply::Revoked { id, .. } => json!({ "done": revoked(reply), "id": id }),
+        AdminReply::Tokens(tokens) => json!(tokens),
+        AdminReply::Accounts(accounts) => json!(accounts),
+        AdminReply::Done(text) => json!({ "done": text }),
+        AdminReply::Imported(summary) => json!(summary),
+        AdminReply::Written(calls) => json!({ "calls": calls }),
         // As they are: a value that went through a parser is not always the same.
-        Reply::Calls(lines) => return format!("[{}]", lines.join(",\n")).into(),
-        Reply::Certificates(list) => json!(list),
-        Reply::Status(status) => {
+        AdminReply::Calls(lines) => return format!("[{}]", lines.join(",\n")).into(),
+        AdminReply::Certificates(list) => json!(list),
+        AdminReply::Status(status) => {
             let mut value = json!(status);
             if let Value::Object(members) = &mut value {
                 members.insert("running".to_owned(), json!(running));
@@ -47,40 +47,43 @@ pub(super) fn json(reply: &Reply, running: bool) -> Shown {
             }
             value
         }
-        Reply::Health(health) => json!(health),
-        Reply::Compacted { journal, index } => json!({ "journal": journal, "index": index }),
-        Reply::Expiring(accounts) => json!(accounts),
-        Reply::Expired(done) => json!(done),
-        Reply::Purged(purged) => json!(purged),
-        Reply::Checked(checked) => json!(checked),
+        AdminReply::Health(health) => json!(health),
+        AdminReply::Compacted { journal, index } => json!({ "journal": journal, "index": index }),
+        AdminReply::Expiring(accounts) => json!(accounts),
+        AdminReply::Expired(done) => json!(done),
+        AdminReply::Purged(purged) => json!(purged),
+        AdminReply::Checked(checked) => json!(checked),
     };
     value.to_string().into()
 }
 
 /// An answer for people.
-pub(super) fn text(reply: &Reply, running: bool) -> Shown {
+pub(super) fn text(reply: &AdminReply, running: bool) -> Rendered {
     match reply {
-        Reply::Token { id, value } => {
-            Shown { data: value.clone(), aside: Some(format!("token {id}; it is not shown again")) }
-        }
-        Reply::Revoked { .. } => revoked(reply).into(),
-        Reply::Tokens(tokens) => table(
+        AdminReply::Token { id, value } => Rendered {
+            data: value.clone(),
+            aside: Some(format!("token {id}; it is not shown again")),
+        },
+        AdminReply::Revoked { .. } => revoked(reply).into(),
+        AdminReply::Tokens(tokens) => table(
             &["ID", "NAME", "SCOPE", "ROLE", "CREATED", "EXPIRES", "LAST USED"],
             tokens.iter().map(token_row).collect(),
         )
         .into(),
-        Reply::Accounts(accounts) => table(
+        AdminReply::Accounts(accounts) => table(
             &["ACCOUNT SID", "NAME", "SERVICE PROVIDER", "SIGNED", "HOOK USER", "KEPT"],
             accounts.iter().map(account_row).collect(),
         )
         .into(),
-        Reply::Done(text) => text.clone().into(),
-        Reply::Imported(summary) => imported(summary).into(),
-        Reply::Written(calls) => counted(*calls, "call").into(),
-        Reply::Calls(lines) => lines.iter().map(|line| one_call(line)).collect::<String>().into(),
-        Reply::Certificates(list) => certificates(list).into(),
-        Reply::Status(figures) => status::text(figures, running).into(),
-        Reply::Compacted { journal, index } => {
+        AdminReply::Done(text) => text.clone().into(),
+        AdminReply::Imported(summary) => imported(summary).into(),
+        AdminReply::Written(calls) => counted(*calls, "call").into(),
+        AdminReply::Calls(lines) => {
+            lines.iter().map(|line| one_call(line)).collect::<String>().into()
+        }
+        AdminReply::Certificates(list) => certificates(list).into(),
+        AdminReply::Status(figures) => status::text(figures, running).into(),
+        AdminReply::Compacted { journal, index } => {
             let index = format!(
                 "index: {} before, {} now, {}",
                 show_size(index.bytes_before),
@@ -89,27 +92,29 @@ pub(super) fn text(reply: &Reply, running: bool) -> Shown {
             );
             format!("{}\n{index}", packed(journal)).into()
         }
-        Reply::Expiring(accounts) if accounts.is_empty() => "nothing would go".to_owned().into(),
-        Reply::Expiring(accounts) => table(
+        AdminReply::Expiring(accounts) if accounts.is_empty() => {
+            "nothing would go".to_owned().into()
+        }
+        AdminReply::Expiring(accounts) => table(
             &["ACCOUNT SID", "CALLS", "OLDEST", "NEWEST", "FOR ITS"],
             accounts.iter().map(expiring_row).collect(),
         )
         .into(),
-        Reply::Expired(done) => {
+        AdminReply::Expired(done) => {
             let (calls, was) = (counted(done.expired, "call"), was(done.expired));
             format!("{calls} {was} deleted\n{}", packed(done)).into()
         }
-        Reply::Purged(purged) => forgotten(purged).into(),
-        Reply::Checked(checked) => checked_text(checked).into(),
+        AdminReply::Purged(purged) => forgotten(purged).into(),
+        AdminReply::Checked(checked) => checked_text(checked).into(),
         // Asked for by a command that tells it itself.
-        Reply::Health(_) => String::new().into(),
+        AdminReply::Health(_) => String::new().into(),
     }
 }
 
-fn revoked(reply: &Reply) -> String {
+fn revoked(reply: &AdminReply) -> String {
     match reply {
-        Reply::Revoked { id, name: Some(name) } => format!("token {id} ({name}) is revoked"),
-        Reply::Revoked { id, .. } => format!("token {id} is revoked"),
+        AdminReply::Revoked { id, name: Some(name) } => format!("token {id} ({name}) is revoked"),
+        AdminReply::Revoked { id, .. } => format!("token {id} is revoked"),
         _ => String::new(),
     }
 }
@@ -153,7 +158,7 @@ fn packed(done: &Collected) -> String {
 
 fn expiring_row(of: &Expiring) -> Vec<String> {
     let calls = of.calls.to_string();
-    let reason = if of.reason == Reason::Age { "age" } else { "size (about)" };
+    let reason = if of.reason == RemovalReason::Age { "age" } else { "size (about)" };
     let (oldest, newest) = (of.oldest.clone(), of.newest.clone());
     vec![of.account_sid.to_string(), calls, oldest, newest, reason.to_owned()]
 }
@@ -296,10 +301,10 @@ fn certificates(list: &CertificateList) -> String {
 
 pub(super) fn part(one: &CertificateInfo) -> String {
     let part = match one.part {
-        Part::Server => "server",
-        Part::Chain => "chain",
-        Part::Authority => "authority",
-        Part::ClientAuthority => "client authority",
+        CertificateRole::Server => "server",
+        CertificateRole::Chain => "chain",
+        CertificateRole::Authority => "authority",
+        CertificateRole::ClientAuthority => "client authority",
     };
     format!("{part}, {}", if one.made { "made by rollcall" } else { "configured" })
 }

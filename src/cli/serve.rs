@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use super::PASSED_OVER;
 use super::execute::runtime_dir;
-use super::log::Shape;
+use super::log::LogTarget;
 use super::output::Output;
 use super::owner::Owner;
 use crate::config::{Config, ConfigError, SHORT};
@@ -37,11 +37,11 @@ pub(super) fn serve(
     } else {
         tracing::info!("{keeps}");
     }
-    let person = shape == Shape::Human && io::stderr().is_terminal();
+    let person = shape == LogTarget::Human && io::stderr().is_terminal();
     let data_dir = config.data_dir.clone();
     let mut closed = None;
     let mut tell = |news: News<'_>| match news {
-        News::Starting(progress) if shape == Shape::Human => output.progress(&progress),
+        News::Starting(progress) if shape == LogTarget::Human => output.progress(&progress),
         News::Starting(_) => {}
         News::FirstToken(token) => {
             let path = data_dir.join("admin.token");
@@ -54,7 +54,7 @@ pub(super) fn serve(
             if !filled {
                 say(output, shape, "the store is not empty; no sample calls were added");
             }
-            if shape == Shape::Human {
+            if shape == LogTarget::Human {
                 output.say(&format!("list the newest sample calls:\n\n  {curl}\n"));
             } else {
                 tracing::info!(curl, "a line for a shell that lists the newest sample calls");
@@ -71,8 +71,8 @@ pub(super) fn serve(
 }
 
 /// Says something beside the log, or in it where nothing else may be where it is.
-fn say(output: &mut Output, shape: Shape, text: &str) {
-    if shape == Shape::Human {
+fn say(output: &mut Output, shape: LogTarget, text: &str) {
+    if shape == LogTarget::Human {
         output.say(text);
     } else {
         tracing::info!("{text}");

@@ -8,19 +8,20 @@ use super::table::clean;
 use crate::clock;
 use crate::domain::{Timestamp, counted, short_duration, show_age, show_size};
 use crate::ops::{
-    CertificateInfo, CertificateList, Figures, HookFigures, Listener, Part, Refusals,
+    CertificateInfo, CertificateList, CertificateRole, HookFigures, ReachableAt, Refusals,
+    StatusFigures,
 };
 use crate::store::Status;
 use crate::wire::parse_time;
 
 /// What somebody has to look at; nothing where all is well.
-pub(super) fn problems(figures: &Figures, running: bool) -> Vec<String> {
+pub(super) fn problems(figures: &StatusFigures, running: bool) -> Vec<String> {
     let down = (!running).then(|| "no server is running".to_owned());
     down.into_iter().chain(figures.problems.iter().cloned()).collect()
 }
 
 /// A line for each figure, and one for each problem.
-pub(super) fn text(figures: &Figures, running: bool) -> String {
+pub(super) fn text(figures: &StatusFigures, running: bool) -> String {
     let now = clock::now();
     let status = &figures.store;
     let index = status.index_bytes.map_or_else(|| "is being built again".to_owned(), show_size);
@@ -82,7 +83,7 @@ fn count(count: Option<u64>) -> String {
     count.map_or_else(|| "not known until the index is built".to_owned(), |n| n.to_string())
 }
 
-fn server(figures: &Figures, running: bool) -> String {
+fn server(figures: &StatusFigures, running: bool) -> String {
     match &figures.process {
         Some(process) => {
             let uptime = short_duration(Duration::from_secs(process.uptime_seconds));
@@ -94,7 +95,7 @@ fn server(figures: &Figures, running: bool) -> String {
     }
 }
 
-fn backup(figures: &Figures, now: Timestamp) -> String {
+fn backup(figures: &StatusFigures, now: Timestamp) -> String {
     match &figures.last_backup {
         Some(made) => clean(&format!(
             "{}, up to sequence {}, {}",
@@ -122,8 +123,11 @@ fn certificate_lines(list: &CertificateList) -> Vec<(&'static str, String)> {
     let one = |one: &CertificateInfo| {
         let names = if one.names.is_empty() { &one.subject } else { &one.names.join(" ") };
         let (file, end, left) = (one.file.display(), &one.not_after, left(one.days_left));
-        let trust =
-            if one.made && one.part == Part::Authority { ", which clients must trust" } else { "" };
+        let trust = if one.made && one.part == CertificateRole::Authority {
+            ", which clients must trust"
+        } else {
+            ""
+        };
         let text = format!("{}: {file}{trust}, {names}, until {end} ({left})", part(one));
         ("certificate", clean(&text))
     };
@@ -132,7 +136,7 @@ fn certificate_lines(list: &CertificateList) -> Vec<(&'static str, String)> {
     list.certificates.iter().map(one).chain(changed).chain(problem).collect()
 }
 
-fn listener(listener: &Listener) -> (&'static str, String) {
+fn listener(listener: &ReachableAt) -> (&'static str, String) {
     let held = if listener.held { ", held by the service manager" } else { "" };
     ("listener", format!("{}{held}", listener.url))
 }

@@ -72,7 +72,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SystemdJournal {
         }
         let about = event.metadata();
         let message = message(&own.message, &values);
-        let mut entry = Entry::default();
+        let mut entry = JournalEntry::default();
         entry.put("PRIORITY", priority(*about.level()));
         entry.put("SYSLOG_IDENTIFIER", "rollcall");
         entry.put("MESSAGE", &message);
@@ -89,7 +89,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SystemdJournal {
         }
         if entry.0.len() > ENTRY_BYTES_MAX {
             let end = message.floor_char_boundary(MESSAGE_BYTES_MAX);
-            entry = Entry::default();
+            entry = JournalEntry::default();
             entry.put("PRIORITY", priority(*about.level()));
             entry.put("SYSLOG_IDENTIFIER", "rollcall");
             entry.put("MESSAGE", message.get(..end).unwrap_or_default());
@@ -164,9 +164,9 @@ impl Visit for Values {
 
 /// An entry as it is sent.
 #[derive(Default)]
-struct Entry(Vec<u8>);
+struct JournalEntry(Vec<u8>);
 
-impl Entry {
+impl JournalEntry {
     /// A field: its name, the length of its value, and that.
     fn put(&mut self, name: &str, value: &str) {
         self.0.extend_from_slice(name.as_bytes());

@@ -72,11 +72,11 @@ impl ExportFormat {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Health {
+pub(super) struct HealthArgs {
     /// What the server has to do: answer lists (as `/readyz`), take events, with or without an index (as
     /// `/readyz?for=events`), or live (as `/livez`).
     #[arg(long = "for", value_enum, value_name = "WHAT", default_value = "lists")]
-    pub wanted: Wanted,
+    pub wanted: ServerWanted,
     /// How long to wait for its answer.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration, allow_hyphen_values = true)]
     pub timeout: Duration,
@@ -84,7 +84,7 @@ pub(super) struct Health {
 
 /// What a server is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Wanted {
+pub(super) enum ServerWanted {
     Lists,
     Events,
     Life,

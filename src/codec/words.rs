@@ -2,18 +2,18 @@
 //! elsewhere.
 
 use super::{CodecError, shape};
-use crate::domain::{CallStatus, Direction, Known, Rank, Source};
+use crate::domain::{CallField, CallStatus, Direction, Rank, Source};
 
 /// The order of texts in a stored record.
-pub(super) const TEXTS: [Known; 8] = [
-    Known::CallId,
-    Known::From,
-    Known::ServiceUrl,
-    Known::To,
-    Known::ApplicationSid,
-    Known::CallerName,
-    Known::OriginatingSipTrunkName,
-    Known::ParentCallSid,
+pub(super) const TEXTS: [CallField; 8] = [
+    CallField::CallId,
+    CallField::From,
+    CallField::ServiceUrl,
+    CallField::To,
+    CallField::ApplicationSid,
+    CallField::CallerName,
+    CallField::OriginatingSipTrunkName,
+    CallField::ParentCallSid,
 ];
 
 pub(super) const fn rank_byte(rank: Rank) -> u8 {
@@ -120,6 +120,6 @@ mod tests {
         assert_eq!([0, 1, 2].map(|byte| source(byte).unwrap()), sources);
         assert!(status(10).is_err() && direction(2).is_err() && rank(5).is_err());
         assert!(source(3).is_err());
-        assert_eq!(TEXTS.len(), Known::ALL.len());
+        assert_eq!(TEXTS.len(), CallField::ALL.len());
     }
 }

@@ -10,7 +10,7 @@ use crate::outbound::Network;
 
 /// Why a text is no address or name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
+pub enum ListenAddrError {
     /// There is a port alone.
     #[error(
         "`{0}` has no host; write HOST:PORT, such as 127.0.0.1:8443 for this machine alone or \
@@ -153,43 +153,43 @@ impl ListenAddr {
 }
 
 impl FromStr for ListenAddr {
-    type Err = AddressError;
+    type Err = ListenAddrError;
 
-    fn from_str(text: &str) -> Result<Self, AddressError> {
+    fn from_str(text: &str) -> Result<Self, ListenAddrError> {
         let number =
             |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         if text.contains("://") {
-            return Err(AddressError::Url(text.to_owned()));
+            return Err(ListenAddrError::Url(text.to_owned()));
         }
         if number(text) || text.strip_prefix(':').is_some_and(number) {
-            return Err(AddressError::NoHost(text.to_owned()));
+            return Err(ListenAddrError::NoHost(text.to_owned()));
         }
         let (host, port) =
-            text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(text.to_owned()))?;
-        let wrong = || AddressError::Host { text: text.to_owned(), host: host.to_owned() };
+            text.rsplit_once(':').ok_or_else(|| ListenAddrError::NoPort(text.to_owned()))?;
+        let wrong = || ListenAddrError::Host { text: text.to_owned(), host: host.to_owned() };
         let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(inner) => match inner.parse::<Ipv6Addr>() {
                 Ok(ip) => Host::Ip(IpAddr::V6(ip)),
                 Err(_) => return Err(wrong()),
             },
-            None if text.starts_with('[') => return Err(AddressError::NoPort(text.to_owned())),
+            None if text.starts_with('[') => return Err(ListenAddrError::NoPort(text.to_owned())),
             None if host.parse::<Ipv6Addr>().is_ok() => {
-                return Err(AddressError::Brackets(text.to_owned()));
+                return Err(ListenAddrError::Brackets(text.to_owned()));
             }
             None => host.parse().map_err(|_| wrong())?,
         };
         let digits = number(port);
         match port.parse() {
             Ok(port) if digits => Ok(Self { host, port }),
-            _ => Err(AddressError::Port { text: text.to_owned(), port: port.to_owned() }),
+            _ => Err(ListenAddrError::Port { text: text.to_owned(), port: port.to_owned() }),
         }
     }
 }
 
 impl FromStr for Host {
-    type Err = AddressError;
+    type Err = ListenAddrError;
 
-    fn from_str(text: &str) -> Result<Self, AddressError> {
+    fn from_str(text: &str) -> Result<Self, ListenAddrError> {
         match text.parse() {
             Ok(ip) => Ok(Self::Ip(ip)),
             Err(_) => text.parse().map(Self::Name),
@@ -198,28 +198,28 @@ impl FromStr for Host {
 }
 
 impl FromStr for ProxyAddress {
-    type Err = AddressError;
+    type Err = ListenAddrError;
 
-    fn from_str(text: &str) -> Result<Self, AddressError> {
+    fn from_str(text: &str) -> Result<Self, ListenAddrError> {
         let network = match text.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
             Ok(ip) => format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 }).parse(),
             Err(_) => text.parse(),
         };
-        network.map(Self).map_err(|_| AddressError::Proxy(text.to_owned()))
+        network.map(Self).map_err(|_| ListenAddrError::Proxy(text.to_owned()))
     }
 }
 
 impl FromStr for SubjectName {
-    type Err = AddressError;
+    type Err = ListenAddrError;
 
-    fn from_str(text: &str) -> Result<Self, AddressError> {
+    fn from_str(text: &str) -> Result<Self, ListenAddrError> {
         if let Ok(ip) = text.parse() {
             return Ok(Self::Ip(ip));
         }
         let below = text.strip_prefix("*.").unwrap_or(text);
         match below.parse::<DnsName>() {
             Ok(_) => Ok(Self::Dns(DnsName(text.to_owned()))),
-            Err(_) => Err(AddressError::Name(text.to_owned())),
+            Err(_) => Err(ListenAddrError::Name(text.to_owned())),
         }
     }
 }
@@ -232,9 +232,9 @@ impl DnsName {
 }
 
 impl FromStr for DnsName {
-    type Err = AddressError;
+    type Err = ListenAddrError;
 
-    fn from_str(text: &str) -> Result<Self, AddressError> {
+    fn from_str(text: &str) -> Result<Self, ListenAddrError> {
         // A last label of digits alone is a mistyped IPv4 address, which no name ends in.
         let last_is_number = text
             .rsplit('.')
@@ -243,7 +243,7 @@ impl FromStr for DnsName {
         if text.len() <= 253 && !last_is_number && text.split('.').all(is_label) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(AddressError::Name(text.to_owned()))
+            Err(ListenAddrError::Name(text.to_owned()))
         }
     }
 }
@@ -295,25 +295,25 @@ impl fmt::Display for DnsName {
 }
 
 impl TryFrom<String> for ListenAddr {
-    type Error = AddressError;
+    type Error = ListenAddrError;
 
-    fn try_from(text: String) -> Result<Self, AddressError> {
+    fn try_from(text: String) -> Result<Self, ListenAddrError> {
         text.parse()
     }
 }
 
 impl TryFrom<String> for ProxyAddress {
-    type Error = AddressError;
+    type Error = ListenAddrError;
 
-    fn try_from(text: String) -> Result<Self, AddressError> {
+    fn try_from(text: String) -> Result<Self, ListenAddrError> {
         text.parse()
     }
 }
 
 impl TryFrom<String> for SubjectName {
-    type Error = AddressError;
+    type Error = ListenAddrError;
 
-    fn try_from(text: String) -> Result<Self, AddressError> {
+    fn try_from(text: String) -> Result<Self, ListenAddrError> {
         text.parse()
     }
 }

@@ -25,12 +25,12 @@ where
     D: Deserializer<'de>,
     T: TryFrom<u64>,
 {
-    deserializer.deserialize_u64(Whole::<T, MIN, MAX>(PhantomData))
+    deserializer.deserialize_u64(WholeNumber::<T, MIN, MAX>(PhantomData))
 }
 
-struct Whole<T, const MIN: u64, const MAX: u64>(PhantomData<T>);
+struct WholeNumber<T, const MIN: u64, const MAX: u64>(PhantomData<T>);
 
-impl<T: TryFrom<u64>, const MIN: u64, const MAX: u64> Visitor<'_> for Whole<T, MIN, MAX> {
+impl<T: TryFrom<u64>, const MIN: u64, const MAX: u64> Visitor<'_> for WholeNumber<T, MIN, MAX> {
     type Value = T;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
@@ -139,15 +139,15 @@ pub mod span {
             duration: &Duration,
             serializer: S,
         ) -> Result<S::Ok, S::Error> {
-            serializer.collect_str(&Written(*duration))
+            serializer.collect_str(&DurationText(*duration))
         }
     }
 
     /// A duration in days and what is below; `humantime` by itself goes on to months of 30.44
     /// days, which nobody wrote.
-    struct Written(Duration);
+    struct DurationText(Duration);
 
-    impl fmt::Display for Written {
+    impl fmt::Display for DurationText {
         fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
             let days = self.0.as_secs() / 86_400;
             let rest = self.0.saturating_sub(Duration::from_secs(days * 86_400));
@@ -167,8 +167,8 @@ pub mod span {
         type Value = Duration;
 
         fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-            let least = Written(Duration::from_millis(MIN_MS));
-            let most = Written(Duration::from_millis(MAX_MS));
+            let least = DurationText(Duration::from_millis(MIN_MS));
+            let most = DurationText(Duration::from_millis(MAX_MS));
             write!(formatter, "a duration from {least} to {most}, such as \"90s\" or \"1h 30m\"")
         }
 

@@ -7,8 +7,8 @@ use super::Config;
 use super::address::ListenAddr;
 use super::bounds::MIB;
 use super::sections::{
-    Calls, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel, LogNumbers,
-    Metrics, Retention, Store, Tls, Upstream,
+    CallsSection, Cors, FeatureServers, HooksSection, Http, LimitsSection, ListSection, Log,
+    LogFormat, LogLevel, LogNumbers, Metrics, RetentionSection, StoreSection, Tls, Upstream,
 };
 use super::web::{AllowedOrigin, ServiceUrlTemplate};
 
@@ -21,12 +21,12 @@ impl Default for Config {
             admin_socket: None,
             tls: Tls { files: None, names: Vec::new(), clients: None },
             http: Http::default(),
-            limits: Limits::default(),
-            store: Store::default(),
-            calls: Calls::default(),
-            retention: Retention::default(),
-            list: List::default(),
-            hooks: Hooks::default(),
+            limits: LimitsSection::default(),
+            store: StoreSection::default(),
+            calls: CallsSection::default(),
+            retention: RetentionSection::default(),
+            list: ListSection::default(),
+            hooks: HooksSection::default(),
             feature_servers: FeatureServers::default(),
             upstream: Upstream::default(),
             cors: Cors::default(),
@@ -48,7 +48,7 @@ impl Default for Http {
     }
 }
 
-impl Default for Limits {
+impl Default for LimitsSection {
     fn default() -> Self {
         Self {
             connections: 4096,
@@ -63,13 +63,13 @@ impl Default for Limits {
             token_requests: 0,
             token_window: Duration::from_mins(5),
             queue_events: 20_000,
-            followers: 256,
+            event_streams: 256,
             keep_alive: Duration::from_secs(15),
         }
     }
 }
 
-impl Default for Store {
+impl Default for StoreSection {
     fn default() -> Self {
         Self {
             index_cache_bytes: 64 * MIB,
@@ -84,13 +84,13 @@ impl Default for Store {
     }
 }
 
-impl Default for Calls {
+impl Default for CallsSection {
     fn default() -> Self {
         Self { max_lifetime: Duration::from_hours(12), sweep_interval: Duration::from_secs(30) }
     }
 }
 
-impl Default for Retention {
+impl Default for RetentionSection {
     fn default() -> Self {
         Self {
             age: None,
@@ -103,13 +103,13 @@ impl Default for Retention {
     }
 }
 
-impl Default for List {
+impl Default for ListSection {
     fn default() -> Self {
         Self { window: None, page_rows: 100_000, count_rows: 1_000_000 }
     }
 }
 
-impl Default for Hooks {
+impl Default for HooksSection {
     fn default() -> Self {
         Self { service_url: Some(ServiceUrlTemplate::feature_server()) }
     }

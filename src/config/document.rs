@@ -10,13 +10,13 @@ use super::Config;
 use super::address::{ListenAddr, SubjectName};
 use super::bounds::{optional_path, path};
 use super::error::ConfigError;
-use super::keys::{Key, Kind};
-use super::located::{Places, place_at};
+use super::keys::{ConfigKey, ValueKind};
+use super::located::{ValueSources, place_at};
 use super::plain;
 use super::retention::SHORT;
 use super::sections::{
-    Calls, ClientAuth, Cors, FeatureServers, Hooks, Http, Limits, List, Log, Metrics, Retention,
-    Store, Tls, TlsClients, TlsFiles, Upstream,
+    CallsSection, ClientAuth, Cors, FeatureServers, HooksSection, Http, LimitsSection, ListSection,
+    Log, Metrics, RetentionSection, StoreSection, Tls, TlsClients, TlsFiles, Upstream,
 };
 use super::settings::Settings;
 use crate::domain::parse_count;
@@ -25,7 +25,7 @@ use crate::wire::show_duration;
 /// All keys, as they stand in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Document {
+pub struct ConfigFile {
     #[serde(deserialize_with = "path")]
     data_dir: PathBuf,
     listen: ListenAddr,
@@ -34,12 +34,12 @@ pub struct Document {
     admin_socket: Option<PathBuf>,
     tls: TlsKeys,
     http: Http,
-    limits: Limits,
-    store: Store,
-    calls: Calls,
-    retention: Retention,
-    list: List,
-    hooks: Hooks,
+    limits: LimitsSection,
+    store: StoreSection,
+    calls: CallsSection,
+    retention: RetentionSection,
+    list: ListSection,
+    hooks: HooksSection,
     feature_servers: FeatureServers,
     upstream: Upstream,
     cors: Cors,
@@ -60,9 +60,9 @@ struct TlsKeys {
     client_auth: ClientAuth,
 }
 
-impl Document {
+impl ConfigFile {
     /// Reads `text`, the content of `path`, whose keys stand at `places`.
-    pub fn parse(path: &Path, text: &str, places: &Places) -> Result<Self, ConfigError> {
+    pub fn parse(path: &Path, text: &str, places: &ValueSources) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|error| {
             let span = error.span().unwrap_or_default();
             let offset = span.start;
@@ -80,7 +80,7 @@ impl Document {
         let mut table = Table::try_from(&self)?;
         let mut document = self;
         for (name, given) in settings.iter() {
-            let Some(key) = Key::find(name) else { continue };
+            let Some(key) = ConfigKey::find(name) else { continue };
             put(&mut table, key, value_of(key.kind, &given.text));
             document = table.clone().try_into().map_err(|error: toml::de::Error| {
                 let problem = plain::problem(error.message(), &format!("{:?}", given.text));
@@ -91,7 +91,7 @@ impl Document {
     }
 
     /// The configuration, where its keys fit together; `places` is for the errors.
-    pub fn check(self, places: &Places) -> Result<Config, ConfigError> {
+    pub fn check(self, places: &ValueSources) -> Result<Config, ConfigError> {
         let files = match (self.tls.cert, self.tls.key) {
             (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
             (None, None) => None,
@@ -183,31 +183,31 @@ impl Document {
     }
 }
 
-fn half_tls(places: &Places, present: &'static str, absent: &'static str) -> ConfigError {
+fn half_tls(places: &ValueSources, present: &'static str, absent: &'static str) -> ConfigError {
     ConfigError::HalfTls { place: places.of(present), present, absent }
 }
 
 /// The text as a TOML value of that kind. One that is not of its kind stays a string, which the
 /// deserializer refuses, quoting it.
-fn value_of(kind: Kind, text: &str) -> Value {
+fn value_of(kind: ValueKind, text: &str) -> Value {
     let as_text = || Value::String(text.to_owned());
     match kind {
         // The deserializer reads a size, and says why a text is none.
-        Kind::Text | Kind::Size => as_text(),
-        Kind::Integer => {
+        ValueKind::Text | ValueKind::Size => as_text(),
+        ValueKind::Integer => {
             let number = parse_count(text).ok().and_then(|number| i64::try_from(number).ok());
             number.or_else(|| text.parse().ok()).map_or_else(as_text, Value::Integer)
         }
-        Kind::Boolean => text.parse().map_or_else(|_| as_text(), Value::Boolean),
-        Kind::List if text.is_empty() => Value::Array(Vec::new()),
-        Kind::List => {
+        ValueKind::Boolean => text.parse().map_or_else(|_| as_text(), Value::Boolean),
+        ValueKind::List if text.is_empty() => Value::Array(Vec::new()),
+        ValueKind::List => {
             let items = text.split(',').map(|item| Value::String(item.trim().to_owned()));
             Value::Array(items.collect())
         }
     }
 }
 
-fn put(table: &mut Table, key: &Key, value: Value) {
+fn put(table: &mut Table, key: &ConfigKey, value: Value) {
     let table = match key.section() {
         None => Some(table),
         Some(section) => table.get_mut(section).and_then(Value::as_table_mut),
@@ -218,13 +218,13 @@ fn put(table: &mut Table, key: &Key, value: Value) {
     }
 }
 
-impl Default for Document {
+impl Default for ConfigFile {
     fn default() -> Self {
         Self::from(&Config::default())
     }
 }
 
-impl From<&Config> for Document {
+impl From<&Config> for ConfigFile {
     fn from(config: &Config) -> Self {
         let config = config.clone();
         let (cert, key) = config.tls.files.map(|files| (files.cert, files.key)).unzip();

@@ -32,7 +32,7 @@ pub enum ConfigError {
     #[error("{place}: not TOML: {problem}")]
     Syntax {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// What the parser says.
         problem: String,
     },
@@ -40,7 +40,7 @@ pub enum ConfigError {
     #[error("{place}: unknown key `{key}`{}; {hint}", within(section.as_deref()))]
     UnknownKey {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The key, without its section.
         key: String,
         /// Its section; `None`: it stands before all sections.
@@ -52,7 +52,7 @@ pub enum ConfigError {
     #[error("{place}: unknown section [{section}]; {hint}")]
     UnknownSection {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The section.
         section: String,
         /// What would be right.
@@ -62,7 +62,7 @@ pub enum ConfigError {
     #[error("{place}: `{section}` is a section; write [{section}] and its keys below it")]
     NotSection {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The section.
         section: String,
     },
@@ -70,7 +70,7 @@ pub enum ConfigError {
     #[error("{place}: {problem}")]
     Value {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The value, and what would be right; in a file, the key too.
         problem: String,
     },
@@ -97,7 +97,7 @@ pub enum ConfigError {
     )]
     HalfTls {
         /// Where the one is set.
-        place: Place,
+        place: ValueSource,
         /// The key that is set.
         present: &'static str,
         /// The key that is not.
@@ -110,7 +110,7 @@ pub enum ConfigError {
     )]
     ClientsNotAsked {
         /// Where `tls.client_ca` is set.
-        place: Place,
+        place: ValueSource,
     },
     /// Client certificates are asked for, and nothing says of which authority.
     #[error(
@@ -119,7 +119,7 @@ pub enum ConfigError {
     )]
     ClientsOfNobody {
         /// Where `tls.client_auth` is set.
-        place: Place,
+        place: ValueSource,
     },
     /// Plain HTTP would be served to other machines without the operator having said so.
     #[error(
@@ -129,7 +129,7 @@ pub enum ConfigError {
     )]
     RemotePlain {
         /// Where `http.listen` is set.
-        place: Place,
+        place: ValueSource,
         /// Its value.
         listen: String,
     },
@@ -141,7 +141,7 @@ pub enum ConfigError {
     )]
     ProxyOfNobody {
         /// Where the key is set.
-        place: Place,
+        place: ValueSource,
         /// The key.
         key: &'static str,
     },
@@ -153,7 +153,7 @@ pub enum ConfigError {
     )]
     RemoteMetrics {
         /// Where `metrics.listen` is set.
-        place: Place,
+        place: ValueSource,
         /// Its value.
         listen: String,
     },
@@ -164,7 +164,7 @@ pub enum ConfigError {
     )]
     QueueBelowBatch {
         /// Where one of them is set.
-        place: Place,
+        place: ValueSource,
         /// `limits.queue_events`.
         queue: usize,
         /// `limits.batch_events`.
@@ -177,7 +177,7 @@ pub enum ConfigError {
     )]
     SameListener {
         /// Where one of them is set.
-        place: Place,
+        place: ValueSource,
         /// The key.
         key: &'static str,
         /// Its value.
@@ -195,7 +195,7 @@ pub enum ConfigError {
     )]
     ShortRetention {
         /// Where `retention.age` is set.
-        place: Place,
+        place: ValueSource,
         /// Its value, in words.
         words: String,
     },
@@ -206,7 +206,7 @@ pub enum ConfigError {
 
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum ValueSource {
     /// A line of the file; the first is 1.
     File {
         /// The file, as it was named.
@@ -222,7 +222,7 @@ pub enum Place {
     Default,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ValueSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line } => write!(formatter, "{}:{line}", path.display()),

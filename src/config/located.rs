@@ -7,30 +7,30 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, ValueSource};
 use super::keys::{KEYS, hint_for_key, hint_for_section, sections};
 use super::plain::{one_line, syntax};
 
 /// Where values were given.
 #[derive(Debug, Default)]
-pub struct Places {
-    by_key: BTreeMap<&'static str, Place>,
+pub struct ValueSources {
+    by_key: BTreeMap<&'static str, ValueSource>,
     spans: Vec<(&'static str, Range<usize>)>,
 }
 
-impl Places {
+impl ValueSources {
     /// Where `key` was given.
-    pub fn of(&self, key: &str) -> Place {
-        self.by_key.get(key).cloned().unwrap_or(Place::Default)
+    pub fn of(&self, key: &str) -> ValueSource {
+        self.by_key.get(key).cloned().unwrap_or(ValueSource::Default)
     }
 
     /// Where the first of `keys` that was given at all was given.
-    pub fn of_first(&self, keys: &[&str]) -> Place {
-        keys.iter().find_map(|key| self.by_key.get(key)).cloned().unwrap_or(Place::Default)
+    pub fn of_first(&self, keys: &[&str]) -> ValueSource {
+        keys.iter().find_map(|key| self.by_key.get(key)).cloned().unwrap_or(ValueSource::Default)
     }
 
     /// Notes that `key` was given at `place`, over any earlier one.
-    pub fn put(&mut self, key: &'static str, place: Place) {
+    pub fn put(&mut self, key: &'static str, place: ValueSource) {
         self.by_key.insert(key, place);
     }
 
@@ -41,9 +41,12 @@ impl Places {
 }
 
 /// The place of the byte `offset` in `text`, the content of `path`.
-pub fn place_at(path: &Path, text: &str, offset: usize) -> Place {
+pub fn place_at(path: &Path, text: &str, offset: usize) -> ValueSource {
     let before = text.bytes().take(offset);
-    Place::File { path: path.to_owned(), line: 1 + before.filter(|byte| *byte == b'\n').count() }
+    ValueSource::File {
+        path: path.to_owned(),
+        line: 1 + before.filter(|byte| *byte == b'\n').count(),
+    }
 }
 
 /// Finds every key of `text`, the content of `path`.
@@ -51,12 +54,12 @@ pub fn place_at(path: &Path, text: &str, offset: usize) -> Place {
 /// # Errors
 /// The text is not TOML, has a key or section that does not exist, or gives a section's name to
 /// a single value: the first of them.
-pub fn check_names(path: &Path, text: &str) -> Result<Places, ConfigError> {
+pub fn check_names(path: &Path, text: &str) -> Result<ValueSources, ConfigError> {
     let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
         place: place_at(path, text, error.span().map_or(0, |span| span.start)),
         problem: syntax(error.message()),
     })?;
-    let mut walk = Walk { path, text, places: Places::default(), first_error: None };
+    let mut walk = Walk { path, text, places: ValueSources::default(), first_error: None };
     walk.root(table.get_ref());
     match walk.first_error {
         Some((_, error)) => Err(error),
@@ -67,7 +70,7 @@ pub fn check_names(path: &Path, text: &str) -> Result<Places, ConfigError> {
 struct Walk<'a> {
     path: &'a Path,
     text: &'a str,
-    places: Places,
+    places: ValueSources,
     /// What is wrong first in the file, with its offset.
     first_error: Option<(usize, ConfigError)>,
 }

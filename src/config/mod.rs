@@ -36,18 +36,19 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-pub use address::{AddressError, DnsName, Host, ListenAddr, ProxyAddress, SubjectName};
-pub use error::{ConfigError, Place};
-pub use keys::{KEYS, Key, Kind};
+pub use address::{DnsName, Host, ListenAddr, ListenAddrError, ProxyAddress, SubjectName};
+pub use error::{ConfigError, ValueSource};
+pub use keys::{ConfigKey, KEYS, ValueKind};
 pub use retention::SHORT;
 pub use sections::{
-    Calls, ClientAuth, Cors, FeatureServers, Hooks, Http, Limits, List, Log, LogFormat, LogLevel,
-    LogNumbers, Metrics, Retention, Store, Tls, TlsClients, TlsFiles, Upstream,
+    CallsSection, ClientAuth, Cors, FeatureServers, HooksSection, Http, LimitsSection, ListSection,
+    Log, LogFormat, LogLevel, LogNumbers, Metrics, RetentionSection, StoreSection, Tls, TlsClients,
+    TlsFiles, Upstream,
 };
 pub use settings::{DEFAULT_FILE, Locations, Settings};
 pub use web::{AllowedOrigin, ServiceUrlTemplate, WebError};
 
-use document::Document;
+use document::ConfigFile;
 use settings::Environment;
 
 /// All that can be configured, checked.
@@ -69,17 +70,17 @@ pub struct Config {
     /// The plain-HTTP listener.
     pub http: Http,
     /// What a client may take of connections, bytes and time.
-    pub limits: Limits,
+    pub limits: LimitsSection,
     /// Journal, registry and index.
-    pub store: Store,
+    pub store: StoreSection,
     /// How calls age.
-    pub calls: Calls,
+    pub calls: CallsSection,
     /// How long calls are kept, and how disk space comes back.
-    pub retention: Retention,
+    pub retention: RetentionSection,
     /// What a list shows, and what it may cost.
-    pub list: List,
+    pub list: ListSection,
     /// The call status webhook.
-    pub hooks: Hooks,
+    pub hooks: HooksSection,
     /// Where calls are controlled.
     pub feature_servers: FeatureServers,
     /// jambonz's own API.
@@ -115,7 +116,7 @@ impl Config {
     /// As [`Config::load`], without the reading of the file.
     pub fn parse(path: &Path, text: &str, overrides: &Settings) -> Result<Self, ConfigError> {
         let mut places = located::check_names(path, text)?;
-        let document = Document::parse(path, text, &places)?;
+        let document = ConfigFile::parse(path, text, &places)?;
         let document = document.overlay(overrides)?;
         for (key, given) in overrides.iter() {
             places.put(key, given.place.clone());
@@ -156,12 +157,12 @@ impl Config {
     /// The keys whose values differ from those of another configuration.
     pub fn changed(&self, other: &Self) -> Vec<&'static str> {
         let [before, after] = [self, other]
-            .map(|config| toml::Table::try_from(Document::from(config)).unwrap_or_default());
-        let value = |table: &toml::Table, key: &Key| match key.section() {
+            .map(|config| toml::Table::try_from(ConfigFile::from(config)).unwrap_or_default());
+        let value = |table: &toml::Table, key: &ConfigKey| match key.section() {
             None => table.get(key.leaf()).cloned(),
             Some(section) => table.get(section).and_then(|table| table.get(key.leaf())).cloned(),
         };
-        let differ = |key: &&Key| value(&before, key) != value(&after, key);
+        let differ = |key: &&ConfigKey| value(&before, key) != value(&after, key);
         KEYS.iter().filter(differ).map(|key| key.name).collect()
     }
 
@@ -170,13 +171,13 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Render`] where a path is not UTF-8, which a loaded configuration never has.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
-        Ok(toml::to_string(&Document::from(self))?)
+        Ok(toml::to_string(&ConfigFile::from(self))?)
     }
 }
 
 /// A configuration, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// What it comes to.
     pub config: Config,
     /// The file, where there is one.
@@ -198,7 +199,7 @@ impl Locations {
         flags: &Settings,
         vars: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
         default: Option<&Path>,
-    ) -> Result<Loaded, ConfigError> {
+    ) -> Result<LoadedConfig, ConfigError> {
         let environment = Environment::read(vars)?;
         // One that is there and cannot be looked at is read, which says why.
         let there = |path: &&Path| {
@@ -220,6 +221,6 @@ impl Locations {
             error => error,
         })?;
         let file = file.map(Path::to_owned);
-        Ok(Loaded { config, file, passed_over: environment.passed_over })
+        Ok(LoadedConfig { config, file, passed_over: environment.passed_over })
     }
 }

@@ -75,7 +75,7 @@ pub struct Http {
 /// Section `[limits]`: what a client may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
+pub struct LimitsSection {
     /// Connections at a time, for each listener.
     #[serde(deserialize_with = "whole::<_, _, 1, 1_000_000>")]
     pub connections: usize,
@@ -114,7 +114,7 @@ pub struct Limits {
     pub queue_events: usize,
     /// Readers of changes at a time, by lines or by events.
     #[serde(deserialize_with = "whole::<_, _, 0, 65_536>")]
-    pub followers: usize,
+    pub event_streams: usize,
     /// How long an event stream is silent at most.
     #[serde(with = "span::Between::<1, DAY_MS>")]
     pub keep_alive: Duration,
@@ -123,7 +123,7 @@ pub struct Limits {
 /// Section `[store]`: journal, registry and index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Store {
+pub struct StoreSection {
     /// Bytes of the index that are cached.
     #[serde(deserialize_with = "size::<_, _, MIB, { 1024 * GIB }>")]
     pub index_cache_bytes: u64,
@@ -153,7 +153,7 @@ pub struct Store {
 /// Section `[calls]`: how calls age.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Calls {
+pub struct CallsSection {
     /// How long after its last event a live call becomes stale, and how long a tombstone stands.
     #[serde(with = "span::Between::<MINUTE_MS, { 365 * DAY_MS }>")]
     pub max_lifetime: Duration,
@@ -165,7 +165,7 @@ pub struct Calls {
 /// Section `[retention]`: how long calls are kept, and how disk space comes back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Retention {
+pub struct RetentionSection {
     /// How long after it was listed an ended call is kept; `None`: for good.
     #[serde(with = "optional_span")]
     pub age: Option<Duration>,
@@ -188,7 +188,7 @@ pub struct Retention {
 /// Section `[list]`: what a list shows, and what it may cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct List {
+pub struct ListSection {
     /// How long after its end a call is in the plain list; `None`: for good.
     #[serde(with = "optional_span")]
     pub window: Option<Duration>,
@@ -203,7 +203,7 @@ pub struct List {
 /// Section `[hooks]`: the call status webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Hooks {
+pub struct HooksSection {
     /// How `service_url` is derived where an event has none; `None`: it is not.
     #[serde(with = "optional")]
     pub service_url: Option<ServiceUrlTemplate>,

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 
 use super::Config;
-use super::error::{ConfigError, Place};
-use super::keys::{KEYS, Key, Kind, VARIABLE_PREFIX, hint_for_variable};
+use super::error::{ConfigError, ValueSource};
+use super::keys::{ConfigKey, KEYS, VARIABLE_PREFIX, ValueKind, hint_for_variable};
 use super::plain::one_line;
 use crate::domain::exact_size;
 
@@ -28,7 +28,7 @@ pub struct Given {
     /// The value, as text.
     pub text: String,
     /// The flag or variable.
-    pub place: Place,
+    pub place: ValueSource,
 }
 
 impl Settings {
@@ -43,8 +43,8 @@ impl Settings {
         self
     }
 
-    fn put_flag(&mut self, key: &Key, text: String) {
-        let place = Place::Flag(format!("--{}", key.flag()));
+    fn put_flag(&mut self, key: &ConfigKey, text: String) {
+        let place = ValueSource::Flag(format!("--{}", key.flag()));
         self.by_key.insert(key.name, Given { text, place });
     }
 }
@@ -62,7 +62,7 @@ impl Locations {
     /// The flag `--data-dir`, as a setting.
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::default();
-        if let (Some(key), Some(data_dir)) = (Key::find(DATA_DIR), &self.data_dir) {
+        if let (Some(key), Some(data_dir)) = (ConfigKey::find(DATA_DIR), &self.data_dir) {
             settings.put_flag(key, data_dir.clone());
         }
         settings
@@ -109,7 +109,7 @@ impl Environment {
             };
             match value.into_string() {
                 Ok(text) => {
-                    let given = Given { text, place: Place::Variable(name) };
+                    let given = Given { text, place: ValueSource::Variable(name) };
                     environment.settings.by_key.insert(key.name, given);
                 }
                 Err(value) => return Err(ConfigError::NotUnicode { name, value }),
@@ -226,12 +226,12 @@ impl FromArgMatches for Locations {
 }
 
 /// The flag of `key`. A boolean may stand without a value, and a list may be repeated.
-fn flag(key: &Key, defaults: &toml::Table) -> Arg {
+fn flag(key: &ConfigKey, defaults: &toml::Table) -> Arg {
     let section = key.section().and_then(|section| defaults.get(section)?.as_table());
     let value = section.unwrap_or(defaults).get(key.leaf());
     let bytes = value.and_then(toml::Value::as_integer).and_then(|bytes| u64::try_from(bytes).ok());
     let default = match (key.kind, bytes) {
-        (Kind::Size, Some(bytes)) if bytes > 0 => exact_size(bytes).to_string(),
+        (ValueKind::Size, Some(bytes)) if bytes > 0 => exact_size(bytes).to_string(),
         _ => value.map(shown).unwrap_or_default(),
     };
     let default = if default.is_empty() { default } else { format!(" [default: {default}]") };
@@ -242,13 +242,15 @@ fn flag(key: &Key, defaults: &toml::Table) -> Arg {
         .help_heading("Configuration");
     match key.kind {
         // What is negative is refused as a value, and not as a flag.
-        Kind::Integer | Kind::Size => arg.action(ArgAction::Set).allow_hyphen_values(true),
-        Kind::Text if key.placeholder == "DURATION" => {
+        ValueKind::Integer | ValueKind::Size => {
             arg.action(ArgAction::Set).allow_hyphen_values(true)
         }
-        Kind::Text => arg.action(ArgAction::Set),
-        Kind::List => arg.action(ArgAction::Append),
-        Kind::Boolean => arg
+        ValueKind::Text if key.placeholder == "DURATION" => {
+            arg.action(ArgAction::Set).allow_hyphen_values(true)
+        }
+        ValueKind::Text => arg.action(ArgAction::Set),
+        ValueKind::List => arg.action(ArgAction::Append),
+        ValueKind::Boolean => arg
             .action(ArgAction::Set)
             .num_args(0..=1)
             .require_equals(true)

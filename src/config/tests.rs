@@ -7,36 +7,36 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser};
 
-use super::document::Document;
+use super::document::ConfigFile;
 use super::keys::sections;
 use super::*;
 
 #[derive(Parser)]
 #[command(name = "rollcall")]
-struct Cli {
+struct TestCli {
     #[command(flatten)]
     locations: Locations,
     #[command(subcommand)]
-    command: Command,
+    command: TestCommand,
 }
 
 #[derive(clap::Subcommand)]
-enum Command {
-    Serve(Serve),
+enum TestCommand {
+    Serve(TestServe),
     Status,
 }
 
 #[derive(Args)]
-struct Serve {
+struct TestServe {
     #[command(flatten)]
     settings: Settings,
 }
 
 fn load(arguments: &[&str], vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    let cli = Cli::try_parse_from([&["rollcall"], arguments].concat()).unwrap();
+    let cli = TestCli::try_parse_from([&["rollcall"], arguments].concat()).unwrap();
     let flags = match cli.command {
-        Command::Serve(serve) => serve.settings,
-        Command::Status => Settings::default(),
+        TestCommand::Serve(serve) => serve.settings,
+        TestCommand::Status => Settings::default(),
     };
     let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     cli.locations.load(&flags, vars, None).map(|loaded| loaded.config)
@@ -70,7 +70,7 @@ fn leaves(table: &toml::Table) -> BTreeMap<String, toml::Value> {
 
 #[test]
 fn table_and_structs_have_the_same_keys_and_kinds() {
-    let table = toml::Table::try_from(Document::default()).unwrap();
+    let table = toml::Table::try_from(ConfigFile::default()).unwrap();
     let in_structs: BTreeMap<_, _> = leaves(&table)
         .into_iter()
         .map(|(name, value)| {
@@ -85,14 +85,14 @@ fn table_and_structs_have_the_same_keys_and_kinds() {
         })
         .collect();
     // A size is written as a number.
-    let kind = |key: &Key| match key.kind {
-        Kind::Size => "Integer".to_owned(),
+    let kind = |key: &ConfigKey| match key.kind {
+        ValueKind::Size => "Integer".to_owned(),
         kind => format!("{kind:?}"),
     };
     let in_table: BTreeMap<_, _> =
         KEYS.iter().map(|key| (key.name.to_owned(), kind(key))).collect();
     for key in KEYS.iter().filter(|key| key.name.ends_with("bytes")) {
-        assert_eq!(key.kind, Kind::Size, "{}", key.name);
+        assert_eq!(key.kind, ValueKind::Size, "{}", key.name);
     }
     assert_eq!(in_structs, in_table);
     assert_eq!(in_table.len(), KEYS.len(), "a key is in the table twice");
@@ -152,7 +152,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("limits.token_requests", "600"),
     ("limits.token_window", "2m"),
     ("limits.queue_events", "8"),
-    ("limits.followers", "9"),
+    ("limits.event_streams", "9"),
     ("limits.keep_alive", "5s"),
     ("store.index_cache_bytes", "1048576"),
     ("store.segment_bytes", "4294967296"),
@@ -195,7 +195,7 @@ const OTHERS: &[(&str, &str)] = &[
 #[test]
 fn every_key_is_taken_from_a_flag_and_from_a_variable_alike() {
     assert_eq!(OTHERS.len(), KEYS.len());
-    let key = |name: &str| Key::find(name).unwrap();
+    let key = |name: &str| ConfigKey::find(name).unwrap();
     let mut arguments = vec!["serve".to_owned()];
     arguments.extend(OTHERS.iter().map(|(name, text)| format!("--{}={text}", key(name).flag())));
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -256,7 +256,7 @@ fn a_boolean_flag_needs_no_value_and_a_list_may_be_repeated() {
 
 #[test]
 fn the_help_names_flag_variable_and_default() {
-    let mut cli = Cli::command();
+    let mut cli = TestCli::command();
     cli.build();
     cli.clone().debug_assert();
     let serve = cli.find_subcommand_mut("serve").unwrap();
@@ -265,7 +265,7 @@ fn the_help_names_flag_variable_and_default() {
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for key in KEYS {
         assert!(
-            help.contains(&format!("--{} <", key.flag())) || key.kind == Kind::Boolean,
+            help.contains(&format!("--{} <", key.flag())) || key.kind == ValueKind::Boolean,
             "{help}"
         );
         assert!(help.contains(&format!("[env: {}]", key.variable())), "{} {help}", key.name);
@@ -274,7 +274,9 @@ fn the_help_names_flag_variable_and_default() {
     assert!(help.contains("[env: ROLLCALL_CONFIG]"), "{help}");
     assert!(help.contains("[default: 127.0.0.1:8443]"), "{help}");
     // Sizes have their units, and are read back as they stand there.
-    for key in KEYS.iter().filter(|key| key.kind == Kind::Size && key.name != "retention.bytes") {
+    for key in
+        KEYS.iter().filter(|key| key.kind == ValueKind::Size && key.name != "retention.bytes")
+    {
         let end = format!(" [env: {}]", key.variable());
         let (before, _) = help.split_once(&end).unwrap();
         let default = before.rsplit_once("[default: ").unwrap().1.trim_end_matches(']');
@@ -421,7 +423,7 @@ fn numbers_and_durations_are_taken_up_to_their_bounds_and_no_further() {
         ("limits.connections", "1", "1_000_000", "0", "1_000_001"),
         ("limits.body_bytes", "1024", "268435456", "1023", "268435457"),
         ("limits.queue_events", "1", "10_000_000", "0", "10_000_001"),
-        ("limits.followers", "0", "65536", "-1", "65537"),
+        ("limits.event_streams", "0", "65536", "-1", "65537"),
         ("store.index_cache_bytes", "1048576", "1099511627776", "1048575", "1099511627777"),
         ("store.segment_bytes", "1048576", "4294967296", "1048575", "4294967297"),
         ("store.replay_bytes", "1048576", "1099511627776", "-1", "1099511627777"),

@@ -5,12 +5,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::rights::{Known, READ, Rights, User};
-use super::server::Server;
+use super::rights::{READ, Rights, User, UserTable};
+use super::server::ObservedServer;
 use super::{Finding, Level, Surroundings, shown};
 use crate::config::{Config, Host, SubjectName};
 use crate::domain::counted;
-use crate::ops::{CertificateInfo, CertificateList, Certificates, Context, Part, certificates};
+use crate::ops::{
+    AdminContext, CertificateInfo, CertificateList, CertificateRole, Certificates, certificates,
+};
 use crate::tls;
 
 /// Days before its end from which one should look at a certificate.
@@ -23,8 +25,8 @@ const AUTHORITY_DAYS: i64 = 90;
 /// `user` is the one that reads the files.
 pub(super) fn check(
     config: &Config,
-    server: &Server,
-    (user, known): (&User, &Known),
+    server: &ObservedServer,
+    (user, known): (&User, &UserTable),
     around: &Surroundings,
 ) -> Vec<Finding> {
     let mut findings = Vec::from_iter(key_rights(config, user, known));
@@ -64,7 +66,7 @@ fn on_disk(config: &Config) -> Result<CertificateList, Box<Finding>> {
             "run this again while the server is up",
         )));
     }
-    let context = Context {
+    let context = AdminContext {
         service_url: String::new(),
         data_dir: config.data_dir.clone(),
         audit_log: None,
@@ -95,7 +97,7 @@ fn hidden(path: &Path) -> bool {
 
 /// Whether the server may read the configured key, and nobody whom it does not concern. One that is
 /// made is in the data directory.
-fn key_rights(config: &Config, server: &User, known: &Known) -> Option<Finding> {
+fn key_rights(config: &Config, server: &User, known: &UserTable) -> Option<Finding> {
     let files = config.tls.files.as_ref()?;
     // What leads there does not count where it is handed over: a volume of secrets has links.
     let key = tls::resolve(&files.key).ok()?;
@@ -154,7 +156,7 @@ pub(super) fn judge(one: &CertificateInfo, now: SystemTime) -> Finding {
         one.subject.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let ends = format!("\"{subject}\" ends at {}", one.not_after);
     let advice = match (one.made, one.part) {
-        (true, Part::Authority) => {
+        (true, CertificateRole::Authority) => {
             "`rollcall cert renew --ca` makes a new one; then give clients tls/ca.pem"
         }
         (true, _) => "`rollcall cert renew`; a running server does so by itself 30 days before",
@@ -165,7 +167,7 @@ pub(super) fn judge(one: &CertificateInfo, now: SystemTime) -> Finding {
         let problem = format!("\"{subject}\" begins only at {}", one.not_before);
         return Finding::error(object, problem, "see whether the clock is right");
     }
-    let authority = one.part == Part::Authority;
+    let authority = one.part == CertificateRole::Authority;
     let early = if authority { AUTHORITY_DAYS } else { WARN_DAYS };
     let level = match one.days_left {
         ..0 => return Finding::error(object, format!("{ends}: it is over"), advice),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::server::Server;
+use super::server::ObservedServer;
 use super::{Finding, Surroundings, process};
 use crate::config::Config;
 
@@ -18,7 +18,11 @@ const SLACK: Duration = Duration::from_mins(2);
 const OBJECT: &str = "clock";
 const SET: &str = "set the clock, and keep it right: `timedatectl set-ntp true`, or chrony";
 
-pub(super) fn check(config: &Config, server: &Server, around: &Surroundings) -> Vec<Finding> {
+pub(super) fn check(
+    config: &Config,
+    server: &ObservedServer,
+    around: &Surroundings,
+) -> Vec<Finding> {
     let checkpoint = server.answers().and_then(|answers| {
         let at = answers.figures.store.checkpoint_at.as_deref()?;
         humantime::parse_rfc3339(at).ok()

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::rights::{ENTER, Known, READ, Rights, Stranger, User, WRITE};
+use super::rights::{ENTER, READ, Rights, Stranger, User, UserTable, WRITE};
 use super::{Finding, Level, process, shown};
 use crate::config::Config;
 use crate::domain::counted;
@@ -19,7 +19,7 @@ const FILES_MAX: usize = 50_000;
 const LISTED_MAX: usize = 5;
 
 /// `server` is the user whom the data are for.
-pub(super) fn check(config: &Config, server: &User, known: &Known) -> Vec<Finding> {
+pub(super) fn check(config: &Config, server: &User, known: &UserTable) -> Vec<Finding> {
     let dir = &config.data_dir;
     let object = || format!("data directory {}", shown(dir));
     let about = match fs::metadata(dir) {
@@ -49,7 +49,7 @@ pub(super) fn check(config: &Config, server: &User, known: &Known) -> Vec<Findin
 }
 
 /// What the server may do with everything in it, and whoever else may.
-fn rights(dir: &Path, about: &Metadata, server: &User, known: &Known) -> Vec<Finding> {
+fn rights(dir: &Path, about: &Metadata, server: &User, known: &UserTable) -> Vec<Finding> {
     let object = format!("data directory {}", shown(dir));
     let (entries, seen) = walk(dir, about);
     let gids = entries.iter().map(|(_, about)| about.gid()).collect();

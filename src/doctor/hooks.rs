@@ -1,7 +1,7 @@
 //! Webhooks: whether those of each account are taken.
 
 use super::Finding;
-use super::server::Server;
+use super::server::ObservedServer;
 use crate::domain::counted;
 use crate::ops::{HookFigures, Refusals};
 use crate::store::Cause;
@@ -12,7 +12,7 @@ const SHOWN_MAX: usize = 20;
 const NOISE: [Cause; 4] =
     [Cause::NoCredentials, Cause::OtherScheme, Cause::UnknownToken, Cause::AuthorizationMalformed];
 
-pub(super) fn check(server: &Server) -> Vec<Finding> {
+pub(super) fn check(server: &ObservedServer) -> Vec<Finding> {
     server.answers().map(|answers| judge(&answers.figures.hooks)).unwrap_or_default()
 }
 

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use super::server::Server;
+use super::server::ObservedServer;
 use super::{Finding, shown};
 use crate::config::Config;
 use crate::domain::counted;
 use crate::files;
 
-pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
+pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
     let dir = &config.data_dir;
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     let names: Vec<String> =

@@ -1,6 +1,6 @@
 //! What the system lets the server have.
 
-use super::server::Server;
+use super::server::ObservedServer;
 use super::{Finding, process};
 use crate::config::Config;
 use crate::domain::counted;
@@ -14,7 +14,7 @@ const OBJECT: &str = "open files";
 /// Connections that are to be able to wait for a server that restarts: ten seconds of 200 a second.
 const WAITING: u64 = 2000;
 
-pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
+pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
     let pid = server.answers().and_then(|answers| answers.pid);
     let of_server = pid.and_then(process::open_files_max);
     // A server raises its limit to the hard one.
@@ -22,7 +22,7 @@ pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
     let most = of_server.unwrap_or_else(|| own().unwrap_or(u64::MAX));
     let whose = if of_server.is_some() { "the server" } else { "a server started from here" };
     let listeners = 1 + u64::from(config.http.listen.is_some());
-    let others = OTHERS + config.limits.followers as u64;
+    let others = OTHERS + config.limits.event_streams as u64;
     let mut findings = judge(whose, most, config.limits.connections as u64, listeners, others);
     // Of the network that this command is in, which is that of whoever opens listeners.
     let waiting = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();

@@ -124,7 +124,7 @@ pub struct Surroundings {
 
 /// All findings, in the order of the checks.
 pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
-    let known = rights::Known::read(&around.root);
+    let known = rights::UserTable::read(&around.root);
     let (server, about_server) = server::ask(config, around);
     let user = known.server(&config.data_dir, server.peer());
     // What a running server has counts, and not what is there for whoever asks.

@@ -5,14 +5,14 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use rustix::net::{AddressFamily, SocketType};
 
-use super::server::Server;
+use super::server::ObservedServer;
 use super::{Finding, process};
 use crate::config::{Config, ListenAddr};
 
 /// The process that starts all others, and listens for them where it is told to.
 const SERVICE_MANAGER: u32 = 1;
 
-pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
+pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
     let addresses = [
         ("listen", Some(&config.listen)),
         ("http.listen", config.http.listen.as_ref()),
@@ -22,7 +22,7 @@ pub(super) fn check(config: &Config, server: &Server) -> Vec<Finding> {
     addresses.map(|(key, address)| one(key, address, server)).collect()
 }
 
-fn one(key: &str, address: &ListenAddr, server: &Server) -> Finding {
+fn one(key: &str, address: &ListenAddr, server: &ObservedServer) -> Finding {
     let object = format!("{key} {address}");
     let up = server.answers();
     if address.port() == 0 {
@@ -63,7 +63,7 @@ fn one(key: &str, address: &ListenAddr, server: &Server) -> Finding {
     }
 }
 
-fn in_use(object: String, port: u16, server: &Server) -> Finding {
+fn in_use(object: String, port: u16, server: &ObservedServer) -> Finding {
     let holders = process::listeners(port);
     let named = |pid: u32| match process::name(pid) {
         Some(name) => format!("process {pid} ({name})"),

@@ -103,12 +103,12 @@ impl Stranger {
 
 /// Users and their groups, as far as files say.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct UserTable {
     /// By name: the number, and all groups.
     users: BTreeMap<String, User>,
 }
 
-impl Known {
+impl UserTable {
     /// Reads `etc/passwd` and `etc/group`. In a container there may be neither.
     pub(super) fn read(root: &Path) -> Self {
         let text = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn strangers_are_everybody_and_members_of_the_groups_of_files() {
-        let known = Known::parse(PASSWD, GROUP);
+        let known = UserTable::parse(PASSWD, GROUP);
         let names = |server: &User, gids: &[u32]| {
             let strangers = known.strangers(server, &gids.iter().copied().collect());
             strangers.into_iter().map(|one| one.name).collect::<Vec<_>>()
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn no_advice_takes_from_the_server_what_it_has() {
         let server = User { uid: 1000, groups: vec![1000, 2000] };
-        let known = Known::parse("ann:x:1001:2000::/:/no\n", "");
+        let known = UserTable::parse("ann:x:1001:2000::/:/no\n", "");
         let strangers = known.strangers(&server, &BTreeSet::from([2000]));
         let [others, ann] = &strangers[..] else { panic!("{strangers:?}") };
         for (rights, advice) in [

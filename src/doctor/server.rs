@@ -9,13 +9,13 @@ use std::time::Duration;
 use super::{Finding, Surroundings, shown};
 use crate::admin;
 use crate::config::{Config, Settings};
-use crate::ops::{Failure, Figures, Reply, Request, TokenInfo};
+use crate::ops::{AdminReply, AdminRequest, Failure, StatusFigures, TokenInfo};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The server of this data directory.
-pub(super) enum Server {
+pub(super) enum ObservedServer {
     /// It answers.
     Up(Box<Answers>),
     /// There is none, or it cannot be asked.
@@ -24,7 +24,7 @@ pub(super) enum Server {
 
 /// What a running server says.
 pub(super) struct Answers {
-    pub(super) figures: Figures,
+    pub(super) figures: StatusFigures,
     pub(super) tokens: Vec<TokenInfo>,
     /// What it was started with, as TOML.
     configuration: String,
@@ -42,7 +42,7 @@ pub(super) struct Peer {
     pub(super) gid: u32,
 }
 
-impl Server {
+impl ObservedServer {
     pub(super) fn answers(&self) -> Option<&Answers> {
         match self {
             Self::Up(answers) => Some(answers),
@@ -57,7 +57,7 @@ impl Server {
 }
 
 /// Asks the server, and says how that went.
-pub(super) fn ask(config: &Config, around: &Surroundings) -> (Server, Vec<Finding>) {
+pub(super) fn ask(config: &Config, around: &Surroundings) -> (ObservedServer, Vec<Finding>) {
     let configured = config.admin_socket_path(around.runtime_dir.as_deref());
     let usual = config.data_dir.join(admin::SOCKET_NAME);
     let object = || format!("admin socket {}", shown(&configured));
@@ -81,7 +81,7 @@ pub(super) fn ask(config: &Config, around: &Surroundings) -> (Server, Vec<Findin
                 ),
                 _ => Finding::error(object(), error.to_string(), start),
             };
-            return (Server::Silent, vec![finding]);
+            return (ObservedServer::Silent, vec![finding]);
         }
     };
     let peer = rustix::net::sockopt::socket_peercred(&stream).ok().map(|peer| Peer {
@@ -95,7 +95,10 @@ pub(super) fn ask(config: &Config, around: &Surroundings) -> (Server, Vec<Findin
         Err(failure) => {
             let advice = "run this as the server's user or as root; if that does not help, look \
                           at the server's log, and restart it";
-            return (Server::Silent, vec![Finding::error(object(), failure.message, advice)]);
+            return (
+                ObservedServer::Silent,
+                vec![Finding::error(object(), failure.message, advice)],
+            );
         }
     };
     let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
@@ -110,7 +113,7 @@ pub(super) fn ask(config: &Config, around: &Surroundings) -> (Server, Vec<Findin
             "run the server as the owner of its data directory",
         ));
     }
-    (Server::Up(Box::new(Answers { figures, tokens, configuration, pid, peer })), findings)
+    (ObservedServer::Up(Box::new(Answers { figures, tokens, configuration, pid, peer })), findings)
 }
 
 fn connect(configured: &Path, usual: &Path) -> std::io::Result<(PathBuf, UnixStream)> {
@@ -119,7 +122,7 @@ fn connect(configured: &Path, usual: &Path) -> std::io::Result<(PathBuf, UnixStr
 }
 
 /// The configuration that a running server has, where it says so, and what is to be said of it.
-pub(super) fn configuration(ours: &Config, server: &Server) -> (Option<Config>, Finding) {
+pub(super) fn configuration(ours: &Config, server: &ObservedServer) -> (Option<Config>, Finding) {
     let object = "configuration";
     let understood = || (None, Finding::ok(object, "it is understood"));
     let Some(answers) = server.answers() else { return understood() };
@@ -140,19 +143,24 @@ pub(super) fn configuration(ours: &Config, server: &Server) -> (Option<Config>, 
     (Some(theirs), Finding::ok(object, what))
 }
 
-fn question(path: &Path) -> Result<(Figures, Vec<TokenInfo>, String), Failure> {
-    let ask = |request: &Request| {
+fn question(path: &Path) -> Result<(StatusFigures, Vec<TokenInfo>, String), Failure> {
+    let ask = |request: &AdminRequest| {
         let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         admin::ask(&stream, request, &mut std::io::empty(), &mut |_| Ok(()))
     };
-    let answers =
-        (ask(&Request::Status)?, ask(&Request::TokenList)?, ask(&Request::Configuration)?);
+    let answers = (
+        ask(&AdminRequest::Status)?,
+        ask(&AdminRequest::TokenList)?,
+        ask(&AdminRequest::Configuration)?,
+    );
     match answers {
-        (Reply::Status(figures), Reply::Tokens(tokens), Reply::Done(configuration)) => {
-            Ok((*figures, tokens, configuration))
-        }
+        (
+            AdminReply::Status(figures),
+            AdminReply::Tokens(tokens),
+            AdminReply::Done(configuration),
+        ) => Ok((*figures, tokens, configuration)),
         _ => Err(Failure::new("it answers something else than it was asked")),
     }
 }

@@ -7,13 +7,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 use super::disk::Disk;
-use super::rights::Known;
+use super::rights::UserTable;
 use super::{
     Finding, Level, Surroundings, certificate, clock, disk, hooks, limits, outbound, tokens, unit,
 };
 use crate::access::Role;
 use crate::config::{Config, Settings};
-use crate::ops::{AccountHooks, CertificateInfo, HookFigures, Part, Refusals, TokenInfo};
+use crate::ops::{
+    AccountHooks, CertificateInfo, CertificateRole, HookFigures, Refusals, TokenInfo,
+};
 
 const DAY_S: u64 = 86_400;
 
@@ -98,7 +100,7 @@ fn too_few_open_files_and_too_short_a_queue_are_found() {
     assert!(narrow.advice.unwrap().contains("net.core.somaxconn=4096"), "{}", narrow.problem);
 }
 
-fn info(part: Part, made: bool, days_left: i64) -> CertificateInfo {
+fn info(part: CertificateRole, made: bool, days_left: i64) -> CertificateInfo {
     CertificateInfo {
         part,
         file: "c.pem".into(),
@@ -124,17 +126,20 @@ fn a_certificate_is_named_before_it_ends_and_an_authority_earlier() {
         (2, Level::Error, Level::Error),
         (-1, Level::Error, Level::Error),
     ] {
-        assert_eq!((level(Part::Server, days), level(Part::Authority, days)), (own, authority));
+        assert_eq!(
+            (level(CertificateRole::Server, days), level(CertificateRole::Authority, days)),
+            (own, authority)
+        );
     }
     let advice = |part, made| certificate::judge(&info(part, made, 1), now()).advice.unwrap();
-    assert!(advice(Part::Authority, true).contains("cert renew --ca"));
-    assert!(advice(Part::Server, true).contains("`rollcall cert renew`"));
-    assert!(advice(Part::Server, false).contains("reload"));
-    let shown = certificate::judge(&info(Part::Server, true, 1), now()).problem;
+    assert!(advice(CertificateRole::Authority, true).contains("cert renew --ca"));
+    assert!(advice(CertificateRole::Server, true).contains("`rollcall cert renew`"));
+    assert!(advice(CertificateRole::Server, false).contains("reload"));
+    let shown = certificate::judge(&info(CertificateRole::Server, true, 1), now()).problem;
     assert!(!shown.contains('\u{1b}'), "{shown:?}");
     let early = CertificateInfo {
         not_before: "2029-01-01T00:00:00Z".to_owned(),
-        ..info(Part::Server, true, 500)
+        ..info(CertificateRole::Server, true, 500)
     };
     assert_eq!(certificate::judge(&early, now()).level, Level::Error);
 }
@@ -212,29 +217,32 @@ fn a_unit_that_differs_and_a_user_that_is_not_there_are_found() {
         root: root.path().to_owned(),
         now: UNIX_EPOCH + Duration::from_secs(20_000 * DAY_S),
     };
-    assert_eq!(levels(&unit::check(&config, &Known::read(&around().root), &around())), [Level::Ok]);
+    assert_eq!(
+        levels(&unit::check(&config, &UserTable::read(&around().root), &around())),
+        [Level::Ok]
+    );
     let units = root.path().join("etc/systemd/system");
     fs::create_dir_all(&units).unwrap();
     let shipped = include_str!("../../systemd/rollcall.service");
     fs::write(units.join("rollcall.service"), format!("# mine\n{shipped}")).unwrap();
-    let findings = unit::check(&config, &Known::read(&around().root), &around());
+    let findings = unit::check(&config, &UserTable::read(&around().root), &around());
     assert_eq!(levels(&findings), [Level::Ok, Level::Error]);
     assert!(findings[1].advice.as_ref().unwrap().contains("systemd-sysusers"), "{findings:?}");
 
     fs::write(root.path().join("etc/passwd"), "root:x:0:0::/:\nrollcall:x:4711:4711::/:\n")
         .unwrap();
     assert_eq!(
-        levels(&unit::check(&config, &Known::read(&around().root), &around())),
+        levels(&unit::check(&config, &UserTable::read(&around().root), &around())),
         [Level::Ok, Level::Ok]
     );
     fs::create_dir(&config.data_dir).unwrap();
-    let findings = unit::check(&config, &Known::read(&around().root), &around());
+    let findings = unit::check(&config, &UserTable::read(&around().root), &around());
     assert_eq!(levels(&findings), [Level::Ok, Level::Warn]);
     assert!(findings[1].problem.contains("4711"), "{findings:?}");
     let socket = include_str!("../../systemd/rollcall.socket");
     let socket = socket.replace("Backlog=4096", "Backlog=1");
     fs::write(units.join("rollcall.socket"), socket).unwrap();
-    let findings = unit::check(&config, &Known::read(&around().root), &around());
+    let findings = unit::check(&config, &UserTable::read(&around().root), &around());
     assert_eq!(levels(&findings), [Level::Ok, Level::Warn, Level::Warn]);
     assert!(findings[2].advice.as_ref().unwrap().contains("edit rollcall.socket"), "{findings:?}");
     fs::remove_file(units.join("rollcall.socket")).unwrap();
@@ -242,19 +250,19 @@ fn a_unit_that_differs_and_a_user_that_is_not_there_are_found() {
     let activated = include_str!("../../systemd/rollcall-activated.service");
     fs::rename(units.join("rollcall.service"), units.join("rollcall-activated.service")).unwrap();
     assert_eq!(
-        levels(&unit::check(&config, &Known::read(&around().root), &around())),
+        levels(&unit::check(&config, &UserTable::read(&around().root), &around())),
         [Level::Warn, Level::Warn]
     );
     fs::write(units.join("rollcall-activated.service"), activated).unwrap();
     assert_eq!(
-        levels(&unit::check(&config, &Known::read(&around().root), &around())),
+        levels(&unit::check(&config, &UserTable::read(&around().root), &around())),
         [Level::Ok, Level::Warn]
     );
     fs::remove_file(units.join("rollcall-activated.service")).unwrap();
     let other = shipped.replace("NoNewPrivileges=yes", "");
     fs::write(units.join("rollcall.service"), other).unwrap();
     assert_eq!(
-        levels(&unit::check(&config, &Known::read(&around().root), &around())),
+        levels(&unit::check(&config, &UserTable::read(&around().root), &around())),
         [Level::Warn, Level::Warn]
     );
 }

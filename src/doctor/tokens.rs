@@ -1,14 +1,14 @@
 //! Tokens: whether somebody can still get in.
 
 use super::Finding;
-use super::server::Server;
+use super::server::ObservedServer;
 use crate::access::Role;
 use crate::domain::counted;
 use crate::ops::TokenInfo;
 
 const OBJECT: &str = "tokens";
 
-pub(super) fn check(server: &Server) -> Vec<Finding> {
+pub(super) fn check(server: &ObservedServer) -> Vec<Finding> {
     let Some(answers) = server.answers() else {
         let advice = "run this again while the server is up, or `rollcall token list`";
         return vec![Finding::unknown(OBJECT, "no server tells which there are", advice)];

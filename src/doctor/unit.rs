@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::rights::{ENTER, Known, READ, Rights, WRITE};
+use super::rights::{ENTER, READ, Rights, UserTable, WRITE};
 use super::{Finding, Surroundings, shown};
 use crate::config::Config;
 
@@ -21,7 +21,7 @@ const SHIPPED: [(&str, &str); 6] = [
 const DIRS: [&str; 4] =
     ["etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
 
-pub(super) fn check(config: &Config, known: &Known, around: &Surroundings) -> Vec<Finding> {
+pub(super) fn check(config: &Config, known: &UserTable, around: &Surroundings) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut named = false;
     for (name, shipped) in SHIPPED {
@@ -71,7 +71,7 @@ fn settings(text: &str) -> Vec<&str> {
 }
 
 /// Whether there is the user that the unit names, and whether the data is that user's to use.
-fn user(config: &Config, known: &Known, path: &Path, text: &str) -> Vec<Finding> {
+fn user(config: &Config, known: &UserTable, path: &Path, text: &str) -> Vec<Finding> {
     let named = settings(text).into_iter().find_map(|line| line.strip_prefix("User="));
     let Some(user) = named.filter(|user| !user.is_empty()) else { return Vec::new() };
     let object = format!("user {user}");

@@ -58,7 +58,7 @@ pub struct Field<T> {
 /// The texts that the Call object names; every one of them may be absent from an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are those of the jambonz REST API")]
-pub enum Known {
+pub enum CallField {
     CallId,
     From,
     ServiceUrl,
@@ -69,7 +69,7 @@ pub enum Known {
     ParentCallSid,
 }
 
-impl Known {
+impl CallField {
     /// Every one, in the order in which a call's JSON has them.
     pub const ALL: [Self; 8] = [
         Self::CallId,
@@ -99,7 +99,7 @@ impl Known {
 
 /// What came together from the event that decides the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
+pub struct StatusProgress {
     /// The status.
     pub status: CallStatus,
     /// The time of the deciding event, where it is known.
@@ -116,7 +116,7 @@ pub struct Progress {
 
 /// A reason phrase, and the status that it was sent with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
+pub struct SipReason {
     /// The phrase; never empty.
     pub text: Box<str>,
     /// 100..=699.
@@ -127,7 +127,7 @@ pub struct Reason {
 
 /// One line of a call's timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Entry {
+pub struct TimelineEntry {
     /// The time of the event, where it is known.
     pub at: Option<Moment>,
     /// How it came.
@@ -152,9 +152,9 @@ pub struct Call {
     /// else, since whoever runs calls knows them by their sids alone. Fixed like the place in lists.
     pub namesake: bool,
     /// The status and what came with it.
-    pub progress: Progress,
+    pub progress: StatusProgress,
     /// The reason phrase of the event that came farthest and had one.
-    pub reason: Option<Reason>,
+    pub reason: Option<SipReason>,
     /// The least event time known.
     pub attempted_at: Option<Timestamp>,
     /// The least time at which a source itself said that the call began.
@@ -165,17 +165,17 @@ pub struct Call {
     pub answered_at: Option<Timestamp>,
     /// Inbound or outbound.
     pub direction: Field<Direction>,
-    /// By [`Known`].
-    pub texts: [Option<Field<Box<str>>>; Known::ALL.len()],
+    /// By [`CallField`].
+    pub texts: [Option<Field<Box<str>>>; CallField::ALL.len()],
     /// The keys that rollcall does not know.
     pub extras: Extras,
     /// Ascending, without repetition; the last [`TIMELINE_MAX`].
-    pub timeline: Vec<Entry>,
+    pub timeline: Vec<TimelineEntry>,
 }
 
 impl Call {
     /// The value of a known text.
-    pub fn text(&self, known: Known) -> Option<&str> {
+    pub fn text(&self, known: CallField) -> Option<&str> {
         self.texts.get(known as usize)?.as_ref().map(|field| &*field.value)
     }
 
@@ -189,7 +189,7 @@ impl Call {
 
     /// The A leg, where this is a dialled B leg and names it properly.
     pub fn parent(&self) -> Option<CallSid> {
-        self.text(Known::ParentCallSid)?.parse().ok()
+        self.text(CallField::ParentCallSid)?.parse().ok()
     }
 
     /// The call has ended.

@@ -1,8 +1,8 @@
 //! A status event, stamped: what one message says of one call.
 
 use super::{
-    Call, CallId, CallStatus, Direction, Entry, Extras, Field, Known, LeftOut, Moment, Origin,
-    Progress, Reason, Source, Timestamp,
+    Call, CallField, CallId, CallStatus, Direction, Extras, Field, LeftOut, Moment, Origin,
+    SipReason, Source, StatusProgress, TimelineEntry, Timestamp,
 };
 
 /// The keys of an event whose values may make no sense, while the rest of it is taken.
@@ -27,7 +27,7 @@ pub const EVENT_FIELDS: [&str; 16] = [
 
 /// The times that an event carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stamp {
+pub struct EventTimes {
     /// The event's own time: it decides between values of one rank. None where a record was
     /// imported without any time.
     pub at: Option<Moment>,
@@ -47,7 +47,7 @@ pub struct Stamp {
     pub end_said: bool,
 }
 
-impl Stamp {
+impl EventTimes {
     /// The stamp of a live event: a webhook that says `status` at this time.
     pub fn live(at: impl Into<Moment>, status: Option<CallStatus>) -> Self {
         let at = at.into();
@@ -70,7 +70,7 @@ pub struct StampedEvent {
     /// How it came.
     pub source: Source,
     /// Its times.
-    pub stamp: Stamp,
+    pub stamp: EventTimes,
     /// None where this version does not know the word that was sent.
     pub status: Option<CallStatus>,
     /// 100..=699; the status's usual one where the source sent none.
@@ -81,8 +81,8 @@ pub struct StampedEvent {
     pub duration: Option<u32>,
     /// Inbound or outbound.
     pub direction: Direction,
-    /// By [`Known`].
-    pub texts: [Option<Box<str>>; Known::ALL.len()],
+    /// By [`CallField`].
+    pub texts: [Option<Box<str>>; CallField::ALL.len()],
     /// Unknown keys and their values as compact JSON; ascending by key, without repetition.
     pub extras: Vec<(Box<str>, Box<str>)>,
     /// What else it said, and cannot be kept.
@@ -102,7 +102,7 @@ impl StampedEvent {
             Some(status) => self.sip_status.unwrap_or(status.usual_sip_status()),
             None => status.usual_sip_status(),
         };
-        let progress = Progress {
+        let progress = StatusProgress {
             status,
             // A word that is not understood must not win over one that is.
             at: self.status.and(self.stamp.at),
@@ -111,7 +111,7 @@ impl StampedEvent {
             end_said: terminal && self.stamp.end_said,
             duration: self.duration.filter(|_| terminal),
         };
-        let entry = Entry {
+        let entry = TimelineEntry {
             at: self.stamp.at,
             source: self.source,
             status: self.status,
@@ -124,7 +124,7 @@ impl StampedEvent {
             stale: false,
             namesake: false,
             progress,
-            reason: reason.map(|text| Reason { text, sip_status, origin }),
+            reason: reason.map(|text| SipReason { text, sip_status, origin }),
             attempted_at: self.stamp.attempted_at,
             said_attempted_at: self.stamp.said_attempted_at,
             said_answered_at: self.stamp.said_answered_at,

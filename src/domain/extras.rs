@@ -25,9 +25,9 @@ pub const EXTRA_BYTES_MAX: usize = 10 * 1024;
 /// Bytes of the name of an extra key.
 pub const KEY_BYTES_MAX: usize = 128;
 /// Names that a record remembers beside those that it tells apart.
-pub const NOTED_MAX: usize = 16;
+pub const REMEMBERED_MAX: usize = 16;
 /// Bytes of such a name: longer ones are cut.
-const NOTED_BYTES_MAX: usize = 48;
+const REMEMBERED_BYTES_MAX: usize = 48;
 /// What a key needs that can never fit.
 const NEVER: u16 = u16_of(EXTRA_BYTES_MAX + 1);
 /// What each of [`EXTRAS_MAX`] keys may have, where they all have the same.
@@ -43,13 +43,13 @@ pub struct Extra {
     /// Where the value came from.
     pub origin: Origin,
     /// What key and value have ever needed together.
-    pub bytes: Span,
+    pub bytes: SizeRange,
 }
 
 impl Extra {
     /// A key with its first value.
     pub fn new(key: Box<str>, json: Box<str>, origin: Origin) -> Self {
-        let bytes = Span::one(key.len() + json.len());
+        let bytes = SizeRange::one(key.len() + json.len());
         Self { key, json, origin, bytes }
     }
 
@@ -65,19 +65,19 @@ pub struct Dropped {
     /// The key.
     pub key: Box<str>,
     /// What key and value have ever needed together.
-    pub bytes: Span,
+    pub bytes: SizeRange,
 }
 
 /// The least and the most bytes that something has ever had; whatever can never fit counts the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct SizeRange {
     /// The least.
     pub least: u16,
     /// The most.
     pub most: u16,
 }
 
-impl Span {
+impl SizeRange {
     /// Of a single value.
     pub fn one(bytes: usize) -> Self {
         let bytes = u16::try_from(bytes).map_or(NEVER, |bytes| bytes.min(NEVER));
@@ -104,22 +104,22 @@ pub struct Extras {
     pub dropped: Vec<Dropped>,
     /// More names than [`EXTRAS_MAX`] were seen.
     pub crowded: bool,
-    /// Names of which a value was left out, a known key's too: the first [`NOTED_MAX`] of them, the
+    /// Names of which a value was left out, a known key's too: the first [`REMEMBERED_MAX`] of them, the
     /// shortest before longer ones.
-    pub noted: BTreeSet<Noted>,
+    pub remembered: BTreeSet<NameOrder>,
 }
 
 /// A name in the order in which names are remembered: by length, then by its characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Noted(Box<str>);
+pub struct NameOrder(Box<str>);
 
-impl Noted {
+impl NameOrder {
     /// The name, cut where it is too long.
     pub fn new(name: &str) -> Self {
-        if name.len() <= NOTED_BYTES_MAX {
+        if name.len() <= REMEMBERED_BYTES_MAX {
             return Self(name.into());
         }
-        let room = NOTED_BYTES_MAX - '…'.len_utf8();
+        let room = REMEMBERED_BYTES_MAX - '…'.len_utf8();
         let cut = name.get(..name.floor_char_boundary(room)).unwrap_or_default();
         Self(format!("{cut}…").into())
     }
@@ -130,13 +130,13 @@ impl Noted {
     }
 }
 
-impl Ord for Noted {
+impl Ord for NameOrder {
     fn cmp(&self, other: &Self) -> Ordering {
         place(&self.0).cmp(&place(&other.0))
     }
 }
 
-impl PartialOrd for Noted {
+impl PartialOrd for NameOrder {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -152,10 +152,10 @@ impl Extras {
     pub fn of(pairs: Vec<(Box<str>, Box<str>)>, left_out: LeftOut, origin: Origin) -> Self {
         let (pairs, left_out) = bounded(pairs, left_out);
         let mut extras = Self::default();
-        for name in &left_out.noted {
+        for name in &left_out.remembered {
             extras.note(name);
         }
-        let never = Span::one(usize::MAX);
+        let never = SizeRange::one(usize::MAX);
         let large = left_out.large.into_iter();
         extras.dropped = large.map(|key| Dropped { key, bytes: never }).collect();
         let pairs = pairs.into_iter();
@@ -173,7 +173,8 @@ impl Extras {
     /// The names of which a value was left out, ascending; not all of them, where there were many.
     pub fn names_left_out(&self) -> impl Iterator<Item = &str> {
         let names = self.dropped.iter().map(|dropped| &*dropped.key);
-        let names: BTreeSet<_> = names.chain(self.noted.iter().map(Noted::as_str)).collect();
+        let names: BTreeSet<_> =
+            names.chain(self.remembered.iter().map(NameOrder::as_str)).collect();
         names.into_iter()
     }
 
@@ -202,7 +203,7 @@ impl Extras {
             }
         }
         self.crowded |= other.crowded;
-        for name in &other.noted {
+        for name in &other.remembered {
             self.note(name.as_str());
         }
         self.fit();
@@ -213,7 +214,7 @@ impl Extras {
     }
 
     /// Leaves a key out for good.
-    fn drop_key(&mut self, key: &str, mut bytes: Span) {
+    fn drop_key(&mut self, key: &str, mut bytes: SizeRange) {
         if let Ok(place) = self.kept.binary_search_by(|have| (*have.key).cmp(key)) {
             bytes = bytes.join(self.kept.remove(place).bytes);
         }
@@ -228,9 +229,9 @@ impl Extras {
     }
 
     fn note(&mut self, name: &str) {
-        self.noted.insert(Noted::new(name));
-        while self.noted.len() > NOTED_MAX {
-            self.noted.pop_last();
+        self.remembered.insert(NameOrder::new(name));
+        while self.remembered.len() > REMEMBERED_MAX {
+            self.remembered.pop_last();
         }
     }
 
@@ -254,7 +255,7 @@ impl Extras {
                 cost(&sizes, &extra.key, extra.bytes.most) <= EXTRA_BYTES_MAX
             }
         };
-        let large: Vec<(Box<str>, Span)> = self
+        let large: Vec<(Box<str>, SizeRange)> = self
             .kept
             .iter()
             .filter(|extra| !fits(extra))
@@ -282,13 +283,13 @@ impl Extras {
 }
 
 /// A key and its value as compact JSON.
-type Pair = (Box<str>, Box<str>);
+type ExtraPair = (Box<str>, Box<str>);
 
 /// What of a single event may come to a record at all: pairs and names ascending by key, without
 /// repetition. Of more keys than a record has room for the smallest count, so that one event alone does
 /// not make a record crowded.
-pub fn bounded(pairs: Vec<Pair>, mut left_out: LeftOut) -> (Vec<Pair>, LeftOut) {
-    let size = |(key, json): &Pair| key.len() + json.len();
+pub fn bounded(pairs: Vec<ExtraPair>, mut left_out: LeftOut) -> (Vec<ExtraPair>, LeftOut) {
+    let size = |(key, json): &ExtraPair| key.len() + json.len();
     let (mut pairs, large): (Vec<_>, Vec<_>) =
         pairs.into_iter().partition(|pair| size(pair) <= EXTRA_BYTES_MAX);
     left_out.large.extend(large.into_iter().map(|(key, _)| key));
@@ -303,20 +304,20 @@ pub fn bounded(pairs: Vec<Pair>, mut left_out: LeftOut) -> (Vec<Pair>, LeftOut) 
         pairs.sort_unstable_by(|a, b| (size(a), &a.0).cmp(&(size(b), &b.0)));
         let small = pairs.split_off(pairs.len().min(EXTRAS_MAX - left_out.large.len()));
         pairs.sort_unstable();
-        left_out.noted.extend(gone);
-        left_out.noted.extend(small.into_iter().map(|(key, _)| key));
+        left_out.remembered.extend(gone);
+        left_out.remembered.extend(small.into_iter().map(|(key, _)| key));
     }
-    left_out.noted.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
-    left_out.more += left_out.noted.len().saturating_sub(NOTED_MAX) as u64;
-    left_out.noted.truncate(NOTED_MAX);
+    left_out.remembered.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
+    left_out.more += left_out.remembered.len().saturating_sub(REMEMBERED_MAX) as u64;
+    left_out.remembered.truncate(REMEMBERED_MAX);
     (pairs, left_out)
 }
 
 /// What a key needs together with all that have ever been smaller. Of a key that has grown larger
 /// since no more counts than this key has itself; of every other one its name, which is remembered
 /// also where it is left out.
-fn cost(sizes: &[(&str, Span)], key: &str, most: u16) -> usize {
-    let other = |(name, bytes): &(&str, Span)| {
+fn cost(sizes: &[(&str, SizeRange)], key: &str, most: u16) -> usize {
+    let other = |(name, bytes): &(&str, SizeRange)| {
         let smaller = (bytes.least, *name) < (most, key);
         let counts = if smaller { usize::from(bytes.most.min(most)) } else { 0 };
         counts.max(name.len())
@@ -338,7 +339,7 @@ pub struct LeftOut {
     /// Keys whose values are too large for any record.
     pub large: Vec<Box<str>>,
     /// Names of what cannot be kept for another reason.
-    pub noted: Vec<Box<str>>,
+    pub remembered: Vec<Box<str>>,
     /// How many more names there are, which nobody needs to know.
     pub more: u64,
 }
@@ -346,12 +347,12 @@ pub struct LeftOut {
 impl LeftOut {
     /// How many values were left out.
     pub fn count(&self) -> u64 {
-        (self.large.len() + self.noted.len()) as u64 + self.more
+        (self.large.len() + self.remembered.len()) as u64 + self.more
     }
 
     /// Their names; not all of them, where there are many.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.large.iter().chain(&self.noted).map(|name| &**name)
+        self.large.iter().chain(&self.remembered).map(|name| &**name)
     }
 }
 

@@ -8,8 +8,8 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::{
-    Call, Entry, Field, Moment, Origin, Progress, Rank, Reason, StampedEvent, TIMELINE_MAX,
-    Timestamp,
+    Call, Field, Moment, Origin, Rank, SipReason, StampedEvent, StatusProgress, TIMELINE_MAX,
+    TimelineEntry, Timestamp,
 };
 
 /// The call after this event. A new call is listed at the event's time, or at `received_at` where
@@ -40,8 +40,8 @@ impl Call {
         if other.progress.precedence() > joined.progress.precedence() {
             joined.progress = other.progress.clone();
         }
-        if other.reason.as_ref().map(Reason::precedence)
-            > joined.reason.as_ref().map(Reason::precedence)
+        if other.reason.as_ref().map(SipReason::precedence)
+            > joined.reason.as_ref().map(SipReason::precedence)
         {
             joined.reason.clone_from(&other.reason);
         }
@@ -70,7 +70,7 @@ impl Call {
     /// The same call, given up: no event for too long. `at` is when that was noticed.
     #[must_use]
     pub fn into_stale(mut self, at: Timestamp) -> Self {
-        let entry = Entry {
+        let entry = TimelineEntry {
             at: Some(at.into()),
             source: super::Source::Sweep,
             status: None,
@@ -82,7 +82,7 @@ impl Call {
     }
 }
 
-impl Progress {
+impl StatusProgress {
     /// The greater wins: the higher rank, then a known time, then the newest (the earliest among
     /// final ones: a call ends once), then the greater canonical value.
     fn precedence(&self) -> impl Ord + '_ {
@@ -97,8 +97,8 @@ impl Progress {
     }
 }
 
-impl Reason {
-    /// The greater wins, in the order of [`Progress`].
+impl SipReason {
+    /// The greater wins, in the order of [`StatusProgress`].
     fn precedence(&self) -> impl Ord + '_ {
         (turn(self.origin), self.sip_status, &*self.text)
     }
@@ -134,7 +134,7 @@ fn take_greater(mine: &mut Field<Box<str>>, theirs: &Field<Box<str>>) {
     }
 }
 
-fn join_timeline(mine: &mut Vec<Entry>, theirs: &[Entry]) {
+fn join_timeline(mine: &mut Vec<TimelineEntry>, theirs: &[TimelineEntry]) {
     for entry in theirs {
         if let Err(place) = mine.binary_search_by(|have| order(have, entry)) {
             mine.insert(place, *entry);
@@ -145,7 +145,7 @@ fn join_timeline(mine: &mut Vec<Entry>, theirs: &[Entry]) {
 }
 
 /// By time, and within one instant by how far along the call was, so that a timeline reads well.
-fn order(a: &Entry, b: &Entry) -> Ordering {
-    let rank = |entry: &Entry| entry.status.map(super::CallStatus::rank);
+fn order(a: &TimelineEntry, b: &TimelineEntry) -> Ordering {
+    let rank = |entry: &TimelineEntry| entry.status.map(super::CallStatus::rank);
     (a.at, rank(a), a).cmp(&(b.at, rank(b), b))
 }

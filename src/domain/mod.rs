@@ -20,13 +20,13 @@ pub use amount::{
     parse_size, short_duration, show_age, show_size, was,
 };
 pub use call::{
-    Call, CallId, Entry, Field, Known, Origin, Progress, Reason, Source, TEXT_BYTES_MAX,
-    TIMELINE_MAX,
+    Call, CallField, CallId, Field, Origin, SipReason, Source, StatusProgress, TEXT_BYTES_MAX,
+    TIMELINE_MAX, TimelineEntry,
 };
-pub use event::{EVENT_FIELDS, Stamp, StampedEvent};
+pub use event::{EVENT_FIELDS, EventTimes, StampedEvent};
 pub use extras::{
-    Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Extra, Extras, KEY_BYTES_MAX, LeftOut, NOTED_MAX, Noted,
-    Span, bounded,
+    Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Extra, Extras, KEY_BYTES_MAX, LeftOut, NameOrder,
+    REMEMBERED_MAX, SizeRange, bounded,
 };
 pub use ids::{AccountSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
@@ -36,8 +36,8 @@ pub use status::{CallStatus, Direction, Rank};
 pub use time::{Moment, Timestamp};
 
 #[cfg(test)]
-mod laws;
-#[cfg(test)]
 mod number_tests;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 pub(crate) mod samples;

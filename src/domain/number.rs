@@ -52,7 +52,7 @@ enum Before {
 
 /// Where a text is from decides how much is made of a part of a number in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum TextSource {
     /// A part of an address that names somebody.
     Party,
     /// Any text.
@@ -85,7 +85,7 @@ impl Number {
             let folded = fold(&String::from_utf8_lossy(bytes));
             for part in party_parts(&folded) {
                 best = best.max(if is_bare(part) {
-                    self.scan(part.as_bytes(), Place::Party)
+                    self.scan(part.as_bytes(), TextSource::Party)
                 } else {
                     self.are_digits_of(part).then_some(Sighting::Unclear)
                 });
@@ -107,22 +107,22 @@ impl Number {
 
     /// Whether it stands anywhere in a text.
     pub fn stands_in(&self, text: &str) -> Option<Sighting> {
-        self.layers(text.as_bytes(), Place::Text)
+        self.layers(text.as_bytes(), TextSource::Text)
     }
 
     /// Whether it stands in bytes that are not known to be text: one that is a part of more digits is
     /// unclear, since the byte beside it may only look like a digit.
     pub fn stands_in_bytes(&self, bytes: &[u8]) -> Option<Sighting> {
-        self.layers(bytes, Place::Bytes)
+        self.layers(bytes, TextSource::Bytes)
     }
 
-    fn layers(&self, bytes: &[u8], place: Place) -> Option<Sighting> {
+    fn layers(&self, bytes: &[u8], place: TextSource) -> Option<Sighting> {
         let mut best = None;
         each_layer(bytes, &mut |bytes| best = best.max(self.scan(bytes, place)));
         best
     }
 
-    fn scan(&self, bytes: &[u8], place: Place) -> Option<Sighting> {
+    fn scan(&self, bytes: &[u8], place: TextSource) -> Option<Sighting> {
         let mut best = None;
         let mut run = Run::default();
         each_symbol(bytes, &mut |symbol| {
@@ -135,7 +135,7 @@ impl Number {
         best.max(self.in_run(&run, place))
     }
 
-    fn in_run(&self, run: &Run, place: Place) -> Option<Sighting> {
+    fn in_run(&self, run: &Run, place: TextSource) -> Option<Sighting> {
         let size = self.digits.len();
         let mut best = None;
         for (at, digits) in run.digits.windows(size).enumerate() {
@@ -143,24 +143,24 @@ impl Number {
                 best = best.max(self.judged(run, at, place));
             }
         }
-        if best.is_none() && place != Place::Bytes && self.may_be_meant(run) {
+        if best.is_none() && place != TextSource::Bytes && self.may_be_meant(run) {
             best = Some(Sighting::Unclear);
         }
         best
     }
 
     /// What it means that the digits stand at this place of a run.
-    fn judged(&self, run: &Run, at: usize, place: Place) -> Option<Sighting> {
+    fn judged(&self, run: &Run, at: usize, place: TextSource) -> Option<Sighting> {
         let end = at + self.digits.len();
         // All of a party is one number, gaps or not; elsewhere a gap may part two of them.
         let (first, longer) = match place {
-            Place::Party => (run.number_start(at), run.digits.len() > end),
-            Place::Text | Place::Bytes => (run.group_start(at), run.is_joined(end)),
+            TextSource::Party => (run.number_start(at), run.digits.len() > end),
+            TextSource::Text | TextSource::Bytes => (run.group_start(at), run.is_joined(end)),
         };
         let prefix = run.digits.get(first..at).unwrap_or_default();
         // Without a country it may be the rest of any number with one.
         let elsewhere = !self.international
-            && place == Place::Text
+            && place == TextSource::Text
             && run.number_start(at) < at
             && run.is_international(run.number_start(at));
         if !longer && !elsewhere && (prefix.is_empty() || prefix == b"00") {
@@ -169,15 +169,17 @@ impl Number {
         let long = self.digits.len() >= LOCAL_DIGITS_MIN;
         let unclear = match place {
             // Both say their country: they are two numbers.
-            Place::Party | Place::Text if self.international && run.is_international(first) => {
+            TextSource::Party | TextSource::Text
+                if self.international && run.is_international(first) =>
+            {
                 false
             }
-            Place::Party => true,
-            Place::Text => {
+            TextSource::Party => true,
+            TextSource::Text => {
                 let short = prefix.len() <= PREFIX_DIGITS_MAX;
                 long && !longer && short && !run.is_in_word(first, end)
             }
-            Place::Bytes => long,
+            TextSource::Bytes => long,
         };
         unclear.then_some(Sighting::Unclear)
     }

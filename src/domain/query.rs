@@ -1,6 +1,6 @@
 //! Which calls a query means, and where in a list a call stands.
 
-use super::{Call, CallSid, CallStatus, Direction, Known, Timestamp};
+use super::{Call, CallField, CallSid, CallStatus, Direction, Timestamp};
 
 /// Newest first, or its exact reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -122,10 +122,10 @@ impl Filter {
         (self.statuses.is_empty() || status_counts && self.statuses.contains(&call.progress.status))
             && self.stale.is_none_or(|stale| stale == call.stale)
             && (self.directions.is_empty() || self.directions.contains(&call.direction.value))
-            && one_of(&self.from, text(Known::From))
-            && one_of(&self.to, text(Known::To))
-            && begins(&self.from_prefix, text(Known::From))
-            && begins(&self.to_prefix, text(Known::To))
+            && one_of(&self.from, text(CallField::From))
+            && one_of(&self.to, text(CallField::To))
+            && begins(&self.from_prefix, text(CallField::From))
+            && begins(&self.to_prefix, text(CallField::To))
             && (self.parents.is_empty()
                 || call.parent().is_some_and(|parent| self.parents.contains(&parent)))
             && self.start.is_none_or(|start| call.listed_at >= start)

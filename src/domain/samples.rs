@@ -61,14 +61,14 @@ fn left_out() -> impl Strategy<Value = LeftOut> {
     let some = (names("[f-g]{1,2}", 4), names("[f-k]{1,80}", 40));
     prop_oneof![
         4 => Just(LeftOut::default()),
-        1 => some.prop_map(|(large, noted)| LeftOut { large, noted, more: 0 }),
+        1 => some.prop_map(|(large, remembered)| LeftOut { large, remembered, more: 0 }),
     ]
 }
 
-fn stamp() -> impl Strategy<Value = Option<Stamp>> {
+fn stamp() -> impl Strategy<Value = Option<EventTimes>> {
     let times = (option::of(time()), option::of(time()), option::of(time()), option::of(time()));
     let imported = (option::of(moment()), times, any::<bool>());
-    let imported = imported.prop_map(|(at, times, end_said)| Stamp {
+    let imported = imported.prop_map(|(at, times, end_said)| EventTimes {
         at,
         listed_at: None,
         attempted_at: times.0,
@@ -99,7 +99,7 @@ prop_compose! {
         StampedEvent {
             id: CallId { account: ACCOUNT, sid: CALL },
             source,
-            stamp: stamp.unwrap_or_else(|| Stamp::live(at, status)),
+            stamp: stamp.unwrap_or_else(|| EventTimes::live(at, status)),
             status,
             sip_status,
             sip_reason,

@@ -9,9 +9,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::{Map, Value};
 use warp::{Buf, Stream};
 
-use super::Context;
-use super::purse::{Bearer, FREE, Paid};
-use super::reply::Refusal;
+use super::ApiContext;
+use super::body_budget::{BodyOwner, BodyPermit, FREE};
+use super::reply::ApiError;
 use crate::wire::mended;
 
 /// Some senders put it before JSON (RFC 8259, section 8.1).
@@ -24,7 +24,7 @@ const FORM_DEPTH: usize = 5;
 /// A whole body, and its share of the memory for bodies for as long as it is there.
 pub(super) struct Body<'a> {
     bytes: Vec<u8>,
-    _paid: Paid<'a>,
+    _permit: BodyPermit<'a>,
 }
 
 impl Deref for Body<'_> {
@@ -37,16 +37,16 @@ impl Deref for Body<'_> {
 
 /// The whole body, within the limits of size, time and memory.
 pub(super) async fn read_body<'a, B: Buf>(
-    context: &'a Context,
+    context: &'a ApiContext,
     headers: &HeaderMap,
-    bearer: Bearer,
+    bearer: BodyOwner,
     body: impl Stream<Item = Result<B, warp::Error>> + Send,
-) -> Result<Body<'a>, Refusal> {
+) -> Result<Body<'a>, ApiError> {
     let limit = context.body_bytes;
-    let too_large = || Refusal::too_large(format!("a request body has at most {limit} bytes"));
+    let too_large = || ApiError::too_large(format!("a request body has at most {limit} bytes"));
     let encoding = headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
     if encoding.is_some_and(|encoding| encoding != b"identity") {
-        return Err(Refusal::unsupported("Content-Encoding: expected none"));
+        return Err(ApiError::unsupported("Content-Encoding: expected none"));
     }
     let announced =
         headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -58,9 +58,9 @@ pub(super) async fn read_body<'a, B: Buf>(
         let mut body = pin!(body);
         // What does not come takes no more room than is free.
         let mut bytes = Vec::with_capacity(most.min(FREE));
-        let mut paid = context.bodies.open(bearer);
+        let mut permit = context.bodies.open(bearer);
         while let Some(part) = body.next().await {
-            let mut part = part.map_err(|_| Refusal::bad("the request body was cut off"))?;
+            let mut part = part.map_err(|_| ApiError::bad("the request body was cut off"))?;
             while part.has_remaining() {
                 let chunk = part.chunk();
                 let length = bytes.len() + chunk.len();
@@ -70,7 +70,7 @@ pub(super) async fn read_body<'a, B: Buf>(
                 if length > bytes.capacity() {
                     // What is paid for is the room, which is up to twice of what has come.
                     let room = (2 * bytes.capacity()).clamp(length, most.max(length));
-                    paid.grow(room)?;
+                    permit.grow(room)?;
                     bytes.reserve_exact(room - bytes.len());
                 }
                 let come = chunk.len();
@@ -78,11 +78,11 @@ pub(super) async fn read_body<'a, B: Buf>(
                 part.advance(come);
             }
         }
-        Ok(Body { bytes, _paid: paid })
+        Ok(Body { bytes, _permit: permit })
     };
     tokio::time::timeout(context.body_time, read)
         .await
-        .unwrap_or_else(|_| Err(Refusal::slow_body()))
+        .unwrap_or_else(|_| Err(ApiError::slow_body()))
 }
 
 /// The media type, without its parameters.
@@ -93,7 +93,7 @@ pub(super) fn content_type(headers: &HeaderMap) -> &str {
 
 /// The fields of a JSON object or a form. As in jambonz, a body of another type has none, nor has
 /// an array.
-pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     let kind = content_type(headers);
     if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return form(body);
@@ -102,24 +102,24 @@ pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Val
         return Ok(Map::new());
     }
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let wrong = |error: String| Refusal::bad(format!("the request body is not JSON: {error}"));
+    let wrong = |error: String| ApiError::bad(format!("the request body is not JSON: {error}"));
     let text = std::str::from_utf8(body).map_err(|error| wrong(error.to_string()))?;
     let value: Value =
         serde_json::from_str(&mended(text)).map_err(|error| wrong(error.to_string()))?;
     match value {
         Value::Object(fields) => Ok(fields),
         Value::Array(_) => Ok(Map::new()),
-        _ => Err(Refusal::bad("the request body is not a JSON object")),
+        _ => Err(ApiError::bad("the request body is not a JSON object")),
     }
 }
 
 /// `a=1&b[c]=2&d[]=3`: brackets name what is within.
-fn form(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+fn form(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     let mut whole = Value::Object(Map::new());
     for (n, (name, text)) in form_urlencoded::parse(body).enumerate() {
         let path = form_path(&name);
         if n >= FORM_PAIRS || path.len() > FORM_DEPTH + 1 {
-            return Err(Refusal::bad(format!(
+            return Err(ApiError::bad(format!(
                 "a form has at most {FORM_PAIRS} pairs, and {FORM_DEPTH} brackets in a name"
             )));
         }

@@ -2,10 +2,10 @@
 
 use http::{Method, StatusCode};
 
-use super::auth::{Deed, authorize, token_id, wrong_sid};
-use super::reading::Reading;
-use super::reply::{Refusal, Reply, empty, json};
-use super::routes::Request;
+use super::auth::{Action, authorize, token_id, wrong_sid};
+use super::reading::BodyReader;
+use super::reply::{ApiError, Response, empty, json};
+use super::routes::ApiRequest;
 use crate::clock;
 use crate::domain::CallId;
 use crate::logs;
@@ -14,20 +14,20 @@ use crate::wire::{write_call, write_timeline};
 
 /// `GET`, `HEAD` and `DELETE /v1/Accounts/{AccountSid}/Calls/{CallSid}`.
 pub(super) async fn call(
-    request: &Request<'_>,
+    request: &ApiRequest<'_>,
     account: &str,
     sid: &str,
-) -> Result<Reply, Refusal> {
-    let deed = match *request.method {
-        Method::GET | Method::HEAD => Deed::Read,
-        Method::DELETE => Deed::Write,
-        _ => return Err(Refusal::method("GET, HEAD, PUT, POST, DELETE")),
+) -> Result<Response, ApiError> {
+    let action = match *request.method {
+        Method::GET | Method::HEAD => Action::Read,
+        Method::DELETE => Action::Write,
+        _ => return Err(ApiError::method("GET, HEAD, PUT, POST, DELETE")),
     };
-    let account = authorize(request.context, request.headers, account, deed)?;
+    let account = authorize(request.context, request.headers, account, action)?;
     let sid = sid.parse().map_err(|error| wrong_sid("call sid", sid, error))?;
     let id = CallId { account, sid };
     let store = &request.context.store;
-    if deed == Deed::Read {
+    if action == Action::Read {
         let call = store.call(id)?.ok_or_else(not_found)?;
         let mut body = Vec::with_capacity(1024);
         write_call(&mut body, &call);
@@ -39,12 +39,12 @@ pub(super) async fn call(
         return Err(not_found());
     }
     let token = token_id(request.context, request.headers).unwrap_or_default();
-    request.context.audit.write(&logs::Deed {
+    request.context.audit.write(&logs::AuditEvent {
         at: now,
         who: &format!("token {token}"),
         what: "call delete",
         object: Some(&format!("account {account}, call {sid}")),
-        outcome: logs::Outcome::Done,
+        outcome: logs::AuditOutcome::Done,
         peer: request.peer,
     });
     Ok(empty(StatusCode::NO_CONTENT))
@@ -52,14 +52,14 @@ pub(super) async fn call(
 
 /// `GET` and `HEAD /v1/Accounts/{AccountSid}/Calls/{CallSid}/events`: the call's timeline.
 pub(super) async fn events(
-    request: &Request<'_>,
+    request: &ApiRequest<'_>,
     account: &str,
     sid: &str,
-) -> Result<Reply, Refusal> {
+) -> Result<Response, ApiError> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::method("GET, HEAD"));
+        return Err(ApiError::method("GET, HEAD"));
     }
-    let account = authorize(request.context, request.headers, account, Deed::Read)?;
+    let account = authorize(request.context, request.headers, account, Action::Read)?;
     let sid = sid.parse().map_err(|error| wrong_sid("call sid", sid, error))?;
     let id = CallId { account, sid };
     let found = blocking(&request.context.store, move |store| store.call(id)).await?;
@@ -69,12 +69,12 @@ pub(super) async fn events(
 }
 
 /// `GET` and `HEAD /v1/Accounts/{AccountSid}/CallCount`.
-pub(super) async fn count(request: &Request<'_>, account: &str) -> Result<Reply, Refusal> {
+pub(super) async fn count(request: &ApiRequest<'_>, account: &str) -> Result<Response, ApiError> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::method("GET, HEAD"));
+        return Err(ApiError::method("GET, HEAD"));
     }
-    let account = authorize(request.context, request.headers, account, Deed::Read)?;
-    let reading = Reading::new(request, Reach::Account(account));
+    let account = authorize(request.context, request.headers, account, Action::Read)?;
+    let reading = BodyReader::new(request, Reach::Account(account));
     let counted = reading.count(Counting::of_live(account), usize::MAX).await?;
     let [inbound, outbound] = counted.map(|counted| counted.with_status()).unwrap_or_default();
     let body = format!("{{\"inbound\":{inbound},\"outbound\":{outbound}}}");
@@ -82,8 +82,8 @@ pub(super) async fn count(request: &Request<'_>, account: &str) -> Result<Reply,
 }
 
 /// 404 for a call.
-pub(super) fn not_found() -> Refusal {
-    Refusal::not_found("no such call")
+pub(super) fn not_found() -> ApiError {
+    ApiError::not_found("no such call")
 }
 
 /// Asks the store in a thread that may wait for the disk.
@@ -118,7 +118,7 @@ mod tests {
     async fn a_panic_is_no_store_that_closes() {
         let told = apart::<()>(|| panic!("on purpose")).await.unwrap_err();
         assert!(matches!(told, StoreError::Panicked(_)), "{told:?}");
-        let reply = Reply::from(Refusal::from(told));
+        let reply = Response::from(ApiError::from(told));
         assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(apart(|| Ok(7)).await.unwrap(), 7);
     }

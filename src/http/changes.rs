@@ -20,15 +20,15 @@ use tokio::time::{Instant, timeout_at};
 use warp::Reply as _;
 
 use super::accept;
-use super::auth::{Deed, Listener, authorize};
-use super::crowd::Room;
-use super::place::Places;
-use super::reading::{Reading, pieces};
-use super::reply::{Refusal, Reply, empty};
-use super::routes::Request;
+use super::auth::{Action, StreamClient, authorize};
+use super::feed_position::PositionCodec;
+use super::reading::{BodyReader, pieces};
+use super::reply::{ApiError, Response, empty};
+use super::routes::ApiRequest;
+use super::stream_limit::StreamPermit;
 use crate::domain::CallId;
 use crate::logs::masked;
-use crate::store::{Event, Feed, Piece, Place, Reach, Store, What};
+use crate::store::{Event, Feed, FeedBudget, FeedPosition, Reach, Store, What};
 use crate::wire::write_call;
 
 /// Calls or frames, and bytes of frames, that one look into the store may take.
@@ -49,58 +49,62 @@ const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// The feed of one account.
-pub(super) async fn of_account(request: &Request<'_>, account: &str) -> Result<Reply, Refusal> {
+pub(super) async fn of_account(
+    request: &ApiRequest<'_>,
+    account: &str,
+) -> Result<Response, ApiError> {
     readable(request)?;
-    let account = authorize(request.context, request.headers, account, Deed::List)?;
+    let account = authorize(request.context, request.headers, account, Action::List)?;
     changes(request, Reach::Account(account)).await
 }
 
 /// The feed of all accounts.
-pub(super) async fn of_all(request: &Request<'_>) -> Result<Reply, Refusal> {
+pub(super) async fn of_all(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     readable(request)?;
-    Listener::new(request, Reach::Everybody).still_may()?;
+    StreamClient::new(request, Reach::Everybody).still_may()?;
     changes(request, Reach::Everybody).await
 }
 
-fn readable(request: &Request<'_>) -> Result<(), Refusal> {
+fn readable(request: &ApiRequest<'_>) -> Result<(), ApiError> {
     if matches!(*request.method, Method::GET | Method::HEAD) {
         return Ok(());
     }
-    Err(Refusal::method("GET, HEAD"))
+    Err(ApiError::method("GET, HEAD"))
 }
 
-async fn changes(request: &Request<'_>, reach: Reach) -> Result<Reply, Refusal> {
+async fn changes(request: &ApiRequest<'_>, reach: Reach) -> Result<Response, ApiError> {
     let events = wants_events(request.headers);
     let query = Query::parse(request.query)?;
     if !events && query.limit.is_none() && !request.has_chunks {
-        return Err(Refusal::upgrade(
+        return Err(ApiError::upgrade(
             "a whole feed as lines needs HTTP/1.1, which tells its end from a part of it; ask for \
              parts with limit=1..10000, or have the proxy speak HTTP/1.1",
         ));
     }
     if events && query.limit.is_some() {
-        return Err(Refusal::bad(
+        return Err(ApiError::bad(
             "limit: an event stream has no end; ask for application/x-ndjson",
         ));
     }
     let store = &request.context.store;
-    let places = Places::new(store.epoch(), reach);
+    let places = PositionCodec::new(store.epoch(), reach);
     let until = *store.published().borrow();
     let known = request.headers.get(LAST_EVENT_ID).filter(|id| events && !id.is_empty());
     let from = match (known, query.after.as_deref()) {
         (Some(id), _) => places.read("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
-        (None, Some("now")) => Place::Changes(until),
+        (None, Some("now")) => FeedPosition::Changes(until),
         (None, Some(text)) => places.read("after", text)?,
-        (None, None) => Place::Snapshot(until, None),
+        (None, None) => FeedPosition::Snapshot(until, None),
     };
     let feed = store.feed(reach, from)?;
     if *request.method == Method::HEAD {
         return Ok(head(empty(StatusCode::OK), events));
     }
-    let place = request.context.followers.enter(reach).ok_or_else(|| {
-        Refusal::unavailable("as many event streams are open as there may be", CROWDED_SECONDS)
+    let place = request.context.event_streams.enter(reach).ok_or_else(|| {
+        ApiError::unavailable("as many event streams are open as there may be", CROWDED_SECONDS)
     })?;
-    let reader = Reader { reading: Reading::new(request, reach), places, feed, _place: place };
+    let reader =
+        FeedReader { reading: BodyReader::new(request, reach), places, feed, _place: place };
     if !events {
         return lines(reader, until, query.limit.unwrap_or(usize::MAX)).await;
     }
@@ -110,7 +114,7 @@ async fn changes(request: &Request<'_>, reach: Reach) -> Result<Reply, Refusal> 
 }
 
 /// The header fields of either shape.
-fn head(mut reply: Reply, events: bool) -> Reply {
+fn head(mut reply: Response, events: bool) -> Response {
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -136,20 +140,20 @@ struct Query {
 }
 
 impl Query {
-    fn parse(query: &str) -> Result<Self, Refusal> {
+    fn parse(query: &str) -> Result<Self, ApiError> {
         let mut parsed = Self::default();
         let pairs = form_urlencoded::parse(query.as_bytes());
         for (name, value) in pairs.filter(|(name, _)| PARAMETERS.contains(&&**name)) {
             match &*name {
                 "after" if parsed.after.is_some() => {
-                    return Err(Refusal::bad("after: expected once"));
+                    return Err(ApiError::bad("after: expected once"));
                 }
                 "after" => parsed.after = Some(value.into_owned()),
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
                     let shown: String = value.chars().take(80).collect();
                     let wrong = || format!("limit \"{shown}\": expected 1 to {LIMIT_MAX}");
-                    parsed.limit = Some(limit.ok_or_else(|| Refusal::bad(wrong()))?);
+                    parsed.limit = Some(limit.ok_or_else(|| ApiError::bad(wrong()))?);
                 }
                 _ => {}
             }
@@ -159,26 +163,26 @@ impl Query {
 }
 
 /// Pieces of a body, and the answer with that body.
-fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Reply) {
+fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Response) {
     let (pieces, mut receiver) = mpsc::channel(PIECES_AHEAD);
     let body = stream::poll_fn(move |context| receiver.poll_recv(context));
     (pieces, warp::reply::stream(body).into_response())
 }
 
 /// Somebody who reads a feed.
-struct Reader {
-    reading: Reading,
-    places: Places,
+struct FeedReader {
+    reading: BodyReader,
+    places: PositionCodec,
     feed: Feed,
-    _place: Room,
+    _place: StreamPermit,
 }
 
-impl Reader {
+impl FeedReader {
     /// The next events, if the token may see them now that they have been read: so many bytes of
     /// them, about.
-    async fn read(&mut self, until: u64, bytes: usize) -> Result<Vec<Event>, Refusal> {
+    async fn read(&mut self, until: u64, bytes: usize) -> Result<Vec<Event>, ApiError> {
         let mut feed = self.feed.clone();
-        let piece = Piece { frames: LOOK_FRAMES, read: LOOK_BYTES, bytes };
+        let piece = FeedBudget { frames: LOOK_FRAMES, read: LOOK_BYTES, bytes };
         let read = move |store: &Store| {
             let events = feed.next(store, until, piece)?;
             Ok((feed, events))
@@ -195,7 +199,7 @@ impl Reader {
         until: u64,
         left: &mut usize,
         bytes: usize,
-    ) -> Result<(Vec<u8>, bool), Refusal> {
+    ) -> Result<(Vec<u8>, bool), ApiError> {
         let events = self.read(until, bytes).await?;
         let mut body = Vec::new();
         for event in events {
@@ -229,9 +233,9 @@ impl Reader {
             let room = self.reading.room();
             let events = match self.read(until, room.bytes()).await {
                 Ok(events) => events,
-                Err(refusal) => {
-                    let refusal = format!("{refusal:?}");
-                    tracing::info!(refusal = &*masked(&refusal), "an event stream has ended");
+                Err(error) => {
+                    let error = format!("{error:?}");
+                    tracing::info!(error = &*masked(&error), "an event stream has ended");
                     return;
                 }
             };
@@ -264,15 +268,15 @@ impl Reader {
 }
 
 /// Lines that are still to be written.
-struct Lines {
-    reader: Reader,
+struct PendingLines {
+    reader: FeedReader,
     until: u64,
     left: usize,
 }
 
-impl Lines {
+impl PendingLines {
     /// The next piece, and what is left then.
-    async fn piece(mut self) -> Result<(Bytes, Option<Self>), Refusal> {
+    async fn piece(mut self) -> Result<(Bytes, Option<Self>), ApiError> {
         let room = self.reader.reading.room();
         loop {
             let read = self.reader.lines(self.until, &mut self.left, room.bytes());
@@ -289,21 +293,21 @@ impl Lines {
 
 /// Everything up to a sequence number. The first piece is read before the answer begins, so that a
 /// store that cannot be read says so; if it fails later, the connection is cut.
-async fn lines(reader: Reader, until: u64, left: usize) -> Result<Reply, Refusal> {
-    let (first, rest) = Lines { reader, until, left }.piece().await?;
+async fn lines(reader: FeedReader, until: u64, left: usize) -> Result<Response, ApiError> {
+    let (first, rest) = PendingLines { reader, until, left }.piece().await?;
     let body = match rest {
         None => {
             let mut whole = empty(StatusCode::OK);
             *whole.body_mut() = first.into();
             whole
         }
-        Some(rest) => pieces(first, rest, Lines::piece),
+        Some(rest) => pieces(first, rest, PendingLines::piece),
     };
     Ok(head(body, false))
 }
 
 /// An event stream, until its reader goes, the token ends, the server stops or the journal fails.
-async fn follow(mut reader: Reader, pieces: mpsc::Sender<io::Result<Bytes>>) {
+async fn follow(mut reader: FeedReader, pieces: mpsc::Sender<io::Result<Bytes>>) {
     let mut stopping = reader.reading.context().stopping.clone();
     let mut failed = reader.reading.context().store.failed();
     let failure = async {

@@ -7,38 +7,38 @@ use http::header::AUTHORIZATION;
 use serde_json::Value;
 use warp::{Buf, Stream};
 
-use super::auth::{Deed, authorize, wrong_sid};
+use super::auth::{Action, authorize, wrong_sid};
 use super::body::{fields, read_body};
+use super::body_budget::BodyOwner;
 use super::calls::{blocking, not_found};
-use super::purse::Bearer;
-use super::reply::{Refusal, Reply, empty, json};
-use super::routes::Request;
+use super::reply::{ApiError, Response, empty, json};
+use super::routes::ApiRequest;
 use super::validate;
-use crate::domain::{CallId, CallSid, Known};
-use crate::outbound::{Answer, Base, Failure, Message};
+use crate::domain::{CallField, CallId, CallSid};
+use crate::outbound::{Base, Message, RequestError, UpstreamResponse};
 
 /// Characters of an answer's text that a message repeats.
 const REPEATED_CHARS: usize = 2000;
 
 /// Passes an update on to the feature server that runs the call.
 pub(super) async fn update<B: Buf>(
-    request: &Request<'_>,
+    request: &ApiRequest<'_>,
     account: &str,
     sid: &str,
     body: impl Stream<Item = Result<B, warp::Error>> + Send,
-) -> Result<Reply, Refusal> {
+) -> Result<Response, ApiError> {
     let context = request.context;
-    let account = authorize(context, request.headers, account, Deed::Write)?;
+    let account = authorize(context, request.headers, account, Action::Write)?;
     let sid = sid.parse().map_err(|error| wrong_sid("call sid", sid, error))?;
     let id = CallId { account, sid };
-    let body = read_body(context, request.headers, Bearer::Account(account), body).await?;
+    let body = read_body(context, request.headers, BodyOwner::Account(account), body).await?;
     let fields = fields(request.headers, &body)?;
     validate::update(&fields)?;
     let found = blocking(&context.store, move |store| store.call(id)).await?;
     let call = found.ok_or_else(not_found)?;
-    let Some(service_url) = call.text(Known::ServiceUrl).filter(|url| !url.is_empty()) else {
+    let Some(service_url) = call.text(CallField::ServiceUrl).filter(|url| !url.is_empty()) else {
         let msg = "the call has no service_url: it is not known which feature server runs it";
-        return Err(Refusal::relayed(StatusCode::INTERNAL_SERVER_ERROR, msg));
+        return Err(ApiError::relayed(StatusCode::INTERNAL_SERVER_ERROR, msg));
     };
     // A feature server knows a call by its sid alone: it is the call of the account that had it first.
     let asked = if call.namesake {
@@ -67,17 +67,17 @@ fn nobodys() -> CallSid {
 }
 
 /// The answer as if this call had been asked about.
-fn as_if_asked(answer: Answer, asked: CallSid, sid: CallSid) -> Answer {
+fn as_if_asked(answer: UpstreamResponse, asked: CallSid, sid: CallSid) -> UpstreamResponse {
     if asked == sid {
         return answer;
     }
     let text = String::from_utf8_lossy(&answer.body);
     let body = text.replace(&asked.to_string(), &sid.to_string()).into_bytes();
-    Answer { body, ..answer }
+    UpstreamResponse { body, ..answer }
 }
 
 /// The feature server's answer: its status, and its body where it is 200 or an error.
-fn updated(answer: Answer) -> Result<Reply, Refusal> {
+fn updated(answer: UpstreamResponse) -> Result<Response, ApiError> {
     let status = answer.status;
     match status {
         StatusCode::OK if is_json(&answer.body) => Ok(json(status, answer.body)),
@@ -85,7 +85,7 @@ fn updated(answer: Answer) -> Result<Reply, Refusal> {
         StatusCode::NO_CONTENT => Ok(empty(status)),
         _ if status.is_success() => Ok(json(status, "{}")),
         _ if status.is_client_error() || status.is_server_error() => {
-            Err(Refusal::relayed(status, text_of(&answer)))
+            Err(ApiError::relayed(status, text_of(&answer)))
         }
         _ => Err(unexpected(status)),
     }
@@ -94,19 +94,19 @@ fn updated(answer: Answer) -> Result<Reply, Refusal> {
 /// Passes a new call on to the feature server whose turn it is, or, where it names an application,
 /// to jambonz's own API.
 pub(super) async fn create<B: Buf>(
-    request: &Request<'_>,
+    request: &ApiRequest<'_>,
     account: &str,
     body: impl Stream<Item = Result<B, warp::Error>> + Send,
-) -> Result<Reply, Refusal> {
+) -> Result<Response, ApiError> {
     let context = request.context;
-    let account = authorize(context, request.headers, account, Deed::Write)?;
-    let body = read_body(context, request.headers, Bearer::Account(account), body).await?;
+    let account = authorize(context, request.headers, account, Action::Write)?;
+    let body = read_body(context, request.headers, BodyOwner::Account(account), body).await?;
     let mut fields = fields(request.headers, &body)?;
     if let Some(application) = validate::application(&fields) {
         validate::dialled(&fields, &body)?;
         let Some(upstream) = &context.upstream else {
             let shown: String = application.to_string().chars().take(80).collect();
-            return Err(Refusal::bad(format!(
+            return Err(ApiError::bad(format!(
                 "application_sid {shown}: applications are in jambonz's database; set \
                  upstream.api_url to its API, or give call_hook and the speech settings"
             )));
@@ -137,44 +137,44 @@ pub(super) async fn create<B: Buf>(
         status => {
             let text = text_of(&answer);
             let msg = format!("the feature server answered {}: {text}", status.as_u16());
-            Err(Refusal::relayed(StatusCode::INTERNAL_SERVER_ERROR, msg))
+            Err(ApiError::relayed(StatusCode::INTERNAL_SERVER_ERROR, msg))
         }
     }
 }
 
 /// The answer of jambonz's own API: as it is, its errors in the one form that all have here.
 async fn passed_on(
-    request: &Request<'_>,
+    request: &ApiRequest<'_>,
     upstream: &Base,
     message: Message,
-) -> Result<Reply, Refusal> {
+) -> Result<Response, ApiError> {
     let answer = request.context.client.post(upstream, None, message).await?;
     match answer.status {
         StatusCode::NO_CONTENT => Ok(empty(StatusCode::NO_CONTENT)),
         status if status.is_success() && is_json(&answer.body) => Ok(json(status, answer.body)),
         status if status.is_success() => Err(not_json(&answer.body)),
         status if status.is_client_error() || status.is_server_error() => {
-            Err(Refusal::relayed(status, text_of(&answer)))
+            Err(ApiError::relayed(status, text_of(&answer)))
         }
         status => Err(unexpected(status)),
     }
 }
 
-fn no_feature_server() -> Refusal {
+fn no_feature_server() -> ApiError {
     // Not in the registry of HTTP: SIP's "temporarily unavailable", which jambonz sends.
     let status = StatusCode::from_u16(480).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    Refusal::relayed(status, "no available feature servers at this time")
+    ApiError::relayed(status, "no available feature servers at this time")
 }
 
-fn unexpected(status: StatusCode) -> Refusal {
+fn unexpected(status: StatusCode) -> ApiError {
     let msg = format!("the other side answered {status}, which is neither success nor error");
-    Refusal::relayed(StatusCode::BAD_GATEWAY, msg)
+    ApiError::relayed(StatusCode::BAD_GATEWAY, msg)
 }
 
-fn not_json(body: &[u8]) -> Refusal {
+fn not_json(body: &[u8]) -> ApiError {
     let shown: String = String::from_utf8_lossy(body).chars().take(80).collect();
     let msg = format!("the other side's answer is not JSON: {shown:?}");
-    Refusal::relayed(StatusCode::INTERNAL_SERVER_ERROR, msg)
+    ApiError::relayed(StatusCode::INTERNAL_SERVER_ERROR, msg)
 }
 
 fn is_json(body: &[u8]) -> bool {
@@ -182,7 +182,7 @@ fn is_json(body: &[u8]) -> bool {
 }
 
 /// What an error says: its `msg`, else its text, else the words of its status.
-fn text_of(answer: &Answer) -> String {
+fn text_of(answer: &UpstreamResponse) -> String {
     let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let msg = json.as_ref().and_then(|json| json.get("msg")?.as_str());
     let text = msg.map_or_else(|| String::from_utf8_lossy(&answer.body), Into::into);
@@ -192,13 +192,15 @@ fn text_of(answer: &Answer) -> String {
     }
 }
 
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
+impl From<RequestError> for ApiError {
+    fn from(failure: RequestError) -> Self {
         let status = match failure {
             // As in jambonz, where no answer came.
-            Failure::Unreached { .. } | Failure::Lost { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            Failure::Denied { .. } | Failure::TooLarge { .. } => StatusCode::BAD_GATEWAY,
-            Failure::Late { .. } => StatusCode::GATEWAY_TIMEOUT,
+            RequestError::Unreached { .. } | RequestError::Lost { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            RequestError::Denied { .. } | RequestError::TooLarge { .. } => StatusCode::BAD_GATEWAY,
+            RequestError::Late { .. } => StatusCode::GATEWAY_TIMEOUT,
         };
         Self::relayed(status, failure.to_string())
     }

@@ -3,8 +3,8 @@
 
 use data_encoding::BASE64;
 
-use super::document::{COMMON, Document, Operation, SETUP, Words};
-use super::ordered::Node;
+use super::document::{COMMON, OpenApi, Operation, SETUP, Words};
+use super::ordered::OrderedValue;
 
 const STYLE: &str = include_str!("docs.css");
 /// Columns that an example's line may have before it is broken up.
@@ -27,7 +27,7 @@ pub(super) fn policy() -> String {
 }
 
 /// The whole page.
-pub(super) fn page(document: &Document) -> String {
+pub(super) fn page(document: &OpenApi) -> String {
     let info = document.get("info");
     let title = escape(info.get("title").text());
     let version = escape(info.get("version").text());
@@ -75,7 +75,7 @@ pub(super) fn page(document: &Document) -> String {
 }
 
 /// The page that leads to all others.
-pub(super) fn front(document: &Document) -> String {
+pub(super) fn front(document: &OpenApi) -> String {
     let info = document.get("info");
     let title = escape(info.get("title").text());
     let version = escape(info.get("version").text());
@@ -96,7 +96,7 @@ pub(super) fn front(document: &Document) -> String {
     )
 }
 
-fn contents(out: &mut String, document: &Document, title: &str, version: &str) {
+fn contents(out: &mut String, document: &OpenApi, title: &str, version: &str) {
     put(
         out,
         &[
@@ -126,7 +126,7 @@ fn contents(out: &mut String, document: &Document, title: &str, version: &str) {
     out.push_str("</ul>\n</details>\n</nav>\n");
 }
 
-fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
+fn endpoint(out: &mut String, document: &OpenApi, operation: &Operation<'_>) {
     let node = operation.node;
     let id = escape(node.get("operationId").text());
     let summary = escape(node.get("summary").text());
@@ -163,7 +163,7 @@ fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
     out.push_str("</section>\n");
 }
 
-fn answers(out: &mut String, document: &Document, answers: &[(String, Node)]) {
+fn answers(out: &mut String, document: &OpenApi, answers: &[(String, OrderedValue)]) {
     out.push_str("<h4>Answers</h4>\n<dl class=\"answers\">\n");
     let mut shown = None;
     let is_common = |status: &str| COMMON.contains(&status);
@@ -206,13 +206,13 @@ fn is_general(field: &str) -> bool {
 }
 
 /// The beginning of an answer: its status, and what it means.
-fn meaning(out: &mut String, status: &str, answer: &Node) {
+fn meaning(out: &mut String, status: &str, answer: &OrderedValue) {
     let class = status.get(..1).unwrap_or_default();
     put(out, &["<div><dt><span class=\"status s", class, "\">", &escape(status)]);
     put(out, &["</span></dt><dd><p>", &inline(answer.get("description").text()), "</p>"]);
 }
 
-fn schema(out: &mut String, name: &str, schema: &Node) {
+fn schema(out: &mut String, name: &str, schema: &OrderedValue) {
     let name = escape(name);
     put(out, &["<section class=\"schema\" id=\"", &name, "\">\n<h3><a class=\"anchor\" href=\"#"]);
     put(out, &[&name, "\">", &name, "</a></h3>\n"]);
@@ -225,7 +225,7 @@ fn schema(out: &mut String, name: &str, schema: &Node) {
         out.push_str("<dl>\n");
         for (key, property) in properties {
             let mark = if required.iter().any(|name| name.text() == key) {
-                needed(&Node::Bool(true))
+                needed(&OrderedValue::Bool(true))
             } else {
                 ""
             };
@@ -238,7 +238,7 @@ fn schema(out: &mut String, name: &str, schema: &Node) {
     out.push_str("</section>\n");
 }
 
-fn item(out: &mut String, term: &str, kind: &str, node: &Node) {
+fn item(out: &mut String, term: &str, kind: &str, node: &OrderedValue) {
     put(out, &["<div><dt>", term, "<span class=\"type\">", kind, "</span></dt><dd>"]);
     out.push_str(&inline(node.get("description").text()));
     if node.has("default") {
@@ -248,18 +248,22 @@ fn item(out: &mut String, term: &str, kind: &str, node: &Node) {
     out.push_str("</dd></div>\n");
 }
 
-fn needed(required: &Node) -> &'static str {
-    if *required == Node::Bool(true) { "<span class=\"needed\">required</span>" } else { "" }
+fn needed(required: &OrderedValue) -> &'static str {
+    if *required == OrderedValue::Bool(true) {
+        "<span class=\"needed\">required</span>"
+    } else {
+        ""
+    }
 }
 
 fn badge(method: &str) -> String {
     format!("<span class=\"method {method}\">{}</span>", method.to_uppercase())
 }
 
-fn example(out: &mut String, node: &Node) {
+fn example(out: &mut String, node: &OrderedValue) {
     match node.get("example") {
-        Node::Null => {}
-        Node::Text(text) => put(out, &["<pre>", &escape(text), "</pre>\n"]),
+        OrderedValue::Null => {}
+        OrderedValue::Text(text) => put(out, &["<pre>", &escape(text), "</pre>\n"]),
         json => {
             out.push_str("<pre>");
             written(out, json, 0);
@@ -269,14 +273,14 @@ fn example(out: &mut String, node: &Node) {
 }
 
 /// JSON over several lines, with marks for keys and texts. HTML.
-fn written(out: &mut String, node: &Node, depth: usize) {
+fn written(out: &mut String, node: &OrderedValue, depth: usize) {
     let fits = node.to_string().len() + 2 * depth <= EXAMPLE_COLUMNS;
     let pad = if fits { String::new() } else { format!("\n{}", "  ".repeat(depth + 1)) };
     let end = if fits { String::new() } else { format!("\n{}", "  ".repeat(depth)) };
     let comma = if fits { ", " } else { "," };
     match node {
-        Node::Text(_) => put(out, &["<i>", &escape(&node.to_string()), "</i>"]),
-        Node::List(items) if !items.is_empty() => {
+        OrderedValue::Text(_) => put(out, &["<i>", &escape(&node.to_string()), "</i>"]),
+        OrderedValue::List(items) if !items.is_empty() => {
             out.push('[');
             for (n, item) in items.iter().enumerate() {
                 put(out, &[if n == 0 { "" } else { comma }, &pad]);
@@ -284,10 +288,10 @@ fn written(out: &mut String, node: &Node, depth: usize) {
             }
             put(out, &[&end, "]"]);
         }
-        Node::Object(members) if !members.is_empty() => {
+        OrderedValue::Object(members) if !members.is_empty() => {
             out.push('{');
             for (n, (key, value)) in members.iter().enumerate() {
-                let key = escape(&Node::Text(key.clone()).to_string());
+                let key = escape(&OrderedValue::Text(key.clone()).to_string());
                 put(out, &[if n == 0 { "" } else { comma }, &pad, "<b>", &key, "</b>: "]);
                 written(out, value, depth + 1);
             }
@@ -359,7 +363,7 @@ mod tests {
         let hostile = "<script>&\"'";
         assert_eq!(escape(hostile), "&lt;script&gt;&amp;&quot;&#39;");
         assert_eq!(inline("a `<b>` c"), "a <code>&lt;b&gt;</code> c");
-        let node: Node = serde_json::from_str(r#"{"example":{"<k>":["<v>",1]}}"#).unwrap();
+        let node: OrderedValue = serde_json::from_str(r#"{"example":{"<k>":["<v>",1]}}"#).unwrap();
         let mut out = String::new();
         example(&mut out, &node);
         let key = "{<b>&quot;&lt;k&gt;&quot;</b>: [<i>&quot;&lt;v&gt;&quot;</i>, 1]}";
@@ -368,7 +372,7 @@ mod tests {
 
     #[test]
     fn every_anchor_that_is_linked_to_is_there() {
-        let page = page(&Document::own());
+        let page = page(&OpenApi::own());
         let links: Vec<&str> = page.split("href=\"#").skip(1).collect();
         for link in &links {
             let id = link.split('"').next().unwrap();

@@ -14,9 +14,9 @@ use http::header::{
 use http::{Method, StatusCode};
 
 use super::gzip;
-use super::ordered::Node;
-use super::reply::{JSON, Refusal, Reply, empty};
-use super::routes::Request;
+use super::ordered::OrderedValue;
+use super::reply::{ApiError, JSON, Response, empty};
+use super::routes::ApiRequest;
 use super::{docs, llms};
 
 /// The methods of a path, in the order in which they are shown.
@@ -39,67 +39,68 @@ static SOURCE: LazyLock<String> = LazyLock::new(|| {
     include_str!("openapi.json").replacen("\"version\": \"0.0.0\"", version, 1)
 });
 
-static OPENAPI: LazyLock<Page> = LazyLock::new(|| Page::new(JSON, None, SOURCE.clone()));
+static OPENAPI: LazyLock<StaticPage> =
+    LazyLock::new(|| StaticPage::new(JSON, None, SOURCE.clone()));
 
-static DOCS: LazyLock<Page> = LazyLock::new(|| {
+static DOCS: LazyLock<StaticPage> = LazyLock::new(|| {
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
     let policy = HeaderValue::from_str(&docs::policy()).ok();
-    Page::new(kind, policy, docs::page(&Document::own()))
+    StaticPage::new(kind, policy, docs::page(&OpenApi::own()))
 });
 
-static FRONT: LazyLock<Page> = LazyLock::new(|| {
+static FRONT: LazyLock<StaticPage> = LazyLock::new(|| {
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
     let policy = HeaderValue::from_str(&docs::policy()).ok();
-    Page::new(kind, policy, docs::front(&Document::own()))
+    StaticPage::new(kind, policy, docs::front(&OpenApi::own()))
 });
 
-static LLMS: LazyLock<Page> = LazyLock::new(|| {
+static LLMS: LazyLock<StaticPage> = LazyLock::new(|| {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    Page::new(kind, None, llms::text(&Document::own()))
+    StaticPage::new(kind, None, llms::text(&OpenApi::own()))
 });
 
 /// `GET /`: where to go from here. Health checks that are not told a path ask for it.
-pub(super) fn front(request: &Request<'_>) -> Result<Reply, Refusal> {
+pub(super) fn front(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     answer(request, &FRONT)
 }
 
 /// `GET /openapi.json`.
-pub(super) fn openapi(request: &Request<'_>) -> Result<Reply, Refusal> {
+pub(super) fn openapi(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     answer(request, &OPENAPI)
 }
 
 /// `GET /docs`.
-pub(super) fn docs(request: &Request<'_>) -> Result<Reply, Refusal> {
+pub(super) fn docs(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     answer(request, &DOCS)
 }
 
 /// `GET /llms.txt`.
-pub(super) fn llms(request: &Request<'_>) -> Result<Reply, Refusal> {
+pub(super) fn llms(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     answer(request, &LLMS)
 }
 
-fn answer(request: &Request<'_>, page: &Page) -> Result<Reply, Refusal> {
+fn answer(request: &ApiRequest<'_>, page: &StaticPage) -> Result<Response, ApiError> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::method("GET, HEAD"));
+        return Err(ApiError::method("GET, HEAD"));
     }
     Ok(page.reply(request.headers))
 }
 
 /// A body that is the same for everybody.
-struct Page {
+struct StaticPage {
     kind: HeaderValue,
     policy: Option<HeaderValue>,
     plain: Bytes,
     gzip: Option<Bytes>,
 }
 
-impl Page {
+impl StaticPage {
     fn new(kind: HeaderValue, policy: Option<HeaderValue>, body: String) -> Self {
         let gzip = gzip::whole(body.as_bytes()).map(Bytes::from);
         Self { kind, policy, plain: body.into(), gzip }
     }
 
-    fn reply(&self, asked: &HeaderMap) -> Reply {
+    fn reply(&self, asked: &HeaderMap) -> Response {
         let zipped = self.gzip.clone().filter(|_| gzip::accepted(asked));
         let mut reply = empty(StatusCode::OK);
         let headers = reply.headers_mut();
@@ -119,7 +120,7 @@ impl Page {
 }
 
 /// The description, taken apart.
-pub(super) struct Document(Node);
+pub(super) struct OpenApi(OrderedValue);
 
 /// What one method of one path does.
 pub(super) struct Operation<'a> {
@@ -127,9 +128,9 @@ pub(super) struct Operation<'a> {
     pub method: &'a str,
     /// With the names of its parameters in braces.
     pub path: &'a str,
-    pub node: &'a Node,
+    pub node: &'a OrderedValue,
     /// Those of the path and of the operation.
-    pub parameters: Vec<&'a Node>,
+    pub parameters: Vec<&'a OrderedValue>,
 }
 
 impl Operation<'_> {
@@ -173,21 +174,21 @@ impl Operation<'_> {
     }
 }
 
-impl Document {
+impl OpenApi {
     /// That of this binary.
     pub fn own() -> Self {
-        Self(serde_json::from_str(&SOURCE).unwrap_or(Node::Null))
+        Self(serde_json::from_str(&SOURCE).unwrap_or(OrderedValue::Null))
     }
 
     /// A member of the whole.
-    pub fn get(&self, name: &str) -> &Node {
+    pub fn get(&self, name: &str) -> &OrderedValue {
         self.0.get(name)
     }
 
     /// What a reference leads to; anything else is itself.
-    pub fn resolve<'a>(&'a self, node: &'a Node) -> &'a Node {
+    pub fn resolve<'a>(&'a self, node: &'a OrderedValue) -> &'a OrderedValue {
         match node.get("$ref").text().strip_prefix("#/") {
-            Some(path) => path.split('/').fold(&self.0, Node::get),
+            Some(path) => path.split('/').fold(&self.0, OrderedValue::get),
             None => node,
         }
     }
@@ -211,7 +212,7 @@ impl Document {
     }
 
     /// The errors of [`COMMON`], with what they mean.
-    pub fn common_errors(&self) -> Vec<(&'static str, &Node)> {
+    pub fn common_errors(&self) -> Vec<(&'static str, &OrderedValue)> {
         let list = self.get("paths").get("/v1/Accounts/{AccountSid}/Calls").get("get");
         let meaning = |status| self.resolve(list.get("responses").get(status));
         COMMON.into_iter().map(|status| (status, meaning(status))).collect()
@@ -229,7 +230,7 @@ pub(super) struct Words {
 
 impl Words {
     /// What a schema lets through, in a few words.
-    pub fn kind(&self, schema: &Node) -> String {
+    pub fn kind(&self, schema: &OrderedValue) -> String {
         let reference = schema.get("$ref").text();
         if let Some(name) = reference.rsplit('/').next().filter(|name| !name.is_empty()) {
             return (self.link)(name);
@@ -242,7 +243,7 @@ impl Words {
         }
         if schema.has("const") {
             return match schema.get("const") {
-                Node::Text(text) => (self.code)(text),
+                OrderedValue::Text(text) => (self.code)(text),
                 other => (self.code)(&other.to_string()),
             };
         }
@@ -256,7 +257,8 @@ impl Words {
         if schema.has("properties") {
             return self.members(schema);
         }
-        let mut types: Vec<&str> = schema.get("type").items().iter().map(Node::text).collect();
+        let mut types: Vec<&str> =
+            schema.get("type").items().iter().map(OrderedValue::text).collect();
         types.push(schema.get("type").text());
         types.retain(|word| !word.is_empty());
         let mut text = match schema.get("format").text() {
@@ -271,9 +273,9 @@ impl Words {
     }
 
     /// `{needed: kind, further?: kind}`
-    fn members(&self, schema: &Node) -> String {
+    fn members(&self, schema: &OrderedValue) -> String {
         let required = schema.get("required").items();
-        let member = |(key, property): &(String, Node)| {
+        let member = |(key, property): &(String, OrderedValue)| {
             let mark = if required.iter().any(|name| name.text() == key) { "" } else { "?" };
             let key = (self.plain)(key);
             match &*self.kind(property) {
@@ -286,8 +288,8 @@ impl Words {
     }
 
     /// What a body may be: `application/json Call, or text/csv`.
-    pub fn bodies(&self, content: &[(String, Node)]) -> String {
-        let body = |(name, media): &(String, Node)| {
+    pub fn bodies(&self, content: &[(String, OrderedValue)]) -> String {
+        let body = |(name, media): &(String, OrderedValue)| {
             let schema = media.get("schema");
             let kind = match schema.get("description").text() {
                 "" => self.kind(schema),
@@ -322,7 +324,7 @@ mod tests {
         let (routed, variants) = routed();
         // All but the one of unknown paths have their own.
         assert_eq!(routed.len(), variants - 1);
-        let document = Document::own();
+        let document = OpenApi::own();
         let described: BTreeSet<&str> =
             document.get("paths").members().iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(described, routed);
@@ -330,7 +332,7 @@ mod tests {
 
     #[test]
     fn every_parameter_that_is_read_is_described_and_no_other() {
-        let document = Document::own();
+        let document = OpenApi::own();
         let mut queries = 0;
         for (path, item) in document.get("paths").members() {
             let read: &[&str] = match path.as_str() {

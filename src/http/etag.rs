@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use http::HeaderMap;
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 
-use super::reply::{Reply, not_modified};
+use super::reply::{Response, not_modified};
 use crate::domain::AccountSid;
 use crate::store::Store;
 
@@ -32,14 +32,14 @@ impl Tag {
     }
 
     /// 304, with the tag.
-    pub fn not_modified(&self) -> Reply {
+    pub fn not_modified(&self) -> Response {
         let mut reply = not_modified();
         self.put(&mut reply);
         reply
     }
 
     /// Adds the tag to an answer.
-    pub fn put(&self, reply: &mut Reply) {
+    pub fn put(&self, reply: &mut Response) {
         if let Ok(tag) = HeaderValue::from_str(&self.0) {
             reply.headers_mut().insert(ETAG, tag);
         }

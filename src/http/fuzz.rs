@@ -4,7 +4,7 @@
 use data_encoding::HEXLOWER;
 
 use super::cursor;
-use super::place::Places;
+use super::feed_position::PositionCodec;
 use super::query::ListQuery;
 use super::sender::Signature;
 use crate::domain::{AccountSid, CallSid, Filter, Order, Position, Timestamp};
@@ -20,8 +20,8 @@ pub fn query(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let parsed = match ListQuery::parse(text, ACCOUNT) {
         Ok(parsed) => parsed,
-        Err(refusal) => {
-            let said = format!("{refusal:?}");
+        Err(error) => {
+            let said = format!("{error:?}");
             assert!(said.len() <= MESSAGE_BYTES_MAX, "{said}");
             return;
         }
@@ -45,7 +45,7 @@ pub fn cursor(data: &[u8]) {
         }
     }
     for reach in [Reach::Account(ACCOUNT), Reach::Everybody] {
-        let places = Places::new(EPOCH, reach);
+        let places = PositionCodec::new(EPOCH, reach);
         for text in [text.to_owned(), format!("{}-{text}", EPOCH.replace('-', ""))] {
             let Ok(place) = places.read("after", &text) else { continue };
             let again = places.write(place).map(|again| places.read("after", &again));

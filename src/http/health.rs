@@ -2,15 +2,15 @@
 
 use http::{Method, StatusCode};
 
-use super::reply::{Refusal, Reply, json};
-use super::routes::Request;
+use super::reply::{ApiError, Response, json};
+use super::routes::ApiRequest;
 
 const SHORT_OF_ROOM: &str = "the server is short of room on its disk and takes no events for now";
 /// When there may be room again, in seconds.
 const RETRY_SECONDS: u16 = 10;
 
 /// The process answers.
-pub(super) fn live(request: &Request<'_>) -> Result<Reply, Refusal> {
+pub(super) fn live(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     readable(request)?;
     Ok(json(StatusCode::OK, "{\"status\":\"ok\"}"))
 }
@@ -21,14 +21,14 @@ pub(super) const PARAMETERS: [&str; 1] = ["for"];
 /// Lists can be answered and events be taken. A disk that is short of room is told and is no 503: who
 /// takes this server out of service for it would take the lists away too, and hooks are told by
 /// their own answers. With `for=events` it is about events alone, which are taken without an index.
-pub(super) fn ready(request: &Request<'_>) -> Result<Reply, Refusal> {
+pub(super) fn ready(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     readable(request)?;
     let store = &request.context.store;
     let has_room = store.takes_events().is_ok();
     if is_for_events(request.query)? {
         store.lives()?;
         if !has_room {
-            return Err(Refusal::unavailable(SHORT_OF_ROOM, RETRY_SECONDS));
+            return Err(ApiError::unavailable(SHORT_OF_ROOM, RETRY_SECONDS));
         }
     } else {
         store.ready()?;
@@ -40,22 +40,22 @@ pub(super) fn ready(request: &Request<'_>) -> Result<Reply, Refusal> {
     Ok(json(StatusCode::OK, "{\"status\":\"ok\"}"))
 }
 
-fn is_for_events(query: &str) -> Result<bool, Refusal> {
+fn is_for_events(query: &str) -> Result<bool, ApiError> {
     let mut events = false;
     let given = form_urlencoded::parse(query.as_bytes());
     for (_, value) in given.filter(|(name, value)| name == PARAMETERS[0] && !value.is_empty()) {
         if value != "events" {
             let shown: String = value.chars().take(80).collect();
-            return Err(Refusal::bad(format!("for \"{shown}\": expected events, or nothing")));
+            return Err(ApiError::bad(format!("for \"{shown}\": expected events, or nothing")));
         }
         events = true;
     }
     Ok(events)
 }
 
-fn readable(request: &Request<'_>) -> Result<(), Refusal> {
+fn readable(request: &ApiRequest<'_>) -> Result<(), ApiError> {
     if matches!(*request.method, Method::GET | Method::HEAD) {
         return Ok(());
     }
-    Err(Refusal::method("GET, HEAD"))
+    Err(ApiError::method("GET, HEAD"))
 }

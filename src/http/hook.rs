@@ -5,12 +5,12 @@ use std::time::Instant;
 use http::{HeaderMap, Method, StatusCode};
 use warp::{Buf, Stream};
 
-use super::Context;
+use super::ApiContext;
+use super::auth_throttle::network;
 use super::body::{content_type, read_body};
-use super::guard::network;
-use super::reply::{Refusal, Reply, Why, empty};
-use super::routes::Request;
-use super::sender::Sender;
+use super::reply::{ApiError, Response, Why, empty};
+use super::routes::ApiRequest;
+use super::sender::HookSender;
 use crate::clock;
 use crate::domain::StampedEvent;
 use crate::meter::Cause;
@@ -23,26 +23,26 @@ const NDJSON: [&str; 4] =
 
 /// Takes events, all of them or none. 204 once they are on disk.
 pub(super) async fn call_status<B: Buf>(
-    request: &Request<'_>,
+    request: &ApiRequest<'_>,
     body: impl Stream<Item = Result<B, warp::Error>> + Send,
-) -> Result<Reply, Refusal> {
+) -> Result<Response, ApiError> {
     if *request.method != Method::POST {
         let msg = "this path answers POST, with events as the body: is the method of the call \
                    status hook in jambonz POST?";
         let why = Why { causes: vec![Cause::Method], ..Why::default() };
-        return Err(Refusal::method_saying("POST", msg).because(why));
+        return Err(ApiError::method_saying("POST", msg).because(why));
     }
     let context = request.context;
-    let mut sender = Sender::of_head(context, request.headers, clock::now())?;
+    let mut sender = HookSender::of_head(context, request.headers, clock::now())?;
     request.recognised.set(sender.known());
     let bearer = sender.bearer(request.peer.map(|peer| network(peer.ip())));
     let body = read_body(context, request.headers, bearer, body).await;
-    let body = body.map_err(|refusal| blamed(refusal, &sender))?;
+    let body = body.map_err(|error| blamed(error, &sender))?;
     // Nothing of the body is parsed before it is known who sent it.
     sender.check_body(context, &body)?;
     request.recognised.set(true);
     let taken = take(request, &sender, &body).await;
-    let mut reply = taken.map_err(|refusal| blamed(refusal, &sender))?;
+    let mut reply = taken.map_err(|error| blamed(error, &sender))?;
     if let Some(why) = sender.beside() {
         warn(context, &why);
         reply.extensions_mut().insert(why);
@@ -51,12 +51,16 @@ pub(super) async fn call_status<B: Buf>(
 }
 
 /// What the body of a known sender says.
-async fn take(request: &Request<'_>, sender: &Sender, body: &[u8]) -> Result<Reply, Refusal> {
+async fn take(
+    request: &ApiRequest<'_>,
+    sender: &HookSender,
+    body: &[u8],
+) -> Result<Response, ApiError> {
     let context = request.context;
     let now = clock::now();
     let marks: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
     if marks.iter().any(|mark| body.starts_with(mark)) {
-        return Err(Refusal::bad("the request body is UTF-16; expected UTF-8"));
+        return Err(ApiError::bad("the request body is UTF-16; expected UTF-8"));
     }
     // Whoever sends a byte that is no UTF-8 does not send the event again in another encoding.
     let text = String::from_utf8_lossy(body);
@@ -83,10 +87,10 @@ async fn take(request: &Request<'_>, sender: &Sender, body: &[u8]) -> Result<Rep
 }
 
 /// A refusal that says whose request it was, or that it was nobody's.
-fn blamed(refusal: Refusal, sender: &Sender) -> Refusal {
+fn blamed(error: ApiError, sender: &HookSender) -> ApiError {
     let known = sender.known();
-    let client = refusal.blames_client();
-    refusal.or_because(|status| {
+    let client = error.blames_client();
+    error.or_because(|status| {
         let cause = cause(status);
         if known || !client {
             return Why::of(sender.known_account(), cause);
@@ -111,7 +115,7 @@ pub(super) fn cause(status: StatusCode) -> Cause {
 }
 
 /// Tells once a minute for each account that a credential beside the valid one is wrong.
-fn warn(context: &Context, why: &Why) {
+fn warn(context: &ApiContext, why: &Why) {
     let Some((account, cause)) = why.account.zip(why.causes.first()) else { return };
     if context.store.meter().hooks.warns(account, Instant::now()) {
         let cause = cause.text();
@@ -121,26 +125,31 @@ fn warn(context: &Context, why: &Why) {
 
 /// The texts of all events in a body.
 fn split<'a>(
-    context: &Context,
+    context: &ApiContext,
     headers: &HeaderMap,
     body: &'a str,
-) -> Result<Vec<&'a str>, Refusal> {
+) -> Result<Vec<&'a str>, ApiError> {
     let kind = content_type(headers);
     let lines = NDJSON.iter().any(|known| kind.eq_ignore_ascii_case(known));
     let texts = pieces(body, lines)?;
     if texts.len() > context.batch_events {
         let most = context.batch_events;
         let msg = format!("{} events: a request has at most {most}", texts.len());
-        return Err(Refusal::too_large(msg));
+        return Err(ApiError::too_large(msg));
     }
     Ok(texts)
 }
 
 /// Event number `n` of these.
-fn event(context: &Context, texts: &[&str], n: usize, text: &str) -> Result<StampedEvent, Refusal> {
+fn event(
+    context: &ApiContext,
+    texts: &[&str],
+    n: usize,
+    text: &str,
+) -> Result<StampedEvent, ApiError> {
     parse_event(text, clock::moment(), &context.service_url).map_err(|error| {
         if texts.len() > 1 {
-            Refusal::bad(format!("event {}: {error}", n + 1))
+            ApiError::bad(format!("event {}: {error}", n + 1))
         } else {
             error.into()
         }

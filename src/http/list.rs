@@ -12,18 +12,18 @@ use bytes::Bytes;
 use http::Method;
 use http::header::{HeaderName, HeaderValue, LINK, VARY};
 
-use super::auth::{Deed, authorize};
+use super::auth::{Action, authorize};
 use super::etag::Tag;
-use super::form::Writer;
 use super::query::ListQuery;
-use super::reading::{Reading, pieces};
-use super::reply::{Refusal, Reply};
-use super::routes::Request;
-use super::{Context, cursor};
+use super::reading::{BodyReader, pieces};
+use super::reply::{ApiError, Response};
+use super::representation::BodyWriter;
+use super::routes::ApiRequest;
+use super::{ApiContext, cursor};
 use crate::clock;
 use crate::domain::{AccountSid, Filter, Order, Position, Recent};
 use crate::store::{
-    Counting, Listed, Listing, Reach, Request as Question, Slice, Store, StoreError,
+    Counting, ListRequest as Question, Listed, Listing, Reach, Slice, Store, StoreError,
 };
 
 /// Rows with their records that are looked at in one slice.
@@ -39,17 +39,17 @@ pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-coun
 
 /// A bare array, newest first. With `limit` a page and where the next one is; without it all that
 /// match, streamed.
-pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, Refusal> {
+pub(super) async fn list(request: &ApiRequest<'_>, account: &str) -> Result<Response, ApiError> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::method("GET, HEAD, POST"));
+        return Err(ApiError::method("GET, HEAD, POST"));
     }
     let context = request.context;
-    let account = authorize(context, request.headers, account, Deed::List)?;
+    let account = authorize(context, request.headers, account, Action::List)?;
     let mut query = ListQuery::parse(request.query, account)?;
     query.filter.recent = recent(context, &query.filter);
-    let writer = Writer::for_request(request.headers, std::mem::take(&mut query.style));
+    let writer = BodyWriter::for_request(request.headers, std::mem::take(&mut query.style));
     if writer.form().needs_an_end() && !request.has_chunks && query.limit.is_none() {
-        return Err(Refusal::upgrade(
+        return Err(ApiError::upgrade(
             "a whole list as CSV needs HTTP/1.1, which tells its end from a part of it; ask for \
              pages with limit=1..10000, or have the proxy speak HTTP/1.1",
         ));
@@ -72,12 +72,12 @@ pub(super) async fn list(request: &Request<'_>, account: &str) -> Result<Reply, 
 }
 
 async fn answer(
-    request: &Request<'_>,
+    request: &ApiRequest<'_>,
     account: AccountSid,
     query: ListQuery,
-    writer: Writer,
-) -> Result<Reply, Refusal> {
-    let reading = Reading::new(request, Reach::Account(account));
+    writer: BodyWriter,
+) -> Result<Response, ApiError> {
+    let reading = BodyReader::new(request, Reach::Account(account));
     let ListQuery { filter, order, limit, after, count, .. } = query;
     let question = Question { account, filter, order, after };
     let total = if count { Some(total(&reading, &question).await?) } else { None };
@@ -89,7 +89,7 @@ async fn answer(
 }
 
 /// What the configuration leaves of the plain list.
-fn recent(context: &Context, filter: &Filter) -> Option<Recent> {
+fn recent(context: &ApiContext, filter: &Filter) -> Option<Recent> {
     let window = context.window?;
     if filter.start.is_some() || filter.end.is_some() || filter.stale.is_some() {
         return None;
@@ -99,21 +99,21 @@ fn recent(context: &Context, filter: &Filter) -> Option<Recent> {
     Some(Recent { ended_since, listed_since })
 }
 
-async fn total(reading: &Reading, question: &Question) -> Result<u64, Refusal> {
+async fn total(reading: &BodyReader, question: &Question) -> Result<u64, ApiError> {
     let rows = reading.context().count_rows;
     let counted = reading.count(Counting::of_list(question), rows).await?;
-    Ok(counted.ok_or_else(|| Refusal::too_many_rows("count", rows))?.count())
+    Ok(counted.ok_or_else(|| ApiError::too_many_rows("count", rows))?.count())
 }
 
 /// The calls of a page, or all of them. What is read before the answer begins is said by its status;
 /// if the store fails later, or the token ends, the connection is cut.
 async fn calls(
-    reading: Reading,
+    reading: BodyReader,
     question: Question,
     limit: Option<usize>,
-    mut writer: Writer,
-    request: &Request<'_>,
-) -> Result<Reply, Refusal> {
+    mut writer: BodyWriter,
+    request: &ApiRequest<'_>,
+) -> Result<Response, ApiError> {
     let unchunked = writer.form().needs_an_end() && !request.has_chunks;
     let room = if unchunked { reading.room_of(UNCHUNKED_PAGE) } else { reading.room() };
     let quick = !writer.form().is_slow() && question.is_direct();
@@ -135,7 +135,8 @@ async fn calls(
             let found = rest_of_page(&reading, &question, more, rows).await?;
             (page, next) = (Some(found.0), found.1);
         }
-        let rest = Rest { reading, part: Part { question: question.clone(), writer, page } };
+        let rest =
+            ListTail { reading, part: RemainingList { question: question.clone(), writer, page } };
         let mut reply = pieces(first, rest, next_piece);
         form.describe(&mut reply);
         reply
@@ -148,7 +149,7 @@ async fn calls(
 }
 
 /// Where the next page is (RFC 8288).
-fn link(reply: &mut Reply, account: AccountSid, query: &str, cursor: &str) {
+fn link(reply: &mut Response, account: AccountSid, query: &str, cursor: &str) {
     let query = ListQuery::next(query, cursor);
     let link = format!("</v1/Accounts/{account}/Calls?{query}>; rel=\"next\"");
     let headers = reply.headers_mut();
@@ -173,12 +174,12 @@ struct Begun {
 
 /// The first calls of a list: one piece, or less where that is all of the page.
 async fn begin(
-    reading: &Reading,
+    reading: &BodyReader,
     question: &Question,
     limit: Option<usize>,
     bytes: usize,
     quick: bool,
-) -> Result<Begun, Refusal> {
+) -> Result<Begun, ApiError> {
     // One more than wanted tells whether there is a next page.
     let most = limit.map_or(usize::MAX, |limit| limit + 1);
     let most_rows = limit.map_or(usize::MAX, |_| reading.context().page_rows);
@@ -214,7 +215,7 @@ async fn begin(
 }
 
 /// The calls of a page that are still to be sent.
-struct Page {
+struct UnsentPage {
     /// What stands for their positions, in order.
     marks: VecDeque<u64>,
     last: Position,
@@ -228,15 +229,15 @@ fn mark(position: Position) -> u64 {
 
 /// Which calls follow on a page, `count` at most, and where the next page begins, if there is one.
 async fn rest_of_page(
-    reading: &Reading,
+    reading: &BodyReader,
     question: &Question,
     count: usize,
     most_rows: usize,
-) -> Result<(Page, Option<Position>), Refusal> {
+) -> Result<(UnsentPage, Option<Position>), ApiError> {
     let slice_rows = if question.is_direct() { SLICE_KEYS } else { SLICE_ROWS };
     let mut question = question.clone();
     let last = question.after.unwrap_or(Position::MAX);
-    let mut page = Page { marks: VecDeque::new(), last };
+    let mut page = UnsentPage { marks: VecDeque::new(), last };
     let mut rows = 0;
     loop {
         // Whether there is one more is asked, too.
@@ -262,12 +263,12 @@ async fn rest_of_page(
 
 /// Writes the first calls, in a thread of its own where that takes long.
 async fn write(
-    reading: &Reading,
-    mut writer: Writer,
+    reading: &BodyReader,
+    mut writer: BodyWriter,
     calls: Vec<(Position, Listed)>,
     last: bool,
     quick: bool,
-) -> Result<(Writer, Vec<u8>), Refusal> {
+) -> Result<(BodyWriter, Vec<u8>), ApiError> {
     if quick {
         let piece = writer.piece(&reading.context().store, calls, last)?;
         return Ok((writer, piece));
@@ -279,7 +280,7 @@ async fn write(
     reading.slice(write).await
 }
 
-impl Page {
+impl UnsentPage {
     /// Leaves of what was read those calls that are on the page.
     fn keep(&mut self, listing: &mut Listing, order: Order) {
         listing.calls.retain(|(position, _)| {
@@ -301,20 +302,20 @@ impl Page {
 }
 
 /// What is still to come, and who reads it.
-struct Rest {
-    reading: Reading,
-    part: Part,
+struct ListTail {
+    reading: BodyReader,
+    part: RemainingList,
 }
 
 /// The part of a list that is still to come.
-struct Part {
+struct RemainingList {
     question: Question,
-    writer: Writer,
+    writer: BodyWriter,
     /// None: all that follow.
-    page: Option<Page>,
+    page: Option<UnsentPage>,
 }
 
-impl Part {
+impl RemainingList {
     /// Its next piece, which may be empty, and what is left then.
     fn piece(mut self, store: &Store, bytes: usize) -> Result<(Vec<u8>, Option<Self>), StoreError> {
         let slice = Slice { calls: usize::MAX, rows: SLICE_ROWS, bytes };
@@ -333,8 +334,8 @@ impl Part {
 }
 
 /// The next piece of a body, and what is left then.
-async fn next_piece(rest: Rest) -> Result<(Bytes, Option<Rest>), Refusal> {
-    let Rest { reading, mut part } = rest;
+async fn next_piece(rest: ListTail) -> Result<(Bytes, Option<ListTail>), ApiError> {
+    let ListTail { reading, mut part } = rest;
     let room = reading.room();
     let bytes = room.bytes();
     loop {
@@ -343,13 +344,13 @@ async fn next_piece(rest: Rest) -> Result<(Bytes, Option<Rest>), Refusal> {
         match left {
             None => return Ok((room.hold(piece), None)),
             Some(left) if piece.is_empty() => part = left,
-            Some(left) => return Ok((room.hold(piece), Some(Rest { reading, part: left }))),
+            Some(left) => return Ok((room.hold(piece), Some(ListTail { reading, part: left }))),
         }
     }
 }
 
 /// The same path is answered in several forms.
-fn varying(mut reply: Reply) -> Reply {
+fn varying(mut reply: Response) -> Response {
     reply.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     reply
 }

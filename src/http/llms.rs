@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::document::{COMMON, Document, Operation, SETUP, Words};
-use super::ordered::Node;
+use super::document::{COMMON, OpenApi, Operation, SETUP, Words};
+use super::ordered::OrderedValue;
 
 /// Characters of an example answer.
 const EXAMPLE_CHARS: usize = 900;
@@ -12,7 +12,7 @@ const TEXT: Words =
     Words { plain: ToOwned::to_owned, code: ToOwned::to_owned, link: ToOwned::to_owned };
 
 /// The text, in the form of llms.txt.
-pub(super) fn text(document: &Document) -> String {
+pub(super) fn text(document: &OpenApi) -> String {
     let info = document.get("info");
     let says = info.get("description").text().replace("### ", "## ");
     let mut out = format!(
@@ -43,7 +43,7 @@ pub(super) fn text(document: &Document) -> String {
     out
 }
 
-fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
+fn endpoint(out: &mut String, document: &OpenApi, operation: &Operation<'_>) {
     let Operation { method, path, node, parameters } = operation;
     let (method, summary) = (method.to_uppercase(), node.get("summary").text());
     let open = if operation.is_open() { " (no token)" } else { "" };
@@ -77,11 +77,11 @@ fn endpoint(out: &mut String, document: &Document, operation: &Operation<'_>) {
     }
 }
 
-fn example(out: &mut String, answer: &Node) {
+fn example(out: &mut String, answer: &OrderedValue) {
     let media = answer.get("content").members().first().map(|(_, media)| media);
     let Some(example) = media.filter(|media| media.has("example")) else { return };
     let whole = match example.get("example") {
-        Node::Text(text) => text.trim_end().replace('\n', "\n  "),
+        OrderedValue::Text(text) => text.trim_end().replace('\n', "\n  "),
         json => json.to_string(),
     };
     let shown: String = whole.chars().take(EXAMPLE_CHARS).collect();
@@ -89,7 +89,7 @@ fn example(out: &mut String, answer: &Node) {
     let _infallible = writeln!(out, "  Example:\n  {shown}{rest}");
 }
 
-fn schema(out: &mut String, name: &str, schema: &Node) {
+fn schema(out: &mut String, name: &str, schema: &OrderedValue) {
     let _infallible = write!(out, "\n### {name}\n");
     paragraph(out, schema.get("description").text());
     let required = schema.get("required").items();
@@ -108,7 +108,7 @@ fn schema(out: &mut String, name: &str, schema: &Node) {
 }
 
 /// One parameter.
-fn line(parameter: &Node) -> String {
+fn line(parameter: &OrderedValue) -> String {
     let (name, place) = (parameter.get("name").text(), parameter.get("in").text());
     let kind = TEXT.kind(parameter.get("schema"));
     format!("- {name} ({place}, {kind}): {}\n", parameter.get("description").text())

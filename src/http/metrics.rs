@@ -10,11 +10,11 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
 
-use super::Context;
-use super::auth::{Deed, bearer};
+use super::ApiContext;
+use super::auth::{Action, bearer};
 use super::calls::blocking;
-use super::reply::{Refusal, Reply, json};
-use super::routes::Request;
+use super::reply::{ApiError, Response, json};
+use super::routes::ApiRequest;
 use crate::clock;
 use crate::meter;
 
@@ -22,20 +22,20 @@ use crate::meter;
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// `GET` and `HEAD /metrics` with a token that may.
-pub(super) async fn metrics(request: &Request<'_>) -> Result<Reply, Refusal> {
+pub(super) async fn metrics(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::method("GET, HEAD"));
+        return Err(ApiError::method("GET, HEAD"));
     }
-    bearer(request.context, request.headers)?.may(Deed::Scrape)?;
+    bearer(request.context, request.headers)?.may(Action::Scrape)?;
     scrape(request.context).await
 }
 
-async fn scrape(context: &Arc<Context>) -> Result<Reply, Refusal> {
+async fn scrape(context: &Arc<ApiContext>) -> Result<Response, ApiError> {
     let all = context.clone();
     let text = blocking(&context.store, move |store| {
         let mut figures = store.figures(&all.metrics_accounts, clock::now());
         figures.started_at = all.started_at.millis();
-        figures.followers = all.followers.inside();
+        figures.event_streams = all.event_streams.inside();
         figures.certificates = (all.certificates)();
         Ok(meter::scrape(store.meter().clone(), all.requests.clone(), figures))
     });
@@ -46,27 +46,27 @@ async fn scrape(context: &Arc<Context>) -> Result<Reply, Refusal> {
 
 /// A hyper service that answers scrapes and nothing else, whoever asks.
 #[derive(Clone)]
-pub struct Scrapes(Arc<Context>);
+pub struct Scrapes(Arc<ApiContext>);
 
 /// Scrapes of what this context counts.
-pub fn scrapes(context: Arc<Context>) -> Scrapes {
+pub fn scrapes(context: Arc<ApiContext>) -> Scrapes {
     Scrapes(context)
 }
 
 impl hyper::service::Service<http::Request<Incoming>> for Scrapes {
-    type Response = Reply;
+    type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let context = self.0.clone();
         Box::pin(async move {
             let answer = match (request.uri().path(), request.method()) {
                 ("/metrics", &Method::GET | &Method::HEAD) => scrape(&context).await,
-                ("/metrics", _) => Err(Refusal::method("GET, HEAD")),
-                _ => Err(Refusal::not_found("no such path: scrapes are answered at /metrics")),
+                ("/metrics", _) => Err(ApiError::method("GET, HEAD")),
+                _ => Err(ApiError::not_found("no such path: scrapes are answered at /metrics")),
             };
-            Ok(answer.unwrap_or_else(Reply::from))
+            Ok(answer.unwrap_or_else(Response::from))
         })
     }
 }

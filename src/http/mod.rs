@@ -2,24 +2,24 @@
 //!
 //! warp matches paths; one service around it does what every request needs. A handler asks the
 //! store and writes the answer: there is no layer between. Architecture invariant: no handler sees
-//! a key, a frame or a sled error; [`reply::Refusal`] is the one place where errors become statuses.
+//! a key, a frame or a sled error; [`reply::ApiError`] is the one place where errors become statuses.
 
 mod accept;
+mod answer_budget;
 mod auth;
+mod auth_throttle;
 mod body;
-mod budget;
+mod body_budget;
 mod calls;
 mod changes;
 mod control;
-mod crowd;
 mod cursor;
 mod docs;
 mod document;
 mod etag;
-mod form;
+mod feed_position;
 #[doc(hidden)]
 pub mod fuzz;
-mod guard;
 mod gzip;
 mod health;
 mod hook;
@@ -27,17 +27,17 @@ mod list;
 mod llms;
 mod metrics;
 mod ordered;
-mod place;
-mod purse;
 mod query;
 mod rate;
+mod read_concurrency;
 mod reading;
 pub mod reply;
+mod representation;
 mod routes;
 mod sender;
 mod service;
 mod stats;
-mod turns;
+mod stream_limit;
 mod validate;
 
 use std::net::SocketAddr;
@@ -45,34 +45,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-pub use budget::Budget;
-pub use crowd::Crowd;
+pub use answer_budget::AnswerBudget;
+pub use body_budget::BodyBudget;
 pub use metrics::{Scrapes, scrapes};
-pub use purse::Purses;
+pub use read_concurrency::ReadConcurrency;
 pub use reading::{OtherEnd, Presence};
 pub use routes::TEMPLATES;
 pub use service::{Api, service};
+pub use stream_limit::StreamLimit;
 use tokio::sync::watch;
-pub use turns::Turns;
 
 use crate::domain::{AccountSid, Timestamp};
-use crate::logs::Audit;
+use crate::logs::AuditLog;
 use crate::meter::Requests;
 use crate::outbound::{Base, Client, Servers};
 use crate::store::Store;
 
 /// What handlers know beside the request.
-pub struct Context {
+pub struct ApiContext {
     /// Where calls are.
     pub store: Arc<Store>,
     /// Bytes of a request body.
     pub body_bytes: usize,
     /// Memory for request bodies.
-    pub bodies: Purses,
+    pub bodies: BodyBudget,
     /// Turns at reading.
-    pub turns: Arc<Turns>,
+    pub turns: Arc<ReadConcurrency>,
     /// Memory for answers.
-    pub answers: Arc<Budget>,
+    pub answers: Arc<AnswerBudget>,
     /// How long a request body may take.
     pub body_time: Duration,
     /// Events of one request.
@@ -85,7 +85,7 @@ pub struct Context {
     pub count_rows: usize,
     /// What the plain list is limited to, if anything.
     pub window: Option<Window>,
-    /// Requests that a token may send in [`Context::token_window`]; 0 for as many as it likes.
+    /// Requests that a token may send in [`ApiContext::token_window`]; 0 for as many as it likes.
     pub token_requests: u64,
     /// The time in which they are counted.
     pub token_window: Duration,
@@ -98,7 +98,7 @@ pub struct Context {
     /// jambonz's own API, for new calls that name an application.
     pub upstream: Option<Base>,
     /// Room for event streams.
-    pub followers: Arc<Crowd>,
+    pub event_streams: Arc<StreamLimit>,
     /// How long an event stream is silent at most.
     pub keep_alive: Duration,
     /// Requests so far.
@@ -112,7 +112,7 @@ pub struct Context {
     /// How long an answer may take before a warning says so.
     pub slow: Option<Duration>,
     /// Where deeds are written down.
-    pub audit: Arc<Audit>,
+    pub audit: Arc<AuditLog>,
     /// Changes, or loses its sender, when the server stops: event streams end at once.
     pub stopping: watch::Receiver<()>,
 }

@@ -5,20 +5,20 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-static NULL: Node = Node::Null;
+static NULL: OrderedValue = OrderedValue::Null;
 
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Node {
+pub(super) enum OrderedValue {
     Null,
     Bool(bool),
     Number(Number),
     Text(String),
-    List(Vec<Node>),
-    Object(Vec<(String, Node)>),
+    List(Vec<OrderedValue>),
+    Object(Vec<(String, OrderedValue)>),
 }
 
-impl Node {
+impl OrderedValue {
     /// The member of this name; null where there is none.
     pub fn get(&self, name: &str) -> &Self {
         self.members().iter().find(|(key, _)| key == name).map_or(&NULL, |(_, value)| value)
@@ -46,7 +46,7 @@ impl Node {
 }
 
 /// As one line of JSON.
-impl fmt::Display for Node {
+impl fmt::Display for OrderedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null => f.write_str("null"),
@@ -72,59 +72,59 @@ impl fmt::Display for Node {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for OrderedValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(OrderedReader)
     }
 }
 
-struct Reader;
+struct OrderedReader;
 
-impl<'de> Visitor<'de> for Reader {
-    type Value = Node;
+impl<'de> Visitor<'de> for OrderedReader {
+    type Value = OrderedValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
+    fn visit_unit<E>(self) -> Result<OrderedValue, E> {
+        Ok(OrderedValue::Null)
     }
 
-    fn visit_bool<E>(self, yes: bool) -> Result<Node, E> {
-        Ok(Node::Bool(yes))
+    fn visit_bool<E>(self, yes: bool) -> Result<OrderedValue, E> {
+        Ok(OrderedValue::Bool(yes))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
-        Ok(Node::Number(number.into()))
+    fn visit_u64<E>(self, number: u64) -> Result<OrderedValue, E> {
+        Ok(OrderedValue::Number(number.into()))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
-        Ok(Node::Number(number.into()))
+    fn visit_i64<E>(self, number: i64) -> Result<OrderedValue, E> {
+        Ok(OrderedValue::Number(number.into()))
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
-        Ok(Number::from_f64(number).map_or(Node::Null, Node::Number))
+    fn visit_f64<E>(self, number: f64) -> Result<OrderedValue, E> {
+        Ok(Number::from_f64(number).map_or(OrderedValue::Null, OrderedValue::Number))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-        Ok(Node::Text(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<OrderedValue, E> {
+        Ok(OrderedValue::Text(text.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OrderedValue, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = seq.next_element()? {
             items.push(item);
         }
-        Ok(Node::List(items))
+        Ok(OrderedValue::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OrderedValue, A::Error> {
         let mut members = Vec::new();
         while let Some(member) = map.next_entry()? {
             members.push(member);
         }
-        Ok(Node::Object(members))
+        Ok(OrderedValue::Object(members))
     }
 }
 
@@ -135,10 +135,10 @@ mod tests {
     #[test]
     fn members_keep_their_order() {
         let text = r#"{"b":1,"a":[true,null,-2,1.5,"x\"y"],"c":{}}"#;
-        let node: Node = serde_json::from_str(text).unwrap();
+        let node: OrderedValue = serde_json::from_str(text).unwrap();
         assert_eq!(node.to_string(), text);
         assert_eq!(node.get("a").items().len(), 5);
-        assert_eq!(node.get("nope").get("nope"), &Node::Null);
+        assert_eq!(node.get("nope").get("nope"), &OrderedValue::Null);
         assert!(node.has("c") && !node.has("d"));
     }
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::cursor;
-use super::reply::Refusal;
+use super::reply::ApiError;
 use crate::domain::{
     AccountSid, CallSid, CallStatus, Direction, Filter, Order, Position, SidError, Timestamp,
 };
@@ -52,7 +52,7 @@ pub(super) struct ListQuery {
 impl ListQuery {
     /// Reads a query string as a form is read: percent-decoded, `+` is a space. An empty value is
     /// no filter, and unknown parameters mean nothing.
-    pub fn parse(query: &str, account: AccountSid) -> Result<Self, Refusal> {
+    pub fn parse(query: &str, account: AccountSid) -> Result<Self, ApiError> {
         let mut parsed = Self::default();
         let mut after = None;
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -133,7 +133,7 @@ fn words<W: FromStr + Copy + std::fmt::Display>(
     name: &str,
     value: &str,
     all: &[W],
-) -> Result<(), Refusal> {
+) -> Result<(), ApiError> {
     for word in parts(name, value)? {
         let parsed = word.parse().map_err(|_| {
             let known: Vec<_> = all.iter().map(ToString::to_string).collect();
@@ -146,7 +146,7 @@ fn words<W: FromStr + Copy + std::fmt::Display>(
 
 /// The values of a list by comma, of which there is one at least: else it would be no filter, and
 /// the answer more than was asked for.
-fn parts<'a>(name: &str, value: &'a str) -> Result<Vec<&'a str>, Refusal> {
+fn parts<'a>(name: &str, value: &'a str) -> Result<Vec<&'a str>, ApiError> {
     bounded(value.split(',').count(), name)?;
     let parts: Vec<_> = value.split(',').filter(|part| !part.is_empty()).collect();
     if parts.is_empty() {
@@ -157,7 +157,7 @@ fn parts<'a>(name: &str, value: &'a str) -> Result<Vec<&'a str>, Refusal> {
 
 /// Numbers are compared exactly. A list by comma is several numbers, and also the one text that
 /// has the commas, since a SIP user may have them.
-fn numbers(wanted: &mut Vec<String>, name: &str, value: &str) -> Result<(), Refusal> {
+fn numbers(wanted: &mut Vec<String>, name: &str, value: &str) -> Result<(), ApiError> {
     bounded(value.split(',').count(), name)?;
     wanted.extend(value.split(',').filter(|part| !part.is_empty()).map(with_plus));
     if value.contains(',') {
@@ -167,23 +167,23 @@ fn numbers(wanted: &mut Vec<String>, name: &str, value: &str) -> Result<(), Refu
 }
 
 /// Beginnings of numbers, separated by commas.
-fn prefixes(wanted: &mut Vec<String>, name: &str, value: &str) -> Result<(), Refusal> {
+fn prefixes(wanted: &mut Vec<String>, name: &str, value: &str) -> Result<(), ApiError> {
     wanted.extend(parts(name, value)?.into_iter().map(with_plus));
     bounded(wanted.len(), name)
 }
 
-fn sids(wanted: &mut Vec<CallSid>, name: &str, value: &str) -> Result<(), Refusal> {
+fn sids(wanted: &mut Vec<CallSid>, name: &str, value: &str) -> Result<(), ApiError> {
     for sid in parts(name, value)? {
         wanted.push(sid.parse().map_err(|error: SidError| wrong(name, sid, &error.to_string()))?);
     }
     bounded(wanted.len(), name)
 }
 
-fn zone(value: &str) -> Result<Zone, Refusal> {
+fn zone(value: &str) -> Result<Zone, ApiError> {
     value.parse().map_err(|error: ZoneError| wrong("time_zone", value, &error.to_string()))
 }
 
-fn truth(name: &str, value: &str) -> Result<bool, Refusal> {
+fn truth(name: &str, value: &str) -> Result<bool, ApiError> {
     value.parse().map_err(|_| wrong(name, value, "expected true or false"))
 }
 
@@ -195,36 +195,36 @@ fn with_plus(number: &str) -> String {
     }
 }
 
-fn bounded(values: usize, name: &str) -> Result<(), Refusal> {
+fn bounded(values: usize, name: &str) -> Result<(), ApiError> {
     if values > VALUES_MAX {
         let msg = format!("{name}: {values} values, expected at most {VALUES_MAX}");
-        return Err(Refusal::bad(msg));
+        return Err(ApiError::bad(msg));
     }
     Ok(())
 }
 
-fn limit(value: &str) -> Result<usize, Refusal> {
+fn limit(value: &str) -> Result<usize, ApiError> {
     let parsed = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
     parsed.ok_or_else(|| wrong("limit", value, &format!("expected 1 to {LIMIT_MAX}")))
 }
 
-fn time(name: &str, value: &str) -> Result<Timestamp, Refusal> {
+fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
     // The `+` of an offset that was not encoded has become a space.
     let parsed = parse_time(value).or_else(|| parse_time(&value.replace(' ', "+")));
     let expected = "expected a time as 2026-01-31T23:59:59Z, or a day as 2026-01-31";
     parsed.ok_or_else(|| wrong(name, value, expected))
 }
 
-fn wrong(name: &str, value: &str, expected: &str) -> Refusal {
+fn wrong(name: &str, value: &str, expected: &str) -> ApiError {
     let shown: String = value.chars().take(80).collect();
-    Refusal::bad(format!("{name} \"{shown}\": {expected}"))
+    ApiError::bad(format!("{name} \"{shown}\": {expected}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(query: &str) -> Result<ListQuery, Refusal> {
+    fn parse(query: &str) -> Result<ListQuery, ApiError> {
         ListQuery::parse(query, AccountSid::from_bytes([1; 16]))
     }
 
@@ -261,8 +261,8 @@ mod tests {
             ("count=yes", "count \\\"yes\\\": expected true or false"),
             ("parent_call_sid=x", "parent_call_sid \\\"x\\\": not a UUID"),
         ] {
-            let refusal = format!("{:?}", parse(query).unwrap_err());
-            assert!(refusal.contains(says), "{query}: {refusal}");
+            let error = format!("{:?}", parse(query).unwrap_err());
+            assert!(error.contains(says), "{query}: {error}");
         }
         assert_eq!(parse("foo=bar&page=1&from=%zz").unwrap().filter.from, ["%zz"]);
     }

@@ -7,7 +7,7 @@ use http::HeaderName;
 use http::header::HeaderValue;
 use parking_lot::Mutex;
 
-use super::reply::Reply;
+use super::reply::Response;
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
@@ -23,7 +23,7 @@ pub(super) struct Rate {
 
 /// Where a token stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct RateStanding {
     limit: u64,
     remaining: u64,
     /// Whole seconds until the next window, rounded up.
@@ -39,7 +39,7 @@ impl Rate {
     }
 
     /// Counts a request of this token.
-    pub fn count(&self, token: &str, now: Instant) -> Standing {
+    pub fn count(&self, token: &str, now: Instant) -> RateStanding {
         let mut tokens = self.tokens.lock();
         if !tokens.contains_key(token) {
             // Tokens come and go; those of before this window count nothing any more.
@@ -54,9 +54,9 @@ impl Rate {
         self.standing(*sent, *begun, now)
     }
 
-    fn standing(&self, sent: u64, begun: Instant, now: Instant) -> Standing {
+    fn standing(&self, sent: u64, begun: Instant, now: Instant) -> RateStanding {
         let left = (begun + self.window).saturating_duration_since(now);
-        Standing {
+        RateStanding {
             limit: self.requests,
             remaining: self.requests.saturating_sub(sent),
             reset: left.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX),
@@ -65,10 +65,10 @@ impl Rate {
     }
 }
 
-impl Standing {
+impl RateStanding {
     /// Says so in the answer (the fields of draft-ietf-httpapi-ratelimit-headers-07, which
     /// jambonz sends too).
-    pub fn put(self, reply: &mut Reply) {
+    pub fn put(self, reply: &mut Response) {
         let headers = reply.headers_mut();
         for (name, value) in [(LIMIT, self.limit), (REMAINING, self.remaining), (RESET, self.reset)]
         {
@@ -86,10 +86,10 @@ mod tests {
         let rate = Rate::new(2, Duration::from_mins(1)).unwrap();
         let begun = Instant::now();
         let at = |seconds: u64| begun + Duration::from_millis(seconds * 1000);
-        let first = Standing { limit: 2, remaining: 1, reset: 60, exceeded: false };
+        let first = RateStanding { limit: 2, remaining: 1, reset: 60, exceeded: false };
         assert_eq!(rate.count("a", at(0)), first);
-        assert_eq!(rate.count("a", at(10)), Standing { remaining: 0, reset: 50, ..first });
-        let exceeded = Standing { remaining: 0, reset: 1, exceeded: true, ..first };
+        assert_eq!(rate.count("a", at(10)), RateStanding { remaining: 0, reset: 50, ..first });
+        let exceeded = RateStanding { remaining: 0, reset: 1, exceeded: true, ..first };
         assert_eq!(rate.count("a", at(59)), exceeded);
         assert_eq!(rate.count("b", at(59)), first);
         assert_eq!(rate.count("a", at(60)), first);

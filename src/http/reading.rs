@@ -16,12 +16,12 @@ use futures_util::stream;
 use parking_lot::Mutex;
 use warp::Reply as _;
 
-use super::Context;
-use super::auth::{Listener, credentials};
-use super::budget::{PIECE, Permit};
-use super::reply::{Refusal, Reply};
-use super::routes::Request;
-use super::turns::Flow;
+use super::ApiContext;
+use super::answer_budget::{AnswerPermit, PIECE};
+use super::auth::{StreamClient, credentials};
+use super::read_concurrency::Flow;
+use super::reply::{ApiError, Response};
+use super::routes::ApiRequest;
 use crate::logs::masked;
 use crate::store::{Counting, Reach, Store, StoreError};
 
@@ -43,39 +43,39 @@ impl OtherEnd {
 }
 
 /// Somebody who reads.
-pub(super) struct Reading {
-    pub listener: Listener,
+pub(super) struct BodyReader {
+    pub listener: StreamClient,
     flow: Flow,
     client: Option<OtherEnd>,
 }
 
-impl Reading {
+impl BodyReader {
     /// Whoever asks, for calls that have been found to be within reach.
-    pub fn new(request: &Request<'_>, reach: Reach) -> Self {
+    pub fn new(request: &ApiRequest<'_>, reach: Reach) -> Self {
         static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         // Its scheme may be written in many ways, and is one token all the same.
         let token = credentials(request.headers).ok().flatten().map(|(_, token)| token);
         let flow = Flow { reach, token: STATE.hash_one(token) };
         let client = request.client.clone();
-        Self { listener: Listener::new(request, reach), flow, client }
+        Self { listener: StreamClient::new(request, reach), flow, client }
     }
 
-    pub fn context(&self) -> &Arc<Context> {
+    pub fn context(&self) -> &Arc<ApiContext> {
         &self.listener.context
     }
 
     /// Room for the next piece of the answer.
-    pub fn room(&self) -> Permit {
+    pub fn room(&self) -> AnswerPermit {
         self.room_of(PIECE)
     }
 
     /// The same, of another size at most.
-    pub fn room_of(&self, bytes: usize) -> Permit {
+    pub fn room_of(&self, bytes: usize) -> AnswerPermit {
         self.context().answers.piece(self.flow.reach, bytes)
     }
 
     /// Room for something else that the answer needs for as long as it lasts, if there is any.
-    pub fn room_for(&self, bytes: usize) -> Option<Permit> {
+    pub fn room_for(&self, bytes: usize) -> Option<AnswerPermit> {
         self.context().answers.take(self.flow.reach, bytes)
     }
 
@@ -83,7 +83,7 @@ impl Reading {
     pub async fn slice<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, ApiError> {
         let turn = self.context().turns.take(self.flow, false).await;
         self.is_there()?;
         let store = self.context().store.clone();
@@ -101,7 +101,7 @@ impl Reading {
     pub async fn short_slice<T>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError>,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, ApiError> {
         let _turn = self.context().turns.take(self.flow, true).await;
         Ok(read(&self.context().store)?)
     }
@@ -111,7 +111,7 @@ impl Reading {
         &self,
         mut counting: Counting,
         rows: usize,
-    ) -> Result<Option<Counting>, Refusal> {
+    ) -> Result<Option<Counting>, ApiError> {
         loop {
             let done;
             (counting, done) = self
@@ -129,9 +129,9 @@ impl Reading {
         }
     }
 
-    fn is_there(&self) -> Result<(), Refusal> {
+    fn is_there(&self) -> Result<(), ApiError> {
         if self.client.as_ref().is_some_and(OtherEnd::has_left) {
-            return Err(Refusal::left());
+            return Err(ApiError::left());
         }
         Ok(())
     }
@@ -139,10 +139,10 @@ impl Reading {
 
 /// 200 with a body that begins with a piece, and goes on with those that are made of a state for as
 /// long as one is left. One that fails cuts the connection off: what looks whole is whole.
-pub(super) fn pieces<S, F, N>(first: Bytes, state: S, next: N) -> Reply
+pub(super) fn pieces<S, F, N>(first: Bytes, state: S, next: N) -> Response
 where
     S: Send + 'static,
-    F: Future<Output = Result<(Bytes, Option<S>), Refusal>> + Send + 'static,
+    F: Future<Output = Result<(Bytes, Option<S>), ApiError>> + Send + 'static,
     N: Fn(S) -> F + Send + 'static,
 {
     let begun = stream::iter([Ok(first)]);
@@ -150,21 +150,21 @@ where
         let Some(state) = state else { return Ok(None) };
         match next(state).await {
             Ok((piece, left)) => Ok(Some((piece, (left, next)))),
-            Err(refusal) => {
-                let refusal = format!("{refusal:?}");
-                tracing::warn!(error = &*masked(&refusal), "an answer was cut off in its middle");
+            Err(error) => {
+                let error = format!("{error:?}");
+                tracing::warn!(error = &*masked(&error), "an answer was cut off in its middle");
                 Err(io::Error::other("the answer was cut off"))
             }
         }
     });
-    let body = Shared(Mutex::new(Box::pin(stream::StreamExt::chain(begun, rest))));
+    let body = SyncStream(Mutex::new(Box::pin(stream::StreamExt::chain(begun, rest))));
     warp::reply::stream(body).into_response()
 }
 
 /// A stream that warp may share between threads, though nobody does.
-struct Shared(Mutex<Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>>);
+struct SyncStream(Mutex<Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>>);
 
-impl Stream for Shared {
+impl Stream for SyncStream {
     type Item = io::Result<Bytes>;
 
     fn poll_next(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {

@@ -1,11 +1,11 @@
 //! Answers, and the one table of errors and statuses.
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{
     ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE,
     WWW_AUTHENTICATE,
 };
-use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
 use crate::domain::AccountSid;
@@ -15,7 +15,7 @@ use crate::store::StoreError;
 use crate::wire::WireError;
 
 /// What handlers return.
-pub type Reply = warp::reply::Response;
+pub type Response = warp::reply::Response;
 
 /// `Content-Type` of JSON, as jambonz has it.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -26,7 +26,7 @@ const SHORT_OF_ROOM: &str = "the server is short of room on its disk; nothing of
 const UNKNOWN: ReasonPhrase = ReasonPhrase::from_static(b"unknown");
 
 /// An answer with a JSON body.
-pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response {
     let mut reply = Response::new(body.into().into());
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -34,20 +34,20 @@ pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Reply {
 }
 
 /// An answer without a body.
-pub fn empty(status: StatusCode) -> Reply {
+pub fn empty(status: StatusCode) -> Response {
     let mut reply = Response::new(Bytes::new().into());
     *reply.status_mut() = status;
     reply
 }
 
 /// 304: whoever asks has it already.
-pub(super) fn not_modified() -> Reply {
+pub(super) fn not_modified() -> Response {
     empty(StatusCode::NOT_MODIFIED)
 }
 
 /// Why a request is not answered as it was meant. Every one has the body `{"msg": …}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ApiError {
     status: StatusCode,
     msg: String,
     header: Option<(HeaderName, HeaderValue)>,
@@ -82,7 +82,7 @@ impl Why {
     }
 }
 
-impl Refusal {
+impl ApiError {
     fn new(status: StatusCode, msg: impl Into<String>) -> Self {
         Self { status, msg: msg.into(), header: None, counted: None, why: None }
     }
@@ -185,8 +185,8 @@ impl Refusal {
 
     /// 429, and when to come again, in seconds.
     pub fn too_many(msg: impl Into<String>, seconds: u64) -> Self {
-        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, msg);
-        refusal.with(RETRY_AFTER, HeaderValue::from(seconds))
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, msg);
+        error.with(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// Another status, from elsewhere or of jambonz.
@@ -212,12 +212,12 @@ impl Refusal {
 
     /// 503, and when to come again.
     pub fn unavailable(msg: impl Into<String>, seconds: u16) -> Self {
-        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, msg);
-        refusal.with(RETRY_AFTER, HeaderValue::from(seconds))
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, msg);
+        error.with(RETRY_AFTER, HeaderValue::from(seconds))
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let msg = error.to_string();
         let counted = match error {
@@ -230,7 +230,7 @@ impl From<StoreError> for Refusal {
             StoreError::TooLarge(_) => Refused::TooLarge,
             StoreError::Gone(_) => Refused::Other,
         };
-        let refusal = match error {
+        let error = match error {
             StoreError::Busy | StoreError::Closing => Self::unavailable(msg, 1),
             StoreError::IndexUnavailable(_) | StoreError::NotBuilt(_) => {
                 Self::unavailable("the index is being built again", 5)
@@ -247,33 +247,33 @@ impl From<StoreError> for Refusal {
             StoreError::TooLarge(_) => Self::too_large(msg),
             StoreError::Gone(_) => Self::gone(msg),
         };
-        Self { counted: Some(counted), ..refusal }
+        Self { counted: Some(counted), ..error }
     }
 }
 
-impl From<WireError> for Refusal {
+impl From<WireError> for ApiError {
     fn from(error: WireError) -> Self {
         Self::bad(error.to_string())
     }
 }
 
-impl From<Refusal> for Reply {
-    fn from(refusal: Refusal) -> Self {
-        let body = serde_json::json!({ "msg": refusal.msg }).to_string();
-        let mut reply = json(refusal.status, body);
-        if let Some((name, value)) = refusal.header {
+impl From<ApiError> for Response {
+    fn from(error: ApiError) -> Self {
+        let body = serde_json::json!({ "msg": error.msg }).to_string();
+        let mut reply = json(error.status, body);
+        if let Some((name, value)) = error.header {
             if name == UPGRADE {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
             }
             reply.headers_mut().insert(name, value);
         }
-        if let Some(counted) = refusal.counted {
+        if let Some(counted) = error.counted {
             reply.extensions_mut().insert(counted);
         }
-        if let Some(why) = refusal.why {
+        if let Some(why) = error.why {
             reply.extensions_mut().insert(*why);
         }
-        if refusal.status.canonical_reason().is_none() {
+        if error.status.canonical_reason().is_none() {
             reply.extensions_mut().insert(UNKNOWN);
         }
         reply

@@ -14,10 +14,10 @@ use warp::filters::BoxedFilter;
 use warp::{Buf, Filter, Stream};
 
 use super::reading::OtherEnd;
-use super::reply::{Refusal, Reply};
+use super::reply::{ApiError, Response};
 use super::{
-    Context, PeerAddr, Recognised, calls, changes, control, document, health, hook, list, metrics,
-    stats,
+    ApiContext, PeerAddr, Recognised, calls, changes, control, document, health, hook, list,
+    metrics, stats,
 };
 use crate::meter::Routes;
 
@@ -125,8 +125,8 @@ impl Resource {
 pub(super) struct Protocol(pub Version);
 
 /// The parts of a request that handlers look at.
-pub(super) struct Request<'a> {
-    pub context: &'a Arc<Context>,
+pub(super) struct ApiRequest<'a> {
+    pub context: &'a Arc<ApiContext>,
     pub method: &'a Method,
     pub headers: &'a HeaderMap,
     pub query: &'a str,
@@ -140,7 +140,7 @@ pub(super) struct Request<'a> {
 }
 
 /// All routes.
-pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
+pub(super) fn routes(context: Arc<ApiContext>) -> BoxedFilter<(Response,)> {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     resource()
         .and(warp::any().map(move || context.clone()))
@@ -154,7 +154,7 @@ pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
         .and(warp::body::stream())
         .then(
             |resource: Resource,
-             context: Arc<Context>,
+             context: Arc<ApiContext>,
              method,
              headers,
              query: String,
@@ -167,7 +167,7 @@ pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
                 let old = |protocol: Protocol| protocol.0 < Version::HTTP_11;
                 let has_chunks = !Option::is_some_and(protocol, old);
                 let peer = Option::map(peer, |peer: PeerAddr| peer.0);
-                let request = Request {
+                let request = ApiRequest {
                     context: &context,
                     method: &method,
                     headers: &headers,
@@ -178,7 +178,8 @@ pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
                     recognised: &recognised,
                 };
                 let route = resource.route();
-                let mut reply = answer(resource, request, body).await.unwrap_or_else(Reply::from);
+                let mut reply =
+                    answer(resource, request, body).await.unwrap_or_else(Response::from);
                 reply.extensions_mut().insert(route);
                 reply
             },
@@ -188,9 +189,9 @@ pub(super) fn routes(context: Arc<Context>) -> BoxedFilter<(Reply,)> {
 
 async fn answer<B: Buf>(
     resource: Resource,
-    request: Request<'_>,
+    request: ApiRequest<'_>,
     body: impl Stream<Item = Result<B, warp::Error>> + Send,
-) -> Result<Reply, Refusal> {
+) -> Result<Response, ApiError> {
     let mut body = pin!(body);
     let answer = reach(resource, &request, body.as_mut()).await;
     // Whoever waits for a "100 Continue" has sent nothing yet.
@@ -221,9 +222,9 @@ pub(super) async fn drain<B: Buf, E>(mut body: impl Stream<Item = Result<B, E>> 
 
 async fn reach<B: Buf>(
     resource: Resource,
-    request: &Request<'_>,
+    request: &ApiRequest<'_>,
     body: impl Stream<Item = Result<B, warp::Error>> + Send,
-) -> Result<Reply, Refusal> {
+) -> Result<Response, ApiError> {
     match resource {
         Resource::Calls(account) if *request.method == Method::POST => {
             control::create(request, &account, body).await
@@ -246,7 +247,7 @@ async fn reach<B: Buf>(
         Resource::Docs => document::docs(request),
         Resource::Llms => document::llms(request),
         Resource::Metrics => metrics::metrics(request).await,
-        Resource::Unknown => Err(Refusal::not_found("no such path")),
+        Resource::Unknown => Err(ApiError::not_found("no such path")),
     }
 }
 

@@ -10,11 +10,11 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
 
-use super::Context;
-use super::auth::{AUTHORIZATION_EXPECTED, AUTHORIZATIONS_MAX, Deed, Principal, parts};
-use super::purse::Bearer;
-use super::reply::{Refusal, Why};
-use crate::access::Scope;
+use super::ApiContext;
+use super::auth::{AUTHORIZATION_EXPECTED, AUTHORIZATIONS_MAX, Action, Principal, parts};
+use super::body_budget::BodyOwner;
+use super::reply::{ApiError, Why};
+use crate::access::TokenScope;
 use crate::domain::{AccountSid, StampedEvent, Timestamp};
 use crate::meter::Cause;
 use crate::wire::first_account;
@@ -31,7 +31,7 @@ const DIGEST_BYTES: usize = 32;
 
 /// What the credentials of a request come to.
 #[derive(Debug, Default)]
-pub(super) struct Sender {
+pub(super) struct HookSender {
     /// Known by their own users and passwords.
     accounts: Vec<AccountSid>,
     /// Known by tokens, with the tokens' ids.
@@ -40,27 +40,27 @@ pub(super) struct Sender {
     signer: Option<AccountSid>,
     /// To be checked over the body.
     signatures: Vec<Signature>,
-    faults: Vec<Fault>,
+    faults: Vec<CredentialError>,
     /// Whose passwords are wrong.
     users: Vec<String>,
 }
 
 /// What is wrong with one credential.
 #[derive(Debug, Clone, Copy)]
-struct Fault {
+struct CredentialError {
     cause: Cause,
     account: Option<AccountSid>,
     /// What is expected of a header field that cannot be read at all.
     expected: Option<&'static str>,
 }
 
-impl Sender {
+impl HookSender {
     /// What the head tells. A refusal where nobody can be known by it any more.
     pub fn of_head(
-        context: &Context,
+        context: &ApiContext,
         headers: &HeaderMap,
         now: Timestamp,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, ApiError> {
         let mut sender = Self::default();
         sender.read_signatures(context, headers, now);
         sender.read_authorization(context, headers);
@@ -69,7 +69,7 @@ impl Sender {
                 sender.may_ingest()?;
             }
         } else if sender.signatures.is_empty() {
-            return Err(sender.refusal());
+            return Err(sender.error());
         }
         Ok(sender)
     }
@@ -82,34 +82,34 @@ impl Sender {
     /// The account that it is known to be, if it is one.
     pub fn known_account(&self) -> Option<AccountSid> {
         let of_token = self.tokens.first().and_then(|(token, _)| match token.scope() {
-            Scope::Account(account) => Some(account),
+            TokenScope::Account(account) => Some(account),
             _ => None,
         });
         self.accounts.first().copied().or(self.signer).or(of_token)
     }
 
     /// Who has to pay for the body.
-    pub fn bearer(&self, network: Option<std::net::IpAddr>) -> Bearer {
+    pub fn bearer(&self, network: Option<std::net::IpAddr>) -> BodyOwner {
         match (self.accounts.first(), self.tokens.first()) {
-            (Some(account), _) => Bearer::Account(*account),
+            (Some(account), _) => BodyOwner::Account(*account),
             (None, Some((token, id))) => match token.scope() {
-                Scope::Account(account) => Bearer::Account(account),
-                Scope::ServiceProvider(provider) => Bearer::Provider(provider),
-                Scope::Admin => Bearer::Token(id.clone()),
+                TokenScope::Account(account) => BodyOwner::Account(account),
+                TokenScope::ServiceProvider(provider) => BodyOwner::Provider(provider),
+                TokenScope::Admin => BodyOwner::Token(id.clone()),
             },
-            (None, None) => Bearer::Unknown(network),
+            (None, None) => BodyOwner::Unknown(network),
         }
     }
 
     fn fault(&mut self, cause: Cause, account: Option<AccountSid>) {
-        self.faults.push(Fault { cause, account, expected: None });
+        self.faults.push(CredentialError { cause, account, expected: None });
     }
 
     fn unreadable(&mut self, cause: Cause, expected: &'static str) {
-        self.faults.push(Fault { cause, account: None, expected: Some(expected) });
+        self.faults.push(CredentialError { cause, account: None, expected: Some(expected) });
     }
 
-    fn read_signatures(&mut self, context: &Context, headers: &HeaderMap, now: Timestamp) {
+    fn read_signatures(&mut self, context: &ApiContext, headers: &HeaderMap, now: Timestamp) {
         let checkable = context.store.access(crate::access::Access::any_webhook_secret);
         for value in headers.get_all(SIGNATURE).iter().take(SIGNATURES_MAX) {
             let Some(signature) = value.to_str().ok().and_then(Signature::parse) else {
@@ -128,7 +128,7 @@ impl Sender {
         }
     }
 
-    fn read_authorization(&mut self, context: &Context, headers: &HeaderMap) {
+    fn read_authorization(&mut self, context: &ApiContext, headers: &HeaderMap) {
         // One may come from jambonz, and another from a proxy.
         for value in headers.get_all(AUTHORIZATION).iter().take(AUTHORIZATIONS_MAX) {
             let (scheme, value) = match parts(value) {
@@ -149,7 +149,7 @@ impl Sender {
         }
     }
 
-    fn read_bearer(&mut self, context: &Context, value: &str) {
+    fn read_bearer(&mut self, context: &ApiContext, value: &str) {
         let Some((token, id)) = Principal::of(context, value) else {
             return self.fault(Cause::UnknownToken, None);
         };
@@ -158,7 +158,7 @@ impl Sender {
     }
 
     /// The account whose hook user and password these are (RFC 7617).
-    fn read_basic(&mut self, context: &Context, value: &str) {
+    fn read_basic(&mut self, context: &ApiContext, value: &str) {
         let decoded = BASE64.decode(value.as_bytes()).ok();
         let text = decoded.and_then(|decoded| String::from_utf8(decoded).ok());
         let Some((user, password)) = text.as_deref().and_then(|text| text.split_once(':')) else {
@@ -179,7 +179,7 @@ impl Sender {
     }
 
     /// Checks the signatures over the body as it came. An error where nobody is known after that.
-    pub fn check_body(&mut self, context: &Context, body: &[u8]) -> Result<(), Refusal> {
+    pub fn check_body(&mut self, context: &ApiContext, body: &[u8]) -> Result<(), ApiError> {
         if !self.signatures.is_empty() {
             match first_account(body) {
                 Some(account) => self.check_signatures(context, account, body),
@@ -187,7 +187,7 @@ impl Sender {
             }
         }
         if !self.known() {
-            return Err(self.refusal());
+            return Err(self.error());
         }
         if self.signer.is_none() && self.accounts.is_empty() {
             self.may_ingest()?;
@@ -195,7 +195,7 @@ impl Sender {
         Ok(())
     }
 
-    fn check_signatures(&mut self, context: &Context, account: AccountSid, body: &[u8]) {
+    fn check_signatures(&mut self, context: &ApiContext, account: AccountSid, body: &[u8]) {
         let secret = context.store.access(|access| access.account(account)?.webhook_secret.clone());
         let Some(secret) = secret else { return self.fault(Cause::NoSecret, Some(account)) };
         let right = |signature: &Signature| {
@@ -208,20 +208,20 @@ impl Sender {
         }
     }
 
-    fn may_ingest(&self) -> Result<(), Refusal> {
+    fn may_ingest(&self) -> Result<(), ApiError> {
         let why = |_| Why::of(self.known_account(), Cause::Role);
         let mut refused = Ok(());
         for (token, _) in &self.tokens {
-            match token.may(Deed::Ingest) {
+            match token.may(Action::Ingest) {
                 Ok(()) => return Ok(()),
-                Err(refusal) => refused = Err(refusal.or_because(why)),
+                Err(error) => refused = Err(error.or_because(why)),
             }
         }
         refused
     }
 
     /// Whether every credential that is valid may bring all of these.
-    pub fn may_bring(&self, context: &Context, events: &[StampedEvent]) -> Result<(), Refusal> {
+    pub fn may_bring(&self, context: &ApiContext, events: &[StampedEvent]) -> Result<(), ApiError> {
         let names: Vec<_> = self.accounts.iter().copied().chain(self.signer).collect();
         let two = "insufficient permissions: the request's credentials name different accounts";
         let differ = names.windows(2).any(|pair| pair.first() != pair.last());
@@ -230,15 +230,15 @@ impl Sender {
         };
         if differ || !names.iter().all(reached) {
             return Err(
-                Refusal::forbidden(two).because(Why::of(self.known_account(), Cause::TwoAccounts))
+                ApiError::forbidden(two).because(Why::of(self.known_account(), Cause::TwoAccounts))
             );
         }
         let beyond =
-            |refusal: Refusal| refusal.because(Why::of(self.known_account(), Cause::OtherAccount));
+            |error: ApiError| error.because(Why::of(self.known_account(), Cause::OtherAccount));
         for event in events {
             let account = event.id.account;
             if names.iter().any(|own| *own != account) {
-                return Err(beyond(Refusal::forbidden(
+                return Err(beyond(ApiError::forbidden(
                     "insufficient permissions: these credentials bring events of one account alone",
                 )));
             }
@@ -275,15 +275,15 @@ impl Sender {
     }
 
     /// 400 where no credential can be read, else 401.
-    fn refusal(&self) -> Refusal {
+    fn error(&self) -> ApiError {
         let expected: Option<Vec<_>> = self.faults.iter().map(|fault| fault.expected).collect();
-        let refusal = if let Some([first, ..]) = expected.as_deref() {
-            Refusal::bad(*first)
+        let error = if let Some([first, ..]) = expected.as_deref() {
+            ApiError::bad(*first)
         } else {
             let plain = [Cause::WrongPassword, Cause::UnknownUser, Cause::OtherScheme];
-            Refusal::unauthorized(self.faults.iter().any(|one| !plain.contains(&one.cause)))
+            ApiError::unauthorized(self.faults.iter().any(|one| !plain.contains(&one.cause)))
         };
-        refusal.because(self.why())
+        error.because(self.why())
     }
 }
 

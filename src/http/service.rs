@@ -25,12 +25,12 @@ use tracing::Instrument as _;
 use warp::filters::BoxedFilter;
 
 use super::auth::token_id;
-use super::guard::{self, Guard, Sentence};
+use super::auth_throttle::{self, AuthThrottle, Penalty};
 use super::rate::Rate;
-use super::reply::{Refusal, Reply, Why, empty};
+use super::reply::{ApiError, Response, Why, empty};
 use super::routes::{Protocol, Route, drain, routes};
 use super::sender::presented;
-use super::{Context, PeerAddr, Recognised, hook};
+use super::{ApiContext, PeerAddr, Recognised, hook};
 use crate::access::Access;
 use crate::domain::AccountSid;
 use crate::meter::{Cause, Refused};
@@ -44,40 +44,40 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Where a request came from, as far as that is known.
-struct Origin(Option<SocketAddr>);
+struct RequestPeer(Option<SocketAddr>);
 
 /// The API as a hyper service.
 #[derive(Clone)]
 pub struct Api(Arc<Inner>);
 
 struct Inner {
-    routes: BoxedFilter<(Reply,)>,
-    context: Arc<Context>,
+    routes: BoxedFilter<(Response,)>,
+    context: Arc<ApiContext>,
     allow_origin: Option<HeaderValue>,
-    guard: Guard,
+    guard: AuthThrottle,
     /// Room for those who wait though they are refused.
     waiting: Semaphore,
     rate: Option<Rate>,
 }
 
 /// The API over this context.
-pub fn service(context: Arc<Context>) -> Api {
+pub fn service(context: Arc<ApiContext>) -> Api {
     let allow_origin = context.allow_origin.as_deref();
     let allow_origin = allow_origin.and_then(|origin| HeaderValue::from_str(origin).ok());
     Api(Arc::new(Inner {
         routes: routes(context.clone()),
         allow_origin,
-        guard: Guard::default(),
-        waiting: Semaphore::new(guard::WAITING_MAX),
+        guard: AuthThrottle::default(),
+        waiting: Semaphore::new(auth_throttle::WAITING_MAX),
         rate: Rate::new(context.token_requests, context.token_window),
         context,
     }))
 }
 
 impl hyper::service::Service<Request<Incoming>> for Api {
-    type Response = Reply;
+    type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let api = self.0.clone();
@@ -102,7 +102,7 @@ impl hyper::service::Service<Request<Incoming>> for Api {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
             }
-            api.note(&method, hook.then_some(Origin(peer)), &reply, begun.elapsed());
+            api.note(&method, hook.then_some(RequestPeer(peer)), &reply, begun.elapsed());
             Ok(reply)
         };
         Box::pin(answer.instrument(span))
@@ -110,9 +110,9 @@ impl hyper::service::Service<Request<Incoming>> for Api {
 }
 
 impl Inner {
-    async fn answer(&self, request: Request<Incoming>) -> Reply {
-        if let Err(refusal) = unambiguous(&request) {
-            return refusal.into();
+    async fn answer(&self, request: Request<Incoming>) -> Response {
+        if let Err(error) = unambiguous(&request) {
+            return error.into();
         }
         if *request.method() == Method::OPTIONS {
             return preflight(request.headers());
@@ -126,7 +126,7 @@ impl Inner {
         let mut reply = match rate.filter(|rate| rate.exceeded) {
             Some(rate) => {
                 drain(request.into_body().into_data_stream()).await;
-                Refusal::too_many("this token sends too many requests", rate.reset).into()
+                ApiError::too_many("this token sends too many requests", rate.reset).into()
             }
             None => self.route(request).await,
         };
@@ -140,11 +140,11 @@ impl Inner {
     /// numbers in them.
     ///
     /// `hook` is there for a request that brings events.
-    fn note(&self, method: &Method, hook: Option<Origin>, reply: &Reply, time: Duration) {
+    fn note(&self, method: &Method, hook: Option<RequestPeer>, reply: &Response, time: Duration) {
         let route = reply.extensions().get().copied().unwrap_or(Route::OTHER);
         let status = reply.status();
         self.context.requests.count(route.0, method.as_str(), status.as_u16(), time);
-        if let Some(Origin(peer)) = hook.filter(|_| !status.is_success()) {
+        if let Some(RequestPeer(peer)) = hook.filter(|_| !status.is_success()) {
             let counted = reply.extensions().get().copied();
             self.context.store.meter().refuse(counted.unwrap_or_else(|| refused(status)));
             self.note_refused_hook(peer, reply);
@@ -162,24 +162,24 @@ impl Inner {
     }
 
     /// Writes down that somebody came with wrong credentials.
-    fn note_wrong(&self, peer: SocketAddr, what: &str, reply: &Reply) {
+    fn note_wrong(&self, peer: SocketAddr, what: &str, reply: &Response) {
         self.context.store.access(Access::note_refused);
         let route = reply.extensions().get().copied().unwrap_or(Route::OTHER);
-        let deed = logs::Deed {
+        let action = logs::AuditEvent {
             at: clock::now(),
             who: "nobody",
             what,
             object: Some(route.template()),
-            outcome: logs::Outcome::Refused,
+            outcome: logs::AuditOutcome::Refused,
             peer: Some(peer),
         };
-        if !self.context.audit.write_wrong(&deed, Instant::now()) {
+        if !self.context.audit.write_wrong(&action, Instant::now()) {
             self.context.store.meter().audit_left_out.add_one();
         }
     }
 
     /// Counts a request that brought events and was refused, and says why: not all of many.
-    fn note_refused_hook(&self, peer: Option<SocketAddr>, reply: &Reply) {
+    fn note_refused_hook(&self, peer: Option<SocketAddr>, reply: &Response) {
         let status = reply.status();
         let why = reply.extensions().get::<Why>().cloned();
         let why = why.unwrap_or_else(|| Why::of(None, hook::cause(status)));
@@ -202,7 +202,7 @@ impl Inner {
         );
     }
 
-    async fn route(&self, mut request: Request<Incoming>) -> Reply {
+    async fn route(&self, mut request: Request<Incoming>) -> Response {
         let protocol = Protocol(request.version());
         request.extensions_mut().insert(protocol);
         let presented = presented(request.headers());
@@ -221,12 +221,12 @@ impl Inner {
         let of_address = failed.then(|| self.guard.failed(peer.ip(), now));
         match of_user.max(of_address) {
             None => {}
-            Some(Sentence::Wait(time)) => tokio::time::sleep(time).await,
-            Some(Sentence::Refuse) => {
+            Some(Penalty::Wait(time)) => tokio::time::sleep(time).await,
+            Some(Penalty::Refuse) => {
                 // Whoever guesses on waits, too, as far as there is room, and needs a handshake
                 // for each guess.
                 if let Ok(_room) = self.waiting.try_acquire() {
-                    tokio::time::sleep(guard::REFUSED).await;
+                    tokio::time::sleep(auth_throttle::REFUSED).await;
                 }
                 if failed {
                     reply = too_many_wrong(&reply);
@@ -239,10 +239,10 @@ impl Inner {
 }
 
 /// What is answered in place of this refusal, where too many of them were.
-fn too_many_wrong(refused: &Reply) -> Reply {
+fn too_many_wrong(refused: &Response) -> Response {
     let msg = "too many wrong credentials have come from this address, or for this user";
     let route = refused.extensions().get::<Route>().copied();
-    let mut reply = Reply::from(Refusal::too_many(msg, guard::RETRY_SECONDS));
+    let mut reply = Response::from(ApiError::too_many(msg, auth_throttle::RETRY_SECONDS));
     reply.extensions_mut().insert(route.unwrap_or(Route::OTHER));
     if let Some(why) = refused.extensions().get::<Why>() {
         reply.extensions_mut().insert(why.clone());
@@ -258,9 +258,9 @@ fn begins(user: &str) -> String {
 
 /// The answer, or 500 where a panic comes instead of one. The panic itself is a line of the log, with
 /// the id of the request, and the connection goes on.
-async fn unless_it_panics(answer: impl Future<Output = Reply>) -> Reply {
+async fn unless_it_panics(answer: impl Future<Output = Response>) -> Response {
     let answer = AssertUnwindSafe(answer).catch_unwind().await;
-    answer.unwrap_or_else(|_| Refusal::panicked().into())
+    answer.unwrap_or_else(|_| ApiError::panicked().into())
 }
 
 /// Takes slashes away at which a path begins beside its first, as where a proxy puts its own path
@@ -323,22 +323,22 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// Whether everybody on the way reads this request alike (RFC 9112, sections 3.2 and 6). hyper
 /// itself closes the connection after a request with both a length and a transfer encoding.
-fn unambiguous<B>(request: &Request<B>) -> Result<(), Refusal> {
+fn unambiguous<B>(request: &Request<B>) -> Result<(), ApiError> {
     let headers = request.headers();
     let hosts = headers.get_all(HOST).iter().count();
     if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
-        return Err(Refusal::bad("Host: expected exactly one"));
+        return Err(ApiError::bad("Host: expected exactly one"));
     }
     let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
     let plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
     if encodings.next().is_some_and(|first| !plain(first)) || encodings.next().is_some() {
-        return Err(Refusal::bad("Transfer-Encoding: expected chunked, once"));
+        return Err(ApiError::bad("Transfer-Encoding: expected chunked, once"));
     }
     Ok(())
 }
 
 /// The answer to a browser that asks beforehand.
-fn preflight(asked: &HeaderMap) -> Reply {
+fn preflight(asked: &HeaderMap) -> Response {
     let mut reply = empty(StatusCode::NO_CONTENT);
     let headers = reply.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);

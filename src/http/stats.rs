@@ -4,29 +4,32 @@ use std::fmt::Write as _;
 
 use http::{Method, StatusCode};
 
-use super::auth::{Deed, authorize};
+use super::auth::{Action, authorize};
 use super::query::ListQuery;
-use super::reading::Reading;
-use super::reply::{Refusal, Reply, json};
-use super::routes::Request;
+use super::reading::BodyReader;
+use super::reply::{ApiError, Response, json};
+use super::routes::ApiRequest;
 use crate::domain::{CallStatus, Direction, Filter, Order};
-use crate::store::{Counting, Reach, Request as Question, Standing};
+use crate::store::{Counting, ListRequest as Question, Reach, StatusCount};
 
 /// `{"total":n,"inbound":{"total":n,"stale":n,"trying":n,…},"outbound":{…}}`, of the calls that
 /// were listed from `start` to before `end`.
-pub(super) async fn call_stats(request: &Request<'_>, account: &str) -> Result<Reply, Refusal> {
+pub(super) async fn call_stats(
+    request: &ApiRequest<'_>,
+    account: &str,
+) -> Result<Response, ApiError> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::method("GET, HEAD"));
+        return Err(ApiError::method("GET, HEAD"));
     }
     let context = request.context;
-    let account = authorize(context, request.headers, account, Deed::Read)?;
+    let account = authorize(context, request.headers, account, Action::Read)?;
     let Filter { start, end, .. } = ListQuery::parse(request.query, account)?.filter;
     let filter = Filter { start, end, ..Filter::default() };
     let question = Question { account, filter, order: Order::NewestFirst, after: None };
     let rows = context.count_rows;
-    let reading = Reading::new(request, Reach::Account(account));
+    let reading = BodyReader::new(request, Reach::Account(account));
     let counted = reading.count(Counting::of_standing(&question), rows).await?;
-    let counted = counted.ok_or_else(|| Refusal::too_many_rows("CallStats", rows))?.standing();
+    let counted = counted.ok_or_else(|| ApiError::too_many_rows("CallStats", rows))?.standing();
     let total: u64 = counted.iter().map(sum).sum();
     let mut body = format!("{{\"total\":{total}");
     for (direction, standing) in Direction::ALL.into_iter().zip(&counted) {
@@ -42,6 +45,6 @@ pub(super) async fn call_stats(request: &Request<'_>, account: &str) -> Result<R
     Ok(json(StatusCode::OK, body))
 }
 
-fn sum(standing: &Standing) -> u64 {
+fn sum(standing: &StatusCount) -> u64 {
     standing.stale + standing.statuses.iter().sum::<u64>()
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::reply::Refusal;
+use super::reply::ApiError;
 
 type Fields = Map<String, Value>;
 
@@ -61,22 +61,22 @@ const SPEECH: [&str; 5] = [
 const QUOTED_CHARS: usize = 500;
 
 /// Whether the body of an update asks for one thing, and that rightly.
-pub(super) fn update(fields: &Fields) -> Result<(), Refusal> {
+pub(super) fn update(fields: &Fields) -> Result<(), ApiError> {
     let given = OPTIONS.iter().filter(|name| says(fields, name)).count();
     let pair = says(fields, "call_hook") && says(fields, "child_call_hook")
         || says(fields, "conf_hold_status") && says(fields, "waitHook");
     match given {
         0 if !says(fields, "whisper") => {
-            return Err(Refusal::bad("no valid options supplied to updateCall"));
+            return Err(ApiError::bad("no valid options supplied to updateCall"));
         }
         0 | 1 => {}
         2 if pair => {}
-        _ => return Err(Refusal::bad("multiple options are not allowed in updateCall")),
+        _ => return Err(ApiError::bad("multiple options are not allowed in updateCall")),
     }
     for (name, allowed) in CHOICES {
         let good = |value: &Value| value.as_str().is_some_and(|text| allowed.contains(&text));
         if fields.get(name).is_some_and(|value| truthy(value) && !good(value)) {
-            return Err(Refusal::bad(format!("invalid {name}")));
+            return Err(ApiError::bad(format!("invalid {name}")));
         }
     }
     let lacks = |option: &str, names: &[&str]| {
@@ -85,51 +85,51 @@ pub(super) fn update(fields: &Fields) -> Result<(), Refusal> {
     };
     if lacks("sip_request", &["method", "content_type", "content"]) {
         let msg = "sip_request requires method, content_type and content properties";
-        return Err(Refusal::bad(msg));
+        return Err(ApiError::bad(msg));
     }
     if lacks("record", &["action"]) {
-        return Err(Refusal::bad("record requires action property"));
+        return Err(ApiError::bad("record requires action property"));
     }
     let starts = fields.get("record").and_then(|record| record.get("action")?.as_str());
     if starts == Some("startCallRecording") && lacks("record", &["siprecServerURL"]) {
         let msg = "record requires siprecServerURL property when starting recording";
-        return Err(Refusal::bad(msg));
+        return Err(ApiError::bad(msg));
     }
     if lacks("dtmf", &["digit"]) {
-        return Err(Refusal::bad("invalid dtmf"));
+        return Err(ApiError::bad("invalid dtmf"));
     }
     if fields.get("tag").is_some_and(|tag| truthy(tag) && !tag.is_object()) {
-        return Err(Refusal::bad("invalid tag data"));
+        return Err(ApiError::bad("invalid tag data"));
     }
     participant(fields)
 }
 
-fn participant(fields: &Fields) -> Result<(), Refusal> {
+fn participant(fields: &Fields) -> Result<(), ApiError> {
     let name = "conferenceParticipantAction";
     let Some(value) = fields.get(name).filter(|value| truthy(value)) else { return Ok(()) };
     let action = value.get("action");
     let Some(action) = action.and_then(Value::as_str).filter(|word| ACTIONS.contains(word)) else {
         let shown = action.map_or_else(|| "undefined".to_owned(), shown);
-        return Err(Refusal::bad(format!("{name} invalid action property {shown}")));
+        return Err(ApiError::bad(format!("{name} invalid action property {shown}")));
     };
     if matches!(action, "tag" | "coach") && !value.get("tag").is_some_and(truthy) {
         let msg = format!("{name} requires tag property when action is '{action}'");
-        return Err(Refusal::bad(msg));
+        return Err(ApiError::bad(msg));
     }
     Ok(())
 }
 
 /// Checks the body of a new call that names no application, and writes its hooks out as the feature
 /// server wants them. `body` is the text that the fields came from.
-pub(super) fn create(fields: &mut Fields, body: &[u8]) -> Result<(), Refusal> {
+pub(super) fn create(fields: &mut Fields, body: &[u8]) -> Result<(), ApiError> {
     dialled(fields, body)?;
     if !SPEECH.iter().all(|name| says(fields, name)) {
         let needed = SPEECH.join(", ");
-        return Err(Refusal::bad(format!("either application_sid or set of {needed} required")));
+        return Err(ApiError::bad(format!("either application_sid or set of {needed} required")));
     }
     fields.remove("application_sid");
     if !says(fields, "call_hook") {
-        return Err(Refusal::bad("either call_hook or application_sid required"));
+        return Err(ApiError::bad("either call_hook or application_sid required"));
     }
     let hooks = ["call_hook", "call_status_hook"];
     for name in hooks {
@@ -144,23 +144,23 @@ pub(super) fn create(fields: &mut Fields, body: &[u8]) -> Result<(), Refusal> {
             matches!(fields.get(name), Some(Value::Object(_) | Value::Array(_) | Value::Null));
         if composed && url(name).is_none() {
             let msg = format!("{name} must be string or an object containing a url property");
-            return Err(Refusal::bad(msg));
+            return Err(ApiError::bad(msg));
         }
     }
     let schemes = ["http:", "https:", "ws:", "wss:"];
     for name in hooks {
         let absolute = |url: &str| schemes.iter().any(|scheme| url.starts_with(scheme));
         if says(fields, name) && !url(name).is_some_and(absolute) {
-            return Err(Refusal::bad(format!("{name} url be an absolute url")));
+            return Err(ApiError::bad(format!("{name} url be an absolute url")));
         }
     }
     Ok(())
 }
 
 /// Whether a new call says from whom and to whom it is.
-pub(super) fn dialled(fields: &Fields, body: &[u8]) -> Result<(), Refusal> {
+pub(super) fn dialled(fields: &Fields, body: &[u8]) -> Result<(), ApiError> {
     if !says(fields, "from") {
-        return Err(Refusal::bad("missing from parameter"));
+        return Err(ApiError::bad("missing from parameter"));
     }
     let to = fields.get("to");
     let text = |name: &str| to.and_then(|to| to.get(name)?.as_str());
@@ -176,7 +176,7 @@ pub(super) fn dialled(fields: &Fields, body: &[u8]) -> Result<(), Refusal> {
     let written = as_written(body).or_else(|| to.map(Value::to_string));
     let written = written.unwrap_or_else(|| "undefined".to_owned());
     let shown: String = written.chars().take(QUOTED_CHARS).collect();
-    Err(Refusal::bad(format!("missing or invalid to property: {shown}")))
+    Err(ApiError::bad(format!("missing or invalid to property: {shown}")))
 }
 
 /// The application that a new call names.
@@ -187,11 +187,11 @@ pub(super) fn application(fields: &Fields) -> Option<&Value> {
 /// `to` with its keys in their order, and without spaces.
 fn as_written(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
-    struct Written<'a> {
+    struct ValidationBody<'a> {
         #[serde(borrow)]
         to: &'a RawValue,
     }
-    let written: Written<'_> = serde_json::from_slice(body).ok()?;
+    let written: ValidationBody<'_> = serde_json::from_slice(body).ok()?;
     let (mut text, mut quoted, mut escaped) = (String::new(), false, false);
     for c in written.to.get().chars() {
         if quoted || !c.is_ascii_whitespace() {

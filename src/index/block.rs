@@ -19,7 +19,7 @@ use super::IndexError;
 use super::tree::strange_key;
 use crate::codec;
 use crate::domain::{Call, Position};
-use crate::keys::{self, Facets, Range};
+use crate::keys::{self, IndexKeys, Range};
 
 /// Bytes up to which a block with texts grows. sled keeps up to 16 values on a page and gives a page
 /// of more than 128 KiB a file of its own.
@@ -34,7 +34,7 @@ const PLACE: usize = 16 + 4 * MARKS;
 
 /// A version of a call as it stands in a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct BlockRow {
     seq: u64,
     /// The checksums of the prefixes of its other ranges, in their order.
     marks: [u32; MARKS],
@@ -42,13 +42,13 @@ pub struct Row {
     record: IVec,
 }
 
-impl Row {
+impl BlockRow {
     /// This version of a call.
     pub(super) fn of(seq: u64, call: &Call) -> Self {
         let mut answer = Vec::with_capacity(640);
         crate::wire::write_call(&mut answer, call);
         let mut marks = [0; MARKS];
-        for (mark, range) in marks.iter_mut().zip(Facets::of(call).ranges(call.id.account)) {
+        for (mark, range) in marks.iter_mut().zip(IndexKeys::of(call).ranges(call.id.account)) {
             *mark = crc32c::crc32c(range.prefix());
         }
         Self { seq, marks, answer: answer.into(), record: codec::encode(call).into() }
@@ -154,7 +154,7 @@ impl Block {
     }
 
     /// The texts of a row; none where the range has none.
-    pub fn row(&self, n: usize) -> Result<Option<Row>, IndexError> {
+    pub fn row(&self, n: usize) -> Result<Option<BlockRow>, IndexError> {
         if self.width == POSITION {
             return Ok(None);
         }
@@ -172,7 +172,7 @@ impl Block {
         };
         let answer = text(begin..middle).ok_or_else(damaged)?;
         let record = text(middle..end).ok_or_else(damaged)?;
-        Ok(Some(Row { seq, marks, answer, record }))
+        Ok(Some(BlockRow { seq, marks, answer, record }))
     }
 
     /// The sequence number of a row, its marks, and where its two texts end.
@@ -191,9 +191,9 @@ impl Block {
     }
 
     /// All rows, to be changed.
-    pub fn rows(&self) -> Result<Rows, IndexError> {
+    pub fn rows(&self) -> Result<BlockRows, IndexError> {
         let rows = (0..self.count).map(|n| Ok((self.position(n), self.row(n)?)));
-        Ok(Rows(rows.collect::<Result<_, IndexError>>()?))
+        Ok(BlockRows(rows.collect::<Result<_, IndexError>>()?))
     }
 }
 
@@ -203,16 +203,16 @@ fn checksum(key: &[u8], rest: &[u8]) -> u32 {
 
 /// The rows of a block that is being changed, in order.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rows(Vec<(Position, Option<Row>)>);
+pub(super) struct BlockRows(Vec<(Position, Option<BlockRow>)>);
 
-impl Rows {
+impl BlockRows {
     /// The greatest position.
     pub fn last(&self) -> Option<Position> {
         self.0.last().map(|(position, _)| *position)
     }
 
     /// Puts a row in, or in the place of another. Returns its number.
-    pub fn put(&mut self, position: Position, row: Option<Row>) -> usize {
+    pub fn put(&mut self, position: Position, row: Option<BlockRow>) -> usize {
         let place = self.0.binary_search_by_key(&position, |(position, _)| *position);
         match place {
             Ok(n) => {
@@ -259,7 +259,7 @@ impl Rows {
     fn half(&self) -> usize {
         let half = self.bytes() / 2;
         let mut bytes = 0;
-        let fits = |(_, row): &&(Position, Option<Row>)| {
+        let fits = |(_, row): &&(Position, Option<BlockRow>)| {
             bytes += size(row.as_ref());
             bytes <= half
         };
@@ -305,6 +305,6 @@ impl Rows {
 }
 
 /// What a row takes of a block.
-fn size(row: Option<&Row>) -> usize {
+fn size(row: Option<&BlockRow>) -> usize {
     POSITION + row.map_or(0, |row| PLACE + row.answer.len() + row.record.len())
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::draft::Draft;
+use super::draft::IndexBatch;
 use super::rows::{AdminRow, Stored, sealed, unsealed};
 use super::tree::strange_key;
 use super::{Index, IndexError, Op};
@@ -11,7 +11,7 @@ use crate::keys;
 
 /// How large a generation was when it had just been built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Built {
+pub struct BuiltSize {
     /// Bytes on disk.
     pub bytes: u64,
     /// Calls.
@@ -28,9 +28,9 @@ impl Index {
     /// written in the order of their keys: a page that is done with soon leaves less on the disk.
     pub fn write_unread(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {
         self.guarded(|| {
-            let mut tally = self.tally();
-            let mut draft = Draft::new(&self.db);
-            for change in ops.iter().flat_map(|op| op.changes(&mut tally)).collect::<Vec<_>>() {
+            let mut stats = self.stats();
+            let mut draft = IndexBatch::new(&self.db);
+            for change in ops.iter().flat_map(|op| op.changes(&mut stats)).collect::<Vec<_>>() {
                 draft.apply(change)?;
             }
             for (key, value) in draft.into_changes() {
@@ -44,18 +44,18 @@ impl Index {
             }
             // What pages have left behind is used again only once their new places are written.
             self.db.flush()?;
-            *self.tally.lock() = tally;
+            *self.stats.lock() = stats;
             Ok(())
         })
     }
 
     /// Says how large the generation is now that it has been built.
     pub fn note_built(&self, at: Timestamp) -> Result<(), IndexError> {
-        let tally = self.tally();
-        let built = Built {
+        let stats = self.stats();
+        let built = BuiltSize {
             bytes: self.disk_bytes(),
-            calls: tally.calls,
-            tombstones: tally.tombstones,
+            calls: stats.calls,
+            tombstones: stats.tombstones,
             at: at.millis(),
         };
         self.guarded(|| {
@@ -67,7 +67,7 @@ impl Index {
     }
 
     /// How large it was when it had been built; none where a release built it that did not say.
-    pub fn built(&self) -> Result<Option<Built>, IndexError> {
+    pub fn built(&self) -> Result<Option<BuiltSize>, IndexError> {
         self.guarded(|| {
             let Some(value) = self.db.get(keys::BUILT)? else { return Ok(None) };
             let (_, json) = unsealed(&value)?;

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use sled::IVec;
 
 use super::IndexError;
-use super::block::{Block, Row, Rows};
+use super::block::{Block, BlockRow, BlockRows};
 use super::tree::strange_key;
 use crate::domain::Position;
 use crate::keys;
 
 /// One change of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum RowChange {
     /// A row of a range, by its own key, is there, with its texts where the range has any.
-    Put(Vec<u8>, Option<Row>),
+    Put(Vec<u8>, Option<BlockRow>),
     /// A row of a range is not there any more.
     Take(Vec<u8>),
     /// Another key, and its value; none: it goes.
@@ -22,7 +22,7 @@ pub(super) enum Change {
 }
 
 /// What some keys are to have.
-pub(super) struct Draft<'a> {
+pub(super) struct IndexBatch<'a> {
     db: &'a sled::Tree,
     blocks: BTreeMap<Vec<u8>, Drafted>,
     values: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
@@ -32,18 +32,18 @@ pub(super) struct Draft<'a> {
 #[derive(Default)]
 struct Drafted {
     /// None: nothing any more.
-    rows: Option<Rows>,
+    rows: Option<BlockRows>,
     /// A block stands there now.
     written: bool,
 }
 
 /// Where a block is found.
-enum Found {
+enum BlockLookup {
     Drafted(Vec<u8>),
     Written(IVec, IVec),
 }
 
-impl<'a> Draft<'a> {
+impl<'a> IndexBatch<'a> {
     pub fn new(db: &'a sled::Tree) -> Self {
         Self { db, blocks: BTreeMap::new(), values: BTreeMap::new() }
     }
@@ -53,19 +53,19 @@ impl<'a> Draft<'a> {
         self.blocks.len() + self.values.len()
     }
 
-    pub fn apply(&mut self, change: Change) -> Result<(), IndexError> {
+    pub fn apply(&mut self, change: RowChange) -> Result<(), IndexError> {
         match change {
-            Change::Put(key, row) => {
+            RowChange::Put(key, row) => {
                 let (prefix, position) = keys::split(&key).ok_or_else(strange_key)?;
                 let mut rows = match self.place_of(prefix, position)? {
                     Some(found) => self.take_out(found)?,
-                    None => Rows::default(),
+                    None => BlockRows::default(),
                 };
                 let touched = rows.put(position, row);
                 let (front, back) = rows.split(touched);
                 self.put_back(prefix, [front, back]);
             }
-            Change::Take(key) => {
+            RowChange::Take(key) => {
                 let (prefix, position) = keys::split(&key).ok_or_else(strange_key)?;
                 if let Some(found) = self.first_from(prefix, position)? {
                     let mut rows = self.take_out(found)?;
@@ -73,7 +73,7 @@ impl<'a> Draft<'a> {
                     self.put_back(prefix, [rows]);
                 }
             }
-            Change::Value(key, value) => {
+            RowChange::Value(key, value) => {
                 self.values.insert(key, value);
             }
         }
@@ -105,7 +105,11 @@ impl<'a> Draft<'a> {
 
     /// The block where a row of this position stands or is to stand: what comes after all others goes
     /// into the last one.
-    fn place_of(&self, prefix: &[u8], position: Position) -> Result<Option<Found>, IndexError> {
+    fn place_of(
+        &self,
+        prefix: &[u8],
+        position: Position,
+    ) -> Result<Option<BlockLookup>, IndexError> {
         match self.first_from(prefix, position)? {
             None => {
                 let within = whole(prefix);
@@ -118,7 +122,11 @@ impl<'a> Draft<'a> {
     }
 
     /// The first block of a range that ends with this position or a later one.
-    fn first_from(&self, prefix: &[u8], position: Position) -> Result<Option<Found>, IndexError> {
+    fn first_from(
+        &self,
+        prefix: &[u8],
+        position: Position,
+    ) -> Result<Option<BlockLookup>, IndexError> {
         let within = keys::joined(prefix, position)..=keys::joined(prefix, Position::MAX);
         let (drafted, written) = (self.blocks.range(within.clone()), self.db.range(within));
         self.nearest(drafted, written, |drafted, written| drafted < written)
@@ -130,7 +138,7 @@ impl<'a> Draft<'a> {
         mut drafted: impl Iterator<Item = (&'b Vec<u8>, &'b Drafted)>,
         written: impl Iterator<Item = sled::Result<(IVec, IVec)>>,
         sooner: impl Fn(&[u8], &[u8]) -> bool,
-    ) -> Result<Option<Found>, IndexError> {
+    ) -> Result<Option<BlockLookup>, IndexError> {
         let drafted = drafted.find_map(|(key, drafted)| drafted.rows.as_ref().map(|_| key));
         for block in written {
             let (key, value) = block?;
@@ -138,23 +146,23 @@ impl<'a> Draft<'a> {
                 break;
             }
             if !self.blocks.contains_key(&*key) {
-                return Ok(Some(Found::Written(key, value)));
+                return Ok(Some(BlockLookup::Written(key, value)));
             }
         }
-        Ok(drafted.cloned().map(Found::Drafted))
+        Ok(drafted.cloned().map(BlockLookup::Drafted))
     }
 
     /// The rows of a block, which is not there any more.
-    fn take_out(&mut self, found: Found) -> Result<Rows, IndexError> {
+    fn take_out(&mut self, found: BlockLookup) -> Result<BlockRows, IndexError> {
         match found {
-            Found::Drafted(key) => {
+            BlockLookup::Drafted(key) => {
                 let drafted = self.blocks.remove(&key).unwrap_or_default();
                 if drafted.written {
                     self.blocks.insert(key, Drafted { rows: None, written: true });
                 }
                 Ok(drafted.rows.unwrap_or_default())
             }
-            Found::Written(key, value) => {
+            BlockLookup::Written(key, value) => {
                 let rows = Block::read(&key, value)?.rows()?;
                 self.blocks.insert(key.to_vec(), Drafted { rows: None, written: true });
                 Ok(rows)
@@ -162,7 +170,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn put_back<const N: usize>(&mut self, prefix: &[u8], blocks: [Rows; N]) {
+    fn put_back<const N: usize>(&mut self, prefix: &[u8], blocks: [BlockRows; N]) {
         for rows in blocks {
             if let Some(last) = rows.last() {
                 self.blocks.entry(keys::joined(prefix, last)).or_default().rows = Some(rows);

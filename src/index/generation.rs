@@ -17,7 +17,7 @@ pub struct Generations {
 }
 
 /// The current generation, or why there is none.
-pub enum Opened {
+pub enum OpenedGeneration {
     /// It is open.
     Ready(Box<Index>),
     /// There never was one, or `CURRENT` names none that exists.
@@ -42,22 +42,22 @@ impl Generations {
     }
 
     /// Opens the current generation.
-    pub fn open(&self) -> Result<Opened, IndexError> {
-        let Some(current) = self.current()? else { return Ok(Opened::Missing) };
+    pub fn open(&self) -> Result<OpenedGeneration, IndexError> {
+        let Some(current) = self.current()? else { return Ok(OpenedGeneration::Missing) };
         let dir = self.path(current);
         if !files::is_dir(&dir) {
-            return Ok(Opened::Missing);
+            return Ok(OpenedGeneration::Missing);
         }
         // sled opens whatever is in there.
         if let Err(error) = files::expect_plain(&dir) {
-            return Ok(Opened::Broken(IndexError::io("use", &dir)(error)));
+            return Ok(OpenedGeneration::Broken(IndexError::io("use", &dir)(error)));
         }
         Ok(match Index::open(&dir, self.cache_bytes) {
-            Ok(index) => Opened::Ready(Box::new(index)),
+            Ok(index) => OpenedGeneration::Ready(Box::new(index)),
             Err(IndexError::Layout { found: layout, last_seq }) => {
-                Opened::Other { path: dir, layout, last_seq }
+                OpenedGeneration::Other { path: dir, layout, last_seq }
             }
-            Err(error) => Opened::Broken(error),
+            Err(error) => OpenedGeneration::Broken(error),
         })
     }
 

@@ -15,13 +15,13 @@ mod rows;
 mod scan;
 mod tree;
 
-pub use block::Row;
-pub use build::Built;
+pub use block::BlockRow;
+pub use build::BuiltSize;
 pub use error::IndexError;
-pub use generation::{Generations, Opened};
+pub use generation::{Generations, OpenedGeneration};
 pub use layout::LAYOUT;
 pub use op::{Op, Version};
-pub use rows::{AdminRow, Mark, Stored, Tally};
+pub use rows::{AdminRow, CheckpointMeta, IndexStats, Stored};
 pub use tree::Index;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! What is to change of one call, and which rows that means.
 
-use super::block::Row;
-use super::draft::Change;
-use super::rows::{Stored, Tally};
+use super::block::BlockRow;
+use super::draft::RowChange;
+use super::rows::{IndexStats, Stored};
 use crate::domain::{Call, CallId, Position, Timestamp};
-use crate::keys::{self, Facets};
+use crate::keys::{self, IndexKeys};
 
 /// What the index is to know of a call from now on.
 pub enum Version<'a> {
@@ -21,33 +21,35 @@ pub struct Op<'a> {
     /// The call.
     pub id: CallId,
     /// What the index knows of it so far.
-    pub old: Option<(Stored, Option<Facets>)>,
+    pub old: Option<(Stored, Option<IndexKeys>)>,
     /// What it is to know.
     pub new: Version<'a>,
 }
 
 impl Op<'_> {
-    /// The rows that change; counted in `tally`.
-    pub(super) fn changes(&self, tally: &mut Tally) -> Vec<Change> {
+    /// The rows that change; counted in `stats`.
+    pub(super) fn changes(&self, stats: &mut IndexStats) -> Vec<RowChange> {
         let id = self.id;
         let mut old_keys = Vec::new();
-        if let Some((stored, facets)) = &self.old {
-            tally.remove(id, *stored);
-            match (stored, facets) {
+        if let Some((stored, index_keys)) = &self.old {
+            stats.remove(id, *stored);
+            match (stored, index_keys) {
                 (Stored::Tombstone { deleted_at, .. }, _) => {
                     old_keys.push(keys::timed(keys::DELETED, *deleted_at, id));
                 }
-                (Stored::Call { listed_at, .. }, facets) => {
+                (Stored::Call { listed_at, .. }, index_keys) => {
                     old_keys.push(keys::call(id.account, Position::new(*listed_at, id.sid)));
-                    old_keys.extend(facets.iter().flat_map(|facets| facets.keys(id)));
+                    old_keys.extend(index_keys.iter().flat_map(|index_keys| index_keys.keys(id)));
                 }
             }
         }
         let (stored, new_keys) = match &self.new {
             Version::Call(seq, call) => {
-                let mut rows =
-                    vec![(keys::call(id.account, Position::of(call)), Some(Row::of(*seq, call)))];
-                rows.extend(Facets::of(call).keys(id).into_iter().map(|key| (key, None)));
+                let mut rows = vec![(
+                    keys::call(id.account, Position::of(call)),
+                    Some(BlockRow::of(*seq, call)),
+                )];
+                rows.extend(IndexKeys::of(call).keys(id).into_iter().map(|key| (key, None)));
                 (Some(Stored::Call { seq: *seq, listed_at: call.listed_at }), rows)
             }
             Version::Tombstone(seq, deleted_at) => {
@@ -60,7 +62,11 @@ impl Op<'_> {
         let mut changes: Vec<_> = gone
             .map(|key| {
                 let key = key.clone();
-                if keys::is_in_range(&key) { Change::Take(key) } else { Change::Value(key, None) }
+                if keys::is_in_range(&key) {
+                    RowChange::Take(key)
+                } else {
+                    RowChange::Value(key, None)
+                }
             })
             .collect();
         // A key without texts that is there already needs no second write.
@@ -68,15 +74,15 @@ impl Op<'_> {
             new_keys.into_iter().filter(|(key, row)| row.is_some() || !old_keys.contains(key));
         changes.extend(written.map(|(key, row)| {
             if keys::is_in_range(&key) {
-                Change::Put(key, row)
+                RowChange::Put(key, row)
             } else {
-                Change::Value(key, Some(Vec::new()))
+                RowChange::Value(key, Some(Vec::new()))
             }
         }));
         if let Some(stored) = stored {
-            tally.add(id, stored);
+            stats.add(id, stored);
         }
-        changes.push(Change::Value(keys::known(id), stored.map(Stored::to_bytes)));
+        changes.push(RowChange::Value(keys::known(id), stored.map(Stored::to_bytes)));
         changes
     }
 }

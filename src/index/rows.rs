@@ -110,7 +110,7 @@ pub struct AdminRow {
 /// How many calls and tombstones the index holds, and a sum over them that does not depend on their
 /// order: two indexes with the same content have the same tally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Tally {
+pub struct IndexStats {
     /// Calls.
     pub calls: u64,
     /// Tombstones.
@@ -118,7 +118,7 @@ pub struct Tally {
     sum: u64,
 }
 
-impl Tally {
+impl IndexStats {
     /// Counts a row in.
     pub fn add(&mut self, id: CallId, stored: Stored) {
         *self.counter(stored) += 1;
@@ -152,7 +152,7 @@ fn row_hash(id: CallId, seq: u64) -> u64 {
 
 /// What a checkpoint leaves in the index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
+pub struct CheckpointMeta {
     /// Ascending by one with each checkpoint of a generation.
     pub checkpoint: u64,
     /// The last sequence number that was known when it was taken.
@@ -160,7 +160,7 @@ pub struct Mark {
     /// Everything before this sequence number is in the index.
     pub replay_from: u64,
     /// What the index holds.
-    pub tally: Tally,
+    pub stats: IndexStats,
     /// When it was taken, in milliseconds since 1970.
     pub at: u64,
 }

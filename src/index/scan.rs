@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::IndexError;
 use super::block::Block;
 use crate::domain::{Order, Position};
-use crate::keys::{Range, Span};
+use crate::keys::{PositionSpan, Range};
 
 /// Where a row stands: its position, its block, and its number there.
-type Place = (Position, (Block, usize));
+type RowPosition = (Position, (Block, usize));
 
 /// Counts the batches that are written, so that a reader knows whether what it has read in several
 /// steps is of one piece.
@@ -40,7 +40,7 @@ impl Batches {
 }
 
 /// The rows of a range that lie in a span: each with its block, and its number there.
-pub(super) struct Scan<'a> {
+pub(super) struct RangeScan<'a> {
     db: &'a sled::Tree,
     batches: &'a Batches,
     /// The keys of blocks that are still to be read.
@@ -53,15 +53,15 @@ pub(super) struct Scan<'a> {
     /// The block that is being read, and how many of its rows are left.
     block: Option<(Block, usize)>,
     /// What is left of the span.
-    span: Span,
+    span: PositionSpan,
 }
 
-impl<'a> Scan<'a> {
+impl<'a> RangeScan<'a> {
     pub fn new(
         db: &'a sled::Tree,
         batches: &'a Batches,
         range: &Range,
-        span: &Span,
+        span: &PositionSpan,
     ) -> Result<Self, IndexError> {
         let span = span.within(range);
         let end = |bound, end| match bound {
@@ -83,7 +83,7 @@ impl<'a> Scan<'a> {
         Ok(Self { db, batches, low, high, ahead: None, first, block: None, span })
     }
 
-    fn step(&mut self) -> Result<Option<Place>, IndexError> {
+    fn step(&mut self) -> Result<Option<RowPosition>, IndexError> {
         if self.span.is_empty() {
             return Ok(None);
         }
@@ -165,8 +165,8 @@ impl<'a> Scan<'a> {
     }
 }
 
-impl Iterator for Scan<'_> {
-    type Item = Result<Place, IndexError>;
+impl Iterator for RangeScan<'_> {
+    type Item = Result<RowPosition, IndexError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{AccountSid, Call, CallId, CallSid, Direction, LeftOut};
 use crate::domain::{Order, Position, Timestamp, samples};
-use crate::keys::{self, Facets, Range, Span, live_ranges};
+use crate::keys::{self, IndexKeys, PositionSpan, Range, live_ranges};
 
 const CACHE_BYTES: u64 = 1 << 20;
 
@@ -27,47 +27,52 @@ fn id(n: u8) -> CallId {
 
 /// What the index is told of a call; none: its tombstone has expired.
 #[derive(Debug, Clone)]
-enum Told {
+enum TestVersion {
     Call(Box<Call>),
     Tombstone(Timestamp),
     Nothing,
 }
 
-fn told() -> impl Strategy<Value = Told> {
+fn told() -> impl Strategy<Value = TestVersion> {
     prop_oneof![
-        4 => samples::call().prop_map(|call| Told::Call(Box::new(call))),
-        1 => samples::time().prop_map(Told::Tombstone),
-        1 => Just(Told::Nothing),
+        4 => samples::call().prop_map(|call| TestVersion::Call(Box::new(call))),
+        1 => samples::time().prop_map(TestVersion::Tombstone),
+        1 => Just(TestVersion::Nothing),
     ]
 }
 
-type Model = BTreeMap<CallId, (u64, Told)>;
+type Model = BTreeMap<CallId, (u64, TestVersion)>;
 
-fn old(model: &Model, id: CallId) -> Option<(Stored, Option<Facets>)> {
+fn old(model: &Model, id: CallId) -> Option<(Stored, Option<IndexKeys>)> {
     match model.get(&id)? {
-        (seq, Told::Call(call)) => {
+        (seq, TestVersion::Call(call)) => {
             let stored = Stored::Call { seq: *seq, listed_at: call.listed_at };
-            Some((stored, Some(Facets::of(call))))
+            Some((stored, Some(IndexKeys::of(call))))
         }
-        (seq, Told::Tombstone(at)) => {
+        (seq, TestVersion::Tombstone(at)) => {
             Some((Stored::Tombstone { seq: *seq, deleted_at: *at }, None))
         }
-        (_, Told::Nothing) => None,
+        (_, TestVersion::Nothing) => None,
     }
 }
 
-fn op(id: CallId, old: Option<(Stored, Option<Facets>)>, seq: u64, told: &Told) -> Op<'_> {
+fn op(
+    id: CallId,
+    old: Option<(Stored, Option<IndexKeys>)>,
+    seq: u64,
+    told: &TestVersion,
+) -> Op<'_> {
     let new = match told {
-        Told::Call(call) => Version::Call(seq, call),
-        Told::Tombstone(at) => Version::Tombstone(seq, *at),
-        Told::Nothing => Version::Nothing,
+        TestVersion::Call(call) => Version::Call(seq, call),
+        TestVersion::Tombstone(at) => Version::Tombstone(seq, *at),
+        TestVersion::Nothing => Version::Nothing,
     };
     Op { id, old, new }
 }
 
 fn calls(model: &Model, account: AccountSid, meant: impl Fn(&Call) -> bool) -> Vec<(u64, Call)> {
     let calls = model.values().filter_map(|(seq, told)| match told {
-        Told::Call(call) if call.id.account == account && meant(call) => {
+        TestVersion::Call(call) if call.id.account == account && meant(call) => {
             Some((*seq, (**call).clone()))
         }
         _ => None,
@@ -88,9 +93,9 @@ proptest! {
         let mut seq = 0;
         for step in steps {
             let before = model.clone();
-            let mut step: BTreeMap<u8, Told> = step.into_iter().collect();
+            let mut step: BTreeMap<u8, TestVersion> = step.into_iter().collect();
             for (n, told) in &mut step {
-                if let Told::Call(call) = told {
+                if let TestVersion::Call(call) = told {
                     call.id = id(*n);
                 }
             }
@@ -106,11 +111,11 @@ proptest! {
                 let all = calls(&model, account, |_| true);
                 for (_, call) in &all {
                     prop_assert!(index.has_keys(call).unwrap());
-                    rows += 2 + Facets::of(call).keys(call.id).len() as u64;
+                    rows += 2 + IndexKeys::of(call).keys(call.id).len() as u64;
                 }
                 for (order, count) in [(Order::NewestFirst, 3), (Order::OldestFirst, 100)] {
-                    let found = index.positions(&[Range::all(account)], &Span::all(order), count, true, usize::MAX);
-                    let whole = |(_, _, row): (Position, usize, Option<Row>)| {
+                    let found = index.positions(&[Range::all(account)], &PositionSpan::all(order), count, true, usize::MAX);
+                    let whole = |(_, _, row): (Position, usize, Option<BlockRow>)| {
                         let row = row.unwrap();
                         let call = row.call().unwrap();
                         let mut answer = Vec::new();
@@ -131,7 +136,7 @@ proptest! {
                     let up = calls(&model, account, up);
                     let up: Vec<_> = up.iter().map(|(_, call)| Position::of(call)).collect();
                     let ranges = live_ranges(account, direction);
-                    let all = Span::all(Order::NewestFirst);
+                    let all = PositionSpan::all(Order::NewestFirst);
                     let found = index.positions(&ranges, &all, usize::MAX, false, usize::MAX).unwrap();
                     let found: Vec<_> = found.into_iter().map(|(position, ..)| position).collect();
                     prop_assert_eq!(found, up);
@@ -145,19 +150,19 @@ proptest! {
                 rows += if let Some(Stored::Tombstone { .. }) = known { 2 } else { 0 };
             }
             prop_assert_eq!(index.row_counts().unwrap().values().sum::<u64>(), rows);
-            prop_assert_eq!(index.recount().unwrap(), index.tally());
+            prop_assert_eq!(index.recount().unwrap(), index.stats());
         }
         index.say_layout(LAYOUT).unwrap();
-        let mark = Mark { checkpoint: 3, last_seq: seq, replay_from: 2, tally: index.tally(), at: 5 };
+        let mark = CheckpointMeta { checkpoint: 3, last_seq: seq, replay_from: 2, stats: index.stats(), at: 5 };
         index.mark_and_sync(&mark).unwrap();
         drop(index);
         let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
-        prop_assert_eq!(index.tally(), index.recount().unwrap());
+        prop_assert_eq!(index.stats(), index.recount().unwrap());
         prop_assert_eq!(index.mark().unwrap(), Some(mark));
     }
 
     #[test]
-    fn a_tally_does_not_depend_on_the_order_and_knows_every_row(
+    fn a_stats_does_not_depend_on_the_order_and_knows_every_row(
         (rows, shuffled) in vec((0..20_u8, 0..9_u64, any::<bool>()), 1..10)
             .prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
     ) {
@@ -166,7 +171,7 @@ proptest! {
             if deleted { Stored::Tombstone { seq, deleted_at: at } }
             else { Stored::Call { seq, listed_at: at } }
         };
-        let (mut one, mut other) = (Tally::default(), Tally::default());
+        let (mut one, mut other) = (IndexStats::default(), IndexStats::default());
         for (n, seq, deleted) in &rows {
             one.add(id(*n), stored(*seq, *deleted));
         }
@@ -181,7 +186,7 @@ proptest! {
         for (n, seq, deleted) in rows {
             one.remove(id(n), stored(seq, deleted));
         }
-        prop_assert_eq!(one, Tally::default());
+        prop_assert_eq!(one, IndexStats::default());
     }
 
     #[test]
@@ -203,7 +208,7 @@ fn listed(n: u8) -> Call {
 fn set(index: &Index, n: u8, there: bool) {
     let call = listed(n);
     let stored = Stored::Call { seq: 1, listed_at: call.listed_at };
-    let known = Some((stored, Some(Facets::of(&call))));
+    let known = Some((stored, Some(IndexKeys::of(&call))));
     let (old, new) =
         if there { (None, Version::Call(1, &call)) } else { (known, Version::Nothing) };
     index.write(&[Op { id: call.id, old, new }], &[]).unwrap();
@@ -213,7 +218,7 @@ fn sample(at: Timestamp) -> Call {
     let event = crate::domain::StampedEvent {
         id: id(1),
         source: crate::domain::Source::Webhook,
-        stamp: crate::domain::Stamp::live(at, None),
+        stamp: crate::domain::EventTimes::live(at, None),
         status: None,
         sip_status: None,
         sip_reason: None,
@@ -230,7 +235,7 @@ fn sample(at: Timestamp) -> Call {
 /// All rows of an account in small steps, as a list reads them.
 fn walk(index: &Index, order: Order, step: usize) -> Vec<CallSid> {
     let ranges = [Range::all(id(0).account)];
-    let (mut span, mut sids) = (Span::all(order), Vec::new());
+    let (mut span, mut sids) = (PositionSpan::all(order), Vec::new());
     loop {
         let rows = index.positions(&ranges, &span, step, true, usize::MAX).unwrap();
         let Some((last, ..)) = rows.last() else { return sids };
@@ -302,7 +307,7 @@ fn blocks_that_are_cut_and_grow_hide_nothing_from_whoever_reads_meanwhile() {
         [newest, oldest, looker].map(|reader| reader.join().unwrap())
     });
     assert!(walks.iter().all(|walks| *walks > 5), "{walks:?}");
-    assert_eq!(index.recount().unwrap(), index.tally());
+    assert_eq!(index.recount().unwrap(), index.stats());
 }
 
 #[test]
@@ -317,7 +322,7 @@ fn a_block_that_grows_between_two_steps_is_not_passed_over() {
     add(5);
     let at = Position::of(&listed(5));
     let high = std::ops::Bound::Included(at);
-    let span = Span { high, ..Span::all(Order::OldestFirst) };
+    let span = PositionSpan { high, ..PositionSpan::all(Order::OldestFirst) };
     let scan = index.scan(&Range::all(id(0).account), &span).unwrap();
     // The block ends with an older call now, and stands under another key.
     add(4);
@@ -331,7 +336,7 @@ fn what_is_cut_or_gone_behind_a_scan_hides_nothing_of_what_stays() {
     let stays = |n: u8| n.is_multiple_of(2);
     let newest_first: Vec<_> = (0..CALLS).rev().filter(|n| stays(*n)).map(|n| id(n).sid).collect();
     let oldest_first: Vec<_> = newest_first.iter().rev().copied().collect();
-    let range = Facets::of(&listed(0)).ranges(id(0).account).next().unwrap();
+    let range = IndexKeys::of(&listed(0)).ranges(id(0).account).next().unwrap();
     for read in (0..usize::from(CALLS)).step_by(9) {
         let dir = tempfile::tempdir().unwrap();
         let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
@@ -345,7 +350,7 @@ fn what_is_cut_or_gone_behind_a_scan_hides_nothing_of_what_stays() {
                 let mut finder = index.finder(range.clone());
                 let first = wanted.next().map(|first| (first, finder.find(first).unwrap()));
                 let mut scans = [Order::NewestFirst, Order::OldestFirst].map(|order| {
-                    let mut scan = index.scan(&range, &Span::all(order)).unwrap();
+                    let mut scan = index.scan(&range, &PositionSpan::all(order)).unwrap();
                     let found: Vec<_> = scan.by_ref().take(read).map(sid).collect();
                     (scan, found)
                 });
@@ -409,7 +414,7 @@ fn a_block_under_another_account_is_damage_and_no_answer() {
         db.insert(keys::call(stranger, Position::of(&call)), value).unwrap();
     });
     let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
-    let (all, span) = ([Range::all(stranger)], Span::all(Order::NewestFirst));
+    let (all, span) = ([Range::all(stranger)], PositionSpan::all(Order::NewestFirst));
     let found = index.positions(&all, &span, 10, true, usize::MAX);
     assert!(matches!(found, Err(IndexError::Damaged(_))), "{found:?}");
 }
@@ -433,8 +438,9 @@ fn answers_that_are_stored_change_with_the_layout_alone() {
 fn with_one_call(call: &Call) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
-    index.write(&[op(call.id, None, 7, &Told::Call(Box::new(call.clone())))], &[]).unwrap();
-    let mark = Mark { checkpoint: 1, last_seq: 7, replay_from: 8, tally: index.tally(), at: 5 };
+    index.write(&[op(call.id, None, 7, &TestVersion::Call(Box::new(call.clone())))], &[]).unwrap();
+    let mark =
+        CheckpointMeta { checkpoint: 1, last_seq: 7, replay_from: 8, stats: index.stats(), at: 5 };
     index.mark_and_sync(&mark).unwrap();
     drop(index);
     dir
@@ -477,14 +483,15 @@ fn an_index_says_its_layout_and_one_that_does_not_has_the_first() {
     let data = tempfile::tempdir().unwrap();
     let generations = Generations::new(data.path(), CACHE_BYTES);
     let (number, index) = generations.begin().unwrap();
-    let mark = Mark { checkpoint: 1, last_seq: 7, replay_from: 8, tally: index.tally(), at: 5 };
+    let mark =
+        CheckpointMeta { checkpoint: 1, last_seq: 7, replay_from: 8, stats: index.stats(), at: 5 };
     index.mark_and_sync(&mark).unwrap();
     drop(index);
     generations.finish(number, false).unwrap();
     let path = data.path().join(format!("index-{number}"));
     let said = tamper(&path, |db| db.remove(keys::LAYOUT).unwrap());
     assert_eq!(said.unwrap(), rows::sealed(0, &LAYOUT.to_be_bytes()));
-    let unsaid = matches!(generations.open().unwrap(), Opened::Ready(_));
+    let unsaid = matches!(generations.open().unwrap(), OpenedGeneration::Ready(_));
     assert_eq!(unsaid, LAYOUT == 1);
     for other in [0, LAYOUT + 1, u32::MAX] {
         tamper(&path, |db| {
@@ -493,7 +500,9 @@ fn an_index_says_its_layout_and_one_that_does_not_has_the_first() {
             db.insert(keys::MARK, rows::sealed(7, b"strange")).unwrap();
         });
         match generations.open().unwrap() {
-            Opened::Other { layout, last_seq, .. } => assert_eq!((layout, last_seq), (other, 7)),
+            OpenedGeneration::Other { layout, last_seq, .. } => {
+                assert_eq!((layout, last_seq), (other, 7))
+            }
             _ => panic!("layout {other} was read"),
         }
     }

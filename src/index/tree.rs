@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::block::{Block, Row};
-use super::draft::{Change, Draft};
-use super::rows::{AdminRow, Mark, Stored, Tally, sealed, unsealed};
-use super::scan::{Batches, Finder, Scan};
+use super::block::{Block, BlockRow};
+use super::draft::{IndexBatch, RowChange};
+use super::rows::{AdminRow, CheckpointMeta, IndexStats, Stored, sealed, unsealed};
+use super::scan::{Batches, Finder, RangeScan};
 use super::{IndexError, Op, layout};
 use crate::domain::{AccountSid, Call, CallId, CallSid, Position, Timestamp};
 use crate::files;
-use crate::keys::{self, Facets, Range, Span, merged};
+use crate::keys::{self, IndexKeys, PositionSpan, Range, merged};
 
 /// One generation of the index, open.
 pub struct Index {
     pub(super) dir: PathBuf,
     pub(super) db: Database,
     batches: Batches,
-    pub(super) tally: Mutex<Tally>,
+    pub(super) stats: Mutex<IndexStats>,
     /// Set once anything has failed; from then on nothing is read or written any more.
     failed: AtomicBool,
 }
@@ -46,12 +46,12 @@ impl Index {
             Ok((db, mark))
         });
         let (db, mark) = opened?;
-        let tally = mark.map(|mark| mark.tally).unwrap_or_default();
+        let stats = mark.map(|mark| mark.stats).unwrap_or_default();
         Ok(Self {
             dir: dir.to_owned(),
             db: Database(Some(db)),
             batches: Batches::default(),
-            tally: Mutex::new(tally),
+            stats: Mutex::new(stats),
             failed: AtomicBool::new(false),
         })
     }
@@ -62,25 +62,25 @@ impl Index {
     }
 
     /// The mark of the last checkpoint, none in a store that never had one.
-    pub fn mark(&self) -> Result<Option<Mark>, IndexError> {
+    pub fn mark(&self) -> Result<Option<CheckpointMeta>, IndexError> {
         self.guarded(|| read_mark(&self.db))
     }
 
     /// How many calls and tombstones it holds.
-    pub fn tally(&self) -> Tally {
-        *self.tally.lock()
+    pub fn stats(&self) -> IndexStats {
+        *self.stats.lock()
     }
 
     /// Counts every row under `k` again.
-    pub fn recount(&self) -> Result<Tally, IndexError> {
+    pub fn recount(&self) -> Result<IndexStats, IndexError> {
         self.guarded(|| {
-            let mut tally = Tally::default();
+            let mut stats = IndexStats::default();
             for row in self.db.scan_prefix([keys::KNOWN]) {
                 let (key, value) = row?;
                 let id = keys::id_in_known(&key).ok_or_else(strange_key)?;
-                tally.add(id, Stored::from_bytes(&value)?);
+                stats.add(id, Stored::from_bytes(&value)?);
             }
-            Ok(tally)
+            Ok(stats)
         })
     }
 
@@ -116,7 +116,7 @@ impl Index {
     }
 
     /// The row of a call.
-    pub fn row(&self, id: CallId) -> Result<Option<Row>, IndexError> {
+    pub fn row(&self, id: CallId) -> Result<Option<BlockRow>, IndexError> {
         let mut stored = self.stored(id)?;
         while let Some(Stored::Call { seq, listed_at }) = stored {
             let found = self.rows_at(id.account, &[Position::new(listed_at, id.sid)])?.pop();
@@ -138,7 +138,7 @@ impl Index {
         &self,
         account: AccountSid,
         positions: &[Position],
-    ) -> Result<Vec<Option<Row>>, IndexError> {
+    ) -> Result<Vec<Option<BlockRow>>, IndexError> {
         self.guarded(|| {
             let mut finder = self.finder(Range::all(account));
             let row = |position: &Position| match finder.find(*position)? {
@@ -155,11 +155,11 @@ impl Index {
     pub fn positions(
         &self,
         ranges: &[Range],
-        span: &Span,
+        span: &PositionSpan,
         count: usize,
         rows: bool,
         bytes: usize,
-    ) -> Result<Vec<(Position, usize, Option<Row>)>, IndexError> {
+    ) -> Result<Vec<(Position, usize, Option<BlockRow>)>, IndexError> {
         let with_row = rows && ranges.len() == 1 && ranges.iter().all(Range::carries_texts);
         self.guarded(|| {
             let row = |position, range, (block, n): (Block, usize)| {
@@ -169,7 +169,7 @@ impl Index {
                 let (mut brought, mut weight) = (Vec::new(), 0);
                 for found in self.scan(range, span)?.take(count) {
                     let found = found.and_then(|(at, found)| row(at, 0, found))?;
-                    weight += found.2.as_ref().map_or(0, Row::weight);
+                    weight += found.2.as_ref().map_or(0, BlockRow::weight);
                     brought.push(found);
                     if weight >= bytes {
                         break;
@@ -181,7 +181,7 @@ impl Index {
             for (number, range) in ranges.iter().enumerate() {
                 let rows = self.scan(range, span)?;
                 let numbered = rows.map(move |row| row.map(|(at, found)| (at, (number, found))));
-                sources.push(Box::new(numbered) as keys::Rows<'_, _, IndexError>);
+                sources.push(Box::new(numbered) as keys::RangeRows<'_, _, IndexError>);
             }
             let rows = merged(sources, span.order).take(count);
             rows.map(|found| found.and_then(|(at, (range, found))| row(at, range, found))).collect()
@@ -194,8 +194,12 @@ impl Index {
     }
 
     /// The rows of a range that lie in a span, one after another.
-    pub(super) fn scan(&self, range: &Range, span: &Span) -> Result<Scan<'_>, IndexError> {
-        Scan::new(&self.db, &self.batches, range, span)
+    pub(super) fn scan(
+        &self,
+        range: &Range,
+        span: &PositionSpan,
+    ) -> Result<RangeScan<'_>, IndexError> {
+        RangeScan::new(&self.db, &self.batches, range, span)
     }
 
     /// What finds rows of a range by their positions.
@@ -315,7 +319,7 @@ impl Index {
     /// Whether this version of a call has all its keys, and how many those are beside `c` and `k`.
     pub fn has_keys(&self, call: &Call) -> Result<bool, IndexError> {
         self.guarded(|| {
-            for key in Facets::of(call).keys(call.id) {
+            for key in IndexKeys::of(call).keys(call.id) {
                 if !self.has_key(&key)? {
                     return Ok(false);
                 }
@@ -339,38 +343,38 @@ impl Index {
     /// was removed stays as an empty one: the index can say of every name which change was its last.
     pub fn write(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {
         self.guarded(|| {
-            let mut draft = Draft::new(&self.db);
-            let mut tally = self.tally();
+            let mut draft = IndexBatch::new(&self.db);
+            let mut stats = self.stats();
             for op in ops {
-                for change in op.changes(&mut tally) {
+                for change in op.changes(&mut stats) {
                     draft.apply(change)?;
                 }
                 if draft.len() >= BATCH_KEYS {
-                    let whole = std::mem::replace(&mut draft, Draft::new(&self.db));
-                    self.apply(whole, tally)?;
+                    let whole = std::mem::replace(&mut draft, IndexBatch::new(&self.db));
+                    self.apply(whole, stats)?;
                 }
             }
             for row in admin {
                 let value = sealed(row.seq, &row.json);
-                draft.apply(Change::Value(keys::admin(&row.name), Some(value)))?;
+                draft.apply(RowChange::Value(keys::admin(&row.name), Some(value)))?;
             }
-            self.apply(draft, tally)
+            self.apply(draft, stats)
         })
     }
 
     /// Writes a batch; the tally is that of after it.
-    fn apply(&self, draft: Draft<'_>, tally: Tally) -> Result<(), IndexError> {
+    fn apply(&self, draft: IndexBatch<'_>, stats: IndexStats) -> Result<(), IndexError> {
         let batch = draft.into_batch();
         self.batches.write(|| {
             self.db.apply_batch(batch)?;
-            *self.tally.lock() = tally;
+            *self.stats.lock() = stats;
             Ok(())
         })
     }
 
     /// Writes the mark and brings everything to disk. sled's own flush does not sync the file's
     /// metadata nor the disk's cache; `sync_data` on its file does.
-    pub fn mark_and_sync(&self, mark: &Mark) -> Result<(), IndexError> {
+    pub fn mark_and_sync(&self, mark: &CheckpointMeta) -> Result<(), IndexError> {
         self.guarded(|| {
             let json = serde_json::to_vec(mark).map_err(|e| IndexError::damaged(e.to_string()))?;
             self.db.insert(keys::MARK, sealed(mark.last_seq, &json))?;
@@ -433,7 +437,7 @@ pub(super) fn open_once_released(config: &sled::Config) -> Result<sled::Db, sled
     }
 }
 
-fn read_mark(db: &sled::Db) -> Result<Option<Mark>, IndexError> {
+fn read_mark(db: &sled::Db) -> Result<Option<CheckpointMeta>, IndexError> {
     let Some(value) = db.get(keys::MARK)? else { return Ok(None) };
     let (_, json) = unsealed(&value)?;
     let mark = serde_json::from_slice(json);

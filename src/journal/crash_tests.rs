@@ -11,7 +11,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::disk::{self, Change};
+use super::disk::{self, DiskOp};
 use super::disk_tests::{self as watched, EIO, ENOSPC, Fault, Random, Watch};
 use super::*;
 use crate::domain::Timestamp;
@@ -117,7 +117,7 @@ impl Life<'_> {
                 watched::fail(self.random.below(60), fault);
             }
             self.run(&mut steps);
-            watched::mend();
+            watched::repair();
             // What a process leaves that is killed is what the next one finds.
             if steps == 0 {
                 break;
@@ -136,7 +136,7 @@ impl Life<'_> {
             Ok(opened) => opened,
             Err(error) => {
                 // Without a fault it opens.
-                assert!(watched::mend(), "{error}");
+                assert!(watched::repair(), "{error}");
                 *steps = steps.saturating_sub(1);
                 return;
             }
@@ -171,7 +171,7 @@ impl Life<'_> {
         }
     }
 
-    fn append(&mut self, writer: &mut Writer) {
+    fn append(&mut self, writer: &mut JournalWriter) {
         let mut batch = writer.batch();
         let mut new = BTreeMap::new();
         let alike = self.random.percent(50);
@@ -183,7 +183,7 @@ impl Life<'_> {
             body.extend_from_slice(&self.bodies.to_le_bytes());
             body.resize(9 + length, body[1]);
             let at = Timestamp::from_millis(*self.bodies).unwrap();
-            let seq = batch.push(at, Origin::Admin, Kind::Record, &body).unwrap();
+            let seq = batch.push(at, ChangeOrigin::Admin, FrameKind::Record, &body).unwrap();
             new.insert(seq, body.into());
         }
         self.expected.open = new;
@@ -209,7 +209,7 @@ impl Life<'_> {
         let from = self.random.below(full);
         let to = from + 1 + self.random.below((full - from).min(4));
         let run: Vec<_> = segments[from..to].iter().cloned().map(Arc::new).collect();
-        let stamp = Stamp { as_of: 0, erased_until: 0, at: Timestamp::default() };
+        let stamp = PackedStamp { as_of: 0, erased_until: 0, at: Timestamp::default() };
         for segment in &run {
             let mut scanner = Scanner::new(segment).unwrap();
             while let Some((_, frame)) = scanner.next_frame().unwrap() {
@@ -219,15 +219,19 @@ impl Life<'_> {
             }
         }
         self.note();
-        let fate = |frame: &Frame<'_>| {
+        let decision = |frame: &Frame<'_>| {
             let goes = self.expected.dropped.contains(&frame.seq);
-            Ok::<_, JournalError>(if goes { Fate::Superseded } else { Fate::Keep })
+            Ok::<_, JournalError>(if goes {
+                FrameDecision::Superseded
+            } else {
+                FrameDecision::Keep
+            })
         };
-        let Ok(packed) = pack(&run, stamp, fate, || Ok(())) else { return };
+        let Ok(packed) = pack(&run, stamp, decision, || Ok(())) else { return };
         segments.splice(from..to, [packed]);
         for segment in run {
             // One that stays is removed by the next start.
-            let _stays = disk::make(Change::Remove(&segment.path));
+            let _stays = disk::make(DiskOp::Remove(&segment.path));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::files;
 
 /// A change to a file that is open, or to a directory.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Change<'a> {
+pub(super) enum DiskOp<'a> {
     /// Bytes, from this place on.
     Write(&'a File, u64, &'a [u8]),
     /// What lies behind this length goes.
@@ -26,16 +26,16 @@ pub(super) enum Change<'a> {
 }
 
 /// Makes a change.
-pub(super) fn make(change: Change<'_>) -> io::Result<()> {
+pub(super) fn make(change: DiskOp<'_>) -> io::Result<()> {
     #[cfg(test)]
     super::disk_tests::before(&change)?;
     match change {
-        Change::Write(file, at, bytes) => file.write_all_at(bytes, at),
-        Change::Cut(file, length) => file.set_len(length),
-        Change::Sync(file) => file.sync_data(),
-        Change::Rename(from, to) => fs::rename(from, to),
-        Change::Remove(path) => fs::remove_file(path),
-        Change::SyncDir(dir) => files::sync_dir(dir),
+        DiskOp::Write(file, at, bytes) => file.write_all_at(bytes, at),
+        DiskOp::Cut(file, length) => file.set_len(length),
+        DiskOp::Sync(file) => file.sync_data(),
+        DiskOp::Rename(from, to) => fs::rename(from, to),
+        DiskOp::Remove(path) => fs::remove_file(path),
+        DiskOp::SyncDir(dir) => files::sync_dir(dir),
     }
 }
 

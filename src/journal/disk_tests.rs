@@ -14,7 +14,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
-use super::disk::Change;
+use super::disk::DiskOp;
 
 /// No space left on device; input/output error.
 pub const ENOSPC: i32 = 28;
@@ -52,7 +52,7 @@ pub enum Fault {
 type Node = usize;
 
 #[derive(Debug, Clone)]
-enum Op {
+enum DiskOperation {
     Create(String, Node),
     Write(Node, u64, Vec<u8>),
     Cut(Node, u64),
@@ -66,7 +66,7 @@ enum Op {
 /// What has happened in a directory since somebody began to watch.
 pub struct Watch {
     begun_with: Vec<(String, Vec<u8>)>,
-    ops: Vec<Op>,
+    ops: Vec<DiskOperation>,
     nodes: HashMap<u64, Node>,
     count: usize,
     fault: Option<(usize, Fault)>,
@@ -118,7 +118,7 @@ pub fn fail(after: usize, fault: Fault) {
 }
 
 /// Nothing fails any more. Says whether anything has.
-pub fn mend() -> bool {
+pub fn repair() -> bool {
     with(|watch| watch.fault.take().is_some_and(|(at, _)| at < watch.asked)).unwrap()
 }
 
@@ -138,28 +138,28 @@ impl Watch {
         (now == at || now > at && fault == Fault::Dead).then_some(fault)
     }
 
-    fn before(&mut self, change: &Change<'_>) -> io::Result<()> {
+    fn before(&mut self, change: &DiskOp<'_>) -> io::Result<()> {
         let fault = self.due();
         let op = match *change {
-            Change::Write(file, at, bytes) => {
+            DiskOp::Write(file, at, bytes) => {
                 let node = self.node(file);
                 if let Some(Fault::Short(error, part)) = fault {
                     let some = &bytes[..bytes.len() * part / 100];
                     file.write_all_at(some, at).unwrap();
-                    self.ops.push(Op::Write(node, at, some.to_vec()));
+                    self.ops.push(DiskOperation::Write(node, at, some.to_vec()));
                     return Err(io::Error::from_raw_os_error(error));
                 }
-                Op::Write(node, at, bytes.to_vec())
+                DiskOperation::Write(node, at, bytes.to_vec())
             }
-            Change::Cut(file, length) => Op::Cut(self.node(file), length),
-            Change::Sync(file) if matches!(fault, Some(Fault::Error(_) | Fault::Short(..))) => {
-                self.ops.push(Op::SyncFailed(self.node(file)));
+            DiskOp::Cut(file, length) => DiskOperation::Cut(self.node(file), length),
+            DiskOp::Sync(file) if matches!(fault, Some(Fault::Error(_) | Fault::Short(..))) => {
+                self.ops.push(DiskOperation::SyncFailed(self.node(file)));
                 return Err(io::Error::from_raw_os_error(EIO));
             }
-            Change::Sync(file) => Op::Sync(self.node(file)),
-            Change::Rename(from, to) => Op::Rename(name(from), name(to)),
-            Change::Remove(path) => Op::Remove(name(path)),
-            Change::SyncDir(_) => Op::SyncDir,
+            DiskOp::Sync(file) => DiskOperation::Sync(self.node(file)),
+            DiskOp::Rename(from, to) => DiskOperation::Rename(name(from), name(to)),
+            DiskOp::Remove(path) => DiskOperation::Remove(name(path)),
+            DiskOp::SyncDir(_) => DiskOperation::SyncDir,
         };
         match fault {
             None => self.ops.push(op),
@@ -188,7 +188,7 @@ impl Watch {
         let mut seen = names.clone();
         for (at, op) in self.ops[..made].iter().enumerate() {
             match op {
-                Op::Create(name, node) => {
+                DiskOperation::Create(name, node) => {
                     if *node == files.len() {
                         files.push(Content::synced(Vec::new()));
                         open.push((name.clone(), Some(*node), at));
@@ -197,25 +197,25 @@ impl Watch {
                         files[*node].change(Vec::clear);
                     }
                 }
-                Op::Write(node, place, bytes) => files[*node].write(*place, bytes),
-                Op::Cut(node, length) => {
+                DiskOperation::Write(node, place, bytes) => files[*node].write(*place, bytes),
+                DiskOperation::Cut(node, length) => {
                     let length = usize::try_from(*length).unwrap();
                     files[*node].change(|bytes| bytes.resize(length, 0));
                 }
-                Op::Sync(node) => files[*node].sync(),
-                Op::SyncFailed(node) => files[*node].lose(),
-                Op::Rename(from, to) => {
+                DiskOperation::Sync(node) => files[*node].sync(),
+                DiskOperation::SyncFailed(node) => files[*node].lose(),
+                DiskOperation::Rename(from, to) => {
                     let node = seen.remove(from).unwrap();
                     seen.insert(to.clone(), node);
                     // Of one rename both names are right, or neither.
                     open.push((to.clone(), Some(node), at));
                     open.push((from.clone(), None, at));
                 }
-                Op::Remove(name) => {
+                DiskOperation::Remove(name) => {
                     seen.remove(name).unwrap();
                     open.push((name.clone(), None, at));
                 }
-                Op::SyncDir => {
+                DiskOperation::SyncDir => {
                     open.clear();
                     names = seen.clone();
                 }
@@ -323,7 +323,7 @@ impl Content {
     }
 }
 
-pub fn before(change: &Change<'_>) -> io::Result<()> {
+pub fn before(change: &DiskOp<'_>) -> io::Result<()> {
     with(|watch| watch.before(change)).unwrap_or(Ok(()))
 }
 
@@ -350,7 +350,7 @@ pub fn created(path: &Path, file: &File) {
         let node = known.unwrap_or(watch.count);
         watch.count += usize::from(known.is_none());
         watch.nodes.insert(ino, node);
-        watch.ops.push(Op::Create(name(path), node));
+        watch.ops.push(DiskOperation::Create(name(path), node));
     });
 }
 
@@ -363,12 +363,12 @@ impl Watch {
         }
         for op in &self.ops {
             match op {
-                Op::Create(name, node) => drop(names.insert(name, *node)),
-                Op::Rename(from, to) => {
+                DiskOperation::Create(name, node) => drop(names.insert(name, *node)),
+                DiskOperation::Rename(from, to) => {
                     let node = names.remove(from.as_str()).unwrap();
                     names.insert(to, node);
                 }
-                Op::Remove(name) => drop(names.remove(name.as_str())),
+                DiskOperation::Remove(name) => drop(names.remove(name.as_str())),
                 _ => {}
             }
         }

@@ -13,7 +13,7 @@ const LAST: u64 = 1 << 63;
 
 /// What a body holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FrameKind {
     /// A call, whole.
     Record,
     /// A call that was deleted: account and sid, 16 bytes each.
@@ -29,7 +29,7 @@ pub enum Kind {
 
 /// Who asked for the change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum ChangeOrigin {
     /// A source of events.
     Source(Source),
     /// The API or an admin.
@@ -44,9 +44,9 @@ pub struct Frame<'a> {
     /// When it was received.
     pub at: Timestamp,
     /// Who asked for it.
-    pub origin: Origin,
+    pub origin: ChangeOrigin,
     /// What the body holds.
-    pub kind: Kind,
+    pub kind: FrameKind,
     /// The content, by kind.
     pub body: &'a [u8],
 }
@@ -57,17 +57,17 @@ impl<'a> Frame<'a> {
         out.extend_from_slice(&self.seq.to_le_bytes());
         out.extend_from_slice(&self.at.millis().to_le_bytes());
         out.push(match self.origin {
-            Origin::Source(Source::Webhook) => 1,
-            Origin::Source(Source::Import) => 2,
-            Origin::Source(Source::Sweep) => 3,
-            Origin::Admin => 4,
+            ChangeOrigin::Source(Source::Webhook) => 1,
+            ChangeOrigin::Source(Source::Import) => 2,
+            ChangeOrigin::Source(Source::Sweep) => 3,
+            ChangeOrigin::Admin => 4,
         });
         out.push(match self.kind {
-            Kind::Record => 1,
-            Kind::Tombstone => 2,
-            Kind::Admin => 3,
-            Kind::Checkpoint => 4,
-            Kind::Part => 5,
+            FrameKind::Record => 1,
+            FrameKind::Tombstone => 2,
+            FrameKind::Admin => 3,
+            FrameKind::Checkpoint => 4,
+            FrameKind::Part => 5,
         });
         out.extend_from_slice(self.body);
     }
@@ -77,18 +77,18 @@ impl<'a> Frame<'a> {
         let (head, body) = payload.split_at_checked(PAYLOAD_HEAD_BYTES).ok_or("a short payload")?;
         let at = Timestamp::from_millis(u64_at(head, 8)).ok_or("a time out of range")?;
         let origin = match head.get(16) {
-            Some(1) => Origin::Source(Source::Webhook),
-            Some(2) => Origin::Source(Source::Import),
-            Some(3) => Origin::Source(Source::Sweep),
-            Some(4) => Origin::Admin,
+            Some(1) => ChangeOrigin::Source(Source::Webhook),
+            Some(2) => ChangeOrigin::Source(Source::Import),
+            Some(3) => ChangeOrigin::Source(Source::Sweep),
+            Some(4) => ChangeOrigin::Admin,
             other => return Err(format!("unknown source {other:?}")),
         };
         let kind = match head.get(17) {
-            Some(1) => Kind::Record,
-            Some(2) => Kind::Tombstone,
-            Some(3) => Kind::Admin,
-            Some(4) => Kind::Checkpoint,
-            Some(5) => Kind::Part,
+            Some(1) => FrameKind::Record,
+            Some(2) => FrameKind::Tombstone,
+            Some(3) => FrameKind::Admin,
+            Some(4) => FrameKind::Checkpoint,
+            Some(5) => FrameKind::Part,
             other => return Err(format!("unknown kind {other:?}")),
         };
         Ok(Self { seq: u64_at(head, 0), at, origin, kind, body })

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::frame::{Frame, HEAD_BYTES, Head, Kind, Origin};
+use super::frame::{ChangeOrigin, Frame, FrameKind, HEAD_BYTES, Head};
 use super::packed::{FACTS_SIZE, Packed, facts_crc};
 use super::segment::{HEADER_BYTES, Link};
 use super::{Scanner, Segment};
@@ -83,8 +83,8 @@ fn segment_of(mut bodies: &[u8]) -> (Vec<u8>, Vec<usize>) {
         let frame = Frame {
             seq,
             at: Timestamp::default(),
-            origin: Origin::Source(Source::Webhook),
-            kind: Kind::Record,
+            origin: ChangeOrigin::Source(Source::Webhook),
+            kind: FrameKind::Record,
             body,
         };
         let mut payload = Vec::new();

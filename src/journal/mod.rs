@@ -33,8 +33,6 @@
 //! without a second write. Truncating the torn tail in place: it changes bytes whose state on disk
 //! is unknown.
 
-mod audit;
-mod cut;
 mod disk;
 mod doing;
 mod error;
@@ -46,22 +44,22 @@ mod reader;
 mod recover;
 mod scan;
 mod segment;
+mod truncate;
+mod verify;
 mod writer;
 
-pub use audit::{Audit, Cut, Flaw, Passed, Until};
-pub use cut::{Chain, cut};
 pub use doing::Doing;
 pub use error::JournalError;
-pub use frame::{Frame, Kind, Origin, fits};
-pub use packed::{Fate, Packed, Stamp, pack};
-pub use reader::{Reader, Readers};
-pub use recover::{Opened, TornTail, open};
+pub use frame::{ChangeOrigin, Frame, FrameKind, fits};
+pub use packed::{FrameDecision, Packed, PackedStamp, pack};
+pub use reader::{SegmentReader, SegmentReaders};
+pub use recover::{OpenedJournal, TornTail, open};
 pub use scan::Scanner;
 pub use segment::Segment;
-pub use writer::{Batch, Writer};
+pub use truncate::{Chain, cut};
+pub use verify::{Flaw, Passed, SegmentVerifier, Truncation, Until};
+pub use writer::{Batch, JournalWriter};
 
-#[cfg(test)]
-mod audit_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
@@ -70,3 +68,5 @@ mod disk_tests;
 mod packed_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verify_tests;

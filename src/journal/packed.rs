@@ -27,9 +27,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::disk::{self, Change};
-use super::frame::{Frame, Head, Kind, u16_at, u32_at, u64_at};
-use super::scan::{Found, Scanner};
+use super::disk::{self, DiskOp};
+use super::frame::{Frame, FrameKind, Head, u16_at, u32_at, u64_at};
+use super::scan::{ScannedFrame, Scanner};
 use super::segment::{Link, MAGIC, Name};
 use super::writer::new_salt;
 use super::{JournalError, Segment};
@@ -70,13 +70,13 @@ pub struct Packed {
     pub at: Timestamp,
     /// Nothing but checkpoints was left out.
     pub complete: bool,
-    blocks: Arc<[Block]>,
+    blocks: Arc<[PackedBlock]>,
     file_bytes: u64,
 }
 
 /// One compressed block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Block {
+pub(super) struct PackedBlock {
     /// Where it begins, before it was packed.
     pub at: u64,
     pub bytes: usize,
@@ -86,7 +86,7 @@ pub(super) struct Block {
 
 /// What becomes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum FrameDecision {
     /// It stays.
     Keep,
     /// A later frame says more of the same thing.
@@ -97,7 +97,7 @@ pub enum Fate {
 
 /// What is said of a packed segment by whoever packs it.
 #[derive(Debug, Clone, Copy)]
-pub struct Stamp {
+pub struct PackedStamp {
     /// See [`Packed::as_of`].
     pub as_of: u64,
     /// See [`Packed::erased_until`].
@@ -113,7 +113,7 @@ impl Packed {
     }
 
     /// The block that this place lies in.
-    pub(super) fn block(&self, at: u64) -> Option<Block> {
+    pub(super) fn block(&self, at: u64) -> Option<PackedBlock> {
         let next = self.blocks.partition_point(|block| block.at <= at);
         let block = *self.blocks.get(next.checked_sub(1)?)?;
         (at < block.at + block.bytes as u64).then_some(block)
@@ -234,7 +234,7 @@ fn read_table(file: &mut File, file_bytes: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// The blocks of a table, where they fill the file and have so many bytes in all.
-fn blocks_of(table: &[u8], file_bytes: u64, length: u64) -> Option<Arc<[Block]>> {
+fn blocks_of(table: &[u8], file_bytes: u64, length: u64) -> Option<Arc<[PackedBlock]>> {
     let (entries, _) = table.split_at_checked(table.len().checked_sub(9)?)?;
     let (mut at, mut file_at) = (0, FACTS_SIZE as u64);
     let mut blocks = Vec::with_capacity(entries.len() / 8);
@@ -244,7 +244,7 @@ fn blocks_of(table: &[u8], file_bytes: u64, length: u64) -> Option<Arc<[Block]>>
         if bytes == 0 || bytes > BLOCK_BYTES_MAX || packed_bytes > 2 * BLOCK_BYTES_MAX {
             return None;
         }
-        blocks.push(Block { at, bytes, file_at, packed_bytes });
+        blocks.push(PackedBlock { at, bytes, file_at, packed_bytes });
         at += bytes as u64;
         file_at += packed_bytes as u64;
     }
@@ -273,7 +273,7 @@ impl Packer {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        disk::make(Change::Write(&self.file, self.file_bytes, bytes))?;
+        disk::make(DiskOp::Write(&self.file, self.file_bytes, bytes))?;
         self.file_bytes += bytes.len() as u64;
         Ok(())
     }
@@ -320,14 +320,14 @@ impl Packer {
 
 /// Packs a run of neighbouring segments into one, which is on disk and has been read back when this
 /// returns. The run itself is untouched: whoever holds it removes it once nobody reads it any more.
-/// `fate` decides about every frame; `pace` is called after each block, and may end the work.
+/// `decision` decides about every frame; `pace` is called after each block, and may end the work.
 ///
 /// # Errors
 /// None of the run's frames are lost by any, and nothing is left of what was written.
 pub fn pack<E: From<JournalError>>(
     run: &[Arc<Segment>],
-    stamp: Stamp,
-    fate: impl FnMut(&Frame<'_>) -> Result<Fate, E>,
+    stamp: PackedStamp,
+    decision: impl FnMut(&Frame<'_>) -> Result<FrameDecision, E>,
     pace: impl FnMut() -> Result<(), E>,
 ) -> Result<Segment, E> {
     let Some(first) = run.first() else {
@@ -338,10 +338,10 @@ pub fn pack<E: From<JournalError>>(
     let packings = run.iter().map(of).max().unwrap_or(0) + 1;
     let name = Name { first_seq: first.first_seq, packings };
     let unfinished = first.path.with_file_name(format!("{}.new", name.file()));
-    packed_to(&unfinished, name, run, stamp, fate, pace).inspect_err(|_| {
+    packed_to(&unfinished, name, run, stamp, decision, pace).inspect_err(|_| {
         // It takes the room that whoever tries again needs.
         if unfinished.exists() {
-            let _until_the_next_start = disk::make(Change::Remove(&unfinished));
+            let _until_the_next_start = disk::make(DiskOp::Remove(&unfinished));
         }
     })
 }
@@ -350,8 +350,8 @@ fn packed_to<E: From<JournalError>>(
     unfinished: &Path,
     name: Name,
     run: &[Arc<Segment>],
-    stamp: Stamp,
-    mut fate: impl FnMut(&Frame<'_>) -> Result<Fate, E>,
+    stamp: PackedStamp,
+    mut decision: impl FnMut(&Frame<'_>) -> Result<FrameDecision, E>,
     mut pace: impl FnMut() -> Result<(), E>,
 ) -> Result<Segment, E> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else {
@@ -381,12 +381,12 @@ fn packed_to<E: From<JournalError>>(
     packer.add(&segment.header()).map_err(io("write"))?;
     for source in run {
         let mut scanner = Scanner::new(source)?;
-        while let Found::Frame { offset, head } = sound(source, scanner.find()?)? {
+        while let ScannedFrame::Frame { offset, head } = sound(source, scanner.find()?)? {
             let frame = scanner.frame(offset)?;
-            let fate = fate(&frame)?;
-            if fate != Fate::Keep {
-                packed.complete &= frame.kind == Kind::Checkpoint;
-                if fate == Fate::Forget {
+            let decision = decision(&frame)?;
+            if decision != FrameDecision::Keep {
+                packed.complete &= frame.kind == FrameKind::Checkpoint;
+                if decision == FrameDecision::Forget {
                     packed.forgotten = packed.forgotten.max(frame.seq);
                 }
                 continue;
@@ -396,7 +396,10 @@ fn packed_to<E: From<JournalError>>(
             let head = Head::of(payload, segment.salt, head.commit, head.last);
             packer.add(&head.bytes()).map_err(io("write"))?;
             packed.frames += 1;
-            packed.calls += u64::from(matches!(kind, Kind::Record | Kind::Tombstone | Kind::Part));
+            packed.calls += u64::from(matches!(
+                kind,
+                FrameKind::Record | FrameKind::Tombstone | FrameKind::Part
+            ));
             if packer.add(payload).map_err(io("write"))? {
                 pace()?;
             }
@@ -405,24 +408,26 @@ fn packed_to<E: From<JournalError>>(
     let (file, table, length) = packer.end().map_err(io("write"))?;
     segment.length = length;
     let facts = facts_of(&segment, &packed, &table);
-    disk::make(Change::Write(&file, 0, &facts)).map_err(io("write"))?;
-    disk::make(Change::Sync(&file)).map_err(io("sync"))?;
+    disk::make(DiskOp::Write(&file, 0, &facts)).map_err(io("write"))?;
+    disk::make(DiskOp::Sync(&file)).map_err(io("sync"))?;
     verify(unfinished, packings, packed.frames)?;
-    disk::make(Change::Rename(unfinished, &path)).map_err(io("rename"))?;
+    disk::make(DiskOp::Rename(unfinished, &path)).map_err(io("rename"))?;
     let dir = path.parent().unwrap_or(Path::new("."));
-    let synced = disk::make(Change::SyncDir(dir)).map_err(JournalError::io("sync", dir));
+    let synced = disk::make(DiskOp::SyncDir(dir)).map_err(JournalError::io("sync", dir));
     let settled = synced.and_then(|()| Packed::read(&path, packings));
     if settled.is_err() {
         // Its run goes on being collected without it. Were it found by the next start, it would bring
         // back what had left the run since.
-        let _stays = disk::make(Change::Remove(&path));
+        let _stays = disk::make(DiskOp::Remove(&path));
     }
     Ok(settled?)
 }
 
-fn sound(segment: &Segment, found: Found) -> Result<Found, JournalError> {
+fn sound(segment: &Segment, found: ScannedFrame) -> Result<ScannedFrame, JournalError> {
     match found {
-        Found::Bad { offset, reason } => Err(JournalError::damaged(&segment.path, offset, reason)),
+        ScannedFrame::Bad { offset, reason } => {
+            Err(JournalError::damaged(&segment.path, offset, reason))
+        }
         found => Ok(found),
     }
 }

@@ -14,7 +14,7 @@ const AHEAD_BYTES: usize = 256 * 1024;
 const OPEN_MAX: usize = 16;
 
 /// An open segment. It stays readable when the file is unlinked.
-pub struct Reader {
+pub struct SegmentReader {
     segment: Segment,
     file: File,
     /// A piece of the segment, and where it begins.
@@ -24,7 +24,7 @@ pub struct Reader {
     raw: Vec<u8>,
 }
 
-impl Reader {
+impl SegmentReader {
     /// Opens a segment's file.
     pub fn open(segment: &Segment) -> Result<Self, JournalError> {
         let path = &segment.path;
@@ -136,20 +136,20 @@ impl Reader {
 
 /// Segments of which each is opened when it is asked for, and a few stay open: there may be more of
 /// them than a process may have files.
-pub struct Readers<'a> {
+pub struct SegmentReaders<'a> {
     segments: &'a [Arc<Segment>],
     /// Their places, the one that was asked for last at the end.
-    open: Vec<(usize, Reader)>,
+    open: Vec<(usize, SegmentReader)>,
 }
 
-impl<'a> Readers<'a> {
+impl<'a> SegmentReaders<'a> {
     /// Of these segments; none is open yet.
     pub fn of(segments: &'a [Arc<Segment>]) -> Self {
         Self { segments, open: Vec::with_capacity(OPEN_MAX) }
     }
 
     /// An open reader of the segment at this place; none where there is no such place.
-    pub fn of_segment(&mut self, place: usize) -> Result<Option<&mut Reader>, JournalError> {
+    pub fn of_segment(&mut self, place: usize) -> Result<Option<&mut SegmentReader>, JournalError> {
         let found = self.open.iter().position(|(open, _)| *open == place);
         let reader = if let Some(found) = found {
             self.open.remove(found)
@@ -158,7 +158,7 @@ impl<'a> Readers<'a> {
             if self.open.len() >= OPEN_MAX {
                 self.open.remove(0);
             }
-            (place, Reader::open(segment)?)
+            (place, SegmentReader::open(segment)?)
         };
         self.open.push(reader);
         Ok(self.open.last_mut().map(|(_, reader)| reader))

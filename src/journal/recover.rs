@@ -4,18 +4,18 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::disk::{self, Change};
+use super::disk::{self, DiskOp};
 use super::frame::{HEAD_BYTES, Head};
-use super::scan::{Found, Scanner};
+use super::scan::{ScannedFrame, Scanner};
 use super::segment::{HEADER_BYTES, Link, Name};
-use super::writer::{Writer, create_segment, new_salt};
+use super::writer::{JournalWriter, create_segment, new_salt};
 use super::{JournalError, Segment};
 use crate::files;
 
 /// A journal that is ready.
-pub struct Opened {
+pub struct OpenedJournal {
     /// Takes the next commits.
-    pub writer: Writer,
+    pub writer: JournalWriter,
     /// All segments, oldest first; the last one is the writer's.
     pub segments: Vec<Segment>,
     /// A commit that the last process did not finish; none of it was acknowledged.
@@ -36,14 +36,14 @@ pub struct TornTail {
 /// Opens the journal in a directory, which must exist. Reads the last segment, drops a torn tail,
 /// and copies the last complete commit into a new segment that is synced when this returns. Only a
 /// `new` journal may be empty.
-pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<Opened, JournalError> {
+pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<OpenedJournal, JournalError> {
     let (mut segments, leftovers) = chain(dir)?;
     if !leftovers.is_empty() {
         // What takes their place may have got its name a moment before the last process was killed.
-        disk::make(Change::SyncDir(dir)).map_err(JournalError::io("sync", dir))?;
+        disk::make(DiskOp::SyncDir(dir)).map_err(JournalError::io("sync", dir))?;
     }
     for path in &leftovers {
-        disk::make(Change::Remove(path)).map_err(JournalError::io("remove", path))?;
+        disk::make(DiskOp::Remove(path)).map_err(JournalError::io("remove", path))?;
     }
     let Some(last) = segments.pop() else {
         if !new {
@@ -51,8 +51,8 @@ pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<Opened, Journal
         }
         let previous = Link { first_seq: 0, length: 0 };
         let (file, segment) = create_segment(dir, (1, 1), previous, new_salt(), &[])?;
-        let writer = Writer::new(dir, file, segment.clone(), 1, 1, segment_bytes);
-        return Ok(Opened { writer, segments: vec![segment], torn: None });
+        let writer = JournalWriter::new(dir, file, segment.clone(), 1, 1, segment_bytes);
+        return Ok(OpenedJournal { writer, segments: vec![segment], torn: None });
     };
     let tail = Tail::read(&last)?;
     // Where nothing of the last segment stays, the new one takes its name and its place.
@@ -69,10 +69,16 @@ pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<Opened, Journal
     if !replaces {
         segments.push(Segment { length: tail.commit_at, ..last });
     }
-    let writer =
-        Writer::new(dir, file, segment.clone(), tail.next_commit, tail.next_seq, segment_bytes);
+    let writer = JournalWriter::new(
+        dir,
+        file,
+        segment.clone(),
+        tail.next_commit,
+        tail.next_seq,
+        segment_bytes,
+    );
     segments.push(segment);
-    Ok(Opened { writer, segments, torn: tail.torn })
+    Ok(OpenedJournal { writer, segments, torn: tail.torn })
 }
 
 /// The segments in order, each with the length that its successor says, and the files whose place
@@ -170,7 +176,7 @@ impl Tail {
         let mut expected_seq = segment.first_seq;
         loop {
             match scanner.find()? {
-                Found::Frame { offset, head } => {
+                ScannedFrame::Frame { offset, head } => {
                     let seq = scanner.frame(offset)?.seq;
                     if head.commit != tail.next_commit || seq != expected_seq {
                         let reason = "a frame out of order";
@@ -188,9 +194,9 @@ impl Tail {
                         open = None;
                     }
                 }
-                Found::End if open.is_none() => return Ok(tail),
-                Found::End => break,
-                Found::Bad { offset, reason } => {
+                ScannedFrame::End if open.is_none() => return Ok(tail),
+                ScannedFrame::End => break,
+                ScannedFrame::Bad { offset, reason } => {
                     if later_commit_follows(segment, offset, tail.next_commit)? {
                         return Err(JournalError::damaged(&segment.path, offset, reason));
                     }
@@ -208,7 +214,7 @@ impl Tail {
         let mut frames = Vec::new();
         let end = Segment { length: self.commit_end, ..from.clone() };
         let mut scanner = Scanner::new(&end)?;
-        while let Found::Frame { offset, head } = scanner.find()? {
+        while let ScannedFrame::Frame { offset, head } = scanner.find()? {
             if offset >= self.commit_at {
                 let payload = scanner.payload();
                 let head = Head::of(payload, salt, head.commit, head.last);

@@ -1,19 +1,19 @@
 //! Reading frames, one after the other.
 
 use super::frame::{Frame, HEAD_BYTES, Head};
-use super::reader::Reader;
+use super::reader::SegmentReader;
 use super::segment::HEADER_BYTES;
 use super::{JournalError, Segment};
 
 /// Reads a segment's frames one after the other, in bounded memory.
 pub struct Scanner {
-    reader: Reader,
+    reader: SegmentReader,
     offset: u64,
     payload: Vec<u8>,
 }
 
 /// A frame as the scanner finds it.
-pub(super) enum Found {
+pub(super) enum ScannedFrame {
     /// A frame that fits its CRC; where it begins, and its head.
     Frame { offset: u64, head: Head },
     /// Bytes that are no frame.
@@ -31,7 +31,7 @@ impl Scanner {
     /// Goes on with the frame that begins at `offset`, as an earlier scanner's [`Self::offset`] said
     /// it. The segment may have grown since.
     pub fn resume(segment: &Segment, offset: u64) -> Result<Self, JournalError> {
-        Ok(Self { reader: Reader::open(segment)?, offset, payload: Vec::new() })
+        Ok(Self { reader: SegmentReader::open(segment)?, offset, payload: Vec::new() })
     }
 
     /// Where the next frame begins, in bytes from the start of the file.
@@ -43,11 +43,11 @@ impl Scanner {
     /// damage: what counts of a segment has been synced.
     pub fn next_frame(&mut self) -> Result<Option<(u64, Frame<'_>)>, JournalError> {
         match self.find()? {
-            Found::End => Ok(None),
-            Found::Bad { offset, reason } => {
+            ScannedFrame::End => Ok(None),
+            ScannedFrame::Bad { offset, reason } => {
                 Err(JournalError::damaged(&self.reader.segment().path, offset, reason))
             }
-            Found::Frame { offset, .. } => {
+            ScannedFrame::Frame { offset, .. } => {
                 let frame = self.frame(offset)?;
                 Ok(Some((offset, frame)))
             }
@@ -65,13 +65,13 @@ impl Scanner {
         &self.payload
     }
 
-    pub(super) fn find(&mut self) -> Result<Found, JournalError> {
+    pub(super) fn find(&mut self) -> Result<ScannedFrame, JournalError> {
         let offset = self.offset;
         let left = self.reader.segment().length.saturating_sub(offset);
         if left == 0 {
-            return Ok(Found::End);
+            return Ok(ScannedFrame::End);
         }
-        let bad = |reason| Ok(Found::Bad { offset, reason });
+        let bad = |reason| Ok(ScannedFrame::Bad { offset, reason });
         if left < HEAD_BYTES as u64 {
             return bad("a frame begins and does not end");
         }
@@ -89,6 +89,6 @@ impl Scanner {
             return bad("a frame does not fit its checksum");
         }
         self.offset += (HEAD_BYTES + head.length) as u64;
-        Ok(Found::Frame { offset, head })
+        Ok(ScannedFrame::Frame { offset, head })
     }
 }

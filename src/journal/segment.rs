@@ -12,7 +12,7 @@ use crate::files;
 pub(super) const HEADER_BYTES: u64 = HEADER_SIZE as u64;
 pub(super) const HEADER_SIZE: usize = 56;
 pub(super) const MAGIC: &[u8; 8] = b"rollcall";
-/// 1 held records of version 1 alone, and no frame of the kind [`super::Kind::Part`].
+/// 1 held records of version 1 alone, and no frame of the kind [`super::FrameKind::Part`].
 pub(super) const VERSION: u16 = 2;
 
 /// A segment whose header is sound.

@@ -12,12 +12,12 @@ use crate::domain::{Source, Timestamp};
 
 const LARGE: u64 = 1 << 30;
 
-fn commit(writer: &mut Writer, bodies: &[&str]) -> bool {
+fn commit(writer: &mut JournalWriter, bodies: &[&str]) -> bool {
     let mut batch = writer.batch();
     for body in bodies {
         let at = Timestamp::from_millis(7).unwrap();
-        let origin = Origin::Source(Source::Webhook);
-        batch.push(at, origin, Kind::Record, body.as_bytes()).unwrap();
+        let origin = ChangeOrigin::Source(Source::Webhook);
+        batch.push(at, origin, FrameKind::Record, body.as_bytes()).unwrap();
     }
     writer.append(batch).unwrap()
 }
@@ -29,7 +29,7 @@ fn bodies(segments: &[Segment]) -> Vec<(u64, String)> {
         while let Some((offset, frame)) = scanner.next_frame().unwrap() {
             found.push((frame.seq, String::from_utf8(frame.body.to_vec()).unwrap()));
             let mut payload = Vec::new();
-            let mut reader = Reader::open(segment).unwrap();
+            let mut reader = SegmentReader::open(segment).unwrap();
             let again = reader.frame_at(offset, &mut payload).unwrap();
             assert_eq!(again.seq, found.last().unwrap().0);
         }
@@ -212,9 +212,9 @@ fn a_frame_over_the_limit_is_refused_and_leaves_the_batch_as_it_was() {
     let mut batch = writer.batch();
     let body = vec![0; 300 * 1024];
     let at = Timestamp::default();
-    let refused = batch.push(at, Origin::Admin, Kind::Admin, &body);
+    let refused = batch.push(at, ChangeOrigin::Admin, FrameKind::Admin, &body);
     assert!(matches!(refused, Err(JournalError::TooLarge { .. })));
-    batch.push(at, Origin::Admin, Kind::Admin, b"small").unwrap();
+    batch.push(at, ChangeOrigin::Admin, FrameKind::Admin, b"small").unwrap();
     writer.append(batch).unwrap();
     assert_eq!(texts(dir.path()), ["small"]);
 }
@@ -236,7 +236,7 @@ fn more_segments_than_are_open_at_a_time_are_read_here_and_there() {
         open.filter(|file| file.starts_with(dir.path())).count()
     };
     let before = ours();
-    let mut readers = Readers::of(&segments);
+    let mut readers = SegmentReaders::of(&segments);
     let mut payload = Vec::new();
     // Forwards, backwards, and one again and again among others.
     let places = (0..60).chain((0..60).rev()).chain((0..60).flat_map(|n| [7, n]));

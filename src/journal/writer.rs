@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Doing;
-use super::disk::{self, Change};
-use super::frame::{Frame, HEAD_BYTES, Head, Kind, Origin, PAYLOAD_BYTES_MAX};
+use super::disk::{self, DiskOp};
+use super::frame::{ChangeOrigin, Frame, FrameKind, HEAD_BYTES, Head, PAYLOAD_BYTES_MAX};
 use super::segment::{HEADER_BYTES, Link};
 use super::{JournalError, Segment};
 use crate::domain::Timestamp;
 
 /// The one writer of a journal.
-pub struct Writer {
+pub struct JournalWriter {
     dir: PathBuf,
     file: File,
     segment: Segment,
@@ -41,8 +41,8 @@ impl Batch {
     pub fn push(
         &mut self,
         at: Timestamp,
-        origin: Origin,
-        kind: Kind,
+        origin: ChangeOrigin,
+        kind: FrameKind,
         body: &[u8],
     ) -> Result<u64, JournalError> {
         let seq = self.next_seq();
@@ -90,7 +90,7 @@ impl Batch {
     }
 }
 
-impl Writer {
+impl JournalWriter {
     pub(super) fn new(
         dir: &Path,
         file: File,
@@ -151,11 +151,11 @@ impl Writer {
         batch.seal(self.segment.salt, self.commit);
         let path = self.segment.path.clone();
         self.doing.begin("writing to the journal");
-        let write = Change::Write(&self.file, self.segment.length, &batch.bytes);
+        let write = DiskOp::Write(&self.file, self.segment.length, &batch.bytes);
         if let Err(source) = disk::make(write) {
             let error = JournalError::Io { action: "write to", path, source };
             // Whatever was written lies behind what counts; it must not outlive this process.
-            let cut = Change::Cut(&self.file, self.segment.length);
+            let cut = DiskOp::Cut(&self.file, self.segment.length);
             if !error.is_full() || disk::make(cut).is_err() {
                 self.failed = Some(describe(&error));
             }
@@ -164,7 +164,7 @@ impl Writer {
         self.doing.begin("syncing the journal");
         let begun = Instant::now();
         if self.sync
-            && let Err(source) = disk::make(Change::Sync(&self.file))
+            && let Err(source) = disk::make(DiskOp::Sync(&self.file))
         {
             // Even where the disk is full: nobody knows what of it is there now.
             let source = io::Error::other(source);
@@ -244,15 +244,15 @@ pub(super) fn create_segment(
     let unfinished = path.with_extension("log.new");
     let write = || -> io::Result<File> {
         let file = disk::create(&unfinished)?;
-        disk::make(Change::Write(&file, 0, &segment.header()))?;
-        disk::make(Change::Write(&file, HEADER_BYTES, frames))?;
-        disk::make(Change::Sync(&file))?;
+        disk::make(DiskOp::Write(&file, 0, &segment.header()))?;
+        disk::make(DiskOp::Write(&file, HEADER_BYTES, frames))?;
+        disk::make(DiskOp::Sync(&file))?;
         Ok(file)
     };
     let file = write().map_err(JournalError::io("write", &unfinished))?;
-    let rename = Change::Rename(&unfinished, &path);
+    let rename = DiskOp::Rename(&unfinished, &path);
     disk::make(rename).map_err(JournalError::io("rename", &unfinished))?;
-    disk::make(Change::SyncDir(dir)).map_err(|source| {
+    disk::make(DiskOp::SyncDir(dir)).map_err(|source| {
         // The name may be lost while the file is being written: not to be tried again.
         let source = io::Error::other(source);
         JournalError::Io { action: "sync", path: dir.to_owned(), source }

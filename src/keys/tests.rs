@@ -22,9 +22,9 @@ fn position() -> impl Strategy<Value = Position> {
     (time, sid()).prop_map(|(time, sid)| Position::new(Timestamp::from_millis(time).unwrap(), sid))
 }
 
-fn slot() -> impl Strategy<Value = Slot> {
+fn status_key() -> impl Strategy<Value = StatusKey> {
     let status = prop::sample::select(CallStatus::ALL.to_vec());
-    prop_oneof![4 => status.prop_map(Slot::Status), 1 => Just(Slot::Stale)]
+    prop_oneof![4 => status.prop_map(StatusKey::Status), 1 => Just(StatusKey::Stale)]
 }
 
 /// What a range means, in the order of its key.
@@ -44,7 +44,7 @@ fn range() -> impl Strategy<Value = (Meaning, Range)> {
         (account(), number()).prop_map(|(a, n)| (Meaning::From(a, n.clone()), Range::from(a, &n))),
         (account(), number()).prop_map(|(a, n)| (Meaning::To(a, n.clone()), Range::to(a, &n))),
         (account(), sid()).prop_map(|(a, p)| (Meaning::Parent(a, p), Range::parent(a, p))),
-        (account(), slot(), direction)
+        (account(), status_key(), direction)
             .prop_map(|(a, s, d)| { (Meaning::Status(a, s.byte(), d), Range::status(a, s, d)) }),
     ]
 }
@@ -67,7 +67,7 @@ proptest! {
     ) {
         let order = if order { Order::NewestFirst } else { Order::OldestFirst };
         let key = b.1.key(at);
-        let bounds = Span::all(order).keys(&a.1).unwrap();
+        let bounds = PositionSpan::all(order).keys(&a.1).unwrap();
         let within = std::ops::RangeBounds::contains(&bounds, &key);
         prop_assert_eq!(within, a.0 == b.0);
         prop_assert_eq!(a.1.position_in(&key), within.then_some(at));
@@ -80,14 +80,14 @@ proptest! {
     ) {
         call.id.account = account;
         if let Some(parent) = parent {
-            call.texts[Known::ParentCallSid as usize] = Some(crate::domain::Field {
+            call.texts[CallField::ParentCallSid as usize] = Some(crate::domain::Field {
                 value: parent.to_string().into(),
                 origin: call.direction.origin,
             });
         }
         prop_assert_eq!(call.parent(), parent);
-        let facets = Facets::of(&call);
-        let keys = facets.keys(call.id);
+        let index_keys = IndexKeys::of(&call);
+        let keys = index_keys.keys(call.id);
         prop_assert_eq!(keys.len(), 3 + usize::from(call.parent().is_some()) + usize::from(call.live()));
         for key in keys {
             if other.1.position_in(&key).is_some() {
@@ -109,7 +109,7 @@ proptest! {
         after in position(), newest in any::<bool>(), last in position(),
     ) {
         let order = if newest { Order::NewestFirst } else { Order::OldestFirst };
-        let span = Span::all(order).after(after);
+        let span = PositionSpan::all(order).after(after);
         let range = Range::all(AccountSid::from_bytes([1; 16]));
         let bounds = span.keys(&range);
         let up_to_last = range.clone().until(last);
@@ -130,12 +130,12 @@ proptest! {
 #[test]
 fn statuses_and_directions_have_their_bytes() {
     let account = AccountSid::from_bytes([1; 16]);
-    let bytes = |slot, direction| {
-        let range = Range::status(account, slot, direction);
+    let bytes = |status_key, direction| {
+        let range = Range::status(account, status_key, direction);
         range.prefix()[range.prefix().len() - 2..].to_vec()
     };
     for (n, status) in (0..).zip(CallStatus::ALL) {
-        assert_eq!(bytes(Slot::Status(status), Direction::Inbound), [n, 0], "{status}");
+        assert_eq!(bytes(StatusKey::Status(status), Direction::Inbound), [n, 0], "{status}");
     }
-    assert_eq!(bytes(Slot::Stale, Direction::Outbound), [0xf0, 1]);
+    assert_eq!(bytes(StatusKey::Stale, Direction::Outbound), [0xf0, 1]);
 }

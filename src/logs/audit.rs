@@ -26,7 +26,7 @@ const WINDOW: Duration = Duration::from_mins(1);
 /// How a deed went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum AuditOutcome {
     /// It was done.
     Done,
     /// It was tried, and could not be done.
@@ -37,7 +37,7 @@ pub enum Outcome {
 
 /// What somebody did. Nothing in it is secret.
 #[derive(Debug, Clone)]
-pub struct Deed<'a> {
+pub struct AuditEvent<'a> {
     /// When.
     pub at: Timestamp,
     /// Who: `token <id>`, `socket uid <n>`, `command uid <n>`, or `nobody`.
@@ -47,27 +47,27 @@ pub struct Deed<'a> {
     /// To what.
     pub object: Option<&'a str>,
     /// How it went.
-    pub outcome: Outcome,
+    pub outcome: AuditOutcome,
     /// Where it came from, where that is an address.
     pub peer: Option<SocketAddr>,
 }
 
 /// Where deeds are written.
 #[derive(Debug)]
-pub struct Audit {
+pub struct AuditLog {
     file: Option<(PathBuf, Mutex<File>)>,
     wrong: Mutex<Bound>,
 }
 
 /// One line of the file.
 #[derive(Serialize)]
-struct Line<'a> {
+struct AuditLine<'a> {
     at: String,
     who: &'a str,
     what: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     object: Option<&'a str>,
-    outcome: Outcome,
+    outcome: AuditOutcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +98,7 @@ impl Bound {
     }
 }
 
-impl Audit {
+impl AuditLog {
     /// Writes to the end of this file, which is made for its owner alone where it is missing; to
     /// the log where there is none.
     pub fn open(path: Option<&Path>) -> io::Result<Self> {
@@ -119,20 +119,20 @@ impl Audit {
     }
 
     /// Writes a deed down.
-    pub fn write(&self, deed: &Deed<'_>) {
-        self.put(deed, None);
+    pub fn write(&self, audit_event: &AuditEvent<'_>) {
+        self.put(audit_event, None);
     }
 
     /// Writes down that somebody came with wrong credentials. False where it was left out, since
     /// many have come in the last minute.
-    pub fn write_wrong(&self, deed: &Deed<'_>, now: Instant) -> bool {
+    pub fn write_wrong(&self, audit_event: &AuditEvent<'_>, now: Instant) -> bool {
         let Some(left_out) = self.wrong.lock().pass(now) else { return false };
-        self.put(deed, (left_out > 0).then_some(left_out));
+        self.put(audit_event, (left_out > 0).then_some(left_out));
         true
     }
 
-    fn put(&self, deed: &Deed<'_>, left_out: Option<u64>) {
-        let Deed { at, who, what, object, outcome, peer } = deed.clone();
+    fn put(&self, audit_event: &AuditEvent<'_>, left_out: Option<u64>) {
+        let AuditEvent { at, who, what, object, outcome, peer } = audit_event.clone();
         // A proxy that names its client may leave the port out.
         let peer = peer.map(|peer| match peer.port() {
             0 => peer.ip().to_string(),
@@ -144,7 +144,7 @@ impl Audit {
             return;
         };
         let at = show_time(at).to_string();
-        let line = Line { at, who, what, object, outcome, peer, left_out };
+        let line = AuditLine { at, who, what, object, outcome, peer, left_out };
         let written = serde_json::to_string(&line).map_err(io::Error::from).and_then(|mut line| {
             line.push('\n');
             file.lock().write_all(plain_log(&line).as_bytes())
@@ -165,23 +165,23 @@ mod tests {
 
     use super::*;
 
-    fn deed(what: &str) -> Deed<'_> {
+    fn audit_event(what: &str) -> AuditEvent<'_> {
         let at = Timestamp::from_millis(1_800_000_000_000).unwrap();
         let (who, object) = ("socket uid 7", Some("a\nb"));
-        Deed { at, who, what, object, outcome: Outcome::Done, peer: None }
+        AuditEvent { at, who, what, object, outcome: AuditOutcome::Done, peer: None }
     }
 
     #[test]
-    fn a_deed_is_one_line_and_the_file_can_be_moved_away() {
+    fn a_audit_event_is_one_line_and_the_file_can_be_moved_away() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
-        let audit = Audit::open(Some(&path)).unwrap();
-        audit.write(&deed("one"));
+        let audit = AuditLog::open(Some(&path)).unwrap();
+        audit.write(&audit_event("one"));
         let moved = dir.path().join("audit.log.1");
         std::fs::rename(&path, &moved).unwrap();
-        audit.write(&deed("two"));
+        audit.write(&audit_event("two"));
         audit.reopen().unwrap();
-        audit.write(&deed("three"));
+        audit.write(&audit_event("three"));
         let line = "{\"at\":\"2027-01-15T08:00:00.000Z\",\"who\":\"socket uid 7\",\
             \"what\":\"one\",\"object\":\"a\\nb\",\"outcome\":\"done\"}\n";
         let both = [line, &line.replace("\"one\"", "\"two\"")].concat();

@@ -8,6 +8,6 @@ mod audit;
 mod mask;
 mod plain;
 
-pub use audit::{Audit, Deed, Outcome};
+pub use audit::{AuditEvent, AuditLog, AuditOutcome};
 pub use mask::{masked, show_numbers};
 pub use plain::{plain, plain_lines, plain_log};

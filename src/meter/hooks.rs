@@ -99,28 +99,28 @@ impl Cause {
 
 /// What became of the requests that bring events.
 #[derive(Debug, Default)]
-pub struct Hooks(Mutex<Book>);
+pub struct HookMetrics(Mutex<Book>);
 
 #[derive(Debug, Default)]
 struct Book {
-    accounts: HashMap<AccountSid, Entry>,
-    others: Entry,
+    accounts: HashMap<AccountSid, HookCounters>,
+    others: HookCounters,
 }
 
 /// The requests of one account, or of all that have no entry of their own.
 #[derive(Debug, Default)]
-struct Entry {
+struct HookCounters {
     /// When the last event was taken, in milliseconds since 1970.
     taken_at: Option<u64>,
     /// By cause; none as long as nothing was refused.
-    refused: Option<Box<[Count; CAUSES]>>,
+    refused: Option<Box<[RefusalCount; CAUSES]>>,
     /// When somebody was last told that a credential beside a valid one is wrong.
     warned: Option<Instant>,
 }
 
 /// Requests that were refused for one cause.
 #[derive(Debug, Clone, Copy, Default)]
-struct Count {
+struct RefusalCount {
     total: u64,
     /// When the current window began.
     since: Option<Instant>,
@@ -128,7 +128,7 @@ struct Count {
     left_out: u64,
 }
 
-impl Count {
+impl RefusalCount {
     /// Counts one more. Whether a line is to say so, and then how many had none before it.
     fn add(&mut self, now: Instant) -> Option<u64> {
         self.total += 1;
@@ -147,7 +147,7 @@ impl Count {
 
 impl Book {
     /// The account's own entry; a new one only where there is room.
-    fn own(&mut self, account: AccountSid) -> Option<&mut Entry> {
+    fn own(&mut self, account: AccountSid) -> Option<&mut HookCounters> {
         if self.accounts.len() >= ACCOUNTS_MAX && !self.accounts.contains_key(&account) {
             return None;
         }
@@ -155,7 +155,7 @@ impl Book {
     }
 }
 
-impl Hooks {
+impl HookMetrics {
     /// Events of the account were taken.
     pub fn taken(&self, account: AccountSid, now: Timestamp) {
         if let Some(entry) = self.0.lock().own(account) {
@@ -194,20 +194,20 @@ impl Hooks {
     }
 
     /// All of it, as it is now.
-    pub fn figures(&self) -> HookFigures {
+    pub fn figures(&self) -> HookCounts {
         let book = self.0.lock();
         let mut accounts: Vec<_> = book.accounts.iter().map(|(sid, one)| (*sid, one)).collect();
         accounts.sort_by_key(|(sid, _)| *sid);
-        let accounts = accounts.into_iter().map(|(account_sid, one)| AccountHooks {
+        let accounts = accounts.into_iter().map(|(account_sid, one)| AccountHookCounts {
             account_sid,
             taken_at: one.taken_at,
             refused: one.refused(),
         });
-        HookFigures { accounts: accounts.collect(), others_refused: book.others.refused() }
+        HookCounts { accounts: accounts.collect(), others_refused: book.others.refused() }
     }
 }
 
-impl Entry {
+impl HookCounters {
     fn refused(&self) -> BTreeMap<String, u64> {
         let counts = self.refused.iter().flat_map(|counts| counts.iter());
         let named = Cause::ALL.iter().zip(counts).filter(|(_, count)| count.total > 0);
@@ -217,16 +217,16 @@ impl Entry {
 
 /// What became of the requests that bring events, since the start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HookFigures {
+pub struct HookCounts {
     /// By account.
-    pub accounts: Vec<AccountHooks>,
+    pub accounts: Vec<AccountHookCounts>,
     /// Refused requests that cannot be put down to an account, by the names of causes.
     pub others_refused: BTreeMap<String, u64>,
 }
 
 /// The same of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountHooks {
+pub struct AccountHookCounts {
     /// The account.
     pub account_sid: AccountSid,
     /// When its last event was taken, in milliseconds since 1970.
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn refusals_are_counted_by_account_and_lines_are_bounded() {
-        let hooks = Hooks::default();
+        let hooks = HookMetrics::default();
         let now = Instant::now();
         let lines = |at| {
             let told = (0..100).map(|_| hooks.refused(Some(account(1)), Cause::WrongPassword, at));
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_accounts_that_are_remembered_are_bounded() {
-        let hooks = Hooks::default();
+        let hooks = HookMetrics::default();
         let now = Instant::now();
         for n in 0..6000 {
             hooks.taken(account(n), Timestamp::default());

@@ -3,7 +3,7 @@
 //!
 //! An instrument is an atomic number: whoever turns it neither waits nor allocates; only what is kept
 //! by account has a lock. What can be looked up when somebody asks is not counted here, but handed
-//! over as [`Figures`]. Architecture
+//! over as [`ScrapeFigures`]. Architecture
 //! invariant: labels are taken from lists that are known at the start (routes, methods, statuses,
 //! reasons, configured accounts, configured files), so that no client decides how many series
 //! there are.
@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 pub use histogram::Histogram;
-pub use hooks::{AccountHooks, Cause, HookFigures, Hooks};
+pub use hooks::{AccountHookCounts, Cause, HookCounts, HookMetrics};
 pub use requests::{Requests, Routes};
-pub use scrape::{Account, Figures, scrape};
+pub use scrape::{AccountGauge, ScrapeFigures, scrape};
 
 use crate::domain::{AccountSid, EVENT_FIELDS};
 
@@ -144,7 +144,7 @@ pub struct Meter {
     refused: [Counter; Refused::ALL.len()],
     unread: [Counter; EVENT_FIELDS.len()],
     /// The same by cause and account, and when each account's last event was taken.
-    pub hooks: Hooks,
+    pub hooks: HookMetrics,
     /// Changes of one commit.
     pub commit_changes: Histogram,
     /// Bytes of one commit.
@@ -181,7 +181,7 @@ impl Default for Meter {
             events_received: Counter::default(),
             refused: Default::default(),
             unread: Default::default(),
-            hooks: Hooks::default(),
+            hooks: HookMetrics::default(),
             commit_changes: Histogram::of_units(COMMIT_CHANGES),
             commit_bytes: Histogram::of_units(COMMIT_BYTES),
             commit_time: Histogram::of_micros(SYNC_MICROS),

@@ -4,7 +4,7 @@ use std::fs;
 
 /// Figures of `/proc/self`; each is none where the system does not tell.
 #[derive(Debug, Default)]
-pub(super) struct Process {
+pub(super) struct ProcessFigures {
     /// Bytes of memory in use.
     pub resident_bytes: Option<u64>,
     /// Open files, sockets among them.
@@ -15,7 +15,7 @@ pub(super) struct Process {
     pub threads: Option<u64>,
 }
 
-impl Process {
+impl ProcessFigures {
     pub fn read() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let field = |name: &str| {
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn the_system_tells() {
-        let process = Process::read();
+        let process = ProcessFigures::read();
         assert!(process.resident_bytes.unwrap() > 100_000, "{process:?}");
         assert!(process.open_files.unwrap() >= 3, "{process:?}");
         assert!(process.most_files >= process.open_files, "{process:?}");

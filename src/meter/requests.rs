@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::text::Text;
+use super::text::MetricsText;
 use super::{Counter, Histogram};
 
 /// The routes of an API, by the templates of their paths; the last one is for all other paths.
@@ -72,7 +72,7 @@ impl Requests {
         })
     }
 
-    pub(super) fn write(&self, text: &mut Text<'_>) -> std::fmt::Result {
+    pub(super) fn write(&self, text: &mut MetricsText<'_>) -> std::fmt::Result {
         let name = "rollcall_http_requests";
         let mut family = text.counters(name, "Requests that were answered, by path template")?;
         for (route, method, cell) in self.used() {

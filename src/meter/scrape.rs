@@ -7,15 +7,15 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::histogram::as_float;
-use super::process::Process;
-use super::text::{Text, written};
+use super::process::ProcessFigures;
+use super::text::{MetricsText, written};
 use super::{Connections, Meter, Refused, Requests};
 use crate::domain::AccountSid;
 
 /// What is looked up at the time of the scrape.
 #[derive(Debug, Clone, Default)]
 #[expect(missing_docs, reason = "the names say it")]
-pub struct Figures {
+pub struct ScrapeFigures {
     /// Milliseconds since 1970.
     pub now: u64,
     /// The same, of the start of the process.
@@ -48,15 +48,15 @@ pub struct Figures {
     pub unknown_statuses: u64,
     pub dropped_keys: u64,
     pub failed_authentications: u64,
-    pub followers: u64,
-    pub accounts: Vec<Account>,
+    pub event_streams: u64,
+    pub accounts: Vec<AccountGauge>,
     /// Files with certificates in use, and when they end, in seconds since 1970.
     pub certificates: Vec<(String, u64)>,
 }
 
 /// An account that the configuration names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Account {
+pub struct AccountGauge {
     /// The account.
     pub sid: AccountSid,
     /// Calls that are up.
@@ -67,21 +67,21 @@ pub struct Account {
 type CountOf = fn(&Connections) -> u64;
 
 /// The text of a scrape.
-pub fn scrape(meter: Arc<Meter>, requests: Arc<Requests>, figures: Figures) -> String {
-    written(Scrape { meter, requests, figures, process: Process::read() })
+pub fn scrape(meter: Arc<Meter>, requests: Arc<Requests>, figures: ScrapeFigures) -> String {
+    written(Scrape { meter, requests, figures, process: ProcessFigures::read() })
 }
 
 #[derive(Debug)]
 struct Scrape {
     meter: Arc<Meter>,
     requests: Arc<Requests>,
-    figures: Figures,
-    process: Process,
+    figures: ScrapeFigures,
+    process: ProcessFigures,
 }
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut text = Text(encoder);
+        let mut text = MetricsText(encoder);
         self.process(&mut text)?;
         self.ingest(&mut text)?;
         self.journal(&mut text)?;
@@ -93,7 +93,7 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
-    fn process(&self, text: &mut Text<'_>) -> fmt::Result {
+    fn process(&self, text: &mut MetricsText<'_>) -> fmt::Result {
         let name = "rollcall_build_info";
         let mut build = text.gauges(name, "Always 1; the release is in the label")?;
         build.value(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)?;
@@ -114,7 +114,7 @@ impl Scrape {
         Ok(())
     }
 
-    fn ingest(&self, text: &mut Text<'_>) -> fmt::Result {
+    fn ingest(&self, text: &mut MetricsText<'_>) -> fmt::Result {
         let (meter, figures) = (&self.meter, &self.figures);
         let name = "rollcall_events_received";
         let help = "Events that hooks brought and that could be read, taken or not";
@@ -160,7 +160,7 @@ impl Scrape {
         text.histogram("rollcall_commit_duration_seconds", help, &meter.commit_time)
     }
 
-    fn journal(&self, text: &mut Text<'_>) -> fmt::Result {
+    fn journal(&self, text: &mut MetricsText<'_>) -> fmt::Result {
         let (meter, figures) = (&self.meter, &self.figures);
         text.number("rollcall_journal_bytes", "Size of the journal", figures.journal_bytes)?;
         let help = "Segments of the journal";
@@ -184,7 +184,7 @@ impl Scrape {
         Ok(())
     }
 
-    fn index(&self, text: &mut Text<'_>) -> fmt::Result {
+    fn index(&self, text: &mut MetricsText<'_>) -> fmt::Result {
         let (meter, figures) = (&self.meter, &self.figures);
         let help = "Changes that the last checkpoint does not cover";
         let lag = figures.sequence.saturating_sub(figures.checkpoint_sequence);
@@ -210,7 +210,7 @@ impl Scrape {
         text.counter("rollcall_index_rebuilds", help, meter.index_rebuilds.get())
     }
 
-    fn calls(&self, text: &mut Text<'_>) -> fmt::Result {
+    fn calls(&self, text: &mut MetricsText<'_>) -> fmt::Result {
         let (meter, figures) = (&self.meter, &self.figures);
         for (name, help, count) in [
             ("rollcall_calls", "Calls that are known", figures.calls),
@@ -233,13 +233,13 @@ impl Scrape {
         }
         let help = "Calls that are up, of the accounts in metrics.accounts";
         let mut live = text.gauges("rollcall_account_live_calls", help)?;
-        for Account { sid, live: calls } in &figures.accounts {
+        for AccountGauge { sid, live: calls } in &figures.accounts {
             live.value(&[("account_sid", &sid.to_string())], as_float(*calls))?;
         }
         Ok(())
     }
 
-    fn sockets(&self, text: &mut Text<'_>) -> fmt::Result {
+    fn sockets(&self, text: &mut MetricsText<'_>) -> fmt::Result {
         let meter = &self.meter;
         let all = [("https", &meter.https), ("http", &meter.http), ("metrics", &meter.metrics)];
         let mut open = text.gauges("rollcall_connections", "Connections that are open")?;
@@ -283,7 +283,11 @@ impl Scrape {
         text.counter("rollcall_failed_authentications", help, failed)?;
         let help = "Audit lines that were left out, since too many came";
         text.counter("rollcall_audit_left_out", help, meter.audit_left_out.get())?;
-        text.number("rollcall_followers", "Event streams of changes", self.figures.followers)?;
+        text.number(
+            "rollcall_event_streams",
+            "Event streams of changes",
+            self.figures.event_streams,
+        )?;
         let help = "When the certificate in a file ends, in seconds since 1970";
         let name = "rollcall_tls_certificate_expiry_timestamp_seconds";
         let mut expiry = text.gauges(name, help)?;

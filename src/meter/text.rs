@@ -18,7 +18,7 @@ use super::histogram::{Histogram, as_float};
 pub(super) type Label<'a> = (&'a str, &'a str);
 
 /// Writes metrics one after another.
-pub(super) struct Text<'a>(pub DescriptorEncoder<'a>);
+pub(super) struct MetricsText<'a>(pub DescriptorEncoder<'a>);
 
 /// Counters of one name.
 pub(super) struct Counters<'a>(MetricEncoder<'a>);
@@ -27,7 +27,7 @@ pub(super) struct Gauges<'a>(MetricEncoder<'a>);
 /// Histograms of one name.
 pub(super) struct Histograms<'a>(MetricEncoder<'a>);
 
-impl Text<'_> {
+impl MetricsText<'_> {
     /// A counter without labels; `name` is without `_total`.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) -> Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::tokens::{apply, forget_file, removal};
-use super::{Context, Failure, Reply};
-use crate::access::{Account, Keep, Row, Scope, Secret, TokenHash};
+use super::{AdminContext, AdminReply, Failure};
+use crate::access::{Account, Keep, Secret, SettingRow, TokenHash, TokenScope};
 use crate::domain::{AccountSid, ServiceProviderSid, counted};
 use crate::store::Store;
 use crate::wire::show_duration;
@@ -53,9 +53,9 @@ pub struct AccountInfo {
 
 pub(super) fn set(
     store: &Store,
-    context: &Context,
+    context: &AdminContext,
     new: AccountSettings,
-) -> Result<Reply, Failure> {
+) -> Result<AdminReply, Failure> {
     let _one_at_a_time = store.settings();
     let sid = resolve(store, &new.account)?;
     let mut account =
@@ -107,7 +107,7 @@ pub(super) fn set(
         return Err(Failure::usage("--hook-user and --hook-password go together"));
     }
     let json = serde_json::to_vec(&account).map_err(|error| Failure::new(error.to_string()))?;
-    apply(store, vec![Row { name: format!("account/{sid}"), json }])?;
+    apply(store, vec![SettingRow { name: format!("account/{sid}"), json }])?;
     let kept = match new.keep {
         None => String::new(),
         Some(NewKeep::Default) => "; its calls are kept as the configuration says".to_owned(),
@@ -117,10 +117,10 @@ pub(super) fn set(
             format!("; its calls are kept for {words} after they were listed")
         }
     };
-    Ok(Reply::Done(format!("account {sid} is set{kept}")))
+    Ok(AdminReply::Done(format!("account {sid} is set{kept}")))
 }
 
-pub(super) fn list(store: &Store) -> Reply {
+pub(super) fn list(store: &Store) -> AdminReply {
     let info = |account: &Account| AccountInfo {
         account_sid: account.account_sid,
         name: account.name.clone(),
@@ -134,7 +134,7 @@ pub(super) fn list(store: &Store) -> Reply {
             }
         }),
     };
-    Reply::Accounts(store.access(|access| access.accounts().map(info).collect()))
+    AdminReply::Accounts(store.access(|access| access.accounts().map(info).collect()))
 }
 
 /// The account that is meant by its sid, or by its name where no other account has that.
@@ -163,11 +163,15 @@ pub(super) fn resolve(store: &Store, text: &str) -> Result<AccountSid, Failure> 
     }
 }
 
-pub(super) fn remove(store: &Store, context: &Context, account: &str) -> Result<Reply, Failure> {
+pub(super) fn remove(
+    store: &Store,
+    context: &AdminContext,
+    account: &str,
+) -> Result<AdminReply, Failure> {
     let _one_at_a_time = store.settings();
     let sid = resolve(store, account)?;
     let (known, tokens) = store.access(|access| {
-        let own = access.tokens().filter(|token| token.scope == Scope::Account(sid));
+        let own = access.tokens().filter(|token| token.scope == TokenScope::Account(sid));
         let own: Vec<(String, TokenHash)> =
             own.map(|token| (token.id.clone(), token.hash)).collect();
         (access.account(sid).is_some(), own)
@@ -175,12 +179,12 @@ pub(super) fn remove(store: &Store, context: &Context, account: &str) -> Result<
     if !known && tokens.is_empty() {
         return Err(Failure::new(format!("account {sid} has no settings and no tokens")));
     }
-    let mut rows: Vec<Row> = tokens.iter().flat_map(|(id, _)| removal(id)).collect();
-    rows.push(Row { name: format!("account/{sid}"), json: Vec::new() });
+    let mut rows: Vec<SettingRow> = tokens.iter().flat_map(|(id, _)| removal(id)).collect();
+    rows.push(SettingRow { name: format!("account/{sid}"), json: Vec::new() });
     apply(store, rows)?;
     for (_, hash) in &tokens {
         forget_file(context, hash);
     }
     let tokens = counted(tokens.len(), "token");
-    Ok(Reply::Done(format!("account {sid} is removed, with {tokens}; its calls stay")))
+    Ok(AdminReply::Done(format!("account {sid} is removed, with {tokens}; its calls stay")))
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Failure, Reply};
+use super::{AdminContext, AdminReply, Failure};
 use crate::clock;
 use crate::store::chain;
-pub use crate::tls::Part;
+pub use crate::tls::CertificateRole;
 use crate::tls::{self, InUse, Renew, Setup, TlsReloader};
 
 /// Whose certificates a command is about.
@@ -26,7 +26,7 @@ pub enum Certificates {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CertificateInfo {
     /// What for.
-    pub part: Part,
+    pub part: CertificateRole,
     /// Where it was read from.
     pub file: PathBuf,
     /// The distinguished name of its subject.
@@ -58,7 +58,7 @@ pub struct CertificateList {
 
 /// Where a server can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listener {
+pub struct ReachableAt {
     /// `https://127.0.0.1:8443`.
     pub url: String,
     /// The service manager holds it, too: whoever connects while the server restarts waits.
@@ -66,7 +66,7 @@ pub struct Listener {
 }
 
 /// The certificates, as they are now.
-pub fn certificates(context: &Context) -> CertificateList {
+pub fn certificates(context: &AdminContext) -> CertificateList {
     let now = clock::system_time();
     let list = |all: &[InUse]| all.iter().map(|one| info(one, now)).collect();
     match &context.certificates {
@@ -85,16 +85,16 @@ pub fn certificates(context: &Context) -> CertificateList {
     }
 }
 
-pub(super) fn show(context: &Context) -> Result<Reply, Failure> {
+pub(super) fn show(context: &AdminContext) -> Result<AdminReply, Failure> {
     let list = certificates(context);
     match list.certificates_problem {
         Some(problem) => Err(Failure::new(problem)),
-        None => Ok(Reply::Certificates(list)),
+        None => Ok(AdminReply::Certificates(list)),
     }
 }
 
 /// Makes a new certificate, of a new authority if one is asked for.
-pub(super) fn renew(context: &Context, authority: bool) -> Result<Reply, Failure> {
+pub(super) fn renew(context: &AdminContext, authority: bool) -> Result<AdminReply, Failure> {
     let renew = if authority { Renew::Authority } else { Renew::Server };
     let now = clock::system_time();
     let failed = |error| Failure::new(chain(&error));
@@ -121,7 +121,7 @@ pub(super) fn renew(context: &Context, authority: bool) -> Result<Reply, Failure
              again: give them {path}"
         );
     }
-    Ok(Reply::Done(text))
+    Ok(AdminReply::Done(text))
 }
 
 fn info(one: &InUse, now: SystemTime) -> CertificateInfo {

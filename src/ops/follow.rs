@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{Context, Emit, Failure, Item, Reply, Selection};
+use super::{AdminContext, AdminReply, Emit, Failure, Item, Selection};
 use crate::domain::{AccountSid, Call, Filter};
-use crate::store::{Piece, Place, Progress, Reach, Store, What};
+use crate::store::{FeedBudget, FeedPosition, Progress, Reach, Store, What};
 use crate::wire::write_call;
 
 /// What comes in so much time is read together.
@@ -14,18 +14,18 @@ const GATHER: Duration = Duration::from_millis(20);
 /// How often a sign of life is sent, so that one who has gone away is noticed.
 const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 /// What one look into the journal takes.
-const PIECE: Piece = Piece { frames: 1000, read: 1 << 20, bytes: 1 << 20 };
+const PIECE: FeedBudget = FeedBudget { frames: 1000, read: 1 << 20, bytes: 1 << 20 };
 
 /// Writes a line for each call that is new or has changed from now on, and ends after so many of them,
 /// or with an error once the server stops. The first that is emitted is nothing: from then on no call is
 /// missed.
 pub(super) fn run(
     store: &Store,
-    context: &Context,
+    context: &AdminContext,
     selection: &Selection,
     limit: Option<u64>,
     emit: &mut Emit<'_>,
-) -> Result<Reply, Failure> {
+) -> Result<AdminReply, Failure> {
     let (filter, chosen) = (selection.filter()?, selection.chosen(store)?);
     let mut published = store.published();
     let begin = *published.borrow_and_update();
@@ -33,7 +33,7 @@ pub(super) fn run(
         [account] => Reach::Account(*account),
         _ => Reach::Everybody,
     };
-    let mut feed = store.feed(reach, Place::Changes(begin))?;
+    let mut feed = store.feed(reach, FeedPosition::Changes(begin))?;
     let mut written = 0;
     let mut stopping = context.stopping.clone();
     let mut signed = Instant::now();
@@ -57,7 +57,7 @@ pub(super) fn run(
             // Whoever looks on ends it by going away.
             let gone = !lines.is_empty() && emit(Item::Data(&lines)).is_err();
             if gone || limit == Some(written) {
-                return Ok(Reply::Written(written));
+                return Ok(AdminReply::Written(written));
             }
         }
         if stopping.as_ref().is_some_and(|stopping| stopping.has_changed().is_err()) {
@@ -66,7 +66,7 @@ pub(super) fn run(
         if signed.elapsed() >= SIGN_INTERVAL {
             let what = "following".to_owned();
             if emit(Item::Progress(Progress::steps(what, written, None))).is_err() {
-                return Ok(Reply::Written(written));
+                return Ok(AdminReply::Written(written));
             }
             signed = Instant::now();
         }

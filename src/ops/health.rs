@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Reply};
+use super::{AdminContext, AdminReply};
 use crate::clock;
 use crate::store::Store;
 
@@ -30,7 +30,7 @@ impl fmt::Debug for Loops {
     }
 }
 
-pub(super) fn look(store: &Store, context: &Context) -> Reply {
+pub(super) fn look(store: &Store, context: &AdminContext) -> AdminReply {
     // Nothing is changed, but the committer itself says so: it is neither stuck nor gone, and it refuses
     // once the journal has failed.
     let committer = store.apply(&[], clock::now(), true).err().map(|error| error.to_string());
@@ -41,5 +41,5 @@ pub(super) fn look(store: &Store, context: &Context) -> Reply {
     let or_live = |own: Option<String>| live.clone().or(own);
     let lists = or_live(store.ready().err().map(|error| error.to_string()));
     let events = or_live(store.takes_events().err().map(|error| error.to_string()));
-    Reply::Health(Health { live, lists, events })
+    AdminReply::Health(Health { live, lists, events })
 }

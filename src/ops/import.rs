@@ -6,11 +6,14 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Emit, Failure, Item};
+use super::{AdminContext, Emit, Failure, Item};
 use crate::clock;
 use crate::domain::{Timestamp, counted, was};
 use crate::store::{Change, Outcome, Progress, Store, StoreError};
-use crate::wire::{Format, Piece, RECORD_BYTES_MAX, Sheet, Splitter, Told, parse_record, text_of};
+use crate::wire::{
+    CsvHeader, ParsedInput, RECORD_BYTES_MAX, RecordFormat, RecordReader, RecordText, parse_record,
+    text_of,
+};
 
 /// Records of one batch: all of them or none.
 const BATCH_RECORDS: usize = 1000;
@@ -24,7 +27,7 @@ const NOTES_MAX: usize = 20;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Import {
     /// How records stand in the input.
-    pub format: Format,
+    pub format: RecordFormat,
     /// Say what would happen, and do nothing.
     pub dry_run: bool,
     /// What a bad record does.
@@ -55,7 +58,7 @@ impl Import {
     pub(super) fn run(
         &self,
         store: &Store,
-        context: &Context,
+        context: &AdminContext,
         input: &mut (dyn BufRead + Send),
         emit: &mut Emit<'_>,
     ) -> Result<Summary, Failure> {
@@ -90,7 +93,7 @@ impl Import {
         let not = if self.dry_run { "would not have been" } else { "were not" };
         format!(
             "{why}; {records} before its batch {verb}, that batch and all after it {not}; \
-             mend it and run the same import again (what is there already does not change){or}"
+             repair it and run the same import again (what is there already does not change){or}"
         )
     }
 
@@ -111,43 +114,43 @@ impl Import {
     /// Reads records and hands them on in batches. Returns how many were read and left out.
     fn read(
         &self,
-        context: &Context,
+        context: &AdminContext,
         input: &mut (dyn BufRead + Send),
         emit: &mut Emit<'_>,
         now: Timestamp,
         mut hand_on: impl FnMut(Vec<Change>) -> bool,
     ) -> Result<(u64, u64), Stopped> {
         let input = text_of(input).map_err(|error| Stopped::io(&error))?;
-        let mut splitter = Splitter::new(input, self.format, RECORD_BYTES_MAX);
+        let mut record_reader = RecordReader::new(input, self.format, RECORD_BYTES_MAX);
         let (mut records, mut rejected, mut taken, mut notes) = (0, 0, 0, 0);
         let mut batch = Vec::with_capacity(BATCH_RECORDS);
-        while let Some(piece) = splitter.next_piece().map_err(|error| Stopped::io(&error))? {
+        while let Some(piece) = record_reader.next_piece().map_err(|error| Stopped::io(&error))? {
             records += 1;
-            let limit = splitter.limit();
-            match change(context, &piece, splitter.sheet(), limit, now) {
+            let limit = record_reader.limit();
+            match change(context, &piece, record_reader.csv_header(), limit, now) {
                 Ok(change) => {
                     if let Some(note) = left_out(&change).filter(|_| notes < NOTES_MAX) {
                         notes += 1;
-                        let note = format!("{}: {note}", place(&piece, splitter.format()));
+                        let note = format!("{}: {note}", place(&piece, record_reader.format()));
                         emit(Item::Note(&note)).map_err(Stopped::emit)?;
                     }
                     batch.push(change);
                 }
                 Err(error) => {
-                    let why = format!("{}: {error}", place(&piece, splitter.format()));
+                    let why = format!("{}: {error}", place(&piece, record_reader.format()));
                     if self.on_error == OnError::Stop {
                         return Err(Stopped::Bad { why, taken });
                     }
                     // A quotation mark too many makes one row of all that follow: to leave it out
                     // would be to leave them out.
-                    let rows = piece.text.contains(&b'\n') && splitter.sheet().is_some();
+                    let rows = piece.text.contains(&b'\n') && record_reader.csv_header().is_some();
                     if !piece.whole && rows {
                         let why = format!("{why}; is there a quotation mark too many in it?");
                         return Err(Stopped::Bad { why, taken });
                     }
                     rejected += 1;
-                    let text = match splitter.sheet() {
-                        Some(sheet) => sheet.reject(&piece.text, rejected == 1),
+                    let text = match record_reader.csv_header() {
+                        Some(csv_header) => csv_header.reject(&piece.text, rejected == 1),
                         None => piece.text,
                     };
                     emit(Item::Reject(&why, &text)).map_err(Stopped::emit)?;
@@ -210,9 +213,9 @@ fn write(
 }
 
 fn change(
-    context: &Context,
-    piece: &Piece,
-    sheet: Option<&Sheet>,
+    context: &AdminContext,
+    piece: &RecordText,
+    csv_header: Option<&CsvHeader>,
     limit: usize,
     now: Timestamp,
 ) -> Result<Change, String> {
@@ -226,11 +229,11 @@ fn change(
     let text = std::str::from_utf8(&piece.text).map_err(|error| {
         format!("not UTF-8 at byte {}: save the file as UTF-8", error.valid_up_to())
     })?;
-    let json = match sheet {
-        Some(sheet) => sheet.record(text).map_err(|error| error.to_string())?.into(),
+    let json = match csv_header {
+        Some(csv_header) => csv_header.record(text).map_err(|error| error.to_string())?.into(),
         None => Cow::Borrowed(text.trim()),
     };
-    if sheet.is_none() && piece.item == 1 && !text.trim_start().starts_with(['{', '[']) {
+    if csv_header.is_none() && piece.item == 1 && !text.trim_start().starts_with(['{', '[']) {
         return Err(
             "neither JSON nor the header of a table: expected an object, an array, or names \
                     of columns with call_sid among them"
@@ -238,8 +241,8 @@ fn change(
         );
     }
     match parse_record(&json, now, &context.service_url) {
-        Ok(Told::Event(event)) => Ok(Change::Event(event)),
-        Ok(Told::Record(call)) => Ok(Change::Record(call)),
+        Ok(ParsedInput::Event(event)) => Ok(Change::Event(event)),
+        Ok(ParsedInput::Record(call)) => Ok(Change::Record(call)),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -257,9 +260,11 @@ fn left_out(change: &Change) -> Option<String> {
 }
 
 /// Where a record stands, in the words of its format.
-fn place(piece: &Piece, format: Format) -> String {
+fn place(piece: &RecordText, format: RecordFormat) -> String {
     match format {
-        Format::Ndjson | Format::Csv => format!("line {}", piece.line),
-        Format::Auto | Format::Json => format!("record {} (line {})", piece.item, piece.line),
+        RecordFormat::Ndjson | RecordFormat::Csv => format!("line {}", piece.line),
+        RecordFormat::Auto | RecordFormat::Json => {
+            format!("record {} (line {})", piece.item, piece.line)
+        }
     }
 }

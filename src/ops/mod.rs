@@ -2,8 +2,8 @@
 //! and passes it on or is down and the command opens the store itself.
 
 mod accounts;
+mod audit;
 mod certificates;
-mod deeds;
 mod follow;
 mod health;
 mod hooks;
@@ -21,20 +21,20 @@ use std::io::{self, BufRead};
 use serde::{Deserialize, Serialize};
 
 pub use accounts::{AccountInfo, AccountSettings, NewKeep};
+pub use audit::AuditEntry;
 pub use certificates::{
-    CertificateInfo, CertificateList, Certificates, Listener, Part, certificates,
+    CertificateInfo, CertificateList, CertificateRole, Certificates, ReachableAt, certificates,
 };
-pub use deeds::Noted;
 pub use health::{Health, Loops};
 pub use hooks::{AccountHooks, HookFigures, Refusals};
 pub use import::{Import, OnError, Summary};
 pub use purge::{Left, Purge, Purged, Where};
 pub use select::Selection;
 pub use show::is_whole;
-pub use status::{Figures, LastBackup, Process};
+pub use status::{LastBackup, ServerProcess, StatusFigures};
 pub use tokens::{NewScope, NewToken, TokenInfo, make_first, note_used};
 
-use crate::backup::{BackupError, Wanted, send};
+use crate::backup::{BackupError, BackupScope, send};
 use crate::domain::{Timestamp, counted, show_size};
 use crate::store::{
     Checked, Collected, Compacted, Depth, Expiring, OpenError, Progress, Store, StoreError,
@@ -42,7 +42,7 @@ use crate::store::{
 
 /// A command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Request {
+pub enum AdminRequest {
     /// Makes a token and shows it once.
     TokenCreate(NewToken),
     /// Lists tokens, without their values.
@@ -126,14 +126,14 @@ pub enum Request {
     /// disk.
     Purge(Purge),
     /// Sends the parts of a backup to the output.
-    Backup(Wanted),
+    Backup(BackupScope),
     /// Writes down that a backup was made, for the figures.
     BackupMade(LastBackup),
 }
 
 /// What a command answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Reply {
+pub enum AdminReply {
     /// A new token, shown this once.
     Token {
         /// For lists and for revoking.
@@ -161,7 +161,7 @@ pub enum Reply {
     /// Calls as export lines: one of each account that has the sid.
     Calls(Vec<String>),
     /// Figures.
-    Status(Box<Figures>),
+    Status(Box<StatusFigures>),
     /// Whether the server does its work.
     Health(Health),
     /// What a compaction did: to the journal, and to the index.
@@ -251,7 +251,7 @@ const FITTING_ROUNDS: usize = 8;
 
 /// What commands need to know beside the store.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct AdminContext {
     /// `service_url` of records that name none; empty for none.
     pub service_url: String,
     /// The data directory, for the file with the first token.
@@ -261,7 +261,7 @@ pub struct Context {
     /// What TLS is served with.
     pub certificates: Certificates,
     /// Where the server can be reached.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ReachableAt>,
     /// Its accept loops, where this process is it.
     pub loops: Option<Loops>,
     /// How long an account's calls have to be kept at least.
@@ -275,12 +275,15 @@ pub struct Context {
 }
 
 /// Runs a command that needs no store; none where this one does.
-pub fn run_without_store(context: &Context, request: &Request) -> Option<Result<Reply, Failure>> {
+pub fn run_without_store(
+    context: &AdminContext,
+    request: &AdminRequest,
+) -> Option<Result<AdminReply, Failure>> {
     match request {
-        Request::CertShow => Some(certificates::show(context)),
-        Request::CertRenew { authority } => Some(certificates::renew(context, *authority)),
-        Request::BackupMade(made) => Some(status::note_backup(context, made)),
-        Request::Follow { .. } => Some(Err(Failure::new(
+        AdminRequest::CertShow => Some(certificates::show(context)),
+        AdminRequest::CertRenew { authority } => Some(certificates::renew(context, *authority)),
+        AdminRequest::BackupMade(made) => Some(status::note_backup(context, made)),
+        AdminRequest::Follow { .. } => Some(Err(Failure::new(
             "no server is running, and so nothing comes: start `rollcall serve`, or list what is there \
              without --follow",
         ))),
@@ -291,52 +294,54 @@ pub fn run_without_store(context: &Context, request: &Request) -> Option<Result<
 /// Runs a command.
 pub fn run(
     store: &Store,
-    context: &Context,
-    request: Request,
+    context: &AdminContext,
+    request: AdminRequest,
     input: &mut (dyn BufRead + Send),
     emit: &mut Emit<'_>,
-) -> Result<Reply, Failure> {
+) -> Result<AdminReply, Failure> {
     match request {
-        Request::TokenCreate(token) => tokens::create(store, token),
-        Request::TokenList => Ok(tokens::list(store)),
-        Request::TokenRevoke { token } => tokens::revoke(store, context, &token),
-        Request::AccountSet(settings) => accounts::set(store, context, settings),
-        Request::AccountList => Ok(accounts::list(store)),
-        Request::AccountRemove { account } => accounts::remove(store, context, &account),
-        Request::Import(import) => import.run(store, context, input, emit).map(Reply::Imported),
-        Request::Export(selection) => {
-            select::export(store, &selection, &select::Shape::Lines, emit)
+        AdminRequest::TokenCreate(token) => tokens::create(store, token),
+        AdminRequest::TokenList => Ok(tokens::list(store)),
+        AdminRequest::TokenRevoke { token } => tokens::revoke(store, context, &token),
+        AdminRequest::AccountSet(settings) => accounts::set(store, context, settings),
+        AdminRequest::AccountList => Ok(accounts::list(store)),
+        AdminRequest::AccountRemove { account } => accounts::remove(store, context, &account),
+        AdminRequest::Import(import) => {
+            import.run(store, context, input, emit).map(AdminReply::Imported)
         }
-        Request::ExportCsv { selection, spreadsheet, time_zone } => {
-            let shape = select::Shape::csv(spreadsheet, time_zone.as_deref())?;
+        AdminRequest::Export(selection) => {
+            select::export(store, &selection, &select::ExportLayout::Lines, emit)
+        }
+        AdminRequest::ExportCsv { selection, spreadsheet, time_zone } => {
+            let shape = select::ExportLayout::csv(spreadsheet, time_zone.as_deref())?;
             select::export(store, &selection, &shape, emit)
         }
-        Request::List { selection, limit } => select::list(store, &selection, limit, emit),
-        Request::Follow { selection, limit } => {
+        AdminRequest::List { selection, limit } => select::list(store, &selection, limit, emit),
+        AdminRequest::Follow { selection, limit } => {
             follow::run(store, context, &selection, limit, emit)
         }
-        Request::Health => Ok(health::look(store, context)),
-        Request::Configuration => Ok(Reply::Done(context.configuration.clone())),
-        Request::Show { call } => show::show(store, &call),
-        Request::Status => Ok(status::figures(store, context)),
-        Request::BackupMade(made) => status::note_backup(context, &made),
-        Request::CertShow => certificates::show(context),
-        Request::CertRenew { authority } => certificates::renew(context, authority),
-        Request::Check => {
+        AdminRequest::Health => Ok(health::look(store, context)),
+        AdminRequest::Configuration => Ok(AdminReply::Done(context.configuration.clone())),
+        AdminRequest::Show { call } => show::show(store, &call),
+        AdminRequest::Status => Ok(status::figures(store, context)),
+        AdminRequest::BackupMade(made) => status::note_backup(context, &made),
+        AdminRequest::CertShow => certificates::show(context),
+        AdminRequest::CertRenew { authority } => certificates::renew(context, authority),
+        AdminRequest::Check => {
             let emit = parking_lot::Mutex::new(emit);
             let progress = |progress| {
                 // A listener that is gone does not end a check.
                 let _gone = (emit.lock())(Item::Progress(progress));
             };
-            store.check(&progress).map(Reply::Checked).map_err(Into::into)
+            store.check(&progress).map(AdminReply::Checked).map_err(Into::into)
         }
-        Request::Rebuild => {
+        AdminRequest::Rebuild => {
             let calls = store.rebuild(&mut |progress| {
                 let _gone = emit(Item::Progress(progress));
             })?;
             Ok(rebuilt(calls))
         }
-        Request::Compact { drop_history } => {
+        AdminRequest::Compact { drop_history } => {
             let depth = if drop_history { Depth::Erase } else { Depth::Thorough };
             let journal = store.collect_telling(depth, &mut |progress| {
                 let _gone = emit(Item::Progress(progress));
@@ -353,19 +358,19 @@ pub fn run(
                     show_size(bytes_after)
                 ))
             })?;
-            Ok(Reply::Compacted { journal, index })
+            Ok(AdminReply::Compacted { journal, index })
         }
-        Request::Expire { dry_run: true } => Ok(Reply::Expiring(store.expiring()?)),
-        Request::Expire { dry_run: false } => expire(store, emit).map(Reply::Expired),
-        Request::Purge(purge) => purge::run(store, context, &purge, emit),
-        Request::Backup(wanted) => {
+        AdminRequest::Expire { dry_run: true } => Ok(AdminReply::Expiring(store.expiring()?)),
+        AdminRequest::Expire { dry_run: false } => expire(store, emit).map(AdminReply::Expired),
+        AdminRequest::Purge(purge) => purge::run(store, context, &purge, emit),
+        AdminRequest::Backup(wanted) => {
             let emit = RefCell::new(emit);
             let mut put = |bytes: &[u8]| (emit.borrow_mut())(Item::Data(bytes));
             let mut progress = |progress| {
                 let _gone = (emit.borrow_mut())(Item::Progress(progress));
             };
             send(store, &wanted, crate::clock::now(), &mut put, &mut progress)?;
-            Ok(Reply::Done("the backup was sent".to_owned()))
+            Ok(AdminReply::Done("the backup was sent".to_owned()))
         }
     }
 }
@@ -391,7 +396,7 @@ fn expire(store: &Store, emit: &mut Emit<'_>) -> Result<Collected, Failure> {
     Ok(all)
 }
 
-/// The answer to [`Request::Rebuild`], also where opening the store has done it already.
-pub fn rebuilt(calls: u64) -> Reply {
-    Reply::Done(format!("the index was built anew: {}", counted(calls, "call")))
+/// The answer to [`AdminRequest::Rebuild`], also where opening the store has done it already.
+pub fn rebuilt(calls: u64) -> AdminReply {
+    AdminReply::Done(format!("the index was built anew: {}", counted(calls, "call")))
 }

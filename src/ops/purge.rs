@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::traces::Traces;
-use super::{Context, Emit, Failure, Item, Reply};
+use super::{AdminContext, AdminReply, Emit, Failure, Item};
 use crate::clock;
-use crate::domain::{Call, CallId, Filter, Known, Number, Order, Sighting};
+use crate::domain::{Call, CallField, CallId, Filter, Number, Order, Sighting};
 use crate::files;
-use crate::store::{Change, Depth, Progress, Request, Store};
+use crate::store::{Change, Depth, ListRequest, Progress, Store};
 use crate::wire::write_export;
 
 /// Calls that are looked at, or deleted, at once.
@@ -91,10 +91,10 @@ impl Purged {
 
 pub(super) fn run(
     store: &Store,
-    context: &Context,
+    context: &AdminContext,
     purge: &Purge,
     emit: &mut Emit<'_>,
-) -> Result<Reply, Failure> {
+) -> Result<AdminReply, Failure> {
     let number = Number::parse(&purge.number).ok_or_else(|| {
         Failure::usage(format!(
             "--number \"{}\": expected a number of 5 to 32 digits, such as +15551230001",
@@ -104,7 +104,7 @@ pub(super) fn run(
     let named = named(store, &purge.calls)?;
     let mut deleted = 0;
     let mut purged = loop {
-        let mut found = Found::new(&number, purge.mentions, &named);
+        let mut found = MatchedCalls::new(&number, purge.mentions, &named);
         found.look(store, emit)?;
         if purge.dry_run {
             found.purged.calls = found.calls.len() as u64 + found.more;
@@ -123,7 +123,7 @@ pub(super) fn run(
     purged.dry_run = purge.dry_run;
     purged.settings = settings(store, &number);
     if purge.dry_run {
-        return Ok(Reply::Purged(purged));
+        return Ok(AdminReply::Purged(purged));
     }
     store.collect_telling(Depth::Erase, &mut |progress| {
         let _gone = emit(Item::Progress(progress));
@@ -133,7 +133,7 @@ pub(super) fn run(
     })?;
     wait_for_readers(store, purge.wait, emit)?;
     purged.files = left(store, context, &number)?;
-    Ok(Reply::Purged(purged))
+    Ok(AdminReply::Purged(purged))
 }
 
 /// The calls that were named.
@@ -156,7 +156,7 @@ fn named(store: &Store, calls: &[String]) -> Result<Vec<CallId>, Failure> {
 }
 
 /// Calls that have a number.
-struct Found<'a> {
+struct MatchedCalls<'a> {
     number: &'a Number,
     mentions: bool,
     named: &'a [CallId],
@@ -168,7 +168,7 @@ struct Found<'a> {
     purged: Purged,
 }
 
-impl<'a> Found<'a> {
+impl<'a> MatchedCalls<'a> {
     fn new(number: &'a Number, mentions: bool, named: &'a [CallId]) -> Self {
         let (calls, more, purged) = (Vec::new(), 0, Purged::default());
         Self { number, mentions, named, calls, more, purged }
@@ -181,7 +181,7 @@ impl<'a> Found<'a> {
         let mut account = None;
         while let Some(next) = store.next_account(account)? {
             let (filter, order) = (Filter::default(), Order::NewestFirst);
-            let mut request = Request { account: next, filter, order, after: None };
+            let mut request = ListRequest { account: next, filter, order, after: None };
             loop {
                 let page = store.page(&request, CALLS_AT_ONCE)?;
                 for call in &page.calls {
@@ -239,10 +239,10 @@ struct Seen {
 impl Seen {
     fn of(call: &Call, number: &Number) -> Self {
         let mut seen = Self::default();
-        for known in Known::ALL {
+        for known in CallField::ALL {
             let Some(text) = call.text(known) else { continue };
             let mut sighting = number.stands_in(text);
-            if matches!(known, Known::From | Known::To) {
+            if matches!(known, CallField::From | CallField::To) {
                 let party = number.is_party(text);
                 seen.party |= party == Some(Sighting::Certain);
                 sighting = sighting.max(party);
@@ -349,7 +349,7 @@ fn wait_for_readers(store: &Store, wait: Duration, emit: &mut Emit<'_>) -> Resul
 }
 
 /// The files that have the number, or may have: of the data directory every one.
-fn left(store: &Store, context: &Context, number: &Number) -> Result<Vec<Left>, Failure> {
+fn left(store: &Store, context: &AdminContext, number: &Number) -> Result<Vec<Left>, Failure> {
     let replaced = store.replaced()?;
     let readers = store.holders();
     let mut traces = Traces::default();

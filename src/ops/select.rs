@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::accounts::resolve;
-use super::{Emit, Failure, Item, Reply};
+use super::{AdminReply, Emit, Failure, Item};
 use crate::clock;
 use crate::domain::{AccountSid, Call, CallSid, Filter, Order, Position, Timestamp};
-use crate::store::{Progress, Request, Store};
+use crate::store::{ListRequest, Progress, Store};
 use crate::wire::{
     CsvStyle, When, csv_export_header, parse_when, show_time, write_call, write_csv_export,
     write_export,
@@ -132,14 +132,14 @@ fn numbers(text: &str) -> Vec<String> {
 }
 
 /// How an export is written.
-pub(super) enum Shape {
+pub(super) enum ExportLayout {
     /// A line of JSON each.
     Lines,
     /// A header, and a row each.
     Csv(CsvStyle),
 }
 
-impl Shape {
+impl ExportLayout {
     /// CSV in the zone of that name, and in UTC where none is named.
     pub fn csv(spreadsheet: bool, time_zone: Option<&str>) -> Result<Self, Failure> {
         let zone = time_zone.map(str::parse).transpose();
@@ -162,14 +162,14 @@ impl Shape {
 pub(super) fn export(
     store: &Store,
     selection: &Selection,
-    shape: &Shape,
+    shape: &ExportLayout,
     emit: &mut Emit<'_>,
-) -> Result<Reply, Failure> {
+) -> Result<AdminReply, Failure> {
     let (filter, chosen) = (selection.filter()?, selection.chosen(store)?);
     // How many a filter means is known at the end.
     let total =
         (filter == Filter::default() && chosen.is_empty()).then(|| store.status().calls).flatten();
-    if let Shape::Csv(style) = shape {
+    if let ExportLayout::Csv(style) = shape {
         let mut header = Vec::new();
         csv_export_header(&mut header, style);
         emit(Item::Data(&header))?;
@@ -177,7 +177,7 @@ pub(super) fn export(
     let mut written = 0;
     let mut account = None;
     while let Some(next) = next_account(store, &chosen, account)? {
-        let mut request = Request {
+        let mut request = ListRequest {
             account: next,
             filter: filter.clone(),
             order: selection.order(),
@@ -200,7 +200,7 @@ pub(super) fn export(
         }
         account = Some(next);
     }
-    Ok(Reply::Written(written))
+    Ok(AdminReply::Written(written))
 }
 
 /// The newest calls of all the accounts that are meant, together.
@@ -209,13 +209,13 @@ pub(super) fn list(
     selection: &Selection,
     limit: usize,
     emit: &mut Emit<'_>,
-) -> Result<Reply, Failure> {
+) -> Result<AdminReply, Failure> {
     let (filter, chosen) = (selection.filter()?, selection.chosen(store)?);
     let mut newest: Vec<Arc<Call>> = Vec::new();
     let mut account = None;
     while let Some(next) = next_account(store, &chosen, account)? {
         let filter = filter.clone();
-        let request = Request { account: next, filter, order: selection.order(), after: None };
+        let request = ListRequest { account: next, filter, order: selection.order(), after: None };
         newest.extend(store.page(&request, limit)?.calls);
         newest.sort_by_key(|call| (Position::of(call), call.id.account));
         if selection.oldest_first {
@@ -230,5 +230,5 @@ pub(super) fn list(
         lines.push(b'\n');
     }
     emit(Item::Data(&lines))?;
-    Ok(Reply::Written(newest.len() as u64))
+    Ok(AdminReply::Written(newest.len() as u64))
 }

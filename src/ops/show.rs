@@ -1,8 +1,8 @@
 //! One call, by its sid or by a part of it.
 
-use super::{Failure, Reply};
+use super::{AdminReply, Failure};
 use crate::domain::{CallId, CallSid, counted};
-use crate::store::{Found, Store};
+use crate::store::{SidMatches, Store};
 use crate::wire::write_export;
 
 /// Characters of a sid that are enough to look for it.
@@ -11,7 +11,7 @@ const PART_CHARS_MIN: usize = 4;
 const SHOWN_MAX: usize = 5;
 
 /// The call with this sid, of whichever account.
-pub(super) fn show(store: &Store, text: &str) -> Result<Reply, Failure> {
+pub(super) fn show(store: &Store, text: &str) -> Result<AdminReply, Failure> {
     let sid = sid(store, text)?;
     let mut found = Vec::new();
     let mut after = None;
@@ -26,7 +26,7 @@ pub(super) fn show(store: &Store, text: &str) -> Result<Reply, Failure> {
     if found.is_empty() {
         return Err(Failure::new(format!("there is no call {sid}")));
     }
-    Ok(Reply::Calls(found))
+    Ok(AdminReply::Calls(found))
 }
 
 /// Whether a text is a whole sid.
@@ -64,7 +64,7 @@ fn sid(store: &Store, text: &str) -> Result<CallSid, Failure> {
     };
     // Beginnings lie together in the index; for an end all sids are read.
     let begun = store.find_sids(&leading(&part), |sid| written(sid).starts_with(&part))?;
-    let Found { sids, more } = if begun.sids.is_empty() {
+    let SidMatches { sids, more } = if begun.sids.is_empty() {
         store.find_sids(&[], |sid| written(sid).ends_with(&part))?
     } else {
         begun

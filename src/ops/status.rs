@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::certificates::{CertificateList, Listener, certificates};
+use super::certificates::{CertificateList, ReachableAt, certificates};
 use super::hooks::{self, HookFigures};
-use super::{Context, Failure, Reply};
+use super::{AdminContext, AdminReply, Failure};
 use crate::clock;
 use crate::domain::Timestamp;
 use crate::files;
@@ -16,12 +16,12 @@ const LAST_BACKUP: &str = "LAST_BACKUP";
 
 /// Figures of a store and of what it is served with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Figures {
+pub struct StatusFigures {
     /// The release that answers.
     pub version: String,
     /// The server; none where none is up.
     #[serde(flatten)]
-    pub process: Option<Process>,
+    pub process: Option<ServerProcess>,
     /// Calls that are up; none while that is not known.
     pub live_calls: Option<u64>,
     /// RFC 3339: when the last event came; none where there was none, as far as the newest files tell.
@@ -37,14 +37,14 @@ pub struct Figures {
     #[serde(flatten)]
     pub tls: CertificateList,
     /// Where it can be reached; nowhere while no server is up.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ReachableAt>,
     /// What became of the requests that brought events.
     pub hooks: HookFigures,
 }
 
 /// A server that is up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
+pub struct ServerProcess {
     /// Its process.
     pub pid: u32,
     /// RFC 3339.
@@ -65,7 +65,7 @@ pub struct LastBackup {
 }
 
 /// The figures of now.
-pub(super) fn figures(store: &Store, context: &Context) -> Reply {
+pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
     let now = clock::now();
     let status = store.status();
     let tls = certificates(context);
@@ -76,12 +76,12 @@ pub(super) fn figures(store: &Store, context: &Context) -> Reply {
         let found = store.last_event().ok().flatten();
         found.map(|at| show_time(at).to_string())
     });
-    let process = context.started_at.map(|at| Process {
+    let process = context.started_at.map(|at| ServerProcess {
         pid: std::process::id(),
         started_at: show_time(at).to_string(),
         uptime_seconds: now.millis().saturating_sub(at.millis()) / 1000,
     });
-    Reply::Status(Box::new(Figures {
+    AdminReply::Status(Box::new(StatusFigures {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         process,
         live_calls: status.live_calls,
@@ -116,17 +116,20 @@ fn problems(store: &Store, status: &Status, tls: &CertificateList) -> Vec<String
 }
 
 /// Writes down that a backup was made.
-pub(super) fn note_backup(context: &Context, made: &LastBackup) -> Result<Reply, Failure> {
+pub(super) fn note_backup(
+    context: &AdminContext,
+    made: &LastBackup,
+) -> Result<AdminReply, Failure> {
     let path = context.data_dir.join(LAST_BACKUP);
     let json = serde_json::to_vec(made).map_err(|error| Failure::new(error.to_string()))?;
     let written = files::replace(&path, 0o600, |_| json.clone());
     written.map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
-    Ok(Reply::Done("the backup is noted".to_owned()))
+    Ok(AdminReply::Done("the backup is noted".to_owned()))
 }
 
 /// What was written down last. A file that says nothing sensible says nothing, and a time to come is
 /// none at which a backup was made.
-fn last_backup(context: &Context, now: Timestamp) -> Option<LastBackup> {
+fn last_backup(context: &AdminContext, now: Timestamp) -> Option<LastBackup> {
     let text = files::read_text(&context.data_dir.join(LAST_BACKUP)).ok()?;
     let made: LastBackup = serde_json::from_str(&text).ok()?;
     let at = crate::wire::parse_time(&made.at)?;

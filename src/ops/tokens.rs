@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::accounts::resolve;
-use super::{Context, Failure, Reply};
+use super::{AdminContext, AdminReply, Failure};
 use crate::access::{
-    Access, FIRST_TOKEN, Role, Row, Scope, Secret, Token, TokenHash, new_token_value,
+    Access, FIRST_TOKEN, Role, Secret, SettingRow, Token, TokenHash, TokenScope, new_token_value,
 };
 use crate::clock;
 use crate::domain::Timestamp;
@@ -41,7 +41,7 @@ pub struct NewToken {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum NewScope {
     /// As it will be written down.
-    Known(Scope),
+    Known(TokenScope),
     /// Those of the account that has this name.
     AccountNamed(String),
 }
@@ -56,10 +56,10 @@ impl fmt::Display for NewScope {
 }
 
 impl NewScope {
-    fn resolved(self, store: &Store) -> Result<Scope, Failure> {
+    fn resolved(self, store: &Store) -> Result<TokenScope, Failure> {
         match self {
             Self::Known(scope) => Ok(scope),
-            Self::AccountNamed(name) => resolve(store, &name).map(Scope::Account),
+            Self::AccountNamed(name) => resolve(store, &name).map(TokenScope::Account),
         }
     }
 }
@@ -80,7 +80,7 @@ pub struct TokenInfo {
 }
 
 /// Makes a token. The value is in the reply, and nowhere else.
-pub(super) fn create(store: &Store, new: NewToken) -> Result<Reply, Failure> {
+pub(super) fn create(store: &Store, new: NewToken) -> Result<AdminReply, Failure> {
     let _one_at_a_time = store.settings();
     let scope = new.scope.clone().resolved(store)?;
     let value = match &new.value {
@@ -96,19 +96,19 @@ pub(super) fn create(store: &Store, new: NewToken) -> Result<Reply, Failure> {
     if new.expires_in.is_some_and(|seconds| seconds == 0 || seconds > EXPIRES_MAX) {
         return Err(Failure::usage("--expires: expected 1s to 100years"));
     }
-    if new.role == Role::Metrics && scope != Scope::Admin {
+    if new.role == Role::Metrics && scope != TokenScope::Admin {
         return Err(Failure::usage(
             "--role metrics: a scrape tells of all accounts; give no --account",
         ));
     }
     let (id, row) = token_row(new, scope, &value)?;
     apply(store, vec![row])?;
-    Ok(Reply::Token { id, value })
+    Ok(AdminReply::Token { id, value })
 }
 
 /// Makes the first admin token, once in the life of a store, and keeps it in `admin.token`. None
 /// where that has been done.
-pub fn make_first(store: &Store, context: &Context) -> Result<Option<String>, Failure> {
+pub fn make_first(store: &Store, context: &AdminContext) -> Result<Option<String>, Failure> {
     let _one_at_a_time = store.settings();
     if store.access(|access| access.first_token_made() || access.tokens().next().is_some()) {
         return Ok(None);
@@ -126,14 +126,14 @@ pub fn make_first(store: &Store, context: &Context) -> Result<Option<String>, Fa
         }
     };
     let new = NewToken {
-        scope: NewScope::Known(Scope::Admin),
+        scope: NewScope::Known(TokenScope::Admin),
         role: Role::Full,
         name: Some("first".to_owned()),
         expires_in: None,
         value: None,
     };
-    let (_, row) = token_row(new, Scope::Admin, &value)?;
-    let made = Row { name: FIRST_TOKEN.to_owned(), json: b"true".to_vec() };
+    let (_, row) = token_row(new, TokenScope::Admin, &value)?;
+    let made = SettingRow { name: FIRST_TOKEN.to_owned(), json: b"true".to_vec() };
     apply(store, vec![row, made])?;
     Ok(Some(value))
 }
@@ -142,7 +142,11 @@ fn new_value() -> Result<String, Failure> {
     new_token_value().map_err(|_| Failure::new("the system has no random numbers"))
 }
 
-fn token_row(new: NewToken, scope: Scope, value: &str) -> Result<(String, Row), Failure> {
+fn token_row(
+    new: NewToken,
+    scope: TokenScope,
+    value: &str,
+) -> Result<(String, SettingRow), Failure> {
     let now = clock::now();
     let expires_at = new.expires_in.map(|seconds| now.plus_millis(seconds * 1000).millis());
     let random = crate::random::uuid().simple().to_string();
@@ -157,7 +161,7 @@ fn token_row(new: NewToken, scope: Scope, value: &str) -> Result<(String, Row), 
         expires_at,
     };
     let json = serde_json::to_vec(&token).map_err(|error| Failure::new(error.to_string()))?;
-    Ok((id.clone(), Row { name: format!("token/{id}"), json }))
+    Ok((id.clone(), SettingRow { name: format!("token/{id}"), json }))
 }
 
 /// What can stand in an `Authorization` header after its scheme (RFC 6750, section 2.1, and the
@@ -170,7 +174,7 @@ fn checked(value: &str) -> Result<&str, Failure> {
     Ok(value)
 }
 
-pub(super) fn list(store: &Store) -> Reply {
+pub(super) fn list(store: &Store) -> AdminReply {
     let now = clock::now();
     let shown = |millis| {
         let at = Timestamp::from_millis(millis).unwrap_or_default();
@@ -187,12 +191,16 @@ pub(super) fn list(store: &Store) -> Reply {
         last_used_at: access.last_used(&token.id).map(shown),
     };
     let all = |access: &Access| access.tokens().map(|token| info(access, token)).collect();
-    Reply::Tokens(store.access(all))
+    AdminReply::Tokens(store.access(all))
 }
 
 /// Ends a token, by its id or by a name that no other token has. The file with the first token goes
 /// with it.
-pub(super) fn revoke(store: &Store, context: &Context, given: &str) -> Result<Reply, Failure> {
+pub(super) fn revoke(
+    store: &Store,
+    context: &AdminContext,
+    given: &str,
+) -> Result<AdminReply, Failure> {
     let _one_at_a_time = store.settings();
     let one = |token: &Token| (token.id.clone(), token.name.clone(), token.hash);
     let found: Vec<_> = store.access(|access| {
@@ -206,7 +214,7 @@ pub(super) fn revoke(store: &Store, context: &Context, given: &str) -> Result<Re
         [(id, name, hash)] => {
             apply(store, removal(id))?;
             forget_file(context, hash);
-            Ok(Reply::Revoked { id: id.clone(), name: name.clone() })
+            Ok(AdminReply::Revoked { id: id.clone(), name: name.clone() })
         }
         [] => Err(Failure::new(format!(
             "there is no token \"{given}\": give the id or the name that `rollcall token list` shows"
@@ -223,8 +231,8 @@ pub(super) fn revoke(store: &Store, context: &Context, given: &str) -> Result<Re
 }
 
 /// The rows with which a token ends.
-pub(super) fn removal(id: &str) -> Vec<Row> {
-    let row = |kind: &str| Row { name: format!("{kind}/{id}"), json: Vec::new() };
+pub(super) fn removal(id: &str) -> Vec<SettingRow> {
+    let row = |kind: &str| SettingRow { name: format!("{kind}/{id}"), json: Vec::new() };
     vec![row("token"), row("used")]
 }
 
@@ -237,7 +245,7 @@ pub fn note_used(store: &Store, interval: std::time::Duration) -> Result<(), Fai
 }
 
 /// Removes the file of the first admin token where it holds a token of this hash.
-pub(super) fn forget_file(context: &Context, hash: &TokenHash) {
+pub(super) fn forget_file(context: &AdminContext, hash: &TokenHash) {
     let path = context.data_dir.join("admin.token");
     let kept = files::read_text(&path);
     if kept.is_ok_and(|kept| TokenHash::of(kept.trim()).matches(hash))
@@ -248,7 +256,7 @@ pub(super) fn forget_file(context: &Context, hash: &TokenHash) {
 }
 
 /// Makes rows durable.
-pub(super) fn apply(store: &Store, rows: Vec<Row>) -> Result<(), Failure> {
+pub(super) fn apply(store: &Store, rows: Vec<SettingRow>) -> Result<(), Failure> {
     let changes: Vec<_> = rows.into_iter().map(Change::Admin).collect();
     store.apply(&changes, clock::now(), false)?;
     Ok(())

@@ -124,18 +124,18 @@ fn search_block(file: &mut File, at: u64, number: &Number) -> io::Result<(Option
     file.seek(SeekFrom::Start(at))?;
     let unpacker = zstd::stream::read::Decoder::new(&mut *file)?.single_frame();
     let mut best = None;
-    let mut unpacker = Watched { input: unpacker.take(BLOCK_BYTES_MAX), failed: false };
+    let mut unpacker = CheckedReader { input: unpacker.take(BLOCK_BYTES_MAX), failed: false };
     best = best.max(pieces(&mut unpacker, number, &mut |_, _| {})?);
     Ok((best, !unpacker.failed))
 }
 
 /// Ends where its input fails.
-struct Watched<R> {
+struct CheckedReader<R> {
     input: R,
     failed: bool,
 }
 
-impl<R: Read> Read for Watched<R> {
+impl<R: Read> Read for CheckedReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.input.read(out);
         self.failed |= read.is_err();

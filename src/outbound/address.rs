@@ -11,7 +11,7 @@ const URL_BYTES: usize = 2048;
 
 /// Why a text is no base URL or network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
+pub enum TargetError {
     /// Not the base URL of a server.
     #[error(
         "`{0}` is not a base URL; write http or https, a host, and if need be a port and a plain \
@@ -32,14 +32,14 @@ pub enum AddressError {
 #[serde(try_from = "String", into = "String")]
 pub struct Base {
     secure: bool,
-    host: Host,
+    host: TargetHost,
     port: u16,
     /// Empty, or begins with a slash and does not end with one.
     prefix: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Host {
+pub(super) enum TargetHost {
     Ip(IpAddr),
     /// In lower case.
     Name(String),
@@ -51,7 +51,7 @@ impl Base {
         self.secure
     }
 
-    pub(super) fn host(&self) -> &Host {
+    pub(super) fn host(&self) -> &TargetHost {
         &self.host
     }
 
@@ -64,7 +64,7 @@ impl Base {
         format!("{}{path}", self.prefix)
     }
 
-    /// The value of `Host`.
+    /// The value of `TargetHost`.
     pub(super) fn authority(&self) -> String {
         let usual = if self.secure { 443 } else { 80 };
         if self.port == usual {
@@ -107,7 +107,7 @@ impl Base {
         if !prefix.split('/').skip(1).all(good) {
             return None;
         }
-        Some(Self { secure, host: Host::parse(host)?, port, prefix: prefix.to_owned() })
+        Some(Self { secure, host: TargetHost::parse(host)?, port, prefix: prefix.to_owned() })
     }
 }
 
@@ -126,7 +126,7 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-impl Host {
+impl TargetHost {
     fn parse(text: &str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
             let ip: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
@@ -198,33 +198,33 @@ fn masked(address: IpAddr, bits: u8) -> Option<IpAddr> {
 }
 
 impl FromStr for Base {
-    type Err = AddressError;
+    type Err = TargetError;
 
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        Self::parse(text).ok_or_else(|| AddressError::Base(text.to_owned()))
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        Self::parse(text).ok_or_else(|| TargetError::Base(text.to_owned()))
     }
 }
 
 impl FromStr for Network {
-    type Err = AddressError;
+    type Err = TargetError;
 
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        Self::parse(text).ok_or_else(|| AddressError::Network(text.to_owned()))
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        Self::parse(text).ok_or_else(|| TargetError::Network(text.to_owned()))
     }
 }
 
 impl TryFrom<String> for Base {
-    type Error = AddressError;
+    type Error = TargetError;
 
-    fn try_from(text: String) -> Result<Self, AddressError> {
+    fn try_from(text: String) -> Result<Self, TargetError> {
         text.parse()
     }
 }
 
 impl TryFrom<String> for Network {
-    type Error = AddressError;
+    type Error = TargetError;
 
-    fn try_from(text: String) -> Result<Self, AddressError> {
+    fn try_from(text: String) -> Result<Self, TargetError> {
         text.parse()
     }
 }
@@ -248,7 +248,7 @@ impl fmt::Display for Base {
     }
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for TargetHost {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(IpAddr::V6(ip)) => write!(formatter, "[{ip}]"),

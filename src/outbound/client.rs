@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use super::address::{Base, Host, Network};
-use super::error::{ClientError, Failure};
+use super::address::{Base, Network, TargetHost};
+use super::error::{ClientError, RequestError};
 
 /// Bytes of an answer's body.
 const ANSWER_BYTES: usize = 1024 * 1024;
@@ -50,7 +50,7 @@ pub struct Message {
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct UpstreamResponse {
     /// The status.
     pub status: StatusCode,
     /// The whole body, 1 MiB at most.
@@ -63,7 +63,7 @@ static CONFIGURED: Semaphore = Semaphore::const_new(LOOKUPS);
 static GIVEN: Semaphore = Semaphore::const_new(LOOKUPS);
 const LOOKUPS: usize = 16;
 
-type Sender = SendRequest<Full<Bytes>>;
+type RequestSender = SendRequest<Full<Bytes>>;
 
 impl Client {
     /// A client that trusts the authorities in a PEM file, else those of the system. A connection
@@ -88,13 +88,13 @@ impl Client {
     /// in one of them.
     ///
     /// # Errors
-    /// Those of [`Failure`].
+    /// Those of [`RequestError`].
     pub async fn post(
         &self,
         base: &Base,
         networks: Option<&[Network]>,
         message: Message,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<UpstreamResponse, RequestError> {
         let mut driver = JoinSet::new();
         let connecting = self.connection(base, networks, &mut driver);
         let sender = tokio::time::timeout(self.connect, connecting).await.unwrap_or_else(|_| {
@@ -102,9 +102,9 @@ impl Client {
             Err(unreached(base, format!("no connection within {time}")))
         })?;
         let exchanging = exchange(base, sender, message);
-        tokio::time::timeout(self.timeout, exchanging)
-            .await
-            .unwrap_or_else(|_| Err(Failure::Late { url: base.to_string(), time: self.timeout }))
+        tokio::time::timeout(self.timeout, exchanging).await.unwrap_or_else(|_| {
+            Err(RequestError::Late { url: base.to_string(), time: self.timeout })
+        })
     }
 
     /// A connection to the first address that answers, driven by a task of `driver`.
@@ -113,7 +113,7 @@ impl Client {
         base: &Base,
         networks: Option<&[Network]>,
         driver: &mut JoinSet<()>,
-    ) -> Result<Sender, Failure> {
+    ) -> Result<RequestSender, RequestError> {
         let mut last = "its name has no address".to_owned();
         for address in checked_addresses(base, networks).await? {
             let connected = async {
@@ -123,8 +123,8 @@ impl Client {
                     return handshake(stream, driver).await;
                 }
                 let name = match base.host() {
-                    Host::Ip(ip) => ServerName::from(*ip),
-                    Host::Name(name) => {
+                    TargetHost::Ip(ip) => ServerName::from(*ip),
+                    TargetHost::Name(name) => {
                         ServerName::try_from(name.clone()).map_err(std::io::Error::other)?
                     }
                 };
@@ -142,7 +142,7 @@ impl Client {
 async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     driver: &mut JoinSet<()>,
-) -> std::io::Result<Sender> {
+) -> std::io::Result<RequestSender> {
     let made = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (sender, connection) = made.map_err(std::io::Error::other)?;
     driver.spawn(async move {
@@ -156,10 +156,10 @@ async fn handshake(
 async fn checked_addresses(
     base: &Base,
     networks: Option<&[Network]>,
-) -> Result<Vec<SocketAddr>, Failure> {
+) -> Result<Vec<SocketAddr>, RequestError> {
     let addresses: Vec<IpAddr> = match base.host() {
-        Host::Ip(ip) => vec![ip.to_canonical()],
-        Host::Name(name) => {
+        TargetHost::Ip(ip) => vec![ip.to_canonical()],
+        TargetHost::Name(name) => {
             // A name in the configuration does not wait for one that came with an event.
             let line = if networks.is_none() { &CONFIGURED } else { &GIVEN };
             let found = look_up(line, name.clone(), base.port()).await;
@@ -170,7 +170,7 @@ async fn checked_addresses(
     if let Some(networks) = networks {
         let outside = |address: &&IpAddr| !networks.iter().any(|one| one.contains(**address));
         if let Some(address) = addresses.iter().find(outside) {
-            return Err(Failure::Denied { url: base.to_string(), address: Some(*address) });
+            return Err(RequestError::Denied { url: base.to_string(), address: Some(*address) });
         }
     }
     Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, base.port())).collect())
@@ -192,8 +192,12 @@ async fn look_up(
 }
 
 /// From here on the other side may have received the request.
-async fn exchange(base: &Base, mut sender: Sender, message: Message) -> Result<Answer, Failure> {
-    let lost = |why: String| Failure::Lost { url: base.to_string(), why };
+async fn exchange(
+    base: &Base,
+    mut sender: RequestSender,
+    message: Message,
+) -> Result<UpstreamResponse, RequestError> {
+    let lost = |why: String| RequestError::Lost { url: base.to_string(), why };
     let mut request = Request::post(base.path(&message.path))
         .header(HOST, base.authority())
         .header(USER_AGENT, AGENT)
@@ -208,14 +212,14 @@ async fn exchange(base: &Base, mut sender: Sender, message: Message) -> Result<A
     let status = answer.status();
     let body = Limited::<Incoming>::new(answer.into_body(), ANSWER_BYTES).collect().await;
     let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-        Some(_) => Failure::TooLarge { url: base.to_string(), most: ANSWER_BYTES },
+        Some(_) => RequestError::TooLarge { url: base.to_string(), most: ANSWER_BYTES },
         None => lost(error.to_string()),
     })?;
-    Ok(Answer { status, body: body.to_bytes().to_vec() })
+    Ok(UpstreamResponse { status, body: body.to_bytes().to_vec() })
 }
 
-fn unreached(base: &Base, why: String) -> Failure {
-    Failure::Unreached { url: base.to_string(), why }
+fn unreached(base: &Base, why: String) -> RequestError {
+    RequestError::Unreached { url: base.to_string(), why }
 }
 
 fn authorities(ca: Option<&Path>) -> Result<RootCertStore, ClientError> {

@@ -20,10 +20,10 @@ pub enum ClientError {
     Tls(#[from] rustls::Error),
 }
 
-/// Why a request has no answer. Only after [`Failure::Unreached`] and [`Failure::Denied`] it is
+/// Why a request has no answer. Only after [`RequestError::Unreached`] and [`RequestError::Denied`] it is
 /// certain that nobody has received it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum RequestError {
     /// The configuration does not name the place.
     #[error(
         "service_url \"{url}\"{} is not a configured feature server; \

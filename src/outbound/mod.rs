@@ -10,7 +10,7 @@ mod client;
 mod error;
 mod servers;
 
-pub use address::{AddressError, Base, Network};
-pub use client::{Answer, Client, Message};
-pub use error::{ClientError, Failure};
+pub use address::{Base, Network, TargetError};
+pub use client::{Client, Message, UpstreamResponse};
+pub use error::{ClientError, RequestError};
 pub use servers::Servers;

@@ -7,20 +7,20 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::address::{Base, Network};
-use super::client::{Answer, Client, Message};
-use super::error::Failure;
+use super::client::{Client, Message, UpstreamResponse};
+use super::error::RequestError;
 
 /// The configured feature servers.
 pub struct Servers {
     networks: Vec<Network>,
-    turn: Turn,
+    turn: RoundRobin,
 }
 
 impl Servers {
     /// Servers that take new calls in turn, and networks in which those of known calls may be. One
     /// that could not be reached, or was late, is set aside for `retry_after`.
     pub fn new(urls: Vec<Base>, networks: Vec<Network>, retry_after: Duration) -> Self {
-        Self { networks, turn: Turn::new(urls, retry_after) }
+        Self { networks, turn: RoundRobin::new(urls, retry_after) }
     }
 
     /// Whether there is none for new calls.
@@ -31,15 +31,15 @@ impl Servers {
     /// Sends a message to the server that a call names.
     ///
     /// # Errors
-    /// [`Failure::Denied`] where the configuration does not have that server, and the others.
+    /// [`RequestError::Denied`] where the configuration does not have that server, and the others.
     pub async fn of_call(
         &self,
         client: &Client,
         service_url: &str,
         message: Message,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<UpstreamResponse, RequestError> {
         let denied =
-            || Failure::Denied { url: service_url.chars().take(200).collect(), address: None };
+            || RequestError::Denied { url: service_url.chars().take(200).collect(), address: None };
         let base: Base = service_url.parse().map_err(|_| denied())?;
         if self.turn.urls.iter().any(|url| url.same_origin(&base)) {
             return client.post(&base, None, message).await;
@@ -57,17 +57,17 @@ impl Servers {
         &self,
         client: &Client,
         message: &Message,
-    ) -> Option<Result<Answer, Failure>> {
+    ) -> Option<Result<UpstreamResponse, RequestError>> {
         let mut last = None;
         for (n, url) in self.turn.order(Instant::now()) {
             let result = client.post(url, None, message.clone()).await;
             match &result {
-                Err(failure @ Failure::Unreached { .. }) => {
+                Err(failure @ RequestError::Unreached { .. }) => {
                     tracing::warn!(%failure, "a feature server is set aside");
                     self.turn.set_aside(n, Instant::now());
                     last = Some(result);
                 }
-                Err(failure @ Failure::Late { .. }) => {
+                Err(failure @ RequestError::Late { .. }) => {
                     tracing::warn!(%failure, "a feature server is set aside");
                     self.turn.set_aside(n, Instant::now());
                     return Some(result);
@@ -83,7 +83,7 @@ impl Servers {
 }
 
 /// Whose turn it is.
-struct Turn {
+struct RoundRobin {
     urls: Vec<Base>,
     retry_after: Duration,
     next: AtomicUsize,
@@ -91,7 +91,7 @@ struct Turn {
     aside: Mutex<Vec<Option<Instant>>>,
 }
 
-impl Turn {
+impl RoundRobin {
     fn new(urls: Vec<Base>, retry_after: Duration) -> Self {
         let aside = Mutex::new(vec![None; urls.len()]);
         Self { urls, retry_after, next: AtomicUsize::new(0), aside }
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn servers_take_turns_and_those_set_aside_come_last_until_their_time_is_over() {
         let urls = ["http://a", "http://b", "http://c"].map(|url| url.parse().unwrap());
-        let turn = Turn::new(urls.to_vec(), Duration::from_secs(30));
+        let turn = RoundRobin::new(urls.to_vec(), Duration::from_secs(30));
         let now = Instant::now();
         let order = |now| turn.order(now).into_iter().map(|(n, _)| n).collect::<Vec<_>>();
         assert_eq!([order(now), order(now), order(now)], [[0, 1, 2], [1, 2, 0], [2, 0, 1]]);
@@ -144,7 +144,7 @@ mod tests {
         turn.take_back(2);
         assert_eq!(order(now), [2, 0, 1]);
         assert_eq!(order(now + Duration::from_secs(30)), [1, 2, 0]);
-        let none = Turn::new(Vec::new(), Duration::from_secs(1));
+        let none = RoundRobin::new(Vec::new(), Duration::from_secs(1));
         assert!(none.order(now).is_empty());
     }
 }

@@ -4,21 +4,21 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{CallSid, CallStatus, Direction, samples};
-use crate::keys::{Slot, live_ranges};
+use crate::keys::{StatusKey, live_ranges};
 
 #[derive(Debug, Clone)]
-enum Step {
+enum RegistryStep {
     Put(u8, Box<Call>),
     Delete(u8),
     /// The index has the call as of that many changes ago.
     Settle(u8, usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = RegistryStep> {
     prop_oneof![
-        4 => (0..6_u8, samples::call()).prop_map(|(n, call)| Step::Put(n, Box::new(call))),
-        1 => (0..6_u8).prop_map(Step::Delete),
-        2 => (0..6_u8, 0..2_usize).prop_map(|(n, ago)| Step::Settle(n, ago)),
+        4 => (0..6_u8, samples::call()).prop_map(|(n, call)| RegistryStep::Put(n, Box::new(call))),
+        1 => (0..6_u8).prop_map(RegistryStep::Delete),
+        2 => (0..6_u8, 0..2_usize).prop_map(|(n, ago)| RegistryStep::Settle(n, ago)),
     ]
 }
 
@@ -42,34 +42,34 @@ proptest! {
     #[test]
     fn it_is_a_map_with_sorted_views(steps in proptest::collection::vec(step(), 1..40)) {
         let mut registry = Registry::default();
-        registry.count_from(Tally::default());
-        let mut model: BTreeMap<CallId, State> = BTreeMap::new();
+        registry.count_from(IndexStats::default());
+        let mut model: BTreeMap<CallId, CallState> = BTreeMap::new();
         // All that was ever said of a call, wherever it is by now.
-        let mut known: BTreeMap<CallId, State> = BTreeMap::new();
+        let mut known: BTreeMap<CallId, CallState> = BTreeMap::new();
         let mut history: BTreeMap<CallId, Vec<(u64, Indexed)>> = BTreeMap::new();
         let now = Timestamp::default();
         for (seq, step) in (1_u64..).zip(steps) {
             match step {
-                Step::Put(n, mut call) => {
+                RegistryStep::Put(n, mut call) => {
                     call.id = id(n);
                     let stored = Stored::Call { seq, listed_at: call.listed_at };
-                    let indexed = (stored, Some(Facets::of(&call)));
+                    let indexed = (stored, Some(IndexKeys::of(&call)));
                     history.entry(call.id).or_default().push((seq, indexed));
-                    let state = State::Call(Arc::from(call));
+                    let state = CallState::Call(Arc::from(call));
                     let indexed = indexed_of(&registry, &history, id(n), seq);
                     registry.put(id(n), state.clone(), seq, now, indexed);
                     known.insert(id(n), state.clone());
                     model.insert(id(n), state);
                 }
-                Step::Delete(n) => {
+                RegistryStep::Delete(n) => {
                     let indexed = (Stored::Tombstone { seq, deleted_at: now }, None);
                     history.entry(id(n)).or_default().push((seq, indexed));
                     let indexed = indexed_of(&registry, &history, id(n), seq);
-                    registry.put(id(n), State::Deleted(now), seq, now, indexed);
-                    known.insert(id(n), State::Deleted(now));
-                    model.insert(id(n), State::Deleted(now));
+                    registry.put(id(n), CallState::Deleted(now), seq, now, indexed);
+                    known.insert(id(n), CallState::Deleted(now));
+                    model.insert(id(n), CallState::Deleted(now));
                 }
-                Step::Settle(n, ago) => {
+                RegistryStep::Settle(n, ago) => {
                     let versions = history.get(&id(n)).map(Vec::as_slice).unwrap_or_default();
                     if let Some((_, indexed)) = versions.iter().rev().nth(ago) {
                         registry.settle(id(n), Some(indexed.clone()));
@@ -87,13 +87,13 @@ proptest! {
             let have: BTreeMap<_, _> =
                 registry.iter().map(|(id, entry)| (id, entry.state.clone())).collect();
             prop_assert_eq!(&have, &model);
-            let calls = known.values().filter(|state| matches!(state, State::Call(_)));
+            let calls = known.values().filter(|state| matches!(state, CallState::Call(_)));
             let calls = calls.count() as u64;
             let tombstones = known.len() as u64 - calls;
             prop_assert_eq!(registry.counts(), Some(Counts { calls, tombstones }));
             let calls = |range: &dyn Fn(&Call) -> bool| {
                 let calls = model.values().filter_map(|state| match state {
-                    State::Call(call) if range(call) => Some(call.clone()),
+                    CallState::Call(call) if range(call) => Some(call.clone()),
                     _ => None,
                 });
                 let mut calls: Vec<_> = calls.map(|call| (Position::of(&call), call)).collect();
@@ -102,7 +102,7 @@ proptest! {
             };
             let account = samples::ACCOUNT;
             for order in [Order::NewestFirst, Order::OldestFirst] {
-                let span = Span::all(order);
+                let span = PositionSpan::all(order);
                 let found = |ranges: &[Range], count| {
                     registry.positions(account, ranges, &span, count)
                 };
@@ -118,7 +118,7 @@ proptest! {
                 let inbound = live_ranges(account, Direction::Inbound);
                 let up = |call: &Call| call.live() && call.direction.value == Direction::Inbound;
                 prop_assert_eq!(found(&inbound, 100), turned(calls(&up)));
-                let busy = Slot::Status(CallStatus::Busy);
+                let busy = StatusKey::Status(CallStatus::Busy);
                 let busy = Direction::ALL.map(|way| Range::status(account, busy, way));
                 let is_busy = |call: &Call| !call.stale && call.progress.status == CallStatus::Busy;
                 prop_assert_eq!(found(&busy, 100), turned(calls(&is_busy)));

@@ -28,13 +28,13 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::explain::Explained;
+use super::error_bodies::Explained;
 use super::first_bytes::{self, FirstBytes, Opening};
-use super::listener::{Limits, Open, Proxies};
-use super::pressure::{Answering, Place};
+use super::idle_eviction::{Answering, EvictionSlot};
+use super::listener::{ListenerLimits, Open, Proxies};
 use super::proxy_header::{self, HeaderError};
-use super::request_timer::{Over, RequestTimer};
-use super::socket::{Line, Socket};
+use super::request_timer::{Expired, RequestTimer};
+use super::socket::{Socket, Transport};
 use super::warnings::{Warning, Warnings};
 pub use crate::http::{OverTls, PeerAddr};
 
@@ -72,7 +72,7 @@ pub(super) enum End {
 }
 
 /// What one connection comes with.
-pub(super) struct Guest {
+pub(super) struct Connection {
     pub peer: SocketAddr,
     /// Whose word on where somebody came from is believed.
     pub proxies: Proxies,
@@ -80,7 +80,7 @@ pub(super) struct Guest {
     pub warnings: Warnings,
     /// Changes when the server stops.
     pub stop: watch::Receiver<()>,
-    pub place: Place,
+    pub place: EvictionSlot,
     pub open: Open,
     /// One of those that may be open at once.
     pub permit: OwnedSemaphorePermit,
@@ -92,8 +92,8 @@ pub(super) async fn serve<S, B>(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
     service: S,
-    limits: Limits,
-    mut guest: Guest,
+    limits: ListenerLimits,
+    mut connection: Connection,
 ) -> End
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -106,18 +106,18 @@ where
     let mut stream = Box::pin(TimeoutStream::new(socket));
     stream.as_mut().set_write_timeout_pinned(Some(limits.write));
     let deadline = Instant::now() + limits.handshake;
-    if guest.proxies.header {
-        match Box::pin(read_proxy_header(&mut stream, &line, deadline, &mut guest)).await {
-            Ok(peer) => guest.peer = peer,
+    if connection.proxies.header {
+        match Box::pin(read_proxy_header(&mut stream, &line, deadline, &mut connection)).await {
+            Ok(peer) => connection.peer = peer,
             Err(end) => return end,
         }
     }
     let Some(config) = tls else {
-        return serve_http(stream, line, OverTls(false), service, limits, guest).await;
+        return serve_http(stream, line, OverTls(false), service, limits, connection).await;
     };
     // In a box: a task has room for all that it ever waits for, however long it will be idle.
-    match Box::pin(shake_hands(stream, &line, config, deadline, &mut guest)).await {
-        Ok(stream) => serve_http(stream, line, OverTls(true), service, limits, guest).await,
+    match Box::pin(shake_hands(stream, &line, config, deadline, &mut connection)).await {
+        Ok(stream) => serve_http(stream, line, OverTls(true), service, limits, connection).await,
         Err(end) => end,
     }
 }
@@ -126,27 +126,27 @@ where
 /// nothing.
 async fn read_proxy_header(
     stream: &mut (impl AsyncRead + Unpin),
-    line: &Line,
+    line: &Transport,
     deadline: Instant,
-    guest: &mut Guest,
+    connection: &mut Connection,
 ) -> Result<SocketAddr, End> {
-    let peer = guest.peer;
+    let peer = connection.peer;
     let read = tokio::time::timeout_at(deadline, proxy_header::read(stream));
     let outcome = tokio::select! {
         outcome = read => outcome,
-        () = stopped(guest.stop.clone(), HANDSHAKE_LINGER) => return Err(End::InOrder),
-        () = guest.place.wanted(&line.unread) => return Err(End::Broken),
+        () = stopped(connection.stop.clone(), HANDSHAKE_LINGER) => return Err(End::InOrder),
+        () = connection.place.wanted(&line.unread) => return Err(End::Broken),
     };
     let why = match outcome {
-        Ok(Ok(Some(client))) if guest.proxies.trusted.trust(peer.ip()) => return Ok(client),
+        Ok(Ok(Some(client))) if connection.proxies.trusted.trust(peer.ip()) => return Ok(client),
         Ok(Ok(_)) => return Ok(peer),
         // A health check that only connects.
         Ok(Err(HeaderError::Nothing)) => return Err(End::InOrder),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "its PROXY header took too long".to_owned(),
     };
-    guest.open.0.proxy_headers_failed.add_one();
-    guest.warnings.warn(Warning::NoProxyHeader, peer, &why);
+    connection.open.0.proxy_headers_failed.add_one();
+    connection.warnings.warn(Warning::NoProxyHeader, peer, &why);
     Err(End::Broken)
 }
 
@@ -154,12 +154,12 @@ async fn read_proxy_header(
 /// that it has been at.
 async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
     mut stream: I,
-    line: &Line,
+    line: &Transport,
     config: Arc<ServerConfig>,
     deadline: Instant,
-    guest: &mut Guest,
+    connection: &mut Connection,
 ) -> Result<Box<TlsStream<I>>, End> {
-    let peer = guest.peer;
+    let peer = connection.peer;
     let began = AtomicBool::new(false);
     let handshake = tokio::time::timeout_at(deadline, async {
         let opening = first_bytes::opening(&line.unread).await?;
@@ -171,20 +171,20 @@ async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
             Opening::Plain => first_bytes::answer_plain(&mut stream).await?,
             Opening::Other(what) => (Warning::Other, what),
         };
-        guest.warnings.warn(warning, peer, what);
+        connection.warnings.warn(warning, peer, what);
         Err(io::ErrorKind::InvalidData.into())
     });
     let outcome = tokio::select! {
         outcome = handshake => outcome,
-        () = stopped(guest.stop.clone(), HANDSHAKE_LINGER) => return Err(End::InOrder),
-        () = guest.place.wanted(&line.unread) => return Err(End::Broken),
+        () = stopped(connection.stop.clone(), HANDSHAKE_LINGER) => return Err(End::InOrder),
+        () = connection.place.wanted(&line.unread) => return Err(End::Broken),
     };
     match outcome {
         Ok(Ok(Some(stream))) => return Ok(Box::new(stream)),
         Ok(Ok(None)) => return Err(End::InOrder),
         Ok(Err(error)) => {
             if let Some((warning, why)) = refusal(&error) {
-                guest.warnings.warn(warning, peer, &why);
+                connection.warnings.warn(warning, peer, &why);
             }
             tracing::debug!(%peer, %error, "the TLS handshake failed");
         }
@@ -192,9 +192,9 @@ async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
         Err(_) if !began.load(Ordering::Relaxed) => {
             tracing::debug!(%peer, "nothing came of a TLS handshake");
         }
-        Err(_) => guest.warnings.warn(Warning::Unfinished, peer, ""),
+        Err(_) => connection.warnings.warn(Warning::Unfinished, peer, ""),
     }
-    guest.open.0.handshakes_failed.add_one();
+    connection.open.0.handshakes_failed.add_one();
     Err(End::Broken)
 }
 
@@ -220,11 +220,11 @@ async fn stopped(mut stop: watch::Receiver<()>, linger: Duration) {
 
 async fn serve_http<I, S, B>(
     stream: I,
-    line: Line,
+    line: Transport,
     over_tls: OverTls,
     service: S,
-    limits: Limits,
-    guest: Guest,
+    limits: ListenerLimits,
+    connection: Connection,
 ) -> End
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -232,9 +232,10 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let Guest { peer, proxies, warnings, stop, mut place, permit: _permit, open: _open } = guest;
+    let Connection { peer, proxies, warnings, stop, mut place, permit: _permit, open: _open } =
+        connection;
     let (activity, stopping) = (place.activity.clone(), stop.clone());
-    let Line { client: other_end, cut, unread } = line;
+    let Transport { client: other_end, cut, unread } = line;
     let whole = cut.clone();
     let timer = Arc::new(RequestTimer::new(limits.header, limits.idle));
     let keep_alive = keep_alive(limits.idle);
@@ -279,14 +280,14 @@ where
         biased;
         result = connection.as_mut() => result,
         over = timer.over(&unread) => match over {
-            Over::Idle => {
+            Expired::Idle => {
                 connection.as_mut().graceful_shutdown();
                 match tokio::time::timeout(limits.write, connection.as_mut()).await {
                     Ok(result) => result,
                     Err(_) => return End::InOrder,
                 }
             }
-            Over::Head => {
+            Expired::Head => {
                 tracing::debug!(%peer, "the head of a request took too long");
                 return End::Broken;
             }

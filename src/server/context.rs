@@ -6,20 +6,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::certificates::ends;
-use super::serve::Server;
+use super::serve::RunningServer;
 use crate::http;
 use crate::meter::Requests;
 use crate::ops::Failure;
 use crate::outbound;
 use crate::tls::TlsReloader;
 
-impl Server<'_> {
+impl RunningServer<'_> {
     /// `stopping` changes, or loses its sender, when the server stops.
     pub(super) fn http_context(
         &self,
         stopping: watch::Receiver<()>,
         reloader: &Arc<TlsReloader>,
-    ) -> Result<http::Context, Failure> {
+    ) -> Result<http::ApiContext, Failure> {
         let config = self.config;
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let servers = &config.feature_servers;
@@ -27,12 +27,12 @@ impl Server<'_> {
         let client = outbound::Client::new(ca, servers.connect, servers.timeout)
             .map_err(|error| Failure::new(crate::store::chain(&error)))?;
         let (urls, networks) = (servers.urls.clone(), servers.networks.clone());
-        Ok(http::Context {
+        Ok(http::ApiContext {
             store: self.store.clone(),
             body_bytes: config.limits.body_bytes,
-            bodies: http::Purses::new(config.limits.body_bytes),
-            turns: http::Turns::new(),
-            answers: http::Budget::new(),
+            bodies: http::BodyBudget::new(config.limits.body_bytes),
+            turns: http::ReadConcurrency::new(),
+            answers: http::AnswerBudget::new(),
             body_time: config.limits.body,
             batch_events: config.limits.batch_events,
             service_url: config.service_url(),
@@ -52,7 +52,7 @@ impl Server<'_> {
             client,
             feature_servers: outbound::Servers::new(urls, networks, servers.retry_after),
             upstream: config.upstream.api_url.clone(),
-            followers: http::Crowd::new(config.limits.followers),
+            event_streams: http::StreamLimit::new(config.limits.event_streams),
             keep_alive: config.limits.keep_alive,
             requests: Arc::new(Requests::new(http::TEMPLATES)),
             started_at: self.started_at,

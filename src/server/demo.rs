@@ -1,7 +1,7 @@
 //! Sample calls for somebody who looks at rollcall for the first time.
 
 use crate::domain::{
-    AccountSid, CallId, CallSid, CallStatus, Direction, Known, LeftOut, Source, Stamp,
+    AccountSid, CallField, CallId, CallSid, CallStatus, Direction, EventTimes, LeftOut, Source,
     StampedEvent, Timestamp,
 };
 use crate::ops::Failure;
@@ -49,20 +49,20 @@ pub(super) fn fill(store: &Store, now: Timestamp) -> Result<bool, Failure> {
         let begun = now.minus_millis((CALLS - n) * 2 * MINUTE_MILLIS + 2 * MINUTE_MILLIS);
         for (status, seconds) in *story {
             let at = begun.plus_millis(seconds * 1000);
-            let mut texts: [Option<Box<str>>; Known::ALL.len()] = Default::default();
-            let mut put = |known: Known, text: String| {
+            let mut texts: [Option<Box<str>>; CallField::ALL.len()] = Default::default();
+            let mut put = |known: CallField, text: String| {
                 if let Some(slot) = texts.get_mut(known as usize) {
                     *slot = Some(text.into());
                 }
             };
-            put(Known::CallId, format!("demo-{n}@192.0.2.1"));
-            put(Known::From, format!("+1555010{:04}", n % 4));
-            put(Known::To, format!("+1555020{:04}", n % 7));
-            put(Known::ServiceUrl, "http://192.0.2.1:3000".to_owned());
+            put(CallField::CallId, format!("demo-{n}@192.0.2.1"));
+            put(CallField::From, format!("+1555010{:04}", n % 4));
+            put(CallField::To, format!("+1555020{:04}", n % 7));
+            put(CallField::ServiceUrl, "http://192.0.2.1:3000".to_owned());
             changes.push(Change::Event(Box::new(StampedEvent {
                 id: CallId { account, sid: CallSid::from_bytes(sid) },
                 source: Source::Webhook,
-                stamp: Stamp::live(at, Some(*status)),
+                stamp: EventTimes::live(at, Some(*status)),
                 status: Some(*status),
                 sip_status: None,
                 sip_reason: None,

@@ -21,7 +21,7 @@ pub fn raise() -> u64 {
 pub(super) fn connections(config: &Config, files: u64) -> usize {
     let listeners = 1 + u64::from(config.http.listen.is_some());
     let wanted = config.limits.connections;
-    let others = OTHERS + config.limits.followers as u64;
+    let others = OTHERS + config.limits.event_streams as u64;
     let room = room(files, others, listeners);
     if room >= wanted {
         return wanted;

@@ -20,10 +20,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::client_address::TrustedProxies;
-use super::connection::{self, End, Guest};
-use super::pressure::{Pressure, STEP};
-use super::pulse::Asked;
+use super::connection::{self, Connection, End};
+use super::idle_eviction::{IdleEviction, STEP};
 use super::warnings::Warnings;
+use super::watchdog::Asked;
 use crate::logs::masked;
 use crate::meter::Connections;
 use crate::tls::TlsReloader;
@@ -41,7 +41,7 @@ const ABORT_WAIT: Duration = Duration::from_secs(1);
 
 /// What one listener and its connections may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ListenerLimits {
     /// Connections open at once. Further ones wait, unaccepted, in the
     /// system's queue, until one ends; idle ones are closed for them.
     pub connections: usize,
@@ -98,7 +98,7 @@ pub async fn run<S, B>(
     listener: TcpListener,
     front: Front,
     service: S,
-    limits: Limits,
+    limits: ListenerLimits,
     counted: Arc<Connections>,
     mut asked: Asked,
     shutdown: impl Future<Output = ()>,
@@ -116,7 +116,7 @@ where
     let permits = Arc::new(Semaphore::new(limits.connections));
     let (stop, stopped) = watch::channel(());
     let mut tasks = JoinSet::new();
-    let mut pressure = Pressure::new();
+    let mut pressure = IdleEviction::new();
     loop {
         let (permit, stream, peer) = tokio::select! {
             biased;
@@ -131,8 +131,9 @@ where
         let config = front.tls.as_ref().map(|tls| tls.current());
         let (open, place) = (Open::new(&counted), pressure.place());
         let (proxies, warnings) = (front.proxies.clone(), front.warnings.clone());
-        let guest = Guest { peer, proxies, warnings, stop: stopped.clone(), place, open, permit };
-        tasks.spawn(connection::serve(stream, config, service.clone(), limits, guest));
+        let connection =
+            Connection { peer, proxies, warnings, stop: stopped.clone(), place, open, permit };
+        tasks.spawn(connection::serve(stream, config, service.clone(), limits, connection));
     }
     drop(listener);
     // A receiver that was cloned before this sees it, even if its task has
@@ -163,7 +164,7 @@ async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
     counted: &Connections,
-    pressure: &mut Pressure,
+    pressure: &mut IdleEviction,
 ) -> (OwnedSemaphorePermit, TcpStream, SocketAddr) {
     if permits.available_permits() == 0 {
         counted.held_back.add_one();

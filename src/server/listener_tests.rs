@@ -27,8 +27,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::connection::{HEAD_BYTES_MAX, OverTls, PeerAddr};
-use super::listener::{Drained, Front, Limits, Proxies, run};
-use super::pulse::{Pulse, pulse};
+use super::listener::{Drained, Front, ListenerLimits, Proxies, run};
+use super::watchdog::{Watchdog, watchdog};
 use crate::http::Recognised;
 use crate::tls::{Setup, TlsReloader, TlsSource};
 
@@ -38,13 +38,19 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const CHUNK_BYTES: usize = 64 * 1024;
 const LONG: Duration = Duration::from_mins(1);
 
-const LIMITS: Limits =
-    Limits { connections: 16, handshake: LONG, header: LONG, idle: LONG, write: LONG, drain: LONG };
+const LIMITS: ListenerLimits = ListenerLimits {
+    connections: 16,
+    handshake: LONG,
+    header: LONG,
+    idle: LONG,
+    write: LONG,
+    drain: LONG,
+};
 
-struct Server {
+struct TestServer {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    pulse: Pulse,
+    watchdog: Watchdog,
     ended: JoinHandle<Drained>,
     /// Requests to `/wait` that have begun, and pieces of `/endless`.
     begun: Arc<AtomicUsize>,
@@ -52,24 +58,28 @@ struct Server {
     release: Arc<Notify>,
 }
 
-async fn start(tls: Option<Arc<TlsReloader>>, limits: Limits) -> Server {
+async fn start(tls: Option<Arc<TlsReloader>>, limits: ListenerLimits) -> TestServer {
     start_behind(Proxies::default(), tls, limits).await
 }
 
-async fn start_behind(proxies: Proxies, tls: Option<Arc<TlsReloader>>, limits: Limits) -> Server {
+async fn start_behind(
+    proxies: Proxies,
+    tls: Option<Arc<TlsReloader>>,
+    limits: ListenerLimits,
+) -> TestServer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let (begun, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let (count, gate) = (Arc::clone(&begun), Arc::clone(&release));
     let service = service_fn(move |request| answer(request, Arc::clone(&count), Arc::clone(&gate)));
-    let (pulse, asked) = pulse();
+    let (watchdog, asked) = watchdog();
     let counted = Arc::default();
     let front = Front { tls, proxies, ..Front::default() };
     let ended = tokio::spawn(run(listener, front, service, limits, counted, asked, async move {
         let _ = stopped.await;
     }));
-    Server { address, stop, pulse, ended, begun, release }
+    TestServer { address, stop, watchdog, ended, begun, release }
 }
 
 async fn answer(
@@ -105,7 +115,7 @@ async fn answer(
     Ok(Response::new(body))
 }
 
-impl Server {
+impl TestServer {
     async fn connect(&self) -> TcpStream {
         timeout(DEADLINE, TcpStream::connect(self.address)).await.unwrap().unwrap()
     }
@@ -137,7 +147,7 @@ fn reloader(directory: &TempDir) -> Arc<TlsReloader> {
 
 /// A TLS connection whose client trusts `ca.pem` alone, for `name`.
 async fn connect_tls(
-    server: &Server,
+    server: &TestServer,
     directory: &TempDir,
     name: &'static str,
 ) -> std::io::Result<TlsStream<TcpStream>> {
@@ -234,14 +244,14 @@ async fn a_reload_serves_new_connections_and_keeps_the_old() {
 #[tokio::test]
 async fn a_client_that_says_nothing_is_cut_after_the_handshake_time() {
     let directory = TempDir::new().unwrap();
-    let limits = Limits { handshake: Duration::from_millis(100), ..LIMITS };
+    let limits = ListenerLimits { handshake: Duration::from_millis(100), ..LIMITS };
     let server = start(Some(reloader(&directory)), limits).await;
     ends(&mut server.connect().await).await;
 }
 
 #[tokio::test]
 async fn slow_headers_are_cut_after_the_header_time_and_idle_connections_are_not() {
-    let limits = Limits { header: Duration::from_millis(100), ..LIMITS };
+    let limits = ListenerLimits { header: Duration::from_millis(100), ..LIMITS };
     let server = start(None, limits).await;
     let mut idle = server.connect().await;
     ask(&mut idle, "/").await;
@@ -260,7 +270,7 @@ async fn slow_headers_are_cut_after_the_header_time_and_idle_connections_are_not
 
 #[tokio::test]
 async fn idle_connections_are_closed_after_their_own_time_and_what_has_begun_is_not() {
-    let limits = Limits { idle: Duration::from_millis(100), ..LIMITS };
+    let limits = ListenerLimits { idle: Duration::from_millis(100), ..LIMITS };
     let directory = TempDir::new().unwrap();
     for tls in [None, Some(reloader(&directory))] {
         let over_tls = tls.is_some();
@@ -340,7 +350,7 @@ async fn a_head_over_the_limit_is_answered_431_however_it_arrives() {
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_cut_after_the_write_time() {
     let directory = TempDir::new().unwrap();
-    let limits = Limits { connections: 1, write: Duration::from_millis(150), ..LIMITS };
+    let limits = ListenerLimits { connections: 1, write: Duration::from_millis(150), ..LIMITS };
     for tls in [None, Some(reloader(&directory))] {
         let server = start(tls.clone(), limits).await;
         let asked: Box<dyn std::any::Any> = if tls.is_some() {
@@ -371,7 +381,7 @@ async fn a_client_that_reads_nothing_is_cut_after_the_write_time() {
 
 #[tokio::test]
 async fn a_client_that_reads_slowly_but_steadily_is_served() {
-    let limits = Limits { write: Duration::from_millis(300), ..LIMITS };
+    let limits = ListenerLimits { write: Duration::from_millis(300), ..LIMITS };
     let server = start(None, limits).await;
     let mut stream = server.connect().await;
     ask(&mut stream, "/endless").await;
@@ -389,7 +399,7 @@ async fn a_client_that_reads_slowly_but_steadily_is_served() {
 
 #[tokio::test]
 async fn a_connection_over_the_limit_waits_and_is_served_when_one_leaves() {
-    let server = start(None, Limits { connections: 2, ..LIMITS }).await;
+    let server = start(None, ListenerLimits { connections: 2, ..LIMITS }).await;
     let (mut first, mut second) = (server.connect().await, server.connect().await);
     ask(&mut first, "/").await;
     assert_ne!(answer_of(&mut first).await, "");
@@ -408,7 +418,8 @@ async fn a_connection_over_the_limit_waits_and_is_served_when_one_leaves() {
 #[tokio::test]
 async fn idle_connections_make_room_for_one_that_waits_and_requests_of_known_ones_do_not() {
     let directory = TempDir::new().unwrap();
-    let server = start(Some(reloader(&directory)), Limits { connections: 5, ..LIMITS }).await;
+    let server =
+        start(Some(reloader(&directory)), ListenerLimits { connections: 5, ..LIMITS }).await;
     let mut running = connect_tls(&server, &directory, "r.test").await.unwrap();
     ask(&mut running, "/wait").await;
     server.until_begun(1).await;
@@ -439,7 +450,7 @@ async fn idle_connections_make_room_for_one_that_waits_and_requests_of_known_one
 
 #[tokio::test]
 async fn a_panic_frees_its_permit_and_the_loop_goes_on() {
-    let server = start(None, Limits { connections: 1, ..LIMITS }).await;
+    let server = start(None, ListenerLimits { connections: 1, ..LIMITS }).await;
     for _ in 0..3 {
         let mut stream = server.connect().await;
         ask(&mut stream, "/panic").await;
@@ -473,7 +484,7 @@ async fn a_stop_answers_the_running_request_and_closes_the_idle() {
 
 #[tokio::test]
 async fn a_stop_cuts_what_does_not_end_within_the_drain() {
-    let server = start(None, Limits { drain: Duration::from_millis(150), ..LIMITS }).await;
+    let server = start(None, ListenerLimits { drain: Duration::from_millis(150), ..LIMITS }).await;
     let mut stuck = server.connect().await;
     ask(&mut stuck, "/wait").await;
     server.until_begun(1).await;
@@ -485,15 +496,15 @@ async fn a_stop_cuts_what_does_not_end_within_the_drain() {
 }
 
 #[tokio::test]
-async fn the_loop_has_a_pulse_until_it_ends_even_where_no_connection_is_free() {
-    let server = start(None, Limits { connections: 1, ..LIMITS }).await;
+async fn the_loop_has_a_watchdog_until_it_ends_even_where_no_connection_is_free() {
+    let server = start(None, ListenerLimits { connections: 1, ..LIMITS }).await;
     let held = TcpStream::connect(server.address).await.unwrap();
     let waiting = TcpStream::connect(server.address).await.unwrap();
     for _ in 0..3 {
-        assert!(server.pulse.beats(DEADLINE).await);
+        assert!(server.watchdog.beats(DEADLINE).await);
     }
     drop((held, waiting));
     server.stop.send(()).unwrap();
     timeout(DEADLINE, server.ended).await.unwrap().unwrap();
-    assert!(!server.pulse.beats(DEADLINE).await);
+    assert!(!server.watchdog.beats(DEADLINE).await);
 }

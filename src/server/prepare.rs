@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
-use super::door::{self, Taken};
-use super::handed::Handed;
+use super::listeners::{self, Taken};
 use super::owner::{cannot_open, explained};
+use super::socket_activation::ActivatedSockets;
 use crate::config::Config;
-use crate::logs::Audit;
+use crate::logs::AuditLog;
 use crate::ops::Failure;
 use crate::store::{Lock, OpenError};
 use crate::{admin, clock, tls};
@@ -17,14 +17,14 @@ use crate::{admin, clock, tls};
 /// All that a store is opened with.
 pub(super) struct Prepared {
     pub taken: Vec<Taken>,
-    pub audit: Audit,
+    pub audit: AuditLog,
     pub lock: Lock,
 }
 
 impl Prepared {
     /// Takes addresses, then the data directory; a new one is made.
     pub fn of(config: &Config, runtime_dir: Option<&Path>) -> Result<Self, Failure> {
-        let handed = Handed::from_environment()?;
+        let activated = ActivatedSockets::from_environment()?;
         let failed = |error: OpenError| cannot_open(&error, &config.data_dir);
         // Who else has the store is said before who else has the port.
         let lock = match Lock::take(&config.data_dir, false) {
@@ -32,7 +32,7 @@ impl Prepared {
             Err(OpenError::Missing { .. }) => None,
             Err(error) => return Err(failed(error)),
         };
-        let taken = match take(config, runtime_dir, handed) {
+        let taken = match take(config, runtime_dir, activated) {
             Ok(taken) => taken,
             Err(failure) => return Err(given_back(lock, failure)),
         };
@@ -51,7 +51,7 @@ impl Prepared {
 fn take(
     config: &Config,
     runtime_dir: Option<&Path>,
-    handed: Handed,
+    activated: ActivatedSockets,
 ) -> Result<Vec<Taken>, Failure> {
     let data_dir = &config.data_dir;
     let certificates = tls::check(&config.tls_setup(), clock::system_time());
@@ -61,7 +61,7 @@ fn take(
         let text = format!("cannot bind the admin socket {}: {error}", socket.display());
         explained(text, &error, data_dir)
     })?;
-    door::take(config, handed)
+    listeners::take(config, activated)
 }
 
 fn given_back(lock: Option<Lock>, failure: Failure) -> Failure {

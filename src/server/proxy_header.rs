@@ -56,8 +56,8 @@ pub(super) async fn read(
     let mut seen = Vec::with_capacity(LINE_BYTES_MAX);
     loop {
         let missing = match step(&seen)? {
-            Step::Whole(client) => return Ok(client),
-            Step::More(bytes) => bytes as u64,
+            HeaderStep::Whole(client) => return Ok(client),
+            HeaderStep::More(bytes) => bytes as u64,
         };
         let got = match (&mut *stream).take(missing).read_buf(&mut seen).await {
             // Health checks may end so.
@@ -75,16 +75,16 @@ pub(super) async fn read(
 
 /// What is known after some bytes.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+enum HeaderStep {
     /// The header has at least so many more.
     More(usize),
     /// It ends here; the client, where it names one.
     Whole(Option<SocketAddr>),
 }
 
-fn step(seen: &[u8]) -> Result<Step, HeaderError> {
+fn step(seen: &[u8]) -> Result<HeaderStep, HeaderError> {
     if seen.is_empty() {
-        return Ok(Step::More(LINE_BYTES_MIN.min(FIXED_BYTES)));
+        return Ok(HeaderStep::More(LINE_BYTES_MIN.min(FIXED_BYTES)));
     }
     let begins = |with: &[u8]| seen.iter().zip(with).all(|(one, other)| one == other);
     if begins(SIGNATURE) {
@@ -97,7 +97,7 @@ fn step(seen: &[u8]) -> Result<Step, HeaderError> {
 }
 
 /// Version 1: `PROXY TCP4 192.0.2.1 198.51.100.1 50000 443` and a line end.
-fn line(seen: &[u8]) -> Result<Step, HeaderError> {
+fn line(seen: &[u8]) -> Result<HeaderStep, HeaderError> {
     const MALFORMED: HeaderError = HeaderError::Malformed(
         "expected `PROXY TCP4|TCP6 CLIENT SERVER PORT PORT` or `PROXY UNKNOWN`, and CR LF",
     );
@@ -107,9 +107,9 @@ fn line(seen: &[u8]) -> Result<Step, HeaderError> {
             _ if seen.len() >= LINE_BYTES_MAX => {
                 Err(HeaderError::Malformed("its line is too long"))
             }
-            _ if seen.len() < LINE_BYTES_MIN => Ok(Step::More(LINE_BYTES_MIN - seen.len())),
-            [.., b'\r'] => Ok(Step::More(1)),
-            _ => Ok(Step::More(2.min(LINE_BYTES_MAX - seen.len()))),
+            _ if seen.len() < LINE_BYTES_MIN => Ok(HeaderStep::More(LINE_BYTES_MIN - seen.len())),
+            [.., b'\r'] => Ok(HeaderStep::More(1)),
+            _ => Ok(HeaderStep::More(2.min(LINE_BYTES_MAX - seen.len()))),
         };
     };
     let text = match seen.split_at(end) {
@@ -118,7 +118,7 @@ fn line(seen: &[u8]) -> Result<Step, HeaderError> {
     };
     let words: Vec<&str> = text.split(' ').collect();
     let (v4, from, to, ports) = match *words.as_slice() {
-        ["PROXY", "UNKNOWN", ..] => return Ok(Step::Whole(None)),
+        ["PROXY", "UNKNOWN", ..] => return Ok(HeaderStep::Whole(None)),
         ["PROXY", "TCP4", from, to, port, there] => (true, from, to, [port, there]),
         ["PROXY", "TCP6", from, to, port, there] => (false, from, to, [port, there]),
         _ => return Err(MALFORMED),
@@ -135,15 +135,17 @@ fn line(seen: &[u8]) -> Result<Step, HeaderError> {
         text.parse().ok().filter(|_| plain && (text == "0" || !text.starts_with('0')))
     };
     match (address(from), address(to), ports.map(port)) {
-        (Some(from), Some(_), [Some(port), Some(_)]) => Ok(Step::Whole(Some(client(from, port)))),
+        (Some(from), Some(_), [Some(port), Some(_)]) => {
+            Ok(HeaderStep::Whole(Some(client(from, port))))
+        }
         _ => Err(MALFORMED),
     }
 }
 
 /// Version 2.
-fn binary(seen: &[u8]) -> Result<Step, HeaderError> {
+fn binary(seen: &[u8]) -> Result<HeaderStep, HeaderError> {
     let Some((fixed, rest)) = seen.split_first_chunk::<FIXED_BYTES>() else {
-        return Ok(Step::More(FIXED_BYTES - seen.len()));
+        return Ok(HeaderStep::More(FIXED_BYTES - seen.len()));
     };
     let [.., version, family, high, low] = *fixed;
     let length = usize::from(u16::from_be_bytes([high, low]));
@@ -165,11 +167,11 @@ fn binary(seen: &[u8]) -> Result<Step, HeaderError> {
         _ => return Err(HeaderError::Malformed("its family of addresses is unknown")),
     };
     if rest.len() < length {
-        return Ok(Step::More(length - rest.len()));
+        return Ok(HeaderStep::More(length - rest.len()));
     }
     if local {
         // Whatever follows is to be skipped.
-        return Ok(Step::Whole(None));
+        return Ok(HeaderStep::Whole(None));
     }
     let Some((addresses, values)) = rest.split_at_checked(addresses) else {
         return Err(HeaderError::Malformed("it is shorter than its addresses"));
@@ -186,7 +188,7 @@ fn binary(seen: &[u8]) -> Result<Step, HeaderError> {
         }),
         _ => None,
     };
-    Ok(Step::Whole(found))
+    Ok(HeaderStep::Whole(found))
 }
 
 /// Goes through the values behind the addresses: each has to end within the header, and a checksum

@@ -30,7 +30,7 @@ enum Phase {
 
 /// Which time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Over {
+pub(super) enum Expired {
     /// Nothing has come.
     Idle,
     /// A head is not whole.
@@ -53,22 +53,22 @@ impl RequestTimer {
     }
 
     /// A request has come; what it returns lives until it is answered.
-    pub fn begin(self: &Arc<Self>) -> Answered {
+    pub fn begin(self: &Arc<Self>) -> InFlight {
         *self.phase.lock() = Phase::Answering;
-        Answered(self.clone())
+        InFlight(self.clone())
     }
 
     /// Ready once a time is over. An idle connection on which something has come that is not read
     /// yet is idle no more.
-    pub async fn over(&self, unread: &Unread) -> Over {
+    pub async fn over(&self, unread: &Unread) -> Expired {
         // No time that begins after a look is over sooner than that.
         let step = self.header.min(self.idle);
         loop {
             let now = Instant::now();
             let phase = *self.phase.lock();
             let over = match phase {
-                Phase::Idle(until) if until <= now => Some(Over::Idle),
-                Phase::Head(until) if until <= now => Some(Over::Head),
+                Phase::Idle(until) if until <= now => Some(Expired::Idle),
+                Phase::Head(until) if until <= now => Some(Expired::Head),
                 Phase::Idle(until) | Phase::Head(until) => {
                     tokio::time::sleep_until(until.min(now + step)).await;
                     None
@@ -79,7 +79,7 @@ impl RequestTimer {
                 }
             };
             match over {
-                Some(Over::Idle) if unread.any() => unread.settled().await,
+                Some(Expired::Idle) if unread.any() => unread.settled().await,
                 Some(over) => return over,
                 None => {}
             }
@@ -88,9 +88,9 @@ impl RequestTimer {
 }
 
 /// A request that is being answered, until this is dropped.
-pub(super) struct Answered(Arc<RequestTimer>);
+pub(super) struct InFlight(Arc<RequestTimer>);
 
-impl Drop for Answered {
+impl Drop for InFlight {
     fn drop(&mut self) {
         *self.0.phase.lock() = Phase::Idle(Instant::now() + self.0.idle);
     }
@@ -115,7 +115,7 @@ mod tests {
         let unread = socket.line().unread;
         let timer = Arc::new(RequestTimer::new(LONG, SHORT));
         drop(timer.begin());
-        assert_eq!(timer.over(&unread).await, Over::Idle);
+        assert_eq!(timer.over(&unread).await, Expired::Idle);
 
         client.write_all(b"POST").await.unwrap();
         assert_eq!(unread.peek(&mut [0; 4]).await.unwrap(), 4);
@@ -133,12 +133,12 @@ mod tests {
     #[tokio::test]
     async fn a_head_has_its_time_from_its_first_byte_and_the_first_one_from_the_beginning() {
         let timer = Arc::new(RequestTimer::new(SHORT, LONG));
-        assert_eq!(timer.over(&Unread::none()).await, Over::Head);
+        assert_eq!(timer.over(&Unread::none()).await, Expired::Head);
         let answered = timer.begin();
         assert!(tokio::time::timeout(SHORT * 20, timer.over(&Unread::none())).await.is_err());
         drop(answered);
         assert!(tokio::time::timeout(SHORT * 20, timer.over(&Unread::none())).await.is_err());
         timer.read();
-        assert_eq!(timer.over(&Unread::none()).await, Over::Head);
+        assert_eq!(timer.over(&Unread::none()).await, Expired::Head);
     }
 }

@@ -9,18 +9,18 @@ use tokio::sync::{Notify, watch};
 use super::certificates::{look_after, reload};
 use super::client_address::TrustedProxies;
 use super::demo;
-use super::door::{Door, Purpose, Taken};
 use super::files;
-use super::listener::{self, Drained, Front, Limits, Proxies};
+use super::listener::{self, Drained, Front, ListenerLimits, Proxies};
+use super::listeners::{BoundListener, ListenerKind, Taken};
 use super::owner::{cannot_open, explained};
 use super::prepare::Prepared;
-use super::pulse::{Pulse, pulse};
-use super::signals::{Order, Signals};
+use super::signals::{SignalAction, Signals};
 use super::systemd;
 use super::warnings::Warnings;
+use super::watchdog::{Watchdog, watchdog};
 use crate::config::{Config, ConfigError, SHORT};
 use crate::domain::Timestamp;
-use crate::logs::Audit;
+use crate::logs::AuditLog;
 use crate::ops::{self, Failure};
 use crate::store::{OpenError, Options, Progress, Store, chain};
 use crate::tls::TlsReloader;
@@ -94,7 +94,7 @@ pub fn serve(
     let threads = std::thread::available_parallelism()?.get().max(THREADS_MIN);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(threads).enable_all().build()?;
-    let server = Server {
+    let server = RunningServer {
         config,
         store: store.clone(),
         runtime_dir,
@@ -119,37 +119,38 @@ pub fn serve(
     result.and(closed)
 }
 
-pub(super) struct Server<'a> {
+pub(super) struct RunningServer<'a> {
     pub(super) config: &'a Config,
     pub(super) store: Arc<Store>,
     runtime_dir: Option<PathBuf>,
     /// Whether sample calls were asked for, and are there.
     demo: Option<bool>,
     again: &'a dyn Fn() -> Result<Config, ConfigError>,
-    pub(super) audit: Arc<Audit>,
+    pub(super) audit: Arc<AuditLog>,
     pub(super) started_at: Timestamp,
     begun: Instant,
     /// Files that the process may have open.
     files: u64,
 }
 
-impl Server<'_> {
+impl RunningServer<'_> {
     async fn run(self, taken: Vec<Taken>, tell: &mut dyn FnMut(News<'_>)) -> Result<(), Failure> {
         let config = self.config;
         // Before anybody is told that the server is up, and may send one.
         let signals = Signals::new()?;
         let reloader = Arc::new(config.certificate()?);
-        let doors = taken.into_iter().map(Taken::listen).collect::<Result<Vec<_>, _>>()?;
+        let bound_listeners =
+            taken.into_iter().map(Taken::listen).collect::<Result<Vec<_>, _>>()?;
         let socket = config.admin_socket_path(self.runtime_dir.as_deref());
         let admin = admin::bind(&socket, &config.data_dir).map_err(|error| {
             let text = format!("cannot bind the admin socket {}: {error}", socket.display());
             explained(text, &error, &config.data_dir)
         })?;
-        if let (Some(filled), Some(door)) = (self.demo, doors.first()) {
-            let port = door.listener.local_addr()?.port();
+        if let (Some(filled), Some(bound)) = (self.demo, bound_listeners.first()) {
+            let port = bound.listener.local_addr()?.port();
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
-        let configuration = bound(config, &doors).to_toml().unwrap_or_default();
+        let configuration = bound(config, &bound_listeners).to_toml().unwrap_or_default();
         let (stop, stopped) = watch::channel(());
         let context = Arc::new(self.http_context(stopped.clone(), &reloader)?);
         let api = http::service(context.clone());
@@ -158,17 +159,17 @@ impl Server<'_> {
         let proxies = config.http.trusted_proxies.iter().map(|proxy| proxy.0);
         let trusted = TrustedProxies::new(proxies);
         let mut listeners = tokio::task::JoinSet::new();
-        let (mut pulses, mut urls) = (Vec::new(), Vec::new());
+        let (mut watchdogs, mut urls) = (Vec::new(), Vec::new());
         let mut reached = Vec::new();
-        for Door { listener, url, purpose, held } in doors {
-            let (pulse, asked) = pulse();
+        for BoundListener { listener, url, purpose, held } in bound_listeners {
+            let (watchdog, asked) = watchdog();
             let mut stopped = stopped.clone();
             let stop = async move {
                 let _either_way = stopped.changed().await;
             };
             let warnings = Warnings::of(&url);
             match purpose {
-                Purpose::Https => {
+                ListenerKind::Https => {
                     let (tls, counted) = (Some(reloader.clone()), meter.https.clone());
                     let (trusted, header) = (trusted.clone(), config.proxy_protocol);
                     let proxies = Proxies { trusted, header };
@@ -176,7 +177,7 @@ impl Server<'_> {
                     listeners
                         .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
                 }
-                Purpose::Http => {
+                ListenerKind::Http => {
                     let (counted, api) = (meter.http.clone(), api.clone());
                     let (trusted, header) = (trusted.clone(), config.http.proxy_protocol);
                     let proxies = Proxies { trusted, header };
@@ -184,25 +185,25 @@ impl Server<'_> {
                     listeners
                         .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
                 }
-                Purpose::Metrics => {
-                    let limits = Limits { connections: SCRAPERS_MAX, ..limits };
+                ListenerKind::Metrics => {
+                    let limits = ListenerLimits { connections: SCRAPERS_MAX, ..limits };
                     let (counted, api) = (meter.metrics.clone(), http::scrapes(context.clone()));
                     let front = Front { warnings, ..Front::default() };
                     listeners
                         .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
                 }
             }
-            pulses.push(pulse);
+            watchdogs.push(watchdog);
             tell(News::Listening(url.clone()));
-            reached.push(ops::Listener { url: url.clone(), held });
+            reached.push(ops::ReachableAt { url: url.clone(), held });
             urls.push(url);
         }
         let mut ops = config.ops_context();
         ops.certificates = ops::Certificates::Served(reloader.clone());
         ops.listeners = reached;
         ops.configuration = configuration;
-        let pulses = Arc::new(pulses);
-        ops.loops = Some(all_turn(&pulses));
+        let watchdogs = Arc::new(watchdogs);
+        ops.loops = Some(all_turn(&watchdogs));
         ops.started_at = Some(self.started_at);
         ops.stopping = Some(stopped);
         let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
@@ -210,7 +211,7 @@ impl Server<'_> {
         let read_again = Arc::new(Notify::new());
         let certificate = tokio::spawn(look_after(reloader.clone(), read_again.clone()));
         let notes = tokio::spawn(note_used(self.store.clone()));
-        let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), pulses));
+        let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), watchdogs));
         tell(News::Ready);
         let status = format!("listening on {}", urls.join(", "));
         systemd::ready(&status);
@@ -246,7 +247,7 @@ impl Server<'_> {
             tokio::select! {
                 received = signals.next() => {
                     let by = received.by;
-                    if received.order == Order::Stop {
+                    if received.order == SignalAction::Stop {
                         tracing::info!(by, ran = %self.ran(), "rollcall stops");
                         return Ok(());
                     }
@@ -336,14 +337,14 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// The configuration with the ports that were found where any free one was asked for.
-fn bound(config: &Config, doors: &[Door]) -> Config {
+fn bound(config: &Config, bound_listeners: &[BoundListener]) -> Config {
     let mut config = config.absolute();
-    for Door { listener, purpose, .. } in doors {
+    for BoundListener { listener, purpose, .. } in bound_listeners {
         let found = listener.local_addr().ok().and_then(|at| at.to_string().parse().ok());
         let place = match purpose {
-            Purpose::Https => Some(&mut config.listen),
-            Purpose::Http => config.http.listen.as_mut(),
-            Purpose::Metrics => config.metrics.listen.as_mut(),
+            ListenerKind::Https => Some(&mut config.listen),
+            ListenerKind::Http => config.http.listen.as_mut(),
+            ListenerKind::Metrics => config.metrics.listen.as_mut(),
         };
         if let (Some(place), Some(found)) = (place, found)
             && place.port() == 0
@@ -364,12 +365,12 @@ fn word(path: &Path) -> String {
 }
 
 /// Asks every accept loop whether it turns; blocks for as long as that takes.
-fn all_turn(pulses: &Arc<Vec<Pulse>>) -> ops::Loops {
-    let (pulses, runtime) = (pulses.clone(), tokio::runtime::Handle::current());
+fn all_turn(watchdogs: &Arc<Vec<Watchdog>>) -> ops::Loops {
+    let (watchdogs, runtime) = (watchdogs.clone(), tokio::runtime::Handle::current());
     ops::Loops(Arc::new(move || {
         runtime.block_on(async {
-            for pulse in pulses.iter() {
-                if !pulse.beats(PULSE_MAX).await {
+            for watchdog in watchdogs.iter() {
+                if !watchdog.beats(PULSE_MAX).await {
                     return false;
                 }
             }
@@ -385,8 +386,8 @@ async fn note_used(store: Arc<Store>) {
     loop {
         ticks.tick().await;
         let store = store.clone();
-        let noted = tokio::task::spawn_blocking(move || ops::note_used(&store, USED_INTERVAL));
-        if let Ok(Err(error)) = noted.await {
+        let note = tokio::task::spawn_blocking(move || ops::note_used(&store, USED_INTERVAL));
+        if let Ok(Err(error)) = note.await {
             tracing::warn!(%error, "it is not written down when tokens were used last");
         }
     }
@@ -408,7 +409,7 @@ impl Config {
             reserve_bytes: self.store.reserve_bytes,
             max_lifetime_millis: millis(self.calls.max_lifetime),
             sweep_interval: self.calls.sweep_interval,
-            retention: crate::store::Retention {
+            retention: crate::store::RetentionPolicy {
                 age_millis: self.retention.age.map(millis),
                 bytes: Some(self.retention.bytes).filter(|bytes| *bytes > 0),
                 history_millis: millis(self.retention.history),
@@ -422,8 +423,8 @@ impl Config {
     }
 
     /// What commands need to know.
-    pub fn ops_context(&self) -> ops::Context {
-        ops::Context {
+    pub fn ops_context(&self) -> ops::AdminContext {
+        ops::AdminContext {
             service_url: self.service_url(),
             data_dir: self.data_dir.clone(),
             audit_log: self.log.audit.clone(),
@@ -438,9 +439,9 @@ impl Config {
     }
 
     /// Opens the log of deeds.
-    pub fn audit(&self) -> Result<Audit, Failure> {
+    pub fn audit(&self) -> Result<AuditLog, Failure> {
         let path = self.log.audit.as_deref();
-        Audit::open(path).map_err(|error| {
+        AuditLog::open(path).map_err(|error| {
             let path = path.unwrap_or(Path::new("")).display();
             Failure::new(format!("cannot open log.audit {path}: {error}"))
         })
@@ -450,8 +451,8 @@ impl Config {
         self.hooks.service_url.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
-    fn listener_limits(&self, files: u64) -> Limits {
-        Limits {
+    fn listener_limits(&self, files: u64) -> ListenerLimits {
+        ListenerLimits {
             connections: files::connections(self, files),
             handshake: self.limits.handshake,
             header: self.limits.header,

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum SignalAction {
     /// To end.
     Stop,
     /// To read certificates again, and to open the audit log anew.
@@ -22,7 +22,7 @@ pub(super) enum Order {
 /// A signal that has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Received {
-    pub order: Order,
+    pub order: SignalAction,
     /// Its name, and who has sent it.
     pub by: String,
 }
@@ -68,12 +68,12 @@ impl Drop for Signals {
 impl From<Origin> for Received {
     fn from(origin: Origin) -> Self {
         let (order, name) = match origin.signal {
-            SIGHUP => (Order::Reload, "SIGHUP"),
-            SIGINT => (Order::Stop, "SIGINT"),
-            _ => (Order::Stop, "SIGTERM"),
+            SIGHUP => (SignalAction::Reload, "SIGHUP"),
+            SIGINT => (SignalAction::Stop, "SIGINT"),
+            _ => (SignalAction::Stop, "SIGTERM"),
         };
         let by = match origin.process {
-            Some(process) => format!("{name} from {}", Sender(process)),
+            Some(process) => format!("{name} from {}", SignalSender(process)),
             // As for Ctrl-C, which the terminal sends.
             None => format!("{name} from the system"),
         };
@@ -82,9 +82,9 @@ impl From<Origin> for Received {
 }
 
 /// The process that has sent a signal.
-struct Sender(Process);
+struct SignalSender(Process);
 
-impl fmt::Display for Sender {
+impl fmt::Display for SignalSender {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Process { pid, uid, .. } = self.0;
         if pid == 0 {
@@ -113,7 +113,7 @@ mod tests {
         let sent = Command::new("kill").args(["-s", "HUP", &own.to_string()]).status().unwrap();
         assert!(sent.success());
         let Received { order, by } = signals.next().await;
-        assert_eq!(order, Order::Reload);
+        assert_eq!(order, SignalAction::Reload);
         let uid = rustix::process::getuid().as_raw();
         assert!(by.starts_with("SIGHUP from pid ") && by.contains(&format!("uid {uid}")), "{by}");
     }

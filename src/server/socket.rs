@@ -22,14 +22,14 @@ use crate::http::{OtherEnd, Presence};
 /// One end of a connection.
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
-    cut: Arc<Cut>,
+    cut: Arc<ResetOnClose>,
 }
 
 /// Whether the connection is to be reset when it ends.
 #[derive(Debug, Default)]
-pub(super) struct Cut(AtomicBool);
+pub(super) struct ResetOnClose(AtomicBool);
 
-impl Cut {
+impl ResetOnClose {
     /// An answer is on its way whose length was not said.
     pub fn begin(&self) {
         self.0.store(true, Ordering::Release);
@@ -47,19 +47,19 @@ impl Socket {
     }
 
     /// What is known of it while something else owns it.
-    pub fn line(&self) -> Line {
+    pub fn line(&self) -> Transport {
         let presence: Arc<dyn Presence> = self.stream.clone();
         let client = OtherEnd(Arc::downgrade(&presence));
-        Line { client, cut: self.cut.clone(), unread: Unread(Arc::downgrade(&self.stream)) }
+        Transport { client, cut: self.cut.clone(), unread: Unread(Arc::downgrade(&self.stream)) }
     }
 }
 
 /// A socket that something else owns.
-pub(super) struct Line {
+pub(super) struct Transport {
     /// Says whether the client is there, for as long as the connection lasts.
     pub client: OtherEnd,
     /// Says how it ends.
-    pub cut: Arc<Cut>,
+    pub cut: Arc<ResetOnClose>,
     pub unread: Unread,
 }
 

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tokio::time::MissedTickBehavior;
 
-use super::pulse::Pulse;
+use super::watchdog::Watchdog;
 use crate::clock;
 use crate::store::{Progress, Store};
 
 /// How long systemd is to wait for the next word of a start that goes on.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How often a start says how far it is.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ impl Starting {
 }
 
 fn tell_start(status: &str) {
-    notify(&[NotifyState::Status(status), more_time(PATIENCE)]);
+    notify(&[NotifyState::Status(status), more_time(TIMEOUT)]);
 }
 
 fn more_time(time: Duration) -> NotifyState<'static> {
@@ -77,7 +77,7 @@ impl Asking {
         }
         let (end, ended) = channel();
         std::thread::spawn(move || {
-            ask_while_working(&ended, BEAT, &mut worked, &mut || notify(&[more_time(PATIENCE)]));
+            ask_while_working(&ended, BEAT, &mut worked, &mut || notify(&[more_time(TIMEOUT)]));
         });
         Self { _end: Some(end) }
     }
@@ -123,12 +123,12 @@ pub fn reloading() {
 /// The server ends, once running requests have had this time.
 pub fn stopping(drain: Duration) {
     let status = NotifyState::Status("closing connections and the store");
-    notify(&[NotifyState::Stopping, status, more_time(drain.saturating_add(PATIENCE))]);
+    notify(&[NotifyState::Stopping, status, more_time(drain.saturating_add(TIMEOUT))]);
 }
 
 /// Gives signs of life for as long as the committer answers and every accept loop turns. Ends
 /// where systemd does not watch.
-pub async fn watchdog(store: Arc<Store>, pulses: Arc<Vec<Pulse>>) {
+pub async fn watchdog(store: Arc<Store>, watchdogs: Arc<Vec<Watchdog>>) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let interval = limit / 2;
     let mut ticks = tokio::time::interval(interval);
@@ -136,7 +136,7 @@ pub async fn watchdog(store: Arc<Store>, pulses: Arc<Vec<Pulse>>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match fault(&store, &pulses, interval).await {
+        match fault(&store, &watchdogs, interval).await {
             None => notify(&[NotifyState::Watchdog]),
             Some(fault) => tracing::error!(fault, "no sign of life is given to systemd"),
         }
@@ -144,7 +144,11 @@ pub async fn watchdog(store: Arc<Store>, pulses: Arc<Vec<Pulse>>) {
 }
 
 /// What is wrong with the server, if anything is. Looks for at most `within` at each part.
-async fn fault(store: &Arc<Store>, pulses: &[Pulse], within: Duration) -> Option<&'static str> {
+async fn fault(
+    store: &Arc<Store>,
+    watchdogs: &[Watchdog],
+    within: Duration,
+) -> Option<&'static str> {
     let store = store.clone();
     // Nothing is changed, but the committer itself says so: it is neither stuck nor gone, and it
     // refuses once the journal has failed. The figures show that no lock is held for good.
@@ -157,8 +161,8 @@ async fn fault(store: &Arc<Store>, pulses: &[Pulse], within: Duration) -> Option
         Ok(_) => return Some("the journal takes nothing any more"),
         Err(_) => return Some("the committer does not answer"),
     }
-    for pulse in pulses {
-        if !pulse.beats(within).await {
+    for watchdog in watchdogs {
+        if !watchdog.beats(within).await {
             return Some("an accept loop does not turn");
         }
     }
@@ -173,7 +177,7 @@ fn notify(states: &[NotifyState<'_>]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pulse::pulse;
+    use super::super::watchdog::watchdog;
     use super::*;
     use crate::config::Config;
     use crate::store::Lock;
@@ -213,22 +217,22 @@ mod tests {
         options.data_dir = dir.path().join("data");
         let lock = Lock::take(&options.data_dir, true).unwrap();
         let store = Arc::new(Store::open(lock, options, clock::now(), &|_| {}).unwrap());
-        let ((turns, mut asked), (hangs, never_asks)) = (pulse(), pulse());
+        let ((turns, mut asked), (hangs, never_asks)) = (watchdog(), watchdog());
         tokio::spawn(async move {
             loop {
                 asked.answer().await;
             }
         });
         let before = store.status().sequence;
-        let mut pulses = vec![turns];
-        assert_eq!(fault(&store, &pulses, WITHIN).await, None);
+        let mut watchdogs = vec![turns];
+        assert_eq!(fault(&store, &watchdogs, WITHIN).await, None);
         assert_eq!(store.status().sequence, before, "a look changes nothing");
-        pulses.push(hangs);
+        watchdogs.push(hangs);
         let short = Duration::from_millis(50);
-        assert_eq!(fault(&store, &pulses, short).await, Some("an accept loop does not turn"));
+        assert_eq!(fault(&store, &watchdogs, short).await, Some("an accept loop does not turn"));
         drop(never_asks);
         store.close().unwrap();
-        let closed = fault(&store, &pulses, WITHIN).await;
+        let closed = fault(&store, &watchdogs, WITHIN).await;
         assert_eq!(closed, Some("the journal takes nothing any more"));
     }
 }

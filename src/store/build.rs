@@ -15,14 +15,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bodies::{admin_row, record, tombstone_id};
+use super::frame_bodies::{admin_row, record, tombstone_id};
 use super::parts::look_up_indexed;
 use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError};
 use crate::domain::{CallId, Position};
 use crate::index::{AdminRow, Index, Op, Version};
-use crate::journal::{Frame, Kind, Scanner};
-use crate::registry::{Indexed, State};
+use crate::journal::{Frame, FrameKind, Scanner};
+use crate::registry::{CallState, Indexed};
 
 /// Calls that are written together, sorted by their keys, before the next look at whether to go on.
 const BATCH_CALLS: usize = 1000;
@@ -45,14 +45,14 @@ const ROUNDS: usize = 20;
 pub(super) struct Latest {
     pub id: CallId,
     pub seq: u64,
-    pub state: State,
+    pub state: CallState,
 }
 
 impl Latest {
     fn place(&self) -> (crate::domain::AccountSid, Position) {
         let position = match &self.state {
-            State::Call(call) => Position::of(call),
-            State::Deleted(at) => Position::new(*at, self.id.sid),
+            CallState::Call(call) => Position::of(call),
+            CallState::Deleted(at) => Position::new(*at, self.id.sid),
         };
         (self.id.account, position)
     }
@@ -60,15 +60,15 @@ impl Latest {
     /// Its change of an index that has `old`.
     fn after(&self, old: Option<Indexed>) -> Op<'_> {
         let new = match &self.state {
-            State::Call(call) => Version::Call(self.seq, call),
-            State::Deleted(at) => Version::Tombstone(self.seq, *at),
+            CallState::Call(call) => Version::Call(self.seq, call),
+            CallState::Deleted(at) => Version::Tombstone(self.seq, *at),
         };
         Op { id: self.id, old, new }
     }
 }
 
 /// How a build goes about its work.
-pub(super) struct Manner<'a> {
+pub(super) struct BuildOptions<'a> {
     pub shared: &'a Shared,
     /// Leave half of a core to others while they need it.
     pub gentle: bool,
@@ -77,7 +77,7 @@ pub(super) struct Manner<'a> {
     pub progress: &'a dyn Fn(Progress),
 }
 
-impl Manner<'_> {
+impl BuildOptions<'_> {
     /// An error where the store is closing, or the disk has no room for the next batch.
     pub fn go_on(&self) -> Result<(), OpenError> {
         if self.shared.wake.0.lock().stop {
@@ -92,12 +92,12 @@ impl Manner<'_> {
 }
 
 /// When the store was last seen to change, so that a build rests only beside others' work.
-struct Rest {
+struct BuildPause {
     published: u64,
     changed: Instant,
 }
 
-impl Rest {
+impl BuildPause {
     fn new(shared: &Shared) -> Self {
         Self { published: *shared.published.borrow(), changed: Instant::now() }
     }
@@ -119,27 +119,27 @@ pub(super) fn fill(
     index: &Index,
     latest: impl Iterator<Item = Result<Latest, OpenError>>,
     total: u64,
-    manner: &Manner<'_>,
+    options: &BuildOptions<'_>,
 ) -> Result<(), OpenError> {
-    let mut rest = Rest::new(manner.shared);
+    let mut rest = BuildPause::new(options.shared);
     let mut latest = latest.peekable();
     let (mut done, mut unsynced) = (0, 0);
     while latest.peek().is_some() {
-        manner.go_on()?;
+        options.go_on()?;
         let begun = Instant::now();
         let batch: Vec<Latest> = latest.by_ref().take(BATCH_CALLS).collect::<Result<_, _>>()?;
         let ops: Vec<Op<'_>> = batch.iter().map(|latest| latest.after(None)).collect();
         index.write_unread(&ops, &[])?;
         done += batch.len() as u64;
         unsynced += batch.len();
-        if manner.gentle && unsynced >= SYNC_CALLS {
+        if options.gentle && unsynced >= SYNC_CALLS {
             index.sync()?;
             unsynced = 0;
         }
         let (what, total) = ("building the index".to_owned(), Some(total.max(done)));
-        (manner.progress)(Progress::steps(what, done, total));
-        if manner.gentle {
-            rest.after(manner.shared, begun.elapsed());
+        (options.progress)(Progress::steps(what, done, total));
+        if options.gentle {
+            rest.after(options.shared, begun.elapsed());
         }
     }
     Ok(())
@@ -149,14 +149,14 @@ pub(super) fn fill(
 pub(super) fn approach(
     index: &Index,
     mut from: u64,
-    manner: &Manner<'_>,
+    options: &BuildOptions<'_>,
 ) -> Result<u64, OpenError> {
     for _ in 0..ROUNDS {
-        let until = *manner.shared.published.borrow();
+        let until = *options.shared.published.borrow();
         let left = until.saturating_sub(from);
         let what = "catching up".to_owned();
-        (manner.progress)(Progress::steps(what, 0, Some(left)));
-        catch_up(index, from, until, manner)?;
+        (options.progress)(Progress::steps(what, 0, Some(left)));
+        catch_up(index, from, until, options)?;
         from = from.max(until);
         index.sync()?;
         if left <= FEW {
@@ -172,12 +172,12 @@ pub(super) fn catch_up(
     index: &Index,
     from: u64,
     until: u64,
-    manner: &Manner<'_>,
+    options: &BuildOptions<'_>,
 ) -> Result<(), OpenError> {
     if from >= until {
         return Ok(());
     }
-    let segments = manner.shared.segments.read().clone();
+    let segments = options.shared.segments.read().clone();
     let newer = segments.iter().position(|segment| segment.first_seq > from + 1);
     let first = newer.unwrap_or(segments.len()).saturating_sub(1);
     let mut changes = Changes::default();
@@ -191,11 +191,11 @@ pub(super) fn catch_up(
                 changes.take(&frame)?;
             }
             if changes.calls.len() >= MERGED_CALLS {
-                changes.write(index, manner)?;
+                changes.write(index, options)?;
             }
         }
     }
-    changes.write(index, manner)
+    changes.write(index, options)
 }
 
 /// The newest of some changes, by call and by name.
@@ -209,17 +209,17 @@ impl Changes {
     fn take(&mut self, frame: &Frame<'_>) -> Result<(), OpenError> {
         let seq = frame.seq;
         let latest = match frame.kind {
-            Kind::Record => {
+            FrameKind::Record => {
                 let call = record(seq, frame.body)?;
-                Latest { id: call.id, seq, state: State::Call(Arc::new(call)) }
+                Latest { id: call.id, seq, state: CallState::Call(Arc::new(call)) }
             }
-            Kind::Tombstone => {
+            FrameKind::Tombstone => {
                 let strange =
                     || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
                 let id = tombstone_id(frame.body).ok_or_else(strange)?;
-                Latest { id, seq, state: State::Deleted(frame.at) }
+                Latest { id, seq, state: CallState::Deleted(frame.at) }
             }
-            Kind::Admin => {
+            FrameKind::Admin => {
                 if let Some(row) = admin_row(frame.body) {
                     let row = AdminRow { name: row.name, seq, json: row.json };
                     self.admin.insert(row.name.clone(), row);
@@ -227,18 +227,18 @@ impl Changes {
                 return Ok(());
             }
             // Whoever hears a part writes the record that holds it.
-            Kind::Checkpoint | Kind::Part => return Ok(()),
+            FrameKind::Checkpoint | FrameKind::Part => return Ok(()),
         };
         self.calls.insert(latest.id, latest);
         Ok(())
     }
 
-    fn write(&mut self, index: &Index, manner: &Manner<'_>) -> Result<(), OpenError> {
+    fn write(&mut self, index: &Index, options: &BuildOptions<'_>) -> Result<(), OpenError> {
         let mut calls: Vec<Latest> = std::mem::take(&mut self.calls).into_values().collect();
         // As a checkpoint does: each that follows comes to the front.
         calls.sort_unstable_by_key(|latest| Reverse(latest.place()));
         for batch in calls.chunks(BATCH_CALLS) {
-            manner.go_on()?;
+            options.go_on()?;
             let mut ops = Vec::with_capacity(batch.len());
             for latest in batch {
                 let old = look_up_indexed(index, latest.id)?;

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use parking_lot::MutexGuard;
 
 use super::open::Store;
-use super::rebuild::{Newness, Survey};
+use super::rebuild::{JournalSurvey, Newness};
 use super::shared::Progress;
 use super::{OpenError, StoreError};
 use crate::domain::{CallId, Position};
 use crate::index::{Index, Stored};
-use crate::keys::Facets;
+use crate::keys::IndexKeys;
 use crate::wire::write_call;
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Finding {
+pub struct StoreFinding {
     /// What it is about: a file, or a call as `account/call`.
     pub object: String,
     /// What is wrong.
@@ -30,14 +30,14 @@ pub struct Checked {
     /// Calls that were deleted, and are remembered as such, that were compared.
     pub deletions: u64,
     /// What is wrong.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<StoreFinding>,
     /// The index was written to all the while and could not be counted: whether it has rows that
     /// belong to no call is not known.
     pub uncounted: bool,
 }
 
 /// What counting the rows of the index has told.
-enum Count {
+enum RowCount {
     Right,
     Wrong(String),
     Disturbed,
@@ -61,11 +61,11 @@ impl Store {
         // The journal may already hold changes that are not published yet.
         let published = self.shared.registry.read().last_seq();
         let segments = self.shared.segments.read().clone();
-        let survey = match Survey::of(&segments, progress) {
+        let survey = match JournalSurvey::of(&segments, progress) {
             Ok(survey) => survey,
             Err(OpenError::Journal(error)) => {
                 let object = "journal".to_owned();
-                let findings = vec![Finding { object, problem: super::error::chain(&error) }];
+                let findings = vec![StoreFinding { object, problem: super::error::chain(&error) }];
                 return Ok(Checked { calls: 0, deletions: 0, findings, uncounted: false });
             }
             Err(error) => return Err(error.into()),
@@ -73,7 +73,7 @@ impl Store {
         let mut findings = Vec::new();
         let mut note = |object: String, problem: &str| {
             if findings.len() < FINDINGS_MAX {
-                findings.push(Finding { object, problem: problem.to_owned() });
+                findings.push(StoreFinding { object, problem: problem.to_owned() });
             }
         };
         let total = survey.calls.len() as u64;
@@ -117,10 +117,10 @@ impl Store {
             note(name(id), "the index has it and the journal does not");
         }
         let count = self.count_rows()?;
-        if let Count::Wrong(problem) = &count {
+        if let RowCount::Wrong(problem) = &count {
             note("index".to_owned(), problem);
         }
-        let uncounted = matches!(count, Count::Disturbed);
+        let uncounted = matches!(count, RowCount::Disturbed);
         Ok(Checked { calls: compared, deletions, findings, uncounted })
     }
 
@@ -168,22 +168,22 @@ impl Store {
     }
 
     /// Counts the rows of the index while nobody writes to it, without keeping anybody from it.
-    fn count_rows(&self) -> Result<Count, StoreError> {
+    fn count_rows(&self) -> Result<RowCount, StoreError> {
         let shared = &self.shared;
         for _ in 0..COUNTS {
             let index = shared.index()?;
             let before = index.batches_written();
             let problem = self.surplus(&index)?;
             if before.is_some() && before == index.batches_written() {
-                return Ok(problem.map_or(Count::Right, Count::Wrong));
+                return Ok(problem.map_or(RowCount::Right, RowCount::Wrong));
             }
         }
         let _nobody_writes = shared.index_writer.lock();
         let index = shared.index()?;
-        if index.tally().calls > STILL_MAX {
-            return Ok(Count::Disturbed);
+        if index.stats().calls > STILL_MAX {
+            return Ok(RowCount::Disturbed);
         }
-        Ok(self.surplus(&index)?.map_or(Count::Right, Count::Wrong))
+        Ok(self.surplus(&index)?.map_or(RowCount::Right, RowCount::Wrong))
     }
 
     /// Rows of the index that belong to no call, told by their number.
@@ -194,7 +194,7 @@ impl Store {
         let mut account = None;
         while let Some(next) = index.next_account(account).map_err(failed)? {
             let ranges = [crate::keys::Range::all(next)];
-            let mut span = crate::keys::Span::all(crate::domain::Order::NewestFirst);
+            let mut span = crate::keys::PositionSpan::all(crate::domain::Order::NewestFirst);
             loop {
                 let rows =
                     index.positions(&ranges, &span, 1000, true, usize::MAX).map_err(failed)?;
@@ -204,7 +204,7 @@ impl Store {
                     if call.id.account != next || Position::of(&call) != *position {
                         return Ok(Some(format!("{} stands at a wrong place", name(call.id))));
                     }
-                    for key in Facets::of(&call).keys(call.id) {
+                    for key in IndexKeys::of(&call).keys(call.id) {
                         *expected.entry(key.first().copied().unwrap_or_default()).or_default() += 1;
                     }
                     *expected.entry(b'c').or_default() += 1;
@@ -214,7 +214,7 @@ impl Store {
             }
             account = Some(next);
         }
-        let tally = index.tally();
+        let stats = index.stats();
         let found = index.row_counts().map_err(failed)?;
         let counted = |letter: u8| found.get(&letter).copied().unwrap_or_default();
         for letter in [b'c', b's', b'f', b'o', b'p', b'l'] {
@@ -225,14 +225,14 @@ impl Store {
                 return Ok(Some(format!("{have} rows under {letter} where the calls have {want}")));
             }
         }
-        let known = tally.calls + tally.tombstones;
-        if counted(b'c') != tally.calls
+        let known = stats.calls + stats.tombstones;
+        if counted(b'c') != stats.calls
             || counted(b'k') != known
-            || counted(b'd') != tally.tombstones
+            || counted(b'd') != stats.tombstones
         {
             return Ok(Some(format!(
                 "it says that it has {}, and has {}",
-                crate::domain::counted(tally.calls, "call"),
+                crate::domain::counted(stats.calls, "call"),
                 counted(b'c')
             )));
         }

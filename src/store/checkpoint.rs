@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::shared::Shared;
 use crate::domain::{CallId, Position, Timestamp};
-use crate::index::{AdminRow, Index, IndexError, Mark, Op, Stored, Version};
-use crate::keys::Facets;
-use crate::registry::{Indexed, Registry, State};
+use crate::index::{AdminRow, CheckpointMeta, Index, IndexError, Op, Stored, Version};
+use crate::keys::IndexKeys;
+use crate::registry::{CallState, Indexed, Registry};
 
 /// Expired tombstones that one checkpoint removes.
 const EXPIRED_MAX: usize = 10_000;
@@ -29,13 +29,13 @@ pub(super) struct Note {
 }
 
 /// A checkpoint that is on disk in the index, and not yet in the journal.
-pub(super) struct Written {
-    pub noted: Noted,
+pub(super) struct IndexCheckpoint {
+    pub note: CheckpointNote,
     pub versions: Versions,
 }
 
 /// What the journal is to say of a checkpoint.
-pub(super) struct Noted {
+pub(super) struct CheckpointNote {
     pub note: Note,
     pub at: Timestamp,
 }
@@ -49,7 +49,7 @@ pub(super) struct Versions {
     pub forgotten: Vec<CallId>,
 }
 
-impl Noted {
+impl CheckpointNote {
     pub fn body(&self) -> Vec<u8> {
         // A struct of three numbers has a JSON.
         serde_json::to_vec(&self.note).unwrap_or_default()
@@ -90,7 +90,7 @@ impl Versions {
 
 /// Which calls go into the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(super) enum CheckpointScope {
     /// Those that have ended, and live ones that have been in the registry for long.
     Settled,
     /// All.
@@ -99,7 +99,7 @@ pub(super) enum Scope {
 
 struct Chosen {
     id: CallId,
-    state: State,
+    state: CallState,
     seq: u64,
     indexed: Option<Indexed>,
 }
@@ -109,9 +109,9 @@ pub(super) fn write(
     shared: &Shared,
     index: &Index,
     generation: u64,
-    scope: Scope,
+    scope: CheckpointScope,
     now: Timestamp,
-) -> Result<Option<Written>, IndexError> {
+) -> Result<Option<IndexCheckpoint>, IndexError> {
     let (mut chosen, admin, replay_from, last_seq) = choose(shared, scope, now);
     let expired_before = now.minus_millis(shared.options.max_lifetime_millis);
     let expired = forgotten(shared, index, expired_before)?;
@@ -127,14 +127,14 @@ pub(super) fn write(
     // Neighbours together, and the oldest first: each that follows comes to the front, before those
     // whose block is full.
     chosen.sort_by_cached_key(|chosen| match &chosen.state {
-        State::Call(call) => Reverse((chosen.id.account, Position::of(call))),
-        State::Deleted(at) => Reverse((chosen.id.account, Position::new(*at, chosen.id.sid))),
+        CallState::Call(call) => Reverse((chosen.id.account, Position::of(call))),
+        CallState::Deleted(at) => Reverse((chosen.id.account, Position::new(*at, chosen.id.sid))),
     });
     let mut ops: Vec<Op<'_>> = Vec::with_capacity(chosen.len() + expired.len());
     for call in &chosen {
         let new = match &call.state {
-            State::Call(record) => Version::Call(call.seq, record),
-            State::Deleted(at) => Version::Tombstone(call.seq, *at),
+            CallState::Call(record) => Version::Call(call.seq, record),
+            CallState::Deleted(at) => Version::Tombstone(call.seq, *at),
         };
         ops.push(Op { id: call.id, old: call.indexed.clone(), new });
     }
@@ -145,24 +145,24 @@ pub(super) fn write(
     index.write(&ops, &admin)?;
     drop(ops);
     let checkpoint = index.mark()?.map_or(0, |mark| mark.checkpoint) + 1;
-    let tally = index.tally();
-    let mark = Mark { checkpoint, last_seq, replay_from, tally, at: now.millis() };
+    let stats = index.stats();
+    let mark = CheckpointMeta { checkpoint, last_seq, replay_from, stats, at: now.millis() };
     index.mark_and_sync(&mark)?;
     let calls = chosen.into_iter().map(|call| {
         let indexed = match &call.state {
-            State::Call(record) => {
+            CallState::Call(record) => {
                 let stored = Stored::Call { seq: call.seq, listed_at: record.listed_at };
-                (stored, Some(Facets::of(record)))
+                (stored, Some(IndexKeys::of(record)))
             }
-            State::Deleted(at) => (Stored::Tombstone { seq: call.seq, deleted_at: *at }, None),
+            CallState::Deleted(at) => (Stored::Tombstone { seq: call.seq, deleted_at: *at }, None),
         };
         (call.id, Some(indexed))
     });
     let calls = calls.collect();
     let note = Note { generation, checkpoint, replay_from };
-    let noted = Noted { note, at: now };
+    let note = CheckpointNote { note, at: now };
     let versions = Versions { calls, admin, forgotten: expired };
-    Ok(Some(Written { noted, versions }))
+    Ok(Some(IndexCheckpoint { note, versions }))
 }
 
 /// Bytes that the index may grow by when all that is in memory is written to it; none where nothing
@@ -202,7 +202,11 @@ fn forgotten(
 }
 
 /// What goes into the index, and from where the journal is to be replayed after that.
-fn choose(shared: &Shared, scope: Scope, now: Timestamp) -> (Vec<Chosen>, Vec<AdminRow>, u64, u64) {
+fn choose(
+    shared: &Shared,
+    scope: CheckpointScope,
+    now: Timestamp,
+) -> (Vec<Chosen>, Vec<AdminRow>, u64, u64) {
     let registry = shared.registry.read();
     let last_seq = registry.last_seq();
     let mut replay_from = replay_from(&registry, last_seq);
@@ -210,7 +214,8 @@ fn choose(shared: &Shared, scope: Scope, now: Timestamp) -> (Vec<Chosen>, Vec<Ad
     let age = shared.options.live_checkpoint_age_millis;
     for (id, entry) in registry.iter() {
         let live = entry.call().is_some_and(|call| call.live());
-        let waits = live && scope == Scope::Settled && entry.entered_at.plus_millis(age) > now;
+        let waits =
+            live && scope == CheckpointScope::Settled && entry.entered_at.plus_millis(age) > now;
         if waits {
             replay_from = replay_from.min(entry.seq);
         } else {
@@ -229,12 +234,12 @@ pub(super) fn replay_from(registry: &Registry, last_seq: u64) -> u64 {
 
 /// Which calls the next checkpoint should take: all of them where the registry fills up or the
 /// journal that would be replayed grows long.
-pub(super) fn scope(shared: &Shared) -> Scope {
+pub(super) fn scope(shared: &Shared) -> CheckpointScope {
     let registry = shared.registry.read();
     let oldest = registry.iter().map(|(_, entry)| entry.seq).min();
     let crowded = registry.len() * 2 > shared.options.registry_calls;
     drop(registry);
-    let Some(oldest) = oldest else { return Scope::Settled };
+    let Some(oldest) = oldest else { return CheckpointScope::Settled };
     let segments = shared.segments.read();
     let replayed = segments.iter().rev().scan(true, |wanted, segment| {
         let this = *wanted;
@@ -242,5 +247,5 @@ pub(super) fn scope(shared: &Shared) -> Scope {
         this.then_some(segment.length)
     });
     let long = replayed.sum::<u64>() > shared.options.replay_bytes;
-    if crowded || long { Scope::Everything } else { Scope::Settled }
+    if crowded || long { CheckpointScope::Everything } else { CheckpointScope::Settled }
 }

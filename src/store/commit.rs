@@ -7,17 +7,17 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
 use super::StoreError;
-use super::bodies::{admin_body, tombstone_body};
-use super::checkpoint::{Noted, Versions};
-use super::parts::{self, Known, look_up, place, replace};
+use super::checkpoint::{CheckpointNote, Versions};
+use super::frame_bodies::{admin_body, tombstone_body};
+use super::parts::{self, KnownCalls, look_up, place, replace};
 use super::shared::Shared;
 use super::submit::{Change, Outcome, Submission};
-use crate::access::Row;
+use crate::access::SettingRow;
 use crate::codec;
 use crate::domain::{AccountSid, Call, CallId, CallSid, Timestamp};
 use crate::index::{AdminRow, Index, IndexError};
-use crate::journal::{Batch, JournalError, Kind, Origin, Writer};
-use crate::registry::{Indexed, State};
+use crate::journal::{Batch, ChangeOrigin, FrameKind, JournalError, JournalWriter};
+use crate::registry::{CallState, Indexed};
 
 /// Changes that one commit takes, beyond which the next one begins.
 const COMMIT_CHANGES: usize = 4096;
@@ -32,13 +32,13 @@ pub(super) enum Job {
     /// Changes to be made durable.
     Submit(Submission),
     /// A checkpoint has been written to the index: the journal is to say so.
-    Checkpoint(Noted, Done),
+    Checkpoint(CheckpointNote, Done),
     /// The index has these versions of calls and of settings.
     Settle(Versions, Done),
     /// Some of the calls of which only parts are known find their place, by this generation.
     Place(Arc<Index>, Done),
     /// A new generation takes over, which has this of the calls in memory.
-    Replace(Arc<Index>, Known, Done),
+    Replace(Arc<Index>, KnownCalls, Done),
     /// A new segment is begun, so that the present one can be collected.
     BeginSegment(Done),
     /// The end.
@@ -46,7 +46,7 @@ pub(super) enum Job {
 }
 
 /// Runs until [`Job::Stop`].
-pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>) {
+pub(super) fn run(shared: &Arc<Shared>, mut writer: JournalWriter, jobs: &Receiver<Job>) {
     let mut waiting = None;
     let doing = shared.doing.clone();
     while let Some(job) = waiting.take().or_else(|| {
@@ -72,9 +72,9 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
                 }
                 group.commit(&mut writer);
             }
-            Job::Checkpoint(noted, reply) => {
+            Job::Checkpoint(note, reply) => {
                 doing.begin("writing a checkpoint");
-                let done = checkpoint(shared, &mut writer, &noted);
+                let done = checkpoint(shared, &mut writer, &note);
                 let done = done.map(|seq| {
                     shared.registry.write().published(seq);
                     // There is nothing new to see: nobody is woken for it.
@@ -100,7 +100,7 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
             }
             Job::BeginSegment(reply) => {
                 let begun = writer.begin_segment();
-                let _gone = reply.send(noted(shared, &writer, begun));
+                let _gone = reply.send(note(shared, &writer, begun));
             }
             Job::Stop => return,
         }
@@ -110,7 +110,7 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer, jobs: &Receiver<Job>
 /// What a call is after the changes of this commit so far.
 #[derive(Clone, Default)]
 struct Staged {
-    state: Option<State>,
+    state: Option<CallState>,
     /// What the index has, where it was asked.
     indexed: Option<Indexed>,
     /// The call is not in memory and there is no index: the state is a part, or none.
@@ -128,7 +128,7 @@ struct Group<'a> {
     claimed: HashMap<CallSid, AccountSid>,
     /// What is published once it is durable.
     published: Vec<(CallId, Staged, u64, Timestamp)>,
-    admin: Vec<(u64, Row)>,
+    admin: Vec<(u64, SettingRow)>,
     replies: Vec<(Submission, Outcome)>,
     changes: usize,
     /// More calls that are up, or fewer, by account.
@@ -137,17 +137,17 @@ struct Group<'a> {
 
 /// What one submission does, before it is part of the commit.
 #[derive(Default)]
-struct Draft {
-    touched: HashMap<CallId, (Staged, Origin)>,
+struct PreparedSubmission {
+    touched: HashMap<CallId, (Staged, ChangeOrigin)>,
     order: Vec<CallId>,
     claimed: HashMap<CallSid, AccountSid>,
-    admin: Vec<Row>,
+    admin: Vec<SettingRow>,
     outcome: Outcome,
     live: Vec<(AccountSid, i64)>,
 }
 
 impl<'a> Group<'a> {
-    fn new(shared: &'a Shared, writer: &Writer) -> Self {
+    fn new(shared: &'a Shared, writer: &JournalWriter) -> Self {
         Self {
             shared,
             batch: writer.batch(),
@@ -188,7 +188,12 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn draft(&self, changes: Vec<Change>, at: Timestamp, dry: bool) -> Result<Draft, StoreError> {
+    fn draft(
+        &self,
+        changes: Vec<Change>,
+        at: Timestamp,
+        dry: bool,
+    ) -> Result<PreparedSubmission, StoreError> {
         if let Some(reason) = self.shared.failed.borrow().clone() {
             return Err(StoreError::Failed(reason));
         }
@@ -196,10 +201,10 @@ impl<'a> Group<'a> {
             self.shared.room.admits()?;
         }
         if !self.has_memory(&changes) {
-            self.shared.crowd();
+            self.shared.limit_registry();
             return Err(StoreError::Busy);
         }
-        let mut draft = Draft::default();
+        let mut draft = PreparedSubmission::default();
         for change in changes {
             self.change(&mut draft, change, at)?;
         }
@@ -219,7 +224,12 @@ impl<'a> Group<'a> {
         fits(ids.clone().count()) || fits(ids.filter(is_new).count())
     }
 
-    fn change(&self, draft: &mut Draft, change: Change, at: Timestamp) -> Result<(), StoreError> {
+    fn change(
+        &self,
+        draft: &mut PreparedSubmission,
+        change: Change,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let outcome = &mut draft.outcome;
         let Some(id) = change.id() else {
             if let Change::Admin(row) = change {
@@ -233,11 +243,11 @@ impl<'a> Group<'a> {
             None => self.current(id, at),
         };
         let known = match &staged.state {
-            Some(State::Deleted(_)) => {
+            Some(CallState::Deleted(_)) => {
                 outcome.ignored += 1;
                 return Ok(());
             }
-            Some(State::Call(call)) => Some(call.clone()),
+            Some(CallState::Call(call)) => Some(call.clone()),
             None => None,
         };
         if staged.part && !change.grows() {
@@ -249,18 +259,18 @@ impl<'a> Group<'a> {
             return Ok(());
         };
         let state = match state {
-            State::Call(call) if known.is_none() && !staged.part => {
+            CallState::Call(call) if known.is_none() && !staged.part => {
                 let mut call = Arc::unwrap_or_clone(call);
                 call.namesake |= staged.namesake || self.has_namesake(&draft.claimed, id);
                 if !call.namesake {
                     draft.claimed.insert(id.sid, id.account);
                 }
-                State::Call(Arc::new(call))
+                CallState::Call(Arc::new(call))
             }
             state => state,
         };
         match (&known, &state) {
-            (Some(before), State::Call(after)) if before == after => {
+            (Some(before), CallState::Call(after)) if before == after => {
                 outcome.unchanged += 1;
                 return Ok(());
             }
@@ -300,13 +310,13 @@ impl<'a> Group<'a> {
             } else {
                 // Whatever is wrong with it, it is built again, and the part finds its place then.
                 let registry = self.shared.registry.read();
-                staged.state = registry.part(id).map(|part| State::Call(part.call.clone()));
+                staged.state = registry.part(id).map(|part| CallState::Call(part.call.clone()));
                 staged.part = true;
             }
         }
         // A tombstone stands for as long as a call may live.
         let lifetime = self.shared.options.max_lifetime_millis;
-        if let Some(State::Deleted(since)) = staged.state
+        if let Some(CallState::Deleted(since)) = staged.state
             && since.plus_millis(lifetime) < at
         {
             staged.state = None;
@@ -333,17 +343,17 @@ impl<'a> Group<'a> {
     }
 
     /// Makes a draft part of the commit: one frame a call.
-    fn add(&mut self, draft: &Draft, at: Timestamp) -> Result<(), JournalError> {
+    fn add(&mut self, draft: &PreparedSubmission, at: Timestamp) -> Result<(), JournalError> {
         let mut bodies = Vec::with_capacity(draft.order.len());
         for id in &draft.order {
             let Some((staged, origin)) = draft.touched.get(id) else { continue };
             match &staged.state {
-                Some(State::Call(call)) => {
-                    let kind = if staged.part { Kind::Part } else { Kind::Record };
+                Some(CallState::Call(call)) => {
+                    let kind = if staged.part { FrameKind::Part } else { FrameKind::Record };
                     bodies.push((*id, staged, *origin, kind, codec::encode(call)));
                 }
-                Some(State::Deleted(_)) => {
-                    bodies.push((*id, staged, *origin, Kind::Tombstone, tombstone_body(*id)));
+                Some(CallState::Deleted(_)) => {
+                    bodies.push((*id, staged, *origin, FrameKind::Tombstone, tombstone_body(*id)));
                 }
                 None => {}
             }
@@ -361,14 +371,14 @@ impl<'a> Group<'a> {
             self.published.push((id, staged.clone(), seq, at));
         }
         for (row, body) in admin {
-            let seq = self.batch.push(at, Origin::Admin, Kind::Admin, &body)?;
+            let seq = self.batch.push(at, ChangeOrigin::Admin, FrameKind::Admin, &body)?;
             self.admin.push((seq, row.clone()));
         }
         Ok(())
     }
 
     /// Writes, syncs, publishes, answers, in this order.
-    fn commit(self, writer: &mut Writer) {
+    fn commit(self, writer: &mut JournalWriter) {
         let Self { shared, batch, published, admin, replies, live, .. } = self;
         let (begun, changes, bytes) = (Instant::now(), batch.frames(), batch.bytes());
         if let Err(error) = append(shared, writer, batch) {
@@ -384,7 +394,7 @@ impl<'a> Group<'a> {
         let mut registry = shared.registry.write();
         for (id, Staged { state, indexed, part, .. }, seq, at) in published {
             match state {
-                Some(State::Call(call)) if part => registry.put_part(id, call, seq, at),
+                Some(CallState::Call(call)) if part => registry.put_part(id, call, seq, at),
                 Some(state) => registry.put(id, state, seq, at, indexed),
                 None => {}
             }
@@ -409,7 +419,7 @@ impl<'a> Group<'a> {
         }
         shared.published.send_replace(last_seq);
         if pressed {
-            shared.wake_keeper();
+            shared.wake_checkpointer();
         }
         for (submission, outcome) in replies {
             shared.counted.lock().add(outcome);
@@ -418,26 +428,30 @@ impl<'a> Group<'a> {
     }
 }
 
-fn call_of(state: &State) -> Option<&Call> {
+fn call_of(state: &CallState) -> Option<&Call> {
     match state {
-        State::Call(call) => Some(call),
-        State::Deleted(_) => None,
+        CallState::Call(call) => Some(call),
+        CallState::Deleted(_) => None,
     }
 }
 
 /// Writes and syncs a batch.
-pub(super) fn append(shared: &Shared, writer: &mut Writer, batch: Batch) -> Result<(), StoreError> {
+pub(super) fn append(
+    shared: &Shared,
+    writer: &mut JournalWriter,
+    batch: Batch,
+) -> Result<(), StoreError> {
     let appended = writer.append(batch).map(|_| ());
     if let Some(time) = writer.take_sync_time() {
         shared.meter.sync_time.observe_time(time);
     }
-    noted(shared, writer, appended)
+    note(shared, writer, appended)
 }
 
 /// Lets readers know of the present segment, and the process of a journal that has failed.
-fn noted(
+fn note(
     shared: &Shared,
-    writer: &Writer,
+    writer: &JournalWriter,
     done: Result<(), JournalError>,
 ) -> Result<(), StoreError> {
     if writer.has_failed() {
@@ -462,11 +476,11 @@ fn noted(
 /// Writes the checkpoint into the journal. Returns the sequence number of its frame.
 pub(super) fn checkpoint(
     shared: &Shared,
-    writer: &mut Writer,
-    noted: &Noted,
+    writer: &mut JournalWriter,
+    note: &CheckpointNote,
 ) -> Result<u64, StoreError> {
     let mut batch = writer.batch();
-    batch.push(noted.at, Origin::Admin, Kind::Checkpoint, &noted.body())?;
+    batch.push(note.at, ChangeOrigin::Admin, FrameKind::Checkpoint, &note.body())?;
     let last_seq = batch.next_seq() - 1;
     append(shared, writer, batch)?;
     shared.newest_checkpoint.store(last_seq, Ordering::Release);

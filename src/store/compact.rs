@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::OpenError;
-use super::build::{Latest, Manner, fill};
+use super::build::{BuildOptions, Latest, fill};
 use crate::domain::{AccountSid, CallId, Order, Position, Timestamp};
-use crate::index::{Built, Index, Mark, Tally};
-use crate::keys::{Range, Span};
-use crate::registry::State;
+use crate::index::{BuiltSize, CheckpointMeta, Index, IndexStats};
+use crate::keys::{PositionSpan, Range};
+use crate::registry::CallState;
 
 /// Rows that are read at once from a generation that others read too.
 const READ_ROWS: usize = 200;
@@ -34,11 +34,11 @@ pub struct Compacted {
 }
 
 /// The bytes that a new generation would take.
-pub(super) fn expected_bytes(tally: Tally, built: Option<Built>) -> u64 {
+pub(super) fn expected_bytes(stats: IndexStats, built: Option<BuiltSize>) -> u64 {
     let weight = |calls: u64, tombstones: u64| {
         u128::from(calls) * u128::from(TOMBSTONE_SHARE) + u128::from(tombstones)
     };
-    let now = weight(tally.calls, tally.tombstones);
+    let now = weight(stats.calls, stats.tombstones);
     let bytes = match built.filter(|built| built.calls >= MEASURED_CALLS) {
         Some(built) => u128::from(built.bytes) * now / weight(built.calls, built.tombstones).max(1),
         None => u128::from(CALL_BYTES) * now / u128::from(TOMBSTONE_SHARE),
@@ -61,34 +61,38 @@ pub(super) fn needed_bytes(expected_bytes: u64) -> u64 {
 ///
 /// The other one goes on changing meanwhile. Versions after the mark that it had at the beginning
 /// are left out, so that what is copied is the state as of the mark, in which each call is once.
-pub(super) fn fill_from(old: &Index, new: &Index, manner: &Manner<'_>) -> Result<u64, OpenError> {
+pub(super) fn fill_from(
+    old: &Index,
+    new: &Index,
+    options: &BuildOptions<'_>,
+) -> Result<u64, OpenError> {
     let mark = old.mark()?.ok_or_else(|| old.damaged("it has no mark of a checkpoint"))?;
     let until = as_of(&mark);
-    let tally = old.tally();
-    let total = tally.calls + tally.tombstones;
-    let calls = Calls { old, until, account: None, span: None, read: VecDeque::new() };
+    let stats = old.stats();
+    let total = stats.calls + stats.tombstones;
+    let calls = IndexedCalls { old, until, account: None, span: None, read: VecDeque::new() };
     let tombstones = Tombstones { old, until, after: None, read: VecDeque::new(), end: false };
-    fill(new, calls.chain(tombstones), total, manner)?;
+    fill(new, calls.chain(tombstones), total, options)?;
     new.write_unread(&[], &old.admin_rows()?)?;
     Ok(until)
 }
 
 /// Everything up to and with this sequence number is in an index of this mark.
-fn as_of(mark: &Mark) -> u64 {
+fn as_of(mark: &CheckpointMeta) -> u64 {
     mark.replay_from.saturating_sub(1)
 }
 
 /// The calls of an index, account by account, in the order of its keys.
-struct Calls<'a> {
+struct IndexedCalls<'a> {
     old: &'a Index,
     until: u64,
     account: Option<AccountSid>,
     /// What is left of that account; none where nothing is.
-    span: Option<Span>,
+    span: Option<PositionSpan>,
     read: VecDeque<Latest>,
 }
 
-impl Calls<'_> {
+impl IndexedCalls<'_> {
     /// Reads on. False at the end.
     fn fetch(&mut self) -> Result<bool, OpenError> {
         let (account, span) = match (self.account, self.span.take()) {
@@ -96,7 +100,7 @@ impl Calls<'_> {
             (last, _) => {
                 let Some(next) = self.old.next_account(last)? else { return Ok(false) };
                 self.account = Some(next);
-                (next, Span::all(Order::NewestFirst))
+                (next, PositionSpan::all(Order::NewestFirst))
             }
         };
         let rows =
@@ -112,7 +116,7 @@ impl Calls<'_> {
                 self.read.push_back(Latest {
                     id: call.id,
                     seq,
-                    state: State::Call(Arc::new(call)),
+                    state: CallState::Call(Arc::new(call)),
                 });
             }
         }
@@ -120,7 +124,7 @@ impl Calls<'_> {
     }
 }
 
-impl Iterator for Calls<'_> {
+impl Iterator for IndexedCalls<'_> {
     type Item = Result<Latest, OpenError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -162,7 +166,7 @@ impl Iterator for Tombstones<'_> {
             self.read.extend(old.map(|(id, at, seq)| Latest {
                 id,
                 seq,
-                state: State::Deleted(at),
+                state: CallState::Deleted(at),
             }));
         }
         self.read.pop_front().map(Ok)
@@ -175,36 +179,37 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn tally(calls: u64, tombstones: u64) -> Tally {
-        let mut tally = Tally::default();
-        (tally.calls, tally.tombstones) = (calls, tombstones);
-        tally
+    fn stats(calls: u64, tombstones: u64) -> IndexStats {
+        let mut stats = IndexStats::default();
+        (stats.calls, stats.tombstones) = (calls, tombstones);
+        stats
     }
 
-    fn due(disk_bytes: u64, tally: Tally, built: Option<Built>) -> bool {
-        is_due(disk_bytes, expected_bytes(tally, built))
+    fn due(disk_bytes: u64, stats: IndexStats, built: Option<BuiltSize>) -> bool {
+        is_due(disk_bytes, expected_bytes(stats, built))
     }
 
     #[test]
     fn it_is_due_where_the_disk_holds_much_more_than_the_calls_need() {
-        let built = |bytes, calls| Some(Built { bytes, calls, tombstones: 0, at: 0 });
+        let built = |bytes, calls| Some(BuiltSize { bytes, calls, tombstones: 0, at: 0 });
         // As it was built, and grown to twice that by ten times as many calls.
-        assert!(!due(100 * MIB, tally(100_000, 0), built(100 * MIB, 100_000)));
-        assert!(!due(1000 * MIB, tally(1_000_000, 0), built(100 * MIB, 100_000)));
+        assert!(!due(100 * MIB, stats(100_000, 0), built(100 * MIB, 100_000)));
+        assert!(!due(1000 * MIB, stats(1_000_000, 0), built(100 * MIB, 100_000)));
         // 2.5 times, and 64 MiB.
-        assert!(!due(314 * MIB, tally(100_000, 0), built(100 * MIB, 100_000)));
-        assert!(due(315 * MIB, tally(100_000, 0), built(100 * MIB, 100_000)));
+        assert!(!due(314 * MIB, stats(100_000, 0), built(100 * MIB, 100_000)));
+        assert!(due(315 * MIB, stats(100_000, 0), built(100 * MIB, 100_000)));
         // Half of the calls are gone.
-        assert!(due(315 * MIB - 125 * MIB, tally(50_000, 0), built(100 * MIB, 100_000)));
+        assert!(due(315 * MIB - 125 * MIB, stats(50_000, 0), built(100 * MIB, 100_000)));
         // 2 KiB a call where nothing was measured, or too little.
         for small in [None, built(MIB, 10), built(0, 0)] {
-            assert!(!due(64 * MIB + 5120 * 1000, tally(1000, 0), small), "{small:?}");
-            assert!(due(64 * MIB + 5120 * 1000 + 1, tally(1000, 0), small), "{small:?}");
+            assert!(!due(64 * MIB + 5120 * 1000, stats(1000, 0), small), "{small:?}");
+            assert!(due(64 * MIB + 5120 * 1000 + 1, stats(1000, 0), small), "{small:?}");
         }
         // An empty store is left alone, and one of nothing but tombstones is not compacted for ever.
-        assert!(!due(MIB, tally(0, 0), None));
-        let built = Some(Built { bytes: 1000 * MIB, calls: 20_000, tombstones: 10_000_000, at: 0 });
-        assert!(!due(1100 * MIB, tally(20_000, 10_000_000), built));
-        assert!(!due(u64::MAX, tally(u64::MAX, 0), None));
+        assert!(!due(MIB, stats(0, 0), None));
+        let built =
+            Some(BuiltSize { bytes: 1000 * MIB, calls: 20_000, tombstones: 10_000_000, at: 0 });
+        assert!(!due(1100 * MIB, stats(20_000, 10_000_000), built));
+        assert!(!due(u64::MAX, stats(u64::MAX, 0), None));
     }
 }

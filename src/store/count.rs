@@ -3,9 +3,9 @@
 use super::StoreError;
 use super::open::Store;
 use super::plan::Plan;
-use super::read::{Found, Look, Most, Request};
+use super::read::{IndexPass, ListRequest, LookRow, Most};
 use crate::domain::{AccountSid, Call, CallStatus, Direction, Filter, Order, Rank};
-use crate::keys::{Slot, Span};
+use crate::keys::{PositionSpan, StatusKey};
 
 /// Rows of one look at keys.
 const KEYS: Most = Most { rows: 2048, bytes: usize::MAX };
@@ -14,7 +14,7 @@ const RECORDS: Most = Most { rows: 256, bytes: 256 * 1024 };
 
 /// How many calls of a direction have which status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Standing {
+pub struct StatusCount {
     /// By [`CallStatus`], as in [`CallStatus::ALL`]; stale calls apart.
     pub statuses: [u64; CallStatus::ALL.len()],
     /// Calls that are stale, whatever their last status.
@@ -24,44 +24,44 @@ pub struct Standing {
 /// A count that is taken slice by slice, so that others get a turn in between, and that ends where
 /// nobody goes on with it.
 pub struct Counting {
-    request: Request,
+    request: ListRequest,
     plan: Plan,
     /// Slots and directions, by the plan's ranges; none where only the sum is wanted.
-    cells: Vec<(Slot, Direction)>,
+    cells: Vec<(StatusKey, Direction)>,
     /// What is still to be looked at; none once all was.
-    left: Option<Span>,
+    left: Option<PositionSpan>,
     rows: usize,
     count: u64,
-    standing: [Standing; 2],
+    standing: [StatusCount; 2],
 }
 
 impl Counting {
     /// How many calls a list has from its beginning, exact as of the scan.
-    pub fn of_list(request: &Request) -> Self {
-        let request = Request { after: None, ..request.clone() };
+    pub fn of_list(request: &ListRequest) -> Self {
+        let request = ListRequest { after: None, ..request.clone() };
         let plan = Plan::of(&request);
         Self::new(request, plan, Vec::new())
     }
 
     /// How the calls of a list stand, inbound and outbound. Of the filter only the times count.
-    pub fn of_standing(request: &Request) -> Self {
+    pub fn of_standing(request: &ListRequest) -> Self {
         Self::of_cells(request.clone(), Plan::cells())
     }
 
     /// How many calls of an account are up.
     pub fn of_live(account: AccountSid) -> Self {
         let (filter, order) = (Filter::default(), Order::NewestFirst);
-        let up = |(slot, _): &(Slot, Direction)| matches!(slot, Slot::Status(status) if status.rank() < Rank::Terminal);
+        let up = |(status_key, _): &(StatusKey, Direction)| matches!(status_key, StatusKey::Status(status) if status.rank() < Rank::Terminal);
         let cells = Plan::cells().into_iter().filter(up).collect();
-        Self::of_cells(Request { account, filter, order, after: None }, cells)
+        Self::of_cells(ListRequest { account, filter, order, after: None }, cells)
     }
 
-    fn of_cells(request: Request, cells: Vec<(Slot, Direction)>) -> Self {
+    fn of_cells(request: ListRequest, cells: Vec<(StatusKey, Direction)>) -> Self {
         let plan = Plan::cells_of(&request, &cells);
         Self::new(request, plan, cells)
     }
 
-    fn new(request: Request, plan: Plan, cells: Vec<(Slot, Direction)>) -> Self {
+    fn new(request: ListRequest, plan: Plan, cells: Vec<(StatusKey, Direction)>) -> Self {
         let left = Some(plan.span.clone());
         Self { request, plan, cells, left, rows: 0, count: 0, standing: Default::default() }
     }
@@ -77,7 +77,7 @@ impl Counting {
     }
 
     /// How they stand: inbound, outbound.
-    pub fn standing(&self) -> [Standing; 2] {
+    pub fn standing(&self) -> [StatusCount; 2] {
         self.standing
     }
 
@@ -91,7 +91,7 @@ impl Counting {
         let Some(span) = self.left.take().filter(|span| !span.is_empty()) else { return Ok(true) };
         let records = !self.plan.exact;
         let most = if records { RECORDS } else { KEYS };
-        let Look { found, reached } =
+        let IndexPass { found, reached } =
             store.look(self.request.account, &self.plan, &span, most, records)?;
         self.rows += found.len();
         for (_, found) in found {
@@ -106,17 +106,17 @@ impl Counting {
     }
 
     /// Counts a call where it stands.
-    fn place(&mut self, store: &Store, found: Found) -> Result<(), StoreError> {
+    fn place(&mut self, store: &Store, found: LookRow) -> Result<(), StoreError> {
         let cell = match found {
-            Found::Call(listed) => Some(cell_of(&*store.unpacked(listed)?)),
-            Found::In(range) => self.cells.get(range).copied(),
+            LookRow::Call(listed) => Some(cell_of(&*store.unpacked(listed)?)),
+            LookRow::In(range) => self.cells.get(range).copied(),
         };
-        let Some((slot, direction)) = cell else { return Ok(()) };
+        let Some((status_key, direction)) = cell else { return Ok(()) };
         let Some(of) = self.standing.get_mut(direction as usize) else { return Ok(()) };
         self.count += 1;
-        match slot {
-            Slot::Stale => of.stale += 1,
-            Slot::Status(status) => {
+        match status_key {
+            StatusKey::Stale => of.stale += 1,
+            StatusKey::Status(status) => {
                 if let Some(count) = of.statuses.get_mut(status as usize) {
                     *count += 1;
                 }
@@ -134,7 +134,8 @@ impl Store {
     }
 }
 
-fn cell_of(call: &Call) -> (Slot, Direction) {
-    let slot = if call.stale { Slot::Stale } else { Slot::Status(call.progress.status) };
-    (slot, call.direction.value)
+fn cell_of(call: &Call) -> (StatusKey, Direction) {
+    let status_key =
+        if call.stale { StatusKey::Stale } else { StatusKey::Status(call.progress.status) };
+    (status_key, call.direction.value)
 }

@@ -18,13 +18,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::StoreError;
-use super::bodies::tombstone_id;
+use super::frame_bodies::tombstone_id;
 use super::open::Store;
-use super::read::{Request, Slice};
+use super::read::{ListRequest, Slice};
 use super::shared::Shared;
 use crate::codec;
 use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position};
-use crate::journal::{Frame, Kind, Scanner, Segment};
+use crate::journal::{Frame, FrameKind, Scanner, Segment};
 
 /// Whose calls a feed tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ pub enum Reach {
 
 /// How far a feed has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum FeedPosition {
     /// Within the snapshot as of this sequence number, up to and with a call; none at its beginning.
     Snapshot(u64, Option<(AccountSid, Position)>),
     /// All changes up to and with this sequence number.
@@ -48,7 +48,7 @@ pub enum Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Where the feed goes on after it.
-    pub place: Place,
+    pub place: FeedPosition,
     /// What happened.
     pub what: What,
 }
@@ -66,7 +66,7 @@ pub enum What {
 
 /// What one look may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Piece {
+pub struct FeedBudget {
     /// Calls or frames, those of others among them.
     pub frames: usize,
     /// Bytes of frames that are read, those of others among them; one frame may go beyond.
@@ -79,7 +79,7 @@ pub struct Piece {
 #[derive(Debug, Clone)]
 pub struct Feed {
     reach: Reach,
-    place: Place,
+    place: FeedPosition,
     /// The file of the segment that was read last, and how far.
     segment: Option<(PathBuf, u64)>,
 }
@@ -99,8 +99,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Gone`] where the place is ahead of the store or older than its journal.
-    pub fn feed(&self, reach: Reach, place: Place) -> Result<Feed, StoreError> {
-        let (Place::Snapshot(seq, _) | Place::Changes(seq)) = place;
+    pub fn feed(&self, reach: Reach, place: FeedPosition) -> Result<Feed, StoreError> {
+        let (FeedPosition::Snapshot(seq, _) | FeedPosition::Changes(seq)) = place;
         if seq > *self.shared.published.borrow() {
             return Err(StoreError::Gone("the position is ahead of the store".to_owned()));
         }
@@ -128,13 +128,13 @@ impl Shared {
 
 impl Feed {
     /// How far it has been read.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> FeedPosition {
         self.place
     }
 
     /// Whether everything up to this sequence number has been read.
     pub fn has_read(&self, until: u64) -> bool {
-        matches!(self.place, Place::Changes(seq) if seq >= until)
+        matches!(self.place, FeedPosition::Changes(seq) if seq >= until)
     }
 
     /// The next events up to a sequence number, in a thread that may wait for the disk. There may be
@@ -143,11 +143,11 @@ impl Feed {
         &mut self,
         store: &Store,
         until: u64,
-        piece: Piece,
+        piece: FeedBudget,
     ) -> Result<Vec<Event>, StoreError> {
         match self.place {
-            Place::Snapshot(seq, after) => self.calls(store, seq, after, piece),
-            Place::Changes(seq) => {
+            FeedPosition::Snapshot(seq, after) => self.calls(store, seq, after, piece),
+            FeedPosition::Changes(seq) => {
                 let until = until.min(*store.shared.published.borrow());
                 if seq < until {
                     self.changes(&store.shared, seq, until, piece)
@@ -164,7 +164,7 @@ impl Feed {
         store: &Store,
         seq: u64,
         after: Option<(AccountSid, Position)>,
-        piece: Piece,
+        piece: FeedBudget,
     ) -> Result<Vec<Event>, StoreError> {
         let begun = after.filter(|(_, position)| *position < Position::MAX);
         let (account, position) = match (self.reach, begun) {
@@ -174,18 +174,18 @@ impl Feed {
             (Reach::Everybody, None) => (store.next_account(after.map(|after| after.0))?, None),
         };
         let Some(account) = account else {
-            self.place = Place::Changes(seq);
+            self.place = FeedPosition::Changes(seq);
             return Ok(vec![Event { place: self.place, what: What::SnapshotEnd }]);
         };
         let (filter, order) = (Filter::default(), Order::NewestFirst);
-        let request = Request { account, filter, order, after: position };
+        let request = ListRequest { account, filter, order, after: position };
         let slice = Slice { calls: piece.frames, rows: usize::MAX, bytes: piece.bytes };
         let page = store.list(&request, slice)?;
         // After its last position an account has nothing more.
         let reached = page.next.unwrap_or(Position::MAX);
-        self.place = Place::Snapshot(seq, Some((account, reached)));
+        self.place = FeedPosition::Snapshot(seq, Some((account, reached)));
         let event = |call: Arc<Call>| Event {
-            place: Place::Snapshot(seq, Some((account, Position::of(&call)))),
+            place: FeedPosition::Snapshot(seq, Some((account, Position::of(&call)))),
             what: What::Call(call),
         };
         let calls = page.calls.into_iter().map(|(_, listed)| store.unpacked(listed).map(event));
@@ -198,7 +198,7 @@ impl Feed {
         shared: &Shared,
         seq: u64,
         until: u64,
-        piece: Piece,
+        piece: FeedBudget,
     ) -> Result<Vec<Event>, StoreError> {
         let (segment, next) = shared.segment_after(seq)?;
         let mut scanner = match &self.segment {
@@ -233,7 +233,7 @@ impl Feed {
             })?;
             if let Some(what) = what {
                 told += frame.body.len();
-                events.push(Event { place: Place::Changes(read), what });
+                events.push(Event { place: FeedPosition::Changes(read), what });
             }
         }
         if frames == 0 && piece.frames > 0 {
@@ -243,7 +243,7 @@ impl Feed {
         }
         let offset = unread.unwrap_or(scanner.offset());
         self.segment = Some((segment.path.clone(), offset));
-        self.place = Place::Changes(read);
+        self.place = FeedPosition::Changes(read);
         Ok(events)
     }
 
@@ -251,15 +251,15 @@ impl Feed {
     fn seen(&self, frame: &Frame<'_>) -> Result<Option<What>, String> {
         let strange = |reason: &str| reason.to_owned();
         let id = match frame.kind {
-            Kind::Record => codec::peek_id(frame.body).ok_or_else(|| strange("no record")),
-            Kind::Tombstone => tombstone_id(frame.body).ok_or_else(|| strange("no tombstone")),
+            FrameKind::Record => codec::peek_id(frame.body).ok_or_else(|| strange("no record")),
+            FrameKind::Tombstone => tombstone_id(frame.body).ok_or_else(|| strange("no tombstone")),
             // A part is told once the record is there that holds it.
-            Kind::Admin | Kind::Checkpoint | Kind::Part => return Ok(None),
+            FrameKind::Admin | FrameKind::Checkpoint | FrameKind::Part => return Ok(None),
         }?;
         if !matches!(self.reach, Reach::Everybody) && self.reach != Reach::Account(id.account) {
             return Ok(None);
         }
-        if frame.kind == Kind::Tombstone {
+        if frame.kind == FrameKind::Tombstone {
             return Ok(Some(What::Deleted(id)));
         }
         let call = codec::decode(frame.body).map_err(|error| strange(&error.to_string()))?;

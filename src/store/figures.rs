@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::open::Store;
 use super::shared::Shared;
 use crate::domain::{AccountSid, Timestamp};
-use crate::meter::{Account, Figures, Meter};
+use crate::meter::{AccountGauge, Meter, ScrapeFigures};
 
 impl Store {
     /// What the store counts, for others to count along.
@@ -18,13 +18,13 @@ impl Store {
 
     /// The figures of this moment, with those of some accounts. What concerns the process and the
     /// API is left at its default. No call is looked at.
-    pub fn figures(&self, accounts: &[AccountSid], now: Timestamp) -> Figures {
+    pub fn figures(&self, accounts: &[AccountSid], now: Timestamp) -> ScrapeFigures {
         let shared = &self.shared;
         let status = shared.status();
         let waiting = shared.options.queue_events.saturating_sub(shared.queue.available_permits());
         let known = status.live_calls.is_some();
-        let live = |sid: &AccountSid| Account { sid: *sid, live: shared.meter.live_of(*sid) };
-        Figures {
+        let live = |sid: &AccountSid| AccountGauge { sid: *sid, live: shared.meter.live_of(*sid) };
+        ScrapeFigures {
             now: now.millis(),
             sequence: status.sequence,
             checkpoint_sequence: status.checkpoint_sequence,
@@ -52,7 +52,7 @@ impl Store {
             dropped_keys: status.changes.dropped_keys,
             failed_authentications: status.failed_authentications,
             accounts: accounts.iter().filter(|_| known).map(live).collect(),
-            ..Figures::default()
+            ..ScrapeFigures::default()
         }
     }
 }

@@ -7,7 +7,7 @@ use super::open::Store;
 use crate::codec;
 use crate::domain::{CallSid, Timestamp};
 use crate::index::Stored;
-use crate::journal::{Kind, Scanner};
+use crate::journal::{FrameKind, Scanner};
 
 /// Sids that are kept of a search; what is beyond is not even counted.
 const SIDS_MAX: usize = 10_000;
@@ -19,7 +19,7 @@ const LOOKED_AT_MAX: u64 = 256 << 20;
 
 /// What a search for sids has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct SidMatches {
     /// The sids, ascending.
     pub sids: Vec<CallSid>,
     /// There are more of them.
@@ -33,7 +33,7 @@ impl Store {
         &self,
         leading: &[u8],
         is_meant: impl Fn(CallSid) -> bool,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<SidMatches, StoreError> {
         let shared = &self.shared;
         let _reading = shared.readers.begin();
         let index = shared.index()?;
@@ -55,7 +55,7 @@ impl Store {
                 sids.insert(id.sid);
             }
         }
-        Ok(Found { sids: sids.into_iter().collect(), more })
+        Ok(SidMatches { sids: sids.into_iter().collect(), more })
     }
 
     /// When the last event came, by the newest records that the journal has. The segment that has them is
@@ -69,7 +69,7 @@ impl Store {
             let mut scanner = Scanner::new(segment)?;
             let mut newest = VecDeque::with_capacity(NEWEST);
             while let Some((_, frame)) = scanner.next_frame()? {
-                if frame.kind == Kind::Record {
+                if frame.kind == FrameKind::Record {
                     if newest.len() == NEWEST {
                         newest.pop_front();
                     }

@@ -177,7 +177,7 @@ pub fn begin(dir: &Path) -> Result<String, OpenError> {
 /// The epoch of a directory in which this `FORMAT` was found; a new one in a new directory. One that
 /// was copied begins a new epoch too: it may be an older state of the data, whose sequence numbers
 /// are given out again.
-pub(super) fn epoch(dir: &Path, found: Option<Format>) -> Result<String, OpenError> {
+pub(super) fn epoch(dir: &Path, found: Option<StoreFormat>) -> Result<String, OpenError> {
     let Some(found) = found else { return begin(dir) };
     if found.original {
         return Ok(found.epoch);
@@ -190,7 +190,7 @@ pub(super) fn epoch(dir: &Path, found: Option<Format>) -> Result<String, OpenErr
 
 /// What `FORMAT` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Format {
+pub struct StoreFormat {
     /// Which life of the data sequence numbers belong to.
     pub epoch: String,
     /// Whether this is the directory that it was written in, and not a copy of it.
@@ -201,7 +201,7 @@ pub struct Format {
 ///
 /// # Errors
 /// It cannot be read, or is of another release.
-pub fn read_format(dir: &Path) -> Result<Option<Format>, OpenError> {
+pub fn read_format(dir: &Path) -> Result<Option<StoreFormat>, OpenError> {
     let path = dir.join("FORMAT");
     let (text, about) = match read_with_metadata(&path) {
         Ok(read) => read,
@@ -225,7 +225,7 @@ pub fn read_format(dir: &Path) -> Result<Option<Format>, OpenError> {
     let epoch = lines.next().and_then(|line| line.strip_prefix("epoch ")).ok_or_else(strange)?;
     let known = lines.next().and_then(|line| line.strip_prefix("file "));
     let original = known == Some(&*identity(&about));
-    Ok(Some(Format { epoch: epoch.to_owned(), original }))
+    Ok(Some(StoreFormat { epoch: epoch.to_owned(), original }))
 }
 
 fn read_with_metadata(path: &Path) -> std::io::Result<(String, fs::Metadata)> {

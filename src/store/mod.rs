@@ -27,11 +27,11 @@
 //! checkpoint, or whose count and sum differ from its mark after an unclean stop, is built anew
 //! from the journal; it is never trusted half.
 
-mod bodies;
 mod build;
 mod check;
 mod checkpoint;
-mod collect;
+mod checkpointer;
+mod collector;
 mod commit;
 mod compact;
 mod count;
@@ -39,46 +39,46 @@ mod error;
 mod feed;
 mod figures;
 mod find;
-mod fit;
 mod format;
-mod keeper;
+mod frame_bodies;
+mod index_builder;
+mod latest;
 mod new_dir;
-mod newest;
-mod online;
 mod open;
 mod pack;
 mod parts;
-mod pin;
 mod plan;
 mod read;
 mod reading;
 mod rebuild;
 mod recovery;
 mod reserve;
+mod retention;
+mod segment_pins;
 mod shared;
+mod size_limit;
 mod space;
 mod start;
 mod submit;
-mod survey;
 mod waits;
 
-pub use check::{Checked, Finding};
-pub use collect::{Collected, Depth, Retention};
+pub use check::{Checked, StoreFinding};
+pub use collector::{Collected, Depth, RetentionPolicy};
 pub use compact::Compacted;
-pub use count::{Counting, Standing};
+pub use count::{Counting, StatusCount};
 pub use error::{OpenError, StoreError, chain};
-pub use feed::{Event, Feed, Piece, Place, Reach, What};
-pub use find::Found;
-pub use format::{FORMAT, Format, Lock, UNFINISHED, begin, read_format};
+pub use feed::{Event, Feed, FeedBudget, FeedPosition, Reach, What};
+pub use find::SidMatches;
+pub use format::{FORMAT, Lock, StoreFormat, UNFINISHED, begin, read_format};
 pub use open::{Options, Store};
-pub use pin::Holding;
-pub use read::{Listed, Listing, Page, Positions, Request, Slice};
+pub use read::{ListRequest, Listed, Listing, Page, Positions, Slice};
 pub use recovery::Recovery;
+pub use retention::{Expiring, RemovalReason};
+pub use segment_pins::Holding;
 pub use shared::{Progress, Status, Unit};
 pub use space::free_bytes;
-pub use submit::{Change, Outcome, Patience, Ticket};
-pub use survey::{Expiring, Reason};
-pub use waits::Wait;
+pub use submit::{Backpressure, Change, Outcome, Ticket};
+pub use waits::WaitGuard;
 
 pub use crate::meter::Cause;
 

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use super::collect::{Collected, Depth, Retention};
+use super::collector::{Collected, Depth, RetentionPolicy};
 use super::commit::Job;
 use super::format::{self, Lock};
 use super::shared::{Progress, Shared, Status};
 use super::start::Start;
-use super::{OpenError, Recovery, StoreError, Wait, reserve, space};
+use super::{OpenError, Recovery, StoreError, WaitGuard, reserve, space};
 use crate::access::Access;
 use crate::domain::Timestamp;
 use crate::index::Generations;
@@ -55,7 +55,7 @@ pub struct Options {
     /// How often quiet calls are looked for.
     pub sweep_interval: Duration,
     /// What is kept, and for how long.
-    pub retention: Retention,
+    pub retention: RetentionPolicy,
     /// Build the index anew, whatever its state.
     pub rebuild: bool,
     /// An index that has to be built anew is built after the start, while changes are taken.
@@ -268,7 +268,7 @@ impl Store {
 
     /// Somebody waits for this, until the value is dropped; one who waits for long is named in the
     /// log.
-    pub fn waits_for(&self, what: &'static str) -> Wait {
+    pub fn waits_for(&self, what: &'static str) -> WaitGuard {
         self.shared.waits.begin(Some(what), Instant::now())
     }
 

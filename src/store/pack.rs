@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::StoreError;
-use super::bodies::{admin_row, tombstone_id};
-use super::collect::{Collected, Collector, Depth};
+use super::collector::{Collected, Collector, Depth};
+use super::frame_bodies::{admin_row, tombstone_id};
+use super::retention::SegmentCounts;
 use super::shared::{Progress, Shared};
-use super::survey::Counts;
 use crate::codec;
 use crate::domain::{Timestamp, show_size};
-use crate::journal::{self, Fate, Frame, Kind, Scanner, Segment, Stamp};
+use crate::journal::{self, Frame, FrameDecision, FrameKind, PackedStamp, Scanner, Segment};
 
 /// How long the collector rests after some frames, in times of what they took.
 const REST: u32 = 1;
@@ -104,7 +104,8 @@ impl Collector {
             let whole = run.iter().any(|member| member.whole);
             let packed = if run.len() > 1 || run.iter().any(|member| member.dirty) {
                 let erased_until = if whole { 0 } else { cleared.min(as_of) };
-                let stamp = Stamp { as_of: if whole { 0 } else { as_of }, erased_until, at: now };
+                let stamp =
+                    PackedStamp { as_of: if whole { 0 } else { as_of }, erased_until, at: now };
                 match self.pack(&run, stamp, collected) {
                     Ok(()) => Some(stamp.as_of),
                     Err(error) if error.is_short_of_room() => {
@@ -128,9 +129,9 @@ impl Collector {
     /// All segments but the present one. Nobody else holds those that are packed meanwhile.
     fn members(&self, now: Timestamp, depth: Depth) -> Result<VecDeque<Member>, StoreError> {
         let segments = self.shared.segments.read().clone();
-        let census = self.shared.census(&segments, now, &mut || self.rest(REST_MAX / 50))?;
+        let usage = self.shared.usage(&segments, now, &mut || self.rest(REST_MAX / 50))?;
         let mut members: VecDeque<Member> = VecDeque::new();
-        for (pair, counts) in segments.windows(2).zip(census.segments) {
+        for (pair, counts) in segments.windows(2).zip(usage.segments) {
             let [segment, next] = pair else { continue };
             let whole = depth < Depth::Erase && self.is_young(next, now)?;
             // A deletion stays for as long as anything before it does.
@@ -145,7 +146,7 @@ impl Collector {
                 live: counts.live + counts.settings + counts.expired - dispensable,
                 dirty: false,
                 whole,
-                cleared: census.as_of,
+                cleared: usage.as_of,
             };
             members.push_back(self.judged(member, counts, depth, now));
         }
@@ -183,7 +184,13 @@ impl Collector {
     }
 
     /// Says whether anything in it can go and is worth the work.
-    fn judged(&self, mut member: Member, counts: Counts, depth: Depth, now: Timestamp) -> Member {
+    fn judged(
+        &self,
+        mut member: Member,
+        counts: SegmentCounts,
+        depth: Depth,
+        now: Timestamp,
+    ) -> Member {
         let Some(packed) = &member.segment.packed else {
             member.dirty = true;
             return member;
@@ -207,7 +214,7 @@ impl Collector {
     fn pack(
         &mut self,
         run: &[Member],
-        stamp: Stamp,
+        stamp: PackedStamp,
         collected: &mut Collected,
     ) -> Result<(), StoreError> {
         let old: Vec<Arc<Segment>> = run.iter().map(|member| member.segment.clone()).collect();
@@ -218,17 +225,19 @@ impl Collector {
         room.leaves(WORK, needed, kept)?;
         let mut since = Instant::now();
         let mut frames = 0_u64;
-        let fate = |frame: &Frame<'_>| {
+        let decision = |frame: &Frame<'_>| {
             frames += 1;
             if frames.is_multiple_of(256) {
                 self.rest((since.elapsed() * REST).min(REST_MAX))?;
                 since = Instant::now();
             }
             match frame.kind {
-                Kind::Checkpoint => Ok(self.checkpoint_fate(frame)),
-                _ if whole => Ok(Fate::Keep),
-                Kind::Record | Kind::Tombstone | Kind::Part => self.fate(frame, stamp),
-                Kind::Admin => self.admin_fate(frame, stamp),
+                FrameKind::Checkpoint => Ok(self.checkpoint_decision(frame)),
+                _ if whole => Ok(FrameDecision::Keep),
+                FrameKind::Record | FrameKind::Tombstone | FrameKind::Part => {
+                    self.decision(frame, stamp)
+                }
+                FrameKind::Admin => self.admin_decision(frame, stamp),
             }
         };
         let mut blocks = 0_u32;
@@ -245,7 +254,7 @@ impl Collector {
                 error => error,
             })
         };
-        let packed = Arc::new(journal::pack::<StoreError>(&old, stamp, fate, pace)?);
+        let packed = Arc::new(journal::pack::<StoreError>(&old, stamp, decision, pace)?);
         collected.segments += old.len() as u64;
         collected.bytes_before += old.iter().map(|segment| segment.disk_bytes()).sum::<u64>();
         collected.bytes_after += packed.disk_bytes();
@@ -262,28 +271,28 @@ impl Collector {
 
     /// What becomes of the frame of a call. What was superseded after the moment that the stamp names
     /// stays: as of that moment it is what counts, and somebody may restore it.
-    fn fate(&self, frame: &Frame<'_>, stamp: Stamp) -> Result<Fate, StoreError> {
+    fn decision(&self, frame: &Frame<'_>, stamp: PackedStamp) -> Result<FrameDecision, StoreError> {
         let id = match frame.kind {
-            Kind::Tombstone => tombstone_id(frame.body),
+            FrameKind::Tombstone => tombstone_id(frame.body),
             _ => codec::peek_id(frame.body),
         };
         let seq = frame.seq;
         let strange = || StoreError::Unreadable(format!("frame {seq} is that of no call"));
         let id = id.ok_or_else(strange)?;
         match self.shared.newest(id)? {
-            Some((newest, _)) if newest > stamp.as_of => Ok(Fate::Keep),
-            Some((newest, _)) if newest > seq => Ok(Fate::Superseded),
+            Some((newest, _)) if newest > stamp.as_of => Ok(FrameDecision::Keep),
+            Some((newest, _)) if newest > seq => Ok(FrameDecision::Superseded),
             // No record holds it yet.
-            _ if frame.kind == Kind::Part => Ok(Fate::Keep),
+            _ if frame.kind == FrameKind::Part => Ok(FrameDecision::Keep),
             Some((newest, deleted_at)) if newest == seq => Ok(match deleted_at {
-                Some(at) if self.may_go(seq, at, stamp) => Fate::Forget,
-                _ => Fate::Keep,
+                Some(at) if self.may_go(seq, at, stamp) => FrameDecision::Forget,
+                _ => FrameDecision::Keep,
             }),
             // A crash between the two: the index has let go of it already.
-            None if frame.kind == Kind::Tombstone && self.may_go(seq, frame.at, stamp) => {
-                Ok(Fate::Forget)
+            None if frame.kind == FrameKind::Tombstone && self.may_go(seq, frame.at, stamp) => {
+                Ok(FrameDecision::Forget)
             }
-            None if frame.kind == Kind::Tombstone => Ok(Fate::Keep),
+            None if frame.kind == FrameKind::Tombstone => Ok(FrameDecision::Keep),
             _ => {
                 let index = self.shared.index()?;
                 let call = format!("{}/{}", id.account, id.sid);
@@ -293,25 +302,33 @@ impl Collector {
         }
     }
 
-    fn may_go(&self, seq: u64, deleted_at: Timestamp, stamp: Stamp) -> bool {
+    fn may_go(&self, seq: u64, deleted_at: Timestamp, stamp: PackedStamp) -> bool {
         let lifetime = self.shared.options.max_lifetime_millis;
         seq <= stamp.erased_until && deleted_at.plus_millis(lifetime) < stamp.at
     }
 
     /// The newest checkpoint stays: an index that lacks it is an old copy, and may have calls whose
     /// deletion is no longer in the journal.
-    fn checkpoint_fate(&self, frame: &Frame<'_>) -> Fate {
+    fn checkpoint_decision(&self, frame: &Frame<'_>) -> FrameDecision {
         let newest = self.shared.newest_checkpoint.load(Ordering::Acquire);
-        if newest == 0 || frame.seq >= newest { Fate::Keep } else { Fate::Superseded }
+        if newest == 0 || frame.seq >= newest {
+            FrameDecision::Keep
+        } else {
+            FrameDecision::Superseded
+        }
     }
 
-    fn admin_fate(&self, frame: &Frame<'_>, stamp: Stamp) -> Result<Fate, StoreError> {
-        let Some(row) = admin_row(frame.body) else { return Ok(Fate::Keep) };
+    fn admin_decision(
+        &self,
+        frame: &Frame<'_>,
+        stamp: PackedStamp,
+    ) -> Result<FrameDecision, StoreError> {
+        let Some(row) = admin_row(frame.body) else { return Ok(FrameDecision::Keep) };
         let newest = self.shared.newest_setting(&row.name)?;
         // A setting that the index does not know stays: its name may mean something to a later
         // release.
         let superseded = newest.is_some_and(|newest| newest > frame.seq && newest <= stamp.as_of);
-        Ok(if superseded { Fate::Superseded } else { Fate::Keep })
+        Ok(if superseded { FrameDecision::Superseded } else { FrameDecision::Keep })
     }
 }
 

@@ -20,35 +20,38 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::StoreError;
-use super::bodies::tombstone_body;
 use super::checkpoint::Versions;
 use super::commit::append;
+use super::frame_bodies::tombstone_body;
 use super::shared::Shared;
 use crate::clock;
 use crate::codec;
 use crate::domain::{Call, CallId};
 use crate::index::{Index, IndexError, Stored};
-use crate::journal::{Kind, Origin, Writer};
-use crate::keys::Facets;
-use crate::registry::{Indexed, State};
+use crate::journal::{ChangeOrigin, FrameKind, JournalWriter};
+use crate::keys::IndexKeys;
+use crate::registry::{CallState, Indexed};
 
 /// Parts that find their place before others get a turn.
 pub(super) const PLACED_AT_ONCE: usize = 500;
 
 /// What a new generation has of the calls in memory.
-pub(super) type Known = HashMap<CallId, Option<Indexed>>;
+pub(super) type KnownCalls = HashMap<CallId, Option<Indexed>>;
 
 /// What the index has of a call.
-pub(super) fn look_up(index: &Index, id: CallId) -> Result<Option<(State, Indexed)>, IndexError> {
+pub(super) fn look_up(
+    index: &Index,
+    id: CallId,
+) -> Result<Option<(CallState, Indexed)>, IndexError> {
     match index.stored(id)? {
         // Most calls that are looked up are new: one question is enough for them.
         None => Ok(None),
         Some(stored @ Stored::Tombstone { deleted_at, .. }) => {
-            Ok(Some((State::Deleted(deleted_at), (stored, None))))
+            Ok(Some((CallState::Deleted(deleted_at), (stored, None))))
         }
         Some(Stored::Call { .. }) => Ok(index.call(id)?.map(|(seq, call)| {
             let indexed = indexed(seq, &call);
-            (State::Call(Arc::new(call)), indexed)
+            (CallState::Call(Arc::new(call)), indexed)
         })),
     }
 }
@@ -79,12 +82,16 @@ pub(super) fn has_namesake(index: &Index, id: CallId) -> Result<bool, IndexError
 }
 
 fn indexed(seq: u64, call: &Call) -> Indexed {
-    (Stored::Call { seq, listed_at: call.listed_at }, Some(Facets::of(call)))
+    (Stored::Call { seq, listed_at: call.listed_at }, Some(IndexKeys::of(call)))
 }
 
 /// Gives the first parts their place, by what an index has of their calls: the records that hold them
 /// are written to the journal and published.
-pub(super) fn place(shared: &Shared, writer: &mut Writer, index: &Index) -> Result<(), StoreError> {
+pub(super) fn place(
+    shared: &Shared,
+    writer: &mut JournalWriter,
+    index: &Index,
+) -> Result<(), StoreError> {
     let parts = shared.registry.read().first_parts(PLACED_AT_ONCE);
     if parts.is_empty() {
         return Ok(());
@@ -105,11 +112,11 @@ pub(super) fn place(shared: &Shared, writer: &mut Writer, index: &Index) -> Resu
             None => look_up(index, id)?.unzip(),
         };
         let outlived = |since: crate::domain::Timestamp| since.plus_millis(lifetime) < part.at;
-        let up_before = matches!(&found, Some(State::Call(call)) if call.live());
+        let up_before = matches!(&found, Some(CallState::Call(call)) if call.live());
         let state = match found {
             // A deletion stands; it is said again, so that it stands behind the part.
-            Some(State::Deleted(since)) if !outlived(since) => State::Deleted(now),
-            Some(State::Call(call)) => State::Call(Arc::new(call.join(&part.call))),
+            Some(CallState::Deleted(since)) if !outlived(since) => CallState::Deleted(now),
+            Some(CallState::Call(call)) => CallState::Call(Arc::new(call.join(&part.call))),
             _ => {
                 new += 1;
                 let mut call = Arc::unwrap_or_clone(part.call);
@@ -119,18 +126,18 @@ pub(super) fn place(shared: &Shared, writer: &mut Writer, index: &Index) -> Resu
                 if !call.namesake {
                     claimed.insert(id.sid);
                 }
-                State::Call(Arc::new(call))
+                CallState::Call(Arc::new(call))
             }
         };
         let seq = match &state {
-            State::Call(call) => {
-                batch.push(now, Origin::Admin, Kind::Record, &codec::encode(call))?
+            CallState::Call(call) => {
+                batch.push(now, ChangeOrigin::Admin, FrameKind::Record, &codec::encode(call))?
             }
-            State::Deleted(_) => {
-                batch.push(now, Origin::Admin, Kind::Tombstone, &tombstone_body(id))?
+            CallState::Deleted(_) => {
+                batch.push(now, ChangeOrigin::Admin, FrameKind::Tombstone, &tombstone_body(id))?
             }
         };
-        let up = matches!(&state, State::Call(call) if call.live());
+        let up = matches!(&state, CallState::Call(call) if call.live());
         live.push((id.account, i64::from(up) - i64::from(up_before)));
         placed.push((id, state, seq, indexed));
     }
@@ -150,16 +157,18 @@ pub(super) fn place(shared: &Shared, writer: &mut Writer, index: &Index) -> Resu
 }
 
 /// What a generation that nobody reads yet has of the calls in memory.
-pub(super) fn known_by(shared: &Shared, index: &Index) -> Result<Known, IndexError> {
-    let entries: Vec<(CallId, u64, State)> = {
+pub(super) fn known_by(shared: &Shared, index: &Index) -> Result<KnownCalls, IndexError> {
+    let entries: Vec<(CallId, u64, CallState)> = {
         let registry = shared.registry.read();
         registry.iter().map(|(id, entry)| (id, entry.seq, entry.state.clone())).collect()
     };
-    let mut known = Known::with_capacity(entries.len());
+    let mut known = KnownCalls::with_capacity(entries.len());
     for (id, seq, state) in entries {
         let found = match (index.stored(id)?, state) {
             (None, _) => None,
-            (Some(stored), State::Call(call)) if stored.seq() == seq => Some(indexed(seq, &call)),
+            (Some(stored), CallState::Call(call)) if stored.seq() == seq => {
+                Some(indexed(seq, &call))
+            }
             _ => look_up_indexed(index, id)?,
         };
         known.insert(id, found);
@@ -171,9 +180,9 @@ pub(super) fn known_by(shared: &Shared, index: &Index) -> Result<Known, IndexErr
 /// the new one has stay in memory until those are done who read in the old one.
 pub(super) fn replace(
     shared: &Shared,
-    writer: &mut Writer,
+    writer: &mut JournalWriter,
     index: &Arc<Index>,
-    mut known: Known,
+    mut known: KnownCalls,
 ) -> Result<(), StoreError> {
     while shared.registry.read().first_part_seq().is_some() {
         place(shared, writer, index)?;
@@ -189,7 +198,7 @@ pub(super) fn replace(
     for (id, indexed) in known {
         registry.note_indexed(id, indexed);
     }
-    registry.count_from(index.tally());
+    registry.count_from(index.stats());
     // It may have been copied while a deletion left.
     shared.forgotten.store(true, Ordering::Release);
     shared.set_index(Ok(index.clone()));

@@ -2,21 +2,21 @@
 
 use std::ops::Bound;
 
-use super::read::Request;
+use super::read::ListRequest;
 use crate::domain::{CallStatus, Direction, Filter, Position, Rank};
-use crate::keys::{Range, Slot, Span};
+use crate::keys::{PositionSpan, Range, StatusKey};
 
 /// Ranges that together hold every match, and the part of them to be read.
 pub(super) struct Plan {
     pub ranges: Vec<Range>,
-    pub span: Span,
+    pub span: PositionSpan,
     /// They hold nothing but matches: no record need be asked.
     pub exact: bool,
 }
 
 impl Plan {
     /// The narrowest ranges. Where they are not exact the filter is to be asked for each record.
-    pub fn of(request: &Request) -> Self {
+    pub fn of(request: &ListRequest) -> Self {
         let (account, filter) = (request.account, &request.filter);
         // Whatever this one part of the filter leaves to be asked.
         let mut rest = Filter { start: None, end: None, ..filter.clone() };
@@ -29,13 +29,13 @@ impl Plan {
         } else if !filter.to.is_empty() {
             rest.to.clear();
             filter.to.iter().map(|number| Range::to(account, number)).collect()
-        } else if by_slot(filter) {
+        } else if by_status_key(filter) {
             if filter.stale != Some(true) {
                 rest.statuses.clear();
             }
             rest.directions.clear();
             rest.stale = None;
-            slots(request)
+            status_keys(request)
         } else {
             vec![Range::all(account)]
         };
@@ -44,40 +44,45 @@ impl Plan {
 
     /// These slots and directions apart, so that each row tells both: `ranges[n]` is that of
     /// `cells[n]`.
-    pub fn cells_of(request: &Request, cells: &[(Slot, Direction)]) -> Self {
-        let range = |(slot, direction): &_| Range::status(request.account, *slot, *direction);
+    pub fn cells_of(request: &ListRequest, cells: &[(StatusKey, Direction)]) -> Self {
+        let range =
+            |(status_key, direction): &_| Range::status(request.account, *status_key, *direction);
         Self { ranges: cells.iter().map(range).collect(), span: span(request), exact: true }
     }
 
     /// Every slot in both directions.
-    pub fn cells() -> Vec<(Slot, Direction)> {
-        let slots = CallStatus::ALL.into_iter().map(Slot::Status).chain([Slot::Stale]);
-        slots.flat_map(|slot| Direction::ALL.map(|direction| (slot, direction))).collect()
+    pub fn cells() -> Vec<(StatusKey, Direction)> {
+        let status_keys =
+            CallStatus::ALL.into_iter().map(StatusKey::Status).chain([StatusKey::Stale]);
+        status_keys
+            .flat_map(|status_key| Direction::ALL.map(|direction| (status_key, direction)))
+            .collect()
     }
 }
 
-fn by_slot(filter: &Filter) -> bool {
+fn by_status_key(filter: &Filter) -> bool {
     !filter.statuses.is_empty()
         || !filter.directions.is_empty()
         || filter.stale.is_some()
         || filter.recent.is_some()
 }
 
-fn slots(request: &Request) -> Vec<Range> {
+fn status_keys(request: &ListRequest) -> Vec<Range> {
     let filter = &request.filter;
-    let wanted = |slot: Slot| match slot {
-        Slot::Stale => filter.stale.unwrap_or(filter.statuses.is_empty()),
-        Slot::Status(status) => {
+    let wanted = |status_key: StatusKey| match status_key {
+        StatusKey::Stale => filter.stale.unwrap_or(filter.statuses.is_empty()),
+        StatusKey::Status(status) => {
             filter.stale != Some(true)
                 && (filter.statuses.is_empty() || filter.statuses.contains(&status))
         }
     };
-    let cells = Plan::cells().into_iter().filter(|(slot, direction)| {
-        wanted(*slot) && (filter.directions.is_empty() || filter.directions.contains(direction))
+    let cells = Plan::cells().into_iter().filter(|(status_key, direction)| {
+        wanted(*status_key)
+            && (filter.directions.is_empty() || filter.directions.contains(direction))
     });
-    let ranges = cells.map(|(slot, direction)| {
-        let range = Range::status(request.account, slot, direction);
-        let up = matches!(slot, Slot::Status(status) if status.rank() < Rank::Terminal);
+    let ranges = cells.map(|(status_key, direction)| {
+        let range = Range::status(request.account, status_key, direction);
+        let up = matches!(status_key, StatusKey::Status(status) if status.rank() < Rank::Terminal);
         match filter.recent {
             Some(recent) if !up => range.until(Position::last_at(recent.listed_since)),
             _ => range,
@@ -86,10 +91,10 @@ fn slots(request: &Request) -> Vec<Range> {
     ranges.collect()
 }
 
-fn span(request: &Request) -> Span {
+fn span(request: &ListRequest) -> PositionSpan {
     let (low, high) = request.filter.bounds();
     let high = high.map_or(Bound::Included(Position::MAX), Bound::Excluded);
-    let span = Span { order: request.order, low: Bound::Included(low), high };
+    let span = PositionSpan { order: request.order, low: Bound::Included(low), high };
     match request.after {
         // A cursor is made for this very filter, so that it lies within the span.
         Some(position) => span.after(position),

@@ -6,8 +6,8 @@ use super::StoreError;
 use super::open::Store;
 use super::plan::Plan;
 use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position};
-use crate::index::{Index, Row};
-use crate::keys::{Range, Span};
+use crate::index::{BlockRow, Index};
+use crate::keys::{PositionSpan, Range};
 
 /// Rows that one look into registry and index takes at most.
 const CHUNK_ROWS: usize = 256;
@@ -27,7 +27,7 @@ const LOOK_BYTES: usize = 256 * 1024;
 
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct ListRequest {
     /// Whose calls.
     pub account: AccountSid,
     /// Which of them.
@@ -38,7 +38,7 @@ pub struct Request {
     pub after: Option<Position>,
 }
 
-impl Request {
+impl ListRequest {
     /// Whether reading a page takes no more rows than it has: nothing is looked at in vain.
     pub fn is_direct(&self) -> bool {
         Plan::of(self).exact
@@ -90,7 +90,7 @@ pub enum Listed {
     /// In memory.
     Call(Arc<Call>),
     /// In the index.
-    Row(Row),
+    Row(BlockRow),
 }
 
 impl Listed {
@@ -112,14 +112,14 @@ pub(super) struct Most {
 }
 
 /// What one look has found.
-pub(super) struct Look {
-    pub found: Vec<(Position, Found)>,
+pub(super) struct IndexPass {
+    pub found: Vec<(Position, LookRow)>,
     /// How far it has come; none where nothing is left.
     pub reached: Option<Position>,
 }
 
 /// A row of a look.
-pub(super) enum Found {
+pub(super) enum LookRow {
     /// The call itself.
     Call(Listed),
     /// A call that stands in the plan's range of this number.
@@ -129,7 +129,7 @@ pub(super) enum Found {
 impl Store {
     /// The next calls of a list, at most `limit`, and less where they are large. A page that is not
     /// the last may be empty.
-    pub fn page(&self, request: &Request, limit: usize) -> Result<Page, StoreError> {
+    pub fn page(&self, request: &ListRequest, limit: usize) -> Result<Page, StoreError> {
         let slice = Slice { calls: limit, rows: usize::MAX, bytes: PAGE_BYTES };
         let Listing { calls, next, .. } = self.list(request, slice)?;
         let calls = calls.into_iter().map(|(_, listed)| self.unpacked(listed));
@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// The next slice of a list, its calls as they are found. One that is not the last may be empty.
-    pub fn list(&self, request: &Request, slice: Slice) -> Result<Listing, StoreError> {
+    pub fn list(&self, request: &ListRequest, slice: Slice) -> Result<Listing, StoreError> {
         let plan = Plan::of(request);
         let mut span = plan.span.clone();
         let mut page = Listing { calls: Vec::new(), next: request.after, rows: 0 };
@@ -152,7 +152,7 @@ impl Store {
             page.rows += look.found.len();
             page.next = look.reached;
             for (position, found) in look.found {
-                let Found::Call(mut listed) = found else { continue };
+                let LookRow::Call(mut listed) = found else { continue };
                 // The rows of an exact plan match, and those in memory are few.
                 if !plan.exact || matches!(listed, Listed::Call(_)) {
                     let call = self.unpacked(listed)?;
@@ -183,7 +183,7 @@ impl Store {
     /// where the keys alone decide.
     pub fn positions(
         &self,
-        request: &Request,
+        request: &ListRequest,
         calls: usize,
         rows: usize,
     ) -> Result<Positions, StoreError> {
@@ -210,10 +210,14 @@ impl Store {
     }
 
     /// Whether what was found belongs to a list: what the plan's ranges alone tell of does.
-    pub(super) fn is_wanted(&self, request: &Request, found: Found) -> Result<bool, StoreError> {
+    pub(super) fn is_wanted(
+        &self,
+        request: &ListRequest,
+        found: LookRow,
+    ) -> Result<bool, StoreError> {
         match found {
-            Found::Call(listed) => Ok(request.filter.matches(&*self.unpacked(listed)?)),
-            Found::In(_) => Ok(true),
+            LookRow::Call(listed) => Ok(request.filter.matches(&*self.unpacked(listed)?)),
+            LookRow::In(_) => Ok(true),
         }
     }
 
@@ -237,10 +241,10 @@ impl Store {
         &self,
         account: AccountSid,
         plan: &Plan,
-        span: &Span,
+        span: &PositionSpan,
         most: Most,
         records: bool,
-    ) -> Result<Look, StoreError> {
+    ) -> Result<IndexPass, StoreError> {
         let Most { rows, bytes } = most;
         let shared = &self.shared;
         let _reading = shared.readers.begin();
@@ -269,20 +273,20 @@ impl Store {
             })
         };
         let ours = ours.into_iter().filter(|(position, _)| within(position));
-        let mut found: Vec<(Position, Found)> =
-            ours.map(|(position, call)| (position, Found::Call(Listed::Call(call)))).collect();
+        let mut found: Vec<(Position, LookRow)> =
+            ours.map(|(position, call)| (position, LookRow::Call(Listed::Call(call)))).collect();
         // What the registry knows of a call counts.
         theirs.retain(|(position, ..)| {
             within(position) && registry.get(CallId { account, sid: position.sid }).is_none()
         });
         drop(registry);
         if records {
-            let row = |(position, _, row): (Position, usize, Option<Row>)| {
-                Some((position, Found::Call(Listed::Row(row?))))
+            let row = |(position, _, row): (Position, usize, Option<BlockRow>)| {
+                Some((position, LookRow::Call(Listed::Row(row?))))
             };
             found.extend(theirs.into_iter().filter_map(row));
         } else {
-            found.extend(theirs.into_iter().map(|(at, range, _)| (at, Found::In(range))));
+            found.extend(theirs.into_iter().map(|(at, range, _)| (at, LookRow::In(range))));
         }
         found.sort_by_key(|(position, _)| *position);
         found.dedup_by_key(|(position, _)| *position);
@@ -295,7 +299,7 @@ impl Store {
             found.truncate(rows);
         }
         shared.meter.rows_read.add(found.len() as u64);
-        Ok(Look { found, reached })
+        Ok(IndexPass { found, reached })
     }
 
     /// Brings the rows of the calls at positions that came without. Where there is no call any more,
@@ -306,7 +310,7 @@ impl Store {
         index: &Index,
         account: AccountSid,
         ranges: &[Range],
-        found: &mut Vec<(Position, usize, Option<Row>)>,
+        found: &mut Vec<(Position, usize, Option<BlockRow>)>,
         bytes: usize,
     ) -> Result<bool, StoreError> {
         let few = found.len() <= FEW_ROWS;
@@ -314,7 +318,7 @@ impl Store {
         let mut done = 0;
         while done < found.len() && weight < bytes {
             let mut batch: Vec<_> = found.iter_mut().skip(done).take(BRING_ROWS).collect();
-            let without = |row: &&&mut (Position, usize, Option<Row>)| row.2.is_none();
+            let without = |row: &&&mut (Position, usize, Option<BlockRow>)| row.2.is_none();
             let missing: Vec<Position> = batch.iter().filter(without).map(|row| row.0).collect();
             let mut rows = Vec::new().into_iter();
             if !missing.is_empty() {
@@ -324,12 +328,13 @@ impl Store {
             for place in &mut batch {
                 done += 1;
                 if place.2.is_none() {
-                    let belongs =
-                        |row: &Row| ranges.get(place.1).is_some_and(|range| row.stands_in(range));
+                    let belongs = |row: &BlockRow| {
+                        ranges.get(place.1).is_some_and(|range| row.stands_in(range))
+                    };
                     let row = rows.next().flatten().filter(belongs);
-                    place.2 = if few { row } else { row.map(Row::by_itself) };
+                    place.2 = if few { row } else { row.map(BlockRow::by_itself) };
                 }
-                weight += place.2.as_ref().map_or(0, Row::weight);
+                weight += place.2.as_ref().map_or(0, BlockRow::weight);
                 if weight >= bytes {
                     break;
                 }

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 /// All readers.
 #[derive(Default)]
-pub(super) struct Readers {
+pub(super) struct ReaderTable {
     rounds: Mutex<Rounds>,
     one_gone: Condvar,
 }
@@ -25,18 +25,18 @@ struct Rounds {
 }
 
 /// Somebody reads, until this is dropped.
-pub(super) struct Reading<'a> {
-    readers: &'a Readers,
+pub(super) struct ReadGuard<'a> {
+    readers: &'a ReaderTable,
     round: u64,
 }
 
-impl Readers {
+impl ReaderTable {
     /// Signs in.
-    pub fn begin(&self) -> Reading<'_> {
+    pub fn begin(&self) -> ReadGuard<'_> {
         let mut rounds = self.rounds.lock();
         let round = rounds.current;
         *rounds.readers.entry(round).or_default() += 1;
-        Reading { readers: self, round }
+        ReadGuard { readers: self, round }
     }
 
     /// Waits until nobody reads any more who reads now. Whoever begins meanwhile is not waited for.
@@ -50,7 +50,7 @@ impl Readers {
     }
 }
 
-impl Drop for Reading<'_> {
+impl Drop for ReadGuard<'_> {
     fn drop(&mut self) {
         let mut rounds = self.readers.rounds.lock();
         let Some(count) = rounds.readers.get_mut(&self.round) else { return };
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn those_who_read_are_waited_for_and_those_who_come_later_are_not() {
-        let readers = Readers::default();
+        let readers = ReaderTable::default();
         let waited = AtomicBool::new(false);
         let first = readers.begin();
         std::thread::scope(|scope| {

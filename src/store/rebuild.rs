@@ -3,26 +3,26 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::bodies::{admin_row, record, tombstone_id};
-use super::build::{Latest, Manner, fill};
+use super::build::{BuildOptions, Latest, fill};
 use super::checkpoint::Note;
+use super::frame_bodies::{admin_row, record, tombstone_id};
 use super::shared::{Progress, Shared};
 use super::{OpenError, StoreError};
 use crate::codec;
 use crate::domain::{CallId, CallSid, Position, Timestamp};
-use crate::index::{AdminRow, Index, Mark};
-use crate::journal::{Kind, Readers, Scanner, Segment};
-use crate::registry::State;
+use crate::index::{AdminRow, CheckpointMeta, Index};
+use crate::journal::{FrameKind, Scanner, Segment, SegmentReaders};
+use crate::registry::CallState;
 
 /// A generation that is complete and on disk, and not yet current.
 pub(super) struct Built {
     pub index: Arc<Index>,
     pub generation: u64,
-    pub mark: Mark,
+    pub mark: CheckpointMeta,
 }
 
 /// What an index has that was filled from the journal.
-pub(super) struct Filled {
+pub(super) struct FilledIndex {
     /// Everything up to this sequence number, parts of calls apart.
     pub until: u64,
     /// Where the first part begins that no record holds.
@@ -67,7 +67,7 @@ impl Newness {
 
 /// The newest frames of everything, found by reading the whole journal once. About 120 bytes of
 /// memory a call.
-pub(super) struct Survey {
+pub(super) struct JournalSurvey {
     pub calls: HashMap<CallId, Newest>,
     pub admin: HashMap<String, AdminRow>,
     /// Calls of which parts are newer than their records, and where those begin.
@@ -76,7 +76,7 @@ pub(super) struct Survey {
     pub frames: u64,
 }
 
-impl Survey {
+impl JournalSurvey {
     pub fn of(segments: &[Arc<Segment>], progress: &dyn Fn(Progress)) -> Result<Self, OpenError> {
         let mut survey = Self {
             calls: HashMap::new(),
@@ -99,30 +99,30 @@ impl Survey {
                 survey.last_seq = frame.seq;
                 let seq = frame.seq;
                 let (id, kind) = match frame.kind {
-                    Kind::Record => {
+                    FrameKind::Record => {
                         let call = record(seq, frame.body)?;
                         (call.id, Newness::Call(Position::of(&call)))
                     }
-                    Kind::Tombstone => {
+                    FrameKind::Tombstone => {
                         let strange =
                             || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
                         (tombstone_id(frame.body).ok_or_else(strange)?, Newness::Deleted(frame.at))
                     }
-                    Kind::Admin => {
+                    FrameKind::Admin => {
                         if let Some(row) = admin_row(frame.body) {
                             let row = AdminRow { name: row.name, seq, json: row.json };
                             survey.admin.insert(row.name.clone(), row);
                         }
                         continue;
                     }
-                    Kind::Part => {
+                    FrameKind::Part => {
                         let strange =
                             || OpenError::Record { seq, reason: "a strange part".to_owned() };
                         let id = codec::peek_id(frame.body).ok_or_else(strange)?;
                         survey.parts.entry(id).or_insert(seq);
                         continue;
                     }
-                    Kind::Checkpoint => continue,
+                    FrameKind::Checkpoint => continue,
                 };
                 survey.parts.remove(&id);
                 survey.calls.insert(id, Newest { seq, kind, segment, offset });
@@ -140,8 +140,8 @@ pub(super) fn build(
     progress: &dyn Fn(Progress),
 ) -> Result<Built, OpenError> {
     let (generation, index) = shared.generations.begin()?;
-    let manner = Manner { shared, gentle: false, kept: 0, progress };
-    match fill_alone(&index, now, &manner) {
+    let options = BuildOptions { shared, gentle: false, kept: 0, progress };
+    match fill_alone(&index, now, &options) {
         Ok(mark) => Ok(Built { index: Arc::new(index), generation, mark }),
         Err(error) => {
             drop(index);
@@ -152,44 +152,51 @@ pub(super) fn build(
     }
 }
 
-fn fill_alone(index: &Index, now: Timestamp, manner: &Manner<'_>) -> Result<Mark, OpenError> {
-    let Filled { until: last_seq, first_part } = fill_from_journal(index, manner)?;
+fn fill_alone(
+    index: &Index,
+    now: Timestamp,
+    options: &BuildOptions<'_>,
+) -> Result<CheckpointMeta, OpenError> {
+    let FilledIndex { until: last_seq, first_part } = fill_from_journal(index, options)?;
     index.sync()?;
     index.note_built(now)?;
-    let tally = index.tally();
+    let stats = index.stats();
     let replay_from = first_part.unwrap_or(u64::MAX).min(last_seq + 1);
-    let mark = Mark { checkpoint: 1, last_seq, replay_from, tally, at: now.millis() };
+    let mark = CheckpointMeta { checkpoint: 1, last_seq, replay_from, stats, at: now.millis() };
     index.mark_and_sync(&mark)?;
     Ok(mark)
 }
 
 /// Fills an empty generation from the journal.
-pub(super) fn fill_from_journal(index: &Index, manner: &Manner<'_>) -> Result<Filled, OpenError> {
-    let segments = manner.shared.segments.read().clone();
-    let survey = Survey::of(&segments, manner.progress)?;
+pub(super) fn fill_from_journal(
+    index: &Index,
+    options: &BuildOptions<'_>,
+) -> Result<FilledIndex, OpenError> {
+    let segments = options.shared.segments.read().clone();
+    let survey = JournalSurvey::of(&segments, options.progress)?;
     let mut order: Vec<(CallId, Newest)> = survey.calls.into_iter().collect();
     order.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));
-    let mut readers = Readers::of(&segments);
+    let mut readers = SegmentReaders::of(&segments);
     let total = order.len() as u64;
     let mut payload = Vec::new();
     let latest = order.into_iter().map(|(id, newest)| {
         let state = match newest.kind {
-            Newness::Deleted(at) => State::Deleted(at),
+            Newness::Deleted(at) => CallState::Deleted(at),
             Newness::Call(_) => {
                 let Some(reader) = readers.of_segment(newest.segment as usize)? else {
                     let reason = "its segment is not there".to_owned();
                     return Err(OpenError::Record { seq: newest.seq, reason });
                 };
                 let frame = reader.frame_at(newest.offset, &mut payload)?;
-                State::Call(Arc::new(record(frame.seq, frame.body)?))
+                CallState::Call(Arc::new(record(frame.seq, frame.body)?))
             }
         };
         Ok(Latest { id, seq: newest.seq, state })
     });
-    fill(index, latest, total, manner)?;
+    fill(index, latest, total, options)?;
     let admin: Vec<AdminRow> = survey.admin.into_values().collect();
     index.write_unread(&[], &admin)?;
-    Ok(Filled { until: survey.last_seq, first_part: survey.parts.into_values().min() })
+    Ok(FilledIndex { until: survey.last_seq, first_part: survey.parts.into_values().min() })
 }
 
 impl From<OpenError> for StoreError {

@@ -10,14 +10,14 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
 use super::StoreError;
-use super::collect::Tidy;
+use super::collector::Tidy;
 use super::commit::Job;
 use super::compact::Compacted;
-use super::online::Purpose;
+use super::index_builder::BuildReason;
 use super::open::Options;
-use super::pin::Holders;
-use super::reading::Readers;
-use super::space::{self, Room};
+use super::reading::ReaderTable;
+use super::segment_pins::Holders;
+use super::space::{self, DiskSpace};
 use super::submit::Outcome;
 use super::waits::Waits;
 use crate::access::Access;
@@ -114,7 +114,7 @@ pub(super) struct Shared {
     /// holds it while it waits for the committer, who takes them.
     pub index_writer: Mutex<()>,
     /// Who is between index and registry: no call leaves the registry under their eyes.
-    pub readers: Readers,
+    pub readers: ReaderTable,
     pub registry: RwLock<Registry>,
     index: RwLock<Result<Arc<Index>, String>>,
     pub access: RwLock<Access>,
@@ -138,7 +138,7 @@ pub(super) struct Shared {
     /// Wakes the collector, and those who wait for it.
     pub tidy: (Mutex<Tidy>, Condvar),
     /// The room of the disk.
-    pub room: Room,
+    pub room: DiskSpace,
     /// Who waits for the disk.
     pub waits: Arc<Waits>,
     /// What the committer is at.
@@ -174,7 +174,7 @@ pub(super) struct Wake {
     /// Compact the index, since the store is over its size; nobody waits for it.
     pub fit: bool,
     /// Make a new generation, though the current one is fine.
-    pub build: Option<Purpose>,
+    pub build: Option<BuildReason>,
     /// What became of the last one that was asked for.
     pub built: Option<Result<Compacted, StoreError>>,
     /// Why the last checkpoint found no room.
@@ -194,7 +194,7 @@ impl Shared {
             epoch,
             meter: Arc::default(),
             index_writer: Mutex::new(()),
-            readers: Readers::default(),
+            readers: ReaderTable::default(),
             registry: RwLock::default(),
             index: RwLock::new(Err("it is not open yet".to_owned())),
             access: RwLock::default(),
@@ -218,7 +218,7 @@ impl Shared {
             doing: Arc::default(),
             live_known: AtomicBool::new(false),
             crowded: AtomicBool::new(false),
-            room: Room::new(&options.data_dir, options.min_free_bytes, options.reserve_bytes),
+            room: DiskSpace::new(&options.data_dir, options.min_free_bytes, options.reserve_bytes),
             options,
         }
     }
@@ -247,7 +247,7 @@ impl Shared {
             self.damaged.store(true, Ordering::Release);
         }
         drop(index);
-        self.wake_keeper();
+        self.wake_checkpointer();
         StoreError::IndexUnavailable(reason)
     }
 
@@ -289,7 +289,7 @@ impl Shared {
     }
 
     /// There is no more room in memory for calls: the keeper is to make some.
-    pub fn crowd(&self) {
+    pub fn limit_registry(&self) {
         if self.index().is_err() && !self.crowded.swap(true, Ordering::AcqRel) {
             let calls = self.options.registry_calls;
             tracing::error!(
@@ -298,11 +298,11 @@ impl Shared {
                  built again events of further calls are answered 503"
             );
         }
-        self.wake_keeper();
+        self.wake_checkpointer();
     }
 
     /// Has the keeper look around now.
-    pub fn wake_keeper(&self) {
+    pub fn wake_checkpointer(&self) {
         let (wake, woken) = &self.wake;
         wake.lock().pressure = true;
         woken.notify_all();
@@ -330,7 +330,7 @@ impl Shared {
             if Instant::now() >= end {
                 return Err(StoreError::Busy);
             }
-            self.wake_keeper();
+            self.wake_checkpointer();
             self.lives()?;
             let (wake, woken) = &self.wake;
             let mut wake = wake.lock();

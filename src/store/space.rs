@@ -9,7 +9,7 @@
 //! few MiB at most, and by what is in memory and still has to go to the index.
 //!
 //! **Work that can wait** (packing the journal, compacting the index) takes nothing of that: it looks
-//! ahead, and does not begin where it would shut the gate ([`Room::kept`]). Where others have shut
+//! ahead, and does not begin where it would shut the gate ([`DiskSpace::kept`]). Where others have shut
 //! it, packing is what opens it again, and may go down to a fourth, one segment at a time.
 //!
 //! **Whose bytes.** Those that an ordinary user may take. What a file system keeps for root counts
@@ -41,7 +41,7 @@ pub fn free_bytes(dir: &Path) -> io::Result<u64> {
 }
 
 /// The room of the disk as it was seen last, and the gate.
-pub(super) struct Room {
+pub(super) struct DiskSpace {
     dir: PathBuf,
     /// Free bytes below which the gate is shut.
     least: u64,
@@ -64,7 +64,7 @@ pub(super) struct Pretended {
     pub lowest: u64,
 }
 
-impl Room {
+impl DiskSpace {
     /// Looks for the first time.
     pub fn new(dir: &Path, least: u64, reserve_bytes: u64) -> Self {
         let room = Self {
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn the_disk_is_looked_at_again_after_a_few_mib() {
         let dir = tempfile::tempdir().unwrap();
-        let room = Room::new(dir.path(), u64::MAX, 0);
+        let room = DiskSpace::new(dir.path(), u64::MAX, 0);
         assert!(matches!(room.admits(), Err(StoreError::Low { least: u64::MAX, .. })));
         room.free.store(7, Ordering::Relaxed);
         let step = usize::try_from(LOOK_BYTES / 2).unwrap();
@@ -236,13 +236,13 @@ mod tests {
     #[test]
     fn work_that_can_wait_does_not_shut_the_gate() {
         let dir = tempfile::tempdir().unwrap();
-        let room = Room::new(dir.path(), 4096, 0);
+        let room = DiskSpace::new(dir.path(), 4096, 0);
         assert_eq!(room.kept(), 4096);
         let free = free_bytes(dir.path()).unwrap();
         assert!(room.leaves("it", 1, 4096).is_ok() && room.leaves("it", 1, free / 2).is_ok());
         let refused = room.leaves("it", 1, u64::MAX - 1).unwrap_err().to_string();
         assert!(refused.contains(", of which 18.4 EB stay free"), "{refused}");
-        let shut = Room::new(dir.path(), u64::MAX, 0);
+        let shut = DiskSpace::new(dir.path(), u64::MAX, 0);
         assert_eq!(shut.kept(), u64::MAX / KEPT);
     }
 }

@@ -5,28 +5,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
-use super::bodies::{admin_row, record, tombstone_id};
-use super::checkpoint::{self, Note, Scope};
-use super::collect::Collector;
+use super::checkpoint::{self, CheckpointScope, Note};
+use super::checkpointer::Checkpointer;
+use super::collector::Collector;
 use super::commit::{self, Job};
 use super::format::Lock;
-use super::keeper::Keeper;
+use super::frame_bodies::{admin_row, record, tombstone_id};
 use super::open::{Store, watched};
 use super::parts::{self, look_up_indexed};
 use super::rebuild;
 use super::shared::{Progress, Shared};
 use super::{OpenError, Recovery};
-use crate::access::{Access, Row};
+use crate::access::{Access, SettingRow};
 use crate::codec;
 use crate::domain::{CallId, Timestamp};
-use crate::index::{AdminRow, Index, IndexError, LAYOUT, Mark, Opened};
-use crate::journal::{Frame, Kind, Scanner, Segment, Writer};
-use crate::registry::State;
+use crate::index::{AdminRow, CheckpointMeta, Index, IndexError, LAYOUT, OpenedGeneration};
+use crate::journal::{Frame, FrameKind, JournalWriter, Scanner, Segment};
+use crate::registry::CallState;
 
 /// A store on its way up.
 pub(super) struct Start {
     pub shared: Shared,
-    pub writer: Writer,
+    pub writer: JournalWriter,
     pub generation: u64,
     pub recovery: Recovery,
 }
@@ -41,38 +41,38 @@ impl Start {
     ) -> Result<(), OpenError> {
         let last_seq = self.writer.last_seq();
         let (index, reason, damaged) = match self.shared.generations.open()? {
-            Opened::Missing if last_seq == 0 => {
+            OpenedGeneration::Missing if last_seq == 0 => {
                 let (generation, index) = self.shared.generations.begin()?;
-                let empty = Mark {
+                let empty = CheckpointMeta {
                     checkpoint: 0,
                     last_seq: 0,
                     replay_from: 1,
-                    tally: index.tally(),
+                    stats: index.stats(),
                     at: now.millis(),
                 };
                 index.mark_and_sync(&empty)?;
                 self.shared.generations.finish(generation, false)?;
                 (Some((index, empty)), "", false)
             }
-            Opened::Missing => (None, "there is none", false),
+            OpenedGeneration::Missing => (None, "there is none", false),
             // It is as good as it was, and not to be put aside.
-            Opened::Broken(error) if error.is_full() => return Err(error.into()),
-            Opened::Broken(error) if error.is_denied() => {
+            OpenedGeneration::Broken(error) if error.is_full() => return Err(error.into()),
+            OpenedGeneration::Broken(error) if error.is_denied() => {
                 let dir = &self.shared.options.data_dir;
                 let denied = std::io::ErrorKind::PermissionDenied.into();
                 return Err(OpenError::io("open the index in", dir)(denied));
             }
-            Opened::Broken(error) => {
+            OpenedGeneration::Broken(error) => {
                 tracing::warn!(error = super::error::chain(&error), "the index cannot be opened");
                 (None, "it cannot be opened", true)
             }
             // Nothing is wrong with it, so that it is not kept.
-            Opened::Other { path, layout, last_seq } => {
+            OpenedGeneration::Other { path, layout, last_seq } => {
                 self.not_ahead(&path, last_seq)?;
                 tracing::info!(layout, reads = LAYOUT, "the index is one of another release");
                 (None, "it has another layout", false)
             }
-            Opened::Ready(index) => match self.trusted(&index, lock)? {
+            OpenedGeneration::Ready(index) => match self.trusted(&index, lock)? {
                 Ok(mark) if !self.shared.options.rebuild => (Some((*index, mark)), "", false),
                 Ok(_) => (None, "it was asked for", false),
                 Err(reason) => (None, reason, true),
@@ -81,7 +81,7 @@ impl Start {
         self.generation = self.shared.generations.current()?.unwrap_or_default();
         if let Some((index, mark)) = index {
             let index = Arc::new(index);
-            self.shared.registry.write().count_from(index.tally());
+            self.shared.registry.write().count_from(index.stats());
             self.shared.set_index(Ok(index.clone()));
             let reason = match self.replay(&index, &mark, now, progress) {
                 Ok(true) => return self.place_parts(&index, now),
@@ -131,19 +131,21 @@ impl Start {
                 let strange =
                     || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
                 match frame.kind {
-                    Kind::Checkpoint => self.shared.newest_checkpoint.store(seq, Ordering::Release),
-                    Kind::Record => {
+                    FrameKind::Checkpoint => {
+                        self.shared.newest_checkpoint.store(seq, Ordering::Release)
+                    }
+                    FrameKind::Record => {
                         // One that is of a later release says so when it is read.
                         let id = codec::peek_id(frame.body)
                             .map_or_else(|| record(seq, frame.body).map(|call| call.id), Ok)?;
                         self.shared.registry.write().drop_part(id);
                     }
-                    Kind::Tombstone => {
+                    FrameKind::Tombstone => {
                         let id = tombstone_id(frame.body).ok_or_else(strange)?;
                         self.shared.registry.write().drop_part(id);
                     }
-                    Kind::Part => self.put_part(&frame)?,
-                    Kind::Admin => self.put_setting(&frame)?,
+                    FrameKind::Part => self.put_part(&frame)?,
+                    FrameKind::Admin => self.put_setting(&frame)?,
                 }
             }
             steps.end_of(segment);
@@ -168,7 +170,11 @@ impl Start {
     }
 
     /// The mark of an index that can be believed so far, or what is wrong with it.
-    fn trusted(&self, index: &Index, lock: &Lock) -> Result<Result<Mark, &'static str>, OpenError> {
+    fn trusted(
+        &self,
+        index: &Index,
+        lock: &Lock,
+    ) -> Result<Result<CheckpointMeta, &'static str>, OpenError> {
         let mark = match index.mark() {
             Ok(Some(mark)) => mark,
             Ok(None) => return Ok(Err("it has no mark of a checkpoint")),
@@ -180,7 +186,7 @@ impl Start {
         self.not_ahead(index.dir(), mark.last_seq)?;
         if !lock.was_clean {
             match index.recount() {
-                Ok(tally) if tally == mark.tally => {}
+                Ok(stats) if stats == mark.stats => {}
                 Ok(_) => return Ok(Err("its count or its sum differs from its mark")),
                 Err(_) => return Ok(Err("it cannot be read")),
             }
@@ -208,16 +214,16 @@ impl Start {
         self.shared.generations.finish(built.generation, damaged)?;
         self.generation = built.generation;
         self.shared.meter.index_rebuilds.add_one();
-        let noted = checkpoint::Noted { note: built.note(), at: now };
+        let note = checkpoint::CheckpointNote { note: built.note(), at: now };
         let rebuild::Built { index, mark, .. } = built;
-        self.shared.registry.write().count_from(index.tally());
+        self.shared.registry.write().count_from(index.stats());
         self.shared.set_index(Ok(index.clone()));
         if mark.replay_from <= mark.last_seq {
             self.replay(&index, &mark, now, progress)?;
         } else {
             self.load_access(&index)?;
         }
-        let seq = commit::checkpoint(&self.shared, &mut self.writer, &noted)?;
+        let seq = commit::checkpoint(&self.shared, &mut self.writer, &note)?;
         self.shared.registry.write().published(seq);
         self.place_parts(&index, now)
     }
@@ -236,7 +242,7 @@ impl Start {
     fn load_access(&self, index: &Index) -> Result<(), OpenError> {
         let mut access = self.shared.access.write();
         for row in index.admin_rows()? {
-            apply(&mut access, row.seq, &Row { name: row.name, json: row.json })?;
+            apply(&mut access, row.seq, &SettingRow { name: row.name, json: row.json })?;
         }
         Ok(())
     }
@@ -246,7 +252,7 @@ impl Start {
     fn replay(
         &mut self,
         index: &Index,
-        mark: &Mark,
+        mark: &CheckpointMeta,
         now: Timestamp,
         progress: &dyn Fn(Progress),
     ) -> Result<bool, OpenError> {
@@ -262,7 +268,7 @@ impl Start {
                 steps.step(offset);
                 let seq = frame.seq;
                 match frame.kind {
-                    Kind::Checkpoint => {
+                    FrameKind::Checkpoint => {
                         self.shared.newest_checkpoint.store(seq, Ordering::Release);
                         let note: Result<Note, _> = serde_json::from_slice(frame.body);
                         let newer = note.is_ok_and(|note| {
@@ -273,17 +279,17 @@ impl Start {
                         }
                     }
                     _ if seq < mark.replay_from => {}
-                    Kind::Record => {
+                    FrameKind::Record => {
                         let call = record(seq, frame.body)?;
-                        self.put(index, call.id, State::Call(Arc::new(call)), seq, now)?;
+                        self.put(index, call.id, CallState::Call(Arc::new(call)), seq, now)?;
                     }
-                    Kind::Tombstone => {
+                    FrameKind::Tombstone => {
                         let strange =
                             || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
                         let id = tombstone_id(frame.body).ok_or_else(strange)?;
-                        self.put(index, id, State::Deleted(frame.at), seq, now)?;
+                        self.put(index, id, CallState::Deleted(frame.at), seq, now)?;
                     }
-                    Kind::Part => {
+                    FrameKind::Part => {
                         let strange =
                             || OpenError::Record { seq, reason: "a strange part".to_owned() };
                         let id = codec::peek_id(frame.body).ok_or_else(strange)?;
@@ -291,9 +297,10 @@ impl Start {
                             self.put_part(&frame)?;
                         }
                     }
-                    Kind::Admin => self.put_setting(&frame)?,
+                    FrameKind::Admin => self.put_setting(&frame)?,
                 }
-                let is_known = seq < mark.replay_from || matches!(frame.kind, Kind::Checkpoint);
+                let is_known =
+                    seq < mark.replay_from || matches!(frame.kind, FrameKind::Checkpoint);
                 self.recovery.replayed += u64::from(!is_known);
                 self.shared.registry.write().published(seq);
                 if self.shared.registry.read().records() >= self.shared.options.registry_calls {
@@ -310,7 +317,7 @@ impl Start {
         &self,
         index: &Index,
         id: CallId,
-        state: State,
+        state: CallState,
         seq: u64,
         now: Timestamp,
     ) -> Result<(), IndexError> {
@@ -330,10 +337,15 @@ impl Start {
     /// The registry is full in the middle of a replay: all that it holds goes into the index, which
     /// from then on needs the journal from this place on.
     fn make_room(&mut self, index: &Index, now: Timestamp) -> Result<(), OpenError> {
-        let written =
-            checkpoint::write(&self.shared, index, self.generation, Scope::Everything, now)?;
-        let Some(checkpoint::Written { noted, versions }) = written else { return Ok(()) };
-        let done = commit::checkpoint(&self.shared, &mut self.writer, &noted);
+        let written = checkpoint::write(
+            &self.shared,
+            index,
+            self.generation,
+            CheckpointScope::Everything,
+            now,
+        )?;
+        let Some(checkpoint::IndexCheckpoint { note, versions }) = written else { return Ok(()) };
+        let done = commit::checkpoint(&self.shared, &mut self.writer, &note);
         versions.settle(&self.shared);
         done.map(|_| ()).map_err(OpenError::from)
     }
@@ -352,8 +364,9 @@ impl Start {
         };
         let collector = Collector::new(shared.clone());
         let collector = watched(shared.clone(), "collector", (), move |()| collector.run());
-        let keeper = Keeper::new(shared.clone(), generation);
-        let keeper = watched(shared.clone(), "keeper", (), move |()| keeper.run());
+        let checkpointer = Checkpointer::new(shared.clone(), generation);
+        let checkpointer =
+            watched(shared.clone(), "checkpointer", (), move |()| checkpointer.run());
         let room = {
             let work = shared.clone();
             watched(shared.clone(), "look at the disk", (), move |()| work.room.watch())
@@ -372,13 +385,19 @@ impl Start {
         Store::running(
             shared,
             lock,
-            vec![(waits, None), (room, None), (collector, None), (keeper, None), (committer, end)],
+            vec![
+                (waits, None),
+                (room, None),
+                (collector, None),
+                (checkpointer, None),
+                (committer, end),
+            ],
             recovery,
         )
     }
 }
 
-fn apply(access: &mut Access, seq: u64, row: &Row) -> Result<(), OpenError> {
+fn apply(access: &mut Access, seq: u64, row: &SettingRow) -> Result<(), OpenError> {
     let unread = |error| OpenError::Record { seq, reason: format!("{}: {error}", row.name) };
     access.apply(row).map_err(unread)
 }

@@ -9,11 +9,11 @@ use super::StoreError;
 use super::commit::{Done, Job};
 use super::open::Store;
 use super::shared::Shared;
-use super::waits::Wait;
-use crate::access::Row;
+use super::waits::WaitGuard;
+use crate::access::SettingRow;
 use crate::domain::{Call, CallId, Source, StampedEvent, Timestamp, merge};
-use crate::journal::Origin;
-use crate::registry::State;
+use crate::journal::ChangeOrigin;
+use crate::registry::CallState;
 
 /// One thing that is to happen to the store.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub enum Change {
     /// A call whose time is over is deleted, unless it is up.
     Expire(CallId),
     /// A token or the settings of an account.
-    Admin(Row),
+    Admin(SettingRow),
 }
 
 impl Change {
@@ -54,29 +54,29 @@ impl Change {
         known: Option<&Call>,
         at: Timestamp,
         outcome: &mut Outcome,
-    ) -> Option<(State, Origin)> {
-        let sweep = Origin::Source(Source::Sweep);
+    ) -> Option<(CallState, ChangeOrigin)> {
+        let sweep = ChangeOrigin::Source(Source::Sweep);
         match self {
             Self::Event(event) => {
-                let origin = Origin::Source(event.source);
+                let origin = ChangeOrigin::Source(event.source);
                 outcome.unknown_statuses += u64::from(event.status.is_none());
                 let sent: Vec<Box<str>> = event.extras.iter().map(|(key, _)| key.clone()).collect();
                 outcome.dropped_keys += event.left_out.count();
                 let merged = merge(known, *event, at);
                 let dropped = sent.iter().filter(|key| merged.extras.get(key).is_none());
                 outcome.dropped_keys += dropped.count() as u64;
-                Some((State::Call(Arc::new(merged)), origin))
+                Some((CallState::Call(Arc::new(merged)), origin))
             }
             Self::Record(record) => {
                 let joined = known.map_or_else(|| *record.clone(), |call| call.join(&record));
-                Some((State::Call(Arc::new(joined)), Origin::Source(Source::Import)))
+                Some((CallState::Call(Arc::new(joined)), ChangeOrigin::Source(Source::Import)))
             }
             Self::Delete(_) => {
                 outcome.ignored += u64::from(known.is_none());
-                known.map(|_| (State::Deleted(at), Origin::Admin))
+                known.map(|_| (CallState::Deleted(at), ChangeOrigin::Admin))
             }
             Self::Expire(_) => match known {
-                Some(call) if !call.live() => Some((State::Deleted(at), sweep)),
+                Some(call) if !call.live() => Some((CallState::Deleted(at), sweep)),
                 _ => {
                     outcome.unchanged += 1;
                     None
@@ -84,7 +84,7 @@ impl Change {
             },
             Self::Stale(_, heard_before) => match known {
                 Some(call) if call.live() && call.last_event_at() < heard_before => {
-                    Some((State::Call(Arc::new(call.clone().into_stale(at))), sweep))
+                    Some((CallState::Call(Arc::new(call.clone().into_stale(at))), sweep))
                 }
                 _ => {
                     outcome.unchanged += 1;
@@ -128,7 +128,7 @@ impl Outcome {
 
 /// How long a submission waits for room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum Backpressure {
     /// Not at all: who sent it is told to come again.
     None,
     /// Until there is room: bulk work.
@@ -142,7 +142,7 @@ pub(super) struct Submission {
     pub at: Timestamp,
     /// Say what would happen, and do nothing.
     pub dry: bool,
-    pub reply: Reply,
+    pub reply: SubmitReply,
     /// Room in the queue.
     pub permit: tokio::sync::OwnedSemaphorePermit,
 }
@@ -156,12 +156,12 @@ impl Submission {
 }
 
 /// Where the answer goes. Whoever waits gets one, also where the committer has died.
-pub(super) struct Reply {
+pub(super) struct SubmitReply {
     to: Option<oneshot::Sender<Result<Outcome, StoreError>>>,
     failed: watch::Receiver<Option<String>>,
 }
 
-impl Reply {
+impl SubmitReply {
     fn send(mut self, result: Result<Outcome, StoreError>) {
         if let Some(to) = self.to.take() {
             let _gone = to.send(result);
@@ -169,7 +169,7 @@ impl Reply {
     }
 }
 
-impl Drop for Reply {
+impl Drop for SubmitReply {
     fn drop(&mut self) {
         let Some(to) = self.to.take() else { return };
         let reason = self.failed.borrow().clone();
@@ -182,7 +182,7 @@ impl Drop for Reply {
 /// An answer that is on its way: it arrives when the changes are on disk.
 pub struct Ticket {
     answer: oneshot::Receiver<Result<Outcome, StoreError>>,
-    _waits: Wait,
+    _waits: WaitGuard,
 }
 
 impl Ticket {
@@ -204,7 +204,7 @@ impl Shared {
         changes: Vec<Change>,
         at: Timestamp,
         dry: bool,
-        patience: Patience,
+        backpressure: Backpressure,
     ) -> Result<Ticket, StoreError> {
         self.lives()?;
         // A submission larger than the whole queue takes all of it.
@@ -213,7 +213,7 @@ impl Shared {
         let permit = loop {
             match self.queue.clone().try_acquire_many_owned(weight) {
                 Ok(permit) => break permit,
-                Err(_) if patience == Patience::None => return Err(StoreError::Busy),
+                Err(_) if backpressure == Backpressure::None => return Err(StoreError::Busy),
                 Err(_) => {
                     self.wait_a_little();
                     self.lives()?;
@@ -221,7 +221,7 @@ impl Shared {
             }
         };
         let (reply, answer) = oneshot::channel();
-        let reply = Reply { to: Some(reply), failed: self.failed.subscribe() };
+        let reply = SubmitReply { to: Some(reply), failed: self.failed.subscribe() };
         let submission = Submission { changes, at, dry, reply, permit };
         self.jobs.send(Job::Submit(submission)).map_err(|_| self.gone())?;
         Ok(Ticket { answer, _waits: self.waits.begin(None, Instant::now()) })
@@ -244,7 +244,7 @@ impl Shared {
 impl Store {
     /// Hands changes to the committer, all of them or none; refused at once where there is no room.
     pub fn submit(&self, changes: Vec<Change>, at: Timestamp) -> Result<Ticket, StoreError> {
-        self.shared.submit(changes, at, false, Patience::None)
+        self.shared.submit(changes, at, false, Backpressure::None)
     }
 
     /// The same for bulk work, in a thread that may block: waits for room as long as it takes.
@@ -256,7 +256,7 @@ impl Store {
         dry: bool,
     ) -> Result<Outcome, StoreError> {
         loop {
-            let ticket = self.shared.submit(changes.to_vec(), at, dry, Patience::Wait)?;
+            let ticket = self.shared.submit(changes.to_vec(), at, dry, Backpressure::Wait)?;
             match ticket.wait() {
                 Err(StoreError::Busy) => self.shared.wait_a_little(),
                 answer => return answer,

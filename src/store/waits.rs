@@ -43,12 +43,12 @@ struct One {
 }
 
 /// One who waits, until this is dropped.
-pub struct Wait {
+pub struct WaitGuard {
     waits: Arc<Waits>,
     id: u64,
 }
 
-impl Drop for Wait {
+impl Drop for WaitGuard {
     fn drop(&mut self) {
         self.waits.waiting.lock().all.remove(&self.id);
     }
@@ -63,13 +63,13 @@ struct Overdue {
 
 impl Waits {
     /// Somebody begins to wait: for this, or for the committer.
-    pub fn begin(self: &Arc<Self>, what: Option<&'static str>, now: Instant) -> Wait {
+    pub fn begin(self: &Arc<Self>, what: Option<&'static str>, now: Instant) -> WaitGuard {
         let mut waiting = self.waiting.lock();
         let id = waiting.next;
         waiting.next += 1;
         let one = One { since: now, what, span: Span::current(), told: false };
         waiting.all.insert(id, one);
-        Wait { waits: self.clone(), id }
+        WaitGuard { waits: self.clone(), id }
     }
 
     /// Those to be named now, and how many more wait as long.
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(named(after(17)), (vec![], 1));
         drop(second);
         assert_eq!(named(after(99)), (vec![], 0));
-        let many: Vec<Wait> = (0..20).map(|_| waits.begin(None, begun)).collect();
+        let many: Vec<WaitGuard> = (0..20).map(|_| waits.begin(None, begun)).collect();
         assert_eq!(named(after(10)).0.len(), NAMED_MAX);
         assert_eq!(named(after(11)).1, 20 - NAMED_MAX);
         drop(many);

@@ -10,8 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
-use super::look::{InUse, Part};
-use super::pem::Wanted;
+use super::look::{CertificateRole, InUse};
+use super::pem::PemContent;
 use super::{TlsError, credential, files, pair, pem};
 
 /// What clients have to show.
@@ -40,7 +40,7 @@ impl Clients {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| pem::malformed(&text, &error, &file))?;
         if authorities.is_empty() {
-            return Err(pem::nothing(&bytes, &text, Wanted::Authorities, &file));
+            return Err(pem::nothing(&bytes, &text, PemContent::Authorities, &file));
         }
         let mut roots = RootCertStore::empty();
         for authority in &authorities {
@@ -54,7 +54,7 @@ impl Clients {
             builder.build().map_err(|_| TlsError::NoClientAuthority { path: file.clone() })?;
         let authorities = authorities
             .iter()
-            .filter_map(|der| InUse::of(der, Part::ClientAuthority, &file, false))
+            .filter_map(|der| InUse::of(der, CertificateRole::ClientAuthority, &file, false))
             .collect();
         Ok(Verifier { check, authorities })
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::look::{InUse, Part};
+use super::look::{CertificateRole, InUse};
 
 const STAGES_DAYS: [i64; 4] = [1, 7, 14, 30];
 const AUTHORITY_DAYS: i64 = 90;
@@ -44,7 +44,7 @@ fn stage(certificate: &InUse, now_s: u64) -> Option<i64> {
         return Some(-1);
     }
     let left = certificate.days_left(now_s);
-    let authority = certificate.part == Part::Authority;
+    let authority = certificate.part == CertificateRole::Authority;
     let early = authority.then_some(AUTHORITY_DAYS);
     STAGES_DAYS.into_iter().chain(early).find(|days| left < *days)
 }
@@ -56,7 +56,7 @@ mod tests {
     const DAY: u64 = 86_400;
     const END: u64 = 1000 * DAY;
 
-    fn certificate(part: Part) -> InUse {
+    fn certificate(part: CertificateRole) -> InUse {
         InUse {
             part,
             file: "c.pem".into(),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     /// The days before the end on which something is said, looking every hour.
-    fn days(part: Part) -> Vec<i64> {
+    fn days(part: CertificateRole) -> Vec<i64> {
         let all = [certificate(part)];
         let mut expiries = Expiries::default();
         let hours = (END - 100 * DAY..END + 3 * DAY).step_by(3600);
@@ -83,14 +83,14 @@ mod tests {
     #[test]
     fn each_stage_is_named_once_and_what_is_over_every_day() {
         // An hour after the end, and at the beginning of each day after that.
-        assert_eq!(days(Part::Server), [29, 13, 6, 0, -1, -1, -2]);
-        assert_eq!(days(Part::Authority), [89, 29, 13, 6, 0, -1, -1, -2]);
+        assert_eq!(days(CertificateRole::Server), [29, 13, 6, 0, -1, -1, -2]);
+        assert_eq!(days(CertificateRole::Authority), [89, 29, 13, 6, 0, -1, -1, -2]);
     }
 
     #[test]
     fn the_first_look_names_what_is_due_and_a_new_certificate_is_another() {
         let mut expiries = Expiries::default();
-        let mut all = [certificate(Part::Server)];
+        let mut all = [certificate(CertificateRole::Server)];
         assert_eq!(expiries.due(&all, END - 2 * DAY).len(), 1);
         assert_eq!(expiries.due(&all, END - DAY / 2).len(), 1);
         assert_eq!(expiries.due(&all, END - DAY / 2 + 60).len(), 0);

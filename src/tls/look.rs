@@ -11,7 +11,7 @@ use x509_parser::extensions::GeneralName;
 /// What a certificate is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Part {
+pub enum CertificateRole {
     /// The server shows it as its own.
     Server,
     /// The server shows it beside its own, up to the authority.
@@ -26,7 +26,7 @@ pub enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InUse {
     /// What for.
-    pub part: Part,
+    pub part: CertificateRole,
     /// The file that it was read from.
     pub file: PathBuf,
     /// The distinguished name of its subject.
@@ -48,7 +48,7 @@ impl InUse {
     /// library decides what may be used, and this must not refuse what that takes.
     pub(super) fn of(
         der: &CertificateDer<'_>,
-        part: Part,
+        part: CertificateRole,
         file: &Path,
         made: bool,
     ) -> Option<Self> {
@@ -96,12 +96,12 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
 
 /// How a file was when it was read, to see whether it has been replaced or written since.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct FileStamp {
     path: PathBuf,
     seen: Option<(SystemTime, u64, u64)>,
 }
 
-impl Stamp {
+impl FileStamp {
     /// Of the file as it is now; taken before it is read, so that a change in between is seen.
     pub(super) fn of(path: &Path) -> Self {
         use std::os::unix::fs::MetadataExt as _;

@@ -26,7 +26,7 @@ use rustls::pki_types::{CertificateDer, DnsName};
 
 use super::bundle::{Bundle, Facts};
 use super::clients::Verifier;
-use super::look::{InUse, Part};
+use super::look::{CertificateRole, InUse};
 use super::{Renew, TlsError, files};
 
 const DAY_S: u64 = 24 * 60 * 60;
@@ -44,7 +44,7 @@ const CLOCK_MAX_S: u64 = 221_845_392_000;
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// What [`load_or_make`] found or made.
-pub(super) struct Made {
+pub(super) struct MadeCertificate {
     pub(super) config: Arc<ServerConfig>,
     pub(super) authority_pem: PathBuf,
     pub(super) not_after: SystemTime,
@@ -60,10 +60,10 @@ pub(super) fn server_file(directory: &Path) -> PathBuf {
 /// What a pair that was made has in its chain: the server's own certificate, and the authority, which is
 /// named by the file that clients are given.
 pub(super) fn in_use(chain: &[CertificateDer<'_>], file: &Path) -> Vec<InUse> {
-    let parts = [Part::Server, Part::Authority];
+    let parts = [CertificateRole::Server, CertificateRole::Authority];
     let parts = chain.iter().zip(parts);
     let authority = file.with_file_name("ca.pem");
-    let place = |part| if part == Part::Authority { authority.as_path() } else { file };
+    let place = |part| if part == CertificateRole::Authority { authority.as_path() } else { file };
     parts.filter_map(|(der, part)| InUse::of(der, part, place(part), true)).collect()
 }
 
@@ -75,7 +75,7 @@ pub(super) fn load_or_make(
     clients: Option<&Verifier>,
     renew: Renew,
     now: SystemTime,
-) -> Result<Made, TlsError> {
+) -> Result<MadeCertificate, TlsError> {
     let wanted = wanted_names(names)?;
     let now_s = unix_seconds(now)?;
     files::private_directory(directory)?;
@@ -90,7 +90,7 @@ pub(super) fn load_or_make(
         Some(bundle) => (bundle, false),
         None => (authority.make_server(&path, wanted, now_s)?, true),
     };
-    Ok(Made {
+    Ok(MadeCertificate {
         not_after: UNIX_EPOCH + Duration::from_secs(bundle.facts.not_after_s),
         certificates: in_use(&bundle.pair.chain, &path),
         config: bundle.pair.server_config(&path, &path, clients)?,

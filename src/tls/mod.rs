@@ -34,10 +34,10 @@ pub use clients::Clients;
 pub use credential::{is_credential, resolve};
 pub use error::TlsError;
 pub use expiry::Expiries;
-pub use look::{InUse, Part};
+pub use look::{CertificateRole, InUse};
 
 use clients::Verifier;
-use look::Stamp;
+use look::FileStamp;
 use pair::Pair;
 
 /// What TLS is served with.
@@ -82,7 +82,7 @@ pub enum TlsSource {
 
 /// A certificate that is ready for use, and what is known about it.
 #[derive(Clone)]
-pub struct Loaded {
+pub struct LoadedCertificate {
     /// TLS 1.2 and 1.3, HTTP/1.1 alone by ALPN.
     pub config: Arc<ServerConfig>,
     /// The PEM file that clients must trust; `None` where the certificate is
@@ -95,13 +95,13 @@ pub struct Loaded {
     /// All that is shown to clients or trusted, the server's own certificate first.
     pub certificates: Vec<InUse>,
     /// The files that somebody else keeps up to date, as they were.
-    stamps: Vec<Stamp>,
+    stamps: Vec<FileStamp>,
     verifier: Option<Verifier>,
 }
 
-impl fmt::Debug for Loaded {
+impl fmt::Debug for LoadedCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded")
+        f.debug_struct("LoadedCertificate")
             .field("authority", &self.authority)
             .field("not_after", &self.not_after)
             .field("made_new", &self.made_new)
@@ -115,11 +115,11 @@ impl fmt::Debug for Loaded {
 ///
 /// Says which file is missing, malformed, mismatched or not writable, which
 /// name is none, or that the clock is out of range.
-pub fn load(setup: &Setup, renew: Renew, now: SystemTime) -> Result<Loaded, TlsError> {
+pub fn load(setup: &Setup, renew: Renew, now: SystemTime) -> Result<LoadedCertificate, TlsError> {
     let clients = setup.clients.as_ref();
     // Before it is read.
     let stamp = clients.and_then(|clients| resolve(&clients.authority).ok());
-    let stamp = stamp.map(|path| Stamp::of(&path));
+    let stamp = stamp.map(|path| FileStamp::of(&path));
     let verifier = clients.map(Clients::load).transpose()?;
     let mut loaded = load_with(&setup.source, verifier, renew, now)?;
     loaded.stamps.extend(stamp);
@@ -173,7 +173,7 @@ fn load_with(
     verifier: Option<Verifier>,
     renew: Renew,
     now: SystemTime,
-) -> Result<Loaded, TlsError> {
+) -> Result<LoadedCertificate, TlsError> {
     let mut loaded = match source {
         TlsSource::Files { certificate, .. } if renew != Renew::IfDue => {
             return Err(TlsError::NotOurs { path: certificate.clone() });
@@ -181,7 +181,7 @@ fn load_with(
         TlsSource::Files { certificate, key } => load_files(certificate, key, verifier.as_ref())?,
         TlsSource::Made { directory, names } => {
             let made = made::load_or_make(directory, names, verifier.as_ref(), renew, now)?;
-            Loaded {
+            LoadedCertificate {
                 config: made.config,
                 authority: Some(made.authority_pem),
                 not_after: Some(made.not_after),
@@ -202,18 +202,19 @@ fn load_files(
     certificate: &Path,
     key: &Path,
     clients: Option<&Verifier>,
-) -> Result<Loaded, TlsError> {
+) -> Result<LoadedCertificate, TlsError> {
     let (certificate, key) = (resolve(certificate)?, resolve(key)?);
-    let stamps = vec![Stamp::of(&certificate), Stamp::of(&key)];
+    let stamps = vec![FileStamp::of(&certificate), FileStamp::of(&key)];
     let chain_pem = files::read(&certificate)?;
     let key_pem = files::read(&key)?;
     let pair = Pair::from_pem(&chain_pem, &certificate, &key_pem, &key)?;
-    let parts = std::iter::once(Part::Server).chain(std::iter::repeat(Part::Chain));
+    let parts =
+        std::iter::once(CertificateRole::Server).chain(std::iter::repeat(CertificateRole::Chain));
     let certificates = pair.chain.iter().zip(parts);
     let certificates =
         certificates.filter_map(|(der, part)| InUse::of(der, part, &certificate, false)).collect();
     let config = pair.server_config(&certificate, &key, clients)?;
-    Ok(Loaded {
+    Ok(LoadedCertificate {
         config,
         authority: None,
         not_after: None,
@@ -228,7 +229,7 @@ fn load_files(
 /// a connection keeps the one that it began with.
 pub struct TlsReloader {
     setup: Setup,
-    loaded: RwLock<Loaded>,
+    loaded: RwLock<LoadedCertificate>,
     /// Held while files are read and written, so that two reloads at once do
     /// not write the same file.
     reloading: Mutex<()>,
@@ -251,7 +252,7 @@ impl TlsReloader {
     }
 
     /// What the last good load found or made.
-    pub fn loaded(&self) -> Loaded {
+    pub fn loaded(&self) -> LoadedCertificate {
         self.loaded.read().clone()
     }
 
@@ -267,7 +268,7 @@ impl TlsReloader {
     /// takes them up. Asks the file system.
     pub fn changed_on_disk(&self) -> Vec<PathBuf> {
         let stamps = self.loaded.read().stamps.clone();
-        stamps.iter().filter_map(Stamp::changed).map(Path::to_owned).collect()
+        stamps.iter().filter_map(FileStamp::changed).map(Path::to_owned).collect()
     }
 
     /// Loads everything again, for new connections.

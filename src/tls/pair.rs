@@ -12,7 +12,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
 
 use super::clients::Verifier;
-use super::pem::Wanted;
+use super::pem::PemContent;
 use super::{TlsError, pem};
 
 /// A private key and the chain it is used with, the owner's certificate first.
@@ -37,11 +37,11 @@ impl Pair {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| pem::malformed(&chain_text, &error, chain_path))?;
         if chain.is_empty() {
-            return Err(pem::nothing(chain_pem, &chain_text, Wanted::Chain, chain_path));
+            return Err(pem::nothing(chain_pem, &chain_text, PemContent::Chain, chain_path));
         }
         let key_text = pem::plain(key_pem);
         let key = PrivateKeyDer::from_pem_slice(&key_text).map_err(|error| match error {
-            NoItemsFound => pem::nothing(key_pem, &key_text, Wanted::Key, key_path),
+            NoItemsFound => pem::nothing(key_pem, &key_text, PemContent::Key, key_path),
             _ if pem::is_encrypted(&key_text) => TlsError::Encrypted { path: key_path.to_owned() },
             other => pem::malformed(&key_text, &other, key_path),
         })?;

@@ -11,7 +11,7 @@ use super::TlsError;
 
 /// What a file is to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum PemContent {
     /// The certificate of the server and its chain.
     Chain,
     /// The private key of the server.
@@ -20,7 +20,7 @@ pub(super) enum Wanted {
     Authorities,
 }
 
-impl Wanted {
+impl PemContent {
     fn error(self, path: &Path) -> TlsError {
         let path = path.to_owned();
         match self {
@@ -61,7 +61,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Cow<'_, [u8]> {
 }
 
 /// Why nothing of the wanted kind is in this file. `text` is its [`plain`] text.
-pub(super) fn nothing(bytes: &[u8], text: &[u8], wanted: Wanted, path: &Path) -> TlsError {
+pub(super) fn nothing(bytes: &[u8], text: &[u8], wanted: PemContent, path: &Path) -> TlsError {
     let other = |holds: &'static str, advice: String| TlsError::Other {
         path: path.to_owned(),
         holds,
@@ -80,24 +80,28 @@ pub(super) fn nothing(bytes: &[u8], text: &[u8], wanted: Wanted, path: &Path) ->
     let labels: Vec<&str> = label.collect();
     for label in &labels {
         return match (*label, wanted) {
-            ("ENCRYPTED PRIVATE KEY", Wanted::Key) => TlsError::Encrypted { path: path.to_owned() },
+            ("ENCRYPTED PRIVATE KEY", PemContent::Key) => {
+                TlsError::Encrypted { path: path.to_owned() }
+            }
             ("OPENSSH PRIVATE KEY", _) => other(
                 "a key for SSH",
                 "make a key and a certificate for TLS, or let tls.cert and tls.key be empty"
                     .to_owned(),
             ),
-            ("CERTIFICATE", Wanted::Key) => other("a certificate and no private key", mixed_up()),
-            (label, Wanted::Chain) if label.ends_with("PRIVATE KEY") => {
+            ("CERTIFICATE", PemContent::Key) => {
+                other("a certificate and no private key", mixed_up())
+            }
+            (label, PemContent::Chain) if label.ends_with("PRIVATE KEY") => {
                 other("a private key and no certificate", mixed_up())
             }
-            (label, Wanted::Authorities) if label.ends_with("PRIVATE KEY") => other(
+            (label, PemContent::Authorities) if label.ends_with("PRIVATE KEY") => other(
                 "a private key and no certificate",
                 "name the certificates of the authorities".to_owned(),
             ),
-            ("DSA PRIVATE KEY", Wanted::Key) => {
+            ("DSA PRIVATE KEY", PemContent::Key) => {
                 TlsError::KeyKind { path: path.to_owned(), kind: "a DSA key".to_owned() }
             }
-            ("PUBLIC KEY" | "RSA PUBLIC KEY", Wanted::Key) => {
+            ("PUBLIC KEY" | "RSA PUBLIC KEY", PemContent::Key) => {
                 other("a public key", "name the private one".to_owned())
             }
             ("CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST", _) => other(
@@ -127,13 +131,13 @@ pub(super) fn nothing(bytes: &[u8], text: &[u8], wanted: Wanted, path: &Path) ->
              pkcs12 -nodes` makes PEM of that"
                 .to_owned(),
         ),
-        Some(Binary::Certificate) if wanted == Wanted::Key => {
+        Some(Binary::Certificate) if wanted == PemContent::Key => {
             other("a certificate and no private key", mixed_up())
         }
         Some(Binary::Certificate) => {
             other("a certificate as DER, and PEM is read", openssl("x509 -inform der"))
         }
-        Some(Binary::Key) if wanted == Wanted::Chain => {
+        Some(Binary::Key) if wanted == PemContent::Chain => {
             other("a private key and no certificate", mixed_up())
         }
         Some(Binary::Key) => {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
-use super::{Loaded, Renew, Setup, TlsError, TlsReloader, TlsSource, load};
+use super::{LoadedCertificate, Renew, Setup, TlsError, TlsReloader, TlsSource, load};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -21,7 +21,7 @@ fn alone(source: TlsSource) -> Setup {
     Setup { source, clients: None }
 }
 
-fn load_or_make(source: &TlsSource, now: SystemTime) -> Result<Loaded, TlsError> {
+fn load_or_make(source: &TlsSource, now: SystemTime) -> Result<LoadedCertificate, TlsError> {
     load(&alone(source.clone()), Renew::IfDue, now)
 }
 

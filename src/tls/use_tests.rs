@@ -12,7 +12,9 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, ServerConnection};
 use tempfile::TempDir;
 
-use super::{Clients, Part, Renew, Setup, TlsError, TlsReloader, TlsSource, load, look, pair};
+use super::{
+    CertificateRole, Clients, Renew, Setup, TlsError, TlsReloader, TlsSource, load, look, pair,
+};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -57,7 +59,7 @@ fn what_stands_in_a_made_certificate_is_what_it_was_made_with() {
     let reloader = TlsReloader::new(made(&root), start()).unwrap();
     let loaded = reloader.loaded();
     let [own, authority] = &loaded.certificates[..] else { panic!("{loaded:?}") };
-    assert_eq!((own.part, authority.part), (Part::Server, Part::Authority));
+    assert_eq!((own.part, authority.part), (CertificateRole::Server, CertificateRole::Authority));
     assert!(own.made && authority.made);
     assert_eq!(own.subject, "CN=rollcall");
     assert!(authority.subject.starts_with("CN=rollcall private authority "), "{authority:?}");
@@ -178,7 +180,8 @@ fn the_authorities_of_clients_are_known_and_what_is_none_is_refused_by_name() {
     let parts = |reloader: &TlsReloader| {
         reloader.loaded().certificates.iter().map(|one| one.part).collect::<Vec<_>>()
     };
-    let all = [Part::Server, Part::Authority, Part::ClientAuthority];
+    let all =
+        [CertificateRole::Server, CertificateRole::Authority, CertificateRole::ClientAuthority];
     assert_eq!(parts(&reloader), all);
     // A renewal goes on asking clients, by what was read before.
     fs::write(&authority, "").unwrap();

@@ -3,7 +3,9 @@
 use std::io::Write as _;
 
 use super::show_time;
-use crate::domain::{Call, Extra, Known, Moment, Noted, Origin, Rank, Reason, Span, Timestamp};
+use crate::domain::{
+    Call, CallField, Extra, Moment, NameOrder, Origin, Rank, SipReason, SizeRange, Timestamp,
+};
 
 /// Appends the Call object of the API, its keys in the contract's order.
 pub fn write_call(out: &mut Vec<u8>, call: &Call) {
@@ -32,8 +34,9 @@ pub(super) fn write_merge(out: &mut Vec<u8>, call: &Call) {
     }
     next(out, "origins", |out| origins(out, call));
     let usual = Origin { rank: call.progress.status.rank(), at: call.progress.at };
-    let beside =
-        |reason: &&Reason| (reason.origin, reason.sip_status) != (usual, call.progress.sip_status);
+    let beside = |reason: &&SipReason| {
+        (reason.origin, reason.sip_status) != (usual, call.progress.sip_status)
+    };
     if let Some(reason) = call.reason.as_ref().filter(beside) {
         next(out, "reason", |out| {
             out.push(b'[');
@@ -46,7 +49,7 @@ pub(super) fn write_merge(out: &mut Vec<u8>, call: &Call) {
         });
     }
     write_said(out, call);
-    let grown = |extra: &&Extra| extra.bytes != Span::one(extra.size());
+    let grown = |extra: &&Extra| extra.bytes != SizeRange::one(extra.size());
     if call.extras.kept.iter().any(|extra| grown(&extra)) {
         let grown = call.extras.kept.iter().filter(grown);
         next(out, "bytes", |out| spans(out, grown.map(|extra| (&*extra.key, extra.bytes))));
@@ -58,8 +61,10 @@ pub(super) fn write_merge(out: &mut Vec<u8>, call: &Call) {
     if call.extras.crowded {
         next(out, "crowded", |out| out.extend_from_slice(b"true"));
     }
-    if !call.extras.noted.is_empty() {
-        next(out, "noted", |out| strings(out, call.extras.noted.iter().map(Noted::as_str)));
+    if !call.extras.remembered.is_empty() {
+        next(out, "remembered", |out| {
+            strings(out, call.extras.remembered.iter().map(NameOrder::as_str))
+        });
     }
     next(out, "timeline", |out| timeline(out, call));
     if call.namesake {
@@ -83,7 +88,7 @@ fn write_said(out: &mut Vec<u8>, call: &Call) {
 }
 
 /// The least and the most bytes of some keys.
-fn spans<'a>(out: &mut Vec<u8>, spans: impl Iterator<Item = (&'a str, Span)>) {
+fn spans<'a>(out: &mut Vec<u8>, spans: impl Iterator<Item = (&'a str, SizeRange)>) {
     out.push(b'{');
     for (n, (key, span)) in spans.enumerate() {
         comma(out, n);
@@ -107,29 +112,30 @@ fn strings<'a>(out: &mut Vec<u8>, texts: impl Iterator<Item = &'a str>) {
 }
 
 fn write_members(out: &mut Vec<u8>, call: &Call) {
-    let text = |out: &mut Vec<u8>, known: Known| string(out, call.text(known).unwrap_or_default());
+    let text =
+        |out: &mut Vec<u8>, known: CallField| string(out, call.text(known).unwrap_or_default());
     let progress = &call.progress;
     member(out, "account_sid", |out| quoted(out, call.id.account));
-    next(out, "call_id", |out| text(out, Known::CallId));
+    next(out, "call_id", |out| text(out, CallField::CallId));
     next(out, "call_sid", |out| quoted(out, call.id.sid));
     next(out, "call_status", |out| quoted(out, progress.status));
     next(out, "direction", |out| quoted(out, call.direction.value));
-    next(out, "from", |out| text(out, Known::From));
-    next(out, "service_url", |out| text(out, Known::ServiceUrl));
+    next(out, "from", |out| text(out, CallField::From));
+    next(out, "service_url", |out| text(out, CallField::ServiceUrl));
     next(out, "sip_status", |out| put(out, progress.sip_status));
-    next(out, "to", |out| text(out, Known::To));
-    let optional = |out: &mut Vec<u8>, known: Known| {
+    next(out, "to", |out| text(out, CallField::To));
+    let optional = |out: &mut Vec<u8>, known: CallField| {
         if let Some(value) = call.text(known) {
             next(out, known.key(), |out| string(out, value));
         }
     };
-    optional(out, Known::ApplicationSid);
-    optional(out, Known::CallerName);
+    optional(out, CallField::ApplicationSid);
+    optional(out, CallField::CallerName);
     if let Some(seconds) = call.duration() {
         next(out, "duration", |out| put(out, seconds));
     }
-    optional(out, Known::OriginatingSipTrunkName);
-    optional(out, Known::ParentCallSid);
+    optional(out, CallField::OriginatingSipTrunkName);
+    optional(out, CallField::ParentCallSid);
     for (key, at) in [
         ("attempted_at", call.attempted_at),
         ("answered_at", call.answered_at),
@@ -198,7 +204,7 @@ fn origin(out: &mut Vec<u8>, origin: Origin) {
 fn origins(out: &mut Vec<u8>, call: &Call) {
     out.push(b'{');
     member(out, "direction", |out| origin(out, call.direction.origin));
-    for (known, field) in Known::ALL.into_iter().zip(&call.texts) {
+    for (known, field) in CallField::ALL.into_iter().zip(&call.texts) {
         if let Some(field) = field {
             next(out, known.key(), |out| origin(out, field.origin));
         }

@@ -7,7 +7,7 @@
 use super::Zone;
 use super::call::{write_further, write_merge};
 use super::cell::write_cell;
-use crate::domain::{Call, Known};
+use crate::domain::{Call, CallField};
 
 /// The columns of a Call object.
 pub(super) const COLUMNS: [&str; 20] = [
@@ -59,14 +59,14 @@ pub fn csv_export_header(out: &mut Vec<u8>, style: &CsvStyle) {
 
 /// Appends a row with the Call object of the API.
 pub fn write_csv(out: &mut Vec<u8>, call: &Call, style: &CsvStyle) {
-    let mut row = Row { out, guarded: style.spreadsheet, begun: false };
+    let mut row = CsvRow { out, guarded: style.spreadsheet, begun: false };
     row.members(call, &style.zone);
     row.end();
 }
 
 /// Appends a row with all that is known of a call.
 pub fn write_csv_export(out: &mut Vec<u8>, call: &Call, style: &CsvStyle) {
-    let mut row = Row { out, guarded: style.spreadsheet, begun: false };
+    let mut row = CsvRow { out, guarded: style.spreadsheet, begun: false };
     row.members(call, &style.zone);
     row.cell(&style.zone.show(call.listed_at));
     let mut merge = Vec::new();
@@ -79,20 +79,20 @@ fn header(out: &mut Vec<u8>, style: &CsvStyle, more: &[&str]) {
     if style.spreadsheet {
         out.extend_from_slice(&BOM);
     }
-    let mut row = Row { out, guarded: style.spreadsheet, begun: false };
+    let mut row = CsvRow { out, guarded: style.spreadsheet, begun: false };
     for column in COLUMNS.iter().chain(more) {
         row.cell(column);
     }
     row.end();
 }
 
-struct Row<'a> {
+struct CsvRow<'a> {
     out: &'a mut Vec<u8>,
     guarded: bool,
     begun: bool,
 }
 
-impl Row<'_> {
+impl CsvRow<'_> {
     fn cell(&mut self, text: &str) {
         if std::mem::replace(&mut self.begun, true) {
             self.out.push(b',');
@@ -107,21 +107,21 @@ impl Row<'_> {
     /// The cells of [`COLUMNS`].
     fn members(&mut self, call: &Call, zone: &Zone) {
         let progress = &call.progress;
-        let text = |known: Known| call.text(known).unwrap_or_default();
+        let text = |known: CallField| call.text(known).unwrap_or_default();
         self.cell(&call.id.account.to_string());
-        self.cell(text(Known::CallId));
+        self.cell(text(CallField::CallId));
         self.cell(&call.id.sid.to_string());
         self.cell(progress.status.as_str());
         self.cell(&call.direction.value.to_string());
-        self.cell(text(Known::From));
-        self.cell(text(Known::ServiceUrl));
+        self.cell(text(CallField::From));
+        self.cell(text(CallField::ServiceUrl));
         self.cell(&progress.sip_status.to_string());
-        self.cell(text(Known::To));
-        self.cell(text(Known::ApplicationSid));
-        self.cell(text(Known::CallerName));
+        self.cell(text(CallField::To));
+        self.cell(text(CallField::ApplicationSid));
+        self.cell(text(CallField::CallerName));
         self.cell(&call.duration().map(|seconds| seconds.to_string()).unwrap_or_default());
-        self.cell(text(Known::OriginatingSipTrunkName));
-        self.cell(text(Known::ParentCallSid));
+        self.cell(text(CallField::OriginatingSipTrunkName));
+        self.cell(text(CallField::ParentCallSid));
         for at in [call.attempted_at, call.answered_at, progress.terminated_at] {
             self.cell(&at.map(|at| zone.show(at)).unwrap_or_default());
         }

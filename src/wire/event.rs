@@ -5,9 +5,9 @@ use super::object::{Object, compact, nesting};
 use super::value::{DURATION_MAX, number, text, time};
 use super::{WireError, mended};
 use crate::domain::{
-    AccountSid, Call, CallId, CallSid, CallStatus, Direction, EVENT_FIELDS, KEY_BYTES_MAX, Known,
-    LeftOut, Moment, Rank, SidError, Source, Stamp, StampedEvent, TEXT_BYTES_MAX, Timestamp,
-    bounded,
+    AccountSid, Call, CallField, CallId, CallSid, CallStatus, Direction, EVENT_FIELDS, EventTimes,
+    KEY_BYTES_MAX, LeftOut, Moment, Rank, SidError, Source, StampedEvent, TEXT_BYTES_MAX,
+    Timestamp, bounded,
 };
 
 /// Bytes of one record of an import as JSON, merge state and all.
@@ -19,14 +19,14 @@ const OWN_KEYS: [&str; 5] = ["dropped", "listed_at", "merge", "stale", "time_unk
 
 /// What a text told: an event, or a whole record with its merge state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum ParsedInput {
     /// One status of a call.
     Event(Box<StampedEvent>),
     /// All that another rollcall knew of a call.
     Record(Box<Call>),
 }
 
-impl Told {
+impl ParsedInput {
     /// The call that it is about.
     pub fn id(&self) -> CallId {
         match self {
@@ -38,7 +38,7 @@ impl Told {
 
 /// How much a reader forgives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum Leniency {
     /// A source that is not to be taught: what makes no sense is left out.
     Webhook,
     /// There is a person to tell.
@@ -57,10 +57,10 @@ pub fn parse_event(
     let now: Moment = now.into();
     let json = mended(json);
     let object = unwrapped(Object::parse(&json)?)?;
-    let mut draft = Draft::read(&object, Reading::Webhook, now.time())?;
+    let mut draft = PartialEvent::read(&object, Leniency::Webhook, now.time())?;
     draft.derive_service_url(service_url);
-    let live = Stamp::live(draft.at.map_or(now, Moment::from), draft.status);
-    let stamp = Stamp {
+    let live = EventTimes::live(draft.at.map_or(now, Moment::from), draft.status);
+    let stamp = EventTimes {
         attempted_at: draft.attempted_at.or(live.attempted_at),
         answered_at: draft.answered_at.or(live.answered_at),
         terminated_at: draft.terminated_at.or(live.terminated_at),
@@ -71,14 +71,18 @@ pub fn parse_event(
 
 /// A record as `rollcall import` reads it: an element of a jambonz list, or a line of an export.
 /// It is taken strictly, since there is a person to tell.
-pub fn parse_record(json: &str, now: Timestamp, service_url: &str) -> Result<Told, WireError> {
+pub fn parse_record(
+    json: &str,
+    now: Timestamp,
+    service_url: &str,
+) -> Result<ParsedInput, WireError> {
     let json = mended(json);
     let object = unwrapped(Object::parse(&json)?)?;
     // An export line carries its merge state beside the record itself.
     if object.has("merge") {
-        return super::record::parse(&object, now).map(|call| Told::Record(Box::new(call)));
+        return super::record::parse(&object, now).map(|call| ParsedInput::Record(Box::new(call)));
     }
-    let mut draft = Draft::read(&object, Reading::Import, now)?;
+    let mut draft = PartialEvent::read(&object, Leniency::Import, now)?;
     draft.expect_sids()?;
     draft.derive_service_url(service_url);
     let status = draft.status;
@@ -90,20 +94,20 @@ pub fn parse_record(json: &str, now: Timestamp, service_url: &str) -> Result<Tol
     } else {
         draft.attempted_at
     };
-    let stamp = Stamp {
+    let stamp = EventTimes {
         at: draft.at.or(known).map(Moment::from),
         listed_at: draft.listed_at,
         attempted_at: draft.attempted_at.or(draft.at).or(known),
         answered_at: draft.answered_at.or(draft.at.filter(|_| answered)),
         terminated_at: draft.terminated_at.or(draft.at.filter(|_| terminal)),
-        ..Stamp::default()
+        ..EventTimes::default()
     };
-    draft.finish(Source::Import, stamp).map(|event| Told::Event(Box::new(event)))
+    draft.finish(Source::Import, stamp).map(|event| ParsedInput::Event(Box::new(event)))
 }
 
 /// What has been read of an object so far.
 #[derive(Default)]
-pub(super) struct Draft {
+pub(super) struct PartialEvent {
     pub account: Option<AccountSid>,
     pub sid: Option<CallSid>,
     pub direction: Option<Direction>,
@@ -117,16 +121,16 @@ pub(super) struct Draft {
     pub answered_at: Option<Timestamp>,
     pub terminated_at: Option<Timestamp>,
     pub stale: bool,
-    pub texts: [Option<Box<str>>; Known::ALL.len()],
+    pub texts: [Option<Box<str>>; CallField::ALL.len()],
     pub extras: Vec<(Box<str>, Box<str>)>,
     pub left_out: LeftOut,
     pub unread: Vec<&'static str>,
 }
 
-impl Draft {
+impl PartialEvent {
     /// Reads every key. A value that is too large is left out. One that makes no sense is an error,
     /// unless it comes by a webhook and the event can be placed without it.
-    pub fn read(object: &Object<'_>, how: Reading, now: Timestamp) -> Result<Self, WireError> {
+    pub fn read(object: &Object<'_>, how: Leniency, now: Timestamp) -> Result<Self, WireError> {
         let camel = !object.has("call_sid") && object.has("callSid");
         let mut draft = Self::default();
         for (key, raw) in &object.0 {
@@ -135,7 +139,7 @@ impl Draft {
             }
             let key = &*canonical(key, camel);
             let Err(error) = draft.take(key, raw, how, now) else { continue };
-            if how != Reading::Webhook || matches!(key, "account_sid" | "call_sid" | "direction") {
+            if how != Leniency::Webhook || matches!(key, "account_sid" | "call_sid" | "direction") {
                 return Err(error);
             }
             draft.unread.extend(EVENT_FIELDS.into_iter().find(|field| *field == key));
@@ -150,7 +154,7 @@ impl Draft {
             }
             same
         });
-        if how != Reading::Webhook && draft.status.is_none() {
+        if how != Leniency::Webhook && draft.status.is_none() {
             return Err(WireError::missing("call_status", statuses()));
         }
         Ok(draft)
@@ -160,10 +164,10 @@ impl Draft {
         &mut self,
         key: &str,
         raw: &str,
-        how: Reading,
+        how: Leniency,
         now: Timestamp,
     ) -> Result<(), WireError> {
-        let now = (how != Reading::Export).then_some(now);
+        let now = (how != Leniency::Export).then_some(now);
         let sid = || WireError::new(key, raw, SidError.to_string());
         match key {
             "account_sid" => {
@@ -198,7 +202,7 @@ impl Draft {
             "terminated_at" => self.terminated_at = time(key, raw, now)?,
             "stale" => self.stale = raw == "true",
             _ if OWN_KEYS.contains(&key) => {}
-            _ => match Known::ALL.into_iter().find(|known| known.key() == key) {
+            _ => match CallField::ALL.into_iter().find(|known| known.key() == key) {
                 Some(known) => {
                     let value = self.text(key, raw)?;
                     if let Some(slot) = self.texts.get_mut(known as usize) {
@@ -206,7 +210,7 @@ impl Draft {
                     }
                 }
                 None if key.len() > KEY_BYTES_MAX || nesting(raw) > NESTING_MAX => {
-                    self.left_out.noted.push(key.into());
+                    self.left_out.remembered.push(key.into());
                 }
                 None => self.extras.push((key.into(), compact(raw))),
             },
@@ -220,7 +224,7 @@ impl Draft {
         if value.len() <= TEXT_BYTES_MAX {
             return Ok(Some(value.into()));
         }
-        self.left_out.noted.push(key.into());
+        self.left_out.remembered.push(key.into());
         Ok(None)
     }
 
@@ -230,7 +234,7 @@ impl Draft {
 
     /// The sids that a webhook may leave wrong.
     fn expect_sids(&self) -> Result<(), WireError> {
-        for known in [Known::ApplicationSid, Known::ParentCallSid] {
+        for known in [CallField::ApplicationSid, CallField::ParentCallSid] {
             let value = self.texts.get(known as usize).and_then(Option::as_deref);
             let wrong = |value: &&str| !value.is_empty() && value.parse::<CallSid>().is_err();
             if let Some(value) = value.filter(wrong) {
@@ -244,7 +248,7 @@ impl Draft {
     /// Where an event names no `service_url`, it is that of the feature server whose SIP address
     /// the event has.
     fn derive_service_url(&mut self, template: &str) {
-        let slot = Known::ServiceUrl as usize;
+        let slot = CallField::ServiceUrl as usize;
         let named = self.texts.get(slot).and_then(Option::as_deref);
         if template.is_empty() || named.is_some_and(|url| !url.is_empty()) {
             return;
@@ -277,9 +281,9 @@ impl Draft {
     }
 
     /// The event, with the times that its source said itself told apart.
-    fn finish(self, source: Source, stamp: Stamp) -> Result<StampedEvent, WireError> {
+    fn finish(self, source: Source, stamp: EventTimes) -> Result<StampedEvent, WireError> {
         let (terminal, answered) = (self.terminal(), self.status == Some(CallStatus::InProgress));
-        let stamp = Stamp {
+        let stamp = EventTimes {
             said_attempted_at: self.attempted_at.or(self.at.filter(|_| !terminal)),
             said_answered_at: self.answered_at.or(self.at.filter(|_| answered)),
             end_said: terminal && (self.terminated_at.is_some() || self.at.is_some()),
@@ -340,7 +344,7 @@ mod tests {
         parse_event(&format!("{{{IDS}{members}}}"), now(), "http://{host}:3000")
     }
 
-    fn record(members: &str) -> Result<Told, WireError> {
+    fn record(members: &str) -> Result<ParsedInput, WireError> {
         parse_record(&format!("{{{IDS}{members}}}"), now(), "")
     }
 
@@ -391,7 +395,7 @@ mod tests {
         assert_eq!(strange.unread, ["call_status", "sip_status", "duration", "from"]);
         let long = event(&format!(r#","call_status":"busy","from":"{}""#, "é".repeat(257)));
         let long = long.unwrap();
-        assert_eq!(long.texts[Known::From as usize], None, "half of a number is another one");
+        assert_eq!(long.texts[CallField::From as usize], None, "half of a number is another one");
         assert_eq!(long.left_out.names().collect::<Vec<_>>(), ["from"]);
         let ahead = event(r#","at":1800000300001,"attempted_at":1800000000"#).unwrap();
         assert_eq!(ahead.stamp.attempted_at, Some(now()));
@@ -441,7 +445,7 @@ mod tests {
 
     #[test]
     fn an_imported_record_brings_its_times_along() {
-        let Told::Event(event) = record(
+        let ParsedInput::Event(event) = record(
             r#","call_status":"completed","attempted_at":"2026-01-01T00:00:00Z","answered_at":1767225603000,"terminated_at":"2026-01-01T00:00:45.5Z""#,
         )
         .unwrap() else {
@@ -450,10 +454,10 @@ mod tests {
         let call = crate::domain::merge(None, *event, now());
         assert_eq!(call.duration(), Some(42));
         assert_eq!(call.listed_at, parse_time("2026-01-01").unwrap());
-        let Told::Event(untimed) = record(r#","call_status":"completed""#).unwrap() else {
+        let ParsedInput::Event(untimed) = record(r#","call_status":"completed""#).unwrap() else {
             panic!("no merge state")
         };
-        assert_eq!(untimed.stamp, Stamp::default());
+        assert_eq!(untimed.stamp, EventTimes::default());
         assert!(shown(*untimed).contains("\"time_unknown\":true"));
     }
 }

@@ -15,7 +15,7 @@ const WORD_BYTES_MAX: usize = 256;
 /// far from the beginning. The body need not be valid beyond that, so that its events have to be
 /// looked at again once they are read.
 pub fn first_account(body: &[u8]) -> Option<AccountSid> {
-    let mut look = Look(body.get(..LOOK_BYTES_MAX).unwrap_or(body));
+    let mut look = Cursor(body.get(..LOOK_BYTES_MAX).unwrap_or(body));
     look.blanks();
     if look.takes(b'[') {
         look.blanks();
@@ -34,9 +34,9 @@ struct Names {
 }
 
 /// What has not been looked at.
-struct Look<'a>(&'a [u8]);
+struct Cursor<'a>(&'a [u8]);
 
-impl<'a> Look<'a> {
+impl<'a> Cursor<'a> {
     fn peek(&self) -> Option<u8> {
         self.0.first().copied()
     }
@@ -92,7 +92,7 @@ impl<'a> Look<'a> {
                     names.message = word(self.string()).as_deref() == Some(super::MESSAGE_TYPE);
                 }
                 Some("data") if outer && self.peek() == Some(b'{') => {
-                    let mut inside = Look(self.value());
+                    let mut inside = Cursor(self.value());
                     names.data = inside.object(false).own;
                 }
                 _ => {

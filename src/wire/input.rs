@@ -13,7 +13,7 @@ const LINE_BYTES: usize = 64 * 1024;
 const PIECE_BYTES: usize = 32 * 1024;
 
 /// An input with the bytes that were looked at put back.
-type Whole<R> = Chain<Cursor<Vec<u8>>, R>;
+type RewoundInput<R> = Chain<Cursor<Vec<u8>>, R>;
 
 /// The text of an input as UTF-8: gzip is unpacked and UTF-16 read, in bounded memory. What is no text
 /// is refused by the name of what it is.
@@ -36,7 +36,7 @@ pub fn text_of<'a, R: BufRead + Send + 'a>(
 
 fn decoded<'a, R: BufRead + Send + 'a>(
     start: &[u8],
-    whole: Whole<R>,
+    whole: RewoundInput<R>,
 ) -> io::Result<Box<dyn BufRead + Send + 'a>> {
     if let Some(what) = no_text(start) {
         return Err(refused(what));
@@ -74,7 +74,7 @@ fn look(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
 /// What a file is that holds no records as text.
 fn no_text(start: &[u8]) -> Option<&'static str> {
     let utf32 = "it is UTF-32: save it as UTF-8";
-    let markup = "it is HTML or XML, maybe under the name of a spreadsheet: save the sheet as CSV \
+    let markup = "it is HTML or XML, maybe under the name of a spreadsheet: save the csv_header as CSV \
                   (UTF-8)";
     let ascii = |byte: u8| byte != 0 && byte.is_ascii();
     match *start {
@@ -92,7 +92,7 @@ fn no_text(start: &[u8]) -> Option<&'static str> {
         (
             b"PK\x03\x04",
             "it is a ZIP archive or a spreadsheet's own file (xlsx, ods): unpack it, or save the \
-             sheet as CSV (UTF-8)",
+             csv_header as CSV (UTF-8)",
         ),
         (
             &[0xd0, 0xcf, 0x11, 0xe0],
@@ -112,19 +112,19 @@ fn no_text(start: &[u8]) -> Option<&'static str> {
 
 /// Which byte of a UTF-16 unit comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Order {
+enum ByteOrder {
     Little,
     Big,
 }
 
 /// Whether a text is UTF-16: by its mark, or since its first characters are of ASCII.
-fn utf16(start: &[u8]) -> Option<Order> {
+fn utf16(start: &[u8]) -> Option<ByteOrder> {
     let ascii = |byte: u8| byte != 0 && byte.is_ascii();
     match *start {
-        [0xff, 0xfe, ..] => Some(Order::Little),
-        [0xfe, 0xff, ..] => Some(Order::Big),
-        [a, 0, b, 0, ..] if ascii(a) && ascii(b) => Some(Order::Little),
-        [0, a, 0, b, ..] if ascii(a) && ascii(b) => Some(Order::Big),
+        [0xff, 0xfe, ..] => Some(ByteOrder::Little),
+        [0xfe, 0xff, ..] => Some(ByteOrder::Big),
+        [a, 0, b, 0, ..] if ascii(a) && ascii(b) => Some(ByteOrder::Little),
+        [0, a, 0, b, ..] if ascii(a) && ascii(b) => Some(ByteOrder::Big),
         _ => None,
     }
 }
@@ -132,7 +132,7 @@ fn utf16(start: &[u8]) -> Option<Order> {
 /// UTF-16 read as UTF-8, its mark too. Half a surrogate becomes U+FFFD.
 struct Utf16<R> {
     input: R,
-    order: Order,
+    order: ByteOrder,
     /// A unit that is not whole yet.
     half: Option<u8>,
     /// The first half of a pair.
@@ -142,7 +142,7 @@ struct Utf16<R> {
 }
 
 impl<R: BufRead> Utf16<R> {
-    fn new(input: R, order: Order) -> Self {
+    fn new(input: R, order: ByteOrder) -> Self {
         Self { input, order, half: None, high: None, out: Vec::new(), sent: 0 }
     }
 
@@ -180,8 +180,8 @@ impl<R: BufRead> Utf16<R> {
             match self.half.take() {
                 None => self.half = Some(byte),
                 Some(first) => self.unit(match self.order {
-                    Order::Little => u16::from_le_bytes([first, byte]),
-                    Order::Big => u16::from_be_bytes([first, byte]),
+                    ByteOrder::Little => u16::from_le_bytes([first, byte]),
+                    ByteOrder::Big => u16::from_be_bytes([first, byte]),
                 }),
             }
         }
@@ -222,12 +222,12 @@ mod tests {
         Ok(String::from_utf8(text).unwrap())
     }
 
-    fn wide(text: &str, order: Order, mark: bool) -> Vec<u8> {
+    fn wide(text: &str, order: ByteOrder, mark: bool) -> Vec<u8> {
         let mark = mark.then_some(0xfeff);
         let units = mark.into_iter().chain(text.encode_utf16());
         let bytes = |unit: u16| match order {
-            Order::Little => unit.to_le_bytes(),
-            Order::Big => unit.to_be_bytes(),
+            ByteOrder::Little => unit.to_le_bytes(),
+            ByteOrder::Big => unit.to_be_bytes(),
         };
         units.flat_map(bytes).collect()
     }
@@ -245,7 +245,7 @@ mod tests {
             buffer in 1..9_usize,
         ) {
             let mut forms = vec![text.clone().into_bytes()];
-            for order in [Order::Little, Order::Big] {
+            for order in [ByteOrder::Little, ByteOrder::Big] {
                 forms.push(wide(&text, order, false));
                 prop_assert_eq!(read(&wide(&text, order, true), buffer), Ok(format!("\u{feff}{text}")));
             }
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_no_whole_text() {
-        let cut = wide("ab😀", Order::Little, false);
+        let cut = wide("ab😀", ByteOrder::Little, false);
         for length in 5..8 {
             assert_eq!(read(&cut[..length], 3), Ok("ab\u{fffd}".to_owned()));
         }

@@ -45,7 +45,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &RawValue>()? {
+                while let Some((ObjectKey(key), value)) =
+                    map.next_entry::<ObjectKey<'de>, &RawValue>()?
+                {
                     entries.push((key, value.get()));
                 }
                 Ok(entries)
@@ -56,12 +58,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 }
 
 /// A key, borrowed where it has no escapes.
-struct Key<'a>(Cow<'a, str>);
+struct ObjectKey<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Key<'de> {
+impl<'de> Deserialize<'de> for ObjectKey<'de> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
+        struct ObjectText;
+        impl<'de> Visitor<'de> for ObjectText {
             type Value = Cow<'de, str>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,7 +78,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
                 Ok(Cow::Owned(text.to_owned()))
             }
         }
-        from.deserialize_str(Text).map(Key)
+        from.deserialize_str(ObjectText).map(ObjectKey)
     }
 }
 

@@ -6,12 +6,12 @@ use serde::Deserialize;
 
 use super::WireError;
 use super::call::rank_of;
-use super::event::{Draft, Reading};
+use super::event::{Leniency, PartialEvent};
 use super::object::Object;
 use crate::domain::{
-    Call, CallStatus, Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Entry, Extra, Extras, Field, Known,
-    Moment, NOTED_MAX, Noted, Origin, Progress, Rank, Reason, Source, Span, TIMELINE_MAX,
-    Timestamp,
+    Call, CallField, CallStatus, Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Extra, Extras, Field,
+    Moment, NameOrder, Origin, REMEMBERED_MAX, Rank, SipReason, SizeRange, Source, StatusProgress,
+    TIMELINE_MAX, TimelineEntry, Timestamp,
 };
 
 /// The member `merge` of an export line.
@@ -37,7 +37,7 @@ struct Merge {
     #[serde(default)]
     crowded: bool,
     #[serde(default)]
-    noted: Vec<String>,
+    remembered: Vec<String>,
     /// The first key that did not fit, as 0.1.0 wrote it.
     extras_cut: Option<String>,
     timeline: Vec<(Option<At>, String, Option<String>, u16)>,
@@ -63,7 +63,7 @@ impl At {
 }
 
 pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireError> {
-    let mut draft = Draft::read(object, Reading::Export, now)?;
+    let mut draft = PartialEvent::read(object, Leniency::Export, now)?;
     let json = object.0.iter().rev().find(|(key, _)| key == "merge");
     let (_, json) = json.ok_or_else(|| WireError::missing("merge", "expected an object"))?;
     let wrong = |why: String| WireError::new("merge", json, why);
@@ -90,15 +90,16 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
         origin(key).and_then(|origin| origin.ok_or_else(missing))
     };
 
-    let mut texts: [Option<Field<Box<str>>>; Known::ALL.len()] = Default::default();
-    for ((known, slot), value) in Known::ALL.into_iter().zip(&mut texts).zip(draft.texts.iter_mut())
+    let mut texts: [Option<Field<Box<str>>>; CallField::ALL.len()] = Default::default();
+    for ((known, slot), value) in
+        CallField::ALL.into_iter().zip(&mut texts).zip(draft.texts.iter_mut())
     {
         // A text that is always written may be written without being known.
         if let (Some(value), Some(origin)) = (value.take(), origin(known.key())?) {
             *slot = Some(Field { value, origin });
         }
     }
-    let span = |(least, most): (u16, u16)| Span::new(least, most);
+    let span = |(least, most): (u16, u16)| SizeRange::new(least, most);
     let mut extras = Extras { crowded: merge.crowded, ..Extras::default() };
     for (key, json) in std::mem::take(&mut draft.extras) {
         let origin = needed(&key)?;
@@ -106,7 +107,7 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
         if let Some(bytes) = merge.bytes.get(&*extra.key) {
             extra.bytes = span(*bytes);
         } else if let Some(most) = merge.bytes_max.get(&*extra.key) {
-            extra.bytes = Span::new(extra.bytes.least, (*most).max(extra.bytes.most));
+            extra.bytes = SizeRange::new(extra.bytes.least, (*most).max(extra.bytes.most));
         }
         extras.kept.push(extra);
     }
@@ -117,13 +118,13 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
         }
         extras.dropped.push(Dropped { key: (**key).into(), bytes: span(*bytes) });
     }
-    let names = merge.noted.iter().chain(&merge.extras_cut).map(|name| &**name);
-    extras.noted = names.chain(draft.left_out.names()).map(Noted::new).collect();
+    let names = merge.remembered.iter().chain(&merge.extras_cut).map(|name| &**name);
+    extras.remembered = names.chain(draft.left_out.names()).map(NameOrder::new).collect();
     let bytes = extras.kept.iter().map(|extra| usize::from(extra.bytes.most).max(extra.size()));
     let bytes = bytes.chain(extras.dropped.iter().map(|gone| gone.key.len())).sum::<usize>();
     if extras.kept.len() + extras.dropped.len() > EXTRAS_MAX
         || bytes > EXTRA_BYTES_MAX
-        || extras.noted.len() > NOTED_MAX
+        || extras.remembered.len() > REMEMBERED_MAX
         || merge.timeline.len() > TIMELINE_MAX
     {
         return Err(wrong("more than a record holds".to_owned()));
@@ -139,7 +140,7 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
                 Some(word.parse::<CallStatus>().map_err(unknown)?)
             }
         };
-        timeline.push(Entry { at: moment(*at)?, source, status, sip_status: *sip_status });
+        timeline.push(TimelineEntry { at: moment(*at)?, source, status, sip_status: *sip_status });
     }
     let status = draft.status.unwrap_or(CallStatus::Trying);
     let listed_at = draft.listed_at.ok_or_else(|| {
@@ -149,12 +150,12 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
     let reason = match merge.reason {
         Some((text, sip_status, origin)) => {
             let origin = read_origin(origin, "reason")?;
-            Some(Reason { text: text.into(), sip_status, origin })
+            Some(SipReason { text: text.into(), sip_status, origin })
         }
         None => match draft.sip_reason.take() {
             Some(text) => {
                 let origin = Origin { rank: status.rank(), at: moment(merge.status_at)? };
-                Some(Reason { text, sip_status, origin })
+                Some(SipReason { text, sip_status, origin })
             }
             None => None,
         },
@@ -165,7 +166,7 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
         listed_at,
         stale: draft.stale && status.rank() != Rank::Terminal,
         namesake: merge.namesake,
-        progress: Progress {
+        progress: StatusProgress {
             status,
             at: moment(merge.status_at)?,
             sip_status,
@@ -192,7 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::domain::{Timestamp, samples};
-    use crate::wire::{Told, parse_record, write_export};
+    use crate::wire::{ParsedInput, parse_record, write_export};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
@@ -204,7 +205,7 @@ mod tests {
             let line = String::from_utf8(line).unwrap();
             prop_assert!(!line.contains('\n'));
             let told = parse_record(&line, Timestamp::MAX, "http://{host}:3000").unwrap();
-            prop_assert_eq!(told, Told::Record(Box::new(call)));
+            prop_assert_eq!(told, ParsedInput::Record(Box::new(call)));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 /// A row's text without its line end.
-pub(super) struct Row {
+pub(super) struct RowText {
     /// As it stands in the input; cut off at the limit where `whole` is false.
     pub text: Vec<u8>,
     /// False where the row is longer than the limit, or the input ends within quotes.
@@ -17,13 +17,13 @@ pub(super) struct Row {
 }
 
 /// Finds the ends of rows.
-pub(super) struct Rows {
+pub(super) struct RowScanner {
     reader: Reader,
     /// The last byte was a carriage return: a line feed after it ends no other line.
     after_return: bool,
 }
 
-impl Rows {
+impl RowScanner {
     pub fn new(separator: u8) -> Self {
         Self { reader: reader(separator), after_return: false }
     }
@@ -35,8 +35,8 @@ impl Rows {
 
     /// The next row, of which at most `limit` bytes are kept, or none at the end. Lines without any
     /// character are no rows.
-    pub fn next(&mut self, input: &mut impl BufRead, limit: usize) -> io::Result<Option<Row>> {
-        let mut row = Row { text: Vec::new(), whole: true, lines_before: 0, lines: 0 };
+    pub fn next(&mut self, input: &mut impl BufRead, limit: usize) -> io::Result<Option<RowText>> {
+        let mut row = RowText { text: Vec::new(), whole: true, lines_before: 0, lines: 0 };
         let mut begun = false;
         loop {
             let buffer = input.fill_buf()?;
@@ -161,7 +161,7 @@ mod tests {
 
     fn rows(text: &str, buffer: usize, limit: usize) -> Vec<(String, bool, u64)> {
         let mut input = BufReader::with_capacity(buffer, text.as_bytes());
-        let (mut rows, mut all, mut line) = (Rows::new(b','), Vec::new(), 1);
+        let (mut rows, mut all, mut line) = (RowScanner::new(b','), Vec::new(), 1);
         while let Some(row) = rows.next(&mut input, limit).unwrap() {
             line += row.lines_before;
             all.push((String::from_utf8(row.text).unwrap(), row.whole, line));

@@ -11,7 +11,7 @@ use crate::domain::{Timestamp, parse_duration};
 /// An instant as RFC 3339 in UTC with milliseconds: `2026-11-23T14:01:42.123Z`.
 pub fn show_time(time: Timestamp) -> impl fmt::Display {
     let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
-    Shown(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
+    ZonedTime(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
 }
 
 /// A time zone in which instants are shown; UTC by default.
@@ -74,9 +74,9 @@ pub fn show_duration(time: Duration) -> String {
     if words.is_empty() { "no time".to_owned() } else { words.join(" ") }
 }
 
-struct Shown(jiff::Timestamp);
+struct ZonedTime(jiff::Timestamp);
 
-impl fmt::Display for Shown {
+impl fmt::Display for ZonedTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3}", self.0)
     }

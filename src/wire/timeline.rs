@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::show_time;
-use crate::domain::{Call, CallStatus, Entry, Known, Moment, Origin, Rank, Source};
+use crate::domain::{Call, CallField, CallStatus, Moment, Origin, Rank, Source, TimelineEntry};
 
 /// One change of a call.
 #[derive(Serialize)]
-struct Change<'a> {
+struct CallChange<'a> {
     /// When, by the source's clock or else by that of the receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
@@ -22,13 +22,14 @@ struct Change<'a> {
 
 /// Appends the last changes of a call, an array, newest last.
 pub fn write_timeline(out: &mut Vec<u8>, call: &Call) {
-    let changes: Vec<Change<'_>> = call.timeline.iter().map(|entry| change(call, entry)).collect();
+    let changes: Vec<CallChange<'_>> =
+        call.timeline.iter().map(|entry| change(call, entry)).collect();
     // Writing to a vector does not fail, and neither does a struct of texts and numbers.
     let _infallible = serde_json::to_writer(out, &changes);
 }
 
-fn change<'a>(call: &'a Call, entry: &Entry) -> Change<'a> {
-    Change {
+fn change<'a>(call: &'a Call, entry: &TimelineEntry) -> CallChange<'a> {
+    CallChange {
         at: entry.at.map(|at| show_time(at.time()).to_string()),
         source: entry.source.as_str(),
         call_status: entry.status.map(CallStatus::as_str),
@@ -39,7 +40,7 @@ fn change<'a>(call: &'a Call, entry: &Entry) -> Change<'a> {
 
 /// What still stands of a change. The merge keeps of each value where it came from, and not what
 /// it was before: the order in which events arrived does not matter to it.
-fn changed<'a>(call: &'a Call, entry: &Entry) -> Vec<&'a str> {
+fn changed<'a>(call: &'a Call, entry: &TimelineEntry) -> Vec<&'a str> {
     if entry.source == Source::Sweep {
         return if call.stale { vec!["stale"] } else { Vec::new() };
     }
@@ -55,7 +56,7 @@ fn changed<'a>(call: &'a Call, entry: &Entry) -> Vec<&'a str> {
     if call.direction.origin == own {
         keys.push("direction");
     }
-    let texts = Known::ALL.into_iter().zip(&call.texts);
+    let texts = CallField::ALL.into_iter().zip(&call.texts);
     let texts = texts.filter(|(_, text)| text.as_ref().is_some_and(|text| text.origin == own));
     keys.extend(texts.map(|(known, _)| known.key()));
     let extras = call.extras.kept.iter().filter(|extra| extra.origin == own);

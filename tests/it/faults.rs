@@ -40,7 +40,7 @@ const DEEDS: [&[&str]; 4] =
 /// One fault.
 #[derive(Debug, Clone)]
 struct Point {
-    deed: &'static [&'static str],
+    audit_event: &'static [&'static str],
     call: &'static str,
     error: &'static str,
     /// The first call that fails, and whether all after it do.
@@ -93,13 +93,13 @@ fn copy(template: &Path) -> tempfile::TempDir {
 }
 
 /// How often each thread makes each call, where it does most.
-fn counted(template: &Path, deed: &[&str]) -> BTreeMap<&'static str, usize> {
+fn counted(template: &Path, audit_event: &[&str]) -> BTreeMap<&'static str, usize> {
     let home = copy(template);
     let trace = home.path().join("trace");
     let calls = format!("trace={}", CALLS.join(","));
     let mut strace: Vec<String> = ["strace", "-f", "--seccomp-bpf", "-o"].map(str::to_owned).into();
     strace.extend([trace.to_str().unwrap().to_owned(), "-e".to_owned(), calls]);
-    assert_eq!(run(home.path(), deed, &strace).code, Some(0));
+    assert_eq!(run(home.path(), audit_event, &strace).code, Some(0));
     let mut of_threads = BTreeMap::new();
     for line in fs::read_to_string(trace).unwrap().lines() {
         let Some((thread, call)) = line.split_once(' ') else { continue };
@@ -118,12 +118,12 @@ fn counted(template: &Path, deed: &[&str]) -> BTreeMap<&'static str, usize> {
 
 fn points(template: &Path) -> Vec<Point> {
     let mut points = Vec::new();
-    for deed in DEEDS {
-        for (call, count) in counted(template, deed) {
+    for audit_event in DEEDS {
+        for (call, count) in counted(template, audit_event) {
             for (error, stays) in ERRORS {
                 for when in 1..=count {
                     for for_good in [false, true].into_iter().take(1 + usize::from(stays)) {
-                        points.push(Point { deed, call, error, when, for_good });
+                        points.push(Point { audit_event, call, error, when, for_good });
                     }
                 }
             }
@@ -136,7 +136,7 @@ fn points(template: &Path) -> Vec<Point> {
 fn problem(template: &Path, point: &Point, before: &str) -> Result<(bool, Option<i32>), String> {
     let home = copy(template);
     let trace = home.path().join("trace");
-    let Point { deed, call, error, when, for_good } = point;
+    let Point { audit_event, call, error, when, for_good } = point;
     let on = if *for_good { "+" } else { "" };
     let mut strace: Vec<String> = ["strace", "-f", "--seccomp-bpf", "-o"].map(str::to_owned).into();
     strace.extend([
@@ -146,7 +146,7 @@ fn problem(template: &Path, point: &Point, before: &str) -> Result<(bool, Option
         "-e".to_owned(),
         format!("inject={call}:error={error}:when={when}{on}"),
     ]);
-    let told = run(home.path(), deed, &strace);
+    let told = run(home.path(), audit_event, &strace);
     let met = fs::read_to_string(trace).unwrap().contains("(INJECTED)");
     // Where nothing can be written any more, neither can the reason be.
     let mute = *call == "write";
@@ -166,9 +166,9 @@ fn problem(template: &Path, point: &Point, before: &str) -> Result<(bool, Option
     let same = |what: &str, to: &str| {
         if what == to { Ok(()) } else { Err(format!("{told:?}\nand other calls are there")) }
     };
-    if deed[0] == "import" {
+    if audit_event[0] == "import" {
         whole_batches(&told, before, &after.stdout)?;
-        ok(home.path(), deed);
+        ok(home.path(), audit_event);
         let count = ok(home.path(), &["export"]).lines().count();
         if count != THERE as usize + 2400 {
             return Err(format!("{told:?}\nand the next import leaves {count} calls"));
@@ -176,7 +176,7 @@ fn problem(template: &Path, point: &Point, before: &str) -> Result<(bool, Option
     } else {
         same(&after.stdout, before)?;
     }
-    if deed[0] == "backup" && told.code == Some(0) {
+    if audit_event[0] == "backup" && told.code == Some(0) {
         let mut verify = Command::new(ROLLCALL);
         let verified = print(verify.arg("verify").arg(home.path().join("made")), b"");
         if verified.code != Some(0) {
@@ -257,10 +257,10 @@ fn an_index_that_cannot_be_synced_when_it_is_closed_is_no_reason_to_panic() {
     }
     let template = template();
     let before = ok(template.path(), &["export"]);
-    for deed in DEEDS {
+    for audit_event in DEEDS {
         // sled syncs once more when it lets go of its file, and that is the last sync of all.
-        let when = counted(template.path(), deed)["fsync"];
-        let point = Point { deed, call: "fsync", error: "EIO", when, for_good: false };
+        let when = counted(template.path(), audit_event)["fsync"];
+        let point = Point { audit_event, call: "fsync", error: "EIO", when, for_good: false };
         let (met, _) = problem(template.path(), &point, &before).unwrap();
         assert!(met, "{point:?}");
     }

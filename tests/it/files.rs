@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use rollcall::journal::{self, Kind, Scanner};
+use rollcall::journal::{self, FrameKind, Scanner};
 
 use super::crash::{assert_checked, listed, sids};
 use super::harness::{Printed, ROLLCALL, Rollcall, event, print, until};
@@ -43,7 +43,7 @@ fn crowded() -> Rollcall {
     for segment in journal::open(&old, false, 1 << 20).unwrap().segments {
         let mut frames = Scanner::new(&segment).unwrap();
         while let Some((_, frame)) = frames.next_frame().unwrap() {
-            if frame.kind != Kind::Checkpoint {
+            if frame.kind != FrameKind::Checkpoint {
                 let mut batch = writer.batch();
                 batch.push(frame.at, frame.origin, frame.kind, frame.body).unwrap();
                 writer.append(batch).unwrap();

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// The binary under test.
 pub const ROLLCALL: &str = env!("CARGO_BIN_EXE_rollcall");
 /// How long anything may take before a test fails.
-pub const PATIENCE: Duration = Duration::from_mins(4);
+pub const TIMEOUT: Duration = Duration::from_mins(4);
 
 /// An account of the recorded exchanges, and its token.
 pub const A1: &str = "9351f46a-678c-43f5-b8a6-d4eb58d131af";
@@ -235,7 +235,7 @@ impl Rollcall {
             .tls_config(tls)
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(TIMEOUT))
             .build()
             .new_agent()
     }
@@ -382,7 +382,7 @@ pub fn print(command: &mut Command, input: &[u8]) -> Printed {
 
 /// Waits for a condition, and fails when it does not come in time.
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(value) = condition() {
             return value;

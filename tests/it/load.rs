@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use super::harness::{A1, A2, Answer, PATIENCE, Rollcall, send, until};
+use super::harness::{A1, A2, Answer, Rollcall, TIMEOUT, send, until};
 
 /// Accounts whose calls are written.
 const ACCOUNTS: [&str; 3] = [A1, A2, "0c9e7a52-6f0e-4c35-8a80-6a1f6a0f2b11"];
@@ -84,7 +84,7 @@ impl Drop for Trial {
 
 /// What is known of an event or a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum Delivery {
     /// It must be there.
     Acknowledged,
     /// Both are right: its request was not answered.
@@ -95,14 +95,14 @@ enum Fate {
 
 struct Event {
     status: usize,
-    fate: Fate,
+    delivery: Delivery,
 }
 
 struct Call {
     account: &'static str,
     sid: String,
     events: Vec<Event>,
-    deleted: Option<Fate>,
+    deleted: Option<Delivery>,
 }
 
 /// A request: places of calls, and of an event in each.
@@ -233,7 +233,7 @@ impl Writer {
         over: &AtomicBool,
         refusals_are_final: bool,
     ) -> usize {
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = std::time::Instant::now() + TIMEOUT;
         let mut refused = 0;
         while !over.load(Ordering::Relaxed) {
             assert!(std::time::Instant::now() < deadline, "nobody ends this load");
@@ -263,12 +263,12 @@ impl Writer {
                         Request::Events(events) => events.len(),
                         Request::Delete(_) => 1,
                     };
-                    self.settle(&request, Fate::Acknowledged);
+                    self.settle(&request, Delivery::Acknowledged);
                 }
                 Some((503, _)) => {
                     refused += 1;
                     if refusals_are_final {
-                        self.settle(&request, Fate::Refused);
+                        self.settle(&request, Delivery::Refused);
                     } else {
                         self.unknown.push(request);
                     }
@@ -287,9 +287,10 @@ impl Writer {
         let ended = self.calls.len();
         if ended > 0 && self.random.percent(8) {
             let call = self.random.below(ended);
-            let there = self.calls[call].events.iter().any(|e| e.fate == Fate::Acknowledged);
+            let there =
+                self.calls[call].events.iter().any(|e| e.delivery == Delivery::Acknowledged);
             if there && self.calls[call].deleted.is_none() {
-                self.calls[call].deleted = Some(Fate::Unknown);
+                self.calls[call].deleted = Some(Delivery::Unknown);
                 return Request::Delete(call);
             }
         }
@@ -316,7 +317,7 @@ impl Writer {
             count
         });
         let status = self.random.below(STATUSES.len());
-        self.calls[call].events.push(Event { status, fate: Fate::Unknown });
+        self.calls[call].events.push(Event { status, delivery: Delivery::Unknown });
         (call, self.calls[call].events.len() - 1)
     }
 
@@ -330,14 +331,15 @@ impl Writer {
         )
     }
 
-    fn settle(&mut self, request: &Request, fate: Fate) {
+    fn settle(&mut self, request: &Request, delivery: Delivery) {
         match request {
             Request::Delete(call) => {
-                self.calls[*call].deleted = Some(fate).filter(|fate| *fate != Fate::Refused);
+                self.calls[*call].deleted =
+                    Some(delivery).filter(|delivery| *delivery != Delivery::Refused);
             }
             Request::Events(events) => {
                 for (call, event) in events {
-                    self.calls[*call].events[*event].fate = fate;
+                    self.calls[*call].events[*event].delivery = delivery;
                 }
             }
         }
@@ -355,9 +357,11 @@ impl Writer {
         let (deletions, events): (Vec<_>, Vec<_>) =
             unknown.into_iter().partition(|request| matches!(request, Request::Delete(_)));
         for request in deletions.into_iter().chain(events) {
-            let fate = match &request {
-                Request::Delete(call) if find(&self.calls[*call]).is_none() => Fate::Acknowledged,
-                Request::Delete(_) => Fate::Refused,
+            let delivery = match &request {
+                Request::Delete(call) if find(&self.calls[*call]).is_none() => {
+                    Delivery::Acknowledged
+                }
+                Request::Delete(_) => Delivery::Refused,
                 Request::Events(events) => {
                     let told =
                         events.iter().filter(|(call, _)| self.calls[*call].deleted.is_none());
@@ -370,10 +374,10 @@ impl Writer {
                     if there && taken.contains(&false) {
                         problems.push(format!("half of a batch was taken: {taken:?}"));
                     }
-                    if there { Fate::Acknowledged } else { Fate::Refused }
+                    if there { Delivery::Acknowledged } else { Delivery::Refused }
                 }
             };
-            self.settle(&request, fate);
+            self.settle(&request, delivery);
         }
         let mut known = 0;
         for call in &self.calls {
@@ -393,19 +397,19 @@ fn has(listed: &Value, event: usize) -> bool {
 
 impl Call {
     fn problem(&self, listed: Option<&Value>) -> Option<String> {
-        if self.deleted == Some(Fate::Acknowledged) {
+        if self.deleted == Some(Delivery::Acknowledged) {
             return listed.map(|_| "it was deleted".to_owned());
         }
-        let lost = |event: &(usize, &Event)| event.1.fate == Fate::Acknowledged;
+        let lost = |event: &(usize, &Event)| event.1.delivery == Delivery::Acknowledged;
         let Some(listed) = listed else {
             let lost = self.events.iter().enumerate().find(lost);
             return lost.map(|(number, _)| format!("event {number} and the whole call are lost"));
         };
         let mut furthest = None;
         for (number, event) in self.events.iter().enumerate() {
-            match (event.fate, has(listed, number)) {
-                (Fate::Acknowledged, false) => return Some(format!("event {number} is lost")),
-                (Fate::Refused, true) => return Some(format!("event {number} was refused")),
+            match (event.delivery, has(listed, number)) {
+                (Delivery::Acknowledged, false) => return Some(format!("event {number} is lost")),
+                (Delivery::Refused, true) => return Some(format!("event {number} was refused")),
                 (_, true) => furthest = furthest.max(Some(STATUSES[event.status].1)),
                 (_, false) => {}
             }

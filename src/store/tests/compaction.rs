@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
-use crate::access::Row;
+use crate::access::SettingRow;
 
 fn admin(name: &str, json: &str) -> Change {
-    Change::Admin(Row { name: name.to_owned(), json: json.as_bytes().to_vec() })
+    Change::Admin(SettingRow { name: name.to_owned(), json: json.as_bytes().to_vec() })
 }
 
 /// Everything that lists and questions say of some accounts.
@@ -18,7 +18,7 @@ fn seen(store: &Store) -> Vec<Vec<Arc<Call>>> {
             with_status(CallStatus::Completed),
             Filter { directions: vec![Direction::Outbound], ..Filter::default() },
         ]
-        .map(|filter| list(store, &Request { filter, ..everything(account(n)) }, 50).unwrap())
+        .map(|filter| list(store, &ListRequest { filter, ..everything(account(n)) }, 50).unwrap())
     });
     lists.collect()
 }
@@ -94,7 +94,7 @@ fn an_admin_row_that_was_removed_stays_as_an_empty_one() {
     for round in 0..3 {
         match round {
             0 => until("the index has them", || {
-                store.shared.wake_keeper();
+                store.shared.wake_checkpointer();
                 !store.shared.index().unwrap().admin_rows().unwrap().is_empty()
             }),
             1 => drop(store.compact(&mut |_| {}).unwrap()),
@@ -123,7 +123,7 @@ fn every_tombstone_of_the_journal_is_in_an_index_that_is_built_from_it() {
     drop(store);
     until("the tombstone is old", || clock::now() > at.plus_millis(200));
     let store = open(short(true));
-    assert_eq!(store.shared.index().unwrap().tally().tombstones, 1);
+    assert_eq!(store.shared.index().unwrap().stats().tombstones, 1);
     assert_sound(&store);
 }
 
@@ -151,7 +151,7 @@ fn events_are_taken_and_lists_answered_while_a_new_generation_is_made() {
             for n in 1.. {
                 let call = u8::try_from(n % 200).unwrap();
                 let mut event = event(id(1, call), CallStatus::Ringing, base.plus_millis(n));
-                event.texts[Known::CallerName as usize] = Some(n.to_string().into());
+                event.texts[CallField::CallerName as usize] = Some(n.to_string().into());
                 let changes = [Change::Event(Box::new(event))];
                 assert_eq!(store.apply(&changes, clock::now(), false).unwrap().changed, 1);
                 // Others come into being and go, and come back where their tombstone has expired.
@@ -189,7 +189,7 @@ fn events_are_taken_and_lists_answered_while_a_new_generation_is_made() {
     for call in 0..200_u64 {
         let newest = (last.saturating_sub(199)..=last).find(|n| n % 200 == call).unwrap();
         let call = store.call(id(1, u8::try_from(call).unwrap())).unwrap().unwrap();
-        assert_eq!(call.text(Known::CallerName), Some(newest.to_string().as_str()));
+        assert_eq!(call.text(CallField::CallerName), Some(newest.to_string().as_str()));
     }
     assert_sound(&store);
     let before = seen(&store);

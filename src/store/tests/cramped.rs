@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::show_size;
-use crate::store::build::Manner;
+use crate::store::build::BuildOptions;
 use crate::store::space::Pretended;
 
 const MIB: u64 = 1 << 20;
@@ -27,10 +27,10 @@ fn crowded(dir: &Path, free: u64) -> Store {
                 let sid = CallSid::from_bytes(u128::from(part * 200 + n).to_be_bytes());
                 let id = CallId { account: account(1), sid };
                 let mut event = event(id, CallStatus::Completed, clock::now());
-                event.stamp = Stamp::live(clock::now().plus_millis(version), None);
+                event.stamp = EventTimes::live(clock::now().plus_millis(version), None);
                 // What does not compress.
                 let text: String = (0..900).map(|_| random()).collect();
-                event.texts[Known::From as usize] = Some(format!("{version}{text}").into());
+                event.texts[CallField::From as usize] = Some(format!("{version}{text}").into());
                 Change::Event(Box::new(event))
             });
             store.apply(&changes.collect::<Vec<_>>(), clock::now(), false).unwrap();
@@ -134,9 +134,9 @@ fn a_new_index_that_can_wait_does_not_shut_the_gate_and_one_that_cannot_leaves_a
     // While it is filled, too.
     let kept = store.shared.room.kept_at_least();
     assert_eq!(kept, LEAST / 4);
-    let manner = Manner { shared: &store.shared, gentle: false, kept, progress: &|_| {} };
-    assert!(manner.go_on().is_ok());
+    let options = BuildOptions { shared: &store.shared, gentle: false, kept, progress: &|_| {} };
+    assert!(options.go_on().is_ok());
     set_free(&store, kept + MIB);
-    let refused = chain(&manner.go_on().unwrap_err());
+    let refused = chain(&options.go_on().unwrap_err());
     assert!(refused.contains(&format!("of which {} stay free", show_size(kept))), "{refused}");
 }

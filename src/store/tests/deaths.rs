@@ -39,9 +39,12 @@ fn who_waits_for_a_dead_thread_is_told_which_and_why() {
         let event = event(id(1, 2), CallStatus::Completed, clock::now());
         store.apply(&[Change::Event(Box::new(event))], clock::now(), false).map(|_| ())
     };
-    for (thread, wait) in
-        [("collector", round), ("keeper", round), ("keeper", build), ("committer", change)]
-    {
+    for (thread, wait) in [
+        ("collector", round),
+        ("checkpointer", round),
+        ("checkpointer", build),
+        ("committer", change),
+    ] {
         let (error, failed) = told(thread, wait);
         let says = format!("the {thread} panicked");
         assert!(error.contains(&says), "{thread}: {error}");

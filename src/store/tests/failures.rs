@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::access::Row;
+use crate::access::SettingRow;
 use crate::index::tests::tamper;
 
 fn submit(store: &Store, changes: Vec<Change>) -> Result<Outcome, StoreError> {
@@ -19,7 +19,7 @@ fn oversized(bytes_over: usize) -> Change {
     // Eighteen bytes before the body; of the body a name and a line end.
     let name = "later/x".to_owned();
     let json = vec![b' '; 256 * 1024 - 18 - name.len() - 1 + bytes_over];
-    Change::Admin(Row { name, json })
+    Change::Admin(SettingRow { name, json })
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_submission_that_fails_in_its_middle_leaves_nothing() {
 }
 
 #[test]
-fn a_full_registry_refuses_whole_submissions_until_the_keeper_has_made_room() {
+fn a_full_registry_refuses_whole_submissions_until_the_checkpointer_has_made_room() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(Options { registry_calls: 10, ..options(dir.path()) });
     let still = store.shared.index_writer.lock();
@@ -136,7 +136,7 @@ fn a_disk_short_of_room_takes_deletions_and_settings_and_nothing_that_grows() {
     }
     assert_eq!(sids(&store, Filter::default()), [1], "nothing of a mixed one was done");
     assert!(store.ready().is_ok() && store.takes_events().is_err() && store.status().disk_low);
-    let setting = Row { name: "later/x".to_owned(), json: b"{}".to_vec() };
+    let setting = SettingRow { name: "later/x".to_owned(), json: b"{}".to_vec() };
     assert_eq!(submit(&store, vec![Change::Admin(setting)]).unwrap().changed, 1);
     assert_eq!(submit(&store, vec![Change::Delete(id(1, 1))]).unwrap().changed, 1);
     wake(&store);
@@ -163,7 +163,7 @@ fn a_checkpoint_for_which_the_journal_has_no_room_is_remembered_all_the_same() {
     submit(&store, vec![ringing(1)]).unwrap();
     let full = fill_disk(&store);
     until("the index has it", || {
-        store.shared.wake_keeper();
+        store.shared.wake_checkpointer();
         store.shared.index().unwrap().stored(id(1, 1)).unwrap().is_some()
     });
     fs::remove_file(full).unwrap();
@@ -307,7 +307,7 @@ fn a_row_that_the_call_has_outlived_is_never_shown() {
     let nowhere = Call { id: id(1, 77), ..(*there).clone() };
     tamper(&index_dir(dir.path()), |db| {
         for call in [busy(&there), busy(&nowhere)] {
-            let keys = crate::keys::Facets::of(&call).keys(call.id);
+            let keys = crate::keys::IndexKeys::of(&call).keys(call.id);
             db.insert(keys.iter().find(|key| key.starts_with(b"s")).unwrap(), &[]).unwrap();
         }
     });

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-const SMALL: Piece = Piece { frames: 3, read: 1 << 20, bytes: 4096 };
-const WIDE: Piece = Piece { frames: 1000, read: 1 << 20, bytes: 1 << 20 };
+const SMALL: FeedBudget = FeedBudget { frames: 3, read: 1 << 20, bytes: 4096 };
+const WIDE: FeedBudget = FeedBudget { frames: 1000, read: 1 << 20, bytes: 1 << 20 };
 
 /// What somebody knows who applies the feed.
 type Copied = BTreeMap<CallId, Arc<Call>>;
@@ -21,7 +21,7 @@ fn apply(copied: &mut Copied, events: &[Event]) {
 }
 
 /// Everything up to now.
-fn drain(store: &Store, feed: &mut Feed, piece: Piece) -> Vec<Event> {
+fn drain(store: &Store, feed: &mut Feed, piece: FeedBudget) -> Vec<Event> {
     let until = *store.published().borrow();
     let mut events = Vec::new();
     while !feed.has_read(until) {
@@ -30,12 +30,12 @@ fn drain(store: &Store, feed: &mut Feed, piece: Piece) -> Vec<Event> {
     events
 }
 
-fn from(store: &Store, reach: Reach, place: Place) -> Vec<Event> {
+fn from(store: &Store, reach: Reach, place: FeedPosition) -> Vec<Event> {
     drain(store, &mut store.feed(reach, place).unwrap(), SMALL)
 }
 
-fn start(store: &Store) -> Place {
-    Place::Snapshot(*store.published().borrow(), None)
+fn start(store: &Store) -> FeedPosition {
+    FeedPosition::Snapshot(*store.published().borrow(), None)
 }
 
 fn listed(store: &Store, accounts: &[u8]) -> Copied {
@@ -70,7 +70,7 @@ fn change(store: &Store, dice: &mut Dice) {
 
 fn setting() -> Change {
     let name = crate::access::FIRST_TOKEN.to_owned();
-    Change::Admin(crate::access::Row { name, json: b"true".to_vec() })
+    Change::Admin(crate::access::SettingRow { name, json: b"true".to_vec() })
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn every_position_leads_to_exactly_the_rest_even_after_a_restart() {
 fn changes_come_in_order_and_no_account_sees_another_nor_a_setting() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
-    let begin = Place::Changes(0);
+    let begin = FeedPosition::Changes(0);
     for n in 0..90 {
         let at = clock::now();
         let events =
@@ -175,8 +175,8 @@ fn changes_come_in_order_and_no_account_sees_another_nor_a_setting() {
         store.apply(&[&events[..], &[setting()]].concat(), at, false).unwrap();
     }
     let place = |event: &Event| match event.place {
-        Place::Changes(seq) => seq,
-        place @ Place::Snapshot(..) => panic!("{place:?}"),
+        FeedPosition::Changes(seq) => seq,
+        place @ FeedPosition::Snapshot(..) => panic!("{place:?}"),
     };
     let seqs = |reach| from(&store, reach, begin).iter().map(place).collect::<Vec<_>>();
     let mut both = Vec::new();
@@ -203,21 +203,25 @@ fn what_is_not_there_yet_or_no_longer_is_gone() {
         send(&store, id(1, n), CallStatus::Ringing, clock::now());
     }
     let ahead = *store.published().borrow() + 1;
-    for place in [Place::Changes(ahead), Place::Changes(u64::MAX), Place::Snapshot(ahead, None)] {
+    for place in [
+        FeedPosition::Changes(ahead),
+        FeedPosition::Changes(u64::MAX),
+        FeedPosition::Snapshot(ahead, None),
+    ] {
         let refused = store.feed(Reach::Everybody, place).err();
         assert!(matches!(refused, Some(StoreError::Gone(_))), "{place:?}: {refused:?}");
     }
-    let mut begun = store.feed(Reach::Everybody, Place::Changes(0)).unwrap();
+    let mut begun = store.feed(Reach::Everybody, FeedPosition::Changes(0)).unwrap();
     let first_kept = {
         let mut segments = store.shared.segments.write();
         segments.remove(0);
         segments[0].first_seq
     };
-    let place = Place::Changes(first_kept - 2);
+    let place = FeedPosition::Changes(first_kept - 2);
     assert!(matches!(store.feed(Reach::Everybody, place).err(), Some(StoreError::Gone(_))));
     assert!(matches!(begun.next(&store, ahead, WIDE), Err(StoreError::Gone(_))));
-    let rest = from(&store, Reach::Everybody, Place::Changes(first_kept - 1));
-    assert_eq!(rest.first().map(|event| event.place), Some(Place::Changes(first_kept)));
+    let rest = from(&store, Reach::Everybody, FeedPosition::Changes(first_kept - 1));
+    assert_eq!(rest.first().map(|event| event.place), Some(FeedPosition::Changes(first_kept)));
 }
 
 #[test]
@@ -247,7 +251,7 @@ fn a_frame_that_cannot_be_read_is_named_and_ends_nothing_but_that_reading() {
     for call in 0..3 {
         send(&store, id(1, call), CallStatus::Ringing, now);
     }
-    let mut ahead = store.feed(Reach::Everybody, Place::Changes(begin)).unwrap();
+    let mut ahead = store.feed(Reach::Everybody, FeedPosition::Changes(begin)).unwrap();
     assert_eq!(drain(&store, &mut ahead, WIDE).len(), 3);
     let segment = store.segments().pop().unwrap();
     let mut scanner = crate::journal::Scanner::new(&segment).unwrap();
@@ -256,7 +260,7 @@ fn a_frame_that_cannot_be_read_is_named_and_ends_nothing_but_that_reading() {
     let middle = offset + 16 + frame.body.len() as u64 / 2;
     let file = fs::OpenOptions::new().write(true).open(&segment.path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 3], middle).unwrap();
-    let mut feed = store.feed(Reach::Everybody, Place::Changes(begin)).unwrap();
+    let mut feed = store.feed(Reach::Everybody, FeedPosition::Changes(begin)).unwrap();
     let until = *store.published().borrow();
     let told = loop {
         match feed.next(&store, until, SMALL) {

@@ -65,7 +65,7 @@ fn a_tombstone_ends_and_the_call_registers_anew_wherever_the_tombstone_was() {
         if place == "removed" {
             store.collect(Depth::Thorough).unwrap();
             until("the keeper removes it", || {
-                store.shared.wake_keeper();
+                store.shared.wake_checkpointer();
                 store.status().tombstones == Some(0)
             });
         }
@@ -87,7 +87,7 @@ fn a_tombstone_ends_and_the_call_registers_anew_wherever_the_tombstone_was() {
         drop(store);
         let store = open(short(dir.path()));
         assert_eq!(sids(&store, Filter::default()).len(), 2, "{place}");
-        assert_eq!(store.shared.index().unwrap().tally().tombstones, 0, "{place}");
+        assert_eq!(store.shared.index().unwrap().stats().tombstones, 0, "{place}");
         assert_sound(&store);
     }
 }

@@ -44,7 +44,7 @@ fn options(dir: &Path) -> Options {
         reserve_bytes: 0,
         max_lifetime_millis: 12 * HOUR_MILLIS,
         sweep_interval: HOUR,
-        retention: Retention {
+        retention: RetentionPolicy {
             age_millis: None,
             bytes: None,
             history_millis: 0,
@@ -78,7 +78,7 @@ fn event(id: CallId, status: CallStatus, at: Timestamp) -> StampedEvent {
     StampedEvent {
         id,
         source: Source::Webhook,
-        stamp: Stamp::live(at, Some(status)),
+        stamp: EventTimes::live(at, Some(status)),
         status: Some(status),
         sip_status: None,
         sip_reason: None,
@@ -108,13 +108,13 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 /// Has the keeper copy everything into the index, and waits for it.
 fn wake(store: &Store) {
     until("the keeper empties the registry", || {
-        store.shared.wake_keeper();
+        store.shared.wake_checkpointer();
         store.ready().is_ok() && store.shared.registry.read().is_empty()
     });
 }
 
 /// All pages of a list.
-fn list(store: &Store, request: &Request, limit: usize) -> Result<Vec<Arc<Call>>, StoreError> {
+fn list(store: &Store, request: &ListRequest, limit: usize) -> Result<Vec<Arc<Call>>, StoreError> {
     let mut request = request.clone();
     let mut calls = Vec::new();
     loop {
@@ -129,7 +129,7 @@ fn list(store: &Store, request: &Request, limit: usize) -> Result<Vec<Arc<Call>>
 }
 
 /// Where the calls of a list stand, found in slices that are as small as can be.
-fn places(store: &Store, request: &Request, rows: usize) -> Result<Vec<Position>, StoreError> {
+fn places(store: &Store, request: &ListRequest, rows: usize) -> Result<Vec<Position>, StoreError> {
     let mut request = request.clone();
     let (mut by_keys, mut by_rows) = (Vec::new(), Vec::new());
     let begun = request.after;
@@ -166,13 +166,13 @@ fn live_calls(store: &Store, account: AccountSid) -> Result<[u64; 2], StoreError
     Ok(counted(store, Counting::of_live(account))?.with_status())
 }
 
-fn everything(account: AccountSid) -> Request {
+fn everything(account: AccountSid) -> ListRequest {
     let (filter, order) = (Filter::default(), Order::NewestFirst);
-    Request { account, filter, order, after: None }
+    ListRequest { account, filter, order, after: None }
 }
 
 fn sids(store: &Store, filter: Filter) -> Vec<u8> {
-    let request = Request { filter, ..everything(account(1)) };
+    let request = ListRequest { filter, ..everything(account(1)) };
     list(store, &request, 7).unwrap().iter().map(|call| call.id.sid.bytes()[0]).collect()
 }
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::drawn::{ACCOUNTS, CALLS, Damage, Do, Look, NUMBERS, PARENT, Step, base, look, step};
 use super::*;
-use crate::access::{Account, Keep, Row};
+use crate::access::{Account, Keep, SettingRow};
 use crate::domain::merge;
 
 /// Changes that a deleted call is told of before another takes its place: else all are soon deleted,
@@ -22,7 +22,7 @@ const DEAF: u8 = 2;
 
 /// What the store should hold.
 #[derive(Default, Clone)]
-struct Model {
+struct StoreModel {
     calls: BTreeMap<CallId, Call>,
     deleted: BTreeSet<CallId>,
     /// Of each call by its numbers, how many were deleted before it, and what it was told of since it
@@ -30,7 +30,7 @@ struct Model {
     lives: BTreeMap<(u8, u8), (u16, u8)>,
 }
 
-impl Model {
+impl StoreModel {
     /// The call that has this number now.
     fn call(&self, account: u8, call: u8) -> CallId {
         let (life, _) = self.lives.get(&(account, call)).copied().unwrap_or_default();
@@ -59,10 +59,11 @@ impl Model {
             Do::Event { seconds, status, direction, from, to } => {
                 let mut event = event(id, status, time(seconds));
                 event.direction = direction;
-                event.texts[Known::From as usize] = text(from);
-                event.texts[Known::To as usize] = text(to);
+                event.texts[CallField::From as usize] = text(from);
+                event.texts[CallField::To as usize] = text(to);
                 if to == 1 {
-                    event.texts[Known::ParentCallSid as usize] = Some(PARENT.to_string().into());
+                    event.texts[CallField::ParentCallSid as usize] =
+                        Some(PARENT.to_string().into());
                 }
                 let merged = merge(known, event.clone(), at);
                 (Change::Event(Box::new(event)), Some(merged))
@@ -70,7 +71,7 @@ impl Model {
             Do::Record { seconds, status, to } => {
                 let mut event = event(id, status, time(seconds));
                 event.source = Source::Import;
-                event.texts[Known::To as usize] = text(to);
+                event.texts[CallField::To as usize] = text(to);
                 let record = merge(None, event, at);
                 let joined = known.map_or_else(|| record.clone(), |call| call.join(&record));
                 (Change::Record(Box::new(record)), Some(joined))
@@ -142,9 +143,9 @@ impl Model {
     }
 }
 
-impl Model {
-    fn standing(&self, look: &Look) -> [Standing; 2] {
-        let mut standing = [Standing::default(); 2];
+impl StoreModel {
+    fn standing(&self, look: &Look) -> [StatusCount; 2] {
+        let mut standing = [StatusCount::default(); 2];
         for call in self.list(look) {
             let of = &mut standing[call.direction.value as usize];
             if call.stale {
@@ -163,11 +164,11 @@ struct Bench {
     round: u32,
     options: Options,
     store: Option<Store>,
-    model: Model,
+    model: StoreModel,
     saved: bool,
     /// What a follower of the feed knows, and how far it has read.
     followed: BTreeMap<CallId, Call>,
-    place: Option<Place>,
+    place: Option<FeedPosition>,
     /// Changes that were made and questions that were asked.
     operations: u64,
     /// Changes to calls, those of deleted calls, and questions of a store without calls.
@@ -186,7 +187,7 @@ impl Bench {
             round: 0,
             options,
             store,
-            model: Model::default(),
+            model: StoreModel::default(),
             saved: false,
             followed: BTreeMap::new(),
             place: None,
@@ -285,7 +286,7 @@ impl Bench {
         let Some(damage) = crash else {
             drop(still);
             until("the index is built again", || {
-                store.shared.wake_keeper();
+                store.shared.wake_checkpointer();
                 store.ready().is_ok()
             });
             return;
@@ -305,7 +306,7 @@ impl Bench {
         let keep = |keep| {
             let account = Account { keep, ..Account::new(account(n)) };
             let name = format!("account/{}", account.account_sid);
-            Change::Admin(Row { name, json: serde_json::to_vec(&account).unwrap() })
+            Change::Admin(SettingRow { name, json: serde_json::to_vec(&account).unwrap() })
         };
         let set = |keep_for| {
             let changes = [keep(keep_for)];
@@ -327,9 +328,9 @@ impl Bench {
     fn follow(&mut self) {
         let store = self.store.as_ref().unwrap();
         let until = *store.published().borrow();
-        let piece = Piece { frames: 7, read: 1 << 20, bytes: 1 << 20 };
+        let piece = FeedBudget { frames: 7, read: 1 << 20, bytes: 1 << 20 };
         loop {
-            let begin = Place::Snapshot(until, None);
+            let begin = FeedPosition::Snapshot(until, None);
             let place = *self.place.get_or_insert_with(|| {
                 self.followed.clear();
                 begin
@@ -405,7 +406,7 @@ impl Bench {
         let store = self.store();
         let order = if look.newest_first { Order::NewestFirst } else { Order::OldestFirst };
         let (account, filter) = (account(look.account), look.filter.clone());
-        let request = Request { account, filter, order, after: None };
+        let request = ListRequest { account, filter, order, after: None };
         let calls = patient(store, || list(store, &request, look.limit));
         let calls: Vec<Call> = calls.iter().map(|call| (**call).clone()).collect();
         assert_eq!(calls, self.model.list(look));
@@ -415,7 +416,7 @@ impl Bench {
         assert_eq!(places, calls.iter().map(Position::of).collect::<Vec<_>>());
         let times = Filter { start: look.filter.start, end: look.filter.end, ..Filter::default() };
         let of_times = Look { filter: times.clone(), ..look.clone() };
-        let request = Request { filter: times, ..request };
+        let request = ListRequest { filter: times, ..request };
         let standing = patient(store, || counted(store, Counting::of_standing(&request)));
         assert_eq!(standing.standing(), self.model.standing(&of_times));
         let mut live = [0_u64, 0];

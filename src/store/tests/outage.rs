@@ -11,7 +11,7 @@ fn outage(store: &Store) -> parking_lot::MutexGuard<'_, ()> {
 
 fn mended(store: &Store) {
     until("the index is built again", || {
-        store.shared.wake_keeper();
+        store.shared.wake_checkpointer();
         store.ready().is_ok()
     });
 }
@@ -87,8 +87,8 @@ fn without_an_index_events_of_all_calls_are_taken_and_join_what_is_known_of_them
         let told = submit(&store, vec![change, of(6, CallStatus::Trying)]);
         assert!(matches!(told, Err(StoreError::IndexUnavailable(_))), "{told:?}");
     }
-    let mut feed = store.feed(Reach::Everybody, Place::Changes(begin)).unwrap();
-    let piece = Piece { frames: 100, read: 1 << 20, bytes: 1 << 20 };
+    let mut feed = store.feed(Reach::Everybody, FeedPosition::Changes(begin)).unwrap();
+    let piece = FeedBudget { frames: 100, read: 1 << 20, bytes: 1 << 20 };
     let until_now = *store.published().borrow();
     while !feed.has_read(until_now) {
         assert_eq!(feed.next(&store, until_now, piece).unwrap(), []);
@@ -150,7 +150,7 @@ fn a_part_that_has_its_place_leaves_the_journal_and_brings_no_deleted_call_back(
         for segment in store.segments() {
             let mut scanner = crate::journal::Scanner::new(&segment).unwrap();
             while let Some((_, frame)) = scanner.next_frame().unwrap() {
-                parts += u32::from(frame.kind == crate::journal::Kind::Part);
+                parts += u32::from(frame.kind == crate::journal::FrameKind::Part);
             }
         }
         parts
@@ -195,7 +195,9 @@ fn a_start_without_an_index_takes_events_and_knows_its_settings_while_one_is_bui
     let name = format!("account/{}", account(1));
     let settings = crate::access::Account::new(account(1));
     let json = serde_json::to_vec(&settings).unwrap();
-    store.apply(&[Change::Admin(crate::access::Row { name, json })], clock::now(), false).unwrap();
+    store
+        .apply(&[Change::Admin(crate::access::SettingRow { name, json })], clock::now(), false)
+        .unwrap();
     let still = outage(&store);
     submit(&store, vec![of(1, CallStatus::InProgress), of(4, CallStatus::Trying)]).unwrap();
     let image = tempfile::tempdir().unwrap();

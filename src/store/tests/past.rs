@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::journal::Audit;
+use crate::journal::SegmentVerifier;
 
 /// Which change of which call is where in the journal.
 fn changes(store: &Store) -> Vec<(u64, CallId)> {
@@ -12,7 +12,7 @@ fn changes(store: &Store) -> Vec<(u64, CallId)> {
     for segment in segments {
         let mut scanner = crate::journal::Scanner::new(&segment).unwrap();
         while let Some((_, frame)) = scanner.next_frame().unwrap() {
-            if frame.kind == crate::journal::Kind::Record {
+            if frame.kind == crate::journal::FrameKind::Record {
                 found.push((frame.seq, crate::codec::peek_id(frame.body).unwrap()));
             }
         }
@@ -25,7 +25,7 @@ fn whole_from(store: &Store) -> u64 {
     let segments = store.shared.segments.read().clone();
     let each = segments.iter().map(|segment| {
         let name = segment.path.file_name().unwrap().to_str().unwrap();
-        let mut audit = Audit::new(name, None).unwrap().unwrap();
+        let mut audit = SegmentVerifier::new(name, None).unwrap().unwrap();
         let bytes = fs::read(&segment.path).unwrap();
         let counts = usize::try_from(segment.disk_bytes()).unwrap();
         audit.take(&bytes[..counts]).unwrap();
@@ -58,7 +58,7 @@ fn what_goes_for_a_change_that_only_memory_has_is_history_until_then() {
     wake(&store);
     for n in 0..50 {
         let mut again = event(id(1, n), CallStatus::Completed, clock::now());
-        again.texts[Known::CallerName as usize] = Some("again".into());
+        again.texts[CallField::CallerName as usize] = Some("again".into());
         store.apply(&[Change::Event(Box::new(again))], clock::now(), false).unwrap();
     }
     let truth = changes(&store);

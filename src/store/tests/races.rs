@@ -28,9 +28,9 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
         let mut event = event(id(1, call), status, base.plus_millis(n));
         event.stamp.listed_at = Some(base.plus_millis(u64::from(call / 3)));
         event.direction = Direction::ALL[usize::from(call % 2)];
-        event.texts[Known::From as usize] =
+        event.texts[CallField::From as usize] =
             Some(if call.is_multiple_of(5) { "+5" } else { "+1" }.into());
-        event.texts[Known::CallerName as usize] = Some(n.to_string().into());
+        event.texts[CallField::CallerName as usize] = Some(n.to_string().into());
         Change::Event(Box::new(event))
     };
     let first: Vec<_> = (0..CALLS).map(|call| update(call, 0)).collect();
@@ -80,7 +80,7 @@ fn readers_see_every_call_exactly_once_while_calls_move_into_the_index() {
                         for direction in [Order::NewestFirst, Order::OldestFirst] {
                             let filter = filter.clone();
                             let order_of =
-                                Request { filter, order: direction, ..everything(account(1)) };
+                                ListRequest { filter, order: direction, ..everything(account(1)) };
                             let found = list(store, &order_of, limit).unwrap();
                             let found: Vec<_> =
                                 found.iter().map(|call| call.id.sid.bytes()[0]).collect();
@@ -144,12 +144,13 @@ fn a_page_holds_no_more_than_was_asked_for() {
 }
 
 #[test]
-fn no_call_leaves_the_registry_while_somebody_reads_and_nobody_waits_for_that_but_the_keeper() {
+fn no_call_leaves_the_registry_while_somebody_reads_and_nobody_waits_for_that_but_the_checkpointer()
+{
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
     send(&store, id(1, 1), CallStatus::Completed, clock::now());
     let reading = store.shared.readers.begin();
-    store.shared.wake_keeper();
+    store.shared.wake_checkpointer();
     until("the index has it", || store.shared.index().unwrap().stored(id(1, 1)).unwrap().is_some());
     // Commits go on, and so do others who read.
     for call in 2..10 {
@@ -176,10 +177,10 @@ fn an_index_takes_over_while_somebody_reads_in_the_old_one() {
     let shared = &store.shared;
     let old = shared.index().unwrap();
     let reading = shared.readers.begin();
-    let keeper = shared.index_writer.lock();
+    let checkpointer = shared.index_writer.lock();
     let (_, new) = shared.generations.begin().unwrap();
-    let manner = build::Manner { shared, gentle: false, kept: 0, progress: &|_| {} };
-    let filled = rebuild::fill_from_journal(&new, &manner).unwrap();
+    let options = build::BuildOptions { shared, gentle: false, kept: 0, progress: &|_| {} };
+    let filled = rebuild::fill_from_journal(&new, &options).unwrap();
     assert_eq!((filled.until, filled.first_part), (shared.registry.read().last_seq(), None));
     let new = Arc::new(new);
     let known = parts::known_by(shared, &new).unwrap();
@@ -187,10 +188,12 @@ fn an_index_takes_over_while_somebody_reads_in_the_old_one() {
     shared.ask(|reply| commit::Job::Replace(new.clone(), known, reply)).unwrap();
     assert!(!Arc::ptr_eq(&old, &shared.index().unwrap()));
     // What the old one does not have is still in memory, though the new one has it.
-    assert!(shared.registry.read().get(id(1, 3)).is_some_and(crate::registry::Entry::covered));
+    assert!(
+        shared.registry.read().get(id(1, 3)).is_some_and(crate::registry::RegistryEntry::covered)
+    );
     send(&store, id(1, 4), CallStatus::Completed, clock::now());
     assert_eq!(sids(&store, with_status(CallStatus::Completed)), [4, 3]);
-    drop((keeper, reading));
+    drop((checkpointer, reading));
     wake(&store);
     assert_eq!(sids(&store, with_status(CallStatus::Completed)), [4, 3]);
     assert_sound(&store);

@@ -1,7 +1,7 @@
 //! What leaves the disk, when, and what never does.
 
 use super::*;
-use crate::access::{Account, Keep, Row};
+use crate::access::{Account, Keep, SettingRow};
 
 fn roomy(dir: &Path) -> Options {
     Options { max_lifetime_millis: 200, ..options(dir) }
@@ -35,13 +35,13 @@ fn frames(store: &Store) -> usize {
 
 fn number(text: &str) -> Change {
     let mut event = event(id(1, 1), CallStatus::Completed, clock::now());
-    event.texts[Known::From as usize] = Some(text.into());
+    event.texts[CallField::From as usize] = Some(text.into());
     Change::Event(Box::new(event))
 }
 
 fn calls(store: &Store) -> Vec<Arc<Call>> {
     let (filter, order) = (Filter::default(), Order::NewestFirst);
-    let request = Request { account: account(1), filter, order, after: None };
+    let request = ListRequest { account: account(1), filter, order, after: None };
     store.page(&request, 10_000).unwrap().calls
 }
 
@@ -98,17 +98,18 @@ fn a_deleted_call_leaves_the_disk_and_then_its_deletion_does() {
     store.collect(Depth::Thorough).unwrap();
     assert!(!journal_has(&store, "+15557654321"));
     // Whoever knew the call hears of its deletion, for as long as that is there.
-    let mut feed = store.feed(Reach::Everybody, Place::Changes(begun)).unwrap();
-    let events =
-        feed.next(&store, u64::MAX, Piece { frames: 1000, read: 1 << 20, bytes: 1 << 20 }).unwrap();
+    let mut feed = store.feed(Reach::Everybody, FeedPosition::Changes(begun)).unwrap();
+    let events = feed
+        .next(&store, u64::MAX, FeedBudget { frames: 1000, read: 1 << 20, bytes: 1 << 20 })
+        .unwrap();
     assert!(events.iter().any(|event| event.what == What::Deleted(id(1, 1))));
     let deleted = clock::now();
     until("the deletion is old", || clock::now() > deleted.plus_millis(300));
     store.collect(Depth::Thorough).unwrap();
-    let gone = store.feed(Reach::Everybody, Place::Changes(begun)).err();
+    let gone = store.feed(Reach::Everybody, FeedPosition::Changes(begun)).err();
     assert!(matches!(gone, Some(StoreError::Gone(_))), "{gone:?}");
     until("the index lets go of it", || {
-        store.shared.wake_keeper();
+        store.shared.wake_checkpointer();
         store.status().tombstones == Some(0)
     });
     assert_sound(&store);
@@ -145,7 +146,7 @@ fn an_index_that_has_lost_a_row_loses_no_call() {
     let refused = store.collect(Depth::Thorough).err();
     assert!(matches!(refused, Some(StoreError::IndexUnavailable(_))), "{refused:?}");
     until("it is built again", || {
-        store.shared.wake_keeper();
+        store.shared.wake_checkpointer();
         store.call(lost).is_ok_and(|call| call.is_some())
     });
     store.collect(Depth::Thorough).unwrap();
@@ -160,8 +161,8 @@ fn a_feed_reads_on_while_segments_are_packed() {
     for n in 0..200 {
         send(&store, id(1, n), CallStatus::Completed, clock::now());
     }
-    let mut feed = store.feed(Reach::Everybody, Place::Changes(0)).unwrap();
-    let piece = Piece { frames: 7, read: 1 << 20, bytes: 1 << 20 };
+    let mut feed = store.feed(Reach::Everybody, FeedPosition::Changes(0)).unwrap();
+    let piece = FeedBudget { frames: 7, read: 1 << 20, bytes: 1 << 20 };
     let mut found = Vec::new();
     for round in 0..1000 {
         if round % 8 == 3 {
@@ -224,7 +225,7 @@ fn calls_whose_time_is_over_go_and_those_that_are_up_stay() {
         let account = Account { keep: Some(keep), ..Account::new(account(n)) };
         let (name, json) =
             (format!("account/{}", account.account_sid), serde_json::to_vec(&account).unwrap());
-        Change::Admin(Row { name, json })
+        Change::Admin(SettingRow { name, json })
     };
     let rows = [keep(2, Keep::Forever), keep(3, Keep::Millis(3 * HOUR_MILLIS))];
     store.apply(&rows, clock::now(), false).unwrap();
@@ -254,7 +255,7 @@ fn secrets_that_were_replaced_leave_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
     let set = |json: &str| {
-        let row = Row { name: "later/thing".to_owned(), json: json.into() };
+        let row = SettingRow { name: "later/thing".to_owned(), json: json.into() };
         store.apply(&[Change::Admin(row)], clock::now(), false).unwrap();
     };
     set("\"first secret\"");
@@ -279,7 +280,7 @@ fn a_store_is_kept_below_its_size_by_its_oldest_calls() {
         let sid = CallSid::from_bytes(u128::from(n).to_be_bytes());
         let id = CallId { account: account(1), sid };
         let mut event = event(id, CallStatus::Completed, at.plus_millis(n));
-        event.texts[Known::From as usize] = Some(format!("{n:0500}").into());
+        event.texts[CallField::From as usize] = Some(format!("{n:0500}").into());
         Change::Event(Box::new(event))
     };
     let store = open(options.clone());

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use serde_json::Value;
 
 use super::super::harness::{A1, A2, Rollcall, event, sid, until};
-use super::{calls_of, count, refusal, sids};
+use super::{api_error, calls_of, count, sids};
 
 const SP1: &str = "2708b1b3-2736-40ea-b502-c53d8396247f";
 
@@ -62,7 +62,7 @@ fn each_role_opens_its_own_doors_within_its_scope() {
                     let door = format!("{scope}, {role}, {account}, door {n}");
                     assert_eq!(answer.status, expected, "{door}: {answer:?}");
                     if expected == 403 {
-                        assert!(refusal(&answer, 403).starts_with("insufficient permissions"));
+                        assert!(api_error(&answer, 403).starts_with("insufficient permissions"));
                     }
                 }
             }
@@ -78,7 +78,7 @@ fn another_account_is_403_in_the_words_of_jambonz() {
     assert_eq!(answer.body, "{\"msg\":\"insufficient permissions\"}");
     let unknown = "0f0f0f0f-aaaa-4bbb-8ccc-121212121212";
     assert_eq!(
-        refusal(&rollcall.get(&token, &calls_of(unknown, "")), 403),
+        api_error(&rollcall.get(&token, &calls_of(unknown, "")), 403),
         "insufficient permissions"
     );
     assert!(sids(&rollcall.get(&rollcall.admin(), &calls_of(unknown, ""))).is_empty());
@@ -124,7 +124,7 @@ fn no_account_sees_or_touches_the_calls_of_another() {
     assert_eq!(call(&one, "GET", A1, 1).json()["direction"], "inbound");
     assert_eq!(call(&two, "GET", A2, 1).json()["direction"], "outbound");
     for method in ["GET", "DELETE"] {
-        assert_eq!(refusal(&call(&one, method, A1, 5), 404), "no such call");
+        assert_eq!(api_error(&call(&one, method, A1, 5), 404), "no such call");
         assert_eq!(call(&one, method, A2, 5).status, 403);
     }
     assert_eq!(call(&one, "DELETE", A1, 1).status, 204);
@@ -134,7 +134,7 @@ fn no_account_sees_or_touches_the_calls_of_another() {
     let cursor = rollcall.get(&two, &calls_of(A2, "limit=1"));
     let cursor = cursor.header("x-next-cursor").unwrap();
     let query = format!("limit=1&cursor={cursor}");
-    assert!(refusal(&rollcall.get(&one, &calls_of(A1, &query)), 400).contains("cursor"));
+    assert!(api_error(&rollcall.get(&one, &calls_of(A1, &query)), 400).contains("cursor"));
     assert_eq!(rollcall.get(&one, &calls_of(A2, &query)).status, 403);
 }
 
@@ -165,13 +165,13 @@ fn whoever_is_not_known_is_401_and_told_how_to_ask() {
             assert_eq!(answer.status, status, "{authorization:?}");
             assert_eq!(answer.header("www-authenticate"), challenge, "{authorization:?}");
             if status == 401 {
-                assert_eq!(refusal(&answer, 401), "Unauthorized");
+                assert_eq!(api_error(&answer, 401), "Unauthorized");
             }
         }
     }
     let twice = [("authorization", &*format!("Bearer {admin}")), ("authorization", "Bearer x")];
     let answer = rollcall.send("GET", &calls_of(A1, ""), &twice, b"").unwrap();
-    assert!(refusal(&answer, 400).contains("Authorization"));
+    assert!(api_error(&answer, 400).contains("Authorization"));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_token_outside_the_header_is_no_token() {
     let rollcall = Rollcall::up(&[]);
     let admin = rollcall.admin();
     let path = calls_of(A1, &format!("access_token={admin}"));
-    assert_eq!(refusal(&rollcall.send("GET", &path, &[], b"").unwrap(), 401), "Unauthorized");
+    assert_eq!(api_error(&rollcall.send("GET", &path, &[], b"").unwrap(), 401), "Unauthorized");
     // Nor does it harm beside one.
     assert_eq!(rollcall.get(&admin, &calls_of(A1, "access_token=nobody")).status, 200);
 }
@@ -196,7 +196,7 @@ fn a_revoked_token_opens_nothing_from_then_on() {
     let doomed = listed.iter().find(|token| token["name"] == "doomed").unwrap();
     rollcall.ok(&["token", "revoke", doomed["id"].as_str().unwrap()]);
     let answer = rollcall.get(&token, &path);
-    assert_eq!(refusal(&answer, 401), "Unauthorized");
+    assert_eq!(api_error(&answer, 401), "Unauthorized");
     assert!(answer.header("www-authenticate").unwrap().contains("invalid_token"));
     rollcall.kill();
     rollcall.start();
@@ -242,7 +242,7 @@ fn a_token_ends_when_its_time_is_over() {
         let answer = rollcall.get(&token, &path);
         (answer.status != 200).then_some(answer)
     });
-    assert_eq!(refusal(&ended, 401), "Unauthorized");
+    assert_eq!(api_error(&ended, 401), "Unauthorized");
     assert!(ended.header("www-authenticate").unwrap().contains("invalid_token"));
     rollcall.stop();
     rollcall.start();

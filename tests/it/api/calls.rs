@@ -1,7 +1,7 @@
 //! One call, its deletion, and the number of live ones.
 
 use super::super::harness::{A1, A2, Answer, Rollcall, event, sid};
-use super::{count, list, refusal, sids};
+use super::{api_error, count, list, sids};
 
 fn call(rollcall: &Rollcall, method: &str, n: u32) -> Answer {
     let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(n));
@@ -19,7 +19,7 @@ fn a_call_is_shown_alone_as_it_is_in_the_list() {
         let alone = alone.json();
         assert!(listed.as_array().unwrap().contains(&alone), "{alone}");
     }
-    assert_eq!(refusal(&call(&rollcall, "GET", 3), 404), "no such call");
+    assert_eq!(api_error(&call(&rollcall, "GET", 3), 404), "no such call");
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn a_deleted_call_is_gone_for_good() {
     let deleted = call(&rollcall, "DELETE", 1);
     assert_eq!((deleted.status, deleted.body.as_str()), (204, ""));
     let gone = |rollcall: &Rollcall| {
-        assert_eq!(refusal(&call(rollcall, "DELETE", 1), 404), "no such call");
-        assert_eq!(refusal(&call(rollcall, "GET", 1), 404), "no such call");
+        assert_eq!(api_error(&call(rollcall, "DELETE", 1), 404), "no such call");
+        assert_eq!(api_error(&call(rollcall, "GET", 1), 404), "no such call");
         for query in ["", "callStatus=in-progress", "from=+15550000001", "limit=5", "order=asc"] {
             assert!(!sids(&list(rollcall, query)).contains(&sid(1)), "{query}");
         }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::super::harness::{A1, A2, PATIENCE, Rollcall, event, have, sid, until};
-use super::{list, refusal};
+use super::super::harness::{A1, A2, Rollcall, TIMEOUT, event, have, sid, until};
+use super::{api_error, list};
 
 const SP1: &str = "2708b1b3-2736-40ea-b502-c53d8396247f";
 /// An event stream that speaks often enough for a test.
@@ -114,7 +114,7 @@ impl Events {
     /// The next event, whose parts agree.
     fn any(&self) -> Value {
         loop {
-            let block = self.blocks.recv_timeout(PATIENCE).unwrap();
+            let block = self.blocks.recv_timeout(TIMEOUT).unwrap();
             let Some(data) = block.get("data") else { continue };
             let data: Value = serde_json::from_str(data).unwrap();
             assert_eq!(block["id"], data["position"], "{block:?}");
@@ -224,13 +224,13 @@ fn accounts_see_themselves_and_the_admin_sees_all() {
         assert_eq!(answer.body.matches(account).count(), 4, "{answer:?}");
         assert!(!answer.body.contains(theirs));
         assert_eq!(answer.body.lines().count(), 6);
-        refusal(&rollcall.get(token, &path(theirs, "")), 403);
-        refusal(&rollcall.get(token, "/v1/Calls/changes"), 403);
+        api_error(&rollcall.get(token, &path(theirs, "")), 403);
+        api_error(&rollcall.get(token, "/v1/Calls/changes"), 403);
     }
     for path in [path(A1, ""), "/v1/Calls/changes".to_owned()] {
-        refusal(&rollcall.get("nobody", &path), 401);
-        refusal(&rollcall.get(&ingest, &path), 403);
-        refusal(&rollcall.ask("POST", &admin, &path), 405);
+        api_error(&rollcall.get("nobody", &path), 401);
+        api_error(&rollcall.get(&ingest, &path), 403);
+        api_error(&rollcall.ask("POST", &admin, &path), 405);
     }
     let all = lines(&rollcall, &admin, "/v1/Calls/changes");
     assert_eq!(all.len(), 10);
@@ -254,22 +254,22 @@ fn strange_positions_are_refused() {
     for gone in
         [format!("{strange}-{seq}"), format!("{epoch}-999999"), format!("{epoch}-{}", u64::MAX)]
     {
-        let msg = refusal(&rollcall.get(&admin, &path(A1, &format!("?after={gone}"))), 410);
+        let msg = api_error(&rollcall.get(&admin, &path(A1, &format!("?after={gone}"))), 410);
         assert!(msg.ends_with("; begin again without a position"), "{msg}");
     }
     for junk in ["", "x", epoch, &format!("{end}-AAAA"), &format!("{epoch}--1"), &format!("{end}-")]
     {
-        let msg = refusal(&rollcall.get(&admin, &path(A1, &format!("?after={junk}"))), 400);
+        let msg = api_error(&rollcall.get(&admin, &path(A1, &format!("?after={junk}"))), 400);
         assert!(msg.starts_with(&format!("after \"{junk}\"")), "{msg}");
     }
     for limit in ["0", "10001", "x"] {
-        refusal(&rollcall.get(&admin, &path(A1, &format!("?limit={limit}"))), 400);
+        api_error(&rollcall.get(&admin, &path(A1, &format!("?limit={limit}"))), 400);
     }
     let bearer = format!("Bearer {admin}");
     let accept = ("accept", "text/event-stream");
     let headers = [("authorization", bearer.as_str()), accept, ("last-event-id", "x")];
     let answer = rollcall.send("GET", &path(A1, "?after=now"), &headers, b"").unwrap();
-    assert!(refusal(&answer, 400).starts_with("Last-Event-ID"));
+    assert!(api_error(&answer, 400).starts_with("Last-Event-ID"));
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn an_older_copy_that_is_put_back_begins_a_new_epoch() {
     cp(&copy, rollcall.data());
     rollcall.start();
     rollcall.post_events(&event(3, "ringing"));
-    refusal(&rollcall.get(&admin, &path(A1, &format!("?after={known}"))), 410);
+    api_error(&rollcall.get(&admin, &path(A1, &format!("?after={known}"))), 410);
     let bearer = format!("Bearer {admin}");
     let headers = [("authorization", bearer.as_str()), ("if-none-match", tag.as_str())];
     let path = format!("/v1/Accounts/{A1}/Calls");
@@ -373,7 +373,7 @@ fn an_event_stream_ends_when_its_token_does() {
     let events = Events::open(&rollcall, &token, &path(A1, ""), &[]);
     assert_eq!(events.next()["type"], "snapshot_end");
     events.ended();
-    refusal(&rollcall.get(&token, &path(A1, "")), 401);
+    api_error(&rollcall.get(&token, &path(A1, "")), 401);
 }
 
 #[test]
@@ -403,17 +403,17 @@ fn a_stop_ends_event_streams_at_once() {
 
 #[test]
 fn there_is_room_for_so_many_event_streams_and_no_more() {
-    let rollcall = Rollcall::up(&["--limits-followers", "1", "--limits-keep-alive", "50ms"]);
+    let rollcall = Rollcall::up(&["--limits-event_streams", "1", "--limits-keep-alive", "50ms"]);
     let admin = rollcall.admin();
     let events = Events::open(&rollcall, &admin, &path(A1, ""), &[]);
     assert_eq!(events.next()["type"], "snapshot_end");
     let bearer = format!("Bearer {admin}");
     let headers = [("authorization", bearer.as_str()), ("accept", "text/event-stream")];
     let answer = rollcall.send("GET", &path(A1, ""), &headers, b"").unwrap();
-    refusal(&answer, 503);
+    api_error(&answer, 503);
     assert_eq!(answer.header("retry-after"), Some("10"));
     // Lines are a stream, too, for as long as they take.
-    refusal(&rollcall.get(&admin, &path(A1, "")), 503);
+    api_error(&rollcall.get(&admin, &path(A1, "")), 503);
     drop(events);
     rollcall.post_events(&event(1, "ringing"));
     // The room is given back once the connection is found to be closed.

@@ -2,7 +2,7 @@
 
 use super::super::harness::{A1, Answer, Rollcall};
 use super::samples::{newest_first, samples, server_with};
-use super::{calls_of, list, refusal, sids};
+use super::{api_error, calls_of, list, sids};
 
 fn csv(rollcall: &Rollcall, method: &str, query: &str) -> Answer {
     let bearer = format!("Bearer {}", rollcall.admin());
@@ -47,9 +47,9 @@ fn a_spreadsheet_gets_its_mark_and_people_their_time() {
     assert!(answer.body.starts_with("\u{feff}account_sid,"), "{}", answer.body);
     assert!(answer.body.matches("+09:00").count() >= 3, "{}", answer.body);
     assert!(answer.body.contains(",+15551230001,"), "a number is no formula");
-    let said = refusal(&csv(&rollcall, "GET", "time_zone=Mars/Olympus"), 400);
+    let said = api_error(&csv(&rollcall, "GET", "time_zone=Mars/Olympus"), 400);
     assert!(said.contains("time_zone") && said.contains("Mars/Olympus"), "{said}");
-    refusal(&csv(&rollcall, "GET", "spreadsheet=perhaps"), 400);
+    api_error(&csv(&rollcall, "GET", "spreadsheet=perhaps"), 400);
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Instant;
 
-use super::super::harness::{A1, A2, PATIENCE, Rollcall, event, send, sid, until};
+use super::super::harness::{A1, A2, Rollcall, TIMEOUT, event, send, sid, until};
 use super::super::hooks::signed::basic;
 use super::raw::Raw;
 use super::samples::now;
-use super::{calls_of, list, refusal};
+use super::{api_error, calls_of, list};
 
 /// A server under this `ulimit`.
 fn limited(limit: &str, args: &[&str]) -> Rollcall {
@@ -63,7 +63,7 @@ fn a_burst_of_connections_waits_in_line() {
     let rollcall = Rollcall::up(&["--limits-connections", "1"]);
     let begun = Instant::now();
     let held = open(&rollcall, 300);
-    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < TIMEOUT, "{:?}", begun.elapsed());
     drop(held);
     assert_eq!(list(&rollcall, "").status, 200);
 }
@@ -144,7 +144,7 @@ fn large_bodies_of_one_account_leave_room_for_those_of_another() {
     assert_eq!(send(&own, &large).status, 204);
     let theirs = [("authorization", &*basic("two", "pass")), own[1]];
     let answer = send(&theirs, &" ".repeat(1 << 20));
-    assert!(refusal(&answer, 503).contains("of this sender"));
+    assert!(api_error(&answer, 503).contains("of this sender"));
     assert!(answer.header("retry-after").is_some());
     assert_eq!(send(&theirs, &event(1, "busy").replace(A1, A2)).status, 204);
     drop(held);

@@ -2,7 +2,7 @@
 
 use super::super::harness::{A1, Rollcall};
 use super::samples::{STATUSES, Sample, newest_first, samples, server_with};
-use super::{list, refusal, sids};
+use super::{api_error, list, sids};
 
 #[test]
 fn a_list_is_newest_first_and_asc_is_its_exact_reverse() {
@@ -117,13 +117,13 @@ fn what_is_not_understood_is_refused_with_parameter_value_and_what_is_allowed() 
         ("cursor=junk", vec!["cursor", "\"junk\""]),
     ];
     for (query, words) in cases {
-        let msg = refusal(&list(&rollcall, query), 400);
+        let msg = api_error(&list(&rollcall, query), 400);
         for word in words {
             assert!(msg.contains(word), "{query}: {msg}");
         }
     }
     let many = vec!["bob"; 101].join(",");
-    assert!(refusal(&list(&rollcall, &format!("from={many}")), 400).contains("from"));
+    assert!(api_error(&list(&rollcall, &format!("from={many}")), 400).contains("from"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::harness::{A1, A2, Answer, Rollcall, event};
 use super::raw::Raw;
-use super::{calls_of, list, refusal};
+use super::{api_error, calls_of, list};
 
 fn with(rollcall: &Rollcall, token: &str) -> Answer {
     rollcall.get(token, &calls_of(A1, "limit=1"))
@@ -26,7 +26,7 @@ fn a_token_has_so_many_requests_and_is_told_how_many_are_left() {
         assert_eq!(answer.header("retry-after"), None);
     }
     let answer = with(&rollcall, &token);
-    assert!(refusal(&answer, 429).contains("too many requests"));
+    assert!(api_error(&answer, 429).contains("too many requests"));
     assert_eq!(answer.header("ratelimit-remaining"), Some("0"));
     let retry: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!((3500..=3600).contains(&retry));
@@ -48,7 +48,7 @@ fn wrong_credentials_are_slowed_and_counted_and_right_ones_never_wait() {
     let rollcall = Rollcall::up(&[]);
     let admin = rollcall.admin();
     for _ in 0..10 {
-        refusal(&with(&rollcall, "rc_wrong-wrong-wrong"), 401);
+        api_error(&with(&rollcall, "rc_wrong-wrong-wrong"), 401);
     }
     let begun = Instant::now();
     let agents: Vec<_> = (0..12).map(|_| rollcall.new_agent()).collect();
@@ -79,7 +79,7 @@ fn wrong_credentials_are_slowed_and_counted_and_right_ones_never_wait() {
     assert_eq!(figures["failed_authentications"], 22, "{figures}");
     // Whoever brings no credentials has not failed.
     let asked = rollcall.send("GET", &calls_of(A1, ""), &[], b"").unwrap();
-    refusal(&asked, 401);
+    api_error(&asked, 401);
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub fn sids(answer: &Answer) -> Vec<String> {
 }
 
 /// The message of a refusal, whose body is `{"msg": string}` and nothing else.
-pub fn refusal(answer: &Answer, status: u16) -> String {
+pub fn api_error(answer: &Answer, status: u16) -> String {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(
         answer.header("content-type"),

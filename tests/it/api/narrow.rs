@@ -2,7 +2,7 @@
 
 use super::super::harness::{A1, Rollcall, event, sid, until};
 use super::samples::{newest_first, now, samples, server_with};
-use super::{calls_of, list, refusal, sids};
+use super::{api_error, calls_of, list, sids};
 
 #[test]
 fn numbers_are_found_by_how_they_begin() {
@@ -52,10 +52,10 @@ fn a_page_that_looks_for_long_ends_early_and_its_cursor_goes_on() {
     assert_eq!(found, wanted);
     assert!(short >= 1 && pages < 20, "{short} of {pages} pages ended early");
     // A count does not end early: it is right or refused.
-    let said = refusal(&list(&rollcall, "count=true&limit=1"), 400);
+    let said = api_error(&list(&rollcall, "count=true&limit=1"), 400);
     assert!(said.contains("more than 2000") && said.contains("start and end"), "{said}");
     let stats = rollcall.get(&rollcall.admin(), &format!("/v1/Accounts/{A1}/CallStats"));
-    assert!(refusal(&stats, 400).contains("more than 2000"));
+    assert!(api_error(&stats, 400).contains("more than 2000"));
     let from = jiff::Timestamp::from_millisecond(calls[2000].at).unwrap();
     let counted = list(&rollcall, &format!("count=true&limit=1&start={from}"));
     let wanted = newest_first(&calls, |c| c.at >= calls[2000].at).len().to_string();
@@ -79,7 +79,7 @@ fn b_legs_are_found_by_their_a_leg() {
     assert_eq!(of_both.header("x-total-count"), Some("3"));
     assert_eq!(sids(&of_both).len(), 3);
     assert_eq!(sids(&list(&rollcall, &format!("parent_call_sid={}", sid(2)))).len(), 0);
-    let said = refusal(&list(&rollcall, "parent_call_sid=xyz"), 400);
+    let said = api_error(&list(&rollcall, "parent_call_sid=xyz"), 400);
     assert!(said.contains("parent_call_sid \"xyz\""), "{said}");
 }
 
@@ -104,7 +104,7 @@ fn stale_calls_can_be_asked_for_and_left_out() {
     assert_eq!(sids(&list(&rollcall, "callStatus=ringing")).len(), 0);
     assert_eq!(sids(&list(&rollcall, "stale=false")), [sid(2), sid(3)]);
     assert_eq!(list(&rollcall, "stale=true&count=true").header("x-total-count"), Some("2"));
-    assert!(refusal(&list(&rollcall, "stale=1"), 400).contains("stale \"1\""));
+    assert!(api_error(&list(&rollcall, "stale=1"), 400).contains("stale \"1\""));
     let path = format!("/v1/Accounts/{A1}/CallStats");
     let stats = rollcall.get(&rollcall.admin(), &path).json();
     assert_eq!(stats["total"], 4);

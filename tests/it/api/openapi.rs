@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::super::harness::{A1, Rollcall, event, sid};
+use super::api_error;
 use super::description::Description;
-use super::refusal;
 
 /// Every node of a document.
 fn walk<'a>(node: &'a Value, see: &mut dyn FnMut(&'a Value)) {
@@ -158,7 +158,7 @@ fn described_methods_answer_and_all_others_are_405() {
             let answer = rollcall.ask(method, &admin, &target);
             let Some(operation) = own else {
                 assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
-                assert!(method == "HEAD" || !refusal(&answer, 405).is_empty());
+                assert!(method == "HEAD" || !api_error(&answer, 405).is_empty());
                 continue;
             };
             allowed.insert(method);

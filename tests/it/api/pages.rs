@@ -2,7 +2,7 @@
 
 use super::super::harness::{A1, A2, Answer, Rollcall};
 use super::samples::{Sample, newest_first, now, samples, send, server_with};
-use super::{calls_of, list, refusal, sids};
+use super::{api_error, calls_of, list, sids};
 
 /// The path in a Link header; none on the last page.
 fn next(answer: &Answer) -> Option<String> {
@@ -146,14 +146,14 @@ fn a_cursor_is_refused_where_it_was_not_made() {
     ];
     for other in others {
         let answer = list(&rollcall, &format!("{other}&limit=2&cursor={cursor}"));
-        assert!(refusal(&answer, 400).contains("cursor"), "{other}");
+        assert!(api_error(&answer, 400).contains("cursor"), "{other}");
     }
     let stranger = rollcall.get(&admin, &calls_of(A2, &format!("{made_for}&cursor={cursor}")));
-    assert!(refusal(&stranger, 400).contains("cursor"));
+    assert!(api_error(&stranger, 400).contains("cursor"));
     let flipped: String = cursor.chars().rev().collect();
     for junk in ["x", "AAAA", "%00", "../..", &cursor[1..], &format!("{cursor}A"), &flipped] {
         let answer = list(&rollcall, &format!("{made_for}&cursor={junk}"));
-        assert!(refusal(&answer, 400).contains("cursor"), "{junk}");
+        assert!(api_error(&answer, 400).contains("cursor"), "{junk}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Paths, methods, origins, and the order in which a request is looked at.
 
 use super::super::harness::{A1, A2, Rollcall, event, sid};
-use super::{calls_of, list, refusal, sids};
+use super::{api_error, calls_of, list, sids};
 
 #[test]
 fn a_path_may_end_in_a_slash_and_be_written_in_either_case() {
@@ -58,7 +58,7 @@ fn an_unknown_path_is_404() {
         for method in ["GET", "POST", "DELETE", "HEAD"] {
             let answer = rollcall.ask(method, &admin, &path);
             assert_eq!(answer.status, 404, "{method} {path}: {answer:?}");
-            assert!(method == "HEAD" || !refusal(&answer, 404).is_empty());
+            assert!(method == "HEAD" || !api_error(&answer, 404).is_empty());
         }
     }
 }
@@ -83,7 +83,7 @@ fn a_known_path_with_another_method_is_405_and_says_which_are_allowed() {
             assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
             assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
             if method != "HEAD" {
-                assert!(refusal(&answer, 405).contains(allowed), "{method} {path}");
+                assert!(api_error(&answer, 405).contains(allowed), "{method} {path}");
             }
         }
     }
@@ -178,12 +178,12 @@ fn a_malformed_sid_is_400_and_the_answer_says_which() {
             format!("/v1/Accounts/{bad}/Calls/{}", sid(1)),
             format!("/v1/Accounts/{bad}/Calls/{bad}"),
         ] {
-            let msg = refusal(&rollcall.get(&admin, &path), 400);
+            let msg = api_error(&rollcall.get(&admin, &path), 400);
             assert!(msg.starts_with("account sid") && msg.contains(bad), "{path}: {msg}");
         }
         for method in ["GET", "DELETE"] {
             let answer = rollcall.ask(method, &admin, &format!("/v1/Accounts/{A1}/Calls/{bad}"));
-            let msg = refusal(&answer, 400);
+            let msg = api_error(&answer, 400);
             assert!(msg.starts_with("call sid") && msg.contains(bad), "{bad}: {msg}");
         }
     }
@@ -221,6 +221,6 @@ fn a_request_is_looked_at_in_the_order_of_jambonz() {
     for (method, authorization, path, status, says) in cases {
         let answer =
             rollcall.send(method, &path, &[("authorization", authorization)], b"").unwrap();
-        assert!(refusal(&answer, status).starts_with(says), "{method} {path}: {answer:?}");
+        assert!(api_error(&answer, status).starts_with(says), "{method} {path}: {answer:?}");
     }
 }

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use super::super::harness::{A1, Rollcall, event, sid, until};
 use super::raw::Raw;
-use super::{calls_of, list, refusal, sids};
+use super::{api_error, calls_of, list, sids};
 
 #[test]
 fn it_says_that_it_lives_and_is_ready() {
     let rollcall = Rollcall::up(&[]);
     let wrong = rollcall.send("GET", "/readyz?for=lists", &[], b"").unwrap();
-    assert_eq!(refusal(&wrong, 400), "for \"lists\": expected events, or nothing");
+    assert_eq!(api_error(&wrong, 400), "for \"lists\": expected events, or nothing");
     for path in ["/livez", "/readyz", "/readyz?for=events", "/readyz?for=&probe=1"] {
         let answer = rollcall.send("GET", path, &[], b"").unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (200, "{\"status\":\"ok\"}"), "{path}");
@@ -133,7 +133,7 @@ fn plain_http_is_served_on_loopback_alone() {
     };
     assert_eq!(rollcall.post_events(&event(1, "busy")).status, 204);
     assert_eq!(sids(&ask(&rollcall, &rollcall.admin()).unwrap()), [sid(1)]);
-    assert_eq!(refusal(&ask(&rollcall, "nobody-nobody-nobody").unwrap(), 401), "Unauthorized");
+    assert_eq!(api_error(&ask(&rollcall, "nobody-nobody-nobody").unwrap(), 401), "Unauthorized");
     rollcall.stop();
     for remote in ["0.0.0.0:0", "[::]:0", "192.0.2.1:80"] {
         rollcall.set_args(&["--http-listen", remote]);

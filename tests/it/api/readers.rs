@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use super::super::harness::{A1, Answer, Rollcall, until};
 use super::raw::Raw;
-use super::{calls_of, list, refusal, sids};
+use super::{api_error, calls_of, list, sids};
 
 /// Calls of about ten kilobytes each.
 const FAT: usize = 600;
@@ -69,7 +69,7 @@ fn rest(rollcall: &Rollcall) {
 
 #[test]
 fn readers_that_take_nothing_hold_a_few_hundred_kilobytes_each() {
-    let rollcall = Rollcall::up(&["--limits-write", "10m", "--limits-followers", "1000"]);
+    let rollcall = Rollcall::up(&["--limits-write", "10m", "--limits-event_streams", "1000"]);
     fat_calls(&rollcall);
     let changes = format!("/v1/Accounts/{A1}/Calls/changes");
     for (path, accept) in [
@@ -108,7 +108,7 @@ fn readers_that_take_nothing_hold_a_few_hundred_kilobytes_each() {
         drop(readers);
         until("the readers are gone", || {
             let metrics = rollcall.get(&rollcall.admin(), "/metrics").body;
-            metrics.contains("rollcall_followers 0").then_some(())
+            metrics.contains("rollcall_event_streams 0").then_some(())
         });
     }
 }
@@ -193,7 +193,7 @@ fn chunks(mut body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn lines_of_changes_that_nobody_takes_are_event_streams() {
-    let rollcall = Rollcall::up(&["--limits-followers", "2"]);
+    let rollcall = Rollcall::up(&["--limits-event_streams", "2"]);
     fat_calls(&rollcall);
     let path = format!("/v1/Accounts/{A1}/Calls/changes");
     let mut slow = Raw::connect(&rollcall);
@@ -201,7 +201,7 @@ fn lines_of_changes_that_nobody_takes_are_event_streams() {
     slow.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {admin}\r\n\r\n"));
     assert!(slow.begins().starts_with("HTTP/1.1 200"));
     let crowded = rollcall.get(&admin, &path);
-    assert!(refusal(&crowded, 503).contains("event streams"), "{crowded:?}");
+    assert!(api_error(&crowded, 503).contains("event streams"), "{crowded:?}");
     assert_eq!(crowded.header("retry-after"), Some("10"));
     drop(slow);
     until("its place is free", || (rollcall.get(&admin, &path).status == 200).then_some(()));

@@ -28,7 +28,7 @@ fn audited() -> (Rollcall, std::path::PathBuf) {
 }
 
 #[test]
-fn deeds_are_written_down_with_who_what_and_how_it_went_and_without_secrets() {
+fn audit_events_are_written_down_with_who_what_and_how_it_went_and_without_secrets() {
     let (rollcall, path) = audited();
     let secret = "hush-hush-hush-hush";
     let token =
@@ -67,7 +67,7 @@ fn deeds_are_written_down_with_who_what_and_how_it_went_and_without_secrets() {
 }
 
 #[test]
-fn a_command_without_a_server_is_a_deed_too() {
+fn a_command_without_a_server_is_a_audit_event_too() {
     let (mut rollcall, path) = audited();
     assert_eq!(rollcall.stop(), Some(0));
     let args = ["token", "create", "--admin", "--name", "x"];

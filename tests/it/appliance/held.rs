@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::super::harness::{A1, PATIENCE, Rollcall, event, have, send, sid, skip, until};
+use super::super::harness::{A1, Rollcall, TIMEOUT, event, have, send, sid, skip, until};
 use super::sandbox::handing;
 
 /// Senders at a time.
@@ -18,7 +18,7 @@ const CALLS_EACH: u32 = 1_000_000;
 
 /// What became of all requests.
 #[derive(Default)]
-struct Tally {
+struct Totals {
     acknowledged: AtomicUsize,
     /// Nobody listened.
     refused: AtomicUsize,
@@ -32,10 +32,10 @@ fn bring(
     rollcall: &Rollcall,
     token: &str,
     first: u32,
-    tally: &Tally,
+    totals: &Totals,
     over: &AtomicBool,
 ) -> Vec<u32> {
-    let deadline = std::time::Instant::now() + 4 * PATIENCE;
+    let deadline = std::time::Instant::now() + 4 * TIMEOUT;
     let mut taken = Vec::new();
     for n in first..first + CALLS_EACH {
         if over.load(Ordering::Relaxed) {
@@ -49,14 +49,14 @@ fn bring(
         match send(&rollcall.new_agent(), "POST", &url, &headers, body.as_bytes()) {
             Ok(answer) if answer.status == 204 => {
                 taken.push(n);
-                tally.acknowledged.fetch_add(1, Ordering::Relaxed);
+                totals.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
             Err(ureq::Error::Io(error)) if error.kind() == ErrorKind::ConnectionRefused => {
-                tally.refused.fetch_add(1, Ordering::Relaxed);
+                totals.refused.fetch_add(1, Ordering::Relaxed);
             }
             other => {
                 eprintln!("{other:?}");
-                tally.cut.fetch_add(1, Ordering::Relaxed);
+                totals.cut.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -64,7 +64,7 @@ fn bring(
 }
 
 /// Restarts a server behind a held listener under load, again and again by this signal.
-fn restarted_under_load(signal: &str) -> Tally {
+fn restarted_under_load(signal: &str) -> Totals {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut rollcall = Rollcall::down();
     let start = |rollcall: &mut Rollcall| {
@@ -73,21 +73,21 @@ fn restarted_under_load(signal: &str) -> Tally {
         drop(copies);
     };
     start(&mut rollcall);
-    let (tally, over) = (Tally::default(), AtomicBool::new(false));
+    let (totals, over) = (Totals::default(), AtomicBool::new(false));
     let token = rollcall.admin();
     // A client of its own: the server comes and goes.
     let mut at = Rollcall::down();
     at.trust(&rollcall.ca());
     at.port = rollcall.port;
     let taken: BTreeSet<u32> = std::thread::scope(|scope| {
-        let (at, token, tally, over) = (&at, &token, &tally, &over);
+        let (at, token, totals, over) = (&at, &token, &totals, &over);
         let senders: Vec<_> = (0..SENDERS)
-            .map(|n| scope.spawn(move || bring(at, token, n * CALLS_EACH, tally, over)))
+            .map(|n| scope.spawn(move || bring(at, token, n * CALLS_EACH, totals, over)))
             .collect();
         for _ in 0..4 {
-            let before = tally.acknowledged.load(Ordering::Relaxed);
+            let before = totals.acknowledged.load(Ordering::Relaxed);
             until("events are acknowledged", || {
-                (tally.acknowledged.load(Ordering::Relaxed) > before + 30).then_some(())
+                (totals.acknowledged.load(Ordering::Relaxed) > before + 30).then_some(())
             });
             if signal == "KILL" {
                 rollcall.kill();
@@ -106,7 +106,7 @@ fn restarted_under_load(signal: &str) -> Tally {
     let lost: Vec<u32> = taken.iter().copied().filter(|n| !listed.contains(&*sid(*n))).collect();
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
     assert_eq!(rollcall.stop(), Some(0));
-    tally
+    totals
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_restart_behind_a_held_listener_refuses_nobody_and_answers_whoever_it_has_ac
     if !have("bash") {
         return;
     }
-    let Tally { acknowledged, refused, cut } = restarted_under_load("TERM");
+    let Totals { acknowledged, refused, cut } = restarted_under_load("TERM");
     let (refused, cut) = (refused.into_inner(), cut.into_inner());
     assert_eq!((refused, cut), (0, 0), "of {}", acknowledged.into_inner());
 }
@@ -124,7 +124,7 @@ fn a_kill_behind_a_held_listener_refuses_nobody_and_loses_nothing_acknowledged()
     if !have("bash") {
         return;
     }
-    let Tally { acknowledged, refused, cut } = restarted_under_load("KILL");
+    let Totals { acknowledged, refused, cut } = restarted_under_load("KILL");
     let (taken, cut) = (acknowledged.into_inner(), cut.into_inner());
     assert_eq!(refused.into_inner(), 0, "{taken} were taken, {cut} were cut");
     // Whatever was in the middle of it, and no more.
@@ -182,9 +182,9 @@ fn ten_seconds_of_connections_wait_for_a_server_that_stands_still() {
         skip("too few files may be open");
         return;
     }
-    for handed in [false, true] {
+    for activated in [false, true] {
         let mut rollcall = Rollcall::down();
-        if handed {
+        if activated {
             let socket = narrow();
             let (command, copies) = handing(&rollcall, &[&socket], "https", &[]);
             rollcall.start_with(command);
@@ -194,7 +194,7 @@ fn ten_seconds_of_connections_wait_for_a_server_that_stands_still() {
         }
         rollcall.signal("STOP");
         let address = SocketAddr::from(([127, 0, 0, 1], rollcall.port));
-        let connect = || TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        let connect = || TcpStream::connect_timeout(&address, TIMEOUT).unwrap();
         let waiting: Vec<TcpStream> = (0..WAITING).map(|_| connect()).collect();
         rollcall.signal("CONT");
         drop(waiting);

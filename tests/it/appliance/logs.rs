@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::super::harness::{A1, PATIENCE, ROLLCALL, Rollcall, event, print, sid, skip, until};
+use super::super::harness::{A1, ROLLCALL, Rollcall, TIMEOUT, event, print, sid, skip, until};
 use super::binary;
 
 const HOOK: &str = "/v1/hooks/call-status";
@@ -112,7 +112,7 @@ fn the_systemd_journal_gets_every_value_as_a_field() {
     let root = rollcall.dir.path().to_owned();
     std::fs::create_dir_all(root.join("run/systemd/journal")).unwrap();
     let socket = UnixDatagram::bind(root.join("run/systemd/journal/socket")).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     // By another process: a file that this one has open for writing cannot be run by a child that
     // another test has just forked.
     let copied = Command::new("cp").arg(binary()).arg(root.join("rollcall")).status().unwrap();

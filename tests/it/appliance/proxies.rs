@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
 
 use super::super::api::raw::{Raw, tcp};
-use super::super::harness::{A1, PATIENCE, Rollcall, until};
+use super::super::harness::{A1, Rollcall, TIMEOUT, until};
 
 /// A server that writes its deeds to a file, and also serves plain HTTP.
 fn behind(args: &[&str]) -> (Rollcall, PathBuf) {
@@ -42,7 +42,7 @@ pub fn tcp_from(from: [u8; 4], port: u16) -> TcpStream {
     rustix::net::bind(&socket, &SocketAddr::from((from, 0))).unwrap();
     rustix::net::connect(&socket, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 

@@ -281,7 +281,7 @@ pub(super) fn handing(
 }
 
 #[test]
-fn a_server_without_a_network_answers_on_the_sockets_that_it_is_handed() {
+fn a_server_without_a_network_answers_on_the_sockets_that_it_is_activated() {
     if !have("bash") || !have("unshare") {
         return;
     }

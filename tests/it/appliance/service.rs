@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use super::super::harness::{PATIENCE, ROLLCALL, Rollcall, event, have, print, until};
+use super::super::harness::{ROLLCALL, Rollcall, TIMEOUT, event, have, print, until};
 
 const UNIT: &str = include_str!("../../../systemd/rollcall.service");
 
@@ -50,7 +50,7 @@ fn watched(rollcall: &mut Rollcall) -> UnixDatagram {
     let path = rollcall.dir.path().join("notify");
     let _not_there = std::fs::remove_file(&path);
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     // systemd names the process that it watches; a shell knows its number before it becomes that.
     let mut command = Command::new("sh");
     command.args(["-c", "WATCHDOG_PID=$$ exec \"$@\"", "sh", ROLLCALL, "serve"]);

@@ -283,11 +283,11 @@ fn credentials_of_the_service_manager_are_read_from_its_directory() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::new(dir.path(), "authority");
     let (chain, key) = authority.give("own", 90);
-    let handed = dir.path().join("handed");
-    fs::create_dir(&handed).unwrap();
+    let activated = dir.path().join("activated");
+    fs::create_dir(&activated).unwrap();
     for (from, name) in [(&chain, "tls.pem"), (&key, "tls.key"), (&authority.pem, "clients.pem")] {
-        fs::copy(from, handed.join(name)).unwrap();
-        fs::set_permissions(handed.join(name), fs::Permissions::from_mode(0o400)).unwrap();
+        fs::copy(from, activated.join(name)).unwrap();
+        fs::set_permissions(activated.join(name), fs::Permissions::from_mode(0o400)).unwrap();
     }
     let mut rollcall = Rollcall::down();
     rollcall.trust(&authority.pem);
@@ -305,12 +305,12 @@ fn credentials_of_the_service_manager_are_read_from_its_directory() {
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("CREDENTIALS_DIRECTORY is not set"), "{refused:?}");
     let mut command = rollcall.serve_command();
-    command.env("CREDENTIALS_DIRECTORY", &handed);
+    command.env("CREDENTIALS_DIRECTORY", &activated);
     rollcall.start_with(command);
     assert_eq!(rollcall.get("", "/livez").status, 200);
     let shown = status(&rollcall);
     let file = shown["certificates"][0]["file"].as_str().unwrap();
-    assert_eq!(Path::new(file), handed.join("tls.pem"));
+    assert_eq!(Path::new(file), activated.join("tls.pem"));
 }
 
 /// Whether a handshake comes about with these options of `openssl s_client`.

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use rollcall::domain::Timestamp;
-use rollcall::journal::{self, Fate, JournalError, Kind, Stamp};
+use rollcall::journal::{self, FrameDecision, FrameKind, JournalError, PackedStamp};
 
 use super::super::harness::{Rollcall, event};
 use super::{export, ok, place, restore, run, text};
@@ -30,15 +30,15 @@ fn packed(forget: bool) -> (Rollcall, u64) {
     let last = opened.segments.last().unwrap().first_seq;
     let run: Vec<_> = opened.segments.into_iter().take(count - 1).map(Arc::new).collect();
     assert!(run.len() > 1, "{}", run.len());
-    let stamp = Stamp { as_of: last, erased_until: 0, at: Timestamp::MAX };
+    let stamp = PackedStamp { as_of: last, erased_until: 0, at: Timestamp::MAX };
     let mut seen = 0;
-    let fate = |frame: &journal::Frame<'_>| {
-        seen += u32::from(frame.kind == Kind::Record);
-        let superseded = forget && frame.kind == Kind::Record && seen <= CALLS;
-        let gone = superseded || frame.kind == Kind::Checkpoint;
-        Ok::<_, JournalError>(if gone { Fate::Superseded } else { Fate::Keep })
+    let delivery = |frame: &journal::Frame<'_>| {
+        seen += u32::from(frame.kind == FrameKind::Record);
+        let superseded = forget && frame.kind == FrameKind::Record && seen <= CALLS;
+        let gone = superseded || frame.kind == FrameKind::Checkpoint;
+        Ok::<_, JournalError>(if gone { FrameDecision::Superseded } else { FrameDecision::Keep })
     };
-    journal::pack(&run, stamp, fate, || Ok(())).unwrap();
+    journal::pack(&run, stamp, delivery, || Ok(())).unwrap();
     for segment in &run {
         fs::remove_file(&segment.path).unwrap();
     }

@@ -7,12 +7,12 @@ use super::super::harness::{A1, A2, ROLLCALL, Rollcall, event, sid};
 use super::pty;
 
 /// A list that is followed.
-struct Follower {
+struct EventStream {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
 }
 
-impl Follower {
+impl EventStream {
     fn of(rollcall: &Rollcall, flags: &[&str]) -> Self {
         let mut command = Command::new(ROLLCALL);
         command.args(["list", "--follow", "--data-dir"]).arg(rollcall.data()).args(flags);
@@ -38,12 +38,13 @@ impl Follower {
 fn new_and_changed_calls_come_a_line_each() {
     let rollcall = Rollcall::up(&[]);
     assert_eq!(rollcall.post_events(&event(1, "trying")).status, 204);
-    let mut all = Follower::of(&rollcall, &[]);
+    let mut all = EventStream::of(&rollcall, &[]);
     // Once its head is there nothing is missed.
     let head = all.next();
     assert!(head.starts_with("ATTEMPTED") && head.ends_with("ACCOUNT SID"), "{head}");
-    let mut own = Follower::of(&rollcall, &["--account", A2, "--limit", "1"]);
-    let mut busy = Follower::of(&rollcall, &["--status", "busy", "--from-prefix", "+15550000002"]);
+    let mut own = EventStream::of(&rollcall, &["--account", A2, "--limit", "1"]);
+    let mut busy =
+        EventStream::of(&rollcall, &["--status", "busy", "--from-prefix", "+15550000002"]);
     own.next();
     busy.next();
     for (n, status, account) in
@@ -72,8 +73,8 @@ fn programs_get_an_object_a_line() {
     let rollcall = Rollcall::up(&[]);
     let account = rollcall.ok(&["account", "set", A1, "--name", "acme"]);
     assert!(account.contains(A1));
-    let mut named = Follower::of(&rollcall, &["--account", "acme"]);
-    let mut lines = Follower::of(&rollcall, &["--json", "--limit", "2"]);
+    let mut named = EventStream::of(&rollcall, &["--account", "acme"]);
+    let mut lines = EventStream::of(&rollcall, &["--json", "--limit", "2"]);
     named.next();
     // An object says nothing until there is one: what comes first may have come before it looked.
     let mut seen = Vec::new();
@@ -122,10 +123,10 @@ fn a_terminal_gets_short_lines_until_somebody_ends_it() {
 #[test]
 fn it_needs_a_server_and_ends_with_it() {
     let mut rollcall = Rollcall::up(&[]);
-    let mut follower = Follower::of(&rollcall, &[]);
-    follower.next();
+    let mut event_stream = EventStream::of(&rollcall, &[]);
+    event_stream.next();
     assert_eq!(rollcall.stop(), Some(0));
-    let (code, said) = follower.end();
+    let (code, said) = event_stream.end();
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("the server stops"), "{said}");
     let down = rollcall.run(&["list", "--follow"]);

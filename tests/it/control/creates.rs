@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::api::raw::Raw;
 use super::super::harness::{A1, Rollcall};
 use super::server::{CREATED, FeatureServer};
-use super::{create, refusal, send};
+use super::{api_error, create, send};
 
 /// Nobody listens there.
 const NOBODY: &str = "http://127.0.0.1:1";
@@ -51,7 +51,9 @@ fn one_that_cannot_be_reached_is_set_aside_and_another_takes_the_call() {
     assert_eq!(rollcall.log().matches("is set aside").count(), 1, "{}", rollcall.log());
     let none = up(&[NOBODY], &[]);
     for _ in 0..2 {
-        assert!(refusal(&create(&none, ""), 500).contains("cannot connect to http://127.0.0.1:1"));
+        assert!(
+            api_error(&create(&none, ""), 500).contains("cannot connect to http://127.0.0.1:1")
+        );
     }
 }
 
@@ -63,7 +65,7 @@ fn what_may_have_been_received_is_not_sent_again() {
             &[&ill.url(kind), &well.url("/c201")],
             &["--feature-servers-timeout", "300ms", "--feature-servers-retry-after", "1h"],
         );
-        refusal(&create(&rollcall, ""), status);
+        api_error(&create(&rollcall, ""), status);
         assert_eq!((ill.take().len(), well.take().len()), (1, 0), "{kind}");
         assert_eq!(create(&rollcall, "").status, 201);
         let third = create(&rollcall, "").status;
@@ -77,7 +79,7 @@ fn a_call_that_names_an_application_goes_to_jambonz_or_nowhere() {
     let (server, jambonz) = (FeatureServer::up(), FeatureServer::up());
     let application = ",\"application_sid\":\"7087fe50-8acb-4f3b-b820-97b573723aab\"";
     let alone = up(&[&server.url("/c201")], &[]);
-    assert!(refusal(&create(&alone, application), 400).contains("upstream.api_url"));
+    assert!(api_error(&create(&alone, application), 400).contains("upstream.api_url"));
     assert_eq!((server.take(), jambonz.take()), (vec![], vec![]));
 
     let api = jambonz.url("/api");
@@ -99,13 +101,13 @@ fn a_call_that_names_an_application_goes_to_jambonz_or_nowhere() {
     ] {
         let api = jambonz.url(path);
         let rollcall = Rollcall::up(&["--upstream-api-url", &api]);
-        assert!(refusal(&create(&rollcall, application), status).contains(msg), "{path}");
+        assert!(api_error(&create(&rollcall, application), status).contains(msg), "{path}");
         assert!(!rollcall.log().contains(&rollcall.admin()), "a token is in the log");
     }
     let stranger = rollcall.token(&["--account", super::super::harness::A2]);
     jambonz.take();
     let body = "{\"application_sid\":\"x\"}";
     let answer = send(&rollcall, "POST", &stranger, &format!("/v1/Accounts/{A1}/Calls"), body);
-    refusal(&answer, 403);
+    api_error(&answer, 403);
     assert_eq!(jambonz.take(), []);
 }

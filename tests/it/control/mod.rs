@@ -39,7 +39,7 @@ pub fn create(rollcall: &Rollcall, further: &str) -> Answer {
 }
 
 /// The message of a refusal with this status.
-fn refusal(answer: &Answer, status: u16) -> String {
+fn api_error(answer: &Answer, status: u16) -> String {
     assert_eq!(answer.status, status, "{answer:?}");
     answer.json()["msg"].as_str().unwrap().to_owned()
 }

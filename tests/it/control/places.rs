@@ -2,7 +2,7 @@
 
 use super::super::harness::Rollcall;
 use super::server::FeatureServer;
-use super::{hang_up, refusal, register};
+use super::{api_error, hang_up, register};
 
 #[test]
 fn nothing_is_called_that_is_not_configured() {
@@ -17,7 +17,7 @@ fn nothing_is_called_that_is_not_configured() {
     ];
     for (n, url) in (0..).zip(&urls) {
         register(&rollcall, n, url);
-        let msg = refusal(&hang_up(&rollcall, n), 502);
+        let msg = api_error(&hang_up(&rollcall, n), 502);
         assert!(msg.contains(url.as_str()) && msg.contains("feature_servers.urls"), "{msg}");
     }
     assert_eq!(server.take(), []);
@@ -41,7 +41,7 @@ fn every_address_of_a_host_must_be_in_a_network() {
         let answer = hang_up(&rollcall, 1);
         assert_eq!(answer.status, status, "{networks} {url}: {answer:?}");
         if status == 502 {
-            let msg = refusal(&answer, 502);
+            let msg = api_error(&answer, 502);
             assert!(msg.contains("feature_servers.networks"), "{msg}");
         }
         assert_eq!(server.take().len(), usize::from(status == 202), "{networks} {url}");
@@ -68,7 +68,7 @@ fn a_url_with_more_than_a_place_in_it_is_refused() {
     ];
     for (n, url) in (0..).zip(&urls) {
         register(&rollcall, n, url);
-        let msg = refusal(&hang_up(&rollcall, n), 502);
+        let msg = api_error(&hang_up(&rollcall, n), 502);
         assert!(msg.contains("feature_servers.urls"), "{url}: {msg}");
     }
     register(&rollcall, 99, &allowed.url("/s202/"));
@@ -81,6 +81,6 @@ fn no_redirect_is_followed() {
     let server = FeatureServer::up();
     let rollcall = Rollcall::up(&["--feature-servers-urls", &server.url("")]);
     register(&rollcall, 1, &server.url("/s302"));
-    assert!(refusal(&hang_up(&rollcall, 1), 502).contains("302"));
+    assert!(api_error(&hang_up(&rollcall, 1), 502).contains("302"));
     assert_eq!(server.take().len(), 1);
 }

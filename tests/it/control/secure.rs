@@ -2,7 +2,7 @@
 
 use super::super::harness::{A1, Rollcall};
 use super::server::{CREATED, FeatureServer};
-use super::{create, hang_up, refusal, register};
+use super::{api_error, create, hang_up, register};
 
 const APPLICATION: &str = ",\"application_sid\":\"7087fe50-8acb-4f3b-b820-97b573723aab\"";
 
@@ -17,7 +17,7 @@ fn a_call_goes_on_over_tls_to_whom_the_configuration_trusts_and_to_nobody_else()
     let rollcall = Rollcall::up(&trusting);
     let admin = rollcall.admin();
     // Its own word decides who may: the token is not known there yet.
-    assert_eq!(refusal(&create(&rollcall, APPLICATION), 401), "Unauthorized");
+    assert_eq!(api_error(&create(&rollcall, APPLICATION), 401), "Unauthorized");
     front.token(&["--admin", "--value", &admin]);
     let answer = create(&rollcall, APPLICATION);
     assert_eq!((answer.status, answer.body.as_str()), (201, CREATED), "{answer:?}");
@@ -36,7 +36,7 @@ fn a_call_goes_on_over_tls_to_whom_the_configuration_trusts_and_to_nobody_else()
     ] {
         let rollcall = Rollcall::up(flags);
         front.token(&["--admin", "--value", &rollcall.admin()]);
-        let msg = refusal(&create(&rollcall, APPLICATION), 500);
+        let msg = api_error(&create(&rollcall, APPLICATION), 500);
         assert!(msg.contains("cannot connect to https://"), "{msg}");
         assert!(!rollcall.log().contains(&rollcall.admin()), "a token is in the log");
     }
@@ -51,7 +51,7 @@ fn an_update_goes_to_a_feature_server_behind_tls() {
         Rollcall::up(&["--feature-servers-urls", &url, "--upstream-ca", ca.to_str().unwrap()]);
     register(&rollcall, 1, &url);
     // A rollcall is no feature server, and says so.
-    assert_eq!(refusal(&hang_up(&rollcall, 1), 404), "no such path");
+    assert_eq!(api_error(&hang_up(&rollcall, 1), 404), "no such path");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn what_a_feature_server_refuses_is_not_held_against_the_caller() {
     let rollcall = Rollcall::up(&["--feature-servers-urls", &server.url("")]);
     register(&rollcall, 1, &server.url("/s401"));
     for _ in 0..15 {
-        assert_eq!(refusal(&hang_up(&rollcall, 1), 401), "Unauthorized");
+        assert_eq!(api_error(&hang_up(&rollcall, 1), 401), "Unauthorized");
     }
     let path = format!("/v1/Accounts/{A1}/CallCount");
     assert_eq!(rollcall.get(&rollcall.admin(), &path).status, 200);

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::super::harness::{A1, A2, PATIENCE, Rollcall, event, sid};
+use super::super::harness::{A1, A2, Rollcall, TIMEOUT, event, sid};
 use super::server::FeatureServer;
-use super::{hang_up, refusal, register, send};
+use super::{api_error, hang_up, register, send};
 
 /// Account `account` says that it has call `n`, and that this server runs it.
 fn claim(rollcall: &Rollcall, account: &str, n: u32, service_url: &str) {
@@ -98,11 +98,11 @@ fn only_the_account_of_a_call_and_a_full_token_may_update_it() {
     ] {
         for method in ["PUT", "POST"] {
             let answer = send(&rollcall, method, token, &path, body);
-            assert!(!refusal(&answer, status).is_empty(), "{method} {path}");
+            assert!(!api_error(&answer, status).is_empty(), "{method} {path}");
         }
     }
     let creates = send(&rollcall, "POST", &reader, &format!("/v1/Accounts/{A1}/Calls"), body);
-    refusal(&creates, 403);
+    api_error(&creates, 403);
     assert_eq!(server.take(), []);
     assert_eq!(send(&rollcall, "PUT", &own, &of(A1, 1), body).status, 202);
     let received = server.take();
@@ -125,9 +125,9 @@ fn what_a_feature_server_says_is_passed_back_within_bounds_of_size_and_time() {
     ] {
         register(&rollcall, n, &server.url(&format!("/{kind}")));
         let begun = std::time::Instant::now();
-        let msg = refusal(&hang_up(&rollcall, n), status);
+        let msg = api_error(&hang_up(&rollcall, n), status);
         assert!(msg.contains(says), "{kind}: {msg}");
-        assert!(begun.elapsed() < PATIENCE / 4, "{kind}");
+        assert!(begun.elapsed() < TIMEOUT / 4, "{kind}");
         assert_eq!(server.take().len(), 1, "{kind}: it is sent once");
     }
     register(&rollcall, 5, &server.url("/s204"));
@@ -157,7 +157,7 @@ fn updates_of_later_versions_are_passed_on_and_are_one_option_each() {
         assert_eq!(server.take().pop().unwrap().body, body);
         body["mute_status"] = json!("mute");
         let answer = send(&rollcall, "PUT", &rollcall.admin(), &path, &body.to_string());
-        assert_eq!(refusal(&answer, 400), "multiple options are not allowed in updateCall");
+        assert_eq!(api_error(&answer, 400), "multiple options are not allowed in updateCall");
     }
     assert_eq!(server.take(), []);
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::super::harness::{PATIENCE, ROLLCALL, Rollcall, event, print, until};
+use super::super::harness::{ROLLCALL, Rollcall, TIMEOUT, event, print, until};
 use super::super::load::{Load, Random, Trial};
 use super::{QUIET, RESTLESS, assert_checked, files, start_fails, wait};
 
@@ -82,7 +82,7 @@ fn kills_of_a_first_start_leave_a_directory_that_starts() {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // As soon as it is there, and up to half a millisecond later.
         let made = rollcall.data().join(made);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !made.exists() {
             assert!(Instant::now() < deadline, "{} is never made", made.display());
             std::hint::spin_loop();

@@ -1,7 +1,7 @@
 //! Several credentials on one request: it is who any valid one of them says it is.
 
+use super::super::api::api_error;
 use super::super::api::raw::Raw;
-use super::super::api::refusal;
 use super::super::api::samples::now;
 use super::super::harness::{A1, A2, Rollcall, event};
 use super::signed::{SECRET, basic, signature};
@@ -109,8 +109,8 @@ fn where_no_secret_is_known_a_signature_says_nothing() {
     let bearer = format!("Bearer {}", rollcall.admin());
     assert_eq!(send(1, &basic("two", "right")).status, 204);
     assert_eq!(send(2, &bearer).status, 204);
-    assert_eq!(refusal(&send(3, &basic("two", "wrong")), 401), "Unauthorized");
-    assert_eq!(refusal(&send(4, "Bearer nobody"), 401), "Unauthorized");
+    assert_eq!(api_error(&send(3, &basic("two", "wrong")), 401), "Unauthorized");
+    assert_eq!(api_error(&send(4, "Bearer nobody"), 401), "Unauthorized");
     rollcall.ok(&["account", "set", A1, "--webhook-secret", SECRET]);
     assert_eq!(send(5, &basic("two", "right")).status, 204);
     assert_eq!(known(&rollcall), 3);
@@ -130,18 +130,18 @@ fn credentials_of_two_accounts_are_403_and_nothing_is_taken() {
         for authorization in other.iter().chain([&basic("two", "right")]) {
             let headers = [("jambonz-signature", &*signature), ("authorization", authorization)];
             let answer = post(&rollcall, &headers, body);
-            let msg = refusal(&answer, 403);
+            let msg = api_error(&answer, 403);
             assert!(msg.contains("different accounts"), "{authorization}: {msg}");
         }
     }
     let (one, two) = (basic("one", "right"), basic("two", "right"));
     for pair in [[&one, &two], [&two, &one], [&one, &other[0]], [&other[0], &own[0]]] {
         let headers = pair.map(|value| ("authorization", value.as_str()));
-        refusal(&post(&rollcall, &headers, &of_one[0]), 403);
+        api_error(&post(&rollcall, &headers, &of_one[0]), 403);
     }
     let wrong = basic("one", "wrong");
     let headers = [("authorization", &*wrong), ("authorization", "Bearer nobody")];
-    refusal(&post(&rollcall, &headers, &of_one[0]), 401);
+    api_error(&post(&rollcall, &headers, &of_one[0]), 401);
     assert_eq!(known(&rollcall), 0);
     // Every valid one has to reach all of them.
     let mixed = format!("[{},{}]", event(1, "busy"), event(2, "busy").replace(A1, A2));
@@ -151,7 +151,7 @@ fn credentials_of_two_accounts_are_403_and_nothing_is_taken() {
         &[("jambonz-signature", &*signed), ("authorization", &admin)][..],
         &[("jambonz-signature", &*signed), ("authorization", &basic("one", "right"))],
     ] {
-        let msg = refusal(&post(&rollcall, headers, &mixed), 403);
+        let msg = api_error(&post(&rollcall, headers, &mixed), 403);
         assert!(msg.contains("one account alone"), "{msg}");
     }
     assert_eq!(known(&rollcall), 0);
@@ -165,7 +165,7 @@ fn credentials_of_two_accounts_are_403_and_nothing_is_taken() {
             &[("authorization", token.as_str())][..],
             &[("authorization", token), ("jambonz-signature", &wrong)],
         ] {
-            let msg = refusal(&post(&rollcall, headers, &of_one[0]), 403);
+            let msg = api_error(&post(&rollcall, headers, &of_one[0]), 403);
             assert!(msg.contains("role"), "{msg}");
         }
     }

@@ -1,6 +1,6 @@
 //! What a body may look like, and what a source that is not to be taught may send.
 
-use super::super::api::refusal;
+use super::super::api::api_error;
 use super::super::api::samples::now;
 use super::super::harness::{A1, Rollcall, event, recorded_events, sid};
 use super::{call, known, post, post_json, post_lines};
@@ -37,7 +37,7 @@ fn one_event_or_many_in_every_shape() {
     let answer = post_json(&rollcall, &event(8));
     assert_eq!((answer.status, answer.body.as_str()), (204, ""));
     let headers = [("authorization", &*bearer), ("content-encoding", "gzip")];
-    assert!(refusal(&post(&rollcall, &headers, &event(9)), 415).contains("Content-Encoding"));
+    assert!(api_error(&post(&rollcall, &headers, &event(9)), 415).contains("Content-Encoding"));
     assert_eq!(known(&rollcall), 8);
 }
 
@@ -94,13 +94,13 @@ fn what_is_not_json_is_400() {
     let headers = [("authorization", &*bearer), ("content-type", "application/json")];
     for body in ["", " ", "{", "[", "[{}", "{}{}", "[1,]", "nonsense", "\u{feff}{}"] {
         let answer = rollcall.send("POST", super::HOOK, &headers, body.as_bytes()).unwrap();
-        refusal(&answer, 400);
+        api_error(&answer, 400);
     }
     for body in ["null", "1", "\"x\"", "[[]]", "[null]"] {
-        assert!(refusal(&post_json(&rollcall, body), 400).contains("object"), "{body}");
+        assert!(api_error(&post_json(&rollcall, body), 400).contains("object"), "{body}");
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    refusal(&post_json(&rollcall, &deep), 400);
+    api_error(&post_json(&rollcall, &deep), 400);
     assert_eq!(known(&rollcall), 0);
     assert_eq!(post_json(&rollcall, &event(1, "busy")).status, 204);
 }
@@ -121,7 +121,7 @@ fn what_cannot_be_placed_is_400_with_field_and_value() {
         (whole.replace("\"direction\":\"inbound\",", ""), vec!["direction", "missing"]),
     ];
     for (body, words) in &cases {
-        let msg = refusal(&post_json(&rollcall, body), 400);
+        let msg = api_error(&post_json(&rollcall, body), 400);
         assert!(words.iter().all(|word| msg.contains(word)), "{msg}, not {words:?}");
         assert!(msg.len() < 300, "{msg}");
     }
@@ -137,13 +137,13 @@ fn a_bad_member_is_named_and_nothing_of_its_batch_is_taken() {
         msg.contains("event 3") && msg.contains("direction") && msg.contains("\"sideways\"")
     };
     let events = [good(1), good(2), bad, good(4)];
-    let msg = refusal(&post_json(&rollcall, &format!("[{}]", events.join(","))), 400);
+    let msg = api_error(&post_json(&rollcall, &format!("[{}]", events.join(","))), 400);
     assert!(says(&msg), "{msg}");
-    let msg = refusal(&post_lines(&rollcall, &events.join("\n")), 400);
+    let msg = api_error(&post_lines(&rollcall, &events.join("\n")), 400);
     assert!(says(&msg), "{msg}");
     let cut = format!("{}\n{}\n{{\"account_sid\":", good(1), good(2));
-    assert!(refusal(&post_lines(&rollcall, &cut), 400).contains("event 3"));
-    assert!(refusal(&post_json(&rollcall, &format!("[{},7]", good(1))), 400).contains("event 2"));
+    assert!(api_error(&post_lines(&rollcall, &cut), 400).contains("event 3"));
+    assert!(api_error(&post_json(&rollcall, &format!("[{},7]", good(1))), 400).contains("event 2"));
     assert_eq!(known(&rollcall), 0);
 }
 

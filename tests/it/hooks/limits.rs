@@ -1,6 +1,6 @@
 //! More than can be taken: all of it is refused, and can be sent again.
 
-use super::super::api::refusal;
+use super::super::api::api_error;
 use super::super::harness::{A1, Rollcall, send, until};
 use super::{HOOK, known, post_lines};
 
@@ -19,7 +19,7 @@ fn batch(first: usize, length: usize) -> String {
 fn a_batch_has_a_limit() {
     let rollcall = Rollcall::up(&["--limits-batch-events", "10"]);
     assert_eq!(post_lines(&rollcall, &batch(0, 10)).status, 204);
-    let msg = refusal(&post_lines(&rollcall, &batch(100, 11)), 413);
+    let msg = api_error(&post_lines(&rollcall, &batch(100, 11)), 413);
     assert!(msg.contains("11") && msg.contains("10"), "{msg}");
     assert_eq!(known(&rollcall), 10);
 }
@@ -48,7 +48,7 @@ fn a_full_queue_takes_nothing_of_what_it_refuses() {
                     let outcome = |batch| {
                         let answer = post(first(batch)).unwrap();
                         if answer.status == 503 {
-                            refusal(&answer, 503);
+                            api_error(&answer, 503);
                             let seconds = answer.header("retry-after").unwrap();
                             assert!(seconds.parse::<u32>().unwrap() >= 1, "{seconds}");
                         } else {
@@ -102,7 +102,7 @@ fn whoever_is_refused_reads_why_even_with_a_large_body() {
             let headers: Vec<_> = token.map(|token| ("authorization", token)).into_iter().collect();
             let answer =
                 send(&agent, "POST", &rollcall.url(path), &headers, &body[..length]).unwrap();
-            refusal(&answer, status);
+            api_error(&answer, status);
         }
     }
 }

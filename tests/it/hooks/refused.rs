@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::api::refusal;
+use super::super::api::api_error;
 use super::super::harness::{A1, A2, Rollcall, event};
 use super::signed::{SECRET, basic, post_basic, post_signed, signature};
 use super::{HOOK, known, post};
@@ -88,7 +88,7 @@ fn the_log_does_not_grow_with_what_is_refused() {
     let headers = [("authorization", &*basic("one", "right")), ("jambonz-signature", "x")];
     for _ in 0..40 {
         // Known, so that it does not wait.
-        refusal(&post(&rollcall, &headers, "{"), 400);
+        api_error(&post(&rollcall, &headers, "{"), 400);
     }
     for n in 0..5 {
         assert_eq!(post(&rollcall, &headers, &body).status, 204, "{n}");
@@ -162,16 +162,16 @@ fn what_nobody_known_sends_is_counted_slowed_and_audited_whatever_is_wrong_with_
     ];
     for (n, (headers, body, status)) in cases.into_iter().enumerate() {
         let answer = rollcall.send("POST", HOOK, headers, body.as_bytes()).unwrap();
-        refusal(&answer, status);
+        api_error(&answer, status);
         assert_eq!(figures(&rollcall)["failed_authentications"], n as u64 + 1, "{headers:?}");
         assert_eq!(audit(&rollcall.log()), n + 1, "{headers:?}");
     }
     let slowed = "many wrong credentials; further ones are slowed";
     for _ in 0..2 {
-        refusal(&post(&rollcall, &[("jambonz-signature", &fresh)], &long), 413);
+        api_error(&post(&rollcall, &[("jambonz-signature", &fresh)], &long), 413);
         assert!(!rollcall.log().contains(slowed));
     }
-    refusal(&post(&rollcall, &[("jambonz-signature", &fresh)], &long), 413);
+    api_error(&post(&rollcall, &[("jambonz-signature", &fresh)], &long), 413);
     assert!(rollcall.log().contains(slowed));
     // Nothing of all that was read as an event, and who is known does not wait.
     let text = rollcall.get(&rollcall.admin(), "/metrics").body;

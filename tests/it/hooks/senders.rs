@@ -2,7 +2,7 @@
 
 use data_encoding::{HEXLOWER, HEXUPPER};
 
-use super::super::api::refusal;
+use super::super::api::api_error;
 use super::super::api::samples::now;
 use super::super::harness::{A1, A2, Rollcall, event, until};
 use super::signed::{SECRET, mac, post_basic, post_signed, signature};
@@ -91,7 +91,7 @@ fn a_signature_that_is_not_right_is_401() {
     ];
     for (header, body) in &cases {
         let answer = post_signed(&rollcall, header, body);
-        assert_eq!(refusal(&answer, 401), "Unauthorized", "{header}");
+        assert_eq!(api_error(&answer, 401), "Unauthorized", "{header}");
         assert!(answer.header("www-authenticate").is_some(), "{header}");
     }
     let malformed = [
@@ -106,7 +106,7 @@ fn a_signature_that_is_not_right_is_401() {
     ];
     for header in &malformed {
         let answer = post_signed(&rollcall, header, &body);
-        assert!(refusal(&answer, 400).contains("Jambonz-Signature"), "{header}");
+        assert!(api_error(&answer, 400).contains("Jambonz-Signature"), "{header}");
     }
     // An empty batch has no account, so that nobody can have signed for it.
     assert_eq!(post_signed(&rollcall, &signature(SECRET, 0, "[]"), "[]").status, 401);
@@ -142,12 +142,12 @@ fn a_user_and_a_password_speak_for_their_account() {
         ("One", "pass:word"),
     ] {
         let answer = post_basic(&rollcall, user, password, &event(2, "busy"));
-        assert_eq!(refusal(&answer, 401), "Unauthorized", "{user}:{password}");
+        assert_eq!(api_error(&answer, 401), "Unauthorized", "{user}:{password}");
         assert!(answer.header("www-authenticate").is_some());
     }
     for basic in ["Basic !!!", "Basic b25l", "Basic /w=="] {
         let answer = post(&rollcall, &[("authorization", basic)], &event(2, "busy"));
-        assert_eq!(refusal(&answer, 401), "Unauthorized", "{basic}");
+        assert_eq!(api_error(&answer, 401), "Unauthorized", "{basic}");
     }
     assert_eq!(known(&rollcall), 2);
     rollcall.kill();
@@ -165,11 +165,11 @@ fn nobody_is_401() {
         &[("authorization", "Token x")],
     ] {
         let answer = post(&rollcall, headers, &event(1, "busy"));
-        assert_eq!(refusal(&answer, 401), "Unauthorized", "{headers:?}");
+        assert_eq!(api_error(&answer, 401), "Unauthorized", "{headers:?}");
         assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer"));
     }
     let answer = post(&rollcall, &[("authorization", "Bearer")], &event(1, "busy"));
-    assert!(refusal(&answer, 400).contains("Authorization"));
+    assert!(api_error(&answer, 400).contains("Authorization"));
     assert_eq!(known(&rollcall), 0);
 }
 
@@ -184,19 +184,19 @@ fn of_a_mixed_body_nothing_is_taken() {
         }
         for (user, password) in [("one", "pass:word"), ("two", "secret")] {
             let answer = post_basic(&rollcall, user, password, &body);
-            assert!(refusal(&answer, 403).starts_with("insufficient permissions"));
+            assert!(api_error(&answer, 403).starts_with("insufficient permissions"));
         }
         for scope in [["--account", A1], ["--account", A2], ["--service-provider", SP1]] {
             let token = rollcall.token(&[&scope[..], &["--role", "ingest"]].concat());
             let bearer = format!("Bearer {token}");
             let answer = post(&rollcall, &[("authorization", &bearer)], &body);
-            assert!(refusal(&answer, 403).starts_with("insufficient permissions"), "{scope:?}");
+            assert!(api_error(&answer, 403).starts_with("insufficient permissions"), "{scope:?}");
         }
     }
     // The one that begins with the account of the signature.
     let [body, _] = mixed();
     let answer = post_signed(&rollcall, &signature(SECRET, 0, &body), &body);
-    assert!(refusal(&answer, 403).starts_with("insufficient permissions"));
+    assert!(api_error(&answer, 403).starts_with("insufficient permissions"));
     assert_eq!(known(&rollcall), 0);
     // Another account's events alone.
     let theirs = event(2, "busy").replace(A1, A2);
@@ -217,5 +217,5 @@ fn a_token_that_brings_events_may_end() {
         let answer = post(&rollcall, &[("authorization", &bearer)], &body);
         (answer.status != 204).then_some(answer)
     });
-    assert_eq!(refusal(&refused, 401), "Unauthorized");
+    assert_eq!(api_error(&refused, 401), "Unauthorized");
 }

@@ -1,6 +1,6 @@
 //! The shapes in which one and the same event may come.
 
-use super::super::api::refusal;
+use super::super::api::api_error;
 use super::super::api::samples::now;
 use super::super::harness::{A1, A2, Rollcall, event, sid};
 use super::signed::{SECRET, signature};
@@ -47,7 +47,7 @@ fn the_message_of_a_websocket_is_taken_alone_in_arrays_and_in_lines() {
         (message("{}"), "account_sid is missing"),
         (message(&message(&event(9))), "account_sid is missing"),
     ] {
-        let msg = refusal(&post_json(&rollcall, &body), 400);
+        let msg = api_error(&post_json(&rollcall, &body), 400);
         assert!(msg.contains(words), "{msg}");
     }
     assert_eq!(known(&rollcall), 8);
@@ -74,7 +74,7 @@ fn a_hook_by_get_is_told_what_is_wrong() {
     let bearer = format!("Bearer {}", rollcall.admin());
     let path = format!("{}?account_sid={A1}&call_sid={}&call_status=busy", super::HOOK, sid(1));
     let answer = rollcall.send("GET", &path, &[("authorization", &bearer)], b"").unwrap();
-    let msg = refusal(&answer, 405);
+    let msg = api_error(&answer, 405);
     assert!(msg.contains("in jambonz POST"), "{msg}");
     let status = rollcall.status();
     assert!(status.contains("1 webhook refused: the method is GET"), "{status}");
@@ -144,10 +144,10 @@ fn a_byte_order_mark_may_stand_before_json() {
     for bytes in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}"] {
         let bearer = format!("Bearer {}", rollcall.admin());
         let answer = rollcall.send("POST", super::HOOK, &[("authorization", &bearer)], bytes);
-        assert!(refusal(&answer.unwrap(), 400).contains("UTF-16"));
+        assert!(api_error(&answer.unwrap(), 400).contains("UTF-16"));
     }
     for body in [format!("{MARK}{MARK}{{}}"), MARK.to_owned(), format!("{{{MARK}}}")] {
-        refusal(&post_json(&rollcall, &body), 400);
+        api_error(&post_json(&rollcall, &body), 400);
     }
     // Of a call that is not there, after a body that was read.
     let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(77));

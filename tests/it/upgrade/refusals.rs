@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rollcall::domain::Timestamp;
-use rollcall::journal::{self, Kind, Origin};
+use rollcall::journal::{self, ChangeOrigin, FrameKind};
 
 use super::super::harness::{Printed, Rollcall, event, print};
 use super::{RELEASES, files, unpack};
@@ -97,7 +97,8 @@ fn a_later_record_is_refused_and_the_journal_goes_on_with_the_release_that_wrote
     let (rollcall, journal) = data();
     let mut opened = journal::open(&journal, false, 1 << 20).unwrap();
     let mut batch = opened.writer.batch();
-    let seq = batch.push(Timestamp::default(), Origin::Admin, Kind::Record, &[3; 40]).unwrap();
+    let seq =
+        batch.push(Timestamp::default(), ChangeOrigin::Admin, FrameKind::Record, &[3; 40]).unwrap();
     opened.writer.append(batch).unwrap();
     drop(opened);
     let names = || -> Vec<_> { files(&journal).into_keys().collect() };

@@ -1,0 +1,404 @@
+//! Giving disk space back: calls whose time is over are deleted, and the journal's full segments are
+//! packed without what nobody needs any more.
+//!
+//! **Room.** A segment's place is taken by what was packed of it, and its file goes at once where
+//! nobody reads it, before the next one is packed. Nothing is packed where that would shut the gate
+//! (`space.rs`); what does not fit is passed over, and tried again as soon as there is room for it.
+//!
+//! **What is dropped.** A frame goes only where the registry or the index shows a *later* one of the
+//! same call. An index that knows nothing of a call whose record is in the journal has lost a row:
+//! nothing is dropped then, and it is built again. Architecture invariant: no damage to the index can
+//! make the collector lose a call.
+//!
+//! **Deletions** stand for what they delete until nothing older of that call is left in the journal,
+//! and for as long as a call may live. Segments are taken oldest first, and each says as of which
+//! sequence number it has been cleared: a deletion below the least of these numbers of all segments
+//! before it may go. The index lets go of it after that ([`Shared::has_left_journal`]).
+//!
+//! **History.** Segments younger than that are compressed and otherwise left as they are, so that a
+//! backup of them can be restored as of any moment.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::checkpointer::Sweep;
+use super::commit::Job;
+use super::retention::EXPIRED_AT_ONCE;
+use super::shared::Shared;
+use super::size_limit::{Advice, SizeLimitRun};
+use crate::clock;
+use crate::domain::{CallId, Timestamp};
+use crate::journal::Segment;
+
+/// How long a checkpoint may take that somebody waits for.
+const CHECKPOINT_MAX: Duration = Duration::from_mins(1);
+/// How soon the size of a store is looked at again that does not fit.
+const FIT_INTERVAL: Duration = Duration::from_secs(30);
+/// How often it is looked whether there is room now for what had none.
+const ROOM_INTERVAL: Duration = Duration::from_secs(2);
+/// How often it is looked whether replaced segments are still read.
+const UNLINK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a round begins again since it has made room for what had none.
+const ATTEMPTS_MAX: u32 = 16;
+
+/// What is kept, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionPolicy {
+    /// How long after it was listed an ended call is kept; for good where there is none.
+    pub age_millis: Option<u64>,
+    /// What journal and index together may take on disk.
+    pub bytes: Option<u64>,
+    /// How far back every version of every call is kept.
+    pub history_millis: u64,
+    /// Within what time a deleted call has left the journal.
+    pub erase_millis: u64,
+    /// Time between two rounds.
+    pub interval: Duration,
+}
+
+/// What a round has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Collected {
+    /// Calls whose time was over.
+    pub expired: u64,
+    /// Segments that were packed.
+    pub segments: u64,
+    /// Bytes on disk of these segments before, and of what took their place.
+    pub bytes_before: u64,
+    /// The same after.
+    pub bytes_after: u64,
+    /// The store is larger than it may be: more follows.
+    pub fitting: bool,
+}
+
+/// How far a round goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// What is worth the work.
+    Usual,
+    /// Whatever can go, but for the history that is kept.
+    Thorough,
+    /// Whatever can go.
+    Erase,
+}
+
+/// What the collector is asked to do.
+#[derive(Debug, Default)]
+pub(super) struct Tidy {
+    /// Close.
+    pub stop: bool,
+    /// A round out of turn.
+    pub asked: Option<Depth>,
+    /// What became of the last round that was asked for.
+    pub done: Option<Result<Collected, StoreError>>,
+}
+
+/// The thread that gives space back.
+pub(super) struct Collector {
+    pub(super) shared: Arc<Shared>,
+    /// Segments that were replaced, until nobody reads them any more.
+    pub(super) retired: Vec<Retired>,
+    sweep: Sweep,
+    /// The segment that is being written, and since when.
+    present: (u64, Instant),
+    fitting: SizeLimitRun,
+}
+
+/// One round that is due.
+struct DueRound {
+    depth: Depth,
+    /// Somebody waits for it.
+    asked: bool,
+}
+
+/// A segment whose place another one has taken.
+pub(super) struct Retired {
+    pub segment: Arc<Segment>,
+    /// It has been said that its file cannot be removed.
+    told: bool,
+}
+
+impl From<Arc<Segment>> for Retired {
+    fn from(segment: Arc<Segment>) -> Self {
+        Self { segment, told: false }
+    }
+}
+
+/// A round that found no room for part of its work.
+struct Short {
+    /// Bytes that it takes; none where that is not known.
+    needed: Option<u64>,
+}
+
+impl Short {
+    /// Where it is room that was missing.
+    fn of(error: &StoreError) -> Option<Self> {
+        let needed = match error {
+            StoreError::NoRoom { needed, .. } => Some(*needed),
+            _ => None,
+        };
+        error.is_short_of_room().then_some(Self { needed })
+    }
+
+    /// How often it is looked whether there is room. Where that is not told, as under a quota, only
+    /// whoever tries finds out, and that costs more.
+    fn interval(&self) -> Duration {
+        if self.needed.is_some() { ROOM_INTERVAL } else { FIT_INTERVAL }
+    }
+}
+
+impl Collector {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let (sweep, fitting) = (Sweep::new(), SizeLimitRun::default());
+        Self { shared, retired: Vec::new(), sweep, present: (0, Instant::now()), fitting }
+    }
+
+    /// Runs until the store closes.
+    pub fn run(mut self) {
+        let interval = self.shared.options.retention.interval;
+        let mut next = Instant::now() + interval;
+        let mut short = None;
+        while let Some(turn) = self.sleep_until(next, short.as_ref()) {
+            let (collected, done) = self.round(turn.depth);
+            if collected.segments + collected.expired > 0 {
+                tracing::info!(
+                    expired = collected.expired,
+                    segments = collected.segments,
+                    before = collected.bytes_before,
+                    after = collected.bytes_after,
+                    "the journal was collected"
+                );
+            }
+            match &done {
+                Ok(()) | Err(StoreError::Closing) => {}
+                Err(error) if error.is_short_of_room() => {
+                    tracing::warn!(%error, "not all of the journal was collected; it goes on with room");
+                }
+                Err(error) => tracing::warn!(%error, "the journal was not collected; trying again"),
+            }
+            let soon = done.is_ok() && collected.fitting;
+            next = Instant::now() + if soon { interval.min(FIT_INTERVAL) } else { interval };
+            short = done.as_ref().err().and_then(Short::of);
+            if turn.asked {
+                let (tidy, done_now) = &self.shared.tidy;
+                tidy.lock().done = Some(done.map(|()| collected));
+                done_now.notify_all();
+            }
+        }
+        self.unlink();
+    }
+
+    /// Waits until that time, or until there is room for what had none, or until somebody asks; none
+    /// once the store closes.
+    fn sleep_until(&mut self, next: Instant, short: Option<&Short>) -> Option<DueRound> {
+        let interval = short.map_or(ROOM_INTERVAL, Short::interval);
+        let mut look_at_room = Instant::now() + interval;
+        loop {
+            let mut wake_at = next;
+            if short.is_some() {
+                wake_at = wake_at.min(look_at_room);
+            }
+            if !self.retired.is_empty() {
+                wake_at = wake_at.min(Instant::now() + UNLINK_INTERVAL);
+            }
+            let turn = self.asked_until(wake_at)?;
+            self.unlink();
+            if turn.asked || Instant::now() >= next {
+                return Some(turn);
+            }
+            if let Some(short) = short
+                && Instant::now() >= look_at_room
+            {
+                if self.has_room_for(short) {
+                    return Some(turn);
+                }
+                look_at_room = Instant::now() + interval;
+            }
+        }
+    }
+
+    /// Waits until that time, or until somebody asks; none once the store closes.
+    fn asked_until(&self, time: Instant) -> Option<DueRound> {
+        let (tidy, woken) = &self.shared.tidy;
+        let mut tidy = tidy.lock();
+        while !tidy.stop && tidy.asked.is_none() {
+            if woken.wait_until(&mut tidy, time).timed_out() {
+                break;
+            }
+        }
+        let asked = tidy.asked.take();
+        let turn = DueRound { asked: asked.is_some(), depth: asked.unwrap_or(Depth::Usual) };
+        (!tidy.stop).then_some(turn)
+    }
+
+    fn has_room_for(&self, short: &Short) -> bool {
+        let room = &self.shared.room;
+        let enough = |needed| room.leaves("it", needed, room.kept()).is_ok();
+        short.needed.is_none_or(enough)
+    }
+
+    /// Rests for so long, unless the store closes.
+    pub(super) fn rest(&self, time: Duration) -> Result<(), StoreError> {
+        let (tidy, woken) = &self.shared.tidy;
+        let mut tidy = tidy.lock();
+        if !tidy.stop && !time.is_zero() {
+            woken.wait_for(&mut tidy, time);
+        }
+        if tidy.stop { Err(StoreError::Closing) } else { Ok(()) }
+    }
+
+    /// A round, and what it has done, also where it ends in an error.
+    fn round(&mut self, depth: Depth) -> (Collected, Result<(), StoreError>) {
+        let mut collected = Collected::default();
+        let now = clock::now();
+        let believed = self.sweep.believes(now) || depth > Depth::Usual;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let before = collected.segments;
+            let done = self.attempt(now, depth, believed, &mut collected);
+            self.unlink();
+            // What was packed may have made room for what had none.
+            let goes_on = collected.segments > before
+                && attempts < ATTEMPTS_MAX
+                && done.as_ref().err().and_then(Short::of).is_some_and(|s| self.has_room_for(&s));
+            if !goes_on {
+                return (collected, done);
+            }
+        }
+    }
+
+    /// Goes through all steps once. One that finds no room does not keep those after it from making
+    /// some.
+    fn attempt(
+        &mut self,
+        now: Timestamp,
+        depth: Depth,
+        believed: bool,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.shared.strike("collector");
+        let asked = depth > Depth::Usual;
+        let mut short = None;
+        if believed {
+            let expired = self.expire(now);
+            collected.expired += unless_short(&mut short, expired)?;
+        }
+        let begun = self.begin_segment(asked);
+        unless_short(&mut short, begun)?;
+        if asked {
+            unless_short(&mut short, self.shared.checkpoint_now(CHECKPOINT_MAX))?;
+        }
+        let packed = self.collect(now, depth, collected);
+        unless_short(&mut short, packed)?;
+        if believed {
+            let fits = self.fit(now, collected);
+            unless_short(&mut short, fits)?;
+        }
+        short.map_or(Ok(()), Err)
+    }
+
+    /// Makes the store fit into the size that is set.
+    fn fit(&mut self, now: Timestamp, collected: &mut Collected) -> Result<(), StoreError> {
+        let advice = self.fitting.advice(&self.shared)?;
+        collected.fitting = advice != Advice::Fits;
+        let Advice::Delete(mut count) = advice else { return Ok(()) };
+        while count > 0 {
+            let oldest = self.shared.oldest(count, &mut || self.rest(Duration::from_millis(1)))?;
+            tracing::info!(calls = oldest.len(), "the oldest calls go: the store is over its size");
+            let deleted = self.delete(&oldest)?;
+            collected.expired += deleted;
+            // The index is asked for the next ones, and is to know that these are gone.
+            self.shared.checkpoint_now(CHECKPOINT_MAX)?;
+            count = if deleted == 0 { 0 } else { count.saturating_sub(oldest.len() as u64) };
+        }
+        // What must fit has no room for history.
+        self.begin_segment(true)?;
+        self.shared.checkpoint_now(CHECKPOINT_MAX)?;
+        self.collect(now, Depth::Erase, collected)
+    }
+
+    /// Deletes the calls whose time is over.
+    fn expire(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut expired = 0;
+        loop {
+            let over = self.shared.over(now, &mut || self.rest(Duration::from_millis(1)))?;
+            let changed = self.delete(&over.ids)?;
+            expired += changed;
+            if changed == 0 || !over.more {
+                return Ok(expired);
+            }
+        }
+    }
+
+    /// Deletes those of these calls that have ended, in small pieces. Returns how many.
+    fn delete(&self, calls: &[CallId]) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        for calls in calls.chunks(EXPIRED_AT_ONCE) {
+            deleted += loop {
+                match self.shared.expire(calls, clock::now()) {
+                    // The keeper makes room.
+                    Err(StoreError::Busy) => self.rest(Duration::from_millis(10))?,
+                    done => break done?,
+                }
+            };
+            self.rest(Duration::from_millis(10))?;
+        }
+        Ok(deleted)
+    }
+
+    /// Has a new segment begun where the present one has been written for long: what was deleted
+    /// would stay in it else.
+    fn begin_segment(&mut self, at_once: bool) -> Result<(), StoreError> {
+        let last = self.shared.segments.read().last().map_or(0, |segment| segment.first_seq);
+        if self.present.0 != last {
+            self.present = (last, Instant::now());
+        }
+        let age = Duration::from_millis(self.shared.options.retention.erase_millis / 4);
+        if !at_once && self.present.1.elapsed() < age {
+            return Ok(());
+        }
+        self.shared.ask(Job::BeginSegment)
+    }
+
+    /// Removes the files of replaced segments that nobody reads.
+    pub(super) fn unlink(&mut self) {
+        let before = self.retired.len();
+        self.retired.retain_mut(|retired| {
+            if Arc::strong_count(&retired.segment) > 1 {
+                return true;
+            }
+            match std::fs::remove_file(&retired.segment.path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    if !std::mem::replace(&mut retired.told, true) {
+                        let file = retired.segment.path.display();
+                        tracing::warn!(%file, %error, "a replaced segment cannot be removed; trying on");
+                    }
+                    true
+                }
+                _ => false,
+            }
+        });
+        if self.retired.len() < before {
+            self.shared.room.look();
+        }
+    }
+}
+
+/// A result; what had no room is kept aside, the first of all.
+fn unless_short<T: Default>(
+    short: &mut Option<StoreError>,
+    done: Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    match done {
+        Err(error) if error.is_short_of_room() => {
+            short.get_or_insert(error);
+            Ok(T::default())
+        }
+        done => done,
+    }
+}
