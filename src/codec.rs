@@ -27,7 +27,6 @@ const DECODE_BYTES_MAX: u64 = 256 * 1024;
 
 /// Stored bytes that are not a record.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
 pub enum CodecError {
     #[error("record version {0} is not known to this release")]
     Version(u8),

@@ -9,7 +9,6 @@ use crate::store::{OpenError, StoreError};
 
 /// Facts of a failure; the cause is the source.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
 pub enum BackupError {
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },

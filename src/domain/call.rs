@@ -49,7 +49,6 @@ pub struct Origin {
 
 /// A value and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct Field<T> {
     pub value: T,
     pub origin: Origin,
@@ -57,7 +56,6 @@ pub struct Field<T> {
 
 /// The texts that the Call object names; every one of them may be absent from an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the names are those of the jambonz REST API")]
 pub enum CallField {
     CallId,
     From,

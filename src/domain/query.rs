@@ -4,7 +4,6 @@ use super::{Call, CallField, CallSid, CallStatus, Direction, Timestamp};
 
 /// Newest first, or its exact reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Order {
     #[default]
     NewestFirst,

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 /// `call_status` as jambonz sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the names are those of the jambonz REST API")]
 pub enum CallStatus {
     Trying,
     Ringing,
@@ -77,7 +76,6 @@ impl CallStatus {
 
 /// How far along a call is; the order is that of the merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "each is named after its status")]
 pub enum Rank {
     Trying,
     Ringing,
@@ -88,7 +86,6 @@ pub enum Rank {
 
 /// `direction` as jambonz sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the names are those of the jambonz REST API")]
 pub enum Direction {
     Inbound,
     Outbound,

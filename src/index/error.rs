@@ -6,7 +6,6 @@ use super::layout::LAYOUT;
 
 /// Facts of a failure; the cause is the source.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
 pub enum IndexError {
     #[error("the index failed")]
     Sled(#[from] sled::Error),

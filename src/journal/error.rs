@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 /// Facts of a failure; the cause is the source.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
 pub enum JournalError {
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },

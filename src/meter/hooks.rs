@@ -21,7 +21,6 @@ const WINDOW: Duration = Duration::from_mins(1);
 /// Why a request that brings events was refused, or what was wrong with one of its credentials. Of
 /// several the first in this order is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the texts say it")]
 pub enum Cause {
     TwoAccounts,
     OtherAccount,

@@ -83,7 +83,6 @@ impl Gauge {
 
 /// Why events were not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Refused {
     Busy,
     Disk,

@@ -14,7 +14,6 @@ use crate::domain::AccountSid;
 
 /// What is looked up at the time of the scrape.
 #[derive(Debug, Clone, Default)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct ScrapeFigures {
     /// Milliseconds since 1970.
     pub now: u64,

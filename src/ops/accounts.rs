@@ -16,7 +16,6 @@ const TEXT_MAX: usize = 256;
 
 /// Settings that are to change; what is absent stays as it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct AccountSettings {
     /// Its sid, or its name where it has one that no other account has.
     pub account: String,
@@ -39,7 +38,6 @@ pub enum NewKeep {
 
 /// An account in a list: which secrets it has, not what they are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct AccountInfo {
     pub account_sid: AccountSid,
     pub name: Option<String>,

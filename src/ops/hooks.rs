@@ -19,7 +19,6 @@ pub struct HookFigures {
 
 /// The same of one account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct AccountHooks {
     pub account_sid: AccountSid,
     /// RFC 3339; none where none was taken since the start.

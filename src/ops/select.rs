@@ -19,7 +19,6 @@ const PAGE_CALLS: usize = 1000;
 
 /// Filters, as they were typed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are those of the flags")]
 pub struct Selection {
     /// By sid or by name.
     pub accounts: Vec<String>,

@@ -66,7 +66,6 @@ impl NewScope {
 
 /// A token in a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct TokenInfo {
     pub id: String,
     pub name: Option<String>,

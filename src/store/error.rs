@@ -9,7 +9,6 @@ use crate::journal::JournalError;
 
 /// Why a change or a question was not answered.
 #[derive(Debug, Clone, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
 pub enum StoreError {
     #[error("too much is waiting to be written; try again in a moment")]
     Busy,
@@ -89,7 +88,6 @@ impl From<JournalError> for StoreError {
 
 /// Why a data directory cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
 pub enum OpenError {
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },

@@ -64,7 +64,6 @@ impl Progress {
 
 /// Figures of a store.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct Status {
     pub epoch: String,
     pub sequence: u64,
