@@ -2,7 +2,7 @@
 //! moment, gets no byte of an account that his credentials do not reach.
 //!
 //! ```sh
-//! TRIAL_SEED=7 TENANCY_ROUNDS=5000 cargo test --test it properties::crowd -- --nocapture
+//! TRIAL_SEED=7 TENANCY_ROUNDS=5000 cargo test --test it properties::credentials -- --nocapture
 //! ```
 
 use std::collections::BTreeSet;
