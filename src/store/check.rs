@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use parking_lot::MutexGuard;
 
+use super::index_builder::from_journal::{JournalSurvey, Newness};
 use super::open::Store;
-use super::rebuild::{JournalSurvey, Newness};
-use super::shared::Progress;
+use super::state::Progress;
 use super::{OpenError, StoreError};
 use crate::domain::{CallId, Position};
 use crate::index::{Index, Stored};

@@ -1,9 +1,9 @@
 //! Counting: how many calls a list has, and how they stand.
 
 use super::StoreError;
+use super::list::{IndexPass, ListRequest, LookRow, Most};
 use super::open::Store;
-use super::plan::Plan;
-use super::read::{IndexPass, ListRequest, LookRow, Most};
+use super::query::Plan;
 use crate::domain::{AccountSid, Call, CallStatus, Direction, Filter, Order, Rank};
 use crate::keys::{PositionSpan, StatusKey};
 

@@ -12,71 +12,58 @@
 //!
 //! **The way out.** A reader asks the index first and then the registry, and where both know a call
 //! the registry is right. No call leaves the registry before all readers are done who began before the
-//! index had it (`reading.rs`; the keeper waits for them), and what changes meanwhile is in the
+//! index had it (`state.rs`; the keeper waits for them), and what changes meanwhile is in the
 //! registry, so that none is missed.
 //!
 //! **A new generation.** When the index is built again or compacted, a thread of its own fills a new
-//! one (`build.rs`) while the keeper goes on writing the current one; the keeper then has it take
-//! over (`online.rs`).
+//! one (`index_builder/`) while the keeper goes on writing the current one; the keeper then has it take
+//! over (`index_builder/`).
 //!
 //! **Room.** Another thread looks at how much the disk has free, shuts out what makes the store grow
-//! where that is little (`space.rs`), and keeps a reserve for a start on a full disk (`reserve.rs`).
+//! where that is little (`disk_space.rs`), and keeps a reserve for a start on a full disk (`disk_space.rs`).
 //!
 //! **What a crash leaves.** The journal, whole up to the last commit. The index's mark says from
 //! which sequence number on the journal is read again. An index without the mark of the last
 //! checkpoint, or whose count and sum differ from its mark after an unclean stop, is built anew
 //! from the journal; it is never trusted half.
 
-mod build;
+mod change_feed;
 mod check;
-mod checkpoint;
 mod checkpointer;
-mod collector;
-mod commit;
-mod compact;
+mod committer;
+mod compactor;
 mod count;
+mod data_dir;
+mod disk_space;
 mod error;
-mod feed;
-mod figures;
-mod find;
-mod format;
-mod frame_bodies;
+mod frames;
 mod index_builder;
-mod latest;
-mod new_dir;
+mod list;
 mod open;
-mod pack;
 mod parts;
-mod plan;
-mod read;
-mod reading;
-mod rebuild;
+mod query;
 mod recovery;
-mod reserve;
-mod retention;
 mod segment_pins;
-mod shared;
-mod size_limit;
-mod space;
-mod start;
+mod state;
+mod stats;
 mod submit;
 mod waits;
 
+pub use change_feed::{Event, Feed, FeedBudget, FeedPosition, Reach, What};
 pub use check::{Checked, StoreFinding};
-pub use collector::{Collected, Depth, RetentionPolicy};
-pub use compact::Compacted;
+pub use compactor::retention::{Expiring, RemovalReason};
+pub use compactor::{Collected, Depth, RetentionPolicy};
 pub use count::{Counting, StatusCount};
+pub use data_dir::{FORMAT, Lock, StoreFormat, UNFINISHED, begin, read_format};
+pub use disk_space::free_bytes;
 pub use error::{OpenError, StoreError, chain};
-pub use feed::{Event, Feed, FeedBudget, FeedPosition, Reach, What};
-pub use find::SidMatches;
-pub use format::{FORMAT, Lock, StoreFormat, UNFINISHED, begin, read_format};
+pub use index_builder::from_index::Compacted;
+pub use list::{ListRequest, Listed, Listing, Page, Positions, Slice};
 pub use open::{Options, Store};
-pub use read::{ListRequest, Listed, Listing, Page, Positions, Slice};
+pub use query::SidMatches;
 pub use recovery::Recovery;
-pub use retention::{Expiring, RemovalReason};
 pub use segment_pins::Holding;
-pub use shared::{Progress, Status, Unit};
-pub use space::free_bytes;
+pub use state::{Progress, Status, Unit};
 pub use submit::{Backpressure, Change, Outcome, Ticket};
 pub use waits::WaitGuard;
 

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use super::collector::{Collected, Depth, RetentionPolicy};
-use super::commit::Job;
-use super::format::{self, Lock};
-use super::shared::{Progress, Shared, Status};
-use super::start::Start;
-use super::{OpenError, Recovery, StoreError, WaitGuard, reserve, space};
+use super::committer::Job;
+use super::compactor::{Collected, Depth, RetentionPolicy};
+use super::data_dir::{self, Lock};
+use super::disk_space::{self, free_bytes};
+use super::recovery::Start;
+use super::state::{Progress, State, Status};
+use super::{OpenError, Recovery, StoreError, WaitGuard};
 use crate::access::Access;
 use crate::domain::Timestamp;
 use crate::index::Generations;
@@ -66,7 +67,7 @@ pub struct Options {
 
 /// A data directory, open.
 pub struct Store {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<State>,
     lock: Mutex<Option<Lock>>,
     /// The looks at those who wait and at the disk, the collector, the keeper and the committer, in the order in which they end.
     threads: Mutex<Vec<(JoinHandle<()>, Option<Job>)>>,
@@ -90,14 +91,14 @@ impl Store {
         progress: &dyn Fn(Progress),
     ) -> Result<Self, OpenError> {
         let dir = options.data_dir.clone();
-        reserve::make_way(&dir);
+        disk_space::make_way_by_reserve(&dir);
         Self::open_with_room(lock, options, now, progress).map_err(|error| {
             if !error.is_full() {
                 return error;
             }
             // It took more than was free, and there may have been a reserve yet.
-            reserve::give_up(&dir);
-            let free = space::free_bytes(&dir).unwrap_or_default();
+            disk_space::give_up_reserve(&dir);
+            let free = free_bytes(&dir).unwrap_or_default();
             OpenError::NoRoom { path: dir, free, source: Box::new(error) }
         })
     }
@@ -109,7 +110,7 @@ impl Store {
         progress: &dyn Fn(Progress),
     ) -> Result<Self, OpenError> {
         let dir = options.data_dir.clone();
-        let format = format::read_format(&dir)?;
+        let format = data_dir::read_format(&dir)?;
         let journal_dir = dir.join("journal");
         let begun = journal_dir.exists();
         make_private(&journal_dir)?;
@@ -125,7 +126,7 @@ impl Store {
         if begun && format.is_none() {
             tracing::warn!("FORMAT was missing beside a journal; the data begin a new epoch");
         }
-        let epoch = format::epoch(&dir, format)?;
+        let epoch = data_dir::epoch(&dir, format)?;
         if let Some(torn) = &journal.torn {
             tracing::warn!(
                 file = %torn.path.display(), offset = torn.offset, bytes = torn.bytes,
@@ -140,7 +141,7 @@ impl Store {
         let generations = Generations::new(&dir, options.index_cache_bytes);
         let (jobs, queue) = channel();
         let segments = journal.segments.into_iter().map(Arc::new).collect();
-        let shared = Shared::new(options, generations, epoch, jobs, segments);
+        let shared = State::new(options, generations, epoch, jobs, segments);
         journal.writer.tell(shared.doing.clone());
         let recovery = Recovery {
             is_new: !begun,
@@ -157,7 +158,7 @@ impl Store {
 
     /// A store whose threads run.
     pub(super) fn running(
-        shared: Arc<Shared>,
+        shared: Arc<State>,
         lock: Lock,
         threads: Vec<(JoinHandle<()>, Option<Job>)>,
         recovery: Recovery,
@@ -321,7 +322,7 @@ impl Drop for Store {
 /// Runs a thread of the store. Its work is nobody else's, so that its panic is the store's end. What
 /// it is given lives until that is known: whoever finds it gone is to find out why.
 pub(super) fn watched<G: Send + 'static>(
-    shared: Arc<Shared>,
+    shared: Arc<State>,
     name: &'static str,
     given: G,
     work: impl FnOnce(&G) + Send + 'static,

@@ -20,10 +20,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::StoreError;
-use super::checkpoint::Versions;
-use super::commit::append;
-use super::frame_bodies::tombstone_body;
-use super::shared::Shared;
+use super::checkpointer::Versions;
+use super::committer::append;
+use super::frames::tombstone_body;
+use super::state::State;
 use crate::clock;
 use crate::codec;
 use crate::domain::{Call, CallId};
@@ -88,7 +88,7 @@ fn indexed(seq: u64, call: &Call) -> Indexed {
 /// Gives the first parts their place, by what an index has of their calls: the records that hold them
 /// are written to the journal and published.
 pub(super) fn place(
-    shared: &Shared,
+    shared: &State,
     writer: &mut JournalWriter,
     index: &Index,
 ) -> Result<(), StoreError> {
@@ -157,7 +157,7 @@ pub(super) fn place(
 }
 
 /// What a generation that nobody reads yet has of the calls in memory.
-pub(super) fn known_by(shared: &Shared, index: &Index) -> Result<KnownCalls, IndexError> {
+pub(super) fn known_by(shared: &State, index: &Index) -> Result<KnownCalls, IndexError> {
     let entries: Vec<(CallId, u64, CallState)> = {
         let registry = shared.registry.read();
         registry.iter().map(|(id, entry)| (id, entry.seq, entry.state.clone())).collect()
@@ -179,7 +179,7 @@ pub(super) fn known_by(shared: &Shared, index: &Index) -> Result<KnownCalls, Ind
 /// A new generation takes over: what the registry knows of the old one is of no use. The calls that
 /// the new one has stay in memory until those are done who read in the old one.
 pub(super) fn replace(
-    shared: &Shared,
+    shared: &State,
     writer: &mut JournalWriter,
     index: &Arc<Index>,
     mut known: KnownCalls,
@@ -206,13 +206,13 @@ pub(super) fn replace(
     shared.crowded.store(false, Ordering::Release);
     shared.damaged.store(false, Ordering::Release);
     if !shared.live_known.load(Ordering::Acquire) {
-        super::figures::count_live(shared);
+        super::stats::count_live(shared);
     }
     Ok(())
 }
 
 /// The calls in memory that the index has as they are.
-pub(super) fn covered(shared: &Shared) -> Versions {
+pub(super) fn covered(shared: &State) -> Versions {
     let registry = shared.registry.read();
     let covered = registry.iter().filter(|(_, entry)| entry.covered());
     let calls = covered.map(|(id, entry)| (id, entry.indexed.clone())).collect();

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::StoreError;
-use super::commit::{Done, Job};
+use super::committer::{Done, Job};
 use super::open::Store;
-use super::shared::Shared;
+use super::state::State;
 use super::waits::WaitGuard;
 use crate::access::SettingRow;
 use crate::domain::{Call, CallId, Source, StampedEvent, Timestamp, merge};
@@ -197,7 +197,7 @@ impl Ticket {
     }
 }
 
-impl Shared {
+impl State {
     /// Hands changes to the committer. The ticket tells when they are on disk.
     pub(super) fn submit(
         &self,

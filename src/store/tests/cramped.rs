@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::domain::show_size;
-use crate::store::build::BuildOptions;
-use crate::store::space::Pretended;
+use crate::store::disk_space::Pretended;
+use crate::store::index_builder::fill::BuildOptions;
 
 const MIB: u64 = 1 << 20;
 const SEGMENT: u64 = MIB;

@@ -179,13 +179,14 @@ fn an_index_takes_over_while_somebody_reads_in_the_old_one() {
     let reading = shared.readers.begin();
     let checkpointer = shared.index_writer.lock();
     let (_, new) = shared.generations.begin().unwrap();
-    let options = build::BuildOptions { shared, gentle: false, kept: 0, progress: &|_| {} };
-    let filled = rebuild::fill_from_journal(&new, &options).unwrap();
+    let options =
+        index_builder::fill::BuildOptions { shared, gentle: false, kept: 0, progress: &|_| {} };
+    let filled = index_builder::from_journal::fill_from_journal(&new, &options).unwrap();
     assert_eq!((filled.until, filled.first_part), (shared.registry.read().last_seq(), None));
     let new = Arc::new(new);
     let known = parts::known_by(shared, &new).unwrap();
     // The committer waits for nobody.
-    shared.ask(|reply| commit::Job::Replace(new.clone(), known, reply)).unwrap();
+    shared.ask(|reply| committer::Job::Replace(new.clone(), known, reply)).unwrap();
     assert!(!Arc::ptr_eq(&old, &shared.index().unwrap()));
     // What the old one does not have is still in memory, though the new one has it.
     assert!(

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::StoreError;
-use super::frame_bodies::tombstone_id;
+use super::frames::tombstone_id;
+use super::list::{ListRequest, Slice};
 use super::open::Store;
-use super::read::{ListRequest, Slice};
-use super::shared::Shared;
+use super::state::State;
 use crate::codec;
 use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position};
 use crate::journal::{Frame, FrameKind, Scanner, Segment};
@@ -109,7 +109,7 @@ impl Store {
     }
 }
 
-impl Shared {
+impl State {
     /// The segment in which the changes after this one begin, and the sequence number that the next
     /// segment begins with, where there is one.
     fn segment_after(&self, seq: u64) -> Result<(Arc<Segment>, Option<u64>), StoreError> {
@@ -195,7 +195,7 @@ impl Feed {
     /// The next changes, of one segment at most.
     fn changes(
         &mut self,
-        shared: &Shared,
+        shared: &State,
         seq: u64,
         until: u64,
         piece: FeedBudget,

@@ -1,6 +1,10 @@
 //! A new generation of the index while the store runs: when one is begun, who is told, and how it
-//! takes over. The work itself is done in a thread of its own (`build.rs`); the keeper goes on with
+//! takes over. The work itself is done in a thread of its own (`index_builder/`); the keeper goes on with
 //! its checkpoints in the current generation, and does the last part.
+
+pub(crate) mod fill;
+pub(crate) mod from_index;
+pub(crate) mod from_journal;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,18 +15,18 @@ use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
-use super::build::{self, BuildOptions};
-use super::checkpoint::{self, CheckpointScope};
-use super::checkpointer::Checkpointer;
-use super::commit::Job;
-use super::compact::{self, Compacted};
-use super::open::{Store, said};
-use super::parts::{self, PLACED_AT_ONCE};
-use super::shared::{Progress, Shared};
-use super::{OpenError, StoreError, rebuild};
 use crate::clock;
 use crate::domain::{counted, was as were};
 use crate::index::{CheckpointMeta, Index, IndexError};
+use crate::store::checkpointer::Checkpointer;
+use crate::store::checkpointer::{self, CheckpointScope};
+use crate::store::committer::Job;
+use crate::store::open::{Store, said};
+use crate::store::parts::{self, PLACED_AT_ONCE};
+use crate::store::state::{Progress, State};
+use crate::store::{OpenError, StoreError};
+use fill::BuildOptions;
+use from_index::Compacted;
 
 /// The least time between two attempts to build an index that has failed.
 const ATTEMPT_INTERVAL: Duration = Duration::from_secs(2);
@@ -40,7 +44,7 @@ const READERS_MAX: Duration = Duration::from_mins(10);
 
 /// What a new generation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BuildReason {
+pub(crate) enum BuildReason {
     /// The current one has failed: from the journal, as fast as it goes.
     Repair,
     /// Somebody asked for it: from the journal.
@@ -50,7 +54,7 @@ pub(super) enum BuildReason {
 }
 
 /// Generations in the making, or on their way out.
-pub(super) struct Builds {
+pub(crate) struct Builds {
     current: Option<Build>,
     /// When a failed index may be built again.
     next_attempt: Instant,
@@ -86,7 +90,7 @@ impl Builds {
 
 impl Checkpointer {
     /// Has a generation that is filled take over, and begins one where there is a reason to.
-    pub(super) fn tend_builds(&mut self) {
+    pub(crate) fn tend_builds(&mut self) {
         if let Some(build) = self.builds.current.take_if(|build| build.done.load(Ordering::Acquire))
         {
             let (purpose, asked) = (build.purpose, build.asked);
@@ -116,7 +120,7 @@ impl Checkpointer {
     }
 
     /// Whether a generation is being filled.
-    pub(super) fn is_building(&self) -> bool {
+    pub(crate) fn is_building(&self) -> bool {
         self.builds.current.is_some()
     }
 
@@ -244,14 +248,14 @@ impl Checkpointer {
         let FilledGeneration { index, until: from, .. } = filled;
         let options = BuildOptions { shared, gentle: false, kept: 0, progress: &|_| {} };
         let published = *shared.published.borrow();
-        build::catch_up(&index, from, published, &options).map_err(not_built)?;
+        fill::catch_up(&index, from, published, &options).map_err(not_built)?;
         let mut last_seq = published.max(from);
         let mut bytes_before = 0;
         if let Ok(old) = shared.index() {
             bytes_before = old.disk_bytes();
             self.checkpoint_locked(CheckpointScope::Everything)?;
             let mark = old.mark()?.map_or(0, |mark| mark.last_seq);
-            build::catch_up(&index, last_seq, mark, &options).map_err(not_built)?;
+            fill::catch_up(&index, last_seq, mark, &options).map_err(not_built)?;
             // The old generation may have nothing after its mark: then there is nothing.
             if purpose == BuildReason::Compact {
                 same_calls(&old, &index)?;
@@ -261,7 +265,7 @@ impl Checkpointer {
         let now = clock::now();
         index.note_built(now)?;
         let stats = index.stats();
-        let replay_from = checkpoint::replay_from(&shared.registry.read(), last_seq);
+        let replay_from = checkpointer::replay_from(&shared.registry.read(), last_seq);
         let at = now.millis();
         index.mark_and_sync(&CheckpointMeta { checkpoint: 1, last_seq, replay_from, stats, at })?;
         Ok((Arc::new(index), bytes_before))
@@ -281,7 +285,7 @@ impl Checkpointer {
                 }
             }
             if let Err(error) = shared.generations.remove(number) {
-                let error = super::error::chain(&error);
+                let error = crate::store::error::chain(&error);
                 tracing::warn!(error, "an old index is left behind until the next start");
             }
         }));
@@ -295,7 +299,7 @@ impl Checkpointer {
     }
 
     /// The end: what is being built is given up, what is being removed is waited for.
-    pub(super) fn end_builds(&mut self) {
+    pub(crate) fn end_builds(&mut self) {
         if let Some(build) = self.builds.current.take()
             && let Ok(Ok(filled)) = build.thread.join()
         {
@@ -307,7 +311,7 @@ impl Checkpointer {
 }
 
 /// A new generation, filled and nearly up to the present. One that fails is removed.
-fn filled(shared: &Shared, purpose: BuildReason) -> Result<FilledGeneration, OpenError> {
+fn filled(shared: &State, purpose: BuildReason) -> Result<FilledGeneration, OpenError> {
     #[cfg(test)]
     shared.strike("builder");
     let progress = |step| *shared.building.lock() = Some(step);
@@ -330,12 +334,12 @@ fn filled(shared: &Shared, purpose: BuildReason) -> Result<FilledGeneration, Ope
     let (generation, index) = shared.generations.begin()?;
     let fill = || {
         let from = match &old {
-            Some(old) => compact::fill_from(old, &index, &options)?,
+            Some(old) => from_index::fill_from(old, &index, &options)?,
             // What parts there are is known from memory.
-            None => rebuild::fill_from_journal(&index, &options)?.until,
+            None => from_journal::fill_from_journal(&index, &options)?.until,
         };
         index.sync()?;
-        build::approach(&index, from, &options)
+        fill::approach(&index, from, &options)
     };
     match fill() {
         Ok(until) => Ok(FilledGeneration { index, generation, until }),
@@ -348,9 +352,10 @@ fn filled(shared: &Shared, purpose: BuildReason) -> Result<FilledGeneration, Ope
 }
 
 /// The current generation, where there is room on the disk for another.
-fn roomy(shared: &Shared, kept: u64) -> Result<Arc<Index>, OpenError> {
+fn roomy(shared: &State, kept: u64) -> Result<Arc<Index>, OpenError> {
     let index = shared.index()?;
-    let needed = compact::needed_bytes(compact::expected_bytes(index.stats(), index.built()?));
+    let needed =
+        from_index::needed_bytes(from_index::expected_bytes(index.stats(), index.built()?));
     let room = shared.room.leaves("it", needed, kept);
     room.map_err(|error| StoreError::NotBuilt(error.to_string()))?;
     Ok(index)
@@ -362,7 +367,7 @@ fn panicked(panic: &(dyn Any + Send)) -> StoreError {
 
 fn is_due(index: &Index) -> bool {
     let Ok(built) = index.built() else { return false };
-    compact::is_due(index.disk_bytes(), compact::expected_bytes(index.stats(), built))
+    from_index::is_due(index.disk_bytes(), from_index::expected_bytes(index.stats(), built))
 }
 
 /// An error where two generations of one moment do not hold the same. The new one may have more
@@ -384,13 +389,13 @@ fn same_calls(old: &Index, new: &Index) -> Result<(), StoreError> {
 fn not_built(error: OpenError) -> StoreError {
     match error {
         OpenError::Store(error) => error,
-        error => StoreError::NotBuilt(super::error::chain(&error)),
+        error => StoreError::NotBuilt(crate::store::error::chain(&error)),
     }
 }
 
 impl From<IndexError> for StoreError {
     fn from(error: IndexError) -> Self {
-        Self::IndexUnavailable(super::error::chain(&error))
+        Self::IndexUnavailable(crate::store::error::chain(&error))
     }
 }
 

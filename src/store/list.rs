@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::StoreError;
 use super::open::Store;
-use super::plan::Plan;
+use super::query::Plan;
 use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position};
 use crate::index::{BlockRow, Index};
 use crate::keys::{PositionSpan, Range};

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::open::Store;
-use super::shared::Shared;
+use super::state::State;
 use crate::domain::{AccountSid, Timestamp};
 use crate::meter::{AccountGauge, Meter, ScrapeFigures};
 
@@ -57,7 +57,7 @@ impl Store {
     }
 }
 
-impl Shared {
+impl State {
     /// All that should be in the index is there.
     pub(super) fn checkpointed(&self, now: Timestamp) {
         self.meter.checkpointed_at.set(i64::try_from(now.millis()).unwrap_or(i64::MAX));
@@ -75,7 +75,7 @@ impl Shared {
 
 /// Counts the calls that are up, by looking at each of them: once, with the first index that can be
 /// read. From then on the committer keeps count.
-pub(super) fn count_live(shared: &Shared) {
+pub(super) fn count_live(shared: &State) {
     let Ok(index) = shared.index() else { return };
     let registry = shared.registry.read();
     let mut live: HashMap<AccountSid, u64> = HashMap::new();

@@ -15,14 +15,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::frame_bodies::{admin_row, record, tombstone_id};
-use super::parts::look_up_indexed;
-use super::shared::{Progress, Shared};
-use super::{OpenError, StoreError};
 use crate::domain::{CallId, Position};
 use crate::index::{AdminRow, Index, Op, Version};
 use crate::journal::{Frame, FrameKind, Scanner};
 use crate::registry::{CallState, Indexed};
+use crate::store::frames::{admin_row, record, tombstone_id};
+use crate::store::parts::look_up_indexed;
+use crate::store::state::{Progress, State};
+use crate::store::{OpenError, StoreError};
 
 /// Calls that are written together, sorted by their keys, before the next look at whether to go on.
 const BATCH_CALLS: usize = 1000;
@@ -42,7 +42,7 @@ const FEW: u64 = 2000;
 const ROUNDS: usize = 20;
 
 /// The newest version of a call.
-pub(super) struct Latest {
+pub(crate) struct Latest {
     pub id: CallId,
     pub seq: u64,
     pub state: CallState,
@@ -68,8 +68,8 @@ impl Latest {
 }
 
 /// How a build goes about its work.
-pub(super) struct BuildOptions<'a> {
-    pub shared: &'a Shared,
+pub(crate) struct BuildOptions<'a> {
+    pub shared: &'a State,
     /// Leave half of a core to others while they need it.
     pub gentle: bool,
     /// Bytes of the disk that it leaves free.
@@ -98,12 +98,12 @@ struct BuildPause {
 }
 
 impl BuildPause {
-    fn new(shared: &Shared) -> Self {
+    fn new(shared: &State) -> Self {
         Self { published: *shared.published.borrow(), changed: Instant::now() }
     }
 
     /// Rests for as long as the last batch took.
-    fn after(&mut self, shared: &Shared, took: Duration) {
+    fn after(&mut self, shared: &State, took: Duration) {
         let published = *shared.published.borrow();
         if published != self.published {
             (self.published, self.changed) = (published, Instant::now());
@@ -115,7 +115,7 @@ impl BuildPause {
 }
 
 /// Fills an empty generation. `latest` has each call once, in the order of the index's keys.
-pub(super) fn fill(
+pub(crate) fn fill(
     index: &Index,
     latest: impl Iterator<Item = Result<Latest, OpenError>>,
     total: u64,
@@ -146,7 +146,7 @@ pub(super) fn fill(
 }
 
 /// Brings a generation that has everything up to `from` near to the present. Returns up to where.
-pub(super) fn approach(
+pub(crate) fn approach(
     index: &Index,
     mut from: u64,
     options: &BuildOptions<'_>,
@@ -168,7 +168,7 @@ pub(super) fn approach(
 
 /// Writes all changes after `from` up to `until`, which are in the journal, to a generation that
 /// nobody reads and that has everything up to `from`.
-pub(super) fn catch_up(
+pub(crate) fn catch_up(
     index: &Index,
     from: u64,
     until: u64,

@@ -3,26 +3,26 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::build::{BuildOptions, Latest, fill};
-use super::checkpoint::Note;
-use super::frame_bodies::{admin_row, record, tombstone_id};
-use super::shared::{Progress, Shared};
-use super::{OpenError, StoreError};
 use crate::codec;
 use crate::domain::{CallId, CallSid, Position, Timestamp};
 use crate::index::{AdminRow, CheckpointMeta, Index};
 use crate::journal::{FrameKind, Scanner, Segment, SegmentReaders};
 use crate::registry::CallState;
+use crate::store::checkpointer::Note;
+use crate::store::frames::{admin_row, record, tombstone_id};
+use crate::store::index_builder::fill::{BuildOptions, Latest, fill};
+use crate::store::state::{Progress, State};
+use crate::store::{OpenError, StoreError};
 
 /// A generation that is complete and on disk, and not yet current.
-pub(super) struct Built {
+pub(crate) struct Built {
     pub index: Arc<Index>,
     pub generation: u64,
     pub mark: CheckpointMeta,
 }
 
 /// What an index has that was filled from the journal.
-pub(super) struct FilledIndex {
+pub(crate) struct FilledIndex {
     /// Everything up to this sequence number, parts of calls apart.
     pub until: u64,
     /// Where the first part begins that no record holds.
@@ -39,7 +39,7 @@ impl Built {
 
 /// The newest frame of a call: where it is.
 #[derive(Clone, Copy)]
-pub(super) struct Newest {
+pub(crate) struct Newest {
     pub seq: u64,
     pub kind: Newness,
     segment: u32,
@@ -48,7 +48,7 @@ pub(super) struct Newest {
 
 /// What the newest frame of a call says.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Newness {
+pub(crate) enum Newness {
     /// A call that is listed at this position.
     Call(Position),
     /// A deletion at this time.
@@ -67,7 +67,7 @@ impl Newness {
 
 /// The newest frames of everything, found by reading the whole journal once. About 120 bytes of
 /// memory a call.
-pub(super) struct JournalSurvey {
+pub(crate) struct JournalSurvey {
     pub calls: HashMap<CallId, Newest>,
     pub admin: HashMap<String, AdminRow>,
     /// Calls of which parts are newer than their records, and where those begin.
@@ -134,8 +134,8 @@ impl JournalSurvey {
 }
 
 /// Builds a generation from the whole journal while nothing else happens.
-pub(super) fn build(
-    shared: &Shared,
+pub(crate) fn build(
+    shared: &State,
     now: Timestamp,
     progress: &dyn Fn(Progress),
 ) -> Result<Built, OpenError> {
@@ -168,7 +168,7 @@ fn fill_alone(
 }
 
 /// Fills an empty generation from the journal.
-pub(super) fn fill_from_journal(
+pub(crate) fn fill_from_journal(
     index: &Index,
     options: &BuildOptions<'_>,
 ) -> Result<FilledIndex, OpenError> {
@@ -201,6 +201,6 @@ pub(super) fn fill_from_journal(
 
 impl From<OpenError> for StoreError {
     fn from(error: OpenError) -> Self {
-        Self::IndexUnavailable(super::error::chain(&error))
+        Self::IndexUnavailable(crate::store::error::chain(&error))
     }
 }

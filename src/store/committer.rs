@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
 use super::StoreError;
-use super::checkpoint::{CheckpointNote, Versions};
-use super::frame_bodies::{admin_body, tombstone_body};
+use super::checkpointer::{CheckpointNote, Versions};
+use super::frames::{admin_body, tombstone_body};
 use super::parts::{self, KnownCalls, look_up, place, replace};
-use super::shared::Shared;
+use super::state::State;
 use super::submit::{Change, Outcome, Submission};
 use crate::access::SettingRow;
 use crate::codec;
@@ -46,7 +46,7 @@ pub(super) enum Job {
 }
 
 /// Runs until [`Job::Stop`].
-pub(super) fn run(shared: &Arc<Shared>, mut writer: JournalWriter, jobs: &Receiver<Job>) {
+pub(super) fn run(shared: &Arc<State>, mut writer: JournalWriter, jobs: &Receiver<Job>) {
     let mut waiting = None;
     let doing = shared.doing.clone();
     while let Some(job) = waiting.take().or_else(|| {
@@ -121,7 +121,7 @@ struct Staged {
 
 /// The changes that are synced together.
 struct Group<'a> {
-    shared: &'a Shared,
+    shared: &'a State,
     batch: Batch,
     staged: HashMap<CallId, Staged>,
     /// The sids of calls that are new with this commit, and whose they are.
@@ -147,7 +147,7 @@ struct PreparedSubmission {
 }
 
 impl<'a> Group<'a> {
-    fn new(shared: &'a Shared, writer: &JournalWriter) -> Self {
+    fn new(shared: &'a State, writer: &JournalWriter) -> Self {
         Self {
             shared,
             batch: writer.batch(),
@@ -437,7 +437,7 @@ fn call_of(state: &CallState) -> Option<&Call> {
 
 /// Writes and syncs a batch.
 pub(super) fn append(
-    shared: &Shared,
+    shared: &State,
     writer: &mut JournalWriter,
     batch: Batch,
 ) -> Result<(), StoreError> {
@@ -450,7 +450,7 @@ pub(super) fn append(
 
 /// Lets readers know of the present segment, and the process of a journal that has failed.
 fn note(
-    shared: &Shared,
+    shared: &State,
     writer: &JournalWriter,
     done: Result<(), JournalError>,
 ) -> Result<(), StoreError> {
@@ -475,7 +475,7 @@ fn note(
 
 /// Writes the checkpoint into the journal. Returns the sequence number of its frame.
 pub(super) fn checkpoint(
-    shared: &Shared,
+    shared: &State,
     writer: &mut JournalWriter,
     note: &CheckpointNote,
 ) -> Result<u64, StoreError> {

@@ -3,7 +3,7 @@
 //!
 //! **Room.** A segment's place is taken by what was packed of it, and its file goes at once where
 //! nobody reads it, before the next one is packed. Nothing is packed where that would shut the gate
-//! (`space.rs`); what does not fit is passed over, and tried again as soon as there is room for it.
+//! (`disk_space.rs`); what does not fit is passed over, and tried again as soon as there is room for it.
 //!
 //! **What is dropped.** A frame goes only where the registry or the index shows a *later* one of the
 //! same call. An index that knows nothing of a call whose record is in the journal has lost a row:
@@ -13,25 +13,29 @@
 //! **Deletions** stand for what they delete until nothing older of that call is left in the journal,
 //! and for as long as a call may live. Segments are taken oldest first, and each says as of which
 //! sequence number it has been cleared: a deletion below the least of these numbers of all segments
-//! before it may go. The index lets go of it after that ([`Shared::has_left_journal`]).
+//! before it may go. The index lets go of it after that ([`State::has_left_journal`]).
 //!
 //! **History.** Segments younger than that are compressed and otherwise left as they are, so that a
 //! backup of them can be restored as of any moment.
+
+mod pack;
+pub(crate) mod retention;
+mod size_limit;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
-use super::checkpointer::Sweep;
-use super::commit::Job;
-use super::retention::EXPIRED_AT_ONCE;
-use super::shared::Shared;
-use super::size_limit::{Advice, SizeLimitRun};
 use crate::clock;
 use crate::domain::{CallId, Timestamp};
 use crate::journal::Segment;
+use crate::store::StoreError;
+use crate::store::checkpointer::Sweep;
+use crate::store::committer::Job;
+use crate::store::compactor::retention::EXPIRED_AT_ONCE;
+use crate::store::compactor::size_limit::{Advice, SizeLimitRun};
+use crate::store::state::State;
 
 /// How long a checkpoint may take that somebody waits for.
 const CHECKPOINT_MAX: Duration = Duration::from_mins(1);
@@ -87,7 +91,7 @@ pub enum Depth {
 
 /// What the collector is asked to do.
 #[derive(Debug, Default)]
-pub(super) struct Tidy {
+pub(crate) struct Tidy {
     /// Close.
     pub stop: bool,
     /// A round out of turn.
@@ -97,10 +101,10 @@ pub(super) struct Tidy {
 }
 
 /// The thread that gives space back.
-pub(super) struct Collector {
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct Collector {
+    pub(crate) shared: Arc<State>,
     /// Segments that were replaced, until nobody reads them any more.
-    pub(super) retired: Vec<Retired>,
+    pub(crate) retired: Vec<Retired>,
     sweep: Sweep,
     /// The segment that is being written, and since when.
     present: (u64, Instant),
@@ -115,7 +119,7 @@ struct DueRound {
 }
 
 /// A segment whose place another one has taken.
-pub(super) struct Retired {
+pub(crate) struct Retired {
     pub segment: Arc<Segment>,
     /// It has been said that its file cannot be removed.
     told: bool,
@@ -151,7 +155,7 @@ impl Short {
 }
 
 impl Collector {
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<State>) -> Self {
         let (sweep, fitting) = (Sweep::new(), SizeLimitRun::default());
         Self { shared, retired: Vec::new(), sweep, present: (0, Instant::now()), fitting }
     }
@@ -241,7 +245,7 @@ impl Collector {
     }
 
     /// Rests for so long, unless the store closes.
-    pub(super) fn rest(&self, time: Duration) -> Result<(), StoreError> {
+    pub(crate) fn rest(&self, time: Duration) -> Result<(), StoreError> {
         let (tidy, woken) = &self.shared.tidy;
         let mut tidy = tidy.lock();
         if !tidy.stop && !time.is_zero() {
@@ -366,7 +370,7 @@ impl Collector {
     }
 
     /// Removes the files of replaced segments that nobody reads.
-    pub(super) fn unlink(&mut self) {
+    pub(crate) fn unlink(&mut self) {
         let before = self.retired.len();
         self.retired.retain_mut(|retired| {
             if Arc::strong_count(&retired.segment) > 1 {

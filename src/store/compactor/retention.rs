@@ -6,34 +6,34 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
-use super::open::Store;
-use super::shared::Shared;
-use super::size_limit::Oldest;
-use super::submit::{Backpressure, Change, Ticket};
 use crate::access::Keep;
 use crate::clock;
 use crate::domain::{AccountSid, CallId, Timestamp};
 use crate::index::{Index, IndexError, Stored};
 use crate::journal::Segment;
+use crate::store::StoreError;
+use crate::store::compactor::size_limit::Oldest;
+use crate::store::open::Store;
+use crate::store::state::State;
+use crate::store::submit::{Backpressure, Change, Ticket};
 use crate::wire::show_time;
 
 /// Calls that one submission deletes.
-pub(super) const EXPIRED_AT_ONCE: usize = 500;
+pub(crate) const EXPIRED_AT_ONCE: usize = 500;
 /// Calls that are remembered for being deleted, 32 bytes each.
 const OVER_MAX: usize = 500_000;
 /// Rows that are looked at before others get a turn.
 const ROWS_AT_ONCE: u64 = 4096;
 
 /// Calls whose time is over.
-pub(super) struct ExpiredCalls {
+pub(crate) struct ExpiredCalls {
     pub ids: Vec<CallId>,
     /// There are more of them.
     pub more: bool,
 }
 
 /// Of every segment, what counts.
-pub(super) struct Usage {
+pub(crate) struct Usage {
     pub segments: Vec<SegmentCounts>,
     /// Everything up to this sequence number was looked at.
     pub as_of: u64,
@@ -41,7 +41,7 @@ pub(super) struct Usage {
 
 /// What counts in one segment.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct SegmentCounts {
+pub(crate) struct SegmentCounts {
     /// Calls, and deletions that must be remembered.
     pub live: u64,
     /// Tokens and settings.
@@ -80,9 +80,9 @@ pub enum RemovalReason {
 type ExpiryCounts = BTreeMap<(AccountSid, RemovalReason), (u64, Timestamp, Timestamp)>;
 
 /// Lets others have a turn; an error ends the work.
-pub(super) type Yield<'a> = dyn FnMut() -> Result<(), StoreError> + 'a;
+pub(crate) type Yield<'a> = dyn FnMut() -> Result<(), StoreError> + 'a;
 
-impl Shared {
+impl State {
     /// Before which time the calls of an account are over.
     fn cutoff(&self, account: AccountSid, now: Timestamp) -> Option<Timestamp> {
         let keep = self.access.read().account(account).and_then(|account| account.keep);
@@ -95,7 +95,7 @@ impl Shared {
     }
 
     /// Visits every row of the index.
-    pub(super) fn each_row(
+    pub(crate) fn each_row(
         &self,
         turn: &mut Yield<'_>,
         visit: &mut dyn FnMut(CallId, Stored) -> bool,
@@ -141,7 +141,7 @@ impl Shared {
     }
 
     /// The calls whose time is over, ended or not: who deletes them looks.
-    pub(super) fn over(
+    pub(crate) fn over(
         &self,
         now: Timestamp,
         turn: &mut Yield<'_>,
@@ -173,14 +173,14 @@ impl Shared {
     }
 
     /// Deletes those of these calls that have ended. Returns how many.
-    pub(super) fn expire(&self, calls: &[CallId], now: Timestamp) -> Result<u64, StoreError> {
+    pub(crate) fn expire(&self, calls: &[CallId], now: Timestamp) -> Result<u64, StoreError> {
         let changes = calls.iter().map(|id| Change::Expire(*id)).collect();
         let done = self.submit(changes, now, false, Backpressure::Wait).and_then(Ticket::wait)?;
         Ok(done.changed)
     }
 
     /// What counts in these segments.
-    pub(super) fn usage(
+    pub(crate) fn usage(
         &self,
         segments: &[Arc<Segment>],
         now: Timestamp,

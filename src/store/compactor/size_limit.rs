@@ -7,11 +7,11 @@
 use std::collections::BinaryHeap;
 use std::path::PathBuf;
 
-use super::StoreError;
-use super::retention::Yield;
-use super::shared::Shared;
 use crate::domain::{AccountSid, CallId, Timestamp};
 use crate::index::{Index, IndexError, Stored};
+use crate::store::StoreError;
+use crate::store::compactor::retention::Yield;
+use crate::store::state::State;
 
 /// What is left of the limit after calls had to go: tenths.
 const TARGET_TENTHS: u64 = 9;
@@ -21,14 +21,14 @@ const OLDEST_MAX: usize = 500_000;
 
 /// What is known of the size of a store.
 #[derive(Debug, Default)]
-pub(super) struct SizeLimitRun {
+pub(crate) struct SizeLimitRun {
     /// The generation whose size is not believed, since calls have gone since it was built.
     stale: Option<PathBuf>,
 }
 
 /// What is to be done about the size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Advice {
+pub(crate) enum Advice {
     /// Nothing.
     Fits,
     /// The index is being compacted; look again soon.
@@ -39,7 +39,7 @@ pub(super) enum Advice {
 
 impl SizeLimitRun {
     /// Judges the size of the store.
-    pub fn advice(&mut self, shared: &Shared) -> Result<Advice, StoreError> {
+    pub fn advice(&mut self, shared: &State) -> Result<Advice, StoreError> {
         let Some(limit) = shared.options.retention.bytes else { return Ok(Advice::Fits) };
         let index = shared.index()?;
         let journal: u64 = shared.segments.read().iter().map(|segment| segment.disk_bytes()).sum();
@@ -83,7 +83,7 @@ fn surplus(bytes: u64, limit: u64, calls: u64) -> u64 {
 }
 
 /// The oldest calls of those that it is told of, at most so many and [`OLDEST_MAX`].
-pub(super) struct Oldest {
+pub(crate) struct Oldest {
     most: usize,
     /// The newest of them on top, for older ones to take its place.
     calls: BinaryHeap<(Timestamp, CallId)>,
@@ -110,10 +110,10 @@ impl Oldest {
     }
 }
 
-impl Shared {
+impl State {
     /// The oldest calls of those accounts that have no rule of their own, at most so many and
     /// [`OLDEST_MAX`], by the time at which they are listed.
-    pub(super) fn oldest(
+    pub(crate) fn oldest(
         &self,
         count: u64,
         turn: &mut Yield<'_>,
@@ -124,7 +124,7 @@ impl Shared {
     }
 
     /// The accounts that have a rule of their own for how long calls are kept.
-    pub(super) fn own_rules(&self) -> Vec<AccountSid> {
+    pub(crate) fn own_rules(&self) -> Vec<AccountSid> {
         let access = self.access.read();
         let own = access.accounts().filter(|account| account.keep.is_some());
         own.map(|account| account.account_sid).collect()
@@ -132,7 +132,7 @@ impl Shared {
 
     /// How many calls are too many once so many of all are over for their age: an estimate, since what
     /// the disk gives back is known once it has.
-    pub(super) fn surplus_after(&self, all: u64, over: u64) -> Result<u64, StoreError> {
+    pub(crate) fn surplus_after(&self, all: u64, over: u64) -> Result<u64, StoreError> {
         let Some(limit) = self.options.retention.bytes else { return Ok(0) };
         let index = self.index()?;
         let needed = needed_by(&index).map_err(|error| self.index_failed(&error))?;

@@ -10,21 +10,21 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
 use super::StoreError;
-use super::collector::Tidy;
-use super::commit::Job;
-use super::compact::Compacted;
+use super::committer::Job;
+use super::compactor::Tidy;
+use super::disk_space::{self, DiskSpace};
 use super::index_builder::BuildReason;
+use super::index_builder::from_index::Compacted;
 use super::open::Options;
-use super::reading::ReaderTable;
 use super::segment_pins::Holders;
-use super::space::{self, DiskSpace};
 use super::submit::Outcome;
 use super::waits::Waits;
 use crate::access::Access;
+use crate::domain::{CallId, Timestamp};
 use crate::index::{Generations, Index, IndexError};
 use crate::journal::{Doing, Segment};
 use crate::meter::Meter;
-use crate::registry::Registry;
+use crate::registry::{CallState, Registry};
 
 /// How far a long piece of work has come.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -103,7 +103,7 @@ pub struct Status {
 }
 
 /// What is under everybody's hands. Locks are taken in the order of the fields.
-pub(super) struct Shared {
+pub(super) struct State {
     pub options: Options,
     pub generations: Generations,
     pub epoch: String,
@@ -180,7 +180,7 @@ pub(super) struct Wake {
     pub cramped: Option<StoreError>,
 }
 
-impl Shared {
+impl State {
     pub fn new(
         options: Options,
         generations: Generations,
@@ -353,8 +353,7 @@ impl Shared {
         let mark = index.as_ref().and_then(|index| index.mark().ok().flatten());
         let segments = self.segments.read();
         let checkpoint_at = mark.as_ref().and_then(|mark| {
-            crate::domain::Timestamp::from_millis(mark.at)
-                .map(|at| crate::wire::show_time(at).to_string())
+            Timestamp::from_millis(mark.at).map(|at| crate::wire::show_time(at).to_string())
         });
         Status {
             epoch: self.epoch.clone(),
@@ -369,7 +368,7 @@ impl Shared {
             journal_bytes: segments.iter().map(|segment| segment.disk_bytes()).sum(),
             journal_unpacked_bytes: segments.iter().map(|segment| segment.length).sum(),
             journal_segments: segments.len() as u64,
-            disk_free_bytes: space::free_bytes(&self.options.data_dir).ok(),
+            disk_free_bytes: disk_space::free_bytes(&self.options.data_dir).ok(),
             disk_least_bytes: self.options.min_free_bytes,
             disk_low: self.room.admits().is_err(),
             reserve_bytes: self.room.reserve.held_bytes(),
@@ -382,5 +381,128 @@ impl Shared {
                 .collect(),
             failed_authentications,
         }
+    }
+}
+
+impl State {
+    /// The sequence number of what is newest of a call, and when it was deleted if it was.
+    pub(super) fn newest(
+        &self,
+        id: CallId,
+    ) -> Result<Option<(u64, Option<Timestamp>)>, StoreError> {
+        let _reading = self.readers.begin();
+        if let Some(entry) = self.registry.read().get(id) {
+            let deleted_at = match entry.state {
+                CallState::Deleted(at) => Some(at),
+                CallState::Call(_) => None,
+            };
+            return Ok(Some((entry.seq, deleted_at)));
+        }
+        let stored = self.index()?.stored(id).map_err(|error| self.index_failed(&error))?;
+        Ok(stored.map(|stored| (stored.seq(), stored.deleted_at())))
+    }
+
+    /// The sequence number of what is newest of a setting.
+    pub(super) fn newest_setting(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        let _reading = self.readers.begin();
+        if let Some(row) = self.registry.read().admin().find(|row| row.name == name) {
+            return Ok(Some(row.seq));
+        }
+        self.index()?.admin_seq(name).map_err(|error| self.index_failed(&error))
+    }
+
+    /// Whether a deletion is no longer in the journal: then the index may let go of it.
+    pub fn has_left_journal(&self, seq: u64, deleted_at: Timestamp) -> bool {
+        let segments = self.segments.read();
+        let next = segments.partition_point(|segment| segment.first_seq <= seq);
+        let packed = next.checked_sub(1).and_then(|place| segments.get(place)?.packed.as_ref());
+        let lifetime = self.options.max_lifetime_millis;
+        packed.is_some_and(|packed| {
+            seq <= packed.erased_until && deleted_at.plus_millis(lifetime) < packed.at
+        })
+    }
+}
+
+/// All readers.
+#[derive(Default)]
+pub(super) struct ReaderTable {
+    rounds: Mutex<Rounds>,
+    one_gone: Condvar,
+}
+
+#[derive(Default)]
+struct Rounds {
+    current: u64,
+    /// How many readers of each round are there; none has none.
+    readers: BTreeMap<u64, usize>,
+}
+
+/// Somebody reads, until this is dropped.
+pub(super) struct ReadGuard<'a> {
+    readers: &'a ReaderTable,
+    round: u64,
+}
+
+impl ReaderTable {
+    /// Signs in.
+    pub fn begin(&self) -> ReadGuard<'_> {
+        let mut rounds = self.rounds.lock();
+        let round = rounds.current;
+        *rounds.readers.entry(round).or_default() += 1;
+        ReadGuard { readers: self, round }
+    }
+
+    /// Waits until nobody reads any more who reads now. Whoever begins meanwhile is not waited for.
+    pub fn wait_for_present(&self) {
+        let mut rounds = self.rounds.lock();
+        let round = rounds.current;
+        rounds.current += 1;
+        while rounds.readers.first_key_value().is_some_and(|(first, _)| *first <= round) {
+            self.one_gone.wait(&mut rounds);
+        }
+    }
+}
+
+impl Drop for ReadGuard<'_> {
+    fn drop(&mut self) {
+        let mut rounds = self.readers.rounds.lock();
+        let Some(count) = rounds.readers.get_mut(&self.round) else { return };
+        *count -= 1;
+        if *count == 0 {
+            rounds.readers.remove(&self.round);
+            self.readers.one_gone.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn those_who_read_are_waited_for_and_those_who_come_later_are_not() {
+        let readers = ReaderTable::default();
+        let waited = AtomicBool::new(false);
+        let first = readers.begin();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                readers.wait_for_present();
+                waited.store(true, Ordering::SeqCst);
+            });
+            while readers.rounds.lock().current == 0 {
+                std::thread::yield_now();
+            }
+            let later = readers.begin();
+            assert_eq!(later.round, 1, "it was let in while somebody waits");
+            assert!(!waited.load(Ordering::SeqCst));
+            drop(first);
+            while !waited.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            drop(later);
+        });
+        readers.wait_for_present();
+        assert!(readers.rounds.lock().readers.is_empty());
     }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::StoreError;
-use super::collector::{Collected, Collector, Depth};
-use super::frame_bodies::{admin_row, tombstone_id};
-use super::retention::SegmentCounts;
-use super::shared::{Progress, Shared};
 use crate::codec;
 use crate::domain::{Timestamp, show_size};
 use crate::journal::{self, Frame, FrameDecision, FrameKind, PackedStamp, Scanner, Segment};
+use crate::store::StoreError;
+use crate::store::compactor::retention::SegmentCounts;
+use crate::store::compactor::{Collected, Collector, Depth};
+use crate::store::frames::{admin_row, tombstone_id};
+use crate::store::state::{Progress, State};
 
 /// How long the collector rests after some frames, in times of what they took.
 const REST: u32 = 1;
@@ -45,14 +45,14 @@ struct Member {
 
 /// How far the packing has come, for whoever waits for it and for the log.
 struct Packing {
-    shared: Arc<Shared>,
+    shared: Arc<State>,
     done: u64,
     total: u64,
     said: Instant,
 }
 
 impl Packing {
-    fn of(shared: Arc<Shared>, members: &VecDeque<Member>) -> Self {
+    fn of(shared: Arc<State>, members: &VecDeque<Member>) -> Self {
         let total = members.iter().map(|member| member.segment.length).sum();
         let packing = Self { shared, done: 0, total, said: Instant::now() };
         packing.tell();
@@ -81,7 +81,7 @@ impl Collector {
     ///
     /// # Errors
     /// [`StoreError::NoRoom`] where a run had no room; all others are packed nevertheless.
-    pub(super) fn collect(
+    pub(crate) fn collect(
         &mut self,
         now: Timestamp,
         depth: Depth,
@@ -92,7 +92,8 @@ impl Collector {
             _ => Duration::from_millis(self.shared.options.retention.erase_millis),
         };
         let removed = self.shared.generations.remove_damaged(kept);
-        removed.map_err(|error| StoreError::IndexUnavailable(super::error::chain(&error)))?;
+        removed
+            .map_err(|error| StoreError::IndexUnavailable(crate::store::error::chain(&error)))?;
         let mark = self.shared.index()?.mark().map_err(|error| self.shared.index_failed(&error))?;
         let Some(mark) = mark else { return Ok(()) };
         // Every deletion up to here is in the index.

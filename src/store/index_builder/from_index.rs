@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::OpenError;
-use super::build::{BuildOptions, Latest, fill};
 use crate::domain::{AccountSid, CallId, Order, Position, Timestamp};
 use crate::index::{BuiltSize, CheckpointMeta, Index, IndexStats};
 use crate::keys::{PositionSpan, Range};
 use crate::registry::CallState;
+use crate::store::OpenError;
+use crate::store::index_builder::fill::{BuildOptions, Latest, fill};
 
 /// Rows that are read at once from a generation that others read too.
 const READ_ROWS: usize = 200;
@@ -34,7 +34,7 @@ pub struct Compacted {
 }
 
 /// The bytes that a new generation would take.
-pub(super) fn expected_bytes(stats: IndexStats, built: Option<BuiltSize>) -> u64 {
+pub(crate) fn expected_bytes(stats: IndexStats, built: Option<BuiltSize>) -> u64 {
     let weight = |calls: u64, tombstones: u64| {
         u128::from(calls) * u128::from(TOMBSTONE_SHARE) + u128::from(tombstones)
     };
@@ -47,12 +47,12 @@ pub(super) fn expected_bytes(stats: IndexStats, built: Option<BuiltSize>) -> u64
 }
 
 /// Whether an index of this size is so much larger than it need be that it should be compacted.
-pub(super) fn is_due(disk_bytes: u64, expected_bytes: u64) -> bool {
+pub(crate) fn is_due(disk_bytes: u64, expected_bytes: u64) -> bool {
     disk_bytes > (expected_bytes / 2).saturating_mul(5).saturating_add(SLACK_BYTES)
 }
 
 /// The free bytes without which no compaction is begun.
-pub(super) fn needed_bytes(expected_bytes: u64) -> u64 {
+pub(crate) fn needed_bytes(expected_bytes: u64) -> u64 {
     (expected_bytes / 4).saturating_mul(5).saturating_add(SLACK_BYTES)
 }
 
@@ -61,7 +61,7 @@ pub(super) fn needed_bytes(expected_bytes: u64) -> u64 {
 ///
 /// The other one goes on changing meanwhile. Versions after the mark that it had at the beginning
 /// are left out, so that what is copied is the state as of the mark, in which each call is once.
-pub(super) fn fill_from(
+pub(crate) fn fill_from(
     old: &Index,
     new: &Index,
     options: &BuildOptions<'_>,

@@ -1,13 +1,18 @@
 //! The data directory itself: who owns it, and which release wrote it.
+//!
+//! Invariant: a store is made only in a directory that has no files of another kind. In one that has a
+//! store, or the beginning of one, other files are left alone.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use super::OpenError;
+use super::disk_space::give_up_reserve;
 use super::error::is_full;
-use super::{OpenError, new_dir, reserve};
 use crate::files;
 
 /// The format of the data directory that this release writes.
@@ -47,23 +52,23 @@ impl Lock {
         if files::is_there(&dir.join("BACKUP")) {
             return Err(OpenError::Backup { path: dir.to_owned() });
         }
-        new_dir::expect_dir(dir)?;
-        let is_store = new_dir::is_store(dir);
+        expect_dir(dir)?;
+        let is_store = is_store(dir);
         if !is_store && !create {
             return Err(missing(dir));
         }
         let mut made_dirs = Vec::new();
         if create {
             if !is_store {
-                new_dir::expect_free(dir)?;
+                expect_free(dir)?;
             }
-            made_dirs = new_dir::make(dir).map_err(OpenError::io("make", dir))?;
+            made_dirs = make_dirs(dir).map_err(OpenError::io("make", dir))?;
         }
         for name in DIRS {
             let path = dir.join(name);
             files::expect_dir(&path).map_err(OpenError::io("use", &path))?;
         }
-        let locked = lock_file(dir).inspect_err(|_| new_dir::remove(&made_dirs));
+        let locked = lock_file(dir).inspect_err(|_| remove_dirs(&made_dirs));
         let (file, text, made) = locked?;
         // A later release's directory is left as it is, `LOCK` too.
         read_format(dir)?;
@@ -88,13 +93,13 @@ impl Lock {
     /// Gives the directory back without having opened the store: it is as clean as it was, and what
     /// was made of it is gone.
     pub fn leave_as_it_was(mut self) -> Result<(), OpenError> {
-        if !self.made || new_dir::is_store(&self.dir) {
+        if !self.made || is_store(&self.dir) {
             let before = std::mem::take(&mut self.before);
             return self.write(&before);
         }
         let path = self.dir.join(LOCK);
         fs::remove_file(&path).map_err(OpenError::io("remove", &path))?;
-        new_dir::remove(&self.made_dirs);
+        remove_dirs(&self.made_dirs);
         Ok(())
     }
 
@@ -108,7 +113,7 @@ impl Lock {
             self.file.sync_all()
         };
         let written = match write() {
-            Err(error) if is_full(&error) && reserve::give_up(&self.dir) => write(),
+            Err(error) if is_full(&error) && give_up_reserve(&self.dir) => write(),
             written => written,
         };
         written.map_err(OpenError::io("write", &self.dir.join("LOCK")))
@@ -155,7 +160,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 /// Why there is no store in a directory, unless it cannot be said whether there is one.
 fn missing(dir: &Path) -> OpenError {
     match fs::symlink_metadata(dir.join("FORMAT")) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             OpenError::io("look into", dir)(error)
         }
         _ => OpenError::Missing { path: dir.to_owned() },
@@ -205,7 +210,7 @@ pub fn read_format(dir: &Path) -> Result<Option<StoreFormat>, OpenError> {
     let path = dir.join("FORMAT");
     let (text, about) = match read_with_metadata(&path) {
         Ok(read) => read,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(OpenError::io("read", &path)(error)),
     };
     let strange = || OpenError::Format { path: path.clone(), text: text.clone() };
@@ -228,7 +233,7 @@ pub fn read_format(dir: &Path) -> Result<Option<StoreFormat>, OpenError> {
     Ok(Some(StoreFormat { epoch: epoch.to_owned(), original }))
 }
 
-fn read_with_metadata(path: &Path) -> std::io::Result<(String, fs::Metadata)> {
+fn read_with_metadata(path: &Path) -> io::Result<(String, fs::Metadata)> {
     let file = files::open(path)?;
     let about = file.metadata()?;
     let bytes = files::contents(file, files::SMALL_BYTES_MAX)?;
@@ -240,4 +245,106 @@ fn read_with_metadata(path: &Path) -> std::io::Result<(String, fs::Metadata)> {
 fn identity(file: &fs::Metadata) -> String {
     let born = file.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     format!("{}-{}", file.ino(), born.map_or(0, |born| born.as_nanos()))
+}
+
+/// What is in a directory from its first moment as a store.
+const SIGNS: [&str; 2] = ["FORMAT", "journal"];
+/// What a start may leave before those, and what one who has removed them may have left; each also with
+/// `.new` behind it, before it is whole.
+const OURS: [&str; 6] = ["LOCK", "tls", "admin.sock", "admin.token", "RESERVE", "CURRENT"];
+/// Files that keep an empty directory in a version control system.
+const KEEPERS: [&str; 3] = [".gitkeep", ".gitignore", ".keep"];
+/// Names that are shown of those that are in the way.
+const SHOWN_MAX: usize = 3;
+
+/// Whether there is a store in a directory, or the beginning of one.
+fn is_store(dir: &Path) -> bool {
+    SIGNS.iter().any(|name| files::is_there(&dir.join(name)))
+}
+
+/// An error where something is that is no directory, or a link leads to nothing.
+fn expect_dir(dir: &Path) -> Result<(), OpenError> {
+    let not = |why: &'static str| Err(OpenError::NoDirectory { path: dir.to_owned(), why });
+    match fs::metadata(dir) {
+        Ok(about) if about.is_dir() => Ok(()),
+        Ok(about) if about.is_file() => not("is a file"),
+        Ok(_) => not("is something else"),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => not("lies below a file"),
+        Err(_) if files::is_there(dir) && fs::canonicalize(dir).is_err() => {
+            not("is a link that leads nowhere")
+        }
+        // Nothing is there yet, or nobody may look.
+        Err(_) => Ok(()),
+    }
+}
+
+/// An error where a directory has files of somebody else.
+fn expect_free(dir: &Path) -> Result<(), OpenError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(OpenError::io("look into", dir))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(OpenError::io("look into", dir))?.file_name();
+        if files::is_content(&name) && !is_ours(&name) {
+            names.push(name.to_string_lossy().escape_debug().to_string());
+        }
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    names.sort_unstable();
+    let more = names.len().saturating_sub(SHOWN_MAX);
+    names.truncate(SHOWN_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names = format!("{}{more}", names.join(", "));
+    Err(OpenError::NotEmpty { path: dir.to_owned(), names })
+}
+
+fn is_ours(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let whole = name.strip_suffix(".new").unwrap_or(name);
+    let is_known = SIGNS.contains(&whole) || OURS.contains(&whole) || KEEPERS.contains(&name);
+    is_known || name.starts_with("index-")
+}
+
+/// Makes a directory, for its owner alone, and those above it. Returns those that were not there, the
+/// deepest first.
+fn make_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !files::is_there(dir);
+    let made = dir.ancestors().take_while(missing).map(Path::to_owned).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    Ok(made)
+}
+
+/// Removes directories that were made, the deepest first, as far as they are empty.
+fn remove_dirs(made: &[PathBuf]) {
+    for dir in made {
+        if let Err(error) = fs::remove_dir(dir) {
+            tracing::debug!(%error, dir = %dir.display(), "a directory that was made stays");
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_is_removed_and_nothing_else() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = top.path().join("a/b/c");
+        fs::create_dir(top.path().join("a")).unwrap();
+        let made = make_dirs(&dir).unwrap();
+        assert_eq!(made, [dir.clone(), top.path().join("a/b")]);
+        fs::write(top.path().join("a/b/theirs"), "").unwrap();
+        remove_dirs(&made);
+        assert!(!dir.exists() && top.path().join("a/b/theirs").exists());
+        fs::remove_file(top.path().join("a/b/theirs")).unwrap();
+        remove_dirs(&make_dirs(&dir).unwrap());
+        assert!(top.path().join("a/b").exists(), "it was there before");
+        assert!(make_dirs(top.path()).unwrap().is_empty());
+    }
 }
