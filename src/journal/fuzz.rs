@@ -5,9 +5,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::frame::{ChangeOrigin, Frame, FrameKind, HEAD_BYTES, Head};
-use super::packed::{FACTS_SIZE, Packed, facts_crc};
-use super::segment::{HEADER_BYTES, Link};
+use super::format::{
+    CRC_AT, ChangeOrigin, FRAMES_AT, Frame, FrameHead, FrameKind, Link, PACKED_HEADER_BYTES,
+    SKIPPED_HEAD_BYTES, SegmentHeader, TABLE_CRC_AT, TABLE_ENTRY_BYTES, TABLE_FOOT_BYTES,
+    header_crc, put,
+};
 use super::{Scanner, Segment};
 use crate::domain::{Source, Timestamp};
 
@@ -23,8 +25,10 @@ pub fn journal(data: &[u8]) {
         frame.write(&mut written);
         assert_eq!(written, data);
     }
-    if let Some(head) = Head::read(data) {
-        assert_eq!(Some(head.bytes().as_slice()), data.get(..HEAD_BYTES));
+    if let Some(bytes) = data.first_chunk()
+        && let Ok(head) = FrameHead::read(bytes)
+    {
+        assert_eq!(head.bytes(), *bytes);
     }
     let Some(((&[way], change), rest)) = data
         .split_first_chunk()
@@ -45,7 +49,7 @@ fn changed([low, high, by]: [u8; 3], bodies: &[u8]) {
         *byte ^= by;
     }
     let (_file, path) = file(&changed);
-    let Ok(segment) = Segment::read_plain(&path) else {
+    let Ok(segment) = Segment::read_as(&path, 0) else {
         assert!(by != 0 && place < begins.first().copied().unwrap_or(bytes.len()));
         return;
     };
@@ -65,16 +69,9 @@ fn changed([low, high, by]: [u8; 3], bodies: &[u8]) {
 
 /// A segment with frames of these bodies, and where each begins.
 fn segment_of(mut bodies: &[u8]) -> (Vec<u8>, Vec<usize>) {
-    let segment = Segment {
-        path: PathBuf::new(),
-        first_seq: 0,
-        length: 0,
-        salt: SALT,
-        first_commit: 0,
-        previous: Link { first_seq: 0, length: 0 },
-        packed: None,
-    };
-    let (mut bytes, mut begins) = (segment.header().to_vec(), Vec::new());
+    let previous = Link { first_seq: 0, length: 0 };
+    let header = SegmentHeader { salt: SALT, first_seq: 0, previous, first_commit: 0 };
+    let (mut bytes, mut begins) = (header.bytes().to_vec(), Vec::new());
     for seq in 0..FRAMES_MAX {
         let Some((&length, rest)) = bodies.split_first() else { break };
         let length = (usize::from(length) % BODY_BYTES_MAX).min(rest.len());
@@ -90,7 +87,7 @@ fn segment_of(mut bodies: &[u8]) -> (Vec<u8>, Vec<usize>) {
         let mut payload = Vec::new();
         frame.write(&mut payload);
         begins.push(bytes.len());
-        bytes.extend_from_slice(&Head::of(&payload, SALT, seq, true).bytes());
+        bytes.extend_from_slice(&FrameHead::of(&payload, SALT, seq, true).bytes());
         bytes.extend_from_slice(&payload);
     }
     (bytes, begins)
@@ -101,19 +98,17 @@ fn packed(data: &[u8]) {
     let mut bytes = data.to_vec();
     if let Some(table) = table(&bytes) {
         let crc = crc32c::crc32c(table);
-        if let Some(place) = bytes.get_mut(FACTS_SIZE - 4..FACTS_SIZE) {
-            place.copy_from_slice(&crc.to_le_bytes());
-        }
+        put(&mut bytes, TABLE_CRC_AT, crc.to_le_bytes());
     }
-    if let Some(facts) = bytes.first_chunk_mut::<FACTS_SIZE>() {
-        let crc = facts_crc(facts);
-        facts[20..24].copy_from_slice(&crc.to_le_bytes());
+    if let Some(header) = bytes.get_mut(..PACKED_HEADER_BYTES) {
+        let crc = header_crc(header, SKIPPED_HEAD_BYTES);
+        put(header, SKIPPED_HEAD_BYTES + CRC_AT, crc.to_le_bytes());
     }
     let (_file, path) = file(&bytes);
-    let Ok(segment) = Packed::read(&path, 1) else { return };
+    let Ok(segment) = Segment::read_as(&path, 1) else { return };
     assert!(segment.disk_bytes() == bytes.len() as u64);
     let Ok(mut scanner) = Scanner::new(&segment) else { return };
-    let mut end = HEADER_BYTES;
+    let mut end = FRAMES_AT;
     while let Ok(Some((at, _))) = scanner.next_frame() {
         assert!(at == end && scanner.offset() <= segment.length);
         end = scanner.offset();
@@ -122,10 +117,11 @@ fn packed(data: &[u8]) {
 
 /// What the checksum of the table covers, wherever the end of the file says that it begins.
 fn table(bytes: &[u8]) -> Option<&[u8]> {
-    let count = bytes.len().checked_sub(9)?;
+    let count = bytes.len().checked_sub(TABLE_FOOT_BYTES)?;
     let entries = u32::from_le_bytes(*bytes.get(count..)?.first_chunk()?);
-    let begin = count.checked_sub(usize::try_from(entries).ok()?.checked_mul(8)?)?;
-    bytes.get(begin..).filter(|_| begin >= FACTS_SIZE)
+    let begin =
+        count.checked_sub(usize::try_from(entries).ok()?.checked_mul(TABLE_ENTRY_BYTES)?)?;
+    bytes.get(begin..).filter(|_| begin >= PACKED_HEADER_BYTES)
 }
 
 /// A file with these bytes, which is removed with what is returned.

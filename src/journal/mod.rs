@@ -1,18 +1,8 @@
 //! The journal: the truth. Whole records after the merge, in the order of their sequence numbers.
 //!
 //! A journal is a chain of *segments*, files named after the first sequence number in them. A
-//! segment is a header and then *frames*; frames that were synced together are a *commit*:
-//!
-//! ```text
-//! header  magic 8 · version u16 · 0 u16 · crc32c u32 · salt u64 · first seq u64
-//!         · previous segment's first seq u64 · previous segment's length u64
-//!         · first commit u64                                                          56 bytes
-//! frame   length u32 · crc32c u32 · commit u64 (top bit: last frame of it) · payload
-//! payload seq u64 · time u64 (ms) · source u8 · kind u8 · body
-//! ```
-//!
-//! All numbers are little-endian. A frame's CRC covers the segment's salt, the length, the commit
-//! and the payload, so that neither a stale block of another file nor a shifted one passes.
+//! segment is a header and then *frames*; frames that were synced together are a *commit*.
+//! [`format`] draws the bytes of all of them.
 //!
 //! **What a crash leaves.** A commit is written with one `write` and acknowledged after one
 //! `fdatasync`. At most the last commit can be incomplete: a bad frame is a *torn tail* when no
@@ -36,13 +26,12 @@
 mod disk;
 mod doing;
 mod error;
-mod frame;
+mod format;
 #[doc(hidden)]
 pub mod fuzz;
 mod packed;
 mod reader;
 mod recover;
-mod scan;
 mod segment;
 mod truncate;
 mod verify;
@@ -50,11 +39,10 @@ mod writer;
 
 pub use doing::Doing;
 pub use error::JournalError;
-pub use frame::{ChangeOrigin, Frame, FrameKind, fits};
-pub use packed::{FrameDecision, Packed, PackedStamp, pack};
-pub use reader::{SegmentReader, SegmentReaders};
+pub use format::{ChangeOrigin, Frame, FrameKind, Packed, fits};
+pub use packed::{FrameDecision, PackedStamp, pack};
+pub use reader::{Scanner, SegmentReader, SegmentReaders};
 pub use recover::{OpenedJournal, TornTail, open};
-pub use scan::Scanner;
 pub use segment::Segment;
 pub use truncate::{Chain, cut};
 pub use verify::{Flaw, Passed, SegmentVerifier, Truncation, Until};

@@ -1,14 +1,14 @@
-//! The bytes of a segment, packed or not, by their place before they were packed.
+//! Reading a segment, packed or not. Offsets are those of the unpacked segment.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use super::frame::{Frame, HEAD_BYTES, Head};
+use super::format::{FRAME_HEAD_BYTES, FRAMES_AT, Frame, FrameHead};
 use super::{JournalError, Segment};
 use crate::files;
 
-/// Bytes that are read ahead of whoever goes through a segment from its beginning.
+/// Bytes that are read at a time where a segment is read from its beginning.
 const AHEAD_BYTES: usize = 256 * 1024;
 /// Segments that are open at a time where many are read here and there.
 const OPEN_MAX: usize = 16;
@@ -49,22 +49,37 @@ impl SegmentReader {
         offset: u64,
         payload: &'a mut Vec<u8>,
     ) -> Result<Frame<'a>, JournalError> {
-        let mut head = [0; HEAD_BYTES];
-        self.read(offset, &mut head, 0)?;
+        let found = self.find(offset, u64::MAX, 0, payload)?;
         let damaged = |reason: &str| JournalError::damaged(&self.segment.path, offset, reason);
-        let head = Head::read(&head).ok_or_else(|| damaged("a length that no frame has"))?;
-        payload.resize(head.length, 0);
-        self.read(offset + HEAD_BYTES as u64, payload, 0)?;
-        let damaged = |reason: &str| JournalError::damaged(&self.segment.path, offset, reason);
-        if !head.fits(payload, self.segment.salt) {
-            return Err(damaged("a frame does not fit its checksum"));
-        }
+        found.map_err(damaged)?;
         Frame::read(payload).map_err(|reason| damaged(&reason))
     }
 
-    /// Fills `out` from this place on, for somebody who will go on from there.
-    pub(super) fn read_on(&mut self, offset: u64, out: &mut [u8]) -> Result<(), JournalError> {
-        self.read(offset, out, AHEAD_BYTES)
+    /// Reads the frame that begins at `offset` and ends by `end`; its payload is left in `payload`.
+    /// The inner error says why there is no frame.
+    fn find(
+        &mut self,
+        offset: u64,
+        end: u64,
+        ahead: usize,
+        payload: &mut Vec<u8>,
+    ) -> Result<Result<FrameHead, &'static str>, JournalError> {
+        let left = end.saturating_sub(offset);
+        if left < FRAME_HEAD_BYTES as u64 {
+            return Ok(Err("a frame begins and does not end"));
+        }
+        let mut head = [0; FRAME_HEAD_BYTES];
+        self.read(offset, &mut head, ahead)?;
+        let head = match FrameHead::read(&head) {
+            Ok(head) if left < head.frame_bytes() as u64 => {
+                return Ok(Err("a frame begins and does not end"));
+            }
+            Ok(head) => head,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        payload.resize(head.length, 0);
+        self.read(offset + FRAME_HEAD_BYTES as u64, payload, ahead)?;
+        Ok(head.check(payload, self.segment.header.salt).map(|()| head))
     }
 
     fn read(&mut self, offset: u64, out: &mut [u8], ahead: usize) -> Result<(), JournalError> {
@@ -97,11 +112,11 @@ impl SegmentReader {
         Ok(())
     }
 
-    /// Has the piece that this place lies in.
+    /// Loads the piece that this byte lies in.
     fn load(&mut self, at: u64, ahead: usize) -> Result<(), JournalError> {
         let path = &self.segment.path;
         let ends_here = || JournalError::damaged(path, at, "the segment ends here");
-        let Some(packed) = &self.segment.packed else {
+        if self.segment.packed.is_none() {
             let left = usize::try_from(self.segment.length.saturating_sub(at));
             self.piece.resize(left.unwrap_or(usize::MAX).min(ahead), 0);
             if self.piece.is_empty() {
@@ -113,8 +128,8 @@ impl SegmentReader {
                 self.piece.clear();
                 JournalError::io("read", &self.segment.path)(error)
             });
-        };
-        let block = packed.block(at).ok_or_else(ends_here)?;
+        }
+        let block = self.segment.block(at).ok_or_else(ends_here)?;
         self.raw.resize(block.packed_bytes, 0);
         self.piece.clear();
         self.file
@@ -162,5 +177,80 @@ impl<'a> SegmentReaders<'a> {
         };
         self.open.push(reader);
         Ok(self.open.last_mut().map(|(_, reader)| reader))
+    }
+}
+
+/// Reads a segment's frames one after the other, in bounded memory.
+pub struct Scanner {
+    reader: SegmentReader,
+    offset: u64,
+    payload: Vec<u8>,
+}
+
+/// A frame as the scanner finds it.
+pub(super) enum ScannedFrame {
+    /// A frame that fits its CRC; where it begins, and its head.
+    Frame { offset: u64, head: FrameHead },
+    /// Bytes that are no frame.
+    Bad { offset: u64, reason: &'static str },
+    /// The end of what counts.
+    End,
+}
+
+impl Scanner {
+    /// Begins with the first frame; reads up to the segment's length.
+    pub fn new(segment: &Segment) -> Result<Self, JournalError> {
+        Self::resume(segment, FRAMES_AT)
+    }
+
+    /// Goes on with the frame that begins at `offset`, as an earlier scanner's [`Self::offset`] said
+    /// it. The segment may have grown since.
+    pub fn resume(segment: &Segment, offset: u64) -> Result<Self, JournalError> {
+        Ok(Self { reader: SegmentReader::open(segment)?, offset, payload: Vec::new() })
+    }
+
+    /// Where the next frame begins, in bytes from the start of the file.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next frame and where it begins, or none at the end. A frame that is not sound is
+    /// damage: what counts of a segment has been synced.
+    pub fn next_frame(&mut self) -> Result<Option<(u64, Frame<'_>)>, JournalError> {
+        match self.find()? {
+            ScannedFrame::End => Ok(None),
+            ScannedFrame::Bad { offset, reason } => {
+                Err(JournalError::damaged(&self.reader.segment.path, offset, reason))
+            }
+            ScannedFrame::Frame { offset, .. } => {
+                let frame = self.frame(offset)?;
+                Ok(Some((offset, frame)))
+            }
+        }
+    }
+
+    /// The frame that was found last.
+    pub(super) fn frame(&self, offset: u64) -> Result<Frame<'_>, JournalError> {
+        Frame::read(&self.payload)
+            .map_err(|reason| JournalError::damaged(&self.reader.segment.path, offset, reason))
+    }
+
+    /// The payload that was found last.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    pub(super) fn find(&mut self) -> Result<ScannedFrame, JournalError> {
+        let (offset, end) = (self.offset, self.reader.segment.length);
+        if offset >= end {
+            return Ok(ScannedFrame::End);
+        }
+        Ok(match self.reader.find(offset, end, AHEAD_BYTES, &mut self.payload)? {
+            Ok(head) => {
+                self.offset += head.frame_bytes() as u64;
+                ScannedFrame::Frame { offset, head }
+            }
+            Err(reason) => ScannedFrame::Bad { offset, reason },
+        })
     }
 }

@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::disk::{self, DiskOp};
-use super::frame::{HEAD_BYTES, Head};
-use super::scan::{ScannedFrame, Scanner};
-use super::segment::{HEADER_BYTES, Link, Name};
+use super::format::{FRAMES_AT, FrameHead, Link, frame_in};
+use super::reader::{ScannedFrame, Scanner};
+use super::segment::Name;
 use super::writer::{JournalWriter, create_segment, new_salt};
 use super::{JournalError, Segment};
 use crate::files;
@@ -56,9 +56,9 @@ pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<OpenedJournal, 
     };
     let tail = Tail::read(&last)?;
     // Where nothing of the last segment stays, the new one takes its name and its place.
-    let replaces = tail.commit_at == HEADER_BYTES;
+    let replaces = tail.commit_at == FRAMES_AT;
     let previous = if replaces {
-        last.previous
+        last.header.previous
     } else {
         Link { first_seq: last.first_seq, length: tail.commit_at }
     };
@@ -108,9 +108,9 @@ fn chain(dir: &Path) -> Result<(Vec<Segment>, Vec<PathBuf>), JournalError> {
         }
         let segment = Segment::read(dir, name)?;
         if let Some(previous) = segments.last_mut() {
-            follows(dir, previous, segment.previous)?;
-        } else if segment.previous.first_seq != 0 {
-            let missing = dir.join(Segment::file_name(segment.previous.first_seq));
+            follows(dir, previous, segment.header.previous)?;
+        } else if segment.header.previous.first_seq != 0 {
+            let missing = dir.join(Segment::file_name(segment.header.previous.first_seq));
             return Err(JournalError::damaged(&missing, 0, "this segment is missing"));
         }
         segments.push(segment);
@@ -163,12 +163,12 @@ impl Tail {
     fn read(segment: &Segment) -> Result<Self, JournalError> {
         let mut scanner = Scanner::new(segment)?;
         let mut tail = Self {
-            commit_at: HEADER_BYTES,
-            commit_end: HEADER_BYTES,
+            commit_at: FRAMES_AT,
+            commit_end: FRAMES_AT,
             commit_seq: segment.first_seq,
-            first_commit: segment.first_commit,
+            first_commit: segment.header.first_commit,
             next_seq: segment.first_seq,
-            next_commit: segment.first_commit,
+            next_commit: segment.header.first_commit,
             torn: None,
         };
         // The commit that is being read: where it begins and its first sequence number.
@@ -186,7 +186,7 @@ impl Tail {
                     let (begin, first_seq) = *open.get_or_insert((offset, seq));
                     if head.last {
                         tail.commit_at = begin;
-                        tail.commit_end = offset + (HEAD_BYTES + head.length) as u64;
+                        tail.commit_end = offset + head.frame_bytes() as u64;
                         tail.commit_seq = first_seq;
                         tail.first_commit = head.commit;
                         tail.next_seq = expected_seq;
@@ -217,7 +217,7 @@ impl Tail {
         while let ScannedFrame::Frame { offset, head } = scanner.find()? {
             if offset >= self.commit_at {
                 let payload = scanner.payload();
-                let head = Head::of(payload, salt, head.commit, head.last);
+                let head = FrameHead::of(payload, salt, head.commit, head.last);
                 frames.extend_from_slice(&head.bytes());
                 frames.extend_from_slice(payload);
             }
@@ -233,15 +233,13 @@ fn later_commit_follows(segment: &Segment, offset: u64, commit: u64) -> Result<b
     let size = usize::try_from(segment.length - offset).unwrap_or(usize::MAX);
     let mut rest = vec![0; size];
     file.read_exact_at(&mut rest, offset).map_err(JournalError::io("read", path))?;
-    let sound_and_later = |at: usize| {
+    // A commit number within reach is cheap to look at, so that few CRCs are computed.
+    let later = (commit + 1)..=(commit + (1 << 32));
+    let later_frame = |at: usize| {
         let bytes = rest.get(at..)?;
-        let head = Head::read(bytes)?;
-        // A commit number within reach is cheap to look at, so that few CRCs are computed.
-        if head.commit <= commit || head.commit > commit + (1 << 32) {
-            return None;
-        }
-        let payload = bytes.get(HEAD_BYTES..HEAD_BYTES + head.length)?;
-        head.fits(payload, segment.salt).then_some(())
+        let head = FrameHead::read(bytes.first_chunk()?).ok()?;
+        let found = later.contains(&head.commit).then(|| frame_in(bytes, segment.header.salt))?;
+        found.ok().flatten()
     };
-    Ok((0..size).any(|at| sound_and_later(at).is_some()))
+    Ok((0..size).any(|at| later_frame(at).is_some()))
 }

@@ -1,47 +1,36 @@
-//! One segment: its name and its header.
+//! One segment: its name, and what stands before and after its frames.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::JournalError;
-use super::frame::{u16_at, u32_at, u64_at};
-use super::packed::Packed;
+use super::format::{
+    FIRST_SEQ_AT, HEADER_BYTES, HeaderError, Link, PACKED_HEADER_BYTES, Packed, PackedBlock,
+    PackedHeader, SegmentHeader, TABLE_FOOT_BYTES, read_table, table_begin,
+};
 use crate::files;
-
-/// Bytes of a header.
-pub(super) const HEADER_BYTES: u64 = HEADER_SIZE as u64;
-pub(super) const HEADER_SIZE: usize = 56;
-pub(super) const MAGIC: &[u8; 8] = b"rollcall";
-/// 1 held records of version 1 alone, and no frame of the kind [`super::FrameKind::Part`].
-pub(super) const VERSION: u16 = 2;
 
 /// A segment whose header is sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
-    /// The file.
     pub path: PathBuf,
     /// The sequence number that its first frame has or will have.
     pub first_seq: u64,
-    /// Bytes that count: header and frames, before they were packed.
+    /// Bytes that count: header and frames, unpacked.
     pub length: u64,
-    pub(super) salt: u64,
-    /// The number of its first commit.
-    pub(super) first_commit: u64,
-    pub(super) previous: Link,
-    /// What is known of one that was packed.
+    pub(super) header: SegmentHeader,
+    /// None where it is not packed.
     pub packed: Option<Packed>,
+    /// How often it was packed.
+    pub(super) packings: u32,
+    pub(super) blocks: Arc<[PackedBlock]>,
+    /// Of a packed one.
+    pub(super) file_bytes: u64,
 }
 
-/// What a segment says of the one before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Link {
-    /// 0 where there is none.
-    pub first_seq: u64,
-    /// The bytes of it that count.
-    pub length: u64,
-}
-
-/// What a file name says.
+/// The parts of a segment's file name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     pub first_seq: u64,
@@ -73,6 +62,11 @@ impl Name {
 }
 
 impl Segment {
+    pub(super) fn plain(path: PathBuf, header: SegmentHeader, length: u64) -> Self {
+        let (first_seq, blocks) = (header.first_seq, Arc::default());
+        Self { path, first_seq, length, header, packed: None, packings: 0, blocks, file_bytes: 0 }
+    }
+
     /// The file name of a segment that is not packed.
     pub(super) fn file_name(first_seq: u64) -> String {
         Name { first_seq, packings: 0 }.file()
@@ -80,10 +74,10 @@ impl Segment {
 
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> u64 {
-        self.packed.as_ref().map_or(self.length, Packed::bytes)
+        if self.packed.is_some() { self.file_bytes } else { self.length }
     }
 
-    /// What the next segment has to say of this one.
+    /// What the header of the next segment says of this one.
     pub(super) fn link(&self) -> Link {
         match &self.packed {
             Some(packed) => packed.covers,
@@ -91,66 +85,69 @@ impl Segment {
         }
     }
 
-    /// Reads what stands before the frames. The length is that of the file, where it is not packed.
+    /// The block of a packed segment that this byte lies in.
+    pub(super) fn block(&self, at: u64) -> Option<PackedBlock> {
+        let next = self.blocks.partition_point(|block| block.at <= at);
+        let block = *self.blocks.get(next.checked_sub(1)?)?;
+        (at < block.at + block.bytes as u64).then_some(block)
+    }
+
+    /// Reads all but the frames. The length is that of the file, where it is not packed.
     pub(super) fn read(dir: &Path, name: Name) -> Result<Self, JournalError> {
         let path = dir.join(name.file());
-        let segment = match name.packings {
-            0 => Self::read_plain(&path)?,
-            packings => Packed::read(&path, packings)?,
-        };
+        let segment = Self::read_as(&path, name.packings)?;
         if segment.first_seq != name.first_seq {
-            return Err(JournalError::damaged(&path, 24, "the file has another segment's name"));
+            let reason = "the file has another segment's name";
+            return Err(JournalError::damaged(&path, FIRST_SEQ_AT as u64, reason));
         }
         Ok(segment)
     }
 
-    pub(super) fn read_plain(path: &Path) -> Result<Self, JournalError> {
-        let mut file = files::open(path).map_err(JournalError::io("open", path))?;
-        let length = file.metadata().map_err(JournalError::io("read", path))?.len();
-        let mut header = [0; HEADER_SIZE];
-        if length < HEADER_BYTES {
-            return Err(JournalError::damaged(path, length, "the file ends inside its header"));
+    /// The same of a file with any name.
+    pub(super) fn read_as(path: &Path, packings: u32) -> Result<Self, JournalError> {
+        let io = |action| JournalError::io(action, path);
+        let malformed = |error: HeaderError| match error {
+            HeaderError::Newer(version) => JournalError::Newer { path: path.to_owned(), version },
+            HeaderError::Damaged(reason) => JournalError::damaged(path, 0, reason),
+        };
+        let file = files::open(path).map_err(io("open"))?;
+        let file_bytes = file.metadata().map_err(io("read"))?.len();
+        if packings == 0 {
+            let header: [u8; HEADER_BYTES] = first_bytes(&file, path, file_bytes)?;
+            let header = SegmentHeader::read(&header).map_err(malformed)?;
+            return Ok(Self::plain(path.to_owned(), header, file_bytes));
         }
-        file.read_exact(&mut header).map_err(JournalError::io("read", path))?;
-        if !header.starts_with(MAGIC) {
-            return Err(JournalError::damaged(path, 0, "not a journal segment"));
-        }
-        let version = u16_at(&header, 8);
-        if version > VERSION {
-            return Err(JournalError::Newer { path: path.to_owned(), version });
-        }
-        if u32_at(&header, 12) != header_crc(&header) {
-            return Err(JournalError::damaged(path, 0, "the header does not fit its checksum"));
-        }
-        let previous = Link { first_seq: u64_at(&header, 32), length: u64_at(&header, 40) };
-        Ok(Self {
-            path: path.to_owned(),
-            first_seq: u64_at(&header, 24),
-            length,
-            salt: u64_at(&header, 16),
-            first_commit: u64_at(&header, 48),
-            previous,
-            packed: None,
-        })
-    }
-
-    /// The bytes of the header.
-    pub(super) fn header(&self) -> [u8; HEADER_SIZE] {
-        let mut header = [0; HEADER_SIZE];
-        header[..8].copy_from_slice(MAGIC);
-        header[8..10].copy_from_slice(&VERSION.to_le_bytes());
-        header[16..24].copy_from_slice(&self.salt.to_le_bytes());
-        header[24..32].copy_from_slice(&self.first_seq.to_le_bytes());
-        header[32..40].copy_from_slice(&self.previous.first_seq.to_le_bytes());
-        header[40..48].copy_from_slice(&self.previous.length.to_le_bytes());
-        header[48..].copy_from_slice(&self.first_commit.to_le_bytes());
-        let crc = header_crc(&header);
-        header[12..16].copy_from_slice(&crc.to_le_bytes());
-        header
+        let header: [u8; PACKED_HEADER_BYTES] = first_bytes(&file, path, file_bytes)?;
+        let header = PackedHeader::read(&header).map_err(malformed)?;
+        let mut foot = [0; TABLE_FOOT_BYTES];
+        let foot_at = file_bytes - TABLE_FOOT_BYTES as u64;
+        file.read_exact_at(&mut foot, foot_at).map_err(io("read"))?;
+        let blocks = match table_begin(&foot, file_bytes) {
+            None => None,
+            Some(begin) => {
+                let mut table = vec![0; usize::try_from(file_bytes - begin).unwrap_or(usize::MAX)];
+                file.read_exact_at(&mut table, begin).map_err(io("read"))?;
+                read_table(&table, begin, &header)
+            }
+        };
+        let Some(blocks) = blocks else {
+            return Err(JournalError::damaged(path, file_bytes, "the table of blocks is damaged"));
+        };
+        let PackedHeader { segment, length, packed, .. } = header;
+        let plain = Self::plain(path.to_owned(), segment, length);
+        Ok(Self { packed: Some(packed), packings, blocks, file_bytes, ..plain })
     }
 }
 
-/// Of everything but the CRC itself.
-pub(super) fn header_crc(header: &[u8; HEADER_SIZE]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..])
+fn first_bytes<const N: usize>(
+    file: &File,
+    path: &Path,
+    file_bytes: u64,
+) -> Result<[u8; N], JournalError> {
+    let mut bytes = [0; N];
+    if file_bytes < N as u64 {
+        return Err(JournalError::damaged(path, file_bytes, "the file ends inside its header"));
+    }
+    file.read_exact_at(&mut bytes, 0).map_err(JournalError::io("read", path))?;
+    Ok(bytes)
 }

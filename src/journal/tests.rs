@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::segment::HEADER_BYTES;
+use super::format::FRAMES_AT;
 use super::*;
 use crate::domain::{Source, Timestamp};
 
@@ -242,7 +242,7 @@ fn more_segments_than_are_open_at_a_time_are_read_here_and_there() {
     let places = (0..60).chain((0..60).rev()).chain((0..60).flat_map(|n| [7, n]));
     for place in places {
         let reader = readers.of_segment(place).unwrap().unwrap();
-        let frame = reader.frame_at(HEADER_BYTES, &mut payload).unwrap();
+        let frame = reader.frame_at(FRAMES_AT, &mut payload).unwrap();
         assert_eq!(frame.body, expected[place].as_bytes());
         assert!(ours() - before <= 16, "{} are open", ours());
     }

@@ -6,7 +6,8 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::JournalError;
-use super::segment::{Link, Segment};
+use super::format::Link;
+use super::segment::Segment;
 use super::verify::Passed;
 use super::writer::{create_segment, new_salt};
 use crate::domain::Timestamp;

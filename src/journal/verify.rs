@@ -6,9 +6,11 @@
 
 use std::io::{self, Write};
 
-use super::frame::{Frame, HEAD_BYTES, Head, u16_at, u32_at, u64_at};
-use super::packed::{self, FACTS_SIZE, facts_crc};
-use super::segment::{self, HEADER_SIZE, Link, MAGIC, Name, header_crc};
+use super::format::{
+    FIRST_SEQ_AT, Frame, HEADER_BYTES, Link, PACKED_HEADER_BYTES, PackedHeader, SegmentHeader,
+    frame_in,
+};
+use super::segment::Name;
 use crate::domain::Timestamp;
 
 /// Where history is to end.
@@ -73,7 +75,7 @@ impl Truncation {
 pub struct SegmentVerifier {
     name: Name,
     /// The first bytes of a packed one.
-    facts: Vec<u8>,
+    packed_header: Vec<u8>,
     taken: u64,
     way: Way,
 }
@@ -92,13 +94,13 @@ impl SegmentVerifier {
             0 => Ok(Way::Plain(Box::new(frames))),
             _ => zstd::stream::write::Decoder::new(frames).map(|d| Way::Packed(Box::new(d))),
         };
-        Some(way.map(|way| Self { name, facts: Vec::new(), taken: 0, way }))
+        Some(way.map(|way| Self { name, packed_header: Vec::new(), taken: 0, way }))
     }
 
     /// The next bytes.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
-        let missing = FACTS_SIZE.saturating_sub(self.facts.len()).min(bytes.len());
-        self.facts.extend_from_slice(bytes.get(..missing).unwrap_or_default());
+        let missing = PACKED_HEADER_BYTES.saturating_sub(self.packed_header.len()).min(bytes.len());
+        self.packed_header.extend_from_slice(bytes.get(..missing).unwrap_or_default());
         let before = self.taken;
         self.taken += bytes.len() as u64;
         match &mut self.way {
@@ -115,7 +117,7 @@ impl SegmentVerifier {
 
     /// All bytes have passed.
     pub fn end(self) -> Result<Passed, Flaw> {
-        let Self { name, facts, taken, way } = self;
+        let Self { name, packed_header, taken, way } = self;
         let at_end = |reason: &str| Flaw { offset: taken, reason: reason.to_owned() };
         let frames = match way {
             Way::Plain(frames) => *frames,
@@ -134,18 +136,21 @@ impl SegmentVerifier {
         let mut link = Link { first_seq: header.first_seq, length: frames.at };
         let mut whole_from = 0;
         if name.packings > 0 {
-            let outline = Outline::read(&facts).map_err(|reason| Flaw { offset: 0, reason })?;
-            if (outline.length, outline.frames) != (frames.at, frames.count) {
+            let begin = packed_header.first_chunk();
+            let begin = begin.ok_or_else(|| at_end("the file ends inside its header"))?;
+            let PackedHeader { length, packed, .. } = PackedHeader::read(begin)
+                .map_err(|error| Flaw { offset: 0, reason: error.to_string() })?;
+            if (length, packed.frames) != (frames.at, frames.count) {
                 return Err(at_end("it holds other frames than its header says"));
             }
-            link = outline.covers;
-            if !outline.complete {
-                whole_from = outline.as_of.max(frames.last.map_or(0, |last| last.seq));
+            link = packed.covers;
+            if !packed.complete {
+                whole_from = packed.as_of.max(frames.last.map_or(0, |last| last.seq));
             }
         }
         if header.first_seq != name.first_seq {
             let reason = "the file has another segment's name".to_owned();
-            return Err(Flaw { offset: 24, reason });
+            return Err(Flaw { offset: FIRST_SEQ_AT as u64, reason });
         }
         Ok(Passed {
             first_seq: header.first_seq,
@@ -160,52 +165,6 @@ impl SegmentVerifier {
             link,
         })
     }
-}
-
-/// What is used here of the first frame of a packed segment.
-struct Outline {
-    covers: Link,
-    length: u64,
-    frames: u64,
-    as_of: u64,
-    complete: bool,
-}
-
-impl Outline {
-    fn read(facts: &[u8]) -> Result<Self, String> {
-        let facts: &[u8; FACTS_SIZE] =
-            facts.try_into().map_err(|_| "the file ends inside its header")?;
-        if facts.get(8..16) != Some(MAGIC) {
-            return Err("not a packed journal segment".to_owned());
-        }
-        known(u16_at(facts, 16), packed::VERSION)?;
-        if u32_at(facts, 20) != facts_crc(facts) {
-            return Err("the header does not fit its checksum".to_owned());
-        }
-        let number = |place: usize| u64_at(facts, 24 + place * 8);
-        Ok(Self {
-            covers: Link { first_seq: number(5), length: number(6) },
-            length: number(7),
-            frames: number(8),
-            as_of: number(10),
-            complete: facts.get(18) == Some(&1),
-        })
-    }
-}
-
-/// An error where a later release wrote it.
-fn known(version: u16, newest: u16) -> Result<(), String> {
-    if version <= newest {
-        return Ok(());
-    }
-    Err(format!("a later release wrote it (journal version {version}); use that release"))
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    salt: u64,
-    first_seq: u64,
-    previous: Link,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -230,7 +189,7 @@ struct Frames {
     /// Bytes that are not read yet, and where they begin.
     rest: Vec<u8>,
     at: u64,
-    header: Option<Header>,
+    header: Option<SegmentHeader>,
     count: u64,
     first_at: Option<Timestamp>,
     last: Option<Last>,
@@ -291,14 +250,12 @@ impl Frames {
 
     /// Reads the header or a frame. Returns its length, 0 where it is not there whole.
     fn next(&mut self, bytes: &[u8]) -> Result<usize, String> {
-        let Some(header) = self.header else { return self.header(bytes) };
-        let Some(head) = bytes.get(..HEAD_BYTES) else { return Ok(0) };
-        let head = Head::read(head).ok_or("a length that no frame has")?;
-        let length = HEAD_BYTES + head.length;
-        let Some(payload) = bytes.get(HEAD_BYTES..length) else { return Ok(0) };
-        if !head.fits(payload, header.salt) {
-            return Err("a frame does not fit its checksum".to_owned());
-        }
+        let Some(header) = self.header else {
+            let Some(bytes) = bytes.first_chunk() else { return Ok(0) };
+            self.header = Some(SegmentHeader::read(bytes).map_err(|error| error.to_string())?);
+            return Ok(HEADER_BYTES);
+        };
+        let Some((head, payload)) = frame_in(bytes, header.salt)? else { return Ok(0) };
         let frame = Frame::read(payload)?;
         let last = self.last.map(|last| (last.commit, last.seq + 1));
         if last.unwrap_or((0, header.first_seq)) > (head.commit, frame.seq) {
@@ -321,22 +278,6 @@ impl Frames {
         self.last = Some(Last { seq: frame.seq, at: frame.at, commit: head.commit });
         self.first_at = self.first_at.or(Some(frame.at));
         self.count += 1;
-        Ok(length)
-    }
-
-    fn header(&mut self, bytes: &[u8]) -> Result<usize, String> {
-        let Some(bytes) = bytes.get(..HEADER_SIZE) else { return Ok(0) };
-        let sum = bytes.try_into().map(header_crc).ok();
-        if !bytes.starts_with(MAGIC) {
-            return Err("not a journal segment".to_owned());
-        }
-        known(u16_at(bytes, 8), segment::VERSION)?;
-        if sum != Some(u32_at(bytes, 12)) {
-            return Err("the header does not fit its checksum".to_owned());
-        }
-        let previous = Link { first_seq: u64_at(bytes, 32), length: u64_at(bytes, 40) };
-        let (salt, first_seq) = (u64_at(bytes, 16), u64_at(bytes, 24));
-        self.header = Some(Header { salt, first_seq, previous });
-        Ok(HEADER_SIZE)
+        Ok(head.frame_bytes())
     }
 }

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::Doing;
 use super::disk::{self, DiskOp};
-use super::frame::{ChangeOrigin, Frame, FrameKind, HEAD_BYTES, Head, PAYLOAD_BYTES_MAX};
-use super::segment::{HEADER_BYTES, Link};
+use super::format::{
+    ChangeOrigin, FRAME_HEAD_BYTES, FRAMES_AT, Frame, FrameHead, FrameKind, Link, SegmentHeader,
+    fits,
+};
 use super::{JournalError, Segment};
 use crate::domain::Timestamp;
 
@@ -45,16 +47,11 @@ impl Batch {
         kind: FrameKind,
         body: &[u8],
     ) -> Result<u64, JournalError> {
+        fits(body.len())?;
         let seq = self.next_seq();
-        let head_at = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; HEAD_BYTES]);
+        self.heads_at.push(self.bytes.len());
+        self.bytes.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
         Frame { seq, at, origin, kind, body }.write(&mut self.bytes);
-        let bytes = self.bytes.len() - head_at - HEAD_BYTES;
-        if bytes > PAYLOAD_BYTES_MAX {
-            self.bytes.truncate(head_at);
-            return Err(JournalError::TooLarge { bytes });
-        }
-        self.heads_at.push(head_at);
         Ok(seq)
     }
 
@@ -84,8 +81,8 @@ impl Batch {
         let count = spans.len();
         for (n, (begin, end)) in spans.into_iter().enumerate() {
             let Some(frame) = self.bytes.get_mut(begin..end) else { continue };
-            let (head, payload) = frame.split_at_mut(HEAD_BYTES);
-            head.copy_from_slice(&Head::of(payload, salt, commit, n + 1 == count).bytes());
+            let (head, payload) = frame.split_at_mut(FRAME_HEAD_BYTES);
+            head.copy_from_slice(&FrameHead::of(payload, salt, commit, n + 1 == count).bytes());
         }
     }
 }
@@ -143,12 +140,12 @@ impl JournalWriter {
         if batch.is_empty() {
             return Ok(false);
         }
-        let frames = HEADER_BYTES < self.segment.length;
+        let frames = FRAMES_AT < self.segment.length;
         let rotate = frames && self.segment.length + batch.bytes() as u64 > self.segment_bytes;
         if rotate {
             self.rotate(batch.first_seq)?;
         }
-        batch.seal(self.segment.salt, self.commit);
+        batch.seal(self.segment.header.salt, self.commit);
         let path = self.segment.path.clone();
         self.doing.begin("writing to the journal");
         let write = DiskOp::Write(&self.file, self.segment.length, &batch.bytes);
@@ -194,7 +191,7 @@ impl JournalWriter {
         if let Some(reason) = &self.failed {
             return Err(JournalError::Failed { reason: reason.clone() });
         }
-        if self.segment.length == HEADER_BYTES { Ok(()) } else { self.rotate(self.next_seq) }
+        if self.segment.length == FRAMES_AT { Ok(()) } else { self.rotate(self.next_seq) }
     }
 
     fn rotate(&mut self, first_seq: u64) -> Result<(), JournalError> {
@@ -237,15 +234,14 @@ pub(super) fn create_segment(
 ) -> Result<(File, Segment), JournalError> {
     let (first_seq, first_commit) = first;
     let path = dir.join(Segment::file_name(first_seq));
-    let length = HEADER_BYTES + frames.len() as u64;
-    let packed = None;
-    let segment =
-        Segment { path: path.clone(), first_seq, length, salt, first_commit, previous, packed };
+    let length = FRAMES_AT + frames.len() as u64;
+    let header = SegmentHeader { salt, first_seq, previous, first_commit };
+    let segment = Segment::plain(path.clone(), header, length);
     let unfinished = path.with_extension("log.new");
     let write = || -> io::Result<File> {
         let file = disk::create(&unfinished)?;
-        disk::make(DiskOp::Write(&file, 0, &segment.header()))?;
-        disk::make(DiskOp::Write(&file, HEADER_BYTES, frames))?;
+        disk::make(DiskOp::Write(&file, 0, &header.bytes()))?;
+        disk::make(DiskOp::Write(&file, FRAMES_AT, frames))?;
         disk::make(DiskOp::Sync(&file))?;
         Ok(file)
     };

@@ -354,8 +354,8 @@ impl Member {
     fn needed_bytes(&self) -> u64 {
         let unpacked = self.expected_bytes();
         let packed = match &self.segment.packed {
-            Some(packed) => {
-                let share = u128::from(packed.bytes()) * u128::from(unpacked);
+            Some(_) => {
+                let share = u128::from(self.segment.disk_bytes()) * u128::from(unpacked);
                 let share = share / u128::from(self.segment.length.max(1));
                 let share = u64::try_from(share).unwrap_or(u64::MAX);
                 share.saturating_add(share / 8)
