@@ -127,6 +127,8 @@ pub(super) enum ConfigCommand {
     /// Read the configuration as `serve` does, flags and variables too, and print the result; exit 1 if
     /// something that it names would not do.
     Check(Box<Settings>),
+    /// Print a configuration file with every key, its meaning, bounds and default.
+    Example,
 }
 
 #[derive(Debug, Subcommand)]

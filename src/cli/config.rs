@@ -39,7 +39,7 @@ pub(super) fn check(
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
     let cannot = |error: &(dyn std::error::Error + 'static)| Failure::new(chain(error));
-    let text = config.to_toml().map_err(|error| cannot(&error))?;
+    let text = config.to_toml();
     let problems = problems(config, clock::system_time());
     let wrong = problems.iter().any(|problem| !problem.unknown);
     if output.json {
@@ -114,13 +114,10 @@ fn certificates(
     now: SystemTime,
     note: &mut dyn FnMut(&'static str, bool, String),
 ) {
-    let given = config
-        .tls
-        .files
-        .iter()
-        .flat_map(|files| [("tls.cert", &files.cert), ("tls.key", &files.key)]);
-    let clients = config.tls.clients.iter().map(|clients| ("tls.client_ca", &clients.ca));
-    for (key, path) in given.chain(clients) {
+    let tls = &config.tls;
+    let given = [("tls.cert", &tls.cert), ("tls.key", &tls.key), ("tls.client_ca", &tls.client_ca)];
+    for (key, path) in given {
+        let Some(path) = path else { continue };
         if tls::is_credential(path) && tls::resolve(path).is_err() {
             let problem = format!("systemd hands {} over to the service alone", path.display());
             return note(key, true, problem);

@@ -96,8 +96,9 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
             "rollcall restore /var/backups/rollcall/today --until 2h --data-dir /var/lib/rollcall",
         ],
     ),
-    (&["config"], &["rollcall config check"]),
+    (&["config"], &["rollcall config check", "rollcall config example"]),
     (&["config", "check"], &["rollcall config check --config /etc/rollcall/rollcall.toml"]),
+    (&["config", "example"], &["rollcall config example"]),
     (&["completions"], &["rollcall completions bash"]),
     (&["man"], &["rollcall man", "rollcall man ./man1"]),
 ];

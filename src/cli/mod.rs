@@ -80,6 +80,9 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     match &cli.command {
         Command::Completions { shell } => return done(manual::completions(*shell, output)),
         Command::Man { dir } => return done(manual::pages(dir.as_deref(), output)),
+        Command::Config(ConfigCommand::Example) => {
+            return done(output.data(crate::config::example().as_bytes()).map_err(Into::into));
+        }
         _ => {}
     }
     let none = Settings::default();
@@ -152,6 +155,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         // These do without a configuration, and were done above.
         Command::Doctor
         | Command::Health(_)
+        | Command::Config(ConfigCommand::Example)
         | Command::Completions { .. }
         | Command::Man { .. } => {
             return Ok(ExitCode::SUCCESS);
@@ -172,7 +176,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
 
 /// The authority that rollcall has made, for clients.
 fn authority(config: &Config, output: &mut Output) -> Result<(), Failure> {
-    if config.tls.files.is_some() {
+    if config.tls.files().is_some() {
         return Err(Failure::usage(
             "--ca: the certificate is configured (tls.cert), and so its authority is known to whoever \
              has issued it",

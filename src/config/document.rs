@@ -1,258 +1,267 @@
-//! The configuration in the shape of its TOML: each value checked by itself, but not yet what
-//! concerns several keys at once.
+//! The configuration as TOML: reading a file, checks that concern several keys, and writing.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::Value;
+use toml::de::{DeTable, DeValue};
 
 use super::Config;
-use super::address::{ListenAddr, SubjectName};
-use super::bounds::{optional_path, path};
-use super::error::ConfigError;
-use super::keys::{ConfigKey, ValueKind};
-use super::located::{ValueSources, place_at};
-use super::plain;
+use super::error::{ConfigError, ValueSource};
+use super::keys::{ConfigKey, KEYS, hint_for_key, hint_for_section, sections};
 use super::retention::SHORT;
-use super::sections::{
-    CallsSection, ClientAuth, Cors, FeatureServers, HooksSection, Http, LimitsSection, ListSection,
-    Log, Metrics, RetentionSection, StoreSection, Tls, TlsClients, TlsFiles, Upstream,
-};
-use super::settings::Settings;
-use crate::domain::parse_count;
+use super::sections::ClientAuth;
+use super::value::one_line;
 use crate::wire::show_duration;
 
-/// All keys, as they stand in the file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ConfigFile {
-    #[serde(deserialize_with = "path")]
-    data_dir: PathBuf,
-    listen: ListenAddr,
-    proxy_protocol: bool,
-    #[serde(with = "optional_path")]
-    admin_socket: Option<PathBuf>,
-    tls: TlsKeys,
-    http: Http,
-    limits: LimitsSection,
-    store: StoreSection,
-    calls: CallsSection,
-    retention: RetentionSection,
-    list: ListSection,
-    hooks: HooksSection,
-    feature_servers: FeatureServers,
-    upstream: Upstream,
-    cors: Cors,
-    log: Log,
-    metrics: Metrics,
-}
+/// Characters of a line of the example.
+const LINE_MAX: usize = 100;
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct TlsKeys {
-    #[serde(with = "optional_path")]
-    cert: Option<PathBuf>,
-    #[serde(with = "optional_path")]
-    key: Option<PathBuf>,
-    names: Vec<SubjectName>,
-    #[serde(with = "optional_path")]
-    client_ca: Option<PathBuf>,
-    client_auth: ClientAuth,
-}
+/// What the example begins with.
+const EXAMPLE_HEAD: &str = "\
+# Configuration of rollcall: every key, with its default.
+#
+# Run with it:  rollcall serve --config config.example.toml
+# Check it:     rollcall config check --config config.example.toml
+# Print it:     rollcall config example
+#
+# Each key can also be set by a variable (`tls.cert` by ROLLCALL_TLS_CERT) and, for `serve`, by a
+# flag (`--tls-cert`). A flag wins over a variable, a variable over this file. --config or
+# ROLLCALL_CONFIG names the file. Unknown keys, and unknown variables that begin with ROLLCALL_,
+# are refused.
+#
+# Durations are written \"30s\", \"10m\" (minutes), \"12h\", \"1day 6h\", \"1.5h\". Sizes are numbers of
+# bytes, such as 1_000_000, or texts such as \"10GB\" (of 1000 MB) and \"512MiB\" (of 1024 KiB).
+# Relative paths start at the directory in which rollcall is started.
+";
 
-impl ConfigFile {
-    /// Reads `text`, the content of `path`, whose keys stand at `places`.
-    pub fn parse(path: &Path, text: &str, places: &ValueSources) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| {
-            let span = error.span().unwrap_or_default();
-            let offset = span.start;
-            let problem = plain::problem(error.message(), text.get(span).unwrap_or_default());
-            let problem = match places.key_at(offset) {
-                Some(key) => format!("{key}: {problem}"),
-                None => problem,
-            };
-            ConfigError::Value { place: place_at(path, text, offset), problem }
-        })
+/// Where values were given, by key; a key that is absent has its default.
+#[derive(Debug, Default)]
+pub struct ValueSources(BTreeMap<&'static str, ValueSource>);
+
+impl ValueSources {
+    pub fn put(&mut self, key: &'static str, place: ValueSource) {
+        self.0.insert(key, place);
     }
 
-    /// Lays `settings` over it, one at a time, so that a failure is that one's.
-    pub fn overlay(self, settings: &Settings) -> Result<Self, ConfigError> {
-        let mut table = Table::try_from(&self)?;
-        let mut document = self;
-        for (name, given) in settings.iter() {
-            let Some(key) = ConfigKey::find(name) else { continue };
-            put(&mut table, key, value_of(key.kind, &given.text));
-            document = table.clone().try_into().map_err(|error: toml::de::Error| {
-                let problem = plain::problem(error.message(), &format!("{:?}", given.text));
-                ConfigError::Value { place: given.place.clone(), problem }
-            })?;
-        }
-        Ok(document)
+    fn of(&self, key: &str) -> ValueSource {
+        self.of_first(&[key])
     }
 
-    /// The configuration, where its keys fit together; `places` is for the errors.
-    pub fn check(self, places: &ValueSources) -> Result<Config, ConfigError> {
-        let files = match (self.tls.cert, self.tls.key) {
-            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
-            (None, None) => None,
-            (Some(_), None) => return Err(half_tls(places, "tls.cert", "tls.key")),
-            (None, Some(_)) => return Err(half_tls(places, "tls.key", "tls.cert")),
-        };
-        let required = self.tls.client_auth == ClientAuth::Required;
-        let clients = match (self.tls.client_ca, self.tls.client_auth) {
-            (None, ClientAuth::Off) => None,
-            (Some(ca), ClientAuth::Optional | ClientAuth::Required) => {
-                Some(TlsClients { ca, required })
-            }
-            (Some(_), ClientAuth::Off) => {
-                return Err(ConfigError::ClientsNotAsked { place: places.of("tls.client_ca") });
-            }
-            (None, _) => {
-                return Err(ConfigError::ClientsOfNobody { place: places.of("tls.client_auth") });
-            }
-        };
-        if let Some(listen) = &self.http.listen
-            && !listen.is_loopback()
-            && !self.http.allow_remote
-        {
-            let (place, listen) = (places.of("http.listen"), listen.to_string());
-            return Err(ConfigError::RemotePlain { place, listen });
-        }
-        if self.http.trusted_proxies.is_empty() {
-            let keys = [
-                ("proxy_protocol", self.proxy_protocol),
-                ("http.proxy_protocol", self.http.proxy_protocol),
-            ];
-            if let Some((key, _)) = keys.into_iter().find(|(_, set)| *set) {
-                return Err(ConfigError::ProxyOfNobody { place: places.of(key), key });
-            }
-        }
-        if let Some(listen) = &self.metrics.listen
-            && !listen.is_loopback()
-            && !self.metrics.allow_remote
-        {
-            let (place, listen) = (places.of("metrics.listen"), listen.to_string());
-            return Err(ConfigError::RemoteMetrics { place, listen });
-        }
-        let listeners = [
-            ("listen", Some(&self.listen)),
-            ("http.listen", self.http.listen.as_ref()),
-            ("metrics.listen", self.metrics.listen.as_ref()),
-        ];
-        let listeners: Vec<_> =
-            listeners.into_iter().filter_map(|(key, address)| Some((key, address?))).collect();
-        for (n, (key, address)) in listeners.iter().enumerate() {
-            let mut earlier = listeners.iter().take(n);
-            if let Some((other, taken)) = earlier.find(|(_, taken)| address.conflicts_with(taken)) {
-                let (address, taken) = (address.to_string(), taken.to_string());
-                let place = places.of_first(&[key, other]);
-                return Err(ConfigError::SameListener { place, key, address, other, taken });
-            }
-        }
-        if let Some(age) = self.retention.age
-            && age < SHORT
-            && !self.retention.allow_short
-        {
-            let (place, words) = (places.of("retention.age"), show_duration(age));
-            return Err(ConfigError::ShortRetention { place, words });
-        }
-        let (queue, batch) = (self.limits.queue_events, self.limits.batch_events);
-        if queue < batch {
-            let place = places.of_first(&["limits.queue_events", "limits.batch_events"]);
-            return Err(ConfigError::QueueBelowBatch { place, queue, batch });
-        }
-        Ok(Config {
-            data_dir: self.data_dir,
-            listen: self.listen,
-            proxy_protocol: self.proxy_protocol,
-            admin_socket: self.admin_socket,
-            tls: Tls { files, names: self.tls.names, clients },
-            http: self.http,
-            limits: self.limits,
-            store: self.store,
-            calls: self.calls,
-            retention: self.retention,
-            list: self.list,
-            hooks: self.hooks,
-            feature_servers: self.feature_servers,
-            upstream: self.upstream,
-            cors: self.cors,
-            log: self.log,
-            metrics: self.metrics,
-        })
+    /// Where the first of `keys` that was given at all was given.
+    fn of_first(&self, keys: &[&str]) -> ValueSource {
+        keys.iter().find_map(|key| self.0.get(key)).cloned().unwrap_or(ValueSource::Default)
     }
 }
 
-fn half_tls(places: &ValueSources, present: &'static str, absent: &'static str) -> ConfigError {
-    ConfigError::HalfTls { place: places.of(present), present, absent }
-}
-
-/// The text as a TOML value of that kind. One that is not of its kind stays a string, which the
-/// deserializer refuses, quoting it.
-fn value_of(kind: ValueKind, text: &str) -> Value {
-    let as_text = || Value::String(text.to_owned());
-    match kind {
-        // The deserializer reads a size, and says why a text is none.
-        ValueKind::Text | ValueKind::Size => as_text(),
-        ValueKind::Integer => {
-            let number = parse_count(text).ok().and_then(|number| i64::try_from(number).ok());
-            number.or_else(|| text.parse().ok()).map_or_else(as_text, Value::Integer)
-        }
-        ValueKind::Boolean => text.parse().map_or_else(|_| as_text(), Value::Boolean),
-        ValueKind::List if text.is_empty() => Value::Array(Vec::new()),
-        ValueKind::List => {
-            let items = text.split(',').map(|item| Value::String(item.trim().to_owned()));
-            Value::Array(items.collect())
-        }
-    }
-}
-
-fn put(table: &mut Table, key: &ConfigKey, value: Value) {
-    let table = match key.section() {
-        None => Some(table),
-        Some(section) => table.get_mut(section).and_then(Value::as_table_mut),
+/// Reads `text`, the content of `path`, each value by itself.
+///
+/// # Errors
+/// The text is not TOML, has a key or section that does not exist, gives a section's name to a single
+/// value, or has a value that is wrong: the first of them, names before values.
+pub fn parse(path: &Path, text: &str) -> Result<(Config, ValueSources), ConfigError> {
+    let place_at = |offset: usize| {
+        let before = text.bytes().take(offset);
+        let line = 1 + before.filter(|byte| *byte == b'\n').count();
+        ValueSource::File { path: path.to_owned(), line }
     };
-    // Every section is there, since the table was made from a whole document.
-    if let Some(table) = table {
-        table.insert(key.leaf().to_owned(), value);
-    }
-}
-
-impl Default for ConfigFile {
-    fn default() -> Self {
-        Self::from(&Config::default())
-    }
-}
-
-impl From<&Config> for ConfigFile {
-    fn from(config: &Config) -> Self {
-        let config = config.clone();
-        let (cert, key) = config.tls.files.map(|files| (files.cert, files.key)).unzip();
-        let client_auth = match &config.tls.clients {
-            None => ClientAuth::Off,
-            Some(clients) if clients.required => ClientAuth::Required,
-            Some(_) => ClientAuth::Optional,
-        };
-        let client_ca = config.tls.clients.map(|clients| clients.ca);
-        let names = config.tls.names;
-        Self {
-            data_dir: config.data_dir,
-            listen: config.listen,
-            proxy_protocol: config.proxy_protocol,
-            admin_socket: config.admin_socket,
-            tls: TlsKeys { cert, key, names, client_ca, client_auth },
-            http: config.http,
-            limits: config.limits,
-            store: config.store,
-            calls: config.calls,
-            retention: config.retention,
-            list: config.list,
-            hooks: config.hooks,
-            feature_servers: config.feature_servers,
-            upstream: config.upstream,
-            cors: config.cors,
-            log: config.log,
-            metrics: config.metrics,
+    let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
+        place: place_at(error.span().map_or(0, |span| span.start)),
+        problem: syntax(error.message()),
+    })?;
+    let mut found = Vec::new();
+    let mut wrong: BTreeMap<usize, ConfigError> = BTreeMap::new();
+    for (name, value) in table.get_ref() {
+        let (section, offset) = (name.get_ref().as_ref(), name.span().start);
+        let place = place_at(offset);
+        match value.get_ref() {
+            DeValue::Table(below) if sections().contains(&section) => {
+                found.extend(below.iter().map(|(leaf, value)| (Some(section), leaf, value)));
+            }
+            _ if sections().contains(&section) => {
+                let section = section.to_owned();
+                wrong.insert(offset, ConfigError::NotSection { place, section });
+            }
+            DeValue::Table(_) if ConfigKey::find(section).is_none() => {
+                let (section, hint) = (one_line(section), hint_for_section(section));
+                wrong.insert(offset, ConfigError::UnknownSection { place, section, hint });
+            }
+            _ => found.push((None, name, value)),
         }
+    }
+    let mut values = Vec::new();
+    for (section, name, value) in found {
+        let (leaf, offset) = (name.get_ref().as_ref(), name.span().start);
+        let place = place_at(offset);
+        let named = |key: &&ConfigKey| key.section() == section && key.leaf() == leaf;
+        if let Some(key) = KEYS.iter().find(named) {
+            values.push((offset, key, value, place));
+        } else {
+            let (hint, section) = (hint_for_key(section, leaf), section.map(str::to_owned));
+            let key = one_line(leaf);
+            wrong.insert(offset, ConfigError::UnknownKey { place, key, section, hint });
+        }
+    }
+    if let Some((_, error)) = wrong.pop_first() {
+        return Err(error);
+    }
+    values.sort_unstable_by_key(|(offset, ..)| *offset);
+    let (mut config, mut places) = (Config::default(), ValueSources::default());
+    for (_, key, value, place) in values {
+        (key.set)(&mut config, &plain(value.get_ref()), &key.form).map_err(|problem| {
+            let items = value.get_ref().as_array().into_iter().flatten();
+            let item = problem.item.and_then(|item| items.into_iter().nth(item));
+            let place = place_at(item.unwrap_or(value).span().start);
+            ConfigError::Value { place, problem: format!("{}: {}", key.name, problem.text) }
+        })?;
+        places.put(key.name, place);
+    }
+    Ok((config, places))
+}
+
+fn plain(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        // One that is too large is wrong for every key, and is quoted as it stands there.
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(
+                |_| Value::Float(number.as_str().parse().unwrap_or(f64::MAX)),
+                Value::Integer,
+            ),
+        DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(value) => Value::Boolean(*value),
+        DeValue::Datetime(time) => Value::Datetime(*time),
+        DeValue::Array(items) => {
+            Value::Array(items.iter().map(|item| plain(item.get_ref())).collect())
+        }
+        // No key is one, so that what is in it does not matter.
+        DeValue::Table(_) => Value::Table(toml::Table::new()),
+    }
+}
+
+/// Why a text is not TOML, in plain words.
+fn syntax(message: &str) -> String {
+    let number = ["float", "integer", "number", "string values must be quoted", "date", "time"];
+    let quotes = ["basic string", "literal string"];
+    let said = if number.iter().any(|word| message.contains(word)) {
+        "this is neither a number, true or false, nor a text in quotes; sizes, durations, addresses and \
+         other texts need quotes, such as \"90days\""
+    } else if quotes.iter().any(|word| message.contains(word)) {
+        "this text is not right: it lacks the quote at its end, or has a character that must be written \
+         otherwise (\\\\ for a backslash)"
+    } else if message == "duplicate key" {
+        "this key or section stands here a second time; leave one of them"
+    } else {
+        message
+    };
+    one_line(said)
+}
+
+/// Whether the values fit together; `places` is for the errors.
+pub fn check(config: &Config, places: &ValueSources) -> Result<(), ConfigError> {
+    let Config { tls, http, metrics, limits, retention, .. } = config;
+    let half =
+        |present, absent| Err(ConfigError::HalfTls { place: places.of(present), present, absent });
+    match (&tls.cert, &tls.key) {
+        (Some(_), None) => return half("tls.cert", "tls.key"),
+        (None, Some(_)) => return half("tls.key", "tls.cert"),
+        _ => {}
+    }
+    match (&tls.client_ca, tls.client_auth) {
+        (Some(_), ClientAuth::Off) => {
+            return Err(ConfigError::ClientsNotAsked { place: places.of("tls.client_ca") });
+        }
+        (None, ClientAuth::Optional | ClientAuth::Required) => {
+            return Err(ConfigError::ClientsOfNobody { place: places.of("tls.client_auth") });
+        }
+        _ => {}
+    }
+    if let Some(listen) = http.listen.as_ref().filter(|at| !at.is_loopback() && !http.allow_remote)
+    {
+        let (place, listen) = (places.of("http.listen"), listen.to_string());
+        return Err(ConfigError::RemotePlain { place, listen });
+    }
+    if http.trusted_proxies.is_empty() {
+        let keys = [
+            ("proxy_protocol", config.proxy_protocol),
+            ("http.proxy_protocol", http.proxy_protocol),
+        ];
+        if let Some((key, _)) = keys.into_iter().find(|(_, set)| *set) {
+            return Err(ConfigError::ProxyOfNobody { place: places.of(key), key });
+        }
+    }
+    let remote = |at: &&super::ListenAddr| !at.is_loopback() && !metrics.allow_remote;
+    if let Some(listen) = metrics.listen.as_ref().filter(remote) {
+        let (place, listen) = (places.of("metrics.listen"), listen.to_string());
+        return Err(ConfigError::RemoteMetrics { place, listen });
+    }
+    let listeners = [
+        ("listen", Some(&config.listen)),
+        ("http.listen", http.listen.as_ref()),
+        ("metrics.listen", metrics.listen.as_ref()),
+    ];
+    let listeners: Vec<_> =
+        listeners.into_iter().filter_map(|(key, address)| Some((key, address?))).collect();
+    for (n, (key, address)) in listeners.iter().enumerate() {
+        let mut earlier = listeners.iter().take(n);
+        if let Some((other, taken)) = earlier.find(|(_, taken)| address.conflicts_with(taken)) {
+            let (address, taken) = (address.to_string(), taken.to_string());
+            let place = places.of_first(&[key, other]);
+            return Err(ConfigError::SameListener { place, key, address, other, taken });
+        }
+    }
+    if let Some(age) = retention.age.filter(|age| *age < SHORT && !retention.allow_short) {
+        let (place, words) = (places.of("retention.age"), show_duration(age));
+        return Err(ConfigError::ShortRetention { place, words });
+    }
+    let (queue, batch) = (limits.queue_events, limits.batch_events);
+    if queue < batch {
+        let place = places.of_first(&["limits.queue_events", "limits.batch_events"]);
+        return Err(ConfigError::QueueBelowBatch { place, queue, batch });
+    }
+    Ok(())
+}
+
+/// The configuration as TOML, every key included.
+pub fn write(config: &Config) -> String {
+    let mut text = String::new();
+    each(config, |section, key, value| {
+        if let Some(section) = section {
+            let _infallible = writeln!(text, "\n[{section}]");
+        }
+        let _infallible = writeln!(text, "{} = {value}", key.leaf());
+    });
+    text
+}
+
+/// `config.example.toml`: every key with its meaning, bounds and default.
+pub fn example() -> String {
+    let mut text = EXAMPLE_HEAD.to_owned();
+    each(&Config::default(), |section, key, value| {
+        text.push('\n');
+        if let Some(section) = section {
+            let _infallible = writeln!(text, "[{section}]");
+        }
+        let mut line = "#".to_owned();
+        for word in key.reference().split_whitespace() {
+            if line.chars().count() + 1 + word.chars().count() > LINE_MAX {
+                let _infallible = writeln!(text, "{line}");
+                "#".clone_into(&mut line);
+            }
+            line = format!("{line} {word}");
+        }
+        let _infallible = writeln!(text, "{line}\n{} = {value}", key.leaf());
+    });
+    text
+}
+
+/// Each key and its value, with the section before the first of a section.
+fn each(config: &Config, mut visit: impl FnMut(Option<&str>, &ConfigKey, Value)) {
+    let mut last = None;
+    for key in KEYS {
+        let section = key.section().filter(|_| key.section() != last);
+        last = key.section();
+        visit(section, key, (key.get)(config));
     }
 }

@@ -199,9 +199,6 @@ pub enum ConfigError {
         /// Its value, in words.
         words: String,
     },
-    /// The configuration cannot be written as TOML.
-    #[error("cannot write the configuration as TOML")]
-    Render(#[from] toml::ser::Error),
 }
 
 /// Where a value was given.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Config, Settings};
 
 fn reread(config: &Config) -> Config {
-    Config::parse(Path::new(""), &config.to_toml().unwrap(), &Settings::default()).unwrap()
+    Config::parse(Path::new(""), &config.to_toml(), &Settings::default()).unwrap()
 }
 
 /// The `.toml` files of a directory of fixtures, with their text.

@@ -1,7 +1,7 @@
 //! The configuration: one TOML file, `ROLLCALL_…` variables and flags, read into checked types.
 //!
-//! [`KEYS`] is the one table of what can be set. The flags, the variables and the hints in
-//! errors are made from it, and tests hold it against the structs and `config.example.toml`.
+//! `sections.rs` has each key once, with its meaning, default and bounds. The table [`KEYS`] is made
+//! of it, and from that table the flags, the variables, the hints in errors and the example.
 //!
 //! A value is taken from the flag, else from the variable, else from the file, else from the
 //! default. Reading goes in this order, so that each failure can name where it came from:
@@ -13,9 +13,6 @@
 //!
 //! There are no secrets in the configuration: it can be printed and logged.
 
-mod address;
-mod bounds;
-mod defaults;
 mod document;
 #[cfg(test)]
 mod environment_tests;
@@ -23,75 +20,34 @@ mod error;
 #[cfg(test)]
 mod fixture_tests;
 mod keys;
-mod located;
-mod plain;
+mod net;
 mod retention;
 mod sections;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod web;
+mod value;
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-pub use address::{DnsName, Host, ListenAddr, ListenAddrError, ProxyAddress, SubjectName};
+pub use document::example;
 pub use error::{ConfigError, ValueSource};
-pub use keys::{ConfigKey, KEYS, ValueKind};
+pub use keys::{ConfigKey, KEYS};
+pub use net::{
+    AllowedOrigin, DnsName, Host, ListenAddr, ListenAddrError, ProxyAddress, ServiceUrlTemplate,
+    SubjectName, WebError,
+};
 pub use retention::SHORT;
 pub use sections::{
-    CallsSection, ClientAuth, Cors, FeatureServers, HooksSection, Http, LimitsSection, ListSection,
-    Log, LogFormat, LogLevel, LogNumbers, Metrics, RetentionSection, StoreSection, Tls, TlsClients,
-    TlsFiles, Upstream,
+    CallsSection, ClientAuth, Config, Cors, FeatureServers, HooksSection, Http, LimitsSection,
+    ListSection, Log, LogFormat, LogLevel, LogNumbers, Metrics, RetentionSection, StoreSection,
+    Tls, TlsClients, TlsFiles, Upstream,
 };
 pub use settings::{DEFAULT_FILE, Locations, Settings};
-pub use web::{AllowedOrigin, ServiceUrlTemplate, WebError};
 
-use document::ConfigFile;
 use settings::Environment;
-
-/// All that can be configured, checked.
-///
-/// The fields are open so that a test can start from [`Config::default`] and change one; what
-/// comes from people goes through [`Config::load`], which refuses values out of bounds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// The data directory; a relative path starts at the working directory.
-    pub data_dir: PathBuf,
-    /// Where HTTPS is served.
-    pub listen: ListenAddr,
-    /// Whether connections to `listen` begin with a header of the PROXY protocol.
-    pub proxy_protocol: bool,
-    /// The admin socket, where it was set; see [`Config::admin_socket_path`].
-    pub admin_socket: Option<PathBuf>,
-    /// Certificate and key.
-    pub tls: Tls,
-    /// The plain-HTTP listener.
-    pub http: Http,
-    /// What a client may take of connections, bytes and time.
-    pub limits: LimitsSection,
-    /// Journal, registry and index.
-    pub store: StoreSection,
-    /// How calls age.
-    pub calls: CallsSection,
-    /// How long calls are kept, and how disk space comes back.
-    pub retention: RetentionSection,
-    /// What a list shows, and what it may cost.
-    pub list: ListSection,
-    /// The call status webhook.
-    pub hooks: HooksSection,
-    /// Where calls are controlled.
-    pub feature_servers: FeatureServers,
-    /// jambonz's own API.
-    pub upstream: Upstream,
-    /// Cross-origin requests from browsers.
-    pub cors: Cors,
-    /// The log.
-    pub log: Log,
-    /// What Prometheus scrapes.
-    pub metrics: Metrics,
-}
 
 impl Config {
     /// Reads `file`, if there is one, and lays `overrides` over it.
@@ -115,13 +71,17 @@ impl Config {
     /// # Errors
     /// As [`Config::load`], without the reading of the file.
     pub fn parse(path: &Path, text: &str, overrides: &Settings) -> Result<Self, ConfigError> {
-        let mut places = located::check_names(path, text)?;
-        let document = ConfigFile::parse(path, text, &places)?;
-        let document = document.overlay(overrides)?;
+        let (mut config, mut places) = document::parse(path, text)?;
         for (key, given) in overrides.iter() {
-            places.put(key, given.place.clone());
+            let value = key.form.value_of(&given.text);
+            (key.set)(&mut config, &value, &key.form).map_err(|problem| ConfigError::Value {
+                place: given.place.clone(),
+                problem: problem.text,
+            })?;
+            places.put(key.name, given.place.clone());
         }
-        document.check(&places)
+        document::check(&config, &places)?;
+        Ok(config)
     }
 
     /// The admin socket's path: as configured, else `admin.sock` in the runtime directory that
@@ -137,9 +97,10 @@ impl Config {
     #[must_use]
     pub fn absolute(&self) -> Self {
         let mut config = self.clone();
-        let files = config.tls.files.iter_mut().flat_map(|files| [&mut files.cert, &mut files.key]);
-        let paths = files
-            .chain(config.tls.clients.iter_mut().map(|clients| &mut clients.ca))
+        let tls = &mut config.tls;
+        let paths = [&mut tls.cert, &mut tls.key, &mut tls.client_ca]
+            .into_iter()
+            .flatten()
             .chain(config.upstream.ca.as_mut())
             .chain(config.log.audit.as_mut())
             .chain(config.admin_socket.as_mut())
@@ -156,22 +117,12 @@ impl Config {
 
     /// The keys whose values differ from those of another configuration.
     pub fn changed(&self, other: &Self) -> Vec<&'static str> {
-        let [before, after] = [self, other]
-            .map(|config| toml::Table::try_from(ConfigFile::from(config)).unwrap_or_default());
-        let value = |table: &toml::Table, key: &ConfigKey| match key.section() {
-            None => table.get(key.leaf()).cloned(),
-            Some(section) => table.get(section).and_then(|table| table.get(key.leaf())).cloned(),
-        };
-        let differ = |key: &&ConfigKey| value(&before, key) != value(&after, key);
-        KEYS.iter().filter(differ).map(|key| key.name).collect()
+        KEYS.iter().filter(|key| (key.get)(self) != (key.get)(other)).map(|key| key.name).collect()
     }
 
     /// The effective configuration as TOML, every key included; reading it again gives `self`.
-    ///
-    /// # Errors
-    /// [`ConfigError::Render`] where a path is not UTF-8, which a loaded configuration never has.
-    pub fn to_toml(&self) -> Result<String, ConfigError> {
-        Ok(toml::to_string(&ConfigFile::from(self))?)
+    pub fn to_toml(&self) -> String {
+        document::write(self)
     }
 }
 

@@ -1,322 +1,517 @@
-//! The sections of the configuration, one struct for each, with the bounds of their values.
+//! Everything that can be configured: each key once, with its meaning, default, form and bounds.
+//!
+//! The doc comment of a field is what `config.example.toml` says of the key; its first paragraph is
+//! the help of the flag. `configuration!` makes the structs, their defaults and [`KEYS`] of it, and
+//! all else is made of that table: reading, flags, variables, hints, the example.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::address::{ListenAddr, ProxyAddress, SubjectName};
-use super::bounds::{
-    DAY_MS, GIB, KIB, MIB, MINUTE_MS, few, optional, optional_path, optional_span, size, span,
-    whole,
-};
-use super::web::{AllowedOrigin, ServiceUrlTemplate};
+use super::keys::ConfigKey;
+use super::net::{AllowedOrigin, ListenAddr, ProxyAddress, ServiceUrlTemplate, SubjectName};
+use super::value::{DAY, Form, GIB, HOUR, KIB, MIB, MINUTE, SECOND, Setting, TIB, words};
 use crate::domain::AccountSid;
 use crate::outbound::{Base, Network};
 
-/// Section `[tls]`: the HTTPS certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// The operator's certificate and key; `None`: both are made, in `tls/` of the data directory.
-    pub files: Option<TlsFiles>,
-    /// Names for the certificate that is made, besides `localhost` and its addresses.
-    pub names: Vec<SubjectName>,
-    /// What clients have to show; `None`: nothing.
-    pub clients: Option<TlsClients>,
+/// `key: type = default, form;` for the keys before all sections, then for those of each section.
+macro_rules! configuration {
+    (
+        $(#[$config_doc:meta])*
+        Config { $($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:expr, $form:expr;)* }
+        $(
+            $(#[$section_doc:meta])*
+            $section:ident: $Section:ident {
+                $($(#[doc = $sdoc:literal])* $skey:ident: $stype:ty = $sdefault:expr, $sform:expr;)*
+            }
+        )*
+    ) => {
+        $(#[$config_doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Config {
+            $($(#[doc = $doc])* pub $key: $type,)*
+            $($(#[$section_doc])* pub $section: $Section,)*
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($key: $default,)* $($section: $Section::default(),)* }
+            }
+        }
+
+        $(
+            $(#[$section_doc])*
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            pub struct $Section { $($(#[doc = $sdoc])* pub $skey: $stype,)* }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $($skey: $sdefault,)* }
+                }
+            }
+        )*
+
+        /// Every key, in the order of the example.
+        pub static KEYS: &[ConfigKey] = &[
+            $(ConfigKey {
+                name: stringify!($key),
+                doc: &[$($doc),*],
+                form: $form,
+                get: |config| config.$key.write(),
+                set: |config, value, form| {
+                    config.$key = Setting::read(value, form)?;
+                    Ok(())
+                },
+            },)*
+            $($(ConfigKey {
+                name: concat!(stringify!($section), ".", stringify!($skey)),
+                doc: &[$($sdoc),*],
+                form: $sform,
+                get: |config| config.$section.$skey.write(),
+                set: |config, value, form| {
+                    config.$section.$skey = Setting::read(value, form)?;
+                    Ok(())
+                },
+            },)*)*
+        ];
+    };
 }
 
-/// Client certificates.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsClients {
-    /// PEM file: the authorities that they are checked against.
-    pub ca: PathBuf,
-    /// Whether a client without one is refused.
-    pub required: bool,
+configuration! {
+/// All that can be configured.
+///
+/// The fields are open so that a test can start from [`Config::default`] and change one; what
+/// people write goes through [`Config::load`], which refuses values out of bounds.
+Config {
+    /// Directory of the store.
+    ///
+    /// It has the journal, the index, keys and the first admin token. One process uses it at a time.
+    data_dir: PathBuf = PathBuf::from("rollcall-data"), Form::Text("DIR");
+
+    /// Address for HTTPS; port 0 is any free one.
+    ///
+    /// An IP address (IPv6 in brackets) or a name, and a port. With port 0 the line "listening on …"
+    /// says which port was found.
+    listen: ListenAddr = ListenAddr::loopback(8443), Form::Text("HOST:PORT");
+
+    /// Expect a header of the PROXY protocol at the start of HTTPS connections.
+    ///
+    /// In this header (version 1 or 2) a load balancer says where a connection came from. It is
+    /// believed from http.trusted_proxies, which must not be empty; a connection without the header
+    /// is closed.
+    proxy_protocol: bool = false, Form::Boolean;
+
+    /// Unix socket for the command line; empty: admin.sock in $RUNTIME_DIRECTORY, else in the data
+    /// directory.
+    ///
+    /// The command line reaches a running server through it. The service manager sets
+    /// $RUNTIME_DIRECTORY.
+    admin_socket: Option<PathBuf> = None, Form::Text("FILE");
 }
 
-/// Who has to show a client certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClientAuth {
-    /// Nobody is asked.
-    #[default]
-    Off,
-    /// Who shows one must show a right one.
-    Optional,
-    /// Everybody.
-    Required,
+/// The HTTPS certificate, and client certificates.
+tls: Tls {
+    /// Certificate and chain (PEM); where this and the key are empty, rollcall makes a private CA
+    /// and a certificate.
+    ///
+    /// They are made in `tls/` of the data directory. The files are read at the start and on SIGHUP.
+    /// "credential:NAME" is a file that systemd hands over by LoadCredential=NAME:PATH.
+    cert: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Private key of the certificate (PEM).
+    ///
+    /// Set both cert and key, or neither.
+    key: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// More DNS names and IP addresses for the certificate that rollcall makes.
+    ///
+    /// It is always valid for localhost and the loopback addresses; add names such as
+    /// ["calls.example.com", "*.internal.example.com", "10.0.0.5"]. Not used with a certificate of
+    /// your own.
+    names: Vec<SubjectName> = Vec::new(), Form::List("NAME,…", usize::MAX);
+
+    /// File with the authorities (PEM) of client certificates.
+    ///
+    /// "credential:NAME" works here too.
+    client_ca: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Client certificates: off, optional or required.
+    ///
+    /// "off" asks for none, "optional" refuses a wrong one, "required" refuses a missing one too. A
+    /// client certificate grants no permission: tokens do that.
+    client_auth: ClientAuth = ClientAuth::Off, Form::Text("WHO");
+}
+
+/// The plain-HTTP listener, and proxies in front of rollcall.
+http: Http {
+    /// Address for plain HTTP; empty: off.
+    ///
+    /// For a proxy on the same machine that does TLS.
+    listen: Option<ListenAddr> = None, Form::Text("HOST:PORT");
+
+    /// Allow plain HTTP on an address that other machines can reach.
+    ///
+    /// Plain HTTP shows tokens and calls to everyone who can read the network. Any other `listen`
+    /// than a loopback address (127.0.0.1, [::1], localhost) is refused unless this is true.
+    allow_remote: bool = false, Form::Boolean;
+
+    /// Expect a header of the PROXY protocol at the start of plain HTTP connections.
+    proxy_protocol: bool = false, Form::Boolean;
+
+    /// Proxies, in front of HTTPS too, that are trusted to name the client's address.
+    ///
+    /// Addresses and networks, such as ["127.0.0.1", "10.0.0.0/24"]. What they say (X-Forwarded-For,
+    /// Forwarded, the PROXY protocol) is used in logs and where wrong credentials are slowed down.
+    /// What other clients say of it is ignored.
+    trusted_proxies: Vec<ProxyAddress> = Vec::new(), Form::List("CIDR,…", 100);
+}
+
+/// What a client may take of connections, bytes and time.
+limits: LimitsSection {
+    /// Connections at a time, for each listener.
+    ///
+    /// Further ones wait, and idle ones are closed for them. There are fewer where the system lets
+    /// the server open too few files (`ulimit -n`).
+    connections: usize = 4096, Form::Count(1..=1_000_000);
+
+    /// Largest request body.
+    ///
+    /// A larger one is answered 413.
+    body_bytes: usize = 1_048_576, Form::Size(KIB..=256 * MIB);
+
+    /// Most events in one webhook request.
+    batch_events: usize = 10_000, Form::Count(1..=1_000_000);
+
+    /// Time for a TLS handshake.
+    handshake: Duration = Duration::from_secs(10), Form::Duration(1..=DAY);
+
+    /// Time for a request header.
+    ///
+    /// It starts with the first byte.
+    header: Duration = Duration::from_secs(30), Form::Duration(1..=DAY);
+
+    /// How long a connection may be idle between requests; keep it longer than that of proxies in
+    /// front.
+    ///
+    /// Otherwise rollcall closes a connection while the proxy sends on it. nginx and AWS keep theirs
+    /// for 60 s, Traefik 90 s, Caddy 2 min, Google's balancers 600 s. Clients read it in the header
+    /// Keep-Alive.
+    idle: Duration = Duration::from_secs(150), Form::Duration(1..=DAY);
+
+    /// Time for a request body.
+    body: Duration = Duration::from_secs(30), Form::Duration(1..=DAY);
+
+    /// How long a client may read nothing of an answer.
+    ///
+    /// Then the connection is closed.
+    write: Duration = Duration::from_secs(30), Form::Duration(1..=DAY);
+
+    /// Time for running requests to end when the server stops.
+    drain: Duration = Duration::from_secs(20), Form::Duration(1..=DAY);
+
+    /// Requests that a token may send in token_window; 0: no limit.
+    ///
+    /// Further ones are answered 429 with Retry-After, and every answer has RateLimit-Limit,
+    /// RateLimit-Remaining and RateLimit-Reset.
+    token_requests: u64 = 0, Form::Count(0..=1_000_000_000);
+
+    /// Time in which the requests of a token are counted.
+    token_window: Duration = Duration::from_mins(5), Form::Duration(SECOND..=DAY);
+
+    /// Events that may wait to be committed; beyond, webhooks are answered 503.
+    ///
+    /// The answer has Retry-After, and nothing of the request is stored. Not below batch_events.
+    queue_events: usize = 20_000, Form::Count(1..=10_000_000);
+
+    /// Readers of changes at a time, by lines or by events; beyond, they are answered 503.
+    ///
+    /// These are requests for `…/Calls/changes`. The answer has Retry-After.
+    event_streams: usize = 256, Form::Count(0..=65_536);
+
+    /// How long an event stream of changes may be silent before a keep-alive is sent.
+    ///
+    /// It says how far the stream has read. Keep it below the idle timeout of proxies on the way.
+    keep_alive: Duration = Duration::from_secs(15), Form::Duration(1..=DAY);
+}
+
+/// Journal, registry and index.
+store: StoreSection {
+    /// Memory for the cache of the index.
+    index_cache_bytes: u64 = 64 * MIB, Form::Size(MIB..=TIB);
+
+    /// Size at which a journal segment is sealed.
+    ///
+    /// Then the next segment begins.
+    segment_bytes: u64 = 64 * MIB, Form::Size(MIB..=4 * GIB);
+
+    /// Calls that are kept in memory.
+    ///
+    /// These are the active calls, and ended ones until a checkpoint has written them to the index.
+    registry_calls: usize = 50_000, Form::Count(1000..=100_000_000);
+
+    /// Time between two checkpoints of the index.
+    checkpoint_interval: Duration = Duration::from_secs(5), Form::Duration(1..=DAY);
+
+    /// Age at which a call that has not ended is written to the index too.
+    ///
+    /// So a start does not have to read the whole journal.
+    live_checkpoint_age: Duration = Duration::from_mins(10), Form::Duration(1..=DAY);
+
+    /// Size of the journal after the last checkpoint, beyond which calls that have not ended are
+    /// written to the index too.
+    ///
+    /// Then their age does not matter.
+    replay_bytes: u64 = 256 * MIB, Form::Size(MIB..=TIB);
+
+    /// Free disk space below which webhooks and imports are refused; 0: never.
+    ///
+    /// They are answered 503, and everything else goes on. The space below is for checkpoints (6000
+    /// bytes for each of registry_calls), for packing and for a new index. Space that a file system
+    /// keeps for root does not count as free.
+    min_free_bytes: u64 = 512 * MIB, Form::Size(0..=1024 * TIB);
+
+    /// Disk space kept in reserve, so that the server can start when the disk is full; 0: none.
+    ///
+    /// The file RESERVE holds it.
+    reserve_bytes: u64 = 32 * MIB, Form::Size(0..=64 * GIB);
+}
+
+/// How calls age.
+calls: CallsSection {
+    /// Time without an event after which a call is stale.
+    ///
+    /// A stale call keeps its last status, but leaves the counts and the lists that filter by status
+    /// until its next event. A deleted call is remembered for the same time.
+    max_lifetime: Duration = Duration::from_hours(12), Form::Duration(MINUTE..=365 * DAY);
+
+    /// Time between two searches for stale calls.
+    sweep_interval: Duration = Duration::from_secs(30), Form::Duration(1..=DAY);
+}
+
+/// How long calls are kept, and how disk space comes back.
+retention: RetentionSection {
+    /// How long ended calls are kept; empty: for good.
+    ///
+    /// The time starts when a call is first listed. Write "365days" for a year. An account can have
+    /// its own time (`rollcall account set --keep`). `rollcall expire --dry-run` says what would be
+    /// deleted now.
+    age: Option<Duration> = None, Form::Duration(1..=36_500 * DAY);
+
+    /// Allow calls to be kept for less than a day.
+    ///
+    /// This is for `age` and for `--keep`. "12m" is 12 minutes; a year is "365d".
+    allow_short: bool = false, Form::Boolean;
+
+    /// Disk space that journal and index may take before the oldest calls are deleted; 0: no limit.
+    ///
+    /// Calls of accounts that have a --keep of their own stay.
+    bytes: u64 = 0, Form::Size(0..=1024 * TIB);
+
+    /// How far back every version of every call is kept.
+    ///
+    /// A backup can be restored as of any moment within it (`rollcall restore --until`). Older
+    /// segments keep the newest version of each call.
+    history: Duration = Duration::from_hours(24), Form::Duration(0..=365 * DAY);
+
+    /// Time within which a deleted call is gone from the disk.
+    ///
+    /// Not below `history`.
+    erase_within: Duration = Duration::from_hours(7 * 24), Form::Duration(HOUR..=365 * DAY);
+
+    /// Time between two searches for calls to delete.
+    interval: Duration = Duration::from_hours(1), Form::Duration(SECOND..=DAY);
+}
+
+/// What a list shows, and what it may cost.
+list: ListSection {
+    /// How long a call stays in the plain list after its end; empty: for good.
+    ///
+    /// The plain list is the one without `start`, `end` and `stale`; jambonz keeps calls there for
+    /// "1h". Active calls are always in it. A call that lasted longer than this and max_lifetime
+    /// together leaves it when it ends.
+    window: Option<Duration> = None, Form::Duration(1..=36_500 * DAY);
+
+    /// Rows that a page of a list reads before it ends early, with a cursor.
+    ///
+    /// A search for a rare prefix reads many.
+    page_rows: usize = 100_000, Form::Count(1000..=1_000_000_000);
+
+    /// Rows that a count may read.
+    ///
+    /// A count, or CallStats, that would read more is refused (400).
+    count_rows: usize = 1_000_000, Form::Count(1000..=1_000_000_000);
+}
+
+/// The call status webhook.
+hooks: HooksSection {
+    /// Template of service_url where an event has none; empty: off.
+    ///
+    /// The webhook does not say which server runs the call. {host} is replaced by the host of the
+    /// event's fs_sip_address.
+    service_url: Option<ServiceUrlTemplate> = Some(ServiceUrlTemplate::feature_server()),
+        Form::Text("URL");
+}
+
+/// Where calls are controlled.
+feature_servers: FeatureServers {
+    /// Base URLs of feature servers, which take new calls in turn.
+    ///
+    /// Such as ["http://10.0.0.5:3000"]. New calls (POST …/Calls) go to them; without any, the
+    /// answer is 480. A call whose service_url has the same scheme, host and port is updated there
+    /// (PUT …/Calls/{CallSid}).
+    urls: Vec<Base> = Vec::new(), Form::List("URL,…", usize::MAX);
+
+    /// Networks in which the service_url of a call may lie.
+    ///
+    /// Such as ["10.0.0.0/24"]; any port. Every address that its host resolves to must be in one of
+    /// them. rollcall connects to no other place, except for urls and api_url.
+    networks: Vec<Network> = Vec::new(), Form::List("CIDR,…", usize::MAX);
+
+    /// Time for a connection to a feature server.
+    ///
+    /// TLS is included.
+    connect: Duration = Duration::from_secs(5), Form::Duration(1..=DAY);
+
+    /// Time for a feature server's answer.
+    ///
+    /// It starts once there is a connection.
+    timeout: Duration = Duration::from_secs(20), Form::Duration(1..=DAY);
+
+    /// How long a feature server that did not answer is asked after all others.
+    retry_after: Duration = Duration::from_secs(30), Form::Duration(1..=DAY);
+}
+
+/// jambonz's own API, and which authorities rollcall trusts as a client.
+upstream: Upstream {
+    /// Base URL of jambonz's own API, for new calls that name an application; empty: off.
+    ///
+    /// Write it without /v1. A new call that names an application_sid is passed on with the
+    /// caller's own Authorization header, because applications are in jambonz's database. Where
+    /// this is empty, such a call is refused.
+    api_url: Option<Base> = None, Form::Text("URL");
+
+    /// File with the authorities (PEM) for outgoing HTTPS; empty: those of the system.
+    ///
+    /// It is used for feature servers and for api_url.
+    ca: Option<PathBuf> = None, Form::Text("FILE");
+}
+
+/// Cross-origin requests from browsers.
+cors: Cors {
+    /// Origin whose pages may read answers, or *; empty: no CORS headers.
+    ///
+    /// Such as "https://app.example.com".
+    allow_origin: Option<AllowedOrigin> = Some(AllowedOrigin::any()), Form::Text("ORIGIN");
+}
+
+/// The log.
+log: Log {
+    /// What is logged: messages of this level and graver ones: error, warn, info, debug or trace.
+    level: LogLevel = LogLevel::Info, Form::Text("LEVEL");
+
+    /// Shape of the log: auto, human, json or journald.
+    ///
+    /// "human" is text on stderr; "json" is one object a line on stderr and nothing else; "journald"
+    /// writes entries of the systemd journal with a field for each value. "auto" is journald where
+    /// stderr leads to that journal, as in a unit of systemd, else human.
+    format: LogFormat = LogFormat::Auto, Form::Text("FORMAT");
+
+    /// An answer that takes longer is logged as a warning; empty: never.
+    slow: Option<Duration> = Some(Duration::from_secs(1)), Form::Duration(1..=36_500 * DAY);
+
+    /// Telephone numbers in the log: mask or full.
+    ///
+    /// "mask" shows the last two digits.
+    numbers: LogNumbers = LogNumbers::Mask, Form::Text("HOW");
+
+    /// File for the audit log: what admins do, and wrong credentials; empty: the log.
+    ///
+    /// It has one JSON object a line and is readable by its owner alone. SIGHUP opens it again. In
+    /// the log, these entries have the target "audit".
+    audit: Option<PathBuf> = None, Form::Text("FILE");
+}
+
+/// What Prometheus scrapes.
+metrics: Metrics {
+    /// Address for scrapes by Prometheus over plain HTTP, without a token; empty: off.
+    ///
+    /// `/metrics` is on the other listeners too, for a token of role metrics or one that may do
+    /// everything.
+    listen: Option<ListenAddr> = None, Form::Text("HOST:PORT");
+
+    /// Allow scrapes on an address that other machines can reach.
+    ///
+    /// A scrape tells how much traffic there is. Any other `listen` than a loopback address is
+    /// refused unless this is true.
+    allow_remote: bool = false, Form::Boolean;
+
+    /// Accounts whose live calls have metrics of their own.
+    accounts: Vec<AccountSid> = Vec::new(), Form::List("SID,…", 100);
+}
+}
+
+words! {
+    /// Which clients have to show a certificate.
+    ClientAuth {
+        Off = "off",
+        /// A client that shows one must show a valid one.
+        Optional = "optional",
+        Required = "required",
+    }
+
+    /// How telephone numbers are shown in the log.
+    LogNumbers {
+        /// The last two digits alone.
+        Mask = "mask",
+        Full = "full",
+    }
+
+    /// How grave a message must be to be logged.
+    LogLevel {
+        Error = "error",
+        Warn = "warn",
+        Info = "info",
+        Debug = "debug",
+        Trace = "trace",
+    }
+
+    /// The shape of a log line.
+    LogFormat {
+        /// As [`LogFormat::Journald`] where standard error leads there, else as [`LogFormat::Human`].
+        Auto = "auto",
+        /// Text for people.
+        Human = "human",
+        /// One JSON object a line.
+        Json = "json",
+        /// Entries of the systemd journal, with a field for each value; nothing on stderr.
+        Journald = "journald",
+    }
 }
 
 /// The operator's certificate and key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// PEM file: the certificate, then its chain.
-    pub cert: PathBuf,
-    /// PEM file: the private key.
-    pub key: PathBuf,
+pub struct TlsFiles<'a> {
+    pub cert: &'a PathBuf,
+    pub key: &'a PathBuf,
 }
 
-/// Section `[http]`: the plain-HTTP listener, and proxies in front of rollcall.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Http {
-    /// Where plain HTTP is served; `None`: nowhere.
-    #[serde(with = "optional")]
-    pub listen: Option<ListenAddr>,
-    /// Whether `listen` may be another address than a loopback one.
-    pub allow_remote: bool,
-    /// Whether connections to `listen` begin with a header of the PROXY protocol.
-    pub proxy_protocol: bool,
-    /// Proxies, before any listener, whose word on where a client is is believed.
-    #[serde(deserialize_with = "few::<_, _, 100>")]
-    pub trusted_proxies: Vec<ProxyAddress>,
+/// How client certificates are checked.
+pub struct TlsClients<'a> {
+    pub ca: &'a PathBuf,
+    pub required: bool,
 }
 
-/// Section `[limits]`: what a client may take.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsSection {
-    /// Connections at a time, for each listener.
-    #[serde(deserialize_with = "whole::<_, _, 1, 1_000_000>")]
-    pub connections: usize,
-    /// Bytes of a request body.
-    #[serde(deserialize_with = "size::<_, _, KIB, { 256 * MIB }>")]
-    pub body_bytes: usize,
-    /// Events of one hook request.
-    #[serde(deserialize_with = "whole::<_, _, 1, 1_000_000>")]
-    pub batch_events: usize,
-    /// Time for a TLS handshake.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub handshake: Duration,
-    /// Time for a request's header.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub header: Duration,
-    /// How long a connection may be idle between two requests.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub idle: Duration,
-    /// Time for a request's body.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub body: Duration,
-    /// How long a client may take nothing of an answer.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub write: Duration,
-    /// How long running requests may take to end once the server stops.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub drain: Duration,
-    /// Requests that a token may send in `token_window`; 0: as many as it likes.
-    #[serde(deserialize_with = "whole::<_, _, 0, 1_000_000_000>")]
-    pub token_requests: u64,
-    /// The time in which a token's requests are counted.
-    #[serde(with = "span::Between::<1000, DAY_MS>")]
-    pub token_window: Duration,
-    /// Events that may wait for the committer; never less than `batch_events`.
-    #[serde(deserialize_with = "whole::<_, _, 1, 10_000_000>")]
-    pub queue_events: usize,
-    /// Readers of changes at a time, by lines or by events.
-    #[serde(deserialize_with = "whole::<_, _, 0, 65_536>")]
-    pub event_streams: usize,
-    /// How long an event stream is silent at most.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub keep_alive: Duration,
-}
+impl Tls {
+    /// The operator's certificate; `None` where rollcall makes one.
+    pub fn files(&self) -> Option<TlsFiles<'_>> {
+        Some(TlsFiles { cert: self.cert.as_ref()?, key: self.key.as_ref()? })
+    }
 
-/// Section `[store]`: journal, registry and index.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StoreSection {
-    /// Bytes of the index that are cached.
-    #[serde(deserialize_with = "size::<_, _, MIB, { 1024 * GIB }>")]
-    pub index_cache_bytes: u64,
-    /// Bytes at which a journal segment is sealed.
-    #[serde(deserialize_with = "size::<_, _, MIB, { 4 * GIB }>")]
-    pub segment_bytes: u64,
-    /// Calls that the registry holds.
-    #[serde(deserialize_with = "whole::<_, _, 1000, 100_000_000>")]
-    pub registry_calls: usize,
-    /// Time between two checkpoints.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub checkpoint_interval: Duration,
-    /// How long a live call is in the registry before it is written to the index too.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub live_checkpoint_age: Duration,
-    /// Journal bytes after the last checkpoint beyond which live calls go to the index too.
-    #[serde(deserialize_with = "size::<_, _, MIB, { 1024 * GIB }>")]
-    pub replay_bytes: u64,
-    /// Free bytes of the disk below which nothing is taken that makes the store grow; 0: any.
-    #[serde(deserialize_with = "size::<_, _, 0, { 1024 * 1024 * GIB }>")]
-    pub min_free_bytes: u64,
-    /// Bytes of the disk that are held for a start on a full one; 0: none.
-    #[serde(deserialize_with = "size::<_, _, 0, { 64 * GIB }>")]
-    pub reserve_bytes: u64,
-}
-
-/// Section `[calls]`: how calls age.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct CallsSection {
-    /// How long after its last event a live call becomes stale, and how long a tombstone stands.
-    #[serde(with = "span::Between::<MINUTE_MS, { 365 * DAY_MS }>")]
-    pub max_lifetime: Duration,
-    /// Time between two searches for stale calls.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub sweep_interval: Duration,
-}
-
-/// Section `[retention]`: how long calls are kept, and how disk space comes back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RetentionSection {
-    /// How long after it was listed an ended call is kept; `None`: for good.
-    #[serde(with = "optional_span")]
-    pub age: Option<Duration>,
-    /// Whether calls may be kept for less than a day.
-    pub allow_short: bool,
-    /// Bytes that journal and index may take together; 0: any.
-    #[serde(deserialize_with = "size::<_, _, 0, { 1024 * 1024 * GIB }>")]
-    pub bytes: u64,
-    /// How far back every version of every call is kept.
-    #[serde(with = "span::Between::<0, { 365 * DAY_MS }>")]
-    pub history: Duration,
-    /// Time within which a deleted call has left the disk.
-    #[serde(with = "span::Between::<{ 60 * MINUTE_MS }, { 365 * DAY_MS }>")]
-    pub erase_within: Duration,
-    /// Time between two searches for what can go.
-    #[serde(with = "span::Between::<1000, DAY_MS>")]
-    pub interval: Duration,
-}
-
-/// Section `[list]`: what a list shows, and what it may cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ListSection {
-    /// How long after its end a call is in the plain list; `None`: for good.
-    #[serde(with = "optional_span")]
-    pub window: Option<Duration>,
-    /// Rows that a page looks at before it ends early.
-    #[serde(deserialize_with = "whole::<_, _, 1000, 1_000_000_000>")]
-    pub page_rows: usize,
-    /// Rows that a count may look at.
-    #[serde(deserialize_with = "whole::<_, _, 1000, 1_000_000_000>")]
-    pub count_rows: usize,
-}
-
-/// Section `[hooks]`: the call status webhook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HooksSection {
-    /// How `service_url` is derived where an event has none; `None`: it is not.
-    #[serde(with = "optional")]
-    pub service_url: Option<ServiceUrlTemplate>,
-}
-
-/// Section `[feature_servers]`: where calls are controlled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FeatureServers {
-    /// Servers that take new calls in turn; calls that name one of them are updated there.
-    pub urls: Vec<Base>,
-    /// Where the servers of calls may be besides.
-    pub networks: Vec<Network>,
-    /// Time for a connection, TLS included.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub connect: Duration,
-    /// Time for an answer, once there is a connection.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub timeout: Duration,
-    /// How long a server that did not answer is asked after all others.
-    #[serde(with = "span::Between::<1, DAY_MS>")]
-    pub retry_after: Duration,
-}
-
-/// Section `[upstream]`: jambonz's own API, and whom rollcall trusts as a client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Upstream {
-    /// Where new calls that name an application go; `None`: nowhere.
-    #[serde(with = "optional")]
-    pub api_url: Option<Base>,
-    /// PEM file: authorities for https; `None`: those of the system.
-    #[serde(with = "optional_path")]
-    pub ca: Option<PathBuf>,
-}
-
-/// Section `[cors]`: cross-origin requests from browsers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Cors {
-    /// Value of `Access-Control-Allow-Origin`; `None`: no CORS headers.
-    #[serde(with = "optional")]
-    pub allow_origin: Option<AllowedOrigin>,
-}
-
-/// Section `[log]`: the log on stderr.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    /// The least grave messages that are written.
-    pub level: LogLevel,
-    /// The shape of a line.
-    pub format: LogFormat,
-    /// How long an answer may take before a warning says so; `None`: as long as it likes.
-    #[serde(with = "optional_span")]
-    pub slow: Option<Duration>,
-    /// How telephone numbers are shown.
-    pub numbers: LogNumbers,
-    /// Where the deeds of admins are written, and wrong credentials; `None`: to the log.
-    #[serde(with = "optional_path")]
-    pub audit: Option<PathBuf>,
-}
-
-/// Section `[metrics]`: what Prometheus scrapes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Metrics {
-    /// Where scrapes are answered without a token; `None`: nowhere.
-    #[serde(with = "optional")]
-    pub listen: Option<ListenAddr>,
-    /// Whether `listen` may be another address than a loopback one.
-    pub allow_remote: bool,
-    /// Accounts with figures of their own; each makes the scrape longer.
-    #[serde(deserialize_with = "few::<_, _, 100>")]
-    pub accounts: Vec<AccountSid>,
-}
-
-/// How telephone numbers are shown in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogNumbers {
-    /// The last two digits alone.
-    Mask,
-    /// As they are.
-    Full,
-}
-
-/// How grave a message must be to be logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Only failures.
-    Error,
-    /// And what an operator should look at.
-    Warn,
-    /// And the course of things.
-    Info,
-    /// And each request.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-/// The shape of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Entries of the systemd journal where standard error leads there, else text for people.
-    Auto,
-    /// Text for people.
-    Human,
-    /// One JSON object a line.
-    Json,
-    /// Entries of the systemd journal, with a field for each value; nothing on stderr.
-    Journald,
+    /// `None` where clients are asked for no certificate.
+    pub fn clients(&self) -> Option<TlsClients<'_>> {
+        let required = match self.client_auth {
+            ClientAuth::Off => return None,
+            ClientAuth::Optional => false,
+            ClientAuth::Required => true,
+        };
+        Some(TlsClients { ca: self.client_ca.as_ref()?, required })
+    }
 }

@@ -9,8 +9,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 
 use super::Config;
 use super::error::{ConfigError, ValueSource};
-use super::keys::{ConfigKey, KEYS, VARIABLE_PREFIX, ValueKind, hint_for_variable};
-use super::plain::one_line;
+use super::keys::{ConfigKey, KEYS, VARIABLE_PREFIX, hint_for_variable};
+use super::value::{Form, one_line};
 use crate::domain::exact_size;
 
 /// What flags or variables set, by key; what they do not set is absent.
@@ -19,7 +19,7 @@ use crate::domain::exact_size;
 /// every command has ([`Locations`]).
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    by_key: BTreeMap<&'static str, Given>,
+    by_key: BTreeMap<&'static str, (&'static ConfigKey, Given)>,
 }
 
 /// A value as it was given.
@@ -33,8 +33,8 @@ pub struct Given {
 
 impl Settings {
     /// What is set, by key.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &Given)> {
-        self.by_key.iter().map(|(key, given)| (*key, given))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static ConfigKey, &Given)> {
+        self.by_key.values().map(|(key, given)| (*key, given))
     }
 
     /// These settings with those of `upper` laid over them.
@@ -43,9 +43,9 @@ impl Settings {
         self
     }
 
-    fn put_flag(&mut self, key: &ConfigKey, text: String) {
+    fn put_flag(&mut self, key: &'static ConfigKey, text: String) {
         let place = ValueSource::Flag(format!("--{}", key.flag()));
-        self.by_key.insert(key.name, Given { text, place });
+        self.by_key.insert(key.name, (key, Given { text, place }));
     }
 }
 
@@ -110,7 +110,7 @@ impl Environment {
             match value.into_string() {
                 Ok(text) => {
                     let given = Given { text, place: ValueSource::Variable(name) };
-                    environment.settings.by_key.insert(key.name, given);
+                    environment.settings.by_key.insert(key.name, (key, given));
                 }
                 Err(value) => return Err(ConfigError::NotUnicode { name, value }),
             }
@@ -163,8 +163,7 @@ const CONFIG_VARIABLE: &str = "ROLLCALL_CONFIG";
 
 impl clap::Args for Settings {
     fn augment_args(command: Command) -> Command {
-        let defaults = default_texts();
-        command.args(KEYS.iter().filter(|key| key.name != DATA_DIR).map(|key| flag(key, &defaults)))
+        command.args(KEYS.iter().filter(|key| key.name != DATA_DIR).map(flag))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -200,9 +199,7 @@ impl clap::Args for Locations {
                 "Configuration file (TOML) [default: {DEFAULT_FILE} where it exists] \
                  [env: {CONFIG_VARIABLE}]"
             ));
-        let defaults = default_texts();
-        let data_dir = KEYS.iter().filter(|key| key.name == DATA_DIR);
-        command.arg(config).args(data_dir.map(|key| flag(key, &defaults).global(true)))
+        command.arg(config).args(ConfigKey::find(DATA_DIR).map(|key| flag(key).global(true)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -226,42 +223,32 @@ impl FromArgMatches for Locations {
 }
 
 /// The flag of `key`. A boolean may stand without a value, and a list may be repeated.
-fn flag(key: &ConfigKey, defaults: &toml::Table) -> Arg {
-    let section = key.section().and_then(|section| defaults.get(section)?.as_table());
-    let value = section.unwrap_or(defaults).get(key.leaf());
-    let bytes = value.and_then(toml::Value::as_integer).and_then(|bytes| u64::try_from(bytes).ok());
-    let default = match (key.kind, bytes) {
-        (ValueKind::Size, Some(bytes)) if bytes > 0 => exact_size(bytes).to_string(),
-        _ => value.map(shown).unwrap_or_default(),
+fn flag(key: &ConfigKey) -> Arg {
+    let default = match ((key.get)(&Config::default()), &key.form) {
+        (toml::Value::Integer(bytes @ 1..), Form::Size(_)) => {
+            exact_size(bytes.unsigned_abs()).to_string()
+        }
+        (value, _) => shown(&value),
     };
     let default = if default.is_empty() { default } else { format!(" [default: {default}]") };
     let arg = Arg::new(key.name)
         .long(key.flag())
-        .value_name(key.placeholder)
-        .help(format!("{}{default} [env: {}]", key.help, key.variable()))
+        .value_name(key.form.placeholder())
+        .help(format!("{}{default} [env: {}]", key.help(), key.variable()))
         .help_heading("Configuration");
-    match key.kind {
+    match key.form {
         // What is negative is refused as a value, and not as a flag.
-        ValueKind::Integer | ValueKind::Size => {
+        Form::Count(_) | Form::Size(_) | Form::Duration(_) => {
             arg.action(ArgAction::Set).allow_hyphen_values(true)
         }
-        ValueKind::Text if key.placeholder == "DURATION" => {
-            arg.action(ArgAction::Set).allow_hyphen_values(true)
-        }
-        ValueKind::Text => arg.action(ArgAction::Set),
-        ValueKind::List => arg.action(ArgAction::Append),
-        ValueKind::Boolean => arg
+        Form::Text(_) => arg.action(ArgAction::Set),
+        Form::List(..) => arg.action(ArgAction::Append),
+        Form::Boolean => arg
             .action(ArgAction::Set)
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
     }
-}
-
-/// The defaults in the shape of the file; empty where they cannot be written, which a test
-/// excludes.
-fn default_texts() -> toml::Table {
-    Config::default().to_toml().ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 fn shown(value: &toml::Value) -> String {

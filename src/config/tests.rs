@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser};
 
-use super::document::ConfigFile;
 use super::keys::sections;
+use super::value::Form;
 use super::*;
 
 #[derive(Parser)]
@@ -69,33 +69,35 @@ fn leaves(table: &toml::Table) -> BTreeMap<String, toml::Value> {
 }
 
 #[test]
-fn table_and_structs_have_the_same_keys_and_kinds() {
-    let table = toml::Table::try_from(ConfigFile::default()).unwrap();
-    let in_structs: BTreeMap<_, _> = leaves(&table)
-        .into_iter()
-        .map(|(name, value)| {
-            let kind = match value {
-                toml::Value::String(_) => "Text",
-                toml::Value::Integer(_) => "Integer",
-                toml::Value::Boolean(_) => "Boolean",
-                toml::Value::Array(_) => "List",
-                other => panic!("{name} is {other:?}"),
-            };
-            (name, kind.to_owned())
-        })
-        .collect();
-    // A size is written as a number.
-    let kind = |key: &ConfigKey| match key.kind {
-        ValueKind::Size => "Integer".to_owned(),
-        kind => format!("{kind:?}"),
-    };
-    let in_table: BTreeMap<_, _> =
-        KEYS.iter().map(|key| (key.name.to_owned(), kind(key))).collect();
-    for key in KEYS.iter().filter(|key| key.name.ends_with("bytes")) {
-        assert_eq!(key.kind, ValueKind::Size, "{}", key.name);
+fn each_key_stands_once_and_its_default_is_of_its_form() {
+    let written = leaves(&rendered(&Config::default()));
+    assert_eq!(written.len(), KEYS.len(), "a key is in the table twice");
+    for key in KEYS {
+        let kind = match &written[key.name] {
+            toml::Value::String(_) => matches!(key.form, Form::Text(_) | Form::Duration(_)),
+            toml::Value::Integer(_) => matches!(key.form, Form::Count(_) | Form::Size(_)),
+            toml::Value::Boolean(_) => key.form == Form::Boolean,
+            toml::Value::Array(_) => matches!(key.form, Form::List(..)),
+            other => panic!("{} is {other:?}", key.name),
+        };
+        assert!(kind, "{} is {}, and its form {:?}", key.name, written[key.name], key.form);
+        let size = key.name.ends_with("bytes");
+        assert_eq!(matches!(key.form, Form::Size(_)), size, "{}", key.name);
+        let mut read = Config::default();
+        (key.set)(&mut read, &written[key.name], &key.form).unwrap();
+        assert_eq!(read, Config::default(), "{} has a default that is refused", key.name);
     }
-    assert_eq!(in_structs, in_table);
-    assert_eq!(in_table.len(), KEYS.len(), "a key is in the table twice");
+}
+
+#[test]
+fn every_key_has_a_help_of_one_sentence() {
+    for key in KEYS {
+        let (name, help) = (key.name, key.help());
+        assert!((15..=150).contains(&help.len()), "{name}: {help}");
+        assert!(help.starts_with(char::is_uppercase), "{name}: {help}");
+        assert!(!help.contains(". ") && !help.ends_with('.'), "{name}: {help}");
+        assert!(key.reference().starts_with(&format!("{help}.")), "{name}");
+    }
 }
 
 #[test]
@@ -110,19 +112,20 @@ fn flags_and_variables_are_distinct_and_each_section_stands_together() {
 }
 
 #[test]
-fn the_example_has_every_key_with_its_default() {
+fn the_example_is_made_of_the_keys_and_has_every_one_with_its_default() {
     let text = include_str!("../../config.example.toml");
     assert_eq!(parse(text).unwrap(), Config::default());
-    let mut names: Vec<_> = leaves(&text.parse().unwrap()).into_keys().collect();
+    let names: Vec<_> = leaves(&text.parse().unwrap()).into_keys().collect();
     let mut wanted: Vec<_> = KEYS.iter().map(|key| key.name.to_owned()).collect();
-    names.sort();
     wanted.sort();
     assert_eq!(names, wanted);
     assert_eq!(toml::from_str::<toml::Table>(text).unwrap(), rendered(&Config::default()));
+    assert!(text.lines().all(|line| line.chars().count() <= 100 && line.trim_end() == line));
+    assert!(text == example(), "write it again: rollcall config example > config.example.toml");
 }
 
 fn rendered(config: &Config) -> toml::Table {
-    config.to_toml().unwrap().parse().unwrap()
+    config.to_toml().parse().unwrap()
 }
 
 /// For each key a value that is not its default.
@@ -212,7 +215,7 @@ fn every_key_is_taken_from_a_flag_and_from_a_variable_alike() {
         let expected = text.replace(',', "\", \"");
         assert!(ours[*name].to_string().contains(&expected), "{name}: {}", ours[*name]);
     }
-    assert_eq!(parse(&by_flags.to_toml().unwrap()).unwrap(), by_flags);
+    assert_eq!(parse(&by_flags.to_toml()).unwrap(), by_flags);
 }
 
 #[test]
@@ -265,7 +268,7 @@ fn the_help_names_flag_variable_and_default() {
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for key in KEYS {
         assert!(
-            help.contains(&format!("--{} <", key.flag())) || key.kind == ValueKind::Boolean,
+            help.contains(&format!("--{} <", key.flag())) || key.form == Form::Boolean,
             "{help}"
         );
         assert!(help.contains(&format!("[env: {}]", key.variable())), "{} {help}", key.name);
@@ -274,9 +277,8 @@ fn the_help_names_flag_variable_and_default() {
     assert!(help.contains("[env: ROLLCALL_CONFIG]"), "{help}");
     assert!(help.contains("[default: 127.0.0.1:8443]"), "{help}");
     // Sizes have their units, and are read back as they stand there.
-    for key in
-        KEYS.iter().filter(|key| key.kind == ValueKind::Size && key.name != "retention.bytes")
-    {
+    let sizes = KEYS.iter().filter(|key| matches!(key.form, Form::Size(_)));
+    for key in sizes.filter(|key| key.name != "retention.bytes") {
         let end = format!(" [env: {}]", key.variable());
         let (before, _) = help.split_once(&end).unwrap();
         let default = before.rsplit_once("[default: ").unwrap().1.trim_end_matches(']');
@@ -404,7 +406,7 @@ fn a_file_may_leave_half_of_a_pair_to_a_variable() {
     let refused = message(load(&arguments, &[key]));
     assert!(refused.contains("c.toml:3: http.listen is `0.0.0.0:80`"), "{refused}");
     let config = load(&arguments, &[key, ("ROLLCALL_HTTP_ALLOW_REMOTE", "true")]).unwrap();
-    assert_eq!(config.tls.files.unwrap().key, Path::new("k.pem"));
+    assert_eq!(config.tls.files().unwrap().key, Path::new("k.pem"));
 }
 
 #[test]
@@ -498,4 +500,74 @@ fn empty_texts_switch_off() {
     assert_eq!((config.hooks.service_url, config.cors.allow_origin), (None, None));
     assert_eq!(config.http.listen, None);
     assert_eq!(config.calls.max_lifetime, Duration::from_hours(12));
+}
+
+fn refused(text: &str) -> String {
+    let parsed = Config::parse(Path::new("c.toml"), text, &Settings::default());
+    parsed.expect_err(text).to_string()
+}
+
+#[test]
+fn a_wrong_value_is_refused_in_plain_words() {
+    for (text, expected) in [
+        ("listen = 5", "c.toml:1: listen: found 5, expected a text in quotes"),
+        ("listen = 2026-01-01", "listen: found 2026-01-01, expected a text in quotes"),
+        ("listen = {a = 1}", "listen: found a table, expected a text in quotes"),
+        ("tls.cert = [1]", "tls.cert: found a list, expected a text in quotes"),
+        ("tls.names = \"a\"", "tls.names: found \"a\", expected a list, such as [\"a\", \"b\"]"),
+        ("tls.names = [5]", "tls.names: found 5, expected a text in quotes"),
+        ("proxy_protocol = \"yes\"", "found \"yes\", expected true or false"),
+        ("proxy_protocol = 1.5", "found 1.5, expected true or false"),
+        ("limits.idle = true", "limits.idle: found true, expected a duration from 1ms to"),
+        ("limits.idle = \"5\"", "limits.idle: found \"5\": it lacks a unit; expected a duration"),
+        ("log.level = 5", "log.level: found 5, expected a text in quotes"),
+        ("log.level = \"loud\"", "found \"loud\", expected error, warn, info, debug or trace"),
+        ("log.numbers = \"x\"", "log.numbers: found \"x\", expected mask or full"),
+        (
+            "metrics.accounts = [\"a\"]",
+            "metrics.accounts: found \"a\": not a UUID in its hyphenated",
+        ),
+        ("listen = 0.0.0.0:1", "c.toml:1: not TOML: this is neither a number, true or false"),
+        ("log.level = info", "texts need quotes, such as \"90days\""),
+        ("retention.age = 90d", "texts need quotes, such as \"90days\""),
+        ("listen = \"a", "it lacks the quote at its end"),
+        ("[log]\n[log]", "c.toml:2: not TOML: this key or section stands here a second time"),
+        ("limits.foo = 1", "; the keys of [limits] are connections, body_bytes, "),
+        ("foo = 1", "; the keys before the first section are data_dir, listen, "),
+        ("foo.a = 1", "unknown section [foo]; the sections are tls, http, "),
+    ] {
+        let message = refused(text);
+        assert!(message.contains(expected), "{message}\n{expected}");
+        for word in ["invalid", "variant", "sequence", "boolean", "string", "float", "map"] {
+            assert!(!message.contains(word), "{word}: {message}");
+        }
+    }
+}
+
+#[test]
+fn no_control_character_of_a_file_stands_in_an_error() {
+    let evil = "a\\n\\u001b[31m\\tb";
+    for (text, quoted) in [
+        (format!("listen = \"{evil}\""), "a\\n\\u{1b}[31m\\tb"),
+        (format!("http.listen = \"{evil}:1\""), "a\\n"),
+        (format!("\"{evil}\" = 5"), "a\\n"),
+        (format!("[\"{evil}\"]\nx = 5"), "a\\n"),
+        (format!("[log]\n\"{evil}\" = 5"), "a\\n"),
+        (format!("log.level = \"{evil}\""), "a\\n"),
+        (format!("limits.idle = \"{evil}\""), "a\\n"),
+        (format!("retention.bytes = \"{evil}\""), "a\\n"),
+        (format!("proxy_protocol = \"{evil}\""), "a\\n"),
+        (format!("tls.names = [\"{evil}\"]"), "a\\n"),
+        (format!("http.trusted_proxies = [\"{evil}\"]"), "a\\n"),
+        (format!("feature_servers.networks = [\"{evil}\"]"), "a\\n"),
+        (format!("feature_servers.urls = [\"{evil}\"]"), "a\\n"),
+        (format!("hooks.service_url = \"{evil}\""), "a\\n"),
+        (format!("cors.allow_origin = \"{evil}\""), "a\\n"),
+        (format!("metrics.accounts = [\"{evil}\"]"), "a\\n"),
+        ("x = [\n1,\n\u{1}".to_owned(), "c.toml"),
+    ] {
+        let message = refused(&text);
+        assert!(!message.contains(char::is_control), "{message:?}");
+        assert!(message.contains(quoted), "{message}");
+    }
 }

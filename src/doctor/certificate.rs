@@ -57,9 +57,9 @@ pub(super) fn check(
 /// The certificates in the files, where no server says which it has.
 fn on_disk(config: &Config) -> Result<CertificateList, Box<Finding>> {
     let setup = config.tls_setup();
-    let files = config.tls.files.iter().flat_map(|files| [&files.cert, &files.key]);
-    let handed = files.chain(config.tls.clients.iter().map(|clients| &clients.ca));
-    if let Some(path) = handed.into_iter().find(|path| hidden(path)) {
+    let tls = &config.tls;
+    let mut given = [&tls.cert, &tls.key, &tls.client_ca].into_iter().flatten();
+    if let Some(path) = given.find(|path| hidden(path)) {
         return Err(Box::new(Finding::unknown(
             shown(path),
             "only the service sees what systemd hands over to it",
@@ -98,9 +98,9 @@ fn hidden(path: &Path) -> bool {
 /// Whether the server may read the configured key, and nobody whom it does not concern. One that is
 /// made is in the data directory.
 fn key_rights(config: &Config, server: &User, known: &UserTable) -> Option<Finding> {
-    let files = config.tls.files.as_ref()?;
+    let files = config.tls.files()?;
     // What leads there does not count where it is handed over: a volume of secrets has links.
-    let key = tls::resolve(&files.key).ok()?;
+    let key = tls::resolve(files.key).ok()?;
     let about = std::fs::metadata(&key).ok()?;
     let rights = Rights::of(&about);
     let mode = rights.mode;

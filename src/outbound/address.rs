@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use ipnet::IpNet;
+use rustls::pki_types::DnsName;
 
 /// Bytes of a URL.
 const URL_BYTES: usize = 2048;
@@ -28,8 +29,7 @@ pub enum TargetError {
 
 /// `http[s]://host[:port][/path]`: where a server is. There are no credentials, no query, no
 /// fragment, no escapes and no dot segments in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
     secure: bool,
     host: TargetHost,
@@ -136,64 +136,37 @@ impl TargetHost {
             return Some(Self::Ip(ip));
         }
         let name = text.to_ascii_lowercase();
-        // Resolvers read 127.1 and 0x7f000001 as addresses; nobody means them as names.
-        let last = name.rsplit('.').next().unwrap_or_default();
-        let number = last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit());
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(plain);
-        let good = name.len() <= 253 && !number && name.split('.').all(label);
+        // Refuses 127.1 and 0x7f000001 too, which resolvers read as addresses.
+        let good = !name.ends_with('.') && DnsName::try_from(name.as_str()).is_ok();
         good.then_some(Self::Name(name))
     }
 }
 
 /// Addresses with a common prefix (CIDR, RFC 4632).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Network {
-    first: IpAddr,
-    bits: u8,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(IpNet);
 
 impl Network {
     /// How many first bits its addresses have in common.
     pub fn bits(&self) -> u8 {
-        self.bits
+        self.0.prefix_len()
     }
 
     /// Whether its addresses are of IPv4.
     pub fn is_ipv4(&self) -> bool {
-        self.first.is_ipv4()
+        matches!(self.0, IpNet::V4(_))
     }
 
-    /// Whether the address lies in it; an IPv4 address in the clothes of IPv6 is an IPv4 address.
+    /// Whether the address lies in it; an IPv4-mapped IPv6 address counts as an IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        masked(address.to_canonical(), self.bits) == Some(self.first)
+        self.0.contains(&address.to_canonical())
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (first, bits) = text.split_once('/')?;
-        let first: IpAddr = first.parse().ok()?;
-        let digits = bits.bytes().all(|byte| byte.is_ascii_digit());
-        let bits = Some(bits).filter(|_| digits)?.parse().ok()?;
-        let whole = masked(first, bits) == Some(first) && first.to_canonical() == first;
-        whole.then_some(Self { first, bits })
-    }
-}
-
-/// The address with all but its first bits cleared; none where it does not have so many.
-fn masked(address: IpAddr, bits: u8) -> Option<IpAddr> {
-    let bits = u32::from(bits);
-    match address {
-        IpAddr::V4(ip) => {
-            let cleared = 32_u32.checked_sub(bits)?;
-            let mask = u32::MAX.checked_shl(cleared).unwrap_or(0);
-            Some(IpAddr::V4((ip.to_bits() & mask).into()))
-        }
-        IpAddr::V6(ip) => {
-            let cleared = 128_u32.checked_sub(bits)?;
-            let mask = u128::MAX.checked_shl(cleared).unwrap_or(0);
-            Some(IpAddr::V6((ip.to_bits() & mask).into()))
-        }
+        let network: IpNet = text.parse().ok()?;
+        let first = network.addr();
+        let whole = network.network() == first && first.to_canonical() == first;
+        whole.then_some(Self(network))
     }
 }
 
@@ -210,34 +183,6 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
         Self::parse(text).ok_or_else(|| TargetError::Network(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for Base {
-    type Error = TargetError;
-
-    fn try_from(text: String) -> Result<Self, TargetError> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for Network {
-    type Error = TargetError;
-
-    fn try_from(text: String) -> Result<Self, TargetError> {
-        text.parse()
-    }
-}
-
-impl From<Base> for String {
-    fn from(base: Base) -> Self {
-        base.to_string()
-    }
-}
-
-impl From<Network> for String {
-    fn from(network: Network) -> Self {
-        network.to_string()
     }
 }
 
@@ -260,7 +205,7 @@ impl fmt::Display for TargetHost {
 
 impl fmt::Display for Network {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.first, self.bits)
+        self.0.fmt(formatter)
     }
 }
 

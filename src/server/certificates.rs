@@ -99,7 +99,7 @@ pub(super) fn ends(reloader: &TlsReloader) -> Vec<(String, u64)> {
 impl Config {
     /// What TLS is served with.
     pub fn tls_setup(&self) -> Setup {
-        let source = match &self.tls.files {
+        let source = match self.tls.files() {
             Some(files) => {
                 TlsSource::Files { certificate: files.cert.clone(), key: files.key.clone() }
             }
@@ -108,8 +108,9 @@ impl Config {
                 names: self.tls.names.iter().map(SubjectName::to_string).collect(),
             },
         };
-        let clients = self.tls.clients.as_ref();
-        let clients = clients
+        let clients = self
+            .tls
+            .clients()
             .map(|clients| Clients { authority: clients.ca.clone(), required: clients.required });
         Setup { source, clients }
     }

@@ -150,7 +150,7 @@ impl RunningServer<'_> {
             let port = bound.listener.local_addr()?.port();
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
         }
-        let configuration = bound(config, &bound_listeners).to_toml().unwrap_or_default();
+        let configuration = bound(config, &bound_listeners).to_toml();
         let (stop, stopped) = watch::channel(());
         let context = Arc::new(self.http_context(stopped.clone(), &reloader)?);
         let api = http::service(context.clone());

@@ -1,10 +1,10 @@
-//! Addresses to listen on, and names for a certificate.
+//! Addresses to listen on, names for a certificate, proxies, and what ends up in HTTP.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use rustls::pki_types;
 
 use crate::outbound::Network;
 
@@ -59,8 +59,7 @@ pub enum ListenAddrError {
 /// `HOST:PORT`: an IP address (IPv6 in brackets) or a DNS name, and a port; 0 is any free one.
 ///
 /// Its `Display` is what `tokio::net::TcpListener::bind` takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenAddr {
     host: Host,
     port: u16,
@@ -76,8 +75,7 @@ pub enum Host {
 }
 
 /// A name that a certificate is made for: an IP address, or a DNS name that may begin with `*.`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubjectName {
     /// An address.
     Ip(IpAddr),
@@ -86,8 +84,7 @@ pub enum SubjectName {
 }
 
 /// The addresses of proxies: one, or a network of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProxyAddress(pub Network);
 
 /// A DNS name: dot-separated labels of ASCII letters, digits, `-` and `_` (RFC 1123, and the
@@ -235,24 +232,10 @@ impl FromStr for DnsName {
     type Err = ListenAddrError;
 
     fn from_str(text: &str) -> Result<Self, ListenAddrError> {
-        // A last label of digits alone is a mistyped IPv4 address, which no name ends in.
-        let last_is_number = text
-            .rsplit('.')
-            .next()
-            .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
-        if text.len() <= 253 && !last_is_number && text.split('.').all(is_label) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(ListenAddrError::Name(text.to_owned()))
-        }
+        // The library takes a dot at the end, and refuses what may be mistaken for an IP address.
+        let good = !text.ends_with('.') && pki_types::DnsName::try_from(text).is_ok();
+        if good { Ok(Self(text.to_owned())) } else { Err(ListenAddrError::Name(text.to_owned())) }
     }
-}
-
-fn is_label(label: &str) -> bool {
-    (1..=63).contains(&label.len())
-        && !label.starts_with('-')
-        && !label.ends_with('-')
-        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 impl fmt::Display for ListenAddr {
@@ -294,45 +277,101 @@ impl fmt::Display for DnsName {
     }
 }
 
-impl TryFrom<String> for ListenAddr {
-    type Error = ListenAddrError;
+/// Why a text is no template or origin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WebError {
+    /// The template has no place for the host, or another one.
+    #[error(
+        "`{0}` is not a service_url template; \
+         write a URL with {{host}} in it and no other braces, such as http://{{host}}:3000"
+    )]
+    Template(String),
+    /// Neither `*` nor an origin.
+    #[error("`{0}` is not an origin; write *, or scheme and host, such as https://app.example.com")]
+    Origin(String),
+}
 
-    fn try_from(text: String) -> Result<Self, ListenAddrError> {
-        text.parse()
+/// A URL with `{host}` in it: the base URL of the feature server at that host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceUrlTemplate(String);
+
+/// A value of `Access-Control-Allow-Origin`: `*`, or one origin (RFC 6454), in printable ASCII.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedOrigin(String);
+
+impl ServiceUrlTemplate {
+    /// `http://{host}:3000`, the port of jambonz's feature server.
+    pub fn feature_server() -> Self {
+        Self("http://{host}:3000".to_owned())
+    }
+
+    /// The URL for `host`: a name or an IP address; a bare IPv6 address gets its brackets.
+    pub fn for_host(&self, host: &str) -> String {
+        if host.contains(':') && !host.starts_with('[') {
+            self.0.replace("{host}", &format!("[{host}]"))
+        } else {
+            self.0.replace("{host}", host)
+        }
     }
 }
 
-impl TryFrom<String> for ProxyAddress {
-    type Error = ListenAddrError;
+impl FromStr for ServiceUrlTemplate {
+    type Err = WebError;
 
-    fn try_from(text: String) -> Result<Self, ListenAddrError> {
-        text.parse()
+    fn from_str(text: &str) -> Result<Self, WebError> {
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let good = rest.is_some_and(|rest| {
+            rest.contains("{host}")
+                && !rest.replace("{host}", "").contains(['{', '}'])
+                && is_graphic(rest)
+        });
+        if good { Ok(Self(text.to_owned())) } else { Err(WebError::Template(text.to_owned())) }
     }
 }
 
-impl TryFrom<String> for SubjectName {
-    type Error = ListenAddrError;
+impl AllowedOrigin {
+    /// `*`: pages of any origin.
+    pub fn any() -> Self {
+        Self("*".to_owned())
+    }
 
-    fn try_from(text: String) -> Result<Self, ListenAddrError> {
-        text.parse()
+    /// The header's value.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
-impl From<ListenAddr> for String {
-    fn from(address: ListenAddr) -> Self {
-        address.to_string()
+impl FromStr for AllowedOrigin {
+    type Err = WebError;
+
+    fn from_str(text: &str) -> Result<Self, WebError> {
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let one_origin = rest.is_some_and(|host| {
+            !host.is_empty()
+                && is_graphic(host)
+                && !host.contains(['/', '?', '#', '@', ',', '*', '\\'])
+        });
+        if text == "*" || one_origin {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(WebError::Origin(text.to_owned()))
+        }
     }
 }
 
-impl From<ProxyAddress> for String {
-    fn from(address: ProxyAddress) -> Self {
-        address.to_string()
+fn is_graphic(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+impl fmt::Display for ServiceUrlTemplate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
     }
 }
 
-impl From<SubjectName> for String {
-    fn from(name: SubjectName) -> Self {
-        name.to_string()
+impl fmt::Display for AllowedOrigin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
     }
 }
 
@@ -403,5 +442,23 @@ mod tests {
         assert!("a".repeat(63).parse::<DnsName>().is_ok());
         assert!("a".repeat(64).parse::<DnsName>().is_err());
         assert!(["a"; 128].join(".").parse::<DnsName>().is_err());
+    }
+
+    #[test]
+    fn a_template_gives_the_url_of_a_host() {
+        let template = ServiceUrlTemplate::feature_server();
+        assert_eq!(template.for_host("10.0.0.1"), "http://10.0.0.1:3000");
+        assert_eq!(template.for_host("fd00::1"), "http://[fd00::1]:3000");
+        assert_eq!(template.for_host("[fd00::1]"), "http://[fd00::1]:3000");
+        for text in
+            ["{host}", "http://fs:3000", "http://{host}:{port}", "http://{host} ", "ftp://{host}"]
+        {
+            assert!(text.parse::<ServiceUrlTemplate>().is_err(), "{text}");
+        }
+        for text in
+            ["**", "null", "https://a/", "https://a, https://b", "https://", "https://*", "a"]
+        {
+            assert!(text.parse::<AllowedOrigin>().is_err(), "{text}");
+        }
     }
 }
