@@ -1,10 +1,13 @@
 //! Calls as stored bytes: `version u8 · bincode`.
 //!
-//! bincode does not describe itself, so a stored shape is frozen: a later one is a new struct with a
-//! new version byte and a `From` its predecessor. Sids are 16 bytes, words are bytes of our own.
-//! Values of one event share their origin, so origins stand once, in a table.
+//! bincode does not describe itself, so a stored shape is frozen. A later one is a new struct `CallV3`
+//! with a `From<CallV2>`, an `impl Stored` that names version and predecessor, and [`Newest`] set to
+//! it: bytes of any version are read as their own shape and go up the chain. Sids are 16 bytes, words
+//! are bytes of our own. Values of one event share their origin, so origins stand once, in a table.
 
 mod words;
+
+use std::borrow::Cow;
 
 use bincode::Options as _;
 use serde::{Deserialize, Serialize};
@@ -13,15 +16,14 @@ use crate::domain::{
     AccountSid, Call, CallField, CallId, CallSid, Dropped, Extra, Extras, Field, Moment, NameOrder,
     Origin, SipReason, SizeRange, StatusProgress, TimelineEntry, Timestamp,
 };
-use crate::wire::mended;
+use crate::wire::replace_lone_surrogates;
 use words::{
     TEXTS, direction, direction_byte, rank, rank_byte, source, source_byte, status, status_byte,
 };
 
-const V1: u8 = 1;
-const V2: u8 = 2;
-/// The version of records that this release writes; it reads this and all before.
-pub const VERSION: u8 = V2;
+/// The shape of records that this release writes; it reads this and all before.
+type Newest<'a> = CallV2<'a>;
+pub const VERSION: u8 = Newest::VERSION;
 /// Far above the bounds of a record, far below what a corrupt length could ask for.
 const DECODE_BYTES_MAX: u64 = 256 * 1024;
 
@@ -32,6 +34,38 @@ pub enum CodecError {
     Version(u8),
     #[error("not a record: {0}")]
     Shape(String),
+}
+
+/// A shape of stored records.
+trait Stored<'a>: Deserialize<'a> {
+    const VERSION: u8;
+
+    /// What bytes of an earlier version are in this shape.
+    fn from_earlier(version: u8, body: &'a [u8]) -> Result<Self, CodecError>;
+
+    fn read(version: u8, body: &'a [u8]) -> Result<Self, CodecError> {
+        if version != Self::VERSION {
+            return Self::from_earlier(version, body);
+        }
+        let options = bincode::options().with_limit(DECODE_BYTES_MAX);
+        options.deserialize(body).map_err(|error| shape(&error.to_string()))
+    }
+}
+
+impl<'a> Stored<'a> for CallV1<'a> {
+    const VERSION: u8 = 1;
+
+    fn from_earlier(version: u8, _: &'a [u8]) -> Result<Self, CodecError> {
+        Err(CodecError::Version(version))
+    }
+}
+
+impl<'a> Stored<'a> for CallV2<'a> {
+    const VERSION: u8 = 2;
+
+    fn from_earlier(version: u8, body: &'a [u8]) -> Result<Self, CodecError> {
+        CallV1::read(version, body).map(Self::from)
+    }
 }
 
 /// Times in milliseconds. Its texts may hold half a surrogate.
@@ -97,6 +131,9 @@ struct CallV2<'a> {
     #[serde(borrow)]
     remembered: Vec<&'a str>,
     timeline: Vec<(Option<u64>, u8, Option<u8>, u16)>,
+    /// It was stored as a [`CallV1`].
+    #[serde(skip)]
+    half_surrogates: bool,
 }
 
 impl<'a> From<CallV1<'a>> for CallV2<'a> {
@@ -137,11 +174,12 @@ impl<'a> From<CallV1<'a>> for CallV2<'a> {
             extras: extras.collect(),
             dropped: Vec::new(),
             crowded: false,
-            // It was the first of those that were left out; the others are not known.
+            // It was the first of those that were left out; the others were not stored.
             remembered: old.extras_cut.into_iter().collect(),
             timeline: timeline
                 .map(|(at, source, status, sip)| (micros(at), source, status, sip))
                 .collect(),
+            half_surrogates: true,
         }
     }
 }
@@ -160,8 +198,8 @@ pub fn encode(call: &Call) -> Vec<u8> {
     };
     let direction = (direction_byte(call.direction.value), origin(call.direction.origin));
     let mut texts = [None; TEXTS.len()];
-    for (stored, known) in texts.iter_mut().zip(TEXTS) {
-        let text = call.texts.get(known as usize).and_then(Option::as_ref);
+    for (stored, field) in texts.iter_mut().zip(TEXTS) {
+        let text = call.texts.get(field as usize).and_then(Option::as_ref);
         *stored = text.map(|field| (&*field.value, origin(field.origin)));
     }
     let reason = call.reason.as_ref();
@@ -199,6 +237,7 @@ pub fn encode(call: &Call) -> Vec<u8> {
         remembered: call.extras.remembered.iter().map(NameOrder::as_str).collect(),
         timeline: timeline.collect(),
         origins,
+        half_surrogates: false,
     };
     let mut bytes = vec![VERSION];
     // Writing to a vector does not fail, and every part has a length that is known beforehand.
@@ -209,30 +248,13 @@ pub fn encode(call: &Call) -> Vec<u8> {
 /// The call with these stored bytes.
 pub fn decode(bytes: &[u8]) -> Result<Call, CodecError> {
     let (version, body) = bytes.split_first().ok_or_else(|| shape("no bytes"))?;
-    match *version {
-        V1 => {
-            let mut call = CallV2::from(read::<CallV1<'_>>(body)?).into_call()?;
-            for extra in &mut call.extras.kept {
-                if let std::borrow::Cow::Owned(json) = mended(&extra.json) {
-                    extra.json = json.into();
-                }
-            }
-            Ok(call)
-        }
-        V2 => read::<CallV2<'_>>(body)?.into_call(),
-        other => Err(CodecError::Version(other)),
-    }
+    Newest::read(*version, body)?.into_call()
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, CodecError> {
-    let options = bincode::options().with_limit(DECODE_BYTES_MAX);
-    options.deserialize(body).map_err(|error| shape(&error.to_string()))
-}
-
-/// The call that stored bytes belong to, without a look at the rest of them; none where they are too
-/// short or of an unknown version. Both sids stand first in all versions, 16 bytes each.
+/// The call of stored bytes, without decoding the rest; none where they are too short or of an unknown
+/// version. Both sids stand first in all versions, 16 bytes each.
 pub fn peek_id(bytes: &[u8]) -> Option<CallId> {
-    let (&[V1..=VERSION], rest) = bytes.split_first_chunk()? else { return None };
+    let (&[1..=VERSION], rest) = bytes.split_first_chunk()? else { return None };
     let (account, rest) = rest.split_first_chunk()?;
     let sid = rest.first_chunk()?;
     Some(CallId { account: AccountSid::from_bytes(*account), sid: CallSid::from_bytes(*sid) })
@@ -250,8 +272,8 @@ impl CallV2<'_> {
             origin.ok_or_else(|| shape("an origin that is not there"))
         };
         let mut texts: [Option<Field<Box<str>>>; CallField::ALL.len()] = Default::default();
-        for (known, stored) in TEXTS.into_iter().zip(self.texts) {
-            if let (Some((value, place)), Some(text)) = (stored, texts.get_mut(known as usize)) {
+        for (field, stored) in TEXTS.into_iter().zip(self.texts) {
+            if let (Some((value, place)), Some(text)) = (stored, texts.get_mut(field as usize)) {
                 *text = Some(Field { value: value.into(), origin: origin(place)? });
             }
         }
@@ -261,6 +283,11 @@ impl CallV2<'_> {
         let span = |(least, most): (u16, u16)| SizeRange::new(least, most);
         let extra = |(key, json, place, bytes): (&str, &str, u8, (u16, u16))| {
             let bytes = span(bytes);
+            let json = if self.half_surrogates {
+                replace_lone_surrogates(json)
+            } else {
+                Cow::Borrowed(json)
+            };
             Ok(Extra { key: key.into(), json: json.into(), origin: origin(place)?, bytes })
         };
         let dropped =
@@ -371,7 +398,7 @@ mod tests {
     fn a_record_of_the_first_version_is_still_read() {
         // Frozen: a record as 0.1.0 wrote it.
         let stored = include_bytes!("../tests/fixtures/record-v1.bin");
-        assert_eq!(stored[0], V1);
+        assert_eq!(stored[0], CallV1::VERSION);
         let call = decode(stored).unwrap();
         assert_eq!(call.text(CallField::From), Some("+15551230001"));
         let again = encode(&call);
@@ -395,9 +422,9 @@ mod tests {
         let first = origin(Rank::Trying, moment(1_800_000_000_000, 7));
         let last = origin(Rank::Terminal, moment(1_800_000_042_000, 999));
         let mut texts: [Option<Field<Box<str>>>; 8] = Default::default();
-        for (n, known) in TEXTS.into_iter().enumerate() {
+        for (n, field) in TEXTS.into_iter().enumerate() {
             let origin = if n % 2 == 0 { first } else { last };
-            texts[known as usize] = Some(Field { value: known.key().into(), origin });
+            texts[field as usize] = Some(Field { value: field.key().into(), origin });
         }
         let entry =
             |at, source, status, sip_status| TimelineEntry { at, source, status, sip_status };
@@ -450,6 +477,6 @@ mod tests {
         assert!(matches!(decode(&[9, 0]), Err(CodecError::Version(9))));
         assert!(decode(&[]).is_err());
         assert_eq!(peek_id(&[9; 40]), None);
-        assert_eq!(peek_id(&[V1; 32]), None);
+        assert_eq!(peek_id(&[CallV1::VERSION; 32]), None);
     }
 }

@@ -1,30 +1,30 @@
 //! rollcall: a call registry that answers the jambonz REST Calls API from its own durable store.
 //!
-//! `ARCHITECTURE.md` is the map.
+//! `ARCHITECTURE.md` is the map. Public is what the program, the tests and the benchmarks use.
 
-pub mod access;
-pub mod admin;
-pub mod backup;
+mod access;
+mod admin;
+mod backup;
 pub mod cli;
 pub mod clock;
-pub mod codec;
+mod codec;
 pub mod config;
-pub mod doctor;
+mod doctor;
 pub mod domain;
-pub mod files;
-#[doc(hidden)]
+pub mod fsutil;
+#[cfg(feature = "fuzzing")]
 pub mod fuzz;
-pub mod http;
+mod http;
 pub mod index;
 pub mod journal;
-pub mod keys;
-pub mod logs;
-pub mod meter;
-pub mod ops;
-pub mod outbound;
-pub mod random;
-pub mod registry;
-pub mod server;
-pub mod store;
-pub mod tls;
-pub mod wire;
+mod keys;
+mod logs;
+mod meter;
+mod ops;
+mod outbound;
+mod random;
+mod registry;
+mod server;
+mod store;
+mod tls;
+mod wire;

@@ -1,7 +1,7 @@
 //! Who may do what: tokens, and the settings of accounts.
 //!
-//! Architecture invariant: no secret leaves this room but to be compared. A token is kept as its
-//! SHA-256 alone; it is random enough that nobody finds it from that. The secrets of hooks must be
+//! Architecture invariant: no secret leaves this module but to be compared. A token is kept as its
+//! SHA-256 alone; it is random enough that it cannot be found from that. The secrets of hooks must be
 //! kept readable, since signatures are made with them.
 
 mod account;
@@ -39,7 +39,7 @@ pub const FIRST_TOKEN: &str = "first-token";
 #[derive(Debug, Default)]
 struct LastUsed {
     last: AtomicU64,
-    noted: u64,
+    stored: u64,
 }
 
 /// One setting as the journal has it: a name and JSON, empty where it is removed.
@@ -72,7 +72,7 @@ impl Access {
             if !row.json.is_empty() {
                 let at: u64 = serde_json::from_slice(&row.json)?;
                 let used = self.used.entry(id.to_owned()).or_default();
-                used.noted = at;
+                used.stored = at;
                 used.last.fetch_max(at, Ordering::Relaxed);
             }
         } else if row.name == FIRST_TOKEN {
@@ -134,7 +134,7 @@ impl Access {
             let last = used.last.load(Ordering::Relaxed);
             let row =
                 || SettingRow { name: format!("used/{id}"), json: last.to_string().into_bytes() };
-            (last > used.noted.saturating_add(older_millis)).then(row)
+            (last > used.stored.saturating_add(older_millis)).then(row)
         });
         rows.collect()
     }

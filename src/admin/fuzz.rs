@@ -1,4 +1,4 @@
-//! What fuzzing drives of this room: frames of the admin socket, and the commands in them.
+//! Fuzzing of frames of the admin socket, and the commands in them.
 
 use std::io::Read as _;
 
@@ -20,7 +20,7 @@ pub fn admin(data: &[u8]) {
     let mut input = Vec::new();
     let whole = Input::new(data).read_to_end(&mut input).is_ok();
     assert!(input.len() < data.len().max(1));
-    // Whatever came whole is the same in pieces of any size.
+    // What is read is the same in pieces of any size.
     let mut again = Vec::new();
     let ended = Input::new(OneByOne(data)).read_to_end(&mut again).is_ok();
     assert_eq!((whole, input), (ended, again));

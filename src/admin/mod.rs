@@ -6,7 +6,7 @@
 
 mod client;
 mod frame;
-#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzz;
 mod server;
 

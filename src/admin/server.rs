@@ -17,7 +17,7 @@ use super::frame::{AdminFrameKind, Input, read_request, write};
 use crate::logs::{AuditEvent, AuditLog, AuditOutcome};
 use crate::ops::{self, AdminContext, AdminReply, AdminRequest, AuditEntry, Failure, Item};
 use crate::store::Store;
-use crate::{clock, files};
+use crate::{clock, fsutil};
 
 /// The socket, or a link to it, in the data directory.
 pub const SOCKET_NAME: &str = "admin.sock";
@@ -65,7 +65,7 @@ pub fn check(path: &Path, data_dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     is_in_the_way(&usual)?;
-    let dir = files::parent(path);
+    let dir = fsutil::parent(path);
     if !std::fs::metadata(dir)?.is_dir() {
         return Err(ErrorKind::NotADirectory.into());
     }

@@ -25,8 +25,8 @@ pub fn parse_recipient(text: &str) -> Result<Recipient, BackupError> {
 /// An archive that is being written. Files come one after the other: a head, and then its bytes.
 pub(super) struct Archive {
     output: ArchiveOutput,
-    /// Bytes of the file so far, beyond whole units.
-    beyond: usize,
+    /// Bytes of the file so far in the last, unfinished block.
+    in_block: usize,
 }
 
 enum ArchiveOutput {
@@ -46,7 +46,7 @@ impl Archive {
             let encryptor = age::Encryptor::with_recipients(all).map_err(io::Error::other)?;
             ArchiveOutput::Sealed(Encoder::new(encryptor.wrap_output(file)?, LEVEL)?)
         };
-        Ok(Self { output, beyond: 0 })
+        Ok(Self { output, in_block: 0 })
     }
 
     /// Begins a file of so many bytes.
@@ -57,18 +57,18 @@ impl Archive {
         header.set_mode(0o600);
         header.set_mtime(seconds);
         header.set_cksum();
-        self.beyond = 0;
+        self.in_block = 0;
         self.write(header.as_bytes())
     }
 
     pub fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.beyond = (self.beyond + bytes.len()) % BLOCK;
+        self.in_block = (self.in_block + bytes.len()) % BLOCK;
         self.write(bytes)
     }
 
     /// All bytes of the file have been taken.
     pub fn end_file(&mut self) -> io::Result<()> {
-        let rest = self.beyond.next_multiple_of(BLOCK) - self.beyond;
+        let rest = self.in_block.next_multiple_of(BLOCK) - self.in_block;
         self.write([0; BLOCK].get(..rest).unwrap_or_default())
     }
 

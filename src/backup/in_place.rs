@@ -3,18 +3,17 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::error::BackupError;
 use super::names::DIRS;
-use crate::files;
+use crate::fsutil;
 use crate::store::UNFINISHED;
 
 /// What is made in such a directory, beside [`DIRS`].
 pub(super) struct BackupEntries {
     pub files: &'static [&'static str],
-    /// What the mark says to somebody who finds it.
+    /// The text of the mark.
     pub note: &'static str,
 }
 
@@ -26,13 +25,13 @@ impl BackupEntries {
     pub fn claim(&self, dir: &Path) -> Result<(File, bool), BackupError> {
         let marker = dir.join(UNFINISHED);
         let not_empty = || Err(BackupError::NotEmpty { path: dir.to_owned() });
-        let (mut file, cleared) = match files::open_to_write(&marker) {
+        let (mut file, cleared) = match fsutil::open_to_write(&marker) {
             Ok(file) => (file, true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if has_more(dir)? {
                     return not_empty();
                 }
-                let made = files::create(&marker);
+                let made = fsutil::create(&marker);
                 (made.map_err(BackupError::io("write", &marker))?, false)
             }
             Err(error) => return Err(BackupError::io("write", &marker)(error)),
@@ -44,8 +43,8 @@ impl BackupEntries {
             }
             Err(TryLockError::Error(error)) => return Err(BackupError::io("lock", &marker)(error)),
         }
-        if !is_at(&file, &marker).map_err(BackupError::io("look at", &marker))? {
-            // Whoever held it has finished.
+        if !fsutil::is_at(&file, &marker).map_err(BackupError::io("look at", &marker))? {
+            // The process that held it has finished.
             return not_empty();
         }
         if cleared {
@@ -58,7 +57,7 @@ impl BackupEntries {
             return not_empty();
         }
         let written = file.set_len(0).and_then(|()| file.write_all(self.note.as_bytes()));
-        let written = written.and_then(|()| file.sync_all()).and_then(|()| files::sync_dir(dir));
+        let written = written.and_then(|()| file.sync_all()).and_then(|()| fsutil::sync_dir(dir));
         written.map_err(BackupError::io("write", &marker))?;
         Ok((file, cleared))
     }
@@ -90,19 +89,9 @@ fn has_more(dir: &Path) -> Result<bool, BackupError> {
     for entry in fs::read_dir(dir).map_err(BackupError::io("list", dir))? {
         let name = entry.map_err(BackupError::io("list", dir))?.file_name();
         // The first directory of a disk has names that only root can remove.
-        if name != UNFINISHED && files::is_content(&name) {
+        if name != UNFINISHED && fsutil::is_content(&name) {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// Whether this is still the file of that name.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let held = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::BackupError;
 use super::names::{self, ARCHIVE, ENCRYPTED};
 use crate::domain::Timestamp;
-use crate::files;
+use crate::fsutil;
 use crate::store::UNFINISHED;
 use crate::wire::show_time;
 
@@ -32,7 +32,7 @@ pub(super) fn clear(partial: &Path) -> Result<bool, BackupError> {
         Err(error) => return Err(BackupError::io("look at", partial)(error)),
     };
     let mark = if about.is_dir() { partial.join(UNFINISHED) } else { partial.to_owned() };
-    match files::open(&mark) {
+    match fsutil::open(&mark) {
         Ok(file) => match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -40,7 +40,7 @@ pub(super) fn clear(partial: &Path) -> Result<bool, BackupError> {
             }
             Err(TryLockError::Error(error)) => return Err(BackupError::io("lock", &mark)(error)),
         },
-        // It was made or removed just now, by somebody who was killed.
+        // It was made or removed just now, by a process that was killed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(BackupError::io("open", &mark)(error)),
     }
@@ -61,8 +61,8 @@ pub(super) fn remove(path: &Path) -> Result<(), BackupError> {
 pub(super) fn clear_all(parent: &Path) -> Result<Vec<PathBuf>, BackupError> {
     let mut cleared = Vec::new();
     for path in ours(parent)? {
-        // What is neither is not ours, and stands in nobody's way.
-        if names::is_partial(&path) && (files::is_dir(&path) || files::is_file(&path)) {
+        // Anything else is not ours and does no harm.
+        if names::is_partial(&path) && (fsutil::is_dir(&path) || fsutil::is_file(&path)) {
             match clear(&path) {
                 Ok(true) => cleared.push(path),
                 Ok(false) | Err(BackupError::Busy { .. }) => {}
@@ -80,8 +80,8 @@ pub(super) fn whole(parent: &Path) -> Result<Vec<PathBuf>, BackupError> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let archive = name.ends_with(ARCHIVE) || name.ends_with(ENCRYPTED);
         // Nothing that a link leads to is counted, or removed for another.
-        let directory = files::is_dir(path) && files::is_file(&path.join(names::MANIFEST));
-        directory || archive && files::is_file(path)
+        let directory = fsutil::is_dir(path) && fsutil::is_file(&path.join(names::MANIFEST));
+        directory || archive && fsutil::is_file(path)
     });
     found.sort();
     found.reverse();

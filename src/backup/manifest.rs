@@ -48,7 +48,7 @@ pub struct ManifestFile {
     pub bytes: u64,
     /// SHA-256 of its content, in hexadecimal.
     pub sha256: String,
-    /// What is known of a segment of the journal.
+    /// The frames of a segment of the journal.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub frames: Option<FrameSpan>,
 }

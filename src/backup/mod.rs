@@ -11,16 +11,16 @@
 //! asked for, encrypted by age. The index is not in it: it is built again. Nor is `FORMAT`: a backup
 //! is no data directory, and what is made of it begins a new epoch.
 //!
-//! **Online.** Sealed segments never change, and whoever holds one keeps its file. So a backup is the
-//! list of segments at one moment and then their bytes, in whatever time that takes. [`send`] reads
-//! them where the store is; [`Writing`] takes them, with the rights of whoever runs the command,
-//! checks every frame as it passes by, and writes.
+//! **Online.** Sealed segments never change, and a segment that is held keeps its file. So a backup is the
+//! list of segments at one moment and then their bytes, for as long as that takes. [`send`] reads them
+//! in the server; [`Writing`] takes them, with the rights of the user who runs the command, checks
+//! every frame as it passes by, and writes.
 //!
 //! **What a crash leaves.** A backup is written under a name that ends in `.partial`, synced, and
 //! renamed at the end. A directory that is there already may be a mount, which nothing can be renamed to:
 //! a backup, as a restore, fills it in place and marks it with the file `UNFINISHED` first; a directory
-//! with that is refused by every command. Whoever writes
-//! holds a lock, so that what a killed one has left is known for that and is removed by the next.
+//! with that is refused by every command. The writer holds a lock: files of a killed backup have no
+//! lock, and the next backup removes them.
 
 mod archive;
 mod error;
@@ -39,9 +39,9 @@ mod write;
 pub use crate::journal::Until;
 pub use archive::parse_recipient;
 pub use error::BackupError;
-pub use manifest::{Manifest, ManifestFile};
+pub use manifest::Manifest;
 pub use read::Identities;
-pub use restore::{Restored, restore};
+pub use restore::restore;
 pub use send::{BackupScope, send};
-pub use verify::{Verified, verify};
+pub use verify::verify;
 pub use write::{BackupRequest, BackupSummary, write};

@@ -30,8 +30,8 @@ pub(super) fn is_known(name: &str) -> bool {
     }
 }
 
-/// How large a file of this name may be: certificates, keys and a token are short, so that nobody fills
-/// a disk with them. A segment may be of any size.
+/// How large a file of this name may be: certificates, keys and a token are short, so that they cannot
+/// fill a disk. A segment may be of any size.
 pub(super) fn bytes_max(name: &str) -> u64 {
     match name.split_once('/') {
         None => TOKEN_BYTES_MAX,

@@ -1,4 +1,4 @@
-//! A backup on its way from the store to whoever writes it: lines of JSON, and files after theirs.
+//! A backup on its way from the store to the command that writes it: lines of JSON, and files after theirs.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub(super) enum BackupLine {
     Begin { format: u32, release: String, epoch: String, made_at: String },
     /// A file: so many bytes follow the line.
     File { name: String, bytes: u64 },
-    /// A file that whoever asks has, byte for byte.
+    /// A file that the earlier backup has, byte for byte.
     Same { name: String },
     /// The last one.
     End,

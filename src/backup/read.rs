@@ -1,4 +1,4 @@
-//! Reading a backup from its beginning to its end, whatever its form.
+//! Reading a backup from its beginning to its end, in any form.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use super::error::BackupError;
 use super::examine::{Examined, PIECE_BYTES};
 use super::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use super::names;
-use crate::files;
+use crate::fsutil;
 use crate::store::{Progress, UNFINISHED};
 
 /// What an age file begins with.
@@ -50,11 +50,11 @@ pub(super) fn walk(
 
 /// The manifest of a backup that is a directory.
 pub(super) fn manifest(path: &Path) -> Result<Manifest, BackupError> {
-    if files::is_there(&path.join(UNFINISHED)) {
+    if fsutil::is_there(&path.join(UNFINISHED)) {
         return Err(BackupError::Unfinished { path: path.to_owned() });
     }
     let place = path.join(names::MANIFEST);
-    let file = files::open_in(path, names::MANIFEST).map_err(|error| match error.kind() {
+    let file = fsutil::open_in(path, names::MANIFEST).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             BackupError::NoBackup { path: path.to_owned(), reason: "no file BACKUP is in it" }
         }
@@ -79,7 +79,7 @@ fn directory(
     };
     for entry in &manifest.files {
         let place = path.join(&entry.name);
-        let mut file = files::open_in(path, &entry.name).map_err(|error| match error.kind() {
+        let mut file = fsutil::open_in(path, &entry.name).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => BackupError::damaged(path, &entry.name, 0, "it is missing"),
             _ => BackupError::io("read", &place)(error),
         })?;
@@ -117,7 +117,7 @@ fn archive(
     visit: &mut Visit<'_>,
 ) -> Result<Manifest, BackupError> {
     let read = Rc::new(Cell::new(0));
-    let file = files::open_named(path).map_err(BackupError::io("read", path))?;
+    let file = fsutil::open_named(path).map_err(BackupError::io("read", path))?;
     let total = file.metadata().map_err(BackupError::io("read", path))?.len();
     // What comes out of it is of no matter: the file is what has an end.
     let step = |_: u64| progress(Progress::bytes(READING, read.get(), Some(total)));
@@ -195,7 +195,7 @@ fn unpacked(
         let Some(keys) = &identities.0 else {
             return Err(BackupError::Encrypted { path: path.to_owned() });
         };
-        let text = files::open_stream(keys).map_err(BackupError::io("read", keys))?;
+        let text = fsutil::open_stream(keys).map_err(BackupError::io("read", keys))?;
         let known = age::IdentityFile::from_buffer(BufReader::new(text));
         let known = known.map_err(BackupError::io("read the keys in", keys))?;
         let known = known.into_identities().map_err(|error| decrypt(error.to_string()))?;
@@ -214,26 +214,26 @@ fn unpacked(
 struct ProgressReader<'a> {
     from: &'a mut dyn Read,
     step: &'a dyn Fn(u64),
-    untold: u64,
+    unreported: u64,
 }
 
-/// Bytes of which it is told at once.
+/// Bytes after which progress is reported.
 const STEP_BYTES: u64 = 1 << 20;
 /// What is being done.
 const READING: &str = "reading the backup";
 
 impl<'a> ProgressReader<'a> {
     fn new(from: &'a mut dyn Read, step: &'a dyn Fn(u64)) -> Self {
-        Self { from, step, untold: 0 }
+        Self { from, step, unreported: 0 }
     }
 }
 
 impl Read for ProgressReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.from.read(out)?;
-        self.untold += count as u64;
-        if self.untold >= STEP_BYTES || count == 0 {
-            (self.step)(std::mem::take(&mut self.untold));
+        self.unreported += count as u64;
+        if self.unreported >= STEP_BYTES || count == 0 {
+            (self.step)(std::mem::take(&mut self.unreported));
         }
         Ok(count)
     }
@@ -289,7 +289,7 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_path("tls/ca.pem").unwrap();
             header.set_entry_type(tar::EntryType::new(kind));
-            // Its content is not there: whoever reads on meets the end of the file.
+            // Its content is not there: a reader meets the end of the file.
             header.set_size(1 << 40);
             header.set_cksum();
             fs::write(&path, zstd::encode_all(&header.as_bytes()[..], 3).unwrap()).unwrap();

@@ -1,8 +1,7 @@
 //! Making a data directory of a backup.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use super::error::BackupError;
@@ -13,9 +12,9 @@ use super::names::{self, DIRS};
 use super::read::{self, Identities, walk};
 use super::verify::{complete, verify};
 use crate::domain::Timestamp;
-use crate::files;
+use crate::fsutil;
 use crate::journal::{Chain, Passed, Until, cut};
-use crate::store::{Progress, UNFINISHED, begin, free_bytes};
+use crate::store::{Progress, UNFINISHED, begin};
 use crate::wire::show_time;
 
 /// What a restore has made.
@@ -54,22 +53,20 @@ pub fn restore(
     until: Option<Until>,
     progress: &dyn Fn(Progress),
 ) -> Result<Restored, BackupError> {
-    let mut builder = DirBuilder::new();
     let existed = dir.is_dir();
-    let made = builder.recursive(true).mode(0o700).create(dir);
-    made.map_err(BackupError::io("make", dir))?;
+    fsutil::create_dirs(dir).map_err(BackupError::io("make", dir))?;
     let (_lock, cleared) = MADE.claim(dir)?;
     let mut restored = fill(path, identities, dir, until, progress).inspect_err(|_| {
         // The marker goes last, so that what cannot be removed is refused by name.
         if MADE.give_up(dir).is_ok() && !existed {
-            let _somebody_uses_it = fs::remove_dir(dir);
+            let _in_use = fs::remove_dir(dir);
         }
     })?;
     restored.cleared = cleared;
     let marker = dir.join(UNFINISHED);
-    let synced = fs::remove_file(&marker).and_then(|()| files::sync_dir(dir)).and_then(|()| {
+    let synced = fs::remove_file(&marker).and_then(|()| fsutil::sync_dir(dir)).and_then(|()| {
         // Its own name, too, may be new.
-        files::sync_dir(files::parent(dir))
+        fsutil::sync_dir(fsutil::parent(dir))
     });
     synced.map_err(BackupError::io("remove", &marker))?;
     Ok(restored)
@@ -97,21 +94,21 @@ fn fill(
 ) -> Result<Restored, BackupError> {
     // Nothing is written of what turns out to be no backup, and nothing where it does not fit.
     let expected = expected(path, identities, progress)?;
-    let free = free_bytes(dir).map_err(BackupError::io("ask for the free space of", dir))?;
+    let free =
+        fsutil::free_bytes(dir).map_err(BackupError::io("ask for the free space of", dir))?;
     let needed = expected.bytes();
     if until.is_none() && free < needed {
         return Err(BackupError::NoRoom { path: dir.to_owned(), needed, free });
     }
     for name in DIRS {
         let place = dir.join(name);
-        let made = DirBuilder::new().mode(0o700).create(&place);
-        made.map_err(BackupError::io("make", &place))?;
+        fsutil::create_dir(&place).map_err(BackupError::io("make", &place))?;
     }
     let mut filling = Filling::default();
     let manifest = walk(path, identities, progress, &mut |name, from| {
         let segment = names::segment(name).is_some();
         if segment && filling.ends_in.is_some() {
-            // What came later is read, so that a damaged backup is known for one, and not kept.
+            // What came later is read, so that a damaged backup is found, and not kept.
             let examined = examine(path, name, None, from, &mut |_| Ok(()))?;
             filling.add(path, name, examined.passed.as_ref())?;
             return Ok(examined);
@@ -120,7 +117,7 @@ fn fill(
             return Err(BackupError::damaged(path, name, 0, "no file of a backup has this name"));
         }
         let place = dir.join(name);
-        let mut file = files::create_in(dir, name).map_err(BackupError::io("write", &place))?;
+        let mut file = fsutil::create_in(dir, name).map_err(BackupError::io("write", &place))?;
         let examined = examine(path, name, until, from, &mut |bytes| {
             file.write_all(bytes).map_err(BackupError::io("write", &place))
         })?;
@@ -132,7 +129,7 @@ fn fill(
     filling.end(dir, until)?;
     for name in DIRS {
         let place = dir.join(name);
-        files::sync_dir(&place).map_err(BackupError::io("sync", &place))?;
+        fsutil::sync_dir(&place).map_err(BackupError::io("sync", &place))?;
     }
     let tls = dir.join("tls");
     // A server that has certificates of its own has none there.

@@ -15,7 +15,7 @@ use super::manifest::{ManifestFile, hex};
 use super::names;
 use super::parts::BackupLine;
 use crate::domain::Timestamp;
-use crate::files;
+use crate::fsutil;
 use crate::store::{FORMAT, Progress, Store};
 use crate::wire::show_time;
 
@@ -39,7 +39,7 @@ pub fn send(
 ) -> Result<(), BackupError> {
     let dir = store.data_dir();
     let _holding = store.holding("backup");
-    // Whoever holds the segments keeps their files; each is let go once it has been read.
+    // Held segments keep their files; each is let go once it has been read.
     let segments = store.segments();
     let total = segments.iter().map(|segment| segment.disk_bytes()).sum();
     let mut sending = BackupSender { put, pace: Pace::new(wanted.rate), progress, total };
@@ -64,7 +64,7 @@ pub fn send(
         }
     }
     for (path, name) in secrets(dir)? {
-        let content = match files::read(&path, files::SMALL_BYTES_MAX) {
+        let content = match fsutil::read(&path, fsutil::SMALL_BYTES_MAX) {
             Ok(content) => content,
             // A token that was revoked just now, or a certificate that was replaced.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -82,22 +82,22 @@ pub fn send(
 fn secrets(dir: &Path) -> Result<Vec<(PathBuf, String)>, BackupError> {
     let mut found = Vec::new();
     let tls = dir.join("tls");
-    if files::is_dir(&tls) {
+    if fsutil::is_dir(&tls) {
         for entry in fs::read_dir(&tls).map_err(BackupError::io("list", &tls))? {
             let path = entry.map_err(BackupError::io("list", &tls))?.path();
             let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let name = format!("tls/{file}");
             // What ends so is on its way to another name.
             let unfinished = path.extension().is_some_and(|ending| ending == "new");
-            let ours = files::is_content(OsStr::new(file)) && names::is_known(&name);
-            if files::is_file(&path) && ours && !unfinished {
+            let ours = fsutil::is_content(OsStr::new(file)) && names::is_known(&name);
+            if fsutil::is_file(&path) && ours && !unfinished {
                 found.push((path, name));
             }
         }
     }
     found.sort();
     let token = dir.join(names::TOKEN);
-    if files::is_file(&token) {
+    if fsutil::is_file(&token) {
         found.push((token, names::TOKEN.to_owned()));
     }
     Ok(found)
@@ -148,7 +148,7 @@ impl BackupSender<'_> {
         mut left: u64,
         each: &mut Each<'_, Self>,
     ) -> Result<(), BackupError> {
-        let mut file = files::open(path).map_err(BackupError::io("open", path))?;
+        let mut file = fsutil::open(path).map_err(BackupError::io("open", path))?;
         let mut buffer = vec![0; PIECE_BYTES];
         while left > 0 {
             let count = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);

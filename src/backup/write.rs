@@ -1,9 +1,9 @@
-//! Writing a backup, with the rights of whoever asked for it.
+//! Writing a backup, with the rights of the user who runs the command.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use age::x25519::Recipient;
@@ -19,9 +19,9 @@ use super::parts::{BackupLine, BackupPiece, Parts};
 use super::read;
 use super::send::BackupScope;
 use crate::domain::Timestamp;
-use crate::files;
+use crate::fsutil;
 use crate::journal::Chain;
-use crate::store::{UNFINISHED, free_bytes};
+use crate::store::UNFINISHED;
 use crate::wire::show_time;
 
 /// What a backup makes in a directory that is there already.
@@ -38,7 +38,7 @@ pub struct BackupRequest {
     pub target: PathBuf,
     /// A backup whose files are linked where they are the same.
     pub incremental_from: Option<PathBuf>,
-    /// Who can read it; nobody in particular where this is empty.
+    /// Keys that can decrypt it; it is not encrypted where this is empty.
     pub recipients: Vec<Recipient>,
     /// How many are to be there afterwards.
     pub keep: Option<usize>,
@@ -81,14 +81,12 @@ pub fn write<E: From<BackupError>>(
     let mut cleared = Vec::new();
     let mut earlier = order.incremental_from.clone();
     if order.keep.is_some() {
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(&order.target);
-        made.map_err(BackupError::io("make", &order.target))?;
+        fsutil::create_dirs(&order.target).map_err(BackupError::io("make", &order.target))?;
         cleared = keep::clear_all(&order.target)?;
         if earlier.is_none() && !archive {
             // The newest one that says what it has; a damaged one must not end all backups.
             let mut there = keep::whole(&order.target)?.into_iter();
-            earlier = there.find(|path| files::is_dir(path) && read::manifest(path).is_ok());
+            earlier = there.find(|path| fsutil::is_dir(path) && read::manifest(path).is_ok());
         }
     }
     // It may be the first directory of a disk, to which nothing can be renamed.
@@ -142,13 +140,13 @@ impl BackupRequest {
         let encrypts = !self.recipients.is_empty();
         let place = if self.keep.is_some() {
             let target = self.target.display();
-            if files::is_there(&self.target.join(names::MANIFEST)) {
+            if fsutil::is_there(&self.target.join(names::MANIFEST)) {
                 return usage(format!(
                     "{target} is itself a finished backup; with --keep, name the directory in which the \
                      backups are to be, such as the one above it"
                 ));
             }
-            if files::is_there(&self.target) && !self.target.is_dir() {
+            if fsutil::is_there(&self.target) && !self.target.is_dir() {
                 return usage(format!(
                     "{target} is no directory; with --keep, name the directory in which the backups are \
                      to be"
@@ -185,7 +183,7 @@ impl Earlier {
         let manifest = read::manifest(path)?;
         let mut files = HashMap::new();
         for entry in manifest.files.into_iter().filter(|entry| entry.frames.is_some()) {
-            let Ok(mut file) = files::open_in(path, &entry.name) else { continue };
+            let Ok(mut file) = fsutil::open_in(path, &entry.name) else { continue };
             match examine(path, &entry.name, None, &mut file, &mut |_| Ok(())) {
                 Ok(examined) if examined.entry == entry => {
                     files.insert(entry.name, examined);
@@ -217,7 +215,7 @@ struct Writing {
     /// Bytes that are to stay free on the disk of the store.
     leave: u64,
     form: BackupForm,
-    /// Held, so that nobody takes it for a leftover.
+    /// Held, so that it is not taken for a leftover.
     _lock: File,
     earlier: Option<Earlier>,
     seconds: u64,
@@ -251,7 +249,7 @@ impl Writing {
             _ => (None, false),
         };
         let mark = |path: PathBuf| {
-            let lock = files::create(&path)?;
+            let lock = fsutil::create(&path)?;
             lock.try_lock()?;
             Ok::<_, io::Error>(lock)
         };
@@ -264,11 +262,11 @@ impl Writing {
             let lock = if let Some(lock) = claimed {
                 lock
             } else {
-                DirBuilder::new().mode(0o700).create(&path)?;
+                fsutil::create_dir(&path)?;
                 mark(path.join(UNFINISHED))?
             };
             for name in DIRS {
-                DirBuilder::new().mode(0o700).create(path.join(name))?;
+                fsutil::create_dir(&path.join(name))?;
             }
             Ok((lock, BackupForm::Directory(None)))
         };
@@ -331,7 +329,7 @@ impl Writing {
                 let place = self.path.join(&name);
                 let begun = match &mut self.form {
                     BackupForm::Directory(file) => {
-                        files::create_in(&self.path, &name).map(|new| *file = Some(new))
+                        fsutil::create_in(&self.path, &name).map(|new| *file = Some(new))
                     }
                     BackupForm::Archive(Some(archive)) => archive.begin(&name, bytes, self.seconds),
                     BackupForm::Archive(None) => Ok(()),
@@ -342,7 +340,7 @@ impl Writing {
                 let earlier = self.earlier.as_ref();
                 let found = earlier.and_then(|earlier| Some((earlier, earlier.files.get(&name)?)));
                 let Some((earlier, examined)) = found else {
-                    return Err(BackupError::Parts(format!("nobody has {name}")));
+                    return Err(BackupError::Parts(format!("the earlier backup has no {name}")));
                 };
                 let to = self.path.join(&name);
                 let examined = examined.clone();
@@ -362,8 +360,8 @@ impl Writing {
             _ => 0,
         };
         let needed = bytes.saturating_add(beside);
-        let disk = if self.in_place { &self.path } else { files::parent(&self.path) };
-        let free = free_bytes(disk);
+        let disk = if self.in_place { &self.path } else { fsutil::parent(&self.path) };
+        let free = fsutil::free_bytes(disk);
         match free.map_err(BackupError::io("ask for the free space of", &self.path))? {
             free if free < needed => {
                 Err(BackupError::NoRoom { path: self.path.clone(), needed, free })
@@ -430,9 +428,7 @@ impl Writing {
         if self.in_place {
             return Ok(self.manifest);
         }
-        fs::rename(&self.path, to).map_err(BackupError::io("rename", &self.path))?;
-        let parent = files::parent(to);
-        files::sync_dir(parent).map_err(BackupError::io("sync", parent))?;
+        fsutil::rename(&self.path, to).map_err(BackupError::io("rename", &self.path))?;
         Ok(self.manifest)
     }
 }
@@ -440,24 +436,24 @@ impl Writing {
 fn finish_directory(path: &Path, text: &str) -> io::Result<()> {
     for name in DIRS {
         let dir = path.join(name);
-        files::sync_dir(&dir)?;
-        if !files::has_content(&dir)? {
-            // What else is in there is nobody's.
-            let _somebody_uses_it = fs::remove_dir(&dir);
+        fsutil::sync_dir(&dir)?;
+        if !fsutil::has_content(&dir)? {
+            // Other files in there are not ours.
+            let _in_use = fs::remove_dir(&dir);
         }
     }
-    files::replace(&path.join(names::MANIFEST), 0o600, |_| text.as_bytes().to_vec())?;
+    fsutil::replace(&path.join(names::MANIFEST), 0o600, |_| text.as_bytes().to_vec())?;
     fs::remove_file(path.join(UNFINISHED))?;
-    files::sync_dir(path)
+    fsutil::sync_dir(path)
 }
 
 /// One file under two names; two files where that cannot be.
 fn link((from, to): (&Path, &Path), name: &str) -> io::Result<()> {
-    let mut file = files::open_in(from, name)?;
+    let mut file = fsutil::open_in(from, name)?;
     if fs::hard_link(from.join(name), to.join(name)).is_ok() {
         return Ok(());
     }
-    let mut copy = files::create_in(to, name)?;
+    let mut copy = fsutil::create_in(to, name)?;
     io::copy(&mut file, &mut copy)?;
     copy.sync_all()
 }

@@ -19,6 +19,7 @@ use super::words::ExportFormat;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::counted;
+use crate::fsutil;
 use crate::ops::{self, AdminReply, AdminRequest, Failure, OnError};
 
 /// Reads records from a file or from standard input into the store.
@@ -180,7 +181,7 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
         ExportTarget::File(path) => {
             let unfinished = unfinished(&path);
             let written = (|| {
-                let mut file = private(&unfinished).map_err(cannot("write", &path))?;
+                let mut file = fsutil::create(&unfinished).map_err(cannot("write", &path))?;
                 let mut take = |_: Option<&str>, bytes: &[u8]| {
                     count(bytes.len());
                     let written = file.write_all(&lines.next(bytes));
@@ -188,10 +189,8 @@ pub(super) fn export(config: &Config, export: Export, output: &mut Output) -> Re
                 };
                 let answer = execute(config, request, &mut io::empty(), output, &mut take)?;
                 let written = file.write_all(lines.end()).and_then(|()| file.sync_all());
-                let written = written.and_then(|()| fs::rename(&unfinished, &path));
-                let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-                let dir = || File::open(dir.unwrap_or(Path::new(".")))?.sync_all();
-                written.and_then(|()| dir()).map_err(cannot("write", &path))?;
+                let written = written.and_then(|()| fsutil::rename(&unfinished, &path));
+                written.map_err(cannot("write", &path))?;
                 Ok::<_, Failure>(answer.reply)
             })();
             if written.is_err() {
@@ -351,11 +350,6 @@ fn follow(config: &Config, list: ListArgs, output: &mut Output) -> Result<(), Fa
 fn members(lines: &[u8]) -> Vec<listing::Members> {
     let lines = lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
-}
-
-/// A new file for its owner alone: calls are nobody else's business.
-fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// A name of this process alone, so that two exports do not write into each other.

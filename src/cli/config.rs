@@ -12,7 +12,7 @@ use serde_json::json;
 use super::output::Output;
 use crate::clock;
 use crate::config::Config;
-use crate::files;
+use crate::fsutil;
 use crate::ops::Failure;
 use crate::outbound;
 use crate::store::chain;
@@ -84,7 +84,7 @@ fn problems(config: &Config, now: SystemTime) -> Vec<ConfigFinding> {
     if let Some(ca) = &config.upstream.ca {
         let (connect, timeout) = (config.feature_servers.connect, config.feature_servers.timeout);
         if let Err(error) = outbound::Client::new(Some(ca), connect, timeout) {
-            note("upstream.ca", files::is_denied(&error), chain(&error));
+            note("upstream.ca", fsutil::is_denied(&error), chain(&error));
         }
     }
     if let Some(path) = &config.log.audit
@@ -94,7 +94,7 @@ fn problems(config: &Config, now: SystemTime) -> Vec<ConfigFinding> {
     }
     if let Some(socket) = &config.admin_socket {
         let (shown, bytes) = (socket.display(), socket.as_os_str().len());
-        let dir = files::parent(socket);
+        let dir = fsutil::parent(socket);
         if bytes > SOCKET_PATH_MAX {
             let most = SOCKET_PATH_MAX;
             let problem = format!("{shown} has {bytes} bytes, and a socket's path {most} at most");
@@ -124,14 +124,14 @@ fn certificates(
         }
         let opened = tls::resolve(path).map_err(|error| (false, chain(&error)));
         let opened = opened.and_then(|path| {
-            files::open_named(&path).map(|_| ()).map_err(|error| cannot("read", &path, &error))
+            fsutil::open_named(&path).map(|_| ()).map_err(|error| cannot("read", &path, &error))
         });
         if let Err((denied, problem)) = opened {
             return note(key, denied, problem);
         }
     }
     match tls::look(&config.tls_setup()) {
-        Err(error) => note("tls", files::is_denied(&error), chain(&error)),
+        Err(error) => note("tls", fsutil::is_denied(&error), chain(&error)),
         Ok(found) => {
             for one in found {
                 let file = one.file.display();
@@ -157,7 +157,7 @@ fn appended(path: &Path) -> Result<(), (bool, String)> {
         Ok(file) if file.metadata().is_ok_and(|about| about.is_file()) => Ok(()),
         Ok(_) => Err((false, format!("{} is no file", path.display()))),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let dir = files::parent(path);
+            let dir = fsutil::parent(path);
             let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
             let flags = rustix::fs::AtFlags::EACCESS;
             let made = rustix::fs::accessat(rustix::fs::CWD, dir, wanted, flags);

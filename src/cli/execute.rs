@@ -11,7 +11,7 @@ use super::owner::{Acting, Owner};
 use crate::config::Config;
 use crate::ops::{self, AdminReply, AdminRequest, AuditEntry, Failure, Item};
 use crate::store::{Lock, OpenError, Store};
-use crate::{admin, clock, files, server};
+use crate::{admin, clock, fsutil, server};
 
 /// How long a command waits for a server that is starting, or for another command.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -129,7 +129,7 @@ pub(super) fn connect(socket: &Path, data_dir: &Path) -> io::Result<UnixStream> 
 
 /// Whether there is a store in a directory, or the beginning of one.
 fn is_store(dir: &Path) -> bool {
-    ["FORMAT", "journal"].iter().any(|name| files::is_there(&dir.join(name)))
+    ["FORMAT", "journal"].iter().any(|name| fsutil::is_there(&dir.join(name)))
 }
 
 /// Why this process must not open the store itself: the files that it would make are another

@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::process::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::files;
+use crate::fsutil;
 use crate::ops::Failure;
 use crate::server;
 
@@ -34,9 +34,9 @@ impl Owner {
             match std::fs::metadata(place) {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-                        && place != files::parent(place) =>
+                        && place != fsutil::parent(place) =>
                 {
-                    place = files::parent(place);
+                    place = fsutil::parent(place);
                 }
                 found => break found?,
             }

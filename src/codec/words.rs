@@ -1,5 +1,5 @@
-//! The bytes of words in stored records. They are fixed for good, whatever order the words have
-//! elsewhere.
+//! The bytes of words in stored records. They are fixed for good and independent of the order of the
+//! words elsewhere.
 
 use super::{CodecError, shape};
 use crate::domain::{CallField, CallStatus, Direction, Rank, Source};

@@ -3,12 +3,12 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags, accessat};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::rights::{ENTER, Rights, User, WRITE};
 use super::{Finding, shown};
 use crate::config::Config;
-use crate::files;
+use crate::fsutil;
 
 /// `server` is the user that writes it.
 pub(super) fn check(config: &Config, server: &User) -> Vec<Finding> {
@@ -28,7 +28,7 @@ fn problem(path: &Path, server: &User) -> Result<(), String> {
         Ok(about) => (path, about, WRITE),
         // The start makes it.
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let dir = files::parent(path);
+            let dir = fsutil::parent(path);
             let about = std::fs::metadata(dir)
                 .map_err(|error| format!("its directory cannot be looked at: {error}"))?;
             if !about.is_dir() {
@@ -38,8 +38,8 @@ fn problem(path: &Path, server: &User) -> Result<(), String> {
         }
         Err(error) => return Err(format!("it cannot be looked at: {error}")),
     };
-    let room = rustix::fs::statvfs(place).map_err(|error| error.to_string())?;
-    if room.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    let room = fsutil::file_system(place).map_err(|error| error.to_string())?;
+    if room.read_only {
         return Err("it is on a file system that is mounted read-only".to_owned());
     }
     let us = rustix::process::geteuid().as_raw();

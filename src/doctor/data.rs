@@ -10,7 +10,7 @@ use super::rights::{ENTER, READ, Rights, Stranger, User, UserTable, WRITE};
 use super::{Finding, Level, process, shown};
 use crate::config::Config;
 use crate::domain::counted;
-use crate::files;
+use crate::fsutil;
 use crate::store::{chain, read_format};
 
 /// Files that are looked at, so that a strange directory does not keep anybody waiting.
@@ -193,7 +193,7 @@ fn walk(dir: &Path, about: &Metadata) -> (Vec<(PathBuf, Metadata)>, usize) {
     while let Some(next) = dirs.pop() {
         for entry in fs::read_dir(next).into_iter().flatten().flatten() {
             let path = entry.path();
-            if !files::is_content(&entry.file_name()) {
+            if !fsutil::is_content(&entry.file_name()) {
                 continue;
             }
             // Files come and go while a server is up.
@@ -214,7 +214,7 @@ fn walk(dir: &Path, about: &Metadata) -> (Vec<(PathBuf, Metadata)>, usize) {
 /// What `LOCK` says, whose process that names, and whether any process holds it.
 pub(super) fn holder(dir: &Path) -> io::Result<(String, Option<u32>, bool)> {
     let path = dir.join("LOCK");
-    let (text, about) = (files::read_text(&path)?, fs::symlink_metadata(&path)?);
+    let (text, about) = (fsutil::read_text(&path)?, fs::symlink_metadata(&path)?);
     let pid = text.lines().find_map(|line| line.strip_prefix("pid ")?.trim().parse::<u32>().ok());
     let alive = |pid| Path::new(&format!("/proc/{pid}")).exists();
     let held = process::is_locked(about.ino()).unwrap_or_else(|| pid.is_some_and(alive));

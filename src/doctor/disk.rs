@@ -1,11 +1,12 @@
 //! The disk: its room, and whether it keeps what it is given.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use super::{Finding, shown};
 use crate::config::Config;
 use crate::domain::{counted, show_size};
+use crate::fsutil;
 
 /// File systems by the number that `statfs` gives, of which one should know: what they are, and
 /// why.
@@ -49,9 +50,11 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     let there = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
     let Some(there) = there.ancestors().find(|dir| dir.is_dir()) else { return Vec::new() };
     let object = format!("disk of {}", shown(dir));
-    let (about, room) = match (rustix::fs::statfs(there), rustix::fs::statvfs(there)) {
+    let (about, room) = match (rustix::fs::statfs(there), fsutil::file_system(there)) {
         (Ok(about), Ok(room)) => (about, room),
-        (Err(error), _) | (_, Err(error)) => {
+        (about, room) => {
+            let error = about.err().map(io::Error::from).or(room.err());
+            let error = error.map_or_else(String::new, |error| error.to_string());
             let advice = "run this as the owner of the data directory, or as root";
             return vec![Finding::error(object, format!("cannot look at it: {error}"), advice)];
         }
@@ -61,9 +64,9 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         &Disk {
             // The upper half is a sign that has been stretched.
             kind: u64::try_from(about.f_type & 0xffff_ffff).unwrap_or_default(),
-            free_bytes: room.f_bavail.saturating_mul(room.f_frsize),
-            read_only: room.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
-            free_files: (room.f_files > 0).then_some(room.f_favail),
+            free_bytes: room.free_bytes,
+            read_only: room.read_only,
+            free_files: room.free_files,
             journal_bytes: size(&dir.join("journal")),
             index_bytes: indexes(dir),
             segment_bytes: config.store.segment_bytes,

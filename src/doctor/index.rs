@@ -6,7 +6,7 @@ use super::server::ObservedServer;
 use super::{Finding, shown};
 use crate::config::Config;
 use crate::domain::counted;
-use crate::files;
+use crate::fsutil;
 
 pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
     let dir = &config.data_dir;
@@ -28,7 +28,7 @@ pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
     if !dir.join("journal").is_dir() {
         return findings;
     }
-    let current = files::read_text(&dir.join("CURRENT")).unwrap_or_default();
+    let current = fsutil::read_text(&dir.join("CURRENT")).unwrap_or_default();
     let current = format!("index-{}", current.trim());
     let there = dir.join(&current).is_dir();
     let object = "index";

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Why a text is no duration or no size. Whoever shows it says which text, and of what.
+/// Why a text is no duration or no size. The caller says which text, and of what.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct AmountError(String);
@@ -55,7 +55,7 @@ pub const SIZE_HINT: &str = "write a number of bytes, such as 1_000_000, 10GB or
 /// is as long as the next.
 ///
 /// # Errors
-/// It is none, or longer than can be told in milliseconds.
+/// It is none, or too long for milliseconds in 64 bits.
 pub fn parse_duration(text: &str) -> Result<Duration, AmountError> {
     let mut rest = begun(text)?;
     if rest == "0" {

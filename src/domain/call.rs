@@ -1,4 +1,4 @@
-//! The record of a call: what is known of it, and where each value came from.
+//! The record of a call: its values, and where each came from.
 
 use super::{AccountSid, CallSid, CallStatus, Direction, Extras, Moment, Rank, Timestamp};
 
@@ -137,7 +137,7 @@ pub struct TimelineEntry {
     pub sip_status: u16,
 }
 
-/// All that is known of one call.
+/// The record of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// Account and call.
@@ -173,8 +173,8 @@ pub struct Call {
 
 impl Call {
     /// The value of a known text.
-    pub fn text(&self, known: CallField) -> Option<&str> {
-        self.texts.get(known as usize)?.as_ref().map(|field| &*field.value)
+    pub fn text(&self, field: CallField) -> Option<&str> {
+        self.texts.get(field as usize)?.as_ref().map(|field| &*field.value)
     }
 
     /// About how many bytes of text it has.
@@ -195,7 +195,7 @@ impl Call {
         self.progress.status.rank() == Rank::Terminal
     }
 
-    /// The call is up, as far as anyone knows.
+    /// The call is active, as far as its events say.
     pub fn live(&self) -> bool {
         !self.ended() && !self.stale
     }

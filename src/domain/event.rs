@@ -92,7 +92,7 @@ pub struct StampedEvent {
 }
 
 impl StampedEvent {
-    /// The record of a call of which this event is all that is known.
+    /// The record of a call that has this event alone.
     pub(super) fn into_call(self, listed_at: Timestamp) -> Call {
         let status = self.status.unwrap_or(CallStatus::Trying);
         let rank = status.rank();

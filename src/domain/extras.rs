@@ -8,8 +8,8 @@
 //! stays out.
 //!
 //! More names than [`EXTRAS_MAX`] make a record *crowded*. Then the names that come first, the
-//! shortest before longer ones, are told apart from all others, which are forgotten; and since nobody
-//! knows any more what those had taken, a key is kept where it needs no more than its even share. In
+//! shortest before longer ones, are kept apart from all others, which are forgotten; and since it
+//! is lost how many bytes those had taken, a key is kept where it needs no more than its even share. In
 //! a record that is not crowded such a key fits, too, so that nothing that was left out before would
 //! have to come back.
 
@@ -68,7 +68,7 @@ pub struct Dropped {
     pub bytes: SizeRange,
 }
 
-/// The least and the most bytes that something has ever had; whatever can never fit counts the same.
+/// The least and the most bytes that a value has ever had; all sizes that can never fit count the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeRange {
     /// The least.
@@ -340,7 +340,7 @@ pub struct LeftOut {
     pub large: Vec<Box<str>>,
     /// Names of what cannot be kept for another reason.
     pub remembered: Vec<Box<str>>,
-    /// How many more names there are, which nobody needs to know.
+    /// How many more names there are, which need not be told.
     pub more: u64,
 }
 

@@ -16,7 +16,7 @@ use super::{
 /// it has none; a known call keeps its place.
 ///
 /// A record that is imported whole is merged by [`Call::join`].
-pub fn merge(known: Option<&Call>, event: StampedEvent, received_at: Timestamp) -> Call {
+pub fn merge(stored: Option<&Call>, event: StampedEvent, received_at: Timestamp) -> Call {
     let listed_at = event
         .stamp
         .listed_at
@@ -24,7 +24,7 @@ pub fn merge(known: Option<&Call>, event: StampedEvent, received_at: Timestamp) 
         .or(event.stamp.at.map(Moment::time))
         .unwrap_or(received_at);
     let news = event.into_call(listed_at);
-    match known {
+    match stored {
         Some(call) => call.join(&news),
         None => news,
     }

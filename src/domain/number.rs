@@ -1,4 +1,4 @@
-//! Telephone numbers in whatever way somebody wrote them: `+1 (555) 123-0001`, `0015551230001`,
+//! Telephone numbers in any spelling: `+1 (555) 123-0001`, `0015551230001`,
 //! `"Bob" <sip:+15551230001@host>`, `tel:+1-555-123-0001`, with full-width or Arabic digits, with
 //! escapes of JSON or of URIs. What counts are the digits of the user part.
 //!
@@ -53,7 +53,7 @@ enum Before {
 /// Where a text is from decides how much is made of a part of a number in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TextSource {
-    /// A part of an address that names somebody.
+    /// A part of an address that names a party.
     Party,
     /// Any text.
     Text,
@@ -319,7 +319,7 @@ pub fn fold(text: &str) -> String {
     folded
 }
 
-/// The parts of a folded address that name somebody: the user of a URI, and the display name.
+/// The parts of a folded address that name a party: the user of a URI, and the display name.
 pub fn party_parts(folded: &str) -> Vec<&str> {
     let (name, uri) = match folded.split_once('<') {
         Some((name, uri)) => (name, uri.split('>').next().unwrap_or_default()),

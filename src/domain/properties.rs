@@ -158,8 +158,8 @@ proptest! {
     }
 }
 
-/// Events that fight for room: many keys, of sizes that grow and shrink from event to event.
-fn crowd() -> impl Strategy<Value = Vec<StampedEvent>> {
+/// Events that compete for space: many keys, of sizes that grow and shrink from event to event.
+fn many_keys() -> impl Strategy<Value = Vec<StampedEvent>> {
     let bytes = prop_oneof![4 => 2..200_usize, 2 => 2..3000_usize, 1 => Just(20_000_usize)];
     let few = proptest::collection::btree_map("[a-h]", bytes.clone(), 0..8);
     let many = proptest::collection::btree_map("[a-h][a-z0-9]{0,2}", bytes, 0..80);
@@ -217,7 +217,7 @@ proptest! {
 
     #[test]
     fn what_is_left_out_does_not_depend_on_the_order_of_arrival(
-        (events, shuffled) in crowd().prop_flat_map(|events| {
+        (events, shuffled) in many_keys().prop_flat_map(|events| {
             let repeated = [events.clone(), events.clone()].concat();
             (Just(events), Just(repeated).prop_shuffle())
         }),
@@ -241,8 +241,8 @@ proptest! {
     }
 
     #[test]
-    fn small_keys_are_kept_whatever_else_there_is(events in crowd(), at in time()) {
-        // As many as leave nobody out for the number of keys.
+    fn small_keys_are_kept_whatever_else_there_is(events in many_keys(), at in time()) {
+        // So many that none is left out for the number of keys.
         let mut events = events;
         for event in &mut events {
             event.extras.truncate(30);
@@ -291,15 +291,15 @@ fn an_empty_text_never_replaces_a_known_one() {
     first.sip_reason = Some("OK".into());
     let mut second = live(CallStatus::InProgress, 9);
     second.sip_reason = Some("".into());
-    for known in CallField::ALL {
-        first.texts[known as usize] = Some("known".into());
-        second.texts[known as usize] = Some("".into());
+    for field in CallField::ALL {
+        first.texts[field as usize] = Some("known".into());
+        second.texts[field as usize] = Some("".into());
     }
     first.extras = vec![("x".into(), "\"known\"".into())];
     second.extras = vec![("x".into(), "\"\"".into())];
     for events in [[first.clone(), second.clone()], [second.clone(), first.clone()]] {
         let call = merged(&events, Timestamp::default());
-        assert!(CallField::ALL.into_iter().all(|known| call.text(known) == Some("known")));
+        assert!(CallField::ALL.into_iter().all(|field| call.text(field) == Some("known")));
         assert_eq!(call.extras.get("x"), Some("\"known\""));
         assert_eq!(call.sip_reason(), Some("OK"));
     }
@@ -357,6 +357,6 @@ fn a_duration_is_believed_as_far_as_the_sources_own_times_allow() {
             (stamp.said_attempted_at, stamp.end_said) = (Timestamp::from_millis(90_000), true);
         },
     ] {
-        assert_eq!(call(4000, heard), Some(4000), "nobody knows better");
+        assert_eq!(call(4000, heard), Some(4000), "no event says otherwise");
     }
 }

@@ -87,14 +87,14 @@ pub struct Filter {
     pub start: Option<Timestamp>,
     /// Listed before this time.
     pub end: Option<Timestamp>,
-    /// Calls that are up or have ended lately.
+    /// Calls that are active or have ended lately.
     pub recent: Option<Recent>,
 }
 
 /// What counts as lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Recent {
-    /// The call ended at this time or later, or it is up.
+    /// The call ended at this time or later, or is active.
     pub ended_since: Timestamp,
     /// A call that is not up was listed at this time or later, so that its search has an end.
     pub listed_since: Timestamp,
@@ -110,7 +110,7 @@ impl Recent {
 impl Filter {
     /// Whether the call is one that the query means.
     pub fn matches(&self, call: &Call) -> bool {
-        let text = |known| call.text(known).unwrap_or_default();
+        let text = |field| call.text(field).unwrap_or_default();
         let one_of =
             |wanted: &[String], value: &str| wanted.is_empty() || wanted.iter().any(|w| w == value);
         let begins = |wanted: &[String], value: &str| {

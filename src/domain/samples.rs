@@ -1,4 +1,4 @@
-//! Random events, for the laws of this and other rooms.
+//! Random events, for the properties of this and other modules.
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;

@@ -1,4 +1,4 @@
-//! Text as digits and what stands between them, whatever script or escape they are written in.
+//! Text as digits and what stands between them, in any script or escape.
 
 use unicode_normalization::char::decompose_compatible;
 

@@ -12,7 +12,7 @@ use warp::{Buf, Stream};
 use super::ApiContext;
 use super::body_budget::{BodyOwner, BodyPermit, FREE};
 use super::reply::ApiError;
-use crate::wire::mended;
+use crate::wire::replace_lone_surrogates;
 
 /// Some senders put it before JSON (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -104,8 +104,8 @@ pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Val
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let wrong = |error: String| ApiError::bad(format!("the request body is not JSON: {error}"));
     let text = std::str::from_utf8(body).map_err(|error| wrong(error.to_string()))?;
-    let value: Value =
-        serde_json::from_str(&mended(text)).map_err(|error| wrong(error.to_string()))?;
+    let value: Value = serde_json::from_str(&replace_lone_surrogates(text))
+        .map_err(|error| wrong(error.to_string()))?;
     match value {
         Value::Object(fields) => Ok(fields),
         Value::Array(_) => Ok(Map::new()),

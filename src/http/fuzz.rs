@@ -1,5 +1,5 @@
-//! What fuzzing drives of this room: texts that clients send. Whatever comes, nothing panics; what
-//! is taken can be written and read again.
+//! Fuzzing of texts that clients send: none makes a parser panic, and what is accepted can be written
+//! and read again.
 
 use data_encoding::HEXLOWER;
 

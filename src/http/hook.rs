@@ -69,7 +69,7 @@ async fn take(
     let events = numbered.map(|(n, text)| event(context, &texts, n, text));
     let events = events.collect::<Result<Vec<_>, _>>()?;
     let meter = context.store.meter();
-    meter.events_received.add(events.len() as u64);
+    meter.events_received.inc_by(events.len() as u64);
     events.iter().flat_map(|event| &event.unread).for_each(|field| meter.unread(field));
     sender.may_bring(context, &events)?;
     if events.is_empty() {

@@ -18,7 +18,7 @@ mod docs;
 mod document;
 mod etag;
 mod feed_position;
-#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzz;
 mod gzip;
 mod health;
@@ -47,11 +47,11 @@ use std::time::Duration;
 
 pub use answer_budget::AnswerBudget;
 pub use body_budget::BodyBudget;
-pub use metrics::{Scrapes, scrapes};
+pub use metrics::scrapes;
 pub use read_concurrency::ReadConcurrency;
 pub use reading::{OtherEnd, Presence};
 pub use routes::TEMPLATES;
-pub use service::{Api, service};
+pub use service::service;
 pub use stream_limit::StreamLimit;
 use tokio::sync::watch;
 

@@ -174,7 +174,7 @@ impl Inner {
             peer: Some(peer),
         };
         if !self.context.audit.write_wrong(&action, Instant::now()) {
-            self.context.store.meter().audit_left_out.add_one();
+            self.context.store.meter().audit_left_out.inc();
         }
     }
 

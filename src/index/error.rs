@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::layout::LAYOUT;
+use crate::fsutil;
 
 /// Facts of a failure; the cause is the source.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ impl IndexError {
         let (Self::Sled(sled::Error::Io(source)) | Self::Io { source, .. }) = self else {
             return false;
         };
-        matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        fsutil::is_full(source)
     }
 
     /// The system did not let this user at it.

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::layout::LAYOUT;
 use super::{Index, IndexError};
-use crate::files;
+use crate::fsutil;
 
 /// The generations in a data directory: `index-<n>/`, and the file `CURRENT`, which names one.
 pub struct Generations {
@@ -45,11 +45,11 @@ impl Generations {
     pub fn open(&self) -> Result<OpenedGeneration, IndexError> {
         let Some(current) = self.current()? else { return Ok(OpenedGeneration::Missing) };
         let dir = self.path(current);
-        if !files::is_dir(&dir) {
+        if !fsutil::is_dir(&dir) {
             return Ok(OpenedGeneration::Missing);
         }
         // sled opens whatever is in there.
-        if let Err(error) = files::expect_plain(&dir) {
+        if let Err(error) = fsutil::expect_plain(&dir) {
             return Ok(OpenedGeneration::Broken(IndexError::io("use", &dir)(error)));
         }
         Ok(match Index::open(&dir, self.cache_bytes) {
@@ -64,7 +64,7 @@ impl Generations {
     /// The number of the current generation.
     pub fn current(&self) -> Result<Option<u64>, IndexError> {
         let path = self.dir.join("CURRENT");
-        match files::read(&path, files::SMALL_BYTES_MAX) {
+        match fsutil::read(&path, fsutil::SMALL_BYTES_MAX) {
             Ok(text) => Ok(std::str::from_utf8(&text).ok().and_then(number)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(IndexError::io("read", &path)(error)),
@@ -94,7 +94,7 @@ impl Generations {
     /// Makes a generation current: from now on this one is opened. Its predecessor is moved aside
     /// under a name that says so where it is `damaged`, for somebody to look at.
     pub fn point_to(&self, number: u64, damaged: bool) -> Result<(), IndexError> {
-        let old = self.current()?.filter(|old| *old != number && files::is_dir(&self.path(*old)));
+        let old = self.current()?.filter(|old| *old != number && fsutil::is_dir(&self.path(*old)));
         if let Some(old) = old.filter(|_| damaged) {
             // Before it loses its place: whatever has none is removed, after a crash here too.
             // One is enough to look at.
@@ -103,7 +103,7 @@ impl Generations {
             fs::rename(&dir, &aside).map_err(IndexError::io("rename", &dir))?;
         }
         let path = self.dir.join("CURRENT");
-        let written = files::replace(&path, 0o600, |_| format!("{number}\n").into_bytes());
+        let written = fsutil::replace(&path, 0o600, |_| format!("{number}\n").into_bytes());
         written.map_err(IndexError::io("write", &path))
     }
 

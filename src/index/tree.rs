@@ -13,7 +13,7 @@ use super::rows::{AdminRow, CheckpointMeta, IndexStats, Stored, sealed, unsealed
 use super::scan::{Batches, Finder, RangeScan};
 use super::{IndexError, Op, layout};
 use crate::domain::{AccountSid, Call, CallId, CallSid, Position, Timestamp};
-use crate::files;
+use crate::fsutil;
 use crate::keys::{self, IndexKeys, PositionSpan, Range, merged};
 
 /// One generation of the index, open.
@@ -388,10 +388,10 @@ impl Index {
         self.guarded(|| {
             self.db.flush()?;
             let db = self.dir.join("db");
-            files::open(&db)
+            fsutil::open(&db)
                 .and_then(|file| file.sync_data())
                 .map_err(IndexError::io("sync", &db))?;
-            files::sync_dir(&self.dir).map_err(IndexError::io("sync", &self.dir))
+            fsutil::sync_dir(&self.dir).map_err(IndexError::io("sync", &self.dir))
         })
     }
 

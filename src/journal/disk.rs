@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use crate::files;
+use crate::fsutil;
 
 /// A change to a file that is open, or to a directory.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ pub(super) fn make(change: DiskOp<'_>) -> io::Result<()> {
         DiskOp::Sync(file) => file.sync_data(),
         DiskOp::Rename(from, to) => fs::rename(from, to),
         DiskOp::Remove(path) => fs::remove_file(path),
-        DiskOp::SyncDir(dir) => files::sync_dir(dir),
+        DiskOp::SyncDir(dir) => fsutil::sync_dir(dir),
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn make(change: DiskOp<'_>) -> io::Result<()> {
 pub(super) fn create(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     super::disk_tests::creates(path)?;
-    let file = files::open_or_create(path)?;
+    let file = fsutil::open_or_create(path)?;
     file.set_len(0)?;
     #[cfg(test)]
     super::disk_tests::created(path, &file);

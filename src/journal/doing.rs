@@ -1,4 +1,4 @@
-//! What the one writer is at, for whoever looks on from another thread.
+//! What the writer is doing, for other threads.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 pub struct Doing(Mutex<Option<(&'static str, Instant)>>);
 
 impl Doing {
-    /// This begins, and whatever was before is over.
+    /// This begins; what was done before is over.
     pub fn begin(&self, what: &'static str) {
         *self.0.lock() = Some((what, Instant::now()));
     }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::fsutil;
+
 /// Facts of a failure; the cause is the source.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -38,9 +40,6 @@ impl JournalError {
 
     /// The disk is full: nothing is lost, and writing may go on once there is space.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if matches!(
-            source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ))
+        matches!(self, Self::Io { source, .. } if fsutil::is_full(source))
     }
 }

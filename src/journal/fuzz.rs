@@ -1,5 +1,5 @@
-//! What fuzzing drives of this room: frames, and segments with something wrong in them. Whatever is
-//! in a file, nothing panics, and no frame is read that nobody wrote.
+//! Fuzzing of frames and of segments with changed bytes: no content of a file makes the reader panic,
+//! and no frame is read that was not written.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -130,7 +130,7 @@ fn file(bytes: &[u8]) -> (Removed, PathBuf) {
     let made = MADE.fetch_add(1, Ordering::Relaxed);
     let name = format!("rollcall-fuzz-{}-{made}", std::process::id());
     let path = std::env::temp_dir().join(name);
-    let written = crate::files::create(&path).and_then(|mut file| file.write_all(bytes));
+    let written = crate::fsutil::create(&path).and_then(|mut file| file.write_all(bytes));
     assert!(written.is_ok());
     (Removed(path.clone()), path)
 }

@@ -27,7 +27,7 @@ mod disk;
 mod doing;
 mod error;
 mod format;
-#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzz;
 mod packed;
 mod reader;

@@ -4,9 +4,9 @@
 //! the next segment names that as its predecessor.
 //!
 //! **What a crash leaves.** A packed segment gets its name once it is whole and synced; the run that
-//! it stands for is unlinked after that. Whatever a packed segment covers is a leftover, which the
+//! it stands for is unlinked after that. Files that a packed segment covers are leftovers, which the
 //! next start removes. A name is never used for other bytes: packing again counts up the number in
-//! it, so that whoever has a segment open or is about to open it meets what it expects.
+//! it, so that a reader that has a segment open or is about to open it finds what it expects.
 
 use std::fs::File;
 use std::io;
@@ -39,7 +39,7 @@ pub enum FrameDecision {
     Forget,
 }
 
-/// What is said of a packed segment by whoever packs it.
+/// What the caller of [`pack`] says of the packed segment.
 #[derive(Debug, Clone, Copy)]
 pub struct PackedStamp {
     /// See [`Packed::as_of`].
@@ -111,7 +111,7 @@ impl Packer {
 }
 
 /// Packs a run of neighbouring segments into one, which is on disk and has been read back when this
-/// returns. The run itself is untouched: whoever holds it removes it once nobody reads it any more.
+/// returns. The run itself is untouched: the caller removes it once it is not read any more.
 /// `decision` decides about every frame; `pace` is called after each block, and may end the work.
 ///
 /// # Errors
@@ -130,7 +130,7 @@ pub fn pack<E: From<JournalError>>(
     let name = Name { first_seq: first.first_seq, packings };
     let unfinished = first.path.with_file_name(format!("{}.new", name.file()));
     write_packed(&unfinished, name, (run, first, last), stamp, decision, pace).inspect_err(|_| {
-        // It takes the room that whoever tries again needs.
+        // It takes space that the next try needs.
         if unfinished.exists() {
             let _until_the_next_start = disk::make(DiskOp::Remove(&unfinished));
         }

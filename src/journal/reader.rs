@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::format::{FRAME_HEAD_BYTES, FRAMES_AT, Frame, FrameHead};
 use super::{JournalError, Segment};
-use crate::files;
+use crate::fsutil;
 
 /// Bytes that are read at a time where a segment is read from its beginning.
 const AHEAD_BYTES: usize = 256 * 1024;
@@ -28,7 +28,7 @@ impl SegmentReader {
     /// Opens a segment's file.
     pub fn open(segment: &Segment) -> Result<Self, JournalError> {
         let path = &segment.path;
-        let file = files::open(path).map_err(JournalError::io("open", path))?;
+        let file = fsutil::open(path).map_err(JournalError::io("open", path))?;
         let size = file.metadata().map_err(JournalError::io("read", path))?.len();
         if size < segment.disk_bytes() {
             let reason = format!("the file ends here; {} bytes were written", segment.disk_bytes());

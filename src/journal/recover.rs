@@ -1,4 +1,4 @@
-//! Opening a journal after whatever happened to the last process.
+//! Opening a journal after a clean end, a kill or a power cut.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -10,7 +10,7 @@ use super::reader::{ScannedFrame, Scanner};
 use super::segment::Name;
 use super::writer::{JournalWriter, create_segment, new_salt};
 use super::{JournalError, Segment};
-use crate::files;
+use crate::fsutil;
 
 /// A journal that is ready.
 pub struct OpenedJournal {
@@ -229,7 +229,7 @@ impl Tail {
 /// Whether a sound frame of a commit after `commit` stands anywhere behind `offset`.
 fn later_commit_follows(segment: &Segment, offset: u64, commit: u64) -> Result<bool, JournalError> {
     let path = &segment.path;
-    let file = files::open(path).map_err(JournalError::io("open", path))?;
+    let file = fsutil::open(path).map_err(JournalError::io("open", path))?;
     let size = usize::try_from(segment.length - offset).unwrap_or(usize::MAX);
     let mut rest = vec![0; size];
     file.read_exact_at(&mut rest, offset).map_err(JournalError::io("read", path))?;

@@ -10,7 +10,7 @@ use super::format::{
     FIRST_SEQ_AT, HEADER_BYTES, HeaderError, Link, PACKED_HEADER_BYTES, Packed, PackedBlock,
     PackedHeader, SegmentHeader, TABLE_FOOT_BYTES, read_table, table_begin,
 };
-use crate::files;
+use crate::fsutil;
 
 /// A segment whose header is sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Segment {
             HeaderError::Newer(version) => JournalError::Newer { path: path.to_owned(), version },
             HeaderError::Damaged(reason) => JournalError::damaged(path, 0, reason),
         };
-        let file = files::open(path).map_err(io("open"))?;
+        let file = fsutil::open(path).map_err(io("open"))?;
         let file_bytes = file.metadata().map_err(io("read"))?.len();
         if packings == 0 {
             let header: [u8; HEADER_BYTES] = first_bytes(&file, path, file_bytes)?;

@@ -1,5 +1,4 @@
-//! A journal in a directory that nobody uses yet: whether its segments are a chain, and an earlier
-//! end of it.
+//! A journal in a directory that is not in use: whether its segments are a chain, and an earlier end.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -11,7 +10,7 @@ use super::segment::Segment;
 use super::verify::Passed;
 use super::writer::{create_segment, new_salt};
 use crate::domain::Timestamp;
-use crate::files;
+use crate::fsutil;
 
 /// Segments that follow each other.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +24,7 @@ pub struct Chain {
     pub last_seq: u64,
     /// When that was received.
     pub last_at: Option<Timestamp>,
-    /// Before this sequence number only what counts at it is known.
+    /// Earlier states of calls than at this sequence number may be missing.
     pub whole_from: u64,
 }
 
@@ -66,8 +65,7 @@ impl Chain {
     }
 }
 
-/// Ends the journal in a directory where this segment has its cut. Whatever comes after the segment
-/// is not there. Everything is on disk when this returns.
+/// Ends the journal in a directory where this segment has its cut. Later segments are not there. Everything is on disk when this returns.
 ///
 /// What stays becomes a segment that is not packed, and a new one after it takes the next commits:
 /// what was packed has gaps, and the last segment of a journal may have none.
@@ -78,7 +76,7 @@ pub fn cut(dir: &Path, passed: &Passed) -> Result<(), JournalError> {
     if cut.kept.is_none() {
         fs::remove_file(&path).map_err(JournalError::io("remove", &path))?;
     } else if passed.name.packings == 0 {
-        let set = files::open_to_write(&path).and_then(|file| {
+        let set = fsutil::open_to_write(&path).and_then(|file| {
             file.set_len(cut.at)?;
             file.sync_all()
         });
@@ -95,8 +93,8 @@ pub fn cut(dir: &Path, passed: &Passed) -> Result<(), JournalError> {
 }
 
 fn unpack(packed: &Path, plain: &Path, bytes: u64) -> io::Result<()> {
-    let unpacker = zstd::stream::read::Decoder::new(files::open(packed)?)?;
-    let mut to = files::create(plain)?;
+    let unpacker = zstd::stream::read::Decoder::new(fsutil::open(packed)?)?;
+    let mut to = fsutil::create(plain)?;
     if io::copy(&mut unpacker.take(bytes), &mut to)? != bytes {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

@@ -1,8 +1,7 @@
 //! A segment's bytes, checked as they pass by: on their way into a backup, and out of one.
 //!
-//! Whoever copies a segment reads it once, from its beginning to its end, and need not have it in a
-//! file of its own. A packed segment is unpacked on the way: its first frame is skipped by zstd, and
-//! so is its table.
+//! A copy reads a segment once, from its beginning to its end, and needs no file of its own for that. A
+//! packed segment is unpacked on the way: zstd skips its header and its table.
 
 use std::io::{self, Write};
 
@@ -31,7 +30,7 @@ pub struct Flaw {
     pub reason: String,
 }
 
-/// What is known of a segment once all its bytes have passed.
+/// Facts of a segment whose bytes have all passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passed {
     /// The sequence number that it is named after.
@@ -265,12 +264,12 @@ impl Frames {
             let (at, number, first_seq) = (self.at, head.commit, frame.seq);
             self.commit = Commit { number, at, first_seq, before: self.last };
         }
-        let beyond = match self.until {
+        let after_end = match self.until {
             Some(Until::Seq(seq)) => frame.seq > seq,
             Some(Until::Time(at)) => frame.at > at,
             None => false,
         };
-        if beyond && self.cut.is_none() {
+        if after_end && self.cut.is_none() {
             let Commit { at, number, first_seq, before } = self.commit;
             let kept = before.map(|before| (before.seq, before.at));
             self.cut = Some(Truncation { at, first: (first_seq, number), kept });

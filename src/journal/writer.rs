@@ -26,7 +26,7 @@ pub struct JournalWriter {
     failed: Option<String>,
     /// False only in a benchmark that measures what syncing costs.
     sync: bool,
-    /// How long the last sync took, until somebody has asked.
+    /// How long the last sync took, until it is taken.
     sync_time: Option<Duration>,
     doing: Arc<Doing>,
 }
@@ -151,7 +151,7 @@ impl JournalWriter {
         let write = DiskOp::Write(&self.file, self.segment.length, &batch.bytes);
         if let Err(source) = disk::make(write) {
             let error = JournalError::Io { action: "write to", path, source };
-            // Whatever was written lies behind what counts; it must not outlive this process.
+            // Bytes that were written lie behind what counts; they must not outlive this process.
             let cut = DiskOp::Cut(&self.file, self.segment.length);
             if !error.is_full() || disk::make(cut).is_err() {
                 self.failed = Some(describe(&error));
@@ -163,7 +163,7 @@ impl JournalWriter {
         if self.sync
             && let Err(source) = disk::make(DiskOp::Sync(&self.file))
         {
-            // Even where the disk is full: nobody knows what of it is there now.
+            // Even where the disk is full: what of it is on disk is unknown.
             let source = io::Error::other(source);
             let error = JournalError::Io { action: "sync", path, source };
             self.failed = Some(describe(&error));

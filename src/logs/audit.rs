@@ -1,8 +1,8 @@
-//! The log of deeds: what admins did, and who came with wrong credentials.
+//! The audit log: what admins did, and requests with wrong credentials.
 //!
-//! Where a file is configured each deed is one JSON object on a line of it, written with one call
-//! of the system; else it is in the log, with the target `audit`. Wrong credentials are bounded in
-//! number, so that nobody fills a disk by guessing: how many were left out stands in the next line.
+//! Where a file is configured each event is one JSON object on a line of it, written with one system
+//! call; else it is in the log, with the target `audit`. Lines about wrong credentials are limited, so
+//! that guessing cannot fill a disk: the next line says how many were left out.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -23,22 +23,18 @@ const WRONG_MAX: u32 = 60;
 /// The time in which they are counted.
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// How a deed went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuditOutcome {
-    /// It was done.
     Done,
-    /// It was tried, and could not be done.
     Failed,
-    /// Whoever tried was not entitled.
+    /// The user had no right to it.
     Refused,
 }
 
-/// What somebody did. Nothing in it is secret.
+/// An action of a user. Nothing in it is secret.
 #[derive(Debug, Clone)]
 pub struct AuditEvent<'a> {
-    /// When.
     pub at: Timestamp,
     /// Who: `token <id>`, `socket uid <n>`, `command uid <n>`, or `nobody`.
     pub who: &'a str,
@@ -46,13 +42,12 @@ pub struct AuditEvent<'a> {
     pub what: &'a str,
     /// To what.
     pub object: Option<&'a str>,
-    /// How it went.
     pub outcome: AuditOutcome,
     /// Where it came from, where that is an address.
     pub peer: Option<SocketAddr>,
 }
 
-/// Where deeds are written.
+/// Where audit events are written.
 #[derive(Debug)]
 pub struct AuditLog {
     file: Option<(PathBuf, Mutex<File>)>,
@@ -109,7 +104,7 @@ impl AuditLog {
         Ok(Self { file, wrong: Mutex::default() })
     }
 
-    /// Opens the file anew, for whoever has moved it away. On an error the old one goes on.
+    /// Opens the file anew, after it was rotated. On an error the old one goes on.
     pub fn reopen(&self) -> io::Result<()> {
         if let Some((path, file)) = &self.file {
             let new = append_to(path)?;
@@ -118,13 +113,12 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Writes a deed down.
     pub fn write(&self, audit_event: &AuditEvent<'_>) {
         self.put(audit_event, None);
     }
 
-    /// Writes down that somebody came with wrong credentials. False where it was left out, since
-    /// many have come in the last minute.
+    /// Writes that a request had wrong credentials. False where the line was left out, since there
+    /// were many in the last minute.
     pub fn write_wrong(&self, audit_event: &AuditEvent<'_>, now: Instant) -> bool {
         let Some(left_out) = self.wrong.lock().pass(now) else { return false };
         self.put(audit_event, (left_out > 0).then_some(left_out));
@@ -140,7 +134,7 @@ impl AuditLog {
         });
         let Some((path, file)) = &self.file else {
             let outcome = format!("{outcome:?}").to_ascii_lowercase();
-            tracing::info!(target: "audit", who, what, object, outcome, peer, left_out, "a deed");
+            tracing::info!(target: "audit", who, what, object, outcome, peer, left_out, "audit");
             return;
         };
         let at = show_time(at).to_string();

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Whole numbers by size. Each bound has an atomic counter of its own: the histogram of the crate
-/// `prometheus-client` has a lock.
+/// Whole numbers by size. Each bound has an atomic counter of its own; the histogram of
+/// `prometheus-client` takes a lock for each observation.
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [u64],
@@ -16,12 +16,11 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// A distribution of plain numbers.
     pub fn of_units(bounds: &'static [u64]) -> Self {
         Self::new(bounds, 1.0)
     }
 
-    /// A distribution of times, with bounds in microseconds; the text has seconds.
+    /// Bounds in microseconds; the text has seconds.
     pub fn of_micros(bounds: &'static [u64]) -> Self {
         Self::new(bounds, 1_000_000.0)
     }
@@ -31,7 +30,6 @@ impl Histogram {
         Self { bounds, counts, sum: AtomicU64::new(0), scale }
     }
 
-    /// Takes a number.
     pub fn observe(&self, units: u64) {
         let place = self.bounds.partition_point(|bound| *bound < units);
         if let Some(count) = self.counts.get(place) {
@@ -40,7 +38,6 @@ impl Histogram {
         self.sum.fetch_add(units, Ordering::Relaxed);
     }
 
-    /// Takes a time.
     pub fn observe_time(&self, time: Duration) {
         self.observe(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }

@@ -113,7 +113,7 @@ struct HookCounters {
     taken_at: Option<u64>,
     /// By cause; none as long as nothing was refused.
     refused: Option<Box<[RefusalCount; CAUSES]>>,
-    /// When somebody was last told that a credential beside a valid one is wrong.
+    /// When a warning was last due that a credential beside a valid one is wrong.
     warned: Option<Instant>,
 }
 
@@ -180,7 +180,7 @@ impl HookMetrics {
         counts.get_mut(cause as usize)?.add(now)
     }
 
-    /// Whether somebody is to be told that a credential beside a valid one of this account is wrong:
+    /// Whether a warning is due that a credential beside a valid one of this account is wrong:
     /// once a minute.
     pub fn warns(&self, account: AccountSid, now: Instant) -> bool {
         let mut book = self.0.lock();

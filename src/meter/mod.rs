@@ -1,12 +1,12 @@
-//! The instruments: counters and histograms that the store, the API and the sockets turn, and the
-//! text that a scrape of them is.
+//! Counters, gauges and histograms of a process, and the text of a scrape.
 //!
-//! An instrument is an atomic number: whoever turns it neither waits nor allocates; only what is kept
-//! by account has a lock. What can be looked up when somebody asks is not counted here, but handed
-//! over as [`ScrapeFigures`]. Architecture
-//! invariant: labels are taken from lists that are known at the start (routes, methods, statuses,
-//! reasons, configured accounts, configured files), so that no client decides how many series
-//! there are.
+//! Counting neither waits nor allocates: each number is an atomic of its own, and only those by
+//! account have a lock. Figures that the store can look up at a scrape are not counted here: the
+//! scrape gets them as [`ScrapeFigures`].
+//!
+//! Architecture invariant: labels are taken from lists that are known at the start (routes, methods,
+//! statuses, reasons, configured accounts, configured files), so that no client decides how many
+//! series there are.
 
 mod histogram;
 mod hooks;
@@ -17,12 +17,13 @@ mod text;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 
 pub use histogram::Histogram;
-pub use hooks::{AccountHookCounts, Cause, HookCounts, HookMetrics};
+pub use hooks::{Cause, HookMetrics};
 pub use requests::{Requests, Routes};
 pub use scrape::{AccountGauge, ScrapeFigures, scrape};
 
@@ -38,48 +39,6 @@ const COMMIT_CHANGES: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 20
 /// Bounds of the bytes of a commit.
 const COMMIT_BYTES: &[u64] =
     &[512, 1024, 2048, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216];
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// One more.
-    pub fn add_one(&self) {
-        self.add(1);
-    }
-
-    /// So many more.
-    pub fn add(&self, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
-    }
-
-    /// How many so far.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A number that goes up and down.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicI64);
-
-impl Gauge {
-    /// So many more, or fewer.
-    pub fn add(&self, more: i64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
-    }
-
-    /// Replaces the number.
-    pub fn set(&self, value: i64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    /// The number.
-    pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Why events were not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,54 +80,45 @@ impl Refused {
 /// Connections of one listener.
 #[derive(Debug, Default)]
 pub struct Connections {
-    /// Open now.
     pub open: Gauge,
-    /// Accepted so far.
     pub accepted: Counter,
-    /// Times that all places were taken, so that whoever came next had to wait.
+    /// Times that the limit was reached, so that the next connection had to wait.
     pub held_back: Counter,
     /// Times that the system refused to hand over a connection.
     pub accept_errors: Counter,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: Counter,
-    /// Connections that did not begin with the PROXY header that they have to have.
+    /// Connections without the PROXY header that they need.
     pub proxy_headers_failed: Counter,
 }
 
 /// All instruments of a process.
 #[derive(Debug)]
 pub struct Meter {
-    /// Events that hooks brought and that were read as such, taken or not.
+    /// Events of hooks that could be read, taken or not.
     pub events_received: Counter,
     refused: [Counter; Refused::ALL.len()],
     unread: [Counter; EVENT_FIELDS.len()],
     /// The same by cause and account, and when each account's last event was taken.
     pub hooks: HookMetrics,
-    /// Changes of one commit.
     pub commit_changes: Histogram,
-    /// Bytes of one commit.
     pub commit_bytes: Histogram,
     /// Time to write and sync a commit.
     pub commit_time: Histogram,
     /// Time of the sync alone.
     pub sync_time: Histogram,
-    /// Checkpoints that were not taken.
     pub checkpoints_failed: Counter,
-    /// When all that should be in the index was there last, in milliseconds since 1970.
+    /// When the index was last complete, in milliseconds since 1970.
     pub checkpointed_at: Gauge,
-    /// Indexes that were built anew.
     pub index_rebuilds: Counter,
     /// Rows that were looked at for lists, counts and snapshots.
     pub rows_read: Counter,
-    /// Calls that were given up since nothing was heard of them.
+    /// Calls without an event for so long that they count as ended.
     pub gone_stale: Counter,
-    /// Calls that are up, by account; those without any are not there.
+    /// Active calls by account; accounts without any are absent.
     live: Mutex<HashMap<AccountSid, u64>>,
-    /// The listener for HTTPS.
     pub https: Arc<Connections>,
-    /// The listener for plain HTTP.
     pub http: Arc<Connections>,
-    /// The listener for scrapes.
     pub metrics: Arc<Connections>,
     /// Audit lines that were left out, since too many of one kind came.
     pub audit_left_out: Counter,
@@ -203,25 +153,25 @@ impl Meter {
     /// Counts a request of a hook that was not taken.
     pub fn refuse(&self, reason: Refused) {
         if let Some(counter) = self.refused.get(reason as usize) {
-            counter.add_one();
+            counter.inc();
         }
     }
 
-    /// Counts a value of an event that made no sense, by its field.
+    /// Counts a value of an event that could not be used, by its field.
     pub fn unread(&self, field: &str) {
         let mut fields = EVENT_FIELDS.into_iter().zip(&self.unread);
-        if let Some((_, counter)) = fields.find(|(known, _)| *known == field) {
-            counter.add_one();
+        if let Some((_, counter)) = fields.find(|(name, _)| *name == field) {
+            counter.inc();
         }
     }
 
-    /// The fields of which values made no sense, and how many did not.
+    /// The number of such values by field.
     pub fn unread_fields(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let fields = EVENT_FIELDS.into_iter().zip(&self.unread);
         fields.map(|(field, counter)| (field, counter.get()))
     }
 
-    /// So many more calls of an account are up, or fewer.
+    /// Adds to the active calls of an account, or subtracts.
     pub fn add_live(&self, account: AccountSid, more: i64) {
         if more == 0 {
             return;
@@ -234,17 +184,17 @@ impl Meter {
         }
     }
 
-    /// So many calls are up, by account.
+    /// Replaces the numbers of active calls.
     pub fn set_live(&self, counted: HashMap<AccountSid, u64>) {
         *self.live.lock() = counted;
     }
 
-    /// Calls of an account that are up.
+    /// Active calls of an account.
     pub fn live_of(&self, account: AccountSid) -> u64 {
         self.live.lock().get(&account).copied().unwrap_or_default()
     }
 
-    /// Calls of all accounts that are up.
+    /// Active calls of all accounts.
     pub fn live(&self) -> u64 {
         self.live.lock().values().sum()
     }

@@ -1,9 +1,10 @@
 //! Requests by route, method and status, and how long they took.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::Histogram;
 use super::text::MetricsText;
-use super::{Counter, Histogram};
 
 /// The routes of an API, by the templates of their paths; the last one is for all other paths.
 pub type Routes = &'static [&'static str];
@@ -32,8 +33,8 @@ pub struct Requests {
 /// One route and method.
 #[derive(Debug)]
 struct Cell {
-    /// By [`STATUSES`]; the last one is for all others.
-    statuses: [Counter; STATUSES.len() + 1],
+    /// By [`STATUSES`]; the last one is for all others. Plain numbers: there are thousands of them.
+    statuses: [AtomicU64; STATUSES.len() + 1],
     time: Histogram,
 }
 
@@ -49,12 +50,12 @@ impl Requests {
 
     /// Counts a request to one of the routes, by its number, that was answered after this time.
     pub fn count(&self, route: usize, method: &str, status: u16, time: Duration) {
-        let method = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len());
+        let method = METHODS.iter().position(|name| *name == method).unwrap_or(METHODS.len());
         let route = route.min(self.routes.len().saturating_sub(1));
         let Some(cell) = self.cells.get(route * (METHODS.len() + 1) + method) else { return };
         let place = STATUSES.binary_search(&status).unwrap_or(STATUSES.len());
         if let Some(counter) = cell.statuses.get(place) {
-            counter.add_one();
+            counter.fetch_add(1, Ordering::Relaxed);
         }
         cell.time.observe_time(time);
     }
@@ -76,11 +77,11 @@ impl Requests {
         let name = "rollcall_http_requests";
         let mut family = text.counters(name, "Requests that were answered, by path template")?;
         for (route, method, cell) in self.used() {
-            for (n, count) in cell.statuses.iter().enumerate().filter(|(_, count)| count.get() > 0)
-            {
+            let counts = cell.statuses.iter().map(|count| count.load(Ordering::Relaxed));
+            for (n, count) in counts.enumerate().filter(|(_, count)| *count > 0) {
                 let status = STATUSES.get(n).map_or_else(|| OTHER.to_owned(), u16::to_string);
                 let labels = [("route", route), ("method", method), ("status", &status)];
-                family.value(&labels, count.get())?;
+                family.value(&labels, count)?;
             }
         }
         let name = "rollcall_http_request_duration_seconds";
@@ -108,6 +109,6 @@ mod tests {
         let used: Vec<_> = requests.used().map(|(route, method, _)| (route, method)).collect();
         assert_eq!(used, [("/a", "GET"), ("other", "GET"), ("other", "other")]);
         let last = requests.used().last().unwrap().2;
-        assert_eq!(last.statuses[STATUSES.len()].get(), 1);
+        assert_eq!(last.statuses[STATUSES.len()].load(Ordering::Relaxed), 1);
     }
 }

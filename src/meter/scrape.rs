@@ -58,7 +58,7 @@ pub struct ScrapeFigures {
 pub struct AccountGauge {
     /// The account.
     pub sid: AccountSid,
-    /// Calls that are up.
+    /// Active calls.
     pub live: u64,
 }
 
@@ -213,7 +213,7 @@ impl Scrape {
         let (meter, figures) = (&self.meter, &self.figures);
         for (name, help, count) in [
             ("rollcall_calls", "Calls that are known", figures.calls),
-            ("rollcall_live_calls", "Calls that are up", figures.live_calls),
+            ("rollcall_live_calls", "Active calls", figures.live_calls),
             ("rollcall_tombstones", "Deleted calls that are remembered", figures.tombstones),
         ] {
             // Where a number is not known, none is better than a wrong one.
@@ -230,7 +230,7 @@ impl Scrape {
         if figures.accounts.is_empty() {
             return Ok(());
         }
-        let help = "Calls that are up, of the accounts in metrics.accounts";
+        let help = "Active calls of the accounts in metrics.accounts";
         let mut live = text.gauges("rollcall_account_live_calls", help)?;
         for AccountGauge { sid, live: calls } in &figures.accounts {
             live.value(&[("account_sid", &sid.to_string())], as_float(*calls))?;
@@ -252,7 +252,7 @@ impl Scrape {
             }),
             (
                 "rollcall_connections_held_back",
-                "Times that all places were taken and whoever came next had to wait",
+                "Times that the limit was reached and the next connection had to wait",
                 |connections| connections.held_back.get(),
             ),
             (
@@ -277,7 +277,7 @@ impl Scrape {
                 family.value(&[("listener", listener)], value(connections))?;
             }
         }
-        let help = "Requests with credentials that nobody has";
+        let help = "Requests with unknown credentials";
         let failed = self.figures.failed_authentications;
         text.counter("rollcall_failed_authentications", help, failed)?;
         let help = "Audit lines that were left out, since too many came";

@@ -26,12 +26,14 @@ pub use certificates::{
     CertificateInfo, CertificateList, CertificateRole, Certificates, ReachableAt, certificates,
 };
 pub use health::{Health, Loops};
-pub use hooks::{AccountHooks, HookFigures, Refusals};
+#[cfg(test)]
+pub use hooks::AccountHooks;
+pub use hooks::{HookFigures, Refusals};
 pub use import::{Import, OnError, Summary};
 pub use purge::{Left, Purge, Purged, Where};
 pub use select::Selection;
 pub use show::is_whole;
-pub use status::{LastBackup, ServerProcess, StatusFigures};
+pub use status::{LastBackup, StatusFigures};
 pub use tokens::{NewScope, NewToken, TokenInfo, make_first, note_used};
 
 use crate::backup::{BackupError, BackupScope, send};

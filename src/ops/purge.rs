@@ -11,7 +11,7 @@ use super::traces::Traces;
 use super::{AdminContext, AdminReply, Emit, Failure, Item};
 use crate::clock;
 use crate::domain::{Call, CallField, CallId, Filter, Number, Order, Sighting};
-use crate::files;
+use crate::fsutil;
 use crate::store::{Change, Depth, ListRequest, Progress, Store};
 use crate::wire::write_export;
 
@@ -360,7 +360,7 @@ fn left(store: &Store, context: &AdminContext, number: &Number) -> Result<Vec<Le
         traces.search(audit, number);
     }
     // What went while the rest was searched is gone.
-    traces.found.retain(|(path, _)| files::is_there(path));
+    traces.found.retain(|(path, _)| fsutil::is_there(path));
     let why = |path: &Path, sighting| {
         let mut why = match sighting {
             Sighting::Certain => "it has the number".to_owned(),

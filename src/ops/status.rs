@@ -7,7 +7,7 @@ use super::hooks::{self, HookFigures};
 use super::{AdminContext, AdminReply, Failure};
 use crate::clock;
 use crate::domain::Timestamp;
-use crate::files;
+use crate::fsutil;
 use crate::store::{Status, Store};
 use crate::wire::show_time;
 
@@ -122,7 +122,7 @@ pub(super) fn note_backup(
 ) -> Result<AdminReply, Failure> {
     let path = context.data_dir.join(LAST_BACKUP);
     let json = serde_json::to_vec(made).map_err(|error| Failure::new(error.to_string()))?;
-    let written = files::replace(&path, 0o600, |_| json.clone());
+    let written = fsutil::replace(&path, 0o600, |_| json.clone());
     written.map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     Ok(AdminReply::Done("the backup is noted".to_owned()))
 }
@@ -130,7 +130,7 @@ pub(super) fn note_backup(
 /// What was written down last. A file that says nothing sensible says nothing, and a time to come is
 /// none at which a backup was made.
 fn last_backup(context: &AdminContext, now: Timestamp) -> Option<LastBackup> {
-    let text = files::read_text(&context.data_dir.join(LAST_BACKUP)).ok()?;
+    let text = fsutil::read_text(&context.data_dir.join(LAST_BACKUP)).ok()?;
     let made: LastBackup = serde_json::from_str(&text).ok()?;
     let at = crate::wire::parse_time(&made.at)?;
     (at <= now.plus_millis(60_000)).then_some(made)

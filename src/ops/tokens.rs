@@ -11,7 +11,7 @@ use crate::access::{
 };
 use crate::clock;
 use crate::domain::Timestamp;
-use crate::files;
+use crate::fsutil;
 use crate::store::{Change, Store};
 use crate::wire::show_time;
 
@@ -114,12 +114,12 @@ pub fn make_first(store: &Store, context: &AdminContext) -> Result<Option<String
     }
     // A start that was killed in between has left the file, and not the token.
     let path = context.data_dir.join("admin.token");
-    let kept = files::read_text(&path).map(|kept| kept.trim().to_owned());
+    let kept = fsutil::read_text(&path).map(|kept| kept.trim().to_owned());
     let value = match kept {
         Ok(kept) if checked(&kept).is_ok() => kept,
         _ => {
             let value = new_value()?;
-            let written = files::replace(&path, 0o600, |_| format!("{value}\n").into_bytes());
+            let written = fsutil::replace(&path, 0o600, |_| format!("{value}\n").into_bytes());
             written.map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))?;
             value
         }
@@ -246,7 +246,7 @@ pub fn note_used(store: &Store, interval: std::time::Duration) -> Result<(), Fai
 /// Removes the file of the first admin token where it holds a token of this hash.
 pub(super) fn forget_file(context: &AdminContext, hash: &TokenHash) {
     let path = context.data_dir.join("admin.token");
-    let kept = files::read_text(&path);
+    let kept = fsutil::read_text(&path);
     if kept.is_ok_and(|kept| TokenHash::of(kept.trim()).matches(hash))
         && let Err(error) = std::fs::remove_file(&path)
     {

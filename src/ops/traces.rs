@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::domain::{NUMBER_BYTES_MAX, Number, Sighting};
-use crate::files;
+use crate::fsutil;
 
 /// Bytes of a file that are searched at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -48,7 +48,7 @@ impl Traces {
                 // What root alone may look into, as `lost+found`, the server cannot have written to.
                 Err(error)
                     if error.kind() == ErrorKind::PermissionDenied
-                        && !files::is_content(path.file_name().unwrap_or_default()) => {}
+                        && !fsutil::is_content(path.file_name().unwrap_or_default()) => {}
                 Err(error) => self.unsearched.push((path.to_owned(), error.to_string())),
             }
         } else if kind.is_file() {
@@ -85,7 +85,7 @@ impl Traces {
 
 /// What of a number is in a file, and why that is not known of all of it.
 fn search_file(path: &Path, number: &Number) -> io::Result<(Option<Sighting>, Option<String>)> {
-    let mut file = files::open(path)?;
+    let mut file = fsutil::open(path)?;
     let (mut begin, mut at) = (Vec::new(), 0);
     let mut blocks = Vec::new();
     let mut best = pieces(&mut file, number, &mut |piece, fresh| {

@@ -10,7 +10,7 @@ mod client;
 mod error;
 mod servers;
 
-pub use address::{Base, Network, TargetError};
+pub use address::{Base, Network};
 pub use client::{Client, Message, UpstreamResponse};
-pub use error::{ClientError, RequestError};
+pub use error::RequestError;
 pub use servers::Servers;

@@ -145,7 +145,7 @@ async fn read_proxy_header(
         Ok(Err(error)) => error.to_string(),
         Err(_) => "its PROXY header took too long".to_owned(),
     };
-    connection.open.0.proxy_headers_failed.add_one();
+    connection.open.0.proxy_headers_failed.inc();
     connection.warnings.warn(Warning::NoProxyHeader, peer, &why);
     Err(End::Broken)
 }
@@ -194,7 +194,7 @@ async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
         }
         Err(_) => connection.warnings.warn(Warning::Unfinished, peer, ""),
     }
-    connection.open.0.handshakes_failed.add_one();
+    connection.open.0.handshakes_failed.inc();
     Err(End::Broken)
 }
 

@@ -147,15 +147,15 @@ pub(super) struct Open(pub Arc<Connections>);
 
 impl Open {
     fn new(counted: &Arc<Connections>) -> Self {
-        counted.accepted.add_one();
-        counted.open.add(1);
+        counted.accepted.inc();
+        counted.open.inc();
         Self(counted.clone())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.add(-1);
+        self.0.open.dec();
     }
 }
 
@@ -167,7 +167,7 @@ async fn accept(
     pressure: &mut IdleEviction,
 ) -> (OwnedSemaphorePermit, TcpStream, SocketAddr) {
     if permits.available_permits() == 0 {
-        counted.held_back.add_one();
+        counted.held_back.inc();
     } else {
         pressure.release();
     }
@@ -195,7 +195,7 @@ async fn accept(
                 tracing::debug!(%error, "a connection was gone before it was accepted");
             }
             Err(error) => {
-                counted.accept_errors.add_one();
+                counted.accept_errors.inc();
                 tracing::warn!(%error, pause = ?ACCEPT_PAUSE, "cannot accept connections");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

@@ -23,7 +23,6 @@ mod systemd;
 mod warnings;
 mod watchdog;
 
-pub use demo::ACCOUNT as DEMO_ACCOUNT;
 pub use files::raise as raise_files;
 pub use owner::{cannot_open, of_another, us};
 pub use serve::{News, serve};

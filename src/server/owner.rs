@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::process::{getegid, geteuid};
 
-use crate::files;
+use crate::fsutil;
 use crate::ops::Failure;
 use crate::store::chain;
 
@@ -18,7 +18,7 @@ pub fn us() -> String {
 
 /// A user by name and number.
 fn named(uid: u32) -> String {
-    let users = files::read_text(Path::new("/etc/passwd")).unwrap_or_default();
+    let users = fsutil::read_text(Path::new("/etc/passwd")).unwrap_or_default();
     let name = users.lines().find_map(|line| {
         let mut parts = line.split(':');
         let name = parts.next()?;
@@ -49,7 +49,7 @@ pub fn explained(
     error: &(dyn std::error::Error + 'static),
     data_dir: &Path,
 ) -> Failure {
-    if !files::is_denied(error) {
+    if !fsutil::is_denied(error) {
         return Failure::new(text);
     }
     let closed = closed(data_dir);

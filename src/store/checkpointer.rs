@@ -62,7 +62,7 @@ impl Checkpointer {
                     self.shared.checkpointed(clock::now());
                 }
                 Err(error) => {
-                    self.shared.meter.checkpoints_failed.add_one();
+                    self.shared.meter.checkpoints_failed.inc();
                     self.complain(&error);
                 }
             }
@@ -172,7 +172,7 @@ impl Checkpointer {
                 shared.submit(changes, now, false, Backpressure::None).and_then(Ticket::wait);
             match swept {
                 Ok(outcome) => {
-                    shared.meter.gone_stale.add(outcome.changed);
+                    shared.meter.gone_stale.inc_by(outcome.changed);
                     tracing::info!(calls = outcome.changed, "calls have gone stale");
                 }
                 Err(error) => {

@@ -4,16 +4,15 @@
 //! store, or the beginning of one, other files are left alone.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::OpenError;
 use super::disk_space::give_up_reserve;
-use super::error::is_full;
-use crate::files;
+use crate::fsutil;
 
 /// The format of the data directory that this release writes.
 pub const FORMAT: u32 = 1;
@@ -46,10 +45,10 @@ impl Lock {
     /// for its owner alone.
     pub fn take(dir: &Path, create: bool) -> Result<Self, OpenError> {
         // A journal in there may be half of one, and a backup must not be written to.
-        if files::is_there(&dir.join(UNFINISHED)) {
+        if fsutil::is_there(&dir.join(UNFINISHED)) {
             return Err(OpenError::Unfinished { path: dir.to_owned() });
         }
-        if files::is_there(&dir.join("BACKUP")) {
+        if fsutil::is_there(&dir.join("BACKUP")) {
             return Err(OpenError::Backup { path: dir.to_owned() });
         }
         expect_dir(dir)?;
@@ -66,7 +65,7 @@ impl Lock {
         }
         for name in DIRS {
             let path = dir.join(name);
-            files::expect_dir(&path).map_err(OpenError::io("use", &path))?;
+            fsutil::expect_dir(&path).map_err(OpenError::io("use", &path))?;
         }
         let locked = lock_file(dir).inspect_err(|_| remove_dirs(&made_dirs));
         let (file, text, made) = locked?;
@@ -113,7 +112,7 @@ impl Lock {
             self.file.sync_all()
         };
         let written = match write() {
-            Err(error) if is_full(&error) && give_up_reserve(&self.dir) => write(),
+            Err(error) if fsutil::is_full(&error) && give_up_reserve(&self.dir) => write(),
             written => written,
         };
         written.map_err(OpenError::io("write", &self.dir.join("LOCK")))
@@ -125,18 +124,20 @@ fn lock_file(dir: &Path) -> Result<(File, String, bool), OpenError> {
     let path = dir.join(LOCK);
     let mut pid = "unknown".to_owned();
     for _ in 0..TRIES_MAX {
-        let made = !files::is_there(&path);
-        let opened = files::open_or_create(&path).and_then(|file| {
-            files::expect_owner(&file, dir)?;
+        let made = !fsutil::is_there(&path);
+        let opened = fsutil::open_or_create(&path).and_then(|file| {
+            fsutil::expect_owner(&file, dir)?;
             Ok(file)
         });
         let file = opened.map_err(OpenError::io("use", &path))?;
         let locked = file.try_lock();
         let mut text = String::new();
-        let _unreadable = (&file).take(files::SMALL_BYTES_MAX).read_to_string(&mut text);
+        let _unreadable = (&file).take(fsutil::SMALL_BYTES_MAX).read_to_string(&mut text);
         match locked {
             // Whoever held it may have removed it: then the lock of that file is nobody's.
-            Ok(()) if is_at(&file, &path) => return Ok((file, text, made)),
+            Ok(()) if fsutil::is_at(&file, &path).unwrap_or(false) => {
+                return Ok((file, text, made));
+            }
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let found = text.lines().find_map(|line| line.strip_prefix("pid "));
@@ -147,14 +148,6 @@ fn lock_file(dir: &Path) -> Result<(File, String, bool), OpenError> {
         }
     }
     Err(OpenError::Locked { path: dir.to_owned(), pid })
-}
-
-/// Whether this is the file of that name.
-fn is_at(file: &File, path: &Path) -> bool {
-    let same = |file: fs::Metadata, there: fs::Metadata| {
-        (file.dev(), file.ino()) == (there.dev(), there.ino())
-    };
-    file.metadata().and_then(|file| Ok(same(file, fs::symlink_metadata(path)?))).unwrap_or(false)
 }
 
 /// Why there is no store in a directory, unless it cannot be said whether there is one.
@@ -175,7 +168,7 @@ pub fn begin(dir: &Path) -> Result<String, OpenError> {
     let epoch = crate::random::uuid().to_string();
     let text = |file: &str| format!("rollcall-data {FORMAT}\nepoch {epoch}\nfile {file}\n");
     let bytes = |about: &fs::Metadata| text(&identity(about)).into_bytes();
-    files::replace(&path, 0o600, bytes).map_err(OpenError::io("write", &path))?;
+    fsutil::replace(&path, 0o600, bytes).map_err(OpenError::io("write", &path))?;
     Ok(epoch)
 }
 
@@ -234,9 +227,9 @@ pub fn read_format(dir: &Path) -> Result<Option<StoreFormat>, OpenError> {
 }
 
 fn read_with_metadata(path: &Path) -> io::Result<(String, fs::Metadata)> {
-    let file = files::open(path)?;
+    let file = fsutil::open(path)?;
     let about = file.metadata()?;
-    let bytes = files::contents(file, files::SMALL_BYTES_MAX)?;
+    let bytes = fsutil::contents(file, fsutil::SMALL_BYTES_MAX)?;
     Ok((String::from_utf8_lossy(&bytes).into_owned(), about))
 }
 
@@ -259,7 +252,7 @@ const SHOWN_MAX: usize = 3;
 
 /// Whether there is a store in a directory, or the beginning of one.
 fn is_store(dir: &Path) -> bool {
-    SIGNS.iter().any(|name| files::is_there(&dir.join(name)))
+    SIGNS.iter().any(|name| fsutil::is_there(&dir.join(name)))
 }
 
 /// An error where something is that is no directory, or a link leads to nothing.
@@ -270,7 +263,7 @@ fn expect_dir(dir: &Path) -> Result<(), OpenError> {
         Ok(about) if about.is_file() => not("is a file"),
         Ok(_) => not("is something else"),
         Err(error) if error.kind() == ErrorKind::NotADirectory => not("lies below a file"),
-        Err(_) if files::is_there(dir) && fs::canonicalize(dir).is_err() => {
+        Err(_) if fsutil::is_there(dir) && fs::canonicalize(dir).is_err() => {
             not("is a link that leads nowhere")
         }
         // Nothing is there yet, or nobody may look.
@@ -287,7 +280,7 @@ fn expect_free(dir: &Path) -> Result<(), OpenError> {
     let mut names = Vec::new();
     for entry in entries {
         let name = entry.map_err(OpenError::io("look into", dir))?.file_name();
-        if files::is_content(&name) && !is_ours(&name) {
+        if fsutil::is_content(&name) && !is_ours(&name) {
             names.push(name.to_string_lossy().escape_debug().to_string());
         }
     }
@@ -312,9 +305,9 @@ fn is_ours(name: &OsStr) -> bool {
 /// Makes a directory, for its owner alone, and those above it. Returns those that were not there, the
 /// deepest first.
 fn make_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !files::is_there(dir);
+    let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !fsutil::is_there(dir);
     let made = dir.ancestors().take_while(missing).map(Path::to_owned).collect();
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    fsutil::create_dirs(dir)?;
     Ok(made)
 }
 

@@ -34,7 +34,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::StoreError;
-use crate::files;
+use crate::fsutil;
 
 /// How often the disk is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,12 +44,6 @@ const LOOK_BYTES: u64 = 4 << 20;
 const MARGIN: u64 = 8;
 /// What of the least is left alone even by work that opens the gate again: a fourth of it.
 const KEPT: u64 = 4;
-
-/// Bytes that a file system has free for ordinary users: of the one that holds this directory.
-pub fn free_bytes(dir: &Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(dir)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
 
 /// The room of the disk as it was seen last, and the gate.
 pub(super) struct DiskSpace {
@@ -146,13 +140,13 @@ impl DiskSpace {
 
     #[cfg(not(test))]
     fn measured(&self) -> io::Result<u64> {
-        free_bytes(&self.dir)
+        fsutil::free_bytes(&self.dir)
     }
 
     #[cfg(test)]
     fn measured(&self) -> io::Result<u64> {
         let mut pretended = self.pretended.lock();
-        let Some(disk) = &mut *pretended else { return free_bytes(&self.dir) };
+        let Some(disk) = &mut *pretended else { return fsutil::free_bytes(&self.dir) };
         let mut free = disk.bytes;
         for entry in fs::read_dir(self.dir.join("journal"))? {
             // One that goes meanwhile takes nothing.
@@ -283,7 +277,7 @@ impl Reserve {
                 "room is held in reserve for a start on a full disk"
             );
         }
-        sync_parent(&self.path)?;
+        fsutil::sync_parent(&self.path)?;
         Ok(true)
     }
 }
@@ -291,7 +285,7 @@ impl Reserve {
 /// Gives the reserve of a directory up where less is free than it is large.
 pub(super) fn make_way_by_reserve(dir: &Path) {
     let held = held_bytes(&dir.join(RESERVE));
-    match free_bytes(dir) {
+    match fsutil::free_bytes(dir) {
         Ok(free) if free < held && give_up_reserve(dir) => tracing::warn!(
             free,
             reserve = held,
@@ -305,7 +299,7 @@ pub(super) fn make_way_by_reserve(dir: &Path) {
 pub(super) fn give_up_reserve(dir: &Path) -> bool {
     let path = dir.join(RESERVE);
     // Some file systems give the room back only once the removal is on the disk.
-    fs::remove_file(&path).and_then(|()| sync_parent(&path)).is_ok()
+    fs::remove_file(&path).and_then(|()| fsutil::sync_parent(&path)).is_ok()
 }
 
 fn held_bytes(path: &Path) -> u64 {
@@ -314,7 +308,7 @@ fn held_bytes(path: &Path) -> u64 {
 
 /// Makes a file that holds so many bytes of the disk.
 fn make(path: &Path, bytes: u64, given_up: &dyn Fn() -> bool) -> io::Result<()> {
-    let mut file = files::create(path)?;
+    let mut file = fsutil::create(path)?;
     if fallocate(&file, FallocateFlags::empty(), 0, bytes).is_err() {
         fill(&mut file, bytes, given_up)?;
     }
@@ -336,10 +330,6 @@ fn fill(file: &mut File, bytes: u64, given_up: &dyn Fn() -> bool) -> io::Result<
         left -= piece.len() as u64;
     }
     Ok(())
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    files::sync_dir(files::parent(path))
 }
 
 #[cfg(test)]
@@ -377,7 +367,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let room = DiskSpace::new(dir.path(), 4096, 0);
         assert_eq!(room.kept(), 4096);
-        let free = free_bytes(dir.path()).unwrap();
+        let free = fsutil::free_bytes(dir.path()).unwrap();
         assert!(room.leaves("it", 1, 4096).is_ok() && room.leaves("it", 1, free / 2).is_ok());
         let refused = room.leaves("it", 1, u64::MAX - 1).unwrap_err().to_string();
         assert!(refused.contains(", of which 18.4 EB stay free"), "{refused}");

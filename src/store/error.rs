@@ -166,18 +166,13 @@ impl OpenError {
     /// It is the disk that has no room.
     pub(super) fn is_full(&self) -> bool {
         match self {
-            Self::Io { source, .. } => is_full(source),
+            Self::Io { source, .. } => crate::fsutil::is_full(source),
             Self::Journal(error) => error.is_full(),
             Self::Index(error) => error.is_full(),
             Self::Store(error) => matches!(error, StoreError::Full | StoreError::NoRoom { .. }),
             _ => false,
         }
     }
-}
-
-/// The disk has no room, or no more for this user.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// An error and its causes, in one line.

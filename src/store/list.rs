@@ -298,7 +298,7 @@ impl Store {
             reached = Some(*last);
             found.truncate(rows);
         }
-        shared.meter.rows_read.add(found.len() as u64);
+        shared.meter.rows_read.inc_by(found.len() as u64);
         Ok(IndexPass { found, reached })
     }
 

@@ -50,21 +50,19 @@ mod submit;
 mod waits;
 
 pub use change_feed::{Event, Feed, FeedBudget, FeedPosition, Reach, What};
-pub use check::{Checked, StoreFinding};
+pub use check::Checked;
 pub use compactor::retention::{Expiring, RemovalReason};
 pub use compactor::{Collected, Depth, RetentionPolicy};
 pub use count::{Counting, StatusCount};
-pub use data_dir::{FORMAT, Lock, StoreFormat, UNFINISHED, begin, read_format};
-pub use disk_space::free_bytes;
+pub use data_dir::{FORMAT, Lock, UNFINISHED, begin, read_format};
 pub use error::{OpenError, StoreError, chain};
 pub use index_builder::from_index::Compacted;
-pub use list::{ListRequest, Listed, Listing, Page, Positions, Slice};
+pub use list::{ListRequest, Listed, Listing, Slice};
 pub use open::{Options, Store};
 pub use query::SidMatches;
 pub use recovery::Recovery;
-pub use segment_pins::Holding;
 pub use state::{Progress, Status, Unit};
-pub use submit::{Backpressure, Change, Outcome, Ticket};
+pub use submit::{Change, Outcome};
 pub use waits::WaitGuard;
 
 pub use crate::meter::Cause;

@@ -14,12 +14,13 @@ use tokio::sync::watch;
 use super::committer::Job;
 use super::compactor::{Collected, Depth, RetentionPolicy};
 use super::data_dir::{self, Lock};
-use super::disk_space::{self, free_bytes};
+use super::disk_space;
 use super::recovery::Start;
 use super::state::{Progress, State, Status};
 use super::{OpenError, Recovery, StoreError, WaitGuard};
 use crate::access::Access;
 use crate::domain::Timestamp;
+use crate::fsutil;
 use crate::index::Generations;
 use crate::journal::{self};
 
@@ -98,7 +99,7 @@ impl Store {
             }
             // It took more than was free, and there may have been a reserve yet.
             disk_space::give_up_reserve(&dir);
-            let free = free_bytes(&dir).unwrap_or_default();
+            let free = fsutil::free_bytes(&dir).unwrap_or_default();
             OpenError::NoRoom { path: dir, free, source: Box::new(error) }
         })
     }
@@ -341,8 +342,5 @@ pub(super) fn said(panic: &(dyn Any + Send)) -> &str {
 }
 
 fn make_private(dir: &Path) -> Result<(), OpenError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(dir).map_err(OpenError::io("make", dir))
+    fsutil::create_dirs(dir).map_err(OpenError::io("make", dir))
 }

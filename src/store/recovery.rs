@@ -252,7 +252,7 @@ impl Start {
         let built = from_journal::build(&self.shared, now, progress)?;
         self.shared.generations.finish(built.generation, damaged)?;
         self.generation = built.generation;
-        self.shared.meter.index_rebuilds.add_one();
+        self.shared.meter.index_rebuilds.inc();
         let note = CheckpointNote { note: built.note(), at: now };
         let from_journal::Built { index, mark, .. } = built;
         self.shared.registry.write().count_from(index.stats());

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::StoreError;
 use super::open::Store;
-use crate::files;
+use crate::fsutil;
 use crate::journal::Segment;
 
 /// Work in hand that holds segments for long, by its name.
@@ -82,7 +82,7 @@ impl Store {
             let ours = segments.iter().any(|segment| segment.path.file_name() == file.file_name());
             // What others have put there is nobody's to wait for.
             let is_segment = file.extension().is_some_and(|end| end == "log" || end == "zst");
-            let is_content = files::is_content(file.as_os_str());
+            let is_content = fsutil::is_content(file.as_os_str());
             !ours && is_segment && is_content
         });
         found.extend(there.into_iter().map(|file| dir.join("journal").join(file)));

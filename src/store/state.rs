@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use super::StoreError;
 use super::committer::Job;
 use super::compactor::Tidy;
-use super::disk_space::{self, DiskSpace};
+use super::disk_space::DiskSpace;
 use super::index_builder::BuildReason;
 use super::index_builder::from_index::Compacted;
 use super::open::Options;
@@ -368,7 +368,7 @@ impl State {
             journal_bytes: segments.iter().map(|segment| segment.disk_bytes()).sum(),
             journal_unpacked_bytes: segments.iter().map(|segment| segment.length).sum(),
             journal_segments: segments.len() as u64,
-            disk_free_bytes: disk_space::free_bytes(&self.options.data_dir).ok(),
+            disk_free_bytes: crate::fsutil::free_bytes(&self.options.data_dir).ok(),
             disk_least_bytes: self.options.min_free_bytes,
             disk_low: self.room.admits().is_err(),
             reserve_bytes: self.room.reserve.held_bytes(),

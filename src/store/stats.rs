@@ -99,7 +99,5 @@ pub(super) fn count_live(shared: &State) {
 
 /// Bytes free to ordinary users, and in all, of the file system that a directory is in.
 fn disk(dir: &std::path::Path) -> Option<(u64, u64)> {
-    let found = rustix::fs::statvfs(dir).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-    Some((bytes(found.f_bavail), bytes(found.f_blocks)))
+    crate::fsutil::file_system(dir).ok().map(|disk| (disk.free_bytes, disk.size_bytes))
 }

@@ -69,7 +69,7 @@ pub enum TlsError {
     },
     /// The private key needs a passphrase.
     #[error(
-        "the private key in \"{path}\" is encrypted, and nobody is asked for its passphrase: \
+        "the private key in \"{path}\" is encrypted, and its passphrase is not asked for: \
          `openssl pkey -in {path} -out NEW-FILE` writes it without one",
         path = path.display()
     )]
@@ -195,7 +195,7 @@ pub enum TlsError {
         name: String,
     },
     /// The private authority's own file is damaged. It is not replaced by
-    /// itself, for every client that trusts it would have to be told.
+    /// itself, for every client that trusts it would need the new one.
     #[error(
         "\"{}\" is damaged: restore it from a backup, or remove it and \"ca.pem\" \
          for a new authority that every client must be given anew",

@@ -63,7 +63,7 @@ pub enum Renew {
 /// Where the server's key and certificate come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsSource {
-    /// Files that somebody else keeps up to date.
+    /// Files that another program keeps up to date.
     Files {
         /// PEM chain, the server's own certificate first; may be `credential:NAME`.
         certificate: PathBuf,
@@ -80,7 +80,7 @@ pub enum TlsSource {
     },
 }
 
-/// A certificate that is ready for use, and what is known about it.
+/// A certificate that is ready for use, and its facts.
 #[derive(Clone)]
 pub struct LoadedCertificate {
     /// TLS 1.2 and 1.3, HTTP/1.1 alone by ALPN.
@@ -94,7 +94,7 @@ pub struct LoadedCertificate {
     pub made_new: bool,
     /// All that is shown to clients or trusted, the server's own certificate first.
     pub certificates: Vec<InUse>,
-    /// The files that somebody else keeps up to date, as they were.
+    /// The files that another program keeps up to date, as they were.
     stamps: Vec<FileStamp>,
     verifier: Option<Verifier>,
 }
@@ -256,8 +256,7 @@ impl TlsReloader {
         self.loaded.read().clone()
     }
 
-    /// Each certificate in use by its file, with its last second of validity (Unix time): for
-    /// whoever counts.
+    /// Each certificate in use by its file, with its last second of validity (Unix time).
     pub fn expiries(&self) -> Vec<(PathBuf, u64)> {
         let loaded = self.loaded.read();
         let all = loaded.certificates.iter();
@@ -293,8 +292,8 @@ impl TlsReloader {
         Ok(())
     }
 
-    /// Renews a made certificate where that is due, and says whether it was. Files that somebody
-    /// else keeps are left alone: they are read again when somebody asks for it.
+    /// Renews a made certificate where that is due, and says whether it was. Files of
+    /// another program are left alone: they are read again on request.
     ///
     /// # Errors
     ///

@@ -238,13 +238,13 @@ pub(super) fn kind(key: &PrivateKeyDer<'_>, certificate: Option<&CertificateDer<
         // A curve that is not named: the length of the secret tells it.
         return match der {
             [0x30, 0x81, _, 2, 1, 1, 4, 66, ..] => "ECDSA P-521 (secp521r1)".to_owned(),
-            _ => "of a curve that is not known".to_owned(),
+            _ => "of an unknown curve".to_owned(),
         };
     }
     let parsed = certificate.and_then(|der| x509_parser::parse_x509_certificate(der).ok());
     let public = parsed.as_ref().and_then(|(_, parsed)| parsed.public_key().parsed().ok());
     match public {
         Some(PublicKey::RSA(rsa)) => format!("RSA of {} bits", rsa.key_size()),
-        _ => "of a kind that is not known".to_owned(),
+        _ => "of an unknown kind".to_owned(),
     }
 }

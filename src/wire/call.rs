@@ -113,7 +113,7 @@ fn strings<'a>(out: &mut Vec<u8>, texts: impl Iterator<Item = &'a str>) {
 
 fn write_members(out: &mut Vec<u8>, call: &Call) {
     let text =
-        |out: &mut Vec<u8>, known: CallField| string(out, call.text(known).unwrap_or_default());
+        |out: &mut Vec<u8>, name: CallField| string(out, call.text(name).unwrap_or_default());
     let progress = &call.progress;
     member(out, "account_sid", |out| quoted(out, call.id.account));
     next(out, "call_id", |out| text(out, CallField::CallId));
@@ -124,9 +124,9 @@ fn write_members(out: &mut Vec<u8>, call: &Call) {
     next(out, "service_url", |out| text(out, CallField::ServiceUrl));
     next(out, "sip_status", |out| put(out, progress.sip_status));
     next(out, "to", |out| text(out, CallField::To));
-    let optional = |out: &mut Vec<u8>, known: CallField| {
-        if let Some(value) = call.text(known) {
-            next(out, known.key(), |out| string(out, value));
+    let optional = |out: &mut Vec<u8>, name: CallField| {
+        if let Some(value) = call.text(name) {
+            next(out, name.key(), |out| string(out, value));
         }
     };
     optional(out, CallField::ApplicationSid);
@@ -204,9 +204,9 @@ fn origin(out: &mut Vec<u8>, origin: Origin) {
 fn origins(out: &mut Vec<u8>, call: &Call) {
     out.push(b'{');
     member(out, "direction", |out| origin(out, call.direction.origin));
-    for (known, field) in CallField::ALL.into_iter().zip(&call.texts) {
+    for (name, field) in CallField::ALL.into_iter().zip(&call.texts) {
         if let Some(field) = field {
-            next(out, known.key(), |out| origin(out, field.origin));
+            next(out, name.key(), |out| origin(out, field.origin));
         }
     }
     for extra in &call.extras.kept {

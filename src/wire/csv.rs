@@ -34,7 +34,7 @@ pub(super) const COLUMNS: [&str; 20] = [
 ];
 /// The columns that an export has besides: the place in lists, and the state of the merge as JSON.
 pub(super) const EXPORT_COLUMNS: [&str; 2] = ["listed_at", "merge"];
-/// UTF-8's byte order mark, by which spreadsheets know it, and by which guards are known.
+/// UTF-8's byte order mark, by which spreadsheets recognise it, and guarded files are recognised.
 pub(super) const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// How CSV is written.
@@ -64,7 +64,7 @@ pub fn write_csv(out: &mut Vec<u8>, call: &Call, style: &CsvStyle) {
     row.end();
 }
 
-/// Appends a row with all that is known of a call.
+/// Appends a row with all values of a call.
 pub fn write_csv_export(out: &mut Vec<u8>, call: &Call, style: &CsvStyle) {
     let mut row = CsvRow { out, guarded: style.spreadsheet, begun: false };
     row.members(call, &style.zone);
@@ -107,7 +107,7 @@ impl CsvRow<'_> {
     /// The cells of [`COLUMNS`].
     fn members(&mut self, call: &Call, zone: &Zone) {
         let progress = &call.progress;
-        let text = |known: CallField| call.text(known).unwrap_or_default();
+        let text = |name: CallField| call.text(name).unwrap_or_default();
         self.cell(&call.id.account.to_string());
         self.cell(text(CallField::CallId));
         self.cell(&call.id.sid.to_string());

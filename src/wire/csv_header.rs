@@ -6,7 +6,7 @@ use super::csv::{BOM, COLUMNS, EXPORT_COLUMNS};
 use super::names::canonical;
 use super::object::Object;
 use super::rows::{RowScanner, RowText, cells, misquoted};
-use super::{WireError, mended};
+use super::{WireError, replace_lone_surrogates};
 use crate::domain::CallField;
 
 /// Columns without which no row is a record.
@@ -37,14 +37,14 @@ pub enum CsvHeaderError {
     #[error("the header is not UTF-8 at byte {0}; save the file as UTF-8")]
     NotUtf8(usize),
     /// A name that no column has.
-    #[error("the header has an unknown column {name:?}; {hint}the columns are {known}")]
+    #[error("the header has an unknown column {name:?}; {hint}the columns are {columns}")]
     Unknown {
         /// The name.
         name: String,
         /// What may have led to it.
         hint: &'static str,
         /// All names.
-        known: String,
+        columns: String,
     },
     /// A name that stands there more than once.
     #[error("the header has the column {0} twice")]
@@ -78,8 +78,8 @@ impl CsvHeader {
                 columns.push(None);
                 continue;
             }
-            let mut known = COLUMNS.into_iter().chain(EXPORT_COLUMNS);
-            let Some(column) = known.find(|known| fold(known) == folded) else {
+            let mut names = COLUMNS.into_iter().chain(EXPORT_COLUMNS);
+            let Some(column) = names.find(|name| fold(name) == folded) else {
                 return Err(unknown(&name));
             };
             if columns.contains(&Some(column)) {
@@ -129,7 +129,7 @@ impl CsvHeader {
         let Some(mut cells) = cells(row, ROW_CELLS_MAX, self.separator) else {
             return wrong(format!("more than {ROW_CELLS_MAX} cells: the header has {wanted}"));
         };
-        // Cells beyond the last name may be there or not, as long as they hold nothing.
+        // Cells after the last name may be there or not, as long as they hold nothing.
         let named = self.columns.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         let found = cells.len();
         while cells.len() > named && cells.last().is_some_and(|cell| cell.trim().is_empty()) {
@@ -166,7 +166,7 @@ impl CsvHeader {
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
 
-    /// A row that was not taken, so that such rows together are a file that can be mended and
+    /// A row that was not taken, so that such rows together are a file that can be corrected and
     /// imported: the first one of them has the header before it. It ends with the first half of a
     /// line end.
     pub fn reject(&self, row: &[u8], first: bool) -> Vec<u8> {
@@ -211,7 +211,7 @@ pub(super) fn said_separator(row: &[u8]) -> Option<u8> {
     (name.eq_ignore_ascii_case(b"sep") && separates && is_empty(empty)).then_some(*separator)
 }
 
-/// Whether a row has no filled cell, whatever stands between cells.
+/// Whether a row has no filled cell, apart from what stands between cells.
 pub(super) fn is_empty(row: &[u8]) -> bool {
     row.iter().all(|byte| byte.is_ascii_whitespace() || b",;|\"".contains(byte))
 }
@@ -233,14 +233,14 @@ fn unknown(name: &str) -> CsvHeaderError {
     CsvHeaderError::Unknown {
         name: name.chars().take(80).collect(),
         hint: if separated { "cells are separated by commas, semicolons or tabs; " } else { "" },
-        known: COLUMNS.into_iter().chain(EXPORT_COLUMNS).collect::<Vec<_>>().join(", "),
+        columns: COLUMNS.into_iter().chain(EXPORT_COLUMNS).collect::<Vec<_>>().join(", "),
     }
 }
 
 /// The members of the object that the cell `extra` holds.
 fn further(out: &mut Vec<u8>, cell: &str) -> Result<(), WireError> {
     let wrong = |_| WireError::new("extra", cell, "expected a JSON object");
-    let cell = &*mended(cell);
+    let cell = &*replace_lone_surrogates(cell);
     for (key, json) in Object::parse(cell).map_err(wrong)?.0 {
         let own = COLUMNS.into_iter().filter(|column| *column != "extra").chain(EXPORT_COLUMNS);
         if own.into_iter().any(|column| column == canonical(&key, false)) {
@@ -255,7 +255,7 @@ fn further(out: &mut Vec<u8>, cell: &str) -> Result<(), WireError> {
 /// The state of the merge. A text that it knows is there, even where its cell is empty.
 fn merge(out: &mut Vec<u8>, cell: &str, row: &[(&str, &str)]) -> Result<(), WireError> {
     let wrong = |_| WireError::new("merge", cell, "expected a JSON object as an export has it");
-    let cell = &*mended(cell);
+    let cell = &*replace_lone_surrogates(cell);
     let object = Object::parse(cell).map_err(wrong)?;
     let origins = object.0.iter().find(|(key, _)| key == "origins");
     if let Some((_, origins)) = origins {
@@ -310,18 +310,18 @@ mod tests {
     }
 
     /// What a file tells, as an import reads it.
-    fn told(file: &[u8], format: RecordFormat) -> Vec<Result<ParsedInput, String>> {
+    fn parsed(file: &[u8], format: RecordFormat) -> Vec<Result<ParsedInput, String>> {
         let mut record_reader = RecordReader::new(file, format, 64 * 1024);
-        let mut told = Vec::new();
+        let mut records = Vec::new();
         while let Some(piece) = record_reader.next_piece().unwrap() {
             assert!(piece.whole);
             let row = String::from_utf8(piece.text).unwrap();
             let csv_header = record_reader.csv_header().unwrap();
             let json = csv_header.record(&row);
             let record = json.and_then(|json| parse_record(&json, Timestamp::MAX, URL));
-            told.push(record.map_err(|error| error.to_string()));
+            records.push(record.map_err(|error| error.to_string()));
         }
-        told
+        records
     }
 
     /// Texts that a spreadsheet or a reader of CSV might take for something else.
@@ -355,7 +355,7 @@ mod tests {
             }
             let expected: Vec<_> =
                 calls.into_iter().map(|call| Ok(ParsedInput::Record(Box::new(call)))).collect();
-            prop_assert_eq!(told(&file, RecordFormat::Auto), expected);
+            prop_assert_eq!(parsed(&file, RecordFormat::Auto), expected);
         }
 
         #[test]
@@ -363,7 +363,7 @@ mod tests {
             let mut file = Vec::new();
             csv_export_header(&mut file, &style);
             write_csv_export(&mut file, &call, &style);
-            prop_assert_eq!(told(&file, RecordFormat::Csv), [Ok(ParsedInput::Record(Box::new(call)))]);
+            prop_assert_eq!(parsed(&file, RecordFormat::Csv), [Ok(ParsedInput::Record(Box::new(call)))]);
         }
 
         #[test]
@@ -373,9 +373,9 @@ mod tests {
         ) {
             // A sample's texts are no sids, which plain records have to have.
             let mut call = call;
-            for known in [CallField::ApplicationSid, CallField::ParentCallSid] {
-                if let Some(field) = &mut call.texts[known as usize] {
-                    field.value = SID.into();
+            for field in [CallField::ApplicationSid, CallField::ParentCallSid] {
+                if let Some(text) = &mut call.texts[field as usize] {
+                    text.value = SID.into();
                 }
             }
             // An empty cell is an absent member.
@@ -385,7 +385,7 @@ mod tests {
             let mut file = Vec::new();
             csv_header(&mut file, &style);
             write_csv(&mut file, &call, &style);
-            let told = told(&file, RecordFormat::Auto).remove(0);
+            let record = parsed(&file, RecordFormat::Auto).remove(0);
             let mut json = Vec::new();
             crate::wire::write_call(&mut json, &call);
             let json = String::from_utf8(json).unwrap();
@@ -396,7 +396,7 @@ mod tests {
             for slot in &mut expected.texts {
                 slot.take_if(|value| value.is_empty());
             }
-            prop_assert_eq!(told, Ok(ParsedInput::Event(expected)));
+            prop_assert_eq!(record, Ok(ParsedInput::Event(expected)));
         }
     }
 

@@ -3,7 +3,7 @@
 use super::names::{canonical, unwrapped};
 use super::object::{Object, compact, nesting};
 use super::value::{DURATION_MAX, number, text, time};
-use super::{WireError, mended};
+use super::{WireError, replace_lone_surrogates};
 use crate::domain::{
     AccountSid, Call, CallField, CallId, CallSid, CallStatus, Direction, EVENT_FIELDS, EventTimes,
     KEY_BYTES_MAX, LeftOut, Moment, Rank, SidError, Source, StampedEvent, TEXT_BYTES_MAX,
@@ -17,23 +17,13 @@ const NESTING_MAX: usize = 32;
 /// Keys that rollcall makes itself; a source's own values for them are not kept.
 const OWN_KEYS: [&str; 5] = ["dropped", "listed_at", "merge", "stale", "time_unknown"];
 
-/// What a text told: an event, or a whole record with its merge state.
+/// What a text says: an event, or a whole record with its merge state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParsedInput {
     /// One status of a call.
     Event(Box<StampedEvent>),
     /// All that another rollcall knew of a call.
     Record(Box<Call>),
-}
-
-impl ParsedInput {
-    /// The call that it is about.
-    pub fn id(&self) -> CallId {
-        match self {
-            Self::Event(event) => event.id,
-            Self::Record(call) => call.id,
-        }
-    }
 }
 
 /// How much a reader forgives.
@@ -55,7 +45,7 @@ pub fn parse_event(
     service_url: &str,
 ) -> Result<StampedEvent, WireError> {
     let now: Moment = now.into();
-    let json = mended(json);
+    let json = replace_lone_surrogates(json);
     let object = unwrapped(Object::parse(&json)?)?;
     let mut draft = PartialEvent::read(&object, Leniency::Webhook, now.time())?;
     draft.derive_service_url(service_url);
@@ -76,7 +66,7 @@ pub fn parse_record(
     now: Timestamp,
     service_url: &str,
 ) -> Result<ParsedInput, WireError> {
-    let json = mended(json);
+    let json = replace_lone_surrogates(json);
     let object = unwrapped(Object::parse(&json)?)?;
     // An export line carries its merge state beside the record itself.
     if object.has("merge") {
@@ -87,7 +77,7 @@ pub fn parse_record(
     draft.derive_service_url(service_url);
     let status = draft.status;
     let (terminal, answered) = (draft.terminal(), status == Some(CallStatus::InProgress));
-    let known = if terminal {
+    let end = if terminal {
         draft.terminated_at.or(draft.answered_at).or(draft.attempted_at)
     } else if answered {
         draft.answered_at.or(draft.attempted_at)
@@ -95,9 +85,9 @@ pub fn parse_record(
         draft.attempted_at
     };
     let stamp = EventTimes {
-        at: draft.at.or(known).map(Moment::from),
+        at: draft.at.or(end).map(Moment::from),
         listed_at: draft.listed_at,
-        attempted_at: draft.attempted_at.or(draft.at).or(known),
+        attempted_at: draft.attempted_at.or(draft.at).or(end),
         answered_at: draft.answered_at.or(draft.at.filter(|_| answered)),
         terminated_at: draft.terminated_at.or(draft.at.filter(|_| terminal)),
         ..EventTimes::default()
@@ -202,10 +192,10 @@ impl PartialEvent {
             "terminated_at" => self.terminated_at = time(key, raw, now)?,
             "stale" => self.stale = raw == "true",
             _ if OWN_KEYS.contains(&key) => {}
-            _ => match CallField::ALL.into_iter().find(|known| known.key() == key) {
-                Some(known) => {
+            _ => match CallField::ALL.into_iter().find(|field| field.key() == key) {
+                Some(field) => {
                     let value = self.text(key, raw)?;
-                    if let Some(slot) = self.texts.get_mut(known as usize) {
+                    if let Some(slot) = self.texts.get_mut(field as usize) {
                         put(slot, value);
                     }
                 }
@@ -234,12 +224,12 @@ impl PartialEvent {
 
     /// The sids that a webhook may leave wrong.
     fn expect_sids(&self) -> Result<(), WireError> {
-        for known in [CallField::ApplicationSid, CallField::ParentCallSid] {
-            let value = self.texts.get(known as usize).and_then(Option::as_deref);
+        for field in [CallField::ApplicationSid, CallField::ParentCallSid] {
+            let value = self.texts.get(field as usize).and_then(Option::as_deref);
             let wrong = |value: &&str| !value.is_empty() && value.parse::<CallSid>().is_err();
             if let Some(value) = value.filter(wrong) {
                 let quoted = format!("\"{value}\"");
-                return Err(WireError::new(known.key(), &quoted, SidError.to_string()));
+                return Err(WireError::new(field.key(), &quoted, SidError.to_string()));
             }
         }
         Ok(())
@@ -280,7 +270,7 @@ impl PartialEvent {
             .ok_or_else(|| WireError::missing("direction", "expected inbound or outbound"))
     }
 
-    /// The event, with the times that its source said itself told apart.
+    /// The event, with the times that its source gave kept apart.
     fn finish(self, source: Source, stamp: EventTimes) -> Result<StampedEvent, WireError> {
         let (terminal, answered) = (self.terminal(), self.status == Some(CallStatus::InProgress));
         let stamp = EventTimes {

@@ -74,7 +74,7 @@ fn look(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
 /// What a file is that holds no records as text.
 fn no_text(start: &[u8]) -> Option<&'static str> {
     let utf32 = "it is UTF-32: save it as UTF-8";
-    let markup = "it is HTML or XML, maybe under the name of a spreadsheet: save the csv_header as CSV \
+    let markup = "it is HTML or XML, maybe under the name of a spreadsheet: save the sheet as CSV \
                   (UTF-8)";
     let ascii = |byte: u8| byte != 0 && byte.is_ascii();
     match *start {
@@ -92,7 +92,7 @@ fn no_text(start: &[u8]) -> Option<&'static str> {
         (
             b"PK\x03\x04",
             "it is a ZIP archive or a spreadsheet's own file (xlsx, ods): unpack it, or save the \
-             csv_header as CSV (UTF-8)",
+             sheet as CSV (UTF-8)",
         ),
         (
             &[0xd0, 0xcf, 0x11, 0xe0],

@@ -23,7 +23,7 @@ mod value;
 
 pub use call::{write_call, write_export};
 pub use csv::{CsvStyle, csv_export_header, csv_header, write_csv, write_csv_export};
-pub use csv_header::{CsvHeader, CsvHeaderError};
+pub use csv_header::CsvHeader;
 pub use error::WireError;
 pub use event::{ParsedInput, RECORD_BYTES_MAX, parse_event, parse_record};
 pub use first::first_account;
@@ -33,4 +33,4 @@ pub use object::pieces;
 pub use record_reader::{RecordFormat, RecordReader, RecordText};
 pub use time::{When, Zone, ZoneError, parse_time, parse_when, show_duration, show_time};
 pub use timeline::write_timeline;
-pub use unicode::mended;
+pub use unicode::replace_lone_surrogates;

@@ -8,7 +8,7 @@ use super::object::Object;
 /// The `type` of a WebSocket message of jambonz that holds an event as its `data`.
 pub(super) const MESSAGE_TYPE: &str = "call:status";
 
-/// Keys that mean the same in either spelling, whatever the others are: those that have a meaning
+/// Keys that mean the same in either spelling, independent of the others: those that have a meaning
 /// here, and those that jambonz sends.
 const EITHER: [&str; 30] = [
     "account_sid",
@@ -85,7 +85,7 @@ pub(super) fn unwrapped(object: Object<'_>) -> Result<Object<'_>, WireError> {
         (Some(_), Some(data)) if is_status && data.starts_with('{') => {
             let event = Object::parse(data)?;
             if object.has("direction") && !event.has("direction") {
-                // An event by itself, to which somebody gave a key `data`.
+                // An event by itself, that has a key `data` of its own.
                 return Ok(object);
             }
             Ok(with_sids_of(event, &object))

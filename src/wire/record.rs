@@ -91,11 +91,11 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
     };
 
     let mut texts: [Option<Field<Box<str>>>; CallField::ALL.len()] = Default::default();
-    for ((known, slot), value) in
+    for ((field, slot), value) in
         CallField::ALL.into_iter().zip(&mut texts).zip(draft.texts.iter_mut())
     {
-        // A text that is always written may be written without being known.
-        if let (Some(value), Some(origin)) = (value.take(), origin(known.key())?) {
+        // A text that is always written may be written without a value.
+        if let (Some(value), Some(origin)) = (value.take(), origin(field.key())?) {
             *slot = Some(Field { value, origin });
         }
     }
@@ -204,8 +204,8 @@ mod tests {
             write_export(&mut line, &call);
             let line = String::from_utf8(line).unwrap();
             prop_assert!(!line.contains('\n'));
-            let told = parse_record(&line, Timestamp::MAX, "http://{host}:3000").unwrap();
-            prop_assert_eq!(told, ParsedInput::Record(Box::new(call)));
+            let parsed = parse_record(&line, Timestamp::MAX, "http://{host}:3000").unwrap();
+            prop_assert_eq!(parsed, ParsedInput::Record(Box::new(call)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A stream of records taken apart in bounded memory, whatever its length.
+//! A stream of records taken apart in bounded memory, at any length.
 
 use std::io::{self, BufRead};
 
@@ -10,7 +10,7 @@ use super::rows::{RowScanner, RowText};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordFormat {
-    /// Told by the first bytes.
+    /// Decided by the first bytes.
     #[default]
     Auto,
     /// An array, or objects one after the other.
@@ -47,7 +47,7 @@ pub struct RecordReader<R> {
     csv_header: Option<CsvHeader>,
     /// What a line before the header says of what stands between cells.
     separator: Option<u8>,
-    /// A byte order mark stood before all else; none as long as nobody has looked.
+    /// A byte order mark stood before all else; none before the first look.
     bom: Option<bool>,
 }
 
@@ -200,7 +200,7 @@ impl<R: BufRead> RecordReader<R> {
         }
         let whole = first_line.len() < start.len();
         let object: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(first_line);
-        // A first line longer than the buffer is a long record: nobody writes a pretty one so.
+        // A first line longer than the buffer is a long record: pretty ones have short lines.
         Ok(if object.is_ok() || !whole { RecordFormat::Ndjson } else { RecordFormat::Json })
     }
 

@@ -101,7 +101,7 @@ pub enum When {
     Ahead,
 }
 
-/// The instant that a person means: whatever [`parse_time`] reads, a time without seconds or without a zone,
+/// The instant that a person means: all that [`parse_time`] reads, a time without seconds or without a zone,
 /// which is then UTC as that of a day is, `now`, `today`, `yesterday`, `tomorrow`, or a duration from now.
 ///
 /// # Errors
@@ -154,7 +154,7 @@ fn local(text: &str) -> Option<Timestamp> {
     let (day, time) = text.split_once(['T', 't', ' '])?;
     let fits =
         |part: &str, more: &str| part.chars().all(|c| c.is_ascii_digit() || more.contains(c));
-    // The parser would take more forms than are told of, and pass over a zone in brackets.
+    // The parser would take more forms than are documented, and pass over a zone in brackets.
     if !fits(day, "-") || !fits(time, ":.") || !time.contains(':') {
         return None;
     }

@@ -12,7 +12,7 @@ struct CallChange<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
     source: &'static str,
-    /// What it said; absent where it said nothing that is known, or where the call became stale.
+    /// What it said; absent where it said no known status, or where the call became stale.
     #[serde(skip_serializing_if = "Option::is_none")]
     call_status: Option<&'static str>,
     sip_status: u16,
@@ -58,7 +58,7 @@ fn changed<'a>(call: &'a Call, entry: &TimelineEntry) -> Vec<&'a str> {
     }
     let texts = CallField::ALL.into_iter().zip(&call.texts);
     let texts = texts.filter(|(_, text)| text.as_ref().is_some_and(|text| text.origin == own));
-    keys.extend(texts.map(|(known, _)| known.key()));
+    keys.extend(texts.map(|(field, _)| field.key()));
     let extras = call.extras.kept.iter().filter(|extra| extra.origin == own);
     keys.extend(extras.map(|extra| &*extra.key));
     let times = [

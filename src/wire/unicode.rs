@@ -8,9 +8,9 @@ use std::borrow::Cow;
 
 /// The same JSON, in which every half of a surrogate pair that stands alone is `\ufffd`; nothing else
 /// is different, its length neither.
-pub fn mended(json: &str) -> Cow<'_, str> {
+pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
     let bytes = json.as_bytes();
-    let mut mended: Option<Vec<u8>> = None;
+    let mut replaced: Option<Vec<u8>> = None;
     let mut place = 0;
     while let Some(escape) = find(bytes, place, b'\\') {
         place = escape + 2;
@@ -19,7 +19,7 @@ pub fn mended(json: &str) -> Cow<'_, str> {
         match unit {
             0xd800..=0xdbff if self::unit(bytes, place).is_some_and(is_low) => place += 6,
             0xd800..=0xdfff => {
-                let out = mended.get_or_insert_with(|| bytes.to_vec());
+                let out = replaced.get_or_insert_with(|| bytes.to_vec());
                 if let Some(digits) = out.get_mut(escape + 2..escape + 6) {
                     digits.copy_from_slice(b"fffd");
                 }
@@ -27,7 +27,7 @@ pub fn mended(json: &str) -> Cow<'_, str> {
             _ => {}
         }
     }
-    match mended {
+    match replaced {
         None => Cow::Borrowed(json),
         Some(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
     }
@@ -74,7 +74,7 @@ mod tests {
             ("\"é\\ud8", "\"é\\ud8"),
             ("\\", "\\"),
         ] {
-            assert_eq!(mended(json), right);
+            assert_eq!(replace_lone_surrogates(json), right);
         }
     }
 
@@ -82,11 +82,11 @@ mod tests {
         #[test]
         fn whatever_was_mended_is_unicode(text in r"(\\u(d8|d9|dc|DF)[0-9a]{2}|\\\\|\\n|a|ud83d){0,8}") {
             let json = format!("\"{text}\"");
-            let mended = mended(&json);
-            prop_assert!(serde_json::from_str::<String>(&mended).is_ok(), "{mended}");
-            prop_assert_eq!(mended.len(), json.len());
+            let replaced = replace_lone_surrogates(&json);
+            prop_assert!(serde_json::from_str::<String>(&replaced).is_ok(), "{replaced}");
+            prop_assert_eq!(replaced.len(), json.len());
             if serde_json::from_str::<String>(&json).is_ok() {
-                prop_assert_eq!(&*mended, &*json);
+                prop_assert_eq!(&*replaced, &*json);
             }
         }
     }

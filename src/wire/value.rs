@@ -153,7 +153,7 @@ fn looks_like(number: i128, latest: Timestamp) -> Option<&'static str> {
     units.into_iter().find(|(millis, _)| plausible(*millis)).map(|(_, unit)| unit)
 }
 
-/// A time of day of which nobody knows where it was that time.
+/// A time of day without a zone.
 fn has_no_zone(value: &str) -> bool {
     value.len() > "YYYY-MM-DD".len() && value.parse::<jiff::civil::DateTime>().is_ok()
 }

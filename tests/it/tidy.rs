@@ -11,18 +11,18 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "access", "admin", "backup", "clock", "config", "doctor", "domain", "files", "logs",
+            "access", "admin", "backup", "clock", "config", "doctor", "domain", "fsutil", "logs",
             "ops", "outbound", "server", "store", "tls", "wire",
         ],
     ),
     (
         "server",
         &[
-            "admin", "clock", "config", "domain", "files", "http", "logs", "meter", "ops",
+            "admin", "clock", "config", "domain", "fsutil", "http", "logs", "meter", "ops",
             "outbound", "store", "tls",
         ],
     ),
-    ("admin", &["clock", "files", "logs", "ops", "store"]),
+    ("admin", &["clock", "fsutil", "logs", "ops", "store"]),
     (
         "http",
         &["access", "clock", "domain", "logs", "meter", "outbound", "random", "store", "wire"],
@@ -30,25 +30,28 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "doctor",
         &[
-            "access", "admin", "clock", "config", "domain", "files", "ops", "outbound", "store",
+            "access", "admin", "clock", "config", "domain", "fsutil", "ops", "outbound", "store",
             "tls",
         ],
     ),
     (
         "ops",
-        &["access", "backup", "clock", "domain", "files", "logs", "random", "store", "tls", "wire"],
+        &[
+            "access", "backup", "clock", "domain", "fsutil", "logs", "random", "store", "tls",
+            "wire",
+        ],
     ),
-    ("backup", &["domain", "files", "journal", "store", "wire"]),
+    ("backup", &["domain", "fsutil", "journal", "store", "wire"]),
     (
         "store",
         &[
-            "access", "clock", "codec", "domain", "files", "index", "journal", "keys", "logs",
+            "access", "clock", "codec", "domain", "fsutil", "index", "journal", "keys", "logs",
             "meter", "random", "registry", "wire",
         ],
     ),
     ("registry", &["domain", "index", "keys"]),
-    ("index", &["codec", "domain", "files", "keys", "wire"]),
-    ("journal", &["domain", "files", "random"]),
+    ("index", &["codec", "domain", "fsutil", "keys", "wire"]),
+    ("journal", &["domain", "fsutil", "random"]),
     ("access", &["domain"]),
     ("codec", &["domain", "wire"]),
     ("keys", &["domain"]),
@@ -59,8 +62,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("outbound", &[]),
     ("logs", &["domain", "wire"]),
     ("meter", &["domain"]),
-    ("files", &[]),
-    ("tls", &["files"]),
+    ("fsutil", &[]),
+    ("tls", &["fsutil"]),
     ("domain", &[]),
     ("fuzz", &["admin", "codec", "domain", "http", "journal", "wire"]),
 ];
@@ -78,7 +81,9 @@ const KEPT: &[(&str, &str)] = &[
     ("x509_parser::", "tls"),
     ("clap::CommandFactory", "cli"),
     ("prometheus_client::", "meter"),
-    ("OFlags::NOFOLLOW", "files"),
+    ("OFlags::NOFOLLOW", "fsutil"),
+    ("statvfs(", "fsutil"),
+    ("DirBuilder", "fsutil"),
     ("unicode_normalization::", "domain"),
 ];
 
@@ -169,7 +174,7 @@ fn nothing_is_opened_by_its_name_where_others_may_have_put_it() {
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for line in code(text) {
             let found = BY_NAME.iter().find(|name| line.contains(*name));
-            assert!(found.is_none(), "{}: use `crate::files`: {line}", path.display());
+            assert!(found.is_none(), "{}: use `crate::fsutil`: {line}", path.display());
         }
     }
     assert!(seen > 50, "only {seen} files were seen");

@@ -174,7 +174,7 @@ impl Checkpointer {
                 tracing::info!(calls, bytes_before, bytes_after, "the index has been compacted");
             }
             Ok(Compacted { calls, .. }) => {
-                self.shared.meter.index_rebuilds.add_one();
+                self.shared.meter.index_rebuilds.inc();
                 tracing::info!(calls, "the index has been built again");
             }
             Err(StoreError::Closing) => {}

@@ -148,7 +148,7 @@ fn the_systemd_journal_gets_every_value_as_a_field() {
             ("TARGET", "audit"),
             ("ROLLCALL_WHAT", "check"),
             ("ROLLCALL_OUTCOME", "done"),
-            ("MESSAGE", "a deed who=\"socket uid 0\" what=check outcome=done"),
+            ("MESSAGE", "audit who=\"socket uid 0\" what=check outcome=done"),
         ] {
             // The journal's own protocol: the name, the length in eight bytes, the value.
             let length = (value.len() as u64).to_le_bytes();

@@ -107,7 +107,7 @@ fn a_backup_that_does_not_fit_on_the_disk_is_not_begun() {
     let (whole, to) = (place(&rollcall, "backup"), disk.mounted.join("data"));
     backup(&rollcall, &whole, &[]);
     let filler = fs::File::create(disk.mounted.join("filler")).unwrap();
-    let free = rollcall::store::free_bytes(&disk.mounted).unwrap();
+    let free = rollcall::fsutil::free_bytes(&disk.mounted).unwrap();
     let left = 1 << 20;
     rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, free - left).unwrap();
     for from in [whole, place(&rollcall, "backup.tar.zst")] {

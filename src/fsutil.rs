@@ -1,23 +1,28 @@
-//! Files in a directory that somebody else may be able to write to: a data directory that belongs to
-//! the service, a place where backups are kept, a backup from elsewhere.
+//! Files, directories and disks: opening without following links, replacing a file whole, free space.
 //!
-//! Architecture invariant: nothing in such a directory is opened by its name alone. A link is not
-//! followed, a pipe or a device is not waited for, and what is written to has one name and belongs to
-//! whom it should. So nobody who can put a name there has another user, root above all, read, empty
-//! or wait for something else.
+//! Other users may be able to write to the directories that are used here: a data directory that
+//! belongs to the service, a place for backups, a backup from elsewhere.
+//!
+//! Architecture invariant: no file in such a directory is opened by its name alone. A link is not
+//! followed, a pipe or a device is not waited for, and a file that is written to has one name and the
+//! right owner. So a user who can put a name there cannot make another user, above all root, read,
+//! empty or wait for another file.
 //!
 //! The directory itself is what the operator has named: links that lead to it are followed.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
+    PermissionsExt as _,
+};
 use std::path::{Component, Path};
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags, openat};
 use rustix::io::Errno;
 
-/// What is asked of the system for every file.
+/// Flags for every file.
 const CAREFUL: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 /// Bytes of a file that has a few lines.
 pub const SMALL_BYTES_MAX: u64 = 1 << 20;
@@ -33,7 +38,7 @@ pub fn open_named(path: &Path) -> io::Result<File> {
     regular(File::options().read(true).custom_flags(careful).open(path), path)
 }
 
-/// Opens whatever the operator has named, to be read to its end: a pipe too, such as a shell makes for
+/// Opens what the operator has named, to be read to its end: a pipe too, such as a shell makes for
 /// `<(…)`.
 pub fn open_stream(path: &Path) -> io::Result<File> {
     File::open(path)
@@ -118,7 +123,7 @@ pub fn contents(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Puts a file there whole or not at all, with these rights: it is written under another name, which
-/// ends in `.new`, and is on disk when this returns. What makes its bytes is told the new file.
+/// ends in `.new`, and is on disk when this returns. The bytes may depend on the new file's metadata.
 pub fn replace(
     path: &Path,
     mode: u32,
@@ -127,7 +132,7 @@ pub fn replace(
     let mut unfinished = path.file_name().map_or_else(OsString::new, OsString::from);
     unfinished.push(".new");
     let unfinished = path.with_file_name(unfinished);
-    // What is there is removed, not opened: whatever it is, it is not ours.
+    // A file that is there is removed and not opened: it may be another user's.
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -138,8 +143,76 @@ pub fn replace(
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     }
     file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    sync_dir(parent(path))
+    rename(&unfinished, path)
+}
+
+/// Renames within a directory; the new name is on disk when this returns.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_parent(to)
+}
+
+/// Makes a directory for its owner alone; its parent is there.
+pub fn create_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Makes a directory for its owner alone, and those above it, as far as they are missing.
+pub fn create_dirs(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes a directory for its owner alone, or takes the rights of all others away where it is there.
+pub fn private_dir(path: &Path) -> io::Result<()> {
+    match create_dir(path) {
+        Ok(()) => sync_parent(path)?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    let dir = open_dir(path)?;
+    let about = dir.metadata()?;
+    // A volume may be given to the group that this process is in.
+    let group = if shared_with_us(&about, 0) { 0 } else { 0o070 };
+    if about.mode() & (0o007 | group) == 0 {
+        return Ok(());
+    }
+    match dir.set_permissions(Permissions::from_mode(0o700)) {
+        // It is another user's, who made it when the volume was that user's. The files in it are for
+        // their owner alone all the same.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
+}
+
+/// The file system that a path is on.
+#[derive(Debug, Clone, Copy)]
+pub struct FileSystem {
+    /// Bytes free to ordinary users.
+    pub free_bytes: u64,
+    pub size_bytes: u64,
+    /// None where it does not count files.
+    pub free_files: Option<u64>,
+    pub read_only: bool,
+}
+
+pub fn file_system(path: &Path) -> io::Result<FileSystem> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(FileSystem {
+        free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+        size_bytes: found.f_blocks.saturating_mul(found.f_frsize),
+        free_files: (found.f_files > 0).then_some(found.f_favail),
+        read_only: found.f_flag.contains(StatVfsMountFlags::RDONLY),
+    })
+}
+
+/// Bytes that the file system of a path has free for ordinary users.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    file_system(path).map(|disk| disk.free_bytes)
+}
+
+/// The disk has no room, or no more for this user.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// The names in this directory are on disk after this.
@@ -148,12 +221,27 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::options().read(true).custom_flags(directory).open(dir)?.sync_all()
 }
 
-/// The directory that something is in.
+/// The name of this path is on disk after this, or gone from it.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    sync_dir(parent(path))
+}
+
+/// Whether this open file still has that name.
+pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The directory that a path is in.
 pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether it was the system that did not let this user at a file.
+/// Whether the system denied this user access to a file.
 pub fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -182,7 +270,7 @@ pub fn is_dir(path: &Path) -> bool {
 }
 
 /// Names that file systems, network disks and desktops put into every directory, or into the first of a
-/// volume: nobody means them when he looks whether it is empty, and often only root may remove them.
+/// volume: a directory with these alone counts as empty, and often only root may remove them.
 const NOT_CONTENT: [&str; 28] = [
     // Linux: what fsck has found, quotas, labels, and a journal that was made later.
     "lost+found",
@@ -220,7 +308,7 @@ const NOT_CONTENT: [&str; 28] = [
 /// what other systems keep beside a file.
 const NOT_CONTENT_BEGINS: [&str; 4] = [".Trash-", ".nfs0", ".fuse_hidden", "._"];
 
-/// Whether this is a name of somebody's own choice, and not of what a machine keeps there for itself.
+/// Whether this is a name that a user chose, and not one that a machine keeps for itself.
 pub fn is_content(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return true };
     !NOT_CONTENT.contains(&name) && !NOT_CONTENT_BEGINS.iter().any(|begin| name.starts_with(begin))
@@ -301,10 +389,10 @@ fn regular(opened: io::Result<File>, path: &Path) -> io::Result<File> {
     if kind.is_file() { Ok(file) } else { Err(strange(kind, "file")) }
 }
 
-/// Somebody who gives a file of another user a name in here must not have it changed.
+/// A user who gives another user's file a name in here must not have it changed.
 fn only_name(file: File) -> io::Result<File> {
     match file.metadata()?.nlink() {
-        // Without any it was removed just now, which harms nobody.
+        // Without any it was removed just now, which does no harm.
         0 | 1 => Ok(file),
         names => {
             let text = format!("it has {names} names (hard links), and is not written to");
@@ -350,7 +438,7 @@ fn strange(kind: fs::FileType, expected: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
