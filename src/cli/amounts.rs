@@ -14,7 +14,6 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     parse_size(text).map_err(|why| format!("{why}; {SIZE_HINT}"))
 }
 
-/// A duration, such as 30s.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|why| format!("{why}; {DURATION_HINT}"))
 }
@@ -25,7 +24,7 @@ pub(super) fn expiry(text: &str) -> Result<Duration, String> {
     let then = parse_when(text, now, When::Ahead)?;
     let left = Duration::from_millis(then.millis().saturating_sub(now.millis()));
     match left {
-        Duration::ZERO => Err("that is over; expected a time to come".to_owned()),
+        Duration::ZERO => Err("that is in the past; expected a later time".to_owned()),
         left if left < Duration::from_secs(1) => Err("expected 1s at least".to_owned()),
         left if left > EXPIRES_MAX => Err("expected 100years at most".to_owned()),
         left => Ok(left),

@@ -95,7 +95,7 @@ pub(super) enum Command {
     Verify(Verify),
     /// Restore a backup into the directory that --data-dir names.
     Restore(Restore),
-    /// Check the configuration.
+    /// Check the configuration, or print an example of one.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Write completions for a shell to standard output.
@@ -125,7 +125,7 @@ pub(super) struct ServeArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Read the configuration as `serve` does, flags and variables too, and print the result; exit 1 if
-    /// something that it names would not do.
+    /// something that it names does not work.
     Check(Box<Settings>),
     /// Print a configuration file with every key, its meaning, bounds and default.
     Example,
@@ -141,7 +141,7 @@ pub(super) enum CertCommand {
     },
     /// Make a new certificate and key for the server; a running server uses them at once.
     Renew {
-        /// Make a new authority too; every client must then be told to trust it.
+        /// Make a new authority too; every client must then be set up to trust it.
         #[arg(long)]
         ca: bool,
     },

@@ -68,7 +68,7 @@ pub(super) fn backup(
     output.text(&format!("{path}: {}{linked}", described(&written.manifest)))
 }
 
-/// Has it written down that the backup was made, for `rollcall status`.
+/// Records that the backup was made, for `rollcall status`.
 fn note(config: &Config, written: &BackupSummary, output: &mut Output) {
     let path = std::path::absolute(&written.path).unwrap_or_else(|_| written.path.clone());
     let made = LastBackup {
@@ -85,7 +85,6 @@ fn note(config: &Config, written: &BackupSummary, output: &mut Output) {
     }
 }
 
-/// Reads a backup through.
 pub(super) fn verify(words: words::Verify, output: &mut Output) -> Result<(), Failure> {
     let verified = {
         let output = parking_lot::Mutex::new(&mut *output);
@@ -116,7 +115,7 @@ pub(super) fn restore(
     let identities = Identities(words.identity);
     let us = rustix::process::geteuid().as_raw();
     let owner = std::fs::metadata(dir).map(|dir| dir.uid()).ok();
-    // A volume may be root's, and be given to whoever runs the server by a group.
+    // A volume may be root's, and be given to the server's user by a group.
     let by_group = |owner: u32| owner == 0 && us != 0;
     if let Some(owner) = owner.filter(|owner| *owner != us && !by_group(*owner)) {
         return Err(Failure::new(format!(
@@ -147,7 +146,7 @@ pub(super) fn restore(
         let dir = dir.display();
         let message = format!(
             "all of the backup is in {dir}, checked and on disk, and only its index is missing: \
-             {message}; once that is mended, `rollcall serve` or `rollcall rebuild` makes it, and \
+ {message}; once that is repaired, `rollcall serve` or `rollcall rebuild` makes it, and \
              nothing need be restored again"
         );
         Failure { message, usage }

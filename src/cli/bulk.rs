@@ -313,7 +313,7 @@ pub(super) fn list(config: &Config, list: ListArgs, output: &mut Output) -> Resu
 /// Calls that a list has at most where nothing else is asked for.
 const LIST_USUAL: u32 = 50;
 
-/// Shows calls as they come, until somebody ends it.
+/// Shows calls as they come, until the user ends it.
 fn follow(config: &Config, list: ListArgs, output: &mut Output) -> Result<(), Failure> {
     output.be_still();
     let json = output.json;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-/// Whether a stream has colours: on a terminal, unless somebody asks for none (`NO_COLOR`,
+/// Whether a stream has colours: on a terminal, unless the environment asks for none (`NO_COLOR`,
 /// `CLICOLOR=0`, `TERM=dumb`) or for colours everywhere (`CLICOLOR_FORCE`, `FORCE_COLOR`).
 pub(super) fn on(is_terminal: bool) -> bool {
     wanted(is_terminal, |name| std::env::var_os(name))

@@ -21,18 +21,16 @@ use crate::tls;
 /// Bytes of a path that a socket can have.
 const SOCKET_PATH_MAX: usize = 107;
 
-/// What of the configuration would not do.
+/// A value of the configuration that does not work.
 #[derive(Debug, Serialize)]
 struct ConfigFinding {
-    /// The key, or the section.
     key: &'static str,
-    /// What is wrong.
     problem: String,
     /// Only the server's user can tell.
     unknown: bool,
 }
 
-/// Prints the configuration, opens what it names, and fails where that would not do.
+/// Prints the configuration, opens what it names, and fails where that does not work.
 pub(super) fn check(
     config: &Config,
     file: Option<&Path>,
@@ -144,7 +142,7 @@ fn certificates(
                 if begins > now {
                     note("tls", false, format!("the certificate in {file} begins only at {begin}"));
                 } else if ends < now && !one.made {
-                    note("tls", false, format!("the certificate in {file} is over since {end}"));
+                    note("tls", false, format!("the certificate in {file} expired at {end}"));
                 }
             }
         }

@@ -34,7 +34,7 @@ pub(super) fn backup(target: &Path, encrypts: bool, keep: bool) -> Result<(), Fa
     let Some((name, ending)) = ending(target) else { return Ok(()) };
     let is_archive = !keep && (name.ends_with(ARCHIVE) || name.ends_with(ENCRYPTED));
     let promises = [&PACKED[..], &DOCUMENTS, &["partial"]].concat().contains(&ending.as_str());
-    // A directory that somebody has made may have any name.
+    // A directory that the user has made may have any name.
     if is_archive || !promises || target.is_dir() {
         return Ok(());
     }
@@ -84,7 +84,7 @@ pub(super) fn export(
 ) -> Result<ExportFormat, Failure> {
     let default = asked.unwrap_or(ExportFormat::Ndjson);
     let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(default) };
-    // Whoever reads a pipe may make of it what its name says.
+    // The reader of a pipe may make of it what its name says.
     if path.metadata().is_ok_and(|about| !about.is_file()) {
         return Ok(default);
     }
@@ -156,7 +156,7 @@ mod tests {
         }
         refused(backup(Path::new("b.age"), true, false), "b, or b.tar.zst.age");
         refused(backup(Path::new("b.tar.zst"), false, true), "with --keep that is a directory");
-        // What is there is a directory, whatever it is called.
+        // What is there is a directory, and its name does not matter.
         let dir = tempfile::tempdir().unwrap();
         let named = dir.path().join("disk.zip");
         std::fs::create_dir(&named).unwrap();

@@ -1,4 +1,4 @@
-//! Running a command: by the server if one is up, else in this process.
+//! Running a command: by the server if one is running, else in this process.
 
 use std::io::{self, BufRead, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
@@ -20,7 +20,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What a command answered, and who.
 pub(super) struct Answered {
     pub reply: AdminReply,
-    /// By a running server.
     pub running: bool,
 }
 
@@ -51,7 +50,7 @@ pub(super) fn execute(
     execute_or_make(config, Init::No, request, input, output, take)
 }
 
-/// The same, for a command that may be told to make a store.
+/// The same, for a command that may make a store.
 pub(super) fn execute_or_make(
     config: &Config,
     init: Init,
@@ -66,7 +65,7 @@ pub(super) fn execute_or_make(
     let mut owner = Owner::instead_of_root(dir)?;
     let mut acting = None;
     let deadline = Instant::now() + TIMEOUT;
-    let mut told = false;
+    let mut announced = false;
     loop {
         // The lock decides: only its holder touches the store, and only a server listens.
         let locked = if foreign.is_some() || owner.is_some() {
@@ -111,9 +110,9 @@ pub(super) fn execute_or_make(
                         "{locked}, which does not answer on {path}: {error}"
                     )));
                 }
-                if !told && Instant::now() + TIMEOUT > deadline + Duration::from_secs(1) {
+                if !announced && Instant::now() + TIMEOUT > deadline + Duration::from_secs(1) {
                     output.say(&format!("{locked}; waiting for it"));
-                    told = true;
+                    announced = true;
                 }
                 std::thread::park_timeout(PAUSE);
             }
@@ -133,7 +132,7 @@ fn is_store(dir: &Path) -> bool {
 }
 
 /// Why this process must not open the store itself: the files that it would make are another
-/// user's, who could not open them any more. Root, who can be anybody, is told by [`Owner`].
+/// user's, who could not open them any more. Root, who can be any user, is handled by [`Owner`].
 pub(super) fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
     let us = rustix::process::geteuid();
     if us.is_root() {
@@ -141,7 +140,7 @@ pub(super) fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
     }
     let ours = |about: &std::fs::Metadata| about.uid() == us.as_raw();
     if std::fs::metadata(data_dir).is_ok_and(|dir| ours(&dir)) {
-        // What somebody else has left in it is told of once it is met.
+        // Files of other users in it are reported once they are met.
         return Ok(None);
     }
     match std::fs::symlink_metadata(data_dir.join("LOCK")) {
@@ -156,7 +155,7 @@ pub(super) fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
 
 /// Whether a store of another user is given to this one by its group, as a platform does that starts a
 /// server as another user and gives the volume to a group of both. A command by itself is no reason to
-/// make files that the server, who is somebody else then, could not open.
+/// make files that the server, then another user, could not open.
 pub(super) fn is_given_by_group(data_dir: &Path) -> bool {
     let wanted = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
     let us = rustix::process::geteuid();
@@ -181,7 +180,7 @@ fn here(
     output.log_quietly();
     let audit = config.audit()?;
     let audit_event = AuditEntry::of(&request);
-    // Root stays root there, whoever it acts as.
+    // Root stays root there, whichever user it acts as.
     let who = format!("command uid {}", rustix::process::getuid().as_raw());
     if let Some(result) = ops::run_without_store(&config.ops_context(), &request) {
         audit_event.write(&audit, &who, &result);
@@ -199,7 +198,7 @@ fn here(
         opened.map_err(|error| server::cannot_open(&error, &config.data_dir))?
     };
     if writes_elsewhere {
-        // The threads of the store stay the owner of the data; a backup is of whoever makes it.
+        // The threads of the store stay the owner of the data; a backup belongs to the user who makes it.
         *acting = None;
     }
     let result = if rebuilt {

@@ -18,18 +18,15 @@ use crate::config::{Config, ConfigError};
 use crate::ops::{self, AdminReply, AdminRequest, Failure};
 use crate::{admin, doctor};
 
-/// What there is to say of a server.
 struct HealthState {
-    /// A word for programs.
     status: &'static str,
     running: bool,
     said: Option<ops::Health>,
-    /// A sentence for people.
     text: String,
 }
 
 /// Asks, prints, and fails where the server does not do what is asked for. A wrong configuration is a
-/// failure like any other: whoever looks at the exit code knows 0 and 1.
+/// failure like any other: health checks know the exit codes 0 and 1.
 pub(super) fn health(
     config: Result<Config, ConfigError>,
     words: &HealthArgs,
@@ -73,16 +70,16 @@ fn ask(config: &Config, longest: Duration) -> HealthState {
     // A thread of its own, since even connecting may wait; it ends with the process.
     let places = (socket.clone(), data_dir.clone());
     std::thread::spawn(move || {
-        let told = connect(&places.0, &places.1).map(|stream| {
+        let reply = connect(&places.0, &places.1).map(|stream| {
             let mut nothing = io::empty();
             admin::ask(&stream, &AdminRequest::Health, &mut nothing, &mut |_| Ok(()))
         });
-        let _late = answer.send(told);
+        let _late = answer.send(reply);
     });
     let down = |status, running, text| HealthState { status, running, said: None, text };
     let place = socket.display();
     match answered.recv_timeout(longest) {
-        Ok(Ok(Ok(AdminReply::Health(said)))) => told(said),
+        Ok(Ok(Ok(AdminReply::Health(said)))) => state_of(said),
         Ok(Ok(Ok(_))) => down("failed", true, "it answers something else".to_owned()),
         Ok(Ok(Err(failure))) => down("failed", true, failure.message),
         Ok(Err(error)) => silent(&error, &socket, &data_dir),
@@ -93,7 +90,7 @@ fn ask(config: &Config, longest: Duration) -> HealthState {
     }
 }
 
-fn told(said: ops::Health) -> HealthState {
+fn state_of(said: ops::Health) -> HealthState {
     let (status, text) = match (&said.live, &said.lists, &said.events) {
         (Some(why), ..) => ("failed", why.clone()),
         (None, None, None) => ("ready", "lists are answered and events are taken".to_owned()),
@@ -110,7 +107,7 @@ fn told(said: ops::Health) -> HealthState {
     HealthState { status, running: true, said: Some(said), text }
 }
 
-/// Why nobody is there to be asked.
+/// Why no server answers.
 fn silent(error: &io::Error, socket: &Path, data_dir: &Path) -> HealthState {
     let down = |status, running, text| HealthState { status, running, said: None, text };
     let (socket, data_dir) = (socket.display(), (data_dir, data_dir.display()));
@@ -121,7 +118,7 @@ fn silent(error: &io::Error, socket: &Path, data_dir: &Path) -> HealthState {
             down("starting", true, text)
         }
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            down("not running", false, format!("nobody listens on {socket}: {error}"))
+            down("not running", false, format!("nothing listens on {socket}: {error}"))
         }
         _ => {
             let text = format!(
@@ -147,7 +144,7 @@ mod tests {
             (true, true, true, "failed"),
         ] {
             let said = ops::Health { live: why(live), lists: why(lists), events: why(events) };
-            let state = told(said);
+            let state = state_of(said);
             assert_eq!(state.status, status);
             assert_eq!(state.text.contains("it is so"), live || lists || events, "{}", state.text);
         }

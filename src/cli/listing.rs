@@ -108,7 +108,6 @@ fn heads_and(calls: &[Members]) -> impl Iterator<Item = Option<&Members>> {
     std::iter::once(None).chain(calls.iter().map(Some))
 }
 
-/// The cells of a call.
 fn cells(call: &Members, when: String, sid: String, account: String) -> Vec<String> {
     let direction = match member(call, "direction").as_str() {
         "inbound" => "in".to_owned(),
@@ -245,7 +244,6 @@ impl FollowLines {
         Self { one_account, screen, shown: HashMap::new() }
     }
 
-    /// The heads of the columns.
     pub fn head(&self) -> String {
         let whole = || {
             let columns = columns(self.one_account);

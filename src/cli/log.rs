@@ -23,11 +23,9 @@ use crate::ops::Failure;
 /// Where the log goes, and how it looks there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LogTarget {
-    /// Text on standard error.
     Human,
     /// One JSON object a line on standard error, and nothing else there.
     Json,
-    /// Entries of the systemd journal.
     Journal,
 }
 
@@ -162,7 +160,7 @@ fn format_in(text: &str) -> Option<String> {
 }
 
 /// Lines on standard error. One that cannot be written is lost: where the disk is full on which they
-/// are kept, or nobody reads them any more, all else goes on.
+/// are kept, or have no reader any more, all else goes on.
 pub(super) fn lines() -> SubscriberBuilder<DefaultFields, Format, LevelFilter, fn() -> Plain> {
     // Else it would be told on standard error, and whoever cannot write there panics.
     tracing_subscriber::fmt().with_writer(Plain::new as fn() -> _).log_internal_errors(false)
@@ -200,7 +198,6 @@ fn note_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(thread, at, said = &*said, "a panic");
 }
 
-/// The text of a panic.
 fn said(payload: &dyn Any) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("something without words")

@@ -27,7 +27,7 @@ pub(super) fn pages(dir: Option<&Path>, output: &mut Output) -> Result<(), Failu
         clap_mangen::Man::new(command).render(&mut page)?;
         return Ok(output.data(&page)?);
     };
-    // Nothing in them is secret, and `man` runs as anybody.
+    // Nothing in them is secret, and `man` runs as any user.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let written =
         std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(command, dir));

@@ -39,13 +39,13 @@ use args::{AccountCommand, CertCommand, Cli, Command, ConfigCommand, TokenComman
 use execute::Init;
 use output::Output;
 
-/// What is said of variables that begin like those of rollcall and are none.
+/// What is said of variables that begin like those of rollcall and name no key.
 const PASSED_OVER: &str =
     "variables that Kubernetes sets for its Services name no key and are passed over";
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    // Whatever this process writes is for its own user: calls, tokens and keys.
+    // What this process writes is for its own user: calls, tokens and keys.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // A command opens the store's files as the server does.
     crate::server::raise_files();
@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
     let mut output = Output::new(cli.json);
     match run(cli, &mut output) {
         Ok(code) => code,
-        // Whoever read the output has seen enough.
+        // The reader of the output has seen enough.
         Err(_) if output.closed() => ExitCode::SUCCESS,
         Err(failure) => {
             output.finish();
@@ -178,8 +178,8 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
 fn authority(config: &Config, output: &mut Output) -> Result<(), Failure> {
     if config.tls.files().is_some() {
         return Err(Failure::usage(
-            "--ca: the certificate is configured (tls.cert), and so its authority is known to whoever \
-             has issued it",
+            "--ca: rollcall did not make this certificate (tls.cert is set); ask the authority that \
+             issued it",
         ));
     }
     let path = config.data_dir.join("tls/ca.pem");

@@ -45,7 +45,7 @@ impl Output {
         Self { json, shown: None, closed: false, measure: None, still: false }
     }
 
-    /// Whether somebody closed standard output.
+    /// Whether the reader closed standard output.
     pub fn closed(&self) -> bool {
         self.closed
     }
@@ -55,7 +55,6 @@ impl Output {
         self.closed |= error.kind() == ErrorKind::BrokenPipe;
     }
 
-    /// Data.
     pub fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
@@ -72,7 +71,6 @@ impl Output {
         Ok(())
     }
 
-    /// Talk.
     pub fn say(&mut self, text: &str) {
         if let Some(ProgressShown { line, .. }) = &self.shown {
             line.suspend(|| talk(text));
@@ -81,7 +79,6 @@ impl Output {
         }
     }
 
-    /// What a command answered.
     pub fn reply(&mut self, reply: &AdminReply, running: bool) -> Result<(), Failure> {
         let shown =
             if self.json { render::json(reply, running) } else { render::text(reply, running) };
@@ -112,7 +109,6 @@ impl Output {
         self.measure = Some(Measure::Written(written));
     }
 
-    /// Shows no progress.
     pub fn be_still(&mut self) {
         self.still = true;
     }
@@ -143,7 +139,9 @@ impl Output {
                 Some(ProgressShown { what: progress.what.clone(), line, begun: Instant::now() });
         }
         if let Some(ProgressShown { line, begun, .. }) = &self.shown {
-            line.set_message(logs::plain(&told(&progress, written, begun.elapsed())).into_owned());
+            line.set_message(
+                logs::plain(&progress_line(&progress, written, begun.elapsed())).into_owned(),
+            );
         }
     }
 
@@ -164,7 +162,7 @@ impl Output {
 }
 
 /// How far something is: `reading the journal: 1.2 GB of 3.4 GB, 35 %, 12.0 MB/s`.
-fn told(progress: &Progress, written: Option<u64>, elapsed: Duration) -> String {
+fn progress_line(progress: &Progress, written: Option<u64>, elapsed: Duration) -> String {
     let Progress { what, done, total, unit } = progress;
     let is_bytes = *unit == Unit::Bytes;
     let amount = |count: u64| if is_bytes { show_size(count) } else { count.to_string() };
@@ -204,17 +202,17 @@ mod tests {
     fn progress_is_told_in_bytes_with_units() {
         let (giga, mega) = (1_000_000_000, 1_000_000);
         let read = Progress::bytes("reading", 12 * giga / 10, Some(34 * giga / 10));
-        let told = |progress: &Progress, written, seconds| {
-            told(progress, written, Duration::from_secs(seconds))
+        let line = |progress: &Progress, written, seconds| {
+            progress_line(progress, written, Duration::from_secs(seconds))
         };
-        assert_eq!(told(&read, None, 100), "reading: 1.2 GB of 3.4 GB, 35 %, 12.0 MB/s");
-        assert_eq!(told(&read, None, 0), "reading: 1.2 GB of 3.4 GB, 35 %");
+        assert_eq!(line(&read, None, 100), "reading: 1.2 GB of 3.4 GB, 35 %, 12.0 MB/s");
+        assert_eq!(line(&read, None, 0), "reading: 1.2 GB of 3.4 GB, 35 %");
         let calls = Progress::steps("exporting", 5, Some(20));
-        assert_eq!(told(&calls, Some(3 * mega), 2), "exporting: 3.0 MB, 5 of 20, 25 %, 1.5 MB/s");
+        assert_eq!(line(&calls, Some(3 * mega), 2), "exporting: 3.0 MB, 5 of 20, 25 %, 1.5 MB/s");
         let endless = Progress::bytes("importing", 0, None);
-        assert_eq!(told(&endless, None, 1), "importing: 0 B, 0 B/s");
+        assert_eq!(line(&endless, None, 1), "importing: 0 B, 0 B/s");
         // A total that was too low is no more than a hundred per cent.
         let more = Progress::steps("building", 7, Some(0));
-        assert_eq!(told(&more, None, 1), "building: 7 of 7, 100 %");
+        assert_eq!(line(&more, None, 1), "building: 7 of 7, 100 %");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Architecture invariant: what root makes in a data directory belongs to the owner of that directory.
 //! A command of root is that owner for as long as it has the store open, and has no other rights than
-//! theirs; so it also opens nothing that somebody else has put there for root.
+//! theirs; so it also opens nothing that another user has put there for root.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
@@ -42,8 +42,8 @@ impl Owner {
             }
         };
         let mut owner = Self { uid: dir.uid(), gid: dir.gid() };
-        // A volume may be root's with a store in it that is not. A link or another name of somebody
-        // else's file says nothing of that.
+        // A volume may be root's with a store in it that is not. A link, or another name of another
+        // user's file, says nothing of that.
         if owner.uid == 0
             && let Ok(lock) = std::fs::symlink_metadata(data_dir.join("LOCK"))
             && lock.is_file()
@@ -96,14 +96,14 @@ pub(super) fn outside(target: &Path, data_dir: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// As long as this lives the thread is somebody else than root.
+/// As long as this lives the thread is another user than root.
 pub(super) struct Acting {
     group: Gid,
 }
 
 impl Drop for Acting {
     fn drop(&mut self) {
-        // Whoever could not be root again has no more rights than before.
+        // A thread that cannot be root again has no more rights than before.
         let _as_it_is = set_thread_res_uid(None, Uid::ROOT, None)
             .and_then(|()| set_thread_res_gid(None, self.group, None))
             .and_then(|()| set_thread_groups(&[self.group]));

@@ -26,7 +26,6 @@ impl From<String> for Rendered {
     }
 }
 
-/// An answer for programs.
 pub(super) fn json(reply: &AdminReply, running: bool) -> Rendered {
     let value = match reply {
         AdminReply::Token { id, value } => json!({ "id": id, "token": value }),
@@ -57,7 +56,6 @@ pub(super) fn json(reply: &AdminReply, running: bool) -> Rendered {
     value.to_string().into()
 }
 
-/// An answer for people.
 pub(super) fn text(reply: &AdminReply, running: bool) -> Rendered {
     match reply {
         AdminReply::Token { id, value } => Rendered {

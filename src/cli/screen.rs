@@ -7,12 +7,9 @@ use super::colour;
 /// Columns where a terminal does not say how many it has.
 const WIDTH_USUAL: usize = 80;
 
-/// A terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Screen {
-    /// Columns.
     pub width: usize,
-    /// Whether colours are wanted.
     pub colours: bool,
 }
 

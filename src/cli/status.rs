@@ -14,7 +14,7 @@ use crate::ops::{
 use crate::store::Status;
 use crate::wire::parse_time;
 
-/// What somebody has to look at; nothing where all is well.
+/// Problems for the operator; none where all is well.
 pub(super) fn problems(figures: &StatusFigures, running: bool) -> Vec<String> {
     let down = (!running).then(|| "no server is running".to_owned());
     down.into_iter().chain(figures.problems.iter().cloned()).collect()
@@ -157,7 +157,7 @@ fn hook_lines(hooks: &HookFigures) -> Vec<(&'static str, String)> {
         let parts: Vec<_> = last.map(str::to_owned).into_iter().chain(refused.texts()).collect();
         ("webhooks", format!("{whose}: {}", parts.join("; ")))
     };
-    // Those who need somebody first.
+    // Those with a problem first.
     let mut accounts: Vec<_> = hooks.accounts.iter().collect();
     accounts.sort_by_key(|one| one.refused.is_empty());
     let mut lines: Vec<_> = accounts

@@ -16,7 +16,6 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::logs;
 
-/// Where the systemd journal listens.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// How long an entry may wait for the journal before it is lost.
@@ -29,13 +28,12 @@ const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of the name of a field.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Writes to the systemd journal.
 pub(super) struct SystemdJournal {
     socket: UnixDatagram,
 }
 
 impl SystemdJournal {
-    /// An error where nobody listens.
+    /// An error where nothing listens.
     pub fn new() -> io::Result<Self> {
         UnixDatagram::unbound()?.connect(SOCKET)?;
         let socket = UnixDatagram::unbound()?;

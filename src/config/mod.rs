@@ -129,9 +129,7 @@ impl Config {
 /// A configuration, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadedConfig {
-    /// What it comes to.
     pub config: Config,
-    /// The file, where there is one.
     pub file: Option<PathBuf>,
     /// Variables that Kubernetes sets, which name no key and were passed over.
     pub passed_over: Vec<String>,

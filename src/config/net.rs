@@ -140,7 +140,7 @@ impl ListenAddr {
     }
 
     /// Whether only this machine can reach it: a loopback address, or the name `localhost`
-    /// (RFC 6761). Any other name counts as reachable, whatever it resolves to.
+    /// (RFC 6761). Any other name counts as reachable.
     pub fn is_loopback(&self) -> bool {
         match &self.host {
             Host::Ip(ip) => ip.to_canonical().is_loopback(),

@@ -1,5 +1,5 @@
-//! How long things are kept, in words: a duration is easily written wrong, and calls that have gone do
-//! not come back.
+//! How long things are kept, in words: a duration is easily written wrong, and deleted calls do not come
+//! back.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::Config;
 use crate::domain::{exact_size, show_size};
 use crate::wire::show_duration;
 
-/// Calls that are kept for less are so only where somebody has said that this is meant.
+/// Calls are kept for less only with `retention.allow_short`.
 pub const SHORT: Duration = Duration::from_hours(24);
 
 impl Config {
@@ -49,7 +49,7 @@ impl Config {
                 show_duration(retention.erase_within)
             ),
             format!(
-                "a call that nothing is heard of is given up after {} (calls.max_lifetime)",
+                "a call without an event is stale after {} (calls.max_lifetime)",
                 show_duration(calls.max_lifetime)
             ),
             window,
@@ -57,7 +57,7 @@ impl Config {
     }
 }
 
-/// A limit as somebody has written it: `10 GB`, `64MiB`; rounded where no unit fits.
+/// A limit as people write it: `10 GB`, `64MiB`; rounded where no unit fits.
 fn show_bytes(bytes: u64) -> String {
     let units = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)];
     let decimal = units.into_iter().find(|(_, unit)| bytes.is_multiple_of(*unit));

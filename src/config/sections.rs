@@ -3,6 +3,11 @@
 //! The doc comment of a field is what `config.example.toml` says of the key; its first paragraph is
 //! the help of the flag. `configuration!` makes the structs, their defaults and [`KEYS`] of it, and
 //! all else is made of that table: reading, flags, variables, hints, the example.
+#![expect(
+    clippy::doc_markdown,
+    clippy::doc_link_with_quotes,
+    reason = "the comments are the text of the example file, not of rustdoc"
+)]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +24,7 @@ macro_rules! configuration {
         $(#[$config_doc:meta])*
         Config { $($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:expr, $form:expr;)* }
         $(
-            $(#[$section_doc:meta])*
+            $(#[$section_attribute:meta])*
             $section:ident: $Section:ident {
                 $($(#[doc = $sdoc:literal])* $skey:ident: $stype:ty = $sdefault:expr, $sform:expr;)*
             }
@@ -29,7 +34,7 @@ macro_rules! configuration {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Config {
             $($(#[doc = $doc])* pub $key: $type,)*
-            $($(#[$section_doc])* pub $section: $Section,)*
+            $(pub $section: $Section,)*
         }
 
         impl Default for Config {
@@ -39,7 +44,7 @@ macro_rules! configuration {
         }
 
         $(
-            $(#[$section_doc])*
+            $(#[$section_attribute])*
             #[derive(Debug, Clone, PartialEq, Eq)]
             pub struct $Section { $($(#[doc = $sdoc])* pub $skey: $stype,)* }
 
@@ -166,6 +171,7 @@ http: Http {
 }
 
 /// What a client may take of connections, bytes and time.
+#[derive(Copy)]
 limits: LimitsSection {
     /// Connections at a time, for each listener.
     ///
@@ -217,12 +223,12 @@ limits: LimitsSection {
     /// Time in which the requests of a token are counted.
     token_window: Duration = Duration::from_mins(5), Form::Duration(SECOND..=DAY);
 
-    /// Events that may wait to be committed; beyond, webhooks are answered 503.
+    /// Events that may wait to be committed; where there are more, webhooks are answered 503.
     ///
     /// The answer has Retry-After, and nothing of the request is stored. Not below batch_events.
     queue_events: usize = 20_000, Form::Count(1..=10_000_000);
 
-    /// Readers of changes at a time, by lines or by events; beyond, they are answered 503.
+    /// Readers of changes at a time, by lines or by events; further ones are answered 503.
     ///
     /// These are requests for `…/Calls/changes`. The answer has Retry-After.
     event_streams: usize = 256, Form::Count(0..=65_536);
@@ -256,7 +262,7 @@ store: StoreSection {
     /// So a start does not have to read the whole journal.
     live_checkpoint_age: Duration = Duration::from_mins(10), Form::Duration(1..=DAY);
 
-    /// Size of the journal after the last checkpoint, beyond which calls that have not ended are
+    /// Size of the journal after the last checkpoint, above which calls that have not ended are
     /// written to the index too.
     ///
     /// Then their age does not matter.

@@ -156,7 +156,7 @@ fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
 }
 
 const DATA_DIR: &str = "data_dir";
-/// The configuration file that is read where it exists and nobody names another.
+/// The configuration file that is read where it exists and no other is named.
 pub const DEFAULT_FILE: &str = "/etc/rollcall/rollcall.toml";
 const CONFIG: &str = "config";
 const CONFIG_VARIABLE: &str = "ROLLCALL_CONFIG";

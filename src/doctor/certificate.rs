@@ -63,7 +63,7 @@ fn on_disk(config: &Config) -> Result<CertificateList, Box<Finding>> {
         return Err(Box::new(Finding::unknown(
             shown(path),
             "only the service sees what systemd hands over to it",
-            "run this again while the server is up",
+            "run this again while the server is running",
         )));
     }
     let context = AdminContext {
@@ -170,7 +170,7 @@ pub(super) fn judge(one: &CertificateInfo, now: SystemTime) -> Finding {
     let authority = one.part == CertificateRole::Authority;
     let early = if authority { AUTHORITY_DAYS } else { WARN_DAYS };
     let level = match one.days_left {
-        ..0 => return Finding::error(object, format!("{ends}: it is over"), advice),
+        ..0 => return Finding::error(object, format!("{ends}: it has expired"), advice),
         0..ERROR_DAYS => Level::Error,
         days if days < early => Level::Warn,
         days => return Finding::ok(object, format!("{ends}, in {}", counted(days, "day"))),
@@ -193,7 +193,7 @@ fn names(config: &Config, own: &CertificateInfo) -> Vec<Finding> {
     };
     let listed = config.tls.names.iter().map(SubjectName::to_string).filter(|_| own.made);
     let missing: Vec<String> = listen
-        // Whoever brings a certificate says by which name clients come.
+        // With a certificate of their own, operators choose the names.
         .filter(|_| own.made)
         .into_iter()
         .chain(listed)

@@ -10,9 +10,9 @@ use crate::config::Config;
 
 /// 1 November 2026, before this release: no clock that is right shows an earlier time.
 const RELEASED_S: u64 = 1_793_491_200;
-/// What nobody expects this release to see.
+/// Later than this release is expected to run.
 const YEARS_MAX_S: u64 = 20 * 365 * 86_400;
-/// Differences below this are nobody's concern.
+/// Differences below this do not matter.
 const SLACK: Duration = Duration::from_mins(2);
 
 const OBJECT: &str = "clock";
@@ -77,7 +77,7 @@ fn newest(data_dir: &Path) -> Option<SystemTime> {
 }
 
 /// The server writes `LOCK` as soon as it runs, by the clock; when it began is also known in
-/// seconds since the boot, which nobody sets. The difference is what was set since.
+/// seconds since the boot, which cannot be set. The difference is what was set since.
 fn drift(data_dir: &Path, pid: u32, now: SystemTime) -> Option<i64> {
     let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
     let age = since_boot - i64::try_from(process::started_s(pid)?).ok()?;

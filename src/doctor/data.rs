@@ -13,7 +13,7 @@ use crate::domain::counted;
 use crate::fsutil;
 use crate::store::{chain, read_format};
 
-/// Files that are looked at, so that a strange directory does not keep anybody waiting.
+/// Files that are looked at, so that a strange directory does not take long.
 const FILES_MAX: usize = 50_000;
 /// Findings of one kind that are listed; the others are counted.
 const LISTED_MAX: usize = 5;
@@ -48,7 +48,7 @@ pub(super) fn check(config: &Config, server: &User, known: &UserTable) -> Vec<Fi
     findings
 }
 
-/// What the server may do with everything in it, and whoever else may.
+/// What the server may do with everything in it, and who else may.
 fn rights(dir: &Path, about: &Metadata, server: &User, known: &UserTable) -> Vec<Finding> {
     let object = format!("data directory {}", shown(dir));
     let (entries, seen) = walk(dir, about);
@@ -57,8 +57,8 @@ fn rights(dir: &Path, about: &Metadata, server: &User, known: &UserTable) -> Vec
     // Which of them get into a directory. What is in it comes after it.
     let mut entered: HashMap<&Path, Vec<&Stranger>> = HashMap::new();
     let (mut locked, mut foreign, mut open) = (Vec::new(), Vec::new(), Vec::new());
-    // Whoever may use something by a group that is the server's too, and how many files are of whom who
-    // has given them to such a group.
+    // Users who may use something by a group that is the server's too, and how many files are of users
+    // who have given them to such a group.
     let (mut members, mut others) = (BTreeMap::new(), BTreeMap::new());
     // Root may do what it likes, and what is the owner's is as it should be.
     let owner = if server.uid == 0 { about.uid() } else { 0 };
@@ -95,7 +95,7 @@ fn rights(dir: &Path, about: &Metadata, server: &User, known: &UserTable) -> Vec
     let members = members.into_iter().map(|(name, (path, rights))| {
         let (path, mode) = (shown(path), rights.mode);
         let problem = format!("its mode is {mode:o}, so that {name} may use it, as the server may");
-        let advice = "leave nobody in that group who is not to see the calls";
+        let advice = "remove users from that group who must not see the calls";
         Finding::warn(path, problem, advice)
     });
     let others = others.into_iter().map(|(uid, count)| {
@@ -110,7 +110,7 @@ fn rights(dir: &Path, about: &Metadata, server: &User, known: &UserTable) -> Vec
     let aside: Vec<Finding> = members.chain(others).collect();
     if locked.is_empty() && open.is_empty() && foreign.is_empty() && aside.is_empty() {
         let what = format!(
-            "files and directories ({seen}): the server, user {}, may use them all, and nobody else",
+            "files and directories ({seen}): the server, user {}, may use them all, and no other user",
             server.uid
         );
         return vec![Finding::ok(object, what)];
@@ -162,7 +162,7 @@ fn out_of_reach(path: &Path, about: &Metadata, server: &User, is_top: bool) -> O
     Some(Finding::error(path, problem, advice))
 }
 
-/// What is to be said of a file of somebody who is neither the server nor root, and can take it away
+/// What is to be said of a file of a user who is neither the server nor root, and can take it away
 /// again.
 fn of_another(path: &Path, about: &Metadata, server: &User) -> Finding {
     let (uid, path) = (server.uid, shown(path));
@@ -196,7 +196,7 @@ fn walk(dir: &Path, about: &Metadata) -> (Vec<(PathBuf, Metadata)>, usize) {
             if !fsutil::is_content(&entry.file_name()) {
                 continue;
             }
-            // Files come and go while a server is up.
+            // Files come and go while a server is running.
             let Ok(about) = fs::symlink_metadata(&path) else { continue };
             if about.is_dir() {
                 dirs.push(path.clone());
@@ -239,13 +239,13 @@ fn lock(dir: &Path) -> Vec<Finding> {
         }
         Some(pid) => Finding::warn(
             object,
-            format!("its last owner, process {pid}, did not end in order"),
+            format!("its last owner, process {pid}, did not end cleanly"),
             "nothing is lost: the next start looks the index through. If it was not a power \
              failure, the server's log says why it ended",
         ),
         None if held => Finding::ok(object, "a process holds it"),
         None if text.lines().any(|line| line == "clean") => {
-            Finding::ok(object, "nobody holds it, and its last owner ended in order")
+            Finding::ok(object, "no process holds it, and its last owner ended cleanly")
         }
         None => Finding::warn(
             object,

@@ -1,4 +1,4 @@
-//! The disk: its room, and whether it keeps what it is given.
+//! The disk: its free space, and whether it keeps what is written.
 
 use std::path::Path;
 use std::{fs, io};
@@ -19,7 +19,7 @@ const KINDS: [(u64, &str, &str); 9] = [
     (0xfe53_4d42, "smb", NETWORK),
     (0x517b, "smb", NETWORK),
     (0x0102_1997, "9p", NETWORK),
-    (0x6573_5546, "fuse", "what it does when it is told to sync depends on the program behind it"),
+    (0x6573_5546, "fuse", "what a sync does depends on the program behind it"),
 ];
 const MEMORY: &str = "it is memory, and is gone with the next boot";
 const NETWORK: &str = "locks and syncs depend on another machine";
@@ -50,10 +50,10 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     let there = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
     let Some(there) = there.ancestors().find(|dir| dir.is_dir()) else { return Vec::new() };
     let object = format!("disk of {}", shown(dir));
-    let (about, room) = match (rustix::fs::statfs(there), fsutil::file_system(there)) {
-        (Ok(about), Ok(room)) => (about, room),
-        (about, room) => {
-            let error = about.err().map(io::Error::from).or(room.err());
+    let (about, space) = match (rustix::fs::statfs(there), fsutil::file_system(there)) {
+        (Ok(about), Ok(space)) => (about, space),
+        (about, space) => {
+            let error = about.err().map(io::Error::from).or(space.err());
             let error = error.map_or_else(String::new, |error| error.to_string());
             let advice = "run this as the owner of the data directory, or as root";
             return vec![Finding::error(object, format!("cannot look at it: {error}"), advice)];
@@ -64,9 +64,9 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         &Disk {
             // The upper half is a sign that has been stretched.
             kind: u64::try_from(about.f_type & 0xffff_ffff).unwrap_or_default(),
-            free_bytes: room.free_bytes,
-            read_only: room.read_only,
-            free_files: room.free_files,
+            free_bytes: space.free_bytes,
+            read_only: space.read_only,
+            free_files: space.free_files,
             journal_bytes: size(&dir.join("journal")),
             index_bytes: indexes(dir),
             segment_bytes: config.store.segment_bytes,
@@ -97,7 +97,7 @@ pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
                  refused",
                 show_size(disk.least_bytes)
             ),
-            "make room now; they are taken again by themselves",
+            "free some space now; then they are accepted again",
         ));
     } else if disk.free_bytes < disk.segment_bytes {
         findings.push(Finding::error(
@@ -106,20 +106,20 @@ pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
                 "{free} are free, less than one journal segment ({})",
                 show_size(disk.segment_bytes)
             ),
-            "make room now: without any, events are answered 503",
+            "free some space now: without any, events are answered 503",
         ));
     } else if disk.free_bytes < needed {
         findings.push(Finding::warn(
             object,
             format!("{free} are free, and a rebuild of the index needs {}", show_size(needed)),
-            "make room, or move the data to a larger disk",
+            "free some space, or move the data to a larger disk",
         ));
     }
     if disk.reserve == Some(false) {
         findings.push(Finding::warn(
             object,
             "there is no RESERVE in the data directory: it was given up at a start on a full disk",
-            "make room: a running server makes it again",
+            "free some space: a running server makes it again",
         ));
     }
     match disk.free_files {

@@ -8,7 +8,7 @@ use crate::store::Cause;
 
 /// Accounts with a finding of their own.
 const SHOWN_MAX: usize = 20;
-/// What anybody who tries an address brings about: nothing of it is meant to be a webhook.
+/// What any client that tries an address brings about: nothing of it is meant to be a webhook.
 const NOISE: [Cause; 4] =
     [Cause::NoCredentials, Cause::OtherScheme, Cause::UnknownToken, Cause::AuthorizationMalformed];
 

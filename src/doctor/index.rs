@@ -18,7 +18,7 @@ pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
     let mut findings: Vec<Finding> = damaged
         .map(|name| {
             let path = shown(&dir.join(name));
-            let problem = "this index had failed and was built anew; it is kept to be looked at";
+            let problem = "this index had failed, was quarantined and built again";
             let advice = format!(
                 "see the log of that day, and whether the disk is sound; then `rm -r {path}`"
             );
@@ -36,7 +36,7 @@ pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
         Some(answers) if answers.figures.store.index_bytes.is_none() => Finding::warn(
             object,
             "it has failed and is being built again; lists are answered 503 until then",
-            "wait, and see the log; if it fails again, see whether the disk is sound and has room",
+            "wait, and see the log; if it fails again, see whether the disk is sound and has space",
         ),
         Some(answers) => {
             let status = &answers.figures.store;

@@ -24,7 +24,7 @@ pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
     let listeners = 1 + u64::from(config.http.listen.is_some());
     let others = OTHERS + config.limits.event_streams as u64;
     let mut findings = judge(whose, most, config.limits.connections as u64, listeners, others);
-    // Of the network that this command is in, which is that of whoever opens listeners.
+    // Of the network that this command is in, which is that of the process that opens listeners.
     let waiting = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
     findings.extend(waiting.and_then(|text| text.trim().parse().ok()).map(judge_waiting));
     findings

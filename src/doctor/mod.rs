@@ -32,22 +32,20 @@ use serde::Serialize;
 
 use crate::config::Config;
 
-/// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
     Ok,
-    /// This user, or without a running server, nobody can tell.
+    /// This cannot be known as this user, or without a running server.
     Unknown,
-    /// It works, and somebody should look at it.
+    /// It works, and an operator should look at it.
     Warn,
     /// It does not work, or calls or secrets are in danger.
     Error,
 }
 
 impl Level {
-    /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -58,10 +56,8 @@ impl Level {
     }
 }
 
-/// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How grave.
     pub level: Level,
     /// What it is about: `clock`, a file, an address.
     pub object: String,
@@ -118,7 +114,6 @@ pub struct Surroundings {
     pub runtime_dir: Option<PathBuf>,
     /// Where `etc` and `usr` are: `/`.
     pub root: PathBuf,
-    /// The time.
     pub now: SystemTime,
 }
 
@@ -127,7 +122,7 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
     let known = rights::UserTable::read(&around.root);
     let (server, about_server) = server::ask(config, around);
     let user = known.server(&config.data_dir, server.peer());
-    // What a running server has counts, and not what is there for whoever asks.
+    // What a running server has counts, and not what this user sees.
     let (running, about_configuration) = server::configuration(config, &server);
     let config = running.as_ref().unwrap_or(config);
     if let Some(finding) = rights::not_for_us(&user, &config.data_dir) {
@@ -162,7 +157,8 @@ pub fn is_held(data_dir: &Path) -> bool {
 
 /// What there is to say where the configuration is not understood: all else depends on it.
 pub fn without_configuration(problem: String) -> Vec<Finding> {
-    let advice = "mend it; nothing else was looked at. `config.example.toml` has every key";
+    let advice =
+        "correct it; nothing else was examined. `rollcall config example` prints every key";
     vec![Finding::error("configuration", problem, advice)]
 }
 

@@ -49,7 +49,7 @@ fn network(network: &Network) -> Option<Finding> {
     }
     let least = if network.is_ipv4() { BITS_MIN_V4 } else { BITS_MIN_V6 };
     (network.bits() < least).then(|| {
-        let problem = "it is very wide: whoever may send events has rollcall connect to any \
+        let problem = "it is very wide: every client that may send events has rollcall connect to any \
                        address in it";
         Finding::warn(object, problem, advice)
     })

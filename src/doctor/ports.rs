@@ -9,7 +9,7 @@ use super::server::ObservedServer;
 use super::{Finding, process};
 use crate::config::{Config, ListenAddr};
 
-/// The process that starts all others, and listens for them where it is told to.
+/// The process that starts all others, and listens for them where it is configured to.
 const SERVICE_MANAGER: u32 = 1;
 
 pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
@@ -35,7 +35,7 @@ fn one(key: &str, address: &ListenAddr, server: &ObservedServer) -> Finding {
     };
     let error = match bind(first) {
         Ok(()) if up.is_some() => {
-            let problem = "the server is up and does not listen there";
+            let problem = "the server is running and does not listen there";
             let advice = "the configuration has changed since it started, or it was started with \
                           another one; restart it";
             return Finding::warn(object, problem, advice);
@@ -46,7 +46,7 @@ fn one(key: &str, address: &ListenAddr, server: &ObservedServer) -> Finding {
     match error.kind() {
         io::ErrorKind::AddrInUse => in_use(object, first.port(), server),
         io::ErrorKind::PermissionDenied => {
-            // The service has rights that whoever asks has not, and the reverse.
+            // The service has rights that this user does not have, and the reverse.
             let advice = "use a port from 1024 on, or AmbientCapabilities=CAP_NET_BIND_SERVICE in \
                           the unit";
             let problem = format!("this user may not listen there: {error}");

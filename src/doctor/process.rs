@@ -6,7 +6,6 @@ use std::path::Path;
 /// Ticks a second in `/proc/PID/stat`: the same on every Linux of today.
 const TICKS: u64 = 100;
 
-/// The name of a process.
 pub(super) fn name(pid: u32) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim().to_owned())
 }

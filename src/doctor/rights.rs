@@ -1,7 +1,7 @@
-//! Who may do what with a file: the server, and whoever else there is.
+//! Who may do what with a file: the server, and other users.
 //!
 //! What counts is what the kernel would say, and not whose a file is: a volume may be root's and be
-//! written to by a group (`fsGroup` of Kubernetes), or by whatever user a platform has chosen, who is in
+//! written to by a group (`fsGroup` of Kubernetes), or by a user that a platform has chosen, who is in
 //! group 0. So nothing is advised that takes from the server what it has.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,11 +82,11 @@ impl User {
     }
 }
 
-/// Somebody who is not the server.
+/// A user who is not the server.
 #[derive(Debug, Clone)]
 pub(super) struct Stranger {
     pub(super) name: String,
-    /// A member of a group of the server's own: whoever has put them there may have meant it.
+    /// A member of a group of the server's own, which may be intended.
     pub(super) is_of_its_group: bool,
     user: User,
 }
@@ -143,7 +143,6 @@ impl UserTable {
         Self { users }
     }
 
-    /// The user of this name.
     pub(super) fn named(&self, name: &str) -> Option<&User> {
         self.users.get(name)
     }
@@ -158,7 +157,7 @@ impl UserTable {
         let stranger = |name, user| Stranger { name, is_of_its_group: false, user };
         let mut strangers = vec![stranger("others".to_owned(), nobody(Vec::new()))];
         for gid in gids {
-            // Who is in a group that is not the server's is not asked: somebody may join it.
+            // The members of a group that is not the server's do not matter: others may join it.
             if !server.groups.contains(gid) && *gid != 0 && server.uid != 0 {
                 strangers.push(stranger(format!("group {gid}"), nobody(vec![*gid])));
             }
@@ -175,7 +174,8 @@ impl UserTable {
 
     /// The user that the server is; where none runs, the one that it will be: the one who had the store
     /// last, or the owner of the data directory. That may be a platform, which gives the directory to a
-    /// group and chooses a user anew each time: then it is whoever runs this and may use the directory.
+    /// group and chooses a user anew each time: then it is the user who runs this, if they may use the
+    /// directory.
     pub(super) fn server(&self, data_dir: &Path, peer: Option<Peer>) -> User {
         if let Some(Peer { pid, uid, gid }) = peer {
             let more = pid.and_then(process::groups).unwrap_or_default();
@@ -194,7 +194,7 @@ impl UserTable {
         let Some(about) = lock.as_ref().or(owned) else { return us };
         let known = self.numbered(about.uid()).map(|user| user.groups.clone());
         let mut groups = [vec![about.gid()], known.unwrap_or_default()].concat();
-        // Whoever has made a file in a directory that only its owner and a group may write to is in it.
+        // A user who has made a file in a directory that only its owner and a group may write to is in it.
         let by_group = |dir: &&Metadata| dir.uid() != about.uid() && dir.mode() & 0o032 == 0o030;
         groups.extend(dir.as_ref().filter(by_group).map(Metadata::gid));
         User { uid: about.uid(), groups }
@@ -240,7 +240,7 @@ mod tests {
             (dir(0, 1000, 0o750), false),
             (dir(0, 4, 0o770), false),
             (dir(0, 4, 0o777), true),
-            // An owner without rights has none, whatever the others have.
+            // An owner without rights has none, even if others have.
             (dir(999, 999, 0o077), false),
             (dir(0, 999, 0o707), false),
         ] {
@@ -264,7 +264,7 @@ mod tests {
             names(&server, &[4, 100]),
             ["others", "group 4", "group 100", "user ann (in group 100)", "user bob (in group 4)"]
         );
-        // A group of its own with somebody else in it.
+        // A group of its own with another user in it.
         let server = User { uid: 999, groups: vec![4] };
         assert_eq!(
             names(&server, &[4]),

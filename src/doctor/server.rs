@@ -1,4 +1,4 @@
-//! The server: whether one is up, and what it says of itself.
+//! The server: whether one is running, and what it says of itself.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,13 +16,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The server of this data directory.
 pub(super) enum ObservedServer {
-    /// It answers.
     Up(Box<Answers>),
     /// There is none, or it cannot be asked.
     Silent,
 }
 
-/// What a running server says.
 pub(super) struct Answers {
     pub(super) figures: StatusFigures,
     pub(super) tokens: Vec<TokenInfo>,
@@ -67,11 +65,11 @@ pub(super) fn ask(config: &Config, around: &Surroundings) -> (ObservedServer, Ve
         Err(error) => {
             let finding = match error.kind() {
                 ErrorKind::NotFound => {
-                    Finding::unknown(object(), "it is not there: no server is up", start)
+                    Finding::unknown(object(), "it is not there: no server is running", start)
                 }
                 ErrorKind::ConnectionRefused => Finding::warn(
                     object(),
-                    "nobody listens on it: the server was killed, or is not up yet",
+                    "nothing listens on it: the server was killed, or is not ready yet",
                     start,
                 ),
                 ErrorKind::PermissionDenied => Finding::unknown(
@@ -104,7 +102,7 @@ pub(super) fn ask(config: &Config, around: &Surroundings) -> (ObservedServer, Ve
     let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
     let mut findings = vec![Finding::ok(object(), format!("the server answers{who}"))];
     let owner = std::fs::metadata(&config.data_dir).map(|dir| dir.uid()).unwrap_or_default();
-    // Root may do everything; what it makes nobody else can open. Others may do what they may by
+    // Root may do everything; what it makes no other user can open. Others may do what they may by
     // their groups, too, and are looked at with the directory.
     if peer.is_some_and(|peer| peer.uid == 0) && owner != 0 {
         findings.push(Finding::warn(

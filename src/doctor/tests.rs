@@ -246,7 +246,7 @@ fn a_unit_that_differs_and_a_user_that_is_not_there_are_found() {
     assert_eq!(levels(&findings), [Level::Ok, Level::Warn, Level::Warn]);
     assert!(findings[2].advice.as_ref().unwrap().contains("edit rollcall.socket"), "{findings:?}");
     fs::remove_file(units.join("rollcall.socket")).unwrap();
-    // Whoever lets systemd open the sockets needs the user, too.
+    // A unit whose sockets systemd opens needs the user, too.
     let activated = include_str!("../../systemd/rollcall-activated.service");
     fs::rename(units.join("rollcall.service"), units.join("rollcall-activated.service")).unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Tokens: whether somebody can still get in.
+//! Tokens: whether an admin can still get in.
 
 use super::Finding;
 use super::server::ObservedServer;
@@ -10,7 +10,7 @@ const OBJECT: &str = "tokens";
 
 pub(super) fn check(server: &ObservedServer) -> Vec<Finding> {
     let Some(answers) = server.answers() else {
-        let advice = "run this again while the server is up, or `rollcall token list`";
+        let advice = "run this again while the server is running, or `rollcall token list`";
         return vec![Finding::unknown(OBJECT, "no server tells which there are", advice)];
     };
     judge(&answers.tokens)
@@ -36,7 +36,7 @@ pub(super) fn judge(tokens: &[TokenInfo]) -> Vec<Finding> {
                 if over == 1 { "has" } else { "have" },
                 list(tokens.iter().filter(|token| token.expired))
             ),
-            "`rollcall token revoke ID`, and a new one for whoever still needs it",
+            "`rollcall token revoke ID`, and a new one for clients that still need it",
         ));
     }
     if findings.is_empty() {

@@ -64,7 +64,6 @@ fn compare(path: &Path, text: &str, shipped: &str) -> Finding {
     )
 }
 
-/// The lines that say something.
 fn settings(text: &str) -> Vec<&str> {
     let lines = text.lines().map(str::trim);
     lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';'])).collect()

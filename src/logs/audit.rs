@@ -134,7 +134,7 @@ impl AuditLog {
         });
         let Some((path, file)) = &self.file else {
             let outcome = format!("{outcome:?}").to_ascii_lowercase();
-            tracing::info!(target: "audit", who, what, object, outcome, peer, left_out, "audit");
+            tracing::info!(target: "audit", who, what, object, outcome, peer, left_out, "audit event");
             return;
         };
         let at = show_time(at).to_string();

@@ -1,4 +1,4 @@
-//! What may be said in the log, and the log of deeds.
+//! What may be said in the log, and the audit log.
 //!
 //! Architecture invariant: above `debug` no line holds a token, a secret, or a telephone number
 //! that has not been through [`masked`]. Requests are named by the template of their path, since

@@ -30,7 +30,6 @@ pub struct AccountSettings {
 /// How long an account's calls are to be kept from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NewKeep {
-    /// As the configuration says.
     Default,
     /// As this says.
     Own(Keep),
@@ -87,7 +86,7 @@ pub(super) fn set(
         let other = store.access(|access| access.account_by_hook_user(user).map(|a| a.account_sid));
         if let Some(other) = other.filter(|other| *other != sid) {
             return Err(Failure::new(format!(
-                "the hook user \"{user}\" belongs to account {other}; hooks are told apart by it"
+                "the hook user \"{user}\" belongs to account {other}; webhooks are told apart by it"
             )));
         }
     }

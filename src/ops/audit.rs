@@ -1,20 +1,19 @@
-//! What is said of a command in the audit log: its name, what it is about, and nothing secret.
+//! What the audit log says of a command: its name and its object, and nothing secret.
 
 use super::{AdminReply, AdminRequest, Failure, is_whole};
 use crate::clock;
 use crate::logs::{AuditEvent, AuditLog, AuditOutcome};
 
-/// What is written down of a command once it is answered.
+/// What is written of a command once it is answered.
 #[derive(Debug, Clone)]
 pub struct AuditEntry {
     what: String,
     object: Option<String>,
-    /// Programs ask for figures all the time: that is no deed.
+    /// Programs ask for figures all the time: that is not audited.
     is_audited: bool,
 }
 
 impl AuditEntry {
-    /// What there is to say of this command.
     pub fn of(request: &AdminRequest) -> Self {
         let is_audited = !matches!(
             request,
@@ -27,7 +26,7 @@ impl AuditEntry {
         Self { what: name(request), object: object(request), is_audited }
     }
 
-    /// Writes down that somebody gave this command, and how it went.
+    /// Writes that the caller gave this command, and how it ended.
     pub fn write(self, audit: &AuditLog, who: &str, result: &Result<AdminReply, Failure>) {
         if !self.is_audited {
             return;
@@ -104,7 +103,7 @@ fn account(given: &str) -> String {
     format!("account {given}")
 }
 
-/// Somebody may have given the token itself in place of its id.
+/// The caller may have given the token itself in place of its id.
 fn shown_id(id: &str) -> String {
     if id.len() <= 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return format!("token {id}");

@@ -18,26 +18,23 @@ use crate::tls::{self, InUse, Renew, Setup, TlsReloader};
 pub enum Certificates {
     /// Those of this process, which serves them.
     Served(Arc<TlsReloader>),
-    /// Those in the files: nobody serves them.
+    /// Those in the files, where no server runs.
     Files(Setup),
 }
 
 /// A certificate that is in use, or would be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CertificateInfo {
-    /// What for.
     pub part: CertificateRole,
-    /// Where it was read from.
     pub file: PathBuf,
     /// The distinguished name of its subject.
     pub subject: String,
     /// DNS names and IP addresses that it is for.
     pub names: Vec<String>,
-    /// RFC 3339.
     pub not_before: String,
     /// RFC 3339; its last second.
     pub not_after: String,
-    /// Whole days until it ends, rounded down; negative once it is over.
+    /// Whole days until it expires, rounded down; negative afterwards.
     pub days_left: i64,
     /// Of the whole certificate, in hexadecimal digits.
     pub sha256: String,
@@ -45,14 +42,12 @@ pub struct CertificateInfo {
     pub made: bool,
 }
 
-/// The certificates in use.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CertificateList {
     /// The server's own first. Empty where none is made yet, and where they cannot be read.
     pub certificates: Vec<CertificateInfo>,
     /// Configured files that have changed since the server read them; SIGHUP takes them up.
     pub certificates_changed: Vec<PathBuf>,
-    /// Why they cannot be read.
     pub certificates_problem: Option<String>,
 }
 
@@ -61,7 +56,7 @@ pub struct CertificateList {
 pub struct ReachableAt {
     /// `https://127.0.0.1:8443`.
     pub url: String,
-    /// The service manager holds it, too: whoever connects while the server restarts waits.
+    /// The service manager holds it too: clients that connect while the server restarts wait.
     pub held: bool,
 }
 
@@ -107,7 +102,7 @@ pub(super) fn renew(context: &AdminContext, authority: bool) -> Result<AdminRepl
     };
     let until = loaded.certificates.first().map(|own| rfc3339(own.not_after_s));
     let until = until.unwrap_or_default();
-    let mut text = format!("the certificate was made anew; it ends at {until}");
+    let mut text = format!("a new certificate was made; it expires at {until}");
     text.push_str(if served {
         "; new connections are served with it, open ones go on with the old one"
     } else {
@@ -140,7 +135,7 @@ fn info(one: &InUse, now: SystemTime) -> CertificateInfo {
 }
 
 fn rfc3339(unix_s: u64) -> String {
-    // 31 December 9999, where X.509 ends, and beyond which the text would not.
+    // 31 December 9999, where X.509 ends; later years do not fit into the text.
     let unix_s = unix_s.min(253_402_300_799);
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(unix_s)).to_string()
 }

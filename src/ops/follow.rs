@@ -1,4 +1,4 @@
-//! Calls as they come: whoever looks on is told of each that is new or has changed.
+//! Calls as they come: the caller receives each that is new or has changed.
 
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,7 @@ pub(super) fn run(
                     break;
                 }
             }
-            // Whoever looks on ends it by going away.
+            // The caller ends it by closing the connection.
             let gone = !lines.is_empty() && emit(Item::Data(&lines)).is_err();
             if gone || limit == Some(written) {
                 return Ok(AdminReply::Written(written));

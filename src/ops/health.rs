@@ -14,9 +14,7 @@ use crate::store::Store;
 pub struct Health {
     /// The committer answers, and every accept loop turns.
     pub live: Option<String>,
-    /// Lists are answered.
     pub lists: Option<String>,
-    /// Events are taken.
     pub events: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What became of the requests that brought events, for whoever asks a running server.
+//! What became of the requests that brought events, as a running server answers it.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ impl Refusals {
     }
 }
 
-/// Accounts that are told of: those with settings of which nothing has come fill up the rest.
+/// Accounts that are listed: those with settings that have sent nothing fill up the rest.
 const ACCOUNTS_MAX: usize = 5000;
 
 pub(super) fn figures(store: &Store) -> HookFigures {

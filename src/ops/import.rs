@@ -20,17 +20,15 @@ const BATCH_RECORDS: usize = 1000;
 /// Batches between the reader and the store.
 const BATCHES_AHEAD: usize = 3;
 
-/// Records of which it is told what was left out; the summary counts all.
+/// Records for which the answer says what was left out; the summary counts all.
 const NOTES_MAX: usize = 20;
 
-/// How an import is done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Import {
     /// How records stand in the input.
     pub format: RecordFormat,
     /// Say what would happen, and do nothing.
     pub dry_run: bool,
-    /// What a bad record does.
     pub on_error: OnError,
 }
 
@@ -39,14 +37,11 @@ pub struct Import {
 pub enum OnError {
     /// The import ends, and nothing of the batch in which it stands is taken.
     Stop,
-    /// The record is left out.
     Skip,
 }
 
-/// What became of the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Summary {
-    /// Records that were read.
     pub records: u64,
     /// Of these, not taken.
     pub rejected: u64,

@@ -1,4 +1,4 @@
-//! What an admin can ask for. A command is a value, run by one function, whether the server is up
+//! What an admin can ask for. A command is a value, run by one function, whether the server is running
 //! and passes it on or is down and the command opens the store itself.
 
 mod accounts;
@@ -42,7 +42,6 @@ use crate::store::{
     Checked, Collected, Compacted, Depth, Expiring, OpenError, Progress, Store, StoreError,
 };
 
-/// A command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum AdminRequest {
     /// Makes a token and shows it once.
@@ -69,7 +68,6 @@ pub enum AdminRequest {
     Export(Selection),
     /// Writes records to the output as CSV, its header first.
     ExportCsv {
-        /// Which.
         selection: Selection,
         /// For spreadsheets: a byte order mark, and no formulas.
         spreadsheet: bool,
@@ -78,17 +76,13 @@ pub enum AdminRequest {
     },
     /// Writes the newest calls to the output, one Call object a line.
     List {
-        /// Which.
         selection: Selection,
-        /// How many at most.
         limit: usize,
     },
     /// Writes new and changed calls to the output as they come, one Call object a line, until the
     /// server stops.
     Follow {
-        /// Which.
         selection: Selection,
-        /// How many lines at most.
         limit: Option<u64>,
     },
     /// Shows one call, as an export line.
@@ -96,22 +90,20 @@ pub enum AdminRequest {
         /// The call, of whichever account: its sid, or the beginning or the end of it.
         call: String,
     },
-    /// Figures.
     Status,
     /// What the server was started with: the answer is TOML.
     Configuration,
     /// Whether the server does its work.
     Health,
-    /// Lists the certificates in use.
     CertShow,
-    /// Makes the server's certificate anew.
+    /// Makes a new certificate for the server.
     CertRenew {
         /// Its authority too.
         authority: bool,
     },
     /// Compares journal and index.
     Check,
-    /// Builds the index anew.
+    /// Rebuilds the index.
     Rebuild,
     /// Gives back what the disk need not hold: packs the journal, and copies the index into one that
     /// takes less.
@@ -133,64 +125,47 @@ pub enum AdminRequest {
     BackupMade(LastBackup),
 }
 
-/// What a command answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum AdminReply {
     /// A new token, shown this once.
     Token {
         /// For lists and for revoking.
         id: String,
-        /// The token itself.
         value: String,
     },
-    /// A token has ended.
     Revoked {
-        /// Its id.
         id: String,
         /// What a person called it.
         name: Option<String>,
     },
-    /// Tokens.
     Tokens(Vec<TokenInfo>),
-    /// Accounts.
     Accounts(Vec<AccountInfo>),
     /// A sentence about what was done.
     Done(String),
-    /// What became of an import.
     Imported(Summary),
     /// How many records were written.
     Written(u64),
     /// Calls as export lines: one of each account that has the sid.
     Calls(Vec<String>),
-    /// Figures.
     Status(Box<StatusFigures>),
     /// Whether the server does its work.
     Health(Health),
     /// What a compaction did: to the journal, and to the index.
     Compacted {
-        /// The journal.
         journal: Collected,
-        /// The index.
         index: Compacted,
     },
-    /// What would be deleted.
     Expiring(Vec<Expiring>),
-    /// What was deleted.
     Expired(Collected),
-    /// What became of a number.
     Purged(Purged),
-    /// Certificates in use.
     Certificates(CertificateList),
-    /// What a check found.
     Checked(Checked),
 }
 
 /// What a command emits while it runs.
 #[derive(Debug)]
 pub enum Item<'a> {
-    /// Output.
     Data(&'a [u8]),
-    /// How far it has come.
     Progress(Progress),
     /// A record that an import did not take: why, and its text.
     Reject(&'a str, &'a [u8]),
@@ -260,7 +235,6 @@ pub struct AdminContext {
     pub data_dir: std::path::PathBuf,
     /// The log of who did what, where there is one.
     pub audit_log: Option<std::path::PathBuf>,
-    /// What TLS is served with.
     pub certificates: Certificates,
     /// Where the server can be reached.
     pub listeners: Vec<ReachableAt>,
@@ -268,7 +242,7 @@ pub struct AdminContext {
     pub loops: Option<Loops>,
     /// How long an account's calls have to be kept at least.
     pub keep_least_millis: u64,
-    /// The configuration, as TOML; empty where it is nobody's but the caller's.
+    /// The configuration as TOML; empty where the command runs without a server.
     pub configuration: String,
     /// When the server started; none without a server.
     pub started_at: Option<Timestamp>,
@@ -293,7 +267,6 @@ pub fn run_without_store(
     }
 }
 
-/// Runs a command.
 pub fn run(
     store: &Store,
     context: &AdminContext,
@@ -400,5 +373,5 @@ fn expire(store: &Store, emit: &mut Emit<'_>) -> Result<Collected, Failure> {
 
 /// The answer to [`AdminRequest::Rebuild`], also where opening the store has done it already.
 pub fn rebuilt(calls: u64) -> AdminReply {
-    AdminReply::Done(format!("the index was built anew: {}", counted(calls, "call")))
+    AdminReply::Done(format!("the index was rebuilt: {}", counted(calls, "call")))
 }

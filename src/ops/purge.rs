@@ -21,7 +21,7 @@ const CALLS_AT_ONCE: usize = 500;
 const CALLS_MAX: usize = 1_000_000;
 /// Sids and files that an answer shows.
 const SHOWN_MAX: usize = 100;
-/// How long an index that was replaced may take to be closed and removed, whoever waits.
+/// How long an index that was replaced may take to be closed and removed.
 const CLOSING_MAX: Duration = Duration::from_mins(1);
 /// How often it is looked whether what was replaced is gone.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -33,7 +33,7 @@ pub struct Purge {
     pub number: String,
     /// Calls that have it anywhere else than in `from` and `to` go too.
     pub mentions: bool,
-    /// Calls that go whatever they have, as `account/call`.
+    /// Calls that are deleted regardless of their numbers, as `account/call`.
     pub calls: Vec<String>,
     /// How long to wait for those who still read what was replaced.
     pub wait: Duration,
@@ -53,13 +53,10 @@ pub struct Where {
 /// A file that is not known to be free of a number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
-    /// The file.
     pub file: String,
-    /// Why that is so.
     pub why: String,
 }
 
-/// What became of a number.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Purged {
     /// Calls from it or to it, and those that were asked for otherwise.
@@ -68,12 +65,10 @@ pub struct Purged {
     pub dry_run: bool,
     /// How many calls have it in other fields and stay.
     pub mentions: u64,
-    /// Some of those calls.
     pub mentioned_by: Vec<Where>,
     /// How many calls have its digits as a part of more, or without country or area, and stay: a person
     /// has to say whether they mean it.
     pub unclear: u64,
-    /// Some of those calls.
     pub unclear_in: Vec<Where>,
     /// Accounts and tokens that have it in a name.
     pub settings: Vec<Where>,
@@ -136,7 +131,6 @@ pub(super) fn run(
     Ok(AdminReply::Purged(purged))
 }
 
-/// The calls that were named.
 fn named(store: &Store, calls: &[String]) -> Result<Vec<CallId>, Failure> {
     let id = |text: &String| {
         let (account, sid) = text.split_once('/')?;
@@ -155,7 +149,6 @@ fn named(store: &Store, calls: &[String]) -> Result<Vec<CallId>, Failure> {
     Ok(named)
 }
 
-/// Calls that have a number.
 struct MatchedCalls<'a> {
     number: &'a Number,
     mentions: bool,
@@ -174,7 +167,6 @@ impl<'a> MatchedCalls<'a> {
         Self { number, mentions, named, calls, more, purged }
     }
 
-    /// Looks through all calls.
     fn look(&mut self, store: &Store, emit: &mut Emit<'_>) -> Result<(), Failure> {
         let mut looked_at = 0;
         let total = store.status().calls;
@@ -261,7 +253,7 @@ impl Seen {
                 sighting.max(value().and_then(|value| in_numbers(&value, number))),
             );
         }
-        // Whatever else there is of it.
+        // Everything else that there is of it.
         let mut line = Vec::new();
         write_export(&mut line, call);
         if seen.certain.is_empty() && number.stands_in_bytes(&line) == Some(Sighting::Certain) {
@@ -368,7 +360,7 @@ fn left(store: &Store, context: &AdminContext, number: &Number) -> Result<Vec<Le
         };
         let is_in = |replaced: &PathBuf| path.starts_with(replaced);
         if replaced.iter().any(is_in) {
-            why.push_str("; it was replaced, and goes once nobody reads it any more");
+            why.push_str("; it was replaced, and is removed once no reader has it open");
             if !readers.is_empty() {
                 let _infallible = write!(why, ": {} runs", readers.join(" and "));
             }

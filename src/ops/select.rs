@@ -130,9 +130,7 @@ fn numbers(text: &str) -> Vec<String> {
     all
 }
 
-/// How an export is written.
 pub(super) enum ExportLayout {
-    /// A line of JSON each.
     Lines,
     /// A header, and a row each.
     Csv(CsvStyle),

@@ -1,4 +1,4 @@
-//! Figures of a store, of the server on it, and of what somebody has to look at.
+//! Figures of a store, of the server on it, and of problems for the operator.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,52 +19,42 @@ const LAST_BACKUP: &str = "LAST_BACKUP";
 pub struct StatusFigures {
     /// The release that answers.
     pub version: String,
-    /// The server; none where none is up.
+    /// The server; none where none is running.
     #[serde(flatten)]
     pub process: Option<ServerProcess>,
-    /// Calls that are up; none while that is not known.
+    /// Active calls; none while that is not known.
     pub live_calls: Option<u64>,
     /// RFC 3339: when the last event came; none where there was none, as far as the newest files tell.
     pub last_event_at: Option<String>,
     /// The last backup that was made of this store by its own command; none where there was none.
     pub last_backup: Option<LastBackup>,
-    /// What somebody has to look at.
     pub problems: Vec<String>,
-    /// The store.
     #[serde(flatten)]
     pub store: Status,
-    /// TLS.
     #[serde(flatten)]
     pub tls: CertificateList,
-    /// Where it can be reached; nowhere while no server is up.
+    /// Where it can be reached; nowhere while no server is running.
     pub listeners: Vec<ReachableAt>,
     /// What became of the requests that brought events.
     pub hooks: HookFigures,
 }
 
-/// A server that is up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerProcess {
-    /// Its process.
     pub pid: u32,
-    /// RFC 3339.
     pub started_at: String,
     /// Seconds since then.
     pub uptime_seconds: u64,
 }
 
-/// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastBackup {
-    /// RFC 3339.
     pub at: String,
-    /// Where it was written.
     pub path: String,
     /// The last sequence number in it.
     pub sequence: u64,
 }
 
-/// The figures of now.
 pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
     let now = clock::now();
     let status = store.status();
@@ -101,7 +91,7 @@ fn problems(store: &Store, status: &Status, tls: &CertificateList) -> Vec<String
         problems.push(format!("the store has failed: {reason}"));
     }
     if status.disk_low {
-        problems.push("the disk is short of room: events and imports are refused".to_owned());
+        problems.push("the disk is short of space: events and imports are refused".to_owned());
     }
     if status.index_bytes.is_none() {
         problems.push("the index is being built again: lists are not answered".to_owned());
@@ -124,7 +114,7 @@ pub(super) fn note_backup(
     let json = serde_json::to_vec(made).map_err(|error| Failure::new(error.to_string()))?;
     let written = fsutil::replace(&path, 0o600, |_| json.clone());
     written.map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
-    Ok(AdminReply::Done("the backup is noted".to_owned()))
+    Ok(AdminReply::Done("the backup is recorded".to_owned()))
 }
 
 /// What was written down last. A file that says nothing sensible says nothing, and a time to come is

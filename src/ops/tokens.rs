@@ -25,9 +25,7 @@ const EXPIRES_MAX: u64 = 100 * 365 * 86_400;
 /// A token that is to be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewToken {
-    /// Whose calls.
     pub scope: NewScope,
-    /// What it may do.
     pub role: Role,
     /// What a person calls it.
     pub name: Option<String>,
@@ -64,7 +62,6 @@ impl NewScope {
     }
 }
 
-/// A token in a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TokenInfo {
     pub id: String,
@@ -254,7 +251,6 @@ pub(super) fn forget_file(context: &AdminContext, hash: &TokenHash) {
     }
 }
 
-/// Makes rows durable.
 pub(super) fn apply(store: &Store, rows: Vec<SettingRow>) -> Result<(), Failure> {
     let changes: Vec<_> = rows.into_iter().map(Change::Admin).collect();
     store.apply(&changes, clock::now(), false)?;

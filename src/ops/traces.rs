@@ -1,4 +1,4 @@
-//! Searching what is on disk for a number: every file below a directory, whatever it is, as it stands
+//! Searching what is on disk for a number: every file below a directory, of any kind, as it stands
 //! there and as it unpacks.
 
 use std::fs::{self, File};

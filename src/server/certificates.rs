@@ -1,5 +1,5 @@
-//! The certificate while the server is up: read again when somebody asks for it, renewed before it
-//! ends, and named in the log when it is about to.
+//! The certificate while the server is running: read again on SIGHUP, renewed before it expires, and
+//! named in the log when it is about to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ pub(super) async fn reload(reloader: &Arc<TlsReloader>) {
     }
 }
 
-/// Renews a made certificate in time, and says what is about to end: every hour, and when it is
-/// told that certificates have been read again. Never ends by itself.
+/// Renews a made certificate in time, and logs what is about to expire: every hour, and after
+/// `read_again`. Never returns.
 pub(super) async fn look_after(reloader: Arc<TlsReloader>, read_again: Arc<Notify>) {
     let mut expiries = Expiries::default();
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -81,7 +81,7 @@ fn look(reloader: &TlsReloader, expiries: &mut Expiries) {
     }
 }
 
-/// A time as people read it; one beyond the year 9999 as its end.
+/// A time as people read it; one after the year 9999 as its end.
 fn time(unix_s: u64) -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(unix_s.min(253_402_300_799)))
 }
@@ -97,7 +97,6 @@ pub(super) fn ends(reloader: &TlsReloader) -> Vec<(String, u64)> {
 }
 
 impl Config {
-    /// What TLS is served with.
     pub fn tls_setup(&self) -> Setup {
         let source = match self.tls.files() {
             Some(files) => {
@@ -115,7 +114,6 @@ impl Config {
         Setup { source, clients }
     }
 
-    /// Loads or makes the certificate.
     pub(super) fn certificate(&self) -> Result<TlsReloader, Failure> {
         TlsReloader::new(self.tls_setup(), clock::system_time())
             .map_err(|error| cannot_open(&error, &self.data_dir))

@@ -1,9 +1,7 @@
-//! Where a request came from, where a proxy brought it: `X-Forwarded-For` and `Forwarded`
-//! (RFC 7239).
+//! The client's address behind proxies: `X-Forwarded-For` and `Forwarded` (RFC 7239).
 //!
-//! Each proxy adds the address that it saw at the right, and whatever stands further left may be
-//! made up. So both are read from the right: through the proxies that are trusted, to the first
-//! address that is not.
+//! Each proxy adds the address that it saw at the right; what stands further left may be made up. So
+//! both headers are read from the right: through the trusted proxies, to the first other address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,7 +17,7 @@ const PROXIES_MAX: usize = 32;
 /// Most bytes of what one of them has added.
 const ADDED_BYTES_MAX: usize = 1024;
 
-/// Those whose word on where somebody came from is believed.
+/// Proxies that are trusted to name the client's address.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Arc<[Network]>);
 
@@ -35,7 +33,7 @@ impl TrustedProxies {
     }
 
     /// The client of a request that `peer` has sent: `peer` itself, if it is not one of them or
-    /// names nobody. Port 0 stands for one that is not known.
+    /// names no client. Port 0 stands for one that is not known.
     ///
     /// A proxy writes one of the two headers and may pass the other on as a client has sent it.
     /// Where they disagree neither is believed.
@@ -235,7 +233,7 @@ mod tests {
             (&["forwarded: for=198.51.100.9, for=192.0.2.7, for=10.0.0.9"], far),
             (&["forwarded: for=198.51.100.9", "forwarded: for=192.0.2.7"], far),
             (&["forwarded: for=\"198.51.100.9", "forwarded: for=192.0.2.7"], far),
-            // What stands left of the client is whatever a client likes.
+            // What stands left of the client may be anything.
             (&["forwarded: for=\"x, for=192.0.2.7"], far),
             (&["forwarded: for=\"x\\, for=192.0.2.7;proto=https"], far),
             (&["forwarded: ;;=\"\"\", for=192.0.2.7"], far),
@@ -305,7 +303,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client sends, what the proxy adds behind it is what counts.
+        /// Only what the proxy adds counts, and not what a client sends before it.
         #[test]
         fn no_header_of_a_client_hides_it(sent in "[ -~]{0,60}", own_line: bool, name: bool) {
             let (name, added) = if name {

@@ -1,7 +1,7 @@
 //! One connection, from the socket to its last byte: the header of a load
 //! balancer, the TLS handshake and HTTP/1.1 over it, each under a time limit.
 //!
-//! hyper has no limit for a stalled request body: whoever reads a body sets it.
+//! hyper has no limit for a stalled request body: the code that reads a body sets it.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -31,11 +31,12 @@ use tokio_rustls::server::TlsStream;
 use super::error_bodies::Explained;
 use super::first_bytes::{self, FirstBytes, Opening};
 use super::idle_eviction::{Answering, EvictionSlot};
-use super::listener::{ListenerLimits, Open, Proxies};
+use super::listener::{Open, Proxies};
 use super::proxy_header::{self, HeaderError};
 use super::request_timer::{Expired, RequestTimer};
 use super::socket::{Socket, Transport};
 use super::warnings::{Warning, Warnings};
+use crate::config::LimitsSection;
 pub use crate::http::{OverTls, PeerAddr};
 
 /// Most bytes of a request's line and headers together, which includes the
@@ -51,18 +52,17 @@ pub const BUFFER_BYTES_MAX: usize = 32 * 1024;
 /// request may be on its way. One that comes is answered, and the answer says that it is the last.
 const LINGER: Duration = Duration::from_millis(300);
 
-/// How long a handshake may go on after the order to stop. Whoever was accepted before is served: it
-/// would not be told why it was not.
+/// How long a handshake may go on after the order to stop. A client that was accepted before is still
+/// served: it could not be told why not.
 const HANDSHAKE_LINGER: Duration = Duration::from_secs(2);
 
 /// Tells a client how long a connection may be idle, so that it does not send a request at the very
 /// moment at which it is closed.
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// Nobody needs to be told of less: a client takes a second off for the way.
+/// Shorter times are not announced: a client takes a second off for the way.
 const KEEP_ALIVE_MIN: Duration = Duration::from_secs(2);
 
-/// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// After a whole answer, or before the first request.
@@ -71,12 +71,11 @@ pub(super) enum End {
     Broken,
 }
 
-/// What one connection comes with.
 pub(super) struct Connection {
     pub peer: SocketAddr,
-    /// Whose word on where somebody came from is believed.
+    /// Proxies that are trusted to name the client's address.
     pub proxies: Proxies,
-    /// Says in the log that somebody came to the wrong port.
+    /// Logs clients that connect to the wrong port.
     pub warnings: Warnings,
     /// Changes when the server stops.
     pub stop: watch::Receiver<()>,
@@ -92,7 +91,7 @@ pub(super) async fn serve<S, B>(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
     service: S,
-    limits: ListenerLimits,
+    limits: LimitsSection,
     mut connection: Connection,
 ) -> End
 where
@@ -115,7 +114,7 @@ where
     let Some(config) = tls else {
         return serve_http(stream, line, OverTls(false), service, limits, connection).await;
     };
-    // In a box: a task has room for all that it ever waits for, however long it will be idle.
+    // In a box: a task takes memory for all that it ever waits for, however long it will be idle.
     match Box::pin(shake_hands(stream, &line, config, deadline, &mut connection)).await {
         Ok(stream) => serve_http(stream, line, OverTls(true), service, limits, connection).await,
         Err(end) => end,
@@ -150,7 +149,7 @@ async fn read_proxy_header(
     Err(End::Broken)
 }
 
-/// The connection after the handshake. In a box: it is moved on, and a task has room for each place
+/// The connection after the handshake. In a box: it is moved on, and a task takes memory for each place
 /// that it has been at.
 async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
     mut stream: I,
@@ -223,7 +222,7 @@ async fn serve_http<I, S, B>(
     line: Transport,
     over_tls: OverTls,
     service: S,
-    limits: ListenerLimits,
+    limits: LimitsSection,
     connection: Connection,
 ) -> End
 where
@@ -251,14 +250,15 @@ where
             let has_chunks = request.version() >= Version::HTTP_11;
             let (running, cut) = ((activity.begin(), timer.begin()), cut.clone());
             request.extensions_mut().insert(activity.recognised.clone());
-            let told = keep_alive.clone().filter(|_| has_chunks && !is_last(request.headers()));
+            let announced =
+                keep_alive.clone().filter(|_| has_chunks && !is_last(request.headers()));
             let (answered, stopping) = (service.call(request), stopping.clone());
             async move {
                 let mut answer = answered.await?;
                 if stopping.has_changed().unwrap_or(true) {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                } else if let Some(told) = told.filter(|_| !is_last(answer.headers())) {
-                    answer.headers_mut().insert(KEEP_ALIVE, told);
+                } else if let Some(announced) = announced.filter(|_| !is_last(answer.headers())) {
+                    answer.headers_mut().insert(KEEP_ALIVE, announced);
                 }
                 let body = |body| Answering::new(body, running, cut, has_chunks);
                 Ok::<_, Infallible>(answer.map(body))
@@ -322,10 +322,10 @@ where
     }
 }
 
-/// What clients are told of the time that a connection may be idle.
+/// The header that announces how long a connection may be idle.
 fn keep_alive(idle: Duration) -> Option<HeaderValue> {
-    let told = (idle >= KEEP_ALIVE_MIN).then(|| format!("timeout={}", idle.as_secs()));
-    told.and_then(|told| HeaderValue::try_from(told).ok())
+    let text = (idle >= KEEP_ALIVE_MIN).then(|| format!("timeout={}", idle.as_secs()));
+    text.and_then(|text| HeaderValue::try_from(text).ok())
 }
 
 /// Whether a client says that this is its last request.

@@ -1,4 +1,4 @@
-//! What handlers of requests know, made of the configuration.
+//! The state that handlers of requests share, made of the configuration.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Sample calls for somebody who looks at rollcall for the first time.
+//! Sample calls, to try rollcall with.
 
 use crate::domain::{
     AccountSid, CallField, CallId, CallSid, CallStatus, Direction, EventTimes, LeftOut, Source,
@@ -7,7 +7,6 @@ use crate::domain::{
 use crate::ops::Failure;
 use crate::store::{Change, Store};
 
-/// The sample account.
 pub const ACCOUNT: &str = "d0000000-0000-4000-8000-000000000001";
 
 /// The stories of the sample calls: who calls, and each status with the seconds since the first.

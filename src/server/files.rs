@@ -1,5 +1,5 @@
-//! Open files. Whoever connects takes one, without any credentials; what the store needs is kept
-//! out of their reach. An index whose files cannot be opened would count as failed.
+//! Open files. Every client that connects takes one, without any credentials; the store keeps those that
+//! it needs. An index whose files cannot be opened would count as failed.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -22,21 +22,21 @@ pub(super) fn connections(config: &Config, files: u64) -> usize {
     let listeners = 1 + u64::from(config.http.listen.is_some());
     let wanted = config.limits.connections;
     let others = OTHERS + config.limits.event_streams as u64;
-    let room = room(files, others, listeners);
-    if room >= wanted {
+    let left = left_for_each(files, others, listeners);
+    if left >= wanted {
         return wanted;
     }
     tracing::warn!(
         files,
         wanted,
-        taken = room,
+        taken = left,
         "fewer connections are taken than limits.connections says: raise the limit of open files"
     );
-    room
+    left
 }
 
 /// What is left for each listener. Where next to nothing is, half of all goes to connections.
-fn room(files: u64, others: u64, listeners: u64) -> usize {
+fn left_for_each(files: u64, others: u64, listeners: u64) -> usize {
     let left = files.saturating_sub(others).max(files / 2) / listeners;
     usize::try_from(left).unwrap_or(usize::MAX).max(1)
 }
@@ -47,10 +47,10 @@ mod tests {
 
     #[test]
     fn connections_leave_the_store_its_files() {
-        assert_eq!(room(65_536, 512, 1), 65_024);
-        assert_eq!(room(65_536, 512, 2), 32_512);
-        assert_eq!(room(300, 512, 1), 150);
-        assert_eq!(room(1, 512, 2), 1);
-        assert_eq!(room(u64::MAX, 512, 1), usize::try_from(u64::MAX - 512).unwrap());
+        assert_eq!(left_for_each(65_536, 512, 1), 65_024);
+        assert_eq!(left_for_each(65_536, 512, 2), 32_512);
+        assert_eq!(left_for_each(300, 512, 1), 150);
+        assert_eq!(left_for_each(1, 512, 2), 1);
+        assert_eq!(left_for_each(u64::MAX, 512, 1), usize::try_from(u64::MAX - 512).unwrap());
     }
 }

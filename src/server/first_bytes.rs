@@ -1,4 +1,5 @@
-//! What a connection begins with: whoever came to the wrong port is told so, and so is the log.
+//! The first bytes of a connection: a client on the wrong port gets an error that says so, and the log
+//! too.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ const TLS: &[u8] = &[HANDSHAKE, 3];
 /// What HTTP/2 begins with, as far as it is looked at. A request of HTTP/1.1 cannot begin so.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nS";
 
-/// What is told to whoever speaks HTTP/2, on any listener, and in the clear on one of TLS.
+/// The answer to clients that speak HTTP/2: on any listener, and in the clear on one of TLS.
 pub(super) const HTTP2_MSG: &str = "HTTP/2 is not spoken here: use HTTP/1.1";
 const PLAIN_HTTP2_MSG: &str = "this port speaks TLS and HTTP/1.1: use https:// and HTTP/1.1";
 /// Of HTTP/2 (RFC 9113): the kinds of two frames, and the reason for the second.
@@ -35,7 +36,6 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// How a connection to a TLS port begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opening {
-    /// It ended.
     Nothing,
     /// As TLS does.
     Tls,
@@ -182,7 +182,7 @@ impl FirstBytes {
     }
 
     /// Looks at these, which come next. The last one that tells HTTP/2 is changed: hyper answers
-    /// whatever else it cannot read, and closes on HTTP/2 without a word.
+    /// everything else that it cannot read, and closes on HTTP/2 without a word.
     pub fn look(&mut self, bytes: &mut [u8]) {
         if self.found.is_some() || self.open == [false; NOTICED.len()] {
             return;
@@ -205,7 +205,6 @@ impl FirstBytes {
         }
     }
 
-    /// What was found.
     pub fn found(&self) -> Option<Warning> {
         self.found
     }

@@ -1,9 +1,10 @@
-//! What becomes of connections on which nobody known asks for anything while others wait for a place:
-//! they leave, those first that have been so for longest. Else whoever opens as many as there may
-//! be, and says nothing on them or nothing that is ever whole, keeps everybody else out. A
-//! connection with a request of somebody who is known never leaves; one without is idle, whatever
-//! is sent on it, but for a short time at the beginning of each request, in which who sends it can
-//! become known.
+//! Closing idle connections while clients wait for one: those first that have been idle for longest.
+//! Otherwise a client that opens all the connections there may be, and sends nothing or nothing whole,
+//! keeps all others out.
+//!
+//! A connection with a request of an authenticated client is never closed. Any other one is idle even
+//! while bytes come on it, except for a short time at the beginning of each request, in which the
+//! client can authenticate.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::http::Recognised;
 const IDLE_MIN: Duration = Duration::from_secs(1);
 /// How long it may be when the first begins to wait.
 const IDLE_FIRST: Duration = Duration::from_secs(16);
-/// Whenever nobody has left for so long, the time is halved.
+/// Whenever no connection was closed for so long, the time is halved.
 pub(super) const STEP: Duration = Duration::from_millis(200);
 /// How long an orderly end of a connection that leaves may take.
 const GRACE: Duration = Duration::from_millis(500);
@@ -39,13 +40,13 @@ impl IdleEviction {
         Self { idle_max: watch::Sender::new(Duration::MAX), next: IDLE_FIRST }
     }
 
-    /// Somebody waits, and nobody has left since the last time.
+    /// A client waits, and no connection was closed since the last time.
     pub fn raise(&mut self) {
         self.idle_max.send_replace(self.next);
         self.next = (self.next / 2).max(IDLE_MIN);
     }
 
-    /// Nobody waits.
+    /// No client waits.
     pub fn release(&mut self) {
         self.next = IDLE_FIRST;
     }
@@ -92,24 +93,22 @@ impl EvictionSlot {
     }
 }
 
-/// What a connection is doing.
 pub(super) struct Activity {
-    /// Whether the request that is being answered is of somebody who is known.
+    /// Whether the request that is being answered is of an authenticated client.
     pub recognised: Recognised,
     times: Mutex<Times>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Times {
-    /// When the last request of somebody known was over; at first, when the connection was opened.
+    /// When the last authenticated request was over; at first, when the connection was opened.
     known: Instant,
     /// Since when a request is being answered, down to the last byte that is made for it.
     begun: Option<Instant>,
 }
 
 impl Activity {
-    /// For how long nobody known has asked for anything; none while somebody does, or may become
-    /// known.
+    /// For how long there was no authenticated request; none while there is one, or may be.
     fn idle(&self) -> Option<Duration> {
         let Times { known, begun } = *self.times.lock();
         match begun {

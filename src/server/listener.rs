@@ -24,6 +24,7 @@ use super::connection::{self, Connection, End};
 use super::idle_eviction::{IdleEviction, STEP};
 use super::warnings::Warnings;
 use super::watchdog::Asked;
+use crate::config::LimitsSection;
 use crate::logs::masked;
 use crate::meter::Connections;
 use crate::tls::TlsReloader;
@@ -32,30 +33,12 @@ use crate::tls::TlsReloader;
 /// no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Bytes of an answer that the system holds beyond those it has sent. Else it takes megabytes for each
+/// Bytes of an answer that the system holds before it has sent them. Else it takes megabytes for each
 /// client that reads nothing, and all of them are read and encrypted in vain.
 const UNSENT_BYTES: u32 = 64 * 1024;
 
-/// How long to wait, after the drain, for tasks that were told to end.
+/// How long to wait, after the drain, for tasks that were aborted.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
-
-/// What one listener and its connections may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListenerLimits {
-    /// Connections open at once. Further ones wait, unaccepted, in the
-    /// system's queue, until one ends; idle ones are closed for them.
-    pub connections: usize,
-    /// From the connection to the end of the TLS handshake.
-    pub handshake: Duration,
-    /// From the handshake, or from a request's first byte, to the end of its headers.
-    pub header: Duration,
-    /// From the last answer to the first byte of the next request.
-    pub idle: Duration,
-    /// How long a write may wait for a client that reads nothing.
-    pub write: Duration,
-    /// From the order to stop until what still runs is cut.
-    pub drain: Duration,
-}
 
 /// What stands between a listener and the service.
 #[derive(Clone, Default)]
@@ -64,11 +47,11 @@ pub struct Front {
     pub tls: Option<Arc<TlsReloader>>,
     /// Proxies and load balancers before it.
     pub proxies: Proxies,
-    /// What the log says of those who come to the wrong port.
+    /// Logs clients that connect to the wrong port.
     pub warnings: Warnings,
 }
 
-/// How proxies and load balancers say where somebody came from.
+/// How proxies and load balancers name the client's address.
 #[derive(Clone, Default)]
 pub struct Proxies {
     /// Those that are believed.
@@ -93,12 +76,12 @@ pub struct Drained {
 ///
 /// Requests carry [`connection::PeerAddr`], the client's where a trusted proxy names one, and [`connection::OverTls`] as
 /// extensions. Nothing that a client does, no error of the system and no panic
-/// of the service ends the loop. It answers whoever asks whether it still turns.
+/// of the service ends the loop. It answers the watchdog, which asks whether it still runs.
 pub async fn run<S, B>(
     listener: TcpListener,
     front: Front,
     service: S,
-    limits: ListenerLimits,
+    limits: LimitsSection,
     counted: Arc<Connections>,
     mut asked: Asked,
     shutdown: impl Future<Output = ()>,

@@ -27,8 +27,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::connection::{HEAD_BYTES_MAX, OverTls, PeerAddr};
-use super::listener::{Drained, Front, ListenerLimits, Proxies, run};
+use super::listener::{Drained, Front, Proxies, run};
 use super::watchdog::{Watchdog, watchdog};
+use crate::config::LimitsSection;
 use crate::http::Recognised;
 use crate::tls::{Setup, TlsReloader, TlsSource};
 
@@ -38,14 +39,17 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const CHUNK_BYTES: usize = 64 * 1024;
 const LONG: Duration = Duration::from_mins(1);
 
-const LIMITS: ListenerLimits = ListenerLimits {
-    connections: 16,
-    handshake: LONG,
-    header: LONG,
-    idle: LONG,
-    write: LONG,
-    drain: LONG,
-};
+fn usual() -> LimitsSection {
+    LimitsSection {
+        connections: 16,
+        handshake: LONG,
+        header: LONG,
+        idle: LONG,
+        write: LONG,
+        drain: LONG,
+        ..LimitsSection::default()
+    }
+}
 
 struct TestServer {
     address: SocketAddr,
@@ -58,14 +62,14 @@ struct TestServer {
     release: Arc<Notify>,
 }
 
-async fn start(tls: Option<Arc<TlsReloader>>, limits: ListenerLimits) -> TestServer {
+async fn start(tls: Option<Arc<TlsReloader>>, limits: LimitsSection) -> TestServer {
     start_behind(Proxies::default(), tls, limits).await
 }
 
 async fn start_behind(
     proxies: Proxies,
     tls: Option<Arc<TlsReloader>>,
-    limits: ListenerLimits,
+    limits: LimitsSection,
 ) -> TestServer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -206,7 +210,7 @@ fn certificate_of(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
 #[tokio::test]
 async fn a_client_that_trusts_the_authority_is_answered_over_tls() {
     let directory = TempDir::new().unwrap();
-    let server = start(Some(reloader(&directory)), LIMITS).await;
+    let server = start(Some(reloader(&directory)), usual()).await;
     for name in ["r.test", "localhost", "127.0.0.1", "::1"] {
         let mut stream = connect_tls(&server, &directory, name).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"http/1.1".as_slice()));
@@ -220,7 +224,7 @@ async fn a_client_that_trusts_the_authority_is_answered_over_tls() {
 
 #[tokio::test]
 async fn without_a_certificate_http_is_plain_and_says_so() {
-    let server = start(None, LIMITS).await;
+    let server = start(None, usual()).await;
     let mut stream = server.connect().await;
     ask(&mut stream, "/").await;
     let peer = stream.local_addr().unwrap();
@@ -231,7 +235,7 @@ async fn without_a_certificate_http_is_plain_and_says_so() {
 async fn a_reload_serves_new_connections_and_keeps_the_old() {
     let directory = TempDir::new().unwrap();
     let reloader = reloader(&directory);
-    let server = start(Some(Arc::clone(&reloader)), LIMITS).await;
+    let server = start(Some(Arc::clone(&reloader)), usual()).await;
     let mut old = connect_tls(&server, &directory, "r.test").await.unwrap();
     fs::remove_file(directory.path().join("tls/server.pem")).unwrap();
     reloader.reload(now()).unwrap();
@@ -244,14 +248,14 @@ async fn a_reload_serves_new_connections_and_keeps_the_old() {
 #[tokio::test]
 async fn a_client_that_says_nothing_is_cut_after_the_handshake_time() {
     let directory = TempDir::new().unwrap();
-    let limits = ListenerLimits { handshake: Duration::from_millis(100), ..LIMITS };
+    let limits = LimitsSection { handshake: Duration::from_millis(100), ..usual() };
     let server = start(Some(reloader(&directory)), limits).await;
     ends(&mut server.connect().await).await;
 }
 
 #[tokio::test]
 async fn slow_headers_are_cut_after_the_header_time_and_idle_connections_are_not() {
-    let limits = ListenerLimits { header: Duration::from_millis(100), ..LIMITS };
+    let limits = LimitsSection { header: Duration::from_millis(100), ..usual() };
     let server = start(None, limits).await;
     let mut idle = server.connect().await;
     ask(&mut idle, "/").await;
@@ -270,7 +274,7 @@ async fn slow_headers_are_cut_after_the_header_time_and_idle_connections_are_not
 
 #[tokio::test]
 async fn idle_connections_are_closed_after_their_own_time_and_what_has_begun_is_not() {
-    let limits = ListenerLimits { idle: Duration::from_millis(100), ..LIMITS };
+    let limits = LimitsSection { idle: Duration::from_millis(100), ..usual() };
     let directory = TempDir::new().unwrap();
     for tls in [None, Some(reloader(&directory))] {
         let over_tls = tls.is_some();
@@ -302,7 +306,7 @@ async fn idle_connections_are_closed_after_their_own_time_and_what_has_begun_is_
 
 #[tokio::test]
 async fn clients_are_told_how_long_a_connection_may_be_idle() {
-    let server = start(None, LIMITS).await;
+    let server = start(None, usual()).await;
     for (version, line, told) in [
         ("1.1", "", true),
         ("1.1", "Connection: keep-alive\r\n", true),
@@ -327,7 +331,7 @@ async fn clients_are_told_how_long_a_connection_may_be_idle() {
 
 #[tokio::test]
 async fn a_head_over_the_limit_is_answered_431_however_it_arrives() {
-    let server = start(None, LIMITS).await;
+    let server = start(None, usual()).await;
     for (bytes, piece, status) in [
         (HEAD_BYTES_MAX, usize::MAX, "200"),
         (HEAD_BYTES_MAX + 1, usize::MAX, "431"),
@@ -350,7 +354,7 @@ async fn a_head_over_the_limit_is_answered_431_however_it_arrives() {
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_cut_after_the_write_time() {
     let directory = TempDir::new().unwrap();
-    let limits = ListenerLimits { connections: 1, write: Duration::from_millis(150), ..LIMITS };
+    let limits = LimitsSection { connections: 1, write: Duration::from_millis(150), ..usual() };
     for tls in [None, Some(reloader(&directory))] {
         let server = start(tls.clone(), limits).await;
         let asked: Box<dyn std::any::Any> = if tls.is_some() {
@@ -381,7 +385,7 @@ async fn a_client_that_reads_nothing_is_cut_after_the_write_time() {
 
 #[tokio::test]
 async fn a_client_that_reads_slowly_but_steadily_is_served() {
-    let limits = ListenerLimits { write: Duration::from_millis(300), ..LIMITS };
+    let limits = LimitsSection { write: Duration::from_millis(300), ..usual() };
     let server = start(None, limits).await;
     let mut stream = server.connect().await;
     ask(&mut stream, "/endless").await;
@@ -399,7 +403,7 @@ async fn a_client_that_reads_slowly_but_steadily_is_served() {
 
 #[tokio::test]
 async fn a_connection_over_the_limit_waits_and_is_served_when_one_leaves() {
-    let server = start(None, ListenerLimits { connections: 2, ..LIMITS }).await;
+    let server = start(None, LimitsSection { connections: 2, ..usual() }).await;
     let (mut first, mut second) = (server.connect().await, server.connect().await);
     ask(&mut first, "/").await;
     assert_ne!(answer_of(&mut first).await, "");
@@ -419,7 +423,7 @@ async fn a_connection_over_the_limit_waits_and_is_served_when_one_leaves() {
 async fn idle_connections_make_room_for_one_that_waits_and_requests_of_known_ones_do_not() {
     let directory = TempDir::new().unwrap();
     let server =
-        start(Some(reloader(&directory)), ListenerLimits { connections: 5, ..LIMITS }).await;
+        start(Some(reloader(&directory)), LimitsSection { connections: 5, ..usual() }).await;
     let mut running = connect_tls(&server, &directory, "r.test").await.unwrap();
     ask(&mut running, "/wait").await;
     server.until_begun(1).await;
@@ -450,7 +454,7 @@ async fn idle_connections_make_room_for_one_that_waits_and_requests_of_known_one
 
 #[tokio::test]
 async fn a_panic_frees_its_permit_and_the_loop_goes_on() {
-    let server = start(None, ListenerLimits { connections: 1, ..LIMITS }).await;
+    let server = start(None, LimitsSection { connections: 1, ..usual() }).await;
     for _ in 0..3 {
         let mut stream = server.connect().await;
         ask(&mut stream, "/panic").await;
@@ -464,7 +468,7 @@ async fn a_panic_frees_its_permit_and_the_loop_goes_on() {
 #[tokio::test]
 async fn a_stop_answers_the_running_request_and_closes_the_idle() {
     let directory = TempDir::new().unwrap();
-    let server = start(Some(reloader(&directory)), LIMITS).await;
+    let server = start(Some(reloader(&directory)), usual()).await;
     let mut running = connect_tls(&server, &directory, "r.test").await.unwrap();
     ask(&mut running, "/wait").await;
     server.until_begun(1).await;
@@ -484,7 +488,7 @@ async fn a_stop_answers_the_running_request_and_closes_the_idle() {
 
 #[tokio::test]
 async fn a_stop_cuts_what_does_not_end_within_the_drain() {
-    let server = start(None, ListenerLimits { drain: Duration::from_millis(150), ..LIMITS }).await;
+    let server = start(None, LimitsSection { drain: Duration::from_millis(150), ..usual() }).await;
     let mut stuck = server.connect().await;
     ask(&mut stuck, "/wait").await;
     server.until_begun(1).await;
@@ -497,7 +501,7 @@ async fn a_stop_cuts_what_does_not_end_within_the_drain() {
 
 #[tokio::test]
 async fn the_loop_has_a_watchdog_until_it_ends_even_where_no_connection_is_free() {
-    let server = start(None, ListenerLimits { connections: 1, ..LIMITS }).await;
+    let server = start(None, LimitsSection { connections: 1, ..usual() }).await;
     let held = TcpStream::connect(server.address).await.unwrap();
     let waiting = TcpStream::connect(server.address).await.unwrap();
     for _ in 0..3 {

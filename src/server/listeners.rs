@@ -1,7 +1,7 @@
 //! Where the server can be reached: sockets that were handed over, else those of the configuration.
 //!
-//! An address is taken before the store is opened, and is listened on once it is: until then clients are
-//! refused, as they are where nothing runs, and wait for nobody.
+//! An address is bound before the store is opened, and listened on once it is: until then clients are
+//! refused, as where nothing runs, and do not wait.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -17,7 +17,7 @@ use crate::ops::Failure;
 pub struct BoundListener {
     /// Takes connections.
     pub listener: TcpListener,
-    /// As people are told: `https://127.0.0.1:8443`.
+    /// As people read it: `https://127.0.0.1:8443`.
     pub url: String,
     /// What is served there.
     pub purpose: ListenerKind,
@@ -37,7 +37,6 @@ pub struct Taken {
 /// What is served on a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerKind {
-    /// The API, over TLS.
     Https,
     /// The API, in the clear.
     Http,
@@ -74,7 +73,7 @@ pub fn take(config: &Config, mut activated: ActivatedSockets) -> Result<Vec<Take
 }
 
 /// Connections that may wait to be accepted: as many as the system lets (`net.core.somaxconn`, 4096
-/// since Linux 5.4). What comes beyond is dropped, and tried again by its client a second later.
+/// since Linux 5.4). Further ones are dropped, and tried again by their clients a second later.
 const BACKLOG: i32 = i32::MAX;
 
 impl Taken {
@@ -116,7 +115,7 @@ fn bind(address: &ListenAddr) -> io::Result<Socket> {
 
 fn bind_to(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // The connections of a server that has just ended hold nobody up.
+    // The connections of a server that has just ended are no obstacle.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
@@ -183,7 +182,7 @@ impl ListenerKind {
         let name = self.name();
         let shows = match self {
             Self::Metrics => "metrics have no token there",
-            _ => "plain HTTP shows tokens and calls to whoever can read the network",
+            _ => "plain HTTP shows tokens and calls to everyone who can read the network",
         };
         Failure::usage(format!(
             "the socket that was activated over as `{name}` listens on {address}, and {shows}: let it \

@@ -27,7 +27,7 @@ fn named(uid: u32) -> String {
     name.map_or_else(|| format!("user {uid}"), |name| format!("user {uid} ({name})"))
 }
 
-/// The data belong to somebody else than this process is.
+/// The data belong to another user than this process.
 pub fn of_another(data_dir: &Path, owner: u32) -> Failure {
     let (dir, us) = (data_dir.display(), us());
     let owns = named(owner);

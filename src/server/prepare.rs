@@ -1,7 +1,7 @@
 //! What can fail before there is a store: addresses, certificates, the admin socket, the audit log.
 //!
-//! Invariant: a start that fails here has made nothing and changed nothing. So an operator who mends one
-//! line of the configuration begins where they were.
+//! Invariant: a start that fails here has made nothing and changed nothing. So an operator can correct the
+//! configuration and start again.
 
 use std::path::Path;
 

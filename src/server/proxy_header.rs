@@ -1,7 +1,7 @@
 //! The header that a load balancer sends before everything else to say where a connection came
 //! from: the PROXY protocol, version 1 (a line of text) and version 2 (binary).
 //!
-//! Not a byte beyond the header is read: a TLS handshake or a request follows at once.
+//! Nothing after the header is read: a TLS handshake or a request follows at once.
 
 use std::fmt;
 use std::io;
@@ -142,7 +142,6 @@ fn line(seen: &[u8]) -> Result<HeaderStep, HeaderError> {
     }
 }
 
-/// Version 2.
 fn binary(seen: &[u8]) -> Result<HeaderStep, HeaderError> {
     let Some((fixed, rest)) = seen.split_first_chunk::<FIXED_BYTES>() else {
         return Ok(HeaderStep::More(FIXED_BYTES - seen.len()));
@@ -170,7 +169,7 @@ fn binary(seen: &[u8]) -> Result<HeaderStep, HeaderError> {
         return Ok(HeaderStep::More(length - rest.len()));
     }
     if local {
-        // Whatever follows is to be skipped.
+        // What follows is skipped.
         return Ok(HeaderStep::Whole(None));
     }
     let Some((addresses, values)) = rest.split_at_checked(addresses) else {
@@ -202,14 +201,14 @@ fn check_values(header: &[u8], mut values: &[u8]) -> Result<(), HeaderError> {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
         let Some((value, next)) = behind.split_at_checked(length) else { return Err(MALFORMED) };
         if *kind == CHECKSUM {
-            let Ok(told) = value.try_into().map(u32::from_be_bytes) else {
+            let Ok(checksum) = value.try_into().map(u32::from_be_bytes) else {
                 return Err(HeaderError::Malformed("its checksum does not have 4 bytes"));
             };
             // Computed with zeros in its own place.
             let begin = header.len() - behind.len();
             let before = crc32c::crc32c(header.get(..begin).unwrap_or_default());
             let zeros = crc32c::crc32c_append(before, &[0; 4]);
-            if crc32c::crc32c_append(zeros, next) != told {
+            if crc32c::crc32c_append(zeros, next) != checksum {
                 return Err(HeaderError::Malformed("its checksum is wrong"));
             }
         }
@@ -320,7 +319,7 @@ mod tests {
             (binary_header(0x21, 0x11, &[&V4[..], &[0x05, 0, 3, 1, 2, 3]].concat()), four),
             (binary_header(0x21, 0x11, &filled), four),
             (with_checksum(0), four),
-            // Health checks, sockets of other kinds, and what is not told.
+            // Health checks, sockets of other kinds, and unknown ones.
             (binary_header(0x20, 0x00, b""), ""),
             (binary_header(0x20, 0x11, &V4), ""),
             (binary_header(0x20, 0x55, b"whatever"), ""),

@@ -1,6 +1,6 @@
 //! How long a connection waits for a request: for its first byte while it is idle, and from then on
 //! for the rest of its head. The two differ: proxies keep connections open to be used again, and
-//! whoever closes first loses what the other one sends at that moment.
+//! the side that closes first loses what the other one sends at that moment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,12 @@ use tokio::time::Instant;
 
 use super::socket::Unread;
 
-/// The times of one connection.
 pub(super) struct RequestTimer {
     header: Duration,
     idle: Duration,
     phase: Mutex<Phase>,
 }
 
-/// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// A request, until then.
@@ -28,7 +26,6 @@ enum Phase {
     Answering,
 }
 
-/// Which time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expired {
     /// Nothing has come.

@@ -10,7 +10,7 @@ use super::certificates::{look_after, reload};
 use super::client_address::TrustedProxies;
 use super::demo;
 use super::files;
-use super::listener::{self, Drained, Front, ListenerLimits, Proxies};
+use super::listener::{self, Drained, Front, Proxies};
 use super::listeners::{BoundListener, ListenerKind, Taken};
 use super::owner::{cannot_open, explained};
 use super::prepare::Prepared;
@@ -18,7 +18,7 @@ use super::signals::{SignalAction, Signals};
 use super::systemd;
 use super::warnings::Warnings;
 use super::watchdog::{Watchdog, watchdog};
-use crate::config::{Config, ConfigError, SHORT};
+use crate::config::{Config, ConfigError, LimitsSection, SHORT};
 use crate::domain::Timestamp;
 use crate::logs::AuditLog;
 use crate::ops::{self, Failure};
@@ -29,11 +29,11 @@ use crate::{admin, clock, http};
 /// Connections of scrapers at a time.
 const SCRAPERS_MAX: usize = 16;
 
-/// How long a start waits for an index that is built anew. After that events are taken without it, and
-/// lists are answered once it is there.
+/// How long a start waits for an index that is built again. After that events are accepted without it,
+/// and lists are answered once it is there.
 const INDEX_MAX: Duration = Duration::from_secs(10);
 
-/// How often it is written down when tokens were used last.
+/// How often the times at which tokens were last used are stored.
 const USED_INTERVAL: Duration = Duration::from_hours(1);
 /// How long an accept loop may take to come around.
 const PULSE_MAX: Duration = Duration::from_secs(10);
@@ -53,9 +53,8 @@ pub enum News<'a> {
         /// A line for a shell.
         curl: String,
     },
-    /// A listener is bound.
     Listening(String),
-    /// Everything is up.
+    /// Everything is running.
     Ready,
 }
 
@@ -74,9 +73,9 @@ pub fn serve(
     let Prepared { taken, audit, lock } = Prepared::of(config, runtime_dir.as_deref())?;
     let cannot_open = |error: OpenError| cannot_open(&error, &config.data_dir);
     let store = {
-        let told = parking_lot::Mutex::new((&mut *tell, systemd::Starting::begin()));
+        let progress_to = parking_lot::Mutex::new((&mut *tell, systemd::Starting::begin()));
         let progress = |progress| {
-            let (tell, systemd) = &mut *told.lock();
+            let (tell, systemd) = &mut *progress_to.lock();
             systemd.progress(&progress);
             tell(News::Starting(progress));
         };
@@ -114,7 +113,7 @@ pub fn serve(
     runtime.shutdown_timeout(Duration::from_secs(1));
     let closed = store.close().map_err(Failure::from);
     if result.is_ok() && closed.is_ok() {
-        tracing::info!("rollcall has stopped, and the store is closed in order");
+        tracing::info!("rollcall has stopped, and the store is closed cleanly");
     }
     result.and(closed)
 }
@@ -136,7 +135,7 @@ pub(super) struct RunningServer<'a> {
 impl RunningServer<'_> {
     async fn run(self, taken: Vec<Taken>, tell: &mut dyn FnMut(News<'_>)) -> Result<(), Failure> {
         let config = self.config;
-        // Before anybody is told that the server is up, and may send one.
+        // Before anyone is informed that the server is running, and may send one.
         let signals = Signals::new()?;
         let reloader = Arc::new(config.certificate()?);
         let bound_listeners =
@@ -155,7 +154,8 @@ impl RunningServer<'_> {
         let context = Arc::new(self.http_context(stopped.clone(), &reloader)?);
         let api = http::service(context.clone());
         let meter = self.store.meter();
-        let limits = config.listener_limits(self.files);
+        let connections = files::connections(config, self.files);
+        let limits = LimitsSection { connections, ..config.limits };
         let proxies = config.http.trusted_proxies.iter().map(|proxy| proxy.0);
         let trusted = TrustedProxies::new(proxies);
         let mut listeners = tokio::task::JoinSet::new();
@@ -186,7 +186,7 @@ impl RunningServer<'_> {
                         .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
                 }
                 ListenerKind::Metrics => {
-                    let limits = ListenerLimits { connections: SCRAPERS_MAX, ..limits };
+                    let limits = LimitsSection { connections: SCRAPERS_MAX, ..limits };
                     let (counted, api) = (meter.metrics.clone(), http::scrapes(context.clone()));
                     let front = Front { warnings, ..Front::default() };
                     listeners
@@ -251,12 +251,12 @@ impl RunningServer<'_> {
                         tracing::info!(by, ran = %self.ran(), "rollcall stops");
                         return Ok(());
                     }
-                    tracing::info!(by, "certificates and the audit log are read and opened anew");
+                    tracing::info!(by, "certificates are read again, and the audit log is opened again");
                     systemd::reloading();
                     reload(reloader).await;
                     read_again.notify_one();
                     if let Err(error) = self.audit.reopen() {
-                        tracing::error!(%error, "the audit log goes on in its old file");
+                        tracing::error!(%error, "cannot open the audit log again; the old file stays in use");
                     }
                     self.say_changes();
                     systemd::ready(status);
@@ -273,7 +273,7 @@ impl RunningServer<'_> {
         }
     }
 
-    /// Says in the log what is up, and on what.
+    /// Says in the log what is running, and on which addresses.
     fn say_started(&self, urls: &[String]) {
         let status = self.store.status();
         let took = Duration::from_millis(self.begun.elapsed().as_millis().try_into().unwrap_or(0));
@@ -284,11 +284,11 @@ impl RunningServer<'_> {
             listeners = urls.join(", "),
             recovery = self.store.recovery().to_string(),
             took = %humantime::format_duration(took),
-            "rollcall is up"
+            "rollcall is ready"
         );
     }
 
-    /// For how long it has been up, in whole seconds.
+    /// For how long it has been running, in whole seconds.
     fn ran(&self) -> humantime::FormattedDuration {
         humantime::format_duration(Duration::from_secs(self.begun.elapsed().as_secs()))
     }
@@ -379,7 +379,7 @@ fn all_turn(watchdogs: &Arc<Vec<Watchdog>>) -> ops::Loops {
     }))
 }
 
-/// Writes down now and then when tokens were used last.
+/// Stores now and then when tokens were last used.
 async fn note_used(store: Arc<Store>) {
     let begin = tokio::time::Instant::now() + USED_INTERVAL;
     let mut ticks = tokio::time::interval_at(begin, USED_INTERVAL);
@@ -388,13 +388,12 @@ async fn note_used(store: Arc<Store>) {
         let store = store.clone();
         let note = tokio::task::spawn_blocking(move || ops::note_used(&store, USED_INTERVAL));
         if let Ok(Err(error)) = note.await {
-            tracing::warn!(%error, "it is not written down when tokens were used last");
+            tracing::warn!(%error, "cannot store when tokens were last used");
         }
     }
 }
 
 impl Config {
-    /// How the store is run.
     pub fn store_options(&self) -> Options {
         Options {
             data_dir: self.data_dir.clone(),
@@ -422,7 +421,6 @@ impl Config {
         }
     }
 
-    /// What commands need to know.
     pub fn ops_context(&self) -> ops::AdminContext {
         ops::AdminContext {
             service_url: self.service_url(),
@@ -438,7 +436,6 @@ impl Config {
         }
     }
 
-    /// Opens the log of deeds.
     pub fn audit(&self) -> Result<AuditLog, Failure> {
         let path = self.log.audit.as_deref();
         AuditLog::open(path).map_err(|error| {
@@ -449,16 +446,5 @@ impl Config {
 
     pub(super) fn service_url(&self) -> String {
         self.hooks.service_url.as_ref().map(ToString::to_string).unwrap_or_default()
-    }
-
-    fn listener_limits(&self, files: u64) -> ListenerLimits {
-        ListenerLimits {
-            connections: files::connections(self, files),
-            handshake: self.limits.handshake,
-            header: self.limits.header,
-            idle: self.limits.idle,
-            write: self.limits.write,
-            drain: self.limits.drain,
-        }
     }
 }

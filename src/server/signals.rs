@@ -10,7 +10,6 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Origin, Process};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignalAction {
     /// To end.
@@ -19,7 +18,6 @@ pub(super) enum SignalAction {
     Reload,
 }
 
-/// A signal that has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Received {
     pub order: SignalAction,
@@ -49,7 +47,6 @@ impl Signals {
         Ok(Self { received, handle })
     }
 
-    /// The next one.
     pub async fn next(&mut self) -> Received {
         match self.received.recv().await {
             Some(received) => received,

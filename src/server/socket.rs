@@ -1,9 +1,9 @@
 //! The socket of a connection: whether its client is still there, and how it ends.
 //!
 //! **Cut answers are reset.** The end of an answer whose length was not said is the end of the
-//! connection (HTTP/1.0), or a last chunk that somebody on the way may supply. An answer that ends
+//! connection (HTTP/1.0), or a last chunk that a proxy on the way may supply. An answer that ends
 //! before it is whole must not look so: its connection is closed by a reset, and without TLS's
-//! closing message, whatever ended it: an error, a time limit, a panic, the order to stop.
+//! closing message. That holds for an error, a time limit, a panic and the order to stop.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,7 +19,6 @@ use tokio::net::TcpStream;
 
 use crate::http::{OtherEnd, Presence};
 
-/// One end of a connection.
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
     cut: Arc<ResetOnClose>,
@@ -83,7 +82,7 @@ impl Unread {
         rustix::event::poll(&mut looked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Waits for a moment where there is something: whoever reads may be about to.
+    /// Waits for a moment where there is something: the reader may be about to take it.
     pub async fn settled(&self) {
         if self.any() {
             tokio::time::sleep(READ_TIME).await;

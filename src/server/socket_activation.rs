@@ -16,7 +16,7 @@ pub struct ActivatedSockets(Vec<(String, TcpListener)>);
 
 impl ActivatedSockets {
     /// Takes over what this process was handed. To be called before there is a second thread:
-    /// the variables that tell of it are removed, so that nobody takes the sockets twice.
+    /// the variables that tell of it are removed, so that the sockets are not taken twice.
     pub fn from_environment() -> Result<Self, Failure> {
         let variable = |name: &str| std::env::var(name).unwrap_or_default();
         // Sockets for another process, such as the one that started this one, are not ours.

@@ -1,5 +1,5 @@
-//! What systemd is told (`sd_notify(3)`): how far the start is, that all is well, that it is over.
-//! Without systemd nothing is said.
+//! Messages to systemd (`sd_notify(3)`): progress of the start, ready, stopping. Without systemd none are
+//! sent.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -26,7 +26,7 @@ const IDLE: Duration = Duration::from_millis(2);
 
 /// Tells how far the start is, so that it may take as long as it makes progress.
 pub struct Starting {
-    told: Option<(String, Instant)>,
+    last: Option<(String, Instant)>,
     _asking: Asking,
 }
 
@@ -34,14 +34,14 @@ impl Starting {
     /// Begins with a first word.
     pub fn begin() -> Self {
         tell_start("opening the store");
-        Self { told: None, _asking: Asking::begin() }
+        Self { last: None, _asking: Asking::begin() }
     }
 
     /// Says this, unless the same was said a moment ago.
     pub fn progress(&mut self, progress: &Progress) {
         let again =
             |(what, at): &(String, Instant)| *what == progress.what && at.elapsed() < INTERVAL;
-        if self.told.as_ref().is_some_and(again) {
+        if self.last.as_ref().is_some_and(again) {
             return;
         }
         let share = progress.total.filter(|total| *total > 0);
@@ -50,7 +50,7 @@ impl Starting {
             Some(share) => tell_start(&format!("{}: {share}%", progress.what)),
             None => tell_start(&progress.what),
         }
-        self.told = Some((progress.what.clone(), Instant::now()));
+        self.last = Some((progress.what.clone(), Instant::now()));
     }
 }
 
@@ -108,7 +108,7 @@ fn worked() -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// The server is up, or up again; `status` is for people.
+/// The server is ready, or ready again; `status` is for people.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
@@ -163,7 +163,7 @@ async fn fault(
     }
     for watchdog in watchdogs {
         if !watchdog.beats(within).await {
-            return Some("an accept loop does not turn");
+            return Some("an accept loop does not answer");
         }
     }
     None
@@ -171,7 +171,7 @@ async fn fault(
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
+        tracing::debug!(%error, "cannot send a message to systemd");
     }
 }
 
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(store.status().sequence, before, "a look changes nothing");
         watchdogs.push(hangs);
         let short = Duration::from_millis(50);
-        assert_eq!(fault(&store, &watchdogs, short).await, Some("an accept loop does not turn"));
+        assert_eq!(fault(&store, &watchdogs, short).await, Some("an accept loop does not answer"));
         drop(never_asks);
         store.close().unwrap();
         let closed = fault(&store, &watchdogs, WITHIN).await;

@@ -21,7 +21,7 @@ pub(super) enum Warning {
     Plain,
     /// A TLS handshake came to a port of plain HTTP.
     Tls,
-    /// HTTP/2 came, or whoever came speaks nothing else over TLS.
+    /// HTTP/2 came, or the client speaks nothing else over TLS.
     Http2,
     /// HTTP/2 came in the clear to a TLS port.
     PlainHttp2,
@@ -62,7 +62,7 @@ impl Warnings {
             Warning::NoProxyHeader => {
                 tracing::warn!(
                     %peer, listener, why,
-                    "a connection was closed: the listener has proxy_protocol = true, and whoever \
+                    "a connection was closed: the listener has proxy_protocol = true, and the client \
                      connects has to send that header (said once a minute)"
                 );
                 return;
@@ -103,7 +103,7 @@ impl Warnings {
                  (said once a minute)"
             }
             Warning::Http2 => {
-                "somebody speaks HTTP/2 alone, and HTTP/1.1 is spoken here: have the client use that \
+                "a client speaks HTTP/2 alone, and HTTP/1.1 is spoken here: have it use that \
                  (said once a minute)"
             }
         };

@@ -10,7 +10,6 @@ pub struct Watchdog(mpsc::Sender<oneshot::Sender<()>>);
 /// Where the loop hears it.
 pub struct Asked(mpsc::Receiver<oneshot::Sender<()>>);
 
-/// Both ends.
 pub fn watchdog() -> (Watchdog, Asked) {
     let (ask, asked) = mpsc::channel(1);
     (Watchdog(ask), Asked(asked))
@@ -26,10 +25,10 @@ impl Watchdog {
 }
 
 impl Asked {
-    /// Answers the next question. Never ready once nobody is left who could ask.
+    /// Answers the next question. Never ready once no caller is left.
     pub async fn answer(&mut self) {
         match self.0.recv().await {
-            // Whoever asked may have lost patience.
+            // The caller may have stopped waiting.
             Some(answer) => drop(answer.send(())),
             None => std::future::pending().await,
         }

@@ -1,4 +1,4 @@
-//! The log of deeds.
+//! The audit log.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn of<'a>(lines: &'a [Value], what: &str) -> &'a Value {
     found.unwrap_or_else(|| panic!("no {what} in {lines:?}"))
 }
 
-/// A server that writes its deeds to a file beside its data.
+/// A server that writes its audit log to a file beside its data.
 fn audited() -> (Rollcall, std::path::PathBuf) {
     let mut rollcall = Rollcall::down();
     let path = rollcall.dir.path().join("audit.log");

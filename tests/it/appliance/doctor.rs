@@ -86,7 +86,7 @@ fn a_sound_appliance_has_no_findings_up_or_down_and_nothing_is_changed() {
     let before = files(rollcall.data());
     let (code, findings) = examine(&rollcall, &[("ROLLCALL_LISTEN", &port)]);
     assert_eq!((code, bad(&findings)), (Some(0), vec![]), "{findings:#?}");
-    assert_eq!(level(&findings, "admin socket", "no server is up"), "unknown");
+    assert_eq!(level(&findings, "admin socket", "no server is running"), "unknown");
     assert_eq!(level(&findings, "tokens", "no server tells"), "unknown");
     assert_eq!(level(&findings, "listen", "it is free"), "ok");
     assert_eq!(files(rollcall.data()), before);
@@ -201,8 +201,8 @@ fn how_the_last_owner_left_and_what_the_format_says_is_looked_at() {
     rollcall.kill();
     let (code, findings) = examine(&rollcall, &[]);
     assert_eq!(code, Some(0), "{findings:#?}");
-    assert_eq!(level(&findings, "LOCK", &format!("process {pid}, did not end in order")), "warn");
-    assert_eq!(level(&findings, "admin socket", "nobody listens on it"), "warn");
+    assert_eq!(level(&findings, "LOCK", &format!("process {pid}, did not end cleanly")), "warn");
+    assert_eq!(level(&findings, "admin socket", "nothing listens on it"), "warn");
 
     let format = rollcall.data().join("FORMAT");
     let whole = fs::read_to_string(&format).unwrap();
@@ -225,7 +225,7 @@ fn damaged_and_missing_indexes_and_data_from_the_future_are_found() {
     fs::create_dir(data.join("index-7.damaged")).unwrap();
     set_mode(&data.join("index-7.damaged"), 0o700);
     let (_, findings) = examine(&rollcall, &[]);
-    assert_eq!(level(&findings, "index-7.damaged", "kept to be looked at"), "warn");
+    assert_eq!(level(&findings, "index-7.damaged", "was quarantined and built again"), "warn");
     fs::write(data.join("CURRENT"), "9\n").unwrap();
     let (_, findings) = examine(&rollcall, &[]);
     assert_eq!(level(&findings, "index", "does not lead to one"), "warn");

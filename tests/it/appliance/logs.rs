@@ -57,7 +57,7 @@ fn neither_numbers_nor_tokens_are_in_the_log() {
         let token = rollcall.token(&["--account", A1]);
         talk(&rollcall, &token);
         let log = rollcall.log();
-        // It was there to be seen: the deeds, the slow answers, and masked ids of requests.
+        // It was there to be seen: the audit events, the slow answers, and masked ids of requests.
         for said in ["call delete", "token create", "authenticate", "slow", "***01"] {
             assert!(log.contains(said), "{said}");
         }
@@ -148,7 +148,7 @@ fn the_systemd_journal_gets_every_value_as_a_field() {
             ("TARGET", "audit"),
             ("ROLLCALL_WHAT", "check"),
             ("ROLLCALL_OUTCOME", "done"),
-            ("MESSAGE", "audit who=\"socket uid 0\" what=check outcome=done"),
+            ("MESSAGE", "audit event who=\"socket uid 0\" what=check outcome=done"),
         ] {
             // The journal's own protocol: the name, the length in eight bytes, the value.
             let length = (value.len() as u64).to_le_bytes();
@@ -191,7 +191,7 @@ fn json_is_alone_on_standard_error() {
     let version = env!("CARGO_PKG_VERSION");
     let starts = said(&lines, "rollcall starts");
     assert_eq!((&starts["version"], &starts["data_dir"]), (&version.into(), &data.into()));
-    let up = said(&lines, "rollcall is up");
+    let up = said(&lines, "rollcall is ready");
     assert_eq!(
         (&up["calls"], &up["data_dir"], &up["version"]),
         (&25.into(), &data.into(), &version.into())
@@ -212,7 +212,7 @@ fn json_is_alone_on_standard_error() {
     );
     assert!(stops["ran"].is_string(), "{stops}");
     said(&lines, "connections are closed");
-    said(&lines, "rollcall has stopped, and the store is closed in order");
+    said(&lines, "rollcall has stopped, and the store is closed cleanly");
     assert!(rollcall.log().contains("the first admin token is in"));
 }
 
@@ -274,7 +274,7 @@ fn a_start_says_what_was_repaired_and_a_stop_who_asked_for_it() {
         until("it says that it is up", || {
             let log = rollcall.log();
             let lines: Vec<&str> =
-                log.lines().filter(|line| line.contains("rollcall is up")).collect();
+                log.lines().filter(|line| line.contains("rollcall is ready")).collect();
             (lines.len() == starts).then(|| lines[starts - 1].to_owned())
         })
     };

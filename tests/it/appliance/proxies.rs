@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::api::raw::{Raw, tcp};
 use super::super::harness::{A1, Rollcall, TIMEOUT, until};
 
-/// A server that writes its deeds to a file, and also serves plain HTTP.
+/// A server that writes its audit log to a file, and also serves plain HTTP.
 fn behind(args: &[&str]) -> (Rollcall, PathBuf) {
     let mut rollcall = Rollcall::down();
     let path = rollcall.dir.path().join("audit.log");

@@ -148,7 +148,7 @@ fn http_2_is_told_in_its_own_words_that_it_is_not_spoken() {
     let mut tls = Raw::speaking(&rollcall, &["http/1.1"]).unwrap();
     tls.send(HTTP2);
     assert_goes_away(&tls.rest(), words);
-    let log = log_with(&rollcall, "somebody speaks HTTP/2 alone");
+    let log = log_with(&rollcall, "a client speaks HTTP/2 alone");
     assert!(log.contains("https://") && log.contains("http://"), "{log}");
     // In the clear where TLS is spoken.
     let words = "this port speaks TLS and HTTP/1.1: use https:// and HTTP/1.1";
@@ -216,7 +216,7 @@ fn who_speaks_http_2_alone_over_tls_is_refused_and_named() {
     let rollcall = Rollcall::up(&[]);
     let error = Raw::speaking(&rollcall, &["h2"]).err().unwrap();
     assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
-    log_with(&rollcall, "somebody speaks HTTP/2 alone");
+    log_with(&rollcall, "a client speaks HTTP/2 alone");
     assert!(Raw::speaking(&rollcall, &["h2", "http/1.1"]).is_ok());
 }
 

@@ -29,13 +29,13 @@ fn flags_take_amounts_as_people_write_them_and_say_why_not() {
         rollcall.token(&["--admin", "--expires", time]);
     }
     for (time, why) in [
-        ("2020-01-01", "that is over; expected a time to come"),
+        ("2020-01-01", "that is in the past; expected a later time"),
         ("1M", "M may be minutes or months"),
         ("1 month", "months differ in length"),
         ("-1d", "expected a time as"),
         ("90", "it lacks a unit"),
         ("101years", "expected 100years at most"),
-        ("0s", "that is over"),
+        ("0s", "that is in the past"),
     ] {
         let refused = rollcall.run(&["token", "create", "--admin", "--expires", time]);
         assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{refused:?}");

@@ -79,7 +79,7 @@ fn a_start_that_fails_leaves_a_store_as_it_was() {
     assert!(printed.stderr.contains("cannot listen on"), "{printed:?}");
     assert_eq!((names(rollcall.data()), state("LOCK"), state("FORMAT")), before);
     rollcall.start();
-    assert!(rollcall.log().contains("rollcall is up"));
+    assert!(rollcall.log().contains("rollcall is ready"));
 }
 
 #[test]

@@ -96,6 +96,6 @@ fn a_disk_that_is_short_of_room_is_a_problem() {
     let problem = figures["problems"][0].as_str().unwrap();
     assert!(problem.contains("events and imports are refused"), "{figures}");
     let text = rollcall.run(&["status"]).stdout;
-    assert!(text.contains("problem          the disk is short of room"), "{text}");
+    assert!(text.contains("problem          the disk is short of space"), "{text}");
     assert!(text.contains("are refused below 1.0 PB"), "{text}");
 }
