@@ -6,22 +6,23 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
 use super::ApiContext;
-use super::reply::{ApiError, Why};
-use super::routes::ApiRequest;
+use super::error::{ApiError, Why};
+use super::request::ApiRequest;
 use crate::access::{Role, TokenScope};
 use crate::clock;
 use crate::domain::{AccountSid, SidError};
 use crate::meter::Cause;
 use crate::store::Reach;
 
-/// Whoever brought a token.
-#[derive(Debug, Clone, Copy)]
+/// What a valid token stands for.
+#[derive(Debug, Clone)]
 pub(super) struct Principal {
-    scope: TokenScope,
+    pub id: String,
+    pub scope: TokenScope,
     role: Role,
 }
 
-/// What somebody wants to do.
+/// What a token may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Read a list.
@@ -37,22 +38,16 @@ pub(super) enum Action {
 }
 
 impl Principal {
-    /// Whoever this token belongs to, and the token's id.
-    pub fn of(context: &ApiContext, token: &str) -> Option<(Self, String)> {
+    pub fn of(context: &ApiContext, token: &str) -> Option<Self> {
         let now = clock::now();
         context.store.access(|access| {
             let token = access.token(token, now)?;
-            Some((Self { scope: token.scope, role: token.role }, token.id.clone()))
+            Some(Self { id: token.id.clone(), scope: token.scope, role: token.role })
         })
     }
 
-    /// Whose the token is.
-    pub fn scope(self) -> TokenScope {
-        self.scope
-    }
-
     /// Whether the role goes so far.
-    pub fn may(self, action: Action) -> Result<(), ApiError> {
+    pub fn may(&self, action: Action) -> Result<(), ApiError> {
         let allowed = match (self.role, action) {
             (Role::Full, Action::Ingest | Action::Scrape) => self.scope == TokenScope::Admin,
             (Role::Full, _)
@@ -69,15 +64,15 @@ impl Principal {
     }
 
     /// Whether every account is within the scope.
-    pub fn reaches_all(self) -> Result<(), ApiError> {
+    pub fn reaches_all(&self) -> Result<&Self, ApiError> {
         if self.scope == TokenScope::Admin {
-            return Ok(());
+            return Ok(self);
         }
         Err(ApiError::forbidden("insufficient permissions"))
     }
 
     /// Whether the account is within the scope.
-    pub fn reaches(self, context: &ApiContext, account: AccountSid) -> Result<(), ApiError> {
+    pub fn reaches(&self, context: &ApiContext, account: AccountSid) -> Result<(), ApiError> {
         if context.store.access(|access| access.covers(self.scope, account)) {
             return Ok(());
         }
@@ -116,73 +111,68 @@ pub(super) fn parts(value: &HeaderValue) -> Option<Option<(&str, &str)>> {
     (!token.is_empty() && !token.contains(' ')).then_some(Some((scheme, token)))
 }
 
-/// Whoever the token in a request belongs to.
-pub(super) fn bearer(context: &ApiContext, headers: &HeaderMap) -> Result<Principal, ApiError> {
-    match credentials(headers)? {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            let now = clock::now();
-            let principal = context.store.access(|access| {
-                let token = access.token(token, now)?;
-                tracing::Span::current().record("token", token.id.as_str());
-                Some(Principal { scope: token.scope, role: token.role })
-            });
-            principal.ok_or_else(|| ApiError::unauthorized(true))
+/// The token of a request. Nothing but a sole and well-formed header field counts.
+pub(super) fn bearer<'r>(request: &'r ApiRequest<'_>) -> Result<&'r Principal, ApiError> {
+    match credentials(request.headers)? {
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("bearer") => {
+            let token = request.token.as_ref().ok_or_else(|| ApiError::unauthorized(true))?;
+            tracing::Span::current().record("token", token.id.as_str());
+            Ok(token)
         }
         _ => Err(ApiError::unauthorized(false)),
     }
 }
 
-/// The id of the first token that a request brings, if it brings one.
-pub(super) fn token_id(context: &ApiContext, headers: &HeaderMap) -> Option<String> {
-    let now = clock::now();
+/// The first valid token that a request brings, if it brings one.
+pub(super) fn principal(context: &ApiContext, headers: &HeaderMap) -> Option<Principal> {
     let values = headers.get_all(AUTHORIZATION).iter().take(AUTHORIZATIONS_MAX);
     let mut tokens = values.filter_map(|value| match parts(value)?? {
         (scheme, token) if scheme.eq_ignore_ascii_case("bearer") => Some(token),
         _ => None,
     });
-    tokens.find_map(|token| {
-        context.store.access(|access| access.token(token, now).map(|token| token.id.clone()))
-    })
+    tokens.find_map(|token| Principal::of(context, token))
 }
 
-/// The order of checks is that of jambonz: token 401, account sid 400, permission 403.
+/// The account of a path, if the token may do this with it. The order of checks is that of jambonz:
+/// token 401, account sid 400, permission 403.
 pub(super) fn authorize(
-    context: &ApiContext,
-    headers: &HeaderMap,
+    request: &ApiRequest<'_>,
     account: &str,
     action: Action,
 ) -> Result<AccountSid, ApiError> {
-    let principal = bearer(context, headers)?;
+    let token = bearer(request)?;
     let account = account.parse().map_err(|error| wrong_sid("account sid", account, error))?;
     tracing::Span::current().record("account", tracing::field::display(account));
-    principal.reaches(context, account)?;
-    principal.may(action)?;
+    token.reaches(request.context, account)?;
+    token.may(action)?;
     Ok(account)
 }
 
-/// Somebody to whom an answer goes for long, and who may cease to be entitled to it meanwhile.
+/// The reader of a long answer, whose token may end before the answer does.
 pub(super) struct StreamClient {
-    pub context: Arc<ApiContext>,
-    /// The token, to be asked for again.
-    headers: HeaderMap,
+    context: Arc<ApiContext>,
+    token: String,
     reach: Reach,
 }
 
 impl StreamClient {
     pub fn new(request: &ApiRequest<'_>, reach: Reach) -> Self {
-        let token = request.headers.get_all(AUTHORIZATION).iter();
-        let headers = token.map(|value| (AUTHORIZATION, value.clone())).collect();
-        Self { context: request.context.clone(), headers, reach }
+        let token = credentials(request.headers).ok().flatten().map(|(_, token)| token);
+        let token = token.unwrap_or_default().to_owned();
+        Self { context: request.context.clone(), token, reach }
     }
 
     /// Whether the token opens these lists now: asked after reading and before sending.
     pub fn still_may(&self) -> Result<(), ApiError> {
-        let principal = bearer(&self.context, &self.headers)?;
+        let token = Principal::of(&self.context, &self.token);
+        let token = token.ok_or_else(|| ApiError::unauthorized(true))?;
         match self.reach {
-            Reach::Account(account) => principal.reaches(&self.context, account)?,
-            Reach::Everybody => principal.reaches_all()?,
+            Reach::Account(account) => token.reaches(&self.context, account)?,
+            Reach::Everybody => {
+                token.reaches_all()?;
+            }
         }
-        principal.may(Action::List)
+        token.may(Action::List)
     }
 }
 

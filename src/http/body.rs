@@ -1,17 +1,16 @@
 //! Request bodies: reading them, and the fields of those that control calls.
 
 use std::ops::Deref;
-use std::pin::pin;
 
-use futures_util::StreamExt as _;
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::{Map, Value};
-use warp::{Buf, Stream};
 
-use super::ApiContext;
 use super::body_budget::{BodyOwner, BodyPermit, FREE};
-use super::reply::ApiError;
+use super::error::ApiError;
+use super::request::ApiRequest;
 use crate::wire::replace_lone_surrogates;
 
 /// Some senders put it before JSON (RFC 8259, section 8.1).
@@ -23,7 +22,7 @@ const FORM_DEPTH: usize = 5;
 
 /// A whole body, and its share of the memory for bodies for as long as it is there.
 pub(super) struct Body<'a> {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     _permit: BodyPermit<'a>,
 }
 
@@ -36,12 +35,11 @@ impl Deref for Body<'_> {
 }
 
 /// The whole body, within the limits of size, time and memory.
-pub(super) async fn read_body<'a, B: Buf>(
-    context: &'a ApiContext,
-    headers: &HeaderMap,
-    bearer: BodyOwner,
-    body: impl Stream<Item = Result<B, warp::Error>> + Send,
+pub(super) async fn read_body<'a>(
+    request: &mut ApiRequest<'a>,
+    owner: BodyOwner,
 ) -> Result<Body<'a>, ApiError> {
+    let (context, headers) = (request.context, request.headers);
     let limit = context.body_bytes;
     let too_large = || ApiError::too_large(format!("a request body has at most {limit} bytes"));
     let encoding = headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
@@ -55,30 +53,41 @@ pub(super) async fn read_body<'a, B: Buf>(
     }
     let most = announced.unwrap_or(limit);
     let read = async {
-        let mut body = pin!(body);
+        let mut permit = context.bodies.open(owner);
+        let body = &mut request.body;
+        let cut_off = |_| ApiError::bad("the request body was cut off");
+        let Some(first) = body.try_next().await.map_err(cut_off)? else {
+            return Ok(Body { bytes: Bytes::new(), _permit: permit });
+        };
+        if first.len() > limit {
+            return Err(too_large());
+        }
+        permit.grow(first.len())?;
+        // A body that comes in one part stays where it is.
+        let Some(mut part) = body.try_next().await.map_err(cut_off)? else {
+            return Ok(Body { bytes: first, _permit: permit });
+        };
         // What does not come takes no more room than is free.
-        let mut bytes = Vec::with_capacity(most.min(FREE));
-        let mut permit = context.bodies.open(bearer);
-        while let Some(part) = body.next().await {
-            let mut part = part.map_err(|_| ApiError::bad("the request body was cut off"))?;
-            while part.has_remaining() {
-                let chunk = part.chunk();
-                let length = bytes.len() + chunk.len();
-                if length > limit {
-                    return Err(too_large());
-                }
-                if length > bytes.capacity() {
-                    // What is paid for is the room, which is up to twice of what has come.
-                    let room = (2 * bytes.capacity()).clamp(length, most.max(length));
-                    permit.grow(room)?;
-                    bytes.reserve_exact(room - bytes.len());
-                }
-                let come = chunk.len();
-                bytes.extend_from_slice(chunk);
-                part.advance(come);
+        let mut bytes = Vec::with_capacity(most.min(FREE).max(first.len()));
+        bytes.extend_from_slice(&first);
+        drop(first);
+        loop {
+            let length = bytes.len() + part.len();
+            if length > limit {
+                return Err(too_large());
+            }
+            if length > bytes.capacity() {
+                // What is paid for is the room, which is up to twice of what has come.
+                let room = (2 * bytes.capacity()).clamp(length, most.max(length));
+                permit.grow(room)?;
+                bytes.reserve_exact(room - bytes.len());
+            }
+            bytes.extend_from_slice(&part);
+            match body.try_next().await.map_err(cut_off)? {
+                Some(more) => part = more,
+                None => return Ok(Body { bytes: bytes.into(), _permit: permit }),
             }
         }
-        Ok(Body { bytes, _permit: permit })
     };
     tokio::time::timeout(context.body_time, read)
         .await

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use parking_lot::Mutex;
 
-use super::reply::ApiError;
+use super::error::ApiError;
 use crate::domain::{AccountSid, ServiceProviderSid};
 
 /// Bytes of a body that are free.

@@ -1,44 +1,34 @@
 //! One call, and the number of live ones.
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
-use super::auth::{Action, authorize, token_id, wrong_sid};
+use super::error::ApiError;
 use super::reading::BodyReader;
-use super::reply::{ApiError, Response, empty, json};
-use super::routes::ApiRequest;
+use super::request::ApiRequest;
+use super::response::{Response, empty, json};
 use crate::clock;
-use crate::domain::CallId;
+use crate::domain::{AccountSid, CallId};
 use crate::logs;
 use crate::store::{Change, Counting, Reach, Store, StoreError};
 use crate::wire::{write_call, write_timeline};
 
-/// `GET`, `HEAD` and `DELETE /v1/Accounts/{AccountSid}/Calls/{CallSid}`.
-pub(super) async fn call(
-    request: &ApiRequest<'_>,
-    account: &str,
-    sid: &str,
-) -> Result<Response, ApiError> {
-    let action = match *request.method {
-        Method::GET | Method::HEAD => Action::Read,
-        Method::DELETE => Action::Write,
-        _ => return Err(ApiError::method("GET, HEAD, PUT, POST, DELETE")),
-    };
-    let account = authorize(request.context, request.headers, account, action)?;
-    let sid = sid.parse().map_err(|error| wrong_sid("call sid", sid, error))?;
-    let id = CallId { account, sid };
-    let store = &request.context.store;
-    if action == Action::Read {
-        let call = store.call(id)?.ok_or_else(not_found)?;
-        let mut body = Vec::with_capacity(1024);
-        write_call(&mut body, &call);
-        return Ok(json(StatusCode::OK, body));
-    }
+/// `GET /v1/Accounts/{AccountSid}/Calls/{CallSid}`.
+pub(super) async fn call(request: &ApiRequest<'_>, id: CallId) -> Result<Response, ApiError> {
+    let call = request.context.store.call(id)?.ok_or_else(not_found)?;
+    let mut body = Vec::with_capacity(1024);
+    write_call(&mut body, &call);
+    Ok(json(StatusCode::OK, body))
+}
+
+/// `DELETE /v1/Accounts/{AccountSid}/Calls/{CallSid}`.
+pub(super) async fn delete(request: &ApiRequest<'_>, id: CallId) -> Result<Response, ApiError> {
     let now = clock::now();
-    let outcome = store.submit(vec![Change::Delete(id)], now)?.durable().await?;
+    let outcome = request.context.store.submit(vec![Change::Delete(id)], now)?.durable().await?;
     if outcome.changed == 0 {
         return Err(not_found());
     }
-    let token = token_id(request.context, request.headers).unwrap_or_default();
+    let CallId { account, sid } = id;
+    let token = request.token.as_ref().map(|token| token.id.as_str()).unwrap_or_default();
     request.context.audit.write(&logs::AuditEvent {
         at: now,
         who: &format!("token {token}"),
@@ -50,30 +40,19 @@ pub(super) async fn call(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// `GET` and `HEAD /v1/Accounts/{AccountSid}/Calls/{CallSid}/events`: the call's timeline.
-pub(super) async fn events(
-    request: &ApiRequest<'_>,
-    account: &str,
-    sid: &str,
-) -> Result<Response, ApiError> {
-    if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(ApiError::method("GET, HEAD"));
-    }
-    let account = authorize(request.context, request.headers, account, Action::Read)?;
-    let sid = sid.parse().map_err(|error| wrong_sid("call sid", sid, error))?;
-    let id = CallId { account, sid };
+/// `GET /v1/Accounts/{AccountSid}/Calls/{CallSid}/events`: the call's timeline.
+pub(super) async fn events(request: &ApiRequest<'_>, id: CallId) -> Result<Response, ApiError> {
     let found = blocking(&request.context.store, move |store| store.call(id)).await?;
     let mut body = Vec::with_capacity(1024);
     write_timeline(&mut body, found.as_deref().ok_or_else(not_found)?);
     Ok(json(StatusCode::OK, body))
 }
 
-/// `GET` and `HEAD /v1/Accounts/{AccountSid}/CallCount`.
-pub(super) async fn count(request: &ApiRequest<'_>, account: &str) -> Result<Response, ApiError> {
-    if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(ApiError::method("GET, HEAD"));
-    }
-    let account = authorize(request.context, request.headers, account, Action::Read)?;
+/// `GET /v1/Accounts/{AccountSid}/CallCount`.
+pub(super) async fn count(
+    request: &ApiRequest<'_>,
+    account: AccountSid,
+) -> Result<Response, ApiError> {
     let reading = BodyReader::new(request, Reach::Account(account));
     let counted = reading.count(Counting::of_live(account), usize::MAX).await?;
     let [inbound, outbound] = counted.map(|counted| counted.with_status()).unwrap_or_default();

@@ -20,13 +20,14 @@ use tokio::time::{Instant, timeout_at};
 use warp::Reply as _;
 
 use super::accept;
-use super::auth::{Action, StreamClient, authorize};
+use super::auth::StreamClient;
+use super::error::ApiError;
 use super::feed_position::PositionCodec;
 use super::reading::{BodyReader, pieces};
-use super::reply::{ApiError, Response, empty};
-use super::routes::ApiRequest;
+use super::request::ApiRequest;
+use super::response::{Response, empty};
 use super::stream_limit::StreamPermit;
-use crate::domain::CallId;
+use crate::domain::{AccountSid, CallId};
 use crate::logs::masked;
 use crate::store::{Event, Feed, FeedBudget, FeedPosition, Reach, Store, What};
 use crate::wire::write_call;
@@ -51,25 +52,14 @@ const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 /// The feed of one account.
 pub(super) async fn of_account(
     request: &ApiRequest<'_>,
-    account: &str,
+    account: AccountSid,
 ) -> Result<Response, ApiError> {
-    readable(request)?;
-    let account = authorize(request.context, request.headers, account, Action::List)?;
     changes(request, Reach::Account(account)).await
 }
 
 /// The feed of all accounts.
 pub(super) async fn of_all(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
-    readable(request)?;
-    StreamClient::new(request, Reach::Everybody).still_may()?;
     changes(request, Reach::Everybody).await
-}
-
-fn readable(request: &ApiRequest<'_>) -> Result<(), ApiError> {
-    if matches!(*request.method, Method::GET | Method::HEAD) {
-        return Ok(());
-    }
-    Err(ApiError::method("GET, HEAD"))
 }
 
 async fn changes(request: &ApiRequest<'_>, reach: Reach) -> Result<Response, ApiError> {
@@ -103,8 +93,9 @@ async fn changes(request: &ApiRequest<'_>, reach: Reach) -> Result<Response, Api
     let place = request.context.event_streams.enter(reach).ok_or_else(|| {
         ApiError::unavailable("as many event streams are open as there may be", CROWDED_SECONDS)
     })?;
-    let reader =
-        FeedReader { reading: BodyReader::new(request, reach), places, feed, _place: place };
+    let client = StreamClient::new(request, reach);
+    let reading = BodyReader::new(request, reach);
+    let reader = FeedReader { reading, client, places, feed, _place: place };
     if !events {
         return lines(reader, until, query.limit.unwrap_or(usize::MAX)).await;
     }
@@ -172,6 +163,7 @@ fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Response) {
 /// Somebody who reads a feed.
 struct FeedReader {
     reading: BodyReader,
+    client: StreamClient,
     places: PositionCodec,
     feed: Feed,
     _place: StreamPermit,
@@ -188,7 +180,7 @@ impl FeedReader {
             Ok((feed, events))
         };
         let (feed, events) = self.reading.slice(read).await?;
-        self.reading.listener.still_may()?;
+        self.client.still_may()?;
         self.feed = feed;
         Ok(events)
     }

@@ -5,33 +5,25 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::AUTHORIZATION;
 use serde_json::Value;
-use warp::{Buf, Stream};
 
-use super::auth::{Action, authorize, wrong_sid};
 use super::body::{fields, read_body};
 use super::body_budget::BodyOwner;
 use super::calls::{blocking, not_found};
-use super::reply::{ApiError, Response, empty, json};
-use super::routes::ApiRequest;
+use super::error::ApiError;
+use super::request::ApiRequest;
+use super::response::{Response, empty, json};
 use super::validate;
-use crate::domain::{CallField, CallId, CallSid};
+use crate::domain::{AccountSid, CallField, CallId, CallSid};
 use crate::outbound::{Base, Message, RequestError, UpstreamResponse};
 
 /// Characters of an answer's text that a message repeats.
 const REPEATED_CHARS: usize = 2000;
 
 /// Passes an update on to the feature server that runs the call.
-pub(super) async fn update<B: Buf>(
-    request: &ApiRequest<'_>,
-    account: &str,
-    sid: &str,
-    body: impl Stream<Item = Result<B, warp::Error>> + Send,
-) -> Result<Response, ApiError> {
+pub(super) async fn update(request: &mut ApiRequest<'_>, id: CallId) -> Result<Response, ApiError> {
     let context = request.context;
-    let account = authorize(context, request.headers, account, Action::Write)?;
-    let sid = sid.parse().map_err(|error| wrong_sid("call sid", sid, error))?;
-    let id = CallId { account, sid };
-    let body = read_body(context, request.headers, BodyOwner::Account(account), body).await?;
+    let CallId { account, sid } = id;
+    let body = read_body(request, BodyOwner::Account(account)).await?;
     let fields = fields(request.headers, &body)?;
     validate::update(&fields)?;
     let found = blocking(&context.store, move |store| store.call(id)).await?;
@@ -93,14 +85,12 @@ fn updated(answer: UpstreamResponse) -> Result<Response, ApiError> {
 
 /// Passes a new call on to the feature server whose turn it is, or, where it names an application,
 /// to jambonz's own API.
-pub(super) async fn create<B: Buf>(
-    request: &ApiRequest<'_>,
-    account: &str,
-    body: impl Stream<Item = Result<B, warp::Error>> + Send,
+pub(super) async fn create(
+    request: &mut ApiRequest<'_>,
+    account: AccountSid,
 ) -> Result<Response, ApiError> {
     let context = request.context;
-    let account = authorize(context, request.headers, account, Action::Write)?;
-    let body = read_body(context, request.headers, BodyOwner::Account(account), body).await?;
+    let body = read_body(request, BodyOwner::Account(account)).await?;
     let mut fields = fields(request.headers, &body)?;
     if let Some(application) = validate::application(&fields) {
         validate::dialled(&fields, &body)?;

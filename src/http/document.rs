@@ -7,16 +7,17 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{
     CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue,
     REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{Method, StatusCode};
 
+use super::error::ApiError;
 use super::gzip;
 use super::ordered::OrderedValue;
-use super::reply::{ApiError, JSON, Response, empty};
-use super::routes::ApiRequest;
+use super::request::ApiRequest;
+use super::response::{JSON, Response, empty};
 use super::{docs, llms};
 
 /// The methods of a path, in the order in which they are shown.
@@ -61,29 +62,22 @@ static LLMS: LazyLock<StaticPage> = LazyLock::new(|| {
 
 /// `GET /`: where to go from here. Health checks that are not told a path ask for it.
 pub(super) fn front(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
-    answer(request, &FRONT)
+    Ok(FRONT.reply(request.headers))
 }
 
 /// `GET /openapi.json`.
 pub(super) fn openapi(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
-    answer(request, &OPENAPI)
+    Ok(OPENAPI.reply(request.headers))
 }
 
 /// `GET /docs`.
 pub(super) fn docs(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
-    answer(request, &DOCS)
+    Ok(DOCS.reply(request.headers))
 }
 
 /// `GET /llms.txt`.
 pub(super) fn llms(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
-    answer(request, &LLMS)
-}
-
-fn answer(request: &ApiRequest<'_>, page: &StaticPage) -> Result<Response, ApiError> {
-    if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(ApiError::method("GET, HEAD"));
-    }
-    Ok(page.reply(request.headers))
+    Ok(LLMS.reply(request.headers))
 }
 
 /// A body that is the same for everybody.
@@ -303,32 +297,8 @@ impl Words {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::super::{changes, health, query};
     use super::*;
-
-    /// The paths that are told beside the variants of [`super::super::routes::Resource`], and how
-    /// many variants there are.
-    fn routed() -> (BTreeSet<&'static str>, usize) {
-        let source = include_str!("routes.rs");
-        let body = source.split_once("enum Resource {\n").unwrap().1.split_once("\n}").unwrap().0;
-        let (docs, variants): (Vec<_>, Vec<_>) =
-            body.lines().map(str::trim).partition(|line| line.starts_with("///"));
-        let paths = docs.into_iter().filter_map(|doc| doc.split('`').nth(1));
-        (paths.collect(), variants.len())
-    }
-
-    #[test]
-    fn every_path_of_the_router_is_described_and_no_other() {
-        let (routed, variants) = routed();
-        // All but the one of unknown paths have their own.
-        assert_eq!(routed.len(), variants - 1);
-        let document = OpenApi::own();
-        let described: BTreeSet<&str> =
-            document.get("paths").members().iter().map(|(path, _)| path.as_str()).collect();
-        assert_eq!(described, routed);
-    }
 
     #[test]
     fn every_parameter_that_is_read_is_described_and_no_other() {

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use http::HeaderMap;
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use http::{HeaderMap, StatusCode};
 
-use super::reply::{Response, not_modified};
+use super::response::{Response, empty};
 use crate::domain::AccountSid;
 use crate::store::Store;
 
@@ -33,7 +33,7 @@ impl Tag {
 
     /// 304, with the tag.
     pub fn not_modified(&self) -> Response {
-        let mut reply = not_modified();
+        let mut reply = empty(StatusCode::NOT_MODIFIED);
         self.put(&mut reply);
         reply
     }

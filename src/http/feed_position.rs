@@ -3,7 +3,7 @@
 
 use data_encoding::BASE64URL_NOPAD;
 
-use super::reply::ApiError;
+use super::error::ApiError;
 use crate::domain::{AccountSid, Position};
 use crate::store::{FeedPosition, Reach};
 
@@ -82,7 +82,7 @@ impl PositionCodec {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reply::Response;
+    use super::super::response::Response;
     use super::*;
     use crate::domain::{CallSid, Timestamp};
 

@@ -1,17 +1,17 @@
 //! `GET /livez` and `GET /readyz`, for whatever watches the process.
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
-use super::reply::{ApiError, Response, json};
-use super::routes::ApiRequest;
+use super::error::ApiError;
+use super::request::ApiRequest;
+use super::response::{Response, json};
 
 const SHORT_OF_ROOM: &str = "the server is short of room on its disk and takes no events for now";
 /// When there may be room again, in seconds.
 const RETRY_SECONDS: u16 = 10;
 
 /// The process answers.
-pub(super) fn live(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
-    readable(request)?;
+pub(super) fn live(_: &ApiRequest<'_>) -> Result<Response, ApiError> {
     Ok(json(StatusCode::OK, "{\"status\":\"ok\"}"))
 }
 
@@ -22,7 +22,6 @@ pub(super) const PARAMETERS: [&str; 1] = ["for"];
 /// takes this server out of service for it would take the lists away too, and hooks are told by
 /// their own answers. With `for=events` it is about events alone, which are taken without an index.
 pub(super) fn ready(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
-    readable(request)?;
     let store = &request.context.store;
     let has_room = store.takes_events().is_ok();
     if is_for_events(request.query)? {
@@ -51,11 +50,4 @@ fn is_for_events(query: &str) -> Result<bool, ApiError> {
         events = true;
     }
     Ok(events)
-}
-
-fn readable(request: &ApiRequest<'_>) -> Result<(), ApiError> {
-    if matches!(*request.method, Method::GET | Method::HEAD) {
-        return Ok(());
-    }
-    Err(ApiError::method("GET, HEAD"))
 }

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use http::{HeaderMap, Method, StatusCode};
-use warp::{Buf, Stream};
+use http::{HeaderMap, StatusCode};
 
 use super::ApiContext;
 use super::auth_throttle::network;
 use super::body::{content_type, read_body};
-use super::reply::{ApiError, Response, Why, empty};
-use super::routes::ApiRequest;
+use super::error::{ApiError, Why};
+use super::request::ApiRequest;
+use super::response::{Response, empty};
 use super::sender::HookSender;
 use crate::clock;
 use crate::domain::StampedEvent;
@@ -22,25 +22,16 @@ const NDJSON: [&str; 4] =
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines"];
 
 /// Takes events, all of them or none. 204 once they are on disk.
-pub(super) async fn call_status<B: Buf>(
-    request: &ApiRequest<'_>,
-    body: impl Stream<Item = Result<B, warp::Error>> + Send,
-) -> Result<Response, ApiError> {
-    if *request.method != Method::POST {
-        let msg = "this path answers POST, with events as the body: is the method of the call \
-                   status hook in jambonz POST?";
-        let why = Why { causes: vec![Cause::Method], ..Why::default() };
-        return Err(ApiError::method_saying("POST", msg).because(why));
-    }
+pub(super) async fn call_status(request: &mut ApiRequest<'_>) -> Result<Response, ApiError> {
     let context = request.context;
     let mut sender = HookSender::of_head(context, request.headers, clock::now())?;
-    request.recognised.set(sender.known());
-    let bearer = sender.bearer(request.peer.map(|peer| network(peer.ip())));
-    let body = read_body(context, request.headers, bearer, body).await;
+    request.recognise(sender.known());
+    let owner = sender.owner(request.peer.map(|peer| network(peer.ip())));
+    let body = read_body(request, owner).await;
     let body = body.map_err(|error| blamed(error, &sender))?;
     // Nothing of the body is parsed before it is known who sent it.
     sender.check_body(context, &body)?;
-    request.recognised.set(true);
+    request.recognise(true);
     let taken = take(request, &sender, &body).await;
     let mut reply = taken.map_err(|error| blamed(error, &sender))?;
     if let Some(why) = sender.beside() {
@@ -48,6 +39,16 @@ pub(super) async fn call_status<B: Buf>(
         reply.extensions_mut().insert(why);
     }
     Ok(reply)
+}
+
+/// 405, for a hook that is set to another method.
+pub(super) fn wrong_method(allowed: &str) -> ApiError {
+    let msg = format!(
+        "this path answers {allowed}, with events as the body: is the method of the call status \
+         hook in jambonz {allowed}?"
+    );
+    let why = Why { causes: vec![Cause::Method], ..Why::default() };
+    ApiError::method(allowed, msg).because(why)
 }
 
 /// What the body of a known sender says.

@@ -12,13 +12,14 @@ use bytes::Bytes;
 use http::Method;
 use http::header::{HeaderName, HeaderValue, LINK, VARY};
 
-use super::auth::{Action, authorize};
+use super::auth::StreamClient;
+use super::error::ApiError;
 use super::etag::Tag;
 use super::query::ListQuery;
 use super::reading::{BodyReader, pieces};
-use super::reply::{ApiError, Response};
 use super::representation::BodyWriter;
-use super::routes::ApiRequest;
+use super::request::ApiRequest;
+use super::response::Response;
 use super::{ApiContext, cursor};
 use crate::clock;
 use crate::domain::{AccountSid, Filter, Order, Position, Recent};
@@ -39,12 +40,11 @@ pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-coun
 
 /// A bare array, newest first. With `limit` a page and where the next one is; without it all that
 /// match, streamed.
-pub(super) async fn list(request: &ApiRequest<'_>, account: &str) -> Result<Response, ApiError> {
-    if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(ApiError::method("GET, HEAD, POST"));
-    }
+pub(super) async fn list(
+    request: &ApiRequest<'_>,
+    account: AccountSid,
+) -> Result<Response, ApiError> {
     let context = request.context;
-    let account = authorize(context, request.headers, account, Action::List)?;
     let mut query = ListQuery::parse(request.query, account)?;
     query.filter.recent = recent(context, &query.filter);
     let writer = BodyWriter::for_request(request.headers, std::mem::take(&mut query.style));
@@ -135,8 +135,9 @@ async fn calls(
             let found = rest_of_page(&reading, &question, more, rows).await?;
             (page, next) = (Some(found.0), found.1);
         }
-        let rest =
-            ListTail { reading, part: RemainingList { question: question.clone(), writer, page } };
+        let client = StreamClient::new(request, Reach::Account(question.account));
+        let part = RemainingList { question: question.clone(), writer, page };
+        let rest = ListTail { reading, client, part };
         let mut reply = pieces(first, rest, next_piece);
         form.describe(&mut reply);
         reply
@@ -304,6 +305,7 @@ impl UnsentPage {
 /// What is still to come, and who reads it.
 struct ListTail {
     reading: BodyReader,
+    client: StreamClient,
     part: RemainingList,
 }
 
@@ -335,16 +337,18 @@ impl RemainingList {
 
 /// The next piece of a body, and what is left then.
 async fn next_piece(rest: ListTail) -> Result<(Bytes, Option<ListTail>), ApiError> {
-    let ListTail { reading, mut part } = rest;
+    let ListTail { reading, client, mut part } = rest;
     let room = reading.room();
     let bytes = room.bytes();
     loop {
         let (piece, left) = reading.slice(move |store| part.piece(store, bytes)).await?;
-        reading.listener.still_may()?;
+        client.still_may()?;
         match left {
             None => return Ok((room.hold(piece), None)),
             Some(left) if piece.is_empty() => part = left,
-            Some(left) => return Ok((room.hold(piece), Some(ListTail { reading, part: left }))),
+            Some(part) => {
+                return Ok((room.hold(piece), Some(ListTail { reading, client, part })));
+            }
         }
     }
 }

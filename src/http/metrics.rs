@@ -11,22 +11,18 @@ use http::{Method, StatusCode};
 use hyper::body::Incoming;
 
 use super::ApiContext;
-use super::auth::{Action, bearer};
 use super::calls::blocking;
-use super::reply::{ApiError, Response, json};
-use super::routes::ApiRequest;
+use super::error::ApiError;
+use super::request::ApiRequest;
+use super::response::{Response, json};
 use crate::clock;
 use crate::meter;
 
 /// The exposition format of Prometheus.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// `GET` and `HEAD /metrics` with a token that may.
+/// `GET /metrics`.
 pub(super) async fn metrics(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
-    if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(ApiError::method("GET, HEAD"));
-    }
-    bearer(request.context, request.headers)?.may(Action::Scrape)?;
     scrape(request.context).await
 }
 
@@ -63,7 +59,9 @@ impl hyper::service::Service<http::Request<Incoming>> for Scrapes {
         Box::pin(async move {
             let answer = match (request.uri().path(), request.method()) {
                 ("/metrics", &Method::GET | &Method::HEAD) => scrape(&context).await,
-                ("/metrics", _) => Err(ApiError::method("GET, HEAD")),
+                ("/metrics", _) => {
+                    Err(ApiError::method("GET, HEAD", "this path answers GET, HEAD"))
+                }
                 _ => Err(ApiError::not_found("no such path: scrapes are answered at /metrics")),
             };
             Ok(answer.unwrap_or_else(Response::from))

@@ -1,8 +1,8 @@
 //! The API: requests in, answers out.
 //!
-//! warp matches paths; one service around it does what every request needs. A handler asks the
-//! store and writes the answer: there is no layer between. Architecture invariant: no handler sees
-//! a key, a frame or a sled error; [`reply::ApiError`] is the one place where errors become statuses.
+//! `router.rs` has one table of routes. `service.rs` stands around it: what every request needs is
+//! done there. A handler asks the store and writes the answer: there is no layer between. Architecture invariant: no handler sees
+//! a key, a frame or a sled error; [`error::ApiError`] is the one place where errors become statuses.
 
 mod accept;
 mod answer_budget;
@@ -16,6 +16,7 @@ mod control;
 mod cursor;
 mod docs;
 mod document;
+mod error;
 mod etag;
 mod feed_position;
 #[cfg(feature = "fuzzing")]
@@ -31,9 +32,10 @@ mod query;
 mod rate;
 mod read_concurrency;
 mod reading;
-pub mod reply;
 mod representation;
-mod routes;
+mod request;
+mod response;
+mod router;
 mod sender;
 mod service;
 mod stats;
@@ -50,7 +52,7 @@ pub use body_budget::BodyBudget;
 pub use metrics::scrapes;
 pub use read_concurrency::ReadConcurrency;
 pub use reading::{OtherEnd, Presence};
-pub use routes::TEMPLATES;
+pub use router::templates;
 pub use service::service;
 pub use stream_limit::StreamLimit;
 use tokio::sync::watch;

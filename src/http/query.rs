@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::cursor;
-use super::reply::ApiError;
+use super::error::ApiError;
 use crate::domain::{
     AccountSid, CallSid, CallStatus, Direction, Filter, Order, Position, SidError, Timestamp,
 };

@@ -7,7 +7,7 @@ use http::HeaderName;
 use http::header::HeaderValue;
 use parking_lot::Mutex;
 
-use super::reply::Response;
+use super::response::Response;
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");

@@ -18,10 +18,10 @@ use warp::Reply as _;
 
 use super::ApiContext;
 use super::answer_budget::{AnswerPermit, PIECE};
-use super::auth::{StreamClient, credentials};
+use super::error::ApiError;
 use super::read_concurrency::Flow;
-use super::reply::{ApiError, Response};
-use super::routes::ApiRequest;
+use super::request::ApiRequest;
+use super::response::Response;
 use crate::logs::masked;
 use crate::store::{Counting, Reach, Store, StoreError};
 
@@ -42,26 +42,24 @@ impl OtherEnd {
     }
 }
 
-/// Somebody who reads.
+/// Reads from the store for one request, within what others need, too.
 pub(super) struct BodyReader {
-    pub listener: StreamClient,
+    context: Arc<ApiContext>,
     flow: Flow,
     client: Option<OtherEnd>,
 }
 
 impl BodyReader {
-    /// Whoever asks, for calls that have been found to be within reach.
+    /// For calls that the request may see.
     pub fn new(request: &ApiRequest<'_>, reach: Reach) -> Self {
         static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        // Its scheme may be written in many ways, and is one token all the same.
-        let token = credentials(request.headers).ok().flatten().map(|(_, token)| token);
+        let token = request.token.as_ref().map(|token| &token.id);
         let flow = Flow { reach, token: STATE.hash_one(token) };
-        let client = request.client.clone();
-        Self { listener: StreamClient::new(request, reach), flow, client }
+        Self { context: request.context.clone(), flow, client: request.client.cloned() }
     }
 
     pub fn context(&self) -> &Arc<ApiContext> {
-        &self.listener.context
+        &self.context
     }
 
     /// Room for the next piece of the answer.
@@ -71,12 +69,12 @@ impl BodyReader {
 
     /// The same, of another size at most.
     pub fn room_of(&self, bytes: usize) -> AnswerPermit {
-        self.context().answers.piece(self.flow.reach, bytes)
+        self.context.answers.piece(self.flow.reach, bytes)
     }
 
     /// Room for something else that the answer needs for as long as it lasts, if there is any.
     pub fn room_for(&self, bytes: usize) -> Option<AnswerPermit> {
-        self.context().answers.take(self.flow.reach, bytes)
+        self.context.answers.take(self.flow.reach, bytes)
     }
 
     /// Reads a slice in a thread that may wait for the disk.
@@ -84,9 +82,9 @@ impl BodyReader {
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let turn = self.context().turns.take(self.flow, false).await;
+        let turn = self.context.turns.take(self.flow, false).await;
         self.is_there()?;
-        let store = self.context().store.clone();
+        let store = self.context.store.clone();
         let span = tracing::Span::current();
         // The turn ends with the work, whoever waits for it.
         let work = move || {
@@ -102,8 +100,8 @@ impl BodyReader {
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError>,
     ) -> Result<T, ApiError> {
-        let _turn = self.context().turns.take(self.flow, true).await;
-        Ok(read(&self.context().store)?)
+        let _turn = self.context.turns.take(self.flow, true).await;
+        Ok(read(&self.context.store)?)
     }
 
     /// Takes a count to its end; none where it would have to look at more than `rows`.

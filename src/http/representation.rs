@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use super::accept;
 use super::answer_budget::AnswerPermit;
 use super::gzip::{self, Gzip};
-use super::reply::{JSON, Response};
+use super::response::{JSON, Response};
 use crate::domain::Position;
 use crate::store::{Listed, Store, StoreError};
 use crate::wire::{CsvStyle, csv_header, write_call, write_csv};

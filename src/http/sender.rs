@@ -13,7 +13,7 @@ use http::header::{AUTHORIZATION, HeaderName};
 use super::ApiContext;
 use super::auth::{AUTHORIZATION_EXPECTED, AUTHORIZATIONS_MAX, Action, Principal, parts};
 use super::body_budget::BodyOwner;
-use super::reply::{ApiError, Why};
+use super::error::{ApiError, Why};
 use crate::access::TokenScope;
 use crate::domain::{AccountSid, StampedEvent, Timestamp};
 use crate::meter::Cause;
@@ -34,8 +34,8 @@ const DIGEST_BYTES: usize = 32;
 pub(super) struct HookSender {
     /// Known by their own users and passwords.
     accounts: Vec<AccountSid>,
-    /// Known by tokens, with the tokens' ids.
-    tokens: Vec<(Principal, String)>,
+    /// Known by tokens.
+    tokens: Vec<Principal>,
     /// Known by the signature of the body.
     signer: Option<AccountSid>,
     /// To be checked over the body.
@@ -81,21 +81,21 @@ impl HookSender {
 
     /// The account that it is known to be, if it is one.
     pub fn known_account(&self) -> Option<AccountSid> {
-        let of_token = self.tokens.first().and_then(|(token, _)| match token.scope() {
+        let of_token = self.tokens.first().and_then(|token| match token.scope {
             TokenScope::Account(account) => Some(account),
             _ => None,
         });
         self.accounts.first().copied().or(self.signer).or(of_token)
     }
 
-    /// Who has to pay for the body.
-    pub fn bearer(&self, network: Option<std::net::IpAddr>) -> BodyOwner {
+    /// Whose memory for bodies it takes.
+    pub fn owner(&self, network: Option<std::net::IpAddr>) -> BodyOwner {
         match (self.accounts.first(), self.tokens.first()) {
             (Some(account), _) => BodyOwner::Account(*account),
-            (None, Some((token, id))) => match token.scope() {
+            (None, Some(token)) => match token.scope {
                 TokenScope::Account(account) => BodyOwner::Account(account),
                 TokenScope::ServiceProvider(provider) => BodyOwner::Provider(provider),
-                TokenScope::Admin => BodyOwner::Token(id.clone()),
+                TokenScope::Admin => BodyOwner::Token(token.id.clone()),
             },
             (None, None) => BodyOwner::Unknown(network),
         }
@@ -150,11 +150,11 @@ impl HookSender {
     }
 
     fn read_bearer(&mut self, context: &ApiContext, value: &str) {
-        let Some((token, id)) = Principal::of(context, value) else {
+        let Some(token) = Principal::of(context, value) else {
             return self.fault(Cause::UnknownToken, None);
         };
-        tracing::Span::current().record("token", id.as_str());
-        self.tokens.push((token, id));
+        tracing::Span::current().record("token", token.id.as_str());
+        self.tokens.push(token);
     }
 
     /// The account whose hook user and password these are (RFC 7617).
@@ -211,7 +211,7 @@ impl HookSender {
     fn may_ingest(&self) -> Result<(), ApiError> {
         let why = |_| Why::of(self.known_account(), Cause::Role);
         let mut refused = Ok(());
-        for (token, _) in &self.tokens {
+        for token in &self.tokens {
             match token.may(Action::Ingest) {
                 Ok(()) => return Ok(()),
                 Err(error) => refused = Err(error.or_because(why)),
@@ -226,7 +226,7 @@ impl HookSender {
         let two = "insufficient permissions: the request's credentials name different accounts";
         let differ = names.windows(2).any(|pair| pair.first() != pair.last());
         let reached = |account: &AccountSid| {
-            self.tokens.iter().all(|(token, _)| token.reaches(context, *account).is_ok())
+            self.tokens.iter().all(|token| token.reaches(context, *account).is_ok())
         };
         if differ || !names.iter().all(reached) {
             return Err(
@@ -242,7 +242,7 @@ impl HookSender {
                     "insufficient permissions: these credentials bring events of one account alone",
                 )));
             }
-            for (token, _) in &self.tokens {
+            for token in &self.tokens {
                 token.reaches(context, account).map_err(beyond)?;
             }
         }

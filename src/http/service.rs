@@ -5,56 +5,55 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
+use bytes::Buf;
+use futures_util::{FutureExt as _, Stream, TryStreamExt as _};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, HOST, HeaderName,
-    HeaderValue, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, EXPECT, HOST,
+    HeaderName, HeaderValue, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tower_service::Service as _;
 use tracing::Instrument as _;
-use warp::filters::BoxedFilter;
+use warp::Filter as _;
 
-use super::auth::token_id;
 use super::auth_throttle::{self, AuthThrottle, Penalty};
+use super::error::{ApiError, Why};
 use super::rate::Rate;
-use super::reply::{ApiError, Response, Why, empty};
-use super::routes::{Protocol, Route, drain, routes};
+use super::request::{ApiRequest, RequestBody};
+use super::response::{Response, empty};
+use super::router::{self, Target};
 use super::sender::presented;
-use super::{ApiContext, PeerAddr, Recognised, hook};
+use super::{ApiContext, PeerAddr, hook};
 use crate::access::Access;
 use crate::domain::AccountSid;
 use crate::meter::{Cause, Refused};
 use crate::{clock, logs};
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,POST,PUT,DELETE");
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "ETag,Link,X-Next-Cursor,X-Total-Count,Retry-After,RateLimit-Limit,RateLimit-Remaining,\
      RateLimit-Reset,X-Request-Id",
 );
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Where a request came from, as far as that is known.
-struct RequestPeer(Option<SocketAddr>);
-
 /// The API as a hyper service.
 #[derive(Clone)]
 pub struct Api(Arc<Inner>);
 
 struct Inner {
-    routes: BoxedFilter<(Response,)>,
     context: Arc<ApiContext>,
     allow_origin: Option<HeaderValue>,
-    guard: AuthThrottle,
+    /// The methods of all routes.
+    methods: HeaderValue,
+    throttle: AuthThrottle,
     /// Room for those who wait though they are refused.
     waiting: Semaphore,
     rate: Option<Rate>,
@@ -64,10 +63,11 @@ struct Inner {
 pub fn service(context: Arc<ApiContext>) -> Api {
     let allow_origin = context.allow_origin.as_deref();
     let allow_origin = allow_origin.and_then(|origin| HeaderValue::from_str(origin).ok());
+    let methods = HeaderValue::try_from(router::methods());
     Api(Arc::new(Inner {
-        routes: routes(context.clone()),
         allow_origin,
-        guard: AuthThrottle::default(),
+        methods: methods.unwrap_or_else(|_| HeaderValue::from_static("GET")),
+        throttle: AuthThrottle::default(),
         waiting: Semaphore::new(auth_throttle::WAITING_MAX),
         rate: Rate::new(context.token_requests, context.token_window),
         context,
@@ -79,10 +79,11 @@ impl hyper::service::Service<Request<Incoming>> for Api {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let api = self.0.clone();
-        without_doubled_slash(request.uri_mut());
-        let id = request_id(request.headers());
+        let (mut head, body) = request.into_parts();
+        without_doubled_slash(&mut head.uri);
+        let id = request_id(&head.headers);
         // So grave that the lines of a request have it whatever the level is.
         let span = tracing::error_span!(
             "request",
@@ -90,45 +91,58 @@ impl hyper::service::Service<Request<Incoming>> for Api {
             token = tracing::field::Empty,
             account = tracing::field::Empty,
         );
-        let answer = async move {
-            let begun = Instant::now();
-            let method = request.method().clone();
-            let hook = is_hook(&request);
-            let peer = request.extensions().get().map(|peer: &PeerAddr| peer.0);
-            let mut reply = unless_it_panics(api.answer(request)).await;
-            let headers = reply.headers_mut();
-            headers.insert(REQUEST_ID, id);
-            if let Some(origin) = &api.allow_origin {
-                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-                headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        // All that warp does is to hand over the body.
+        let head = Arc::new((head, id));
+        let handed = warp::body::stream().then(move |body| {
+            let (api, head) = (api.clone(), head.clone());
+            async move {
+                let (head, id) = &*head;
+                api.serve(head, id, body).await
             }
-            api.note(&method, hook.then_some(RequestPeer(peer)), &reply, begun.elapsed());
-            Ok(reply)
-        };
+        });
+        let answer = async move { warp::service(handed).call(Request::new(body)).await };
         Box::pin(answer.instrument(span))
     }
 }
 
 impl Inner {
-    async fn answer(&self, request: Request<Incoming>) -> Response {
-        if let Err(error) = unambiguous(&request) {
+    /// What stands around every answer, also that of a handler that panics.
+    async fn serve<B: Buf>(
+        &self,
+        head: &Parts,
+        id: &HeaderValue,
+        body: impl Stream<Item = Result<B, warp::Error>> + Send + Sync,
+    ) -> Response {
+        let begun = Instant::now();
+        let target = Target::of(head.uri.path());
+        let body = pin!(body.map_ok(|mut part| part.copy_to_bytes(part.remaining())));
+        let mut reply = unless_it_panics(self.answer(target, head, body)).await;
+        let headers = reply.headers_mut();
+        headers.insert(REQUEST_ID, id.clone());
+        if let Some(origin) = &self.allow_origin {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
+        self.observe(target, head, &reply, begun.elapsed());
+        reply
+    }
+
+    async fn answer(&self, target: Target<'_>, head: &Parts, body: RequestBody<'_>) -> Response {
+        if let Err(error) = unambiguous(head) {
             return error.into();
         }
-        if *request.method() == Method::OPTIONS {
-            return preflight(request.headers());
+        if head.method == Method::OPTIONS {
+            return self.preflight(&head.headers);
         }
-        let token = token_id(&self.context, request.headers());
-        if let Some(recognised) = request.extensions().get::<Recognised>() {
-            recognised.set(token.is_some());
-        }
-        let rate = self.rate.as_ref().zip(token);
-        let rate = rate.map(|(rate, token)| rate.count(&token, Instant::now()));
+        let mut request = ApiRequest::new(&self.context, head, body);
+        let rate = self.rate.as_ref().zip(request.token.as_ref());
+        let rate = rate.map(|(rate, token)| rate.count(&token.id, Instant::now()));
         let mut reply = match rate.filter(|rate| rate.exceeded) {
             Some(rate) => {
-                drain(request.into_body().into_data_stream()).await;
+                request.drain().await;
                 ApiError::too_many("this token sends too many requests", rate.reset).into()
             }
-            None => self.route(request).await,
+            None => self.throttled(target, &mut request).await,
         };
         if let Some(rate) = rate {
             rate.put(&mut reply);
@@ -136,22 +150,61 @@ impl Inner {
         reply
     }
 
-    /// Counts an answer, and says what it was. Not the path, nor the query: there are telephone
-    /// numbers in them.
-    ///
-    /// `hook` is there for a request that brings events.
-    fn note(&self, method: &Method, hook: Option<RequestPeer>, reply: &Response, time: Duration) {
-        let route = reply.extensions().get().copied().unwrap_or(Route::OTHER);
-        let status = reply.status();
-        self.context.requests.count(route.0, method.as_str(), status.as_u16(), time);
-        if let Some(RequestPeer(peer)) = hook.filter(|_| !status.is_success()) {
+    /// The handler's answer. Those who bring wrong credentials wait for it.
+    async fn throttled(&self, target: Target<'_>, request: &mut ApiRequest<'_>) -> Response {
+        let answer = target.answer(request).await;
+        // A client that waits for a "100 Continue" has sent nothing yet.
+        if answer.is_err() && !request.headers.contains_key(EXPECT) {
+            // Nobody's place is kept for what is only thrown away.
+            let known = request.is_recognised();
+            request.recognise(false);
+            request.drain().await;
+            request.recognise(known);
+        }
+        let mut reply = answer.unwrap_or_else(Response::from);
+        let why = reply.extensions().get::<Why>();
+        // An answer of rollcall's own; that of a feature server has no challenge.
+        let refused = reply.status() == StatusCode::UNAUTHORIZED
+            && reply.headers().contains_key(WWW_AUTHENTICATE)
+            && presented(request.headers);
+        let failed = refused || why.is_some_and(|why| why.nobody);
+        let users = why.map(|why| why.users.as_slice()).unwrap_or_default();
+        let Some(peer) = request.peer.filter(|_| failed || !users.is_empty()) else { return reply };
+        self.log_wrong_credentials(peer, target);
+        let now = Instant::now();
+        let of_user = users.iter().map(|user| self.throttle.failed_user(user, now)).max();
+        let of_address = failed.then(|| self.throttle.failed(peer.ip(), now));
+        match of_user.max(of_address) {
+            None => {}
+            Some(Penalty::Wait(time)) => tokio::time::sleep(time).await,
+            Some(Penalty::Refuse) => {
+                // A client that guesses on waits, too, as far as there is room, and needs a
+                // handshake for each guess.
+                if let Ok(_room) = self.waiting.try_acquire() {
+                    tokio::time::sleep(auth_throttle::REFUSED).await;
+                }
+                if failed {
+                    reply = too_many_wrong(&reply);
+                }
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+        reply
+    }
+
+    /// Counts an answer and logs it. Not the path, nor the query: there are telephone numbers in
+    /// them.
+    fn observe(&self, target: Target<'_>, head: &Parts, reply: &Response, time: Duration) {
+        let (method, status) = (&head.method, reply.status());
+        self.context.requests.count(target.label, method.as_str(), status.as_u16(), time);
+        if !status.is_success() && brings_events(target, head) {
             let counted = reply.extensions().get().copied();
             self.context.store.meter().refuse(counted.unwrap_or_else(|| refused(status)));
-            self.note_refused_hook(peer, reply);
+            self.log_refused_hook(peer(head), reply);
         }
-        let (path, status) = (route.template(), status.as_u16());
+        let (path, status) = (target.template(), status.as_u16());
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        // Whoever guesses is kept waiting, which is no news.
+        // Guesses are kept waiting, which is no news.
         let nobody = reply.extensions().get().is_some_and(|why: &Why| why.nobody);
         let kept_waiting = nobody || matches!(status, 401 | 429);
         if !kept_waiting && self.context.slow.is_some_and(|slow| time > slow) {
@@ -161,25 +214,23 @@ impl Inner {
         }
     }
 
-    /// Writes down that somebody came with wrong credentials.
-    fn note_wrong(&self, peer: SocketAddr, what: &str, reply: &Response) {
+    fn log_wrong_credentials(&self, peer: SocketAddr, target: Target<'_>) {
         self.context.store.access(Access::note_refused);
-        let route = reply.extensions().get().copied().unwrap_or(Route::OTHER);
-        let action = logs::AuditEvent {
+        let event = logs::AuditEvent {
             at: clock::now(),
             who: "nobody",
-            what,
-            object: Some(route.template()),
+            what: "authenticate",
+            object: Some(target.template()),
             outcome: logs::AuditOutcome::Refused,
             peer: Some(peer),
         };
-        if !self.context.audit.write_wrong(&action, Instant::now()) {
+        if !self.context.audit.write_wrong(&event, Instant::now()) {
             self.context.store.meter().audit_left_out.inc();
         }
     }
 
     /// Counts a request that brought events and was refused, and says why: not all of many.
-    fn note_refused_hook(&self, peer: Option<SocketAddr>, reply: &Response) {
+    fn log_refused_hook(&self, peer: Option<SocketAddr>, reply: &Response) {
         let status = reply.status();
         let why = reply.extensions().get::<Why>().cloned();
         let why = why.unwrap_or_else(|| Why::of(None, hook::cause(status)));
@@ -202,37 +253,14 @@ impl Inner {
         );
     }
 
-    async fn route(&self, mut request: Request<Incoming>) -> Response {
-        let protocol = Protocol(request.version());
-        request.extensions_mut().insert(protocol);
-        let presented = presented(request.headers());
-        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
-        let Ok(mut reply) = warp::service(self.routes.clone()).call(request).await;
-        let why = reply.extensions().get::<Why>();
-        // An answer of rollcall's own; that of a feature server has no challenge.
-        let challenged = reply.headers().contains_key(WWW_AUTHENTICATE);
-        let refused = presented && reply.status() == StatusCode::UNAUTHORIZED && challenged;
-        let failed = refused || why.is_some_and(|why| why.nobody);
-        let users = why.map(|why| why.users.clone()).unwrap_or_default();
-        let Some(peer) = peer.filter(|_| failed || !users.is_empty()) else { return reply };
-        self.note_wrong(peer, "authenticate", &reply);
-        let now = Instant::now();
-        let of_user = users.iter().map(|user| self.guard.failed_user(user, now)).max();
-        let of_address = failed.then(|| self.guard.failed(peer.ip(), now));
-        match of_user.max(of_address) {
-            None => {}
-            Some(Penalty::Wait(time)) => tokio::time::sleep(time).await,
-            Some(Penalty::Refuse) => {
-                // Whoever guesses on waits, too, as far as there is room, and needs a handshake
-                // for each guess.
-                if let Ok(_room) = self.waiting.try_acquire() {
-                    tokio::time::sleep(auth_throttle::REFUSED).await;
-                }
-                if failed {
-                    reply = too_many_wrong(&reply);
-                }
-                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
+    /// The answer to a browser that asks beforehand.
+    fn preflight(&self, asked: &HeaderMap) -> Response {
+        let mut reply = empty(StatusCode::NO_CONTENT);
+        let headers = reply.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
+        headers.insert(VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
+        if let Some(wanted) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
         }
         reply
     }
@@ -241,9 +269,7 @@ impl Inner {
 /// What is answered in place of this refusal, where too many of them were.
 fn too_many_wrong(refused: &Response) -> Response {
     let msg = "too many wrong credentials have come from this address, or for this user";
-    let route = refused.extensions().get::<Route>().copied();
     let mut reply = Response::from(ApiError::too_many(msg, auth_throttle::RETRY_SECONDS));
-    reply.extensions_mut().insert(route.unwrap_or(Route::OTHER));
     if let Some(why) = refused.extensions().get::<Why>() {
         reply.extensions_mut().insert(why.clone());
     }
@@ -276,18 +302,17 @@ fn without_doubled_slash(uri: &mut Uri) {
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
+/// Where the connection comes from.
+fn peer(head: &Parts) -> Option<SocketAddr> {
+    head.extensions.get().map(|peer: &PeerAddr| peer.0)
+}
+
 /// Whether events come with it, or come by a method by which none are taken: jambonz then puts them
 /// into the query.
-fn is_hook(request: &Request<Incoming>) -> bool {
-    let path = request.uri().path();
-    let path = path.strip_suffix('/').unwrap_or(path);
-    let by_query = || request.uri().query().is_some_and(|query| query.contains("call_sid="));
-    let brings = match *request.method() {
-        Method::POST => true,
-        Method::GET => by_query(),
-        _ => false,
-    };
-    brings && path.eq_ignore_ascii_case("/v1/hooks/call-status")
+fn brings_events(target: Target<'_>, head: &Parts) -> bool {
+    let by_query = || head.uri.query().is_some_and(|query| query.contains("call_sid="));
+    target.takes_events()
+        && (head.method == Method::POST || head.method == Method::GET && by_query())
 }
 
 /// Why events were not taken, by the status of the answer.
@@ -321,12 +346,12 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
-/// Whether everybody on the way reads this request alike (RFC 9112, sections 3.2 and 6). hyper
+/// Whether every server on the way reads this request alike (RFC 9112, sections 3.2 and 6). hyper
 /// itself closes the connection after a request with both a length and a transfer encoding.
-fn unambiguous<B>(request: &Request<B>) -> Result<(), ApiError> {
-    let headers = request.headers();
+fn unambiguous(head: &Parts) -> Result<(), ApiError> {
+    let headers = &head.headers;
     let hosts = headers.get_all(HOST).iter().count();
-    if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+    if hosts > 1 || hosts == 0 && head.version == Version::HTTP_11 {
         return Err(ApiError::bad("Host: expected exactly one"));
     }
     let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
@@ -337,20 +362,10 @@ fn unambiguous<B>(request: &Request<B>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The answer to a browser that asks beforehand.
-fn preflight(asked: &HeaderMap) -> Response {
-    let mut reply = empty(StatusCode::NO_CONTENT);
-    let headers = reply.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-    headers.insert(VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
-    if let Some(wanted) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
-    }
-    reply
-}
-
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
     #[test]

@@ -2,31 +2,26 @@
 
 use std::fmt::Write as _;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
-use super::auth::{Action, authorize};
+use super::error::ApiError;
 use super::query::ListQuery;
 use super::reading::BodyReader;
-use super::reply::{ApiError, Response, json};
-use super::routes::ApiRequest;
-use crate::domain::{CallStatus, Direction, Filter, Order};
+use super::request::ApiRequest;
+use super::response::{Response, json};
+use crate::domain::{AccountSid, CallStatus, Direction, Filter, Order};
 use crate::store::{Counting, ListRequest as Question, Reach, StatusCount};
 
 /// `{"total":n,"inbound":{"total":n,"stale":n,"trying":n,…},"outbound":{…}}`, of the calls that
 /// were listed from `start` to before `end`.
 pub(super) async fn call_stats(
     request: &ApiRequest<'_>,
-    account: &str,
+    account: AccountSid,
 ) -> Result<Response, ApiError> {
-    if !matches!(*request.method, Method::GET | Method::HEAD) {
-        return Err(ApiError::method("GET, HEAD"));
-    }
-    let context = request.context;
-    let account = authorize(context, request.headers, account, Action::Read)?;
     let Filter { start, end, .. } = ListQuery::parse(request.query, account)?.filter;
     let filter = Filter { start, end, ..Filter::default() };
     let question = Question { account, filter, order: Order::NewestFirst, after: None };
-    let rows = context.count_rows;
+    let rows = request.context.count_rows;
     let reading = BodyReader::new(request, Reach::Account(account));
     let counted = reading.count(Counting::of_standing(&question), rows).await?;
     let counted = counted.ok_or_else(|| ApiError::too_many_rows("CallStats", rows))?.standing();

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::reply::ApiError;
+use super::error::ApiError;
 
 type Fields = Map<String, Value>;
 

@@ -54,7 +54,7 @@ impl RunningServer<'_> {
             upstream: config.upstream.api_url.clone(),
             event_streams: http::StreamLimit::new(config.limits.event_streams),
             keep_alive: config.limits.keep_alive,
-            requests: Arc::new(Requests::new(http::TEMPLATES)),
+            requests: Arc::new(Requests::new(http::templates())),
             started_at: self.started_at,
             certificates: {
                 let reloader = reloader.clone();

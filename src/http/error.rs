@@ -1,49 +1,23 @@
-//! Answers, and the one table of errors and statuses.
+//! Errors of requests: the one table of errors and statuses.
 
-use bytes::Bytes;
 use http::StatusCode;
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE,
-    WWW_AUTHENTICATE,
+    ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::ext::ReasonPhrase;
 
+use super::response::{Response, json};
 use crate::domain::AccountSid;
 use crate::logs::masked;
 use crate::meter::{Cause, Refused};
 use crate::store::StoreError;
 use crate::wire::WireError;
 
-/// What handlers return.
-pub type Response = warp::reply::Response;
-
-/// `Content-Type` of JSON, as jambonz has it.
-pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 /// What is said of it while the disk is short of room: how full it is concerns whoever runs the
 /// server, and no tenant.
 const SHORT_OF_ROOM: &str = "the server is short of room on its disk; nothing of this was stored";
 /// The words of a status that no standard has, such as 480. As in jambonz.
 const UNKNOWN: ReasonPhrase = ReasonPhrase::from_static(b"unknown");
-
-/// An answer with a JSON body.
-pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response {
-    let mut reply = Response::new(body.into().into());
-    *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, JSON);
-    reply
-}
-
-/// An answer without a body.
-pub fn empty(status: StatusCode) -> Response {
-    let mut reply = Response::new(Bytes::new().into());
-    *reply.status_mut() = status;
-    reply
-}
-
-/// 304: whoever asks has it already.
-pub(super) fn not_modified() -> Response {
-    empty(StatusCode::NOT_MODIFIED)
-}
 
 /// Why a request is not answered as it was meant. Every one has the body `{"msg": …}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,15 +115,13 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, msg)
     }
 
-    /// 405, with what is allowed.
-    pub fn method(allowed: &'static str) -> Self {
-        Self::method_saying(allowed, format!("this path answers {allowed}"))
-    }
-
-    /// 405 that says what else is meant.
-    pub fn method_saying(allowed: &'static str, msg: impl Into<String>) -> Self {
-        let allowed = HeaderValue::from_static(allowed);
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, msg).with(ALLOW, allowed)
+    /// 405, with the methods that are allowed.
+    pub fn method(allowed: &str, msg: impl Into<String>) -> Self {
+        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, msg);
+        match HeaderValue::from_str(allowed) {
+            Ok(allowed) => error.with(ALLOW, allowed),
+            Err(_) => error,
+        }
     }
 
     /// 408: the body did not come in time.

@@ -1,0 +1,86 @@
+//! A request as handlers see it.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use http::request::Parts;
+use http::{HeaderMap, Method, Version};
+use std::sync::Arc;
+
+use super::auth::{Principal, principal};
+use super::reading::OtherEnd;
+use super::{ApiContext, PeerAddr, Recognised};
+
+/// What is read of the body of a refused request.
+const DRAIN_BYTES: usize = 8 * 1024 * 1024;
+/// How long.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// The parts of a body as they come.
+pub(super) type RequestBody<'a> =
+    Pin<&'a mut (dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync + 'a)>;
+
+pub(super) struct ApiRequest<'a> {
+    pub context: &'a Arc<ApiContext>,
+    pub method: &'a Method,
+    pub headers: &'a HeaderMap,
+    pub query: &'a str,
+    pub body: RequestBody<'a>,
+    /// Where the connection comes from.
+    pub peer: Option<SocketAddr>,
+    /// Whether the end of an answer of unknown length can be told from its middle.
+    pub has_chunks: bool,
+    /// The connection.
+    pub client: Option<&'a OtherEnd>,
+    pub recognised: Option<&'a Recognised>,
+    /// The first valid token.
+    pub token: Option<Principal>,
+}
+
+impl<'a> ApiRequest<'a> {
+    pub fn new(context: &'a Arc<ApiContext>, head: &'a Parts, body: RequestBody<'a>) -> Self {
+        let request = Self {
+            context,
+            method: &head.method,
+            headers: &head.headers,
+            query: head.uri.query().unwrap_or_default(),
+            body,
+            peer: head.extensions.get().map(|peer: &PeerAddr| peer.0),
+            has_chunks: head.version >= Version::HTTP_11,
+            client: head.extensions.get(),
+            recognised: head.extensions.get(),
+            token: principal(context, &head.headers),
+        };
+        request.recognise(request.token.is_some());
+        request
+    }
+
+    /// Says to the server whether it is known who asks.
+    pub fn recognise(&self, known: bool) {
+        if let Some(recognised) = self.recognised {
+            recognised.set(known);
+        }
+    }
+
+    pub fn is_recognised(&self) -> bool {
+        self.recognised.is_some_and(Recognised::get)
+    }
+
+    /// Reads what is left of a refused request's body, within bounds: a connection that is closed
+    /// while the client sends may lose the answer, too.
+    pub async fn drain(&mut self) {
+        let read = async {
+            let mut left = DRAIN_BYTES;
+            while let Some(Ok(part)) = self.body.next().await {
+                left = left.saturating_sub(part.len());
+                if left == 0 {
+                    return;
+                }
+            }
+        };
+        let _in_time = tokio::time::timeout(DRAIN_TIME, read).await;
+    }
+}
