@@ -22,7 +22,7 @@ pub fn ask(
     std::thread::scope(|scope| {
         let sender = has_input.then(|| scope.spawn(move || send(input, to)));
         let answer = receive(stream, emit);
-        // Whatever is not sent yet is of no use once the answer is there.
+        // What is not sent yet is of no use once the answer is there.
         let _already_closed = stream.shutdown(std::net::Shutdown::Both);
         let sent = sender.map(std::thread::ScopedJoinHandle::join);
         match (answer, sent) {

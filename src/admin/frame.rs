@@ -39,7 +39,7 @@ const KINDS: [(u8, AdminFrameKind); 7] = [
 ];
 
 pub(super) fn write(to: &mut impl Write, kind: AdminFrameKind, content: &[u8]) -> io::Result<()> {
-    let Some((letter, _)) = KINDS.iter().find(|(_, known)| *known == kind) else { return Ok(()) };
+    let Some((letter, _)) = KINDS.iter().find(|(_, own)| *own == kind) else { return Ok(()) };
     let length = u32::try_from(content.len()).map_err(io::Error::other)?;
     to.write_all(&[*letter])?;
     to.write_all(&length.to_be_bytes())?;
@@ -58,8 +58,7 @@ pub(super) fn read(
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     let length = usize::try_from(u32::from_be_bytes(length)).map_err(io::Error::other)?;
-    let known = KINDS.iter().find(|(known, _)| [*known] == letter);
-    match known {
+    match KINDS.iter().find(|(own, _)| [*own] == letter) {
         Some((_, kind)) if length <= FRAME_BYTES_MAX => {
             content.resize(length, 0);
             from.read_exact(content)?;
@@ -69,8 +68,8 @@ pub(super) fn read(
     }
 }
 
-/// The content of the first frame of a conversation, which is a request. Room is made for it as it
-/// comes, whatever length it announces.
+/// The content of the first frame of a conversation, which is a request. Memory is taken for it as it
+/// comes, and not by the length that it announces.
 pub(super) async fn read_request(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, "not a request of a command");
     let [letter, length @ ..] = {

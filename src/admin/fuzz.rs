@@ -38,7 +38,7 @@ struct OneByOne<'a>(&'a [u8]);
 
 impl std::io::Read for OneByOne<'_> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let room = out.len().min(1);
-        self.0.read(out.get_mut(..room).unwrap_or_default())
+        let most = out.len().min(1);
+        self.0.read(out.get_mut(..most).unwrap_or_default())
     }
 }

@@ -33,8 +33,8 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 /// Bytes of the path of a socket, whose last one the system keeps.
 const PATH_BYTES_MAX: usize = 107;
 
-/// Binds the socket, for its owner alone. Whoever calls this holds the lock of the data directory,
-/// so that a socket that is in there already is nobody's. Where the socket stands elsewhere, a link
+/// Binds the socket, for its owner alone. The caller holds the lock of the data directory, so that
+/// no server listens on a socket that is in there already. Where the socket stands elsewhere, a link
 /// in the data directory leads to it, for commands that do not know where.
 pub fn bind(path: &Path, data_dir: &Path) -> io::Result<UnixListener> {
     clear(path)?;
@@ -72,7 +72,7 @@ pub fn check(path: &Path, data_dir: &Path) -> io::Result<()> {
     Ok(rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
-/// Removes a socket that nobody listens on, or a link to one. Anything else stays.
+/// Removes a socket that no process listens on, or a link to one. Anything else stays.
 fn clear(path: &Path) -> io::Result<()> {
     if is_in_the_way(path)? {
         std::fs::remove_file(path)?;
@@ -101,12 +101,12 @@ struct AdminServer {
     store: Arc<Store>,
     context: AdminContext,
     audit: Arc<AuditLog>,
-    /// Room for commands that are done in no time.
+    /// Short commands that may run at once.
     quick: Arc<Semaphore>,
-    /// Room for the others. They may last as long as whoever has asked for them, and so have no room
+    /// The others. They may last as long as their client, and so have no part
     /// of the quick ones.
     long: Arc<Semaphore>,
-    /// Room for those who look on, which end only when they like.
+    /// Those that follow, which end when their client does.
     following: Arc<Semaphore>,
 }
 
@@ -117,14 +117,14 @@ pub async fn serve(
     context: AdminContext,
     audit: Arc<AuditLog>,
 ) {
-    let room = || Arc::new(Semaphore::new(COMMANDS_MAX));
+    let limit = || Arc::new(Semaphore::new(COMMANDS_MAX));
     let server = Arc::new(AdminServer {
         store,
         context,
         audit,
-        quick: room(),
-        long: room(),
-        following: room(),
+        quick: limit(),
+        long: limit(),
+        following: limit(),
     });
     let us = rustix::process::geteuid().as_raw();
     let mut silent: VecDeque<AbortHandle> = VecDeque::new();
@@ -154,7 +154,7 @@ pub async fn serve(
     }
 }
 
-/// Reads what a connection wants. It takes no room before that.
+/// Reads what a connection wants. It takes no permit before that.
 async fn hear(server: Arc<AdminServer>, mut stream: UnixStream, uid: u32) {
     match tokio::time::timeout(QUICK, read_request(&mut stream)).await {
         Ok(Ok(content)) => drop(tokio::spawn(run(server, stream, content, uid))),
@@ -163,7 +163,7 @@ async fn hear(server: Arc<AdminServer>, mut stream: UnixStream, uid: u32) {
     }
 }
 
-/// Waits for room, and runs the command.
+/// Waits for a permit, and runs the command.
 async fn run(server: Arc<AdminServer>, mut stream: UnixStream, content: Vec<u8>, uid: u32) {
     let request = serde_json::from_slice(&content).map_err(|error| {
         Failure::new(format!(
@@ -171,12 +171,12 @@ async fn run(server: Arc<AdminServer>, mut stream: UnixStream, content: Vec<u8>,
         ))
     });
     let quick = request.as_ref().map_or(true, is_quick);
-    let room = match &request {
+    let limit = match &request {
         Ok(AdminRequest::Follow { .. }) => &server.following,
         _ if quick => &server.quick,
         _ => &server.long,
     };
-    let Ok(Ok(permit)) = tokio::time::timeout(TIMEOUT, room.clone().acquire_owned()).await else {
+    let Ok(Ok(permit)) = tokio::time::timeout(TIMEOUT, limit.clone().acquire_owned()).await else {
         let failure = Failure::new(format!(
             "{COMMANDS_MAX} other commands are running; try again once one of them has ended"
         ));
@@ -202,7 +202,7 @@ async fn run(server: Arc<AdminServer>, mut stream: UnixStream, content: Vec<u8>,
     });
 }
 
-/// Whether a command is done in no time, whoever asks and however much there is.
+/// Whether a command is short, however much data there is.
 fn is_quick(request: &AdminRequest) -> bool {
     match request {
         AdminRequest::TokenCreate(_)

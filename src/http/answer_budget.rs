@@ -1,6 +1,6 @@
 //! Memory for answers that wait for their readers. A connection may hold a small piece of its answer
-//! whatever happens; larger pieces, which cost less to make, come out of a budget that all share, an
-//! account at most half of what is left to it. Nobody ever waits for it: where it is used up, pieces
+//! in any case; larger pieces, which cost less to make, come out of a budget that all share, an
+//! account at most half of what is left to it. No reader ever waits for it: where it is used up, pieces
 //! are small.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use crate::store::Reach;
 
 /// Bytes of a piece that are free.
 pub(super) const FREE: usize = 16 * 1024;
-/// Bytes of a piece, where there is room for it.
+/// Bytes of a piece, where the budget allows it.
 pub(super) const PIECE: usize = 64 * 1024;
 /// Bytes in all.
 const TOTAL: usize = 64 * 1024 * 1024;
@@ -49,12 +49,12 @@ impl AnswerBudget {
         Arc::new(Self { total, taken: Mutex::default() })
     }
 
-    /// Room for a piece of at most so many bytes.
+    /// A permit for a piece of at most so many bytes.
     pub(super) fn piece(self: &Arc<Self>, reach: Reach, bytes: usize) -> AnswerPermit {
         self.take(reach, bytes.saturating_sub(FREE)).unwrap_or_else(|| self.permit(reach, 0))
     }
 
-    /// Room for so many bytes, if there is any.
+    /// A permit for so many bytes, if they are left.
     pub(super) fn take(self: &Arc<Self>, reach: Reach, bytes: usize) -> Option<AnswerPermit> {
         let mut taken = self.taken.lock();
         let all = taken.bytes;
@@ -77,12 +77,12 @@ impl AnswerBudget {
 }
 
 impl AnswerPermit {
-    /// How large a piece may be; what is written last may go beyond.
+    /// How large a piece may be; what is written last may exceed it.
     pub fn bytes(&self) -> usize {
         FREE + self.bytes
     }
 
-    /// The piece, which takes its room for as long as it is there.
+    /// The piece, which holds its permit for as long as it exists.
     pub fn hold(self, piece: Vec<u8>) -> Bytes {
         Bytes::from_owner(Held { piece, _permit: self })
     }
@@ -131,7 +131,7 @@ mod tests {
             (permits, large)
         };
         let (first, large) = pieces(account(1));
-        assert_eq!(large, 6, "half of the budget beyond what is free");
+        assert_eq!(large, 6, "half of the budget, besides what is free");
         let (second, large) = pieces(account(2));
         assert_eq!(large, 3);
         let (third, large) = pieces(Reach::Everybody);

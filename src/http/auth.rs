@@ -90,7 +90,8 @@ pub(super) const AUTHORIZATION_EXPECTED: &str =
 /// not have the shape `scheme credentials`.
 pub(super) fn credentials(headers: &HeaderMap) -> Result<Option<(&str, &str)>, ApiError> {
     let malformed = || {
-        ApiError::bad(AUTHORIZATION_EXPECTED).because(Why::nobody(&[Cause::AuthorizationMalformed]))
+        ApiError::bad(AUTHORIZATION_EXPECTED)
+            .because(Why::unauthenticated(&[Cause::AuthorizationMalformed]))
     };
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };

@@ -1,9 +1,9 @@
-//! Wrong credentials cost whoever sends them time.
+//! Wrong credentials cost their sender time.
 //!
-//! Some failures are free: a client with an old token is not an attacker. Beyond them each takes a
+//! Some failures are free: a client with an old token is not an attacker. After them each takes a
 //! second of its address's time, and all that fail together wait in one line; where the line is too
 //! long the answer is 429, and the connection is closed. The same holds for each user name whose
-//! password is wrong, from wherever it comes and whatever other credential comes with it. A right
+//! password is wrong, from any address and with any other credential beside it. A right
 //! credential is never kept waiting, since many clients may share one address, and anybody may
 //! guess at a user's password.
 
@@ -50,7 +50,7 @@ struct Record {
 #[derive(Debug, Default)]
 pub(super) struct AuthThrottle {
     addresses: FailureQueues<IpAddr>,
-    /// By a hash that nobody outside can foresee.
+    /// By a hash that no client can foresee.
     users: FailureQueues<u64>,
     hashes: RandomState,
 }
@@ -92,7 +92,7 @@ impl<K: Eq + Hash> FailureQueues<K> {
         let mut records = self.0.lock();
         if records.len() >= REMEMBERED_MAX && !records.contains_key(&key) {
             records.retain(|_, record| record.since + FORGIVEN > now || record.line_ends > now);
-            // Whoever has so many is not to be slowed by any one of them.
+            // A client with so many addresses is not slowed by any one of them.
             if records.len() >= REMEMBERED_MAX {
                 return (Penalty::Wait(COST), false);
             }
@@ -133,51 +133,51 @@ mod tests {
 
     #[test]
     fn failures_are_free_at_first_then_slow_then_refused_and_forgiven_later() {
-        let guard = AuthThrottle::default();
+        let throttle = AuthThrottle::default();
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         let begun = Instant::now();
         for _ in 0..FREE {
-            assert_eq!(guard.failed(address, begun), Penalty::Wait(Duration::ZERO));
+            assert_eq!(throttle.failed(address, begun), Penalty::Wait(Duration::ZERO));
         }
         for seconds in 1..=5 {
             let wait = Penalty::Wait(Duration::from_secs(seconds));
-            assert_eq!(guard.failed(address, begun), wait);
+            assert_eq!(throttle.failed(address, begun), wait);
         }
-        assert_eq!(guard.failed(address, begun), Penalty::Refuse);
+        assert_eq!(throttle.failed(address, begun), Penalty::Refuse);
         let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
-        assert_eq!(guard.failed(mapped, begun), Penalty::Refuse);
+        assert_eq!(throttle.failed(mapped, begun), Penalty::Refuse);
         let other: IpAddr = "192.0.2.2".parse().unwrap();
-        assert_eq!(guard.failed(other, begun), Penalty::Wait(Duration::ZERO));
+        assert_eq!(throttle.failed(other, begun), Penalty::Wait(Duration::ZERO));
         let later = begun + FORGIVEN;
-        assert_eq!(guard.failed(address, later), Penalty::Wait(Duration::ZERO));
+        assert_eq!(throttle.failed(address, later), Penalty::Wait(Duration::ZERO));
     }
 
     #[test]
     fn each_user_has_a_line_of_its_own() {
-        let guard = AuthThrottle::default();
+        let throttle = AuthThrottle::default();
         let now = Instant::now();
         for _ in 0..FREE {
-            assert_eq!(guard.failed_user("one", now), Penalty::Wait(Duration::ZERO));
+            assert_eq!(throttle.failed_user("one", now), Penalty::Wait(Duration::ZERO));
         }
-        assert_eq!(guard.failed_user("one", now), Penalty::Wait(COST));
-        assert_eq!(guard.failed_user("two", now), Penalty::Wait(Duration::ZERO));
+        assert_eq!(throttle.failed_user("one", now), Penalty::Wait(COST));
+        assert_eq!(throttle.failed_user("two", now), Penalty::Wait(Duration::ZERO));
         assert!(Penalty::Wait(WAIT_MAX) < Penalty::Refuse);
     }
 
     #[test]
     fn the_addresses_of_one_network_are_one_and_the_memory_is_bounded() {
-        let guard = AuthThrottle::default();
+        let throttle = AuthThrottle::default();
         let now = Instant::now();
         for n in 0..20_000_u16 {
             let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n);
-            guard.failed(address.into(), now);
+            throttle.failed(address.into(), now);
         }
-        assert_eq!(guard.addresses.0.lock().len(), 1);
+        assert_eq!(throttle.addresses.0.lock().len(), 1);
         for n in 0..20_000_u16 {
-            guard.failed(Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 0).into(), now);
-            guard.failed_user(&n.to_string(), now);
+            throttle.failed(Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 0).into(), now);
+            throttle.failed_user(&n.to_string(), now);
         }
-        assert_eq!(guard.addresses.0.lock().len(), REMEMBERED_MAX);
-        assert_eq!(guard.users.0.lock().len(), REMEMBERED_MAX);
+        assert_eq!(throttle.addresses.0.lock().len(), REMEMBERED_MAX);
+        assert_eq!(throttle.users.0.lock().len(), REMEMBERED_MAX);
     }
 }

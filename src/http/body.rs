@@ -67,7 +67,7 @@ pub(super) async fn read_body<'a>(
         let Some(mut part) = body.try_next().await.map_err(cut_off)? else {
             return Ok(Body { bytes: first, _permit: permit });
         };
-        // What does not come takes no more room than is free.
+        // What does not come takes no more memory than is free.
         let mut bytes = Vec::with_capacity(most.min(FREE).max(first.len()));
         bytes.extend_from_slice(&first);
         drop(first);
@@ -77,10 +77,10 @@ pub(super) async fn read_body<'a>(
                 return Err(too_large());
             }
             if length > bytes.capacity() {
-                // What is paid for is the room, which is up to twice of what has come.
-                let room = (2 * bytes.capacity()).clamp(length, most.max(length));
-                permit.grow(room)?;
-                bytes.reserve_exact(room - bytes.len());
+                // The permit is for the capacity, which is up to twice of what has come.
+                let capacity = (2 * bytes.capacity()).clamp(length, most.max(length));
+                permit.grow(capacity)?;
+                bytes.reserve_exact(capacity - bytes.len());
             }
             bytes.extend_from_slice(&part);
             match body.try_next().await.map_err(cut_off)? {

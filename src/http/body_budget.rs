@@ -1,12 +1,12 @@
-//! Memory for request bodies. Each connection may hold a small one; what goes beyond that comes out
-//! of a purse that all share, so that memory is bounded however many bring large ones.
+//! Memory for request bodies. Each connection may hold a small one; what a larger one needs comes out
+//! of a pool that all share, so that memory is bounded however many clients send large ones.
 //!
-//! Whoever is not yet known by then has a purse apart: those who send large bodies slowly and
-//! without credentials keep nobody out but their like. And nobody may hold more of a purse than is
-//! left in it, beyond one body of the greatest size: one sender alone has half of it at most, and
-//! there is always room for another. A sender is an account, whatever its credentials; a service
-//! provider; one admin token, however many accounts its events are of; or, as long as nobody is
-//! known, an address.
+//! Clients that are not authenticated by then have a pool of their own: those that send large bodies
+//! slowly and without credentials keep out only their like. A sender may hold no more of a pool than
+//! is left in it, except one body of the greatest size: one sender alone has half of it at most, and
+//! there is always space for another. A sender is an account, with any of its credentials; a service
+//! provider; one admin token, however many accounts its events are of; or, until it is authenticated,
+//! an address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,9 +18,9 @@ use crate::domain::{AccountSid, ServiceProviderSid};
 
 /// Bytes of a body that are free.
 pub(super) const FREE: usize = 16 * 1024;
-/// Bytes of each purse; more where bodies may be larger.
-const PURSE: usize = 64 * 1024 * 1024;
-/// Bodies of the greatest size that a purse has room for, however large.
+/// Bytes of each pool; more where bodies may be larger.
+const POOL_BYTES: usize = 64 * 1024 * 1024;
+/// Bodies of the greatest size that a pool has space for, however large.
 const BODIES: usize = 4;
 /// Bytes are paid in pieces of this size.
 const PERMIT_BYTES: usize = 4096;
@@ -34,11 +34,10 @@ pub(super) enum BodyOwner {
     Provider(ServiceProviderSid),
     /// An admin token, by its id.
     Token(String),
-    /// To be known by the body's signature, if at all: the network that it comes from.
+    /// To be authenticated by the body's signature, if at all: the network that it comes from.
     Unknown(Option<IpAddr>),
 }
 
-/// Both purses.
 #[derive(Debug)]
 pub struct BodyBudget {
     known: Mutex<Pool>,
@@ -47,29 +46,29 @@ pub struct BodyBudget {
     body: usize,
 }
 
-/// In coins.
+/// In units of [`PERMIT_BYTES`].
 #[derive(Debug)]
 struct Pool {
     left: usize,
-    /// Those who hold any: never more than there are coins.
+    /// Senders that hold any: never more than there are units.
     held: HashMap<BodyOwner, usize>,
 }
 
 impl BodyBudget {
     /// For bodies of at most so many bytes.
     pub fn new(body_bytes: usize) -> Self {
-        let left = PURSE.max(body_bytes.saturating_mul(BODIES)) / PERMIT_BYTES;
+        let left = POOL_BYTES.max(body_bytes.saturating_mul(BODIES)) / PERMIT_BYTES;
         let pool = || Mutex::new(Pool { left, held: HashMap::new() });
         Self { known: pool(), unknown: pool(), body: body_bytes.div_ceil(PERMIT_BYTES) }
     }
 
-    /// Nothing yet.
-    pub(super) fn open(&self, bearer: BodyOwner) -> BodyPermit<'_> {
-        let pool = match bearer {
+    /// A permit that holds nothing yet.
+    pub(super) fn open(&self, owner: BodyOwner) -> BodyPermit<'_> {
+        let pool = match owner {
             BodyOwner::Unknown(_) => &self.unknown,
             _ => &self.known,
         };
-        BodyPermit { pool, bearer, body: self.body, permits: 0, bytes: FREE }
+        BodyPermit { pool, owner, body: self.body, permits: 0, bytes: FREE }
     }
 }
 
@@ -77,29 +76,29 @@ impl BodyBudget {
 #[derive(Debug)]
 pub(super) struct BodyPermit<'a> {
     pool: &'a Mutex<Pool>,
-    bearer: BodyOwner,
+    owner: BodyOwner,
     body: usize,
     permits: usize,
     bytes: usize,
 }
 
 impl BodyPermit<'_> {
-    /// Makes room for a body that has grown to so many bytes; 503 where there is none.
+    /// Takes memory for a body that has grown to so many bytes; 503 where there is none.
     pub fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let permits = bytes.saturating_sub(self.bytes).div_ceil(PERMIT_BYTES);
         if permits == 0 {
             return Ok(());
         }
         let mut pool = self.pool.lock();
-        let own = pool.held.get(&self.bearer).copied().unwrap_or_default() + permits;
+        let own = pool.held.get(&self.owner).copied().unwrap_or_default() + permits;
         let left = pool.left.checked_sub(permits);
-        let left = left.ok_or_else(|| ApiError::crowded("too many large bodies are being read"))?;
+        let left = left.ok_or_else(|| ApiError::busy("too many large bodies are being read"))?;
         if own > self.body.max(left) {
             let msg = "too many large bodies of this sender are being read";
-            return Err(ApiError::crowded(msg));
+            return Err(ApiError::busy(msg));
         }
         pool.left = left;
-        pool.held.insert(self.bearer.clone(), own);
+        pool.held.insert(self.owner.clone(), own);
         self.permits += permits;
         self.bytes += permits * PERMIT_BYTES;
         Ok(())
@@ -113,10 +112,10 @@ impl Drop for BodyPermit<'_> {
         }
         let mut pool = self.pool.lock();
         pool.left += self.permits;
-        if let Some(held) = pool.held.get_mut(&self.bearer) {
+        if let Some(held) = pool.held.get_mut(&self.owner) {
             *held = held.saturating_sub(self.permits);
             if *held == 0 {
-                pool.held.remove(&self.bearer);
+                pool.held.remove(&self.owner);
             }
         }
     }
@@ -137,19 +136,19 @@ mod tests {
         let body_budget = BodyBudget::new(1024);
         let mut large = body_budget.open(BodyOwner::Unknown(None));
         large.grow(FREE + 1).unwrap();
-        large.grow(FREE + PURSE / 2).unwrap();
-        assert!(large.grow(FREE + PURSE / 2 + 1).is_err());
+        large.grow(FREE + POOL_BYTES / 2).unwrap();
+        assert!(large.grow(FREE + POOL_BYTES / 2 + 1).is_err());
         assert!(body_budget.open(BodyOwner::Unknown(None)).grow(FREE + 1).is_err());
         body_budget.open(BodyOwner::Unknown(None)).grow(FREE).unwrap();
-        body_budget.open(account(1)).grow(FREE + PURSE / 2).unwrap();
+        body_budget.open(account(1)).grow(FREE + POOL_BYTES / 2).unwrap();
         drop(large);
         body_budget.open(BodyOwner::Unknown(None)).grow(FREE + 1).unwrap();
-        // One of the greatest size always has room, if there is any.
-        let huge = BodyBudget::new(PURSE);
+        // One of the greatest size always has space, if there is any.
+        let huge = BodyBudget::new(POOL_BYTES);
         let held: Vec<_> = (0..4)
             .map(|n| {
                 let mut one = huge.open(account(n));
-                one.grow(FREE + PURSE).unwrap();
+                one.grow(FREE + POOL_BYTES).unwrap();
                 one
             })
             .collect();
@@ -159,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn one_sender_leaves_room_for_another() {
+    fn one_sender_leaves_memory_for_another() {
         let body_budget = BodyBudget::new(1 << 20);
-        let take = |bearer: &BodyOwner| {
+        let take = |owner: &BodyOwner| {
             let mut held = Vec::new();
             loop {
-                let mut one = body_budget.open(bearer.clone());
+                let mut one = body_budget.open(owner.clone());
                 if one.grow(1 << 20).is_err() {
                     return held;
                 }
@@ -186,7 +185,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost(steps in prop::collection::vec((0..4_u8, 0..3 * PURSE), 1..40)) {
+        fn nothing_is_lost(steps in prop::collection::vec((0..4_u8, 0..3 * POOL_BYTES), 1..40)) {
             let body_budget = BodyBudget::new(1 << 20);
             let mut held = Vec::new();
             for (n, bytes) in steps {
@@ -195,10 +194,10 @@ mod tests {
                     held.push(one);
                 }
                 let own: usize = body_budget.known.lock().held.values().sum();
-                prop_assert_eq!(own + body_budget.known.lock().left, PURSE / PERMIT_BYTES);
+                prop_assert_eq!(own + body_budget.known.lock().left, POOL_BYTES / PERMIT_BYTES);
             }
             drop(held);
-            prop_assert_eq!(body_budget.known.lock().left, PURSE / PERMIT_BYTES);
+            prop_assert_eq!(body_budget.known.lock().left, POOL_BYTES / PERMIT_BYTES);
             prop_assert!(body_budget.known.lock().held.is_empty());
         }
     }

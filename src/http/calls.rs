@@ -95,9 +95,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_no_store_that_closes() {
-        let told = apart::<()>(|| panic!("on purpose")).await.unwrap_err();
-        assert!(matches!(told, StoreError::Panicked(_)), "{told:?}");
-        let reply = Response::from(ApiError::from(told));
+        let error = apart::<()>(|| panic!("on purpose")).await.unwrap_err();
+        assert!(matches!(error, StoreError::Panicked(_)), "{error:?}");
+        let reply = Response::from(ApiError::from(error));
         assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(apart(|| Ok(7)).await.unwrap(), 7);
     }

@@ -41,8 +41,8 @@ const PIECES_AHEAD: usize = 1;
 const LIMIT_MAX: usize = 10_000;
 /// How long a client waits before it comes again, in milliseconds.
 const RETRY_MILLIS: u32 = 2000;
-/// When to come again where there is no room for another stream, in seconds.
-const CROWDED_SECONDS: u16 = 10;
+/// When to try again where no other stream is allowed, in seconds.
+const RETRY_SECONDS: u16 = 10;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -79,8 +79,8 @@ async fn changes(request: &ApiRequest<'_>, reach: Reach) -> Result<Response, Api
     let store = &request.context.store;
     let places = PositionCodec::new(store.epoch(), reach);
     let until = *store.published().borrow();
-    let known = request.headers.get(LAST_EVENT_ID).filter(|id| events && !id.is_empty());
-    let from = match (known, query.after.as_deref()) {
+    let last = request.headers.get(LAST_EVENT_ID).filter(|id| events && !id.is_empty());
+    let from = match (last, query.after.as_deref()) {
         (Some(id), _) => places.read("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
         (None, Some("now")) => FeedPosition::Changes(until),
         (None, Some(text)) => places.read("after", text)?,
@@ -91,7 +91,7 @@ async fn changes(request: &ApiRequest<'_>, reach: Reach) -> Result<Response, Api
         return Ok(head(empty(StatusCode::OK), events));
     }
     let place = request.context.event_streams.enter(reach).ok_or_else(|| {
-        ApiError::unavailable("as many event streams are open as there may be", CROWDED_SECONDS)
+        ApiError::unavailable("as many event streams are open as there may be", RETRY_SECONDS)
     })?;
     let client = StreamClient::new(request, reach);
     let reading = BodyReader::new(request, reach);
@@ -160,7 +160,7 @@ fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Response) {
     (pieces, warp::reply::stream(body).into_response())
 }
 
-/// Somebody who reads a feed.
+/// One reader of a feed.
 struct FeedReader {
     reading: BodyReader,
     client: StreamClient,
@@ -212,18 +212,18 @@ impl FeedReader {
         Ok((body, last))
     }
 
-    /// Sends events until nobody takes them or the token is no longer good.
-    async fn tell(&mut self, pieces: &mpsc::Sender<io::Result<Bytes>>) {
+    /// Sends events until the client leaves or the token ends.
+    async fn send_events(&mut self, pieces: &mpsc::Sender<io::Result<Bytes>>) {
         let mut published = self.reading.context().store.published();
         let mut body = format!("retry: {RETRY_MILLIS}\n\n").into_bytes();
-        // Whoever begins at the present is told at once where that is.
+        // A client that begins at the present gets its position at once.
         let mut due = Instant::now();
         loop {
-            // Nothing is read for somebody who has not taken what was read before.
+            // Nothing is read for a client that has not taken what was read before.
             let Ok(way) = pieces.reserve().await else { return };
             let until = *published.borrow_and_update();
-            let room = self.reading.room();
-            let events = match self.read(until, room.bytes()).await {
+            let permit = self.reading.permit();
+            let events = match self.read(until, permit.bytes()).await {
                 Ok(events) => events,
                 Err(error) => {
                     let error = format!("{error:?}");
@@ -247,9 +247,9 @@ impl FeedReader {
                 }
             }
             if body.is_empty() {
-                drop((way, room));
+                drop((way, permit));
             } else {
-                way.send(Ok(room.hold(std::mem::take(&mut body))));
+                way.send(Ok(permit.hold(std::mem::take(&mut body))));
                 due = Instant::now() + self.reading.context().keep_alive;
             }
             if caught_up && matches!(timeout_at(due, published.changed()).await, Ok(Err(_))) {
@@ -269,15 +269,15 @@ struct PendingLines {
 impl PendingLines {
     /// The next piece, and what is left then.
     async fn piece(mut self) -> Result<(Bytes, Option<Self>), ApiError> {
-        let room = self.reader.reading.room();
+        let permit = self.reader.reading.permit();
         loop {
-            let read = self.reader.lines(self.until, &mut self.left, room.bytes());
+            let read = self.reader.lines(self.until, &mut self.left, permit.bytes());
             let (piece, last) = read.await?;
             if last {
-                return Ok((room.hold(piece), None));
+                return Ok((permit.hold(piece), None));
             }
             if !piece.is_empty() {
-                return Ok((room.hold(piece), Some(self)));
+                return Ok((permit.hold(piece), Some(self)));
             }
         }
     }
@@ -310,7 +310,7 @@ async fn follow(mut reader: FeedReader, pieces: mpsc::Sender<io::Result<Bytes>>)
         _ = stopping.changed() => {}
         () = failure => {}
         () = pieces.closed() => {}
-        () = reader.tell(&pieces) => {}
+        () = reader.send_events(&pieces) => {}
     }
 }
 

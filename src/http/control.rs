@@ -38,7 +38,7 @@ pub(super) async fn update(request: &mut ApiRequest<'_>, id: CallId) -> Result<R
             %account, %sid,
             "the update of a call was not passed on: another account had a call of this sid first"
         );
-        nobodys()
+        unused_sid()
     } else {
         sid
     };
@@ -51,10 +51,10 @@ pub(super) async fn update(request: &mut ApiRequest<'_>, id: CallId) -> Result<R
     updated(as_if_asked(answer, asked, sid))
 }
 
-/// A sid that no call has. Whoever claims the call of somebody else is answered by the feature server
-/// itself, and so in words and in time as of any call that it does not run: nobody can tell by it
-/// whether there is another account's call.
-fn nobodys() -> CallSid {
+/// A sid that no call has. A client that claims the call of another account is answered by the feature
+/// server itself, and so in words and in time as of any call that it does not run: it learns nothing
+/// of another account's calls.
+fn unused_sid() -> CallSid {
     CallSid::from_bytes(crate::random::uuid().into_bytes())
 }
 

@@ -13,9 +13,8 @@ use crate::meter::{Cause, Refused};
 use crate::store::StoreError;
 use crate::wire::WireError;
 
-/// What is said of it while the disk is short of room: how full it is concerns whoever runs the
-/// server, and no tenant.
-const SHORT_OF_ROOM: &str = "the server is short of room on its disk; nothing of this was stored";
+/// For tenants, while the disk is short of space: how full it is concerns the operator alone.
+const SHORT_OF_SPACE: &str = "the server is short of room on its disk; nothing of this was stored";
 /// The words of a status that no standard has, such as 480. As in jambonz.
 const UNKNOWN: ReasonPhrase = ReasonPhrase::from_static(b"unknown");
 
@@ -41,16 +40,16 @@ pub(super) struct Why {
     /// The user names of passwords that are wrong.
     pub users: Vec<String>,
     /// Nothing valid came with the request.
-    pub nobody: bool,
+    pub unauthenticated: bool,
 }
 
 impl Why {
-    /// A request of nobody who is known.
-    pub fn nobody(causes: &[Cause]) -> Self {
-        Self { causes: causes.to_vec(), nobody: true, ..Self::default() }
+    /// A request without a valid credential.
+    pub fn unauthenticated(causes: &[Cause]) -> Self {
+        Self { causes: causes.to_vec(), unauthenticated: true, ..Self::default() }
     }
 
-    /// A request of somebody who is known.
+    /// A request with a valid credential.
     pub fn of(account: Option<AccountSid>, cause: Cause) -> Self {
         Self { causes: vec![cause], account, ..Self::default() }
     }
@@ -94,7 +93,7 @@ impl ApiError {
         ))
     }
 
-    /// 401: nobody is known by this; `presented` where a token was.
+    /// 401; `presented` where a token was.
     pub fn unauthorized(presented: bool) -> Self {
         let challenge = if presented {
             "Bearer realm=\"Users\", error=\"invalid_token\""
@@ -105,7 +104,7 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized").with(WWW_AUTHENTICATE, challenge)
     }
 
-    /// 403: known, and not entitled.
+    /// 403: authenticated, and not entitled.
     pub fn forbidden(msg: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, msg)
     }
@@ -150,7 +149,7 @@ impl ApiError {
         Self::new(StatusCode::UPGRADE_REQUIRED, msg).with(UPGRADE, newer)
     }
 
-    /// Nobody is there to be told anything.
+    /// The client has closed the connection and gets no answer.
     pub fn left() -> Self {
         Self::unavailable("the client has left", 1)
     }
@@ -172,13 +171,13 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, msg)
     }
 
-    /// 500: whatever was to answer has panicked.
+    /// 500: the handler has panicked.
     pub fn panicked() -> Self {
         Self { counted: Some(Refused::Panic), ..Self::internal("an error inside rollcall") }
     }
 
-    /// 503: there is no room for more at the moment.
-    pub fn crowded(msg: impl Into<String>) -> Self {
+    /// 503: as many are being served as may be.
+    pub fn busy(msg: impl Into<String>) -> Self {
         Self { counted: Some(Refused::Busy), ..Self::unavailable(msg, 1) }
     }
 
@@ -208,7 +207,7 @@ impl From<StoreError> for ApiError {
                 Self::unavailable("the index is being built again", 5)
             }
             StoreError::Full | StoreError::Low { .. } | StoreError::NoRoom { .. } => {
-                Self::unavailable(SHORT_OF_ROOM, 30)
+                Self::unavailable(SHORT_OF_SPACE, 30)
             }
             StoreError::Failed(_) => Self::unavailable("the store has failed and restarts", 10),
             StoreError::Unreadable(_) => {

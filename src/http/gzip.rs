@@ -10,7 +10,7 @@ use http::header::ACCEPT_ENCODING;
 /// Bytes of a body below which compressing is not worth its headers.
 const BODY_BYTES_MIN: usize = 1024;
 
-/// Whether whoever asks can read gzip (RFC 9110, section 12.5.3).
+/// Whether the client can read gzip (RFC 9110, section 12.5.3).
 pub(super) fn accepted(headers: &HeaderMap) -> bool {
     let (mut gzip, mut any) = (None, None);
     let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
@@ -38,7 +38,7 @@ impl Gzip {
         Self(GzEncoder::new(Vec::new(), Compression::fast()))
     }
 
-    /// What is to be sent for this piece. All of it can be read at once by whoever gets it.
+    /// What is to be sent for this piece. The client can read all of it at once.
     pub fn piece(&mut self, piece: &[u8], last: bool) -> Vec<u8> {
         // Writing to a vector does not fail.
         let _infallible = self.0.write_all(piece);

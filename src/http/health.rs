@@ -1,4 +1,4 @@
-//! `GET /livez` and `GET /readyz`, for whatever watches the process.
+//! `GET /livez` and `GET /readyz`, for what watches the process.
 
 use http::StatusCode;
 
@@ -6,8 +6,8 @@ use super::error::ApiError;
 use super::request::ApiRequest;
 use super::response::{Response, json};
 
-const SHORT_OF_ROOM: &str = "the server is short of room on its disk and takes no events for now";
-/// When there may be room again, in seconds.
+const SHORT_OF_SPACE: &str = "the server is short of room on its disk and takes no events for now";
+/// When there may be space again, in seconds.
 const RETRY_SECONDS: u16 = 10;
 
 /// The process answers.
@@ -18,21 +18,21 @@ pub(super) fn live(_: &ApiRequest<'_>) -> Result<Response, ApiError> {
 /// The parameters of [`ready`]; any other means nothing.
 pub(super) const PARAMETERS: [&str; 1] = ["for"];
 
-/// Lists can be answered and events be taken. A disk that is short of room is told and is no 503: who
-/// takes this server out of service for it would take the lists away too, and hooks are told by
+/// Lists can be answered and events be taken. A disk that is short of space is reported and is no 503:
+/// who takes this server out of service for it would take the lists away too, and hooks learn it by
 /// their own answers. With `for=events` it is about events alone, which are taken without an index.
 pub(super) fn ready(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     let store = &request.context.store;
-    let has_room = store.takes_events().is_ok();
+    let has_space = store.takes_events().is_ok();
     if is_for_events(request.query)? {
         store.lives()?;
-        if !has_room {
-            return Err(ApiError::unavailable(SHORT_OF_ROOM, RETRY_SECONDS));
+        if !has_space {
+            return Err(ApiError::unavailable(SHORT_OF_SPACE, RETRY_SECONDS));
         }
     } else {
         store.ready()?;
-        if !has_room {
-            let body = serde_json::json!({ "status": "read-only", "msg": SHORT_OF_ROOM });
+        if !has_space {
+            let body = serde_json::json!({ "msg": SHORT_OF_SPACE, "status": "read-only" });
             return Ok(json(StatusCode::OK, body.to_string()));
         }
     }

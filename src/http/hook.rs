@@ -29,7 +29,7 @@ pub(super) async fn call_status(request: &mut ApiRequest<'_>) -> Result<Response
     let owner = sender.owner(request.peer.map(|peer| network(peer.ip())));
     let body = read_body(request, owner).await;
     let body = body.map_err(|error| blamed(error, &sender))?;
-    // Nothing of the body is parsed before it is known who sent it.
+    // Nothing of the body is parsed before its sender is authenticated.
     sender.check_body(context, &body)?;
     request.recognise(true);
     let taken = take(request, &sender, &body).await;
@@ -51,7 +51,7 @@ pub(super) fn wrong_method(allowed: &str) -> ApiError {
     ApiError::method(allowed, msg).because(why)
 }
 
-/// What the body of a known sender says.
+/// What the body of an authenticated sender says.
 async fn take(
     request: &ApiRequest<'_>,
     sender: &HookSender,
@@ -63,7 +63,7 @@ async fn take(
     if marks.iter().any(|mark| body.starts_with(mark)) {
         return Err(ApiError::bad("the request body is UTF-16; expected UTF-8"));
     }
-    // Whoever sends a byte that is no UTF-8 does not send the event again in another encoding.
+    // A sender of a byte that is no UTF-8 does not send the event again in another encoding.
     let text = String::from_utf8_lossy(body);
     let texts = split(context, request.headers, &text)?;
     let numbered = texts.iter().enumerate();
@@ -87,7 +87,7 @@ async fn take(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// A refusal that says whose request it was, or that it was nobody's.
+/// An error that says whose request it was, if its sender is authenticated.
 fn blamed(error: ApiError, sender: &HookSender) -> ApiError {
     let known = sender.known();
     let client = error.blames_client();

@@ -115,16 +115,16 @@ async fn calls(
     request: &ApiRequest<'_>,
 ) -> Result<Response, ApiError> {
     let unchunked = writer.form().needs_an_end() && !request.has_chunks;
-    let room = if unchunked { reading.room_of(UNCHUNKED_PAGE) } else { reading.room() };
+    let permit = if unchunked { reading.permit_of(UNCHUNKED_PAGE) } else { reading.permit() };
     let quick = !writer.form().is_slow() && question.is_direct();
-    let begun = begin(&reading, &question, limit, room.bytes(), quick).await?;
+    let begun = begin(&reading, &question, limit, permit.bytes(), quick).await?;
     let (mut next, last) = (begun.next, begun.is_whole || unchunked);
     if !last {
-        writer.of_pieces(|bytes| reading.room_for(bytes));
+        writer.of_pieces(|bytes| reading.permit_for(bytes));
     }
     let position = begun.calls.last().map(|(position, _)| *position);
     let (writer, first) = write(&reading, writer, begun.calls, last, quick).await?;
-    let (first, form) = (room.hold(first), writer.form());
+    let (first, form) = (permit.hold(first), writer.form());
     let mut reply = if last {
         form.reply(first)
     } else {
@@ -222,7 +222,7 @@ struct UnsentPage {
     last: Position,
 }
 
-/// Stands for a position. Nobody outside can find two that have the same.
+/// Stands for a position. No client can find two that have the same.
 fn mark(position: Position) -> u64 {
     static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     STATE.hash_one(position)
@@ -338,16 +338,16 @@ impl RemainingList {
 /// The next piece of a body, and what is left then.
 async fn next_piece(rest: ListTail) -> Result<(Bytes, Option<ListTail>), ApiError> {
     let ListTail { reading, client, mut part } = rest;
-    let room = reading.room();
-    let bytes = room.bytes();
+    let permit = reading.permit();
+    let bytes = permit.bytes();
     loop {
         let (piece, left) = reading.slice(move |store| part.piece(store, bytes)).await?;
         client.still_may()?;
         match left {
-            None => return Ok((room.hold(piece), None)),
+            None => return Ok((permit.hold(piece), None)),
             Some(left) if piece.is_empty() => part = left,
             Some(part) => {
-                return Ok((room.hold(piece), Some(ListTail { reading, client, part })));
+                return Ok((permit.hold(piece), Some(ListTail { reading, client, part })));
             }
         }
     }

@@ -40,7 +40,7 @@ async fn scrape(context: &Arc<ApiContext>) -> Result<Response, ApiError> {
     Ok(reply)
 }
 
-/// A hyper service that answers scrapes and nothing else, whoever asks.
+/// A hyper service that answers scrapes and nothing else, without a token.
 #[derive(Clone)]
 pub struct Scrapes(Arc<ApiContext>);
 

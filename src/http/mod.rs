@@ -15,7 +15,6 @@ mod changes;
 mod control;
 mod cursor;
 mod docs;
-mod document;
 mod error;
 mod etag;
 mod feed_position;
@@ -25,9 +24,7 @@ mod gzip;
 mod health;
 mod hook;
 mod list;
-mod llms;
 mod metrics;
-mod ordered;
 mod query;
 mod rate;
 mod read_concurrency;
@@ -99,7 +96,7 @@ pub struct ApiContext {
     pub feature_servers: Servers,
     /// jambonz's own API, for new calls that name an application.
     pub upstream: Option<Base>,
-    /// Room for event streams.
+    /// Event streams that may be open.
     pub event_streams: Arc<StreamLimit>,
     /// How long an event stream is silent at most.
     pub keep_alive: Duration,
@@ -113,7 +110,7 @@ pub struct ApiContext {
     pub metrics_accounts: Vec<AccountSid>,
     /// How long an answer may take before a warning says so.
     pub slow: Option<Duration>,
-    /// Where deeds are written down.
+    /// Where audit events are written.
     pub audit: Arc<AuditLog>,
     /// Changes, or loses its sender, when the server stops: event streams end at once.
     pub stopping: watch::Receiver<()>,
@@ -123,18 +120,16 @@ pub struct ApiContext {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// Request extension: whether it is known who asks. The server keeps the connections of those who are
-/// known where others wait for a place.
+/// Request extension: whether the client is authenticated. The server keeps such connections where
+/// others wait for one.
 #[derive(Debug, Clone, Default)]
 pub struct Recognised(Arc<AtomicBool>);
 
 impl Recognised {
-    /// Who asks is known from now on.
     pub fn set(&self, known: bool) {
         self.0.store(known, Ordering::Release);
     }
 
-    /// Whether it is known who asks.
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }

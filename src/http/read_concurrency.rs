@@ -1,17 +1,17 @@
-//! Turns at reading. What takes long is read in slices of about a millisecond, and whoever has the
-//! next one waits for its turn, so that nobody waits for the whole of what somebody else wants.
+//! Permits to read. What takes long is read in slices of about a millisecond, and each slice waits for
+//! its turn, so that no reader waits for the whole of what another wants.
 //!
 //! **Fair.** The account that has used least is next, and within it the token that has: start-time
 //! fair queueing (Goyal, Vin, Cheng 1996), weighted by the time that slices have taken. An account
-//! that was quiet begins where the others are, and neither earlier nor later. So a crowd of questions
-//! of one token takes the turns of its own account, however many they are.
+//! that was quiet begins where the others are, and neither earlier nor later. So many questions
+//! of one token take the turns of its own account, however many they are.
 //!
-//! **Room for others.** There are as many slots as processors, two at least. An account that has used
+//! **Space for others.** There are as many slots as processors, two at least. An account that has used
 //! more than its [`LEAK`] of a processor lately never gets the last one for a slice that may take
-//! long: else all processors could be in the midst of such slices when somebody else comes.
+//! long: else all processors could be in the midst of such slices when another client comes.
 //!
-//! **Nobody is waited for.** A turn belongs to the work and ends with it. Whoever leaves while waiting
-//! is passed over.
+//! **No client is waited for.** A turn belongs to the work and ends with it. A client that leaves while
+//! it waits is passed over.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use tokio::sync::oneshot;
 
 use crate::store::Reach;
 
-/// What a slice is taken to use until it is known, in microseconds.
+/// What a slice is taken to use until it is measured, in microseconds.
 const EXPECTED: u64 = 500;
 /// The part of a processor that an account may use without ever being taken for a heavy one.
 const LEAK: u32 = 4;
-/// What it may use at once beyond that, in microseconds.
+/// What it may use at once besides that, in microseconds.
 const BURST: u64 = 20_000;
 /// Accounts that are remembered before those that are quiet are looked for.
 const REMEMBERED: usize = 1024;
@@ -119,7 +119,7 @@ impl ReadConcurrency {
         loop {
             let (turn, waits) = oneshot::channel();
             self.wait(flow, Waiter { short, turn }, Instant::now());
-            // Nobody drops a waiter that still waits.
+            // A waiter that still waits is never dropped.
             if let Ok(turn) = waits.await {
                 return turn;
             }
@@ -146,18 +146,18 @@ impl ReadConcurrency {
     }
 
     fn give_back(self: &Arc<Self>, flow: Flow, took: Duration, now: Instant) {
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
+        let mut locked = self.state.lock();
+        let state = &mut *locked;
         state.taken = state.taken.saturating_sub(1);
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         if let Some(account) = state.accounts.get_mut(&flow.reach) {
             account.running = account.running.saturating_sub(1);
             account.leak(now);
             account.recent = account.recent.saturating_add(took);
-            let known = |used: u64| used.saturating_add(took).saturating_sub(EXPECTED);
-            account.used = known(account.used);
+            let settled = |used: u64| used.saturating_add(took).saturating_sub(EXPECTED);
+            account.used = settled(account.used);
             if let Some(token) = account.tokens.get_mut(&flow.token) {
-                token.used = known(token.used);
+                token.used = settled(token.used);
             }
             let behind = account.now;
             account.tokens.retain(|_, token| !token.queue.is_empty() || token.used > behind);
@@ -170,7 +170,7 @@ impl ReadConcurrency {
         if state.taken == 0 && state.waiting == 0 {
             state.now = state.most;
         }
-        self.give_on(guard, now);
+        self.give_on(locked, now);
     }
 
     /// Gives free slots to those who wait.
@@ -237,7 +237,7 @@ impl QueueState {
         }
     }
 
-    /// Nothing need be known of an account that has nothing to make up for.
+    /// Forgets accounts that have nothing to make up for.
     fn forget_quiet(&mut self, now: Instant) {
         if self.accounts.len() < REMEMBERED {
             return;
@@ -288,7 +288,7 @@ mod tests {
         Flow { reach: Reach::Account(AccountSid::from_bytes([account; 16])), token }
     }
 
-    /// Somebody who waits for turns, one after another.
+    /// A client that waits for turns, one after another.
     struct Client {
         flow: Flow,
         short: bool,
@@ -334,12 +334,12 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_of_one_account_takes_no_more_than_its_share() {
+    fn a_many_of_one_account_takes_no_more_than_its_share() {
         let mut flows: Vec<_> = (0..32).map(|_| (flow(1, 1), 1000)).collect();
         flows.push((flow(2, 2), 1000));
         let used = shares(2, &flows, 4000);
-        let (other, crowd) = (used[32], used[..32].iter().sum::<u64>());
-        assert!(other * 5 > crowd * 4, "{other} beside {crowd}");
+        let (other, many) = (used[32], used[..32].iter().sum::<u64>());
+        assert!(other * 5 > many * 4, "{other} beside {many}");
     }
 
     #[test]
@@ -357,9 +357,9 @@ mod tests {
         flows.push((flow(1, 2), 1000));
         flows.push((flow(2, 3), 1000));
         let used = shares(2, &flows, 8000);
-        let (crowd, beside, other) = (used[..16].iter().sum::<u64>(), used[16], used[17]);
-        assert!(beside * 5 > crowd * 4, "{beside} beside {crowd}");
-        assert!(other * 3 > crowd + beside, "{other} beside {crowd} and {beside}");
+        let (many, beside, other) = (used[..16].iter().sum::<u64>(), used[16], used[17]);
+        assert!(beside * 5 > many * 4, "{beside} beside {many}");
+        assert!(other * 3 > many + beside, "{other} beside {many} and {beside}");
     }
 
     #[test]

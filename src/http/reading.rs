@@ -1,8 +1,8 @@
-//! Reading for somebody, slice by slice: each waits for its turn ([`super::turns`]), is followed by
-//! the question whether the token is still good, and none is read for a client that has left.
+//! Reading for a request, slice by slice: each waits for its turn ([`super::read_concurrency`]), and
+//! none is read for a client that has left.
 //!
 //! Architecture invariant: an answer is made as its reader takes it. [`pieces`] makes the next piece
-//! when the connection asks for it, so that of an answer which nobody takes there is one piece.
+//! when the connection asks for it, so that of an answer which its client does not take there is one piece.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -31,8 +31,7 @@ pub trait Presence: Send + Sync {
     fn has_left(&self) -> bool;
 }
 
-/// Request extension: whoever is at the other end of the connection. Nothing is there any more once
-/// the connection has ended.
+/// Request extension: the client's end of the connection, which is gone once the connection has ended.
 #[derive(Clone)]
 pub struct OtherEnd(pub Weak<dyn Presence>);
 
@@ -62,18 +61,18 @@ impl BodyReader {
         &self.context
     }
 
-    /// Room for the next piece of the answer.
-    pub fn room(&self) -> AnswerPermit {
-        self.room_of(PIECE)
+    /// A permit for the next piece of the answer.
+    pub fn permit(&self) -> AnswerPermit {
+        self.permit_of(PIECE)
     }
 
     /// The same, of another size at most.
-    pub fn room_of(&self, bytes: usize) -> AnswerPermit {
+    pub fn permit_of(&self, bytes: usize) -> AnswerPermit {
         self.context.answers.piece(self.flow.reach, bytes)
     }
 
-    /// Room for something else that the answer needs for as long as it lasts, if there is any.
-    pub fn room_for(&self, bytes: usize) -> Option<AnswerPermit> {
+    /// A permit for something else that the answer needs for as long as it lasts, if any is left.
+    pub fn permit_for(&self, bytes: usize) -> Option<AnswerPermit> {
         self.context.answers.take(self.flow.reach, bytes)
     }
 
@@ -86,7 +85,7 @@ impl BodyReader {
         self.is_there()?;
         let store = self.context.store.clone();
         let span = tracing::Span::current();
-        // The turn ends with the work, whoever waits for it.
+        // The turn ends with the work, even if its client leaves.
         let work = move || {
             let _turn = turn;
             span.in_scope(|| read(&store))
@@ -159,7 +158,7 @@ where
     warp::reply::stream(body).into_response()
 }
 
-/// A stream that warp may share between threads, though nobody does.
+/// A stream that warp may share between threads, though it never does.
 struct SyncStream(Mutex<Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>>);
 
 impl Stream for SyncStream {

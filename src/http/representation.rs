@@ -39,7 +39,7 @@ impl ListLayout {
         let csv = accept::weights(headers, "text/csv");
         let json = accept::weights(headers, "application/json");
         let of = |weights: [Option<f32>; 3]| weights.into_iter().flatten().next().unwrap_or(0.0);
-        // On a tie whoever names CSV alone means it.
+        // On a tie a client that names CSV alone means it.
         let alone = csv[0].is_some() && json[0].or(json[1]).is_none() && of(csv) > 0.0;
         let wanted = of(csv) > of(json) || alone && of(csv) >= of(json);
         if wanted { Self::Csv } else { Self::Json }
@@ -56,7 +56,7 @@ impl Representation {
         }
     }
 
-    /// The same, for an answer whose size is not known.
+    /// The same, for an answer of unknown size.
     pub fn plain(self) -> Self {
         Self { gzip: false, ..self }
     }
@@ -105,8 +105,8 @@ pub(super) struct BodyWriter {
     begun: bool,
     /// A call has been written.
     filled: bool,
-    /// Room for what compresses it.
-    room: Option<AnswerPermit>,
+    /// Memory for what compresses it.
+    permit: Option<AnswerPermit>,
 }
 
 impl BodyWriter {
@@ -114,14 +114,14 @@ impl BodyWriter {
     pub fn for_request(headers: &HeaderMap, style: CsvStyle) -> Self {
         let form =
             Representation { shape: ListLayout::wanted(headers), gzip: gzip::accepted(headers) };
-        Self { form, gzip: None, style, begun: false, filled: false, room: None }
+        Self { form, gzip: None, style, begun: false, filled: false, permit: None }
     }
 
-    /// More than one piece comes: compressed where there is room for what does it.
-    pub fn of_pieces(&mut self, room: impl FnOnce(usize) -> Option<AnswerPermit>) {
+    /// More than one piece comes: compressed where there is memory for what does it.
+    pub fn of_pieces(&mut self, permit: impl FnOnce(usize) -> Option<AnswerPermit>) {
         if self.form.gzip {
-            self.room = room(GZIP_BYTES);
-            self.form.gzip = self.room.is_some();
+            self.permit = permit(GZIP_BYTES);
+            self.form.gzip = self.permit.is_some();
         }
     }
 

@@ -58,7 +58,7 @@ impl<'a> ApiRequest<'a> {
         request
     }
 
-    /// Says to the server whether it is known who asks.
+    /// Says to the server whether the client is authenticated.
     pub fn recognise(&self, known: bool) {
         if let Some(recognised) = self.recognised {
             recognised.set(known);

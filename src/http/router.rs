@@ -14,7 +14,7 @@ use super::auth::{Action, Principal, authorize, bearer, wrong_sid};
 use super::error::ApiError;
 use super::request::ApiRequest;
 use super::response::Response;
-use super::{calls, changes, control, document, health, hook, list, metrics, stats};
+use super::{calls, changes, control, docs, health, hook, list, metrics, stats};
 use crate::domain::{AccountSid, CallId};
 use crate::meter;
 
@@ -97,10 +97,10 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/livez"                                           Open => health::live;
     GET    "/readyz"                                          Open => health::ready;
     GET    "/metrics"                                         Token Scrape => metrics::metrics;
-    GET    "/openapi.json"                                    Open => document::openapi;
-    GET    "/docs"                                            Open => document::docs;
-    GET    "/llms.txt"                                        Open => document::llms;
-    GET    "/"                                                Open => document::front;
+    GET    "/openapi.json"                                    Open => docs::openapi;
+    GET    "/docs"                                            Open => docs::docs;
+    GET    "/llms.txt"                                        Open => docs::llms;
+    GET    "/"                                                Open => docs::front;
 };
 
 /// A path with all of its routes.
@@ -116,8 +116,8 @@ static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(|| {
     let mut resources: Vec<Resource> = Vec::new();
     for route in ROUTES {
         let segments = || route.template.trim_start_matches('/').split('/').collect();
-        let known = resources.iter().position(|resource| resource.template == route.template);
-        let at = known.unwrap_or_else(|| {
+        let found = resources.iter().position(|resource| resource.template == route.template);
+        let at = found.unwrap_or_else(|| {
             let (routes, allow) = (Vec::new(), String::new());
             let template = route.template;
             resources.push(Resource { template, segments: segments(), routes, allow });
@@ -198,7 +198,7 @@ impl<'p> Target<'p> {
         self.resource.is_some_and(Resource::takes_events)
     }
 
-    /// Answers, once it is sure that whoever asks may ask. The order of checks is that of jambonz:
+    /// Answers a client that may ask. The order of checks is that of jambonz:
     /// path 404, method 405, token 401, account sid 400, permission 403, call sid 400.
     pub async fn answer(self, request: &mut ApiRequest<'_>) -> Result<Response, ApiError> {
         let resource = self.resource.ok_or_else(|| ApiError::not_found("no such path"))?;

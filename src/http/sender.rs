@@ -3,8 +3,8 @@
 //! checked or does not verify hides no other.
 //!
 //! What the head tells is known before the body is read: tokens, passwords, and signatures that
-//! cannot be right. Whoever cannot be anybody any more is refused by then. A signature is checked
-//! over the body as it came, and before anything of it is parsed.
+//! cannot be right. A sender that cannot be authenticated any more is refused by then. A signature
+//! is checked over the body as it came, and before anything of it is parsed.
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use http::HeaderMap;
@@ -55,7 +55,7 @@ struct CredentialError {
 }
 
 impl HookSender {
-    /// What the head tells. A refusal where nobody can be known by it any more.
+    /// What the head says. An error where no sender can be authenticated any more.
     pub fn of_head(
         context: &ApiContext,
         headers: &HeaderMap,
@@ -178,7 +178,7 @@ impl HookSender {
         self.users.push(user.to_owned());
     }
 
-    /// Checks the signatures over the body as it came. An error where nobody is known after that.
+    /// Checks the signatures over the body as it came. 401 where no sender is valid then.
     pub fn check_body(&mut self, context: &ApiContext, body: &[u8]) -> Result<(), ApiError> {
         if !self.signatures.is_empty() {
             match first_account(body) {
@@ -233,17 +233,17 @@ impl HookSender {
                 ApiError::forbidden(two).because(Why::of(self.known_account(), Cause::TwoAccounts))
             );
         }
-        let beyond =
+        let other =
             |error: ApiError| error.because(Why::of(self.known_account(), Cause::OtherAccount));
         for event in events {
             let account = event.id.account;
             if names.iter().any(|own| *own != account) {
-                return Err(beyond(ApiError::forbidden(
+                return Err(other(ApiError::forbidden(
                     "insufficient permissions: these credentials bring events of one account alone",
                 )));
             }
             for token in &self.tokens {
-                token.reaches(context, account).map_err(beyond)?;
+                token.reaches(context, account).map_err(other)?;
             }
         }
         Ok(())
@@ -257,11 +257,11 @@ impl HookSender {
         causes.retain(|cause| !harmless.contains(cause));
         causes.sort_unstable();
         let account = self.known_account();
-        let why = Why { causes, account, users: self.users.clone(), nobody: false };
+        let why = Why { causes, account, users: self.users.clone(), unauthenticated: false };
         (!why.causes.is_empty()).then_some(why)
     }
 
-    /// Why nobody is known.
+    /// Why no sender is authenticated.
     pub fn why(&self) -> Why {
         let mut faults = self.faults.clone();
         faults.sort_by_key(|fault| fault.cause);
@@ -271,7 +271,7 @@ impl HookSender {
             causes.push(Cause::NoCredentials);
         }
         let account = faults.iter().find_map(|fault| fault.account);
-        Why { causes, account, users: self.users.clone(), nobody: true }
+        Why { causes, account, users: self.users.clone(), unauthenticated: true }
     }
 
     /// 400 where no credential can be read, else 401.

@@ -1,4 +1,4 @@
-//! What every request goes through, whatever its path.
+//! What stands around every handler: ids, spans, limits, waits for wrong credentials, and metrics.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -54,7 +54,7 @@ struct Inner {
     /// The methods of all routes.
     methods: HeaderValue,
     throttle: AuthThrottle,
-    /// Room for those who wait though they are refused.
+    /// Clients that may wait though they are refused.
     waiting: Semaphore,
     rate: Option<Rate>,
 }
@@ -84,7 +84,7 @@ impl hyper::service::Service<Request<Incoming>> for Api {
         let (mut head, body) = request.into_parts();
         without_doubled_slash(&mut head.uri);
         let id = request_id(&head.headers);
-        // So grave that the lines of a request have it whatever the level is.
+        // At the level of errors: every line of a request has it at every log level.
         let span = tracing::error_span!(
             "request",
             id = shown_id(&id).as_ref(),
@@ -155,7 +155,7 @@ impl Inner {
         let answer = target.answer(request).await;
         // A client that waits for a "100 Continue" has sent nothing yet.
         if answer.is_err() && !request.headers.contains_key(EXPECT) {
-            // Nobody's place is kept for what is only thrown away.
+            // No connection is kept for what is only thrown away.
             let known = request.is_recognised();
             request.recognise(false);
             request.drain().await;
@@ -167,7 +167,7 @@ impl Inner {
         let refused = reply.status() == StatusCode::UNAUTHORIZED
             && reply.headers().contains_key(WWW_AUTHENTICATE)
             && presented(request.headers);
-        let failed = refused || why.is_some_and(|why| why.nobody);
+        let failed = refused || why.is_some_and(|why| why.unauthenticated);
         let users = why.map(|why| why.users.as_slice()).unwrap_or_default();
         let Some(peer) = request.peer.filter(|_| failed || !users.is_empty()) else { return reply };
         self.log_wrong_credentials(peer, target);
@@ -178,9 +178,9 @@ impl Inner {
             None => {}
             Some(Penalty::Wait(time)) => tokio::time::sleep(time).await,
             Some(Penalty::Refuse) => {
-                // A client that guesses on waits, too, as far as there is room, and needs a
+                // A client that guesses on waits, too, as far as the limit allows, and needs a
                 // handshake for each guess.
-                if let Ok(_room) = self.waiting.try_acquire() {
+                if let Ok(_permit) = self.waiting.try_acquire() {
                     tokio::time::sleep(auth_throttle::REFUSED).await;
                 }
                 if failed {
@@ -205,8 +205,8 @@ impl Inner {
         let (path, status) = (target.template(), status.as_u16());
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         // Guesses are kept waiting, which is no news.
-        let nobody = reply.extensions().get().is_some_and(|why: &Why| why.nobody);
-        let kept_waiting = nobody || matches!(status, 401 | 429);
+        let unauthenticated = reply.extensions().get().is_some_and(|why: &Why| why.unauthenticated);
+        let kept_waiting = unauthenticated || matches!(status, 401 | 429);
         if !kept_waiting && self.context.slow.is_some_and(|slow| time > slow) {
             tracing::warn!(%method, path, status, micros, "an answer was slow");
         } else {
@@ -236,7 +236,8 @@ impl Inner {
         let why = why.unwrap_or_else(|| Why::of(None, hook::cause(status)));
         let cause = why.causes.first().copied().unwrap_or(Cause::Other);
         let has_settings = |sid: &AccountSid| {
-            self.context.store.access(|access| access.account(*sid).is_some()) || !why.nobody
+            self.context.store.access(|access| access.account(*sid).is_some())
+                || !why.unauthenticated
         };
         let own = why.account.filter(has_settings);
         let hooks = &self.context.store.meter().hooks;
@@ -276,7 +277,7 @@ fn too_many_wrong(refused: &Response) -> Response {
     reply
 }
 
-/// How a user name begins: somebody may have taken a password for one.
+/// How a user name begins: it may be a password in the wrong place.
 fn begins(user: &str) -> String {
     let begin: String = user.chars().filter(|c| !c.is_control()).take(2).collect();
     format!("{begin}…")

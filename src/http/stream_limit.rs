@@ -1,5 +1,5 @@
 //! Who follows the changes at a time: so many in all, and of one account at most half of them, so
-//! that no account takes the room of all others.
+//! that no account takes the streams of all others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ pub struct StreamLimit {
     inside: Mutex<HashMap<Reach, usize>>,
 }
 
-/// The room of one event stream, given back when it ends.
+/// One event stream, given back when it ends.
 pub(super) struct StreamPermit {
     streams: Arc<StreamLimit>,
     reach: Reach,
 }
 
 impl StreamLimit {
-    /// Room for so many event streams.
+    /// For so many event streams.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, inside: Mutex::default() })
     }
@@ -31,7 +31,7 @@ impl StreamLimit {
         self.inside.lock().values().sum::<usize>() as u64
     }
 
-    /// Room for one more, if there is any.
+    /// One more, if it is allowed.
     pub(super) fn enter(self: &Arc<Self>, reach: Reach) -> Option<StreamPermit> {
         let mut inside = self.inside.lock();
         let all: usize = inside.values().sum();

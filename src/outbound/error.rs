@@ -21,7 +21,7 @@ pub enum ClientError {
 }
 
 /// Why a request has no answer. Only after [`RequestError::Unreached`] and [`RequestError::Denied`] it is
-/// certain that nobody has received it.
+/// certain that no server has received it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// The configuration does not name the place.

@@ -403,7 +403,7 @@ fn a_stop_ends_event_streams_at_once() {
 
 #[test]
 fn there_is_room_for_so_many_event_streams_and_no_more() {
-    let rollcall = Rollcall::up(&["--limits-event_streams", "1", "--limits-keep-alive", "50ms"]);
+    let rollcall = Rollcall::up(&["--limits-event-streams", "1", "--limits-keep-alive", "50ms"]);
     let admin = rollcall.admin();
     let events = Events::open(&rollcall, &admin, &path(A1, ""), &[]);
     assert_eq!(events.next()["type"], "snapshot_end");

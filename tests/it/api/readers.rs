@@ -69,7 +69,7 @@ fn rest(rollcall: &Rollcall) {
 
 #[test]
 fn readers_that_take_nothing_hold_a_few_hundred_kilobytes_each() {
-    let rollcall = Rollcall::up(&["--limits-write", "10m", "--limits-event_streams", "1000"]);
+    let rollcall = Rollcall::up(&["--limits-write", "10m", "--limits-event-streams", "1000"]);
     fat_calls(&rollcall);
     let changes = format!("/v1/Accounts/{A1}/Calls/changes");
     for (path, accept) in [
@@ -193,7 +193,7 @@ fn chunks(mut body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn lines_of_changes_that_nobody_takes_are_event_streams() {
-    let rollcall = Rollcall::up(&["--limits-event_streams", "2"]);
+    let rollcall = Rollcall::up(&["--limits-event-streams", "2"]);
     fat_calls(&rollcall);
     let path = format!("/v1/Accounts/{A1}/Calls/changes");
     let mut slow = Raw::connect(&rollcall);
