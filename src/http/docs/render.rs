@@ -261,7 +261,10 @@ mod tests {
             "info": { "title": &text, "version": &text, "summary": &text, "description": &text },
             "tags": [{ "name": &text, "description": &text }],
             "paths": { &text: { "get": operation } },
-            "components": { "schemas": schemas },
+            "components": {
+                "schemas": schemas,
+                "securitySchemes": { &text: { "description": &text } },
+            },
         });
         for template in ["page.html", "front.html"] {
             let page = render(template, &document).unwrap();
