@@ -23,7 +23,7 @@
 //! In these five, which are read in both directions, a 00 stands after every three bytes of an account,
 //! a parent and a position. sled, going back from a page to the one before it, looks for the page's
 //! first key, less by one and then four bytes FF: with keys between the two it turns in circles, and
-//! panics. Whoever makes up the sids of calls could have it do so; no key has four bytes FF in a row.
+//! panics. One who makes up the sids of calls could have it do so; no key has four bytes FF in a row.
 
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
@@ -42,6 +42,11 @@ pub enum StatusKey {
 
 impl StatusKey {
     const STALE: u8 = 0xf0;
+
+    /// That of this version of a call.
+    pub fn of(call: &Call) -> Self {
+        if call.stale { Self::Stale } else { Self::Status(call.progress.status) }
+    }
 
     const fn byte(self) -> u8 {
         match self {
@@ -88,15 +93,11 @@ pub struct IndexKeys {
 }
 
 impl IndexKeys {
-    /// The facets of this version of a call.
+    /// Those of this version of a call.
     pub fn of(call: &Call) -> Self {
         Self {
             listed_at: call.listed_at,
-            status_key: if call.stale {
-                StatusKey::Stale
-            } else {
-                StatusKey::Status(call.progress.status)
-            },
+            status_key: StatusKey::of(call),
             direction: call.direction.value,
             from: call.text(CallField::From).unwrap_or_default().into(),
             to: call.text(CallField::To).unwrap_or_default().into(),
@@ -127,6 +128,38 @@ impl IndexKeys {
         keys.extend(self.live_since.map(|since| timed(LIVE, since, id)));
         keys
     }
+}
+
+/// The keys in ranges, `c` among them, that the first of two versions of a call has and the second has
+/// not, and the other way round. Of what is the same in both no key is made.
+pub fn moved_keys(before: &Call, after: &Call) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let account = after.id.account;
+    let (from, to) = (Position::of(before), Position::of(after));
+    let (mut gone, mut new) = (Vec::new(), Vec::new());
+    let mut row = |differs: bool, range: &dyn Fn(&Call) -> Option<Range>| {
+        if differs || from != to {
+            gone.extend(range(before).map(|range| range.key(from)));
+            new.extend(range(after).map(|range| range.key(to)));
+        }
+    };
+    let status = |call: &Call| (StatusKey::of(call), call.direction.value);
+    row(false, &|_| Some(Range::all(account)));
+    row(status(before) != status(after), &|call| {
+        Some(Range::status(account, StatusKey::of(call), call.direction.value))
+    });
+    fn text(call: &Call, field: CallField) -> &str {
+        call.text(field).unwrap_or_default()
+    }
+    row(text(before, CallField::From) != text(after, CallField::From), &|call| {
+        Some(Range::from(account, text(call, CallField::From)))
+    });
+    row(text(before, CallField::To) != text(after, CallField::To), &|call| {
+        Some(Range::to(account, text(call, CallField::To)))
+    });
+    row(before.parent() != after.parent(), &|call| {
+        call.parent().map(|parent| Range::parent(account, parent))
+    });
+    (gone, new)
 }
 
 /// Keys that differ in their position alone, up to a last one.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::domain::{AccountSid, Call, CallId, CallSid, Order, Position, Timestamp};
 use crate::index::{AdminRow, IndexStats, Stored};
-use crate::keys::{IndexKeys, PositionSpan, Range, merged};
+use crate::keys::{IndexKeys, PositionSpan, Range, merged, moved_keys};
 
 /// What is known of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub struct PartialCall {
 
 /// How many calls and deletions the store knows, in memory and in the index together. Architecture
 /// invariant: only a change that is published moves these numbers, and a deletion that the index lets
-/// go of. Whatever is copied into the index meanwhile moves none, so that a checkpoint is not seen here.
+/// go of. What is copied into the index meanwhile moves none, so that a checkpoint is not seen here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Calls.
@@ -337,15 +337,18 @@ impl Registry {
 
     /// From one version of a call to the next most keys stay.
     fn replace_keys(&mut self, before: Option<&CallState>, after: Option<&CallState>) {
-        let keys_of = |state: Option<&CallState>| match state {
-            Some(CallState::Call(call)) => keys_of(call),
-            _ => Vec::new(),
+        let (gone, new) = match (before, after) {
+            (Some(CallState::Call(before)), Some(CallState::Call(after))) => {
+                moved_keys(before, after)
+            }
+            (Some(CallState::Call(before)), _) => (keys_of(before), Vec::new()),
+            (_, Some(CallState::Call(after))) => (Vec::new(), keys_of(after)),
+            _ => return,
         };
-        let (old, new) = (keys_of(before), keys_of(after));
-        for key in old.iter().filter(|key| !new.contains(key)) {
+        for key in &gone {
             self.keys.remove(key);
         }
-        self.keys.extend(new.into_iter().filter(|key| !old.contains(key)));
+        self.keys.extend(new);
     }
 
     /// The first `count` calls of some ranges together, in the span's order.

@@ -23,7 +23,7 @@ pub struct BuiltSize {
 }
 
 impl Index {
-    /// Writes versions into a generation that nobody reads yet, row by row: a batch would hold sled's
+    /// Writes versions into a generation that is not read yet, row by row: a batch would hold sled's
     /// lock of the whole process, and the readers of the current generation with it. Rows are
     /// written in the order of their keys: a page that is done with soon leaves less on the disk.
     pub fn write_unread(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {

@@ -48,7 +48,7 @@ impl Generations {
         if !fsutil::is_dir(&dir) {
             return Ok(OpenedGeneration::Missing);
         }
-        // sled opens whatever is in there.
+        // sled opens what is in there.
         if let Err(error) = fsutil::expect_plain(&dir) {
             return Ok(OpenedGeneration::Broken(IndexError::io("use", &dir)(error)));
         }
@@ -85,18 +85,18 @@ impl Generations {
     }
 
     /// Makes a generation current and removes all others, what earlier attempts left too. Its
-    /// predecessor is moved aside where it is `damaged`.
+    /// predecessor is quarantined where it is `damaged`.
     pub fn finish(&self, number: u64, damaged: bool) -> Result<(), IndexError> {
         self.point_to(number, damaged)?;
         self.remove_others()
     }
 
-    /// Makes a generation current: from now on this one is opened. Its predecessor is moved aside
-    /// under a name that says so where it is `damaged`, for somebody to look at.
+    /// Makes a generation current: from now on this one is opened. Its predecessor is quarantined
+    /// under a name that says so where it is `damaged`, for inspection.
     pub fn point_to(&self, number: u64, damaged: bool) -> Result<(), IndexError> {
         let old = self.current()?.filter(|old| *old != number && fsutil::is_dir(&self.path(*old)));
         if let Some(old) = old.filter(|_| damaged) {
-            // Before it loses its place: whatever has none is removed, after a crash here too.
+            // Before it loses its place: what has none is removed, after a crash here too.
             // One is enough to look at.
             self.remove_damaged(Duration::ZERO)?;
             let (dir, aside) = (self.path(old), self.dir.join(format!("index-{old}.damaged")));
@@ -107,7 +107,7 @@ impl Generations {
         written.map_err(IndexError::io("write", &path))
     }
 
-    /// Removes what has been kept for so long for somebody to look at: there are calls in it that may
+    /// Removes what has been kept for so long for inspection: there are calls in it that may
     /// have been erased since.
     pub fn remove_damaged(&self, kept: Duration) -> Result<(), IndexError> {
         for aside in self.numbered(".damaged")? {
@@ -133,7 +133,7 @@ impl Generations {
         Ok(())
     }
 
-    /// Removes one generation, which is not current and which nobody has open.
+    /// Removes one generation, which is not current and which is not open.
     pub fn remove(&self, number: u64) -> Result<(), IndexError> {
         let dir = self.path(number);
         match fs::remove_dir_all(&dir) {

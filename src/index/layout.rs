@@ -4,7 +4,7 @@
 //! or newer, is not read: the start builds it again from the journal, beside the old one, and a kill
 //! in the middle leaves the old one for the next start to do the same. So an index is never migrated.
 //!
-//! **What stays in every layout**, so that this much can always be told: the row `v` with the number
+//! **What stays in every layout**, so that this much can always be read: the row `v` with the number
 //! of the layout, the row `m` of the mark, and the seal of both, with the last sequence number of the
 //! journal that the index knew.
 

@@ -1,7 +1,7 @@
 //! The index: the sled store that lists are read from. A view of the journal, never the truth.
 //!
 //! Architecture invariant: nothing outside this room names sled. No acknowledged event depends on
-//! it, and whatever it loses or damages is found (a count and a sum when it is opened, checksums
+//! it, and what it loses or damages is found (a count and a sum when it is opened, checksums
 //! and cross-checks when it is read) and built again from the journal.
 
 mod block;

@@ -30,6 +30,19 @@ impl Op<'_> {
     /// The rows that change; counted in `stats`.
     pub(super) fn changes(&self, stats: &mut IndexStats) -> Vec<RowChange> {
         let id = self.id;
+        if let (Some((old, Some(keys_of_old))), Version::Call(seq, call)) = (&self.old, &self.new)
+            && *keys_of_old == IndexKeys::of(call)
+        {
+            // Nothing moves: the record alone is another.
+            let stored = Stored::Call { seq: *seq, listed_at: call.listed_at };
+            stats.remove(id, *old);
+            stats.add(id, stored);
+            let key = keys::call(id.account, Position::of(call));
+            return vec![
+                RowChange::Put(key, Some(BlockRow::of(*seq, call))),
+                RowChange::Value(keys::known(id), Some(stored.to_bytes())),
+            ];
+        }
         let mut old_keys = Vec::new();
         if let Some((stored, index_keys)) = &self.old {
             stats.remove(id, *stored);

@@ -248,7 +248,7 @@ fn walk(index: &Index, order: Order, step: usize) -> Vec<CallSid> {
 }
 
 #[test]
-fn blocks_that_are_cut_and_grow_hide_nothing_from_whoever_reads_meanwhile() {
+fn blocks_that_are_cut_and_grow_hide_nothing_from_a_reader_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
     let write = |n: u8, there: bool| set(&index, n, there);
@@ -421,7 +421,7 @@ fn a_block_under_another_account_is_damage_and_no_answer() {
 
 #[test]
 fn answers_that_are_stored_change_with_the_layout_alone() {
-    // Whoever changes what the API answers of a call counts the layout up, and writes this anew: what
+    // Who changes what the API answers of a call counts the layout up, and writes this anew: what
     // an index has stored would be answered for ever.
     let call = crate::codec::decode(include_bytes!("../../tests/fixtures/record-v1.bin")).unwrap();
     let mut answer = Vec::new();
@@ -496,7 +496,7 @@ fn an_index_says_its_layout_and_one_that_does_not_has_the_first() {
     for other in [0, LAYOUT + 1, u32::MAX] {
         tamper(&path, |db| {
             db.insert(keys::LAYOUT, rows::sealed(0, &other.to_be_bytes())).unwrap();
-            // Whatever its mark looks like there, its seal stays.
+            // However its mark looks there, its seal stays.
             db.insert(keys::MARK, rows::sealed(7, b"strange")).unwrap();
         });
         match generations.open().unwrap() {

@@ -452,7 +452,7 @@ pub(super) fn strange_key() -> IndexError {
     IndexError::damaged("a key of unknown shape")
 }
 
-/// sled, which syncs once more when it is closed and panics where it cannot. Whoever lets go of an
+/// sled, which syncs once more when it is closed and panics where it cannot. Who lets go of an
 /// index is not to notice that: what it has to keep was synced before.
 pub(super) struct Database(Option<sled::Db>);
 
@@ -472,12 +472,12 @@ impl Drop for Database {
     }
 }
 
-/// sled may panic where it finds damage; nobody else is to notice that.
+/// sled may panic where it finds damage; others are not to notice that.
 fn guarded<T>(dir: &Path, read: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        // sled may add all that it holds, and with it calls of everybody.
+        // sled may add all that it holds, and with it calls of all accounts.
         let reason = text.unwrap_or("no reason given").chars().take(PANIC_CHARS_MAX).collect();
         Err(IndexError::Panicked { path: dir.to_owned(), reason })
     })

@@ -237,7 +237,7 @@ fn change(
     }
     match parse_record(&json, now, &context.service_url) {
         Ok(ParsedInput::Event(event)) => Ok(Change::Event(event)),
-        Ok(ParsedInput::Record(call)) => Ok(Change::Record(call)),
+        Ok(ParsedInput::Record(call)) => Ok(Change::Record(call.into())),
         Err(error) => Err(error.to_string()),
     }
 }

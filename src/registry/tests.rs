@@ -40,6 +40,26 @@ fn indexed_of(
 
 proptest! {
     #[test]
+    fn the_keys_that_move_are_those_that_differ(
+        before in samples::call(), after in samples::call(), parts in 0..32_u8,
+    ) {
+        // Of five parts of a call, some are those of the other version.
+        let mut next = before.clone();
+        if parts & 1 > 0 { next.listed_at = after.listed_at; }
+        if parts & 2 > 0 { (next.stale, next.progress) = (after.stale, after.progress.clone()); }
+        if parts & 4 > 0 { next.direction = after.direction.clone(); }
+        if parts & 8 > 0 { next.texts = after.texts.clone(); }
+        if parts & 16 > 0 { next = after; next.id = before.id; }
+        let (old, new) = (keys_of(&before), keys_of(&next));
+        let only = |of: &[Vec<u8>], other: &[Vec<u8>]| -> Vec<_> {
+            of.iter().filter(|key| !other.contains(key)).cloned().collect()
+        };
+        prop_assert_eq!(moved_keys(&before, &next), (only(&old, &new), only(&new, &old)));
+    }
+}
+
+proptest! {
+    #[test]
     fn it_is_a_map_with_sorted_views(steps in proptest::collection::vec(step(), 1..40)) {
         let mut registry = Registry::default();
         registry.count_from(IndexStats::default());

@@ -6,7 +6,7 @@
 //!
 //! **Exactness.** A snapshot is named after the sequence number `S` that was published when it began.
 //! A call that changes while the snapshot is read may show its newer state there, and comes again as
-//! a change after `S`. Both are whole records: whoever applies everything in order ends right.
+//! a change after `S`. Both are whole records: a reader that applies everything in order ends right.
 //!
 //! **Restarts.** A sequence number is given once, and one that has been published is on disk. The
 //! copy of the last commit that a start makes stands behind the counted end of the segment before
@@ -17,21 +17,20 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::StoreError;
-use super::frames::tombstone_id;
-use super::list::{ListRequest, Slice};
-use super::open::Store;
-use super::state::State;
-use crate::codec;
+use super::frames::Body;
+use super::list::Slice;
+use super::query::ListRequest;
+use super::state::View;
+use super::{OpenError, StoreError};
 use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position};
-use crate::journal::{Frame, FrameKind, Scanner, Segment};
+use crate::journal::{Frame, Scanner, Segment};
 
 /// Whose calls a feed tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// Those of one account.
     Account(AccountSid),
-    /// Everybody's.
+    /// Those of all accounts.
     Everybody,
 }
 
@@ -44,7 +43,7 @@ pub enum FeedPosition {
     Changes(u64),
 }
 
-/// What happened, and how far whoever knows it has read.
+/// What happened, and how far one who has it has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Where the feed goes on after it.
@@ -71,11 +70,11 @@ pub struct FeedBudget {
     pub frames: usize,
     /// Bytes of frames that are read, those of others among them; one frame may go beyond.
     pub read: usize,
-    /// Bytes of what is told; one call may go beyond.
+    /// Bytes of the events; one call may go beyond.
     pub bytes: usize,
 }
 
-/// A reader's place in the feed. It holds nothing of the store.
+/// A reader's place in the feed. It holds nothing of the view.
 #[derive(Debug, Clone)]
 pub struct Feed {
     reach: Reach,
@@ -84,15 +83,15 @@ pub struct Feed {
     segment: Option<(PathBuf, u64)>,
 }
 
-impl Store {
+impl View {
     /// Which life of the data sequence numbers belong to: a UUID.
     pub fn epoch(&self) -> &str {
-        &self.shared.epoch
+        &self.epoch
     }
 
     /// The sequence number of the last change that readers may see; says when there is a newer one.
     pub fn published(&self) -> watch::Receiver<u64> {
-        self.shared.published.subscribe()
+        self.published.subscribe()
     }
 
     /// A feed from this place on.
@@ -101,15 +100,15 @@ impl Store {
     /// [`StoreError::Gone`] where the place is ahead of the store or older than its journal.
     pub fn feed(&self, reach: Reach, place: FeedPosition) -> Result<Feed, StoreError> {
         let (FeedPosition::Snapshot(seq, _) | FeedPosition::Changes(seq)) = place;
-        if seq > *self.shared.published.borrow() {
+        if seq > *self.published.borrow() {
             return Err(StoreError::Gone("the position is ahead of the store".to_owned()));
         }
-        self.shared.segment_after(seq)?;
+        self.segment_after(seq)?;
         Ok(Feed { reach, place, segment: None })
     }
 }
 
-impl State {
+impl View {
     /// The segment in which the changes after this one begin, and the sequence number that the next
     /// segment begins with, where there is one.
     fn segment_after(&self, seq: u64) -> Result<(Arc<Segment>, Option<u64>), StoreError> {
@@ -141,19 +140,15 @@ impl Feed {
     /// none though more follow: see [`Self::has_read`].
     pub fn next(
         &mut self,
-        store: &Store,
+        view: &View,
         until: u64,
         piece: FeedBudget,
     ) -> Result<Vec<Event>, StoreError> {
         match self.place {
-            FeedPosition::Snapshot(seq, after) => self.calls(store, seq, after, piece),
+            FeedPosition::Snapshot(seq, after) => self.calls(view, seq, after, piece),
             FeedPosition::Changes(seq) => {
-                let until = until.min(*store.shared.published.borrow());
-                if seq < until {
-                    self.changes(&store.shared, seq, until, piece)
-                } else {
-                    Ok(vec![])
-                }
+                let until = until.min(*view.published.borrow());
+                if seq < until { self.changes(view, seq, until, piece) } else { Ok(vec![]) }
             }
         }
     }
@@ -161,7 +156,7 @@ impl Feed {
     /// The next calls of the snapshot, of one account at most.
     fn calls(
         &mut self,
-        store: &Store,
+        view: &View,
         seq: u64,
         after: Option<(AccountSid, Position)>,
         piece: FeedBudget,
@@ -171,7 +166,7 @@ impl Feed {
             (Reach::Account(account), Some((_, position)))
             | (Reach::Everybody, Some((account, position))) => (Some(account), Some(position)),
             (Reach::Account(account), None) => (Some(account).filter(|_| after.is_none()), None),
-            (Reach::Everybody, None) => (store.next_account(after.map(|after| after.0))?, None),
+            (Reach::Everybody, None) => (view.next_account(after.map(|after| after.0))?, None),
         };
         let Some(account) = account else {
             self.place = FeedPosition::Changes(seq);
@@ -180,7 +175,7 @@ impl Feed {
         let (filter, order) = (Filter::default(), Order::NewestFirst);
         let request = ListRequest { account, filter, order, after: position };
         let slice = Slice { calls: piece.frames, rows: usize::MAX, bytes: piece.bytes };
-        let page = store.list(&request, slice)?;
+        let page = view.list(&request, slice)?;
         // After its last position an account has nothing more.
         let reached = page.next.unwrap_or(Position::MAX);
         self.place = FeedPosition::Snapshot(seq, Some((account, reached)));
@@ -188,29 +183,29 @@ impl Feed {
             place: FeedPosition::Snapshot(seq, Some((account, Position::of(&call)))),
             what: What::Call(call),
         };
-        let calls = page.calls.into_iter().map(|(_, listed)| store.unpacked(listed).map(event));
+        let calls = page.calls.into_iter().map(|(_, listed)| view.unpacked(listed).map(event));
         calls.collect()
     }
 
     /// The next changes, of one segment at most.
     fn changes(
         &mut self,
-        shared: &State,
+        view: &View,
         seq: u64,
         until: u64,
         piece: FeedBudget,
     ) -> Result<Vec<Event>, StoreError> {
-        let (segment, next) = shared.segment_after(seq)?;
+        let (segment, next) = view.segment_after(seq)?;
         let mut scanner = match &self.segment {
             Some((path, offset)) if *path == segment.path => Scanner::resume(&segment, *offset),
             _ => Scanner::new(&segment),
         }?;
         let (mut events, mut read) = (Vec::new(), seq);
-        let (mut frames, mut bytes, mut told) = (0, 0, 0);
+        let (mut frames, mut bytes, mut taken) = (0, 0, 0);
         let mut unread = None;
-        while read < until && frames < piece.frames && bytes < piece.read && told < piece.bytes {
+        while read < until && frames < piece.frames && bytes < piece.read && taken < piece.bytes {
             let Some((begin, frame)) = scanner.next_frame()? else {
-                // All that the segment has is read, whatever numbers are missing at its end.
+                // All that the segment has is read, even where numbers are missing at its end.
                 let Some(next) = next else { break };
                 frames += 1;
                 read = read.max(until.min(next - 1));
@@ -232,7 +227,7 @@ impl Feed {
                 StoreError::Unreadable(reason)
             })?;
             if let Some(what) = what {
-                told += frame.body.len();
+                taken += frame.body.len();
                 events.push(Event { place: FeedPosition::Changes(read), what });
             }
         }
@@ -249,23 +244,21 @@ impl Feed {
 
     /// What a frame says to this reader, or why it cannot be read.
     fn seen(&self, frame: &Frame<'_>) -> Result<Option<What>, String> {
-        let strange = |reason: &str| reason.to_owned();
-        let id = match frame.kind {
-            FrameKind::Record => codec::peek_id(frame.body).ok_or_else(|| strange("no record")),
-            FrameKind::Tombstone => tombstone_id(frame.body).ok_or_else(|| strange("no tombstone")),
-            // A part is told once the record is there that holds it.
-            FrameKind::Admin | FrameKind::Checkpoint | FrameKind::Part => return Ok(None),
-        }?;
+        let strange = |error: OpenError| error.to_string();
+        let (id, record) = match Body::decode(frame).map_err(strange)? {
+            Body::Record(id, record) => (id, Some(record)),
+            Body::Tombstone(id) => (id, None),
+            // A part is shown once the record is there that holds it.
+            Body::Setting(_) | Body::Checkpoint(_) | Body::Part(..) => return Ok(None),
+        };
         if !matches!(self.reach, Reach::Everybody) && self.reach != Reach::Account(id.account) {
             return Ok(None);
         }
-        if frame.kind == FrameKind::Tombstone {
-            return Ok(Some(What::Deleted(id)));
-        }
-        let call = codec::decode(frame.body).map_err(|error| strange(&error.to_string()))?;
+        let Some(record) = record else { return Ok(Some(What::Deleted(id))) };
+        let call = record.call().map_err(strange)?;
         // What is shown is decided by the record itself and not by the place of its bytes.
         if call.id != id {
-            return Err(strange("it is of another call than it says"));
+            return Err("it is of another call than it says".to_owned());
         }
         Ok(Some(What::Call(Arc::new(call))))
     }

@@ -6,7 +6,7 @@ use parking_lot::MutexGuard;
 
 use super::index_builder::from_journal::{JournalSurvey, Newness};
 use super::open::Store;
-use super::state::Progress;
+use super::threads::Progress;
 use super::{OpenError, StoreError};
 use crate::domain::{CallId, Position};
 use crate::index::{Index, Stored};
@@ -36,7 +36,7 @@ pub struct Checked {
     pub uncounted: bool,
 }
 
-/// What counting the rows of the index has told.
+/// What counting the rows of the index has shown.
 enum RowCount {
     Right,
     Wrong(String),
@@ -45,9 +45,9 @@ enum RowCount {
 
 /// Findings that a check lists; it counts the others.
 const FINDINGS_MAX: usize = 100;
-/// Calls that are compared before the keeper gets a turn: the index stands still meanwhile.
+/// Calls that are compared before the checkpointer gets a turn: the index stands still meanwhile.
 const COMPARED_AT_ONCE: usize = 1000;
-/// How often the rows are counted before it is given up: whoever writes does not wait.
+/// How often the rows are counted before it is given up: who writes does not wait.
 const COUNTS: u32 = 3;
 /// Calls of an index that stands still while it is counted, where nothing else helps: less than two
 /// seconds.
@@ -59,8 +59,8 @@ impl Store {
     pub fn check(&self, progress: &dyn Fn(Progress)) -> Result<Checked, StoreError> {
         let _holding = self.holding("check");
         // The journal may already hold changes that are not published yet.
-        let published = self.shared.registry.read().last_seq();
-        let segments = self.shared.segments.read().clone();
+        let published = self.shared.view.registry.read().last_seq();
+        let segments = self.shared.view.segments.read().clone();
         let survey = match JournalSurvey::of(&segments, progress) {
             Ok(survey) => survey,
             Err(OpenError::Journal(error)) => {
@@ -102,17 +102,17 @@ impl Store {
             }
         }
         drop(still);
-        let index = self.shared.index()?;
+        let index = self.shared.view.index()?;
         let mut strangers = Vec::new();
         let visited = index.each_stored(&[], |id, stored| {
-            let left = |at| self.shared.has_left_journal(stored.seq(), at);
+            let left = |at| self.shared.view.has_left_journal(stored.seq(), at);
             let known = survey.calls.contains_key(&id) || stored.deleted_at().is_some_and(left);
             if stored.seq() <= survey.last_seq && !known {
                 strangers.push(id);
             }
             Ok(true)
         });
-        visited.map_err(|error| self.shared.index_failed(&error))?;
+        visited.map_err(|error| self.shared.view.index_failed(&error))?;
         for id in strangers {
             note(name(id), "the index has it and the journal does not");
         }
@@ -132,13 +132,13 @@ impl Store {
         kind: Newness,
     ) -> Result<Option<&'static str>, StoreError> {
         let shared = &self.shared;
-        let _reading = shared.readers.begin();
-        if let Some(entry) = shared.registry.read().get(id) {
+        let _reading = shared.view.readers.begin();
+        if let Some(entry) = shared.view.registry.read().get(id) {
             let older = entry.seq < seq;
             return Ok(older.then_some("the registry has an older version than the journal"));
         }
-        let index = shared.index()?;
-        let failed = |error| shared.index_failed(&error);
+        let index = shared.view.index()?;
+        let failed = |error| shared.view.index_failed(&error);
         Ok(match (index.stored(id).map_err(failed)?, kind) {
             (Some(stored), _) if stored.seq() > seq => None,
             (Some(stored), _) if stored.seq() < seq => {
@@ -167,11 +167,11 @@ impl Store {
         })
     }
 
-    /// Counts the rows of the index while nobody writes to it, without keeping anybody from it.
+    /// Counts the rows of the index while nobody writes to it, without keeping others from it.
     fn count_rows(&self) -> Result<RowCount, StoreError> {
         let shared = &self.shared;
         for _ in 0..COUNTS {
-            let index = shared.index()?;
+            let index = shared.view.index()?;
             let before = index.batches_written();
             let problem = self.surplus(&index)?;
             if before.is_some() && before == index.batches_written() {
@@ -179,17 +179,17 @@ impl Store {
             }
         }
         let _nobody_writes = shared.index_writer.lock();
-        let index = shared.index()?;
+        let index = shared.view.index()?;
         if index.stats().calls > STILL_MAX {
             return Ok(RowCount::Disturbed);
         }
         Ok(self.surplus(&index)?.map_or(RowCount::Right, RowCount::Wrong))
     }
 
-    /// Rows of the index that belong to no call, told by their number.
+    /// Rows of the index that belong to no call, found by their number.
     fn surplus(&self, index: &Index) -> Result<Option<String>, StoreError> {
         let shared = &self.shared;
-        let failed = |error| shared.index_failed(&error);
+        let failed = |error| shared.view.index_failed(&error);
         let mut expected: BTreeMap<u8, u64> = BTreeMap::new();
         let mut account = None;
         while let Some(next) = index.next_account(account).map_err(failed)? {

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::StoreError;
-use super::checkpointer::{CheckpointNote, Versions};
+use super::change::{Change, Outcome};
 use super::frames::{admin_body, tombstone_body};
-use super::parts::{self, KnownCalls, look_up, place, replace};
-use super::state::State;
-use super::submit::{Change, Outcome, Submission};
+use super::messages::{CheckpointNote, CommitterMessage, Submission};
+use super::parts::{self, look_up, place, replace};
+use super::state::Shared;
 use crate::access::SettingRow;
 use crate::codec;
 use crate::domain::{AccountSid, Call, CallId, CallSid, Timestamp};
@@ -24,45 +24,24 @@ const COMMIT_CHANGES: usize = 4096;
 /// Bytes that one commit takes.
 const COMMIT_BYTES: usize = 4 * 1024 * 1024;
 
-/// Tells whoever asked for a job what became of it.
-pub(super) type Done = SyncSender<Result<(), StoreError>>;
-
-/// What the committer does.
-pub(super) enum Job {
-    /// Changes to be made durable.
-    Submit(Submission),
-    /// A checkpoint has been written to the index: the journal is to say so.
-    Checkpoint(CheckpointNote, Done),
-    /// The index has these versions of calls and of settings.
-    Settle(Versions, Done),
-    /// Some of the calls of which only parts are known find their place, by this generation.
-    Place(Arc<Index>, Done),
-    /// A new generation takes over, which has this of the calls in memory.
-    Replace(Arc<Index>, KnownCalls, Done),
-    /// A new segment is begun, so that the present one can be collected.
-    BeginSegment(Done),
-    /// The end.
-    Stop,
-}
-
-/// Runs until [`Job::Stop`].
-pub(super) fn run(shared: &Arc<State>, mut writer: JournalWriter, jobs: &Receiver<Job>) {
+/// Runs until [`CommitterMessage::Stop`].
+pub(super) fn run(shared: &Shared, mut writer: JournalWriter, jobs: &Receiver<CommitterMessage>) {
     let mut waiting = None;
-    let doing = shared.doing.clone();
+    let doing = shared.intake.doing.clone();
     while let Some(job) = waiting.take().or_else(|| {
         doing.end();
         jobs.recv().ok()
     }) {
         match job {
-            Job::Submit(first) => {
+            CommitterMessage::Submit(first) => {
                 doing.begin("looking calls up");
                 let mut group = Group::new(shared, &writer);
                 group.take(first);
                 #[cfg(test)]
-                shared.strike("committer");
+                shared.health.strike("committer");
                 while group.has_room() {
                     match jobs.try_recv() {
-                        Ok(Job::Submit(next)) => group.take(next),
+                        Ok(CommitterMessage::Submit(next)) => group.take(next),
                         Ok(other) => {
                             waiting = Some(other);
                             break;
@@ -72,37 +51,37 @@ pub(super) fn run(shared: &Arc<State>, mut writer: JournalWriter, jobs: &Receive
                 }
                 group.commit(&mut writer);
             }
-            Job::Checkpoint(note, reply) => {
+            CommitterMessage::Checkpoint(note, reply) => {
                 doing.begin("writing a checkpoint");
                 let done = checkpoint(shared, &mut writer, &note);
                 let done = done.map(|seq| {
-                    shared.registry.write().published(seq);
-                    // There is nothing new to see: nobody is woken for it.
-                    shared.published.send_if_modified(|last| {
+                    shared.view.registry.write().published(seq);
+                    // There is nothing new to see: no reader is woken for it.
+                    shared.view.published.send_if_modified(|last| {
                         *last = seq;
                         false
                     });
                 });
-                let _gone = reply.send(done);
+                reply.send(done);
             }
-            Job::Settle(versions, reply) => {
+            CommitterMessage::Settle(versions, reply) => {
                 doing.begin("letting calls leave memory");
                 versions.settle(shared);
-                let _gone = reply.send(Ok(()));
+                reply.send(Ok(()));
             }
-            Job::Place(index, reply) => {
+            CommitterMessage::Place(index, reply) => {
                 doing.begin("looking up calls in a new index");
-                let _gone = reply.send(place(shared, &mut writer, &index));
+                reply.send(place(shared, &mut writer, &index));
             }
-            Job::Replace(index, known, reply) => {
+            CommitterMessage::Replace(index, known, reply) => {
                 doing.begin("changing to a new index");
-                let _gone = reply.send(replace(shared, &mut writer, &index, known));
+                reply.send(replace(shared, &mut writer, &index, known));
             }
-            Job::BeginSegment(reply) => {
+            CommitterMessage::BeginSegment(reply) => {
                 let begun = writer.begin_segment();
-                let _gone = reply.send(note(shared, &writer, begun));
+                reply.send(note(shared, &writer, begun));
             }
-            Job::Stop => return,
+            CommitterMessage::Stop => return,
         }
     }
 }
@@ -111,7 +90,7 @@ pub(super) fn run(shared: &Arc<State>, mut writer: JournalWriter, jobs: &Receive
 #[derive(Clone, Default)]
 struct Staged {
     state: Option<CallState>,
-    /// What the index has, where it was asked.
+    /// What the index has, where it was asked, until the first version of this commit takes it along.
     indexed: Option<Indexed>,
     /// The call is not in memory and there is no index: the state is a part, or none.
     part: bool,
@@ -121,18 +100,29 @@ struct Staged {
 
 /// The changes that are synced together.
 struct Group<'a> {
-    shared: &'a State,
+    shared: &'a Shared,
     batch: Batch,
     staged: HashMap<CallId, Staged>,
     /// The sids of calls that are new with this commit, and whose they are.
     claimed: HashMap<CallSid, AccountSid>,
     /// What is published once it is durable.
-    published: Vec<(CallId, Staged, u64, Timestamp)>,
+    published: Vec<PublishedCall>,
     admin: Vec<(u64, SettingRow)>,
     replies: Vec<(Submission, Outcome)>,
     changes: usize,
-    /// More calls that are up, or fewer, by account.
+    /// More active calls, or fewer, by account.
     live: Vec<(AccountSid, i64)>,
+}
+
+/// A version of a call that is in the commit.
+struct PublishedCall {
+    id: CallId,
+    state: CallState,
+    part: bool,
+    /// What the index has: with the first version of a call that was not in memory.
+    indexed: Option<Indexed>,
+    seq: u64,
+    at: Timestamp,
 }
 
 /// What one submission does, before it is part of the commit.
@@ -147,7 +137,7 @@ struct PreparedSubmission {
 }
 
 impl<'a> Group<'a> {
-    fn new(shared: &'a State, writer: &JournalWriter) -> Self {
+    fn new(shared: &'a Shared, writer: &JournalWriter) -> Self {
         Self {
             shared,
             batch: writer.batch(),
@@ -176,15 +166,13 @@ impl<'a> Group<'a> {
             Ok(draft) if submission.dry => {
                 submission.answer(Ok(draft.outcome));
             }
-            Ok(draft) => match self.add(&draft, submission.at) {
-                Ok(()) => {
-                    self.live.extend_from_slice(&draft.live);
-                    self.replies.push((submission, draft.outcome));
+            Ok(draft) => {
+                let outcome = draft.outcome;
+                match self.add(draft, submission.at) {
+                    Ok(()) => self.replies.push((submission, outcome)),
+                    Err(error) => submission.answer(Err(error.into())),
                 }
-                Err(error) => {
-                    submission.answer(Err(error.into()));
-                }
-            },
+            }
         }
     }
 
@@ -194,11 +182,11 @@ impl<'a> Group<'a> {
         at: Timestamp,
         dry: bool,
     ) -> Result<PreparedSubmission, StoreError> {
-        if let Some(reason) = self.shared.failed.borrow().clone() {
+        if let Some(reason) = self.shared.health.failed.borrow().clone() {
             return Err(StoreError::Failed(reason));
         }
         if !dry && changes.iter().any(Change::grows) {
-            self.shared.room.admits()?;
+            self.shared.disk.admits()?;
         }
         if !self.has_memory(&changes) {
             self.shared.limit_registry();
@@ -215,7 +203,7 @@ impl<'a> Group<'a> {
     /// whole registry is taken once that is empty.
     fn has_memory(&self, changes: &[Change]) -> bool {
         let room = self.shared.options.registry_calls;
-        let registry = self.shared.registry.read();
+        let registry = self.shared.view.registry.read();
         let held = registry.len() + self.staged.len();
         let fits = |calls: usize| calls == 0 || held + calls.min(room) <= room;
         let ids = changes.iter().filter_map(Change::id);
@@ -252,20 +240,21 @@ impl<'a> Group<'a> {
         };
         if staged.part && !change.grows() {
             // What is to become of a call depends on all that is known of it.
-            self.shared.index()?;
+            self.shared.view.index()?;
             return Err(StoreError::Busy);
         }
         let Some((state, origin)) = change.after(known.as_deref(), at, outcome) else {
             return Ok(());
         };
         let state = match state {
-            CallState::Call(call) if known.is_none() && !staged.part => {
-                let mut call = Arc::unwrap_or_clone(call);
-                call.namesake |= staged.namesake || self.has_namesake(&draft.claimed, id);
+            CallState::Call(mut call) if known.is_none() && !staged.part => {
+                if !call.namesake && (staged.namesake || self.has_namesake(&draft.claimed, id)) {
+                    Arc::make_mut(&mut call).namesake = true;
+                }
                 if !call.namesake {
                     draft.claimed.insert(id.sid, id.account);
                 }
-                CallState::Call(Arc::new(call))
+                CallState::Call(call)
             }
             state => state,
         };
@@ -296,7 +285,7 @@ impl<'a> Group<'a> {
             return staged.clone();
         }
         let mut staged = Staged::default();
-        let in_memory = self.shared.registry.read().get(id).map(|entry| entry.state.clone());
+        let in_memory = self.shared.view.registry.read().get(id).map(|entry| entry.state.clone());
         if in_memory.is_some() {
             staged.state = in_memory;
         } else {
@@ -308,8 +297,8 @@ impl<'a> Group<'a> {
                 (staged.state, staged.indexed) = found.unzip();
                 staged.namesake = namesake;
             } else {
-                // Whatever is wrong with it, it is built again, and the part finds its place then.
-                let registry = self.shared.registry.read();
+                // It is built again, and the part finds its place then.
+                let registry = self.shared.view.registry.read();
                 staged.state = registry.part(id).map(|part| CallState::Call(part.call.clone()));
                 staged.part = true;
             }
@@ -330,8 +319,8 @@ impl<'a> Group<'a> {
         &self,
         question: impl FnOnce(&Index) -> Result<T, IndexError>,
     ) -> Result<T, StoreError> {
-        let index = self.shared.index()?;
-        question(&index).map_err(|error| self.shared.index_failed(&error))
+        let index = self.shared.view.index()?;
+        question(&index).map_err(|error| self.shared.view.index_failed(&error))
     }
 
     /// Whether another account was the first with the sid of a call that is new, as far as this commit
@@ -339,40 +328,41 @@ impl<'a> Group<'a> {
     fn has_namesake(&self, claimed: &HashMap<CallSid, AccountSid>, id: CallId) -> bool {
         let claims = [self.claimed.get(&id.sid), claimed.get(&id.sid)];
         claims.into_iter().flatten().any(|account| *account != id.account)
-            || self.shared.registry.read().has_namesake(id)
+            || self.shared.view.registry.read().has_namesake(id)
     }
 
     /// Makes a draft part of the commit: one frame a call.
-    fn add(&mut self, draft: &PreparedSubmission, at: Timestamp) -> Result<(), JournalError> {
-        let mut bodies = Vec::with_capacity(draft.order.len());
-        for id in &draft.order {
-            let Some((staged, origin)) = draft.touched.get(id) else { continue };
-            match &staged.state {
-                Some(CallState::Call(call)) => {
-                    let kind = if staged.part { FrameKind::Part } else { FrameKind::Record };
-                    bodies.push((*id, staged, *origin, kind, codec::encode(call)));
-                }
-                Some(CallState::Deleted(_)) => {
-                    bodies.push((*id, staged, *origin, FrameKind::Tombstone, tombstone_body(*id)));
-                }
-                None => {}
-            }
+    fn add(&mut self, draft: PreparedSubmission, at: Timestamp) -> Result<(), JournalError> {
+        let PreparedSubmission { mut touched, order, claimed, admin, live, .. } = draft;
+        let mut bodies = Vec::with_capacity(order.len());
+        for id in order {
+            let Some((mut staged, origin)) = touched.remove(&id) else { continue };
+            let Some(state) = staged.state.clone() else { continue };
+            let (kind, body) = match &state {
+                CallState::Call(call) if staged.part => (FrameKind::Part, codec::encode(call)),
+                CallState::Call(call) => (FrameKind::Record, codec::encode(call)),
+                CallState::Deleted(_) => (FrameKind::Tombstone, tombstone_body(id)),
+            };
+            let (part, indexed) = (staged.part, staged.indexed.take());
+            let version = PublishedCall { id, state, part, indexed, seq: 0, at };
+            bodies.push((staged, version, origin, kind, body));
         }
-        let admin: Vec<_> = draft.admin.iter().map(|row| (row, admin_body(row))).collect();
+        let admin: Vec<_> = admin.into_iter().map(|row| (admin_body(&row), row)).collect();
         // Every frame is within the bounds before the first one is taken.
-        let sizes = bodies.iter().map(|body| body.4.len());
-        for bytes in sizes.chain(admin.iter().map(|(_, body)| body.len())) {
+        let sizes = bodies.iter().map(|(.., body)| body.len());
+        for bytes in sizes.chain(admin.iter().map(|(body, _)| body.len())) {
             crate::journal::fits(bytes)?;
         }
-        self.claimed.extend(&draft.claimed);
-        for (id, staged, origin, kind, body) in bodies {
+        self.claimed.extend(claimed);
+        self.live.extend(live);
+        for (staged, version, origin, kind, body) in bodies {
             let seq = self.batch.push(at, origin, kind, &body)?;
-            self.staged.insert(id, staged.clone());
-            self.published.push((id, staged.clone(), seq, at));
+            self.staged.insert(version.id, staged);
+            self.published.push(PublishedCall { seq, ..version });
         }
-        for (row, body) in admin {
+        for (body, row) in admin {
             let seq = self.batch.push(at, ChangeOrigin::Admin, FrameKind::Admin, &body)?;
-            self.admin.push((seq, row.clone()));
+            self.admin.push((seq, row));
         }
         Ok(())
     }
@@ -382,21 +372,26 @@ impl<'a> Group<'a> {
         let Self { shared, batch, published, admin, replies, live, .. } = self;
         let (begun, changes, bytes) = (Instant::now(), batch.frames(), batch.bytes());
         if let Err(error) = append(shared, writer, batch) {
-            shared.room.look();
+            shared.disk.look();
             for (submission, _) in replies {
                 submission.answer(Err(error.clone()));
             }
             return;
         }
-        shared.committed(changes, bytes, begun.elapsed());
-        shared.room.wrote(bytes);
-        shared.doing.begin("publishing");
-        let mut registry = shared.registry.write();
-        for (id, Staged { state, indexed, part, .. }, seq, at) in published {
+        let meter = &shared.view.meter;
+        // One that held nothing new was not written.
+        if changes > 0 {
+            meter.commit_changes.observe(changes as u64);
+            meter.commit_bytes.observe(bytes as u64);
+            meter.commit_time.observe_time(begun.elapsed());
+        }
+        shared.disk.wrote(bytes);
+        shared.intake.doing.begin("publishing");
+        let mut registry = shared.view.registry.write();
+        for PublishedCall { id, state, part, indexed, seq, at } in published {
             match state {
-                Some(CallState::Call(call)) if part => registry.put_part(id, call, seq, at),
-                Some(state) => registry.put(id, state, seq, at, indexed),
-                None => {}
+                CallState::Call(call) if part => registry.put_part(id, call, seq, at),
+                state => registry.put(id, state, seq, at, indexed),
             }
         }
         for (seq, row) in &admin {
@@ -407,7 +402,7 @@ impl<'a> Group<'a> {
         let last_seq = registry.last_seq();
         drop(registry);
         if !admin.is_empty() {
-            let mut access = shared.access.write();
+            let mut access = shared.view.access.write();
             for (_, row) in &admin {
                 if let Err(error) = access.apply(row) {
                     tracing::error!(name = row.name, %error, "a setting cannot be read back");
@@ -415,14 +410,14 @@ impl<'a> Group<'a> {
             }
         }
         for (account, more) in live {
-            shared.meter.add_live(account, more);
+            shared.view.meter.add_live(account, more);
         }
-        shared.published.send_replace(last_seq);
+        shared.view.published.send_replace(last_seq);
         if pressed {
-            shared.wake_checkpointer();
+            shared.checkpointer.wake();
         }
         for (submission, outcome) in replies {
-            shared.counted.lock().add(outcome);
+            shared.intake.counted.lock().add(outcome);
             submission.answer(Ok(outcome));
         }
     }
@@ -437,33 +432,33 @@ fn call_of(state: &CallState) -> Option<&Call> {
 
 /// Writes and syncs a batch.
 pub(super) fn append(
-    shared: &State,
+    shared: &Shared,
     writer: &mut JournalWriter,
     batch: Batch,
 ) -> Result<(), StoreError> {
     let appended = writer.append(batch).map(|_| ());
     if let Some(time) = writer.take_sync_time() {
-        shared.meter.sync_time.observe_time(time);
+        shared.view.meter.sync_time.observe_time(time);
     }
     note(shared, writer, appended)
 }
 
 /// Lets readers know of the present segment, and the process of a journal that has failed.
 fn note(
-    shared: &State,
+    shared: &Shared,
     writer: &JournalWriter,
     done: Result<(), JournalError>,
 ) -> Result<(), StoreError> {
     if writer.has_failed() {
         let reason = done.err().map(|error| super::error::chain(&error));
         let reason = reason.unwrap_or_else(|| "it takes nothing more".to_owned());
-        if shared.failed.borrow().is_none() {
-            shared.journal_failed(&reason);
+        if shared.health.failed.borrow().is_none() {
+            shared.health.journal_failed(&reason);
         }
         return Err(StoreError::Failed(reason));
     }
     // A new segment may have been begun even where a batch itself found no room.
-    let mut segments = shared.segments.write();
+    let mut segments = shared.view.segments.write();
     let current = Arc::new(writer.segment().clone());
     match segments.last_mut() {
         Some(last) if last.first_seq == current.first_seq => *last = current,
@@ -475,7 +470,7 @@ fn note(
 
 /// Writes the checkpoint into the journal. Returns the sequence number of its frame.
 pub(super) fn checkpoint(
-    shared: &State,
+    shared: &Shared,
     writer: &mut JournalWriter,
     note: &CheckpointNote,
 ) -> Result<u64, StoreError> {

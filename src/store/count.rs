@@ -1,9 +1,8 @@
 //! Counting: how many calls a list has, and how they stand.
 
 use super::StoreError;
-use super::list::{IndexPass, ListRequest, LookRow, Most};
-use super::open::Store;
-use super::query::Plan;
+use super::query::{IndexPass, ListRequest, LookRow, Most, Plan};
+use super::state::View;
 use crate::domain::{AccountSid, Call, CallStatus, Direction, Filter, Order, Rank};
 use crate::keys::{PositionSpan, StatusKey};
 
@@ -17,12 +16,12 @@ const RECORDS: Most = Most { rows: 256, bytes: 256 * 1024 };
 pub struct StatusCount {
     /// By [`CallStatus`], as in [`CallStatus::ALL`]; stale calls apart.
     pub statuses: [u64; CallStatus::ALL.len()],
-    /// Calls that are stale, whatever their last status.
+    /// Calls that are stale, by no status.
     pub stale: u64,
 }
 
 /// A count that is taken slice by slice, so that others get a turn in between, and that ends where
-/// nobody goes on with it.
+/// it is not gone on with.
 pub struct Counting {
     request: ListRequest,
     plan: Plan,
@@ -48,7 +47,7 @@ impl Counting {
         Self::of_cells(request.clone(), Plan::cells())
     }
 
-    /// How many calls of an account are up.
+    /// How many calls of an account are active.
     pub fn of_live(account: AccountSid) -> Self {
         let (filter, order) = (Filter::default(), Order::NewestFirst);
         let up = |(status_key, _): &(StatusKey, Direction)| matches!(status_key, StatusKey::Status(status) if status.rank() < Rank::Terminal);
@@ -87,18 +86,18 @@ impl Counting {
     }
 
     /// One look more. True once everything was looked at.
-    pub fn go_on(&mut self, store: &Store) -> Result<bool, StoreError> {
+    pub fn go_on(&mut self, view: &View) -> Result<bool, StoreError> {
         let Some(span) = self.left.take().filter(|span| !span.is_empty()) else { return Ok(true) };
         let records = !self.plan.exact;
         let most = if records { RECORDS } else { KEYS };
         let IndexPass { found, reached } =
-            store.look(self.request.account, &self.plan, &span, most, records)?;
+            view.look(self.request.account, &self.plan, &span, most, records)?;
         self.rows += found.len();
         for (_, found) in found {
             if self.cells.is_empty() {
-                self.count += u64::from(store.is_wanted(&self.request, found)?);
+                self.count += u64::from(view.is_wanted(&self.request, found)?);
             } else {
-                self.place(store, found)?;
+                self.place(view, found)?;
             }
         }
         self.left = reached.map(|reached| span.after(reached));
@@ -106,9 +105,9 @@ impl Counting {
     }
 
     /// Counts a call where it stands.
-    fn place(&mut self, store: &Store, found: LookRow) -> Result<(), StoreError> {
+    fn place(&mut self, view: &View, found: LookRow) -> Result<(), StoreError> {
         let cell = match found {
-            LookRow::Call(listed) => Some(cell_of(&*store.unpacked(listed)?)),
+            LookRow::Call(listed) => Some(cell_of(&*view.unpacked(listed)?)),
             LookRow::In(range) => self.cells.get(range).copied(),
         };
         let Some((status_key, direction)) = cell else { return Ok(()) };
@@ -126,16 +125,14 @@ impl Counting {
     }
 }
 
-impl Store {
+impl View {
     /// The sequence number of the account's last change, or one of before the start where it has
     /// not changed since: while it stays the same, so does every list of the account.
     pub fn last_change(&self, account: AccountSid) -> u64 {
-        self.shared.registry.read().last_change(account)
+        self.registry.read().last_change(account)
     }
 }
 
 fn cell_of(call: &Call) -> (StatusKey, Direction) {
-    let status_key =
-        if call.stale { StatusKey::Stale } else { StatusKey::Status(call.progress.status) };
-    (status_key, call.direction.value)
+    (StatusKey::of(call), call.direction.value)
 }

@@ -16,7 +16,7 @@ use crate::fsutil;
 
 /// The format of the data directory that this release writes.
 pub const FORMAT: u32 = 1;
-/// Held by whoever uses the directory.
+/// Held by the process that uses the directory.
 const LOCK: &str = "LOCK";
 /// Directories of a data directory.
 const DIRS: [&str; 2] = ["journal", "tls"];
@@ -134,7 +134,7 @@ fn lock_file(dir: &Path) -> Result<(File, String, bool), OpenError> {
         let mut text = String::new();
         let _unreadable = (&file).take(fsutil::SMALL_BYTES_MAX).read_to_string(&mut text);
         match locked {
-            // Whoever held it may have removed it: then the lock of that file is nobody's.
+            // The last owner may have removed it: then the lock of that file is worth nothing.
             Ok(()) if fsutil::is_at(&file, &path).unwrap_or(false) => {
                 return Ok((file, text, made));
             }
@@ -162,7 +162,7 @@ fn missing(dir: &Path) -> OpenError {
 
 /// Writes `FORMAT`, the last thing that makes a directory a data directory. Returns the epoch: which
 /// life of this data sequence numbers belong to. The file knows its own inode and birth, so that a
-/// copy is known for one.
+/// copy is recognised.
 pub fn begin(dir: &Path) -> Result<String, OpenError> {
     let path = dir.join("FORMAT");
     let epoch = crate::random::uuid().to_string();
@@ -266,12 +266,12 @@ fn expect_dir(dir: &Path) -> Result<(), OpenError> {
         Err(_) if fsutil::is_there(dir) && fs::canonicalize(dir).is_err() => {
             not("is a link that leads nowhere")
         }
-        // Nothing is there yet, or nobody may look.
+        // Nothing is there yet, or it may not be looked at.
         Err(_) => Ok(()),
     }
 }
 
-/// An error where a directory has files of somebody else.
+/// An error where a directory has files of another kind.
 fn expect_free(dir: &Path) -> Result<(), OpenError> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

@@ -13,7 +13,7 @@
 //! it, packing is what opens it again, and may go down to a fourth, one segment at a time.
 //!
 //! **Whose bytes.** Those that an ordinary user may take. What a file system keeps for root counts
-//! as taken, whoever runs this: the command line of root must not judge otherwise than the server.
+//! as taken, also for root: the command line of root must not judge otherwise than the server.
 //!
 //! **The reserve.** A start writes: the last commit into a new segment, a snapshot of sled, a few small
 //! files. On a full disk it could not, and lists would be out of reach just when they are needed to see
@@ -27,9 +27,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::{FallocateFlags, fallocate};
 
@@ -55,11 +55,9 @@ pub(super) struct DiskSpace {
     /// Bytes of journal that were written since.
     written: AtomicU64,
     shut: AtomicBool,
-    /// Set when the store closes.
-    stop: (Mutex<bool>, Condvar),
     /// Where a test says how much the disk holds, and the least that was seen free.
     #[cfg(test)]
-    pub pretended: Mutex<Option<Pretended>>,
+    pub pretended: parking_lot::Mutex<Option<Pretended>>,
 }
 
 /// A disk that has nothing on it but the journal.
@@ -79,36 +77,23 @@ impl DiskSpace {
             free: AtomicU64::new(u64::MAX),
             written: AtomicU64::new(0),
             shut: AtomicBool::new(false),
-            stop: (Mutex::new(false), Condvar::new()),
             #[cfg(test)]
-            pretended: Mutex::new(None),
+            pretended: parking_lot::Mutex::new(None),
         };
         room.look();
         room
     }
 
-    /// Looks at the disk now and then, and keeps the reserve, until [`Self::stop`].
-    pub fn watch(&self) {
-        let (stop, stopped) = &self.stop;
+    /// Looks at the disk now and then, and keeps the reserve, until the other end of `stop` is gone.
+    pub fn watch(&self, stop: &Receiver<()>) {
         loop {
             self.look();
-            let given_up = || *stop.lock();
+            let given_up = || stop.try_recv() == Err(TryRecvError::Disconnected);
             self.reserve.keep(self.free.load(Ordering::Relaxed), self.least, &given_up);
-            let mut stop = stop.lock();
-            if !*stop {
-                stopped.wait_for(&mut stop, LOOK_INTERVAL);
-            }
-            if *stop {
+            if stop.recv_timeout(LOOK_INTERVAL) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
         }
-    }
-
-    /// Ends [`Self::watch`].
-    pub fn stop(&self) {
-        let (stop, stopped) = &self.stop;
-        *stop.lock() = true;
-        stopped.notify_all();
     }
 
     /// Looks at the disk, and shuts or opens the gate.
@@ -222,14 +207,14 @@ pub(super) struct Reserve {
     bytes: u64,
     /// Nothing more need be done about it.
     settled: AtomicBool,
-    /// It is known why it could not be made.
-    told: AtomicBool,
+    /// It has been logged why it could not be made.
+    reported: AtomicBool,
 }
 
 impl Reserve {
     pub fn new(dir: &Path, bytes: u64) -> Self {
-        let (settled, told) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { path: dir.join(RESERVE), bytes, settled, told }
+        let (settled, reported) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { path: dir.join(RESERVE), bytes, settled, reported }
     }
 
     /// Bytes of the disk that it holds.
@@ -248,7 +233,7 @@ impl Reserve {
             Ok(settled) => self.settled.store(settled, Ordering::Relaxed),
             Err(error) => {
                 let _half = fs::remove_file(&self.path);
-                if !self.told.swap(true, Ordering::Relaxed) {
+                if !self.reported.swap(true, Ordering::Relaxed) {
                     let file = self.path.display();
                     tracing::warn!(%file, %error, "the reserve cannot be made; trying on");
                 }
@@ -295,7 +280,7 @@ pub(super) fn make_way_by_reserve(dir: &Path) {
     }
 }
 
-/// Gives the reserve up. Says whether there was one. Whoever asks holds the lock.
+/// Gives the reserve up. Says whether there was one. The caller holds the lock.
 pub(super) fn give_up_reserve(dir: &Path) -> bool {
     let path = dir.join(RESERVE);
     // Some file systems give the room back only once the removal is on the disk.
@@ -419,6 +404,6 @@ mod tests {
         let about = file.metadata().unwrap();
         assert_eq!(about.len(), PIECE_BYTES as u64 + 5);
         assert!(about.blocks() * BLOCK_BYTES >= about.len());
-        assert!(fill(&mut file, 1, &|| true).is_err(), "whoever stops does not wait for it");
+        assert!(fill(&mut file, 1, &|| true).is_err(), "a stop does not wait for it");
     }
 }

@@ -1,34 +1,42 @@
 //! The store: one journal, one registry, one index, and the threads that move calls between them.
 //!
-//! **One way in.** Every change goes through the queue to the *committer*, the only thread that
-//! writes the journal and the registry. It takes all that wait, merges each with its call, gives
-//! every new record the next sequence number, appends and syncs once, publishes, and answers.
+//! **One way in.** Every change goes through the queue to the *committer* (`committer.rs`), the only
+//! thread that writes the journal and the registry. It takes all that wait, merges each with its call,
+//! gives every new record the next sequence number, appends and syncs once, publishes, and answers.
 //! Architecture invariant: nothing is published or answered before the sync has returned.
 //!
-//! **The way to the index.** The *keeper*, the only thread that writes the index, copies calls from
-//! the registry to it in small batches, marks and syncs it, and hands the committer the list of
-//! what it wrote. The committer writes the checkpoint into the journal and lets those calls leave
-//! the registry, unless they have changed since.
+//! **The way to the index.** The *checkpointer* (`checkpointer.rs`), the only thread that writes the
+//! index, copies calls from the registry to it in small batches, marks and syncs it (`checkpoint.rs`),
+//! and hands the committer the list of what it wrote. The committer writes the checkpoint into the
+//! journal and lets those calls leave the registry, unless they have changed since.
 //!
 //! **The way out.** A reader asks the index first and then the registry, and where both know a call
-//! the registry is right. No call leaves the registry before all readers are done who began before the
-//! index had it (`state.rs`; the keeper waits for them), and what changes meanwhile is in the
-//! registry, so that none is missed.
+//! the registry is right (`query.rs`). No call leaves the registry before all readers are done who began
+//! before the index had it (`ReaderTable`; the checkpointer waits for them), and what changes meanwhile
+//! is in the registry, so that none is missed.
 //!
 //! **A new generation.** When the index is built again or compacted, a thread of its own fills a new
-//! one (`index_builder/`) while the keeper goes on writing the current one; the keeper then has it take
-//! over (`index_builder/`).
+//! one while the checkpointer goes on writing the current one; the checkpointer then has it take over
+//! (`index_builder/`).
 //!
-//! **Room.** Another thread looks at how much the disk has free, shuts out what makes the store grow
-//! where that is little (`disk_space.rs`), and keeps a reserve for a start on a full disk (`disk_space.rs`).
+//! **Giving space back.** The *compactor* (`compactor/`) deletes calls whose time is over and packs the
+//! journal. Another thread looks at how much the disk has free, refuses what makes the store grow where
+//! that is little, and keeps a reserve for a start on a full disk (`disk_space.rs`).
+//!
+//! **Who knows whom.** Queries know the `View` of `state.rs` and nothing else. Each thread has one
+//! channel of messages (`messages.rs`, `threads.rs`); what all of them share is `Shared` of `state.rs`.
+//! A thread names no other thread, and nothing names the [`Store`], which starts them (`open.rs`).
 //!
 //! **What a crash leaves.** The journal, whole up to the last commit. The index's mark says from
 //! which sequence number on the journal is read again. An index without the mark of the last
 //! checkpoint, or whose count and sum differ from its mark after an unclean stop, is built anew
 //! from the journal; it is never trusted half.
 
+mod believed_clock;
+mod change;
 mod change_feed;
 mod check;
+mod checkpoint;
 mod checkpointer;
 mod committer;
 mod compactor;
@@ -39,7 +47,9 @@ mod error;
 mod frames;
 mod index_builder;
 mod list;
+mod messages;
 mod open;
+mod options;
 mod parts;
 mod query;
 mod recovery;
@@ -47,22 +57,23 @@ mod segment_pins;
 mod state;
 mod stats;
 mod submit;
+mod threads;
 mod waits;
 
+pub use change::{Change, Outcome};
 pub use change_feed::{Event, Feed, FeedBudget, FeedPosition, Reach, What};
 pub use check::Checked;
 pub use compactor::retention::{Expiring, RemovalReason};
-pub use compactor::{Collected, Depth, RetentionPolicy};
 pub use count::{Counting, StatusCount};
 pub use data_dir::{FORMAT, Lock, UNFINISHED, begin, read_format};
 pub use error::{OpenError, StoreError, chain};
-pub use index_builder::from_index::Compacted;
-pub use list::{ListRequest, Listed, Listing, Slice};
-pub use open::{Options, Store};
-pub use query::SidMatches;
-pub use recovery::Recovery;
-pub use state::{Progress, Status, Unit};
-pub use submit::{Change, Outcome};
+pub use list::{Listing, Slice};
+pub use messages::{Collected, Compacted, Depth};
+pub use open::Store;
+pub use options::{Options, RetentionPolicy};
+pub use query::{ListRequest, Listed, SidMatches};
+pub use stats::Status;
+pub use threads::{Progress, Unit};
 pub use waits::WaitGuard;
 
 pub use crate::meter::Cause;

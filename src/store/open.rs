@@ -1,83 +1,49 @@
-//! Opening and closing a store.
+//! Opening and closing a store, and what is asked of its threads.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use super::committer::Job;
-use super::compactor::{Collected, Depth, RetentionPolicy};
+use super::change::{Change, Outcome};
+use super::checkpointer::Checkpointer;
+use super::compactor::Compactor;
+use super::compactor::retention::Expiring;
 use super::data_dir::{self, Lock};
-use super::disk_space;
-use super::recovery::Start;
-use super::state::{Progress, State, Status};
-use super::{OpenError, Recovery, StoreError, WaitGuard};
+use super::disk_space::{self, DiskSpace};
+use super::messages::{
+    BuildReason, CheckpointerMessage, Collected, CommitterMessage, Compacted, CompactorMessage,
+    Depth,
+};
+use super::options::Options;
+use super::recovery::{Recovery, Start};
+use super::segment_pins::{Holders, Holding};
+use super::state::{CheckpointerInbox, Intake, Shared, View};
+use super::submit::{Backpressure, Ticket};
+use super::threads::{self, Health, Inbox, Progress};
+use super::{OpenError, StoreError, WaitGuard, committer};
 use crate::access::Access;
 use crate::domain::Timestamp;
 use crate::fsutil;
 use crate::index::Generations;
-use crate::journal::{self};
-
-/// How often whoever waits for a thread of the store looks whether it is alive.
-const LIVES_INTERVAL: Duration = Duration::from_millis(200);
-/// How often it is looked whether there is an index.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// How a store is run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where everything is.
-    pub data_dir: PathBuf,
-    /// Bytes of memory for sled's cache.
-    pub index_cache_bytes: u64,
-    /// Bytes after which a new journal segment is begun.
-    pub segment_bytes: u64,
-    /// Calls and tombstones in memory, beyond which changes have to wait.
-    pub registry_calls: usize,
-    /// Changes that may wait for the committer.
-    pub queue_events: usize,
-    /// How often calls are copied into the index.
-    pub checkpoint_interval: Duration,
-    /// How long a live call stays out of the index.
-    pub live_checkpoint_age_millis: u64,
-    /// Bytes of journal that a start may have to replay, beyond which live calls are copied too.
-    pub replay_bytes: u64,
-    /// Free bytes of the disk below which nothing is taken that makes the store grow.
-    pub min_free_bytes: u64,
-    /// Bytes that are held for a start on a full disk.
-    pub reserve_bytes: u64,
-    /// How long a call lives without an event.
-    pub max_lifetime_millis: u64,
-    /// How often quiet calls are looked for.
-    pub sweep_interval: Duration,
-    /// What is kept, and for how long.
-    pub retention: RetentionPolicy,
-    /// Build the index anew, whatever its state.
-    pub rebuild: bool,
-    /// An index that has to be built anew is built after the start, while changes are taken.
-    pub build_later: bool,
-    /// False only in the benchmark that measures what syncing costs.
-    pub sync: bool,
-}
+use crate::journal::{self, Segment};
 
 /// A data directory, open.
 pub struct Store {
-    pub(super) shared: Arc<State>,
+    pub(super) shared: Arc<Shared>,
     lock: Mutex<Option<Lock>>,
-    /// The looks at those who wait and at the disk, the collector, the keeper and the committer, in the order in which they end.
-    threads: Mutex<Vec<(JoinHandle<()>, Option<Job>)>>,
+    /// In the order in which they end; the committer is the last.
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Dropped when those who look at the disk and at requests that wait are to end.
+    ticking: Mutex<Vec<Sender<()>>>,
     /// Settings are changed by one at a time.
     settings: Mutex<()>,
-    /// One new generation is asked for at a time.
-    pub(super) building: Mutex<()>,
-    /// One round of the collector is asked for at a time.
-    collecting: Mutex<()>,
     /// What it took to open it.
     recovery: Recovery,
 }
@@ -139,11 +105,28 @@ impl Store {
             tracing::warn!("syncing is off: acknowledged calls can be lost");
             journal.writer.without_sync();
         }
-        let generations = Generations::new(&dir, options.index_cache_bytes);
-        let (jobs, queue) = channel();
         let segments = journal.segments.into_iter().map(Arc::new).collect();
-        let shared = State::new(options, generations, epoch, jobs, segments);
-        journal.writer.tell(shared.doing.clone());
+        let health = Health::new();
+        let (committer, for_committer) = Inbox::new("committer", &health);
+        let (checkpointer, for_checkpointer) = Inbox::new("checkpointer", &health);
+        let (compactor, for_compactor) = Inbox::new("compactor", &health);
+        let checkpointer = CheckpointerInbox::new(checkpointer);
+        let lifetime = options.max_lifetime_millis;
+        let shared = Shared {
+            view: View::new(epoch, segments, lifetime, checkpointer.clone()),
+            intake: Intake::new(committer, options.queue_events),
+            health: health.clone(),
+            disk: DiskSpace::new(&dir, options.min_free_bytes, options.reserve_bytes),
+            generations: Generations::new(&dir, options.index_cache_bytes),
+            index_writer: Mutex::new(()),
+            newest_checkpoint: AtomicU64::new(0),
+            forgotten: AtomicBool::new(true),
+            holders: Holders::default(),
+            checkpointer,
+            compactor,
+            options,
+        };
+        journal.writer.tell(shared.intake.doing.clone());
         let recovery = Recovery {
             is_new: !begun,
             was_clean: lock.was_clean,
@@ -154,25 +137,42 @@ impl Store {
         start.index(&lock, now, progress)?;
         // What a build that was killed has left takes room.
         start.shared.generations.remove_others()?;
-        Ok(start.run(lock, queue))
-    }
-
-    /// A store whose threads run.
-    pub(super) fn running(
-        shared: Arc<State>,
-        lock: Lock,
-        threads: Vec<(JoinHandle<()>, Option<Job>)>,
-        recovery: Recovery,
-    ) -> Self {
-        Self {
+        let Start { shared, writer, generation, recovery } = start;
+        shared.view.registry.write().opened();
+        shared.view.published.send_replace(shared.view.registry.read().last_seq());
+        shared.view.count_live();
+        let shared = Arc::new(shared);
+        let ((waits_end, waits_stop), (disk_end, disk_stop)) = (channel(), channel());
+        let work = shared.clone();
+        let waits =
+            threads::start(health.clone(), "look at those who wait", waits_stop, move |stop| {
+                work.intake.waits.watch(&work.intake.doing, || work.intake.queued(), stop);
+            });
+        let work = shared.clone();
+        let disk = threads::start(health.clone(), "look at the disk", disk_stop, move |stop| {
+            work.disk.watch(stop);
+        });
+        let work = shared.clone();
+        let compactor = threads::start(health.clone(), "compactor", for_compactor, move |inbox| {
+            Compactor::new(work, inbox).run();
+        });
+        let work = shared.clone();
+        let checkpointer =
+            threads::start(health.clone(), "checkpointer", for_checkpointer, move |inbox| {
+                Checkpointer::new(work, generation).run(inbox);
+            });
+        let work = shared.clone();
+        let committer = threads::start(health, "committer", for_committer, move |inbox| {
+            committer::run(&work, writer, inbox);
+        });
+        Ok(Self {
             shared,
             lock: Mutex::new(Some(lock)),
-            threads: Mutex::new(threads),
+            threads: Mutex::new(vec![waits, disk, compactor, checkpointer, committer]),
+            ticking: Mutex::new(vec![waits_end, disk_end]),
             settings: Mutex::new(()),
-            building: Mutex::new(()),
-            collecting: Mutex::new(()),
             recovery,
-        }
+        })
     }
 
     /// What it took to open it.
@@ -182,33 +182,25 @@ impl Store {
 
     /// Everything that readers and writers share is fine, or what has failed for good.
     pub fn failed(&self) -> watch::Receiver<Option<String>> {
-        self.shared.failed.subscribe()
+        self.shared.health.failed.subscribe()
     }
 
     /// Whether lists can be answered and changes be taken.
     pub fn ready(&self) -> Result<(), StoreError> {
         self.lives()?;
-        self.shared.index().map(|_| ())
+        self.shared.view.index().map(|_| ())
     }
 
     /// Whether changes can be taken, with or without an index.
     pub fn lives(&self) -> Result<(), StoreError> {
-        self.shared.lives()
+        self.shared.health.lives()
     }
 
     /// Waits until lists can be answered, or for so long; says how far the index is.
     pub fn wait_for_index(&self, longest: Duration, progress: &dyn Fn(Progress)) {
         let end = Instant::now().checked_add(longest);
-        let (wake, woken) = &self.shared.wake;
-        let mut wake = wake.lock();
-        while self.shared.index().is_err()
-            && self.shared.failed.borrow().is_none()
-            && end.is_none_or(|end| Instant::now() < end)
-        {
-            woken.wait_for(&mut wake, LOOK);
-            if let Some(step) = self.shared.building.lock().take() {
-                MutexGuard::unlocked(&mut wake, || progress(step));
-            }
+        if let Ok(answer) = self.shared.checkpointer.inbox.begin(CheckpointerMessage::AwaitIndex) {
+            let _error_or_not_yet = answer.wait(end, &mut |step| progress(step));
         }
     }
 
@@ -217,20 +209,38 @@ impl Store {
     /// # Errors
     /// [`StoreError::Low`], and nothing else.
     pub fn takes_events(&self) -> Result<(), StoreError> {
-        self.shared.room.admits()
+        self.shared.disk.admits()
     }
 
-    /// Figures.
-    pub fn status(&self) -> Status {
-        self.shared.status()
-    }
-
-    /// Held by whoever changes settings after having looked at them.
+    /// Held by the caller that changes settings after having looked at them.
     pub fn settings(&self) -> MutexGuard<'_, ()> {
         self.settings.lock()
     }
 
-    /// Has the collector make a round, and waits for it.
+    /// Hands changes to the committer, all of them or none; refused at once where there is no room.
+    pub fn submit(&self, changes: Vec<Change>, at: Timestamp) -> Result<Ticket, StoreError> {
+        self.shared.intake.submit(changes, at, false, Backpressure::None)
+    }
+
+    /// The same for bulk work, in a thread that may block: waits for room as long as it takes.
+    /// Where `dry` it only says what would happen.
+    pub fn apply(
+        &self,
+        changes: &[Change],
+        at: Timestamp,
+        dry: bool,
+    ) -> Result<Outcome, StoreError> {
+        loop {
+            let ticket =
+                self.shared.intake.submit(changes.to_vec(), at, dry, Backpressure::Wait)?;
+            match ticket.wait() {
+                Err(StoreError::Busy) => self.shared.intake.wait_a_little(),
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Has the compactor make a round, and waits for it.
     pub fn collect(&self, depth: Depth) -> Result<Collected, StoreError> {
         self.collect_telling(depth, &mut |_| {})
     }
@@ -241,53 +251,110 @@ impl Store {
         depth: Depth,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Collected, StoreError> {
-        let _one_at_a_time = self.collecting.lock();
-        let (tidy, woken) = &self.shared.tidy;
-        let mut tidy = tidy.lock();
-        (tidy.asked, tidy.done) = (Some(depth), None);
-        *self.shared.packing.lock() = None;
-        woken.notify_all();
-        loop {
-            let step = self.shared.packing.lock().take();
-            if let Some(step) = step {
-                MutexGuard::unlocked(&mut tidy, || progress(step));
-            }
-            if let Some(done) = tidy.done.take() {
-                drop(tidy);
-                if let Some(last) = self.shared.packing.lock().take() {
-                    progress(last);
-                }
-                return done;
-            }
-            if tidy.stop {
-                return Err(StoreError::Closing);
-            }
-            self.shared.lives()?;
-            // Whoever dies wakes it, and may do so just before it waits.
-            woken.wait_for(&mut tidy, LIVES_INTERVAL);
-        }
+        self.shared.compactor.ask_telling(|reply| CompactorMessage::Collect(depth, reply), progress)
     }
 
-    /// Somebody waits for this, until the value is dropped; one who waits for long is named in the
+    /// Has the index built anew from the journal, and waits for it; lists are answered from the old
+    /// one and changes are taken meanwhile. Returns how many calls the new one holds.
+    pub fn rebuild(&self, progress: &mut dyn FnMut(Progress)) -> Result<u64, StoreError> {
+        self.build(BuildReason::Rebuild, progress).map(|done| done.calls)
+    }
+
+    /// Has the index copied into a new one in the order of its keys, which takes as little of the
+    /// disk as it can, and waits for it; lists are answered and changes are taken meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::NotBuilt`] where there is no room for it, or the old one proves damaged.
+    pub fn compact(&self, progress: &mut dyn FnMut(Progress)) -> Result<Compacted, StoreError> {
+        self.build(BuildReason::Compact, progress)
+    }
+
+    fn build(
+        &self,
+        reason: BuildReason,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Compacted, StoreError> {
+        let message = |reply| CheckpointerMessage::Build(reason, reply);
+        self.shared.checkpointer.inbox.ask_telling(message, progress)
+    }
+
+    /// What the next round of retention would delete, by account.
+    pub fn expiring(&self) -> Result<Vec<Expiring>, StoreError> {
+        self.shared.expiring()
+    }
+
+    /// The journal as it is now: everything that was acknowledged is in these segments, up to the
+    /// length that each says. Its files stay for as long as they are held.
+    pub fn segments(&self) -> Vec<Arc<Segment>> {
+        self.shared.view.segments.read().clone()
+    }
+
+    /// Where everything is.
+    pub fn data_dir(&self) -> &Path {
+        &self.shared.options.data_dir
+    }
+
+    /// Notes that segments are held for long from now on.
+    pub fn holding(&self, what: &'static str) -> Holding<'_> {
+        self.shared.holders.begin(what)
+    }
+
+    /// Who holds segments for long, in words: `a backup`, `2 checks`.
+    pub fn holders(&self) -> Vec<String> {
+        self.shared.holders.in_words()
+    }
+
+    /// What has been replaced and is still there, until it is read no more: files of the journal,
+    /// and directories of indexes.
+    pub fn replaced(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let failed = |error: std::io::Error| StoreError::Failed(error.to_string());
+        let dir = self.data_dir();
+        let mut found = Vec::new();
+        // Files first, segments second: what is written meanwhile is not taken for a leftover.
+        let mut there = names(&dir.join("journal")).map_err(failed)?;
+        let segments = self.segments();
+        there.retain(|file| {
+            let file = Path::new(file);
+            let ours = segments.iter().any(|segment| segment.path.file_name() == file.file_name());
+            // What others have put there is not waited for.
+            let is_segment = file.extension().is_some_and(|end| end == "log" || end == "zst");
+            let is_content = fsutil::is_content(file.as_os_str());
+            !ours && is_segment && is_content
+        });
+        found.extend(there.into_iter().map(|file| dir.join("journal").join(file)));
+        let Ok(index) = self.shared.view.index() else { return Ok(found) };
+        let number = |name: &Path| -> Option<u64> {
+            name.file_name()?.to_str()?.strip_prefix("index-")?.parse().ok()
+        };
+        let Some(current) = number(index.dir()) else { return Ok(found) };
+        let names = names(dir).map_err(failed)?;
+        // One of a greater number is being built.
+        let old =
+            names.into_iter().filter(|name| number(Path::new(name)).is_some_and(|n| n < current));
+        found.extend(old.map(|name| dir.join(name)));
+        Ok(found)
+    }
+
+    /// The caller waits for this, until the value is dropped; one who waits for long is named in the
     /// log.
     pub fn waits_for(&self, what: &'static str) -> WaitGuard {
-        self.shared.waits.begin(Some(what), Instant::now())
+        self.shared.intake.waits.begin(Some(what), Instant::now())
     }
 
     /// Looks something up in the tokens and accounts.
     pub fn access<T>(&self, look: impl FnOnce(&Access) -> T) -> T {
-        look(&self.shared.access.read())
+        look(&self.shared.view.access.read())
     }
 
     /// Takes no more changes, copies everything into the index, and says that all is in order where
     /// the index has it all.
     pub fn close(&self) -> Result<(), StoreError> {
         self.stop();
-        self.shared.lives()?;
+        self.shared.health.lives()?;
         // An index that has failed may have been written in part: the next start looks it through.
-        let whole = self.shared.index().is_ok_and(|index| index.sync().is_ok());
-        // Whoever takes the lock next finds the index closed.
-        self.shared.set_index(Err("the store is closed".to_owned()));
+        let whole = self.shared.view.index().is_ok_and(|index| index.sync().is_ok());
+        // Who takes the lock next finds the index closed.
+        self.shared.view.set_index(Err("the store is closed".to_owned()));
         if let Some(lock) = self.lock.lock().take().filter(|_| whole) {
             lock.leave_clean().map_err(|error| StoreError::Failed(super::error::chain(&error)))?;
         }
@@ -295,22 +362,19 @@ impl Store {
     }
 
     pub(super) fn stop(&self) {
-        {
-            let (wake, woken) = &self.shared.wake;
-            wake.lock().stop = true;
-            woken.notify_all();
-            let (tidy, woken) = &self.shared.tidy;
-            tidy.lock().stop = true;
-            woken.notify_all();
-            self.shared.room.stop();
-            self.shared.waits.stop();
-        }
-        for (thread, end) in self.threads.lock().drain(..) {
-            if let Some(end) = end {
-                let _gone = self.shared.jobs.send(end);
-            }
+        let shared = &self.shared;
+        shared.health.closing.store(true, Ordering::Release);
+        // One that has ended need not be told.
+        let _ended = shared.compactor.send(CompactorMessage::Stop);
+        let _ended = shared.checkpointer.inbox.send(CheckpointerMessage::Stop);
+        self.ticking.lock().clear();
+        let mut threads = std::mem::take(&mut *self.threads.lock());
+        let committer = threads.pop();
+        for thread in threads {
             let _panicked = thread.join();
         }
+        let _ended = shared.intake.committer.send(CommitterMessage::Stop);
+        let _panicked = committer.map(JoinHandle::join);
     }
 }
 
@@ -320,25 +384,17 @@ impl Drop for Store {
     }
 }
 
-/// Runs a thread of the store. Its work is nobody else's, so that its panic is the store's end. What
-/// it is given lives until that is known: whoever finds it gone is to find out why.
-pub(super) fn watched<G: Send + 'static>(
-    shared: Arc<State>,
-    name: &'static str,
-    given: G,
-    work: impl FnOnce(&G) + Send + 'static,
-) -> JoinHandle<()> {
-    std::thread::spawn(move || {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&given))) {
-            shared.died(name, said(&*panic));
-        }
-    })
+/// What only reads is asked of the [`View`].
+impl std::ops::Deref for Store {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.shared.view
+    }
 }
 
-/// What a panic says.
-pub(super) fn said(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+fn names(dir: &Path) -> std::io::Result<Vec<OsString>> {
+    std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
 fn make_private(dir: &Path) -> Result<(), OpenError> {

@@ -6,7 +6,7 @@
 //! join of records is commutative, so that the part joins with the record later, and nothing is lost
 //! by that. Architecture invariants:
 //!
-//! * A part is no version of its call: whoever looks for the newest one passes it over, and nobody
+//! * A part is no version of its call: a search for the newest one passes it over, and no client
 //!   is shown it.
 //! * The record that is written next holds the part. So a part counts exactly where no record or
 //!   deletion of its call stands behind it in the journal.
@@ -15,28 +15,24 @@
 //!   the step in which the index takes over.
 //! * No mark of an index lets a replay begin after a part that has no place yet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::StoreError;
-use super::checkpointer::Versions;
 use super::committer::append;
 use super::frames::tombstone_body;
-use super::state::State;
-use crate::clock;
-use crate::codec;
+use super::messages::{KnownCalls, Versions};
+use super::state::Shared;
 use crate::domain::{Call, CallId};
 use crate::index::{Index, IndexError, Stored};
 use crate::journal::{ChangeOrigin, FrameKind, JournalWriter};
 use crate::keys::IndexKeys;
 use crate::registry::{CallState, Indexed};
+use crate::{clock, codec};
 
 /// Parts that find their place before others get a turn.
 pub(super) const PLACED_AT_ONCE: usize = 500;
-
-/// What a new generation has of the calls in memory.
-pub(super) type KnownCalls = HashMap<CallId, Option<Indexed>>;
 
 /// What the index has of a call.
 pub(super) fn look_up(
@@ -88,11 +84,11 @@ fn indexed(seq: u64, call: &Call) -> Indexed {
 /// Gives the first parts their place, by what an index has of their calls: the records that hold them
 /// are written to the journal and published.
 pub(super) fn place(
-    shared: &State,
+    shared: &Shared,
     writer: &mut JournalWriter,
     index: &Index,
 ) -> Result<(), StoreError> {
-    let parts = shared.registry.read().first_parts(PLACED_AT_ONCE);
+    let parts = shared.view.registry.read().first_parts(PLACED_AT_ONCE);
     if parts.is_empty() {
         return Ok(());
     }
@@ -105,7 +101,7 @@ pub(super) fn place(
     // The parts come in their order, and each call once: what is claimed is so by another account.
     let mut claimed = HashSet::new();
     for (id, part) in parts {
-        let in_memory = shared.registry.read().get(id).map(|entry| entry.state.clone());
+        let in_memory = shared.view.registry.read().get(id).map(|entry| entry.state.clone());
         let (found, indexed) = match in_memory {
             // It is newer than what the index has, if that has any: a start read both in the journal.
             Some(state) => (Some(state), None),
@@ -121,7 +117,7 @@ pub(super) fn place(
                 new += 1;
                 let mut call = Arc::unwrap_or_clone(part.call);
                 call.namesake |= claimed.contains(&id.sid)
-                    || shared.registry.read().has_namesake(id)
+                    || shared.view.registry.read().has_namesake(id)
                     || has_namesake(index, id)?;
                 if !call.namesake {
                     claimed.insert(id.sid);
@@ -142,24 +138,24 @@ pub(super) fn place(
         placed.push((id, state, seq, indexed));
     }
     append(shared, writer, batch)?;
-    let mut registry = shared.registry.write();
+    let mut registry = shared.view.registry.write();
     for (id, state, seq, indexed) in placed {
         registry.put(id, state, seq, now, indexed);
     }
     let last_seq = registry.last_seq();
     drop(registry);
     for (account, more) in live.into_iter().filter(|(_, more)| *more != 0) {
-        shared.meter.add_live(account, more);
+        shared.view.meter.add_live(account, more);
     }
-    shared.counted.lock().new += new;
-    shared.published.send_replace(last_seq);
+    shared.intake.counted.lock().new += new;
+    shared.view.published.send_replace(last_seq);
     Ok(())
 }
 
-/// What a generation that nobody reads yet has of the calls in memory.
-pub(super) fn known_by(shared: &State, index: &Index) -> Result<KnownCalls, IndexError> {
+/// What a generation that is not read yet has of the calls in memory.
+pub(super) fn known_by(shared: &Shared, index: &Index) -> Result<KnownCalls, IndexError> {
     let entries: Vec<(CallId, u64, CallState)> = {
-        let registry = shared.registry.read();
+        let registry = shared.view.registry.read();
         registry.iter().map(|(id, entry)| (id, entry.seq, entry.state.clone())).collect()
     };
     let mut known = KnownCalls::with_capacity(entries.len());
@@ -179,41 +175,41 @@ pub(super) fn known_by(shared: &State, index: &Index) -> Result<KnownCalls, Inde
 /// A new generation takes over: what the registry knows of the old one is of no use. The calls that
 /// the new one has stay in memory until those are done who read in the old one.
 pub(super) fn replace(
-    shared: &State,
+    shared: &Shared,
     writer: &mut JournalWriter,
     index: &Arc<Index>,
     mut known: KnownCalls,
 ) -> Result<(), StoreError> {
-    while shared.registry.read().first_part_seq().is_some() {
+    while shared.view.registry.read().first_part_seq().is_some() {
         place(shared, writer, index)?;
     }
     let missing: Vec<CallId> = {
-        let registry = shared.registry.read();
+        let registry = shared.view.registry.read();
         registry.iter().map(|(id, _)| id).filter(|id| !known.contains_key(id)).collect()
     };
     for id in missing {
         known.insert(id, look_up_indexed(index, id)?);
     }
-    let mut registry = shared.registry.write();
+    let mut registry = shared.view.registry.write();
     for (id, indexed) in known {
         registry.note_indexed(id, indexed);
     }
     registry.count_from(index.stats());
     // It may have been copied while a deletion left.
     shared.forgotten.store(true, Ordering::Release);
-    shared.set_index(Ok(index.clone()));
+    shared.view.set_index(Ok(index.clone()));
     drop(registry);
-    shared.crowded.store(false, Ordering::Release);
-    shared.damaged.store(false, Ordering::Release);
-    if !shared.live_known.load(Ordering::Acquire) {
-        super::stats::count_live(shared);
+    shared.intake.crowded.store(false, Ordering::Release);
+    shared.view.damaged.store(false, Ordering::Release);
+    if !shared.view.live_known.load(Ordering::Acquire) {
+        shared.view.count_live();
     }
     Ok(())
 }
 
 /// The calls in memory that the index has as they are.
-pub(super) fn covered(shared: &State) -> Versions {
-    let registry = shared.registry.read();
+pub(super) fn covered(shared: &Shared) -> Versions {
+    let registry = shared.view.registry.read();
     let covered = registry.iter().filter(|(_, entry)| entry.covered());
     let calls = covered.map(|(id, entry)| (id, entry.indexed.clone())).collect();
     Versions { calls, ..Versions::default() }

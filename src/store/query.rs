@@ -1,16 +1,85 @@
-//! Which ranges a question reads.
+//! How a query reads: which ranges of keys it needs, and what index and registry have in them.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::StoreError;
-use super::list::ListRequest;
-use super::open::Store;
+use super::state::View;
 use crate::codec;
-use crate::domain::{CallSid, CallStatus, Direction, Filter, Position, Rank, Timestamp};
-use crate::index::Stored;
+use crate::domain::{
+    AccountSid, Call, CallId, CallSid, CallStatus, Direction, Filter, Order, Position, Rank,
+    Timestamp,
+};
+use crate::index::{BlockRow, Index, Stored};
 use crate::journal::{FrameKind, Scanner};
 use crate::keys::{PositionSpan, Range, StatusKey};
+
+/// Rows that are brought at once.
+const BRING_ROWS: usize = 16;
+/// Rows that are so few that each may keep all of its block in memory.
+const FEW_ROWS: usize = 64;
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListRequest {
+    /// Whose calls.
+    pub account: AccountSid,
+    /// Which of them.
+    pub filter: Filter,
+    /// In which order.
+    pub order: Order,
+    /// From after this position on, in that order.
+    pub after: Option<Position>,
+}
+
+impl ListRequest {
+    /// Whether reading a page takes no more rows than it has: nothing is looked at in vain.
+    pub fn is_direct(&self) -> bool {
+        is_exact(&self.filter)
+    }
+}
+
+/// A call as it was found: what is not asked of it is not unpacked.
+pub enum Listed {
+    /// In memory.
+    Call(Arc<Call>),
+    /// In the index.
+    Row(BlockRow),
+}
+
+impl Listed {
+    /// About how many bytes it takes in an answer.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Call(call) => call.weight(),
+            Self::Row(row) => row.answer().len(),
+        }
+    }
+}
+
+/// What one look may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    pub rows: usize,
+    /// Of rows with their records; one row may go beyond.
+    pub bytes: usize,
+}
+
+/// What one look has found.
+pub(super) struct IndexPass {
+    pub found: Vec<(Position, LookRow)>,
+    /// How far it has come; none where nothing is left.
+    pub reached: Option<Position>,
+}
+
+/// A row of a look.
+pub(super) enum LookRow {
+    /// The call itself.
+    Call(Listed),
+    /// A call that stands in the plan's range of this number.
+    In(usize),
+}
 
 /// Ranges that together hold every match, and the part of them to be read.
 pub(super) struct Plan {
@@ -24,28 +93,18 @@ impl Plan {
     /// The narrowest ranges. Where they are not exact the filter is to be asked for each record.
     pub fn of(request: &ListRequest) -> Self {
         let (account, filter) = (request.account, &request.filter);
-        // Whatever this one part of the filter leaves to be asked.
-        let mut rest = Filter { start: None, end: None, ..filter.clone() };
         let ranges: Vec<Range> = if !filter.parents.is_empty() {
-            rest.parents.clear();
             filter.parents.iter().map(|parent| Range::parent(account, *parent)).collect()
         } else if !filter.from.is_empty() {
-            rest.from.clear();
             filter.from.iter().map(|number| Range::from(account, number)).collect()
         } else if !filter.to.is_empty() {
-            rest.to.clear();
             filter.to.iter().map(|number| Range::to(account, number)).collect()
         } else if by_status_key(filter) {
-            if filter.stale != Some(true) {
-                rest.statuses.clear();
-            }
-            rest.directions.clear();
-            rest.stale = None;
             status_keys(request)
         } else {
             vec![Range::all(account)]
         };
-        Self { ranges, span: span(request), exact: rest == Filter::default() }
+        Self { ranges, span: span(request), exact: is_exact(filter) }
     }
 
     /// These slots and directions apart, so that each row tells both: `ranges[n]` is that of
@@ -64,6 +123,33 @@ impl Plan {
             .flat_map(|status_key| Direction::ALL.map(|direction| (status_key, direction)))
             .collect()
     }
+}
+
+/// Whether the ranges of [`Plan::of`] hold nothing but matches: they stand for one part of the filter,
+/// times apart, and nothing else is left to be asked.
+fn is_exact(filter: &Filter) -> bool {
+    // Named one by one, so that a new part of the filter is met here.
+    let Filter {
+        statuses,
+        directions: _,
+        from,
+        to,
+        from_prefix,
+        to_prefix,
+        parents,
+        stale,
+        start: _,
+        end: _,
+        recent,
+    } = filter;
+    let texts = [parents.is_empty(), from.is_empty(), to.is_empty()];
+    let asked = !from_prefix.is_empty() || !to_prefix.is_empty() || recent.is_some();
+    !asked
+        && match texts.iter().filter(|empty| !**empty).count() {
+            0 => *stale != Some(true) || statuses.is_empty(),
+            1 => !by_status_key(filter),
+            _ => false,
+        }
 }
 
 fn by_status_key(filter: &Filter) -> bool {
@@ -125,7 +211,167 @@ pub struct SidMatches {
     pub more: bool,
 }
 
-impl Store {
+impl View {
+    /// Whether what was found belongs to a list: what the plan's ranges alone tell of does.
+    pub(super) fn is_wanted(
+        &self,
+        request: &ListRequest,
+        found: LookRow,
+    ) -> Result<bool, StoreError> {
+        match found {
+            LookRow::Call(listed) => Ok(request.filter.matches(&*self.unpacked(listed)?)),
+            LookRow::In(_) => Ok(true),
+        }
+    }
+
+    /// The call that was listed.
+    pub fn unpacked(&self, listed: Listed) -> Result<Arc<Call>, StoreError> {
+        match listed {
+            Listed::Call(call) => Ok(call),
+            Listed::Row(row) => match row.call() {
+                Ok(call) => Ok(Arc::new(call)),
+                Err(error) => Err(self.index_failed(&error)),
+            },
+        }
+    }
+
+    /// One look into the index and then the registry: rows of the plan's ranges, in order, each
+    /// once. The filter is not asked. Without `records`, a row of the index stays a row.
+    ///
+    /// The registry is asked last, in one step: what has changed since the index was read is in it,
+    /// and nothing leaves it meanwhile.
+    pub(super) fn look(
+        &self,
+        account: AccountSid,
+        plan: &Plan,
+        span: &PositionSpan,
+        most: Most,
+        records: bool,
+    ) -> Result<IndexPass, StoreError> {
+        let Most { rows, bytes } = most;
+        let _reading = self.readers.begin();
+        let index = self.index()?;
+        let theirs = index.positions(&plan.ranges, span, rows, records, bytes);
+        let mut theirs = theirs.map_err(|error| self.index_failed(&error))?;
+        let mut cut = theirs.len() == rows;
+        if records {
+            cut |= self.bring(&index, account, &plan.ranges, &mut theirs, bytes)?;
+        }
+        let registry = self.registry.read();
+        let ours = registry.positions(account, &plan.ranges, span, rows);
+        // Beyond the end of the shorter of two cut-off halves nothing is known yet.
+        let ends = [
+            ours.last().filter(|_| ours.len() == rows).map(|row| row.0),
+            theirs.last().filter(|_| cut).map(|row| row.0),
+        ];
+        let mut reached = ends.into_iter().flatten().reduce(|a, b| match span.order {
+            Order::NewestFirst => a.min(b),
+            Order::OldestFirst => a.max(b),
+        });
+        let within = |position: &Position| {
+            reached.is_none_or(|reached| match span.order {
+                Order::NewestFirst => *position <= reached,
+                Order::OldestFirst => *position >= reached,
+            })
+        };
+        let ours = ours.into_iter().filter(|(position, _)| within(position));
+        let mut found: Vec<(Position, LookRow)> =
+            ours.map(|(position, call)| (position, LookRow::Call(Listed::Call(call)))).collect();
+        // What the registry knows of a call counts.
+        theirs.retain(|(position, ..)| {
+            within(position) && registry.get(CallId { account, sid: position.sid }).is_none()
+        });
+        drop(registry);
+        if records {
+            let row = |(position, _, row): (Position, usize, Option<BlockRow>)| {
+                Some((position, LookRow::Call(Listed::Row(row?))))
+            };
+            found.extend(theirs.into_iter().filter_map(row));
+        } else {
+            found.extend(theirs.into_iter().map(|(at, range, _)| (at, LookRow::In(range))));
+        }
+        found.sort_by_key(|(position, _)| *position);
+        found.dedup_by_key(|(position, _)| *position);
+        if span.order == Order::OldestFirst {
+            found.reverse();
+        }
+        // Two halves of so many rows are more than one.
+        if let Some((last, _)) = found.get(rows - 1) {
+            reached = Some(*last);
+            found.truncate(rows);
+        }
+        self.meter.rows_read.inc_by(found.len() as u64);
+        Ok(IndexPass { found, reached })
+    }
+
+    /// Brings the rows of the calls at positions that came without. Where there is no call any more,
+    /// or one that does not belong there, nothing is brought: it is never shown. Positions beyond
+    /// `bytes` are left out; true where there are any.
+    fn bring(
+        &self,
+        index: &Index,
+        account: AccountSid,
+        ranges: &[Range],
+        found: &mut Vec<(Position, usize, Option<BlockRow>)>,
+        bytes: usize,
+    ) -> Result<bool, StoreError> {
+        let few = found.len() <= FEW_ROWS;
+        let mut weight = 0;
+        let mut done = 0;
+        while done < found.len() && weight < bytes {
+            let mut batch: Vec<_> = found.iter_mut().skip(done).take(BRING_ROWS).collect();
+            let without = |row: &&&mut (Position, usize, Option<BlockRow>)| row.2.is_none();
+            let missing: Vec<Position> = batch.iter().filter(without).map(|row| row.0).collect();
+            let mut rows = Vec::new().into_iter();
+            if !missing.is_empty() {
+                let brought = index.rows_at(account, &missing);
+                rows = brought.map_err(|error| self.index_failed(&error))?.into_iter();
+            }
+            for place in &mut batch {
+                done += 1;
+                if place.2.is_none() {
+                    let belongs = |row: &BlockRow| {
+                        ranges.get(place.1).is_some_and(|range| row.stands_in(range))
+                    };
+                    let row = rows.next().flatten().filter(belongs);
+                    place.2 = if few { row } else { row.map(BlockRow::by_itself) };
+                }
+                weight += place.2.as_ref().map_or(0, BlockRow::weight);
+                if weight >= bytes {
+                    break;
+                }
+            }
+        }
+        let cut = done < found.len() || weight >= bytes;
+        found.truncate(done);
+        Ok(cut)
+    }
+
+    /// One call.
+    pub fn call(&self, id: CallId) -> Result<Option<Arc<Call>>, StoreError> {
+        let _reading = self.readers.begin();
+        if let Some(entry) = self.registry.read().get(id) {
+            return Ok(entry.call().cloned());
+        }
+        let found = self.index()?.call(id).map_err(|error| self.index_failed(&error))?;
+        Ok(found.map(|(_, call)| Arc::new(call)))
+    }
+
+    /// The first account after this one that has a call.
+    pub fn next_account(
+        &self,
+        after: Option<AccountSid>,
+    ) -> Result<Option<AccountSid>, StoreError> {
+        let _reading = self.readers.begin();
+        let ours = self.registry.read().next_account(after);
+        let theirs = self.index()?.next_account(after);
+        let theirs = theirs.map_err(|error| self.index_failed(&error))?;
+        Ok(match (ours, theirs) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        })
+    }
+
     /// The sids, of whichever account, that begin with these bytes and are meant. Of the index those that
     /// begin so are read, and no call.
     pub fn find_sids(
@@ -133,22 +379,21 @@ impl Store {
         leading: &[u8],
         is_meant: impl Fn(CallSid) -> bool,
     ) -> Result<SidMatches, StoreError> {
-        let shared = &self.shared;
-        let _reading = shared.readers.begin();
-        let index = shared.index()?;
+        let _reading = self.readers.begin();
+        let index = self.index()?;
         let mut sids = BTreeSet::new();
         let mut more = false;
         let looked = index.each_stored(leading, |id, stored| {
             let is_call = matches!(stored, Stored::Call { .. });
             // What is in memory is newer, and asked below.
-            if is_call && is_meant(id.sid) && !shared.registry.read().holds(id) {
+            if is_call && is_meant(id.sid) && !self.registry.read().holds(id) {
                 more |= sids.len() >= SIDS_MAX;
                 sids.insert(id.sid);
             }
             Ok(!more)
         });
-        looked.map_err(|error| shared.index_failed(&error))?;
-        for (id, entry) in shared.registry.read().iter() {
+        looked.map_err(|error| self.index_failed(&error))?;
+        for (id, entry) in self.registry.read().iter() {
             if entry.call().is_some() && id.sid.bytes().starts_with(leading) && is_meant(id.sid) {
                 more |= sids.len() >= SIDS_MAX;
                 sids.insert(id.sid);
@@ -160,7 +405,7 @@ impl Store {
     /// When the last event came, by the newest records that the journal has. The segment that has them is
     /// read through; one that is very large is not.
     pub fn last_event(&self) -> Result<Option<Timestamp>, StoreError> {
-        let segments = self.shared.segments.read().clone();
+        let segments = self.segments.read().clone();
         for segment in segments.iter().rev() {
             if segment.length > LOOKED_AT_MAX {
                 return Ok(None);
@@ -181,5 +426,47 @@ impl Store {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_exact_where_they_leave_nothing_of_the_filter_to_be_asked() {
+        let sid = CallSid::from_bytes([1; 16]);
+        let text = |given: bool| if given { vec!["1".to_owned()] } else { vec![] };
+        for bits in 0..1024_u32 {
+            let given = |n: u32| bits & 1 << n > 0;
+            let filter = Filter {
+                statuses: if given(0) { vec![CallStatus::Ringing] } else { vec![] },
+                directions: if given(1) { vec![Direction::Inbound] } else { vec![] },
+                from: text(given(2)),
+                to: text(given(3)),
+                from_prefix: text(given(4)),
+                to_prefix: text(given(5)),
+                parents: if given(6) { vec![sid] } else { vec![] },
+                stale: given(7).then_some(given(8)),
+                start: given(9).then_some(Timestamp::MAX),
+                ..Filter::default()
+            };
+            // What the ranges do not stand for.
+            let mut rest = Filter { start: None, end: None, ..filter.clone() };
+            if given(6) {
+                rest.parents.clear();
+            } else if given(2) {
+                rest.from.clear();
+            } else if given(3) {
+                rest.to.clear();
+            } else {
+                if filter.stale != Some(true) {
+                    rest.statuses.clear();
+                }
+                rest.directions.clear();
+                rest.stale = None;
+            }
+            assert_eq!(is_exact(&filter), rest == Filter::default(), "{filter:?}");
+        }
     }
 }

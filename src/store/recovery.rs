@@ -4,22 +4,17 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
 
-use super::OpenError;
-use super::checkpointer::{
-    self, CheckpointNote, CheckpointScope, Checkpointer, IndexCheckpoint, Note,
-};
-use super::committer::{self, Job};
-use super::compactor::Collector;
+use super::checkpoint::{self, CheckpointScope, IndexCheckpoint};
 use super::data_dir::Lock;
-use super::frames::{admin_row, record, tombstone_id};
+use super::frames::{Body, Encoded};
 use super::index_builder::from_journal;
-use super::open::{Store, watched};
+use super::messages::CheckpointNote;
 use super::parts::{self, look_up_indexed};
-use super::state::{Progress, State};
+use super::state::Shared;
+use super::threads::Progress;
+use super::{OpenError, committer};
 use crate::access::{Access, SettingRow};
-use crate::codec;
 use crate::domain::{CallId, Timestamp};
 use crate::index::{AdminRow, CheckpointMeta, Index, IndexError, LAYOUT, OpenedGeneration};
 use crate::journal::{Frame, FrameKind, JournalWriter, Scanner, Segment};
@@ -64,7 +59,7 @@ impl fmt::Display for Recovery {
 
 /// A store on its way up.
 pub(super) struct Start {
-    pub shared: State,
+    pub shared: Shared,
     pub writer: JournalWriter,
     pub generation: u64,
     pub recovery: Recovery,
@@ -120,18 +115,18 @@ impl Start {
         self.generation = self.shared.generations.current()?.unwrap_or_default();
         if let Some((index, mark)) = index {
             let index = Arc::new(index);
-            self.shared.registry.write().count_from(index.stats());
-            self.shared.set_index(Ok(index.clone()));
+            self.shared.view.registry.write().count_from(index.stats());
+            self.shared.view.set_index(Ok(index.clone()));
             let reason = match self.replay(&index, &mark, now, progress) {
                 Ok(true) => return self.place_parts(&index, now),
                 Ok(false) => "it is older than the journal says it is".to_owned(),
                 Err(OpenError::Index(error)) => super::error::chain(&error),
                 Err(error) => return Err(error),
             };
-            self.shared.set_index(Err(reason.clone()));
+            self.shared.view.set_index(Err(reason.clone()));
             drop(index);
-            self.shared.registry = parking_lot::RwLock::default();
-            *self.shared.access.write() = Access::default();
+            self.shared.view.registry = parking_lot::RwLock::default();
+            *self.shared.view.access.write() = Access::default();
             return self.begin_anew(&reason, true, now, progress);
         }
         self.begin_anew(reason, damaged, now, progress)
@@ -151,60 +146,51 @@ impl Start {
         if !self.shared.options.build_later {
             return self.build(damaged, now, progress);
         }
-        self.shared.set_index(Err(reason.to_owned()));
-        self.shared.damaged.store(damaged, Ordering::Release);
-        self.shared.wake.0.lock().look = true;
+        self.shared.view.set_index(Err(reason.to_owned()));
+        self.shared.view.damaged.store(damaged, Ordering::Release);
+        self.shared.checkpointer.wake();
         self.read_without_index(progress)
     }
 
     /// Reads in the journal what has to be known while there is no index: settings, and calls of which
     /// only parts are known.
     fn read_without_index(&self, progress: &dyn Fn(Progress)) -> Result<(), OpenError> {
-        let segments = self.shared.segments.read().clone();
+        let segments = self.shared.view.segments.read().clone();
         let mut steps = Steps::new("reading the journal", &segments, progress);
         for segment in &segments {
             let mut scanner = Scanner::new(segment)?;
             while let Some((offset, frame)) = scanner.next_frame()? {
                 steps.step(offset);
                 let seq = frame.seq;
-                let strange =
-                    || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
-                match frame.kind {
-                    FrameKind::Checkpoint => {
-                        self.shared.newest_checkpoint.store(seq, Ordering::Release)
+                match Body::decode(&frame)? {
+                    Body::Checkpoint(_) => {
+                        self.shared.newest_checkpoint.store(seq, Ordering::Release);
                     }
-                    FrameKind::Record => {
-                        // One that is of a later release says so when it is read.
-                        let id = codec::peek_id(frame.body)
-                            .map_or_else(|| record(seq, frame.body).map(|call| call.id), Ok)?;
-                        self.shared.registry.write().drop_part(id);
+                    Body::Record(id, _) | Body::Tombstone(id) => {
+                        self.shared.view.registry.write().drop_part(id);
                     }
-                    FrameKind::Tombstone => {
-                        let id = tombstone_id(frame.body).ok_or_else(strange)?;
-                        self.shared.registry.write().drop_part(id);
-                    }
-                    FrameKind::Part => self.put_part(&frame)?,
-                    FrameKind::Admin => self.put_setting(&frame)?,
+                    Body::Part(_, record) => self.put_part(&frame, &record)?,
+                    Body::Setting(row) => self.put_setting(seq, row)?,
                 }
             }
             steps.end_of(segment);
         }
-        self.shared.registry.write().published(self.writer.last_seq());
+        self.shared.view.registry.write().published(self.writer.last_seq());
         Ok(())
     }
 
-    fn put_part(&self, frame: &Frame<'_>) -> Result<(), OpenError> {
-        let call = record(frame.seq, frame.body)?;
-        let mut registry = self.shared.registry.write();
+    fn put_part(&self, frame: &Frame<'_>, record: &Encoded<'_>) -> Result<(), OpenError> {
+        let call = record.call()?;
+        let mut registry = self.shared.view.registry.write();
         registry.put_part(call.id, Arc::new(call), frame.seq, frame.at);
         Ok(())
     }
 
-    fn put_setting(&self, frame: &Frame<'_>) -> Result<(), OpenError> {
-        let Some(row) = admin_row(frame.body) else { return Ok(()) };
-        apply(&mut self.shared.access.write(), frame.seq, &row)?;
-        let row = AdminRow { name: row.name, seq: frame.seq, json: row.json };
-        self.shared.registry.write().put_admin(row);
+    fn put_setting(&self, seq: u64, row: Option<SettingRow>) -> Result<(), OpenError> {
+        let Some(row) = row else { return Ok(()) };
+        apply(&mut self.shared.view.access.write(), seq, &row)?;
+        let row = AdminRow { name: row.name, seq, json: row.json };
+        self.shared.view.registry.write().put_admin(row);
         Ok(())
     }
 
@@ -252,26 +238,26 @@ impl Start {
         let built = from_journal::build(&self.shared, now, progress)?;
         self.shared.generations.finish(built.generation, damaged)?;
         self.generation = built.generation;
-        self.shared.meter.index_rebuilds.inc();
+        self.shared.view.meter.index_rebuilds.inc();
         let note = CheckpointNote { note: built.note(), at: now };
         let from_journal::Built { index, mark, .. } = built;
-        self.shared.registry.write().count_from(index.stats());
-        self.shared.set_index(Ok(index.clone()));
+        self.shared.view.registry.write().count_from(index.stats());
+        self.shared.view.set_index(Ok(index.clone()));
         if mark.replay_from <= mark.last_seq {
             self.replay(&index, &mark, now, progress)?;
         } else {
             self.load_access(&index)?;
         }
         let seq = committer::checkpoint(&self.shared, &mut self.writer, &note)?;
-        self.shared.registry.write().published(seq);
+        self.shared.view.registry.write().published(seq);
         self.place_parts(&index, now)
     }
 
     /// What was heard of calls while there was no index finds its place, now that there is one.
     fn place_parts(&mut self, index: &Index, now: Timestamp) -> Result<(), OpenError> {
-        while self.shared.registry.read().first_part_seq().is_some() {
+        while self.shared.view.registry.read().first_part_seq().is_some() {
             parts::place(&self.shared, &mut self.writer, index)?;
-            if self.shared.registry.read().records() >= self.shared.options.registry_calls {
+            if self.shared.view.registry.read().records() >= self.shared.options.registry_calls {
                 self.make_room(index, now)?;
             }
         }
@@ -279,7 +265,7 @@ impl Start {
     }
 
     fn load_access(&self, index: &Index) -> Result<(), OpenError> {
-        let mut access = self.shared.access.write();
+        let mut access = self.shared.view.access.write();
         for row in index.admin_rows()? {
             apply(&mut access, row.seq, &SettingRow { name: row.name, json: row.json })?;
         }
@@ -296,7 +282,7 @@ impl Start {
         progress: &dyn Fn(Progress),
     ) -> Result<bool, OpenError> {
         self.load_access(index)?;
-        let segments = self.shared.segments.read().clone();
+        let segments = self.shared.view.segments.read().clone();
         let newer = segments.iter().position(|segment| segment.first_seq > mark.replay_from);
         let first = newer.unwrap_or(segments.len()).saturating_sub(1);
         let from = segments.get(first..).unwrap_or_default();
@@ -306,49 +292,45 @@ impl Start {
             while let Some((offset, frame)) = scanner.next_frame()? {
                 steps.step(offset);
                 let seq = frame.seq;
-                match frame.kind {
-                    FrameKind::Checkpoint => {
+                let is_checkpoint = frame.kind == FrameKind::Checkpoint;
+                let is_known = seq < mark.replay_from && !is_checkpoint;
+                let body = if is_known { None } else { Some(Body::decode(&frame)?) };
+                match body {
+                    None => {}
+                    Some(Body::Checkpoint(note)) => {
                         self.shared.newest_checkpoint.store(seq, Ordering::Release);
-                        let note: Result<Note, _> = serde_json::from_slice(frame.body);
-                        let newer = note.is_ok_and(|note| {
+                        let newer = note.is_some_and(|note| {
                             note.generation == self.generation && note.checkpoint > mark.checkpoint
                         });
                         if newer {
                             return Ok(false);
                         }
                     }
-                    _ if seq < mark.replay_from => {}
-                    FrameKind::Record => {
-                        let call = record(seq, frame.body)?;
-                        self.put(index, call.id, CallState::Call(Arc::new(call)), seq, now)?;
+                    Some(Body::Record(id, record)) => {
+                        let call = Arc::new(record.call()?);
+                        self.put(index, id, CallState::Call(call), seq, now)?;
                     }
-                    FrameKind::Tombstone => {
-                        let strange =
-                            || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
-                        let id = tombstone_id(frame.body).ok_or_else(strange)?;
+                    Some(Body::Tombstone(id)) => {
                         self.put(index, id, CallState::Deleted(frame.at), seq, now)?;
                     }
-                    FrameKind::Part => {
-                        let strange =
-                            || OpenError::Record { seq, reason: "a strange part".to_owned() };
-                        let id = codec::peek_id(frame.body).ok_or_else(strange)?;
+                    Some(Body::Part(id, record)) => {
                         if index.stored(id)?.is_none_or(|stored| stored.seq() < seq) {
-                            self.put_part(&frame)?;
+                            self.put_part(&frame, &record)?;
                         }
                     }
-                    FrameKind::Admin => self.put_setting(&frame)?,
+                    Some(Body::Setting(row)) => self.put_setting(seq, row)?,
                 }
-                let is_known =
-                    seq < mark.replay_from || matches!(frame.kind, FrameKind::Checkpoint);
+                let is_known = is_known || is_checkpoint;
                 self.recovery.replayed += u64::from(!is_known);
-                self.shared.registry.write().published(seq);
-                if self.shared.registry.read().records() >= self.shared.options.registry_calls {
+                self.shared.view.registry.write().published(seq);
+                if self.shared.view.registry.read().records() >= self.shared.options.registry_calls
+                {
                     self.make_room(index, now)?;
                 }
             }
             steps.end_of(segment);
         }
-        self.shared.registry.write().published(self.writer.last_seq());
+        self.shared.view.registry.write().published(self.writer.last_seq());
         Ok(true)
     }
 
@@ -360,7 +342,7 @@ impl Start {
         seq: u64,
         now: Timestamp,
     ) -> Result<(), IndexError> {
-        let indexed = if self.shared.registry.read().get(id).is_some() {
+        let indexed = if self.shared.view.registry.read().get(id).is_some() {
             None
         } else {
             let stored = index.stored(id)?;
@@ -369,14 +351,14 @@ impl Start {
             }
             look_up_indexed(index, id)?
         };
-        self.shared.registry.write().put(id, state, seq, now, indexed);
+        self.shared.view.registry.write().put(id, state, seq, now, indexed);
         Ok(())
     }
 
     /// The registry is full in the middle of a replay: all that it holds goes into the index, which
     /// from then on needs the journal from this place on.
     fn make_room(&mut self, index: &Index, now: Timestamp) -> Result<(), OpenError> {
-        let written = checkpointer::write_checkpoint(
+        let written = checkpoint::write(
             &self.shared,
             index,
             self.generation,
@@ -387,52 +369,6 @@ impl Start {
         let done = committer::checkpoint(&self.shared, &mut self.writer, &note);
         versions.settle(&self.shared);
         done.map(|_| ()).map_err(OpenError::from)
-    }
-
-    /// Begins to take changes.
-    pub fn run(self, lock: Lock, queue: Receiver<Job>) -> Store {
-        let Self { shared, writer, generation, recovery } = self;
-        shared.registry.write().opened();
-        shared.published.send_replace(shared.registry.read().last_seq());
-        super::stats::count_live(&shared);
-        let shared = Arc::new(shared);
-        let committer = {
-            let work = shared.clone();
-            let run = move |queue: &_| committer::run(&work, writer, queue);
-            watched(shared.clone(), "committer", queue, run)
-        };
-        let collector = Collector::new(shared.clone());
-        let collector = watched(shared.clone(), "collector", (), move |()| collector.run());
-        let checkpointer = Checkpointer::new(shared.clone(), generation);
-        let checkpointer =
-            watched(shared.clone(), "checkpointer", (), move |()| checkpointer.run());
-        let room = {
-            let work = shared.clone();
-            watched(shared.clone(), "look at the disk", (), move |()| work.room.watch())
-        };
-        let waits = {
-            let work = shared.clone();
-            let queued = {
-                let (queue, all) = (shared.queue.clone(), shared.options.queue_events);
-                move || all.saturating_sub(queue.available_permits())
-            };
-            watched(shared.clone(), "look at those who wait", (), move |()| {
-                work.waits.watch(&work.doing, queued);
-            })
-        };
-        let end = Some(Job::Stop);
-        Store::running(
-            shared,
-            lock,
-            vec![
-                (waits, None),
-                (room, None),
-                (collector, None),
-                (checkpointer, None),
-                (committer, end),
-            ],
-            recovery,
-        )
     }
 }
 

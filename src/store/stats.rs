@@ -1,29 +1,111 @@
-//! What the store tells whoever watches it: cheap to ask, however many calls there are.
+//! The figures of a store: cheap to ask, however many calls there are.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
+use super::change::Outcome;
 use super::open::Store;
-use super::state::State;
 use crate::domain::{AccountSid, Timestamp};
+use crate::fsutil;
 use crate::meter::{AccountGauge, Meter, ScrapeFigures};
 
+/// Figures of a store.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Status {
+    pub epoch: String,
+    pub sequence: u64,
+    /// None while that is not known: while the index is built again after a start, and while events
+    /// wait for it that may be of calls that are counted or not.
+    pub calls: Option<u64>,
+    /// Active calls; none while that is not known. Shown beside these figures.
+    #[serde(skip)]
+    pub live_calls: Option<u64>,
+    pub registry_calls: u64,
+    /// None while that is not known.
+    pub tombstones: Option<u64>,
+    pub checkpoint_sequence: u64,
+    /// RFC 3339; none before the first checkpoint.
+    pub checkpoint_at: Option<String>,
+    /// None while it is being built again.
+    pub index_bytes: Option<u64>,
+    /// On disk.
+    pub journal_bytes: u64,
+    /// What they are before they are compressed.
+    pub journal_unpacked_bytes: u64,
+    pub journal_segments: u64,
+    /// Free to ordinary users on the disk; none where it does not say.
+    pub disk_free_bytes: Option<u64>,
+    /// Below so many, events and imports are refused.
+    pub disk_least_bytes: u64,
+    /// They are refused now.
+    pub disk_low: bool,
+    /// Held for a start on a full disk.
+    pub reserve_bytes: u64,
+    /// What has become of all changes since the store was opened.
+    pub changes: Outcome,
+    /// Values of events that made no sense since the store was opened, by field, where there are any.
+    pub unread_values: BTreeMap<String, u64>,
+    /// Failed authentications since the store was opened.
+    pub failed_authentications: u64,
+}
+
 impl Store {
+    /// Figures.
+    pub fn status(&self) -> Status {
+        let (shared, view) = (&*self.shared, &self.shared.view);
+        let failed_authentications = view.access.read().refused();
+        let registry = view.registry.read();
+        let counts = registry.counts();
+        let live_known = view.live_known.load(Ordering::Acquire);
+        let live_calls = counts.filter(|_| live_known).map(|_| view.meter.live());
+        let index = view.index().ok();
+        let mark = index.as_ref().and_then(|index| index.mark().ok().flatten());
+        let segments = view.segments.read();
+        let checkpoint_at = mark.as_ref().and_then(|mark| {
+            Timestamp::from_millis(mark.at).map(|at| crate::wire::show_time(at).to_string())
+        });
+        Status {
+            epoch: view.epoch.clone(),
+            sequence: registry.last_seq(),
+            calls: counts.map(|counts| counts.calls),
+            live_calls,
+            registry_calls: registry.len() as u64,
+            tombstones: counts.map(|counts| counts.tombstones),
+            checkpoint_sequence: mark.map(|mark| mark.last_seq).unwrap_or_default(),
+            checkpoint_at,
+            index_bytes: index.map(|index| index.disk_bytes()),
+            journal_bytes: segments.iter().map(|segment| segment.disk_bytes()).sum(),
+            journal_unpacked_bytes: segments.iter().map(|segment| segment.length).sum(),
+            journal_segments: segments.len() as u64,
+            disk_free_bytes: fsutil::free_bytes(&shared.options.data_dir).ok(),
+            disk_least_bytes: shared.options.min_free_bytes,
+            disk_low: shared.disk.admits().is_err(),
+            reserve_bytes: shared.disk.reserve.held_bytes(),
+            changes: *shared.intake.counted.lock(),
+            unread_values: view
+                .meter
+                .unread_fields()
+                .filter(|(_, count)| *count > 0)
+                .map(|(field, count)| (field.to_owned(), count))
+                .collect(),
+            failed_authentications,
+        }
+    }
+
     /// What the store counts, for others to count along.
     pub fn meter(&self) -> &Arc<Meter> {
-        &self.shared.meter
+        &self.shared.view.meter
     }
 
     /// The figures of this moment, with those of some accounts. What concerns the process and the
     /// API is left at its default. No call is looked at.
     pub fn figures(&self, accounts: &[AccountSid], now: Timestamp) -> ScrapeFigures {
         let shared = &self.shared;
-        let status = shared.status();
-        let waiting = shared.options.queue_events.saturating_sub(shared.queue.available_permits());
+        let status = self.status();
         let known = status.live_calls.is_some();
-        let live = |sid: &AccountSid| AccountGauge { sid: *sid, live: shared.meter.live_of(*sid) };
+        let live =
+            |sid: &AccountSid| AccountGauge { sid: *sid, live: shared.view.meter.live_of(*sid) };
         ScrapeFigures {
             now: now.millis(),
             sequence: status.sequence,
@@ -33,13 +115,13 @@ impl Store {
             tombstones: status.tombstones,
             registry_calls: status.registry_calls,
             registry_limit: shared.options.registry_calls as u64,
-            queue_events: waiting as u64,
+            queue_events: shared.intake.queued() as u64,
             queue_limit: shared.options.queue_events as u64,
             index_bytes: status.index_bytes,
             index_cache_bytes: shared.options.index_cache_bytes,
             journal_bytes: status.journal_bytes,
             journal_segments: status.journal_segments,
-            journal_failed: shared.failed.borrow().is_some(),
+            journal_failed: shared.health.failed.borrow().is_some(),
             disk: disk(&shared.options.data_dir),
             disk_least_bytes: status.disk_least_bytes,
             disk_low: status.disk_low,
@@ -57,47 +139,7 @@ impl Store {
     }
 }
 
-impl State {
-    /// All that should be in the index is there.
-    pub(super) fn checkpointed(&self, now: Timestamp) {
-        self.meter.checkpointed_at.set(i64::try_from(now.millis()).unwrap_or(i64::MAX));
-    }
-
-    /// So many frames were written and synced together. One that held nothing new was not written.
-    pub(super) fn committed(&self, frames: usize, bytes: usize, time: Duration) {
-        if frames > 0 {
-            self.meter.commit_changes.observe(frames as u64);
-            self.meter.commit_bytes.observe(bytes as u64);
-            self.meter.commit_time.observe_time(time);
-        }
-    }
-}
-
-/// Counts the calls that are up, by looking at each of them: once, with the first index that can be
-/// read. From then on the committer keeps count.
-pub(super) fn count_live(shared: &State) {
-    let Ok(index) = shared.index() else { return };
-    let registry = shared.registry.read();
-    let mut live: HashMap<AccountSid, u64> = HashMap::new();
-    let counted = index.each_live(|id| {
-        if registry.get(id).is_none() {
-            *live.entry(id.account).or_default() += 1;
-        }
-    });
-    let held = registry.iter().filter(|(_, entry)| entry.call().is_some_and(|call| call.live()));
-    for (id, _) in held {
-        *live.entry(id.account).or_default() += 1;
-    }
-    drop(registry);
-    if let Err(error) = counted {
-        shared.index_failed(&error);
-        return;
-    }
-    shared.meter.set_live(live);
-    shared.live_known.store(true, Ordering::Release);
-}
-
 /// Bytes free to ordinary users, and in all, of the file system that a directory is in.
 fn disk(dir: &std::path::Path) -> Option<(u64, u64)> {
-    crate::fsutil::file_system(dir).ok().map(|disk| (disk.free_bytes, disk.size_bytes))
+    fsutil::file_system(dir).ok().map(|disk| (disk.free_bytes, disk.size_bytes))
 }

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tracing::Span;
 
 use crate::journal::Doing;
 
-/// How long somebody waits before it is said.
+/// How long a request waits before it is logged.
 const LONG: Duration = Duration::from_secs(10);
 /// How often it is looked for.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -23,7 +24,6 @@ const NAMED_MAX: usize = 8;
 #[derive(Default)]
 pub(super) struct Waits {
     waiting: Mutex<Waiting>,
-    stop: (Mutex<bool>, Condvar),
 }
 
 #[derive(Default)]
@@ -39,7 +39,7 @@ struct One {
     what: Option<&'static str>,
     /// The request, for its lines in the log.
     span: Span,
-    told: bool,
+    reported: bool,
 }
 
 /// One who waits, until this is dropped.
@@ -62,12 +62,12 @@ struct Overdue {
 }
 
 impl Waits {
-    /// Somebody begins to wait: for this, or for the committer.
+    /// A caller begins to wait: for this, or for the committer.
     pub fn begin(self: &Arc<Self>, what: Option<&'static str>, now: Instant) -> WaitGuard {
         let mut waiting = self.waiting.lock();
         let id = waiting.next;
         waiting.next += 1;
-        let one = One { since: now, what, span: Span::current(), told: false };
+        let one = One { since: now, what, span: Span::current(), reported: false };
         waiting.all.insert(id, one);
         WaitGuard { waits: self.clone(), id }
     }
@@ -82,8 +82,8 @@ impl Waits {
             if waited < LONG {
                 break;
             }
-            if !one.told && found.len() < NAMED_MAX {
-                one.told = true;
+            if !one.reported && found.len() < NAMED_MAX {
+                one.reported = true;
                 found.push(Overdue { waited, what: one.what, span: one.span.clone() });
             } else {
                 more += 1;
@@ -92,18 +92,9 @@ impl Waits {
         (found, more)
     }
 
-    /// Looks for them now and then, until [`Self::stop`].
-    pub fn watch(&self, doing: &Doing, queued: impl Fn() -> usize) {
-        let (stop, stopped) = &self.stop;
-        loop {
-            let mut stop = stop.lock();
-            if !*stop {
-                stopped.wait_for(&mut stop, INTERVAL);
-            }
-            if *stop {
-                return;
-            }
-            drop(stop);
+    /// Looks for them now and then, until the other end of `stop` is gone.
+    pub fn watch(&self, doing: &Doing, queued: impl Fn() -> usize, stop: &Receiver<()>) {
+        while stop.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
             let (overdue, others) = self.overdue(Instant::now());
             for Overdue { waited, what, span } in overdue {
                 let now = doing.now();
@@ -121,13 +112,6 @@ impl Waits {
             }
         }
     }
-
-    /// Ends [`Self::watch`].
-    pub fn stop(&self) {
-        let (stop, stopped) = &self.stop;
-        *stop.lock() = true;
-        stopped.notify_all();
-    }
 }
 
 #[cfg(test)]
@@ -135,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_waits_for_long_is_named_once_and_whoever_is_answered_is_not() {
+    fn who_waits_for_long_is_named_once_and_who_is_answered_is_not() {
         let waits = Arc::new(Waits::default());
         let begun = Instant::now();
         let after = |seconds| begun + Duration::from_secs(seconds);

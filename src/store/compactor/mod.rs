@@ -1,19 +1,19 @@
 //! Giving disk space back: calls whose time is over are deleted, and the journal's full segments are
-//! packed without what nobody needs any more.
+//! packed without what is needed no more.
 //!
 //! **Room.** A segment's place is taken by what was packed of it, and its file goes at once where
-//! nobody reads it, before the next one is packed. Nothing is packed where that would shut the gate
+//! it is not read, before the next one is packed. Nothing is packed where that would shut the gate
 //! (`disk_space.rs`); what does not fit is passed over, and tried again as soon as there is room for it.
 //!
 //! **What is dropped.** A frame goes only where the registry or the index shows a *later* one of the
 //! same call. An index that knows nothing of a call whose record is in the journal has lost a row:
 //! nothing is dropped then, and it is built again. Architecture invariant: no damage to the index can
-//! make the collector lose a call.
+//! make the compactor lose a call.
 //!
 //! **Deletions** stand for what they delete until nothing older of that call is left in the journal,
 //! and for as long as a call may live. Segments are taken oldest first, and each says as of which
 //! sequence number it has been cleared: a deletion below the least of these numbers of all segments
-//! before it may go. The index lets go of it after that ([`State::has_left_journal`]).
+//! before it may go. The index lets go of it after that ([`Shared::has_left_journal`]).
 //!
 //! **History.** Segments younger than that are compressed and otherwise left as they are, so that a
 //! backup of them can be restored as of any moment.
@@ -22,23 +22,23 @@ mod pack;
 pub(crate) mod retention;
 mod size_limit;
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-
-use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::domain::{CallId, Timestamp};
 use crate::journal::Segment;
 use crate::store::StoreError;
-use crate::store::checkpointer::Sweep;
-use crate::store::committer::Job;
-use crate::store::compactor::retention::EXPIRED_AT_ONCE;
-use crate::store::compactor::size_limit::{Advice, SizeLimitRun};
-use crate::store::state::State;
+use crate::store::believed_clock::BelievedClock;
+use crate::store::messages::{Collected, CommitterMessage, CompactorMessage, Depth};
+use crate::store::state::Shared;
+use crate::store::threads::Reply;
+use retention::EXPIRED_AT_ONCE;
+use size_limit::{Advice, SizeLimitRun};
 
-/// How long a checkpoint may take that somebody waits for.
-const CHECKPOINT_MAX: Duration = Duration::from_mins(1);
 /// How soon the size of a store is looked at again that does not fit.
 const FIT_INTERVAL: Duration = Duration::from_secs(30);
 /// How often it is looked whether there is room now for what had none.
@@ -48,86 +48,36 @@ const UNLINK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a round begins again since it has made room for what had none.
 const ATTEMPTS_MAX: u32 = 16;
 
-/// What is kept, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetentionPolicy {
-    /// How long after it was listed an ended call is kept; for good where there is none.
-    pub age_millis: Option<u64>,
-    /// What journal and index together may take on disk.
-    pub bytes: Option<u64>,
-    /// How far back every version of every call is kept.
-    pub history_millis: u64,
-    /// Within what time a deleted call has left the journal.
-    pub erase_millis: u64,
-    /// Time between two rounds.
-    pub interval: Duration,
-}
-
-/// What a round has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Collected {
-    /// Calls whose time was over.
-    pub expired: u64,
-    /// Segments that were packed.
-    pub segments: u64,
-    /// Bytes on disk of these segments before, and of what took their place.
-    pub bytes_before: u64,
-    /// The same after.
-    pub bytes_after: u64,
-    /// The store is larger than it may be: more follows.
-    pub fitting: bool,
-}
-
-/// How far a round goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
-    /// What is worth the work.
-    Usual,
-    /// Whatever can go, but for the history that is kept.
-    Thorough,
-    /// Whatever can go.
-    Erase,
-}
-
-/// What the collector is asked to do.
-#[derive(Debug, Default)]
-pub(crate) struct Tidy {
-    /// Close.
-    pub stop: bool,
-    /// A round out of turn.
-    pub asked: Option<Depth>,
-    /// What became of the last round that was asked for.
-    pub done: Option<Result<Collected, StoreError>>,
-}
-
 /// The thread that gives space back.
-pub(crate) struct Collector {
-    pub(crate) shared: Arc<State>,
-    /// Segments that were replaced, until nobody reads them any more.
+pub(crate) struct Compactor<'a> {
+    pub(crate) shared: Arc<Shared>,
+    inbox: &'a Receiver<CompactorMessage>,
+    /// Rounds that were asked for.
+    asked: RefCell<VecDeque<(Depth, Reply<Collected>)>>,
+    stop: Cell<bool>,
+    /// Who waits for this round.
+    reply: Option<Reply<Collected>>,
+    /// Segments that were replaced, until they are read no more.
     pub(crate) retired: Vec<Retired>,
-    sweep: Sweep,
+    sweep: BelievedClock,
     /// The segment that is being written, and since when.
     present: (u64, Instant),
     fitting: SizeLimitRun,
 }
 
-/// One round that is due.
-struct DueRound {
-    depth: Depth,
-    /// Somebody waits for it.
-    asked: bool,
-}
+/// A round that is due: how far it goes, and who waits for it.
+type DueRound = (Depth, Option<Reply<Collected>>);
 
 /// A segment whose place another one has taken.
 pub(crate) struct Retired {
     pub segment: Arc<Segment>,
     /// It has been said that its file cannot be removed.
-    told: bool,
+    reported: bool,
 }
 
 impl From<Arc<Segment>> for Retired {
     fn from(segment: Arc<Segment>) -> Self {
-        Self { segment, told: false }
+        Self { segment, reported: false }
     }
 }
 
@@ -147,17 +97,26 @@ impl Short {
         error.is_short_of_room().then_some(Self { needed })
     }
 
-    /// How often it is looked whether there is room. Where that is not told, as under a quota, only
-    /// whoever tries finds out, and that costs more.
+    /// How often it is looked whether there is room. Where that is not known, as under a quota, only
+    /// an attempt shows it, and that costs more.
     fn interval(&self) -> Duration {
         if self.needed.is_some() { ROOM_INTERVAL } else { FIT_INTERVAL }
     }
 }
 
-impl Collector {
-    pub fn new(shared: Arc<State>) -> Self {
-        let (sweep, fitting) = (Sweep::new(), SizeLimitRun::default());
-        Self { shared, retired: Vec::new(), sweep, present: (0, Instant::now()), fitting }
+impl<'a> Compactor<'a> {
+    pub fn new(shared: Arc<Shared>, inbox: &'a Receiver<CompactorMessage>) -> Self {
+        Self {
+            shared,
+            inbox,
+            asked: RefCell::default(),
+            stop: Cell::new(false),
+            reply: None,
+            retired: Vec::new(),
+            sweep: BelievedClock::new(),
+            present: (0, Instant::now()),
+            fitting: SizeLimitRun::default(),
+        }
     }
 
     /// Runs until the store closes.
@@ -165,8 +124,9 @@ impl Collector {
         let interval = self.shared.options.retention.interval;
         let mut next = Instant::now() + interval;
         let mut short = None;
-        while let Some(turn) = self.sleep_until(next, short.as_ref()) {
-            let (collected, done) = self.round(turn.depth);
+        while let Some((depth, reply)) = self.sleep_until(next, short.as_ref()) {
+            self.reply = reply;
+            let (collected, done) = self.round(depth);
             if collected.segments + collected.expired > 0 {
                 tracing::info!(
                     expired = collected.expired,
@@ -186,16 +146,14 @@ impl Collector {
             let soon = done.is_ok() && collected.fitting;
             next = Instant::now() + if soon { interval.min(FIT_INTERVAL) } else { interval };
             short = done.as_ref().err().and_then(Short::of);
-            if turn.asked {
-                let (tidy, done_now) = &self.shared.tidy;
-                tidy.lock().done = Some(done.map(|()| collected));
-                done_now.notify_all();
+            if let Some(reply) = self.reply.take() {
+                reply.send(done.map(|()| collected));
             }
         }
         self.unlink();
     }
 
-    /// Waits until that time, or until there is room for what had none, or until somebody asks; none
+    /// Waits until that time, or until there is room for what had none, or until one is asked for; none
     /// once the store closes.
     fn sleep_until(&mut self, next: Instant, short: Option<&Short>) -> Option<DueRound> {
         let interval = short.map_or(ROOM_INTERVAL, Short::interval);
@@ -208,50 +166,71 @@ impl Collector {
             if !self.retired.is_empty() {
                 wake_at = wake_at.min(Instant::now() + UNLINK_INTERVAL);
             }
-            let turn = self.asked_until(wake_at)?;
+            let asked = self.asked_until(wake_at).ok()?;
             self.unlink();
-            if turn.asked || Instant::now() >= next {
-                return Some(turn);
+            if let Some((depth, reply)) = asked {
+                return Some((depth, Some(reply)));
+            }
+            if Instant::now() >= next {
+                return Some((Depth::Usual, None));
             }
             if let Some(short) = short
                 && Instant::now() >= look_at_room
             {
                 if self.has_room_for(short) {
-                    return Some(turn);
+                    return Some((Depth::Usual, None));
                 }
                 look_at_room = Instant::now() + interval;
             }
         }
     }
 
-    /// Waits until that time, or until somebody asks; none once the store closes.
-    fn asked_until(&self, time: Instant) -> Option<DueRound> {
-        let (tidy, woken) = &self.shared.tidy;
-        let mut tidy = tidy.lock();
-        while !tidy.stop && tidy.asked.is_none() {
-            if woken.wait_until(&mut tidy, time).timed_out() {
-                break;
-            }
+    /// Waits until that time, or until a round is asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Closing`], and nothing else.
+    fn asked_until(&self, time: Instant) -> Result<Option<(Depth, Reply<Collected>)>, StoreError> {
+        if self.asked.borrow().is_empty() && !self.stop.get() {
+            self.receive(time.saturating_duration_since(Instant::now()));
         }
-        let asked = tidy.asked.take();
-        let turn = DueRound { asked: asked.is_some(), depth: asked.unwrap_or(Depth::Usual) };
-        (!tidy.stop).then_some(turn)
+        if self.stop.get() {
+            return Err(StoreError::Closing);
+        }
+        Ok(self.asked.borrow_mut().pop_front())
+    }
+
+    /// Takes the next message, should there be one within that time.
+    fn receive(&self, longest: Duration) {
+        match self.inbox.recv_timeout(longest) {
+            Ok(CompactorMessage::Collect(depth, reply)) => {
+                self.asked.borrow_mut().push_back((depth, reply));
+            }
+            Ok(CompactorMessage::Stop) | Err(RecvTimeoutError::Disconnected) => self.stop.set(true),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
     }
 
     fn has_room_for(&self, short: &Short) -> bool {
-        let room = &self.shared.room;
+        let room = &self.shared.disk;
         let enough = |needed| room.leaves("it", needed, room.kept()).is_ok();
         short.needed.is_none_or(enough)
     }
 
     /// Rests for so long, unless the store closes.
     pub(crate) fn rest(&self, time: Duration) -> Result<(), StoreError> {
-        let (tidy, woken) = &self.shared.tidy;
-        let mut tidy = tidy.lock();
-        if !tidy.stop && !time.is_zero() {
-            woken.wait_for(&mut tidy, time);
+        let end = Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if !self.stop.get() {
+                self.receive(left);
+            }
+            if self.stop.get() {
+                return Err(StoreError::Closing);
+            }
+            if left.is_zero() {
+                return Ok(());
+            }
         }
-        if tidy.stop { Err(StoreError::Closing) } else { Ok(()) }
     }
 
     /// A round, and what it has done, also where it ends in an error.
@@ -285,7 +264,7 @@ impl Collector {
         collected: &mut Collected,
     ) -> Result<(), StoreError> {
         #[cfg(test)]
-        self.shared.strike("collector");
+        self.shared.health.strike("compactor");
         let asked = depth > Depth::Usual;
         let mut short = None;
         if believed {
@@ -295,7 +274,7 @@ impl Collector {
         let begun = self.begin_segment(asked);
         unless_short(&mut short, begun)?;
         if asked {
-            unless_short(&mut short, self.shared.checkpoint_now(CHECKPOINT_MAX))?;
+            unless_short(&mut short, self.shared.checkpoint_now())?;
         }
         let packed = self.collect(now, depth, collected);
         unless_short(&mut short, packed)?;
@@ -317,12 +296,12 @@ impl Collector {
             let deleted = self.delete(&oldest)?;
             collected.expired += deleted;
             // The index is asked for the next ones, and is to know that these are gone.
-            self.shared.checkpoint_now(CHECKPOINT_MAX)?;
+            self.shared.checkpoint_now()?;
             count = if deleted == 0 { 0 } else { count.saturating_sub(oldest.len() as u64) };
         }
         // What must fit has no room for history.
         self.begin_segment(true)?;
-        self.shared.checkpoint_now(CHECKPOINT_MAX)?;
+        self.shared.checkpoint_now()?;
         self.collect(now, Depth::Erase, collected)
     }
 
@@ -345,7 +324,7 @@ impl Collector {
         for calls in calls.chunks(EXPIRED_AT_ONCE) {
             deleted += loop {
                 match self.shared.expire(calls, clock::now()) {
-                    // The keeper makes room.
+                    // The checkpointer makes room.
                     Err(StoreError::Busy) => self.rest(Duration::from_millis(10))?,
                     done => break done?,
                 }
@@ -358,7 +337,7 @@ impl Collector {
     /// Has a new segment begun where the present one has been written for long: what was deleted
     /// would stay in it else.
     fn begin_segment(&mut self, at_once: bool) -> Result<(), StoreError> {
-        let last = self.shared.segments.read().last().map_or(0, |segment| segment.first_seq);
+        let last = self.shared.view.segments.read().last().map_or(0, |segment| segment.first_seq);
         if self.present.0 != last {
             self.present = (last, Instant::now());
         }
@@ -366,10 +345,10 @@ impl Collector {
         if !at_once && self.present.1.elapsed() < age {
             return Ok(());
         }
-        self.shared.ask(Job::BeginSegment)
+        self.shared.intake.committer.ask(CommitterMessage::BeginSegment)
     }
 
-    /// Removes the files of replaced segments that nobody reads.
+    /// Removes the files of replaced segments that are not read.
     pub(crate) fn unlink(&mut self) {
         let before = self.retired.len();
         self.retired.retain_mut(|retired| {
@@ -378,7 +357,7 @@ impl Collector {
             }
             match std::fs::remove_file(&retired.segment.path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    if !std::mem::replace(&mut retired.told, true) {
+                    if !std::mem::replace(&mut retired.reported, true) {
                         let file = retired.segment.path.display();
                         tracing::warn!(%file, %error, "a replaced segment cannot be removed; trying on");
                     }
@@ -388,7 +367,7 @@ impl Collector {
             }
         });
         if self.retired.len() < before {
-            self.shared.room.look();
+            self.shared.disk.look();
         }
     }
 }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::codec;
-use crate::domain::{Timestamp, show_size};
+use super::Compactor;
+use crate::access::SettingRow;
+use crate::domain::{CallId, Timestamp, show_size};
 use crate::journal::{self, Frame, FrameDecision, FrameKind, PackedStamp, Scanner, Segment};
-use crate::store::StoreError;
 use crate::store::compactor::retention::SegmentCounts;
-use crate::store::compactor::{Collected, Collector, Depth};
-use crate::store::frames::{admin_row, tombstone_id};
-use crate::store::state::{Progress, State};
+use crate::store::frames::Body;
+use crate::store::messages::{Collected, Depth};
+use crate::store::threads::{Progress, Reply};
+use crate::store::{OpenError, StoreError};
 
-/// How long the collector rests after some frames, in times of what they took.
+/// How long the compactor rests after some frames, in times of what they took.
 const REST: u32 = 1;
 /// The longest such rest.
 const REST_MAX: Duration = Duration::from_millis(50);
@@ -43,25 +44,21 @@ struct Member {
     cleared: u64,
 }
 
-/// How far the packing has come, for whoever waits for it and for the log.
+/// How far the packing has come, for the one who waits for it and for the log.
 struct Packing {
-    shared: Arc<State>,
     done: u64,
     total: u64,
     said: Instant,
 }
 
 impl Packing {
-    fn of(shared: Arc<State>, members: &VecDeque<Member>) -> Self {
+    fn of(members: &VecDeque<Member>) -> Self {
         let total = members.iter().map(|member| member.segment.length).sum();
-        let packing = Self { shared, done: 0, total, said: Instant::now() };
-        packing.tell();
-        packing
+        Self { done: 0, total, said: Instant::now() }
     }
 
-    fn done(&mut self, run: &[Member]) {
+    fn add(&mut self, run: &[Member]) {
         self.done += run.iter().map(|member| member.segment.length).sum::<u64>();
-        self.tell();
         if self.said.elapsed() >= SAY_INTERVAL {
             self.said = Instant::now();
             let (done, of) = (show_size(self.done), show_size(self.total));
@@ -69,13 +66,14 @@ impl Packing {
         }
     }
 
-    fn tell(&self) {
-        let step = Progress::bytes(WORK, self.done, Some(self.total));
-        *self.shared.packing.lock() = Some(step);
+    fn tell(&self, reply: Option<&Reply<Collected>>) {
+        if let Some(reply) = reply {
+            reply.tell(Progress::bytes(WORK, self.done, Some(self.total)));
+        }
     }
 }
 
-impl Collector {
+impl Compactor<'_> {
     /// Packs what can be packed, oldest first, and gives back the room of each run before the next
     /// one takes any.
     ///
@@ -94,13 +92,19 @@ impl Collector {
         let removed = self.shared.generations.remove_damaged(kept);
         removed
             .map_err(|error| StoreError::IndexUnavailable(crate::store::error::chain(&error)))?;
-        let mark = self.shared.index()?.mark().map_err(|error| self.shared.index_failed(&error))?;
+        let mark = self
+            .shared
+            .view
+            .index()?
+            .mark()
+            .map_err(|error| self.shared.view.index_failed(&error))?;
         let Some(mark) = mark else { return Ok(()) };
         // Every deletion up to here is in the index.
         let as_of = mark.last_seq;
         let mut members = self.members(now, depth)?;
         let (mut cleared, mut short) = (u64::MAX, None);
-        let mut packing = Packing::of(self.shared.clone(), &members);
+        let mut packing = Packing::of(&members);
+        packing.tell(self.reply.as_ref());
         while let Some(run) = self.next_run(&mut members) {
             let whole = run.iter().any(|member| member.whole);
             let packed = if run.len() > 1 || run.iter().any(|member| member.dirty) {
@@ -120,7 +124,8 @@ impl Collector {
             };
             let left = || run.iter().map(Member::cleared).min().unwrap_or(0);
             cleared = cleared.min(packed.unwrap_or_else(left));
-            packing.done(&run);
+            packing.add(&run);
+            packing.tell(self.reply.as_ref());
             drop(run);
             self.unlink();
         }
@@ -129,7 +134,7 @@ impl Collector {
 
     /// All segments but the present one. Nobody else holds those that are packed meanwhile.
     fn members(&self, now: Timestamp, depth: Depth) -> Result<VecDeque<Member>, StoreError> {
-        let segments = self.shared.segments.read().clone();
+        let segments = self.shared.view.segments.read().clone();
         let usage = self.shared.usage(&segments, now, &mut || self.rest(REST_MAX / 50))?;
         let mut members: VecDeque<Member> = VecDeque::new();
         for (pair, counts) in segments.windows(2).zip(usage.segments) {
@@ -159,7 +164,7 @@ impl Collector {
     fn next_run(&self, members: &mut VecDeque<Member>) -> Option<Vec<Member>> {
         let first = members.pop_front()?;
         let limit = self.shared.options.segment_bytes;
-        let room = &self.shared.room;
+        let room = &self.shared.disk;
         let kept = room.kept();
         let joins = |member: &Member| member.dirty || member.segment.length < limit / 4;
         let mut bytes = first.expected_bytes();
@@ -221,7 +226,7 @@ impl Collector {
         let old: Vec<Arc<Segment>> = run.iter().map(|member| member.segment.clone()).collect();
         let whole = run.iter().any(|member| member.whole);
         let needed = LOOK_BYTES + run.iter().map(Member::needed_bytes).sum::<u64>();
-        let room = &self.shared.room;
+        let room = &self.shared.disk;
         let kept = room.kept();
         room.leaves(WORK, needed, kept)?;
         let mut since = Instant::now();
@@ -232,13 +237,17 @@ impl Collector {
                 self.rest((since.elapsed() * REST).min(REST_MAX))?;
                 since = Instant::now();
             }
-            match frame.kind {
-                FrameKind::Checkpoint => Ok(self.checkpoint_decision(frame)),
-                _ if whole => Ok(FrameDecision::Keep),
-                FrameKind::Record | FrameKind::Tombstone | FrameKind::Part => {
-                    self.decision(frame, stamp)
+            if whole && frame.kind != FrameKind::Checkpoint {
+                return Ok(FrameDecision::Keep);
+            }
+            let unreadable =
+                |error: OpenError| StoreError::Unreadable(crate::store::error::chain(&error));
+            match Body::decode(frame).map_err(unreadable)? {
+                Body::Checkpoint(_) => Ok(self.checkpoint_decision(frame)),
+                Body::Record(id, _) | Body::Tombstone(id) | Body::Part(id, _) => {
+                    self.decision(frame, id, stamp)
                 }
-                FrameKind::Admin => self.admin_decision(frame, stamp),
+                Body::Setting(row) => self.admin_decision(frame, row, stamp),
             }
         };
         let mut blocks = 0_u32;
@@ -259,7 +268,7 @@ impl Collector {
         collected.segments += old.len() as u64;
         collected.bytes_before += old.iter().map(|segment| segment.disk_bytes()).sum::<u64>();
         collected.bytes_after += packed.disk_bytes();
-        let mut segments = self.shared.segments.write();
+        let mut segments = self.shared.view.segments.write();
         let first = segments.iter().position(|segment| segment.first_seq == packed.first_seq);
         if let Some(first) = first {
             segments.splice(first..first + old.len(), [packed]);
@@ -271,16 +280,15 @@ impl Collector {
     }
 
     /// What becomes of the frame of a call. What was superseded after the moment that the stamp names
-    /// stays: as of that moment it is what counts, and somebody may restore it.
-    fn decision(&self, frame: &Frame<'_>, stamp: PackedStamp) -> Result<FrameDecision, StoreError> {
-        let id = match frame.kind {
-            FrameKind::Tombstone => tombstone_id(frame.body),
-            _ => codec::peek_id(frame.body),
-        };
+    /// stays: as of that moment it is what counts, and it may be restored.
+    fn decision(
+        &self,
+        frame: &Frame<'_>,
+        id: CallId,
+        stamp: PackedStamp,
+    ) -> Result<FrameDecision, StoreError> {
         let seq = frame.seq;
-        let strange = || StoreError::Unreadable(format!("frame {seq} is that of no call"));
-        let id = id.ok_or_else(strange)?;
-        match self.shared.newest(id)? {
+        match self.shared.view.newest(id)? {
             Some((newest, _)) if newest > stamp.as_of => Ok(FrameDecision::Keep),
             Some((newest, _)) if newest > seq => Ok(FrameDecision::Superseded),
             // No record holds it yet.
@@ -295,10 +303,10 @@ impl Collector {
             }
             None if frame.kind == FrameKind::Tombstone => Ok(FrameDecision::Keep),
             _ => {
-                let index = self.shared.index()?;
+                let index = self.shared.view.index()?;
                 let call = format!("{}/{}", id.account, id.sid);
                 let reason = format!("it lacks change {seq} of {call}, which the journal has");
-                Err(self.shared.index_failed(&index.damaged(&reason)))
+                Err(self.shared.view.index_failed(&index.damaged(&reason)))
             }
         }
     }
@@ -322,10 +330,11 @@ impl Collector {
     fn admin_decision(
         &self,
         frame: &Frame<'_>,
+        row: Option<SettingRow>,
         stamp: PackedStamp,
     ) -> Result<FrameDecision, StoreError> {
-        let Some(row) = admin_row(frame.body) else { return Ok(FrameDecision::Keep) };
-        let newest = self.shared.newest_setting(&row.name)?;
+        let Some(row) = row else { return Ok(FrameDecision::Keep) };
+        let newest = self.shared.view.newest_setting(&row.name)?;
         // A setting that the index does not know stays: its name may mean something to a later
         // release.
         let superseded = newest.is_some_and(|newest| newest > frame.seq && newest <= stamp.as_of);

@@ -12,10 +12,10 @@ use crate::domain::{AccountSid, CallId, Timestamp};
 use crate::index::{Index, IndexError, Stored};
 use crate::journal::Segment;
 use crate::store::StoreError;
+use crate::store::change::Change;
 use crate::store::compactor::size_limit::Oldest;
-use crate::store::open::Store;
-use crate::store::state::State;
-use crate::store::submit::{Backpressure, Change, Ticket};
+use crate::store::state::Shared;
+use crate::store::submit::Backpressure;
 use crate::wire::show_time;
 
 /// Calls that one submission deletes.
@@ -82,10 +82,10 @@ type ExpiryCounts = BTreeMap<(AccountSid, RemovalReason), (u64, Timestamp, Times
 /// Lets others have a turn; an error ends the work.
 pub(crate) type Yield<'a> = dyn FnMut() -> Result<(), StoreError> + 'a;
 
-impl State {
+impl Shared {
     /// Before which time the calls of an account are over.
     fn cutoff(&self, account: AccountSid, now: Timestamp) -> Option<Timestamp> {
-        let keep = self.access.read().account(account).and_then(|account| account.keep);
+        let keep = self.view.access.read().account(account).and_then(|account| account.keep);
         let age = match keep {
             Some(Keep::Forever) => None,
             Some(Keep::Millis(age)) => Some(age),
@@ -100,7 +100,7 @@ impl State {
         turn: &mut Yield<'_>,
         visit: &mut dyn FnMut(CallId, Stored) -> bool,
     ) -> Result<(), StoreError> {
-        let index: Arc<Index> = self.index()?;
+        let index: Arc<Index> = self.view.index()?;
         let mut rows = 0_u64;
         let mut ended = None;
         let visited = index.each_stored(&[], |id, stored| {
@@ -112,12 +112,12 @@ impl State {
             }
             Ok(ended.is_none() && visit(id, stored))
         });
-        visited.map_err(|error: IndexError| self.index_failed(&error))?;
+        visited.map_err(|error: IndexError| self.view.index_failed(&error))?;
         ended.map_or(Ok(()), Err)
     }
 
     /// Visits every call, those that the index does not know yet among them, and says when it is
-    /// listed; of those in memory, whether they are up.
+    /// listed; of those in memory, whether they are active.
     fn each_listed(
         &self,
         turn: &mut Yield<'_>,
@@ -125,7 +125,7 @@ impl State {
     ) -> Result<(), StoreError> {
         let mut held = HashSet::new();
         let mut calls = Vec::new();
-        for (id, entry) in self.registry.read().iter() {
+        for (id, entry) in self.view.registry.read().iter() {
             held.insert(id);
             calls.extend(entry.call().map(|call| (id, call.listed_at, call.live())));
         }
@@ -147,7 +147,7 @@ impl State {
         turn: &mut Yield<'_>,
     ) -> Result<ExpiredCalls, StoreError> {
         let mut over = ExpiredCalls { ids: Vec::new(), more: false };
-        let kept = self.access.read().accounts().any(|account| account.keep.is_some());
+        let kept = self.view.access.read().accounts().any(|account| account.keep.is_some());
         if self.options.retention.age_millis.is_none() && !kept {
             return Ok(over);
         }
@@ -175,7 +175,7 @@ impl State {
     /// Deletes those of these calls that have ended. Returns how many.
     pub(crate) fn expire(&self, calls: &[CallId], now: Timestamp) -> Result<u64, StoreError> {
         let changes = calls.iter().map(|id| Change::Expire(*id)).collect();
-        let done = self.submit(changes, now, false, Backpressure::Wait).and_then(Ticket::wait)?;
+        let done = self.intake.apply(changes, now, Backpressure::Wait)?;
         Ok(done.changed)
     }
 
@@ -186,7 +186,7 @@ impl State {
         now: Timestamp,
         turn: &mut Yield<'_>,
     ) -> Result<Usage, StoreError> {
-        let mark = self.index()?.mark().map_err(|error| self.index_failed(&error))?;
+        let mark = self.view.index()?.mark().map_err(|error| self.view.index_failed(&error))?;
         let as_of = mark.map_or(0, |mark| mark.last_seq);
         let mut counts = vec![SegmentCounts::default(); segments.len()];
         let lifetime = self.options.max_lifetime_millis;
@@ -194,8 +194,8 @@ impl State {
             let next = segments.partition_point(|segment| segment.first_seq <= seq);
             next.checked_sub(1)
         };
-        let index = self.index()?;
-        let settings = index.admin_rows().map_err(|error| self.index_failed(&error))?;
+        let index = self.view.index()?;
+        let settings = index.admin_rows().map_err(|error| self.view.index_failed(&error))?;
         for row in settings {
             if let Some(counts) = place_of(row.seq).and_then(|place| counts.get_mut(place)) {
                 counts.settings += 1;
@@ -215,14 +215,14 @@ impl State {
     }
 }
 
-impl Store {
+impl Shared {
     /// What the next round of retention would delete, by account.
     pub fn expiring(&self) -> Result<Vec<Expiring>, StoreError> {
-        let shared = &self.shared;
+        let shared = self;
         let now = clock::now();
-        // Those that are up stay.
-        let live = shared.index()?.live_before(Timestamp::MAX, usize::MAX);
-        let live = live.map_err(|error| shared.index_failed(&error))?;
+        // Active ones stay.
+        let live = shared.view.index()?.live_before(Timestamp::MAX, usize::MAX);
+        let live = live.map_err(|error| shared.view.index_failed(&error))?;
         let live: HashSet<CallId> = live.into_iter().collect();
         let mut found: ExpiryCounts = BTreeMap::new();
         let mut add = |id: CallId, reason: RemovalReason, at: Timestamp| {

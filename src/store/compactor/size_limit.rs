@@ -11,7 +11,8 @@ use crate::domain::{AccountSid, CallId, Timestamp};
 use crate::index::{Index, IndexError, Stored};
 use crate::store::StoreError;
 use crate::store::compactor::retention::Yield;
-use crate::store::state::State;
+use crate::store::messages::CheckpointerMessage;
+use crate::store::state::Shared;
 
 /// What is left of the limit after calls had to go: tenths.
 const TARGET_TENTHS: u64 = 9;
@@ -39,23 +40,20 @@ pub(crate) enum Advice {
 
 impl SizeLimitRun {
     /// Judges the size of the store.
-    pub fn advice(&mut self, shared: &State) -> Result<Advice, StoreError> {
+    pub fn advice(&mut self, shared: &Shared) -> Result<Advice, StoreError> {
         let Some(limit) = shared.options.retention.bytes else { return Ok(Advice::Fits) };
-        let index = shared.index()?;
-        let journal: u64 = shared.segments.read().iter().map(|segment| segment.disk_bytes()).sum();
+        let index = shared.view.index()?;
+        let journal: u64 =
+            shared.view.segments.read().iter().map(|segment| segment.disk_bytes()).sum();
         let bytes = journal + index.disk_bytes();
         let calls = index.stats().calls;
         if bytes <= limit || calls == 0 {
             return Ok(Advice::Fits);
         }
         let dir = index.dir().to_owned();
-        let known = self.stale.get_or_insert_with(|| dir.clone());
-        if *known == dir {
-            {
-                let mut wake = shared.wake.0.lock();
-                (wake.fit, wake.look) = (true, true);
-            }
-            shared.wake.1.notify_all();
+        let stale = self.stale.get_or_insert_with(|| dir.clone());
+        if *stale == dir {
+            shared.checkpointer.inbox.send(CheckpointerMessage::Compact)?;
             return Ok(Advice::Wait);
         }
         self.stale = Some(dir);
@@ -82,7 +80,7 @@ fn surplus(bytes: u64, limit: u64, calls: u64) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX).clamp(1, calls.max(1))
 }
 
-/// The oldest calls of those that it is told of, at most so many and [`OLDEST_MAX`].
+/// The oldest calls of those that are added, at most so many and [`OLDEST_MAX`].
 pub(crate) struct Oldest {
     most: usize,
     /// The newest of them on top, for older ones to take its place.
@@ -110,7 +108,7 @@ impl Oldest {
     }
 }
 
-impl State {
+impl Shared {
     /// The oldest calls of those accounts that have no rule of their own, at most so many and
     /// [`OLDEST_MAX`], by the time at which they are listed.
     pub(crate) fn oldest(
@@ -125,7 +123,7 @@ impl State {
 
     /// The accounts that have a rule of their own for how long calls are kept.
     pub(crate) fn own_rules(&self) -> Vec<AccountSid> {
-        let access = self.access.read();
+        let access = self.view.access.read();
         let own = access.accounts().filter(|account| account.keep.is_some());
         own.map(|account| account.account_sid).collect()
     }
@@ -134,9 +132,10 @@ impl State {
     /// the disk gives back is known once it has.
     pub(crate) fn surplus_after(&self, all: u64, over: u64) -> Result<u64, StoreError> {
         let Some(limit) = self.options.retention.bytes else { return Ok(0) };
-        let index = self.index()?;
-        let needed = needed_by(&index).map_err(|error| self.index_failed(&error))?;
-        let journal: u64 = self.segments.read().iter().map(|segment| segment.disk_bytes()).sum();
+        let index = self.view.index()?;
+        let needed = needed_by(&index).map_err(|error| self.view.index_failed(&error))?;
+        let journal: u64 =
+            self.view.segments.read().iter().map(|segment| segment.disk_bytes()).sum();
         let bytes = u128::from(journal + needed);
         let left = all.saturating_sub(over);
         let bytes = bytes * u128::from(left) / u128::from(all.max(1));

@@ -4,10 +4,10 @@
 //! keys: from the journal when the index is built again, from the current generation when it is
 //! compacted. All are of one moment: the state as of a sequence number.
 //!
-//! **Catching up.** Whatever has changed since is read from the journal and written over it, until
-//! little is left; the keeper does the rest and has the new generation take over.
+//! **Catching up.** What has changed since is read from the journal and written over it, until
+//! little is left; the checkpointer does the rest and has the new generation take over.
 //!
-//! **What a crash leaves.** The current generation, which nobody has touched, or the new one, whole.
+//! **What a crash leaves.** The current generation, which is untouched, or the new one, whole.
 //! A directory that is not current is removed at the next start.
 
 use std::cmp::Reverse;
@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 
 use crate::domain::{CallId, Position};
 use crate::index::{AdminRow, Index, Op, Version};
-use crate::journal::{Frame, FrameKind, Scanner};
+use crate::journal::{Frame, Scanner};
 use crate::registry::{CallState, Indexed};
-use crate::store::frames::{admin_row, record, tombstone_id};
+use crate::store::frames::Body;
 use crate::store::parts::look_up_indexed;
-use crate::store::state::{Progress, State};
+use crate::store::state::Shared;
+use crate::store::threads::Progress;
 use crate::store::{OpenError, StoreError};
 
 /// Calls that are written together, sorted by their keys, before the next look at whether to go on.
@@ -36,9 +37,9 @@ const MERGED_CALLS: usize = 10_000;
 const REST_MAX: Duration = Duration::from_secs(2);
 /// How long nothing must have changed for a build not to rest at all.
 const IDLE: Duration = Duration::from_millis(500);
-/// Changes that are few enough for the keeper to catch up with.
+/// Changes that are few enough for the checkpointer to catch up with.
 const FEW: u64 = 2000;
-/// Rounds of catching up, after which the keeper takes what is left.
+/// Rounds of catching up, after which the checkpointer takes what is left.
 const ROUNDS: usize = 20;
 
 /// The newest version of a call.
@@ -69,7 +70,7 @@ impl Latest {
 
 /// How a build goes about its work.
 pub(crate) struct BuildOptions<'a> {
-    pub shared: &'a State,
+    pub shared: &'a Shared,
     /// Leave half of a core to others while they need it.
     pub gentle: bool,
     /// Bytes of the disk that it leaves free.
@@ -80,11 +81,11 @@ pub(crate) struct BuildOptions<'a> {
 impl BuildOptions<'_> {
     /// An error where the store is closing, or the disk has no room for the next batch.
     pub fn go_on(&self) -> Result<(), OpenError> {
-        if self.shared.wake.0.lock().stop {
+        if self.shared.health.is_closing() {
             return Err(StoreError::Closing.into());
         }
         if self.kept > 0 {
-            let room = self.shared.room.leaves("the rest of it", BATCH_BYTES, self.kept);
+            let room = self.shared.disk.leaves("the rest of it", BATCH_BYTES, self.kept);
             room.map_err(|error| StoreError::NotBuilt(error.to_string()))?;
         }
         Ok(())
@@ -98,13 +99,13 @@ struct BuildPause {
 }
 
 impl BuildPause {
-    fn new(shared: &State) -> Self {
-        Self { published: *shared.published.borrow(), changed: Instant::now() }
+    fn new(shared: &Shared) -> Self {
+        Self { published: *shared.view.published.borrow(), changed: Instant::now() }
     }
 
     /// Rests for as long as the last batch took.
-    fn after(&mut self, shared: &State, took: Duration) {
-        let published = *shared.published.borrow();
+    fn after(&mut self, shared: &Shared, took: Duration) {
+        let published = *shared.view.published.borrow();
         if published != self.published {
             (self.published, self.changed) = (published, Instant::now());
         }
@@ -152,7 +153,7 @@ pub(crate) fn approach(
     options: &BuildOptions<'_>,
 ) -> Result<u64, OpenError> {
     for _ in 0..ROUNDS {
-        let until = *options.shared.published.borrow();
+        let until = *options.shared.view.published.borrow();
         let left = until.saturating_sub(from);
         let what = "catching up".to_owned();
         (options.progress)(Progress::steps(what, 0, Some(left)));
@@ -167,7 +168,7 @@ pub(crate) fn approach(
 }
 
 /// Writes all changes after `from` up to `until`, which are in the journal, to a generation that
-/// nobody reads and that has everything up to `from`.
+/// is not read and that has everything up to `from`.
 pub(crate) fn catch_up(
     index: &Index,
     from: u64,
@@ -177,7 +178,7 @@ pub(crate) fn catch_up(
     if from >= until {
         return Ok(());
     }
-    let segments = options.shared.segments.read().clone();
+    let segments = options.shared.view.segments.read().clone();
     let newer = segments.iter().position(|segment| segment.first_seq > from + 1);
     let first = newer.unwrap_or(segments.len()).saturating_sub(1);
     let mut changes = Changes::default();
@@ -208,28 +209,20 @@ struct Changes {
 impl Changes {
     fn take(&mut self, frame: &Frame<'_>) -> Result<(), OpenError> {
         let seq = frame.seq;
-        let latest = match frame.kind {
-            FrameKind::Record => {
-                let call = record(seq, frame.body)?;
-                Latest { id: call.id, seq, state: CallState::Call(Arc::new(call)) }
-            }
-            FrameKind::Tombstone => {
-                let strange =
-                    || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
-                let id = tombstone_id(frame.body).ok_or_else(strange)?;
-                Latest { id, seq, state: CallState::Deleted(frame.at) }
-            }
-            FrameKind::Admin => {
-                if let Some(row) = admin_row(frame.body) {
+        let (id, state) = match Body::decode(frame)? {
+            Body::Record(id, record) => (id, CallState::Call(Arc::new(record.call()?))),
+            Body::Tombstone(id) => (id, CallState::Deleted(frame.at)),
+            Body::Setting(row) => {
+                if let Some(row) = row {
                     let row = AdminRow { name: row.name, seq, json: row.json };
                     self.admin.insert(row.name.clone(), row);
                 }
                 return Ok(());
             }
-            // Whoever hears a part writes the record that holds it.
-            FrameKind::Checkpoint | FrameKind::Part => return Ok(()),
+            // The committer writes the record that holds it.
+            Body::Checkpoint(_) | Body::Part(..) => return Ok(()),
         };
-        self.calls.insert(latest.id, latest);
+        self.calls.insert(id, Latest { id, seq, state });
         Ok(())
     }
 

@@ -22,17 +22,6 @@ const MEASURED_CALLS: u64 = 10_000;
 /// Bytes beyond what is expected that are not worth a new generation.
 const SLACK_BYTES: u64 = 64 << 20;
 
-/// What a compaction did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Compacted {
-    /// Calls in the index.
-    pub calls: u64,
-    /// Bytes on disk before.
-    pub bytes_before: u64,
-    /// Bytes on disk now.
-    pub bytes_after: u64,
-}
-
 /// The bytes that a new generation would take.
 pub(crate) fn expected_bytes(stats: IndexStats, built: Option<BuiltSize>) -> u64 {
     let weight = |calls: u64, tombstones: u64| {

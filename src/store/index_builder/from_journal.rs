@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::codec;
 use crate::domain::{CallId, CallSid, Position, Timestamp};
 use crate::index::{AdminRow, CheckpointMeta, Index};
-use crate::journal::{FrameKind, Scanner, Segment, SegmentReaders};
+use crate::journal::{Scanner, Segment, SegmentReaders};
 use crate::registry::CallState;
-use crate::store::checkpointer::Note;
-use crate::store::frames::{admin_row, record, tombstone_id};
+use crate::store::frames::{Body, record};
 use crate::store::index_builder::fill::{BuildOptions, Latest, fill};
-use crate::store::state::{Progress, State};
+use crate::store::messages::Note;
+use crate::store::state::Shared;
+use crate::store::threads::Progress;
 use crate::store::{OpenError, StoreError};
 
 /// A generation that is complete and on disk, and not yet current.
@@ -98,31 +98,21 @@ impl JournalSurvey {
                 let segment = u32::try_from(number).unwrap_or(u32::MAX);
                 survey.last_seq = frame.seq;
                 let seq = frame.seq;
-                let (id, kind) = match frame.kind {
-                    FrameKind::Record => {
-                        let call = record(seq, frame.body)?;
-                        (call.id, Newness::Call(Position::of(&call)))
-                    }
-                    FrameKind::Tombstone => {
-                        let strange =
-                            || OpenError::Record { seq, reason: "a strange tombstone".to_owned() };
-                        (tombstone_id(frame.body).ok_or_else(strange)?, Newness::Deleted(frame.at))
-                    }
-                    FrameKind::Admin => {
-                        if let Some(row) = admin_row(frame.body) {
+                let (id, kind) = match Body::decode(&frame)? {
+                    Body::Record(id, record) => (id, Newness::Call(Position::of(&record.call()?))),
+                    Body::Tombstone(id) => (id, Newness::Deleted(frame.at)),
+                    Body::Setting(row) => {
+                        if let Some(row) = row {
                             let row = AdminRow { name: row.name, seq, json: row.json };
                             survey.admin.insert(row.name.clone(), row);
                         }
                         continue;
                     }
-                    FrameKind::Part => {
-                        let strange =
-                            || OpenError::Record { seq, reason: "a strange part".to_owned() };
-                        let id = codec::peek_id(frame.body).ok_or_else(strange)?;
+                    Body::Part(id, _) => {
                         survey.parts.entry(id).or_insert(seq);
                         continue;
                     }
-                    FrameKind::Checkpoint => continue,
+                    Body::Checkpoint(_) => continue,
                 };
                 survey.parts.remove(&id);
                 survey.calls.insert(id, Newest { seq, kind, segment, offset });
@@ -135,7 +125,7 @@ impl JournalSurvey {
 
 /// Builds a generation from the whole journal while nothing else happens.
 pub(crate) fn build(
-    shared: &State,
+    shared: &Shared,
     now: Timestamp,
     progress: &dyn Fn(Progress),
 ) -> Result<Built, OpenError> {
@@ -172,7 +162,7 @@ pub(crate) fn fill_from_journal(
     index: &Index,
     options: &BuildOptions<'_>,
 ) -> Result<FilledIndex, OpenError> {
-    let segments = options.shared.segments.read().clone();
+    let segments = options.shared.view.segments.read().clone();
     let survey = JournalSurvey::of(&segments, options.progress)?;
     let mut order: Vec<(CallId, Newest)> = survey.calls.into_iter().collect();
     order.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));

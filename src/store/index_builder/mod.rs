@@ -1,61 +1,57 @@
-//! A new generation of the index while the store runs: when one is begun, who is told, and how it
-//! takes over. The work itself is done in a thread of its own (`index_builder/`); the keeper goes on with
-//! its checkpoints in the current generation, and does the last part.
+//! A new generation of the index while the store runs: when one is begun, who is answered, and how it
+//! takes over. It is filled in a thread of its own (`fill.rs`); the checkpointer goes on writing the
+//! current one, and does the last part here.
 
-pub(crate) mod fill;
+mod fill;
 pub(crate) mod from_index;
 pub(crate) mod from_journal;
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use parking_lot::Mutex;
 
 use crate::clock;
 use crate::domain::{counted, was as were};
 use crate::index::{CheckpointMeta, Index, IndexError};
-use crate::store::checkpointer::Checkpointer;
-use crate::store::checkpointer::{self, CheckpointScope};
-use crate::store::committer::Job;
-use crate::store::open::{Store, said};
+use crate::store::checkpoint::{self, CheckpointScope};
+use crate::store::messages::{BuildReason, CheckpointerMessage, CommitterMessage, Compacted};
 use crate::store::parts::{self, PLACED_AT_ONCE};
-use crate::store::state::{Progress, State};
+use crate::store::state::Shared;
+use crate::store::threads::Progress;
+use crate::store::threads::{Reply, said};
 use crate::store::{OpenError, StoreError};
-use fill::BuildOptions;
-use from_index::Compacted;
+
+pub(crate) use fill::BuildOptions;
 
 /// The least time between two attempts to build an index that has failed.
 const ATTEMPT_INTERVAL: Duration = Duration::from_secs(2);
 /// The same after one that failed: a disk that is full stays so for a while, and reading the whole
 /// journal is not free.
 const FAILED_INTERVAL: Duration = Duration::from_secs(20);
-/// The least time between two compactions that nobody asked for, and between two complaints.
+/// The least time between two compactions that were not asked for, and between two complaints.
 const COMPACT_INTERVAL: Duration = Duration::from_hours(1);
 /// How often the size of the index is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// How often a build says how far it is.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
-/// How long nobody may go on reading in a generation that was replaced.
+/// How long one may go on reading in a generation that was replaced.
 const READERS_MAX: Duration = Duration::from_mins(10);
 
-/// What a new generation is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BuildReason {
-    /// The current one has failed: from the journal, as fast as it goes.
-    Repair,
-    /// Somebody asked for it: from the journal.
-    Rebuild,
-    /// The current one takes more disk than it need: from itself.
-    Compact,
-}
-
 /// Generations in the making, or on their way out.
-pub(crate) struct Builds {
+pub(crate) struct IndexBuilder {
+    shared: Arc<Shared>,
+    /// The number of the current one.
+    generation: u64,
     current: Option<Build>,
+    /// Builds that are to come.
+    asked: VecDeque<(BuildReason, Reply<Compacted>)>,
+    /// The store is over its size: the index is to be compacted.
+    must_fit: bool,
+    waiting: Arc<Mutex<Waiting>>,
     /// When a failed index may be built again.
     next_attempt: Instant,
     /// When the size of the index is looked at next.
@@ -64,13 +60,26 @@ pub(crate) struct Builds {
     retiring: Option<JoinHandle<()>>,
 }
 
+/// Those who are told how far the present build is.
+#[derive(Default)]
+struct Waiting {
+    build: Vec<Reply<Compacted>>,
+    /// For any index.
+    index: Vec<Reply<()>>,
+}
+
+impl Waiting {
+    fn tell(&self, step: &Progress) {
+        self.build.iter().for_each(|reply| reply.tell(step.clone()));
+        self.index.iter().for_each(|reply| reply.tell(step.clone()));
+    }
+}
+
 /// A generation that a thread is filling.
 struct Build {
-    purpose: BuildReason,
-    /// Somebody waits for it.
-    asked: bool,
+    reason: BuildReason,
     /// Nothing is left to do but to return.
-    done: Arc<AtomicBool>,
+    done: bool,
     thread: JoinHandle<Result<FilledGeneration, OpenError>>,
 }
 
@@ -81,133 +90,159 @@ struct FilledGeneration {
     until: u64,
 }
 
-impl Builds {
-    pub fn none() -> Self {
+impl IndexBuilder {
+    pub fn new(shared: Arc<Shared>, generation: u64) -> Self {
         let now = Instant::now();
-        Self { current: None, next_attempt: now, next_look: now, retiring: None }
-    }
-}
-
-impl Checkpointer {
-    /// Has a generation that is filled take over, and begins one where there is a reason to.
-    pub(crate) fn tend_builds(&mut self) {
-        if let Some(build) = self.builds.current.take_if(|build| build.done.load(Ordering::Acquire))
-        {
-            let (purpose, asked) = (build.purpose, build.asked);
-            let result = self.take_over(build);
-            self.report(purpose, asked, result);
+        Self {
+            shared,
+            generation,
+            current: None,
+            asked: VecDeque::new(),
+            must_fit: false,
+            waiting: Arc::default(),
+            next_attempt: now,
+            next_look: now,
+            retiring: None,
         }
-        let failed = self.shared.index().is_err();
-        let asked = self.asked();
-        if self.builds.current.is_some() {
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// A generation is wanted. One of the same kind that is being filled is the answer.
+    pub fn ask(&mut self, reason: BuildReason, reply: Reply<Compacted>) {
+        if self.current.as_ref().is_some_and(|build| build.reason == reason) {
+            self.waiting.lock().build.push(reply);
+        } else {
+            self.asked.push_back((reason, reply));
+        }
+    }
+
+    /// The index is to be compacted; none waits for it.
+    pub fn ask_to_fit(&mut self) {
+        let compacts = |build: &Build| build.reason == BuildReason::Compact;
+        self.must_fit |= !self.current.as_ref().is_some_and(compacts);
+    }
+
+    /// Answers once there is an index.
+    pub fn await_index(&self, reply: Reply<()>) {
+        if self.shared.view.index().is_ok() {
+            reply.send(Ok(()));
+        } else {
+            self.waiting.lock().index.push(reply);
+        }
+    }
+
+    /// The thread that fills a generation is done.
+    pub fn filled(&mut self) {
+        if let Some(build) = &mut self.current {
+            build.done = true;
+        }
+    }
+
+    pub fn is_building(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Has a generation that is filled take over, and begins one where there is a reason to.
+    pub fn tend(&mut self) {
+        if let Some(build) = self.current.take_if(|build| build.done) {
+            let reason = build.reason;
+            let result = self.take_over(build);
+            self.report(reason, result);
+        }
+        if self.current.is_some() {
             return;
         }
-        if failed && Instant::now() >= self.builds.next_attempt {
-            self.builds.next_attempt = Instant::now() + ATTEMPT_INTERVAL;
-            let asked = asked == Some(BuildReason::Rebuild) && self.answer_with_next();
-            self.begin(BuildReason::Repair, asked);
-        } else if let Some(purpose) = asked {
-            self.answer_with_next();
-            self.begin(purpose, true);
-        } else if !failed && (self.must_fit() || Instant::now() >= self.builds.next_look) {
-            self.builds.next_look = Instant::now() + LOOK_INTERVAL;
-            let must_fit = std::mem::take(&mut self.shared.wake.0.lock().fit);
-            if must_fit || self.shared.index().is_ok_and(|index| is_due(&index)) {
-                self.builds.next_look = Instant::now() + COMPACT_INTERVAL;
-                self.begin(BuildReason::Compact, false);
+        let failed = self.shared.view.index().is_err();
+        if failed && Instant::now() >= self.next_attempt {
+            self.next_attempt = Instant::now() + ATTEMPT_INTERVAL;
+            self.begin(BuildReason::Repair, BuildReason::Rebuild);
+        } else if let Some((reason, _)) = self.asked.front() {
+            let reason = *reason;
+            self.begin(reason, reason);
+        } else if !failed && (self.must_fit || Instant::now() >= self.next_look) {
+            self.next_look = Instant::now() + LOOK_INTERVAL;
+            let must_fit = std::mem::take(&mut self.must_fit);
+            if must_fit || self.shared.view.index().is_ok_and(|index| is_due(&index)) {
+                self.next_look = Instant::now() + COMPACT_INTERVAL;
+                self.begin(BuildReason::Compact, BuildReason::Compact);
             }
         }
     }
 
-    /// Whether a generation is being filled.
-    pub(crate) fn is_building(&self) -> bool {
-        self.builds.current.is_some()
-    }
-
-    /// The store is over its size.
-    fn must_fit(&self) -> bool {
-        self.shared.wake.0.lock().fit
-    }
-
-    /// What somebody waits for. Whoever asks for what is being done already waits for that.
-    fn asked(&mut self) -> Option<BuildReason> {
-        let mut wake = self.shared.wake.0.lock();
-        if let Some(build) = &mut self.builds.current
-            && wake.build == Some(build.purpose)
-        {
-            build.asked = true;
-            wake.build = None;
-        }
-        if self.builds.current.as_ref().is_some_and(|build| build.purpose == BuildReason::Compact) {
-            wake.fit = false;
-        }
-        wake.build
-    }
-
-    /// Takes note of the question: the next build is the answer.
-    fn answer_with_next(&self) -> bool {
-        self.shared.wake.0.lock().build.take().is_some()
-    }
-
-    fn begin(&mut self, purpose: BuildReason, asked: bool) {
+    /// Begins to fill a generation. It is the answer to those who asked for one of the kind `answers`.
+    fn begin(&mut self, reason: BuildReason, answers: BuildReason) {
+        let asked = std::mem::take(&mut self.asked);
+        let (now, later): (Vec<_>, _) = asked.into_iter().partition(|(of, _)| *of == answers);
+        self.asked = later.into_iter().collect();
+        self.waiting.lock().build.extend(now.into_iter().map(|(_, reply)| reply));
         let shared = self.shared.clone();
-        let done = Arc::new(AtomicBool::new(false));
-        let is_done = done.clone();
+        // Where the checkpointer dies, those who wait are not to wait for this thread.
+        let waiting = Arc::downgrade(&self.waiting);
         let thread = std::thread::spawn(move || {
-            let what = if purpose == BuildReason::Compact { "compaction" } else { "rebuild" };
+            let what = if reason == BuildReason::Compact { "compaction" } else { "rebuild" };
             let holding = shared.holders.begin(what);
-            let filled = catch_unwind(AssertUnwindSafe(|| filled(&shared, purpose)));
+            let progress = |step| {
+                if let Some(waiting) = waiting.upgrade() {
+                    waiting.lock().tell(&step);
+                }
+            };
+            let filled = catch_unwind(AssertUnwindSafe(|| filled(&shared, reason, &progress)));
             drop(holding);
-            is_done.store(true, Ordering::Release);
-            shared.wake.0.lock().look = true;
-            shared.wake.1.notify_all();
+            let _ended = shared.checkpointer.inbox.send(CheckpointerMessage::Filled);
             filled.unwrap_or_else(|panic| Err(panicked(&*panic).into()))
         });
-        self.builds.current = Some(Build { purpose, asked, done, thread });
+        self.current = Some(Build { reason, done: false, thread });
     }
 
-    fn report(&mut self, purpose: BuildReason, asked: bool, result: Result<Compacted, StoreError>) {
+    fn report(&mut self, reason: BuildReason, result: Result<Compacted, StoreError>) {
         match &result {
             Ok(Compacted { calls, bytes_before, bytes_after })
-                if purpose == BuildReason::Compact =>
+                if reason == BuildReason::Compact =>
             {
                 tracing::info!(calls, bytes_before, bytes_after, "the index has been compacted");
             }
             Ok(Compacted { calls, .. }) => {
-                self.shared.meter.index_rebuilds.inc();
+                self.shared.view.meter.index_rebuilds.inc();
                 tracing::info!(calls, "the index has been built again");
             }
             Err(StoreError::Closing) => {}
-            Err(error) if purpose == BuildReason::Compact => {
+            Err(error) if reason == BuildReason::Compact => {
                 tracing::warn!(%error, "the index was not compacted; it stays as it is");
             }
             Err(error) => {
-                self.builds.next_attempt = Instant::now() + FAILED_INTERVAL;
+                self.next_attempt = Instant::now() + FAILED_INTERVAL;
                 tracing::error!(%error, "the index cannot be built again; trying on");
             }
         }
-        *self.shared.building.lock() = None;
-        if asked {
-            self.shared.wake.0.lock().built = Some(result);
+        let mut waiting = self.waiting.lock();
+        for reply in waiting.build.drain(..) {
+            reply.send(result.clone());
+        }
+        if self.shared.view.index().is_ok() {
+            waiting.index.drain(..).for_each(|reply| reply.send(Ok(())));
         }
     }
 
     /// The last part: what is left of the changes, the mark, the switch.
     fn take_over(&mut self, build: Build) -> Result<Compacted, StoreError> {
-        let Build { purpose, thread, .. } = build;
+        let Build { reason, thread, .. } = build;
         let filled = thread.join().map_err(|panic| panicked(&*panic))?;
-        if let (Err(_), Ok(index)) = (&filled, self.shared.index()) {
-            // Where it was the current generation that could not be read, everybody is to know.
-            index.mark().map_err(|error| self.shared.index_failed(&error))?;
+        if let (Err(_), Ok(index)) = (&filled, self.shared.view.index()) {
+            // Where it was the current generation that could not be read, all are to know.
+            index.mark().map_err(|error| self.shared.view.index_failed(&error))?;
         }
         let filled = filled.map_err(not_built)?;
         // Copies what there is, so that little is left to do while the lock is held.
-        let _may_have_failed = self.checkpoint(CheckpointScope::Everything);
-        let old_number = self.generation;
         let shared = self.shared.clone();
+        let _may_have_failed =
+            checkpoint::take(&shared, self.generation, CheckpointScope::Everything);
+        let old_number = self.generation;
         let still = shared.index_writer.lock();
         let generation = filled.generation;
-        let (index, bytes_before) = match self.prepared(filled, purpose) {
+        let (index, bytes_before) = match self.prepared(filled, reason) {
             Ok(prepared) => prepared,
             Err(error) => {
                 // The index was dropped with the error, and may go.
@@ -215,10 +250,13 @@ impl Checkpointer {
                 return Err(error);
             }
         };
-        while shared.registry.read().len() - shared.registry.read().records() > PLACED_AT_ONCE {
-            shared.ask(|reply| Job::Place(index.clone(), reply))?;
+        while shared.view.registry.read().len() - shared.view.registry.read().records()
+            > PLACED_AT_ONCE
+        {
+            let place = |reply| CommitterMessage::Place(index.clone(), reply);
+            shared.intake.committer.ask(place)?;
         }
-        let damaged = shared.damaged.load(Ordering::Acquire);
+        let damaged = shared.view.damaged.load(Ordering::Acquire);
         if let Err(error) = shared.generations.point_to(generation, damaged) {
             drop(index);
             if shared.generations.current().is_ok_and(|current| current != Some(generation)) {
@@ -226,11 +264,12 @@ impl Checkpointer {
             }
             return Err(not_built(error.into()));
         }
-        let old = shared.index().ok();
+        let old = shared.view.index().ok();
         let known = parts::known_by(&shared, &index)?;
-        shared.ask(|reply| Job::Replace(index.clone(), known, reply))?;
+        let replace = |reply| CommitterMessage::Replace(index.clone(), known, reply);
+        shared.intake.committer.ask(replace)?;
         self.generation = generation;
-        self.let_go(parts::covered(&shared))?;
+        checkpoint::let_go(&shared, parts::covered(&shared))?;
         drop(still);
         self.retire(old, old_number);
         let (calls, bytes_after) = (index.stats().calls, index.disk_bytes());
@@ -242,22 +281,22 @@ impl Checkpointer {
     fn prepared(
         &self,
         filled: FilledGeneration,
-        purpose: BuildReason,
+        reason: BuildReason,
     ) -> Result<(Arc<Index>, u64), StoreError> {
         let shared = &self.shared;
         let FilledGeneration { index, until: from, .. } = filled;
         let options = BuildOptions { shared, gentle: false, kept: 0, progress: &|_| {} };
-        let published = *shared.published.borrow();
+        let published = *shared.view.published.borrow();
         fill::catch_up(&index, from, published, &options).map_err(not_built)?;
         let mut last_seq = published.max(from);
         let mut bytes_before = 0;
-        if let Ok(old) = shared.index() {
+        if let Ok(old) = shared.view.index() {
             bytes_before = old.disk_bytes();
-            self.checkpoint_locked(CheckpointScope::Everything)?;
+            checkpoint::take_locked(shared, self.generation, CheckpointScope::Everything)?;
             let mark = old.mark()?.map_or(0, |mark| mark.last_seq);
             fill::catch_up(&index, last_seq, mark, &options).map_err(not_built)?;
             // The old generation may have nothing after its mark: then there is nothing.
-            if purpose == BuildReason::Compact {
+            if reason == BuildReason::Compact {
                 same_calls(&old, &index)?;
             }
             last_seq = last_seq.max(mark);
@@ -265,7 +304,7 @@ impl Checkpointer {
         let now = clock::now();
         index.note_built(now)?;
         let stats = index.stats();
-        let replay_from = checkpointer::replay_from(&shared.registry.read(), last_seq);
+        let replay_from = checkpoint::replay_from(&shared.view.registry.read(), last_seq);
         let at = now.millis();
         index.mark_and_sync(&CheckpointMeta { checkpoint: 1, last_seq, replay_from, stats, at })?;
         Ok((Arc::new(index), bytes_before))
@@ -275,12 +314,12 @@ impl Checkpointer {
     fn retire(&mut self, old: Option<Arc<Index>>, number: u64) {
         self.wait_for_retired();
         let shared = self.shared.clone();
-        self.builds.retiring = Some(std::thread::spawn(move || {
+        self.retiring = Some(std::thread::spawn(move || {
             let deadline = Instant::now() + READERS_MAX;
             if let Some(old) = old {
-                // Whoever still reads in it would have to close it, in the middle of an answer.
+                // One who still reads in it would have to close it, in the middle of an answer.
                 let read = || Arc::strong_count(&old) > 1 && Instant::now() < deadline;
-                while read() && !shared.wake.0.lock().stop {
+                while read() && !shared.health.is_closing() {
                     std::thread::park_timeout(Duration::from_millis(10));
                 }
             }
@@ -292,15 +331,15 @@ impl Checkpointer {
     }
 
     fn wait_for_retired(&mut self) {
-        if let Some(Err(panic)) = self.builds.retiring.take().map(JoinHandle::join) {
+        if let Some(Err(panic)) = self.retiring.take().map(JoinHandle::join) {
             let panic = said(&*panic);
             tracing::warn!(panic, "an old index is left behind until the next start");
         }
     }
 
     /// The end: what is being built is given up, what is being removed is waited for.
-    pub(crate) fn end_builds(&mut self) {
-        if let Some(build) = self.builds.current.take()
+    pub fn end(&mut self) {
+        if let Some(build) = self.current.take()
             && let Ok(Ok(filled)) = build.thread.join()
         {
             drop(filled.index);
@@ -311,19 +350,22 @@ impl Checkpointer {
 }
 
 /// A new generation, filled and nearly up to the present. One that fails is removed.
-fn filled(shared: &State, purpose: BuildReason) -> Result<FilledGeneration, OpenError> {
+fn filled(
+    shared: &Shared,
+    reason: BuildReason,
+    progress: &dyn Fn(Progress),
+) -> Result<FilledGeneration, OpenError> {
     #[cfg(test)]
-    shared.strike("builder");
-    let progress = |step| *shared.building.lock() = Some(step);
-    let gentle = purpose == BuildReason::Compact;
+    shared.health.strike("builder");
+    let gentle = reason == BuildReason::Compact;
     // What can wait does not shut the gate; lists do not wait for an index in place of one that
     // failed, but settings and deletions are to be written meanwhile.
-    let kept = match purpose {
-        BuildReason::Repair => shared.room.kept_at_least(),
-        BuildReason::Rebuild | BuildReason::Compact => shared.room.kept(),
+    let kept = match reason {
+        BuildReason::Repair => shared.disk.kept_at_least(),
+        BuildReason::Rebuild | BuildReason::Compact => shared.disk.kept(),
     };
-    let options = BuildOptions { shared, gentle, kept, progress: &progress };
-    let old = match (purpose, roomy(shared, kept)) {
+    let options = BuildOptions { shared, gentle, kept, progress };
+    let old = match (reason, roomy(shared, kept)) {
         (BuildReason::Compact, old) => Some(old?),
         // What is wrong with the current one is no reason not to make another.
         (BuildReason::Rebuild, Err(error @ OpenError::Store(StoreError::NotBuilt(_)))) => {
@@ -352,11 +394,11 @@ fn filled(shared: &State, purpose: BuildReason) -> Result<FilledGeneration, Open
 }
 
 /// The current generation, where there is room on the disk for another.
-fn roomy(shared: &State, kept: u64) -> Result<Arc<Index>, OpenError> {
-    let index = shared.index()?;
+fn roomy(shared: &Shared, kept: u64) -> Result<Arc<Index>, OpenError> {
+    let index = shared.view.index()?;
     let needed =
         from_index::needed_bytes(from_index::expected_bytes(index.stats(), index.built()?));
-    let room = shared.room.leaves("it", needed, kept);
+    let room = shared.disk.leaves("it", needed, kept);
     room.map_err(|error| StoreError::NotBuilt(error.to_string()))?;
     Ok(index)
 }
@@ -396,49 +438,5 @@ fn not_built(error: OpenError) -> StoreError {
 impl From<IndexError> for StoreError {
     fn from(error: IndexError) -> Self {
         Self::IndexUnavailable(crate::store::error::chain(&error))
-    }
-}
-
-impl Store {
-    /// Has the index built anew from the journal, and waits for it; lists are answered from the old
-    /// one and changes are taken meanwhile. Returns how many calls the new one holds.
-    pub fn rebuild(&self, progress: &mut dyn FnMut(Progress)) -> Result<u64, StoreError> {
-        self.build(BuildReason::Rebuild, progress).map(|done| done.calls)
-    }
-
-    /// Has the index copied into a new one in the order of its keys, which takes as little of the
-    /// disk as it can, and waits for it; lists are answered and changes are taken meanwhile.
-    ///
-    /// # Errors
-    /// [`StoreError::NotBuilt`] where there is no room for it, or the old one proves damaged.
-    pub fn compact(&self, progress: &mut dyn FnMut(Progress)) -> Result<Compacted, StoreError> {
-        self.build(BuildReason::Compact, progress)
-    }
-
-    fn build(
-        &self,
-        purpose: BuildReason,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Compacted, StoreError> {
-        let _one_at_a_time = self.building.lock();
-        let (wake, woken) = &self.shared.wake;
-        let mut wake = wake.lock();
-        // A build that was given up by whoever asked for it may have left its answer.
-        (wake.build, wake.built) = (Some(purpose), None);
-        wake.look = true;
-        woken.notify_all();
-        loop {
-            if let Some(result) = wake.built.take() {
-                return result;
-            }
-            if wake.stop {
-                return Err(StoreError::Closing);
-            }
-            self.shared.lives()?;
-            woken.wait_for(&mut wake, PROGRESS_INTERVAL);
-            if let Some(step) = self.shared.building.lock().take() {
-                MutexGuard::unlocked(&mut wake, || progress(step));
-            }
-        }
     }
 }

@@ -68,7 +68,7 @@ fn a_compacted_and_a_rebuilt_index_hold_the_same_and_the_old_one_goes() {
         assert_eq!(seen(&store), before, "round {round}");
         let status = store.status();
         assert_eq!((status.calls, status.tombstones), (Some(299), Some(101)));
-        let built = store.shared.index().unwrap().built().unwrap().unwrap();
+        let built = store.shared.view.index().unwrap().built().unwrap().unwrap();
         assert_eq!((built.calls, built.tombstones), (299, 101));
         assert_sound(&store);
         let told = send(&store, id(2, 60), CallStatus::Completed, clock::now());
@@ -94,13 +94,13 @@ fn an_admin_row_that_was_removed_stays_as_an_empty_one() {
     for round in 0..3 {
         match round {
             0 => until("the index has them", || {
-                store.shared.wake_checkpointer();
-                !store.shared.index().unwrap().admin_rows().unwrap().is_empty()
+                store.shared.checkpointer.wake();
+                !store.shared.view.index().unwrap().admin_rows().unwrap().is_empty()
             }),
             1 => drop(store.compact(&mut |_| {}).unwrap()),
             _ => drop(store.rebuild(&mut |_| {}).unwrap()),
         }
-        let rows = store.shared.index().unwrap().admin_rows().unwrap();
+        let rows = store.shared.view.index().unwrap().admin_rows().unwrap();
         let rows: Vec<_> = rows.iter().map(|row| (&*row.name, row.seq, row.json.len())).collect();
         assert_eq!(rows, [("first-token", last, 0), ("later/x", last - 1, 0)], "round {round}");
     }
@@ -123,7 +123,7 @@ fn every_tombstone_of_the_journal_is_in_an_index_that_is_built_from_it() {
     drop(store);
     until("the tombstone is old", || clock::now() > at.plus_millis(200));
     let store = open(short(true));
-    assert_eq!(store.shared.index().unwrap().stats().tombstones, 1);
+    assert_eq!(store.shared.view.index().unwrap().stats().tombstones, 1);
     assert_sound(&store);
 }
 

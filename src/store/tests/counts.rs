@@ -1,4 +1,4 @@
-//! What is said of numbers while everything moves: each is right, whatever the keeper is at.
+//! What is said of numbers while everything moves: each is right, whatever the checkpointer is at.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -128,7 +128,7 @@ fn a_number_is_right_whatever_is_copied_expired_deleted_or_built_meanwhile() {
             truth.come.while_asked(size, || {
                 apply(batch(n).map(|id| told(id, CallStatus::Ringing)).collect());
             });
-            until("a checkpoint", || store.shared.registry.read().len() < usize::from(BATCH));
+            until("a checkpoint", || store.shared.view.registry.read().len() < usize::from(BATCH));
             if n % 2 == 0 {
                 // Deleted while they are up.
                 truth.ended.while_asked(size, || {
@@ -182,7 +182,7 @@ fn a_number_that_is_not_known_is_not_told() {
     store.wait_for_index(DEADLINE, &|_| {});
     assert_eq!(told(), (Some(3), Some(3), Some(3)));
     // What is heard while there is none may be of calls that are counted or not.
-    store.shared.set_index(Err("a test says so".to_owned()));
+    store.shared.view.set_index(Err("a test says so".to_owned()));
     assert_eq!(told(), (Some(3), Some(3), Some(3)));
     wake_off(&store, || {
         send(&store, id(1, 9), CallStatus::Ringing, clock::now());
@@ -192,7 +192,7 @@ fn a_number_that_is_not_known_is_not_told() {
     assert_eq!(told(), (Some(4), Some(4), Some(4)));
 }
 
-/// Does something while the keeper cannot have an index take over.
+/// Does something while the checkpointer cannot have an index take over.
 fn wake_off(store: &Store, work: impl FnOnce()) {
     let writing = store.shared.index_writer.lock();
     work();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::show_size;
 use crate::store::disk_space::Pretended;
-use crate::store::index_builder::fill::BuildOptions;
+use crate::store::index_builder::BuildOptions;
 
 const MIB: u64 = 1 << 20;
 const SEGMENT: u64 = MIB;
@@ -49,12 +49,12 @@ fn journal_bytes(store: &Store) -> u64 {
 
 fn set_free(store: &Store, free: u64) {
     let disk = Pretended { bytes: journal_bytes(store) + free, lowest: u64::MAX };
-    *store.shared.room.pretended.lock() = Some(disk);
-    store.shared.room.look();
+    *store.shared.disk.pretended.lock() = Some(disk);
+    store.shared.disk.look();
 }
 
 fn lowest(store: &Store) -> u64 {
-    store.shared.room.pretended.lock().as_ref().unwrap().lowest
+    store.shared.disk.pretended.lock().as_ref().unwrap().lowest
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_new_index_that_can_wait_does_not_shut_the_gate_and_one_that_cannot_leaves_a
     }
     assert!(store.ready().is_ok());
     // While it is filled, too.
-    let kept = store.shared.room.kept_at_least();
+    let kept = store.shared.disk.kept_at_least();
     assert_eq!(kept, LEAST / 4);
     let options = BuildOptions { shared: &store.shared, gentle: false, kept, progress: &|_| {} };
     assert!(options.go_on().is_ok());

@@ -12,7 +12,7 @@ fn told<T: Send>(
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
     send(&store, id(1, 1), CallStatus::Completed, clock::now());
-    *store.shared.doomed.lock() = Some(thread);
+    *store.shared.health.doomed.lock() = Some(thread);
     let (tell, told) = channel();
     std::thread::scope(|scope| {
         scope.spawn(|| tell.send(wait(&store).map(|_| ())).unwrap());
@@ -39,10 +39,17 @@ fn who_waits_for_a_dead_thread_is_told_which_and_why() {
         let event = event(id(1, 2), CallStatus::Completed, clock::now());
         store.apply(&[Change::Event(Box::new(event))], clock::now(), false).map(|_| ())
     };
+    let index: Wait = |store| {
+        store.shared.view.set_index(Err("a test says so".to_owned()));
+        store.wait_for_index(HOUR, &|_| {});
+        // It has died, and this is still answered.
+        store.shared.checkpoint_now()
+    };
     for (thread, wait) in [
-        ("collector", round),
+        ("compactor", round),
         ("checkpointer", round),
         ("checkpointer", build),
+        ("checkpointer", index),
         ("committer", change),
     ] {
         let (error, failed) = told(thread, wait);
@@ -59,10 +66,24 @@ fn who_waits_for_a_dead_thread_is_told_which_and_why() {
 }
 
 #[test]
+fn all_who_wait_in_the_channel_of_a_thread_that_dies_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    *store.shared.health.doomed.lock() = Some("compactor");
+    std::thread::scope(|scope| {
+        let round = || store.collect(Depth::Thorough).unwrap_err().to_string();
+        let waiting: Vec<_> = (0..5).map(|_| scope.spawn(round)).collect();
+        for error in waiting.into_iter().map(|thread| thread.join().unwrap()) {
+            assert!(error.contains("the compactor panicked"), "{error}");
+        }
+    });
+}
+
+#[test]
 fn what_waits_in_the_queue_of_a_committer_that_has_died_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
-    *store.shared.doomed.lock() = Some("committer");
+    *store.shared.health.doomed.lock() = Some("committer");
     let ringing = |n| {
         let event = event(id(1, n), CallStatus::Ringing, clock::now());
         store.submit(vec![Change::Event(Box::new(event))], clock::now())

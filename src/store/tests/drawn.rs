@@ -31,7 +31,7 @@ pub enum Do {
     Stale {
         seconds: u64,
     },
-    /// As the collector does where a call's time is over.
+    /// As the compactor does where a call's time is over.
     Expire,
 }
 

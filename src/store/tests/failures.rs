@@ -64,7 +64,7 @@ fn a_full_queue_refuses_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(Options { queue_events: 4, ..options(dir.path()) });
     // The committer cannot publish while somebody looks.
-    let registry = store.shared.registry.read();
+    let registry = store.shared.view.registry.read();
     let first = store.submit((0..3).map(ringing).collect(), clock::now()).unwrap();
     let refused = store.submit((3..5).map(ringing).collect(), clock::now());
     assert!(matches!(refused, Err(StoreError::Busy)));
@@ -123,7 +123,7 @@ fn a_disk_short_of_room_takes_deletions_and_settings_and_nothing_that_grows() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
     submit(&store, vec![ringing(1)]).unwrap();
-    let record = Change::Record(Box::new((*store.call(id(1, 1)).unwrap().unwrap()).clone()));
+    let record = Change::Record(Arc::new((*store.call(id(1, 1)).unwrap().unwrap()).clone()));
     store.close().unwrap();
     drop(store);
     let store = open(Options { min_free_bytes: u64::MAX, ..options(dir.path()) });
@@ -163,8 +163,8 @@ fn a_checkpoint_for_which_the_journal_has_no_room_is_remembered_all_the_same() {
     submit(&store, vec![ringing(1)]).unwrap();
     let full = fill_disk(&store);
     until("the index has it", || {
-        store.shared.wake_checkpointer();
-        store.shared.index().unwrap().stored(id(1, 1)).unwrap().is_some()
+        store.shared.checkpointer.wake();
+        store.shared.view.index().unwrap().stored(id(1, 1)).unwrap().is_some()
     });
     fs::remove_file(full).unwrap();
     send(&store, id(1, 1), CallStatus::Completed, clock::now());
@@ -197,7 +197,7 @@ fn an_index_that_fails_while_the_store_runs_is_built_again_and_events_are_taken_
     damage_record(dir.path(), id(1, 1));
     let store = open(options(dir.path()));
     submit(&store, vec![ringing(3)]).unwrap();
-    // The keeper cannot begin before this is given back.
+    // The checkpointer cannot begin before this is given back.
     let still = store.shared.index_writer.lock();
     let failed = list(&store, &everything(account(1)), 10);
     assert!(matches!(failed, Err(StoreError::IndexUnavailable(_))), "{failed:?}");
@@ -240,7 +240,7 @@ fn a_store_whose_index_could_not_be_kept_does_not_say_that_it_was_closed_in_orde
     let store = open(options(dir.path()));
     submit(&store, vec![ringing(1)]).unwrap();
     let journal = dir.path().join("journal");
-    store.shared.set_index(Err("gone".to_owned()));
+    store.shared.view.set_index(Err("gone".to_owned()));
     // Without its journal the index cannot be built again.
     fs::rename(&journal, dir.path().join("away")).unwrap();
     let _either = store.close();
@@ -340,7 +340,7 @@ fn a_thread_that_panics_ends_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
     let panics = || panic!("on purpose");
-    open::watched(store.shared.clone(), "thread", (), move |()| panics()).join().unwrap();
+    threads::start(store.shared.health.clone(), "thread", (), move |()| panics()).join().unwrap();
     assert!(matches!(store.ready(), Err(StoreError::Failed(_))));
     assert!(matches!(submit(&store, vec![ringing(1)]), Err(StoreError::Failed(_))));
 }

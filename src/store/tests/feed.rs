@@ -213,7 +213,7 @@ fn what_is_not_there_yet_or_no_longer_is_gone() {
     }
     let mut begun = store.feed(Reach::Everybody, FeedPosition::Changes(0)).unwrap();
     let first_kept = {
-        let mut segments = store.shared.segments.write();
+        let mut segments = store.shared.view.segments.write();
         segments.remove(0);
         segments[0].first_seq
     };

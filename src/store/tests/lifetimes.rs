@@ -64,8 +64,8 @@ fn a_tombstone_ends_and_the_call_registers_anew_wherever_the_tombstone_was() {
         until("the tombstone is old", || clock::now() > at.plus_millis(700));
         if place == "removed" {
             store.collect(Depth::Thorough).unwrap();
-            until("the keeper removes it", || {
-                store.shared.wake_checkpointer();
+            until("the checkpointer removes it", || {
+                store.shared.checkpointer.wake();
                 store.status().tombstones == Some(0)
             });
         }
@@ -87,7 +87,7 @@ fn a_tombstone_ends_and_the_call_registers_anew_wherever_the_tombstone_was() {
         drop(store);
         let store = open(short(dir.path()));
         assert_eq!(sids(&store, Filter::default()).len(), 2, "{place}");
-        assert_eq!(store.shared.index().unwrap().stats().tombstones, 0, "{place}");
+        assert_eq!(store.shared.view.index().unwrap().stats().tombstones, 0, "{place}");
         assert_sound(&store);
     }
 }

@@ -105,11 +105,11 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Has the keeper copy everything into the index, and waits for it.
+/// Has the checkpointer copy everything into the index, and waits for it.
 fn wake(store: &Store) {
-    until("the keeper empties the registry", || {
-        store.shared.wake_checkpointer();
-        store.ready().is_ok() && store.shared.registry.read().is_empty()
+    until("the checkpointer empties the registry", || {
+        store.shared.checkpointer.wake();
+        store.ready().is_ok() && store.shared.view.registry.read().is_empty()
     });
 }
 

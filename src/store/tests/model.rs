@@ -74,7 +74,7 @@ impl StoreModel {
                 event.texts[CallField::To as usize] = text(to);
                 let record = merge(None, event, at);
                 let joined = known.map_or_else(|| record.clone(), |call| call.join(&record));
-                (Change::Record(Box::new(record)), Some(joined))
+                (Change::Record(Arc::new(record)), Some(joined))
             }
             Do::Delete => {
                 if known.is_some() {
@@ -259,7 +259,7 @@ impl Bench {
         let store = self.store.as_ref().unwrap();
         // Nothing is built while this is held.
         let still = store.shared.index_writer.lock();
-        store.shared.set_index(Err("on purpose".to_owned()));
+        store.shared.view.set_index(Err("on purpose".to_owned()));
         for batch in batches {
             let at = clock::now();
             let (mut model, mut told) = (self.model.clone(), Outcome::default());
@@ -286,7 +286,7 @@ impl Bench {
         let Some(damage) = crash else {
             drop(still);
             until("the index is built again", || {
-                store.shared.wake_checkpointer();
+                store.shared.checkpointer.wake();
                 store.ready().is_ok()
             });
             return;
@@ -438,7 +438,7 @@ impl Bench {
             let have = patient(store, || store.call(id));
             assert_eq!(have.as_deref(), self.model.calls.get(&id));
         }
-        // The figures are exact while the keeper stands still.
+        // The figures are exact while the checkpointer stands still.
         until("all are counted", || store.status().calls == Some(self.model.calls.len() as u64));
     }
 }

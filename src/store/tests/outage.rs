@@ -5,13 +5,13 @@ use super::*;
 /// Takes the index away for as long as this is held: nothing is built meanwhile.
 fn outage(store: &Store) -> parking_lot::MutexGuard<'_, ()> {
     let still = store.shared.index_writer.lock();
-    store.shared.set_index(Err("on purpose".to_owned()));
+    store.shared.view.set_index(Err("on purpose".to_owned()));
     still
 }
 
 fn mended(store: &Store) {
     until("the index is built again", || {
-        store.shared.wake_checkpointer();
+        store.shared.checkpointer.wake();
         store.ready().is_ok()
     });
 }
@@ -62,7 +62,7 @@ fn without_an_index_events_of_all_calls_are_taken_and_join_what_is_known_of_them
     let still = outage(&store);
     assert!(store.ready().is_err() && store.lives().is_ok());
     let ringing = of(4, CallStatus::Ringing);
-    let imported = Change::Record(Box::new(merge(
+    let imported = Change::Record(Arc::new(merge(
         None,
         event(id(1, 5), CallStatus::Busy, clock::now()),
         clock::now(),

@@ -7,7 +7,7 @@ use crate::journal::SegmentVerifier;
 
 /// Which change of which call is where in the journal.
 fn changes(store: &Store) -> Vec<(u64, CallId)> {
-    let segments = store.shared.segments.read().clone();
+    let segments = store.shared.view.segments.read().clone();
     let mut found = Vec::new();
     for segment in segments {
         let mut scanner = crate::journal::Scanner::new(&segment).unwrap();
@@ -22,7 +22,7 @@ fn changes(store: &Store) -> Vec<(u64, CallId)> {
 
 /// As of which sequence number a restore would believe the journal.
 fn whole_from(store: &Store) -> u64 {
-    let segments = store.shared.segments.read().clone();
+    let segments = store.shared.view.segments.read().clone();
     let each = segments.iter().map(|segment| {
         let name = segment.path.file_name().unwrap().to_str().unwrap();
         let mut audit = SegmentVerifier::new(name, None).unwrap().unwrap();

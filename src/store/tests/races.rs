@@ -1,4 +1,4 @@
-//! Readers, writers and the keeper at the same time.
+//! Readers, writers and the checkpointer at the same time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -149,18 +149,20 @@ fn no_call_leaves_the_registry_while_somebody_reads_and_nobody_waits_for_that_bu
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
     send(&store, id(1, 1), CallStatus::Completed, clock::now());
-    let reading = store.shared.readers.begin();
-    store.shared.wake_checkpointer();
-    until("the index has it", || store.shared.index().unwrap().stored(id(1, 1)).unwrap().is_some());
+    let reading = store.shared.view.readers.begin();
+    store.shared.checkpointer.wake();
+    until("the index has it", || {
+        store.shared.view.index().unwrap().stored(id(1, 1)).unwrap().is_some()
+    });
     // Commits go on, and so do others who read.
     for call in 2..10 {
         send(&store, id(1, call), CallStatus::Trying, clock::now());
         assert_eq!(sids(&store, Filter::default()).len(), usize::from(call));
         assert!(store.call(id(1, 1)).unwrap().is_some());
     }
-    assert!(store.shared.registry.read().get(id(1, 1)).is_some());
+    assert!(store.shared.view.registry.read().get(id(1, 1)).is_some());
     drop(reading);
-    until("the call leaves", || store.shared.registry.read().get(id(1, 1)).is_none());
+    until("the call leaves", || store.shared.view.registry.read().get(id(1, 1)).is_none());
     assert_eq!(sids(&store, Filter::default()).len(), 9);
 }
 
@@ -173,24 +175,30 @@ fn an_index_takes_over_while_somebody_reads_in_the_old_one() {
         send(&store, id(1, call), CallStatus::Trying, at.plus_millis(call.into()));
     }
     wake(&store);
-    send(&store, id(1, 3), CallStatus::Completed, clock::now());
     let shared = &store.shared;
-    let old = shared.index().unwrap();
-    let reading = shared.readers.begin();
+    // In this order: a checkpoint that is being taken holds the lock while it waits for readers.
     let checkpointer = shared.index_writer.lock();
+    let reading = shared.view.readers.begin();
+    send(&store, id(1, 3), CallStatus::Completed, clock::now());
+    let old = shared.view.index().unwrap();
     let (_, new) = shared.generations.begin().unwrap();
-    let options =
-        index_builder::fill::BuildOptions { shared, gentle: false, kept: 0, progress: &|_| {} };
+    let options = index_builder::BuildOptions { shared, gentle: false, kept: 0, progress: &|_| {} };
     let filled = index_builder::from_journal::fill_from_journal(&new, &options).unwrap();
-    assert_eq!((filled.until, filled.first_part), (shared.registry.read().last_seq(), None));
+    assert_eq!((filled.until, filled.first_part), (shared.view.registry.read().last_seq(), None));
     let new = Arc::new(new);
     let known = parts::known_by(shared, &new).unwrap();
     // The committer waits for nobody.
-    shared.ask(|reply| committer::Job::Replace(new.clone(), known, reply)).unwrap();
-    assert!(!Arc::ptr_eq(&old, &shared.index().unwrap()));
+    let replace = |reply| messages::CommitterMessage::Replace(new.clone(), known, reply);
+    shared.intake.committer.ask(replace).unwrap();
+    assert!(!Arc::ptr_eq(&old, &shared.view.index().unwrap()));
     // What the old one does not have is still in memory, though the new one has it.
     assert!(
-        shared.registry.read().get(id(1, 3)).is_some_and(crate::registry::RegistryEntry::covered)
+        shared
+            .view
+            .registry
+            .read()
+            .get(id(1, 3))
+            .is_some_and(crate::registry::RegistryEntry::covered)
     );
     send(&store, id(1, 4), CallStatus::Completed, clock::now());
     assert_eq!(sids(&store, with_status(CallStatus::Completed)), [4, 3]);
@@ -226,6 +234,6 @@ fn a_check_keeps_nobody_from_writing_for_long_and_says_what_it_could_not_see() {
         });
         drop(guard);
     });
-    until("the registry is empty", || store.shared.registry.read().is_empty());
+    until("the registry is empty", || store.shared.view.registry.read().is_empty());
     assert!(!store.check(&|_| {}).unwrap().uncounted);
 }

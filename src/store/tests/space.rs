@@ -9,7 +9,7 @@ fn roomy(dir: &Path) -> Options {
 
 /// Whether any file of the journal has these bytes, once it is unpacked.
 fn journal_has(store: &Store, needle: &str) -> bool {
-    let segments = store.shared.segments.read().clone();
+    let segments = store.shared.view.segments.read().clone();
     segments.iter().any(|segment| {
         let mut scanner = crate::journal::Scanner::new(segment).unwrap();
         let mut found = false;
@@ -21,7 +21,7 @@ fn journal_has(store: &Store, needle: &str) -> bool {
 }
 
 fn frames(store: &Store) -> usize {
-    let segments = store.shared.segments.read().clone();
+    let segments = store.shared.view.segments.read().clone();
     let frames = segments.iter().map(|segment| {
         let mut scanner = crate::journal::Scanner::new(segment).unwrap();
         let mut count = 0;
@@ -109,7 +109,7 @@ fn a_deleted_call_leaves_the_disk_and_then_its_deletion_does() {
     let gone = store.feed(Reach::Everybody, FeedPosition::Changes(begun)).err();
     assert!(matches!(gone, Some(StoreError::Gone(_))), "{gone:?}");
     until("the index lets go of it", || {
-        store.shared.wake_checkpointer();
+        store.shared.checkpointer.wake();
         store.status().tombstones == Some(0)
     });
     assert_sound(&store);
@@ -136,7 +136,7 @@ fn an_index_that_has_lost_a_row_loses_no_call() {
     }
     wake(&store);
     let lost = id(1, 60);
-    let index = store.shared.index().unwrap();
+    let index = store.shared.view.index().unwrap();
     let stored = index.stored(lost).unwrap();
     let nothing = crate::index::Version::Nothing;
     let op = crate::index::Op { id: lost, old: stored.map(|stored| (stored, None)), new: nothing };
@@ -146,7 +146,7 @@ fn an_index_that_has_lost_a_row_loses_no_call() {
     let refused = store.collect(Depth::Thorough).err();
     assert!(matches!(refused, Some(StoreError::IndexUnavailable(_))), "{refused:?}");
     until("it is built again", || {
-        store.shared.wake_checkpointer();
+        store.shared.checkpointer.wake();
         store.call(lost).is_ok_and(|call| call.is_some())
     });
     store.collect(Depth::Thorough).unwrap();
@@ -197,11 +197,11 @@ fn history_stays_whole_for_as_long_as_it_is_kept() {
         }
     }
     until("they are packed", || {
-        let segments = store.shared.segments.read();
+        let segments = store.shared.view.segments.read();
         segments.len() > 1 && segments.iter().rev().skip(1).all(|segment| segment.packed.is_some())
     });
     let whole = |store: &Store| {
-        let segments = store.shared.segments.read();
+        let segments = store.shared.view.segments.read();
         segments.iter().filter_map(|segment| segment.packed.as_ref()).all(|packed| packed.complete)
     };
     assert!(whole(&store) && frames(&store) >= 300);
@@ -263,7 +263,7 @@ fn secrets_that_were_replaced_leave_the_disk() {
     assert!(journal_has(&store, "first secret"));
     set("\"second secret\"");
     store.collect(Depth::Thorough).unwrap();
-    let segments = store.shared.segments.read().clone();
+    let segments = store.shared.view.segments.read().clone();
     assert!(!journal_has(&store, "first secret"), "{segments:#?}");
     assert!(journal_has(&store, "second secret"));
 }
@@ -349,7 +349,7 @@ fn deleting_what_is_over_waits_for_room_in_the_registry() {
         // Nobody makes room meanwhile.
         let nobody_writes = store.shared.index_writer.lock();
         let deleting = scope.spawn(|| store.collect(Depth::Thorough).unwrap().expired);
-        until("the registry is full", || store.shared.registry.read().len() >= 500);
+        until("the registry is full", || store.shared.view.registry.read().len() >= 500);
         std::thread::park_timeout(Duration::from_millis(50));
         drop(nobody_writes);
         assert_eq!(deleting.join().unwrap(), CALLS);

@@ -1,0 +1,122 @@
+//! What a change is, and what becomes of it.
+
+use std::sync::Arc;
+
+use crate::access::SettingRow;
+use crate::domain::{Call, CallId, Source, StampedEvent, Timestamp, merge};
+use crate::journal::ChangeOrigin;
+use crate::registry::CallState;
+
+/// One thing that is to happen to the store.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// An event is merged with its call.
+    Event(Box<StampedEvent>),
+    /// A whole record is joined with its call.
+    Record(Arc<Call>),
+    /// A call is deleted.
+    Delete(CallId),
+    /// A call that has heard nothing since this time becomes stale.
+    Stale(CallId, Timestamp),
+    /// A call whose time is over is deleted, unless it is active.
+    Expire(CallId),
+    /// A token or the settings of an account.
+    Admin(SettingRow),
+}
+
+impl Change {
+    /// The call that it is about.
+    pub fn id(&self) -> Option<CallId> {
+        match self {
+            Self::Event(event) => Some(event.id),
+            Self::Record(call) => Some(call.id),
+            Self::Delete(id) | Self::Expire(id) | Self::Stale(id, _) => Some(*id),
+            Self::Admin(_) => None,
+        }
+    }
+
+    /// It makes the store grow, and has to wait where the disk is short of room.
+    pub(super) fn grows(&self) -> bool {
+        matches!(self, Self::Event(_) | Self::Record(_))
+    }
+
+    /// What its call is after it, and where it came from; none where nothing happens to it.
+    pub(super) fn after(
+        self,
+        known: Option<&Call>,
+        at: Timestamp,
+        outcome: &mut Outcome,
+    ) -> Option<(CallState, ChangeOrigin)> {
+        let sweep = ChangeOrigin::Source(Source::Sweep);
+        match self {
+            Self::Event(event) => {
+                let origin = ChangeOrigin::Source(event.source);
+                outcome.unknown_statuses += u64::from(event.status.is_none());
+                let sent: Vec<Box<str>> = event.extras.iter().map(|(key, _)| key.clone()).collect();
+                outcome.dropped_keys += event.left_out.count();
+                let merged = merge(known, *event, at);
+                let dropped = sent.iter().filter(|key| merged.extras.get(key).is_none());
+                outcome.dropped_keys += dropped.count() as u64;
+                Some((CallState::Call(Arc::new(merged)), origin))
+            }
+            Self::Record(record) => {
+                let joined = match known {
+                    Some(call) => Arc::new(call.join(&record)),
+                    None => record,
+                };
+                Some((CallState::Call(joined), ChangeOrigin::Source(Source::Import)))
+            }
+            Self::Delete(_) => {
+                outcome.ignored += u64::from(known.is_none());
+                known.map(|_| (CallState::Deleted(at), ChangeOrigin::Admin))
+            }
+            Self::Expire(_) => match known {
+                Some(call) if !call.live() => Some((CallState::Deleted(at), sweep)),
+                _ => {
+                    outcome.unchanged += 1;
+                    None
+                }
+            },
+            Self::Stale(_, heard_before) => match known {
+                Some(call) if call.live() && call.last_event_at() < heard_before => {
+                    Some((CallState::Call(Arc::new(call.clone().into_stale(at))), sweep))
+                }
+                _ => {
+                    outcome.unchanged += 1;
+                    None
+                }
+            },
+            Self::Admin(_) => None,
+        }
+    }
+}
+
+/// What became of the changes of one submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Outcome {
+    /// Calls that were not known before.
+    pub new: u64,
+    /// Changes of known calls, deletions and settings among them; and what was heard of calls while it
+    /// was not known whether they are new.
+    pub changed: u64,
+    /// Said nothing new.
+    pub unchanged: u64,
+    /// For calls that were deleted, or deletions of unknown ones.
+    pub ignored: u64,
+    /// Events with a status that this version does not know: the rest of them was merged.
+    pub unknown_statuses: u64,
+    /// Unknown keys that did not fit into their record.
+    pub dropped_keys: u64,
+}
+
+impl Outcome {
+    /// Both together.
+    pub fn add(&mut self, other: Self) {
+        self.new += other.new;
+        self.changed += other.changed;
+        self.unchanged += other.unchanged;
+        self.ignored += other.ignored;
+        self.unknown_statuses += other.unknown_statuses;
+        self.dropped_keys += other.dropped_keys;
+    }
+}

@@ -1,0 +1,148 @@
+//! What the threads of a store are asked to do.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::change::{Change, Outcome};
+use super::threads::Reply;
+use crate::domain::{CallId, Timestamp};
+use crate::index::{AdminRow, Index};
+use crate::registry::Indexed;
+
+/// What the committer does.
+pub(super) enum CommitterMessage {
+    /// Changes to be made durable.
+    Submit(Submission),
+    /// A checkpoint has been written to the index: the journal is to say so.
+    Checkpoint(CheckpointNote, Reply<()>),
+    /// The index has these versions of calls and of settings.
+    Settle(Versions, Reply<()>),
+    /// Some of the calls of which only parts are known find their place, by this generation.
+    Place(Arc<Index>, Reply<()>),
+    /// A new generation takes over, which has this of the calls in memory.
+    Replace(Arc<Index>, KnownCalls, Reply<()>),
+    /// A new segment is begun, so that the present one can be packed.
+    BeginSegment(Reply<()>),
+    Stop,
+}
+
+/// What the checkpointer does.
+pub(super) enum CheckpointerMessage {
+    /// The registry fills up, or the index has failed: look at once. Sent once until it is taken.
+    Wake,
+    /// Everything that is in memory goes to the index.
+    Checkpoint(Reply<()>),
+    /// A new generation is built, and takes over.
+    Build(BuildReason, Reply<Compacted>),
+    /// The index is compacted, since the store is over its size; none waits for it.
+    Compact,
+    /// Answered once there is an index, and with reports of how far it is.
+    AwaitIndex(Reply<()>),
+    /// A generation is filled, or has failed.
+    Filled,
+    Stop,
+}
+
+/// What the compactor does.
+pub(super) enum CompactorMessage {
+    /// A round out of turn.
+    Collect(Depth, Reply<Collected>),
+    Stop,
+}
+
+/// Changes on their way to the committer: all of them happen or none.
+pub(super) struct Submission {
+    pub changes: Vec<Change>,
+    /// When they were received.
+    pub at: Timestamp,
+    /// Say what would happen, and do nothing.
+    pub dry: bool,
+    pub reply: Reply<Outcome>,
+    /// Room in the queue.
+    pub permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Submission {
+    /// Gives the room back, and only then answers: who hears the answer may send more at once.
+    pub fn answer(self, result: Result<Outcome, StoreError>) {
+        drop(self.permit);
+        self.reply.send(result);
+    }
+}
+
+/// What a checkpoint frame says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Note {
+    pub generation: u64,
+    pub checkpoint: u64,
+    pub replay_from: u64,
+}
+
+/// What the journal is to say of a checkpoint.
+pub(super) struct CheckpointNote {
+    pub note: Note,
+    pub at: Timestamp,
+}
+
+/// What the index has of some calls and settings.
+#[derive(Default)]
+pub(super) struct Versions {
+    pub calls: Vec<(CallId, Option<Indexed>)>,
+    pub admin: Vec<AdminRow>,
+    /// Deletions that it has let go of.
+    pub forgotten: Vec<CallId>,
+}
+
+/// What a new generation has of the calls in memory.
+pub(super) type KnownCalls = HashMap<CallId, Option<Indexed>>;
+
+/// What a new generation is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BuildReason {
+    /// The current one has failed: from the journal, as fast as it goes.
+    Repair,
+    /// It was asked for: from the journal.
+    Rebuild,
+    /// The current one takes more disk than it need: from itself.
+    Compact,
+}
+
+/// What a compaction of the index did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compacted {
+    /// Calls in the index.
+    pub calls: u64,
+    /// Bytes on disk before.
+    pub bytes_before: u64,
+    /// Bytes on disk now.
+    pub bytes_after: u64,
+}
+
+/// How far a round of the compactor goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// What is worth the work.
+    Usual,
+    /// Everything that can go, but for the history that is kept.
+    Thorough,
+    /// Everything that can go.
+    Erase,
+}
+
+/// What a round of the compactor has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Collected {
+    /// Calls whose time was over.
+    pub expired: u64,
+    /// Segments that were packed.
+    pub segments: u64,
+    /// Bytes on disk of these segments before, and of what took their place.
+    pub bytes_before: u64,
+    /// The same after.
+    pub bytes_after: u64,
+    /// The store is larger than it may be: more follows.
+    pub fitting: bool,
+}
