@@ -23,7 +23,7 @@
 //! In these five, which are read in both directions, a 00 stands after every three bytes of an account,
 //! a parent and a position. sled, going back from a page to the one before it, looks for the page's
 //! first key, less by one and then four bytes FF: with keys between the two it turns in circles, and
-//! panics. One who makes up the sids of calls could have it do so; no key has four bytes FF in a row.
+//! panics. A sender that makes up the sids of calls could have it do so; no key has four bytes FF in a row.
 
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
@@ -93,7 +93,7 @@ pub struct IndexKeys {
 }
 
 impl IndexKeys {
-    /// Those of this version of a call.
+    /// The index keys of this version of a call.
     pub fn of(call: &Call) -> Self {
         Self {
             listed_at: call.listed_at,
@@ -133,6 +133,10 @@ impl IndexKeys {
 /// The keys in ranges, `c` among them, that the first of two versions of a call has and the second has
 /// not, and the other way round. Of what is the same in both no key is made.
 pub fn moved_keys(before: &Call, after: &Call) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    fn text(call: &Call, field: CallField) -> &str {
+        call.text(field).unwrap_or_default()
+    }
+
     let account = after.id.account;
     let (from, to) = (Position::of(before), Position::of(after));
     let (mut gone, mut new) = (Vec::new(), Vec::new());
@@ -147,9 +151,6 @@ pub fn moved_keys(before: &Call, after: &Call) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     row(status(before) != status(after), &|call| {
         Some(Range::status(account, StatusKey::of(call), call.direction.value))
     });
-    fn text(call: &Call, field: CallField) -> &str {
-        call.text(field).unwrap_or_default()
-    }
     row(text(before, CallField::From) != text(after, CallField::From), &|call| {
         Some(Range::from(account, text(call, CallField::From)))
     });

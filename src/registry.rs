@@ -143,6 +143,11 @@ impl Registry {
         self.entries.len()
     }
 
+    /// Parts of calls.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
     /// Whether the call, or a part of it, is in memory.
     pub fn holds(&self, id: CallId) -> bool {
         self.entries.contains_key(&id) || self.parts.contains_key(&id)

@@ -34,7 +34,7 @@ const BUSY: [&str; 8] = [
 const EVERY: Duration = Duration::from_millis(10);
 /// How often the disk is tried: in a minute often enough for one time in a thousand.
 const DISK_EVERY: Duration = Duration::from_millis(2);
-/// Makes `fdatasync` and `fsync` return at once, whoever calls them.
+/// Makes `fdatasync` and `fsync` return at once for every caller.
 const UNSYNCED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/baselines/unsynced.py");
 
 /// Rows of all durable writes; each load lasts so many seconds.

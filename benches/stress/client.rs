@@ -20,13 +20,13 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where a server is, and who asks.
 #[derive(Clone)]
-pub struct Place {
+pub struct Target {
     pub port: u16,
     tls: Arc<ClientConfig>,
     pub token: String,
 }
 
-impl Place {
+impl Target {
     pub fn of(server: &Server) -> Self {
         Self { port: server.port, tls: server.tls.clone(), token: server.token.clone() }
     }
@@ -51,7 +51,7 @@ impl Place {
     pub async fn client(&self) -> Outcome<Client> {
         Ok(Client {
             stream: self.tls().await?,
-            place: self.clone(),
+            target: self.clone(),
             read: Vec::new(),
             used: Instant::now(),
         })
@@ -60,7 +60,7 @@ impl Place {
 
 pub struct Client {
     stream: TlsStream<TcpStream>,
-    place: Place,
+    target: Target,
     read: Vec<u8>,
     /// When it was last answered.
     used: Instant,
@@ -83,13 +83,13 @@ impl Client {
     pub async fn reopen_after(&mut self, idle: Duration) -> Outcome<bool> {
         let due = self.used.elapsed() >= idle;
         if due {
-            *self = self.place.client().await?;
+            *self = self.target.client().await?;
         }
         Ok(due)
     }
 
     pub async fn get(&mut self, path: &str) -> Outcome<Answer> {
-        let token = &self.place.token;
+        let token = &self.target.token;
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
         );
@@ -100,7 +100,7 @@ impl Client {
         let request = format!(
             "POST /v1/hooks/call-status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
              Content-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n{lines}",
-            self.place.token,
+            self.target.token,
             lines.len()
         );
         self.ask(request.as_bytes()).await

@@ -12,13 +12,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::client::{ACCOUNT, CROWDED, Place, event};
+use super::client::{ACCOUNT, CROWDED, Target, event};
 use super::idle::released;
 use super::probe::{millis, probe};
 use super::server::{Server, mib};
 use super::{Outcome, Table};
 
-/// Short limits, so that a siege of some seconds sees them act.
+/// Short limits, so that an attack of some seconds sees them act.
 const FLAGS: [&str; 8] = [
     "--limits-handshake",
     "3s",
@@ -86,8 +86,8 @@ pub async fn run(table: &mut Table, time: Duration, only: Option<&str>) -> Outco
     }
     let server = Server::start(&FLAGS)?;
     server.sign(ACCOUNT)?;
-    let place = Place::of(&server);
-    let mut writer = place.client().await?;
+    let target = Target::of(&server);
+    let mut writer = target.client().await?;
     for begin in (0..CALLS).step_by(1000) {
         let lines: Vec<_> = (begin..begin + 1000).map(|n| event(n, "in-progress", "")).collect();
         let lines = lines.join("\n");
@@ -96,7 +96,7 @@ pub async fn run(table: &mut Table, time: Duration, only: Option<&str>) -> Outco
     }
     drop(writer);
     // What was written settles first: a checkpoint, and packing.
-    probe(&place, time).await?;
+    probe(&target, time).await?;
     for (number, (attack, count, _)) in chosen {
         let figure = one(&server, time, number).await?;
         table.line(&format!("{attack:?}, {count} at a time"), figure);
@@ -107,19 +107,19 @@ pub async fn run(table: &mut Table, time: Duration, only: Option<&str>) -> Outco
 }
 
 async fn one(server: &Server, time: Duration, number: usize) -> Outcome<String> {
-    let place = Place::of(server);
-    let quiet = probe(&place, time).await?.percentile(99);
+    let target = Target::of(server);
+    let quiet = probe(&target, time).await?.percentile(99);
     let elsewhere = {
         let other = Server::start(&FLAGS)?;
         other.sign(ACCOUNT)?;
         let mut attackers = Attackers::begin(&other, number)?;
-        let waits = probe(&place, time).await?.percentile(99);
+        let waits = probe(&target, time).await?.percentile(99);
         attackers.end()?;
         waits
     };
     let before = server.taken()?;
     let mut attackers = Attackers::begin(server, number)?;
-    let here = probe(&place, time).await?.percentile(99);
+    let here = probe(&target, time).await?.percentile(99);
     let held = server.taken()?;
     // They hold on to what they have until the server ends it.
     let ended = attackers.end()?;
@@ -191,7 +191,7 @@ pub async fn attack(number: u64) -> Outcome<()> {
     let mut lines = order.lines().map(str::to_owned);
     let mut line = || lines.next().ok_or("a line is missing");
     let (port, token, ca) = (line()?, line()?, line()?);
-    let place = Place::new(port.parse()?, token, Path::new(&ca))?;
+    let target = Target::new(port.parse()?, token, Path::new(&ca))?;
     let stop = Arc::new(AtomicBool::new(false));
     let ordered = stop.clone();
     std::thread::spawn(move || {
@@ -201,12 +201,12 @@ pub async fn attack(number: u64) -> Outcome<()> {
     let link = Arc::new(Link(Mutex::new(Instant::now())));
     let mut tasks = JoinSet::new();
     for _ in 0..count {
-        let (place, stop, link) = (place.clone(), stop.clone(), link.clone());
+        let (target, stop, link) = (target.clone(), stop.clone(), link.clone());
         tasks.spawn(async move {
             let mut ended = 0;
             while !stop.load(Ordering::Relaxed) {
                 // However it ends: what counts is that it ends.
-                if let Err(error) = act(attack, &place, &link).await
+                if let Err(error) = act(attack, &target, &link).await
                     && error.is::<Broken>()
                 {
                     return Err(error);
@@ -226,7 +226,7 @@ pub async fn attack(number: u64) -> Outcome<()> {
 }
 
 /// What all large slow bodies come through: a link of 1 Gbit/s. The loopback device has no such limit,
-/// and what it carries keeps the processors from everybody, whoever it is for.
+/// and what it carries keeps the processors from everybody.
 struct Link(Mutex<Instant>);
 
 /// Bytes that go out at once.
@@ -258,7 +258,7 @@ impl std::fmt::Display for Broken {
 
 impl Error for Broken {}
 
-async fn act(attack: Attack, place: &Place, link: &Link) -> Outcome<()> {
+async fn act(attack: Attack, target: &Target, link: &Link) -> Outcome<()> {
     // A signature of now may be right as long as its body has not come: an old one is refused at once.
     let now = rollcall::clock::system_time().duration_since(UNIX_EPOCH)?.as_secs();
     let hook = format!(
@@ -267,12 +267,12 @@ async fn act(attack: Attack, place: &Place, link: &Link) -> Outcome<()> {
         "0".repeat(64)
     );
     match attack {
-        Attack::SilentBeforeTls => ends(place.tcp().await?).await,
-        Attack::SilentAfterTls => ends(place.tls().await?).await,
-        Attack::SlowHeaders => drip(place.tls().await?, b"GET /livez HTTP/1.1\r\nHost: l").await,
-        Attack::SlowBody => drip(place.tls().await?, hook.as_bytes()).await,
+        Attack::SilentBeforeTls => ends(target.tcp().await?).await,
+        Attack::SilentAfterTls => ends(target.tls().await?).await,
+        Attack::SlowHeaders => drip(target.tls().await?, b"GET /livez HTTP/1.1\r\nHost: l").await,
+        Attack::SlowBody => drip(target.tls().await?, hook.as_bytes()).await,
         Attack::LargeSlowBody | Attack::LargeFastBody => {
-            let mut stream = place.tls().await?;
+            let mut stream = target.tls().await?;
             stream.write_all(hook.as_bytes()).await?;
             for _ in 0..LARGE_BYTES / LINK_BYTES {
                 if matches!(attack, Attack::LargeSlowBody) {
@@ -283,53 +283,53 @@ async fn act(attack: Attack, place: &Place, link: &Link) -> Outcome<()> {
             drip(stream, b"").await
         }
         Attack::SlowReader => {
-            let mut stream = place.tls().await?;
+            let mut stream = target.tls().await?;
             let head = format!(
                 "GET /v1/Accounts/{ACCOUNT}/Calls HTTP/1.1\r\nHost: localhost\r\n\
                  Authorization: Bearer {}\r\n\r\n",
-                place.token
+                target.token
             );
             stream.write_all(head.as_bytes()).await?;
-            // It reads nothing until the server has lost patience.
+            // It reads nothing until the server has given up.
             tokio::time::sleep(Duration::from_secs(5)).await;
             ends(stream).await
         }
         Attack::Garbage => {
-            let mut stream = place.tcp().await?;
+            let mut stream = target.tcp().await?;
             stream.write_all(&[0x5a; 1024]).await?;
             ends(stream).await
         }
         Attack::HugeHeaders => {
-            let mut stream = place.tls().await?;
+            let mut stream = target.tls().await?;
             let head =
                 format!("GET /livez HTTP/1.1\r\nHost: l\r\nX: {}\r\n\r\n", "x".repeat(65_536));
             let _cut = stream.write_all(head.as_bytes()).await;
             ends(stream).await
         }
-        Attack::Smuggling => smuggle(place).await,
+        Attack::Smuggling => smuggle(target).await,
         Attack::TruncatedBody => {
-            let mut stream = place.tls().await?;
+            let mut stream = target.tls().await?;
             stream.write_all(hook.as_bytes()).await?;
             stream.write_all(b"{\"account_sid\":").await?;
             stream.shutdown().await?;
             ends(stream).await
         }
-        Attack::Counts => clients(place, "limit=1&count=true&from_prefix=%2B1").await,
-        Attack::PrefixScans => clients(place, "limit=50&from_prefix=%2B9").await,
-        Attack::LargePages => clients(place, "limit=10000").await,
+        Attack::Counts => clients(target, "limit=1&count=true&from_prefix=%2B1").await,
+        Attack::PrefixScans => clients(target, "limit=50&from_prefix=%2B9").await,
+        Attack::LargePages => clients(target, "limit=10000").await,
         Attack::AbandonedCounts => {
-            let mut stream = place.tls().await?;
+            let mut stream = target.tls().await?;
             let path = format!("/v1/Accounts/{CROWDED}/Calls?count=true&limit=1&from_prefix=%2B1");
             let head = format!(
                 "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
-                place.token
+                target.token
             );
             stream.write_all(head.as_bytes()).await?;
             tokio::time::sleep(Duration::from_millis(50)).await;
             Ok(())
         }
         Attack::WrongToken => {
-            let mut client = place.client().await?;
+            let mut client = target.client().await?;
             let head =
                 "GET /v1/Calls/changes HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer no\r\n\r\n";
             let status = client.ask(head.as_bytes()).await?.status;
@@ -343,8 +343,8 @@ async fn act(attack: Attack, place: &Place, link: &Link) -> Outcome<()> {
 }
 
 /// Some questions of the account whose readers want much, one after another.
-async fn clients(place: &Place, query: &str) -> Outcome<()> {
-    let mut client = place.client().await?;
+async fn clients(target: &Target, query: &str) -> Outcome<()> {
+    let mut client = target.client().await?;
     for _ in 0..20 {
         let answer = client.get(&format!("/v1/Accounts/{CROWDED}/Calls?{query}")).await?;
         if answer.status != 200 {
@@ -355,7 +355,7 @@ async fn clients(place: &Place, query: &str) -> Outcome<()> {
 }
 
 /// A request in the body of another, by two ways of saying how long that is. It is never answered.
-async fn smuggle(place: &Place) -> Outcome<()> {
+async fn smuggle(target: &Target) -> Outcome<()> {
     let inner = "GET /livez HTTP/1.1\r\nHost: l\r\n\r\n";
     for (lengths, body) in [
         ("Content-Length: 4\r\nTransfer-Encoding: chunked", format!("0\r\n\r\n{inner}")),
@@ -364,7 +364,7 @@ async fn smuggle(place: &Place) -> Outcome<()> {
         ("Transfer-Encoding: xchunked", format!("0\r\n\r\n{inner}")),
         ("Transfer-Encoding : chunked", format!("0\r\n\r\n{inner}")),
     ] {
-        let mut stream = place.tls().await?;
+        let mut stream = target.tls().await?;
         let head = format!("POST /livez HTTP/1.1\r\nHost: l\r\n{lengths}\r\n\r\n{body}");
         stream.write_all(head.as_bytes()).await?;
         let mut said = Vec::new();

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 
-use super::client::Place;
+use super::client::Target;
 use super::probe::{millis, probe};
 use super::server::{Server, mib};
 use super::{Outcome, Table};
@@ -22,8 +22,8 @@ const PROBE: Duration = Duration::from_secs(5);
 pub async fn run(table: &mut Table, count: u64) -> Outcome<()> {
     let connections = (count + 64).to_string();
     let server = Server::start(&["--limits-connections", &connections, "--limits-header", "10m"])?;
-    let place = Place::of(&server);
-    let quiet = probe(&place, PROBE).await?;
+    let target = Target::of(&server);
+    let quiet = probe(&target, PROBE).await?;
     let before = server.taken()?;
     table.line("memory before", mib(before.resident_bytes));
     let p99 = quiet.percentile(99);
@@ -31,14 +31,14 @@ pub async fn run(table: &mut Table, count: u64) -> Outcome<()> {
     for round in 0..6 {
         let asked = round % 2 == 1;
         let begun = Instant::now();
-        let held = hold(&place, count, asked).await?;
+        let held = hold(&target, count, asked).await?;
         let seconds = begun.elapsed().as_secs_f64();
         let what = format!(
             "{count} idle TLS connections, {}, round {}",
             if asked { "answered once" } else { "silent" },
             round + 1
         );
-        let waits = probe(&place, PROBE).await?;
+        let waits = probe(&target, PROBE).await?;
         let taken = server.taken()?;
         let more = taken.resident_bytes.saturating_sub(before.resident_bytes);
         let ratio = waits.percentile(99).as_secs_f64() / p99.as_secs_f64();
@@ -60,18 +60,18 @@ pub async fn run(table: &mut Table, count: u64) -> Outcome<()> {
     Ok(())
 }
 
-async fn hold(place: &Place, count: u64, asked: bool) -> Outcome<Vec<TlsStream<TcpStream>>> {
+async fn hold(target: &Target, count: u64, asked: bool) -> Outcome<Vec<TlsStream<TcpStream>>> {
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();
     for _ in 0..count {
         let permit = room.clone().acquire_owned().await?;
-        let place = place.clone();
+        let target = target.clone();
         tasks.spawn(async move {
             let _permit = permit;
             if !asked {
-                return place.tls().await;
+                return target.tls().await;
             }
-            let mut client = place.client().await?;
+            let mut client = target.client().await?;
             client.get("/livez").await?;
             Ok(client.into_stream())
         });

@@ -2,12 +2,12 @@
 //! on the real binary from a process of its own.
 //!
 //! ```sh
-//! cargo bench --bench siege                    # idle, hostile
-//! cargo bench --bench siege -- idle 10000      # so many idle TLS connections
-//! cargo bench --bench siege -- hostile 10      # each attack for so many seconds
-//! cargo bench --bench siege -- hostile 10 SlowReader   # one of them
-//! cargo bench --bench siege -- overload 10     # three times what is sustainable, for minutes
-//! cargo bench --bench siege -- soak 60         # a light mixed load, for minutes
+//! cargo bench --bench stress                    # idle, hostile
+//! cargo bench --bench stress -- idle 10000      # so many idle TLS connections
+//! cargo bench --bench stress -- hostile 10      # each attack for so many seconds
+//! cargo bench --bench stress -- hostile 10 SlowReader   # one of them
+//! cargo bench --bench stress -- overload 10     # three times what is sustainable, for minutes
+//! cargo bench --bench stress -- soak 60         # a light mixed load, for minutes
 //! ```
 //!
 //! Everything happens on loopback and in a temporary directory. `ulimit -n` must leave room for the

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, Semaphore};
 
-use super::client::{ACCOUNT, Client, Place, event};
+use super::client::{ACCOUNT, Client, Target, event};
 use super::server::{Server, mib};
 use super::{Outcome, Table};
 
@@ -36,10 +36,10 @@ struct Counts {
 
 pub async fn run(table: &mut Table, time: Duration) -> Outcome<()> {
     let server = Server::start(&["--retention-history", "0s", "--retention-interval", "5s"])?;
-    let place = Place::of(&server);
+    let target = Target::of(&server);
     let mut sources = Vec::new();
     for number in 0..MANY {
-        let client = place.client().await?;
+        let client = target.client().await?;
         sources.push(Arc::new(Mutex::new(Source { number, client, sent: 0, acknowledged: 0 })));
     }
     let rate = sustainable(&sources).await?;
@@ -48,7 +48,7 @@ pub async fn run(table: &mut Table, time: Duration) -> Outcome<()> {
     let before = server.taken()?;
     let minutes = offer(&server, &sources, &counts, 3 * rate, time).await?;
     let ended = Instant::now();
-    let mut client = place.client().await?;
+    let mut client = target.client().await?;
     while client.post(&event(0, "ringing", "")).await?.status != 204 {}
     let recovered = ended.elapsed();
     let figure = format!(

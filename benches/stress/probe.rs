@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Outcome;
-use super::client::{ACCOUNT, Place, event};
+use super::client::{ACCOUNT, Target, event};
 
 /// Between two requests.
 const PAUSE: Duration = Duration::from_millis(4);
@@ -19,8 +19,8 @@ impl Waits {
 }
 
 /// Asks for so long, on connections of its own.
-pub async fn probe(place: &Place, time: Duration) -> Outcome<Waits> {
-    let (mut writer, mut reader) = (place.client().await?, place.client().await?);
+pub async fn probe(target: &Target, time: Duration) -> Outcome<Waits> {
+    let (mut writer, mut reader) = (target.client().await?, target.client().await?);
     let path = format!("/v1/Accounts/{ACCOUNT}/Calls?limit=50");
     let begun = Instant::now();
     let mut waits = Vec::new();

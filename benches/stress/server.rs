@@ -1,4 +1,4 @@
-//! The server under siege, and what it takes of the machine.
+//! The server under stress, and what it takes of the machine.
 
 use std::ffi::OsString;
 use std::fs;
@@ -132,7 +132,7 @@ impl Drop for Server {
 
 /// The binary, or another one to compare with, such as that of the release before.
 fn of() -> OsString {
-    std::env::var_os("SIEGE_OF").unwrap_or_else(|| ROLLCALL.into())
+    std::env::var_os("ROLLCALL").unwrap_or_else(|| ROLLCALL.into())
 }
 
 /// Bytes of all files below a directory. One that is gone meanwhile takes none.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::MissedTickBehavior;
 
-use super::client::{ACCOUNT, Client, Place, event};
+use super::client::{ACCOUNT, Client, Target, event};
 use super::server::{Server, Taken, mib};
 use super::{Outcome, Table};
 
@@ -43,19 +43,19 @@ struct Done {
 
 pub async fn run(table: &mut Table, time: Duration) -> Outcome<()> {
     let server = Server::start(&FLAGS)?;
-    let place = Place::of(&server);
+    let target = Target::of(&server);
     let begun = Instant::now();
     let mut samples = Vec::new();
     let mut file = File::create("target/soak.csv")?;
     writeln!(file, "seconds,resident,peak,files,threads,disk,cpu_ticks,events,reads,connections")?;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut writer, mut reader) = (place.client().await?, place.client().await?);
+    let (mut writer, mut reader) = (target.client().await?, target.client().await?);
     let mut done = Done::default();
     let mut sampled = Instant::now();
     for turn in 0_u64.. {
         ticks.tick().await;
-        act(&place, &mut writer, &mut reader, turn, &mut done).await?;
+        act(&target, &mut writer, &mut reader, turn, &mut done).await?;
         if sampled.elapsed() >= SAMPLE {
             sampled = Instant::now();
             let taken = server.taken()?;
@@ -96,7 +96,7 @@ pub async fn run(table: &mut Table, time: Duration) -> Outcome<()> {
 
 /// One turn: always an event, and now and then everything else.
 async fn act(
-    place: &Place,
+    target: &Target,
     writer: &mut Client,
     reader: &mut Client,
     turn: u64,
@@ -130,7 +130,7 @@ async fn act(
     }
     if turn.is_multiple_of(25) {
         // A new connection, which is sometimes left in the middle of a request.
-        let mut client = place.client().await?;
+        let mut client = target.client().await?;
         done.connections += 1;
         if turn.is_multiple_of(50) {
             expect(200, client.get("/readyz").await?.status)?;
@@ -139,7 +139,7 @@ async fn act(
             let head = format!(
                 "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
                  Authorization: Bearer {}\r\n\r\n",
-                place.token
+                target.token
             );
             // An event stream has no end: it is left after a while.
             let follow = async move { client.ask(head.as_bytes()).await.map(drop) };

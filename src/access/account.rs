@@ -7,6 +7,7 @@ use crate::domain::{AccountSid, ServiceProviderSid};
 
 /// What rollcall knows of an account beside its calls.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of jambonz")]
 pub struct Account {
     /// The account.
     pub account_sid: AccountSid,

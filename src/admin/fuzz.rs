@@ -1,4 +1,5 @@
 //! Fuzzing of frames of the admin socket, and the commands in them.
+#![expect(clippy::missing_panics_doc, reason = "a panic is what fuzzing looks for")]
 
 use std::io::Read as _;
 

@@ -162,7 +162,7 @@ fn format_in(text: &str) -> Option<String> {
 /// Lines on standard error. One that cannot be written is lost: where the disk is full on which they
 /// are kept, or have no reader any more, all else goes on.
 pub(super) fn lines() -> SubscriberBuilder<DefaultFields, Format, LevelFilter, fn() -> Plain> {
-    // Else it would be told on standard error, and whoever cannot write there panics.
+    // Else it would be told on standard error, and a failed write there panics.
     tracing_subscriber::fmt().with_writer(Plain::new as fn() -> _).log_internal_errors(false)
 }
 

@@ -147,7 +147,7 @@ pub struct Call {
     /// No event for longer than a call may live, and no final one.
     pub stale: bool,
     /// When the call was registered another account had a call of this sid: it is listed and nothing
-    /// else, since whoever runs calls knows them by their sids alone. Fixed like the place in lists.
+    /// else, since a feature server knows calls by their sids alone. Fixed like the place in lists.
     pub namesake: bool,
     /// The status and what came with it.
     pub progress: StatusProgress,

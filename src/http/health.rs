@@ -11,6 +11,7 @@ const SHORT_OF_SPACE: &str = "the server is short of room on its disk and takes 
 const RETRY_SECONDS: u16 = 10;
 
 /// The process answers.
+#[expect(clippy::unnecessary_wraps, reason = "the type of a handler")]
 pub(super) fn live(_: &ApiRequest<'_>) -> Result<Response, ApiError> {
     Ok(json(StatusCode::OK, "{\"status\":\"ok\"}"))
 }

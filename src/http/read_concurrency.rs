@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_takes_longer_turns_gets_fewer_of_them() {
+    fn a_reader_of_longer_slices_gets_fewer_of_them() {
         let flows =
             [(flow(1, 1), 4000), (flow(2, 2), 1000), (flow(2, 2), 1000), (flow(2, 2), 1000)];
         let used = shares(2, &flows, 8000);
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_leaves_is_passed_over() {
+    async fn a_reader_that_leaves_is_passed_over() {
         let turns = ReadConcurrency::of(2);
         let held = [turns.take(flow(1, 1), false).await, turns.take(flow(1, 1), false).await];
         let left: Vec<_> = (0..5).map(|_| Box::pin(turns.take(flow(2, 2), false))).collect();

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn csv_is_sent_to_whoever_wants_it_more_than_json() {
+    fn csv_is_sent_to_a_client_that_prefers_it_to_json() {
         for (accept, shape) in [
             ("text/csv", ListLayout::Csv),
             ("Text/CSV; charset=utf-8, */*;q=0.1", ListLayout::Csv),

@@ -421,7 +421,7 @@ fn a_block_under_another_account_is_damage_and_no_answer() {
 
 #[test]
 fn answers_that_are_stored_change_with_the_layout_alone() {
-    // Who changes what the API answers of a call counts the layout up, and writes this anew: what
+    // A change of what the API answers of a call raises the layout and changes this: what
     // an index has stored would be answered for ever.
     let call = crate::codec::decode(include_bytes!("../../tests/fixtures/record-v1.bin")).unwrap();
     let mut answer = Vec::new();

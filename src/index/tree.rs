@@ -452,8 +452,8 @@ pub(super) fn strange_key() -> IndexError {
     IndexError::damaged("a key of unknown shape")
 }
 
-/// sled, which syncs once more when it is closed and panics where it cannot. Who lets go of an
-/// index is not to notice that: what it has to keep was synced before.
+/// sled, which syncs once more when it is closed and panics where it cannot. The last user of an
+/// index does not notice that: what it has to keep was synced before.
 pub(super) struct Database(Option<sled::Db>);
 
 impl std::ops::Deref for Database {

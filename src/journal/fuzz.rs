@@ -1,5 +1,6 @@
 //! Fuzzing of frames and of segments with changed bytes: no content of a file makes the reader panic,
 //! and no frame is read that was not written.
+#![expect(clippy::missing_panics_doc, reason = "a panic is what fuzzing looks for")]
 
 use std::io::Write as _;
 use std::path::PathBuf;

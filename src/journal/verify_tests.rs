@@ -120,7 +120,7 @@ fn every_changed_byte_is_found_with_its_place() {
             let found = audit(segment, None, 64);
             match &segment.packed {
                 None => assert!(found.unwrap_err().offset <= place as u64, "{place}"),
-                // The table of blocks and heads of zstd are for whoever reads in another way.
+                // The table of blocks and heads of zstd are for other readers.
                 Some(_) => assert!(found.is_err() || found == audit_of(segment, &whole)),
             }
         }

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_trusted_cannot_say_where_it_came_from() {
+    fn a_peer_that_is_not_trusted_cannot_say_where_it_came_from() {
         let lines = ["x-forwarded-for: 192.0.2.7", "forwarded: for=192.0.2.7"];
         for peer in ["10.0.1.1:5000", "192.0.2.1:1", "[2001:db8::1]:1"] {
             assert_eq!(client_of(peer, &lines), peer);

@@ -36,7 +36,7 @@ const INDEX_MAX: Duration = Duration::from_secs(10);
 /// How often the times at which tokens were last used are stored.
 const USED_INTERVAL: Duration = Duration::from_hours(1);
 /// How long an accept loop may take to come around.
-const PULSE_MAX: Duration = Duration::from_secs(10);
+const WATCHDOG_MAX: Duration = Duration::from_secs(10);
 /// Threads that serve requests, also where there are fewer processors: some may wait for the disk.
 const THREADS_MIN: usize = 4;
 
@@ -370,7 +370,7 @@ fn all_turn(watchdogs: &Arc<Vec<Watchdog>>) -> ops::Loops {
     ops::Loops(Arc::new(move || {
         runtime.block_on(async {
             for watchdog in watchdogs.iter() {
-                if !watchdog.beats(PULSE_MAX).await {
+                if !watchdog.beats(WATCHDOG_MAX).await {
                     return false;
                 }
             }

@@ -83,8 +83,8 @@ impl Asking {
     }
 }
 
-/// Asks once a beat if more than nothing was done in it. Whoever waits for what does not come, a
-/// lock or a dead disk, does nothing.
+/// Asks once a beat if more than nothing was done in it. A thread that waits for a
+/// lock or a dead disk does nothing.
 fn ask_while_working(
     ended: &Receiver<()>,
     beat: Duration,

@@ -1,4 +1,4 @@
-//! Lines of the log for those who come to the wrong port, or speak what is not spoken there. Whoever
+//! Lines of the log for those who come to the wrong port, or speak another protocol. A client that
 //! does comes again and again, as health checks do: each kind is said once a minute.
 
 use std::net::SocketAddr;

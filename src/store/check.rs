@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use parking_lot::MutexGuard;
 
-use super::index_builder::from_journal::{JournalSurvey, Newness};
+use super::index_builder::from_journal::{JournalScan, Newness};
 use super::open::Store;
 use super::threads::Progress;
 use super::{OpenError, StoreError};
@@ -61,8 +61,8 @@ impl Store {
         // The journal may already hold changes that are not published yet.
         let published = self.shared.view.registry.read().last_seq();
         let segments = self.shared.view.segments.read().clone();
-        let survey = match JournalSurvey::of(&segments, progress) {
-            Ok(survey) => survey,
+        let scan = match JournalScan::of(&segments, progress) {
+            Ok(scan) => scan,
             Err(OpenError::Journal(error)) => {
                 let object = "journal".to_owned();
                 let findings = vec![StoreFinding { object, problem: super::error::chain(&error) }];
@@ -76,11 +76,11 @@ impl Store {
                 findings.push(StoreFinding { object, problem: problem.to_owned() });
             }
         };
-        let total = survey.calls.len() as u64;
+        let total = scan.calls.len() as u64;
         let (mut compared, mut deletions) = (0, 0);
         let mut still = self.shared.index_writer.lock();
         // In the order of the index's own keys, so that neighbours are read together.
-        let mut calls: Vec<_> = survey.calls.iter().collect();
+        let mut calls: Vec<_> = scan.calls.iter().collect();
         calls.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));
         for (n, (id, newest)) in calls.into_iter().enumerate() {
             if n.is_multiple_of(COMPARED_AT_ONCE) {
@@ -106,8 +106,8 @@ impl Store {
         let mut strangers = Vec::new();
         let visited = index.each_stored(&[], |id, stored| {
             let left = |at| self.shared.view.has_left_journal(stored.seq(), at);
-            let known = survey.calls.contains_key(&id) || stored.deleted_at().is_some_and(left);
-            if stored.seq() <= survey.last_seq && !known {
+            let known = scan.calls.contains_key(&id) || stored.deleted_at().is_some_and(left);
+            if stored.seq() <= scan.last_seq && !known {
                 strangers.push(id);
             }
             Ok(true)

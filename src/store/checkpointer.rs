@@ -13,7 +13,7 @@ use super::index_builder::IndexBuilder;
 use super::messages::CheckpointerMessage;
 use super::state::Shared;
 use super::submit::Backpressure;
-use super::threads::Reply;
+use super::threads::ReplySender;
 use crate::clock;
 use crate::domain::CallId;
 
@@ -36,7 +36,7 @@ struct Asked {
     /// Everything goes to the index, whatever age it has.
     everything: bool,
     /// Who waits for that.
-    replies: Vec<Reply<()>>,
+    replies: Vec<ReplySender<()>>,
 }
 
 impl Checkpointer {

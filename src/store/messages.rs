@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::change::{Change, Outcome};
-use super::threads::Reply;
+use super::threads::ReplySender;
 use crate::domain::{CallId, Timestamp};
 use crate::index::{AdminRow, Index};
 use crate::registry::Indexed;
@@ -17,15 +17,15 @@ pub(super) enum CommitterMessage {
     /// Changes to be made durable.
     Submit(Submission),
     /// A checkpoint has been written to the index: the journal is to say so.
-    Checkpoint(CheckpointNote, Reply<()>),
+    Checkpoint(CheckpointNote, ReplySender<()>),
     /// The index has these versions of calls and of settings.
-    Settle(Versions, Reply<()>),
+    Settle(Versions, ReplySender<()>),
     /// Some of the calls of which only parts are known find their place, by this generation.
-    Place(Arc<Index>, Reply<()>),
+    Place(Arc<Index>, ReplySender<()>),
     /// A new generation takes over, which has this of the calls in memory.
-    Replace(Arc<Index>, KnownCalls, Reply<()>),
+    Replace(Arc<Index>, KnownCalls, ReplySender<()>),
     /// A new segment is begun, so that the present one can be packed.
-    BeginSegment(Reply<()>),
+    BeginSegment(ReplySender<()>),
     Stop,
 }
 
@@ -34,13 +34,13 @@ pub(super) enum CheckpointerMessage {
     /// The registry fills up, or the index has failed: look at once. Sent once until it is taken.
     Wake,
     /// Everything that is in memory goes to the index.
-    Checkpoint(Reply<()>),
+    Checkpoint(ReplySender<()>),
     /// A new generation is built, and takes over.
-    Build(BuildReason, Reply<Compacted>),
+    Build(BuildReason, ReplySender<Compacted>),
     /// The index is compacted, since the store is over its size; none waits for it.
     Compact,
     /// Answered once there is an index, and with reports of how far it is.
-    AwaitIndex(Reply<()>),
+    AwaitIndex(ReplySender<()>),
     /// A generation is filled, or has failed.
     Filled,
     Stop,
@@ -49,7 +49,7 @@ pub(super) enum CheckpointerMessage {
 /// What the compactor does.
 pub(super) enum CompactorMessage {
     /// A round out of turn.
-    Collect(Depth, Reply<Collected>),
+    Collect(Depth, ReplySender<Collected>),
     Stop,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Submission {
     pub at: Timestamp,
     /// Say what would happen, and do nothing.
     pub dry: bool,
-    pub reply: Reply<Outcome>,
+    pub reply: ReplySender<Outcome>,
     /// Room in the queue.
     pub permit: tokio::sync::OwnedSemaphorePermit,
 }

@@ -296,7 +296,6 @@ impl Start {
                 let is_known = seq < mark.replay_from && !is_checkpoint;
                 let body = if is_known { None } else { Some(Body::decode(&frame)?) };
                 match body {
-                    None => {}
                     Some(Body::Checkpoint(note)) => {
                         self.shared.newest_checkpoint.store(seq, Ordering::Release);
                         let newer = note.is_some_and(|note| {
@@ -313,11 +312,12 @@ impl Start {
                     Some(Body::Tombstone(id)) => {
                         self.put(index, id, CallState::Deleted(frame.at), seq, now)?;
                     }
-                    Some(Body::Part(id, record)) => {
-                        if index.stored(id)?.is_none_or(|stored| stored.seq() < seq) {
-                            self.put_part(&frame, &record)?;
-                        }
+                    Some(Body::Part(id, record))
+                        if index.stored(id)?.is_none_or(|stored| stored.seq() < seq) =>
+                    {
+                        self.put_part(&frame, &record)?;
                     }
+                    None | Some(Body::Part(..)) => {}
                     Some(Body::Setting(row)) => self.put_setting(seq, row)?,
                 }
                 let is_known = is_known || is_checkpoint;

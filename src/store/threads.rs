@@ -1,7 +1,7 @@
 //! The threads of a store: how they are started, asked and answered, and what becomes of those who
 //! wait when one dies.
 //!
-//! Each thread has one channel of messages. One that is to be answered carries a [`Reply`], which
+//! Each thread has one channel of messages. One that is to be answered carries a [`ReplySender`], which
 //! answers by itself when it is dropped. So a thread that has died is an error for all who wait
 //! for it, and never a wait: what it was at is dropped as it unwinds, and what is still in its channel
 //! once it is known why it died.
@@ -154,7 +154,7 @@ enum ReplyTo<T> {
 }
 
 /// Where an answer goes. One that is dropped unsent answers that the store closes or has failed.
-pub(super) struct Reply<T> {
+pub(super) struct ReplySender<T> {
     to: Option<ReplyTo<T>>,
     health: Arc<Health>,
     thread: &'static str,
@@ -186,14 +186,14 @@ impl<M> Inbox<M> {
     }
 
     /// Asks for something, and waits until it is done.
-    pub fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> M) -> Result<T, StoreError> {
+    pub fn ask<T>(&self, message: impl FnOnce(ReplySender<T>) -> M) -> Result<T, StoreError> {
         self.ask_telling(message, &mut |_| {})
     }
 
     /// The same, and says how far it is.
     pub fn ask_telling<T>(
         &self,
-        message: impl FnOnce(Reply<T>) -> M,
+        message: impl FnOnce(ReplySender<T>) -> M,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<T, StoreError> {
         let done = self.begin(message)?.wait(None, progress);
@@ -201,20 +201,23 @@ impl<M> Inbox<M> {
     }
 
     /// Asks for something.
-    pub fn begin<T>(&self, message: impl FnOnce(Reply<T>) -> M) -> Result<Answer<T>, StoreError> {
+    pub fn begin<T>(
+        &self,
+        message: impl FnOnce(ReplySender<T>) -> M,
+    ) -> Result<Answer<T>, StoreError> {
         let (to, from) = mpsc::channel();
         self.send(message(self.reply(ReplyTo::Thread(to))))?;
         Ok(Answer { from, health: self.health.clone() })
     }
 
     /// The sending end of an answer to a task.
-    pub fn reply_to_task<T>(&self) -> (Reply<T>, oneshot::Receiver<Result<T, StoreError>>) {
+    pub fn reply_to_task<T>(&self) -> (ReplySender<T>, oneshot::Receiver<Result<T, StoreError>>) {
         let (to, from) = oneshot::channel();
         (self.reply(ReplyTo::Task(to)), from)
     }
 
-    fn reply<T>(&self, to: ReplyTo<T>) -> Reply<T> {
-        Reply { to: Some(to), health: self.health.clone(), thread: self.thread }
+    fn reply<T>(&self, to: ReplyTo<T>) -> ReplySender<T> {
+        ReplySender { to: Some(to), health: self.health.clone(), thread: self.thread }
     }
 }
 
@@ -243,7 +246,7 @@ impl<T> Answer<T> {
     }
 }
 
-impl<T> Reply<T> {
+impl<T> ReplySender<T> {
     pub fn send(mut self, done: Result<T, StoreError>) {
         self.answer(done);
     }
@@ -268,7 +271,7 @@ impl<T> Reply<T> {
     }
 }
 
-impl<T> Drop for Reply<T> {
+impl<T> Drop for ReplySender<T> {
     fn drop(&mut self) {
         if self.to.is_some() {
             let error = match self.health.gone() {

@@ -63,7 +63,7 @@ pub(super) fn write_merge(out: &mut Vec<u8>, call: &Call) {
     }
     if !call.extras.remembered.is_empty() {
         next(out, "remembered", |out| {
-            strings(out, call.extras.remembered.iter().map(NameOrder::as_str))
+            strings(out, call.extras.remembered.iter().map(NameOrder::as_str));
         });
     }
     next(out, "timeline", |out| timeline(out, call));

@@ -34,7 +34,7 @@ const BATCH: usize = 1000;
 const THERE: u32 = 2500;
 
 /// What is done while something fails.
-const DEEDS: [&[&str]; 4] =
+const COMMANDS: [&[&str]; 4] =
     [&["import", "records"], &["compact"], &["backup", "made"], &["rebuild"]];
 
 /// One fault.
@@ -118,7 +118,7 @@ fn counted(template: &Path, audit_event: &[&str]) -> BTreeMap<&'static str, usiz
 
 fn points(template: &Path) -> Vec<Point> {
     let mut points = Vec::new();
-    for audit_event in DEEDS {
+    for audit_event in COMMANDS {
         for (call, count) in counted(template, audit_event) {
             for (error, stays) in ERRORS {
                 for when in 1..=count {
@@ -257,7 +257,7 @@ fn an_index_that_cannot_be_synced_when_it_is_closed_is_no_reason_to_panic() {
     }
     let template = template();
     let before = ok(template.path(), &["export"]);
-    for audit_event in DEEDS {
+    for audit_event in COMMANDS {
         // sled syncs once more when it lets go of its file, and that is the last sync of all.
         let when = counted(template.path(), audit_event)["fsync"];
         let point = Point { audit_event, call: "fsync", error: "EIO", when, for_good: false };

@@ -38,7 +38,7 @@ fn refused(rollcall: &Rollcall) -> bool {
     }
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("30")), "{answer:?}");
     let msg = answer.json()["msg"].as_str().unwrap().to_owned();
-    // How much is free concerns whoever runs the server, and no tenant.
+    // How much is free concerns the operator, and no tenant.
     assert_eq!(msg, "the server is short of room on its disk; nothing of this was stored");
     rollcall.status().contains("events and imports are refused below")
 }

@@ -87,6 +87,44 @@ const KEPT: &[(&str, &str)] = &[
     ("unicode_normalization::", "domain"),
 ];
 
+/// Words that a reader would have to learn first, and what is said instead.
+const WORDS: &[(&str, &str)] = &[
+    ("bearer of a purse", "owner of a permit"),
+    ("census", "usage"),
+    ("coin", "permit"),
+    ("coins", "permits"),
+    ("crowd", "stream limit, clients"),
+    ("deed", "action, audit event"),
+    ("deeds", "audit events"),
+    ("facets", "index keys"),
+    ("guest", "connection"),
+    ("guests", "connections"),
+    ("keeper", "checkpointer"),
+    ("moved aside", "quarantined"),
+    ("patience", "timeout, backpressure"),
+    ("pulse", "watchdog"),
+    ("purse", "budget"),
+    ("purses", "budget"),
+    ("splitter", "record reader"),
+    ("survey", "retention, journal scan"),
+    ("whoever", "the client, the caller"),
+    ("limits.followers", "limits.event_streams"),
+];
+
+/// Names of types and constants that are not given again.
+const NAMES: &[&str] = &[
+    "Beyond", "COIN", "Census", "Deed", "Facets", "Fate", "Guest", "Known", "Manner", "Mark",
+    "Mend", "Noted", "Paid", "Patience", "Place", "Purse", "Purses", "Refusal", "Reply",
+    "Sentence", "Sheet", "Slot", "Splitter", "Survey", "Tally", "Told",
+];
+
+/// Names of files that are not given again.
+const FILES: &[&str] = &[
+    "alone", "bodies", "collect", "contests", "crowd", "cut", "deeds", "door", "explain", "fit",
+    "form", "ground", "guard", "handed", "keeper", "laws", "newest", "online", "peers", "pin",
+    "place", "pressure", "pulse", "purse", "sheet", "siege", "split", "survey", "turns",
+];
+
 /// Modules that open files where somebody else may have put something, and what opens them by name.
 const CAREFUL: &[&str] = &["store", "backup", "journal", "index", "ops", "tls"];
 const BY_NAME: &[&str] = &[
@@ -204,6 +242,99 @@ fn lints_are_expected_and_not_allowed_and_nothing_is_left_to_do() {
         }
     }
     assert!(files.len() > 75, "only {} files were seen", files.len());
+}
+
+#[test]
+fn the_words_are_those_of_rust_and_telephony() {
+    let mut files = everything();
+    for dir in ["docs", "systemd", "packaging"] {
+        files.extend(texts(dir));
+    }
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "config.example.toml"] {
+        files.push((PathBuf::from(name), fs::read_to_string(root().join(name)).unwrap()));
+    }
+    assert!(files.len() > 100, "only {} files were seen", files.len());
+    let mut found = Vec::new();
+    for (path, text) in files.iter().filter(|(path, _)| !path.ends_with("tidy.rs")) {
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        if (path.starts_with("src") || path.starts_with("benches")) && FILES.contains(&stem) {
+            found.push(format!("{}: a file of that name", path.display()));
+        }
+        for (number, line) in (1..).zip(text.lines()) {
+            let lower = line.to_lowercase();
+            let words = WORDS.iter().filter(|(word, _)| has_word(&lower, word));
+            found.extend(words.map(|(word, instead)| {
+                format!("{}:{number}: {word:?}; say {instead}", path.display())
+            }));
+            if path.extension().is_some_and(|kind| kind == "rs") {
+                let names = NAMES.iter().filter(|name| defines(line, name));
+                found.extend(names.map(|name| format!("{}:{number}: {name}", path.display())));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn no_statement_takes_a_lock_twice() {
+    // The first guard lives to the statement's end; a writer that came between waits for it, and the
+    // second waits for the writer.
+    let mut seen = 0;
+    for (path, text) in sources("src") {
+        let text: String = code(&text).collect::<Vec<_>>().join(" ");
+        for statement in text.split([';', '{', '}']) {
+            for lock in [".read()", ".write()", ".lock()"] {
+                let mut owners: Vec<_> = statement
+                    .match_indices(lock)
+                    .map(|(at, _)| {
+                        let before = &statement[..at];
+                        let part = |c: char| c.is_alphanumeric() || "_.:".contains(c);
+                        &before[before.trim_end_matches(part).len()..]
+                    })
+                    .filter(|owner| !owner.is_empty())
+                    .collect();
+                seen += owners.len();
+                let all = owners.len();
+                owners.sort_unstable();
+                owners.dedup();
+                assert_eq!(owners.len(), all, "{}: {statement}", path.display());
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} locks were seen");
+}
+
+/// Whether a word stands in a text by itself, or as a part of a name.
+fn has_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        !letter(text[..at].chars().next_back()) && !letter(text[at + word.len()..].chars().next())
+    })
+}
+
+fn defines(line: &str, name: &str) -> bool {
+    ["struct ", "enum ", "trait ", "type ", "const "].iter().any(|kind| {
+        line.split_once(kind).is_some_and(|(_, rest)| {
+            rest.strip_prefix(name).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+        })
+    })
+}
+
+/// All texts below a directory.
+fn texts(dir: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut dirs = vec![root().join(dir)];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                found.push((path.strip_prefix(root()).unwrap().to_owned(), text));
+            }
+        }
+    }
+    found
 }
 
 #[test]

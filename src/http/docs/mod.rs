@@ -39,24 +39,28 @@ fn description() -> &'static Value {
 }
 
 /// `GET /`: where to go from here. Health checks that have no path of their own ask for it.
+#[expect(clippy::unnecessary_wraps, reason = "the type of a handler")]
 pub(super) fn front(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     static PAGE: LazyLock<StaticPage> = LazyLock::new(|| StaticPage::rendered("front.html", HTML));
     Ok(PAGE.reply(request.headers))
 }
 
 /// `GET /openapi.json`.
+#[expect(clippy::unnecessary_wraps, reason = "the type of a handler")]
 pub(super) fn openapi(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     static PAGE: LazyLock<StaticPage> = LazyLock::new(|| StaticPage::new(JSON, SOURCE.clone()));
     Ok(PAGE.reply(request.headers))
 }
 
 /// `GET /docs`.
+#[expect(clippy::unnecessary_wraps, reason = "the type of a handler")]
 pub(super) fn docs(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     static PAGE: LazyLock<StaticPage> = LazyLock::new(|| StaticPage::rendered("page.html", HTML));
     Ok(PAGE.reply(request.headers))
 }
 
 /// `GET /llms.txt`.
+#[expect(clippy::unnecessary_wraps, reason = "the type of a handler")]
 pub(super) fn llms(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     static PAGE: LazyLock<StaticPage> = LazyLock::new(|| StaticPage::rendered("llms.txt", TEXT));
     Ok(PAGE.reply(request.headers))

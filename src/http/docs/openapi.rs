@@ -87,7 +87,13 @@ fn operations(document: &Value, tag: &Value) -> Vec<Value> {
             if node.at("tags").items().contains(tag) {
                 let all = [item, node].map(|node| node.at("parameters").items()).concat();
                 let parameters = all.iter().map(|node| resolve(document, node).clone());
-                found.push(operation(document, path, method, node, parameters.collect()));
+                found.push(operation(
+                    document,
+                    path,
+                    method,
+                    node,
+                    &parameters.collect::<Vec<_>>(),
+                ));
             }
         }
     }
@@ -99,7 +105,7 @@ fn operation(
     path: &str,
     method: &str,
     node: &Value,
-    parameters: Vec<Value>,
+    parameters: &[Value],
 ) -> Value {
     let is_common = |status: &str| COMMON.contains(&status);
     let responses = node.at("responses");
@@ -121,7 +127,7 @@ fn operation(
         "summary": node.at("summary"),
         "description": node.at("description"),
         "open": open,
-        "curl": curl(path, method, node, &parameters, open),
+        "curl": curl(path, method, node, parameters, open),
         "parameters": parameters,
         "body": node.at("requestBody").at("content"),
         "answers": answers,

@@ -111,7 +111,7 @@ impl Words {
             return self.members(schema);
         }
         let mut types: Vec<&str> =
-            schema.at("type").items().iter().map(|word| word.text()).collect();
+            schema.at("type").items().iter().map(super::openapi::Node::text).collect();
         types.push(schema.at("type").text());
         types.retain(|word| !word.is_empty());
         let text = match schema.at("format").text() {

@@ -35,7 +35,7 @@ use crate::store::StoreError;
 use crate::store::believed_clock::BelievedClock;
 use crate::store::messages::{Collected, CommitterMessage, CompactorMessage, Depth};
 use crate::store::state::Shared;
-use crate::store::threads::Reply;
+use crate::store::threads::ReplySender;
 use retention::EXPIRED_AT_ONCE;
 use size_limit::{Advice, SizeLimitRun};
 
@@ -53,10 +53,10 @@ pub(crate) struct Compactor<'a> {
     pub(crate) shared: Arc<Shared>,
     inbox: &'a Receiver<CompactorMessage>,
     /// Rounds that were asked for.
-    asked: RefCell<VecDeque<(Depth, Reply<Collected>)>>,
+    asked: RefCell<VecDeque<(Depth, ReplySender<Collected>)>>,
     stop: Cell<bool>,
     /// Who waits for this round.
-    reply: Option<Reply<Collected>>,
+    reply: Option<ReplySender<Collected>>,
     /// Segments that were replaced, until they are read no more.
     pub(crate) retired: Vec<Retired>,
     sweep: BelievedClock,
@@ -66,7 +66,7 @@ pub(crate) struct Compactor<'a> {
 }
 
 /// A round that is due: how far it goes, and who waits for it.
-type DueRound = (Depth, Option<Reply<Collected>>);
+type DueRound = (Depth, Option<ReplySender<Collected>>);
 
 /// A segment whose place another one has taken.
 pub(crate) struct Retired {
@@ -189,7 +189,10 @@ impl<'a> Compactor<'a> {
     ///
     /// # Errors
     /// [`StoreError::Closing`], and nothing else.
-    fn asked_until(&self, time: Instant) -> Result<Option<(Depth, Reply<Collected>)>, StoreError> {
+    fn asked_until(
+        &self,
+        time: Instant,
+    ) -> Result<Option<(Depth, ReplySender<Collected>)>, StoreError> {
         if self.asked.borrow().is_empty() && !self.stop.get() {
             self.receive(time.saturating_duration_since(Instant::now()));
         }

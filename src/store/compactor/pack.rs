@@ -13,7 +13,7 @@ use crate::journal::{self, Frame, FrameDecision, FrameKind, PackedStamp, Scanner
 use crate::store::compactor::retention::SegmentCounts;
 use crate::store::frames::Body;
 use crate::store::messages::{Collected, Depth};
-use crate::store::threads::{Progress, Reply};
+use crate::store::threads::{Progress, ReplySender};
 use crate::store::{OpenError, StoreError};
 
 /// How long the compactor rests after some frames, in times of what they took.
@@ -66,7 +66,7 @@ impl Packing {
         }
     }
 
-    fn tell(&self, reply: Option<&Reply<Collected>>) {
+    fn tell(&self, reply: Option<&ReplySender<Collected>>) {
         if let Some(reply) = reply {
             reply.tell(Progress::bytes(WORK, self.done, Some(self.total)));
         }

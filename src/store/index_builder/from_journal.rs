@@ -67,7 +67,7 @@ impl Newness {
 
 /// The newest frames of everything, found by reading the whole journal once. About 120 bytes of
 /// memory a call.
-pub(crate) struct JournalSurvey {
+pub(crate) struct JournalScan {
     pub calls: HashMap<CallId, Newest>,
     pub admin: HashMap<String, AdminRow>,
     /// Calls of which parts are newer than their records, and where those begin.
@@ -76,9 +76,9 @@ pub(crate) struct JournalSurvey {
     pub frames: u64,
 }
 
-impl JournalSurvey {
+impl JournalScan {
     pub fn of(segments: &[Arc<Segment>], progress: &dyn Fn(Progress)) -> Result<Self, OpenError> {
-        let mut survey = Self {
+        let mut scan = Self {
             calls: HashMap::new(),
             admin: HashMap::new(),
             parts: HashMap::new(),
@@ -90,13 +90,13 @@ impl JournalSurvey {
         for (number, segment) in segments.iter().enumerate() {
             let mut scanner = Scanner::new(segment)?;
             while let Some((offset, frame)) = scanner.next_frame()? {
-                survey.frames += 1;
-                if survey.frames.is_multiple_of(10_000) {
+                scan.frames += 1;
+                if scan.frames.is_multiple_of(10_000) {
                     let what = "reading the journal".to_owned();
                     progress(Progress::bytes(what, before + offset, Some(total)));
                 }
                 let segment = u32::try_from(number).unwrap_or(u32::MAX);
-                survey.last_seq = frame.seq;
+                scan.last_seq = frame.seq;
                 let seq = frame.seq;
                 let (id, kind) = match Body::decode(&frame)? {
                     Body::Record(id, record) => (id, Newness::Call(Position::of(&record.call()?))),
@@ -104,22 +104,22 @@ impl JournalSurvey {
                     Body::Setting(row) => {
                         if let Some(row) = row {
                             let row = AdminRow { name: row.name, seq, json: row.json };
-                            survey.admin.insert(row.name.clone(), row);
+                            scan.admin.insert(row.name.clone(), row);
                         }
                         continue;
                     }
                     Body::Part(id, _) => {
-                        survey.parts.entry(id).or_insert(seq);
+                        scan.parts.entry(id).or_insert(seq);
                         continue;
                     }
                     Body::Checkpoint(_) => continue,
                 };
-                survey.parts.remove(&id);
-                survey.calls.insert(id, Newest { seq, kind, segment, offset });
+                scan.parts.remove(&id);
+                scan.calls.insert(id, Newest { seq, kind, segment, offset });
             }
             before += segment.length;
         }
-        Ok(survey)
+        Ok(scan)
     }
 }
 
@@ -163,8 +163,8 @@ pub(crate) fn fill_from_journal(
     options: &BuildOptions<'_>,
 ) -> Result<FilledIndex, OpenError> {
     let segments = options.shared.view.segments.read().clone();
-    let survey = JournalSurvey::of(&segments, options.progress)?;
-    let mut order: Vec<(CallId, Newest)> = survey.calls.into_iter().collect();
+    let scan = JournalScan::of(&segments, options.progress)?;
+    let mut order: Vec<(CallId, Newest)> = scan.calls.into_iter().collect();
     order.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));
     let mut readers = SegmentReaders::of(&segments);
     let total = order.len() as u64;
@@ -184,9 +184,9 @@ pub(crate) fn fill_from_journal(
         Ok(Latest { id, seq: newest.seq, state })
     });
     fill(index, latest, total, options)?;
-    let admin: Vec<AdminRow> = survey.admin.into_values().collect();
+    let admin: Vec<AdminRow> = scan.admin.into_values().collect();
     index.write_unread(&[], &admin)?;
-    Ok(FilledIndex { until: survey.last_seq, first_part: survey.parts.into_values().min() })
+    Ok(FilledIndex { until: scan.last_seq, first_part: scan.parts.into_values().min() })
 }
 
 impl From<OpenError> for StoreError {

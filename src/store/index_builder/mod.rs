@@ -24,7 +24,7 @@ use crate::store::messages::{BuildReason, CheckpointerMessage, CommitterMessage,
 use crate::store::parts::{self, PLACED_AT_ONCE};
 use crate::store::state::Shared;
 use crate::store::threads::Progress;
-use crate::store::threads::{Reply, said};
+use crate::store::threads::{ReplySender, said};
 use crate::store::{OpenError, StoreError};
 
 pub(crate) use fill::BuildOptions;
@@ -48,7 +48,7 @@ pub(crate) struct IndexBuilder {
     generation: u64,
     current: Option<Build>,
     /// Builds that are to come.
-    asked: VecDeque<(BuildReason, Reply<Compacted>)>,
+    asked: VecDeque<(BuildReason, ReplySender<Compacted>)>,
     /// The store is over its size: the index is to be compacted.
     must_fit: bool,
     waiting: Arc<Mutex<Waiting>>,
@@ -63,9 +63,9 @@ pub(crate) struct IndexBuilder {
 /// Those who are told how far the present build is.
 #[derive(Default)]
 struct Waiting {
-    build: Vec<Reply<Compacted>>,
+    build: Vec<ReplySender<Compacted>>,
     /// For any index.
-    index: Vec<Reply<()>>,
+    index: Vec<ReplySender<()>>,
 }
 
 impl Waiting {
@@ -111,7 +111,7 @@ impl IndexBuilder {
     }
 
     /// A generation is wanted. One of the same kind that is being filled is the answer.
-    pub fn ask(&mut self, reason: BuildReason, reply: Reply<Compacted>) {
+    pub fn ask(&mut self, reason: BuildReason, reply: ReplySender<Compacted>) {
         if self.current.as_ref().is_some_and(|build| build.reason == reason) {
             self.waiting.lock().build.push(reply);
         } else {
@@ -126,7 +126,7 @@ impl IndexBuilder {
     }
 
     /// Answers once there is an index.
-    pub fn await_index(&self, reply: Reply<()>) {
+    pub fn await_index(&self, reply: ReplySender<()>) {
         if self.shared.view.index().is_ok() {
             reply.send(Ok(()));
         } else {
@@ -150,7 +150,7 @@ impl IndexBuilder {
         if let Some(build) = self.current.take_if(|build| build.done) {
             let reason = build.reason;
             let result = self.take_over(build);
-            self.report(reason, result);
+            self.report(reason, &result);
         }
         if self.current.is_some() {
             return;
@@ -197,8 +197,8 @@ impl IndexBuilder {
         self.current = Some(Build { reason, done: false, thread });
     }
 
-    fn report(&mut self, reason: BuildReason, result: Result<Compacted, StoreError>) {
-        match &result {
+    fn report(&mut self, reason: BuildReason, result: &Result<Compacted, StoreError>) {
+        match result {
             Ok(Compacted { calls, bytes_before, bytes_after })
                 if reason == BuildReason::Compact =>
             {
@@ -250,9 +250,7 @@ impl IndexBuilder {
                 return Err(error);
             }
         };
-        while shared.view.registry.read().len() - shared.view.registry.read().records()
-            > PLACED_AT_ONCE
-        {
+        while shared.view.registry.read().parts() > PLACED_AT_ONCE {
             let place = |reply| CommitterMessage::Place(index.clone(), reply);
             shared.intake.committer.ask(place)?;
         }

@@ -1,4 +1,4 @@
-//! A thread of the store that has died is an error for whoever waits for it, and never a wait.
+//! A thread of the store that has died is an error for every waiter, and never a wait.
 
 use std::sync::mpsc::channel;
 
@@ -16,7 +16,7 @@ fn told<T: Send>(
     let (tell, told) = channel();
     std::thread::scope(|scope| {
         scope.spawn(|| tell.send(wait(&store).map(|_| ())).unwrap());
-        // Whoever still waits then waits for ever.
+        // A thread that still waits then waits for ever.
         let told = told.recv_timeout(DEADLINE);
         let told = told.unwrap_or_else(|_| {
             store.stop();

@@ -74,7 +74,7 @@ fn setting() -> Change {
 }
 
 #[test]
-fn whoever_applies_the_feed_knows_what_the_store_knows() {
+fn a_client_that_applies_the_feed_knows_what_the_store_knows() {
     let (mut crashes, mut changes) = (0, 0);
     for seed in 0..12 {
         let home = tempfile::tempdir().unwrap();
@@ -277,6 +277,6 @@ fn a_frame_that_cannot_be_read_is_named_and_ends_nothing_but_that_reading() {
     // The journal has not failed.
     send(&store, id(1, 9), CallStatus::Ringing, now);
     assert!(store.ready().is_ok());
-    assert_eq!(drain(&store, &mut ahead, WIDE).len(), 1, "whoever is behind it goes on");
+    assert_eq!(drain(&store, &mut ahead, WIDE).len(), 1, "a reader behind it goes on");
     assert_eq!(listed(&store, &[1]).len(), 4);
 }

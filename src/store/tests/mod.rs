@@ -29,7 +29,7 @@ const HOUR_MILLIS: u64 = 3_600_000;
 /// Long enough for any machine, short enough for a person.
 const DEADLINE: Duration = Duration::from_mins(2);
 
-/// A small store whose keeper does nothing unless it is woken.
+/// A small store whose checkpointer does nothing unless it is woken.
 fn options(dir: &Path) -> Options {
     Options {
         data_dir: dir.to_owned(),

@@ -324,7 +324,7 @@ impl Bench {
         self.model.deleted.extend(gone);
     }
 
-    /// Whoever applies a snapshot and all changes knows what the store knows.
+    /// A client that applies a snapshot and all changes knows what the store knows.
     fn follow(&mut self) {
         let store = self.store.as_ref().unwrap();
         let until = *store.published().borrow();

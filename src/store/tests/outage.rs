@@ -78,7 +78,7 @@ fn without_an_index_events_of_all_calls_are_taken_and_join_what_is_known_of_them
     }
     assert_eq!(submit(&store, vec![ringing]).unwrap().unchanged, 1, "it is heard once more");
     // What is known of a call is not known now, and nobody is told a part.
-    assert!(store.last_change(account(1)) > tag, "whoever has a list has an old one");
+    assert!(store.last_change(account(1)) > tag, "a client that has a list has an old one");
     for call in [1, 3, 4] {
         let asked = store.call(id(1, call));
         assert!(matches!(asked, Err(StoreError::IndexUnavailable(_))), "{asked:?}");

@@ -97,7 +97,7 @@ fn a_deleted_call_leaves_the_disk_and_then_its_deletion_does() {
     store.apply(&[Change::Delete(id(1, 1))], clock::now(), false).unwrap();
     store.collect(Depth::Thorough).unwrap();
     assert!(!journal_has(&store, "+15557654321"));
-    // Whoever knew the call hears of its deletion, for as long as that is there.
+    // A client that knew the call hears of its deletion, for as long as that is there.
     let mut feed = store.feed(Reach::Everybody, FeedPosition::Changes(begun)).unwrap();
     let events = feed
         .next(&store, u64::MAX, FeedBudget { frames: 1000, read: 1 << 20, bytes: 1 << 20 })

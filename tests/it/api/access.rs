@@ -139,7 +139,7 @@ fn no_account_sees_or_touches_the_calls_of_another() {
 }
 
 #[test]
-fn whoever_is_not_known_is_401_and_told_how_to_ask() {
+fn a_client_without_credentials_is_401_and_told_how_to_ask() {
     let rollcall = Rollcall::up(&[]);
     let admin = rollcall.admin();
     let plain = "Bearer realm=\"Users\"";

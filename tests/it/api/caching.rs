@@ -78,7 +78,7 @@ fn a_list_that_has_not_changed_is_not_sent_again() {
 }
 
 #[test]
-fn long_answers_are_compressed_for_whoever_can_read_it() {
+fn long_answers_are_compressed_for_a_client_that_can_read_it() {
     if !have("curl") {
         return;
     }

@@ -40,7 +40,7 @@ fn types(lines: &[Value]) -> String {
     types.join(" ")
 }
 
-/// What whoever applies these lines knows.
+/// What a client that applies these lines knows.
 fn applied<'a>(lines: impl IntoIterator<Item = &'a Value>) -> BTreeMap<String, Value> {
     let mut calls = BTreeMap::new();
     for line in lines {

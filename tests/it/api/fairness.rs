@@ -6,7 +6,7 @@ use super::calls_of;
 use super::raw::Raw;
 
 /// Those who ask what takes long.
-const CROWD: usize = 8;
+const CLIENTS: usize = 8;
 
 fn rows_read(rollcall: &Rollcall) -> u64 {
     let metrics = rollcall.get(&rollcall.admin(), "/metrics").body;
@@ -35,11 +35,11 @@ fn a_page_of_one_account_is_answered_before_the_counts_of_another_end() {
     let other = event(1, "busy").replace(A1, A2);
     assert_eq!(rollcall.post_events(&other).status, 204);
     let token = rollcall.token(&["--account", A1, "--role", "read"]);
-    let all = (CALLS * CROWD) as u64;
+    let all = (CALLS * CLIENTS) as u64;
     for path in long() {
-        let mut crowd: Vec<_> = (0..CROWD).map(|_| Raw::connect(&rollcall)).collect();
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| Raw::connect(&rollcall)).collect();
         let before = rows_read(&rollcall);
-        for asker in &mut crowd {
+        for asker in &mut clients {
             asker.send(request(&path, &token));
         }
         until("they are at it", || (rows_read(&rollcall) > before).then_some(()));
@@ -47,7 +47,7 @@ fn a_page_of_one_account_is_answered_before_the_counts_of_another_end() {
         assert_eq!(page.json().as_array().unwrap().len(), 1);
         let read = rows_read(&rollcall) - before;
         assert!(read < all / 2, "{path}: {read} of {all} rows were read before");
-        for asker in &mut crowd {
+        for asker in &mut clients {
             assert_eq!(asker.begins().get(..12), Some("HTTP/1.1 200"));
         }
     }
@@ -58,17 +58,17 @@ fn a_question_ends_when_its_client_has_left() {
     let rollcall = Rollcall::up(&[]);
     many(&rollcall);
     let token = rollcall.token(&["--account", A1, "--role", "read"]);
-    let all = (CALLS * CROWD) as u64;
+    let all = (CALLS * CLIENTS) as u64;
     // What follows on the connection is not read before the answer, and its end neither.
     for more in ["", "GET /livez HTTP/1.1\r\n"] {
         for path in long() {
             let before = rows_read(&rollcall);
-            let mut crowd: Vec<_> = (0..CROWD).map(|_| Raw::connect(&rollcall)).collect();
-            for asker in &mut crowd {
+            let mut clients: Vec<_> = (0..CLIENTS).map(|_| Raw::connect(&rollcall)).collect();
+            for asker in &mut clients {
                 asker.send(request(&path, &token) + more);
             }
             until("they are at it", || (rows_read(&rollcall) > before).then_some(()));
-            drop(crowd);
+            drop(clients);
             let mut last = (0, 0);
             until("nothing more is read", || {
                 let now = rows_read(&rollcall);

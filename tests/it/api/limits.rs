@@ -30,7 +30,7 @@ fn a_token_has_so_many_requests_and_is_told_how_many_are_left() {
     assert_eq!(answer.header("ratelimit-remaining"), Some("0"));
     let retry: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!((3500..=3600).contains(&retry));
-    // Each token by itself, and whoever has none is not counted.
+    // Each token by itself, and a client without one is not counted.
     assert_eq!(with(&rollcall, &other).status, 200);
     for _ in 0..5 {
         let answer = rollcall.send("GET", "/livez", &[], b"").unwrap();
@@ -77,7 +77,7 @@ fn wrong_credentials_are_slowed_and_counted_and_right_ones_never_wait() {
     assert!(of(401) >= 2 && of(429) >= 2, "{statuses:?}");
     let figures: serde_json::Value = serde_json::from_str(&rollcall.figures()).unwrap();
     assert_eq!(figures["failed_authentications"], 22, "{figures}");
-    // Whoever brings no credentials has not failed.
+    // A client without credentials has not failed.
     let asked = rollcall.send("GET", &calls_of(A1, ""), &[], b"").unwrap();
     api_error(&asked, 401);
 }

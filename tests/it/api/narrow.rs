@@ -159,7 +159,7 @@ fn the_window_limits_the_plain_list_to_calls_that_are_up_or_ended_lately() {
     assert_eq!(shown, [sid(1), sid(2)]);
     assert_eq!(sids(&list(&rollcall, "callStatus=completed")), [sid(1)]);
     assert_eq!(list(&rollcall, "count=true").header("x-total-count"), Some("4"));
-    // Whoever names a time asks for the history.
+    // A client that names a time asks for the history.
     assert_eq!(sids(&list(&rollcall, "start=2000-01-01")).len(), 5);
     assert_eq!(list(&rollcall, "").header("etag"), None, "time alone changes this list");
     let first = list(&rollcall, "limit=2");

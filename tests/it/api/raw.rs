@@ -19,7 +19,7 @@ pub struct Raw {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Reply {
+pub struct RawResponse {
     pub status: u16,
     /// Status line and header fields, in lower case.
     pub head: String,
@@ -89,7 +89,7 @@ impl Raw {
     }
 
     /// One answer with a length, or with none at all.
-    pub fn reply(&mut self) -> Reply {
+    pub fn reply(&mut self) -> RawResponse {
         let end = loop {
             if let Some(end) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end;
@@ -105,7 +105,7 @@ impl Raw {
             assert!(self.more(), "closed within an answer: {head}");
         }
         let body = String::from_utf8(self.unread.drain(..length).collect()).unwrap();
-        Reply { status, head, body }
+        RawResponse { status, head, body }
     }
 
     /// The beginning of what comes: a status line at least.

@@ -3,10 +3,10 @@
 use std::io::{ErrorKind, Read as _};
 
 use super::super::harness::{A1, Rollcall, event, sid};
-use super::raw::{Raw, Reply, tcp};
+use super::raw::{Raw, RawResponse, tcp};
 use super::{calls_of, list, sids};
 
-fn msg(reply: &Reply, status: u16) -> String {
+fn msg(reply: &RawResponse, status: u16) -> String {
     assert_eq!(reply.status, status, "{reply:?}");
     let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     body["msg"].as_str().unwrap().to_owned()

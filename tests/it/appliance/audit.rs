@@ -100,8 +100,9 @@ fn another_user_at_the_admin_socket_is_refused_and_written_down() {
     command.args(["--reuid=4711", "--regid=4711", "--clear-groups"]).arg(&binary);
     let printed = print(command.args(["token", "list", "--data-dir"]).arg(rollcall.data()), b"");
     assert_eq!((printed.code, printed.stdout.as_str()), (Some(1), ""), "{printed:?}");
-    let refused =
-        until("the deed", || lines(&path).into_iter().find(|line| line["outcome"] == "refused"));
+    let refused = until("the audit event", || {
+        lines(&path).into_iter().find(|line| line["outcome"] == "refused")
+    });
     assert_eq!(
         (&refused["who"], &refused["what"]),
         (&"socket uid 4711".into(), &"authenticate".into())

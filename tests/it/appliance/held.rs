@@ -110,7 +110,7 @@ fn restarted_under_load(signal: &str) -> Totals {
 }
 
 #[test]
-fn a_restart_behind_a_held_listener_refuses_nobody_and_answers_whoever_it_has_accepted() {
+fn a_restart_behind_a_held_listener_refuses_nobody_and_answers_every_accepted_connection() {
     if !have("bash") {
         return;
     }

@@ -132,12 +132,12 @@ fn the_systemd_journal_gets_every_value_as_a_field() {
         rollcall.start_with(command);
         rollcall.ok(&["check"]);
         if !is_journal {
-            until("the deed", || rollcall.log().contains("socket uid").then_some(()));
+            until("the audit event", || rollcall.log().contains("socket uid").then_some(()));
             assert_eq!(rollcall.stop(), Some(0));
             continue;
         }
         let mut buffer = vec![0; 64 * 1024];
-        let entry = until("the deed", || {
+        let entry = until("the audit event", || {
             let length = socket.recv(&mut buffer).unwrap();
             let entry = String::from_utf8_lossy(&buffer[..length]).into_owned();
             entry.contains("socket uid").then_some(entry)
@@ -297,7 +297,7 @@ fn a_start_says_what_was_repaired_and_a_stop_who_asked_for_it() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_whoever_asks() {
+fn colours_are_for_terminals_and_for_a_user_who_asks() {
     for (variables, coloured) in [
         (&[][..], false),
         (&[("FORCE_COLOR", "1")], true),

@@ -83,7 +83,7 @@ fn the_client_that_a_trusted_proxy_names_is_written_down_and_no_other() {
         ),
         ([127, 0, 0, 1], "X-Forwarded-For: junk\r\n", "127.0.0.1:"),
         ([127, 0, 0, 1], "", "127.0.0.1:"),
-        // Whoever is no proxy of ours says nothing of where it is.
+        // A peer that is no proxy of ours says nothing of where it is.
         ([127, 0, 0, 2], "X-Forwarded-For: 192.0.2.4\r\n", "127.0.0.2:"),
         ([127, 0, 0, 2], "Forwarded: for=192.0.2.4\r\n", "127.0.0.2:"),
     ] {

@@ -1,4 +1,4 @@
-//! Whoever connects and says nothing, or not enough, keeps nobody out: on the admin socket, from
+//! A client that connects and says nothing, or not enough, keeps nobody out: on the admin socket, from
 //! scrapes, and from looks at the server's health.
 
 use std::io::Write as _;

@@ -157,7 +157,7 @@ fn a_made_certificate_is_renewed_by_a_command_while_the_server_is_up_and_while_i
     let said = rollcall.ok(&["cert", "renew", "--ca"]);
     assert!(said.contains("every client must trust it") && said.contains("tls/ca.pem"), "{said}");
     assert_ne!(fs::read(rollcall.ca()).unwrap(), authority);
-    // Whoever trusts the old authority alone is refused; whoever was given the new one is not.
+    // A client that trusts the old authority alone is refused; one that has the new one is not.
     assert!(rollcall.new_agent().get(rollcall.url("/livez")).call().is_ok());
     let third = Raw::connect(&rollcall).certificate();
     assert_ne!(third, second);

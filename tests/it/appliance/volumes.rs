@@ -17,12 +17,12 @@ use super::doctor::{bad, level, set_mode};
 struct User(u32, u32, &'static str);
 
 /// A place that every user may enter, with the binary in it, and a volume.
-struct Place {
+struct Mount {
     dir: TempDir,
     volume: PathBuf,
 }
 
-impl Place {
+impl Mount {
     /// None where this cannot be tried.
     fn new(uid: u32, gid: u32, mode: u32) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
@@ -124,7 +124,7 @@ fn volumes_of_platforms_are_as_they_should_be() {
         ((23_000, 22_000, 0o770), User(21_000, 21_000, "22000")),
     ] {
         let (uid, gid, mode) = volume;
-        let Some(place) = Place::new(uid, gid, mode) else { return };
+        let Some(place) = Mount::new(uid, gid, mode) else { return };
         let sees = |what: &str| {
             for who in [user, ROOT] {
                 let findings = place.doctor(who, &[]);
@@ -152,7 +152,7 @@ fn advice_about_a_volume_locks_no_server_out() {
     let user = User(21_000, 21_000, "22000");
     for (uid, gid, mode) in [(0, 0, 0o777), (0, 22_000, 0o2777), (21_000, 0, 0o755), (0, 0, 0o757)]
     {
-        let Some(place) = Place::new(uid, gid, mode) else { return };
+        let Some(place) = Mount::new(uid, gid, mode) else { return };
         let mut rollcall = place.serve(user, &[]);
         let findings = place.doctor(user, &[]);
         let [only] = &bad(&findings)[..] else { panic!("{findings:#?}") };
@@ -167,14 +167,14 @@ fn advice_about_a_volume_locks_no_server_out() {
         assert_eq!(rollcall.stop(), Some(0));
     }
     // One that it cannot use at all.
-    let Some(place) = Place::new(0, 0, 0o755) else { return };
+    let Some(place) = Mount::new(0, 0, 0o755) else { return };
     let findings = place.doctor(user, &[]);
     assert_eq!(level(&findings, "volume", "user 21000, cannot write to it"), "error");
 }
 
 #[test]
 fn a_volume_that_is_given_to_a_group_again_serves_the_next_user_too() {
-    let Some(place) = Place::new(0, 22_000, 0o2770) else { return };
+    let Some(place) = Mount::new(0, 22_000, 0o2770) else { return };
     let (first, next) = (User(21_000, 21_000, "22000"), User(21_001, 21_001, "22000"));
     let mut rollcall = place.serve(first, &[]);
     assert_eq!(rollcall.post_events(&event(1, "busy")).status, 204);
@@ -196,7 +196,7 @@ fn a_volume_that_is_given_to_a_group_again_serves_the_next_user_too() {
 
 #[test]
 fn a_restore_goes_into_a_volume_that_is_given_to_a_group() {
-    let Some(place) = Place::new(0, 22_000, 0o2770) else { return };
+    let Some(place) = Mount::new(0, 22_000, 0o2770) else { return };
     let user = User(21_000, 21_000, "22000");
     let mut rollcall = place.serve(user, &[]);
     assert_eq!(rollcall.post_events(&event(1, "busy")).status, 204);
@@ -207,7 +207,7 @@ fn a_restore_goes_into_a_volume_that_is_given_to_a_group() {
     let made = place.run(user, &["backup", backup.to_str().unwrap()]);
     assert_eq!(made.code, Some(0), "{made:?}");
     assert_eq!(rollcall.stop(), Some(0));
-    let Some(new) = Place::new(0, 22_000, 0o2770) else { return };
+    let Some(new) = Mount::new(0, 22_000, 0o2770) else { return };
     fs::rename(&backup, new.dir.path().join("backup")).unwrap();
     let backup = new.dir.path().join("backup");
     let restored = new.run(user, &["restore", backup.to_str().unwrap()]);
@@ -216,7 +216,7 @@ fn a_restore_goes_into_a_volume_that_is_given_to_a_group() {
     assert_eq!(bad(&new.doctor(user, &[])), Vec::<&Value>::new());
     assert_eq!(rollcall.stop(), Some(0));
     // Root would make files there that the volume's user cannot open.
-    let Some(own) = Place::new(21_000, 21_000, 0o700) else { return };
+    let Some(own) = Mount::new(21_000, 21_000, 0o700) else { return };
     let refused = own.run(ROOT, &["restore", backup.to_str().unwrap()]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("sudo -u '#21000' rollcall restore"), "{refused:?}");
@@ -224,7 +224,7 @@ fn a_restore_goes_into_a_volume_that_is_given_to_a_group() {
 
 #[test]
 fn a_key_is_looked_at_as_the_server_sees_it() {
-    let Some(place) = Place::new(21_000, 21_000, 0o700) else { return };
+    let Some(place) = Mount::new(21_000, 21_000, 0o700) else { return };
     let user = User(21_000, 21_000, "22000");
     let authority = super::tls::Authority::new(place.dir.path(), "authority");
     let (chain, key) = authority.give("own", 90);

@@ -171,7 +171,7 @@ fn what_is_neither_tls_nor_http_is_closed_and_named_once() {
     for (bytes, said) in [
         (&b"SSH-2.0-OpenSSH_9.6\r\n"[..], "came=\"SSH\""),
         (b"EHLO mail.example.com\r\n", "came=\"SMTP\""),
-        (b"hello, whoever is there\r\n", "came=\"text\""),
+        (b"hello, is anybody there\r\n", "came=\"text\""),
         (b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x03\0\0\0", "came=\"RDP\""),
         (b"\x05\x01\0", "came=\"SOCKS\""),
         (b"\x04\x01\0\x50\x7f\0\0\x01\0", "came=\"SOCKS\""),

@@ -44,7 +44,7 @@ fn archive() -> (Rollcall, Vec<Entry>) {
     (rollcall, entries)
 }
 
-/// Restores where no file may have more than 4 KiB: whoever writes more is killed.
+/// Restores where no file may have more than 4 KiB: a process that writes more is killed.
 fn restored_without_writing(from: &Path, to: &Path) -> Printed {
     let mut command = Command::new("bash");
     command.args(["-c", "ulimit -f 4; exec \"$0\" \"$@\"", ROLLCALL]);

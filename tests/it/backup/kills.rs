@@ -1,4 +1,4 @@
-//! `kill -9` of whoever makes, reads or restores a backup.
+//! `kill -9` of the process that makes, reads or restores a backup.
 
 use std::fs;
 use std::path::Path;

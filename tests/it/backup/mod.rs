@@ -58,7 +58,7 @@ fn restore(backup: &Path, to: &Path, args: &[&str]) -> serde_json::Value {
     ok(&[&["restore", text(backup), "--data-dir", text(to)], args].concat())
 }
 
-/// What a data directory holds, whoever serves it.
+/// What a data directory holds, under any server.
 fn export(data: &Path) -> String {
     let printed = run(&["export", "--data-dir", text(data)]);
     assert_eq!(printed.code, Some(0), "{printed:?}");
@@ -106,7 +106,7 @@ fn a_backup_under_ingest_holds_all_that_was_acknowledged_and_makes_a_server_that
     }
     let to = place(&rollcall, "restored");
     restore(&last, &to, &[]);
-    // Whoever trusted the old server trusts the new one.
+    // A client that trusted the old server trusts the new one.
     let authority = |data: &Path| std::fs::read(data.join("tls/ca.pem")).unwrap();
     assert_eq!(authority(&to), authority(rollcall.data()));
     let restored = Rollcall::up_in(&to, &RESTLESS);

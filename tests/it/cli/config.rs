@@ -132,7 +132,7 @@ fn what_is_installed_is_found_without_a_flag_and_a_demonstration_leaves_it_alone
     let printed = status(wrong, &["status"], &[]);
     assert_eq!(printed.code, Some(2), "{printed:?}");
     assert!(printed.stderr.contains("/etc/rollcall/rollcall.toml:2: listen: "), "{printed:?}");
-    // Whoever names another has that one, or none.
+    // A command that names another has that one, or none.
     let data = rollcall.data().to_str().unwrap().to_owned();
     let none = [("ROLLCALL_CONFIG", ""), ("ROLLCALL_DATA_DIR", &data)];
     assert_eq!(status(wrong, &["status"], &none).code, Some(0));

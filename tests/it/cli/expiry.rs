@@ -14,7 +14,7 @@ fn a_retention_below_a_day_has_to_be_meant_and_is_said_in_words() {
         assert!(refused.stderr.contains(said), "{said}: {refused:?}");
     }
     assert!(!rollcall.data().exists());
-    // An account's own age is no way around it, whoever answers.
+    // An account's own age is no way around it, with a server and without.
     let keep = ["account", "set", A1, "--keep", "12m"];
     let down = rollcall.run(&keep);
     rollcall.set_args(&[]);

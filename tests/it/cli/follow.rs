@@ -64,7 +64,7 @@ fn new_and_changed_calls_come_a_line_each() {
     assert!(line.contains(&sid(2)) && line.contains("busy"), "{line}");
     let _gone = (busy.child.kill(), all.child.kill());
     let _gone = (busy.end(), all.end());
-    // Whoever has gone away holds nothing.
+    // A client that has gone away holds nothing.
     assert_eq!(rollcall.post_events(&event(4, "trying")).status, 204);
 }
 

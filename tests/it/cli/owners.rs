@@ -1,4 +1,4 @@
-//! Whom the files of a data directory belong to, whoever runs a command.
+//! The owner of the files of a data directory, for each user that runs a command.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};

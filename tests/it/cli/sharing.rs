@@ -116,7 +116,7 @@ fn a_command_says_whom_it_waits_for() {
 }
 
 #[test]
-fn whoever_closes_the_pipe_has_seen_enough() {
+fn a_reader_that_closes_the_pipe_has_seen_enough() {
     let mut rollcall = Rollcall::up(&[]);
     let events: Vec<String> = (0..3000).map(|n| event(n, "busy")).collect();
     assert_eq!(rollcall.post_events(&events.join("\n")).status, 204);

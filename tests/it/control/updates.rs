@@ -62,7 +62,7 @@ fn a_call_is_controlled_by_the_account_that_had_it_first_and_nobody_else_learns_
     look(&rollcall);
     rollcall.ok(&["rebuild"]);
     look(&rollcall);
-    // Whoever was not the first does not become it.
+    // An account that was not the first does not become it.
     let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(1));
     assert_eq!(rollcall.ask("DELETE", &rollcall.admin(), &path).status, 204);
     assert!(!end(&rollcall, &server, A2, 1).2);

@@ -66,7 +66,7 @@ fn nothing_acknowledged_depends_on_the_index() {
             Damage::Truncated | Damage::Noise | Damage::NoiseAtItsEnd | Damage::Older => {
                 let kept = || (index.is_dir() || moved.is_dir()).then_some(());
                 assert!(whole);
-                until("the damaged index is moved aside", kept);
+                until("the damaged index is quarantined", kept);
             }
             _ => assert!(!index.is_dir() || current(rollcall.data()) == index, "{damage:?}"),
         }
@@ -79,7 +79,7 @@ fn nothing_acknowledged_depends_on_the_index() {
         }
     }
     eprintln!(
-        "{} rounds, {} events and deletions acknowledged, 0 lost, {aside} indexes moved aside",
+        "{} rounds, {} events and deletions acknowledged, 0 lost, {aside} indexes quarantined",
         trial.rounds,
         load.acknowledged()
     );

@@ -88,7 +88,7 @@ fn a_full_queue_takes_nothing_of_what_it_refuses() {
 }
 
 #[test]
-fn whoever_is_refused_reads_why_even_with_a_large_body() {
+fn a_sender_that_is_refused_reads_why_even_with_a_large_body() {
     let rollcall = Rollcall::up(&[]);
     let body = vec![b' '; 3_000_000];
     let bearer = format!("Bearer {}", rollcall.admin());

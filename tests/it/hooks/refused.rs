@@ -119,7 +119,7 @@ fn a_wrong_signature_beside_a_right_password_is_told_once_a_minute() {
     assert_eq!(of_account(&rollcall, A1)["refused"], serde_json::json!({}));
 }
 
-/// Whatever else is valid, a wrong password is a guess; and whoever has the right one does not wait.
+/// Whatever else is valid, a wrong password is a guess; and a sender with the right one does not wait.
 #[test]
 fn guesses_at_a_users_password_are_slowed_beside_a_valid_signature() {
     let rollcall = server(&[]);

@@ -1,4 +1,4 @@
-//! Twenty accounts and every kind of credentials in one crowd: whoever asks whatever, at whatever
+//! Twenty accounts and every kind of credentials at once: whichever client asks anything, at any
 //! moment, gets no byte of an account that his credentials do not reach.
 //!
 //! ```sh
@@ -79,7 +79,7 @@ fn of_provider(n: usize) -> BTreeSet<usize> {
 }
 
 #[test]
-fn nobody_in_a_crowd_sees_a_byte_of_anybody_else() {
+fn no_client_among_many_sees_a_byte_of_anybody_else() {
     let trial = Trial::new("TENANCY_ROUNDS", 150);
     let rollcall = restless();
     let principals = principals(&rollcall);
@@ -187,7 +187,7 @@ fn request(principal: &Principal, random: &mut Random, totals: &Totals) -> Asked
         random.below(ACCOUNTS)
     };
     let ingests = principal.name.ends_with("ingest");
-    // What a hook has is no token: whoever asks with it has failed, and failing costs time.
+    // What a hook has is no token: a request with it has failed, and failing costs time.
     let chance = match &principal.credentials {
         Credentials::Header(value) if value.starts_with("Bearer") && ingests => 75,
         Credentials::Header(value) if value.starts_with("Bearer") => 8,
@@ -308,7 +308,7 @@ fn look(principal: &Principal, asked: &Asked, answer: &Answer, totals: &Totals) 
     for n in 0..ACCOUNTS {
         let own = principal.reach.contains(&n);
         let sid = account(n);
-        // Whoever names an account may be told that it is not his.
+        // A client that names an account may be told that it is not his.
         let shown = all.contains(&mark(n)) || all.contains(&sid) && !sent.contains(&sid);
         if shown && !own {
             let problem = format!("{}: {} {}: {all}", principal.name, asked.method, asked.path);

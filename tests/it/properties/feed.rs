@@ -1,4 +1,4 @@
-//! The change feed: whoever applies it knows what the store knows.
+//! The change feed: a client that applies it knows what the store knows.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::api::changes::Events;
 use super::super::harness::Rollcall;
-use super::{Account, Deed, audit_events, calls, cases, restless, sid};
+use super::{Account, Operation, calls, cases, operations, restless, sid};
 
 type Calls = BTreeMap<String, Value>;
 
@@ -38,20 +38,20 @@ fn read(rollcall: &Rollcall, path: &str, from: Option<String>, known: &mut Calls
 fn the_feed_from_the_start_is_the_store_wherever_it_is_interrupted() {
     let rollcall = restless();
     let strategy =
-        (proptest::collection::vec((audit_events(20, 12), 1..6_usize), 1..6), audit_events(20, 12));
-    let law = |(rounds, last): (Vec<(Vec<Deed>, usize)>, Vec<Deed>)| {
+        (proptest::collection::vec((operations(20, 12), 1..6_usize), 1..6), operations(20, 12));
+    let law = |(rounds, last): (Vec<(Vec<Operation>, usize)>, Vec<Operation>)| {
         let account = Account::new("one");
         let mut known = Calls::new();
         let mut position = None;
         for (traffic, limit) in &rounds {
-            for audit_event in traffic {
-                account.act(&rollcall, audit_event);
+            for operation in traffic {
+                account.act(&rollcall, operation);
             }
             let path = account.path(&format!("/Calls/changes?limit={limit}"));
             position = Some(read(&rollcall, &path, position, &mut known)).filter(|p| !p.is_empty());
         }
-        for audit_event in &last {
-            account.act(&rollcall, audit_event);
+        for operation in &last {
+            account.act(&rollcall, operation);
         }
         read(&rollcall, &account.path("/Calls/changes?"), position, &mut known);
         let listed = calls(&account.list(&rollcall, ""));
@@ -71,13 +71,13 @@ fn the_feed_of_all_accounts_is_every_store() {
     let accounts = [Account::new("one"), Account::new("two"), Account::new("three")];
     let mut known: BTreeMap<String, Calls> = BTreeMap::new();
     let mut position: Option<String> = None;
-    let strategy = proptest::collection::vec((0..3_usize, audit_events(10, 8)), 1..5);
+    let strategy = proptest::collection::vec((0..3_usize, operations(10, 8)), 1..5);
     let mut runner = cases(15);
     for _ in 0..runner.config().cases {
         let traffic = strategy.new_tree(&mut runner).unwrap();
-        for (account, audit_events) in proptest::strategy::ValueTree::current(&traffic) {
-            for audit_event in &audit_events {
-                accounts[account].act(&rollcall, audit_event);
+        for (account, operations) in proptest::strategy::ValueTree::current(&traffic) {
+            for operation in &operations {
+                accounts[account].act(&rollcall, operation);
             }
         }
         let after = position.take().map(|at| format!("?after={at}")).unwrap_or_default();
@@ -102,18 +102,18 @@ fn the_feed_of_all_accounts_is_every_store() {
 fn a_event_stream_of_busy_accounts_ends_with_what_the_store_knows() {
     let rollcall = restless();
     let admin = rollcall.admin();
-    let strategy = (audit_events(12, 40), audit_events(12, 40));
-    let law = |(first, second): (Vec<Deed>, Vec<Deed>)| {
+    let strategy = (operations(12, 40), operations(12, 40));
+    let law = |(first, second): (Vec<Operation>, Vec<Operation>)| {
         let (one, two) = (Account::new("one"), Account::new("two"));
         let events = Events::open(&rollcall, &admin, &one.path("/Calls/changes"), &[]);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                for audit_event in &second {
-                    two.act(&rollcall, audit_event);
+                for operation in &second {
+                    two.act(&rollcall, operation);
                 }
             });
-            for audit_event in &first {
-                one.act(&rollcall, audit_event);
+            for operation in &first {
+                one.act(&rollcall, operation);
             }
         });
         let listed = calls(&one.list(&rollcall, ""));

@@ -6,18 +6,18 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::super::harness::Rollcall;
-use super::{Account, Deed, audit_events, calls, cases, event, query, restless, sid};
+use super::{Account, Operation, calls, cases, event, operations, query, restless, sid};
 
 /// Calls from this number on come and go while the others stay as they are.
 const OTHERS: u32 = 40;
 
-fn other(audit_event: &Deed) -> Deed {
-    match audit_event {
-        Deed::Delete(call) => Deed::Delete(call + OTHERS),
-        Deed::Event(event) => {
+fn other(operation: &Operation) -> Operation {
+    match operation {
+        Operation::Delete(call) => Operation::Delete(call + OTHERS),
+        Operation::Event(event) => {
             let mut event = event.clone();
             event.call += OTHERS;
-            Deed::Event(event)
+            Operation::Event(event)
         }
     }
 }
@@ -48,25 +48,27 @@ fn walk(
 fn pages_are_the_whole_list_while_other_calls_come_and_go() {
     let rollcall = restless();
     let traffic = proptest::collection::vec(event(OTHERS), 1..60);
-    let strategy = (traffic, query(), 1..9_usize, audit_events(OTHERS, 40));
-    let law = |(events, query, limit, churn): (Vec<super::Event>, String, usize, Vec<Deed>)| {
-        let account = Account::new("one");
-        let bodies: Vec<_> = events.iter().map(|event| account.body(event).to_string()).collect();
-        prop_assert_eq!(rollcall.post_events(&bodies.join("\n")).status, 204);
-        let whole: Vec<_> = calls(&account.list(&rollcall, &query)).iter().map(sid).collect();
-        let mut churn = churn.iter();
-        let found = walk(&rollcall, &account, &query, limit, || {
-            for audit_event in churn.by_ref().take(3) {
-                account.act(&rollcall, &other(audit_event));
-            }
-        });
-        let once: HashSet<_> = found.iter().collect();
-        prop_assert_eq!(once.len(), found.len(), "a call twice: {:?}", found);
-        let stays: HashSet<_> = (0..OTHERS).map(Account::call).collect();
-        let found: Vec<_> = found.into_iter().filter(|sid| stays.contains(sid)).collect();
-        prop_assert_eq!(found, whole, "{} at a time: {}", limit, query);
-        Ok(())
-    };
+    let strategy = (traffic, query(), 1..9_usize, operations(OTHERS, 40));
+    let law =
+        |(events, query, limit, churn): (Vec<super::Event>, String, usize, Vec<Operation>)| {
+            let account = Account::new("one");
+            let bodies: Vec<_> =
+                events.iter().map(|event| account.body(event).to_string()).collect();
+            prop_assert_eq!(rollcall.post_events(&bodies.join("\n")).status, 204);
+            let whole: Vec<_> = calls(&account.list(&rollcall, &query)).iter().map(sid).collect();
+            let mut churn = churn.iter();
+            let found = walk(&rollcall, &account, &query, limit, || {
+                for operation in churn.by_ref().take(3) {
+                    account.act(&rollcall, &other(operation));
+                }
+            });
+            let once: HashSet<_> = found.iter().collect();
+            prop_assert_eq!(once.len(), found.len(), "a call twice: {:?}", found);
+            let stays: HashSet<_> = (0..OTHERS).map(Account::call).collect();
+            let found: Vec<_> = found.into_iter().filter(|sid| stays.contains(sid)).collect();
+            prop_assert_eq!(found, whole, "{} at a time: {}", limit, query);
+            Ok(())
+        };
     cases(40).run(&strategy, law).unwrap();
 }
 
@@ -74,11 +76,11 @@ fn pages_are_the_whole_list_while_other_calls_come_and_go() {
 fn a_count_is_the_number_of_rows_and_a_tag_stands_until_something_changes() {
     let rollcall = restless();
     let bearer = format!("Bearer {}", rollcall.admin());
-    let strategy = (audit_events(OTHERS, 60), query(), 1..5_usize);
-    let law = |(traffic, query, limit): (Vec<Deed>, String, usize)| {
+    let strategy = (operations(OTHERS, 60), query(), 1..5_usize);
+    let law = |(traffic, query, limit): (Vec<Operation>, String, usize)| {
         let account = Account::new("one");
-        for audit_event in &traffic {
-            account.act(&rollcall, audit_event);
+        for operation in &traffic {
+            account.act(&rollcall, operation);
         }
         let whole = account.list(&rollcall, &format!("{query}&count=true"));
         let rows = calls(&whole).len();

@@ -19,7 +19,7 @@ use super::harness::{Answer, Rollcall};
 
 /// What a source or a client does to one call.
 #[derive(Debug, Clone)]
-pub enum Deed {
+pub enum Operation {
     Event(Event),
     /// Of the call with this number.
     Delete(u32),
@@ -52,13 +52,13 @@ pub fn event(calls: u32) -> impl Strategy<Value = Event> {
     })
 }
 
-/// Deeds on so many calls.
-pub fn audit_events(calls: u32, most: usize) -> impl Strategy<Value = Vec<Deed>> {
-    let audit_event = prop_oneof![
-        9 => event(calls).prop_map(Deed::Event),
-        1 => (0..calls).prop_map(Deed::Delete),
+/// Operations on so many calls.
+pub fn operations(calls: u32, most: usize) -> impl Strategy<Value = Vec<Operation>> {
+    let operation = prop_oneof![
+        9 => event(calls).prop_map(Operation::Event),
+        1 => (0..calls).prop_map(Operation::Delete),
     ];
-    vec(audit_event, 1..most)
+    vec(operation, 1..most)
 }
 
 /// Runs so many cases; more where `PROPTEST_CASES` says so.
@@ -123,10 +123,10 @@ impl Account {
     }
 
     /// Does it, and returns the answer's status.
-    pub fn act(&self, rollcall: &Rollcall, audit_event: &Deed) -> u16 {
-        match audit_event {
-            Deed::Event(event) => rollcall.post_events(&self.body(event).to_string()).status,
-            Deed::Delete(call) => {
+    pub fn act(&self, rollcall: &Rollcall, operation: &Operation) -> u16 {
+        match operation {
+            Operation::Event(event) => rollcall.post_events(&self.body(event).to_string()).status,
+            Operation::Delete(call) => {
                 let path = self.path(&format!("/Calls/{}", Self::call(*call)));
                 rollcall.ask("DELETE", &rollcall.admin(), &path).status
             }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::harness::{Answer, Rollcall};
-use super::{Account, Deed, audit_events, cases, query, restless};
+use super::{Account, Operation, cases, operations, query, restless};
 
 const CALLS: u32 = 8;
 /// Header fields that tell of the moment, or count over all accounts (as the README says).
@@ -47,13 +47,13 @@ impl<'a> Seat<'a> {
     }
 
     /// Does it with tokens of its own.
-    fn act(&self, audit_event: &Deed) -> Answer {
-        match audit_event {
-            Deed::Event(event) => {
+    fn act(&self, operation: &Operation) -> Answer {
+        match operation {
+            Operation::Event(event) => {
                 let body = self.account.body(event).to_string();
                 self.send("POST", &self.ingest, "/v1/hooks/call-status", &[], &body)
             }
-            Deed::Delete(call) => {
+            Operation::Delete(call) => {
                 let path = self.account.path(&format!("/Calls/{}", Account::call(*call)));
                 self.send("DELETE", &self.full, &path, &[], "")
             }
@@ -150,21 +150,21 @@ fn intrusions(
 #[test]
 fn two_accounts_in_the_same_traffic_never_see_each_other() {
     let (shared, alone) = (restless(), restless());
-    let interleaved = proptest::collection::vec((any::<bool>(), audit_events(CALLS, 4)), 1..10);
+    let interleaved = proptest::collection::vec((any::<bool>(), operations(CALLS, 4)), 1..10);
     let strategy = (interleaved, proptest::collection::vec(query(), 1..3));
-    let law = |(traffic, queries): (Vec<(bool, Vec<Deed>)>, Vec<String>)| {
+    let law = |(traffic, queries): (Vec<(bool, Vec<Operation>)>, Vec<String>)| {
         let (first, second) = (Account::new("mark-of-one"), Account::new("mark-of-two"));
         let one = Seat::take(&shared, &first);
         let two = Seat::take(&shared, &second);
         let undisturbed = Seat::take(&alone, &first);
-        for (of_first, audit_events) in &traffic {
-            for audit_event in audit_events {
+        for (of_first, operations) in &traffic {
+            for operation in operations {
                 if *of_first {
-                    let answer = one.act(audit_event);
+                    let answer = one.act(operation);
                     prop_assert!(!shows(&answer, &second));
-                    prop_assert_eq!(said(&answer), said(&undisturbed.act(audit_event)));
+                    prop_assert_eq!(said(&answer), said(&undisturbed.act(operation)));
                 } else {
-                    prop_assert!(!shows(&two.act(audit_event), &first));
+                    prop_assert!(!shows(&two.act(operation), &first));
                 }
             }
         }

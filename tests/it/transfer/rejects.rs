@@ -114,13 +114,13 @@ fn an_import_that_is_interrupted_leaves_whole_batches() {
             let bytes: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
             (bytes > 200_000 && std::mem::replace(&mut before, bytes) == bytes).then_some(())
         });
-        // Not by INT, which whoever runs in the background of a shell ignores.
+        // Not by INT, which a background process of a shell ignores.
         let pid = child.id().to_string();
         assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
         let output = child.wait_with_output().unwrap();
         assert_ne!(output.status.code(), Some(0), "{output:?}");
         drop(stdin);
-        // A server that has a batch goes on with it, whoever sent it.
+        // A server that has a batch goes on with it, even when its sender is gone.
         until("the batch is there", || (status(&rollcall)["calls"] == 1000).then_some(()));
         assert!(rollcall.ok(&["check"]).contains("agree"), "{up}");
         assert_eq!(outcome(&import(&rollcall, &[], &records.concat())), [500, 0, 1000], "{up}");
