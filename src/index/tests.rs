@@ -501,7 +501,7 @@ fn an_index_says_its_layout_and_one_that_does_not_has_the_first() {
         });
         match generations.open().unwrap() {
             OpenedGeneration::Other { layout, last_seq, .. } => {
-                assert_eq!((layout, last_seq), (other, 7))
+                assert_eq!((layout, last_seq), (other, 7));
             }
             _ => panic!("layout {other} was read"),
         }
