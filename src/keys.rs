@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! c | account 22 | position 32                        -> seq, answer, record
-//! s | account 22 | slot 1 | direction 1 | position 32 -> ""
+//! s | account 22 | status 1 | direction 1 | position 32 -> ""
 //! f | account 22 | from, escaped | 00 00 | position   -> ""
 //! o | account 22 | to, escaped   | 00 00 | position   -> ""
 //! p | account 22 | parent 22 | position 32            -> ""   (B legs only)

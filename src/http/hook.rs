@@ -29,7 +29,7 @@ pub(super) async fn call_status(request: &mut ApiRequest<'_>) -> Result<Response
     let owner = sender.owner(request.peer.map(|peer| network(peer.ip())));
     let body = read_body(request, owner).await;
     let body = body.map_err(|error| blamed(error, &sender))?;
-    // Nothing of the body is parsed before its sender is authenticated.
+    // Of the body only the first account is looked at before its sender is authenticated.
     sender.check_body(context, &body)?;
     request.recognise(true);
     let taken = take(request, &sender, &body).await;

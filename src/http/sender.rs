@@ -4,7 +4,7 @@
 //!
 //! What the head tells is known before the body is read: tokens, passwords, and signatures that
 //! cannot be right. A sender that cannot be authenticated any more is refused by then. A signature
-//! is checked over the body as it came, and before anything of it is parsed.
+//! is checked over the body as it came, and before more than the first account in it is looked at.
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use http::HeaderMap;

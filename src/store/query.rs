@@ -107,7 +107,7 @@ impl Plan {
         Self { ranges, span: span(request), exact: is_exact(filter) }
     }
 
-    /// These slots and directions apart, so that each row tells both: `ranges[n]` is that of
+    /// These status keys and directions apart, so that each row tells both: `ranges[n]` is that of
     /// `cells[n]`.
     pub fn cells_of(request: &ListRequest, cells: &[(StatusKey, Direction)]) -> Self {
         let range =
@@ -115,7 +115,7 @@ impl Plan {
         Self { ranges: cells.iter().map(range).collect(), span: span(request), exact: true }
     }
 
-    /// Every slot in both directions.
+    /// Every status key in both directions.
     pub fn cells() -> Vec<(StatusKey, Direction)> {
         let status_keys =
             CallStatus::ALL.into_iter().map(StatusKey::Status).chain([StatusKey::Stale]);

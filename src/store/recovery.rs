@@ -1,4 +1,5 @@
-//! What it took to open a store, for the log.
+//! Opening a store: the journal is read, the index is trusted or built again, and what it took is kept
+//! for the log.
 
 use std::fmt;
 use std::path::Path;

@@ -71,8 +71,13 @@ fn what_a_machine_keeps_in_a_directory_is_no_content_of_it() {
         // A second one is none.
         let again = run(&["backup", text(&target), "--data-dir", &data]);
         assert!(again.stderr.contains("is there already"), "{again:?}");
-        ok(&["backup", text(&target), "--keep", "2", "--data-dir", &data]);
+        let kept = run(&["backup", text(&target), "--keep", "2", "--data-dir", &data]);
+        assert!(kept.stderr.contains("is itself a finished backup"), "{kept:?}");
         assert_furnished(&target);
+        let many = place(&rollcall, &format!("many-{running}"));
+        furnish(&many);
+        ok(&["backup", text(&many), "--keep", "2", "--data-dir", &data]);
+        assert_furnished(&many);
         let volume = place(&rollcall, &format!("volume-{running}"));
         furnish(&volume);
         restore(&target, &volume, &[]);
