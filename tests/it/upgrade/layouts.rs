@@ -117,7 +117,10 @@ fn a_kill_in_the_middle_of_that_leaves_what_the_next_start_makes_whole() {
         }
         finished += 1;
         rollcall.start();
-        assert!(rollcall.ok(&["export"]) == export);
+        let exported = until("the index is built", || {
+            Some(rollcall.run(&["export"])).filter(|printed| printed.code == Some(0))
+        });
+        assert!(exported.stdout == export);
         assert_eq!(rollcall.stop(), Some(0));
         mark(rollcall.data(), LAYOUT + 1);
     }
