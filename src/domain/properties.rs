@@ -18,20 +18,8 @@ fn merged(events: &[StampedEvent], received_at: Timestamp) -> Call {
 
 fn live(status: CallStatus, at: u64) -> StampedEvent {
     let at = Timestamp::from_millis(at).unwrap();
-    StampedEvent {
-        id: CallId { account: samples::ACCOUNT, sid: samples::CALL },
-        source: Source::Webhook,
-        stamp: EventTimes::live(at, Some(status)),
-        status: Some(status),
-        sip_status: None,
-        sip_reason: None,
-        duration: None,
-        direction: Direction::Inbound,
-        texts: Default::default(),
-        extras: Vec::new(),
-        left_out: LeftOut::default(),
-        unread: Vec::new(),
-    }
+    let id = CallId { account: samples::ACCOUNT, sid: samples::CALL };
+    samples::bare_event(id, Some(status), at)
 }
 
 proptest! {

@@ -11,6 +11,24 @@ pub const ACCOUNT: AccountSid = AccountSid::from_bytes([0xa1; 16]);
 /// A call that many tests share.
 pub const CALL: CallSid = CallSid::from_bytes([0xc1; 16]);
 
+/// An event of a webhook that says nothing but a status.
+pub fn bare_event(id: CallId, status: Option<CallStatus>, at: Timestamp) -> StampedEvent {
+    StampedEvent {
+        id,
+        source: Source::Webhook,
+        stamp: EventTimes::live(at, status),
+        status,
+        sip_status: None,
+        sip_reason: None,
+        duration: None,
+        direction: Direction::Inbound,
+        texts: Default::default(),
+        extras: Vec::new(),
+        left_out: LeftOut::default(),
+        unread: Vec::new(),
+    }
+}
+
 /// One of a few times.
 pub fn time() -> impl Strategy<Value = Timestamp> {
     // Few values, so that events often share one.

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{AccountSid, Call, CallId, CallSid, Direction, LeftOut};
+use crate::domain::{AccountSid, Call, CallId, CallSid, Direction};
 use crate::domain::{Order, Position, Timestamp, samples};
 use crate::keys::{self, IndexKeys, PositionSpan, Range, live_ranges};
 
@@ -215,20 +215,7 @@ fn set(index: &Index, n: u8, there: bool) {
 }
 
 fn sample(at: Timestamp) -> Call {
-    let event = crate::domain::StampedEvent {
-        id: id(1),
-        source: crate::domain::Source::Webhook,
-        stamp: crate::domain::EventTimes::live(at, None),
-        status: None,
-        sip_status: None,
-        sip_reason: None,
-        duration: None,
-        direction: Direction::Inbound,
-        texts: Default::default(),
-        extras: Vec::new(),
-        left_out: LeftOut::default(),
-        unread: Vec::new(),
-    };
+    let event = samples::bare_event(id(1), None, at);
     crate::domain::merge(None, event, at)
 }
 

@@ -75,20 +75,7 @@ fn id(account_n: u8, call: u8) -> CallId {
 }
 
 fn event(id: CallId, status: CallStatus, at: Timestamp) -> StampedEvent {
-    StampedEvent {
-        id,
-        source: Source::Webhook,
-        stamp: EventTimes::live(at, Some(status)),
-        status: Some(status),
-        sip_status: None,
-        sip_reason: None,
-        duration: None,
-        direction: Direction::Inbound,
-        texts: Default::default(),
-        extras: Vec::new(),
-        left_out: LeftOut::default(),
-        unread: Vec::new(),
-    }
+    samples::bare_event(id, Some(status), at)
 }
 
 /// One event, durable when this returns.

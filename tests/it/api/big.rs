@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::super::harness::{A1, Rollcall, until};
 use super::raw::Raw;
 use super::samples::now;
-use super::{calls_of, list, sids};
+use super::{calls_of, list, resident_kib, sids};
 
 pub const CALLS: usize = 20_000;
 const BATCH: usize = 2500;
@@ -32,12 +32,6 @@ pub fn many(rollcall: &Rollcall) {
         let answer = rollcall.post_events(&body);
         assert_eq!(answer.status, 204, "{answer:?}");
     }
-}
-
-fn resident_kib(rollcall: &Rollcall) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", rollcall.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]

@@ -34,6 +34,13 @@ pub fn calls_of(account: &str, query: &str) -> String {
     format!("/v1/Accounts/{account}/Calls{mark}{query}")
 }
 
+/// Memory that the server has in use.
+pub fn resident_kib(rollcall: &Rollcall) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", rollcall.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 /// What a list of account [`A1`] answers to the admin.
 pub fn list(rollcall: &Rollcall, query: &str) -> Answer {
     rollcall.get(&rollcall.admin(), &calls_of(A1, query))

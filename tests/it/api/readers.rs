@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use super::super::harness::{A1, Answer, Rollcall, until};
 use super::raw::Raw;
-use super::{api_error, calls_of, list, sids};
+use super::{api_error, calls_of, list, resident_kib, sids};
 
 /// Calls of about ten kilobytes each.
 const FAT: usize = 600;
@@ -41,12 +41,6 @@ pub fn fat_calls(rollcall: &Rollcall) {
         let answer = rollcall.post_events(&body);
         assert_eq!(answer.status, 204, "{answer:?}");
     }
-}
-
-fn resident_kib(rollcall: &Rollcall) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", rollcall.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Clock ticks that the server has used.

@@ -20,6 +20,16 @@ fn behind(args: &[&str]) -> (Rollcall, PathBuf) {
     (rollcall, path)
 }
 
+/// These clients have been seen, in this order; of one that ends with a colon any port.
+fn assert_peers(path: &Path, expected: &[&str]) {
+    let peers = peers(path);
+    assert_eq!(peers.len(), expected.len(), "{peers:?}");
+    for (peer, client) in peers.iter().zip(expected) {
+        let same = if client.ends_with(':') { peer.starts_with(client) } else { peer == client };
+        assert!(same, "{peers:?} and not {expected:?}");
+    }
+}
+
 /// Where wrong credentials came from, by the audit log, one after the other.
 pub fn peers(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -96,12 +106,7 @@ fn the_client_that_a_trusted_proxy_names_is_written_down_and_no_other() {
     tls.send(wrong("X-Forwarded-For: 192.0.2.5\r\n"));
     assert_eq!(tls.reply().status, 401);
     expected.push("192.0.2.5");
-    let peers = peers(&path);
-    assert_eq!(peers.len(), expected.len(), "{peers:?}");
-    for (peer, client) in peers.iter().zip(&expected) {
-        let same = if client.ends_with(':') { peer.starts_with(client) } else { peer == client };
-        assert!(same, "{peers:?} and not {expected:?}");
-    }
+    assert_peers(&path, &expected);
 }
 
 #[test]
@@ -178,12 +183,7 @@ fn a_listener_with_the_proxy_protocol_takes_the_client_from_its_header() {
         assert_eq!(tls.reply().status, 401);
         expected.push("192.0.2.7:50000");
     }
-    let peers = peers(&path);
-    assert_eq!(peers.len(), expected.len(), "{peers:?}");
-    for (peer, client) in peers.iter().zip(&expected) {
-        let same = if client.ends_with(':') { peer.starts_with(client) } else { peer == client };
-        assert!(same, "{peers:?} and not {expected:?}");
-    }
+    assert_peers(&path, &expected);
 }
 
 #[test]
