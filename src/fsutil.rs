@@ -210,7 +210,7 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     file_system(path).map(|disk| disk.free_bytes)
 }
 
-/// The disk has no room, or no more for this user.
+/// The disk has no space, or no more for this user.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

@@ -28,7 +28,7 @@ const FLAGS: [&str; 12] = [
     "1m",
     "--store-segment-bytes",
     "1048576",
-    "--limits-keep-alive",
+    "--limits-event-keep-alive",
     "1s",
     "--retention-erase-within",
     "1h",

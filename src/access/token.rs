@@ -1,6 +1,6 @@
 //! Tokens: what an API key may see and do.
 
-use std::fmt;
+use std::{fmt, io};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -126,7 +126,8 @@ impl Token {
 }
 
 /// A new random token: `rc_` and 256 bits.
-pub fn new_token_value() -> Result<String, ring::error::Unspecified> {
-    let random: [u8; 32] = ring::rand::generate(&ring::rand::SystemRandom::new())?.expose();
+pub fn new_token_value() -> io::Result<String> {
+    let mut random = [0; 32];
+    crate::random::fill(&mut random)?;
     Ok(format!("rc_{}", data_encoding::BASE64URL_NOPAD.encode(&random)))
 }

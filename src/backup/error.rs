@@ -35,12 +35,12 @@ pub enum BackupError {
     #[error("the parts of a backup do not fit: {0}")]
     Parts(String),
     #[error(
-        "{} needs {} more, and its disk has {} free; make room, or write to another disk",
+        "{} needs {} more, and its disk has {} free; make space, or write to another disk",
         path.display(),
         show_size(*.needed),
         show_size(*.free)
     )]
-    NoRoom { path: PathBuf, needed: u64, free: u64 },
+    NoSpace { path: PathBuf, needed: u64, free: u64 },
     #[error("{0}")]
     Usage(String),
     #[error("--until {asked} is too early: {reason}")]

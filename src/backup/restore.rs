@@ -98,7 +98,7 @@ fn fill(
         fsutil::free_bytes(dir).map_err(BackupError::io("ask for the free space of", dir))?;
     let needed = expected.bytes();
     if until.is_none() && free < needed {
-        return Err(BackupError::NoRoom { path: dir.to_owned(), needed, free });
+        return Err(BackupError::NoSpace { path: dir.to_owned(), needed, free });
     }
     for name in DIRS {
         let place = dir.join(name);

@@ -38,7 +38,7 @@ pub fn send(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), BackupError> {
     let dir = store.data_dir();
-    let _holding = store.holding("backup");
+    let _use = store.uses_segments("backup");
     // Held segments keep their files; each is let go once it has been read.
     let segments = store.segments();
     let total = segments.iter().map(|segment| segment.disk_bytes()).sum();

@@ -364,7 +364,7 @@ impl Writing {
         let free = fsutil::free_bytes(disk);
         match free.map_err(BackupError::io("ask for the free space of", &self.path))? {
             free if free < needed => {
-                Err(BackupError::NoRoom { path: self.path.clone(), needed, free })
+                Err(BackupError::NoSpace { path: self.path.clone(), needed, free })
             }
             _ => Ok(()),
         }

@@ -8,16 +8,18 @@ use std::panic::{self, PanicHookInfo};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::SubscriberBuilder;
+use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::colour;
 use super::systemd_journal::{SOCKET, SystemdJournal};
 use crate::config::{DEFAULT_FILE, Log, LogFormat, LogLevel, LogNumbers};
-use crate::logs;
+use crate::logs::{self, WithRequest};
 use crate::ops::Failure;
 
 /// Where the log goes, and how it looks there.
@@ -53,14 +55,14 @@ pub(super) fn begin(log: &Log) -> Result<LogTarget, Failure> {
 }
 
 fn begin_in(shape: LogTarget, level: LevelFilter) -> io::Result<()> {
-    let lines = lines().with_max_level(level);
+    let log = tracing_subscriber::registry().with(level);
     let _already_set = match shape {
-        LogTarget::Human => lines.with_ansi(colour::on(io::stderr().is_terminal())).try_init(),
-        LogTarget::Json => lines.json().with_span_list(false).try_init(),
-        LogTarget::Journal => {
-            let journal = SystemdJournal::new()?;
-            tracing_subscriber::registry().with(level).with(journal).try_init().map_err(Into::into)
+        LogTarget::Human => {
+            let lines = lines().with_ansi(colour::on(io::stderr().is_terminal()));
+            log.with(WithRequest(lines)).try_init()
         }
+        LogTarget::Json => log.with(WithRequest(lines().json().with_span_list(false))).try_init(),
+        LogTarget::Journal => log.with(WithRequest(SystemdJournal::new()?)).try_init(),
     };
     let _already_set = BEGUN.set(shape);
     Ok(())
@@ -161,9 +163,12 @@ fn format_in(text: &str) -> Option<String> {
 
 /// Lines on standard error. One that cannot be written is lost: where the disk is full on which they
 /// are kept, or have no reader any more, all else goes on.
-pub(super) fn lines() -> SubscriberBuilder<DefaultFields, Format, LevelFilter, fn() -> Plain> {
+pub(super) fn lines<S>() -> fmt::Layer<S, DefaultFields, Format, fn() -> Plain>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
     // Else it would be told on standard error, and a failed write there panics.
-    tracing_subscriber::fmt().with_writer(Plain::new as fn() -> _).log_internal_errors(false)
+    fmt::layer().with_writer(Plain::new as fn() -> _).log_internal_errors(false)
 }
 
 /// Standard error, on which no text of others changes how the rest of a line reads.

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{log, render};
 use crate::domain::show_size;
@@ -156,8 +159,9 @@ impl Output {
     #[expect(clippy::unused_self, reason = "the streams are its own")]
     pub fn log_quietly(&self) {
         let lines = log::lines().with_ansi(false).without_time().with_target(false);
+        let warnings = tracing_subscriber::registry().with(LevelFilter::WARN).with(lines);
         // A second command of this process keeps the first one's.
-        let _already_set = lines.with_max_level(tracing::Level::WARN).try_init();
+        let _already_set = warnings.try_init();
     }
 }
 

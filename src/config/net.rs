@@ -300,6 +300,11 @@ pub struct ServiceUrlTemplate(String);
 pub struct AllowedOrigin(String);
 
 impl ServiceUrlTemplate {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// `http://{host}:3000`, the port of jambonz's feature server.
     pub fn feature_server() -> Self {
         Self("http://{host}:3000".to_owned())

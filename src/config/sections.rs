@@ -192,7 +192,7 @@ limits: LimitsSection {
 
     /// Time for a request header.
     ///
-    /// It starts with the first byte.
+    /// It starts with the first byte; for the first request of a connection, with the connection.
     header: Duration = Duration::from_secs(30), Form::Duration(1..=DAY);
 
     /// How long a connection may be idle between requests; keep it longer than that of proxies in
@@ -236,7 +236,7 @@ limits: LimitsSection {
     /// How long an event stream of changes may be silent before a keep-alive is sent.
     ///
     /// It says how far the stream has read. Keep it below the idle timeout of proxies on the way.
-    keep_alive: Duration = Duration::from_secs(15), Form::Duration(1..=DAY);
+    event_keep_alive: Duration = Duration::from_secs(15), Form::Duration(1..=DAY);
 }
 
 /// Journal, registry and index.
@@ -490,6 +490,13 @@ words! {
         Json = "json",
         /// Entries of the systemd journal, with a field for each value; nothing on stderr.
         Journald = "journald",
+    }
+}
+
+impl HooksSection {
+    /// The template of `service_url`; empty where there is none.
+    pub fn service_url(&self) -> &str {
+        self.service_url.as_ref().map_or("", ServiceUrlTemplate::as_str)
     }
 }
 

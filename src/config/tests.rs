@@ -156,7 +156,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("limits.token_window", "2m"),
     ("limits.queue_events", "8"),
     ("limits.event_streams", "9"),
-    ("limits.keep_alive", "5s"),
+    ("limits.event_keep_alive", "5s"),
     ("store.index_cache_bytes", "1048576"),
     ("store.segment_bytes", "4294967296"),
     ("store.registry_calls", "1000"),

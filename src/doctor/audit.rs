@@ -38,8 +38,8 @@ fn problem(path: &Path, server: &User) -> Result<(), String> {
         }
         Err(error) => return Err(format!("it cannot be looked at: {error}")),
     };
-    let room = fsutil::file_system(place).map_err(|error| error.to_string())?;
-    if room.read_only {
+    let file_system = fsutil::file_system(place).map_err(|error| error.to_string())?;
+    if file_system.read_only {
         return Err("it is on a file system that is mounted read-only".to_owned());
     }
     let us = rustix::process::geteuid().as_raw();

@@ -132,7 +132,7 @@ impl NameOrder {
 
 impl Ord for NameOrder {
     fn cmp(&self, other: &Self) -> Ordering {
-        place(&self.0).cmp(&place(&other.0))
+        by_length(&self.0).cmp(&by_length(&other.0))
     }
 }
 
@@ -143,7 +143,7 @@ impl PartialOrd for NameOrder {
 }
 
 /// The order in which names are remembered.
-fn place(name: &str) -> (usize, &str) {
+fn by_length(name: &str) -> (usize, &str) {
     (name.len(), name)
 }
 
@@ -271,7 +271,7 @@ impl Extras {
         let names = self.kept.iter().map(|extra| &*extra.key);
         let mut names: Vec<&str> =
             names.chain(self.dropped.iter().map(|gone| &*gone.key)).collect();
-        names.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
+        names.sort_unstable_by(|a, b| by_length(a).cmp(&by_length(b)));
         let forgotten: Vec<Box<str>> =
             names.iter().skip(EXTRAS_MAX).map(|name| Box::from(*name)).collect();
         for name in forgotten {
@@ -298,7 +298,7 @@ pub fn bounded(pairs: Vec<ExtraPair>, mut left_out: LeftOut) -> (Vec<ExtraPair>,
     let surplus = (pairs.len() + left_out.large.len()).saturating_sub(EXTRAS_MAX);
     if surplus > 0 {
         let names = left_out.large.len().saturating_sub(surplus);
-        left_out.large.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
+        left_out.large.sort_unstable_by(|a, b| by_length(a).cmp(&by_length(b)));
         let gone = left_out.large.split_off(names);
         left_out.large.sort_unstable();
         pairs.sort_unstable_by(|a, b| (size(a), &a.0).cmp(&(size(b), &b.0)));
@@ -307,7 +307,7 @@ pub fn bounded(pairs: Vec<ExtraPair>, mut left_out: LeftOut) -> (Vec<ExtraPair>,
         left_out.remembered.extend(gone);
         left_out.remembered.extend(small.into_iter().map(|(key, _)| key));
     }
-    left_out.remembered.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
+    left_out.remembered.sort_unstable_by(|a, b| by_length(a).cmp(&by_length(b)));
     left_out.more += left_out.remembered.len().saturating_sub(REMEMBERED_MAX) as u64;
     left_out.remembered.truncate(REMEMBERED_MAX);
     (pairs, left_out)

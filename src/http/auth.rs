@@ -11,13 +11,14 @@ use super::request::ApiRequest;
 use crate::access::{Role, TokenScope};
 use crate::clock;
 use crate::domain::{AccountSid, SidError};
+use crate::logs;
 use crate::meter::Cause;
 use crate::store::Reach;
 
 /// What a valid token stands for.
 #[derive(Debug, Clone)]
 pub(super) struct Principal {
-    pub id: String,
+    pub id: Arc<str>,
     pub scope: TokenScope,
     role: Role,
 }
@@ -42,7 +43,7 @@ impl Principal {
         let now = clock::now();
         context.store.access(|access| {
             let token = access.token(token, now)?;
-            Some(Self { id: token.id.clone(), scope: token.scope, role: token.role })
+            Some(Self { id: token.id.as_str().into(), scope: token.scope, role: token.role })
         })
     }
 
@@ -86,52 +87,64 @@ pub(super) const AUTHORIZATIONS_MAX: usize = 2;
 pub(super) const AUTHORIZATION_EXPECTED: &str =
     "Authorization: expected one scheme, one space, one token";
 
-/// The scheme and the credentials of a request. None where it has none at all; 400 where they do
-/// not have the shape `scheme credentials`.
-pub(super) fn credentials(headers: &HeaderMap) -> Result<Option<(&str, &str)>, ApiError> {
-    let malformed = || {
-        ApiError::bad(AUTHORIZATION_EXPECTED)
-            .because(Why::unauthenticated(&[Cause::AuthorizationMalformed]))
-    };
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(malformed());
-    }
-    parts(value).ok_or_else(malformed)
+/// One header field `Authorization`: `scheme credentials`.
+pub(super) enum Authorization<'a> {
+    /// An empty field is one that is not there.
+    Empty,
+    Malformed,
+    /// What was sent, and the valid token that it is, if it is one.
+    Bearer(&'a str, Option<Principal>),
+    Basic(&'a str),
+    Other,
 }
 
-/// The scheme and the credentials of one header field; within, none where it is empty.
-#[expect(clippy::option_option, reason = "an empty field is one that is not there")]
-pub(super) fn parts(value: &HeaderValue) -> Option<Option<(&str, &str)>> {
-    let value = value.to_str().ok()?;
-    if value.is_empty() {
-        return Some(None);
+impl<'a> Authorization<'a> {
+    /// Those of a request, as far as they are looked at. Each token is looked up here, once.
+    pub fn all(context: &ApiContext, headers: &'a HeaderMap) -> Vec<Self> {
+        let values = headers.get_all(AUTHORIZATION).iter().take(AUTHORIZATIONS_MAX);
+        values.map(|value| Self::read(context, value)).collect()
     }
-    let (scheme, token) = value.split_once(' ')?;
-    (!token.is_empty() && !token.contains(' ')).then_some(Some((scheme, token)))
+
+    fn read(context: &ApiContext, value: &'a HeaderValue) -> Self {
+        let Ok(value) = value.to_str() else { return Self::Malformed };
+        if value.is_empty() {
+            return Self::Empty;
+        }
+        match value.split_once(' ') {
+            Some((_, credentials)) if credentials.is_empty() || credentials.contains(' ') => {
+                Self::Malformed
+            }
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Self::Bearer(token, Principal::of(context, token))
+            }
+            Some((scheme, credentials)) if scheme.eq_ignore_ascii_case("basic") => {
+                Self::Basic(credentials)
+            }
+            Some(_) => Self::Other,
+            None => Self::Malformed,
+        }
+    }
+
+    /// The valid token that it is.
+    pub fn token(&self) -> Option<&Principal> {
+        if let Self::Bearer(_, token) = self { token.as_ref() } else { None }
+    }
 }
 
 /// The token of a request. Nothing but a sole and well-formed header field counts.
 pub(super) fn bearer<'r>(request: &'r ApiRequest<'_>) -> Result<&'r Principal, ApiError> {
-    match credentials(request.headers)? {
-        Some((scheme, _)) if scheme.eq_ignore_ascii_case("bearer") => {
-            let token = request.token.as_ref().ok_or_else(|| ApiError::unauthorized(true))?;
-            tracing::Span::current().record("token", token.id.as_str());
+    match request.authorizations.as_slice() {
+        [Authorization::Bearer(_, token)] => {
+            let token = token.as_ref().ok_or_else(|| ApiError::unauthorized(true))?;
+            logs::note_token(&token.id);
             Ok(token)
         }
-        _ => Err(ApiError::unauthorized(false)),
+        [] | [Authorization::Empty | Authorization::Basic(_) | Authorization::Other] => {
+            Err(ApiError::unauthorized(false))
+        }
+        [Authorization::Malformed] | [_, _, ..] => Err(ApiError::bad(AUTHORIZATION_EXPECTED)
+            .because(Why::unauthenticated(&[Cause::AuthorizationMalformed]))),
     }
-}
-
-/// The first valid token that a request brings, if it brings one.
-pub(super) fn principal(context: &ApiContext, headers: &HeaderMap) -> Option<Principal> {
-    let values = headers.get_all(AUTHORIZATION).iter().take(AUTHORIZATIONS_MAX);
-    let mut tokens = values.filter_map(|value| match parts(value)?? {
-        (scheme, token) if scheme.eq_ignore_ascii_case("bearer") => Some(token),
-        _ => None,
-    });
-    tokens.find_map(|token| Principal::of(context, token))
 }
 
 /// The account of a path, if the token may do this with it. The order of checks is that of jambonz:
@@ -143,7 +156,7 @@ pub(super) fn authorize(
 ) -> Result<AccountSid, ApiError> {
     let token = bearer(request)?;
     let account = account.parse().map_err(|error| wrong_sid("account sid", account, error))?;
-    tracing::Span::current().record("account", tracing::field::display(account));
+    logs::note_account(account);
     token.reaches(request.context, account)?;
     token.may(action)?;
     Ok(account)
@@ -158,8 +171,10 @@ pub(super) struct StreamClient {
 
 impl StreamClient {
     pub fn new(request: &ApiRequest<'_>, reach: Reach) -> Self {
-        let token = credentials(request.headers).ok().flatten().map(|(_, token)| token);
-        let token = token.unwrap_or_default().to_owned();
+        let token = match request.authorizations.first() {
+            Some(Authorization::Bearer(token, _)) => (*token).to_owned(),
+            _ => String::new(),
+        };
         Self { context: request.context.clone(), token, reach }
     }
 

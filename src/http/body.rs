@@ -40,7 +40,7 @@ pub(super) async fn read_body<'a>(
     owner: BodyOwner,
 ) -> Result<Body<'a>, ApiError> {
     let (context, headers) = (request.context, request.headers);
-    let limit = context.body_bytes;
+    let limit = context.config.limits.body_bytes;
     let too_large = || ApiError::too_large(format!("a request body has at most {limit} bytes"));
     let encoding = headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
     if encoding.is_some_and(|encoding| encoding != b"identity") {
@@ -89,7 +89,7 @@ pub(super) async fn read_body<'a>(
             }
         }
     };
-    tokio::time::timeout(context.body_time, read)
+    tokio::time::timeout(context.config.limits.body, read)
         .await
         .unwrap_or_else(|_| Err(ApiError::slow_body()))
 }

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -33,7 +34,7 @@ pub(super) enum BodyOwner {
     /// A token of a service provider.
     Provider(ServiceProviderSid),
     /// An admin token, by its id.
-    Token(String),
+    Token(Arc<str>),
     /// To be authenticated by the body's signature, if at all: the network that it comes from.
     Unknown(Option<IpAddr>),
 }

@@ -8,7 +8,7 @@ use super::request::ApiRequest;
 use super::response::{Response, empty, json};
 use crate::clock;
 use crate::domain::{AccountSid, CallId};
-use crate::logs;
+use crate::logs::{self, LogRequest};
 use crate::store::{Change, Counting, Reach, Store, StoreError};
 use crate::wire::{write_call, write_timeline};
 
@@ -28,7 +28,7 @@ pub(super) async fn delete(request: &ApiRequest<'_>, id: CallId) -> Result<Respo
         return Err(not_found());
     }
     let CallId { account, sid } = id;
-    let token = request.token.as_ref().map(|token| token.id.as_str()).unwrap_or_default();
+    let token = request.token().map(|token| &*token.id).unwrap_or_default();
     request.context.audit.write(&logs::AuditEvent {
         at: now,
         who: &format!("token {token}"),
@@ -79,8 +79,8 @@ pub(super) async fn blocking<T: Send + 'static>(
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let span = tracing::Span::current();
-    let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
+    let request = LogRequest::current();
+    let done = tokio::task::spawn_blocking(move || LogRequest::in_scope(request, work)).await;
     done.unwrap_or_else(|error| {
         // It runs to its end, unless it panics or the process is ending.
         Err(if error.is_panic() { StoreError::Panicked("the answer") } else { StoreError::Closing })

@@ -94,7 +94,7 @@ pub(super) async fn create(
     let mut fields = fields(request.headers, &body)?;
     if let Some(application) = validate::application(&fields) {
         validate::dialled(&fields, &body)?;
-        let Some(upstream) = &context.upstream else {
+        let Some(upstream) = &context.config.upstream.api_url else {
             let shown: String = application.to_string().chars().take(80).collect();
             return Err(ApiError::bad(format!(
                 "application_sid {shown}: applications are in jambonz's database; set \

@@ -31,6 +31,21 @@ pub(super) fn read(
 /// Eight bytes that differ with the question. Every text is led by its length, so that no two
 /// questions are written alike.
 fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
+    // Without `..`: a new filter has to be written below, or be left out for a reason.
+    let Filter {
+        statuses,
+        directions,
+        from,
+        to,
+        from_prefix,
+        to_prefix,
+        parents,
+        stale,
+        start,
+        end,
+        // What is recent moves on from page to page.
+        recent: _,
+    } = filter;
     let mut text = account.bytes().to_vec();
     text.push(match order {
         Order::NewestFirst => 0,
@@ -44,20 +59,19 @@ fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
             text.extend_from_slice(word.as_bytes());
         }
     };
-    list(&mut filter.statuses.iter().map(|status| status.as_str()));
-    list(&mut filter.directions.iter().map(|direction| direction.as_str()));
-    for texts in [&filter.from, &filter.to, &filter.from_prefix, &filter.to_prefix] {
+    list(&mut statuses.iter().map(|status| status.as_str()));
+    list(&mut directions.iter().map(|direction| direction.as_str()));
+    for texts in [from, to, from_prefix, to_prefix] {
         // A list by comma stands there as its parts, and as the one text that it may be, too: it is
         // the same question as its parts one by one.
         let parts: Vec<_> = texts.iter().filter(|text| !text.contains(',')).collect();
         let parts = if parts.is_empty() { texts.iter().collect() } else { parts };
         list(&mut parts.into_iter().map(String::as_str));
     }
-    let parents: Vec<_> = filter.parents.iter().map(ToString::to_string).collect();
+    let parents: Vec<_> = parents.iter().map(ToString::to_string).collect();
     list(&mut parents.iter().map(String::as_str));
-    list(&mut filter.stale.iter().map(|stale| if *stale { "true" } else { "false" }));
-    // What is recent moves on from page to page.
-    for time in [filter.start, filter.end] {
+    list(&mut stale.iter().map(|stale| if *stale { "true" } else { "false" }));
+    for time in [start, end] {
         let millis = time.map_or(u64::MAX, crate::domain::Timestamp::millis);
         text.extend_from_slice(&millis.to_be_bytes());
     }

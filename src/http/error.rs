@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::wire::WireError;
 
 /// For tenants, while the disk is short of space: how full it is concerns the operator alone.
-const SHORT_OF_SPACE: &str = "the server is short of room on its disk; nothing of this was stored";
+const SHORT_OF_SPACE: &str = "the server is short of disk space; nothing of this was stored";
 /// The words of a status that no standard has, such as 480. As in jambonz.
 const UNKNOWN: ReasonPhrase = ReasonPhrase::from_static(b"unknown");
 
@@ -195,7 +195,7 @@ impl From<StoreError> for ApiError {
             StoreError::Busy => Refused::Busy,
             StoreError::Closing => Refused::Closing,
             StoreError::IndexUnavailable(_) | StoreError::NotBuilt(_) => Refused::Index,
-            StoreError::Full | StoreError::Low { .. } | StoreError::NoRoom { .. } => Refused::Disk,
+            StoreError::Full | StoreError::Low { .. } | StoreError::NoSpace { .. } => Refused::Disk,
             StoreError::Failed(_) | StoreError::Unreadable(_) => Refused::Journal,
             StoreError::Panicked(_) => Refused::Panic,
             StoreError::TooLarge(_) => Refused::TooLarge,
@@ -206,7 +206,7 @@ impl From<StoreError> for ApiError {
             StoreError::IndexUnavailable(_) | StoreError::NotBuilt(_) => {
                 Self::unavailable("the index is being built again", 5)
             }
-            StoreError::Full | StoreError::Low { .. } | StoreError::NoRoom { .. } => {
+            StoreError::Full | StoreError::Low { .. } | StoreError::NoSpace { .. } => {
                 Self::unavailable(SHORT_OF_SPACE, 30)
             }
             StoreError::Failed(_) => Self::unavailable("the store has failed and restarts", 10),

@@ -28,7 +28,7 @@ use super::request::ApiRequest;
 use super::response::{Response, empty};
 use super::stream_limit::StreamPermit;
 use crate::domain::{AccountSid, CallId};
-use crate::logs::masked;
+use crate::logs::{LogRequest, masked};
 use crate::store::{Event, Feed, FeedBudget, FeedPosition, Reach, Store, What};
 use crate::wire::write_call;
 
@@ -77,30 +77,36 @@ async fn changes(request: &ApiRequest<'_>, reach: Reach) -> Result<Response, Api
         ));
     }
     let store = &request.context.store;
-    let places = PositionCodec::new(store.epoch(), reach);
+    let positions = PositionCodec::new(store.epoch(), reach);
     let until = *store.published().borrow();
     let last = request.headers.get(LAST_EVENT_ID).filter(|id| events && !id.is_empty());
     let from = match (last, query.after.as_deref()) {
-        (Some(id), _) => places.read("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
+        (Some(id), _) => {
+            positions.read("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?
+        }
         (None, Some("now")) => FeedPosition::Changes(until),
-        (None, Some(text)) => places.read("after", text)?,
+        (None, Some(text)) => positions.read("after", text)?,
         (None, None) => FeedPosition::Snapshot(until, None),
     };
     let feed = store.feed(reach, from)?;
     if *request.method == Method::HEAD {
         return Ok(head(empty(StatusCode::OK), events));
     }
-    let place = request.context.event_streams.enter(reach).ok_or_else(|| {
+    let permit = request.context.event_streams.enter(reach).ok_or_else(|| {
         ApiError::unavailable("as many event streams are open as there may be", RETRY_SECONDS)
     })?;
     let client = StreamClient::new(request, reach);
     let reading = BodyReader::new(request, reach);
-    let reader = FeedReader { reading, client, places, feed, _place: place };
+    let reader = FeedReader { reading, client, positions, feed, _permit: permit };
     if !events {
         return lines(reader, until, query.limit.unwrap_or(usize::MAX)).await;
     }
     let (pieces, body) = channel();
-    tokio::spawn(follow(reader, pieces));
+    let stream = follow(reader, pieces);
+    match LogRequest::current() {
+        Some(request) => tokio::spawn(request.scope(stream)),
+        None => tokio::spawn(stream),
+    };
     Ok(head(body, true))
 }
 
@@ -164,9 +170,9 @@ fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Response) {
 struct FeedReader {
     reading: BodyReader,
     client: StreamClient,
-    places: PositionCodec,
+    positions: PositionCodec,
     feed: Feed,
-    _place: StreamPermit,
+    _permit: StreamPermit,
 }
 
 impl FeedReader {
@@ -195,18 +201,18 @@ impl FeedReader {
         let events = self.read(until, bytes).await?;
         let mut body = Vec::new();
         for event in events {
-            object(&mut body, self.places.write(event.place), &event.what);
+            object(&mut body, self.positions.write(event.position), &event.what);
             body.push(b'\n');
             *left -= 1;
             if *left == 0 {
-                bare(&mut body, self.places.write(event.place), "end");
+                bare(&mut body, self.positions.write(event.position), "end");
                 body.push(b'\n');
                 return Ok((body, true));
             }
         }
         let last = self.feed.has_read(until);
         if last {
-            bare(&mut body, self.places.write(self.feed.place()), "end");
+            bare(&mut body, self.positions.write(self.feed.position()), "end");
             body.push(b'\n');
         }
         Ok((body, last))
@@ -232,13 +238,13 @@ impl FeedReader {
                 }
             };
             for event in &events {
-                let position = self.places.write(event.place);
+                let position = self.positions.write(event.position);
                 let name = word(&event.what);
                 framed(&mut body, name, position, |body, at| object(body, at, &event.what));
             }
             let caught_up = self.feed.has_read(until);
             if events.is_empty() && due <= Instant::now() {
-                match self.places.write(self.feed.place()) {
+                match self.positions.write(self.feed.position()) {
                     Some(position) => {
                         let name = "position";
                         framed(&mut body, name, Some(position), |body, at| bare(body, at, name));
@@ -250,7 +256,7 @@ impl FeedReader {
                 drop((way, permit));
             } else {
                 way.send(Ok(permit.hold(std::mem::take(&mut body))));
-                due = Instant::now() + self.reading.context().keep_alive;
+                due = Instant::now() + self.reading.context().config.limits.event_keep_alive;
             }
             if caught_up && matches!(timeout_at(due, published.changed()).await, Ok(Err(_))) {
                 return;

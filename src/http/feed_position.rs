@@ -21,10 +21,10 @@ impl PositionCodec {
         Self { epoch: epoch.replace('-', "").to_ascii_lowercase(), reach }
     }
 
-    /// The text of a place; none at the beginning of a snapshot, where there is nothing to keep.
-    pub fn write(&self, place: FeedPosition) -> Option<String> {
+    /// The text of a position; none at the beginning of a snapshot, where there is nothing to keep.
+    pub fn write(&self, position: FeedPosition) -> Option<String> {
         let epoch = &self.epoch;
-        match place {
+        match position {
             FeedPosition::Changes(seq) => Some(format!("{epoch}-{seq}")),
             FeedPosition::Snapshot(_, None) => None,
             FeedPosition::Snapshot(seq, Some((account, position))) => {
@@ -38,7 +38,7 @@ impl PositionCodec {
         }
     }
 
-    /// The place that a text means: 400 where it is none, 410 where it is one of other data.
+    /// The position that a text means: 400 where it is none, 410 where it is one of other data.
     pub fn read(&self, name: &str, text: &str) -> Result<FeedPosition, ApiError> {
         let malformed = || {
             let shown: String = text.chars().take(80).collect();
@@ -53,7 +53,7 @@ impl PositionCodec {
         let digits = parts.next().filter(|seq| seq.bytes().all(|byte| byte.is_ascii_digit()));
         let seq = digits.and_then(|digits| digits.parse().ok());
         let (Some(epoch), Some(seq)) = (epoch, seq) else { return Err(malformed()) };
-        let place = match parts.next() {
+        let position = match parts.next() {
             None => FeedPosition::Changes(seq),
             Some(cursor) => {
                 let after = self.cursor(cursor).ok_or_else(malformed)?;
@@ -64,7 +64,7 @@ impl PositionCodec {
             let msg = "the position belongs to other data; begin again without a position";
             return Err(ApiError::gone(msg));
         }
-        Ok(place)
+        Ok(position)
     }
 
     fn cursor(&self, text: &str) -> Option<(AccountSid, Position)> {
@@ -94,13 +94,13 @@ mod tests {
         let at = Timestamp::from_millis(1_800_000_000_000).unwrap();
         let position = Position::new(at, CallSid::from_bytes([0xff; 16]));
         for reach in [Reach::Account(account), Reach::Everybody] {
-            let places = PositionCodec::new(EPOCH, reach);
-            assert_eq!(places.write(FeedPosition::Snapshot(7, None)), None);
-            for place in
+            let positions = PositionCodec::new(EPOCH, reach);
+            assert_eq!(positions.write(FeedPosition::Snapshot(7, None)), None);
+            for position in
                 [FeedPosition::Changes(7), FeedPosition::Snapshot(7, Some((account, position)))]
             {
-                let text = places.write(place).unwrap();
-                assert_eq!(places.read("after", &text), Ok(place));
+                let text = positions.write(position).unwrap();
+                assert_eq!(positions.read("after", &text), Ok(position));
                 let other = PositionCodec::new("ffffffff-0102-4304-8506-0708090a0b0c", reach);
                 let gone = other.read("after", &text).unwrap_err();
                 assert_eq!(Response::from(gone).status(), 410);
@@ -109,7 +109,7 @@ mod tests {
                 let loud = text.to_uppercase();
                 let junk = ["", "-", "now", short, &long, &loud, &text.replacen('-', "-+", 1)];
                 for junk in junk {
-                    let refused = places.read("after", junk).unwrap_err();
+                    let refused = positions.read("after", junk).unwrap_err();
                     assert_eq!(Response::from(refused).status(), 400, "{junk}");
                 }
             }

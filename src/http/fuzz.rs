@@ -7,7 +7,7 @@ use data_encoding::HEXLOWER;
 use super::cursor;
 use super::feed_position::PositionCodec;
 use super::query::ListQuery;
-use super::sender::Signature;
+use super::webhook::Signature;
 use crate::domain::{AccountSid, CallSid, Filter, Order, Position, Timestamp};
 use crate::store::Reach;
 
@@ -46,11 +46,11 @@ pub fn cursor(data: &[u8]) {
         }
     }
     for reach in [Reach::Account(ACCOUNT), Reach::Everybody] {
-        let places = PositionCodec::new(EPOCH, reach);
+        let positions = PositionCodec::new(EPOCH, reach);
         for text in [text.to_owned(), format!("{}-{text}", EPOCH.replace('-', ""))] {
-            let Ok(place) = places.read("after", &text) else { continue };
-            let again = places.write(place).map(|again| places.read("after", &again));
-            assert_eq!(again, Some(Ok(place)));
+            let Ok(position) = positions.read("after", &text) else { continue };
+            let again = positions.write(position).map(|again| positions.read("after", &again));
+            assert_eq!(again, Some(Ok(position)));
         }
     }
 }

@@ -6,7 +6,7 @@ use super::error::ApiError;
 use super::request::ApiRequest;
 use super::response::{Response, json};
 
-const SHORT_OF_SPACE: &str = "the server is short of room on its disk and takes no events for now";
+const SHORT_OF_SPACE: &str = "the server is short of disk space and takes no events for now";
 /// When there may be space again, in seconds.
 const RETRY_SECONDS: u16 = 10;
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
@@ -22,7 +23,7 @@ use super::request::ApiRequest;
 use super::response::Response;
 use super::{ApiContext, cursor};
 use crate::clock;
-use crate::domain::{AccountSid, Filter, Order, Position, Recent};
+use crate::domain::{AccountSid, Filter, Order, Position, Recent, Timestamp};
 use crate::store::{
     Counting, ListRequest as Question, Listed, Listing, Reach, Slice, Store, StoreError,
 };
@@ -55,8 +56,12 @@ pub(super) async fn list(
         ));
     }
     // The window moves with the clock, and no change of the account tells of it.
-    let tag =
-        context.window.is_none().then(|| Tag::of(&context.store, account, writer.form().suffix()));
+    let tag = context
+        .config
+        .list
+        .window
+        .is_none()
+        .then(|| Tag::of(&context.store, account, writer.form().suffix()));
     if let Some(tag) = tag.as_ref().filter(|tag| tag.is_known(request.headers)) {
         return Ok(varying(tag.not_modified()));
     }
@@ -90,17 +95,21 @@ async fn answer(
 
 /// What the configuration leaves of the plain list.
 fn recent(context: &ApiContext, filter: &Filter) -> Option<Recent> {
-    let window = context.window?;
+    let window = context.config.list.window?;
     if filter.start.is_some() || filter.end.is_some() || filter.stale.is_some() {
         return None;
     }
-    let ended_since = clock::now().minus_millis(window.ended_millis);
-    let listed_since = ended_since.minus_millis(window.lifetime_millis);
+    let ended_since = before(clock::now(), window);
+    let listed_since = before(ended_since, context.config.calls.max_lifetime);
     Some(Recent { ended_since, listed_since })
 }
 
+fn before(at: Timestamp, time: Duration) -> Timestamp {
+    at.minus_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
 async fn total(reading: &BodyReader, question: &Question) -> Result<u64, ApiError> {
-    let rows = reading.context().count_rows;
+    let rows = reading.context().config.list.count_rows;
     let counted = reading.count(Counting::of_list(question), rows).await?;
     Ok(counted.ok_or_else(|| ApiError::too_many_rows("count", rows))?.count())
 }
@@ -131,7 +140,7 @@ async fn calls(
         let question = Question { after: position, ..question.clone() };
         let mut page = None;
         if let Some(more) = limit.map(|limit| limit.saturating_sub(begun.count)) {
-            let rows = reading.context().page_rows.saturating_sub(begun.rows);
+            let rows = reading.context().config.list.page_rows.saturating_sub(begun.rows);
             let found = rest_of_page(&reading, &question, more, rows).await?;
             (page, next) = (Some(found.0), found.1);
         }
@@ -183,7 +192,7 @@ async fn begin(
 ) -> Result<Begun, ApiError> {
     // One more than wanted tells whether there is a next page.
     let most = limit.map_or(usize::MAX, |limit| limit + 1);
-    let most_rows = limit.map_or(usize::MAX, |_| reading.context().page_rows);
+    let most_rows = limit.map_or(usize::MAX, |_| reading.context().config.list.page_rows);
     let mut question = question.clone();
     let (mut calls, mut rows, mut weight) = (Vec::new(), 0, 0);
     loop {

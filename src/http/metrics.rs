@@ -29,7 +29,7 @@ pub(super) async fn metrics(request: &ApiRequest<'_>) -> Result<Response, ApiErr
 async fn scrape(context: &Arc<ApiContext>) -> Result<Response, ApiError> {
     let all = context.clone();
     let text = blocking(&context.store, move |store| {
-        let mut figures = store.figures(&all.metrics_accounts, clock::now());
+        let mut figures = store.figures(&all.config.metrics.accounts, clock::now());
         figures.started_at = all.started_at.millis();
         figures.event_streams = all.event_streams.inside();
         figures.certificates = (all.certificates)();

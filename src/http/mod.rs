@@ -11,18 +11,17 @@ mod auth_throttle;
 mod body;
 mod body_budget;
 mod calls;
-mod changes;
 mod control;
 mod cursor;
 mod docs;
 mod error;
 mod etag;
+mod feed;
 mod feed_position;
 #[cfg(feature = "fuzzing")]
 pub mod fuzz;
 mod gzip;
 mod health;
-mod hook;
 mod list;
 mod metrics;
 mod query;
@@ -33,16 +32,15 @@ mod representation;
 mod request;
 mod response;
 mod router;
-mod sender;
 mod service;
 mod stats;
 mod stream_limit;
 mod validate;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 pub use answer_budget::AnswerBudget;
 pub use body_budget::BodyBudget;
@@ -54,62 +52,34 @@ pub use service::service;
 pub use stream_limit::StreamLimit;
 use tokio::sync::watch;
 
-use crate::domain::{AccountSid, Timestamp};
+use crate::config::Config;
+use crate::domain::Timestamp;
 use crate::logs::AuditLog;
 use crate::meter::Requests;
-use crate::outbound::{Base, Client, Servers};
+use crate::outbound::{Client, Servers};
 use crate::store::Store;
 
 /// What handlers know beside the request.
 pub struct ApiContext {
-    /// Where calls are.
+    pub config: Arc<Config>,
     pub store: Arc<Store>,
-    /// Bytes of a request body.
-    pub body_bytes: usize,
     /// Memory for request bodies.
     pub bodies: BodyBudget,
-    /// Turns at reading.
-    pub turns: Arc<ReadConcurrency>,
+    pub read_concurrency: Arc<ReadConcurrency>,
     /// Memory for answers.
     pub answers: Arc<AnswerBudget>,
-    /// How long a request body may take.
-    pub body_time: Duration,
-    /// Events of one request.
-    pub batch_events: usize,
-    /// `service_url` of events that name none; empty for none.
-    pub service_url: String,
-    /// Rows that a page looks at before it ends early.
-    pub page_rows: usize,
-    /// Rows that a count may look at.
-    pub count_rows: usize,
-    /// What the plain list is limited to, if anything.
-    pub window: Option<Window>,
-    /// Requests that a token may send in [`ApiContext::token_window`]; 0 for as many as it likes.
-    pub token_requests: u64,
-    /// The time in which they are counted.
-    pub token_window: Duration,
-    /// `Access-Control-Allow-Origin`; none where other origins have no business here.
-    pub allow_origin: Option<String>,
     /// Sends the requests of rollcall's own.
     pub client: Client,
     /// Where calls are controlled.
     pub feature_servers: Servers,
-    /// jambonz's own API, for new calls that name an application.
-    pub upstream: Option<Base>,
     /// Event streams that may be open.
     pub event_streams: Arc<StreamLimit>,
-    /// How long an event stream is silent at most.
-    pub keep_alive: Duration,
     /// Requests so far.
     pub requests: Arc<Requests>,
     /// When the process started.
     pub started_at: Timestamp,
     /// Each file with certificates in use, once, and when they end, in seconds since 1970.
     pub certificates: Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync>,
-    /// Accounts with figures of their own in scrapes.
-    pub metrics_accounts: Vec<AccountSid>,
-    /// How long an answer may take before a warning says so.
-    pub slow: Option<Duration>,
     /// Where audit events are written.
     pub audit: Arc<AuditLog>,
     /// Changes, or loses its sender, when the server stops: event streams end at once.
@@ -138,12 +108,3 @@ impl Recognised {
 /// Request extension: whether the connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverTls(pub bool);
-
-/// How far back the plain list goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// How long after its end a call is listed, in milliseconds.
-    pub ended_millis: u64,
-    /// How long a call lasts at most, in milliseconds.
-    pub lifetime_millis: u64,
-}

@@ -22,7 +22,7 @@ use super::error::ApiError;
 use super::read_concurrency::Flow;
 use super::request::ApiRequest;
 use super::response::Response;
-use crate::logs::masked;
+use crate::logs::{LogRequest, masked};
 use crate::store::{Counting, Reach, Store, StoreError};
 
 /// Whether a client is still there.
@@ -52,7 +52,7 @@ impl BodyReader {
     /// For calls that the request may see.
     pub fn new(request: &ApiRequest<'_>, reach: Reach) -> Self {
         static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let token = request.token.as_ref().map(|token| &token.id);
+        let token = request.token().map(|token| &token.id);
         let flow = Flow { reach, token: STATE.hash_one(token) };
         Self { context: request.context.clone(), flow, client: request.client.cloned() }
     }
@@ -81,14 +81,14 @@ impl BodyReader {
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let turn = self.context.turns.take(self.flow, false).await;
+        let turn = self.context.read_concurrency.take(self.flow, false).await;
         self.is_there()?;
         let store = self.context.store.clone();
-        let span = tracing::Span::current();
+        let request = LogRequest::current();
         // The turn ends with the work, even if its client leaves.
         let work = move || {
             let _turn = turn;
-            span.in_scope(|| read(&store))
+            LogRequest::in_scope(request, || read(&store))
         };
         let read = tokio::task::spawn_blocking(work).await;
         Ok(read.unwrap_or(Err(StoreError::Closing))?)
@@ -99,7 +99,7 @@ impl BodyReader {
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError>,
     ) -> Result<T, ApiError> {
-        let _turn = self.context.turns.take(self.flow, true).await;
+        let _turn = self.context.read_concurrency.take(self.flow, true).await;
         Ok(read(&self.context.store)?)
     }
 
@@ -143,13 +143,16 @@ where
     N: Fn(S) -> F + Send + 'static,
 {
     let begun = stream::iter([Ok(first)]);
-    let rest = stream::try_unfold((Some(state), next), |(state, next)| async {
+    let request = LogRequest::current();
+    let rest = stream::try_unfold((Some(state), next, request), |(state, next, request)| async {
         let Some(state) = state else { return Ok(None) };
         match next(state).await {
-            Ok((piece, left)) => Ok(Some((piece, (left, next)))),
+            Ok((piece, left)) => Ok(Some((piece, (left, next, request)))),
             Err(error) => {
                 let error = format!("{error:?}");
-                tracing::warn!(error = &*masked(&error), "an answer was cut off in its middle");
+                LogRequest::in_scope(request, || {
+                    tracing::warn!(error = &*masked(&error), "an answer was cut off in its middle");
+                });
                 Err(io::Error::other("the answer was cut off"))
             }
         }

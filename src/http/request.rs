@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 use std::sync::Arc;
 
-use super::auth::{Principal, principal};
+use super::auth::{Authorization, Principal};
 use super::reading::OtherEnd;
 use super::{ApiContext, PeerAddr, Recognised};
 
@@ -36,8 +36,7 @@ pub(super) struct ApiRequest<'a> {
     /// The connection.
     pub client: Option<&'a OtherEnd>,
     pub recognised: Option<&'a Recognised>,
-    /// The first valid token.
-    pub token: Option<Principal>,
+    pub authorizations: Vec<Authorization<'a>>,
 }
 
 impl<'a> ApiRequest<'a> {
@@ -52,10 +51,15 @@ impl<'a> ApiRequest<'a> {
             has_chunks: head.version >= Version::HTTP_11,
             client: head.extensions.get(),
             recognised: head.extensions.get(),
-            token: principal(context, &head.headers),
+            authorizations: Authorization::all(context, &head.headers),
         };
-        request.recognise(request.token.is_some());
+        request.recognise(request.token().is_some());
         request
+    }
+
+    /// The first valid token.
+    pub fn token(&self) -> Option<&Principal> {
+        self.authorizations.iter().find_map(Authorization::token)
     }
 
     /// Says to the server whether the client is authenticated.

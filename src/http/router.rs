@@ -14,7 +14,7 @@ use super::auth::{Action, Principal, authorize, bearer, wrong_sid};
 use super::error::ApiError;
 use super::request::ApiRequest;
 use super::response::Response;
-use super::{calls, changes, control, docs, health, hook, list, metrics, stats};
+use super::{calls, control, docs, feed, health, list, metrics, stats, webhook};
 use crate::domain::{AccountSid, CallId};
 use crate::meter;
 
@@ -84,7 +84,7 @@ macro_rules! routes {
 pub(super) static ROUTES: &[Route] = routes! {
     GET    "/v1/Accounts/{AccountSid}/Calls"                  Account List => list::list;
     POST   "/v1/Accounts/{AccountSid}/Calls"                  Account Write => control::create;
-    GET    "/v1/Accounts/{AccountSid}/Calls/changes"          Account List => changes::of_account;
+    GET    "/v1/Accounts/{AccountSid}/Calls/changes"          Account List => feed::of_account;
     GET    "/v1/Accounts/{AccountSid}/Calls/{CallSid}"        Call Read => calls::call;
     PUT    "/v1/Accounts/{AccountSid}/Calls/{CallSid}"        Call Write => control::update;
     POST   "/v1/Accounts/{AccountSid}/Calls/{CallSid}"        Call Write => control::update;
@@ -92,8 +92,8 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/v1/Accounts/{AccountSid}/Calls/{CallSid}/events" Call Read => calls::events;
     GET    "/v1/Accounts/{AccountSid}/CallCount"              Account Read => calls::count;
     GET    "/v1/Accounts/{AccountSid}/CallStats"              Account Read => stats::call_stats;
-    GET    "/v1/Calls/changes"                                AllAccounts List => changes::of_all;
-    POST   "/v1/hooks/call-status"                            Sender => hook::call_status;
+    GET    "/v1/Calls/changes"                                AllAccounts List => feed::of_all;
+    POST   "/v1/hooks/call-status"                            Sender => webhook::call_status;
     GET    "/livez"                                           Open => health::live;
     GET    "/readyz"                                          Open => health::ready;
     GET    "/metrics"                                         Token Scrape => metrics::metrics;
@@ -240,7 +240,7 @@ impl Resource {
 
     fn wrong_method(&self) -> ApiError {
         if self.takes_events() {
-            return hook::wrong_method(&self.allow);
+            return webhook::wrong_method(&self.allow);
         }
         ApiError::method(&self.allow, format!("this path answers {}", self.allow))
     }

@@ -1,6 +1,5 @@
 //! What stands around every handler: ids, spans, limits, waits for wrong credentials, and metrics.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -22,7 +21,6 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tower_service::Service as _;
-use tracing::Instrument as _;
 use warp::Filter as _;
 
 use super::auth_throttle::{self, AuthThrottle, Penalty};
@@ -31,12 +29,13 @@ use super::rate::Rate;
 use super::request::{ApiRequest, RequestBody};
 use super::response::{Response, empty};
 use super::router::{self, Target};
-use super::sender::presented;
-use super::{ApiContext, PeerAddr, hook};
+use super::webhook::{self, presented};
+use super::{ApiContext, PeerAddr};
 use crate::access::Access;
+use crate::clock;
 use crate::domain::AccountSid;
+use crate::logs::{self, LogRequest};
 use crate::meter::{Cause, Refused};
-use crate::{clock, logs};
 
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "ETag,Link,X-Next-Cursor,X-Total-Count,Retry-After,RateLimit-Limit,RateLimit-Remaining,\
@@ -61,15 +60,16 @@ struct Inner {
 
 /// The API over this context.
 pub fn service(context: Arc<ApiContext>) -> Api {
-    let allow_origin = context.allow_origin.as_deref();
-    let allow_origin = allow_origin.and_then(|origin| HeaderValue::from_str(origin).ok());
+    let allow_origin = context.config.cors.allow_origin.as_ref();
+    let allow_origin = allow_origin.and_then(|origin| HeaderValue::from_str(origin.as_str()).ok());
+    let limits = &context.config.limits;
     let methods = HeaderValue::try_from(router::methods());
     Api(Arc::new(Inner {
         allow_origin,
         methods: methods.unwrap_or_else(|_| HeaderValue::from_static("GET")),
         throttle: AuthThrottle::default(),
         waiting: Semaphore::new(auth_throttle::WAITING_MAX),
-        rate: Rate::new(context.token_requests, context.token_window),
+        rate: Rate::new(limits.token_requests, limits.token_window),
         context,
     }))
 }
@@ -83,25 +83,18 @@ impl hyper::service::Service<Request<Incoming>> for Api {
         let api = self.0.clone();
         let (mut head, body) = request.into_parts();
         without_doubled_slash(&mut head.uri);
-        let id = request_id(&head.headers);
-        // At the level of errors: every line of a request has it at every log level.
-        let span = tracing::error_span!(
-            "request",
-            id = shown_id(&id).as_ref(),
-            token = tracing::field::Empty,
-            account = tracing::field::Empty,
-        );
+        let request = LogRequest::new(request_id(&head.headers));
+        let shared = Arc::new((head, request.clone()));
         // All that warp does is to hand over the body.
-        let head = Arc::new((head, id));
         let handed = warp::body::stream().then(move |body| {
-            let (api, head) = (api.clone(), head.clone());
+            let (api, shared) = (api.clone(), shared.clone());
             async move {
-                let (head, id) = &*head;
-                api.serve(head, id, body).await
+                let (head, request) = &*shared;
+                api.serve(head, request.id(), body).await
             }
         });
         let answer = async move { warp::service(handed).call(Request::new(body)).await };
-        Box::pin(answer.instrument(span))
+        Box::pin(request.scope(answer))
     }
 }
 
@@ -135,7 +128,7 @@ impl Inner {
             return self.preflight(&head.headers);
         }
         let mut request = ApiRequest::new(&self.context, head, body);
-        let rate = self.rate.as_ref().zip(request.token.as_ref());
+        let rate = self.rate.as_ref().zip(request.token());
         let rate = rate.map(|(rate, token)| rate.count(&token.id, Instant::now()));
         let mut reply = match rate.filter(|rate| rate.exceeded) {
             Some(rate) => {
@@ -207,7 +200,7 @@ impl Inner {
         // Guesses are kept waiting, which is no news.
         let unauthenticated = reply.extensions().get().is_some_and(|why: &Why| why.unauthenticated);
         let kept_waiting = unauthenticated || matches!(status, 401 | 429);
-        if !kept_waiting && self.context.slow.is_some_and(|slow| time > slow) {
+        if !kept_waiting && self.context.config.log.slow.is_some_and(|slow| time > slow) {
             tracing::warn!(%method, path, status, micros, "an answer was slow");
         } else {
             tracing::debug!(%method, path, status, micros, "answered");
@@ -233,7 +226,7 @@ impl Inner {
     fn log_refused_hook(&self, peer: Option<SocketAddr>, reply: &Response) {
         let status = reply.status();
         let why = reply.extensions().get::<Why>().cloned();
-        let why = why.unwrap_or_else(|| Why::of(None, hook::cause(status)));
+        let why = why.unwrap_or_else(|| Why::of(None, webhook::cause(status)));
         let cause = why.causes.first().copied().unwrap_or(Cause::Other);
         let has_settings = |sid: &AccountSid| {
             self.context.store.access(|access| access.account(*sid).is_some())
@@ -329,11 +322,6 @@ fn refused(status: StatusCode) -> Refused {
     }
 }
 
-/// A request's id as the log has it: a client may have taken a telephone number for one.
-fn shown_id(id: &HeaderValue) -> Cow<'_, str> {
-    logs::masked(id.to_str().unwrap_or_default())
-}
-
 /// The request's own id, where it brings a sensible one, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let sensible = |id: &&HeaderValue| {
@@ -343,7 +331,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     if let Some(id) = headers.get(REQUEST_ID).filter(sensible) {
         return id.clone();
     }
-    let id = crate::random::uuid().simple().to_string();
+    let id = crate::random::request_id();
     HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 

@@ -200,7 +200,7 @@ fn one_that_could_not_be_finished_does_not_stand_for_its_run() {
                 .count()
         };
         assert_eq!(ending("zst"), usize::from(!failed), "fault {failures}");
-        assert_eq!(ending("new"), 0, "fault {failures}: what was begun takes no room");
+        assert_eq!(ending("new"), 0, "fault {failures}: what was begun takes no space");
         if !failed {
             break;
         }

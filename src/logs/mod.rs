@@ -7,7 +7,9 @@
 mod audit;
 mod mask;
 mod plain;
+mod request;
 
 pub use audit::{AuditEvent, AuditLog, AuditOutcome};
 pub use mask::{masked, show_numbers};
 pub use plain::{plain, plain_lines, plain_log};
+pub use request::{LogRequest, WithRequest, note_account, note_token};

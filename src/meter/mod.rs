@@ -10,6 +10,7 @@
 
 mod histogram;
 mod hooks;
+mod outcome;
 mod process;
 mod requests;
 mod scrape;
@@ -24,6 +25,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 pub use histogram::Histogram;
 pub use hooks::{Cause, HookMetrics};
+pub use outcome::Outcome;
 pub use requests::{Requests, Routes};
 pub use scrape::{AccountGauge, ScrapeFigures, scrape};
 

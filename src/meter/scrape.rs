@@ -9,7 +9,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::histogram::as_float;
 use super::process::ProcessFigures;
 use super::text::{MetricsText, written};
-use super::{Connections, Meter, Refused, Requests};
+use super::{Connections, Meter, Outcome, Refused, Requests};
 use crate::domain::AccountSid;
 
 /// What is looked up at the time of the scrape.
@@ -40,12 +40,7 @@ pub struct ScrapeFigures {
     pub disk_least_bytes: u64,
     pub disk_low: bool,
     pub reserve_bytes: u64,
-    pub new: u64,
-    pub changed: u64,
-    pub unchanged: u64,
-    pub ignored: u64,
-    pub unknown_statuses: u64,
-    pub dropped_keys: u64,
+    pub changes: Outcome,
     pub failed_authentications: u64,
     pub event_streams: u64,
     pub accounts: Vec<AccountGauge>,
@@ -122,17 +117,17 @@ impl Scrape {
         let help = "What became of changes that are on disk: events, imported records, deletions";
         let mut changes = text.counters(name, help)?;
         for (result, count) in [
-            ("new", figures.new),
-            ("changed", figures.changed),
-            ("unchanged", figures.unchanged),
-            ("ignored", figures.ignored),
+            ("new", figures.changes.new),
+            ("changed", figures.changes.changed),
+            ("unchanged", figures.changes.unchanged),
+            ("ignored", figures.changes.ignored),
         ] {
             changes.value(&[("result", result)], count)?;
         }
         let help = "Events with a status that this release does not know";
-        text.counter("rollcall_unknown_statuses", help, figures.unknown_statuses)?;
+        text.counter("rollcall_unknown_statuses", help, figures.changes.unknown_statuses)?;
         let help = "Values of events and records that were too large to be kept";
-        text.counter("rollcall_dropped_keys", help, figures.dropped_keys)?;
+        text.counter("rollcall_dropped_keys", help, figures.changes.dropped_keys)?;
         let mut unread = text.counters(
             "rollcall_unread_values",
             "Values of events that made no sense and were left out, by field",
@@ -176,7 +171,7 @@ impl Scrape {
         }
         let help = "Room below which events and imports are refused";
         text.number("rollcall_disk_least_bytes", help, figures.disk_least_bytes)?;
-        let help = "1 while events and imports are refused since the disk is short of room";
+        let help = "1 while events and imports are refused since the disk is short of space";
         text.number("rollcall_disk_low", help, u64::from(figures.disk_low))?;
         let help = "Room that is held for a start on a full disk";
         text.number("rollcall_disk_reserve_bytes", help, figures.reserve_bytes)?;

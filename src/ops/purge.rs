@@ -324,15 +324,15 @@ fn wait_for_readers(store: &Store, wait: Duration, emit: &mut Emit<'_>) -> Resul
         if replaced.is_empty() || begun.elapsed() >= wait {
             return Ok(());
         }
-        let what = match store.holders() {
+        let what = match store.segment_users() {
             // Once more, without those who held them.
-            holders if holders.is_empty() && !collected => {
+            users if users.is_empty() && !collected => {
                 store.collect(Depth::Erase)?;
                 collected = true;
                 continue;
             }
-            holders if holders.is_empty() => "waiting for replaced files to go".to_owned(),
-            holders => format!("waiting for {}, with replaced files", holders.join(" and ")),
+            users if users.is_empty() => "waiting for replaced files to go".to_owned(),
+            users => format!("waiting for {}, with replaced files", users.join(" and ")),
         };
         let (done, total) = (begun.elapsed().as_secs(), Some(wait.as_secs()));
         let _gone = emit(Item::Progress(Progress::steps(what, done, total)));
@@ -343,7 +343,7 @@ fn wait_for_readers(store: &Store, wait: Duration, emit: &mut Emit<'_>) -> Resul
 /// The files that have the number, or may have: of the data directory every one.
 fn left(store: &Store, context: &AdminContext, number: &Number) -> Result<Vec<Left>, Failure> {
     let replaced = store.replaced()?;
-    let readers = store.holders();
+    let readers = store.segment_users();
     let mut traces = Traces::default();
     traces.search(&context.data_dir, number);
     if let Some(audit) =

@@ -135,7 +135,7 @@ pub fn make_first(store: &Store, context: &AdminContext) -> Result<Option<String
 }
 
 fn new_value() -> Result<String, Failure> {
-    new_token_value().map_err(|_| Failure::new("the system has no random numbers"))
+    new_token_value().map_err(|error| Failure::new(error.to_string()))
 }
 
 fn token_row(

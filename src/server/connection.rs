@@ -30,7 +30,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::error_bodies::Explained;
 use super::first_bytes::{self, FirstBytes, Opening};
-use super::idle_eviction::{Answering, EvictionSlot};
+use super::idle_eviction::{EvictionSlot, TrackedBody};
 use super::listener::{Open, Proxies};
 use super::proxy_header::{self, HeaderError};
 use super::request_timer::{Expired, RequestTimer};
@@ -79,7 +79,7 @@ pub(super) struct Connection {
     pub warnings: Warnings,
     /// Changes when the server stops.
     pub stop: watch::Receiver<()>,
-    pub place: EvictionSlot,
+    pub slot: EvictionSlot,
     pub open: Open,
     /// One of those that may be open at once.
     pub permit: OwnedSemaphorePermit,
@@ -134,7 +134,7 @@ async fn read_proxy_header(
     let outcome = tokio::select! {
         outcome = read => outcome,
         () = stopped(connection.stop.clone(), HANDSHAKE_LINGER) => return Err(End::InOrder),
-        () = connection.place.wanted(&line.unread) => return Err(End::Broken),
+        () = connection.slot.wanted(&line.unread) => return Err(End::Broken),
     };
     let why = match outcome {
         Ok(Ok(Some(client))) if connection.proxies.trusted.trust(peer.ip()) => return Ok(client),
@@ -176,7 +176,7 @@ async fn shake_hands<I: AsyncRead + AsyncWrite + Unpin>(
     let outcome = tokio::select! {
         outcome = handshake => outcome,
         () = stopped(connection.stop.clone(), HANDSHAKE_LINGER) => return Err(End::InOrder),
-        () = connection.place.wanted(&line.unread) => return Err(End::Broken),
+        () = connection.slot.wanted(&line.unread) => return Err(End::Broken),
     };
     match outcome {
         Ok(Ok(Some(stream))) => return Ok(Box::new(stream)),
@@ -231,13 +231,13 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let Connection { peer, proxies, warnings, stop, mut place, permit: _permit, open: _open } =
+    let Connection { peer, proxies, warnings, stop, mut slot, permit: _permit, open: _open } =
         connection;
-    let (activity, stopping) = (place.activity.clone(), stop.clone());
+    let (activity, stopping) = (slot.activity.clone(), stop.clone());
     let Transport { client: other_end, cut, unread } = line;
     let whole = cut.clone();
     let timer = Arc::new(RequestTimer::new(limits.header, limits.idle));
-    let keep_alive = keep_alive(limits.idle);
+    let keep_alive = keep_alive_header(limits.idle);
     let first = FirstBytes::new(peer, warnings);
     let stream = Explained::new(stream, first, timer.clone());
     let service = service_fn({
@@ -260,7 +260,7 @@ where
                 } else if let Some(announced) = announced.filter(|_| !is_last(answer.headers())) {
                     answer.headers_mut().insert(KEEP_ALIVE, announced);
                 }
-                let body = |body| Answering::new(body, running, cut, has_chunks);
+                let body = |body| TrackedBody::new(body, running, cut, has_chunks);
                 Ok::<_, Infallible>(answer.map(body))
             }
         }
@@ -297,15 +297,15 @@ where
             tokio::select! {
                 result = connection.as_mut() => result,
                 // Nothing came, or not even a whole head.
-                () = place.overdue() => return End::InOrder,
+                () = slot.overdue() => return End::InOrder,
             }
         }
-        () = place.wanted(&unread) => {
+        () = slot.wanted(&unread) => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 result = connection.as_mut() => result,
                 // Within the head of a request.
-                () = place.overdue() => return End::Broken,
+                () = slot.overdue() => return End::Broken,
             }
         }
     };
@@ -323,7 +323,7 @@ where
 }
 
 /// The header that announces how long a connection may be idle.
-fn keep_alive(idle: Duration) -> Option<HeaderValue> {
+fn keep_alive_header(idle: Duration) -> Option<HeaderValue> {
     let text = (idle >= KEEP_ALIVE_MIN).then(|| format!("timeout={}", idle.as_secs()));
     text.and_then(|text| HeaderValue::try_from(text).ok())
 }

@@ -52,7 +52,7 @@ impl IdleEviction {
     }
 
     /// For one connection, which is idle until its first request.
-    pub fn place(&self) -> EvictionSlot {
+    pub fn slot(&self) -> EvictionSlot {
         let times = Times { known: Instant::now(), begun: None };
         let activity = Activity { recognised: Recognised::default(), times: Mutex::new(times) };
         EvictionSlot { idle_max: self.idle_max.subscribe(), activity: Arc::new(activity) }
@@ -141,7 +141,7 @@ impl Drop for Running {
 }
 
 /// The body of an answer; its request runs for as long as it is there.
-pub(super) struct Answering<B> {
+pub(super) struct TrackedBody<B> {
     body: Pin<Box<B>>,
     _running: (Running, InFlight),
     cut: Arc<ResetOnClose>,
@@ -149,7 +149,7 @@ pub(super) struct Answering<B> {
     has_chunks: bool,
 }
 
-impl<B: Body> Answering<B> {
+impl<B: Body> TrackedBody<B> {
     pub fn new(
         body: B,
         running: (Running, InFlight),
@@ -163,7 +163,7 @@ impl<B: Body> Answering<B> {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for Answering<B> {
+impl<B: Body<Data = Bytes>> Body for TrackedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -196,19 +196,19 @@ mod tests {
         Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap()
     }
 
-    async fn left(place: &mut EvictionSlot) -> bool {
-        tokio::time::timeout(Duration::ZERO, place.wanted(&Unread::none())).await.is_ok()
+    async fn left(slot: &mut EvictionSlot) -> bool {
+        tokio::time::timeout(Duration::ZERO, slot.wanted(&Unread::none())).await.is_ok()
     }
 
     #[tokio::test]
     async fn the_longest_idle_leave_first_and_who_is_busy_stays() {
         let mut pressure = IdleEviction::new();
-        let mut places = [0, 2, 17].map(|seconds| {
-            let place = pressure.place();
-            place.activity.times.lock().known = ago(seconds);
-            place
+        let mut slots = [0, 2, 17].map(|seconds| {
+            let slot = pressure.slot();
+            slot.activity.times.lock().known = ago(seconds);
+            slot
         });
-        let mut busy = pressure.place();
+        let mut busy = pressure.slot();
         busy.activity.times.lock().known = ago(IDLE_FIRST.as_secs());
         let running = busy.activity.begin();
         busy.activity.recognised.set(true);
@@ -217,8 +217,8 @@ mod tests {
         for _ in 0..5 {
             pressure.raise();
             let mut count = 0;
-            for place in &mut places {
-                count += usize::from(left(place).await);
+            for slot in &mut slots {
+                count += usize::from(left(slot).await);
             }
             assert!(!left(&mut busy).await);
             leave.push(count);
@@ -234,23 +234,23 @@ mod tests {
     #[tokio::test]
     async fn a_request_of_nobody_known_is_no_reason_to_stay_and_renews_nothing() {
         let mut pressure = IdleEviction::new();
-        let mut place = pressure.place();
-        let under_pressure = async |pressure: &mut IdleEviction, place: &mut EvictionSlot| {
+        let mut slot = pressure.slot();
+        let under_pressure = async |pressure: &mut IdleEviction, slot: &mut EvictionSlot| {
             pressure.raise();
-            left(place).await
+            left(slot).await
         };
-        place.activity.times.lock().known = ago(20);
-        let running = place.activity.begin();
-        assert!(!under_pressure(&mut pressure, &mut place).await, "who it is may become known");
-        place.activity.times.lock().begun = Some(ago(2));
-        assert!(under_pressure(&mut pressure, &mut place).await, "the body never came");
+        slot.activity.times.lock().known = ago(20);
+        let running = slot.activity.begin();
+        assert!(!under_pressure(&mut pressure, &mut slot).await, "who it is may become known");
+        slot.activity.times.lock().begun = Some(ago(2));
+        assert!(under_pressure(&mut pressure, &mut slot).await, "the body never came");
         drop(running);
-        assert!(under_pressure(&mut pressure, &mut place).await, "nobody was there");
-        let running = place.activity.begin();
-        place.activity.recognised.set(true);
-        place.activity.times.lock().begun = Some(ago(2));
-        assert!(!under_pressure(&mut pressure, &mut place).await, "somebody is");
+        assert!(under_pressure(&mut pressure, &mut slot).await, "nobody was there");
+        let running = slot.activity.begin();
+        slot.activity.recognised.set(true);
+        slot.activity.times.lock().begun = Some(ago(2));
+        assert!(!under_pressure(&mut pressure, &mut slot).await, "somebody is");
         drop(running);
-        assert!(!under_pressure(&mut pressure, &mut place).await, "somebody was just now");
+        assert!(!under_pressure(&mut pressure, &mut slot).await, "somebody was just now");
     }
 }

@@ -112,10 +112,10 @@ where
             accepted = accept(&listener, &permits, &counted, &mut pressure) => accepted,
         };
         let config = front.tls.as_ref().map(|tls| tls.current());
-        let (open, place) = (Open::new(&counted), pressure.place());
+        let (open, slot) = (Open::new(&counted), pressure.slot());
         let (proxies, warnings) = (front.proxies.clone(), front.warnings.clone());
         let connection =
-            Connection { peer, proxies, warnings, stop: stopped.clone(), place, open, permit };
+            Connection { peer, proxies, warnings, stop: stopped.clone(), slot, open, permit };
         tasks.spawn(connection::serve(stream, config, service.clone(), limits, connection));
     }
     drop(listener);

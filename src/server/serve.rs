@@ -423,7 +423,7 @@ impl Config {
 
     pub fn ops_context(&self) -> ops::AdminContext {
         ops::AdminContext {
-            service_url: self.service_url(),
+            service_url: self.hooks.service_url().to_owned(),
             data_dir: self.data_dir.clone(),
             audit_log: self.log.audit.clone(),
             certificates: ops::Certificates::Files(self.tls_setup()),
@@ -442,9 +442,5 @@ impl Config {
             let path = path.unwrap_or(Path::new("")).display();
             Failure::new(format!("cannot open log.audit {path}: {error}"))
         })
-    }
-
-    pub(super) fn service_url(&self) -> String {
-        self.hooks.service_url.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 }

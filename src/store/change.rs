@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Outcome;
 use crate::access::SettingRow;
 use crate::domain::{Call, CallId, Source, StampedEvent, Timestamp, merge};
 use crate::journal::ChangeOrigin;
@@ -35,7 +36,7 @@ impl Change {
         }
     }
 
-    /// It makes the store grow, and has to wait where the disk is short of room.
+    /// It makes the store grow, and has to wait where the disk is short of space.
     pub(super) fn grows(&self) -> bool {
         matches!(self, Self::Event(_) | Self::Record(_))
     }
@@ -88,35 +89,5 @@ impl Change {
             },
             Self::Admin(_) => None,
         }
-    }
-}
-
-/// What became of the changes of one submission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct Outcome {
-    /// Calls that were not known before.
-    pub new: u64,
-    /// Changes of known calls, deletions and settings among them; and what was heard of calls while it
-    /// was not known whether they are new.
-    pub changed: u64,
-    /// Said nothing new.
-    pub unchanged: u64,
-    /// For calls that were deleted, or deletions of unknown ones.
-    pub ignored: u64,
-    /// Events with a status that this version does not know: the rest of them was merged.
-    pub unknown_statuses: u64,
-    /// Unknown keys that did not fit into their record.
-    pub dropped_keys: u64,
-}
-
-impl Outcome {
-    /// Both together.
-    pub fn add(&mut self, other: Self) {
-        self.new += other.new;
-        self.changed += other.changed;
-        self.unchanged += other.unchanged;
-        self.ignored += other.ignored;
-        self.unknown_statuses += other.unknown_statuses;
-        self.dropped_keys += other.dropped_keys;
     }
 }

@@ -47,7 +47,7 @@ pub enum FeedPosition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Where the feed goes on after it.
-    pub place: FeedPosition,
+    pub position: FeedPosition,
     /// What happened.
     pub what: What,
 }
@@ -74,11 +74,11 @@ pub struct FeedBudget {
     pub bytes: usize,
 }
 
-/// A reader's place in the feed. It holds nothing of the view.
+/// A reader's position in the feed. It holds nothing of the view.
 #[derive(Debug, Clone)]
 pub struct Feed {
     reach: Reach,
-    place: FeedPosition,
+    position: FeedPosition,
     /// The file of the segment that was read last, and how far.
     segment: Option<(PathBuf, u64)>,
 }
@@ -94,17 +94,17 @@ impl View {
         self.published.subscribe()
     }
 
-    /// A feed from this place on.
+    /// A feed from this position on.
     ///
     /// # Errors
-    /// [`StoreError::Gone`] where the place is ahead of the store or older than its journal.
-    pub fn feed(&self, reach: Reach, place: FeedPosition) -> Result<Feed, StoreError> {
-        let (FeedPosition::Snapshot(seq, _) | FeedPosition::Changes(seq)) = place;
+    /// [`StoreError::Gone`] where the position is ahead of the store or older than its journal.
+    pub fn feed(&self, reach: Reach, position: FeedPosition) -> Result<Feed, StoreError> {
+        let (FeedPosition::Snapshot(seq, _) | FeedPosition::Changes(seq)) = position;
         if seq > *self.published.borrow() {
             return Err(StoreError::Gone("the position is ahead of the store".to_owned()));
         }
         self.segment_after(seq)?;
-        Ok(Feed { reach, place, segment: None })
+        Ok(Feed { reach, position, segment: None })
     }
 }
 
@@ -119,7 +119,7 @@ impl View {
             return Err(older());
         }
         let next = segments.partition_point(|segment| segment.first_seq <= seq + 1);
-        let found = next.checked_sub(1).and_then(|place| segments.get(place));
+        let found = next.checked_sub(1).and_then(|n| segments.get(n));
         let next = segments.get(next).map(|segment| segment.first_seq);
         Ok((found.cloned().ok_or_else(older)?, next))
     }
@@ -127,13 +127,13 @@ impl View {
 
 impl Feed {
     /// How far it has been read.
-    pub fn place(&self) -> FeedPosition {
-        self.place
+    pub fn position(&self) -> FeedPosition {
+        self.position
     }
 
     /// Whether everything up to this sequence number has been read.
     pub fn has_read(&self, until: u64) -> bool {
-        matches!(self.place, FeedPosition::Changes(seq) if seq >= until)
+        matches!(self.position, FeedPosition::Changes(seq) if seq >= until)
     }
 
     /// The next events up to a sequence number, in a thread that may wait for the disk. There may be
@@ -144,7 +144,7 @@ impl Feed {
         until: u64,
         piece: FeedBudget,
     ) -> Result<Vec<Event>, StoreError> {
-        match self.place {
+        match self.position {
             FeedPosition::Snapshot(seq, after) => self.calls(view, seq, after, piece),
             FeedPosition::Changes(seq) => {
                 let until = until.min(*view.published.borrow());
@@ -169,8 +169,8 @@ impl Feed {
             (Reach::Everybody, None) => (view.next_account(after.map(|after| after.0))?, None),
         };
         let Some(account) = account else {
-            self.place = FeedPosition::Changes(seq);
-            return Ok(vec![Event { place: self.place, what: What::SnapshotEnd }]);
+            self.position = FeedPosition::Changes(seq);
+            return Ok(vec![Event { position: self.position, what: What::SnapshotEnd }]);
         };
         let (filter, order) = (Filter::default(), Order::NewestFirst);
         let request = ListRequest { account, filter, order, after: position };
@@ -178,9 +178,9 @@ impl Feed {
         let page = view.list(&request, slice)?;
         // After its last position an account has nothing more.
         let reached = page.next.unwrap_or(Position::MAX);
-        self.place = FeedPosition::Snapshot(seq, Some((account, reached)));
+        self.position = FeedPosition::Snapshot(seq, Some((account, reached)));
         let event = |call: Arc<Call>| Event {
-            place: FeedPosition::Snapshot(seq, Some((account, Position::of(&call)))),
+            position: FeedPosition::Snapshot(seq, Some((account, Position::of(&call)))),
             what: What::Call(call),
         };
         let calls = page.calls.into_iter().map(|(_, listed)| view.unpacked(listed).map(event));
@@ -228,7 +228,7 @@ impl Feed {
             })?;
             if let Some(what) = what {
                 taken += frame.body.len();
-                events.push(Event { place: FeedPosition::Changes(read), what });
+                events.push(Event { position: FeedPosition::Changes(read), what });
             }
         }
         if frames == 0 && piece.frames > 0 {
@@ -238,7 +238,7 @@ impl Feed {
         }
         let offset = unread.unwrap_or(scanner.offset());
         self.segment = Some((segment.path.clone(), offset));
-        self.place = FeedPosition::Changes(read);
+        self.position = FeedPosition::Changes(read);
         Ok(events)
     }
 

@@ -57,7 +57,7 @@ impl Store {
     /// Reads the whole journal and the whole index and compares them. Changes that come in meanwhile
     /// are not looked at.
     pub fn check(&self, progress: &dyn Fn(Progress)) -> Result<Checked, StoreError> {
-        let _holding = self.holding("check");
+        let _use = self.uses_segments("check");
         // The journal may already hold changes that are not published yet.
         let published = self.shared.view.registry.read().last_seq();
         let segments = self.shared.view.segments.read().clone();

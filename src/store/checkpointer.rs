@@ -116,7 +116,7 @@ impl Checkpointer {
 
     /// Logs that a checkpoint was not taken, unless that is known already.
     fn complain(&mut self, error: &StoreError) {
-        let cramped = error.is_short_of_room();
+        let cramped = error.is_short_of_space();
         if std::mem::replace(&mut self.cramped, cramped) && cramped {
             return;
         }

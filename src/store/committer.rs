@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
+use super::Outcome;
 use super::StoreError;
-use super::change::{Change, Outcome};
+use super::change::Change;
 use super::frames::{admin_body, tombstone_body};
 use super::messages::{CheckpointNote, CommitterMessage, Submission};
-use super::parts::{self, look_up, place, replace};
+use super::parts::{self, join_first, look_up, replace};
 use super::state::Shared;
 use crate::access::SettingRow;
 use crate::codec;
@@ -71,7 +72,7 @@ pub(super) fn run(shared: &Shared, mut writer: JournalWriter, jobs: &Receiver<Co
             }
             CommitterMessage::Place(index, reply) => {
                 doing.begin("looking up calls in a new index");
-                reply.send(place(shared, &mut writer, &index));
+                reply.send(join_first(shared, &mut writer, &index));
             }
             CommitterMessage::Replace(index, known, reply) => {
                 doing.begin("changing to a new index");
@@ -199,13 +200,13 @@ impl<'a> Group<'a> {
         Ok(draft)
     }
 
-    /// Whether the registry has room for the calls of these changes. A submission larger than the
+    /// Whether the registry has memory for the calls of these changes. A submission larger than the
     /// whole registry is taken once that is empty.
     fn has_memory(&self, changes: &[Change]) -> bool {
-        let room = self.shared.options.registry_calls;
+        let most = self.shared.options.registry_calls;
         let registry = self.shared.view.registry.read();
         let held = registry.len() + self.staged.len();
-        let fits = |calls: usize| calls == 0 || held + calls.min(room) <= room;
+        let fits = |calls: usize| calls == 0 || held + calls.min(most) <= most;
         let ids = changes.iter().filter_map(Change::id);
         // Those that are there already need no more of it.
         let is_new = |id: &CallId| !registry.holds(*id) && !self.staged.contains_key(id);
@@ -457,7 +458,7 @@ fn note(
         }
         return Err(StoreError::Failed(reason));
     }
-    // A new segment may have been begun even where a batch itself found no room.
+    // A new segment may have been begun even where a batch itself found no space.
     let mut segments = shared.view.segments.write();
     let current = Arc::new(writer.segment().clone());
     match segments.last_mut() {

@@ -97,15 +97,15 @@ impl Counting {
             if self.cells.is_empty() {
                 self.count += u64::from(view.is_wanted(&self.request, found)?);
             } else {
-                self.place(view, found)?;
+                self.count_by_status(view, found)?;
             }
         }
         self.left = reached.map(|reached| span.after(reached));
         Ok(self.left.is_none())
     }
 
-    /// Counts a call where it stands.
-    fn place(&mut self, view: &View, found: LookRow) -> Result<(), StoreError> {
+    /// Counts a call under its status and direction.
+    fn count_by_status(&mut self, view: &View, found: LookRow) -> Result<(), StoreError> {
         let cell = match found {
             LookRow::Call(listed) => Some(cell_of(&*view.unpacked(listed)?)),
             LookRow::In(range) => self.cells.get(range).copied(),

@@ -103,7 +103,7 @@ impl Lock {
     }
 
     fn write(&mut self, text: &str) -> Result<(), OpenError> {
-        // Over what is there: on a full disk a file that was emptied may find no room again. No text
+        // Over what is there: on a full disk a file that was emptied may find no space again. No text
         // is shorter than "clean", so that nothing of that word outlives it.
         let mut write = || {
             self.file.rewind()?;

@@ -1,4 +1,4 @@
-//! How much room the disk has, and what is not taken where there is little.
+//! How much space the disk has, and what is not taken where there is little.
 //!
 //! **The gate.** Below a configured number of free bytes nothing is taken that makes the store
 //! grow: events, imported records. Deletions, calls whose time is over and settings (a token that is
@@ -17,9 +17,9 @@
 //!
 //! **The reserve.** A start writes: the last commit into a new segment, a snapshot of sled, a few small
 //! files. On a full disk it could not, and lists would be out of reach just when they are needed to see
-//! what can go. So a file, `RESERVE`, holds room and nothing else. It is given up at a start that finds
-//! less free than it is large, and made again once there is room for it without shutting the gate. A
-//! running store does not touch it: it needs no room to answer lists, and room that is given up while
+//! what can go. So a file, `RESERVE`, holds space and nothing else. It is given up at a start that finds
+//! less free than it is large, and made again once there is space for it without shutting the gate. A
+//! running store does not touch it: it needs no space to answer lists, and space that is given up while
 //! others fill the disk is gone before the next start.
 
 use std::fs::{self, File};
@@ -30,7 +30,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
-use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::StoreError;
@@ -45,7 +44,7 @@ const MARGIN: u64 = 8;
 /// What of the least is left alone even by work that opens the gate again: a fourth of it.
 const KEPT: u64 = 4;
 
-/// The room of the disk as it was seen last, and the gate.
+/// The space of the disk as it was seen last, and the gate.
 pub(super) struct DiskSpace {
     dir: PathBuf,
     /// Free bytes below which the gate is shut.
@@ -70,7 +69,7 @@ pub(super) struct Pretended {
 impl DiskSpace {
     /// Looks for the first time.
     pub fn new(dir: &Path, least: u64, reserve_bytes: u64) -> Self {
-        let room = Self {
+        let space = Self {
             dir: dir.to_owned(),
             least,
             reserve: Reserve::new(dir, reserve_bytes),
@@ -80,8 +79,8 @@ impl DiskSpace {
             #[cfg(test)]
             pretended: parking_lot::Mutex::new(None),
         };
-        room.look();
-        room
+        space.look();
+        space
     }
 
     /// Looks at the disk now and then, and keeps the reserve, until the other end of `stop` is gone.
@@ -116,10 +115,10 @@ impl DiskSpace {
             tracing::warn!(
                 free,
                 least,
-                "the disk is short of room: events and imports are refused until some is made"
+                "the disk is short of space: events and imports are refused until some is made"
             );
         } else {
-            tracing::info!(free, least, "the disk has room again: events and imports are taken");
+            tracing::info!(free, least, "the disk has space again: events and imports are taken");
         }
     }
 
@@ -183,7 +182,7 @@ impl DiskSpace {
         if free >= needed.saturating_add(kept) {
             return Ok(());
         }
-        Err(StoreError::NoRoom { what, needed, free, kept })
+        Err(StoreError::NoSpace { what, needed, free, kept })
     }
 }
 
@@ -259,7 +258,7 @@ impl Reserve {
             make(&self.path, self.bytes, given_up)?;
             tracing::info!(
                 bytes = self.bytes,
-                "room is held in reserve for a start on a full disk"
+                "space is held in reserve for a start on a full disk"
             );
         }
         fsutil::sync_parent(&self.path)?;
@@ -283,7 +282,7 @@ pub(super) fn make_way_by_reserve(dir: &Path) {
 /// Gives the reserve up. Says whether there was one. The caller holds the lock.
 pub(super) fn give_up_reserve(dir: &Path) -> bool {
     let path = dir.join(RESERVE);
-    // Some file systems give the room back only once the removal is on the disk.
+    // Some file systems give the space back only once the removal is on the disk.
     fs::remove_file(&path).and_then(|()| fsutil::sync_parent(&path)).is_ok()
 }
 
@@ -303,7 +302,7 @@ fn make(path: &Path, bytes: u64, given_up: &dyn Fn() -> bool) -> io::Result<()> 
 /// Writes so many bytes of noise: there are file systems that store no zeros.
 fn fill(file: &mut File, bytes: u64, given_up: &dyn Fn() -> bool) -> io::Result<()> {
     let mut noise = vec![0; PIECE_BYTES];
-    SystemRandom::new().fill(&mut noise).map_err(|_| io::Error::other("no random numbers"))?;
+    crate::random::fill(&mut noise)?;
     let mut left = bytes;
     while left > 0 {
         if given_up() {
@@ -334,27 +333,27 @@ mod tests {
     #[test]
     fn the_disk_is_looked_at_again_after_a_few_mib() {
         let dir = tempfile::tempdir().unwrap();
-        let room = DiskSpace::new(dir.path(), u64::MAX, 0);
-        assert!(matches!(room.admits(), Err(StoreError::Low { least: u64::MAX, .. })));
-        room.free.store(7, Ordering::Relaxed);
+        let space = DiskSpace::new(dir.path(), u64::MAX, 0);
+        assert!(matches!(space.admits(), Err(StoreError::Low { least: u64::MAX, .. })));
+        space.free.store(7, Ordering::Relaxed);
         let step = usize::try_from(LOOK_BYTES / 2).unwrap();
-        room.wrote(step);
-        assert_eq!(room.free.load(Ordering::Relaxed), 7, "not yet");
-        room.wrote(step);
-        assert_ne!(room.free.load(Ordering::Relaxed), 7);
-        assert!(room.holds("it", 1).is_ok());
-        let refused = room.holds("it", u64::MAX).unwrap_err().to_string();
+        space.wrote(step);
+        assert_eq!(space.free.load(Ordering::Relaxed), 7, "not yet");
+        space.wrote(step);
+        assert_ne!(space.free.load(Ordering::Relaxed), 7);
+        assert!(space.holds("it", 1).is_ok());
+        let refused = space.holds("it", u64::MAX).unwrap_err().to_string();
         assert!(refused.starts_with("it may take 18.4 EB, and the disk has only "), "{refused}");
     }
 
     #[test]
     fn work_that_can_wait_does_not_shut_the_gate() {
         let dir = tempfile::tempdir().unwrap();
-        let room = DiskSpace::new(dir.path(), 4096, 0);
-        assert_eq!(room.kept(), 4096);
+        let space = DiskSpace::new(dir.path(), 4096, 0);
+        assert_eq!(space.kept(), 4096);
         let free = fsutil::free_bytes(dir.path()).unwrap();
-        assert!(room.leaves("it", 1, 4096).is_ok() && room.leaves("it", 1, free / 2).is_ok());
-        let refused = room.leaves("it", 1, u64::MAX - 1).unwrap_err().to_string();
+        assert!(space.leaves("it", 1, 4096).is_ok() && space.leaves("it", 1, free / 2).is_ok());
+        let refused = space.leaves("it", 1, u64::MAX - 1).unwrap_err().to_string();
         assert!(refused.contains(", of which 18.4 EB stay free"), "{refused}");
         let shut = DiskSpace::new(dir.path(), u64::MAX, 0);
         assert_eq!(shut.kept(), u64::MAX / KEPT);

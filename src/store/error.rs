@@ -27,7 +27,7 @@ pub enum StoreError {
         show_size(*.free),
         kept_free(*.kept)
     )]
-    NoRoom { what: &'static str, needed: u64, free: u64, kept: u64 },
+    NoSpace { what: &'static str, needed: u64, free: u64, kept: u64 },
     #[error("the store has failed and takes nothing more: {0}")]
     Failed(String),
     #[error("the journal cannot be read: {0}")]
@@ -47,9 +47,9 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The disk has no room for it, so that it may succeed later.
-    pub(super) fn is_short_of_room(&self) -> bool {
-        matches!(self, Self::Full | Self::Low { .. } | Self::NoRoom { .. })
+    /// The disk has no space for it, so that it may succeed later.
+    pub(super) fn is_short_of_space(&self) -> bool {
+        matches!(self, Self::Full | Self::Low { .. } | Self::NoSpace { .. })
     }
 }
 
@@ -141,7 +141,7 @@ pub enum OpenError {
         path.display(),
         show_size(*.free)
     )]
-    NoRoom { path: PathBuf, free: u64, source: Box<OpenError> },
+    NoSpace { path: PathBuf, free: u64, source: Box<OpenError> },
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -163,13 +163,13 @@ impl OpenError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// It is the disk that has no room.
+    /// It is the disk that has no space.
     pub(super) fn is_full(&self) -> bool {
         match self {
             Self::Io { source, .. } => crate::fsutil::is_full(source),
             Self::Journal(error) => error.is_full(),
             Self::Index(error) => error.is_full(),
-            Self::Store(error) => matches!(error, StoreError::Full | StoreError::NoRoom { .. }),
+            Self::Store(error) => matches!(error, StoreError::Full | StoreError::NoSpace { .. }),
             _ => false,
         }
     }

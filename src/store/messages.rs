@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Outcome;
 use super::StoreError;
-use super::change::{Change, Outcome};
+use super::change::Change;
 use super::threads::ReplySender;
 use crate::domain::{CallId, Timestamp};
 use crate::index::{AdminRow, Index};
@@ -61,12 +62,12 @@ pub(super) struct Submission {
     /// Say what would happen, and do nothing.
     pub dry: bool,
     pub reply: ReplySender<Outcome>,
-    /// Room in the queue.
+    /// Space in the queue.
     pub permit: tokio::sync::OwnedSemaphorePermit,
 }
 
 impl Submission {
-    /// Gives the room back, and only then answers: who hears the answer may send more at once.
+    /// Gives the space back, and only then answers: who hears the answer may send more at once.
     pub fn answer(self, result: Result<Outcome, StoreError>) {
         drop(self.permit);
         self.reply.send(result);

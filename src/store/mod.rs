@@ -53,14 +53,14 @@ mod options;
 mod parts;
 mod query;
 mod recovery;
-mod segment_pins;
+mod segment_users;
 mod state;
 mod stats;
 mod submit;
 mod threads;
 mod waits;
 
-pub use change::{Change, Outcome};
+pub use change::Change;
 pub use change_feed::{Event, Feed, FeedBudget, FeedPosition, Reach, What};
 pub use check::Checked;
 pub use compactor::retention::{Expiring, RemovalReason};
@@ -76,7 +76,7 @@ pub use stats::Status;
 pub use threads::{Progress, Unit};
 pub use waits::WaitGuard;
 
-pub use crate::meter::Cause;
+pub use crate::meter::{Cause, Outcome};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use super::change::{Change, Outcome};
+use super::Outcome;
+use super::change::Change;
 use super::checkpointer::Checkpointer;
 use super::compactor::Compactor;
 use super::compactor::retention::Expiring;
@@ -23,7 +24,7 @@ use super::messages::{
 };
 use super::options::Options;
 use super::recovery::{Recovery, Start};
-use super::segment_pins::{Holders, Holding};
+use super::segment_users::{SegmentUse, SegmentUsers};
 use super::state::{CheckpointerInbox, Intake, Shared, View};
 use super::submit::{Backpressure, Ticket};
 use super::threads::{self, Health, Inbox, Progress};
@@ -59,18 +60,18 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let dir = options.data_dir.clone();
         disk_space::make_way_by_reserve(&dir);
-        Self::open_with_room(lock, options, now, progress).map_err(|error| {
+        Self::open_with_reserve(lock, options, now, progress).map_err(|error| {
             if !error.is_full() {
                 return error;
             }
             // It took more than was free, and there may have been a reserve yet.
             disk_space::give_up_reserve(&dir);
             let free = fsutil::free_bytes(&dir).unwrap_or_default();
-            OpenError::NoRoom { path: dir, free, source: Box::new(error) }
+            OpenError::NoSpace { path: dir, free, source: Box::new(error) }
         })
     }
 
-    fn open_with_room(
+    fn open_with_reserve(
         lock: Lock,
         options: Options,
         now: Timestamp,
@@ -121,7 +122,7 @@ impl Store {
             index_writer: Mutex::new(()),
             newest_checkpoint: AtomicU64::new(0),
             forgotten: AtomicBool::new(true),
-            holders: Holders::default(),
+            segment_users: SegmentUsers::default(),
             checkpointer,
             compactor,
             options,
@@ -135,7 +136,7 @@ impl Store {
         };
         let mut start = Start { shared, writer: journal.writer, generation: 0, recovery };
         start.index(&lock, now, progress)?;
-        // What a build that was killed has left takes room.
+        // What a build that was killed has left takes space.
         start.shared.generations.remove_others()?;
         let Start { shared, writer, generation, recovery } = start;
         shared.view.registry.write().opened();
@@ -204,7 +205,7 @@ impl Store {
         }
     }
 
-    /// Whether the disk has room enough for events and imports.
+    /// Whether the disk has space enough for events and imports.
     ///
     /// # Errors
     /// [`StoreError::Low`], and nothing else.
@@ -217,12 +218,12 @@ impl Store {
         self.settings.lock()
     }
 
-    /// Hands changes to the committer, all of them or none; refused at once where there is no room.
+    /// Hands changes to the committer, all of them or none; refused at once where there is no space.
     pub fn submit(&self, changes: Vec<Change>, at: Timestamp) -> Result<Ticket, StoreError> {
         self.shared.intake.submit(changes, at, false, Backpressure::None)
     }
 
-    /// The same for bulk work, in a thread that may block: waits for room as long as it takes.
+    /// The same for bulk work, in a thread that may block: waits for space as long as it takes.
     /// Where `dry` it only says what would happen.
     pub fn apply(
         &self,
@@ -264,7 +265,7 @@ impl Store {
     /// disk as it can, and waits for it; lists are answered and changes are taken meanwhile.
     ///
     /// # Errors
-    /// [`StoreError::NotBuilt`] where there is no room for it, or the old one proves damaged.
+    /// [`StoreError::NotBuilt`] where there is no space for it, or the old one proves damaged.
     pub fn compact(&self, progress: &mut dyn FnMut(Progress)) -> Result<Compacted, StoreError> {
         self.build(BuildReason::Compact, progress)
     }
@@ -294,14 +295,14 @@ impl Store {
         &self.shared.options.data_dir
     }
 
-    /// Notes that segments are held for long from now on.
-    pub fn holding(&self, what: &'static str) -> Holding<'_> {
-        self.shared.holders.begin(what)
+    /// Notes that this work reads segments for long from now on.
+    pub fn uses_segments(&self, what: &'static str) -> SegmentUse<'_> {
+        self.shared.segment_users.begin(what)
     }
 
-    /// Who holds segments for long, in words: `a backup`, `2 checks`.
-    pub fn holders(&self) -> Vec<String> {
-        self.shared.holders.in_words()
+    /// Who reads segments for long, in words: `a backup`, `2 checks`.
+    pub fn segment_users(&self) -> Vec<String> {
+        self.shared.segment_users.in_words()
     }
 
     /// What has been replaced and is still there, until it is read no more: files of the journal,

@@ -83,7 +83,7 @@ fn indexed(seq: u64, call: &Call) -> Indexed {
 
 /// Gives the first parts their place, by what an index has of their calls: the records that hold them
 /// are written to the journal and published.
-pub(super) fn place(
+pub(super) fn join_first(
     shared: &Shared,
     writer: &mut JournalWriter,
     index: &Index,
@@ -181,7 +181,7 @@ pub(super) fn replace(
     mut known: KnownCalls,
 ) -> Result<(), StoreError> {
     while shared.view.registry.read().first_part_seq().is_some() {
-        place(shared, writer, index)?;
+        join_first(shared, writer, index)?;
     }
     let missing: Vec<CallId> = {
         let registry = shared.view.registry.read();

@@ -119,7 +119,7 @@ impl Start {
             self.shared.view.registry.write().count_from(index.stats());
             self.shared.view.set_index(Ok(index.clone()));
             let reason = match self.replay(&index, &mark, now, progress) {
-                Ok(true) => return self.place_parts(&index, now),
+                Ok(true) => return self.join_parts(&index, now),
                 Ok(false) => "it is older than the journal says it is".to_owned(),
                 Err(OpenError::Index(error)) => super::error::chain(&error),
                 Err(error) => return Err(error),
@@ -251,15 +251,15 @@ impl Start {
         }
         let seq = committer::checkpoint(&self.shared, &mut self.writer, &note)?;
         self.shared.view.registry.write().published(seq);
-        self.place_parts(&index, now)
+        self.join_parts(&index, now)
     }
 
     /// What was heard of calls while there was no index finds its place, now that there is one.
-    fn place_parts(&mut self, index: &Index, now: Timestamp) -> Result<(), OpenError> {
+    fn join_parts(&mut self, index: &Index, now: Timestamp) -> Result<(), OpenError> {
         while self.shared.view.registry.read().first_part_seq().is_some() {
-            parts::place(&self.shared, &mut self.writer, index)?;
+            parts::join_first(&self.shared, &mut self.writer, index)?;
             if self.shared.view.registry.read().records() >= self.shared.options.registry_calls {
-                self.make_room(index, now)?;
+                self.empty_registry(index, now)?;
             }
         }
         Ok(())
@@ -326,7 +326,7 @@ impl Start {
                 self.shared.view.registry.write().published(seq);
                 if self.shared.view.registry.read().records() >= self.shared.options.registry_calls
                 {
-                    self.make_room(index, now)?;
+                    self.empty_registry(index, now)?;
                 }
             }
             steps.end_of(segment);
@@ -358,7 +358,7 @@ impl Start {
 
     /// The registry is full in the middle of a replay: all that it holds goes into the index, which
     /// from then on needs the journal from this place on.
-    fn make_room(&mut self, index: &Index, now: Timestamp) -> Result<(), OpenError> {
+    fn empty_registry(&mut self, index: &Index, now: Timestamp) -> Result<(), OpenError> {
         let written = checkpoint::write(
             &self.shared,
             index,

@@ -1,24 +1,25 @@
-//! Work that holds segments for long, such as a backup: what was replaced stays until it ends.
+//! Who reads segments for long, such as a backup: the files of replaced segments stay until it ends.
+//! The segments themselves keep their files; this only says who is waited for.
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-/// Work in hand that holds segments for long, by its name.
+/// Work in hand that reads segments for long, by its name.
 #[derive(Default)]
-pub(super) struct Holders(Mutex<BTreeMap<&'static str, usize>>);
+pub(super) struct SegmentUsers(Mutex<BTreeMap<&'static str, usize>>);
 
-/// Segments are held for as long as it lives.
-pub struct Holding<'a> {
-    holders: &'a Holders,
+/// The work goes on for as long as it lives.
+pub struct SegmentUse<'a> {
+    users: &'a SegmentUsers,
     what: &'static str,
 }
 
-impl Holders {
+impl SegmentUsers {
     /// Notes that this work begins, such as `a backup`.
-    pub fn begin(&self, what: &'static str) -> Holding<'_> {
+    pub fn begin(&self, what: &'static str) -> SegmentUse<'_> {
         *self.0.lock().entry(what).or_default() += 1;
-        Holding { holders: self, what }
+        SegmentUse { users: self, what }
     }
 
     /// What is in hand, in words: `a backup`, `2 checks`.
@@ -31,12 +32,12 @@ impl Holders {
     }
 }
 
-impl Drop for Holding<'_> {
+impl Drop for SegmentUse<'_> {
     fn drop(&mut self) {
-        let mut holders = self.holders.0.lock();
-        if let Some(count) = holders.get_mut(self.what) {
+        let mut users = self.users.0.lock();
+        if let Some(count) = users.get_mut(self.what) {
             *count -= 1;
         }
-        holders.retain(|_, count| *count > 0);
+        users.retain(|_, count| *count > 0);
     }
 }

@@ -12,12 +12,12 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
+use super::Outcome;
 use super::StoreError;
-use super::change::Outcome;
 use super::disk_space::DiskSpace;
 use super::messages::{CheckpointerMessage, CommitterMessage, CompactorMessage};
 use super::options::Options;
-use super::segment_pins::Holders;
+use super::segment_users::SegmentUsers;
 use super::threads::{Health, Inbox};
 use super::waits::Waits;
 use crate::access::Access;
@@ -43,7 +43,7 @@ pub(super) struct Shared {
     /// Deletions may have left the journal that the index still has.
     pub forgotten: AtomicBool,
     /// Work in hand that holds segments for long.
-    pub holders: Holders,
+    pub segment_users: SegmentUsers,
     pub checkpointer: Arc<CheckpointerInbox>,
     pub compactor: Inbox<CompactorMessage>,
 }
@@ -74,7 +74,7 @@ pub struct View {
 /// How changes come in.
 pub(super) struct Intake {
     pub committer: Inbox<CommitterMessage>,
-    /// Room for changes that wait for the committer.
+    /// Space for changes that wait for the committer.
     pub queue: Arc<Semaphore>,
     pub queue_events: usize,
     /// What has become of all changes since the start.
@@ -137,7 +137,7 @@ impl Intake {
         self.room_made.1.notify_all();
     }
 
-    /// Waits for the checkpointer to make room, or for a moment.
+    /// Waits for the checkpointer to make space, or for a moment.
     pub fn wait_a_little(&self) {
         let (lock, made) = &self.room_made;
         made.wait_for(&mut lock.lock(), Duration::from_millis(5));
@@ -145,7 +145,7 @@ impl Intake {
 }
 
 impl Shared {
-    /// There is no more room in memory for calls: the checkpointer is to make some.
+    /// There is no more space in memory for calls: the checkpointer is to make some.
     pub fn limit_registry(&self) {
         if self.view.index().is_err() && !self.intake.crowded.swap(true, Ordering::AcqRel) {
             let calls = self.options.registry_calls;
@@ -161,7 +161,7 @@ impl Shared {
     /// Has everything in memory written to the index, and waits for it.
     ///
     /// # Errors
-    /// The index has failed, has no room, or the store closes.
+    /// The index has failed, has no space, or the store closes.
     pub fn checkpoint_now(&self) -> Result<(), StoreError> {
         self.checkpointer.inbox.ask(CheckpointerMessage::Checkpoint)
     }
@@ -258,13 +258,15 @@ impl View {
     /// From then on the committer keeps count.
     pub(super) fn count_live(&self) {
         let Ok(index) = self.index() else { return };
-        let registry = self.registry.read();
         let mut live: HashMap<AccountSid, u64> = HashMap::new();
+        // The registry changes in this thread alone: it is held for each look, and not while the
+        // index is read.
         let counted = index.each_live(|id| {
-            if registry.get(id).is_none() {
+            if self.registry.read().get(id).is_none() {
                 *live.entry(id.account).or_default() += 1;
             }
         });
+        let registry = self.registry.read();
         let held =
             registry.iter().filter(|(_, entry)| entry.call().is_some_and(|call| call.live()));
         for (id, _) in held {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::change::Outcome;
+use super::Outcome;
 use super::open::Store;
 use crate::domain::{AccountSid, Timestamp};
 use crate::fsutil;
@@ -126,12 +126,7 @@ impl Store {
             disk_least_bytes: status.disk_least_bytes,
             disk_low: status.disk_low,
             reserve_bytes: status.reserve_bytes,
-            new: status.changes.new,
-            changed: status.changes.changed,
-            unchanged: status.changes.unchanged,
-            ignored: status.changes.ignored,
-            unknown_statuses: status.changes.unknown_statuses,
-            dropped_keys: status.changes.dropped_keys,
+            changes: status.changes,
             failed_authentications: status.failed_authentications,
             accounts: accounts.iter().filter(|_| known).map(live).collect(),
             ..ScrapeFigures::default()

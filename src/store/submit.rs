@@ -4,19 +4,20 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::Outcome;
 use super::StoreError;
-use super::change::{Change, Outcome};
+use super::change::Change;
 use super::messages::{CommitterMessage, Submission};
 use super::state::Intake;
 use super::waits::WaitGuard;
 use crate::domain::Timestamp;
 
-/// How long a submission waits for room.
+/// How long a submission waits for space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backpressure {
     /// Not at all: the sender is to come again.
     None,
-    /// Until there is room: bulk work.
+    /// Until there is space: bulk work.
     Wait,
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::logs::LogRequest;
 use parking_lot::Mutex;
-use tracing::Span;
 
 use crate::journal::Doing;
 
@@ -38,7 +38,7 @@ struct One {
     /// What it waits for; none for the committer, who says himself what he is at.
     what: Option<&'static str>,
     /// The request, for its lines in the log.
-    span: Span,
+    request: Option<LogRequest>,
     reported: bool,
 }
 
@@ -58,7 +58,7 @@ impl Drop for WaitGuard {
 struct Overdue {
     waited: Duration,
     what: Option<&'static str>,
-    span: Span,
+    request: Option<LogRequest>,
 }
 
 impl Waits {
@@ -67,7 +67,7 @@ impl Waits {
         let mut waiting = self.waiting.lock();
         let id = waiting.next;
         waiting.next += 1;
-        let one = One { since: now, what, span: Span::current(), reported: false };
+        let one = One { since: now, what, request: LogRequest::current(), reported: false };
         waiting.all.insert(id, one);
         WaitGuard { waits: self.clone(), id }
     }
@@ -84,7 +84,7 @@ impl Waits {
             }
             if !one.reported && found.len() < NAMED_MAX {
                 one.reported = true;
-                found.push(Overdue { waited, what: one.what, span: one.span.clone() });
+                found.push(Overdue { waited, what: one.what, request: one.request.clone() });
             } else {
                 more += 1;
             }
@@ -96,19 +96,20 @@ impl Waits {
     pub fn watch(&self, doing: &Doing, queued: impl Fn() -> usize, stop: &Receiver<()>) {
         while stop.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
             let (overdue, others) = self.overdue(Instant::now());
-            for Overdue { waited, what, span } in overdue {
+            for Overdue { waited, what, request } in overdue {
                 let now = doing.now();
                 let what = what.or(now.map(|(what, _)| what));
                 let (what, lasts) = (what.unwrap_or("its turn"), now.map(|(_, lasts)| lasts));
-                let _request = span.entered();
-                tracing::warn!(
-                    ?waited,
-                    what,
-                    committer_for = ?lasts.unwrap_or_default(),
-                    queued = queued(),
-                    others,
-                    "a request waits for the disk"
-                );
+                LogRequest::in_scope(request, || {
+                    tracing::warn!(
+                        ?waited,
+                        what,
+                        committer_for = ?lasts.unwrap_or_default(),
+                        queued = queued(),
+                        others,
+                        "a request waits for the disk"
+                    );
+                });
             }
         }
     }

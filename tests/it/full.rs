@@ -1,4 +1,4 @@
-//! A disk that is short of room, or has none.
+//! A disk that is short of space, or has none.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -39,7 +39,7 @@ fn refused(rollcall: &Rollcall) -> bool {
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("30")), "{answer:?}");
     let msg = answer.json()["msg"].as_str().unwrap().to_owned();
     // How much is free concerns the operator, and no tenant.
-    assert_eq!(msg, "the server is short of room on its disk; nothing of this was stored");
+    assert_eq!(msg, "the server is short of disk space; nothing of this was stored");
     rollcall.status().contains("events and imports are refused below")
 }
 
@@ -73,7 +73,7 @@ fn below_the_least_room_events_and_imports_are_refused_and_all_else_goes_on() {
     let call = format!("/v1/Accounts/{}/Calls/{}", super::harness::A1, sid(1));
     assert_eq!(rollcall.ask("DELETE", &token, &call).status, 204);
     assert_eq!(rollcall.get(&token, &call).status, 404);
-    assert_eq!(rollcall.log().matches("the disk is short of room").count(), 1);
+    assert_eq!(rollcall.log().matches("the disk is short of space").count(), 1);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_disk_that_is_full_can_be_opened_and_one_with_room_again_takes_events() {
     fs::remove_file(&filler).unwrap();
     until("the gate opens", || (!refused(&rollcall)).then_some(()));
     assert_eq!(rollcall.post_events(&event(3, "completed")).status, 204);
-    assert!(rollcall.log().contains("the disk has room again"));
+    assert!(rollcall.log().contains("the disk has space again"));
     assert_eq!(rollcall.stop(), Some(0));
 }
 
@@ -139,7 +139,7 @@ fn a_backup_leaves_the_disk_of_the_store_its_room() {
     let (config, target) = (config.to_str().unwrap(), target.to_str().unwrap());
     let failed = rollcall.run(&["backup", target, "--config", config]);
     assert_eq!(failed.code, Some(1), "{failed:?}");
-    assert!(failed.stderr.contains("make room, or write to another disk"), "{failed:?}");
+    assert!(failed.stderr.contains("make space, or write to another disk"), "{failed:?}");
     assert!(!Path::new(target).exists());
     rollcall.ok(&["backup", target]);
     assert!(!Path::new(target).join("RESERVE").exists());

@@ -177,13 +177,13 @@ fn a_full_disk_takes_nothing_by_half_and_is_survived() {
             assert_eq!(refused.status, 503, "{refused:?}");
             assert_eq!(
                 refused.json()["msg"],
-                "the server is short of room on its disk; nothing of this was stored"
+                "the server is short of disk space; nothing of this was stored"
             );
             assert_eq!(refused.header("retry-after"), Some("30"));
             assert_eq!(rollcall.send("GET", "/readyz", &[], b"").unwrap().status, 200);
             // The same server goes on.
             let answer = || (post(rollcall, number)? == 204).then_some(());
-            until("the disk has room", answer);
+            until("the disk has space", answer);
             wait(&mut random, 200);
             Some(tracer)
         });

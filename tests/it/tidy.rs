@@ -25,7 +25,10 @@ const MODULES: &[(&str, &[&str])] = &[
     ("admin", &["clock", "fsutil", "logs", "ops", "store"]),
     (
         "http",
-        &["access", "clock", "domain", "logs", "meter", "outbound", "random", "store", "wire"],
+        &[
+            "access", "clock", "config", "domain", "logs", "meter", "outbound", "random", "store",
+            "wire",
+        ],
     ),
     (
         "doctor",
@@ -52,7 +55,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("registry", &["domain", "index", "keys"]),
     ("index", &["codec", "domain", "fsutil", "keys", "wire"]),
     ("journal", &["domain", "fsutil", "random"]),
-    ("access", &["domain"]),
+    ("access", &["domain", "random"]),
     ("codec", &["domain", "wire"]),
     ("keys", &["domain"]),
     ("wire", &["domain"]),
@@ -76,6 +79,7 @@ const KEPT: &[(&str, &str)] = &[
     ("warp::", "http"),
     ("SystemTime::now", "clock"),
     ("uuid::{Builder", "random"),
+    ("SystemRandom", "random"),
     ("tokio_rustls::", "server outbound"),
     ("rcgen::", "tls"),
     ("x509_parser::", "tls"),

@@ -120,7 +120,7 @@ impl StaticPage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{changes, health, query};
+    use super::super::{feed, health, query};
     use super::openapi::{Node as _, resolve};
     use super::*;
 
@@ -132,7 +132,7 @@ mod tests {
             let read: &[&str] = match path.as_str() {
                 "/v1/Accounts/{AccountSid}/Calls" => &query::PARAMETERS,
                 "/v1/Accounts/{AccountSid}/CallStats" => &["start", "end"],
-                path if path.ends_with("/changes") => &changes::PARAMETERS,
+                path if path.ends_with("/changes") => &feed::PARAMETERS,
                 "/readyz" => &health::PARAMETERS,
                 _ => &[],
             };

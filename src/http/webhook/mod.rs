@@ -4,13 +4,20 @@ use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
 
+mod sender;
+
+#[cfg(feature = "fuzzing")]
+pub(super) use sender::Signature;
+pub(super) use sender::presented;
+
+use sender::HookSender;
+
 use super::ApiContext;
 use super::auth_throttle::network;
 use super::body::{content_type, read_body};
 use super::error::{ApiError, Why};
 use super::request::ApiRequest;
 use super::response::{Response, empty};
-use super::sender::HookSender;
 use crate::clock;
 use crate::domain::StampedEvent;
 use crate::meter::Cause;
@@ -24,7 +31,7 @@ const NDJSON: [&str; 4] =
 /// Takes events, all of them or none. 204 once they are on disk.
 pub(super) async fn call_status(request: &mut ApiRequest<'_>) -> Result<Response, ApiError> {
     let context = request.context;
-    let mut sender = HookSender::of_head(context, request.headers, clock::now())?;
+    let mut sender = HookSender::of_head(request, clock::now())?;
     request.recognise(sender.known());
     let owner = sender.owner(request.peer.map(|peer| network(peer.ip())));
     let body = read_body(request, owner).await;
@@ -133,8 +140,8 @@ fn split<'a>(
     let kind = content_type(headers);
     let lines = NDJSON.iter().any(|known| kind.eq_ignore_ascii_case(known));
     let texts = pieces(body, lines)?;
-    if texts.len() > context.batch_events {
-        let most = context.batch_events;
+    if texts.len() > context.config.limits.batch_events {
+        let most = context.config.limits.batch_events;
         let msg = format!("{} events: a request has at most {most}", texts.len());
         return Err(ApiError::too_large(msg));
     }
@@ -148,7 +155,7 @@ fn event(
     n: usize,
     text: &str,
 ) -> Result<StampedEvent, ApiError> {
-    parse_event(text, clock::moment(), &context.service_url).map_err(|error| {
+    parse_event(text, clock::moment(), context.config.hooks.service_url()).map_err(|error| {
         if texts.len() > 1 {
             ApiError::bad(format!("event {}: {error}", n + 1))
         } else {

@@ -10,16 +10,18 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
 
-use super::ApiContext;
-use super::auth::{AUTHORIZATION_EXPECTED, AUTHORIZATIONS_MAX, Action, Principal, parts};
-use super::body_budget::BodyOwner;
-use super::error::{ApiError, Why};
 use crate::access::TokenScope;
 use crate::domain::{AccountSid, StampedEvent, Timestamp};
+use crate::http::ApiContext;
+use crate::http::auth::{AUTHORIZATION_EXPECTED, Action, Authorization, Principal};
+use crate::http::body_budget::BodyOwner;
+use crate::http::error::{ApiError, Why};
+use crate::http::request::ApiRequest;
+use crate::logs;
 use crate::meter::Cause;
 use crate::wire::first_account;
 
-pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("jambonz-signature");
+const SIGNATURE: HeaderName = HeaderName::from_static("jambonz-signature");
 /// How far a signature's time may be from this machine's clock, in seconds.
 const SIGNATURE_SECONDS: u64 = 5 * 60;
 /// Signatures of one request; each costs a look at the whole body.
@@ -56,14 +58,12 @@ struct CredentialError {
 
 impl HookSender {
     /// What the head says. An error where no sender can be authenticated any more.
-    pub fn of_head(
-        context: &ApiContext,
-        headers: &HeaderMap,
-        now: Timestamp,
-    ) -> Result<Self, ApiError> {
+    pub fn of_head(request: &ApiRequest<'_>, now: Timestamp) -> Result<Self, ApiError> {
         let mut sender = Self::default();
-        sender.read_signatures(context, headers, now);
-        sender.read_authorization(context, headers);
+        sender.read_signatures(request.context, request.headers, now);
+        for authorization in &request.authorizations {
+            sender.read_authorization(request.context, authorization);
+        }
         if sender.known() {
             if sender.signatures.is_empty() {
                 sender.may_ingest()?;
@@ -128,33 +128,20 @@ impl HookSender {
         }
     }
 
-    fn read_authorization(&mut self, context: &ApiContext, headers: &HeaderMap) {
-        // One may come from jambonz, and another from a proxy.
-        for value in headers.get_all(AUTHORIZATION).iter().take(AUTHORIZATIONS_MAX) {
-            let (scheme, value) = match parts(value) {
-                Some(Some(found)) => found,
-                Some(None) => continue,
-                None => {
-                    self.unreadable(Cause::AuthorizationMalformed, AUTHORIZATION_EXPECTED);
-                    continue;
-                }
-            };
-            if scheme.eq_ignore_ascii_case("basic") {
-                self.read_basic(context, value);
-            } else if scheme.eq_ignore_ascii_case("bearer") {
-                self.read_bearer(context, value);
-            } else {
-                self.fault(Cause::OtherScheme, None);
+    fn read_authorization(&mut self, context: &ApiContext, authorization: &Authorization<'_>) {
+        match authorization {
+            Authorization::Empty => {}
+            Authorization::Malformed => {
+                self.unreadable(Cause::AuthorizationMalformed, AUTHORIZATION_EXPECTED);
             }
+            Authorization::Basic(credentials) => self.read_basic(context, credentials),
+            Authorization::Bearer(_, Some(token)) => {
+                logs::note_token(&token.id);
+                self.tokens.push(token.clone());
+            }
+            Authorization::Bearer(_, None) => self.fault(Cause::UnknownToken, None),
+            Authorization::Other => self.fault(Cause::OtherScheme, None),
         }
-    }
-
-    fn read_bearer(&mut self, context: &ApiContext, value: &str) {
-        let Some(token) = Principal::of(context, value) else {
-            return self.fault(Cause::UnknownToken, None);
-        };
-        tracing::Span::current().record("token", token.id.as_str());
-        self.tokens.push(token);
     }
 
     /// The account whose hook user and password these are (RFC 7617).
@@ -288,13 +275,13 @@ impl HookSender {
 }
 
 /// Whether a request brings any credentials.
-pub(super) fn presented(headers: &HeaderMap) -> bool {
+pub(in crate::http) fn presented(headers: &HeaderMap) -> bool {
     headers.contains_key(AUTHORIZATION) || headers.contains_key(SIGNATURE)
 }
 
 /// `t=<unix seconds>,v1=<hex>[,v1=<hex>…]`
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Signature {
+pub(in crate::http) struct Signature {
     pub seconds: u64,
     /// As it was sent: it is part of what is signed.
     pub time: String,

@@ -1,9 +1,9 @@
 //! Giving disk space back: calls whose time is over are deleted, and the journal's full segments are
 //! packed without what is needed no more.
 //!
-//! **Room.** A segment's place is taken by what was packed of it, and its file goes at once where
+//! **Space.** A segment's place is taken by what was packed of it, and its file goes at once where
 //! it is not read, before the next one is packed. Nothing is packed where that would shut the gate
-//! (`disk_space.rs`); what does not fit is passed over, and tried again as soon as there is room for it.
+//! (`disk_space.rs`); what does not fit is passed over, and tried again as soon as there is space for it.
 //!
 //! **What is dropped.** A frame goes only where the registry or the index shows a *later* one of the
 //! same call. An index that knows nothing of a call whose record is in the journal has lost a row:
@@ -41,11 +41,11 @@ use size_limit::{Advice, SizeLimitRun};
 
 /// How soon the size of a store is looked at again that does not fit.
 const FIT_INTERVAL: Duration = Duration::from_secs(30);
-/// How often it is looked whether there is room now for what had none.
+/// How often it is looked whether there is space now for what had none.
 const ROOM_INTERVAL: Duration = Duration::from_secs(2);
 /// How often it is looked whether replaced segments are still read.
 const UNLINK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a round begins again since it has made room for what had none.
+/// How often a round begins again since it has made space for what had none.
 const ATTEMPTS_MAX: u32 = 16;
 
 /// The thread that gives space back.
@@ -81,23 +81,23 @@ impl From<Arc<Segment>> for Retired {
     }
 }
 
-/// A round that found no room for part of its work.
+/// A round that found no space for part of its work.
 struct Short {
     /// Bytes that it takes; none where that is not known.
     needed: Option<u64>,
 }
 
 impl Short {
-    /// Where it is room that was missing.
+    /// Where it is space that was missing.
     fn of(error: &StoreError) -> Option<Self> {
         let needed = match error {
-            StoreError::NoRoom { needed, .. } => Some(*needed),
+            StoreError::NoSpace { needed, .. } => Some(*needed),
             _ => None,
         };
-        error.is_short_of_room().then_some(Self { needed })
+        error.is_short_of_space().then_some(Self { needed })
     }
 
-    /// How often it is looked whether there is room. Where that is not known, as under a quota, only
+    /// How often it is looked whether there is space. Where that is not known, as under a quota, only
     /// an attempt shows it, and that costs more.
     fn interval(&self) -> Duration {
         if self.needed.is_some() { ROOM_INTERVAL } else { FIT_INTERVAL }
@@ -138,8 +138,8 @@ impl<'a> Compactor<'a> {
             }
             match &done {
                 Ok(()) | Err(StoreError::Closing) => {}
-                Err(error) if error.is_short_of_room() => {
-                    tracing::warn!(%error, "not all of the journal was collected; it goes on with room");
+                Err(error) if error.is_short_of_space() => {
+                    tracing::warn!(%error, "not all of the journal was collected; it goes on once there is space");
                 }
                 Err(error) => tracing::warn!(%error, "the journal was not collected; trying again"),
             }
@@ -153,7 +153,7 @@ impl<'a> Compactor<'a> {
         self.unlink();
     }
 
-    /// Waits until that time, or until there is room for what had none, or until one is asked for; none
+    /// Waits until that time, or until there is space for what had none, or until one is asked for; none
     /// once the store closes.
     fn sleep_until(&mut self, next: Instant, short: Option<&Short>) -> Option<DueRound> {
         let interval = short.map_or(ROOM_INTERVAL, Short::interval);
@@ -214,8 +214,8 @@ impl<'a> Compactor<'a> {
     }
 
     fn has_room_for(&self, short: &Short) -> bool {
-        let room = &self.shared.disk;
-        let enough = |needed| room.leaves("it", needed, room.kept()).is_ok();
+        let space = &self.shared.disk;
+        let enough = |needed| space.leaves("it", needed, space.kept()).is_ok();
         short.needed.is_none_or(enough)
     }
 
@@ -247,7 +247,7 @@ impl<'a> Compactor<'a> {
             let before = collected.segments;
             let done = self.attempt(now, depth, believed, &mut collected);
             self.unlink();
-            // What was packed may have made room for what had none.
+            // What was packed may have made space for what had none.
             let goes_on = collected.segments > before
                 && attempts < ATTEMPTS_MAX
                 && done.as_ref().err().and_then(Short::of).is_some_and(|s| self.has_room_for(&s));
@@ -257,7 +257,7 @@ impl<'a> Compactor<'a> {
         }
     }
 
-    /// Goes through all steps once. One that finds no room does not keep those after it from making
+    /// Goes through all steps once. One that finds no space does not keep those after it from making
     /// some.
     fn attempt(
         &mut self,
@@ -279,17 +279,21 @@ impl<'a> Compactor<'a> {
         if asked {
             unless_short(&mut short, self.shared.checkpoint_now())?;
         }
-        let packed = self.collect(now, depth, collected);
+        let packed = self.pack_journal(now, depth, collected);
         unless_short(&mut short, packed)?;
         if believed {
-            let fits = self.fit(now, collected);
+            let fits = self.enforce_size(now, collected);
             unless_short(&mut short, fits)?;
         }
         short.map_or(Ok(()), Err)
     }
 
     /// Makes the store fit into the size that is set.
-    fn fit(&mut self, now: Timestamp, collected: &mut Collected) -> Result<(), StoreError> {
+    fn enforce_size(
+        &mut self,
+        now: Timestamp,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
         let advice = self.fitting.advice(&self.shared)?;
         collected.fitting = advice != Advice::Fits;
         let Advice::Delete(mut count) = advice else { return Ok(()) };
@@ -302,10 +306,10 @@ impl<'a> Compactor<'a> {
             self.shared.checkpoint_now()?;
             count = if deleted == 0 { 0 } else { count.saturating_sub(oldest.len() as u64) };
         }
-        // What must fit has no room for history.
+        // What must fit has no space for history.
         self.begin_segment(true)?;
         self.shared.checkpoint_now()?;
-        self.collect(now, Depth::Erase, collected)
+        self.pack_journal(now, Depth::Erase, collected)
     }
 
     /// Deletes the calls whose time is over.
@@ -327,7 +331,7 @@ impl<'a> Compactor<'a> {
         for calls in calls.chunks(EXPIRED_AT_ONCE) {
             deleted += loop {
                 match self.shared.expire(calls, clock::now()) {
-                    // The checkpointer makes room.
+                    // The checkpointer makes space.
                     Err(StoreError::Busy) => self.rest(Duration::from_millis(10))?,
                     done => break done?,
                 }
@@ -375,13 +379,13 @@ impl<'a> Compactor<'a> {
     }
 }
 
-/// A result; what had no room is kept aside, the first of all.
+/// A result; what had no space is kept aside, the first of all.
 fn unless_short<T: Default>(
     short: &mut Option<StoreError>,
     done: Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     match done {
-        Err(error) if error.is_short_of_room() => {
+        Err(error) if error.is_short_of_space() => {
             short.get_or_insert(error);
             Ok(T::default())
         }

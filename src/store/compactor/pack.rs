@@ -1,5 +1,5 @@
 //! Packing the journal: which segments are worth it, which become one, what stays of them, and in
-//! what room.
+//! what space.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::store::{OpenError, StoreError};
 const REST: u32 = 1;
 /// The longest such rest.
 const REST_MAX: Duration = Duration::from_millis(50);
-/// Blocks of a packed segment between two looks at the room of the disk, and more bytes than they are.
+/// Blocks of a packed segment between two looks at the space of the disk, and more bytes than they are.
 const LOOK_BLOCKS: u32 = 4;
 const LOOK_BYTES: u64 = 1 << 20;
 /// What is done here, in errors.
@@ -74,12 +74,12 @@ impl Packing {
 }
 
 impl Compactor<'_> {
-    /// Packs what can be packed, oldest first, and gives back the room of each run before the next
+    /// Packs what can be packed, oldest first, and gives back the space of each run before the next
     /// one takes any.
     ///
     /// # Errors
-    /// [`StoreError::NoRoom`] where a run had no room; all others are packed nevertheless.
-    pub(crate) fn collect(
+    /// [`StoreError::NoSpace`] where a run had no space; all others are packed nevertheless.
+    pub(crate) fn pack_journal(
         &mut self,
         now: Timestamp,
         depth: Depth,
@@ -113,7 +113,7 @@ impl Compactor<'_> {
                     PackedStamp { as_of: if whole { 0 } else { as_of }, erased_until, at: now };
                 match self.pack(&run, stamp, collected) {
                     Ok(()) => Some(stamp.as_of),
-                    Err(error) if error.is_short_of_room() => {
+                    Err(error) if error.is_short_of_space() => {
                         short.get_or_insert(error);
                         None
                     }
@@ -160,12 +160,12 @@ impl Compactor<'_> {
     }
 
     /// The next segments that become one: as many as fit, where each is in need of it or small, and
-    /// where the disk has room for what becomes of them.
+    /// where the disk has space for what becomes of them.
     fn next_run(&self, members: &mut VecDeque<Member>) -> Option<Vec<Member>> {
         let first = members.pop_front()?;
         let limit = self.shared.options.segment_bytes;
-        let room = &self.shared.disk;
-        let kept = room.kept();
+        let space = &self.shared.disk;
+        let kept = space.kept();
         let joins = |member: &Member| member.dirty || member.segment.length < limit / 4;
         let mut bytes = first.expected_bytes();
         let mut needed = LOOK_BYTES + first.needed_bytes();
@@ -174,7 +174,7 @@ impl Compactor<'_> {
             bytes += next.expected_bytes();
             needed += next.needed_bytes();
             let alike = joins(first) && joins(next) && first.whole == next.whole;
-            if !alike || bytes > limit || room.leaves(WORK, needed, kept).is_err() {
+            if !alike || bytes > limit || space.leaves(WORK, needed, kept).is_err() {
                 break;
             }
             run.extend(members.pop_front());
@@ -215,7 +215,7 @@ impl Compactor<'_> {
     /// Packs a run and puts it in its segments' place.
     ///
     /// # Errors
-    /// [`StoreError::NoRoom`] where too little room would be left, or is left in the middle of it,
+    /// [`StoreError::NoSpace`] where too little space would be left, or is left in the middle of it,
     /// since others take some. Then all is as it was.
     fn pack(
         &mut self,
@@ -226,9 +226,9 @@ impl Compactor<'_> {
         let old: Vec<Arc<Segment>> = run.iter().map(|member| member.segment.clone()).collect();
         let whole = run.iter().any(|member| member.whole);
         let needed = LOOK_BYTES + run.iter().map(Member::needed_bytes).sum::<u64>();
-        let room = &self.shared.disk;
-        let kept = room.kept();
-        room.leaves(WORK, needed, kept)?;
+        let space = &self.shared.disk;
+        let kept = space.kept();
+        space.leaves(WORK, needed, kept)?;
         let mut since = Instant::now();
         let mut frames = 0_u64;
         let decision = |frame: &Frame<'_>| {
@@ -256,10 +256,10 @@ impl Compactor<'_> {
             if !blocks.is_multiple_of(LOOK_BLOCKS) {
                 return Ok(());
             }
-            room.leaves(WORK, LOOK_BYTES, kept).map_err(|error| match error {
+            space.leaves(WORK, LOOK_BYTES, kept).map_err(|error| match error {
                 // What has been written goes, so that all of it is needed again.
-                StoreError::NoRoom { what, free, kept, .. } => {
-                    StoreError::NoRoom { what, needed, free, kept }
+                StoreError::NoSpace { what, free, kept, .. } => {
+                    StoreError::NoSpace { what, needed, free, kept }
                 }
                 error => error,
             })

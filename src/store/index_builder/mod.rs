@@ -183,7 +183,7 @@ impl IndexBuilder {
         let waiting = Arc::downgrade(&self.waiting);
         let thread = std::thread::spawn(move || {
             let what = if reason == BuildReason::Compact { "compaction" } else { "rebuild" };
-            let holding = shared.holders.begin(what);
+            let holding = shared.segment_users.begin(what);
             let progress = |step| {
                 if let Some(waiting) = waiting.upgrade() {
                     waiting.lock().tell(&step);

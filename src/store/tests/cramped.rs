@@ -1,4 +1,4 @@
-//! Work of the store on a disk that has little room.
+//! Work of the store on a disk that has little space.
 
 use super::*;
 use crate::domain::show_size;
@@ -9,7 +9,7 @@ const MIB: u64 = 1 << 20;
 const SEGMENT: u64 = MIB;
 const LEAST: u64 = 8 * MIB;
 
-/// A store of some MiB, half of which can go, on a disk that then has so much room.
+/// A store of some MiB, half of which can go, on a disk that then has so much space.
 fn crowded(dir: &Path, free: u64) -> Store {
     let mut options = options(dir);
     (options.segment_bytes, options.registry_calls) = (SEGMENT, 100_000);
@@ -78,7 +78,7 @@ fn where_there_is_no_room_nothing_is_written_and_it_goes_on_by_itself_once_there
     let store = crowded(dir.path(), LEAST + SEGMENT / 2);
     let before = journal_bytes(&store);
     let refused = store.collect(Depth::Thorough).unwrap_err();
-    assert!(matches!(refused, StoreError::NoRoom { kept: LEAST, .. }), "{refused}");
+    assert!(matches!(refused, StoreError::NoSpace { kept: LEAST, .. }), "{refused}");
     assert!(lowest(&store) >= LEAST && store.takes_events().is_ok());
     assert!(journal_bytes(&store) < before + SEGMENT / 4, "what was begun is left behind");
     set_free(&store, LEAST + 3 * SEGMENT);
@@ -106,7 +106,7 @@ fn what_is_still_read_gives_no_room_back_until_it_is_not() {
     // A backup, say.
     let reader = store.segments();
     let refused = store.collect(Depth::Thorough).unwrap_err();
-    assert!(matches!(refused, StoreError::NoRoom { .. }), "{refused}");
+    assert!(matches!(refused, StoreError::NoSpace { .. }), "{refused}");
     assert!(lowest(&store) >= LEAST && store.takes_events().is_ok());
     assert!(reader.iter().all(|segment| segment.path.exists()));
     drop(reader);

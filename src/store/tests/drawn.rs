@@ -68,7 +68,7 @@ pub enum Step {
         damage: Damage,
         age: u64,
         busy: bool,
-        room: usize,
+        space: usize,
     },
 }
 
@@ -137,7 +137,7 @@ pub fn step(most: usize) -> impl Strategy<Value = Step> {
         2 => (vec(changes(most), 1..5), prop::option::of(damage()))
             .prop_map(|(changes, crash)| Step::Outage(changes, crash)),
         2 => reopened
-            .prop_map(|(crash, damage, age, busy, room)| Step::Reopen { crash, damage, age, busy, room }),
+            .prop_map(|(crash, damage, age, busy, space)| Step::Reopen { crash, damage, age, busy, space }),
     ]
 }
 

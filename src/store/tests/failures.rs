@@ -119,7 +119,7 @@ fn a_full_disk_takes_nothing_and_goes_on_once_there_is_room() {
 }
 
 #[test]
-fn a_disk_short_of_room_takes_deletions_and_settings_and_nothing_that_grows() {
+fn a_disk_short_of_space_takes_deletions_and_settings_and_nothing_that_grows() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
     submit(&store, vec![ringing(1)]).unwrap();

@@ -116,7 +116,7 @@ fn a_client_that_applies_the_feed_knows_what_the_store_knows() {
                 }
                 store = open(options.clone());
                 for (feed, reach, ..) in &mut feeds {
-                    *feed = store.feed(*reach, feed.place()).unwrap();
+                    *feed = store.feed(*reach, feed.position()).unwrap();
                 }
             }
         }
@@ -151,7 +151,7 @@ fn every_position_leads_to_exactly_the_rest_even_after_a_restart() {
             assert!(whole.len() > 20, "{reach:?}: {}", whole.len());
             assert_eq!(whole.iter().filter(|event| event.what == What::SnapshotEnd).count(), 1);
             for (n, event) in whole.iter().enumerate() {
-                let rest = from(&store, reach, event.place);
+                let rest = from(&store, reach, event.position);
                 assert!(rest == whole[n + 1..], "{reach:?}, round {round}, event {n}");
             }
             let mut feed = store.feed(reach, begin).unwrap();
@@ -174,7 +174,7 @@ fn changes_come_in_order_and_no_account_sees_another_nor_a_setting() {
             [1, 2].map(|of| Change::Event(Box::new(event(id(of, n), CallStatus::Ringing, at))));
         store.apply(&[&events[..], &[setting()]].concat(), at, false).unwrap();
     }
-    let place = |event: &Event| match event.place {
+    let place = |event: &Event| match event.position {
         FeedPosition::Changes(seq) => seq,
         place @ FeedPosition::Snapshot(..) => panic!("{place:?}"),
     };
@@ -221,7 +221,7 @@ fn what_is_not_there_yet_or_no_longer_is_gone() {
     assert!(matches!(store.feed(Reach::Everybody, place).err(), Some(StoreError::Gone(_))));
     assert!(matches!(begun.next(&store, ahead, WIDE), Err(StoreError::Gone(_))));
     let rest = from(&store, Reach::Everybody, FeedPosition::Changes(first_kept - 1));
-    assert_eq!(rest.first().map(|event| event.place), Some(FeedPosition::Changes(first_kept)));
+    assert_eq!(rest.first().map(|event| event.position), Some(FeedPosition::Changes(first_kept)));
 }
 
 #[test]

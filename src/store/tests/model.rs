@@ -168,7 +168,7 @@ struct Bench {
     saved: bool,
     /// What a follower of the feed knows, and how far it has read.
     followed: BTreeMap<CallId, Call>,
-    place: Option<FeedPosition>,
+    position: Option<FeedPosition>,
     /// Changes that were made and questions that were asked.
     operations: u64,
     /// Changes to calls, those of deleted calls, and questions of a store without calls.
@@ -190,7 +190,7 @@ impl Bench {
             model: StoreModel::default(),
             saved: false,
             followed: BTreeMap::new(),
-            place: None,
+            position: None,
             operations: 0,
             changes: 0,
             ignored: 0,
@@ -243,17 +243,17 @@ impl Bench {
                 drop(still);
                 self.saved = true;
             }
-            Step::Reopen { crash, damage, age, busy, room } => {
+            Step::Reopen { crash, damage, age, busy, space } => {
                 self.options.live_checkpoint_age_millis = *age;
                 self.options.checkpoint_interval =
                     if *busy { Duration::from_millis(3) } else { HOUR };
-                self.options.registry_calls = *room;
+                self.options.registry_calls = *space;
                 self.reopen(*crash, damage);
             }
         }
     }
 
-    /// Without an index whatever is heard of calls is taken, as far as there is room in memory; the
+    /// Without an index whatever is heard of calls is taken, as far as there is space in memory; the
     /// rest has to wait for it.
     fn outage(&mut self, batches: &[Vec<(u8, u8, Do)>], crash: Option<&Damage>) {
         let store = self.store.as_ref().unwrap();
@@ -331,14 +331,14 @@ impl Bench {
         let piece = FeedBudget { frames: 7, read: 1 << 20, bytes: 1 << 20 };
         loop {
             let begin = FeedPosition::Snapshot(until, None);
-            let place = *self.place.get_or_insert_with(|| {
+            let position = *self.position.get_or_insert_with(|| {
                 self.followed.clear();
                 begin
             });
-            let Ok(mut feed) = store.feed(Reach::Everybody, place) else {
+            let Ok(mut feed) = store.feed(Reach::Everybody, position) else {
                 // It is older than what the journal still has.
-                assert_ne!(place, begin);
-                self.place = None;
+                assert_ne!(position, begin);
+                self.position = None;
                 continue;
             };
             while !feed.has_read(until) {
@@ -351,7 +351,7 @@ impl Bench {
                     }
                 }
             }
-            self.place = Some(feed.place());
+            self.position = Some(feed.position());
             break;
         }
         assert_eq!(self.followed, self.model.calls);

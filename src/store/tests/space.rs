@@ -346,7 +346,7 @@ fn deleting_what_is_over_waits_for_room_in_the_registry() {
     }
     wake(&store);
     std::thread::scope(|scope| {
-        // Nobody makes room meanwhile.
+        // Nobody makes space meanwhile.
         let nobody_writes = store.shared.index_writer.lock();
         let deleting = scope.spawn(|| store.collect(Depth::Thorough).unwrap().expired);
         until("the registry is full", || store.shared.view.registry.read().len() >= 500);

@@ -13,7 +13,7 @@ use super::{api_error, list};
 
 const SP1: &str = "2708b1b3-2736-40ea-b502-c53d8396247f";
 /// An event stream that speaks often enough for a test.
-const LIVELY: &[&str] = &["--limits-keep-alive", "50ms"];
+const LIVELY: &[&str] = &["--limits-event-keep-alive", "50ms"];
 
 fn path(account: &str, query: &str) -> String {
     format!("/v1/Accounts/{account}/Calls/changes{query}")
@@ -339,7 +339,7 @@ fn an_event_stream_tells_of_changes_at_once_and_goes_on_from_the_last_event() {
 #[test]
 fn an_event_stream_ends_with_its_token_and_with_its_account() {
     // Nothing but the change itself wakes these streams.
-    let rollcall = Rollcall::up(&["--limits-keep-alive", "1h"]);
+    let rollcall = Rollcall::up(&["--limits-event-keep-alive", "1h"]);
     rollcall.ok(&["account", "set", A1, "--service-provider", SP1]);
     let provider = rollcall.token(&["--service-provider", SP1]);
     let own = rollcall.token(&["--account", A1, "--name", "mine"]);
@@ -403,7 +403,8 @@ fn a_stop_ends_event_streams_at_once() {
 
 #[test]
 fn there_is_room_for_so_many_event_streams_and_no_more() {
-    let rollcall = Rollcall::up(&["--limits-event-streams", "1", "--limits-keep-alive", "50ms"]);
+    let rollcall =
+        Rollcall::up(&["--limits-event-streams", "1", "--limits-event-keep-alive", "50ms"]);
     let admin = rollcall.admin();
     let events = Events::open(&rollcall, &admin, &path(A1, ""), &[]);
     assert_eq!(events.next()["type"], "snapshot_end");

@@ -89,7 +89,7 @@ fn a_server_that_is_down_is_a_problem_and_the_files_are_told() {
 }
 
 #[test]
-fn a_disk_that_is_short_of_room_is_a_problem() {
+fn a_disk_that_is_short_of_space_is_a_problem() {
     let rollcall = Rollcall::up(&["--store-min-free-bytes=1000000GB"]);
     let (figures, code) = status(&rollcall);
     assert_eq!(code, Some(1), "{figures}");
