@@ -8,7 +8,7 @@ mod backup;
 pub mod cli;
 pub mod clock;
 mod codec;
-pub mod config;
+mod config;
 mod doctor;
 pub mod domain;
 pub mod fsutil;

@@ -22,7 +22,6 @@ pub fn uuid() -> Uuid {
     Builder::from_random_bytes(random.expose()).into_uuid()
 }
 
-/// Fills these bytes.
 pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
     SystemRandom::new()
         .fill(bytes)

@@ -14,7 +14,6 @@ use crate::keys::{IndexKeys, PositionSpan, Range, merged, moved_keys};
 /// What is known of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallState {
-    /// The call.
     Call(Arc<Call>),
     /// It was deleted at this time.
     Deleted(Timestamp),
@@ -80,7 +79,6 @@ pub struct PartialCall {
 /// go of. What is copied into the index meanwhile moves none, so that a checkpoint is not seen here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Calls.
     pub calls: u64,
     /// Deletions that are remembered.
     pub tombstones: u64,

@@ -9,7 +9,6 @@ use crate::domain::{AccountSid, ServiceProviderSid};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the names are those of jambonz")]
 pub struct Account {
-    /// The account.
     pub account_sid: AccountSid,
     /// What a person calls it.
     pub name: Option<String>,

@@ -16,7 +16,6 @@ pub enum TokenScope {
     Admin,
     /// The accounts of one service provider.
     ServiceProvider(ServiceProviderSid),
-    /// One account.
     Account(AccountSid),
 }
 

@@ -4,7 +4,6 @@ use std::io::{self, BufRead, Read, Write};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Bytes of one frame.
 pub(super) const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a piece of bulk data.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;

@@ -33,13 +33,11 @@ pub struct Manifest {
     pub made_at: String,
     /// When the last change in it was received, RFC 3339; none without any.
     pub last_change_at: Option<String>,
-    /// Frames in all.
     pub frames: u64,
     /// Every file, in the order in which they stand in an archive.
     pub files: Vec<ManifestFile>,
 }
 
-/// One file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestFile {
     /// Its place, with `/`.

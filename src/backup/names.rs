@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// The manifest.
 pub(super) const MANIFEST: &str = "BACKUP";
 /// The first admin token.
 pub(super) const TOKEN: &str = "admin.token";

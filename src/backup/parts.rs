@@ -41,7 +41,6 @@ pub(super) struct Parts {
     left: u64,
 }
 
-/// Bytes of a line.
 const LINE_BYTES_MAX: usize = 4096;
 
 impl Parts {

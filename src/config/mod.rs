@@ -33,18 +33,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub use document::example;
-pub use error::{ConfigError, ValueSource};
-pub use keys::{ConfigKey, KEYS};
-pub use net::{
-    AllowedOrigin, DnsName, Host, ListenAddr, ListenAddrError, ProxyAddress, ServiceUrlTemplate,
-    SubjectName, WebError,
-};
+pub use error::ConfigError;
+pub use keys::KEYS;
+pub use net::{Host, ListenAddr, SubjectName};
 pub use retention::SHORT;
-pub use sections::{
-    CallsSection, ClientAuth, Config, Cors, FeatureServers, HooksSection, Http, LimitsSection,
-    ListSection, Log, LogFormat, LogLevel, LogNumbers, Metrics, RetentionSection, StoreSection,
-    Tls, TlsClients, TlsFiles, Upstream,
-};
+pub use sections::{Config, LimitsSection, Log, LogFormat, LogLevel, LogNumbers};
 pub use settings::{DEFAULT_FILE, Locations, Settings};
 
 use settings::Environment;

@@ -17,7 +17,6 @@ pub enum ListenAddrError {
          0.0.0.0:8443 for every address"
     )]
     NoHost(String),
-    /// A URL.
     #[error("`{0}` is a URL; write HOST:PORT alone, such as 127.0.0.1:8443")]
     Url(String),
     /// The host before the port is none.
@@ -79,7 +78,6 @@ pub enum Host {
 pub enum SubjectName {
     /// An address.
     Ip(IpAddr),
-    /// A name.
     Dns(DnsName),
 }
 
@@ -99,7 +97,6 @@ impl ListenAddr {
         Self { host: Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), port }
     }
 
-    /// The host.
     pub fn host(&self) -> &Host {
         &self.host
     }
@@ -309,15 +306,6 @@ impl ServiceUrlTemplate {
     pub fn feature_server() -> Self {
         Self("http://{host}:3000".to_owned())
     }
-
-    /// The URL for `host`: a name or an IP address; a bare IPv6 address gets its brackets.
-    pub fn for_host(&self, host: &str) -> String {
-        if host.contains(':') && !host.starts_with('[') {
-            self.0.replace("{host}", &format!("[{host}]"))
-        } else {
-            self.0.replace("{host}", host)
-        }
-    }
 }
 
 impl FromStr for ServiceUrlTemplate {
@@ -450,11 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_gives_the_url_of_a_host() {
-        let template = ServiceUrlTemplate::feature_server();
-        assert_eq!(template.for_host("10.0.0.1"), "http://10.0.0.1:3000");
-        assert_eq!(template.for_host("fd00::1"), "http://[fd00::1]:3000");
-        assert_eq!(template.for_host("[fd00::1]"), "http://[fd00::1]:3000");
+    fn a_template_is_a_url_with_a_host_to_be_filled_in() {
         for text in
             ["{host}", "http://fs:3000", "http://{host}:{port}", "http://{host} ", "ftp://{host}"]
         {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser};
 
+use super::keys::ConfigKey;
 use super::keys::sections;
 use super::value::Form;
 use super::*;

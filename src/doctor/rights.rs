@@ -42,7 +42,6 @@ impl Rights {
 }
 
 impl User {
-    /// The one that this process is.
     pub(super) fn of_this_process() -> Self {
         let more = rustix::process::getgroups().unwrap_or_default();
         let groups = std::iter::once(rustix::process::getegid()).chain(more);

@@ -98,7 +98,6 @@ impl CallField {
 /// What came together from the event that decides the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusProgress {
-    /// The status.
     pub status: CallStatus,
     /// The time of the deciding event, where it is known.
     pub at: Option<Moment>,

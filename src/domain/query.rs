@@ -15,7 +15,6 @@ pub enum Order {
 pub struct Position {
     /// The complement of `listed_at`, so that the newest comes first.
     newest_first: u64,
-    /// The call.
     pub sid: CallSid,
 }
 

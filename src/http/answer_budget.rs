@@ -18,7 +18,6 @@ pub(super) const PIECE: usize = 64 * 1024;
 /// Bytes in all.
 const TOTAL: usize = 64 * 1024 * 1024;
 
-/// The budget.
 #[derive(Debug)]
 pub struct AnswerBudget {
     total: usize,

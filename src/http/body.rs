@@ -10,12 +10,11 @@ use serde_json::{Map, Value};
 
 use super::body_budget::{BodyOwner, BodyPermit, FREE};
 use super::error::ApiError;
-use super::request::ApiRequest;
+use super::request::{ApiRequest, RequestBody};
 use crate::wire::replace_lone_surrogates;
 
 /// Some senders put it before JSON (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-/// Pairs of a form.
 const FORM_PAIRS: usize = 1000;
 /// Brackets of a name in a form.
 const FORM_DEPTH: usize = 5;
@@ -41,7 +40,6 @@ pub(super) async fn read_body<'a>(
 ) -> Result<Body<'a>, ApiError> {
     let (context, headers) = (request.context, request.headers);
     let limit = context.config.limits.body_bytes;
-    let too_large = || ApiError::too_large(format!("a request body has at most {limit} bytes"));
     let encoding = headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
     if encoding.is_some_and(|encoding| encoding != b"identity") {
         return Err(ApiError::unsupported("Content-Encoding: expected none"));
@@ -49,49 +47,59 @@ pub(super) async fn read_body<'a>(
     let announced =
         headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > limit) {
-        return Err(too_large());
+        return Err(too_large(limit));
     }
-    let most = announced.unwrap_or(limit);
-    let read = async {
-        let mut permit = context.bodies.open(owner);
-        let body = &mut request.body;
-        let cut_off = |_| ApiError::bad("the request body was cut off");
-        let Some(first) = body.try_next().await.map_err(cut_off)? else {
-            return Ok(Body { bytes: Bytes::new(), _permit: permit });
-        };
-        if first.len() > limit {
-            return Err(too_large());
-        }
-        permit.grow(first.len())?;
-        // A body that comes in one part stays where it is.
-        let Some(mut part) = body.try_next().await.map_err(cut_off)? else {
-            return Ok(Body { bytes: first, _permit: permit });
-        };
-        // What does not come takes no more memory than is free.
-        let mut bytes = Vec::with_capacity(most.min(FREE).max(first.len()));
-        bytes.extend_from_slice(&first);
-        drop(first);
-        loop {
-            let length = bytes.len() + part.len();
-            if length > limit {
-                return Err(too_large());
-            }
-            if length > bytes.capacity() {
-                // The permit is for the capacity, which is up to twice of what has come.
-                let capacity = (2 * bytes.capacity()).clamp(length, most.max(length));
-                permit.grow(capacity)?;
-                bytes.reserve_exact(capacity - bytes.len());
-            }
-            bytes.extend_from_slice(&part);
-            match body.try_next().await.map_err(cut_off)? {
-                Some(more) => part = more,
-                None => return Ok(Body { bytes: bytes.into(), _permit: permit }),
-            }
-        }
-    };
+    let permit = context.bodies.open(owner);
+    let read = whole(&mut request.body, announced.unwrap_or(limit), limit, permit);
     tokio::time::timeout(context.config.limits.body, read)
         .await
         .unwrap_or_else(|_| Err(ApiError::slow_body()))
+}
+
+/// The whole body, of which no more than `most` bytes are announced, with the permit for what it takes.
+async fn whole<'a>(
+    body: &mut RequestBody<'_>,
+    most: usize,
+    limit: usize,
+    mut permit: BodyPermit<'a>,
+) -> Result<Body<'a>, ApiError> {
+    let cut_off = |_| ApiError::bad("the request body was cut off");
+    let Some(first) = body.try_next().await.map_err(cut_off)? else {
+        return Ok(Body { bytes: Bytes::new(), _permit: permit });
+    };
+    if first.len() > limit {
+        return Err(too_large(limit));
+    }
+    permit.grow(first.len())?;
+    // A body that comes in one part stays where it is.
+    let Some(mut part) = body.try_next().await.map_err(cut_off)? else {
+        return Ok(Body { bytes: first, _permit: permit });
+    };
+    // What does not come takes no more memory than is free.
+    let mut bytes = Vec::with_capacity(most.min(FREE).max(first.len()));
+    bytes.extend_from_slice(&first);
+    drop(first);
+    loop {
+        let length = bytes.len() + part.len();
+        if length > limit {
+            return Err(too_large(limit));
+        }
+        if length > bytes.capacity() {
+            // The permit is for the capacity, which is up to twice of what has come.
+            let capacity = (2 * bytes.capacity()).clamp(length, most.max(length));
+            permit.grow(capacity)?;
+            bytes.reserve_exact(capacity - bytes.len());
+        }
+        bytes.extend_from_slice(&part);
+        match body.try_next().await.map_err(cut_off)? {
+            Some(more) => part = more,
+            None => return Ok(Body { bytes: bytes.into(), _permit: permit }),
+        }
+    }
+}
+
+fn too_large(limit: usize) -> ApiError {
+    ApiError::too_large(format!("a request body has at most {limit} bytes"))
 }
 
 /// The media type, without its parameters.
@@ -176,9 +184,37 @@ fn put(place: &mut Value, path: &[&str], text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::{Pin, pin};
+
+    use futures_util::stream;
     use serde_json::json;
 
+    use super::super::body_budget::BodyBudget;
     use super::*;
+
+    const LIMIT: usize = 1 << 20;
+
+    #[tokio::test]
+    async fn memory_is_held_for_as_long_as_the_body_is_there() {
+        for parts in [1, 4] {
+            let budget = BodyBudget::new(LIMIT);
+            let read = async || {
+                let part = Bytes::from(vec![b' '; LIMIT / parts]);
+                let mut body = pin!(stream::iter(vec![part; parts].into_iter().map(Ok)));
+                let mut body: RequestBody<'_> = Pin::as_mut(&mut body);
+                whole(&mut body, LIMIT, LIMIT, budget.open(BodyOwner::Unauthenticated(None))).await
+            };
+            let mut held = Vec::new();
+            while let Ok(body) = read().await {
+                assert_eq!(body.len(), LIMIT, "{parts}");
+                held.push(body);
+                assert!(held.len() < 100, "{parts}: no body takes any memory");
+            }
+            assert!(held.len() > 1, "{parts}");
+            held.clear();
+            assert!(read().await.is_ok(), "{parts}");
+        }
+    }
 
     #[test]
     fn brackets_in_a_form_name_what_is_within() {

@@ -36,13 +36,13 @@ pub(super) enum BodyOwner {
     /// An admin token, by its id.
     Token(Arc<str>),
     /// To be authenticated by the body's signature, if at all: the network that it comes from.
-    Unknown(Option<IpAddr>),
+    Unauthenticated(Option<IpAddr>),
 }
 
 #[derive(Debug)]
 pub struct BodyBudget {
-    known: Mutex<Pool>,
-    unknown: Mutex<Pool>,
+    authenticated: Mutex<Pool>,
+    unauthenticated: Mutex<Pool>,
     /// What one body of the greatest size takes.
     body: usize,
 }
@@ -60,14 +60,18 @@ impl BodyBudget {
     pub fn new(body_bytes: usize) -> Self {
         let left = POOL_BYTES.max(body_bytes.saturating_mul(BODIES)) / PERMIT_BYTES;
         let pool = || Mutex::new(Pool { left, held: HashMap::new() });
-        Self { known: pool(), unknown: pool(), body: body_bytes.div_ceil(PERMIT_BYTES) }
+        Self {
+            authenticated: pool(),
+            unauthenticated: pool(),
+            body: body_bytes.div_ceil(PERMIT_BYTES),
+        }
     }
 
     /// A permit that holds nothing yet.
     pub(super) fn open(&self, owner: BodyOwner) -> BodyPermit<'_> {
         let pool = match owner {
-            BodyOwner::Unknown(_) => &self.unknown,
-            _ => &self.known,
+            BodyOwner::Unauthenticated(_) => &self.unauthenticated,
+            _ => &self.authenticated,
         };
         BodyPermit { pool, owner, body: self.body, permits: 0, bytes: FREE }
     }
@@ -135,15 +139,15 @@ mod tests {
     #[test]
     fn what_is_large_is_shared_and_what_is_small_is_free() {
         let body_budget = BodyBudget::new(1024);
-        let mut large = body_budget.open(BodyOwner::Unknown(None));
+        let mut large = body_budget.open(BodyOwner::Unauthenticated(None));
         large.grow(FREE + 1).unwrap();
         large.grow(FREE + POOL_BYTES / 2).unwrap();
         assert!(large.grow(FREE + POOL_BYTES / 2 + 1).is_err());
-        assert!(body_budget.open(BodyOwner::Unknown(None)).grow(FREE + 1).is_err());
-        body_budget.open(BodyOwner::Unknown(None)).grow(FREE).unwrap();
+        assert!(body_budget.open(BodyOwner::Unauthenticated(None)).grow(FREE + 1).is_err());
+        body_budget.open(BodyOwner::Unauthenticated(None)).grow(FREE).unwrap();
         body_budget.open(account(1)).grow(FREE + POOL_BYTES / 2).unwrap();
         drop(large);
-        body_budget.open(BodyOwner::Unknown(None)).grow(FREE + 1).unwrap();
+        body_budget.open(BodyOwner::Unauthenticated(None)).grow(FREE + 1).unwrap();
         // One of the greatest size always has space, if there is any.
         let huge = BodyBudget::new(POOL_BYTES);
         let held: Vec<_> = (0..4)
@@ -155,7 +159,7 @@ mod tests {
             .collect();
         assert!(huge.open(account(5)).grow(FREE + 1).is_err());
         drop(held);
-        assert!(huge.known.lock().held.is_empty());
+        assert!(huge.authenticated.lock().held.is_empty());
     }
 
     #[test]
@@ -194,12 +198,12 @@ mod tests {
                 if one.grow(bytes).is_ok() {
                     held.push(one);
                 }
-                let own: usize = body_budget.known.lock().held.values().sum();
-                prop_assert_eq!(own + body_budget.known.lock().left, POOL_BYTES / PERMIT_BYTES);
+                let own: usize = body_budget.authenticated.lock().held.values().sum();
+                prop_assert_eq!(own + body_budget.authenticated.lock().left, POOL_BYTES / PERMIT_BYTES);
             }
             drop(held);
-            prop_assert_eq!(body_budget.known.lock().left, POOL_BYTES / PERMIT_BYTES);
-            prop_assert!(body_budget.known.lock().held.is_empty());
+            prop_assert_eq!(body_budget.authenticated.lock().left, POOL_BYTES / PERMIT_BYTES);
+            prop_assert!(body_budget.authenticated.lock().held.is_empty());
         }
     }
 }

@@ -166,7 +166,6 @@ fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Response) {
     (pieces, warp::reply::stream(body).into_response())
 }
 
-/// One reader of a feed.
 struct FeedReader {
     reading: BodyReader,
     client: StreamClient,

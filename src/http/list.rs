@@ -226,13 +226,13 @@ async fn begin(
 
 /// The calls of a page that are still to be sent.
 struct UnsentPage {
-    /// What stands for their positions, in order.
-    marks: VecDeque<u64>,
+    /// Of their positions, in order.
+    hashes: VecDeque<u64>,
     last: Position,
 }
 
-/// Stands for a position. No client can find two that have the same.
-fn mark(position: Position) -> u64 {
+/// A hash of a position, which is a fourth of its bytes. No client can find two that have the same.
+fn hash(position: Position) -> u64 {
     static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     STATE.hash_one(position)
 }
@@ -247,21 +247,21 @@ async fn rest_of_page(
     let slice_rows = if question.is_direct() { SLICE_KEYS } else { SLICE_ROWS };
     let mut question = question.clone();
     let last = question.after.unwrap_or(Position::MAX);
-    let mut page = UnsentPage { marks: VecDeque::new(), last };
+    let mut page = UnsentPage { hashes: VecDeque::new(), last };
     let mut rows = 0;
     loop {
         // Whether there is one more is asked, too.
-        let wanted = count + 1 - page.marks.len();
+        let wanted = count + 1 - page.hashes.len();
         let most = slice_rows.min(most_rows.saturating_sub(rows)).max(1);
         let asked = question.clone();
         let found = reading.slice(move |store| store.positions(&asked, wanted, most)).await?;
         rows += found.rows;
         for position in found.found {
-            if page.marks.len() == count {
+            if page.hashes.len() == count {
                 let next = Some(page.last);
                 return Ok((page, next));
             }
-            page.marks.push_back(mark(position));
+            page.hashes.push_back(hash(position));
             page.last = position;
         }
         if found.next.is_none() || rows >= most_rows {
@@ -294,10 +294,10 @@ impl UnsentPage {
     /// Leaves of what was read those calls that are on the page.
     fn keep(&mut self, listing: &mut Listing, order: Order) {
         listing.calls.retain(|(position, _)| {
-            let mark = mark(*position);
-            let found = self.marks.iter().position(|of| *of == mark);
+            let hash = hash(*position);
+            let found = self.hashes.iter().position(|of| *of == hash);
             if let Some(n) = found {
-                self.marks.drain(..=n);
+                self.hashes.drain(..=n);
             }
             found.is_some()
         });
@@ -305,7 +305,7 @@ impl UnsentPage {
             Order::NewestFirst => position >= self.last,
             Order::OldestFirst => position <= self.last,
         };
-        if self.marks.is_empty() || listing.next.is_some_and(is_over) {
+        if self.hashes.is_empty() || listing.next.is_some_and(is_over) {
             listing.next = None;
         }
     }

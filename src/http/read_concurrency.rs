@@ -154,10 +154,10 @@ impl ReadConcurrency {
             account.running = account.running.saturating_sub(1);
             account.leak(now);
             account.recent = account.recent.saturating_add(took);
-            let settled = |used: u64| used.saturating_add(took).saturating_sub(EXPECTED);
-            account.used = settled(account.used);
+            let used_after = |used: u64| used.saturating_add(took).saturating_sub(EXPECTED);
+            account.used = used_after(account.used);
             if let Some(token) = account.tokens.get_mut(&flow.token) {
-                token.used = settled(token.used);
+                token.used = used_after(token.used);
             }
             let behind = account.now;
             account.tokens.retain(|_, token| !token.queue.is_empty() || token.used > behind);

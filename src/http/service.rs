@@ -149,10 +149,10 @@ impl Inner {
         // A client that waits for a "100 Continue" has sent nothing yet.
         if answer.is_err() && !request.headers.contains_key(EXPECT) {
             // No connection is kept for what is only thrown away.
-            let known = request.is_recognised();
+            let recognised = request.is_recognised();
             request.recognise(false);
             request.drain().await;
-            request.recognise(known);
+            request.recognise(recognised);
         }
         let mut reply = answer.unwrap_or_else(Response::from);
         let why = reply.extensions().get::<Why>();

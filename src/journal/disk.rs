@@ -25,7 +25,6 @@ pub(super) enum DiskOp<'a> {
     SyncDir(&'a Path),
 }
 
-/// Makes a change.
 pub(super) fn make(change: DiskOp<'_>) -> io::Result<()> {
     #[cfg(test)]
     super::disk_tests::before(&change)?;

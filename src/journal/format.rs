@@ -137,7 +137,6 @@ pub(super) struct Link {
     pub length: u64,
 }
 
-/// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
     pub salt: u64,
@@ -374,7 +373,6 @@ pub enum FrameKind {
     Part = 5,
 }
 
-/// The origin of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeOrigin {
     /// A source of events.

@@ -38,11 +38,6 @@ impl SegmentReader {
         Ok(Self { segment, file, piece: Vec::new(), piece_at: 0, raw: Vec::new() })
     }
 
-    /// The segment.
-    pub fn segment(&self) -> &Segment {
-        &self.segment
-    }
-
     /// Reads the one frame that begins at `offset` into `payload` and returns it.
     pub fn frame_at<'a>(
         &mut self,

@@ -41,7 +41,6 @@ pub struct Passed {
     pub first_at: Option<Timestamp>,
     /// When its last frame was received.
     pub last_at: Option<Timestamp>,
-    /// Frames in it.
     pub frames: u64,
     /// What had been superseded by this sequence number is not in it; 0 where all is.
     pub whole_from: u64,

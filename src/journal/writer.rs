@@ -15,7 +15,6 @@ use super::format::{
 use super::{JournalError, Segment};
 use crate::domain::Timestamp;
 
-/// The one writer of a journal.
 pub struct JournalWriter {
     dir: PathBuf,
     file: File,

@@ -217,7 +217,6 @@ impl HookCounters {
 /// What became of the requests that bring events, since the start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HookCounts {
-    /// By account.
     pub accounts: Vec<AccountHookCounts>,
     /// Refused requests that cannot be put down to an account, by the names of causes.
     pub others_refused: BTreeMap<String, u64>,
@@ -226,7 +225,6 @@ pub struct HookCounts {
 /// The same of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountHookCounts {
-    /// The account.
     pub account_sid: AccountSid,
     /// When its last event was taken, in milliseconds since 1970.
     pub taken_at: Option<u64>,

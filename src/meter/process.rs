@@ -11,7 +11,6 @@ pub(super) struct ProcessFigures {
     pub open_files: Option<u64>,
     /// How many there may be.
     pub most_files: Option<u64>,
-    /// Threads.
     pub threads: Option<u64>,
 }
 

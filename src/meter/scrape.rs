@@ -51,7 +51,6 @@ pub struct ScrapeFigures {
 /// An account that the configuration names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccountGauge {
-    /// The account.
     pub sid: AccountSid,
     /// Active calls.
     pub live: u64,

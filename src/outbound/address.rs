@@ -7,7 +7,6 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use rustls::pki_types::DnsName;
 
-/// Bytes of a URL.
 const URL_BYTES: usize = 2048;
 
 /// Why a text is no base URL or network.

@@ -51,7 +51,6 @@ pub struct Message {
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamResponse {
-    /// The status.
     pub status: StatusCode,
     /// The whole body, 1 MiB at most.
     pub body: Vec<u8>,

@@ -53,7 +53,7 @@ impl IdleEviction {
 
     /// For one connection, which is idle until its first request.
     pub fn slot(&self) -> EvictionSlot {
-        let times = Times { known: Instant::now(), begun: None };
+        let times = Times { authenticated: Instant::now(), begun: None };
         let activity = Activity { recognised: Recognised::default(), times: Mutex::new(times) };
         EvictionSlot { idle_max: self.idle_max.subscribe(), activity: Arc::new(activity) }
     }
@@ -102,7 +102,7 @@ pub(super) struct Activity {
 #[derive(Debug, Clone, Copy)]
 struct Times {
     /// When the last authenticated request was over; at first, when the connection was opened.
-    known: Instant,
+    authenticated: Instant,
     /// Since when a request is being answered, down to the last byte that is made for it.
     begun: Option<Instant>,
 }
@@ -110,11 +110,11 @@ struct Times {
 impl Activity {
     /// For how long there was no authenticated request; none while there is one, or may be.
     fn idle(&self) -> Option<Duration> {
-        let Times { known, begun } = *self.times.lock();
+        let Times { authenticated, begun } = *self.times.lock();
         match begun {
             Some(_) if self.recognised.get() => None,
             Some(begun) if begun.elapsed() < IDLE_MIN => None,
-            _ => Some(known.elapsed()),
+            _ => Some(authenticated.elapsed()),
         }
     }
 
@@ -135,7 +135,7 @@ impl Drop for Running {
         let mut times = self.0.times.lock();
         times.begun = None;
         if self.0.recognised.get() {
-            times.known = Instant::now();
+            times.authenticated = Instant::now();
         }
     }
 }
@@ -205,11 +205,11 @@ mod tests {
         let mut pressure = IdleEviction::new();
         let mut slots = [0, 2, 17].map(|seconds| {
             let slot = pressure.slot();
-            slot.activity.times.lock().known = ago(seconds);
+            slot.activity.times.lock().authenticated = ago(seconds);
             slot
         });
         let mut busy = pressure.slot();
-        busy.activity.times.lock().known = ago(IDLE_FIRST.as_secs());
+        busy.activity.times.lock().authenticated = ago(IDLE_FIRST.as_secs());
         let running = busy.activity.begin();
         busy.activity.recognised.set(true);
         busy.activity.times.lock().begun = Some(ago(5));
@@ -239,7 +239,7 @@ mod tests {
             pressure.raise();
             left(slot).await
         };
-        slot.activity.times.lock().known = ago(20);
+        slot.activity.times.lock().authenticated = ago(20);
         let running = slot.activity.begin();
         assert!(!under_pressure(&mut pressure, &mut slot).await, "who it is may become known");
         slot.activity.times.lock().begun = Some(ago(2));

@@ -32,7 +32,6 @@ pub struct Slice {
 /// Calls in order, and where the list goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The calls.
     pub calls: Vec<Arc<Call>>,
     /// The last position that was looked at; none where nothing is left.
     pub next: Option<Position>,

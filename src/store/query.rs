@@ -73,7 +73,6 @@ pub(super) struct IndexPass {
     pub reached: Option<Position>,
 }
 
-/// A row of a look.
 pub(super) enum LookRow {
     /// The call itself.
     Call(Listed),
@@ -347,7 +346,6 @@ impl View {
         Ok(cut)
     }
 
-    /// One call.
     pub fn call(&self, id: CallId) -> Result<Option<Arc<Call>>, StoreError> {
         let _reading = self.readers.begin();
         if let Some(entry) = self.registry.read().get(id) {

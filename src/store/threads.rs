@@ -38,7 +38,6 @@ pub enum Unit {
     /// Calls, records or rounds.
     #[default]
     Steps,
-    /// Bytes.
     Bytes,
 }
 

@@ -62,7 +62,6 @@ pub enum TlsError {
     Other {
         /// The file.
         path: PathBuf,
-        /// What it holds.
         holds: &'static str,
         /// What to do.
         advice: String,

@@ -39,7 +39,6 @@ pub enum CsvHeaderError {
     /// A name that no column has.
     #[error("the header has an unknown column {name:?}; {hint}the columns are {columns}")]
     Unknown {
-        /// The name.
         name: String,
         /// What may have led to it.
         hint: &'static str,

@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::show_time;
 use crate::domain::{Call, CallField, CallStatus, Moment, Origin, Rank, Source, TimelineEntry};
 
-/// One change of a call.
 #[derive(Serialize)]
 struct CallChange<'a> {
     /// When, by the source's clock or else by that of the receipt.

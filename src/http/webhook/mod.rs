@@ -32,7 +32,7 @@ const NDJSON: [&str; 4] =
 pub(super) async fn call_status(request: &mut ApiRequest<'_>) -> Result<Response, ApiError> {
     let context = request.context;
     let mut sender = HookSender::of_head(request, clock::now())?;
-    request.recognise(sender.known());
+    request.recognise(sender.is_authenticated());
     let owner = sender.owner(request.peer.map(|peer| network(peer.ip())));
     let body = read_body(request, owner).await;
     let body = body.map_err(|error| blamed(error, &sender))?;
@@ -66,8 +66,8 @@ async fn take(
 ) -> Result<Response, ApiError> {
     let context = request.context;
     let now = clock::now();
-    let marks: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
-    if marks.iter().any(|mark| body.starts_with(mark)) {
+    let byte_order_marks: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+    if byte_order_marks.iter().any(|mark| body.starts_with(mark)) {
         return Err(ApiError::bad("the request body is UTF-16; expected UTF-8"));
     }
     // A sender of a byte that is no UTF-8 does not send the event again in another encoding.
@@ -96,12 +96,12 @@ async fn take(
 
 /// An error that says whose request it was, if its sender is authenticated.
 fn blamed(error: ApiError, sender: &HookSender) -> ApiError {
-    let known = sender.known();
+    let authenticated = sender.is_authenticated();
     let client = error.blames_client();
     error.or_because(|status| {
         let cause = cause(status);
-        if known || !client {
-            return Why::of(sender.known_account(), cause);
+        if authenticated || !client {
+            return Why::of(sender.account(), cause);
         }
         let mut why = sender.why();
         why.causes.retain(|cause| *cause != Cause::NoCredentials);

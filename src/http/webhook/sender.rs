@@ -34,11 +34,11 @@ const DIGEST_BYTES: usize = 32;
 /// What the credentials of a request come to.
 #[derive(Debug, Default)]
 pub(super) struct HookSender {
-    /// Known by their own users and passwords.
+    /// Authenticated by their own users and passwords.
     accounts: Vec<AccountSid>,
-    /// Known by tokens.
+    /// Authenticated by tokens.
     tokens: Vec<Principal>,
-    /// Known by the signature of the body.
+    /// Authenticated by the signature of the body.
     signer: Option<AccountSid>,
     /// To be checked over the body.
     signatures: Vec<Signature>,
@@ -64,7 +64,7 @@ impl HookSender {
         for authorization in &request.authorizations {
             sender.read_authorization(request.context, authorization);
         }
-        if sender.known() {
+        if sender.is_authenticated() {
             if sender.signatures.is_empty() {
                 sender.may_ingest()?;
             }
@@ -74,13 +74,13 @@ impl HookSender {
         Ok(sender)
     }
 
-    /// Whether it is known who sends.
-    pub fn known(&self) -> bool {
+    /// Whether any credential is valid.
+    pub fn is_authenticated(&self) -> bool {
         !self.accounts.is_empty() || !self.tokens.is_empty() || self.signer.is_some()
     }
 
-    /// The account that it is known to be, if it is one.
-    pub fn known_account(&self) -> Option<AccountSid> {
+    /// The account that it is authenticated as, if it is one.
+    pub fn account(&self) -> Option<AccountSid> {
         let of_token = self.tokens.first().and_then(|token| match token.scope {
             TokenScope::Account(account) => Some(account),
             _ => None,
@@ -97,7 +97,7 @@ impl HookSender {
                 TokenScope::ServiceProvider(provider) => BodyOwner::Provider(provider),
                 TokenScope::Admin => BodyOwner::Token(token.id.clone()),
             },
-            (None, None) => BodyOwner::Unknown(network),
+            (None, None) => BodyOwner::Unauthenticated(network),
         }
     }
 
@@ -173,7 +173,7 @@ impl HookSender {
                 None => self.fault(Cause::NoAccount, None),
             }
         }
-        if !self.known() {
+        if !self.is_authenticated() {
             return Err(self.error());
         }
         if self.signer.is_none() && self.accounts.is_empty() {
@@ -196,7 +196,7 @@ impl HookSender {
     }
 
     fn may_ingest(&self) -> Result<(), ApiError> {
-        let why = |_| Why::of(self.known_account(), Cause::Role);
+        let why = |_| Why::of(self.account(), Cause::Role);
         let mut refused = Ok(());
         for token in &self.tokens {
             match token.may(Action::Ingest) {
@@ -217,11 +217,10 @@ impl HookSender {
         };
         if differ || !names.iter().all(reached) {
             return Err(
-                ApiError::forbidden(two).because(Why::of(self.known_account(), Cause::TwoAccounts))
+                ApiError::forbidden(two).because(Why::of(self.account(), Cause::TwoAccounts))
             );
         }
-        let other =
-            |error: ApiError| error.because(Why::of(self.known_account(), Cause::OtherAccount));
+        let other = |error: ApiError| error.because(Why::of(self.account(), Cause::OtherAccount));
         for event in events {
             let account = event.id.account;
             if names.iter().any(|own| *own != account) {
@@ -243,7 +242,7 @@ impl HookSender {
         let mut causes: Vec<_> = self.faults.iter().map(|fault| fault.cause).collect();
         causes.retain(|cause| !harmless.contains(cause));
         causes.sort_unstable();
-        let account = self.known_account();
+        let account = self.account();
         let why = Why { causes, account, users: self.users.clone(), unauthenticated: false };
         (!why.causes.is_empty()).then_some(why)
     }

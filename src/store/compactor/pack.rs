@@ -32,7 +32,6 @@ const SAY_INTERVAL: Duration = Duration::from_secs(5);
 /// One segment, as a round sees it.
 struct Member {
     segment: Arc<Segment>,
-    /// Frames in it.
     frames: u64,
     /// Those of them that count.
     live: u64,

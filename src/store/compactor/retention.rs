@@ -39,7 +39,6 @@ pub(crate) struct Usage {
     pub as_of: u64,
 }
 
-/// What counts in one segment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SegmentCounts {
     /// Calls, and deletions that must be remembered.
@@ -53,7 +52,6 @@ pub(crate) struct SegmentCounts {
 /// What would be deleted of one account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expiring {
-    /// The account.
     pub account_sid: AccountSid,
     /// How many calls.
     pub calls: u64,
