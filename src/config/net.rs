@@ -11,7 +11,6 @@ use crate::outbound::Network;
 /// Why a text is no address or name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ListenAddrError {
-    /// There is a port alone.
     #[error(
         "`{0}` has no host; write HOST:PORT, such as 127.0.0.1:8443 for this machine alone or \
          0.0.0.0:8443 for every address"
@@ -19,35 +18,19 @@ pub enum ListenAddrError {
     NoHost(String),
     #[error("`{0}` is a URL; write HOST:PORT alone, such as 127.0.0.1:8443")]
     Url(String),
-    /// The host before the port is none.
     #[error(
         "`{host}` in `{text}` is neither a DNS name nor an IP address; write HOST:PORT, such as \
          127.0.0.1:8443, [::1]:8443, or 0.0.0.0:8443 for every address"
     )]
-    Host {
-        /// The whole text.
-        text: String,
-        /// What stands before the port.
-        host: String,
-    },
-    /// The part after the last colon is missing.
+    Host { text: String, host: String },
     #[error("`{0}` has no port; write HOST:PORT, such as 127.0.0.1:8443 or [::1]:8443")]
     NoPort(String),
-    /// The port is not a number from 0 to 65535.
     #[error("`{port}` in `{text}` is not a port; write a number from 0 (any free port) to 65535")]
-    Port {
-        /// The whole text.
-        text: String,
-        /// Its last part.
-        port: String,
-    },
-    /// An IPv6 address without brackets.
+    Port { text: String, port: String },
     #[error("the IPv6 address in `{0}` needs brackets; write [::1]:8443")]
     Brackets(String),
-    /// Neither a DNS name nor an IP address.
     #[error("`{0}` is neither a DNS name nor an IP address")]
     Name(String),
-    /// Neither an IP address nor a network of them.
     #[error(
         "`{0}` is neither an IP address nor a network; write an address, or the first address of a \
          network and the bits of its prefix, such as 10.0.0.5 or 10.0.0.0/24"
@@ -277,13 +260,11 @@ impl fmt::Display for DnsName {
 /// Why a text is no template or origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WebError {
-    /// The template has no place for the host, or another one.
     #[error(
         "`{0}` is not a service_url template; \
          write a URL with {{host}} in it and no other braces, such as http://{{host}}:3000"
     )]
     Template(String),
-    /// Neither `*` nor an origin.
     #[error("`{0}` is not an origin; write *, or scheme and host, such as https://app.example.com")]
     Origin(String),
 }

@@ -12,13 +12,11 @@ const URL_BYTES: usize = 2048;
 /// Why a text is no base URL or network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// Not the base URL of a server.
     #[error(
         "`{0}` is not a base URL; write http or https, a host, and if need be a port and a plain \
          path, such as http://10.0.0.5:3000"
     )]
     Base(String),
-    /// Not a network.
     #[error(
         "`{0}` is not a network; write its first address and the bits of its prefix, such as \
          10.0.0.0/24"

@@ -7,15 +7,8 @@ use std::time::Duration;
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The file with the authorities cannot be read or has none.
     #[error("cannot read certificates from upstream.ca {}: {why}", path.display())]
-    Authorities {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The TLS library refused its settings.
+    Authorities { path: PathBuf, why: String },
     #[error("cannot set up TLS for outgoing requests")]
     Tls(#[from] rustls::Error),
 }
@@ -24,50 +17,27 @@ pub enum ClientError {
 /// certain that no server has received it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// The configuration does not name the place.
     #[error(
         "service_url \"{url}\"{} is not a configured feature server; \
          add it to feature_servers.urls, or its address to feature_servers.networks",
         resolved(*.address)
     )]
     Denied {
-        /// The place.
         url: String,
         /// The address that is in no network, where one was looked up.
         address: Option<IpAddr>,
     },
     /// No connection was made, so that nothing was sent.
     #[error("cannot connect to {url}: {why}")]
-    Unreached {
-        /// The place.
-        url: String,
-        /// What went wrong.
-        why: String,
-    },
+    Unreached { url: String, why: String },
     /// It was sent, and no whole answer came in time.
     #[error("{url} did not answer within {}", humantime::format_duration(*.time))]
-    Late {
-        /// The place.
-        url: String,
-        /// How long was waited.
-        time: Duration,
-    },
+    Late { url: String, time: Duration },
     /// It was sent, and the connection failed.
     #[error("the connection to {url} failed: {why}")]
-    Lost {
-        /// The place.
-        url: String,
-        /// What went wrong.
-        why: String,
-    },
-    /// The answer is larger than anything that is expected.
+    Lost { url: String, why: String },
     #[error("the answer of {url} has more than {most} bytes")]
-    TooLarge {
-        /// The place.
-        url: String,
-        /// Bytes that are taken.
-        most: usize,
-    },
+    TooLarge { url: String, most: usize },
 }
 
 fn resolved(address: Option<IpAddr>) -> String {

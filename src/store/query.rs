@@ -74,7 +74,6 @@ pub(super) struct IndexPass {
 }
 
 pub(super) enum LookRow {
-    /// The call itself.
     Call(Listed),
     /// A call that stands in the plan's range of this number.
     In(usize),

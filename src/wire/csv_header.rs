@@ -33,22 +33,12 @@ pub enum CsvHeaderError {
     /// It is too long, or ends within quotes.
     #[error("the header is not whole: is there a quotation mark too many in line 1?")]
     Cut,
-    /// It is no text.
     #[error("the header is not UTF-8 at byte {0}; save the file as UTF-8")]
     NotUtf8(usize),
-    /// A name that no column has.
     #[error("the header has an unknown column {name:?}; {hint}the columns are {columns}")]
-    Unknown {
-        name: String,
-        /// What may have led to it.
-        hint: &'static str,
-        /// All names.
-        columns: String,
-    },
-    /// A name that stands there more than once.
+    Unknown { name: String, hint: &'static str, columns: String },
     #[error("the header has the column {0} twice")]
     Twice(&'static str),
-    /// A column that a record needs.
     #[error("the header lacks the column {0}; every record needs {needed}", needed = NEEDED.join(", "))]
     Missing(&'static str),
 }
