@@ -35,7 +35,7 @@ pub(super) async fn delete(request: &ApiRequest<'_>, id: CallId) -> Result<Respo
         what: "call delete",
         object: Some(&format!("account {account}, call {sid}")),
         outcome: logs::AuditOutcome::Done,
-        peer: request.peer,
+        peer: request.peer(),
     });
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -86,12 +86,16 @@ pub struct ApiContext {
     pub stopping: watch::Receiver<()>,
 }
 
-/// Request extension: the address that the connection came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
+/// Request extension: the connection that it came on.
+#[derive(Clone)]
+pub struct ConnectionInfo {
+    /// Its client's address; that which a trusted proxy names, where one does.
+    pub peer: SocketAddr,
+    pub client: OtherEnd,
+    pub recognised: Recognised,
+}
 
-/// Request extension: whether the client is authenticated. The server keeps such connections where
-/// others wait for one.
+/// Whether the client is authenticated. The server keeps such connections where others wait for one.
 #[derive(Debug, Clone, Default)]
 pub struct Recognised(Arc<AtomicBool>);
 
@@ -104,7 +108,3 @@ impl Recognised {
         self.0.load(Ordering::Acquire)
     }
 }
-
-/// Request extension: whether the connection is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OverTls(pub bool);

@@ -31,7 +31,7 @@ pub trait Presence: Send + Sync {
     fn has_left(&self) -> bool;
 }
 
-/// Request extension: the client's end of the connection, which is gone once the connection has ended.
+/// The client's end of the connection, which is gone once the connection has ended.
 #[derive(Clone)]
 pub struct OtherEnd(pub Weak<dyn Presence>);
 
@@ -54,7 +54,11 @@ impl BodyReader {
         static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let token = request.token().map(|token| &token.id);
         let flow = Flow { reach, token: STATE.hash_one(token) };
-        Self { context: request.context.clone(), flow, client: request.client.cloned() }
+        Self {
+            context: request.context.clone(),
+            flow,
+            client: request.connection.map(|connection| connection.client.clone()),
+        }
     }
 
     pub fn context(&self) -> &Arc<ApiContext> {

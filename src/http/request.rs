@@ -11,8 +11,7 @@ use http::{HeaderMap, Method, Version};
 use std::sync::Arc;
 
 use super::auth::{Authorization, Principal};
-use super::reading::OtherEnd;
-use super::{ApiContext, PeerAddr, Recognised};
+use super::{ApiContext, ConnectionInfo};
 
 /// What is read of the body of a refused request.
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;
@@ -29,13 +28,9 @@ pub(super) struct ApiRequest<'a> {
     pub headers: &'a HeaderMap,
     pub query: &'a str,
     pub body: RequestBody<'a>,
-    /// Where the connection comes from.
-    pub peer: Option<SocketAddr>,
     /// Whether the end of an answer of unknown length can be told from its middle.
     pub has_chunks: bool,
-    /// The connection.
-    pub client: Option<&'a OtherEnd>,
-    pub recognised: Option<&'a Recognised>,
+    pub connection: Option<&'a ConnectionInfo>,
     pub authorizations: Vec<Authorization<'a>>,
 }
 
@@ -47,10 +42,8 @@ impl<'a> ApiRequest<'a> {
             headers: &head.headers,
             query: head.uri.query().unwrap_or_default(),
             body,
-            peer: head.extensions.get().map(|peer: &PeerAddr| peer.0),
             has_chunks: head.version >= Version::HTTP_11,
-            client: head.extensions.get(),
-            recognised: head.extensions.get(),
+            connection: head.extensions.get(),
             authorizations: Authorization::all(context, &head.headers),
         };
         request.recognise(request.token().is_some());
@@ -62,15 +55,20 @@ impl<'a> ApiRequest<'a> {
         self.authorizations.iter().find_map(Authorization::token)
     }
 
+    /// Where the connection comes from.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.connection.map(|connection| connection.peer)
+    }
+
     /// Says to the server whether the client is authenticated.
     pub fn recognise(&self, known: bool) {
-        if let Some(recognised) = self.recognised {
-            recognised.set(known);
+        if let Some(connection) = self.connection {
+            connection.recognised.set(known);
         }
     }
 
     pub fn is_recognised(&self) -> bool {
-        self.recognised.is_some_and(Recognised::get)
+        self.connection.is_some_and(|connection| connection.recognised.get())
     }
 
     /// Reads what is left of a refused request's body, within bounds: a connection that is closed

@@ -30,7 +30,7 @@ use super::request::{ApiRequest, RequestBody};
 use super::response::{Response, empty};
 use super::router::{self, Target};
 use super::webhook::{self, presented};
-use super::{ApiContext, PeerAddr};
+use super::{ApiContext, ConnectionInfo};
 use crate::access::Access;
 use crate::clock;
 use crate::domain::AccountSid;
@@ -162,7 +162,9 @@ impl Inner {
             && presented(request.headers);
         let failed = refused || why.is_some_and(|why| why.unauthenticated);
         let users = why.map(|why| why.users.as_slice()).unwrap_or_default();
-        let Some(peer) = request.peer.filter(|_| failed || !users.is_empty()) else { return reply };
+        let Some(peer) = request.peer().filter(|_| failed || !users.is_empty()) else {
+            return reply;
+        };
         self.log_wrong_credentials(peer, target);
         let now = Instant::now();
         let of_user = users.iter().map(|user| self.throttle.failed_user(user, now)).max();
@@ -298,7 +300,7 @@ fn without_doubled_slash(uri: &mut Uri) {
 
 /// Where the connection comes from.
 fn peer(head: &Parts) -> Option<SocketAddr> {
-    head.extensions.get().map(|peer: &PeerAddr| peer.0)
+    head.extensions.get().map(|connection: &ConnectionInfo| connection.peer)
 }
 
 /// Whether events come with it, or come by a method by which none are taken: jambonz then puts them

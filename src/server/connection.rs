@@ -37,7 +37,7 @@ use super::request_timer::{Expired, RequestTimer};
 use super::socket::{Socket, Transport};
 use super::warnings::{Warning, Warnings};
 use crate::config::LimitsSection;
-pub use crate::http::{OverTls, PeerAddr};
+use crate::http::ConnectionInfo;
 
 /// Most bytes of a request's line and headers together, which includes the
 /// query. More is answered 431.
@@ -112,11 +112,11 @@ where
         }
     }
     let Some(config) = tls else {
-        return serve_http(stream, line, OverTls(false), service, limits, connection).await;
+        return serve_http(stream, line, service, limits, connection).await;
     };
     // In a box: a task takes memory for all that it ever waits for, however long it will be idle.
     match Box::pin(shake_hands(stream, &line, config, deadline, &mut connection)).await {
-        Ok(stream) => serve_http(stream, line, OverTls(true), service, limits, connection).await,
+        Ok(stream) => serve_http(stream, line, service, limits, connection).await,
         Err(end) => end,
     }
 }
@@ -220,7 +220,6 @@ async fn stopped(mut stop: watch::Receiver<()>, linger: Duration) {
 async fn serve_http<I, S, B>(
     stream: I,
     line: Transport,
-    over_tls: OverTls,
     service: S,
     limits: LimitsSection,
     connection: Connection,
@@ -234,7 +233,8 @@ where
     let Connection { peer, proxies, warnings, stop, mut slot, permit: _permit, open: _open } =
         connection;
     let (activity, stopping) = (slot.activity.clone(), stop.clone());
-    let Transport { client: other_end, cut, unread } = line;
+    let Transport { client, cut, unread } = line;
+    let info = ConnectionInfo { peer, client, recognised: activity.recognised.clone() };
     let whole = cut.clone();
     let timer = Arc::new(RequestTimer::new(limits.header, limits.idle));
     let keep_alive = keep_alive_header(limits.idle);
@@ -243,13 +243,10 @@ where
     let service = service_fn({
         let timer = timer.clone();
         move |mut request: Request<Incoming>| {
-            let client = proxies.trusted.client(peer, request.headers());
-            request.extensions_mut().insert(PeerAddr(client));
-            request.extensions_mut().insert(over_tls);
-            request.extensions_mut().insert(other_end.clone());
+            let peer = proxies.trusted.client(peer, request.headers());
+            request.extensions_mut().insert(ConnectionInfo { peer, ..info.clone() });
             let has_chunks = request.version() >= Version::HTTP_11;
             let (running, cut) = ((activity.begin(), timer.begin()), cut.clone());
-            request.extensions_mut().insert(activity.recognised.clone());
             let announced =
                 keep_alive.clone().filter(|_| has_chunks && !is_last(request.headers()));
             let (answered, stopping) = (service.call(request), stopping.clone());

@@ -74,8 +74,7 @@ pub struct Drained {
 /// lets running requests finish for at most `limits.drain`, cuts the rest and
 /// returns.
 ///
-/// Requests carry [`connection::PeerAddr`], the client's where a trusted proxy names one, and [`connection::OverTls`] as
-/// extensions. Nothing that a client does, no error of the system and no panic
+/// Requests carry [`crate::http::ConnectionInfo`] as an extension. Nothing that a client does, no error of the system and no panic
 /// of the service ends the loop. It answers the watchdog, which asks whether it still runs.
 pub async fn run<S, B>(
     listener: TcpListener,

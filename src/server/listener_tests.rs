@@ -26,11 +26,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::connection::{HEAD_BYTES_MAX, OverTls, PeerAddr};
+use super::connection::HEAD_BYTES_MAX;
 use super::listener::{Drained, Front, Proxies, run};
 use super::watchdog::{Watchdog, watchdog};
 use crate::config::LimitsSection;
-use crate::http::Recognised;
+use crate::http::ConnectionInfo;
 use crate::tls::{Setup, TlsReloader, TlsSource};
 
 /// Nothing in these tests should take this long.
@@ -94,8 +94,8 @@ async fn answer(
     let body = match request.uri().path() {
         path @ ("/wait" | "/stranger") => {
             // Who asks for the first is known.
-            let recognised = request.extensions().get::<Recognised>().unwrap();
-            recognised.set(path == "/wait");
+            let connection = request.extensions().get::<ConnectionInfo>().unwrap();
+            connection.recognised.set(path == "/wait");
             let released = release.notified();
             begun.fetch_add(1, Ordering::SeqCst);
             released.await;
@@ -111,9 +111,8 @@ async fn answer(
         }
         "/panic" => panic!("asked to"),
         _ => {
-            let peer = request.extensions().get::<PeerAddr>().unwrap().0;
-            let over_tls = request.extensions().get::<OverTls>().unwrap().0;
-            Full::from(format!("{peer} {over_tls}")).boxed()
+            let ConnectionInfo { peer, .. } = request.extensions().get().unwrap();
+            Full::from(format!("for {peer}")).boxed()
         }
     };
     Ok(Response::new(body))
@@ -216,7 +215,7 @@ async fn a_client_that_trusts_the_authority_is_answered_over_tls() {
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"http/1.1".as_slice()));
         ask(&mut stream, "/").await;
         let peer = stream.get_ref().0.local_addr().unwrap();
-        assert_eq!(answer_of(&mut stream).await, format!("{peer} true"));
+        assert_eq!(answer_of(&mut stream).await, format!("for {peer}"));
     }
     let stranger = connect_tls(&server, &directory, "other.test").await;
     assert!(stranger.unwrap_err().to_string().contains("not valid for name"));
@@ -228,7 +227,7 @@ async fn without_a_certificate_http_is_plain_and_says_so() {
     let mut stream = server.connect().await;
     ask(&mut stream, "/").await;
     let peer = stream.local_addr().unwrap();
-    assert_eq!(answer_of(&mut stream).await, format!("{peer} false"));
+    assert_eq!(answer_of(&mut stream).await, format!("for {peer}"));
 }
 
 #[tokio::test]
@@ -242,7 +241,7 @@ async fn a_reload_serves_new_connections_and_keeps_the_old() {
     let new = connect_tls(&server, &directory, "r.test").await.unwrap();
     assert_ne!(certificate_of(&old), certificate_of(&new));
     ask(&mut old, "/").await;
-    assert!(answer_of(&mut old).await.ends_with("true"));
+    assert!(answer_of(&mut old).await.starts_with("for "));
 }
 
 #[tokio::test]
@@ -259,7 +258,7 @@ async fn slow_headers_are_cut_after_the_header_time_and_idle_connections_are_not
     let server = start(None, limits).await;
     let mut idle = server.connect().await;
     ask(&mut idle, "/").await;
-    assert!(answer_of(&mut idle).await.ends_with("false"));
+    assert!(answer_of(&mut idle).await.starts_with("for "));
     let mut silent = server.connect().await;
     let mut slow = server.connect().await;
     slow.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
@@ -267,7 +266,7 @@ async fn slow_headers_are_cut_after_the_header_time_and_idle_connections_are_not
     ends(&mut slow).await;
     // It has waited for as long, and is still there.
     ask(&mut idle, "/").await;
-    assert!(answer_of(&mut idle).await.ends_with("false"));
+    assert!(answer_of(&mut idle).await.starts_with("for "));
     idle.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
     ends(&mut idle).await;
 }
@@ -285,20 +284,20 @@ async fn idle_connections_are_closed_after_their_own_time_and_what_has_begun_is_
         if over_tls {
             let mut idle = connect_tls(&server, &directory, "r.test").await.unwrap();
             ask(&mut idle, "/").await;
-            assert!(answer_of(&mut idle).await.ends_with("true"));
+            assert!(answer_of(&mut idle).await.starts_with("for "));
             // With TLS's closing message, or this is an error.
             assert_eq!(timeout(DEADLINE, idle.read(&mut [0; 16])).await.unwrap().unwrap(), 0);
             continue;
         }
         ask(&mut begun, "/").await;
-        assert!(answer_of(&mut begun).await.ends_with("false"));
+        assert!(answer_of(&mut begun).await.starts_with("for "));
         begun.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         let mut idle = server.connect().await;
         ask(&mut idle, "/").await;
-        assert!(answer_of(&mut idle).await.ends_with("false"));
+        assert!(answer_of(&mut idle).await.starts_with("for "));
         assert_eq!(timeout(DEADLINE, idle.read(&mut [0; 16])).await.unwrap().unwrap(), 0);
         begun.write_all(b"Host: r.test\r\n\r\n").await.unwrap();
-        assert!(answer_of(&mut begun).await.ends_with("false"));
+        assert!(answer_of(&mut begun).await.starts_with("for "));
         server.release.notify_waiters();
         assert_ne!(answer_of(&mut waiting).await, "");
     }
@@ -370,11 +369,11 @@ async fn a_client_that_reads_nothing_is_cut_after_the_write_time() {
         if tls.is_some() {
             let mut next = connect_tls(&server, &directory, "r.test").await.unwrap();
             ask(&mut next, "/").await;
-            assert!(answer_of(&mut next).await.ends_with("true"));
+            assert!(answer_of(&mut next).await.starts_with("for "));
         } else {
             let mut next = server.connect().await;
             ask(&mut next, "/").await;
-            assert!(answer_of(&mut next).await.ends_with("false"));
+            assert!(answer_of(&mut next).await.starts_with("for "));
         }
         // Nor was more made for it than the system had to have.
         let made = server.begun.load(Ordering::SeqCst) * CHUNK_BYTES;
@@ -441,7 +440,7 @@ async fn idle_connections_make_room_for_one_that_waits_and_requests_of_known_one
     for _ in 0..4 {
         let mut next = connect_tls(&server, &directory, "r.test").await.unwrap();
         ask(&mut next, "/").await;
-        assert!(answer_of(&mut next).await.ends_with("true"));
+        assert!(answer_of(&mut next).await.starts_with("for "));
         held.push(next);
     }
     ends(&mut stranger).await;
@@ -462,7 +461,7 @@ async fn a_panic_frees_its_permit_and_the_loop_goes_on() {
     }
     let mut stream = server.connect().await;
     ask(&mut stream, "/").await;
-    assert!(answer_of(&mut stream).await.ends_with("false"));
+    assert!(answer_of(&mut stream).await.starts_with("for "));
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub(super) async fn call_status(request: &mut ApiRequest<'_>) -> Result<Response
     let context = request.context;
     let mut sender = HookSender::of_head(request, clock::now())?;
     request.recognise(sender.is_authenticated());
-    let owner = sender.owner(request.peer.map(|peer| network(peer.ip())));
+    let owner = sender.owner(request.peer().map(|peer| network(peer.ip())));
     let body = read_body(request, owner).await;
     let body = body.map_err(|error| blamed(error, &sender))?;
     // Of the body only the first account is looked at before its sender is authenticated.
