@@ -254,6 +254,22 @@ pub fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
+/// What is to be said of a path that a shell would have read otherwise; none where it may be meant so.
+pub fn misread(path: &Path) -> Option<&'static str> {
+    let text = path.as_os_str().as_encoded_bytes();
+    let quoted =
+        |quote: u8| text.len() > 1 && text.first() == Some(&quote) && text.last() == Some(&quote);
+    if text == b"~" || text.starts_with(b"~/") {
+        return Some(
+            "`~` stands for no home directory here; write the whole path, or ./~ for that name",
+        );
+    }
+    if text.starts_with(b"$") {
+        return Some("variables are not replaced in paths here; write the whole path");
+    }
+    (quoted(b'"') || quoted(b'\'')).then_some("the quotes are part of the path; leave them out")
+}
+
 /// Whether a name is taken, by a link that leads nowhere too.
 pub fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()

@@ -27,4 +27,5 @@ mod registry;
 mod server;
 mod store;
 mod tls;
+mod users;
 mod wire;

@@ -26,11 +26,12 @@ pub enum BackupError {
         path.display()
     )]
     Newer { path: PathBuf, found: u32, known: u32 },
-    #[error("{} is there already; a backup is never written over anything", path.display())]
+    #[error("{} is there already; a backup is never written over anything: name another place, or a directory \
+         for many of them with --keep N", path.display())]
     Exists { path: PathBuf },
     #[error("{} is being written by another process", path.display())]
     Busy { path: PathBuf },
-    #[error("{} is not empty; restore into a new directory", path.display())]
+    #[error("{} is not empty; restore into a new or an empty directory: name one with --data-dir DIR", path.display())]
     NotEmpty { path: PathBuf },
     #[error("the parts of a backup do not fit: {0}")]
     Parts(String),

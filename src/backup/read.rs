@@ -56,7 +56,14 @@ pub(super) fn manifest(path: &Path) -> Result<Manifest, BackupError> {
     let place = path.join(names::MANIFEST);
     let file = fsutil::open_in(path, names::MANIFEST).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
-            BackupError::NoBackup { path: path.to_owned(), reason: "no file BACKUP is in it" }
+            let reason = if !fsutil::is_there(path) {
+                "nothing is there"
+            } else if fsutil::is_there(&path.join("FORMAT")) {
+                "it is a data directory; `rollcall backup` makes a backup of one"
+            } else {
+                "no file BACKUP is in it; name what `rollcall backup` has made"
+            };
+            BackupError::NoBackup { path: path.to_owned(), reason }
         }
         _ => BackupError::io("read", &place)(error),
     })?;
@@ -187,7 +194,8 @@ fn unpacked(
     let begin = file.fill_buf().map_err(BackupError::io("read", path))?;
     let encrypted = begin.starts_with(AGE);
     if !encrypted && !begin.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        let reason = "the file is neither compressed by zstd nor encrypted by age";
+        let reason = "the file is neither compressed by zstd nor encrypted by age; name what `rollcall \
+                      backup` has made";
         return Err(BackupError::NoBackup { path: path.to_owned(), reason });
     }
     let tar: Box<dyn Read> = if encrypted {

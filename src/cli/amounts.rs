@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock;
-use crate::domain::{DURATION_HINT, SIZE_HINT, parse_duration, parse_size};
+use crate::domain::{DURATION_HINT, SIZE_HINT, parse_count, parse_duration, parse_size};
 use crate::wire::{When, parse_when};
 
 /// How long a token may last.
@@ -16,6 +16,21 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|why| format!("{why}; {DURATION_HINT}"))
+}
+
+/// How many calls are shown.
+pub(super) fn limit(text: &str) -> Result<u32, String> {
+    count(text, 10_000, "a number of calls from 1 to 10000, such as 50")
+}
+
+/// How many backups are kept.
+pub(super) fn backups(text: &str) -> Result<u16, String> {
+    count(text, u64::from(u16::MAX), "a number of backups from 1 to 65535, such as 14")
+}
+
+fn count<N: TryFrom<u64>>(text: &str, most: u64, expected: &str) -> Result<N, String> {
+    let number = parse_count(text).ok().filter(|number| (1..=most).contains(number));
+    number.and_then(|number| N::try_from(number).ok()).ok_or_else(|| format!("expected {expected}"))
 }
 
 /// How long it is from now to a time that is still to come.

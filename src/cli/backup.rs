@@ -6,17 +6,30 @@ use std::os::unix::fs::MetadataExt as _;
 use serde_json::{Value, json};
 
 use super::endings;
-use super::execute::execute;
+use super::execute::{execute, reachable};
 use super::output::Output;
 use super::owner::outside;
+use super::paths::backup_failure;
 use super::words;
-use crate::backup::{self, BackupRequest, BackupSummary, Identities, Manifest};
-use crate::clock;
+use crate::backup::{self, BackupError, BackupRequest, BackupSummary, Identities, Manifest};
 use crate::config::Config;
 use crate::domain::{counted, show_size};
 use crate::ops::{AdminRequest, Failure, LastBackup};
 use crate::store::{Lock, Store};
 use crate::wire::show_time;
+use crate::{clock, server, users};
+
+/// Why a backup was not made: for what the store's side says, or for what this one does.
+enum Failed {
+    Command(Failure),
+    Backup(BackupError),
+}
+
+impl From<BackupError> for Failed {
+    fn from(error: BackupError) -> Self {
+        Self::Backup(error)
+    }
+}
 
 /// Makes a backup. The server reads, and this process writes.
 pub(super) fn backup(
@@ -25,6 +38,8 @@ pub(super) fn backup(
     output: &mut Output,
 ) -> Result<(), Failure> {
     endings::backup(&words.target, !words.encrypt_to.is_empty(), words.keep.is_some())?;
+    // The source first: what is not there, or not for this user, makes any target right or wrong.
+    reachable(config)?;
     outside(&words.target, &config.data_dir)?;
     let recipients = words.encrypt_to.iter().map(|text| backup::parse_recipient(text));
     let order = BackupRequest {
@@ -39,7 +54,12 @@ pub(super) fn backup(
     let written = backup::write(&order, clock::now(), |wanted, put| {
         let mut take = |_: Option<&str>, bytes: &[u8]| put(bytes);
         let request = AdminRequest::Backup(wanted);
-        execute(config, request, &mut io::empty(), output, &mut take).map(|_| ())
+        let fetched = execute(config, request, &mut io::empty(), output, &mut take);
+        fetched.map(|_| ()).map_err(Failed::Command)
+    });
+    let written = written.map_err(|failed| match failed {
+        Failed::Command(failure) => failure,
+        Failed::Backup(error) => backup_failure(error, None),
     })?;
     output.finish();
     note(config, &written, output);
@@ -89,7 +109,8 @@ pub(super) fn verify(words: words::Verify, output: &mut Output) -> Result<(), Fa
     let verified = {
         let output = parking_lot::Mutex::new(&mut *output);
         let progress = |progress| output.lock().progress(&progress);
-        backup::verify(&words.backup, &Identities(words.identity), &progress)?
+        let verified = backup::verify(&words.backup, &Identities(words.identity), &progress);
+        verified.map_err(|error| backup_failure(error, None))?
     };
     output.finish();
     if output.json {
@@ -119,15 +140,24 @@ pub(super) fn restore(
     let by_group = |owner: u32| owner == 0 && us != 0;
     if let Some(owner) = owner.filter(|owner| *owner != us && !by_group(*owner)) {
         return Err(Failure::new(format!(
-            "{} belongs to user {owner}, who could not open what is restored into it; run this as \
-             that user: sudo -u '#{owner}' rollcall restore …",
-            dir.display()
+            "{} belongs to {}, who could not open what is restored into it; run this as that user, who \
+             must be able to read the backup: {}",
+            dir.display(),
+            users::shown(owner),
+            users::sudo(owner, "restore …")
         )));
     }
     let restored = {
         let output = parking_lot::Mutex::new(&mut *output);
         let progress = |progress| output.lock().progress(&progress);
-        backup::restore(&words.backup, &identities, dir, words.until, &progress)?
+        let restored = backup::restore(&words.backup, &identities, dir, words.until, &progress);
+        restored.map_err(|error| match error {
+            // The directory itself cannot be made.
+            BackupError::Io { ref path, .. } if path == dir && !dir.exists() => {
+                server::cannot_open(&error, dir)
+            }
+            error => backup_failure(error, Some(dir)),
+        })?
     };
     if restored.beyond {
         let Manifest { sequence, made_at, .. } = &restored.manifest;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, IsTerminal as _, Read, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use super::execute::{execute, execute_or_make};
 use super::listing;
 use super::output::{Output, named};
 use super::owner::outside;
+use super::paths;
 use super::screen::Screen;
 use super::words::ExportFormat;
 use crate::clock;
@@ -33,8 +34,11 @@ pub(super) fn import(
         None => (Box::new(io::stdin()), None),
         Some(path) => {
             let opened = File::open(path).and_then(|file| {
-                let length = file.metadata()?.len();
-                Ok((file, length))
+                let about = file.metadata()?;
+                if about.is_dir() {
+                    return Err(ErrorKind::IsADirectory.into());
+                }
+                Ok((file, about.len()))
             });
             let (file, length) = opened.map_err(cannot("read", path))?;
             (Box::new(file), Some(length))
@@ -360,6 +364,5 @@ fn unfinished(path: &Path) -> PathBuf {
 }
 
 fn cannot(action: &str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
-    let what = format!("cannot {action} {}", path.display());
-    move |error| Failure::new(format!("{what}: {error}"))
+    move |error| paths::failure(action, path, &error)
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::amounts::limit;
+use super::paths::whole_path;
 use super::words::ExportFormat;
 use crate::domain::CallSid;
 use crate::ops::{AdminRequest, Failure, OnError, Selection};
@@ -32,6 +34,7 @@ impl From<ImportFormat> for RecordFormat {
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
     /// The file; `-` or nothing for standard input.
+    #[arg(value_parser = whole_path())]
     pub file: Option<PathBuf>,
     /// The format of the file.
     #[arg(long, value_enum, default_value = "auto")]
@@ -43,7 +46,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_enum, default_value = "stop")]
     pub on_error: OnError,
     /// Write the records that are skipped to this file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = whole_path())]
     pub rejects: Option<PathBuf>,
     /// Make a new store where the data directory has none yet.
     #[arg(long)]
@@ -162,7 +165,7 @@ pub(super) struct Export {
     #[arg(long, value_name = "NAME", value_parser = time_zone)]
     pub time_zone: Option<String>,
     /// The file, which is written whole or not at all; by default standard output.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = whole_path())]
     pub output: Option<PathBuf>,
 }
 
@@ -214,7 +217,7 @@ pub(super) struct ListArgs {
     #[command(flatten)]
     pub select: Select,
     /// How many calls at most: 50 unless it is given; with --follow, lines after which it ends.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<u32>,
     /// On a terminal: whole sids and times, as they are where the output is no terminal.
     #[arg(long)]

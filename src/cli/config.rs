@@ -1,5 +1,6 @@
 //! `rollcall config check`: what the configuration comes to, and whether what it names is there.
 
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -11,13 +12,16 @@ use serde_json::json;
 
 use super::output::Output;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError, LoadedConfig};
+use crate::domain::counted;
 use crate::fsutil;
 use crate::ops::Failure;
 use crate::outbound;
 use crate::store::chain;
 use crate::tls;
 
+/// The place of what is given nowhere.
+const DEFAULT: &str = "default";
 /// Bytes of a path that a socket can have.
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -25,26 +29,56 @@ const SOCKET_PATH_MAX: usize = 107;
 #[derive(Debug, Serialize)]
 struct ConfigFinding {
     key: &'static str,
+    /// Where it was given: `FILE:LINE`, a flag or a variable, or `default`.
+    place: String,
     problem: String,
     /// Only the server's user can tell.
     unknown: bool,
 }
 
-/// Prints the configuration, opens what it names, and fails where that does not work.
+impl fmt::Display for ConfigFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, place, problem, unknown } = self;
+        let who = if *unknown { "only the server's user can tell: " } else { "" };
+        match place.as_str() {
+            DEFAULT => write!(f, "{key}: {who}{problem}"),
+            place => write!(f, "{place}: {key}: {who}{problem}"),
+        }
+    }
+}
+
+/// What is noted of a key: whether only the server's user can tell, and what is wrong.
+type Note<'a> = dyn FnMut(&'static str, bool, String) + 'a;
+
+/// Prints the configuration, opens what it names, and fails where that does not work. All that is wrong is
+/// named at once.
 pub(super) fn check(
-    config: &Config,
-    file: Option<&Path>,
+    loaded: &LoadedConfig,
+    errors: Vec<ConfigError>,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
     let cannot = |error: &(dyn std::error::Error + 'static)| Failure::new(chain(error));
+    let config = &loaded.config;
+    let mut problems = problems(loaded, clock::system_time());
+    if let Some(error) = ConfigError::of(errors) {
+        // Of what is wrong there is the default, of which there is nothing to be said.
+        problems.retain(|problem| problem.place != DEFAULT);
+        let mut lines = error.lines();
+        lines.extend(problems.iter().map(ConfigFinding::to_string));
+        return Err(Failure::usage(match lines.len() {
+            1 => lines.concat(),
+            count => {
+                format!("the configuration has {}:\n{}", counted(count, "error"), lines.join("\n"))
+            }
+        }));
+    }
     let text = config.to_toml();
-    let problems = problems(config, clock::system_time());
     let wrong = problems.iter().any(|problem| !problem.unknown);
     if output.json {
         let table: toml::Table = text.parse().map_err(|error| cannot(&error))?;
         let mut value = json!(table);
         if let serde_json::Value::Object(members) = &mut value {
-            members.insert("file".to_owned(), json!(file));
+            members.insert("file".to_owned(), json!(loaded.file));
             members.insert("says".to_owned(), json!(config.durations()));
             members.insert("problems".to_owned(), json!(problems));
         }
@@ -54,27 +88,31 @@ pub(super) fn check(
         for words in config.durations() {
             output.say(&words);
         }
-        for ConfigFinding { key, problem, unknown } in &problems {
-            let who = if *unknown { "only the server's user can tell: " } else { "" };
-            output.say(&format!("{key}: {who}{problem}"));
+        for problem in &problems {
+            output.say(&problem.to_string());
         }
     }
     Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn problems(config: &Config, now: SystemTime) -> Vec<ConfigFinding> {
+fn problems(loaded: &LoadedConfig, now: SystemTime) -> Vec<ConfigFinding> {
+    let config = &loaded.config;
     let mut problems = Vec::new();
     let mut note = |key: &'static str, unknown: bool, problem: String| {
-        problems.push(ConfigFinding { key, problem, unknown });
+        let keys = if key == "tls" { &["tls.cert", "tls.key", "tls.names"][..] } else { &[key] };
+        let place = loaded.places.of_first(keys).to_string();
+        problems.push(ConfigFinding { key, place, problem, unknown });
     };
+    let dir = config.data_dir.display();
     match fs::metadata(&config.data_dir) {
-        Ok(dir) if !dir.is_dir() => {
-            note("data_dir", false, format!("{} is no directory", config.data_dir.display()));
-            return problems;
+        Ok(about) if !about.is_dir() => {
+            let right = "name a directory, or one that is still to be made";
+            note("data_dir", false, format!("{dir} is no directory; {right}"));
         }
         Err(error) if !matches!(error.kind(), ErrorKind::NotFound) => {
             let denied = error.kind() == ErrorKind::PermissionDenied;
-            note("data_dir", denied, format!("{}: {error}", config.data_dir.display()));
+            let right = "name a directory, or one that is still to be made";
+            note("data_dir", denied, format!("cannot look at {dir}: {error}; {right}"));
         }
         _ => {}
     }
@@ -82,51 +120,66 @@ fn problems(config: &Config, now: SystemTime) -> Vec<ConfigFinding> {
     if let Some(ca) = &config.upstream.ca {
         let (connect, timeout) = (config.feature_servers.connect, config.feature_servers.timeout);
         if let Err(error) = outbound::Client::new(Some(ca), connect, timeout) {
-            note("upstream.ca", fsutil::is_denied(&error), chain(&error));
+            let right = "name the PEM file with the authority's certificate";
+            let problem = format!("{}; {right}", chain(&error));
+            note("upstream.ca", fsutil::is_denied(&error), problem);
         }
     }
     if let Some(path) = &config.log.audit
         && let Err((denied, problem)) = appended(path)
     {
-        note("log.audit", denied, problem);
+        let right = "name a file in a directory that the server's user may write to";
+        note("log.audit", denied, format!("{problem}; {right}"));
     }
     if let Some(socket) = &config.admin_socket {
         let (shown, bytes) = (socket.display(), socket.as_os_str().len());
         let dir = fsutil::parent(socket);
         if bytes > SOCKET_PATH_MAX {
             let most = SOCKET_PATH_MAX;
-            let problem = format!("{shown} has {bytes} bytes, and a socket's path {most} at most");
+            let problem = format!(
+                "{shown} has {bytes} bytes, and a socket's path {most} at most; name a shorter one"
+            );
             note("admin_socket", false, problem);
-        } else if let Err(error) = fs::metadata(dir)
+        } else if let Err(error) = fs::read_dir(dir)
             && dir != config.data_dir
         {
             let denied = error.kind() == ErrorKind::PermissionDenied;
-            note("admin_socket", denied, format!("the directory of {shown}: {error}"));
+            let dir = dir.display();
+            let right = "name a file in a directory that is there";
+            let problem = format!("the directory {dir} of {shown}: {error}; {right}");
+            note("admin_socket", denied, problem);
         }
     }
     problems
 }
 
-fn certificates(
-    config: &Config,
-    now: SystemTime,
-    note: &mut dyn FnMut(&'static str, bool, String),
-) {
+fn certificates(config: &Config, now: SystemTime, note: &mut Note<'_>) {
     let tls = &config.tls;
-    let given = [("tls.cert", &tls.cert), ("tls.key", &tls.key), ("tls.client_ca", &tls.client_ca)];
-    for (key, path) in given {
+    let given = [
+        ("tls.cert", &tls.cert, "name the PEM file with the server's certificate"),
+        ("tls.key", &tls.key, "name the PEM file with the certificate's key"),
+        ("tls.client_ca", &tls.client_ca, "name the PEM file with the authorities of clients"),
+    ];
+    let mut all_open = true;
+    for (key, path, right) in given {
         let Some(path) = path else { continue };
         if tls::is_credential(path) && tls::resolve(path).is_err() {
             let problem = format!("systemd hands {} over to the service alone", path.display());
-            return note(key, true, problem);
+            note(key, true, problem);
+            all_open = false;
+            continue;
         }
         let opened = tls::resolve(path).map_err(|error| (false, chain(&error)));
         let opened = opened.and_then(|path| {
             fsutil::open_named(&path).map(|_| ()).map_err(|error| cannot("read", &path, &error))
         });
         if let Err((denied, problem)) = opened {
-            return note(key, denied, problem);
+            note(key, denied, format!("{problem}; {right}"));
+            all_open = false;
         }
+    }
+    if !all_open {
+        return;
     }
     match tls::look(&config.tls_setup()) {
         Err(error) => note("tls", fsutil::is_denied(&error), chain(&error)),
@@ -140,9 +193,17 @@ fn certificates(
                 let ((begins, begin), (ends, end)) = (at(one.not_before_s), at(one.not_after_s));
                 // What rollcall makes it also renews.
                 if begins > now {
-                    note("tls", false, format!("the certificate in {file} begins only at {begin}"));
+                    let right = "set the clock, or use another";
+                    let problem =
+                        format!("the certificate in {file} begins only at {begin}; {right}");
+                    note("tls", false, problem);
                 } else if ends < now && !one.made {
-                    note("tls", false, format!("the certificate in {file} expired at {end}"));
+                    let right = "get a new one";
+                    note(
+                        "tls",
+                        false,
+                        format!("the certificate in {file} expired at {end}; {right}"),
+                    );
                 }
             }
         }

@@ -15,7 +15,7 @@ use crate::domain::counted;
 use crate::logs;
 use crate::ops::Failure;
 
-/// Examines, prints, and fails where there is an error.
+/// Examines, prints, and fails where there is an error, or something that this user may not look at.
 pub(super) fn doctor(
     config: Result<Config, ConfigError>,
     output: &mut Output,
@@ -30,24 +30,32 @@ pub(super) fn doctor(
             };
             examine(&config, &around)
         }
-        Err(error) => without_configuration(crate::store::chain(&error)),
+        Err(error) => without_configuration(&error),
     };
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (count(Level::Error), count(Level::Warn));
+    let unknown = count(Level::Unknown);
     let shown = if output.json {
-        json!({ "findings": findings, "errors": errors, "warnings": warnings }).to_string()
+        let counts = [("errors", errors), ("warnings", warnings), ("unknown", unknown)];
+        let mut value = json!({ "findings": findings });
+        if let serde_json::Value::Object(members) = &mut value {
+            members.extend(counts.map(|(name, count)| (name.to_owned(), json!(count))));
+        }
+        value.to_string()
     } else {
         let mut text: String = findings.iter().map(lines).collect();
-        let _infallible =
-            writeln!(text, "{}, {}", counted(errors, "error"), counted(warnings, "warning"));
+        let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+        let _infallible = writeln!(text, "{errors}, {warnings}, {unknown} unknown");
         text
     };
     output.text(&shown)?;
-    Ok(if errors > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    // Who may not look has not found that all is well.
+    let failed = errors > 0 || findings.iter().any(|finding| finding.denied);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn lines(finding: &Finding) -> String {
-    let Finding { level, object, problem, advice } = finding;
+    let Finding { level, object, problem, advice, .. } = finding;
     let mut text = format!("{:<8} {object}: {problem}\n", level.as_str());
     if let Some(advice) = advice {
         let _infallible = writeln!(text, "{:<8} → {advice}", "");

@@ -11,7 +11,7 @@ use super::owner::{Acting, Owner};
 use crate::config::Config;
 use crate::ops::{self, AdminReply, AdminRequest, AuditEntry, Failure, Item};
 use crate::store::{Lock, OpenError, Store};
-use crate::{admin, clock, fsutil, server};
+use crate::{admin, clock, fsutil, server, users};
 
 /// How long a command waits for a server that is starting, or for another command.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -75,7 +75,7 @@ pub(super) fn execute_or_make(
             match Lock::take(dir, init == Init::Yes) {
                 Ok(lock) => {
                     if new {
-                        let (dir, user) = (dir.display(), server::us());
+                        let (dir, user) = (dir.display(), users::us());
                         output.say(&format!("a new store was made in {dir}, for {user}"));
                     }
                     let reply = here(config, lock, request, input, output, take, &mut acting)?;
@@ -92,8 +92,11 @@ pub(super) fn execute_or_make(
                 return Ok(Answered { reply, running: true });
             }
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                let path = socket.display();
-                return Err(Failure::new(format!("cannot connect to {path}: {error}")));
+                let (path, us, sudo) = (socket.display(), users::us(), users::sudo(0, "…"));
+                return Err(Failure::new(format!(
+                    "cannot connect to the server's socket {path}: {error}; this runs as {us}; run this \
+                     as the server's user or as root: {sudo}"
+                )));
             }
             Err(error) => {
                 // Nobody answers: root works on the files as their owner.
@@ -118,6 +121,19 @@ pub(super) fn execute_or_make(
             }
         }
     }
+}
+
+/// Fails where there is neither a server to ask nor a directory that this user may open.
+pub(super) fn reachable(config: &Config) -> Result<(), Failure> {
+    let dir = &config.data_dir;
+    let foreign = foreign(dir)?;
+    if !dir.exists() {
+        let path = dir.clone();
+        return Err(server::cannot_open(&OpenError::Missing { path }, dir));
+    }
+    let Some(foreign) = foreign else { return Ok(()) };
+    let socket = config.admin_socket_path(runtime_dir().as_deref());
+    connect(&socket, dir).map(|_| ()).map_err(|_| foreign)
 }
 
 /// The server's socket: where this configuration has it, else where the data directory says.
@@ -145,10 +161,24 @@ pub(super) fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
     }
     match std::fs::symlink_metadata(data_dir.join("LOCK")) {
         Ok(lock) if !ours(&lock) => Ok(Some(server::of_another(data_dir, lock.uid()))),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failure::new(format!(
-            "cannot look into the data directory {}: {error}; run this as its owner",
-            data_dir.display()
-        ))),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let (dir, us) = (data_dir.display(), users::us());
+            let whose = match std::fs::metadata(data_dir) {
+                Ok(about) => format!(
+                    "it belongs to {}, and this runs as {us}; run this as its owner: {}",
+                    users::shown(about.uid()),
+                    users::sudo(about.uid(), "…")
+                ),
+                Err(_) => format!(
+                    "this runs as {us}, who may not enter a directory that leads there; run this as the \
+                     server's user or as root: {}",
+                    users::sudo(0, "…")
+                ),
+            };
+            Err(Failure::new(format!(
+                "cannot look into the data directory {dir}: {error}; {whose}"
+            )))
+        }
         _ => Ok(None),
     }
 }

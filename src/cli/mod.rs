@@ -20,6 +20,7 @@ mod manual;
 mod misuse;
 mod output;
 mod owner;
+mod paths;
 mod render;
 mod screen;
 mod serve;
@@ -33,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use crate::config::{Config, DEFAULT_FILE, LoadedConfig, Settings};
+use crate::config::{Config, ConfigError, DEFAULT_FILE, LoadedConfig, Settings};
 use crate::ops::{AdminReply, AdminRequest, Failure};
 use args::{AccountCommand, CertCommand, Cli, Command, ConfigCommand, TokenCommand};
 use execute::Init;
@@ -94,20 +95,22 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     // A demonstration is of rollcall, and not of what is installed.
     let demo = matches!(&cli.command, Command::Serve(serve) if serve.demo);
     let default = Some(Path::new(DEFAULT_FILE)).filter(|_| !demo);
-    let loaded = cli.locations.load(flags, std::env::vars_os(), default);
+    let (loaded, errors) = cli.locations.examine(flags, std::env::vars_os(), default);
     let looks = matches!(cli.command, Command::Doctor | Command::Config(_));
-    if let (true, Ok(LoadedConfig { passed_over, .. })) = (looks, &loaded)
-        && !passed_over.is_empty()
-    {
-        output.say(&format!("{}: {PASSED_OVER}", passed_over.join(", ")));
+    if looks && !loaded.passed_over.is_empty() {
+        output.say(&format!("{}: {PASSED_OVER}", loaded.passed_over.join(", ")));
     }
+    if matches!(cli.command, Command::Config(ConfigCommand::Check(_))) {
+        return config::check(&loaded, errors, output);
+    }
+    let loaded = ConfigError::of(errors).map_or(Ok(loaded), Err);
     if matches!(cli.command, Command::Doctor) {
         return doctor::doctor(loaded.map(|loaded| loaded.config), output);
     }
     if let Command::Health(words) = &cli.command {
         return health::health(loaded.map(|loaded| loaded.config), words, output);
     }
-    let LoadedConfig { config, file, passed_over } =
+    let LoadedConfig { config, passed_over, .. } =
         loaded.map_err(|error| Failure::usage(crate::store::chain(&error)))?;
     let mut init = Init::No;
     let locations = cli.locations;
@@ -118,9 +121,6 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
                 loaded.map(|loaded| loaded.config)
             };
             return done(serve::serve(&config, serve.demo, &passed_over, &again, output));
-        }
-        Command::Config(ConfigCommand::Check(_)) => {
-            return config::check(&config, file.as_deref(), output);
         }
         Command::Import(import) => return done(bulk::import(&config, &import, output)),
         Command::Export(export) => return done(bulk::export(&config, export, output)),
@@ -155,7 +155,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         // These do without a configuration, and were done above.
         Command::Doctor
         | Command::Health(_)
-        | Command::Config(ConfigCommand::Example)
+        | Command::Config(_)
         | Command::Completions { .. }
         | Command::Man { .. } => {
             return Ok(ExitCode::SUCCESS);
@@ -183,9 +183,13 @@ fn authority(config: &Config, output: &mut Output) -> Result<(), Failure> {
         ));
     }
     let path = config.data_dir.join("tls/ca.pem");
-    let text = std::fs::read_to_string(&path).map_err(|error| {
-        let path = path.display();
-        Failure::new(format!("cannot read {path}: {error}; the first start of the server makes it"))
+    let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            let path = path.display();
+            let makes = "the first start of the server makes it";
+            Failure::new(format!("cannot read {path}: {error}; {makes}"))
+        }
+        _ => paths::failure("read", &path, &error),
     })?;
     output.text(&text)
 }

@@ -176,8 +176,15 @@ fn hook_lines(hooks: &HookFigures) -> Vec<(&'static str, String)> {
         let more = accounts.len() - ACCOUNTS_MAX;
         lines.push(("", format!("and {} more: see --json", counted(more, "account"))));
     }
-    if !hooks.others_refused.is_empty() {
-        lines.push(line("no known account", None, &hooks.others_refused));
+    lines.extend(
+        hooks
+            .unregistered
+            .iter()
+            .map(|one| ("webhooks", format!("account {}: {}", one.account_sid, one.text()))),
+    );
+    let others = hooks.others_unnamed();
+    if !others.is_empty() {
+        lines.push(line("no known account", None, &others));
     }
     lines
 }

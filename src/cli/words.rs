@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::amounts::{duration, size};
+use super::amounts::{backups, duration, size};
+use super::paths::whole_path;
 use crate::backup::Until;
 use crate::clock;
 use crate::domain::parse_count;
@@ -14,16 +15,17 @@ use crate::wire::{When, parse_when};
 #[derive(Debug, Args)]
 pub(super) struct Backup {
     /// A directory to make, or a file that ends in .tar.zst or .tar.zst.age.
+    #[arg(value_parser = whole_path())]
     pub target: PathBuf,
     /// Save space: hard-link files that this earlier backup has too. The new backup is complete all the same.
-    #[arg(long, value_name = "BACKUP")]
+    #[arg(long, value_name = "BACKUP", value_parser = whole_path())]
     pub incremental_from: Option<PathBuf>,
     /// Encrypt the backup to this recipient (age1…); may be given more than once.
     #[arg(long, value_name = "AGE_RECIPIENT")]
     pub encrypt_to: Vec<String>,
     /// Make a backup named rollcall-<UTC time> in the directory TARGET, linked to the last one there, and
     /// remove all but the newest N.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = backups)]
     pub keep: Option<u16>,
     /// Bytes to read in a second, such as 16MiB or 100MB; 0 for as fast as it goes.
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = size, allow_hyphen_values = true)]
@@ -33,22 +35,24 @@ pub(super) struct Backup {
 #[derive(Debug, Args)]
 pub(super) struct Verify {
     /// The backup.
+    #[arg(value_parser = whole_path())]
     pub backup: PathBuf,
     /// For an encrypted backup: the file with the age key.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = whole_path())]
     pub identity: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Restore {
     /// The backup.
+    #[arg(value_parser = whole_path())]
     pub backup: PathBuf,
     /// Restore the state as of this time, or as of this sequence number: "2026-01-31 23:59" (UTC),
     /// 2026-01-31T23:59+02:00, yesterday, 2h for two hours ago, or a number.
     #[arg(long, value_name = "TIME|SEQUENCE", value_parser = until, allow_hyphen_values = true)]
     pub until: Option<Until>,
     /// For an encrypted backup: the file with the age key.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = whole_path())]
     pub identity: Option<PathBuf>,
 }
 

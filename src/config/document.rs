@@ -1,6 +1,6 @@
 //! The configuration as TOML: reading a file, checks that concern several keys, and writing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -37,7 +37,7 @@ const EXAMPLE_HEAD: &str = "\
 ";
 
 /// Where values were given, by key; a key that is absent has its default.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ValueSources(BTreeMap<&'static str, ValueSource>);
 
 impl ValueSources {
@@ -45,31 +45,72 @@ impl ValueSources {
         self.0.insert(key, place);
     }
 
-    fn of(&self, key: &str) -> ValueSource {
+    pub fn of(&self, key: &str) -> ValueSource {
         self.of_first(&[key])
     }
 
     /// Where the first of `keys` that was given at all was given.
-    fn of_first(&self, keys: &[&str]) -> ValueSource {
+    pub fn of_first(&self, keys: &[&str]) -> ValueSource {
         keys.iter().find_map(|key| self.0.get(key)).cloned().unwrap_or(ValueSource::Default)
     }
 }
 
-/// Reads `text`, the content of `path`, each value by itself.
-///
-/// # Errors
-/// The text is not TOML, has a key or section that does not exist, gives a section's name to a single
-/// value, or has a value that is wrong: the first of them, names before values.
-pub fn parse(path: &Path, text: &str) -> Result<(Config, ValueSources), ConfigError> {
+/// Keys whose values are not known, since something is wrong with them.
+#[derive(Debug, Default)]
+pub struct UnknownValues {
+    keys: BTreeSet<&'static str>,
+    /// A key may be meant that is misspelt, in any section.
+    all: bool,
+}
+
+impl UnknownValues {
+    pub fn add(&mut self, key: &'static str) {
+        self.keys.insert(key);
+    }
+
+    /// The value is given elsewhere, and right there.
+    pub fn known(&mut self, key: &'static str) {
+        self.keys.remove(key);
+    }
+
+    fn add_section(&mut self, section: Option<&str>) {
+        self.keys.extend(KEYS.iter().filter(|key| key.section() == section).map(|key| key.name));
+    }
+
+    fn any_of(&self, keys: &[&str]) -> bool {
+        self.all || keys.iter().any(|key| self.keys.contains(key))
+    }
+}
+
+/// What a file says, and all that is wrong with it; what is wrong has its default.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    pub config: Config,
+    pub places: ValueSources,
+    pub errors: Vec<ConfigError>,
+    pub unknown: UnknownValues,
+}
+
+/// Reads `text`, the content of `path`, each value by itself. What is wrong comes by its place: the text is
+/// not TOML, has a key or section that does not exist, gives a section's name to a single value, or has a
+/// value that is wrong.
+pub fn parse(path: &Path, text: &str) -> Gathered {
+    let mut gathered = Gathered::default();
     let place_at = |offset: usize| {
         let before = text.bytes().take(offset);
         let line = 1 + before.filter(|byte| *byte == b'\n').count();
         ValueSource::File { path: path.to_owned(), line }
     };
-    let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-        place: place_at(error.span().map_or(0, |span| span.start)),
-        problem: syntax(error.message()),
-    })?;
+    let table = match DeTable::parse(text) {
+        Ok(table) => table,
+        Err(error) => {
+            let place = place_at(error.span().map_or(0, |span| span.start));
+            let problem = syntax(error.message());
+            gathered.errors.push(ConfigError::Syntax { place, problem });
+            gathered.unknown.all = true;
+            return gathered;
+        }
+    };
     let mut found = Vec::new();
     let mut wrong: BTreeMap<usize, ConfigError> = BTreeMap::new();
     for (name, value) in table.get_ref() {
@@ -80,44 +121,45 @@ pub fn parse(path: &Path, text: &str) -> Result<(Config, ValueSources), ConfigEr
                 found.extend(below.iter().map(|(leaf, value)| (Some(section), leaf, value)));
             }
             _ if sections().contains(&section) => {
+                gathered.unknown.add_section(Some(section));
                 let section = section.to_owned();
                 wrong.insert(offset, ConfigError::NotSection { place, section });
             }
             DeValue::Table(_) if ConfigKey::find(section).is_none() => {
+                gathered.unknown.all = true;
                 let (section, hint) = (one_line(section), hint_for_section(section));
                 wrong.insert(offset, ConfigError::UnknownSection { place, section, hint });
             }
             _ => found.push((None, name, value)),
         }
     }
-    let mut values = Vec::new();
     for (section, name, value) in found {
         let (leaf, offset) = (name.get_ref().as_ref(), name.span().start);
         let place = place_at(offset);
         let named = |key: &&ConfigKey| key.section() == section && key.leaf() == leaf;
-        if let Some(key) = KEYS.iter().find(named) {
-            values.push((offset, key, value, place));
-        } else {
+        let Some(key) = KEYS.iter().find(named) else {
+            gathered.unknown.add_section(section);
+            // Without its section a key may be one of any.
+            gathered.unknown.all |= section.is_none();
             let (hint, section) = (hint_for_key(section, leaf), section.map(str::to_owned));
             let key = one_line(leaf);
             wrong.insert(offset, ConfigError::UnknownKey { place, key, section, hint });
+            continue;
+        };
+        match (key.set)(&mut gathered.config, &plain(value.get_ref()), &key.form) {
+            Ok(()) => gathered.places.put(key.name, place),
+            Err(problem) => {
+                let items = value.get_ref().as_array().into_iter().flatten();
+                let item = problem.item.and_then(|item| items.into_iter().nth(item));
+                let place = place_at(item.unwrap_or(value).span().start);
+                let problem = format!("{}: {}", key.name, problem.text);
+                wrong.insert(offset, ConfigError::Value { place, problem });
+                gathered.unknown.add(key.name);
+            }
         }
     }
-    if let Some((_, error)) = wrong.pop_first() {
-        return Err(error);
-    }
-    values.sort_unstable_by_key(|(offset, ..)| *offset);
-    let (mut config, mut places) = (Config::default(), ValueSources::default());
-    for (_, key, value, place) in values {
-        (key.set)(&mut config, &plain(value.get_ref()), &key.form).map_err(|problem| {
-            let items = value.get_ref().as_array().into_iter().flatten();
-            let item = problem.item.and_then(|item| items.into_iter().nth(item));
-            let place = place_at(item.unwrap_or(value).span().start);
-            ConfigError::Value { place, problem: format!("{}: {}", key.name, problem.text) }
-        })?;
-        places.put(key.name, place);
-    }
-    Ok((config, places))
+    gathered.errors.extend(wrong.into_values());
+    gathered
 }
 
 fn plain(value: &DeValue<'_>) -> Value {
@@ -158,43 +200,57 @@ fn syntax(message: &str) -> String {
     one_line(said)
 }
 
-/// Whether the values fit together; `places` is for the errors.
-pub fn check(config: &Config, places: &ValueSources) -> Result<(), ConfigError> {
+/// Where the values do not fit together; `places` is for the errors. Nothing is said of values that are not
+/// known.
+pub fn check(config: &Config, places: &ValueSources, unknown: &UnknownValues) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    let mut note = |keys: &[&str], error: ConfigError| {
+        if !unknown.any_of(keys) {
+            errors.push(error);
+        }
+    };
     let Config { tls, http, metrics, limits, retention, .. } = config;
-    let half =
-        |present, absent| Err(ConfigError::HalfTls { place: places.of(present), present, absent });
+    let mut half = |present, absent| {
+        let place = places.of(present);
+        note(&[present, absent], ConfigError::HalfTls { place, present, absent });
+    };
     match (&tls.cert, &tls.key) {
-        (Some(_), None) => return half("tls.cert", "tls.key"),
-        (None, Some(_)) => return half("tls.key", "tls.cert"),
+        (Some(_), None) => half("tls.cert", "tls.key"),
+        (None, Some(_)) => half("tls.key", "tls.cert"),
         _ => {}
     }
+    let keys = ["tls.client_ca", "tls.client_auth"];
     match (&tls.client_ca, tls.client_auth) {
         (Some(_), ClientAuth::Off) => {
-            return Err(ConfigError::ClientsNotAsked { place: places.of("tls.client_ca") });
+            note(&keys, ConfigError::ClientsNotAsked { place: places.of("tls.client_ca") });
         }
         (None, ClientAuth::Optional | ClientAuth::Required) => {
-            return Err(ConfigError::ClientsOfNobody { place: places.of("tls.client_auth") });
+            note(&keys, ConfigError::ClientsOfNobody { place: places.of("tls.client_auth") });
         }
         _ => {}
     }
     if let Some(listen) = http.listen.as_ref().filter(|at| !at.is_loopback() && !http.allow_remote)
     {
         let (place, listen) = (places.of("http.listen"), listen.to_string());
-        return Err(ConfigError::RemotePlain { place, listen });
+        note(&["http.listen", "http.allow_remote"], ConfigError::RemotePlain { place, listen });
     }
     if http.trusted_proxies.is_empty() {
         let keys = [
             ("proxy_protocol", config.proxy_protocol),
             ("http.proxy_protocol", http.proxy_protocol),
         ];
-        if let Some((key, _)) = keys.into_iter().find(|(_, set)| *set) {
-            return Err(ConfigError::ProxyOfNobody { place: places.of(key), key });
+        for (key, _) in keys.into_iter().filter(|(_, set)| *set) {
+            let place = places.of(key);
+            note(&[key, "http.trusted_proxies"], ConfigError::ProxyOfNobody { place, key });
         }
     }
     let remote = |at: &&super::ListenAddr| !at.is_loopback() && !metrics.allow_remote;
     if let Some(listen) = metrics.listen.as_ref().filter(remote) {
         let (place, listen) = (places.of("metrics.listen"), listen.to_string());
-        return Err(ConfigError::RemoteMetrics { place, listen });
+        note(
+            &["metrics.listen", "metrics.allow_remote"],
+            ConfigError::RemoteMetrics { place, listen },
+        );
     }
     let listeners = [
         ("listen", Some(&config.listen)),
@@ -208,19 +264,21 @@ pub fn check(config: &Config, places: &ValueSources) -> Result<(), ConfigError> 
         if let Some((other, taken)) = earlier.find(|(_, taken)| address.conflicts_with(taken)) {
             let (address, taken) = (address.to_string(), taken.to_string());
             let place = places.of_first(&[key, other]);
-            return Err(ConfigError::SameListener { place, key, address, other, taken });
+            note(&[key, other], ConfigError::SameListener { place, key, address, other, taken });
         }
     }
     if let Some(age) = retention.age.filter(|age| *age < SHORT && !retention.allow_short) {
         let (place, words) = (places.of("retention.age"), show_duration(age));
-        return Err(ConfigError::ShortRetention { place, words });
+        let keys = ["retention.age", "retention.allow_short"];
+        note(&keys, ConfigError::ShortRetention { place, words });
     }
     let (queue, batch) = (limits.queue_events, limits.batch_events);
     if queue < batch {
-        let place = places.of_first(&["limits.queue_events", "limits.batch_events"]);
-        return Err(ConfigError::QueueBelowBatch { place, queue, batch });
+        let keys = ["limits.queue_events", "limits.batch_events"];
+        let place = places.of_first(&keys);
+        note(&keys, ConfigError::QueueBelowBatch { place, queue, batch });
     }
-    Ok(())
+    errors
 }
 
 /// The configuration as TOML, every key included.

@@ -4,11 +4,19 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::domain::counted;
+use crate::fsutil::misread;
+
 /// Why there is no configuration. The text names the place, quotes what stood there and says
 /// what would be right.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read the configuration file `{}`", path.display())]
+    #[error(
+        "cannot read the configuration file `{}`; {}",
+        path.display(),
+        misread(path).unwrap_or("name one with --config FILE or ROLLCALL_CONFIG that is there and that \
+                                 this user may read")
+    )]
     Read { path: PathBuf, source: io::Error },
     #[error(
         "cannot read the configuration file `{}`, which is the default one; run this as a user who \
@@ -85,6 +93,27 @@ pub enum ConfigError {
          retention.allow_short = true where this is meant"
     )]
     ShortRetention { place: ValueSource, words: String },
+    #[error("the configuration has {}:\n{}", counted(errors.len(), "error"), self.lines().join("\n"))]
+    Several { errors: Vec<ConfigError> },
+}
+
+impl ConfigError {
+    /// One error for all of these; none where there are none.
+    pub fn of(mut errors: Vec<Self>) -> Option<Self> {
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(Self::Several { errors }),
+        }
+    }
+
+    /// A line for each, with its cause.
+    pub fn lines(&self) -> Vec<String> {
+        if let Self::Several { errors } = self {
+            return errors.iter().flat_map(Self::lines).collect();
+        }
+        let cause = std::error::Error::source(self);
+        vec![cause.map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"))]
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,7 +32,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-pub use document::example;
+pub use document::{ValueSources, example};
 pub use error::ConfigError;
 pub use keys::KEYS;
 pub use net::{Host, ListenAddr, SubjectName};
@@ -40,41 +40,60 @@ pub use retention::SHORT;
 pub use sections::{Config, LimitsSection, Log, LogFormat, LogLevel, LogNumbers};
 pub use settings::{DEFAULT_FILE, Locations, Settings};
 
+use error::ValueSource;
 use settings::Environment;
 
 impl Config {
-    /// Reads `file`, if there is one, and lays `overrides` over it.
-    ///
-    /// # Errors
-    /// The file cannot be read or is not TOML; a key is unknown; a value has the wrong type, is
-    /// out of bounds, or contradicts another. The error says where the value was given.
-    pub fn load(file: Option<&Path>, overrides: &Settings) -> Result<Self, ConfigError> {
-        match file {
-            None => Self::parse(Path::new(""), "", overrides),
-            Some(path) => {
-                let text = fs::read_to_string(path)
-                    .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-                Self::parse(path, &text, overrides)
-            }
-        }
-    }
-
     /// Reads `text`, the content of `path` (which errors name), and lays `overrides` over it.
     ///
     /// # Errors
-    /// As [`Config::load`], without the reading of the file.
+    /// It is not TOML; a key is unknown; a value has the wrong type, is out of bounds, or contradicts
+    /// another. The error says where each was given.
     pub fn parse(path: &Path, text: &str, overrides: &Settings) -> Result<Self, ConfigError> {
-        let (mut config, mut places) = document::parse(path, text)?;
+        let (config, _, errors) = Self::gather(path, text, overrides, true);
+        ConfigError::of(errors).map_or(Ok(config), Err)
+    }
+
+    /// The same with all that is wrong; what is wrong has its default. Whether values fit together is only
+    /// said where they are known: `is_whole` is whether nothing else is missing.
+    fn gather(
+        path: &Path,
+        text: &str,
+        overrides: &Settings,
+        is_whole: bool,
+    ) -> (Self, ValueSources, Vec<ConfigError>) {
+        let document::Gathered { mut config, mut places, mut errors, mut unknown } =
+            document::parse(path, text);
         for (key, given) in overrides.iter() {
             let value = key.form.value_of(&given.text);
-            (key.set)(&mut config, &value, &key.form).map_err(|problem| ConfigError::Value {
-                place: given.place.clone(),
-                problem: problem.text,
-            })?;
+            match (key.set)(&mut config, &value, &key.form) {
+                Ok(()) => unknown.known(key.name),
+                Err(problem) => {
+                    unknown.add(key.name);
+                    let place = given.place.clone();
+                    let quoted = |quote| {
+                        given.text.len() > 1
+                            && given.text.starts_with(quote)
+                            && given.text.ends_with(quote)
+                    };
+                    let problem = match place {
+                        ValueSource::Variable(_) if quoted('"') || quoted('\'') => {
+                            format!(
+                                "{}; the quotes are part of the value: leave them out",
+                                problem.text
+                            )
+                        }
+                        _ => problem.text,
+                    };
+                    errors.push(ConfigError::Value { place, problem });
+                }
+            }
             places.put(key.name, given.place.clone());
         }
-        document::check(&config, &places)?;
-        Ok(config)
+        if is_whole {
+            errors.extend(document::check(&config, &places, &unknown));
+        }
+        (config, places, errors)
     }
 
     /// The admin socket's path: as configured, else `admin.sock` in the runtime directory that
@@ -124,6 +143,8 @@ impl Config {
 pub struct LoadedConfig {
     pub config: Config,
     pub file: Option<PathBuf>,
+    /// Where each value was given.
+    pub places: ValueSources,
     /// Variables that Kubernetes sets, which name no key and were passed over.
     pub passed_over: Vec<String>,
 }
@@ -135,14 +156,26 @@ impl Locations {
     /// The file is `--config`, else `ROLLCALL_CONFIG`, else `default` where that exists, else none.
     ///
     /// # Errors
-    /// As [`Config::load`], and a `ROLLCALL_…` variable that names no key or is not UTF-8.
+    /// The file cannot be read; a `ROLLCALL_…` variable names no key or is not UTF-8; and as
+    /// [`Config::parse`]. All of them are named.
     pub fn load(
         &self,
         flags: &Settings,
         vars: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
         default: Option<&Path>,
     ) -> Result<LoadedConfig, ConfigError> {
-        let environment = Environment::read(vars)?;
+        let (loaded, errors) = self.examine(flags, vars, default);
+        ConfigError::of(errors).map_or(Ok(loaded), Err)
+    }
+
+    /// The same with all that is wrong; what is wrong has its default.
+    pub fn examine(
+        &self,
+        flags: &Settings,
+        vars: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+        default: Option<&Path>,
+    ) -> (LoadedConfig, Vec<ConfigError>) {
+        let (environment, mut errors) = Environment::read(vars);
         // One that is there and cannot be looked at is read, which says why.
         let there = |path: &&Path| {
             let about = fs::symlink_metadata(path);
@@ -155,14 +188,24 @@ impl Locations {
             Some(path) => Some(path).filter(|path| !path.as_os_str().is_empty()),
             None => default.filter(there),
         };
-        let overrides = environment.settings.overlaid(flags).overlaid(&self.settings());
-        let config = Config::load(file, &overrides).map_err(|error| match error {
-            ConfigError::Read { path, source } if named.is_none() => {
-                ConfigError::ReadDefault { path, source }
+        let mut text = String::new();
+        if let Some(path) = file {
+            match fs::read_to_string(path) {
+                Ok(read) => text = read,
+                Err(source) => {
+                    let path = path.to_owned();
+                    errors.push(match named {
+                        Some(_) => ConfigError::Read { path, source },
+                        None => ConfigError::ReadDefault { path, source },
+                    });
+                }
             }
-            error => error,
-        })?;
-        let file = file.map(Path::to_owned);
-        Ok(LoadedConfig { config, file, passed_over: environment.passed_over })
+        }
+        let overrides = environment.settings.overlaid(flags).overlaid(&self.settings());
+        let path = file.unwrap_or(Path::new(""));
+        let (config, places, more) = Config::gather(path, &text, &overrides, errors.is_empty());
+        errors.extend(more);
+        let (file, passed_over) = (file.map(Path::to_owned), environment.passed_over);
+        (LoadedConfig { config, file, places, passed_over }, errors)
     }
 }

@@ -85,7 +85,7 @@ configuration! {
 /// All that can be configured.
 ///
 /// The fields are open so that a test can start from [`Config::default`] and change one; what
-/// people write goes through [`Config::load`], which refuses values out of bounds.
+/// people write goes through [`Config::parse`], which refuses values out of bounds.
 Config {
     /// Directory of the store.
     ///

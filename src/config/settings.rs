@@ -83,11 +83,9 @@ pub struct Environment {
 
 impl Environment {
     /// Reads the variables that begin with `ROLLCALL_`.
-    ///
-    /// # Errors
-    /// One of them names no key, or is not UTF-8: the first by name.
-    pub fn read(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
-        let mut environment = Self::default();
+    /// Beside it those that name no key, or are not UTF-8.
+    pub fn read(vars: impl IntoIterator<Item = (OsString, OsString)>) -> (Self, Vec<ConfigError>) {
+        let (mut environment, mut errors) = (Self::default(), Vec::new());
         let vars: BTreeMap<String, OsString> = vars
             .into_iter()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
@@ -105,17 +103,18 @@ impl Environment {
                 }
                 let hint = hint_for_variable(&name);
                 let name = one_line(&name);
-                return Err(ConfigError::UnknownVariable { name, hint });
+                errors.push(ConfigError::UnknownVariable { name, hint });
+                continue;
             };
             match value.into_string() {
                 Ok(text) => {
                     let given = Given { text, place: ValueSource::Variable(name) };
                     environment.settings.by_key.insert(key.name, (key, given));
                 }
-                Err(value) => return Err(ConfigError::NotUnicode { name, value }),
+                Err(value) => errors.push(ConfigError::NotUnicode { name, value }),
             }
         }
-        Ok(environment)
+        (environment, errors)
     }
 }
 

@@ -377,7 +377,8 @@ fn an_error_names_the_flag_or_variable_and_quotes_the_value() {
         (
             &["status"],
             &[("ROLLCALL_LISTN", "x"), ("ROLLCALL_ZZZ", "x")],
-            "unknown environment variable `ROLLCALL_LISTN`; did you mean `ROLLCALL_LISTEN`?",
+            "the configuration has 2 errors:\nunknown environment variable `ROLLCALL_LISTN`; did you \
+             mean `ROLLCALL_LISTEN`?\nunknown environment variable `ROLLCALL_ZZZ`; variables",
         ),
         (&["status"], &[("ROLLCALL_", "")], "unknown environment variable `ROLLCALL_`; variables"),
     ] {
@@ -385,6 +386,59 @@ fn an_error_names_the_flag_or_variable_and_quotes_the_value() {
         assert!(message.starts_with(expected), "{arguments:?} {vars:?}\n{message}\n{expected}");
     }
     assert!(load(&["status"], &[("ROLL", "x"), ("XROLLCALL_A", "y")]).is_ok());
+}
+
+#[test]
+fn all_that_is_wrong_is_named_at_once_and_nothing_that_only_follows_from_it() {
+    let refused = message(parse(
+        "listen = \"nowhere\"\n[tls]\ncrt = \"c.pem\"\nkey = \"k.pem\"\n[limits]\nidle = 5\n\
+         queue_events = 20\n[http]\nlisten = \"0.0.0.0:80\"\n",
+    ));
+    let lines: Vec<_> = refused.lines().collect();
+    assert_eq!(lines[0], "the configuration has 5 errors:", "{refused}");
+    for (line, says) in lines[1..].iter().zip([
+        "config.toml:1: listen: `nowhere` has no port",
+        "config.toml:3: unknown key `crt` in [tls]; did you mean `cert`?",
+        "config.toml:6: limits.idle: found 5",
+        "config.toml:9: http.listen is `0.0.0.0:80`, which is not a loopback address",
+        "config.toml:7: limits.queue_events is 20 and limits.batch_events is",
+    ]) {
+        assert!(line.starts_with(says), "{line}\n{says}");
+    }
+    // The certificate is given, if by a wrong name.
+    assert!(!refused.contains("tls.cert is not"), "{refused}");
+    // What is overridden is not known to be wrong together with others.
+    let both = load(
+        &["serve", "--listen", "x", "--tls-key", "k.pem"],
+        &[("ROLLCALL_LIMITS_IDLE", "\"150s\"")],
+    );
+    let both = message(both);
+    assert!(both.starts_with("the configuration has 3 errors:\n"), "{both}");
+    for says in ["--listen: `x` has no port", "--tls-key: tls.key is set", "leave them out"] {
+        assert!(both.contains(says), "{both}");
+    }
+    // A text that is no TOML says nothing of the rest.
+    let broken = message(parse("listen = \n[tls]\nkey = \"k.pem\"\n"));
+    assert!(broken.starts_with("config.toml:1: not TOML") && !broken.contains('\n'), "{broken}");
+}
+
+#[test]
+fn a_path_that_is_meant_for_a_shell_is_refused() {
+    for (path, why) in [
+        ("~/rollcall", "`~` stands for no home directory"),
+        ("~", "`~` stands for no home directory"),
+        ("$HOME/x", "variables are not replaced"),
+        ("\"/var/lib/rollcall\"", "the quotes are part of the path"),
+        ("'/var/lib/rollcall'", "the quotes are part of the path"),
+    ] {
+        for (key, name) in [("ROLLCALL_DATA_DIR", "data_dir"), ("ROLLCALL_TLS_KEY", "tls.key")] {
+            let refused = message(load(&["status"], &[(key, path)]));
+            assert!(refused.starts_with(key) && refused.contains(why), "{name}: {refused}");
+        }
+    }
+    for path in ["./~/x", "a~b", "/srv/'x", "x$"] {
+        assert!(load(&["status", "--data-dir", path], &[]).is_ok(), "{path}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display, Write as _};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Value;
@@ -216,7 +216,10 @@ impl Setting for PathBuf {
     fn read(value: &Value, form: &Form) -> Result<Self, Problem> {
         match form.text(value)? {
             "" => Err(Problem::found(value, "a path")),
-            path => Ok(Self::from(path)),
+            path => match crate::fsutil::misread(Path::new(path)) {
+                Some(why) => Err(Problem::from(format!("found {}: {why}", shown(value)))),
+                None => Ok(Self::from(path)),
+            },
         }
     }
 

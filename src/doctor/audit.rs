@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::rights::{ENTER, Rights, User, WRITE};
+use super::rights::{ENTER, Rights, User, WRITE, denied};
 use super::{Finding, shown};
 use crate::config::Config;
 use crate::fsutil;
@@ -16,6 +16,11 @@ pub(super) fn check(config: &Config, server: &User) -> Vec<Finding> {
     let object = format!("log.audit {}", shown(path));
     let user = server.uid;
     let advice = || format!("name a file in a directory that user {user} may write to");
+    if let Err(error) = std::fs::metadata(path)
+        && let Some(denied) = denied(&object, &error, server, &config.data_dir)
+    {
+        return vec![denied];
+    }
     vec![match problem(path, server) {
         Ok(()) => Finding::ok(object, format!("user {user}, the server, may add to it")),
         Err(problem) => Finding::error(object, problem, advice()),

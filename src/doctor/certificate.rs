@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::rights::{READ, Rights, User, UserTable};
+use super::rights::{READ, Rights, User, UserTable, denied};
 use super::server::ObservedServer;
 use super::{Finding, Level, Surroundings, shown};
 use crate::config::{Config, Host, SubjectName};
@@ -32,7 +32,7 @@ pub(super) fn check(
     let mut findings = Vec::from_iter(key_rights(config, user, known));
     let list = match server.answers() {
         Some(answers) => answers.figures.tls.clone(),
-        None => match on_disk(config) {
+        None => match on_disk(config, user) {
             Ok(list) => list,
             Err(finding) => {
                 findings.push(*finding);
@@ -55,7 +55,7 @@ pub(super) fn check(
 }
 
 /// The certificates in the files, where no server says which it has.
-fn on_disk(config: &Config) -> Result<CertificateList, Box<Finding>> {
+fn on_disk(config: &Config, server: &User) -> Result<CertificateList, Box<Finding>> {
     let setup = config.tls_setup();
     let tls = &config.tls;
     let mut given = [&tls.cert, &tls.key, &tls.client_ca].into_iter().flatten();
@@ -65,6 +65,11 @@ fn on_disk(config: &Config) -> Result<CertificateList, Box<Finding>> {
             "only the service sees what systemd hands over to it",
             "run this again while the server is running",
         )));
+    }
+    if let Err(error) = tls::look(&setup)
+        && let Some(denied) = denied("certificate", &error, server, &config.data_dir)
+    {
+        return Err(Box::new(denied));
     }
     let context = AdminContext {
         service_url: String::new(),

@@ -6,12 +6,12 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::rights::{ENTER, READ, Rights, Stranger, User, UserTable, WRITE};
-use super::{Finding, Level, process, shown};
+use super::rights::{ENTER, READ, Rights, Stranger, User, UserTable, WRITE, denied};
+use super::{Finding, process, shown};
 use crate::config::Config;
 use crate::domain::counted;
 use crate::fsutil;
-use crate::store::{chain, read_format};
+use crate::store::{UNFINISHED, chain, read_format};
 
 /// Files that are looked at, so that a strange directory does not take long.
 const FILES_MAX: usize = 50_000;
@@ -32,20 +32,47 @@ pub(super) fn check(config: &Config, server: &User, known: &UserTable) -> Vec<Fi
             let advice = "`rollcall serve` makes it; or name the right one in data_dir";
             return vec![Finding::warn(object(), "there is none", advice)];
         }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            let problem = "a part of its path is a file";
+            return vec![Finding::error(object(), problem, "name a directory in data_dir")];
+        }
         Err(error) => {
-            let advice = "run this as the owner of the data directory, or as root";
+            let advice = "see whether the disk is mounted and sound";
             return vec![Finding::error(object(), format!("cannot look at it: {error}"), advice)];
         }
     };
+    if let Some(finding) = no_store(dir) {
+        return vec![finding];
+    }
     if let Err(error) = fs::read_dir(dir) {
-        let owner = about.uid();
-        let advice = format!("run this as its owner, user {owner}, or as root");
+        let advice = format!("as root: chown {} {1} && chmod 700 {1}", server.uid, shown(dir));
         return vec![Finding::error(object(), format!("cannot look into it: {error}"), advice)];
     }
     let mut findings = rights(dir, &about, server, known);
-    findings.extend(lock(dir));
-    findings.extend(format(dir));
+    findings.extend(lock(dir, server));
+    findings.extend(format(dir, server));
     findings
+}
+
+/// What is in a directory that is no store and cannot become one: its files are none of the server's.
+fn no_store(dir: &Path) -> Option<Finding> {
+    let object = format!("data directory {}", shown(dir));
+    let is_there = |name: &str| fsutil::is_there(&dir.join(name));
+    if is_there("BACKUP") {
+        let advice = format!("`rollcall restore {} --data-dir NEW` makes one of it", shown(dir));
+        return Some(Finding::error(object, "it is a backup and no data directory", advice));
+    }
+    if is_there(UNFINISHED) {
+        let problem = "it holds a backup or a restore that was not finished";
+        return Some(Finding::error(object, problem, "do that again, or remove the directory"));
+    }
+    let is_store = ["FORMAT", "journal", "LOCK"].into_iter().any(is_there);
+    if is_store || !fsutil::has_content(dir).unwrap_or_default() {
+        return None;
+    }
+    let advice = "name the directory of the store in data_dir or with --data-dir; a new one is made in a \
+                  new or an empty directory";
+    Some(Finding::error(object, "it has other files and no store", advice))
 }
 
 /// What the server may do with everything in it, and who else may.
@@ -222,13 +249,16 @@ pub(super) fn holder(dir: &Path) -> io::Result<(String, Option<u32>, bool)> {
 }
 
 /// Who holds the directory, and how the last one left.
-fn lock(dir: &Path) -> Vec<Finding> {
+fn lock(dir: &Path, server: &User) -> Vec<Finding> {
     let object = shown(&dir.join("LOCK"));
     let (text, pid, held) = match holder(dir) {
         Ok(read) => read,
         Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
-            let advice = "run this as the owner of the data directory, or as root";
+            if let Some(denied) = denied(&object, &error, server, dir) {
+                return vec![denied];
+            }
+            let advice = format!("as root: chown -h {} {object} && chmod 600 {object}", server.uid);
             return vec![Finding::error(object, format!("cannot be read: {error}"), advice)];
         }
     };
@@ -255,7 +285,7 @@ fn lock(dir: &Path) -> Vec<Finding> {
     }]
 }
 
-fn format(dir: &Path) -> Vec<Finding> {
+fn format(dir: &Path, server: &User) -> Vec<Finding> {
     let object = shown(&dir.join("FORMAT"));
     match read_format(dir) {
         Ok(None) if !dir.join("journal").exists() => Vec::new(),
@@ -274,8 +304,12 @@ fn format(dir: &Path) -> Vec<Finding> {
             "nothing is to be done: the next start begins a new epoch, and clients fetch lists \
              again",
         )],
-        Err(error) => vec![Finding::bad(
-            Level::Error,
+        Err(error) if fsutil::is_denied(&error) => {
+            let advice = format!("as root: chown -h {} {object} && chmod 600 {object}", server.uid);
+            let ours = || Finding::error(&object, chain(&error), advice);
+            vec![denied(&object, &error, server, dir).unwrap_or_else(ours)]
+        }
+        Err(error) => vec![Finding::error(
             object,
             chain(&error),
             "start the release that wrote it, or restore a backup",

@@ -1,8 +1,10 @@
 //! The disk: its free space, and whether it keeps what is written.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::{fs, io};
 
+use super::rights::{User, denied};
 use super::{Finding, shown};
 use crate::config::Config;
 use crate::domain::{counted, show_size};
@@ -35,8 +37,8 @@ pub(super) struct Disk {
     pub(super) read_only: bool,
     /// None where it does not count files.
     pub(super) free_files: Option<u64>,
-    pub(super) journal_bytes: u64,
-    pub(super) index_bytes: u64,
+    /// Bytes of the journal and of the index; none where they are not known.
+    pub(super) used: Option<(u64, u64)>,
     pub(super) segment_bytes: u64,
     /// Below so much, events and imports are refused.
     pub(super) least_bytes: u64,
@@ -44,7 +46,7 @@ pub(super) struct Disk {
     pub(super) reserve: Option<bool>,
 }
 
-pub(super) fn check(config: &Config) -> Vec<Finding> {
+pub(super) fn check(config: &Config, server: &User) -> Vec<Finding> {
     let dir = &config.data_dir;
     // Before the first start its place is what counts.
     let there = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
@@ -59,7 +61,13 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
             return vec![Finding::error(object, format!("cannot look at it: {error}"), advice)];
         }
     };
-    judge(
+    let sizes = size(&dir.join("journal")).and_then(|journal| Ok((journal, indexes(dir)?)));
+    let unknown = sizes.as_ref().err().map(|error| {
+        let or = || Finding::unknown(&object, format!("{error}"), "run `rollcall status`");
+        denied(&format!("{object}, journal and index"), error, server, dir).unwrap_or_else(or)
+    });
+    let sizes = sizes.ok();
+    let findings = judge(
         &object,
         &Disk {
             // The upper half is a sign that has been stretched.
@@ -67,14 +75,14 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
             free_bytes: space.free_bytes,
             read_only: space.read_only,
             free_files: space.free_files,
-            journal_bytes: size(&dir.join("journal")),
-            index_bytes: indexes(dir),
+            used: sizes,
             segment_bytes: config.store.segment_bytes,
             least_bytes: config.store.min_free_bytes,
             reserve: (dir.join("FORMAT").exists() && config.store.reserve_bytes > 0)
                 .then(|| dir.join("RESERVE").exists()),
         },
-    )
+    );
+    findings.into_iter().chain(unknown).collect()
 }
 
 pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
@@ -88,7 +96,8 @@ pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
         ));
     }
     let free = show_size(disk.free_bytes);
-    let needed = disk.index_bytes.saturating_add(disk.segment_bytes);
+    let index_bytes = disk.used.map_or(0, |(_, index)| index);
+    let needed = index_bytes.saturating_add(disk.segment_bytes);
     if disk.free_bytes < disk.least_bytes {
         findings.push(Finding::error(
             object,
@@ -138,30 +147,53 @@ pub(super) fn judge(object: &str, disk: &Disk) -> Vec<Finding> {
         ));
     }
     if findings.is_empty() {
-        let (journal, index) = (show_size(disk.journal_bytes), show_size(disk.index_bytes));
-        let what = format!("{free} are free; the journal has {journal}, the index {index}");
+        let used = disk.used.map(|(journal, index)| {
+            format!("; the journal has {}, the index {}", show_size(journal), show_size(index))
+        });
+        let what = format!("{free} are free{}", used.unwrap_or_default());
         findings.push(Finding::ok(object, what));
     }
     findings
 }
 
 /// Bytes of the generations of the index that are in use.
-fn indexes(data_dir: &Path) -> u64 {
-    let entries = fs::read_dir(data_dir).into_iter().flatten().flatten();
-    let dirs = entries.filter(|entry| {
+fn indexes(data_dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in entries(data_dir)? {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        name.starts_with("index-") && !name.ends_with(".damaged")
-    });
-    dirs.map(|entry| size(&entry.path())).sum()
+        if name.starts_with("index-") && !name.ends_with(".damaged") {
+            bytes += size(&entry.path())?;
+        }
+    }
+    Ok(bytes)
 }
 
-/// Bytes of the files in a directory and below it.
-fn size(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let sizes = entries.filter_map(|entry| {
-        let about = entry.metadata().ok()?;
-        Some(if about.is_dir() { size(&entry.path()) } else { about.len() })
-    });
-    sizes.sum()
+/// Bytes of the files in a directory and below it. Files come and go while a server is running.
+fn size(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in entries(dir)? {
+        match entry.metadata() {
+            Ok(about) if about.is_dir() => bytes += size(&entry.path())?,
+            Ok(about) => bytes += about.len(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(named(&entry.path(), &error)),
+        }
+    }
+    Ok(bytes)
+}
+
+/// What is in a directory; nothing where there is none.
+fn entries(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => Ok(entries.flatten().collect()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(named(dir, &error)),
+    }
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot read {}: {error}", shown(path)))
 }

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use super::server::ObservedServer;
-use crate::domain::counted;
+use crate::domain::{AccountSid, counted};
 use crate::ops::{HookFigures, Refusals};
 use crate::store::Cause;
 
@@ -27,7 +27,8 @@ pub(super) fn judge(hooks: &HookFigures) -> Vec<Finding> {
                 format!("the last event was taken at {at}")
             });
             let problem = format!("{}; {last}", one.refused.texts().join("; "));
-            Finding::warn(format!("account {}", one.account_sid), problem, advice(&one.refused))
+            let advice = advice(&one.refused, Some(one.account_sid));
+            Finding::warn(format!("account {}", one.account_sid), problem, advice)
         })
         .collect();
     if let Some(more) = refused.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
@@ -38,12 +39,21 @@ pub(super) fn judge(hooks: &HookFigures) -> Vec<Finding> {
             advice,
         ));
     }
-    let others = &hooks.others_refused;
+    findings.extend(hooks.unregistered.iter().map(|one| {
+        let advice = format!("if it is yours, {}", one.remedy());
+        Finding::warn(format!("account {}", one.account_sid), one.text(), advice)
+    }));
+    let others = hooks.others_unnamed();
     if !others.is_empty() {
         let problem = format!("of no account that is known: {}", others.texts().join("; "));
         let noise: u64 = NOISE.into_iter().map(|cause| others.of(cause)).sum();
         findings.push(if others.0.values().sum::<u64>() > noise {
-            Finding::warn("webhooks", problem, advice(others))
+            // With one account alone it is known whose they are to be.
+            let only = match &hooks.accounts[..] {
+                [only] => Some(only.account_sid),
+                _ => None,
+            };
+            Finding::warn("webhooks", problem, advice(&others, only))
         } else {
             Finding::ok("webhooks", problem)
         });
@@ -54,22 +64,55 @@ pub(super) fn judge(hooks: &HookFigures) -> Vec<Finding> {
     findings
 }
 
-/// What to do about the gravest of them.
-fn advice(refused: &Refusals) -> &'static str {
-    let any = |causes: &[Cause]| causes.iter().any(|cause| refused.of(*cause) > 0);
-    if any(&[Cause::SignatureWrong, Cause::NoSecret]) {
-        "`rollcall account set SID --webhook-secret -` with the webhook secret that jambonz shows for \
-         the account"
-    } else if any(&[Cause::WrongPassword, Cause::UnknownUser]) {
-        "`rollcall account set SID --hook-user USER --hook-password -` with those of the call status \
+/// What to do about each of them, in the order of their weight.
+fn advice(refused: &Refusals, account: Option<AccountSid>) -> String {
+    let sid = account.map_or_else(|| "ACCOUNT_SID".to_owned(), |account| account.to_string());
+    let of = |causes: &[Cause]| causes.iter().any(|cause| refused.of(*cause) > 0);
+    let secret = format!(
+        "`rollcall account set {sid} --webhook-secret -` with the webhook secret that jambonz shows for the \
+         account"
+    );
+    let user = format!(
+        "`rollcall account set {sid} --hook-user USER --hook-password -` with those of the call status \
          webhook in jambonz"
-    } else if any(&[Cause::SignatureTime]) {
-        "have both machines' clocks set by NTP"
-    } else if any(&[Cause::OtherAccount, Cause::TwoAccounts]) {
-        "give each account credentials of its own, in jambonz and here"
-    } else if any(&[Cause::Method]) {
-        "set the method of the call status webhook in jambonz to POST"
-    } else {
-        "see the server's log: it names each cause"
+    );
+    let role = format!("`rollcall token create --account {sid} --role ingest` makes one that may");
+    let remedies: [(&[Cause], &str, &str); 11] = [
+        (&[Cause::SignatureWrong], "wrong webhook secret", &secret),
+        (&[Cause::NotRegistered], "account not registered", &secret),
+        (&[Cause::NoSecret], "no webhook secret", &secret),
+        (&[Cause::WrongPassword], "wrong password", &user),
+        (&[Cause::UnknownUser], "unknown user", &user),
+        (
+            &[Cause::SignatureTime],
+            "time of the signature",
+            "have the clocks of both machines set by NTP",
+        ),
+        (
+            &[Cause::OtherAccount, Cause::TwoAccounts],
+            "another account",
+            "give each account credentials of its own, in jambonz and here",
+        ),
+        (&[Cause::UnknownToken, Cause::Role], "token", &role),
+        (
+            &[Cause::SignatureMalformed, Cause::NoAccount],
+            "signature",
+            "see whether a proxy changes the header Jambonz-Signature or the body",
+        ),
+        (&[Cause::Method], "method", "set that of the call status webhook in jambonz to POST"),
+        (
+            &[Cause::Malformed, Cause::TooLarge, Cause::SlowBody, Cause::Other],
+            "body",
+            "see the server's log, which names each cause",
+        ),
+    ];
+    let named: Vec<String> = remedies
+        .into_iter()
+        .filter(|(causes, ..)| of(causes))
+        .map(|(_, cause, remedy)| format!("{cause}: {remedy}"))
+        .collect();
+    if named.is_empty() {
+        return "see the server's log, which names each cause".to_owned();
     }
+    named.join("; ")
 }

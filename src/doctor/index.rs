@@ -2,13 +2,14 @@
 
 use std::fs;
 
+use super::rights::{User, denied};
 use super::server::ObservedServer;
 use super::{Finding, shown};
 use crate::config::Config;
 use crate::domain::counted;
 use crate::fsutil;
 
-pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
+pub(super) fn check(config: &Config, server: &ObservedServer, user: &User) -> Vec<Finding> {
     let dir = &config.data_dir;
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     let names: Vec<String> =
@@ -28,7 +29,13 @@ pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
     if !dir.join("journal").is_dir() {
         return findings;
     }
-    let current = fsutil::read_text(&dir.join("CURRENT")).unwrap_or_default();
+    let current = fsutil::read_text(&dir.join("CURRENT"));
+    if let Some(denied) = current.as_ref().err().and_then(|error| denied("index", error, user, dir))
+    {
+        findings.push(denied);
+        return findings;
+    }
+    let current = current.unwrap_or_default();
     let current = format!("index-{}", current.trim());
     let there = dir.join(&current).is_dir();
     let object = "index";

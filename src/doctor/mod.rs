@@ -30,7 +30,9 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
+use crate::store::chain;
+use crate::{fsutil, users};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -65,11 +67,15 @@ pub struct Finding {
     pub problem: String,
     /// What to do; none where nothing is to be done.
     pub advice: Option<String>,
+    /// The system does not let this user look.
+    #[serde(skip)]
+    pub denied: bool,
 }
 
 impl Finding {
     fn ok(object: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { level: Level::Ok, object: object.into(), problem: what.into(), advice: None }
+        let (object, problem) = (object.into(), what.into());
+        Self { level: Level::Ok, object, problem, advice: None, denied: false }
     }
 
     fn bad(
@@ -79,7 +85,7 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         let (object, problem) = (object.into(), problem.into());
-        Self { level, object, problem, advice: Some(advice.into()) }
+        Self { level, object, problem, advice: Some(advice.into()), denied: false }
     }
 
     fn unknown(
@@ -88,6 +94,18 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         Self::bad(Level::Unknown, object, problem, advice)
+    }
+
+    /// What the system does not let this user look at. It says nothing of the object.
+    fn denied(object: impl Into<String>, what: &str, server: Option<u32>) -> Self {
+        let problem = format!("permission denied: {what}, and this runs as {}", users::us());
+        let advice = match server {
+            Some(uid @ 1..) => {
+                format!("run it as that user, {}, or as root", users::sudo(uid, "doctor"))
+            }
+            _ => format!("run it as the server's user or as root: {}", users::sudo(0, "doctor")),
+        };
+        Self { denied: true, ..Self::unknown(object, problem, advice) }
     }
 
     fn warn(
@@ -136,15 +154,15 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
         data::check(config, &user, &known),
         about_server,
         clock::check(config, &server, around),
-        disk::check(config),
+        disk::check(config, &user),
         audit::check(config, &user),
         limits::check(config, &server),
         certificate::check(config, &server, (&user, &known), around),
         ports::check(config, &server),
-        index::check(config, &server),
+        index::check(config, &server, &user),
         tokens::check(&server),
         hooks::check(&server),
-        outbound::check(config),
+        outbound::check(config, &user),
         unit::check(config, &known, around),
     ]
     .concat()
@@ -156,7 +174,12 @@ pub fn is_held(data_dir: &Path) -> bool {
 }
 
 /// What there is to say where the configuration is not understood: all else depends on it.
-pub fn without_configuration(problem: String) -> Vec<Finding> {
+pub fn without_configuration(error: &ConfigError) -> Vec<Finding> {
+    let problem = chain(error);
+    if fsutil::is_denied(error) {
+        let what = format!("{problem}; nothing was examined");
+        return vec![Finding::denied("configuration", &what, users::numbered("rollcall"))];
+    }
     let advice =
         "correct it; nothing else was examined. `rollcall config example` prints every key";
     vec![Finding::error("configuration", problem, advice)]

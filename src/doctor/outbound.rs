@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::rights::{User, denied};
 use super::{Finding, shown};
 use crate::config::Config;
 use crate::domain::counted;
@@ -13,17 +14,19 @@ const BITS_MIN_V6: u8 = 48;
 /// Where clouds answer for their machines, and give away their credentials.
 const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
-pub(super) fn check(config: &Config) -> Vec<Finding> {
+pub(super) fn check(config: &Config, server: &User) -> Vec<Finding> {
     let servers = &config.feature_servers;
     let mut findings: Vec<Finding> = servers.networks.iter().filter_map(network).collect();
     if let Some(ca) = &config.upstream.ca
         && let Err(error) = std::fs::read(ca)
     {
-        findings.push(Finding::error(
-            format!("upstream.ca {}", shown(ca)),
-            format!("cannot be read: {error}"),
-            "name a PEM file that the server's user may read",
-        ));
+        let object = format!("upstream.ca {}", shown(ca));
+        let wrong = || {
+            let advice = "name a PEM file that the server's user may read";
+            Finding::error(&object, format!("cannot be read: {error}"), advice)
+        };
+        let denied = denied(&object, &error, server, &config.data_dir);
+        findings.push(denied.unwrap_or_else(wrong));
     }
     if findings.is_empty() {
         let (urls, networks) = (servers.urls.len(), servers.networks.len());

@@ -89,6 +89,10 @@ fn in_use(object: String, port: u16, server: &ObservedServer) -> Finding {
                 return Finding::ok(object, what);
             }
         }
+        None if server.is_denied() && holders.is_empty() => {
+            let what = "a process listens there, which may be the server";
+            return Finding::denied(object, what, None);
+        }
         None if holders == [SERVICE_MANAGER] => {
             let what = "the service manager listens there, and starts the server when it is needed";
             return Finding::ok(object, what);

@@ -6,11 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::server::Peer;
 use super::{Finding, process, shown};
+use crate::store::chain;
+use crate::{fsutil, users};
 
 /// To read, to write and to enter or run, as in each digit of a mode.
 pub(super) const READ: u32 = 0o4;
@@ -182,13 +185,24 @@ impl UserTable {
         }
         let us = User::of_this_process();
         let dir = fs::metadata(data_dir).ok();
+        let lock = fs::symlink_metadata(data_dir.join("LOCK")).ok();
+        let lock = lock.filter(|lock| lock.is_file() && lock.nlink() == 1);
+        let may_open = lock.as_ref().is_none_or(|lock| us.may(READ | WRITE, Rights::of(lock)));
         if us.uid != 0
+            && may_open
             && dir.as_ref().is_none_or(|dir| us.may(READ | WRITE | ENTER, Rights::of(dir)))
         {
             return us;
         }
-        let lock = fs::symlink_metadata(data_dir.join("LOCK")).ok();
-        let lock = lock.filter(|lock| lock.is_file() && lock.nlink() == 1 && lock.uid() != 0);
+        // Root's, with a store of root's in it, or closed, so that it cannot be seen whose that is.
+        let is_roots = dir.as_ref().filter(|dir| dir.uid() == 0).is_some_and(|dir| {
+            let closed = !us.may(READ | ENTER, Rights::of(dir));
+            lock.as_ref().map_or(closed, |lock| lock.uid() == 0)
+        });
+        if us.uid != 0 && is_roots {
+            return User { uid: 0, groups: vec![0] };
+        }
+        let lock = lock.filter(|lock| lock.uid() != 0);
         let owned = dir.as_ref().filter(|dir| dir.uid() != 0);
         let Some(about) = lock.as_ref().or(owned) else { return us };
         let known = self.numbered(about.uid()).map(|user| user.groups.clone());
@@ -204,18 +218,49 @@ impl UserTable {
 /// and may not read them.
 pub(super) fn not_for_us(server: &User, data_dir: &Path) -> Option<Finding> {
     let us = User::of_this_process();
-    let dir = fs::metadata(data_dir).ok()?;
-    if us.uid == 0 || us.uid == server.uid || us.may(READ | WRITE | ENTER, Rights::of(&dir)) {
+    if us.uid == 0 {
         return None;
     }
     let object = format!("data directory {}", shown(data_dir));
-    let problem = format!(
-        "it is for user {}, and this runs as user {}, who may not look at all that is in it",
-        server.uid, us.uid
-    );
-    let advice =
-        format!("run this as that user, sudo -u '#{}' rollcall doctor, or as root", server.uid);
-    Some(Finding::error(object, problem, advice))
+    let nothing = "so that neither it nor its disk, certificates, index and tokens were examined";
+    let dir = match fs::metadata(data_dir) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let what = format!("a directory that leads there may not be entered, {nothing}");
+            return Some(Finding::denied(object, &what, users::numbered("rollcall")));
+        }
+        Err(_) => return None,
+    };
+    if us.uid == server.uid {
+        return None;
+    }
+    let owner = users::shown(server.uid);
+    let what = if us.may(READ | WRITE | ENTER, Rights::of(&dir)) {
+        format!("its files are of {owner}, {nothing}")
+    } else {
+        format!("it is of {owner}, who alone may look into it, {nothing}")
+    };
+    Some(Finding::denied(object, &what, Some(server.uid)))
+}
+
+/// What cannot be looked at because of its rights: what is to be said of that as this user, who may not be
+/// the server, or none where the server itself meets it.
+pub(super) fn denied(
+    object: &str,
+    error: &(dyn std::error::Error + 'static),
+    server: &User,
+    data_dir: &Path,
+) -> Option<Finding> {
+    let us = User::of_this_process().uid;
+    let owns = |path: &Path| fs::symlink_metadata(path).is_ok_and(|about| about.uid() == us);
+    // Before a first start it is a guess that this user is the server.
+    let are_server =
+        us == 0 || us == server.uid && (owns(&data_dir.join("LOCK")) || owns(data_dir));
+    if !fsutil::is_denied(error) || are_server {
+        return None;
+    }
+    let uid = Some(server.uid).filter(|uid| *uid != us);
+    Some(Finding::denied(object, &chain(error), uid))
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub(super) enum ObservedServer {
     Up(Box<Answers>),
     /// There is none, or it cannot be asked.
     Silent,
+    /// This user may not ask whether there is one.
+    Denied,
 }
 
 pub(super) struct Answers {
@@ -44,8 +46,12 @@ impl ObservedServer {
     pub(super) fn answers(&self) -> Option<&Answers> {
         match self {
             Self::Up(answers) => Some(answers),
-            Self::Silent => None,
+            Self::Silent | Self::Denied => None,
         }
+    }
+
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Denied)
     }
 
     /// The user that it runs as.
@@ -62,6 +68,11 @@ pub(super) fn ask(config: &Config, around: &Surroundings) -> (ObservedServer, Ve
     let start = "start the server: `rollcall serve`, or `systemctl start rollcall`";
     let (path, stream) = match connect(&configured, &usual) {
         Ok(connected) => connected,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let owner = std::fs::metadata(&config.data_dir).map(|dir| dir.uid()).ok();
+            let what = "whether a server is running is not known: its socket cannot be asked";
+            return (ObservedServer::Denied, vec![Finding::denied(object(), what, owner)]);
+        }
         Err(error) => {
             let finding = match error.kind() {
                 ErrorKind::NotFound => {
@@ -71,11 +82,6 @@ pub(super) fn ask(config: &Config, around: &Surroundings) -> (ObservedServer, Ve
                     object(),
                     "nothing listens on it: the server was killed, or is not ready yet",
                     start,
-                ),
-                ErrorKind::PermissionDenied => Finding::unknown(
-                    object(),
-                    format!("it is another user's: {error}"),
-                    "run this as the server's user or as root",
                 ),
                 _ => Finding::error(object(), error.to_string(), start),
             };

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 use super::disk::Disk;
-use super::rights::UserTable;
+use super::rights::{User, UserTable};
 use super::{
     Finding, Level, Surroundings, certificate, clock, disk, hooks, limits, outbound, tokens, unit,
 };
@@ -15,6 +15,7 @@ use crate::access::Role;
 use crate::config::{Config, Settings};
 use crate::ops::{
     AccountHooks, CertificateInfo, CertificateRole, HookFigures, Refusals, TokenInfo,
+    UnregisteredAccount,
 };
 
 const DAY_S: u64 = 86_400;
@@ -54,8 +55,7 @@ fn a_disk_without_room_or_of_a_kind_that_forgets_is_found() {
         free_bytes: 1000 * MIB,
         read_only: false,
         free_files: Some(1_000_000),
-        journal_bytes: 5000 * MIB,
-        index_bytes: 500 * MIB,
+        used: Some((5000 * MIB, 500 * MIB)),
         segment_bytes: 64 * MIB,
         least_bytes: 0,
         reserve: Some(true),
@@ -159,10 +159,11 @@ fn a_star_covers_one_label() {
 
 #[test]
 fn wide_networks_are_found_and_narrow_ones_are_not() {
+    let us = User { uid: 0, groups: vec![0] };
     let found = |networks: &str| {
         let text = format!("feature_servers.networks = [{networks}]");
         let config = Config::parse(Path::new(""), &text, &Settings::default()).unwrap();
-        outbound::check(&config)
+        outbound::check(&config, &us)
     };
     assert_eq!(levels(&found("")), [Level::Ok]);
     assert_eq!(levels(&found("'10.5.0.0/16', 'fd00:1:2::/48'")), [Level::Ok]);
@@ -176,7 +177,7 @@ fn wide_networks_are_found_and_narrow_ones_are_not() {
     }
     let text = "upstream.ca = '/nowhere/ca.pem'";
     let config = Config::parse(Path::new(""), text, &Settings::default()).unwrap();
-    assert_eq!(levels(&outbound::check(&config)), [Level::Error]);
+    assert_eq!(levels(&outbound::check(&config, &us)), [Level::Error]);
 }
 
 fn token(id: &str, scope: &str, role: Role, expired: bool) -> TokenInfo {
@@ -278,7 +279,11 @@ fn webhooks_that_are_refused_are_found_and_noise_is_not_blamed() {
         refused: refusals(counts),
     };
     let found = |accounts: Vec<AccountHooks>, others: &[(&str, u64)]| {
-        hooks::judge(&HookFigures { accounts, others_refused: refusals(others) })
+        hooks::judge(&HookFigures {
+            accounts,
+            others_refused: refusals(others),
+            ..HookFigures::default()
+        })
     };
     for (accounts, others, level, says) in [
         (vec![account(1, &[])], &[][..], Level::Ok, "none was refused"),
@@ -294,6 +299,43 @@ fn webhooks_that_are_refused_are_found_and_noise_is_not_blamed() {
         let findings = found(accounts, others);
         assert_eq!(levels(&findings), [level], "{findings:?}");
         assert!(findings[0].problem.contains(says), "{findings:?}");
+    }
+    // Each cause has its remedy, with the account's own sid.
+    let causes =
+        [("signature_wrong", 1), ("wrong_password", 2), ("signature_time", 3), ("role", 4)];
+    let findings = found(vec![account(1, &causes)], &[]);
+    let advice = findings[0].advice.as_deref().unwrap();
+    let sid = crate::domain::AccountSid::from_bytes([1; 16]);
+    for says in [
+        format!("wrong webhook secret: `rollcall account set {sid} --webhook-secret -`"),
+        format!("wrong password: `rollcall account set {sid} --hook-user USER --hook-password -`"),
+        "clocks".to_owned(),
+        format!("token: `rollcall token create --account {sid} --role ingest`"),
+    ] {
+        assert!(advice.contains(&says), "{says}: {advice}");
+    }
+    for wrong in ["set SID", "POST", "registered", "no webhook secret"] {
+        assert!(!advice.contains(wrong), "{wrong}: {advice}");
+    }
+    // Whose user nobody has is known where there is one account alone.
+    let unknown = [("unknown_user", 1)];
+    let one = found(vec![account(1, &[])], &unknown)[0].advice.clone().unwrap();
+    assert!(one.contains(&format!("account set {sid} --hook-user")), "{one}");
+    let two = found(vec![account(1, &[]), account(2, &[])], &unknown)[0].advice.clone().unwrap();
+    assert!(two.contains("account set ACCOUNT_SID --hook-user"), "{two}");
+    // An account that nobody has registered has no secret that could be wrong.
+    let stranger = UnregisteredAccount { account_sid: sid, refused: 3 };
+    for (counted, left) in [(3, 0), (5, 1)] {
+        let findings = hooks::judge(&HookFigures {
+            accounts: Vec::new(),
+            others_refused: refusals(&[("not_registered", counted)]),
+            unregistered: vec![stranger.clone()],
+        });
+        assert_eq!(findings.len(), 1 + left, "{findings:?}");
+        assert_eq!(findings[0].object, format!("account {sid}"));
+        assert!(findings[0].problem.contains("3 signed webhooks refused: it is not registered"));
+        let advice = findings[0].advice.as_deref().unwrap();
+        assert!(advice.contains(&format!("account set {sid} --webhook-secret -")), "{advice}");
     }
     let many = (0..50).map(|n| account(n, &[("malformed", 1)])).collect();
     let findings = found(many, &[]);

@@ -9,6 +9,9 @@ use crate::ops::TokenInfo;
 const OBJECT: &str = "tokens";
 
 pub(super) fn check(server: &ObservedServer) -> Vec<Finding> {
+    if server.is_denied() {
+        return vec![Finding::denied(OBJECT, "the server cannot be asked which there are", None)];
+    }
     let Some(answers) = server.answers() else {
         let advice = "run this again while the server is running, or `rollcall token list`";
         return vec![Finding::unknown(OBJECT, "no server tells which there are", advice)];

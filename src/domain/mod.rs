@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing here knows bytes, JSON, a clock, a file or a socket. Everything
 //! is a pure function of its arguments.
 
+mod already;
 mod amount;
 mod call;
 mod event;

@@ -37,6 +37,8 @@ pub(super) struct Why {
     pub causes: Vec<Cause>,
     /// Whose request it was, or claimed to be.
     pub account: Option<AccountSid>,
+    /// The account without settings whose signature it claims to have.
+    pub unregistered: Option<AccountSid>,
     /// The user names of passwords that are wrong.
     pub users: Vec<String>,
     /// Nothing valid came with the request.
@@ -73,6 +75,11 @@ impl ApiError {
     pub(super) fn or_because(self, why: impl FnOnce(StatusCode) -> Why) -> Self {
         let why = self.why.unwrap_or_else(|| Box::new(why(self.status)));
         Self { why: Some(why), ..self }
+    }
+
+    /// What was wrong with who sent the request, where that is known.
+    pub(super) fn why_mut(&mut self) -> Option<&mut Why> {
+        self.why.as_deref_mut()
     }
 
     /// Whether it is the client's doing.

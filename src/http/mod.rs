@@ -24,6 +24,7 @@ mod gzip;
 mod health;
 mod list;
 mod metrics;
+mod near_path;
 mod query;
 mod rate;
 mod read_concurrency;

@@ -7,7 +7,7 @@ use super::error::ApiError;
 use crate::domain::{
     AccountSid, CallSid, CallStatus, Direction, Filter, Order, Position, SidError, Timestamp,
 };
-use crate::wire::{CsvStyle, Zone, ZoneError, parse_time};
+use crate::wire::{CsvStyle, Zone, ZoneError, parse_time, time_fault};
 
 /// Calls that one page may have.
 const LIMIT_MAX: usize = 10_000;
@@ -212,7 +212,10 @@ fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
     // The `+` of an offset that was not encoded has become a space.
     let parsed = parse_time(value).or_else(|| parse_time(&value.replace(' ', "+")));
     let expected = "expected a time as 2026-01-31T23:59:59Z, or a day as 2026-01-31";
-    parsed.ok_or_else(|| wrong(name, value, expected))
+    parsed.ok_or_else(|| match time_fault(value) {
+        Some(fault) => wrong(name, value, &format!("{fault}; {expected}")),
+        None => wrong(name, value, expected),
+    })
 }
 
 fn wrong(name: &str, value: &str, expected: &str) -> ApiError {

@@ -15,6 +15,8 @@ use super::{ApiContext, ConnectionInfo};
 
 /// What is read of the body of a refused request.
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;
+/// What is kept of that.
+const BEGIN_BYTES: usize = 8 * 1024;
 /// How long.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
@@ -73,10 +75,15 @@ impl<'a> ApiRequest<'a> {
 
     /// Reads what is left of a refused request's body, within bounds: a connection that is closed
     /// while the client sends may lose the answer, too.
-    pub async fn drain(&mut self) {
+    ///
+    /// Returns how it begins, a few bytes.
+    pub async fn drain(&mut self) -> Vec<u8> {
+        let mut begin = Vec::new();
         let read = async {
             let mut left = DRAIN_BYTES;
             while let Some(Ok(part)) = self.body.next().await {
+                let room = BEGIN_BYTES.saturating_sub(begin.len());
+                begin.extend_from_slice(part.get(..room).unwrap_or(&part));
                 left = left.saturating_sub(part.len());
                 if left == 0 {
                     return;
@@ -84,5 +91,6 @@ impl<'a> ApiRequest<'a> {
             }
         };
         let _in_time = tokio::time::timeout(DRAIN_TIME, read).await;
+        begin
     }
 }

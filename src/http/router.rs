@@ -14,7 +14,7 @@ use super::auth::{Action, Principal, authorize, bearer, wrong_sid};
 use super::error::ApiError;
 use super::request::ApiRequest;
 use super::response::Response;
-use super::{calls, control, docs, feed, health, list, metrics, stats, webhook};
+use super::{calls, control, docs, feed, health, list, metrics, near_path, stats, webhook};
 use crate::domain::{AccountSid, CallId};
 use crate::meter;
 
@@ -140,6 +140,12 @@ pub fn templates() -> meter::Routes {
     &TEMPLATES
 }
 
+/// The templates of all paths, and their segments.
+pub(super) fn templates_of_routes() -> impl Iterator<Item = (&'static str, &'static [&'static str])>
+{
+    RESOURCES.iter().map(|resource| (resource.template, resource.segments.as_slice()))
+}
+
 /// The methods of all routes, as a preflight has them.
 pub(super) fn methods() -> String {
     let mut methods: Vec<&str> = Vec::new();
@@ -157,16 +163,17 @@ pub(super) struct Target<'p> {
     /// Where it stands among [`templates`].
     pub label: usize,
     resource: Option<&'static Resource>,
+    path: &'p str,
     account: &'p str,
     call: &'p str,
 }
 
 impl<'p> Target<'p> {
     pub fn of(path: &'p str) -> Self {
+        let mut target =
+            Self { label: RESOURCES.len(), resource: None, path, account: "", call: "" };
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
-        let mut target =
-            Self { label: RESOURCES.len(), resource: None, account: Default::default(), call: "" };
         for (label, resource) in RESOURCES.iter().enumerate() {
             let mut segments = path.split('/');
             let matches = resource.segments.iter().all(|expected| match segments.next() {
@@ -201,7 +208,12 @@ impl<'p> Target<'p> {
     /// Answers a client that may ask. The order of checks is that of jambonz:
     /// path 404, method 405, token 401, account sid 400, permission 403, call sid 400.
     pub async fn answer(self, request: &mut ApiRequest<'_>) -> Result<Response, ApiError> {
-        let resource = self.resource.ok_or_else(|| ApiError::not_found("no such path"))?;
+        let no_path = || {
+            let near = near_path::near(self.path);
+            let near = near.map(|template| format!("; did you mean {template}?"));
+            ApiError::not_found(format!("no such path{}", near.unwrap_or_default()))
+        };
+        let resource = self.resource.ok_or_else(no_path)?;
         let route = resource.route(request.method).ok_or_else(|| resource.wrong_method())?;
         match route.handler {
             Handler::Open(answer) => answer(request),

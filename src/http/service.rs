@@ -29,7 +29,7 @@ use super::rate::Rate;
 use super::request::{ApiRequest, RequestBody};
 use super::response::{Response, empty};
 use super::router::{self, Target};
-use super::webhook::{self, presented};
+use super::webhook::{self, name_account, presented};
 use super::{ApiContext, ConnectionInfo};
 use crate::access::Access;
 use crate::clock;
@@ -145,14 +145,17 @@ impl Inner {
 
     /// The handler's answer. Those who bring wrong credentials wait for it.
     async fn throttled(&self, target: Target<'_>, request: &mut ApiRequest<'_>) -> Response {
-        let answer = target.answer(request).await;
+        let mut answer = target.answer(request).await;
         // A client that waits for a "100 Continue" has sent nothing yet.
-        if answer.is_err() && !request.headers.contains_key(EXPECT) {
+        if let Err(error) = &mut answer
+            && !request.headers.contains_key(EXPECT)
+        {
             // No connection is kept for what is only thrown away.
             let recognised = request.is_recognised();
             request.recognise(false);
-            request.drain().await;
+            let begin = request.drain().await;
             request.recognise(recognised);
+            name_account(&self.context, error, &begin);
         }
         let mut reply = answer.unwrap_or_else(Response::from);
         let why = reply.extensions().get::<Why>();
@@ -236,8 +239,19 @@ impl Inner {
         };
         let own = why.account.filter(has_settings);
         let hooks = &self.context.store.meter().hooks;
+        if let Some(account) = why.unregistered {
+            hooks.unregistered(account);
+        }
         let Some(left_out) = hooks.refused(own, cause, Instant::now()) else { return };
-        let reasons: Vec<_> = why.causes.iter().map(|cause| cause.text()).collect();
+        // For the log alone: a client is not told which accounts there are.
+        let reasons = why.causes.iter().map(|cause| match (cause, why.unregistered) {
+            (Cause::NotRegistered, Some(account)) => format!(
+                "{}; if it is yours, `rollcall account set {account} --webhook-secret -` registers it",
+                cause.text()
+            ),
+            _ => cause.text().to_owned(),
+        });
+        let reasons: Vec<_> = reasons.collect();
         tracing::warn!(
             account = why.account.map(tracing::field::display),
             status = status.as_u16(),

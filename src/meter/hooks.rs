@@ -2,7 +2,8 @@
 //! and when the last event of each account was taken.
 //!
 //! Architecture invariant: no client decides how much is remembered. An account has an entry of its
-//! own if it has settings or its events were taken, up to a limit; all others share one entry.
+//! own if it has settings or its events were taken, up to a limit; all others share one entry, and of the
+//! accounts that nobody has registered only a few sids are kept.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use crate::domain::{AccountSid, Timestamp};
 
 /// Accounts with an entry of their own.
 const ACCOUNTS_MAX: usize = 5000;
+/// Accounts without settings whose sids are remembered: those that signed webhooks named last.
+const UNREGISTERED_MAX: usize = 20;
 /// Lines in the log for one account and cause in one [`WINDOW`].
 const LINES_MAX: u32 = 10;
 /// The time in which they are counted.
@@ -27,6 +30,7 @@ pub enum Cause {
     SignatureWrong,
     WrongPassword,
     SignatureTime,
+    NotRegistered,
     UnknownUser,
     UnknownToken,
     Role,
@@ -49,7 +53,7 @@ const CAUSES: usize = Cause::ALL.len();
 
 impl Cause {
     /// Every one, with its name for programs and its text for people.
-    pub const ALL: [(Self, &'static str, &'static str); 21] = [
+    pub const ALL: [(Self, &'static str, &'static str); 22] = [
         (Self::TwoAccounts, "two_accounts", "two valid credentials name different accounts"),
         (Self::OtherAccount, "other_account", "events of an account that is not the sender's"),
         (
@@ -66,6 +70,11 @@ impl Cause {
             Self::SignatureTime,
             "signature_time",
             "the signature's time is more than 5 minutes off: are both clocks right?",
+        ),
+        (
+            Self::NotRegistered,
+            "not_registered",
+            "signed, but the account of its first event is not registered here",
         ),
         (Self::UnknownUser, "unknown_user", "no account has this hook user"),
         (Self::UnknownToken, "unknown_token", "the token is unknown, expired or revoked"),
@@ -104,6 +113,8 @@ pub struct HookMetrics(Mutex<Book>);
 struct Book {
     accounts: HashMap<AccountSid, HookCounters>,
     others: HookCounters,
+    /// Accounts without settings that signed webhooks named, and how many; the last one last.
+    unregistered: Vec<(AccountSid, u64)>,
 }
 
 /// The requests of one account, or of all that have no entry of their own.
@@ -180,6 +191,22 @@ impl HookMetrics {
         counts.get_mut(cause as usize)?.add(now)
     }
 
+    /// Remembers that a signed webhook named an account without settings. Anybody can send such a one.
+    pub fn unregistered(&self, account: AccountSid) {
+        let mut book = self.0.lock();
+        let known = &mut book.unregistered;
+        let at = known.iter().position(|(sid, _)| *sid == account);
+        let count = at.map_or(0, |at| known.remove(at).1);
+        if known.len() >= UNREGISTERED_MAX {
+            // One that was named often is no accident.
+            let least = known.iter().map(|(_, count)| *count).min();
+            if let Some(at) = known.iter().position(|(_, count)| Some(*count) == least) {
+                known.remove(at);
+            }
+        }
+        known.push((account, count + 1));
+    }
+
     /// Whether a warning is due that a credential beside a valid one of this account is wrong:
     /// once a minute.
     pub fn warns(&self, account: AccountSid, now: Instant) -> bool {
@@ -202,7 +229,11 @@ impl HookMetrics {
             taken_at: one.taken_at,
             refused: one.refused(),
         });
-        HookCounts { accounts: accounts.collect(), others_refused: book.others.refused() }
+        HookCounts {
+            accounts: accounts.collect(),
+            others_refused: book.others.refused(),
+            unregistered: book.unregistered.clone(),
+        }
     }
 }
 
@@ -220,6 +251,8 @@ pub struct HookCounts {
     pub accounts: Vec<AccountHookCounts>,
     /// Refused requests that cannot be put down to an account, by the names of causes.
     pub others_refused: BTreeMap<String, u64>,
+    /// Accounts without settings that signed webhooks named, a few, and how many named them.
+    pub unregistered: Vec<(AccountSid, u64)>,
 }
 
 /// The same of one account.
@@ -266,6 +299,18 @@ mod tests {
         assert_eq!(figures.others_refused, [("no_credentials".to_owned(), 1)].into());
         let one = &figures.accounts[0];
         assert_eq!((one.taken_at, &one.refused["wrong_password"]), (Some(7), &200));
+    }
+
+    #[test]
+    fn few_accounts_that_nobody_has_registered_are_remembered() {
+        let hooks = HookMetrics::default();
+        for n in 0..1000 {
+            hooks.unregistered(account(7));
+            hooks.unregistered(account(1000 + n));
+        }
+        let known = hooks.figures().unregistered;
+        assert_eq!(known.len(), UNREGISTERED_MAX);
+        assert!(known.contains(&(account(7), 1000)) && known.contains(&(account(1999), 1)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{AccountSid, Timestamp};
+use crate::domain::{AccountSid, Timestamp, counted};
 use crate::store::{Cause, Store};
 use crate::wire::show_time;
 
@@ -15,6 +15,47 @@ pub struct HookFigures {
     pub accounts: Vec<AccountHooks>,
     /// Refused requests that cannot be put down to one of these.
     pub others_refused: Refusals,
+    /// Accounts without settings that signed webhooks named: the last of them, and a few.
+    #[serde(default)]
+    pub unregistered: Vec<UnregisteredAccount>,
+}
+
+impl HookFigures {
+    /// What was refused of no account that is named here.
+    pub fn others_unnamed(&self) -> Refusals {
+        let named: u64 = self.unregistered.iter().map(|one| one.refused).sum();
+        if named >= self.others_refused.of(Cause::NotRegistered) {
+            return self.others_refused.without(Cause::NotRegistered);
+        }
+        self.others_refused.clone()
+    }
+}
+
+/// An account that nobody has registered, and whose webhooks come all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnregisteredAccount {
+    pub account_sid: AccountSid,
+    /// How many signed webhooks named it.
+    pub refused: u64,
+}
+
+impl UnregisteredAccount {
+    pub fn text(&self) -> String {
+        format!("{} refused: it is not registered here", counted(self.refused, "signed webhook"))
+    }
+
+    /// How it is registered.
+    pub fn remedy(&self) -> String {
+        registers(self.account_sid)
+    }
+}
+
+/// How an account is registered whose webhooks are signed.
+pub fn registers(account: AccountSid) -> String {
+    format!(
+        "`rollcall account set {account} --webhook-secret -` registers it, with the webhook secret that \
+         jambonz shows for it"
+    )
 }
 
 /// The same of one account.
@@ -32,6 +73,14 @@ pub struct AccountHooks {
 pub struct Refusals(pub BTreeMap<String, u64>);
 
 impl Refusals {
+    /// The same without one cause.
+    #[must_use]
+    pub fn without(&self, cause: Cause) -> Self {
+        let mut others = self.clone();
+        others.0.remove(cause.name());
+        others
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -80,5 +129,23 @@ pub(super) fn figures(store: &Store) -> HookFigures {
         refused,
     });
     let accounts = accounts.collect();
-    HookFigures { accounts, others_refused: Refusals(figures.others_refused) }
+    let unregistered = figures.unregistered.into_iter();
+    // One that has been registered since is no news.
+    let (known, unregistered): (Vec<_>, Vec<_>) =
+        unregistered.partition(|(sid, _)| is_registered(store, *sid));
+    let mut others_refused = figures.others_refused;
+    let past: u64 = known.iter().map(|(_, count)| count).sum();
+    if let Some(count) = others_refused.get_mut(Cause::NotRegistered.name()) {
+        *count = count.saturating_sub(past);
+    }
+    others_refused.retain(|_, count| *count > 0);
+    let unregistered = unregistered
+        .into_iter()
+        .map(|(account_sid, refused)| UnregisteredAccount { account_sid, refused })
+        .collect();
+    HookFigures { accounts, others_refused: Refusals(others_refused), unregistered }
+}
+
+fn is_registered(store: &Store, account: AccountSid) -> bool {
+    store.access(|access| access.account(account).is_some())
 }

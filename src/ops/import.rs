@@ -236,7 +236,7 @@ fn change(
         );
     }
     match parse_record(&json, now, &context.service_url) {
-        Ok(ParsedInput::Event(event)) => Ok(Change::Event(event)),
+        Ok(ParsedInput::Event(event)) => Ok(Change::Imported(event)),
         Ok(ParsedInput::Record(call)) => Ok(Change::Record(call.into())),
         Err(error) => Err(error.to_string()),
     }
@@ -244,7 +244,7 @@ fn change(
 
 /// What of a record is too large to be kept, while the rest of it is taken.
 fn left_out(change: &Change) -> Option<String> {
-    let Change::Event(event) = change else { return None };
+    let Change::Imported(event) = change else { return None };
     let names: Vec<&str> = event.left_out.names().collect();
     let more = event.left_out.count().saturating_sub(names.len() as u64);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };

@@ -27,7 +27,7 @@ pub use certificates::{
 };
 pub use health::{Health, Loops};
 #[cfg(test)]
-pub use hooks::AccountHooks;
+pub use hooks::{AccountHooks, UnregisteredAccount};
 pub use hooks::{HookFigures, Refusals};
 pub use import::{Import, OnError, Summary};
 pub use purge::{Left, Purge, Purged, Where};

@@ -24,7 +24,7 @@ mod warnings;
 mod watchdog;
 
 pub use files::raise as raise_files;
-pub use owner::{cannot_open, of_another, us};
+pub use owner::{cannot_open, of_another};
 pub use serve::{News, serve};
 
 #[cfg(test)]

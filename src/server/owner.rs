@@ -10,30 +10,15 @@ use rustix::process::{getegid, geteuid};
 use crate::fsutil;
 use crate::ops::Failure;
 use crate::store::chain;
-
-/// Whom this process runs as.
-pub fn us() -> String {
-    named(geteuid().as_raw())
-}
-
-/// A user by name and number.
-fn named(uid: u32) -> String {
-    let users = fsutil::read_text(Path::new("/etc/passwd")).unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut parts = line.split(':');
-        let name = parts.next()?;
-        (parts.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    name.map_or_else(|| format!("user {uid}"), |name| format!("user {uid} ({name})"))
-}
+use crate::users;
 
 /// The data belong to another user than this process.
 pub fn of_another(data_dir: &Path, owner: u32) -> Failure {
-    let (dir, us) = (data_dir.display(), us());
-    let owns = named(owner);
+    let (dir, us) = (data_dir.display(), users::us());
+    let (owns, sudo) = (users::shown(owner), users::sudo(owner, "…"));
     Failure::new(format!(
         "the data directory {dir} belongs to {owns}, and this runs as {us}, whose files they could \
-         not open; run this as that user: sudo -u '#{owner}' rollcall …"
+         not open; run this as that user: {sudo}"
     ))
 }
 
@@ -49,8 +34,11 @@ pub fn explained(
     error: &(dyn std::error::Error + 'static),
     data_dir: &Path,
 ) -> Failure {
-    if !fsutil::is_denied(error) {
+    if !fsutil::is_denied(error) && !is_read_only(error) {
         return Failure::new(text);
+    }
+    if !data_dir.exists() {
+        return Failure::new(format!("{text}; {}", elsewhere(data_dir)));
     }
     let closed = closed(data_dir);
     let Some((path, owner)) = closed.first() else { return Failure::new(text) };
@@ -58,13 +46,34 @@ pub fn explained(
         0 => String::new(),
         more => format!(" (and {more} more)"),
     };
-    let (us, uid, gid) = (us(), geteuid().as_raw(), getegid().as_raw());
+    let (us, uid, gid) = (users::us(), geteuid().as_raw(), getegid().as_raw());
     let (path, dir) = (path.display(), data_dir.display());
-    let owner = named(*owner);
+    let owner = users::shown(*owner);
     Failure::new(format!(
         "{text}; {path}{more} belongs to {owner}, and this runs as {us}, who may not read and write \
          it; give the files to the service, as root: chown -R {uid}:{gid} {dir}"
     ))
+}
+
+/// What is to be done where no data directory can be made.
+fn elsewhere(data_dir: &Path) -> String {
+    let place = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+    let there = place.ancestors().skip(1).find(|dir| dir.exists());
+    let whose = there.and_then(|dir| {
+        let owner = users::shown(fs::metadata(dir).ok()?.uid());
+        Some(format!("{} belongs to {owner}, and this runs as {}; ", dir.display(), users::us()))
+    });
+    format!(
+        "{}name a directory that this user may make or write to with --data-dir DIR (or data_dir in the \
+         configuration)",
+        whose.unwrap_or_default()
+    )
+}
+
+fn is_read_only(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    let here = io.is_some_and(|error| error.kind() == std::io::ErrorKind::ReadOnlyFilesystem);
+    here || error.source().is_some_and(is_read_only)
 }
 
 /// What of a data directory this process may not use, and whose it is; the nearest first.

@@ -13,6 +13,8 @@ use crate::registry::CallState;
 pub enum Change {
     /// An event is merged with its call.
     Event(Box<StampedEvent>),
+    /// The same of an imported record, which tells nothing new where its call shows all of it.
+    Imported(Box<StampedEvent>),
     /// A whole record is joined with its call.
     Record(Arc<Call>),
     /// A call is deleted.
@@ -29,7 +31,7 @@ impl Change {
     /// The call that it is about.
     pub fn id(&self) -> Option<CallId> {
         match self {
-            Self::Event(event) => Some(event.id),
+            Self::Event(event) | Self::Imported(event) => Some(event.id),
             Self::Record(call) => Some(call.id),
             Self::Delete(id) | Self::Expire(id) | Self::Stale(id, _) => Some(*id),
             Self::Admin(_) => None,
@@ -38,7 +40,7 @@ impl Change {
 
     /// It makes the store grow, and has to wait where the disk is short of space.
     pub(super) fn grows(&self) -> bool {
-        matches!(self, Self::Event(_) | Self::Record(_))
+        matches!(self, Self::Event(_) | Self::Imported(_) | Self::Record(_))
     }
 
     /// What its call is after it, and where it came from; none where nothing happens to it.
@@ -50,7 +52,11 @@ impl Change {
     ) -> Option<(CallState, ChangeOrigin)> {
         let sweep = ChangeOrigin::Source(Source::Sweep);
         match self {
-            Self::Event(event) => {
+            Self::Imported(event) if known.is_some_and(|call| call.shows_all_of(&event)) => {
+                outcome.unchanged += 1;
+                None
+            }
+            Self::Event(event) | Self::Imported(event) => {
                 let origin = ChangeOrigin::Source(event.source);
                 outcome.unknown_statuses += u64::from(event.status.is_none());
                 let sent: Vec<Box<str>> = event.extras.iter().map(|(key, _)| key.clone()).collect();

@@ -55,6 +55,9 @@ impl StoreError {
 
 /// What is where no store is.
 fn looks(path: &Path) -> &'static str {
+    if let Some(why) = crate::fsutil::misread(path) {
+        return why;
+    }
     match std::fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
         Ok(true) => "which is empty",
         Ok(false) => "which has other files",

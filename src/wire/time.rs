@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 
+use super::time_fault;
 use crate::domain::{Timestamp, parse_duration};
 
 /// An instant as RFC 3339 in UTC with milliseconds: `2026-11-23T14:01:42.123Z`.
@@ -128,11 +129,14 @@ pub fn parse_when(text: &str, now: Timestamp, when: When) -> Result<Timestamp, S
                 When::Ahead => now.plus_millis(millis),
             })
         }
-        // The reason helps where a duration was meant; a date that is none has a second hyphen.
-        Err(why) if text.starts_with(|c: char| c.is_ascii_digit()) && !text.contains('-') => {
-            Err(format!("{why}; {expected}"))
-        }
-        Err(_) => Err(expected),
+        Err(why) => Err(match time_fault(text) {
+            Some(fault) => format!("{fault}; {expected}"),
+            // The reason helps where a duration was meant.
+            None if text.starts_with(|c: char| c.is_ascii_digit()) && !text.contains('-') => {
+                format!("{why}; {expected}")
+            }
+            None => expected,
+        }),
     }
 }
 
@@ -218,7 +222,8 @@ mod tests {
             ("90", "it lacks a unit"),
             ("monday", "expected a time"),
             ("-1h", "expected a time"),
-            ("2026-13-01", "expected a time"),
+            ("2026-13-01", "it is no date: there is no month 13"),
+            ("20261301", "it is no date: there is no month 13"),
             ("", "expected a time"),
         ] {
             let error = parse_when(text, now, When::Ago).unwrap_err();

@@ -12,14 +12,14 @@ const MODULES: &[(&str, &[&str])] = &[
         "cli",
         &[
             "access", "admin", "backup", "clock", "config", "doctor", "domain", "fsutil", "logs",
-            "ops", "outbound", "server", "store", "tls", "wire",
+            "ops", "outbound", "server", "store", "tls", "users", "wire",
         ],
     ),
     (
         "server",
         &[
             "admin", "clock", "config", "domain", "fsutil", "http", "logs", "meter", "ops",
-            "outbound", "store", "tls",
+            "outbound", "store", "tls", "users",
         ],
     ),
     ("admin", &["clock", "fsutil", "logs", "ops", "store"]),
@@ -34,7 +34,7 @@ const MODULES: &[(&str, &[&str])] = &[
         "doctor",
         &[
             "access", "admin", "clock", "config", "domain", "fsutil", "ops", "outbound", "store",
-            "tls",
+            "tls", "users",
         ],
     ),
     (
@@ -61,12 +61,13 @@ const MODULES: &[(&str, &[&str])] = &[
     ("wire", &["domain"]),
     ("clock", &["domain"]),
     ("random", &[]),
-    ("config", &["domain", "outbound", "wire"]),
+    ("config", &["domain", "fsutil", "outbound", "wire"]),
     ("outbound", &[]),
     ("logs", &["domain", "wire"]),
     ("meter", &["domain"]),
     ("fsutil", &[]),
     ("tls", &["fsutil"]),
+    ("users", &["fsutil"]),
     ("domain", &[]),
     ("fuzz", &["admin", "codec", "domain", "http", "journal", "wire"]),
 ];

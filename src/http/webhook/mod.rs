@@ -8,7 +8,7 @@ mod sender;
 
 #[cfg(feature = "fuzzing")]
 pub(super) use sender::Signature;
-pub(super) use sender::presented;
+pub(super) use sender::{name_account, presented};
 
 use sender::HookSender;
 

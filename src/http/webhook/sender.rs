@@ -183,8 +183,14 @@ impl HookSender {
     }
 
     fn check_signatures(&mut self, context: &ApiContext, account: AccountSid, body: &[u8]) {
-        let secret = context.store.access(|access| access.account(account)?.webhook_secret.clone());
-        let Some(secret) = secret else { return self.fault(Cause::NoSecret, Some(account)) };
+        let secret = context
+            .store
+            .access(|access| access.account(account).map(|known| known.webhook_secret.clone()));
+        let secret = match secret {
+            None => return self.fault(Cause::NotRegistered, Some(account)),
+            Some(None) => return self.fault(Cause::NoSecret, Some(account)),
+            Some(Some(secret)) => secret,
+        };
         let right = |signature: &Signature| {
             secret.signs(&[signature.time.as_bytes(), b".", body], &signature.digests)
         };
@@ -238,12 +244,13 @@ impl HookSender {
     /// What was wrong with credentials beside the valid one; none where nothing was. A signature
     /// that cannot be checked is no fault there.
     pub fn beside(&self) -> Option<Why> {
-        let harmless = [Cause::NoSecret, Cause::NoAccount];
+        let harmless = [Cause::NoSecret, Cause::NoAccount, Cause::NotRegistered];
         let mut causes: Vec<_> = self.faults.iter().map(|fault| fault.cause).collect();
         causes.retain(|cause| !harmless.contains(cause));
         causes.sort_unstable();
         let account = self.account();
-        let why = Why { causes, account, users: self.users.clone(), unauthenticated: false };
+        let users = self.users.clone();
+        let why = Why { causes, account, users, ..Why::default() };
         (!why.causes.is_empty()).then_some(why)
     }
 
@@ -257,7 +264,9 @@ impl HookSender {
             causes.push(Cause::NoCredentials);
         }
         let account = faults.iter().find_map(|fault| fault.account);
-        Why { causes, account, users: self.users.clone(), unauthenticated: true }
+        let mut unregistered = faults.iter().filter(|fault| fault.cause == Cause::NotRegistered);
+        let unregistered = unregistered.next().and_then(|fault| fault.account);
+        Why { causes, account, unregistered, users: self.users.clone(), unauthenticated: true }
     }
 
     /// 400 where no credential can be read, else 401.
@@ -270,6 +279,25 @@ impl HookSender {
             ApiError::unauthorized(self.faults.iter().any(|one| !plain.contains(&one.cause)))
         };
         error.because(self.why())
+    }
+}
+
+/// Names the account of a signed request that was refused before its body, where no account has a secret.
+/// `begin` is what came of the body after all; it is for the log and the figures, and decides nothing.
+pub(in crate::http) fn name_account(context: &ApiContext, error: &mut ApiError, begin: &[u8]) {
+    let Some(why) = error.why_mut() else { return };
+    let Some(cause) = why.causes.iter_mut().find(|cause| **cause == Cause::NoSecret) else {
+        return;
+    };
+    if why.account.is_some() {
+        return;
+    }
+    let Some(account) = first_account(begin) else { return };
+    why.account = Some(account);
+    if context.store.access(|access| access.account(account).is_none()) {
+        *cause = Cause::NotRegistered;
+        why.unregistered = Some(account);
+        why.causes.sort_unstable();
     }
 }
 

@@ -224,3 +224,38 @@ fn a_request_is_looked_at_in_the_order_of_jambonz() {
         assert!(api_error(&answer, status).starts_with(says), "{method} {path}: {answer:?}");
     }
 }
+
+/// Only templates are named: the answer says nothing of what there is, whether the client is known or not.
+#[test]
+fn a_near_miss_of_a_path_is_told_what_may_be_meant() {
+    let rollcall = Rollcall::up(&[]);
+    assert_eq!(rollcall.post_events(&event(1, "busy")).status, 204);
+    let calls = "no such path; did you mean /v1/Accounts/{AccountSid}/Calls?";
+    let hooks = "no such path; did you mean /v1/hooks/call-status?";
+    let (one, unknown) = (sid(1), sid(2));
+    for (path, says) in [
+        (format!("/v1/Account/{A1}/Calls"), calls),
+        (format!("/v1/Account/{A2}/Calls?from=+15550000001"), calls),
+        (format!("/accounts/{A1}/calls"), calls),
+        (format!("/v1/Accounts/{A1}"), calls),
+        (
+            format!("/v1/Accounts/{A1}/Cals/{one}"),
+            "no such path; did you mean \
+            /v1/Accounts/{AccountSid}/Calls/{CallSid}?",
+        ),
+        (
+            format!("/v1/Accounts/{A1}/Cals/{unknown}"),
+            "no such path; did you mean \
+            /v1/Accounts/{AccountSid}/Calls/{CallSid}?",
+        ),
+        ("/hooks/call-status".to_owned(), hooks),
+        ("/v1/webhooks/call-status".to_owned(), hooks),
+        ("/readyzz".to_owned(), "no such path; did you mean /readyz?"),
+        (format!("/v1/Accounts/{A1}/Applications"), "no such path"),
+        ("/nothing".to_owned(), "no such path"),
+    ] {
+        for token in [rollcall.admin(), "nobody".to_owned()] {
+            assert_eq!(api_error(&rollcall.get(&token, &path), 404), says, "{path}");
+        }
+    }
+}

@@ -26,6 +26,7 @@ fn examine(rollcall: &Rollcall, vars: &[(&str, &str)]) -> (Option<i32>, Vec<Valu
     let count = |level: &str| findings.iter().filter(|one| one["level"] == level).count();
     assert_eq!(said["errors"], count("error"), "{said}");
     assert_eq!(said["warnings"], count("warn"), "{said}");
+    assert_eq!(said["unknown"], count("unknown"), "{said}");
     assert_eq!(printed.code, Some(i32::from(count("error") > 0)), "{said}");
     for one in &findings {
         let advised = one["advice"].as_str().is_some_and(|advice| !advice.is_empty());
@@ -170,7 +171,35 @@ fn another_user_is_told_to_be_the_owner() {
     command.args(["doctor", "--data-dir"]).arg(rollcall.data());
     let Printed { stdout, code, .. } = print(&mut command, b"");
     assert_eq!(code, Some(1), "{stdout}");
-    assert!(stdout.contains("run this as its owner, user 0, or as root"), "{stdout}");
+    assert!(stdout.contains("permission denied: it is of user 0 (root), who alone"), "{stdout}");
+    assert!(stdout.contains("as root: sudo rollcall doctor"), "{stdout}");
+    // The server runs, and this user may not know it.
+    assert!(stdout.contains("whether a server is running is not known"), "{stdout}");
+    let wrong = ["0 B", "certificate:", "tokens:", "no server is running", "error    "];
+    for wrong in wrong {
+        assert!(!stdout.contains(wrong), "{wrong}: {stdout}");
+    }
+    assert!(stdout.ends_with("0 errors, 0 warnings, 2 unknown\n"), "{stdout}");
+    // Nor can what is in a directory that they may not enter be judged.
+    set_mode(rollcall.dir.path(), 0o700);
+    let Printed { stdout, code, .. } = print(&mut command, b"");
+    set_mode(rollcall.dir.path(), 0o755);
+    assert_eq!(code, Some(1), "{stdout}");
+    assert!(stdout.contains("a directory that leads there may not be entered"), "{stdout}");
+    for wrong in wrong {
+        assert!(!stdout.contains(wrong), "{wrong}: {stdout}");
+    }
+    // And the configuration.
+    let config = public.path().join("rollcall.toml");
+    fs::write(&config, "").unwrap();
+    set_mode(&config, 0o600);
+    let mut unread = Command::new("setpriv");
+    unread.args(["--reuid=4711", "--regid=4711", "--clear-groups"]).arg(&binary);
+    unread.args(["doctor", "--json", "--config"]).arg(&config);
+    let printed = print(&mut unread, b"");
+    let said: Value = serde_json::from_str(&printed.stdout).unwrap();
+    assert_eq!((printed.code, &said["errors"], &said["unknown"]), (Some(1), &0.into(), &1.into()));
+    assert!(said["findings"][0]["problem"].as_str().unwrap().contains("permission denied"));
     // Nor is anything advised that takes the data from whom they are for, where others may look in.
     let (mut rollcall, data) = (rollcall, public.path().join("data"));
     assert_eq!(rollcall.stop(), Some(0));
@@ -189,6 +218,17 @@ fn another_user_is_told_to_be_the_owner() {
     let Printed { stdout, code, .. } = print(&mut command, b"");
     assert_eq!(code, Some(1), "{stdout}");
     assert!(stdout.contains("sudo -u '#4712' rollcall doctor, or as root"), "{stdout}");
+    // A member of the group who may look into the directory and not into the files is not the server.
+    for path in ["", "journal", "tls"] {
+        set_mode(&data.join(path), 0o770);
+    }
+    let mut member = Command::new("setpriv");
+    member.args(["--reuid=4711", "--regid=4712", "--clear-groups"]).arg(&binary);
+    member.args(["doctor", "--data-dir"]).arg(&data);
+    let told = print(&mut member, b"").stdout;
+    assert!(told.contains("its files are of user 4712"), "{told}");
+    assert!(told.contains("sudo -u '#4712' rollcall doctor, or as root"), "{told}");
+    assert!(!told.contains("chown") && !told.contains("error    "), "{told}");
     for wrong in ["chown", "chmod", "restore a backup", "tls.cert"] {
         assert!(!stdout.contains(wrong), "{wrong}: {stdout}");
     }

@@ -149,7 +149,7 @@ fn nothing_is_written_over_and_no_backup_is_served() {
         (&["backup", text(&file), "--data-dir", data], 1, "is there already"),
         (&["backup", data, "--data-dir", data], 2, "that is in the data directory"),
         (&["restore", text(&target), "--data-dir", data], 1, "is not empty"),
-        (&["restore", data, "--data-dir", text(&nowhere)], 1, "no file BACKUP"),
+        (&["restore", data, "--data-dir", text(&nowhere)], 1, "it is a data directory"),
         (&["verify", text(&file)], 1, "neither compressed by zstd nor"),
         (&["verify", text(&nowhere)], 1, "No such file"),
         (&["status", "--data-dir", text(&target)], 1, "is a backup and no data directory"),

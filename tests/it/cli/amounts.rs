@@ -74,7 +74,16 @@ fn flags_take_amounts_as_people_write_them_and_say_why_not() {
         let listed = rollcall.ok(&[&["export"], &flags[..]].concat());
         assert_eq!(listed.lines().count(), count, "{flags:?}");
     }
-    for (time, why) in [("1M", "M may be minutes or months"), ("-1h", "expected a time as")] {
+    for (time, why) in [
+        ("1M", "M may be minutes or months"),
+        ("-1h", "expected a time as"),
+        ("90", "it lacks a unit"),
+        ("20261301", "it is no date: there is no month 13; expected a time as"),
+        ("2026-11-31", "it is no date: 2026-11 has no day 31, its last is 30; expected a time as"),
+        ("20261101", "a day is written with hyphens: 2026-11-01"),
+        ("1764331200", "a Unix time is not read: write 2025-11-28T12:00:00.000Z"),
+        ("31.12.2026", "the year comes first"),
+    ] {
         for flag in ["--start", "--end"] {
             let refused = rollcall.run(&["list", flag, time]);
             assert_eq!(refused.code, Some(2), "{refused:?}");

@@ -257,12 +257,40 @@ fn what_a_configuration_names_is_opened() {
     ] {
         let printed = check(text, false);
         assert_eq!(printed.code, Some(1), "{text}: {printed:?}");
-        let line = printed.stderr.lines().find(|line| line.starts_with(&format!("{key}: ")));
+        let line = printed.stderr.lines().find(|line| line.contains(&format!(" {key}: ")));
         assert!(line.is_some_and(|line| line.contains(said)), "{text}: {printed:?}");
+        // Where it was given, and what would be right.
+        let line = line.unwrap();
+        assert!(line.starts_with("c.toml:"), "{line}");
+        assert!(key == "tls" || line.contains("; name "), "{line}");
         let printed = check(text, true);
         assert_eq!((printed.code, printed.stderr.as_str()), (Some(1), ""), "{printed:?}");
         let value: serde_json::Value = serde_json::from_str(&printed.stdout).unwrap();
         assert_eq!(value["problems"][0]["key"], key, "{value}");
+    }
+    // All that is wrong, each with its line.
+    let both = own.replace("cert.pem", "none.pem").replace("key.pem", "gone.pem");
+    let printed = check(&format!("data_dir = \"text\"\n{both}[log]\naudit = \"dir\"\n"), false);
+    assert_eq!(printed.code, Some(1), "{printed:?}");
+    for says in [
+        "c.toml:1: data_dir: text is no directory; name",
+        "c.toml:3: tls.cert: cannot read none.pem",
+        "c.toml:4: tls.key: cannot read gone.pem",
+        "c.toml:6: log.audit: cannot write dir",
+    ] {
+        assert!(printed.stderr.contains(says), "{says}: {printed:?}");
+    }
+    // Also where there are errors of another kind; what they leave at its default is not judged.
+    let printed = check(&format!("liste = \"x\"\n{both}names = [5]\n"), false);
+    assert_eq!((printed.code, printed.stdout.as_str()), (Some(2), ""), "{printed:?}");
+    for says in [
+        "the configuration has 4 errors:",
+        "\nc.toml:1: unknown key `liste`; did you mean `listen`?",
+        "\nc.toml:5: tls.names: ",
+        "\nc.toml:3: tls.cert: cannot read none.pem",
+        "\nc.toml:4: tls.key: cannot read gone.pem",
+    ] {
+        assert!(printed.stderr.contains(says), "{says}: {printed:?}");
     }
     let printed = check("[limits]\ndrain = \"3s\"\n", true);
     assert_eq!(printed.code, Some(0), "{printed:?}");

@@ -18,7 +18,7 @@ fn a_wrong_command_line_is_told_what_would_be_right() {
         (&["list", "--status", "done"], 2, &["--status \"done\"", "completed"]),
         (&["list", "--status", ""], 2, &["--status \"\""]),
         (&["list", "--direction", "in"], 2, &["--direction \"in\"", "inbound"]),
-        (&["list", "--limit", "0"], 2, &["'0'", "--limit", "1..=10000"]),
+        (&["list", "--limit", "0"], 2, &["'0'", "--limit", "from 1 to 10000"]),
         (&["list", "--start", "monday"], 2, &["--start \"monday\"", "2026-01-31"]),
         (&["list", "--end", "2026-13-01"], 2, &["--end \"2026-13-01\""]),
         (&["export", "--format", "xml"], 2, &["'xml'", "ndjson", "csv"]),
@@ -153,7 +153,7 @@ fn a_wrong_command_line_is_json_for_programs() {
         (&["stauts", "--json"], &["'stauts'", "'status'"]),
         (&["--json", "list", "--stauts", "busy"], &["'--stauts'", "'--status'"]),
         (&["show", "--json"], &["<CALL_SID>"]),
-        (&["list", "--json", "--limit", "0"], &["'0'", "1..=10000"]),
+        (&["list", "--json", "--limit", "0"], &["'0'", "from 1 to 10000"]),
         (&["export", "--json", "--format", "xml"], &["'xml'", "ndjson"]),
         (&["--json"], &["a command or an argument is missing"]),
         (&["--json", "token"], &["a command or an argument is missing"]),
@@ -210,6 +210,95 @@ fn every_way_to_ask_for_help_gives_it() {
         assert!(printed.stdout.contains("Usage: rollcall"), "{command}: {printed:?}");
     }
     drop(rollcall);
+}
+
+/// The usual slips of an operator: what was given, what is wrong with it, and what would be right.
+#[test]
+fn a_path_or_a_number_that_does_not_fit_is_told_what_would_be_right() {
+    let rollcall = Rollcall::up(&[]);
+    let place = rollcall.dir.path();
+    let text = |name: &str| place.join(name).to_str().unwrap().to_owned();
+    std::fs::write(place.join("file"), "x").unwrap();
+    std::fs::create_dir(place.join("other")).unwrap();
+    std::fs::write(place.join("other/file"), "x").unwrap();
+    rollcall.ok(&["backup", &text("backup")]);
+    let home = "`~` stands for no home directory here";
+    let quotes = "the quotes are part of the path";
+    let (file, other, backup) = (text("file"), text("other"), text("backup"));
+    let (deep, below) = (text("no/such/copy"), text("file/copy"));
+    let nowhere = text("nowhere");
+    let quoted = format!("\"{backup}\"");
+    let cases: [(&[&str], i32, &[&str]); 24] = [
+        (&["backup", "~/copy"], 2, &["'~/copy'", home]),
+        (&["backup", &quoted], 2, &[&quoted, quotes]),
+        (&["backup", &deep], 1, &[&deep, "there is no directory", "no/such", "make it first"]),
+        (&["backup", &below], 1, &[&below, "file is a file and no directory"]),
+        (&["backup", &backup], 1, &[&backup, "is there already", "name another place", "--keep"]),
+        (&["backup", &nowhere, "--keep", "abc"], 2, &["'abc'", "from 1 to 65535, such as 14"]),
+        (&["backup", &nowhere, "--keep", "0"], 2, &["'0'", "from 1 to 65535, such as 14"]),
+        (&["backup", &nowhere, "--incremental-from", &file], 1, &[&file]),
+        (&["backup", &nowhere, "--incremental-from", &deep], 1, &[&deep, "nothing is there"]),
+        (&["verify", "~/copy"], 2, &["'~/copy'", home]),
+        (&["verify", &nowhere], 1, &[&nowhere, "No such file", "ls "]),
+        (&["verify", &other], 1, &[&other, "no file BACKUP is in it; name what"]),
+        (&["verify", &file], 1, &[&file, "name what `rollcall backup` has made"]),
+        (&["restore", "~/copy"], 2, &["'~/copy'", home]),
+        (&["restore", &quoted], 2, &[&quoted, quotes]),
+        (&["import", "~/calls.json"], 2, &["'~/calls.json'", home]),
+        (&["import", &nowhere], 1, &[&nowhere, "No such file", "see what is there"]),
+        (&["import", &deep], 1, &[&deep, "there is no directory"]),
+        (&["import", &other], 1, &[&other, "it is a directory: name a file"]),
+        (&["export", "-o", "~/calls.json"], 2, &["'~/calls.json'", home]),
+        (&["export", "-o", &deep], 1, &[&deep, "there is no directory"]),
+        (&["list", "--limit", "all"], 2, &["'all'", "from 1 to 10000, such as 50"]),
+        (&["list", "--limit", "20000"], 2, &["'20000'", "from 1 to 10000"]),
+        (&["stauts"], 2, &["'stauts'", "'status'"]),
+    ];
+    for (args, code, said) in cases {
+        let refused = rollcall.run(args);
+        assert_eq!(refused.code, Some(code), "{args:?}: {refused:?}");
+        for part in said {
+            assert!(refused.stderr.contains(part), "{args:?}: {part}: {refused:?}");
+        }
+    }
+    // The data directory itself.
+    let cases: [(&[&str], &str, i32, &[&str]); 9] = [
+        (&["status"], "~/data", 2, &["--data-dir: found \"~/data\"", home]),
+        (&["status"], "'/var/lib/rollcall'", 2, &["--data-dir: found", quotes]),
+        (&["status"], &file, 1, &[&file, "is a file", "--data-dir DIR"]),
+        (&["restore", &backup], &file, 1, &[&file, "is a file and no directory", "--data-dir DIR"]),
+        (&["restore", &backup], &other, 1, &[&other, "is not empty", "--data-dir DIR"]),
+        (&["doctor"], &below, 1, &[&below, "a part of its path is a file", "name a directory"]),
+        (&["doctor"], &other, 1, &["it has other files and no store", "--data-dir"]),
+        (&["doctor"], &backup, 1, &["it is a backup and no data directory", "rollcall restore"]),
+        (&["doctor"], &nowhere, 0, &["there is none", "name the right one"]),
+    ];
+    for (args, dir, code, said) in cases {
+        let mut command = Command::new(ROLLCALL);
+        command.args(args).args(["--data-dir", dir]).env("ROLLCALL_LISTEN", "127.0.0.1:0");
+        let refused = print(&mut command, b"");
+        assert_eq!(refused.code, Some(code), "{args:?} {dir}: {refused:?}");
+        let all = refused.stdout + &refused.stderr;
+        for part in said {
+            assert!(all.contains(part), "{args:?} {dir}: {part}: {all}");
+        }
+        // What is no store is nobody's to lock up.
+        assert!(!all.contains("chmod") && !all.contains("chown"), "{args:?} {dir}: {all}");
+    }
+    for (variable, value, said) in [
+        (
+            "ROLLCALL_LISTEN",
+            "\"127.0.0.1:8443\"",
+            "the quotes are part of the value: leave them out",
+        ),
+        ("ROLLCALL_LOG_LEVEL", "'info'", "the quotes are part of the value: leave them out"),
+        ("ROLLCALL_DATA_DIR", "\"/var/lib/rollcall\"", quotes),
+        ("ROLLCALL_CONFIG", "~/rollcall.toml", home),
+    ] {
+        let refused = print(Command::new(ROLLCALL).arg("status").env(variable, value), b"");
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(said), "{variable}: {refused:?}");
+    }
 }
 
 #[test]

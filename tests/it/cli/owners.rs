@@ -201,5 +201,68 @@ fn a_server_that_may_not_use_its_files_says_whose_they_are_and_what_gives_them_b
     assert!(start.stderr.contains("belongs to user 0 (root)"), "{start:?}");
     fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
     let start = print(&mut as_they(&rollcall.serve_command()), b"");
-    assert!(start.stderr.contains("run this as its owner"), "{start:?}");
+    assert!(start.stderr.contains("run this as its owner: sudo rollcall"), "{start:?}");
+}
+
+/// Each says whose the thing is, as whom this runs, and the way out.
+#[test]
+fn who_may_not_use_something_is_told_whose_it_is_and_the_way_out() {
+    if !can_be_anybody() {
+        return;
+    }
+    let rollcall = Rollcall::down();
+    let place = rollcall.dir.path().to_owned();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    rollcall.ok(&["token", "create", "--admin"]);
+    let backup = place.join("backup");
+    rollcall.ok(&["backup", backup.to_str().unwrap()]);
+    let (own, own_data) = (place.join("own"), place.join("own/data"));
+    fs::create_dir(&own).unwrap();
+    chown(&own, Some(THEY), Some(THEY)).unwrap();
+    let (root, they) = ("belongs to user 0 (root)", "this runs as user 4711");
+    let (data, backup) = (rollcall.data().to_str().unwrap(), backup.to_str().unwrap());
+    let (own_copy, own_data) = (own.join("copy"), own_data.to_str().unwrap());
+    let (missing, copy) = (place.join("missing"), place.join("copy"));
+    let copy = copy.to_str().unwrap();
+    let cases: [(&[&str], &[&str]); 10] = [
+        // A directory in which nothing can be made.
+        (
+            &["serve", "--demo", "--listen", "127.0.0.1:0"],
+            &["rollcall-data", root, they, "--data-dir"],
+        ),
+        (&["serve", "--listen", "127.0.0.1:0"], &["rollcall-data", root, they, "--data-dir"]),
+        (&["token", "create", "--admin", "--init"], &["rollcall-data", root, they, "--data-dir"]),
+        (&["restore", backup], &["rollcall-data", root, they, "--data-dir"]),
+        // A backup that cannot be read.
+        (
+            &["restore", backup, "--data-dir", own_data],
+            &[backup, root, they, "as root: chown -R 4711"],
+        ),
+        (&["verify", backup], &[backup, root, they, "as root: chown -R 4711"]),
+        // The source, and not the target.
+        (
+            &["backup", own_copy.to_str().unwrap(), "--data-dir", data],
+            &["cannot look into the data directory", data, root, they, "sudo rollcall"],
+        ),
+        (
+            &["backup", copy, "--data-dir", data],
+            &["cannot look into the data directory", data, root, they, "sudo rollcall"],
+        ),
+        (
+            &["backup", copy, "--data-dir", missing.to_str().unwrap()],
+            &["there is no store in", "missing", "--data-dir DIR"],
+        ),
+        (&["cert", "show", "--ca", "--data-dir", data], &["tls/ca.pem", root, they]),
+    ];
+    for (args, said) in cases {
+        let mut command = as_they(Command::new(ROLLCALL).args(args));
+        let refused = print(command.current_dir(&place), b"");
+        assert_eq!(refused.code, Some(1), "{args:?}: {refused:?}");
+        for part in said {
+            assert!(refused.stderr.contains(part), "{args:?}: {part}: {refused:?}");
+        }
+        for wrong in ["first start of the server makes", ".partial"] {
+            assert!(!refused.stderr.contains(wrong), "{args:?}: {refused:?}");
+        }
+    }
 }

@@ -37,7 +37,7 @@ fn status_doctor_and_log_say_why_webhooks_are_refused() {
         (&Value::Null, &Value::Object(serde_json::Map::new()))
     );
     let body = event(1, "ringing");
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(post_signed(&rollcall, &signature("hush hush", 0, &body), &body).status, 401);
     }
     assert_eq!(post_basic(&rollcall, "one", "very secret", &body).status, 401);
@@ -45,9 +45,12 @@ fn status_doctor_and_log_say_why_webhooks_are_refused() {
     assert_eq!(post_basic(&rollcall, "one", "right", &body.replace(A1, A2)).status, 403);
     assert_eq!(post_basic(&rollcall, "one", "right", "{").status, 400);
     assert_eq!(post(&rollcall, &[], &body).status, 401);
-    // An account that nobody has set up is remembered by no name of its own.
+    // An account that nobody has registered. The answer is that of a wrong secret.
     let strange = body.replace(A1, A2);
-    assert_eq!(post_signed(&rollcall, &signature(SECRET, 0, &strange), &strange).status, 401);
+    let wrong = post_signed(&rollcall, &signature("hush hush", 0, &body), &body);
+    let unknown = post_signed(&rollcall, &signature(SECRET, 0, &strange), &strange);
+    assert_eq!((unknown.status, &unknown.body), (401, &wrong.body));
+    assert_eq!(unknown.header("www-authenticate"), wrong.header("www-authenticate"));
     let own = of_account(&rollcall, A1);
     assert!(own["last_event_at"].is_null(), "{own}");
     let expected = serde_json::json!({
@@ -56,7 +59,8 @@ fn status_doctor_and_log_say_why_webhooks_are_refused() {
     assert_eq!(own["refused"], expected);
     assert!(of_account(&rollcall, A2).is_null());
     let others = figures(&rollcall)["hooks"]["others_refused"].clone();
-    let expected = serde_json::json!({ "unknown_user": 1, "no_credentials": 1, "no_secret": 1 });
+    let expected =
+        serde_json::json!({ "unknown_user": 1, "no_credentials": 1, "not_registered": 1 });
     assert_eq!(others, expected);
 
     assert_eq!(post_basic(&rollcall, "one", "right", &body).status, 204);
@@ -67,7 +71,16 @@ fn status_doctor_and_log_say_why_webhooks_are_refused() {
     assert!(line.contains("3 webhooks refused: signature does not verify"), "{line}");
     let doctor = rollcall.run(&["doctor"]).stdout;
     assert!(doctor.contains("3 webhooks refused: signature does not verify"), "{doctor}");
-    assert!(doctor.contains("account set SID --webhook-secret -"), "{doctor}");
+    let remedies = [
+        format!("wrong webhook secret: `rollcall account set {A1} --webhook-secret -`"),
+        format!("wrong password: `rollcall account set {A1} --hook-user USER --hook-password -`"),
+        format!("account {A2}: 1 signed webhook refused: it is not registered here"),
+        format!("if it is yours, `rollcall account set {A2} --webhook-secret -` registers it"),
+    ];
+    for remedy in &remedies {
+        assert!(doctor.contains(remedy), "{remedy}: {doctor}");
+    }
+    assert!(text.contains(&remedies[2]), "{text}");
 
     let log = rollcall.log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("a webhook was refused")).collect();
@@ -75,10 +88,32 @@ fn status_doctor_and_log_say_why_webhooks_are_refused() {
     for says in ["signature does not verify", "wrong password", "no account has this hook user"] {
         assert!(lines.iter().any(|line| line.contains(says)), "{says}: {lines:#?}");
     }
+    let unregistered = lines.iter().find(|line| line.contains(A2)).unwrap();
+    assert!(unregistered.contains("not registered here; if it is yours"), "{unregistered}");
+    assert!(!unregistered.contains("is the webhook secret the one"), "{unregistered}");
     assert!(lines[0].contains(A1) && lines[0].contains("status=401"), "{}", lines[0]);
     for secret in ["hush", "very secret", "right", "someone", SECRET] {
         assert!(lines.iter().all(|line| !line.contains(secret)), "{secret}: {lines:#?}");
     }
+}
+
+/// Nobody has registered anything yet: the most usual first day.
+#[test]
+fn an_account_that_was_never_registered_is_named_with_what_registers_it() {
+    let rollcall = Rollcall::up(&[]);
+    let body = event(1, "ringing");
+    let send = || post_signed(&rollcall, &signature(SECRET, 0, &body), &body);
+    assert_eq!(api_error(&send(), 401), "Unauthorized");
+    let register = format!("`rollcall account set {A1} --webhook-secret -` registers it");
+    for told in [rollcall.run(&["doctor"]).stdout, rollcall.log()] {
+        assert!(told.contains(&register), "{told}");
+        assert!(!told.contains("is the webhook secret the one in jambonz"), "{told}");
+    }
+    assert!(rollcall.status().contains(&format!("account {A1}: 1 signed webhook refused")));
+    rollcall.ok(&["account", "set", A1, "--webhook-secret", SECRET]);
+    assert_eq!(send().status, 204);
+    // What is registered is no news.
+    assert!(!rollcall.run(&["doctor"]).stdout.contains("not registered"));
 }
 
 #[test]

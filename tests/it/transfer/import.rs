@@ -129,6 +129,38 @@ fn an_import_joins_what_the_webhook_told() {
     assert_eq!(outcome(&import(&rollcall, &[], &export)), [0, 0, 27]);
 }
 
+/// The answer of a list says what the calls show. That it was imported is no event of theirs.
+#[test]
+fn the_answer_of_a_list_imported_where_it_came_from_changes_nothing() {
+    let rollcall = Rollcall::up(&[]);
+    for (n, statuses) in [
+        (1, &["trying", "ringing", "in-progress", "completed"][..]),
+        (2, &["ringing", "busy"]),
+        (3, &["trying", "in-progress"]),
+        (4, &["ringing"]),
+    ] {
+        for status in statuses {
+            assert_eq!(rollcall.post_events(&event(n, status)).status, 204);
+        }
+    }
+    import(&rollcall, &[], &record(5, TIMES));
+    let before = rollcall.ok(&["export"]);
+    let list = rollcall.get(&rollcall.admin(), &format!("/v1/Accounts/{A1}/Calls")).body;
+    let lines = list.trim_matches(['[', ']']).replace("},{", "}\n{");
+    for input in [&list, &lines] {
+        let summary = import(&rollcall, &["--dry-run"], input);
+        assert_eq!(outcome(&summary), [0, 0, 5], "{input}");
+        assert_eq!(outcome(&import(&rollcall, &[], input)), [0, 0, 5], "{input}");
+        assert_eq!(rollcall.ok(&["export"]), before);
+    }
+    // What differs in anything counts.
+    let caller = list.replacen("\"from\":\"", "\"caller_name\":\"Bob\",\"from\":\"", 1);
+    assert_eq!(outcome(&import(&rollcall, &[], &caller)), [0, 1, 4]);
+    let ended = list.replacen("\"call_status\":\"ringing\"", "\"call_status\":\"failed\"", 1);
+    assert_eq!(outcome(&import(&rollcall, &[], &ended)), [0, 1, 4]);
+    assert_ne!(rollcall.ok(&["export"]), before);
+}
+
 #[test]
 fn deleted_calls_do_not_come_back_by_import() {
     let rollcall = Rollcall::up(&[]);
