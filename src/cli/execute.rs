@@ -163,13 +163,16 @@ pub(super) fn foreign(data_dir: &Path) -> Result<Option<Failure>, Failure> {
         Ok(lock) if !ours(&lock) => Ok(Some(server::of_another(data_dir, lock.uid()))),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             let (dir, us) = (data_dir.display(), users::us());
-            let whose = match std::fs::metadata(data_dir) {
-                Ok(about) => format!(
+            let own = users::Closed::on_the_way(&data_dir.join("LOCK"));
+            let own = own.filter(|own| !own.is_of_another() && own.keeps_owner_out());
+            let whose = match (own, std::fs::metadata(data_dir)) {
+                (Some(own), _) => format!("{}; let it: {}", own.whose(""), own.open_it()),
+                (None, Ok(about)) => format!(
                     "it belongs to {}, and this runs as {us}; run this as its owner: {}",
                     users::shown(about.uid()),
                     users::sudo(about.uid(), "…")
                 ),
-                Err(_) => format!(
+                (None, Err(_)) => format!(
                     "this runs as {us}, who may not enter a directory that leads there; run this as the \
                      server's user or as root: {}",
                     users::sudo(0, "…")

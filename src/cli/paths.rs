@@ -1,16 +1,15 @@
 //! Files and directories that a command names: why one cannot be used, and what would be right.
 
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::backup::BackupError;
+use crate::fsutil;
 use crate::ops::Failure;
 use crate::store::chain;
-use crate::{fsutil, users};
+use crate::users::Closed;
 
 /// Takes a path as it stands, and refuses one that is meant for a shell.
 pub(super) fn whole_path() -> impl TypedValueParser<Value = PathBuf> {
@@ -64,23 +63,21 @@ fn missing(path: &Path) -> String {
 }
 
 fn denied(path: &Path) -> String {
-    let us = users::us();
-    let may = |path: &Path, access| accessat(CWD, path, access, AtFlags::EACCESS).is_ok();
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut ways: Vec<&Path> = absolute.ancestors().collect();
-    ways.reverse();
-    // The first that lets nobody on.
-    let closed = ways.iter().find(|way| {
-        let wanted = if way.is_dir() { Access::EXEC_OK } else { Access::READ_OK };
-        way.exists() && !may(way, wanted)
-    });
-    let there = ways.iter().rev().find(|way| way.exists());
-    let Some(closed) = closed.or(there) else { return String::new() };
-    let owner = std::fs::metadata(closed).map(|about| users::shown(about.uid()));
-    let owner = owner.map(|owner| format!("belongs to {owner}")).unwrap_or_default();
-    let (closed, uid) = (closed.display(), rustix::process::geteuid().as_raw());
+    let Some(closed) = Closed::on_the_way(path) else { return String::new() };
+    let (whose, uid) = (closed.whose(""), rustix::process::geteuid().as_raw());
+    if !closed.is_of_another() {
+        let open = if closed.keeps_owner_out() {
+            format!("open it: {}, or name another place", closed.open_it())
+        } else {
+            "name another place".to_owned()
+        };
+        return format!("; {whose}; {open}");
+    }
+    let shut =
+        if closed.keeps_owner_out() { format!(" && {}", closed.open_it()) } else { String::new() };
     format!(
-        "; {closed} {owner}, and this runs as {us}, who may not use it; run this as a user who may, name \
-         another place, or give it to them, as root: chown -R {uid} {closed}"
+        "; {whose}, who may not use it; run this as a user who may, name another place, or give it to \
+         them, as root: chown -R {uid} {}{shut}",
+        closed.path.display()
     )
 }

@@ -13,6 +13,7 @@ use super::keys::{ConfigKey, KEYS, hint_for_key, hint_for_section, sections};
 use super::retention::SHORT;
 use super::sections::ClientAuth;
 use super::value::one_line;
+use crate::domain::exact_duration;
 use crate::wire::show_duration;
 
 /// Characters of a line of the example.
@@ -271,6 +272,14 @@ pub fn check(config: &Config, places: &ValueSources, unknown: &UnknownValues) ->
         let (place, words) = (places.of("retention.age"), show_duration(age));
         let keys = ["retention.age", "retention.allow_short"];
         note(&keys, ConfigError::ShortRetention { place, words });
+    }
+    let (history, erase_within) = (retention.history, retention.erase_within);
+    if erase_within < history {
+        let keys = ["retention.erase_within", "retention.history"];
+        let place = places.of_first(&keys);
+        let (history, erase_within) =
+            (exact_duration(history).to_string(), exact_duration(erase_within).to_string());
+        note(&keys, ConfigError::EraseBelowHistory { place, erase_within, history });
     }
     let (queue, batch) = (limits.queue_events, limits.batch_events);
     if queue < batch {

@@ -77,6 +77,12 @@ pub enum ConfigError {
     )]
     QueueBelowBatch { place: ValueSource, queue: usize, batch: usize },
     #[error(
+        "{place}: retention.erase_within is {erase_within} and retention.history is {history}, so that \
+         a deleted call would stay on the disk for longer than erase_within; set erase_within to \
+         {history} or more, or history to {erase_within} or less"
+    )]
+    EraseBelowHistory { place: ValueSource, erase_within: String, history: String },
+    #[error(
         "{place}: {key} is `{address}` and {other} is `{taken}`, and only one of them can listen \
          there; give each a port of its own"
     )]

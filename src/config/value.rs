@@ -3,7 +3,7 @@
 //! [`Form`] is data: what a value looks like, and its bounds. [`Setting`] is a type that a value of
 //! some form becomes. What is wrong is said with the value and what would be right.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{Display, Write as _};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,9 @@ use std::time::Duration;
 use toml::Value;
 
 use super::net::{AllowedOrigin, ListenAddr, ProxyAddress, ServiceUrlTemplate, SubjectName};
-use crate::domain::{AccountSid, exact_size, parse_count, parse_duration, parse_size};
+use crate::domain::{
+    AccountSid, exact_duration, exact_size, parse_count, parse_duration, parse_size,
+};
 use crate::outbound::{Base, Network};
 
 /// Characters of a value that are quoted at most.
@@ -65,7 +67,7 @@ impl Form {
                 format!("From {} to {}.", exact_size(*range.start()), exact_size(*range.end()))
             }
             Self::Duration(range) => {
-                format!("From \"{}\" to \"{}\".", millis(*range.start()), millis(*range.end()))
+                format!("From \"{}\" to \"{}\".", bound(*range.start()), bound(*range.end()))
             }
             Self::List(_, most) => format!("At most {most}."),
         }
@@ -85,7 +87,7 @@ impl Form {
                 format!("a size from {least} to {most}, such as \"{example}\" or a number of bytes")
             }
             Self::Duration(range) => {
-                let (least, most) = (millis(*range.start()), millis(*range.end()));
+                let (least, most) = (bound(*range.start()), bound(*range.end()));
                 format!("a duration from {least} to {most}, such as \"90s\" or \"1h 30m\"")
             }
             Self::Text(_) => "a text in quotes".to_owned(),
@@ -208,7 +210,7 @@ impl Setting for Duration {
     }
 
     fn write(&self) -> Value {
-        Value::String(DurationText(*self).to_string())
+        Value::String(exact_duration(*self).to_string())
     }
 }
 
@@ -335,27 +337,8 @@ pub fn word<T: Copy>(
     })
 }
 
-/// A duration in days and what is below; `humantime` by itself goes on to months of 30.44 days.
-struct DurationText(Duration);
-
-fn millis(millis: u64) -> DurationText {
-    DurationText(Duration::from_millis(millis))
-}
-
-impl Display for DurationText {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let days = self.0.as_secs() / 86_400;
-        let rest = self.0.saturating_sub(Duration::from_secs(days * 86_400));
-        match days {
-            0 => return humantime::format_duration(rest).fmt(formatter),
-            1 => formatter.write_str("1day")?,
-            _ => write!(formatter, "{days}days")?,
-        }
-        if rest.is_zero() {
-            return Ok(());
-        }
-        write!(formatter, " {}", humantime::format_duration(rest))
-    }
+fn bound(millis: u64) -> impl Display {
+    exact_duration(Duration::from_millis(millis))
 }
 
 /// A value as an error quotes it.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::server::ObservedServer;
 use super::{Finding, Surroundings, process};
 use crate::config::Config;
+use crate::domain::exact_duration;
 
 /// 1 November 2026, before this release: no clock that is right shows an earlier time.
 const RELEASED_S: u64 = 1_793_491_200;
@@ -57,7 +58,7 @@ pub(super) fn judge(
     }
     if let Some(drift) = drift.filter(|drift| drift.unsigned_abs() > SLACK.as_secs()) {
         let way = if drift > 0 { "forward" } else { "back" };
-        let by = humantime::format_duration(Duration::from_secs(drift.unsigned_abs()));
+        let by = exact_duration(Duration::from_secs(drift.unsigned_abs()));
         let problem = format!("it has been set {way} by {by} since the server started");
         let advice = format!("see whether the times of new calls are right; if not, {SET}");
         findings.push(Finding::warn(OBJECT, problem, advice));

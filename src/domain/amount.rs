@@ -215,6 +215,23 @@ pub fn exact_size(bytes: u64) -> impl fmt::Display {
     unit.map_or_else(|| format!("{bytes} B"), |(unit, bits)| format!("{}{unit}", bytes >> bits))
 }
 
+/// A duration as it is read back, down to milliseconds: `90days`, `1day 2h 30m`, `500ms`, `0s`.
+pub fn exact_duration(time: Duration) -> impl fmt::Display {
+    let units = [("days", DAY), ("h", 60 * MINUTE), ("m", MINUTE), ("s", 1000), ("ms", 1)];
+    let mut rest = time.as_millis();
+    let mut parts = Vec::new();
+    for (unit, millis) in units {
+        let count = rest / u128::from(millis);
+        rest %= u128::from(millis);
+        match (count, unit) {
+            (0, _) => {}
+            (1, "days") => parts.push("1day".to_owned()),
+            _ => parts.push(format!("{count}{unit}")),
+        }
+    }
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+}
+
 /// A size in three digits or so, for people: `1.2 GB`.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub fn show_size(bytes: u64) -> String {
@@ -433,6 +450,14 @@ mod tests {
         fn an_exact_size_is_read_back(bytes in any::<u64>(), bits in 0..50_u32) {
             for bytes in [bytes, bytes >> bits << bits, (bytes & 1023) << bits] {
                 prop_assert_eq!(parse_size(&exact_size(bytes).to_string()), Ok(bytes));
+            }
+        }
+
+        #[test]
+        fn an_exact_duration_is_read_back(millis in any::<u64>(), bits in 0..60_u32, days in 0..100_000_u64) {
+            for millis in [millis, millis >> bits, days * DAY, days * DAY + (millis >> 40)] {
+                let time = Duration::from_millis(millis);
+                prop_assert_eq!(parse_duration(&exact_duration(time).to_string()), Ok(time));
             }
         }
     }

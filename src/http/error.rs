@@ -43,6 +43,8 @@ pub(super) struct Why {
     pub users: Vec<String>,
     /// Nothing valid came with the request.
     pub unauthenticated: bool,
+    /// The first cause in particular, for the log: without numbers, names and other data of callers.
+    pub detail: Option<String>,
 }
 
 impl Why {
@@ -71,10 +73,28 @@ impl ApiError {
         Self { why: Some(Box::new(why)), ..self }
     }
 
-    /// The same for the reason that it has, else for this one.
+    /// The same for the causes that it has, else for this reason.
     pub(super) fn or_because(self, why: impl FnOnce(StatusCode) -> Why) -> Self {
-        let why = self.why.unwrap_or_else(|| Box::new(why(self.status)));
+        let why = match self.why {
+            Some(own) if !own.causes.is_empty() => own,
+            own => {
+                let detail = own.and_then(|own| own.detail);
+                Box::new(Why { detail, ..why(self.status) })
+            }
+        };
         Self { why: Some(why), ..self }
+    }
+
+    /// The same, said so in the log.
+    pub(super) fn logged_as(mut self, detail: impl Into<String>) -> Self {
+        self.why.get_or_insert_default().detail = Some(detail.into());
+        self
+    }
+
+    /// The same, whose message has nothing of the request and is said in the log as well.
+    pub(super) fn logged(self) -> Self {
+        let detail = self.msg.clone();
+        self.logged_as(detail)
     }
 
     /// What was wrong with who sent the request, where that is known.

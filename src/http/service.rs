@@ -251,7 +251,10 @@ impl Inner {
             ),
             _ => cause.text().to_owned(),
         });
-        let reasons: Vec<_> = reasons.collect();
+        let mut reasons: Vec<_> = reasons.collect();
+        if let Some((detail, reason)) = why.detail.zip(reasons.first_mut()) {
+            *reason = format!("{reason}: {detail}");
+        }
         tracing::warn!(
             account = why.account.map(tracing::field::display),
             status = status.as_u16(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::tokens::{apply, forget_file, removal};
 use super::{AdminContext, AdminReply, Failure};
 use crate::access::{Account, Keep, Secret, SettingRow, TokenHash, TokenScope};
-use crate::domain::{AccountSid, ServiceProviderSid, counted};
+use crate::domain::{AccountSid, ServiceProviderSid, counted, exact_duration};
 use crate::store::Store;
 use crate::wire::show_duration;
 
@@ -126,9 +126,7 @@ pub(super) fn list(store: &Store) -> AdminReply {
         hook_user: account.hook_user.clone(),
         keep: account.keep.map(|keep| match keep {
             Keep::Forever => "forever".to_owned(),
-            Keep::Millis(millis) => {
-                humantime::format_duration(Duration::from_millis(millis)).to_string()
-            }
+            Keep::Millis(millis) => exact_duration(Duration::from_millis(millis)).to_string(),
         }),
     };
     AdminReply::Accounts(store.access(|access| access.accounts().map(info).collect()))

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
-use super::owner::cannot_open;
+use super::owner::no_certificate;
 use crate::clock;
 use crate::config::{Config, SubjectName};
 use crate::ops::Failure;
@@ -116,6 +116,6 @@ impl Config {
 
     pub(super) fn certificate(&self) -> Result<TlsReloader, Failure> {
         TlsReloader::new(self.tls_setup(), clock::system_time())
-            .map_err(|error| cannot_open(&error, &self.data_dir))
+            .map_err(|error| no_certificate(&error, self))
     }
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::listeners::{self, Taken};
-use super::owner::{cannot_open, explained};
+use super::owner::{cannot_bind, cannot_open, no_certificate};
 use super::socket_activation::ActivatedSockets;
 use crate::config::Config;
 use crate::logs::AuditLog;
@@ -55,12 +55,9 @@ fn take(
 ) -> Result<Vec<Taken>, Failure> {
     let data_dir = &config.data_dir;
     let certificates = tls::check(&config.tls_setup(), clock::system_time());
-    certificates.map_err(|error| cannot_open(&error, data_dir))?;
+    certificates.map_err(|error| no_certificate(&error, config))?;
     let socket = config.admin_socket_path(runtime_dir);
-    admin::check(&socket, data_dir).map_err(|error| {
-        let text = format!("cannot bind the admin socket {}: {error}", socket.display());
-        explained(text, &error, data_dir)
-    })?;
+    admin::check(&socket, data_dir).map_err(|error| cannot_bind(&error, &socket, data_dir))?;
     listeners::take(config, activated)
 }
 

@@ -12,14 +12,14 @@ use super::demo;
 use super::files;
 use super::listener::{self, Drained, Front, Proxies};
 use super::listeners::{BoundListener, ListenerKind, Taken};
-use super::owner::{cannot_open, explained};
+use super::owner::{cannot_bind, cannot_open};
 use super::prepare::Prepared;
 use super::signals::{SignalAction, Signals};
 use super::systemd;
 use super::warnings::Warnings;
 use super::watchdog::{Watchdog, watchdog};
 use crate::config::{Config, ConfigError, LimitsSection, SHORT};
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, exact_duration};
 use crate::logs::AuditLog;
 use crate::ops::{self, Failure};
 use crate::store::{OpenError, Options, Progress, Store, chain};
@@ -141,10 +141,8 @@ impl RunningServer<'_> {
         let bound_listeners =
             taken.into_iter().map(Taken::listen).collect::<Result<Vec<_>, _>>()?;
         let socket = config.admin_socket_path(self.runtime_dir.as_deref());
-        let admin = admin::bind(&socket, &config.data_dir).map_err(|error| {
-            let text = format!("cannot bind the admin socket {}: {error}", socket.display());
-            explained(text, &error, &config.data_dir)
-        })?;
+        let admin = admin::bind(&socket, &config.data_dir)
+            .map_err(|error| cannot_bind(&error, &socket, &config.data_dir))?;
         if let (Some(filled), Some(bound)) = (self.demo, bound_listeners.first()) {
             let port = bound.listener.local_addr()?.port();
             tell(News::Demo { filled, curl: self.curl(port, &reloader) });
@@ -289,8 +287,8 @@ impl RunningServer<'_> {
     }
 
     /// For how long it has been running, in whole seconds.
-    fn ran(&self) -> humantime::FormattedDuration {
-        humantime::format_duration(Duration::from_secs(self.begun.elapsed().as_secs()))
+    fn ran(&self) -> impl std::fmt::Display {
+        exact_duration(Duration::from_secs(self.begun.elapsed().as_secs()))
     }
 
     /// Says which keys of the configuration have changed since the start: they count from the next one on.

@@ -30,6 +30,25 @@ impl WireError {
     }
 }
 
+impl WireError {
+    /// The longest sid that is quoted without its event, in characters.
+    const SID_MAX: usize = 40;
+
+    /// The same without what a caller's data may be in. Of values only wrong sids are quoted, and only
+    /// where they look like one.
+    pub fn without_data(&self) -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"\"-_{}".contains(&byte);
+        let is_sid = matches!(self.field.as_str(), "account_sid" | "call_sid");
+        let quotes = is_sid && self.value.len() <= Self::SID_MAX && self.value.bytes().all(plain);
+        match (self.field.as_str(), self.value.as_str()) {
+            (_, "") => self.to_string(),
+            _ if quotes => self.to_string(),
+            ("", _) => self.expected.clone(),
+            (field, _) => format!("{field} is wrong: {}", self.expected),
+        }
+    }
+}
+
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.field.as_str(), self.value.as_str()) {

@@ -20,9 +20,10 @@ use super::request::ApiRequest;
 use super::response::{Response, empty};
 use crate::clock;
 use crate::domain::StampedEvent;
+use crate::logs::masked;
 use crate::meter::Cause;
 use crate::store::Change;
-use crate::wire::{parse_event, pieces};
+use crate::wire::{WireError, parse_event, pieces};
 
 /// Media types of bodies with an event a line.
 const NDJSON: [&str; 4] =
@@ -35,7 +36,7 @@ pub(super) async fn call_status(request: &mut ApiRequest<'_>) -> Result<Response
     request.recognise(sender.is_authenticated());
     let owner = sender.owner(request.peer().map(|peer| network(peer.ip())));
     let body = read_body(request, owner).await;
-    let body = body.map_err(|error| blamed(error, &sender))?;
+    let body = body.map_err(|error| blamed(error.logged(), &sender))?;
     // Of the body only the first account is looked at before its sender is authenticated.
     sender.check_body(context, &body)?;
     request.recognise(true);
@@ -68,7 +69,7 @@ async fn take(
     let now = clock::now();
     let byte_order_marks: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
     if byte_order_marks.iter().any(|mark| body.starts_with(mark)) {
-        return Err(ApiError::bad("the request body is UTF-16; expected UTF-8"));
+        return Err(ApiError::bad("the request body is UTF-16; expected UTF-8").logged());
     }
     // A sender of a byte that is no UTF-8 does not send the event again in another encoding.
     let text = String::from_utf8_lossy(body);
@@ -139,11 +140,11 @@ fn split<'a>(
 ) -> Result<Vec<&'a str>, ApiError> {
     let kind = content_type(headers);
     let lines = NDJSON.iter().any(|known| kind.eq_ignore_ascii_case(known));
-    let texts = pieces(body, lines)?;
+    let texts = pieces(body, lines).map_err(|error| malformed(&error, ""))?;
     if texts.len() > context.config.limits.batch_events {
         let most = context.config.limits.batch_events;
         let msg = format!("{} events: a request has at most {most}", texts.len());
-        return Err(ApiError::too_large(msg));
+        return Err(ApiError::too_large(msg).logged());
     }
     Ok(texts)
 }
@@ -156,10 +157,13 @@ fn event(
     text: &str,
 ) -> Result<StampedEvent, ApiError> {
     parse_event(text, clock::moment(), context.config.hooks.service_url()).map_err(|error| {
-        if texts.len() > 1 {
-            ApiError::bad(format!("event {}: {error}", n + 1))
-        } else {
-            error.into()
-        }
+        let which = if texts.len() > 1 { format!("event {}: ", n + 1) } else { String::new() };
+        malformed(&error, &which)
     })
+}
+
+/// 400 for an event that cannot be taken; `which` of them names it where there are several.
+fn malformed(error: &WireError, which: &str) -> ApiError {
+    let detail = error.without_data();
+    ApiError::bad(format!("{which}{error}")).logged_as(format!("{which}{}", masked(&detail)))
 }

@@ -266,7 +266,8 @@ impl HookSender {
         let account = faults.iter().find_map(|fault| fault.account);
         let mut unregistered = faults.iter().filter(|fault| fault.cause == Cause::NotRegistered);
         let unregistered = unregistered.next().and_then(|fault| fault.account);
-        Why { causes, account, unregistered, users: self.users.clone(), unauthenticated: true }
+        let users = self.users.clone();
+        Why { causes, account, unregistered, users, unauthenticated: true, detail: None }
     }
 
     /// 400 where no credential can be read, else 401.

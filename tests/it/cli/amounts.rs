@@ -45,6 +45,26 @@ fn flags_take_amounts_as_people_write_them_and_say_why_not() {
     for keep in ["1.5d", "90 days", "1 WEEK", "forever", "default"] {
         rollcall.ok(&["account", "set", A1, "--keep", keep]);
     }
+    // As it is shown it is taken.
+    for (keep, shown) in [
+        ("90days", "90days"),
+        ("365d", "365days"),
+        ("1y", "365days"),
+        ("36500days", "36500days"),
+        ("31d 5h 7m 9s 3ms", "31days 5h 7m 9s 3ms"),
+        ("36h", "1day 12h"),
+        ("forever", "forever"),
+    ] {
+        rollcall.ok(&["account", "set", A1, "--keep", keep]);
+        for _ in 0..2 {
+            let listed = rollcall.ok(&["account", "list", "--json"]);
+            let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+            assert_eq!(listed[0]["keep"], shown, "{keep}: {listed}");
+            let text = rollcall.ok(&["account", "list"]);
+            assert!(text.contains(shown), "{text}");
+            rollcall.ok(&["account", "set", A1, "--keep", shown]);
+        }
+    }
     for (keep, why) in [
         ("1M", "M may be"),
         ("30s", "expected forever, default, or at least 1m"),

@@ -204,6 +204,121 @@ fn a_server_that_may_not_use_its_files_says_whose_they_are_and_what_gives_them_b
     assert!(start.stderr.contains("run this as its owner: sudo rollcall"), "{start:?}");
 }
 
+/// The owner is right and the mode is not: `chown` would change nothing.
+#[test]
+fn what_is_the_users_own_is_opened_by_its_mode() {
+    if !can_be_anybody() {
+        return;
+    }
+    let mut rollcall = theirs();
+    let command = as_they(&rollcall.serve_command());
+    rollcall.start_with(command);
+    assert_eq!(rollcall.stop(), Some(0));
+    let data = rollcall.data().to_owned();
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let journal = data.join("journal");
+    let cases = [(&data, 0o500), (&data, 0), (&journal, 0o500)];
+    for (path, closed) in cases {
+        mode(path, closed);
+        let serve = print(&mut as_they(&rollcall.serve_command()), b"");
+        let mut token = Command::new(ROLLCALL);
+        let token = token.args(["token", "list", "--data-dir"]).arg(&data);
+        let list = print(&mut as_they(token), b"");
+        let advice = format!("chmod u+rwx {}", path.display());
+        assert_eq!(serve.code, Some(1), "{path:?} {closed:o}: {serve:?}");
+        // What a command does not write to it needs no right to write to.
+        for printed in [serve, list].into_iter().filter(|printed| printed.code != Some(0)) {
+            let mode = format!("has mode {closed:o} and belongs to user 4711");
+            for said in [&*mode, &advice] {
+                assert!(printed.stderr.contains(said), "{path:?} {closed:o}: {said}: {printed:?}");
+            }
+            for useless in ["chown", "sudo"] {
+                assert!(!printed.stderr.contains(useless), "{path:?} {closed:o}: {printed:?}");
+            }
+        }
+        // Exactly what it says.
+        let mut words = advice.split(' ');
+        let done = Command::new(words.next().unwrap()).args(words).status().unwrap();
+        assert!(done.success());
+        let command = as_they(&rollcall.serve_command());
+        rollcall.start_with(command);
+        assert_eq!(rollcall.stop(), Some(0), "{path:?} {closed:o}");
+    }
+    // A place in which a data directory, or another file, is to be made.
+    let own = rollcall.dir.path().join("own");
+    fs::create_dir(&own).unwrap();
+    chown(&own, Some(THEY), Some(THEY)).unwrap();
+    mode(&own, 0o500);
+    let (new, copy) = (own.join("data"), own.join("copy"));
+    let data = data.to_str().unwrap();
+    for args in [
+        &["serve", "--listen", "127.0.0.1:0", "--data-dir", new.to_str().unwrap()][..],
+        &["backup", copy.to_str().unwrap(), "--data-dir", data],
+        &["export", "--output", copy.to_str().unwrap(), "--data-dir", data],
+    ] {
+        let refused = print(&mut as_they(Command::new(ROLLCALL).args(args)), b"");
+        assert_eq!(refused.code, Some(1), "{args:?}: {refused:?}");
+        let advice = format!("chmod u+rwx {}", own.display());
+        assert!(refused.stderr.contains(&advice), "{args:?}: {refused:?}");
+        assert!(!refused.stderr.contains("chown"), "{args:?}: {refused:?}");
+    }
+}
+
+/// What lies elsewhere than the data is no fault of the data directory.
+#[test]
+fn a_socket_or_a_certificate_elsewhere_is_named_itself() {
+    if !can_be_anybody() {
+        return;
+    }
+    let rollcall = theirs();
+    let dir = |name: &str, owner, mode| {
+        let dir = rollcall.dir.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        chown(&dir, Some(owner), Some(owner)).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+        dir
+    };
+    let (roots, shut) = (dir("roots", 0, 0o755), dir("shut", THEY, 0o500));
+    let key = roots.join("key.pem");
+    fs::write(&key, "").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let flag = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
+    let socket = |dir: &Path| vec![flag("admin-socket", &dir.join("admin.sock"))];
+    let (roots_shown, shut_shown) = (roots.display(), shut.display());
+    let cases = [
+        (
+            socket(&roots),
+            vec![format!("{roots_shown} belongs to user 0"), "admin_socket".to_owned()],
+        ),
+        (
+            socket(&shut),
+            vec![format!("{shut_shown} has mode 500"), format!("chmod u+rwx {shut_shown}")],
+        ),
+        (
+            vec![flag("tls-cert", &key), flag("tls-key", &key)],
+            vec![format!("as root: chown 4711 {}", key.display())],
+        ),
+    ];
+    let made = rollcall.dir.path().join("new");
+    for (flags, says) in &cases {
+        for data in [rollcall.data(), &made] {
+            let mut serve = Command::new(ROLLCALL);
+            serve.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(flags);
+            let refused = print(&mut as_they(&serve), b"");
+            assert_eq!(refused.code, Some(1), "{flags:?}: {refused:?}");
+            let error = refused.stderr.lines().find(|line| line.starts_with("rollcall: ")).unwrap();
+            for said in says {
+                assert!(error.contains(said), "{flags:?}: {said}: {error}");
+            }
+            for wrong in ["--data-dir", "chown -R", &*data.display().to_string()] {
+                assert!(!error.contains(wrong), "{flags:?}: {wrong}: {error}");
+            }
+        }
+    }
+}
+
 /// Each says whose the thing is, as whom this runs, and the way out.
 #[test]
 fn who_may_not_use_something_is_told_whose_it_is_and_the_way_out() {

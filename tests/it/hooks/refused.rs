@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::api::api_error;
-use super::super::harness::{A1, A2, Rollcall, event};
+use super::super::harness::{A1, A2, Rollcall, event, sid};
 use super::signed::{SECRET, basic, post_basic, post_signed, signature};
 use super::{HOOK, known, post};
 
@@ -114,6 +114,48 @@ fn an_account_that_was_never_registered_is_named_with_what_registers_it() {
     assert_eq!(send().status, 204);
     // What is registered is no news.
     assert!(!rollcall.run(&["doctor"]).stdout.contains("not registered"));
+}
+
+/// As exactly as the client is told, and without what is personal.
+#[test]
+fn the_log_names_what_is_wrong_with_a_body() {
+    let event = event(1, "ringing");
+    let with_sid = |text: &str| event.replace(&sid(1), text);
+    let several = format!("[{event},{}]", event.replace("inbound", "Alice"));
+    let many = format!("[{}]", vec![&*event; 4].join(","));
+    let missing = "is missing: expected a UUID in its hyphenated form";
+    let refusals = [
+        ("{bad", "not valid JSON: key must be a string at line 1 column 2"),
+        (r#"{"account_sid":"x"}"#, "account_sid \"x\": not a UUID"),
+        ("{}", &format!("account_sid {missing}")),
+        ("[1", "not valid JSON: EOF while parsing"),
+        ("[1,2]", "event 1: expected a JSON object"),
+        ("\"+4915199998801\"", "expected a JSON object"),
+        (&several, "event 2: direction is wrong: expected inbound or outbound"),
+        (&event.replace("call_sid", "call_side"), &format!("call_sid {missing}")),
+        (&with_sid("+4915199998801"), "call_sid is wrong: not a UUID"),
+        (&with_sid("4915199998801"), "call_sid \"***01\": not a UUID"),
+        (&with_sid("Alice <sip:alice@example.com>"), "call_sid is wrong: not a UUID"),
+        (&with_sid(&"hush".repeat(20)), "call_sid is wrong: not a UUID"),
+        (r#"{"type":"Alice","data":{}}"#, "type is wrong: expected \""),
+        (&many, "too large: 4 events: a request has at most 3"),
+        (&" ".repeat(5000), "too large: a request body has at most 4096 bytes"),
+    ];
+    // Of many that are refused for one cause not all have a line.
+    for some in refusals.chunks(8) {
+        let rollcall = server(&["--limits-batch-events", "3", "--limits-body-bytes", "4096"]);
+        for (body, says) in some {
+            let answer = post_basic(&rollcall, "one", "right", body);
+            assert!(matches!(answer.status, 400 | 413), "{body}: {answer:?}");
+            let log = rollcall.log();
+            let line = log.lines().rfind(|line| line.contains("a webhook was refused")).unwrap();
+            assert!(line.contains(&format!(": {says}")), "{says}: {line}");
+            assert!(line.len() < 500, "{line}");
+            for hidden in ["lice", "4915199998", "hush"] {
+                assert!(!log.contains(hidden), "{hidden}: {log}");
+            }
+        }
+    }
 }
 
 #[test]
