@@ -122,7 +122,7 @@ fn the_log_names_what_is_wrong_with_a_body() {
     let event = event(1, "ringing");
     let with_sid = |text: &str| event.replace(&sid(1), text);
     let several = format!("[{event},{}]", event.replace("inbound", "Alice"));
-    let many = format!("[{}]", vec![&*event; 4].join(","));
+    let many = format!("[{}]", [&*event; 4].join(","));
     let missing = "is missing: expected a UUID in its hyphenated form";
     let refusals = [
         ("{bad", "not valid JSON: key must be a string at line 1 column 2"),
