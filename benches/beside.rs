@@ -4,11 +4,12 @@
 //! benches/baselines/setup                          # once: what it is compared with
 //! cargo bench --bench beside                    # 1 000 000 calls
 //! cargo bench --bench beside -- 100000          # as many as one likes
-//! cargo bench --bench beside -- 100000 lists    # a part: lists, durable
+//! cargo bench --bench beside -- 100000 lists    # a part: bulk, lists, durable
 //! ```
 //!
 //! Everything happens in a temporary directory (`TMPDIR` says where; a RAM disk flatters) and on
-//! loopback. `ROLLCALL` names another binary than the one just built.
+//! loopback. `ROLLCALL` names another binary than the one just built, `BEFORE` that of a release
+//! before, which the bulk work is compared with.
 
 mod baselines;
 mod comparisons;
@@ -17,7 +18,7 @@ mod harness;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use comparisons::{Field, durable, lists};
+use comparisons::{Field, bulk, durable, lists};
 use harness::calls::write_calls;
 use harness::server::Rollcall;
 use harness::table::Table;
@@ -39,6 +40,9 @@ fn main() -> Outcome<()> {
     let field = Field { dir: dir.path().to_owned(), calls, input, rollcall };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut table = Table::default();
+    if wanted("bulk") {
+        runtime.block_on(bulk::run(&field, &mut table))?;
+    }
     if wanted("lists") {
         runtime.block_on(lists::run(&field, &mut table))?;
     }

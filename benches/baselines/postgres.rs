@@ -24,6 +24,29 @@ CREATE INDEX ON calls (account_sid, call_status, direction, attempted_at DESC, c
 CREATE INDEX ON calls (account_sid, \"from\", attempted_at DESC);
 CREATE INDEX ON calls (account_sid, \"to\", attempted_at DESC);";
 
+/// Its columns in order, `extra` apart, which comes last.
+pub const COLUMNS: [&str; 15] = [
+    "account_sid",
+    "call_id",
+    "call_sid",
+    "call_status",
+    "direction",
+    "from",
+    "service_url",
+    "sip_status",
+    "to",
+    "application_sid",
+    "duration",
+    "originating_sip_trunk_name",
+    "attempted_at",
+    "answered_at",
+    "terminated_at",
+];
+/// What finds a part of a number.
+const TRIGRAMS: &str = "\
+CREATE EXTENSION pg_trgm;
+CREATE INDEX ON calls USING gin (\"from\" gin_trgm_ops, \"to\" gin_trgm_ops);";
+
 /// What a list shows of a row.
 const SHOWN: &str = "account_sid, call_id, call_sid, call_status, direction, \"from\", service_url, \
   sip_status, \"to\", duration, attempted_at, answered_at, terminated_at, \
@@ -104,6 +127,12 @@ impl Postgres {
         session.stream.write_all(&[&head, &words[..]].concat()).await?;
         session.answer().await?;
         Ok(session)
+    }
+
+    /// Makes the empty table. Whether it finds parts of numbers too.
+    pub async fn make_table(&self, session: &mut Session) -> Outcome<bool> {
+        session.ask(TABLE).await?;
+        Ok(session.ask(TRIGRAMS).await.is_ok())
     }
 
     /// Makes the table and takes the calls of a file, one JSON object a line.

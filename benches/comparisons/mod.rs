@@ -1,5 +1,6 @@
 //! rollcall beside what people use today: each file one kind of work.
 
+pub mod bulk;
 mod cost;
 pub mod durable;
 pub mod lists;

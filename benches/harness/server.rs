@@ -12,7 +12,7 @@ use super::process::peak;
 
 /// A data directory, and the binary that works on it.
 pub struct Rollcall {
-    binary: PathBuf,
+    pub binary: PathBuf,
     pub data: PathBuf,
 }
 

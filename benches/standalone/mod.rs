@@ -6,7 +6,6 @@ pub mod import;
 pub mod lists;
 pub mod start;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio::runtime::Runtime;
 use crate::harness::Outcome;
 use crate::harness::calls::write_calls;
 use crate::harness::figures::per;
+use crate::harness::process::{size, stored};
 use crate::harness::server::Rollcall;
 
 /// What the stages share.
@@ -35,23 +35,6 @@ impl Field {
         let rollcall = Rollcall::new(&dir.join("data"));
         Ok(Self { dir: dir.to_owned(), calls, input, rollcall, runtime })
     }
-}
-
-/// Bytes of all files below a directory.
-fn size(dir: &Path) -> Outcome<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let about = entry.metadata()?;
-        bytes += if about.is_dir() { size(&entry.path())? } else { about.len() };
-    }
-    Ok(bytes)
-}
-
-/// Bytes of journal and index.
-fn stored(data: &Path) -> Outcome<[u64; 2]> {
-    let journal = size(&data.join("journal"))?;
-    Ok([journal, size(data)?.saturating_sub(journal)])
 }
 
 fn rate(count: u64, seconds: f64) -> String {
