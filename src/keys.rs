@@ -130,9 +130,12 @@ impl IndexKeys {
     }
 }
 
-/// The keys in ranges, `c` among them, that the first of two versions of a call has and the second has
+/// A row of a range: a position in it.
+pub type RangeRow = (Range, Position);
+
+/// The rows, those of `c` among them, that the first of two versions of a call has and the second has
 /// not, and the other way round. Of what is the same in both no key is made.
-pub fn moved_keys(before: &Call, after: &Call) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+pub fn moved_rows(before: &Call, after: &Call) -> (Vec<RangeRow>, Vec<RangeRow>) {
     fn text(call: &Call, field: CallField) -> &str {
         call.text(field).unwrap_or_default()
     }
@@ -142,8 +145,8 @@ pub fn moved_keys(before: &Call, after: &Call) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let (mut gone, mut new) = (Vec::new(), Vec::new());
     let mut row = |differs: bool, range: &dyn Fn(&Call) -> Option<Range>| {
         if differs || from != to {
-            gone.extend(range(before).map(|range| range.key(from)));
-            new.extend(range(after).map(|range| range.key(to)));
+            gone.extend(range(before).map(|range| (range, from)));
+            new.extend(range(after).map(|range| (range, to)));
         }
     };
     let status = |call: &Call| (StatusKey::of(call), call.direction.value);
@@ -180,9 +183,13 @@ pub(crate) const KNOWN: u8 = b'k';
 pub(crate) const LIVE: u8 = b'l';
 pub(crate) const DELETED: u8 = b'd';
 pub(crate) const ADMIN: u8 = b'a';
+/// What the keys of entries begin with, in order.
+pub(crate) const ENTRIES: &[u8] = b"cdfklops";
 pub(crate) const BUILT: &[u8] = b"b";
 pub(crate) const MARK: &[u8] = b"m";
 pub(crate) const LAYOUT: &[u8] = b"v";
+/// How often an index was written to after it was opened.
+pub(crate) const OPENED: &[u8] = b"n";
 
 impl Range {
     /// All calls of an account.
@@ -220,7 +227,7 @@ impl Range {
     /// The B legs of a call.
     pub fn parent(account: AccountSid, parent: CallSid) -> Self {
         let mut prefix = with_account(b'p', account);
-        prefix.extend(spaced(&parent.bytes()));
+        prefix.extend_from_slice(&spaced::<16, SID_BYTES>(&parent.bytes()));
         Self::whole(prefix)
     }
 
@@ -232,6 +239,15 @@ impl Range {
     /// What all keys of this range begin with.
     pub fn prefix(&self) -> &[u8] {
         &self.prefix
+    }
+
+    /// The account whose calls it has, where it has all of them.
+    pub fn account_of_all(&self) -> Option<AccountSid> {
+        self.carries_texts().then(|| account_in(&self.prefix)).flatten()
+    }
+
+    pub fn into_prefix(self) -> Vec<u8> {
+        self.prefix
     }
 
     /// The key at this position.
@@ -264,7 +280,7 @@ pub(crate) fn carries_texts(key: &[u8]) -> bool {
 pub(crate) fn joined(prefix: &[u8], position: Position) -> Vec<u8> {
     let mut key = Vec::with_capacity(prefix.len() + POSITION_BYTES);
     key.extend_from_slice(prefix);
-    key.extend(spaced(&position.to_bytes()));
+    key.extend_from_slice(&spaced::<24, POSITION_BYTES>(&position.to_bytes()));
     key
 }
 
@@ -274,16 +290,49 @@ pub(crate) fn split(key: &[u8]) -> Option<(&[u8], Position)> {
     Some((prefix, Position::from_bytes(close(position)?)))
 }
 
+/// A key without the 00 within its position, if it has one.
+pub(crate) fn append_short(out: &mut Vec<u8>, key: &[u8]) {
+    match split(key).filter(|_| is_in_range(key)) {
+        Some((prefix, position)) => {
+            out.extend_from_slice(prefix);
+            out.extend_from_slice(&position.to_bytes());
+        }
+        None => out.extend_from_slice(key),
+    }
+}
+
+/// The key that [`append_short`] made shorter.
+pub(crate) fn append_long(out: &mut Vec<u8>, short: &[u8]) -> Option<()> {
+    if is_in_range(short) {
+        let (prefix, position) = short.split_last_chunk::<24>()?;
+        out.extend_from_slice(prefix);
+        out.extend_from_slice(&spaced::<24, POSITION_BYTES>(position));
+    } else {
+        out.extend_from_slice(short);
+    }
+    Some(())
+}
+
 /// Bytes with a 00 after every three, and after the last ones.
-fn spaced(bytes: &[u8]) -> impl Iterator<Item = u8> {
-    bytes.chunks(3).flat_map(|three| three.iter().copied().chain([0]))
+fn spaced<const N: usize, const SPACED: usize>(bytes: &[u8; N]) -> [u8; SPACED] {
+    let mut spaced = [0; SPACED];
+    for (four, three) in spaced.chunks_mut(4).zip(bytes.chunks(3)) {
+        for (place, byte) in four.iter_mut().zip(three) {
+            *place = *byte;
+        }
+    }
+    spaced
 }
 
 /// The bytes that were spaced so.
 fn close<const N: usize>(spaced: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     for (three, four) in bytes.chunks_mut(3).zip(spaced.chunks(4)) {
-        three.copy_from_slice(four.strip_suffix(&[0])?);
+        let (own, space) = four.split_at_checked(three.len())?;
+        if space != [0] {
+            return None;
+        }
+        three.copy_from_slice(own);
     }
     Some(bytes)
 }
@@ -350,7 +399,7 @@ pub(crate) fn admin(name: &str) -> Vec<u8> {
 fn with_account(kind: u8, account: AccountSid) -> Vec<u8> {
     let mut key = Vec::with_capacity(80);
     key.push(kind);
-    key.extend(spaced(&account.bytes()));
+    key.extend_from_slice(&spaced::<16, SID_BYTES>(&account.bytes()));
     key
 }
 

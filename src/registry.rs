@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::domain::{AccountSid, Call, CallId, CallSid, Order, Position, Timestamp};
 use crate::index::{AdminRow, IndexStats, Stored};
-use crate::keys::{IndexKeys, PositionSpan, Range, merged, moved_keys};
+use crate::keys::{IndexKeys, PositionSpan, Range, RangeRow, merged, moved_rows};
 
 /// What is known of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +107,10 @@ impl Counts {
 #[derive(Debug, Default)]
 pub struct Registry {
     entries: HashMap<CallId, RegistryEntry>,
-    keys: BTreeSet<Vec<u8>>,
+    /// The rows of each range that has any, by what its keys begin with.
+    ranges: HashMap<Vec<u8>, BTreeSet<Position>>,
+    /// Whose calls are among them.
+    accounts: BTreeSet<AccountSid>,
     /// Which accounts know a call of which sid.
     sids: BTreeSet<(CallSid, AccountSid)>,
     /// Of calls that are not among the entries.
@@ -282,7 +285,7 @@ impl Registry {
             Some((stored, _)) => Some(*stored),
             None => indexed.as_ref().map(|(stored, _)| *stored),
         };
-        self.replace_keys(before.as_ref().map(|(_, state)| state), Some(&state));
+        self.replace_rows(before.as_ref().map(|(_, state)| state), Some(&state));
         let entry = RegistryEntry { state, seq, entered_at, indexed };
         if let Some(counts) = &mut self.counts {
             if let Some(stored) = counted {
@@ -335,23 +338,35 @@ impl Registry {
     fn take(&mut self, id: CallId) {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.sids.remove(&(id.sid, id.account));
-        self.replace_keys(Some(&entry.state), None);
+        self.replace_rows(Some(&entry.state), None);
     }
 
-    /// From one version of a call to the next most keys stay.
-    fn replace_keys(&mut self, before: Option<&CallState>, after: Option<&CallState>) {
+    /// From one version of a call to the next most rows stay.
+    fn replace_rows(&mut self, before: Option<&CallState>, after: Option<&CallState>) {
         let (gone, new) = match (before, after) {
             (Some(CallState::Call(before)), Some(CallState::Call(after))) => {
-                moved_keys(before, after)
+                moved_rows(before, after)
             }
-            (Some(CallState::Call(before)), _) => (keys_of(before), Vec::new()),
-            (_, Some(CallState::Call(after))) => (Vec::new(), keys_of(after)),
+            (Some(CallState::Call(before)), _) => (rows_of(before), Vec::new()),
+            (_, Some(CallState::Call(after))) => (Vec::new(), rows_of(after)),
             _ => return,
         };
-        for key in &gone {
-            self.keys.remove(key);
+        for (range, position) in gone {
+            let Some(rows) = self.ranges.get_mut(range.prefix()) else { continue };
+            rows.remove(&position);
+            if rows.is_empty() {
+                self.ranges.remove(range.prefix());
+                if let Some(account) = range.account_of_all() {
+                    self.accounts.remove(&account);
+                }
+            }
         }
-        self.keys.extend(new);
+        for (range, position) in new {
+            if let Some(account) = range.account_of_all() {
+                self.accounts.insert(account);
+            }
+            self.ranges.entry(range.into_prefix()).or_default().insert(position);
+        }
     }
 
     /// The first `count` calls of some ranges together, in the span's order.
@@ -363,14 +378,14 @@ impl Registry {
         count: usize,
     ) -> Vec<(Position, Arc<Call>)> {
         let rows = ranges.iter().filter_map(|range| {
-            let keys = self.keys.range::<Vec<u8>, _>(span.keys(range)?);
-            let row = |key: &Vec<u8>| Ok((range.position_in(key)?, ())).into();
-            let row = move |key| -> Option<Result<(Position, ()), Infallible>> { row(key) };
+            let within = Some(span.within(range)).filter(|within| !within.is_empty())?;
+            let rows = self.ranges.get(range.prefix())?.range((within.low, within.high));
+            let row = |position: &Position| Ok::<_, Infallible>((*position, ()));
             Some(match span.order {
                 Order::NewestFirst => {
-                    Box::new(keys.filter_map(row)) as Box<dyn Iterator<Item = Result<_, _>>>
+                    Box::new(rows.map(row)) as Box<dyn Iterator<Item = Result<_, _>>>
                 }
-                Order::OldestFirst => Box::new(keys.rev().filter_map(row)),
+                Order::OldestFirst => Box::new(rows.rev().map(row)),
             })
         });
         merged(rows.collect(), span.order)
@@ -385,25 +400,18 @@ impl Registry {
 
     /// The first account after this one that has a call.
     pub fn next_account(&self, after: Option<AccountSid>) -> Option<AccountSid> {
-        let from = after.map_or_else(
-            || vec![crate::keys::CALL],
-            |account| crate::keys::call(account, Position::MAX),
-        );
-        let mut rest = self
-            .keys
-            .range::<Vec<u8>, _>((std::ops::Bound::Excluded(from), std::ops::Bound::Unbounded));
-        rest.next()
-            .filter(|key| key.first() == Some(&crate::keys::CALL))
-            .and_then(|key| crate::keys::account_in(key))
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        self.accounts.range((from, Unbounded)).next().copied()
     }
 }
 
-/// The keys of all ranges that a list may scan.
-fn keys_of(call: &Call) -> Vec<Vec<u8>> {
+/// The rows of a call in all ranges that a list may scan.
+fn rows_of(call: &Call) -> Vec<RangeRow> {
     let position = Position::of(call);
     let (own, index_keys) = (Range::all(call.id.account), IndexKeys::of(call));
     let ranges = std::iter::once(own).chain(index_keys.ranges(call.id.account));
-    ranges.map(|range| range.key(position)).collect()
+    ranges.map(|range| (range, position)).collect()
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::draft::IndexBatch;
-use super::rows::{AdminRow, Stored, sealed, unsealed};
-use super::tree::strange_key;
+use super::entries::{Change, Direction};
+use super::rows::{AdminRow, IndexStats, Stored, sealed, unsealed};
+use super::tree::{in_order, strange_key};
 use super::{Index, IndexError, Op};
 use crate::domain::{CallId, Timestamp};
 use crate::keys;
@@ -22,29 +22,103 @@ pub struct BuiltSize {
     pub at: u64,
 }
 
-impl Index {
-    /// Writes versions into a generation that is not read yet, row by row: a batch would hold sled's
-    /// lock of the whole process, and the readers of the current generation with it. Rows are
-    /// written in the order of their keys: a page that is done with soon leaves less on the disk.
-    pub fn write_unread(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {
-        self.guarded(|| {
-            let mut stats = self.stats();
-            let mut draft = IndexBatch::new(&self.db);
-            for change in ops.iter().flat_map(|op| op.changes(&mut stats)).collect::<Vec<_>>() {
-                draft.apply(change)?;
+/// Bytes of rows, and of everything else, that are gathered before they are written.
+const ROWS_BYTES: usize = 32 << 20;
+const KEYS_BYTES: usize = if cfg!(test) { 64 << 10 } else { 32 << 20 };
+/// What a change takes in memory beside its bytes.
+const CHANGE_BYTES: usize = size_of::<Change>() + 32;
+
+/// Fills a generation that is not read yet: gathers what is to be written, and has it written in the
+/// order of its keys, straight into full pages.
+pub struct Loader<'a> {
+    index: &'a Index,
+    hand_on: HandOn<'a>,
+    rows: Gathered,
+    others: Gathered,
+    stats: IndexStats,
+}
+
+type HandOn<'a> = Box<dyn FnMut(Vec<Change>) -> Result<(), IndexError> + 'a>;
+
+#[derive(Default)]
+struct Gathered {
+    changes: Vec<Change>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn push(&mut self, change: Change) {
+        let (key, value) = &change;
+        self.bytes += key.len() + value.as_ref().map_or(0, Vec::len) + CHANGE_BYTES;
+        self.changes.push(change);
+    }
+
+    fn take(&mut self) -> Vec<Change> {
+        std::mem::take(self).changes
+    }
+}
+
+impl<'a> Loader<'a> {
+    /// Writes what it has gathered itself.
+    pub fn new(index: &'a Index) -> Self {
+        Self::through(index, |changes| index.load(changes))
+    }
+
+    /// Hands on what it has gathered; all of it is for [`Index::load`], in that order.
+    pub fn through(
+        index: &'a Index,
+        hand_on: impl FnMut(Vec<Change>) -> Result<(), IndexError> + 'a,
+    ) -> Self {
+        let (rows, others) = (Gathered::default(), Gathered::default());
+        Self { index, hand_on: Box::new(hand_on), rows, others, stats: index.stats() }
+    }
+
+    pub fn index(&self) -> &'a Index {
+        self.index
+    }
+
+    /// Adds versions, of each call one.
+    pub fn add(&mut self, ops: &[Op<'_>]) -> Result<(), IndexError> {
+        for op in ops {
+            self.index.sids.insert(op.id.sid);
+            for change in op.changes(&mut self.stats) {
+                let rows = keys::carries_texts(&change.0);
+                if rows { &mut self.rows } else { &mut self.others }.push(change);
             }
-            for (key, value) in draft.into_changes() {
-                match value {
-                    Some(value) => self.db.insert(key, value)?,
-                    None => self.db.remove(key)?,
-                };
-            }
+        }
+        if self.rows.bytes >= ROWS_BYTES {
+            (self.hand_on)(self.rows.take())?;
+        }
+        if self.others.bytes >= KEYS_BYTES {
+            (self.hand_on)(self.others.take())?;
+        }
+        Ok(())
+    }
+
+    /// Hands on what is left, and writes admin rows.
+    pub fn finish(mut self, admin: &[AdminRow]) -> Result<(), IndexError> {
+        (self.hand_on)(self.rows.take())?;
+        (self.hand_on)(self.others.take())?;
+        self.index.guarded(|| {
             for row in admin {
-                self.db.insert(keys::admin(&row.name), sealed(row.seq, &row.json))?;
+                let value = sealed(row.seq, &row.json);
+                self.index.entries.db.insert(keys::admin(&row.name), value)?;
             }
+            Ok(())
+        })?;
+        *self.index.stats.lock() = self.stats;
+        Ok(())
+    }
+}
+
+impl Index {
+    /// Writes changes that a [`Loader`] has gathered, into a generation that is not read yet.
+    pub fn load(&self, mut changes: Vec<Change>) -> Result<(), IndexError> {
+        in_order(&mut changes);
+        self.guarded(|| {
+            self.entries.pack(&changes)?;
             // What pages have left behind is used again only once their new places are written.
-            self.db.flush()?;
-            *self.stats.lock() = stats;
+            self.entries.db.flush()?;
             Ok(())
         })
     }
@@ -61,7 +135,7 @@ impl Index {
         self.guarded(|| {
             let json =
                 serde_json::to_vec(&built).map_err(|e| IndexError::damaged(e.to_string()))?;
-            self.db.insert(keys::BUILT, sealed(0, &json))?;
+            self.entries.db.insert(keys::BUILT, sealed(0, &json))?;
             Ok(())
         })
     }
@@ -69,7 +143,7 @@ impl Index {
     /// How large it was when it had been built; none where a release built it that did not say.
     pub fn built(&self) -> Result<Option<BuiltSize>, IndexError> {
         self.guarded(|| {
-            let Some(value) = self.db.get(keys::BUILT)? else { return Ok(None) };
+            let Some(value) = self.entries.db.get(keys::BUILT)? else { return Ok(None) };
             let (_, json) = unsealed(&value)?;
             let built = serde_json::from_slice(json);
             built.map(Some).map_err(|error| IndexError::damaged(format!("its size: {error}")))
@@ -91,9 +165,10 @@ impl Index {
             };
             let bounds = (Excluded(from), Excluded(vec![keys::DELETED + 1]));
             let mut found = Vec::new();
-            for key in self.db.range::<Vec<u8>, _>(bounds).keys() {
-                let id = keys::id_at_end(&key?).ok_or_else(strange_key)?;
-                let value = self.db.get(keys::known(id))?;
+            for entry in self.entries.cursor(bounds, Direction::Up) {
+                let entry = entry?;
+                let id = keys::id_at_end(entry.key()).ok_or_else(strange_key)?;
+                let value = self.entries.get(&keys::known(id))?;
                 let stored = value.map(|value| Stored::from_bytes(&value)).transpose()?;
                 // Between the two reads the call may have come back.
                 if let Some(Stored::Tombstone { seq, deleted_at }) = stored {

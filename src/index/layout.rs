@@ -13,7 +13,7 @@ use super::{Index, IndexError};
 use crate::keys;
 
 /// The layout that this release reads and writes.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 /// That of an index which has a mark and does not say its layout.
 const UNSAID: u32 = 1;
 
@@ -21,7 +21,7 @@ impl Index {
     /// Says what layout this generation has.
     pub fn say_layout(&self, layout: u32) -> Result<(), IndexError> {
         self.guarded(|| {
-            self.db.insert(keys::LAYOUT, sealed(0, &layout.to_be_bytes()))?;
+            self.entries.db.insert(keys::LAYOUT, sealed(0, &layout.to_be_bytes()))?;
             Ok(())
         })
     }

@@ -4,25 +4,30 @@
 //! it, and what it loses or damages is found (a count and a sum when it is opened, checksums
 //! and cross-checks when it is read) and built again from the journal.
 
-mod block;
 mod build;
-mod draft;
+mod database;
+mod entries;
 mod error;
 mod generation;
 mod layout;
 mod op;
+mod page;
+mod row;
 mod rows;
-mod scan;
+mod sid_filter;
 mod tree;
 
-pub use block::BlockRow;
-pub use build::BuiltSize;
+pub use build::{BuiltSize, Loader};
+pub use entries::Change;
 pub use error::IndexError;
 pub use generation::{Generations, OpenedGeneration};
 pub use layout::LAYOUT;
 pub use op::{Op, Version};
+pub use row::CallRow;
 pub use rows::{AdminRow, CheckpointMeta, IndexStats, Stored};
 pub use tree::Index;
 
+#[cfg(test)]
+mod entries_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! What is to change of one call, and which rows that means.
 
-use super::block::BlockRow;
-use super::draft::RowChange;
+use super::entries::Change;
+use super::row::CallRow;
 use super::rows::{IndexStats, Stored};
 use crate::domain::{Call, CallId, Position, Timestamp};
 use crate::keys::{self, IndexKeys};
@@ -28,7 +28,7 @@ pub struct Op<'a> {
 
 impl Op<'_> {
     /// The rows that change; counted in `stats`.
-    pub(super) fn changes(&self, stats: &mut IndexStats) -> Vec<RowChange> {
+    pub(super) fn changes(&self, stats: &mut IndexStats) -> Vec<Change> {
         let id = self.id;
         if let (Some((old, Some(keys_of_old))), Version::Call(seq, call)) = (&self.old, &self.new)
             && *keys_of_old == IndexKeys::of(call)
@@ -39,8 +39,8 @@ impl Op<'_> {
             stats.add(id, stored);
             let key = keys::call(id.account, Position::of(call));
             return vec![
-                RowChange::Put(key, Some(BlockRow::of(*seq, call))),
-                RowChange::Value(keys::known(id), Some(stored.to_bytes())),
+                (key, Some(CallRow::value(*seq, call))),
+                (keys::known(id), Some(stored.to_bytes())),
             ];
         }
         let mut old_keys = Vec::new();
@@ -60,7 +60,7 @@ impl Op<'_> {
             Version::Call(seq, call) => {
                 let mut rows = vec![(
                     keys::call(id.account, Position::of(call)),
-                    Some(BlockRow::of(*seq, call)),
+                    Some(CallRow::value(*seq, call)),
                 )];
                 rows.extend(IndexKeys::of(call).keys(id).into_iter().map(|key| (key, None)));
                 (Some(Stored::Call { seq: *seq, listed_at: call.listed_at }), rows)
@@ -72,30 +72,15 @@ impl Op<'_> {
             Version::Nothing => (None, Vec::new()),
         };
         let gone = old_keys.iter().filter(|key| !new_keys.iter().any(|(new, _)| new == *key));
-        let mut changes: Vec<_> = gone
-            .map(|key| {
-                let key = key.clone();
-                if keys::is_in_range(&key) {
-                    RowChange::Take(key)
-                } else {
-                    RowChange::Value(key, None)
-                }
-            })
-            .collect();
+        let mut changes: Vec<Change> = gone.map(|key| (key.clone(), None)).collect();
         // A key without texts that is there already needs no second write.
         let written =
             new_keys.into_iter().filter(|(key, row)| row.is_some() || !old_keys.contains(key));
-        changes.extend(written.map(|(key, row)| {
-            if keys::is_in_range(&key) {
-                RowChange::Put(key, row)
-            } else {
-                RowChange::Value(key, Some(Vec::new()))
-            }
-        }));
+        changes.extend(written.map(|(key, row)| (key, Some(row.unwrap_or_default()))));
         if let Some(stored) = stored {
             stats.add(id, stored);
         }
-        changes.push(RowChange::Value(keys::known(id), stored.map(Stored::to_bytes)));
+        changes.push((keys::known(id), stored.map(Stored::to_bytes)));
         changes
     }
 }

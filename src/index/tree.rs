@@ -1,56 +1,67 @@
 //! The sled tree: reading ranges, and writing versions of calls.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::block::{Block, BlockRow};
-use super::draft::{IndexBatch, RowChange};
+use super::database::{Database, guarded, open_once_released};
+use super::entries::{CACHE_SHARE, Change, Cursor, Direction, Entries, Entry, Lookup, beginning};
+use super::row::CallRow;
 use super::rows::{AdminRow, CheckpointMeta, IndexStats, Stored, sealed, unsealed};
-use super::scan::{Batches, Finder, RangeScan};
+use super::sid_filter::SidFilter;
 use super::{IndexError, Op, layout};
-use crate::domain::{AccountSid, Call, CallId, CallSid, Position, Timestamp};
+use crate::domain::{AccountSid, Call, CallId, CallSid, Order, Position, Timestamp};
 use crate::fsutil;
 use crate::keys::{self, IndexKeys, PositionSpan, Range, merged};
 
 /// One generation of the index, open.
 pub struct Index {
     pub(super) dir: PathBuf,
-    pub(super) db: Database,
-    batches: Batches,
+    pub(super) entries: Entries,
+    /// The sids that stand under `k`, and perhaps others.
+    pub(super) sids: SidFilter,
     pub(super) stats: Mutex<IndexStats>,
     /// Set once anything has failed; from then on nothing is read or written any more.
     failed: AtomicBool,
 }
 
-/// Keys of one `apply_batch` while others read. sled holds a lock of the whole process meanwhile.
+/// Keys of one batch while others read. sled holds a lock of the whole process meanwhile.
 const BATCH_KEYS: usize = 96;
-/// What is said of a panic.
-const PANIC_CHARS_MAX: usize = 80;
-/// How long a store that was just closed may still be locked.
-const RELEASE_MAX: Duration = Duration::from_secs(10);
-const RELEASE_POLL: Duration = Duration::from_millis(2);
+/// Changes of so many calls at once go into the pages straight away.
+const PACKED_OPS: usize = if cfg!(test) { 40 } else { 5000 };
+/// Recent entries up to which none are packed, and beyond that a share of all of them.
+const RECENT_MIN: usize = if cfg!(test) { 100 } else { 100_000 };
+const RECENT_SHARE: u64 = 32;
+/// What the keys of a call take in packed pages, about.
+const PACKED_KEYS_BYTES: u64 = 128;
+/// Entries of a call, about.
+const CALL_ENTRIES: u64 = 5;
 
 impl Index {
     /// Opens the store in a directory, which is made where it is missing.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, IndexError> {
-        let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(None);
+        // The rest is for unpacked pages.
+        let sled_bytes = cache_bytes - cache_bytes / CACHE_SHARE;
+        let config = sled::Config::new().path(dir).cache_capacity(sled_bytes).flush_every_ms(None);
         // A damaged store may panic instead of failing.
         let opened = guarded(dir, || {
             let db = open_once_released(&config)?;
             layout::check(&db)?;
             let mark = read_mark(&db)?;
-            Ok((db, mark))
+            let stats = mark.map(|mark| mark.stats).unwrap_or_default();
+            let entries = Entries::open(Database::new(db), cache_bytes)?;
+            let sids = SidFilter::new((stats.calls + stats.tombstones) / 4 * 5);
+            for entry in entries.cursor(beginning(&[keys::KNOWN]), Direction::Up) {
+                sids.insert(known_in(&entry?)?.0.sid);
+            }
+            Ok((entries, sids, stats))
         });
-        let (db, mark) = opened?;
-        let stats = mark.map(|mark| mark.stats).unwrap_or_default();
+        let (entries, sids, stats) = opened?;
         Ok(Self {
             dir: dir.to_owned(),
-            db: Database(Some(db)),
-            batches: Batches::default(),
+            entries,
+            sids,
             stats: Mutex::new(stats),
             failed: AtomicBool::new(false),
         })
@@ -63,7 +74,7 @@ impl Index {
 
     /// The mark of the last checkpoint, none in a store that never had one.
     pub fn mark(&self) -> Result<Option<CheckpointMeta>, IndexError> {
-        self.guarded(|| read_mark(&self.db))
+        self.guarded(|| read_mark(&self.entries.db))
     }
 
     /// How many calls and tombstones it holds.
@@ -75,10 +86,9 @@ impl Index {
     pub fn recount(&self) -> Result<IndexStats, IndexError> {
         self.guarded(|| {
             let mut stats = IndexStats::default();
-            for row in self.db.scan_prefix([keys::KNOWN]) {
-                let (key, value) = row?;
-                let id = keys::id_in_known(&key).ok_or_else(strange_key)?;
-                stats.add(id, Stored::from_bytes(&value)?);
+            for entry in self.beginning(&[keys::KNOWN]) {
+                let (id, stored) = known_in(&entry?)?;
+                stats.add(id, stored);
             }
             Ok(stats)
         })
@@ -86,7 +96,10 @@ impl Index {
 
     /// What is known under a call's sid.
     pub fn stored(&self, id: CallId) -> Result<Option<Stored>, IndexError> {
-        self.guarded(|| match self.db.get(keys::known(id))? {
+        if !self.sids.may_hold(id.sid) {
+            return self.guarded(|| Ok(None));
+        }
+        self.guarded(|| match self.entries.get(&keys::known(id))? {
             None => Ok(None),
             Some(value) => Stored::from_bytes(&value).map(Some),
         })
@@ -94,12 +107,13 @@ impl Index {
 
     /// Which accounts know a call of this sid, and what of it; the calls themselves are not looked at.
     pub fn known(&self, sid: CallSid) -> Result<Vec<(AccountSid, Stored)>, IndexError> {
+        if !self.sids.may_hold(sid) {
+            return self.guarded(|| Ok(Vec::new()));
+        }
         self.guarded(|| {
-            let rows = self.db.scan_prefix(keys::known_sid(sid));
-            let row = |row: sled::Result<(sled::IVec, sled::IVec)>| {
-                let (key, value) = row?;
-                let id = keys::id_in_known(&key).ok_or_else(strange_key)?;
-                Ok((id.account, Stored::from_bytes(&value)?))
+            let rows = self.beginning(&keys::known_sid(sid));
+            let row = |entry: Result<Entry, IndexError>| {
+                known_in(&entry?).map(|(id, stored)| (id.account, stored))
             };
             rows.map(row).collect()
         })
@@ -116,7 +130,7 @@ impl Index {
     }
 
     /// The row of a call.
-    pub fn row(&self, id: CallId) -> Result<Option<BlockRow>, IndexError> {
+    pub fn row(&self, id: CallId) -> Result<Option<CallRow>, IndexError> {
         let mut stored = self.stored(id)?;
         while let Some(Stored::Call { seq, listed_at }) = stored {
             let found = self.rows_at(id.account, &[Position::new(listed_at, id.sid)])?.pop();
@@ -138,12 +152,12 @@ impl Index {
         &self,
         account: AccountSid,
         positions: &[Position],
-    ) -> Result<Vec<Option<BlockRow>>, IndexError> {
+    ) -> Result<Vec<Option<CallRow>>, IndexError> {
         self.guarded(|| {
-            let mut finder = self.finder(Range::all(account));
-            let row = |position: &Position| match finder.find(*position)? {
-                Some((block, n)) => block.row(n),
-                None => Ok(None),
+            let (range, mut lookup) = (Range::all(account), Lookup::new(&self.entries));
+            let row = |position: &Position| {
+                let value = lookup.get(&range.key(*position))?;
+                value.as_ref().map(CallRow::read).transpose()
             };
             positions.iter().map(row).collect()
         })
@@ -159,17 +173,18 @@ impl Index {
         count: usize,
         rows: bool,
         bytes: usize,
-    ) -> Result<Vec<(Position, usize, Option<BlockRow>)>, IndexError> {
+    ) -> Result<Vec<(Position, usize, Option<CallRow>)>, IndexError> {
         let with_row = rows && ranges.len() == 1 && ranges.iter().all(Range::carries_texts);
         self.guarded(|| {
-            let row = |position, range, (block, n): (Block, usize)| {
-                Ok((position, range, if with_row { block.row(n)? } else { None }))
+            let row = |position, range, entry: Entry| {
+                let row = if with_row { Some(CallRow::read(&entry.value())?) } else { None };
+                Ok((position, range, row))
             };
             if let [range] = ranges {
                 let (mut brought, mut weight) = (Vec::new(), 0);
-                for found in self.scan(range, span)?.take(count) {
-                    let found = found.and_then(|(at, found)| row(at, 0, found))?;
-                    weight += found.2.as_ref().map_or(0, BlockRow::weight);
+                for found in self.scan(range, span).take(count) {
+                    let found = found.and_then(|(at, entry)| row(at, 0, entry))?;
+                    weight += found.2.as_ref().map_or(0, CallRow::weight);
                     brought.push(found);
                     if weight >= bytes {
                         break;
@@ -179,32 +194,41 @@ impl Index {
             }
             let mut sources = Vec::with_capacity(ranges.len());
             for (number, range) in ranges.iter().enumerate() {
-                let rows = self.scan(range, span)?;
+                let rows = self.scan(range, span);
                 let numbered = rows.map(move |row| row.map(|(at, found)| (at, (number, found))));
                 sources.push(Box::new(numbered) as keys::RangeRows<'_, _, IndexError>);
             }
             let rows = merged(sources, span.order).take(count);
-            rows.map(|found| found.and_then(|(at, (range, found))| row(at, range, found))).collect()
+            rows.map(|found| found.and_then(|(at, (range, entry))| row(at, range, entry))).collect()
         })
     }
 
     /// How many batches have been written since it was opened; none while one is.
     pub fn batches_written(&self) -> Option<u64> {
-        self.batches.written()
+        self.entries.batches.written()
     }
 
     /// The rows of a range that lie in a span, one after another.
-    pub(super) fn scan(
-        &self,
-        range: &Range,
+    pub(super) fn scan<'a>(
+        &'a self,
+        range: &'a Range,
         span: &PositionSpan,
-    ) -> Result<RangeScan<'_>, IndexError> {
-        RangeScan::new(&self.db, &self.batches, range, span)
+    ) -> impl Iterator<Item = Result<(Position, Entry), IndexError>> + use<'a> {
+        let direction = match span.order {
+            Order::NewestFirst => Direction::Up,
+            Order::OldestFirst => Direction::Down,
+        };
+        let cursor = span.keys(range).map(|bounds| self.entries.cursor(bounds, direction));
+        cursor.into_iter().flatten().map(|entry| {
+            let entry = entry?;
+            let position = range.position_in(entry.key()).ok_or_else(strange_key)?;
+            Ok((position, entry))
+        })
     }
 
-    /// What finds rows of a range by their positions.
-    pub(super) fn finder(&self, range: Range) -> Finder<'_> {
-        Finder::new(&self.db, &self.batches, range)
+    /// The entries whose keys begin so, in order.
+    fn beginning(&self, prefix: &[u8]) -> Cursor<'_> {
+        self.entries.cursor(beginning(prefix), Direction::Up)
     }
 
     /// The first account after this one that has a call.
@@ -219,9 +243,9 @@ impl Index {
             };
             let bounds =
                 (std::ops::Bound::Excluded(from), std::ops::Bound::Excluded(vec![keys::CALL + 1]));
-            match self.db.range::<Vec<u8>, _>(bounds).next().transpose()? {
+            match self.entries.cursor(bounds, Direction::Up).next().transpose()? {
                 None => Ok(None),
-                Some((key, _)) => keys::account_in(&key).map(Some).ok_or_else(strange_key),
+                Some(entry) => keys::account_in(entry.key()).map(Some).ok_or_else(strange_key),
             }
         })
     }
@@ -229,8 +253,8 @@ impl Index {
     /// Every live call in turn.
     pub fn each_live(&self, mut visit: impl FnMut(CallId)) -> Result<(), IndexError> {
         self.guarded(|| {
-            for key in self.db.scan_prefix([keys::LIVE]).keys() {
-                visit(keys::id_at_end(&key?).ok_or_else(strange_key)?);
+            for entry in self.beginning(&[keys::LIVE]) {
+                visit(keys::id_at_end(entry?.key()).ok_or_else(strange_key)?);
             }
             Ok(())
         })
@@ -253,8 +277,10 @@ impl Index {
         count: usize,
     ) -> Result<Vec<CallId>, IndexError> {
         self.guarded(|| {
-            let rows = self.db.range(vec![kind]..keys::timed_from(kind, time)).keys().take(count);
-            rows.map(|key| keys::id_at_end(&key?).ok_or_else(strange_key)).collect()
+            use std::ops::Bound::{Excluded, Included};
+            let bounds = (Included(vec![kind]), Excluded(keys::timed_from(kind, time)));
+            let rows = self.entries.cursor(bounds, Direction::Up).take(count);
+            rows.map(|entry| keys::id_at_end(entry?.key()).ok_or_else(strange_key)).collect()
         })
     }
 
@@ -262,7 +288,7 @@ impl Index {
     pub fn admin_rows(&self) -> Result<Vec<AdminRow>, IndexError> {
         self.guarded(|| {
             let mut found = Vec::new();
-            for row in self.db.scan_prefix([keys::ADMIN]) {
+            for row in self.entries.db.scan_prefix([keys::ADMIN]) {
                 let (key, value) = row?;
                 let (seq, json) = unsealed(&value)?;
                 let name = String::from_utf8_lossy(key.get(1..).unwrap_or_default()).into_owned();
@@ -274,7 +300,7 @@ impl Index {
 
     /// The sequence number of the admin row of this name.
     pub fn admin_seq(&self, name: &str) -> Result<Option<u64>, IndexError> {
-        self.guarded(|| match self.db.get(keys::admin(name))? {
+        self.guarded(|| match self.entries.db.get(keys::admin(name))? {
             None => Ok(None),
             Some(value) => Ok(Some(unsealed(&value)?.0)),
         })
@@ -287,10 +313,9 @@ impl Index {
         mut visit: impl FnMut(CallId, Stored) -> Result<bool, IndexError>,
     ) -> Result<(), IndexError> {
         self.guarded(|| {
-            for row in self.db.scan_prefix([&[keys::KNOWN][..], leading].concat()) {
-                let (key, value) = row?;
-                let id = keys::id_in_known(&key).ok_or_else(strange_key)?;
-                if !visit(id, Stored::from_bytes(&value)?)? {
+            for entry in self.beginning(&[&[keys::KNOWN][..], leading].concat()) {
+                let (id, stored) = known_in(&entry?)?;
+                if !visit(id, stored)? {
                     break;
                 }
             }
@@ -302,15 +327,11 @@ impl Index {
     pub fn row_counts(&self) -> Result<std::collections::BTreeMap<u8, u64>, IndexError> {
         self.guarded(|| {
             let mut counts = std::collections::BTreeMap::new();
-            for row in self.db.iter() {
-                let (key, value) = row?;
-                let letter = key.first().copied().ok_or_else(strange_key)?;
-                let rows = if keys::is_in_range(&key) {
-                    Block::read(&key, value)?.len() as u64
-                } else {
-                    1
-                };
-                *counts.entry(letter).or_default() += rows;
+            for kind in keys::ENTRIES {
+                for entry in self.beginning(&[*kind]) {
+                    entry?;
+                    *counts.entry(*kind).or_default() += 1;
+                }
             }
             Ok(counts)
         })
@@ -320,7 +341,7 @@ impl Index {
     pub fn has_keys(&self, call: &Call) -> Result<bool, IndexError> {
         self.guarded(|| {
             for key in IndexKeys::of(call).keys(call.id) {
-                if !self.has_key(&key)? {
+                if self.entries.get(&key)?.is_none() {
                     return Ok(false);
                 }
             }
@@ -328,48 +349,44 @@ impl Index {
         })
     }
 
-    fn has_key(&self, key: &[u8]) -> Result<bool, IndexError> {
-        if !keys::is_in_range(key) {
-            return Ok(self.db.contains_key(key)?);
-        }
-        let (prefix, position) = keys::split(key).ok_or_else(strange_key)?;
-        let last = keys::joined(prefix, Position::MAX);
-        let Some(found) = self.db.range(key.to_vec()..=last).next() else { return Ok(false) };
-        let (key, value) = found?;
-        Ok(Block::read(&key, value)?.find(position).is_some())
-    }
-
-    /// Writes new versions in small batches; all keys of one call change together. An admin row that
+    /// Writes new versions; all keys of one call change together where they are few. An admin row that
     /// was removed stays as an empty one: the index can say of every name which change was its last.
     pub fn write(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {
         self.guarded(|| {
-            let mut draft = IndexBatch::new(&self.db);
             let mut stats = self.stats();
             for op in ops {
-                for change in op.changes(&mut stats) {
-                    draft.apply(change)?;
+                self.sids.insert(op.id.sid);
+            }
+            if ops.len() >= PACKED_OPS {
+                let mut changes = ops.iter().flat_map(|op| op.changes(&mut stats)).collect();
+                in_order(&mut changes);
+                self.entries.pack_recent()?;
+                self.entries.pack(&changes)?;
+                *self.stats.lock() = stats;
+            } else {
+                let mut batch = Vec::new();
+                for op in ops {
+                    batch.extend(op.changes(&mut stats));
+                    if batch.len() >= BATCH_KEYS {
+                        self.put(std::mem::take(&mut batch), stats)?;
+                    }
                 }
-                if draft.len() >= BATCH_KEYS {
-                    let whole = std::mem::replace(&mut draft, IndexBatch::new(&self.db));
-                    self.apply(whole, stats)?;
-                }
+                self.put(batch, stats)?;
             }
             for row in admin {
-                let value = sealed(row.seq, &row.json);
-                draft.apply(RowChange::Value(keys::admin(&row.name), Some(value)))?;
+                self.entries.db.insert(keys::admin(&row.name), sealed(row.seq, &row.json))?;
             }
-            self.apply(draft, stats)
+            let share = stats.calls.saturating_mul(CALL_ENTRIES) / RECENT_SHARE;
+            if self.entries.recent() as u64 > share.max(RECENT_MIN as u64) {
+                self.entries.pack_recent()?;
+            }
+            Ok(())
         })
     }
 
-    /// Writes a batch; the tally is that of after it.
-    fn apply(&self, draft: IndexBatch<'_>, stats: IndexStats) -> Result<(), IndexError> {
-        let batch = draft.into_batch();
-        self.batches.write(|| {
-            self.db.apply_batch(batch)?;
-            *self.stats.lock() = stats;
-            Ok(())
-        })
+    /// Writes a batch; the statistics are those of after it.
+    fn put(&self, batch: Vec<Change>, stats: IndexStats) -> Result<(), IndexError> {
+        self.entries.put(batch, || *self.stats.lock() = stats)
     }
 
     /// Writes the mark and brings everything to disk. sled's own flush does not sync the file's
@@ -377,7 +394,7 @@ impl Index {
     pub fn mark_and_sync(&self, mark: &CheckpointMeta) -> Result<(), IndexError> {
         self.guarded(|| {
             let json = serde_json::to_vec(mark).map_err(|e| IndexError::damaged(e.to_string()))?;
-            self.db.insert(keys::MARK, sealed(mark.last_seq, &json))?;
+            self.entries.db.insert(keys::MARK, sealed(mark.last_seq, &json))?;
             Ok(())
         })?;
         self.sync()
@@ -386,7 +403,7 @@ impl Index {
     /// Brings everything to disk that has been written so far.
     pub fn sync(&self) -> Result<(), IndexError> {
         self.guarded(|| {
-            self.db.flush()?;
+            self.entries.db.flush()?;
             let db = self.dir.join("db");
             fsutil::open(&db)
                 .and_then(|file| file.sync_data())
@@ -397,7 +414,13 @@ impl Index {
 
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or_default()
+        self.entries.db.size_on_disk().unwrap_or_default()
+    }
+
+    /// Bytes that packing may write beside what it packs: pages of keys that get a few more.
+    pub fn packing_bytes(&self) -> u64 {
+        let stats = self.stats();
+        (stats.calls + stats.tombstones).saturating_mul(PACKED_KEYS_BYTES)
     }
 
     /// The error, after which nothing of this generation is trusted any more.
@@ -421,22 +444,6 @@ impl Index {
     }
 }
 
-/// sled's own threads close a store some time after it was dropped. Nobody but this process opens
-/// it, so that a lock on it means just that.
-pub(super) fn open_once_released(config: &sled::Config) -> Result<sled::Db, sled::Error> {
-    let end = Instant::now() + RELEASE_MAX;
-    loop {
-        match config.open() {
-            Err(sled::Error::Io(error))
-                if error.to_string().contains("could not acquire lock") && Instant::now() < end =>
-            {
-                std::thread::park_timeout(RELEASE_POLL);
-            }
-            opened => return opened,
-        }
-    }
-}
-
 fn read_mark(db: &sled::Db) -> Result<Option<CheckpointMeta>, IndexError> {
     let Some(value) = db.get(keys::MARK)? else { return Ok(None) };
     let (_, json) = unsealed(&value)?;
@@ -452,33 +459,20 @@ pub(super) fn strange_key() -> IndexError {
     IndexError::damaged("a key of unknown shape")
 }
 
-/// sled, which syncs once more when it is closed and panics where it cannot. The last user of an
-/// index does not notice that: what it has to keep was synced before.
-pub(super) struct Database(Option<sled::Db>);
-
-impl std::ops::Deref for Database {
-    type Target = sled::Db;
-
-    #[expect(clippy::expect_used, reason = "it is taken out when it is dropped, and not before")]
-    fn deref(&self) -> &sled::Db {
-        self.0.as_ref().expect("the index is open")
-    }
+/// The call of an entry under `k`, and what is known of it.
+fn known_in(entry: &Entry) -> Result<(CallId, Stored), IndexError> {
+    let id = keys::id_in_known(entry.key()).ok_or_else(strange_key)?;
+    Ok((id, Stored::from_bytes(&entry.value())?))
 }
 
-impl Drop for Database {
-    fn drop(&mut self) {
-        let db = self.0.take();
-        let _panicked = catch_unwind(AssertUnwindSafe(|| drop(db)));
-    }
-}
-
-/// sled may panic where it finds damage; others are not to notice that.
-fn guarded<T>(dir: &Path, read: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        // sled may add all that it holds, and with it calls of all accounts.
-        let reason = text.unwrap_or("no reason given").chars().take(PANIC_CHARS_MAX).collect();
-        Err(IndexError::Panicked { path: dir.to_owned(), reason })
-    })
+/// Has changes in the order of their keys, and of each key the last one.
+pub(super) fn in_order(changes: &mut Vec<Change>) {
+    changes.sort_by(|(a, _), (b, _)| a.cmp(b));
+    changes.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            std::mem::swap(later, earlier);
+        }
+        same
+    });
 }

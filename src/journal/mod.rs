@@ -41,7 +41,7 @@ pub use doing::Doing;
 pub use error::JournalError;
 pub use format::{ChangeOrigin, Frame, FrameKind, Packed, fits};
 pub use packed::{FrameDecision, PackedStamp, pack};
-pub use reader::{Scanner, SegmentReader, SegmentReaders};
+pub use reader::Scanner;
 pub use recover::{OpenedJournal, TornTail, open};
 pub use segment::Segment;
 pub use truncate::{Chain, cut};

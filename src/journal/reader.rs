@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
 
 use super::format::{FRAME_HEAD_BYTES, FRAMES_AT, Frame, FrameHead};
 use super::{JournalError, Segment};
@@ -10,8 +9,6 @@ use crate::fsutil;
 
 /// Bytes that are read at a time where a segment is read from its beginning.
 const AHEAD_BYTES: usize = 256 * 1024;
-/// Segments that are open at a time where many are read here and there.
-const OPEN_MAX: usize = 16;
 
 /// An open segment. It stays readable when the file is unlinked.
 pub struct SegmentReader {
@@ -38,25 +35,12 @@ impl SegmentReader {
         Ok(Self { segment, file, piece: Vec::new(), piece_at: 0, raw: Vec::new() })
     }
 
-    /// Reads the one frame that begins at `offset` into `payload` and returns it.
-    pub fn frame_at<'a>(
-        &mut self,
-        offset: u64,
-        payload: &'a mut Vec<u8>,
-    ) -> Result<Frame<'a>, JournalError> {
-        let found = self.find(offset, u64::MAX, 0, payload)?;
-        let damaged = |reason: &str| JournalError::damaged(&self.segment.path, offset, reason);
-        found.map_err(damaged)?;
-        Frame::read(payload).map_err(|reason| damaged(&reason))
-    }
-
     /// Reads the frame that begins at `offset` and ends by `end`; its payload is left in `payload`.
     /// The inner error says why there is no frame.
     fn find(
         &mut self,
         offset: u64,
         end: u64,
-        ahead: usize,
         payload: &mut Vec<u8>,
     ) -> Result<Result<FrameHead, &'static str>, JournalError> {
         let left = end.saturating_sub(offset);
@@ -64,7 +48,7 @@ impl SegmentReader {
             return Ok(Err("a frame begins and does not end"));
         }
         let mut head = [0; FRAME_HEAD_BYTES];
-        self.read(offset, &mut head, ahead)?;
+        self.read(offset, &mut head)?;
         let head = match FrameHead::read(&head) {
             Ok(head) if left < head.frame_bytes() as u64 => {
                 return Ok(Err("a frame begins and does not end"));
@@ -73,11 +57,11 @@ impl SegmentReader {
             Err(reason) => return Ok(Err(reason)),
         };
         payload.resize(head.length, 0);
-        self.read(offset + FRAME_HEAD_BYTES as u64, payload, ahead)?;
+        self.read(offset + FRAME_HEAD_BYTES as u64, payload)?;
         Ok(head.check(payload, self.segment.header.salt).map(|()| head))
     }
 
-    fn read(&mut self, offset: u64, out: &mut [u8], ahead: usize) -> Result<(), JournalError> {
+    fn read(&mut self, offset: u64, out: &mut [u8]) -> Result<(), JournalError> {
         let mut filled = 0;
         while filled < out.len() {
             let at = offset + filled as u64;
@@ -87,14 +71,7 @@ impl SegmentReader {
                 .and_then(|skip| self.piece.get(usize::try_from(skip).ok()?..))
                 .unwrap_or_default();
             if have.is_empty() {
-                if self.segment.packed.is_none() && ahead == 0 {
-                    let path = &self.segment.path;
-                    return self
-                        .file
-                        .read_exact_at(rest, at)
-                        .map_err(JournalError::io("read", path));
-                }
-                self.load(at, ahead)?;
+                self.load(at)?;
                 continue;
             }
             let count = have.len().min(rest.len());
@@ -108,12 +85,12 @@ impl SegmentReader {
     }
 
     /// Loads the piece that this byte lies in.
-    fn load(&mut self, at: u64, ahead: usize) -> Result<(), JournalError> {
+    fn load(&mut self, at: u64) -> Result<(), JournalError> {
         let path = &self.segment.path;
         let ends_here = || JournalError::damaged(path, at, "the segment ends here");
         if self.segment.packed.is_none() {
             let left = usize::try_from(self.segment.length.saturating_sub(at));
-            self.piece.resize(left.unwrap_or(usize::MAX).min(ahead), 0);
+            self.piece.resize(left.unwrap_or(usize::MAX).min(AHEAD_BYTES), 0);
             if self.piece.is_empty() {
                 return Err(ends_here());
             }
@@ -141,37 +118,6 @@ impl SegmentReader {
             }
             _ => Err(JournalError::damaged(path, block.file_at, "a block cannot be unpacked")),
         }
-    }
-}
-
-/// Segments of which each is opened when it is asked for, and a few stay open: there may be more of
-/// them than a process may have files.
-pub struct SegmentReaders<'a> {
-    segments: &'a [Arc<Segment>],
-    /// Their places, the one that was asked for last at the end.
-    open: Vec<(usize, SegmentReader)>,
-}
-
-impl<'a> SegmentReaders<'a> {
-    /// Of these segments; none is open yet.
-    pub fn of(segments: &'a [Arc<Segment>]) -> Self {
-        Self { segments, open: Vec::with_capacity(OPEN_MAX) }
-    }
-
-    /// An open reader of the segment at this place; none where there is no such place.
-    pub fn of_segment(&mut self, place: usize) -> Result<Option<&mut SegmentReader>, JournalError> {
-        let found = self.open.iter().position(|(open, _)| *open == place);
-        let reader = if let Some(found) = found {
-            self.open.remove(found)
-        } else {
-            let Some(segment) = self.segments.get(place) else { return Ok(None) };
-            if self.open.len() >= OPEN_MAX {
-                self.open.remove(0);
-            }
-            (place, SegmentReader::open(segment)?)
-        };
-        self.open.push(reader);
-        Ok(self.open.last_mut().map(|(_, reader)| reader))
     }
 }
 
@@ -240,7 +186,7 @@ impl Scanner {
         if offset >= end {
             return Ok(ScannedFrame::End);
         }
-        Ok(match self.reader.find(offset, end, AHEAD_BYTES, &mut self.payload)? {
+        Ok(match self.reader.find(offset, end, &mut self.payload)? {
             Ok(head) => {
                 self.offset += head.frame_bytes() as u64;
                 ScannedFrame::Frame { offset, head }

@@ -40,7 +40,7 @@ fn indexed_of(
 
 proptest! {
     #[test]
-    fn the_keys_that_move_are_those_that_differ(
+    fn the_rows_that_move_are_those_that_differ(
         before in samples::call(), after in samples::call(), parts in 0..32_u8,
     ) {
         // Of five parts of a call, some are those of the other version.
@@ -50,11 +50,11 @@ proptest! {
         if parts & 4 > 0 { next.direction = after.direction.clone(); }
         if parts & 8 > 0 { next.texts = after.texts.clone(); }
         if parts & 16 > 0 { next = after; next.id = before.id; }
-        let (old, new) = (keys_of(&before), keys_of(&next));
-        let only = |of: &[Vec<u8>], other: &[Vec<u8>]| -> Vec<_> {
-            of.iter().filter(|key| !other.contains(key)).cloned().collect()
+        let (old, new) = (rows_of(&before), rows_of(&next));
+        let only = |of: &[RangeRow], other: &[RangeRow]| -> Vec<_> {
+            of.iter().filter(|row| !other.contains(row)).cloned().collect()
         };
-        prop_assert_eq!(moved_keys(&before, &next), (only(&old, &new), only(&new, &old)));
+        prop_assert_eq!(moved_rows(&before, &next), (only(&old, &new), only(&new, &old)));
     }
 }
 

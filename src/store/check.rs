@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use parking_lot::MutexGuard;
 
-use super::index_builder::from_journal::{JournalScan, Newness};
+use super::index_builder::from_journal::{JournalScan, Newest};
 use super::open::Store;
 use super::threads::Progress;
 use super::{OpenError, StoreError};
@@ -79,9 +79,9 @@ impl Store {
         let total = scan.calls.len() as u64;
         let (mut compared, mut deletions) = (0, 0);
         let mut still = self.shared.index_writer.lock();
-        // In the order of the index's own keys, so that neighbours are read together.
+        // About in the order of the index's own keys, so that neighbours are read together.
         let mut calls: Vec<_> = scan.calls.iter().collect();
-        calls.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));
+        calls.sort_unstable_by_key(|(id, newest)| (id.account, newest.seq));
         for (n, (id, newest)) in calls.into_iter().enumerate() {
             if n.is_multiple_of(COMPARED_AT_ONCE) {
                 MutexGuard::bump(&mut still);
@@ -93,11 +93,11 @@ impl Store {
             if newest.seq > published {
                 continue;
             }
-            match newest.kind {
-                Newness::Call(_) => compared += 1,
-                Newness::Deleted(_) => deletions += 1,
+            match newest.deleted_at {
+                None => compared += 1,
+                Some(_) => deletions += 1,
             }
-            if let Some(problem) = self.compare(*id, newest.seq, newest.kind)? {
+            if let Some(problem) = self.compare(*id, *newest)? {
                 note(name(*id), problem);
             }
         }
@@ -125,12 +125,8 @@ impl Store {
     }
 
     /// What is wrong with one call, if anything.
-    fn compare(
-        &self,
-        id: CallId,
-        seq: u64,
-        kind: Newness,
-    ) -> Result<Option<&'static str>, StoreError> {
+    fn compare(&self, id: CallId, newest: Newest) -> Result<Option<&'static str>, StoreError> {
+        let Newest { seq, deleted_at } = newest;
         let shared = &self.shared;
         let _reading = shared.view.readers.begin();
         if let Some(entry) = shared.view.registry.read().get(id) {
@@ -139,14 +135,15 @@ impl Store {
         }
         let index = shared.view.index()?;
         let failed = |error| shared.view.index_failed(&error);
-        Ok(match (index.stored(id).map_err(failed)?, kind) {
+        Ok(match (index.stored(id).map_err(failed)?, deleted_at) {
             (Some(stored), _) if stored.seq() > seq => None,
             (Some(stored), _) if stored.seq() < seq => {
                 Some("the index has an older version than the journal")
             }
-            (None | Some(Stored::Tombstone { .. }), Newness::Deleted(_)) => None,
-            (None, Newness::Call(_)) => Some("the journal has it and the index does not"),
-            (Some(Stored::Call { .. }), Newness::Call(position)) => {
+            (None | Some(Stored::Tombstone { .. }), Some(_)) => None,
+            (None, None) => Some("the journal has it and the index does not"),
+            (Some(Stored::Call { listed_at, .. }), None) => {
+                let position = Position::new(listed_at, id.sid);
                 let rows = index.rows_at(id.account, &[position]).map_err(failed)?;
                 let Some(row) = rows.into_iter().flatten().find(|row| row.seq() == seq) else {
                     return Ok(Some("the index has no record of it where it should stand"));
@@ -154,7 +151,7 @@ impl Store {
                 let call = row.call().map_err(failed)?;
                 let mut answer = Vec::new();
                 write_call(&mut answer, &call);
-                if call.id != id {
+                if call.id != id || call.listed_at != listed_at {
                     Some("the index has the record of another call where it should stand")
                 } else if answer != row.answer() {
                     Some("the index would answer something else than its record")

@@ -100,7 +100,7 @@ pub(super) fn take_locked(
 ) -> Result<(), StoreError> {
     let index = shared.view.index()?;
     // An index that finds no room while it is written has failed, and with it all lists.
-    if let Some(needed) = needed_bytes(shared) {
+    if let Some(needed) = needed_bytes(shared, &index) {
         shared.disk.holds("a checkpoint", needed)?;
     }
     let written = write(shared, &index, generation, scope, clock::now());
@@ -183,12 +183,13 @@ pub(super) fn write(
 
 /// Bytes that the index may grow by when all that is in memory is written to it; none where nothing
 /// is.
-fn needed_bytes(shared: &Shared) -> Option<u64> {
+fn needed_bytes(shared: &Shared, index: &Index) -> Option<u64> {
     let registry = shared.view.registry.read();
     if registry.is_empty() && registry.admin().next().is_none() {
         return None;
     }
-    Some((registry.len() as u64).saturating_mul(CALL_BYTES).saturating_add(SLACK_BYTES))
+    let new = (registry.len() as u64).saturating_mul(CALL_BYTES);
+    Some(new.saturating_add(index.packing_bytes()).saturating_add(SLACK_BYTES))
 }
 
 /// Deletions that the journal has let go of.

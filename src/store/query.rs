@@ -11,14 +11,12 @@ use crate::domain::{
     AccountSid, Call, CallId, CallSid, CallStatus, Direction, Filter, Order, Position, Rank,
     Timestamp,
 };
-use crate::index::{BlockRow, Index, Stored};
+use crate::index::{CallRow, Index, Stored};
 use crate::journal::{FrameKind, Scanner};
 use crate::keys::{PositionSpan, Range, StatusKey};
 
 /// Rows that are brought at once.
 const BRING_ROWS: usize = 16;
-/// Rows that are so few that each may keep all of its block in memory.
-const FEW_ROWS: usize = 64;
 
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +43,7 @@ pub enum Listed {
     /// In memory.
     Call(Arc<Call>),
     /// In the index.
-    Row(BlockRow),
+    Row(CallRow),
 }
 
 impl Listed {
@@ -281,7 +279,7 @@ impl View {
         });
         drop(registry);
         if records {
-            let row = |(position, _, row): (Position, usize, Option<BlockRow>)| {
+            let row = |(position, _, row): (Position, usize, Option<CallRow>)| {
                 Some((position, LookRow::Call(Listed::Row(row?))))
             };
             found.extend(theirs.into_iter().filter_map(row));
@@ -310,15 +308,14 @@ impl View {
         index: &Index,
         account: AccountSid,
         ranges: &[Range],
-        found: &mut Vec<(Position, usize, Option<BlockRow>)>,
+        found: &mut Vec<(Position, usize, Option<CallRow>)>,
         bytes: usize,
     ) -> Result<bool, StoreError> {
-        let few = found.len() <= FEW_ROWS;
         let mut weight = 0;
         let mut done = 0;
         while done < found.len() && weight < bytes {
             let mut batch: Vec<_> = found.iter_mut().skip(done).take(BRING_ROWS).collect();
-            let without = |row: &&&mut (Position, usize, Option<BlockRow>)| row.2.is_none();
+            let without = |row: &&&mut (Position, usize, Option<CallRow>)| row.2.is_none();
             let missing: Vec<Position> = batch.iter().filter(without).map(|row| row.0).collect();
             let mut rows = Vec::new().into_iter();
             if !missing.is_empty() {
@@ -328,13 +325,12 @@ impl View {
             for place in &mut batch {
                 done += 1;
                 if place.2.is_none() {
-                    let belongs = |row: &BlockRow| {
+                    let belongs = |row: &CallRow| {
                         ranges.get(place.1).is_some_and(|range| row.stands_in(range))
                     };
-                    let row = rows.next().flatten().filter(belongs);
-                    place.2 = if few { row } else { row.map(BlockRow::by_itself) };
+                    place.2 = rows.next().flatten().filter(belongs);
                 }
-                weight += place.2.as_ref().map_or(0, BlockRow::weight);
+                weight += place.2.as_ref().map_or(0, CallRow::weight);
                 if weight >= bytes {
                     break;
                 }

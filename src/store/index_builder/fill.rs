@@ -13,10 +13,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use crate::domain::{CallId, Position};
-use crate::index::{AdminRow, Index, Op, Version};
+use crate::index::{AdminRow, Change, Index, Loader, Op, Version};
 use crate::journal::{Frame, Scanner};
 use crate::registry::{CallState, Indexed};
 use crate::store::frames::Body;
@@ -115,9 +116,36 @@ impl BuildPause {
     }
 }
 
-/// Fills an empty generation. `latest` has each call once, in the order of the index's keys.
+/// Fills an empty generation. `latest` has each call once; where they come in the order of their
+/// account and position, less is written twice.
 pub(crate) fn fill(
     index: &Index,
+    latest: impl Iterator<Item = Result<Latest, OpenError>>,
+    total: u64,
+    options: &BuildOptions<'_>,
+) -> Result<(), OpenError> {
+    if options.gentle {
+        return gather(Loader::new(index), latest, total, options);
+    }
+    // One thread reads and prepares, the other packs.
+    std::thread::scope(|scope| {
+        let (batches, waiting) = sync_channel::<Vec<Change>>(1);
+        let packer =
+            scope.spawn(move || waiting.into_iter().try_for_each(|batch| index.load(batch)));
+        let hand_on = |batch| {
+            let ended = |_| index.damaged("the thread that packs it has ended");
+            batches.send(batch).map_err(ended)
+        };
+        let gathered = gather(Loader::through(index, hand_on), latest, total, options);
+        drop(batches);
+        let packed = packer.join().map_err(|panic| OpenError::from(super::panicked(&*panic)))?;
+        // What the packer says weighs more than that it is gone.
+        packed.map_err(OpenError::from).and(gathered)
+    })
+}
+
+fn gather(
+    mut loader: Loader<'_>,
     latest: impl Iterator<Item = Result<Latest, OpenError>>,
     total: u64,
     options: &BuildOptions<'_>,
@@ -130,11 +158,11 @@ pub(crate) fn fill(
         let begun = Instant::now();
         let batch: Vec<Latest> = latest.by_ref().take(BATCH_CALLS).collect::<Result<_, _>>()?;
         let ops: Vec<Op<'_>> = batch.iter().map(|latest| latest.after(None)).collect();
-        index.write_unread(&ops, &[])?;
+        loader.add(&ops)?;
         done += batch.len() as u64;
         unsynced += batch.len();
         if options.gentle && unsynced >= SYNC_CALLS {
-            index.sync()?;
+            loader.index().sync()?;
             unsynced = 0;
         }
         let (what, total) = ("building the index".to_owned(), Some(total.max(done)));
@@ -143,7 +171,7 @@ pub(crate) fn fill(
             rest.after(options.shared, begun.elapsed());
         }
     }
-    Ok(())
+    Ok(loader.finish(&[])?)
 }
 
 /// Brings a generation that has everything up to `from` near to the present. Returns up to where.
@@ -230,18 +258,20 @@ impl Changes {
         let mut calls: Vec<Latest> = std::mem::take(&mut self.calls).into_values().collect();
         // As a checkpoint does: each that follows comes to the front.
         calls.sort_unstable_by_key(|latest| Reverse(latest.place()));
+        let mut loader = Loader::new(index);
         for batch in calls.chunks(BATCH_CALLS) {
             options.go_on()?;
             let mut ops = Vec::with_capacity(batch.len());
             for latest in batch {
+                // Each call is there once: what the loader has gathered is of others.
                 let old = look_up_indexed(index, latest.id)?;
                 if old.as_ref().is_none_or(|(stored, _)| stored.seq() < latest.seq) {
                     ops.push(latest.after(old));
                 }
             }
-            index.write_unread(&ops, &[])?;
+            loader.add(&ops)?;
         }
         let admin: Vec<AdminRow> = std::mem::take(&mut self.admin).into_values().collect();
-        Ok(index.write_unread(&[], &admin)?)
+        Ok(loader.finish(&admin)?)
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn fill_from(
     let calls = IndexedCalls { old, until, account: None, span: None, read: VecDeque::new() };
     let tombstones = Tombstones { old, until, after: None, read: VecDeque::new(), end: false };
     fill(new, calls.chain(tombstones), total, options)?;
-    new.write_unread(&[], &old.admin_rows()?)?;
+    new.write(&[], &old.admin_rows()?)?;
     Ok(until)
 }
 

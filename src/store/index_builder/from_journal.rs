@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::domain::{CallId, CallSid, Position, Timestamp};
+use crate::domain::{CallId, Timestamp};
 use crate::index::{AdminRow, CheckpointMeta, Index};
-use crate::journal::{Scanner, Segment, SegmentReaders};
+use crate::journal::{Scanner, Segment};
 use crate::registry::CallState;
-use crate::store::frames::{Body, record};
+use crate::store::frames::Body;
 use crate::store::index_builder::fill::{BuildOptions, Latest, fill};
 use crate::store::messages::Note;
 use crate::store::state::Shared;
@@ -37,35 +37,15 @@ impl Built {
     }
 }
 
-/// The newest frame of a call: where it is.
+/// The newest frame of a call.
 #[derive(Clone, Copy)]
 pub(crate) struct Newest {
     pub seq: u64,
-    pub kind: Newness,
-    segment: u32,
-    offset: u64,
+    /// When the call was deleted, where it was.
+    pub deleted_at: Option<Timestamp>,
 }
 
-/// What the newest frame of a call says.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Newness {
-    /// A call that is listed at this position.
-    Call(Position),
-    /// A deletion at this time.
-    Deleted(Timestamp),
-}
-
-impl Newness {
-    /// Where the call stands among its account's, deleted ones too.
-    pub fn place(self, sid: CallSid) -> Position {
-        match self {
-            Self::Call(position) => position,
-            Self::Deleted(at) => Position::new(at, sid),
-        }
-    }
-}
-
-/// The newest frames of everything, found by reading the whole journal once. About 120 bytes of
+/// The newest frames of everything, found by reading the whole journal once. About 100 bytes of
 /// memory a call.
 pub(crate) struct JournalScan {
     pub calls: HashMap<CallId, Newest>,
@@ -87,7 +67,7 @@ impl JournalScan {
         };
         let total: u64 = segments.iter().map(|segment| segment.length).sum();
         let mut before = 0;
-        for (number, segment) in segments.iter().enumerate() {
+        for segment in segments {
             let mut scanner = Scanner::new(segment)?;
             while let Some((offset, frame)) = scanner.next_frame()? {
                 scan.frames += 1;
@@ -95,12 +75,11 @@ impl JournalScan {
                     let what = "reading the journal".to_owned();
                     progress(Progress::bytes(what, before + offset, Some(total)));
                 }
-                let segment = u32::try_from(number).unwrap_or(u32::MAX);
                 scan.last_seq = frame.seq;
                 let seq = frame.seq;
-                let (id, kind) = match Body::decode(&frame)? {
-                    Body::Record(id, record) => (id, Newness::Call(Position::of(&record.call()?))),
-                    Body::Tombstone(id) => (id, Newness::Deleted(frame.at)),
+                let (id, deleted_at) = match Body::decode(&frame)? {
+                    Body::Record(id, _) => (id, None),
+                    Body::Tombstone(id) => (id, Some(frame.at)),
                     Body::Setting(row) => {
                         if let Some(row) = row {
                             let row = AdminRow { name: row.name, seq, json: row.json };
@@ -115,7 +94,7 @@ impl JournalScan {
                     Body::Checkpoint(_) => continue,
                 };
                 scan.parts.remove(&id);
-                scan.calls.insert(id, Newest { seq, kind, segment, offset });
+                scan.calls.insert(id, Newest { seq, deleted_at });
             }
             before += segment.length;
         }
@@ -164,29 +143,62 @@ pub(crate) fn fill_from_journal(
 ) -> Result<FilledIndex, OpenError> {
     let segments = options.shared.view.segments.read().clone();
     let scan = JournalScan::of(&segments, options.progress)?;
-    let mut order: Vec<(CallId, Newest)> = scan.calls.into_iter().collect();
-    order.sort_unstable_by_key(|(id, newest)| (id.account, newest.kind.place(id.sid)));
-    let mut readers = SegmentReaders::of(&segments);
-    let total = order.len() as u64;
-    let mut payload = Vec::new();
-    let latest = order.into_iter().map(|(id, newest)| {
-        let state = match newest.kind {
-            Newness::Deleted(at) => CallState::Deleted(at),
-            Newness::Call(_) => {
-                let Some(reader) = readers.of_segment(newest.segment as usize)? else {
-                    let reason = "its segment is not there".to_owned();
-                    return Err(OpenError::Record { seq: newest.seq, reason });
-                };
-                let frame = reader.frame_at(newest.offset, &mut payload)?;
-                CallState::Call(Arc::new(record(frame.seq, frame.body)?))
-            }
-        };
-        Ok(Latest { id, seq: newest.seq, state })
-    });
+    let total = scan.calls.len() as u64;
+    let latest = NewestRecords {
+        segments: segments.iter(),
+        scanner: None,
+        newest: &scan.calls,
+        failed: false,
+    };
     fill(index, latest, total, options)?;
     let admin: Vec<AdminRow> = scan.admin.into_values().collect();
-    index.write_unread(&[], &admin)?;
+    index.write(&[], &admin)?;
     Ok(FilledIndex { until: scan.last_seq, first_part: scan.parts.into_values().min() })
+}
+
+/// The newest version of each call, in the order of the journal.
+struct NewestRecords<'a> {
+    segments: std::slice::Iter<'a, Arc<Segment>>,
+    scanner: Option<Scanner>,
+    newest: &'a HashMap<CallId, Newest>,
+    failed: bool,
+}
+
+impl NewestRecords<'_> {
+    fn step(&mut self) -> Result<Option<Latest>, OpenError> {
+        loop {
+            let Some(scanner) = &mut self.scanner else {
+                let Some(segment) = self.segments.next() else { return Ok(None) };
+                self.scanner = Some(Scanner::new(segment)?);
+                continue;
+            };
+            let Some((_, frame)) = scanner.next_frame()? else {
+                self.scanner = None;
+                continue;
+            };
+            let seq = frame.seq;
+            let is_newest =
+                |id: &CallId| self.newest.get(id).is_some_and(|newest| newest.seq == seq);
+            let (id, state) = match Body::decode(&frame)? {
+                Body::Record(id, record) if is_newest(&id) => {
+                    (id, CallState::Call(Arc::new(record.call()?)))
+                }
+                Body::Tombstone(id) if is_newest(&id) => (id, CallState::Deleted(frame.at)),
+                _ => continue,
+            };
+            return Ok(Some(Latest { id, seq, state }));
+        }
+    }
+}
+
+impl Iterator for NewestRecords<'_> {
+    type Item = Result<Latest, OpenError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = if self.failed { Ok(None) } else { self.step() };
+        self.failed = step.is_err();
+        step.transpose()
+    }
 }
 
 impl From<OpenError> for StoreError {

@@ -218,16 +218,15 @@ fn an_index_with_fewer_calls_than_it_says_is_not_compacted() {
     varied(&store);
     store.close().unwrap();
     drop(store);
-    let lost = crate::index::tests::tamper(&index_dir(dir.path()), |db| {
-        let (key, value) = db.scan_prefix(b"c").nth(7).unwrap().unwrap();
-        db.remove(key).unwrap();
-        u16::from_be_bytes([value[4], value[5]])
-    });
+    let index = index_dir(dir.path());
+    let rows = crate::index::tests::row_keys(&index, b"c");
+    let lost: Vec<_> = rows.into_iter().skip(7).take(3).map(|key| (key, None)).collect();
+    crate::index::tests::tamper_rows(&index, &lost);
     let store = open(options(dir.path()));
     let was = index_dir(dir.path());
     let told = store.compact(&mut |_| {}).unwrap_err();
-    let found = format!("says that it has 299 calls, and {} were found", 299 - lost);
-    assert!(told.to_string().contains(&found), "{told}");
+    let found = "says that it has 299 calls, and 296 were found";
+    assert!(told.to_string().contains(found), "{told}");
     assert_eq!(index_dir(dir.path()), was);
     assert!(!dir.path().join("index-2").exists());
     assert_eq!(store.rebuild(&mut |_| {}).unwrap(), 299);

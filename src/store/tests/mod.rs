@@ -9,6 +9,7 @@ mod failures;
 mod feed;
 mod lifetimes;
 mod model;
+mod one_moment;
 mod outage;
 mod past;
 mod races;

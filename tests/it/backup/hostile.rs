@@ -113,7 +113,7 @@ fn a_backup_that_does_not_fit_on_the_disk_is_not_begun() {
     for from in [whole, place(&rollcall, "backup.tar.zst")] {
         let refused = run(&["restore", text(&from), "--data-dir", text(&to)]);
         assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(refused.stderr.contains("make room"), "{refused:?}");
+        assert!(refused.stderr.contains("make space"), "{refused:?}");
         assert!(!to.exists());
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::super::harness::{A1, Rollcall, event, print};
+use super::super::load::Random;
 
 #[test]
 fn a_retention_below_a_day_has_to_be_meant_and_is_said_in_words() {
@@ -38,8 +39,13 @@ fn a_retention_below_a_day_has_to_be_meant_and_is_said_in_words() {
 #[test]
 fn expire_and_its_dry_run_do_what_the_size_of_the_store_asks_for() {
     let rollcall = Rollcall::down();
+    // Texts that do not compress, so that each call takes its share of the disk.
+    let mut random = Random::new(7);
+    let mut noise = || {
+        (0..75).fold(String::new(), |text, _| format!("{text}{:016x}", random.below(usize::MAX)))
+    };
     let calls: String = (0..3000)
-        .map(|n| event(n, "completed").replace('}', &format!(",\"x\":\"{n:0300}\"}}")) + "\n")
+        .map(|n| event(n, "completed").replace('}', &format!(",\"x\":\"{}\"}}", noise())) + "\n")
         .collect();
     assert_eq!(rollcall.run_with(&["import"], calls.as_bytes()).code, Some(0));
     rollcall.ok(&["compact", "--drop-history"]);

@@ -1,0 +1,244 @@
+//! The ordered map against a map in memory, and its pages damaged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Included};
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+use super::entries::{Change, Direction, Entries, Entry, Lookup, beginning};
+use super::page::{self, PACKED, Page, page_key};
+use super::{IndexError, database};
+use crate::domain::{AccountSid, CallSid, Position, Timestamp};
+use crate::keys::Range;
+
+fn entries(dir: &tempfile::TempDir) -> Entries {
+    let config = sled::Config::new().path(dir.path()).flush_every_ms(None);
+    let db = database::open_once_released(&config).unwrap();
+    Entries::open(database::Database::new(db), 1 << 20).unwrap()
+}
+
+/// One of 200 keys: of calls, of numbers, of two accounts.
+fn key(n: u8) -> Vec<u8> {
+    let account = AccountSid::from_bytes([n % 2; 16]);
+    let position = Position::new(
+        Timestamp::from_millis(u64::from(n / 8) * 1000).unwrap(),
+        CallSid::from_bytes([n; 16]),
+    );
+    match n % 4 {
+        0 | 1 => Range::all(account).key(position),
+        _ => Range::from(account, &format!("+1555{}", n % 7)).key(position),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Recent,
+    Packed,
+}
+
+fn step() -> impl Strategy<Value = (Way, BTreeMap<u8, Option<u8>>, usize)> {
+    let way = prop_oneof![Just(Way::Recent), Just(Way::Packed)];
+    (way, btree_map(0..200_u8, option::weighted(0.7, any::<u8>()), 0..40), 0..30_usize)
+}
+
+fn value(key: &[u8], byte: u8) -> Vec<u8> {
+    let bytes = if crate::keys::carries_texts(key) { usize::from(byte) * 3 } else { 0 };
+    vec![byte; bytes]
+}
+
+fn write(entries: &Entries, way: Way, changes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) {
+    let changes: Vec<Change> = changes.clone().into_iter().collect();
+    match way {
+        Way::Recent => entries.put(changes, || ()).unwrap(),
+        Way::Packed => {
+            entries.pack_recent().unwrap();
+            entries.pack(&changes).unwrap();
+        }
+    }
+}
+
+fn read(entry: Result<Entry, IndexError>) -> (Vec<u8>, Vec<u8>) {
+    let entry = entry.unwrap();
+    (entry.key().to_vec(), entry.value().to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn they_are_an_ordered_map_for_readers_while_they_change(
+        steps in vec(step(), 1..14), low in 0..200_u8, high in 0..200_u8,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = entries(&dir);
+        let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let all = || (Included(b"c".to_vec()), Excluded(b"g".to_vec()));
+        let part = || (Included(key(low)), Excluded(key(high)));
+        let within = |at: &Vec<u8>| *at >= key(low) && *at < key(high);
+        let half = steps.len() / 2;
+        let mut readers = Vec::new();
+        for (n, (way, changes, count)) in steps.iter().enumerate() {
+            let changes: BTreeMap<_, _> = changes.iter().map(|(n, byte)| {
+                let key = key(*n);
+                let value = byte.map(|byte| value(&key, byte));
+                (key, value)
+            }).collect();
+            write(&store, *way, &changes);
+            for (key, value) in changes {
+                match value {
+                    Some(value) => { model.insert(key, value); }
+                    None => { model.remove(&key); }
+                }
+            }
+            // Those that began earlier go on.
+            let now: BTreeSet<Vec<u8>> = model.keys().cloned().collect();
+            for (cursor, _, stays, ever, found) in &mut readers {
+                *stays = BTreeSet::intersection(stays, &now).cloned().collect();
+                BTreeSet::extend(ever, now.iter().cloned());
+                let cursor: &mut super::entries::Cursor<'_> = cursor;
+                let found: &mut Vec<Vec<u8>> = found;
+                found.extend(cursor.take(*count).map(|entry| read(entry).0));
+            }
+            if n == half || n == 0 {
+                for direction in [Direction::Up, Direction::Down] {
+                    let cursor = store.cursor(all(), direction);
+                    readers.push((cursor, direction, now.clone(), now.clone(), Vec::new()));
+                }
+            }
+            // And one that begins now sees what is there.
+            let expected: Vec<_> = model.clone().into_iter().collect();
+            let found: Vec<_> = store.cursor(all(), Direction::Up).map(read).collect();
+            prop_assert_eq!(&found, &expected);
+            let mut found: Vec<_> = store.cursor(all(), Direction::Down).map(read).collect();
+            found.reverse();
+            prop_assert_eq!(&found, &expected);
+            let expected: Vec<_> = expected.into_iter().filter(|(key, _)| within(key)).collect();
+            for direction in [Direction::Up, Direction::Down] {
+                let mut found: Vec<_> = store.cursor(part(), direction).map(read).collect();
+                if direction == Direction::Down {
+                    found.reverse();
+                }
+                prop_assert_eq!(&found, &expected);
+            }
+            let mut lookup = Lookup::new(&store);
+            for n in 0..200 {
+                let expected = model.get(&key(n)).cloned();
+                prop_assert_eq!(store.get(&key(n)).unwrap().map(|value| value.to_vec()), expected.clone());
+                prop_assert_eq!(lookup.get(&key(n)).unwrap().map(|value| value.to_vec()), expected);
+            }
+        }
+        for (cursor, direction, stays, ever, mut found) in readers {
+            found.extend(cursor.map(|entry| read(entry).0));
+            if direction == Direction::Down {
+                found.reverse();
+            }
+            prop_assert!(found.is_sorted_by(|a, b| a < b), "twice, or out of order");
+            let found: BTreeSet<_> = found.into_iter().collect();
+            prop_assert!(stays.is_subset(&found), "one that stays was passed over");
+            prop_assert!(found.is_subset(&ever), "one that never was");
+        }
+        drop(store);
+        let store = entries(&dir);
+        let found: Vec<_> = store.cursor(all(), Direction::Up).map(read).collect();
+        prop_assert_eq!(found, model.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn noise_is_no_page(bytes in vec(any::<u8>(), 0..200)) {
+        prop_assert!(Page::read(&page_key(b"x"), &bytes).is_err());
+        // Nor where it has the right checksum.
+        let key = page_key(b"x");
+        let mut sealed = page::checksum(&key, &bytes).to_be_bytes().to_vec();
+        sealed.extend_from_slice(&bytes);
+        let _no_panic = Page::read(&key, &sealed);
+    }
+
+    #[test]
+    fn a_page_says_again_what_was_put_into_it(
+        rows in btree_map(0..200_u8, vec(any::<u8>(), 0..50), 0..60), noise in vec(any::<u8>(), 0..60),
+    ) {
+        let rows: BTreeMap<_, _> = rows.into_iter().map(|(n, value)| (key(n), value)).collect();
+        let puts: Vec<_> = rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
+        let at = page_key(b"x");
+        let value = page::PageWriter::new().unwrap().value(&at, 7, b"lower", &puts).unwrap();
+        let page = Page::read(&at, &value).unwrap();
+        let found: BTreeMap<_, _> =
+            (0..page.len()).map(|n| (page.key(n).to_vec(), page.value(n).to_vec())).collect();
+        prop_assert_eq!(&found, &rows);
+        prop_assert_eq!((page.lower(), Page::number(&value)), (&b"lower"[..], Some(7)));
+        prop_assert!(Page::read(&page_key(b"y"), &value).is_err(), "under another key");
+        // Entries that are right by their checksum and wrong in themselves.
+        let packed = zstd::bulk::compress(&noise, 3).unwrap();
+        let mut strange = value[..4 + 8 + 2 + 5].to_vec();
+        strange.extend_from_slice(&u32::try_from(noise.len()).unwrap().to_be_bytes());
+        strange.extend_from_slice(&packed);
+        let crc = page::checksum(&at, &strange[4..]).to_be_bytes();
+        strange[..4].copy_from_slice(&crc);
+        let _no_panic = Page::read(&at, &strange);
+    }
+}
+
+#[test]
+fn a_stop_between_packing_and_the_end_of_what_was_recent_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = entries(&dir);
+    let rows = |byte| (0..120).map(move |n| (key(n), Some(value(&key(n), byte)))).collect();
+    let (first, mut second): (BTreeMap<_, _>, BTreeMap<_, _>) = (rows(50), rows(60));
+    write(&store, Way::Packed, &first);
+    for n in (0..120).step_by(3) {
+        second.insert(key(n), None);
+    }
+    write(&store, Way::Recent, &second);
+    let seen = |store: &Entries| -> Vec<_> {
+        store.cursor(beginning(b"c"), Direction::Up).map(read).collect()
+    };
+    let before = seen(&store);
+    // The first half of what packing does.
+    store.pack(&second.into_iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!(seen(&store), before);
+    drop(store);
+    let store = entries(&dir);
+    assert_eq!(seen(&store), before);
+    store.pack_recent().unwrap();
+    assert_eq!((seen(&store), store.recent()), (before, 0));
+}
+
+#[test]
+fn a_page_that_is_lost_or_damaged_is_an_error_for_who_needs_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = entries(&dir);
+    let rows: BTreeMap<_, _> = (0..200).map(|n| (key(n), Some(value(&key(n), 90)))).collect();
+    write(&store, Way::Packed, &rows);
+    drop(store);
+    let pages: Vec<_> = super::tests::tamper(dir.path(), |db| {
+        db.scan_prefix([PACKED]).map(|page| page.unwrap()).collect()
+    });
+    assert!(pages.len() > 5, "{}", pages.len());
+    let whole = |direction| {
+        let store = entries(&dir);
+        let keys = store
+            .cursor(beginning(b"c"), direction)
+            .map(|entry| entry.map(|entry| entry.key().to_vec()));
+        keys.collect::<Result<Vec<_>, _>>().map(|keys| keys.len())
+    };
+    let sound = whole(Direction::Up).unwrap();
+    for (key, value) in pages.iter().take(3) {
+        for byte in (0..value.len()).step_by(7) {
+            let mut flipped = value.to_vec();
+            flipped[byte] ^= 1 << (byte % 8);
+            super::tests::tamper(dir.path(), |db| db.insert(key, flipped).unwrap());
+            assert!(whole(Direction::Up).is_err(), "byte {byte}");
+            assert!(whole(Direction::Down).is_err(), "byte {byte}");
+        }
+        super::tests::tamper(dir.path(), |db| db.insert(key, value).unwrap());
+    }
+    let (lost, value) = &pages[1];
+    super::tests::tamper(dir.path(), |db| db.remove(lost).unwrap());
+    assert!(whole(Direction::Up).is_err());
+    assert!(whole(Direction::Down).is_err());
+    super::tests::tamper(dir.path(), |db| db.insert(lost, value).unwrap());
+    assert_eq!(whole(Direction::Up).unwrap(), sound);
+    assert_eq!(whole(Direction::Down).unwrap(), sound);
+}
