@@ -50,7 +50,8 @@ pub(super) fn walk(
 
 /// The manifest of a backup that is a directory.
 pub(super) fn manifest(path: &Path) -> Result<Manifest, BackupError> {
-    if fsutil::is_there(&path.join(UNFINISHED)) {
+    // One that was killed at its very beginning has nothing in it yet.
+    if names::is_partial(path) || fsutil::is_there(&path.join(UNFINISHED)) {
         return Err(BackupError::Unfinished { path: path.to_owned() });
     }
     let place = path.join(names::MANIFEST);

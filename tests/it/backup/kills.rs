@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::super::crash::{assert_checked, wait};
-use super::super::harness::{ROLLCALL, until};
+use super::super::harness::{ROLLCALL, Rollcall, until};
 use super::super::load::{Random, Trial};
 use super::{backup, export, ok, place, restore, run, server, text};
 
@@ -18,6 +18,21 @@ pub(super) fn spawn(args: &[&str]) -> Child {
 pub(super) fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn a_backup_that_was_killed_at_its_very_beginning_was_not_finished() {
+    let rollcall = Rollcall::down();
+    let partial = place(&rollcall, "backup.partial");
+    fs::create_dir(&partial).unwrap();
+    for args in [
+        &["verify", text(&partial)][..],
+        &["restore", text(&partial), "--data-dir", text(&place(&rollcall, "new"))],
+    ] {
+        let refused = run(args);
+        assert_eq!(refused.code, Some(1), "{args:?}: {refused:?}");
+        assert!(refused.stderr.contains("was not finished"), "{args:?}: {refused:?}");
+    }
 }
 
 #[test]
@@ -53,7 +68,8 @@ fn a_killed_backup_is_no_backup_and_the_next_one_clears_it_away() {
                 assert!(refused.code == Some(1) && said, "{args:?}: {refused:?}");
                 assert!(refused.stderr.contains("was not finished"), "{refused:?}");
             }
-            if partial.is_dir() {
+            // One that was killed at its very beginning is an empty directory.
+            if fs::read_dir(&partial).is_ok_and(|mut files| files.next().is_some()) {
                 let refused = run(&["status", "--data-dir", text(&partial)]);
                 assert!(refused.stderr.contains("not finished"), "{refused:?}");
             }
