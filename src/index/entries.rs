@@ -36,7 +36,7 @@ const BATCH_KEYS: usize = 96;
 /// Changes that go into one page at once, by their weight: a few pages' worth.
 const PORTION_BYTES: usize = 512 << 10;
 /// Recent entries that a reader takes at once.
-const RECENT_ROWS: usize = 64;
+const RECENT_ROWS: usize = if cfg!(test) { 4 } else { 64 };
 /// Recent entries that are packed at once.
 const RECENT_PACKED: usize = 8192;
 /// The part of the cache that unpacked pages have: a fourth.
