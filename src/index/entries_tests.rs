@@ -167,7 +167,7 @@ proptest! {
         let found: BTreeMap<_, _> =
             (0..page.len()).map(|n| (page.key(n).to_vec(), page.value(n).to_vec())).collect();
         prop_assert_eq!(&found, &rows);
-        prop_assert_eq!((page.lower(), Page::number(&value)), (&b"lower"[..], Some(7)));
+        prop_assert_eq!((page.lower(), page::checked(&at, &value).unwrap().0), (&b"lower"[..], 7));
         prop_assert!(Page::read(&page_key(b"y"), &value).is_err(), "under another key");
         // Entries that are right by their checksum and wrong in themselves.
         let packed = zstd::bulk::compress(&noise, 3).unwrap();
@@ -203,6 +203,30 @@ fn a_stop_between_packing_and_the_end_of_what_was_recent_changes_nothing() {
     assert_eq!(seen(&store), before);
     store.pack_recent().unwrap();
     assert_eq!((seen(&store), store.recent()), (before, 0));
+}
+
+#[test]
+fn a_page_that_is_unpacked_already_is_believed_under_its_own_key_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = entries(&dir);
+    let rows: BTreeMap<_, _> = (0..200).map(|n| (key(n), Some(value(&key(n), 90)))).collect();
+    write(&store, Way::Packed, &rows);
+    let whole = || {
+        let rows = store.cursor(beginning(b"c"), Direction::Up);
+        rows.collect::<Result<Vec<_>, _>>().map(|rows| rows.len())
+    };
+    let sound = whole().unwrap();
+    let pages: Vec<_> = store.db.scan_prefix([PACKED]).map(|page| page.unwrap()).collect();
+    let [(_, first), (at, second), ..] = pages.as_slice() else { panic!("{}", pages.len()) };
+    // The whole page of another key; and one that names another page which is in memory.
+    let mut named = second.to_vec();
+    named[4..12].copy_from_slice(&first[4..12]);
+    for strange in [first.to_vec(), named] {
+        store.db.insert(at, strange).unwrap();
+        assert!(whole().is_err());
+    }
+    store.db.insert(at, second).unwrap();
+    assert_eq!(whole().unwrap(), sound);
 }
 
 #[test]

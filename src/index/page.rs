@@ -48,19 +48,10 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// The number of the page in this value, by which it may be found unpacked.
-    pub fn number(value: &[u8]) -> Option<u64> {
-        value.get(4..).and_then(<[u8]>::first_chunk).map(|bytes| u64::from_be_bytes(*bytes))
-    }
-
     /// Reads the value that stands under a key.
     pub fn read(key: &[u8], value: &[u8]) -> Result<Self, IndexError> {
+        let (_, rest) = checked(key, value)?;
         let short = || IndexError::damaged("a page is too short");
-        let (crc, rest) = value.split_first_chunk().ok_or_else(short)?;
-        if checksum(key, rest) != u32::from_be_bytes(*crc) {
-            return Err(IndexError::damaged("a page does not fit its checksum"));
-        }
-        let (_, rest) = rest.split_first_chunk::<8>().ok_or_else(short)?;
         let (length, rest) = rest.split_first_chunk().ok_or_else(short)?;
         let (lower, rest) =
             rest.split_at_checked(u16::from_be_bytes(*length).into()).ok_or_else(short)?;
@@ -145,6 +136,18 @@ impl Page {
         let ends = (self.key_ends.len() + self.value_ends.len()) * size_of::<u32>();
         self.keys.len() + self.entries.len() + self.lower.len() + ends + size_of::<Self>()
     }
+}
+
+/// The number of the page in a value, by which it may be found unpacked, and what follows. Nothing of it is
+/// believed, not even its number, unless the value is whole and stands under its own key.
+pub(super) fn checked<'a>(key: &[u8], value: &'a [u8]) -> Result<(u64, &'a [u8]), IndexError> {
+    let short = || IndexError::damaged("a page is too short");
+    let (crc, rest) = value.split_first_chunk().ok_or_else(short)?;
+    if checksum(key, rest) != u32::from_be_bytes(*crc) {
+        return Err(IndexError::damaged("a page does not fit its checksum"));
+    }
+    let (number, rest) = rest.split_first_chunk().ok_or_else(short)?;
+    Ok((u64::from_be_bytes(*number), rest))
 }
 
 fn slice<'a>(bytes: &'a [u8], ends: &[u32], n: usize) -> Option<&'a [u8]> {
@@ -334,7 +337,7 @@ impl PageCache {
 
     /// The page in this value, unpacked now or earlier.
     pub fn page(&self, key: &[u8], value: &[u8]) -> Result<Arc<Page>, IndexError> {
-        let number = Page::number(value).unwrap_or_default();
+        let (number, _) = checked(key, value)?;
         if let Some((page, used)) = self.pages.lock().by_number.get_mut(&number) {
             *used = true;
             return Ok(page.clone());
