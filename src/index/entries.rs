@@ -157,12 +157,17 @@ impl Entries {
     /// no pages at all.
     fn page_with(&self, bound: Bound<&[u8]>) -> Result<Option<(IVec, Arc<Page>)>, IndexError> {
         let missing = || IndexError::damaged("a page is missing");
-        let found = self.db.range((bound.map(page_key), Excluded(vec![PACKED + 1]))).next();
-        let Some((key, value)) = found.transpose()? else {
-            let any = self.db.scan_prefix([PACKED]).next().is_some();
-            let beyond_last = matches!(bound, Excluded(key) if key == LAST);
-            return if any && !beyond_last { Err(missing()) } else { Ok(None) };
+        let find = || {
+            let pages = (bound.map(page_key), Excluded(vec![PACKED + 1]));
+            self.db.range(pages).next().transpose()
         };
+        let mut found = find()?;
+        let beyond_last = matches!(bound, Excluded(key) if key == LAST);
+        if found.is_none() && !beyond_last && self.db.scan_prefix([PACKED]).next().is_some() {
+            // The first pages may have come between these two looks, and with them the last one.
+            found = Some(find()?.ok_or_else(missing)?);
+        }
+        let Some((key, value)) = found else { return Ok(None) };
         let page = self.cache.page(&key, &value)?;
         let follows = match bound {
             Included(key) => page.lower() < key || page.lower().is_empty(),

@@ -13,6 +13,8 @@ use super::{IndexError, database};
 use crate::domain::{AccountSid, CallSid, Position, Timestamp};
 use crate::keys::Range;
 
+const ROUNDS: usize = 3000;
+
 fn entries(dir: &tempfile::TempDir) -> Entries {
     let config = sled::Config::new().path(dir.path()).flush_every_ms(None);
     let db = database::open_once_released(&config).unwrap();
@@ -203,6 +205,43 @@ fn a_stop_between_packing_and_the_end_of_what_was_recent_changes_nothing() {
     assert_eq!(seen(&store), before);
     store.pack_recent().unwrap();
     assert_eq!((seen(&store), store.recent()), (before, 0));
+}
+
+#[test]
+fn nothing_is_missing_while_the_first_page_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = entries(&dir);
+    let rows: Vec<Change> = vec![(key(0), Some(value(&key(0), 1)))];
+    let together = std::sync::Barrier::new(3);
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = [Direction::Up, Direction::Down]
+            .map(|direction| {
+                let (store, together) = (&store, &together);
+                scope.spawn(move || {
+                    (0..ROUNDS)
+                        .filter(|_| {
+                            together.wait();
+                            let mut seen = None;
+                            while seen.is_none() {
+                                seen = store.cursor(beginning(b"c"), direction).next();
+                            }
+                            together.wait();
+                            seen.is_some_and(|entry| entry.is_err())
+                        })
+                        .count()
+                })
+            })
+            .into();
+        for _ in 0..ROUNDS {
+            together.wait();
+            store.pack(&rows).unwrap();
+            together.wait();
+            store.db.remove(page_key(page::LAST)).unwrap();
+        }
+        for reader in readers {
+            assert_eq!(reader.join().unwrap(), 0, "errors in {ROUNDS} rounds");
+        }
+    });
 }
 
 #[test]
