@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::amounts::limit;
 use super::paths::whole_path;
+use super::search::SearchArgs;
 use super::words::ExportFormat;
 use crate::domain::CallSid;
 use crate::ops::{AdminRequest, Failure, OnError, Selection};
@@ -90,6 +91,8 @@ pub(super) struct Select {
         default_missing_value = "true"
     )]
     stale: Option<bool>,
+    #[command(flatten)]
+    search: SearchArgs,
     /// Calls listed at this time or later: 2026-01-31, "2026-01-31 23:59", today, yesterday, or 2h for two
     /// hours ago. Days and times are UTC unless they have a zone: 2026-01-31T23:59+02:00.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
@@ -122,13 +125,15 @@ impl Select {
             text.split(',').find_map(one)
         };
         let whole = [("--from", &self.from), ("--to", &self.to)];
+        let of_number = || self.search.numbers().iter().find_map(|text| given("--number", text));
         let prefixes = [("--from-prefix", &self.from_prefix), ("--to-prefix", &self.to_prefix)];
         let of_whole =
             whole.into_iter().find_map(|(flag, text)| given(flag, text.as_ref()?.as_str()));
-        of_whole.or_else(|| {
+        let of_prefix = || {
             let mut of = prefixes.into_iter();
             of.find_map(|(flag, texts)| texts.iter().find_map(|text| given(flag, text)))
-        })
+        };
+        of_whole.or_else(of_prefix).or_else(of_number).or_else(|| self.search.hint())
     }
 }
 
@@ -144,6 +149,7 @@ impl From<Select> for Selection {
             to_prefix: select.to_prefix,
             parents: select.parents,
             stale: select.stale,
+            search: select.search.into(),
             start: select.start,
             end: select.end,
             oldest_first: select.order == ListOrder::Asc,

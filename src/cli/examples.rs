@@ -59,6 +59,7 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
         &[
             "rollcall list --status busy,failed --start 2h",
             "rollcall list --account acme --from-prefix +1555 --order asc",
+            "rollcall list --q 555123 --answered --duration-min 60",
             "rollcall list --follow",
         ],
     ),

@@ -23,6 +23,7 @@ mod owner;
 mod paths;
 mod render;
 mod screen;
+mod search;
 mod serve;
 mod status;
 mod systemd_journal;

@@ -327,7 +327,7 @@ retention: RetentionSection {
     interval: Duration = Duration::from_hours(1), Form::Duration(SECOND..=DAY);
 }
 
-/// What a list shows, and what it may cost.
+/// What a list shows.
 list: ListSection {
     /// How long a call stays in the plain list after its end; empty: for good.
     ///
@@ -335,16 +335,6 @@ list: ListSection {
     /// "1h". Active calls are always in it. A call that lasted longer than this and max_lifetime
     /// together leaves it when it ends.
     window: Option<Duration> = None, Form::Duration(1..=36_500 * DAY);
-
-    /// Rows that a page of a list reads before it ends early, with a cursor.
-    ///
-    /// A search for a rare prefix reads many.
-    page_rows: usize = 100_000, Form::Count(1000..=1_000_000_000);
-
-    /// Rows that a count may read.
-    ///
-    /// A count, or CallStats, that would read more is refused (400).
-    count_rows: usize = 1_000_000, Form::Count(1000..=1_000_000_000);
 }
 
 /// The call status webhook.

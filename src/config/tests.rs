@@ -175,8 +175,6 @@ const OTHERS: &[(&str, &str)] = &[
     ("retention.erase_within", "9days"),
     ("retention.interval", "2h"),
     ("list.window", "1h"),
-    ("list.page_rows", "1000"),
-    ("list.count_rows", "2000"),
     ("hooks.service_url", "https://{host}/fs"),
     ("feature_servers.urls", "http://10.0.0.5:3000,https://fs.example.com/a"),
     ("feature_servers.networks", "10.0.0.0/24,fd00::/8"),

@@ -1,5 +1,7 @@
 //! The record of a call: its values, and where each came from.
 
+use std::borrow::Cow;
+
 use super::{AccountSid, CallSid, CallStatus, Direction, Extras, Moment, Rank, Timestamp};
 
 /// Bytes of one known text, such as `from`.
@@ -176,6 +178,20 @@ impl Call {
         self.texts.get(field as usize)?.as_ref().map(|field| &*field.value)
     }
 
+    /// The text of a further key: that of a string, or a number as it was sent.
+    pub fn further_text(&self, key: &str) -> Option<Cow<'_, str>> {
+        let kept = &self.extras.kept;
+        let at = kept.binary_search_by(|extra| (*extra.key).cmp(key)).ok()?;
+        let json = &*kept.get(at)?.json;
+        match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            Some(text) if !text.contains('\\') => Some(Cow::Borrowed(text)),
+            Some(_) => serde_json::from_str(json).ok().map(Cow::Owned),
+            None => {
+                json.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then_some(json.into())
+            }
+        }
+    }
+
     /// About how many bytes of text it has.
     pub fn weight(&self) -> usize {
         let texts: usize = self.texts.iter().flatten().map(|field| field.value.len()).sum();
@@ -197,6 +213,13 @@ impl Call {
     /// The call is active, as far as its events say.
     pub fn live(&self) -> bool {
         !self.ended() && !self.stale
+    }
+
+    /// The call was answered: it says when, or its status says so.
+    pub fn answered(&self) -> bool {
+        let by_status =
+            matches!(self.progress.status, CallStatus::InProgress | CallStatus::Completed);
+        by_status || self.answered_at.is_some()
     }
 
     /// The reason phrase of its SIP status, where a source sent one: that of an earlier status says

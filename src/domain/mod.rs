@@ -1,6 +1,7 @@
 //! What a call is, how events become one, and which calls a query means.
 //!
-//! Architecture invariant: nothing here knows bytes, JSON, a clock, a file or a socket. Everything
+//! Architecture invariant: nothing here knows bytes, a clock, a file or a socket, and of JSON nothing
+//! but that the value of a further key is a text of it. Everything
 //! is a pure function of its arguments.
 
 mod already;
@@ -11,7 +12,9 @@ mod extras;
 mod ids;
 mod join;
 mod number;
+mod party;
 mod query;
+mod search;
 mod status;
 mod symbols;
 mod time;
@@ -32,13 +35,21 @@ pub use extras::{
 pub use ids::{AccountSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
 pub use number::{NUMBER_BYTES_MAX, NUMBER_DIGITS_MIN, Number, Sighting, fold, party_parts};
+pub use party::{PART_CHARS_MIN, PartyPart, fold_party};
 pub use query::{Filter, Order, Position, Recent};
+pub use search::{
+    SEARCH_PARAMETERS, Search, SearchError, SipStatuses, Typed, VALUES_MAX, with_plus,
+};
 pub use status::{CallStatus, Direction, Rank};
 pub use time::{Moment, Timestamp};
 
 #[cfg(test)]
 mod number_tests;
 #[cfg(test)]
+mod party_tests;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 pub(crate) mod samples;
+#[cfg(test)]
+mod search_tests;

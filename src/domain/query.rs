@@ -1,6 +1,6 @@
 //! Which calls a query means, and where in a list a call stands.
 
-use super::{Call, CallField, CallSid, CallStatus, Direction, Timestamp};
+use super::{Call, CallField, CallSid, CallStatus, Direction, Search, Timestamp};
 
 /// Newest first, or its exact reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -88,6 +88,8 @@ pub struct Filter {
     pub end: Option<Timestamp>,
     /// Calls that are active or have ended lately.
     pub recent: Option<Recent>,
+    /// What else is searched for.
+    pub search: Search,
 }
 
 /// What counts as lately.
@@ -129,6 +131,7 @@ impl Filter {
             && self.start.is_none_or(|start| call.listed_at >= start)
             && self.end.is_none_or(|end| call.listed_at < end)
             && self.recent.is_none_or(|recent| recent.matches(call))
+            && self.search.matches(call)
     }
 
     /// The positions between which every match lies: from the first, inclusive, to the second,

@@ -54,8 +54,8 @@ pub(super) async fn count(
     account: AccountSid,
 ) -> Result<Response, ApiError> {
     let reading = BodyReader::new(request, Reach::Account(account));
-    let counted = reading.count(Counting::of_live(account), usize::MAX).await?;
-    let [inbound, outbound] = counted.map(|counted| counted.with_status()).unwrap_or_default();
+    let counted = reading.count(Counting::of_live(account)).await?;
+    let [inbound, outbound] = counted.with_status();
     let body = format!("{{\"inbound\":{inbound},\"outbound\":{outbound}}}");
     Ok(json(StatusCode::OK, body))
 }

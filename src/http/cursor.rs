@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::domain::{AccountSid, Filter, Order, Position};
+use crate::domain::{AccountSid, Filter, Order, PartyPart, Position, Search, Typed};
 
 const VERSION: u8 = 1;
 
@@ -45,7 +45,25 @@ fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
         end,
         // What is recent moves on from page to page.
         recent: _,
+        search,
     } = filter;
+    let Search {
+        number,
+        from_contains,
+        to_contains,
+        number_contains,
+        call_id,
+        sbc_callid,
+        trace_id,
+        application_sid,
+        trunk,
+        termination,
+        sip_status,
+        answered,
+        duration_min,
+        duration_max,
+        q,
+    } = search;
     let mut text = account.bytes().to_vec();
     text.push(match order {
         Order::NewestFirst => 0,
@@ -61,7 +79,8 @@ fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
     };
     list(&mut statuses.iter().map(|status| status.as_str()));
     list(&mut directions.iter().map(|direction| direction.as_str()));
-    for texts in [from, to, from_prefix, to_prefix] {
+    let of_search = [number, call_id, sbc_callid, trace_id, application_sid, trunk, termination];
+    for texts in [from, to, from_prefix, to_prefix].into_iter().chain(of_search) {
         // A list by comma stands there as its parts, and as the one text that it may be, too: it is
         // the same question as its parts one by one.
         let parts: Vec<_> = texts.iter().filter(|text| !text.contains(',')).collect();
@@ -70,7 +89,18 @@ fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
     }
     let parents: Vec<_> = parents.iter().map(ToString::to_string).collect();
     list(&mut parents.iter().map(String::as_str));
-    list(&mut stale.iter().map(|stale| if *stale { "true" } else { "false" }));
+    for parts in [from_contains, to_contains, number_contains] {
+        list(&mut parts.iter().map(PartyPart::as_str));
+    }
+    let statuses: Vec<_> = sip_status.iter().map(ToString::to_string).collect();
+    list(&mut statuses.iter().map(String::as_str));
+    for truth in [stale, answered] {
+        list(&mut truth.iter().map(|truth| if *truth { "true" } else { "false" }));
+    }
+    for seconds in [duration_min, duration_max] {
+        list(&mut seconds.map(|seconds| seconds.to_string()).iter().map(String::as_str));
+    }
+    list(&mut q.iter().map(Typed::as_str));
     for time in [start, end] {
         let millis = time.map_or(u64::MAX, crate::domain::Timestamp::millis);
         text.extend_from_slice(&millis.to_be_bytes());
@@ -82,7 +112,32 @@ fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{CallSid, CallStatus, Direction, Timestamp};
+    use crate::domain::{CallSid, CallStatus, Direction, SEARCH_PARAMETERS, Timestamp};
+
+    /// One search for each parameter, of the same value where it may have that.
+    fn searches() -> impl Iterator<Item = Search> {
+        SEARCH_PARAMETERS.into_iter().map(|name| {
+            let value = if name == "answered" { "true" } else { "123" };
+            let mut search = Search::default();
+            assert_eq!(search.read(name, value), Ok(true));
+            search
+        })
+    }
+
+    #[test]
+    fn each_part_of_a_search_is_a_question_of_its_own() {
+        let account = AccountSid::from_bytes([1; 16]);
+        let of = |search| {
+            let filter = Filter { search, ..Filter::default() };
+            write(account, &filter, Order::NewestFirst, Position::MIN)
+        };
+        let mut cursors: Vec<_> = searches().map(of).collect();
+        cursors.push(of(Search::default()));
+        let mut different = cursors.clone();
+        different.sort();
+        different.dedup();
+        assert_eq!(different.len(), cursors.len());
+    }
 
     #[test]
     fn a_cursor_serves_its_own_question_alone() {
@@ -108,7 +163,9 @@ mod tests {
             Filter { from: Vec::new(), to_prefix: vec!["1".to_owned()], ..filter.clone() },
             Filter { parents: vec![CallSid::from_bytes([7; 16])], ..filter.clone() },
             Filter { stale: Some(false), ..filter.clone() },
-        ];
+        ]
+        .into_iter()
+        .chain(searches().map(|search| Filter { search, ..filter.clone() }));
         for other in others {
             assert_eq!(read(&other, Order::NewestFirst), None, "{other:?}");
         }

@@ -112,14 +112,6 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, msg)
     }
 
-    /// 400: the answer would take too much looking.
-    pub fn too_many_rows(what: &str, rows: usize) -> Self {
-        Self::bad(format!(
-            "{what}: more than {rows} calls would have to be looked at; narrow the time with \
-             start and end"
-        ))
-    }
-
     /// 401; `presented` where a token was.
     pub fn unauthorized(presented: bool) -> Self {
         let challenge = if presented {

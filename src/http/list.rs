@@ -109,9 +109,7 @@ fn before(at: Timestamp, time: Duration) -> Timestamp {
 }
 
 async fn total(reading: &BodyReader, question: &Question) -> Result<u64, ApiError> {
-    let rows = reading.context().config.list.count_rows;
-    let counted = reading.count(Counting::of_list(question), rows).await?;
-    Ok(counted.ok_or_else(|| ApiError::too_many_rows("count", rows))?.count())
+    Ok(reading.count(Counting::of_list(question)).await?.count())
 }
 
 /// The calls of a page, or all of them. What is read before the answer begins is said by its status;
@@ -140,8 +138,7 @@ async fn calls(
         let question = Question { after: position, ..question.clone() };
         let mut page = None;
         if let Some(more) = limit.map(|limit| limit.saturating_sub(begun.count)) {
-            let rows = reading.context().config.list.page_rows.saturating_sub(begun.rows);
-            let found = rest_of_page(&reading, &question, more, rows).await?;
+            let found = rest_of_page(&reading, &question, more).await?;
             (page, next) = (Some(found.0), found.1);
         }
         let client = StreamClient::new(request, Reach::Account(question.account));
@@ -174,8 +171,6 @@ fn link(reply: &mut Response, account: AccountSid, query: &str, cursor: &str) {
 struct Begun {
     calls: Vec<(Position, Listed)>,
     count: usize,
-    /// Rows that were looked at.
-    rows: usize,
     /// Where it goes on, if it does.
     next: Option<Position>,
     /// It is all of the page, or of the list.
@@ -192,22 +187,17 @@ async fn begin(
 ) -> Result<Begun, ApiError> {
     // One more than wanted tells whether there is a next page.
     let most = limit.map_or(usize::MAX, |limit| limit + 1);
-    let most_rows = limit.map_or(usize::MAX, |_| reading.context().config.list.page_rows);
     let mut question = question.clone();
-    let (mut calls, mut rows, mut weight) = (Vec::new(), 0, 0);
+    let (mut calls, mut weight, mut is_first) = (Vec::new(), 0, true);
     loop {
-        let slice = Slice {
-            calls: most - calls.len(),
-            rows: SLICE_ROWS.min(most_rows - rows),
-            bytes: bytes - weight,
-        };
-        let listing = if quick && rows == 0 {
+        let slice = Slice { calls: most - calls.len(), rows: SLICE_ROWS, bytes: bytes - weight };
+        let listing = if quick && is_first {
             reading.short_slice(|store| store.list(&question, slice)).await?
         } else {
             let question = question.clone();
             reading.slice(move |store| store.list(&question, slice)).await?
         };
-        rows += listing.rows;
+        is_first = false;
         weight += listing.calls.iter().map(|(_, call)| call.weight()).sum::<usize>();
         calls.extend(listing.calls);
         let mut next = listing.next;
@@ -216,9 +206,9 @@ async fn begin(
             calls.pop();
             next = calls.last().map(|(position, _)| *position);
         }
-        let is_whole = is_full || next.is_none() || rows >= most_rows;
+        let is_whole = is_full || next.is_none();
         if is_whole || weight >= bytes {
-            return Ok(Begun { count: calls.len(), calls, rows, next, is_whole });
+            return Ok(Begun { count: calls.len(), calls, next, is_whole });
         }
         question.after = next;
     }
@@ -242,20 +232,16 @@ async fn rest_of_page(
     reading: &BodyReader,
     question: &Question,
     count: usize,
-    most_rows: usize,
 ) -> Result<(UnsentPage, Option<Position>), ApiError> {
     let slice_rows = if question.is_direct() { SLICE_KEYS } else { SLICE_ROWS };
     let mut question = question.clone();
     let last = question.after.unwrap_or(Position::MAX);
     let mut page = UnsentPage { hashes: VecDeque::new(), last };
-    let mut rows = 0;
     loop {
         // Whether there is one more is asked, too.
         let wanted = count + 1 - page.hashes.len();
-        let most = slice_rows.min(most_rows.saturating_sub(rows)).max(1);
         let asked = question.clone();
-        let found = reading.slice(move |store| store.positions(&asked, wanted, most)).await?;
-        rows += found.rows;
+        let found = reading.slice(move |store| store.positions(&asked, wanted, slice_rows)).await?;
         for position in found.found {
             if page.hashes.len() == count {
                 let next = Some(page.last);
@@ -264,7 +250,7 @@ async fn rest_of_page(
             page.hashes.push_back(hash(position));
             page.last = position;
         }
-        if found.next.is_none() || rows >= most_rows {
+        if found.next.is_none() {
             return Ok((page, found.next));
         }
         question.after = found.next;

@@ -5,16 +5,15 @@ use std::str::FromStr;
 use super::cursor;
 use super::error::ApiError;
 use crate::domain::{
-    AccountSid, CallSid, CallStatus, Direction, Filter, Order, Position, SidError, Timestamp,
+    AccountSid, CallSid, CallStatus, Direction, Filter, Order, Position, SearchError, SidError,
+    Timestamp, VALUES_MAX, with_plus,
 };
 use crate::wire::{CsvStyle, Zone, ZoneError, parse_time, time_fault};
 
 /// Calls that one page may have.
 const LIMIT_MAX: usize = 10_000;
-/// Values that one parameter may have.
-const VALUES_MAX: usize = 100;
 
-/// The parameters of a list; any other means nothing.
+/// The parameters of a list beside those of a search; any other means nothing.
 pub(super) const PARAMETERS: [&str; 17] = [
     "callStatus",
     "call_status",
@@ -57,7 +56,10 @@ impl ListQuery {
         let mut after = None;
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             let name = key.strip_suffix("[]").unwrap_or(&key);
-            if value.is_empty() || !PARAMETERS.contains(&name) {
+            if value.is_empty()
+                || parsed.filter.search.read(name, &value).map_err(|error| refused(&error))?
+                || !PARAMETERS.contains(&name)
+            {
                 continue;
             }
             let filter = &mut parsed.filter;
@@ -106,6 +108,7 @@ impl ListQuery {
             texts.sort_unstable();
             texts.dedup();
         }
+        filter.search.finish().map_err(|error| refused(&error))?;
         if let Some(text) = after {
             let position = cursor::read(&text, account, filter, parsed.order);
             let expected = "not a cursor of this list; a cursor serves the account, the filters \
@@ -187,14 +190,6 @@ fn truth(name: &str, value: &str) -> Result<bool, ApiError> {
     value.parse().map_err(|_| wrong(name, value, "expected true or false"))
 }
 
-/// A `+` that was not encoded has become a space; no number begins with one.
-fn with_plus(number: &str) -> String {
-    match number.strip_prefix(' ') {
-        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => format!("+{rest}"),
-        _ => number.to_owned(),
-    }
-}
-
 fn bounded(values: usize, name: &str) -> Result<(), ApiError> {
     if values > VALUES_MAX {
         let msg = format!("{name}: {values} values, expected at most {VALUES_MAX}");
@@ -221,6 +216,10 @@ fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
 fn wrong(name: &str, value: &str, expected: &str) -> ApiError {
     let shown: String = value.chars().take(80).collect();
     ApiError::bad(format!("{name} \"{shown}\": {expected}"))
+}
+
+fn refused(error: &SearchError) -> ApiError {
+    ApiError::bad(format!("{}{error}", error.name))
 }
 
 #[cfg(test)]

@@ -107,12 +107,8 @@ impl BodyReader {
         Ok(read(&self.context.store)?)
     }
 
-    /// Takes a count to its end; none where it would have to look at more than `rows`.
-    pub async fn count(
-        &self,
-        mut counting: Counting,
-        rows: usize,
-    ) -> Result<Option<Counting>, ApiError> {
+    /// Takes a count to its end.
+    pub async fn count(&self, mut counting: Counting) -> Result<Counting, ApiError> {
         loop {
             let done;
             (counting, done) = self
@@ -121,11 +117,8 @@ impl BodyReader {
                     Ok((counting, done))
                 })
                 .await?;
-            if counting.rows() > rows {
-                return Ok(None);
-            }
             if done {
-                return Ok(Some(counting));
+                return Ok(counting);
             }
         }
     }

@@ -21,10 +21,8 @@ pub(super) async fn call_stats(
     let Filter { start, end, .. } = ListQuery::parse(request.query, account)?.filter;
     let filter = Filter { start, end, ..Filter::default() };
     let question = Question { account, filter, order: Order::NewestFirst, after: None };
-    let rows = request.context.config.list.count_rows;
     let reading = BodyReader::new(request, Reach::Account(account));
-    let counted = reading.count(Counting::of_standing(&question), rows).await?;
-    let counted = counted.ok_or_else(|| ApiError::too_many_rows("CallStats", rows))?.standing();
+    let counted = reading.count(Counting::of_standing(&question)).await?.standing();
     let total: u64 = counted.iter().map(sum).sum();
     let mut body = format!("{{\"total\":{total}");
     for (direction, standing) in Direction::ALL.into_iter().zip(&counted) {

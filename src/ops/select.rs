@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::accounts::resolve;
 use super::{AdminReply, Emit, Failure, Item};
 use crate::clock;
-use crate::domain::{AccountSid, Call, CallSid, Filter, Order, Position, Timestamp};
+use crate::domain::{AccountSid, Call, CallSid, Filter, Order, Position, SearchError, Timestamp};
 use crate::store::{ListRequest, Progress, Store};
 use crate::wire::{
     CsvStyle, When, csv_export_header, parse_when, show_time, write_call, write_csv_export,
@@ -30,6 +30,8 @@ pub struct Selection {
     pub to_prefix: Vec<String>,
     pub parents: Vec<CallSid>,
     pub stale: Option<bool>,
+    /// Parameters of a search, by the names that they have in the API.
+    pub search: Vec<(String, String)>,
     pub start: Option<String>,
     pub end: Option<String>,
     pub oldest_first: bool,
@@ -73,6 +75,15 @@ impl Selection {
         filter.parents.sort_unstable();
         filter.parents.dedup();
         filter.stale = self.stale;
+        let refused = |error: SearchError| {
+            Failure::usage(format!("--{}{error}", error.name.replace('_', "-")))
+        };
+        for (name, value) in &self.search {
+            if !filter.search.read(name, value).map_err(refused)? {
+                return Err(Failure::usage(format!("{name} is no parameter of a search")));
+            }
+        }
+        filter.search.finish().map_err(refused)?;
         let time = |flag: &str, text: &Option<String>| -> Result<Option<Timestamp>, Failure> {
             let Some(text) = text else { return Ok(None) };
             let time = parse_when(text, clock::now(), When::Ago).map(Some);
@@ -212,8 +223,21 @@ pub(super) fn list(
     let mut account = None;
     while let Some(next) = next_account(store, &chosen, account)? {
         let filter = filter.clone();
-        let request = ListRequest { account: next, filter, order: selection.order(), after: None };
-        newest.extend(store.page(&request, limit)?.calls);
+        let mut request =
+            ListRequest { account: next, filter, order: selection.order(), after: None };
+        let mut wanted = limit;
+        loop {
+            let page = store.page(&request, wanted)?;
+            wanted -= page.calls.len();
+            newest.extend(page.calls);
+            if page.next.is_none() || wanted == 0 {
+                break;
+            }
+            request.after = page.next;
+            // One who has gone away is noticed.
+            let found = newest.len() as u64;
+            emit(Item::Progress(Progress::steps("searching".to_owned(), found, None)))?;
+        }
         newest.sort_by_key(|call| (Position::of(call), call.id.account));
         if selection.oldest_first {
             newest.reverse();

@@ -29,7 +29,6 @@ pub struct Counting {
     cells: Vec<(StatusKey, Direction)>,
     /// What is still to be looked at; none once all was.
     left: Option<PositionSpan>,
-    rows: usize,
     count: u64,
     standing: [StatusCount; 2],
 }
@@ -62,12 +61,7 @@ impl Counting {
 
     fn new(request: ListRequest, plan: Plan, cells: Vec<(StatusKey, Direction)>) -> Self {
         let left = Some(plan.span.clone());
-        Self { request, plan, cells, left, rows: 0, count: 0, standing: Default::default() }
-    }
-
-    /// Rows that were looked at.
-    pub fn rows(&self) -> usize {
-        self.rows
+        Self { request, plan, cells, left, count: 0, standing: Default::default() }
     }
 
     /// How many there are, so far.
@@ -92,7 +86,6 @@ impl Counting {
         let most = if records { RECORDS } else { KEYS };
         let IndexPass { found, reached } =
             view.look(self.request.account, &self.plan, &span, most, records)?;
-        self.rows += found.len();
         for (_, found) in found {
             if self.cells.is_empty() {
                 self.count += u64::from(view.is_wanted(&self.request, found)?);

@@ -15,6 +15,8 @@ const CHUNK_ROWS_MIN: usize = 32;
 /// What the calls of one page may weigh in bytes; the last one may go beyond. Most calls weigh less
 /// than 800.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// Rows that are looked at for one page: a search that finds little has many pages with little on them.
+const PAGE_ROWS: usize = 16 * 1024;
 /// What the rows of one look may weigh, records and answers together.
 const LOOK_BYTES: usize = 256 * 1024;
 
@@ -53,15 +55,13 @@ pub struct Positions {
     pub found: Vec<Position>,
     /// The last position that was looked at; none where nothing is left.
     pub next: Option<Position>,
-    /// Rows that were looked at.
-    pub rows: usize,
 }
 
 impl View {
-    /// The next calls of a list, at most `limit`, and less where they are large. A page that is not
-    /// the last may be empty.
+    /// The next calls of a list, at most `limit`, and less where they are large or far apart. A page
+    /// that is not the last may be empty.
     pub fn page(&self, request: &ListRequest, limit: usize) -> Result<Page, StoreError> {
-        let slice = Slice { calls: limit, rows: usize::MAX, bytes: PAGE_BYTES };
+        let slice = Slice { calls: limit, rows: PAGE_ROWS, bytes: PAGE_BYTES };
         let Listing { calls, next, .. } = self.list(request, slice)?;
         let calls = calls.into_iter().map(|(_, listed)| self.unpacked(listed));
         Ok(Page { calls: calls.collect::<Result<_, _>>()?, next })
@@ -119,13 +119,12 @@ impl View {
         rows: usize,
     ) -> Result<Positions, StoreError> {
         let plan = Plan::of(request);
-        let mut positions = Positions { found: Vec::new(), next: None, rows: 0 };
+        let mut positions = Positions { found: Vec::new(), next: None };
         if plan.span.is_empty() {
             return Ok(positions);
         }
         let most = Most { rows, bytes: LOOK_BYTES };
         let look = self.look(request.account, &plan, &plan.span, most, !plan.exact)?;
-        positions.rows = look.found.len();
         positions.next = look.reached;
         for (position, found) in look.found {
             if !self.is_wanted(request, found)? {

@@ -95,6 +95,10 @@ impl Plan {
             filter.from.iter().map(|number| Range::from(account, number)).collect()
         } else if !filter.to.is_empty() {
             filter.to.iter().map(|number| Range::to(account, number)).collect()
+        } else if !filter.search.number.is_empty() {
+            // A call whose parties are the same stands in two of them; a look has it once.
+            let both = |number: &String| [Range::from(account, number), Range::to(account, number)];
+            filter.search.number.iter().flat_map(both).collect()
         } else if by_status_key(filter) {
             status_keys(request)
         } else {
@@ -137,9 +141,13 @@ fn is_exact(filter: &Filter) -> bool {
         start: _,
         end: _,
         recent,
+        search,
     } = filter;
-    let texts = [parents.is_empty(), from.is_empty(), to.is_empty()];
-    let asked = !from_prefix.is_empty() || !to_prefix.is_empty() || recent.is_some();
+    let texts = [parents.is_empty(), from.is_empty(), to.is_empty(), search.number.is_empty()];
+    let asked = !from_prefix.is_empty()
+        || !to_prefix.is_empty()
+        || recent.is_some()
+        || search.asks_beside_number();
     !asked
         && match texts.iter().filter(|empty| !**empty).count() {
             0 => *stale != Some(true) || statuses.is_empty(),
@@ -425,12 +433,13 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{PartyPart, Search};
 
     #[test]
     fn ranges_are_exact_where_they_leave_nothing_of_the_filter_to_be_asked() {
         let sid = CallSid::from_bytes([1; 16]);
         let text = |given: bool| if given { vec!["1".to_owned()] } else { vec![] };
-        for bits in 0..1024_u32 {
+        for bits in 0..8192_u32 {
             let given = |n: u32| bits & 1 << n > 0;
             let filter = Filter {
                 statuses: if given(0) { vec![CallStatus::Ringing] } else { vec![] },
@@ -442,6 +451,15 @@ mod tests {
                 parents: if given(6) { vec![sid] } else { vec![] },
                 stale: given(7).then_some(given(8)),
                 start: given(9).then_some(Timestamp::MAX),
+                search: Search {
+                    number: text(given(10)),
+                    from_contains: PartyPart::parse("123")
+                        .filter(|_| given(11))
+                        .into_iter()
+                        .collect(),
+                    answered: given(12).then_some(true),
+                    ..Search::default()
+                },
                 ..Filter::default()
             };
             // What the ranges do not stand for.
@@ -452,6 +470,8 @@ mod tests {
                 rest.from.clear();
             } else if given(3) {
                 rest.to.clear();
+            } else if given(10) {
+                rest.search.number.clear();
             } else {
                 if filter.stale != Some(true) {
                     rest.statuses.clear();

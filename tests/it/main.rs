@@ -26,6 +26,7 @@ mod load;
 mod order;
 mod power;
 mod properties;
+mod search;
 mod setup;
 mod smoke;
 mod tidy;

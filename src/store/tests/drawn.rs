@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use super::*;
-use crate::domain::Recent;
+use crate::domain::{Recent, Search};
 
 pub const ACCOUNTS: u8 = 3;
 pub const CALLS: u8 = 10;
@@ -141,6 +141,23 @@ pub fn step(most: usize) -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Mostly none; else a number of either party, or what no range stands for.
+fn search() -> impl Strategy<Value = Search> {
+    let number = subsequence(NUMBERS.to_vec(), 1..4);
+    (0..6_u8, number, any::<bool>(), 0..3_u64).prop_map(|(parts, number, answered, seconds)| {
+        Search {
+            number: if parts < 2 {
+                number.into_iter().map(str::to_owned).collect()
+            } else {
+                Vec::new()
+            },
+            answered: (parts == 1 || parts == 2).then_some(answered),
+            duration_min: (parts == 3).then_some(seconds),
+            ..Search::default()
+        }
+    })
+}
+
 prop_compose! {
     pub fn look()(
         account in 1..=ACCOUNTS,
@@ -154,6 +171,7 @@ prop_compose! {
         lately in (0..40_u64, 0..40_u64),
         newest_first in any::<bool>(),
         limit in select(vec![1, 2, 3, 5, 1000]),
+        search in search(),
     ) -> Look {
         let prefixes = |part: u8, text: &str| {
             if parts & 0x18 == part { vec![text.to_owned()] } else { Vec::new() }
@@ -175,6 +193,7 @@ prop_compose! {
             end: window.map(|(_, end)| time(end)),
             recent: (parts & 0x60 == 0x40)
                 .then(|| Recent { ended_since: time(lately.0), listed_since: time(lately.1) }),
+            search,
         };
         Look { account, filter, newest_first, limit }
     }

@@ -25,6 +25,8 @@ fn long() -> Vec<String> {
         calls_of(A1, "from_prefix=nobody"),
         calls_of(A1, "from_prefix=nobody&limit=10"),
         calls_of(A1, "from_prefix=nobody&order=asc"),
+        calls_of(A1, "number_contains=nobody&limit=1&count=true"),
+        calls_of(A1, "q=nobody&answered=true&limit=10"),
     ]
 }
 

@@ -1,8 +1,8 @@
-//! Prefixes, families, stale calls, counts, the window, and what a list costs at most.
+//! Prefixes, families, stale calls, counts, and the window.
 
 use super::super::harness::{A1, Rollcall, event, sid, until};
 use super::samples::{newest_first, now, samples, server_with};
-use super::{api_error, calls_of, list, sids};
+use super::{api_error, list, sids};
 
 #[test]
 fn numbers_are_found_by_how_they_begin() {
@@ -27,39 +27,6 @@ fn numbers_are_found_by_how_they_begin() {
     assert_eq!(sids(&list(&rollcall, "from_prefix=bob,15")), both);
     let of_status = newest_first(&calls, |c| c.from.starts_with("+1") && c.status == "busy");
     assert_eq!(sids(&list(&rollcall, "from_prefix=+1&callStatus=busy")), of_status);
-}
-
-#[test]
-fn a_page_that_looks_for_long_ends_early_and_its_cursor_goes_on() {
-    let calls = samples(3000);
-    let rollcall = Rollcall::up(&["--list-page-rows", "1000", "--list-count-rows", "2000"]);
-    for part in calls.chunks(1000) {
-        super::samples::send(&rollcall, part);
-    }
-    let mut path = Some(calls_of(A1, "to_prefix=sip&from_prefix=anna&limit=100"));
-    let (mut found, mut pages, mut short) = (Vec::new(), 0, 0);
-    while let Some(next) = path {
-        let answer = rollcall.get(&rollcall.admin(), &next);
-        let page = sids(&answer);
-        short += usize::from(page.len() < 100 && answer.header("link").is_some());
-        found.extend(page);
-        pages += 1;
-        path = answer.header("x-next-cursor").map(|cursor| {
-            calls_of(A1, &format!("to_prefix=sip&from_prefix=anna&limit=100&cursor={cursor}"))
-        });
-    }
-    let wanted = newest_first(&calls, |c| c.to.starts_with("sip") && c.from.starts_with("anna"));
-    assert_eq!(found, wanted);
-    assert!(short >= 1 && pages < 20, "{short} of {pages} pages ended early");
-    // A count does not end early: it is right or refused.
-    let said = api_error(&list(&rollcall, "count=true&limit=1"), 400);
-    assert!(said.contains("more than 2000") && said.contains("start and end"), "{said}");
-    let stats = rollcall.get(&rollcall.admin(), &format!("/v1/Accounts/{A1}/CallStats"));
-    assert!(api_error(&stats, 400).contains("more than 2000"));
-    let from = jiff::Timestamp::from_millisecond(calls[2000].at).unwrap();
-    let counted = list(&rollcall, &format!("count=true&limit=1&start={from}"));
-    let wanted = newest_first(&calls, |c| c.at >= calls[2000].at).len().to_string();
-    assert_eq!(counted.header("x-total-count"), Some(&*wanted));
 }
 
 #[test]
