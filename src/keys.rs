@@ -16,8 +16,7 @@
 //! ```
 //!
 //! A *position* is the complement of `listed_at` and then the call's sid: newest first, and the
-//! same in every range, so that one cursor is valid in all. The index has several rows of one of the
-//! first five ranges under one key: that of the last of them. In a number, a byte 00 is written as
+//! same in every range, so that one cursor is valid in all. In a number, a byte 00 is written as
 //! 00 FF, so that no number's range holds another's.
 //!
 //! In these five, which are read in both directions, a 00 stands after every three bytes of an account,
@@ -119,6 +118,11 @@ impl IndexKeys {
             Range::to(account, &self.to),
         ];
         ranges.into_iter().chain(self.parent.map(|parent| Range::parent(account, parent)))
+    }
+
+    /// Since when a live call has heard nothing; none where it has ended.
+    pub fn live_since(&self) -> Option<Timestamp> {
+        self.live_since
     }
 
     /// The keys in these ranges, and that of a live call.

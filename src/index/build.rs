@@ -1,10 +1,14 @@
 //! What only those need who build generations.
 
+use std::sync::mpsc::channel;
+
 use serde::{Deserialize, Serialize};
 
-use super::entries::{Change, Direction};
-use super::rows::{AdminRow, IndexStats, Stored, sealed, unsealed};
-use super::tree::{in_order, strange_key};
+use super::entries::{Direction, Edit};
+use super::page::Put;
+use super::rows::{IndexStats, Stored, sealed, unsealed};
+use super::sorter::{Gathered, Runs};
+use super::tree::strange_key;
 use super::{Index, IndexError, Op};
 use crate::domain::{CallId, Timestamp};
 use crate::keys;
@@ -22,14 +26,22 @@ pub struct BuiltSize {
     pub at: u64,
 }
 
-/// Bytes of rows, and of everything else, that are gathered before they are written.
-const ROWS_BYTES: usize = 32 << 20;
-const KEYS_BYTES: usize = if cfg!(test) { 64 << 10 } else { 32 << 20 };
-/// What a change takes in memory beside its bytes.
-const CHANGE_BYTES: usize = size_of::<Change>() + 32;
+/// Bytes of rows, and of everything else, that are gathered before they are sorted.
+const GATHERED_BYTES: usize = if cfg!(test) { 16 << 10 } else { 16 << 20 };
+/// Bytes of entries that are packed between two looks at whether to go on.
+const PORTION_BYTES: usize = 4 << 20;
+/// Before all keys but those of whole calls, and after those.
+const BEHIND_ROWS: &[u8] = &[keys::CALL + 1];
 
-/// Fills a generation that is not read yet: gathers what is to be written, and has it written in the
-/// order of its keys, straight into full pages.
+/// Some entries of a generation that is being built: whole calls, or everything else.
+pub enum Batch {
+    /// Whole calls.
+    Rows(Gathered),
+    /// Everything else.
+    Others(Gathered),
+}
+
+/// Makes the entries of a generation that is not read yet, in batches for a [`Packer`].
 pub struct Loader<'a> {
     index: &'a Index,
     hand_on: HandOn<'a>,
@@ -38,91 +50,149 @@ pub struct Loader<'a> {
     stats: IndexStats,
 }
 
-type HandOn<'a> = Box<dyn FnMut(Vec<Change>) -> Result<(), IndexError> + 'a>;
-
-#[derive(Default)]
-struct Gathered {
-    changes: Vec<Change>,
-    bytes: usize,
-}
-
-impl Gathered {
-    fn push(&mut self, change: Change) {
-        let (key, value) = &change;
-        self.bytes += key.len() + value.as_ref().map_or(0, Vec::len) + CHANGE_BYTES;
-        self.changes.push(change);
-    }
-
-    fn take(&mut self) -> Vec<Change> {
-        std::mem::take(self).changes
-    }
-}
+type HandOn<'a> = Box<dyn FnMut(Batch) -> Result<(), IndexError> + 'a>;
 
 impl<'a> Loader<'a> {
-    /// Writes what it has gathered itself.
-    pub fn new(index: &'a Index) -> Self {
-        Self::through(index, |changes| index.load(changes))
-    }
-
-    /// Hands on what it has gathered; all of it is for [`Index::load`], in that order.
-    pub fn through(
+    /// For an empty generation.
+    pub fn new(
         index: &'a Index,
-        hand_on: impl FnMut(Vec<Change>) -> Result<(), IndexError> + 'a,
+        hand_on: impl FnMut(Batch) -> Result<(), IndexError> + 'a,
     ) -> Self {
         let (rows, others) = (Gathered::default(), Gathered::default());
         Self { index, hand_on: Box::new(hand_on), rows, others, stats: index.stats() }
     }
 
-    pub fn index(&self) -> &'a Index {
-        self.index
-    }
-
-    /// Adds versions, of each call one.
-    pub fn add(&mut self, ops: &[Op<'_>]) -> Result<(), IndexError> {
-        for op in ops {
-            self.index.sids.insert(op.id.sid);
-            for change in op.changes(&mut self.stats) {
-                let rows = keys::carries_texts(&change.0);
-                if rows { &mut self.rows } else { &mut self.others }.push(change);
-            }
+    /// Adds a version of a call that the generation does not know yet.
+    pub fn add(&mut self, op: &Op<'_>) -> Result<(), IndexError> {
+        self.index.sids.insert(op.id.sid);
+        let (rows, others) = (&mut self.rows, &mut self.others);
+        op.new_rows(&mut self.stats, false, &mut |key, value| {
+            if keys::carries_texts(key) { &mut *rows } else { &mut *others }.push(key, value);
+        });
+        if self.rows.weight() >= GATHERED_BYTES {
+            (self.hand_on)(Batch::Rows(std::mem::take(&mut self.rows)))?;
         }
-        if self.rows.bytes >= ROWS_BYTES {
-            (self.hand_on)(self.rows.take())?;
-        }
-        if self.others.bytes >= KEYS_BYTES {
-            (self.hand_on)(self.others.take())?;
+        if self.others.weight() >= GATHERED_BYTES {
+            (self.hand_on)(Batch::Others(std::mem::take(&mut self.others)))?;
         }
         Ok(())
     }
 
-    /// Hands on what is left, and writes admin rows.
-    pub fn finish(mut self, admin: &[AdminRow]) -> Result<(), IndexError> {
-        (self.hand_on)(self.rows.take())?;
-        (self.hand_on)(self.others.take())?;
-        self.index.guarded(|| {
-            for row in admin {
-                let value = sealed(row.seq, &row.json);
-                self.index.entries.db.insert(keys::admin(&row.name), value)?;
-            }
-            Ok(())
-        })?;
+    /// Hands on what is left.
+    pub fn finish(mut self) -> Result<(), IndexError> {
+        (self.hand_on)(Batch::Rows(self.rows))?;
+        (self.hand_on)(Batch::Others(self.others))?;
         *self.index.stats.lock() = self.stats;
         Ok(())
     }
 }
 
-impl Index {
-    /// Writes changes that a [`Loader`] has gathered, into a generation that is not read yet.
-    pub fn load(&self, mut changes: Vec<Change>) -> Result<(), IndexError> {
-        in_order(&mut changes);
-        self.guarded(|| {
-            self.entries.pack(&changes)?;
-            // What pages have left behind is used again only once their new places are written.
-            self.entries.db.flush()?;
-            Ok(())
+/// Writes the entries of a generation that is not read yet into full pages, each of them once, in the
+/// order of their keys.
+pub struct Packer<'a> {
+    index: &'a Index,
+    rows: Runs,
+    others: Runs,
+    /// The last key of rows that came in order and are written already.
+    written: Option<Vec<u8>>,
+}
+
+impl<'a> Packer<'a> {
+    /// For an empty generation.
+    pub fn new(index: &'a Index) -> Result<Self, IndexError> {
+        index.guarded(|| {
+            index.entries.divide(BEHIND_ROWS)?;
+            let runs = |name| Runs::new(&index.dir, name);
+            Ok(Self { index, rows: runs("rows")?, others: runs("others")?, written: None })
         })
     }
 
+    /// Takes a batch.
+    pub fn take(&mut self, batch: &Batch) -> Result<(), IndexError> {
+        let Self { index, rows, others, written } = self;
+        index.guarded(|| {
+            let (Batch::Rows(gathered) | Batch::Others(gathered)) = batch;
+            let mut entries = gathered.entries();
+            let (Some((first, _)), in_order) =
+                (entries.first(), entries.is_sorted_by(|(a, _), (b, _)| a < b))
+            else {
+                return Ok(());
+            };
+            let runs = match batch {
+                Batch::Others(_) => others,
+                Batch::Rows(_)
+                    if in_order && written.as_deref().is_none_or(|last| last < *first) =>
+                {
+                    *written = entries.last().map(|(last, _)| last.to_vec());
+                    return pack(index, &entries);
+                }
+                Batch::Rows(_) => rows,
+            };
+            entries.sort_by_key(|(key, _)| *key);
+            runs.add(&entries)
+        })
+    }
+
+    /// Writes what waits, and says after each part how many entries that were.
+    pub fn finish<E: From<IndexError>>(
+        self,
+        alone: bool,
+        mut after: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Self { index, rows, others, .. } = self;
+        if alone {
+            merge(index, &rows, &mut after)?;
+            return merge(index, &others, &mut after);
+        }
+        // The two write different pages: they are divided.
+        std::thread::scope(|scope| {
+            let (done, packed) = channel();
+            let second = scope.spawn(move || {
+                merge(index, &others, &mut |count| {
+                    // Who is gone has failed: that is said there.
+                    done.send(count).map_err(|_| IndexError::damaged("the build has ended"))
+                })
+            });
+            let mut first = merge(index, &rows, &mut |count| {
+                packed.try_iter().chain([count]).try_for_each(&mut after)
+            });
+            if first.is_ok() {
+                first = packed.iter().try_for_each(&mut after);
+            }
+            drop(packed);
+            let second = second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            first.and(second.map_err(E::from))
+        })
+    }
+}
+
+/// Packs everything that waits in some runs.
+fn merge<E: From<IndexError>>(
+    index: &Index,
+    runs: &Runs,
+    after: &mut impl FnMut(usize) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut merged = index.guarded(|| runs.merged())?;
+    loop {
+        let gathered = index.guarded(|| merged.next(PORTION_BYTES))?;
+        let entries = gathered.entries();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        index.guarded(|| pack(index, &entries))?;
+        after(entries.len())?;
+    }
+}
+
+fn pack(index: &Index, entries: &[Put<'_>]) -> Result<(), IndexError> {
+    let edits: Vec<Edit<'_>> = entries.iter().map(|(key, value)| (*key, Some(*value))).collect();
+    index.entries.pack(&edits)?;
+    // What pages have left behind is used again only once their new places are written.
+    index.entries.db.flush()?;
+    Ok(())
+}
+
+impl Index {
     /// Says how large the generation is now that it has been built.
     pub fn note_built(&self, at: Timestamp) -> Result<(), IndexError> {
         let stats = self.stats();

@@ -34,7 +34,7 @@ use crate::keys;
 /// Keys of one batch while others read. sled holds a lock of the whole process meanwhile.
 const BATCH_KEYS: usize = 96;
 /// Changes that go into one page at once, by their weight: a few pages' worth.
-const PORTION_BYTES: usize = 512 << 10;
+const PORTION_BYTES: usize = 1 << 20;
 /// Recent entries that a reader takes at once.
 const RECENT_ROWS: usize = if cfg!(test) { 4 } else { 64 };
 /// Recent entries that are packed at once.
@@ -44,6 +44,8 @@ pub(super) const CACHE_SHARE: u64 = 4;
 
 /// An entry that is to be written; none: it goes.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
+/// The same, borrowed.
+pub(super) type Edit<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// The entries, for one writer at a time and any number of readers.
 pub(super) struct Entries {
@@ -59,20 +61,25 @@ pub(super) struct Entries {
 /// Counts the batches that are written, so that a reader knows whether what it has read in several
 /// steps is of one piece.
 #[derive(Debug, Default)]
-pub(super) struct Batches(AtomicU64);
+pub(super) struct Batches {
+    halves: AtomicU64,
+    /// A build writes from two threads.
+    writing: Mutex<()>,
+}
 
 impl Batches {
     /// How many have been written; none while one is.
     pub fn written(&self) -> Option<u64> {
-        let halves = self.0.load(Ordering::SeqCst);
+        let halves = self.halves.load(Ordering::SeqCst);
         halves.is_multiple_of(2).then_some(halves / 2)
     }
 
     /// Writes one.
     pub fn write<T>(&self, write: impl FnOnce() -> T) -> T {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        let _one = self.writing.lock();
+        self.halves.fetch_add(1, Ordering::SeqCst);
         let done = write();
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.halves.fetch_add(1, Ordering::SeqCst);
         done
     }
 }
@@ -226,7 +233,7 @@ impl Entries {
                 }
                 let Some((last, _)) = changes.last() else { break };
                 low = Excluded(last.clone());
-                self.pack(&changes)?;
+                self.pack(&edits(&changes))?;
                 // Only now: see the head of this file.
                 for some in changes.chunks(BATCH_KEYS) {
                     let mut batch = sled::Batch::default();
@@ -243,7 +250,7 @@ impl Entries {
 
     /// Writes changes into the pages: in the order of their keys, each key once, and none that is
     /// recent.
-    pub fn pack(&self, mut changes: &[Change]) -> Result<(), IndexError> {
+    pub fn pack(&self, mut changes: &[Edit<'_>]) -> Result<(), IndexError> {
         let mut writer = PageWriter::new()?;
         while let Some((first, _)) = changes.first() {
             let (upper, page) = match self.page_with(Included(first))? {
@@ -253,16 +260,43 @@ impl Entries {
             let mut bytes = 0;
             let within = changes.iter().take_while(|(key, value)| {
                 let fits = bytes < PORTION_BYTES;
-                bytes += weight((key, value.as_deref().unwrap_or_default()));
-                fits && key.as_slice() <= &*upper
+                bytes += weight((key, value.unwrap_or_default()));
+                fits && *key <= &*upper
             });
             let (now, later) = changes.split_at(within.count());
-            let cut = later.first().is_some_and(|(key, _)| key.as_slice() <= &*upper);
-            let cut = now.last().filter(|_| cut).map(|(key, _)| key.as_slice());
+            let cut = later.first().is_some_and(|(key, _)| *key <= &*upper);
+            let cut = now.last().filter(|_| cut).map(|(key, _)| *key);
             self.rewrite(&mut writer, &upper, page.as_deref(), now, cut)?;
             changes = later;
         }
         Ok(())
+    }
+
+    /// Has a page end with this key, so that what comes after it is written into others.
+    pub fn divide(&self, bound: &[u8]) -> Result<(), IndexError> {
+        let mut writer = PageWriter::new()?;
+        let (upper, page) = match self.page_with(Included(bound))? {
+            Some((upper, page)) => (upper, Some(page)),
+            None => (LAST.into(), None),
+        };
+        if *upper == *bound {
+            return Ok(());
+        }
+        let page = page.as_deref();
+        let entries: Vec<Put<'_>> = page
+            .into_iter()
+            .flat_map(|page| (0..page.len()).map(|n| (page.key(n), page.value(n))))
+            .collect();
+        let (before, after) = entries.split_at(entries.partition_point(|(key, _)| *key <= bound));
+        let mut batch = sled::Batch::default();
+        for (upper, lower, entries) in
+            [(bound, page.map(Page::lower).unwrap_or_default(), before), (&*upper, bound, after)]
+        {
+            let key = page_key(upper);
+            let value = writer.value(&key, self.next_number()?, lower, entries)?;
+            batch.insert(key, value);
+        }
+        self.batches.write(|| Ok(self.db.apply_batch(batch)?))
     }
 
     /// Writes changes into a page, in one step. What comes after `cut` stays in it, as there is more
@@ -272,21 +306,19 @@ impl Entries {
         writer: &mut PageWriter,
         upper: &[u8],
         page: Option<&Page>,
-        changes: &[Change],
+        changes: &[Edit<'_>],
         cut: Option<&[u8]>,
     ) -> Result<(), IndexError> {
         let mut merged: Vec<Put<'_>> = Vec::new();
         let (mut n, count) = (0, page.map_or(0, Page::len));
         let there = |n: usize| page.map(|page| (page.key(n), page.value(n)));
         for (key, value) in changes {
-            while let Some(entry) =
-                there(n).filter(|(before, _)| n < count && *before < key.as_slice())
-            {
+            while let Some(entry) = there(n).filter(|(before, _)| n < count && before < key) {
                 merged.push(entry);
                 n += 1;
             }
-            n += usize::from(n < count && there(n).is_some_and(|(same, _)| same == key.as_slice()));
-            merged.extend(value.as_ref().map(|value| (key.as_slice(), value.as_slice())));
+            n += usize::from(n < count && there(n).is_some_and(|(same, _)| same == *key));
+            merged.extend(value.map(|value| (*key, value)));
         }
         let rest: Vec<Put<'_>> = (n..count).filter_map(there).collect();
         let mut lower = page.map(Page::lower).unwrap_or_default();
@@ -336,6 +368,11 @@ impl Entries {
         *number = Some(last + 1);
         Ok(last + 1)
     }
+}
+
+/// Changes as [`Entries::pack`] takes them.
+pub(super) fn edits(changes: &[Change]) -> Vec<Edit<'_>> {
+    changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect()
 }
 
 fn recent_bytes(key: &[u8], value: Option<&[u8]>) -> Vec<u8> {

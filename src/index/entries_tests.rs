@@ -7,7 +7,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
-use super::entries::{Change, Direction, Entries, Entry, Lookup, beginning};
+use super::entries::{Change, Direction, Entries, Entry, Lookup, beginning, edits};
 use super::page::{self, PACKED, Page, page_key};
 use super::{IndexError, database};
 use crate::domain::{AccountSid, CallSid, Position, Timestamp};
@@ -56,7 +56,7 @@ fn write(entries: &Entries, way: Way, changes: &BTreeMap<Vec<u8>, Option<Vec<u8>
         Way::Recent => entries.put(changes, || ()).unwrap(),
         Way::Packed => {
             entries.pack_recent().unwrap();
-            entries.pack(&changes).unwrap();
+            entries.pack(&edits(&changes)).unwrap();
         }
     }
 }
@@ -198,7 +198,7 @@ fn a_stop_between_packing_and_the_end_of_what_was_recent_changes_nothing() {
     };
     let before = seen(&store);
     // The first half of what packing does.
-    store.pack(&second.into_iter().collect::<Vec<_>>()).unwrap();
+    store.pack(&edits(&second.into_iter().collect::<Vec<_>>())).unwrap();
     assert_eq!(seen(&store), before);
     drop(store);
     let store = entries(&dir);
@@ -234,7 +234,7 @@ fn nothing_is_missing_while_the_first_page_comes() {
             .into();
         for _ in 0..ROUNDS {
             together.wait();
-            store.pack(&rows).unwrap();
+            store.pack(&edits(&rows)).unwrap();
             together.wait();
             store.db.remove(page_key(page::LAST)).unwrap();
         }

@@ -15,10 +15,10 @@ mod page;
 mod row;
 mod rows;
 mod sid_filter;
+mod sorter;
 mod tree;
 
-pub use build::{BuiltSize, Loader};
-pub use entries::Change;
+pub use build::{Batch, BuiltSize, Loader, Packer};
 pub use error::IndexError;
 pub use generation::{Generations, OpenedGeneration};
 pub use layout::LAYOUT;

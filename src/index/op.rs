@@ -4,7 +4,7 @@ use super::entries::Change;
 use super::row::CallRow;
 use super::rows::{IndexStats, Stored};
 use crate::domain::{Call, CallId, Position, Timestamp};
-use crate::keys::{self, IndexKeys};
+use crate::keys::{self, IndexKeys, Range};
 
 /// What the index is to know of a call from now on.
 pub enum Version<'a> {
@@ -29,58 +29,75 @@ pub struct Op<'a> {
 impl Op<'_> {
     /// The rows that change; counted in `stats`.
     pub(super) fn changes(&self, stats: &mut IndexStats) -> Vec<Change> {
-        let id = self.id;
-        if let (Some((old, Some(keys_of_old))), Version::Call(seq, call)) = (&self.old, &self.new)
-            && *keys_of_old == IndexKeys::of(call)
-        {
-            // Nothing moves: the record alone is another.
-            let stored = Stored::Call { seq: *seq, listed_at: call.listed_at };
-            stats.remove(id, *old);
-            stats.add(id, stored);
-            let key = keys::call(id.account, Position::of(call));
-            return vec![
-                (key, Some(CallRow::value(*seq, call))),
-                (keys::known(id), Some(stored.to_bytes())),
-            ];
+        let (id, mut changes) = (self.id, Vec::with_capacity(8));
+        let mut put = |key: &[u8], value: &[u8]| changes.push((key.to_vec(), Some(value.to_vec())));
+        let (stays, old_keys) = match (&self.old, &self.new) {
+            (None, _) => (false, Vec::new()),
+            (Some((_, Some(old))), Version::Call(_, call)) if *old == IndexKeys::of(call) => {
+                (true, Vec::new())
+            }
+            (Some((Stored::Tombstone { deleted_at, .. }, _)), _) => {
+                (false, vec![keys::timed(keys::DELETED, *deleted_at, id)])
+            }
+            (Some((Stored::Call { listed_at, .. }, index_keys)), _) => {
+                let mut old = vec![keys::call(id.account, Position::new(*listed_at, id.sid))];
+                old.extend(index_keys.iter().flat_map(|index_keys| index_keys.keys(id)));
+                (false, old)
+            }
+        };
+        if let Some((stored, _)) = self.old {
+            stats.remove(id, stored);
         }
-        let mut old_keys = Vec::new();
-        if let Some((stored, index_keys)) = &self.old {
-            stats.remove(id, *stored);
-            match (stored, index_keys) {
-                (Stored::Tombstone { deleted_at, .. }, _) => {
-                    old_keys.push(keys::timed(keys::DELETED, *deleted_at, id));
-                }
-                (Stored::Call { listed_at, .. }, index_keys) => {
-                    old_keys.push(keys::call(id.account, Position::new(*listed_at, id.sid)));
-                    old_keys.extend(index_keys.iter().flat_map(|index_keys| index_keys.keys(id)));
-                }
+        self.new_rows(stats, stays, &mut put);
+        let (mut gone, mut kept) = (Vec::new(), Vec::new());
+        for key in old_keys {
+            let again = changes.iter().find(|(new, _)| *new == key);
+            match again {
+                None => gone.push((key, None)),
+                // A key without texts that is there already needs no second write.
+                Some(_) if !keys::carries_texts(&key) => kept.push(key),
+                Some(_) => {}
             }
         }
-        let (stored, new_keys) = match &self.new {
+        changes.retain(|(key, _)| !kept.contains(key));
+        changes.extend(gone);
+        if matches!(self.new, Version::Nothing) {
+            changes.push((keys::known(id), None));
+        }
+        changes
+    }
+
+    /// The rows of the new version; counted in `stats`. Where the call stays in its ranges those that
+    /// say more than that.
+    pub(super) fn new_rows(
+        &self,
+        stats: &mut IndexStats,
+        stays: bool,
+        put: &mut impl FnMut(&[u8], &[u8]),
+    ) {
+        let id = self.id;
+        let stored = match &self.new {
+            Version::Nothing => return,
             Version::Call(seq, call) => {
-                let mut rows = vec![(
-                    keys::call(id.account, Position::of(call)),
-                    Some(CallRow::value(*seq, call)),
-                )];
-                rows.extend(IndexKeys::of(call).keys(id).into_iter().map(|key| (key, None)));
-                (Some(Stored::Call { seq: *seq, listed_at: call.listed_at }), rows)
+                let (position, index_keys) = (Position::of(call), IndexKeys::of(call));
+                let ranges: Vec<Range> = index_keys.ranges(id.account).collect();
+                put(&keys::call(id.account, position), &CallRow::value(*seq, call, &ranges));
+                if !stays {
+                    for range in ranges {
+                        put(&range.key(position), &[]);
+                    }
+                    if let Some(since) = index_keys.live_since() {
+                        put(&keys::timed(keys::LIVE, since, id), &[]);
+                    }
+                }
+                Stored::Call { seq: *seq, listed_at: call.listed_at }
             }
             Version::Tombstone(seq, deleted_at) => {
-                let row = (keys::timed(keys::DELETED, *deleted_at, id), None);
-                (Some(Stored::Tombstone { seq: *seq, deleted_at: *deleted_at }), vec![row])
+                put(&keys::timed(keys::DELETED, *deleted_at, id), &[]);
+                Stored::Tombstone { seq: *seq, deleted_at: *deleted_at }
             }
-            Version::Nothing => (None, Vec::new()),
         };
-        let gone = old_keys.iter().filter(|key| !new_keys.iter().any(|(new, _)| new == *key));
-        let mut changes: Vec<Change> = gone.map(|key| (key.clone(), None)).collect();
-        // A key without texts that is there already needs no second write.
-        let written =
-            new_keys.into_iter().filter(|(key, row)| row.is_some() || !old_keys.contains(key));
-        changes.extend(written.map(|(key, row)| (key, Some(row.unwrap_or_default()))));
-        if let Some(stored) = stored {
-            stats.add(id, stored);
-        }
-        changes.push((keys::known(id), stored.map(Stored::to_bytes)));
-        changes
+        stats.add(id, stored);
+        put(&keys::known(id), &stored.to_bytes());
     }
 }

@@ -34,6 +34,7 @@ const ENTRIES_MAX: usize = 64 << 20;
 /// How hard zstd tries: texts repeat each other, what is left of keys hardly does.
 const ROW_LEVEL: i32 = 3;
 const KEY_LEVEL: i32 = 1;
+const HASTY_LEVEL: i32 = 1;
 
 /// A page as it was read.
 #[derive(Debug)]
@@ -197,9 +198,17 @@ pub(super) struct PageWriter {
 
 impl PageWriter {
     pub fn new() -> Result<Self, IndexError> {
+        Self::of_levels(ROW_LEVEL, KEY_LEVEL)
+    }
+
+    /// For pages that are read once, soon.
+    pub fn hasty() -> Result<Self, IndexError> {
+        Self::of_levels(HASTY_LEVEL, HASTY_LEVEL)
+    }
+
+    fn of_levels(rows: i32, keys: i32) -> Result<Self, IndexError> {
         let compressor = |level| zstd::bulk::Compressor::new(level).map_err(|e| cannot_pack(&e));
-        let (rows, keys) = (compressor(ROW_LEVEL)?, compressor(KEY_LEVEL)?);
-        Ok(Self { rows, keys, entries: Vec::new() })
+        Ok(Self { rows: compressor(rows)?, keys: compressor(keys)?, entries: Vec::new() })
     }
 
     /// The value of a page with these entries, which are in order, under this key.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::IndexError;
 use crate::codec;
 use crate::domain::Call;
-use crate::keys::{IndexKeys, Range};
+use crate::keys::Range;
 
 const MARKS: usize = 4;
 const HEAD: usize = 8 + 4 * MARKS + 4;
@@ -28,12 +28,12 @@ pub struct CallRow {
 }
 
 impl CallRow {
-    /// The value of this version of a call.
-    pub(super) fn value(seq: u64, call: &Call) -> Vec<u8> {
+    /// The value of this version of a call, which stands in these ranges, `c` apart.
+    pub(super) fn value(seq: u64, call: &Call, ranges: &[Range]) -> Vec<u8> {
         let mut value = Vec::with_capacity(1024);
         value.extend_from_slice(&seq.to_be_bytes());
         let mut marks = [0; MARKS];
-        for (mark, range) in marks.iter_mut().zip(IndexKeys::of(call).ranges(call.id.account)) {
+        for (mark, range) in marks.iter_mut().zip(ranges) {
             *mark = crc32c::crc32c(range.prefix());
         }
         value.extend(marks.iter().flat_map(|mark: &u32| mark.to_be_bytes()));

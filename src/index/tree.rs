@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::database::{Database, guarded, open_once_released};
-use super::entries::{CACHE_SHARE, Change, Cursor, Direction, Entries, Entry, Lookup, beginning};
+use super::entries::{
+    CACHE_SHARE, Change, Cursor, Direction, Entries, Entry, Lookup, beginning, edits,
+};
 use super::row::CallRow;
 use super::rows::{AdminRow, CheckpointMeta, IndexStats, Stored, sealed, unsealed};
 use super::sid_filter::SidFilter;
@@ -361,7 +363,7 @@ impl Index {
                 let mut changes = ops.iter().flat_map(|op| op.changes(&mut stats)).collect();
                 in_order(&mut changes);
                 self.entries.pack_recent()?;
-                self.entries.pack(&changes)?;
+                self.entries.pack(&edits(&changes))?;
                 *self.stats.lock() = stats;
             } else {
                 let mut batch = Vec::new();
@@ -466,7 +468,7 @@ fn known_in(entry: &Entry) -> Result<(CallId, Stored), IndexError> {
 }
 
 /// Has changes in the order of their keys, and of each key the last one.
-pub(super) fn in_order(changes: &mut Vec<Change>) {
+fn in_order(changes: &mut Vec<Change>) {
     changes.sort_by(|(a, _), (b, _)| a.cmp(b));
     changes.dedup_by(|later, earlier| {
         let same = later.0 == earlier.0;

@@ -17,7 +17,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use crate::domain::{CallId, Position};
-use crate::index::{AdminRow, Change, Index, Loader, Op, Version};
+use crate::index::{AdminRow, Batch, Index, IndexError, Loader, Op, Packer, Version};
 use crate::journal::{Frame, Scanner};
 use crate::registry::{CallState, Indexed};
 use crate::store::frames::Body;
@@ -26,12 +26,10 @@ use crate::store::state::Shared;
 use crate::store::threads::Progress;
 use crate::store::{OpenError, StoreError};
 
-/// Calls that are written together, sorted by their keys, before the next look at whether to go on.
+/// Calls that are prepared before the next look at whether to go on.
 const BATCH_CALLS: usize = 1000;
 /// What such a batch may take of the disk.
 const BATCH_BYTES: u64 = 8 << 20;
-/// Calls between two syncs of a build beside others, so that none has much to wait for.
-const SYNC_CALLS: usize = 20_000;
 /// Calls of the journal that are merged in memory before they are written.
 const MERGED_CALLS: usize = 10_000;
 /// The longest rest after one batch.
@@ -117,30 +115,50 @@ impl BuildPause {
 }
 
 /// Fills an empty generation. `latest` has each call once; where they come in the order of their
-/// account and position, less is written twice.
+/// account and position, their rows need no sorting.
 pub(crate) fn fill(
     index: &Index,
     latest: impl Iterator<Item = Result<Latest, OpenError>>,
     total: u64,
     options: &BuildOptions<'_>,
 ) -> Result<(), OpenError> {
+    let mut packer = Packer::new(index)?;
     if options.gentle {
-        return gather(Loader::new(index), latest, total, options);
+        // Synced in small parts, so that none who writes beside it has much to wait for.
+        let hand_on = |batch| packer.take(&batch).and_then(|()| index.sync());
+        gather(Loader::new(index, hand_on), latest, total, options)?;
+    } else {
+        // One thread reads and prepares, the other sorts.
+        packer = std::thread::scope(|scope| {
+            let (batches, waiting) = sync_channel::<Batch>(1);
+            let sorting = scope.spawn(move || {
+                waiting.into_iter().try_for_each(|batch| packer.take(&batch))?;
+                Ok::<_, IndexError>(packer)
+            });
+            let hand_on = |batch| {
+                let ended = |_| index.damaged("the thread that sorts it has ended");
+                batches.send(batch).map_err(ended)
+            };
+            let gathered = gather(Loader::new(index, hand_on), latest, total, options);
+            drop(batches);
+            let sorted =
+                sorting.join().map_err(|panic| OpenError::from(super::panicked(&*panic)))?;
+            // What that thread says weighs more than that it is gone.
+            let packer = sorted?;
+            gathered.map(|()| packer)
+        })?;
     }
-    // One thread reads and prepares, the other packs.
-    std::thread::scope(|scope| {
-        let (batches, waiting) = sync_channel::<Vec<Change>>(1);
-        let packer =
-            scope.spawn(move || waiting.into_iter().try_for_each(|batch| index.load(batch)));
-        let hand_on = |batch| {
-            let ended = |_| index.damaged("the thread that packs it has ended");
-            batches.send(batch).map_err(ended)
-        };
-        let gathered = gather(Loader::through(index, hand_on), latest, total, options);
-        drop(batches);
-        let packed = packer.join().map_err(|panic| OpenError::from(super::panicked(&*panic)))?;
-        // What the packer says weighs more than that it is gone.
-        packed.map_err(OpenError::from).and(gathered)
+    let (mut rest, mut begun, mut done) = (BuildPause::new(options.shared), Instant::now(), 0);
+    packer.finish(options.gentle, |entries| {
+        options.go_on()?;
+        done += entries as u64;
+        (options.progress)(Progress::steps("packing the index".to_owned(), done, None));
+        if options.gentle {
+            index.sync()?;
+            rest.after(options.shared, begun.elapsed());
+            begun = Instant::now();
+        }
+        Ok(())
     })
 }
 
@@ -152,18 +170,13 @@ fn gather(
 ) -> Result<(), OpenError> {
     let mut rest = BuildPause::new(options.shared);
     let mut latest = latest.peekable();
-    let (mut done, mut unsynced) = (0, 0);
+    let mut done = 0;
     while latest.peek().is_some() {
         options.go_on()?;
         let begun = Instant::now();
-        let batch: Vec<Latest> = latest.by_ref().take(BATCH_CALLS).collect::<Result<_, _>>()?;
-        let ops: Vec<Op<'_>> = batch.iter().map(|latest| latest.after(None)).collect();
-        loader.add(&ops)?;
-        done += batch.len() as u64;
-        unsynced += batch.len();
-        if options.gentle && unsynced >= SYNC_CALLS {
-            loader.index().sync()?;
-            unsynced = 0;
+        for latest in latest.by_ref().take(BATCH_CALLS) {
+            loader.add(&latest?.after(None))?;
+            done += 1;
         }
         let (what, total) = ("building the index".to_owned(), Some(total.max(done)));
         (options.progress)(Progress::steps(what, done, total));
@@ -171,7 +184,7 @@ fn gather(
             rest.after(options.shared, begun.elapsed());
         }
     }
-    Ok(loader.finish(&[])?)
+    Ok(loader.finish()?)
 }
 
 /// Brings a generation that has everything up to `from` near to the present. Returns up to where.
@@ -258,20 +271,17 @@ impl Changes {
         let mut calls: Vec<Latest> = std::mem::take(&mut self.calls).into_values().collect();
         // As a checkpoint does: each that follows comes to the front.
         calls.sort_unstable_by_key(|latest| Reverse(latest.place()));
-        let mut loader = Loader::new(index);
+        let mut ops = Vec::with_capacity(calls.len());
         for batch in calls.chunks(BATCH_CALLS) {
             options.go_on()?;
-            let mut ops = Vec::with_capacity(batch.len());
             for latest in batch {
-                // Each call is there once: what the loader has gathered is of others.
                 let old = look_up_indexed(index, latest.id)?;
                 if old.as_ref().is_none_or(|(stored, _)| stored.seq() < latest.seq) {
                     ops.push(latest.after(old));
                 }
             }
-            loader.add(&ops)?;
         }
         let admin: Vec<AdminRow> = std::mem::take(&mut self.admin).into_values().collect();
-        Ok(loader.finish(&admin)?)
+        Ok(index.write(&ops, &admin)?)
     }
 }
