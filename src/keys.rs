@@ -1,11 +1,11 @@
 //! Keys of ranges, for the index and the registry alike: big-endian parts of fixed width, so that their byte order is the order of what they mean.
 //!
 //! ```text
-//! c | account 22 | position 32                        -> seq, answer, record
-//! s | account 22 | status 1 | direction 1 | position 32 -> ""
-//! f | account 22 | from, escaped | 00 00 | position   -> ""
-//! o | account 22 | to, escaped   | 00 00 | position   -> ""
-//! p | account 22 | parent 22 | position 32            -> ""   (B legs only)
+//! c | account 16 | position 24                        -> seq, answer, record
+//! s | account 16 | status 1 | direction 1 | position 24 -> ""
+//! f | account 16 | from, escaped | 00 00 | position   -> ""
+//! o | account 16 | to, escaped   | 00 00 | position   -> ""
+//! p | account 16 | parent 16 | position 24            -> ""   (B legs only)
 //! k | call 16 | account 16                            -> seq, listed_at or deleted_at
 //! l | last event 8 | account 16 | call 16             -> ""   (live calls only)
 //! d | deleted_at 8 | account 16 | call 16             -> ""   (tombstones only)
@@ -18,11 +18,6 @@
 //! A *position* is the complement of `listed_at` and then the call's sid: newest first, and the
 //! same in every range, so that one cursor is valid in all. In a number, a byte 00 is written as
 //! 00 FF, so that no number's range holds another's.
-//!
-//! In these five, which are read in both directions, a 00 stands after every three bytes of an account,
-//! a parent and a position. sled, going back from a page to the one before it, looks for the page's
-//! first key, less by one and then four bytes FF: with keys between the two it turns in circles, and
-//! panics. A sender that makes up the sids of calls could have it do so; no key has four bytes FF in a row.
 
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
@@ -178,9 +173,9 @@ pub struct Range {
 }
 
 /// Bytes of a position in a key.
-const POSITION_BYTES: usize = 32;
-/// Bytes of an account or of a parent in the key of a range.
-const SID_BYTES: usize = 22;
+const POSITION_BYTES: usize = 24;
+/// Bytes of an account in a key.
+const SID_BYTES: usize = 16;
 
 pub(crate) const CALL: u8 = b'c';
 pub(crate) const KNOWN: u8 = b'k';
@@ -231,7 +226,7 @@ impl Range {
     /// The B legs of a call.
     pub fn parent(account: AccountSid, parent: CallSid) -> Self {
         let mut prefix = with_account(b'p', account);
-        prefix.extend_from_slice(&spaced::<16, SID_BYTES>(&parent.bytes()));
+        prefix.extend_from_slice(&parent.bytes());
         Self::whole(prefix)
     }
 
@@ -270,11 +265,6 @@ pub(crate) fn call(account: AccountSid, position: Position) -> Vec<u8> {
     Range::all(account).key(position)
 }
 
-/// Whether a key is that of a row in a range: it ends with a position.
-pub(crate) fn is_in_range(key: &[u8]) -> bool {
-    matches!(key.first(), Some(b'c' | b's' | b'f' | b'o' | b'p'))
-}
-
 /// Whether the rows of a key's range carry more than their positions.
 pub(crate) fn carries_texts(key: &[u8]) -> bool {
     key.first() == Some(&CALL)
@@ -284,61 +274,14 @@ pub(crate) fn carries_texts(key: &[u8]) -> bool {
 pub(crate) fn joined(prefix: &[u8], position: Position) -> Vec<u8> {
     let mut key = Vec::with_capacity(prefix.len() + POSITION_BYTES);
     key.extend_from_slice(prefix);
-    key.extend_from_slice(&spaced::<24, POSITION_BYTES>(&position.to_bytes()));
+    key.extend_from_slice(&position.to_bytes());
     key
 }
 
 /// The prefix of a key of a range, and its position.
 pub(crate) fn split(key: &[u8]) -> Option<(&[u8], Position)> {
     let (prefix, position) = key.split_last_chunk::<POSITION_BYTES>()?;
-    Some((prefix, Position::from_bytes(close(position)?)))
-}
-
-/// A key without the 00 within its position, if it has one.
-pub(crate) fn append_short(out: &mut Vec<u8>, key: &[u8]) {
-    match split(key).filter(|_| is_in_range(key)) {
-        Some((prefix, position)) => {
-            out.extend_from_slice(prefix);
-            out.extend_from_slice(&position.to_bytes());
-        }
-        None => out.extend_from_slice(key),
-    }
-}
-
-/// The key that [`append_short`] made shorter.
-pub(crate) fn append_long(out: &mut Vec<u8>, short: &[u8]) -> Option<()> {
-    if is_in_range(short) {
-        let (prefix, position) = short.split_last_chunk::<24>()?;
-        out.extend_from_slice(prefix);
-        out.extend_from_slice(&spaced::<24, POSITION_BYTES>(position));
-    } else {
-        out.extend_from_slice(short);
-    }
-    Some(())
-}
-
-/// Bytes with a 00 after every three, and after the last ones.
-fn spaced<const N: usize, const SPACED: usize>(bytes: &[u8; N]) -> [u8; SPACED] {
-    let mut spaced = [0; SPACED];
-    for (four, three) in spaced.chunks_mut(4).zip(bytes.chunks(3)) {
-        for (place, byte) in four.iter_mut().zip(three) {
-            *place = *byte;
-        }
-    }
-    spaced
-}
-
-/// The bytes that were spaced so.
-fn close<const N: usize>(spaced: &[u8]) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    for (three, four) in bytes.chunks_mut(3).zip(spaced.chunks(4)) {
-        let (own, space) = four.split_at_checked(three.len())?;
-        if space != [0] {
-            return None;
-        }
-        three.copy_from_slice(own);
-    }
-    Some(bytes)
+    Some((prefix, Position::from_bytes(*position)))
 }
 
 /// The key under which a call's sid is found.
@@ -373,7 +316,7 @@ pub(crate) fn id_at_end(key: &[u8]) -> Option<CallId> {
 /// The account in a key of a range.
 pub(crate) fn account_in(key: &[u8]) -> Option<AccountSid> {
     let (account, _) = key.get(1..)?.split_first_chunk::<SID_BYTES>()?;
-    Some(AccountSid::from_bytes(close(account)?))
+    Some(AccountSid::from_bytes(*account))
 }
 
 /// A key that is ordered by time, over all accounts.
@@ -403,7 +346,7 @@ pub(crate) fn admin(name: &str) -> Vec<u8> {
 fn with_account(kind: u8, account: AccountSid) -> Vec<u8> {
     let mut key = Vec::with_capacity(80);
     key.push(kind);
-    key.extend_from_slice(&spaced::<16, SID_BYTES>(&account.bytes()));
+    key.extend_from_slice(&account.bytes());
     key
 }
 

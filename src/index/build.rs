@@ -4,7 +4,8 @@ use std::sync::mpsc::channel;
 
 use serde::{Deserialize, Serialize};
 
-use super::entries::{Direction, Edit};
+use super::cursor::Direction;
+use super::entries::Edit;
 use super::page::Put;
 use super::rows::{IndexStats, Stored, sealed, unsealed};
 use super::sorter::{Gathered, Runs};
@@ -58,7 +59,7 @@ impl<'a> Loader<'a> {
         index: &'a Index,
         hand_on: impl FnMut(Batch) -> Result<(), IndexError> + 'a,
     ) -> Self {
-        let (rows, others) = (Gathered::default(), Gathered::default());
+        let (rows, others) = (room(), room());
         Self { index, hand_on: Box::new(hand_on), rows, others, stats: index.stats() }
     }
 
@@ -70,10 +71,10 @@ impl<'a> Loader<'a> {
             if keys::carries_texts(key) { &mut *rows } else { &mut *others }.push(key, value);
         });
         if self.rows.weight() >= GATHERED_BYTES {
-            (self.hand_on)(Batch::Rows(std::mem::take(&mut self.rows)))?;
+            (self.hand_on)(Batch::Rows(std::mem::replace(&mut self.rows, room())))?;
         }
         if self.others.weight() >= GATHERED_BYTES {
-            (self.hand_on)(Batch::Others(std::mem::take(&mut self.others)))?;
+            (self.hand_on)(Batch::Others(std::mem::replace(&mut self.others, room())))?;
         }
         Ok(())
     }
@@ -136,14 +137,9 @@ impl<'a> Packer<'a> {
     /// Writes what waits, and says after each part how many entries that were.
     pub fn finish<E: From<IndexError>>(
         self,
-        alone: bool,
         mut after: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<(), E> {
         let Self { index, rows, others, .. } = self;
-        if alone {
-            merge(index, &rows, &mut after)?;
-            return merge(index, &others, &mut after);
-        }
         // The two write different pages: they are divided.
         std::thread::scope(|scope| {
             let (done, packed) = channel();
@@ -166,6 +162,10 @@ impl<'a> Packer<'a> {
     }
 }
 
+fn room() -> Gathered {
+    Gathered::with_capacity(GATHERED_BYTES)
+}
+
 /// Packs everything that waits in some runs.
 fn merge<E: From<IndexError>>(
     index: &Index,
@@ -173,8 +173,9 @@ fn merge<E: From<IndexError>>(
     after: &mut impl FnMut(usize) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut merged = index.guarded(|| runs.merged())?;
+    let mut gathered = Gathered::default();
     loop {
-        let gathered = index.guarded(|| merged.next(PORTION_BYTES))?;
+        index.guarded(|| merged.next(&mut gathered, PORTION_BYTES))?;
         let entries = gathered.entries();
         if entries.is_empty() {
             return Ok(());

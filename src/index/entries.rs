@@ -6,7 +6,7 @@
 //! entries into the pages, which changes nothing of what the map holds.
 //!
 //! ```text
-//! recent  the key -> crc32c u32 of key and rest | 1, value  or  0
+//! recent  the key, spaced -> crc32c u32 of key and rest | 1, value  or  0
 //! packed  see `page.rs`
 //! ```
 //!
@@ -15,7 +15,6 @@
 //! their upper bounds, which stay. Between two steps of a reader entries may come and go; none
 //! that stays is passed over, and none is given out twice or out of order.
 
-use std::collections::VecDeque;
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,18 +24,19 @@ use parking_lot::Mutex;
 use sled::IVec;
 
 use super::IndexError;
+use super::cursor::{Bounds, Cursor, Direction};
 use super::database::Database;
 use super::page::{
-    LAST, PACKED, Page, PageCache, PageWriter, Put, checksum, page_key, shares, weight,
+    LAST, PACKED, Page, PageCache, PageWriter, Put, checksum, page_key, shares, upper_bound, weight,
 };
+use super::spaced::{close, spaced};
+use super::tree::strange_key;
 use crate::keys;
 
 /// Keys of one batch while others read. sled holds a lock of the whole process meanwhile.
 const BATCH_KEYS: usize = 96;
 /// Changes that go into one page at once, by their weight: a few pages' worth.
 const PORTION_BYTES: usize = 1 << 20;
-/// Recent entries that a reader takes at once.
-const RECENT_ROWS: usize = if cfg!(test) { 4 } else { 64 };
 /// Recent entries that are packed at once.
 const RECENT_PACKED: usize = 8192;
 /// The part of the cache that unpacked pages have: a fourth.
@@ -47,11 +47,16 @@ pub type Change = (Vec<u8>, Option<Vec<u8>>);
 /// The same, borrowed.
 pub(super) type Edit<'a> = (&'a [u8], Option<&'a [u8]>);
 
+/// What a recent entry says: its value, or that there is none any more.
+pub(super) type Recent = Option<Bytes>;
+/// A page, and its upper bound.
+pub(super) type Bounded = (Vec<u8>, Arc<Page>);
+
 /// The entries, for one writer at a time and any number of readers.
 pub(super) struct Entries {
     pub db: Database,
     pub batches: Batches,
-    cache: PageCache,
+    pub cache: PageCache,
     /// How many recent entries there are, about.
     recent: AtomicUsize,
     /// The number of the page that was written last, none before the first.
@@ -84,53 +89,6 @@ impl Batches {
     }
 }
 
-/// An entry as it was read.
-#[derive(Debug, Clone)]
-pub(super) enum Entry {
-    Recent(IVec, Bytes),
-    Packed(Arc<Page>, usize),
-}
-
-impl Entry {
-    pub fn key(&self) -> &[u8] {
-        match self {
-            Self::Recent(key, _) => key,
-            Self::Packed(page, n) => page.key(*n),
-        }
-    }
-
-    pub fn value(&self) -> Bytes {
-        match self {
-            Self::Recent(_, value) => value.clone(),
-            // Who keeps the value does not keep the page.
-            Self::Packed(page, n) => Bytes::copy_from_slice(page.value(*n)),
-        }
-    }
-}
-
-/// In which direction a cursor goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    Up,
-    Down,
-}
-
-/// The bounds between which keys lie.
-pub(super) type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
-
-/// All keys that begin so.
-pub(super) fn beginning(prefix: &[u8]) -> Bounds {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.last_mut() {
-        if let Some(next) = last.checked_add(1) {
-            *last = next;
-            return (Included(prefix.to_vec()), Excluded(end));
-        }
-        end.pop();
-    }
-    (Included(prefix.to_vec()), Unbounded)
-}
-
 impl Entries {
     pub fn open(db: Database, cache_bytes: u64) -> Result<Self, IndexError> {
         let cache =
@@ -153,16 +111,23 @@ impl Entries {
 
     /// What stands under a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, IndexError> {
-        if let Some(value) = self.db.get(key)? {
-            return recent_value(key, &value);
+        if let Some(recent) = self.recent_at(key)? {
+            return Ok(recent);
         }
         let Some((_, page)) = self.page_with(Included(key))? else { return Ok(None) };
         Ok(page.find(key).map(|n| Bytes::copy_from_slice(page.value(n))))
     }
 
+    /// What a recent entry says of a key; none where there is none.
+    pub fn recent_at(&self, key: &[u8]) -> Result<Option<Recent>, IndexError> {
+        let key = spaced(key);
+        let found = self.db.get(&key)?;
+        found.map(|value| recent_value(&key, &value)).transpose()
+    }
+
     /// The first page that may hold a key beyond this bound, and its upper bound; none where there are
     /// no pages at all.
-    fn page_with(&self, bound: Bound<&[u8]>) -> Result<Option<(IVec, Arc<Page>)>, IndexError> {
+    pub fn page_with(&self, bound: Bound<&[u8]>) -> Result<Option<Bounded>, IndexError> {
         let missing = || IndexError::damaged("a page is missing");
         let find = || {
             let pages = (bound.map(page_key), Excluded(vec![PACKED + 1]));
@@ -184,31 +149,20 @@ impl Entries {
         if !follows {
             return Err(missing());
         }
-        Ok(Some((key.subslice(1, key.len() - 1), page)))
+        let upper = upper_bound(&key).ok_or_else(strange_key)?;
+        Ok(Some((upper, page)))
     }
 
     /// The entries between these bounds, one after the other.
     pub fn cursor(&self, bounds: Bounds, direction: Direction) -> Cursor<'_> {
-        let (low, high) = bounds;
-        Cursor {
-            entries: self,
-            direction,
-            low,
-            high,
-            recents: VecDeque::new(),
-            recents_read: None,
-            recents_end: false,
-            page: None,
-            page_from: None,
-            pages_end: false,
-            as_of: None,
-        }
+        Cursor::new(self, bounds, direction)
     }
 
     /// Writes a few changes in one step. They stay recent.
     pub fn put(&self, changes: Vec<Change>, then: impl FnOnce()) -> Result<(), IndexError> {
         let (mut batch, count) = (sled::Batch::default(), changes.len());
         for (key, value) in changes {
+            let key = spaced(&key);
             let value = recent_bytes(&key, value.as_deref());
             batch.insert(key, value);
         }
@@ -225,20 +179,22 @@ impl Entries {
         for kind in keys::ENTRIES {
             let (mut low, end) = (Included(vec![*kind]), Excluded(vec![*kind + 1]));
             loop {
-                let mut changes: Vec<Change> = Vec::new();
-                for row in self.db.range((low.clone(), end.clone())).take(RECENT_PACKED) {
+                let (mut changes, mut packed): (Vec<Change>, Vec<IVec>) = Default::default();
+                for row in self.db.range((low, end.clone())).take(RECENT_PACKED) {
                     let (key, value) = row?;
                     let value = recent_value(&key, &value)?;
-                    changes.push((key.to_vec(), value.map(|value| value.to_vec())));
+                    let closed = close(&key).ok_or_else(strange_key)?;
+                    changes.push((closed, value.map(|value| value.to_vec())));
+                    packed.push(key);
                 }
-                let Some((last, _)) = changes.last() else { break };
-                low = Excluded(last.clone());
+                let Some(last) = packed.last() else { break };
+                low = Excluded(last.to_vec());
                 self.pack(&edits(&changes))?;
                 // Only now: see the head of this file.
-                for some in changes.chunks(BATCH_KEYS) {
+                for some in packed.chunks(BATCH_KEYS) {
                     let mut batch = sled::Batch::default();
-                    for (key, _) in some {
-                        batch.remove(key.as_slice());
+                    for key in some {
+                        batch.remove(key);
                     }
                     self.batches.write(|| self.db.apply_batch(batch))?;
                 }
@@ -255,16 +211,16 @@ impl Entries {
         while let Some((first, _)) = changes.first() {
             let (upper, page) = match self.page_with(Included(first))? {
                 Some((upper, page)) => (upper, Some(page)),
-                None => (LAST.into(), None),
+                None => (LAST.to_vec(), None),
             };
             let mut bytes = 0;
             let within = changes.iter().take_while(|(key, value)| {
                 let fits = bytes < PORTION_BYTES;
                 bytes += weight((key, value.unwrap_or_default()));
-                fits && *key <= &*upper
+                fits && *key <= upper.as_slice()
             });
             let (now, later) = changes.split_at(within.count());
-            let cut = later.first().is_some_and(|(key, _)| *key <= &*upper);
+            let cut = later.first().is_some_and(|(key, _)| *key <= upper.as_slice());
             let cut = now.last().filter(|_| cut).map(|(key, _)| *key);
             self.rewrite(&mut writer, &upper, page.as_deref(), now, cut)?;
             changes = later;
@@ -277,9 +233,9 @@ impl Entries {
         let mut writer = PageWriter::new()?;
         let (upper, page) = match self.page_with(Included(bound))? {
             Some((upper, page)) => (upper, Some(page)),
-            None => (LAST.into(), None),
+            None => (LAST.to_vec(), None),
         };
-        if *upper == *bound {
+        if upper == bound {
             return Ok(());
         }
         let page = page.as_deref();
@@ -387,8 +343,7 @@ fn recent_bytes(key: &[u8], value: Option<&[u8]>) -> Vec<u8> {
     bytes
 }
 
-/// What a recent entry says: its value, or that there is none.
-fn recent_value(key: &[u8], bytes: &IVec) -> Result<Option<Bytes>, IndexError> {
+pub(super) fn recent_value(key: &[u8], bytes: &IVec) -> Result<Recent, IndexError> {
     let damaged = || IndexError::damaged("a recent row does not fit its checksum");
     let (crc, rest) = bytes.split_first_chunk().ok_or_else(damaged)?;
     if checksum(key, rest) != u32::from_be_bytes(*crc) {
@@ -398,268 +353,5 @@ fn recent_value(key: &[u8], bytes: &IVec) -> Result<Option<Bytes>, IndexError> {
         [0] => Ok(None),
         [1, value @ ..] => Ok(Some(Bytes::copy_from_slice(value))),
         _ => Err(damaged()),
-    }
-}
-
-/// Finds entries by their keys, neighbours faster than strangers.
-pub(super) struct Lookup<'a> {
-    entries: &'a Entries,
-    /// The page that was looked into last, its upper bound, and how many batches had been written.
-    page: Option<(IVec, Arc<Page>, u64)>,
-}
-
-impl<'a> Lookup<'a> {
-    pub fn new(entries: &'a Entries) -> Self {
-        Self { entries, page: None }
-    }
-
-    /// What stands under a key.
-    pub fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, IndexError> {
-        if let Some(value) = self.entries.db.get(key)? {
-            return recent_value(key, &value);
-        }
-        let written = self.entries.batches.written();
-        let within = |(upper, page, as_of): &&(IVec, Arc<Page>, u64)| {
-            Some(*as_of) == written && key <= &**upper && key > page.lower()
-        };
-        if self.page.as_ref().is_none_or(|page| !within(&page)) {
-            let found = self.entries.page_with(Included(key))?;
-            let Some((upper, page)) = found else { return Ok(None) };
-            // One that was read while others wrote is not used again.
-            self.page = Some((upper, page, written.unwrap_or(u64::MAX)));
-        }
-        let page = self.page.as_ref().map(|(_, page, _)| page);
-        Ok(page.and_then(|page| page.find(key).map(|n| Bytes::copy_from_slice(page.value(n)))))
-    }
-}
-
-/// Goes from entry to entry, while others may be written.
-pub(super) struct Cursor<'a> {
-    entries: &'a Entries,
-    direction: Direction,
-    /// What is still to be given out.
-    low: Bound<Vec<u8>>,
-    high: Bound<Vec<u8>>,
-    /// Recent entries that come next, in the direction; none: it is gone.
-    recents: VecDeque<(IVec, Option<Bytes>)>,
-    /// The last of them that was read.
-    recents_read: Option<IVec>,
-    recents_end: bool,
-    /// The page that is being read, and the number of its next entry, plus one where it goes down.
-    page: Option<(Arc<Page>, usize)>,
-    /// The bound from which on the next page is looked for, where one was read.
-    page_from: Option<Vec<u8>>,
-    pages_end: bool,
-    /// How many batches had been written when the first of the pages was read.
-    as_of: Option<u64>,
-}
-
-impl Cursor<'_> {
-    fn step(&mut self) -> Result<Option<Entry>, IndexError> {
-        loop {
-            if self.recents.is_empty() && !self.recents_end {
-                self.read_recents()?;
-                // The pages have to be as new as that.
-                if self.as_of.is_none() || self.entries.batches.written() != self.as_of {
-                    (self.page, self.page_from, self.pages_end) = (None, None, false);
-                }
-            }
-            if self.page.is_none() && !self.pages_end {
-                self.read_page()?;
-                continue;
-            }
-            let packed = self.packed();
-            let recent = self.recents.front().map(|(key, _)| &**key);
-            let order = match (recent, &packed) {
-                (None, None) => return Ok(None),
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some(recent), Some(packed)) => match self.direction {
-                    Direction::Up => recent.cmp(packed.key()),
-                    Direction::Down => packed.key().cmp(recent),
-                },
-            };
-            if order.is_ge() {
-                self.pass_packed();
-            }
-            let found = if order.is_le() {
-                let Some((key, value)) = self.recents.pop_front() else { return Ok(None) };
-                self.pass(key.to_vec());
-                value.map(|value| Entry::Recent(key, value))
-            } else {
-                self.pass(packed.as_ref().map(|packed| packed.key().to_vec()).unwrap_or_default());
-                packed
-            };
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-    }
-
-    /// Nothing up to this key is given out any more.
-    fn pass(&mut self, key: Vec<u8>) {
-        match self.direction {
-            Direction::Up => self.low = Excluded(key),
-            Direction::Down => self.high = Excluded(key),
-        }
-    }
-
-    fn read_recents(&mut self) -> Result<(), IndexError> {
-        let (mut low, mut high) = (self.low.clone(), self.high.clone());
-        if let Some(read) = &self.recents_read {
-            match self.direction {
-                Direction::Up => low = Excluded(read.to_vec()),
-                Direction::Down => high = Excluded(read.to_vec()),
-            }
-        }
-        if is_empty(&low, &high) {
-            self.recents_end = true;
-            return Ok(());
-        }
-        let mut rows = self.entries.db.range((low, high));
-        for _ in 0..RECENT_ROWS {
-            let row = match self.direction {
-                Direction::Up => rows.next(),
-                Direction::Down => rows.next_back(),
-            };
-            let Some(row) = row else {
-                self.recents_end = true;
-                break;
-            };
-            let (key, value) = row?;
-            let value = recent_value(&key, &value)?;
-            self.recents_read = Some(key.clone());
-            self.recents.push_back((key, value));
-        }
-        Ok(())
-    }
-
-    /// Reads the next page that may hold an entry.
-    fn read_page(&mut self) -> Result<(), IndexError> {
-        let entries = self.entries;
-        if self.page_from.is_none() {
-            self.as_of = entries.batches.written();
-        }
-        match self.direction {
-            Direction::Up => {
-                let from = match (&self.page_from, &self.low) {
-                    (Some(from), _) => Excluded(from.as_slice()),
-                    (None, Included(low) | Excluded(low)) => Included(low.as_slice()),
-                    (None, Unbounded) => Included(&[][..]),
-                };
-                let Some((upper, page)) = entries.page_with(from)? else {
-                    self.pages_end = true;
-                    return Ok(());
-                };
-                let first = match &self.low {
-                    Included(low) => page.before(low),
-                    Excluded(low) => {
-                        let n = page.before(low);
-                        n + usize::from(n < page.len() && page.key(n) == low.as_slice())
-                    }
-                    Unbounded => 0,
-                };
-                let beyond = match &self.high {
-                    Included(high) | Excluded(high) => &*upper >= high.as_slice(),
-                    Unbounded => &*upper == LAST,
-                };
-                self.page_from = Some(upper.to_vec());
-                self.pages_end = beyond;
-                self.page = (first < page.len()).then_some((page, first));
-            }
-            Direction::Down => {
-                let page = match (&self.page_from, &self.high) {
-                    (Some(from), _) => {
-                        let key = page_key(from);
-                        let lost = || IndexError::damaged("a page is missing");
-                        let value = entries.db.get(&key)?.ok_or_else(lost)?;
-                        Some(entries.cache.page(&key, &value)?)
-                    }
-                    (None, Included(high) | Excluded(high)) => {
-                        entries.page_with(Included(high))?.map(|(_, page)| page)
-                    }
-                    (None, Unbounded) => entries.page_with(Included(LAST))?.map(|(_, page)| page),
-                };
-                let Some(page) = page else {
-                    self.pages_end = true;
-                    return Ok(());
-                };
-                let end = match &self.high {
-                    Excluded(high) => page.before(high),
-                    Included(high) => {
-                        let n = page.before(high);
-                        n + usize::from(n < page.len() && page.key(n) == high.as_slice())
-                    }
-                    Unbounded => page.len(),
-                };
-                let beyond = match &self.low {
-                    Included(low) | Excluded(low) => page.lower() < low.as_slice(),
-                    Unbounded => false,
-                };
-                self.pages_end = beyond || page.lower().is_empty();
-                self.page_from = Some(page.lower().to_vec());
-                self.page = (end > 0).then_some((page, end));
-            }
-        }
-        Ok(())
-    }
-
-    /// The next entry of the page, if it lies within the bounds.
-    fn packed(&self) -> Option<Entry> {
-        let (page, n) = self.page.as_ref()?;
-        let n = match self.direction {
-            Direction::Up => *n,
-            Direction::Down => n.checked_sub(1)?,
-        };
-        let key = page.key(n);
-        let within = match self.direction {
-            Direction::Up => match &self.high {
-                Included(high) => key <= high.as_slice(),
-                Excluded(high) => key < high.as_slice(),
-                Unbounded => true,
-            },
-            Direction::Down => match &self.low {
-                Included(low) => key >= low.as_slice(),
-                Excluded(low) => key > low.as_slice(),
-                Unbounded => true,
-            },
-        };
-        within.then(|| Entry::Packed(page.clone(), n))
-    }
-
-    fn pass_packed(&mut self) {
-        let Some((page, n)) = &mut self.page else { return };
-        let left = match self.direction {
-            Direction::Up => {
-                *n += 1;
-                *n < page.len()
-            }
-            Direction::Down => {
-                *n = n.saturating_sub(1);
-                *n > 0
-            }
-        };
-        if !left {
-            self.page = None;
-        }
-    }
-}
-
-impl Iterator for Cursor<'_> {
-    type Item = Result<Entry, IndexError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.step().transpose()
-    }
-}
-
-/// No key lies between the two. sled panics where they are the wrong way round.
-fn is_empty(low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> bool {
-    match (low, high) {
-        (Unbounded, _) | (_, Unbounded) => false,
-        (Included(low), Included(high)) => low > high,
-        (Excluded(low), Included(high) | Excluded(high)) | (Included(low), Excluded(high)) => {
-            low >= high
-        }
     }
 }

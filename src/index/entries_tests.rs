@@ -7,7 +7,8 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
-use super::entries::{Change, Direction, Entries, Entry, Lookup, beginning, edits};
+use super::cursor::{Cursor, Direction, Entry, Lookup, beginning};
+use super::entries::{Change, Entries, edits};
 use super::page::{self, PACKED, Page, page_key};
 use super::{IndexError, database};
 use crate::domain::{AccountSid, CallSid, Position, Timestamp};
@@ -99,7 +100,7 @@ proptest! {
             for (cursor, _, stays, ever, found) in &mut readers {
                 *stays = BTreeSet::intersection(stays, &now).cloned().collect();
                 BTreeSet::extend(ever, now.iter().cloned());
-                let cursor: &mut super::entries::Cursor<'_> = cursor;
+                let cursor: &mut Cursor<'_> = cursor;
                 let found: &mut Vec<Vec<u8>> = found;
                 found.extend(cursor.take(*count).map(|entry| read(entry).0));
             }

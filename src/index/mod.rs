@@ -5,6 +5,7 @@
 //! and cross-checks when it is read) and built again from the journal.
 
 mod build;
+mod cursor;
 mod database;
 mod entries;
 mod error;
@@ -16,6 +17,7 @@ mod row;
 mod rows;
 mod sid_filter;
 mod sorter;
+mod spaced;
 mod tree;
 
 pub use build::{Batch, BuiltSize, Loader, Packer};

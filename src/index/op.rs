@@ -10,6 +10,8 @@ use crate::keys::{self, IndexKeys, Range};
 pub enum Version<'a> {
     /// The call, as of this sequence number.
     Call(u64, &'a Call),
+    /// The call of this row of another generation.
+    Copy(&'a CallRow, &'a Call),
     /// It was deleted.
     Tombstone(u64, Timestamp),
     /// Nothing: its tombstone has expired.
@@ -76,27 +78,34 @@ impl Op<'_> {
         put: &mut impl FnMut(&[u8], &[u8]),
     ) {
         let id = self.id;
-        let stored = match &self.new {
-            Version::Nothing => return,
-            Version::Call(seq, call) => {
-                let (position, index_keys) = (Position::of(call), IndexKeys::of(call));
-                let ranges: Vec<Range> = index_keys.ranges(id.account).collect();
-                put(&keys::call(id.account, position), &CallRow::value(*seq, call, &ranges));
-                if !stays {
-                    for range in ranges {
-                        put(&range.key(position), &[]);
-                    }
-                    if let Some(since) = index_keys.live_since() {
-                        put(&keys::timed(keys::LIVE, since, id), &[]);
-                    }
-                }
-                Stored::Call { seq: *seq, listed_at: call.listed_at }
-            }
+        let (seq, call, row) = match &self.new {
+            Version::Call(seq, call) => (*seq, call, None),
+            Version::Copy(row, call) => (row.seq(), call, Some(row)),
             Version::Tombstone(seq, deleted_at) => {
+                let stored = Stored::Tombstone { seq: *seq, deleted_at: *deleted_at };
+                stats.add(id, stored);
                 put(&keys::timed(keys::DELETED, *deleted_at, id), &[]);
-                Stored::Tombstone { seq: *seq, deleted_at: *deleted_at }
+                put(&keys::known(id), &stored.to_bytes());
+                return;
             }
+            Version::Nothing => return,
         };
+        let (position, index_keys) = (Position::of(call), IndexKeys::of(call));
+        let ranges: Vec<Range> = index_keys.ranges(id.account).collect();
+        let key = keys::call(id.account, position);
+        match row {
+            Some(row) => put(&key, row.bytes()),
+            None => put(&key, &CallRow::value(seq, call, &ranges)),
+        }
+        if !stays {
+            for range in ranges {
+                put(&range.key(position), &[]);
+            }
+            if let Some(since) = index_keys.live_since() {
+                put(&keys::timed(keys::LIVE, since, id), &[]);
+            }
+        }
+        let stored = Stored::Call { seq, listed_at: call.listed_at };
         stats.add(id, stored);
         put(&keys::known(id), &stored.to_bytes());
     }

@@ -1,7 +1,7 @@
 //! Pages: many neighbouring entries in one compressed value.
 //!
 //! ```text
-//! key    P | the page's upper bound: no entry of it is greater
+//! key    P | the page's upper bound: no entry of it is greater; spaced
 //! value  crc32c u32 of key and rest | number u64 | lower bound length u16, lower bound
 //!        | length of the entries u32 | the entries, zstd
 //! entries  count | count × (shared, own, value: lengths as varints; own bytes of the key) | values
@@ -12,12 +12,12 @@
 //! what comes before the cut gets a page of its own. So a reader who goes on from a bound finds what
 //! comes next, whatever was written meanwhile.
 //!
-//! Of each key the bytes that it shares with the one before it are left out, and the 00 that stand
-//! within a position.
+//! Of each key the bytes that it shares with the one before it are left out.
 
 use std::sync::Arc;
 
 use super::IndexError;
+use super::spaced::{close, spaced};
 use crate::keys;
 
 /// What the keys of all pages begin with.
@@ -34,7 +34,7 @@ const ENTRIES_MAX: usize = 64 << 20;
 /// How hard zstd tries: texts repeat each other, what is left of keys hardly does.
 const ROW_LEVEL: i32 = 3;
 const KEY_LEVEL: i32 = 1;
-const HASTY_LEVEL: i32 = 1;
+const HASTY_LEVEL: i32 = -3;
 
 /// A page as it was read.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Page {
             rest = after;
             short.truncate(Some(shared).filter(|shared| *shared <= short.len())?);
             short.extend_from_slice(bytes);
-            keys::append_long(&mut keys, &short)?;
+            keys.extend_from_slice(&short);
             key_ends.push(u32::try_from(keys.len()).ok()?);
             end = end.checked_add(u32::try_from(value).ok()?)?;
             value_ends.push(end);
@@ -221,17 +221,15 @@ impl PageWriter {
     ) -> Result<Vec<u8>, IndexError> {
         self.entries.clear();
         put_number(&mut self.entries, entries.len());
-        let (mut before, mut short) = (Vec::new(), Vec::new());
+        let mut before: &[u8] = &[];
         for (key, value) in entries {
-            short.clear();
-            keys::append_short(&mut short, key);
-            let shared = before.iter().zip(&short).take_while(|(a, b)| a == b).count();
-            let own = short.get(shared..).unwrap_or_default();
+            let shared = before.iter().zip(*key).take_while(|(a, b)| a == b).count();
+            let own = key.get(shared..).unwrap_or_default();
             put_number(&mut self.entries, shared);
             put_number(&mut self.entries, own.len());
             put_number(&mut self.entries, value.len());
             self.entries.extend_from_slice(own);
-            std::mem::swap(&mut before, &mut short);
+            before = key;
         }
         for (_, value) in entries {
             self.entries.extend_from_slice(value);
@@ -255,12 +253,15 @@ impl PageWriter {
     }
 }
 
-/// The key of the page with this upper bound.
+/// The key in sled of the page with this upper bound.
 pub(super) fn page_key(upper: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(upper.len() + 1);
-    key.push(PACKED);
-    key.extend_from_slice(upper);
-    key
+    spaced(&[&[PACKED], upper].concat())
+}
+
+/// The upper bound in such a key.
+pub(super) fn upper_bound(key: &[u8]) -> Option<Vec<u8>> {
+    let mut upper = close(key)?;
+    (upper.first() == Some(&PACKED)).then(|| upper.split_off(1))
 }
 
 pub(super) fn checksum(key: &[u8], rest: &[u8]) -> u32 {

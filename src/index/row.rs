@@ -23,6 +23,7 @@ pub struct CallRow {
     seq: u64,
     /// The checksums of the prefixes of its other ranges, in their order.
     marks: [u32; MARKS],
+    value: Bytes,
     answer: Bytes,
     record: Bytes,
 }
@@ -59,7 +60,12 @@ impl CallRow {
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
         let (answer, record) = texts.split_at_checked(length).ok_or_else(damaged)?;
         let (answer, record) = (value.slice_ref(answer), value.slice_ref(record));
-        Ok(Self { seq: u64::from_be_bytes(*seq), marks, answer, record })
+        Ok(Self { seq: u64::from_be_bytes(*seq), marks, value: value.clone(), answer, record })
+    }
+
+    /// The value that it was read from.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.value
     }
 
     /// Whether the call stands in this range, as far as its row knows.

@@ -39,6 +39,17 @@ struct Place {
 }
 
 impl Gathered {
+    /// Empty, with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), places: Vec::new() }
+    }
+
+    /// Empty, with the room that it had.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.places.clear();
+    }
+
     pub fn push(&mut self, key: &[u8], value: &[u8]) {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.places.push(Place { at: self.bytes.len(), key: length(key), value: length(value) });
@@ -68,7 +79,7 @@ pub(super) struct Runs {
     path: PathBuf,
     length: u64,
     /// Where each begins and ends.
-    runs: Vec<(u64, u64)>,
+    spans: Vec<(u64, u64)>,
     writer: PageWriter,
 }
 
@@ -78,7 +89,7 @@ impl Runs {
         let path = dir.join(name);
         let file = fsutil::create(&path).map_err(IndexError::io("create", &path))?;
         fs::remove_file(&path).map_err(IndexError::io("remove", &path))?;
-        Ok(Self { file, path, length: 0, runs: Vec::new(), writer: PageWriter::hasty()? })
+        Ok(Self { file, path, length: 0, spans: Vec::new(), writer: PageWriter::hasty()? })
     }
 
     /// Adds one. Its entries are in order.
@@ -95,14 +106,14 @@ impl Runs {
             self.length += block.len() as u64;
             rest = later;
         }
-        self.runs.push((begin, self.length));
+        self.spans.push((begin, self.length));
         Ok(())
     }
 
     /// All entries of all runs in order. Of those with the same key the one of the latest run comes last.
     pub fn merged(&self) -> Result<Merged<'_>, IndexError> {
-        let mut heads = BinaryHeap::with_capacity(self.runs.len());
-        for (run, (begin, end)) in self.runs.iter().enumerate() {
+        let mut heads = BinaryHeap::with_capacity(self.spans.len());
+        for (run, (begin, end)) in self.spans.iter().enumerate() {
             heads.extend(self.head(run, *begin, *end)?);
         }
         Ok(Merged { runs: self, heads })
@@ -174,9 +185,9 @@ pub(super) struct Merged<'a> {
 }
 
 impl Merged<'_> {
-    /// Moves the next entries, as many as fit into these bytes; none at the end.
-    pub fn next(&mut self, bytes: usize) -> Result<Gathered, IndexError> {
-        let mut gathered = Gathered::default();
+    /// Replaces what was gathered by the next entries, as many as fit into these bytes; none at the end.
+    pub fn next(&mut self, gathered: &mut Gathered, bytes: usize) -> Result<(), IndexError> {
+        gathered.clear();
         while gathered.weight() < bytes {
             let Some(mut head) = self.heads.peek_mut() else { break };
             gathered.push(head.key(), head.page.value(head.n));
@@ -186,7 +197,7 @@ impl Merged<'_> {
                 self.heads.extend(self.runs.head(run, next, end)?);
             }
         }
-        Ok(gathered)
+        Ok(())
     }
 }
 
@@ -220,8 +231,9 @@ mod tests {
             prop_assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "it has a name");
             let mut merged = sorted.merged().unwrap();
             let mut found = Vec::new();
+            let mut some = Gathered::default();
             loop {
-                let some = merged.next(bytes).unwrap();
+                merged.next(&mut some, bytes).unwrap();
                 if some.entries().is_empty() {
                     break;
                 }

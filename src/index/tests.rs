@@ -31,7 +31,7 @@ pub(crate) fn tamper_rows(dir: &std::path::Path, rows: &[(Vec<u8>, Option<Vec<u8
 /// The keys of an index's rows that begin so.
 pub(crate) fn row_keys(dir: &std::path::Path, prefix: &[u8]) -> Vec<Vec<u8>> {
     let index = Index::open(dir, CACHE_BYTES).unwrap();
-    let rows = index.entries.cursor(entries::beginning(prefix), entries::Direction::Up);
+    let rows = index.entries.cursor(cursor::beginning(prefix), cursor::Direction::Up);
     rows.map(|row| row.unwrap().key().to_vec()).collect()
 }
 
@@ -348,7 +348,7 @@ fn what_is_cut_or_gone_behind_a_scan_hides_nothing_of_what_stays() {
                 let sid = |row: Result<(Position, _), IndexError>| row.unwrap().0.sid;
                 let at = |sid: &CallSid| Position::of(&listed(sid.bytes()[0]));
                 let mut wanted = newest_first.iter().skip(read / 2).map(at);
-                let mut lookup = entries::Lookup::new(&index.entries);
+                let mut lookup = cursor::Lookup::new(&index.entries);
                 let mut find = |at| lookup.get(&range.key(at)).unwrap();
                 let first = wanted.next().map(|first| (first, find(first)));
                 let mut scans = [Order::NewestFirst, Order::OldestFirst].map(|order| {
@@ -412,8 +412,9 @@ fn a_row_under_another_account_is_damage_and_no_answer() {
     let stranger = id(1).account;
     tamper(dir.path(), |db| {
         db.insert(keys::LAYOUT, rows::sealed(0, &LAYOUT.to_be_bytes())).unwrap();
-        let value = db.get(keys::call(call.id.account, Position::of(&call))).unwrap().unwrap();
-        db.insert(keys::call(stranger, Position::of(&call)), value).unwrap();
+        let value =
+            db.get(in_sled(&keys::call(call.id.account, Position::of(&call)))).unwrap().unwrap();
+        db.insert(in_sled(&keys::call(stranger, Position::of(&call))), value).unwrap();
     });
     let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
     let (all, span) = ([Range::all(stranger)], PositionSpan::all(Order::NewestFirst));
@@ -436,6 +437,11 @@ fn answers_that_are_stored_change_with_the_layout_alone() {
     );
 }
 
+/// A key as it stands in sled.
+pub(crate) fn in_sled(key: &[u8]) -> Vec<u8> {
+    spaced::spaced(key)
+}
+
 /// An index with one call, closed.
 fn with_one_call(call: &Call) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -452,12 +458,13 @@ fn with_one_call(call: &Call) -> tempfile::TempDir {
 fn every_flipped_bit_of_a_value_is_an_error_and_never_another_record() {
     let call = sample(Timestamp::default());
     let dir = with_one_call(&call);
-    let record_key = keys::call(call.id.account, Position::of(&call));
+    let record_key = in_sled(&keys::call(call.id.account, Position::of(&call)));
+    let known_key = in_sled(&keys::known(call.id));
     let mut flips = 0;
     tamper(dir.path(), |db| {
         db.insert(keys::LAYOUT, rows::sealed(0, &LAYOUT.to_be_bytes())).unwrap()
     });
-    for key in [record_key.as_slice(), &keys::known(call.id), keys::MARK, keys::LAYOUT] {
+    for key in [record_key.as_slice(), &known_key, keys::MARK, keys::LAYOUT] {
         let sound = tamper(dir.path(), |db| db.get(key).unwrap().unwrap());
         for byte in 0..sound.len() {
             let mut value = sound.to_vec();
@@ -469,7 +476,7 @@ fn every_flipped_bit_of_a_value_is_an_error_and_never_another_record() {
             } else {
                 // What is known by sids is read when it is opened.
                 let Ok(index) = index else {
-                    assert_eq!(key, keys::known(call.id), "byte {byte}");
+                    assert_eq!(key, known_key, "byte {byte}");
                     flips += 1;
                     continue;
                 };

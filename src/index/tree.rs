@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use super::cursor::{Cursor, Direction, Entry, Lookup, beginning};
 use super::database::{Database, guarded, open_once_released};
-use super::entries::{
-    CACHE_SHARE, Change, Cursor, Direction, Entries, Entry, Lookup, beginning, edits,
-};
+use super::entries::{CACHE_SHARE, Change, Entries, edits};
 use super::row::CallRow;
 use super::rows::{AdminRow, CheckpointMeta, IndexStats, Stored, sealed, unsealed};
 use super::sid_filter::SidFilter;

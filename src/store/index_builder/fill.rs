@@ -17,7 +17,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use crate::domain::{CallId, Position};
-use crate::index::{AdminRow, Batch, Index, IndexError, Loader, Op, Packer, Version};
+use crate::index::{AdminRow, Batch, CallRow, Index, IndexError, Loader, Op, Packer, Version};
 use crate::journal::{Frame, Scanner};
 use crate::registry::{CallState, Indexed};
 use crate::store::frames::Body;
@@ -46,6 +46,8 @@ pub(crate) struct Latest {
     pub id: CallId,
     pub seq: u64,
     pub state: CallState,
+    /// Its row in another generation, which is copied.
+    pub row: Option<CallRow>,
 }
 
 impl Latest {
@@ -59,9 +61,10 @@ impl Latest {
 
     /// Its change of an index that has `old`.
     fn after(&self, old: Option<Indexed>) -> Op<'_> {
-        let new = match &self.state {
-            CallState::Call(call) => Version::Call(self.seq, call),
-            CallState::Deleted(at) => Version::Tombstone(self.seq, *at),
+        let new = match (&self.state, &self.row) {
+            (CallState::Call(call), Some(row)) => Version::Copy(row, call),
+            (CallState::Call(call), None) => Version::Call(self.seq, call),
+            (CallState::Deleted(at), _) => Version::Tombstone(self.seq, *at),
         };
         Op { id: self.id, old, new }
     }
@@ -70,7 +73,7 @@ impl Latest {
 /// How a build goes about its work.
 pub(crate) struct BuildOptions<'a> {
     pub shared: &'a Shared,
-    /// Leave half of a core to others while they need it.
+    /// Take no more than two thirds of a processor while others need it.
     pub gentle: bool,
     /// Bytes of the disk that it leaves free.
     pub kept: u64,
@@ -102,14 +105,14 @@ impl BuildPause {
         Self { published: *shared.view.published.borrow(), changed: Instant::now() }
     }
 
-    /// Rests for as long as the last batch took.
+    /// Rests for twice as long as the last batch took, since another thread works beside this one.
     fn after(&mut self, shared: &Shared, took: Duration) {
         let published = *shared.view.published.borrow();
         if published != self.published {
             (self.published, self.changed) = (published, Instant::now());
         }
         if self.changed.elapsed() < IDLE {
-            std::thread::park_timeout(took.min(REST_MAX));
+            std::thread::park_timeout((took * 2).min(REST_MAX));
         }
     }
 }
@@ -122,38 +125,37 @@ pub(crate) fn fill(
     total: u64,
     options: &BuildOptions<'_>,
 ) -> Result<(), OpenError> {
-    let mut packer = Packer::new(index)?;
-    if options.gentle {
-        // Synced in small parts, so that none who writes beside it has much to wait for.
-        let hand_on = |batch| packer.take(&batch).and_then(|()| index.sync());
-        gather(Loader::new(index, hand_on), latest, total, options)?;
-    } else {
-        // One thread reads and prepares, the other sorts.
-        packer = std::thread::scope(|scope| {
-            let (batches, waiting) = sync_channel::<Batch>(1);
-            let sorting = scope.spawn(move || {
-                waiting.into_iter().try_for_each(|batch| packer.take(&batch))?;
-                Ok::<_, IndexError>(packer)
-            });
-            let hand_on = |batch| {
-                let ended = |_| index.damaged("the thread that sorts it has ended");
-                batches.send(batch).map_err(ended)
-            };
-            let gathered = gather(Loader::new(index, hand_on), latest, total, options);
-            drop(batches);
-            let sorted =
-                sorting.join().map_err(|panic| OpenError::from(super::panicked(&*panic)))?;
-            // What that thread says weighs more than that it is gone.
-            let packer = sorted?;
-            gathered.map(|()| packer)
-        })?;
-    }
+    let (gentle, mut packer) = (options.gentle, Packer::new(index)?);
+    // One thread reads and prepares, the other sorts.
+    let packer = std::thread::scope(|scope| {
+        let (batches, waiting) = sync_channel::<Batch>(1);
+        let sorting = scope.spawn(move || {
+            for batch in waiting {
+                packer.take(&batch)?;
+                if gentle {
+                    // In small parts, so that none who writes beside it has much to wait for.
+                    index.sync()?;
+                }
+            }
+            Ok::<_, IndexError>(packer)
+        });
+        let hand_on = |batch| {
+            let ended = |_| index.damaged("the thread that sorts it has ended");
+            batches.send(batch).map_err(ended)
+        };
+        let gathered = gather(Loader::new(index, hand_on), latest, total, options);
+        drop(batches);
+        let sorted = sorting.join().map_err(|panic| OpenError::from(super::panicked(&*panic)))?;
+        // What that thread says weighs more than that it is gone.
+        let packer = sorted?;
+        gathered.map(|()| packer)
+    })?;
     let (mut rest, mut begun, mut done) = (BuildPause::new(options.shared), Instant::now(), 0);
-    packer.finish(options.gentle, |entries| {
+    packer.finish(|entries| {
         options.go_on()?;
         done += entries as u64;
         (options.progress)(Progress::steps("packing the index".to_owned(), done, None));
-        if options.gentle {
+        if gentle {
             index.sync()?;
             rest.after(options.shared, begun.elapsed());
             begun = Instant::now();
@@ -263,7 +265,7 @@ impl Changes {
             // The committer writes the record that holds it.
             Body::Checkpoint(_) | Body::Part(..) => return Ok(()),
         };
-        self.calls.insert(id, Latest { id, seq, state });
+        self.calls.insert(id, Latest { id, seq, state, row: None });
         Ok(())
     }
 

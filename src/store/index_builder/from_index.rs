@@ -40,9 +40,10 @@ pub(crate) fn is_due(disk_bytes: u64, expected_bytes: u64) -> bool {
     disk_bytes > (expected_bytes / 2).saturating_mul(5).saturating_add(SLACK_BYTES)
 }
 
-/// The free bytes without which no compaction is begun.
+/// The free bytes without which no compaction is begun: for the new generation, and for its keys while they
+/// are sorted.
 pub(crate) fn needed_bytes(expected_bytes: u64) -> u64 {
-    (expected_bytes / 4).saturating_mul(5).saturating_add(SLACK_BYTES)
+    (expected_bytes / 4).saturating_mul(6).saturating_add(SLACK_BYTES)
 }
 
 /// Fills an empty generation from another that is in use. Returns the sequence number up to which
@@ -102,11 +103,8 @@ impl IndexedCalls<'_> {
                 return Err(self.old.damaged("a call stands at a wrong place").into());
             }
             if seq <= self.until {
-                self.read.push_back(Latest {
-                    id: call.id,
-                    seq,
-                    state: CallState::Call(Arc::new(call)),
-                });
+                let (id, state) = (call.id, CallState::Call(Arc::new(call)));
+                self.read.push_back(Latest { id, seq, state, row: Some(row) });
             }
         }
         Ok(true)
@@ -156,6 +154,7 @@ impl Iterator for Tombstones<'_> {
                 id,
                 seq,
                 state: CallState::Deleted(at),
+                row: None,
             }));
         }
         self.read.pop_front().map(Ok)

@@ -186,7 +186,7 @@ impl NewestRecords<'_> {
                 Body::Tombstone(id) if is_newest(&id) => (id, CallState::Deleted(frame.at)),
                 _ => continue,
             };
-            return Ok(Some(Latest { id, seq, state }));
+            return Ok(Some(Latest { id, seq, state, row: None }));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::access::SettingRow;
-use crate::index::tests::tamper;
+use crate::index::tests::{in_sled, tamper};
 
 fn submit(store: &Store, changes: Vec<Change>) -> Result<Outcome, StoreError> {
     store.submit(changes, clock::now())?.wait()
@@ -177,7 +177,7 @@ fn a_checkpoint_for_which_the_journal_has_no_room_is_remembered_all_the_same() {
 fn damage_record(dir: &Path, call: CallId) {
     tamper(&index_dir(dir), |db| {
         let all = crate::keys::Range::all(call.account);
-        let mut rows = db.scan_prefix(all.prefix()).map(Result::unwrap);
+        let mut rows = db.scan_prefix(in_sled(all.prefix())).map(Result::unwrap);
         let sid = call.sid.bytes();
         let (key, value) =
             rows.find(|(_, value)| value.windows(16).any(|part| part == sid)).unwrap();
