@@ -30,7 +30,7 @@ pub(super) struct SearchArgs {
     /// Calls of this application, exactly as the calls have its sid; several are separated by commas.
     #[arg(long, value_name = "SID")]
     application_sid: Vec<String>,
-    /// Calls that came by this trunk (`originating_sip_trunk_name`); several are separated by commas.
+    /// Calls that came by this trunk (`originating_sip_trunk_name`, or `trunk` of a CDR); several are separated by commas.
     #[arg(long, value_name = "NAME")]
     trunk: Vec<String>,
     /// Calls that this side has ended (`call_termination_by`): caller or callee.

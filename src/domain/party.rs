@@ -35,8 +35,13 @@ impl PartyPart {
     /// The part that a text means; none where fewer than [`PART_CHARS_MIN`] letters and digits are left
     /// of it.
     pub fn parse(text: &str) -> Option<Self> {
+        Self::short(text).filter(|part| part.0.chars().count() >= PART_CHARS_MIN)
+    }
+
+    /// The same, of one letter or digit at least.
+    pub fn short(text: &str) -> Option<Self> {
         let folded = fold_party(text);
-        (folded.chars().count() >= PART_CHARS_MIN).then(|| Self(folded.into()))
+        (!folded.is_empty()).then(|| Self(folded.into()))
     }
 
     /// Whether any of these stands in a number, a SIP user or the user of a URI.

@@ -49,7 +49,7 @@ pub struct Search {
     pub trace_id: Vec<String>,
     /// Any of these applications, exactly as they are kept.
     pub application_sid: Vec<String>,
-    /// By any of these trunks, exactly.
+    /// By any of these trunks, exactly: as a CDR says it, too.
     pub trunk: Vec<String>,
     /// Ended by any of these, exactly.
     pub termination: Vec<String>,
@@ -201,7 +201,8 @@ impl Search {
             && sent(&self.sbc_callid, SBC_CALLID)
             && sent(&self.trace_id, "trace_id")
             && named(&self.application_sid, call.text(CallField::ApplicationSid))
-            && named(&self.trunk, call.text(CallField::OriginatingSipTrunkName))
+            && (named(&self.trunk, call.text(CallField::OriginatingSipTrunkName))
+                || sent(&self.trunk, "trunk"))
             && sent(&self.termination, "call_termination_by")
             && (self.sip_status.is_empty()
                 || self.sip_status.iter().any(|wanted| wanted.have(call.progress.sip_status)))
@@ -224,6 +225,8 @@ impl Search {
 
 /// The key of the Call-ID on the other side of the SBC.
 const SBC_CALLID: &str = "sbc_callid";
+/// Keys of Call-IDs beside `call_id`; the second is that of CDRs.
+const OTHER_CALLIDS: [&str; 2] = [SBC_CALLID, "sip_callid"];
 
 /// One SIP status, or those of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -271,13 +274,15 @@ impl fmt::Display for SipStatuses {
 
 /// What a person types into one box: the sid of a call, a Call-ID, a number or a part of one.
 ///
-/// A call matches whose Call-ID is the text, on either side of the SBC. Of a sid the call matches that
+/// A call matches whose Call-ID is the text, on either side of the SBC or in its CDR. Of a sid the call matches that
 /// has it; any other text may be a part of a number as well, where it has letters and digits enough.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Typed {
     text: Box<str>,
     sid: Option<CallSid>,
     part: Option<PartyPart>,
+    /// It is also looked for in the numbers as it stands.
+    as_it_stands: bool,
 }
 
 impl Typed {
@@ -289,7 +294,16 @@ impl Typed {
         }
         let sid = text.parse().ok();
         let part = if sid.is_some() { None } else { PartyPart::parse(text) };
-        Some(Self { text: text.into(), sid, part })
+        Some(Self { text: text.into(), sid, part, as_it_stands: false })
+    }
+
+    /// What is typed into the portal of jambonz: any text but none, which may also stand as it is in a
+    /// number, and be a part of one however short it is.
+    pub fn in_portal(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (sid, part) = (text.parse().ok(), PartyPart::short(text));
+        let part = part.filter(|_| sid.is_none());
+        (!text.is_empty()).then(|| Self { text: text.into(), sid, part, as_it_stands: true })
     }
 
     /// What was typed.
@@ -301,12 +315,15 @@ impl Typed {
         let has_part = |field| {
             let party = call.text(field).unwrap_or_default();
             PartyPart::any_in(self.part.as_slice(), party)
+                || self.as_it_stands && party.contains(&*self.text)
         };
         self.sid == Some(call.id.sid)
             || call.text(CallField::CallId) == Some(&*self.text)
             || has_part(CallField::From)
             || has_part(CallField::To)
-            || call.further_text(SBC_CALLID).is_some_and(|callid| *callid == *self.text)
+            || OTHER_CALLIDS
+                .iter()
+                .any(|key| call.further_text(key).is_some_and(|callid| *callid == *self.text))
     }
 }
 

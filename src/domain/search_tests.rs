@@ -120,7 +120,9 @@ fn ids_are_compared_with_the_text_that_is_kept() {
         &[
             ("call_termination_by", "\"caller\""),
             ("sbc_callid", "\"sbc\\u002d1\\/\\\"x\\\"\""),
+            ("sip_callid", "\"cdr-1@10.0.0.9\""),
             ("trace_id", "42"),
+            ("trunk", "\"of the CDR\""),
         ],
     );
     for (name, value, expected) in [
@@ -132,6 +134,8 @@ fn ids_are_compared_with_the_text_that_is_kept() {
         ("application_sid", "7087fe50-8acb-4f3b-b820-97b573723aab", false),
         ("trunk", "my trunk, \"quoted\"", true),
         ("trunk", "my trunk", false),
+        ("trunk", "of the CDR", true),
+        ("q", "cdr-1@10.0.0.9", true),
         ("termination", "caller", true),
         ("termination", "callee", false),
         ("termination", "callee,caller", true),

@@ -10,7 +10,7 @@ use super::error::{ApiError, Why};
 use super::request::ApiRequest;
 use crate::access::{Role, TokenScope};
 use crate::clock;
-use crate::domain::{AccountSid, SidError};
+use crate::domain::{AccountSid, ServiceProviderSid, SidError};
 use crate::logs;
 use crate::meter::Cause;
 use crate::store::Reach;
@@ -162,6 +162,25 @@ pub(super) fn authorize(
     Ok(account)
 }
 
+/// The service provider of a path, if the token may do this with all of its accounts: that of an admin, and
+/// its own.
+pub(super) fn authorize_provider(
+    request: &ApiRequest<'_>,
+    provider: &str,
+    action: Action,
+) -> Result<ServiceProviderSid, ApiError> {
+    let token = bearer(request)?;
+    let what = "service provider sid";
+    let provider = provider.parse().map_err(|error| wrong_sid(what, provider, error))?;
+    match token.scope {
+        TokenScope::Admin => {}
+        TokenScope::ServiceProvider(own) if own == provider => {}
+        _ => return Err(ApiError::forbidden("insufficient permissions")),
+    }
+    token.may(action)?;
+    Ok(provider)
+}
+
 /// The reader of a long answer, whose token may end before the answer does.
 pub(super) struct StreamClient {
     context: Arc<ApiContext>,
@@ -176,6 +195,17 @@ impl StreamClient {
             _ => String::new(),
         };
         Self { context: request.context.clone(), token, reach }
+    }
+
+    /// Whether the token opens the lists of these accounts now.
+    pub fn still_may_all(
+        &self,
+        accounts: impl IntoIterator<Item = AccountSid>,
+    ) -> Result<(), ApiError> {
+        let token = Principal::of(&self.context, &self.token);
+        let token = token.ok_or_else(|| ApiError::unauthorized(true))?;
+        token.may(Action::List)?;
+        accounts.into_iter().try_for_each(|account| token.reaches(&self.context, account))
     }
 
     /// Whether the token opens these lists now: asked after reading and before sending.

@@ -18,7 +18,8 @@ const SHORT_OF_SPACE: &str = "the server is short of disk space; nothing of this
 /// The words of a status that no standard has, such as 480. As in jambonz.
 const UNKNOWN: ReasonPhrase = ReasonPhrase::from_static(b"unknown");
 
-/// Why a request is not answered as it was meant. Every one has the body `{"msg": …}`.
+/// Why a request is not answered as it was meant. Every one has a body with `"msg": …`, and nearly all
+/// of them nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
     status: StatusCode,
@@ -26,6 +27,8 @@ pub struct ApiError {
     header: Option<(HeaderName, HeaderValue)>,
     /// What it is counted under, where the status does not tell.
     counted: Option<Refused>,
+    /// Its body also has what the portal of jambonz reads.
+    for_portal: bool,
     /// In a box: every handler returns this type.
     why: Option<Box<Why>>,
 }
@@ -61,7 +64,12 @@ impl Why {
 
 impl ApiError {
     fn new(status: StatusCode, msg: impl Into<String>) -> Self {
-        Self { status, msg: msg.into(), header: None, counted: None, why: None }
+        Self { status, msg: msg.into(), header: None, counted: None, for_portal: false, why: None }
+    }
+
+    /// The same; the body of a refusal also says it as jambonz does where its portal asks.
+    pub(super) fn for_portal(self) -> Self {
+        Self { for_portal: self.status == StatusCode::FORBIDDEN, ..self }
     }
 
     fn with(self, name: HeaderName, value: HeaderValue) -> Self {
@@ -249,8 +257,14 @@ impl From<WireError> for ApiError {
 
 impl From<ApiError> for Response {
     fn from(error: ApiError) -> Self {
-        let body = serde_json::json!({ "msg": error.msg }).to_string();
-        let mut reply = json(error.status, body);
+        let msg = error.msg;
+        let body = if error.for_portal {
+            let message = "insufficient privileges";
+            serde_json::json!({ "msg": msg, "status": "fail", "message": message })
+        } else {
+            serde_json::json!({ "msg": msg })
+        };
+        let mut reply = json(error.status, body.to_string());
         if let Some((name, value)) = error.header {
             if name == UPGRADE {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));

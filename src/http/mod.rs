@@ -29,6 +29,7 @@ mod query;
 mod rate;
 mod read_concurrency;
 mod reading;
+mod recent_calls;
 mod representation;
 mod request;
 mod response;

@@ -56,7 +56,7 @@ fn missing(segment: &str) -> usize {
 
 /// What it costs that a word stands for another, where it may be meant.
 fn replaced(have: &str, want: &str) -> Option<usize> {
-    if want == "{AccountSid}" {
+    if matches!(want, "{AccountSid}" | "{ServiceProviderSid}") {
         return (!have.is_empty()).then_some(0);
     }
     if want == "{CallSid}" {

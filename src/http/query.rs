@@ -203,7 +203,7 @@ fn limit(value: &str) -> Result<usize, ApiError> {
     parsed.ok_or_else(|| wrong("limit", value, &format!("expected 1 to {LIMIT_MAX}")))
 }
 
-fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
+pub(super) fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
     // The `+` of an offset that was not encoded has become a space.
     let parsed = parse_time(value).or_else(|| parse_time(&value.replace(' ', "+")));
     let expected = "expected a time as 2026-01-31T23:59:59Z, or a day as 2026-01-31";
@@ -213,7 +213,7 @@ fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
     })
 }
 
-fn wrong(name: &str, value: &str, expected: &str) -> ApiError {
+pub(super) fn wrong(name: &str, value: &str, expected: &str) -> ApiError {
     let shown: String = value.chars().take(80).collect();
     ApiError::bad(format!("{name} \"{shown}\": {expected}"))
 }

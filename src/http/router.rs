@@ -10,12 +10,14 @@ use std::sync::LazyLock;
 
 use http::Method;
 
-use super::auth::{Action, Principal, authorize, bearer, wrong_sid};
+use super::auth::{Action, Principal, authorize, authorize_provider, bearer, wrong_sid};
 use super::error::ApiError;
 use super::request::ApiRequest;
 use super::response::Response;
-use super::{calls, control, docs, feed, health, list, metrics, near_path, stats, webhook};
-use crate::domain::{AccountSid, CallId};
+use super::{
+    calls, control, docs, feed, health, list, metrics, near_path, recent_calls, stats, webhook,
+};
+use crate::domain::{AccountSid, CallId, ServiceProviderSid};
 use crate::meter;
 
 /// The label of all paths that are not answered.
@@ -36,7 +38,11 @@ pub(super) enum Handler {
     AllAccounts(Action, for<'r> fn(&'r mut ApiRequest<'_>) -> Answer<'r>),
     /// A token that may do this with the account of the path.
     Account(Action, for<'r> fn(&'r mut ApiRequest<'_>, AccountSid) -> Answer<'r>),
-    /// The same, with a call of the account.
+    /// The same as the portal of jambonz asks, which reads refusals in its own way.
+    PortalAccount(Action, for<'r> fn(&'r mut ApiRequest<'_>, AccountSid) -> Answer<'r>),
+    /// The same, with the accounts of the service provider of the path.
+    PortalProvider(Action, for<'r> fn(&'r mut ApiRequest<'_>, ServiceProviderSid) -> Answer<'r>),
+    /// A token that may do this with a call of the account of the path.
     Call(Action, for<'r> fn(&'r mut ApiRequest<'_>, CallId) -> Answer<'r>),
 }
 
@@ -63,6 +69,16 @@ macro_rules! handler {
     };
     (Account $action:ident, $handler:path) => {
         Handler::Account(Action::$action, |request, account| Box::pin($handler(request, account)))
+    };
+    (PortalAccount $action:ident, $handler:path) => {
+        Handler::PortalAccount(Action::$action, |request, account| {
+            Box::pin($handler(request, account))
+        })
+    };
+    (PortalProvider $action:ident, $handler:path) => {
+        Handler::PortalProvider(Action::$action, |request, provider| {
+            Box::pin($handler(request, provider))
+        })
     };
     (Call $action:ident, $handler:path) => {
         Handler::Call(Action::$action, |request, call| Box::pin($handler(request, call)))
@@ -92,6 +108,8 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/v1/Accounts/{AccountSid}/Calls/{CallSid}/events" Call Read => calls::events;
     GET    "/v1/Accounts/{AccountSid}/CallCount"              Account Read => calls::count;
     GET    "/v1/Accounts/{AccountSid}/CallStats"              Account Read => stats::call_stats;
+    GET    "/v1/Accounts/{AccountSid}/RecentCalls"            PortalAccount List => recent_calls::of_account;
+    GET    "/v1/ServiceProviders/{ServiceProviderSid}/RecentCalls" PortalProvider List => recent_calls::of_provider;
     GET    "/v1/Calls/changes"                                AllAccounts List => feed::of_all;
     POST   "/v1/hooks/call-status"                            Sender => webhook::call_status;
     GET    "/livez"                                           Open => health::live;
@@ -165,13 +183,14 @@ pub(super) struct Target<'p> {
     resource: Option<&'static Resource>,
     path: &'p str,
     account: &'p str,
+    provider: &'p str,
     call: &'p str,
 }
 
 impl<'p> Target<'p> {
     pub fn of(path: &'p str) -> Self {
-        let mut target =
-            Self { label: RESOURCES.len(), resource: None, path, account: "", call: "" };
+        let (label, resource) = (RESOURCES.len(), None);
+        let mut target = Self { label, resource, path, account: "", provider: "", call: "" };
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
         for (label, resource) in RESOURCES.iter().enumerate() {
@@ -180,6 +199,10 @@ impl<'p> Target<'p> {
                 Some("") if !expected.is_empty() => false,
                 Some(sid) if *expected == "{AccountSid}" => {
                     target.account = sid;
+                    true
+                }
+                Some(sid) if *expected == "{ServiceProviderSid}" => {
+                    target.provider = sid;
                     true
                 }
                 Some(sid) if *expected == "{CallSid}" => {
@@ -229,6 +252,14 @@ impl<'p> Target<'p> {
             Handler::Account(action, answer) => {
                 let account = authorize(request, self.account, action)?;
                 answer(request, account).await
+            }
+            Handler::PortalAccount(action, answer) => {
+                let account = authorize(request, self.account, action);
+                answer(request, account.map_err(ApiError::for_portal)?).await
+            }
+            Handler::PortalProvider(action, answer) => {
+                let provider = authorize_provider(request, self.provider, action);
+                answer(request, provider.map_err(ApiError::for_portal)?).await
             }
             Handler::Call(action, answer) => {
                 let account = authorize(request, self.account, action)?;
@@ -284,6 +315,8 @@ mod tests {
                 "b",
             ),
             ("/v1/Accounts/a/CallStats", "/v1/Accounts/{AccountSid}/CallStats", "a", ""),
+            ("/v1/Accounts/a/recentcalls", "/v1/Accounts/{AccountSid}/RecentCalls", "a", ""),
+            ("/v1/Accounts/a/RecentCalls/b", "other", "", ""),
             ("/v1/hooks/call-status", "/v1/hooks/call-status", "", ""),
             ("/livez", "/livez", "", ""),
             ("/readyz", "/readyz", "", ""),
@@ -322,8 +355,13 @@ mod tests {
     #[test]
     fn sids_stand_in_a_path_where_the_handler_takes_them() {
         for Route { template, handler, .. } in ROUTES {
-            let account = matches!(handler, Handler::Account(..) | Handler::Call(..));
+            let account = matches!(
+                handler,
+                Handler::Account(..) | Handler::PortalAccount(..) | Handler::Call(..)
+            );
             assert_eq!(template.contains("/{AccountSid}/"), account, "{template}");
+            let provider = matches!(handler, Handler::PortalProvider(..));
+            assert_eq!(template.contains("/{ServiceProviderSid}/"), provider, "{template}");
             let call = matches!(handler, Handler::Call(..));
             assert_eq!(template.contains("/{CallSid}"), call, "{template}");
         }

@@ -242,12 +242,12 @@ fn comma(out: &mut Vec<u8>, n: usize) {
     }
 }
 
-fn next(out: &mut Vec<u8>, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn next(out: &mut Vec<u8>, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
     out.push(b',');
     member(out, key, value);
 }
 
-fn member(out: &mut Vec<u8>, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn member(out: &mut Vec<u8>, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
     string(out, key);
     out.push(b':');
     value(out);
@@ -260,17 +260,17 @@ pub(super) fn string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// A JSON string of a word that needs no escapes.
-fn quoted(out: &mut Vec<u8>, word: impl std::fmt::Display) {
+pub(super) fn quoted(out: &mut Vec<u8>, word: impl std::fmt::Display) {
     out.push(b'"');
     put(out, word);
     out.push(b'"');
 }
 
-fn put(out: &mut Vec<u8>, value: impl std::fmt::Display) {
+pub(super) fn put(out: &mut Vec<u8>, value: impl std::fmt::Display) {
     let _infallible = write!(out, "{value}");
 }
 
-fn time(out: &mut Vec<u8>, at: Timestamp) {
+pub(super) fn time(out: &mut Vec<u8>, at: Timestamp) {
     quoted(out, show_time(at));
 }
 

@@ -120,7 +120,7 @@ impl StaticPage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{feed, health, query};
+    use super::super::{feed, health, query, recent_calls};
     use super::openapi::{Node as _, resolve};
     use super::*;
     use crate::domain::SEARCH_PARAMETERS;
@@ -136,6 +136,7 @@ mod tests {
             let read: &[&str] = match path.as_str() {
                 "/v1/Accounts/{AccountSid}/Calls" => &of_list,
                 "/v1/Accounts/{AccountSid}/CallStats" => &["start", "end"],
+                path if path.ends_with("/RecentCalls") => &recent_calls::PARAMETERS,
                 path if path.ends_with("/changes") => &feed::PARAMETERS,
                 "/readyz" => &health::PARAMETERS,
                 _ => &[],
@@ -153,7 +154,7 @@ mod tests {
                 queries += own.len();
             }
         }
-        assert_eq!(queries, 2 * (17 + 15 + 2 + 2 + 2 + 1));
+        assert_eq!(queries, 2 * (17 + 15 + 9 + 9 + 2 + 2 + 2 + 1));
     }
 
     #[test]

@@ -16,6 +16,7 @@ export ROLLCALL=https://localhost:8443
 export TOKEN=$(cat rollcall-data/admin.token)
 export ACCOUNT=9351f46a-678c-43f5-b8a6-d4eb58d131af
 export CALL=c0000000-0000-4000-8000-000000000001
+export SERVICEPROVIDER=2708b1b3-2736-40ea-b502-c53d8396247f
 # Where rollcall has made its own certificate:
 export CURL_CA_BUNDLE=rollcall-data/tls/ca.pem";
 

@@ -103,11 +103,15 @@ fn what_is_read_is_as_described() {
     }
     let one = |rest: &str| format!("{}{rest}", call(1));
     let account = |rest: &str| format!("/v1/Accounts/{A1}{rest}");
+    let of_provider = format!("/v1/ServiceProviders/{A1}/RecentCalls?page=1&count=25");
+    rollcall.ok(&["account", "set", A1, "--service-provider", A1]);
     for (get, head, target) in [
         ("getCall", "headCall", one("")),
         ("listCallEvents", "headCallEvents", one("/events")),
         ("countCalls", "headCallCount", account("/CallCount")),
         ("callStats", "headCallStats", account("/CallStats?start=2026-01-01")),
+        ("recentCalls", "headRecentCalls", account("/RecentCalls?page=1&count=25")),
+        ("recentCallsOfProvider", "headRecentCallsOfProvider", of_provider),
         ("listChanges", "headChanges", account("/Calls/changes")),
     ] {
         for id in [get, head] {

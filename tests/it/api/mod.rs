@@ -20,6 +20,7 @@ mod paths;
 mod process;
 pub mod raw;
 pub mod readers;
+mod recent_calls;
 pub mod samples;
 mod sockets;
 mod stale;

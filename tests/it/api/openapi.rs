@@ -155,6 +155,7 @@ fn described_methods_answer_and_all_others_are_405() {
                 operations.find(|operation| (operation.path, &*operation.method) == (path, method));
             let n = if method == "DELETE" { 2 } else { 1 };
             let target = path.replace("{AccountSid}", A1).replace("{CallSid}", &sid(n));
+            let target = target.replace("{ServiceProviderSid}", A1);
             let answer = rollcall.ask(method, &admin, &target);
             let Some(operation) = own else {
                 assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");

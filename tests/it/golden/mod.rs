@@ -5,6 +5,7 @@
 //! call every field that jambonz has. What a call has beyond that is in [`further`].
 
 mod control;
+mod recent;
 mod verdicts;
 
 use std::collections::BTreeMap;
