@@ -27,6 +27,8 @@ fn long() -> Vec<String> {
         calls_of(A1, "from_prefix=nobody&order=asc"),
         calls_of(A1, "number_contains=nobody&limit=1&count=true"),
         calls_of(A1, "q=nobody&answered=true&limit=10"),
+        format!("/v1/Accounts/{A1}/RecentCalls?page=1&count=25&filter=nobody"),
+        format!("/v1/Accounts/{A1}/RecentCalls?page=1000&count=5"),
     ]
 }
 

@@ -163,6 +163,10 @@ pub fn query() -> impl Strategy<Value = String> {
             .prop_map(|p| format!("from_prefix={}", encoded(p))),
         select(vec!["+15551", "+", "anna,"]).prop_map(|p| format!("to_prefix={}", encoded(p))),
         (0..3_u32).prop_map(|n| format!("parent_call_sid={}", Account::call(n))),
+        select(&NUMBERS[..]).prop_map(|number| format!("number={}", encoded(number))),
+        select(vec!["1 (555)", "9990", "bea"])
+            .prop_map(|part| format!("number_contains={}", encoded(part))),
+        any::<bool>().prop_map(|answered| format!("answered={answered}")),
         any::<bool>().prop_map(|stale| format!("stale={stale}")),
         (0..1_000_i64).prop_map(|at| format!("start={}", time(at))),
         (0..1_000_i64).prop_map(|at| format!("end={}", time(at))),
@@ -178,7 +182,7 @@ pub fn query() -> impl Strategy<Value = String> {
 }
 
 fn encoded(text: &str) -> String {
-    text.replace('+', "%2B").replace(',', "%2C")
+    text.replace('+', "%2B").replace(',', "%2C").replace(' ', "%20")
 }
 
 /// A time within the traffic, if that has begun less than a second ago.
