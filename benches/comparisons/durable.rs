@@ -10,6 +10,7 @@ use super::cost::cpu;
 use super::{Field, skippable};
 use crate::baselines::disk;
 use crate::baselines::jambonz::{Jambonz, Kept};
+use crate::baselines::nginx;
 use crate::baselines::postgres::{Postgres, Session};
 use crate::harness::Outcome;
 use crate::harness::calls::{Events, LARGE};
@@ -54,6 +55,8 @@ pub async fn run(field: &Field, table: &mut Table, seconds: u64) -> Outcome<()> 
     );
     let hook = "POST /v1/hooks/call-status, an event a request, 64 connections, TLS";
     table.line(&format!("durable events for {seconds} s"), &figure, hook);
+    let part = answered(field, table, lasting, micros).await;
+    skippable(table, "nginx", part)?;
     unsynced(field, table, lasting, &ours).await?;
     limit(field, table, &ours, [commits, bytes])?;
     let part = jambonz(field, table, seconds, &ours);
@@ -82,6 +85,21 @@ async fn measured(server: &Server, lasting: Duration) -> Outcome<(Taken, f64)> {
     let spent = cpu(server.pid())?.saturating_sub(before);
     let micros = spent.as_secs_f64() * 1e6 / per(taken.events, 1.0);
     Ok((taken, micros))
+}
+
+/// nginx, which reads the same events and answers the same, and does nothing else.
+async fn answered(field: &Field, table: &mut Table, lasting: Duration, ours: f64) -> Outcome<()> {
+    let dir = field.room("nginx-events")?;
+    let (server, peer) = nginx::start(&dir, &field.rollcall.data.join("tls"), &[])?;
+    let before = cpu(server.pid())?;
+    let taken = events_for(&peer, lasting).await?;
+    let spent = cpu(server.pid())?.saturating_sub(before);
+    let theirs = spent.as_secs_f64() * 1e6 / per(taken.events, 1.0);
+    let what = "CPU a durable event against nginx answering 204 to the same";
+    let figure = format!("{ours:.1} µs against {theirs:.1}");
+    table.goal(what, &figure, ours / theirs, "×", Target::AtMost(3.0, 2.0));
+    table.by("POST over TLS 1.3, 64 kept connections, one after the other; nginx: `return 204`");
+    Ok(())
 }
 
 /// The same binary, whose syncs return at once.
