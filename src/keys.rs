@@ -13,6 +13,7 @@
 //! b                                                   -> how large the generation was when built
 //! m                                                   -> the mark of the last checkpoint
 //! v                                                   -> the layout
+//! y                                                   -> the layers of pages
 //! ```
 //!
 //! A *position* is the complement of `listed_at` and then the call's sid: newest first, and the
@@ -187,6 +188,7 @@ pub(crate) const ENTRIES: &[u8] = b"cdfklops";
 pub(crate) const BUILT: &[u8] = b"b";
 pub(crate) const MARK: &[u8] = b"m";
 pub(crate) const LAYOUT: &[u8] = b"v";
+pub(crate) const LAYERS: &[u8] = b"y";
 /// How often an index was written to after it was opened.
 pub(crate) const OPENED: &[u8] = b"n";
 

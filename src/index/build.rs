@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::Direction;
-use super::entries::Edit;
+use super::layers::BASE;
 use super::page::Put;
 use super::rows::{IndexStats, Stored, sealed, unsealed};
 use super::sorter::{Gathered, Runs};
@@ -186,8 +186,7 @@ fn merge<E: From<IndexError>>(
 }
 
 fn pack(index: &Index, entries: &[Put<'_>]) -> Result<(), IndexError> {
-    let edits: Vec<Edit<'_>> = entries.iter().map(|(key, value)| (*key, Some(*value))).collect();
-    index.entries.pack(&edits)?;
+    index.entries.write(BASE, entries)?;
     // What pages have left behind is used again only once their new places are written.
     index.entries.db.flush()?;
     Ok(())

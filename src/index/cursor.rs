@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::IndexError;
-use super::entries::{Entries, Recent, recent_value};
+use super::entries::{Bounded, Entries, Recent, recent_value};
+use super::layers::{BASE, Stack};
 use super::page::{LAST, Page, page_key};
 use super::spaced::{close, spaced};
 use super::tree::strange_key;
@@ -17,24 +18,37 @@ const RECENT_ROWS: usize = if cfg!(test) { 4 } else { 64 };
 
 /// An entry as it was read.
 #[derive(Debug, Clone)]
-pub(super) enum Entry {
-    Recent(Vec<u8>, Bytes),
-    Packed(Arc<Page>, usize),
+pub(super) struct Entry {
+    key: Vec<u8>,
+    value: Value,
 }
 
 impl Entry {
     pub fn key(&self) -> &[u8] {
-        match self {
-            Self::Recent(key, _) => key,
-            Self::Packed(page, n) => page.key(*n),
-        }
+        &self.key
     }
 
+    /// Who keeps it does not keep a whole page.
     pub fn value(&self) -> Bytes {
+        match &self.value {
+            Value::Recent(value) => value.clone(),
+            Value::Packed(..) => Bytes::copy_from_slice(self.value.bytes()),
+        }
+    }
+}
+
+/// What was found under a key, where it stands.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    Recent(Bytes),
+    Packed(Arc<Page>, usize),
+}
+
+impl Value {
+    pub fn bytes(&self) -> &[u8] {
         match self {
-            Self::Recent(_, value) => value.clone(),
-            // Who keeps the value does not keep the page.
-            Self::Packed(page, n) => Bytes::copy_from_slice(page.value(*n)),
+            Self::Recent(value) => value,
+            Self::Packed(page, n) => page.value(*n).unwrap_or_default(),
         }
     }
 }
@@ -62,16 +76,24 @@ pub(super) fn beginning(prefix: &[u8]) -> Bounds {
     (Included(prefix.to_vec()), Unbounded)
 }
 
+/// The numbers of some layers and of the base, in the order in which they hide each other.
+fn numbers(stack: &Stack) -> impl Iterator<Item = u32> {
+    stack.iter().map(|layer| layer.number).chain([BASE])
+}
+
 /// Finds entries by their keys, neighbours faster than strangers.
 pub(super) struct Lookup<'a> {
     entries: &'a Entries,
-    /// The page that was looked into last, its upper bound, and how many batches had been written.
-    page: Option<(Vec<u8>, Arc<Page>, u64)>,
+    stack: Stack,
+    /// How many batches had been written when the layers were looked at; none: while one was.
+    as_of: Option<u64>,
+    /// The page of each layer that was looked into last.
+    pages: Vec<Option<Bounded>>,
 }
 
 impl<'a> Lookup<'a> {
     pub fn new(entries: &'a Entries) -> Self {
-        Self { entries, page: None }
+        Self { entries, stack: Stack::default(), as_of: None, pages: Vec::new() }
     }
 
     /// What stands under a key.
@@ -80,237 +102,270 @@ impl<'a> Lookup<'a> {
             return Ok(recent);
         }
         let written = self.entries.batches.written();
-        let within = |(upper, page, as_of): &&(Vec<u8>, Arc<Page>, u64)| {
-            Some(*as_of) == written && key <= upper.as_slice() && key > page.lower()
-        };
-        if self.page.as_ref().is_none_or(|page| !within(&page)) {
-            let found = self.entries.page_with(Included(key))?;
-            let Some((upper, page)) = found else { return Ok(None) };
-            // One that was read while others wrote is not used again.
-            self.page = Some((upper, page, written.unwrap_or(u64::MAX)));
+        if self.as_of.is_none() || written != self.as_of {
+            (self.as_of, self.stack) = (written, self.entries.layers.stack());
+            self.pages = vec![None; self.stack.len() + 1];
         }
-        let page = self.page.as_ref().map(|(_, page, _)| page);
-        Ok(page.and_then(|page| page.find(key).map(|n| Bytes::copy_from_slice(page.value(n)))))
+        for (number, place) in numbers(&self.stack).zip(&mut self.pages) {
+            let holds = |(upper, page): &Bounded| key <= upper.as_slice() && key > page.lower();
+            if !place.as_ref().is_some_and(holds) {
+                *place = self.entries.page_with(number, Included(key))?;
+            }
+            let Some((_, page)) = place else { continue };
+            if let Some(n) = page.find(key) {
+                return Ok(page.value(n).map(Bytes::copy_from_slice));
+            }
+        }
+        Ok(None)
     }
 }
 
 /// Goes from entry to entry, while others may be written.
 pub(super) struct Cursor<'a> {
     entries: &'a Entries,
-    direction: Direction,
     /// What is still to be given out.
+    left: Left,
+    /// None where it reads layers alone.
+    recents: Option<Recents>,
+    /// The layers, and perhaps the base.
+    pages: Vec<Pages>,
+    /// Keeps the layers while they are read.
+    stack: Stack,
+    /// How many batches had been written when the layers were looked at.
+    as_of: Option<u64>,
+}
+
+/// The bounds of what is left, and in which direction it is read.
+struct Left {
+    direction: Direction,
     low: Bound<Vec<u8>>,
     high: Bound<Vec<u8>>,
-    /// Recent entries that come next, in the direction; none: it is gone.
-    recents: VecDeque<(Vec<u8>, Recent)>,
-    /// The last of them that was read.
-    recents_read: Option<Vec<u8>>,
-    recents_end: bool,
-    /// The page that is being read, and the number of its next entry, plus one where it goes down.
-    page: Option<(Arc<Page>, usize)>,
-    /// The bound from which on the next page is looked for, where one was read.
-    page_from: Option<Vec<u8>>,
-    pages_end: bool,
-    /// How many batches had been written when the first of the pages was read.
-    as_of: Option<u64>,
+}
+
+impl Left {
+    /// Nothing up to this key is given out any more.
+    fn pass(&mut self, key: &[u8]) {
+        match self.direction {
+            Direction::Up => self.low = Excluded(key.to_vec()),
+            Direction::Down => self.high = Excluded(key.to_vec()),
+        }
+    }
+
+    /// Whether a key, which comes later, is not beyond the end.
+    fn holds(&self, key: &[u8]) -> bool {
+        let (bound, beyond) = match self.direction {
+            Direction::Up => (&self.high, std::cmp::Ordering::Greater),
+            Direction::Down => (&self.low, std::cmp::Ordering::Less),
+        };
+        match bound {
+            Included(end) => key.cmp(end) != beyond,
+            Excluded(end) => key.cmp(end) == beyond.reverse(),
+            Unbounded => true,
+        }
+    }
+
+    /// Whether the first key comes before the second.
+    fn is_before(&self, a: &[u8], b: &[u8]) -> bool {
+        match self.direction {
+            Direction::Up => a < b,
+            Direction::Down => a > b,
+        }
+    }
 }
 
 impl<'a> Cursor<'a> {
     /// The entries between these bounds, one after the other.
-    pub fn new(entries: &'a Entries, bounds: Bounds, direction: Direction) -> Self {
-        let (low, high) = bounds;
-        Self {
-            entries,
-            direction,
-            low,
-            high,
-            recents: VecDeque::new(),
-            recents_read: None,
-            recents_end: false,
-            page: None,
-            page_from: None,
-            pages_end: false,
-            as_of: None,
-        }
+    pub fn new(entries: &'a Entries, (low, high): Bounds, direction: Direction) -> Self {
+        let left = Left { direction, low, high };
+        let recents = Some(Recents::default());
+        let (pages, stack) = (Vec::new(), Stack::default());
+        Self { entries, left, recents, pages, stack, as_of: None }
     }
 
-    fn step(&mut self) -> Result<Option<Entry>, IndexError> {
+    /// What some layers together say, without the base.
+    pub fn over(entries: &'a Entries, stack: Stack) -> Self {
+        let left = Left { direction: Direction::Up, low: Unbounded, high: Unbounded };
+        let pages = stack.iter().map(|layer| Pages::new(layer.number)).collect();
+        Self { entries, left, recents: None, pages, stack, as_of: None }
+    }
+
+    /// The next entry; without a value where it is gone.
+    pub fn step(&mut self) -> Result<Option<(Vec<u8>, Option<Value>)>, IndexError> {
+        let Self { entries, left, recents, pages, stack, as_of } = self;
+        if let Some(recents) = recents
+            && recents.next.is_empty()
+            && !recents.end
+        {
+            recents.read(entries, left)?;
+            // The pages have to be as new as that.
+            let written = entries.batches.written();
+            if as_of.is_none() || written != *as_of {
+                (*as_of, *stack) = (written, entries.layers.stack());
+                *pages = numbers(stack).map(Pages::new).collect();
+            }
+        }
+        for pages in &mut *pages {
+            while pages.page.is_none() && !pages.end {
+                pages.read(entries, left)?;
+            }
+        }
+        // What is found first hides all that is found later.
+        let mut best: Option<(&[u8], Option<Value>)> = None;
+        if let Some((key, value)) = recents.as_ref().and_then(|recents| recents.next.front()) {
+            best = Some((key, value.clone().map(Value::Recent)));
+        }
+        for (page, n) in pages.iter().filter_map(|pages| pages.next(left.direction)) {
+            let key = page.key(n);
+            let first = best.as_ref().is_none_or(|(best, _)| left.is_before(key, best));
+            if first && left.holds(key) {
+                let value = page.value(n).is_some().then(|| Value::Packed(page.clone(), n));
+                best = Some((key, value));
+            }
+        }
+        let Some((key, value)) = best else { return Ok(None) };
+        let key = key.to_vec();
+        if let Some(recents) = recents {
+            recents.next.pop_front_if(|(recent, _)| *recent == key);
+        }
+        for pages in pages {
+            if pages.next(left.direction).is_some_and(|(page, n)| page.key(n) == key) {
+                pages.pass(left.direction);
+            }
+        }
+        left.pass(&key);
+        Ok(Some((key, value)))
+    }
+}
+
+impl Iterator for Cursor<'_> {
+    type Item = Result<Entry, IndexError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if self.recents.is_empty() && !self.recents_end {
-                self.read_recents()?;
-                // The pages have to be as new as that.
-                if self.as_of.is_none() || self.entries.batches.written() != self.as_of {
-                    (self.page, self.page_from, self.pages_end) = (None, None, false);
-                }
-            }
-            if self.page.is_none() && !self.pages_end {
-                self.read_page()?;
-                continue;
-            }
-            let packed = self.packed();
-            let recent = self.recents.front().map(|(key, _)| key.as_slice());
-            let order = match (recent, &packed) {
-                (None, None) => return Ok(None),
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some(recent), Some(packed)) => match self.direction {
-                    Direction::Up => recent.cmp(packed.key()),
-                    Direction::Down => packed.key().cmp(recent),
-                },
-            };
-            if order.is_ge() {
-                self.pass_packed();
-            }
-            let found = if order.is_le() {
-                let Some((key, value)) = self.recents.pop_front() else { return Ok(None) };
-                self.pass(key.clone());
-                value.map(|value| Entry::Recent(key, value))
-            } else {
-                self.pass(packed.as_ref().map(|packed| packed.key().to_vec()).unwrap_or_default());
-                packed
-            };
-            if found.is_some() {
-                return Ok(found);
+            match self.step() {
+                Ok(Some((key, Some(value)))) => return Some(Ok(Entry { key, value })),
+                Ok(Some((_, None))) => {}
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
             }
         }
     }
+}
 
-    /// Nothing up to this key is given out any more.
-    fn pass(&mut self, key: Vec<u8>) {
-        match self.direction {
-            Direction::Up => self.low = Excluded(key),
-            Direction::Down => self.high = Excluded(key),
-        }
-    }
+/// Reads recent entries.
+#[derive(Default)]
+struct Recents {
+    /// Those that come next, in the direction; none: it is gone.
+    next: VecDeque<(Vec<u8>, Recent)>,
+    end: bool,
+}
 
-    fn read_recents(&mut self) -> Result<(), IndexError> {
-        let (mut low, mut high) = (self.low.clone(), self.high.clone());
-        if let Some(read) = &self.recents_read {
-            match self.direction {
-                Direction::Up => low = Excluded(read.clone()),
-                Direction::Down => high = Excluded(read.clone()),
-            }
-        }
-        if is_empty(&low, &high) {
-            self.recents_end = true;
+impl Recents {
+    fn read(&mut self, entries: &Entries, left: &Left) -> Result<(), IndexError> {
+        if is_empty(&left.low, &left.high) {
+            self.end = true;
             return Ok(());
         }
-        let in_sled = |bound: Bound<Vec<u8>>| bound.map(|key| spaced(&key));
-        let mut rows = self.entries.db.range((in_sled(low), in_sled(high)));
+        let in_sled = |bound: &Bound<Vec<u8>>| bound.as_ref().map(|key| spaced(key));
+        let mut rows = entries.db.range((in_sled(&left.low), in_sled(&left.high)));
         for _ in 0..RECENT_ROWS {
-            let row = match self.direction {
+            let row = match left.direction {
                 Direction::Up => rows.next(),
                 Direction::Down => rows.next_back(),
             };
             let Some(row) = row else {
-                self.recents_end = true;
+                self.end = true;
                 break;
             };
-            let (key, value) = row?;
-            let value = recent_value(&key, &value)?;
-            let key = close(&key).ok_or_else(strange_key)?;
-            self.recents_read = Some(key.clone());
-            self.recents.push_back((key, value));
+            let (in_sled, value) = row?;
+            let value = recent_value(&in_sled, &value)?;
+            self.next.push_back((close(&in_sled).ok_or_else(strange_key)?, value));
         }
         Ok(())
     }
+}
 
-    /// Reads the next page that may hold an entry.
-    fn read_page(&mut self) -> Result<(), IndexError> {
-        let entries = self.entries;
-        if self.page_from.is_none() {
-            self.as_of = entries.batches.written();
-        }
-        match self.direction {
+/// Reads the pages of a layer.
+struct Pages {
+    layer: u32,
+    /// The page that is being read, and the number of its next entry, plus one where it goes down.
+    page: Option<(Arc<Page>, usize)>,
+    /// The bound from which on the next page is looked for, where one was read.
+    from: Option<Vec<u8>>,
+    end: bool,
+}
+
+impl Pages {
+    fn new(layer: u32) -> Self {
+        Self { layer, page: None, from: None, end: false }
+    }
+
+    /// Reads the next page that may hold an entry of what is left.
+    fn read(&mut self, entries: &Entries, left: &Left) -> Result<(), IndexError> {
+        let found = match (left.direction, &self.from) {
+            (Direction::Up, Some(from)) => entries.page_with(self.layer, Excluded(from))?,
+            (Direction::Up, None) => {
+                entries.page_with(self.layer, Included(start(&left.low, &[])))?
+            }
+            (Direction::Down, Some(from)) => {
+                let key = page_key(self.layer, from);
+                let lost = || IndexError::damaged("a page is missing");
+                let value = entries.db.get(&key)?.ok_or_else(lost)?;
+                Some((from.clone(), entries.cache.page(&key, &value)?))
+            }
+            (Direction::Down, None) => {
+                entries.page_with(self.layer, Included(start(&left.high, LAST)))?
+            }
+        };
+        let Some((upper, page)) = found else {
+            self.end = true;
+            return Ok(());
+        };
+        match left.direction {
             Direction::Up => {
-                let from = match (&self.page_from, &self.low) {
-                    (Some(from), _) => Excluded(from.as_slice()),
-                    (None, Included(low) | Excluded(low)) => Included(low.as_slice()),
-                    (None, Unbounded) => Included(&[][..]),
-                };
-                let Some((upper, page)) = entries.page_with(from)? else {
-                    self.pages_end = true;
-                    return Ok(());
-                };
-                let first = match &self.low {
+                let first = match &left.low {
                     Included(low) => page.before(low),
-                    Excluded(low) => {
-                        let n = page.before(low);
-                        n + usize::from(n < page.len() && page.key(n) == low.as_slice())
-                    }
+                    Excluded(low) => page.up_to(low),
                     Unbounded => 0,
                 };
-                let beyond = match &self.high {
+                self.end = match &left.high {
                     Included(high) | Excluded(high) => upper >= *high,
                     Unbounded => upper == LAST,
                 };
-                self.page_from = Some(upper);
-                self.pages_end = beyond;
+                self.from = Some(upper);
                 self.page = (first < page.len()).then_some((page, first));
             }
             Direction::Down => {
-                let page = match (&self.page_from, &self.high) {
-                    (Some(from), _) => {
-                        let key = page_key(from);
-                        let lost = || IndexError::damaged("a page is missing");
-                        let value = entries.db.get(&key)?.ok_or_else(lost)?;
-                        Some(entries.cache.page(&key, &value)?)
-                    }
-                    (None, Included(high) | Excluded(high)) => {
-                        entries.page_with(Included(high))?.map(|(_, page)| page)
-                    }
-                    (None, Unbounded) => entries.page_with(Included(LAST))?.map(|(_, page)| page),
-                };
-                let Some(page) = page else {
-                    self.pages_end = true;
-                    return Ok(());
-                };
-                let end = match &self.high {
+                let end = match &left.high {
                     Excluded(high) => page.before(high),
-                    Included(high) => {
-                        let n = page.before(high);
-                        n + usize::from(n < page.len() && page.key(n) == high.as_slice())
-                    }
+                    Included(high) => page.up_to(high),
                     Unbounded => page.len(),
                 };
-                let beyond = match &self.low {
+                let beyond = match &left.low {
                     Included(low) | Excluded(low) => page.lower() < low.as_slice(),
                     Unbounded => false,
                 };
-                self.pages_end = beyond || page.lower().is_empty();
-                self.page_from = Some(page.lower().to_vec());
+                self.end = beyond || page.lower().is_empty();
+                self.from = Some(page.lower().to_vec());
                 self.page = (end > 0).then_some((page, end));
             }
         }
         Ok(())
     }
 
-    /// The next entry of the page, if it lies within the bounds.
-    fn packed(&self) -> Option<Entry> {
+    /// The next entry of the page.
+    fn next(&self, direction: Direction) -> Option<(&Arc<Page>, usize)> {
         let (page, n) = self.page.as_ref()?;
-        let n = match self.direction {
-            Direction::Up => *n,
-            Direction::Down => n.checked_sub(1)?,
-        };
-        let key = page.key(n);
-        let within = match self.direction {
-            Direction::Up => match &self.high {
-                Included(high) => key <= high.as_slice(),
-                Excluded(high) => key < high.as_slice(),
-                Unbounded => true,
-            },
-            Direction::Down => match &self.low {
-                Included(low) => key >= low.as_slice(),
-                Excluded(low) => key > low.as_slice(),
-                Unbounded => true,
-            },
-        };
-        within.then(|| Entry::Packed(page.clone(), n))
+        match direction {
+            Direction::Up => Some((page, *n)),
+            Direction::Down => Some((page, n.checked_sub(1)?)),
+        }
     }
 
-    fn pass_packed(&mut self) {
+    /// That one is done with.
+    fn pass(&mut self, direction: Direction) {
         let Some((page, n)) = &mut self.page else { return };
-        let left = match self.direction {
+        let left = match direction {
             Direction::Up => {
                 *n += 1;
                 *n < page.len()
@@ -326,11 +381,11 @@ impl<'a> Cursor<'a> {
     }
 }
 
-impl Iterator for Cursor<'_> {
-    type Item = Result<Entry, IndexError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.step().transpose()
+/// Where a bound lies; `end` where there is none.
+fn start<'k>(bound: &'k Bound<Vec<u8>>, end: &'k [u8]) -> &'k [u8] {
+    match bound {
+        Included(key) | Excluded(key) => key,
+        Unbounded => end,
     }
 }
 

@@ -1,19 +1,20 @@
 //! The ordered map in which the index keeps its rows: each by its key, in sled.
 //!
-//! An entry stands in one of two places. What was written lately is **recent**: a value of its own, under its
-//! own key. Everything else is **packed**, with its neighbours, into pages. A recent entry hides
-//! a packed one of the same key, and may say that there is none any more. Packing moves recent
-//! entries into the pages, which changes nothing of what the map holds.
+//! What was written lately is **recent**: a value of its own, under its own key. Everything else is **packed**,
+//! with its neighbours, into pages, which form **layers** (`layers.rs`). A recent entry hides packed ones
+//! of the same key, a newer layer the older ones and the base; each may say that there is no such entry any
+//! more. Packing, merging and folding move entries downwards, which changes nothing of what
+//! the map holds.
 //!
 //! ```text
 //! recent  the key, spaced -> crc32c u32 of key and rest | 1, value  or  0
 //! packed  see `page.rs`
 //! ```
 //!
-//! **One writer, many readers.** What is packed is in its page before it ceases to be recent. So a reader
-//! who looks at recent entries first, and at a page after that, misses nothing. Pages are found by
-//! their upper bounds, which stay. Between two steps of a reader entries may come and go; none
-//! that stays is passed over, and none is given out twice or out of order.
+//! **One writer, many readers.** What moves is in its new place before it leaves the old one, and places are
+//! looked into from above. So a reader misses nothing. Pages are found by their upper bounds, which stay.
+//! Between two steps of a reader entries may come and go; none that stays is passed over, and none is
+//! given out twice or out of order.
 
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::sync::Arc;
@@ -24,10 +25,11 @@ use parking_lot::Mutex;
 use sled::IVec;
 
 use super::IndexError;
-use super::cursor::{Bounds, Cursor, Direction};
+use super::cursor::{Bounds, Cursor, Direction, Lookup};
 use super::database::Database;
+use super::layers::{BASE, Layer, Layers, Stack};
 use super::page::{
-    LAST, PACKED, Page, PageCache, PageWriter, Put, checksum, page_key, shares, upper_bound, weight,
+    LAST, Page, PageCache, PageWriter, Put, checksum, page_key, shares, upper_bound, weight,
 };
 use super::spaced::{close, spaced};
 use super::tree::strange_key;
@@ -39,13 +41,17 @@ const BATCH_KEYS: usize = 96;
 const PORTION_BYTES: usize = 1 << 20;
 /// Recent entries that are packed at once.
 const RECENT_PACKED: usize = 8192;
+/// Layers over the base, beyond which they are merged.
+const LAYERS_MAX: usize = if cfg!(test) { 3 } else { 8 };
+/// What the layers may have of all entries before they are folded into the base: a fourth.
+const FOLD_SHARE: u64 = 4;
+/// Bytes of entries that are moved at once.
+const MOVED_BYTES: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 /// The part of the cache that unpacked pages have: a fourth.
 pub(super) const CACHE_SHARE: u64 = 4;
 
 /// An entry that is to be written; none: it goes.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
-/// The same, borrowed.
-pub(super) type Edit<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// What a recent entry says: its value, or that there is none any more.
 pub(super) type Recent = Option<Bytes>;
@@ -56,6 +62,7 @@ pub(super) type Bounded = (Vec<u8>, Arc<Page>);
 pub(super) struct Entries {
     pub db: Database,
     pub batches: Batches,
+    pub layers: Layers,
     pub cache: PageCache,
     /// How many recent entries there are, about.
     recent: AtomicUsize,
@@ -100,8 +107,8 @@ impl Entries {
                 recent += 1;
             }
         }
-        let number = Mutex::new(None);
-        Ok(Self { db, batches: Batches::default(), cache, recent: recent.into(), number })
+        let (layers, batches) = (Layers::open(&db)?, Batches::default());
+        Ok(Self { db, batches, layers, cache, recent: recent.into(), number: Mutex::new(None) })
     }
 
     /// How many recent entries there are, about.
@@ -111,11 +118,7 @@ impl Entries {
 
     /// What stands under a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, IndexError> {
-        if let Some(recent) = self.recent_at(key)? {
-            return Ok(recent);
-        }
-        let Some((_, page)) = self.page_with(Included(key))? else { return Ok(None) };
-        Ok(page.find(key).map(|n| Bytes::copy_from_slice(page.value(n))))
+        Lookup::new(self).get(key)
     }
 
     /// What a recent entry says of a key; none where there is none.
@@ -125,17 +128,23 @@ impl Entries {
         found.map(|value| recent_value(&key, &value)).transpose()
     }
 
-    /// The first page that may hold a key beyond this bound, and its upper bound; none where there are
+    /// A layer's first page that may hold a key beyond this bound, and its upper bound; none where it has
     /// no pages at all.
-    pub fn page_with(&self, bound: Bound<&[u8]>) -> Result<Option<Bounded>, IndexError> {
+    pub fn page_with(
+        &self,
+        layer: u32,
+        bound: Bound<&[u8]>,
+    ) -> Result<Option<Bounded>, IndexError> {
         let missing = || IndexError::damaged("a page is missing");
         let find = || {
-            let pages = (bound.map(page_key), Excluded(vec![PACKED + 1]));
-            self.db.range(pages).next().transpose()
+            let from = bound.map(|key| page_key(layer, key));
+            let end = Excluded(page_key(layer.saturating_add(1), &[]));
+            self.db.range((from, end)).next().transpose()
         };
         let mut found = find()?;
         let beyond_last = matches!(bound, Excluded(key) if key == LAST);
-        if found.is_none() && !beyond_last && self.db.scan_prefix([PACKED]).next().is_some() {
+        let any = || self.db.scan_prefix(page_key(layer, &[])).next().is_some();
+        if found.is_none() && !beyond_last && any() {
             // The first pages may have come between these two looks, and with them the last one.
             found = Some(find()?.ok_or_else(missing)?);
         }
@@ -174,64 +183,159 @@ impl Entries {
         })
     }
 
-    /// Packs all recent entries.
-    pub fn pack_recent(&self) -> Result<(), IndexError> {
+    /// Packs all recent entries. The map has so many in all, about.
+    pub fn pack_recent(&self, whole: u64) -> Result<(), IndexError> {
+        let count = self.recent() as u64;
+        if count == 0 {
+            return Ok(());
+        }
+        let layer = self.place_for(count, whole);
+        self.each_recent(|recent| {
+            let changes: Vec<_> =
+                recent.iter().map(|(_, key, value)| (key.as_slice(), value.as_deref())).collect();
+            self.write(layer, &changes)
+        })?;
+        self.publish(layer, count)?;
+        // Only now: see the head of this file.
+        self.each_recent(|recent| self.forget(recent.iter().map(|(in_sled, ..)| in_sled)))?;
+        self.recent.store(0, Ordering::Relaxed);
+        self.settle(whole)
+    }
+
+    /// Writes many changes at once, in the order of their keys, each key once.
+    pub fn pack(&self, changes: &[Put<'_>], whole: u64) -> Result<(), IndexError> {
+        let layer = self.place_for(changes.len() as u64, whole);
+        self.write(layer, changes)?;
+        self.publish(layer, changes.len() as u64)?;
+        // Recent entries would hide them.
+        self.each_recent(|recent| {
+            let hide =
+                |key: &Vec<u8>| changes.binary_search_by_key(&key.as_slice(), |(key, _)| key);
+            let hiding = recent.iter().filter(|(_, key, _)| hide(key).is_ok());
+            self.forget(hiding.map(|(in_sled, ..)| in_sled))
+        })?;
+        self.settle(whole)
+    }
+
+    /// All recent entries, some at a time: the key in sled, the key, what it says.
+    fn each_recent(
+        &self,
+        mut visit: impl FnMut(&[(IVec, Vec<u8>, Recent)]) -> Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
         for kind in keys::ENTRIES {
             let (mut low, end) = (Included(vec![*kind]), Excluded(vec![*kind + 1]));
             loop {
-                let (mut changes, mut packed): (Vec<Change>, Vec<IVec>) = Default::default();
+                let mut some = Vec::new();
                 for row in self.db.range((low, end.clone())).take(RECENT_PACKED) {
-                    let (key, value) = row?;
-                    let value = recent_value(&key, &value)?;
-                    let closed = close(&key).ok_or_else(strange_key)?;
-                    changes.push((closed, value.map(|value| value.to_vec())));
-                    packed.push(key);
+                    let (in_sled, value) = row?;
+                    let value = recent_value(&in_sled, &value)?;
+                    let key = close(&in_sled).ok_or_else(strange_key)?;
+                    some.push((in_sled, key, value));
                 }
-                let Some(last) = packed.last() else { break };
+                let Some((last, ..)) = some.last() else { break };
                 low = Excluded(last.to_vec());
-                self.pack(&edits(&changes))?;
-                // Only now: see the head of this file.
-                for some in packed.chunks(BATCH_KEYS) {
-                    let mut batch = sled::Batch::default();
-                    for key in some {
-                        batch.remove(key);
-                    }
-                    self.batches.write(|| self.db.apply_batch(batch))?;
-                }
+                visit(&some)?;
             }
         }
-        self.recent.store(0, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Writes changes into the pages: in the order of their keys, each key once, and none that is
-    /// recent.
-    pub fn pack(&self, mut changes: &[Edit<'_>]) -> Result<(), IndexError> {
+    /// Removes entries from those that are recent.
+    fn forget<'k>(&self, in_sled: impl Iterator<Item = &'k IVec>) -> Result<(), IndexError> {
+        let mut in_sled = in_sled.peekable();
+        while in_sled.peek().is_some() {
+            let (mut batch, mut count) = (sled::Batch::default(), 0);
+            for key in in_sled.by_ref().take(BATCH_KEYS) {
+                batch.remove(key);
+                count += 1;
+            }
+            self.batches.write(|| self.db.apply_batch(batch))?;
+            let less = |recent: usize| Some(recent.saturating_sub(count));
+            let _always = self.recent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+        Ok(())
+    }
+
+    /// Where so many changes of a map of so many entries are packed: into the base where most of its
+    /// pages have some of them anyway, else into a layer of their own.
+    fn place_for(&self, count: u64, whole: u64) -> u32 {
+        let into_base = self.layers.stack().is_empty() && count.saturating_mul(FOLD_SHARE) >= whole;
+        if into_base { BASE } else { self.layers.new_number() }
+    }
+
+    /// Has a layer that is written count.
+    fn publish(&self, number: u32, entries: u64) -> Result<(), IndexError> {
+        if number == BASE {
+            return Ok(());
+        }
+        let layer = Arc::new(Layer { number, entries });
+        let stack: Stack = [layer].into_iter().chain(self.layers.stack().iter().cloned()).collect();
+        self.batches.write(|| self.layers.replace(&self.db, stack))
+    }
+
+    /// Merges the layers, or folds them into the base, where there are many of them.
+    fn settle(&self, whole: u64) -> Result<(), IndexError> {
+        let stack = self.layers.stack();
+        let above: u64 = stack.iter().map(|layer| layer.entries).sum();
+        if above > 0 && above.saturating_mul(FOLD_SHARE) >= whole {
+            self.move_down(&stack, BASE)?;
+            self.batches.write(|| self.layers.replace(&self.db, Stack::default()))?;
+        } else if stack.len() > LAYERS_MAX {
+            let number = self.layers.new_number();
+            let entries = self.move_down(&stack, number)?;
+            let merged: Stack = [Arc::new(Layer { number, entries })].into();
+            self.batches.write(|| self.layers.replace(&self.db, merged))?;
+        }
+        drop(stack);
+        self.layers.sweep(&self.db)
+    }
+
+    /// Writes what some layers together say into another. Returns how many entries that are.
+    fn move_down(&self, stack: &Stack, layer: u32) -> Result<u64, IndexError> {
+        let mut cursor = Cursor::over(self, stack.clone());
+        let mut moved = 0;
+        loop {
+            let (mut some, mut bytes): (Vec<Change>, usize) = Default::default();
+            while bytes < MOVED_BYTES {
+                let Some((key, value)) = cursor.step()? else { break };
+                bytes += key.len() + value.as_ref().map_or(0, |value| value.bytes().len());
+                some.push((key, value.map(|value| value.bytes().to_vec())));
+            }
+            if some.is_empty() {
+                return Ok(moved);
+            }
+            moved += some.len() as u64;
+            self.write(layer, &edits(&some))?;
+        }
+    }
+
+    /// Writes changes into the pages of a layer: in the order of their keys, each key once.
+    pub fn write(&self, layer: u32, mut changes: &[Put<'_>]) -> Result<(), IndexError> {
         let mut writer = PageWriter::new()?;
         while let Some((first, _)) = changes.first() {
-            let (upper, page) = match self.page_with(Included(first))? {
+            let (upper, page) = match self.page_with(layer, Included(first))? {
                 Some((upper, page)) => (upper, Some(page)),
                 None => (LAST.to_vec(), None),
             };
             let mut bytes = 0;
-            let within = changes.iter().take_while(|(key, value)| {
+            let within = changes.iter().take_while(|change| {
                 let fits = bytes < PORTION_BYTES;
-                bytes += weight((key, value.unwrap_or_default()));
-                fits && *key <= upper.as_slice()
+                bytes += weight(**change);
+                fits && change.0 <= upper.as_slice()
             });
             let (now, later) = changes.split_at(within.count());
             let cut = later.first().is_some_and(|(key, _)| *key <= upper.as_slice());
             let cut = now.last().filter(|_| cut).map(|(key, _)| *key);
-            self.rewrite(&mut writer, &upper, page.as_deref(), now, cut)?;
+            self.rewrite(&mut writer, (layer, &upper), page.as_deref(), now, cut)?;
             changes = later;
         }
         Ok(())
     }
 
-    /// Has a page end with this key, so that what comes after it is written into others.
+    /// Has a page of the base end with this key, so that what comes after it is written into others.
     pub fn divide(&self, bound: &[u8]) -> Result<(), IndexError> {
         let mut writer = PageWriter::new()?;
-        let (upper, page) = match self.page_with(Included(bound))? {
+        let (upper, page) = match self.page_with(BASE, Included(bound))? {
             Some((upper, page)) => (upper, Some(page)),
             None => (LAST.to_vec(), None),
         };
@@ -239,16 +343,14 @@ impl Entries {
             return Ok(());
         }
         let page = page.as_deref();
-        let entries: Vec<Put<'_>> = page
-            .into_iter()
-            .flat_map(|page| (0..page.len()).map(|n| (page.key(n), page.value(n))))
-            .collect();
+        let entries: Vec<Put<'_>> =
+            page.into_iter().flat_map(|page| (0..page.len()).map(|n| page.entry(n))).collect();
         let (before, after) = entries.split_at(entries.partition_point(|(key, _)| *key <= bound));
         let mut batch = sled::Batch::default();
         for (upper, lower, entries) in
             [(bound, page.map(Page::lower).unwrap_or_default(), before), (&*upper, bound, after)]
         {
-            let key = page_key(upper);
+            let key = page_key(BASE, upper);
             let value = writer.value(&key, self.next_number()?, lower, entries)?;
             batch.insert(key, value);
         }
@@ -260,27 +362,30 @@ impl Entries {
     fn rewrite(
         &self,
         writer: &mut PageWriter,
-        upper: &[u8],
+        (layer, upper): (u32, &[u8]),
         page: Option<&Page>,
-        changes: &[Edit<'_>],
+        changes: &[Put<'_>],
         cut: Option<&[u8]>,
     ) -> Result<(), IndexError> {
         let mut merged: Vec<Put<'_>> = Vec::new();
         let (mut n, count) = (0, page.map_or(0, Page::len));
-        let there = |n: usize| page.map(|page| (page.key(n), page.value(n)));
+        let there = |n: usize| page.map(|page| page.entry(n));
         for (key, value) in changes {
             while let Some(entry) = there(n).filter(|(before, _)| n < count && before < key) {
                 merged.push(entry);
                 n += 1;
             }
             n += usize::from(n < count && there(n).is_some_and(|(same, _)| same == *key));
-            merged.extend(value.map(|value| (*key, value)));
+            // Under the base there is nothing that would have to be hidden.
+            if value.is_some() || layer != BASE {
+                merged.push((*key, *value));
+            }
         }
         let rest: Vec<Put<'_>> = (n..count).filter_map(there).collect();
         let mut lower = page.map(Page::lower).unwrap_or_default();
         let mut batch = sled::Batch::default();
         let mut add = |upper: &[u8], lower: &[u8], entries: &[Put<'_>]| {
-            let key = page_key(upper);
+            let key = page_key(layer, upper);
             let value = writer.value(&key, self.next_number()?, lower, entries)?;
             batch.insert(key, value);
             Ok::<_, IndexError>(())
@@ -327,7 +432,7 @@ impl Entries {
 }
 
 /// Changes as [`Entries::pack`] takes them.
-pub(super) fn edits(changes: &[Change]) -> Vec<Edit<'_>> {
+pub(super) fn edits(changes: &[Change]) -> Vec<Put<'_>> {
     changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect()
 }
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::cursor::{Cursor, Direction, Entry, Lookup, beginning};
 use super::entries::{Change, Entries, edits};
+use super::layers::BASE;
 use super::page::{self, PACKED, Page, page_key};
 use super::{IndexError, database};
 use crate::domain::{AccountSid, CallSid, Position, Timestamp};
@@ -39,10 +40,12 @@ fn key(n: u8) -> Vec<u8> {
 enum Way {
     Recent,
     Packed,
+    /// Recent, and what is recent is packed.
+    Moved,
 }
 
 fn step() -> impl Strategy<Value = (Way, BTreeMap<u8, Option<u8>>, usize)> {
-    let way = prop_oneof![Just(Way::Recent), Just(Way::Packed)];
+    let way = prop_oneof![Just(Way::Recent), Just(Way::Packed), Just(Way::Moved)];
     (way, btree_map(0..200_u8, option::weighted(0.7, any::<u8>()), 0..40), 0..30_usize)
 }
 
@@ -55,9 +58,12 @@ fn write(entries: &Entries, way: Way, changes: &BTreeMap<Vec<u8>, Option<Vec<u8>
     let changes: Vec<Change> = changes.clone().into_iter().collect();
     match way {
         Way::Recent => entries.put(changes, || ()).unwrap(),
+        Way::Moved => {
+            entries.put(changes, || ()).unwrap();
+            entries.pack_recent(100).unwrap();
+        }
         Way::Packed => {
-            entries.pack_recent().unwrap();
-            entries.pack(&edits(&changes)).unwrap();
+            entries.pack(&edits(&changes), 100).unwrap();
         }
     }
 }
@@ -150,9 +156,9 @@ proptest! {
 
     #[test]
     fn noise_is_no_page(bytes in vec(any::<u8>(), 0..200)) {
-        prop_assert!(Page::read(&page_key(b"x"), &bytes).is_err());
+        prop_assert!(Page::read(&page_key(BASE, b"x"), &bytes).is_err());
         // Nor where it has the right checksum.
-        let key = page_key(b"x");
+        let key = page_key(BASE, b"x");
         let mut sealed = page::checksum(&key, &bytes).to_be_bytes().to_vec();
         sealed.extend_from_slice(&bytes);
         let _no_panic = Page::read(&key, &sealed);
@@ -163,15 +169,15 @@ proptest! {
         rows in btree_map(0..200_u8, vec(any::<u8>(), 0..50), 0..60), noise in vec(any::<u8>(), 0..60),
     ) {
         let rows: BTreeMap<_, _> = rows.into_iter().map(|(n, value)| (key(n), value)).collect();
-        let puts: Vec<_> = rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
-        let at = page_key(b"x");
+        let puts: Vec<_> = rows.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice()))).collect();
+        let at = page_key(BASE, b"x");
         let value = page::PageWriter::new().unwrap().value(&at, 7, b"lower", &puts).unwrap();
         let page = Page::read(&at, &value).unwrap();
         let found: BTreeMap<_, _> =
-            (0..page.len()).map(|n| (page.key(n).to_vec(), page.value(n).to_vec())).collect();
+            (0..page.len()).map(|n| (page.key(n).to_vec(), page.value(n).unwrap().to_vec())).collect();
         prop_assert_eq!(&found, &rows);
         prop_assert_eq!((page.lower(), page::checked(&at, &value).unwrap().0), (&b"lower"[..], 7));
-        prop_assert!(Page::read(&page_key(b"y"), &value).is_err(), "under another key");
+        prop_assert!(Page::read(&page_key(BASE, b"y"), &value).is_err(), "under another key");
         // Entries that are right by their checksum and wrong in themselves.
         let packed = zstd::bulk::compress(&noise, 3).unwrap();
         let mut strange = value[..4 + 8 + 2 + 5].to_vec();
@@ -199,12 +205,12 @@ fn a_stop_between_packing_and_the_end_of_what_was_recent_changes_nothing() {
     };
     let before = seen(&store);
     // The first half of what packing does.
-    store.pack(&edits(&second.into_iter().collect::<Vec<_>>())).unwrap();
+    store.write(BASE, &edits(&second.into_iter().collect::<Vec<_>>())).unwrap();
     assert_eq!(seen(&store), before);
     drop(store);
     let store = entries(&dir);
     assert_eq!(seen(&store), before);
-    store.pack_recent().unwrap();
+    store.pack_recent(200).unwrap();
     assert_eq!((seen(&store), store.recent()), (before, 0));
 }
 
@@ -235,9 +241,9 @@ fn nothing_is_missing_while_the_first_page_comes() {
             .into();
         for _ in 0..ROUNDS {
             together.wait();
-            store.pack(&edits(&rows)).unwrap();
+            store.write(BASE, &edits(&rows)).unwrap();
             together.wait();
-            store.db.remove(page_key(page::LAST)).unwrap();
+            store.db.remove(page_key(BASE, page::LAST)).unwrap();
         }
         for reader in readers {
             assert_eq!(reader.join().unwrap(), 0, "errors in {ROUNDS} rounds");

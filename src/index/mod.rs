@@ -10,6 +10,7 @@ mod database;
 mod entries;
 mod error;
 mod generation;
+mod layers;
 mod layout;
 mod op;
 mod page;

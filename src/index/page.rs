@@ -1,11 +1,13 @@
 //! Pages: many neighbouring entries in one compressed value.
 //!
 //! ```text
-//! key    P | the page's upper bound: no entry of it is greater; spaced
+//! key    P | layer u32 | the page's upper bound: no entry of it is greater; spaced
 //! value  crc32c u32 of key and rest | number u64 | lower bound length u16, lower bound
 //!        | length of the entries u32 | the entries, zstd
 //! entries  count | count × (shared, own, value: lengths as varints; own bytes of the key) | values
 //! ```
+//!
+//! The length of a value is one more than its bytes; 0 says that there is no such entry any more.
 //!
 //! A page holds what is greater than its lower bound, which is the upper bound of the page before it.
 //! Both stay as they are for as long as the page is there: a page that grows too large is cut, and
@@ -46,6 +48,8 @@ pub(super) struct Page {
     /// Where the first value begins in `entries`.
     values: usize,
     value_ends: Vec<u32>,
+    /// Which of them are gone.
+    gone: Vec<bool>,
 }
 
 impl Page {
@@ -73,6 +77,7 @@ impl Page {
         let count = Some(count).filter(|count| *count <= rest.len() / 3)?;
         let (mut keys, mut end) = (Vec::with_capacity(count * 48), 0_u32);
         let (mut key_ends, mut value_ends) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut gone = Vec::with_capacity(count);
         let mut short = Vec::new();
         for _ in 0..count {
             let (shared, own) = (take_number(&mut rest)?, take_number(&mut rest)?);
@@ -83,13 +88,14 @@ impl Page {
             short.extend_from_slice(bytes);
             keys.extend_from_slice(&short);
             key_ends.push(u32::try_from(keys.len()).ok()?);
-            end = end.checked_add(u32::try_from(value).ok()?)?;
+            gone.push(value == 0);
+            end = end.checked_add(u32::try_from(value.saturating_sub(1)).ok()?)?;
             value_ends.push(end);
         }
         let values = entries.len() - rest.len();
         let whole = usize::try_from(end).ok()? == rest.len();
         let lower = lower.to_vec();
-        whole.then_some(Self { lower, keys, key_ends, entries, values, value_ends })
+        whole.then_some(Self { lower, keys, key_ends, entries, values, value_ends, gone })
     }
 
     /// What all its entries are greater than; empty in the first page.
@@ -106,10 +112,17 @@ impl Page {
         slice(&self.keys, &self.key_ends, n).unwrap_or_default()
     }
 
-    /// The value of an entry; empty where there is no such entry.
-    pub fn value(&self, n: usize) -> &[u8] {
-        let values = self.entries.get(self.values..).unwrap_or_default();
-        slice(values, &self.value_ends, n).unwrap_or_default()
+    /// The value of an entry; none where it is gone.
+    pub fn value(&self, n: usize) -> Option<&[u8]> {
+        if self.gone.get(n).is_none_or(|gone| *gone) {
+            return None;
+        }
+        slice(self.entries.get(self.values..)?, &self.value_ends, n)
+    }
+
+    /// An entry as it is written again.
+    pub fn entry(&self, n: usize) -> Put<'_> {
+        (self.key(n), self.value(n))
     }
 
     /// How many entries are less than this key.
@@ -124,6 +137,11 @@ impl Page {
             }
         }
         low
+    }
+
+    /// How many entries are not greater than this key.
+    pub fn up_to(&self, key: &[u8]) -> usize {
+        self.before(key) + usize::from(self.find(key).is_some())
     }
 
     /// The number of the entry with this key.
@@ -159,13 +177,13 @@ fn slice<'a>(bytes: &'a [u8], ends: &[u32], n: usize) -> Option<&'a [u8]> {
     bytes.get(begin..usize::try_from(*ends.get(n)?).ok()?)
 }
 
-/// An entry that is to be written.
-pub(super) type Put<'a> = (&'a [u8], &'a [u8]);
+/// An entry that is to be written; none: it goes.
+pub(super) type Put<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// How many pages' worth of an entry's page it takes, in bytes of a page with texts.
 pub(super) fn weight((key, value): Put<'_>) -> usize {
     // Most of a key is shared with its neighbours.
-    let bytes = key.len() / 2 + value.len();
+    let bytes = key.len() / 2 + value.map_or(0, <[u8]>::len);
     if keys::carries_texts(key) { bytes } else { bytes * (ROW_BYTES / KEY_BYTES) }
 }
 
@@ -227,11 +245,11 @@ impl PageWriter {
             let own = key.get(shared..).unwrap_or_default();
             put_number(&mut self.entries, shared);
             put_number(&mut self.entries, own.len());
-            put_number(&mut self.entries, value.len());
+            put_number(&mut self.entries, value.map_or(0, |value| value.len() + 1));
             self.entries.extend_from_slice(own);
             before = key;
         }
-        for (_, value) in entries {
+        for value in entries.iter().filter_map(|(_, value)| *value) {
             self.entries.extend_from_slice(value);
         }
         let texts = entries.first().is_some_and(|(key, _)| keys::carries_texts(key));
@@ -253,15 +271,21 @@ impl PageWriter {
     }
 }
 
-/// The key in sled of the page with this upper bound.
-pub(super) fn page_key(upper: &[u8]) -> Vec<u8> {
-    spaced(&[&[PACKED], upper].concat())
+/// The key in sled of a layer's page with this upper bound.
+pub(super) fn page_key(layer: u32, upper: &[u8]) -> Vec<u8> {
+    spaced(&[&[PACKED][..], &layer.to_be_bytes(), upper].concat())
 }
 
 /// The upper bound in such a key.
 pub(super) fn upper_bound(key: &[u8]) -> Option<Vec<u8>> {
     let mut upper = close(key)?;
-    (upper.first() == Some(&PACKED)).then(|| upper.split_off(1))
+    (upper.len() >= 5).then(|| upper.split_off(5))
+}
+
+/// The layer in such a key.
+pub(super) fn layer_in(key: &[u8]) -> Option<u32> {
+    let (_, number) = close(key)?.get(..5)?.split_last_chunk().map(|(kind, n)| (kind.len(), *n))?;
+    Some(u32::from_be_bytes(number))
 }
 
 pub(super) fn checksum(key: &[u8], rest: &[u8]) -> u32 {

@@ -67,7 +67,7 @@ impl Gathered {
         let entry = |place: &Place| {
             let rest = self.bytes.get(place.at..).unwrap_or_default();
             let (key, rest) = rest.split_at_checked(place.key as usize).unwrap_or_default();
-            (key, rest.get(..place.value as usize).unwrap_or_default())
+            (key, rest.get(..place.value as usize))
         };
         self.places.iter().map(entry).collect()
     }
@@ -190,7 +190,7 @@ impl Merged<'_> {
         gathered.clear();
         while gathered.weight() < bytes {
             let Some(mut head) = self.heads.peek_mut() else { break };
-            gathered.push(head.key(), head.page.value(head.n));
+            gathered.push(head.key(), head.page.value(head.n).unwrap_or_default());
             head.n += 1;
             if head.n == head.page.len() {
                 let Head { run, next, end, .. } = PeekMut::pop(head);
@@ -224,7 +224,7 @@ mod tests {
                 let run: BTreeMap<_, _> =
                     run.iter().map(|(key, value)| ([&b"k"[..], key].concat(), value.clone())).collect();
                 let entries: Vec<Put<'_>> =
-                    run.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
+                    run.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice()))).collect();
                 sorted.add(&entries).unwrap();
                 expected.extend(run);
             }
@@ -237,7 +237,7 @@ mod tests {
                 if some.entries().is_empty() {
                     break;
                 }
-                found.extend(some.entries().iter().map(|(key, value)| (key.to_vec(), value.to_vec())));
+                found.extend(some.entries().iter().map(|(key, value)| (key.to_vec(), value.unwrap().to_vec())));
             }
             prop_assert!(found.is_sorted_by(|a, b| a.0 <= b.0));
             prop_assert_eq!(found.len(), runs.iter().map(BTreeMap::len).sum::<usize>());

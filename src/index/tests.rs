@@ -206,7 +206,7 @@ proptest! {
     #[test]
     fn noise_is_no_row(bytes in vec(any::<u8>(), 0..60)) {
         prop_assert!(Stored::from_bytes(&bytes).is_err());
-        let key = page::page_key(&keys::call(id(1).account, Position::MAX));
+        let key = page::page_key(layers::BASE, &keys::call(id(1).account, Position::MAX));
         prop_assert!(page::Page::read(&key, &bytes).is_err());
         prop_assert!(rows::unsealed(&bytes).is_err());
     }

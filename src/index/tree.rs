@@ -31,11 +31,10 @@ pub struct Index {
 const BATCH_KEYS: usize = 96;
 /// Changes of so many calls at once go into the pages straight away.
 const PACKED_OPS: usize = if cfg!(test) { 40 } else { 5000 };
-/// Recent entries up to which none are packed, and beyond that a share of all of them.
-const RECENT_MIN: usize = if cfg!(test) { 100 } else { 100_000 };
-const RECENT_SHARE: u64 = 32;
-/// What the keys of a call take in packed pages, about.
-const PACKED_KEYS_BYTES: u64 = 128;
+/// Recent entries up to which none are packed.
+const RECENT_MAX: usize = if cfg!(test) { 100 } else { 50_000 };
+/// What packing may write again of each call, about: its keys, and some of its rows.
+const PACKED_AGAIN_BYTES: u64 = 256;
 /// Entries of a call, about.
 const CALL_ENTRIES: u64 = 5;
 
@@ -361,8 +360,7 @@ impl Index {
             if ops.len() >= PACKED_OPS {
                 let mut changes = ops.iter().flat_map(|op| op.changes(&mut stats)).collect();
                 in_order(&mut changes);
-                self.entries.pack_recent()?;
-                self.entries.pack(&edits(&changes))?;
+                self.entries.pack(&edits(&changes), entries_of(stats))?;
                 *self.stats.lock() = stats;
             } else {
                 let mut batch = Vec::new();
@@ -377,9 +375,8 @@ impl Index {
             for row in admin {
                 self.entries.db.insert(keys::admin(&row.name), sealed(row.seq, &row.json))?;
             }
-            let share = stats.calls.saturating_mul(CALL_ENTRIES) / RECENT_SHARE;
-            if self.entries.recent() as u64 > share.max(RECENT_MIN as u64) {
-                self.entries.pack_recent()?;
+            if self.entries.recent() > RECENT_MAX {
+                self.entries.pack_recent(entries_of(stats))?;
             }
             Ok(())
         })
@@ -418,10 +415,10 @@ impl Index {
         self.entries.db.size_on_disk().unwrap_or_default()
     }
 
-    /// Bytes that packing may write beside what it packs: pages of keys that get a few more.
+    /// Bytes that packing may write beside what it packs: layers that are merged, pages that get a few more.
     pub fn packing_bytes(&self) -> u64 {
         let stats = self.stats();
-        (stats.calls + stats.tombstones).saturating_mul(PACKED_KEYS_BYTES)
+        (stats.calls + stats.tombstones).saturating_mul(PACKED_AGAIN_BYTES)
     }
 
     /// The error, after which nothing of this generation is trusted any more.
@@ -443,6 +440,11 @@ impl Index {
         }
         result
     }
+}
+
+/// How many entries calls and tombstones have, about.
+fn entries_of(stats: IndexStats) -> u64 {
+    (stats.calls + stats.tombstones).saturating_mul(CALL_ENTRIES)
 }
 
 fn read_mark(db: &sled::Db) -> Result<Option<CheckpointMeta>, IndexError> {
