@@ -41,10 +41,12 @@ const BATCH_KEYS: usize = 96;
 const PORTION_BYTES: usize = 1 << 20;
 /// Recent entries that are packed at once.
 const RECENT_PACKED: usize = 8192;
-/// Layers over the base, beyond which they are merged.
-const LAYERS_MAX: usize = if cfg!(test) { 3 } else { 8 };
-/// What the layers may have of all entries before they are folded into the base: a fourth.
-const FOLD_SHARE: u64 = 4;
+/// Layers of about the same size that are merged.
+const MERGED_LAYERS: usize = if cfg!(test) { 3 } else { 6 };
+/// Layers that are left alone where nothing else is to be done.
+const IDLE_LAYERS: usize = 2;
+/// What the layers may have of all entries before they are folded into the base: half of them.
+const FOLD_SHARE: u64 = 2;
 /// Bytes of entries that are moved at once.
 const MOVED_BYTES: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 /// The part of the cache that unpacked pages have: a fourth.
@@ -273,21 +275,45 @@ impl Entries {
         self.batches.write(|| self.layers.replace(&self.db, stack))
     }
 
-    /// Merges the layers, or folds them into the base, where there are many of them.
+    /// Folds the layers into the base where they have much of the whole, else merges those of a size. So
+    /// each entry moves a few times, and that not more often the more there are.
     fn settle(&self, whole: u64) -> Result<(), IndexError> {
-        let stack = self.layers.stack();
+        let mut stack = self.layers.stack();
         let above: u64 = stack.iter().map(|layer| layer.entries).sum();
         if above > 0 && above.saturating_mul(FOLD_SHARE) >= whole {
             self.move_down(&stack, BASE)?;
-            self.batches.write(|| self.layers.replace(&self.db, Stack::default()))?;
-        } else if stack.len() > LAYERS_MAX {
-            let number = self.layers.new_number();
-            let entries = self.move_down(&stack, number)?;
-            let merged: Stack = [Arc::new(Layer { number, entries })].into();
-            self.batches.write(|| self.layers.replace(&self.db, merged))?;
+            stack = Stack::default();
+            self.batches.write(|| self.layers.replace(&self.db, stack.clone()))?;
+        }
+        while let Some(count) = of_a_size(&stack) {
+            stack = self.merge(&stack, count)?;
         }
         drop(stack);
         self.layers.sweep(&self.db)
+    }
+
+    /// Whether there are more than a few layers.
+    pub fn is_untidy(&self) -> bool {
+        self.layers.stack().len() > IDLE_LAYERS
+    }
+
+    /// Merges all layers: for when nothing else is to be done.
+    pub fn tidy(&self) -> Result<(), IndexError> {
+        let stack = self.layers.stack();
+        self.merge(&stack, stack.len())?;
+        drop(stack);
+        self.layers.sweep(&self.db)
+    }
+
+    /// Makes one of the newest layers.
+    fn merge(&self, stack: &Stack, count: usize) -> Result<Stack, IndexError> {
+        let (newest, others) = stack.split_at_checked(count).unwrap_or((stack, &[]));
+        let number = self.layers.new_number();
+        let entries = self.move_down(&newest.iter().cloned().collect(), number)?;
+        let merged = Arc::new(Layer { number, entries });
+        let stack: Stack = [merged].into_iter().chain(others.iter().cloned()).collect();
+        self.batches.write(|| self.layers.replace(&self.db, stack.clone()))?;
+        Ok(stack)
     }
 
     /// Writes what some layers together say into another. Returns how many entries that are.
@@ -429,6 +455,19 @@ impl Entries {
         *number = Some(last + 1);
         Ok(last + 1)
     }
+}
+
+/// How many of the newest layers are merged; none where they differ in size enough.
+fn of_a_size(stack: &Stack) -> Option<usize> {
+    let (mut count, mut sum) = (0, 0);
+    for layer in stack.iter() {
+        if count >= MERGED_LAYERS && layer.entries >= sum {
+            break;
+        }
+        count += 1;
+        sum += layer.entries;
+    }
+    (count >= MERGED_LAYERS).then_some(count)
 }
 
 /// Changes as [`Entries::pack`] takes them.

@@ -42,10 +42,13 @@ enum Way {
     Packed,
     /// Recent, and what is recent is packed.
     Moved,
+    /// Nothing changes, and all layers are merged.
+    Tidied,
 }
 
 fn step() -> impl Strategy<Value = (Way, BTreeMap<u8, Option<u8>>, usize)> {
-    let way = prop_oneof![Just(Way::Recent), Just(Way::Packed), Just(Way::Moved)];
+    let way =
+        prop_oneof![Just(Way::Recent), Just(Way::Packed), Just(Way::Moved), Just(Way::Tidied)];
     (way, btree_map(0..200_u8, option::weighted(0.7, any::<u8>()), 0..40), 0..30_usize)
 }
 
@@ -58,6 +61,7 @@ fn write(entries: &Entries, way: Way, changes: &BTreeMap<Vec<u8>, Option<Vec<u8>
     let changes: Vec<Change> = changes.clone().into_iter().collect();
     match way {
         Way::Recent => entries.put(changes, || ()).unwrap(),
+        Way::Tidied => entries.tidy().unwrap(),
         Way::Moved => {
             entries.put(changes, || ()).unwrap();
             entries.pack_recent(100).unwrap();
@@ -95,7 +99,7 @@ proptest! {
                 (key, value)
             }).collect();
             write(&store, *way, &changes);
-            for (key, value) in changes {
+            for (key, value) in changes.into_iter().filter(|_| *way != Way::Tidied) {
                 match value {
                     Some(value) => { model.insert(key, value); }
                     None => { model.remove(&key); }
@@ -212,6 +216,69 @@ fn a_stop_between_packing_and_the_end_of_what_was_recent_changes_nothing() {
     assert_eq!(seen(&store), before);
     store.pack_recent(200).unwrap();
     assert_eq!((seen(&store), store.recent()), (before, 0));
+}
+
+#[test]
+fn a_layer_that_is_not_listed_goes_when_the_index_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = entries(&dir);
+    let rows = |byte| (0..100).map(move |n| (key(n), Some(value(&key(n), byte)))).collect();
+    let (listed, unlisted): (BTreeMap<_, _>, BTreeMap<_, _>) = (rows(90), rows(91));
+    store.pack(&edits(&listed.clone().into_iter().collect::<Vec<_>>()), 1000).unwrap();
+    let number = store.layers.new_number();
+    // The first part of what packing does.
+    store.write(number, &edits(&unlisted.into_iter().collect::<Vec<_>>())).unwrap();
+    drop(store);
+    let store = entries(&dir);
+    let pages = |number| store.db.scan_prefix(page_key(number, &[])).count();
+    assert_eq!((pages(number), store.layers.stack().len()), (0, 1));
+    assert!(pages(store.layers.stack()[0].number) > 5);
+    let found: Vec<_> = store.cursor(beginning(b"c"), Direction::Up).map(read).collect();
+    let expected = listed.into_iter().filter(|(key, _)| key[0] == b'c');
+    assert_eq!(found, expected.map(|(key, value)| (key, value.unwrap())).collect::<Vec<_>>());
+}
+
+#[test]
+fn readers_see_every_entry_once_while_layers_are_merged_and_folded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = entries(&dir);
+    let rows: Vec<_> = (0..200).map(|n| (key(n), value(&key(n), 9))).collect();
+    let rows: BTreeMap<_, _> = rows.into_iter().collect();
+    let changes = |n: usize| -> Vec<Change> {
+        rows.iter().skip(n % 7).step_by(7).map(|(k, v)| (k.clone(), Some(v.clone()))).collect()
+    };
+    for n in 0..7 {
+        store.pack(&edits(&changes(n)), 10_000).unwrap();
+    }
+    let end = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for direction in [Direction::Up, Direction::Down] {
+            let (store, rows, end) = (&store, &rows, &end);
+            scope.spawn(move || {
+                while !end.load(std::sync::atomic::Ordering::Relaxed) {
+                    let bounds = (Included(b"c".to_vec()), Excluded(b"g".to_vec()));
+                    let mut found: Vec<_> = store.cursor(bounds, direction).map(read).collect();
+                    if direction == Direction::Down {
+                        found.reverse();
+                    }
+                    assert!(found.iter().map(|(k, v)| (k, v)).eq(rows.iter()), "{direction:?}");
+                    assert!(rows.iter().all(|(key, value)| {
+                        store.get(key).unwrap().is_some_and(|found| found == value)
+                    }));
+                }
+            });
+        }
+        for n in 0..400 {
+            match n % 5 {
+                0 => store.put(changes(n), || ()).unwrap(),
+                1 => store.pack_recent(10_000).unwrap(),
+                2 => store.tidy().unwrap(),
+                // Of which half is a fold.
+                _ => store.pack(&edits(&changes(n)), if n % 2 == 0 { 60 } else { 10_000 }).unwrap(),
+            }
+        }
+        end.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }
 
 #[test]

@@ -27,12 +27,12 @@ const BLOCK_MAX: u32 = 64 << 20;
 #[derive(Default)]
 pub struct Gathered {
     bytes: Vec<u8>,
-    places: Vec<Place>,
+    spans: Vec<EntrySpan>,
 }
 
 /// Where an entry stands: its key, and after it its value.
 #[derive(Clone, Copy)]
-struct Place {
+struct EntrySpan {
     at: usize,
     key: u32,
     value: u32,
@@ -41,35 +41,35 @@ struct Place {
 impl Gathered {
     /// Empty, with room for so many bytes.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), places: Vec::new() }
+        Self { bytes: Vec::with_capacity(bytes), spans: Vec::new() }
     }
 
     /// Empty, with the room that it had.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.places.clear();
+        self.spans.clear();
     }
 
     pub fn push(&mut self, key: &[u8], value: &[u8]) {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        self.places.push(Place { at: self.bytes.len(), key: length(key), value: length(value) });
+        self.spans.push(EntrySpan { at: self.bytes.len(), key: length(key), value: length(value) });
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
     }
 
     /// Bytes of memory that it takes.
     pub fn weight(&self) -> usize {
-        self.bytes.len() + self.places.len() * size_of::<Place>()
+        self.bytes.len() + self.spans.len() * size_of::<EntrySpan>()
     }
 
     /// The entries as they came.
     pub fn entries(&self) -> Vec<Put<'_>> {
-        let entry = |place: &Place| {
-            let rest = self.bytes.get(place.at..).unwrap_or_default();
-            let (key, rest) = rest.split_at_checked(place.key as usize).unwrap_or_default();
-            (key, rest.get(..place.value as usize))
+        let entry = |span: &EntrySpan| {
+            let rest = self.bytes.get(span.at..).unwrap_or_default();
+            let (key, rest) = rest.split_at_checked(span.key as usize).unwrap_or_default();
+            (key, rest.get(..span.value as usize))
         };
-        self.places.iter().map(entry).collect()
+        self.spans.iter().map(entry).collect()
     }
 }
 

@@ -382,6 +382,16 @@ impl Index {
         })
     }
 
+    /// Whether many writes have left something to put in order.
+    pub fn is_untidy(&self) -> bool {
+        self.entries.is_untidy()
+    }
+
+    /// Puts in order what many writes have left: for when nothing else is to be done.
+    pub fn tidy(&self) -> Result<(), IndexError> {
+        self.guarded(|| self.entries.tidy())
+    }
+
     /// Writes a batch; the statistics are those of after it.
     fn put(&self, batch: Vec<Change>, stats: IndexStats) -> Result<(), IndexError> {
         self.entries.put(batch, || *self.stats.lock() = stats)

@@ -82,12 +82,12 @@ struct Chosen {
     indexed: Option<Indexed>,
 }
 
-/// Copies calls into the index, and has the journal say so.
+/// Copies calls into the index, and has the journal say so. False where there was nothing to copy.
 pub(super) fn take(
     shared: &Shared,
     generation: u64,
     scope: CheckpointScope,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let _writing = shared.index_writer.lock();
     take_locked(shared, generation, scope)
 }
@@ -97,7 +97,7 @@ pub(super) fn take_locked(
     shared: &Shared,
     generation: u64,
     scope: CheckpointScope,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let index = shared.view.index()?;
     // An index that finds no room while it is written has failed, and with it all lists.
     if let Some(needed) = needed_bytes(shared, &index) {
@@ -105,10 +105,21 @@ pub(super) fn take_locked(
     }
     let written = write(shared, &index, generation, scope, clock::now());
     let written = written.map_err(|error| shared.view.index_failed(&error))?;
-    let Some(IndexCheckpoint { note, versions }) = written else { return Ok(()) };
+    let Some(IndexCheckpoint { note, versions }) = written else { return Ok(false) };
     let done = shared.intake.committer.ask(|reply| CommitterMessage::Checkpoint(note, reply));
     let_go(shared, versions)?;
-    done
+    done.map(|()| true)
+}
+
+/// Has the index put in order what many checkpoints have left, where the disk has room for that.
+pub(super) fn tidy(shared: &Shared) -> Result<(), StoreError> {
+    let _writing = shared.index_writer.lock();
+    let index = shared.view.index()?;
+    let room = index.packing_bytes().saturating_add(SLACK_BYTES);
+    if index.is_untidy() && shared.disk.holds("merging layers", room).is_ok() {
+        index.tidy().map_err(|error| shared.view.index_failed(&error))?;
+    }
+    Ok(())
 }
 
 /// Has calls leave memory that the index has, once those are done who may not have seen them there.

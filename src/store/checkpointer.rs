@@ -62,9 +62,12 @@ impl Checkpointer {
             } else {
                 checkpoint::scope_of_next(&self.shared)
             };
-            let done = checkpoint::take(&self.shared, self.builder.generation(), scope);
+            let mut done = checkpoint::take(&self.shared, self.builder.generation(), scope);
+            if matches!(done, Ok(false)) && !stop && !everything {
+                done = checkpoint::tidy(&self.shared).map(|()| false);
+            }
             match &done {
-                Ok(()) => {
+                Ok(_) => {
                     self.cramped = false;
                     self.shared.view.meter.checkpointed_at.set(clock::now().millis().cast_signed());
                 }
@@ -74,7 +77,7 @@ impl Checkpointer {
                 }
             }
             for reply in replies {
-                reply.send(done.clone());
+                reply.send(done.clone().map(drop));
             }
             self.shared.intake.announce_room();
             if stop {
