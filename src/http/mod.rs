@@ -36,6 +36,7 @@ mod response;
 mod router;
 mod service;
 mod stats;
+mod stats_query;
 mod stream_limit;
 mod validate;
 mod webhook;

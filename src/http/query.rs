@@ -183,7 +183,9 @@ fn sids(wanted: &mut Vec<CallSid>, name: &str, value: &str) -> Result<(), ApiErr
 }
 
 fn zone(value: &str) -> Result<Zone, ApiError> {
-    value.parse().map_err(|error: ZoneError| wrong("time_zone", value, &error.to_string()))
+    // The `+` of an offset that was not encoded has become a space.
+    let zone = value.parse().or_else(|error| value.replace(' ', "+").parse().map_err(|_| error));
+    zone.map_err(|error: ZoneError| wrong("time_zone", value, &error.to_string()))
 }
 
 fn truth(name: &str, value: &str) -> Result<bool, ApiError> {

@@ -1,25 +1,50 @@
-//! `GET /v1/Accounts/{AccountSid}/CallStats`: how the calls of a time stand.
+//! `GET /v1/Accounts/{AccountSid}/CallStats`: how the calls of a time stand, and, with `interval` or
+//! `group`, how many there were by the hour or day and by groups.
 
 use std::fmt::Write as _;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{Method, StatusCode};
 
+use super::answer_budget::AnswerPermit;
+use super::auth::StreamClient;
 use super::error::ApiError;
-use super::query::ListQuery;
-use super::reading::BodyReader;
+use super::query::wrong;
+use super::reading::{BodyReader, pieces};
 use super::request::ApiRequest;
-use super::response::{Response, json};
-use crate::domain::{AccountSid, CallStatus, Direction, Filter, Order};
-use crate::store::{Counting, ListRequest as Question, Reach, StatusCount};
+use super::response::{JSON, Response, json};
+use super::stats_query::StatsQuery;
+use crate::clock;
+use crate::domain::{AccountSid, CallStatus, Direction, Filter, Order, Timestamp};
+use crate::store::{
+    AggregateRequest, Aggregates, Aggregating, BUCKETS_MAX, Bucket, CALLS_OF_AN_HOUR_MAX,
+    CELLS_MAX, Counting, Dimension, Exceeded, Figures, Group, ListRequest as Question, Reach,
+    StatusCount,
+};
+use crate::wire::{Interval, Zone};
 
-/// `{"total":n,"inbound":{"total":n,"stale":n,"trying":n,…},"outbound":{…}}`, of the calls that
-/// were listed from `start` to before `end`.
+/// Bytes that counting may use without a permit, and that one permit is for.
+const MEMORY: usize = 1024 * 1024;
+
+/// Without `interval` and `group` how the calls stand, else their figures.
 pub(super) async fn call_stats(
     request: &ApiRequest<'_>,
     account: AccountSid,
 ) -> Result<Response, ApiError> {
-    let Filter { start, end, .. } = ListQuery::parse(request.query, account)?.filter;
-    let filter = Filter { start, end, ..Filter::default() };
+    let query = StatsQuery::parse(request.query, account)?;
+    if query.interval.is_none() && query.group.is_empty() {
+        return standing(request, account, query.filter).await;
+    }
+    figures(request, account, query).await
+}
+
+/// `{"total":n,"inbound":{"total":n,"stale":n,"trying":n,…},"outbound":{…}}`.
+async fn standing(
+    request: &ApiRequest<'_>,
+    account: AccountSid,
+    filter: Filter,
+) -> Result<Response, ApiError> {
     let question = Question { account, filter, order: Order::NewestFirst, after: None };
     let reading = BodyReader::new(request, Reach::Account(account));
     let counted = reading.count(Counting::of_standing(&question)).await?.standing();
@@ -40,4 +65,223 @@ pub(super) async fn call_stats(
 
 fn sum(standing: &StatusCount) -> u64 {
     standing.stale + standing.statuses.iter().sum::<u64>()
+}
+
+/// `{"calls":n,"answered":n,"seconds":n,"peak":n,"groups":[{"trunk":…,"calls":n,…}],"other":{…},
+/// "buckets":[{"start":…,"end":…,"calls":n,…}]}`: groups and buckets as they were asked for.
+async fn figures(
+    request: &ApiRequest<'_>,
+    account: AccountSid,
+    query: StatsQuery,
+) -> Result<Response, ApiError> {
+    let reach = Reach::Account(account);
+    let reading = BodyReader::new(request, reach);
+    let client = StreamClient::new(request, reach);
+    let mut counting = Aggregating::new(AggregateRequest {
+        account,
+        filter: query.filter.clone(),
+        interval: query.interval,
+        zone: query.zone.clone(),
+        group: query.group.clone(),
+        top: query.top,
+        now: clock::now(),
+    })
+    .map_err(|exceeded| too_much(exceeded, &query))?;
+    if *request.method == Method::HEAD {
+        return Ok(json(StatusCode::OK, ""));
+    }
+    let mut permits = Vec::new();
+    loop {
+        let done;
+        (counting, done) = reading
+            .slice(move |store| {
+                let done = counting.go_on(store)?;
+                Ok((counting, done))
+            })
+            .await?;
+        client.still_may()?;
+        while permits.len() < counting.bytes() / MEMORY {
+            let permit = reading.permit_for(MEMORY).ok_or_else(|| {
+                ApiError::unavailable(
+                    "other answers of this account need the memory of this one",
+                    1,
+                )
+            })?;
+            permits.push(permit);
+        }
+        if done {
+            break;
+        }
+    }
+    let counted = reading.slice(move |_| Ok(counting.finish())).await?;
+    let counted = counted.map_err(|exceeded| too_much(exceeded, &query))?;
+    let (dimensions, zone) = (query.group, query.zone);
+    let writer = FiguresWriter { counted, dimensions, zone, has_buckets: query.interval.is_some() };
+    let mut begun = Vec::new();
+    writer.begin(&mut begun);
+    let rest = FiguresTail { reading, client, writer, from: None, permits };
+    let (first, rest) = rest.piece(begun).await?;
+    Ok(match rest {
+        None => json(StatusCode::OK, first),
+        Some(rest) => {
+            let mut reply = pieces(first, rest, |rest| rest.piece(Vec::new()));
+            reply.headers_mut().insert(CONTENT_TYPE, JSON);
+            reply
+        }
+    })
+}
+
+/// 400 that says what would fit.
+fn too_much(exceeded: Exceeded, query: &StatsQuery) -> ApiError {
+    let interval = query.interval.map_or("", Interval::as_str);
+    let group =
+        query.group.iter().map(|dimension| dimension.as_str()).collect::<Vec<_>>().join(",");
+    match exceeded {
+        Exceeded::Buckets => {
+            let or = if interval == "hour" { ", or interval=day" } else { "" };
+            let expected = format!(
+                "more than {BUCKETS_MAX} {interval}s; expected a shorter time (start, end){or}"
+            );
+            wrong("interval", interval, &expected)
+        }
+        Exceeded::Cells { buckets, groups } => {
+            let expected = format!(
+                "{groups} groups in {buckets} {interval}s, or in more; expected at most {CELLS_MAX} of both \
+                 together: a smaller top, a shorter time (start, end), or a longer interval"
+            );
+            wrong("group", &group, &expected)
+        }
+        Exceeded::Groups(groups) => {
+            let expected = format!(
+                "more than {groups} groups; expected fewer words, a narrower search, or a shorter \
+                 time (start, end)"
+            );
+            wrong("group", &group, &expected)
+        }
+        Exceeded::Peak => ApiError::bad(format!(
+            "more than {CALLS_OF_AN_HOUR_MAX} calls within an hour; expected a narrower search"
+        )),
+    }
+}
+
+/// Writes what was counted.
+struct FiguresWriter {
+    counted: Aggregates,
+    dimensions: Vec<Dimension>,
+    zone: Zone,
+    has_buckets: bool,
+}
+
+impl FiguresWriter {
+    /// All but the buckets, and where these begin.
+    fn begin(&self, body: &mut Vec<u8>) {
+        body.push(b'{');
+        write_figures(body, &self.counted.total);
+        if !self.dimensions.is_empty() {
+            body.extend_from_slice(b",\"groups\":");
+            let groups = self.counted.groups.iter().map(|(group, figures)| (group, figures));
+            self.groups(body, groups);
+            if let Some((groups, figures)) = &self.counted.other {
+                body.extend_from_slice(format!(",\"other\":{{\"groups\":{groups},").as_bytes());
+                write_figures(body, figures);
+                body.push(b'}');
+            }
+        }
+        if self.has_buckets {
+            body.extend_from_slice(b",\"buckets\":[");
+        }
+    }
+
+    fn end(&self, body: &mut Vec<u8>) {
+        body.extend_from_slice(if self.has_buckets { b"]}" } else { b"}" });
+    }
+
+    fn bucket(&self, body: &mut Vec<u8>, bucket: &Bucket) {
+        let (start, end) = (self.zone.show(bucket.start), self.zone.show(bucket.end));
+        body.extend_from_slice(format!("{{\"start\":\"{start}\",\"end\":\"{end}\",").as_bytes());
+        let mut lines = bucket.figures.iter().flatten();
+        write_figures(body, lines.next().unwrap_or(&Figures::default()));
+        if !self.dimensions.is_empty() {
+            // Groups without anything are left out.
+            let has_any = |figures: &Figures| *figures != Figures::default();
+            let groups = self.counted.groups.iter().map(|(group, _)| group).zip(lines.by_ref());
+            body.extend_from_slice(b",\"groups\":");
+            self.groups(body, groups.filter(|(_, figures)| has_any(figures)));
+            if let Some(figures) = lines.next().filter(|figures| has_any(figures)) {
+                body.extend_from_slice(b",\"other\":{");
+                write_figures(body, figures);
+                body.push(b'}');
+            }
+        }
+        body.push(b'}');
+    }
+
+    fn groups<'a>(
+        &self,
+        body: &mut Vec<u8>,
+        groups: impl Iterator<Item = (&'a Group, &'a Figures)>,
+    ) {
+        body.push(b'[');
+        for (n, (group, figures)) in groups.enumerate() {
+            body.extend_from_slice(if n == 0 { b"{" } else { b",{" });
+            for (dimension, value) in self.dimensions.iter().zip(group.values()) {
+                let value = serde_json::to_string(&value).unwrap_or_else(|_| "null".to_owned());
+                body.extend_from_slice(format!("\"{}\":{value},", dimension.as_str()).as_bytes());
+            }
+            write_figures(body, figures);
+            body.push(b'}');
+        }
+        body.push(b']');
+    }
+}
+
+fn write_figures(body: &mut Vec<u8>, figures: &Figures) {
+    let Figures { calls, answered, seconds, peak } = figures;
+    let text =
+        format!("\"calls\":{calls},\"answered\":{answered},\"seconds\":{seconds},\"peak\":{peak}");
+    body.extend_from_slice(text.as_bytes());
+}
+
+/// The buckets that are still to come, and who reads them.
+struct FiguresTail {
+    reading: BodyReader,
+    client: StreamClient,
+    writer: FiguresWriter,
+    /// The end of the last one that was written.
+    from: Option<Timestamp>,
+    /// For what the writer has counted.
+    permits: Vec<AnswerPermit>,
+}
+
+impl FiguresTail {
+    /// The next piece, after what has been written of it, and what is left then.
+    async fn piece(self, begun: Vec<u8>) -> Result<(Bytes, Option<Self>), ApiError> {
+        let Self { reading, client, writer, mut from, permits } = self;
+        let permit = reading.permit();
+        let most = permit.bytes();
+        let (writer, body, from, done) = reading
+            .slice(move |_| {
+                let mut body = begun;
+                let mut done = true;
+                while let Some(bucket) = writer.counted.bucket(from) {
+                    if body.len() >= most {
+                        done = false;
+                        break;
+                    }
+                    if from.is_some() {
+                        body.push(b',');
+                    }
+                    writer.bucket(&mut body, &bucket);
+                    from = Some(bucket.end);
+                }
+                if done {
+                    writer.end(&mut body);
+                }
+                Ok((writer, body, from, done))
+            })
+            .await?;
+        client.still_may()?;
+        let rest = (!done).then_some(Self { reading, client, writer, from, permits });
+        Ok((permit.hold(body), rest))
+    }
 }

@@ -25,7 +25,8 @@ pub struct StatusCount {
 pub struct Counting {
     request: ListRequest,
     plan: Plan,
-    /// Slots and directions, by the plan's ranges; none where only the sum is wanted.
+    /// Status keys and directions, by the plan's ranges if they are exact; none where only the sum is
+    /// wanted.
     cells: Vec<(StatusKey, Direction)>,
     /// What is still to be looked at; none once all was.
     left: Option<PositionSpan>,
@@ -41,9 +42,16 @@ impl Counting {
         Self::new(request, plan, Vec::new())
     }
 
-    /// How the calls of a list stand, inbound and outbound. Of the filter only the times count.
+    /// How the calls of a list stand from its beginning, inbound and outbound.
     pub fn of_standing(request: &ListRequest) -> Self {
-        Self::of_cells(request.clone(), Plan::cells())
+        let request = ListRequest { after: None, ..request.clone() };
+        let Filter { start, end, .. } = request.filter;
+        if request.filter == (Filter { start, end, ..Filter::default() }) {
+            return Self::of_cells(request, Plan::cells());
+        }
+        // No range of keys tells both of them.
+        let plan = Plan { exact: false, ..Plan::of(&request) };
+        Self::new(request, plan, Plan::cells())
     }
 
     /// How many calls of an account are active.
@@ -100,7 +108,10 @@ impl Counting {
     /// Counts a call under its status and direction.
     fn count_by_status(&mut self, view: &View, found: LookRow) -> Result<(), StoreError> {
         let cell = match found {
-            LookRow::Call(listed) => Some(cell_of(&*view.unpacked(listed)?)),
+            LookRow::Call(listed) => {
+                let call = view.unpacked(listed)?;
+                self.request.filter.matches(&call).then(|| cell_of(&call))
+            }
             LookRow::In(range) => self.cells.get(range).copied(),
         };
         let Some((status_key, direction)) = cell else { return Ok(()) };

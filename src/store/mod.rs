@@ -32,6 +32,7 @@
 //! checkpoint, or whose count and sum differ from its mark after an unclean stop, is built anew
 //! from the journal; it is never trusted half.
 
+mod aggregate;
 mod believed_clock;
 mod change;
 mod change_feed;
@@ -60,6 +61,10 @@ mod submit;
 mod threads;
 mod waits;
 
+pub use aggregate::{
+    AggregateRequest, Aggregates, Aggregating, BUCKETS_MAX, Bucket, CALLS_OF_AN_HOUR_MAX,
+    CELLS_MAX, Dimension, Exceeded, Figures, Group, TOP_MAX,
+};
 pub use change::Change;
 pub use change_feed::{Event, Feed, FeedBudget, FeedPosition, Reach, What};
 pub use check::Checked;

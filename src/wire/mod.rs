@@ -22,6 +22,7 @@ mod time;
 mod timeline;
 mod unicode;
 mod value;
+mod zone_spans;
 
 pub use call::{write_call, write_export};
 pub use csv::{CsvStyle, csv_export_header, csv_header, write_csv, write_csv_export};
@@ -38,3 +39,4 @@ pub use record_reader::{RecordFormat, RecordReader, RecordText};
 pub use time::{When, Zone, ZoneError, parse_time, parse_when, show_duration, show_time};
 pub use timeline::write_timeline;
 pub use unicode::replace_lone_surrogates;
+pub use zone_spans::Interval;

@@ -17,20 +17,27 @@ pub fn show_time(time: Timestamp) -> impl fmt::Display {
 
 /// A time zone in which instants are shown; UTC by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Zone(Option<TimeZone>);
+pub struct Zone(pub(super) Option<TimeZone>);
 
 /// A name that no time zone has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no time zone: expected UTC or a name of the IANA database, as Europe/Berlin")]
+#[error(
+    "{0:?} is no time zone: expected UTC, a name of the IANA database, as Europe/Berlin, or an offset \
+     from -18:00 to +18:00, as +05:30"
+)]
 pub struct ZoneError(String);
 
 impl FromStr for Zone {
     type Err = ZoneError;
 
-    /// A name of the IANA database, in either case. The database is part of the program.
+    /// A name of the IANA database, in either case, or an offset from UTC. The database is part of the
+    /// program.
     fn from_str(name: &str) -> Result<Self, ZoneError> {
-        if name.eq_ignore_ascii_case("UTC") {
+        if name.eq_ignore_ascii_case("UTC") || name == "Z" {
             return Ok(Self(None));
+        }
+        if let Some(offset) = fixed_offset(name) {
+            return Ok(Self(Some(TimeZone::fixed(offset)).filter(|_| offset != Offset::UTC)));
         }
         let zone = TimeZoneDatabase::bundled().get(name);
         zone.map(|zone| Self(Some(zone))).map_err(|_| ZoneError(name.chars().take(80).collect()))
@@ -50,6 +57,30 @@ impl Zone {
         let offset = Offset::from_seconds(seconds).unwrap_or(Offset::UTC);
         format!("{:.3}", at.display_with_offset(offset))
     }
+}
+
+/// `+05:30`, `-0330` or `+02`.
+fn fixed_offset(text: &str) -> Option<Offset> {
+    const MINUTES_MAX: i32 = 18 * 60;
+    let sign = match text.chars().next()? {
+        '+' => 1,
+        '-' => -1,
+        _ => return None,
+    };
+    let rest = text.get(1..)?;
+    let (hours, minutes) = match rest.len() {
+        2 => (rest, "00"),
+        4 => rest.split_at_checked(2)?,
+        5 => rest.split_once(':').filter(|(hours, _)| hours.len() == 2)?,
+        _ => return None,
+    };
+    let number = |digits: &str| {
+        let all = digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<i32>().ok().filter(|_| all)
+    };
+    let (hours, minutes) = (number(hours)?, number(minutes).filter(|minutes| *minutes < 60)?);
+    let minutes = Some(hours * 60 + minutes).filter(|minutes| *minutes <= MINUTES_MAX)?;
+    Offset::from_seconds(sign * minutes * 60).ok()
 }
 
 /// A duration in words, down to milliseconds: `90 days`, `1 day 6 hours`, `12 minutes`.
@@ -191,12 +222,31 @@ mod tests {
             ("Africa/Monrovia", "1970-01-01T00:00:00Z", "1969-12-31T23:16:00.000-00:44"),
             ("Pacific/Kiritimati", "9999-12-30T22:00:00.999Z", "9999-12-31T12:00:00.999+14:00"),
             ("utc", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000Z"),
+            ("+05:30", "2026-07-01T00:00:00Z", "2026-07-01T05:30:00.000+05:30"),
+            ("-0330", "2026-07-01T00:00:00Z", "2026-06-30T20:30:00.000-03:30"),
+            ("+18", "2026-07-01T00:00:00Z", "2026-07-01T18:00:00.000+18:00"),
+            ("+00:00", "2026-07-01T00:00:00Z", "2026-07-01T00:00:00.000Z"),
         ] {
             let (zone, time): (Zone, _) = (zone.parse().unwrap(), parse_time(time).unwrap());
             assert_eq!(zone.show(time), shown);
             assert_eq!(parse_time(shown), Some(time), "{shown}");
         }
-        for junk in ["", "Mars/Olympus", "+02:00", "../etc/passwd"] {
+        for junk in [
+            "",
+            "Mars/Olympus",
+            "../etc/passwd",
+            "+",
+            "+2",
+            "+2:00",
+            "02:00",
+            "+18:01",
+            "-19",
+            "+05:60",
+            "+05:3",
+            "++5:30",
+            "+٠٥:00",
+            "+1é:0",
+        ] {
             let error = junk.parse::<Zone>().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{junk:?} is no time zone")), "{error}");
         }

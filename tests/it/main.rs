@@ -29,6 +29,7 @@ mod properties;
 mod search;
 mod setup;
 mod smoke;
+mod stats;
 mod tidy;
 mod transfer;
 mod upgrade;

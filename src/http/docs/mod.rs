@@ -120,7 +120,7 @@ impl StaticPage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{feed, health, query, recent_calls};
+    use super::super::{feed, health, query, recent_calls, stats_query};
     use super::openapi::{Node as _, resolve};
     use super::*;
     use crate::domain::SEARCH_PARAMETERS;
@@ -132,10 +132,13 @@ mod tests {
         // A search stands behind the other filters.
         let (filters, rest) = query::PARAMETERS.split_at(8);
         let of_list = [filters, &SEARCH_PARAMETERS, rest].concat();
+        let times = rest.get(..3).unwrap();
+        assert_eq!(times, ["stale", "start", "end"]);
+        let of_stats = [filters, &SEARCH_PARAMETERS, times, &stats_query::PARAMETERS].concat();
         for (path, item) in document.at("paths").members() {
             let read: &[&str] = match path.as_str() {
                 "/v1/Accounts/{AccountSid}/Calls" => &of_list,
-                "/v1/Accounts/{AccountSid}/CallStats" => &["start", "end"],
+                "/v1/Accounts/{AccountSid}/CallStats" => &of_stats,
                 path if path.ends_with("/RecentCalls") => &recent_calls::PARAMETERS,
                 path if path.ends_with("/changes") => &feed::PARAMETERS,
                 "/readyz" => &health::PARAMETERS,
@@ -154,7 +157,7 @@ mod tests {
                 queries += own.len();
             }
         }
-        assert_eq!(queries, 2 * (17 + 15 + 9 + 9 + 2 + 2 + 2 + 1));
+        assert_eq!(queries, 2 * (17 + 15 + 30 + 9 + 9 + 2 + 2 + 1));
     }
 
     #[test]

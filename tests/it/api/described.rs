@@ -110,6 +110,7 @@ fn what_is_read_is_as_described() {
         ("listCallEvents", "headCallEvents", one("/events")),
         ("countCalls", "headCallCount", account("/CallCount")),
         ("callStats", "headCallStats", account("/CallStats?start=2026-01-01")),
+        ("callStats", "headCallStats", account("/CallStats?interval=day&group=status,trunk&top=1")),
         ("recentCalls", "headRecentCalls", account("/RecentCalls?page=1&count=25")),
         ("recentCallsOfProvider", "headRecentCallsOfProvider", of_provider),
         ("listChanges", "headChanges", account("/Calls/changes")),

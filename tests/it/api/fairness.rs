@@ -29,6 +29,8 @@ fn long() -> Vec<String> {
         calls_of(A1, "q=nobody&answered=true&limit=10"),
         format!("/v1/Accounts/{A1}/RecentCalls?page=1&count=25&filter=nobody"),
         format!("/v1/Accounts/{A1}/RecentCalls?page=1000&count=5"),
+        format!("/v1/Accounts/{A1}/CallStats?interval=day"),
+        format!("/v1/Accounts/{A1}/CallStats?group=from&start=2026-01-01"),
     ]
 }
 

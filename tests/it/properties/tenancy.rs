@@ -62,10 +62,9 @@ impl<'a> Seat<'a> {
 
     /// Every answer that the account can get about itself, and the errors with it.
     fn view(&self, queries: &[String]) -> Vec<(String, Answer)> {
-        let mut paths: Vec<String> = ["/CallCount", "/CallStats", "/Calls/changes", "/Calls/xyz"]
-            .iter()
-            .map(|rest| self.account.path(rest))
-            .collect();
+        let stats = "/CallStats?group=status,from,to,trunk&top=3";
+        let rests = ["/CallCount", "/CallStats", stats, "/Calls/changes", "/Calls/xyz"];
+        let mut paths: Vec<String> = rests.iter().map(|rest| self.account.path(rest)).collect();
         for number in 0..CALLS {
             let path = self.account.path(&format!("/Calls/{}", Account::call(number)));
             paths.push(format!("{path}/events"));
