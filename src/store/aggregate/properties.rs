@@ -22,8 +22,9 @@ fn at(millis: u64) -> Timestamp {
 /// In units of half a minute, so that many begin as others end, and on the edges of hours.
 fn sample() -> impl Strategy<Value = (Sample, usize)> {
     let up =
-        prop::option::weighted(0.9, (0..=100_u64, prop_oneof![0..4_u64, 0..200_u64, 0..2880_u64]));
-    let listed_at = 0..MINUTES * 2;
+        prop::option::weighted(0.9, (0..=180_u64, prop_oneof![0..4_u64, 0..200_u64, 0..2880_u64]));
+    // Half of them close together, where the order in which they come matters.
+    let listed_at = prop_oneof![0..MINUTES * 2, 2000..2200_u64];
     (listed_at, up, any::<bool>(), 0..100_u64, 0..3_usize).prop_map(
         |(listed_at, up, answered, seconds, group)| {
             let listed_at = BEGUN + listed_at * MINUTE / 2;
