@@ -12,6 +12,7 @@ use super::layers::{BASE, Stack};
 use super::page::{LAST, Page, page_key};
 use super::spaced::{close, spaced};
 use super::tree::strange_key;
+use crate::keys;
 
 /// Recent entries that a reader takes at once.
 const RECENT_ROWS: usize = if cfg!(test) { 4 } else { 64 };
@@ -76,9 +77,11 @@ pub(super) fn beginning(prefix: &[u8]) -> Bounds {
     (Included(prefix.to_vec()), Unbounded)
 }
 
-/// The numbers of some layers and of the base, in the order in which they hide each other.
-fn numbers(stack: &Stack) -> impl Iterator<Item = u32> {
-    stack.iter().map(|layer| layer.number).chain([BASE])
+/// The numbers of some layers and of the base, in the order in which they hide each other. Where rows of
+/// calls are looked for, only those that have some.
+fn numbers(stack: &Stack, rows: bool) -> impl Iterator<Item = u32> {
+    let layers = stack.iter().filter(move |layer| layer.rows || !rows);
+    layers.map(|layer| layer.number).chain([BASE])
 }
 
 /// Finds entries by their keys, neighbours faster than strangers.
@@ -89,11 +92,13 @@ pub(super) struct Lookup<'a> {
     as_of: Option<u64>,
     /// The page of each layer that was looked into last.
     pages: Vec<Option<Bounded>>,
+    /// They were looked into for rows of calls.
+    rows: bool,
 }
 
 impl<'a> Lookup<'a> {
     pub fn new(entries: &'a Entries) -> Self {
-        Self { entries, stack: Stack::default(), as_of: None, pages: Vec::new() }
+        Self { entries, stack: Stack::default(), as_of: None, pages: Vec::new(), rows: false }
     }
 
     /// What stands under a key.
@@ -101,12 +106,14 @@ impl<'a> Lookup<'a> {
         if let Some(recent) = self.entries.recent_at(key)? {
             return Ok(recent);
         }
-        let written = self.entries.batches.written();
-        if self.as_of.is_none() || written != self.as_of {
+        let (written, rows) = (self.entries.batches.written(), keys::carries_texts(key));
+        if self.as_of.is_none() || written != self.as_of || rows != self.rows {
+            self.rows = rows;
             (self.as_of, self.stack) = (written, self.entries.layers.stack());
             self.pages = vec![None; self.stack.len() + 1];
         }
-        for (number, place) in numbers(&self.stack).zip(&mut self.pages) {
+        let numbers = numbers(&self.stack, self.rows);
+        for (number, place) in numbers.zip(&mut self.pages) {
             let holds = |(upper, page): &Bounded| key <= upper.as_slice() && key > page.lower();
             if !place.as_ref().is_some_and(holds) {
                 *place = self.entries.page_with(number, Included(key))?;
@@ -151,6 +158,12 @@ impl Left {
         }
     }
 
+    /// Whether no key but those of whole calls lies between the bounds.
+    fn is_of_rows(&self) -> bool {
+        let (low, high) = (start(&self.low, &[]), start(&self.high, LAST));
+        keys::carries_texts(low) && (keys::carries_texts(high) || *high == [keys::CALL + 1])
+    }
+
     /// Whether a key, which comes later, is not beyond the end.
     fn holds(&self, key: &[u8]) -> bool {
         let (bound, beyond) = match self.direction {
@@ -182,11 +195,16 @@ impl<'a> Cursor<'a> {
         Self { entries, left, recents, pages, stack, as_of: None }
     }
 
-    /// What some layers together say, without the base.
-    pub fn over(entries: &'a Entries, stack: Stack) -> Self {
-        let left = Left { direction: Direction::Up, low: Unbounded, high: Unbounded };
+    /// What some layers together say from a key on, without the base.
+    pub fn over(entries: &'a Entries, stack: Stack, low: Bound<Vec<u8>>) -> Self {
+        let left = Left { direction: Direction::Up, low, high: Unbounded };
         let pages = stack.iter().map(|layer| Pages::new(layer.number)).collect();
         Self { entries, left, recents: None, pages, stack, as_of: None }
+    }
+
+    /// Where what is left begins.
+    pub fn low(&self) -> Bound<Vec<u8>> {
+        self.left.low.clone()
     }
 
     /// The next entry; without a value where it is gone.
@@ -201,7 +219,7 @@ impl<'a> Cursor<'a> {
             let written = entries.batches.written();
             if as_of.is_none() || written != *as_of {
                 (*as_of, *stack) = (written, entries.layers.stack());
-                *pages = numbers(stack).map(Pages::new).collect();
+                *pages = numbers(stack, left.is_of_rows()).map(Pages::new).collect();
             }
         }
         for pages in &mut *pages {

@@ -39,14 +39,20 @@ use crate::keys;
 const BATCH_KEYS: usize = 96;
 /// Changes that go into one page at once, by their weight: a few pages' worth.
 const PORTION_BYTES: usize = 1 << 20;
-/// Recent entries that are packed at once.
+/// Recent entries that are read at once, and bytes of those that are packed at once, about.
 const RECENT_PACKED: usize = 8192;
+const PACKED_BYTES: usize = 64 << 20;
+/// Rows for each page of the base that is rewritten for them, at least.
+const NEIGHBOURS: usize = 8;
 /// Layers of about the same size that are merged.
 const MERGED_LAYERS: usize = if cfg!(test) { 3 } else { 6 };
 /// Layers that are left alone where nothing else is to be done.
 const IDLE_LAYERS: usize = 2;
 /// What the layers may have of all entries before they are folded into the base: half of them.
 const FOLD_SHARE: u64 = 2;
+/// Entries that are folded for each one that is packed, and at least so many at a time.
+const FOLD_PACE: u64 = 2;
+const FOLDED_MIN: u64 = if cfg!(test) { 20 } else { 200_000 };
 /// Bytes of entries that are moved at once.
 const MOVED_BYTES: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 /// The part of the cache that unpacked pages have: a fourth.
@@ -70,6 +76,15 @@ pub(super) struct Entries {
     recent: AtomicUsize,
     /// The number of the page that was written last, none before the first.
     number: Mutex<Option<u64>>,
+    /// The layers that are being folded into the base, bit by bit.
+    folding: Mutex<Option<Fold>>,
+}
+
+/// How far some layers are folded into the base.
+struct Fold {
+    stack: Stack,
+    /// What is still to be folded begins here.
+    left: Bound<Vec<u8>>,
 }
 
 /// Counts the batches that are written, so that a reader knows whether what it has read in several
@@ -110,7 +125,15 @@ impl Entries {
             }
         }
         let (layers, batches) = (Layers::open(&db)?, Batches::default());
-        Ok(Self { db, batches, layers, cache, recent: recent.into(), number: Mutex::new(None) })
+        Ok(Self {
+            db,
+            batches,
+            layers,
+            cache,
+            recent: recent.into(),
+            number: Mutex::default(),
+            folding: Mutex::default(),
+        })
     }
 
     /// How many recent entries there are, about.
@@ -187,42 +210,86 @@ impl Entries {
 
     /// Packs all recent entries. The map has so many in all, about.
     pub fn pack_recent(&self, whole: u64) -> Result<(), IndexError> {
-        let count = self.recent() as u64;
-        if count == 0 {
-            return Ok(());
+        while self.recent() > 0 {
+            let (mut changes, mut bytes): (Vec<Change>, usize) = Default::default();
+            self.each_recent(|recent| {
+                for (_, key, value) in recent {
+                    bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+                    changes.push((key.clone(), value.as_ref().map(|value| value.to_vec())));
+                }
+                Ok(bytes < PACKED_BYTES)
+            })?;
+            if changes.is_empty() {
+                self.recent.store(0, Ordering::Relaxed);
+            }
+            self.pack(&edits(&changes), whole)?;
         }
-        let layer = self.place_for(count, whole);
-        self.each_recent(|recent| {
-            let changes: Vec<_> =
-                recent.iter().map(|(_, key, value)| (key.as_slice(), value.as_deref())).collect();
-            self.write(layer, &changes)
-        })?;
-        self.publish(layer, count)?;
-        // Only now: see the head of this file.
-        self.each_recent(|recent| self.forget(recent.iter().map(|(in_sled, ..)| in_sled)))?;
-        self.recent.store(0, Ordering::Relaxed);
-        self.settle(whole)
+        Ok(())
     }
 
     /// Writes many changes at once, in the order of their keys, each key once.
     pub fn pack(&self, changes: &[Put<'_>], whole: u64) -> Result<(), IndexError> {
-        let layer = self.place_for(changes.len() as u64, whole);
-        self.write(layer, changes)?;
-        self.publish(layer, changes.len() as u64)?;
-        // Recent entries would hide them.
+        // Rows come before all others.
+        let rows = changes.partition_point(|(key, _)| keys::carries_texts(key));
+        let (rows, others) = changes.split_at(rows);
+        let stack = self.layers.stack();
+        let most = stack.is_empty() && (changes.len() as u64).saturating_mul(FOLD_SHARE) >= whole;
+        if most {
+            // Most pages of the base have some of them anyway.
+            self.write(BASE, changes)?;
+        } else if !stack.iter().any(|layer| layer.rows) && self.are_neighbours(rows)? {
+            self.write(BASE, rows)?;
+            self.write_layer(others, false)?;
+        } else {
+            self.write_layer(changes, !rows.is_empty())?;
+        }
+        drop(stack);
+        // Recent entries would hide them. Only now: see the head of this file.
         self.each_recent(|recent| {
             let hide =
                 |key: &Vec<u8>| changes.binary_search_by_key(&key.as_slice(), |(key, _)| key);
             let hiding = recent.iter().filter(|(_, key, _)| hide(key).is_ok());
-            self.forget(hiding.map(|(in_sled, ..)| in_sled))
+            self.forget(hiding.map(|(in_sled, ..)| in_sled))?;
+            Ok(true)
         })?;
-        self.settle(whole)
+        self.settle(changes.len() as u64, whole)
     }
 
-    /// All recent entries, some at a time: the key in sled, the key, what it says.
+    /// Whether some rows, which are in order, stand so close together that it is no matter to rewrite the
+    /// pages of the base that they belong to.
+    fn are_neighbours(&self, mut rows: &[Put<'_>]) -> Result<bool, IndexError> {
+        let mut left = rows.len() / NEIGHBOURS;
+        while let Some((first, _)) = rows.first() {
+            if left == 0 {
+                return Ok(false);
+            }
+            left -= 1;
+            let pages = page_key(BASE, first)..page_key(BASE + 1, &[]);
+            let Some(key) = self.db.range(pages).keys().next().transpose()? else { break };
+            let upper = upper_bound(&key).ok_or_else(strange_key)?;
+            let within = rows.partition_point(|(key, _)| *key <= upper.as_slice());
+            rows = rows.get(within..).unwrap_or_default();
+        }
+        Ok(true)
+    }
+
+    /// Makes a layer of changes, and has it count.
+    fn write_layer(&self, changes: &[Put<'_>], rows: bool) -> Result<(), IndexError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let number = self.layers.new_number();
+        self.write(number, changes)?;
+        let layer = Arc::new(Layer { number, entries: changes.len() as u64, rows });
+        let stack: Stack = [layer].into_iter().chain(self.layers.stack().iter().cloned()).collect();
+        self.batches.write(|| self.layers.replace(&self.db, stack))
+    }
+
+    /// All recent entries, some at a time, for as long as the visitor wants more: the key in sled, the
+    /// key, what it says.
     fn each_recent(
         &self,
-        mut visit: impl FnMut(&[(IVec, Vec<u8>, Recent)]) -> Result<(), IndexError>,
+        mut visit: impl FnMut(&[(IVec, Vec<u8>, Recent)]) -> Result<bool, IndexError>,
     ) -> Result<(), IndexError> {
         for kind in keys::ENTRIES {
             let (mut low, end) = (Included(vec![*kind]), Excluded(vec![*kind + 1]));
@@ -236,7 +303,9 @@ impl Entries {
                 }
                 let Some((last, ..)) = some.last() else { break };
                 low = Excluded(last.to_vec());
-                visit(&some)?;
+                if !visit(&some)? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -258,50 +327,59 @@ impl Entries {
         Ok(())
     }
 
-    /// Where so many changes of a map of so many entries are packed: into the base where most of its
-    /// pages have some of them anyway, else into a layer of their own.
-    fn place_for(&self, count: u64, whole: u64) -> u32 {
-        let into_base = self.layers.stack().is_empty() && count.saturating_mul(FOLD_SHARE) >= whole;
-        if into_base { BASE } else { self.layers.new_number() }
-    }
-
-    /// Has a layer that is written count.
-    fn publish(&self, number: u32, entries: u64) -> Result<(), IndexError> {
-        if number == BASE {
-            return Ok(());
-        }
-        let layer = Arc::new(Layer { number, entries });
-        let stack: Stack = [layer].into_iter().chain(self.layers.stack().iter().cloned()).collect();
-        self.batches.write(|| self.layers.replace(&self.db, stack))
-    }
-
-    /// Folds the layers into the base where they have much of the whole, else merges those of a size. So
-    /// each entry moves a few times, and that not more often the more there are.
-    fn settle(&self, whole: u64) -> Result<(), IndexError> {
+    /// Folds the layers into the base where they have much of the whole, a part for each part that was
+    /// packed, and merges those of a size. So each entry moves a few times, and that not more often
+    /// the more there are.
+    fn settle(&self, packed: u64, whole: u64) -> Result<(), IndexError> {
         let mut stack = self.layers.stack();
         let above: u64 = stack.iter().map(|layer| layer.entries).sum();
-        if above > 0 && above.saturating_mul(FOLD_SHARE) >= whole {
-            self.move_down(&stack, BASE)?;
-            stack = Stack::default();
-            self.batches.write(|| self.layers.replace(&self.db, stack.clone()))?;
+        let mut folding = self.folding.lock();
+        if folding.is_none() && above > 0 && above.saturating_mul(FOLD_SHARE) >= whole {
+            *folding = Some(Fold { stack: stack.clone(), left: Unbounded });
         }
-        while let Some(count) = of_a_size(&stack) {
+        stack = self.fold(&mut folding, packed.saturating_mul(FOLD_PACE).max(FOLDED_MIN))?;
+        let folded = folding.as_ref().map_or(0, |fold| fold.stack.len());
+        while let Some(count) = of_a_size(stack.get(..stack.len() - folded).unwrap_or_default()) {
             stack = self.merge(&stack, count)?;
         }
         drop(stack);
         self.layers.sweep(&self.db)
     }
 
-    /// Whether there are more than a few layers.
-    pub fn is_untidy(&self) -> bool {
-        self.layers.stack().len() > IDLE_LAYERS
+    /// Folds so many entries. Returns the layers that count then.
+    fn fold(&self, folding: &mut Option<Fold>, count: u64) -> Result<Stack, IndexError> {
+        if let Some(Fold { stack, left }) = folding {
+            let mut cursor = Cursor::over(self, stack.clone(), left.clone());
+            let moved = self.move_down(&mut cursor, BASE, count)?;
+            *left = cursor.low();
+            if moved >= count {
+                return Ok(self.layers.stack());
+            }
+            let folded = std::mem::take(stack);
+            let now = self.layers.stack();
+            let others = now.iter().filter(|layer| !folded.contains(layer)).cloned().collect();
+            self.batches.write(|| self.layers.replace(&self.db, others))?;
+            *folding = None;
+        }
+        Ok(self.layers.stack())
     }
 
-    /// Merges all layers: for when nothing else is to be done.
+    /// Whether there are more than a few layers.
+    pub fn is_untidy(&self) -> bool {
+        self.folding.lock().is_some() || self.layers.stack().len() > IDLE_LAYERS
+    }
+
+    /// Folds on, or merges all layers: for when nothing else is to be done.
     pub fn tidy(&self) -> Result<(), IndexError> {
-        let stack = self.layers.stack();
-        self.merge(&stack, stack.len())?;
-        drop(stack);
+        let mut folding = self.folding.lock();
+        if folding.is_some() {
+            self.fold(&mut folding, FOLDED_MIN)?;
+        } else {
+            let stack = self.layers.stack();
+            if stack.len() > 1 {
+                self.merge(&stack, stack.len())?;
+            }
+        }
         self.layers.sweep(&self.db)
     }
 
@@ -309,18 +387,25 @@ impl Entries {
     fn merge(&self, stack: &Stack, count: usize) -> Result<Stack, IndexError> {
         let (newest, others) = stack.split_at_checked(count).unwrap_or((stack, &[]));
         let number = self.layers.new_number();
-        let entries = self.move_down(&newest.iter().cloned().collect(), number)?;
-        let merged = Arc::new(Layer { number, entries });
+        let rows = newest.iter().any(|layer| layer.rows);
+        let newest = newest.iter().cloned().collect();
+        let mut cursor = Cursor::over(self, newest, Unbounded);
+        let entries = self.move_down(&mut cursor, number, u64::MAX)?;
+        let merged = Arc::new(Layer { number, entries, rows });
         let stack: Stack = [merged].into_iter().chain(others.iter().cloned()).collect();
         self.batches.write(|| self.layers.replace(&self.db, stack.clone()))?;
         Ok(stack)
     }
 
-    /// Writes what some layers together say into another. Returns how many entries that are.
-    fn move_down(&self, stack: &Stack, layer: u32) -> Result<u64, IndexError> {
-        let mut cursor = Cursor::over(self, stack.clone());
+    /// Writes so many entries of some layers into another, or some more. Returns how many there were.
+    fn move_down(
+        &self,
+        cursor: &mut Cursor<'_>,
+        layer: u32,
+        count: u64,
+    ) -> Result<u64, IndexError> {
         let mut moved = 0;
-        loop {
+        while moved < count {
             let (mut some, mut bytes): (Vec<Change>, usize) = Default::default();
             while bytes < MOVED_BYTES {
                 let Some((key, value)) = cursor.step()? else { break };
@@ -328,11 +413,12 @@ impl Entries {
                 some.push((key, value.map(|value| value.bytes().to_vec())));
             }
             if some.is_empty() {
-                return Ok(moved);
+                break;
             }
             moved += some.len() as u64;
             self.write(layer, &edits(&some))?;
         }
+        Ok(moved)
     }
 
     /// Writes changes into the pages of a layer: in the order of their keys, each key once.
@@ -458,9 +544,9 @@ impl Entries {
 }
 
 /// How many of the newest layers are merged; none where they differ in size enough.
-fn of_a_size(stack: &Stack) -> Option<usize> {
+fn of_a_size(stack: &[Arc<Layer>]) -> Option<usize> {
     let (mut count, mut sum) = (0, 0);
-    for layer in stack.iter() {
+    for layer in stack {
         if count >= MERGED_LAYERS && layer.entries >= sum {
             break;
         }

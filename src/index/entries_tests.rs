@@ -232,7 +232,7 @@ fn a_layer_that_is_not_listed_goes_when_the_index_is_opened() {
     let store = entries(&dir);
     let pages = |number| store.db.scan_prefix(page_key(number, &[])).count();
     assert_eq!((pages(number), store.layers.stack().len()), (0, 1));
-    assert!(pages(store.layers.stack()[0].number) > 5);
+    assert!(pages(store.layers.stack()[0].number) > 0);
     let found: Vec<_> = store.cursor(beginning(b"c"), Direction::Up).map(read).collect();
     let expected = listed.into_iter().filter(|(key, _)| key[0] == b'c');
     assert_eq!(found, expected.map(|(key, value)| (key, value.unwrap())).collect::<Vec<_>>());

@@ -28,6 +28,8 @@ pub(super) struct Layer {
     pub number: u32,
     /// How many entries it has.
     pub entries: u64,
+    /// It may have rows of calls.
+    pub rows: bool,
 }
 
 /// Those over the base, the newest first.
@@ -47,11 +49,11 @@ impl Layers {
         let strange = |error: &dyn std::fmt::Display| {
             IndexError::damaged(format!("the list of its layers: {error}"))
         };
-        let listed: Vec<(u32, u64)> = match db.get(keys::LAYERS)? {
+        let listed: Vec<(u32, u64, bool)> = match db.get(keys::LAYERS)? {
             Some(row) => serde_json::from_slice(unsealed(&row)?.1).map_err(|e| strange(&e))?,
             None => Vec::new(),
         };
-        let is_listed = |number| number == BASE || listed.iter().any(|(of, _)| *of == number);
+        let is_listed = |number| number == BASE || listed.iter().any(|(of, ..)| *of == number);
         let mut from = page_key(BASE, &[]);
         while let Some(key) = db.range(from..page_key(u32::MAX, &[])).keys().next() {
             let number = layer_in(&key?).ok_or_else(strange_key)?;
@@ -60,8 +62,8 @@ impl Layers {
             }
             from = page_key(number.saturating_add(1), &[]);
         }
-        let next = listed.iter().map(|(number, _)| *number).max().unwrap_or(BASE) + 1;
-        let layer = |(number, entries)| Arc::new(Layer { number, entries });
+        let next = listed.iter().map(|(number, ..)| *number).max().unwrap_or(BASE) + 1;
+        let layer = |(number, entries, rows)| Arc::new(Layer { number, entries, rows });
         let stack = RwLock::new(listed.into_iter().map(layer).collect());
         Ok(Self { stack, next: AtomicU32::new(next), left: Mutex::default() })
     }
@@ -78,8 +80,8 @@ impl Layers {
 
     /// Has other layers count from now on.
     pub fn replace(&self, db: &Database, stack: Stack) -> Result<(), IndexError> {
-        let listed: Vec<(u32, u64)> =
-            stack.iter().map(|layer| (layer.number, layer.entries)).collect();
+        let listed: Vec<(u32, u64, bool)> =
+            stack.iter().map(|layer| (layer.number, layer.entries, layer.rows)).collect();
         let json = serde_json::to_vec(&listed).map_err(|e| IndexError::damaged(e.to_string()))?;
         db.insert(keys::LAYERS, sealed(0, &json))?;
         let before = std::mem::replace(&mut *self.stack.write(), stack.clone());

@@ -35,6 +35,9 @@ use crate::fsutil;
 use crate::index::Generations;
 use crate::journal::{self, Segment};
 
+/// How long bulk work waits for space before it tries again.
+const BUSY: Duration = Duration::from_millis(100);
+
 /// A data directory, open.
 pub struct Store {
     pub(super) shared: Arc<Shared>,
@@ -235,7 +238,8 @@ impl Store {
             let ticket =
                 self.shared.intake.submit(changes.to_vec(), at, dry, Backpressure::Wait)?;
             match ticket.wait() {
-                Err(StoreError::Busy) => self.shared.intake.wait_a_little(),
+                // Trying costs a copy of them.
+                Err(StoreError::Busy) => self.shared.intake.wait_for_room(BUSY),
                 answer => return answer,
             }
         }

@@ -139,8 +139,13 @@ impl Intake {
 
     /// Waits for the checkpointer to make space, or for a moment.
     pub fn wait_a_little(&self) {
+        self.wait_for_room(Duration::from_millis(5));
+    }
+
+    /// Waits for the checkpointer to make space, but no longer than that.
+    pub fn wait_for_room(&self, longest: Duration) {
         let (lock, made) = &self.room_made;
-        made.wait_for(&mut lock.lock(), Duration::from_millis(5));
+        made.wait_for(&mut lock.lock(), longest);
     }
 }
 
