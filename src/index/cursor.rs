@@ -54,6 +54,9 @@ impl Value {
     }
 }
 
+/// A key, and its value; none where it is gone.
+pub(super) type Step = (Vec<u8>, Option<Value>);
+
 /// In which direction a cursor goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -208,7 +211,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next entry; without a value where it is gone.
-    pub fn step(&mut self) -> Result<Option<(Vec<u8>, Option<Value>)>, IndexError> {
+    pub fn step(&mut self) -> Result<Option<Step>, IndexError> {
         let Self { entries, left, recents, pages, stack, as_of } = self;
         if let Some(recents) = recents
             && recents.next.is_empty()

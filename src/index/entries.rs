@@ -282,7 +282,7 @@ impl Entries {
         self.write(number, changes)?;
         let layer = Arc::new(Layer { number, entries: changes.len() as u64, rows });
         let stack: Stack = [layer].into_iter().chain(self.layers.stack().iter().cloned()).collect();
-        self.batches.write(|| self.layers.replace(&self.db, stack))
+        self.batches.write(|| self.layers.replace(&self.db, &stack))
     }
 
     /// All recent entries, some at a time, for as long as the visitor wants more: the key in sled, the
@@ -357,8 +357,9 @@ impl Entries {
             }
             let folded = std::mem::take(stack);
             let now = self.layers.stack();
-            let others = now.iter().filter(|layer| !folded.contains(layer)).cloned().collect();
-            self.batches.write(|| self.layers.replace(&self.db, others))?;
+            let others: Stack =
+                now.iter().filter(|layer| !folded.contains(layer)).cloned().collect();
+            self.batches.write(|| self.layers.replace(&self.db, &others))?;
             *folding = None;
         }
         Ok(self.layers.stack())
@@ -393,7 +394,7 @@ impl Entries {
         let entries = self.move_down(&mut cursor, number, u64::MAX)?;
         let merged = Arc::new(Layer { number, entries, rows });
         let stack: Stack = [merged].into_iter().chain(others.iter().cloned()).collect();
-        self.batches.write(|| self.layers.replace(&self.db, stack.clone()))?;
+        self.batches.write(|| self.layers.replace(&self.db, &stack))?;
         Ok(stack)
     }
 

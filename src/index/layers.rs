@@ -79,7 +79,7 @@ impl Layers {
     }
 
     /// Has other layers count from now on.
-    pub fn replace(&self, db: &Database, stack: Stack) -> Result<(), IndexError> {
+    pub fn replace(&self, db: &Database, stack: &Stack) -> Result<(), IndexError> {
         let listed: Vec<(u32, u64, bool)> =
             stack.iter().map(|layer| (layer.number, layer.entries, layer.rows)).collect();
         let json = serde_json::to_vec(&listed).map_err(|e| IndexError::damaged(e.to_string()))?;
