@@ -221,7 +221,7 @@ impl From<StoreError> for ApiError {
         let counted = match error {
             StoreError::Busy => Refused::Busy,
             StoreError::Closing => Refused::Closing,
-            StoreError::IndexUnavailable(_) | StoreError::NotBuilt(_) => Refused::Index,
+            StoreError::IndexUnavailable(..) | StoreError::NotBuilt(_) => Refused::Index,
             StoreError::Full | StoreError::Low { .. } | StoreError::NoSpace { .. } => Refused::Disk,
             StoreError::Failed(_) | StoreError::Unreadable(_) => Refused::Journal,
             StoreError::Panicked(_) => Refused::Panic,
@@ -230,7 +230,11 @@ impl From<StoreError> for ApiError {
         };
         let error = match error {
             StoreError::Busy | StoreError::Closing => Self::unavailable(msg, 1),
-            StoreError::IndexUnavailable(_) | StoreError::NotBuilt(_) => {
+            StoreError::IndexUnavailable(_, Some(seconds)) => Self::unavailable(
+                format!("the index is being built again, which takes about {seconds} s more"),
+                seconds,
+            ),
+            StoreError::IndexUnavailable(_, None) | StoreError::NotBuilt(_) => {
                 Self::unavailable("the index is being built again", 5)
             }
             StoreError::Full | StoreError::Low { .. } | StoreError::NoSpace { .. } => {
@@ -281,5 +285,21 @@ impl From<ApiError> for Response {
             reply.extensions_mut().insert(UNKNOWN);
         }
         reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_is_being_built_is_answered_with_how_long_that_takes() {
+        for (left, seconds, said) in [(Some(42), "42", "about 42 s more"), (None, "5", "again")] {
+            let error = ApiError::from(StoreError::IndexUnavailable("gone".to_owned(), left));
+            assert_eq!(error.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(error.msg.ends_with(said), "{}", error.msg);
+            let after = error.header.iter().find(|(name, _)| *name == RETRY_AFTER);
+            assert_eq!(after.map(|(_, value)| value.to_str().unwrap()), Some(seconds));
+        }
     }
 }

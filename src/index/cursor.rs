@@ -121,7 +121,10 @@ impl<'a> Lookup<'a> {
             if !place.as_ref().is_some_and(holds) {
                 *place = self.entries.page_with(number, Included(key))?;
             }
-            let Some((_, page)) = place else { continue };
+            let Some((_, page)) = place else {
+                is_empty_base(number)?;
+                continue;
+            };
             if let Some(n) = page.find(key) {
                 return Ok(page.value(n).map(Bytes::copy_from_slice));
             }
@@ -340,7 +343,7 @@ impl Pages {
         };
         let Some((upper, page)) = found else {
             self.end = true;
-            return Ok(());
+            return if self.from.is_none() { is_empty_base(self.layer) } else { Ok(()) };
         };
         match left.direction {
             Direction::Up => {
@@ -400,6 +403,11 @@ impl Pages {
             self.page = None;
         }
     }
+}
+
+/// An error where a layer has no pages at all: the base alone may be empty.
+fn is_empty_base(layer: u32) -> Result<(), IndexError> {
+    if layer == BASE { Ok(()) } else { Err(IndexError::damaged("a layer is missing")) }
 }
 
 /// Where a bound lies; `end` where there is none.

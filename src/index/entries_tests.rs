@@ -239,6 +239,23 @@ fn a_layer_that_is_not_listed_goes_when_the_index_is_opened() {
 }
 
 #[test]
+fn a_layer_that_is_lost_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = entries(&dir);
+    let rows: Vec<Change> = (0..100).map(|n| (key(n), Some(value(&key(n), 90)))).collect();
+    let rows: BTreeMap<_, _> = rows.into_iter().collect();
+    store.pack(&edits(&rows.into_iter().collect::<Vec<_>>()), 1000).unwrap();
+    let number = store.layers.stack()[0].number;
+    for page in store.db.scan_prefix(page_key(number, &[])).keys() {
+        store.db.remove(page.unwrap()).unwrap();
+    }
+    for direction in [Direction::Up, Direction::Down] {
+        assert!(store.cursor(beginning(b"f"), direction).next().unwrap().is_err());
+    }
+    assert!(store.get(&key(2)).is_err());
+}
+
+#[test]
 fn readers_see_every_entry_once_while_layers_are_merged_and_folded() {
     let dir = tempfile::tempdir().unwrap();
     let store = entries(&dir);

@@ -123,7 +123,7 @@ impl Checkpointer {
         if std::mem::replace(&mut self.cramped, cramped) && cramped {
             return;
         }
-        if !matches!(error, StoreError::IndexUnavailable(_)) || !self.builder.is_building() {
+        if !matches!(error, StoreError::IndexUnavailable(..)) || !self.builder.is_building() {
             tracing::warn!(%error, "the checkpoint was not taken");
         }
     }

@@ -35,7 +35,7 @@ pub enum StoreError {
     #[error("{0} panicked; the log says where")]
     Panicked(&'static str),
     #[error("the index is not available and is being built again: {0}")]
-    IndexUnavailable(String),
+    IndexUnavailable(String, Option<u16>),
     #[error("the new index could not be built: {0}")]
     NotBuilt(String),
     #[error("a record of {0} bytes is over the limit")]

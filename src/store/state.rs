@@ -21,6 +21,7 @@ use super::segment_users::SegmentUsers;
 use super::threads::{Health, Inbox};
 use super::waits::Waits;
 use crate::access::Access;
+use crate::clock;
 use crate::domain::{AccountSid, CallId, Timestamp};
 use crate::index::{Generations, Index, IndexError};
 use crate::journal::{Doing, Segment};
@@ -64,6 +65,9 @@ pub struct View {
     pub(super) published: watch::Sender<u64>,
     /// The calls that are active have been counted, and the count was kept since.
     pub(super) live_known: AtomicBool,
+    /// When the index that is being built will be there, about, in milliseconds since 1970; 0 where nobody
+    /// knows.
+    index_due: AtomicU64,
     /// The current generation is damaged: once another takes over it is kept for inspection.
     pub(super) damaged: AtomicBool,
     /// How long a call lives without an event.
@@ -189,6 +193,7 @@ impl View {
             segments: RwLock::new(segments),
             published: watch::Sender::new(0),
             live_known: AtomicBool::new(false),
+            index_due: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
             lifetime_millis,
             checkpointer,
@@ -197,7 +202,20 @@ impl View {
 
     /// The index, unless it has failed and is being built again.
     pub(super) fn index(&self) -> Result<Arc<Index>, StoreError> {
-        self.index.read().clone().map_err(StoreError::IndexUnavailable)
+        self.index.read().clone().map_err(|why| StoreError::IndexUnavailable(why, self.index_due()))
+    }
+
+    /// In how many seconds there will be one, about; none where nobody knows.
+    fn index_due(&self) -> Option<u16> {
+        let left = self.index_due.load(Ordering::Relaxed).checked_sub(clock::now().millis())?;
+        u16::try_from(left / 1000 + 1).ok()
+    }
+
+    /// One that is being built will take so long, about.
+    pub(super) fn expect_index(&self, left: Duration) {
+        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let due = clock::now().millis().saturating_add(left);
+        self.index_due.store(due, Ordering::Relaxed);
     }
 
     /// Replaces the index, or says why there is none.
@@ -220,7 +238,7 @@ impl View {
         }
         drop(index);
         self.checkpointer.wake();
-        StoreError::IndexUnavailable(reason)
+        StoreError::IndexUnavailable(reason, None)
     }
 
     /// The sequence number of what is newest of a call, and when it was deleted if it was.

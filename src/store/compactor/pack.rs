@@ -89,8 +89,9 @@ impl Compactor<'_> {
             _ => Duration::from_millis(self.shared.options.retention.erase_millis),
         };
         let removed = self.shared.generations.remove_damaged(kept);
-        removed
-            .map_err(|error| StoreError::IndexUnavailable(crate::store::error::chain(&error)))?;
+        removed.map_err(|error| {
+            StoreError::IndexUnavailable(crate::store::error::chain(&error), None)
+        })?;
         let mark = self
             .shared
             .view

@@ -125,7 +125,7 @@ pub(crate) fn fill(
     total: u64,
     options: &BuildOptions<'_>,
 ) -> Result<(), OpenError> {
-    let (gentle, mut packer) = (options.gentle, Packer::new(index)?);
+    let (gentle, mut packer, filling) = (options.gentle, Packer::new(index)?, Instant::now());
     // One thread reads and prepares, the other sorts.
     let packer = std::thread::scope(|scope| {
         let (batches, waiting) = sync_channel::<Batch>(1);
@@ -150,10 +150,12 @@ pub(crate) fn fill(
         let packer = sorted?;
         gathered.map(|()| packer)
     })?;
+    let (sorted_in, packing) = (filling.elapsed(), Instant::now());
     let (mut rest, mut begun, mut done) = (BuildPause::new(options.shared), Instant::now(), 0);
     packer.finish(|entries| {
         options.go_on()?;
         done += entries as u64;
+        options.shared.view.expect_index(sorted_in.saturating_sub(packing.elapsed()));
         (options.progress)(Progress::steps("packing the index".to_owned(), done, None));
         if gentle {
             index.sync()?;
@@ -172,7 +174,7 @@ fn gather(
 ) -> Result<(), OpenError> {
     let mut rest = BuildPause::new(options.shared);
     let mut latest = latest.peekable();
-    let mut done = 0;
+    let (filling, mut done) = (Instant::now(), 0);
     while latest.peek().is_some() {
         options.go_on()?;
         let begun = Instant::now();
@@ -180,8 +182,13 @@ fn gather(
             loader.add(&latest?.after(None))?;
             done += 1;
         }
-        let (what, total) = ("building the index".to_owned(), Some(total.max(done)));
-        (options.progress)(Progress::steps(what, done, total));
+        let total = total.max(done);
+        let so_far = filling.elapsed();
+        let in_all = so_far.as_millis() * u128::from(total) / u128::from(done.max(1));
+        let in_all = Duration::from_millis(u64::try_from(in_all).unwrap_or(u64::MAX));
+        // To pack what is sorted takes about as long again.
+        options.shared.view.expect_index(in_all.saturating_mul(2).saturating_sub(so_far));
+        (options.progress)(Progress::steps("building the index".to_owned(), done, Some(total)));
         if options.gentle {
             rest.after(options.shared, begun.elapsed());
         }

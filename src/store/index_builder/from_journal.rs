@@ -203,6 +203,6 @@ impl Iterator for NewestRecords<'_> {
 
 impl From<OpenError> for StoreError {
     fn from(error: OpenError) -> Self {
-        Self::IndexUnavailable(crate::store::error::chain(&error))
+        Self::IndexUnavailable(crate::store::error::chain(&error), None)
     }
 }

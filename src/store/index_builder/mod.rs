@@ -435,6 +435,6 @@ fn not_built(error: OpenError) -> StoreError {
 
 impl From<IndexError> for StoreError {
     fn from(error: IndexError) -> Self {
-        Self::IndexUnavailable(crate::store::error::chain(&error))
+        Self::IndexUnavailable(crate::store::error::chain(&error), None)
     }
 }

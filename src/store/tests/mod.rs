@@ -229,7 +229,7 @@ fn patient<T>(store: &Store, mut ask: impl FnMut() -> Result<T, StoreError>) -> 
             found = Some(answer);
             true
         }
-        Err(StoreError::IndexUnavailable(_)) => {
+        Err(StoreError::IndexUnavailable(..)) => {
             wake(store);
             false
         }

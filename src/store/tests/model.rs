@@ -228,7 +228,7 @@ impl Bench {
             Step::Retire(n) => self.retire(*n),
             // One that has been damaged is not copied.
             Step::Compact => match self.store().compact(&mut |_| {}) {
-                Ok(_) | Err(StoreError::NotBuilt(_) | StoreError::IndexUnavailable(_)) => {}
+                Ok(_) | Err(StoreError::NotBuilt(_) | StoreError::IndexUnavailable(..)) => {}
                 Err(error) => panic!("{error}"),
             },
             Step::Rebuild => {

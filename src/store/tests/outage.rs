@@ -77,15 +77,18 @@ fn without_an_index_events_of_all_calls_are_taken_and_join_what_is_known_of_them
         assert_eq!(submit(&store, changes).unwrap().changed, count);
     }
     assert_eq!(submit(&store, vec![ringing]).unwrap().unchanged, 1, "it is heard once more");
+    store.shared.view.expect_index(Duration::from_secs(90));
+    let asked = store.call(id(1, 1));
+    assert!(matches!(asked, Err(StoreError::IndexUnavailable(_, Some(1..)))), "{asked:?}");
     // What is known of a call is not known now, and nobody is told a part.
     assert!(store.last_change(account(1)) > tag, "a client that has a list has an old one");
     for call in [1, 3, 4] {
         let asked = store.call(id(1, call));
-        assert!(matches!(asked, Err(StoreError::IndexUnavailable(_))), "{asked:?}");
+        assert!(matches!(asked, Err(StoreError::IndexUnavailable(..))), "{asked:?}");
     }
     for change in [Change::Delete(id(1, 4)), Change::Expire(id(1, 1))] {
         let told = submit(&store, vec![change, of(6, CallStatus::Trying)]);
-        assert!(matches!(told, Err(StoreError::IndexUnavailable(_))), "{told:?}");
+        assert!(matches!(told, Err(StoreError::IndexUnavailable(..))), "{told:?}");
     }
     let mut feed = store.feed(Reach::Everybody, FeedPosition::Changes(begin)).unwrap();
     let piece = FeedBudget { frames: 100, read: 1 << 20, bytes: 1 << 20 };
@@ -220,7 +223,7 @@ fn a_start_without_an_index_takes_events_and_knows_its_settings_while_one_is_bui
             submit(&store, vec![of(1, CallStatus::Completed), of(4, CallStatus::Ringing)]).unwrap();
             submit(&store, vec![of(3, CallStatus::Completed), of(5, CallStatus::Busy)]).unwrap();
             let asked = store.call(id(1, 1));
-            assert!(matches!(asked, Err(StoreError::IndexUnavailable(_))), "{asked:?}");
+            assert!(matches!(asked, Err(StoreError::IndexUnavailable(..))), "{asked:?}");
         }
         store.wait_for_index(DEADLINE, &|_| {});
         assert_joined(&store);
