@@ -16,6 +16,8 @@ use crate::keys;
 
 /// Recent entries that a reader takes at once.
 const RECENT_ROWS: usize = if cfg!(test) { 4 } else { 64 };
+/// Bytes of their values, after which it takes no more of them.
+const RECENT_BYTES: usize = 64 << 10;
 
 /// An entry as it was read.
 #[derive(Debug, Clone)]
@@ -292,7 +294,8 @@ impl Recents {
         }
         let in_sled = |bound: &Bound<Vec<u8>>| bound.as_ref().map(|key| spaced(key));
         let mut rows = entries.db.range((in_sled(&left.low), in_sled(&left.high)));
-        for _ in 0..RECENT_ROWS {
+        let mut bytes = 0;
+        while self.next.len() < RECENT_ROWS && bytes < RECENT_BYTES {
             let row = match left.direction {
                 Direction::Up => rows.next(),
                 Direction::Down => rows.next_back(),
@@ -302,6 +305,7 @@ impl Recents {
                 break;
             };
             let (in_sled, value) = row?;
+            bytes += value.len();
             let value = recent_value(&in_sled, &value)?;
             self.next.push_back((close(&in_sled).ok_or_else(strange_key)?, value));
         }
