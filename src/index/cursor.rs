@@ -19,45 +19,37 @@ const RECENT_ROWS: usize = if cfg!(test) { 4 } else { 64 };
 /// Bytes of their values, after which it takes no more of them.
 const RECENT_BYTES: usize = 64 << 10;
 
-/// An entry as it was read.
+/// An entry as it was read, or that there is none any more.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    key: Vec<u8>,
-    value: Value,
+pub(super) enum Entry {
+    Recent(Vec<u8>, Recent),
+    Packed(Arc<Page>, usize),
 }
 
 impl Entry {
     pub fn key(&self) -> &[u8] {
-        &self.key
-    }
-
-    /// Who keeps it does not keep a whole page.
-    pub fn value(&self) -> Bytes {
-        match &self.value {
-            Value::Recent(value) => value.clone(),
-            Value::Packed(..) => Bytes::copy_from_slice(self.value.bytes()),
-        }
-    }
-}
-
-/// What was found under a key, where it stands.
-#[derive(Debug, Clone)]
-pub(super) enum Value {
-    Recent(Bytes),
-    Packed(Arc<Page>, usize),
-}
-
-impl Value {
-    pub fn bytes(&self) -> &[u8] {
         match self {
-            Self::Recent(value) => value,
-            Self::Packed(page, n) => page.value(*n).unwrap_or_default(),
+            Self::Recent(key, _) => key,
+            Self::Packed(page, n) => page.key(*n),
+        }
+    }
+
+    /// None where it is gone.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Recent(_, value) => value.as_deref(),
+            Self::Packed(page, n) => page.value(*n),
+        }
+    }
+
+    /// A copy of the value: who keeps that does not keep a whole page. Empty where it is gone.
+    pub fn value(&self) -> Bytes {
+        match self {
+            Self::Recent(_, value) => value.clone().unwrap_or_default(),
+            Self::Packed(..) => Bytes::copy_from_slice(self.bytes().unwrap_or_default()),
         }
     }
 }
-
-/// A key, and its value; none where it is gone.
-pub(super) type Step = (Vec<u8>, Option<Value>);
 
 /// In which direction a cursor goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,9 +152,17 @@ struct Left {
 impl Left {
     /// Nothing up to this key is given out any more.
     fn pass(&mut self, key: &[u8]) {
-        match self.direction {
-            Direction::Up => self.low = Excluded(key.to_vec()),
-            Direction::Down => self.high = Excluded(key.to_vec()),
+        let bound = match self.direction {
+            Direction::Up => &mut self.low,
+            Direction::Down => &mut self.high,
+        };
+        match bound {
+            // The room of the last one is used again.
+            Excluded(last) => {
+                last.clear();
+                last.extend_from_slice(key);
+            }
+            _ => *bound = Excluded(key.to_vec()),
         }
     }
 
@@ -215,8 +215,8 @@ impl<'a> Cursor<'a> {
         self.left.low.clone()
     }
 
-    /// The next entry; without a value where it is gone.
-    pub fn step(&mut self) -> Result<Option<Step>, IndexError> {
+    /// The next entry, also where it is gone.
+    pub fn step(&mut self) -> Result<Option<Entry>, IndexError> {
         let Self { entries, left, recents, pages, stack, as_of } = self;
         if let Some(recents) = recents
             && recents.next.is_empty()
@@ -236,30 +236,29 @@ impl<'a> Cursor<'a> {
             }
         }
         // What is found first hides all that is found later.
-        let mut best: Option<(&[u8], Option<Value>)> = None;
-        if let Some((key, value)) = recents.as_ref().and_then(|recents| recents.next.front()) {
-            best = Some((key, value.clone().map(Value::Recent)));
-        }
+        let recent = recents.as_ref().and_then(|recents| recents.next.front());
+        let mut best = recent.map(|(key, _)| (key.as_slice(), None));
         for (page, n) in pages.iter().filter_map(|pages| pages.next(left.direction)) {
             let key = page.key(n);
-            let first = best.as_ref().is_none_or(|(best, _)| left.is_before(key, best));
+            let first = best.is_none_or(|(best, _)| left.is_before(key, best));
             if first && left.holds(key) {
-                let value = page.value(n).is_some().then(|| Value::Packed(page.clone(), n));
-                best = Some((key, value));
+                best = Some((key, Some((page, n))));
             }
         }
-        let Some((key, value)) = best else { return Ok(None) };
-        let key = key.to_vec();
-        if let Some(recents) = recents {
-            recents.next.pop_front_if(|(recent, _)| *recent == key);
-        }
+        let Some((key, packed)) = best else { return Ok(None) };
+        let packed = packed.map(|(page, n)| Entry::Packed(page.clone(), n));
+        left.pass(key);
+        let recent = recents.as_mut().filter(|_| packed.is_none());
+        let recent = recent.and_then(|recents| recents.next.pop_front());
+        let Some(found) = packed.or(recent.map(|(key, value)| Entry::Recent(key, value))) else {
+            return Ok(None);
+        };
         for pages in pages {
-            if pages.next(left.direction).is_some_and(|(page, n)| page.key(n) == key) {
+            if pages.next(left.direction).is_some_and(|(page, n)| page.key(n) == found.key()) {
                 pages.pass(left.direction);
             }
         }
-        left.pass(&key);
-        Ok(Some((key, value)))
+        Ok(Some(found))
     }
 }
 
@@ -269,10 +268,8 @@ impl Iterator for Cursor<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.step() {
-                Ok(Some((key, Some(value)))) => return Some(Ok(Entry { key, value })),
-                Ok(Some((_, None))) => {}
-                Ok(None) => return None,
-                Err(error) => return Some(Err(error)),
+                Ok(Some(entry)) if entry.bytes().is_none() => {}
+                found => return found.transpose(),
             }
         }
     }

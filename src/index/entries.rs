@@ -407,17 +407,19 @@ impl Entries {
     ) -> Result<u64, IndexError> {
         let mut moved = 0;
         while moved < count {
-            let (mut some, mut bytes): (Vec<Change>, usize) = Default::default();
+            let (mut some, mut bytes) = (Vec::new(), 0);
             while bytes < MOVED_BYTES {
-                let Some((key, value)) = cursor.step()? else { break };
-                bytes += key.len() + value.as_ref().map_or(0, |value| value.bytes().len());
-                some.push((key, value.map(|value| value.bytes().to_vec())));
+                let Some(entry) = cursor.step()? else { break };
+                bytes += entry.key().len() + entry.bytes().map_or(0, <[u8]>::len);
+                some.push(entry);
             }
             if some.is_empty() {
                 break;
             }
             moved += some.len() as u64;
-            self.write(layer, &edits(&some))?;
+            let changes: Vec<Put<'_>> =
+                some.iter().map(|entry| (entry.key(), entry.bytes())).collect();
+            self.write(layer, &changes)?;
         }
         Ok(moved)
     }

@@ -1,6 +1,5 @@
 //! Copying calls from the registry into the index.
 
-use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
 use super::StoreError;
@@ -151,11 +150,10 @@ pub(super) fn write(
             call.indexed = index.stored(call.id)?.map(|stored| (stored, None));
         }
     }
-    // Neighbours together, and the oldest first: each that follows comes to the front, before those
-    // whose block is full.
+    // sled is faster where neighbours are written together.
     chosen.sort_by_cached_key(|chosen| match &chosen.state {
-        CallState::Call(call) => Reverse((chosen.id.account, Position::of(call))),
-        CallState::Deleted(at) => Reverse((chosen.id.account, Position::new(*at, chosen.id.sid))),
+        CallState::Call(call) => (chosen.id.account, Position::of(call)),
+        CallState::Deleted(at) => (chosen.id.account, Position::new(*at, chosen.id.sid)),
     });
     let mut ops: Vec<Op<'_>> = Vec::with_capacity(chosen.len() + expired.len());
     for call in &chosen {

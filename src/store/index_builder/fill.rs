@@ -1,8 +1,8 @@
 //! Filling a new generation of the index, wherever its records come from, while the store goes on.
 //!
-//! **Filling.** One function takes the newest version of each call in the order of the index's own
-//! keys: from the journal when the index is built again, from the current generation when it is
-//! compacted. All are of one moment: the state as of a sequence number.
+//! **Filling.** One function takes the newest version of each call and sorts what it means: from the
+//! journal when the index is built again, from the current generation when it is compacted. All are of
+//! one moment: the state as of a sequence number.
 //!
 //! **Catching up.** What has changed since is read from the journal and written over it, until
 //! little is left; the checkpointer does the rest and has the new generation take over.
@@ -10,13 +10,12 @@
 //! **What a crash leaves.** The current generation, which is untouched, or the new one, whole.
 //! A directory that is not current is removed at the next start.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use crate::domain::{CallId, Position};
+use crate::domain::CallId;
 use crate::index::{AdminRow, Batch, CallRow, Index, IndexError, Loader, Op, Packer, Version};
 use crate::journal::{Frame, Scanner};
 use crate::registry::{CallState, Indexed};
@@ -51,14 +50,6 @@ pub(crate) struct Latest {
 }
 
 impl Latest {
-    fn place(&self) -> (crate::domain::AccountSid, Position) {
-        let position = match &self.state {
-            CallState::Call(call) => Position::of(call),
-            CallState::Deleted(at) => Position::new(*at, self.id.sid),
-        };
-        (self.id.account, position)
-    }
-
     /// Its change of an index that has `old`.
     fn after(&self, old: Option<Indexed>) -> Op<'_> {
         let new = match (&self.state, &self.row) {
@@ -277,9 +268,7 @@ impl Changes {
     }
 
     fn write(&mut self, index: &Index, options: &BuildOptions<'_>) -> Result<(), OpenError> {
-        let mut calls: Vec<Latest> = std::mem::take(&mut self.calls).into_values().collect();
-        // As a checkpoint does: each that follows comes to the front.
-        calls.sort_unstable_by_key(|latest| Reverse(latest.place()));
+        let calls: Vec<Latest> = std::mem::take(&mut self.calls).into_values().collect();
         let mut ops = Vec::with_capacity(calls.len());
         for batch in calls.chunks(BATCH_CALLS) {
             options.go_on()?;
