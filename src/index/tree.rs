@@ -33,6 +33,8 @@ const BATCH_KEYS: usize = 96;
 const PACKED_OPS: usize = if cfg!(test) { 40 } else { 5000 };
 /// Recent entries up to which none are packed.
 const RECENT_MAX: usize = if cfg!(test) { 100 } else { 50_000 };
+/// What the keys of a call take before they are compressed, about.
+const KEYS_BYTES: u64 = 400;
 /// What packing may write again of each call, about: its keys, and some of its rows.
 const PACKED_AGAIN_BYTES: u64 = 256;
 /// Entries of a call, about.
@@ -425,10 +427,14 @@ impl Index {
         self.entries.db.size_on_disk().unwrap_or_default()
     }
 
-    /// Bytes that packing may write beside what it packs: layers that are merged, pages that get a few more.
-    pub fn packing_bytes(&self) -> u64 {
+    /// Bytes that it may take at most to write so many calls of that weight together: they themselves, layers
+    /// that are merged, pages that get a few more.
+    pub fn writing_bytes(&self, calls: usize, weight: usize) -> u64 {
+        // A row has the answer and the record. sled keeps single rows in nodes that are not full.
+        let spread = if calls >= PACKED_OPS { 1 } else { 4 };
+        let own = (2 * weight as u64 + calls as u64 * KEYS_BYTES).saturating_mul(spread);
         let stats = self.stats();
-        (stats.calls + stats.tombstones).saturating_mul(PACKED_AGAIN_BYTES)
+        own.saturating_add((stats.calls + stats.tombstones).saturating_mul(PACKED_AGAIN_BYTES))
     }
 
     /// The error, after which nothing of this generation is trusted any more.

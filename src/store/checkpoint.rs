@@ -13,8 +13,6 @@ use crate::registry::{CallState, Indexed, Registry};
 
 /// Expired tombstones that one checkpoint removes.
 const EXPIRED_MAX: usize = 10_000;
-/// What a call takes of the disk when it is written beside others, in no order.
-const CALL_BYTES: u64 = 6000;
 /// Calls that leave the registry before others get a turn.
 const SETTLED_AT_ONCE: usize = 500;
 /// What sled takes at once, however little is written.
@@ -100,7 +98,9 @@ pub(super) fn take_locked(
     let index = shared.view.index()?;
     // An index that finds no room while it is written has failed, and with it all lists.
     if let Some(needed) = needed_bytes(shared, &index) {
-        shared.disk.holds("a checkpoint", needed)?;
+        let room = shared.disk.holds("a checkpoint", needed);
+        *shared.short_of_space.lock() = room.clone().err();
+        room?;
     }
     let written = write(shared, &index, generation, scope, clock::now());
     let written = written.map_err(|error| shared.view.index_failed(&error))?;
@@ -114,7 +114,7 @@ pub(super) fn take_locked(
 pub(super) fn tidy(shared: &Shared) -> Result<(), StoreError> {
     let _writing = shared.index_writer.lock();
     let index = shared.view.index()?;
-    let room = index.packing_bytes().saturating_add(SLACK_BYTES);
+    let room = index.writing_bytes(0, 0).saturating_add(SLACK_BYTES);
     if index.is_untidy() && shared.disk.holds("merging layers", room).is_ok() {
         index.tidy().map_err(|error| shared.view.index_failed(&error))?;
     }
@@ -197,8 +197,9 @@ fn needed_bytes(shared: &Shared, index: &Index) -> Option<u64> {
     if registry.is_empty() && registry.admin().next().is_none() {
         return None;
     }
-    let new = (registry.len() as u64).saturating_mul(CALL_BYTES);
-    Some(new.saturating_add(index.packing_bytes()).saturating_add(SLACK_BYTES))
+    let weight =
+        registry.iter().filter_map(|(_, entry)| entry.call()).map(|call| call.weight()).sum();
+    Some(index.writing_bytes(registry.len(), weight).saturating_add(SLACK_BYTES))
 }
 
 /// Deletions that the journal has let go of.

@@ -125,6 +125,7 @@ impl Store {
             index_writer: Mutex::new(()),
             newest_checkpoint: AtomicU64::new(0),
             forgotten: AtomicBool::new(true),
+            short_of_space: Mutex::default(),
             segment_users: SegmentUsers::default(),
             checkpointer,
             compactor,
@@ -226,8 +227,11 @@ impl Store {
         self.shared.intake.submit(changes, at, false, Backpressure::None)
     }
 
-    /// The same for bulk work, in a thread that may block: waits for space as long as it takes.
+    /// The same for bulk work, in a thread that may block: waits for space in memory as long as it takes.
     /// Where `dry` it only says what would happen.
+    ///
+    /// # Errors
+    /// Also where there will be none, since what is in memory does not fit on the disk.
     pub fn apply(
         &self,
         changes: &[Change],
@@ -241,6 +245,9 @@ impl Store {
                 // Trying costs a copy of them.
                 Err(StoreError::Busy) => self.shared.intake.wait_for_room(BUSY),
                 answer => return answer,
+            }
+            if let Some(error) = self.shared.short_of_space.lock().clone() {
+                return Err(error);
             }
         }
     }

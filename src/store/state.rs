@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub newest_checkpoint: AtomicU64,
     /// Deletions may have left the journal that the index still has.
     pub forgotten: AtomicBool,
+    /// The last checkpoint was not taken, since the disk has no room for it.
+    pub short_of_space: Mutex<Option<StoreError>>,
     /// Work in hand that holds segments for long.
     pub segment_users: SegmentUsers,
     pub checkpointer: Arc<CheckpointerInbox>,

@@ -14,7 +14,7 @@ use crate::store::index_builder::fill::{BuildOptions, Latest, fill};
 /// Rows that are read at once from a generation that others read too.
 const READ_ROWS: usize = 200;
 /// What a call takes on disk where no build has measured it.
-const CALL_BYTES: u64 = 2048;
+const CALL_BYTES: u64 = 768;
 /// What a tombstone takes, as a part of what a call takes: a fourth.
 const TOMBSTONE_SHARE: u64 = 4;
 /// Calls from which on a build's measure is believed; a small store is mostly sled's own rows.
@@ -188,10 +188,10 @@ mod tests {
         assert!(due(315 * MIB, stats(100_000, 0), built(100 * MIB, 100_000)));
         // Half of the calls are gone.
         assert!(due(315 * MIB - 125 * MIB, stats(50_000, 0), built(100 * MIB, 100_000)));
-        // 2 KiB a call where nothing was measured, or too little.
+        // 768 B a call where nothing was measured, or too little.
         for small in [None, built(MIB, 10), built(0, 0)] {
-            assert!(!due(64 * MIB + 5120 * 1000, stats(1000, 0), small), "{small:?}");
-            assert!(due(64 * MIB + 5120 * 1000 + 1, stats(1000, 0), small), "{small:?}");
+            assert!(!due(64 * MIB + 1920 * 1000, stats(1000, 0), small), "{small:?}");
+            assert!(due(64 * MIB + 1920 * 1000 + 1, stats(1000, 0), small), "{small:?}");
         }
         // An empty store is left alone, and one of nothing but tombstones is not compacted for ever.
         assert!(!due(MIB, stats(0, 0), None));

@@ -140,3 +140,28 @@ fn a_new_index_that_can_wait_does_not_shut_the_gate_and_one_that_cannot_leaves_a
     let refused = chain(&options.go_on().unwrap_err());
     assert!(refused.contains(&format!("of which {} stay free", show_size(kept))), "{refused}");
 }
+
+#[test]
+fn bulk_work_ends_where_what_is_in_memory_does_not_fit_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options { registry_calls: 50, ..options(dir.path()) });
+    // A checkpoint takes 4 MiB at least.
+    set_free(&store, 3 * MIB);
+    let batch = |part: u64| -> Vec<Change> {
+        let calls = (0..20).map(|n| {
+            let sid = CallSid::from_bytes(u128::from(part * 20 + n).to_be_bytes());
+            let id = CallId { account: account(1), sid };
+            Change::Event(Box::new(event(id, CallStatus::Completed, clock::now())))
+        });
+        calls.collect()
+    };
+    let refused = (0..20).find_map(|part| store.apply(&batch(part), clock::now(), false).err());
+    assert!(matches!(refused, Some(StoreError::NoSpace { .. })), "{refused:?}");
+    set_free(&store, 1 << 30);
+    for part in 0..20 {
+        // The first may still hear of the last checkpoint.
+        until("there is room", || store.apply(&batch(part), clock::now(), false).is_ok());
+    }
+    assert_eq!(list(&store, &everything(account(1)), 1000).unwrap().len(), 400);
+    assert_sound(&store);
+}
