@@ -122,6 +122,10 @@ pub struct Registry {
     last_seq: u64,
     /// Of each account that has changed since the start: the last change.
     changed: HashMap<AccountSid, u64>,
+    /// The last change of any of them.
+    last_changed: Option<u64>,
+    /// The newest position that a call of each account ever had here. It stays when calls leave.
+    newest: HashMap<AccountSid, Position>,
     /// The last sequence number of before the start.
     opened_at: u64,
     /// What is known, parts apart; none before there is an index that counts.
@@ -180,7 +184,7 @@ impl Registry {
         });
         (part.call, part.seq) = (call, seq);
         self.parts_in_order.insert(part.first_seq, id);
-        self.changed.insert(id.account, seq);
+        self.note_change(id.account, seq);
         self.published(seq);
     }
 
@@ -228,6 +232,23 @@ impl Registry {
     pub fn opened(&mut self) {
         self.opened_at = self.last_seq;
         self.changed.clear();
+        self.last_changed = None;
+    }
+
+    fn note_change(&mut self, account: AccountSid, seq: u64) {
+        self.changed.insert(account, seq);
+        self.last_changed = Some(seq);
+    }
+
+    /// The sequence number of the last change of any account's calls, in the same way.
+    pub fn last_change_of_all(&self) -> u64 {
+        self.last_changed.unwrap_or(self.opened_at)
+    }
+
+    /// Accounts whose calls have been in memory at any time, and where the newest of each stood: all calls
+    /// that came since the start are no newer than that.
+    pub fn newest(&self) -> &HashMap<AccountSid, Position> {
+        &self.newest
     }
 
     /// The sequence number of an account's last change; of one that has not changed since the
@@ -286,6 +307,11 @@ impl Registry {
             None => indexed.as_ref().map(|(stored, _)| *stored),
         };
         self.replace_rows(before.as_ref().map(|(_, state)| state), Some(&state));
+        if let CallState::Call(call) = &state {
+            let position = Position::of(call);
+            let newest = self.newest.entry(id.account).or_insert(position);
+            *newest = position.min(*newest);
+        }
         let entry = RegistryEntry { state, seq, entered_at, indexed };
         if let Some(counts) = &mut self.counts {
             if let Some(stored) = counted {
@@ -295,7 +321,7 @@ impl Registry {
         }
         self.entries.insert(id, entry);
         self.sids.insert((id.sid, id.account));
-        self.changed.insert(id.account, seq);
+        self.note_change(id.account, seq);
         self.published(seq);
     }
 

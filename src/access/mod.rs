@@ -185,6 +185,13 @@ impl Access {
         account.is_some_and(|account| account.service_provider_sid == Some(provider))
     }
 
+    /// The accounts of the service provider, by sid.
+    pub fn accounts_of(&self, provider: ServiceProviderSid) -> impl Iterator<Item = AccountSid> {
+        let own = self.accounts.iter();
+        own.filter(move |(_, account)| account.service_provider_sid == Some(provider))
+            .map(|(sid, _)| *sid)
+    }
+
     /// Whether a token may touch this account's calls at all.
     pub fn covers(&self, scope: TokenScope, account: AccountSid) -> bool {
         match scope {

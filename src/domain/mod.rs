@@ -36,7 +36,7 @@ pub use ids::{AccountSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
 pub use number::{NUMBER_BYTES_MAX, NUMBER_DIGITS_MIN, Number, Sighting, fold, party_parts};
 pub use party::{PART_CHARS_MIN, PartyPart, fold_party};
-pub use query::{Filter, Order, Position, Recent};
+pub use query::{AcrossPosition, Filter, Order, Position, Recent};
 pub use search::{
     SEARCH_PARAMETERS, Search, SearchError, SipStatuses, Typed, VALUES_MAX, with_plus,
 };

@@ -1,6 +1,6 @@
 //! Which calls a query means, and where in a list a call stands.
 
-use super::{Call, CallField, CallSid, CallStatus, Direction, Search, Timestamp};
+use super::{AccountSid, Call, CallField, CallSid, CallStatus, Direction, Search, Timestamp};
 
 /// Newest first, or its exact reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -61,6 +61,42 @@ impl Position {
         sid.copy_from_slice(&bytes[8..]);
         Self { newest_first: u64::from_be_bytes(time), sid: CallSid::from_bytes(sid) }
     }
+
+    /// The position right after this one, in an order; none after the last of all.
+    pub fn next(self, order: Order) -> Option<Self> {
+        match order {
+            Order::NewestFirst => self.greater(),
+            Order::OldestFirst => self.less(),
+        }
+    }
+
+    /// The position right before this one, in an order; none before the first of all.
+    pub fn previous(self, order: Order) -> Option<Self> {
+        match order {
+            Order::NewestFirst => self.less(),
+            Order::OldestFirst => self.greater(),
+        }
+    }
+
+    fn greater(self) -> Option<Self> {
+        let (sid, over) = u128::from_be_bytes(self.sid.bytes()).overflowing_add(1);
+        let newest_first = self.newest_first.checked_add(u64::from(over))?;
+        Some(Self { newest_first, sid: CallSid::from_bytes(sid.to_be_bytes()) })
+    }
+
+    fn less(self) -> Option<Self> {
+        let (sid, under) = u128::from_be_bytes(self.sid.bytes()).overflowing_sub(1);
+        let newest_first = self.newest_first.checked_sub(u64::from(under))?;
+        Some(Self { newest_first, sid: CallSid::from_bytes(sid.to_be_bytes()) })
+    }
+}
+
+/// A call's place among the calls of several accounts: in the order of its position, ties by ascending
+/// account, since two accounts may have a call of one sid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AcrossPosition {
+    pub position: Position,
+    pub account: AccountSid,
 }
 
 /// What a list is limited to: every part that is not empty must match.

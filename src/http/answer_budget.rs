@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::store::Reach;
+use crate::store::Scope;
 
 /// Bytes of a piece that are free.
 pub(super) const FREE: usize = 16 * 1024;
@@ -27,14 +27,14 @@ pub struct AnswerBudget {
 #[derive(Debug, Default)]
 struct TakenBytes {
     bytes: usize,
-    by: HashMap<Reach, usize>,
+    by: HashMap<Scope, usize>,
 }
 
 /// Some of it, given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct AnswerPermit {
     budget: Arc<AnswerBudget>,
-    reach: Reach,
+    scope: Scope,
     bytes: usize,
 }
 
@@ -49,15 +49,15 @@ impl AnswerBudget {
     }
 
     /// A permit for a piece of at most so many bytes.
-    pub(super) fn piece(self: &Arc<Self>, reach: Reach, bytes: usize) -> AnswerPermit {
-        self.take(reach, bytes.saturating_sub(FREE)).unwrap_or_else(|| self.permit(reach, 0))
+    pub(super) fn piece(self: &Arc<Self>, scope: Scope, bytes: usize) -> AnswerPermit {
+        self.take(scope, bytes.saturating_sub(FREE)).unwrap_or_else(|| self.permit(scope, 0))
     }
 
     /// A permit for so many bytes, if they are left.
-    pub(super) fn take(self: &Arc<Self>, reach: Reach, bytes: usize) -> Option<AnswerPermit> {
+    pub(super) fn take(self: &Arc<Self>, scope: Scope, bytes: usize) -> Option<AnswerPermit> {
         let mut taken = self.taken.lock();
         let all = taken.bytes;
-        let own = taken.by.entry(reach).or_default();
+        let own = taken.by.entry(scope).or_default();
         // Others have what others have; of the rest half.
         let share = (self.total - (all - *own)) / 2;
         let fits = *own + bytes <= share;
@@ -67,11 +67,11 @@ impl AnswerBudget {
         }
         taken.by.retain(|_, own| *own > 0);
         drop(taken);
-        fits.then(|| self.permit(reach, bytes))
+        fits.then(|| self.permit(scope, bytes))
     }
 
-    fn permit(self: &Arc<Self>, reach: Reach, bytes: usize) -> AnswerPermit {
-        AnswerPermit { budget: self.clone(), reach, bytes }
+    fn permit(self: &Arc<Self>, scope: Scope, bytes: usize) -> AnswerPermit {
+        AnswerPermit { budget: self.clone(), scope, bytes }
     }
 }
 
@@ -94,10 +94,10 @@ impl Drop for AnswerPermit {
         }
         let mut taken = self.budget.taken.lock();
         taken.bytes -= self.bytes;
-        if let Some(own) = taken.by.get_mut(&self.reach) {
+        if let Some(own) = taken.by.get_mut(&self.scope) {
             *own -= self.bytes;
             if *own == 0 {
-                taken.by.remove(&self.reach);
+                taken.by.remove(&self.scope);
             }
         }
     }
@@ -122,9 +122,9 @@ mod tests {
     #[test]
     fn pieces_are_small_where_an_account_has_used_its_share_and_others_have_room() {
         let budget = AnswerBudget::of(10 * PIECE);
-        let account = |n: u8| Reach::Account(AccountSid::from_bytes([n; 16]));
-        let pieces = |reach| {
-            let permits: Vec<_> = (0..20).map(|_| budget.piece(reach, PIECE)).collect();
+        let account = |n: u8| Scope::Account(AccountSid::from_bytes([n; 16]));
+        let pieces = |scope| {
+            let permits: Vec<_> = (0..20).map(|_| budget.piece(scope, PIECE)).collect();
             let large = permits.iter().filter(|permit| permit.bytes() == PIECE).count();
             assert!(permits.iter().all(|permit| permit.bytes() >= FREE));
             (permits, large)
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(large, 6, "half of the budget, besides what is free");
         let (second, large) = pieces(account(2));
         assert_eq!(large, 3);
-        let (third, large) = pieces(Reach::Everybody);
+        let (third, large) = pieces(Scope::Everybody);
         assert_eq!(large, 2);
         drop((second, third));
         let held: Vec<Bytes> = first.into_iter().map(|permit| permit.hold(vec![1; 3])).collect();

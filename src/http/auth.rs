@@ -8,12 +8,12 @@ use http::{HeaderMap, HeaderValue};
 use super::ApiContext;
 use super::error::{ApiError, Why};
 use super::request::ApiRequest;
-use crate::access::{Role, TokenScope};
+use crate::access::{Access, Role, TokenScope};
 use crate::clock;
 use crate::domain::{AccountSid, ServiceProviderSid, SidError};
 use crate::logs;
 use crate::meter::Cause;
-use crate::store::Reach;
+use crate::store::Scope;
 
 /// What a valid token stands for.
 #[derive(Debug, Clone)]
@@ -70,6 +70,15 @@ impl Principal {
             return Ok(self);
         }
         Err(ApiError::forbidden("insufficient permissions"))
+    }
+
+    /// Whether all accounts of the service provider are within the scope.
+    pub fn provides(&self, provider: ServiceProviderSid) -> Result<(), ApiError> {
+        match self.scope {
+            TokenScope::Admin => Ok(()),
+            TokenScope::ServiceProvider(own) if own == provider => Ok(()),
+            _ => Err(ApiError::forbidden("insufficient permissions")),
+        }
     }
 
     /// Whether the account is within the scope.
@@ -172,11 +181,7 @@ pub(super) fn authorize_provider(
     let token = bearer(request)?;
     let what = "service provider sid";
     let provider = provider.parse().map_err(|error| wrong_sid(what, provider, error))?;
-    match token.scope {
-        TokenScope::Admin => {}
-        TokenScope::ServiceProvider(own) if own == provider => {}
-        _ => return Err(ApiError::forbidden("insufficient permissions")),
-    }
+    token.provides(provider)?;
     token.may(action)?;
     Ok(provider)
 }
@@ -185,40 +190,51 @@ pub(super) fn authorize_provider(
 pub(super) struct StreamClient {
     context: Arc<ApiContext>,
     token: String,
-    reach: Reach,
+    scope: Scope,
 }
 
 impl StreamClient {
-    pub fn new(request: &ApiRequest<'_>, reach: Reach) -> Self {
+    pub fn new(request: &ApiRequest<'_>, scope: impl Into<Scope>) -> Self {
         let token = match request.authorizations.first() {
             Some(Authorization::Bearer(token, _)) => (*token).to_owned(),
             _ => String::new(),
         };
-        Self { context: request.context.clone(), token, reach }
+        Self { context: request.context.clone(), token, scope: scope.into() }
     }
 
-    /// Whether the token opens the lists of these accounts now.
+    /// Whether the token opens these lists now, and all of these accounts, whose calls were read: accounts
+    /// may have gone to another service provider.
     pub fn still_may_all(
         &self,
         accounts: impl IntoIterator<Item = AccountSid>,
     ) -> Result<(), ApiError> {
-        let token = Principal::of(&self.context, &self.token);
-        let token = token.ok_or_else(|| ApiError::unauthorized(true))?;
-        token.may(Action::List)?;
-        accounts.into_iter().try_for_each(|account| token.reaches(&self.context, account))
+        let scope = self.token_now()?.scope;
+        let covers_all =
+            |access: &Access| accounts.into_iter().all(|account| access.covers(scope, account));
+        if scope == TokenScope::Admin || self.context.store.access(covers_all) {
+            return Ok(());
+        }
+        let msg = "the accounts of the service provider have changed meanwhile; ask again";
+        Err(ApiError::unavailable(msg, 1))
     }
 
     /// Whether the token opens these lists now: asked after reading and before sending.
     pub fn still_may(&self) -> Result<(), ApiError> {
+        self.token_now().map(|_| ())
+    }
+
+    fn token_now(&self) -> Result<Principal, ApiError> {
         let token = Principal::of(&self.context, &self.token);
         let token = token.ok_or_else(|| ApiError::unauthorized(true))?;
-        match self.reach {
-            Reach::Account(account) => token.reaches(&self.context, account)?,
-            Reach::Everybody => {
+        match self.scope {
+            Scope::Account(account) => token.reaches(&self.context, account)?,
+            Scope::ServiceProvider(provider) => token.provides(provider)?,
+            Scope::Everybody => {
                 token.reaches_all()?;
             }
         }
-        token.may(Action::List)
+        token.may(Action::List)?;
+        Ok(token)
     }
 }
 

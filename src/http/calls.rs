@@ -2,14 +2,15 @@
 
 use http::StatusCode;
 
+use super::auth::StreamClient;
 use super::error::ApiError;
 use super::reading::BodyReader;
 use super::request::ApiRequest;
 use super::response::{Response, empty, json};
 use crate::clock;
-use crate::domain::{AccountSid, CallId};
+use crate::domain::{AccountSid, CallId, ServiceProviderSid};
 use crate::logs::{self, LogRequest};
-use crate::store::{Change, Counting, Reach, Store, StoreError};
+use crate::store::{Change, Counting, CountingAcross, Scope, Store, StoreError};
 use crate::wire::{write_call, write_timeline};
 
 /// `GET /v1/Accounts/{AccountSid}/Calls/{CallSid}`.
@@ -49,15 +50,39 @@ pub(super) async fn events(request: &ApiRequest<'_>, id: CallId) -> Result<Respo
 }
 
 /// `GET /v1/Accounts/{AccountSid}/CallCount`.
-pub(super) async fn count(
+pub(super) async fn count_of_account(
     request: &ApiRequest<'_>,
     account: AccountSid,
 ) -> Result<Response, ApiError> {
-    let reading = BodyReader::new(request, Reach::Account(account));
-    let counted = reading.count(Counting::of_live(account)).await?;
-    let [inbound, outbound] = counted.with_status();
+    let reading = BodyReader::new(request, Scope::Account(account));
+    Ok(show_count(reading.count(Counting::of_live(account)).await?.with_status()))
+}
+
+/// `GET /v1/ServiceProviders/{ServiceProviderSid}/CallCount`.
+pub(super) async fn count_of_provider(
+    request: &ApiRequest<'_>,
+    provider: ServiceProviderSid,
+) -> Result<Response, ApiError> {
+    count_across(request, Scope::ServiceProvider(provider)).await
+}
+
+/// `GET /v1/CallCount`.
+pub(super) async fn count_of_all(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
+    count_across(request, Scope::Everybody).await
+}
+
+async fn count_across(request: &ApiRequest<'_>, scope: Scope) -> Result<Response, ApiError> {
+    let reading = BodyReader::new(request, scope);
+    let accounts = reading.accounts().await?;
+    let counting = CountingAcross::of_live(&request.context.store, &accounts);
+    let counted = reading.count_across(counting).await?.with_status();
+    StreamClient::new(request, scope).still_may_all(accounts.iter().map(|one| one.account))?;
+    Ok(show_count(counted))
+}
+
+fn show_count([inbound, outbound]: [u64; 2]) -> Response {
     let body = format!("{{\"inbound\":{inbound},\"outbound\":{outbound}}}");
-    Ok(json(StatusCode::OK, body))
+    json(StatusCode::OK, body)
 }
 
 /// 404 for a call.

@@ -1,36 +1,51 @@
-//! Cursors: where a list goes on, for one account, filter and order.
+//! Cursors: where a list goes on, for one scope, filter and order.
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::domain::{AccountSid, Filter, Order, PartyPart, Position, Search, Typed};
+use crate::domain::{
+    AccountSid, AcrossPosition, Filter, Order, PartyPart, Position, Search, Typed,
+};
+use crate::store::Scope;
 
 const VERSION: u8 = 1;
 
-/// A cursor's text: `version 1 · position 24 · fingerprint 8`, in base64url.
-pub(super) fn write(account: AccountSid, filter: &Filter, order: Order, after: Position) -> String {
+/// A cursor's text: `version 1 · position 24 · fingerprint 8`, in base64url. In a list of several accounts the
+/// account follows the position, since two of them may have a call of one sid.
+pub(super) fn write(scope: Scope, filter: &Filter, order: Order, after: AcrossPosition) -> String {
     let mut bytes = vec![VERSION];
-    bytes.extend_from_slice(&after.to_bytes());
-    bytes.extend_from_slice(&fingerprint(account, filter, order));
+    bytes.extend_from_slice(&after.position.to_bytes());
+    if !matches!(scope, Scope::Account(_)) {
+        bytes.extend_from_slice(&after.account.bytes());
+    }
+    bytes.extend_from_slice(&fingerprint(scope, filter, order));
     BASE64URL_NOPAD.encode(&bytes)
 }
 
 /// The position in a cursor; none where it is not one, or was made for another question.
 pub(super) fn read(
     text: &str,
-    account: AccountSid,
+    scope: Scope,
     filter: &Filter,
     order: Order,
-) -> Option<Position> {
+) -> Option<AcrossPosition> {
     let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
     let (&[VERSION], rest) = bytes.split_first_chunk()? else { return None };
-    let (position, made_for) = rest.split_first_chunk()?;
-    let fits = *made_for == fingerprint(account, filter, order);
-    fits.then(|| Position::from_bytes(*position))
+    let (position, rest) = rest.split_first_chunk()?;
+    let (account, made_for) = match scope {
+        Scope::Account(account) => (account, rest),
+        Scope::ServiceProvider(_) | Scope::Everybody => {
+            let (account, rest) = rest.split_first_chunk()?;
+            (AccountSid::from_bytes(*account), rest)
+        }
+    };
+    let position = Position::from_bytes(*position);
+    let fits = *made_for == fingerprint(scope, filter, order);
+    fits.then_some(AcrossPosition { position, account })
 }
 
 /// Eight bytes that differ with the question. Every text is led by its length, so that no two
 /// questions are written alike.
-fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
+fn fingerprint(scope: Scope, filter: &Filter, order: Order) -> [u8; 8] {
     // Without `..`: a new filter has to be written below, or be left out for a reason.
     let Filter {
         statuses,
@@ -64,7 +79,11 @@ fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
         duration_max,
         q,
     } = search;
-    let mut text = account.bytes().to_vec();
+    let mut text = match scope {
+        Scope::Account(account) => [&[0][..], &account.bytes()].concat(),
+        Scope::ServiceProvider(provider) => [&[1][..], &provider.bytes()].concat(),
+        Scope::Everybody => vec![2],
+    };
     text.push(match order {
         Order::NewestFirst => 0,
         Order::OldestFirst => 1,
@@ -112,7 +131,9 @@ fn fingerprint(account: AccountSid, filter: &Filter, order: Order) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{CallSid, CallStatus, Direction, SEARCH_PARAMETERS, Timestamp};
+    use crate::domain::{
+        CallSid, CallStatus, Direction, SEARCH_PARAMETERS, ServiceProviderSid, Timestamp,
+    };
 
     /// One search for each parameter, of the same value where it may have that.
     fn searches() -> impl Iterator<Item = Search> {
@@ -124,12 +145,25 @@ mod tests {
         })
     }
 
+    fn scopes() -> [Scope; 5] {
+        [
+            Scope::Account(AccountSid::from_bytes([1; 16])),
+            Scope::Account(AccountSid::from_bytes([2; 16])),
+            Scope::ServiceProvider(ServiceProviderSid::from_bytes([1; 16])),
+            Scope::ServiceProvider(ServiceProviderSid::from_bytes([2; 16])),
+            Scope::Everybody,
+        ]
+    }
+
+    fn place(position: Position) -> AcrossPosition {
+        AcrossPosition { position, account: AccountSid::from_bytes([1; 16]) }
+    }
+
     #[test]
     fn each_part_of_a_search_is_a_question_of_its_own() {
-        let account = AccountSid::from_bytes([1; 16]);
         let of = |search| {
             let filter = Filter { search, ..Filter::default() };
-            write(account, &filter, Order::NewestFirst, Position::MIN)
+            write(scopes()[0], &filter, Order::NewestFirst, place(Position::MIN))
         };
         let mut cursors: Vec<_> = searches().map(of).collect();
         cursors.push(of(Search::default()));
@@ -140,10 +174,31 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_of_several_accounts_tells_them_apart_and_serves_its_own_scope_alone() {
+        let filter = Filter::default();
+        for scope in scopes() {
+            let own = matches!(scope, Scope::Account(_));
+            for account in [1, 2, 0xff].map(|byte| AccountSid::from_bytes([byte; 16])) {
+                let account = if let Scope::Account(account) = scope { account } else { account };
+                let after = AcrossPosition { position: Position::MAX, account };
+                let text = write(scope, &filter, Order::OldestFirst, after);
+                assert_eq!(text.len(), if own { 44 } else { 66 });
+                for other in scopes() {
+                    let read = read(&text, other, &filter, Order::OldestFirst);
+                    assert_eq!(read, Some(after).filter(|_| other == scope), "{scope:?} {other:?}");
+                }
+                for junk in ["", "x", "AAAA", &text[1..], &text[..60.min(text.len() - 1)]] {
+                    assert_eq!(read(junk, scope, &filter, Order::OldestFirst), None, "{junk}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_cursor_serves_its_own_question_alone() {
-        let account = AccountSid::from_bytes([1; 16]);
+        let account = scopes()[0];
         let at = Timestamp::from_millis(1_800_000_000_000).unwrap();
-        let position = Position::new(at, CallSid::from_bytes([7; 16]));
+        let position = place(Position::new(at, CallSid::from_bytes([7; 16])));
         let filter = Filter {
             statuses: vec![CallStatus::Busy],
             from: vec!["1".to_owned()],
@@ -181,8 +236,6 @@ mod tests {
         assert_eq!(read(from(&["a"])), None);
         assert_eq!(read(from(&["a,b"])), None);
         let text = write(account, &filter, Order::NewestFirst, position);
-        let stranger = AccountSid::from_bytes([2; 16]);
-        assert_eq!(super::read(&text, stranger, &filter, Order::NewestFirst), None);
         for junk in ["", "x", "AAAA", &text[1..], &format!("{text}AA")] {
             assert_eq!(super::read(junk, account, &filter, Order::NewestFirst), None, "{junk}");
         }

@@ -1,5 +1,6 @@
-//! Entity tags of lists (RFC 9110, section 8.8.3): the account's last change.
+//! Entity tags of lists (RFC 9110, section 8.8.3): the last change of the accounts, and which these are.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
 
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
@@ -7,20 +8,30 @@ use http::{HeaderMap, StatusCode};
 
 use super::response::{Response, empty};
 use crate::domain::AccountSid;
-use crate::store::Store;
+use crate::store::{Scope, Store};
 
 /// Tags of another start are never known: the data may have been put back to an older state, and
 /// another release may write lists otherwise.
 static LIFE: LazyLock<String> =
     LazyLock::new(|| crate::random::uuid().simple().to_string().chars().take(12).collect());
 
-/// A weak tag: while it stays the same, so does every list of the account.
+/// A weak tag: while it stays the same, so does every list of the accounts.
 pub(super) struct Tag(String);
 
 impl Tag {
     /// The tag of what is read from now on. `shape` tells the forms of one list apart.
-    pub fn of(store: &Store, account: AccountSid, shape: &str) -> Self {
-        Self(format!("W/\"{}-{}{shape}\"", *LIFE, store.last_change(account)))
+    pub fn of(store: &Store, scope: Scope, shape: &str) -> Self {
+        static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let last_change = match scope {
+            Scope::ServiceProvider(provider) => {
+                let accounts: Vec<AccountSid> =
+                    store.access(|access| access.accounts_of(provider).collect());
+                let last_change = store.last_change_of(scope, &accounts);
+                format!("{last_change}-{:016x}", STATE.hash_one(&accounts))
+            }
+            Scope::Account(_) | Scope::Everybody => store.last_change_of(scope, &[]).to_string(),
+        };
+        Self(format!("W/\"{}-{last_change}{shape}\"", *LIFE))
     }
 
     /// Whether the request has it already.

@@ -8,10 +8,17 @@ use super::cursor;
 use super::feed_position::PositionCodec;
 use super::query::ListQuery;
 use super::webhook::Signature;
-use crate::domain::{AccountSid, CallSid, Filter, Order, Position, Timestamp};
-use crate::store::Reach;
+use crate::domain::{
+    AccountSid, AcrossPosition, CallSid, Filter, Order, Position, ServiceProviderSid, Timestamp,
+};
+use crate::store::{Reach, Scope};
 
 const ACCOUNT: AccountSid = AccountSid::from_bytes([7; 16]);
+const SCOPES: [Scope; 3] = [
+    Scope::Account(ACCOUNT),
+    Scope::ServiceProvider(ServiceProviderSid::from_bytes([8; 16])),
+    Scope::Everybody,
+];
 const EPOCH: &str = "0a0b0c0d-0102-4304-8506-0708090a0b0c";
 /// Far above any message; far below a request.
 const MESSAGE_BYTES_MAX: usize = 4096;
@@ -19,7 +26,13 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 /// The query of a list: the next page of what was asked for asks for the same.
 pub fn query(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let parsed = match ListQuery::parse(text, ACCOUNT) {
+    for scope in SCOPES {
+        query_of(text, scope);
+    }
+}
+
+fn query_of(text: &str, scope: Scope) {
+    let parsed = match ListQuery::parse(text, scope) {
         Ok(parsed) => parsed,
         Err(error) => {
             let said = format!("{error:?}");
@@ -28,21 +41,27 @@ pub fn query(data: &[u8]) {
         }
     };
     let position = Position::new(Timestamp::default(), CallSid::from_bytes([9; 16]));
-    let cursor = cursor::write(ACCOUNT, &parsed.filter, parsed.order, position);
-    let next = ListQuery::parse(&ListQuery::next(text, &cursor), ACCOUNT);
-    assert_eq!(next, Ok(ListQuery { after: Some(position), ..parsed }));
+    let after = AcrossPosition { position, account: ACCOUNT };
+    let cursor = cursor::write(scope, &parsed.filter, parsed.order, after);
+    let next = ListQuery::parse(&ListQuery::next(text, &cursor), scope);
+    assert_eq!(next, Ok(ListQuery { after: Some(after), ..parsed }));
 }
 
 /// Cursors and positions of the feed: what is read is written so, and nothing else is read.
 pub fn cursor(data: &[u8]) {
     if let Some((bytes, rest)) = data.split_first_chunk() {
-        made(Position::from_bytes(*bytes), rest);
+        for scope in SCOPES {
+            let position = Position::from_bytes(*bytes);
+            made(AcrossPosition { position, account: ACCOUNT }, scope, rest);
+        }
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
     for order in [Order::NewestFirst, Order::OldestFirst] {
         let filter = Filter::default();
-        if let Some(position) = cursor::read(text, ACCOUNT, &filter, order) {
-            assert_eq!(cursor::write(ACCOUNT, &filter, order, position), text);
+        for scope in SCOPES {
+            if let Some(after) = cursor::read(text, scope, &filter, order) {
+                assert_eq!(cursor::write(scope, &filter, order, after), text);
+            }
         }
     }
     for reach in [Reach::Account(ACCOUNT), Reach::Everybody] {
@@ -57,11 +76,14 @@ pub fn cursor(data: &[u8]) {
 
 /// A cursor of our own making; with one letter changed it leads nowhere, or to the place that it
 /// then says.
-fn made(position: Position, change: &[u8]) {
+fn made(after: AcrossPosition, scope: Scope, change: &[u8]) {
     let (filter, order) = (Filter::default(), Order::NewestFirst);
-    let text = cursor::write(ACCOUNT, &filter, order, position);
-    assert_eq!(cursor::read(&text, ACCOUNT, &filter, order), Some(position));
-    assert_eq!(cursor::read(&text, ACCOUNT, &filter, Order::OldestFirst), None);
+    let text = cursor::write(scope, &filter, order, after);
+    for other in SCOPES {
+        let expected = Some(after).filter(|_| other == scope);
+        assert_eq!(cursor::read(&text, other, &filter, order), expected);
+        assert_eq!(cursor::read(&text, other, &filter, Order::OldestFirst), None);
+    }
     let &[place, letter, ..] = change else { return };
     let mut changed = text.into_bytes();
     let place = usize::from(place) % changed.len();
@@ -69,8 +91,8 @@ fn made(position: Position, change: &[u8]) {
         *byte = letter;
     }
     let Ok(changed) = String::from_utf8(changed) else { return };
-    if let Some(position) = cursor::read(&changed, ACCOUNT, &filter, order) {
-        assert_eq!(cursor::write(ACCOUNT, &filter, order, position), changed);
+    if let Some(after) = cursor::read(&changed, scope, &filter, order) {
+        assert_eq!(cursor::write(scope, &filter, order, after), changed);
     }
 }
 

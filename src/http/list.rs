@@ -1,4 +1,4 @@
-//! `GET /v1/Accounts/{AccountSid}/Calls`.
+//! `GET …/Calls`, of an account, of a service provider and of all accounts.
 //!
 //! A list that is small is answered whole. Of any other one piece is made at a time, when its reader
 //! has taken the one before. A page says in its head where the next one begins, so that its calls are
@@ -21,11 +21,13 @@ use super::reading::{BodyReader, pieces};
 use super::representation::BodyWriter;
 use super::request::ApiRequest;
 use super::response::Response;
-use super::{ApiContext, cursor};
+use super::{ApiContext, across, cursor};
 use crate::clock;
-use crate::domain::{AccountSid, Filter, Order, Position, Recent, Timestamp};
+use crate::domain::{
+    AccountSid, AcrossPosition, Filter, Order, Position, Recent, ServiceProviderSid, Timestamp,
+};
 use crate::store::{
-    Counting, ListRequest as Question, Listed, Listing, Reach, Slice, Store, StoreError,
+    Counting, ListRequest as Question, Listed, Listing, Scope, Slice, Store, StoreError,
 };
 
 /// Rows with their records that are looked at in one slice.
@@ -34,19 +36,37 @@ const SLICE_ROWS: usize = 256;
 const SLICE_KEYS: usize = 2048;
 /// Bytes of a page whose end cannot be told from its middle unless its length is said: it ends early
 /// where it would be larger.
-const UNCHUNKED_PAGE: usize = 256 * 1024;
+pub(super) const UNCHUNKED_PAGE: usize = 256 * 1024;
 
 pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
-/// A bare array, newest first. With `limit` a page and where the next one is; without it all that
-/// match, streamed.
-pub(super) async fn list(
+/// That of one account.
+pub(super) async fn of_account(
     request: &ApiRequest<'_>,
     account: AccountSid,
 ) -> Result<Response, ApiError> {
+    list(request, Scope::Account(account)).await
+}
+
+/// That of all accounts of a service provider together.
+pub(super) async fn of_provider(
+    request: &ApiRequest<'_>,
+    provider: ServiceProviderSid,
+) -> Result<Response, ApiError> {
+    list(request, Scope::ServiceProvider(provider)).await
+}
+
+/// That of all accounts together.
+pub(super) async fn of_all(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
+    list(request, Scope::Everybody).await
+}
+
+/// A bare array, newest first. With `limit` a page and where the next one is; without it all that
+/// match, streamed.
+async fn list(request: &ApiRequest<'_>, scope: Scope) -> Result<Response, ApiError> {
     let context = request.context;
-    let mut query = ListQuery::parse(request.query, account)?;
+    let mut query = ListQuery::parse(request.query, scope)?;
     query.filter.recent = recent(context, &query.filter);
     let writer = BodyWriter::for_request(request.headers, std::mem::take(&mut query.style));
     if writer.form().needs_an_end() && !request.has_chunks && query.limit.is_none() {
@@ -61,14 +81,17 @@ pub(super) async fn list(
         .list
         .window
         .is_none()
-        .then(|| Tag::of(&context.store, account, writer.form().suffix()));
+        .then(|| Tag::of(&context.store, scope, writer.form().suffix()));
     if let Some(tag) = tag.as_ref().filter(|tag| tag.is_known(request.headers)) {
         return Ok(varying(tag.not_modified()));
     }
     let mut reply = if *request.method == Method::HEAD {
         writer.form().plain().reply(Bytes::new())
     } else {
-        answer(request, account, query, writer).await?
+        match scope {
+            Scope::Account(account) => answer(request, account, query, writer).await?,
+            _ => across::answer(request, scope, query, writer).await?,
+        }
     };
     if let Some(tag) = tag {
         tag.put(&mut reply);
@@ -82,8 +105,9 @@ async fn answer(
     query: ListQuery,
     writer: BodyWriter,
 ) -> Result<Response, ApiError> {
-    let reading = BodyReader::new(request, Reach::Account(account));
+    let reading = BodyReader::new(request, Scope::Account(account));
     let ListQuery { filter, order, limit, after, count, .. } = query;
+    let after = after.map(|after| after.position);
     let question = Question { account, filter, order, after };
     let total = if count { Some(total(&reading, &question).await?) } else { None };
     let mut reply = calls(reading, question, limit, writer, request).await?;
@@ -141,26 +165,44 @@ async fn calls(
             let found = rest_of_page(&reading, &question, more).await?;
             (page, next) = (Some(found.0), found.1);
         }
-        let client = StreamClient::new(request, Reach::Account(question.account));
+        let client = StreamClient::new(request, Scope::Account(question.account));
         let part = RemainingList { question: question.clone(), writer, page };
         let rest = ListTail { reading, client, part };
         let mut reply = pieces(first, rest, next_piece);
         form.describe(&mut reply);
         reply
     };
-    if let (Some(next), Some(_)) = (next, limit) {
-        let cursor = cursor::write(question.account, &question.filter, question.order, next);
-        link(&mut reply, question.account, request.query, &cursor);
+    if let (Some(position), Some(_)) = (next, limit) {
+        let account = question.account;
+        link(
+            &mut reply,
+            request,
+            &question,
+            Scope::Account(account),
+            AcrossPosition { position, account },
+        );
     }
     Ok(reply)
 }
 
 /// Where the next page is (RFC 8288).
-fn link(reply: &mut Response, account: AccountSid, query: &str, cursor: &str) {
-    let query = ListQuery::next(query, cursor);
-    let link = format!("</v1/Accounts/{account}/Calls?{query}>; rel=\"next\"");
+pub(super) fn link(
+    reply: &mut Response,
+    request: &ApiRequest<'_>,
+    question: &Question,
+    scope: Scope,
+    next: AcrossPosition,
+) {
+    let cursor = cursor::write(scope, &question.filter, question.order, next);
+    let query = ListQuery::next(request.query, &cursor);
+    let of = match scope {
+        Scope::Account(account) => format!("/Accounts/{account}"),
+        Scope::ServiceProvider(provider) => format!("/ServiceProviders/{provider}"),
+        Scope::Everybody => String::new(),
+    };
+    let link = format!("</v1{of}/Calls?{query}>; rel=\"next\"");
     let headers = reply.headers_mut();
-    for (name, value) in [(LINK, link.as_str()), (NEXT_CURSOR, cursor)] {
+    for (name, value) in [(LINK, link.as_str()), (NEXT_CURSOR, &cursor)] {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
@@ -258,7 +300,7 @@ async fn rest_of_page(
 }
 
 /// Writes the first calls, in a thread of its own where that takes long.
-async fn write(
+pub(super) async fn write(
     reading: &BodyReader,
     mut writer: BodyWriter,
     calls: Vec<(Position, Listed)>,

@@ -5,6 +5,7 @@
 //! a key, a frame or a sled error; [`error::ApiError`] is the one place where errors become statuses.
 
 mod accept;
+mod across;
 mod answer_budget;
 mod auth;
 mod auth_throttle;

@@ -14,7 +14,8 @@ const SEGMENT: usize = 3;
 pub(super) fn near(path: &str) -> Option<&'static str> {
     let path = path.trim_matches('/').to_ascii_lowercase();
     let found: Vec<&str> = path.split('/').collect();
-    if path.len() > PATH_BYTES_MAX || found.len() > SEGMENTS_MAX {
+    // The version alone names nothing.
+    if path.len() > PATH_BYTES_MAX || found.len() > SEGMENTS_MAX || path == "v1" {
         return None;
     }
     let others = templates_of_routes().filter(|(template, _)| *template != "/");
@@ -95,8 +96,10 @@ mod tests {
             ("/v1//Accounts/a/Calls", CALLS),
             ("/v1/Accounts//Calls", CALLS),
             ("/v1/Accounts/a", CALLS),
-            ("/v1/Calls", CALLS),
+            ("/v1/Call", "/v1/Calls"),
+            ("/Calls", "/v1/Calls"),
             ("/v1/Calls/b1", CALL),
+            ("/v1/ServiceProvider/a/Calls", "/v1/ServiceProviders/{ServiceProviderSid}/Calls"),
             ("/v1/a/Calls", CALLS),
             ("/v1/Accounts/a/Calls/b1/event", "/v1/Accounts/{AccountSid}/Calls/{CallSid}/events"),
             ("/v1/Accounts/a/Callcounts", "/v1/Accounts/{AccountSid}/CallCount"),

@@ -5,9 +5,10 @@ use std::str::FromStr;
 use super::cursor;
 use super::error::ApiError;
 use crate::domain::{
-    AccountSid, CallSid, CallStatus, Direction, Filter, Order, Position, SearchError, SidError,
+    AcrossPosition, CallSid, CallStatus, Direction, Filter, Order, SearchError, SidError,
     Timestamp, VALUES_MAX, with_plus,
 };
+use crate::store::Scope;
 use crate::wire::{CsvStyle, Zone, ZoneError, parse_time, time_fault};
 
 /// Calls that one page may have.
@@ -41,7 +42,7 @@ pub(super) struct ListQuery {
     pub order: Order,
     /// None: all that match.
     pub limit: Option<usize>,
-    pub after: Option<Position>,
+    pub after: Option<AcrossPosition>,
     /// Say how many match in all.
     pub count: bool,
     /// How CSV is written, where that is asked for.
@@ -51,7 +52,7 @@ pub(super) struct ListQuery {
 impl ListQuery {
     /// Reads a query string as a form is read: percent-decoded, `+` is a space. An empty value is
     /// no filter, and unknown parameters mean nothing.
-    pub fn parse(query: &str, account: AccountSid) -> Result<Self, ApiError> {
+    pub fn parse(query: &str, scope: Scope) -> Result<Self, ApiError> {
         let mut parsed = Self::default();
         let mut after = None;
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -110,8 +111,8 @@ impl ListQuery {
         }
         filter.search.finish().map_err(|error| refused(&error))?;
         if let Some(text) = after {
-            let position = cursor::read(&text, account, filter, parsed.order);
-            let expected = "not a cursor of this list; a cursor serves the account, the filters \
+            let position = cursor::read(&text, scope, filter, parsed.order);
+            let expected = "not a cursor of this list; a cursor serves the path, the filters \
                             and the order that it was made for";
             parsed.after = Some(position.ok_or_else(|| wrong("cursor", &text, expected))?);
         }
@@ -227,9 +228,12 @@ fn refused(error: &SearchError) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{AccountSid, Position};
+
+    const ACCOUNT: AccountSid = AccountSid::from_bytes([1; 16]);
 
     fn parse(query: &str) -> Result<ListQuery, ApiError> {
-        ListQuery::parse(query, AccountSid::from_bytes([1; 16]))
+        ListQuery::parse(query, Scope::Account(ACCOUNT))
     }
 
     #[test]
@@ -312,10 +316,10 @@ mod tests {
 
     #[test]
     fn a_cursor_serves_its_question_however_that_is_written() {
-        let account = AccountSid::from_bytes([1; 16]);
+        let after = AcrossPosition { position: Position::MIN, account: ACCOUNT };
         let write = |query: &str| {
             let ListQuery { filter, order, .. } = parse(query).unwrap();
-            cursor::write(account, &filter, order, Position::MIN)
+            cursor::write(Scope::Account(ACCOUNT), &filter, order, after)
         };
         for same in [
             &["from=a,b", "from=a&from=b", "from[]=b&from[]=a", "from=b,a,b,", "from=b,a&from=a,b"]
@@ -332,7 +336,7 @@ mod tests {
         ] {
             for (one, other) in same.iter().flat_map(|one| same.iter().map(move |two| (one, two))) {
                 let query = format!("{other}&cursor={}", write(one));
-                assert_eq!(parse(&query).unwrap().after, Some(Position::MIN), "{one} and {other}");
+                assert_eq!(parse(&query).unwrap().after, Some(after), "{one} and {other}");
             }
         }
     }

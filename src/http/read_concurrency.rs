@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::store::Reach;
+use crate::store::Scope;
 
 /// What a slice is taken to use until it is measured, in microseconds.
 const EXPECTED: u64 = 500;
@@ -35,7 +35,7 @@ const REMEMBERED: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flow {
     /// Whose calls.
-    pub reach: Reach,
+    pub scope: Scope,
     /// Stands for the token.
     pub token: u64,
 }
@@ -56,7 +56,7 @@ struct QueueState {
     /// Slots in use, and who waits for one.
     taken: usize,
     waiting: usize,
-    accounts: HashMap<Reach, AccountQueue>,
+    accounts: HashMap<Scope, AccountQueue>,
 }
 
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl ReadConcurrency {
         let mut state = self.state.lock();
         state.forget_quiet(now);
         let others = state.now;
-        let account = state.accounts.entry(flow.reach).or_insert_with(|| AccountQueue::new(now));
+        let account = state.accounts.entry(flow.scope).or_insert_with(|| AccountQueue::new(now));
         if account.is_idle() {
             account.used = account.used.max(others);
         }
@@ -150,7 +150,7 @@ impl ReadConcurrency {
         let state = &mut *locked;
         state.taken = state.taken.saturating_sub(1);
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
-        if let Some(account) = state.accounts.get_mut(&flow.reach) {
+        if let Some(account) = state.accounts.get_mut(&flow.scope) {
             account.running = account.running.saturating_sub(1);
             account.leak(now);
             account.recent = account.recent.saturating_add(took);
@@ -202,19 +202,19 @@ impl ReadConcurrency {
 impl QueueState {
     /// Takes the next who may have a slot out of the queue.
     fn next(&mut self, last_slot: bool, now: Instant) -> Option<(Flow, Waiter)> {
-        let mut best: Option<(u64, Reach)> = None;
-        for (reach, account) in &mut self.accounts {
+        let mut best: Option<(u64, Scope)> = None;
+        for (scope, account) in &mut self.accounts {
             if account.waiting == 0 || best.is_some_and(|(used, _)| used <= account.used) {
                 continue;
             }
             account.leak(now);
             let heavy = account.recent > BURST;
             if !(last_slot && heavy) || account.next_token().is_some_and(|(_, short)| short) {
-                best = Some((account.used, *reach));
+                best = Some((account.used, *scope));
             }
         }
-        let (used, reach) = best?;
-        let account = self.accounts.get_mut(&reach)?;
+        let (used, scope) = best?;
+        let account = self.accounts.get_mut(&scope)?;
         let (token, _) = account.next_token()?;
         let of = account.tokens.get_mut(&token)?;
         let waiter = of.queue.pop_front()?;
@@ -222,13 +222,13 @@ impl QueueState {
         account.waiting -= 1;
         self.waiting = self.waiting.saturating_sub(1);
         self.now = self.now.max(used);
-        Some((Flow { reach, token }, waiter))
+        Some((Flow { scope, token }, waiter))
     }
 
     /// A slice begins.
     fn start(&mut self, flow: Flow) {
         self.taken += 1;
-        if let Some(account) = self.accounts.get_mut(&flow.reach) {
+        if let Some(account) = self.accounts.get_mut(&flow.scope) {
             account.running += 1;
             account.used = account.used.saturating_add(EXPECTED);
             if let Some(token) = account.tokens.get_mut(&flow.token) {
@@ -285,7 +285,7 @@ mod tests {
     use crate::domain::AccountSid;
 
     fn flow(account: u8, token: u64) -> Flow {
-        Flow { reach: Reach::Account(AccountSid::from_bytes([account; 16])), token }
+        Flow { scope: Scope::Account(AccountSid::from_bytes([account; 16])), token }
     }
 
     /// A client that waits for turns, one after another.
@@ -411,7 +411,7 @@ mod tests {
         for n in 0..3 * REMEMBERED {
             let mut sid = [0; 16];
             sid[..8].copy_from_slice(&n.to_be_bytes());
-            let flow = Flow { reach: Reach::Account(AccountSid::from_bytes(sid)), token: 1 };
+            let flow = Flow { scope: Scope::Account(AccountSid::from_bytes(sid)), token: 1 };
             let now = begun + Duration::from_millis(10 * n as u64);
             let mut client = Client::new(&turns, flow, true, now);
             let turn = client.waits.try_recv().unwrap();

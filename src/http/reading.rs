@@ -23,7 +23,7 @@ use super::read_concurrency::Flow;
 use super::request::ApiRequest;
 use super::response::Response;
 use crate::logs::{LogRequest, masked};
-use crate::store::{Counting, Reach, Store, StoreError};
+use crate::store::{Counting, CountingAcross, Scope, ScopedAccount, Store, StoreError};
 
 /// Whether a client is still there.
 pub trait Presence: Send + Sync {
@@ -50,10 +50,10 @@ pub(super) struct BodyReader {
 
 impl BodyReader {
     /// For calls that the request may see.
-    pub fn new(request: &ApiRequest<'_>, reach: Reach) -> Self {
+    pub fn new(request: &ApiRequest<'_>, scope: impl Into<Scope>) -> Self {
         static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let token = request.token().map(|token| &token.id);
-        let flow = Flow { reach, token: STATE.hash_one(token) };
+        let flow = Flow { scope: scope.into(), token: STATE.hash_one(token) };
         Self {
             context: request.context.clone(),
             flow,
@@ -72,12 +72,42 @@ impl BodyReader {
 
     /// The same, of another size at most.
     pub fn permit_of(&self, bytes: usize) -> AnswerPermit {
-        self.context.answers.piece(self.flow.reach, bytes)
+        self.context.answers.piece(self.flow.scope, bytes)
     }
 
     /// A permit for something else that the answer needs for as long as it lasts, if any is left.
     pub fn permit_for(&self, bytes: usize) -> Option<AnswerPermit> {
-        self.context.answers.take(self.flow.reach, bytes)
+        self.context.answers.take(self.flow.scope, bytes)
+    }
+
+    /// Has permits for so many bytes beside the answer, each for as many as one is for; the first of them need
+    /// none.
+    pub fn hold(
+        &self,
+        permits: &mut Vec<AnswerPermit>,
+        bytes: usize,
+        each: usize,
+    ) -> Result<(), ApiError> {
+        permits.truncate(bytes / each);
+        while permits.len() < bytes / each {
+            let msg = "other answers need the memory of this one";
+            let permit = self.permit_for(each).ok_or_else(|| ApiError::unavailable(msg, 1))?;
+            permits.push(permit);
+        }
+        Ok(())
+    }
+
+    /// The accounts whose calls are read.
+    pub async fn accounts(&self) -> Result<Arc<[ScopedAccount]>, ApiError> {
+        let scope = self.flow.scope;
+        if let Scope::Account(account) = scope {
+            return Ok([ScopedAccount::of(account)].into());
+        }
+        loop {
+            if let Some(accounts) = self.slice(move |store| store.accounts(scope)).await? {
+                return Ok(accounts);
+            }
+        }
     }
 
     /// Reads a slice in a thread that may wait for the disk.
@@ -109,6 +139,25 @@ impl BodyReader {
 
     /// Takes a count to its end.
     pub async fn count(&self, mut counting: Counting) -> Result<Counting, ApiError> {
+        loop {
+            let done;
+            (counting, done) = self
+                .slice(move |store| {
+                    let done = counting.go_on(store)?;
+                    Ok((counting, done))
+                })
+                .await?;
+            if done {
+                return Ok(counting);
+            }
+        }
+    }
+
+    /// The same with that of several accounts.
+    pub async fn count_across(
+        &self,
+        mut counting: CountingAcross,
+    ) -> Result<CountingAcross, ApiError> {
         loop {
             let done;
             (counting, done) = self

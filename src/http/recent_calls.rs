@@ -6,8 +6,7 @@
 //! over positions: no record is read where the keys alone decide. The calls of several accounts are merged
 //! by position, each account read through its own keys.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -20,22 +19,20 @@ use super::request::ApiRequest;
 use super::response::{JSON, Response, json};
 use crate::clock;
 use crate::domain::{
-    AccountSid, CallId, CallStatus, Filter, Order, Position, ServiceProviderSid, Timestamp, Typed,
+    AccountSid, AcrossPosition, CallId, CallStatus, Filter, Order, ServiceProviderSid, Timestamp,
+    Typed,
 };
-use crate::store::{ListRequest as Question, Reach, Store, StoreError};
+use crate::store::{Across, Scope, Store, StoreError};
 use crate::wire::write_recent_call;
 
 /// Calls that one page may have.
 const COUNT_MAX: u64 = 500;
 /// Milliseconds of a day.
 const DAY_MILLIS: u64 = 24 * 60 * 60 * 1000;
-/// Rows of which the keys alone are looked at in one slice, and rows with their records.
-const SLICE_KEYS: usize = 2048;
-const SLICE_ROWS: usize = 256;
-/// Positions of all accounts together that are held at a time, about.
-const HELD_POSITIONS: usize = 64 * 1024;
-/// Rows of an account that are looked at in one slice at least.
-const SLICE_ROWS_MIN: usize = 32;
+/// Calls that are found in one slice.
+const SLICE_PLACES: usize = 2048;
+/// Bytes that a merge may hold without a permit, and that one permit is for.
+const MEMORY: usize = 64 * 1024;
 /// Calls that are read in one slice.
 const SLICE_CALLS: usize = 32;
 
@@ -48,7 +45,7 @@ pub(super) async fn of_account(
     request: &ApiRequest<'_>,
     account: AccountSid,
 ) -> Result<Response, ApiError> {
-    answer(request, vec![account], Reach::Account(account)).await
+    answer(request, Scope::Account(account)).await
 }
 
 /// Those of all accounts of a service provider.
@@ -56,28 +53,19 @@ pub(super) async fn of_provider(
     request: &ApiRequest<'_>,
     provider: ServiceProviderSid,
 ) -> Result<Response, ApiError> {
-    let accounts = request.context.store.access(|access| {
-        let own = |sid: &AccountSid| access.provides(provider, *sid);
-        access.accounts().map(|account| account.account_sid).filter(own).collect()
-    });
-    answer(request, accounts, Reach::Everybody).await
+    answer(request, Scope::ServiceProvider(provider)).await
 }
 
-async fn answer(
-    request: &ApiRequest<'_>,
-    accounts: Vec<AccountSid>,
-    reach: Reach,
-) -> Result<Response, ApiError> {
+async fn answer(request: &ApiRequest<'_>, scope: Scope) -> Result<Response, ApiError> {
     let query = PortalQuery::parse(request.query, clock::now())?;
-    let reading = BodyReader::new(request, reach);
-    let accounts = if query.filter.is_some() { accounts } else { Vec::new() };
-    let found = find(&reading, &accounts, &query).await?;
+    let reading = BodyReader::new(request, scope);
+    let found = find(&reading, &query).await?;
     let (page, page_size) = (&query.page, &query.page_size);
     let total = found.total;
     // Both are digits, and a point.
     let head =
         format!("{{\"total\":{total},\"page_size\":\"{page_size}\",\"page\":\"{page}\",\"data\":[");
-    let client = StreamClient::new(request, reach);
+    let client = StreamClient::new(request, scope);
     let filter = query.filter.unwrap_or_default();
     let rest = PageTail { reading, client, filter, calls: found.calls, begun: false };
     let (first, rest) = rest.piece(head.into_bytes()).await?;
@@ -197,69 +185,41 @@ struct FoundPage {
     calls: VecDeque<CallId>,
 }
 
-/// The calls of one account that are still to be counted.
-struct Source {
-    question: Question,
-    rows: usize,
-    /// Positions that were found, in order.
-    found: VecDeque<Position>,
-    is_done: bool,
-}
-
-impl Source {
-    /// Finds the next positions, unless some are left, or none.
-    async fn fill(&mut self, reading: &BodyReader) -> Result<(), ApiError> {
-        while self.found.is_empty() && !self.is_done {
-            let (question, rows) = (self.question.clone(), self.rows);
-            let read = move |store: &Store| store.positions(&question, usize::MAX, rows);
-            let positions = reading.slice(read).await?;
-            self.found.extend(positions.found);
-            self.is_done = positions.next.is_none();
-            self.question.after = positions.next;
-        }
-        Ok(())
-    }
-}
-
 /// Counts all calls that are meant, and finds those of the page.
-async fn find(
-    reading: &BodyReader,
-    accounts: &[AccountSid],
-    query: &PortalQuery,
-) -> Result<FoundPage, ApiError> {
+async fn find(reading: &BodyReader, query: &PortalQuery) -> Result<FoundPage, ApiError> {
     let mut found = FoundPage { total: 0, calls: VecDeque::new() };
-    let most = (HELD_POSITIONS / accounts.len().max(1)).max(SLICE_ROWS_MIN);
-    let mut sources = Vec::with_capacity(accounts.len());
-    let mut first = BinaryHeap::new();
-    for (n, account) in accounts.iter().enumerate() {
-        let filter = query.filter.clone().unwrap_or_default();
-        let order = Order::NewestFirst;
-        let question = Question { account: *account, filter, order, after: None };
-        let rows = if question.is_direct() { SLICE_KEYS } else { SLICE_ROWS }.min(most);
-        let mut source = Source { question, rows, found: VecDeque::new(), is_done: false };
-        source.fill(reading).await?;
-        first.extend(source.found.front().map(|position| Reverse((*position, n))));
-        sources.push(source);
-    }
+    let Some(filter) = query.filter.clone() else { return Ok(found) };
+    let accounts = reading.accounts().await?;
+    let mut across = Across::new(accounts, filter, Order::NewestFirst, None);
+    let mut permits = Vec::new();
     let end = query.offset.saturating_add(query.count);
-    while found.total < end {
-        let Some(Reverse((position, n))) = first.pop() else { return Ok(found) };
-        let Some(source) = sources.get_mut(n) else { continue };
-        if found.total >= query.offset {
-            found.calls.push_back(CallId { account: source.question.account, sid: position.sid });
+    while found.total < end && !across.is_done() {
+        let most = usize::try_from(end - found.total).unwrap_or(usize::MAX).min(SLICE_PLACES);
+        let places;
+        (across, places) = reading
+            .slice(move |store| {
+                let places = across.go_on(store, most)?;
+                Ok((across, places))
+            })
+            .await?;
+        reading.hold(&mut permits, across.bytes(), MEMORY)?;
+        for AcrossPosition { position, account } in places {
+            if found.total >= query.offset {
+                found.calls.push_back(CallId { account, sid: position.sid });
+            }
+            found.total += 1;
         }
-        found.total += 1;
-        source.found.pop_front();
-        source.fill(reading).await?;
-        first.extend(source.found.front().map(|position| Reverse((*position, n))));
     }
     // Behind the page their order does not matter.
-    for source in &mut sources {
-        while !source.found.is_empty() {
-            found.total += source.found.len() as u64;
-            source.found.clear();
-            source.fill(reading).await?;
-        }
+    while !across.is_done() {
+        let more;
+        (across, more) = reading
+            .slice(move |store| {
+                let more = across.count_some(store)?;
+                Ok((across, more))
+            })
+            .await?;
+        found.total += more;
     }
     Ok(found)
 }

@@ -36,6 +36,8 @@ pub(super) enum Handler {
     Token(Action, for<'r> fn(&'r mut ApiRequest<'_>) -> Answer<'r>),
     /// A token that may do this with all accounts.
     AllAccounts(Action, for<'r> fn(&'r mut ApiRequest<'_>) -> Answer<'r>),
+    /// A token that may do this with all accounts of the service provider of the path.
+    Provider(Action, for<'r> fn(&'r mut ApiRequest<'_>, ServiceProviderSid) -> Answer<'r>),
     /// A token that may do this with the account of the path.
     Account(Action, for<'r> fn(&'r mut ApiRequest<'_>, AccountSid) -> Answer<'r>),
     /// The same as the portal of jambonz asks, which reads refusals in its own way.
@@ -70,6 +72,11 @@ macro_rules! handler {
     (Account $action:ident, $handler:path) => {
         Handler::Account(Action::$action, |request, account| Box::pin($handler(request, account)))
     };
+    (Provider $action:ident, $handler:path) => {
+        Handler::Provider(Action::$action, |request, provider| {
+            Box::pin($handler(request, provider))
+        })
+    };
     (PortalAccount $action:ident, $handler:path) => {
         Handler::PortalAccount(Action::$action, |request, account| {
             Box::pin($handler(request, account))
@@ -98,7 +105,7 @@ macro_rules! routes {
 /// Every route. GET answers HEAD, too. A path with fixed words stands before one that has a sid in
 /// their place.
 pub(super) static ROUTES: &[Route] = routes! {
-    GET    "/v1/Accounts/{AccountSid}/Calls"                  Account List => list::list;
+    GET    "/v1/Accounts/{AccountSid}/Calls"                  Account List => list::of_account;
     POST   "/v1/Accounts/{AccountSid}/Calls"                  Account Write => control::create;
     GET    "/v1/Accounts/{AccountSid}/Calls/changes"          Account List => feed::of_account;
     GET    "/v1/Accounts/{AccountSid}/Calls/{CallSid}"        Call Read => calls::call;
@@ -106,10 +113,16 @@ pub(super) static ROUTES: &[Route] = routes! {
     POST   "/v1/Accounts/{AccountSid}/Calls/{CallSid}"        Call Write => control::update;
     DELETE "/v1/Accounts/{AccountSid}/Calls/{CallSid}"        Call Write => calls::delete;
     GET    "/v1/Accounts/{AccountSid}/Calls/{CallSid}/events" Call Read => calls::events;
-    GET    "/v1/Accounts/{AccountSid}/CallCount"              Account Read => calls::count;
-    GET    "/v1/Accounts/{AccountSid}/CallStats"              Account Read => stats::call_stats;
+    GET    "/v1/Accounts/{AccountSid}/CallCount"              Account Read => calls::count_of_account;
+    GET    "/v1/Accounts/{AccountSid}/CallStats"              Account Read => stats::of_account;
     GET    "/v1/Accounts/{AccountSid}/RecentCalls"            PortalAccount List => recent_calls::of_account;
     GET    "/v1/ServiceProviders/{ServiceProviderSid}/RecentCalls" PortalProvider List => recent_calls::of_provider;
+    GET    "/v1/ServiceProviders/{ServiceProviderSid}/Calls"  Provider List => list::of_provider;
+    GET    "/v1/ServiceProviders/{ServiceProviderSid}/CallCount" Provider Read => calls::count_of_provider;
+    GET    "/v1/ServiceProviders/{ServiceProviderSid}/CallStats" Provider Read => stats::of_provider;
+    GET    "/v1/Calls"                                        AllAccounts List => list::of_all;
+    GET    "/v1/CallCount"                                    AllAccounts Read => calls::count_of_all;
+    GET    "/v1/CallStats"                                    AllAccounts Read => stats::of_all;
     GET    "/v1/Calls/changes"                                AllAccounts List => feed::of_all;
     POST   "/v1/hooks/call-status"                            Sender => webhook::call_status;
     GET    "/livez"                                           Open => health::live;
@@ -253,6 +266,10 @@ impl<'p> Target<'p> {
                 let account = authorize(request, self.account, action)?;
                 answer(request, account).await
             }
+            Handler::Provider(action, answer) => {
+                let provider = authorize_provider(request, self.provider, action)?;
+                answer(request, provider).await
+            }
             Handler::PortalAccount(action, answer) => {
                 let account = authorize(request, self.account, action);
                 answer(request, account.map_err(ApiError::for_portal)?).await
@@ -307,6 +324,16 @@ mod tests {
             ("/v1/Accounts/a/Calls/changes", "/v1/Accounts/{AccountSid}/Calls/changes", "a", ""),
             ("/V1/accounts/a/calls/Changes/", "/v1/Accounts/{AccountSid}/Calls/changes", "a", ""),
             ("/v1/Calls/changes", "/v1/Calls/changes", "", ""),
+            ("/v1/calls/", "/v1/Calls", "", ""),
+            ("/v1/CALLCOUNT", "/v1/CallCount", "", ""),
+            ("/v1/CallStats", "/v1/CallStats", "", ""),
+            (
+                "/v1/ServiceProviders/p/calls",
+                "/v1/ServiceProviders/{ServiceProviderSid}/Calls",
+                "",
+                "",
+            ),
+            ("/v1/ServiceProviders/p/Calls/b", "other", "", ""),
             ("/v1/Accounts/a/CallCount/", "/v1/Accounts/{AccountSid}/CallCount", "a", ""),
             (
                 "/v1/Accounts/a/Calls/b/events",
@@ -360,7 +387,7 @@ mod tests {
                 Handler::Account(..) | Handler::PortalAccount(..) | Handler::Call(..)
             );
             assert_eq!(template.contains("/{AccountSid}/"), account, "{template}");
-            let provider = matches!(handler, Handler::PortalProvider(..));
+            let provider = matches!(handler, Handler::Provider(..) | Handler::PortalProvider(..));
             assert_eq!(template.contains("/{ServiceProviderSid}/"), provider, "{template}");
             let call = matches!(handler, Handler::Call(..));
             assert_eq!(template.contains("/{CallSid}"), call, "{template}");

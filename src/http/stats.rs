@@ -1,7 +1,8 @@
-//! `GET /v1/Accounts/{AccountSid}/CallStats`: how the calls of a time stand, and, with `interval` or
-//! `group`, how many there were by the hour or day and by groups.
+//! `GET …/CallStats`, of an account, of a service provider and of all accounts: how the calls of a time
+//! stand, and, with `interval` or `group`, how many there were by the hour or day and by groups.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -16,10 +17,10 @@ use super::request::ApiRequest;
 use super::response::{JSON, Response, json};
 use super::stats_query::StatsQuery;
 use crate::clock;
-use crate::domain::{AccountSid, CallStatus, Direction, Filter, Order, Timestamp};
+use crate::domain::{AccountSid, CallStatus, Direction, Filter, ServiceProviderSid, Timestamp};
 use crate::store::{
     AggregateRequest, Aggregates, Aggregating, BUCKETS_MAX, Bucket, CALLS_OF_AN_HOUR_MAX,
-    CELLS_MAX, Counting, Dimension, Exceeded, Figures, Group, ListRequest as Question, Reach,
+    CELLS_MAX, CountingAcross, Dimension, Exceeded, Figures, Group, Scope, ScopedAccount,
     StatusCount,
 };
 use crate::wire::{Interval, Zone};
@@ -27,27 +28,47 @@ use crate::wire::{Interval, Zone};
 /// Bytes that counting may use without a permit, and that one permit is for.
 const MEMORY: usize = 1024 * 1024;
 
-/// Without `interval` and `group` how the calls stand, else their figures.
-pub(super) async fn call_stats(
+/// Those of one account.
+pub(super) async fn of_account(
     request: &ApiRequest<'_>,
     account: AccountSid,
 ) -> Result<Response, ApiError> {
-    let query = StatsQuery::parse(request.query, account)?;
+    call_stats(request, Scope::Account(account)).await
+}
+
+/// Those of all accounts of a service provider together.
+pub(super) async fn of_provider(
+    request: &ApiRequest<'_>,
+    provider: ServiceProviderSid,
+) -> Result<Response, ApiError> {
+    call_stats(request, Scope::ServiceProvider(provider)).await
+}
+
+/// Those of all accounts together.
+pub(super) async fn of_all(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
+    call_stats(request, Scope::Everybody).await
+}
+
+/// Without `interval` and `group` how the calls stand, else their figures.
+async fn call_stats(request: &ApiRequest<'_>, scope: Scope) -> Result<Response, ApiError> {
+    let query = StatsQuery::parse(request.query, scope)?;
     if query.interval.is_none() && query.group.is_empty() {
-        return standing(request, account, query.filter).await;
+        return standing(request, scope, query.filter).await;
     }
-    figures(request, account, query).await
+    figures(request, scope, query).await
 }
 
 /// `{"total":n,"inbound":{"total":n,"stale":n,"trying":n,…},"outbound":{…}}`.
 async fn standing(
     request: &ApiRequest<'_>,
-    account: AccountSid,
+    scope: Scope,
     filter: Filter,
 ) -> Result<Response, ApiError> {
-    let question = Question { account, filter, order: Order::NewestFirst, after: None };
-    let reading = BodyReader::new(request, Reach::Account(account));
-    let counted = reading.count(Counting::of_standing(&question)).await?.standing();
+    let reading = BodyReader::new(request, scope);
+    let accounts = reading.accounts().await?;
+    let counting = CountingAcross::of_standing(&accounts, filter);
+    let counted = reading.count_across(counting).await?.standing();
+    StreamClient::new(request, scope).still_may_all(accounts.iter().map(|one| one.account))?;
     let total: u64 = counted.iter().map(sum).sum();
     let mut body = format!("{{\"total\":{total}");
     for (direction, standing) in Direction::ALL.into_iter().zip(&counted) {
@@ -71,22 +92,23 @@ fn sum(standing: &StatusCount) -> u64 {
 /// "buckets":[{"start":…,"end":…,"calls":n,…}]}`: groups and buckets as they were asked for.
 async fn figures(
     request: &ApiRequest<'_>,
-    account: AccountSid,
+    scope: Scope,
     query: StatsQuery,
 ) -> Result<Response, ApiError> {
-    let reach = Reach::Account(account);
-    let reading = BodyReader::new(request, reach);
-    let client = StreamClient::new(request, reach);
-    let mut counting = Aggregating::new(AggregateRequest {
-        account,
+    let reading = BodyReader::new(request, scope);
+    let client = StreamClient::new(request, scope);
+    let accounts = reading.accounts().await?;
+    let counted = AggregateRequest {
+        accounts: accounts.clone(),
         filter: query.filter.clone(),
         interval: query.interval,
         zone: query.zone.clone(),
         group: query.group.clone(),
         top: query.top,
         now: clock::now(),
-    })
-    .map_err(|exceeded| too_much(exceeded, &query))?;
+    };
+    let counting = reading.slice(move |_| Ok(Aggregating::new(counted))).await?;
+    let mut counting = counting.map_err(|exceeded| too_much(exceeded, &query))?;
     if *request.method == Method::HEAD {
         return Ok(json(StatusCode::OK, ""));
     }
@@ -100,15 +122,7 @@ async fn figures(
             })
             .await?;
         client.still_may()?;
-        while permits.len() < counting.bytes() / MEMORY {
-            let permit = reading.permit_for(MEMORY).ok_or_else(|| {
-                ApiError::unavailable(
-                    "other answers of this account need the memory of this one",
-                    1,
-                )
-            })?;
-            permits.push(permit);
-        }
+        reading.hold(&mut permits, counting.bytes(), MEMORY)?;
         if done {
             break;
         }
@@ -119,7 +133,7 @@ async fn figures(
     let writer = FiguresWriter { counted, dimensions, zone, has_buckets: query.interval.is_some() };
     let mut begun = Vec::new();
     writer.begin(&mut begun);
-    let rest = FiguresTail { reading, client, writer, from: None, permits };
+    let rest = FiguresTail { reading, client, accounts, writer, from: None, permits };
     let (first, rest) = rest.piece(begun).await?;
     Ok(match rest {
         None => json(StatusCode::OK, first),
@@ -246,6 +260,8 @@ fn write_figures(body: &mut Vec<u8>, figures: &Figures) {
 struct FiguresTail {
     reading: BodyReader,
     client: StreamClient,
+    /// Whose calls were counted.
+    accounts: Arc<[ScopedAccount]>,
     writer: FiguresWriter,
     /// The end of the last one that was written.
     from: Option<Timestamp>,
@@ -256,7 +272,7 @@ struct FiguresTail {
 impl FiguresTail {
     /// The next piece, after what has been written of it, and what is left then.
     async fn piece(self, begun: Vec<u8>) -> Result<(Bytes, Option<Self>), ApiError> {
-        let Self { reading, client, writer, mut from, permits } = self;
+        let Self { reading, client, accounts, writer, mut from, permits } = self;
         let permit = reading.permit();
         let most = permit.bytes();
         let (writer, body, from, done) = reading
@@ -280,8 +296,8 @@ impl FiguresTail {
                 Ok((writer, body, from, done))
             })
             .await?;
-        client.still_may()?;
-        let rest = (!done).then_some(Self { reading, client, writer, from, permits });
+        client.still_may_all(accounts.iter().map(|one| one.account))?;
+        let rest = (!done).then_some(Self { reading, client, accounts, writer, from, permits });
         Ok((permit.hold(body), rest))
     }
 }

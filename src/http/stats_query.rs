@@ -2,8 +2,8 @@
 
 use super::error::ApiError;
 use super::query::{ListQuery, wrong};
-use crate::domain::{AccountSid, Filter};
-use crate::store::{Dimension, TOP_MAX};
+use crate::domain::Filter;
+use crate::store::{Dimension, Scope, TOP_MAX};
 use crate::wire::{Interval, Zone};
 
 /// The parameters beside filters and search.
@@ -26,8 +26,8 @@ pub(super) struct StatsQuery {
 
 impl StatsQuery {
     /// As a list's query is read.
-    pub fn parse(query: &str, account: AccountSid) -> Result<Self, ApiError> {
-        let ListQuery { filter, style, .. } = ListQuery::parse(query, account)?;
+    pub fn parse(query: &str, scope: Scope) -> Result<Self, ApiError> {
+        let ListQuery { filter, style, .. } = ListQuery::parse(query, scope)?;
         let (mut interval, mut group, mut top) = (None, Vec::new(), None);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match key.strip_suffix("[]").unwrap_or(&key) {

@@ -233,11 +233,11 @@ impl Index {
         self.entries.cursor(beginning(prefix), Direction::Up)
     }
 
-    /// The first account after this one that has a call.
+    /// The first account after this one that has a call, and where its newest call stands.
     pub fn next_account(
         &self,
         after: Option<AccountSid>,
-    ) -> Result<Option<AccountSid>, IndexError> {
+    ) -> Result<Option<(AccountSid, Position)>, IndexError> {
         self.guarded(|| {
             let from = match after {
                 None => vec![keys::CALL],
@@ -247,7 +247,11 @@ impl Index {
                 (std::ops::Bound::Excluded(from), std::ops::Bound::Excluded(vec![keys::CALL + 1]));
             match self.entries.cursor(bounds, Direction::Up).next().transpose()? {
                 None => Ok(None),
-                Some(entry) => keys::account_in(entry.key()).map(Some).ok_or_else(strange_key),
+                Some(entry) => {
+                    let account = keys::account_in(entry.key()).ok_or_else(strange_key)?;
+                    let position = Range::all(account).position_in(entry.key());
+                    position.map(|position| Some((account, position))).ok_or_else(strange_key)
+                }
             }
         })
     }

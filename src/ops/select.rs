@@ -1,14 +1,12 @@
 //! Which calls a command means, and how they are written.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use super::accounts::resolve;
 use super::{AdminReply, Emit, Failure, Item};
 use crate::clock;
-use crate::domain::{AccountSid, Call, CallSid, Filter, Order, Position, SearchError, Timestamp};
-use crate::store::{ListRequest, Progress, Store};
+use crate::domain::{AccountSid, Call, CallSid, Filter, Order, SearchError, Timestamp};
+use crate::store::{Across, ListRequest, Progress, Scope, ScopedAccount, Store};
 use crate::wire::{
     CsvStyle, When, csv_export_header, parse_when, show_time, write_call, write_csv_export,
     write_export,
@@ -16,6 +14,8 @@ use crate::wire::{
 
 /// Calls that are read at once.
 const PAGE_CALLS: usize = 1000;
+/// Slices of reading after which it is said how many were found.
+const SLICES: usize = 64;
 
 /// Filters, as they were typed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -218,38 +218,34 @@ pub(super) fn list(
     limit: usize,
     emit: &mut Emit<'_>,
 ) -> Result<AdminReply, Failure> {
-    let (filter, chosen) = (selection.filter()?, selection.chosen(store)?);
-    let mut newest: Vec<Arc<Call>> = Vec::new();
-    let mut account = None;
-    while let Some(next) = next_account(store, &chosen, account)? {
-        let filter = filter.clone();
-        let mut request =
-            ListRequest { account: next, filter, order: selection.order(), after: None };
-        let mut wanted = limit;
+    let (filter, mut chosen) = (selection.filter()?, selection.chosen(store)?);
+    chosen.sort_unstable();
+    chosen.dedup();
+    let accounts = if chosen.is_empty() {
         loop {
-            let page = store.page(&request, wanted)?;
-            wanted -= page.calls.len();
-            newest.extend(page.calls);
-            if page.next.is_none() || wanted == 0 {
-                break;
+            if let Some(accounts) = store.accounts(Scope::Everybody)? {
+                break accounts;
             }
-            request.after = page.next;
-            // One who has gone away is noticed.
-            let found = newest.len() as u64;
-            emit(Item::Progress(Progress::steps("searching".to_owned(), found, None)))?;
         }
-        newest.sort_by_key(|call| (Position::of(call), call.id.account));
-        if selection.oldest_first {
-            newest.reverse();
+    } else {
+        chosen.into_iter().map(ScopedAccount::of).collect()
+    };
+    let mut across = Across::new(accounts, filter, selection.order(), None);
+    let (mut lines, mut found) = (Vec::new(), 0);
+    for slice in 1.. {
+        if found == limit || across.is_done() {
+            break;
         }
-        newest.truncate(limit);
-        account = Some(next);
-    }
-    let mut lines = Vec::new();
-    for call in &newest {
-        write_call(&mut lines, call);
-        lines.push(b'\n');
+        for (_, listed) in across.calls(store, (limit - found).min(PAGE_CALLS))? {
+            write_call(&mut lines, &*store.unpacked(listed)?);
+            lines.push(b'\n');
+            found += 1;
+        }
+        // One who has gone away is noticed.
+        if slice % SLICES == 0 {
+            emit(Item::Progress(Progress::steps("searching".to_owned(), found as u64, None)))?;
+        }
     }
     emit(Item::Data(&lines))?;
-    Ok(AdminReply::Written(newest.len() as u64))
+    Ok(AdminReply::Written(found as u64))
 }

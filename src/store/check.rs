@@ -189,7 +189,7 @@ impl Store {
         let failed = |error| shared.view.index_failed(&error);
         let mut expected: BTreeMap<u8, u64> = BTreeMap::new();
         let mut account = None;
-        while let Some(next) = index.next_account(account).map_err(failed)? {
+        while let Some((next, _)) = index.next_account(account).map_err(failed)? {
             let ranges = [crate::keys::Range::all(next)];
             let mut span = crate::keys::PositionSpan::all(crate::domain::Order::NewestFirst);
             loop {

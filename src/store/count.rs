@@ -20,6 +20,16 @@ pub struct StatusCount {
     pub stale: u64,
 }
 
+impl StatusCount {
+    /// Those of others besides.
+    pub(super) fn add(&mut self, other: Self) {
+        self.stale += other.stale;
+        for (count, more) in self.statuses.iter_mut().zip(other.statuses) {
+            *count += more;
+        }
+    }
+}
+
 /// A count that is taken slice by slice, so that others get a turn in between, and that ends where
 /// it is not gone on with.
 pub struct Counting {
@@ -126,14 +136,6 @@ impl Counting {
             }
         }
         Ok(())
-    }
-}
-
-impl View {
-    /// The sequence number of the account's last change, or one of before the start where it has
-    /// not changed since: while it stays the same, so does every list of the account.
-    pub fn last_change(&self, account: AccountSid) -> u64 {
-        self.registry.read().last_change(account)
     }
 }
 

@@ -32,6 +32,7 @@
 //! checkpoint, or whose count and sum differ from its mark after an unclean stop, is built anew
 //! from the journal; it is never trusted half.
 
+mod across;
 mod aggregate;
 mod believed_clock;
 mod change;
@@ -54,6 +55,7 @@ mod options;
 mod parts;
 mod query;
 mod recovery;
+mod scope;
 mod segment_users;
 mod state;
 mod stats;
@@ -61,6 +63,7 @@ mod submit;
 mod threads;
 mod waits;
 
+pub use across::{Across, CountingAcross};
 pub use aggregate::{
     AggregateRequest, Aggregates, Aggregating, BUCKETS_MAX, Bucket, CALLS_OF_AN_HOUR_MAX,
     CELLS_MAX, Dimension, Exceeded, Figures, Group, TOP_MAX,
@@ -77,6 +80,7 @@ pub use messages::{Collected, Compacted, Depth};
 pub use open::Store;
 pub use options::{Options, RetentionPolicy};
 pub use query::{ListRequest, Listed, SidMatches};
+pub use scope::{Scope, ScopedAccount};
 pub use stats::Status;
 pub use threads::{Progress, Unit};
 pub use waits::WaitGuard;

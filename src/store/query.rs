@@ -366,7 +366,7 @@ impl View {
         let _reading = self.readers.begin();
         let ours = self.registry.read().next_account(after);
         let theirs = self.index()?.next_account(after);
-        let theirs = theirs.map_err(|error| self.index_failed(&error))?;
+        let theirs = theirs.map_err(|error| self.index_failed(&error))?.map(|(account, _)| account);
         Ok(match (ours, theirs) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -17,6 +17,7 @@ use super::StoreError;
 use super::disk_space::DiskSpace;
 use super::messages::{CheckpointerMessage, CommitterMessage, CompactorMessage};
 use super::options::Options;
+use super::scope::NewestCalls;
 use super::segment_users::SegmentUsers;
 use super::threads::{Health, Inbox};
 use super::waits::Waits;
@@ -60,6 +61,8 @@ pub struct View {
     pub(super) readers: ReaderTable,
     pub(super) registry: RwLock<Registry>,
     index: RwLock<Result<Arc<Index>, String>>,
+    /// Which accounts the index has.
+    pub(super) newest_calls: Mutex<NewestCalls>,
     pub(super) access: RwLock<Access>,
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
     /// The sequence number of the last change that readers may see, set once registry and settings
@@ -191,6 +194,7 @@ impl View {
             readers: ReaderTable::default(),
             registry: RwLock::default(),
             index: RwLock::new(Err("it is not open yet".to_owned())),
+            newest_calls: Mutex::default(),
             access: RwLock::default(),
             segments: RwLock::new(segments),
             published: watch::Sender::new(0),

@@ -17,6 +17,7 @@ mod properties;
 mod up;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 pub use groups::{Dimension, Group};
 use groups::{GroupCounts, numbers, write_group};
@@ -25,7 +26,9 @@ use lines::{Buckets, Lines, Period, Sample, check_size};
 use up::{UP_AFTER_MS, UP_BEFORE_MS, Up};
 
 use super::StoreError;
+use super::across::Across;
 use super::query::{ListRequest, LookRow, Most, Plan};
+use super::scope::ScopedAccount;
 use super::state::View;
 use crate::domain::{AccountSid, Call, Filter, Order, Timestamp};
 use crate::keys::PositionSpan;
@@ -38,7 +41,7 @@ const ROWS: Most = Most { rows: 256, bytes: 256 * 1024 };
 #[derive(Debug, Clone)]
 pub struct AggregateRequest {
     /// Whose calls.
-    pub account: AccountSid,
+    pub accounts: Arc<[ScopedAccount]>,
     /// Which of them.
     pub filter: Filter,
     /// By the hour or day on the clocks of a zone, or over all.
@@ -95,6 +98,8 @@ pub struct Aggregating {
     plan: Plan,
     /// What is still to be read in this pass; none once all was.
     left: Option<PositionSpan>,
+    /// The calls of several accounts, in their place.
+    across: Option<Across>,
     period: Period,
     pass: Pass,
 }
@@ -125,12 +130,11 @@ impl Aggregating {
         }
         filter.start = filter.start.map(|start| start.minus_millis(UP_AFTER_MS));
         filter.end = filter.end.map(|end| end.plus_millis(UP_BEFORE_MS));
-        let list = ListRequest {
-            account: request.account,
-            filter,
-            order: Order::OldestFirst,
-            after: None,
-        };
+        let (order, accounts) = (Order::OldestFirst, &request.accounts);
+        let across = (accounts.len() != 1)
+            .then(|| Across::new(accounts.clone(), filter.clone(), order, None));
+        let account = accounts.first().map_or(AccountSid::from_bytes([0; 16]), |one| one.account);
+        let list = ListRequest { account, filter, order, after: None };
         let plan = Plan::of(&list);
         let left = Some(plan.span.clone());
         let pass = if request.group.is_empty() {
@@ -138,12 +142,23 @@ impl Aggregating {
         } else {
             Pass::Groups(GroupCounts::default())
         };
-        Ok(Self { request, list, plan, left, period, pass })
+        Ok(Self { request, list, plan, left, across, period, pass })
     }
 
     /// Reads some more. True once all was, or more would be in vain.
     pub fn go_on(&mut self, view: &View) -> Result<bool, StoreError> {
-        if let Some(span) = self.left.take().filter(|span| !span.is_empty()) {
+        if let Some(across) = &mut self.across {
+            for (_, listed) in across.calls(view, ROWS.rows)? {
+                let call = view.unpacked(listed)?;
+                if let Err(exceeded) = self.pass.add(&call, &self.request, self.period) {
+                    self.pass = Pass::Failed(exceeded);
+                    return Ok(true);
+                }
+            }
+            if across.is_done() {
+                self.left = None;
+            }
+        } else if let Some(span) = self.left.take().filter(|span| !span.is_empty()) {
             let look = view.look(self.list.account, &self.plan, &span, ROWS, true)?;
             for (_, found) in look.found {
                 let LookRow::Call(listed) = found else { continue };
@@ -165,16 +180,19 @@ impl Aggregating {
         let (groups, others) = std::mem::take(counts).top(self.request.top);
         self.pass = Pass::figures(&self.request, self.period, groups, others);
         self.left = Some(self.plan.span.clone());
+        self.across = self.across.take().map(Across::rewound);
         Ok(false)
     }
 
     /// About how much memory is used.
     pub fn bytes(&self) -> usize {
-        match &self.pass {
-            Pass::Groups(counts) => counts.bytes(),
-            Pass::Figures { lines, .. } => lines.bytes(),
-            Pass::Failed(_) => 0,
-        }
+        let merge = self.across.as_ref().map_or(0, Across::bytes);
+        merge
+            + match &self.pass {
+                Pass::Groups(counts) => counts.bytes(),
+                Pass::Figures { lines, .. } => lines.bytes(),
+                Pass::Failed(_) => 0,
+            }
     }
 
     /// What was counted.

@@ -88,7 +88,7 @@ impl IndexedCalls<'_> {
         let (account, span) = match (self.account, self.span.take()) {
             (Some(account), Some(span)) => (account, span),
             (last, _) => {
-                let Some(next) = self.old.next_account(last)? else { return Ok(false) };
+                let Some((next, _)) = self.old.next_account(last)? else { return Ok(false) };
                 self.account = Some(next);
                 (next, PositionSpan::all(Order::NewestFirst))
             }

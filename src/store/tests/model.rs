@@ -414,6 +414,12 @@ impl Bench {
         assert_eq!(count.count(), calls.len() as u64);
         let places = patient(store, || places(store, &request, look.limit));
         assert_eq!(places, calls.iter().map(Position::of).collect::<Vec<_>>());
+        let of_each =
+            (1..=ACCOUNTS).map(|account| self.model.list(&Look { account, ..look.clone() }));
+        let of_each: Vec<_> = of_each.collect();
+        patient(store, || {
+            across::is_the_merge(store, &look.filter, order, look.limit, of_each.clone())
+        });
         let times = Filter { start: look.filter.start, end: look.filter.end, ..Filter::default() };
         let of_times = Look { filter: times.clone(), ..look.clone() };
         let request = ListRequest { filter: times, ..request };

@@ -57,7 +57,7 @@ fn assert_joined(store: &Store) {
 fn without_an_index_events_of_all_calls_are_taken_and_join_what_is_known_of_them() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path());
-    let tag = store.last_change(account(1));
+    let tag = store.last_change_of(Scope::Account(account(1)), &[]);
     let begin = *store.published().borrow();
     let still = outage(&store);
     assert!(store.ready().is_err() && store.lives().is_ok());
@@ -81,7 +81,10 @@ fn without_an_index_events_of_all_calls_are_taken_and_join_what_is_known_of_them
     let asked = store.call(id(1, 1));
     assert!(matches!(asked, Err(StoreError::IndexUnavailable(_, Some(1..)))), "{asked:?}");
     // What is known of a call is not known now, and nobody is told a part.
-    assert!(store.last_change(account(1)) > tag, "a client that has a list has an old one");
+    assert!(
+        store.last_change_of(Scope::Account(account(1)), &[]) > tag,
+        "a client that has a list has an old one"
+    );
     for call in [1, 3, 4] {
         let asked = store.call(id(1, call));
         assert!(matches!(asked, Err(StoreError::IndexUnavailable(..))), "{asked:?}");

@@ -101,10 +101,39 @@ fn what_is_read_is_as_described() {
         bench.ask((id, 401), &calls(A1, ""), "", &[], "");
         bench.ask((id, 403), &calls(A1, ""), &stranger, &[], "");
     }
+    rollcall.ok(&["account", "set", A1, "--service-provider", A1]);
+    let provider = |rest: &str| format!("/v1/ServiceProviders/{A1}{rest}");
+    for (get, head, target) in [
+        ("listCallsOfProvider", "headCallsOfProvider", provider("/Calls")),
+        ("listAllCalls", "headAllCalls", "/v1/Calls".to_owned()),
+    ] {
+        for id in [get, head] {
+            bench.ask((id, 200), &format!("{target}?limit=1&count=true"), &admin, &[], "");
+            bench.ask((id, 200), &format!("{target}?time_zone=Europe/Berlin"), &admin, &csv, "");
+            let all = bench.ask((id, 200), &target, &admin, &[], "");
+            let tag = [("if-none-match", all.header("etag").unwrap())];
+            bench.ask((id, 304), &target, &admin, &tag, "");
+            bench.ask((id, 400), &format!("{target}?limit=0"), &admin, &[], "");
+            bench.ask((id, 401), &target, "", &[], "");
+            bench.ask((id, 403), &target, &stranger, &[], "");
+        }
+    }
+    for (get, head, target) in [
+        ("countAllCalls", "headAllCallCount", "/v1/CallCount"),
+        ("allCallStats", "headAllCallStats", "/v1/CallStats?start=2026-01-01"),
+        ("allCallStats", "headAllCallStats", "/v1/CallStats?interval=day&group=status&top=1"),
+    ] {
+        for id in [get, head] {
+            bench.ask((id, 200), target, &admin, &[], "");
+            bench.ask((id, 401), target, "nobody", &[], "");
+            bench.ask((id, 403), target, &stranger, &[], "");
+            if target.contains('?') {
+                bench.ask((id, 400), &format!("{target}&start=x"), &admin, &[], "");
+            }
+        }
+    }
     let one = |rest: &str| format!("{}{rest}", call(1));
     let account = |rest: &str| format!("/v1/Accounts/{A1}{rest}");
-    let of_provider = format!("/v1/ServiceProviders/{A1}/RecentCalls?page=1&count=25");
-    rollcall.ok(&["account", "set", A1, "--service-provider", A1]);
     for (get, head, target) in [
         ("getCall", "headCall", one("")),
         ("listCallEvents", "headCallEvents", one("/events")),
@@ -112,7 +141,17 @@ fn what_is_read_is_as_described() {
         ("callStats", "headCallStats", account("/CallStats?start=2026-01-01")),
         ("callStats", "headCallStats", account("/CallStats?interval=day&group=status,trunk&top=1")),
         ("recentCalls", "headRecentCalls", account("/RecentCalls?page=1&count=25")),
-        ("recentCallsOfProvider", "headRecentCallsOfProvider", of_provider),
+        (
+            "recentCallsOfProvider",
+            "headRecentCallsOfProvider",
+            provider("/RecentCalls?page=1&count=25"),
+        ),
+        ("countCallsOfProvider", "headCallCountOfProvider", provider("/CallCount")),
+        (
+            "callStatsOfProvider",
+            "headCallStatsOfProvider",
+            provider("/CallStats?interval=day&group=status,trunk&top=1"),
+        ),
         ("listChanges", "headChanges", account("/Calls/changes")),
     ] {
         for id in [get, head] {

@@ -1,6 +1,7 @@
 //! The API over its own sockets, promise by promise.
 
 mod access;
+mod across;
 mod big;
 mod caching;
 mod calls;

@@ -1,6 +1,7 @@
 //! Laws of the API, held against the real binary under random traffic. Every case has accounts of
 //! its own, so that one server sees them all.
 
+mod across;
 mod credentials;
 mod feed;
 mod lists;
@@ -93,6 +94,11 @@ impl Account {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let sid = format!("{number:08x}-aaaa-4aaa-8aaa-000000000000");
         Self { sid, begun: now() - 30 * 60_000, mark }
+    }
+
+    /// Another one, whose traffic began at the same time.
+    pub fn beside(&self, mark: &'static str) -> Self {
+        Self { begun: self.begun, ..Self::new(mark) }
     }
 
     /// The sid of a call; other accounts may have it, too.

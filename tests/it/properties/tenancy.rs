@@ -130,6 +130,12 @@ fn intrusions(
         tried.push((403, one.get(&two.path(rest))));
     }
     tried.push((403, one.get(&two.path(&format!("/Calls/{call}/events")))));
+    // Not even those of all accounts together, or of a service provider that it may belong to.
+    for of in ["", &format!("/ServiceProviders/{}", two.sid)] {
+        for rest in ["Calls", "Calls?limit=1", "CallCount", "CallStats", "CallStats?group=from"] {
+            tried.push((403, one.get(&format!("/v1{of}/{rest}"))));
+        }
+    }
     for method in ["DELETE", "PUT"] {
         let path = two.path(&format!("/Calls/{call}"));
         let body = if method == "PUT" { "{\"call_status\":\"completed\"}" } else { "" };

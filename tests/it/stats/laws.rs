@@ -11,7 +11,7 @@ const GROUPS: [&str; 6] = ["status", "direction", "trunk", "application", "from"
 const ZONES: [&str; 6] =
     ["UTC", "Europe/Berlin", "Asia/Kathmandu", "+05:30", "America/St_Johns", "Pacific/Apia"];
 
-fn asked() -> impl Strategy<Value = Asked> {
+pub fn asked() -> impl Strategy<Value = Asked> {
     let filter = prop_oneof![
         4 => Just(None),
         1 => select(vec![

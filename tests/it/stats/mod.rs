@@ -1,6 +1,7 @@
 //! `CallStats` by the hour and day and by groups: against a plain count of all calls that was written for
 //! itself, over what is known of their making.
 
+mod across;
 mod laws;
 mod refused;
 mod table;
