@@ -4,7 +4,7 @@
 //! benches/baselines/setup                          # once: what it is compared with
 //! cargo bench --bench beside                    # 1 000 000 calls
 //! cargo bench --bench beside -- 100000          # as many as one likes
-//! cargo bench --bench beside -- 100000 lists    # a part: bulk, lists, durable
+//! cargo bench --bench beside -- 100000 lists    # a part: bulk, lists, search, durable
 //! ```
 //!
 //! Everything happens in a temporary directory (`TMPDIR` says where; a RAM disk flatters) and on
@@ -18,11 +18,9 @@ mod harness;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use comparisons::{Field, bulk, durable, lists};
-use harness::calls::write_calls;
-use harness::server::Rollcall;
+use comparisons::{Field, bulk, durable, lists, search};
+use harness::Outcome;
 use harness::table::Table;
-use harness::{Outcome, text};
 
 /// How long each load of events lasts: long enough for checkpoints and full segments.
 const EVENTS_SECONDS: u64 = 60;
@@ -33,11 +31,10 @@ fn main() -> Outcome<()> {
     let dir = tempfile::tempdir()?;
     // PostgreSQL runs as another user.
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
-    let input = dir.path().join("calls.ndjson");
-    write_calls(&input, calls)?;
-    let rollcall = Rollcall::new(&dir.path().join("data"));
-    rollcall.timed(&["import", "--init", text(&input)?])?;
-    let field = Field { dir: dir.path().to_owned(), calls, input, rollcall };
+    let field = Field::new(dir.path(), calls);
+    if ["bulk", "lists", "durable"].into_iter().any(wanted) {
+        field.fill()?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut table = Table::default();
     if wanted("bulk") {
@@ -45,6 +42,9 @@ fn main() -> Outcome<()> {
     }
     if wanted("lists") {
         runtime.block_on(lists::run(&field, &mut table))?;
+    }
+    if wanted("search") {
+        runtime.block_on(search::run(&field, &mut table))?;
     }
     if wanted("durable") {
         let quick = field.calls < 1_000_000;

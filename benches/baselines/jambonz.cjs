@@ -52,7 +52,7 @@ async function fill(file) {
 
 const STEPS = [['trying', 100, 'Trying'], ['ringing', 180, 'Ringing'], ['in-progress', 200, 'OK'], ['completed', 200, 'OK']];
 
-// The events of benches/ground/calls.rs, as the feature server hands them over.
+// The events of benches/harness/calls.rs, as the feature server hands them over.
 function event(row, n, [callStatus, sipStatus, sipReason]) {
   const info = {
     callSid: `e${row.toString(16).padStart(7, '0')}-0000-4000-8000-${n.toString(16).padStart(12, '0')}`,

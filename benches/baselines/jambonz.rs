@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Daemon, Missing, find, free_port, run};
+use super::{Daemon, find, free_port, node, node_modules, run};
 use crate::harness::Outcome;
 use crate::harness::client::Peer;
 
@@ -24,11 +24,7 @@ pub enum Kept {
 
 impl Jambonz {
     pub fn start(dir: &Path, kept: Kept) -> Outcome<Self> {
-        let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/node_modules");
-        if !modules.join("@jambonz/realtimedb-helpers").exists() {
-            return Err(Missing("jambonz's package".to_owned()).into());
-        }
-        find("node", &[])?;
+        let modules = node_modules("@jambonz/realtimedb-helpers")?;
         let port = free_port()?;
         let append = if kept == Kept::Disk { "yes" } else { "no" };
         let mut redis = Command::new(find("redis-server", &[])?);
@@ -38,9 +34,7 @@ impl Jambonz {
     }
 
     fn node(&self, args: &[&str]) -> Command {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/baselines/jambonz.cjs");
-        let mut node = Command::new("node");
-        node.arg(script).args(args).env("NODE_PATH", &self.modules).env("NODE_ENV", "production");
+        let mut node = node(&self.modules, "jambonz.cjs", args);
         node.env("JAMBONES_REDIS_PORT", self.redis.port.to_string());
         node
     }

@@ -2,12 +2,13 @@
 //! not installed is named and its rows are left out: `benches/baselines/setup` says what there has to be.
 
 pub mod disk;
+pub mod influx;
 pub mod jambonz;
 pub mod nginx;
 pub mod postgres;
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,24 @@ fn find(name: &str, more: &[&str]) -> Outcome<String> {
     let dirs = path.split(':').chain(more.iter().copied());
     let found = dirs.map(|dir| format!("{dir}/{name}")).find(|file| Path::new(file).exists());
     Ok(found.ok_or(Missing(name.to_owned()))?)
+}
+
+/// Where Node finds jambonz's packages, of which this is one.
+fn node_modules(package: &str) -> Outcome<PathBuf> {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/node_modules");
+    if !modules.join(package).exists() {
+        return Err(Missing(format!("jambonz's package {package}")).into());
+    }
+    find("node", &[])?;
+    Ok(modules)
+}
+
+/// Node with a script of this directory.
+fn node(modules: &Path, script: &str, args: &[&str]) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/baselines").join(script);
+    let mut node = Command::new("node");
+    node.arg(script).args(args).env("NODE_PATH", modules).env("NODE_ENV", "production");
+    node
 }
 
 /// What is not installed.

@@ -47,8 +47,15 @@ const TRIGRAMS: &str = "\
 CREATE EXTENSION pg_trgm;
 CREATE INDEX ON calls USING gin (\"from\" gin_trgm_ops, \"to\" gin_trgm_ops);";
 
+/// What finds other parts of a call, and what statistics count.
+const SEARCH: &str = "\
+CREATE INDEX ON calls (account_sid, call_id);
+CREATE INDEX ON calls (account_sid, application_sid, originating_sip_trunk_name,
+  attempted_at DESC, call_sid);
+CREATE INDEX ON calls (account_sid, attempted_at) INCLUDE (call_status, answered_at, duration);";
+
 /// What a list shows of a row.
-const SHOWN: &str = "account_sid, call_id, call_sid, call_status, direction, \"from\", service_url, \
+pub const SHOWN: &str = "account_sid, call_id, call_sid, call_status, direction, \"from\", service_url, \
   sip_status, \"to\", duration, attempted_at, answered_at, terminated_at, \
   extra->>'trace_id' AS trace_id";
 
@@ -133,6 +140,15 @@ impl Postgres {
     pub async fn make_table(&self, session: &mut Session) -> Outcome<bool> {
         session.ask(TABLE).await?;
         Ok(session.ask(TRIGRAMS).await.is_ok())
+    }
+
+    /// Makes the indexes of searches and statistics. Whether there is one of parts of numbers, too.
+    pub async fn index_search(&self, session: &mut Session) -> Outcome<bool> {
+        session.ask(SEARCH).await?;
+        let trigrams = session.ask(TRIGRAMS).await.is_ok();
+        session.ask("VACUUM ANALYZE calls").await?;
+        session.ask("CHECKPOINT").await?;
+        Ok(trigrams)
     }
 
     /// Makes the table and takes the calls of a file, one JSON object a line.

@@ -4,15 +4,17 @@ pub mod bulk;
 mod cost;
 pub mod durable;
 pub mod lists;
+pub mod search;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::baselines::Missing;
-use crate::harness::Outcome;
+use crate::harness::calls::write_calls;
 use crate::harness::server::Rollcall;
 use crate::harness::table::Table;
+use crate::harness::{Outcome, text};
 
-/// What the contests share: a store with calls in it, and the file that it was filled from.
+/// What the parts share: a store with calls in it, and the file that it was filled from.
 pub struct Field {
     pub dir: PathBuf,
     pub calls: u64,
@@ -21,6 +23,17 @@ pub struct Field {
 }
 
 impl Field {
+    pub fn new(dir: &Path, calls: u64) -> Self {
+        let rollcall = Rollcall::new(&dir.join("data"));
+        Self { dir: dir.to_owned(), calls, input: dir.join("calls.ndjson"), rollcall }
+    }
+
+    /// Fills the store. A part that has calls of its own needs that not.
+    pub fn fill(&self) -> Outcome<()> {
+        write_calls(&self.input, self.calls)?;
+        self.rollcall.timed(&["import", "--init", text(&self.input)?]).map(|_| ())
+    }
+
     /// A directory of this name.
     pub fn room(&self, name: &str) -> Outcome<PathBuf> {
         let dir = self.dir.join(name);

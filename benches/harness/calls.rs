@@ -23,11 +23,29 @@ pub fn write_calls(path: &Path, all: u64) -> Outcome<u64> {
 }
 
 /// The next of a fixed row of numbers that look random (splitmix64).
-fn mixed(n: u64) -> u64 {
+pub fn mixed(n: u64) -> u64 {
     let z = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
+}
+
+/// How a call ended, by chance.
+pub fn outcome(chance: u64) -> (&'static str, u16) {
+    match chance / 64 % 100 {
+        0..70 => ("completed", 200),
+        70..85 => ("no-answer", 480),
+        85..92 => ("busy", 486),
+        _ => ("failed", 503),
+    }
+}
+
+/// So many milliseconds after the begin of a January.
+pub fn january(millis: u64) -> String {
+    let (time, millis) = (millis / 1000, millis % 1000);
+    let (day, rest) = (time / 86_400, time % 86_400);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("2026-01-{:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", day + 1)
 }
 
 /// A call as a list of jambonz has it, with its times: all calls of a month, as they came.
@@ -41,20 +59,10 @@ fn write_call(out: &mut impl Write, n: u64, all: u64) -> io::Result<()> {
     } else {
         format!("a0000000-0000-4000-8000-{:012x}", 1 + chance % OTHER_ACCOUNTS)
     };
-    let (status, sip) = match chance / 64 % 100 {
-        0..70 => ("completed", 200),
-        70..85 => ("no-answer", 480),
-        85..92 => ("busy", 486),
-        _ => ("failed", 503),
-    };
+    let (status, sip) = outcome(chance);
     let direction = if (chance / 8192).is_multiple_of(3) { "outbound" } else { "inbound" };
     let seconds = n * 30 * 86_400 / all;
-    let at = |more: u64| {
-        let time = seconds + more;
-        let (day, rest) = (time / 86_400, time % 86_400);
-        let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-        format!("2026-01-{:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", day + 1, chance % 1000)
-    };
+    let at = |more: u64| january((seconds + more) * 1000 + chance % 1000);
     let lasted = 1 + chance / 1_048_576 % 600;
     write!(
         out,

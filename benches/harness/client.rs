@@ -48,7 +48,8 @@ impl Peer {
             }
             None => Box::new(tcp),
         };
-        Ok(Connection { stream, header: self.header.clone(), bytes: Vec::new(), body: Vec::new() })
+        let header = self.header.clone();
+        Ok(Connection { stream, header, bytes: Vec::new(), head: String::new(), body: Vec::new() })
     }
 }
 
@@ -61,6 +62,8 @@ pub struct Connection {
     header: String,
     /// What was read and is not yet taken.
     bytes: Vec<u8>,
+    /// Of the last answer, in small letters.
+    head: String,
     body: Vec<u8>,
 }
 
@@ -88,6 +91,12 @@ impl Connection {
         }
     }
 
+    /// A field of the last answer, by its name in small letters.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let field = |line| str::split_once(line, ": ").filter(|(field, _)| *field == name);
+        self.head.lines().find_map(field).map(|(_, value)| value)
+    }
+
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -97,13 +106,12 @@ impl Connection {
         self.stream.flush().await?;
         self.body.clear();
         let head = self.through(b"\r\n\r\n").await?;
-        let head = std::str::from_utf8(&head)?.to_ascii_lowercase();
-        let status: u16 = head.get(9..12).ok_or("a status line")?.parse()?;
-        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
-        if field("transfer-encoding: chunked").is_some() {
+        self.head = std::str::from_utf8(&head)?.to_ascii_lowercase();
+        let status: u16 = self.head.get(9..12).ok_or("a status line")?.parse()?;
+        if self.header("transfer-encoding") == Some("chunked") {
             self.chunks().await?;
         } else if status != 204 {
-            let length = field("content-length: ").ok_or("a length of the body")?;
+            let length = self.header("content-length").ok_or("a length of the body")?;
             let length: usize = length.trim().parse()?;
             self.fill(length).await?;
             self.body.extend(self.bytes.drain(..length));

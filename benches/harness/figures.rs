@@ -30,9 +30,10 @@ pub fn per(count: u64, of: f64) -> f64 {
     count as f64 / of
 }
 
-/// Three digits, whatever the size.
+/// About three digits, whatever the size.
 pub fn short(value: f64) -> String {
     match value.abs() {
+        0.0001..0.1 => format!("{value:.4}"),
         0.0..10.0 => format!("{value:.2}"),
         10.0..100.0 => format!("{value:.1}"),
         _ => format!("{value:.0}"),

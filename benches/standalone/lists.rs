@@ -66,7 +66,8 @@ async fn counts(connection: &mut Connection, calls: &str, table: &mut Table) -> 
         }
         let [alone, with] = sums.map(|sum| sum.as_secs_f64());
         let mean = with / f64::from(COUNTS) * 1000.0;
-        let figure = format!("{:.1} times the page alone, {mean:.1} ms", with / alone);
+        let total = connection.header("x-total-count").ok_or("no count")?;
+        let figure = format!("{:.1} times the page alone, {mean:.1} ms of {total}", with / alone);
         let what = format!("list of 50 with a count, {what}");
         table.line(&what, &figure, &format!("GET {counted}"));
     }
