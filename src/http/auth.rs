@@ -91,7 +91,7 @@ impl Principal {
 }
 
 /// Header fields `Authorization` of one request that are looked at.
-pub(super) const AUTHORIZATIONS_MAX: usize = 2;
+pub(super) const AUTHORIZATIONS_MAX: usize = 4;
 /// What the header field is to look like.
 pub(super) const AUTHORIZATION_EXPECTED: &str =
     "Authorization: expected one scheme, one space, one token";
@@ -110,12 +110,13 @@ pub(super) enum Authorization<'a> {
 impl<'a> Authorization<'a> {
     /// Those of a request, as far as they are looked at. Each token is looked up here, once.
     pub fn all(context: &ApiContext, headers: &'a HeaderMap) -> Vec<Self> {
-        let values = headers.get_all(AUTHORIZATION).iter().take(AUTHORIZATIONS_MAX);
+        let fields = headers.get_all(AUTHORIZATION).iter().take(AUTHORIZATIONS_MAX);
+        let values = fields.flat_map(separate).take(AUTHORIZATIONS_MAX);
         values.map(|value| Self::read(context, value)).collect()
     }
 
-    fn read(context: &ApiContext, value: &'a HeaderValue) -> Self {
-        let Ok(value) = value.to_str() else { return Self::Malformed };
+    fn read(context: &ApiContext, value: Option<&'a str>) -> Self {
+        let Some(value) = value else { return Self::Malformed };
         if value.is_empty() {
             return Self::Empty;
         }
@@ -137,6 +138,23 @@ impl<'a> Authorization<'a> {
     /// The valid token that it is.
     pub fn token(&self) -> Option<&Principal> {
         if let Self::Bearer(_, token) = self { token.as_ref() } else { None }
+    }
+}
+
+/// The credentials of a header field. A program on the way may have joined two fields by a comma, which
+/// neither a token nor a password as it is sent has. None where a field is no text.
+fn separate(field: &HeaderValue) -> Vec<Option<&str>> {
+    let Ok(field) = field.to_str() else { return vec![None] };
+    let is_known = |part: &str| {
+        part.split_once(' ').is_some_and(|(scheme, _)| {
+            scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("basic")
+        })
+    };
+    let parts: Vec<_> = field.split(',').map(str::trim).collect();
+    if parts.iter().all(|part| is_known(part)) {
+        parts.into_iter().map(Some).collect()
+    } else {
+        vec![Some(field)]
     }
 }
 

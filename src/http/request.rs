@@ -76,8 +76,9 @@ impl<'a> ApiRequest<'a> {
     /// Reads what is left of a refused request's body, within bounds: a connection that is closed
     /// while the client sends may lose the answer, too.
     ///
-    /// Returns how it begins, a few bytes.
-    pub async fn drain(&mut self) -> Vec<u8> {
+    /// Returns how it begins, a few bytes, and whether that was all of it: else the connection cannot
+    /// be used again.
+    pub async fn drain(&mut self) -> (Vec<u8>, bool) {
         let mut begin = Vec::new();
         let read = async {
             let mut left = DRAIN_BYTES;
@@ -86,11 +87,12 @@ impl<'a> ApiRequest<'a> {
                 begin.extend_from_slice(part.get(..room).unwrap_or(&part));
                 left = left.saturating_sub(part.len());
                 if left == 0 {
-                    return;
+                    return false;
                 }
             }
+            true
         };
-        let _in_time = tokio::time::timeout(DRAIN_TIME, read).await;
-        begin
+        let whole = tokio::time::timeout(DRAIN_TIME, read).await;
+        (begin, whole.unwrap_or(false))
     }
 }

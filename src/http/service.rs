@@ -98,6 +98,15 @@ impl hyper::service::Service<Request<Incoming>> for Api {
     }
 }
 
+/// The answer, which says so where it is the last one of its connection: of the body something is left, and
+/// a proxy would send its next request there in vain.
+fn ending(mut reply: Response, is_last: bool) -> Response {
+    if is_last {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    reply
+}
+
 impl Inner {
     /// What stands around every answer, also that of a handler that panics.
     async fn serve<B: Buf>(
@@ -132,8 +141,9 @@ impl Inner {
         let rate = rate.map(|(rate, token)| rate.count(&token.id, Instant::now()));
         let mut reply = match rate.filter(|rate| rate.exceeded) {
             Some(rate) => {
-                request.drain().await;
-                ApiError::too_many("this token sends too many requests", rate.reset).into()
+                let (_, whole) = request.drain().await;
+                let error = ApiError::too_many("this token sends too many requests", rate.reset);
+                ending(error.into(), !whole)
             }
             None => self.throttled(target, &mut request).await,
         };
@@ -146,18 +156,21 @@ impl Inner {
     /// The handler's answer. Those who bring wrong credentials wait for it.
     async fn throttled(&self, target: Target<'_>, request: &mut ApiRequest<'_>) -> Response {
         let mut answer = target.answer(request).await;
-        // A client that waits for a "100 Continue" has sent nothing yet.
-        if let Err(error) = &mut answer
-            && !request.headers.contains_key(EXPECT)
-        {
-            // No connection is kept for what is only thrown away.
-            let recognised = request.is_recognised();
-            request.recognise(false);
-            let begin = request.drain().await;
-            request.recognise(recognised);
-            name_account(&self.context, error, &begin);
+        let mut is_last = false;
+        if let Err(error) = &mut answer {
+            // A client that waits for a "100 Continue" has sent nothing yet.
+            is_last = request.headers.contains_key(EXPECT);
+            if !is_last {
+                // No connection is kept for what is only thrown away.
+                let recognised = request.is_recognised();
+                request.recognise(false);
+                let (begin, whole) = request.drain().await;
+                request.recognise(recognised);
+                name_account(&self.context, error, &begin);
+                is_last = !whole;
+            }
         }
-        let mut reply = answer.unwrap_or_else(Response::from);
+        let mut reply = ending(answer.unwrap_or_else(Response::from), is_last);
         let why = reply.extensions().get::<Why>();
         // An answer of rollcall's own; that of a feature server has no challenge.
         let refused = reply.status() == StatusCode::UNAUTHORIZED

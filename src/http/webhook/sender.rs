@@ -25,7 +25,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("jambonz-signature");
 /// How far a signature's time may be from this machine's clock, in seconds.
 const SIGNATURE_SECONDS: u64 = 5 * 60;
 /// Signatures of one request; each costs a look at the whole body.
-const SIGNATURES_MAX: usize = 2;
+const SIGNATURES_MAX: usize = 4;
 /// Digests of one signature.
 const DIGESTS_MAX: usize = 8;
 /// Bytes of HMAC-SHA256.
@@ -111,8 +111,11 @@ impl HookSender {
 
     fn read_signatures(&mut self, context: &ApiContext, headers: &HeaderMap, now: Timestamp) {
         let checkable = context.store.access(crate::access::Access::any_webhook_secret);
-        for value in headers.get_all(SIGNATURE).iter().take(SIGNATURES_MAX) {
-            let Some(signature) = value.to_str().ok().and_then(Signature::parse) else {
+        let values = headers.get_all(SIGNATURE).iter().take(SIGNATURES_MAX);
+        let values =
+            values.flat_map(|value| value.to_str().map_or(vec![None], Signature::separate));
+        for value in values.take(SIGNATURES_MAX) {
+            let Some(signature) = value.as_deref().and_then(Signature::parse) else {
                 self.unreadable(Cause::SignatureMalformed, Signature::EXPECTED);
                 continue;
             };
@@ -319,6 +322,20 @@ pub(in crate::http) struct Signature {
 impl Signature {
     const EXPECTED: &str =
         "Jambonz-Signature: expected t=<unix seconds>,v1=<64 hexadecimal digits>";
+
+    /// The signatures of a header field: a program on the way may have joined two fields by a comma. Each
+    /// begins with its time.
+    fn separate(field: &str) -> Vec<Option<String>> {
+        let is_time = |part: &&str| part.starts_with("t=");
+        let mut all: Vec<Vec<&str>> = Vec::new();
+        for part in field.split(',').map(str::trim) {
+            match all.last_mut() {
+                Some(last) if !is_time(&part) || !last.iter().any(is_time) => last.push(part),
+                _ => all.push(vec![part]),
+            }
+        }
+        all.into_iter().map(|parts| Some(parts.join(","))).collect()
+    }
 
     /// None where it has no time or no digest. A digest that cannot be read hides no other.
     pub fn parse(text: &str) -> Option<Self> {

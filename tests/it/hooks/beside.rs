@@ -84,6 +84,23 @@ fn a_credential_that_is_not_right_hides_none_that_is() {
     ] {
         taken(&|_| Vec::new(), &authorizations);
     }
+    taken(&|_| Vec::new(), &["Bearer nobody", "Digest abc", &right]);
+    taken(&|body| vec!["x".to_owned(), signature("x", 0, body), signature(SECRET, 0, body)], &[]);
+    // Two fields may have been joined on the way.
+    for joined in [
+        format!("Bearer nobody, {right}"),
+        format!("{right},Bearer nobody"),
+        format!("{wrong}, {ingest}"),
+    ] {
+        taken(&|_| Vec::new(), &[&joined]);
+    }
+    let joined: [&Signatures; 2] = [
+        &|body| vec![format!("{},{}", signature(SECRET, 0, body), signature(SECRET, -600, body))],
+        &|body| vec![format!("{}, {}", signature("x", -9, body), signature(SECRET, 0, body))],
+    ];
+    for signatures in joined {
+        taken(signatures, &[]);
+    }
     // Nor does a part of a signature hide another one.
     let parts: [&dyn Fn(&str) -> String; 2] =
         [&|right| right.replace(",v1=", ",v1=none,v1="), &|right| {
@@ -201,4 +218,22 @@ fn who_can_be_nobody_any_more_is_refused_before_the_body() {
     refused("Jambonz-Signature: nonsense\r\nAuthorization: Bearer nobody\r\n", 401);
     let read = rollcall.token(&["--account", A1, "--role", "read"]);
     refused(&format!("{stale}Authorization: Bearer {read}\r\n"), 403);
+}
+
+#[test]
+fn an_answer_without_the_body_says_that_the_connection_ends() {
+    let rollcall = Rollcall::up(&[]);
+    for (fields, closes) in [("Expect: 100-continue\r\n", true), ("", false)] {
+        let mut raw = Raw::connect(&rollcall);
+        raw.send(format!(
+            "POST {HOOK} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer nobody\r\n{fields}\
+             Content-Length: 2\r\n\r\n"
+        ));
+        if !closes {
+            raw.send("[]");
+        }
+        let reply = raw.reply();
+        assert_eq!(reply.status, 401, "{reply:?}");
+        assert_eq!(reply.head.contains("connection: close"), closes, "{reply:?}");
+    }
 }
