@@ -177,7 +177,7 @@ impl PartialEvent {
                 self.sip_status = number.and_then(|number| u16::try_from(number).ok());
             }
             "sip_reason" => {
-                let text = self.text(key, raw)?;
+                let text = self.text(key, raw, how)?;
                 put(&mut self.sip_reason, text);
             }
             "duration" => {
@@ -194,7 +194,7 @@ impl PartialEvent {
             _ if OWN_KEYS.contains(&key) => {}
             _ => match CallField::ALL.into_iter().find(|field| field.key() == key) {
                 Some(field) => {
-                    let value = self.text(key, raw)?;
+                    let value = self.text(key, raw, how)?;
                     if let Some(slot) = self.texts.get_mut(field as usize) {
                         put(slot, value);
                     }
@@ -208,9 +208,12 @@ impl PartialEvent {
         Ok(())
     }
 
-    /// A text that a record keeps; none where it is too long.
-    fn text(&mut self, key: &str, raw: &str) -> Result<Option<Box<str>>, WireError> {
-        let value = text(key, raw)?;
+    /// A text that a record keeps; none where it is too long. Blanks alone say no more than an empty one.
+    fn text(&mut self, key: &str, raw: &str, how: Leniency) -> Result<Option<Box<str>>, WireError> {
+        let mut value = text(key, raw)?;
+        if how != Leniency::Export && value.trim().is_empty() {
+            value.clear();
+        }
         if value.len() <= TEXT_BYTES_MAX {
             return Ok(Some(value.into()));
         }

@@ -99,20 +99,52 @@ pub fn pieces(body: &str, ndjson: bool) -> Result<Vec<&str>, WireError> {
     }
 }
 
-/// The same JSON without white space between its parts; every value stays as it was written.
+/// Digits that every reader takes of a number: more than the largest double has.
+const NUMBER_BYTES_MAX: usize = 400;
+
+/// The same JSON without white space between its parts. Every value stays as it was written, but for a
+/// number that no double holds or that has too many digits: strict readers refuse the whole answer for
+/// it, so it becomes a text (RFC 7493, section 2.2).
 pub(super) fn compact(json: &str) -> Box<str> {
-    let mut in_string = false;
-    let mut escaped = false;
-    let kept = json.chars().filter(|&c| {
-        if in_string {
-            in_string = escaped || c != '"';
-            escaped = !escaped && c == '\\';
-            return true;
+    let mut kept = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string_length(rest),
+            '-' | '0'..='9' => {
+                let ends = |c: char| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9');
+                rest.find(ends).unwrap_or(rest.len())
+            }
+            _ => first.len_utf8(),
+        };
+        let (part, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        rest = after;
+        match first {
+            ' ' | '\t' | '\n' | '\r' => {}
+            '-' | '0'..='9' if !every_reader_takes(part) => {
+                kept.push('"');
+                kept.push_str(part);
+                kept.push('"');
+            }
+            _ => kept.push_str(part),
         }
-        in_string = c == '"';
-        !matches!(c, ' ' | '\t' | '\n' | '\r')
+    }
+    kept.into()
+}
+
+/// The bytes of the string that a text begins with, its quotes included.
+fn string_length(json: &str) -> usize {
+    let mut escaped = false;
+    let end = json.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
     });
-    kept.collect::<String>().into()
+    end.map_or(json.len(), |end| end + 2)
+}
+
+fn every_reader_takes(number: &str) -> bool {
+    number.len() <= NUMBER_BYTES_MAX && number.parse().is_ok_and(f64::is_finite)
 }
 
 /// How many objects and arrays stand in one another at the deepest place.
@@ -144,8 +176,28 @@ mod tests {
 
     #[test]
     fn compacting_keeps_every_value_as_it_was_written() {
-        let json = "{ \"a b\" : [ 1.50 , \"x \\\" y\\\\\" , 1e400 ] ,\n\t\"c\":\"\\ud800 \" }";
-        assert_eq!(&*compact(json), r#"{"a b":[1.50,"x \" y\\",1e400],"c":"\ud800 "}"#);
+        let json = "{ \"a b\" : [ 1.50 , \"x \\\" y\\\\\" , 1e300 ] ,\n\t\"c\":\"\\ud800 \" }";
+        assert_eq!(&*compact(json), r#"{"a b":[1.50,"x \" y\\",1e300],"c":"\ud800 "}"#);
+        for json in
+            ["7", "-0.0", "true", "null", "\"é\\\"\"", "[[],{}]", "1E-400", "{\"1e400\":\"1e400\"}"]
+        {
+            assert_eq!(&*compact(json), json);
+        }
+    }
+
+    #[test]
+    fn numbers_that_strict_readers_refuse_are_texts() {
+        let (long, longest) = ("7".repeat(NUMBER_BYTES_MAX + 1), "7".repeat(300));
+        let parts = format!("0.{}", "3".repeat(5000));
+        for number in ["1e400", "-1E+99999", "1e309", &long, &parts] {
+            assert_eq!(&*compact(number), format!("\"{number}\""));
+            let nested = compact(&format!("{{\"a\": [1, {number} ], \"b\":{number}}}"));
+            assert_eq!(&*nested, format!("{{\"a\":[1,\"{number}\"],\"b\":\"{number}\"}}"));
+            assert!(serde_json::from_str::<serde_json::Value>(&nested).is_ok());
+        }
+        for number in ["1e308", "-1.7976931348623157e308", &longest] {
+            assert_eq!(&*compact(number), number);
+        }
     }
 
     #[test]

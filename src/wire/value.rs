@@ -16,7 +16,8 @@ const NTP_SECONDS: i128 = 2_208_988_800;
 /// Digits of a number that are looked at, and how far its exponent may move the point.
 const DIGITS_MAX: usize = 30;
 
-/// The text of a JSON string, or of a number, as it was written.
+/// The text of a JSON string, or of a number: the digits of a whole one (`15551230001.0`, `1.5e10`), else
+/// as it was written.
 pub(super) fn text(key: &str, raw: &str) -> Result<String, WireError> {
     if raw.starts_with('"') {
         let broken = |_| WireError::new(key, raw, "expected valid Unicode");
@@ -25,7 +26,10 @@ pub(super) fn text(key: &str, raw: &str) -> Result<String, WireError> {
     if raw.starts_with(['{', '[', 't', 'f', 'n']) {
         return Err(WireError::new(key, raw, "expected a string"));
     }
-    Ok(raw.to_owned())
+    let is_shifted = raw.contains(['.', 'e', 'E']);
+    Ok(whole(raw)
+        .filter(|_| is_shifted)
+        .map_or_else(|| raw.to_owned(), |number| number.to_string()))
 }
 
 /// A whole number; none for an empty text. `42.0`, `4.2e1` and `"42"` are 42.

@@ -230,6 +230,54 @@ fn a_byte_that_is_no_utf8_costs_no_event() {
 }
 
 #[test]
+fn a_number_that_no_double_holds_does_not_keep_strict_readers_from_the_list() {
+    let rollcall = Rollcall::up(&[]);
+    let digits = "7".repeat(5000);
+    let members = format!(
+        "\"call_status\":\"busy\",\"e\":1E+400,\"customerData\":{{\"a\":[-1e999,1.50],\"b\":{digits}}}"
+    );
+    take(&rollcall, &with(1, &members));
+    let shown = call(&rollcall, 1);
+    assert_eq!(shown["e"], "1E+400");
+    assert_eq!(shown["customer_data"], json!({"a": ["-1e999", 1.5], "b": digits}));
+    for path in ["Calls", "Calls?limit=5", "RecentCalls?page=1&count=5"] {
+        let answer = rollcall.get(&rollcall.admin(), &format!("/v1/Accounts/{A1}/{path}"));
+        assert_eq!(answer.status, 200, "{path}");
+        strict(&answer.body);
+    }
+    strict(rollcall.ok(&["export"]).trim());
+}
+
+#[test]
+fn blanks_replace_no_text_that_says_more() {
+    let rollcall = Rollcall::up(&[]);
+    let known = "\"from\":\"+15550100001\",\"caller_name\":\"Pat\"";
+    take(&rollcall, &with(1, &format!("\"call_status\":\"ringing\",{known}")));
+    let blank = "\"from\":\"  \",\"caller_name\":\"\\t\u{a0}\"";
+    take(&rollcall, &with(1, &format!("\"call_status\":\"completed\",{blank}")));
+    let shown = call(&rollcall, 1);
+    let texts = (&shown["from"], &shown["caller_name"]);
+    assert_eq!(texts, (&json!("+15550100001"), &json!("Pat")));
+    let header = "account_sid,call_sid,call_status,direction,from,caller_name";
+    let row = format!("{A1},{},completed,inbound,\" \", ", sid(1));
+    let table = format!("{header}\n{row}\n");
+    assert_eq!(rollcall.run_with(&["import", "-"], table.as_bytes()).code, Some(0));
+    assert_eq!(call(&rollcall, 1)["from"], "+15550100001");
+}
+
+#[test]
+fn a_number_in_the_place_of_a_text_is_its_digits() {
+    let rollcall = Rollcall::up(&[]);
+    let numbers = ["15551230001", "15551230001.0", "1.5551230001e10", "155512300010E-1"];
+    for (n, number) in (1..).zip(numbers) {
+        take(&rollcall, &with(n, &format!("\"call_status\":\"busy\",\"from\":{number}")));
+        assert_eq!(call(&rollcall, n)["from"], "15551230001", "{number}");
+    }
+    take(&rollcall, &with(9, "\"call_status\":\"busy\",\"from\":1.5"));
+    assert_eq!(call(&rollcall, 9)["from"], "1.5");
+}
+
+#[test]
 fn a_nul_is_a_character_as_any_other() {
     let rollcall = Rollcall::up(&[]);
     for (n, from) in (1..).zip(["a", "a\\u0000", "a\\u0000\\u0000b", "\\u0000", "a\\u0001\\u001f"])
