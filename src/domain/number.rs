@@ -321,7 +321,18 @@ pub fn fold(text: &str) -> String {
 
 /// The parts of a folded address that name a party: the user of a URI, and the display name.
 pub fn party_parts(folded: &str) -> Vec<&str> {
-    let (name, uri) = match folded.split_once('<') {
+    // A display name may have brackets, too: then there are two places where the address may begin.
+    let (first, last) = (folded.split_once('<'), folded.rsplit_once('<'));
+    let mut parts = parts_of(first, folded);
+    if first != last {
+        parts.extend(parts_of(last, folded));
+    }
+    parts
+}
+
+/// The user and the display name, where the address is in brackets that begin there.
+fn parts_of<'a>(bracketed: Option<(&'a str, &'a str)>, folded: &'a str) -> Vec<&'a str> {
+    let (name, uri) = match bracketed {
         Some((name, uri)) => (name, uri.split('>').next().unwrap_or_default()),
         None => ("", folded),
     };

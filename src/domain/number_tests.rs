@@ -167,6 +167,7 @@ fn the_parts_of_an_address_are_who_it_names() {
         ("tel:+1-555;ext=1", &["+1-555"]),
         ("+1 555", &["+1 555"]),
         ("<sip:a@b>", &["a"]),
+        ("\"Bob <work>\" <sip:+1555@h>", &["work", "Bob", "+1555", "Bob <work>"]),
         ("", &[]),
     ] {
         assert_eq!(party_parts(address), parts, "{address}");

@@ -126,8 +126,10 @@ pub(super) fn run(
     store.compact(&mut |progress| {
         let _gone = emit(Item::Progress(progress));
     })?;
+    // What is replaced from now on is free of it.
+    let replaced = store.replaced()?;
     wait_for_readers(store, purge.wait, emit)?;
-    purged.files = left(store, context, &number)?;
+    purged.files = left(store, context, &number, &replaced)?;
     Ok(AdminReply::Purged(purged))
 }
 
@@ -341,7 +343,13 @@ fn wait_for_readers(store: &Store, wait: Duration, emit: &mut Emit<'_>) -> Resul
 }
 
 /// The files that have the number, or may have: of the data directory every one.
-fn left(store: &Store, context: &AdminContext, number: &Number) -> Result<Vec<Left>, Failure> {
+/// `before` are those that had been replaced when everything was deleted.
+fn left(
+    store: &Store,
+    context: &AdminContext,
+    number: &Number,
+    before: &[PathBuf],
+) -> Result<Vec<Left>, Failure> {
     let replaced = store.replaced()?;
     let readers = store.segment_users();
     let mut traces = Traces::default();
@@ -368,7 +376,14 @@ fn left(store: &Store, context: &AdminContext, number: &Number) -> Result<Vec<Le
         why
     };
     let found = traces.found.iter().map(|(path, sighting)| (path, why(path, *sighting)));
-    let unsearched = traces.unsearched.iter();
+    // Keys of an index lack what they share with their neighbours, so that a search may not see them.
+    let seen = |index: &PathBuf| traces.found.iter().any(|(path, _)| path.starts_with(index));
+    let hidden: Vec<(PathBuf, String)> = before
+        .iter()
+        .filter(|path| path.is_dir() && !seen(path))
+        .map(|path| (path.clone(), "it was replaced, and is still there".to_owned()))
+        .collect();
+    let unsearched = traces.unsearched.iter().chain(&hidden);
     let unsearched = unsearched.map(|(path, why)| (path, format!("it was not searched: {why}")));
     let mut files: Vec<Left> = found
         .chain(unsearched)
