@@ -141,10 +141,17 @@ impl CsvHeader {
                 }
             }
         }
+        // What an export says is exact, whatever it looks like.
+        let is_export = row.iter().any(|(column, cell)| *column == "merge" && !cell.is_empty());
         let mut out = vec![b'{'];
         for &(column, cell) in &row {
             match column {
                 _ if cell.is_empty() => {}
+                "from" | "to" if !is_export && is_lost(cell) => {
+                    let expected = "a spreadsheet did not keep this number: make the column text there, \
+                                    fill it again, and save it as CSV once more";
+                    return Err(WireError::new(column, &format!("{cell:?}"), expected));
+                }
                 "extra" => further(&mut out, cell)?,
                 "merge" => merge(&mut out, cell, &row)?,
                 "stale" | "time_unknown" => flag(&mut out, column, cell)?,
@@ -224,6 +231,24 @@ fn unknown(name: &str) -> CsvHeaderError {
         hint: if separated { "cells are separated by commas, semicolons or tabs; " } else { "" },
         columns: COLUMNS.into_iter().chain(EXPORT_COLUMNS).collect::<Vec<_>>().join(", "),
     }
+}
+
+/// Whether a spreadsheet has put something else in the place of a telephone number: `1.55512E+10`, of
+/// which digits are missing, or `#NAME?`.
+fn is_lost(cell: &str) -> bool {
+    let errors = ["#NAME?", "#VALUE!", "#REF!", "#N/A", "#DIV/0!", "#NUM!", "#NULL!"];
+    let cell = cell.trim();
+    let shortened = || {
+        let (mantissa, exponent) = cell.split_once("E+")?;
+        let digits =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (before, after) = mantissa.split_once(['.', ',']).unwrap_or((mantissa, "0"));
+        let is_one = before.len() == 1 && digits(before) && digits(after);
+        (is_one && digits(exponent)).then_some(())
+    };
+    errors.contains(&cell)
+        || cell.len() > 3 && cell.bytes().all(|byte| byte == b'#')
+        || shortened().is_some()
 }
 
 /// The members of the object that the cell `extra` holds.
@@ -433,6 +458,10 @@ mod tests {
                 .unwrap()
                 .contains(r#","from":"","merge""#)
         );
+        for user in ["2e11", "E+11", "#1", "12.5E+3", "1E+", "alice"] {
+            assert!(row(&format!(",,,{user}")).unwrap().contains(user), "{user}");
+        }
+        assert!(row(",,{},#NAME?").is_ok(), "an export is exact");
         for (more, says) in [
             ("", "5 cells: the header has 8"),
             (",,,,x", "9 cells: the header has 8; is there a separator"),
@@ -441,6 +470,11 @@ mod tests {
             (",[],,", "extra []: expected a JSON object"),
             (",{,,", "extra {: expected a JSON object"),
             (",\"{\"\"from\"\":1}\",,", "from has a column of its own"),
+            (",,,1.55512E+10", "from \"1.55512E+10\": a spreadsheet did not keep this number"),
+            (",,,\"1,55512E+10\"", "a spreadsheet did not keep this number"),
+            (",,,2E+11", "a spreadsheet did not keep this number"),
+            (",,,#NAME?", "from \"#NAME?\": a spreadsheet did not keep this number"),
+            (",,,########", "a spreadsheet did not keep this number"),
             (",\"{\"\"callStatus\"\":\"\"failed\"\"}\",,", "callStatus has a column of its own"),
             (",,{},\"call_sid\":1},", "cell 8 goes on after its closing quotation mark"),
             (",,\"{},\"\"call_sid\"\":1\",", "merge {},\"call_sid\":1: expected a JSON object"),
