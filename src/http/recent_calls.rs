@@ -239,14 +239,15 @@ impl PageTail {
     async fn piece(mut self, mut out: Vec<u8>) -> Result<(Bytes, Option<Self>), ApiError> {
         let permit = self.reading.permit();
         while out.len() < permit.bytes() && !self.calls.is_empty() {
-            let calls: Vec<_> = self.calls.drain(..self.calls.len().min(SLICE_CALLS)).collect();
-            let accounts: Vec<_> = calls.iter().map(|call| call.account).collect();
+            let most = permit.bytes() - out.len();
+            let slice: Vec<_> = self.calls.iter().take(SLICE_CALLS).copied().collect();
             let (filter, begun) = (self.filter.clone(), self.begun);
-            let read = move |store: &Store| write(store, &calls, &filter, begun);
-            let (rows, begun) = self.reading.slice(read).await?;
+            let read = move |store: &Store| write(store, &slice, &filter, begun, most);
+            let Rows { bytes, calls, begun } = self.reading.slice(read).await?;
             self.begun = begun;
-            self.client.still_may_all(accounts)?;
-            out.extend_from_slice(&rows);
+            let written: Vec<_> = self.calls.drain(..calls).collect();
+            self.client.still_may_all(written.into_iter().map(|call| call.account))?;
+            out.extend_from_slice(&bytes);
         }
         if self.calls.is_empty() {
             out.extend_from_slice(b"]}");
@@ -256,24 +257,39 @@ impl PageTail {
     }
 }
 
-/// The rows of calls. What has gone or changed since it was found is left out.
+/// Some calls as they are written.
+struct Rows {
+    bytes: Vec<u8>,
+    /// How many calls these are, with those that were left out.
+    calls: usize,
+    /// One was written, now or before.
+    begun: bool,
+}
+
+/// The rows of calls, up to the one with which they have so many bytes. What has gone or changed since it
+/// was found is left out.
 fn write(
     store: &Store,
     calls: &[CallId],
     filter: &Filter,
-    mut begun: bool,
-) -> Result<(Vec<u8>, bool), StoreError> {
-    let mut rows = Vec::new();
+    begun: bool,
+    most: usize,
+) -> Result<Rows, StoreError> {
+    let mut rows = Rows { bytes: Vec::new(), calls: 0, begun };
     for id in calls {
-        let Some(call) = store.call(*id)?.filter(|call| filter.matches(call)) else { continue };
-        if begun {
-            rows.push(b',');
+        if rows.bytes.len() >= most {
+            break;
         }
-        begun = true;
+        rows.calls += 1;
+        let Some(call) = store.call(*id)?.filter(|call| filter.matches(call)) else { continue };
+        if rows.begun {
+            rows.bytes.push(b',');
+        }
+        rows.begun = true;
         let provider = store.access(|access| access.account(id.account)?.service_provider_sid);
-        write_recent_call(&mut rows, &call, provider);
+        write_recent_call(&mut rows.bytes, &call, provider);
     }
-    Ok((rows, begun))
+    Ok(rows)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Read as _;
 
-use super::super::harness::{A1, Answer, Rollcall, until};
+use super::super::harness::{A1, Answer, Rollcall, event, until};
 use super::raw::Raw;
 use super::{api_error, calls_of, list, resident_kib, sids};
 
@@ -171,8 +171,44 @@ fn a_large_page_that_is_compressed_is_the_page() {
     assert_eq!(text, plain.body);
 }
 
+#[test]
+fn no_piece_of_an_answer_is_much_larger_than_what_it_is_paid_for() {
+    let rollcall = Rollcall::up(&[]);
+    fat_calls(&rollcall);
+    // Those of the portal have a few of their fields.
+    let long = |n: u32| {
+        event(n, "busy").replacen('{', &format!("{{\"recording_url\":\"{}\",", "x".repeat(9000)), 1)
+    };
+    for n in 10_000..10_100 {
+        assert_eq!(rollcall.post_events(&long(n)).status, 204);
+    }
+    // A piece, and the call with which it is full.
+    let most = (64 + 16) * 1024;
+    for path in
+        ["Calls?limit=500", "Calls", "RecentCalls?page=1&count=100", "Calls/changes?limit=500"]
+    {
+        let mut raw = Raw::connect(&rollcall);
+        raw.send(format!(
+            "GET /v1/Accounts/{A1}/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+             Connection: close\r\n\r\n",
+            rollcall.admin()
+        ));
+        let all = raw.rest();
+        let end = all.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let head = String::from_utf8_lossy(&all[..end]).to_lowercase();
+        assert!(head.contains("transfer-encoding: chunked"), "{path}: {head}");
+        let sizes: Vec<_> = pieces(&all[end..]).iter().map(|piece| piece.len()).collect();
+        assert!(sizes.len() > 10 && sizes.iter().all(|size| *size <= most), "{path}: {sizes:?}");
+    }
+}
+
 /// A body without its framing.
-fn chunks(mut body: &[u8]) -> Vec<u8> {
+fn chunks(body: &[u8]) -> Vec<u8> {
+    pieces(body).concat()
+}
+
+/// The pieces in which a body was sent.
+fn pieces(mut body: &[u8]) -> Vec<&[u8]> {
     let mut whole = Vec::new();
     loop {
         let end = body.windows(2).position(|two| two == b"\r\n").unwrap();
@@ -180,7 +216,7 @@ fn chunks(mut body: &[u8]) -> Vec<u8> {
         if size == 0 {
             return whole;
         }
-        whole.extend_from_slice(&body[end + 2..][..size]);
+        whole.push(&body[end + 2..][..size]);
         body = &body[end + 2 + size + 2..];
     }
 }

@@ -63,7 +63,19 @@ impl<'a> Seat<'a> {
     /// Every answer that the account can get about itself, and the errors with it.
     fn view(&self, queries: &[String]) -> Vec<(String, Answer)> {
         let stats = "/CallStats?group=status,from,to,trunk&top=3";
-        let rests = ["/CallCount", "/CallStats", stats, "/Calls/changes", "/Calls/xyz"];
+        let (recent, part) =
+            ("/RecentCalls?page=1&count=50", "/RecentCalls?page=1&count=2&filter=1");
+        let search = "/Calls?number_contains=000&answered=false&count=true";
+        let rests = [
+            "/CallCount",
+            "/CallStats",
+            stats,
+            recent,
+            part,
+            search,
+            "/Calls/changes",
+            "/Calls/xyz",
+        ];
         let mut paths: Vec<String> = rests.iter().map(|rest| self.account.path(rest)).collect();
         for number in 0..CALLS {
             let path = self.account.path(&format!("/Calls/{}", Account::call(number)));
@@ -125,8 +137,17 @@ fn intrusions(
     );
     let mixed = format!("[{},{event}]", event.replace(&two.sid, &one.account.sid));
     let mut tried = Vec::new();
-    for rest in ["/Calls", "/CallCount", "/CallStats", "/Calls/changes", &format!("/Calls/{call}")]
-    {
+    let one_call = format!("/Calls/{call}");
+    for rest in [
+        "/Calls",
+        "/Calls?q=000",
+        "/CallCount",
+        "/CallStats",
+        "/CallStats?group=from",
+        "/RecentCalls?page=1&count=1",
+        "/Calls/changes",
+        &one_call,
+    ] {
         tried.push((403, one.get(&two.path(rest))));
     }
     tried.push((403, one.get(&two.path(&format!("/Calls/{call}/events")))));
