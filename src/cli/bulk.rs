@@ -69,6 +69,7 @@ pub(super) fn import(
         }
         Ok(())
     };
+    let name = input.name.clone();
     let init = (import.init && !import.dry_run).into();
     let answer = execute_or_make(config, init, request, &mut input, output, &mut take);
     output.finish();
@@ -80,6 +81,9 @@ pub(super) fn import(
         // A pipe cannot be synced, and need not.
         let synced = if file.metadata()?.is_file() { file.sync_all() } else { Ok(()) };
         synced.map_err(cannot("write", path))?;
+    }
+    if matches!(&answer.reply, AdminReply::Imported(summary) if summary.records == 0) {
+        output.say(&format!("note: there is no record in {name}"));
     }
     output.reply(&answer.reply, answer.running)
 }

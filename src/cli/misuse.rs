@@ -49,6 +49,16 @@ fn in_short(text: &str) -> String {
     said.join("; ").trim_start_matches("error: ").to_owned()
 }
 
+/// Takes a negative number as the value that it is meant as, so that the flag before it says what it expects.
+pub(super) fn with_negative_values(command: Command) -> Command {
+    command
+        .mut_args(|arg| {
+            let has_none = arg.is_positional() || !arg.get_action().takes_values();
+            if has_none { arg } else { arg.allow_negative_numbers(true) }
+        })
+        .mut_subcommands(with_negative_values)
+}
+
 /// The words without a `--help` after `help`, which asks for the same.
 pub(super) fn without_help_of_help(mut words: Vec<OsString>, command: &Command) -> Vec<OsString> {
     let mut at = Some(command);

@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // A command opens the store's files as the server does.
     crate::server::raise_files();
-    let command = examples::with_examples(Cli::command());
+    let command = misuse::with_negative_values(examples::with_examples(Cli::command()));
     let words = misuse::without_help_of_help(std::env::args_os().collect(), &command);
     let matches = command.try_get_matches_from(words);
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {

@@ -9,8 +9,8 @@ use super::amounts::{backups, duration, size};
 use super::paths::whole_path;
 use crate::backup::Until;
 use crate::clock;
-use crate::domain::parse_count;
-use crate::wire::{When, parse_when};
+use crate::domain::{exact_count, parse_count};
+use crate::wire::{When, parse_when, time_fault};
 
 #[derive(Debug, Args)]
 pub(super) struct Backup {
@@ -94,9 +94,19 @@ pub(super) enum ServerWanted {
     Life,
 }
 
+/// Digits from which on a number may be a day (`20261101`) or a Unix time, which is not guessed.
+const DAY_DIGITS: usize = 8;
+
 fn until(text: &str) -> Result<Until, String> {
     if let Ok(seq) = parse_count(text) {
-        return Ok(Until::Seq(seq));
+        let fault = Some(text.trim()).filter(|digits| digits.len() >= DAY_DIGITS);
+        return match fault.and_then(time_fault) {
+            Some(fault) => Err(format!(
+                "it looks like a time: {fault}; for the sequence number, write {}",
+                exact_count(seq)
+            )),
+            None => Ok(Until::Seq(seq)),
+        };
     }
     let time = parse_when(text, clock::now(), When::Ago).map(Until::Time);
     time.map_err(|why| format!("{why}, or a sequence number"))

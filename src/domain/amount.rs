@@ -208,6 +208,19 @@ fn next(text: &str) -> Result<(Decimal, &str, &str), AmountError> {
     Ok((number, unit, rest.trim_start()))
 }
 
+/// A number that is read back as the same, with `_` between thousands.
+pub fn exact_count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            shown.push('_');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
 /// A size that is read back as the same: in the largest unit of which it is a whole number.
 pub fn exact_size(bytes: u64) -> impl fmt::Display {
     let units = [("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
@@ -393,6 +406,11 @@ mod tests {
             assert!(error.starts_with(says), "{text:?}: {error}");
         }
         assert_eq!(parse_count("1_000"), Ok(1000));
+        for (number, shown) in [(0, "0"), (999, "999"), (1000, "1_000"), (20_261_101, "20_261_101")]
+        {
+            assert_eq!(exact_count(number), shown);
+            assert_eq!(parse_count(shown), Ok(number));
+        }
         for junk in ["", "-1", "1.5", "1k", "1 2", "1_", "18446744073709551616"] {
             assert!(parse_count(junk).is_err(), "{junk}");
         }

@@ -20,8 +20,8 @@ mod symbols;
 mod time;
 
 pub use amount::{
-    AmountError, DURATION_HINT, SIZE_HINT, counted, exact_duration, exact_size, parse_count,
-    parse_duration, parse_size, short_duration, show_age, show_size, was,
+    AmountError, DURATION_HINT, SIZE_HINT, counted, exact_count, exact_duration, exact_size,
+    parse_count, parse_duration, parse_size, short_duration, show_age, show_size, was,
 };
 pub use call::{
     Call, CallField, CallId, Field, Origin, SipReason, Source, StatusProgress, TEXT_BYTES_MAX,

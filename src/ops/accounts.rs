@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::tokens::{apply, forget_file, removal};
-use super::{AdminContext, AdminReply, Failure};
+use super::tokens::{apply, forget_file, note_shared_name, removal};
+use super::{AdminContext, AdminReply, Emit, Failure};
 use crate::access::{Account, Keep, Secret, SettingRow, TokenHash, TokenScope};
 use crate::domain::{AccountSid, ServiceProviderSid, counted, exact_duration};
 use crate::store::Store;
@@ -52,6 +52,7 @@ pub(super) fn set(
     store: &Store,
     context: &AdminContext,
     new: AccountSettings,
+    emit: &mut Emit<'_>,
 ) -> Result<AdminReply, Failure> {
     let _one_at_a_time = store.settings();
     let sid = resolve(store, &new.account)?;
@@ -90,6 +91,8 @@ pub(super) fn set(
             )));
         }
     }
+    let mut others = new.name.as_deref().map(|name| named(store, name)).unwrap_or_default();
+    others.retain(|other| *other != sid);
     account.name = new.name.or(account.name);
     account.service_provider_sid = new.service_provider_sid.or(account.service_provider_sid);
     account.webhook_secret = new.webhook_secret.or(account.webhook_secret);
@@ -105,6 +108,9 @@ pub(super) fn set(
     }
     let json = serde_json::to_vec(&account).map_err(|error| Failure::new(error.to_string()))?;
     apply(store, vec![SettingRow { name: format!("account/{sid}"), json }])?;
+    let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+    let name = account.name.unwrap_or_default();
+    let _gone = note_shared_name("account", &name, "sid", &others, emit);
     let kept = match new.keep {
         None => String::new(),
         Some(NewKeep::Default) => "; its calls are kept as the configuration says".to_owned(),
@@ -132,16 +138,20 @@ pub(super) fn list(store: &Store) -> AdminReply {
     AdminReply::Accounts(store.access(|access| access.accounts().map(info).collect()))
 }
 
+/// The accounts of this name.
+fn named(store: &Store, name: &str) -> Vec<AccountSid> {
+    store.access(|access| {
+        let named = access.accounts().filter(|account| account.name.as_deref() == Some(name));
+        named.map(|account| account.account_sid).collect()
+    })
+}
+
 /// The account that is meant by its sid, or by its name where no other account has that.
 pub(super) fn resolve(store: &Store, text: &str) -> Result<AccountSid, Failure> {
     if let Ok(sid) = text.parse() {
         return Ok(sid);
     }
-    let named: Vec<AccountSid> = store.access(|access| {
-        let named = access.accounts().filter(|account| account.name.as_deref() == Some(text));
-        named.map(|account| account.account_sid).collect()
-    });
-    match named.as_slice() {
+    match named(store, text).as_slice() {
         [sid] => Ok(*sid),
         [] => Err(Failure::new(format!(
             "there is no account {text:?}: expected its sid (a UUID), or the name that `rollcall account \

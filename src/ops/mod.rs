@@ -275,10 +275,10 @@ pub fn run(
     emit: &mut Emit<'_>,
 ) -> Result<AdminReply, Failure> {
     match request {
-        AdminRequest::TokenCreate(token) => tokens::create(store, token),
+        AdminRequest::TokenCreate(token) => tokens::create(store, token, emit),
         AdminRequest::TokenList => Ok(tokens::list(store)),
         AdminRequest::TokenRevoke { token } => tokens::revoke(store, context, &token),
-        AdminRequest::AccountSet(settings) => accounts::set(store, context, settings),
+        AdminRequest::AccountSet(settings) => accounts::set(store, context, settings, emit),
         AdminRequest::AccountList => Ok(accounts::list(store)),
         AdminRequest::AccountRemove { account } => accounts::remove(store, context, &account),
         AdminRequest::Import(import) => {

@@ -8,8 +8,8 @@ use crate::clock;
 use crate::domain::{AccountSid, Call, CallSid, Filter, Order, SearchError, Timestamp};
 use crate::store::{Across, ListRequest, Progress, Scope, ScopedAccount, Store};
 use crate::wire::{
-    CsvStyle, When, csv_export_header, parse_when, show_time, write_call, write_csv_export,
-    write_export,
+    CsvStyle, When, ZoneError, csv_export_header, parse_when, show_time, write_call,
+    write_csv_export, write_export,
 };
 
 /// Calls that are read at once.
@@ -150,8 +150,11 @@ pub(super) enum ExportLayout {
 impl ExportLayout {
     /// CSV in the zone of that name, and in UTC where none is named.
     pub fn csv(spreadsheet: bool, time_zone: Option<&str>) -> Result<Self, Failure> {
-        let zone = time_zone.map(str::parse).transpose();
-        let zone = zone.map_err(|error| Failure::usage(format!("--time-zone {error}")))?;
+        let zone = |name: &str| {
+            let wrong = |error| Failure::usage(format!("--time-zone {name:?}: {error}"));
+            name.parse().map_err(|error: ZoneError| wrong(error))
+        };
+        let zone = time_zone.map(zone).transpose()?;
         Ok(Self::Csv(CsvStyle { spreadsheet, zone: zone.unwrap_or_default() }))
     }
 

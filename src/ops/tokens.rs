@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::accounts::resolve;
-use super::{AdminContext, AdminReply, Failure};
+use super::{AdminContext, AdminReply, Emit, Failure, Item};
 use crate::access::{
     Access, FIRST_TOKEN, Role, Secret, SettingRow, Token, TokenHash, TokenScope, new_token_value,
 };
@@ -17,6 +17,8 @@ use crate::wire::show_time;
 
 /// Characters of a token that is taken over.
 const VALUE_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
+/// Others of the same name that a note shows.
+const OTHERS_SHOWN: usize = 3;
 /// Bytes of a token's name.
 const NAME_BYTES_MAX: usize = 256;
 /// How long a token may last, in seconds: a hundred years.
@@ -76,7 +78,11 @@ pub struct TokenInfo {
 }
 
 /// Makes a token. The value is in the reply, and nowhere else.
-pub(super) fn create(store: &Store, new: NewToken) -> Result<AdminReply, Failure> {
+pub(super) fn create(
+    store: &Store,
+    new: NewToken,
+    emit: &mut Emit<'_>,
+) -> Result<AdminReply, Failure> {
     let _one_at_a_time = store.settings();
     let scope = new.scope.clone().resolved(store)?;
     let value = match &new.value {
@@ -97,9 +103,36 @@ pub(super) fn create(store: &Store, new: NewToken) -> Result<AdminReply, Failure
             "--role metrics: a scrape tells of all accounts; give no --account",
         ));
     }
+    let others = new.name.as_deref().map(|name| named(store, name)).unwrap_or_default();
+    let name = new.name.clone().unwrap_or_default();
     let (id, row) = token_row(new, scope, &value)?;
     apply(store, vec![row])?;
+    let others: Vec<String> = others.into_iter().map(|(id, ..)| id).collect();
+    let _gone = note_shared_name("token", &name, "id", &others, emit);
     Ok(AdminReply::Token { id, value })
+}
+
+/// Says who else is called so, since the name then means none of them.
+pub(super) fn note_shared_name(
+    what: &str,
+    name: &str,
+    by: &str,
+    others: &[String],
+    emit: &mut Emit<'_>,
+) -> std::io::Result<()> {
+    if others.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<&str> = others.iter().take(OTHERS_SHOWN).map(String::as_str).collect();
+    let more = if others.len() > OTHERS_SHOWN { ", …" } else { "" };
+    emit(Item::Note(&format!(
+        "note: {} called {name:?} already ({}{more}): commands then take the {by} of a {what}, and no name",
+        match others.len() {
+            1 => format!("another {what} is"),
+            count => format!("{count} other {what}s are"),
+        },
+        shown.join(", ")
+    )))
 }
 
 /// Makes the first admin token, once in the life of a store, and keeps it in `admin.token`. None
@@ -198,14 +231,10 @@ pub(super) fn revoke(
     given: &str,
 ) -> Result<AdminReply, Failure> {
     let _one_at_a_time = store.settings();
-    let one = |token: &Token| (token.id.clone(), token.name.clone(), token.hash);
-    let found: Vec<_> = store.access(|access| {
-        if let Some(token) = access.token_by_id(given) {
-            return vec![one(token)];
-        }
-        let named = access.tokens().filter(|token| token.name.as_deref() == Some(given));
-        named.map(one).collect()
-    });
+    let found = match store.access(|access| access.token_by_id(given).map(reference)) {
+        Some(token) => vec![token],
+        None => named(store, given),
+    };
     match found.as_slice() {
         [(id, name, hash)] => {
             apply(store, removal(id))?;
@@ -224,6 +253,21 @@ pub(super) fn revoke(
             )))
         }
     }
+}
+
+/// What is needed of a token to speak of it, and to end it.
+type TokenReference = (String, Option<String>, TokenHash);
+
+fn reference(token: &Token) -> TokenReference {
+    (token.id.clone(), token.name.clone(), token.hash)
+}
+
+/// The tokens of this name.
+fn named(store: &Store, name: &str) -> Vec<TokenReference> {
+    store.access(|access| {
+        let named = access.tokens().filter(|token| token.name.as_deref() == Some(name));
+        named.map(reference).collect()
+    })
 }
 
 /// The rows with which a token ends.

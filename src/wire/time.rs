@@ -19,13 +19,13 @@ pub fn show_time(time: Timestamp) -> impl fmt::Display {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Zone(pub(super) Option<TimeZone>);
 
-/// A name that no time zone has.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// A name that no time zone has. Who asked for one quotes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no time zone: expected UTC, a name of the IANA database, as Europe/Berlin, or an offset \
-     from -18:00 to +18:00, as +05:30"
+    "no time zone; expected UTC, a name of the IANA database, as Europe/Berlin, or an offset from \
+     -18:00 to +18:00, as +05:30"
 )]
-pub struct ZoneError(String);
+pub struct ZoneError;
 
 impl FromStr for Zone {
     type Err = ZoneError;
@@ -40,7 +40,7 @@ impl FromStr for Zone {
             return Ok(Self(Some(TimeZone::fixed(offset)).filter(|_| offset != Offset::UTC)));
         }
         let zone = TimeZoneDatabase::bundled().get(name);
-        zone.map(|zone| Self(Some(zone))).map_err(|_| ZoneError(name.chars().take(80).collect()))
+        zone.map(|zone| Self(Some(zone))).map_err(|_| ZoneError)
     }
 }
 
@@ -247,8 +247,7 @@ mod tests {
             "+٠٥:00",
             "+1é:0",
         ] {
-            let error = junk.parse::<Zone>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{junk:?} is no time zone")), "{error}");
+            assert_eq!(junk.parse::<Zone>(), Err(ZoneError), "{junk}");
         }
     }
 

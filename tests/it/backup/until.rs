@@ -46,7 +46,7 @@ fn a_restore_ends_where_it_is_told_to() {
             let said = refused.stderr.contains("is too early: its journal begins");
             assert!(refused.code == Some(1) && said && !to.exists(), "{refused:?}");
         }
-        for late in ["2999-01-01", "99999999"] {
+        for late in ["2999-01-01", "99999999", "20_261_101"] {
             let to = place(&rollcall, &format!("{name}-{late}"));
             let args = ["restore", text(&target), "--until", late, "--data-dir", text(&to)];
             let told = run(&args);

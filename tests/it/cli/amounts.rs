@@ -112,6 +112,19 @@ fn flags_take_amounts_as_people_write_them_and_say_why_not() {
             assert!(refused.stderr.contains("2d for two days ago"), "{refused:?}");
         }
     }
+    for (until, why) in [
+        ("20261101", "a day is written with hyphens: 2026-11-01"),
+        ("20261301", "it is no date: there is no month 13"),
+        ("202611012359", "a time is written as 2026-11-01T23:59"),
+        ("1764331200", "a Unix time is not read: write 2025-11-28T12:00:00.000Z"),
+    ] {
+        let refused = rollcall.run(&["restore", &place(0), "--until", until]);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        let says = format!("'{until}' for '--until <TIME|SEQUENCE>': it looks like a time: {why}");
+        assert!(refused.stderr.contains(&says), "{says}: {refused:?}");
+    }
+    let refused = rollcall.run(&["restore", &place(0), "--until", "20261101"]);
+    assert!(refused.stderr.contains("for the sequence number, write 20_261_101"), "{refused:?}");
     let refused = rollcall.run(&["restore", &place(0), "--until", "1M"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     let says = "'1M' for '--until <TIME|SEQUENCE>': M may be minutes or months";
@@ -121,4 +134,26 @@ fn flags_take_amounts_as_people_write_them_and_say_why_not() {
     restore.args(["restore", &place(0), "--until", "1_000", "--data-dir"]).arg(&new);
     let restored = super::super::harness::print(&mut restore, b"");
     assert_eq!(restored.code, Some(0), "{restored:?}");
+}
+
+#[test]
+fn a_negative_number_is_refused_by_the_flag_before_it() {
+    let rollcall = Rollcall::up(&[]);
+    for (words, says) in [
+        (
+            &["list", "--limit", "-1"][..],
+            "'-1' for '--limit <N>': expected a number of calls from 1",
+        ),
+        (&["list", "--limit=-1"], "'-1' for '--limit <N>': expected a number of calls from 1"),
+        (&["backup", "x", "--keep", "-3"], "'-3' for '--keep <N>': expected a number of backups"),
+        (&["list", "--sip-status", "-200"], "--sip-status \"-200\": expected"),
+        (&["list", "--duration-min", "-1"], "--duration-min \"-1\": expected"),
+        (&["export", "--status", "-1"], "--status \"-1\": expected"),
+        (&["list", "--order", "-1"], "'-1' for '--order <ORDER>'"),
+        (&["token", "create", "--role", "-1.5"], "'-1.5' for '--role <ROLE>'"),
+    ] {
+        let refused = rollcall.run(words);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(says), "{says}: {refused:?}");
+    }
 }

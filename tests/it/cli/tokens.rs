@@ -118,12 +118,15 @@ fn a_token_is_revoked_by_its_name_where_only_one_has_it() {
     let mut rollcall = Rollcall::up(&["--log-format", "json"]);
     let one = rollcall.token(&["--admin", "--name", "prometheus"]);
     let two = rollcall.token(&["--admin", "--name", "twin"]);
-    rollcall.token(&["--admin", "--name", "twin"]);
+    let shared = rollcall.run(&["token", "create", "--admin", "--name", "twin"]);
+    let note = "note: another token is called \"twin\" already (";
+    assert!(shared.code == Some(0) && shared.stderr.contains(note), "{shared:?}");
     let id = |name: &str| {
         let named = tokens(&rollcall).into_iter().filter(|token| token["name"] == name);
         named.map(|token| token["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let twins = id("twin");
+    assert!(twins.iter().any(|id| shared.stderr.contains(&format!("({id})"))), "{shared:?}");
     let refused = rollcall.run(&["token", "revoke", "twin"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(
@@ -166,8 +169,11 @@ fn an_account_is_named_by_its_name_where_only_one_has_it() {
     assert_eq!((sent(A1), sent(A2)), (204, 403));
     assert_eq!(rollcall.ok(&["list", "--account", "acme"]).lines().count(), 2);
     assert_eq!(rollcall.ok(&["export", "--account", "acme"]).lines().count(), 1);
-    rollcall.ok(&["account", "set", "acme", "--keep", "90d"]);
-    rollcall.ok(&["account", "set", A2, "--name", "acme"]);
+    let same = rollcall.run(&["account", "set", "acme", "--keep", "90d", "--name", "acme"]);
+    assert_eq!((same.code, same.stderr.as_str()), (Some(0), ""), "{same:?}");
+    let shared = rollcall.run(&["account", "set", A2, "--name", "acme"]);
+    let note = format!("note: another account is called \"acme\" already ({A1})");
+    assert!(shared.code == Some(0) && shared.stderr.contains(&note), "{shared:?}");
     for args in [
         &["list", "--account", "acme"][..],
         &["export", "--account", "acme"],

@@ -46,6 +46,8 @@ fn every_shape_of_input_is_taken() {
     let nothing = Rollcall::down();
     for empty in ["", "[]", "\n\n", "[\n]\n"] {
         assert_eq!(import(&nothing, &[], empty)["records"], 0);
+        let told = nothing.run_with(&["import", "-"], empty.as_bytes());
+        assert!(told.stderr.contains("note: there is no record in standard input"), "{told:?}");
     }
 }
 
