@@ -229,3 +229,50 @@ fn memory_for_a_merge_is_bounded_by_the_accounts_and_not_by_their_calls() {
     assert_eq!(found, 800);
     assert!(most < 200 * 400, "{most} bytes");
 }
+
+#[test]
+fn what_has_gone_or_changed_since_it_was_found_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let at = clock::now().minus_millis(5000);
+    for account in 1..=3 {
+        for call in 0..4 {
+            send(&store, id(account, call), CallStatus::Ringing, at);
+        }
+    }
+    wake(&store);
+    let by_search = Search { answered: Some(false), ..Search::default() };
+    let ringing = Filter { statuses: vec![CallStatus::Ringing], ..Filter::default() };
+    let filters = [ringing.clone(), Filter { search: by_search, ..ringing }];
+    let mut lists: Vec<_> = filters
+        .into_iter()
+        .map(|filter| {
+            let everybody = accounts(&store, Scope::Everybody).unwrap();
+            let mut across = Across::new(everybody, filter, Order::NewestFirst, None);
+            let mut places = Vec::new();
+            while !across.is_done() {
+                places.extend(across.go_on(&store, 100).unwrap());
+            }
+            assert_eq!(places.len(), 12);
+            (across, places)
+        })
+        .collect();
+    send(&store, id(1, 0), CallStatus::InProgress, at.plus_millis(1000));
+    send(&store, id(3, 3), CallStatus::Busy, at.plus_millis(1000));
+    store.apply(&[Change::Delete(id(2, 1))], clock::now(), false).unwrap();
+    let gone = [(1, 0), (2, 1), (3, 3)];
+    // In memory, and in the index, where the ranges that listed them are read no more.
+    for _ in 0..2 {
+        for (across, places) in &mut lists {
+            let found = store.calls_at(across.request(), places).unwrap();
+            let found = found.into_iter().map(|(_, listed)| store.unpacked(listed).unwrap());
+            let found: Vec<Call> = found.map(|call| (*call).clone()).collect();
+            let left = places
+                .iter()
+                .map(|place| (place.account.bytes()[0], place.position.sid.bytes()[0]));
+            let left: Vec<_> = left.filter(|id| !gone.contains(id)).collect();
+            assert_eq!((sids(&found), left.len()), (left.clone(), 9));
+        }
+        wake(&store);
+    }
+}
