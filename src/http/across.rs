@@ -131,12 +131,14 @@ impl Unread {
         Ok(())
     }
 
-    /// Reads some calls, and finds more where none are left. There may be none though more follow.
+    /// Reads some calls, up to the one with which there are so many bytes, and finds more where none are
+    /// left. There may be none though more follow.
     fn read(
         &mut self,
         store: &Store,
         question: &Question,
         into: &mut ReadCalls,
+        bytes: usize,
     ) -> Result<(), StoreError> {
         if self.places.is_empty() {
             self.find(store, SLICE_PLACES)?;
@@ -147,6 +149,13 @@ impl Unread {
             into.weight += listed.weight();
             into.accounts.push(place.account);
             into.calls.push((place.position, listed));
+            if into.weight >= bytes {
+                // What comes after it is for the next piece.
+                let rest = places.iter().rev().take_while(|other| **other != place);
+                rest.for_each(|other| self.places.push_front(*other));
+                into.reached = Some(place);
+                break;
+            }
         }
         into.is_last = self.places.is_empty() && self.across.is_none();
         Ok(())
@@ -197,7 +206,7 @@ impl RemainingCalls {
             let question = self.question.clone();
             let work = move |unread: &mut Unread, store: &Store| {
                 for _ in 0..SLICE_READS {
-                    unread.read(store, &question, &mut read)?;
+                    unread.read(store, &question, &mut read, bytes)?;
                     if read.is_last || read.weight >= bytes {
                         break;
                     }

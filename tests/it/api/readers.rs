@@ -73,6 +73,8 @@ fn readers_that_take_nothing_hold_a_few_hundred_kilobytes_each() {
         (calls_of(A1, ""), "*/*"),
         (calls_of(A1, ""), "text/csv"),
         (calls_of(A1, ""), "*/*\r\nAccept-Encoding: gzip"),
+        ("/v1/Calls?limit=500".to_owned(), "*/*"),
+        ("/v1/Calls".to_owned(), "text/csv"),
         (changes.clone(), "application/x-ndjson"),
         (changes.clone(), "text/event-stream"),
     ] {
@@ -184,12 +186,18 @@ fn no_piece_of_an_answer_is_much_larger_than_what_it_is_paid_for() {
     }
     // A piece, and the call with which it is full.
     let most = (64 + 16) * 1024;
-    for path in
-        ["Calls?limit=500", "Calls", "RecentCalls?page=1&count=100", "Calls/changes?limit=500"]
-    {
+    for path in [
+        "Accounts/{}/Calls?limit=500",
+        "Accounts/{}/Calls",
+        "Accounts/{}/RecentCalls?page=1&count=100",
+        "Accounts/{}/Calls/changes?limit=500",
+        "Calls?limit=500",
+        "Calls?from_prefix=n&order=asc",
+    ] {
+        let path = path.replace("{}", A1);
         let mut raw = Raw::connect(&rollcall);
         raw.send(format!(
-            "GET /v1/Accounts/{A1}/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+            "GET /v1/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
              Connection: close\r\n\r\n",
             rollcall.admin()
         ));
