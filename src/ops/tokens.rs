@@ -126,7 +126,7 @@ pub(super) fn note_shared_name(
     let shown: Vec<&str> = others.iter().take(OTHERS_SHOWN).map(String::as_str).collect();
     let more = if others.len() > OTHERS_SHOWN { ", …" } else { "" };
     emit(Item::Note(&format!(
-        "note: {} called {name:?} already ({}{more}): commands then take the {by} of a {what}, and no name",
+        "note: {} called {name:?} already ({}{more}): commands now need the {by}, not the name",
         match others.len() {
             1 => format!("another {what} is"),
             count => format!("{count} other {what}s are"),
