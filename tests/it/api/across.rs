@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::super::harness::{A1, A2, Answer, Rollcall, event, until};
 use super::big::{CALLS, many};
 use super::raw::Raw;
+use super::readers::fat_calls;
 use super::samples::{Sample, newest_first, samples};
 use super::sids;
 
@@ -311,4 +312,32 @@ fn a_page_of_many_accounts_reads_what_it_has() {
     asc.reverse();
     assert_eq!(asc, all);
     assert_eq!(sids(&rollcall.get(&admin, "/v1/Calls")), all);
+}
+
+#[test]
+fn pages_as_csv_whose_end_cannot_be_told_are_short_and_go_on() {
+    let rollcall = Rollcall::up(&[]);
+    fat_calls(&rollcall);
+    let admin = rollcall.admin();
+    let whole = sids(&rollcall.get(&admin, "/v1/Calls"));
+    let (mut found, mut pages) = (Vec::new(), 0);
+    let mut path = "/v1/Calls?limit=500".to_owned();
+    loop {
+        let mut raw = Raw::connect(&rollcall);
+        raw.send(format!(
+            "GET {path} HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer {admin}\r\n\
+             Accept: text/csv\r\n\r\n"
+        ));
+        let all = String::from_utf8(raw.rest()).unwrap();
+        let (head, body) = all.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(" 200 ") && body.len() < 300_000, "{head}");
+        let rows = body.split_terminator("\r\n").skip(1);
+        found.extend(rows.map(|row| row.split(',').nth(2).unwrap().to_owned()));
+        pages += 1;
+        let link = head.lines().find_map(|line| line.strip_prefix("link: <"));
+        let Some(link) = link else { break };
+        link.split_once('>').unwrap().0.clone_into(&mut path);
+    }
+    assert_eq!(found, whole);
+    assert!(pages > 10, "{pages} pages of about ten kilobytes a call");
 }
