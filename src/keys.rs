@@ -6,6 +6,9 @@
 //! f | account 16 | from, escaped | 00 00 | position   -> ""
 //! o | account 16 | to, escaped   | 00 00 | position   -> ""
 //! p | account 16 | parent 16 | position 24            -> ""   (B legs only)
+//! g | account 16 | quarter 4                           -> what is counted of its calls
+//! h | account 16 | quarter 4                           -> peaks
+//! u | account 16 | quarter 4 | part 2                  -> when its calls are up
 //! k | call 16 | account 16                            -> seq, listed_at or deleted_at
 //! l | last event 8 | account 16 | call 16             -> ""   (live calls only)
 //! d | deleted_at 8 | account 16 | call 16             -> ""   (tombstones only)
@@ -23,7 +26,8 @@
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
 use crate::domain::{
-    AccountSid, Call, CallField, CallId, CallSid, CallStatus, Direction, Order, Position, Timestamp,
+    AccountSid, Call, CallField, CallId, CallSid, CallStatus, Direction, Order, Position, Quarter,
+    Timestamp,
 };
 
 /// What an index knows a call by: its status, or that it is stale.
@@ -182,9 +186,12 @@ pub(crate) const CALL: u8 = b'c';
 pub(crate) const KNOWN: u8 = b'k';
 pub(crate) const LIVE: u8 = b'l';
 pub(crate) const DELETED: u8 = b'd';
+pub(crate) const QUARTER: u8 = b'g';
+pub(crate) const PEAKS: u8 = b'h';
+pub(crate) const UPS: u8 = b'u';
 pub(crate) const ADMIN: u8 = b'a';
 /// What the keys of entries begin with, in order.
-pub(crate) const ENTRIES: &[u8] = b"cdfklops";
+pub(crate) const ENTRIES: &[u8] = b"cdfghklopsu";
 pub(crate) const BUILT: &[u8] = b"b";
 pub(crate) const MARK: &[u8] = b"m";
 pub(crate) const LAYOUT: &[u8] = b"v";
@@ -336,6 +343,19 @@ pub(crate) fn timed_from(kind: u8, time: Timestamp) -> Vec<u8> {
     let mut key = vec![kind];
     key.extend_from_slice(&time.millis().to_be_bytes());
     key
+}
+
+/// The key of what is kept of a quarter of an hour of an account.
+pub(crate) fn quarter(kind: u8, account: AccountSid, quarter: Quarter) -> Vec<u8> {
+    let mut key = with_account(kind, account);
+    key.extend_from_slice(&quarter.number().to_be_bytes());
+    key
+}
+
+/// The quarter in a key that [`quarter`] made.
+pub(crate) fn quarter_in(key: &[u8]) -> Option<Quarter> {
+    let number = key.get(1 + SID_BYTES..)?.try_into().ok()?;
+    Some(Quarter::new(u32::from_be_bytes(number)))
 }
 
 /// The key of an admin row.

@@ -3,11 +3,12 @@
 //! It answers the same ranges as the index, from keys of the same shape, so that one merge serves
 //! both. Only the committer writes it; a call leaves it only after the checkpoint that holds it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use crate::domain::{AccountSid, Call, CallId, CallSid, Order, Position, Timestamp};
+use crate::domain::{AccountSid, Call, CallId, CallSid, Order, Position, Quarter, Timestamp};
 use crate::index::{AdminRow, IndexStats, Stored};
 use crate::keys::{IndexKeys, PositionSpan, Range, RangeRow, merged, moved_rows};
 
@@ -33,12 +34,22 @@ pub struct RegistryEntry {
     pub entered_at: Timestamp,
     /// What the index has, if anything.
     pub indexed: Option<Indexed>,
+    /// When the call is listed, or was; none where that was never known.
+    listed_at: Option<Timestamp>,
 }
 
 impl RegistryEntry {
     /// Whether the index has this very version.
     pub fn covered(&self) -> bool {
         self.indexed.as_ref().is_some_and(|(stored, _)| stored.seq() == self.seq)
+    }
+
+    /// The quarter of an hour in which the call is listed, and the one in which the index has it.
+    fn quarters(&self) -> impl Iterator<Item = Quarter> + use<> {
+        let ours = self.listed_at.map(Quarter::of);
+        let theirs = self.indexed.as_ref().and_then(|(stored, _)| stored.listed_at());
+        let theirs = theirs.map(Quarter::of).filter(|theirs| Some(*theirs) != ours);
+        ours.into_iter().chain(theirs)
     }
 
     /// What an index would have of it.
@@ -111,6 +122,8 @@ pub struct Registry {
     ranges: HashMap<Vec<u8>, BTreeSet<Position>>,
     /// Whose calls are among them.
     accounts: BTreeSet<AccountSid>,
+    /// The quarters of an hour in which they are listed, and how many there are of each.
+    quarters: BTreeMap<(AccountSid, Quarter), usize>,
     /// Which accounts know a call of which sid.
     sids: BTreeSet<(CallSid, AccountSid)>,
     /// Of calls that are not among the entries.
@@ -295,12 +308,13 @@ impl Registry {
         indexed: Option<Indexed>,
     ) {
         self.drop_part(id);
-        let (entered_at, indexed, before) = match self.entries.remove(&id) {
+        let (entered_at, indexed, was, before) = match self.entries.remove(&id) {
             Some(old) => {
+                self.leave_quarters(id.account, &old);
                 let stored = old.stored();
-                (old.entered_at, old.indexed, Some((stored, old.state)))
+                (old.entered_at, old.indexed, old.listed_at, Some((stored, old.state)))
             }
-            None => (now, indexed, None),
+            None => (now, indexed, None, None),
         };
         let counted = match &before {
             Some((stored, _)) => Some(*stored),
@@ -312,7 +326,12 @@ impl Registry {
             let newest = self.newest.entry(id.account).or_insert(position);
             *newest = position.min(*newest);
         }
-        let entry = RegistryEntry { state, seq, entered_at, indexed };
+        let listed_at = match &state {
+            CallState::Call(call) => Some(call.listed_at),
+            CallState::Deleted(_) => was,
+        };
+        let entry = RegistryEntry { state, seq, entered_at, indexed, listed_at };
+        self.enter_quarters(id.account, &entry);
         if let Some(counts) = &mut self.counts {
             if let Some(stored) = counted {
                 counts.remove(stored);
@@ -339,19 +358,51 @@ impl Registry {
     /// The index has these versions now. A call that has not changed since leaves.
     pub fn settle(&mut self, id: CallId, indexed: Option<Indexed>) {
         let seq = indexed.as_ref().map(|(stored, _)| stored.seq());
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get(&id) else { return };
         if seq == Some(entry.seq) {
             self.take(id);
         } else {
-            entry.indexed = indexed;
+            self.note_indexed(id, indexed);
         }
     }
 
     /// A new index has this of a call. The call stays: who reads in the old one is to find it.
     pub fn note_indexed(&mut self, id: CallId, indexed: Option<Indexed>) {
-        if let Some(entry) = self.entries.get_mut(&id) {
+        if let Some(mut entry) = self.entries.remove(&id) {
+            self.leave_quarters(id.account, &entry);
             entry.indexed = indexed;
+            self.enter_quarters(id.account, &entry);
+            self.entries.insert(id, entry);
         }
+    }
+
+    fn enter_quarters(&mut self, account: AccountSid, entry: &RegistryEntry) {
+        for quarter in entry.quarters() {
+            *self.quarters.entry((account, quarter)).or_default() += 1;
+        }
+    }
+
+    fn leave_quarters(&mut self, account: AccountSid, entry: &RegistryEntry) {
+        for quarter in entry.quarters() {
+            if let Entry::Occupied(mut count) = self.quarters.entry((account, quarter)) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+    }
+
+    /// The quarters of an hour, from one to another, of which calls of an account are in memory.
+    pub fn quarters(
+        &self,
+        account: AccountSid,
+        first: Quarter,
+        last: Quarter,
+    ) -> impl Iterator<Item = Quarter> {
+        let some = Some((account, first)..=(account, last)).filter(|_| first <= last);
+        let found = some.into_iter().flat_map(|some| self.quarters.range(some));
+        found.map(|((_, quarter), _)| *quarter)
     }
 
     /// The index has this admin row now.
@@ -363,6 +414,7 @@ impl Registry {
 
     fn take(&mut self, id: CallId) {
         let Some(entry) = self.entries.remove(&id) else { return };
+        self.leave_quarters(id.account, &entry);
         self.sids.remove(&(id.sid, id.account));
         self.replace_rows(Some(&entry.state), None);
     }

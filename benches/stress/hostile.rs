@@ -286,7 +286,7 @@ async fn act(attack: Attack, target: &Target, link: &Link) -> Outcome<()> {
             let mut stream = target.tls().await?;
             let head = format!(
                 "GET /v1/Accounts/{ACCOUNT}/Calls HTTP/1.1\r\nHost: localhost\r\n\
-                 Authorization: Bearer {}\r\n\r\n",
+                 Authorization: Bearer {}\r\nConnection: close\r\n\r\n",
                 target.token
             );
             stream.write_all(head.as_bytes()).await?;

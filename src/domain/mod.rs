@@ -11,13 +11,16 @@ mod event;
 mod extras;
 mod ids;
 mod join;
+mod kind;
 mod number;
 mod party;
+mod quarter;
 mod query;
 mod search;
 mod status;
 mod symbols;
 mod time;
+mod up;
 
 pub use amount::{
     AmountError, DURATION_HINT, SIZE_HINT, counted, exact_count, exact_duration, exact_size,
@@ -34,14 +37,17 @@ pub use extras::{
 };
 pub use ids::{AccountSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
+pub use kind::CallKind;
 pub use number::{NUMBER_BYTES_MAX, NUMBER_DIGITS_MIN, Number, Sighting, fold, party_parts};
 pub use party::{PART_CHARS_MIN, PartyPart, fold_party};
+pub use quarter::Quarter;
 pub use query::{AcrossPosition, Filter, Order, Position, Recent};
 pub use search::{
     SEARCH_PARAMETERS, Search, SearchError, SipStatuses, Typed, VALUES_MAX, with_plus,
 };
 pub use status::{CallStatus, Direction, Rank};
 pub use time::{Moment, Timestamp};
+pub use up::{Peaks, UP_AFTER_MS, UP_BEFORE_MS, Up, UpTime};
 
 #[cfg(test)]
 mod number_tests;

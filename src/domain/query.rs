@@ -34,6 +34,11 @@ impl Position {
         Self { newest_first: !listed_at.millis(), sid }
     }
 
+    /// When a call is listed that stands here.
+    pub fn listed_at(self) -> Timestamp {
+        Timestamp::from_millis(!self.newest_first).unwrap_or(Timestamp::MAX)
+    }
+
     /// Before every call that is listed at this time or earlier, after every later one.
     pub const fn before_all_at(time: Timestamp) -> Self {
         Self::new(time, CallSid::from_bytes([0; 16]))

@@ -32,6 +32,14 @@ impl Stored {
         }
     }
 
+    /// When it is listed; none for one that was deleted.
+    pub fn listed_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Call { listed_at, .. } => Some(listed_at),
+            Self::Tombstone { .. } => None,
+        }
+    }
+
     /// When it was deleted; none for a call.
     pub fn deleted_at(self) -> Option<Timestamp> {
         match self {

@@ -10,6 +10,7 @@ use super::database::{Database, guarded, open_once_released};
 use super::entries::{CACHE_SHARE, Change, Entries, edits};
 use super::row::CallRow;
 use super::rows::{AdminRow, CheckpointMeta, IndexStats, Stored, sealed, unsealed};
+use super::sealing::Sealing;
 use super::sid_filter::SidFilter;
 use super::{IndexError, Op, layout};
 use crate::domain::{AccountSid, Call, CallId, CallSid, Order, Position, Timestamp};
@@ -23,12 +24,13 @@ pub struct Index {
     /// The sids that stand under `k`, and perhaps others.
     pub(super) sids: SidFilter,
     pub(super) stats: Mutex<IndexStats>,
+    pub(super) sealing: Mutex<Sealing>,
     /// Set once anything has failed; from then on nothing is read or written any more.
     failed: AtomicBool,
 }
 
 /// Keys of one batch while others read. sled holds a lock of the whole process meanwhile.
-const BATCH_KEYS: usize = 96;
+pub(super) const BATCH_KEYS: usize = 96;
 /// Changes of so many calls at once go into the pages straight away.
 const PACKED_OPS: usize = if cfg!(test) { 40 } else { 5000 };
 /// Recent entries up to which none are packed.
@@ -65,6 +67,7 @@ impl Index {
             entries,
             sids,
             stats: Mutex::new(stats),
+            sealing: Mutex::default(),
             failed: AtomicBool::new(false),
         })
     }
@@ -359,6 +362,7 @@ impl Index {
     /// was removed stays as an empty one: the index can say of every name which change was its last.
     pub fn write(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {
         self.guarded(|| {
+            self.unseal(ops)?;
             let mut stats = self.stats();
             for op in ops {
                 self.sids.insert(op.id.sid);

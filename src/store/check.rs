@@ -190,6 +190,13 @@ impl Store {
         let mut expected: BTreeMap<u8, u64> = BTreeMap::new();
         let mut account = None;
         while let Some((next, _)) = index.next_account(account).map_err(failed)? {
+            if let Some(quarter) = index.wrong_quarter(next).map_err(failed)? {
+                let at = crate::wire::show_time(quarter.start());
+                return Ok(Some(format!(
+                    "what is counted of the calls of {next} that are listed in the quarter of an hour from \
+                     {at} is not what they say"
+                )));
+            }
             let ranges = [crate::keys::Range::all(next)];
             let mut span = crate::keys::PositionSpan::all(crate::domain::Order::NewestFirst);
             loop {

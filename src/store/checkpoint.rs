@@ -121,6 +121,17 @@ pub(super) fn tidy(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Counts the calls of quarters of an hour that have ended by then, and keeps that in the index. True where there
+/// is more to do. What is not sealed is counted each time that it is asked for.
+pub(super) fn seal(shared: &Shared, until: Timestamp, calls: usize) -> Result<bool, StoreError> {
+    let _writing = shared.index_writer.lock();
+    let index = shared.view.index()?;
+    if shared.disk.holds("counts of calls", SLACK_BYTES).is_err() {
+        return Ok(false);
+    }
+    index.seal(until, calls).map_err(|error| shared.view.index_failed(&error))
+}
+
 /// Has calls leave memory that the index has, once those are done who may not have seen them there.
 pub(super) fn let_go(shared: &Shared, versions: Versions) -> Result<(), StoreError> {
     shared.view.readers.wait_for_present();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::StoreError;
 use super::believed_clock::BelievedClock;
@@ -19,6 +19,13 @@ use crate::domain::CallId;
 
 /// Calls that one submission of the sweep gives up.
 const SWEEP_CALLS: usize = 500;
+
+/// Calls that are counted at once for the quarters of an hour that are sealed.
+const SEALED_CALLS: usize = 20_000;
+/// How long after its end a quarter is sealed: until then most of its calls still change.
+const SEAL_AGE_MS: u64 = 10 * 60 * 1000;
+/// How long quarters are sealed at once where nothing else is to be done.
+const SEALING: Duration = Duration::from_secs(1);
 
 /// The thread's own state.
 pub(super) struct Checkpointer {
@@ -65,6 +72,11 @@ impl Checkpointer {
             let mut done = checkpoint::take(&self.shared, self.builder.generation(), scope);
             if matches!(done, Ok(false)) && !stop && !everything {
                 done = checkpoint::tidy(&self.shared).map(|()| false);
+            }
+            if let Ok(written) = done
+                && !stop
+            {
+                done = self.seal(written).map(|()| written);
             }
             match &done {
                 Ok(_) => {
@@ -115,6 +127,16 @@ impl Checkpointer {
             next = inbox.try_recv().ok();
         }
         asked
+    }
+
+    /// Seals some quarters of an hour; where nothing was written, for a while.
+    fn seal(&self, written: bool) -> Result<(), StoreError> {
+        let (begun, until) = (Instant::now(), clock::now().minus_millis(SEAL_AGE_MS));
+        while checkpoint::seal(&self.shared, until, SEALED_CALLS)?
+            && !written
+            && begun.elapsed() < SEALING
+        {}
+        Ok(())
     }
 
     /// Logs that a checkpoint was not taken, unless that is known already.

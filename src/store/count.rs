@@ -1,15 +1,22 @@
 //! Counting: how many calls a list has, and how they stand.
 
 use super::StoreError;
-use super::query::{IndexPass, ListRequest, LookRow, Most, Plan};
+use super::query::{IndexPass, ListRequest, LookRow, Most, Plan, span};
+use super::sealed::{Part, Parts, With};
 use super::state::View;
-use crate::domain::{AccountSid, Call, CallStatus, Direction, Filter, Order, Rank};
+use crate::domain::{
+    AccountSid, Call, CallKind, CallStatus, Direction, Filter, Order, Quarter, Rank,
+};
+use crate::index::{IndexError, QuarterRow};
 use crate::keys::{PositionSpan, StatusKey};
 
 /// Rows of one look at keys.
 const KEYS: Most = Most { rows: 2048, bytes: usize::MAX };
 /// Rows of one look at records.
 const RECORDS: Most = Most { rows: 256, bytes: 256 * 1024 };
+
+/// Parts of a time that are taken before others get a turn.
+const PARTS: usize = 1024;
 
 /// How many calls of a direction have which status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +45,9 @@ pub struct Counting {
     /// Status keys and directions, by the plan's ranges if they are exact; none where only the sum is
     /// wanted.
     cells: Vec<(StatusKey, Direction)>,
-    /// What is still to be looked at; none once all was.
+    /// The time, where the kinds of calls decide which of them count; none once all of it was gone through.
+    parts: Option<Parts>,
+    /// What is still to be looked at.
     left: Option<PositionSpan>,
     count: u64,
     standing: [StatusCount; 2],
@@ -69,7 +78,9 @@ impl Counting {
         let (filter, order) = (Filter::default(), Order::NewestFirst);
         let up = |(status_key, _): &(StatusKey, Direction)| matches!(status_key, StatusKey::Status(status) if status.rank() < Rank::Terminal);
         let cells = Plan::cells().into_iter().filter(up).collect();
-        Self::of_cells(ListRequest { account, filter, order, after: None }, cells)
+        // Few are: they are looked at.
+        let looked_at = Self::of_cells(ListRequest { account, filter, order, after: None }, cells);
+        Self { parts: None, left: Some(looked_at.plan.span.clone()), ..looked_at }
     }
 
     fn of_cells(request: ListRequest, cells: Vec<(StatusKey, Direction)>) -> Self {
@@ -78,8 +89,13 @@ impl Counting {
     }
 
     fn new(request: ListRequest, plan: Plan, cells: Vec<(StatusKey, Direction)>) -> Self {
-        let left = Some(plan.span.clone());
-        Self { request, plan, cells, left, count: 0, standing: Default::default() }
+        let Filter { start, end, .. } = request.filter;
+        let first = start.map(Quarter::of).unwrap_or_default();
+        let last = end.map_or(Quarter::MAX, |end| Quarter::of(end.minus_millis(1)));
+        let parts = (request.filter.is_of_kinds() && !plan.span.is_empty())
+            .then(|| Parts::new(request.account, first, last, With::Nothing));
+        let left = Some(plan.span.clone()).filter(|_| parts.is_none());
+        Self { request, plan, cells, parts, left, count: 0, standing: Default::default() }
     }
 
     /// How many there are, so far.
@@ -99,11 +115,47 @@ impl Counting {
 
     /// One look more. True once everything was looked at.
     pub fn go_on(&mut self, view: &View) -> Result<bool, StoreError> {
-        let Some(span) = self.left.take().filter(|span| !span.is_empty()) else { return Ok(true) };
+        for _ in 0..PARTS {
+            if let Some(span) = self.left.take().filter(|span| !span.is_empty()) {
+                self.look(view, &span)?;
+                return Ok(self.left.is_none() && self.parts.is_none());
+            }
+            let Some(parts) = &mut self.parts else { return Ok(true) };
+            let (first, last) = match parts.next(view)? {
+                None => {
+                    self.parts = None;
+                    return Ok(true);
+                }
+                Some(Part::Sealed(of)) if self.has_whole(of.row.quarter) => {
+                    self.count_quarter(&of.row).map_err(|error| view.index_failed(&error))?;
+                    continue;
+                }
+                Some(Part::Sealed(of)) => (of.row.quarter, of.row.quarter),
+                Some(Part::Open(first, last)) => (first, last),
+            };
+            let mut part = self.request.clone();
+            part.filter.start = part.filter.start.max(Some(first.start()));
+            if last < Quarter::MAX {
+                let end = part.filter.end.map_or(last.end(), |end| end.min(last.end()));
+                part.filter.end = Some(end);
+            }
+            self.left = Some(span(&part));
+        }
+        Ok(false)
+    }
+
+    /// Whether a quarter of an hour is in the time that is asked for as a whole.
+    fn has_whole(&self, quarter: Quarter) -> bool {
+        let Filter { start, end, .. } = self.request.filter;
+        start.is_none_or(|start| start <= quarter.start())
+            && end.is_none_or(|end| quarter.end() <= end)
+    }
+
+    fn look(&mut self, view: &View, span: &PositionSpan) -> Result<(), StoreError> {
         let records = !self.plan.exact;
         let most = if records { RECORDS } else { KEYS };
         let IndexPass { found, reached } =
-            view.look(self.request.account, &self.plan, &span, most, records)?;
+            view.look(self.request.account, &self.plan, span, most, records)?;
         for (_, found) in found {
             if self.cells.is_empty() {
                 self.count += u64::from(view.is_wanted(&self.request, found)?);
@@ -112,7 +164,23 @@ impl Counting {
             }
         }
         self.left = reached.map(|reached| span.after(reached));
-        Ok(self.left.is_none())
+        Ok(())
+    }
+
+    /// Counts the calls of a quarter of an hour.
+    fn count_quarter(&mut self, row: &QuarterRow) -> Result<(), IndexError> {
+        let Filter { start, end, .. } = self.request.filter;
+        let all = self.request.filter == (Filter { start, end, ..Filter::default() });
+        if all && self.cells.is_empty() {
+            self.count += row.sums.calls;
+            return Ok(());
+        }
+        for (kind, sums) in row.kinds()? {
+            if self.request.filter.matches_kind(&kind) {
+                self.add(status_key_of(&kind), kind.direction, sums.calls);
+            }
+        }
+        Ok(())
     }
 
     /// Counts a call under its status and direction.
@@ -124,19 +192,28 @@ impl Counting {
             }
             LookRow::In(range) => self.cells.get(range).copied(),
         };
-        let Some((status_key, direction)) = cell else { return Ok(()) };
-        let Some(of) = self.standing.get_mut(direction as usize) else { return Ok(()) };
-        self.count += 1;
-        match status_key {
-            StatusKey::Stale => of.stale += 1,
-            StatusKey::Status(status) => {
-                if let Some(count) = of.statuses.get_mut(status as usize) {
-                    *count += 1;
-                }
-            }
+        if let Some((status_key, direction)) = cell {
+            self.add(status_key, direction, 1);
         }
         Ok(())
     }
+
+    fn add(&mut self, status_key: StatusKey, direction: Direction, calls: u64) {
+        self.count += calls;
+        let Some(of) = self.standing.get_mut(direction as usize) else { return };
+        match status_key {
+            StatusKey::Stale => of.stale += calls,
+            StatusKey::Status(status) => {
+                if let Some(count) = of.statuses.get_mut(status as usize) {
+                    *count += calls;
+                }
+            }
+        }
+    }
+}
+
+fn status_key_of(kind: &CallKind<'_>) -> StatusKey {
+    if kind.stale { StatusKey::Stale } else { StatusKey::Status(kind.status) }
 }
 
 fn cell_of(call: &Call) -> (StatusKey, Direction) {

@@ -56,6 +56,7 @@ mod parts;
 mod query;
 mod recovery;
 mod scope;
+mod sealed;
 mod segment_users;
 mod state;
 mod stats;

@@ -187,7 +187,7 @@ fn status_keys(request: &ListRequest) -> Vec<Range> {
     ranges.collect()
 }
 
-fn span(request: &ListRequest) -> PositionSpan {
+pub(super) fn span(request: &ListRequest) -> PositionSpan {
     let (low, high) = request.filter.bounds();
     let high = high.map_or(Bound::Included(Position::MAX), Bound::Excluded);
     let span = PositionSpan { order: request.order, low: Bound::Included(low), high };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::lines::Exceeded;
-use crate::domain::{Call, CallField};
+use crate::domain::{Call, CallField, CallKind};
 
 /// Memory for groups while they are counted.
 pub const GROUPS_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -39,16 +39,28 @@ impl Dimension {
         }
     }
 
+    /// Whether the kind of a call decides it.
+    pub(super) const fn is_of_kinds(self) -> bool {
+        !matches!(self, Self::From | Self::To)
+    }
+
+    fn of_kind<'a>(self, kind: &CallKind<'a>) -> Option<&'a str> {
+        match self {
+            Self::Status if kind.stale => Some("stale"),
+            Self::Status => Some(kind.status.as_str()),
+            Self::Direction => Some(kind.direction.as_str()),
+            Self::Trunk => kind.trunk,
+            Self::Application => kind.application,
+            Self::From | Self::To => None,
+        }
+    }
+
     fn of(self, call: &Call) -> Option<&str> {
         match self {
-            Self::Status if call.stale => Some("stale"),
-            Self::Status => Some(call.progress.status.as_str()),
-            Self::Direction => Some(call.direction.value.as_str()),
-            Self::Trunk => call.text(CallField::OriginatingSipTrunkName),
-            Self::Application => call.text(CallField::ApplicationSid),
             // A list shows a number that is not known as an empty one.
             Self::From => Some(call.text(CallField::From).unwrap_or_default()),
             Self::To => Some(call.text(CallField::To).unwrap_or_default()),
+            _ => self.of_kind(&CallKind::of(call)),
         }
     }
 }
@@ -76,14 +88,29 @@ impl Group {
 pub(super) fn write_group(dimensions: &[Dimension], call: &Call, into: &mut Vec<u8>) {
     into.clear();
     for dimension in dimensions {
-        let value = dimension.of(call);
-        let text = value.unwrap_or_default().as_bytes();
-        // No text of a call is as long.
-        let text = text.get(..usize::from(u16::MAX)).unwrap_or(text);
-        into.push(u8::from(value.is_some()));
-        into.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
-        into.extend_from_slice(text);
+        write_value(dimension.of(call), into);
     }
+}
+
+/// Writes the values of calls of a kind.
+pub(super) fn write_group_of_kind(
+    dimensions: &[Dimension],
+    kind: &CallKind<'_>,
+    into: &mut Vec<u8>,
+) {
+    into.clear();
+    for dimension in dimensions {
+        write_value(dimension.of_kind(kind), into);
+    }
+}
+
+fn write_value(value: Option<&str>, into: &mut Vec<u8>) {
+    let text = value.unwrap_or_default().as_bytes();
+    // No text of a call is as long.
+    let text = text.get(..usize::from(u16::MAX)).unwrap_or(text);
+    into.push(u8::from(value.is_some()));
+    into.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
+    into.extend_from_slice(text);
 }
 
 /// How many calls each group has.

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::up::{UP_BEFORE_MS, Up};
-use crate::domain::Timestamp;
+use crate::codec::QuarterSums;
+use crate::domain::{Timestamp, UP_BEFORE_MS, Up};
 use crate::wire::{Interval, Zone};
 
 /// Hours or days that one answer may have.
@@ -34,6 +34,100 @@ pub struct Figures {
     pub seconds: u64,
     /// The most calls that were up at the same time, whenever they were listed.
     pub peak: u64,
+}
+
+impl Figures {
+    /// Counts those of other calls in.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.answered = self.answered.saturating_add(other.answered);
+        self.seconds = self.seconds.saturating_add(other.seconds);
+        self.peak = self.peak.max(other.peak);
+    }
+}
+
+/// Figures of several times, none of which has a part in another: over all, and by the hour or day.
+#[derive(Debug)]
+pub(super) struct Counted {
+    interval: Option<(Interval, Zone)>,
+    pub totals: Vec<Figures>,
+    pub buckets: Buckets,
+    /// The bucket that was asked for last.
+    current: (Timestamp, Timestamp),
+}
+
+impl Counted {
+    pub fn new(interval: Option<(Interval, Zone)>, groups: usize) -> Self {
+        let totals = vec![Figures::default(); 1 + groups];
+        let current = (Timestamp::MAX, Timestamp::default());
+        Self { interval, totals, buckets: BTreeMap::new(), current }
+    }
+
+    /// Adds the calls of a quarter of an hour.
+    pub fn add_sums(&mut self, at: Timestamp, sums: &QuarterSums) -> Result<(), Exceeded> {
+        let QuarterSums { calls, answered, seconds, .. } = *sums;
+        self.add(at, &Figures { calls, answered, seconds, peak: 0 })
+    }
+
+    /// As many calls were up in a quarter of an hour at most.
+    pub fn add_peak(&mut self, at: Timestamp, peak: u64) -> Result<(), Exceeded> {
+        self.add(at, &Figures { peak, ..Figures::default() })
+    }
+
+    fn add(&mut self, at: Timestamp, more: &Figures) -> Result<(), Exceeded> {
+        if let Some(total) = self.totals.first_mut() {
+            total.add(more);
+        }
+        let Some((interval, zone)) = &self.interval else { return Ok(()) };
+        if at < self.current.0 || at >= self.current.1 {
+            self.current = zone.span(*interval, at);
+        }
+        let (first, width) = (self.current.0, self.totals.len());
+        if let Some(figures) = figures_of(&mut self.buckets, first, width)?.first_mut() {
+            figures.add(more);
+        }
+        Ok(())
+    }
+
+    /// Adds what was counted of another time.
+    pub fn absorb(&mut self, lines: Lines) -> Result<(), Exceeded> {
+        let (totals, buckets) = lines.finish()?;
+        for (total, more) in self.totals.iter_mut().zip(&totals) {
+            total.add(more);
+        }
+        for (first, figures) in buckets {
+            let there = figures_of(&mut self.buckets, first, self.totals.len())?;
+            for (there, more) in there.iter_mut().zip(&figures) {
+                there.add(more);
+            }
+        }
+        Ok(())
+    }
+
+    /// About how much memory is used.
+    pub fn bytes(&self) -> usize {
+        bytes_of(&self.buckets, self.totals.len())
+    }
+}
+
+fn bytes_of(buckets: &Buckets, width: usize) -> usize {
+    (buckets.len() + 1) * width * size_of::<Figures>() + buckets.len() * 64
+}
+
+/// The figures of a bucket, which is made where there is none.
+fn figures_of(
+    buckets: &mut Buckets,
+    first: Timestamp,
+    width: usize,
+) -> Result<&mut Vec<Figures>, Exceeded> {
+    let known = buckets.len();
+    Ok(match buckets.entry(first) {
+        std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
+        std::collections::btree_map::Entry::Vacant(free) => {
+            check_size(known + 1, width)?;
+            free.insert(vec![Figures::default(); width])
+        }
+    })
 }
 
 /// What is counted of one call.
@@ -151,31 +245,59 @@ impl Lines {
         }
     }
 
+    /// The time that it counts.
+    pub fn period(&self) -> Period {
+        self.period
+    }
+
     /// Adds a call that is listed no earlier than those before it, to all and to a group.
     pub fn add(&mut self, sample: &Sample, group: Option<usize>) -> Result<(), Exceeded> {
-        let group = group.map(|group| group + 1).filter(|line| *line < self.totals.len());
-        if self.period.has(sample.listed_at) {
-            for line in [Some(0), group].into_iter().flatten() {
-                self.figures(sample.listed_at, line, |figures| {
-                    figures.calls += 1;
-                    figures.answered += u64::from(sample.answered);
-                    figures.seconds = figures.seconds.saturating_add(sample.seconds);
-                })?;
-            }
+        let Sample { listed_at, answered, seconds, up } = *sample;
+        if self.period.has(listed_at) {
+            let figures = Figures { calls: 1, answered: u64::from(answered), seconds, peak: 0 };
+            self.add_calls(listed_at, &figures, group)?;
         }
-        if let Some(Up { from, until }) = self.period.part_of(sample.up) {
-            let line = group.unwrap_or_default();
+        self.add_up(up, group);
+        self.take_steps(listed_at)
+    }
+
+    /// Adds calls that are listed in the bucket of this time.
+    pub fn add_calls(
+        &mut self,
+        listed_at: Timestamp,
+        sums: &Figures,
+        group: Option<usize>,
+    ) -> Result<(), Exceeded> {
+        for line in [Some(0), self.line(group)].into_iter().flatten() {
+            self.figures(listed_at, line, |figures| figures.add(sums))?;
+        }
+        Ok(())
+    }
+
+    /// Adds the time in which a call is up.
+    pub fn add_up(&mut self, up: Option<Up>, group: Option<usize>) {
+        if let Some(Up { from, until }) = self.period.part_of(up) {
+            let line = self.line(group).unwrap_or_default();
             self.steps.push(Step::new(from, line, true));
             self.steps.push(Step::new(until, line, false));
         }
+    }
+
+    /// Takes the steps of before all calls that are still to come, which are listed no earlier than this; not
+    /// each time.
+    pub fn take_steps(&mut self, listed_at: Timestamp) -> Result<(), Exceeded> {
         if self.steps.len() >= self.sweep_at {
-            self.sweep(sample.listed_at.minus_millis(UP_BEFORE_MS))?;
+            self.sweep(listed_at.minus_millis(UP_BEFORE_MS))?;
             if self.steps.len() > STEPS_MAX {
                 return Err(Exceeded::Peak);
             }
             self.sweep_at = self.steps.len() + self.steps.len() / 4 + self.steps_min;
         }
         Ok(())
+    }
+
+    fn line(&self, group: Option<usize>) -> Option<usize> {
+        group.map(|group| group + 1).filter(|line| *line < self.totals.len())
     }
 
     /// The totals, and the buckets that have anything, once all calls were added.
@@ -186,10 +308,7 @@ impl Lines {
 
     /// About how much memory is used.
     pub fn bytes(&self) -> usize {
-        let cells = (self.buckets.len() + 1) * self.totals.len();
-        cells * size_of::<Figures>()
-            + self.buckets.len() * 64
-            + self.steps.capacity() * size_of::<Step>()
+        bytes_of(&self.buckets, self.totals.len()) + self.steps.capacity() * size_of::<Step>()
     }
 
     /// Takes the steps before a time, in order.
@@ -264,14 +383,7 @@ impl Lines {
             return Ok(());
         }
         let (first, _) = self.bucket(at);
-        let (width, known) = (self.totals.len(), self.buckets.len());
-        let figures = match self.buckets.entry(first) {
-            std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
-            std::collections::btree_map::Entry::Vacant(free) => {
-                check_size(known + 1, width)?;
-                free.insert(vec![Figures::default(); width])
-            }
-        };
+        let figures = figures_of(&mut self.buckets, first, self.totals.len())?;
         if let Some(figures) = figures.get_mut(line) {
             change(figures);
         }

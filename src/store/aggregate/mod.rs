@@ -14,28 +14,26 @@ mod groups;
 mod lines;
 #[cfg(test)]
 mod properties;
-mod up;
+mod reading;
+mod survey;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub use groups::{Dimension, Group};
-use groups::{GroupCounts, numbers, write_group};
+use groups::{GroupCounts, numbers, write_group, write_group_of_kind};
 pub use lines::{BUCKETS_MAX, CALLS_OF_AN_HOUR_MAX, CELLS_MAX, Exceeded, Figures, TOP_MAX};
-use lines::{Buckets, Lines, Period, Sample, check_size};
-use up::{UP_AFTER_MS, UP_BEFORE_MS, Up};
+use lines::{Buckets, Counted, Lines, Period, Sample, check_size};
+use reading::{Found, Reading};
+use survey::Survey;
 
 use super::StoreError;
-use super::across::Across;
-use super::query::{ListRequest, LookRow, Most, Plan};
 use super::scope::ScopedAccount;
 use super::state::View;
-use crate::domain::{AccountSid, Call, Filter, Order, Timestamp};
-use crate::keys::PositionSpan;
+use crate::codec::KindSums;
+use crate::domain::{Filter, Quarter, Timestamp, Up};
+use crate::index::{QUARTERS_AFTER, QUARTERS_BEFORE};
 use crate::wire::{Interval, Zone};
-
-/// Rows of one look.
-const ROWS: Most = Most { rows: 256, bytes: 256 * 1024 };
 
 /// What is to be counted.
 #[derive(Debug, Clone)]
@@ -93,27 +91,25 @@ impl Aggregates {
 /// A count that is taken slice by slice.
 pub struct Aggregating {
     request: AggregateRequest,
-    /// The calls that are read.
-    list: ListRequest,
-    plan: Plan,
-    /// What is still to be read in this pass; none once all was.
-    left: Option<PositionSpan>,
-    /// The calls of several accounts, in their place.
-    across: Option<Across>,
     period: Period,
+    /// The quarters of an hour in which that time lies.
+    first: Quarter,
+    last: Quarter,
+    /// What is counted so far.
+    counted: Counted,
+    groups: Vec<Group>,
+    numbers: HashMap<Box<[u8]>, usize>,
+    others: usize,
     pass: Pass,
 }
 
 enum Pass {
+    /// What is known without looking at calls: of all of them together.
+    Survey(Survey),
     /// How many calls each group has.
-    Groups(GroupCounts),
-    /// The figures, of these groups.
-    Figures {
-        lines: Box<Lines>,
-        groups: Vec<Group>,
-        numbers: HashMap<Box<[u8]>, usize>,
-        others: usize,
-    },
+    Groups(Reading, GroupCounts),
+    /// The figures of these quarters, from one to another; those of the first of them are begun.
+    Figures(VecDeque<(Quarter, Quarter)>, Option<(Reading, Box<Lines>)>),
     /// What does not fit.
     Failed(Exceeded),
 }
@@ -121,95 +117,130 @@ enum Pass {
 impl Aggregating {
     /// Fails where the time has more hours or days than an answer may have.
     pub fn new(request: AggregateRequest) -> Result<Self, Exceeded> {
-        let mut filter = request.filter.clone();
-        let period = Period { start: filter.start, end: filter.end };
+        let period = Period { start: request.filter.start, end: request.filter.end };
         if let (Some(interval), Some(start), Some(end)) =
             (request.interval, period.start, period.end)
         {
             check_span(&request.zone, interval, start, end.minus_millis(1))?;
         }
-        filter.start = filter.start.map(|start| start.minus_millis(UP_AFTER_MS));
-        filter.end = filter.end.map(|end| end.plus_millis(UP_BEFORE_MS));
-        let (order, accounts) = (Order::OldestFirst, &request.accounts);
-        let across = (accounts.len() != 1)
-            .then(|| Across::new(accounts.clone(), filter.clone(), order, None));
-        let account = accounts.first().map_or(AccountSid::from_bytes([0; 16]), |one| one.account);
-        let list = ListRequest { account, filter, order, after: None };
-        let plan = Plan::of(&list);
-        let left = Some(plan.span.clone());
-        let pass = if request.group.is_empty() {
-            Pass::figures(&request, period, Vec::new(), 0)
+        let first = period.start.map(Quarter::of).unwrap_or_default();
+        let last = period.end.map_or(Quarter::MAX, |end| Quarter::of(end.minus_millis(1)));
+        let filter = Filter { start: None, end: None, ..request.filter.clone() };
+        let pass = if !request.group.is_empty() {
+            Pass::Groups(reading(&request, first, last), GroupCounts::default())
+        } else if filter == Filter::default()
+            && let [one] = &*request.accounts
+        {
+            Pass::Survey(Survey::new(one.account, first, last))
         } else {
-            Pass::Groups(GroupCounts::default())
+            Pass::Figures([(first, last)].into(), None)
         };
-        Ok(Self { request, list, plan, left, across, period, pass })
+        let counted = Counted::new(clock_of(&request), 0);
+        let (groups, numbers, others) = Default::default();
+        Ok(Self { request, period, first, last, counted, groups, numbers, others, pass })
     }
 
     /// Reads some more. True once all was, or more would be in vain.
     pub fn go_on(&mut self, view: &View) -> Result<bool, StoreError> {
-        if let Some(across) = &mut self.across {
-            for (_, listed) in across.calls(view, ROWS.rows)? {
-                let call = view.unpacked(listed)?;
-                if let Err(exceeded) = self.pass.add(&call, &self.request, self.period) {
-                    self.pass = Pass::Failed(exceeded);
-                    return Ok(true);
+        let done = match &mut self.pass {
+            Pass::Survey(survey) => {
+                match survey.go_on(view, &self.request, self.period, &mut self.counted)? {
+                    Ok(true) => {
+                        let open = std::mem::take(&mut survey.open).into();
+                        self.pass = Pass::Figures(open, None);
+                        Ok(false)
+                    }
+                    other => other,
                 }
             }
-            if across.is_done() {
-                self.left = None;
+            Pass::Groups(..) => self.count_groups(view)?,
+            Pass::Figures(..) => self.count_figures(view)?,
+            Pass::Failed(_) => Ok(true),
+        };
+        Ok(done.unwrap_or_else(|exceeded| {
+            self.pass = Pass::Failed(exceeded);
+            true
+        }))
+    }
+
+    fn count_groups(&mut self, view: &View) -> Result<Result<bool, Exceeded>, StoreError> {
+        let Pass::Groups(reading, counts) = &mut self.pass else { return Ok(Ok(false)) };
+        let (request, period) = (&self.request, self.period);
+        let (mut key, mut exceeded) = (Vec::new(), Ok(()));
+        let done = reading.go_on(view, request, period, |found| {
+            if exceeded.is_ok() {
+                exceeded = add_to_groups(counts, request, period, &found, &mut key);
             }
-        } else if let Some(span) = self.left.take().filter(|span| !span.is_empty()) {
-            let look = view.look(self.list.account, &self.plan, &span, ROWS, true)?;
-            for (_, found) in look.found {
-                let LookRow::Call(listed) = found else { continue };
-                let call = view.unpacked(listed)?;
-                if !self.list.filter.matches(&call) {
-                    continue;
-                }
-                if let Err(exceeded) = self.pass.add(&call, &self.request, self.period) {
-                    self.pass = Pass::Failed(exceeded);
-                    return Ok(true);
-                }
-            }
-            self.left = look.reached.map(|reached| span.after(reached));
+        })?;
+        if let Err(exceeded) = exceeded {
+            return Ok(Err(exceeded));
         }
-        if self.left.is_some() {
-            return Ok(false);
+        if done {
+            let (groups, others) = std::mem::take(counts).top(request.top);
+            (self.numbers, self.others) = (numbers(&groups), others);
+            self.counted = Counted::new(clock_of(request), groups.len() + 1);
+            self.groups = groups;
+            self.pass = Pass::Figures([(self.first, self.last)].into(), None);
         }
-        let Pass::Groups(counts) = &mut self.pass else { return Ok(true) };
-        let (groups, others) = std::mem::take(counts).top(self.request.top);
-        self.pass = Pass::figures(&self.request, self.period, groups, others);
-        self.left = Some(self.plan.span.clone());
-        self.across = self.across.take().map(Across::rewound);
-        Ok(false)
+        Ok(Ok(false))
+    }
+
+    fn count_figures(&mut self, view: &View) -> Result<Result<bool, Exceeded>, StoreError> {
+        let Pass::Figures(left, begun) = &mut self.pass else { return Ok(Ok(false)) };
+        let (request, period) = (&self.request, self.period);
+        if begun.is_none() {
+            let Some((first, last)) = left.pop_front() else { return Ok(Ok(true)) };
+            let own = Period {
+                start: period.start.max((first > self.first).then(|| first.start())),
+                end: match period.end {
+                    _ if last < self.last => Some(last.end()),
+                    end => end,
+                },
+            };
+            let lines = Lines::new(own, clock_of(request), self.counted.totals.len() - 1);
+            *begun = Some((reading(request, first, last), Box::new(lines)));
+        }
+        let Some((reading, lines)) = begun else { return Ok(Ok(false)) };
+        let (mut key, mut exceeded) = (Vec::new(), Ok(()));
+        let (numbers, others) = (&self.numbers, self.groups.len());
+        let own = lines.period();
+        let done = reading.go_on(view, request, own, |found| {
+            if exceeded.is_ok() {
+                exceeded = add_to_lines(lines, request, own, &found, (numbers, others), &mut key);
+            }
+        })?;
+        if let Err(exceeded) = exceeded {
+            return Ok(Err(exceeded));
+        }
+        if done && let Some((_, lines)) = begun.take() {
+            return Ok(self.counted.absorb(*lines).map(|()| false));
+        }
+        Ok(Ok(false))
     }
 
     /// About how much memory is used.
     pub fn bytes(&self) -> usize {
-        let merge = self.across.as_ref().map_or(0, Across::bytes);
-        merge
-            + match &self.pass {
-                Pass::Groups(counts) => counts.bytes(),
-                Pass::Figures { lines, .. } => lines.bytes(),
-                Pass::Failed(_) => 0,
-            }
+        let more = match &self.pass {
+            Pass::Groups(reading, counts) => reading.bytes() + counts.bytes(),
+            Pass::Figures(_, Some((reading, lines))) => reading.bytes() + lines.bytes(),
+            Pass::Survey(_) | Pass::Figures(_, None) | Pass::Failed(_) => 0,
+        };
+        self.counted.bytes() + more
     }
 
     /// What was counted.
     pub fn finish(self) -> Result<Aggregates, Exceeded> {
-        let (lines, groups, others) = match self.pass {
-            Pass::Figures { lines, groups, others, .. } => (lines, groups, others),
-            Pass::Groups(_) => (Box::new(Lines::new(self.period, None, 0)), Vec::new(), 0),
-            Pass::Failed(exceeded) => return Err(exceeded),
-        };
-        let (totals, buckets) = lines.finish()?;
+        if let Pass::Failed(exceeded) = self.pass {
+            return Err(exceeded);
+        }
+        let Counted { totals, buckets, .. } = self.counted;
         let mut totals = totals.into_iter();
         let total = totals.next().unwrap_or_default();
-        let groups: Vec<_> = groups.into_iter().zip(totals.by_ref()).collect();
+        let groups: Vec<_> = self.groups.into_iter().zip(totals.by_ref()).collect();
         let rest = totals.next().unwrap_or_default();
         // A call of a new group may have come after the groups were chosen.
-        let is_other = others > 0 || rest != Figures::default();
-        let other = is_other.then_some((others, rest));
+        let is_other = self.others > 0 || rest != Figures::default();
+        let other = is_other.then_some((self.others, rest));
         let (zone, interval) = (self.request.zone, self.request.interval);
         let span = span(&zone, interval, self.period, &buckets);
         if let (Some((first, last)), Some(interval)) = (span, interval) {
@@ -219,47 +250,98 @@ impl Aggregating {
     }
 }
 
-impl Pass {
-    fn figures(
-        request: &AggregateRequest,
-        period: Period,
-        groups: Vec<Group>,
-        others: usize,
-    ) -> Self {
-        let interval = request.interval.map(|interval| (interval, request.zone.clone()));
-        let width = if request.group.is_empty() { 0 } else { groups.len() + 1 };
-        let lines = Box::new(Lines::new(period, interval, width));
-        Self::Figures { lines, numbers: numbers(&groups), groups, others }
-    }
+fn clock_of(request: &AggregateRequest) -> Option<(Interval, Zone)> {
+    request.interval.map(|interval| (interval, request.zone.clone()))
+}
 
-    fn add(
-        &mut self,
-        call: &Call,
-        request: &AggregateRequest,
-        period: Period,
-    ) -> Result<(), Exceeded> {
-        let sample = Sample {
-            listed_at: call.listed_at,
-            answered: call.answered(),
-            seconds: call.duration().unwrap_or_default(),
-            up: Up::of(call, request.now),
-        };
-        let mut key = Vec::new();
-        write_group(&request.group, call, &mut key);
-        match self {
-            Self::Groups(counts) => {
-                let counts_as_call = period.has(call.listed_at);
-                if counts_as_call || period.part_of(sample.up).is_some() {
-                    counts.add(&key, u64::from(counts_as_call))?;
+/// The calls that are listed in some quarters, or may be up in them.
+fn reading(request: &AggregateRequest, first: Quarter, last: Quarter) -> Reading {
+    Reading::new(request, first.minus(QUARTERS_AFTER), last.plus(QUARTERS_BEFORE))
+}
+
+/// Counts for each group what was found: a call that is only up in the time counts as none.
+fn add_to_groups(
+    counts: &mut GroupCounts,
+    request: &AggregateRequest,
+    period: Period,
+    found: &Found,
+    key: &mut Vec<u8>,
+) -> Result<(), Exceeded> {
+    match found {
+        Found::Call(call) => {
+            let counts_as_call = period.has(call.listed_at);
+            if counts_as_call || period.part_of(Up::of(call, request.now)).is_some() {
+                write_group(&request.group, call, key);
+                counts.add(key, u64::from(counts_as_call))?;
+            }
+        }
+        Found::Quarter(of) => {
+            let is_in = period.has(of.row.quarter.start());
+            let Ok(kinds) = of.row.kinds() else { return Ok(()) };
+            let mut is_up = vec![is_in; kinds.len()];
+            if !is_in {
+                for (number, up) in &of.ups {
+                    if let Some(is_up) = is_up.get_mut(*number as usize)
+                        && !*is_up
+                    {
+                        *is_up = period.part_of(up.at(request.now)).is_some();
+                    }
                 }
-                Ok(())
             }
-            Self::Figures { lines, groups, numbers, .. } => {
-                let is_grouped = !request.group.is_empty();
-                let group = numbers.get(&*key).copied().unwrap_or(groups.len());
-                lines.add(&sample, is_grouped.then_some(group))
+            for ((kind, sums), is_up) in kinds.iter().zip(is_up) {
+                if is_up && request.filter.matches_kind(kind) {
+                    write_group_of_kind(&request.group, kind, key);
+                    counts.add(key, if is_in { sums.calls } else { 0 })?;
+                }
             }
-            Self::Failed(exceeded) => Err(*exceeded),
+        }
+    }
+    Ok(())
+}
+
+/// Counts what was found, in the line of its group where there are groups.
+fn add_to_lines(
+    lines: &mut Lines,
+    request: &AggregateRequest,
+    period: Period,
+    found: &Found,
+    (numbers, others): (&HashMap<Box<[u8]>, usize>, usize),
+    key: &mut Vec<u8>,
+) -> Result<(), Exceeded> {
+    let is_grouped = !request.group.is_empty();
+    let line = |key: &[u8]| is_grouped.then(|| numbers.get(key).copied().unwrap_or(others));
+    match found {
+        Found::Call(call) => {
+            write_group(&request.group, call, key);
+            let sample = Sample {
+                listed_at: call.listed_at,
+                answered: call.answered(),
+                seconds: call.duration().unwrap_or_default(),
+                up: Up::of(call, request.now),
+            };
+            lines.add(&sample, line(key))
+        }
+        Found::Quarter(of) => {
+            let at = of.row.quarter.start();
+            let Ok(kinds) = of.row.kinds() else { return Ok(()) };
+            let mut groups = Vec::with_capacity(kinds.len());
+            for (kind, sums) in &kinds {
+                let matches = request.filter.matches_kind(kind);
+                write_group_of_kind(&request.group, kind, key);
+                let line = line(key);
+                groups.push(matches.then_some(line));
+                if matches && period.has(at) {
+                    let answered = if kind.answered { sums.calls } else { 0 };
+                    let KindSums { calls, seconds } = *sums;
+                    lines.add_calls(at, &Figures { calls, answered, seconds, peak: 0 }, line)?;
+                }
+            }
+            for (number, up) in &of.ups {
+                if let Some(Some(line)) = groups.get(*number as usize) {
+                    lines.add_up(up.at(request.now), *line);
+                }
+            }
+            lines.take_steps(at)
         }
     }
 }

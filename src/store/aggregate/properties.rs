@@ -9,6 +9,7 @@ use proptest::sample::select;
 use super::groups::GROUPS_BYTES_MAX;
 use super::lines::{Lines, Period, Sample};
 use super::*;
+use crate::domain::Call;
 
 const MINUTE: u64 = 60_000;
 /// 2026-10-24T12:00Z: the clocks of Berlin go back in the night.

@@ -6,6 +6,7 @@ use proptest::sample::{Index, select, subsequence};
 
 use super::*;
 use crate::domain::{Recent, Search};
+use crate::wire::{Interval, Zone};
 
 pub const ACCOUNTS: u8 = 3;
 pub const CALLS: u8 = 10;
@@ -51,6 +52,8 @@ pub enum Damage {
 pub enum Step {
     Submit(Vec<(u8, u8, Do)>),
     Checkpoint,
+    /// Counts so many calls for the quarters of an hour that are over.
+    Seal(usize),
     /// Packs whatever can be packed.
     Collect,
     /// Has the time of an account's calls be over.
@@ -78,6 +81,11 @@ pub struct Look {
     pub filter: Filter,
     pub newest_first: bool,
     pub limit: usize,
+    /// By what statistics are divided.
+    pub group: Vec<Dimension>,
+    pub interval: Option<Interval>,
+    pub zone: Zone,
+    pub top: usize,
 }
 
 fn status() -> impl Strategy<Value = CallStatus> {
@@ -129,6 +137,7 @@ pub fn step(most: usize) -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => changes(most).prop_map(Step::Submit),
         4 => Just(Step::Checkpoint),
+        4 => select(vec![1, 4, 1000]).prop_map(Step::Seal),
         2 => Just(Step::Collect),
         1 => (1..=ACCOUNTS).prop_map(Step::Retire),
         1 => Just(Step::Compact),
@@ -172,11 +181,16 @@ prop_compose! {
         newest_first in any::<bool>(),
         limit in select(vec![1, 2, 3, 5, 1000]),
         search in search(),
+        group in subsequence(Dimension::ALL.to_vec(), 0..3),
+        interval in select(vec![None, Some(Interval::Hour), Some(Interval::Day)]),
+        // 5:40, 5:45 and 0 hours: an hour is made of whole quarters in the last two alone.
+        zone in select(vec!["+05:40", "Asia/Kathmandu", "UTC"]),
+        top in 1..4_usize,
     ) -> Look {
         let prefixes = |part: u8, text: &str| {
             if parts & 0x18 == part { vec![text.to_owned()] } else { Vec::new() }
         };
-        let time = |seconds: u64| base().plus_millis(seconds * 1000);
+        let time = |minutes: u64| base().plus_millis(minutes * MINUTES);
         let numbers = |part: u8, numbers: Vec<&str>| {
             if parts & part == 0 { Vec::new() } else { numbers.iter().map(|&n| n.into()).collect() }
         };
@@ -195,14 +209,19 @@ prop_compose! {
                 .then(|| Recent { ended_since: time(lately.0), listed_since: time(lately.1) }),
             search,
         };
-        Look { account, filter, newest_first, limit }
+        let zone = zone.parse().unwrap();
+        Look { account, filter, newest_first, limit, group, interval, zone, top }
     }
 }
 
-/// Recent, so that nothing expires; whole seconds, so that calls share times.
+/// What a time is drawn in: some calls share one, some a quarter of an hour, and some lie hours apart.
+pub const MINUTES: u64 = 7 * 60_000;
+
+/// Recent, so that nothing expires; all that is drawn is over.
 pub fn base() -> Timestamp {
     static BASE: std::sync::OnceLock<Timestamp> = std::sync::OnceLock::new();
     *BASE.get_or_init(|| {
-        Timestamp::from_millis(clock::now().minus_millis(60_000).millis() / 1000 * 1000).unwrap()
+        let begun = clock::now().minus_millis(41 * MINUTES).millis();
+        Timestamp::from_millis(begun / 1000 * 1000).unwrap()
     })
 }

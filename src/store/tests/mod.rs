@@ -13,6 +13,7 @@ mod model;
 mod one_moment;
 mod outage;
 mod past;
+mod quarters;
 mod races;
 mod space;
 

@@ -11,10 +11,12 @@ use proptest::sample::Index;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 
-use super::drawn::{ACCOUNTS, CALLS, Damage, Do, Look, NUMBERS, PARENT, Step, base, look, step};
+use super::drawn::{
+    ACCOUNTS, CALLS, Damage, Do, Look, MINUTES, NUMBERS, PARENT, Step, base, look, step,
+};
 use super::*;
 use crate::access::{Account, Keep, SettingRow};
-use crate::domain::merge;
+use crate::domain::{Search, merge};
 
 /// Changes that a deleted call is told of before another takes its place: else all are soon deleted,
 /// and the store has nothing to do.
@@ -51,7 +53,7 @@ impl StoreModel {
 
     /// Does it here, and says what the store is to be told and how it will answer.
     fn apply(&mut self, id: CallId, change: &Do, at: Timestamp, told: &mut Outcome) -> Change {
-        let time = |seconds: u64| base().plus_millis(seconds * 1000);
+        let time = |seconds: u64| base().plus_millis(seconds * MINUTES);
         let deleted = self.deleted.contains(&id);
         let known = self.calls.get(&id);
         let text = |n: usize| Some(NUMBERS[n].into()).filter(|_| n > 0);
@@ -221,6 +223,16 @@ impl Bench {
                 assert_eq!(patient(self.store(), || self.store().apply(&changes, at, false)), told);
             }
             Step::Checkpoint => wake(self.store()),
+            Step::Seal(calls) => {
+                let shared = &self.store().shared;
+                for _ in 0..20 {
+                    match checkpoint::seal(shared, clock::now(), *calls) {
+                        Ok(true) => {}
+                        Ok(false) | Err(StoreError::IndexUnavailable(..)) => break,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
             Step::Outage(batches, crash) => self.outage(batches, crash.as_ref()),
             Step::Collect => {
                 patient(self.store(), || self.store().collect(Depth::Thorough));
@@ -425,6 +437,7 @@ impl Bench {
         let request = ListRequest { filter: times, ..request };
         let standing = patient(store, || counted(store, Counting::of_standing(&request)));
         assert_eq!(standing.standing(), self.model.standing(&of_times));
+        self.compare_statistics(look, standing.count());
         let mut live = [0_u64, 0];
         let mut accounts: Vec<AccountSid> = Vec::new();
         for call in self.model.calls.values() {
@@ -449,6 +462,73 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// Statistics are those of the calls, looked at one by one.
+    fn compare_statistics(&self, look: &Look, calls: u64) {
+        let store = self.store();
+        let filters = [
+            Filter { start: look.filter.start, end: look.filter.end, ..Filter::default() },
+            Filter {
+                statuses: look.filter.statuses.clone(),
+                directions: look.filter.directions.clone(),
+                stale: look.filter.stale,
+                start: look.filter.start,
+                end: look.filter.end,
+                search: Search { answered: look.filter.search.answered, ..Search::default() },
+                ..Filter::default()
+            },
+        ];
+        for filter in filters {
+            assert!(filter.is_of_kinds());
+            for group in [&[][..], &look.group] {
+                let request = AggregateRequest {
+                    accounts: [ScopedAccount::of(account(look.account))].into(),
+                    filter: filter.clone(),
+                    interval: look.interval,
+                    zone: look.zone.clone(),
+                    group: group.to_vec(),
+                    top: look.top,
+                    now: clock::now(),
+                };
+                // Every number begins so.
+                let every = Filter { from_prefix: vec![String::new()], ..filter.clone() };
+                let one_by_one = AggregateRequest { filter: every, ..request.clone() };
+                let found = patient(store, || aggregated(store, &request));
+                let expected = patient(store, || aggregated(store, &one_by_one));
+                assert_eq!(found, expected, "{request:?}");
+                if filter.statuses.is_empty()
+                    && filter.directions.is_empty()
+                    && filter.stale.is_none()
+                    && filter.search == Search::default()
+                {
+                    assert_eq!(found.0.calls, calls);
+                }
+            }
+            let (order, after) = (Order::NewestFirst, None);
+            let account = account(look.account);
+            let request = ListRequest { account, filter: filter.clone(), order, after };
+            let standing = patient(store, || counted(store, Counting::of_standing(&request)));
+            let of_look = Look { filter, ..look.clone() };
+            assert_eq!(standing.standing(), self.model.standing(&of_look));
+            let count = patient(store, || counted(store, Counting::of_list(&request)));
+            assert_eq!(count.count(), self.model.list(&of_look).len() as u64);
+        }
+    }
+}
+
+type Statistics = (Figures, Vec<(Group, Figures)>, Option<(usize, Figures)>, Vec<Bucket>);
+
+fn aggregated(store: &Store, request: &AggregateRequest) -> Result<Statistics, StoreError> {
+    let mut counting = Aggregating::new(request.clone()).unwrap();
+    while !counting.go_on(store)? {}
+    let counted = counting.finish().unwrap();
+    let mut buckets: Vec<Bucket> = Vec::new();
+    while let Some(bucket) = counted.bucket(buckets.last().map(|bucket| bucket.end)) {
+        buckets.push(bucket);
+    }
+    Ok((counted.total, counted.groups, counted.other, buckets))
+}
+
 /// `MODEL_CASES` says how many runs there are, and `MODEL_CHANGES` how many changes come at once.
 #[test]
 fn the_store_is_a_map_whatever_happens_to_its_index() {
@@ -459,7 +539,7 @@ fn the_store_is_a_map_whatever_happens_to_its_index() {
     let cases = u32::try_from(number("MODEL_CASES", 24)).unwrap();
     let most = usize::try_from(number("MODEL_CHANGES", 12)).unwrap();
     let config = ProptestConfig {
-        max_shrink_iters: 200,
+        max_shrink_iters: 60,
         failure_persistence: None,
         ..ProptestConfig::with_cases(cases)
     };

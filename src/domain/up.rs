@@ -1,7 +1,10 @@
 //! When a call is up, for the peaks: from its attempt, as it takes a channel from then on and is counted
 //! among the active calls, to its end.
 
-use crate::domain::{Call, Moment, Source, Timestamp};
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
+use super::{Call, Moment, Quarter, Source, Timestamp};
 
 /// How long before it was listed a call may be up. Nearly all are listed when they begin.
 pub const UP_BEFORE_MS: u64 = 60 * 60 * 1000;
@@ -10,13 +13,23 @@ pub const UP_AFTER_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// From an instant to before another, later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Up {
+pub struct Up {
     pub from: Timestamp,
     pub until: Timestamp,
 }
 
-impl Up {
-    /// As far as is known now; none where the call is up at no time.
+/// When a call is up, as its record has it: of an active one that depends on what time it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpTime {
+    pub from: Timestamp,
+    /// None: the call is active.
+    pub until: Option<Timestamp>,
+    /// It is up no longer than to this instant.
+    pub latest: Timestamp,
+}
+
+impl UpTime {
+    /// None where the call is up at no time.
     ///
     /// It begins with the attempt, or the answer where that alone is known. It ends:
     /// * with the end, which is not part of it: two calls of which one begins as the other ends are not
@@ -25,21 +38,74 @@ impl Up {
     ///   known of the call, which is part of it;
     /// * for an active call with now, which is part of it. Where no time is known it begins with the listing;
     /// * for a stale call with the last time that is known of it, which is part of it.
-    pub fn of(call: &Call, now: Timestamp) -> Option<Self> {
+    pub fn of(call: &Call) -> Option<Self> {
         let begun = call.attempted_at.or(call.answered_at);
         let (from, until) = if call.live() {
-            let from = begun.unwrap_or(call.listed_at);
-            (from, now.max(from).plus_millis(1))
+            (begun.unwrap_or(call.listed_at), None)
         } else if let Some(end) = call.progress.terminated_at.filter(|_| call.ended()) {
-            (begun?, end)
+            (begun?, Some(end))
         } else if let Some(seconds) = call.duration() {
-            (begun?, call.answered_at.or(begun)?.plus_millis(seconds.saturating_mul(1000)))
+            let end = call.answered_at.or(begun)?.plus_millis(seconds.saturating_mul(1000));
+            (begun?, Some(end))
         } else {
-            (begun?, last_known(call)?.plus_millis(1))
+            (begun?, Some(last_known(call)?.plus_millis(1)))
         };
         let from = from.max(call.listed_at.minus_millis(UP_BEFORE_MS));
-        let until = until.min(call.listed_at.plus_millis(UP_AFTER_MS));
-        (from < until).then_some(Self { from, until })
+        let latest = call.listed_at.plus_millis(UP_AFTER_MS);
+        let until = until.map(|until| until.min(latest));
+        (from < until.unwrap_or(latest)).then_some(Self { from, until, latest })
+    }
+
+    /// As far as is known now.
+    pub fn at(self, now: Timestamp) -> Option<Up> {
+        let until = || now.max(self.from).plus_millis(1).min(self.latest);
+        let until = self.until.unwrap_or_else(until);
+        (self.from < until).then_some(Up { from: self.from, until })
+    }
+}
+
+impl Up {
+    /// As far as is known now; none where the call is up at no time.
+    pub fn of(call: &Call, now: Timestamp) -> Option<Self> {
+        UpTime::of(call)?.at(now)
+    }
+}
+
+/// How many are up at the same time at most, quarter of an hour by quarter of an hour.
+pub struct Peaks {
+    begins: Peekable<IntoIter<Timestamp>>,
+    ends: Peekable<IntoIter<Timestamp>>,
+    up: u32,
+}
+
+impl Peaks {
+    pub fn new(ups: &[Up]) -> Self {
+        let mut begins: Vec<Timestamp> = ups.iter().map(|up| up.from).collect();
+        let mut ends: Vec<Timestamp> = ups.iter().map(|up| up.until).collect();
+        begins.sort_unstable();
+        ends.sort_unstable();
+        Self { begins: begins.into_iter().peekable(), ends: ends.into_iter().peekable(), up: 0 }
+    }
+
+    /// In a quarter that comes after those that were asked for before.
+    pub fn within(&mut self, quarter: Quarter) -> u32 {
+        let Self { begins, ends, up } = self;
+        // Who is still up as it begins.
+        while begins.next_if(|at| *at < quarter.start()).is_some() {
+            *up = up.saturating_add(1);
+        }
+        while ends.next_if(|at| *at <= quarter.start()).is_some() {
+            *up = up.saturating_sub(1);
+        }
+        let mut most = *up;
+        while let Some(at) = begins.next_if(|at| *at < quarter.end()) {
+            while ends.next_if(|end| *end <= at).is_some() {
+                *up = up.saturating_sub(1);
+            }
+            *up = up.saturating_add(1);
+            most = most.max(*up);
+        }
+        most
     }
 }
 
@@ -51,9 +117,9 @@ fn last_known(call: &Call) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::{ACCOUNT, CALL, bare_event};
+    use super::super::{CallId, CallStatus, EventTimes, StampedEvent, merge};
     use super::*;
-    use crate::domain::samples::{ACCOUNT, CALL, bare_event};
-    use crate::domain::{CallId, CallStatus, EventTimes, StampedEvent, merge};
 
     const NOW: u64 = 1_800_000_000_000;
     const DAY: u64 = 24 * 60 * 60 * 1000;

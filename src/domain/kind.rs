@@ -1,0 +1,61 @@
+//! What many calls have in common: the parts of a call that have few values. Calls are counted by it.
+
+use super::{Call, CallField, CallStatus, Direction, Filter};
+
+/// The parts of a call that have few values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallKind<'a> {
+    pub status: CallStatus,
+    pub stale: bool,
+    pub direction: Direction,
+    pub answered: bool,
+    pub trunk: Option<&'a str>,
+    pub application: Option<&'a str>,
+}
+
+impl<'a> CallKind<'a> {
+    /// That of a call.
+    pub fn of(call: &'a Call) -> Self {
+        Self {
+            status: call.progress.status,
+            stale: call.stale,
+            direction: call.direction.value,
+            answered: call.answered(),
+            trunk: call.text(CallField::OriginatingSipTrunkName),
+            application: call.text(CallField::ApplicationSid),
+        }
+    }
+}
+
+impl Filter {
+    /// Whether the kind of a call and its place in lists decide whether it matches.
+    pub fn is_of_kinds(&self) -> bool {
+        let of_kinds = Self {
+            statuses: self.statuses.clone(),
+            directions: self.directions.clone(),
+            stale: self.stale,
+            start: self.start,
+            end: self.end,
+            search: super::Search {
+                answered: self.search.answered,
+                application_sid: self.search.application_sid.clone(),
+                ..super::Search::default()
+            },
+            ..Self::default()
+        };
+        *self == of_kinds
+    }
+
+    /// Whether calls of this kind match, their place in lists apart.
+    pub fn matches_kind(&self, kind: &CallKind<'_>) -> bool {
+        let named = |wanted: &[String], value: Option<&str>| {
+            wanted.is_empty() || value.is_some_and(|value| wanted.iter().any(|w| w == value))
+        };
+        let status_counts = !kind.stale || self.stale == Some(true);
+        (self.statuses.is_empty() || status_counts && self.statuses.contains(&kind.status))
+            && self.stale.is_none_or(|stale| stale == kind.stale)
+            && (self.directions.is_empty() || self.directions.contains(&kind.direction))
+            && self.search.answered.is_none_or(|answered| answered == kind.answered)
+            && named(&self.search.application_sid, kind.application)
+    }
+}

@@ -1,0 +1,277 @@
+//! What is counted of the calls of each quarter of an hour, kept beside them: *sealed* quarters.
+//!
+//! ```text
+//! g | account 16 | quarter 4          -> since when there were no calls before it; sums; sums of each kind of call
+//! u | account 16 | quarter 4 | part 2 -> when its calls are up
+//! h | account 16 | quarter 4          -> how many calls are up at the same time at most, also in the quarters before
+//!                                        it without calls
+//! ```
+//!
+//! A call belongs to the quarter in which it is listed, which never changes. A row is right as long as it is
+//! there: before anything is written of a call, the row of its quarter goes, and the peaks of all quarters in
+//! which its calls may be up. A quarter is sealed some time after its end ([`Index::seal`]). Whoever reads
+//! takes the sealed ones from here, and counts the calls of the others.
+
+use std::ops::Bound::Included;
+
+use bytes::Bytes;
+
+use super::cursor::{Direction, beginning};
+use super::entries::Change;
+use super::gaps::Gaps;
+use super::op::Op;
+use super::sealing::Sealing;
+use super::tree::{BATCH_KEYS, strange_key};
+use super::{Index, IndexError, Version};
+use crate::codec::{
+    CodecError, KindSums, QuarterSums, decode_kinds, decode_peaks, decode_quarter, decode_ups,
+};
+use crate::domain::{AccountSid, CallKind, Quarter, UP_AFTER_MS, UP_BEFORE_MS, UpTime};
+use crate::keys;
+
+/// Quarters after the one in which it is listed, and before, in which a call may be up.
+pub const QUARTERS_AFTER: u32 = 97;
+pub const QUARTERS_BEFORE: u32 = 4;
+const _: () = assert!(
+    (QUARTERS_AFTER as u64 - 1) * Quarter::MILLIS >= UP_AFTER_MS
+        && QUARTERS_BEFORE as u64 * Quarter::MILLIS >= UP_BEFORE_MS
+);
+
+/// A sealed quarter that has calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarterRow {
+    pub quarter: Quarter,
+    pub sums: QuarterSums,
+    value: Bytes,
+}
+
+impl QuarterRow {
+    fn read(key: &[u8], value: &Bytes) -> Result<Self, IndexError> {
+        let quarter = keys::quarter_in(key).ok_or_else(strange_key)?;
+        let sums = decode_quarter(value).map_err(|error| damaged(&error))?;
+        Ok(Self { quarter, sums, value: value.clone() })
+    }
+
+    pub(super) fn has(&self, bytes: &[u8]) -> bool {
+        self.value == bytes
+    }
+
+    /// What is counted of each kind of its calls.
+    pub fn kinds(&self) -> Result<Vec<(CallKind<'_>, KindSums)>, IndexError> {
+        decode_kinds(&self.value).map_err(|error| damaged(&error))
+    }
+}
+
+/// The peaks of a quarter that has calls, and of those before it that have none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeakRow {
+    pub since: Quarter,
+    pub quarter: Quarter,
+    /// Of how many quarters, and their peak.
+    runs: Vec<(u32, u32)>,
+}
+
+impl PeakRow {
+    fn read(key: &[u8], value: &[u8]) -> Result<Self, IndexError> {
+        let quarter = keys::quarter_in(key).ok_or_else(strange_key)?;
+        let runs = decode_peaks(value).map_err(|error| damaged(&error))?;
+        let count: u64 = runs.iter().map(|(count, _)| u64::from(*count)).sum();
+        let number = u64::from(quarter.number()) + 1;
+        let since = number.checked_sub(count).and_then(|since| u32::try_from(since).ok());
+        let since = since.ok_or_else(|| IndexError::damaged("peaks of before 1970"))?;
+        Ok(Self { since: Quarter::new(since), quarter, runs })
+    }
+
+    pub(super) fn has(&self, runs: &[(u32, u32)]) -> bool {
+        self.runs == runs
+    }
+
+    /// The peaks, as runs of quarters that have the same: the first quarter, the last one, the peak.
+    pub fn runs(&self) -> impl Iterator<Item = (Quarter, Quarter, u32)> {
+        let mut next = self.since;
+        self.runs.iter().filter(|(count, _)| *count > 0).map(move |(count, peak)| {
+            let first = next;
+            next = first.plus(*count);
+            (first, first.plus(*count - 1), *peak)
+        })
+    }
+}
+
+fn damaged(error: &CodecError) -> IndexError {
+    IndexError::damaged(format!("what is counted of a quarter of an hour: {error}"))
+}
+
+impl Index {
+    /// The sealed quarters that speak of any from one to another, the oldest first, at most so many.
+    pub fn quarters(
+        &self,
+        account: AccountSid,
+        first: Quarter,
+        last: Quarter,
+        most: usize,
+    ) -> Result<Vec<QuarterRow>, IndexError> {
+        self.guarded(|| {
+            let rows = self.quarter_rows(keys::QUARTER, account, first, QuarterRow::read);
+            let rows = rows.take_while(|row| match row {
+                Ok(row) => row.sums.since() <= last,
+                Err(_) => true,
+            });
+            rows.take(most).collect()
+        })
+    }
+
+    /// The peaks that are known of any quarter from one to another, the oldest first, at most so many rows.
+    pub fn peaks(
+        &self,
+        account: AccountSid,
+        first: Quarter,
+        last: Quarter,
+        most: usize,
+    ) -> Result<Vec<PeakRow>, IndexError> {
+        self.guarded(|| {
+            let rows = self
+                .quarter_rows(keys::PEAKS, account, first, |key, value| PeakRow::read(key, value));
+            let rows = rows.take_while(|row| match row {
+                Ok(row) => row.since <= last,
+                Err(_) => true,
+            });
+            rows.take(most).collect()
+        })
+    }
+
+    /// When the calls of a sealed quarter are up, each with the number of its kind; none where it is not
+    /// sealed any more.
+    pub fn ups(
+        &self,
+        account: AccountSid,
+        row: &QuarterRow,
+    ) -> Result<Option<Vec<(u32, UpTime)>>, IndexError> {
+        self.guarded(|| {
+            let prefix = keys::quarter(keys::UPS, account, row.quarter);
+            let mut ups = Vec::new();
+            for entry in self.entries.cursor(beginning(&prefix), Direction::Up) {
+                let read = decode_ups(row.quarter, &entry?.value());
+                ups.extend(read.map_err(|error| damaged(&error))?);
+            }
+            Ok((ups.len() as u64 == row.sums.ups).then_some(ups))
+        })
+    }
+
+    fn quarter_rows<T>(
+        &self,
+        kind: u8,
+        account: AccountSid,
+        first: Quarter,
+        read: impl Fn(&[u8], &Bytes) -> Result<T, IndexError>,
+    ) -> impl Iterator<Item = Result<T, IndexError>> {
+        let low = Included(keys::quarter(kind, account, first));
+        let high = Included(keys::quarter(kind, account, Quarter::MAX));
+        self.entries.cursor((low, high), Direction::Up).map(move |entry| {
+            let entry = entry?;
+            read(entry.key(), &entry.value())
+        })
+    }
+
+    /// Has the quarters no longer count whose calls are about to change.
+    pub(super) fn unseal(&self, ops: &[Op<'_>]) -> Result<(), IndexError> {
+        let mut touched: Vec<(AccountSid, Quarter)> = Vec::new();
+        for op in ops {
+            let old = op.old.as_ref().and_then(|(stored, _)| stored.listed_at());
+            let new = match &op.new {
+                Version::Call(_, call) | Version::Copy(_, call) => Some(call.listed_at),
+                Version::Tombstone(..) | Version::Nothing => None,
+            };
+            for at in [old, new].into_iter().flatten() {
+                let this = (op.id.account, Quarter::of(at));
+                if touched.last() != Some(&this) {
+                    touched.push(this);
+                }
+            }
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        let mut sealing = self.sealing.lock();
+        let mut gone = Vec::new();
+        for (account, quarter) in touched {
+            sealing.changes(account, quarter);
+            self.unseal_one(&mut sealing, account, quarter, &mut gone)?;
+        }
+        // The rows of sums come first: without them the others are not asked.
+        gone.sort_unstable();
+        for keys in gone.chunks(BATCH_KEYS) {
+            let changes: Vec<Change> = keys.iter().map(|key| (key.clone(), None)).collect();
+            self.entries.put(changes, || {})?;
+        }
+        Ok(())
+    }
+
+    fn unseal_one(
+        &self,
+        sealing: &mut Sealing,
+        account: AccountSid,
+        quarter: Quarter,
+        gone: &mut Vec<Vec<u8>>,
+    ) -> Result<(), IndexError> {
+        let seals = self.seals(sealing, account)?;
+        let number = quarter.number();
+        if seals.open.meeting(number, number).is_some() {
+            return Ok(());
+        }
+        let (mut first, mut last) = (quarter, quarter);
+        let rows = self.quarter_rows(keys::QUARTER, account, quarter, QuarterRow::read);
+        let row = rows.take(1).next().transpose()?;
+        if let Some(row) = row.filter(|row| row.sums.since() <= quarter) {
+            (first, last) = (row.sums.since(), row.quarter);
+            gone.push(keys::quarter(keys::QUARTER, account, row.quarter));
+            let ups = keys::quarter(keys::UPS, account, row.quarter);
+            for entry in self.entries.cursor(beginning(&ups), Direction::Up) {
+                gone.push(entry?.key().to_vec());
+            }
+        }
+        seals.open.add(first.number(), last.number());
+        let (before, after) = (first.minus(QUARTERS_BEFORE), last.plus(QUARTERS_AFTER));
+        let peaks = |key: &[u8], value: &Bytes| PeakRow::read(key, value);
+        for row in self.quarter_rows(keys::PEAKS, account, before, peaks) {
+            let row = row?;
+            if row.since > after {
+                break;
+            }
+            gone.push(keys::quarter(keys::PEAKS, account, row.quarter));
+            seals.without_peaks.add(row.since.number(), row.quarter.number());
+        }
+        Ok(())
+    }
+
+    /// Which quarters of an account are sealed: read when it is asked for the first time.
+    pub(super) fn seals<'s>(
+        &self,
+        sealing: &'s mut Sealing,
+        account: AccountSid,
+    ) -> Result<&'s mut Seals, IndexError> {
+        use std::collections::hash_map::Entry::{Occupied, Vacant};
+        Ok(match sealing.accounts.entry(account) {
+            Occupied(known) => known.into_mut(),
+            Vacant(free) => {
+                let mut seals = Seals { open: Gaps::all(), without_peaks: Gaps::all() };
+                let all = Quarter::default();
+                for row in self.quarter_rows(keys::QUARTER, account, all, QuarterRow::read) {
+                    let row = row?;
+                    seals.open.remove(row.sums.since().number(), row.quarter.number());
+                }
+                let peaks = |key: &[u8], value: &Bytes| PeakRow::read(key, value);
+                for row in self.quarter_rows(keys::PEAKS, account, all, peaks) {
+                    let row = row?;
+                    seals.without_peaks.remove(row.since.number(), row.quarter.number());
+                }
+                free.insert(seals)
+            }
+        })
+    }
+}
+
+/// Which quarters of an account are not sealed, and of which the peaks are not known.
+#[derive(Debug)]
+pub(super) struct Seals {
+    pub open: Gaps,
+    pub without_peaks: Gaps,
+}

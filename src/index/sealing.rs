@@ -1,0 +1,445 @@
+//! Sealing quarters of an hour: their calls are counted once, and what was counted is kept (`quarters.rs`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound::{Excluded, Included};
+
+use super::entries::Change;
+use super::quarters::{PeakRow, QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow, Seals};
+use super::tree::BATCH_KEYS;
+use super::{Index, IndexError};
+use crate::codec::{KindSums, QuarterSums, encode_peaks, encode_quarter, encode_ups};
+use crate::domain::{
+    AccountSid, Call, CallKind, Order, Peaks, Position, Quarter, Timestamp, Up, UpTime,
+};
+use crate::keys::{self, PositionSpan, Range};
+
+/// Calls that are read at once, and what they may weigh.
+const ROWS: usize = 256;
+const BYTES: usize = 256 * 1024;
+/// Calls of a quarter that is sealed, and kinds of them: what is larger is counted anew each time.
+const CALLS_MAX: u64 = 4_000_000;
+const KINDS_MAX: usize = 4096;
+/// Times of calls in one value.
+const UPS: usize = if cfg!(test) { 3 } else { 4096 };
+/// Quarters whose peaks are reckoned at once.
+const PEAKS: usize = if cfg!(test) { 3 } else { 96 };
+/// Accounts that are looked at for the first time in one go.
+const ACCOUNTS: usize = 200;
+
+/// Of how many quarters, and their peak.
+type Runs = Vec<(u32, u32)>;
+
+/// What is known of sealed quarters, and what is being sealed.
+#[derive(Debug, Default)]
+pub(super) struct Sealing {
+    pub accounts: HashMap<AccountSid, Seals>,
+    /// Accounts that may have something to seal, from this quarter on.
+    waiting: BTreeMap<AccountSid, Quarter>,
+    /// How far the accounts have been listed that the index had when it was opened.
+    listed: Option<AccountSid>,
+    all_listed: bool,
+    begun: Option<Begun>,
+}
+
+impl Sealing {
+    /// Something of this quarter is about to change.
+    pub fn changes(&mut self, account: AccountSid, quarter: Quarter) {
+        let waiting = self.waiting.entry(account).or_insert(quarter);
+        *waiting = quarter.min(*waiting);
+        let meant = |begun: &Begun| {
+            begun.account == account && begun.sums.since() <= quarter && quarter <= begun.quarter
+        };
+        if self.begun.as_ref().is_some_and(meant) {
+            self.begun = None;
+        }
+    }
+}
+
+/// A quarter whose calls are being counted.
+#[derive(Debug)]
+struct Begun {
+    account: AccountSid,
+    quarter: Quarter,
+    sums: QuarterSums,
+    /// The last call that was counted.
+    after: Option<Position>,
+    kinds: Vec<(OwnedKind, KindSums)>,
+    numbers: HashMap<OwnedKind, u32>,
+    ups: Vec<(u32, UpTime)>,
+}
+
+/// A kind of calls whose texts stand in one text of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct OwnedKind {
+    bare: CallKind<'static>,
+    trunk: Option<Box<str>>,
+    application: Option<Box<str>>,
+}
+
+impl OwnedKind {
+    fn of(call: &Call) -> Self {
+        let kind = CallKind::of(call);
+        let bare = CallKind {
+            status: kind.status,
+            stale: kind.stale,
+            direction: kind.direction,
+            answered: kind.answered,
+            trunk: None,
+            application: None,
+        };
+        Self {
+            bare,
+            trunk: kind.trunk.map(Box::from),
+            application: kind.application.map(Box::from),
+        }
+    }
+
+    fn kind(&self) -> CallKind<'_> {
+        CallKind {
+            trunk: self.trunk.as_deref(),
+            application: self.application.as_deref(),
+            ..self.bare
+        }
+    }
+}
+
+impl Begun {
+    fn new(account: AccountSid, since: Quarter, quarter: Quarter) -> Self {
+        let sums = QuarterSums::new(since);
+        let (kinds, numbers, ups) = Default::default();
+        Self { account, quarter, sums, after: None, kinds, numbers, ups }
+    }
+
+    fn add(&mut self, call: &Call) {
+        let kind = OwnedKind::of(call);
+        let number = if let Some(number) = self.numbers.get(&kind) {
+            *number
+        } else {
+            let number = u32::try_from(self.kinds.len()).unwrap_or(u32::MAX);
+            self.numbers.insert(kind.clone(), number);
+            self.kinds.push((kind.clone(), KindSums::default()));
+            number
+        };
+        let seconds = call.duration().unwrap_or_default();
+        if let Some((_, sums)) = self.kinds.get_mut(number as usize) {
+            sums.calls += 1;
+            sums.seconds = sums.seconds.saturating_add(seconds);
+        }
+        self.sums.calls += 1;
+        self.sums.answered += u64::from(kind.bare.answered);
+        self.sums.seconds = self.sums.seconds.saturating_add(seconds);
+        self.ups.extend(UpTime::of(call).map(|up| (number, up)));
+    }
+
+    /// The row of sums.
+    fn row(&self) -> Vec<u8> {
+        let mut sums = self.sums;
+        sums.ups = self.ups.len() as u64;
+        let kinds: Vec<_> = self.kinds.iter().map(|(kind, sums)| (kind.kind(), *sums)).collect();
+        encode_quarter(&sums, &kinds)
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.sums.calls > CALLS_MAX || self.kinds.len() > KINDS_MAX
+    }
+}
+
+impl Index {
+    /// Seals quarters that have ended by then, until about so many calls have been read. True where there is more
+    /// to do.
+    pub fn seal(&self, until: Timestamp, calls: usize) -> Result<bool, IndexError> {
+        let limit = Quarter::of(until);
+        let Some(limit) = limit.number().checked_sub(1).map(Quarter::new) else { return Ok(false) };
+        let mut sealing = self.sealing.lock();
+        let mut left = calls;
+        self.list_accounts(&mut sealing)?;
+        while left > 0 {
+            if let Some(begun) = sealing.begun.take() {
+                self.count_on(&mut sealing, begun, &mut left)?;
+                continue;
+            }
+            let ready = sealing.waiting.iter().find(|(_, quarter)| **quarter <= limit);
+            let Some((&account, &from)) = ready else { return Ok(!sealing.all_listed) };
+            match self.next_open(&mut sealing, account, from, limit)? {
+                Some((since, quarter)) if quarter <= limit => {
+                    sealing.begun = Some(Begun::new(account, since, quarter));
+                }
+                found => {
+                    // Everything is sealed that can be: now the peaks.
+                    while left > 0 && self.seal_peaks(&mut sealing, account, limit, &mut left)? {}
+                    if left == 0 {
+                        break;
+                    }
+                    match found {
+                        Some((_, quarter)) => sealing.waiting.insert(account, quarter),
+                        None => sealing.waiting.remove(&account),
+                    };
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn list_accounts(&self, sealing: &mut Sealing) -> Result<(), IndexError> {
+        for _ in 0..ACCOUNTS {
+            if sealing.all_listed {
+                break;
+            }
+            match self.next_account(sealing.listed)? {
+                Some((account, _)) => {
+                    sealing.waiting.insert(account, Quarter::default());
+                    sealing.listed = Some(account);
+                }
+                None => sealing.all_listed = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// The first quarter of an account that has calls and is not sealed, and since when there are none before
+    /// it. It may be one beyond the limit.
+    fn next_open(
+        &self,
+        sealing: &mut Sealing,
+        account: AccountSid,
+        from: Quarter,
+        limit: Quarter,
+    ) -> Result<Option<(Quarter, Quarter)>, IndexError> {
+        let open: Vec<(u32, u32)> = {
+            let seals = self.guarded(|| self.seals(sealing, account))?;
+            seals.open.within(from.number(), limit.number()).collect()
+        };
+        let ranges = [Range::all(account)];
+        for (low, high) in open {
+            let span = PositionSpan {
+                order: Order::OldestFirst,
+                low: Included(Position::MIN),
+                high: Included(Position::last_at(Quarter::new(low).start())),
+            };
+            let first = self.positions(&ranges, &span, 1, false, usize::MAX)?.pop();
+            let Some((position, ..)) = first else { return Ok(None) };
+            let quarter = Quarter::of(position.listed_at());
+            if quarter.number() <= high {
+                return Ok(Some((Quarter::new(low), quarter)));
+            }
+        }
+        Ok(Some((limit, limit.plus(1))))
+    }
+
+    /// Counts more of a quarter's calls, and seals it after the last one.
+    fn count_on(
+        &self,
+        sealing: &mut Sealing,
+        mut begun: Begun,
+        left: &mut usize,
+    ) -> Result<(), IndexError> {
+        while *left > 0 {
+            let read = self.count_some(&mut begun)?;
+            if read == 0 {
+                return self.seal_one(sealing, &begun);
+            }
+            *left = left.saturating_sub(read);
+            if begun.is_too_large() {
+                let seals = self.guarded(|| self.seals(sealing, begun.account))?;
+                seals.open.remove(begun.sums.since().number(), begun.quarter.number());
+                return Ok(());
+            }
+        }
+        sealing.begun = Some(begun);
+        Ok(())
+    }
+
+    /// Counts some more of a quarter's calls, the oldest first. Returns how many were read; none: all are counted.
+    fn count_some(&self, begun: &mut Begun) -> Result<usize, IndexError> {
+        let ranges = [Range::all(begun.account)];
+        let (first, last) = (begun.quarter.start(), begun.quarter.end().minus_millis(1));
+        let high = begun.after.map_or(Included(Position::last_at(first)), Excluded);
+        let low = Included(Position::before_all_at(last));
+        let span = PositionSpan { order: Order::OldestFirst, low, high };
+        let rows = self.positions(&ranges, &span, ROWS, true, BYTES)?;
+        for (position, _, row) in &rows {
+            begun.after = Some(*position);
+            if let Some(row) = row {
+                begun.add(&self.guarded(|| row.call())?);
+            }
+        }
+        Ok(rows.len())
+    }
+
+    fn seal_one(&self, sealing: &mut Sealing, begun: &Begun) -> Result<(), IndexError> {
+        let (account, quarter) = (begun.account, begun.quarter);
+        let key = keys::quarter(keys::UPS, account, quarter);
+        let part = |(n, ups): (usize, &[(u32, UpTime)])| {
+            let number = u16::try_from(n).unwrap_or(u16::MAX);
+            let key = [&key[..], &number.to_be_bytes()].concat();
+            (key, Some(encode_ups(quarter, ups)))
+        };
+        let mut changes: Vec<Change> = begun.ups.chunks(UPS).enumerate().map(part).collect();
+        // Last, so that it never stands without the others.
+        changes.push((keys::quarter(keys::QUARTER, account, quarter), Some(begun.row())));
+        self.guarded(|| {
+            self.put_few(changes)?;
+            let seals = self.seals(sealing, account)?;
+            seals.open.remove(begun.sums.since().number(), quarter.number());
+            Ok(())
+        })
+    }
+
+    /// The first sealed quarter of an account of which something else is kept than its calls say; none where all
+    /// are right. Nothing is written meanwhile.
+    pub fn wrong_quarter(&self, account: AccountSid) -> Result<Option<Quarter>, IndexError> {
+        let mut next = Quarter::default();
+        loop {
+            let rows = self.quarters(account, next, Quarter::MAX, PEAKS)?;
+            let Some(last) = rows.last() else { return Ok(None) };
+            next = last.quarter.plus(1);
+            for row in &rows {
+                let since = row.sums.since();
+                let span = PositionSpan {
+                    order: Order::OldestFirst,
+                    low: Excluded(Position::last_at(row.quarter.start())),
+                    high: Included(Position::last_at(since.start())),
+                };
+                let stranger = since < row.quarter
+                    && !self
+                        .positions(&[Range::all(account)], &span, 1, false, usize::MAX)?
+                        .is_empty();
+                let mut begun = Begun::new(account, since, row.quarter);
+                while self.count_some(&mut begun)? > 0 {}
+                let bytes = |ups: &[(u32, UpTime)]| encode_ups(row.quarter, ups);
+                let ups = self.ups(account, row)?;
+                let same = ups.is_some_and(|ups| bytes(&ups) == bytes(&begun.ups));
+                if stranger || !same || !row.has(&begun.row()) {
+                    return Ok(Some(row.quarter));
+                }
+            }
+            let first = rows.first().map_or(next, |row| row.sums.since());
+            let known = self.peaks(account, first, last.quarter, usize::MAX)?;
+            let row = |peaks: &PeakRow| rows.iter().find(|row| row.quarter == peaks.quarter);
+            let of: Vec<&QuarterRow> = known.iter().filter_map(row).collect();
+            let reckoned = self.reckon_peaks(account, &of, &mut 0)?.unwrap_or_default();
+            let mut right = known.iter().zip(&reckoned).zip(&of);
+            let is_right = |((peaks, runs), of): ((&PeakRow, &Runs), &&QuarterRow)| {
+                peaks.since == of.sums.since() && peaks.has(runs)
+            };
+            if known.len() != reckoned.len() || !right.all(is_right) {
+                return Ok(Some(last.quarter));
+            }
+        }
+    }
+
+    fn put_few(&self, changes: Vec<Change>) -> Result<(), IndexError> {
+        let mut changes = changes.into_iter().peekable();
+        while changes.peek().is_some() {
+            self.entries.put(changes.by_ref().take(BATCH_KEYS).collect(), || {})?;
+        }
+        Ok(())
+    }
+
+    /// Reckons the peaks of some quarters that are sealed, with all those in which calls begin that may be up
+    /// then. False where there are none.
+    fn seal_peaks(
+        &self,
+        sealing: &mut Sealing,
+        account: AccountSid,
+        limit: Quarter,
+        left: &mut usize,
+    ) -> Result<bool, IndexError> {
+        let (without, open) = {
+            let seals = self.guarded(|| self.seals(sealing, account))?;
+            let without: Vec<_> = seals.without_peaks.within(0, limit.number()).collect();
+            (without, seals.open.clone())
+        };
+        for (first, last) in without {
+            let (mut first, last) = (Quarter::new(first), Quarter::new(last).min(limit));
+            while first <= last {
+                let rows = self.quarters(account, first, last, PEAKS)?;
+                let Some(newest) = rows.last() else { break };
+                let next = newest.quarter.plus(1);
+                let is_known = |row: &&QuarterRow| {
+                    let from = row.sums.since().minus(QUARTERS_AFTER);
+                    let to = row.quarter.plus(QUARTERS_BEFORE);
+                    open.meeting(from.number(), to.number()).is_none()
+                };
+                let mut known = rows.iter().skip_while(|row| !is_known(row)).take_while(is_known);
+                if let Some(oldest) = known.next() {
+                    let some: Vec<_> = std::iter::once(oldest).chain(known).collect();
+                    self.seal_peaks_of(sealing, account, &some, left)?;
+                    return Ok(true);
+                }
+                first = next;
+            }
+        }
+        Ok(false)
+    }
+
+    fn seal_peaks_of(
+        &self,
+        sealing: &mut Sealing,
+        account: AccountSid,
+        rows: &[&QuarterRow],
+        left: &mut usize,
+    ) -> Result<(), IndexError> {
+        let missing = || self.damaged("times of calls of a quarter are missing");
+        let reckoned = self.reckon_peaks(account, rows, left)?.ok_or_else(missing)?;
+        let change = |(row, runs): (&&QuarterRow, Runs)| {
+            (keys::quarter(keys::PEAKS, account, row.quarter), Some(encode_peaks(&runs)))
+        };
+        let changes: Vec<Change> = rows.iter().zip(reckoned).map(change).collect();
+        self.guarded(|| {
+            self.put_few(changes)?;
+            let seals = self.seals(sealing, account)?;
+            for row in rows {
+                seals.without_peaks.remove(row.sums.since().number(), row.quarter.number());
+            }
+            Ok(())
+        })
+    }
+
+    /// The peaks of each of some quarters, in order; none where times of their calls are missing.
+    fn reckon_peaks(
+        &self,
+        account: AccountSid,
+        rows: &[&QuarterRow],
+        left: &mut usize,
+    ) -> Result<Option<Vec<Runs>>, IndexError> {
+        let (Some(oldest), Some(newest)) = (rows.first(), rows.last()) else {
+            return Ok(Some(Vec::new()));
+        };
+        let from = oldest.sums.since().minus(QUARTERS_AFTER);
+        let to = newest.quarter.plus(QUARTERS_BEFORE);
+        let mut ups: Vec<Up> = Vec::new();
+        for row in self.quarters(account, from, to, usize::MAX)? {
+            let Some(found) = self.ups(account, &row)? else { return Ok(None) };
+            // All of these quarters have ended, so that an active call is up to their ends.
+            ups.extend(found.into_iter().filter_map(|(_, up)| up.at(Timestamp::MAX)));
+            *left = left.saturating_sub(1 + usize::try_from(row.sums.ups).unwrap_or_default() / 8);
+        }
+        let mut peaks = Peaks::new(&ups);
+        let runs = rows.iter().map(|row| runs(&mut peaks, row.sums.since(), row.quarter));
+        Ok(Some(runs.collect()))
+    }
+}
+
+/// The peaks of quarters that come after those that were asked for before, as runs: of how many of them, and
+/// the peak. Where there are many, those in the middle have none: calls are listed in the last one
+/// alone, and were listed before the first.
+fn runs(peaks: &mut Peaks, first: Quarter, last: Quarter) -> Runs {
+    let ends = first.plus(QUARTERS_AFTER).min(last);
+    let begins = last.minus(QUARTERS_BEFORE).max(ends.plus(1));
+    let mut runs = Runs::new();
+    let mut add = |count: u32, peak: u32| match runs.last_mut() {
+        Some((of, same)) if *same == peak => *of += count,
+        _ => runs.push((count, peak)),
+    };
+    for number in first.number()..=ends.number() {
+        add(1, peaks.within(Quarter::new(number)));
+    }
+    if begins > ends.plus(1) {
+        add(begins.number() - ends.number() - 1, 0);
+    }
+    for number in begins.number()..=last.number() {
+        add(1, peaks.within(Quarter::new(number)));
+    }
+    runs
+}

@@ -1,0 +1,131 @@
+//! Sealed quarters of an hour (`index/quarters.rs`): a time, divided into those whose calls are counted
+//! already and those whose calls have to be looked at.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::StoreError;
+use super::state::View;
+use crate::domain::{AccountSid, Quarter, UpTime};
+use crate::index::{QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow};
+
+/// Rows that are read at once, and as many where the times of their calls are read with them.
+const ROWS: usize = if cfg!(test) { 7 } else { 1024 };
+const ROWS_WITH_UPS: usize = if cfg!(test) { 3 } else { 64 };
+
+/// A part of a time.
+pub(super) enum Part {
+    /// Of the calls of these quarters, both included, nothing is known yet.
+    Open(Quarter, Quarter),
+    /// All before the last of these quarters have no calls.
+    Sealed(Box<SealedQuarter>),
+}
+
+/// What is counted of a quarter that has calls.
+pub(super) struct SealedQuarter {
+    pub row: QuarterRow,
+    /// When its calls are up, each with the number of its kind; none where that was not asked for.
+    pub ups: Vec<(u32, UpTime)>,
+    /// How many calls are up at the same time at most, in the quarters since the last one with
+    /// calls: first quarter, last, peak. Empty where that is not known, or was not asked for.
+    pub peaks: Vec<(Quarter, Quarter, u32)>,
+}
+
+/// What is asked for beside the sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum With {
+    Nothing,
+    Ups,
+    Peaks,
+}
+
+/// A time that is gone through from its beginning.
+pub(super) struct Parts {
+    account: AccountSid,
+    with: With,
+    /// What comes next, and where that ends.
+    next: Option<Quarter>,
+    last: Quarter,
+    found: VecDeque<Part>,
+}
+
+impl Parts {
+    /// The quarters from one to another.
+    pub fn new(account: AccountSid, first: Quarter, last: Quarter, with: With) -> Self {
+        let next = Some(first).filter(|first| *first <= last);
+        Self { account, with, next, last, found: VecDeque::new() }
+    }
+
+    /// Whose calls these are.
+    pub fn account(&self) -> AccountSid {
+        self.account
+    }
+
+    /// The next part; none after the last one.
+    pub fn next(&mut self, view: &View) -> Result<Option<Part>, StoreError> {
+        if self.found.is_empty()
+            && let Some(first) = self.next
+        {
+            self.read(view, first)?;
+        }
+        Ok(self.found.pop_front())
+    }
+
+    /// Reads some rows. The registry is asked last: what has changed since is in it, and nothing leaves it
+    /// meanwhile. A quarter of which it has calls counts as open.
+    fn read(&mut self, view: &View, first: Quarter) -> Result<(), StoreError> {
+        let (account, last) = (self.account, self.last);
+        let failed = |error| view.index_failed(&error);
+        let _reading = view.readers.begin();
+        let index = view.index()?;
+        let most = if self.with == With::Ups { ROWS_WITH_UPS } else { ROWS };
+        let rows = index.quarters(account, first, last, most).map_err(failed)?;
+        let end =
+            if rows.len() < most { last } else { rows.last().map_or(last, |row| row.quarter) };
+        let mut known = match self.with {
+            With::Peaks => index.peaks(account, first, end, usize::MAX).map_err(failed)?,
+            With::Nothing | With::Ups => Vec::new(),
+        }
+        .into_iter()
+        .peekable();
+        let mut sealed = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut of = SealedQuarter { row, ups: Vec::new(), peaks: Vec::new() };
+            if self.with == With::Ups {
+                let Some(ups) = index.ups(account, &of.row).map_err(failed)? else { continue };
+                of.ups = ups;
+                // Whoever uses them finds them whole.
+                of.row.kinds().map_err(failed)?;
+            }
+            while known.next_if(|peaks| peaks.quarter < of.row.quarter).is_some() {}
+            let same = known.next_if(|peaks| {
+                peaks.quarter == of.row.quarter && peaks.since == of.row.sums.since()
+            });
+            of.peaks = same.map(|peaks| peaks.runs().collect()).unwrap_or_default();
+            sealed.push(of);
+        }
+        let around = (first.minus(QUARTERS_AFTER), end.plus(QUARTERS_BEFORE));
+        let changed: BTreeSet<Quarter> =
+            view.registry.read().quarters(account, around.0, around.1).collect();
+        let mut at = first;
+        for mut of in sealed {
+            let (since, quarter) = (of.row.sums.since(), of.row.quarter);
+            if changed.range(since..=quarter).next().is_some() {
+                continue;
+            }
+            let touching = since.minus(QUARTERS_AFTER)..=quarter.plus(QUARTERS_BEFORE);
+            if changed.range(touching).next().is_some() {
+                of.peaks.clear();
+            }
+            if at < since {
+                self.found.push_back(Part::Open(at, since.minus(1)));
+            }
+            at = quarter.plus(1);
+            self.found.push_back(Part::Sealed(Box::new(of)));
+        }
+        if at <= end {
+            self.found.push_back(Part::Open(at, end));
+        }
+        self.next = Some(end.plus(1)).filter(|next| *next <= last && end < Quarter::MAX);
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! Sealed quarters of an hour: what is counted once is not looked at again, and what changes is.
+
+use super::*;
+
+const MINUTE: u64 = 60_000;
+/// Each a few minutes after the one before it, so that a quarter has three.
+const CALLS: u8 = 100;
+const APART: u64 = 5 * MINUTE;
+
+fn begun() -> Timestamp {
+    clock::now().minus_millis((u64::from(CALLS) + 20) * APART)
+}
+
+fn filled(dir: &Path) -> Store {
+    let store = open(options(dir));
+    let at = begun();
+    for call in 0..CALLS {
+        let at = at.plus_millis(u64::from(call) * APART);
+        send(&store, id(1, call), CallStatus::Trying, at);
+        send(&store, id(1, call), CallStatus::InProgress, at.plus_millis(MINUTE));
+        if call % 10 != 7 {
+            send(&store, id(1, call), CallStatus::Completed, at.plus_millis(7 * MINUTE));
+        }
+    }
+    sealed(&store);
+    store
+}
+
+fn sealed(store: &Store) {
+    wake(store);
+    while checkpoint::seal(&store.shared, clock::now(), 7).unwrap() {}
+}
+
+/// How many calls of a filter there are, and how many rows were looked at for it.
+fn count(store: &Store, filter: Filter) -> (u64, u64) {
+    let read = || store.shared.view.meter.rows_read.get();
+    let before = read();
+    let request = ListRequest { filter, ..everything(account(1)) };
+    let count = counted(store, Counting::of_list(&request)).unwrap().count();
+    (count, read() - before)
+}
+
+/// All calls, those that were answered, and the peak; and how many rows were looked at.
+fn figures(store: &Store) -> (Figures, u64) {
+    let read = || store.shared.view.meter.rows_read.get();
+    let before = read();
+    let mut counting = Aggregating::new(AggregateRequest {
+        accounts: [ScopedAccount::of(account(1))].into(),
+        filter: Filter::default(),
+        interval: Some(crate::wire::Interval::Hour),
+        zone: "Asia/Kolkata".parse().unwrap(),
+        group: Vec::new(),
+        top: 1,
+        now: clock::now(),
+    })
+    .unwrap();
+    while !counting.go_on(store).unwrap() {}
+    (counting.finish().unwrap().total, read() - before)
+}
+
+#[test]
+fn what_is_counted_once_is_not_looked_at_again_until_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    let calls = u64::from(CALLS);
+    let all = || count(&store, Filter::default());
+    let completed = || count(&store, with_status(CallStatus::Completed));
+    assert_eq!(all(), (calls, 0));
+    assert_eq!(completed(), (calls * 9 / 10, 0));
+    // Ten are up, and two others, as one begins two minutes before the last but one ends.
+    let seconds = 90 * 6 * 60;
+    let expected = Figures { calls, answered: calls, seconds, peak: 12 };
+    assert_eq!(figures(&store), (expected, 0));
+    assert_sound(&store);
+    // One ends, late: its quarter alone is looked at.
+    send(&store, id(1, 17), CallStatus::Completed, begun().plus_millis(100 * APART));
+    let (count_of_it, rows) = completed();
+    assert_eq!(count_of_it, calls * 9 / 10 + 1);
+    assert!((1..=6).contains(&rows), "{rows}");
+    assert_eq!(figures(&store).0.peak, 12);
+    sealed(&store);
+    assert_eq!(completed(), (calls * 9 / 10 + 1, 0));
+    assert_sound(&store);
+    // One goes, and another comes in a quarter that had its calls already.
+    store.apply(&[Change::Delete(id(1, 40))], clock::now(), false).unwrap();
+    assert_eq!(all().0, calls - 1);
+    send(&store, id(1, 200), CallStatus::Trying, begun().plus_millis(40 * APART));
+    for then in [|_: &Store| (), wake, sealed] {
+        then(&store);
+        assert_eq!(all().0, calls);
+        assert_eq!(figures(&store).0.calls, calls);
+    }
+    assert_eq!(all().1, 0);
+    assert_sound(&store);
+    // They are kept from one start to the next, and not taken over by a new index.
+    store.close().unwrap();
+    let store = open(options(dir.path()));
+    assert_eq!(count(&store, Filter::default()), (calls, 0));
+    store.compact(&mut |_| {}).unwrap();
+    assert_eq!(count(&store, Filter::default()).0, calls);
+    sealed(&store);
+    assert_eq!(count(&store, Filter::default()), (calls, 0));
+    assert_sound(&store);
+}
+
+#[test]
+fn a_call_from_before_all_others_and_one_in_a_long_pause_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let now = clock::now();
+    let hours = |hours: u64| now.minus_millis(hours * HOUR_MILLIS);
+    for (n, at) in [(1, hours(5000)), (2, hours(400)), (3, hours(300))] {
+        send(&store, id(1, n), CallStatus::Trying, at);
+        send(&store, id(1, n), CallStatus::Completed, at.plus_millis(MINUTE));
+    }
+    sealed(&store);
+    assert_eq!(count(&store, Filter::default()), (3, 0));
+    assert_eq!(figures(&store).0.peak, 1);
+    for (n, at) in [(4, hours(6000)), (5, hours(2000)), (6, hours(1))] {
+        send(&store, id(1, n), CallStatus::Trying, at);
+        let found = u64::from(n);
+        for then in [|_: &Store| (), wake, sealed] {
+            then(&store);
+            assert_eq!(count(&store, Filter::default()).0, found);
+            assert_eq!(figures(&store).0.calls, found);
+        }
+        assert_eq!(count(&store, Filter::default()).1, 0);
+    }
+    assert_sound(&store);
+}
