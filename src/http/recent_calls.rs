@@ -2,8 +2,9 @@
 //! `GET /v1/ServiceProviders/{ServiceProviderSid}/RecentCalls`: the calls that have ended, as the portal of
 //! jambonz asks for them.
 //!
-//! Pages are counted from the newest call, so that what lies before one has to be counted. That is done
-//! over positions: no record is read where the keys alone decide. The calls of several accounts are merged
+//! Pages are counted from the newest call, so that what lies before one has to be counted. Where status,
+//! direction and whether a call was answered decide, that is known of whole quarters of an hour; else it
+//! is done over positions: no record is read where the keys alone decide. The calls of several accounts are merged
 //! by position, each account read through its own keys.
 
 use std::collections::VecDeque;
@@ -22,7 +23,7 @@ use crate::domain::{
     AccountSid, AcrossPosition, CallId, CallStatus, Filter, Order, ServiceProviderSid, Timestamp,
     Typed,
 };
-use crate::store::{Across, Scope, Store, StoreError};
+use crate::store::{Across, CountingAcross, Scope, Store, StoreError};
 use crate::wire::write_recent_call;
 
 /// Calls that one page may have.
@@ -188,8 +189,22 @@ struct FoundPage {
 /// Counts all calls that are meant, and finds those of the page.
 async fn find(reading: &BodyReader, query: &PortalQuery) -> Result<FoundPage, ApiError> {
     let mut found = FoundPage { total: 0, calls: VecDeque::new() };
-    let Some(filter) = query.filter.clone() else { return Ok(found) };
+    let Some(mut filter) = query.filter.clone() else { return Ok(found) };
     let accounts = reading.accounts().await?;
+    let mut total = None;
+    if filter.is_of_kinds() {
+        // What is counted of quarters of an hour tells where the page begins, about.
+        let counting = CountingAcross::of_list(&accounts, filter.clone()).with_times();
+        let counted = reading.count_across(counting).await?;
+        total = Some(counted.count());
+        let (passed, others) =
+            counted.by_time().map(|times| times.pass_over(query.offset)).unwrap_or_default();
+        let Some(end) = others else {
+            return Ok(FoundPage { total: counted.count(), ..found });
+        };
+        filter.end = Some(filter.end.map_or(end, |before| before.min(end)));
+        found.total = passed;
+    }
     let mut across = Across::new(accounts, filter, Order::NewestFirst, None);
     let mut permits = Vec::new();
     let end = query.offset.saturating_add(query.count);
@@ -209,6 +224,9 @@ async fn find(reading: &BodyReader, query: &PortalQuery) -> Result<FoundPage, Ap
             }
             found.total += 1;
         }
+    }
+    if let Some(total) = total {
+        return Ok(FoundPage { total, ..found });
     }
     // Behind the page their order does not matter.
     while !across.is_done() {

@@ -16,7 +16,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::StoreError;
-use super::count::{Counting, StatusCount};
+use super::count::{Counting, CountsByTime, StatusCount};
 use super::query::{ListRequest, Listed, Plan};
 use super::scope::ScopedAccount;
 use super::state::View;
@@ -348,6 +348,7 @@ pub struct CountingAcross {
     current: Option<Counting>,
     count: u64,
     standing: [StatusCount; 2],
+    by_time: Option<CountsByTime>,
 }
 
 impl CountingAcross {
@@ -378,8 +379,19 @@ impl CountingAcross {
         let request = ListRequest { account, filter, order: Order::NewestFirst, after: None };
         let own = accounts.iter().filter(|one| begin(**one, &request, None).is_some());
         let left = own.map(|one| one.account).collect::<Vec<_>>().into_iter();
-        let standing = Default::default();
-        Self { request, of_one, left, current: None, count: 0, standing }
+        let (count, standing, by_time) = Default::default();
+        Self { request, of_one, left, current: None, count, standing, by_time }
+    }
+
+    /// The calls are counted by the time of listing as well.
+    #[must_use]
+    pub fn with_times(self) -> Self {
+        Self { by_time: Some(CountsByTime::default()), ..self }
+    }
+
+    /// What was counted by time.
+    pub fn by_time(&self) -> Option<&CountsByTime> {
+        self.by_time.as_ref()
     }
 
     /// How many there are, so far.
@@ -404,7 +416,11 @@ impl CountingAcross {
             if self.current.is_none() {
                 let Some(account) = self.left.next() else { return Ok(true) };
                 self.request.account = account;
-                self.current = Some((self.of_one)(&self.request));
+                let mut counting = (self.of_one)(&self.request);
+                if let Some(by_time) = self.by_time.take() {
+                    counting.count_by_time(by_time);
+                }
+                self.current = Some(counting);
             }
             let Some(current) = &mut self.current else { continue };
             if !current.go_on(view)? {
@@ -412,6 +428,7 @@ impl CountingAcross {
                 return Ok(false);
             }
             self.count += current.count();
+            self.by_time = current.by_time();
             for (sum, of) in self.standing.iter_mut().zip(current.standing()) {
                 sum.add(of);
             }

@@ -1,11 +1,13 @@
 //! Counting: how many calls a list has, and how they stand.
 
+use std::collections::BTreeMap;
+
 use super::StoreError;
 use super::query::{IndexPass, ListRequest, LookRow, Most, Plan, span};
 use super::sealed::{Part, Parts, With};
 use super::state::View;
 use crate::domain::{
-    AccountSid, Call, CallKind, CallStatus, Direction, Filter, Order, Quarter, Rank,
+    AccountSid, Call, CallKind, CallStatus, Direction, Filter, Order, Quarter, Rank, Timestamp,
 };
 use crate::index::{IndexError, QuarterRow};
 use crate::keys::{PositionSpan, StatusKey};
@@ -37,6 +39,50 @@ impl StatusCount {
     }
 }
 
+/// How many calls there are by the time of listing, in steps that become longer the more time there is.
+#[derive(Debug, Clone, Default)]
+pub struct CountsByTime {
+    /// A step is so many powers of two of quarters of an hour.
+    shift: u32,
+    counts: BTreeMap<u32, u64>,
+}
+
+/// Steps that are told apart.
+const STEPS_MAX: usize = if cfg!(test) { 5 } else { 4096 };
+
+impl CountsByTime {
+    fn add(&mut self, quarter: Quarter, calls: u64) {
+        if calls == 0 {
+            return;
+        }
+        *self.counts.entry(quarter.number() >> self.shift).or_default() += calls;
+        while self.counts.len() > STEPS_MAX {
+            self.shift += 1;
+            let mut counts = BTreeMap::new();
+            for (step, calls) in std::mem::take(&mut self.counts) {
+                *counts.entry(step >> 1).or_default() += calls;
+            }
+            self.counts = counts;
+        }
+    }
+
+    /// The newest calls that can be passed over where so many are to be: how many they are, and before
+    /// which time all others are listed. None: no others.
+    pub fn pass_over(&self, calls: u64) -> (u64, Option<Timestamp>) {
+        let mut passed = 0_u64;
+        for (step, count) in self.counts.iter().rev() {
+            if passed + count > calls {
+                let end = (u64::from(*step) + 1) << self.shift;
+                let end =
+                    u32::try_from(end).map_or(Timestamp::MAX, |end| Quarter::new(end).start());
+                return (passed, Some(end));
+            }
+            passed += count;
+        }
+        (passed, None)
+    }
+}
+
 /// A count that is taken slice by slice, so that others get a turn in between, and that ends where
 /// it is not gone on with.
 pub struct Counting {
@@ -51,6 +97,7 @@ pub struct Counting {
     left: Option<PositionSpan>,
     count: u64,
     standing: [StatusCount; 2],
+    by_time: Option<CountsByTime>,
 }
 
 impl Counting {
@@ -95,7 +142,17 @@ impl Counting {
         let parts = (request.filter.is_of_kinds() && !plan.span.is_empty())
             .then(|| Parts::new(request.account, first, last, With::Nothing));
         let left = Some(plan.span.clone()).filter(|_| parts.is_none());
-        Self { request, plan, cells, parts, left, count: 0, standing: Default::default() }
+        let (count, standing, by_time) = Default::default();
+        Self { request, plan, cells, parts, left, count, standing, by_time }
+    }
+
+    /// Has the calls of a list be counted by the time of listing as well, besides what was counted before.
+    pub(super) fn count_by_time(&mut self, before: CountsByTime) {
+        self.by_time = Some(before);
+    }
+
+    pub(super) fn by_time(&mut self) -> Option<CountsByTime> {
+        self.by_time.take()
     }
 
     /// How many there are, so far.
@@ -156,9 +213,13 @@ impl Counting {
         let most = if records { RECORDS } else { KEYS };
         let IndexPass { found, reached } =
             view.look(self.request.account, &self.plan, span, most, records)?;
-        for (_, found) in found {
+        for (position, found) in found {
             if self.cells.is_empty() {
-                self.count += u64::from(view.is_wanted(&self.request, found)?);
+                let calls = u64::from(view.is_wanted(&self.request, found)?);
+                self.count += calls;
+                if let Some(by_time) = &mut self.by_time {
+                    by_time.add(Quarter::of(position.listed_at()), calls);
+                }
             } else {
                 self.count_by_status(view, found)?;
             }
@@ -169,16 +230,20 @@ impl Counting {
 
     /// Counts the calls of a quarter of an hour.
     fn count_quarter(&mut self, row: &QuarterRow) -> Result<(), IndexError> {
+        let before = self.count;
         let Filter { start, end, .. } = self.request.filter;
         let all = self.request.filter == (Filter { start, end, ..Filter::default() });
         if all && self.cells.is_empty() {
             self.count += row.sums.calls;
-            return Ok(());
-        }
-        for (kind, sums) in row.kinds()? {
-            if self.request.filter.matches_kind(&kind) {
-                self.add(status_key_of(&kind), kind.direction, sums.calls);
+        } else {
+            for (kind, sums) in row.kinds()? {
+                if self.request.filter.matches_kind(&kind) {
+                    self.add(status_key_of(&kind), kind.direction, sums.calls);
+                }
             }
+        }
+        if let Some(by_time) = &mut self.by_time {
+            by_time.add(row.quarter, self.count - before);
         }
         Ok(())
     }
@@ -218,4 +283,37 @@ fn status_key_of(kind: &CallKind<'_>) -> StatusKey {
 
 fn cell_of(call: &Call) -> (StatusKey, Direction) {
     (StatusKey::of(call), call.direction.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_passed_over_are_the_newest_calls_and_the_most_that_whole_steps_allow(
+            calls in vec((0..300_u32, 0..5_u64), 0..40),
+            wanted in 0..120_u64,
+        ) {
+            let mut by_time = CountsByTime::default();
+            for (quarter, count) in &calls {
+                by_time.add(Quarter::new(*quarter), *count);
+            }
+            let total: u64 = calls.iter().map(|(_, count)| count).sum();
+            let (passed, others) = by_time.pass_over(wanted);
+            prop_assert!(passed <= wanted);
+            prop_assert!(by_time.counts.len() <= STEPS_MAX);
+            let Some(end) = others else {
+                prop_assert_eq!(passed, total);
+                return Ok(());
+            };
+            let newer = calls.iter().filter(|(quarter, _)| Quarter::new(*quarter).start() >= end);
+            prop_assert_eq!(passed, newer.map(|(_, count)| count).sum::<u64>());
+            let step = by_time.counts.get(&((Quarter::of(end).number() - 1) >> by_time.shift));
+            prop_assert!(passed + step.unwrap() > wanted);
+        }
+    }
 }
