@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Numbers, as intervals that do not touch: where each begins, and its last one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Gaps(BTreeMap<u32, u32>);
 
 impl Gaps {
@@ -41,6 +41,11 @@ impl Gaps {
         let before = self.0.range(..=first).next_back().filter(|(_, high)| **high >= first);
         let found = before.or_else(|| self.0.range(first..=last).next())?;
         Some((*found.0, *found.1))
+    }
+
+    /// Whether all of these numbers are there.
+    pub fn has_all(&self, first: u32, last: u32) -> bool {
+        self.meeting(first, first).is_some_and(|(_, high)| high >= last)
     }
 
     /// The intervals that have any of these numbers, in order.
@@ -84,6 +89,7 @@ mod tests {
                 prop_assert_eq!(gaps.meeting(n, n).is_some(), set.contains(&n));
             }
             let (first, last) = (asked.0, asked.0 + asked.1);
+            prop_assert_eq!(gaps.has_all(first, last), (first..=last).all(|n| set.contains(&n)));
             let met: Vec<_> = gaps.within(first, last).collect();
             prop_assert_eq!(met.first().copied(), gaps.meeting(first, last));
             for n in first..=last {

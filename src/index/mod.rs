@@ -37,4 +37,6 @@ pub use tree::Index;
 #[cfg(test)]
 mod entries_tests;
 #[cfg(test)]
+mod quarters_tests;
+#[cfg(test)]
 pub(crate) mod tests;

@@ -12,6 +12,7 @@
 //! which its calls may be up. A quarter is sealed some time after its end ([`Index::seal`]). Whoever reads
 //! takes the sealed ones from here, and counts the calls of the others.
 
+use std::collections::BTreeSet;
 use std::ops::Bound::Included;
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use super::{Index, IndexError, Version};
 use crate::codec::{
     CodecError, KindSums, QuarterSums, decode_kinds, decode_peaks, decode_quarter, decode_ups,
 };
-use crate::domain::{AccountSid, CallKind, Quarter, UP_AFTER_MS, UP_BEFORE_MS, UpTime};
+use crate::domain::{AccountSid, CallKind, Quarter, Timestamp, UP_AFTER_MS, UP_BEFORE_MS, UpTime};
 use crate::keys;
 
 /// Quarters after the one in which it is listed, and before, in which a call may be up.
@@ -54,6 +55,11 @@ impl QuarterRow {
 
     pub(super) fn has(&self, bytes: &[u8]) -> bool {
         self.value == bytes
+    }
+
+    /// Bytes that are kept of it.
+    pub fn weight(&self) -> usize {
+        self.value.len()
     }
 
     /// What is counted of each kind of its calls.
@@ -102,13 +108,15 @@ fn damaged(error: &CodecError) -> IndexError {
 }
 
 impl Index {
-    /// The sealed quarters that speak of any from one to another, the oldest first, at most so many.
+    /// The sealed quarters that speak of any from one to another, the oldest first, at most so many, up to the
+    /// one with which they weigh `bytes`.
     pub fn quarters(
         &self,
         account: AccountSid,
         first: Quarter,
         last: Quarter,
         most: usize,
+        bytes: usize,
     ) -> Result<Vec<QuarterRow>, IndexError> {
         self.guarded(|| {
             let rows = self.quarter_rows(keys::QUARTER, account, first, QuarterRow::read);
@@ -116,7 +124,13 @@ impl Index {
                 Ok(row) => row.sums.since() <= last,
                 Err(_) => true,
             });
-            rows.take(most).collect()
+            let mut weight = 0;
+            let rows = rows.take(most).take_while(|row| {
+                let fits = weight < bytes;
+                weight += row.as_ref().map_or(0, QuarterRow::weight);
+                fits
+            });
+            rows.collect()
         })
     }
 
@@ -174,6 +188,15 @@ impl Index {
 
     /// Has the quarters no longer count whose calls are about to change.
     pub(super) fn unseal(&self, ops: &[Op<'_>]) -> Result<(), IndexError> {
+        for keys in self.unsealed_keys(ops)?.chunks(BATCH_KEYS) {
+            let changes: Vec<Change> = keys.iter().map(|key| (key.clone(), None)).collect();
+            self.entries.put(changes, || {})?;
+        }
+        Ok(())
+    }
+
+    /// The keys that are to go for that, one after the other: wherever that ends, what is left is right.
+    pub(super) fn unsealed_keys(&self, ops: &[Op<'_>]) -> Result<Vec<Vec<u8>>, IndexError> {
         let mut touched: Vec<(AccountSid, Quarter)> = Vec::new();
         for op in ops {
             let old = op.old.as_ref().and_then(|(stored, _)| stored.listed_at());
@@ -196,13 +219,13 @@ impl Index {
             sealing.changes(account, quarter);
             self.unseal_one(&mut sealing, account, quarter, &mut gone)?;
         }
-        // The rows of sums come first: without them the others are not asked.
         gone.sort_unstable();
-        for keys in gone.chunks(BATCH_KEYS) {
-            let changes: Vec<Change> = keys.iter().map(|key| (key.clone(), None)).collect();
-            self.entries.put(changes, || {})?;
-        }
-        Ok(())
+        gone.dedup();
+        // Peaks come first, since they are right only while all quarters around them are sealed. Then the sums:
+        // without them nobody asks for the times of calls.
+        let (peaks, others): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|key| key.first() == Some(&keys::PEAKS));
+        Ok([peaks, others].concat())
     }
 
     fn unseal_one(
@@ -212,10 +235,14 @@ impl Index {
         quarter: Quarter,
         gone: &mut Vec<Vec<u8>>,
     ) -> Result<(), IndexError> {
-        let seals = self.seals(sealing, account)?;
+        // Of an account of which nothing is known yet the rows themselves are asked.
+        let mut seals = sealing.accounts.get_mut(&account);
         let number = quarter.number();
-        if seals.open.meeting(number, number).is_some() {
-            return Ok(());
+        if let Some(seals) = &mut seals {
+            seals.empty.remove(number, number);
+            if seals.is_open_without_peaks(quarter) {
+                return Ok(());
+            }
         }
         let (mut first, mut last) = (quarter, quarter);
         let rows = self.quarter_rows(keys::QUARTER, account, quarter, QuarterRow::read);
@@ -228,7 +255,9 @@ impl Index {
                 gone.push(entry?.key().to_vec());
             }
         }
-        seals.open.add(first.number(), last.number());
+        if let Some(seals) = &mut seals {
+            seals.open.add(first.number(), last.number());
+        }
         let (before, after) = (first.minus(QUARTERS_BEFORE), last.plus(QUARTERS_AFTER));
         let peaks = |key: &[u8], value: &Bytes| PeakRow::read(key, value);
         for row in self.quarter_rows(keys::PEAKS, account, before, peaks) {
@@ -237,12 +266,14 @@ impl Index {
                 break;
             }
             gone.push(keys::quarter(keys::PEAKS, account, row.quarter));
-            seals.without_peaks.add(row.since.number(), row.quarter.number());
+            if let Some(seals) = &mut seals {
+                seals.without_peaks.add(row.since.number(), row.quarter.number());
+            }
         }
         Ok(())
     }
 
-    /// Which quarters of an account are sealed: read when it is asked for the first time.
+    /// Which quarters of an account are sealed: read when it is sealed for the first time.
     pub(super) fn seals<'s>(
         &self,
         sealing: &'s mut Sealing,
@@ -252,7 +283,13 @@ impl Index {
         Ok(match sealing.accounts.entry(account) {
             Occupied(known) => known.into_mut(),
             Vacant(free) => {
-                let mut seals = Seals { open: Gaps::all(), without_peaks: Gaps::all() };
+                let mut seals = Seals {
+                    open: Gaps::all(),
+                    without_peaks: Gaps::all(),
+                    empty: Gaps::default(),
+                    too_large: BTreeSet::new(),
+                    rests_until: Timestamp::default(),
+                };
                 let all = Quarter::default();
                 for row in self.quarter_rows(keys::QUARTER, account, all, QuarterRow::read) {
                     let row = row?;
@@ -274,4 +311,27 @@ impl Index {
 pub(super) struct Seals {
     pub open: Gaps,
     pub without_peaks: Gaps,
+    /// Quarters that have no calls, as far as they were looked at: that they are open is no matter.
+    pub empty: Gaps,
+    /// Those of the first that are not tried again: what they have is too much to be kept.
+    pub too_large: BTreeSet<Quarter>,
+    /// On a busy store nothing more is sealed before this time: what has just changed soon changes again.
+    pub rests_until: Timestamp,
+}
+
+impl Seals {
+    /// Whether all of these quarters are sealed that have calls.
+    pub fn has_all(&self, first: Quarter, last: Quarter) -> bool {
+        let (first, last) = (first.number(), last.number());
+        let mut open = self.open.within(first, last);
+        open.all(|(low, high)| self.empty.has_all(low.max(first), high.min(last)))
+    }
+
+    /// Whether nothing is kept of this quarter, nor any peaks in which its calls may count.
+    fn is_open_without_peaks(&self, quarter: Quarter) -> bool {
+        let (before, after) = (quarter.minus(QUARTERS_BEFORE), quarter.plus(QUARTERS_AFTER));
+        let number = quarter.number();
+        self.open.has_all(number, number)
+            && self.without_peaks.has_all(before.number(), after.number())
+    }
 }

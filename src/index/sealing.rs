@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound::{Excluded, Included};
 
+use super::cursor::{Direction, beginning};
 use super::entries::Change;
 use super::quarters::{PeakRow, QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow, Seals};
 use super::tree::BATCH_KEYS;
@@ -17,14 +18,23 @@ use crate::keys::{self, PositionSpan, Range};
 const ROWS: usize = 256;
 const BYTES: usize = 256 * 1024;
 /// Calls of a quarter that is sealed, and kinds of them: what is larger is counted anew each time.
-const CALLS_MAX: u64 = 4_000_000;
-const KINDS_MAX: usize = 4096;
+const CALLS_MAX: u64 = 1_000_000;
+const KINDS_MAX: usize = if cfg!(test) { 8 } else { 4096 };
+/// Bytes of the texts of these kinds: senders of events choose them.
+const KINDS_BYTES_MAX: usize = 128 * 1024;
 /// Times of calls in one value.
 const UPS: usize = if cfg!(test) { 3 } else { 4096 };
 /// Quarters whose peaks are reckoned at once.
 const PEAKS: usize = if cfg!(test) { 3 } else { 96 };
+/// Times of calls in quarters whose peaks are reckoned at once, about.
+const PEAKS_UPS: u64 = 1_000_000;
 /// Accounts that are looked at for the first time in one go.
 const ACCOUNTS: usize = 200;
+/// What it costs to go through an account, in calls that are read.
+const ACCOUNT_COST: usize = 16;
+/// How long an account rests on a busy store once all was sealed that could be. A call that ends late has the
+/// calls of its quarter counted again, and the peaks of a day reckoned again.
+const REST_MS: u64 = 5 * 60 * 1000;
 
 /// Of how many quarters, and their peak.
 type Runs = Vec<(u32, u32)>;
@@ -39,6 +49,8 @@ pub(super) struct Sealing {
     listed: Option<AccountSid>,
     all_listed: bool,
     begun: Option<Begun>,
+    /// When something was sealed last.
+    until: Timestamp,
 }
 
 impl Sealing {
@@ -51,7 +63,26 @@ impl Sealing {
         };
         if self.begun.as_ref().is_some_and(meant) {
             self.begun = None;
+            self.rest(account);
         }
+    }
+
+    fn rest(&mut self, account: AccountSid) {
+        if let Some(seals) = self.accounts.get_mut(&account) {
+            seals.rests_until = self.until.plus_millis(REST_MS);
+        }
+    }
+
+    /// The first account that may have something to seal, and from where on.
+    fn ready(&self, limit: Quarter, busy: bool) -> Option<(AccountSid, Quarter)> {
+        let rests = |account: &AccountSid| {
+            let known = self.accounts.get(account).filter(|_| busy);
+            // Where the clock was set back it rests no longer either.
+            let rest = self.until.plus_millis(1)..=self.until.plus_millis(REST_MS);
+            known.is_some_and(|seals| rest.contains(&seals.rests_until))
+        };
+        let ready = |(account, from): &(&AccountSid, &Quarter)| **from <= limit && !rests(account);
+        self.waiting.iter().find(ready).map(|(account, from)| (*account, *from))
     }
 }
 
@@ -64,6 +95,8 @@ struct Begun {
     /// The last call that was counted.
     after: Option<Position>,
     kinds: Vec<(OwnedKind, KindSums)>,
+    /// Of their texts.
+    kinds_bytes: usize,
     numbers: HashMap<OwnedKind, u32>,
     ups: Vec<(u32, UpTime)>,
 }
@@ -106,8 +139,8 @@ impl OwnedKind {
 impl Begun {
     fn new(account: AccountSid, since: Quarter, quarter: Quarter) -> Self {
         let sums = QuarterSums::new(since);
-        let (kinds, numbers, ups) = Default::default();
-        Self { account, quarter, sums, after: None, kinds, numbers, ups }
+        let (kinds, kinds_bytes, numbers, ups) = Default::default();
+        Self { account, quarter, sums, after: None, kinds, kinds_bytes, numbers, ups }
     }
 
     fn add(&mut self, call: &Call) {
@@ -116,6 +149,8 @@ impl Begun {
             *number
         } else {
             let number = u32::try_from(self.kinds.len()).unwrap_or(u32::MAX);
+            let texts = [kind.trunk.as_deref(), kind.application.as_deref()];
+            self.kinds_bytes += texts.into_iter().flatten().map(str::len).sum::<usize>();
             self.numbers.insert(kind.clone(), number);
             self.kinds.push((kind.clone(), KindSums::default()));
             number
@@ -140,17 +175,20 @@ impl Begun {
     }
 
     fn is_too_large(&self) -> bool {
-        self.sums.calls > CALLS_MAX || self.kinds.len() > KINDS_MAX
+        self.sums.calls > CALLS_MAX
+            || self.kinds.len() > KINDS_MAX
+            || self.kinds_bytes > KINDS_BYTES_MAX
     }
 }
 
 impl Index {
     /// Seals quarters that have ended by then, until about so many calls have been read. True where there is more
-    /// to do.
-    pub fn seal(&self, until: Timestamp, calls: usize) -> Result<bool, IndexError> {
+    /// to do. Where the store is `busy`, what was sealed a moment ago rests for a while.
+    pub fn seal(&self, until: Timestamp, calls: usize, busy: bool) -> Result<bool, IndexError> {
         let limit = Quarter::of(until);
         let Some(limit) = limit.number().checked_sub(1).map(Quarter::new) else { return Ok(false) };
         let mut sealing = self.sealing.lock();
+        sealing.until = until;
         let mut left = calls;
         self.list_accounts(&mut sealing)?;
         while left > 0 {
@@ -158,8 +196,8 @@ impl Index {
                 self.count_on(&mut sealing, begun, &mut left)?;
                 continue;
             }
-            let ready = sealing.waiting.iter().find(|(_, quarter)| **quarter <= limit);
-            let Some((&account, &from)) = ready else { return Ok(!sealing.all_listed) };
+            let ready = sealing.ready(limit, busy);
+            let Some((account, from)) = ready else { return Ok(!sealing.all_listed) };
             match self.next_open(&mut sealing, account, from, limit)? {
                 Some((since, quarter)) if quarter <= limit => {
                     sealing.begun = Some(Begun::new(account, since, quarter));
@@ -174,6 +212,8 @@ impl Index {
                         Some((_, quarter)) => sealing.waiting.insert(account, quarter),
                         None => sealing.waiting.remove(&account),
                     };
+                    sealing.rest(account);
+                    left = left.saturating_sub(ACCOUNT_COST);
                 }
             }
         }
@@ -205,22 +245,28 @@ impl Index {
         from: Quarter,
         limit: Quarter,
     ) -> Result<Option<(Quarter, Quarter)>, IndexError> {
-        let open: Vec<(u32, u32)> = {
-            let seals = self.guarded(|| self.seals(sealing, account))?;
-            seals.open.within(from.number(), limit.number()).collect()
-        };
+        let seals = self.guarded(|| self.seals(sealing, account))?;
         let ranges = [Range::all(account)];
+        let open: Vec<_> = seals.open.within(from.number(), limit.number()).collect();
         for (low, high) in open {
-            let span = PositionSpan {
-                order: Order::OldestFirst,
-                low: Included(Position::MIN),
-                high: Included(Position::last_at(Quarter::new(low).start())),
-            };
-            let first = self.positions(&ranges, &span, 1, false, usize::MAX)?.pop();
-            let Some((position, ..)) = first else { return Ok(None) };
-            let quarter = Quarter::of(position.listed_at());
-            if quarter.number() <= high {
-                return Ok(Some((Quarter::new(low), quarter)));
+            let (mut low, high) = (Quarter::new(low), Quarter::new(high));
+            while low <= high {
+                let span = PositionSpan {
+                    order: Order::OldestFirst,
+                    low: Included(Position::MIN),
+                    high: Included(Position::last_at(low.start())),
+                };
+                let first = self.positions(&ranges, &span, 1, false, usize::MAX)?.pop();
+                let Some((position, ..)) = first else { return Ok(None) };
+                let quarter = Quarter::of(position.listed_at());
+                if quarter > high {
+                    seals.empty.add(low.number(), high.number());
+                    break;
+                }
+                if !seals.too_large.contains(&quarter) {
+                    return Ok(Some((low, quarter)));
+                }
+                low = quarter.plus(1);
             }
         }
         Ok(Some((limit, limit.plus(1))))
@@ -240,8 +286,9 @@ impl Index {
             }
             *left = left.saturating_sub(read);
             if begun.is_too_large() {
+                // It stays open, so that no peaks are reckoned without its calls.
                 let seals = self.guarded(|| self.seals(sealing, begun.account))?;
-                seals.open.remove(begun.sums.since().number(), begun.quarter.number());
+                seals.too_large.insert(begun.quarter);
                 return Ok(());
             }
         }
@@ -275,9 +322,17 @@ impl Index {
             (key, Some(encode_ups(quarter, ups)))
         };
         let mut changes: Vec<Change> = begun.ups.chunks(UPS).enumerate().map(part).collect();
-        // Last, so that it never stands without the others.
-        changes.push((keys::quarter(keys::QUARTER, account, quarter), Some(begun.row())));
         self.guarded(|| {
+            // What a stop in between has left of what was counted before.
+            let last = changes.last().map(|(key, _)| key.clone());
+            for entry in self.entries.cursor(beginning(&key), Direction::Up) {
+                let entry = entry?;
+                if last.as_ref().is_none_or(|last| entry.key() > last.as_slice()) {
+                    changes.push((entry.key().to_vec(), None));
+                }
+            }
+            // Last, so that it never stands without the others.
+            changes.push((keys::quarter(keys::QUARTER, account, quarter), Some(begun.row())));
             self.put_few(changes)?;
             let seals = self.seals(sealing, account)?;
             seals.open.remove(begun.sums.since().number(), quarter.number());
@@ -290,7 +345,7 @@ impl Index {
     pub fn wrong_quarter(&self, account: AccountSid) -> Result<Option<Quarter>, IndexError> {
         let mut next = Quarter::default();
         loop {
-            let rows = self.quarters(account, next, Quarter::MAX, PEAKS)?;
+            let rows = self.quarters(account, next, Quarter::MAX, PEAKS, usize::MAX)?;
             let Some(last) = rows.last() else { return Ok(None) };
             next = last.quarter.plus(1);
             for row in &rows {
@@ -345,25 +400,27 @@ impl Index {
         limit: Quarter,
         left: &mut usize,
     ) -> Result<bool, IndexError> {
-        let (without, open) = {
-            let seals = self.guarded(|| self.seals(sealing, account))?;
-            let without: Vec<_> = seals.without_peaks.within(0, limit.number()).collect();
-            (without, seals.open.clone())
-        };
+        let seals = self.guarded(|| self.seals(sealing, account))?;
+        let without: Vec<_> = seals.without_peaks.within(0, limit.number()).collect();
         for (first, last) in without {
             let (mut first, last) = (Quarter::new(first), Quarter::new(last).min(limit));
             while first <= last {
-                let rows = self.quarters(account, first, last, PEAKS)?;
+                let rows = self.quarters(account, first, last, PEAKS, usize::MAX)?;
                 let Some(newest) = rows.last() else { break };
                 let next = newest.quarter.plus(1);
                 let is_known = |row: &&QuarterRow| {
                     let from = row.sums.since().minus(QUARTERS_AFTER);
-                    let to = row.quarter.plus(QUARTERS_BEFORE);
-                    open.meeting(from.number(), to.number()).is_none()
+                    seals.has_all(from, row.quarter.plus(QUARTERS_BEFORE))
                 };
                 let mut known = rows.iter().skip_while(|row| !is_known(row)).take_while(is_known);
                 if let Some(oldest) = known.next() {
-                    let some: Vec<_> = std::iter::once(oldest).chain(known).collect();
+                    let mut ups = oldest.sums.ups;
+                    let more = known.take_while(|row| {
+                        let fits = ups < PEAKS_UPS;
+                        ups = ups.saturating_add(row.sums.ups);
+                        fits
+                    });
+                    let some: Vec<_> = std::iter::once(oldest).chain(more).collect();
                     self.seal_peaks_of(sealing, account, &some, left)?;
                     return Ok(true);
                 }
@@ -408,11 +465,13 @@ impl Index {
         };
         let from = oldest.sums.since().minus(QUARTERS_AFTER);
         let to = newest.quarter.plus(QUARTERS_BEFORE);
+        let (begin, end) = (oldest.sums.since().start(), newest.quarter.end());
         let mut ups: Vec<Up> = Vec::new();
-        for row in self.quarters(account, from, to, usize::MAX)? {
+        for row in self.quarters(account, from, to, usize::MAX, usize::MAX)? {
             let Some(found) = self.ups(account, &row)? else { return Ok(None) };
             // All of these quarters have ended, so that an active call is up to their ends.
-            ups.extend(found.into_iter().filter_map(|(_, up)| up.at(Timestamp::MAX)));
+            let found = found.into_iter().filter_map(|(_, up)| up.at(Timestamp::MAX));
+            ups.extend(found.filter(|up| up.until > begin && up.from < end));
             *left = left.saturating_sub(1 + usize::try_from(row.sums.ups).unwrap_or_default() / 8);
         }
         let mut peaks = Peaks::new(&ups);

@@ -394,12 +394,17 @@ impl Index {
 
     /// Whether many writes have left something to put in order.
     pub fn is_untidy(&self) -> bool {
-        self.entries.is_untidy()
+        self.entries.recent() > RECENT_MAX || self.entries.is_untidy()
     }
 
     /// Puts in order what many writes have left: for when nothing else is to be done.
     pub fn tidy(&self) -> Result<(), IndexError> {
-        self.guarded(|| self.entries.tidy())
+        self.guarded(|| {
+            if self.entries.recent() > RECENT_MAX {
+                return self.entries.pack_recent(entries_of(self.stats()));
+            }
+            self.entries.tidy()
+        })
     }
 
     /// Writes a batch; the statistics are those of after it.

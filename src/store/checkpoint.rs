@@ -17,6 +17,8 @@ const EXPIRED_MAX: usize = 10_000;
 const SETTLED_AT_ONCE: usize = 500;
 /// What sled takes at once, however little is written.
 const SLACK_BYTES: u64 = 4 << 20;
+/// What is kept of a call that is sealed may take so much at most: it may be alone in its quarter.
+const SEALED_BYTES: u64 = 1024;
 
 /// A checkpoint that is on disk in the index, and not yet in the journal.
 pub(super) struct IndexCheckpoint {
@@ -123,13 +125,19 @@ pub(super) fn tidy(shared: &Shared) -> Result<(), StoreError> {
 
 /// Counts the calls of quarters of an hour that have ended by then, and keeps that in the index. True where there
 /// is more to do. What is not sealed is counted each time that it is asked for.
-pub(super) fn seal(shared: &Shared, until: Timestamp, calls: usize) -> Result<bool, StoreError> {
+pub(super) fn seal(
+    shared: &Shared,
+    until: Timestamp,
+    calls: usize,
+    busy: bool,
+) -> Result<bool, StoreError> {
     let _writing = shared.index_writer.lock();
     let index = shared.view.index()?;
-    if shared.disk.holds("counts of calls", SLACK_BYTES).is_err() {
+    let room = (calls as u64).saturating_mul(SEALED_BYTES).saturating_add(SLACK_BYTES);
+    if shared.disk.holds("counts of calls", room).is_err() {
         return Ok(false);
     }
-    index.seal(until, calls).map_err(|error| shared.view.index_failed(&error))
+    index.seal(until, calls, busy).map_err(|error| shared.view.index_failed(&error))
 }
 
 /// Has calls leave memory that the index has, once those are done who may not have seen them there.

@@ -73,8 +73,10 @@ impl Checkpointer {
             if matches!(done, Ok(false)) && !stop && !everything {
                 done = checkpoint::tidy(&self.shared).map(|()| false);
             }
+            // Where memory has to be emptied, that goes first.
             if let Ok(written) = done
                 && !stop
+                && !(written && everything)
             {
                 done = self.seal(written).map(|()| written);
             }
@@ -132,7 +134,7 @@ impl Checkpointer {
     /// Seals some quarters of an hour; where nothing was written, for a while.
     fn seal(&self, written: bool) -> Result<(), StoreError> {
         let (begun, until) = (Instant::now(), clock::now().minus_millis(SEAL_AGE_MS));
-        while checkpoint::seal(&self.shared, until, SEALED_CALLS)?
+        while checkpoint::seal(&self.shared, until, SEALED_CALLS, written)?
             && !written
             && begun.elapsed() < SEALING
         {}

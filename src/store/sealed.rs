@@ -11,6 +11,9 @@ use crate::index::{QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow};
 /// Rows that are read at once, and as many where the times of their calls are read with them.
 const ROWS: usize = if cfg!(test) { 7 } else { 1024 };
 const ROWS_WITH_UPS: usize = if cfg!(test) { 3 } else { 64 };
+/// What these rows may weigh, and how many times of calls they may have; one row may go beyond.
+const BYTES: usize = 256 * 1024;
+const UPS: u64 = if cfg!(test) { 8 } else { 16 * 1024 };
 
 /// A part of a time.
 pub(super) enum Part {
@@ -28,6 +31,16 @@ pub(super) struct SealedQuarter {
     /// How many calls are up at the same time at most, in the quarters since the last one with
     /// calls: first quarter, last, peak. Empty where that is not known, or was not asked for.
     pub peaks: Vec<(Quarter, Quarter, u32)>,
+}
+
+impl SealedQuarter {
+    /// About how much memory is used.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.row.weight()
+            + self.ups.capacity() * size_of::<(u32, UpTime)>()
+            + self.peaks.capacity() * size_of::<(Quarter, Quarter, u32)>()
+    }
 }
 
 /// What is asked for beside the sums.
@@ -60,6 +73,15 @@ impl Parts {
         self.account
     }
 
+    /// About how much memory is used.
+    pub fn bytes(&self) -> usize {
+        let of = |part: &Part| match part {
+            Part::Open(..) => 0,
+            Part::Sealed(of) => of.bytes(),
+        };
+        self.found.capacity() * size_of::<Part>() + self.found.iter().map(of).sum::<usize>()
+    }
+
     /// The next part; none after the last one.
     pub fn next(&mut self, view: &View) -> Result<Option<Part>, StoreError> {
         if self.found.is_empty()
@@ -78,9 +100,20 @@ impl Parts {
         let _reading = view.readers.begin();
         let index = view.index()?;
         let most = if self.with == With::Ups { ROWS_WITH_UPS } else { ROWS };
-        let rows = index.quarters(account, first, last, most).map_err(failed)?;
-        let end =
-            if rows.len() < most { last } else { rows.last().map_or(last, |row| row.quarter) };
+        let mut rows = index.quarters(account, first, last, most, BYTES).map_err(failed)?;
+        let weight: usize = rows.iter().map(QuarterRow::weight).sum();
+        let mut is_cut = rows.len() >= most || weight >= BYTES;
+        if self.with == With::Ups {
+            let (mut ups, read) = (0, rows.len());
+            let few = rows.iter().take_while(|row| {
+                let fits = ups < UPS;
+                ups = ups.saturating_add(row.sums.ups);
+                fits
+            });
+            rows.truncate(few.count());
+            is_cut |= rows.len() < read;
+        }
+        let end = rows.last().filter(|_| is_cut).map_or(last, |row| row.quarter);
         let mut known = match self.with {
             With::Peaks => index.peaks(account, first, end, usize::MAX).map_err(failed)?,
             With::Nothing | With::Ups => Vec::new(),

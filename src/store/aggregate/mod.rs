@@ -223,7 +223,8 @@ impl Aggregating {
         let more = match &self.pass {
             Pass::Groups(reading, counts) => reading.bytes() + counts.bytes(),
             Pass::Figures(_, Some((reading, lines))) => reading.bytes() + lines.bytes(),
-            Pass::Survey(_) | Pass::Figures(_, None) | Pass::Failed(_) => 0,
+            Pass::Survey(survey) => survey.bytes(),
+            Pass::Figures(_, None) | Pass::Failed(_) => 0,
         };
         self.counted.bytes() + more
     }

@@ -56,7 +56,7 @@ impl Reading {
 
     /// About how much memory is used.
     pub fn bytes(&self) -> usize {
-        self.across.as_ref().map_or(0, Across::bytes)
+        self.across.as_ref().map_or(0, Across::bytes) + self.parts.as_ref().map_or(0, Parts::bytes)
     }
 
     /// Reads some more. True once all was.

@@ -34,6 +34,13 @@ impl Survey {
         Self { parts, first, last, known: VecDeque::new(), open: Vec::new() }
     }
 
+    /// About how much memory is used.
+    pub fn bytes(&self) -> usize {
+        self.parts.bytes()
+            + self.known.iter().map(|of| of.bytes()).sum::<usize>()
+            + self.open.capacity() * size_of::<(Quarter, Quarter)>()
+    }
+
     /// Counts some more of what is known. True once all was.
     pub fn go_on(
         &mut self,

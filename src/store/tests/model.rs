@@ -226,7 +226,7 @@ impl Bench {
             Step::Seal(calls) => {
                 let shared = &self.store().shared;
                 for _ in 0..20 {
-                    match checkpoint::seal(shared, clock::now(), *calls) {
+                    match checkpoint::seal(shared, clock::now(), *calls, false) {
                         Ok(true) => {}
                         Ok(false) | Err(StoreError::IndexUnavailable(..)) => break,
                         Err(error) => panic!("{error}"),

@@ -1,6 +1,8 @@
 //! Sealed quarters of an hour: what is counted once is not looked at again, and what changes is.
 
+use super::super::sealed::{Part, Parts, With};
 use super::*;
+use crate::domain::Quarter;
 
 const MINUTE: u64 = 60_000;
 /// Each a few minutes after the one before it, so that a quarter has three.
@@ -28,7 +30,7 @@ fn filled(dir: &Path) -> Store {
 
 fn sealed(store: &Store) {
     wake(store);
-    while checkpoint::seal(&store.shared, clock::now(), 7).unwrap() {}
+    while checkpoint::seal(&store.shared, clock::now(), 7, false).unwrap() {}
 }
 
 /// How many calls of a filter there are, and how many rows were looked at for it.
@@ -127,4 +129,61 @@ fn a_call_from_before_all_others_and_one_in_a_long_pause_are_counted() {
         assert_eq!(count(&store, Filter::default()).1, 0);
     }
     assert_sound(&store);
+}
+
+#[test]
+fn calls_of_a_quarter_that_has_more_kinds_than_can_be_kept_count_in_the_peaks_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let at = clock::now().minus_millis(50 * HOUR_MILLIS);
+    for call in 0..12 {
+        // All begin within a minute, and end two hours later.
+        let at = at.plus_millis(u64::from(call) * 1000);
+        let mut trying = event(id(1, call), CallStatus::Trying, at);
+        let trunk = format!("trunk {call}");
+        trying.texts[CallField::OriginatingSipTrunkName as usize] = Some(trunk.into());
+        store.apply(&[Change::Event(Box::new(trying))], at, false).unwrap();
+        let end = at.plus_millis(2 * HOUR_MILLIS);
+        send(&store, id(1, call), CallStatus::Completed, end);
+    }
+    for call in 1..180 {
+        let at = at.plus_millis(u64::from(call) * 16 * MINUTE);
+        send(&store, id(1, call + 20), CallStatus::Trying, at);
+        send(&store, id(1, call + 20), CallStatus::Completed, at.plus_millis(MINUTE));
+    }
+    for then in [|_: &Store| (), sealed] {
+        then(&store);
+        assert_eq!(count(&store, Filter::default()).0, 191);
+        let found = figures(&store).0;
+        assert_eq!((found.calls, found.peak), (191, 13));
+    }
+    // It alone is looked at for a count.
+    let (_, rows) = count(&store, Filter::default());
+    assert!(rows < 30, "{rows}");
+    assert_sound(&store);
+}
+
+#[test]
+fn of_quarters_with_many_calls_few_are_in_memory_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let begun = Quarter::of(clock::now().minus_millis(50 * HOUR_MILLIS)).start();
+    for call in 0..30 {
+        let quarter = begun.plus_millis(u64::from(call / 10) * Quarter::MILLIS);
+        let at = quarter.plus_millis(u64::from(call % 10) * 1000);
+        send(&store, id(1, call), CallStatus::Trying, at);
+        send(&store, id(1, call), CallStatus::Completed, at.plus_millis(MINUTE));
+    }
+    sealed(&store);
+    let mut parts = Parts::new(account(1), Quarter::default(), Quarter::MAX, With::Ups);
+    let mut read = Vec::new();
+    while let Some(part) = parts.next(&store).unwrap() {
+        if let Part::Sealed(of) = part {
+            read.push(of.ups.len());
+            assert!(of.bytes() > 400, "{}", of.bytes());
+        }
+        // The other quarters are read once it is their turn.
+        assert!(parts.bytes() < 400, "{}", parts.bytes());
+    }
+    assert_eq!(read, [10, 10, 10]);
 }
