@@ -9,7 +9,7 @@
 //!
 //! A call belongs to the quarter in which it is listed, which never changes. A row is right as long as it is
 //! there: before anything is written of a call, the row of its quarter goes, and the peaks of all quarters in
-//! which its calls may be up. A quarter is sealed some time after its end ([`Index::seal`]). Whoever reads
+//! which its calls may be up. A quarter is sealed some time after its end ([`Index::seal`]). A reader
 //! takes the sealed ones from here, and counts the calls of the others.
 
 use std::collections::BTreeSet;

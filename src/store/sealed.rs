@@ -126,7 +126,7 @@ impl Parts {
             if self.with == With::Ups {
                 let Some(ups) = index.ups(account, &of.row).map_err(failed)? else { continue };
                 of.ups = ups;
-                // Whoever uses them finds them whole.
+                // They are whole where they are used.
                 of.row.kinds().map_err(failed)?;
             }
             while known.next_if(|peaks| peaks.quarter < of.row.quarter).is_some() {}

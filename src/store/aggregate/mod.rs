@@ -12,10 +12,10 @@
 
 mod groups;
 mod lines;
+mod overview;
 #[cfg(test)]
 mod properties;
 mod reading;
-mod survey;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,8 +24,8 @@ pub use groups::{Dimension, Group};
 use groups::{GroupCounts, numbers, write_group, write_group_of_kind};
 pub use lines::{BUCKETS_MAX, CALLS_OF_AN_HOUR_MAX, CELLS_MAX, Exceeded, Figures, TOP_MAX};
 use lines::{Buckets, Counted, Lines, Period, Sample, check_size};
+use overview::Overview;
 use reading::{Found, Reading};
-use survey::Survey;
 
 use super::StoreError;
 use super::scope::ScopedAccount;
@@ -105,7 +105,7 @@ pub struct Aggregating {
 
 enum Pass {
     /// What is known without looking at calls: of all of them together.
-    Survey(Survey),
+    Overview(Overview),
     /// How many calls each group has.
     Groups(Reading, GroupCounts),
     /// The figures of these quarters, from one to another; those of the first of them are begun.
@@ -131,7 +131,7 @@ impl Aggregating {
         } else if filter == Filter::default()
             && let [one] = &*request.accounts
         {
-            Pass::Survey(Survey::new(one.account, first, last))
+            Pass::Overview(Overview::new(one.account, first, last))
         } else {
             Pass::Figures([(first, last)].into(), None)
         };
@@ -143,10 +143,10 @@ impl Aggregating {
     /// Reads some more. True once all was, or more would be in vain.
     pub fn go_on(&mut self, view: &View) -> Result<bool, StoreError> {
         let done = match &mut self.pass {
-            Pass::Survey(survey) => {
-                match survey.go_on(view, &self.request, self.period, &mut self.counted)? {
+            Pass::Overview(overview) => {
+                match overview.go_on(view, &self.request, self.period, &mut self.counted)? {
                     Ok(true) => {
-                        let open = std::mem::take(&mut survey.open).into();
+                        let open = std::mem::take(&mut overview.open).into();
                         self.pass = Pass::Figures(open, None);
                         Ok(false)
                     }
@@ -223,7 +223,7 @@ impl Aggregating {
         let more = match &self.pass {
             Pass::Groups(reading, counts) => reading.bytes() + counts.bytes(),
             Pass::Figures(_, Some((reading, lines))) => reading.bytes() + lines.bytes(),
-            Pass::Survey(survey) => survey.bytes(),
+            Pass::Overview(overview) => overview.bytes(),
             Pass::Figures(_, None) | Pass::Failed(_) => 0,
         };
         self.counted.bytes() + more

@@ -13,12 +13,12 @@ use crate::store::state::View;
 
 /// Parts that are taken before others get a turn.
 const PARTS: usize = 1024;
-/// Whoever looks at the calls of some quarters looks at those of so many around them: what lies closer
+/// A reading of the calls of some quarters reads those of so many around them: what lies closer
 /// together is looked at together.
 const APART: u32 = QUARTERS_AFTER + QUARTERS_BEFORE;
 
 /// A time that is gone through from its beginning.
-pub(super) struct Survey {
+pub(super) struct Overview {
     parts: Parts,
     first: Quarter,
     last: Quarter,
@@ -28,7 +28,7 @@ pub(super) struct Survey {
     pub open: Vec<(Quarter, Quarter)>,
 }
 
-impl Survey {
+impl Overview {
     pub fn new(account: AccountSid, first: Quarter, last: Quarter) -> Self {
         let parts = Parts::new(account, first, last, With::Peaks);
         Self { parts, first, last, known: VecDeque::new(), open: Vec::new() }
