@@ -58,6 +58,7 @@ impl Store {
     /// are not looked at.
     pub fn check(&self, progress: &dyn Fn(Progress)) -> Result<Checked, StoreError> {
         let _use = self.uses_segments("check");
+        let _still = self.shared.at_rest.write();
         // The journal may already hold changes that are not published yet.
         let published = self.shared.view.registry.read().last_seq();
         let segments = self.shared.view.segments.read().clone();

@@ -114,6 +114,7 @@ pub(super) fn take_locked(
 
 /// Has the index put in order what many checkpoints have left, where the disk has room for that.
 pub(super) fn tidy(shared: &Shared) -> Result<(), StoreError> {
+    let Some(_moves) = shared.at_rest.try_read() else { return Ok(()) };
     let _writing = shared.index_writer.lock();
     let index = shared.view.index()?;
     let room = index.writing_bytes(0, 0).saturating_add(SLACK_BYTES);
@@ -131,6 +132,7 @@ pub(super) fn seal(
     calls: usize,
     busy: bool,
 ) -> Result<bool, StoreError> {
+    let Some(_moves) = shared.at_rest.try_read() else { return Ok(false) };
     let _writing = shared.index_writer.lock();
     let index = shared.view.index()?;
     let room = (calls as u64).saturating_mul(SEALED_BYTES).saturating_add(SLACK_BYTES);

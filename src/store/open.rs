@@ -8,7 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
 use super::Outcome;
@@ -125,6 +125,7 @@ impl Store {
             index_writer: Mutex::new(()),
             newest_checkpoint: AtomicU64::new(0),
             forgotten: AtomicBool::new(true),
+            at_rest: RwLock::new(()),
             short_of_space: Mutex::default(),
             segment_users: SegmentUsers::default(),
             checkpointer,

@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub newest_checkpoint: AtomicU64,
     /// Deletions may have left the journal that the index still has.
     pub forgotten: AtomicBool,
+    /// Held by those who need the index to stand still: meanwhile nothing is sealed or put in order.
+    pub at_rest: RwLock<()>,
     /// The last checkpoint was not taken, since the disk has no room for it.
     pub short_of_space: Mutex<Option<StoreError>>,
     /// Work in hand that holds segments for long.
