@@ -24,7 +24,7 @@ fn a_wrong_command_line_is_told_what_would_be_right() {
         (&["export", "--format", "xml"], 2, &["'xml'", "ndjson", "csv"]),
         (&["export", "--spreadsheet"], 2, &["--spreadsheet needs --format csv"]),
         (&["export", "--format", "json", "--time-zone", "UTC"], 2, &["--time-zone needs"]),
-        (&["export", "--format", "csv", "--time-zone", "Mars"], 2, &["\"Mars\"", "Europe/Berlin"]),
+        (&["export", "--format", "csv", "--time-zone", "Mars"], 2, &["'Mars'", "Europe/Berlin"]),
         (&["export", "-o", "/nonexistent/calls"], 1, &["/nonexistent/calls:", "No such file"]),
         (&["import", "/nonexistent/calls"], 1, &["/nonexistent/calls:", "No such file"]),
         (&["import", "/"], 1, &["/: ", "directory"]),
