@@ -20,7 +20,7 @@ fn every_kind() -> Rollcall {
     rollcall.set_args(&[]);
     rollcall.start();
     assert_eq!(rollcall.post_events(recorded_events()).status, 204);
-    let odd = ",\"b\":[1.50,1e400,{\"\\u00e4\":null}],\"a\":\"x\\ty\",\"sip_reason\":\"OK\"";
+    let odd = ",\"b\":[1.50,1E+300,{\"\\u00e4\":null}],\"a\":\"x\\ty\",\"sip_reason\":\"OK\"";
     import(&rollcall, &[], &[record(2, TIMES), record(3, ""), record(4, odd)].join("\n"));
     let other = record(5, TIMES).replace(A1, A2).replace("inbound", "outbound");
     import(&rollcall, &[], &other);
@@ -39,7 +39,7 @@ fn an_export_imported_into_an_empty_store_is_the_same_store() {
     for part in [
         "\"stale\":true",
         "\"time_unknown\":true",
-        "\"b\":[1.50,1e400,{\"\\u00e4\":null}]",
+        "\"b\":[1.50,1E+300,{\"\\u00e4\":null}]",
         "\"timeline\":[[",
         "\"trace_id\"",
     ] {
