@@ -76,8 +76,8 @@ fn expire_and_its_dry_run_do_what_the_size_of_the_store_asks_for() {
     let (left, bytes) = figures();
     assert_eq!(done["expired"].as_u64(), Some(3000 - left), "{done}");
     assert!(left < 2700 && left > 0, "{left} are left of {all}");
-    // What the index has written since it was measured may be beyond it, a little.
-    assert!(bytes <= limit / 50 * 51, "{bytes} bytes of {limit}");
+    // Each start writes something: a segment of the journal, and of the index.
+    assert!(bytes <= limit + (1 << 20), "{bytes} bytes of {limit}");
     let is_done = || expire(&["--dry-run"]) == "nothing would go\n";
     assert!((0..4).any(|_| is_done() || expire(&["--json"]).is_empty()), "something would go on");
     // Without a limit nothing goes for its size.
