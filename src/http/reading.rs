@@ -138,36 +138,31 @@ impl BodyReader {
     }
 
     /// Takes a count to its end.
-    pub async fn count(&self, mut counting: Counting) -> Result<Counting, ApiError> {
-        loop {
-            let done;
-            (counting, done) = self
-                .slice(move |store| {
-                    let done = counting.go_on(store)?;
-                    Ok((counting, done))
-                })
-                .await?;
-            if done {
-                return Ok(counting);
-            }
-        }
+    pub async fn count(&self, counting: Counting) -> Result<Counting, ApiError> {
+        self.to_its_end(counting, |counting, store| counting.go_on(store)).await
     }
 
     /// The same with that of several accounts.
-    pub async fn count_across(
+    pub async fn count_across(&self, counting: CountingAcross) -> Result<CountingAcross, ApiError> {
+        self.to_its_end(counting, |counting, store| counting.go_on(store)).await
+    }
+
+    /// Goes on with work, a slice each time, until it is done.
+    async fn to_its_end<T: Send + 'static>(
         &self,
-        mut counting: CountingAcross,
-    ) -> Result<CountingAcross, ApiError> {
+        mut work: T,
+        go_on: fn(&mut T, &Store) -> Result<bool, StoreError>,
+    ) -> Result<T, ApiError> {
         loop {
             let done;
-            (counting, done) = self
+            (work, done) = self
                 .slice(move |store| {
-                    let done = counting.go_on(store)?;
-                    Ok((counting, done))
+                    let done = go_on(&mut work, store)?;
+                    Ok((work, done))
                 })
                 .await?;
             if done {
-                return Ok(counting);
+                return Ok(work);
             }
         }
     }

@@ -17,6 +17,10 @@ use crate::store::state::Shared;
 /// What is left of the limit after calls had to go: tenths.
 const TARGET_TENTHS: u64 = 9;
 
+/// What the index may still write once it has been judged, at most: sled takes so much at once. Of a small limit
+/// it is what the target leaves.
+const WRITTEN_LATER: u64 = 512 * 1024;
+
 /// Calls that are remembered for being deleted, 40 bytes each.
 const OLDEST_MAX: usize = 500_000;
 
@@ -47,7 +51,9 @@ impl SizeLimitRun {
             shared.view.segments.read().iter().map(|segment| segment.disk_bytes()).sum();
         let bytes = journal + index.disk_bytes();
         let calls = index.stats().calls;
-        if bytes <= limit || calls == 0 {
+        // Where calls have gone, the rest is to fit for longer than this moment.
+        let later = if self.stale.is_some() { WRITTEN_LATER.min(limit - target(limit)) } else { 0 };
+        if bytes.saturating_add(later) <= limit || calls == 0 {
             return Ok(Advice::Fits);
         }
         let dir = index.dir().to_owned();
@@ -72,10 +78,14 @@ fn needed_by(index: &Index) -> Result<u64, IndexError> {
     Ok(u64::try_from(needed).unwrap_or(u64::MAX).min(disk))
 }
 
+/// What the store is brought down to.
+fn target(limit: u64) -> u64 {
+    limit / 10 * TARGET_TENTHS
+}
+
 /// How many calls are too many, where all weigh alike.
 fn surplus(bytes: u64, limit: u64, calls: u64) -> u64 {
-    let target = limit / 10 * TARGET_TENTHS;
-    let over = u128::from(bytes.saturating_sub(target)) * u128::from(calls);
+    let over = u128::from(bytes.saturating_sub(target(limit))) * u128::from(calls);
     let count = over.div_ceil(u128::from(bytes.max(1)));
     u64::try_from(count).unwrap_or(u64::MAX).clamp(1, calls.max(1))
 }
