@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::cursor::{Cursor, Direction, Entry, Lookup, beginning};
 use super::database::{Database, guarded, open_once_released};
-use super::entries::{CACHE_SHARE, Change, Entries, edits};
+use super::entries::{Batches, CACHE_SHARE, Change, Entries, edits};
 use super::row::CallRow;
 use super::rows::{AdminRow, CheckpointMeta, IndexStats, Stored, sealed, unsealed};
 use super::sealing::Sealing;
@@ -25,6 +25,8 @@ pub struct Index {
     pub(super) sids: SidFilter,
     pub(super) stats: Mutex<IndexStats>,
     pub(super) sealing: Mutex<Sealing>,
+    /// The writes of calls, each of which is several batches.
+    writes: Batches,
     /// Set once anything has failed; from then on nothing is read or written any more.
     failed: AtomicBool,
 }
@@ -68,6 +70,7 @@ impl Index {
             sids,
             stats: Mutex::new(stats),
             sealing: Mutex::default(),
+            writes: Batches::default(),
             failed: AtomicBool::new(false),
         })
     }
@@ -208,9 +211,10 @@ impl Index {
         })
     }
 
-    /// How many batches have been written since it was opened; none while one is.
-    pub fn batches_written(&self) -> Option<u64> {
-        self.entries.batches.written()
+    /// How many writes of calls and how many batches there have been since it was opened; none while one
+    /// is under way. What was read while they stay the same is of one piece.
+    pub fn written(&self) -> Option<(u64, u64)> {
+        Some((self.writes.written()?, self.entries.batches.written()?))
     }
 
     /// The rows of a range that lie in a span, one after another.
@@ -361,7 +365,7 @@ impl Index {
     /// Writes new versions; all keys of one call change together where they are few. An admin row that
     /// was removed stays as an empty one: the index can say of every name which change was its last.
     pub fn write(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {
-        self.guarded(|| {
+        let write = || {
             self.unseal(ops)?;
             let mut stats = self.stats();
             for op in ops {
@@ -389,7 +393,8 @@ impl Index {
                 self.entries.pack_recent(entries_of(stats))?;
             }
             Ok(())
-        })
+        };
+        self.writes.write(|| self.guarded(write))
     }
 
     /// Whether many writes have left something to put in order.

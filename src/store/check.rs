@@ -170,9 +170,9 @@ impl Store {
         let shared = &self.shared;
         for _ in 0..COUNTS {
             let index = shared.view.index()?;
-            let before = index.batches_written();
+            let before = index.written();
             let problem = self.surplus(&index)?;
-            if before.is_some() && before == index.batches_written() {
+            if before.is_some() && before == index.written() {
                 return Ok(problem.map_or(RowCount::Right, RowCount::Wrong));
             }
         }
