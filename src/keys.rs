@@ -6,6 +6,7 @@
 //! f | account 16 | from, escaped | 00 00 | position   -> ""
 //! o | account 16 | to, escaped   | 00 00 | position   -> ""
 //! p | account 16 | parent 16 | position 24            -> ""   (B legs only)
+//! i | account 16 | checksum of a Call-ID 4 | position 24 -> "" (each once)
 //! g | account 16 | quarter 4                           -> what is counted of its calls
 //! h | account 16 | quarter 4                           -> peaks
 //! u | account 16 | quarter 4 | part 2                  -> when its calls are up
@@ -23,12 +24,16 @@
 //! same in every range, so that one cursor is valid in all. In a number, a byte 00 is written as
 //! 00 FF, so that no number's range holds another's.
 
+mod call_ids;
+
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
 use crate::domain::{
     AccountSid, Call, CallField, CallId, CallSid, CallStatus, Direction, Order, Position, Quarter,
     Timestamp,
 };
+
+use call_ids::CallIdHashes;
 
 /// What an index knows a call by: its status, or that it is stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +93,7 @@ pub struct IndexKeys {
     from: Box<str>,
     to: Box<str>,
     parent: Option<CallSid>,
+    call_ids: CallIdHashes,
     live_since: Option<Timestamp>,
 }
 
@@ -101,6 +107,7 @@ impl IndexKeys {
             from: call.text(CallField::From).unwrap_or_default().into(),
             to: call.text(CallField::To).unwrap_or_default().into(),
             parent: call.parent(),
+            call_ids: CallIdHashes::of(call),
             live_since: call.live().then(|| call.last_event_at()),
         }
     }
@@ -117,7 +124,9 @@ impl IndexKeys {
             Range::from(account, &self.from),
             Range::to(account, &self.to),
         ];
-        ranges.into_iter().chain(self.parent.map(|parent| Range::parent(account, parent)))
+        let parent = self.parent.map(|parent| Range::parent(account, parent));
+        let call_ids = self.call_ids.iter().map(move |hash| Range::call_id_hash(account, hash));
+        ranges.into_iter().chain(parent).chain(call_ids)
     }
 
     /// Since when a live call has heard nothing; none where it has ended.
@@ -167,6 +176,13 @@ pub fn moved_rows(before: &Call, after: &Call) -> (Vec<RangeRow>, Vec<RangeRow>)
     row(before.parent() != after.parent(), &|call| {
         call.parent().map(|parent| Range::parent(account, parent))
     });
+    let call_ids = (CallIdHashes::of(before), CallIdHashes::of(after));
+    let rows = |into: &mut Vec<RangeRow>, of: CallIdHashes, other: CallIdHashes, position| {
+        let differ = of.iter().filter(|hash| from != to || !other.have(*hash));
+        into.extend(differ.map(|hash| (Range::call_id_hash(account, hash), position)));
+    };
+    rows(&mut gone, call_ids.0, call_ids.1, from);
+    rows(&mut new, call_ids.1, call_ids.0, to);
     (gone, new)
 }
 
@@ -183,6 +199,7 @@ const POSITION_BYTES: usize = 24;
 const SID_BYTES: usize = 16;
 
 pub(crate) const CALL: u8 = b'c';
+pub(crate) const CALL_ID: u8 = b'i';
 pub(crate) const KNOWN: u8 = b'k';
 pub(crate) const LIVE: u8 = b'l';
 pub(crate) const DELETED: u8 = b'd';
@@ -191,7 +208,7 @@ pub(crate) const PEAKS: u8 = b'h';
 pub(crate) const UPS: u8 = b'u';
 pub(crate) const ADMIN: u8 = b'a';
 /// What the keys of entries begin with, in order.
-pub(crate) const ENTRIES: &[u8] = b"cdfghklopsu";
+pub(crate) const ENTRIES: &[u8] = b"cdfghiklopsu";
 pub(crate) const BUILT: &[u8] = b"b";
 pub(crate) const MARK: &[u8] = b"m";
 pub(crate) const LAYOUT: &[u8] = b"v";
@@ -242,6 +259,11 @@ impl Range {
     /// Whether the rows of this range carry more than their positions.
     pub fn carries_texts(&self) -> bool {
         carries_texts(&self.prefix)
+    }
+
+    /// Whether it may also hold calls that it does not mean: each is to be asked.
+    pub fn is_hint(&self) -> bool {
+        self.prefix.first() == Some(&CALL_ID)
     }
 
     /// What all keys of this range begin with.

@@ -3,6 +3,7 @@
 //!
 //! The API and the command line read it here, by the names that the parameters have in the API.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -148,6 +149,11 @@ impl Search {
         }
     }
 
+    /// Call-IDs of which each match has one, where such are asked for.
+    pub fn any_call_id(&self) -> Option<&[String]> {
+        [&self.call_id, &self.sbc_callid].into_iter().find(|ids| !ids.is_empty()).map(Vec::as_slice)
+    }
+
     /// Whether anything but `number` is asked.
     pub fn asks_beside_number(&self) -> bool {
         // Named one by one, so that a new part is met here.
@@ -227,6 +233,14 @@ impl Search {
 const SBC_CALLID: &str = "sbc_callid";
 /// Keys of Call-IDs beside `call_id`; the second is that of CDRs.
 const OTHER_CALLIDS: [&str; 2] = [SBC_CALLID, "sip_callid"];
+
+impl Call {
+    /// Its Call-IDs: its own, that on the other side of the SBC, that of its CDR.
+    pub fn call_ids(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let own = self.text(CallField::CallId).map(Cow::Borrowed);
+        own.into_iter().chain(OTHER_CALLIDS.iter().filter_map(|key| self.further_text(key)))
+    }
+}
 
 /// One SIP status, or those of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -318,12 +332,9 @@ impl Typed {
                 || self.as_it_stands && party.contains(&*self.text)
         };
         self.sid == Some(call.id.sid)
-            || call.text(CallField::CallId) == Some(&*self.text)
+            || call.call_ids().any(|call_id| *call_id == *self.text)
             || has_part(CallField::From)
             || has_part(CallField::To)
-            || OTHER_CALLIDS
-                .iter()
-                .any(|key| call.further_text(key).is_some_and(|callid| *callid == *self.text))
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The answer is the call as the API answers it, ready to be sent. The marks tell in which other ranges
-//! the call stands.
+//! the call stands, those of Call-IDs apart: of what they hold each call is asked.
 
 use bytes::Bytes;
 
@@ -21,7 +21,7 @@ const HEAD: usize = 8 + 4 * MARKS + 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallRow {
     seq: u64,
-    /// The checksums of the prefixes of its other ranges, in their order.
+    /// The checksums of the prefixes of its other ranges, in their order, but for Call-IDs.
     marks: [u32; MARKS],
     value: Bytes,
     answer: Bytes,
@@ -34,7 +34,8 @@ impl CallRow {
         let mut value = Vec::with_capacity(1024);
         value.extend_from_slice(&seq.to_be_bytes());
         let mut marks = [0; MARKS];
-        for (mark, range) in marks.iter_mut().zip(ranges) {
+        let marked = ranges.iter().filter(|range| !range.is_hint());
+        for (mark, range) in marks.iter_mut().zip(marked) {
             *mark = crc32c::crc32c(range.prefix());
         }
         value.extend(marks.iter().flat_map(|mark: &u32| mark.to_be_bytes()));
@@ -70,7 +71,9 @@ impl CallRow {
 
     /// Whether the call stands in this range, as far as its row knows.
     pub fn stands_in(&self, range: &Range) -> bool {
-        range.carries_texts() || self.marks.contains(&crc32c::crc32c(range.prefix()))
+        range.carries_texts()
+            || range.is_hint()
+            || self.marks.contains(&crc32c::crc32c(range.prefix()))
     }
 
     /// The sequence number of the version.

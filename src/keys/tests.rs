@@ -32,6 +32,7 @@ fn status_key() -> impl Strategy<Value = StatusKey> {
 enum Meaning {
     All(AccountSid),
     From(AccountSid, String),
+    CallId(AccountSid, u32),
     To(AccountSid, String),
     Parent(AccountSid, CallSid),
     Status(AccountSid, u8, Direction),
@@ -44,6 +45,9 @@ fn range() -> impl Strategy<Value = (Meaning, Range)> {
         (account(), number()).prop_map(|(a, n)| (Meaning::From(a, n.clone()), Range::from(a, &n))),
         (account(), number()).prop_map(|(a, n)| (Meaning::To(a, n.clone()), Range::to(a, &n))),
         (account(), sid()).prop_map(|(a, p)| (Meaning::Parent(a, p), Range::parent(a, p))),
+        (account(), number()).prop_map(|(a, n)| {
+            (Meaning::CallId(a, crc32c::crc32c(n.as_bytes())), Range::call_id(a, &n))
+        }),
         (account(), status_key(), direction)
             .prop_map(|(a, s, d)| { (Meaning::Status(a, s.byte(), d), Range::status(a, s, d)) }),
     ]
@@ -88,7 +92,9 @@ proptest! {
         prop_assert_eq!(call.parent(), parent);
         let index_keys = IndexKeys::of(&call);
         let keys = index_keys.keys(call.id);
-        prop_assert_eq!(keys.len(), 3 + usize::from(call.parent().is_some()) + usize::from(call.live()));
+        let call_ids: std::collections::BTreeSet<_> = call.call_ids().collect();
+        let single = usize::from(call.parent().is_some()) + usize::from(call.live());
+        prop_assert_eq!(keys.len(), 3 + single + call_ids.len());
         for key in keys {
             if other.1.position_in(&key).is_some() {
                 prop_assert_eq!(account_in(&key), Some(account));

@@ -222,7 +222,7 @@ impl Store {
         let stats = index.stats();
         let found = index.row_counts().map_err(failed)?;
         let counted = |letter: u8| found.get(&letter).copied().unwrap_or_default();
-        for letter in [b'c', b's', b'f', b'o', b'p', b'l'] {
+        for letter in [b'c', b's', b'f', b'o', b'p', b'i', b'l'] {
             let (have, want) =
                 (counted(letter), expected.get(&letter).copied().unwrap_or_default());
             if have != want {

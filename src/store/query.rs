@@ -89,7 +89,9 @@ impl Plan {
     /// The narrowest ranges. Where they are not exact the filter is to be asked for each record.
     pub fn of(request: &ListRequest) -> Self {
         let (account, filter) = (request.account, &request.filter);
-        let ranges: Vec<Range> = if !filter.parents.is_empty() {
+        let ranges: Vec<Range> = if let Some(call_ids) = filter.search.any_call_id() {
+            call_ids.iter().map(|call_id| Range::call_id(account, call_id)).collect()
+        } else if !filter.parents.is_empty() {
             filter.parents.iter().map(|parent| Range::parent(account, *parent)).collect()
         } else if !filter.from.is_empty() {
             filter.from.iter().map(|number| Range::from(account, number)).collect()

@@ -12,6 +12,8 @@ pub const ACCOUNTS: u8 = 3;
 pub const CALLS: u8 = 10;
 pub const PARENT: CallSid = CallSid::from_bytes([9; 16]);
 pub const NUMBERS: [&str; 5] = ["", "+1", "+15", "+1\0", "+1\0\0\u{ff}"];
+/// None, two that have the same checksum, and another.
+pub const CALL_IDS: [&str; 4] = ["", "4ca3a936-2226@sbc", "39a30572-837b@sbc", "x"];
 
 /// One change, in small numbers.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub enum Do {
         direction: Direction,
         from: usize,
         to: usize,
+        /// Its own Call-ID, and the other one.
+        call_ids: [usize; 2],
     },
     Record {
         seconds: u64,
@@ -95,10 +99,11 @@ fn status() -> impl Strategy<Value = CallStatus> {
 fn change() -> impl Strategy<Value = Do> {
     let direction = select(Direction::ALL.to_vec());
     let number = 0..NUMBERS.len();
+    let call_ids = [0..CALL_IDS.len(), 0..CALL_IDS.len()];
     prop_oneof![
-        8 => (0..40_u64, status(), direction, number.clone(), number.clone()).prop_map(
-            |(seconds, status, direction, from, to)| {
-                Do::Event { seconds, status, direction, from, to }
+        8 => (0..40_u64, status(), direction, number.clone(), number.clone(), call_ids).prop_map(
+            |(seconds, status, direction, from, to, call_ids)| {
+                Do::Event { seconds, status, direction, from, to, call_ids }
             }
         ),
         2 => (0..40_u64, status(), number)
@@ -150,11 +155,19 @@ pub fn step(most: usize) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Mostly none; else a number of either party, or what no range stands for.
+/// Mostly none; else a number of either party, Call-IDs, or what no range stands for.
 fn search() -> impl Strategy<Value = Search> {
     let number = subsequence(NUMBERS.to_vec(), 1..4);
-    (0..6_u8, number, any::<bool>(), 0..3_u64).prop_map(|(parts, number, answered, seconds)| {
+    let call_ids = subsequence(CALL_IDS[1..].to_vec(), 1..3);
+    let drawn = (0..8_u8, number, any::<bool>(), 0..3_u64, call_ids);
+    drawn.prop_map(|(parts, number, answered, seconds, call_ids)| {
+        let call_ids = |part| {
+            let call_ids = call_ids.iter().filter(|_| parts == part);
+            call_ids.map(|&call_id| call_id.to_owned()).collect()
+        };
         Search {
+            call_id: call_ids(6),
+            sbc_callid: call_ids(7),
             number: if parts < 2 {
                 number.into_iter().map(str::to_owned).collect()
             } else {

@@ -1,6 +1,7 @@
 //! The store as a whole: what goes in comes out, whatever happens in between.
 
 mod across;
+mod call_ids;
 mod compaction;
 mod counts;
 mod cramped;

@@ -12,7 +12,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 
 use super::drawn::{
-    ACCOUNTS, CALLS, Damage, Do, Look, MINUTES, NUMBERS, PARENT, Step, base, look, step,
+    ACCOUNTS, CALL_IDS, CALLS, Damage, Do, Look, MINUTES, NUMBERS, PARENT, Step, base, look, step,
 };
 use super::*;
 use crate::access::{Account, Keep, SettingRow};
@@ -58,11 +58,15 @@ impl StoreModel {
         let known = self.calls.get(&id);
         let text = |n: usize| Some(NUMBERS[n].into()).filter(|_| n > 0);
         let (change, new) = match *change {
-            Do::Event { seconds, status, direction, from, to } => {
+            Do::Event { seconds, status, direction, from, to, call_ids } => {
                 let mut event = event(id, status, time(seconds));
                 event.direction = direction;
                 event.texts[CallField::From as usize] = text(from);
                 event.texts[CallField::To as usize] = text(to);
+                let [own, other] = call_ids.map(|n| Some(CALL_IDS[n]).filter(|_| n > 0));
+                event.texts[CallField::CallId as usize] = own.map(Into::into);
+                let other = other.map(|id| ("sbc_callid".into(), format!("\"{id}\"").into()));
+                event.extras.extend(other);
                 if to == 1 {
                     event.texts[CallField::ParentCallSid as usize] =
                         Some(PARENT.to_string().into());
