@@ -5,6 +5,7 @@
 //! it: bytes of any version are read as their own shape and go up the chain. Sids are 16 bytes, words
 //! are bytes of our own. Values of one event share their origin, so origins stand once, in a table.
 
+mod heads;
 mod quarters;
 mod words;
 
@@ -22,6 +23,7 @@ use words::{
     TEXTS, direction, direction_byte, rank, rank_byte, source, source_byte, status, status_byte,
 };
 
+pub use heads::{Heads, HeadsOfPart, PartOf};
 pub use quarters::{
     KindSums, QuarterSums, decode_kinds, decode_peaks, decode_quarter, decode_ups, encode_peaks,
     encode_quarter, encode_ups,

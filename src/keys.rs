@@ -9,6 +9,7 @@
 //! i | account 16 | checksum of a Call-ID 4 | position 24 -> "" (each once)
 //! g | account 16 | quarter 4                           -> what is counted of its calls
 //! h | account 16 | quarter 4                           -> peaks
+//! q | account 16 | quarter 4 | part 4                  -> heads of its calls
 //! u | account 16 | quarter 4 | part 2                  -> when its calls are up
 //! k | call 16 | account 16                            -> seq, listed_at or deleted_at
 //! l | last event 8 | account 16 | call 16             -> ""   (live calls only)
@@ -206,9 +207,10 @@ pub(crate) const DELETED: u8 = b'd';
 pub(crate) const QUARTER: u8 = b'g';
 pub(crate) const PEAKS: u8 = b'h';
 pub(crate) const UPS: u8 = b'u';
+pub(crate) const HEADS: u8 = b'q';
 pub(crate) const ADMIN: u8 = b'a';
 /// What the keys of entries begin with, in order.
-pub(crate) const ENTRIES: &[u8] = b"cdfghiklopsu";
+pub(crate) const ENTRIES: &[u8] = b"cdfghiklopqsu";
 pub(crate) const BUILT: &[u8] = b"b";
 pub(crate) const MARK: &[u8] = b"m";
 pub(crate) const LAYOUT: &[u8] = b"v";
@@ -378,6 +380,20 @@ pub(crate) fn quarter(kind: u8, account: AccountSid, quarter: Quarter) -> Vec<u8
 pub(crate) fn quarter_in(key: &[u8]) -> Option<Quarter> {
     let number = key.get(1 + SID_BYTES..)?.try_into().ok()?;
     Some(Quarter::new(u32::from_be_bytes(number)))
+}
+
+/// The key of a part of the heads of the calls of a quarter.
+pub(crate) fn heads(account: AccountSid, of: Quarter, part: u32) -> Vec<u8> {
+    let mut key = quarter(HEADS, account, of);
+    key.extend_from_slice(&part.to_be_bytes());
+    key
+}
+
+/// The quarter and the part in a key that [`heads`] made.
+pub(crate) fn heads_in(key: &[u8]) -> Option<(Quarter, u32)> {
+    let (quarter, part) = key.get(1 + SID_BYTES..)?.split_first_chunk::<4>()?;
+    let part = u32::from_be_bytes(part.try_into().ok()?);
+    Some((Quarter::new(u32::from_be_bytes(*quarter)), part))
 }
 
 /// The key of an admin row.

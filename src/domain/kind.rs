@@ -48,14 +48,18 @@ impl Filter {
 
     /// Whether calls of this kind match, their place in lists apart.
     pub fn matches_kind(&self, kind: &CallKind<'_>) -> bool {
-        let named = |wanted: &[String], value: Option<&str>| {
-            wanted.is_empty() || value.is_some_and(|value| wanted.iter().any(|w| w == value))
-        };
+        let applications = &self.search.application_sid;
+        let is_wanted = |application| applications.iter().any(|wanted| wanted == application);
+        self.matches_bare_kind(kind)
+            && (applications.is_empty() || kind.application.is_some_and(is_wanted))
+    }
+
+    /// The same by what a kind has beside its texts.
+    pub(super) fn matches_bare_kind(&self, kind: &CallKind<'_>) -> bool {
         let status_counts = !kind.stale || self.stale == Some(true);
         (self.statuses.is_empty() || status_counts && self.statuses.contains(&kind.status))
             && self.stale.is_none_or(|stale| stale == kind.stale)
             && (self.directions.is_empty() || self.directions.contains(&kind.direction))
             && self.search.answered.is_none_or(|answered| answered == kind.answered)
-            && named(&self.search.application_sid, kind.application)
     }
 }

@@ -9,6 +9,7 @@ mod amount;
 mod call;
 mod event;
 mod extras;
+mod head;
 mod ids;
 mod join;
 mod kind;
@@ -35,6 +36,7 @@ pub use extras::{
     Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Extra, Extras, KEY_BYTES_MAX, LeftOut, NameOrder,
     REMEMBERED_MAX, SizeRange, bounded,
 };
+pub use head::{AFTER_TEXT, Head, HeadFilter, PartyMatch, add_party_forms, sid_mark};
 pub use ids::{AccountSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
 pub use kind::CallKind;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Call, CallField, CallSid, PART_CHARS_MIN, PartyPart};
+use super::{Call, CallField, CallSid, PART_CHARS_MIN, PartyPart, fold_party};
 
 /// Values that one parameter may have.
 pub const VALUES_MAX: usize = 100;
@@ -213,16 +213,16 @@ impl Search {
             && (self.sip_status.is_empty()
                 || self.sip_status.iter().any(|wanted| wanted.have(call.progress.sip_status)))
             && self.answered.is_none_or(|answered| answered == call.answered())
-            && self.is_long_enough(call)
+            && self.are_seconds(call.duration())
             && self.q.as_ref().is_none_or(|typed| typed.matches(call))
     }
 
-    /// Whether the duration is within the bounds; none is within no bound.
-    fn is_long_enough(&self, call: &Call) -> bool {
+    /// Whether a duration is within the bounds; none is within no bound.
+    pub(super) fn are_seconds(&self, duration: Option<u64>) -> bool {
         if self.duration_min.is_none() && self.duration_max.is_none() {
             return true;
         }
-        call.duration().is_some_and(|seconds| {
+        duration.is_some_and(|seconds| {
             self.duration_min.is_none_or(|min| seconds >= min)
                 && self.duration_max.is_none_or(|max| seconds <= max)
         })
@@ -252,7 +252,7 @@ pub enum SipStatuses {
 }
 
 impl SipStatuses {
-    fn have(self, status: u16) -> bool {
+    pub(super) fn have(self, status: u16) -> bool {
         match self {
             Self::One(one) => status == one,
             Self::Class(class) => status / 100 == class,
@@ -325,11 +325,27 @@ impl Typed {
         &self.text
     }
 
+    /// The sid that it is, if any.
+    pub fn sid(&self) -> Option<CallSid> {
+        self.sid
+    }
+
+    /// What stands in a party of each call that matches by its numbers: one of these at least.
+    pub(super) fn in_parties(&self) -> Vec<&str> {
+        let part = self.part.as_ref().map(PartyPart::as_str);
+        part.into_iter().chain(self.as_it_stands.then_some(&*self.text)).collect()
+    }
+
+    /// Whether it stands in a party, which is given as it is compared, and as it is.
+    pub(super) fn is_in(&self, folded: &str, party: &str) -> bool {
+        self.part.as_ref().is_some_and(|part| folded.contains(part.as_str()))
+            || self.as_it_stands && party.contains(&*self.text)
+    }
+
     fn matches(&self, call: &Call) -> bool {
         let has_part = |field| {
             let party = call.text(field).unwrap_or_default();
-            PartyPart::any_in(self.part.as_slice(), party)
-                || self.as_it_stands && party.contains(&*self.text)
+            self.is_in(&fold_party(party), party)
         };
         self.sid == Some(call.id.sid)
             || call.call_ids().any(|call_id| *call_id == *self.text)

@@ -11,6 +11,7 @@ mod entries;
 mod error;
 mod gaps;
 mod generation;
+mod heads;
 mod layers;
 mod layout;
 mod op;
@@ -27,6 +28,7 @@ mod tree;
 pub use build::{Batch, BuiltSize, Loader, Packer};
 pub use error::IndexError;
 pub use generation::{Generations, OpenedGeneration};
+pub use heads::FoundByHeads;
 pub use layout::LAYOUT;
 pub use op::{Op, Version};
 pub use quarters::{PeakRow, QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow};
@@ -36,6 +38,8 @@ pub use tree::Index;
 
 #[cfg(test)]
 mod entries_tests;
+#[cfg(test)]
+mod heads_tests;
 #[cfg(test)]
 mod quarters_tests;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! ```text
 //! g | account 16 | quarter 4          -> since when there were no calls before it; sums; sums of each kind of call
 //! u | account 16 | quarter 4 | part 2 -> when its calls are up
+//! q | account 16 | quarter 4 | part 4 -> the heads of its calls (`heads.rs`)
 //! h | account 16 | quarter 4          -> how many calls are up at the same time at most, also in the quarters before
 //!                                        it without calls
 //! ```
@@ -47,7 +48,7 @@ pub struct QuarterRow {
 }
 
 impl QuarterRow {
-    fn read(key: &[u8], value: &Bytes) -> Result<Self, IndexError> {
+    pub(super) fn read(key: &[u8], value: &Bytes) -> Result<Self, IndexError> {
         let quarter = keys::quarter_in(key).ok_or_else(strange_key)?;
         let sums = decode_quarter(value).map_err(|error| damaged(&error))?;
         Ok(Self { quarter, sums, value: value.clone() })
@@ -250,9 +251,11 @@ impl Index {
         if let Some(row) = row.filter(|row| row.sums.since() <= quarter) {
             (first, last) = (row.sums.since(), row.quarter);
             gone.push(keys::quarter(keys::QUARTER, account, row.quarter));
-            let ups = keys::quarter(keys::UPS, account, row.quarter);
-            for entry in self.entries.cursor(beginning(&ups), Direction::Up) {
-                gone.push(entry?.key().to_vec());
+            for kind in [keys::UPS, keys::HEADS] {
+                let parts = keys::quarter(kind, account, row.quarter);
+                for entry in self.entries.cursor(beginning(&parts), Direction::Up) {
+                    gone.push(entry?.key().to_vec());
+                }
             }
         }
         if let Some(seals) = &mut seals {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound::{Excluded, Included};
 
 use super::cursor::{Direction, beginning};
-use super::entries::Change;
+use super::entries::{Change, edits};
 use super::quarters::{PeakRow, QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow, Seals};
-use super::tree::BATCH_KEYS;
+use super::tree::{BATCH_KEYS, entries_of, in_order};
 use super::{Index, IndexError};
-use crate::codec::{KindSums, QuarterSums, encode_peaks, encode_quarter, encode_ups};
+use crate::codec::{Heads, KindSums, QuarterSums, encode_peaks, encode_quarter, encode_ups};
 use crate::domain::{
     AccountSid, Call, CallKind, Order, Peaks, Position, Quarter, Timestamp, Up, UpTime,
 };
@@ -24,6 +24,9 @@ const KINDS_MAX: usize = if cfg!(test) { 8 } else { 4096 };
 const KINDS_BYTES_MAX: usize = 128 * 1024;
 /// Times of calls in one value.
 const UPS: usize = if cfg!(test) { 3 } else { 4096 };
+/// Bytes of what was counted that are gathered before they are written, and from which on they are packed.
+const GATHERED_BYTES: usize = if cfg!(test) { 1000 } else { 1 << 20 };
+const PACKED_BYTES: usize = if cfg!(test) { 500 } else { 16 << 10 };
 /// Quarters whose peaks are reckoned at once.
 const PEAKS: usize = if cfg!(test) { 3 } else { 96 };
 /// Times of calls in quarters whose peaks are reckoned at once, about.
@@ -49,6 +52,9 @@ pub(super) struct Sealing {
     listed: Option<AccountSid>,
     all_listed: bool,
     begun: Option<Begun>,
+    /// What was counted and is not written yet.
+    counted: Vec<Counted>,
+    counted_bytes: usize,
     /// When something was sealed last.
     until: Timestamp,
 }
@@ -58,6 +64,14 @@ impl Sealing {
     pub fn changes(&mut self, account: AccountSid, quarter: Quarter) {
         let waiting = self.waiting.entry(account).or_insert(quarter);
         *waiting = quarter.min(*waiting);
+        let is_meant = |of: &mut Counted| {
+            of.account == account && of.since <= quarter && quarter <= of.quarter
+        };
+        for gone in self.counted.extract_if(.., is_meant) {
+            if let Some(seals) = self.accounts.get_mut(&account) {
+                seals.open.add(gone.since.number(), gone.quarter.number());
+            }
+        }
         let meant = |begun: &Begun| {
             begun.account == account && begun.sums.since() <= quarter && quarter <= begun.quarter
         };
@@ -86,6 +100,16 @@ impl Sealing {
     }
 }
 
+/// A quarter whose calls were counted.
+#[derive(Debug)]
+struct Counted {
+    account: AccountSid,
+    since: Quarter,
+    quarter: Quarter,
+    parts: Vec<Change>,
+    sums: Vec<u8>,
+}
+
 /// A quarter whose calls are being counted.
 #[derive(Debug)]
 struct Begun {
@@ -99,6 +123,7 @@ struct Begun {
     kinds_bytes: usize,
     numbers: HashMap<OwnedKind, u32>,
     ups: Vec<(u32, UpTime)>,
+    heads: Heads,
 }
 
 /// A kind of calls whose texts stand in one text of their own.
@@ -139,11 +164,13 @@ impl OwnedKind {
 impl Begun {
     fn new(account: AccountSid, since: Quarter, quarter: Quarter) -> Self {
         let sums = QuarterSums::new(since);
-        let (kinds, kinds_bytes, numbers, ups) = Default::default();
-        Self { account, quarter, sums, after: None, kinds, kinds_bytes, numbers, ups }
+        let (kinds, kinds_bytes, numbers, ups, heads) = Default::default();
+        Self { account, quarter, sums, after: None, kinds, kinds_bytes, numbers, ups, heads }
     }
 
-    fn add(&mut self, call: &Call) {
+    /// Adds a call by its version of this sequence number.
+    fn add(&mut self, call: &Call, seq: u64) {
+        self.heads.add(call, seq);
         let kind = OwnedKind::of(call);
         let number = if let Some(number) = self.numbers.get(&kind) {
             *number
@@ -172,6 +199,19 @@ impl Begun {
         sums.ups = self.ups.len() as u64;
         let kinds: Vec<_> = self.kinds.iter().map(|(kind, sums)| (kind.kind(), *sums)).collect();
         encode_quarter(&sums, &kinds)
+    }
+
+    /// What has a value for several calls, or for one: when they are up, and their heads.
+    fn parts(&self) -> impl Iterator<Item = Change> {
+        let (account, quarter) = (self.account, self.quarter);
+        let ups = self.ups.chunks(UPS).zip(0_u16..).map(move |(ups, number)| {
+            let key = keys::quarter(keys::UPS, account, quarter);
+            ([&key[..], &number.to_be_bytes()].concat(), Some(encode_ups(quarter, ups)))
+        });
+        let heads = self.heads.encode().zip(0_u32..);
+        ups.chain(
+            heads.map(move |(part, number)| (keys::heads(account, quarter, number), Some(part))),
+        )
     }
 
     fn is_too_large(&self) -> bool {
@@ -204,6 +244,7 @@ impl Index {
                 }
                 found => {
                     // Everything is sealed that can be: now the peaks.
+                    self.write_counted(&mut sealing)?;
                     while left > 0 && self.seal_peaks(&mut sealing, account, limit, &mut left)? {}
                     if left == 0 {
                         break;
@@ -307,36 +348,54 @@ impl Index {
         for (position, _, row) in &rows {
             begun.after = Some(*position);
             if let Some(row) = row {
-                begun.add(&self.guarded(|| row.call())?);
+                begun.add(&self.guarded(|| row.call())?, row.seq());
             }
         }
         Ok(rows.len())
     }
 
     fn seal_one(&self, sealing: &mut Sealing, begun: &Begun) -> Result<(), IndexError> {
-        let (account, quarter) = (begun.account, begun.quarter);
-        let key = keys::quarter(keys::UPS, account, quarter);
-        let part = |(n, ups): (usize, &[(u32, UpTime)])| {
-            let number = u16::try_from(n).unwrap_or(u16::MAX);
-            let key = [&key[..], &number.to_be_bytes()].concat();
-            (key, Some(encode_ups(quarter, ups)))
-        };
-        let mut changes: Vec<Change> = begun.ups.chunks(UPS).enumerate().map(part).collect();
+        let (account, since, quarter) = (begun.account, begun.sums.since(), begun.quarter);
+        let mut parts: Vec<Change> = begun.parts().collect();
         self.guarded(|| {
             // What a stop in between has left of what was counted before.
-            let last = changes.last().map(|(key, _)| key.clone());
-            for entry in self.entries.cursor(beginning(&key), Direction::Up) {
-                let entry = entry?;
-                if last.as_ref().is_none_or(|last| entry.key() > last.as_slice()) {
-                    changes.push((entry.key().to_vec(), None));
+            for kind in [keys::UPS, keys::HEADS] {
+                let old = keys::quarter(kind, account, quarter);
+                for entry in self.entries.cursor(beginning(&old), Direction::Up) {
+                    let key = entry?.key().to_vec();
+                    if !parts.iter().any(|(new, _)| *new == key) {
+                        parts.push((key, None));
+                    }
                 }
             }
-            // Last, so that it never stands without the others.
-            changes.push((keys::quarter(keys::QUARTER, account, quarter), Some(begun.row())));
-            self.put_few(changes)?;
             let seals = self.seals(sealing, account)?;
-            seals.open.remove(begun.sums.since().number(), quarter.number());
+            seals.open.remove(since.number(), quarter.number());
             Ok(())
+        })?;
+        sealing.counted_bytes += bytes_of(&parts);
+        sealing.counted.push(Counted { account, since, quarter, parts, sums: begun.row() });
+        if sealing.counted_bytes >= GATHERED_BYTES {
+            self.write_counted(sealing)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was counted: the sums last, so that they never stand without the others.
+    fn write_counted(&self, sealing: &mut Sealing) -> Result<(), IndexError> {
+        let (mut parts, mut sums) = (Vec::new(), Vec::new());
+        for of in sealing.counted.drain(..) {
+            parts.extend(of.parts);
+            sums.push((keys::quarter(keys::QUARTER, of.account, of.quarter), Some(of.sums)));
+        }
+        sealing.counted_bytes = 0;
+        self.guarded(|| {
+            if bytes_of(&parts) >= PACKED_BYTES {
+                in_order(&mut parts);
+                self.entries.pack(&edits(&parts), entries_of(self.stats()))?;
+            } else {
+                self.put_few(parts)?;
+            }
+            self.put_few(sums)
         })
     }
 
@@ -364,7 +423,8 @@ impl Index {
                 let bytes = |ups: &[(u32, UpTime)]| encode_ups(row.quarter, ups);
                 let ups = self.ups(account, row)?;
                 let same = ups.is_some_and(|ups| bytes(&ups) == bytes(&begun.ups));
-                if stranger || !same || !row.has(&begun.row()) {
+                let heads = self.guarded(|| self.has_heads(&begun.heads, account, row.quarter))?;
+                if stranger || !same || !heads || !row.has(&begun.row()) {
                     return Ok(Some(row.quarter));
                 }
             }
@@ -478,6 +538,11 @@ impl Index {
         let runs = rows.iter().map(|row| runs(&mut peaks, row.sums.since(), row.quarter));
         Ok(Some(runs.collect()))
     }
+}
+
+fn bytes_of(changes: &[Change]) -> usize {
+    let bytes = |(key, value): &Change| key.len() + value.as_ref().map_or(0, Vec::len);
+    changes.iter().map(bytes).sum()
 }
 
 /// The peaks of quarters that come after those that were asked for before, as runs: of how many of them, and

@@ -477,7 +477,7 @@ impl Index {
 }
 
 /// How many entries calls and tombstones have, about.
-fn entries_of(stats: IndexStats) -> u64 {
+pub(super) fn entries_of(stats: IndexStats) -> u64 {
     (stats.calls + stats.tombstones).saturating_mul(CALL_ENTRIES)
 }
 
@@ -503,7 +503,7 @@ fn known_in(entry: &Entry) -> Result<(CallId, Stored), IndexError> {
 }
 
 /// Has changes in the order of their keys, and of each key the last one.
-fn in_order(changes: &mut Vec<Change>) {
+pub(super) fn in_order(changes: &mut Vec<Change>) {
     changes.sort_by(|(a, _), (b, _)| a.cmp(b));
     changes.dedup_by(|later, earlier| {
         let same = later.0 == earlier.0;

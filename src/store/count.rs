@@ -211,7 +211,7 @@ impl Counting {
     fn look(&mut self, view: &View, span: &PositionSpan) -> Result<(), StoreError> {
         let records = !self.plan.exact;
         let most = if records { RECORDS } else { KEYS };
-        let IndexPass { found, reached } =
+        let IndexPass { found, reached, .. } =
             view.look(self.request.account, &self.plan, span, most, records)?;
         for (position, found) in found {
             if self.cells.is_empty() {

@@ -45,7 +45,7 @@ pub struct Listing {
     pub calls: Vec<(Position, Listed)>,
     /// The last position that was looked at; none where nothing is left.
     pub next: Option<Position>,
-    /// Rows that were looked at.
+    /// What was looked at, in rows.
     pub rows: usize,
 }
 
@@ -80,7 +80,7 @@ impl View {
             let bytes = if plan.exact { 2 * (slice.bytes - weight) } else { LOOK_BYTES };
             let most = Most { rows: chunk_rows.min(left), bytes: bytes.min(LOOK_BYTES) };
             let look = self.look(request.account, &plan, &span, most, true)?;
-            page.rows += look.found.len();
+            page.rows += look.cost;
             page.next = look.reached;
             for (position, found) in look.found {
                 let LookRow::Call(mut listed) = found else { continue };

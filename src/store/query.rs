@@ -8,8 +8,8 @@ use super::StoreError;
 use super::state::View;
 use crate::codec;
 use crate::domain::{
-    AccountSid, Call, CallId, CallSid, CallStatus, Direction, Filter, Order, Position, Rank,
-    Timestamp,
+    AccountSid, Call, CallId, CallSid, CallStatus, Direction, Filter, HeadFilter, Order, Position,
+    Rank, Timestamp, Typed,
 };
 use crate::index::{CallRow, Index, Stored};
 use crate::journal::{FrameKind, Scanner};
@@ -69,6 +69,8 @@ pub(super) struct IndexPass {
     pub found: Vec<(Position, LookRow)>,
     /// How far it has come; none where nothing is left.
     pub reached: Option<Position>,
+    /// What it has cost, in calls that are read.
+    pub cost: usize,
 }
 
 pub(super) enum LookRow {
@@ -83,12 +85,17 @@ pub(super) struct Plan {
     pub span: PositionSpan,
     /// They hold nothing but matches: no record need be asked.
     pub exact: bool,
+    /// Of the index only those calls are read whose heads match.
+    pub heads: Option<Arc<HeadFilter>>,
+    /// Beside those, the calls of these ranges are read: what was typed may be their Call-ID.
+    pub typed: Vec<Range>,
 }
 
 impl Plan {
     /// The narrowest ranges. Where they are not exact the filter is to be asked for each record.
     pub fn of(request: &ListRequest) -> Self {
         let (account, filter) = (request.account, &request.filter);
+        let (mut heads, mut typed) = (None, Vec::new());
         let ranges: Vec<Range> = if let Some(call_ids) = filter.search.any_call_id() {
             call_ids.iter().map(|call_id| Range::call_id(account, call_id)).collect()
         } else if !filter.parents.is_empty() {
@@ -101,12 +108,18 @@ impl Plan {
             // A call whose parties are the same stands in two of them; a look has it once.
             let both = |number: &String| [Range::from(account, number), Range::to(account, number)];
             filter.search.number.iter().flat_map(both).collect()
-        } else if by_status_key(filter) {
+        } else if is_of_few(filter) {
             status_keys(request)
         } else {
-            vec![Range::all(account)]
+            heads = HeadFilter::of(filter).map(Arc::new);
+            let call_id = |typed: &Typed| Range::call_id(account, typed.as_str());
+            typed = filter.search.q.iter().map(call_id).collect();
+            match &heads {
+                None if by_status_key(filter) => status_keys(request),
+                _ => vec![Range::all(account)],
+            }
         };
-        Self { ranges, span: span(request), exact: is_exact(filter) }
+        Self { ranges, span: span(request), exact: is_exact(filter), heads, typed }
     }
 
     /// These status keys and directions apart, so that each row tells both: `ranges[n]` is that of
@@ -114,7 +127,8 @@ impl Plan {
     pub fn cells_of(request: &ListRequest, cells: &[(StatusKey, Direction)]) -> Self {
         let range =
             |(status_key, direction): &_| Range::status(request.account, *status_key, *direction);
-        Self { ranges: cells.iter().map(range).collect(), span: span(request), exact: true }
+        let ranges = cells.iter().map(range).collect();
+        Self { ranges, span: span(request), exact: true, heads: None, typed: Vec::new() }
     }
 
     /// Every status key in both directions.
@@ -156,6 +170,16 @@ fn is_exact(filter: &Filter) -> bool {
             1 => !by_status_key(filter),
             _ => false,
         }
+}
+
+/// Whether the calls are few that stand under the status keys which are asked for: those that are up, or
+/// ended lately.
+fn is_of_few(filter: &Filter) -> bool {
+    let is_up = |status: &CallStatus| status.rank() < Rank::Terminal;
+    filter.recent.is_some()
+        || filter.stale != Some(true)
+            && !filter.statuses.is_empty()
+            && filter.statuses.iter().all(is_up)
 }
 
 fn by_status_key(filter: &Filter) -> bool {
@@ -255,21 +279,29 @@ impl View {
         records: bool,
     ) -> Result<IndexPass, StoreError> {
         let Most { rows, bytes } = most;
+        let records = records || plan.heads.is_some();
         let _reading = self.readers.begin();
         let index = self.index()?;
-        let theirs = index.positions(&plan.ranges, span, rows, records, bytes);
+        let (mut cost, mut heads_end) = (0, None);
+        let ranges = if plan.heads.is_some() { &plan.typed } else { &plan.ranges };
+        let theirs = index.positions(ranges, span, rows, records, bytes);
         let mut theirs = theirs.map_err(|error| self.index_failed(&error))?;
         let mut cut = theirs.len() == rows;
         if records {
-            cut |= self.bring(&index, account, &plan.ranges, &mut theirs, bytes)?;
+            cut |= self.bring(&index, account, ranges, &mut theirs, bytes)?;
+        }
+        let their_end = theirs.last().filter(|_| cut).map(|row| row.0);
+        if let Some(heads) = &plan.heads {
+            let by_heads = index.find_by_heads(account, heads, span, rows, bytes);
+            let by_heads = by_heads.map_err(|error| self.index_failed(&error))?;
+            (cost, heads_end) = (by_heads.cost, by_heads.reached);
+            theirs.extend(by_heads.rows.into_iter().map(|(position, row)| (position, 0, Some(row))));
         }
         let registry = self.registry.read();
         let ours = registry.positions(account, &plan.ranges, span, rows);
         // Beyond the end of the shorter of two cut-off halves nothing is known yet.
-        let ends = [
-            ours.last().filter(|_| ours.len() == rows).map(|row| row.0),
-            theirs.last().filter(|_| cut).map(|row| row.0),
-        ];
+        let our_end = ours.last().filter(|_| ours.len() == rows).map(|row| row.0);
+        let ends = [our_end, their_end, heads_end];
         let mut reached = ends.into_iter().flatten().reduce(|a, b| match span.order {
             Order::NewestFirst => a.min(b),
             Order::OldestFirst => a.max(b),
@@ -307,7 +339,8 @@ impl View {
             found.truncate(rows);
         }
         self.meter.rows_read.inc_by(found.len() as u64);
-        Ok(IndexPass { found, reached })
+        let cost = cost.max(found.len());
+        Ok(IndexPass { found, reached, cost })
     }
 
     /// Brings the rows of the calls at positions that came without. Where there is no call any more,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use super::*;
-use crate::domain::{Recent, Search};
+use crate::domain::{PartyPart, Recent, Search, Typed};
 use crate::wire::{Interval, Zone};
 
 pub const ACCOUNTS: u8 = 3;
@@ -159,15 +159,22 @@ pub fn step(most: usize) -> impl Strategy<Value = Step> {
 fn search() -> impl Strategy<Value = Search> {
     let number = subsequence(NUMBERS.to_vec(), 1..4);
     let call_ids = subsequence(CALL_IDS[1..].to_vec(), 1..3);
-    let drawn = (0..8_u8, number, any::<bool>(), 0..3_u64, call_ids);
-    drawn.prop_map(|(parts, number, answered, seconds, call_ids)| {
+    let contains = select(vec!["1", "15", "5", "777", "\u{ff}"]);
+    let drawn = (0..13_u8, number, any::<bool>(), 0..3_u64, call_ids, contains);
+    drawn.prop_map(|(parts, number, answered, seconds, call_ids, contains)| {
+        let typed = if parts == 12 { call_ids[0] } else { contains };
         let call_ids = |part| {
             let call_ids = call_ids.iter().filter(|_| parts == part);
             call_ids.map(|&call_id| call_id.to_owned()).collect()
         };
+        let part = |n: u8| PartyPart::short(contains).filter(|_| parts == n).into_iter().collect();
         Search {
             call_id: call_ids(6),
             sbc_callid: call_ids(7),
+            from_contains: part(8),
+            to_contains: part(9),
+            number_contains: part(10),
+            q: Typed::in_portal(typed).filter(|_| parts > 10),
             number: if parts < 2 {
                 number.into_iter().map(str::to_owned).collect()
             } else {

@@ -2,7 +2,7 @@
 
 use super::super::sealed::{Part, Parts, With};
 use super::*;
-use crate::domain::Quarter;
+use crate::domain::{PartyPart, Quarter, Search, merge};
 
 const MINUTE: u64 = 60_000;
 /// Each a few minutes after the one before it, so that a quarter has three.
@@ -186,4 +186,53 @@ fn of_quarters_with_many_calls_few_are_in_memory_at_once() {
         assert!(parts.bytes() < 400, "{}", parts.bytes());
     }
     assert_eq!(read, [10, 10, 10]);
+}
+
+/// Calls that a search finds, and how many rows were looked at for it.
+fn search(store: &Store, search: Search) -> (Vec<u8>, u64) {
+    let read = || store.shared.view.meter.rows_read.get();
+    let before = read();
+    let found = sids(store, Filter { search, ..Filter::default() });
+    (found, read() - before)
+}
+
+#[test]
+fn a_search_passes_over_the_calls_of_sealed_quarters_that_do_not_match() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let at = begun();
+    for call in 0..CALLS {
+        let at = at.plus_millis(u64::from(call) * APART);
+        let mut event = event(id(1, call), CallStatus::Busy, at);
+        event.texts[CallField::From as usize] = Some(format!("+1555000{call:03}").into());
+        event.texts[CallField::To as usize] = Some("+49".into());
+        event.texts[CallField::OriginatingSipTrunkName as usize] =
+            Some(if call % 10 == 3 { "a" } else { "b" }.into());
+        store.apply(&[Change::Event(Box::new(event))], clock::now(), false).unwrap();
+    }
+    wake(&store);
+    let parts = || vec![PartyPart::parse("0042").unwrap(), PartyPart::parse("0017").unwrap()];
+    let contains = || Search { number_contains: parts(), ..Search::default() };
+    let trunk = || Search { trunk: vec!["a".to_owned()], ..Search::default() };
+    let longer = || Search { duration_min: Some(1), ..Search::default() };
+    let by_trunk = [93, 83, 73, 63, 53, 43, 33, 23, 13, 3];
+    assert_eq!(search(&store, contains()).0, [42, 17]);
+    sealed(&store);
+    assert_eq!(search(&store, contains()), (vec![42, 17], 2));
+    assert_eq!(search(&store, trunk()), (by_trunk.to_vec(), 10));
+    assert_eq!(search(&store, longer()), (vec![], 0));
+    // One changes, and its quarter is read.
+    let mut event = event(id(1, 50), CallStatus::Busy, at.plus_millis(50 * APART));
+    event.source = Source::Import;
+    event.texts[CallField::From as usize] = Some("+490017".into());
+    store.apply(&[Change::Delete(id(1, 17))], clock::now(), false).unwrap();
+    store.apply(&[Change::Record(Arc::new(merge(None, event, at)))], clock::now(), false).unwrap();
+    for then in [|_: &Store| (), wake, sealed] {
+        then(&store);
+        let (found, rows) = search(&store, contains());
+        assert_eq!(found, [50, 42]);
+        assert!(rows <= 9, "{rows}");
+    }
+    assert_eq!(search(&store, contains()).1, 2);
+    assert_sound(&store);
 }

@@ -1,0 +1,187 @@
+//! Searching the *heads* of calls: what most searches ask of a call, kept apart from the rest of it, so that
+//! calls which do not match are passed over unread. A head may say yes where the call says no, never the other way
+//! round.
+
+use memchr::memmem::Finder;
+
+use super::{CallKind, CallSid, Filter, PartyPart, Typed, fold_party};
+
+/// What stands after each text, and between the two forms of a party: neither byte is one of a text.
+pub const AFTER_TEXT: u8 = 0xff;
+const BETWEEN_FORMS: u8 = 0xfe;
+
+/// What is asked of heads.
+#[derive(Debug)]
+pub struct HeadFilter {
+    filter: Filter,
+    /// Of each of these groups one stands in a party of every call that matches.
+    needles: Vec<Vec<Finder<'static>>>,
+    /// That of the call whose sid was typed.
+    mark: Option<[u8; 2]>,
+}
+
+/// What of a filter a party fulfils, by bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PartyMatch(u8);
+
+impl PartyMatch {
+    const AS_FROM: u8 = 1;
+    const AS_TO: u8 = 2;
+    const NUMBER: u8 = 4;
+    const CONTAINS: u8 = 8;
+    const TYPED: u8 = 16;
+    const EITHER: u8 = Self::NUMBER | Self::CONTAINS | Self::TYPED;
+}
+
+/// The head of a call, its texts apart: whether they match is known already.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    /// Without trunk and application.
+    pub kind: CallKind<'static>,
+    pub mark: [u8; 2],
+    pub sip_status: u16,
+    pub seconds: Option<u64>,
+    pub from: PartyMatch,
+    pub to: PartyMatch,
+}
+
+/// A few bits of a sid: they tell most calls of one moment apart.
+pub fn sid_mark(sid: CallSid) -> [u8; 2] {
+    let [a, b, ..] = crc32c::crc32c(&sid.bytes()).to_be_bytes();
+    [a, b]
+}
+
+/// A party in its two forms: as it is compared, and as it stands where that is more than a `+` besides.
+pub fn add_party_forms(bytes: &mut Vec<u8>, party: &str) {
+    let folded = fold_party(party);
+    if *folded != *bare(party) {
+        bytes.extend_from_slice(folded.as_bytes());
+        bytes.push(BETWEEN_FORMS);
+    }
+    bytes.extend_from_slice(party.as_bytes());
+}
+
+fn bare(party: &str) -> &str {
+    party.strip_prefix('+').unwrap_or(party)
+}
+
+/// The two forms of a party.
+fn forms(bytes: &[u8]) -> Option<(&str, &str)> {
+    match memchr::memchr(BETWEEN_FORMS, bytes) {
+        Some(at) => {
+            let (folded, text) = bytes.split_at_checked(at)?;
+            Some((str::from_utf8(folded).ok()?, str::from_utf8(text.get(1..)?).ok()?))
+        }
+        None => str::from_utf8(bytes).ok().map(|text| (bare(text), text)),
+    }
+}
+
+impl HeadFilter {
+    /// None where heads tell nothing of what is asked.
+    pub fn of(filter: &Filter) -> Option<Self> {
+        let search = &filter.search;
+        let parts = [&search.from_contains, &search.to_contains, &search.number_contains];
+        let prefixes = [&filter.from_prefix, &filter.to_prefix];
+        let texts = [&search.application_sid, &search.trunk, &search.termination];
+        let asks = parts.iter().any(|parts| !parts.is_empty())
+            || prefixes.iter().any(|texts| !texts.is_empty())
+            || texts.iter().any(|texts| !texts.is_empty())
+            || !search.sip_status.is_empty()
+            || search.answered.is_some()
+            || search.duration_min.is_some()
+            || search.duration_max.is_some()
+            || search.q.is_some();
+        if !asks {
+            return None;
+        }
+        let finder = |text: &str| Finder::new(text.as_bytes()).into_owned();
+        let of_parts = |parts: &&Vec<PartyPart>| -> Option<Vec<_>> {
+            let finders = parts.iter().map(|part| finder(part.as_str()));
+            (!parts.is_empty()).then(|| finders.collect())
+        };
+        let of_texts = |texts: &&Vec<String>| -> Option<Vec<_>> {
+            (!texts.is_empty()).then(|| texts.iter().map(|text| finder(text)).collect())
+        };
+        let of_typed = |typed: &Typed| -> Option<Vec<_>> {
+            typed.sid().is_none().then(|| typed.in_parties().into_iter().map(finder).collect())
+        };
+        let needles = parts.iter().filter_map(of_parts);
+        let needles = needles.chain(prefixes.iter().filter_map(of_texts));
+        let needles = needles.chain(search.q.iter().filter_map(of_typed)).collect();
+        let mark = search.q.as_ref().and_then(Typed::sid).map(sid_mark);
+        Some(Self { filter: filter.clone(), needles, mark })
+    }
+
+    /// Whether any of some parties, which stand one after the other, may be one that is asked for.
+    pub fn may_be_among(&self, parties: &[u8]) -> bool {
+        let is_there = |finder: &Finder<'_>| finder.find(parties).is_some();
+        self.needles.iter().all(|group| group.iter().any(is_there))
+    }
+
+    /// What a party fulfils, by its two forms.
+    pub fn party(&self, forms_of_party: &[u8]) -> Option<PartyMatch> {
+        let (folded, text) = forms(forms_of_party)?;
+        let (filter, search) = (&self.filter, &self.filter.search);
+        let is_any = |wanted: &[String]| wanted.is_empty() || wanted.iter().any(|one| one == text);
+        let begins = |wanted: &[String]| {
+            wanted.is_empty() || wanted.iter().any(|begin| text.starts_with(begin.as_str()))
+        };
+        let has = |parts: &[PartyPart]| {
+            parts.is_empty() || parts.iter().any(|part| folded.contains(part.as_str()))
+        };
+        let typed = search.q.as_ref().is_none_or(|typed| typed.is_in(folded, text));
+        let bits = [
+            (
+                PartyMatch::AS_FROM,
+                is_any(&filter.from) && begins(&filter.from_prefix) && has(&search.from_contains),
+            ),
+            (
+                PartyMatch::AS_TO,
+                is_any(&filter.to) && begins(&filter.to_prefix) && has(&search.to_contains),
+            ),
+            (PartyMatch::NUMBER, is_any(&search.number)),
+            (PartyMatch::CONTAINS, has(&search.number_contains)),
+            (PartyMatch::TYPED, typed),
+        ];
+        let set = bits.into_iter().filter(|(_, fulfils)| *fulfils);
+        Some(PartyMatch(set.map(|(bit, _)| bit).sum()))
+    }
+
+    /// Whether a call by this trunk may match.
+    pub fn trunk(&self, trunk: Option<&str>) -> bool {
+        named(&self.filter.search.trunk, trunk)
+    }
+
+    /// The same for an application.
+    pub fn application(&self, application: Option<&str>) -> bool {
+        named(&self.filter.search.application_sid, application)
+    }
+
+    /// The same for what ended it.
+    pub fn termination(&self, termination: Option<&str>) -> bool {
+        named(&self.filter.search.termination, termination)
+    }
+
+    /// Whether the call may match whose texts all do.
+    pub fn matches(&self, head: &Head) -> bool {
+        let search = &self.filter.search;
+        let either = head.from.0 | head.to.0 | PartyMatch::typed(self.mark == Some(head.mark));
+        self.filter.matches_bare_kind(&head.kind)
+            && head.from.0 & PartyMatch::AS_FROM > 0
+            && head.to.0 & PartyMatch::AS_TO > 0
+            && either & PartyMatch::EITHER == PartyMatch::EITHER
+            && (search.sip_status.is_empty()
+                || search.sip_status.iter().any(|wanted| wanted.have(head.sip_status)))
+            && search.are_seconds(head.seconds)
+    }
+}
+
+impl PartyMatch {
+    fn typed(is_it: bool) -> u8 {
+        if is_it { Self::TYPED } else { 0 }
+    }
+}
+
+fn named(wanted: &[String], value: Option<&str>) -> bool {
+    wanted.is_empty() || value.is_some_and(|value| wanted.iter().any(|one| one == value))
+}
