@@ -261,9 +261,9 @@ impl<'a> Look<'a> {
         let mut rest = self.within(quarter, quarter);
         let (mut of, mut done) = (None, 0);
         while let Some(entry) = parts.peek() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(_) => return parts.next().transpose().map(|_| true),
+            let Ok(entry) = entry else {
+                parts.next().transpose()?;
+                break;
             };
             let (found, number) = keys::heads_in(entry.key()).ok_or_else(strange_key)?;
             let is_earlier = match order {

@@ -295,7 +295,8 @@ impl View {
             let by_heads = index.find_by_heads(account, heads, span, rows, bytes);
             let by_heads = by_heads.map_err(|error| self.index_failed(&error))?;
             (cost, heads_end) = (by_heads.cost, by_heads.reached);
-            theirs.extend(by_heads.rows.into_iter().map(|(position, row)| (position, 0, Some(row))));
+            theirs
+                .extend(by_heads.rows.into_iter().map(|(position, row)| (position, 0, Some(row))));
         }
         let registry = self.registry.read();
         let ours = registry.positions(account, &plan.ranges, span, rows);
