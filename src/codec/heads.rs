@@ -59,50 +59,56 @@ struct StoredTexts<'a> {
     terminations: &'a [u8],
 }
 
-/// A value for each call, the oldest first.
+/// A value for each call, the oldest first; numbers of fixed width, so that those of any call are found.
 #[derive(Serialize, Deserialize)]
 struct StoredColumns<'a> {
-    /// Milliseconds after the call before, the first after the begin of the quarter.
-    times: Vec<u32>,
-    #[serde(borrow)]
+    /// Milliseconds after the begin of the quarter.
+    times: &'a [u8],
     marks: &'a [u8],
     flags: &'a [u8],
-    sip_statuses: Vec<u16>,
+    sip_statuses: &'a [u8],
     /// One more than the seconds; 0 for none.
-    seconds: Vec<u64>,
-    from: Vec<u32>,
-    to: Vec<u32>,
+    seconds: &'a [u8],
+    /// Numbers of parties.
+    from: &'a [u8],
+    to: &'a [u8],
     /// One more than the number of the text; 0 for none.
-    trunks: Vec<u32>,
-    applications: Vec<u32>,
-    terminations: Vec<u32>,
+    trunks: &'a [u8],
+    applications: &'a [u8],
+    terminations: &'a [u8],
+}
+
+/// The value of a call in a column.
+fn at<const WIDTH: usize>(column: &[u8], call: usize) -> Result<[u8; WIDTH], CodecError> {
+    let value = column.as_chunks().0.get(call);
+    value.copied().ok_or_else(|| shape("a column of heads ends too soon"))
 }
 
 /// Texts of which each stands once.
 #[derive(Debug, Default)]
 struct Texts {
     bytes: Vec<u8>,
-    numbers: HashMap<Box<str>, u32>,
+    numbers: HashMap<Box<str>, u16>,
 }
 
 impl Texts {
-    fn number(&mut self, text: &str, add: impl FnOnce(&mut Vec<u8>)) -> u32 {
+    fn number(&mut self, text: &str, add: impl FnOnce(&mut Vec<u8>)) -> u16 {
         if let Some(number) = self.numbers.get(text) {
             return *number;
         }
-        let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        let number = u16::try_from(self.numbers.len()).unwrap_or(u16::MAX);
         add(&mut self.bytes);
         self.bytes.push(AFTER_TEXT);
         self.numbers.insert(text.into(), number);
         number
     }
 
-    fn party(&mut self, party: &str) -> u32 {
+    fn party(&mut self, party: &str) -> u16 {
         self.number(party, |bytes| add_party_forms(bytes, party))
     }
 
     /// One more than the number; 0 where there is none.
-    fn optional(&mut self, text: Option<&str>) -> u32 {
+    fn optional(&mut self, text: Option<&str>) -> u16 {
         text.map_or(0, |text| self.number(text, |bytes| bytes.extend(text.as_bytes())) + 1)
     }
 }
@@ -111,28 +117,23 @@ impl Texts {
 #[derive(Debug, Default)]
 struct Part {
     ends: Option<(Position, Position)>,
-    last_at: Timestamp,
     parties: Texts,
     trunk_texts: Texts,
     application_texts: Texts,
     termination_texts: Texts,
-    times: Vec<u32>,
+    times: Vec<u8>,
     marks: Vec<u8>,
     flags: Vec<u8>,
-    sip_statuses: Vec<u16>,
-    seconds: Vec<u64>,
-    from: Vec<u32>,
-    to: Vec<u32>,
-    trunks: Vec<u32>,
-    applications: Vec<u32>,
-    terminations: Vec<u32>,
+    sip_statuses: Vec<u8>,
+    seconds: Vec<u8>,
+    from: Vec<u8>,
+    to: Vec<u8>,
+    trunks: Vec<u8>,
+    applications: Vec<u8>,
+    terminations: Vec<u8>,
 }
 
 impl Part {
-    fn new(quarter: Quarter) -> Self {
-        Self { last_at: quarter.start(), ..Self::default() }
-    }
-
     fn text_bytes(&self) -> usize {
         let texts =
             [&self.parties, &self.trunk_texts, &self.application_texts, &self.termination_texts];
@@ -146,9 +147,9 @@ impl Part {
     fn add(&mut self, call: &Call) {
         let position = Position::of(call);
         self.ends = Some((self.ends.map_or(position, |(oldest, _)| oldest), position));
-        let since = call.listed_at.millis().saturating_sub(self.last_at.millis());
-        self.times.push(u32::try_from(since).unwrap_or(u32::MAX));
-        self.last_at = call.listed_at;
+        let begin = Quarter::of(call.listed_at).start();
+        let after = call.listed_at.millis().saturating_sub(begin.millis());
+        self.times.extend(u32::try_from(after).unwrap_or(u32::MAX).to_le_bytes());
         self.marks.extend(sid_mark(call.id.sid));
         let kind = CallKind::of(call);
         let set = |flag: u8, is_set: bool| if is_set { flag } else { 0 };
@@ -159,15 +160,17 @@ impl Part {
                 | set(ANSWERED, kind.answered)
                 | set(OTHER_TRUNK, call.further_text("trunk").is_some()),
         );
-        self.sip_statuses.push(call.progress.sip_status);
-        self.seconds.push(call.duration().map_or(0, |seconds| seconds.saturating_add(1)));
+        self.sip_statuses.extend(call.progress.sip_status.to_le_bytes());
+        let seconds = call.duration().map_or(0, |seconds| seconds.saturating_add(1));
+        self.seconds.extend(seconds.to_le_bytes());
         let text = |field| call.text(field).unwrap_or_default();
-        self.from.push(self.parties.party(text(CallField::From)));
-        self.to.push(self.parties.party(text(CallField::To)));
-        self.trunks.push(self.trunk_texts.optional(kind.trunk));
-        self.applications.push(self.application_texts.optional(kind.application));
-        let termination: Option<Cow<'_, str>> = call.further_text("call_termination_by");
-        self.terminations.push(self.termination_texts.optional(termination.as_deref()));
+        self.from.extend(self.parties.party(text(CallField::From)).to_le_bytes());
+        self.to.extend(self.parties.party(text(CallField::To)).to_le_bytes());
+        self.trunks.extend(self.trunk_texts.optional(kind.trunk).to_le_bytes());
+        let application = self.application_texts.optional(kind.application);
+        self.applications.extend(application.to_le_bytes());
+        let by: Option<Cow<'_, str>> = call.further_text("call_termination_by");
+        self.terminations.extend(self.termination_texts.optional(by.as_deref()).to_le_bytes());
     }
 
     fn encode(&self, of: PartOf) -> Vec<u8> {
@@ -184,16 +187,16 @@ impl Part {
             terminations: &self.termination_texts.bytes,
         });
         let columns = to_bytes(&StoredColumns {
-            times: self.times.clone(),
+            times: &self.times,
             marks: &self.marks,
             flags: &self.flags,
-            sip_statuses: self.sip_statuses.clone(),
-            seconds: self.seconds.clone(),
-            from: self.from.clone(),
-            to: self.to.clone(),
-            trunks: self.trunks.clone(),
-            applications: self.applications.clone(),
-            terminations: self.terminations.clone(),
+            sip_statuses: &self.sip_statuses,
+            seconds: &self.seconds,
+            from: &self.from,
+            to: &self.to,
+            trunks: &self.trunks,
+            applications: &self.applications,
+            terminations: &self.terminations,
         });
         let length = u32::try_from(texts.len()).unwrap_or(u32::MAX);
         [&length.to_be_bytes()[..], &texts, &columns].concat()
@@ -214,7 +217,7 @@ impl Heads {
         self.newest_seq = self.newest_seq.max(seq);
         self.calls += 1;
         if self.parts.last().is_none_or(Part::is_full) {
-            self.parts.push(Part::new(Quarter::of(call.listed_at)));
+            self.parts.push(Part::default());
         }
         if let Some(part) = self.parts.last_mut() {
             part.add(call);
@@ -287,57 +290,22 @@ impl<'a> HeadsOfPart<'a> {
         if is_out {
             return Ok(Vec::new());
         }
-        let mut parties = Vec::new();
-        for party in split(texts.parties) {
-            parties.push(filter.party(party).ok_or_else(not_utf8)?);
-        }
-        self.rows(quarter, &parties, |row, head| {
-            let is_set = |wanted: &[bool], number: u32| wanted.get(number as usize) == Some(&true);
-            (is_set(&trunks, row.trunk) || row.other_trunk)
-                && is_set(&applications, row.application)
-                && is_set(&terminations, row.termination)
-                && filter.matches(head)
-        })
-    }
-
-    fn rows(
-        &self,
-        quarter: Quarter,
-        parties: &[PartyMatch],
-        is_wanted: impl Fn(&Row, &Head) -> bool,
-    ) -> Result<Vec<(Timestamp, [u8; 2])>, CodecError> {
+        let parties = filter.parties(split(texts.parties)).ok_or_else(not_utf8)?;
         let columns: StoredColumns<'_> = from_bytes(self.columns)?;
-        let calls = self.calls();
-        let lengths = [
-            columns.times.len(),
-            columns.marks.len() / 2,
-            columns.flags.len(),
-            columns.sip_statuses.len(),
-            columns.seconds.len(),
-            columns.from.len(),
-            columns.to.len(),
-            columns.trunks.len(),
-            columns.applications.len(),
-            columns.terminations.len(),
-        ];
-        if lengths.iter().any(|length| *length != calls) {
-            return Err(shape("columns of heads have different lengths"));
-        }
         let mut found = Vec::new();
-        let mut at = quarter.start();
-        let numbers = columns.from.iter().zip(&columns.to);
-        let texts = columns.trunks.iter().zip(&columns.applications).zip(&columns.terminations);
-        let others = columns.sip_statuses.iter().zip(&columns.seconds);
-        let marks = columns.marks.as_chunks().0.iter().zip(columns.flags);
-        let rows = columns.times.iter().zip(marks).zip(numbers).zip(texts).zip(others);
-        for (
-            (((time, (mark, flags)), (from, to)), ((trunk, application), termination)),
-            (sip_status, seconds),
-        ) in rows
-        {
-            at = at.plus_millis(u64::from(*time));
-            let party = |number: u32| {
-                parties.get(number as usize).copied().ok_or_else(|| shape("a party is missing"))
+        for call in 0..self.calls() {
+            let party = |column| -> Result<PartyMatch, CodecError> {
+                let party = parties.get(usize::from(u16::from_le_bytes(at(column, call)?)));
+                party.copied().ok_or_else(|| shape("a party is missing"))
+            };
+            let (from, to) = (party(columns.from)?, party(columns.to)?);
+            let mark = at(columns.marks, call)?;
+            if !filter.matches_parties(from, to, mark) {
+                continue;
+            }
+            let [flags] = at(columns.flags, call)?;
+            let is_wanted = |wanted: &[bool], column| -> Result<bool, CodecError> {
+                Ok(wanted.get(usize::from(u16::from_le_bytes(at(column, call)?))) == Some(&true))
             };
             let head = Head {
                 kind: CallKind {
@@ -348,32 +316,20 @@ impl<'a> HeadsOfPart<'a> {
                     trunk: None,
                     application: None,
                 },
-                mark: *mark,
-                sip_status: *sip_status,
-                seconds: seconds.checked_sub(1),
-                from: party(*from)?,
-                to: party(*to)?,
+                sip_status: u16::from_le_bytes(at(columns.sip_statuses, call)?),
+                seconds: u64::from_le_bytes(at(columns.seconds, call)?).checked_sub(1),
             };
-            let row = Row {
-                trunk: *trunk,
-                application: *application,
-                termination: *termination,
-                other_trunk: flags & OTHER_TRUNK > 0,
-            };
-            if is_wanted(&row, &head) {
-                found.push((at, *mark));
+            if (flags & OTHER_TRUNK > 0 || is_wanted(&trunks, columns.trunks)?)
+                && is_wanted(&applications, columns.applications)?
+                && is_wanted(&terminations, columns.terminations)?
+                && filter.matches(&head)
+            {
+                let after = u32::from_le_bytes(at(columns.times, call)?);
+                found.push((quarter.start().plus_millis(after.into()), mark));
             }
         }
         Ok(found)
     }
-}
-
-/// The numbers of the texts of a call.
-struct Row {
-    trunk: u32,
-    application: u32,
-    termination: u32,
-    other_trunk: bool,
 }
 
 /// Texts that stand one after the other.

@@ -4,7 +4,7 @@
 
 use memchr::memmem::Finder;
 
-use super::{CallKind, CallSid, Filter, PartyPart, Typed, fold_party};
+use super::{CallKind, CallSid, Filter, PartyPart, fold_party};
 
 /// What stands after each text, and between the two forms of a party: neither byte is one of a text.
 pub const AFTER_TEXT: u8 = 0xff;
@@ -16,6 +16,8 @@ pub struct HeadFilter {
     filter: Filter,
     /// Of each of these groups one stands in a party of every call that matches.
     needles: Vec<Vec<Finder<'static>>>,
+    /// What may stand in a party besides.
+    others: Vec<Finder<'static>>,
     /// That of the call whose sid was typed.
     mark: Option<[u8; 2]>,
 }
@@ -38,11 +40,8 @@ impl PartyMatch {
 pub struct Head {
     /// Without trunk and application.
     pub kind: CallKind<'static>,
-    pub mark: [u8; 2],
     pub sip_status: u16,
     pub seconds: Option<u64>,
-    pub from: PartyMatch,
-    pub to: PartyMatch,
 }
 
 /// A few bits of a sid: they tell most calls of one moment apart.
@@ -102,14 +101,18 @@ impl HeadFilter {
         let of_texts = |texts: &&Vec<String>| -> Option<Vec<_>> {
             (!texts.is_empty()).then(|| texts.iter().map(|text| finder(text)).collect())
         };
-        let of_typed = |typed: &Typed| -> Option<Vec<_>> {
-            typed.sid().is_none().then(|| typed.in_parties().into_iter().map(finder).collect())
-        };
         let needles = parts.iter().filter_map(of_parts);
-        let needles = needles.chain(prefixes.iter().filter_map(of_texts));
-        let needles = needles.chain(search.q.iter().filter_map(of_typed)).collect();
-        let mark = search.q.as_ref().and_then(Typed::sid).map(sid_mark);
-        Some(Self { filter: filter.clone(), needles, mark })
+        let mut needles: Vec<_> = needles.chain(prefixes.iter().filter_map(of_texts)).collect();
+        let (mut others, mut mark) = (Vec::new(), None);
+        if let Some(typed) = &search.q {
+            let in_parties = typed.in_parties().into_iter().map(finder);
+            mark = typed.sid().map(sid_mark);
+            match mark {
+                Some(_) => others.extend(in_parties),
+                None => needles.push(in_parties.collect()),
+            }
+        }
+        Some(Self { filter: filter.clone(), needles, others, mark })
     }
 
     /// Whether any of some parties, which stand one after the other, may be one that is asked for.
@@ -118,9 +121,28 @@ impl HeadFilter {
         self.needles.iter().all(|group| group.iter().any(is_there))
     }
 
-    /// What a party fulfils, by its two forms.
-    pub fn party(&self, forms_of_party: &[u8]) -> Option<PartyMatch> {
-        let (folded, text) = forms(forms_of_party)?;
+    /// What each of some parties fulfils, which are given in their two forms; none where one is not UTF-8.
+    pub fn parties<'p>(&self, parties: impl Iterator<Item = &'p [u8]>) -> Option<Vec<PartyMatch>> {
+        // Most parties have nothing of what is looked for.
+        let other = self.party("", "");
+        let is_plain = self.filter.from.is_empty()
+            && self.filter.to.is_empty()
+            && self.filter.search.number.is_empty();
+        let has_needle = |party: &[u8]| {
+            let mut finders = self.needles.iter().flatten().chain(&self.others);
+            finders.any(|finder| finder.find(party).is_some())
+        };
+        let one = |party: &'p [u8]| {
+            if is_plain && !has_needle(party) {
+                return Some(other);
+            }
+            let (folded, text) = forms(party)?;
+            Some(self.party(folded, text))
+        };
+        parties.map(one).collect()
+    }
+
+    fn party(&self, folded: &str, text: &str) -> PartyMatch {
         let (filter, search) = (&self.filter, &self.filter.search);
         let is_any = |wanted: &[String]| wanted.is_empty() || wanted.iter().any(|one| one == text);
         let begins = |wanted: &[String]| {
@@ -129,22 +151,27 @@ impl HeadFilter {
         let has = |parts: &[PartyPart]| {
             parts.is_empty() || parts.iter().any(|part| folded.contains(part.as_str()))
         };
+        let as_from =
+            is_any(&filter.from) && begins(&filter.from_prefix) && has(&search.from_contains);
+        let as_to = is_any(&filter.to) && begins(&filter.to_prefix) && has(&search.to_contains);
         let typed = search.q.as_ref().is_none_or(|typed| typed.is_in(folded, text));
         let bits = [
-            (
-                PartyMatch::AS_FROM,
-                is_any(&filter.from) && begins(&filter.from_prefix) && has(&search.from_contains),
-            ),
-            (
-                PartyMatch::AS_TO,
-                is_any(&filter.to) && begins(&filter.to_prefix) && has(&search.to_contains),
-            ),
+            (PartyMatch::AS_FROM, as_from),
+            (PartyMatch::AS_TO, as_to),
             (PartyMatch::NUMBER, is_any(&search.number)),
             (PartyMatch::CONTAINS, has(&search.number_contains)),
             (PartyMatch::TYPED, typed),
         ];
         let set = bits.into_iter().filter(|(_, fulfils)| *fulfils);
-        Some(PartyMatch(set.map(|(bit, _)| bit).sum()))
+        PartyMatch(set.map(|(bit, _)| bit).sum())
+    }
+
+    /// Whether a call between these parties may match, whose sid has this mark.
+    pub fn matches_parties(&self, from: PartyMatch, to: PartyMatch, mark: [u8; 2]) -> bool {
+        let typed = if self.mark == Some(mark) { PartyMatch::TYPED } else { 0 };
+        from.0 & PartyMatch::AS_FROM > 0
+            && to.0 & PartyMatch::AS_TO > 0
+            && (from.0 | to.0 | typed) & PartyMatch::EITHER == PartyMatch::EITHER
     }
 
     /// Whether a call by this trunk may match.
@@ -162,23 +189,13 @@ impl HeadFilter {
         named(&self.filter.search.termination, termination)
     }
 
-    /// Whether the call may match whose texts all do.
+    /// Whether the call may match whose parties and texts do.
     pub fn matches(&self, head: &Head) -> bool {
         let search = &self.filter.search;
-        let either = head.from.0 | head.to.0 | PartyMatch::typed(self.mark == Some(head.mark));
         self.filter.matches_bare_kind(&head.kind)
-            && head.from.0 & PartyMatch::AS_FROM > 0
-            && head.to.0 & PartyMatch::AS_TO > 0
-            && either & PartyMatch::EITHER == PartyMatch::EITHER
             && (search.sip_status.is_empty()
                 || search.sip_status.iter().any(|wanted| wanted.have(head.sip_status)))
             && search.are_seconds(head.seconds)
-    }
-}
-
-impl PartyMatch {
-    fn typed(is_it: bool) -> u8 {
-        if is_it { Self::TYPED } else { 0 }
     }
 }
 

@@ -21,7 +21,7 @@ const FIRST: u32 = 1_900_000;
 /// Calls are listed in so many quarters.
 const QUARTERS: u32 = 9;
 
-const PARTIES: [&str; 10] = [
+const PARTIES: [&str; 11] = [
     "",
     "+15551234",
     "0015551234",
@@ -32,6 +32,7 @@ const PARTIES: [&str; 10] = [
     "１５５５",
     "+",
     "++1\u{1f}555",
+    "01010101-0101-0101-0101-010101010101",
 ];
 
 #[derive(Debug, Clone)]
@@ -127,7 +128,7 @@ fn filter() -> impl Strategy<Value = Filter> {
         option::weighted(0.1, any::<bool>()),
         option::weighted(0.1, 0..3_u64),
         option::weighted(0.1, 2..5_u64),
-        option::weighted(0.2, select(vec!["5551", "bob", "@example", "x"])),
+        option::weighted(0.2, select(vec!["5551", "bob", "@example", "x", PARTIES[10]])),
         option::weighted(0.1, 0..12_u8),
     );
     let kind = (
