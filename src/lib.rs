@@ -20,6 +20,7 @@ pub mod journal;
 mod keys;
 mod logs;
 mod meter;
+mod mirror;
 mod ops;
 mod outbound;
 mod random;

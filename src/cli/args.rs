@@ -89,6 +89,9 @@ pub(super) enum Command {
     /// Show certificates, and renew those that rollcall makes.
     #[command(subcommand)]
     Cert(CertCommand),
+    /// The mirror of jambonz's Redis.
+    #[command(subcommand)]
+    Mirror(MirrorCommand),
     /// Make a backup of everything but the index, from a running server or without one.
     Backup(Backup),
     /// Read a whole backup and say whether it is intact; exit 1 if it is not.
@@ -129,6 +132,15 @@ pub(super) enum ConfigCommand {
     Check(Box<Settings>),
     /// Print a configuration file with every key, its meaning, bounds and default.
     Example,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MirrorCommand {
+    /// Try what the mirror needs, step by step, and print the ACL line for Redis; exit 1 if something fails.
+    ///
+    /// It connects to what `[mirror.redis]` names as the server would: it reaches it, logs in, tries the
+    /// commands, asks for reports of changes and counts calls. It writes nothing, and needs no server.
+    Check,
 }
 
 #[derive(Debug, Subcommand)]

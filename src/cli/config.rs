@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::{Config, ConfigError, LoadedConfig};
 use crate::domain::counted;
 use crate::fsutil;
+use crate::mirror;
 use crate::ops::Failure;
 use crate::outbound;
 use crate::store::chain;
@@ -125,6 +126,7 @@ fn problems(loaded: &LoadedConfig, now: SystemTime) -> Vec<ConfigFinding> {
             note("upstream.ca", fsutil::is_denied(&error), problem);
         }
     }
+    mirror_files(config, &mut note);
     if let Some(path) = &config.log.audit
         && let Err((denied, problem)) = appended(path)
     {
@@ -153,13 +155,25 @@ fn problems(loaded: &LoadedConfig, now: SystemTime) -> Vec<ConfigFinding> {
     problems
 }
 
-fn certificates(config: &Config, now: SystemTime, note: &mut Note<'_>) {
-    let tls = &config.tls;
+/// The files for jambonz's Redis.
+fn mirror_files(config: &Config, note: &mut Note<'_>) {
+    let redis = &config.mirror_redis;
+    let Some(url) = &redis.url else { return };
     let given = [
-        ("tls.cert", &tls.cert, "name the PEM file with the server's certificate"),
-        ("tls.key", &tls.key, "name the PEM file with the certificate's key"),
-        ("tls.client_ca", &tls.client_ca, "name the PEM file with the authorities of clients"),
+        ("mirror.redis.password_file", &redis.password_file, "name the file with the password"),
+        ("mirror.redis.ca", &redis.ca, "name the PEM file with the authority's certificate"),
+        ("mirror.redis.cert", &redis.cert, "name the PEM file with the client certificate"),
+        ("mirror.redis.key", &redis.key, "name the PEM file with the key of that certificate"),
     ];
+    if all_open(&given, note)
+        && let Err(error) = mirror::check_files(redis, url)
+    {
+        note("mirror.redis.url", false, chain(&error));
+    }
+}
+
+/// Opens files that are given, and notes those that cannot be opened.
+fn all_open(given: &[(&'static str, &Option<PathBuf>, &'static str)], note: &mut Note<'_>) -> bool {
     let mut all_open = true;
     for (key, path, right) in given {
         let Some(path) = path else { continue };
@@ -178,7 +192,17 @@ fn certificates(config: &Config, now: SystemTime, note: &mut Note<'_>) {
             all_open = false;
         }
     }
-    if !all_open {
+    all_open
+}
+
+fn certificates(config: &Config, now: SystemTime, note: &mut Note<'_>) {
+    let tls = &config.tls;
+    let given = [
+        ("tls.cert", &tls.cert, "name the PEM file with the server's certificate"),
+        ("tls.key", &tls.key, "name the PEM file with the certificate's key"),
+        ("tls.client_ca", &tls.client_ca, "name the PEM file with the authorities of clients"),
+    ];
+    if !all_open(&given, note) {
         return;
     }
     match tls::look(&config.tls_setup()) {

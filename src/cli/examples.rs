@@ -78,6 +78,8 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
         ],
     ),
     (&["doctor"], &["rollcall doctor", "rollcall doctor --json"]),
+    (&["mirror"], &["rollcall mirror check"]),
+    (&["mirror", "check"], &["rollcall mirror check", "rollcall mirror check --json"]),
     (&["cert"], &["rollcall cert show"]),
     (&["cert", "show"], &["rollcall cert show", "rollcall cert show --ca"]),
     (&["cert", "renew"], &["rollcall cert renew", "rollcall cert renew --ca"]),

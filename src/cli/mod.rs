@@ -17,6 +17,7 @@ mod health;
 mod listing;
 mod log;
 mod manual;
+mod mirror;
 mod misuse;
 mod output;
 mod owner;
@@ -37,7 +38,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::config::{Config, ConfigError, DEFAULT_FILE, LoadedConfig, Settings};
 use crate::ops::{AdminReply, AdminRequest, Failure};
-use args::{AccountCommand, CertCommand, Cli, Command, ConfigCommand, TokenCommand};
+use args::{AccountCommand, CertCommand, Cli, Command, ConfigCommand, MirrorCommand, TokenCommand};
 use execute::Init;
 use output::Output;
 
@@ -123,6 +124,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
             };
             return done(serve::serve(&config, serve.demo, &passed_over, &again, output));
         }
+        Command::Mirror(MirrorCommand::Check) => return mirror::check(&config, output),
         Command::Import(import) => return done(bulk::import(&config, &import, output)),
         Command::Export(export) => return done(bulk::export(&config, export, output)),
         Command::Backup(words) => return done(backup::backup(&config, &words, output)),

@@ -8,8 +8,8 @@ use super::table::clean;
 use crate::clock;
 use crate::domain::{Timestamp, counted, short_duration, show_age, show_size};
 use crate::ops::{
-    CertificateInfo, CertificateList, CertificateRole, HookFigures, ReachableAt, Refusals,
-    StatusFigures,
+    CertificateInfo, CertificateList, CertificateRole, HookFigures, MirrorFigures, ReachableAt,
+    Refusals, StatusFigures,
 };
 use crate::store::Status;
 use crate::wire::parse_time;
@@ -64,6 +64,7 @@ pub(super) fn text(figures: &StatusFigures, running: bool) -> String {
     lines.extend(figures.listeners.iter().map(listener));
     lines.extend(certificate_lines(&figures.tls));
     lines.extend(hook_lines(&figures.hooks));
+    lines.extend(figures.mirror.iter().map(|mirror| ("mirror", mirror_line(mirror, now))));
     lines
         .extend(problems(figures, running).into_iter().map(|problem| ("problem", clean(&problem))));
     lines.into_iter().fold(String::new(), |mut text, (name, value)| {
@@ -187,6 +188,27 @@ fn hook_lines(hooks: &HookFigures) -> Vec<(&'static str, String)> {
         lines.push(line("no known account", None, &others));
     }
     lines
+}
+
+/// How the mirror of jambonz's Redis is.
+fn mirror_line(mirror: &MirrorFigures, now: Timestamp) -> String {
+    let MirrorFigures { url, mode, since, events, found, .. } = mirror;
+    let mut text = format!("{url}: {mode} since {since}");
+    if let Some(why) = &mirror.why {
+        let _infallible = write!(text, ": {why}");
+    }
+    let events = counted(*events, "event");
+    let _infallible = write!(text, "; {events}, {found} of them found afterwards");
+    match &mirror.reconciled_at {
+        Some(at) => {
+            let _infallible = write!(text, "; all calls looked through {}", ago(at, now));
+        }
+        None => text.push_str("; not all calls looked through yet"),
+    }
+    if mirror.unreadable > 0 {
+        let _infallible = write!(text, "; {} unreadable", counted(mirror.unreadable, "call"));
+    }
+    clean(&text)
 }
 
 fn disk(status: &Status) -> String {

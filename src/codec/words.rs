@@ -42,6 +42,7 @@ pub(super) const fn source_byte(source: Source) -> u8 {
         Source::Webhook => 0,
         Source::Import => 1,
         Source::Sweep => 2,
+        Source::Mirror => 3,
     }
 }
 
@@ -50,6 +51,7 @@ pub(super) fn source(byte: u8) -> Result<Source, CodecError> {
         0 => Source::Webhook,
         1 => Source::Import,
         2 => Source::Sweep,
+        3 => Source::Mirror,
         _ => return Err(shape(&format!("{byte} is no source"))),
     })
 }
@@ -115,11 +117,11 @@ mod tests {
             [Rank::Trying, Rank::Ringing, Rank::EarlyMedia, Rank::InProgress, Rank::Terminal];
         assert_eq!(ranks.map(rank_byte), [0, 1, 2, 3, 4]);
         assert_eq!([0, 1, 2, 3, 4].map(|byte| rank(byte).unwrap()), ranks);
-        let sources = [Source::Webhook, Source::Import, Source::Sweep];
-        assert_eq!(sources.map(source_byte), [0, 1, 2]);
-        assert_eq!([0, 1, 2].map(|byte| source(byte).unwrap()), sources);
+        let sources = [Source::Webhook, Source::Import, Source::Sweep, Source::Mirror];
+        assert_eq!(sources.map(source_byte), [0, 1, 2, 3]);
+        assert_eq!([0, 1, 2, 3].map(|byte| source(byte).unwrap()), sources);
         assert!(status(10).is_err() && direction(2).is_err() && rank(5).is_err());
-        assert!(source(3).is_err());
+        assert!(source(4).is_err());
         assert_eq!(TEXTS.len(), CallField::ALL.len());
     }
 }

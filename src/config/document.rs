@@ -119,7 +119,33 @@ pub fn parse(path: &Path, text: &str) -> Gathered {
         let place = place_at(offset);
         match value.get_ref() {
             DeValue::Table(below) if sections().contains(&section) => {
-                found.extend(below.iter().map(|(leaf, value)| (Some(section), leaf, value)));
+                found.extend(below.iter().map(|(leaf, value)| (section.to_owned(), leaf, value)));
+            }
+            // What has sections and no keys of its own.
+            DeValue::Table(below) if has_sections(section) => {
+                for (leaf, value) in below {
+                    let inner = format!("{section}.{}", leaf.get_ref());
+                    let (offset, place) = (leaf.span().start, place_at(leaf.span().start));
+                    let error = match value.get_ref() {
+                        DeValue::Table(below) if sections().contains(&inner.as_str()) => {
+                            let keys = below.iter();
+                            found.extend(keys.map(|(leaf, value)| (inner.clone(), leaf, value)));
+                            continue;
+                        }
+                        DeValue::Table(_) => {
+                            let (section, hint) = (one_line(&inner), hint_for_section(&inner));
+                            ConfigError::UnknownSection { place, section, hint }
+                        }
+                        _ => {
+                            let (key, section) = (one_line(leaf.get_ref()), Some(section));
+                            let hint = hint_for_key(section, leaf.get_ref());
+                            let section = section.map(str::to_owned);
+                            ConfigError::UnknownKey { place, key, section, hint }
+                        }
+                    };
+                    gathered.unknown.all = true;
+                    wrong.insert(offset, error);
+                }
             }
             _ if sections().contains(&section) => {
                 gathered.unknown.add_section(Some(section));
@@ -131,10 +157,11 @@ pub fn parse(path: &Path, text: &str) -> Gathered {
                 let (section, hint) = (one_line(section), hint_for_section(section));
                 wrong.insert(offset, ConfigError::UnknownSection { place, section, hint });
             }
-            _ => found.push((None, name, value)),
+            _ => found.push((String::new(), name, value)),
         }
     }
     for (section, name, value) in found {
+        let section = Some(section.as_str()).filter(|section| !section.is_empty());
         let (leaf, offset) = (name.get_ref().as_ref(), name.span().start);
         let place = place_at(offset);
         let named = |key: &&ConfigKey| key.section() == section && key.leaf() == leaf;
@@ -181,6 +208,13 @@ fn plain(value: &DeValue<'_>) -> Value {
         // No key is one, so that what is in it does not matter.
         DeValue::Table(_) => Value::Table(toml::Table::new()),
     }
+}
+
+/// Whether sections stand within that one.
+fn has_sections(name: &str) -> bool {
+    let within =
+        |section: &&str| section.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    sections().iter().any(within)
 }
 
 /// Why a text is not TOML, in plain words.
@@ -230,6 +264,7 @@ pub fn check(config: &Config, places: &ValueSources, unknown: &UnknownValues) ->
         }
         _ => {}
     }
+    mirror(&config.mirror_redis, places, &mut note);
     if let Some(listen) = http.listen.as_ref().filter(|at| !at.is_loopback() && !http.allow_remote)
     {
         let (place, listen) = (places.of("http.listen"), listen.to_string());
@@ -288,6 +323,44 @@ pub fn check(config: &Config, places: &ValueSources, unknown: &UnknownValues) ->
         note(&keys, ConfigError::QueueBelowBatch { place, queue, batch });
     }
     errors
+}
+
+/// Where what is said of jambonz's Redis does not fit together.
+fn mirror(
+    redis: &super::MirrorRedis,
+    places: &ValueSources,
+    note: &mut dyn FnMut(&[&str], ConfigError),
+) {
+    let tls = [
+        ("mirror.redis.ca", redis.ca.is_some()),
+        ("mirror.redis.cert", redis.cert.is_some()),
+        ("mirror.redis.key", redis.key.is_some()),
+    ];
+    let others = [
+        ("mirror.redis.password_file", redis.password_file.is_some()),
+        ("mirror.redis.sentinels", !redis.sentinels.is_empty()),
+    ];
+    for (key, _) in others.into_iter().chain(tls).filter(|(_, given)| *given) {
+        let keys = [key, "mirror.redis.url"];
+        let is_tls = tls.iter().any(|(one, _)| *one == key);
+        match &redis.url {
+            None => note(&keys, ConfigError::RedisNotNamed { place: places.of(key), key }),
+            Some(url) if is_tls && !url.tls() => {
+                let (place, url) = (places.of(key), url.to_string());
+                note(&keys, ConfigError::RedisWithoutTls { place, key, url });
+            }
+            Some(_) => {}
+        }
+    }
+    let half = match (&redis.cert, &redis.key) {
+        (Some(_), None) => Some(["mirror.redis.cert", "mirror.redis.key"]),
+        (None, Some(_)) => Some(["mirror.redis.key", "mirror.redis.cert"]),
+        _ => None,
+    };
+    if let Some([present, absent]) = half {
+        let place = places.of(present);
+        note(&[present, absent], ConfigError::HalfClientCertificate { place, present, absent });
+    }
 }
 
 /// The configuration as TOML, every key included.

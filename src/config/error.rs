@@ -99,6 +99,20 @@ pub enum ConfigError {
          retention.allow_short = true where this is meant"
     )]
     ShortRetention { place: ValueSource, words: String },
+    #[error(
+        "{place}: {key} is set and mirror.redis.url is not, so that nothing is read from there; set \
+         mirror.redis.url, such as \"redis://10.0.0.5:6379\", or remove {key}"
+    )]
+    RedisNotNamed { place: ValueSource, key: &'static str },
+    #[error(
+        "{place}: {key} is set and mirror.redis.url is `{url}`, which is without TLS; write rediss:// \
+         in place of redis://, or remove {key}"
+    )]
+    RedisWithoutTls { place: ValueSource, key: &'static str, url: String },
+    #[error(
+        "{place}: {present} is set and {absent} is not; set both, or neither for no client certificate"
+    )]
+    HalfClientCertificate { place: ValueSource, present: &'static str, absent: &'static str },
     #[error("the configuration has {}:\n{}", counted(errors.len(), "error"), self.lines().join("\n"))]
     Several { errors: Vec<ConfigError> },
 }

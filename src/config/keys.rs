@@ -37,12 +37,12 @@ impl ConfigKey {
 
     /// The section, `None` where the key stands before all sections.
     pub fn section(&self) -> Option<&'static str> {
-        self.name.split_once('.').map(|(section, _)| section)
+        self.name.rsplit_once('.').map(|(section, _)| section)
     }
 
     /// The name without its section.
     pub fn leaf(&self) -> &'static str {
-        self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
+        self.name.rsplit_once('.').map_or(self.name, |(_, leaf)| leaf)
     }
 
     /// What it means, in one sentence without a full stop.
@@ -89,7 +89,8 @@ pub fn hint_for_key(section: Option<&str>, leaf: &str) -> String {
 
 /// What to say of an unknown section.
 pub fn hint_for_section(section: &str) -> String {
-    match nearest(section, sections()) {
+    let inner = |name: &&str| name.rsplit_once('.').is_some_and(|(_, inner)| inner == section);
+    match nearest(section, sections()).or_else(|| sections().into_iter().find(inner)) {
         Some(near) => format!("did you mean [{near}]?"),
         None => format!("the sections are {}", sections().join(", ")),
     }

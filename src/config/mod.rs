@@ -21,6 +21,7 @@ mod error;
 mod fixture_tests;
 mod keys;
 mod net;
+mod redis;
 mod retention;
 mod sections;
 mod settings;
@@ -36,8 +37,9 @@ pub use document::{ValueSources, example};
 pub use error::ConfigError;
 pub use keys::KEYS;
 pub use net::{Host, ListenAddr, SubjectName};
+pub use redis::{RedisUrl, WantedAccounts};
 pub use retention::SHORT;
-pub use sections::{Config, LimitsSection, Log, LogFormat, LogLevel, LogNumbers};
+pub use sections::{Config, LimitsSection, Log, LogFormat, LogLevel, LogNumbers, MirrorRedis};
 pub use settings::{DEFAULT_FILE, Locations, Settings};
 
 use error::ValueSource;
@@ -109,11 +111,14 @@ impl Config {
     #[must_use]
     pub fn absolute(&self) -> Self {
         let mut config = self.clone();
-        let tls = &mut config.tls;
+        let (tls, redis) = (&mut config.tls, &mut config.mirror_redis);
+        let mirror = [&mut redis.password_file, &mut redis.ca, &mut redis.cert, &mut redis.key];
+        let mirror = mirror.into_iter().flatten();
         let paths = [&mut tls.cert, &mut tls.key, &mut tls.client_ca]
             .into_iter()
             .flatten()
             .chain(config.upstream.ca.as_mut())
+            .chain(mirror)
             .chain(config.log.audit.as_mut())
             .chain(config.admin_socket.as_mut())
             .chain(std::iter::once(&mut config.data_dir));

@@ -14,9 +14,20 @@ use std::time::Duration;
 
 use super::keys::ConfigKey;
 use super::net::{AllowedOrigin, ListenAddr, ProxyAddress, ServiceUrlTemplate, SubjectName};
+use super::redis::{RedisUrl, SentinelAddr, WantedAccounts};
 use super::value::{DAY, Form, GIB, HOUR, KIB, MIB, MINUTE, SECOND, Setting, TIB, words};
 use crate::domain::AccountSid;
 use crate::outbound::{Base, Network};
+
+/// The name of a section: that of its field, unless it is a section of another one.
+macro_rules! section_name {
+    (mirror_redis) => {
+        "mirror.redis"
+    };
+    ($section:ident) => {
+        stringify!($section)
+    };
+}
 
 /// `key: type = default, form;` for the keys before all sections, then for those of each section.
 macro_rules! configuration {
@@ -68,7 +79,7 @@ macro_rules! configuration {
                 },
             },)*
             $($(ConfigKey {
-                name: concat!(stringify!($section), ".", stringify!($skey)),
+                name: concat!(section_name!($section), ".", stringify!($skey)),
                 doc: &[$($sdoc),*],
                 form: $sform,
                 get: |config| config.$section.$skey.write(),
@@ -389,6 +400,50 @@ upstream: Upstream {
     ///
     /// It is used for feature servers and for api_url.
     ca: Option<PathBuf> = None, Form::Text("FILE");
+}
+
+/// The mirror: calls are read from jambonz's Redis.
+mirror_redis: MirrorRedis {
+    /// URL of jambonz's Redis, from which calls are read; empty: off.
+    ///
+    /// redis://[USER@]HOST[:PORT][/DATABASE], or rediss:// for TLS. Nothing is written there, and
+    /// nothing is changed in jambonz. With sentinels, HOST is the name of the primary that they
+    /// watch.
+    url: Option<RedisUrl> = None, Form::Text("URL");
+
+    /// File with the password for it; empty: none.
+    ///
+    /// Its first line counts. "credential:NAME" is a file that systemd hands over.
+    password_file: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Sentinels that say where the primary is; their port is 26379 where none is given.
+    ///
+    /// Such as ["10.0.0.5", "10.0.0.6:26379"].
+    sentinels: Vec<SentinelAddr> = Vec::new(), Form::List("HOST:PORT,…", 100);
+
+    /// File with the authorities (PEM) of its certificate; empty: those of the system.
+    ca: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Client certificate and chain (PEM) for it.
+    ///
+    /// "credential:NAME" works here and for the key.
+    cert: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Private key of that client certificate (PEM).
+    key: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Accounts whose calls are taken; "*" is all.
+    accounts: Vec<WantedAccounts> = vec![WantedAccounts::All], Form::List("SID,…", 10_000);
+
+    /// Commands a second for looking through all calls.
+    ///
+    /// Changes that Redis reports are read at once and do not count.
+    max_commands: u64 = 500, Form::Count(1..=100_000);
+
+    /// Time between two looks through all calls.
+    ///
+    /// There is one after each connection, too. It finds what was not reported.
+    reconcile_interval: Duration = Duration::from_mins(10), Form::Duration(SECOND..=DAY);
 }
 
 /// Cross-origin requests from browsers.

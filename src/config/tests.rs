@@ -57,8 +57,8 @@ fn leaves(table: &toml::Table) -> BTreeMap<String, toml::Value> {
     for (name, value) in table {
         match value {
             toml::Value::Table(below) => {
-                for (leaf, value) in below {
-                    leaves.insert(format!("{name}.{leaf}"), value.clone());
+                for (leaf, value) in self::leaves(below) {
+                    leaves.insert(format!("{name}.{leaf}"), value);
                 }
             }
             value => {
@@ -183,6 +183,15 @@ const OTHERS: &[(&str, &str)] = &[
     ("feature_servers.retry_after", "3s"),
     ("upstream.api_url", "https://api.example.com/api"),
     ("upstream.ca", "ca.pem"),
+    ("mirror.redis.url", "rediss://rollcall@redis.example.com:6380/2"),
+    ("mirror.redis.password_file", "redis.password"),
+    ("mirror.redis.sentinels", "10.0.0.5:26379,redis-2:5000"),
+    ("mirror.redis.ca", "redis-ca.pem"),
+    ("mirror.redis.cert", "redis-cert.pem"),
+    ("mirror.redis.key", "redis-key.pem"),
+    ("mirror.redis.accounts", "9351f46a-678c-43f5-b8a6-d4eb58d131af"),
+    ("mirror.redis.max_commands", "50"),
+    ("mirror.redis.reconcile_interval", "5m"),
     ("cors.allow_origin", "https://app.example.com:8443"),
     ("log.level", "trace"),
     ("log.format", "json"),

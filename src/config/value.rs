@@ -11,6 +11,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::net::{AllowedOrigin, ListenAddr, ProxyAddress, ServiceUrlTemplate, SubjectName};
+use super::redis::{RedisUrl, RedisUrlError, SentinelAddr, WantedAccounts};
 use crate::domain::{
     AccountSid, exact_duration, exact_size, parse_count, parse_duration, parse_size,
 };
@@ -290,8 +291,21 @@ texts!(
     AllowedOrigin,
     Base,
     Network,
-    AccountSid
+    AccountSid,
+    SentinelAddr,
+    WantedAccounts
 );
+
+impl Setting for RedisUrl {
+    fn read(value: &Value, form: &Form) -> Result<Self, Problem> {
+        // What is refused may hold a password: it is not quoted.
+        form.text(value)?.parse().map_err(|error: RedisUrlError| error.to_string().into())
+    }
+
+    fn write(&self) -> Value {
+        Value::String(self.to_string())
+    }
+}
 
 /// Enums whose variants are words.
 macro_rules! words {

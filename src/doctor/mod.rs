@@ -15,6 +15,7 @@ mod disk;
 mod hooks;
 mod index;
 mod limits;
+mod mirror;
 mod outbound;
 mod ports;
 mod process;
@@ -162,6 +163,7 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
         index::check(config, &server, &user),
         tokens::check(&server),
         hooks::check(&server),
+        mirror::check(config, &server),
         outbound::check(config, &user),
         unit::check(config, &known, around),
     ]

@@ -27,6 +27,8 @@ pub enum Source {
     Import,
     /// rollcall itself: the sweep for stale calls.
     Sweep,
+    /// jambonz's Redis, as it was read.
+    Mirror,
 }
 
 impl Source {
@@ -35,6 +37,7 @@ impl Source {
         match self {
             Self::Webhook => "webhook",
             Self::Import => "import",
+            Self::Mirror => "mirror",
             Self::Sweep => "sweep",
         }
     }

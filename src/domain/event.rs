@@ -60,6 +60,33 @@ impl EventTimes {
             ..Self::default()
         }
     }
+
+    /// The stamp of a state that was read from jambonz's Redis. A time that is not known stays unknown.
+    pub fn mirrored(seen: MirroredAt, status: Option<CallStatus>) -> Self {
+        let MirroredAt::Live { at, began, reached } = seen else { return Self::default() };
+        let live = Self::live(at, status);
+        Self {
+            attempted_at: live.attempted_at.filter(|_| began),
+            answered_at: live.answered_at.filter(|_| reached),
+            terminated_at: live.terminated_at.filter(|_| reached),
+            ..live
+        }
+    }
+}
+
+/// What is known of when a call came to the state in which it was read from jambonz's Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MirroredAt {
+    /// It was found there afterwards.
+    Unknown,
+    /// It was read as it changed.
+    Live {
+        at: Moment,
+        /// The call began then: nothing of it was there before.
+        began: bool,
+        /// Its status was reached then, and not another value changed.
+        reached: bool,
+    },
 }
 
 /// An event that has been received. Everything that follows is a function of it.

@@ -8,8 +8,8 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::{
-    Call, Field, Moment, Origin, Rank, SipReason, StampedEvent, StatusProgress, TIMELINE_MAX,
-    TimelineEntry, Timestamp,
+    Call, Field, Moment, Origin, Rank, SipReason, Source, StampedEvent, StatusProgress,
+    TIMELINE_MAX, TimelineEntry, Timestamp,
 };
 
 /// The call after this event. A new call is listed at the event's time, or at `received_at` where
@@ -72,7 +72,7 @@ impl Call {
     pub fn into_stale(mut self, at: Timestamp) -> Self {
         let entry = TimelineEntry {
             at: Some(at.into()),
-            source: super::Source::Sweep,
+            source: Source::Sweep,
             status: None,
             sip_status: self.progress.sip_status,
         };
@@ -140,6 +140,14 @@ fn join_timeline(mine: &mut Vec<TimelineEntry>, theirs: &[TimelineEntry]) {
             mine.insert(place, *entry);
         }
     }
+    // A state that was found afterwards is no news where it is known when it was reached. Each entry
+    // with a time stands for one without at most, so that what the cut below leaves out stays out.
+    let timed: Vec<_> = mine.iter().filter(|entry| entry.at.is_some()).copied().collect();
+    mine.retain(|found| {
+        let state = (found.status, found.sip_status);
+        let is_found = found.at.is_none() && found.source == Source::Mirror;
+        !is_found || !timed.iter().any(|entry| (entry.status, entry.sip_status) == state)
+    });
     let surplus = mine.len().saturating_sub(TIMELINE_MAX);
     mine.drain(..surplus);
 }

@@ -31,7 +31,7 @@ pub use call::{
     Call, CallField, CallId, Field, Origin, SipReason, Source, StatusProgress, TEXT_BYTES_MAX,
     TIMELINE_MAX, TimelineEntry,
 };
-pub use event::{EVENT_FIELDS, EventTimes, StampedEvent};
+pub use event::{EVENT_FIELDS, EventTimes, MirroredAt, StampedEvent};
 pub use extras::{
     Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Extra, Extras, KEY_BYTES_MAX, LeftOut, NameOrder,
     REMEMBERED_MAX, SizeRange, bounded,

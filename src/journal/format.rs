@@ -404,6 +404,7 @@ impl<'a> Frame<'a> {
             ChangeOrigin::Source(Source::Import) => 2,
             ChangeOrigin::Source(Source::Sweep) => 3,
             ChangeOrigin::Admin => 4,
+            ChangeOrigin::Source(Source::Mirror) => 5,
         });
         out.push(self.kind as u8);
         out.extend_from_slice(self.body);
@@ -418,6 +419,7 @@ impl<'a> Frame<'a> {
             Some(2) => ChangeOrigin::Source(Source::Import),
             Some(3) => ChangeOrigin::Source(Source::Sweep),
             Some(4) => ChangeOrigin::Admin,
+            Some(5) => ChangeOrigin::Source(Source::Mirror),
             other => return Err(format!("unknown source {other:?}")),
         };
         let kind = match head.get(KIND_AT) {

@@ -10,6 +10,7 @@
 
 mod histogram;
 mod hooks;
+mod mirror;
 mod outcome;
 mod process;
 mod requests;
@@ -25,6 +26,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 pub use histogram::Histogram;
 pub use hooks::{Cause, HookMetrics};
+pub use mirror::{MirrorMetrics, MirrorMode};
 pub use outcome::Outcome;
 pub use requests::{Requests, Routes};
 pub use scrape::{AccountGauge, ScrapeFigures, scrape};
@@ -103,6 +105,7 @@ pub struct Meter {
     unread: [Counter; EVENT_FIELDS.len()],
     /// The same by cause and account, and when each account's last event was taken.
     pub hooks: HookMetrics,
+    pub mirror: MirrorMetrics,
     pub commit_changes: Histogram,
     pub commit_bytes: Histogram,
     /// Time to write and sync a commit.
@@ -133,6 +136,7 @@ impl Default for Meter {
             refused: Default::default(),
             unread: Default::default(),
             hooks: HookMetrics::default(),
+            mirror: MirrorMetrics::default(),
             commit_changes: Histogram::of_units(COMMIT_CHANGES),
             commit_bytes: Histogram::of_units(COMMIT_BYTES),
             commit_time: Histogram::of_micros(SYNC_MICROS),

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::histogram::as_float;
 use super::process::ProcessFigures;
 use super::text::{MetricsText, written};
-use super::{Connections, Meter, Outcome, Refused, Requests};
+use super::{Connections, Meter, MirrorMode, Outcome, Refused, Requests};
 use crate::domain::AccountSid;
 
 /// What is looked up at the time of the scrape.
@@ -81,6 +82,7 @@ impl Collector for Scrape {
         self.index(&mut text)?;
         self.calls(&mut text)?;
         self.sockets(&mut text)?;
+        self.mirror(&mut text)?;
         self.requests.write(&mut text)
     }
 }
@@ -201,6 +203,65 @@ impl Scrape {
         text.counter("rollcall_rows_read", help, meter.rows_read.get())?;
         let help = "Indexes that were built anew since the start";
         text.counter("rollcall_index_rebuilds", help, meter.index_rebuilds.get())
+    }
+
+    /// Nothing where there is no mirror.
+    fn mirror(&self, text: &mut MetricsText<'_>) -> fmt::Result {
+        let mirror = &self.meter.mirror;
+        let Some(state) = mirror.state() else { return Ok(()) };
+        let name = "rollcall_mirror_mode";
+        let mut modes = text.gauges(name, "1 for how the mirror follows jambonz's Redis now")?;
+        for mode in MirrorMode::ALL {
+            let value = f64::from(u8::from(mode == state.mode));
+            modes.value(&[("mode", mode.as_str())], value)?;
+        }
+        for (name, help, count) in [
+            (
+                "rollcall_mirror_events",
+                "Events of the mirror that are on disk",
+                mirror.events.get(),
+            ),
+            (
+                "rollcall_mirror_found",
+                "Events of the mirror that were found by looking through all calls",
+                mirror.found.get(),
+            ),
+            (
+                "rollcall_mirror_unreadable",
+                "Calls in jambonz's Redis that could not be read",
+                mirror.unreadable.get(),
+            ),
+            (
+                "rollcall_mirror_reconciles",
+                "Looks of the mirror through all calls that came to their end",
+                mirror.reconciles.get(),
+            ),
+            (
+                "rollcall_mirror_failures",
+                "Connections of the mirror that were lost or not made",
+                mirror.failures.get(),
+            ),
+            (
+                "rollcall_mirror_commands",
+                "Commands that the mirror has sent to jambonz's Redis",
+                mirror.commands.get(),
+            ),
+        ] {
+            text.counter(name, help, count)?;
+        }
+        let count = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or_default();
+        let help = "Changes in jambonz's Redis that are still to be read";
+        text.number("rollcall_mirror_waiting", help, count(&mirror.waiting))?;
+        let help = "Calls that the mirror remembers";
+        text.number("rollcall_mirror_remembered_calls", help, count(&mirror.remembered))?;
+        let help = "Time from the report of a change to its being on disk";
+        text.histogram("rollcall_mirror_delay_seconds", help, &mirror.delay)?;
+        if let Some(at) = state.reconciled_at {
+            let help = "When the mirror had looked through all calls last, in seconds since 1970";
+            let seconds = as_float(at.millis()) / 1000.0;
+            text.gauge("rollcall_mirror_reconciled_timestamp_seconds", help, seconds)?;
+        }
+        Ok(())
     }
 
     fn calls(&self, text: &mut MetricsText<'_>) -> fmt::Result {

@@ -8,7 +8,7 @@ use super::{AdminContext, AdminReply, Failure};
 use crate::clock;
 use crate::domain::Timestamp;
 use crate::fsutil;
-use crate::store::{Status, Store};
+use crate::store::{MirrorMode, Status, Store};
 use crate::wire::show_time;
 
 /// The file of the data directory that says which backup was made last.
@@ -37,6 +37,8 @@ pub struct StatusFigures {
     pub listeners: Vec<ReachableAt>,
     /// What became of the requests that brought events.
     pub hooks: HookFigures,
+    /// The mirror of jambonz's Redis; none where there is none.
+    pub mirror: Option<MirrorFigures>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +62,9 @@ pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
     let status = store.status();
     let tls = certificates(context);
     let hooks = hooks::figures(store);
-    let heard = hooks.accounts.iter().filter_map(|one| one.last_event_at.clone()).max();
+    let mirror = mirror(store);
+    let heard = hooks.accounts.iter().filter_map(|one| one.last_event_at.clone());
+    let heard = heard.chain(mirror.as_ref().and_then(|mirror| mirror.last_event_at.clone())).max();
     // What came before the start is in the journal.
     let last_event_at = heard.or_else(|| {
         let found = store.last_event().ok().flatten();
@@ -82,7 +86,45 @@ pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
         tls,
         listeners: context.listeners.clone(),
         hooks,
+        mirror,
     }))
+}
+
+/// The mirror of jambonz's Redis, since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorFigures {
+    pub url: String,
+    /// `tracking`, `polling` or `disconnected`.
+    pub mode: String,
+    /// RFC 3339.
+    pub since: String,
+    /// Why it polls, or is not connected.
+    pub why: Option<String>,
+    /// When all calls had been looked through last.
+    pub reconciled_at: Option<String>,
+    pub last_event_at: Option<String>,
+    pub events: u64,
+    /// Those of them that were found by looking through all calls.
+    pub found: u64,
+    /// Calls in Redis that could not be read.
+    pub unreadable: u64,
+}
+
+fn mirror(store: &Store) -> Option<MirrorFigures> {
+    let metrics = &store.meter().mirror;
+    let state = metrics.state()?;
+    let shown = |at: Option<Timestamp>| at.map(|at| show_time(at).to_string());
+    Some(MirrorFigures {
+        url: state.place,
+        mode: state.mode.as_str().to_owned(),
+        since: show_time(state.since).to_string(),
+        why: state.why,
+        reconciled_at: shown(state.reconciled_at),
+        last_event_at: shown(state.last_event_at),
+        events: metrics.events.get(),
+        found: metrics.found.get(),
+        unreadable: metrics.unreadable.get(),
+    })
 }
 
 fn problems(store: &Store, status: &Status, tls: &CertificateList) -> Vec<String> {
@@ -95,6 +137,11 @@ fn problems(store: &Store, status: &Status, tls: &CertificateList) -> Vec<String
     }
     if status.index_bytes.is_none() {
         problems.push("the index is being built again: lists are not answered".to_owned());
+    }
+    if let Some(state) = store.meter().mirror.state()
+        && let (MirrorMode::Disconnected, Some(why)) = (state.mode, &state.why)
+    {
+        problems.push(format!("the mirror is not connected to jambonz's Redis: {why}"));
     }
     if let Some(problem) = &tls.certificates_problem {
         problems.push(format!("the certificate cannot be read: {problem}"));

@@ -108,6 +108,51 @@ impl Base {
     }
 }
 
+/// A host and a port, for what does not speak HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    host: TargetHost,
+    port: u16,
+}
+
+impl Endpoint {
+    /// `host[:port]`; a host with colons stands in brackets.
+    pub fn parse(text: &str, usual_port: u16) -> Option<Self> {
+        let (host, port) = split_port(text)?;
+        let port = match port {
+            None => usual_port,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().ok().filter(|port| *port > 0)?
+            }
+            Some(_) => return None,
+        };
+        Some(Self { host: TargetHost::parse(host)?, port })
+    }
+
+    /// The same of an address or a name by itself: no brackets stand around it.
+    pub fn of(host: &str, port: u16) -> Option<Self> {
+        let host = match host.parse::<IpAddr>() {
+            Ok(ip) => TargetHost::Ip(ip.to_canonical()),
+            Err(_) => TargetHost::parse(host)?,
+        };
+        (port > 0).then_some(Self { host, port })
+    }
+
+    pub(super) fn host(&self) -> &TargetHost {
+        &self.host
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.host, self.port)
+    }
+}
+
 /// Host and port; a host with colons stands in brackets.
 fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     if authority.starts_with('[') {

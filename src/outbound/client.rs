@@ -57,7 +57,7 @@ pub struct UpstreamResponse {
 }
 
 /// Names of the configuration that are looked up at once.
-static CONFIGURED: Semaphore = Semaphore::const_new(LOOKUPS);
+pub(super) static CONFIGURED: Semaphore = Semaphore::const_new(LOOKUPS);
 /// Names that came with events.
 static GIVEN: Semaphore = Semaphore::const_new(LOOKUPS);
 const LOOKUPS: usize = 16;
@@ -78,7 +78,7 @@ impl Client {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(authorities(ca)?)
+            .with_root_certificates(authorities(ca, "upstream.ca")?)
             .with_no_client_auth();
         Ok(Self { tls: TlsConnector::from(Arc::new(config)), connect, timeout })
     }
@@ -177,7 +177,7 @@ async fn checked_addresses(
 
 /// Asks the system for the addresses of a name. It may take long, and a thread all that time: the
 /// line says how many may be asked for at once, whether or not anybody still waits for the answer.
-async fn look_up(
+pub(super) async fn look_up(
     line: &'static Semaphore,
     name: String,
     port: u16,
@@ -221,17 +221,21 @@ fn unreached(base: &Base, why: String) -> RequestError {
     RequestError::Unreached { url: base.to_string(), why }
 }
 
-fn authorities(ca: Option<&Path>) -> Result<RootCertStore, ClientError> {
+/// The authorities of a file, which a key of the configuration names, else those of the system.
+pub(super) fn authorities(
+    ca: Option<&Path>,
+    key: &'static str,
+) -> Result<RootCertStore, ClientError> {
     let mut store = RootCertStore::empty();
     let Some(path) = ca else {
         let found = rustls_native_certs::load_native_certs();
         let (good, _) = store.add_parsable_certificates(found.certs);
         if good == 0 {
-            tracing::info!("no certificate authorities on this system; set upstream.ca for https");
+            tracing::info!("no certificate authorities on this system; set {key} for TLS");
         }
         return Ok(store);
     };
-    let wrong = |why: String| ClientError::Authorities { path: path.to_owned(), why };
+    let wrong = |why: String| ClientError::Authorities { key, path: path.to_owned(), why };
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     // A mark of the byte order before a section would hide it.
     let text = text.replace('\u{feff}', "");

@@ -7,8 +7,10 @@ use std::time::Duration;
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("cannot read certificates from upstream.ca {}: {why}", path.display())]
-    Authorities { path: PathBuf, why: String },
+    #[error("cannot read certificates from {key} {}: {why}", path.display())]
+    Authorities { key: &'static str, path: PathBuf, why: String },
+    #[error("cannot read {key} {}: {why}", path.display())]
+    Identity { key: &'static str, path: PathBuf, why: String },
     #[error("cannot set up TLS for outgoing requests")]
     Tls(#[from] rustls::Error),
 }

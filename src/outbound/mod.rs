@@ -1,4 +1,4 @@
-//! Requests that rollcall itself sends: to feature servers, and to jambonz's own API.
+//! Requests that rollcall itself sends: to feature servers, to jambonz's own API, and to its Redis.
 //!
 //! Architecture invariant: nothing outside the configuration is ever connected to. A feature
 //! server is either named by `[feature_servers] urls`, or every address that its name resolves to
@@ -9,8 +9,10 @@ mod address;
 mod client;
 mod error;
 mod servers;
+mod stream;
 
-pub use address::{Base, Network};
+pub use address::{Base, Endpoint, Network};
 pub use client::{Client, Message, UpstreamResponse};
 pub use error::RequestError;
 pub use servers::Servers;
+pub use stream::{ClientTls, Connector, Stream};

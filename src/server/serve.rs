@@ -24,7 +24,7 @@ use crate::logs::AuditLog;
 use crate::ops::{self, Failure};
 use crate::store::{OpenError, Options, Progress, Store, chain};
 use crate::tls::TlsReloader;
-use crate::{admin, clock, http};
+use crate::{admin, clock, http, mirror};
 
 /// Connections of scrapers at a time.
 const SCRAPERS_MAX: usize = 16;
@@ -209,6 +209,9 @@ impl RunningServer<'_> {
         let read_again = Arc::new(Notify::new());
         let certificate = tokio::spawn(look_after(reloader.clone(), read_again.clone()));
         let notes = tokio::spawn(note_used(self.store.clone()));
+        let service_url = config.hooks.service_url().to_owned();
+        let mirror = mirror::run(config.mirror_redis.clone(), service_url, self.store.clone());
+        let mirror = tokio::spawn(mirror);
         let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), watchdogs));
         tell(News::Ready);
         let status = format!("listening on {}", urls.join(", "));
@@ -219,6 +222,7 @@ impl RunningServer<'_> {
         admin.abort();
         watchdog.abort();
         notes.abort();
+        mirror.abort();
         certificate.abort();
         let _unlinked = std::fs::remove_file(&socket);
         drop(stop);

@@ -86,7 +86,7 @@ pub use stats::Status;
 pub use threads::{Progress, Unit};
 pub use waits::WaitGuard;
 
-pub use crate::meter::{Cause, Outcome};
+pub use crate::meter::{Cause, MirrorMode, Outcome};
 
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,8 @@ use super::value::{DURATION_MAX, number, text, time};
 use super::{WireError, replace_lone_surrogates};
 use crate::domain::{
     AccountSid, Call, CallField, CallId, CallSid, CallStatus, Direction, EVENT_FIELDS, EventTimes,
-    KEY_BYTES_MAX, LeftOut, Moment, Rank, SidError, Source, StampedEvent, TEXT_BYTES_MAX,
-    Timestamp, bounded,
+    KEY_BYTES_MAX, LeftOut, MirroredAt, Moment, Rank, SidError, Source, StampedEvent,
+    TEXT_BYTES_MAX, Timestamp, bounded,
 };
 
 /// Bytes of one record of an import as JSON, merge state and all.
@@ -57,6 +57,21 @@ pub fn parse_event(
         ..live
     };
     draft.finish(Source::Webhook, stamp)
+}
+
+/// The state of a call as it stands in jambonz's Redis, read at `now`: an object of texts. It is taken as
+/// leniently as a webhook.
+pub fn parse_mirrored(
+    json: &str,
+    now: Timestamp,
+    seen: MirroredAt,
+    service_url: &str,
+) -> Result<StampedEvent, WireError> {
+    let json = replace_lone_surrogates(json);
+    let mut draft = PartialEvent::read(&Object::parse(&json)?, Leniency::Webhook, now)?;
+    draft.derive_service_url(service_url);
+    let stamp = EventTimes::mirrored(seen, draft.status);
+    draft.finish(Source::Mirror, stamp)
 }
 
 /// A record as `rollcall import` reads it: an element of a jambonz list, or a line of an export.

@@ -186,7 +186,7 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
     })
 }
 
-const SOURCES: [Source; 3] = [Source::Webhook, Source::Import, Source::Sweep];
+const SOURCES: [Source; 4] = [Source::Webhook, Source::Import, Source::Sweep, Source::Mirror];
 
 #[cfg(test)]
 mod tests {

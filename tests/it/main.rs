@@ -23,6 +23,7 @@ mod fuzz;
 mod golden;
 mod hooks;
 mod load;
+mod mirror;
 mod order;
 mod power;
 mod properties;

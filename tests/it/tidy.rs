@@ -12,14 +12,14 @@ const MODULES: &[(&str, &[&str])] = &[
         "cli",
         &[
             "access", "admin", "backup", "clock", "config", "doctor", "domain", "fsutil", "logs",
-            "ops", "outbound", "server", "store", "tls", "users", "wire",
+            "mirror", "ops", "outbound", "server", "store", "tls", "users", "wire",
         ],
     ),
     (
         "server",
         &[
-            "admin", "clock", "config", "domain", "fsutil", "http", "logs", "meter", "ops",
-            "outbound", "store", "tls", "users",
+            "admin", "clock", "config", "domain", "fsutil", "http", "logs", "meter", "mirror",
+            "ops", "outbound", "store", "tls", "users",
         ],
     ),
     ("admin", &["clock", "fsutil", "logs", "ops", "store"]),
@@ -33,8 +33,8 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "doctor",
         &[
-            "access", "admin", "clock", "config", "domain", "fsutil", "ops", "outbound", "store",
-            "tls", "users",
+            "access", "admin", "clock", "config", "domain", "fsutil", "mirror", "ops", "outbound",
+            "store", "tls", "users",
         ],
     ),
     (
@@ -43,6 +43,10 @@ const MODULES: &[(&str, &[&str])] = &[
             "access", "backup", "clock", "domain", "fsutil", "logs", "random", "store", "tls",
             "wire",
         ],
+    ),
+    (
+        "mirror",
+        &["clock", "config", "domain", "fsutil", "meter", "outbound", "store", "tls", "wire"],
     ),
     ("backup", &["domain", "fsutil", "journal", "store", "wire"]),
     (

@@ -249,6 +249,16 @@ fn what_a_configuration_names_is_opened() {
             "none.pem: No such file",
         ),
         ("[upstream]\nca = \"none.pem\"\n", "upstream.ca", "none.pem"),
+        (
+            "[mirror.redis]\nurl = \"redis://a\"\npassword_file = \"none\"\n",
+            "mirror.redis.password_file",
+            "cannot read none",
+        ),
+        (
+            "[mirror.redis]\nurl = \"rediss://a\"\nca = \"none.pem\"\n",
+            "mirror.redis.ca",
+            "cannot read none.pem",
+        ),
         ("[log]\naudit = \"nowhere/audit.log\"\n", "log.audit", "nowhere: No such file"),
         ("[log]\naudit = \"dir\"\n", "log.audit", "dir: Is a directory"),
         ("data_dir = \"text\"\n", "data_dir", "text is no directory"),

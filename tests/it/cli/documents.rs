@@ -88,12 +88,13 @@ fn keys_that_the_documents_name_are_there() {
             keys.insert(format!("{section}.{key}"));
         }
     }
-    let sections: BTreeSet<_> = keys.iter().map(|key| key.split('.').next().unwrap()).collect();
+    let sections: BTreeSet<_> =
+        keys.iter().filter_map(|key| Some(key.rsplit_once('.')?.0)).collect();
     let mut seen = 0;
     for name in DOCUMENTS {
         for line in code(&text(name)) {
             let word = line.split([' ', '=']).next().unwrap();
-            let Some((section, key)) = word.split_once('.') else { continue };
+            let Some((section, key)) = word.rsplit_once('.') else { continue };
             let plain = key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
             // A file that happens to be called like a section.
             let file = ["key", "pem"].contains(&key) && section != "tls";

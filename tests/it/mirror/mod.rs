@@ -1,0 +1,8 @@
+//! The mirror, with a real Redis.
+
+mod check;
+mod found;
+mod live;
+mod redis;
+mod scripted;
+mod secure;
