@@ -362,6 +362,26 @@ impl Index {
         })
     }
 
+    /// Which of these keys there are; in their order, which is the faster the closer they stand together.
+    pub fn holds(&self, keys: &[Vec<u8>]) -> Result<Vec<bool>, IndexError> {
+        self.guarded(|| {
+            let mut lookup = Lookup::new(&self.entries);
+            keys.iter().map(|key| Ok(lookup.get(key)?.is_some())).collect()
+        })
+    }
+
+    /// What is known under the sids of some calls; in their order, as above.
+    pub fn stored_of(&self, ids: &[CallId]) -> Result<Vec<Option<Stored>>, IndexError> {
+        self.guarded(|| {
+            let mut lookup = Lookup::new(&self.entries);
+            let mut stored = |id: &CallId| {
+                let value = lookup.get(&keys::known(*id))?;
+                value.map(|value| Stored::from_bytes(&value)).transpose()
+            };
+            ids.iter().map(&mut stored).collect()
+        })
+    }
+
     /// Writes new versions; all keys of one call change together where they are few. An admin row that
     /// was removed stays as an empty one: the index can say of every name which change was its last.
     pub fn write(&self, ops: &[Op<'_>], admin: &[AdminRow]) -> Result<(), IndexError> {

@@ -318,12 +318,9 @@ pub fn run(
         }
         AdminRequest::Compact { drop_history } => {
             let depth = if drop_history { Depth::Erase } else { Depth::Thorough };
-            let journal = store.collect_telling(depth, &mut |progress| {
+            let (journal, index) = store.collect_and_compact(depth, &mut |progress| {
                 let _gone = emit(Item::Progress(progress));
             })?;
-            let index = store.compact(&mut |progress| {
-                let _gone = emit(Item::Progress(progress));
-            });
             let index = index.map_err(|error| {
                 let Collected { segments, bytes_before, bytes_after, .. } = journal;
                 Failure::new(format!(

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::http::{OtherEnd, Presence};
@@ -125,7 +125,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.stream.poll_read_ready(context))?;
-            match self.stream.try_read(buffer.initialize_unfilled()) {
+            match self.read_some(buffer.initialize_unfilled()) {
                 Ok(length) => {
                     buffer.advance(length);
                     return Poll::Ready(Ok(()));
@@ -168,6 +168,22 @@ impl AsyncWrite for Socket {
 }
 
 impl Socket {
+    /// Reads what there is. Less than there is room for was all of it: the next read waits for more
+    /// without asking the system, which says so once more has come. (What came between the read and this
+    /// is not forgotten: only the readiness from before the read is taken away.)
+    fn read_some(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut all = None;
+        let read = self.stream.try_io(Interest::READABLE, || {
+            let length = self.stream.try_read(bytes)?;
+            if 0 < length && length < bytes.len() {
+                all = Some(length);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(length)
+        });
+        all.map_or(read, Ok)
+    }
+
     fn poll_written(
         &self,
         context: &mut Context<'_>,
@@ -180,5 +196,72 @@ impl Socket {
                 written => return Poll::Ready(written),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, Socket::new(listener.accept().await.unwrap().0))
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_a_read_with_room_left_is_read_and_so_is_the_end() {
+        let (mut client, mut socket) = pair().await;
+        let mut bytes = [0; 16];
+        for n in 0..200_u8 {
+            client.write_all(&[n; 3]).await.unwrap();
+            assert_eq!(socket.read(&mut bytes).await.unwrap(), 3);
+            assert_eq!(bytes[..3], [n; 3]);
+        }
+        // More than there is room for, and the end right behind it.
+        client.write_all(&[7; 20]).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut all = Vec::new();
+        socket.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, [7; 20]);
+        assert_eq!(socket.read(&mut bytes).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn readers_and_writers_at_once_lose_nothing() {
+        let (client, mut socket) = pair().await;
+        let (mut from, mut to) = client.into_split();
+        let sent = tokio::spawn(async move {
+            for n in 0..2000_u32 {
+                // Some are written in the middle of a read of what came before.
+                to.write_all(&n.to_be_bytes()).await.unwrap();
+                if n % 7 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let heard = tokio::spawn(async move {
+            let mut all = Vec::new();
+            from.read_to_end(&mut all).await.unwrap();
+            all.len()
+        });
+        let mut all = Vec::new();
+        let mut bytes = [0; 64];
+        loop {
+            let length = socket.read(&mut bytes).await.unwrap();
+            if length == 0 {
+                break;
+            }
+            all.extend_from_slice(&bytes[..length]);
+            socket.write_all(&bytes[..length]).await.unwrap();
+        }
+        let expected: Vec<u8> = (0..2000_u32).flat_map(u32::to_be_bytes).collect();
+        assert_eq!(all, expected);
+        drop(socket);
+        sent.await.unwrap();
+        assert_eq!(heard.await.unwrap(), expected.len());
     }
 }

@@ -1,6 +1,6 @@
 //! The journal and the index, compared row by row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use parking_lot::MutexGuard;
 
@@ -46,7 +46,7 @@ enum RowCount {
 /// Findings that a check lists; it counts the others.
 const FINDINGS_MAX: usize = 100;
 /// Calls that are compared before the checkpointer gets a turn: the index stands still meanwhile.
-const COMPARED_AT_ONCE: usize = 1000;
+const COMPARED_AT_ONCE: usize = 10_000;
 /// How often the rows are counted before it is given up: who writes does not wait.
 const COUNTS: u32 = 3;
 /// Calls of an index that stands still while it is counted, where nothing else helps: less than two
@@ -80,26 +80,26 @@ impl Store {
         let total = scan.calls.len() as u64;
         let (mut compared, mut deletions) = (0, 0);
         let mut still = self.shared.index_writer.lock();
-        // About in the order of the index's own keys, so that neighbours are read together.
+        // About in the order of the rows, so that neighbours are read together.
         let mut calls: Vec<_> = scan.calls.iter().collect();
         calls.sort_unstable_by_key(|(id, newest)| (id.account, newest.seq));
-        for (n, (id, newest)) in calls.into_iter().enumerate() {
-            if n.is_multiple_of(COMPARED_AT_ONCE) {
-                MutexGuard::bump(&mut still);
-            }
-            if n.is_multiple_of(10_000) {
-                let what = "comparing the index".to_owned();
-                progress(Progress::steps(what, n as u64, Some(total)));
-            }
-            if newest.seq > published {
-                continue;
-            }
-            match newest.deleted_at {
-                None => compared += 1,
-                Some(_) => deletions += 1,
-            }
-            if let Some(problem) = self.compare(*id, *newest)? {
-                note(name(*id), problem);
+        for (n, calls) in calls.chunks(COMPARED_AT_ONCE).enumerate() {
+            MutexGuard::bump(&mut still);
+            let (what, done) = ("comparing the index".to_owned(), n * COMPARED_AT_ONCE);
+            progress(Progress::steps(what, done as u64, Some(total)));
+            let known = calls.iter().filter(|(_, newest)| newest.seq <= published);
+            let known: Vec<_> = known.map(|(id, newest)| (**id, **newest)).collect();
+            let agreed = self.agreed(&known)?;
+            for (id, newest) in known {
+                match newest.deleted_at {
+                    None => compared += 1,
+                    Some(_) => deletions += 1,
+                }
+                if !agreed.contains(&id)
+                    && let Some(problem) = self.compare(id, newest)?
+                {
+                    note(name(id), problem);
+                }
             }
         }
         drop(still);
@@ -123,6 +123,57 @@ impl Store {
         }
         let uncounted = matches!(count, RowCount::Disturbed);
         Ok(Checked { calls: compared, deletions, findings, uncounted })
+    }
+
+    /// Those of some calls of which the index has everything as it should be. It is read in the order of its
+    /// keys, so that each page is unpacked once. Of the others nothing is said.
+    fn agreed(&self, calls: &[(CallId, Newest)]) -> Result<HashSet<CallId>, StoreError> {
+        let shared = &self.shared;
+        let _reading = shared.view.readers.begin();
+        let index = shared.view.index()?;
+        let failed = |error| shared.view.index_failed(&error);
+        let registry = shared.view.registry.read();
+        let copied = calls
+            .iter()
+            .filter(|(id, newest)| newest.deleted_at.is_none() && registry.get(*id).is_none());
+        let mut calls: Vec<_> = copied.copied().collect();
+        drop(registry);
+        calls.sort_unstable_by_key(|(id, _)| (id.sid, id.account));
+        let ids: Vec<_> = calls.iter().map(|(id, _)| *id).collect();
+        let mut places = Vec::with_capacity(calls.len());
+        for ((id, newest), stored) in calls.iter().zip(index.stored_of(&ids).map_err(failed)?) {
+            if let Some(Stored::Call { seq, listed_at }) = stored
+                && seq == newest.seq
+            {
+                places.push((id.account, Position::new(listed_at, id.sid), seq));
+            }
+        }
+        places.sort_unstable();
+        let (mut agreed, mut keys) = (HashSet::new(), Vec::new());
+        for places in places.chunk_by(|(one, ..), (next, ..)| one == next) {
+            let positions: Vec<_> = places.iter().map(|(_, position, _)| *position).collect();
+            let Some((account, ..)) = places.first() else { continue };
+            let rows = index.rows_at(*account, &positions).map_err(failed)?;
+            for ((account, position, seq), row) in places.iter().zip(rows) {
+                let Some(row) = row.filter(|row| row.seq() == *seq) else { continue };
+                let call = row.call().map_err(failed)?;
+                let id = CallId { account: *account, sid: position.sid };
+                let mut answer = Vec::new();
+                write_call(&mut answer, &call);
+                if call.id == id && Position::of(&call) == *position && answer == row.answer() {
+                    agreed.insert(id);
+                    keys.extend(IndexKeys::of(&call).keys(id).into_iter().map(|key| (key, id)));
+                }
+            }
+        }
+        keys.sort_unstable();
+        let (keys, owners): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
+        for (id, there) in owners.iter().zip(index.holds(&keys).map_err(failed)?) {
+            if !there {
+                agreed.remove(id);
+            }
+        }
+        Ok(agreed)
     }
 
     /// What is wrong with one call, if anything.

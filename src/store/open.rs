@@ -282,6 +282,39 @@ impl Store {
         self.build(BuildReason::Compact, progress)
     }
 
+    /// Does both: the index is copied while the journal is packed, so that two processors have work. What
+    /// fails then for want of space, or misses calls that went to make the store fit, is done once more
+    /// after the other.
+    ///
+    /// The outer error is that of the journal, the inner one that of the index.
+    pub fn collect_and_compact(
+        &self,
+        depth: Depth,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Collected, Result<Compacted, StoreError>), StoreError> {
+        let mut begun = None;
+        let mut journal = self.collect_telling(depth, &mut |step| {
+            // It packs: calls whose time is over have gone by now.
+            let compact = |reply| CheckpointerMessage::Build(BuildReason::Compact, reply);
+            begun.get_or_insert_with(|| self.shared.checkpointer.inbox.begin(compact));
+            progress(step);
+        });
+        let index = begun.and_then(|answer| match answer {
+            Ok(answer) => answer.wait(None, progress),
+            Err(error) => Some(Err(error)),
+        });
+        if index.is_some() && journal.as_ref().is_err_and(StoreError::is_short_of_space) {
+            journal = self.collect_telling(depth, progress);
+        }
+        let journal = journal?;
+        let index = match index {
+            Some(Ok(compacted)) if !journal.fitting => Ok(compacted),
+            Some(Err(error)) if !matches!(error, StoreError::NotBuilt(_)) => Err(error),
+            _ => self.compact(progress),
+        };
+        Ok((journal, index))
+    }
+
     fn build(
         &self,
         reason: BuildReason,

@@ -33,6 +33,7 @@ use crate::domain::{CallId, Timestamp};
 use crate::journal::Segment;
 use crate::store::StoreError;
 use crate::store::believed_clock::BelievedClock;
+use crate::store::index_builder::BuildPause;
 use crate::store::messages::{Collected, CommitterMessage, CompactorMessage, Depth};
 use crate::store::state::Shared;
 use crate::store::threads::ReplySender;
@@ -57,6 +58,8 @@ pub(crate) struct Compactor<'a> {
     stop: Cell<bool>,
     /// Who waits for this round.
     reply: Option<ReplySender<Collected>>,
+    /// Of a round that was asked for: whether others are at work, beside whom alone it rests.
+    pause: Option<BuildPause>,
     /// Segments that were replaced, until they are read no more.
     pub(crate) retired: Vec<Retired>,
     sweep: BelievedClock,
@@ -112,6 +115,7 @@ impl<'a> Compactor<'a> {
             asked: RefCell::default(),
             stop: Cell::new(false),
             reply: None,
+            pause: None,
             retired: Vec::new(),
             sweep: BelievedClock::new(),
             present: (0, Instant::now()),
@@ -240,7 +244,9 @@ impl<'a> Compactor<'a> {
     fn round(&mut self, depth: Depth) -> (Collected, Result<(), StoreError>) {
         let mut collected = Collected::default();
         let now = clock::now();
-        let believed = self.sweep.believes(now) || depth > Depth::Usual;
+        let asked = depth > Depth::Usual;
+        let believed = self.sweep.believes(now) || asked;
+        self.pause = asked.then(|| BuildPause::new(&self.shared));
         let mut attempts = 0;
         loop {
             attempts += 1;

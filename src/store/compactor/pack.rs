@@ -231,10 +231,13 @@ impl Compactor<'_> {
         space.leaves(WORK, needed, kept)?;
         let mut since = Instant::now();
         let mut frames = 0_u64;
+        let mut pause = self.pause.take();
         let decision = |frame: &Frame<'_>| {
             frames += 1;
             if frames.is_multiple_of(256) {
-                self.rest((since.elapsed() * REST).min(REST_MAX))?;
+                let rests = pause.as_mut().is_none_or(|pause| pause.is_due(&self.shared));
+                let rest = if rests { since.elapsed() * REST } else { Duration::ZERO };
+                self.rest(rest.min(REST_MAX))?;
                 since = Instant::now();
             }
             if whole && frame.kind != FrameKind::Checkpoint {
@@ -264,7 +267,9 @@ impl Compactor<'_> {
                 error => error,
             })
         };
-        let packed = Arc::new(journal::pack::<StoreError>(&old, stamp, decision, pace)?);
+        let packed = journal::pack::<StoreError>(&old, stamp, decision, pace);
+        self.pause = pause;
+        let packed = Arc::new(packed?);
         collected.segments += old.len() as u64;
         collected.bytes_before += old.iter().map(|segment| segment.disk_bytes()).sum::<u64>();
         collected.bytes_after += packed.disk_bytes();

@@ -85,24 +85,29 @@ impl BuildOptions<'_> {
     }
 }
 
-/// When the store was last seen to change, so that a build rests only beside others' work.
-struct BuildPause {
+/// When the store was last seen to change, so that long work rests only beside others'.
+pub(crate) struct BuildPause {
     published: u64,
     changed: Instant,
 }
 
 impl BuildPause {
-    fn new(shared: &Shared) -> Self {
+    pub fn new(shared: &Shared) -> Self {
         Self { published: *shared.view.published.borrow(), changed: Instant::now() }
     }
 
-    /// Rests for twice as long as the last batch took, since another thread works beside this one.
-    fn after(&mut self, shared: &Shared, took: Duration) {
+    /// Whether others have changed something lately.
+    pub fn is_due(&mut self, shared: &Shared) -> bool {
         let published = *shared.view.published.borrow();
         if published != self.published {
             (self.published, self.changed) = (published, Instant::now());
         }
-        if self.changed.elapsed() < IDLE {
+        self.changed.elapsed() < IDLE
+    }
+
+    /// Rests for twice as long as the last batch took, since another thread works beside this one.
+    fn after(&mut self, shared: &Shared, took: Duration) {
+        if self.is_due(shared) {
             std::thread::park_timeout((took * 2).min(REST_MAX));
         }
     }

@@ -27,7 +27,7 @@ use crate::store::threads::Progress;
 use crate::store::threads::{ReplySender, said};
 use crate::store::{OpenError, StoreError};
 
-pub(crate) use fill::BuildOptions;
+pub(crate) use fill::{BuildOptions, BuildPause};
 
 /// The least time between two attempts to build an index that has failed.
 const ATTEMPT_INTERVAL: Duration = Duration::from_secs(2);

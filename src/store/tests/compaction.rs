@@ -46,6 +46,39 @@ fn varied(store: &Store) {
 }
 
 #[test]
+fn the_journal_is_packed_while_the_index_is_copied_and_both_are_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options { segment_bytes: 16 << 10, ..options(dir.path()) });
+    varied(&store);
+    let before = seen(&store);
+    for round in 0..3 {
+        let was = index_dir(dir.path());
+        let mut steps = Vec::new();
+        let done = store.collect_and_compact(Depth::Thorough, &mut |step| steps.push(step.what));
+        let (journal, index) = done.unwrap();
+        assert!(journal.segments > 0, "{journal:?}");
+        assert_eq!(index.unwrap().calls, 299, "round {round}");
+        let both = ["packing the journal", "building the index"];
+        assert!(both.iter().all(|what| steps.iter().any(|step| step == what)), "{steps:?}");
+        assert_ne!(index_dir(dir.path()), was);
+        assert_eq!(seen(&store), before, "round {round}");
+        assert_sound(&store);
+        let again = varied_again(&store, round);
+        assert_eq!(again, 0, "what was deleted stays so");
+    }
+}
+
+/// Events of deleted calls, and new ones of others that change nothing of what is listed: how many of the first
+/// were taken.
+fn varied_again(store: &Store, round: u64) -> u64 {
+    let at = clock::now();
+    let late = (50..150).map(|call| send(store, id(2, call), CallStatus::Ringing, at));
+    let taken = late.map(|outcome| outcome.new + outcome.changed).sum();
+    store.apply(&[admin("later/x", &round.to_string())], at, false).unwrap();
+    taken
+}
+
+#[test]
 fn a_compacted_and_a_rebuilt_index_hold_the_same_and_the_old_one_goes() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));

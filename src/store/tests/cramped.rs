@@ -4,6 +4,7 @@ use super::*;
 use crate::domain::show_size;
 use crate::store::disk_space::Pretended;
 use crate::store::index_builder::BuildOptions;
+use crate::store::index_builder::from_index::{expected_bytes, needed_bytes};
 
 const MIB: u64 = 1 << 20;
 const SEGMENT: u64 = MIB;
@@ -139,6 +140,25 @@ fn a_new_index_that_can_wait_does_not_shut_the_gate_and_one_that_cannot_leaves_a
     set_free(&store, kept + MIB);
     let refused = chain(&options.go_on().unwrap_err());
     assert!(refused.contains(&format!("of which {} stay free", show_size(kept))), "{refused}");
+}
+
+#[test]
+fn an_index_that_has_no_room_beside_the_journal_is_copied_once_that_is_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = crowded(dir.path(), LEAST + 90 * MIB);
+    store.compact(&mut |_| {}).unwrap();
+    let index = store.shared.view.index().unwrap();
+    let needed = needed_bytes(expected_bytes(index.stats(), index.built().unwrap()));
+    drop(index);
+    // Packing gives back more than the half MiB that is missing.
+    let before = journal_bytes(&store);
+    set_free(&store, LEAST + needed - MIB / 2);
+    let refused = store.compact(&mut |_| {}).unwrap_err();
+    assert!(matches!(refused, StoreError::NotBuilt(_)), "{refused}");
+    let (journal, index) = store.collect_and_compact(Depth::Thorough, &mut |_| {}).unwrap();
+    assert!(journal.segments > 6 && journal_bytes(&store) + MIB < before, "{journal:?}");
+    assert_eq!(index.unwrap().calls, 4000);
+    assert_sound(&store);
 }
 
 #[test]
