@@ -607,6 +607,20 @@ fn a_wrong_value_is_refused_in_plain_words() {
 }
 
 #[test]
+fn a_password_is_in_no_error_wherever_it_is_given() {
+    let secret = "redis://mirror:hunter2@10.0.0.5";
+    let refused = [
+        message(parse(&format!("[mirror.redis]\nurl = \"{secret}\""))),
+        message(load(&["serve", "--mirror-redis-url", secret], &[])),
+        message(load(&["status"], &[("ROLLCALL_MIRROR_REDIS_URL", secret)])),
+    ];
+    for error in refused {
+        assert!(error.contains("mirror.redis.password_file"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
 fn no_control_character_of_a_file_stands_in_an_error() {
     let evil = "a\\n\\u001b[31m\\tb";
     for (text, quoted) in [
