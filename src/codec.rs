@@ -25,8 +25,8 @@ use words::{
 
 pub use heads::{Heads, HeadsOfPart, PartOf};
 pub use quarters::{
-    KindSums, QuarterSums, decode_kinds, decode_peaks, decode_quarter, decode_ups, encode_peaks,
-    encode_quarter, encode_ups,
+    KindSums, QuarterSums, Runs, decode_group_peaks, decode_kinds, decode_peaks, decode_quarter,
+    decode_ups, encode_kinds, encode_peaks, encode_quarter, encode_ups,
 };
 
 /// The shape of records that this release writes; it reads this and all before.

@@ -8,6 +8,7 @@
 //! p | account 16 | parent 16 | position 24            -> ""   (B legs only)
 //! i | account 16 | checksum of a Call-ID 4 | position 24 -> "" (each once)
 //! g | account 16 | quarter 4                           -> what is counted of its calls
+//! e | account 16 | quarter 4                           -> what is counted of each kind of them
 //! h | account 16 | quarter 4                           -> peaks
 //! q | account 16 | quarter 4 | part 4                  -> heads of its calls
 //! u | account 16 | quarter 4 | part 2                  -> when its calls are up
@@ -205,12 +206,13 @@ pub(crate) const KNOWN: u8 = b'k';
 pub(crate) const LIVE: u8 = b'l';
 pub(crate) const DELETED: u8 = b'd';
 pub(crate) const QUARTER: u8 = b'g';
+pub(crate) const KINDS: u8 = b'e';
 pub(crate) const PEAKS: u8 = b'h';
 pub(crate) const UPS: u8 = b'u';
 pub(crate) const HEADS: u8 = b'q';
 pub(crate) const ADMIN: u8 = b'a';
 /// What the keys of entries begin with, in order.
-pub(crate) const ENTRIES: &[u8] = b"cdfghiklopqsu";
+pub(crate) const ENTRIES: &[u8] = b"cdefghiklopqsu";
 pub(crate) const BUILT: &[u8] = b"b";
 pub(crate) const MARK: &[u8] = b"m";
 pub(crate) const LAYOUT: &[u8] = b"v";

@@ -27,6 +27,36 @@ impl<'a> CallKind<'a> {
     }
 }
 
+/// Some calls: of one status, of one direction, or of one of both. Stale calls have no status and are some by
+/// themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KindGroup {
+    /// Any where none is given.
+    pub status: Option<GroupStatus>,
+    /// Either where none is given.
+    pub direction: Option<Direction>,
+}
+
+/// A status by which calls are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GroupStatus {
+    Status(CallStatus),
+    Stale,
+}
+
+impl KindGroup {
+    /// Those to which calls of a kind belong.
+    pub fn of(kind: &CallKind<'_>) -> [Self; 3] {
+        let status = if kind.stale { GroupStatus::Stale } else { GroupStatus::Status(kind.status) };
+        let (status, direction) = (Some(status), Some(kind.direction));
+        [
+            Self { status, direction: None },
+            Self { status: None, direction },
+            Self { status, direction },
+        ]
+    }
+}
+
 impl Filter {
     /// Whether the kind of a call and its place in lists decide whether it matches.
     pub fn is_of_kinds(&self) -> bool {

@@ -39,7 +39,7 @@ pub use extras::{
 pub use head::{AFTER_TEXT, Head, HeadFilter, PartyMatch, add_party_forms, sid_mark};
 pub use ids::{AccountSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
-pub use kind::CallKind;
+pub use kind::{CallKind, GroupStatus, KindGroup};
 pub use number::{NUMBER_BYTES_MAX, NUMBER_DIGITS_MIN, Number, Sighting, fold, party_parts};
 pub use party::{PART_CHARS_MIN, PartyPart, fold_party};
 pub use quarter::Quarter;

@@ -79,9 +79,8 @@ pub struct Peaks {
 }
 
 impl Peaks {
-    pub fn new(ups: &[Up]) -> Self {
-        let mut begins: Vec<Timestamp> = ups.iter().map(|up| up.from).collect();
-        let mut ends: Vec<Timestamp> = ups.iter().map(|up| up.until).collect();
+    pub fn new(ups: impl Iterator<Item = Up>) -> Self {
+        let (mut begins, mut ends): (Vec<_>, Vec<_>) = ups.map(|up| (up.from, up.until)).unzip();
         begins.sort_unstable();
         ends.sort_unstable();
         Self { begins: begins.into_iter().peekable(), ends: ends.into_iter().peekable(), up: 0 }

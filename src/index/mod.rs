@@ -31,7 +31,7 @@ pub use generation::{Generations, OpenedGeneration};
 pub use heads::FoundByHeads;
 pub use layout::LAYOUT;
 pub use op::{Op, Version};
-pub use quarters::{PeakRow, QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow};
+pub use quarters::{KindsRow, PeakRow, QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow};
 pub use row::CallRow;
 pub use rows::{AdminRow, CheckpointMeta, IndexStats, Stored};
 pub use tree::Index;

@@ -2,23 +2,25 @@
 //!
 //! ```text
 //! g | account 16 | quarter 4          -> since when there were no calls before it; sums; sums of each kind of call
+//!                                        without its trunk and application
+//! e | account 16 | quarter 4          -> sums of each kind of call
 //! u | account 16 | quarter 4 | part 2 -> when its calls are up
 //! q | account 16 | quarter 4 | part 4 -> the heads of its calls (`heads.rs`)
 //! h | account 16 | quarter 4          -> how many calls are up at the same time at most, also in the quarters before
-//!                                        it without calls
+//!                                        it without calls; the same of calls of one status, one direction, both
 //! ```
 //!
 //! A call belongs to the quarter in which it is listed, which never changes. A row is right as long as it is
 //! there: before anything is written of a call, the row of its quarter goes, and the peaks of all quarters in
 //! which its calls may be up. A quarter is sealed some time after its end ([`Index::seal`]). A reader
-//! takes the sealed ones from here, and counts the calls of the others.
+//! takes the sealed ones from here, and counts the calls of the others. What it cannot find of one counts as not sealed.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::Included;
 
 use bytes::Bytes;
 
-use super::cursor::{Direction, beginning};
+use super::cursor::{Direction, Lookup, beginning};
 use super::entries::Change;
 use super::gaps::Gaps;
 use super::op::Op;
@@ -26,9 +28,12 @@ use super::sealing::Sealing;
 use super::tree::{BATCH_KEYS, strange_key};
 use super::{Index, IndexError, Version};
 use crate::codec::{
-    CodecError, KindSums, QuarterSums, decode_kinds, decode_peaks, decode_quarter, decode_ups,
+    CodecError, KindSums, QuarterSums, Runs, decode_group_peaks, decode_kinds, decode_peaks,
+    decode_quarter, decode_ups,
 };
-use crate::domain::{AccountSid, CallKind, Quarter, Timestamp, UP_AFTER_MS, UP_BEFORE_MS, UpTime};
+use crate::domain::{
+    AccountSid, CallKind, KindGroup, Quarter, Timestamp, UP_AFTER_MS, UP_BEFORE_MS, UpTime,
+};
 use crate::keys;
 
 /// Quarters after the one in which it is listed, and before, in which a call may be up.
@@ -50,7 +55,7 @@ pub struct QuarterRow {
 impl QuarterRow {
     pub(super) fn read(key: &[u8], value: &Bytes) -> Result<Self, IndexError> {
         let quarter = keys::quarter_in(key).ok_or_else(strange_key)?;
-        let sums = decode_quarter(value).map_err(|error| damaged(&error))?;
+        let (sums, _) = decode_quarter(value).map_err(|error| damaged(&error))?;
         Ok(Self { quarter, sums, value: value.clone() })
     }
 
@@ -63,9 +68,38 @@ impl QuarterRow {
         self.value.len()
     }
 
-    /// What is counted of each kind of its calls.
+    /// What is counted of each kind of its calls without its trunk and application.
+    pub fn bare_kinds(
+        &self,
+    ) -> impl Iterator<Item = Result<(CallKind<'static>, KindSums), IndexError>> {
+        let (error, kinds) = match decode_quarter(&self.value) {
+            Ok((_, kinds)) => (None, Some(kinds)),
+            Err(error) => (Some(Err(error)), None),
+        };
+        error
+            .into_iter()
+            .chain(kinds.into_iter().flatten())
+            .map(|kind| kind.map_err(|error| damaged(&error)))
+    }
+}
+
+/// What is counted of each kind of the calls of a sealed quarter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KindsRow(Bytes);
+
+impl KindsRow {
+    /// Bytes that are kept of it.
+    pub fn weight(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The kinds, in the order that numbers them.
     pub fn kinds(&self) -> Result<Vec<(CallKind<'_>, KindSums)>, IndexError> {
-        decode_kinds(&self.value).map_err(|error| damaged(&error))
+        decode_kinds(&self.0).map_err(|error| damaged(&error))
+    }
+
+    pub(super) fn has(&self, bytes: &[u8]) -> bool {
+        self.0 == bytes
     }
 }
 
@@ -74,34 +108,54 @@ impl QuarterRow {
 pub struct PeakRow {
     pub since: Quarter,
     pub quarter: Quarter,
-    /// Of how many quarters, and their peak.
-    runs: Vec<(u32, u32)>,
+    runs: Runs,
+    value: Bytes,
 }
 
 impl PeakRow {
-    fn read(key: &[u8], value: &[u8]) -> Result<Self, IndexError> {
+    fn read(key: &[u8], value: &Bytes) -> Result<Self, IndexError> {
         let quarter = keys::quarter_in(key).ok_or_else(strange_key)?;
         let runs = decode_peaks(value).map_err(|error| damaged(&error))?;
         let count: u64 = runs.iter().map(|(count, _)| u64::from(*count)).sum();
         let number = u64::from(quarter.number()) + 1;
         let since = number.checked_sub(count).and_then(|since| u32::try_from(since).ok());
         let since = since.ok_or_else(|| IndexError::damaged("peaks of before 1970"))?;
-        Ok(Self { since: Quarter::new(since), quarter, runs })
+        Ok(Self { since: Quarter::new(since), quarter, runs, value: value.clone() })
     }
 
-    pub(super) fn has(&self, runs: &[(u32, u32)]) -> bool {
-        self.runs == runs
+    pub(super) fn has(&self, bytes: &[u8]) -> bool {
+        self.value == bytes
+    }
+
+    /// Bytes that are kept of it, about.
+    pub fn weight(&self) -> usize {
+        self.value.len() + size_of_val(&*self.runs)
     }
 
     /// The peaks, as runs of quarters that have the same: the first quarter, the last one, the peak.
     pub fn runs(&self) -> impl Iterator<Item = (Quarter, Quarter, u32)> {
-        let mut next = self.since;
-        self.runs.iter().filter(|(count, _)| *count > 0).map(move |(count, peak)| {
-            let first = next;
-            next = first.plus(*count);
-            (first, first.plus(*count - 1), *peak)
-        })
+        in_quarters(self.since, &self.runs)
     }
+
+    /// The peaks of the calls of each group, in the same way.
+    pub fn groups(&self) -> Result<Vec<(KindGroup, Quarter, Quarter, u32)>, IndexError> {
+        let groups = decode_group_peaks(&self.value).map_err(|error| damaged(&error))?;
+        let of = |(group, runs): &(KindGroup, Runs)| {
+            let group = *group;
+            let runs: Vec<_> = in_quarters(self.since, runs).collect();
+            runs.into_iter().map(move |(first, last, peak)| (group, first, last, peak))
+        };
+        Ok(groups.iter().flat_map(of).collect())
+    }
+}
+
+fn in_quarters(since: Quarter, runs: &Runs) -> impl Iterator<Item = (Quarter, Quarter, u32)> {
+    let mut next = since;
+    runs.iter().filter(|(count, _)| *count > 0).map(move |(count, peak)| {
+        let first = next;
+        next = first.plus(*count);
+        (first, first.plus(*count - 1), *peak)
+    })
 }
 
 fn damaged(error: &CodecError) -> IndexError {
@@ -144,13 +198,36 @@ impl Index {
         most: usize,
     ) -> Result<Vec<PeakRow>, IndexError> {
         self.guarded(|| {
-            let rows = self
-                .quarter_rows(keys::PEAKS, account, first, |key, value| PeakRow::read(key, value));
+            let rows = self.quarter_rows(keys::PEAKS, account, first, PeakRow::read);
             let rows = rows.take_while(|row| match row {
                 Ok(row) => row.since <= last,
                 Err(_) => true,
             });
             rows.take(most).collect()
+        })
+    }
+
+    /// What is counted of each kind of calls of some sealed quarters, which are in order, up to those with which it
+    /// weighs `bytes`; none of one that is not sealed any more.
+    pub fn kinds(
+        &self,
+        account: AccountSid,
+        quarters: &[QuarterRow],
+        bytes: usize,
+    ) -> Result<Vec<Option<KindsRow>>, IndexError> {
+        self.guarded(|| {
+            let (mut lookup, mut weight) = (Lookup::new(&self.entries), 0);
+            let mut found = Vec::with_capacity(quarters.len());
+            for row in quarters {
+                let key = keys::quarter(keys::KINDS, account, row.quarter);
+                let kinds = lookup.get(&key)?.map(KindsRow);
+                weight += kinds.as_ref().map_or(0, KindsRow::weight);
+                found.push(kinds);
+                if weight >= bytes {
+                    break;
+                }
+            }
+            Ok(found)
         })
     }
 
@@ -223,10 +300,14 @@ impl Index {
         gone.sort_unstable();
         gone.dedup();
         // Peaks come first, since they are right only while all quarters around them are sealed. Then the sums:
-        // without them nobody asks for the times of calls.
-        let (peaks, others): (Vec<_>, Vec<_>) =
-            gone.into_iter().partition(|key| key.first() == Some(&keys::PEAKS));
-        Ok([peaks, others].concat())
+        // without them nobody asks for kinds and the times of calls.
+        let order = |key: &Vec<u8>| match key.first() {
+            Some(&keys::PEAKS) => 0,
+            Some(&keys::QUARTER) => 1,
+            _ => 2,
+        };
+        gone.sort_by_key(order);
+        Ok(gone)
     }
 
     fn unseal_one(
@@ -251,6 +332,7 @@ impl Index {
         if let Some(row) = row.filter(|row| row.sums.since() <= quarter) {
             (first, last) = (row.sums.since(), row.quarter);
             gone.push(keys::quarter(keys::QUARTER, account, row.quarter));
+            gone.push(keys::quarter(keys::KINDS, account, row.quarter));
             for kind in [keys::UPS, keys::HEADS] {
                 let parts = keys::quarter(kind, account, row.quarter);
                 for entry in self.entries.cursor(beginning(&parts), Direction::Up) {
@@ -262,8 +344,7 @@ impl Index {
             seals.open.add(first.number(), last.number());
         }
         let (before, after) = (first.minus(QUARTERS_BEFORE), last.plus(QUARTERS_AFTER));
-        let peaks = |key: &[u8], value: &Bytes| PeakRow::read(key, value);
-        for row in self.quarter_rows(keys::PEAKS, account, before, peaks) {
+        for row in self.quarter_rows(keys::PEAKS, account, before, PeakRow::read) {
             let row = row?;
             if row.since > after {
                 break;
@@ -298,8 +379,7 @@ impl Index {
                     let row = row?;
                     seals.open.remove(row.sums.since().number(), row.quarter.number());
                 }
-                let peaks = |key: &[u8], value: &Bytes| PeakRow::read(key, value);
-                for row in self.quarter_rows(keys::PEAKS, account, all, peaks) {
+                for row in self.quarter_rows(keys::PEAKS, account, all, PeakRow::read) {
                     let row = row?;
                     seals.without_peaks.remove(row.since.number(), row.quarter.number());
                 }

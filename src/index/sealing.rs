@@ -1,6 +1,6 @@
 //! Sealing quarters of an hour: their calls are counted once, and what was counted is kept (`quarters.rs`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Included};
 
 use super::cursor::{Direction, beginning};
@@ -8,9 +8,11 @@ use super::entries::{Change, edits};
 use super::quarters::{PeakRow, QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow, Seals};
 use super::tree::{BATCH_KEYS, entries_of, in_order};
 use super::{Index, IndexError};
-use crate::codec::{Heads, KindSums, QuarterSums, encode_peaks, encode_quarter, encode_ups};
+use crate::codec::{
+    Heads, KindSums, QuarterSums, Runs, encode_kinds, encode_peaks, encode_quarter, encode_ups,
+};
 use crate::domain::{
-    AccountSid, Call, CallKind, Order, Peaks, Position, Quarter, Timestamp, Up, UpTime,
+    AccountSid, Call, CallKind, KindGroup, Order, Peaks, Position, Quarter, Timestamp, Up, UpTime,
 };
 use crate::keys::{self, PositionSpan, Range};
 
@@ -38,9 +40,6 @@ const ACCOUNT_COST: usize = 16;
 /// How long an account rests on a busy store once all was sealed that could be. A call that ends late has the
 /// calls of its quarter counted again, and the peaks of a day reckoned again.
 const REST_MS: u64 = 5 * 60 * 1000;
-
-/// Of how many quarters, and their peak.
-type Runs = Vec<(u32, u32)>;
 
 /// What is known of sealed quarters, and what is being sealed.
 #[derive(Debug, Default)]
@@ -197,21 +196,33 @@ impl Begun {
     fn row(&self) -> Vec<u8> {
         let mut sums = self.sums;
         sums.ups = self.ups.len() as u64;
-        let kinds: Vec<_> = self.kinds.iter().map(|(kind, sums)| (kind.kind(), *sums)).collect();
-        encode_quarter(&sums, &kinds)
+        let mut bare: BTreeMap<CallKind<'static>, KindSums> = BTreeMap::new();
+        for (kind, more) in &self.kinds {
+            let sums = bare.entry(kind.bare).or_default();
+            sums.calls += more.calls;
+            sums.seconds = sums.seconds.saturating_add(more.seconds);
+        }
+        encode_quarter(&sums, bare)
     }
 
-    /// What has a value for several calls, or for one: when they are up, and their heads.
+    /// The row of kinds.
+    fn kinds_row(&self) -> Vec<u8> {
+        let kinds: Vec<_> = self.kinds.iter().map(|(kind, sums)| (kind.kind(), *sums)).collect();
+        encode_kinds(&kinds)
+    }
+
+    /// What stands beside the sums: when calls are up, their kinds, their heads.
     fn parts(&self) -> impl Iterator<Item = Change> {
         let (account, quarter) = (self.account, self.quarter);
         let ups = self.ups.chunks(UPS).zip(0_u16..).map(move |(ups, number)| {
             let key = keys::quarter(keys::UPS, account, quarter);
             ([&key[..], &number.to_be_bytes()].concat(), Some(encode_ups(quarter, ups)))
         });
+        let kinds = (keys::quarter(keys::KINDS, account, quarter), Some(self.kinds_row()));
         let heads = self.heads.encode().zip(0_u32..);
-        ups.chain(
-            heads.map(move |(part, number)| (keys::heads(account, quarter, number), Some(part))),
-        )
+        let heads =
+            heads.map(move |(part, number)| (keys::heads(account, quarter, number), Some(part)));
+        ups.chain([kinds]).chain(heads)
     }
 
     fn is_too_large(&self) -> bool {
@@ -424,6 +435,9 @@ impl Index {
                 let ups = self.ups(account, row)?;
                 let same = ups.is_some_and(|ups| bytes(&ups) == bytes(&begun.ups));
                 let heads = self.guarded(|| self.has_heads(&begun.heads, account, row.quarter))?;
+                let mut kinds = self.kinds(account, std::slice::from_ref(row), usize::MAX)?;
+                let kinds = kinds.pop().flatten();
+                let same = same && kinds.is_some_and(|kinds| kinds.has(&begun.kinds_row()));
                 if stranger || !same || !heads || !row.has(&begun.row()) {
                     return Ok(Some(row.quarter));
                 }
@@ -434,8 +448,8 @@ impl Index {
             let of: Vec<&QuarterRow> = known.iter().filter_map(row).collect();
             let reckoned = self.reckon_peaks(account, &of, &mut 0)?.unwrap_or_default();
             let mut right = known.iter().zip(&reckoned).zip(&of);
-            let is_right = |((peaks, runs), of): ((&PeakRow, &Runs), &&QuarterRow)| {
-                peaks.since == of.sums.since() && peaks.has(runs)
+            let is_right = |((peaks, value), of): ((&PeakRow, &Vec<u8>), &&QuarterRow)| {
+                peaks.since == of.sums.since() && peaks.has(value)
             };
             if known.len() != reckoned.len() || !right.all(is_right) {
                 return Ok(Some(last.quarter));
@@ -499,8 +513,8 @@ impl Index {
     ) -> Result<(), IndexError> {
         let missing = || self.damaged("times of calls of a quarter are missing");
         let reckoned = self.reckon_peaks(account, rows, left)?.ok_or_else(missing)?;
-        let change = |(row, runs): (&&QuarterRow, Runs)| {
-            (keys::quarter(keys::PEAKS, account, row.quarter), Some(encode_peaks(&runs)))
+        let change = |(row, value): (&&QuarterRow, Vec<u8>)| {
+            (keys::quarter(keys::PEAKS, account, row.quarter), Some(value))
         };
         let changes: Vec<Change> = rows.iter().zip(reckoned).map(change).collect();
         self.guarded(|| {
@@ -513,36 +527,61 @@ impl Index {
         })
     }
 
-    /// The peaks of each of some quarters, in order; none where times of their calls are missing.
+    /// The row of peaks of each of some quarters, in order; none where times of their calls are missing.
     fn reckon_peaks(
         &self,
         account: AccountSid,
         rows: &[&QuarterRow],
         left: &mut usize,
-    ) -> Result<Option<Vec<Runs>>, IndexError> {
+    ) -> Result<Option<Vec<Vec<u8>>>, IndexError> {
         let (Some(oldest), Some(newest)) = (rows.first(), rows.last()) else {
             return Ok(Some(Vec::new()));
         };
         let from = oldest.sums.since().minus(QUARTERS_AFTER);
         let to = newest.quarter.plus(QUARTERS_BEFORE);
         let (begin, end) = (oldest.sums.since().start(), newest.quarter.end());
-        let mut ups: Vec<Up> = Vec::new();
+        let mut ups: Vec<(Up, [KindGroup; 3])> = Vec::new();
         for row in self.quarters(account, from, to, usize::MAX, usize::MAX)? {
             let Some(found) = self.ups(account, &row)? else { return Ok(None) };
-            // All of these quarters have ended, so that an active call is up to their ends.
-            let found = found.into_iter().filter_map(|(_, up)| up.at(Timestamp::MAX));
-            ups.extend(found.filter(|up| up.until > begin && up.from < end));
+            let kinds = self.kinds(account, std::slice::from_ref(&row), usize::MAX)?.pop();
+            let Some(kinds) = kinds.flatten() else { return Ok(None) };
+            let kinds = self.guarded(|| kinds.kinds().map(|kinds| groups_of(&kinds)))?;
+            for (number, up) in found {
+                let Some(groups) = kinds.get(number as usize) else { return Ok(None) };
+                // All of these quarters have ended, so that an active call is up to their ends.
+                let up = up.at(Timestamp::MAX).filter(|up| up.until > begin && up.from < end);
+                ups.extend(up.map(|up| (up, *groups)));
+            }
             *left = left.saturating_sub(1 + usize::try_from(row.sums.ups).unwrap_or_default() / 8);
         }
-        let mut peaks = Peaks::new(&ups);
-        let runs = rows.iter().map(|row| runs(&mut peaks, row.sums.since(), row.quarter));
-        Ok(Some(runs.collect()))
+        let runs_of = |mut peaks: Peaks| {
+            let mut of = |row: &&QuarterRow| runs(&mut peaks, row.sums.since(), row.quarter);
+            rows.iter().map(&mut of).collect::<Vec<Runs>>()
+        };
+        let all = runs_of(Peaks::new(ups.iter().map(|(up, _)| *up)));
+        let mut groups: Vec<Vec<(KindGroup, Runs)>> = vec![Vec::new(); rows.len()];
+        let there: BTreeSet<KindGroup> = ups.iter().flat_map(|(_, groups)| *groups).collect();
+        for group in there {
+            let own = ups.iter().filter(|(_, groups)| groups.contains(&group));
+            let own = runs_of(Peaks::new(own.map(|(up, _)| *up)));
+            for (groups, runs) in groups.iter_mut().zip(own) {
+                if runs.iter().any(|(_, peak)| *peak > 0) {
+                    groups.push((group, runs));
+                }
+            }
+        }
+        let both = all.iter().zip(&groups);
+        Ok(Some(both.map(|(runs, groups)| encode_peaks(runs, groups)).collect()))
     }
 }
 
 fn bytes_of(changes: &[Change]) -> usize {
     let bytes = |(key, value): &Change| key.len() + value.as_ref().map_or(0, Vec::len);
     changes.iter().map(bytes).sum()
+}
+
+fn groups_of(kinds: &[(CallKind<'_>, KindSums)]) -> Vec<[KindGroup; 3]> {
+    kinds.iter().map(|(kind, _)| KindGroup::of(kind)).collect()
 }
 
 /// The peaks of quarters that come after those that were asked for before, as runs: of how many of them, and

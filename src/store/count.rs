@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::StoreError;
 use super::query::{IndexPass, ListRequest, LookRow, Most, Plan, span};
-use super::sealed::{Part, Parts, With};
+use super::sealed::{Part, Parts, SealedQuarter, With};
 use super::state::View;
+use crate::codec::KindSums;
 use crate::domain::{
     AccountSid, Call, CallKind, CallStatus, Direction, Filter, Order, Quarter, Rank, Timestamp,
 };
-use crate::index::{IndexError, QuarterRow};
+use crate::index::IndexError;
 use crate::keys::{PositionSpan, StatusKey};
 
 /// Rows of one look at keys.
@@ -139,8 +140,10 @@ impl Counting {
         let Filter { start, end, .. } = request.filter;
         let first = start.map(Quarter::of).unwrap_or_default();
         let last = end.map_or(Quarter::MAX, |end| Quarter::of(end.minus_millis(1)));
+        let names = !request.filter.search.application_sid.is_empty();
+        let with = if names { With::Kinds } else { With::Nothing };
         let parts = (request.filter.is_of_kinds() && !plan.span.is_empty())
-            .then(|| Parts::new(request.account, first, last, With::Nothing));
+            .then(|| Parts::new(request.account, first, last, with));
         let left = Some(plan.span.clone()).filter(|_| parts.is_none());
         let (count, standing, by_time) = Default::default();
         Self { request, plan, cells, parts, left, count, standing, by_time }
@@ -184,7 +187,7 @@ impl Counting {
                     return Ok(true);
                 }
                 Some(Part::Sealed(of)) if self.has_whole(of.row.quarter) => {
-                    self.count_quarter(&of.row).map_err(|error| view.index_failed(&error))?;
+                    self.count_quarter(&of).map_err(|error| view.index_failed(&error))?;
                     continue;
                 }
                 Some(Part::Sealed(of)) => (of.row.quarter, of.row.quarter),
@@ -229,23 +232,29 @@ impl Counting {
     }
 
     /// Counts the calls of a quarter of an hour.
-    fn count_quarter(&mut self, row: &QuarterRow) -> Result<(), IndexError> {
-        let before = self.count;
+    fn count_quarter(&mut self, of: &SealedQuarter) -> Result<(), IndexError> {
+        let (row, before) = (&of.row, self.count);
         let Filter { start, end, .. } = self.request.filter;
         let all = self.request.filter == (Filter { start, end, ..Filter::default() });
         if all && self.cells.is_empty() {
             self.count += row.sums.calls;
+        } else if let Some(kinds) = &of.kinds {
+            kinds.kinds()?.into_iter().for_each(|kind| self.count_kind(kind));
         } else {
-            for (kind, sums) in row.kinds()? {
-                if self.request.filter.matches_kind(&kind) {
-                    self.add(status_key_of(&kind), kind.direction, sums.calls);
-                }
+            for kind in row.bare_kinds() {
+                self.count_kind(kind?);
             }
         }
         if let Some(by_time) = &mut self.by_time {
             by_time.add(row.quarter, self.count - before);
         }
         Ok(())
+    }
+
+    fn count_kind(&mut self, (kind, sums): (CallKind<'_>, KindSums)) {
+        if self.request.filter.matches_kind(&kind) {
+            self.add(status_key_of(&kind), kind.direction, sums.calls);
+        }
     }
 
     /// Counts a call under its status and direction.

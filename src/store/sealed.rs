@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::StoreError;
 use super::state::View;
-use crate::domain::{AccountSid, Quarter, UpTime};
-use crate::index::{QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow};
+use crate::codec::KindSums;
+use crate::domain::{AccountSid, CallKind, Quarter, UpTime};
+use crate::index::{IndexError, KindsRow, PeakRow, QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow};
 
 /// Rows that are read at once, and as many where the times of their calls are read with them.
 const ROWS: usize = if cfg!(test) { 7 } else { 1024 };
@@ -19,18 +20,20 @@ const UPS: u64 = if cfg!(test) { 8 } else { 16 * 1024 };
 pub(super) enum Part {
     /// Of the calls of these quarters, both included, nothing is known yet.
     Open(Quarter, Quarter),
-    /// All before the last of these quarters have no calls.
+    /// All before the last of these quarters have no calls; the last one is in that time.
     Sealed(Box<SealedQuarter>),
 }
 
 /// What is counted of a quarter that has calls.
 pub(super) struct SealedQuarter {
     pub row: QuarterRow,
+    /// What is counted of each kind of its calls; none where that was not asked for.
+    pub kinds: Option<KindsRow>,
     /// When its calls are up, each with the number of its kind; none where that was not asked for.
     pub ups: Vec<(u32, UpTime)>,
     /// How many calls are up at the same time at most, in the quarters since the last one with
-    /// calls: first quarter, last, peak. Empty where that is not known, or was not asked for.
-    pub peaks: Vec<(Quarter, Quarter, u32)>,
+    /// calls. None where that is not known, or was not asked for.
+    pub peaks: Option<PeakRow>,
 }
 
 impl SealedQuarter {
@@ -38,8 +41,19 @@ impl SealedQuarter {
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.row.weight()
+            + self.kinds.as_ref().map_or(0, KindsRow::weight)
             + self.ups.capacity() * size_of::<(u32, UpTime)>()
-            + self.peaks.capacity() * size_of::<(Quarter, Quarter, u32)>()
+            + self.peaks.as_ref().map_or(0, PeakRow::weight)
+    }
+}
+
+impl SealedQuarter {
+    /// What is counted of each kind of its calls: with trunks and applications, where these were asked for.
+    pub fn kinds(&self) -> Result<Vec<(CallKind<'_>, KindSums)>, IndexError> {
+        match &self.kinds {
+            Some(kinds) => kinds.kinds(),
+            None => self.row.bare_kinds().collect(),
+        }
     }
 }
 
@@ -47,6 +61,9 @@ impl SealedQuarter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum With {
     Nothing,
+    /// Those of each kind of calls, with trunks and applications.
+    Kinds,
+    /// These, and the times of calls.
     Ups,
     Peaks,
 }
@@ -113,27 +130,34 @@ impl Parts {
             rows.truncate(few.count());
             is_cut |= rows.len() < read;
         }
-        let end = rows.last().filter(|_| is_cut).map_or(last, |row| row.quarter);
+        let mut kinds = VecDeque::new();
+        if matches!(self.with, With::Kinds | With::Ups) {
+            kinds = index.kinds(account, &rows, BYTES).map_err(failed)?.into();
+            is_cut |= kinds.len() < rows.len();
+            rows.truncate(kinds.len());
+        }
+        let end = rows.last().filter(|_| is_cut).map_or(last, |row| row.quarter.min(last));
         let mut known = match self.with {
             With::Peaks => index.peaks(account, first, end, usize::MAX).map_err(failed)?,
-            With::Nothing | With::Ups => Vec::new(),
+            With::Nothing | With::Kinds | With::Ups => Vec::new(),
         }
         .into_iter()
         .peekable();
         let mut sealed = Vec::with_capacity(rows.len());
         for row in rows {
-            let mut of = SealedQuarter { row, ups: Vec::new(), peaks: Vec::new() };
+            let kinds = kinds.pop_front().flatten();
+            let mut of = SealedQuarter { row, kinds, ups: Vec::new(), peaks: None };
             if self.with == With::Ups {
                 let Some(ups) = index.ups(account, &of.row).map_err(failed)? else { continue };
                 of.ups = ups;
-                // They are whole where they are used.
-                of.row.kinds().map_err(failed)?;
+            }
+            if matches!(self.with, With::Kinds | With::Ups) && of.kinds.is_none() {
+                continue;
             }
             while known.next_if(|peaks| peaks.quarter < of.row.quarter).is_some() {}
-            let same = known.next_if(|peaks| {
+            of.peaks = known.next_if(|peaks| {
                 peaks.quarter == of.row.quarter && peaks.since == of.row.sums.since()
             });
-            of.peaks = same.map(|peaks| peaks.runs().collect()).unwrap_or_default();
             sealed.push(of);
         }
         let around = (first.minus(QUARTERS_AFTER), end.plus(QUARTERS_BEFORE));
@@ -147,13 +171,18 @@ impl Parts {
             }
             let touching = since.minus(QUARTERS_AFTER)..=quarter.plus(QUARTERS_BEFORE);
             if changed.range(touching).next().is_some() {
-                of.peaks.clear();
+                of.peaks = None;
             }
             if at < since {
                 self.found.push_back(Part::Open(at, since.minus(1)));
             }
             at = quarter.plus(1);
-            self.found.push_back(Part::Sealed(Box::new(of)));
+            if quarter <= last {
+                self.found.push_back(Part::Sealed(Box::new(of)));
+            } else if self.with == With::Peaks {
+                // No calls are listed in these, and some may be up.
+                self.found.push_back(Part::Open(since.max(first), last));
+            }
         }
         if at <= end {
             self.found.push_back(Part::Open(at, end));

@@ -1,6 +1,6 @@
 //! The figures of calls: how many, and how many of them are up at the same time.
 //!
-//! Calls are added by their place in lists, the oldest first. What the peaks need of a call is when it
+//! Calls are added as they are listed, the oldest first, some at a time in any order. What the peaks need of a call is when it
 //! begins and ends to be up: these *steps* wait until no call can come any more that is up earlier, and
 //! are then taken in order. So what is kept is the steps of one hour, and the ends of the calls that are
 //! up.
@@ -37,6 +37,12 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Those of the calls of a quarter of an hour.
+    pub(super) fn of(sums: &QuarterSums) -> Self {
+        let QuarterSums { calls, answered, seconds, .. } = *sums;
+        Self { calls, answered, seconds, peak: 0 }
+    }
+
     /// Counts those of other calls in.
     pub(super) fn add(&mut self, other: &Self) {
         self.calls = self.calls.saturating_add(other.calls);
@@ -63,19 +69,9 @@ impl Counted {
         Self { interval, totals, buckets: BTreeMap::new(), current }
     }
 
-    /// Adds the calls of a quarter of an hour.
-    pub fn add_sums(&mut self, at: Timestamp, sums: &QuarterSums) -> Result<(), Exceeded> {
-        let QuarterSums { calls, answered, seconds, .. } = *sums;
-        self.add(at, &Figures { calls, answered, seconds, peak: 0 })
-    }
-
-    /// As many calls were up in a quarter of an hour at most.
-    pub fn add_peak(&mut self, at: Timestamp, peak: u64) -> Result<(), Exceeded> {
-        self.add(at, &Figures { peak, ..Figures::default() })
-    }
-
-    fn add(&mut self, at: Timestamp, more: &Figures) -> Result<(), Exceeded> {
-        if let Some(total) = self.totals.first_mut() {
+    /// Adds what is counted of calls of a quarter of an hour to all, which is line 0, or to a group.
+    pub fn add(&mut self, at: Timestamp, line: usize, more: &Figures) -> Result<(), Exceeded> {
+        if let Some(total) = self.totals.get_mut(line) {
             total.add(more);
         }
         let Some((interval, zone)) = &self.interval else { return Ok(()) };
@@ -83,7 +79,7 @@ impl Counted {
             self.current = zone.span(*interval, at);
         }
         let (first, width) = (self.current.0, self.totals.len());
-        if let Some(figures) = figures_of(&mut self.buckets, first, width)?.first_mut() {
+        if let Some(figures) = figures_of(&mut self.buckets, first, width)?.get_mut(line) {
             figures.add(more);
         }
         Ok(())
@@ -250,7 +246,7 @@ impl Lines {
         self.period
     }
 
-    /// Adds a call that is listed no earlier than those before it, to all and to a group.
+    /// Adds a call to all and to a group.
     pub fn add(&mut self, sample: &Sample, group: Option<usize>) -> Result<(), Exceeded> {
         let Sample { listed_at, answered, seconds, up } = *sample;
         if self.period.has(listed_at) {
@@ -258,7 +254,13 @@ impl Lines {
             self.add_calls(listed_at, &figures, group)?;
         }
         self.add_up(up, group);
-        self.take_steps(listed_at)
+        Ok(())
+    }
+
+    /// Whether the steps that wait are not too many.
+    pub fn check_size(&self) -> Result<(), Exceeded> {
+        // Those of a window of several accounts are added before any is taken.
+        if self.steps.len() > 2 * STEPS_MAX { Err(Exceeded::Peak) } else { Ok(()) }
     }
 
     /// Adds calls that are listed in the bucket of this time.

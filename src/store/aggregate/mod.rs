@@ -4,7 +4,7 @@
 //! **Exact**, by reading the calls of the time that is asked for, slice by slice, the oldest first
 //! ([`Aggregating`]). A peak does not depend on where that time begins: calls that were listed before it and
 //! may still be up ([`UP_AFTER_MS`]) are read, too, and those that may have begun within it though they
-//! were listed later ([`UP_BEFORE_MS`]).
+//! were listed later ([`UP_BEFORE_MS`]). Several accounts are read side by side (`windows.rs`).
 //!
 //! **Within bounds.** Groups are counted first, and figures kept for those alone that have the most calls
 //! (`groups.rs`); all others are one more line, so that nothing is left out. What does not fit is said
@@ -16,6 +16,7 @@ mod overview;
 #[cfg(test)]
 mod properties;
 mod reading;
+mod windows;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,15 +25,14 @@ pub use groups::{Dimension, Group};
 use groups::{GroupCounts, numbers, write_group, write_group_of_kind};
 pub use lines::{BUCKETS_MAX, CALLS_OF_AN_HOUR_MAX, CELLS_MAX, Exceeded, Figures, TOP_MAX};
 use lines::{Buckets, Counted, Lines, Period, Sample, check_size};
-use overview::Overview;
+use overview::{GroupLines, Overview};
 use reading::{Found, Reading};
 
 use super::StoreError;
 use super::scope::ScopedAccount;
 use super::state::View;
 use crate::codec::KindSums;
-use crate::domain::{Filter, Quarter, Timestamp, Up};
-use crate::index::{QUARTERS_AFTER, QUARTERS_BEFORE};
+use crate::domain::{AccountSid, Filter, Quarter, Timestamp, Up};
 use crate::wire::{Interval, Zone};
 
 /// What is to be counted.
@@ -51,6 +51,23 @@ pub struct AggregateRequest {
     pub top: usize,
     /// Active calls are up until then.
     pub now: Timestamp,
+}
+
+impl AggregateRequest {
+    /// The account, where all calls of one are meant, or those of a time.
+    fn account_of_all_calls(&self) -> Option<AccountSid> {
+        let Filter { start, end, .. } = self.filter;
+        let [one] = &*self.accounts else { return None };
+        let all = Filter { start, end, ..Filter::default() };
+        (self.filter == all).then_some(one.account)
+    }
+
+    /// Whether trunks or applications of calls are asked for.
+    fn names_kinds(&self) -> bool {
+        let named =
+            |dimension: &Dimension| matches!(dimension, Dimension::Trunk | Dimension::Application);
+        !self.filter.search.application_sid.is_empty() || self.group.iter().any(named)
+    }
 }
 
 /// What was counted.
@@ -125,13 +142,10 @@ impl Aggregating {
         }
         let first = period.start.map(Quarter::of).unwrap_or_default();
         let last = period.end.map_or(Quarter::MAX, |end| Quarter::of(end.minus_millis(1)));
-        let filter = Filter { start: None, end: None, ..request.filter.clone() };
         let pass = if !request.group.is_empty() {
-            Pass::Groups(reading(&request, first, last), GroupCounts::default())
-        } else if filter == Filter::default()
-            && let [one] = &*request.accounts
-        {
-            Pass::Overview(Overview::new(one.account, first, last))
+            Pass::Groups(Reading::around(&request, first, last, false), GroupCounts::default())
+        } else if let Some(one) = request.account_of_all_calls() {
+            Pass::Overview(Overview::new(one, first, last, None))
         } else {
             Pass::Figures([(first, last)].into(), None)
         };
@@ -180,7 +194,14 @@ impl Aggregating {
             (self.numbers, self.others) = (numbers(&groups), others);
             self.counted = Counted::new(clock_of(request), groups.len() + 1);
             self.groups = groups;
-            self.pass = Pass::Figures([(self.first, self.last)].into(), None);
+            // The peak of several groups together is not that of any of them.
+            let lines = GroupLines::new(&request.group, &self.numbers).filter(|_| others == 0);
+            self.pass = match request.account_of_all_calls().zip(lines) {
+                Some((one, lines)) => {
+                    Pass::Overview(Overview::new(one, self.first, self.last, Some(lines)))
+                }
+                None => Pass::Figures([(self.first, self.last)].into(), None),
+            };
         }
         Ok(Ok(false))
     }
@@ -198,7 +219,7 @@ impl Aggregating {
                 },
             };
             let lines = Lines::new(own, clock_of(request), self.counted.totals.len() - 1);
-            *begun = Some((reading(request, first, last), Box::new(lines)));
+            *begun = Some((Reading::around(request, first, last, true), Box::new(lines)));
         }
         let Some((reading, lines)) = begun else { return Ok(Ok(false)) };
         let (mut key, mut exceeded) = (Vec::new(), Ok(()));
@@ -255,17 +276,12 @@ fn clock_of(request: &AggregateRequest) -> Option<(Interval, Zone)> {
     request.interval.map(|interval| (interval, request.zone.clone()))
 }
 
-/// The calls that are listed in some quarters, or may be up in them.
-fn reading(request: &AggregateRequest, first: Quarter, last: Quarter) -> Reading {
-    Reading::new(request, first.minus(QUARTERS_AFTER), last.plus(QUARTERS_BEFORE))
-}
-
 /// Counts for each group what was found: a call that is only up in the time counts as none.
 fn add_to_groups(
     counts: &mut GroupCounts,
     request: &AggregateRequest,
     period: Period,
-    found: &Found,
+    found: &Found<'_>,
     key: &mut Vec<u8>,
 ) -> Result<(), Exceeded> {
     match found {
@@ -276,9 +292,8 @@ fn add_to_groups(
                 counts.add(key, u64::from(counts_as_call))?;
             }
         }
-        Found::Quarter(of) => {
+        Found::Quarter(of, kinds) => {
             let is_in = period.has(of.row.quarter.start());
-            let Ok(kinds) = of.row.kinds() else { return Ok(()) };
             let mut is_up = vec![is_in; kinds.len()];
             if !is_in {
                 for (number, up) in &of.ups {
@@ -296,6 +311,7 @@ fn add_to_groups(
                 }
             }
         }
+        Found::Passed(_) => {}
     }
     Ok(())
 }
@@ -305,7 +321,7 @@ fn add_to_lines(
     lines: &mut Lines,
     request: &AggregateRequest,
     period: Period,
-    found: &Found,
+    found: &Found<'_>,
     (numbers, others): (&HashMap<Box<[u8]>, usize>, usize),
     key: &mut Vec<u8>,
 ) -> Result<(), Exceeded> {
@@ -320,13 +336,13 @@ fn add_to_lines(
                 seconds: call.duration().unwrap_or_default(),
                 up: Up::of(call, request.now),
             };
-            lines.add(&sample, line(key))
+            lines.add(&sample, line(key))?;
+            lines.check_size()
         }
-        Found::Quarter(of) => {
+        Found::Quarter(of, kinds) => {
             let at = of.row.quarter.start();
-            let Ok(kinds) = of.row.kinds() else { return Ok(()) };
             let mut groups = Vec::with_capacity(kinds.len());
-            for (kind, sums) in &kinds {
+            for (kind, sums) in *kinds {
                 let matches = request.filter.matches_kind(kind);
                 write_group_of_kind(&request.group, kind, key);
                 let line = line(key);
@@ -342,8 +358,9 @@ fn add_to_lines(
                     lines.add_up(up.at(request.now), *line);
                 }
             }
-            lines.take_steps(at)
+            lines.check_size()
         }
+        Found::Passed(at) => lines.take_steps(*at),
     }
 }
 

@@ -114,6 +114,7 @@ proptest! {
         let mut lines = Lines::sweeping(period, clock, 3, steps_min);
         for (sample, group) in &samples {
             lines.add(sample, Some(*group)).unwrap();
+            lines.take_steps(sample.listed_at).unwrap();
         }
         let (totals, buckets) = lines.finish().unwrap();
         let mut found = BTreeMap::new();

@@ -182,6 +182,7 @@ fn search() -> impl Strategy<Value = Search> {
             },
             answered: (parts == 1 || parts == 2).then_some(answered),
             duration_min: (parts == 3).then_some(seconds),
+            application_sid: if parts == 4 { vec![NUMBERS[4].to_owned()] } else { Vec::new() },
             ..Search::default()
         }
     })
@@ -201,11 +202,14 @@ prop_compose! {
         newest_first in any::<bool>(),
         limit in select(vec![1, 2, 3, 5, 1000]),
         search in search(),
-        group in subsequence(Dimension::ALL.to_vec(), 0..3),
+        group in prop_oneof![
+            subsequence(Dimension::ALL.to_vec(), 0..3),
+            subsequence(Dimension::ALL[..2].to_vec(), 1..3).prop_shuffle(),
+        ],
         interval in select(vec![None, Some(Interval::Hour), Some(Interval::Day)]),
         // 5:40, 5:45 and 0 hours: an hour is made of whole quarters in the last two alone.
         zone in select(vec!["+05:40", "Asia/Kathmandu", "UTC"]),
-        top in 1..4_usize,
+        top in select(vec![1, 2, 3, 50]),
     ) -> Look {
         let prefixes = |part: u8, text: &str| {
             if parts & 0x18 == part { vec![text.to_owned()] } else { Vec::new() }

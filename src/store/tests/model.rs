@@ -63,6 +63,10 @@ impl StoreModel {
                 event.direction = direction;
                 event.texts[CallField::From as usize] = text(from);
                 event.texts[CallField::To as usize] = text(to);
+                // By some numbers the call has a trunk, and by one an application.
+                event.texts[CallField::OriginatingSipTrunkName as usize] =
+                    text(from).filter(|_| from > 2);
+                event.texts[CallField::ApplicationSid as usize] = text(to).filter(|_| to == 4);
                 let [own, other] = call_ids.map(|n| Some(CALL_IDS[n]).filter(|_| n > 0));
                 event.texts[CallField::CallId as usize] = own.map(Into::into);
                 let other = other.map(|id| ("sbc_callid".into(), format!("\"{id}\"").into()));
@@ -478,7 +482,11 @@ impl Bench {
                 stale: look.filter.stale,
                 start: look.filter.start,
                 end: look.filter.end,
-                search: Search { answered: look.filter.search.answered, ..Search::default() },
+                search: Search {
+                    answered: look.filter.search.answered,
+                    application_sid: look.filter.search.application_sid.clone(),
+                    ..Search::default()
+                },
                 ..Filter::default()
             },
         ];
@@ -508,6 +516,21 @@ impl Bench {
                     assert_eq!(found.0.calls, calls);
                 }
             }
+            let accounts = (1..=ACCOUNTS).map(|n| ScopedAccount::of(account(n))).collect();
+            let of_all = AggregateRequest {
+                accounts,
+                filter: filter.clone(),
+                interval: look.interval,
+                zone: look.zone.clone(),
+                group: look.group.clone(),
+                top: look.top,
+                now: clock::now(),
+            };
+            let every = Filter { from_prefix: vec![String::new()], ..filter.clone() };
+            let one_by_one = AggregateRequest { filter: every, ..of_all.clone() };
+            let found = patient(store, || aggregated(store, &of_all));
+            let expected = patient(store, || aggregated(store, &one_by_one));
+            assert_eq!(found, expected, "{of_all:?}");
             let (order, after) = (Order::NewestFirst, None);
             let account = account(look.account);
             let request = ListRequest { account, filter: filter.clone(), order, after };
