@@ -59,17 +59,17 @@ impl Redis {
         command.arg("--dir").arg(self.dir.path());
         command.args(&self.args);
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
-        let mut child = command.spawn().unwrap();
+        // It ends with this, also where it does not come to listen.
+        self.stop();
+        self.child = Some(command.spawn().unwrap());
         until("Redis listens", || {
-            if child.try_wait().unwrap().is_some() {
+            if self.child.as_mut().unwrap().try_wait().unwrap().is_some() {
                 return Some(Err(fs::read_to_string(&log).unwrap()));
             }
             // What it says after it has bound its port.
             let ready = fs::read_to_string(&log).unwrap().contains("Ready to accept connections");
             (ready && TcpStream::connect(("127.0.0.1", self.port)).is_ok()).then_some(Ok(()))
-        })?;
-        self.child = Some(child);
-        Ok(())
+        })
     }
 
     pub fn stop(&mut self) {
