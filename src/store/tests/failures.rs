@@ -317,6 +317,42 @@ fn a_row_that_the_call_has_outlived_is_never_shown() {
 }
 
 #[test]
+fn a_check_names_the_one_call_of_many_that_lacks_something() {
+    let at = clock::now();
+    let faults: [(fn(&[u8]) -> bool, &str); 5] = [
+        (|key| key.starts_with(b"s"), "the index lacks a key of it"),
+        (|key| key.starts_with(b"f"), "the index lacks a key of it"),
+        (|key| key.starts_with(b"o"), "the index lacks a key of it"),
+        (|key| key.starts_with(b"c"), "the index has no record of it where it should stand"),
+        (|key| key.starts_with(b"k"), "the journal has it and the index does not"),
+    ];
+    for (is_lost, problem) in faults {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(options(dir.path()));
+        for call in 0..60 {
+            send(&store, id(1 + call % 2, call), CallStatus::Completed, at);
+        }
+        let one = store.call(id(1, 30)).unwrap().unwrap();
+        store.close().unwrap();
+        drop(store);
+        let mut keys = crate::keys::IndexKeys::of(&one).keys(one.id);
+        keys.push(crate::keys::call(one.id.account, Position::of(&one)));
+        keys.push(crate::keys::known(one.id));
+        let lost: Vec<_> =
+            keys.into_iter().filter(|key| is_lost(key)).map(|key| (key, None)).collect();
+        assert_eq!(lost.len(), 1, "{problem}");
+        crate::index::tests::tamper_rows(&index_dir(dir.path()), &lost);
+        let findings = open(options(dir.path())).check(&|_| {}).unwrap().findings;
+        let object = format!("{}/{}", one.id.account, one.id.sid);
+        let named = findings.iter().find(|finding| finding.object == object);
+        assert_eq!(named.map(|finding| &*finding.problem), Some(problem), "{findings:?}");
+        assert!(
+            findings.iter().all(|finding| finding.object == object || finding.object == "index")
+        );
+    }
+}
+
+#[test]
 fn after_a_crash_an_index_that_lacks_a_row_is_built_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
