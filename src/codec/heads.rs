@@ -23,6 +23,11 @@ use crate::domain::{
 /// Calls of one part, and bytes of their texts; one call may go beyond.
 const CALLS: usize = if cfg!(test) { 3 } else { 1024 };
 const TEXT_BYTES: usize = 64 * 1024;
+/// Bytes of the heads of a quarter, about: of one that has more none are kept, and its calls are read. Senders of
+/// events choose the numbers.
+const BYTES_MAX: usize = if cfg!(test) { 16 << 10 } else { 64 << 20 };
+/// What the columns have of each call.
+const COLUMN_BYTES: usize = 27;
 /// Far above what a part may have, far below what a corrupt length could ask for.
 const DECODE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -38,6 +43,8 @@ const OTHER_TRUNK: u8 = 1 << 7;
 pub struct PartOf {
     /// The greatest sequence number of a call of the quarter.
     pub newest_seq: u64,
+    /// A checksum of which calls it has, in which versions: a call may come into the index long after newer ones.
+    pub versions: u32,
     /// Calls of the quarter.
     pub calls: u64,
     /// Parts of the quarter.
@@ -140,6 +147,23 @@ impl Part {
         texts.iter().map(|texts| texts.bytes.len()).sum()
     }
 
+    fn bytes(&self) -> usize {
+        self.text_bytes() + self.flags.len() * COLUMN_BYTES
+    }
+
+    /// Nothing more is added: by which numbers its texts are found is needed no longer.
+    fn close(&mut self) {
+        let texts = [
+            &mut self.parties,
+            &mut self.trunk_texts,
+            &mut self.application_texts,
+            &mut self.termination_texts,
+        ];
+        for texts in texts {
+            texts.numbers = HashMap::new();
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.flags.len() >= CALLS || self.text_bytes() >= TEXT_BYTES
     }
@@ -208,7 +232,9 @@ impl Part {
 pub struct Heads {
     parts: Vec<Part>,
     newest_seq: u64,
+    versions: u32,
     calls: u64,
+    bytes: usize,
 }
 
 impl Heads {
@@ -216,18 +242,32 @@ impl Heads {
     pub fn add(&mut self, call: &Call, seq: u64) {
         self.newest_seq = self.newest_seq.max(seq);
         self.calls += 1;
+        self.versions = crc32c::crc32c_append(self.versions, &seq.to_be_bytes());
+        self.versions = crc32c::crc32c_append(self.versions, &call.id.sid.bytes());
+        if self.bytes > BYTES_MAX {
+            return;
+        }
         if self.parts.last().is_none_or(Part::is_full) {
+            if let Some(part) = self.parts.last_mut() {
+                part.close();
+            }
             self.parts.push(Part::default());
         }
         if let Some(part) = self.parts.last_mut() {
+            let before = part.bytes();
             part.add(call);
+            self.bytes += part.bytes() - before;
+        }
+        if self.bytes > BYTES_MAX {
+            self.parts = Vec::new();
         }
     }
 
-    /// The values of all parts.
+    /// The values of all parts; none where they would be too much.
     pub fn encode(&self) -> impl Iterator<Item = Vec<u8>> {
         let parts = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
-        let of = PartOf { newest_seq: self.newest_seq, calls: self.calls, parts };
+        let Self { newest_seq, versions, calls, .. } = *self;
+        let of = PartOf { newest_seq, versions, calls, parts };
         self.parts.iter().map(move |part| part.encode(of))
     }
 }

@@ -115,6 +115,11 @@ impl HeadFilter {
         Some(Self { filter: filter.clone(), needles, others, mark })
     }
 
+    /// How many texts are looked for in parties.
+    pub fn texts(&self) -> usize {
+        self.needles.iter().map(Vec::len).sum::<usize>() + self.others.len()
+    }
+
     /// Whether any of some parties, which stand one after the other, may be one that is asked for.
     pub fn may_be_among(&self, parties: &[u8]) -> bool {
         let is_there = |finder: &Finder<'_>| finder.find(parties).is_some();

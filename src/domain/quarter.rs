@@ -36,6 +36,11 @@ impl Quarter {
         self.start().plus_millis(Self::MILLIS)
     }
 
+    /// Its last instant.
+    pub fn last(self) -> Timestamp {
+        Timestamp::default().plus_millis(u64::from(self.0) * Self::MILLIS + (Self::MILLIS - 1))
+    }
+
     /// So many later, at most [`Quarter::MAX`].
     #[must_use]
     pub const fn plus(self, count: u32) -> Self {

@@ -16,12 +16,18 @@ use crate::keys::{self, PositionSpan, Range};
 
 /// Sealed quarters that are looked up at once.
 const QUARTERS: usize = if cfg!(test) { 3 } else { 128 };
+/// Bytes of their rows, about: senders choose the texts in them.
+const ROWS_BYTES: usize = if cfg!(test) { 500 } else { 256 << 10 };
 /// Bytes of heads that one look goes through, about.
 const BYTES: usize = if cfg!(test) { 400 } else { 1 << 20 };
 /// Where more than one of so many calls may match they are read one after another.
 const SPARSE: usize = 6;
 /// Bytes of heads that cost as much as a call that is read.
-const BYTES_A_CALL: usize = 4096;
+const BYTES_A_CALL: usize = if cfg!(test) { 50 } else { 4096 };
+/// What a quarter costs, and each part of one, in bytes of heads.
+const BYTES_A_PART: usize = if cfg!(test) { 20 } else { 2048 };
+/// So many texts that are looked for cost as much again as the first one.
+const TEXTS_AT_ONCE: usize = 4;
 
 /// What one look has found.
 #[derive(Debug, Default)]
@@ -43,7 +49,11 @@ struct Look<'a> {
     rows: usize,
     bytes: usize,
     weight: usize,
+    /// Bytes of heads that it went through, and calls that it read.
     heads: usize,
+    read: usize,
+    /// Of the first quarter: which parts it has, and how many of them come before the span.
+    before: Option<(Quarter, PartOf, u32)>,
     found: FoundByHeads,
 }
 
@@ -62,11 +72,22 @@ impl Index {
         bytes: usize,
     ) -> Result<FoundByHeads, IndexError> {
         let found = FoundByHeads::default();
-        let (index, weight, heads) = (self, 0, 0);
-        let mut look = Look { index, account, filter, span, rows, bytes, weight, heads, found };
+        let mut look = Look {
+            index: self,
+            account,
+            filter,
+            span,
+            rows,
+            bytes,
+            weight: 0,
+            heads: 0,
+            read: 0,
+            before: None,
+            found,
+        };
         self.guarded(|| look.run())?;
         let mut found = look.found;
-        found.cost = found.rows.len() + look.heads / BYTES_A_CALL;
+        found.cost = look.read + look.heads / BYTES_A_CALL;
         Ok(found)
     }
 
@@ -88,24 +109,41 @@ impl Index {
         Ok(kept.next().is_none())
     }
 
-    /// Sealed quarters from the first on, at most so many, in an order; none of them after the last.
+    /// Sealed quarters from the first on, some of them, in an order; none of them after the last. True where there
+    /// may be more.
     fn quarters_in_order(
         &self,
         account: AccountSid,
         first: Quarter,
         last: Quarter,
         order: Order,
-    ) -> Result<Vec<QuarterRow>, IndexError> {
+    ) -> Result<(Vec<QuarterRow>, bool), IndexError> {
         let (low, high) = (first.min(last), first.max(last));
         let key = |quarter| Included(keys::quarter(keys::QUARTER, account, quarter));
         let direction = going(order);
-        let cursor = self.entries.cursor((key(low), key(high)), direction);
-        let rows = cursor.take(QUARTERS).map(|entry| {
+        let (mut rows, mut weight) = (Vec::new(), 0);
+        for entry in self.entries.cursor((key(low), key(high)), direction) {
             let entry = entry?;
-            QuarterRow::read(entry.key(), &entry.value())
-        });
-        rows.collect()
+            let row = QuarterRow::read(entry.key(), &entry.value())?;
+            weight += row.weight();
+            rows.push(row);
+            if rows.len() >= QUARTERS || weight >= ROWS_BYTES {
+                return Ok((rows, true));
+            }
+        }
+        Ok((rows, false))
     }
+}
+
+/// The part of a span that lies between two positions, both included.
+fn clipped(mut span: PositionSpan, low: Position, high: Position) -> PositionSpan {
+    if !span.is_below(low) {
+        span.low = Included(low);
+    }
+    if !span.is_above(high) {
+        span.high = Included(high);
+    }
+    span
 }
 
 /// In which direction the keys of quarters go.
@@ -120,13 +158,14 @@ impl<'a> Look<'a> {
     fn run(&mut self) -> Result<(), IndexError> {
         let order = self.span.order;
         let (mut at, last) = self.ends();
+        self.before = self.parts_before(at)?;
         loop {
-            let rows = self.index.quarters_in_order(self.account, at, last, order)?;
-            let is_cut = rows.len() == QUARTERS;
+            let (rows, is_cut) = self.index.quarters_in_order(self.account, at, last, order)?;
             let end = rows.last().filter(|_| is_cut).map_or(last, |row| row.quarter);
             let mut parts = self.parts(at, end).peekable();
             for row in &rows {
                 let (since, quarter) = (row.sums.since(), row.quarter);
+                self.heads += row.weight() + BYTES_A_PART;
                 // What lies before is not sealed.
                 let open = match order {
                     Order::NewestFirst => (quarter < at).then(|| (quarter.plus(1), at)),
@@ -198,29 +237,66 @@ impl<'a> Look<'a> {
 
     fn parts(&self, first: Quarter, last: Quarter) -> Cursor<'a> {
         let (low, high) = (first.min(last), first.max(last));
-        let low = keys::heads(self.account, low, 0);
-        let high = keys::heads(self.account, high, u32::MAX);
+        let (mut from, mut to) = (0, u32::MAX);
+        if let Some((_, whole, before)) = self.before.filter(|(quarter, ..)| *quarter == first) {
+            match self.span.order {
+                Order::NewestFirst => to = whole.parts.saturating_sub(before + 1),
+                Order::OldestFirst => from = before,
+            }
+        }
+        let low = keys::heads(self.account, low, from);
+        let high = keys::heads(self.account, high, to);
         let index: &'a Index = self.index;
         index.entries.cursor((Included(low), Included(high)), going(self.span.order))
     }
 
+    /// Where the span begins within a quarter: how many of its parts come before, so that these are not gone
+    /// through. Should they change meanwhile, that is found when they are read.
+    fn parts_before(&self, quarter: Quarter) -> Result<Option<(Quarter, PartOf, u32)>, IndexError> {
+        let order = self.span.order;
+        let begin = match order {
+            Order::NewestFirst => Position::before_all_at(quarter.last()),
+            Order::OldestFirst => Position::last_at(quarter.start()),
+        };
+        if !self.is_before(begin) {
+            return Ok(None);
+        }
+        let read = |number: u32| -> Result<_, IndexError> {
+            let key = keys::heads(self.account, quarter, number);
+            let Some(bytes) = self.index.entries.get(&key)? else { return Ok(None) };
+            let part = HeadsOfPart::read(&bytes).map_err(|error| damaged(&error))?;
+            let end = part.ends().map(|(oldest, newest)| match order {
+                Order::NewestFirst => oldest,
+                Order::OldestFirst => newest,
+            });
+            Ok(Some((part.of(), end.is_some_and(|end| self.is_before(end)))))
+        };
+        let Some((whole, _)) = read(0)? else { return Ok(None) };
+        // The last one may be gone through in vain.
+        let (mut least, mut most) = (0, whole.parts.saturating_sub(1));
+        while least < most {
+            let middle = least.midpoint(most);
+            let number = match order {
+                Order::NewestFirst => whole.parts - 1 - middle,
+                Order::OldestFirst => middle,
+            };
+            match read(number)? {
+                Some((of, true)) if of == whole => least = middle + 1,
+                Some((of, false)) if of == whole => most = middle,
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some((quarter, whole, least)))
+    }
+
     /// The part of the span that lies in these quarters.
     fn within(&self, first: Quarter, last: Quarter) -> PositionSpan {
-        let newest = if last < Quarter::MAX { last.end().minus_millis(1) } else { Timestamp::MAX };
-        self.between(first.start(), newest)
+        self.between(first.start(), last.last())
     }
 
     /// The part of the span that is listed from one time to another, both included.
     fn between(&self, oldest: Timestamp, newest: Timestamp) -> PositionSpan {
-        let (newest, oldest) = (Position::before_all_at(newest), Position::last_at(oldest));
-        let mut span = self.span.clone();
-        if !span.is_below(newest) {
-            span.low = Included(newest);
-        }
-        if !span.is_above(oldest) {
-            span.high = Included(oldest);
-        }
-        span
+        clipped(self.span.clone(), Position::before_all_at(newest), Position::last_at(oldest))
     }
 
     /// Reads all calls of these quarters. True where the look ends.
@@ -233,6 +309,7 @@ impl<'a> Look<'a> {
         let range = Range::all(self.account);
         for row in self.index.scan(&range, span) {
             let (position, entry) = row?;
+            self.read += 1;
             if self.take(position, &entry)? {
                 return Ok(true);
             }
@@ -259,7 +336,8 @@ impl<'a> Look<'a> {
     ) -> Result<bool, IndexError> {
         let (quarter, order) = (row.quarter, self.span.order);
         let mut rest = self.within(quarter, quarter);
-        let (mut of, mut done) = (None, 0);
+        let before = self.before.filter(|(of, ..)| *of == quarter);
+        let (mut of, mut done) = before.map_or((None, 0), |(_, of, before)| (Some(of), before));
         while let Some(entry) = parts.peek() {
             let Ok(entry) = entry else {
                 parts.next().transpose()?;
@@ -289,7 +367,8 @@ impl<'a> Look<'a> {
                 break;
             }
             done += 1;
-            self.heads += bytes.len();
+            let effort = TEXTS_AT_ONCE + self.filter.texts();
+            self.heads += BYTES_A_PART + bytes.len() / TEXTS_AT_ONCE * effort;
             if self.read_matching(quarter, &part)? {
                 return Ok(true);
             }
@@ -301,7 +380,7 @@ impl<'a> Look<'a> {
                 },
                 _ => match order {
                     Order::NewestFirst => Position::last_at(quarter.start()),
-                    Order::OldestFirst => Position::before_all_at(quarter.end().minus_millis(1)),
+                    Order::OldestFirst => Position::before_all_at(quarter.last()),
                 },
             };
             // A part of before the span is no step forward.
@@ -347,9 +426,14 @@ impl<'a> Look<'a> {
             times.reverse();
         }
         for (oldest, newest) in times {
-            let span = self.between(oldest, newest);
+            let mut span = self.between(oldest, newest);
+            // Other parts may have calls of the same moment.
+            if let Some((oldest, newest)) = part.ends() {
+                span = clipped(span, newest, oldest);
+            }
             for row in self.index.scan(&range, &span) {
                 let (position, entry) = row?;
+                self.read += 1;
                 if is_wanted(position) && self.take(position, &entry)? {
                     return Ok(true);
                 }

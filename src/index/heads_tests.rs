@@ -1,18 +1,22 @@
 //! Searching by heads: against every call, with some quarters sealed and some not.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+use super::cursor::{Direction as Going, beginning};
 use super::*;
+use crate::codec::{Heads, HeadsOfPart};
 use crate::domain::{
     AccountSid, Call, CallField, CallId, CallSid, CallStatus, Direction, Filter, HeadFilter, Order,
-    PartyPart, Position, Quarter, Search, SipStatuses, Timestamp, Typed, merge, samples,
+    PartyPart, Position, Quarter, Recent, Search, SipStatuses, Timestamp, Typed, merge, samples,
+    sid_mark,
 };
-use crate::keys::{IndexKeys, PositionSpan};
+use crate::keys::{self, IndexKeys, PositionSpan};
 
 const CACHE_BYTES: u64 = 1 << 20;
 const ACCOUNT: AccountSid = AccountSid::from_bytes([3; 16]);
@@ -35,6 +39,12 @@ const PARTIES: [&str; 11] = [
     "01010101-0101-0101-0101-010101010101",
 ];
 
+/// Sids of which many have the same mark.
+static SIDS: LazyLock<Vec<CallSid>> = LazyLock::new(|| {
+    let sids = (1_u128..).map(|n| CallSid::from_bytes(n.to_be_bytes()));
+    sids.filter(|sid| matches!(sid_mark(*sid), [0, 0..=3])).take(64).collect()
+});
+
 #[derive(Debug, Clone)]
 struct Drawn {
     quarter: u32,
@@ -44,6 +54,7 @@ struct Drawn {
     direction: Direction,
     sip_status: Option<u16>,
     duration: Option<u32>,
+    stale: bool,
     from: &'static str,
     to: &'static str,
     trunk: Option<&'static str>,
@@ -56,21 +67,22 @@ struct Drawn {
 
 prop_compose! {
     fn drawn()(
-        quarter in 0..QUARTERS,
+        quarter in prop_oneof![Just(2_u32), 0..QUARTERS],
         moment in 0..3_u64,
         ended in option::weighted(0.9, select(vec![CallStatus::Completed, CallStatus::Busy, CallStatus::Failed])),
         direction in select(Direction::ALL.to_vec()),
         sip_status in option::of(select(vec![200, 486, 487, 603])),
-        duration in option::of(0..4_u32),
+        duration in option::of(prop_oneof![0..4_u32, Just(u32::MAX)]),
+        stale in prop::bool::weighted(0.1),
         parties in (select(PARTIES.to_vec()), select(PARTIES.to_vec())),
         trunks in (option::of(select(vec!["", "a", "b"])), option::weighted(0.1, select(vec!["a", "c"]))),
         application in option::of(select(vec!["", "x", "y"])),
-        termination in option::of(select(vec!["caller", "callee"])),
+        termination in option::of(select(vec!["\"caller\"", "\"callee\"", "16"])),
         gone in prop::bool::weighted(0.1),
         account in select(vec![ACCOUNT, ACCOUNT, ACCOUNT, OTHER]),
     ) -> Drawn {
         Drawn {
-            quarter, moment, ended, direction, sip_status, duration,
+            quarter, moment, ended, direction, sip_status, duration, stale,
             from: parties.0, to: parties.1, trunk: trunks.0, cdr_trunk: trunks.1,
             application, termination, gone, account,
         }
@@ -79,7 +91,7 @@ prop_compose! {
 
 impl Drawn {
     fn call(&self, n: u8) -> Call {
-        let id = CallId { account: self.account, sid: CallSid::from_bytes([n; 16]) };
+        let id = CallId { account: self.account, sid: SIDS[usize::from(n)] };
         let at = Quarter::new(FIRST + self.quarter).start().plus_millis(self.moment * 299_000);
         let mut event = samples::bare_event(id, Some(CallStatus::Trying), at);
         event.direction = self.direction;
@@ -89,14 +101,17 @@ impl Drawn {
         event.texts[CallField::OriginatingSipTrunkName as usize] = self.trunk.and_then(text);
         event.texts[CallField::ApplicationSid as usize] = self.application.and_then(text);
         let json = |text: &str| format!("\"{text}\"").into();
-        event.extras.extend(self.termination.map(|by| ("call_termination_by".into(), json(by))));
+        let by = self.termination.map(|by| ("call_termination_by".into(), by.into()));
+        event.extras.extend(by);
         event.extras.extend(self.cdr_trunk.map(|trunk| ("trunk".into(), json(trunk))));
-        let begun = merge(None, event, at);
-        let Some(status) = self.ended else { return begun };
-        let end = at.plus_millis(5000);
-        let mut event = samples::bare_event(id, Some(status), end);
-        (event.sip_status, event.duration) = (self.sip_status, self.duration);
-        merge(Some(&begun), event, end)
+        let mut call = merge(None, event, at);
+        if let Some(status) = self.ended {
+            let end = at.plus_millis(5000);
+            let mut event = samples::bare_event(id, Some(status), end);
+            (event.sip_status, event.duration) = (self.sip_status, self.duration);
+            call = merge(Some(&call), event, end);
+        }
+        Call { stale: self.stale, ..call }
     }
 }
 
@@ -122,12 +137,12 @@ fn filter() -> impl Strategy<Value = Filter> {
         texts(0.1, &PARTIES),
     );
     let words =
-        (texts(0.1, &["a", "c", ""]), texts(0.1, &["x", "z"]), texts(0.1, &["caller", "nobody"]));
+        (texts(0.1, &["a", "c", ""]), texts(0.1, &["x", "z"]), texts(0.1, &["caller", "16"]));
     let few = (
         texts(0.1, &["486", "4xx", "2xx"]),
         option::weighted(0.1, any::<bool>()),
-        option::weighted(0.1, 0..3_u64),
-        option::weighted(0.1, 2..5_u64),
+        option::weighted(0.1, select(vec![0, 1, 2, u64::from(u32::MAX), u64::MAX])),
+        option::weighted(0.1, select(vec![2, 3, 4, u64::MAX])),
         option::weighted(0.2, select(vec!["5551", "bob", "@example", "x", PARTIES[10]])),
         option::weighted(0.1, 0..12_u8),
     );
@@ -135,16 +150,20 @@ fn filter() -> impl Strategy<Value = Filter> {
         option::weighted(0.2, select(CallStatus::ALL.to_vec())),
         option::weighted(0.1, select(Direction::ALL.to_vec())),
         option::weighted(0.1, any::<bool>()),
+        option::weighted(0.1, 0..QUARTERS),
     );
     (parts(), parts(), parts(), parties, words, few, kind).prop_map(
         |(from_contains, to_contains, number_contains, parties, words, few, kind)| {
-            let sid = |n: u8| Typed::parse(&CallSid::from_bytes([n; 16]).to_string());
+            let sid = |n: u8| Typed::parse(&SIDS[usize::from(n)].to_string());
+            let at = |n: u32| Quarter::new(FIRST + n).start();
+            let recent = |n| Recent { ended_since: at(n), listed_since: at(n / 2) };
             let statuses: Vec<String> = few.0;
             let read = |text: String| text.parse::<SipStatuses>().unwrap();
             Filter {
                 statuses: kind.0.into_iter().collect(),
                 directions: kind.1.into_iter().collect(),
                 stale: kind.2,
+                recent: kind.3.map(recent),
                 from: parties.0,
                 from_prefix: parties.1,
                 to_prefix: parties.2,
@@ -224,6 +243,40 @@ fn write(index: &Index, calls: &[(Call, bool)]) {
     }
 }
 
+/// The heads of a quarter that stand in the index, part by part.
+fn heads_of(index: &Index, quarter: Quarter) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let prefix = keys::quarter(keys::HEADS, ACCOUNT, quarter);
+    let entries = index.entries.cursor(beginning(&prefix), Going::Up);
+    entries
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.key().to_vec(), entry.value().to_vec()))
+        .collect()
+}
+
+/// What a reader may find who reads while a quarter is counted anew: a part has gone already, or is one of
+/// the next count, by which an older call has gone.
+fn disturb(index: &Index, of: &BTreeSet<Quarter>, place: prop::sample::Index, goes: bool) {
+    let quarters: Vec<_> = of.iter().filter(|of| heads_of(index, **of).len() > 1).collect();
+    let Some(quarter) = quarters.get(place.index(quarters.len().max(1))) else { return };
+    let parts = heads_of(index, **quarter);
+    let number = place.index(parts.len());
+    let mut value = None;
+    if !goes {
+        let (mut span, mut heads) = (PositionSpan::all(Order::OldestFirst), Heads::default());
+        span.high = std::ops::Bound::Included(Position::last_at(quarter.start()));
+        span.low = std::ops::Bound::Included(Position::before_all_at(quarter.last()));
+        let all = keys::Range::all(ACCOUNT);
+        let rows = index.positions(&[all], &span, 1000, true, usize::MAX).unwrap();
+        for (_, _, row) in rows.into_iter().skip(1) {
+            let row = row.unwrap();
+            heads.add(&row.call().unwrap(), row.seq());
+        }
+        let Some(part) = heads.encode().nth(number) else { return };
+        value = Some(part);
+    }
+    index.entries.put(vec![(parts[number].0.clone(), value)], || ()).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
@@ -236,6 +289,7 @@ proptest! {
         bytes in select(vec![1, 3000, usize::MAX]),
         ends in option::weighted(0.4, (0..40_usize, 0..40_usize)),
         seals_again in any::<bool>(),
+        disturbs in option::weighted(0.3, (any::<prop::sample::Index>(), any::<bool>())),
     ) {
         let dir = tempfile::tempdir().unwrap();
         let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
@@ -247,6 +301,9 @@ proptest! {
         prop_assert_eq!(index.wrong_quarter(ACCOUNT).unwrap(), None);
         let sealed = index.quarters(ACCOUNT, Quarter::default(), Quarter::MAX, 1000, usize::MAX).unwrap();
         let sealed: BTreeSet<Quarter> = sealed.iter().map(|row| row.quarter).collect();
+        if let Some((place, goes)) = disturbs {
+            disturb(&index, &sealed, place, goes);
+        }
         let order = if newest_first { Order::NewestFirst } else { Order::OldestFirst };
         let mut span = PositionSpan::all(order);
         if let Some((low, high)) = ends {
@@ -273,12 +330,154 @@ proptest! {
             }
             for (position, call) in &found {
                 let is_sealed = sealed.contains(&Quarter::of(position.listed_at()));
-                let by_cdr = call.further_text("trunk").is_some();
+                let asked = Filter { recent: None, ..filter.clone() };
+                let is_typed = |sid: CallSid| sid_mark(sid) == sid_mark(call.id.sid);
+                let looks_typed = filter.search.q.as_ref().and_then(Typed::sid).is_some_and(is_typed);
+                let looks_so = |other: &Call| {
+                    other.listed_at == call.listed_at
+                        && sid_mark(other.id.sid) == sid_mark(call.id.sid)
+                        && (other.further_text("trunk").is_some() || asked.matches(other))
+                };
                 prop_assert!(
-                    !is_sealed || by_cdr || filter.matches(call),
+                    disturbs.is_some() || !is_sealed || looks_typed || calls.iter().any(|(call, _)| looks_so(call)),
                     "{:?} need not be read for {:?}", call, filter
                 );
             }
         }
+    }
+}
+
+/// A call of a quarter, so many milliseconds after its begin.
+fn call(n: usize, quarter: Quarter, after: u64, from: &str) -> Call {
+    let id = CallId { account: ACCOUNT, sid: SIDS[n] };
+    let at = quarter.start().plus_millis(after);
+    let mut event = samples::bare_event(id, Some(CallStatus::Completed), at);
+    event.texts[CallField::From as usize] = Some(from.into());
+    merge(None, event, at)
+}
+
+fn filled(calls: &[Call]) -> (tempfile::TempDir, Index) {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
+    let calls: Vec<_> = calls.iter().map(|call| (call.clone(), false)).collect();
+    write(&index, &calls);
+    (dir, index)
+}
+
+fn contains(parts: &[&str]) -> HeadFilter {
+    let number_contains = parts.iter().map(|text| part(text)).collect();
+    let search = Search { number_contains, ..Search::default() };
+    HeadFilter::of(&Filter { search, ..Filter::default() }).unwrap()
+}
+
+fn both() -> [Order; 2] {
+    [Order::NewestFirst, Order::OldestFirst]
+}
+
+#[test]
+fn calls_of_one_moment_whose_sids_look_alike_are_found_once_each_whatever_part_has_them() {
+    let quarter = Quarter::new(FIRST);
+    let alike: Vec<usize> = (0..SIDS.len()).filter(|n| sid_mark(SIDS[*n]) == [0, 1]).collect();
+    assert!(alike.len() > 6, "{}", alike.len());
+    let calls: Vec<_> = alike.iter().map(|n| call(*n, quarter, 5, "+1555")).collect();
+    let (_dir, index) = filled(&calls);
+    assert!(heads_of(&index, quarter).len() > 2);
+    for order in both() {
+        for rows in [1, 2, 4, 100] {
+            let found =
+                found(&index, &contains(&["555"]), PositionSpan::all(order), rows, usize::MAX);
+            assert_eq!(found.len(), calls.len(), "{order:?} {rows}");
+        }
+    }
+}
+
+#[test]
+fn a_search_goes_on_within_a_quarter_without_going_through_what_lies_before() {
+    let quarter = Quarter::new(FIRST);
+    let calls: Vec<_> =
+        (0..60).map(|n| call(n, quarter, n as u64, &format!("+{n}555{n}"))).collect();
+    let (_dir, index) = filled(&calls);
+    assert_eq!(heads_of(&index, quarter).len(), 20);
+    let (filter, mut costs) = (contains(&["7777"]), Vec::new());
+    for order in both() {
+        let mut span = PositionSpan::all(order);
+        loop {
+            let found = index.find_by_heads(ACCOUNT, &filter, &span, 10, usize::MAX).unwrap();
+            costs.push(found.cost);
+            let Some(reached) = found.reached else { break };
+            span = span.after(reached);
+        }
+    }
+    assert!(costs.len() > 10, "{costs:?}");
+    assert!(costs.iter().all(|cost| *cost <= costs[0] + 4), "{costs:?}");
+}
+
+#[test]
+fn a_search_for_many_texts_goes_through_less_at_once() {
+    let quarter = Quarter::new(FIRST);
+    let calls: Vec<_> = (0..60).map(|n| call(n, quarter, n as u64, "+1555")).collect();
+    let (_dir, index) = filled(&calls);
+    let texts: Vec<String> = (0..100).map(|n| format!("777{n}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let reached = |texts: &[&str]| {
+        let span = PositionSpan::all(Order::OldestFirst);
+        let found = index.find_by_heads(ACCOUNT, &contains(texts), &span, 10, usize::MAX).unwrap();
+        assert!(found.rows.is_empty());
+        found.reached.unwrap().listed_at()
+    };
+    assert!(reached(&texts) < reached(&texts[..1]));
+}
+
+#[test]
+fn counts_of_other_calls_are_not_taken_for_one() {
+    let quarter = Quarter::new(FIRST);
+    let of = |versions: &[(usize, u64)]| {
+        let mut heads = Heads::default();
+        for (n, seq) in versions {
+            heads.add(&call(*n, quarter, *n as u64, "+1555"), *seq);
+        }
+        let parts: Vec<_> = heads.encode().collect();
+        HeadsOfPart::read(&parts[0]).unwrap().of()
+    };
+    // One that was deleted, and one that came into the index late.
+    assert_ne!(of(&[(0, 40), (2, 100)]), of(&[(1, 50), (2, 100)]));
+    assert_ne!(of(&[(0, 40), (2, 100)]), of(&[(1, 40), (2, 100)]));
+    assert_ne!(of(&[(0, 40), (2, 100)]), of(&[(0, 41), (2, 100)]));
+    assert_eq!(of(&[(0, 40), (2, 100)]), of(&[(0, 40), (2, 100)]));
+}
+
+#[test]
+fn heads_that_are_more_than_can_be_kept_are_not_and_the_calls_are_found() {
+    let long = "9".repeat(500);
+    for (count, is_kept) in [(5, true), (60, false)] {
+        let quarter = Quarter::new(FIRST);
+        let from = |n: usize| format!("+555{n}{long}");
+        let calls: Vec<_> = (0..count).map(|n| call(n, quarter, n as u64, &from(n))).collect();
+        let (_dir, index) = filled(&calls);
+        let sealed = index.quarters(ACCOUNT, quarter, quarter, 10, usize::MAX).unwrap();
+        assert_eq!(sealed.len(), 1);
+        assert_eq!(heads_of(&index, quarter).is_empty(), !is_kept, "{count}");
+        assert_eq!(index.wrong_quarter(ACCOUNT).unwrap(), None);
+        for order in both() {
+            let found = found(&index, &contains(&["555"]), PositionSpan::all(order), 7, usize::MAX);
+            assert_eq!(found.len(), count);
+        }
+    }
+}
+
+#[test]
+fn a_search_finds_what_is_listed_at_the_first_instant_and_at_the_last() {
+    let calls = [
+        call(0, Quarter::new(0), 0, "+1555"),
+        call(1, Quarter::new(0), 1, "+1555"),
+        call(2, Quarter::of(Timestamp::MAX), 998, "+1555"),
+        call(3, Quarter::of(Timestamp::MAX), 999, "+1555"),
+    ];
+    assert_eq!(calls[3].listed_at, Timestamp::MAX);
+    let (_dir, index) = filled(&calls);
+    while index.seal(Quarter::new(FIRST).start(), 5, false).unwrap() {}
+    for order in both() {
+        let found = found(&index, &contains(&["555"]), PositionSpan::all(order), 2, usize::MAX);
+        assert_eq!(found.len(), 4, "{order:?}");
     }
 }

@@ -160,6 +160,23 @@ fn what_changed_a_moment_ago_rests_where_there_is_more_to_do() {
 }
 
 #[test]
+fn what_was_counted_does_not_wait_for_what_rests() {
+    let calls = calls();
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir);
+    write(&index, &calls);
+    // The first two are counted, and more has begun that changes.
+    for _ in 0..3 {
+        assert!(index.seal(limit(), 1, true).unwrap());
+    }
+    assert!(sealed(&index).is_empty());
+    index.write(&[is_gone(&calls[14])], &[]).unwrap();
+    while index.seal(limit(), 7, true).unwrap() {}
+    assert_eq!(sealed(&index), [FIRST, FIRST + 1]);
+    assert_eq!(index.wrong_quarter(ACCOUNT).unwrap(), None);
+}
+
+#[test]
 fn a_write_reads_no_more_of_an_account_than_it_changes() {
     let calls = calls();
     let (dir, index) = filled(&calls);

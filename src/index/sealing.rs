@@ -248,7 +248,11 @@ impl Index {
                 continue;
             }
             let ready = sealing.ready(limit, busy);
-            let Some((account, from)) = ready else { return Ok(!sealing.all_listed) };
+            let Some((account, from)) = ready else {
+                // What is left to be counted rests: what was counted does not wait for it.
+                self.write_counted(&mut sealing)?;
+                return Ok(!sealing.all_listed);
+            };
             match self.next_open(&mut sealing, account, from, limit)? {
                 Some((since, quarter)) if quarter <= limit => {
                     sealing.begun = Some(Begun::new(account, since, quarter));
@@ -351,7 +355,7 @@ impl Index {
     /// Counts some more of a quarter's calls, the oldest first. Returns how many were read; none: all are counted.
     fn count_some(&self, begun: &mut Begun) -> Result<usize, IndexError> {
         let ranges = [Range::all(begun.account)];
-        let (first, last) = (begun.quarter.start(), begun.quarter.end().minus_millis(1));
+        let (first, last) = (begun.quarter.start(), begun.quarter.last());
         let high = begun.after.map_or(Included(Position::last_at(first)), Excluded);
         let low = Included(Position::before_all_at(last));
         let span = PositionSpan { order: Order::OldestFirst, low, high };

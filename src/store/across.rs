@@ -209,7 +209,7 @@ impl Across {
         let positions = view.positions(&self.request, usize::MAX, rows)?;
         let found = VecDeque::from(positions.found);
         self.held += found.capacity();
-        let cost = if direct { found.len() } else { rows * RECORD_COST };
+        let cost = if direct { found.len() } else { rows.max(positions.cost) * RECORD_COST };
         let from = positions.next.and_then(|reached| reached.next(order));
         Ok((Read { found, from, rows }, cost + RANGE_COST * self.ranges))
     }

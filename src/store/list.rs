@@ -55,6 +55,8 @@ pub struct Positions {
     pub found: Vec<Position>,
     /// The last position that was looked at; none where nothing is left.
     pub next: Option<Position>,
+    /// What it has cost, in calls that are read.
+    pub cost: usize,
 }
 
 impl View {
@@ -119,13 +121,13 @@ impl View {
         rows: usize,
     ) -> Result<Positions, StoreError> {
         let plan = Plan::of(request);
-        let mut positions = Positions { found: Vec::new(), next: None };
+        let mut positions = Positions { found: Vec::new(), next: None, cost: 0 };
         if plan.span.is_empty() {
             return Ok(positions);
         }
         let most = Most { rows, bytes: LOOK_BYTES };
         let look = self.look(request.account, &plan, &plan.span, most, !plan.exact)?;
-        positions.next = look.reached;
+        (positions.next, positions.cost) = (look.reached, look.cost);
         for (position, found) in look.found {
             if !self.is_wanted(request, found)? {
                 continue;
