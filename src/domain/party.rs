@@ -58,7 +58,8 @@ impl PartyPart {
     }
 }
 
-/// The letters and digits that a party is compared by.
+/// The letters and digits that a party is compared by. Stored heads have them: where this changes, so does
+/// the layout of the index.
 pub fn fold_party(text: &str) -> Cow<'_, str> {
     let user = user_of(text);
     let bare = user.strip_prefix('+').unwrap_or(user);
