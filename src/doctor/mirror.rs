@@ -3,6 +3,7 @@
 use super::Finding;
 use super::server::ObservedServer;
 use crate::config::Config;
+use crate::domain::counted;
 
 /// What a running server says of it. Nothing is connected to: `rollcall mirror check` does that.
 pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
@@ -28,7 +29,7 @@ pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
         _ => findings.push(Finding::error(&object, format!("not connected: {why}"), advice)),
     }
     if mirror.unreadable > 0 {
-        let problem = format!("{} calls could not be read", mirror.unreadable);
+        let problem = format!("{} could not be read", counted(mirror.unreadable, "call"));
         let advice = "log.level = \"debug\" names each with the reason";
         findings.push(Finding::warn(&object, problem, advice));
     }

@@ -319,14 +319,14 @@ fn a_row_that_the_call_has_outlived_is_never_shown() {
 #[test]
 fn a_check_names_the_one_call_of_many_that_lacks_something() {
     let at = clock::now();
-    let faults: [(fn(&[u8]) -> bool, &str); 5] = [
-        (|key| key.starts_with(b"s"), "the index lacks a key of it"),
-        (|key| key.starts_with(b"f"), "the index lacks a key of it"),
-        (|key| key.starts_with(b"o"), "the index lacks a key of it"),
-        (|key| key.starts_with(b"c"), "the index has no record of it where it should stand"),
-        (|key| key.starts_with(b"k"), "the journal has it and the index does not"),
+    let faults = [
+        (b's', "the index lacks a key of it"),
+        (b'f', "the index lacks a key of it"),
+        (b'o', "the index lacks a key of it"),
+        (b'c', "the index has no record of it where it should stand"),
+        (b'k', "the journal has it and the index does not"),
     ];
-    for (is_lost, problem) in faults {
+    for (letter, problem) in faults {
         let dir = tempfile::tempdir().unwrap();
         let store = open(options(dir.path()));
         for call in 0..60 {
@@ -338,8 +338,11 @@ fn a_check_names_the_one_call_of_many_that_lacks_something() {
         let mut keys = crate::keys::IndexKeys::of(&one).keys(one.id);
         keys.push(crate::keys::call(one.id.account, Position::of(&one)));
         keys.push(crate::keys::known(one.id));
-        let lost: Vec<_> =
-            keys.into_iter().filter(|key| is_lost(key)).map(|key| (key, None)).collect();
+        let lost: Vec<_> = keys
+            .into_iter()
+            .filter(|key| key.first() == Some(&letter))
+            .map(|key| (key, None))
+            .collect();
         assert_eq!(lost.len(), 1, "{problem}");
         crate::index::tests::tamper_rows(&index_dir(dir.path()), &lost);
         let findings = open(options(dir.path())).check(&|_| {}).unwrap().findings;
