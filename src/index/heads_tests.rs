@@ -481,3 +481,33 @@ fn a_search_finds_what_is_listed_at_the_first_instant_and_at_the_last() {
         assert_eq!(found.len(), 4, "{order:?}");
     }
 }
+
+#[test]
+fn a_part_that_is_gone_or_of_another_count_leads_to_the_calls_themselves() {
+    let quarter = Quarter::new(FIRST);
+    let calls: Vec<_> = (0..9).map(|n| call(n, quarter, n as u64, "+1555")).collect();
+    let (_dir, index) = filled(&calls);
+    let parts = heads_of(&index, quarter);
+    assert_eq!(parts.len(), 3);
+    // The oldest call has gone, and so each part begins with another one.
+    let mut others = Heads::default();
+    calls.iter().skip(1).zip(2..).for_each(|(call, seq)| others.add(call, seq));
+    let others: Vec<_> = others.encode().collect();
+    for (number, (key, value)) in parts.iter().enumerate() {
+        for disturbed in [None, Some(others[number].clone())] {
+            index.entries.put(vec![(key.clone(), disturbed.clone())], || ()).unwrap();
+            for order in both() {
+                for rows in [1, 2, 100] {
+                    let span = PositionSpan::all(order);
+                    let found = found(&index, &contains(&["555"]), span, rows, usize::MAX);
+                    let mut sids: Vec<_> = found.iter().map(|(at, _)| at.sid).collect();
+                    if order == Order::NewestFirst {
+                        sids.reverse();
+                    }
+                    assert_eq!(sids, SIDS[..9], "part {number}, {disturbed:?}, {order:?}, {rows}");
+                }
+            }
+        }
+        index.entries.put(vec![(key.clone(), Some(value.clone()))], || ()).unwrap();
+    }
+}

@@ -30,7 +30,7 @@ pub enum RedisError {
     Password { path: PathBuf, why: String },
     #[error("{why}")]
     Tls { why: String },
-    #[error("cannot connect to {place}: {source}")]
+    #[error("cannot connect to {place}")]
     Unreached { place: String, source: std::io::Error },
     #[error("no sentinel says where {primary} is; {why}")]
     NoPrimary { primary: String, why: String },
@@ -46,9 +46,9 @@ pub enum RedisError {
     Unexpected { place: String, command: &'static str, found: String },
     #[error("{place} does not answer within {}", humantime::format_duration(ANSWER_MAX))]
     Late { place: String },
-    #[error("the connection to {place} failed: {source}")]
+    #[error("the connection to {place} failed")]
     Lost { place: String, source: std::io::Error },
-    #[error("{place}: {source}")]
+    #[error("the answer of {place} cannot be read")]
     Protocol { place: String, source: RespError },
 }
 

@@ -87,6 +87,7 @@ fn it_says_what_is_wrong_and_exits_1() {
         unreached.stdout.contains("error    reach: cannot connect to 127.0.0.1:"),
         "{unreached:?}"
     );
+    assert_eq!(unreached.stdout.matches("refused").count(), 1, "{unreached:?}");
     assert!(unreached.stdout.contains("\nuser mirror on >PASSWORD "), "{unreached:?}");
     let unset = check(&[]);
     assert_eq!(unset.code, Some(2), "{unset:?}");
