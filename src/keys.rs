@@ -8,6 +8,7 @@
 //! p | account 16 | parent 16 | position 24            -> ""   (B legs only)
 //! i | account 16 | checksum of a Call-ID 4 | position 24 -> "" (each once)
 //! g | account 16 | quarter 4                           -> what is counted of its calls
+//! t | account 16 | day 4                               -> what is counted of the calls of a day
 //! e | account 16 | quarter 4                           -> what is counted of each kind of them
 //! h | account 16 | quarter 4                           -> peaks
 //! q | account 16 | quarter 4 | part 4                  -> heads of its calls
@@ -31,8 +32,8 @@ mod call_ids;
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
 use crate::domain::{
-    AccountSid, Call, CallField, CallId, CallSid, CallStatus, Direction, Order, Position, Quarter,
-    Timestamp,
+    AccountSid, Call, CallField, CallId, CallSid, CallStatus, Day, Direction, Order, Position,
+    Quarter, Timestamp,
 };
 
 use call_ids::CallIdHashes;
@@ -210,9 +211,10 @@ pub(crate) const KINDS: u8 = b'e';
 pub(crate) const PEAKS: u8 = b'h';
 pub(crate) const UPS: u8 = b'u';
 pub(crate) const HEADS: u8 = b'q';
+pub(crate) const DAY: u8 = b't';
 pub(crate) const ADMIN: u8 = b'a';
 /// What the keys of entries begin with, in order.
-pub(crate) const ENTRIES: &[u8] = b"cdefghiklopqsu";
+pub(crate) const ENTRIES: &[u8] = b"cdefghiklopqstu";
 pub(crate) const BUILT: &[u8] = b"b";
 pub(crate) const MARK: &[u8] = b"m";
 pub(crate) const LAYOUT: &[u8] = b"v";
@@ -382,6 +384,19 @@ pub(crate) fn quarter(kind: u8, account: AccountSid, quarter: Quarter) -> Vec<u8
 pub(crate) fn quarter_in(key: &[u8]) -> Option<Quarter> {
     let number = key.get(1 + SID_BYTES..)?.try_into().ok()?;
     Some(Quarter::new(u32::from_be_bytes(number)))
+}
+
+/// The key of what is kept of a day of an account.
+pub(crate) fn day(kind: u8, account: AccountSid, day: Day) -> Vec<u8> {
+    let mut key = with_account(kind, account);
+    key.extend_from_slice(&day.number().to_be_bytes());
+    key
+}
+
+/// The day in a key that [`day`] made.
+pub(crate) fn day_in(key: &[u8]) -> Option<Day> {
+    let number = key.get(1 + SID_BYTES..)?.try_into().ok()?;
+    Some(Day::new(u32::from_be_bytes(number)))
 }
 
 /// The key of a part of the heads of the calls of a quarter.

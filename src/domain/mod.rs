@@ -42,7 +42,7 @@ pub use join::merge;
 pub use kind::{CallKind, GroupStatus, KindGroup};
 pub use number::{NUMBER_BYTES_MAX, NUMBER_DIGITS_MIN, Number, Sighting, fold, party_parts};
 pub use party::{PART_CHARS_MIN, PartyPart, fold_party};
-pub use quarter::Quarter;
+pub use quarter::{Day, Quarter};
 pub use query::{AcrossPosition, Filter, Order, Position, Recent};
 pub use search::{
     SEARCH_PARAMETERS, Search, SearchError, SipStatuses, Typed, VALUES_MAX, with_plus,

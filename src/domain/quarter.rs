@@ -53,3 +53,38 @@ impl Quarter {
         Self(self.0.saturating_sub(count))
     }
 }
+
+/// A day of UTC, by its number since 1970: 96 quarters of an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Day(u32);
+
+impl Day {
+    /// Quarters of one.
+    pub const QUARTERS: u32 = 96;
+    /// Beyond every instant.
+    pub const MAX: Self = Self(u32::MAX / Self::QUARTERS);
+
+    /// The one that a quarter is in.
+    pub const fn of(quarter: Quarter) -> Self {
+        Self(quarter.number() / Self::QUARTERS)
+    }
+
+    /// The one of this number, at most [`Day::MAX`].
+    pub fn new(number: u32) -> Self {
+        Self(number).min(Self::MAX)
+    }
+
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// Its first quarter.
+    pub const fn first(self) -> Quarter {
+        Quarter(self.0.saturating_mul(Self::QUARTERS))
+    }
+
+    /// Its last quarter.
+    pub const fn last(self) -> Quarter {
+        self.first().plus(Self::QUARTERS - 1)
+    }
+}

@@ -23,7 +23,7 @@ use crate::domain::{
     AccountSid, AcrossPosition, CallId, CallStatus, Filter, Order, ServiceProviderSid, Timestamp,
     Typed,
 };
-use crate::store::{Across, CountingAcross, Scope, Store, StoreError};
+use crate::store::{Across, CountingAcross, CountsByTime, Scope, Store, StoreError};
 use crate::wire::write_recent_call;
 
 /// Calls that one page may have.
@@ -193,17 +193,30 @@ async fn find(reading: &BodyReader, query: &PortalQuery) -> Result<FoundPage, Ap
     let accounts = reading.accounts().await?;
     let mut total = None;
     if filter.is_of_kinds() {
-        // What is counted of quarters of an hour tells where the page begins, about.
-        let counting = CountingAcross::of_list(&accounts, filter.clone()).with_times();
-        let counted = reading.count_across(counting).await?;
+        // What is counted of days tells on which the page begins, and what is counted of its quarters of an hour
+        // where, about.
+        let counting = CountingAcross::of_list(&accounts, filter.clone());
+        let counted = reading.count_across(counting.with_times(CountsByTime::by_days())).await?;
         total = Some(counted.count());
-        let (passed, others) =
+        let (passed, day) =
             counted.by_time().map(|times| times.pass_over(query.offset)).unwrap_or_default();
-        let Some(end) = others else {
+        let Some((start, end)) = day else {
             return Ok(FoundPage { total: counted.count(), ..found });
         };
         filter.end = Some(filter.end.map_or(end, |before| before.min(end)));
         found.total = passed;
+        if passed < query.offset {
+            let day = Filter { start: filter.start.max(Some(start)), ..filter.clone() };
+            let counting = CountingAcross::of_list(&accounts, day);
+            let counted =
+                reading.count_across(counting.with_times(CountsByTime::by_quarters())).await?;
+            let left = query.offset - passed;
+            let (passed, quarter) =
+                counted.by_time().map(|times| times.pass_over(left)).unwrap_or_default();
+            let end = quarter.map_or(start, |(_, end)| end);
+            filter.end = filter.end.min(Some(end));
+            found.total += passed;
+        }
     }
     let mut across = Across::new(accounts, filter, Order::NewestFirst, None);
     let mut permits = Vec::new();

@@ -13,7 +13,7 @@ use super::{Index, IndexError};
 use crate::keys;
 
 /// The layout that this release reads and writes.
-pub const LAYOUT: u32 = 9;
+pub const LAYOUT: u32 = 10;
 /// That of an index which has a mark and does not say its layout.
 const UNSAID: u32 = 1;
 

@@ -7,6 +7,7 @@
 mod build;
 mod cursor;
 mod database;
+mod days;
 mod entries;
 mod error;
 mod gaps;
@@ -26,6 +27,7 @@ mod spaced;
 mod tree;
 
 pub use build::{Batch, BuiltSize, Loader, Packer};
+pub use days::DayRow;
 pub use error::IndexError;
 pub use generation::{Generations, OpenedGeneration};
 pub use heads::FoundByHeads;
@@ -36,6 +38,8 @@ pub use row::CallRow;
 pub use rows::{AdminRow, CheckpointMeta, IndexStats, Stored};
 pub use tree::Index;
 
+#[cfg(test)]
+mod days_tests;
 #[cfg(test)]
 mod entries_tests;
 #[cfg(test)]

@@ -32,7 +32,7 @@ use crate::codec::{
     decode_quarter, decode_ups,
 };
 use crate::domain::{
-    AccountSid, CallKind, KindGroup, Quarter, Timestamp, UP_AFTER_MS, UP_BEFORE_MS, UpTime,
+    AccountSid, CallKind, Day, KindGroup, Quarter, Timestamp, UP_AFTER_MS, UP_BEFORE_MS, UpTime,
 };
 use crate::keys;
 
@@ -54,13 +54,21 @@ pub struct QuarterRow {
 
 impl QuarterRow {
     pub(super) fn read(key: &[u8], value: &Bytes) -> Result<Self, IndexError> {
-        let quarter = keys::quarter_in(key).ok_or_else(strange_key)?;
+        Self::of(keys::quarter_in(key).ok_or_else(strange_key)?, value)
+    }
+
+    pub(super) fn of(quarter: Quarter, value: &Bytes) -> Result<Self, IndexError> {
         let (sums, _) = decode_quarter(value).map_err(|error| damaged(&error))?;
         Ok(Self { quarter, sums, value: value.clone() })
     }
 
     pub(super) fn has(&self, bytes: &[u8]) -> bool {
         self.value == bytes
+    }
+
+    #[cfg(test)]
+    pub(super) fn value(&self) -> &[u8] {
+        &self.value
     }
 
     /// Bytes that are kept of it.
@@ -292,10 +300,14 @@ impl Index {
         touched.sort_unstable();
         touched.dedup();
         let mut sealing = self.sealing.lock();
-        let mut gone = Vec::new();
+        let (mut gone, mut unsealed_day) = (Vec::new(), None);
         for (account, quarter) in touched {
             sealing.changes(account, quarter);
             self.unseal_one(&mut sealing, account, quarter, &mut gone)?;
+            let day = Day::of(quarter);
+            if unsealed_day.replace((account, day)) != Some((account, day)) {
+                self.unseal_day(&mut sealing, account, day, &mut gone)?;
+            }
         }
         gone.sort_unstable();
         gone.dedup();
@@ -370,6 +382,7 @@ impl Index {
                 let mut seals = Seals {
                     open: Gaps::all(),
                     without_peaks: Gaps::all(),
+                    days: Gaps::all(),
                     empty: Gaps::default(),
                     too_large: BTreeSet::new(),
                     rests_until: Timestamp::default(),
@@ -383,6 +396,10 @@ impl Index {
                     let row = row?;
                     seals.without_peaks.remove(row.since.number(), row.quarter.number());
                 }
+                for row in self.day_rows(account, Day::default()) {
+                    let row = row?;
+                    seals.days.remove(row.since().number(), row.day.number());
+                }
                 free.insert(seals)
             }
         })
@@ -394,6 +411,8 @@ impl Index {
 pub(super) struct Seals {
     pub open: Gaps,
     pub without_peaks: Gaps,
+    /// Days that are not sealed.
+    pub days: Gaps,
     /// Quarters that have no calls, as far as they were looked at: that they are open is no matter.
     pub empty: Gaps,
     /// Those of the first that are not tried again: what they have is too much to be kept.

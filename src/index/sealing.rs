@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Included};
 
 use super::cursor::{Direction, beginning};
+use super::days::DayCount;
 use super::entries::{Change, edits};
 use super::quarters::{PeakRow, QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow, Seals};
 use super::tree::{BATCH_KEYS, entries_of, in_order};
@@ -12,7 +13,8 @@ use crate::codec::{
     Heads, KindSums, QuarterSums, Runs, encode_kinds, encode_peaks, encode_quarter, encode_ups,
 };
 use crate::domain::{
-    AccountSid, Call, CallKind, KindGroup, Order, Peaks, Position, Quarter, Timestamp, Up, UpTime,
+    AccountSid, Call, CallKind, Day, KindGroup, Order, Peaks, Position, Quarter, Timestamp, Up,
+    UpTime,
 };
 use crate::keys::{self, PositionSpan, Range};
 
@@ -51,6 +53,8 @@ pub(super) struct Sealing {
     listed: Option<AccountSid>,
     all_listed: bool,
     begun: Option<Begun>,
+    /// The day whose quarters are being gone through.
+    pub day: Option<DayCount>,
     /// What was counted and is not written yet.
     counted: Vec<Counted>,
     counted_bytes: usize,
@@ -77,6 +81,9 @@ impl Sealing {
         if self.begun.as_ref().is_some_and(meant) {
             self.begun = None;
             self.rest(account);
+        }
+        if self.day.as_ref().is_some_and(|count| count.has(account, Day::of(quarter))) {
+            self.day = None;
         }
     }
 
@@ -111,7 +118,7 @@ struct Counted {
 
 /// A quarter whose calls are being counted.
 #[derive(Debug)]
-struct Begun {
+pub(super) struct Begun {
     account: AccountSid,
     quarter: Quarter,
     sums: QuarterSums,
@@ -161,7 +168,7 @@ impl OwnedKind {
 }
 
 impl Begun {
-    fn new(account: AccountSid, since: Quarter, quarter: Quarter) -> Self {
+    pub fn new(account: AccountSid, since: Quarter, quarter: Quarter) -> Self {
         let sums = QuarterSums::new(since);
         let (kinds, kinds_bytes, numbers, ups, heads) = Default::default();
         Self { account, quarter, sums, after: None, kinds, kinds_bytes, numbers, ups, heads }
@@ -193,7 +200,7 @@ impl Begun {
     }
 
     /// The row of sums.
-    fn row(&self) -> Vec<u8> {
+    pub fn row(&self) -> Vec<u8> {
         let mut sums = self.sums;
         sums.ups = self.ups.len() as u64;
         let mut bare: BTreeMap<CallKind<'static>, KindSums> = BTreeMap::new();
@@ -261,11 +268,14 @@ impl Index {
                     // Everything is sealed that can be: now the peaks.
                     self.write_counted(&mut sealing)?;
                     while left > 0 && self.seal_peaks(&mut sealing, account, limit, &mut left)? {}
+                    while left > 0 && self.seal_days(&mut sealing, account, limit, &mut left)? {}
                     if left == 0 {
                         break;
                     }
-                    match found {
-                        Some((_, quarter)) => sealing.waiting.insert(account, quarter),
+                    let next = found.map(|(_, quarter)| quarter);
+                    let next = next.into_iter().chain(self.day_end(account, limit)?).min();
+                    match next {
+                        Some(quarter) => sealing.waiting.insert(account, quarter),
                         None => sealing.waiting.remove(&account),
                     };
                     sealing.rest(account);
@@ -355,7 +365,7 @@ impl Index {
     /// Counts some more of a quarter's calls, the oldest first. Returns how many were read; none: all are counted.
     fn count_some(&self, begun: &mut Begun) -> Result<usize, IndexError> {
         let ranges = [Range::all(begun.account)];
-        let (first, last) = (begun.quarter.start(), begun.quarter.last());
+        let (first, last) = (begun.sums.since().start(), begun.quarter.last());
         let high = begun.after.map_or(Included(Position::last_at(first)), Excluded);
         let low = Included(Position::before_all_at(last));
         let span = PositionSpan { order: Order::OldestFirst, low, high };
@@ -367,6 +377,12 @@ impl Index {
             }
         }
         Ok(rows.len())
+    }
+
+    /// Counts all calls of quarters.
+    pub(super) fn counted(&self, mut begun: Begun) -> Result<Begun, IndexError> {
+        while self.count_some(&mut begun)? > 0 {}
+        Ok(begun)
     }
 
     fn seal_one(&self, sealing: &mut Sealing, begun: &Begun) -> Result<(), IndexError> {
@@ -433,8 +449,7 @@ impl Index {
                     && !self
                         .positions(&[Range::all(account)], &span, 1, false, usize::MAX)?
                         .is_empty();
-                let mut begun = Begun::new(account, since, row.quarter);
-                while self.count_some(&mut begun)? > 0 {}
+                let begun = self.counted(Begun::new(account, since, row.quarter))?;
                 let bytes = |ups: &[(u32, UpTime)]| encode_ups(row.quarter, ups);
                 let ups = self.ups(account, row)?;
                 let same = ups.is_some_and(|ups| bytes(&ups) == bytes(&begun.ups));

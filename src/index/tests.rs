@@ -431,7 +431,7 @@ fn answers_that_are_stored_change_with_the_layout_alone() {
     crate::wire::write_call(&mut answer, &call);
     assert_eq!(
         (LAYOUT, crc32c::crc32c(&answer)),
-        (9, 2_900_560_874),
+        (10, 2_900_560_874),
         "{}",
         String::from_utf8_lossy(&answer)
     );

@@ -385,8 +385,8 @@ impl CountingAcross {
 
     /// The calls are counted by the time of listing as well.
     #[must_use]
-    pub fn with_times(self) -> Self {
-        Self { by_time: Some(CountsByTime::default()), ..self }
+    pub fn with_times(self, by_time: CountsByTime) -> Self {
+        Self { by_time: Some(by_time), ..self }
     }
 
     /// What was counted by time.

@@ -249,6 +249,13 @@ impl Store {
                      {at} is not what they say"
                 )));
             }
+            if let Some(day) = index.wrong_day(next).map_err(failed)? {
+                let at = crate::wire::show_time(day.first().start());
+                return Ok(Some(format!(
+                    "what is counted of the calls of {next} that are listed on the day from {at} is not what they \
+                     say"
+                )));
+            }
             let ranges = [crate::keys::Range::all(next)];
             let mut span = crate::keys::PositionSpan::all(crate::domain::Order::NewestFirst);
             loop {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::StoreError;
 use super::query::{IndexPass, ListRequest, LookRow, Most, Plan, span};
-use super::sealed::{Part, Parts, SealedQuarter, With};
+use super::sealed::{Part, Parts, SealedQuarter, With, whole_days};
 use super::state::View;
 use crate::codec::KindSums;
 use crate::domain::{
-    AccountSid, Call, CallKind, CallStatus, Direction, Filter, Order, Quarter, Rank, Timestamp,
+    AccountSid, Call, CallKind, CallStatus, Day, Direction, Filter, Order, Quarter, Rank, Timestamp,
 };
-use crate::index::IndexError;
+use crate::index::{DayRow, IndexError};
 use crate::keys::{PositionSpan, StatusKey};
 
 /// Rows of one look at keys.
@@ -41,9 +41,11 @@ impl StatusCount {
 }
 
 /// How many calls there are by the time of listing, in steps that become longer the more time there is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CountsByTime {
-    /// A step is so many powers of two of quarters of an hour.
+    /// The shortest step, in quarters of an hour: a day, or one.
+    quarters: u32,
+    /// A step is so many powers of two of that.
     shift: u32,
     counts: BTreeMap<u32, u64>,
 }
@@ -52,11 +54,22 @@ pub struct CountsByTime {
 const STEPS_MAX: usize = if cfg!(test) { 5 } else { 4096 };
 
 impl CountsByTime {
+    /// By days of UTC, which are counted as a whole where that is known.
+    pub fn by_days() -> Self {
+        Self { quarters: Day::QUARTERS, shift: 0, counts: BTreeMap::new() }
+    }
+
+    /// By quarters of an hour.
+    pub fn by_quarters() -> Self {
+        Self { quarters: 1, ..Self::by_days() }
+    }
+
     fn add(&mut self, quarter: Quarter, calls: u64) {
         if calls == 0 {
             return;
         }
-        *self.counts.entry(quarter.number() >> self.shift).or_default() += calls;
+        let step = quarter.number() / self.quarters;
+        *self.counts.entry(step >> self.shift).or_default() += calls;
         while self.counts.len() > STEPS_MAX {
             self.shift += 1;
             let mut counts = BTreeMap::new();
@@ -67,16 +80,18 @@ impl CountsByTime {
         }
     }
 
-    /// The newest calls that can be passed over where so many are to be: how many they are, and before
-    /// which time all others are listed. None: no others.
-    pub fn pass_over(&self, calls: u64) -> (u64, Option<Timestamp>) {
+    /// The newest calls that can be passed over where so many are to be: how many they are, and the step of the
+    /// next one, from its beginning to before which time all others are listed. None: no others.
+    pub fn pass_over(&self, calls: u64) -> (u64, Option<(Timestamp, Timestamp)>) {
         let mut passed = 0_u64;
         for (step, count) in self.counts.iter().rev() {
             if passed + count > calls {
-                let end = (u64::from(*step) + 1) << self.shift;
-                let end =
-                    u32::try_from(end).map_or(Timestamp::MAX, |end| Quarter::new(end).start());
-                return (passed, Some(end));
+                let at = |step: u64| {
+                    let quarter = (step << self.shift) * u64::from(self.quarters);
+                    u32::try_from(quarter)
+                        .map_or(Timestamp::MAX, |quarter| Quarter::new(quarter).start())
+                };
+                return (passed, Some((at((*step).into()), at(u64::from(*step) + 1))));
             }
             passed += count;
         }
@@ -142,8 +157,9 @@ impl Counting {
         let last = end.map_or(Quarter::MAX, |end| Quarter::of(end.minus_millis(1)));
         let names = !request.filter.search.application_sid.is_empty();
         let with = if names { With::Kinds } else { With::Nothing };
+        let days = whole_days(&request.filter).filter(|_| !names);
         let parts = (request.filter.is_of_kinds() && !plan.span.is_empty())
-            .then(|| Parts::new(request.account, first, last, with));
+            .then(|| Parts::new(request.account, first, last, with).by_days(days));
         let left = Some(plan.span.clone()).filter(|_| parts.is_none());
         let (count, standing, by_time) = Default::default();
         Self { request, plan, cells, parts, left, count, standing, by_time }
@@ -151,6 +167,9 @@ impl Counting {
 
     /// Has the calls of a list be counted by the time of listing as well, besides what was counted before.
     pub(super) fn count_by_time(&mut self, before: CountsByTime) {
+        if before.quarters < Day::QUARTERS {
+            self.parts = self.parts.take().map(|parts| parts.by_days(None));
+        }
         self.by_time = Some(before);
     }
 
@@ -185,6 +204,10 @@ impl Counting {
                 None => {
                     self.parts = None;
                     return Ok(true);
+                }
+                Some(Part::Day(of)) => {
+                    self.count_day(&of).map_err(|error| view.index_failed(&error))?;
+                    continue;
                 }
                 Some(Part::Sealed(of)) if self.has_whole(of.row.quarter) => {
                     self.count_quarter(&of).map_err(|error| view.index_failed(&error))?;
@@ -231,12 +254,33 @@ impl Counting {
         Ok(())
     }
 
+    /// Whether nothing is asked of calls but when they are listed, nor how they stand.
+    fn is_of_all(&self) -> bool {
+        let Filter { start, end, .. } = self.request.filter;
+        let all = self.request.filter == (Filter { start, end, ..Filter::default() });
+        all && self.cells.is_empty()
+    }
+
+    /// Counts the calls of a day.
+    fn count_day(&mut self, of: &DayRow) -> Result<(), IndexError> {
+        let before = self.count;
+        if self.is_of_all() {
+            self.count += of.sums().calls;
+        } else {
+            for kind in of.bare_kinds() {
+                self.count_kind(kind?);
+            }
+        }
+        if let Some(by_time) = &mut self.by_time {
+            by_time.add(of.day.first(), self.count - before);
+        }
+        Ok(())
+    }
+
     /// Counts the calls of a quarter of an hour.
     fn count_quarter(&mut self, of: &SealedQuarter) -> Result<(), IndexError> {
         let (row, before) = (&of.row, self.count);
-        let Filter { start, end, .. } = self.request.filter;
-        let all = self.request.filter == (Filter { start, end, ..Filter::default() });
-        if all && self.cells.is_empty() {
+        if self.is_of_all() {
             self.count += row.sums.calls;
         } else if let Some(kinds) = &of.kinds {
             kinds.kinds()?.into_iter().for_each(|kind| self.count_kind(kind));
@@ -304,10 +348,12 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_passed_over_are_the_newest_calls_and_the_most_that_whole_steps_allow(
-            calls in vec((0..300_u32, 0..5_u64), 0..40),
+            calls in vec((0..900_u32, 0..5_u64), 0..40),
             wanted in 0..120_u64,
+            by_days in any::<bool>(),
         ) {
-            let mut by_time = CountsByTime::default();
+            let mut by_time =
+                if by_days { CountsByTime::by_days() } else { CountsByTime::by_quarters() };
             for (quarter, count) in &calls {
                 by_time.add(Quarter::new(*quarter), *count);
             }
@@ -315,14 +361,20 @@ mod tests {
             let (passed, others) = by_time.pass_over(wanted);
             prop_assert!(passed <= wanted);
             prop_assert!(by_time.counts.len() <= STEPS_MAX);
-            let Some(end) = others else {
+            let Some((start, end)) = others else {
                 prop_assert_eq!(passed, total);
                 return Ok(());
             };
             let newer = calls.iter().filter(|(quarter, _)| Quarter::new(*quarter).start() >= end);
             prop_assert_eq!(passed, newer.map(|(_, count)| count).sum::<u64>());
-            let step = by_time.counts.get(&((Quarter::of(end).number() - 1) >> by_time.shift));
+            let last = (Quarter::of(end).number() - 1) / by_time.quarters;
+            let step = by_time.counts.get(&(last >> by_time.shift));
             prop_assert!(passed + step.unwrap() > wanted);
+            let in_step = calls.iter().filter(|(quarter, _)| {
+                let at = Quarter::new(*quarter).start();
+                start <= at && at < end
+            });
+            prop_assert_eq!(Some(&in_step.map(|(_, count)| count).sum::<u64>()), step);
         }
     }
 }

@@ -73,7 +73,7 @@ pub use change::Change;
 pub use change_feed::{Event, Feed, FeedBudget, FeedPosition, Reach, What};
 pub use check::Checked;
 pub use compactor::retention::{Expiring, RemovalReason};
-pub use count::{Counting, StatusCount};
+pub use count::{Counting, CountsByTime, StatusCount};
 pub use data_dir::{FORMAT, Lock, UNFINISHED, begin, read_format};
 pub use error::{OpenError, StoreError, chain};
 pub use list::{Listing, Slice};

@@ -1,13 +1,15 @@
-//! Sealed quarters of an hour (`index/quarters.rs`): a time, divided into those whose calls are counted
-//! already and those whose calls have to be looked at.
+//! Sealed quarters of an hour and days (`index/quarters.rs`, `index/days.rs`): a time, divided into those whose calls are
+//! counted already and those whose calls have to be looked at.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use super::StoreError;
 use super::state::View;
 use crate::codec::KindSums;
-use crate::domain::{AccountSid, CallKind, Quarter, UpTime};
-use crate::index::{IndexError, KindsRow, PeakRow, QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow};
+use crate::domain::{AccountSid, CallKind, Day, Filter, Quarter, UpTime};
+use crate::index::{
+    DayRow, IndexError, KindsRow, PeakRow, QUARTERS_AFTER, QUARTERS_BEFORE, QuarterRow,
+};
 
 /// Rows that are read at once, and as many where the times of their calls are read with them.
 const ROWS: usize = if cfg!(test) { 7 } else { 1024 };
@@ -22,6 +24,15 @@ pub(super) enum Part {
     Open(Quarter, Quarter),
     /// All before the last of these quarters have no calls; the last one is in that time.
     Sealed(Box<SealedQuarter>),
+    /// The sums of a whole day.
+    Day(Box<DayRow>),
+}
+
+/// What comes next of a time.
+enum Next {
+    Part(Part),
+    /// These quarters, both included, are still to be read.
+    Unread(Quarter, Quarter),
 }
 
 /// What is counted of a quarter that has calls.
@@ -68,21 +79,43 @@ pub(super) enum With {
     Peaks,
 }
 
+/// The days that lie in a time as a whole, from the first to the last one; none where there is no such day.
+pub(super) fn whole_days(filter: &Filter) -> Option<(Day, Day)> {
+    let first = match filter.start {
+        Some(start) => {
+            let quarter = Quarter::of(start);
+            let is_cut = quarter.start() < start;
+            let quarter = quarter.number().saturating_add(u32::from(is_cut));
+            Day::new(quarter.div_ceil(Day::QUARTERS))
+        }
+        None => Day::default(),
+    };
+    let last = match filter.end {
+        Some(end) => Day::new(Day::of(Quarter::of(end)).number().checked_sub(1)?),
+        None => Day::new(Day::MAX.number() - 1),
+    };
+    (first <= last).then_some((first, last))
+}
+
 /// A time that is gone through from its beginning.
 pub(super) struct Parts {
     account: AccountSid,
     with: With,
-    /// What comes next, and where that ends.
-    next: Option<Quarter>,
-    last: Quarter,
-    found: VecDeque<Part>,
+    /// The days that are taken as a whole.
+    days: Option<(Day, Day)>,
+    next: VecDeque<Next>,
 }
 
 impl Parts {
     /// The quarters from one to another.
     pub fn new(account: AccountSid, first: Quarter, last: Quarter, with: With) -> Self {
-        let next = Some(first).filter(|first| *first <= last);
-        Self { account, with, next, last, found: VecDeque::new() }
+        let all = (first <= last).then_some(Next::Unread(first, last));
+        Self { account, with, days: None, next: all.into_iter().collect() }
+    }
+
+    /// Of these days, which lie in that time, the sums are taken where they are known, and nothing else.
+    pub fn by_days(self, days: Option<(Day, Day)>) -> Self {
+        Self { days, ..self }
     }
 
     /// Whose calls these are.
@@ -92,27 +125,75 @@ impl Parts {
 
     /// About how much memory is used.
     pub fn bytes(&self) -> usize {
-        let of = |part: &Part| match part {
-            Part::Open(..) => 0,
-            Part::Sealed(of) => of.bytes(),
+        let of = |next: &Next| match next {
+            Next::Part(Part::Open(..)) | Next::Unread(..) => 0,
+            Next::Part(Part::Sealed(of)) => of.bytes(),
+            Next::Part(Part::Day(of)) => size_of::<DayRow>() + of.weight(),
         };
-        self.found.capacity() * size_of::<Part>() + self.found.iter().map(of).sum::<usize>()
+        self.next.capacity() * size_of::<Next>() + self.next.iter().map(of).sum::<usize>()
     }
 
     /// The next part; none after the last one.
     pub fn next(&mut self, view: &View) -> Result<Option<Part>, StoreError> {
-        if self.found.is_empty()
-            && let Some(first) = self.next
-        {
-            self.read(view, first)?;
+        while let Some(next) = self.next.pop_front() {
+            let (first, last) = match next {
+                Next::Part(part) => return Ok(Some(part)),
+                Next::Unread(first, last) => (first, last),
+            };
+            let read = match self.days {
+                Some(days) if first <= days.0.first() && days.1.last() <= last => {
+                    self.read_days(view, (first, last), days)?
+                }
+                _ => self.read(view, first, last)?,
+            };
+            for next in read.into_iter().rev() {
+                self.next.push_front(next);
+            }
         }
-        Ok(self.found.pop_front())
+        Ok(None)
+    }
+
+    /// Reads the sums of some days. The registry is asked last, as below.
+    fn read_days(
+        &mut self,
+        view: &View,
+        (first, last): (Quarter, Quarter),
+        (first_day, last_day): (Day, Day),
+    ) -> Result<Vec<Next>, StoreError> {
+        let account = self.account;
+        let _reading = view.readers.begin();
+        let rows = view.index()?.days(account, first_day, last_day, ROWS);
+        let rows = rows.map_err(|error| view.index_failed(&error))?;
+        let end = rows.last().filter(|_| rows.len() >= ROWS).map_or(last_day, |row| row.day);
+        self.days = (end < last_day).then(|| (Day::new(end.number() + 1), last_day));
+        let registry = view.registry.read();
+        let changed = registry.quarters(account, first_day.first(), end.last());
+        let changed: BTreeSet<Day> = changed.map(Day::of).collect();
+        drop(registry);
+        let (mut read, mut at) = (Vec::with_capacity(rows.len() + 1), first);
+        for row in rows {
+            let since = row.since().max(first_day);
+            if changed.range(since..=row.day).next().is_some() {
+                continue;
+            }
+            if at < since.first() {
+                read.push(Next::Unread(at, since.first().minus(1)));
+            }
+            at = row.day.min(last_day).last().plus(1);
+            if row.day <= last_day {
+                read.push(Next::Part(Part::Day(Box::new(row))));
+            }
+        }
+        if at <= last {
+            read.push(Next::Unread(at, last));
+        }
+        Ok(read)
     }
 
     /// Reads some rows. The registry is asked last: what has changed since is in it, and nothing leaves it
     /// meanwhile. A quarter of which it has calls counts as open.
-    fn read(&mut self, view: &View, first: Quarter) -> Result<(), StoreError> {
-        let (account, last) = (self.account, self.last);
+    fn read(&self, view: &View, first: Quarter, last: Quarter) -> Result<Vec<Next>, StoreError> {
+        let account = self.account;
         let failed = |error| view.index_failed(&error);
         let _reading = view.readers.begin();
         let index = view.index()?;
@@ -163,7 +244,7 @@ impl Parts {
         let around = (first.minus(QUARTERS_AFTER), end.plus(QUARTERS_BEFORE));
         let changed: BTreeSet<Quarter> =
             view.registry.read().quarters(account, around.0, around.1).collect();
-        let mut at = first;
+        let (mut read, mut at) = (Vec::with_capacity(sealed.len() + 1), first);
         for mut of in sealed {
             let (since, quarter) = (of.row.sums.since(), of.row.quarter);
             if changed.range(since..=quarter).next().is_some() {
@@ -174,20 +255,22 @@ impl Parts {
                 of.peaks = None;
             }
             if at < since {
-                self.found.push_back(Part::Open(at, since.minus(1)));
+                read.push(Next::Part(Part::Open(at, since.minus(1))));
             }
             at = quarter.plus(1);
             if quarter <= last {
-                self.found.push_back(Part::Sealed(Box::new(of)));
+                read.push(Next::Part(Part::Sealed(Box::new(of))));
             } else if self.with == With::Peaks {
                 // No calls are listed in these, and some may be up.
-                self.found.push_back(Part::Open(since.max(first), last));
+                read.push(Next::Part(Part::Open(since.max(first), last)));
             }
         }
         if at <= end {
-            self.found.push_back(Part::Open(at, end));
+            read.push(Next::Part(Part::Open(at, end)));
         }
-        self.next = Some(end.plus(1)).filter(|next| *next <= last && end < Quarter::MAX);
-        Ok(())
+        if end < last {
+            read.push(Next::Unread(end.plus(1), last));
+        }
+        Ok(read)
     }
 }

@@ -311,6 +311,12 @@ fn add_to_groups(
                 }
             }
         }
+        Found::Day(kinds) => {
+            for (kind, sums) in kinds.iter().filter(|(kind, _)| request.filter.matches_kind(kind)) {
+                write_group_of_kind(&request.group, kind, key);
+                counts.add(key, sums.calls)?;
+            }
+        }
         Found::Passed(_) => {}
     }
     Ok(())
@@ -360,6 +366,8 @@ fn add_to_lines(
             }
             lines.check_size()
         }
+        // Figures have peaks, so that they are never read by days.
+        Found::Day(_) => Ok(()),
         Found::Passed(at) => lines.take_steps(*at),
     }
 }

@@ -64,6 +64,7 @@ impl Overview {
             };
             let (first, last) = match part {
                 Part::Open(first, last) => (first, last),
+                Part::Day(of) => (of.day.first(), of.day.last()),
                 Part::Sealed(of) => {
                     let (since, quarter) = (of.row.sums.since(), of.row.quarter);
                     let mut meant = self.with_peaks(&of).map(|(at, _)| at).chain([quarter]);

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use super::windows::{WindowStep, Windows};
 use super::{AggregateRequest, Period};
 use crate::codec::KindSums;
-use crate::domain::{AccountSid, Call, CallKind, Filter, Order, Quarter, Timestamp};
+use crate::domain::{AccountSid, Call, CallKind, Day, Filter, Order, Quarter, Timestamp};
 use crate::index::{QUARTERS_AFTER, QUARTERS_BEFORE};
 use crate::keys::PositionSpan;
 use crate::store::StoreError;
 use crate::store::across::Across;
 use crate::store::query::{ListRequest, LookRow, Most, Plan};
-use crate::store::sealed::{Part, Parts, SealedQuarter, With};
+use crate::store::sealed::{Part, Parts, SealedQuarter, With, whole_days};
 use crate::store::state::View;
 use crate::wire::Interval;
 
@@ -28,6 +28,8 @@ pub(super) enum Found<'a> {
     Call(Arc<Call>),
     /// A quarter with its calls and their kinds, all of which are in the time that is asked for, or none.
     Quarter(&'a SealedQuarter, &'a [(CallKind<'a>, KindSums)]),
+    /// A whole day of that time with its calls, of which only their kinds are asked for.
+    Day(&'a [(CallKind<'static>, KindSums)]),
     /// All that is still to come is listed no earlier than this.
     Passed(Timestamp),
 }
@@ -46,6 +48,8 @@ pub(super) struct Reading {
     /// Accounts that are read one after the other, by their numbers: of each these times.
     accounts: Range<usize>,
     times: [Option<(Quarter, Quarter, With)>; 3],
+    /// The days that are taken as a whole.
+    days: Option<(Day, Day)>,
 }
 
 impl Reading {
@@ -60,6 +64,7 @@ impl Reading {
             windows: None,
             accounts: 0..0,
             times: [None; 3],
+            days: None,
         };
         let of_kinds = request.filter.is_of_kinds()
             && request.group.iter().all(|dimension| dimension.is_of_kinds());
@@ -71,6 +76,7 @@ impl Reading {
                     false => With::Nothing,
                 };
                 reading.accounts = 0..accounts.len();
+                reading.days = whole_days(&request.filter).filter(|_| own == With::Nothing);
                 reading.times = [
                     (first > before).then(|| (before, first.minus(1), With::Ups)),
                     Some((first, last, own)),
@@ -149,6 +155,10 @@ impl Reading {
             match parts.next(view)? {
                 None => drop(self.parts.pop_front()),
                 Some(Part::Open(first, last)) => self.calls = calls(first, last),
+                Some(Part::Day(of)) => {
+                    let kinds = of.bare_kinds().collect::<Result<Vec<_>, _>>();
+                    take(Found::Day(&kinds.map_err(|error| view.index_failed(&error))?));
+                }
                 Some(Part::Sealed(of)) if is_whole(request, period, of.row.quarter) => {
                     let kinds = of.kinds().map_err(|error| view.index_failed(&error))?;
                     take(Found::Quarter(&of, &kinds));
@@ -175,8 +185,10 @@ impl Reading {
                 return Ok(true);
             };
             let times = self.times.iter().flatten();
-            let parts =
-                times.map(|(first, last, with)| Parts::new(one.account, *first, *last, *with));
+            let parts = times.map(|(first, last, with)| {
+                let days = self.days.filter(|_| *with == With::Nothing);
+                Parts::new(one.account, *first, *last, *with).by_days(days)
+            });
             self.parts.extend(parts);
             return Ok(false);
         };

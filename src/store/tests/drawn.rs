@@ -214,7 +214,6 @@ prop_compose! {
         let prefixes = |part: u8, text: &str| {
             if parts & 0x18 == part { vec![text.to_owned()] } else { Vec::new() }
         };
-        let time = |minutes: u64| base().plus_millis(minutes * MINUTES);
         let numbers = |part: u8, numbers: Vec<&str>| {
             if parts & part == 0 { Vec::new() } else { numbers.iter().map(|&n| n.into()).collect() }
         };
@@ -238,14 +237,16 @@ prop_compose! {
     }
 }
 
-/// What a time is drawn in: some calls share one, some a quarter of an hour, and some lie hours apart.
-pub const MINUTES: u64 = 7 * 60_000;
+/// A drawn time: some calls share one, some a quarter of an hour, and some lie on other days.
+pub fn time(n: u64) -> Timestamp {
+    base().plus_millis((7 * n + 14 * 60 * (n / 8)) * 60_000)
+}
 
 /// Recent, so that nothing expires; all that is drawn is over.
-pub fn base() -> Timestamp {
+fn base() -> Timestamp {
     static BASE: std::sync::OnceLock<Timestamp> = std::sync::OnceLock::new();
     *BASE.get_or_init(|| {
-        let begun = clock::now().minus_millis(41 * MINUTES).millis();
+        let begun = clock::now().minus_millis(3700 * 60_000).millis();
         Timestamp::from_millis(begun / 1000 * 1000).unwrap()
     })
 }

@@ -12,7 +12,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 
 use super::drawn::{
-    ACCOUNTS, CALL_IDS, CALLS, Damage, Do, Look, MINUTES, NUMBERS, PARENT, Step, base, look, step,
+    ACCOUNTS, CALL_IDS, CALLS, Damage, Do, Look, NUMBERS, PARENT, Step, look, step, time,
 };
 use super::*;
 use crate::access::{Account, Keep, SettingRow};
@@ -53,7 +53,6 @@ impl StoreModel {
 
     /// Does it here, and says what the store is to be told and how it will answer.
     fn apply(&mut self, id: CallId, change: &Do, at: Timestamp, told: &mut Outcome) -> Change {
-        let time = |seconds: u64| base().plus_millis(seconds * MINUTES);
         let deleted = self.deleted.contains(&id);
         let known = self.calls.get(&id);
         let text = |n: usize| Some(NUMBERS[n].into()).filter(|_| n > 0);

@@ -2,7 +2,7 @@
 
 use super::super::sealed::{Part, Parts, With};
 use super::*;
-use crate::domain::{PartyPart, Quarter, Search, merge};
+use crate::domain::{Day, PartyPart, Quarter, Search, merge};
 use crate::keys;
 
 const MINUTE: u64 = 60_000;
@@ -313,4 +313,128 @@ fn a_quarter_whose_kinds_are_missing_is_looked_at_for_them() {
     assert!((1..=3).contains(&rows), "{rows}");
     assert_eq!(count(&store, with_status(CallStatus::Trying)), (30, 0));
     assert_eq!(store.check(&|_| {}).unwrap().findings.len(), 1);
+}
+
+#[test]
+fn a_count_of_many_days_reads_the_sums_of_whole_days_and_no_quarters_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let first = Day::of(Quarter::of(clock::now().minus_millis(9 * 24 * HOUR_MILLIS)));
+    let hour = |n: u8| first.first().start().plus_millis(u64::from(n) * 2 * HOUR_MILLIS);
+    for call in 0..96 {
+        let status = if call % 3 == 0 { CallStatus::Busy } else { CallStatus::Completed };
+        send(&store, id(1, call), CallStatus::Trying, hour(call));
+        send(&store, id(1, call), status, hour(call).plus_millis(MINUTE));
+        send(&store, id(2, call), CallStatus::Trying, hour(call));
+    }
+    sealed(&store);
+    let day = |n: u32| Day::new(first.number() + n);
+    let filters = || {
+        let cut = |filter: Filter, start: Timestamp, end: Timestamp| Filter {
+            start: Some(start),
+            end: Some(end),
+            ..filter
+        };
+        let (start, end) = (day(2).first().start(), day(5).first().start());
+        let busy = || with_status(CallStatus::Busy);
+        [
+            (Filter::default(), 96),
+            (busy(), 32),
+            (cut(busy(), start, end), 12),
+            // Days that are cut have their quarters counted, and quarters that are cut their calls.
+            (cut(Filter::default(), start.plus_millis(1), end), 35),
+            (cut(Filter::default(), start, end.plus_millis(1)), 37),
+            (cut(Filter::default(), hour(13), hour(40).plus_millis(1)), 28),
+            (cut(Filter::default(), start, start), 0),
+        ]
+    };
+    let all = |store: &Store| {
+        filters().map(|(filter, expected)| {
+            let (found, rows) = count(store, filter.clone());
+            assert_eq!(found, expected, "{filter:?}");
+            rows
+        })
+    };
+    assert_eq!(all(&store), [0, 0, 0, 0, 1, 1, 0]);
+    let grouped = |store: &Store| {
+        let times = Filter { end: Some(day(6).first().start()), ..Filter::default() };
+        by_status(store, times).0.into_iter().map(|(_, figures)| figures.calls).collect::<Vec<_>>()
+    };
+    assert_eq!(grouped(&store), [48, 24]);
+    assert_sound(&store);
+    // The quarters of a day are gone, and it is counted all the same.
+    store.close().unwrap();
+    drop(store);
+    let quarters = (0..Day::QUARTERS).map(|n| day(3).first().plus(n));
+    let gone = quarters.map(|at| (keys::quarter(keys::QUARTER, account(1), at), None));
+    crate::index::tests::tamper_rows(&index_dir(dir.path()), &gone.collect::<Vec<_>>());
+    let store = open(options(dir.path()));
+    // Of one that is cut its calls are looked at.
+    assert_eq!(all(&store), [0, 0, 0, 0, 1, 5, 0]);
+    // A call of that day changes: it counts as it is, and so once it is in the index.
+    send(&store, id(1, 40), CallStatus::Busy, hour(40).plus_millis(2 * MINUTE));
+    store.apply(&[Change::Delete(id(1, 37))], clock::now(), false).unwrap();
+    let (busy, others) = (with_status(CallStatus::Busy), id(2, 37));
+    for then in [|_: &Store| (), wake, sealed] {
+        then(&store);
+        assert_eq!(count(&store, Filter::default()).0, 95);
+        assert_eq!(count(&store, busy.clone()).0, 32);
+        assert!(store.call(others).unwrap().is_some());
+    }
+    assert_eq!(count(&store, Filter::default()), (95, 0));
+    assert_sound(&store);
+}
+
+#[test]
+fn quarters_of_a_day_that_is_cut_behind_days_without_calls_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let first = Day::of(Quarter::of(clock::now().minus_millis(9 * 24 * HOUR_MILLIS)));
+    let day = |n: u32| Day::new(first.number() + n).first().start();
+    for (call, at) in
+        [(1, day(0)), (2, day(4).plus_millis(MINUTE)), (3, day(4).plus_millis(HOUR_MILLIS))]
+    {
+        send(&store, id(1, call), CallStatus::Busy, at);
+    }
+    for then in [|_: &Store| (), sealed] {
+        then(&store);
+        for (start, end, expected) in [(0, 4, 2), (1, 4, 1), (0, 3, 1), (1, 3, 0), (4, 4, 1)] {
+            let end = day(end).plus_millis(HOUR_MILLIS);
+            let times = Filter { start: Some(day(start)), end: Some(end), ..Filter::default() };
+            assert_eq!(count(&store, times.clone()).0, expected, "{times:?}");
+            let busy = Filter { statuses: vec![CallStatus::Busy], ..times };
+            assert_eq!(count(&store, busy).0, expected);
+        }
+    }
+}
+
+#[test]
+fn where_a_page_begins_is_known_by_days_and_then_by_quarters() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let begun = clock::now().minus_millis(6 * 24 * HOUR_MILLIS);
+    let at = |call: u8| begun.plus_millis(u64::from(call) * 61 * MINUTE);
+    for call in 0..60 {
+        send(&store, id(1, call), CallStatus::Busy, at(call));
+        send(&store, id(2, call), CallStatus::Busy, at(call));
+    }
+    sealed(&store);
+    // Of one account some days are not taken as a whole.
+    send(&store, id(2, 30), CallStatus::Busy, at(30).plus_millis(MINUTE));
+    let accounts: Vec<_> = [1, 2].map(|n| ScopedAccount::of(account(n))).into();
+    let times: Vec<_> = (0..60).flat_map(|call| [at(call), at(call)]).collect();
+    for by in [CountsByTime::by_days(), CountsByTime::by_quarters()] {
+        let counting = CountingAcross::of_list(&accounts, Filter::default());
+        let mut counting = counting.with_times(by.clone());
+        while !counting.go_on(&store).unwrap() {}
+        assert_eq!(counting.count(), 120);
+        for wanted in 0..120 {
+            let (passed, step) = counting.by_time().unwrap().pass_over(wanted);
+            let (start, end) = step.unwrap();
+            let newer = times.iter().filter(|at| **at >= end).count() as u64;
+            let in_step = times.iter().filter(|at| start <= **at && **at < end).count() as u64;
+            assert_eq!(passed, newer, "{wanted}, {by:?}");
+            assert!(passed <= wanted && wanted < passed + in_step, "{wanted}, {by:?}");
+        }
+    }
 }
