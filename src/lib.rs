@@ -16,6 +16,7 @@ pub mod fsutil;
 pub mod fuzz;
 mod http;
 pub mod index;
+mod jambonz;
 pub mod journal;
 mod keys;
 mod logs;

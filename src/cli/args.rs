@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use super::amounts::{duration, expiry};
 pub(super) use super::calls::{Export, ImportArgs, ListArgs};
+pub(super) use super::jambonz::JambonzCommand;
 pub(super) use super::words::{Backup, HealthArgs, Restore, ServerWanted, Verify};
 use crate::access::{Keep, Role, Secret, TokenScope};
 use crate::config::{Locations, Settings};
@@ -92,6 +93,9 @@ pub(super) enum Command {
     /// The mirror of jambonz's Redis.
     #[command(subcommand)]
     Mirror(MirrorCommand),
+    /// Set the call status webhooks of jambonz's applications, and put them back.
+    #[command(subcommand)]
+    Jambonz(JambonzCommand),
     /// Make a backup of everything but the index, from a running server or without one.
     Backup(Backup),
     /// Read a whole backup and say whether it is intact; exit 1 if it is not.
@@ -349,7 +353,7 @@ impl AccountSet {
 }
 
 /// Lines of standard input have no names: which is which would depend on who reads first.
-fn one_from_standard_input(options: &[(&str, Option<&str>)]) -> Result<(), Failure> {
+pub(super) fn one_from_standard_input(options: &[(&str, Option<&str>)]) -> Result<(), Failure> {
     let from_there = options.iter().filter(|(_, given)| *given == Some("-"));
     let flags: Vec<&str> = from_there.map(|(flag, _)| *flag).collect();
     if flags.len() < 2 {
@@ -362,7 +366,7 @@ fn one_from_standard_input(options: &[(&str, Option<&str>)]) -> Result<(), Failu
 }
 
 /// A secret as given, or one line of standard input where it is given as `-`.
-fn secret(flag: &str, given: Option<&str>) -> Result<Option<Secret>, Failure> {
+pub(super) fn secret(flag: &str, given: Option<&str>) -> Result<Option<Secret>, Failure> {
     match given {
         None => Ok(None),
         Some("-") => {

@@ -120,7 +120,7 @@ fn problems(loaded: &LoadedConfig, now: SystemTime) -> Vec<ConfigFinding> {
     certificates(config, now, &mut note);
     if let Some(ca) = &config.upstream.ca {
         let (connect, timeout) = (config.feature_servers.connect, config.feature_servers.timeout);
-        if let Err(error) = outbound::Client::new(Some(ca), connect, timeout) {
+        if let Err(error) = outbound::Client::new(Some(ca), "upstream.ca", connect, timeout) {
             let right = "name the PEM file with the authority's certificate";
             let problem = format!("{}; {right}", chain(&error));
             note("upstream.ca", fsutil::is_denied(&error), problem);

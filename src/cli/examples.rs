@@ -80,6 +80,24 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["doctor"], &["rollcall doctor", "rollcall doctor --json"]),
     (&["mirror"], &["rollcall mirror check"]),
     (&["mirror", "check"], &["rollcall mirror check", "rollcall mirror check --json"]),
+    (
+        &["jambonz"],
+        &["rollcall jambonz attach --token-file key --hook https://HOST/v1/hooks/call-status"],
+    ),
+    (
+        &["jambonz", "attach"],
+        &[
+            "rollcall jambonz attach --token-file key --hook https://HOST/v1/hooks/call-status",
+            "rollcall jambonz attach --token - --hook https://HOST/v1/hooks/call-status --keep was --apply",
+        ],
+    ),
+    (
+        &["jambonz", "detach"],
+        &[
+            "rollcall jambonz detach --token-file key --keep was",
+            "rollcall jambonz detach --token-file key --keep was --apply",
+        ],
+    ),
     (&["cert"], &["rollcall cert show"]),
     (&["cert", "show"], &["rollcall cert show", "rollcall cert show --ca"]),
     (&["cert", "renew"], &["rollcall cert renew", "rollcall cert renew --ca"]),

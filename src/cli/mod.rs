@@ -14,6 +14,7 @@ mod endings;
 mod examples;
 mod execute;
 mod health;
+mod jambonz;
 mod listing;
 mod log;
 mod manual;
@@ -125,6 +126,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
             return done(serve::serve(&config, serve.demo, &passed_over, &again, output));
         }
         Command::Mirror(MirrorCommand::Check) => return mirror::check(&config, output),
+        Command::Jambonz(command) => return jambonz::run(&config, command, output),
         Command::Import(import) => return done(bulk::import(&config, &import, output)),
         Command::Export(export) => return done(bulk::export(&config, export, output)),
         Command::Backup(words) => return done(backup::backup(&config, &words, output)),

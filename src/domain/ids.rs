@@ -1,4 +1,4 @@
-//! Identifiers: account, call and service provider.
+//! Identifiers: account, call, service provider and application.
 
 use std::fmt;
 use std::str::FromStr;
@@ -79,6 +79,10 @@ sid! {
 sid! {
     /// A service provider: the owner of accounts.
     ServiceProviderSid
+}
+sid! {
+    /// An application of jambonz: what handles calls.
+    ApplicationSid
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub use extras::{
     REMEMBERED_MAX, SizeRange, bounded,
 };
 pub use head::{AFTER_TEXT, Head, HeadFilter, PartyMatch, add_party_forms, sid_mark};
-pub use ids::{AccountSid, CallSid, ServiceProviderSid, SidError};
+pub use ids::{AccountSid, ApplicationSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
 pub use kind::{CallKind, GroupStatus, KindGroup};
 pub use number::{NUMBER_BYTES_MAX, NUMBER_DIGITS_MIN, Number, Sighting, fold, party_parts};

@@ -28,7 +28,7 @@ pub use certificates::{
 pub use health::{Health, Loops};
 #[cfg(test)]
 pub use hooks::{AccountHooks, UnregisteredAccount};
-pub use hooks::{HookFigures, Refusals};
+pub use hooks::{HookFigures, Refusals, registers};
 pub use import::{Import, OnError, Summary};
 pub use purge::{Left, Purge, Purged, Where};
 pub use select::Selection;

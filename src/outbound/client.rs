@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
@@ -36,7 +36,7 @@ pub struct Client {
     timeout: Duration,
 }
 
-/// What is sent: a POST of JSON.
+/// What is sent.
 #[derive(Debug, Clone)]
 pub struct Message {
     /// The path below the base; it begins with a slash and holds nothing that came from outside
@@ -44,7 +44,7 @@ pub struct Message {
     pub path: String,
     /// The value of `Authorization`.
     pub authorization: Option<HeaderValue>,
-    /// JSON.
+    /// JSON; empty where there is none.
     pub body: Bytes,
 }
 
@@ -52,7 +52,8 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamResponse {
     pub status: StatusCode,
-    /// The whole body, 1 MiB at most.
+    pub headers: HeaderMap,
+    /// The whole body, of which there is a bound.
     pub body: Vec<u8>,
 }
 
@@ -65,26 +66,28 @@ const LOOKUPS: usize = 16;
 type RequestSender = SendRequest<Full<Bytes>>;
 
 impl Client {
-    /// A client that trusts the authorities in a PEM file, else those of the system. A connection
-    /// must be up within `connect`; from then on the answer must be there within `timeout`.
+    /// A client that trusts the authorities in a PEM file, which `ca_key` names in errors, else those of
+    /// the system. A connection must be up within `connect`; from then on the answer must be there within
+    /// `timeout`.
     ///
     /// # Errors
     /// The file cannot be read, or has no certificate.
     pub fn new(
         ca: Option<&Path>,
+        ca_key: &'static str,
         connect: Duration,
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(authorities(ca, "upstream.ca")?)
+            .with_root_certificates(authorities(ca, ca_key)?)
             .with_no_client_auth();
         Ok(Self { tls: TlsConnector::from(Arc::new(config)), connect, timeout })
     }
 
-    /// Sends a message to a place. Where `networks` are given, every address of the place must lie
-    /// in one of them.
+    /// Posts a message to a place. Where `networks` are given, every address of the place must lie
+    /// in one of them. The answer has 1 MiB at most.
     ///
     /// # Errors
     /// Those of [`RequestError`].
@@ -94,13 +97,39 @@ impl Client {
         networks: Option<&[Network]>,
         message: Message,
     ) -> Result<UpstreamResponse, RequestError> {
+        self.send(base, networks, Method::POST, message, ANSWER_BYTES).await
+    }
+
+    /// Sends a message with this method to a place that the operator has named. The answer has
+    /// `answer_bytes` at most.
+    ///
+    /// # Errors
+    /// Those of [`RequestError`], but for [`RequestError::Denied`].
+    pub async fn request(
+        &self,
+        base: &Base,
+        method: Method,
+        message: Message,
+        answer_bytes: usize,
+    ) -> Result<UpstreamResponse, RequestError> {
+        self.send(base, None, method, message, answer_bytes).await
+    }
+
+    async fn send(
+        &self,
+        base: &Base,
+        networks: Option<&[Network]>,
+        method: Method,
+        message: Message,
+        answer_bytes: usize,
+    ) -> Result<UpstreamResponse, RequestError> {
         let mut driver = JoinSet::new();
         let connecting = self.connection(base, networks, &mut driver);
         let sender = tokio::time::timeout(self.connect, connecting).await.unwrap_or_else(|_| {
             let time = humantime::format_duration(self.connect);
             Err(unreached(base, format!("no connection within {time}")))
         })?;
-        let exchanging = exchange(base, sender, message);
+        let exchanging = exchange(base, sender, method, message, answer_bytes);
         tokio::time::timeout(self.timeout, exchanging).await.unwrap_or_else(|_| {
             Err(RequestError::Late { url: base.to_string(), time: self.timeout })
         })
@@ -194,27 +223,34 @@ pub(super) async fn look_up(
 async fn exchange(
     base: &Base,
     mut sender: RequestSender,
+    method: Method,
     message: Message,
+    answer_bytes: usize,
 ) -> Result<UpstreamResponse, RequestError> {
     let lost = |why: String| RequestError::Lost { url: base.to_string(), why };
-    let mut request = Request::post(base.path(&message.path))
+    let mut request = Request::builder()
+        .method(method)
+        .uri(base.path(&message.path))
         .header(HOST, base.authority())
         .header(USER_AGENT, AGENT)
-        .header(ACCEPT, "*/*")
-        .header(CONTENT_TYPE, "application/json");
+        .header(ACCEPT, "*/*");
+    if !message.body.is_empty() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
     if let Some(authorization) = message.authorization {
         request = request.header(AUTHORIZATION, authorization);
     }
     let request = request.body(Full::new(message.body));
     let request = request.map_err(|error| unreached(base, error.to_string()))?;
     let answer = sender.send_request(request).await.map_err(|error| lost(error.to_string()))?;
-    let status = answer.status();
-    let body = Limited::<Incoming>::new(answer.into_body(), ANSWER_BYTES).collect().await;
+    let (head, body) = answer.into_parts();
+    let body = Limited::<Incoming>::new(body, answer_bytes).collect().await;
     let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-        Some(_) => RequestError::TooLarge { url: base.to_string(), most: ANSWER_BYTES },
+        Some(_) => RequestError::TooLarge { url: base.to_string(), most: answer_bytes },
         None => lost(error.to_string()),
     })?;
-    Ok(UpstreamResponse { status, body: body.to_bytes().to_vec() })
+    let body = body.to_bytes().to_vec();
+    Ok(UpstreamResponse { status: head.status, headers: head.headers, body })
 }
 
 fn unreached(base: &Base, why: String) -> RequestError {

@@ -22,7 +22,7 @@ impl RunningServer<'_> {
         let config = self.config;
         let servers = &config.feature_servers;
         let ca = config.upstream.ca.as_deref();
-        let client = outbound::Client::new(ca, servers.connect, servers.timeout)
+        let client = outbound::Client::new(ca, "upstream.ca", servers.connect, servers.timeout)
             .map_err(|error| Failure::new(crate::store::chain(&error)))?;
         let (urls, networks) = (servers.urls.clone(), servers.networks.clone());
         Ok(http::ApiContext {

@@ -22,6 +22,7 @@ mod full;
 mod fuzz;
 mod golden;
 mod hooks;
+mod jambonz;
 mod load;
 mod mirror;
 mod order;

@@ -11,8 +11,9 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "access", "admin", "backup", "clock", "config", "doctor", "domain", "fsutil", "logs",
-            "mirror", "ops", "outbound", "server", "store", "tls", "users", "wire",
+            "access", "admin", "backup", "clock", "config", "doctor", "domain", "fsutil",
+            "jambonz", "logs", "mirror", "ops", "outbound", "server", "store", "tls", "users",
+            "wire",
         ],
     ),
     (
@@ -48,6 +49,7 @@ const MODULES: &[(&str, &[&str])] = &[
         "mirror",
         &["clock", "config", "domain", "fsutil", "meter", "outbound", "store", "tls", "wire"],
     ),
+    ("jambonz", &["access", "domain", "fsutil", "outbound"]),
     ("backup", &["domain", "fsutil", "journal", "store", "wire"]),
     (
         "store",

@@ -1,0 +1,664 @@
+//! `rollcall jambonz attach` and `detach`: the webhooks of jambonz's applications.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::args::{one_from_standard_input, secret};
+use super::execute::{execute, reachable};
+use super::output::Output;
+use super::paths::{self, whole_path};
+use super::table::table;
+use crate::access::Secret;
+use crate::config::Config;
+use crate::domain::{AccountSid, ApplicationSid, ServiceProviderSid, counted};
+use crate::jambonz::{
+    Api, ApiError, Application, Attach, Back, ChangeError, Hook, HookUrl, KeepError, KeepFile,
+    Planned, Restoring, Scope, Step, masked,
+};
+use crate::ops::{AccountInfo, AdminReply, AdminRequest, Failure, registers};
+use crate::outbound::Base;
+use crate::store::chain;
+use crate::wire::show_time;
+use crate::{clock, fsutil, logs, tls};
+
+const TOKEN_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Accounts that are warned of by name.
+const SHOWN_MAX: usize = 20;
+/// Failures one after the other that the next application would have too; then the rest is not tried.
+const FAILURES_MAX: usize = 3;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum JambonzCommand {
+    /// Set the call status webhook of jambonz's applications to this server.
+    ///
+    /// Without --apply it says what would change, and changes nothing. What the applications had is kept in
+    /// a file first, from which `detach` puts it back. A webhook that somebody else uses stays, unless
+    /// --replace is given: jambonz sends its events to one place, and nothing would pass them on. Exit 1 if
+    /// an application is not set, or would not be. It may be given again: what is set already stays.
+    Attach(Box<AttachArgs>),
+    /// Put back the webhooks that `attach` has replaced.
+    ///
+    /// Without --apply it says what would change, and changes nothing. An application whose webhook has been
+    /// changed since keeps that. Exit 1 if one is not put back that should be.
+    Detach(DetachArgs),
+}
+
+#[derive(Debug, Args)]
+struct ApiArgs {
+    /// The base of jambonz's REST API, what comes before /v1, such as `https://jambonz.example.com/api`. The
+    /// default is `upstream.api_url`.
+    #[arg(long, value_name = "URL")]
+    api: Option<String>,
+    #[command(flatten)]
+    token: TokenArgs,
+    /// File with the authorities (PEM) that the API's certificate must come from. The default is
+    /// `upstream.ca`, else those of the system.
+    #[arg(long, value_name = "FILE", value_parser = whole_path())]
+    ca: Option<PathBuf>,
+    /// Do it.
+    #[arg(long)]
+    apply: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct TokenArgs {
+    /// File whose first line is an API key of jambonz, or a token of its portal; credential:NAME is a file
+    /// that systemd hands over.
+    #[arg(long, value_name = "FILE", value_parser = whole_path())]
+    token_file: Option<PathBuf>,
+    /// The API key itself; `-` reads it from standard input. Other users of the machine may see command
+    /// lines.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AttachArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// Where jambonz reaches this server, such as `https://HOST:8443/v1/hooks/call-status`. The recipe for
+    /// retries, #rc=5&rp=ct,5xx, is put behind it unless it has one.
+    #[arg(long, value_name = "URL")]
+    hook: String,
+    /// Applications of this account; may be given more than once. Without any, and without
+    /// --service-provider: all that the token reaches.
+    #[arg(long = "account", value_name = "SID", conflicts_with = "service_provider")]
+    accounts: Vec<AccountSid>,
+    /// Applications of the accounts of this service provider.
+    #[arg(long, value_name = "SID")]
+    service_provider: Option<ServiceProviderSid>,
+    /// The user name that the account's webhooks send beside their signature; it needs one --account.
+    #[arg(long, value_name = "USER", requires = "hook_password")]
+    hook_user: Option<String>,
+    /// The password that goes with it; `-` reads it from standard input.
+    #[arg(long, value_name = "PASSWORD", requires = "hook_user")]
+    hook_password: Option<String>,
+    /// Replace webhooks that somebody else uses, who gets no events from then on.
+    #[arg(long)]
+    replace: bool,
+    /// File in which the webhooks that are there now are kept, for `detach`. It is made, or added to; it
+    /// holds passwords.
+    #[arg(long, value_name = "FILE", value_parser = whole_path(), required_if_eq("apply", "true"))]
+    keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DetachArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// File in which `attach` has kept what was there.
+    #[arg(long, value_name = "FILE", value_parser = whole_path())]
+    keep: PathBuf,
+}
+
+/// Runs one of them.
+pub(super) fn run(
+    config: &Config,
+    command: JambonzCommand,
+    output: &mut Output,
+) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = match command {
+        JambonzCommand::Attach(args) => {
+            let attach = args.attach()?;
+            let keep = args.keep.as_deref();
+            let mut file = match keep {
+                Some(path) if args.api.apply => Some(opened(KeepFile::open_to_add(path), path)?),
+                Some(path) => Some(opened(KeepFile::read(path), path)?),
+                None => None,
+            };
+            let known = registered(config, output);
+            let mut say = |text: &str| output.say(text);
+            let mut api = args.api.api(config, &mut say)?;
+            let mut report = runtime.block_on(attached(&args, &attach, &mut api, file.as_mut()))?;
+            report.warnings = warnings(&report.lines, known);
+            report
+        }
+        JambonzCommand::Detach(args) => {
+            let file = opened(KeepFile::read(&args.keep), &args.keep)?;
+            if file.all().next().is_none() {
+                let path = args.keep.display();
+                return Err(Failure::usage(format!(
+                    "--keep {path}: nothing is kept there; name the file that was given to `rollcall \
+                     jambonz attach --apply`"
+                )));
+            }
+            let mut say = |text: &str| output.say(text);
+            let mut api = args.api.api(config, &mut say)?;
+            runtime.block_on(detached(&args, &mut api, &file))?
+        }
+    };
+    if output.json {
+        output.text(&report.json().to_string())?;
+    } else {
+        for warning in &report.warnings {
+            output.say(&logs::plain(&format!("warning: {warning}")));
+        }
+        output.text(&report.text())?;
+    }
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn opened(file: Result<KeepFile, KeepError>, path: &Path) -> Result<KeepFile, Failure> {
+    file.map_err(|error| keep_failure(path, error))
+}
+
+fn keep_failure(path: &Path, error: KeepError) -> Failure {
+    match error {
+        KeepError::Io { action, source } => paths::failure(action, path, &source),
+        KeepError::Open => Failure::new(format!("--keep {0}: {error} {0}", path.display())),
+        error => Failure::new(format!("--keep {}: {error}", path.display())),
+    }
+}
+
+impl ApiArgs {
+    fn api<'a>(&self, config: &Config, say: &'a mut dyn FnMut(&str)) -> Result<Api<'a>, Failure> {
+        let base: Base = match (&self.api, &config.upstream.api_url) {
+            (Some(text), _) => text.parse().map_err(|_| {
+                Failure::usage(format!(
+                    "--api \"{}\" is not a base URL; write http or https, a host, and if need be a \
+                         port and a path, such as https://jambonz.example.com/api",
+                    masked(text)
+                ))
+            })?,
+            (None, Some(base)) => base.clone(),
+            (None, None) => {
+                return Err(Failure::usage(
+                    "where is jambonz's REST API? give --api URL, or set upstream.api_url",
+                ));
+            }
+        };
+        let ca = match (&self.ca, &config.upstream.ca) {
+            (Some(path), _) => Some((path.as_path(), "--ca")),
+            (None, Some(path)) => Some((path.as_path(), "upstream.ca")),
+            (None, None) => None,
+        };
+        let token = self.token.read()?;
+        let api = Api::new(base, &token, ca, say);
+        api.map_err(|error| Failure::new(chain(&error)))?.ok_or_else(|| {
+            Failure::usage(
+                "the token has characters that no header may have; expected an API key of jambonz on one \
+                 line",
+            )
+        })
+    }
+}
+
+impl TokenArgs {
+    fn read(&self) -> Result<Secret, Failure> {
+        if let Some(token) = secret("--token", self.token.as_deref())? {
+            return Ok(token);
+        }
+        let named = self.token_file.clone().unwrap_or_default();
+        let path = tls::resolve(&named)
+            .map_err(|error| Failure::usage(format!("--token-file: {}", chain(&error))))?;
+        let read = fsutil::open_named(&path)
+            .and_then(|file| fsutil::contents(file, TOKEN_FILE_BYTES_MAX))
+            .map_err(|error| paths::failure("read --token-file", &path, &error))?;
+        let line = String::from_utf8(read).ok();
+        let line = line.as_deref().and_then(|text| text.lines().next()).map(str::trim);
+        match line.filter(|line| !line.is_empty()) {
+            Some(line) => Ok(Secret::new(line)),
+            None => Err(Failure::usage(format!(
+                "--token-file {}: its first line is no text; expected an API key of jambonz there",
+                named.display()
+            ))),
+        }
+    }
+}
+
+impl AttachArgs {
+    fn attach(&self) -> Result<Attach, Failure> {
+        one_from_standard_input(&[
+            ("--token", self.api.token.token.as_deref()),
+            ("--hook-password", self.hook_password.as_deref()),
+        ])?;
+        let hook: HookUrl =
+            self.hook.parse().map_err(|error| Failure::usage(format!("--hook: {error}")))?;
+        if self.hook_user.is_some() && self.accounts.len() != 1 {
+            return Err(Failure::usage(
+                "--hook-user: the user and the password are those of one account; give that account with \
+                 --account SID, and the others in commands of their own",
+            ));
+        }
+        let password = secret("--hook-password", self.hook_password.as_deref())?;
+        let credentials = self.hook_user.clone().zip(password);
+        Ok(Attach { hook, credentials, replace: self.replace })
+    }
+
+    fn scope(&self) -> Scope {
+        match self.service_provider {
+            Some(provider) => Scope::ServiceProvider(provider),
+            None if self.accounts.is_empty() => Scope::All,
+            None => Scope::Accounts(self.accounts.clone()),
+        }
+    }
+}
+
+/// What became of an application, or would become of it.
+struct Line {
+    sid: ApplicationSid,
+    name: String,
+    account: Option<AccountSid>,
+    now: Option<Hook>,
+    /// The URL afterwards; none for no webhook.
+    then: Option<String>,
+    /// The user that the webhook brings afterwards.
+    user: Option<String>,
+    what: What,
+    /// Why it failed, or stays as it is.
+    why: Option<String>,
+}
+
+/// What is done with an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Set,
+    Replace,
+    Restore,
+    Already,
+    Left,
+    Gone,
+    Refused,
+    Failed,
+    NotTried,
+}
+
+impl What {
+    /// What is to be done, or was.
+    fn name(self, applied: bool) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Replace if applied => "replaced",
+            Self::Replace => "replace",
+            Self::Restore if applied => "restored",
+            Self::Restore => "restore",
+            Self::Already => "already",
+            Self::Left => "left",
+            Self::Gone => "gone",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::NotTried => "not tried",
+        }
+    }
+
+    fn is_bad(self) -> bool {
+        matches!(self, Self::Refused | Self::Failed | Self::NotTried)
+    }
+
+    /// Whether the application gets another webhook.
+    fn changes(self) -> bool {
+        matches!(self, Self::Set | Self::Replace | Self::Restore)
+    }
+}
+
+struct Report {
+    api: String,
+    applied: bool,
+    lines: Vec<Line>,
+    warnings: Vec<String>,
+    /// The file with what was there, where anything is changed.
+    keep: Option<PathBuf>,
+}
+
+async fn attached(
+    args: &AttachArgs,
+    attach: &Attach,
+    api: &mut Api<'_>,
+    file: Option<&mut KeepFile>,
+) -> Result<Report, Failure> {
+    let scope = args.scope();
+    let found = api.applications(&scope).await.map_err(|error| whole(&error))?;
+    if found.is_empty() {
+        return Err(Failure::new(format!(
+            "jambonz shows no application of {}; is it the right sid, and may the token see it?",
+            match &scope {
+                Scope::All => "this token".to_owned(),
+                Scope::Accounts(accounts) => {
+                    let sids: Vec<_> = accounts.iter().map(ToString::to_string).collect();
+                    format!("account {}", sids.join(", "))
+                }
+                Scope::ServiceProvider(provider) => format!("service provider {provider}"),
+            }
+        )));
+    }
+    let applied = args.api.apply;
+    let base = api.base().to_string();
+    let plan: Vec<Planned> = {
+        let kept = |sid| file.as_deref().and_then(|file| file.of_application(sid));
+        found
+            .into_iter()
+            .map(|application| {
+                let kept = kept(application.sid);
+                attach.plan(application, kept)
+            })
+            .collect()
+    };
+    let mut keep = None;
+    if let Some(file) = file.filter(|_| applied) {
+        let now = show_time(clock::now()).to_string();
+        let changed = plan.iter().filter(|planned| planned.changes());
+        let all: Vec<_> = changed.map(|planned| planned.to_keep(&base, &now)).collect();
+        let path = file.path().to_owned();
+        keep = (!all.is_empty()).then(|| path.clone());
+        file.add(all).map_err(|error| keep_failure(&path, error))?;
+    }
+    let mut lines = Vec::new();
+    let mut failures = Failures::default();
+    for planned in plan {
+        let mut line = Line::attached(&planned);
+        if applied && planned.changes() {
+            line.take(failures.next(async || planned.apply(api).await).await);
+        }
+        lines.push(line);
+    }
+    Ok(Report { api: base, applied, lines, warnings: Vec::new(), keep })
+}
+
+async fn detached(
+    args: &DetachArgs,
+    api: &mut Api<'_>,
+    file: &KeepFile,
+) -> Result<Report, Failure> {
+    let found = api.applications(&Scope::All).await.map_err(|error| whole(&error))?;
+    let mut found: BTreeMap<_, _> = found.into_iter().map(|one| (one.sid, one)).collect();
+    let mut plan: Vec<Restoring> = file
+        .all()
+        .map(|kept| Restoring::plan(kept.clone(), found.remove(&kept.application_sid)))
+        .collect();
+    plan.sort_by(|a, b| {
+        (a.kept.account_sid, &a.kept.name).cmp(&(b.kept.account_sid, &b.kept.name))
+    });
+    if plan.iter().all(|one| one.back == Back::Gone) {
+        return Err(Failure::new(format!(
+            "the token sees none of {} of {} at {}; is it the API that `attach` was given, and may the \
+             token see them?",
+            counted(plan.len(), "application"),
+            args.keep.display(),
+            api.base()
+        )));
+    }
+    let mut lines = Vec::new();
+    let mut failures = Failures::default();
+    for restoring in plan {
+        let mut line = Line::detached(&restoring);
+        if args.api.apply && restoring.back == Back::Restore {
+            line.take(failures.next(async || restoring.apply(api).await).await);
+        }
+        lines.push(line);
+    }
+    let (api, applied) = (api.base().to_string(), args.api.apply);
+    Ok(Report { api, applied, lines, warnings: Vec::new(), keep: None })
+}
+
+/// Failures one after the other that concern all applications.
+#[derive(Default)]
+struct Failures(usize);
+
+impl Failures {
+    /// Does it, unless it would fail as those before have.
+    async fn next(
+        &mut self,
+        change: impl AsyncFnOnce() -> Result<(), ChangeError>,
+    ) -> Result<(), Option<ChangeError>> {
+        if self.0 >= FAILURES_MAX {
+            return Err(None);
+        }
+        let done = change().await;
+        let general = done.as_ref().is_err_and(ChangeError::is_general);
+        self.0 = if general { self.0 + 1 } else { 0 };
+        done.map_err(Some)
+    }
+}
+
+/// A failure before anything was changed.
+fn whole(error: &ApiError) -> Failure {
+    Failure::new(logs::plain(&format!("{error}; nothing was changed")).into_owned())
+}
+
+impl Line {
+    fn of(application: &Application, what: What) -> Self {
+        Self {
+            sid: application.sid,
+            name: application.name.clone(),
+            account: application.account,
+            now: application.hook.clone(),
+            then: application.hook.as_ref().map(|hook| masked(hook.url())),
+            user: None,
+            what,
+            why: None,
+        }
+    }
+
+    fn attached(planned: &Planned) -> Self {
+        let what = match planned.step {
+            Step::Set => What::Set,
+            Step::Replace => What::Replace,
+            Step::Already => What::Already,
+            Step::Refuse => What::Refused,
+        };
+        let mut line = Self::of(&planned.application, what);
+        if what == What::Refused {
+            line.why = Some(
+                "somebody else uses its webhook, and nothing would pass the events on; --replace \
+                 replaces it"
+                    .to_owned(),
+            );
+            return line;
+        }
+        line.then = Some(masked(&planned.then.url));
+        line.user = planned.then.credentials.as_ref().map(|(user, _)| user.clone());
+        line
+    }
+
+    fn detached(restoring: &Restoring) -> Self {
+        let Restoring { kept, now, back } = restoring;
+        let what = match back {
+            Back::Restore => What::Restore,
+            Back::Already => What::Already,
+            Back::Leave => What::Left,
+            Back::Gone => What::Gone,
+        };
+        let before = kept.call_status_hook.as_ref();
+        let Some(now) = now else {
+            return Self {
+                sid: kept.application_sid,
+                name: kept.name.clone(),
+                account: kept.account_sid,
+                now: None,
+                then: None,
+                user: None,
+                what,
+                why: Some("jambonz shows no such application to this token".to_owned()),
+            };
+        };
+        let mut line = Self::of(now, what);
+        if what == What::Restore {
+            line.then = before.map(|hook| masked(hook.url()));
+        }
+        if what == What::Left {
+            line.why = Some("its webhook has been changed since, and stays".to_owned());
+        }
+        line
+    }
+
+    fn take(&mut self, done: Result<(), Option<ChangeError>>) {
+        match done {
+            Ok(()) => {}
+            Err(Some(error)) => {
+                self.what = What::Failed;
+                self.why = Some(error.to_string());
+            }
+            Err(None) => {
+                self.what = What::NotTried;
+                self.why = Some("the ones before have failed for the same reason".to_owned());
+            }
+        }
+    }
+
+    fn row(&self, applied: bool) -> Vec<String> {
+        let none = || "none".to_owned();
+        let now = self.now.as_ref().map_or_else(none, |hook| {
+            let url = masked(hook.url());
+            if hook.password().is_some() { format!("{url} (with a password)") } else { url }
+        });
+        let then = match self.what {
+            what if what.changes() => self.then.clone().unwrap_or_else(none),
+            _ => "the same".to_owned(),
+        };
+        let account = self.account.map(|sid| sid.to_string()).unwrap_or_default();
+        vec![self.name.clone(), account, now, then, self.what.name(applied).to_owned()]
+    }
+
+    fn json(&self, applied: bool) -> Value {
+        json!({
+            "application_sid": self.sid,
+            "name": self.name,
+            "account_sid": self.account,
+            "now": self.now.as_ref().map(|hook| masked(hook.url())),
+            "then": self.then,
+            "action": self.what.name(applied).replace(' ', "_"),
+            "why": self.why,
+        })
+    }
+}
+
+impl Report {
+    fn is_good(&self) -> bool {
+        !self.lines.iter().any(|line| line.what.is_bad())
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "api": self.api,
+            "applied": self.applied,
+            "applications": self.lines.iter().map(|line| line.json(self.applied)).collect::<Vec<_>>(),
+            "kept_in": self.keep,
+            "warnings": self.warnings,
+        })
+    }
+
+    fn text(&self) -> String {
+        let heads = ["APPLICATION", "ACCOUNT", "WEBHOOK NOW", "WEBHOOK THEN", "ACTION"];
+        let mut text =
+            table(&heads, self.lines.iter().map(|line| line.row(self.applied)).collect());
+        let mut counts: BTreeMap<What, u64> = BTreeMap::new();
+        for line in &self.lines {
+            *counts.entry(line.what).or_default() += 1;
+            if let Some(why) = &line.why {
+                let (name, sid, what) = (&line.name, line.sid, line.what.name(self.applied));
+                let _infallible = writeln!(text, "{what}: {name} ({sid}): {why}");
+            }
+        }
+        let counts: Vec<_> = counts
+            .iter()
+            .map(|(what, count)| format!("{count} {}", what.name(self.applied)))
+            .collect();
+        let all = counted(self.lines.len(), "application");
+        let _infallible = writeln!(text, "{all}: {}", counts.join(", "));
+        match self.lines.iter().any(|line| line.what.changes()) {
+            _ if self.applied => {}
+            true => text.push_str("nothing was changed; --apply does it\n"),
+            false => text.push_str("nothing is to be changed\n"),
+        }
+        if let Some(keep) = &self.keep {
+            let _infallible = writeln!(text, "what was there is kept in {}", keep.display());
+        }
+        // What jambonz answers is not to be obeyed by a terminal.
+        logs::plain_lines(&text).into_owned()
+    }
+}
+
+/// The accounts that are registered here; or why that is not known.
+fn registered(config: &Config, output: &mut Output) -> Result<Vec<AccountInfo>, String> {
+    let dir = &config.data_dir;
+    if !dir.exists() {
+        return Err(format!("there is no store in {}", dir.display()));
+    }
+    let mut nothing = std::io::empty();
+    let mut take = |_: Option<&str>, _: &[u8]| Ok(());
+    let asked = reachable(config)
+        .and_then(|()| execute(config, AdminRequest::AccountList, &mut nothing, output, &mut take));
+    match asked {
+        Ok(answered) => match answered.reply {
+            AdminReply::Accounts(accounts) => Ok(accounts),
+            _ => Ok(Vec::new()),
+        },
+        Err(failure) => Err(failure.message),
+    }
+}
+
+/// What would have the webhooks refused here.
+fn warnings(lines: &[Line], known: Result<Vec<AccountInfo>, String>) -> Vec<String> {
+    let concerned =
+        lines.iter().filter(|line| matches!(line.what, What::Set | What::Replace | What::Already));
+    let users: BTreeMap<AccountSid, Option<&str>> =
+        concerned.filter_map(|line| Some((line.account?, line.user.as_deref()))).collect();
+    let known = match known {
+        Ok(known) => known,
+        Err(_) if users.is_empty() => return Vec::new(),
+        Err(why) => {
+            return vec![format!(
+                "it is not known here which accounts are registered ({why}); `rollcall account list` on the \
+                 server shows them, and the webhooks of others will be refused"
+            )];
+        }
+    };
+    let known: BTreeMap<_, _> = known.iter().map(|one| (one.account_sid, one)).collect();
+    let mut warnings: Vec<String> = users
+        .into_iter()
+        .filter_map(|(account, user)| warning(account, user, known.get(&account).copied()))
+        .collect();
+    if let Some(more) = warnings.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+        warnings.truncate(SHOWN_MAX);
+        let more = counted(more, "account");
+        warnings.push(format!(
+            "so it is with {more} more; `rollcall account list` shows those that are registered"
+        ));
+    }
+    warnings
+}
+
+fn warning(account: AccountSid, user: Option<&str>, known: Option<&AccountInfo>) -> Option<String> {
+    let own = known.and_then(|known| known.hook_user.as_deref());
+    if known.is_some_and(|known| known.webhook_secret) || (own.is_some() && own == user) {
+        return None;
+    }
+    let register = registers(account);
+    Some(match own {
+        None => format!(
+            "account {account} has no webhook secret here, and so its webhooks will be refused; {register}"
+        ),
+        Some(own) => format!(
+            "account {account} has the hook user \"{own}\" here and no webhook secret, and the webhook does \
+             not send that user, so it will be refused; give --hook-user {own} and --hook-password, or \
+             {register}"
+        ),
+    })
+}

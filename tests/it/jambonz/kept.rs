@@ -1,0 +1,141 @@
+//! The file with what was there.
+
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use super::super::harness::print;
+use super::api::{Api, HOOK_SET, app};
+use super::{Commands, row};
+
+#[test]
+fn it_is_added_to_and_what_was_there_first_counts() {
+    let (api, place) = (Api::up(), Commands::new());
+    let before = api.snapshot();
+    place.apply(&api, "account", &["--replace"]);
+    let first = std::fs::read_to_string(place.keep()).unwrap();
+    // The server moves: its webhook is still ours, and is changed without --replace.
+    let keep = place.keep();
+    let moved = [
+        "--hook",
+        "https://new.example.com/v1/hooks/call-status#rc=3",
+        "--apply",
+        "--keep",
+        keep.to_str().unwrap(),
+    ];
+    let moved = print(&mut place.command("attach", &api.url(), "account", &moved), b"");
+    assert_eq!(moved.code, Some(0), "{moved:?}");
+    assert_eq!(api.hook_of(2)["url"], "https://new.example.com/v1/hooks/call-status#rc=3");
+    let second = std::fs::read_to_string(place.keep()).unwrap();
+    assert!(second.starts_with(&first) && second.len() > first.len(), "{second}");
+    let back = place.detach(&api, "account", &["--apply"]);
+    assert_eq!((back.code, api.snapshot()), (Some(0), before.clone()), "{back:?}");
+    // Somebody sets another one, which is replaced next: then that counts.
+    let theirs = api.with(|state| {
+        let row = serde_json::json!({"url": "https://theirs.example.com/x", "password": "p"});
+        let sid = state.make(row.as_object().unwrap().clone());
+        state.point(2, Some(&sid));
+        sid
+    });
+    let between = api.snapshot();
+    place.apply(&api, "account", &["--replace"]);
+    let back = place.detach(&api, "account", &["--apply"]);
+    assert_eq!((back.code, api.snapshot()), (Some(0), between), "{back:?}");
+    assert_eq!(api.hook_of(2)["webhook_sid"], theirs);
+}
+
+#[test]
+fn only_what_is_still_ours_is_put_back() {
+    let (api, place) = (Api::up(), Commands::new());
+    place.apply(&api, "provider", &["--replace", "--service-provider", super::api::SP]);
+    api.with(|state| {
+        let row = serde_json::json!({"url": "https://theirs.example.com/x?secret"});
+        let sid = state.make(row.as_object().unwrap().clone());
+        state.point(1, Some(&sid));
+        state.point(3, None);
+        state.applications.retain(|one| one["name"] != "shared b");
+    });
+    let back = place.detach(&api, "admin", &["--apply"]);
+    assert_eq!(back.code, Some(0), "{back:?}");
+    assert!(back.stdout.contains("\n4 applications: 1 restored, 2 left, 1 gone\n"), "{back:?}");
+    let says =
+        format!("\nleft: without ({}): its webhook has been changed since, and stays\n", app(1));
+    assert!(back.stdout.contains(&says), "{back:?}");
+    assert!(row(&back, "shared b").ends_with("  gone"), "{back:?}");
+    assert_eq!(api.hook_of(1)["url"], "https://theirs.example.com/x?secret");
+    assert_eq!(api.hook_of(3), Value::Null);
+    assert_eq!(api.hook_of(2)["username"], "me");
+    // A token that sees none of them is a mistake.
+    api.with(|state| state.applications.clear());
+    let none = place.detach(&api, "admin", &["--apply"]);
+    assert_eq!(none.code, Some(1), "{none:?}");
+    assert!(none.stderr.contains("the token sees none of 4 applications of "), "{none:?}");
+}
+
+#[test]
+fn a_line_that_was_cut_is_no_line_and_any_other_is_refused() {
+    let (api, place) = (Api::up(), Commands::new());
+    let before = api.snapshot();
+    place.apply(&api, "account", &[]);
+    let whole = std::fs::read_to_string(place.keep()).unwrap();
+    std::fs::write(place.keep(), format!("{whole}{{\"format\":1,\"at\":\"20")).unwrap();
+    let applied = place.apply(&api, "account", &["--replace"]);
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    assert_eq!(place.lines().len(), 3);
+    assert!(std::fs::read_to_string(place.keep()).unwrap().starts_with(&whole));
+    let back = place.detach(&api, "account", &["--apply"]);
+    assert_eq!((back.code, api.snapshot()), (Some(0), before), "{back:?}");
+    let whole = std::fs::read_to_string(place.keep()).unwrap();
+    api.take();
+    for (text, why) in [
+        (format!("{whole}nonsense\n"), "line 4 is no webhook that `jambonz attach` has kept: "),
+        (format!("{{\"format\":9}}\n{whole}"), "line 1 was written by a later release (format 9)"),
+        (
+            whole.replace("\"application_sid\":\"a", "\"application_sid\":\"../a"),
+            "line 1 is no webhook",
+        ),
+    ] {
+        std::fs::write(place.keep(), &text).unwrap();
+        for printed in [
+            place.apply(&api, "account", &["--replace"]),
+            place.detach(&api, "account", &["--apply"]),
+        ] {
+            assert_eq!(printed.code, Some(1), "{why}: {printed:?}");
+            assert!(printed.stderr.contains(why), "{why}: {printed:?}");
+        }
+        assert_eq!(std::fs::read_to_string(place.keep()).unwrap(), text);
+    }
+    assert_eq!(api.take(), [""; 0]);
+}
+
+#[test]
+fn it_is_for_its_owner_and_for_one_command_alone() {
+    let (api, place) = (Api::up(), Commands::new());
+    place.apply(&api, "account", &[]);
+    api.take();
+    let before = api.snapshot();
+    std::fs::set_permissions(place.keep(), PermissionsExt::from_mode(0o640)).unwrap();
+    let open = place.apply(&api, "account", &["--replace"]);
+    assert_eq!(open.code, Some(1), "{open:?}");
+    let says = format!(
+        "others may read it, and it holds passwords; give it to its owner alone: chmod 600 {}\n",
+        place.keep().display()
+    );
+    assert!(open.stderr.ends_with(&says), "{open:?}");
+    std::fs::set_permissions(place.keep(), PermissionsExt::from_mode(0o600)).unwrap();
+    let held = File::open(place.keep()).unwrap();
+    held.lock().unwrap();
+    let busy = place.apply(&api, "account", &["--replace"]);
+    assert_eq!(busy.code, Some(1), "{busy:?}");
+    assert!(busy.stderr.contains("another command uses it; wait until that has ended"), "{busy:?}");
+    drop(held);
+    // A place where nothing can be written.
+    let keep = place.path("none/webhooks.json");
+    let flags = ["--replace", "--apply", "--keep", keep.to_str().unwrap()];
+    let nowhere = place.attach(&api, "account", &flags);
+    assert_eq!(nowhere.code, Some(1), "{nowhere:?}");
+    assert!(nowhere.stderr.contains("there is no directory "), "{nowhere:?}");
+    assert_eq!((api.take(), api.snapshot()), (Vec::new(), before));
+    assert_eq!(api.hook_of(1)["url"], HOOK_SET);
+}
