@@ -26,6 +26,7 @@ mod jambonz;
 mod load;
 mod mirror;
 mod order;
+mod portal;
 mod power;
 mod properties;
 mod search;

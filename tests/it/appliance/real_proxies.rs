@@ -14,7 +14,7 @@ use super::proxies::{peers, tcp_from};
 const PAGE: &str = include_str!("../../../docs/proxies.md");
 
 /// Where a program is that may not be in the path of everybody. Skipped, loudly, where it is not.
-fn program(name: &str) -> Option<PathBuf> {
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(Into::into));
     let found = dirs.map(|dir| dir.join(name)).find(|path| path.exists());
@@ -24,10 +24,10 @@ fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// The configurations of this language on the page, one after the other.
-fn configurations(language: &str) -> Vec<String> {
+/// The configurations of this language on a page, one after the other.
+pub fn configurations(page: &str, language: &str) -> Vec<String> {
     let fence = format!("\n```{language}\n");
-    let blocks = PAGE.split(&fence[..]).skip(1);
+    let blocks = page.split(&fence[..]).skip(1);
     let blocks: Vec<_> =
         blocks.map(|rest| rest.split("\n```").next().unwrap().to_owned()).collect();
     assert!(!blocks.is_empty(), "no {language} on the page");
@@ -35,7 +35,7 @@ fn configurations(language: &str) -> Vec<String> {
 }
 
 /// A configuration with each of these in place of what stands on the page.
-fn adapted(text: &str, changes: &[(&str, &str)]) -> String {
+pub fn adapted(text: &str, changes: &[(&str, &str)]) -> String {
     changes.iter().fold(text.to_owned(), |text, (from, to)| {
         assert_eq!(text.matches(from).count(), 1, "`{from}` in\n{text}");
         text.replace(from, to)
@@ -43,14 +43,53 @@ fn adapted(text: &str, changes: &[(&str, &str)]) -> String {
 }
 
 /// A port that nobody listens on.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// A certificate for localhost that trusts itself, and its key, as files of this directory.
+pub fn certificate(dir: &Path) -> (PathBuf, PathBuf) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let [cert, secret] = ["front.pem", "front.key"].map(|name| dir.join(name));
+    fs::write(&cert, params.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(&secret, key.serialize_pem()).unwrap();
+    (cert, secret)
+}
+
+/// nginx with these blocks in `http`, which listens on this port for TLS.
+pub fn nginx(nginx: &Path, dir: &Path, port: u16, blocks: &str) -> Proxy {
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let temporary = temporary.map(|name| format!("{name}_temp_path {}/{name};", dir.display()));
+    let text = format!(
+        "daemon off; master_process off; pid {0}/nginx.pid; error_log stderr;\n\
+         events {{}}\nhttp {{ access_log off; {1}\n{blocks}\n}}\n",
+        dir.display(),
+        temporary.join(" ")
+    );
+    let file = dir.join("nginx.conf");
+    fs::write(&file, text).unwrap();
+    let mut command = Command::new(nginx);
+    command.arg("-p").arg(dir).args(["-e", "stderr", "-c"]).arg(&file);
+    Proxy::run(command, &dir.join("nginx.log"), port, true)
+}
+
+/// `HAProxy` with this configuration, which listens on this port, with TLS or without.
+pub fn haproxy(haproxy: &Path, dir: &Path, text: &str, port: u16, secure: bool) -> Proxy {
+    let file = dir.join("haproxy.cfg");
+    fs::write(&file, text).unwrap();
+    let checked = print(Command::new(haproxy).args(["-c", "-f"]).arg(&file), b"");
+    assert_eq!(checked.code, Some(0), "{checked:?}\n{text}");
+    assert!(!checked.stderr.contains("WARNING"), "{checked:?}\n{text}");
+    let mut command = Command::new(haproxy);
+    command.args(["-db", "-f"]).arg(&file);
+    Proxy::run(command, &dir.join("haproxy.log"), port, secure)
+}
+
 /// A proxy that runs, until this is dropped.
-struct Proxy {
+pub struct Proxy {
     child: Child,
-    port: u16,
+    pub port: u16,
     /// What is spoken to it.
     secure: bool,
 }
@@ -63,7 +102,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    fn run(mut command: Command, log: &Path, port: u16, secure: bool) -> Self {
+    pub fn run(mut command: Command, log: &Path, port: u16, secure: bool) -> Self {
         let log_file = fs::File::create(log).unwrap();
         command.stdin(Stdio::null()).stdout(log_file.try_clone().unwrap()).stderr(log_file);
         let mut proxy = Self { child: command.spawn().unwrap(), port, secure };
@@ -76,14 +115,14 @@ impl Proxy {
     }
 
     /// A client's connection, from an address of its own.
-    fn connect(&self, ca: &Path) -> Client {
+    pub fn connect(&self, ca: &Path) -> Client {
         let stream = tcp_from([127, 0, 0, 2], self.port);
         stream.set_nodelay(true).unwrap();
         if self.secure { Client::Tls(Box::new(tls(stream, ca))) } else { Client::Plain(stream) }
     }
 }
 
-enum Client {
+pub enum Client {
     Plain(TcpStream),
     Tls(Box<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>),
 }
@@ -169,20 +208,10 @@ impl Scene {
         self.rollcall.port = self.front.unwrap_or(https);
     }
 
-    /// A certificate for localhost that trusts itself, and its key.
-    fn certificate(&self) -> (PathBuf, PathBuf) {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let [cert, secret] = ["front.pem", "front.key"].map(|name| self.dir.path().join(name));
-        fs::write(&cert, params.self_signed(&key).unwrap().pem()).unwrap();
-        fs::write(&secret, key.serialize_pem()).unwrap();
-        (cert, secret)
-    }
-
     fn nginx(&self, nginx: &Path) -> (Proxy, PathBuf) {
-        let (cert, key) = self.certificate();
+        let (cert, key) = certificate(self.dir.path());
         let port = free_port();
-        let [block] = configurations("nginx").try_into().unwrap();
+        let [block] = configurations(PAGE, "nginx").try_into().unwrap();
         let block = adapted(
             &block,
             &[
@@ -192,36 +221,14 @@ impl Scene {
                 ("/etc/ssl/calls.key", key.to_str().unwrap()),
             ],
         );
-        let dir = self.dir.path();
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-        let temporary = temporary.map(|name| format!("{name}_temp_path {}/{name};", dir.display()));
-        let text = format!(
-            "daemon off; master_process off; pid {0}/nginx.pid; error_log stderr;\n\
-             events {{}}\nhttp {{ access_log off; {1}\n{block}\n}}\n",
-            dir.display(),
-            temporary.join(" ")
-        );
-        let file = dir.join("nginx.conf");
-        fs::write(&file, text).unwrap();
-        let mut command = Command::new(nginx);
-        command.arg("-p").arg(dir).args(["-e", "stderr", "-c"]).arg(&file);
-        (Proxy::run(command, &dir.join("nginx.log"), port, true), cert)
+        (self::nginx(nginx, self.dir.path(), port, &block), cert)
     }
 
     /// `HAProxy` with the first or the second configuration of the page, whose bind line and server
     /// are these. `stats` is its socket.
     fn haproxy(&self, haproxy: &Path, text: &str, port: u16, secure: bool) -> Proxy {
-        let dir = self.dir.path();
-        let file = dir.join("haproxy.cfg");
-        let stats = self.stats();
-        fs::write(&file, format!("global\n    stats socket {}\n{text}\n", stats.display()))
-            .unwrap();
-        let checked = print(Command::new(haproxy).args(["-c", "-f"]).arg(&file), b"");
-        assert_eq!(checked.code, Some(0), "{checked:?}\n{text}");
-        assert!(!checked.stderr.contains("WARNING"), "{checked:?}\n{text}");
-        let mut command = Command::new(haproxy);
-        command.args(["-db", "-f"]).arg(&file);
-        Proxy::run(command, &dir.join("haproxy.log"), port, secure)
+        let text = format!("global\n    stats socket {}\n{text}\n", self.stats().display());
+        self::haproxy(haproxy, self.dir.path(), &text, port, secure)
     }
 
     fn stats(&self) -> PathBuf {
@@ -243,7 +250,7 @@ impl Scene {
 }
 
 /// Reads a head: its status and its lines, in lower case.
-fn head(reader: &mut impl std::io::BufRead) -> (u16, String) {
+pub fn head(reader: &mut impl std::io::BufRead) -> (u16, String) {
     let mut text = String::new();
     loop {
         let mut line = String::new();
@@ -256,13 +263,13 @@ fn head(reader: &mut impl std::io::BufRead) -> (u16, String) {
     (text.split(' ').nth(1).unwrap().parse().unwrap(), text)
 }
 
-fn length(head: &str) -> usize {
+pub fn length(head: &str) -> usize {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     length.map_or(0, |length| length.trim().parse().unwrap())
 }
 
 /// Reads chunks to the last one. None where they are cut off.
-fn chunks(reader: &mut impl std::io::BufRead) -> Option<Vec<u8>> {
+pub fn chunks(reader: &mut impl std::io::BufRead) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let mut line = String::new();
@@ -277,7 +284,7 @@ fn chunks(reader: &mut impl std::io::BufRead) -> Option<Vec<u8>> {
     }
 }
 
-fn ask(client: &mut impl std::io::Write, method: &str, path: &str, lines: &str, body: &str) {
+pub fn ask(client: &mut impl std::io::Write, method: &str, path: &str, lines: &str, body: &str) {
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
@@ -414,7 +421,7 @@ fn haproxy_in_front_with_tls_passed_on_and_proxy_headers() {
     let ca = scene.rollcall.ca();
     let port = free_port();
     let text = adapted(
-        &configurations("haproxy")[0],
+        &configurations(PAGE, "haproxy")[0],
         &[
             ("bind :8443", &format!("bind 127.0.0.1:{port}")),
             ("10.0.0.5:8443", &format!("127.0.0.1:{}", scene.ports[0])),
@@ -431,12 +438,12 @@ fn haproxy_in_front_with_tls_passed_on_and_proxy_headers() {
 fn haproxy_in_front_with_tls_ended_there() {
     let Some(haproxy) = program("haproxy") else { return };
     let mut scene = Scene::new(false);
-    let (cert, key) = scene.certificate();
+    let (cert, key) = certificate(scene.dir.path());
     let both = scene.dir.path().join("both.pem");
     fs::write(&both, [fs::read(&cert).unwrap(), fs::read(&key).unwrap()].concat()).unwrap();
     let port = free_port();
     let text = adapted(
-        &configurations("haproxy")[1],
+        &configurations(PAGE, "haproxy")[1],
         &[
             ("bind :443", &format!("bind 127.0.0.1:{port}")),
             ("127.0.0.1:8080", &format!("127.0.0.1:{}", scene.ports[1])),

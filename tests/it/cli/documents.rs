@@ -7,12 +7,13 @@ use std::process::Command;
 
 use super::super::harness::{ROLLCALL, print};
 
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 6] = [
     "README.md",
     "docs/connect.md",
     "docs/compatibility.md",
     "docs/containers.md",
     "docs/operations.md",
+    "docs/portal.md",
 ];
 
 fn text(name: &str) -> String {

@@ -1,0 +1,112 @@
+//! A stand-in for jambonz's API: it answers the portal's requests with what was recorded, and keeps
+//! what it is asked.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// What the portal asked for and what jambonz answered: the beginning of each body.
+const RECORDED: &str = include_str!("../../fixtures/portal-requests.json");
+
+/// A recorded exchange.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct Exchange {
+    pub method: String,
+    /// With `/api` in front, as the portal sends it.
+    pub url: String,
+    pub status: u16,
+    pub content_type: String,
+    pub body: String,
+}
+
+pub fn recorded() -> Vec<Exchange> {
+    serde_json::from_str(RECORDED).unwrap()
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub method: String,
+    pub url: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Received {
+    /// The last one of this name: `HAProxy` adds one of its own where there is one already.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().rfind(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// It runs until the process ends.
+pub struct JambonzApi {
+    pub port: u16,
+    received: Arc<Mutex<Vec<Received>>>,
+}
+
+impl JambonzApi {
+    pub fn up() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let kept = received.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let kept = kept.clone();
+                // A proxy that goes away is not the test's concern.
+                std::thread::spawn(move || serve(stream, &kept).unwrap_or_default());
+            }
+        });
+        Self { port, received }
+    }
+
+    /// What has arrived since the last time.
+    pub fn take(&self) -> Vec<Received> {
+        std::mem::take(&mut self.received.lock().unwrap())
+    }
+}
+
+fn serve(mut stream: TcpStream, received: &Mutex<Vec<Received>>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let mut words = line.split(' ').map(str::to_owned);
+        let (method, url) = (words.next().unwrap(), words.next().unwrap());
+        let mut headers = Vec::new();
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header)?;
+            let Some((name, value)) = header.trim_end().split_once(": ") else { break };
+            headers.push((name.to_ascii_lowercase(), value.to_owned()));
+        }
+        let length = headers.iter().find(|(name, _)| name == "content-length");
+        let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
+        reader.read_exact(&mut body)?;
+        let body = String::from_utf8(body).unwrap();
+        let (status, kind, answer) = answer(&method, &url);
+        received.lock().unwrap().push(Received { method: method.clone(), url, headers, body });
+        let length = answer.len();
+        let sent = if method == "HEAD" { String::new() } else { answer };
+        write!(
+            stream,
+            "HTTP/1.1 {status} Said\r\nx-answered-by: jambonz\r\ncontent-type: {kind}\r\n\
+             content-length: {length}\r\n\r\n{sent}"
+        )?;
+    }
+}
+
+/// What was recorded; of what was not, the request.
+fn answer(method: &str, url: &str) -> (u16, String, String) {
+    let same = |exchange: &Exchange| {
+        exchange.method == method && exchange.url.strip_prefix("/api") == Some(url)
+    };
+    match recorded().into_iter().find(same) {
+        Some(Exchange { status, content_type, body, .. }) => (status, content_type, body),
+        None => (207, "text/plain".to_owned(), format!("{method} {url}")),
+    }
+}
