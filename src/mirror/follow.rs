@@ -10,7 +10,8 @@
 //! the rest is of unknown time.
 //!
 //! **Nothing is remembered as taken that is not on disk.** Where the store refuses events, their calls
-//! are as they were read before, and are read again.
+//! are as they were read before, and are read again. What is then read long after it was reported is of
+//! unknown time.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -45,6 +46,9 @@ const NEW_MAX: usize = 1000;
 const NEW_BACK: Duration = Duration::from_secs(5);
 /// The same at first: those are read as found, so that none is missed whose server's clock is behind.
 const FIRST_BACK: Duration = Duration::from_mins(1);
+/// A change that is read later than that after it was reported may be older than it looks: its time is
+/// unknown.
+const LIVE_MAX: Duration = Duration::from_secs(10);
 /// Silence after which Redis is asked whether it is still there.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// How long the mirror waits where the store takes nothing.
@@ -381,7 +385,7 @@ impl<'a> Follower<'a> {
             Awaited::Changed(call, since) => {
                 self.held.remove(&call);
                 self.fenced.remove(&call);
-                if let Some(news) = self.read(call, &value, true) {
+                if let Some(news) = self.read(call, &value, since.elapsed() <= LIVE_MAX) {
                     self.put(news, Some(since));
                 }
             }

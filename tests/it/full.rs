@@ -11,7 +11,7 @@ use super::power::Disk;
 
 const MIB: u64 = 1 << 20;
 /// A reserve of a few MiB, and a gate above it.
-const SMALL: [&str; 5] = [
+pub const SMALL: [&str; 5] = [
     "--store-min-free-bytes=33554432",
     "--store-reserve-bytes=8388608",
     "--store-segment-bytes=1048576",
@@ -22,7 +22,7 @@ const SMALL: [&str; 5] = [
 const SHUT: &str = "--store-min-free-bytes=1125899906842624";
 
 /// Takes all that is left of a disk.
-fn fill(path: &Path) {
+pub fn fill(path: &Path) {
     let mut file = File::options().create(true).append(true).open(path).unwrap();
     for length in [1 << 20, 1 << 12, 1] {
         let piece = vec![7; length];
@@ -31,7 +31,7 @@ fn fill(path: &Path) {
 }
 
 /// Whether an event is, one that would change nothing: the gate may not have shut yet.
-fn refused(rollcall: &Rollcall) -> bool {
+pub fn refused(rollcall: &Rollcall) -> bool {
     let answer = rollcall.post_events(&event(1, "completed"));
     if answer.status == 204 {
         return false;

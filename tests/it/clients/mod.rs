@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::harness::skip;
 
 /// Where the clients are, if they are the ones that the lock files name. A failure in CI if not.
-fn installed() -> Option<PathBuf> {
+pub fn installed() -> Option<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let target = root.join("target/clients");
     let locks = ["package-lock.json", "requirements.txt"]
@@ -24,6 +24,6 @@ fn installed() -> Option<PathBuf> {
 }
 
 /// The programs that drive the clients.
-fn sources() -> PathBuf {
+pub fn sources() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }

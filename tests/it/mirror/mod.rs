@@ -2,7 +2,9 @@
 
 mod check;
 mod found;
+mod full;
 mod live;
 mod redis;
 mod scripted;
 mod secure;
+mod writer;
