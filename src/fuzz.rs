@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 pub use crate::admin::fuzz::admin;
 pub use crate::http::fuzz::{cursor, query, signature};
 pub use crate::journal::fuzz::journal;
+pub use crate::mirror::fuzz::resp;
 
 use crate::codec;
 use crate::domain::{Call, Timestamp, merge};
@@ -24,7 +25,7 @@ use crate::wire::{
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [FuzzTarget; 9] = [
+pub const TARGETS: [FuzzTarget; 10] = [
     ("query", query),
     ("event", event),
     ("ndjson", ndjson),
@@ -34,6 +35,7 @@ pub const TARGETS: [FuzzTarget; 9] = [
     ("journal", journal),
     ("record", record),
     ("admin", admin),
+    ("resp", resp),
 ];
 
 const TEMPLATE: &str = "http://{host}:3000";

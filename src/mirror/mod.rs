@@ -21,6 +21,8 @@ mod calls;
 mod check;
 mod connection;
 mod follow;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod pace;
 #[cfg(test)]
 mod properties;
