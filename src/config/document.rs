@@ -339,6 +339,8 @@ fn mirror(
     let others = [
         ("mirror.redis.password_file", redis.password_file.is_some()),
         ("mirror.redis.sentinels", !redis.sentinels.is_empty()),
+        ("mirror.redis.sentinel_user", redis.sentinel_user.is_some()),
+        ("mirror.redis.sentinel_password_file", redis.sentinel_password_file.is_some()),
     ];
     for (key, _) in others.into_iter().chain(tls).filter(|(_, given)| *given) {
         let keys = [key, "mirror.redis.url"];
@@ -351,6 +353,20 @@ fn mirror(
             }
             Some(_) => {}
         }
+    }
+    let user = redis.sentinel_user.is_some().then_some("mirror.redis.sentinel_user");
+    let password = redis.sentinel_password_file.is_some();
+    let password = password.then_some("mirror.redis.sentinel_password_file");
+    if redis.sentinels.is_empty()
+        && let Some(key) = user.or(password)
+    {
+        let place = places.of(key);
+        note(&[key, "mirror.redis.sentinels"], ConfigError::NoSentinels { place, key });
+    }
+    if let (Some(key), None) = (user, password) {
+        let place = places.of(key);
+        let keys = [key, "mirror.redis.sentinel_password_file"];
+        note(&keys, ConfigError::SentinelUserAlone { place });
     }
     let half = match (&redis.cert, &redis.key) {
         (Some(_), None) => Some(["mirror.redis.cert", "mirror.redis.key"]),

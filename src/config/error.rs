@@ -110,6 +110,16 @@ pub enum ConfigError {
     )]
     RedisWithoutTls { place: ValueSource, key: &'static str, url: String },
     #[error(
+        "{place}: {key} is set and mirror.redis.sentinels is not, so that no sentinel is asked; name \
+         them, such as [\"10.0.0.5:26379\"], or remove {key}"
+    )]
+    NoSentinels { place: ValueSource, key: &'static str },
+    #[error(
+        "{place}: mirror.redis.sentinel_user is set and mirror.redis.sentinel_password_file is not; a \
+         user has a password: set both, or neither"
+    )]
+    SentinelUserAlone { place: ValueSource },
+    #[error(
         "{place}: {present} is set and {absent} is not; set both, or neither for no client certificate"
     )]
     HalfClientCertificate { place: ValueSource, present: &'static str, absent: &'static str },

@@ -112,8 +112,9 @@ impl Config {
     pub fn absolute(&self) -> Self {
         let mut config = self.clone();
         let (tls, redis) = (&mut config.tls, &mut config.mirror_redis);
-        let mirror = [&mut redis.password_file, &mut redis.ca, &mut redis.cert, &mut redis.key];
-        let mirror = mirror.into_iter().flatten();
+        let passwords = [&mut redis.password_file, &mut redis.sentinel_password_file];
+        let mirror = passwords.into_iter().chain([&mut redis.ca, &mut redis.cert, &mut redis.key]);
+        let mirror = mirror.flatten();
         let paths = [&mut tls.cert, &mut tls.key, &mut tls.client_ca]
             .into_iter()
             .flatten()

@@ -26,6 +26,10 @@ pub enum RedisUrlError {
          file that only the server's user may read, and name that in mirror.redis.password_file"
     )]
     Password,
+    #[error(
+        "`{0}` is not the name of a user: 1 to {USER_BYTES_MAX} characters of ASCII, none of /?#%\"'"
+    )]
+    User(String),
     #[error("`{0}` is not the address of a sentinel; write HOST:PORT, such as 10.0.0.5:26379")]
     Sentinel(String),
     #[error(
@@ -81,10 +85,7 @@ impl RedisUrl {
             Some((user, rest)) => (Some(user), rest),
             None => (None, rest),
         };
-        let plain = |byte: u8| byte.is_ascii_graphic() && !b"/?#%\"'".contains(&byte);
-        let good =
-            |user: &&str| (1..=USER_BYTES_MAX).contains(&user.len()) && user.bytes().all(plain);
-        if user.is_some_and(|user| !good(&user)) {
+        if user.is_some_and(|user| !is_user(user)) {
             return None;
         }
         let (authority, database) = match rest.split_once('/') {
@@ -121,6 +122,34 @@ impl fmt::Display for RedisUrl {
         let scheme = if self.tls { "rediss" } else { "redis" };
         let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
         write!(f, "{scheme}://{user}{}:{}/{}", self.host, self.endpoint.port(), self.database)
+    }
+}
+
+/// Whether a text can be a user's name, also within a URL.
+fn is_user(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"/?#%\"'".contains(&byte);
+    (1..=USER_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// A user of the sentinels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisUser(pub String);
+
+impl FromStr for RedisUser {
+    type Err = RedisUrlError;
+
+    fn from_str(text: &str) -> Result<Self, RedisUrlError> {
+        if is_user(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(RedisUrlError::User(text.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for RedisUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

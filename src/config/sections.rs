@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::keys::ConfigKey;
 use super::net::{AllowedOrigin, ListenAddr, ProxyAddress, ServiceUrlTemplate, SubjectName};
-use super::redis::{RedisUrl, SentinelAddr, WantedAccounts};
+use super::redis::{RedisUrl, RedisUser, SentinelAddr, WantedAccounts};
 use super::value::{DAY, Form, GIB, HOUR, KIB, MIB, MINUTE, SECOND, Setting, TIB, words};
 use crate::domain::AccountSid;
 use crate::outbound::{Base, Network};
@@ -420,6 +420,14 @@ mirror_redis: MirrorRedis {
     ///
     /// Such as ["10.0.0.5", "10.0.0.6:26379"].
     sentinels: Vec<SentinelAddr> = Vec::new(), Form::List("HOST:PORT,…", 100);
+
+    /// User of the sentinels, where they have users of their own; empty: their default user.
+    sentinel_user: Option<RedisUser> = None, Form::Text("USER");
+
+    /// File with the password for the sentinels; empty: none.
+    ///
+    /// As password_file. It is not that of Redis, which they do not ask for.
+    sentinel_password_file: Option<PathBuf> = None, Form::Text("FILE");
 
     /// File with the authorities (PEM) of its certificate; empty: those of the system.
     ca: Option<PathBuf> = None, Form::Text("FILE");

@@ -186,6 +186,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("mirror.redis.url", "rediss://rollcall@redis.example.com:6380/2"),
     ("mirror.redis.password_file", "redis.password"),
     ("mirror.redis.sentinels", "10.0.0.5:26379,redis-2:5000"),
+    ("mirror.redis.sentinel_user", "watcher"),
+    ("mirror.redis.sentinel_password_file", "sentinel.password"),
     ("mirror.redis.ca", "redis-ca.pem"),
     ("mirror.redis.cert", "redis-cert.pem"),
     ("mirror.redis.key", "redis-key.pem"),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::net::{AllowedOrigin, ListenAddr, ProxyAddress, ServiceUrlTemplate, SubjectName};
-use super::redis::{RedisUrl, RedisUrlError, SentinelAddr, WantedAccounts};
+use super::redis::{RedisUrl, RedisUrlError, RedisUser, SentinelAddr, WantedAccounts};
 use crate::domain::{
     AccountSid, exact_duration, exact_size, parse_count, parse_duration, parse_size,
 };
@@ -292,6 +292,7 @@ texts!(
     Base,
     Network,
     AccountSid,
+    RedisUser,
     SentinelAddr,
     WantedAccounts
 );

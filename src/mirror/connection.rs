@@ -22,12 +22,14 @@ const NAME: &str = "rollcall";
 /// Bytes of a password.
 const PASSWORD_BYTES_MAX: usize = 4096;
 const FILE_BYTES_MAX: u64 = 64 * 1024;
+const PASSWORD_KEY: &str = "mirror.redis.password_file";
+const SENTINEL_PASSWORD_KEY: &str = "mirror.redis.sentinel_password_file";
 
 /// Why Redis cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisError {
-    #[error("cannot read mirror.redis.password_file {}: {why}", path.display())]
-    Password { path: PathBuf, why: String },
+    #[error("cannot read {key} {}: {why}", path.display())]
+    Password { key: &'static str, path: PathBuf, why: String },
     #[error("{why}")]
     Tls { why: String },
     #[error("cannot connect to {place}")]
@@ -36,8 +38,8 @@ pub enum RedisError {
     NoPrimary { primary: String, why: String },
     #[error("{place} is a replica, which follows late; a sentinel named it as the primary")]
     Replica { place: String },
-    #[error("{place} wants a password; name the file with it in mirror.redis.password_file")]
-    PasswordWanted { place: String },
+    #[error("{place} wants a password; name the file with it in {key}")]
+    PasswordWanted { place: String, key: &'static str },
     #[error("{place} refuses the login as {user}: {why}")]
     Login { place: String, user: String, why: String },
     #[error("{place} refuses {command}: {why}")]
@@ -65,13 +67,19 @@ pub enum Following {
 pub(super) struct Credentials {
     connector: Connector,
     password: Option<String>,
+    /// That of the sentinels.
+    sentinel_password: Option<String>,
 }
 
 impl Credentials {
     pub fn read(settings: &MirrorRedis, url: &RedisUrl) -> Result<Self, RedisError> {
-        let password = settings.password_file.as_deref().map(password).transpose()?;
+        let password = |key, path: &Option<PathBuf>| {
+            path.as_deref().map(|path| password(key, path)).transpose()
+        };
+        let sentinel_password = password(SENTINEL_PASSWORD_KEY, &settings.sentinel_password_file)?;
+        let password = password(PASSWORD_KEY, &settings.password_file)?;
         if !url.tls() {
-            return Ok(Self { connector: Connector::plain(), password });
+            return Ok(Self { connector: Connector::plain(), password, sentinel_password });
         }
         let wrong = |why: String| RedisError::Tls { why };
         let given = |path: &Option<PathBuf>| {
@@ -85,13 +93,13 @@ impl Credentials {
             identity_keys: ["mirror.redis.cert", "mirror.redis.key"],
         };
         let connector = Connector::tls(files).map_err(|error| wrong(chain(&error)))?;
-        Ok(Self { connector, password })
+        Ok(Self { connector, password, sentinel_password })
     }
 }
 
 /// The first line of a file.
-fn password(path: &Path) -> Result<String, RedisError> {
-    let wrong = |why: String| RedisError::Password { path: path.to_owned(), why };
+fn password(key: &'static str, path: &Path) -> Result<String, RedisError> {
+    let wrong = |why: String| RedisError::Password { key, path: path.to_owned(), why };
     let file = tls::resolve(path).map_err(|error| wrong(chain(&error)))?;
     let read = fsutil::open_named(&file).and_then(|file| fsutil::contents(file, FILE_BYTES_MAX));
     let bytes = read.map_err(|error| wrong(error.to_string()))?;
@@ -116,7 +124,8 @@ pub(super) async fn find(
     }
     let mut why = Vec::new();
     for sentinel in &settings.sentinels {
-        match ask_sentinel(&sentinel.0, url.primary(), credentials).await {
+        let user = settings.sentinel_user.as_ref().map(|user| user.0.as_str());
+        match ask_sentinel(&sentinel.0, url.primary(), user, credentials).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {
                 why.push(format!("{sentinel} knows no primary of the name {:?}", url.primary()));
@@ -130,10 +139,15 @@ pub(super) async fn find(
 async fn ask_sentinel(
     sentinel: &Endpoint,
     primary: &str,
+    user: Option<&str>,
     credentials: &Credentials,
 ) -> Result<Option<Endpoint>, RedisError> {
     const COMMAND: &str = "SENTINEL get-master-addr-by-name";
     let mut connection = Connection::open(sentinel, credentials).await?;
+    connection.password_key = SENTINEL_PASSWORD_KEY;
+    if let Some(password) = &credentials.sentinel_password {
+        connection.authenticate(user, password).await?;
+    }
     let words = [&b"SENTINEL"[..], b"get-master-addr-by-name", primary.as_bytes()];
     let answer = connection.ask(COMMAND, &words).await?;
     let place = || sentinel.to_string();
@@ -156,6 +170,8 @@ async fn ask_sentinel(
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     place: String,
+    /// Where the password for it is named.
+    password_key: &'static str,
     received: BytesMut,
     /// What is to be sent.
     output: Vec<u8>,
@@ -181,6 +197,7 @@ impl Connection {
             Ok(stream) => Ok(Self {
                 stream,
                 place,
+                password_key: PASSWORD_KEY,
                 received: BytesMut::new(),
                 output: Vec::new(),
                 pushes: VecDeque::new(),
@@ -237,11 +254,16 @@ impl Connection {
             // Whether a password is wanted is said by the first command that needs one.
             return self.done("PING", &[b"PING"]).await;
         };
+        self.authenticate(url.user(), password).await
+    }
+
+    /// Logs in by the command that every version knows.
+    async fn authenticate(&mut self, user: Option<&str>, password: &str) -> Result<(), RedisError> {
         let mut auth = vec![&b"AUTH"[..]];
-        auth.extend(url.user().map(str::as_bytes));
+        auth.extend(user.map(str::as_bytes));
         auth.push(password.as_bytes());
         match self.ask("AUTH", &auth).await? {
-            Value::Error(why) => Err(self.login_error(url.user().unwrap_or("default"), why)),
+            Value::Error(why) => Err(self.login_error(user.unwrap_or("default"), why)),
             _ => Ok(()),
         }
     }
@@ -249,7 +271,7 @@ impl Connection {
     fn login_error(&self, user: &str, why: String) -> RedisError {
         let place = self.place.clone();
         if why.starts_with("NOAUTH") {
-            return RedisError::PasswordWanted { place };
+            return RedisError::PasswordWanted { place, key: self.password_key };
         }
         RedisError::Login { place, user: user.to_owned(), why }
     }

@@ -106,11 +106,11 @@ impl Drop for Sentinel {
 
 impl Sentinel {
     /// One that watches `primary`.
-    fn up(dir: &Path, primary: u16) -> Self {
+    fn up(dir: &Path, primary: u16, more: &str) -> Self {
         let port = free_port();
         let config = dir.join("sentinel.conf");
         let text = format!(
-            "port {port}\nbind 127.0.0.1\nprotected-mode no\ndir {}\nsentinel monitor The_primary 127.0.0.1 {primary} 1\n",
+            "port {port}\nbind 127.0.0.1\nprotected-mode no\ndir {}\nsentinel monitor The_primary 127.0.0.1 {primary} 1\n{more}",
             dir.display()
         );
         fs::write(&config, text).unwrap();
@@ -127,7 +127,7 @@ impl Sentinel {
 fn the_primary_is_where_the_sentinels_say_also_when_it_has_moved() {
     let (Some(mut first), Some(second)) = (Redis::up(&[]), Redis::up(&[])) else { return };
     let dir = tempfile::tempdir().unwrap();
-    let sentinel = Sentinel::up(dir.path(), first.port);
+    let sentinel = Sentinel::up(dir.path(), first.port, "");
     // One of the sentinels is down.
     let sentinels = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), sentinel.port);
     let url = "redis://The_primary";
@@ -154,4 +154,59 @@ fn the_primary_is_where_the_sentinels_say_also_when_it_has_moved() {
         "error    sentinels: no sentinel says where the_primary is; cannot connect to 127.0.0.1:";
     assert!(printed.stdout.contains(says), "{printed:?}");
     assert!(printed.stdout.contains("knows no primary of the name \"the_primary\""), "{printed:?}");
+}
+
+#[test]
+fn sentinels_have_a_password_and_users_of_their_own() {
+    let Some(redis) = Redis::up(&["--requirepass", "of the primary"]) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let more = "sentinel auth-pass The_primary \"of the primary\"\nrequirepass everybody\n\
+                user watcher on >watching -@all +sentinel|get-master-addr-by-name\n";
+    let sentinel = Sentinel::up(dir.path(), redis.port, more);
+    let file = |name: &str, text: &str| {
+        fs::write(dir.path().join(name), text).unwrap();
+        path_in(dir.path(), name)
+    };
+    let own = file("own", "of the primary\n");
+    let sentinels = format!("127.0.0.1:{}", sentinel.port);
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(ROLLCALL);
+        command.args(["mirror", "check"]).env("ROLLCALL_MIRROR_REDIS_URL", "redis://The_primary");
+        command.env("ROLLCALL_MIRROR_REDIS_SENTINELS", &sentinels);
+        command.env("ROLLCALL_MIRROR_REDIS_PASSWORD_FILE", &own);
+        for (key, value) in variables {
+            command.env(format!("ROLLCALL_MIRROR_REDIS_{key}"), value);
+        }
+        print(&mut command, b"")
+    };
+    let (password, user) = ("SENTINEL_PASSWORD_FILE", "SENTINEL_USER");
+    let [everybody, watching, wrong] =
+        ["everybody", "watching", "hunter2"].map(|text| file(text, text));
+    for (variables, code, says) in [
+        (
+            &[][..],
+            1,
+            "wants a password; name the file with it in mirror.redis.sentinel_password_file",
+        ),
+        (&[(password, &*wrong)], 1, "refuses the login as default: WRONGPASS"),
+        (&[(password, &wrong), (user, "watcher")], 1, "refuses the login as watcher: WRONGPASS"),
+        (&[(password, &everybody)], 0, "ok       sentinels: The_primary is at 127.0.0.1:"),
+        (&[(password, &watching), (user, "watcher")], 0, "ok       calls: 0 calls"),
+        (&[(password, "/nowhere")], 1, "cannot read mirror.redis.sentinel_password_file /nowhere"),
+    ] {
+        let printed = check(variables);
+        assert_eq!(printed.code, Some(code), "{printed:?}");
+        assert!(printed.stdout.contains(says), "{says}: {printed:?}");
+        assert!(!printed.stdout.contains("hunter2"), "{printed:?}");
+    }
+    let mut flags = vec!["--mirror-redis-url", "redis://The_primary"];
+    flags.extend(["--mirror-redis-sentinels", &sentinels, "--mirror-redis-password-file", &own]);
+    flags.extend(["--mirror-redis-sentinel-user", "watcher"]);
+    flags.extend(["--mirror-redis-sentinel-password-file", &watching]);
+    let rollcall = Rollcall::up(&flags);
+    mirror_is(&rollcall, "it tracks", |mirror| mirror["mode"] == "tracking");
+    let mut client = redis.client();
+    client.ok(&["AUTH", "of the primary"]);
+    client.write(&state_of(A1, 1, &states()[0]), now());
+    call_with(&rollcall, A1, &sid(1), "trying");
 }
