@@ -263,6 +263,7 @@ store: StoreSection {
     /// Calls that are kept in memory.
     ///
     /// These are the active calls, and ended ones until a checkpoint has written them to the index.
+    /// An import takes at most half of this.
     registry_calls: usize = 50_000, Form::Count(1000..=100_000_000);
 
     /// Time between two checkpoints of the index.

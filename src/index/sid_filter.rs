@@ -1,12 +1,20 @@
 //! Which sids an index may know: a Bloom filter in memory, so that most new calls are known to be new
 //! without a look at the index. What it does not hold, the index does not know.
+//!
+//! After an index was opened its sids are read little by little ([`Index::learn_sids`]); until all are known
+//! the filter says of each that it may be there.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::ops::Bound::Excluded;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use super::cursor::{Bounds, Direction, beginning};
+use super::tree::known_in;
+use super::{Index, IndexError};
 use crate::domain::CallSid;
+use crate::keys;
 
 /// Words of a block; all bits of a sid are in one.
 const BLOCK_WORDS: usize = 8;
@@ -21,6 +29,10 @@ pub(super) struct SidFilter {
     hasher: RandomState,
     /// Each for twice as many as the one before.
     layers: RwLock<Vec<Layer>>,
+    /// All sids are in it that the index had when it was opened.
+    is_whole: AtomicBool,
+    /// The last key whose sid is.
+    learned: Mutex<Option<Vec<u8>>>,
 }
 
 struct Layer {
@@ -55,7 +67,9 @@ impl SidFilter {
     /// For about so many sids; it grows with more.
     pub fn new(sids: u64) -> Self {
         let capacity = usize::try_from(sids).unwrap_or(usize::MAX).max(SIDS_MIN);
-        Self { hasher: RandomState::new(), layers: RwLock::new(vec![Layer::new(capacity)]) }
+        let layers = RwLock::new(vec![Layer::new(capacity)]);
+        let (is_whole, learned) = Default::default();
+        Self { hasher: RandomState::new(), layers, is_whole, learned }
     }
 
     pub fn insert(&self, sid: CallSid) {
@@ -79,10 +93,40 @@ impl SidFilter {
         }
     }
 
-    /// Whether this sid may have been inserted.
+    /// Whether this sid may have been inserted, or was there before.
     pub fn may_hold(&self, sid: CallSid) -> bool {
+        if !self.is_whole.load(Ordering::Acquire) {
+            return true;
+        }
         let hash = self.hasher.hash_one(sid.bytes());
         holds(&self.layers.read(), hash)
+    }
+}
+
+impl Index {
+    /// Reads so many more of the sids that were there when it was opened. True where more are left.
+    pub fn learn_sids(&self, most: usize) -> Result<bool, IndexError> {
+        if self.sids.is_whole.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        self.guarded(|| {
+            let mut learned = self.sids.learned.lock();
+            let (mut bounds, mut left): (Bounds, _) = (beginning(&[keys::KNOWN]), most);
+            if let Some(last) = learned.take() {
+                bounds.0 = Excluded(last);
+            }
+            for entry in self.entries.cursor(bounds, Direction::Up) {
+                let entry = entry?;
+                self.sids.insert(known_in(&entry)?.0.sid);
+                left -= 1;
+                if left == 0 {
+                    *learned = Some(entry.key().to_vec());
+                    return Ok(true);
+                }
+            }
+            self.sids.is_whole.store(true, Ordering::Release);
+            Ok(false)
+        })
     }
 }
 
@@ -105,6 +149,8 @@ mod tests {
     #[test]
     fn what_was_inserted_is_held_and_little_else() {
         let filter = SidFilter::new(0);
+        assert!(filter.may_hold(sid(70_000)), "nothing is known of what was there before");
+        filter.is_whole.store(true, Ordering::Release);
         for n in 0..60_000 {
             filter.insert(sid(n));
         }

@@ -455,6 +455,40 @@ fn with_one_call(call: &Call) -> tempfile::TempDir {
 }
 
 #[test]
+fn sids_get_known_little_by_little_after_an_index_was_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |index: &Index, n: u8| {
+        let call = Call { id: id(n), ..sample(Timestamp::default()) };
+        index.write(&[op(id(n), None, n.into(), &TestVersion::Call(Box::new(call)))], &[]).unwrap();
+        let (checkpoint, last_seq) = (n.into(), n.into());
+        let mark = CheckpointMeta {
+            checkpoint,
+            last_seq,
+            replay_from: last_seq + 1,
+            stats: index.stats(),
+            at: 5,
+        };
+        index.mark_and_sync(&mark).unwrap();
+    };
+    let first = Index::open(dir.path(), CACHE_BYTES).unwrap();
+    (1..=25).for_each(|n| write(&first, n));
+    drop(first);
+    tamper(dir.path(), |db| {
+        db.insert(keys::LAYOUT, rows::sealed(0, &LAYOUT.to_be_bytes())).unwrap()
+    });
+    let index = Index::open(dir.path(), CACHE_BYTES).unwrap();
+    let are_known = |last: u8| (1..=last).all(|n| index.stored(id(n)).unwrap().is_some());
+    assert!(are_known(25) && index.sids.may_hold(id(200).sid));
+    write(&index, 26);
+    // Ten were read as it was opened.
+    assert!(index.learn_sids(10).unwrap());
+    assert!(are_known(26) && index.sids.may_hold(id(200).sid));
+    while index.learn_sids(3).unwrap() {}
+    assert!(are_known(26));
+    assert!((100..200).filter(|n| index.sids.may_hold(id(*n).sid)).count() < 20);
+}
+
+#[test]
 fn every_flipped_bit_of_a_value_is_an_error_and_never_another_record() {
     let call = sample(Timestamp::default());
     let dir = with_one_call(&call);

@@ -41,6 +41,8 @@ const RECENT_MAX: usize = if cfg!(test) { 100 } else { 50_000 };
 const KEYS_BYTES: u64 = 450;
 /// What packing may write again of each call, about: its keys, and some of its rows.
 const PACKED_AGAIN_BYTES: u64 = 288;
+/// Sids that are read when it is opened; the others are read later.
+const SIDS_AT_ONCE: usize = if cfg!(test) { 10 } else { 10_000 };
 /// Entries of a call, about.
 const CALL_ENTRIES: u64 = 6;
 
@@ -57,14 +59,11 @@ impl Index {
             let mark = read_mark(&db)?;
             let stats = mark.map(|mark| mark.stats).unwrap_or_default();
             let entries = Entries::open(Database::new(db), cache_bytes)?;
-            let sids = SidFilter::new((stats.calls + stats.tombstones) / 4 * 5);
-            for entry in entries.cursor(beginning(&[keys::KNOWN]), Direction::Up) {
-                sids.insert(known_in(&entry?)?.0.sid);
-            }
-            Ok((entries, sids, stats))
+            Ok((entries, stats))
         });
-        let (entries, sids, stats) = opened?;
-        Ok(Self {
+        let (entries, stats) = opened?;
+        let sids = SidFilter::new((stats.calls + stats.tombstones) / 4 * 5);
+        let index = Self {
             dir: dir.to_owned(),
             entries,
             sids,
@@ -72,7 +71,9 @@ impl Index {
             sealing: Mutex::default(),
             writes: Batches::default(),
             failed: AtomicBool::new(false),
-        })
+        };
+        index.learn_sids(SIDS_AT_ONCE)?;
+        Ok(index)
     }
 
     /// Where it is.
@@ -517,7 +518,7 @@ pub(super) fn strange_key() -> IndexError {
 }
 
 /// The call of an entry under `k`, and what is known of it.
-fn known_in(entry: &Entry) -> Result<(CallId, Stored), IndexError> {
+pub(super) fn known_in(entry: &Entry) -> Result<(CallId, Stored), IndexError> {
     let id = keys::id_in_known(entry.key()).ok_or_else(strange_key)?;
     Ok((id, Stored::from_bytes(&entry.value())?))
 }

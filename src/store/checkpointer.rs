@@ -20,10 +20,14 @@ use crate::domain::CallId;
 /// Calls that one submission of the sweep gives up.
 const SWEEP_CALLS: usize = 500;
 
+/// Sids that an index which was opened gets to know at once.
+const LEARNED_SIDS: usize = 100_000;
 /// Calls that are counted at once for the quarters of an hour that are sealed.
 const SEALED_CALLS: usize = 20_000;
 /// How long after its end a quarter is sealed: until then most of its calls still change.
 const SEAL_AGE_MS: u64 = 10 * 60 * 1000;
+/// How long sids are read at once.
+const LEARNING: Duration = Duration::from_millis(500);
 /// How long quarters are sealed at once where nothing else is to be done.
 const SEALING: Duration = Duration::from_secs(1);
 
@@ -72,6 +76,9 @@ impl Checkpointer {
             let mut done = checkpoint::take(&self.shared, self.builder.generation(), scope);
             if matches!(done, Ok(false)) && !stop && !everything {
                 done = checkpoint::tidy(&self.shared).map(|()| false);
+            }
+            if !stop && done.is_ok() {
+                self.learn_sids();
             }
             // Where memory has to be emptied, that goes first.
             if let Ok(written) = done
@@ -129,6 +136,22 @@ impl Checkpointer {
             next = inbox.try_recv().ok();
         }
         asked
+    }
+
+    /// Has the index get to know sids that it had when it was opened, for a while.
+    fn learn_sids(&self) {
+        let begun = Instant::now();
+        let Ok(index) = self.shared.view.index() else { return };
+        loop {
+            match index.learn_sids(LEARNED_SIDS) {
+                Ok(true) if begun.elapsed() < LEARNING => {}
+                Ok(_) => return,
+                Err(error) => {
+                    self.shared.view.index_failed(&error);
+                    return;
+                }
+            }
+        }
     }
 
     /// Seals some quarters of an hour; where nothing was written, for a while.

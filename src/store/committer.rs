@@ -13,6 +13,7 @@ use super::frames::{admin_body, tombstone_body};
 use super::messages::{CheckpointNote, CommitterMessage, Submission};
 use super::parts::{self, join_first, look_up, replace};
 use super::state::Shared;
+use super::submit::Backpressure;
 use crate::access::SettingRow;
 use crate::codec;
 use crate::domain::{AccountSid, Call, CallId, CallSid, Timestamp};
@@ -160,7 +161,7 @@ impl<'a> Group<'a> {
     fn take(&mut self, mut submission: Submission) {
         self.changes += submission.changes.len();
         let changes = std::mem::take(&mut submission.changes);
-        match self.draft(changes, submission.at, submission.dry) {
+        match self.draft(changes, &submission) {
             Err(error) => {
                 submission.answer(Err(error));
             }
@@ -180,17 +181,20 @@ impl<'a> Group<'a> {
     fn draft(
         &self,
         changes: Vec<Change>,
-        at: Timestamp,
-        dry: bool,
+        submission: &Submission,
     ) -> Result<PreparedSubmission, StoreError> {
+        let Submission { at, dry, backpressure, .. } = *submission;
         if let Some(reason) = self.shared.health.failed.borrow().clone() {
             return Err(StoreError::Failed(reason));
         }
         if !dry && changes.iter().any(Change::grows) {
             self.shared.disk.admits()?;
         }
-        if !self.has_memory(&changes) {
-            self.shared.limit_registry();
+        if !self.has_memory(&changes, backpressure) {
+            match backpressure {
+                Backpressure::None => self.shared.limit_registry(),
+                Backpressure::Wait => self.shared.checkpointer.wake(),
+            }
             return Err(StoreError::Busy);
         }
         let mut draft = PreparedSubmission::default();
@@ -200,10 +204,10 @@ impl<'a> Group<'a> {
         Ok(draft)
     }
 
-    /// Whether the registry has memory for the calls of these changes. A submission larger than the
-    /// whole registry is taken once that is empty.
-    fn has_memory(&self, changes: &[Change]) -> bool {
-        let most = self.shared.options.registry_calls;
+    /// Whether the registry has memory for the calls of these changes. A submission larger than all
+    /// that it may take is taken once the registry is empty.
+    fn has_memory(&self, changes: &[Change], backpressure: Backpressure) -> bool {
+        let most = self.shared.options.calls_in_memory(backpressure);
         let registry = self.shared.view.registry.read();
         let held = registry.len() + self.staged.len();
         let fits = |calls: usize| calls == 0 || held + calls.min(most) <= most;
@@ -399,7 +403,9 @@ impl<'a> Group<'a> {
             let (name, json) = (row.name.clone(), row.json.clone());
             registry.put_admin(AdminRow { name, seq: *seq, json });
         }
-        let pressed = registry.len() * 2 > shared.options.registry_calls;
+        let is_bulk = |(of, _): &(Submission, _)| of.backpressure == Backpressure::Wait;
+        let by = if replies.iter().any(is_bulk) { Backpressure::Wait } else { Backpressure::None };
+        let pressed = registry.len() * 2 > shared.options.calls_in_memory(by);
         let last_seq = registry.last_seq();
         drop(registry);
         if !admin.is_empty() {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Outcome;
 use super::StoreError;
 use super::change::Change;
+use super::submit::Backpressure;
 use super::threads::ReplySender;
 use crate::domain::{CallId, Timestamp};
 use crate::index::{AdminRow, Index};
@@ -61,6 +62,8 @@ pub(super) struct Submission {
     pub at: Timestamp,
     /// Say what would happen, and do nothing.
     pub dry: bool,
+    /// Bulk work leaves memory for others.
+    pub backpressure: Backpressure,
     pub reply: ReplySender<Outcome>,
     /// Space in the queue.
     pub permit: tokio::sync::OwnedSemaphorePermit,

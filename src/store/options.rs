@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::submit::Backpressure;
+
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where everything is.
@@ -37,6 +39,16 @@ pub struct Options {
     pub build_later: bool,
     /// False only in the benchmark that measures what syncing costs.
     pub sync: bool,
+}
+
+impl Options {
+    /// Calls that may be in memory once such a submission is taken: bulk work leaves half of it for events.
+    pub(super) fn calls_in_memory(&self, backpressure: Backpressure) -> usize {
+        match backpressure {
+            Backpressure::None => self.registry_calls,
+            Backpressure::Wait => self.registry_calls / 2,
+        }
+    }
 }
 
 /// What is kept, and for how long.

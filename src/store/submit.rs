@@ -63,7 +63,7 @@ impl Intake {
             }
         };
         let (reply, answer) = self.committer.reply_to_task();
-        let submission = Submission { changes, at, dry, reply, permit };
+        let submission = Submission { changes, at, dry, backpressure, reply, permit };
         self.committer.send(CommitterMessage::Submit(submission))?;
         Ok(Ticket { answer, _waits: self.waits.begin(None, Instant::now()) })
     }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
+use super::super::submit::Backpressure;
 use super::*;
 use crate::access::SettingRow;
 use crate::index::tests::{in_sled, tamper};
@@ -56,6 +57,28 @@ fn a_full_registry_refuses_whole_submissions_until_the_checkpointer_has_made_roo
     let changes: Vec<_> = (10..40).map(ringing).collect();
     store.apply(&changes, clock::now(), false).unwrap();
     assert_eq!(sids(&store, Filter::default()).len(), 40);
+    assert_sound(&store);
+}
+
+#[test]
+fn bulk_work_leaves_memory_for_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options { registry_calls: 10, ..options(dir.path()) });
+    let still = store.shared.index_writer.lock();
+    let bulk = |calls: std::ops::Range<u8>| {
+        let changes = calls.map(ringing).collect();
+        let intake = &store.shared.intake;
+        intake.submit(changes, clock::now(), false, Backpressure::Wait).unwrap().wait()
+    };
+    assert_eq!(bulk(0..5).unwrap().new, 5);
+    assert!(matches!(bulk(5..6), Err(StoreError::Busy)));
+    // Those that are there need no more memory.
+    bulk(0..5).unwrap();
+    submit(&store, (5..10).map(ringing).collect()).unwrap();
+    assert!(matches!(submit(&store, vec![ringing(10)]), Err(StoreError::Busy)));
+    drop(still);
+    store.apply(&(10..30).map(ringing).collect::<Vec<_>>(), clock::now(), false).unwrap();
+    assert_eq!(sids(&store, Filter::default()).len(), 30);
     assert_sound(&store);
 }
 
