@@ -29,5 +29,6 @@ mod registry;
 mod server;
 mod store;
 mod tls;
+mod upstream;
 mod users;
 mod wire;

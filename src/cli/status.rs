@@ -9,7 +9,7 @@ use crate::clock;
 use crate::domain::{Timestamp, counted, short_duration, show_age, show_size};
 use crate::ops::{
     CertificateInfo, CertificateList, CertificateRole, HookFigures, MirrorFigures, ReachableAt,
-    Refusals, StatusFigures,
+    Refusals, StatusFigures, UpstreamFigures,
 };
 use crate::store::Status;
 use crate::wire::parse_time;
@@ -65,6 +65,8 @@ pub(super) fn text(figures: &StatusFigures, running: bool) -> String {
     lines.extend(certificate_lines(&figures.tls));
     lines.extend(hook_lines(&figures.hooks));
     lines.extend(figures.mirror.iter().map(|mirror| ("mirror", mirror_line(mirror, now))));
+    let upstream = figures.upstream_auth.iter();
+    lines.extend(upstream.map(|upstream| ("jambonz's tokens", upstream_line(upstream, now))));
     lines
         .extend(problems(figures, running).into_iter().map(|problem| ("problem", clean(&problem))));
     lines.into_iter().fold(String::new(), |mut text, (name, value)| {
@@ -207,6 +209,40 @@ fn mirror_line(mirror: &MirrorFigures, now: Timestamp) -> String {
     }
     if mirror.unreadable > 0 {
         let _infallible = write!(text, "; {} unreadable", counted(mirror.unreadable, "call"));
+    }
+    clean(&text)
+}
+
+/// How questions about tokens of jambonz are answered.
+fn upstream_line(upstream: &UpstreamFigures, now: Timestamp) -> String {
+    let UpstreamFigures { url, answered_at, failing_since, questions, unavailable, .. } = upstream;
+    let mut text = format!("asked for at {url}");
+    match (failing_since, answered_at) {
+        (Some(since), _) => {
+            let _infallible = write!(text, ": no answer since {}", ago(since, now));
+        }
+        (None, Some(at)) => {
+            let _infallible = write!(text, ": last answer {}", ago(at, now));
+        }
+        (None, None) => text.push_str(": not asked yet"),
+    }
+    let asked = counted(questions.values().sum::<u64>(), "question");
+    let kinds = questions.iter().filter(|(_, count)| **count > 0);
+    let kinds: Vec<_> = kinds.map(|(kind, count)| format!("{count} {kind}")).collect();
+    let _infallible = write!(text, "; {asked}");
+    if !kinds.is_empty() {
+        let _infallible = write!(text, " ({})", kinds.join(", "));
+    }
+    let remembered = counted(upstream.cached, "request");
+    let _infallible = write!(text, "; {remembered} without one");
+    if upstream.stale > 0 {
+        let stale = counted(upstream.stale, "request");
+        let _infallible = write!(text, "; {stale} by an older answer");
+    }
+    let refused = unavailable.iter().filter(|(_, count)| **count > 0);
+    let refused: Vec<_> = refused.map(|(reason, count)| format!("{count} {reason}")).collect();
+    if !refused.is_empty() {
+        let _infallible = write!(text, "; answered 503: {}", refused.join(", "));
     }
     clean(&text)
 }

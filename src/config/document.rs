@@ -265,6 +265,10 @@ pub fn check(config: &Config, places: &ValueSources, unknown: &UnknownValues) ->
         _ => {}
     }
     mirror(&config.mirror_redis, places, &mut note);
+    if config.upstream.auth && config.upstream.api_url.is_none() {
+        let keys = ["upstream.auth", "upstream.api_url"];
+        note(&keys, ConfigError::NobodyToAsk { place: places.of("upstream.auth") });
+    }
     if let Some(listen) = http.listen.as_ref().filter(|at| !at.is_loopback() && !http.allow_remote)
     {
         let (place, listen) = (places.of("http.listen"), listen.to_string());

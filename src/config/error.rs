@@ -123,6 +123,11 @@ pub enum ConfigError {
         "{place}: {present} is set and {absent} is not; set both, or neither for no client certificate"
     )]
     HalfClientCertificate { place: ValueSource, present: &'static str, absent: &'static str },
+    #[error(
+        "{place}: upstream.auth is true and upstream.api_url is not set, so that no token could be asked \
+         for; set upstream.api_url to jambonz's API, such as \"https://jambonz.example.com/api\""
+    )]
+    NobodyToAsk { place: ValueSource },
     #[error("the configuration has {}:\n{}", counted(errors.len(), "error"), self.lines().join("\n"))]
     Several { errors: Vec<ConfigError> },
 }

@@ -39,7 +39,9 @@ pub use keys::KEYS;
 pub use net::{Host, ListenAddr, SubjectName};
 pub use redis::{RedisUrl, WantedAccounts};
 pub use retention::SHORT;
-pub use sections::{Config, LimitsSection, Log, LogFormat, LogLevel, LogNumbers, MirrorRedis};
+pub use sections::{
+    Config, LimitsSection, Log, LogFormat, LogLevel, LogNumbers, MirrorRedis, Upstream,
+};
 pub use settings::{DEFAULT_FILE, Locations, Settings};
 
 use error::ValueSource;

@@ -390,17 +390,51 @@ feature_servers: FeatureServers {
 
 /// jambonz's own API, and which authorities rollcall trusts as a client.
 upstream: Upstream {
-    /// Base URL of jambonz's own API, for new calls that name an application; empty: off.
+    /// Base URL of jambonz's own API, for tokens of jambonz and for new calls that name an
+    /// application; empty: off.
     ///
-    /// Write it without /v1. A new call that names an application_sid is passed on with the
-    /// caller's own Authorization header, because applications are in jambonz's database. Where
-    /// this is empty, such a call is refused.
+    /// Write it without /v1, such as "https://jambonz.example.com/api". It must lead to jambonz
+    /// itself, and not by way of a proxy that sends calls to rollcall. A new call that names an
+    /// application_sid is passed on with the caller's own Authorization header, because applications
+    /// are in jambonz's database. Where this is empty, such a call is refused.
     api_url: Option<Base> = None, Form::Text("URL");
 
     /// File with the authorities (PEM) for outgoing HTTPS; empty: those of the system.
     ///
     /// It is used for feature servers and for api_url.
     ca: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Accept tokens of jambonz: those that rollcall does not know are asked for at api_url.
+    ///
+    /// These are API keys of jambonz and the tokens of people who are logged in at its portal. They
+    /// reach the calls of the accounts that they reach in jambonz, and nothing else: no events, no
+    /// figures, not all accounts at once.
+    auth: bool = false, Form::Boolean;
+
+    /// How long an answer about a token counts, also one that refuses it.
+    ///
+    /// A token that is revoked in jambonz is refused here after this time.
+    auth_cache: Duration = Duration::from_mins(1), Form::Duration(1..=HOUR);
+
+    /// How much longer an accepted token may read while jambonz cannot be asked; "0s": not at all.
+    ///
+    /// Without such an answer requests are 503 meanwhile. It never outlives a token's own end.
+    auth_stale: Duration = Duration::from_mins(5), Form::Duration(0..=DAY);
+
+    /// Time for an answer about a token, connection included.
+    auth_timeout: Duration = Duration::from_secs(5), Form::Duration(1..=MINUTE);
+
+    /// Questions about tokens that jambonz is asked in five minutes, and at once after a quiet time.
+    ///
+    /// jambonz itself answers 600 requests in five minutes, those of its portal included, unless its
+    /// RATE_LIMIT_MAX_PER_WINDOW says otherwise. A quarter of them is kept for tokens that it has
+    /// accepted before. Further requests are 503 with Retry-After.
+    auth_questions: u64 = 120, Form::Count(4..=100_000);
+
+    /// The same for the tokens of one client address that jambonz has not accepted yet.
+    ///
+    /// So guesses from one address leave something for others. An address of IPv6 is its /64.
+    auth_address_questions: u64 = 30, Form::Count(1..=100_000);
 }
 
 /// The mirror: calls are read from jambonz's Redis.

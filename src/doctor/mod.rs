@@ -25,6 +25,7 @@ mod server;
 mod tests;
 mod tokens;
 mod unit;
+mod upstream;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -164,6 +165,7 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
         tokens::check(&server),
         hooks::check(&server),
         mirror::check(config, &server),
+        upstream::check(config, &server),
         outbound::check(config, &user),
         unit::check(config, &known, around),
     ]

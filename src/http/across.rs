@@ -46,7 +46,7 @@ pub(super) async fn answer(
     if count {
         let counting = CountingAcross::of_list(&accounts, filter.clone());
         total = Some(reading.count_across(counting).await?.count());
-        client.still_may_all(accounts.iter().map(|one| one.account))?;
+        client.still_may_all(accounts.iter().map(|one| one.account)).await?;
     }
     let across = reading.slice(move |_| Ok(Across::new(accounts, filter, order, after))).await?;
     let question = Arc::new(across.request().clone());
@@ -70,7 +70,7 @@ pub(super) async fn answer(
     }
     let quick = !writer.form().is_slow();
     let (writer, first) = write(&list.reading, writer, read.calls, last, quick).await?;
-    list.client.still_may_all(read.accounts)?;
+    list.client.still_may_all(read.accounts).await?;
     let (first, form) = (permit.hold(first), writer.form());
     let mut reply = if last {
         form.reply(first)
@@ -227,7 +227,7 @@ impl RemainingCalls {
         let ReadCalls { calls, accounts, is_last, .. } = self.read(permit.bytes()).await?;
         let quick = !writer.form().is_slow();
         let (writer, piece) = write(&self.reading, writer, calls, is_last, quick).await?;
-        self.client.still_may_all(accounts)?;
+        self.client.still_may_all(accounts).await?;
         Ok((permit.hold(piece), (!is_last).then_some((self, writer))))
     }
 }

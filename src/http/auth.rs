@@ -1,12 +1,15 @@
 //! Who asks, and whether they may.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
 use super::ApiContext;
+use super::auth_throttle::network;
 use super::error::{ApiError, Why};
+use super::jambonz;
 use super::request::ApiRequest;
 use crate::access::{Access, Role, TokenScope};
 use crate::clock;
@@ -14,13 +17,16 @@ use crate::domain::{AccountSid, ServiceProviderSid, SidError};
 use crate::logs;
 use crate::meter::Cause;
 use crate::store::Scope;
+use crate::upstream::Subject;
 
 /// What a valid token stands for.
 #[derive(Debug, Clone)]
 pub(super) struct Principal {
     pub id: Arc<str>,
     pub scope: TokenScope,
-    role: Role,
+    pub role: Role,
+    /// It is jambonz that has accepted it, and not rollcall.
+    pub is_of_jambonz: bool,
 }
 
 /// What a token may be asked for.
@@ -43,7 +49,8 @@ impl Principal {
         let now = clock::now();
         context.store.access(|access| {
             let token = access.token(token, now)?;
-            Some(Self { id: token.id.as_str().into(), scope: token.scope, role: token.role })
+            let id = token.id.as_str().into();
+            Some(Self { id, scope: token.scope, role: token.role, is_of_jambonz: false })
         })
     }
 
@@ -162,7 +169,8 @@ fn separate(field: &HeaderValue) -> Vec<Option<&str>> {
 pub(super) fn bearer<'r>(request: &'r ApiRequest<'_>) -> Result<&'r Principal, ApiError> {
     match request.authorizations.as_slice() {
         [Authorization::Bearer(_, token)] => {
-            let token = token.as_ref().ok_or_else(|| ApiError::unauthorized(true))?;
+            let denied = || request.denied.clone().unwrap_or_else(|| ApiError::unauthorized(true));
+            let token = token.as_ref().ok_or_else(denied)?;
             logs::note_token(&token.id);
             Ok(token)
         }
@@ -182,7 +190,7 @@ pub(super) fn authorize(
     action: Action,
 ) -> Result<AccountSid, ApiError> {
     let token = bearer(request)?;
-    let account = account.parse().map_err(|error| wrong_sid("account sid", account, error))?;
+    let account = account_of(account)?;
     logs::note_account(account);
     token.reaches(request.context, account)?;
     token.may(action)?;
@@ -197,36 +205,56 @@ pub(super) fn authorize_provider(
     action: Action,
 ) -> Result<ServiceProviderSid, ApiError> {
     let token = bearer(request)?;
-    let what = "service provider sid";
-    let provider = provider.parse().map_err(|error| wrong_sid(what, provider, error))?;
+    let provider = provider_of(provider)?;
     token.provides(provider)?;
     token.may(action)?;
     Ok(provider)
+}
+
+/// The account of a path.
+pub(super) fn account_of(sid: &str) -> Result<AccountSid, ApiError> {
+    sid.parse().map_err(|error| wrong_sid("account sid", sid, error))
+}
+
+/// The service provider of a path.
+pub(super) fn provider_of(sid: &str) -> Result<ServiceProviderSid, ApiError> {
+    sid.parse().map_err(|error| wrong_sid("service provider sid", sid, error))
 }
 
 /// The reader of a long answer, whose token may end before the answer does.
 pub(super) struct StreamClient {
     context: Arc<ApiContext>,
     token: String,
+    /// Jambonz was asked about the token, from this network.
+    is_of_jambonz: bool,
+    from: Option<IpAddr>,
     scope: Scope,
 }
 
 impl StreamClient {
     pub fn new(request: &ApiRequest<'_>, scope: impl Into<Scope>) -> Self {
-        let token = match request.authorizations.first() {
-            Some(Authorization::Bearer(token, _)) => (*token).to_owned(),
-            _ => String::new(),
+        let (token, is_of_jambonz) = match request.authorizations.first() {
+            Some(Authorization::Bearer(token, principal)) => {
+                (*token, principal.as_ref().is_some_and(|principal| principal.is_of_jambonz))
+            }
+            _ => ("", false),
         };
-        Self { context: request.context.clone(), token, scope: scope.into() }
+        Self {
+            context: request.context.clone(),
+            token: token.to_owned(),
+            is_of_jambonz,
+            from: request.peer().map(|peer| network(peer.ip())),
+            scope: scope.into(),
+        }
     }
 
     /// Whether the token opens these lists now, and all of these accounts, whose calls were read: accounts
     /// may have gone to another service provider.
-    pub fn still_may_all(
+    pub async fn still_may_all(
         &self,
         accounts: impl IntoIterator<Item = AccountSid>,
     ) -> Result<(), ApiError> {
-        let scope = self.token_now()?.scope;
+        let scope = self.token_now().await?.scope;
         let covers_all =
             |access: &Access| accounts.into_iter().all(|account| access.covers(scope, account));
         if scope == TokenScope::Admin || self.context.store.access(covers_all) {
@@ -237,13 +265,15 @@ impl StreamClient {
     }
 
     /// Whether the token opens these lists now: asked after reading and before sending.
-    pub fn still_may(&self) -> Result<(), ApiError> {
-        self.token_now().map(|_| ())
+    pub async fn still_may(&self) -> Result<(), ApiError> {
+        self.token_now().await.map(|_| ())
     }
 
-    fn token_now(&self) -> Result<Principal, ApiError> {
-        let token = Principal::of(&self.context, &self.token);
-        let token = token.ok_or_else(|| ApiError::unauthorized(true))?;
+    async fn token_now(&self) -> Result<Principal, ApiError> {
+        let token = match Principal::of(&self.context, &self.token) {
+            None if self.is_of_jambonz => self.ask_again().await?,
+            token => token.ok_or_else(|| ApiError::unauthorized(true))?,
+        };
         match self.scope {
             Scope::Account(account) => token.reaches(&self.context, account)?,
             Scope::ServiceProvider(provider) => token.provides(provider)?,
@@ -253,6 +283,16 @@ impl StreamClient {
         }
         token.may(Action::List)?;
         Ok(token)
+    }
+
+    async fn ask_again(&self) -> Result<Principal, ApiError> {
+        let subject = match self.scope {
+            Scope::Account(account) => Some(Subject::Account(account)),
+            Scope::ServiceProvider(provider) => Some(Subject::ServiceProvider(provider)),
+            Scope::Everybody => None,
+        };
+        let subject = subject.ok_or_else(|| ApiError::unauthorized(true))?;
+        jambonz::ask(&self.context, &self.token, subject, self.from, false).await
     }
 }
 

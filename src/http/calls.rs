@@ -76,7 +76,7 @@ async fn count_across(request: &ApiRequest<'_>, scope: Scope) -> Result<Response
     let accounts = reading.accounts().await?;
     let counting = CountingAcross::of_live(&request.context.store, &accounts);
     let counted = reading.count_across(counting).await?.with_status();
-    StreamClient::new(request, scope).still_may_all(accounts.iter().map(|one| one.account))?;
+    StreamClient::new(request, scope).still_may_all(accounts.iter().map(|one| one.account)).await?;
     Ok(show_count(counted))
 }
 

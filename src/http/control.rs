@@ -2,8 +2,8 @@
 //! call where it runs. Nothing is kept here; what becomes of the call comes back as events.
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use super::body::{fields, read_body};
@@ -45,6 +45,7 @@ pub(super) async fn update(request: &mut ApiRequest<'_>, id: CallId) -> Result<R
     let message = Message {
         path: format!("/v1/updateCall/{asked}"),
         authorization: None,
+        headers: HeaderMap::new(),
         body: Bytes::from(Value::Object(fields).to_string()),
     };
     let answer = context.feature_servers.of_call(&context.client, service_url, message).await?;
@@ -105,6 +106,7 @@ pub(super) async fn create(
         let message = Message {
             path: format!("/v1/Accounts/{account}/Calls"),
             authorization: request.headers.get(AUTHORIZATION).cloned(),
+            headers: HeaderMap::new(),
             body,
         };
         return passed_on(request, upstream, message).await;
@@ -117,6 +119,7 @@ pub(super) async fn create(
     let message = Message {
         path: "/v1/createCall".to_owned(),
         authorization: None,
+        headers: HeaderMap::new(),
         body: Bytes::from(Value::Object(fields).to_string()),
     };
     let answer = context.feature_servers.in_turn(&context.client, &message).await;

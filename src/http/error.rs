@@ -203,6 +203,13 @@ impl ApiError {
         Self { counted: Some(Refused::Panic), ..Self::internal("an error inside rollcall") }
     }
 
+    /// 508: a question of rollcall's own has come back.
+    pub fn circle() -> Self {
+        let msg =
+            "this question about a token comes from rollcall: it is to go to jambonz's own API";
+        Self::new(StatusCode::LOOP_DETECTED, msg)
+    }
+
     /// 503: as many are being served as may be.
     pub fn busy(msg: impl Into<String>) -> Self {
         Self { counted: Some(Refused::Busy), ..Self::unavailable(msg, 1) }

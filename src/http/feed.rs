@@ -185,7 +185,7 @@ impl FeedReader {
             Ok((feed, events))
         };
         let (feed, events) = self.reading.slice(read).await?;
-        self.client.still_may()?;
+        self.client.still_may().await?;
         self.feed = feed;
         Ok(events)
     }

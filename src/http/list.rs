@@ -379,7 +379,7 @@ async fn next_piece(rest: ListTail) -> Result<(Bytes, Option<ListTail>), ApiErro
     let bytes = permit.bytes();
     loop {
         let (piece, left) = reading.slice(move |store| part.piece(store, bytes)).await?;
-        client.still_may()?;
+        client.still_may().await?;
         match left {
             None => return Ok((permit.hold(piece), None)),
             Some(left) if piece.is_empty() => part = left,

@@ -23,6 +23,7 @@ mod feed_position;
 pub mod fuzz;
 mod gzip;
 mod health;
+mod jambonz;
 mod list;
 mod metrics;
 mod near_path;
@@ -62,6 +63,7 @@ use crate::logs::AuditLog;
 use crate::meter::Requests;
 use crate::outbound::{Client, Servers};
 use crate::store::Store;
+use crate::upstream::UpstreamAuth;
 
 /// What handlers know beside the request.
 pub struct ApiContext {
@@ -76,6 +78,8 @@ pub struct ApiContext {
     pub client: Client,
     /// Where calls are controlled.
     pub feature_servers: Servers,
+    /// Asks jambonz about tokens; none where they are not accepted.
+    pub upstream_auth: Option<Arc<UpstreamAuth>>,
     /// Event streams that may be open.
     pub event_streams: Arc<StreamLimit>,
     /// Requests so far.

@@ -277,7 +277,7 @@ impl PageTail {
             let Rows { bytes, calls, begun } = self.reading.slice(read).await?;
             self.begun = begun;
             let written: Vec<_> = self.calls.drain(..calls).collect();
-            self.client.still_may_all(written.into_iter().map(|call| call.account))?;
+            self.client.still_may_all(written.into_iter().map(|call| call.account)).await?;
             out.extend_from_slice(&bytes);
         }
         if self.calls.is_empty() {

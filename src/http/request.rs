@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Version};
 use std::sync::Arc;
 
 use super::auth::{Authorization, Principal};
+use super::error::ApiError;
 use super::{ApiContext, ConnectionInfo};
 
 /// What is read of the body of a refused request.
@@ -34,6 +35,8 @@ pub(super) struct ApiRequest<'a> {
     pub has_chunks: bool,
     pub connection: Option<&'a ConnectionInfo>,
     pub authorizations: Vec<Authorization<'a>>,
+    /// Why jambonz did not accept the token, where it was asked.
+    pub denied: Option<ApiError>,
 }
 
 impl<'a> ApiRequest<'a> {
@@ -47,6 +50,7 @@ impl<'a> ApiRequest<'a> {
             has_chunks: head.version >= Version::HTTP_11,
             connection: head.extensions.get(),
             authorizations: Authorization::all(context, &head.headers),
+            denied: None,
         };
         request.recognise(request.token().is_some());
         request

@@ -10,15 +10,19 @@ use std::sync::LazyLock;
 
 use http::Method;
 
-use super::auth::{Action, Principal, authorize, authorize_provider, bearer, wrong_sid};
+use super::auth::{
+    Action, Principal, account_of, authorize, authorize_provider, bearer, provider_of, wrong_sid,
+};
 use super::error::ApiError;
 use super::request::ApiRequest;
 use super::response::Response;
 use super::{
-    calls, control, docs, feed, health, list, metrics, near_path, recent_calls, stats, webhook,
+    calls, control, docs, feed, health, jambonz, list, metrics, near_path, recent_calls, stats,
+    webhook,
 };
 use crate::domain::{AccountSid, CallId, ServiceProviderSid};
 use crate::meter;
+use crate::upstream::Subject;
 
 /// The label of all paths that are not answered.
 const OTHER: &str = "other";
@@ -239,6 +243,29 @@ impl<'p> Target<'p> {
     /// Whether senders of events are answered here.
     pub fn takes_events(self) -> bool {
         self.resource.is_some_and(Resource::takes_events)
+    }
+
+    /// Asks jambonz about the token of a request, where rollcall does not know it and the path says whose
+    /// calls are meant.
+    pub async fn recognise(self, request: &mut ApiRequest<'_>) {
+        let method = request.method;
+        jambonz::recognise(request, || self.subject(method)).await;
+    }
+
+    /// Whose calls are meant; none where the path names nobody or does not answer the method.
+    fn subject(self, method: &Method) -> Option<Result<Subject, ApiError>> {
+        match self.resource?.route(method)?.handler {
+            Handler::Account(..) | Handler::PortalAccount(..) | Handler::Call(..) => {
+                Some(account_of(self.account).map(Subject::Account))
+            }
+            Handler::Provider(..) | Handler::PortalProvider(..) => {
+                Some(provider_of(self.provider).map(Subject::ServiceProvider))
+            }
+            Handler::Open(_)
+            | Handler::Sender(_)
+            | Handler::Token(..)
+            | Handler::AllAccounts(..) => None,
+        }
     }
 
     /// Answers a client that may ask. The order of checks is that of jambonz:

@@ -137,6 +137,7 @@ impl Inner {
             return self.preflight(&head.headers);
         }
         let mut request = ApiRequest::new(&self.context, head, body);
+        target.recognise(&mut request).await;
         let rate = self.rate.as_ref().zip(request.token());
         let rate = rate.map(|(rate, token)| rate.count(&token.id, Instant::now()));
         let mut reply = match rate.filter(|rate| rate.exceeded) {

@@ -68,7 +68,7 @@ async fn standing(
     let accounts = reading.accounts().await?;
     let counting = CountingAcross::of_standing(&accounts, filter);
     let counted = reading.count_across(counting).await?.standing();
-    StreamClient::new(request, scope).still_may_all(accounts.iter().map(|one| one.account))?;
+    StreamClient::new(request, scope).still_may_all(accounts.iter().map(|one| one.account)).await?;
     let total: u64 = counted.iter().map(sum).sum();
     let mut body = format!("{{\"total\":{total}");
     for (direction, standing) in Direction::ALL.into_iter().zip(&counted) {
@@ -121,7 +121,7 @@ async fn figures(
                 Ok((counting, done))
             })
             .await?;
-        client.still_may()?;
+        client.still_may().await?;
         reading.hold(&mut permits, counting.bytes(), MEMORY)?;
         if done {
             break;
@@ -296,7 +296,7 @@ impl FiguresTail {
                 Ok((writer, body, from, done))
             })
             .await?;
-        client.still_may_all(accounts.iter().map(|one| one.account))?;
+        client.still_may_all(accounts.iter().map(|one| one.account)).await?;
         let rest = (!done).then_some(Self { reading, client, accounts, writer, from, permits });
         Ok((permit.hold(body), rest))
     }

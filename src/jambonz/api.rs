@@ -239,6 +239,7 @@ impl<'a> Api<'a> {
         let message = Message {
             path: path.to_owned(),
             authorization: Some(self.authorization.clone()),
+            headers: HeaderMap::new(),
             body: body.map(|body| Bytes::from(body.to_string())).unwrap_or_default(),
         };
         let mut tries = 0;

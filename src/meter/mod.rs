@@ -16,6 +16,7 @@ mod process;
 mod requests;
 mod scrape;
 mod text;
+mod upstream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use mirror::{MirrorMetrics, MirrorMode};
 pub use outcome::Outcome;
 pub use requests::{Requests, Routes};
 pub use scrape::{AccountGauge, ScrapeFigures, scrape};
+pub use upstream::{TokenAnswer, Unasked, UpstreamMetrics};
 
 use crate::domain::{AccountSid, EVENT_FIELDS};
 
@@ -106,6 +108,7 @@ pub struct Meter {
     /// The same by cause and account, and when each account's last event was taken.
     pub hooks: HookMetrics,
     pub mirror: MirrorMetrics,
+    pub upstream: UpstreamMetrics,
     pub commit_changes: Histogram,
     pub commit_bytes: Histogram,
     /// Time to write and sync a commit.
@@ -137,6 +140,7 @@ impl Default for Meter {
             unread: Default::default(),
             hooks: HookMetrics::default(),
             mirror: MirrorMetrics::default(),
+            upstream: UpstreamMetrics::default(),
             commit_changes: Histogram::of_units(COMMIT_CHANGES),
             commit_bytes: Histogram::of_units(COMMIT_BYTES),
             commit_time: Histogram::of_micros(SYNC_MICROS),

@@ -83,6 +83,7 @@ impl Collector for Scrape {
         self.calls(&mut text)?;
         self.sockets(&mut text)?;
         self.mirror(&mut text)?;
+        self.upstream(&mut text)?;
         self.requests.write(&mut text)
     }
 }
@@ -262,6 +263,34 @@ impl Scrape {
             text.gauge("rollcall_mirror_reconciled_timestamp_seconds", help, seconds)?;
         }
         Ok(())
+    }
+
+    /// Nothing where jambonz is not asked about tokens.
+    fn upstream(&self, text: &mut MetricsText<'_>) -> fmt::Result {
+        let upstream = &self.meter.upstream;
+        let Some(state) = upstream.state() else { return Ok(()) };
+        let help = "0 while jambonz's API does not answer questions about tokens";
+        let available = u64::from(state.failing.is_none());
+        text.number("rollcall_upstream_available", help, available)?;
+        let help = "Questions about tokens to jambonz's API, by their answers";
+        let mut questions = text.counters("rollcall_upstream_questions", help)?;
+        for (answer, count) in upstream.questions() {
+            questions.value(&[("answer", answer.as_str())], count)?;
+        }
+        let help =
+            "Requests that were answered 503 since jambonz could not be asked about their tokens";
+        let mut refused = text.counters("rollcall_upstream_unavailable", help)?;
+        for (reason, count) in upstream.refused() {
+            refused.value(&[("reason", reason.as_str())], count)?;
+        }
+        let help = "Requests whose tokens jambonz had been asked about before";
+        text.counter("rollcall_upstream_cached", help, upstream.cached.get())?;
+        let help =
+            "Requests that were answered by an older word of jambonz while it could not be asked";
+        text.counter("rollcall_upstream_stale", help, upstream.stale.get())?;
+        let help = "Answers about tokens that are remembered";
+        let remembered = u64::try_from(upstream.remembered.get()).unwrap_or_default();
+        text.number("rollcall_upstream_remembered", help, remembered)
     }
 
     fn calls(&self, text: &mut MetricsText<'_>) -> fmt::Result {

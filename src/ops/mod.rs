@@ -33,7 +33,7 @@ pub use import::{Import, OnError, Summary};
 pub use purge::{Left, Purge, Purged, Where};
 pub use select::Selection;
 pub use show::is_whole;
-pub use status::{LastBackup, MirrorFigures, StatusFigures};
+pub use status::{LastBackup, MirrorFigures, StatusFigures, UpstreamFigures};
 pub use tokens::{NewScope, NewToken, TokenInfo, make_first, note_used};
 
 use crate::backup::{BackupError, BackupScope, send};

@@ -1,5 +1,7 @@
 //! Figures of a store, of the server on it, and of problems for the operator.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::certificates::{CertificateList, ReachableAt, certificates};
@@ -39,6 +41,8 @@ pub struct StatusFigures {
     pub hooks: HookFigures,
     /// The mirror of jambonz's Redis; none where there is none.
     pub mirror: Option<MirrorFigures>,
+    /// Tokens of jambonz; none where they are not accepted.
+    pub upstream_auth: Option<UpstreamFigures>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +91,7 @@ pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
         listeners: context.listeners.clone(),
         hooks,
         mirror,
+        upstream_auth: upstream(store),
     }))
 }
 
@@ -127,6 +132,42 @@ fn mirror(store: &Store) -> Option<MirrorFigures> {
     })
 }
 
+/// Questions to jambonz's API about tokens, since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamFigures {
+    pub url: String,
+    /// When an answer came last. RFC 3339.
+    pub answered_at: Option<String>,
+    /// Since when there are none.
+    pub failing_since: Option<String>,
+    /// Why there are none.
+    pub why: Option<String>,
+    /// Questions by their answers.
+    pub questions: BTreeMap<String, u64>,
+    /// Requests that were answered 503 since jambonz could not be asked, by the reason.
+    pub unavailable: BTreeMap<String, u64>,
+    /// Requests whose tokens it had been asked about before.
+    pub cached: u64,
+    /// Requests that were answered by an older word of it.
+    pub stale: u64,
+}
+
+fn upstream(store: &Store) -> Option<UpstreamFigures> {
+    let metrics = &store.meter().upstream;
+    let state = metrics.state()?;
+    let (failing_since, why) = state.failing.unzip();
+    Some(UpstreamFigures {
+        url: state.url,
+        answered_at: state.answered_at.map(|at| show_time(at).to_string()),
+        failing_since: failing_since.map(|at| show_time(at).to_string()),
+        why,
+        questions: metrics.questions().map(|(kind, n)| (kind.as_str().to_owned(), n)).collect(),
+        unavailable: metrics.refused().map(|(kind, n)| (kind.as_str().to_owned(), n)).collect(),
+        cached: metrics.cached.get(),
+        stale: metrics.stale.get(),
+    })
+}
+
 fn problems(store: &Store, status: &Status, tls: &CertificateList) -> Vec<String> {
     let mut problems = Vec::new();
     if let Some(reason) = store.failed().borrow().clone() {
@@ -142,6 +183,9 @@ fn problems(store: &Store, status: &Status, tls: &CertificateList) -> Vec<String
         && let (MirrorMode::Disconnected, Some(why)) = (state.mode, &state.why)
     {
         problems.push(format!("the mirror is not connected to jambonz's Redis: {why}"));
+    }
+    if let Some((_, why)) = store.meter().upstream.state().and_then(|state| state.failing) {
+        problems.push(format!("jambonz's API cannot be asked about tokens: {why}"));
     }
     if let Some(problem) = &tls.certificates_problem {
         problems.push(format!("the certificate cannot be read: {problem}"));

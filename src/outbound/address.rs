@@ -44,7 +44,7 @@ pub(super) enum TargetHost {
 
 impl Base {
     /// Whether TLS is spoken there.
-    pub(super) fn secure(&self) -> bool {
+    pub fn secure(&self) -> bool {
         self.secure
     }
 

@@ -44,6 +44,8 @@ pub struct Message {
     pub path: String,
     /// The value of `Authorization`.
     pub authorization: Option<HeaderValue>,
+    /// Further header fields.
+    pub headers: HeaderMap,
     /// JSON; empty where there is none.
     pub body: Bytes,
 }
@@ -241,7 +243,8 @@ async fn exchange(
         request = request.header(AUTHORIZATION, authorization);
     }
     let request = request.body(Full::new(message.body));
-    let request = request.map_err(|error| unreached(base, error.to_string()))?;
+    let mut request = request.map_err(|error| unreached(base, error.to_string()))?;
+    request.headers_mut().extend(message.headers);
     let answer = sender.send_request(request).await.map_err(|error| lost(error.to_string()))?;
     let (head, body) = answer.into_parts();
     let body = Limited::<Incoming>::new(body, answer_bytes).collect().await;

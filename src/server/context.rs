@@ -11,6 +11,7 @@ use crate::meter::Requests;
 use crate::ops::Failure;
 use crate::outbound;
 use crate::tls::TlsReloader;
+use crate::upstream::UpstreamAuth;
 
 impl RunningServer<'_> {
     /// `stopping` changes, or loses its sender, when the server stops.
@@ -24,6 +25,8 @@ impl RunningServer<'_> {
         let ca = config.upstream.ca.as_deref();
         let client = outbound::Client::new(ca, "upstream.ca", servers.connect, servers.timeout)
             .map_err(|error| Failure::new(crate::store::chain(&error)))?;
+        let upstream_auth = UpstreamAuth::new(&config.upstream, self.store.meter().clone())
+            .map_err(|error| Failure::new(crate::store::chain(&error)))?;
         let (urls, networks) = (servers.urls.clone(), servers.networks.clone());
         Ok(http::ApiContext {
             config: Arc::new(config.clone()),
@@ -33,6 +36,7 @@ impl RunningServer<'_> {
             answers: http::AnswerBudget::new(),
             client,
             feature_servers: outbound::Servers::new(urls, networks, servers.retry_after),
+            upstream_auth,
             event_streams: http::StreamLimit::new(config.limits.event_streams),
             requests: Arc::new(Requests::new(http::templates())),
             started_at: self.started_at,

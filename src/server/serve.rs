@@ -212,6 +212,7 @@ impl RunningServer<'_> {
         let service_url = config.hooks.service_url().to_owned();
         let mirror = mirror::run(config.mirror_redis.clone(), service_url, self.store.clone());
         let mirror = tokio::spawn(mirror);
+        let upstream = context.upstream_auth.clone().map(|auth| tokio::spawn(auth.watch()));
         let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), watchdogs));
         tell(News::Ready);
         let status = format!("listening on {}", urls.join(", "));
@@ -223,6 +224,9 @@ impl RunningServer<'_> {
         watchdog.abort();
         notes.abort();
         mirror.abort();
+        if let Some(upstream) = upstream {
+            upstream.abort();
+        }
         certificate.abort();
         let _unlinked = std::fs::remove_file(&socket);
         drop(stop);

@@ -36,3 +36,4 @@ mod stats;
 mod tidy;
 mod transfer;
 mod upgrade;
+mod upstream;

@@ -20,7 +20,7 @@ const MODULES: &[(&str, &[&str])] = &[
         "server",
         &[
             "admin", "clock", "config", "domain", "fsutil", "http", "logs", "meter", "mirror",
-            "ops", "outbound", "store", "tls", "users",
+            "ops", "outbound", "store", "tls", "upstream", "users",
         ],
     ),
     ("admin", &["clock", "fsutil", "logs", "ops", "store"]),
@@ -28,14 +28,14 @@ const MODULES: &[(&str, &[&str])] = &[
         "http",
         &[
             "access", "clock", "config", "domain", "logs", "meter", "outbound", "random", "store",
-            "wire",
+            "upstream", "wire",
         ],
     ),
     (
         "doctor",
         &[
             "access", "admin", "clock", "config", "domain", "fsutil", "mirror", "ops", "outbound",
-            "store", "tls", "users",
+            "store", "tls", "upstream", "users",
         ],
     ),
     (
@@ -50,6 +50,7 @@ const MODULES: &[(&str, &[&str])] = &[
         &["clock", "config", "domain", "fsutil", "meter", "outbound", "store", "tls", "wire"],
     ),
     ("jambonz", &["access", "domain", "fsutil", "outbound"]),
+    ("upstream", &["access", "clock", "config", "domain", "meter", "outbound", "random"]),
     ("backup", &["domain", "fsutil", "journal", "store", "wire"]),
     (
         "store",

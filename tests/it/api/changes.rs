@@ -124,7 +124,7 @@ impl Events {
     }
 
     /// Waits for the end.
-    fn ended(self) {
+    pub fn ended(self) {
         until("the event stream ends", || {
             let left = self.blocks.try_iter().count();
             let over = std::sync::mpsc::TryRecvError::Disconnected;

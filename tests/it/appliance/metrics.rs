@@ -183,6 +183,7 @@ fn the_dashboard_and_the_alerts_name_what_there_is() {
     let mut flags = vec!["--metrics-listen", "127.0.0.1:0", "--metrics-accounts", A1];
     // Nobody is there, which is one of the things that are scraped.
     flags.extend(["--mirror-redis-url", "redis://127.0.0.1:1"]);
+    flags.extend(["--upstream-api-url", "http://127.0.0.1:1", "--upstream-auth"]);
     let rollcall = Rollcall::up(&flags);
     let names = scrape(&rollcall).names();
     let monitoring = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring");

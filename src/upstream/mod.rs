@@ -1,0 +1,450 @@
+//! Tokens of jambonz: what rollcall does not know itself, jambonz's own API is asked about.
+//!
+//! A token that jambonz accepts for an account reads that account's calls here. Answers are kept for a
+//! while, refusals too, so that most requests cost no question. There are no more questions than the
+//! configuration says ([`budget`]), and never two at a time about the same token and account. While
+//! jambonz cannot be asked, an accepted token may read on for a while; any other is told to come again, and
+//! never that it is wrong: that would log people out of jambonz's portal.
+//!
+//! Architecture invariant: no answer opens more than what was asked about. An acceptance is of one token
+//! and one account, or of one token and one service provider; it is only believed of an API that refuses a
+//! token that does not exist; and what a token says of itself only narrows it. Tokens are kept as their
+//! hashes, and stand in no error and no line of the log.
+//!
+//! `question.rs` is one question and what its answer means, `claims.rs` what a token says of itself,
+//! `answers.rs` what is remembered, `budget.rs` how much may be asked.
+
+mod answers;
+mod budget;
+mod claims;
+mod question;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use answers::{Answers, CheckedToken, Key};
+use budget::{Budget, UsedUp};
+use claims::Claims;
+use question::Verdict;
+
+use crate::access::TokenHash;
+use crate::clock;
+use crate::config::Upstream;
+use crate::meter::{Meter, TokenAnswer, Unasked};
+use crate::outbound::{Base, Client, ClientError, RequestError};
+
+pub use question::{QUESTION, QuestionError, Subject};
+
+/// A longer token is none of jambonz's.
+const TOKEN_BYTES: usize = 4096;
+/// How long nothing is asked after a question without an answer.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long it counts for accepted tokens that a made-up one was refused.
+const PROOF: Duration = Duration::from_mins(1);
+/// Time between two tries while there is no answer.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
+/// Time between two lines of the log that say so.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
+
+/// Asks jambonz's API about tokens, and remembers what it says.
+pub struct UpstreamAuth {
+    api: Base,
+    client: Client,
+    timeout: Duration,
+    meter: Arc<Meter>,
+    state: Mutex<State>,
+}
+
+struct State {
+    answers: Answers,
+    budget: Budget,
+    /// Questions that are being asked.
+    asking: HashMap<Key, watch::Receiver<Option<Outcome>>>,
+    /// Until when nothing is asked, and why.
+    pause: Option<(Instant, Unasked)>,
+    proofs: Proofs,
+    /// When the log said last that there is no answer.
+    said: Option<Instant>,
+}
+
+/// When a made-up token was sent last that was refused.
+#[derive(Default)]
+struct Proofs {
+    of_account: Option<Instant>,
+    of_provider: Option<Instant>,
+}
+
+type Outcome = Result<CheckedToken, Unavailable>;
+
+/// What an accepted token may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// A name of the token; it tells nothing of its value.
+    pub id: String,
+    pub subject: Subject,
+    pub is_view_only: bool,
+    /// Why an answer has to do that is too old; none where it is not. Such a token only reads.
+    pub stale: Option<Unavailable>,
+}
+
+/// Why a token is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// jambonz does not know it.
+    Unknown,
+    /// It is not for these calls.
+    Forbidden,
+    Unavailable(Unavailable),
+}
+
+/// jambonz cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unavailable {
+    pub why: Unasked,
+    pub retry_after: Duration,
+}
+
+/// Why a check of the API did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Question(#[from] QuestionError),
+}
+
+impl UpstreamAuth {
+    /// None where tokens of jambonz are not accepted.
+    ///
+    /// # Errors
+    /// The file with the authorities cannot be read, or has no certificate.
+    pub fn new(settings: &Upstream, meter: Arc<Meter>) -> Result<Option<Arc<Self>>, ClientError> {
+        let Some(api) = settings.api_url.clone().filter(|_| settings.auth) else {
+            return Ok(None);
+        };
+        meter.upstream.begin(&api.to_string());
+        let now = Instant::now();
+        let state = State {
+            answers: Answers::new(settings.auth_cache, settings.auth_stale),
+            budget: Budget::new(settings.auth_questions, settings.auth_address_questions, now),
+            asking: HashMap::new(),
+            pause: None,
+            proofs: Proofs::default(),
+            said: None,
+        };
+        Ok(Some(Arc::new(Self {
+            api,
+            client: client(settings)?,
+            timeout: settings.auth_timeout,
+            meter,
+            state: Mutex::new(state),
+        })))
+    }
+
+    /// What this token may do with these calls. `from` is the client's network.
+    ///
+    /// # Errors
+    /// It may nothing, or that cannot be known.
+    pub async fn check(
+        self: &Arc<Self>,
+        token: &str,
+        subject: Subject,
+        from: Option<IpAddr>,
+    ) -> Result<Grant, Denial> {
+        if token.len() > TOKEN_BYTES {
+            return Err(Denial::Unknown);
+        }
+        let key = (TokenHash::of(token), subject);
+        let next = self.state.lock().next(key, from, Instant::now());
+        let outcome = match next {
+            Next::Checked(checked) => {
+                self.meter.upstream.cached.inc();
+                return checked.grant(key);
+            }
+            Next::Unavailable(unavailable) => Err(unavailable),
+            Next::Wait(asking) => answer_of(asking).await,
+            Next::Ask { answer, was_accepted } => {
+                let asking = answer.subscribe();
+                let question = Question { auth: self.clone(), key, was_accepted, answer };
+                // It goes on without the client who has asked: others may wait for it.
+                tokio::spawn(question.ask(token.to_owned()));
+                answer_of(asking).await
+            }
+        };
+        match outcome {
+            Ok(known) => known.grant(key),
+            Err(unavailable) => self.without_answer(key, unavailable),
+        }
+    }
+
+    /// What there is to say while jambonz cannot be asked.
+    fn without_answer(&self, key: Key, unavailable: Unavailable) -> Result<Grant, Denial> {
+        let now = Instant::now();
+        let claims = self.state.lock().answers.stale(&key, now, clock::now());
+        let Some(claims) = claims else {
+            self.meter.upstream.unavailable(unavailable.why);
+            return Err(Denial::Unavailable(unavailable));
+        };
+        self.meter.upstream.stale.inc();
+        let grant = CheckedToken { verdict: Verdict::Accepted, claims }.grant(key)?;
+        Ok(Grant { stale: Some(unavailable), ..grant })
+    }
+
+    /// Sees at the start whether jambonz's API answers, and tries again while it does not. Without end.
+    pub async fn watch(self: Arc<Self>) {
+        loop {
+            let is_wanted = {
+                let mut state = self.state.lock();
+                let failing =
+                    self.meter.upstream.state().is_some_and(|state| {
+                        state.failing.is_some() || state.answered_at.is_none()
+                    });
+                let now = Instant::now();
+                failing && !state.is_paused(now) && state.budget.take(now).is_ok()
+            };
+            if is_wanted {
+                let proof = self.within_time(self.prove(question::nobody())).await;
+                if let Err(error) = proof {
+                    self.failed(&error);
+                }
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    }
+
+    /// Asks; what accepts a token is seen to refuse one that does not exist.
+    async fn ask(
+        &self,
+        token: &str,
+        subject: Subject,
+        was_accepted: bool,
+    ) -> Result<Verdict, QuestionError> {
+        let asked_at = Instant::now();
+        let verdict = match question::ask(&self.client, &self.api, token, subject).await {
+            Err(QuestionError::Strange { status }) if status.is_client_error() => {
+                // Either the API is none of jambonz, or it is the token that is strange.
+                self.state.lock().budget.owe(Instant::now());
+                self.prove(subject).await?;
+                return Err(QuestionError::StrangeToken { status });
+            }
+            verdict => verdict?,
+        };
+        if verdict == Verdict::Accepted {
+            // Of a token that was accepted before it is enough to have seen that lately.
+            let since = if was_accepted { asked_at.checked_sub(PROOF) } else { Some(asked_at) };
+            let is_proved = {
+                let mut state = self.state.lock();
+                let proof = *state.proofs.of(subject);
+                let is_proved = proof.zip(since).is_some_and(|(proof, since)| proof >= since);
+                if !is_proved {
+                    state.budget.owe(Instant::now());
+                }
+                is_proved
+            };
+            if !is_proved {
+                self.prove(subject).await?;
+            }
+        }
+        Ok(verdict)
+    }
+
+    async fn prove(&self, subject: Subject) -> Result<(), QuestionError> {
+        let asked_at = Instant::now();
+        question::prove(&self.client, &self.api, subject).await?;
+        *self.state.lock().proofs.of(subject) = Some(asked_at);
+        self.answered(TokenAnswer::Proof);
+        Ok(())
+    }
+
+    async fn within_time<T>(
+        &self,
+        question: impl Future<Output = Result<T, QuestionError>>,
+    ) -> Result<T, QuestionError> {
+        let late = || RequestError::Late { url: self.api.to_string(), time: self.timeout };
+        let answer = tokio::time::timeout(self.timeout, question).await;
+        answer.unwrap_or_else(|_| Err(late().into()))
+    }
+
+    fn answered(&self, answer: TokenAnswer) {
+        if self.meter.upstream.answered(answer, clock::now()) {
+            tracing::info!(api = %self.api, "jambonz's API answers questions about tokens again");
+            self.state.lock().said = None;
+        }
+    }
+
+    /// Notes that there is no answer. Nothing is asked for a while, unless it is for the token alone: a strange
+    /// token is to keep nobody else waiting.
+    fn failed(&self, error: &QuestionError) -> Unavailable {
+        let (answer, why, retry_after) = match error {
+            QuestionError::Limited { retry_after } => {
+                (TokenAnswer::Limited, Unasked::Limited, *retry_after)
+            }
+            _ => (TokenAnswer::Failed, Unasked::Failed, PAUSE),
+        };
+        let unavailable = Unavailable { why, retry_after };
+        if matches!(error, QuestionError::StrangeToken { .. }) {
+            self.meter.upstream.count(answer);
+            tracing::debug!(api = %self.api, %error, "a token could not be asked about");
+            return unavailable;
+        }
+        let text = error.to_string();
+        self.meter.upstream.failed(answer, &text, clock::now());
+        let says = {
+            let mut state = self.state.lock();
+            let now = Instant::now();
+            state.pause = Some((now + retry_after, why));
+            let says = state.said.is_none_or(|said| said + SAY_AGAIN <= now);
+            if says {
+                state.said = Some(now);
+            }
+            says
+        };
+        if says {
+            let api = &self.api;
+            tracing::warn!(%api, error = text, "jambonz's API cannot be asked about tokens");
+        }
+        unavailable
+    }
+}
+
+impl State {
+    fn is_paused(&self, now: Instant) -> bool {
+        self.pause.is_some_and(|(until, _)| now < until)
+    }
+
+    /// How a request comes to an answer.
+    fn next(&mut self, key: Key, from: Option<IpAddr>, now: Instant) -> Next {
+        if let Some(known) = self.answers.fresh(&key, now, clock::now()) {
+            return Next::Checked(known);
+        }
+        if let Some(asking) = self.asking.get(&key) {
+            return Next::Wait(asking.clone());
+        }
+        if let Some((until, why)) = self.pause.filter(|(until, _)| now < *until) {
+            return Next::Unavailable(Unavailable { why, retry_after: until - now });
+        }
+        let was_accepted = self.answers.was_accepted(&key);
+        let taken =
+            if was_accepted { self.budget.take(now) } else { self.budget.take_new(from, now) };
+        match taken {
+            Err(UsedUp::All(retry_after)) => {
+                Next::Unavailable(Unavailable { why: Unasked::Budget, retry_after })
+            }
+            Err(UsedUp::OfAddress(retry_after)) => {
+                Next::Unavailable(Unavailable { why: Unasked::AddressBudget, retry_after })
+            }
+            Ok(()) => {
+                let (answer, asking) = watch::channel(None);
+                self.asking.insert(key, asking);
+                Next::Ask { answer, was_accepted }
+            }
+        }
+    }
+}
+
+/// How a request comes to an answer.
+enum Next {
+    Checked(CheckedToken),
+    Unavailable(Unavailable),
+    /// Somebody else has asked the same.
+    Wait(watch::Receiver<Option<Outcome>>),
+    Ask {
+        answer: watch::Sender<Option<Outcome>>,
+        was_accepted: bool,
+    },
+}
+
+async fn answer_of(mut asking: watch::Receiver<Option<Outcome>>) -> Outcome {
+    let answered = asking.wait_for(Option::is_some).await;
+    let failed = Unavailable { why: Unasked::Failed, retry_after: PAUSE };
+    answered.ok().and_then(|outcome| *outcome).unwrap_or(Err(failed))
+}
+
+impl Proofs {
+    fn of(&mut self, subject: Subject) -> &mut Option<Instant> {
+        match subject {
+            Subject::Account(_) => &mut self.of_account,
+            Subject::ServiceProvider(_) => &mut self.of_provider,
+        }
+    }
+}
+
+/// A question on its way. When it ends, whatever ends it, another one may be asked.
+struct Question {
+    auth: Arc<UpstreamAuth>,
+    key: Key,
+    was_accepted: bool,
+    answer: watch::Sender<Option<Outcome>>,
+}
+
+impl Question {
+    async fn ask(self, token: String) {
+        let (auth, (_, subject)) = (&self.auth, self.key);
+        let answer = auth.within_time(auth.ask(&token, subject, self.was_accepted)).await;
+        let outcome = match answer {
+            Err(error) => Err(auth.failed(&error)),
+            Ok(verdict) => {
+                let known = CheckedToken { verdict, claims: Claims::of(&token) };
+                auth.answered(match verdict {
+                    Verdict::Accepted => TokenAnswer::Accepted,
+                    Verdict::Forbidden => TokenAnswer::Forbidden,
+                    Verdict::Unknown => TokenAnswer::Unknown,
+                });
+                let remembered = {
+                    let mut state = auth.state.lock();
+                    state.answers.learn(self.key, known, Instant::now());
+                    state.answers.len()
+                };
+                let remembered = i64::try_from(remembered).unwrap_or(i64::MAX);
+                auth.meter.upstream.remembered.set(remembered);
+                Ok(known)
+            }
+        };
+        self.answer.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.auth.state.lock().asking.remove(&self.key);
+    }
+}
+
+impl CheckedToken {
+    fn grant(self, (hash, subject): Key) -> Result<Grant, Denial> {
+        match self.verdict {
+            Verdict::Unknown => Err(Denial::Unknown),
+            Verdict::Forbidden => Err(Denial::Forbidden),
+            Verdict::Accepted => Ok(Grant {
+                id: format!("jambonz-{}", hash.beginning()),
+                subject,
+                is_view_only: self.claims.is_view_only,
+                stale: None,
+            }),
+        }
+    }
+}
+
+fn client(settings: &Upstream) -> Result<Client, ClientError> {
+    let time = settings.auth_timeout;
+    Client::new(settings.ca.as_deref(), "upstream.ca", time, time)
+}
+
+/// Tries whether jambonz's API is there and refuses a token that does not exist.
+///
+/// # Errors
+/// It is not, or does not.
+pub async fn check(settings: &Upstream, api: &Base) -> Result<(), CheckError> {
+    let client = client(settings)?;
+    let time = settings.auth_timeout;
+    let proof = tokio::time::timeout(time, question::prove(&client, api, question::nobody())).await;
+    let late = || RequestError::Late { url: api.to_string(), time };
+    proof.unwrap_or_else(|_| Err(late().into()))?;
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! jambonz's API as far as it answers questions about tokens: as its own code does, or out of order.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+
+use data_encoding::BASE64URL_NOPAD;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::Value;
+
+/// The call that is asked for, since there is none of this sid.
+pub const NO_CALL: &str = "00000000-0000-0000-0000-000000000000";
+const UNAUTHORIZED: &str = "HTTP/1.1 401 Unauthorized\r\n\
+     WWW-Authenticate: Bearer realm=\"Users\", error=\"invalid_token\"\r\n\
+     Content-Length: 12\r\n\r\nUnauthorized";
+const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\n\
+     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 9\r\n\r\nNot Found";
+
+/// Whose token it is.
+#[derive(Debug, Clone)]
+pub enum Whose {
+    Admin,
+    Account(String),
+    /// Of a service provider with these accounts.
+    Provider(String, Vec<String>),
+}
+
+/// What it does with a question.
+#[derive(Debug, Clone)]
+pub enum Manners {
+    /// What jambonz does.
+    AsJambonz,
+    /// It sends this, whatever is asked.
+    Sends(String),
+    /// It sends this to tokens that it knows.
+    SendsKnown(String),
+    /// It takes the question, and never answers.
+    Hangs,
+    /// It closes the connection.
+    Cuts,
+    /// It answers once it is told to.
+    Waits,
+}
+
+/// A question as it arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    pub method: String,
+    pub path: String,
+    pub token: String,
+    /// Whole lines, in lower case.
+    pub headers: Vec<String>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    tokens: HashMap<String, Whose>,
+    manners: Manners,
+    questions: Vec<Question>,
+}
+
+/// It runs until the process ends.
+pub struct Jambonz {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    /// The file with its authority, where it speaks TLS.
+    pub ca: Option<PathBuf>,
+}
+
+impl Jambonz {
+    pub fn up() -> Self {
+        Self::up_at("127.0.0.1:0")
+    }
+
+    pub fn up_at(address: &str) -> Self {
+        Self::with(address, None, None)
+    }
+
+    /// One with TLS, whose authority is a file in this directory.
+    pub fn secure(dir: &Path) -> Self {
+        let (ca, config) = certificate(dir);
+        Self::with("127.0.0.1:0", Some(ca), Some(Arc::new(config)))
+    }
+
+    fn with(address: &str, ca: Option<PathBuf>, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let state =
+            State { tokens: HashMap::new(), manners: Manners::AsJambonz, questions: Vec::new() };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let kept = shared.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, shared, tls) = (stream.unwrap(), kept.clone(), tls.clone());
+                // A client that goes away is not the test's concern.
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, &shared).unwrap_or_default(),
+                    Some(tls) => {
+                        let tls = ServerConnection::new(tls).unwrap();
+                        serve(StreamOwned::new(tls, stream), &shared).unwrap_or_default();
+                    }
+                });
+            }
+        });
+        Self { address, shared, ca }
+    }
+
+    /// The base of its API.
+    pub fn url(&self) -> String {
+        let scheme = if self.ca.is_some() { "https" } else { "http" };
+        format!("{scheme}://localhost:{}/api", self.address.port())
+    }
+
+    /// It knows this token from now on.
+    pub fn knows(&self, token: &str, whose: Whose) {
+        self.shared.state.lock().unwrap().tokens.insert(token.to_owned(), whose);
+    }
+
+    pub fn forgets(&self, token: &str) {
+        self.shared.state.lock().unwrap().tokens.remove(token);
+    }
+
+    /// From now on it does this with questions, also with those that wait.
+    pub fn turns(&self, manners: Manners) {
+        self.shared.state.lock().unwrap().manners = manners;
+        self.shared.changed.notify_all();
+    }
+
+    /// All questions so far.
+    pub fn questions(&self) -> Vec<Question> {
+        self.shared.state.lock().unwrap().questions.clone()
+    }
+
+    /// Those about this token.
+    pub fn about(&self, token: &str) -> Vec<Question> {
+        self.questions().into_iter().filter(|question| question.token == token).collect()
+    }
+}
+
+/// A token of jambonz's portal with these claims.
+pub fn jwt(claims: &Value) -> String {
+    let part = |json: &Value| BASE64URL_NOPAD.encode(json.to_string().as_bytes());
+    let head = serde_json::json!({"alg": "HS256", "typ": "JWT"});
+    format!("{}.{}.c2lnbmF0dXJl", part(&head), part(claims))
+}
+
+fn serve(stream: impl Read + Write, shared: &Shared) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    if stream.read_line(&mut line)? == 0 {
+        return Ok(());
+    }
+    let mut words = line.split(' ');
+    let (method, path) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
+    let (mut headers, mut token) = (Vec::new(), String::new());
+    loop {
+        let mut header = String::new();
+        stream.read_line(&mut header)?;
+        let header = header.trim_end();
+        if header.is_empty() {
+            break;
+        }
+        if header.to_ascii_lowercase().starts_with("authorization: bearer ") {
+            header["authorization: bearer ".len()..].clone_into(&mut token);
+        }
+        headers.push(header.to_ascii_lowercase());
+    }
+    let mut state = shared.state.lock().unwrap();
+    let question = Question { method, path, token, headers };
+    state.questions.push(question.clone());
+    while matches!(state.manners, Manners::Waits) {
+        state = shared.changed.wait(state).unwrap();
+    }
+    let whose = state.tokens.get(&question.token).cloned();
+    let manners = state.manners.clone();
+    drop(state);
+    let answer = match (manners, whose) {
+        (Manners::Hangs, _) => {
+            // Until the client gives up.
+            stream.read_to_end(&mut Vec::new())?;
+            return Ok(());
+        }
+        (Manners::Cuts, _) => return Ok(()),
+        (Manners::Sends(text), _) | (Manners::SendsKnown(text), Some(_)) => text,
+        (_, whose) => answer(&question, whose.as_ref()),
+    };
+    stream.get_mut().write_all(answer.as_bytes())?;
+    stream.get_mut().flush()
+}
+
+/// What jambonz answers: `lib/auth/index.js`, then the route.
+fn answer(question: &Question, whose: Option<&Whose>) -> String {
+    let Some(whose) = whose.filter(|_| !has_ended(&question.token)) else {
+        return UNAUTHORIZED.to_owned();
+    };
+    let json = |status: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Type: application/json; charset=utf-8\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let parts: Vec<&str> = question.path.split('/').collect();
+    match parts[..] {
+        ["", "api", "v1", "Accounts", account, "Calls", NO_CALL] => {
+            let may = match whose {
+                Whose::Admin => true,
+                Whose::Account(own) => own == account,
+                Whose::Provider(_, accounts) => accounts.iter().any(|own| own == account),
+            };
+            if may {
+                return NOT_FOUND.to_owned();
+            }
+            json("403 Forbidden", "{\"msg\":\"insufficient permissions\"}")
+        }
+        ["", "api", "v1", "ServiceProviders", provider, "RecentCalls"] => {
+            let may = match whose {
+                Whose::Admin => true,
+                Whose::Account(_) => false,
+                Whose::Provider(own, _) => own == provider,
+            };
+            if may {
+                let body = "{\"msg\":\"missing or invalid \\\"page\\\" query arg\"}";
+                return json("400 Bad Request", body);
+            }
+            let body = "{\"status\":\"fail\",\"message\":\"insufficient privileges\"}";
+            json("403 Forbidden", body)
+        }
+        _ => json("418 Not a path of jambonz", "{}"),
+    }
+}
+
+/// Whether the token's own time is over.
+fn has_ended(token: &str) -> bool {
+    let Some(payload) = token.split('.').nth(1) else { return false };
+    let Ok(payload) = BASE64URL_NOPAD.decode(payload.as_bytes()) else { return false };
+    let claims: Value = serde_json::from_slice(&payload).unwrap();
+    claims["exp"].as_u64().is_some_and(|end| end <= now())
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    rollcall::clock::now().millis() / 1000
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn certificate(dir: &Path) -> (PathBuf, ServerConfig) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = dir.join("ca.pem");
+    std::fs::write(&ca, params.self_signed(&key).unwrap().pem()).unwrap();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let chain = params.signed_by(&key, &issuer).unwrap().pem();
+    let chain = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![chain], key)
+        .unwrap();
+    (ca, config)
+}
