@@ -2,7 +2,7 @@
 
 use super::api::Api;
 use super::change::{ChangeError, Way, change};
-use super::hook::{Application, Hook, HookUrl, NewHook, same_place};
+use super::hook::{Application, Hook, HookUrl, NewHook, is_masked, same_place};
 use super::keep::Kept;
 use crate::access::Secret;
 
@@ -51,8 +51,8 @@ impl Attach {
         });
         // What was given once stays until something else is given.
         if then.credentials.is_none()
-            && let Some((user, password)) =
-                ours.and_then(|ours| ours.username().zip(ours.password()))
+            && let Some((user, password)) = ours.and_then(|own| own.username().zip(own.password()))
+            && !is_masked(password)
         {
             then.credentials = Some((user.to_owned(), Secret::new(password)));
         }

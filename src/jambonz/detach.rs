@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::api::Api;
 use super::change::{ChangeError, Way, change};
-use super::hook::{Application, Hook, same_place};
+use super::hook::{Application, Hook, is_masked, same_place};
 use super::keep::Kept;
 
 /// What becomes of an application whose webhook was kept.
@@ -77,9 +77,4 @@ fn same(one: Option<&Hook>, other: Option<&Hook>) -> bool {
         (Some(one), Some(other)) => one.does_as(other),
         _ => false,
     }
-}
-
-/// Whether this stands for a password that is not shown.
-fn is_masked(password: &str) -> bool {
-    password.ends_with("XXXX") || password.ends_with("****")
 }

@@ -80,6 +80,10 @@ pub struct State {
     pub left: Option<u64>,
     /// Older releases: no `POST /v1/Webhooks`, and a `call_status_hook` by itself is taken.
     pub older: bool,
+    /// Passwords are not shown.
+    pub masks: bool,
+    /// After the next list this application is pointed at the first webhook, as by a person.
+    pub meanwhile: Option<u32>,
     /// How many requests are answered before all connections are cut.
     pub answered: Option<u32>,
     /// All requests so far, as method and path.
@@ -188,6 +192,8 @@ impl State {
             answering: Answering::Well,
             left: None,
             older: false,
+            masks: false,
+            meanwhile: None,
             answered: None,
             requests: Vec::new(),
             watched: None,
@@ -216,7 +222,13 @@ impl State {
         let mut shown = application.clone();
         for key in ["call_hook", "call_status_hook", "messaging_hook"] {
             let sid = shown.shift_remove(&format!("{key}_sid")).unwrap();
-            let row = sid.as_str().map(|sid| Value::from(self.webhooks[sid].clone()));
+            let row = sid.as_str().map(|sid| {
+                let mut row = self.webhooks[sid].clone();
+                if self.masks && row["password"].is_string() {
+                    row.insert("password".to_owned(), "huntXXXXXX".into());
+                }
+                Value::from(row)
+            });
             shown.insert(key.to_owned(), row.unwrap_or_default());
         }
         shown.into()
@@ -422,6 +434,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         held.seen.push(seen);
     }
     let sid = path.rsplit('/').next().unwrap();
+    let is_list = sid == "Applications";
     let fault = if method == "PUT" { held.faults.get(sid).copied() } else { None };
     let (status, answer) = match fault {
         None => held.answer(&method, &path, &token, &body),
@@ -439,6 +452,9 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             return Ok(());
         }
     };
+    if let Some(n) = held.meanwhile.take_if(|_| is_list) {
+        held.point(n, Some(&hook(1)));
+    }
     drop(held);
     let answer = match (status, answer) {
         (401, _) => "Unauthorized".to_owned(),

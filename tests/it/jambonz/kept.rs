@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::Value;
 
 use super::super::harness::print;
-use super::api::{Api, HOOK_SET, app};
+use super::api::{Api, HOOK_SET, app, hook};
 use super::{Commands, row};
 
 #[test]
@@ -71,6 +71,54 @@ fn only_what_is_still_ours_is_put_back() {
     let none = place.detach(&api, "admin", &["--apply"]);
     assert_eq!(none.code, Some(1), "{none:?}");
     assert!(none.stderr.contains("the token sees none of 4 applications of "), "{none:?}");
+}
+
+#[test]
+fn what_changes_meanwhile_is_not_replaced() {
+    let (api, place) = (Api::up(), Commands::new());
+    api.with(|state| state.meanwhile = Some(2));
+    let attached = place.apply(&api, "account", &["--replace"]);
+    assert_eq!(attached.code, Some(1), "{attached:?}");
+    assert!(
+        attached.stdout.contains("\n3 applications: 1 set, 1 replaced, 1 failed\n"),
+        "{attached:?}"
+    );
+    let says = ": its webhook has changed meanwhile; give the command again\n";
+    assert!(attached.stdout.contains(says), "{attached:?}");
+    let by_hand = api.hook_of(2);
+    assert_eq!(by_hand["url"], "https://pbx.example.com/hello");
+    // What was kept of it says nothing of what it has had since.
+    let back = place.detach(&api, "account", &[]);
+    assert!(row(&back, "busy").ends_with("  left"), "{back:?}");
+    place.apply(&api, "account", &["--replace"]);
+    assert_eq!(api.hook_of(2)["url"], HOOK_SET);
+    api.with(|state| state.meanwhile = Some(3));
+    let back = place.detach(&api, "account", &["--apply"]);
+    assert_eq!(back.code, Some(1), "{back:?}");
+    assert!(back.stdout.contains("\n3 applications: 2 restored, 1 failed\n"), "{back:?}");
+    assert_eq!((api.hook_of(2), api.hook_of(3)), (by_hand.clone(), by_hand));
+}
+
+#[test]
+fn a_password_that_is_not_shown_is_not_set() {
+    let (api, place) = (Api::up(), Commands::new());
+    let before = api.snapshot();
+    api.with(|state| state.masks = true);
+    place.apply(&api, "account", &["--replace"]);
+    // The row still has it.
+    let back = place.detach(&api, "account", &["--apply"]);
+    api.with(|state| state.masks = false);
+    assert_eq!((back.code, api.snapshot()), (Some(0), before), "{back:?}");
+    place.apply(&api, "account", &["--replace"]);
+    let kept = std::fs::read_to_string(place.keep()).unwrap();
+    std::fs::write(place.keep(), kept.replace(super::api::PASSWORD, "huntXXXXXX")).unwrap();
+    api.with(|state| state.webhooks.retain(|sid, _| *sid != hook(2)));
+    let back = place.detach(&api, "account", &["--apply"]);
+    assert_eq!(back.code, Some(1), "{back:?}");
+    let says = "jambonz does not show the password of the webhook that was there";
+    assert!(back.stdout.contains(says), "{back:?}");
+    assert!(back.stdout.contains("\n3 applications: 2 restored, 1 failed\n"), "{back:?}");
+    assert_eq!(api.hook_of(2)["url"], HOOK_SET);
 }
 
 #[test]
