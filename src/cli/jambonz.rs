@@ -1,24 +1,22 @@
-//! `rollcall jambonz attach` and `detach`: the webhooks of jambonz's applications.
+//! `rollcall jambonz attach` and `detach`: words, and what is done.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use super::args::{one_from_standard_input, secret};
 use super::execute::{execute, reachable};
 use super::output::Output;
 use super::paths::{self, whole_path};
-use super::table::table;
+use super::webhooks::{Line, Report, What};
 use crate::access::Secret;
 use crate::config::Config;
-use crate::domain::{AccountSid, ApplicationSid, ServiceProviderSid, counted};
+use crate::domain::{AccountSid, ServiceProviderSid, counted};
 use crate::jambonz::{
-    Api, ApiError, Application, Attach, Back, ChangeError, Hook, HookUrl, KeepError, KeepFile,
-    Planned, Restoring, Scope, Step, masked,
+    Api, ApiError, Attach, Back, ChangeError, HookUrl, KeepError, KeepFile, Planned, Restoring,
+    Scope, masked,
 };
 use crate::ops::{AccountInfo, AdminReply, AdminRequest, Failure, registers};
 use crate::outbound::Base;
@@ -27,6 +25,8 @@ use crate::wire::show_time;
 use crate::{clock, fsutil, logs, tls};
 
 const TOKEN_FILE_BYTES_MAX: u64 = 64 << 10;
+/// What jambonz's database holds of a user name or a password.
+const CREDENTIAL_BYTES_MAX: usize = 255;
 /// Accounts that are warned of by name.
 const SHOWN_MAX: usize = 20;
 /// Failures one after the other that the next application would have too; then the rest is not tried.
@@ -248,6 +248,22 @@ impl AttachArgs {
             ));
         }
         let password = secret("--hook-password", self.hook_password.as_deref())?;
+        let texts = [
+            ("--hook-user", self.hook_user.as_deref()),
+            ("--hook-password", password.as_ref().map(Secret::reveal)),
+        ];
+        for (flag, text) in texts {
+            if text.is_some_and(|text| text.is_empty() || text.len() > CREDENTIAL_BYTES_MAX) {
+                return Err(Failure::usage(format!(
+                    "{flag}: expected 1 to {CREDENTIAL_BYTES_MAX} bytes"
+                )));
+            }
+        }
+        if let Some(user) = self.hook_user.as_deref().filter(|user| user.contains(':')) {
+            return Err(Failure::usage(format!(
+                "--hook-user \"{user}\": a user name has no colon (RFC 7617)"
+            )));
+        }
         let credentials = self.hook_user.clone().zip(password);
         Ok(Attach { hook, credentials, replace: self.replace })
     }
@@ -259,72 +275,6 @@ impl AttachArgs {
             None => Scope::Accounts(self.accounts.clone()),
         }
     }
-}
-
-/// What became of an application, or would become of it.
-struct Line {
-    sid: ApplicationSid,
-    name: String,
-    account: Option<AccountSid>,
-    now: Option<Hook>,
-    /// The URL afterwards; none for no webhook.
-    then: Option<String>,
-    /// The user that the webhook brings afterwards.
-    user: Option<String>,
-    what: What,
-    /// Why it failed, or stays as it is.
-    why: Option<String>,
-}
-
-/// What is done with an application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum What {
-    Set,
-    Replace,
-    Restore,
-    Already,
-    Left,
-    Gone,
-    Refused,
-    Failed,
-    NotTried,
-}
-
-impl What {
-    /// What is to be done, or was.
-    fn name(self, applied: bool) -> &'static str {
-        match self {
-            Self::Set => "set",
-            Self::Replace if applied => "replaced",
-            Self::Replace => "replace",
-            Self::Restore if applied => "restored",
-            Self::Restore => "restore",
-            Self::Already => "already",
-            Self::Left => "left",
-            Self::Gone => "gone",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::NotTried => "not tried",
-        }
-    }
-
-    fn is_bad(self) -> bool {
-        matches!(self, Self::Refused | Self::Failed | Self::NotTried)
-    }
-
-    /// Whether the application gets another webhook.
-    fn changes(self) -> bool {
-        matches!(self, Self::Set | Self::Replace | Self::Restore)
-    }
-}
-
-struct Report {
-    api: String,
-    applied: bool,
-    lines: Vec<Line>,
-    warnings: Vec<String>,
-    /// The file with what was there, where anything is changed.
-    keep: Option<PathBuf>,
 }
 
 async fn attached(
@@ -440,159 +390,6 @@ impl Failures {
 /// A failure before anything was changed.
 fn whole(error: &ApiError) -> Failure {
     Failure::new(logs::plain(&format!("{error}; nothing was changed")).into_owned())
-}
-
-impl Line {
-    fn of(application: &Application, what: What) -> Self {
-        Self {
-            sid: application.sid,
-            name: application.name.clone(),
-            account: application.account,
-            now: application.hook.clone(),
-            then: application.hook.as_ref().map(|hook| masked(hook.url())),
-            user: None,
-            what,
-            why: None,
-        }
-    }
-
-    fn attached(planned: &Planned) -> Self {
-        let what = match planned.step {
-            Step::Set => What::Set,
-            Step::Replace => What::Replace,
-            Step::Already => What::Already,
-            Step::Refuse => What::Refused,
-        };
-        let mut line = Self::of(&planned.application, what);
-        if what == What::Refused {
-            line.why = Some(
-                "somebody else uses its webhook, and nothing would pass the events on; --replace \
-                 replaces it"
-                    .to_owned(),
-            );
-            return line;
-        }
-        line.then = Some(masked(&planned.then.url));
-        line.user = planned.then.credentials.as_ref().map(|(user, _)| user.clone());
-        line
-    }
-
-    fn detached(restoring: &Restoring) -> Self {
-        let Restoring { kept, now, back } = restoring;
-        let what = match back {
-            Back::Restore => What::Restore,
-            Back::Already => What::Already,
-            Back::Leave => What::Left,
-            Back::Gone => What::Gone,
-        };
-        let before = kept.call_status_hook.as_ref();
-        let Some(now) = now else {
-            return Self {
-                sid: kept.application_sid,
-                name: kept.name.clone(),
-                account: kept.account_sid,
-                now: None,
-                then: None,
-                user: None,
-                what,
-                why: Some("jambonz shows no such application to this token".to_owned()),
-            };
-        };
-        let mut line = Self::of(now, what);
-        if what == What::Restore {
-            line.then = before.map(|hook| masked(hook.url()));
-        }
-        if what == What::Left {
-            line.why = Some("its webhook has been changed since, and stays".to_owned());
-        }
-        line
-    }
-
-    fn take(&mut self, done: Result<(), Option<ChangeError>>) {
-        match done {
-            Ok(()) => {}
-            Err(Some(error)) => {
-                self.what = What::Failed;
-                self.why = Some(error.to_string());
-            }
-            Err(None) => {
-                self.what = What::NotTried;
-                self.why = Some("the ones before have failed for the same reason".to_owned());
-            }
-        }
-    }
-
-    fn row(&self, applied: bool) -> Vec<String> {
-        let none = || "none".to_owned();
-        let now = self.now.as_ref().map_or_else(none, |hook| {
-            let url = masked(hook.url());
-            if hook.password().is_some() { format!("{url} (with a password)") } else { url }
-        });
-        let then = match self.what {
-            what if what.changes() => self.then.clone().unwrap_or_else(none),
-            _ => "the same".to_owned(),
-        };
-        let account = self.account.map(|sid| sid.to_string()).unwrap_or_default();
-        vec![self.name.clone(), account, now, then, self.what.name(applied).to_owned()]
-    }
-
-    fn json(&self, applied: bool) -> Value {
-        json!({
-            "application_sid": self.sid,
-            "name": self.name,
-            "account_sid": self.account,
-            "now": self.now.as_ref().map(|hook| masked(hook.url())),
-            "then": self.then,
-            "action": self.what.name(applied).replace(' ', "_"),
-            "why": self.why,
-        })
-    }
-}
-
-impl Report {
-    fn is_good(&self) -> bool {
-        !self.lines.iter().any(|line| line.what.is_bad())
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "api": self.api,
-            "applied": self.applied,
-            "applications": self.lines.iter().map(|line| line.json(self.applied)).collect::<Vec<_>>(),
-            "kept_in": self.keep,
-            "warnings": self.warnings,
-        })
-    }
-
-    fn text(&self) -> String {
-        let heads = ["APPLICATION", "ACCOUNT", "WEBHOOK NOW", "WEBHOOK THEN", "ACTION"];
-        let mut text =
-            table(&heads, self.lines.iter().map(|line| line.row(self.applied)).collect());
-        let mut counts: BTreeMap<What, u64> = BTreeMap::new();
-        for line in &self.lines {
-            *counts.entry(line.what).or_default() += 1;
-            if let Some(why) = &line.why {
-                let (name, sid, what) = (&line.name, line.sid, line.what.name(self.applied));
-                let _infallible = writeln!(text, "{what}: {name} ({sid}): {why}");
-            }
-        }
-        let counts: Vec<_> = counts
-            .iter()
-            .map(|(what, count)| format!("{count} {}", what.name(self.applied)))
-            .collect();
-        let all = counted(self.lines.len(), "application");
-        let _infallible = writeln!(text, "{all}: {}", counts.join(", "));
-        match self.lines.iter().any(|line| line.what.changes()) {
-            _ if self.applied => {}
-            true => text.push_str("nothing was changed; --apply does it\n"),
-            false => text.push_str("nothing is to be changed\n"),
-        }
-        if let Some(keep) = &self.keep {
-            let _infallible = writeln!(text, "what was there is kept in {}", keep.display());
-        }
-        // What jambonz answers is not to be obeyed by a terminal.
-        logs::plain_lines(&text).into_owned()
-    }
 }
 
 /// The accounts that are registered here; or why that is not known.

@@ -30,6 +30,7 @@ mod serve;
 mod status;
 mod systemd_journal;
 mod table;
+mod webhooks;
 mod words;
 
 use std::path::Path;

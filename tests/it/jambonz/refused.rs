@@ -73,6 +73,14 @@ fn what_is_wrong_is_named_with_its_value_and_what_is_right() {
             "--token - and --hook-password - cannot both be read from standard input",
         ),
         (
+            &[&basis, &hook, &["--account", A1, "--hook-user", "a:b", "--hook-password", "p"]],
+            "--hook-user \"a:b\": a user name has no colon",
+        ),
+        (
+            &[&basis, &hook, &["--account", A1, "--hook-user", "u", "--hook-password", ""]],
+            "--hook-password: expected 1 to 255 bytes",
+        ),
+        (
             &[&["--api", &url, "--token", "-"], &hook],
             "--token -: expected a line on standard input",
         ),
