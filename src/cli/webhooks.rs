@@ -163,9 +163,10 @@ impl Line {
             let url = masked(hook.url());
             if hook.password().is_some() { format!("{url} (with a password)") } else { url }
         });
-        let then = match self.what {
-            what if what.changes() => self.then.clone().unwrap_or_else(none),
-            _ => "the same".to_owned(),
+        let (now, then) = match self.what {
+            What::Gone => (String::new(), String::new()),
+            what if what.changes() => (now, self.then.clone().unwrap_or_else(none)),
+            _ => (now, "the same".to_owned()),
         };
         let account = self.account.map(|sid| sid.to_string()).unwrap_or_default();
         vec![self.name.clone(), account, now, then, self.what.name(applied).to_owned()]
