@@ -51,8 +51,7 @@ pub(super) async fn recognise(
     }
 }
 
-/// What the token stands for. It is to change calls where `changes`: an answer that is too old is not
-/// enough for that.
+/// What the token stands for. Where it is to change calls (`changes`), an answer that is too old is not enough.
 pub(super) async fn ask(
     context: &ApiContext,
     token: &str,
@@ -62,8 +61,7 @@ pub(super) async fn ask(
 ) -> Result<Principal, ApiError> {
     let unknown = || ApiError::unauthorized(true);
     let auth = context.upstream_auth.as_ref().ok_or_else(unknown)?;
-    match auth.check(token, subject, from).await {
-        Ok(Grant { stale: Some(unavailable), .. }) if changes => Err(unavailable.into()),
+    match auth.check(token, subject, from, changes).await {
         Ok(grant) => Ok(grant.into()),
         Err(Denial::Unknown) => Err(unknown()),
         Err(Denial::Forbidden) => Err(ApiError::forbidden("insufficient permissions")),
@@ -120,7 +118,7 @@ mod tests {
         ] {
             for (is_view_only, changes) in [(false, true), (true, false)] {
                 let id = "jambonz-0".to_owned();
-                let token = Principal::from(Grant { id, subject, is_view_only, stale: None });
+                let token = Principal::from(Grant { id, subject, is_view_only });
                 assert_eq!(token.scope, scope);
                 assert!(token.may(Action::List).is_ok() && token.may(Action::Read).is_ok());
                 assert_eq!(token.may(Action::Write).is_ok(), changes);

@@ -75,6 +75,21 @@ mod tests {
     }
 
     #[test]
+    fn tokens_of_the_portal_are_read_as_they_are() {
+        let recorded = include_str!("../../tests/fixtures/jwt-claims.json");
+        let recorded: Value = serde_json::from_str(recorded).unwrap();
+        for (who, end, is_view_only) in [
+            ("login_admin", 1_795_857_324, false),
+            ("login_service_provider", 1_795_857_387, false),
+            ("login_account_view_only", 1_795_857_387, true),
+        ] {
+            let expires_at = Timestamp::from_millis(end * 1000);
+            let claims = Claims { expires_at, is_view_only };
+            assert_eq!(Claims::of(&jwt(&recorded[who])), claims, "{who}");
+        }
+    }
+
+    #[test]
     fn claims_say_when_a_token_ends_and_whether_it_only_reads() {
         let at = |seconds: u64| Timestamp::from_millis(seconds * 1000);
         for (claims, expires_at, is_view_only) in [

@@ -89,8 +89,6 @@ pub struct Grant {
     pub id: String,
     pub subject: Subject,
     pub is_view_only: bool,
-    /// Why an answer has to do that is too old; none where it is not. Such a token only reads.
-    pub stale: Option<Unavailable>,
 }
 
 /// Why a token is not accepted.
@@ -147,7 +145,8 @@ impl UpstreamAuth {
         })))
     }
 
-    /// What this token may do with these calls. `from` is the client's network.
+    /// What this token may do with these calls. `from` is the client's network. Where the request `changes`
+    /// calls, an answer that is too old is not enough.
     ///
     /// # Errors
     /// It may nothing, or that cannot be known.
@@ -156,6 +155,7 @@ impl UpstreamAuth {
         token: &str,
         subject: Subject,
         from: Option<IpAddr>,
+        changes: bool,
     ) -> Result<Grant, Denial> {
         if token.len() > TOKEN_BYTES {
             return Err(Denial::Unknown);
@@ -179,21 +179,25 @@ impl UpstreamAuth {
         };
         match outcome {
             Ok(known) => known.grant(key),
-            Err(unavailable) => self.without_answer(key, unavailable),
+            Err(unavailable) => self.without_answer(key, unavailable, changes),
         }
     }
 
     /// What there is to say while jambonz cannot be asked.
-    fn without_answer(&self, key: Key, unavailable: Unavailable) -> Result<Grant, Denial> {
+    fn without_answer(
+        &self,
+        key: Key,
+        unavailable: Unavailable,
+        changes: bool,
+    ) -> Result<Grant, Denial> {
         let now = Instant::now();
         let claims = self.state.lock().answers.stale(&key, now, clock::now());
-        let Some(claims) = claims else {
+        let Some(claims) = claims.filter(|_| !changes) else {
             self.meter.upstream.unavailable(unavailable.why);
             return Err(Denial::Unavailable(unavailable));
         };
         self.meter.upstream.stale.inc();
-        let grant = CheckedToken { verdict: Verdict::Accepted, claims }.grant(key)?;
-        Ok(Grant { stale: Some(unavailable), ..grant })
+        CheckedToken { verdict: Verdict::Accepted, claims }.grant(key)
     }
 
     /// Sees at the start whether jambonz's API answers, and tries again while it does not. Without end.
@@ -425,7 +429,6 @@ impl CheckedToken {
                 id: format!("jambonz-{}", hash.beginning()),
                 subject,
                 is_view_only: self.claims.is_view_only,
-                stale: None,
             }),
         }
     }

@@ -67,6 +67,7 @@ fn an_accepted_token_reads_on_for_a_while_and_changes_nothing() {
     });
     let msg = unavailable(&rollcall.ask("DELETE", KEY1, &call(A1, 1)));
     assert_eq!(msg, "jambonz cannot be asked about this token: its API does not answer");
+    assert!(figures(&rollcall)["unavailable"]["failed"].as_u64() > Some(0));
     assert_eq!(rollcall.get(KEY1, &call(A1, 1)).status, 200);
     // What was never accepted opens nothing, and is not told that it is wrong.
     unavailable(&rollcall.get(KEY2, &calls(A1)));
