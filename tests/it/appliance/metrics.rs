@@ -185,7 +185,10 @@ fn the_dashboard_and_the_alerts_name_what_there_is() {
     flags.extend(["--mirror-redis-url", "redis://127.0.0.1:1"]);
     flags.extend(["--upstream-api-url", "http://127.0.0.1:1", "--upstream-auth"]);
     let rollcall = Rollcall::up(&flags);
-    let names = scrape(&rollcall).names();
+    let names = until("the mirror has begun", || {
+        let names = scrape(&rollcall).names();
+        names.contains("rollcall_mirror_mode").then_some(names)
+    });
     let monitoring = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring");
     for (file, least) in [("grafana.json", 20), ("alerts.yml", 10)] {
         let text = std::fs::read_to_string(monitoring.join(file)).unwrap();
