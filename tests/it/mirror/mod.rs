@@ -4,6 +4,7 @@ mod check;
 mod found;
 mod full;
 mod live;
+mod page;
 mod redis;
 mod scripted;
 mod secure;

@@ -8,6 +8,12 @@ use std::sync::{Arc, Mutex};
 /// What the portal asked for and what jambonz answered: the beginning of each body.
 const RECORDED: &str = include_str!("../../fixtures/portal-requests.json");
 
+/// The token of a user of the portal.
+pub const PORTAL_TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzY29wZSI6ImFkbWluIn0.c2lnbmVk";
+
+/// What jambonz says where the parameters of recent calls are left out.
+const MISSING: &str = "{\"msg\":\"missing or invalid \\\"page\\\" query arg\"}";
+
 /// A recorded exchange.
 #[derive(Debug, Clone, serde::Deserialize)]
 pub struct Exchange {
@@ -37,6 +43,11 @@ impl Received {
     /// The last one of this name: `HAProxy` adds one of its own where there is one already.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().rfind(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether rollcall itself asks, about a token.
+    fn of_rollcall(&self) -> bool {
+        self.header("user-agent").is_some_and(|agent| agent.starts_with("rollcall/"))
     }
 }
 
@@ -88,8 +99,14 @@ fn serve(mut stream: TcpStream, received: &Mutex<Vec<Received>>) -> std::io::Res
         let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
         reader.read_exact(&mut body)?;
         let body = String::from_utf8(body).unwrap();
-        let (status, kind, answer) = answer(&method, &url);
-        received.lock().unwrap().push(Received { method: method.clone(), url, headers, body });
+        let request = Received { method: method.clone(), url, headers, body };
+        let (status, kind, answer) = if request.of_rollcall() {
+            (about_token(&request), "application/json".to_owned(), MISSING.to_owned())
+        } else {
+            let answer = answer(&method, &request.url);
+            received.lock().unwrap().push(request);
+            answer
+        };
         let length = answer.len();
         let sent = if method == "HEAD" { String::new() } else { answer };
         write!(
@@ -97,6 +114,17 @@ fn serve(mut stream: TcpStream, received: &Mutex<Vec<Received>>) -> std::io::Res
             "HTTP/1.1 {status} Said\r\nx-answered-by: jambonz\r\ncontent-type: {kind}\r\n\
              content-length: {length}\r\n\r\n{sent}"
         )?;
+    }
+}
+
+/// What jambonz says of a token: it may ask for calls, and there is none of that sid; for recent calls, and
+/// lacks their parameters; or nobody knows it.
+fn about_token(request: &Received) -> u16 {
+    let known = request.header("authorization") == Some(&format!("Bearer {PORTAL_TOKEN}"));
+    match (known, request.url.contains("/RecentCalls")) {
+        (false, _) => 401,
+        (true, true) => 400,
+        (true, false) => 404,
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::appliance::real_proxies::{
     nginx, program,
 };
 use super::super::harness::{A1, ROLLCALL, Rollcall, event, sid, until};
-use super::jambonz::{JambonzApi, Received, recorded};
+use super::jambonz::{JambonzApi, PORTAL_TOKEN, Received, recorded};
 
 const PAGE: &str = include_str!("../../../docs/portal.md");
 /// What jambonz answers, column by column.
@@ -145,8 +145,8 @@ impl Split {
         let mut rollcall = Rollcall::down();
         let audit = rollcall.dir.path().join("audit.log");
         let port = free_port();
-        serve(&mut rollcall, dir.path(), port);
         let jambonz = JambonzApi::up();
+        serve(&mut rollcall, dir.path(), port, jambonz.port);
         let front = certificate(dir.path());
         let places = Places {
             dir: dir.path().to_owned(),
@@ -190,7 +190,11 @@ impl Split {
     }
 
     fn ask(&self, method: &str, url: &str) -> Answer {
-        self.send(method, url, &format!("Authorization: Bearer {}\r\n", self.token), "")
+        self.ask_with(&self.token, method, url)
+    }
+
+    fn ask_with(&self, token: &str, method: &str, url: &str) -> Answer {
+        self.send(method, url, &format!("Authorization: Bearer {token}\r\n"), "")
     }
 
     fn get(&self, url: &str) -> Answer {
@@ -199,22 +203,20 @@ impl Split {
 }
 
 /// Starts rollcall with what the page says of its configuration.
-fn serve(rollcall: &mut Rollcall, dir: &Path, port: u16) {
+fn serve(rollcall: &mut Rollcall, dir: &Path, port: u16, jambonz: u16) {
     let [text] = configurations(PAGE, "toml").try_into().unwrap();
     let text = adapted(
         &text,
         &[
             ("10.0.0.5:8443", &format!("127.0.0.1:{port}")),
-            ("10.0.0.2:3000", "127.0.0.1:3000"),
-            ("10.0.0.2", "127.0.0.1"),
+            ("[\"10.0.0.2\"]", "[\"127.0.0.1\"]"),
+            ("10.0.0.2:3000", &format!("127.0.0.1:{jambonz}")),
         ],
     );
     let config = dir.join("rollcall.toml");
     fs::write(&config, text).unwrap();
     let mut command = Command::new(ROLLCALL);
     command.arg("serve").arg("--config").arg(&config).arg("--data-dir").arg(rollcall.data());
-    // Tokens of jambonz have tests of their own.
-    command.arg("--upstream-auth=false");
     command.arg("--log-audit").arg(rollcall.dir.path().join("audit.log"));
     rollcall.start_with(command);
 }
@@ -309,7 +311,7 @@ fn holds(program: &Path, start: Start) {
             let of_page = url.contains("/RecentCalls?");
             if of_page {
                 let url = url.replace("2026-11-28T00:00:00.000Z", &yesterday);
-                let answer = split.get(&format!("{prefix}{url}"));
+                let answer = split.ask_with(PORTAL_TOKEN, "GET", &format!("{prefix}{url}"));
                 is_page(&answer, 30);
                 pages += 1;
             } else {
@@ -348,8 +350,16 @@ fn holds(program: &Path, start: Start) {
         let answer = split.ask("HEAD", &format!("{prefix}{account}/Calls"));
         assert!(answer.status == 200 && answer.header("x-request-id").is_some(), "{}", answer.head);
     }
+    is_page(
+        &split.ask_with(
+            PORTAL_TOKEN,
+            "GET",
+            &format!("/api{provider}/RecentCalls?page=1&count=25"),
+        ),
+        30,
+    );
     let call = format!("/api{account}/Calls/{}", sid(3));
-    assert_eq!(split.ask("DELETE", &call).status, 204);
+    assert_eq!(split.ask_with(PORTAL_TOKEN, "DELETE", &call).status, 204);
     assert_eq!(split.get(&call).status, 404);
     assert_eq!(split.jambonz.take(), []);
 
@@ -402,7 +412,7 @@ fn holds(program: &Path, start: Start) {
     };
     unreached(&split.get(&recent));
     passes_unchanged(&split, "/api", "GET", "/v1/Lcrs", "");
-    serve(&mut split.rollcall, &split.places.dir, split.places.rollcall);
+    serve(&mut split.rollcall, &split.places.dir, split.places.rollcall, split.jambonz.port);
     until("it is reached again", || (split.get(&recent).status == 200).then_some(()));
 
     // Another authority than rollcall's.
