@@ -1,6 +1,6 @@
 //! `rollcall jambonz attach` and `detach`: words, and what is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -137,7 +137,7 @@ pub(super) fn run(
             let mut say = |text: &str| output.say(text);
             let mut api = args.api.api(config, &mut say)?;
             let mut report = runtime.block_on(attached(&args, &attach, &mut api, file.as_mut()))?;
-            report.warnings = warnings(&report.lines, known);
+            report.warnings.extend(warnings(&report.lines, known));
             report
         }
         JambonzCommand::Detach(args) => {
@@ -300,6 +300,7 @@ async fn attached(
     }
     let applied = args.api.apply;
     let base = api.base().to_string();
+    let cut = file.as_deref().and_then(cut_line);
     let plan: Vec<Planned> = {
         let kept = |sid| file.as_deref().and_then(|file| file.of_application(sid));
         found
@@ -317,7 +318,11 @@ async fn attached(
         let all: Vec<_> = changed.map(|planned| planned.to_keep(&base, &now)).collect();
         let path = file.path().to_owned();
         keep = (!all.is_empty()).then(|| path.clone());
-        file.add(all).map_err(|error| keep_failure(&path, error))?;
+        file.add(all).map_err(|error| {
+            let mut failure = keep_failure(&path, error);
+            failure.message.push_str("; nothing was changed");
+            failure
+        })?;
     }
     let mut lines = Vec::new();
     let mut failures = Failures::default();
@@ -328,7 +333,7 @@ async fn attached(
         }
         lines.push(line);
     }
-    Ok(Report { api: base, applied, lines, warnings: Vec::new(), keep })
+    Ok(Report { api: base, applied, lines, warnings: cut.into_iter().collect(), keep })
 }
 
 async fn detached(
@@ -354,6 +359,17 @@ async fn detached(
             api.base()
         )));
     }
+    let mut warnings: Vec<String> = cut_line(file).into_iter().collect();
+    let base = api.base().to_string();
+    let others: BTreeSet<&str> =
+        file.all().map(|kept| kept.api.as_str()).filter(|its| *its != base).collect();
+    if let Some(other) = others.first() {
+        warnings.push(format!(
+            "{} has what was at the API \"{}\", and --api is {base}; make sure that they are the same jambonz",
+            args.keep.display(),
+            masked(other)
+        ));
+    }
     let mut lines = Vec::new();
     let mut failures = Failures::default();
     for restoring in plan {
@@ -363,8 +379,17 @@ async fn detached(
         }
         lines.push(line);
     }
-    let (api, applied) = (api.base().to_string(), args.api.apply);
-    Ok(Report { api, applied, lines, warnings: Vec::new(), keep: None })
+    Ok(Report { api: base, applied: args.api.apply, lines, warnings, keep: None })
+}
+
+/// What a line that was cut off means.
+fn cut_line(file: &KeepFile) -> Option<String> {
+    let line = file.cut_line()?;
+    Some(format!(
+        "{}: line {line} is cut off and says nothing; a command ended while it wrote it, before it changed \
+         anything, or the file is no whole copy",
+        file.path().display()
+    ))
 }
 
 /// Failures one after the other that concern all applications.

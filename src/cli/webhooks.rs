@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::table::table;
+use super::table::{clean, table};
 use crate::domain::{AccountSid, ApplicationSid, counted};
 use crate::jambonz::{Application, Back, ChangeError, Hook, Planned, Restoring, Step, masked};
 use crate::logs;
@@ -83,8 +83,8 @@ impl Line {
             sid: application.sid,
             name: application.name.clone(),
             account: application.account,
-            now: application.hook.clone(),
-            then: application.hook.as_ref().map(|hook| masked(hook.url())),
+            now: application.hook().cloned(),
+            then: application.hook().map(|hook| masked(hook.url())),
             user: None,
             what,
             why: None,
@@ -108,7 +108,9 @@ impl Line {
             return line;
         }
         line.then = Some(masked(&planned.then.url));
-        line.user = planned.then.credentials.as_ref().map(|(user, _)| user.clone());
+        let given = planned.then.credentials.as_ref().map(|(user, _)| user.as_str());
+        let stays = line.now.as_ref().and_then(Hook::username);
+        line.user = given.or(stays.filter(|_| what == What::Already)).map(str::to_owned);
         line
     }
 
@@ -120,7 +122,7 @@ impl Line {
             Back::Leave => What::Left,
             Back::Gone => What::Gone,
         };
-        let before = kept.call_status_hook.as_ref();
+        let before = kept.call_status_hook.as_ref().filter(|hook| hook.does_something());
         let Some(now) = now else {
             return Self {
                 sid: kept.application_sid,
@@ -169,7 +171,8 @@ impl Line {
             _ => (now, "the same".to_owned()),
         };
         let account = self.account.map(|sid| sid.to_string()).unwrap_or_default();
-        vec![self.name.clone(), account, now, then, self.what.name(applied).to_owned()]
+        let name = if self.name.is_empty() { self.sid.to_string() } else { self.name.clone() };
+        vec![name, account, now, then, self.what.name(applied).to_owned()]
     }
 
     fn json(&self, applied: bool) -> Value {
@@ -208,7 +211,8 @@ impl Report {
         for line in &self.lines {
             *counts.entry(line.what).or_default() += 1;
             if let Some(why) = &line.why {
-                let (name, sid, what) = (&line.name, line.sid, line.what.name(self.applied));
+                let (name, why) = (clean(&line.name), clean(why));
+                let (sid, what) = (line.sid, line.what.name(self.applied));
                 let _infallible = writeln!(text, "{what}: {name} ({sid}): {why}");
             }
         }

@@ -168,7 +168,8 @@ impl<'a> Api<'a> {
             }
         };
         found.sort_by(|a, b| (a.account, &a.name, a.sid).cmp(&(b.account, &b.name, b.sid)));
-        found.dedup_by_key(|one| one.sid);
+        let mut seen = BTreeSet::new();
+        found.retain(|one| seen.insert(one.sid));
         Ok(found)
     }
 

@@ -2,7 +2,7 @@
 
 use super::api::Api;
 use super::change::{ChangeError, Way, change};
-use super::hook::{Application, Hook, HookUrl, NewHook, is_masked, same_place};
+use super::hook::{Application, Hook, HookUrl, NewHook, is_masked};
 use super::keep::Kept;
 use crate::access::Secret;
 
@@ -44,9 +44,9 @@ impl Attach {
     pub fn plan(&self, application: Application, kept: Option<&Kept>) -> Planned {
         let mut then =
             NewHook { url: self.hook.to_string(), credentials: self.credentials.clone() };
-        let hook = application.hook.as_ref();
+        let hook = application.hook();
         let ours = hook.filter(|hook| {
-            let earlier = kept.is_some_and(|kept| same_place(&kept.set_to, hook.url()));
+            let earlier = kept.is_some_and(|kept| kept.is_set_to(hook.url()));
             earlier || self.hook.is_place_of(hook.url())
         });
         // What was given once stays until something else is given.
@@ -65,7 +65,7 @@ impl Attach {
         // Where our own webhook changes, what was there before ours is what counts.
         let before = match (ours, kept) {
             (Some(_), Some(kept)) => kept.call_status_hook.clone(),
-            _ => application.hook.clone(),
+            _ => application.row.clone(),
         };
         Planned { application, step, then, before }
     }
@@ -90,7 +90,7 @@ impl Planned {
     pub async fn apply(&self, api: &mut Api<'_>) -> Result<(), ChangeError> {
         let fields = self.then.fields();
         let ways = vec![Way::NewRow(fields.clone()), Way::Fields(fields)];
-        let is_done = |now: &Application| now.hook.as_ref().is_some_and(|hook| self.then.is(hook));
+        let is_done = |now: &Application| now.hook().is_some_and(|hook| self.then.is(hook));
         change(api, &self.application, ways, is_done).await
     }
 }

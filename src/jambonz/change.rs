@@ -59,7 +59,7 @@ pub(super) async fn change(
 ) -> Result<(), ChangeError> {
     match api.application(listed.sid).await.map_err(ChangeError::Before)? {
         None => return Err(ChangeError::Gone),
-        Some(now) if now.hook != listed.hook => return Err(ChangeError::ChangedMeanwhile),
+        Some(now) if now.row != listed.row => return Err(ChangeError::ChangedMeanwhile),
         Some(_) => {}
     }
     let mut failure = None;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::api::Api;
 use super::change::{ChangeError, Way, change};
-use super::hook::{Application, Hook, is_masked, same_place};
+use super::hook::{Application, Hook, is_masked};
 use super::keep::Kept;
 
 /// What becomes of an application whose webhook was kept.
@@ -33,10 +33,8 @@ impl Restoring {
     pub fn plan(kept: Kept, now: Option<Application>) -> Self {
         let back = match &now {
             None => Back::Gone,
-            Some(now) if same(now.hook.as_ref(), kept.call_status_hook.as_ref()) => Back::Already,
-            Some(Application { hook: Some(hook), .. }) if same_place(&kept.set_to, hook.url()) => {
-                Back::Restore
-            }
+            Some(now) if same(now.row.as_ref(), kept.call_status_hook.as_ref()) => Back::Already,
+            Some(now) if now.hook().is_some_and(|hook| kept.is_set_to(hook.url())) => Back::Restore,
             Some(_) => Back::Leave,
         };
         Self { kept, now, back }
@@ -56,11 +54,14 @@ impl Restoring {
         }
         let masked = before.and_then(Hook::password).is_some_and(is_masked);
         // The row may be gone.
+        if before.is_some_and(|before| !before.does_something()) {
+            ways.push(Way::Row(None));
+        }
         if let Some(before) = before.filter(|_| !masked) {
             let fields = Value::Object(before.fields());
             ways.extend([Way::NewRow(fields.clone()), Way::Fields(fields)]);
         }
-        let is_done = |now: &Application| same(now.hook.as_ref(), before);
+        let is_done = |now: &Application| same(now.row.as_ref(), before);
         match change(api, listed, ways, is_done).await {
             Err(ChangeError::NotTaken) if masked => Err(ChangeError::Masked),
             Err(ChangeError::Api(error)) if masked && error.is_of_form() => {
@@ -72,9 +73,10 @@ impl Restoring {
 }
 
 fn same(one: Option<&Hook>, other: Option<&Hook>) -> bool {
-    match (one, other) {
+    let used = |hook: Option<&Hook>| hook.filter(|hook| hook.does_something()).cloned();
+    match (used(one), used(other)) {
         (None, None) => true,
-        (Some(one), Some(other)) => one.does_as(other),
+        (Some(one), Some(other)) => one.does_as(&other),
         _ => false,
     }
 }

@@ -25,8 +25,8 @@ pub struct Application {
     pub name: String,
     /// None of an application that a service provider shares among its accounts.
     pub account: Option<AccountSid>,
-    /// Its call status webhook.
-    pub hook: Option<Hook>,
+    /// The row of its call status webhook. The portal makes one without a URL, which does nothing.
+    pub(super) row: Option<Hook>,
 }
 
 impl Application {
@@ -38,7 +38,7 @@ impl Application {
         let text = |key: &str| value.get(key).and_then(Value::as_str);
         let sid = text("application_sid").and_then(|sid| sid.parse().ok());
         let sid = sid.ok_or("an application has no application_sid")?;
-        let hook = match value.get("call_status_hook") {
+        let row = match value.get("call_status_hook") {
             Some(Value::Null) => None,
             Some(Value::Object(fields)) => Some(Hook(fields.clone())),
             _ => return Err(format!("application {sid} has no call_status_hook")),
@@ -47,9 +47,13 @@ impl Application {
             sid,
             name: text("name").unwrap_or_default().to_owned(),
             account: text("account_sid").and_then(|sid| sid.parse().ok()),
-            // What was never filled in is sent as an empty URL.
-            hook: hook.filter(|hook| !hook.url().is_empty()),
+            row,
         })
+    }
+
+    /// Its call status webhook.
+    pub fn hook(&self) -> Option<&Hook> {
+        self.row.as_ref().filter(|hook| hook.does_something())
     }
 }
 
@@ -77,6 +81,10 @@ impl Hook {
 
     pub fn is_post(&self) -> bool {
         self.text("method").is_none_or(|method| method == "POST")
+    }
+
+    pub fn does_something(&self) -> bool {
+        !self.url().is_empty()
     }
 
     /// The row that it is in jambonz's database.
@@ -152,6 +160,11 @@ pub enum HookUrlError {
          --hook-password"
     )]
     Credentials(String),
+    #[error(
+        "jambonz's API takes no webhook at the host of \"{0}\"; write a name of letters, digits, hyphens and \
+         dots, or an IPv4 address"
+    )]
+    Host(String),
     #[error("\"#{0}\" is no recipe for retries; leave it out, or write it as in #{RETRIES}")]
     Retries(String),
 }
@@ -194,9 +207,15 @@ impl FromStr for HookUrl {
         let wrong = || HookUrlError::Url(masked(place));
         let base: Base = place.parse().map_err(|_| wrong())?;
         let url = Self { base, retries: retries.to_owned() };
-        let ours = url.base.to_string().ends_with(HOOK_PATH);
-        if !ours || url.to_string().len() > URL_BYTES_MAX {
+        let whole = url.base.to_string();
+        let after = whole.split_once("://").map_or("", |(_, rest)| rest);
+        let (host, path) = after.find('/').map_or((after, ""), |at| after.split_at(at));
+        if !path.ends_with(HOOK_PATH) || url.to_string().len() > URL_BYTES_MAX {
             return Err(wrong());
+        }
+        // The portal could not save the application any more.
+        if host.contains(['[', '_']) {
+            return Err(HookUrlError::Host(place.to_owned()));
         }
         Ok(url)
     }
@@ -230,6 +249,8 @@ impl NewHook {
     pub(super) fn is(&self, hook: &Hook) -> bool {
         let same = match (&self.credentials, hook.username(), hook.password()) {
             (None, None, None) => true,
+            // It cannot be set again, and so it stays.
+            (None, Some(_), Some(its_password)) => is_masked(its_password),
             (Some((user, password)), Some(its_user), Some(its_password)) => {
                 user == its_user && (password.matches(its_password) || is_masked(its_password))
             }
@@ -283,9 +304,19 @@ mod tests {
             assert!(parsed.is_place_of(text) && parsed.is_place_of(url));
             assert!(!parsed.is_place_of("https://other.example/v1/hooks/call-status"));
         }
-        for text in ["", "https://h", "h/v1/hooks/call-status", "https://h/v1/hooks/call-status?x"]
-        {
+        for text in [
+            "",
+            "https://h",
+            "h/v1/hooks/call-status",
+            "https://h/v1/hooks/call-status?x",
+            "https://v1/hooks/call-status",
+        ] {
             assert!(matches!(text.parse::<HookUrl>(), Err(HookUrlError::Url(_))), "{text}");
+        }
+        for text in
+            ["https://[2001:db8::1]:8443/v1/hooks/call-status", "https://a_b/v1/hooks/call-status"]
+        {
+            assert!(matches!(text.parse::<HookUrl>(), Err(HookUrlError::Host(_))), "{text}");
         }
         let long = format!("https://h/{}/v1/hooks/call-status", "x".repeat(1000));
         assert!(long.parse::<HookUrl>().is_err());

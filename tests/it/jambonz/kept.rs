@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use super::super::harness::print;
-use super::api::{Api, HOOK_SET, app, hook};
+use super::super::harness::{A1, print};
+use super::api::{ACCOUNT, Api, Fault, HOOK, HOOK_SET, PASSWORD, app, hook};
 use super::{Commands, row};
 
 #[test]
@@ -112,7 +112,7 @@ fn a_password_that_is_not_shown_is_not_set() {
     assert_eq!((back.code, api.snapshot()), (Some(0), before), "{back:?}");
     place.apply(&api, "account", &["--replace"]);
     let kept = std::fs::read_to_string(place.keep()).unwrap();
-    std::fs::write(place.keep(), kept.replace(super::api::PASSWORD, "huntXXXXXX")).unwrap();
+    std::fs::write(place.keep(), kept.replace(PASSWORD, "huntXXXXXX")).unwrap();
     api.with(|state| state.webhooks.retain(|sid, _| *sid != hook(2)));
     let back = place.detach(&api, "account", &["--apply"]);
     assert_eq!(back.code, Some(1), "{back:?}");
@@ -143,6 +143,17 @@ fn a_line_that_was_cut_is_no_line_and_any_other_is_refused() {
         (
             whole.replace("\"application_sid\":\"a", "\"application_sid\":\"../a"),
             "line 1 is no webhook",
+        ),
+        // A key that is missing is not a webhook that was not there.
+        (
+            whole.replace("\"call_status_hook\":", "\"hook\":"),
+            "expected null, or an object with its url",
+        ),
+        (whole.replace("\"url\":", "\"address\":"), "it has no call_status_hook; expected null"),
+        (whole.replace("\"set_to\":\"https", "\"set_to\":\"mailto"), "its set_to: \"mailto://"),
+        (
+            format!("{whole}{{\"format\":1}} "),
+            "line 4 is no webhook that `jambonz attach` has kept: ",
         ),
     ] {
         std::fs::write(place.keep(), &text).unwrap();
@@ -175,9 +186,13 @@ fn it_is_for_its_owner_and_for_one_command_alone() {
     std::fs::set_permissions(place.keep(), PermissionsExt::from_mode(0o600)).unwrap();
     let held = File::open(place.keep()).unwrap();
     held.lock().unwrap();
-    let busy = place.apply(&api, "account", &["--replace"]);
-    assert_eq!(busy.code, Some(1), "{busy:?}");
-    assert!(busy.stderr.contains("another command uses it; wait until that has ended"), "{busy:?}");
+    for busy in
+        [place.apply(&api, "account", &["--replace"]), place.detach(&api, "account", &["--apply"])]
+    {
+        assert_eq!(busy.code, Some(1), "{busy:?}");
+        let says = "another command uses it; wait until that has ended";
+        assert!(busy.stderr.contains(says), "{busy:?}");
+    }
     drop(held);
     // A place where nothing can be written.
     let keep = place.path("none/webhooks.json");
@@ -187,4 +202,154 @@ fn it_is_for_its_owner_and_for_one_command_alone() {
     assert!(nowhere.stderr.contains("there is no directory "), "{nowhere:?}");
     assert_eq!((api.take(), api.snapshot()), (Vec::new(), before));
     assert_eq!(api.hook_of(1)["url"], HOOK_SET);
+}
+
+#[test]
+fn a_file_of_something_else_stays_as_it_is() {
+    let (api, place) = (Api::up(), Commands::new());
+    // Without an end of their line, too.
+    for text in [ACCOUNT, "{\"users\": [", "[upstream]", "{\"format\":1,\"at\":\"a\u{7}", "x\0\0"] {
+        std::fs::write(place.keep(), text).unwrap();
+        std::fs::set_permissions(place.keep(), PermissionsExt::from_mode(0o600)).unwrap();
+        let applied = place.apply(&api, "account", &["--replace"]);
+        assert_eq!(applied.code, Some(1), "{applied:?}");
+        let says = "line 1 is no webhook that `jambonz attach` has kept: ";
+        assert!(applied.stderr.contains(says), "{applied:?}");
+        assert_eq!(std::fs::read_to_string(place.keep()).unwrap(), text);
+    }
+    assert_eq!(api.take(), [""; 0]);
+}
+
+#[test]
+fn a_last_line_without_an_end_counts_where_it_is_whole() {
+    let (api, place) = (Api::up(), Commands::new());
+    let before = api.snapshot();
+    place.apply(&api, "account", &["--replace"]);
+    let whole = std::fs::read_to_string(place.keep()).unwrap();
+    // As editors leave it.
+    std::fs::write(place.keep(), whole.trim_end()).unwrap();
+    let more = ["--service-provider", super::api::SP, "--replace"];
+    let applied = place.apply(&api, "provider", &more);
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    assert!(std::fs::read_to_string(place.keep()).unwrap().starts_with(&whole));
+    assert_eq!(place.lines().len(), 4);
+    let text = std::fs::read_to_string(place.keep()).unwrap();
+    std::fs::write(place.keep(), text.trim_end()).unwrap();
+    let back = place.detach(&api, "provider", &["--apply"]);
+    assert_eq!((back.code, api.snapshot()), (Some(0), before), "{back:?}");
+    assert!(!back.stderr.contains("warning"), "{back:?}");
+    // A piece of one is passed over, and said.
+    for piece in ["{\"for", "{\"format\":1,\"at\":\"20", "{\"format\":1,\0\0\0", "\0\0"] {
+        std::fs::write(place.keep(), format!("{text}{piece}")).unwrap();
+        let dry = place.detach(&api, "provider", &[]);
+        assert_eq!(dry.code, Some(0), "{dry:?}");
+        assert!(dry.stderr.contains(": line 5 is cut off and says nothing; "), "{dry:?}");
+    }
+}
+
+#[test]
+fn a_move_that_fails_half_way_loses_nothing() {
+    let (api, place) = (Api::up(), Commands::new());
+    let before = api.snapshot();
+    place.apply(&api, "account", &["--replace"]);
+    let keep = place.keep();
+    let to_new = || {
+        let flags = [
+            "--hook",
+            "https://new.example.com/v1/hooks/call-status",
+            "--apply",
+            "--keep",
+            keep.to_str().unwrap(),
+        ];
+        print(&mut place.command("attach", &api.url(), "account", &flags), b"")
+    };
+    api.fault(2, Fault::Status(503));
+    let moved = to_new();
+    assert!(moved.stdout.contains("\n3 applications: 2 set, 1 failed\n"), "{moved:?}");
+    assert_eq!(api.hook_of(2)["url"], HOOK_SET);
+    api.with(|state| state.faults.clear());
+    // It is ours still, for both commands.
+    let dry = place.detach(&api, "account", &[]);
+    assert!(dry.stdout.contains("\n3 applications: 3 restore\n"), "{dry:?}");
+    let moved = to_new();
+    assert_eq!(moved.code, Some(0), "{moved:?}");
+    assert!(moved.stdout.contains("\n3 applications: 1 set, 2 already\n"), "{moved:?}");
+    let back = place.detach(&api, "account", &["--apply"]);
+    assert_eq!((back.code, api.snapshot()), (Some(0), before), "{back:?}");
+}
+
+#[test]
+fn a_row_without_a_url_comes_back_too() {
+    let (api, place) = (Api::up(), Commands::new());
+    // So the portal writes a webhook that was not filled in.
+    let empty = api.with(|state| {
+        let row = serde_json::json!({"url": ""});
+        let sid = state.make(row.as_object().unwrap().clone());
+        state.point(1, Some(&sid));
+        sid
+    });
+    let before = api.snapshot();
+    let applied = place.apply(&api, "account", &["--replace"]);
+    assert!(row(&applied, "without").contains("  none  "), "{applied:?}");
+    assert_eq!(api.hook_of(1)["url"], HOOK_SET);
+    let dry = place.detach(&api, "account", &[]);
+    assert!(row(&dry, "without").contains("  none  "), "{dry:?}");
+    let back = place.detach(&api, "account", &["--apply"]);
+    assert_eq!((back.code, api.snapshot()), (Some(0), before), "{back:?}");
+    // Where the row is gone, none is the same.
+    place.apply(&api, "account", &["--replace"]);
+    api.with(|state| state.webhooks.retain(|sid, _| *sid != empty));
+    let back = place.detach(&api, "account", &["--apply"]);
+    assert_eq!((back.code, api.hook_of(1)), (Some(0), Value::Null), "{back:?}");
+}
+
+#[test]
+fn a_file_of_another_api_is_named() {
+    let (api, place) = (Api::up(), Commands::new());
+    place.apply(&api, "account", &["--replace"]);
+    let own = place.detach(&api, "account", &[]);
+    assert_eq!(own.stderr, "", "{own:?}");
+    let elsewhere = api.url().replace("127.0.0.1", "localhost");
+    let keep = place.keep();
+    let flags = ["--keep", keep.to_str().unwrap()];
+    let other = print(&mut place.command("detach", &elsewhere, "account", &flags), b"");
+    let says = format!(
+        " has what was at the API \"{}\", and --api is {elsewhere}; make sure that they are the same jambonz\n",
+        api.url()
+    );
+    assert!(other.stderr.contains(&says), "{other:?}");
+}
+
+#[test]
+fn a_webhook_of_ours_whose_password_is_not_shown_keeps_it() {
+    let (api, place) = (Api::up(), Commands::new());
+    let user = ["--account", A1, "--replace", "--hook-user", "u", "--hook-password", PASSWORD];
+    place.apply(&api, "account", &user);
+    let before = api.snapshot();
+    api.with(|state| state.masks = true);
+    let again = place.apply(&api, "account", &["--account", A1]);
+    assert!(again.stdout.contains("\n3 applications: 3 already\n"), "{again:?}");
+    api.with(|state| state.masks = false);
+    assert_eq!(api.snapshot(), before);
+}
+
+#[test]
+fn names_and_messages_of_others_add_no_lines() {
+    let (api, place) = (Api::up(), Commands::new());
+    let forged = "busy\n3 applications: 3 already\u{1b}[31m";
+    api.with(|state| {
+        state.applications[1].insert("name".to_owned(), forged.into());
+        state.applications[0].insert("name".to_owned(), Value::Null);
+        // What is listed twice is one.
+        let twice = state.applications[1].clone();
+        state.applications.push(twice);
+        state.applications.last_mut().unwrap().insert("name".to_owned(), "again".into());
+    });
+    let flags = ["--hook", HOOK];
+    let dry = print(&mut place.command("attach", &api.url(), "account", &flags), b"");
+    assert!(dry.stdout.contains("\n3 applications: 1 set, 2 refused\n"), "{dry:?}");
+    assert!(!dry.stdout.contains("\n3 applications: 3 already"), "{dry:?}");
+    assert!(!dry.stdout.contains('\u{1b}'), "{dry:?}");
+    // One without a name is known by its sid.
+    assert!(row(&dry, &app(1)).ends_with("  set"), "{dry:?}");
 }

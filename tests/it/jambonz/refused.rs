@@ -42,6 +42,14 @@ fn what_is_wrong_is_named_with_its_value_and_what_is_right() {
             "--hook: there are credentials in \"https://…@h/v1/hooks/call-status\"",
         ),
         (
+            &[&basis, &["--hook", "https://v1/hooks/call-status"]],
+            "--hook: \"https://v1/hooks/call-status\" is not where rollcall takes webhooks; write",
+        ),
+        (
+            &[&basis, &["--hook", "https://[2001:db8::1]:8443/v1/hooks/call-status"]],
+            "--hook: jambonz's API takes no webhook at the host of \"https://[2001:db8::1]:8443/v1/",
+        ),
+        (
             &[&basis, &["--hook", "https://h/v1/hooks/call-status#a b"]],
             "--hook: \"#a b\" is no recipe for retries",
         ),
