@@ -44,7 +44,7 @@ pub(super) enum JambonzCommand {
     /// Put back the webhooks that `attach` has replaced.
     ///
     /// Without --apply it says what would change, and changes nothing. An application whose webhook has been
-    /// changed since keeps that. Exit 1 if one is not put back that should be.
+    /// changed since keeps that. Exit 1 if one is not put back that should be, or is not shown to this token.
     Detach(DetachArgs),
 }
 
@@ -300,7 +300,15 @@ async fn attached(
     }
     let applied = args.api.apply;
     let base = api.base().to_string();
-    let cut = file.as_deref().and_then(cut_line);
+    let mut warnings: Vec<String> = readable(api.base()).into_iter().collect();
+    if attach.hook.base().is_readable() {
+        warnings.push(format!(
+            "--hook {} is plain HTTP to another machine: events, and a password, can be read on the way; give \
+             the https address of this server, or of the proxy before it",
+            attach.hook.base()
+        ));
+    }
+    warnings.extend(file.as_deref().and_then(cut_line));
     let plan: Vec<Planned> = {
         let kept = |sid| file.as_deref().and_then(|file| file.of_application(sid));
         found
@@ -333,7 +341,7 @@ async fn attached(
         }
         lines.push(line);
     }
-    Ok(Report { api: base, applied, lines, warnings: cut.into_iter().collect(), keep })
+    Ok(Report { api: base, applied, lines, warnings, keep })
 }
 
 async fn detached(
@@ -359,7 +367,9 @@ async fn detached(
             api.base()
         )));
     }
-    let mut warnings: Vec<String> = cut_line(file).into_iter().collect();
+    let unseen = unseen(api, &plan).await?;
+    let mut warnings: Vec<String> = readable(api.base()).into_iter().collect();
+    warnings.extend(cut_line(file));
     let base = api.base().to_string();
     let others: BTreeSet<&str> =
         file.all().map(|kept| kept.api.as_str()).filter(|its| *its != base).collect();
@@ -374,12 +384,42 @@ async fn detached(
     let mut failures = Failures::default();
     for restoring in plan {
         let mut line = Line::detached(&restoring);
+        let unseen = restoring.kept.account_sid.and_then(|account| unseen.get(&account));
+        if let Some(why) = unseen.filter(|_| restoring.back == Back::Gone) {
+            line.is_not_seen(why);
+        }
         if args.api.apply && restoring.back == Back::Restore {
             line.take(failures.next(async || restoring.apply(api).await).await);
         }
         lines.push(line);
     }
     Ok(Report { api: base, applied: args.api.apply, lines, warnings, keep: None })
+}
+
+/// Why the token is not shown the applications of an account; those of it that are gone need not be.
+async fn unseen(
+    api: &mut Api<'_>,
+    plan: &[Restoring],
+) -> Result<BTreeMap<AccountSid, String>, Failure> {
+    let gone = plan.iter().filter(|one| one.back == Back::Gone);
+    let accounts: BTreeSet<AccountSid> = gone.filter_map(|one| one.kept.account_sid).collect();
+    let mut unseen = BTreeMap::new();
+    for account in accounts {
+        match api.applications(&Scope::Accounts(vec![account])).await {
+            Ok(_) => {}
+            Err(error) if error.is_general() => return Err(whole(&error)),
+            Err(error) => {
+                unseen.insert(account, error.to_string());
+            }
+        }
+    }
+    Ok(unseen)
+}
+
+/// What plain HTTP to another machine means for the token.
+fn readable(base: &Base) -> Option<String> {
+    let why = "the token and the passwords of webhooks can be read on the way; give it https";
+    base.is_readable().then(|| format!("--api {base} is plain HTTP to another machine: {why}"))
 }
 
 /// What a line that was cut off means.

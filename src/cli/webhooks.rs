@@ -35,6 +35,7 @@ pub(super) enum What {
     Already,
     Left,
     Gone,
+    Unseen,
     Refused,
     Failed,
     NotTried,
@@ -52,6 +53,7 @@ impl What {
             Self::Already => "already",
             Self::Left => "left",
             Self::Gone => "gone",
+            Self::Unseen => "not seen",
             Self::Refused => "refused",
             Self::Failed => "failed",
             Self::NotTried => "not tried",
@@ -59,7 +61,7 @@ impl What {
     }
 
     fn is_bad(self) -> bool {
-        matches!(self, Self::Refused | Self::Failed | Self::NotTried)
+        matches!(self, Self::Unseen | Self::Refused | Self::Failed | Self::NotTried)
     }
 
     /// Whether the application gets another webhook.
@@ -145,6 +147,12 @@ impl Line {
         line
     }
 
+    /// It may be there all the same.
+    pub fn is_not_seen(&mut self, why: &str) {
+        self.what = What::Unseen;
+        self.why = Some(why.to_owned());
+    }
+
     pub fn take(&mut self, done: Result<(), Option<ChangeError>>) {
         match done {
             Ok(()) => {}
@@ -166,7 +174,7 @@ impl Line {
             if hook.password().is_some() { format!("{url} (with a password)") } else { url }
         });
         let (now, then) = match self.what {
-            What::Gone => (String::new(), String::new()),
+            What::Gone | What::Unseen => (String::new(), String::new()),
             what if what.changes() => (now, self.then.clone().unwrap_or_else(none)),
             _ => (now, "the same".to_owned()),
         };

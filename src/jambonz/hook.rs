@@ -177,6 +177,11 @@ pub struct HookUrl {
 }
 
 impl HookUrl {
+    /// Where that is, without the recipe.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+
     /// Whether a webhook goes to the same place, whatever its recipe is.
     pub fn is_place_of(&self, url: &str) -> bool {
         same_place(&self.to_string(), url)

@@ -48,6 +48,15 @@ impl Base {
         self.secure
     }
 
+    /// Whether others may read on the way what is sent there: it is another machine, and there is no TLS.
+    pub fn is_readable(&self) -> bool {
+        let is_here = match &self.host {
+            TargetHost::Ip(ip) => ip.is_loopback(),
+            TargetHost::Name(name) => name == "localhost",
+        };
+        !self.secure && !is_here
+    }
+
     pub(super) fn host(&self) -> &TargetHost {
         &self.host
     }

@@ -67,6 +67,13 @@ fn only_what_is_still_ours_is_put_back() {
     assert_eq!(api.hook_of(1)["url"], "https://theirs.example.com/x?secret");
     assert_eq!(api.hook_of(3), Value::Null);
     assert_eq!(api.hook_of(2)["username"], "me");
+    // Another token may see it.
+    let narrow = place.detach(&api, "account", &["--apply"]);
+    assert_eq!(narrow.code, Some(1), "{narrow:?}");
+    assert!(row(&narrow, "shared b").ends_with("  not seen"), "{narrow:?}");
+    let says =
+        format!("\nnot seen: shared b ({}): jambonz answered 403 to GET /v1/Accounts/", app(4));
+    assert!(narrow.stdout.contains(&says), "{narrow:?}");
     // A token that sees none of them is a mistake.
     api.with(|state| state.applications.clear());
     let none = place.detach(&api, "admin", &["--apply"]);

@@ -1,6 +1,6 @@
 //! Whether rollcall takes what the webhooks bring.
 
-use super::super::harness::{A1, A2, Rollcall};
+use super::super::harness::{A1, A2, Rollcall, print};
 use super::Commands;
 use super::api::{Api, HOOK, SP};
 
@@ -47,6 +47,10 @@ fn an_account_whose_webhooks_would_be_refused_is_named() {
     assert_eq!((with.code, with.stderr.as_str()), (Some(0), ""), "{with:?}");
     let other = attach(&["--account", A2, "--hook-user", "other", "--hook-password", "p"]);
     assert!(other.stderr.contains("has the hook user \"pbx\" here"), "{other:?}");
+    let plain = ["--hook", "http://10.0.0.5:8080/v1/hooks/call-status"];
+    let plain = print(&mut place.command("attach", &url, "account", &plain), b"");
+    let says = "warning: --hook http://10.0.0.5:8080/v1/hooks/call-status is plain HTTP to another machine: ";
+    assert!(plain.stderr.contains(says), "{plain:?}");
     // It also works where the server is not, and says what it does not know.
     let elsewhere = place.attach(&api, "account", &["--replace"]);
     assert_eq!(elsewhere.code, Some(0), "{elsewhere:?}");
