@@ -6,6 +6,7 @@
 //! are bytes of our own. Values of one event share their origin, so origins stand once, in a table.
 
 mod heads;
+mod parties;
 mod quarters;
 mod words;
 
@@ -24,6 +25,7 @@ use words::{
 };
 
 pub use heads::{Heads, HeadsOfPart, PartOf};
+pub use parties::{Parties, PartiesOfPart};
 pub use quarters::{
     KindSums, QuarterSums, Runs, decode_group_peaks, decode_kinds, decode_peaks, decode_quarter,
     decode_ups, encode_kinds, encode_peaks, encode_quarter, encode_ups,

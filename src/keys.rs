@@ -9,6 +9,7 @@
 //! i | account 16 | checksum of a Call-ID 4 | position 24 -> "" (each once)
 //! g | account 16 | quarter 4                           -> what is counted of its calls
 //! t | account 16 | day 4                               -> what is counted of the calls of a day
+//! w | account 16 | day 4 | part 4                      -> the parties of these calls
 //! e | account 16 | quarter 4                           -> what is counted of each kind of them
 //! h | account 16 | quarter 4                           -> peaks
 //! q | account 16 | quarter 4 | part 4                  -> heads of its calls
@@ -212,9 +213,10 @@ pub(crate) const PEAKS: u8 = b'h';
 pub(crate) const UPS: u8 = b'u';
 pub(crate) const HEADS: u8 = b'q';
 pub(crate) const DAY: u8 = b't';
+pub(crate) const PARTIES: u8 = b'w';
 pub(crate) const ADMIN: u8 = b'a';
 /// What the keys of entries begin with, in order.
-pub(crate) const ENTRIES: &[u8] = b"cdefghiklopqstu";
+pub(crate) const ENTRIES: &[u8] = b"cdefghiklopqstuw";
 pub(crate) const BUILT: &[u8] = b"b";
 pub(crate) const MARK: &[u8] = b"m";
 pub(crate) const LAYOUT: &[u8] = b"v";
@@ -397,6 +399,13 @@ pub(crate) fn day(kind: u8, account: AccountSid, day: Day) -> Vec<u8> {
 pub(crate) fn day_in(key: &[u8]) -> Option<Day> {
     let number = key.get(1 + SID_BYTES..)?.try_into().ok()?;
     Some(Day::new(u32::from_be_bytes(number)))
+}
+
+/// The key of a part of the parties of the calls of a day.
+pub(crate) fn parties(account: AccountSid, of: Day, part: u32) -> Vec<u8> {
+    let mut key = day(PARTIES, account, of);
+    key.extend_from_slice(&part.to_be_bytes());
+    key
 }
 
 /// The key of a part of the heads of the calls of a quarter.

@@ -293,6 +293,11 @@ impl<'a> HeadsOfPart<'a> {
         self.texts.of
     }
 
+    /// The parties of its calls, each once and in its two forms.
+    pub fn parties(&self) -> impl Iterator<Item = &'a [u8]> {
+        split(self.texts.parties)
+    }
+
     /// How many calls it has.
     pub fn calls(&self) -> usize {
         self.texts.calls as usize

@@ -10,6 +10,31 @@ use super::{CallKind, CallSid, Filter, PartyPart, fold_party};
 pub const AFTER_TEXT: u8 = 0xff;
 const BETWEEN_FORMS: u8 = 0xfe;
 
+/// Bytes that are in no text, beside these two: two of them are a quarter of a day.
+const QUARTER_BYTES: [u8; 11] = [0xc0, 0xc1, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9, 0xfa, 0xfb, 0xfc, 0xfd];
+
+/// Quarters of a day, by bits, as they stand after a party.
+pub fn add_quarters(bytes: &mut Vec<u8>, quarters: u128) {
+    for (n, first) in QUARTER_BYTES.into_iter().enumerate() {
+        for (m, second) in QUARTER_BYTES.into_iter().enumerate() {
+            if quarters >> (n * QUARTER_BYTES.len() + m) & 1 == 1 {
+                bytes.extend_from_slice(&[first, second]);
+            }
+        }
+    }
+}
+
+/// The quarters that stand at the beginning of some bytes.
+fn leading_quarters(bytes: &[u8]) -> u128 {
+    let place = |byte: &u8| QUARTER_BYTES.iter().position(|one| one == byte);
+    let mut quarters = 0;
+    for pair in bytes.as_chunks::<2>().0 {
+        let [Some(n), Some(m)] = pair.each_ref().map(place) else { break };
+        quarters |= 1 << (n * QUARTER_BYTES.len() + m);
+    }
+    quarters
+}
+
 /// What is asked of heads.
 #[derive(Debug)]
 pub struct HeadFilter {
@@ -21,6 +46,9 @@ pub struct HeadFilter {
     /// That of the call whose sid was typed.
     mark: Option<[u8; 2]>,
 }
+
+/// Quarters of a day among which it is no use to choose.
+pub const DENSE: u32 = if cfg!(test) { 2 } else { 48 };
 
 /// What of a filter a party fulfils, by bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,6 +146,30 @@ impl HeadFilter {
     /// How many texts are looked for in parties.
     pub fn texts(&self) -> usize {
         self.needles.iter().map(Vec::len).sum::<usize>() + self.others.len()
+    }
+
+    /// Whether it asks for anything that stands in a party of each call.
+    pub fn asks_parties(&self) -> bool {
+        !self.needles.is_empty()
+    }
+
+    /// Goes through some of a day's parties, which stand one after the other, each with its quarters: in which
+    /// quarters one of each group of texts stands, by bits, besides what was found before.
+    pub fn note_quarters(&self, parties: &[u8], found: &mut Vec<u128>) {
+        found.resize(self.needles.len(), 0);
+        for (group, quarters) in self.needles.iter().zip(found) {
+            for finder in group {
+                for at in finder.find_iter(parties) {
+                    let rest = parties.get(at..).unwrap_or_default();
+                    let end = memchr::memchr(AFTER_TEXT, rest).map_or(rest.len(), |end| end + 1);
+                    *quarters |= leading_quarters(rest.get(end..).unwrap_or_default());
+                    if quarters.count_ones() > DENSE {
+                        *quarters = u128::MAX;
+                        break;
+                    }
+                }
+            }
+        }
     }
 
     /// Whether any of some parties, which stand one after the other, may be one that is asked for.

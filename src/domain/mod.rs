@@ -36,7 +36,9 @@ pub use extras::{
     Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Extra, Extras, KEY_BYTES_MAX, LeftOut, NameOrder,
     REMEMBERED_MAX, SizeRange, bounded,
 };
-pub use head::{AFTER_TEXT, Head, HeadFilter, PartyMatch, add_party_forms, sid_mark};
+pub use head::{
+    AFTER_TEXT, DENSE, Head, HeadFilter, PartyMatch, add_party_forms, add_quarters, sid_mark,
+};
 pub use ids::{AccountSid, ApplicationSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
 pub use kind::{CallKind, GroupStatus, KindGroup};

@@ -4,29 +4,38 @@
 //! ```text
 //! t | account 16 | day 4 -> since which quarter there were no calls before the day; sums; sums of each kind of call
 //!                           without its trunk and application
+//! w | account 16 | day 4 | part 4 -> the parties of its calls, and in which quarters they have some
 //! ```
 //!
 //! A row is right as long as it is there, like that of a quarter: before anything is written of a call, the row of its
 //! day goes, and that of the day before which there were no calls. A day is sealed once it has ended and all its
-//! quarters are sealed that have calls. What is missing counts as not sealed.
+//! quarters are sealed that have calls. What is missing counts as not sealed. Parties stand beside a row alone: they
+//! are written before it, go after it, and what a stop in between has left goes before the account is sealed again, or
+//! with the next change of its day. They are believed where all parts are of one count.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::Included;
 
 use bytes::Bytes;
 
-use super::cursor::Direction;
+use super::cursor::{Direction, Entry, beginning};
 use super::entries::Change;
+use super::gaps::Gaps;
 use super::quarters::{QuarterRow, Seals};
 use super::sealing::{Begun, Sealing};
-use super::tree::strange_key;
+use super::tree::{BATCH_KEYS, strange_key};
 use super::{Index, IndexError};
-use crate::codec::{KindSums, QuarterSums, encode_quarter};
+use crate::codec::{
+    CodecError, Heads, HeadsOfPart, KindSums, PartOf, Parties, PartiesOfPart, QuarterSums,
+    encode_quarter,
+};
 use crate::domain::{AccountSid, CallKind, Day, Order, Position, Quarter};
 use crate::keys::{self, PositionSpan, Range};
 
 /// Quarters of a day whose sums are read at once.
 const QUARTERS: usize = if cfg!(test) { 3 } else { 16 };
+/// Days that a search reads at once.
+const DAYS: usize = if cfg!(test) { 2 } else { 64 };
 /// Days that a check reads at once.
 const CHECKED: usize = if cfg!(test) { 2 } else { 64 };
 
@@ -92,6 +101,7 @@ pub(super) struct DayCount {
     day: Day,
     sums: QuarterSums,
     kinds: BTreeMap<CallKind<'static>, KindSums>,
+    parties: Parties,
     /// The first quarter that is still to be counted.
     next: Quarter,
 }
@@ -99,7 +109,8 @@ pub(super) struct DayCount {
 impl DayCount {
     fn new(account: AccountSid, since: Day, day: Day) -> Self {
         let sums = QuarterSums::new(since.first());
-        Self { account, day, sums, kinds: BTreeMap::new(), next: day.first() }
+        let (kinds, parties) = Default::default();
+        Self { account, day, sums, kinds, parties, next: day.first() }
     }
 
     /// Whether a call of this day, or of one before it that has none, is about to change.
@@ -130,9 +141,35 @@ impl DayCount {
         Ok(())
     }
 
+    /// Adds the parties of the calls of a quarter.
+    fn add_heads(&mut self, row: &QuarterRow, heads: &Heads) -> Result<(), IndexError> {
+        let mut of = None;
+        for bytes in heads.encode() {
+            let part = HeadsOfPart::read(&bytes).map_err(|error| damaged(&error))?;
+            of = Some(part.of());
+            self.parties.add(row.quarter, &part);
+        }
+        match of {
+            Some(of) => self.parties.note(of),
+            None => self.parties.miss(),
+        }
+        Ok(())
+    }
+
+    /// The parties, part by part.
+    fn parts(&self) -> Vec<Change> {
+        let parts = self.parties.encode().into_iter().zip(0..);
+        let key = |number| keys::parties(self.account, self.day, number);
+        parts.map(|(part, number)| (key(number), Some(part))).collect()
+    }
+
     fn row(&self) -> Vec<u8> {
         encode_quarter(&self.sums, self.kinds.iter().map(|(kind, sums)| (*kind, *sums)))
     }
+}
+
+fn damaged(error: &CodecError) -> IndexError {
+    IndexError::damaged(format!("parties of a day: {error}"))
 }
 
 /// The places of the calls that are listed in some quarters.
@@ -192,6 +229,7 @@ impl Index {
                 let since = Day::of(count.sums.since()).number();
                 let row: Change = (keys::day(keys::DAY, account, count.day), Some(count.row()));
                 self.guarded(|| {
+                    self.write_parts(count.parts())?;
                     self.entries.put(vec![row], || {})?;
                     self.seals(sealing, account)?.days.remove(since, count.day.number());
                     Ok(())
@@ -267,10 +305,104 @@ impl Index {
             if row.quarter > last {
                 return Ok(true);
             }
-            self.guarded(|| count.add(&row))?;
+            self.guarded(|| {
+                count.add(&row)?;
+                self.add_parties(count, &row)
+            })?;
+            *left = left.saturating_sub(usize::try_from(row.sums.calls / 16).unwrap_or_default());
             count.next = row.quarter.plus(1);
         }
         Ok(!is_cut || count.next > last)
+    }
+
+    /// Adds the parties of a sealed quarter. Where its heads are missing none of the day are kept.
+    fn add_parties(&self, count: &mut DayCount, row: &QuarterRow) -> Result<(), IndexError> {
+        if count.parties.is_missing() {
+            return Ok(());
+        }
+        let prefix = keys::quarter(keys::HEADS, count.account, row.quarter);
+        let (mut of, mut number) = (None, 0);
+        for entry in self.entries.cursor(beginning(&prefix), Direction::Up) {
+            let entry = entry?;
+            let part = HeadsOfPart::read(entry.bytes().unwrap_or_default());
+            let part = part.map_err(|error| damaged(&error))?;
+            if *of.get_or_insert(part.of()) != part.of() {
+                break;
+            }
+            number += 1;
+            count.parties.add(row.quarter, &part);
+        }
+        match of.filter(|of| of.calls == row.sums.calls && of.parts == number) {
+            Some(of) => count.parties.note(of),
+            None => count.parties.miss(),
+        }
+        Ok(())
+    }
+
+    /// The keys of the parties that are kept of some days, from one to another.
+    fn parties_keys(
+        &self,
+        account: AccountSid,
+        (first, last): (Day, Day),
+    ) -> Result<Vec<Vec<u8>>, IndexError> {
+        let low = Included(keys::parties(account, first, 0));
+        let high = Included(keys::parties(account, last, u32::MAX));
+        let entries = self.entries.cursor((low, high), Direction::Up);
+        entries.map(|entry| Ok(entry?.key().to_vec())).collect()
+    }
+
+    /// Takes away what a stop has left of days that are not sealed.
+    pub(super) fn sweep_parties(&self, account: AccountSid, days: &Gaps) -> Result<(), IndexError> {
+        for (low, high) in days.within(0, Day::MAX.number()) {
+            let keys = self.parties_keys(account, (Day::new(low), Day::new(high)))?;
+            for keys in keys.chunks(BATCH_KEYS) {
+                let changes: Vec<Change> = keys.iter().map(|key| (key.clone(), None)).collect();
+                self.entries.put(changes, || {})?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The parties of a sealed day, part by part; none where they are not kept, or being written.
+    pub(super) fn parties(
+        &self,
+        account: AccountSid,
+        day: Day,
+    ) -> Result<Option<Vec<Entry>>, IndexError> {
+        let low = Included(keys::parties(account, day, 0));
+        let high = Included(keys::parties(account, day, u32::MAX));
+        let (mut of, mut parts) = (None, Vec::new());
+        for entry in self.entries.cursor((low, high), Direction::Up) {
+            let entry = entry?;
+            let part = PartiesOfPart::read(entry.bytes().unwrap_or_default());
+            let part = part.map_err(|error| damaged(&error))?;
+            let whole: PartOf = *of.get_or_insert(part.of());
+            let number = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+            if part.of() != whole || entry.key() != keys::parties(account, day, number).as_slice() {
+                return Ok(None);
+            }
+            parts.push(entry);
+        }
+        Ok(of.filter(|of| of.parts as usize == parts.len()).map(|_| parts))
+    }
+
+    /// Some sealed days, in an order; none of them after the last. True where there may be more.
+    pub(super) fn days_in_order(
+        &self,
+        account: AccountSid,
+        (first, last): (Day, Day),
+        direction: Direction,
+    ) -> Result<(Vec<DayRow>, bool), IndexError> {
+        let key = |day| Included(keys::day(keys::DAY, account, day));
+        let bounds = (key(first.min(last)), key(first.max(last)));
+        let entries = self.entries.cursor(bounds, direction).take(DAYS);
+        let rows = entries.map(|entry| {
+            let entry = entry?;
+            DayRow::read(entry.key(), &entry.value())
+        });
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let is_cut = rows.len() >= DAYS;
+        Ok((rows, is_cut))
     }
 
     /// Adds the keys of what is kept of a day to those that are to go, as calls of the day are about to change.
@@ -289,9 +421,14 @@ impl Index {
         let row = self.day_rows(account, day).next().transpose()?;
         if let Some(row) = row.filter(|row| row.since() <= day) {
             gone.push(keys::day(keys::DAY, account, row.day));
+            gone.extend(self.parties_keys(account, (row.day, row.day))?);
             if let Some(seals) = &mut seals {
                 seals.days.add(row.since().number(), row.day.number());
             }
+        }
+        if seals.is_none() {
+            // Those that a stop has left without their row.
+            gone.extend(self.parties_keys(account, (day, day))?);
         }
         Ok(())
     }
@@ -312,7 +449,8 @@ impl Index {
                     && !self
                         .positions(&[Range::all(account)], &span, 1, false, usize::MAX)?
                         .is_empty();
-                if stranger || !row.row.has(&count.row()) {
+                let kept = self.guarded(|| self.kept_parts(account, row.day))?;
+                if stranger || !row.row.has(&count.row()) || kept != count.parts() {
                     return Ok(Some(row.day));
                 }
             }
@@ -334,7 +472,10 @@ impl Index {
                 self.count_calls(&mut count, since.minus(1).min(last))?;
             }
             if quarter.quarter <= last {
-                self.guarded(|| count.add(&quarter))?;
+                self.guarded(|| {
+                    count.add(&quarter)?;
+                    self.add_parties(&mut count, &quarter)
+                })?;
             }
             count.next = quarter.quarter.plus(1);
         }
@@ -346,8 +487,29 @@ impl Index {
 
     /// Counts the calls of all quarters up to one that are still to be counted.
     fn count_calls(&self, count: &mut DayCount, last: Quarter) -> Result<(), IndexError> {
-        let begun = self.counted(Begun::new(count.account, count.next, last))?;
-        let row = QuarterRow::of(last, &begun.row().into())?;
-        self.guarded(|| count.add(&row))
+        while count.next <= last {
+            let begun = self.counted(Begun::new(count.account, count.next, count.next))?;
+            let row = QuarterRow::of(count.next, &begun.row().into())?;
+            if row.sums.calls > 0 {
+                self.guarded(|| {
+                    count.add(&row)?;
+                    count.add_heads(&row, begun.heads())
+                })?;
+            }
+            count.next = count.next.plus(1);
+        }
+        Ok(())
+    }
+
+    /// The rows of parties that are kept of a day, whatever they say.
+    fn kept_parts(&self, account: AccountSid, day: Day) -> Result<Vec<Change>, IndexError> {
+        let low = Included(keys::parties(account, day, 0));
+        let high = Included(keys::parties(account, day, u32::MAX));
+        let entries = self.entries.cursor((low, high), Direction::Up);
+        let change = |entry: Result<Entry, IndexError>| {
+            let entry = entry?;
+            Ok((entry.key().to_vec(), Some(entry.value().to_vec())))
+        };
+        entries.map(change).collect()
     }
 }

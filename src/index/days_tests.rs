@@ -58,6 +58,8 @@ enum Step {
     /// times.
     Seal(u32, u32, usize, usize),
     Open,
+    /// A stop has left the parties of a day without its row, all or some of them.
+    Torn(u32, usize),
     /// A write stops as it takes away what is kept, after so many keys.
     Stop(Drawn, usize),
 }
@@ -69,6 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => vec(drawn(), 1..6).prop_map(Step::Remove),
         6 => seal.prop_map(|(day, quarter, calls, times)| Step::Seal(day, quarter, calls, times)),
         1 => Just(Step::Open),
+        1 => (0..DAYS, 0..3_usize).prop_map(|(day, parts)| Step::Torn(day, parts)),
         1 => (drawn(), 0..8_usize).prop_map(|(drawn, keys)| Step::Stop(drawn, keys)),
     ]
 }
@@ -155,6 +158,15 @@ impl Bench {
                 }
             }
             Step::Open => self.open(),
+            Step::Torn(day, parts) => {
+                let day = Day::new(FIRST + day);
+                let keys = self.parties().into_iter().filter(|(of, _)| *of == day);
+                let gone = keys.map(|(_, key)| key).skip(*parts);
+                let rows = ACCOUNTS.map(|account| keys::day(keys::DAY, account, day));
+                let gone = rows.into_iter().chain(gone).map(|key| (key, None)).collect();
+                self.index().entries.put(gone, || ()).unwrap();
+                self.open();
+            }
             Step::Stop(drawn, count) => {
                 let new = self.new_versions(&[*drawn]);
                 let (id, (seq, call)) = new.first_key_value().unwrap();
@@ -206,6 +218,17 @@ impl Bench {
         })
     }
 
+    /// The keys of all parties that are kept, and of which day they are.
+    fn parties(&self) -> Vec<(Day, Vec<u8>)> {
+        let bounds = cursor::beginning(&[keys::PARTIES]);
+        let entries = self.index().entries.cursor(bounds, cursor::Direction::Up);
+        let key = |entry: Result<_, IndexError>| {
+            let key = cursor::Entry::key(&entry.unwrap()).to_vec();
+            (keys::day_in(&key[..key.len() - 4]).unwrap(), key)
+        };
+        entries.map(key).collect()
+    }
+
     /// The days of each account that have calls.
     fn with_calls(&self) -> [Vec<Day>; 2] {
         ACCOUNTS.map(|account| {
@@ -222,6 +245,9 @@ impl Bench {
 fn everything(bench: &mut Bench) {
     bench.take(&Step::Seal(DAYS, 0, 3, 1000));
     assert_eq!(bench.check(), bench.with_calls());
+    // Of no day that is not sealed is there a number.
+    let days = bench.with_calls().concat();
+    assert!(bench.parties().iter().all(|(day, _)| days.contains(day)));
 }
 
 proptest! {
@@ -239,6 +265,11 @@ proptest! {
         everything(&mut bench);
         bench.open();
         everything(&mut bench);
+        for Drawn(n, account, ..) in (0..60).map(|n| Drawn(n % 30, usize::from(n / 30), 0, 0)) {
+            bench.take(&Step::Remove(vec![Drawn(n, account, 0, 0)]));
+        }
+        prop_assert!(bench.calls.is_empty());
+        prop_assert_eq!(bench.parties(), []);
     }
 }
 
@@ -294,6 +325,26 @@ fn a_day_that_was_damaged_is_found() {
         bench.index().entries.put(vec![(key(row), value(row))], || ()).unwrap();
         assert_eq!(bench.index().wrong_day(account).unwrap(), None);
     }
+    // Its parties are gone, or others.
+    let parties = bench.parties();
+    let of = |n: usize| {
+        parties.iter().filter(move |(day, key)| {
+            *day == [first.day, second.day][n] && key[1..17] == account.bytes()
+        })
+    };
+    let first_key = of(0).next().unwrap().1.clone();
+    let other = bench.index().entries.get(&of(1).next().unwrap().1).unwrap();
+    let right = bench.index().entries.get(&first_key).unwrap();
+    for wrong in [None, other] {
+        let put = |value: &Option<bytes::Bytes>| {
+            let value = value.as_ref().map(|value| value.to_vec());
+            bench.index().entries.put(vec![(first_key.clone(), value)], || ()).unwrap();
+        };
+        put(&wrong);
+        assert_eq!(bench.index().wrong_day(account).unwrap(), Some(first.day));
+        put(&right);
+        assert_eq!(bench.index().wrong_day(account).unwrap(), None);
+    }
     // One that says that there were no calls where there are some.
     let row = bench.index().counted_since(account, Day::default(), second.day).unwrap();
     bench.index().entries.put(vec![(key(&second), Some(row))], || ()).unwrap();
@@ -314,5 +365,26 @@ fn a_call_that_comes_while_its_day_is_being_counted_is_counted() {
         assert_eq!(bench.check(), bench.with_calls());
         let row = bench.index().days(ACCOUNTS[0], Day::new(FIRST + 1), Day::MAX, 1).unwrap();
         assert_eq!(row[0].since(), Day::new(if before == 1 { 0 } else { FIRST + 1 }));
+    }
+}
+
+#[test]
+fn numbers_that_a_stop_has_left_without_their_day_go_with_its_calls_and_before_it_is_sealed() {
+    let day = Day::new(FIRST);
+    let of_day = |bench: &Bench| bench.parties().iter().filter(|(of, _)| *of == day).count();
+    for parts in [1, 9] {
+        let mut bench = filled();
+        bench.take(&Step::Torn(0, parts));
+        assert!(of_day(&bench) > 0);
+        for n in [0, 1, 2, 10, 11, 12] {
+            bench.take(&Step::Remove(vec![Drawn(n, usize::from(n >= 10), 0, 0)]));
+        }
+        assert_eq!(of_day(&bench), 0);
+        let mut bench = filled();
+        bench.take(&Step::Torn(0, parts));
+        // Nothing of the day itself can be sealed yet.
+        bench.take(&Step::Seal(0, 0, 1000, 100));
+        assert_eq!(of_day(&bench), 0);
+        everything(&mut bench);
     }
 }

@@ -1,17 +1,20 @@
 //! Searching by the heads of calls: of sealed quarters (`quarters.rs`) the calls that may match are read, and
-//! of all others every call.
+//! of all others every call. Where a part of a party is asked for, the parties of sealed days (`days.rs`) tell which of
+//! their quarters may have it.
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::ops::Bound::Included;
 
-use super::cursor::{Cursor, Direction, Entry, beginning};
+use super::cursor::{Cursor, Direction, Entry, Lookup, beginning};
 use super::quarters::QuarterRow;
 use super::row::CallRow;
 use super::tree::strange_key;
 use super::{Index, IndexError};
-use crate::codec::{CodecError, Heads, HeadsOfPart, PartOf};
-use crate::domain::{AccountSid, HeadFilter, Order, Position, Quarter, Timestamp, sid_mark};
+use crate::codec::{CodecError, Heads, HeadsOfPart, PartOf, PartiesOfPart};
+use crate::domain::{
+    AccountSid, DENSE, Day, HeadFilter, Order, Position, Quarter, Timestamp, sid_mark,
+};
 use crate::keys::{self, PositionSpan, Range};
 
 /// Sealed quarters that are looked up at once.
@@ -28,6 +31,9 @@ const BYTES_A_CALL: usize = if cfg!(test) { 50 } else { 4096 };
 const BYTES_A_PART: usize = if cfg!(test) { 20 } else { 2048 };
 /// So many texts that are looked for cost as much again as the first one.
 const TEXTS_AT_ONCE: usize = 4;
+
+/// Bytes of parties that cost as much as one of heads, of which more is read than the texts.
+const PARTIES_CHEAPER: usize = 4;
 
 /// What one look has found.
 #[derive(Debug, Default)]
@@ -49,6 +55,7 @@ struct Look<'a> {
     rows: usize,
     bytes: usize,
     weight: usize,
+    lookup: Lookup<'a>,
     /// Bytes of heads that it went through, and calls that it read.
     heads: usize,
     read: usize,
@@ -82,6 +89,7 @@ impl Index {
             weight: 0,
             heads: 0,
             read: 0,
+            lookup: Lookup::new(&self.entries),
             before: None,
             found,
         };
@@ -156,9 +164,119 @@ fn going(order: Order) -> Direction {
 
 impl<'a> Look<'a> {
     fn run(&mut self) -> Result<(), IndexError> {
-        let order = self.span.order;
         let (mut at, last) = self.ends();
         self.before = self.parts_before(at)?;
+        while self.filter.asks_parties() {
+            let days = (Day::of(at), Day::of(last));
+            let direction = going(self.span.order);
+            let (rows, is_cut) = self.index.days_in_order(self.account, days, direction)?;
+            for row in rows {
+                self.heads += row.weight();
+                let (first, end) = (row.since().first(), row.day.last());
+                // What lies before is not sealed.
+                let (open, next) = match self.span.order {
+                    Order::NewestFirst => {
+                        ((end < at).then(|| end.plus(1)), first.number().checked_sub(1))
+                    }
+                    Order::OldestFirst => {
+                        ((at < first).then(|| first.minus(1)), end.number().checked_add(1))
+                    }
+                };
+                if let Some(to) = open
+                    && self.search_quarters(at, to)?
+                {
+                    return Ok(());
+                }
+                if self.search_day(row.day, at, last)? {
+                    return Ok(());
+                }
+                let Some(next) = next.map(Quarter::new) else { return Ok(()) };
+                at = next;
+                if self.is_over(at, last) {
+                    return Ok(());
+                }
+            }
+            if !is_cut {
+                break;
+            }
+        }
+        self.search_quarters(at, last)?;
+        Ok(())
+    }
+
+    /// Whether a quarter lies behind the last one.
+    fn is_over(&self, at: Quarter, last: Quarter) -> bool {
+        match self.span.order {
+            Order::NewestFirst => at < last,
+            Order::OldestFirst => at > last,
+        }
+    }
+
+    /// Searches a sealed day, of those of its quarters that lie between two, in the order of the span. True where the
+    /// look ends.
+    fn search_day(&mut self, day: Day, at: Quarter, last: Quarter) -> Result<bool, IndexError> {
+        let low = day.first().max(at.min(last));
+        let high = day.last().min(at.max(last));
+        let (from, to) = match self.span.order {
+            Order::NewestFirst => (high, low),
+            Order::OldestFirst => (low, high),
+        };
+        if low > high {
+            return Ok(false);
+        }
+        let Some(found) = self.quarters_of(day)? else { return self.search_quarters(from, to) };
+        if found.count_ones() > DENSE {
+            return self.search_quarters(from, to);
+        }
+        let mut quarters: Vec<Quarter> = (low.number()..=high.number())
+            .filter(|number| found >> (number % Day::QUARTERS) & 1 == 1)
+            .map(Quarter::new)
+            .collect();
+        if self.span.order == Order::NewestFirst {
+            quarters.reverse();
+        }
+        for quarter in quarters {
+            let key = keys::quarter(keys::QUARTER, self.account, quarter);
+            let ends = match self.lookup.get(&key)? {
+                Some(value) => {
+                    let row = QuarterRow::of(quarter, &value)?;
+                    self.heads += row.weight() + BYTES_A_PART;
+                    self.search(&row, &mut self.parts(quarter, quarter).peekable())?
+                }
+                None => self.read_all(quarter, quarter)?,
+            };
+            if ends {
+                return Ok(true);
+            }
+        }
+        let reached = match self.span.order {
+            Order::NewestFirst => Position::last_at(to.start()),
+            Order::OldestFirst => Position::before_all_at(to.last()),
+        };
+        // A day before the span is no step forward.
+        let ends = self.heads >= BYTES && !self.is_before(reached);
+        if ends {
+            self.found.reached = Some(reached).filter(|reached| !self.is_behind(*reached));
+        }
+        Ok(ends)
+    }
+
+    /// The quarters of a sealed day that may have matches, by bits; none where its parties do not tell.
+    fn quarters_of(&mut self, day: Day) -> Result<Option<u128>, IndexError> {
+        let Some(parts) = self.index.parties(self.account, day)? else { return Ok(None) };
+        let (mut found, effort) = (Vec::new(), TEXTS_AT_ONCE + self.filter.texts());
+        for part in parts {
+            let bytes = part.bytes().unwrap_or_default();
+            let part = PartiesOfPart::read(bytes).map_err(|error| damaged(&error))?;
+            self.filter.note_quarters(part.texts(), &mut found);
+            self.heads += bytes.len() / (TEXTS_AT_ONCE * PARTIES_CHEAPER) * effort;
+        }
+        Ok(found.into_iter().reduce(|a, b| a & b))
+    }
+
+    /// Searches the quarters from one to another, in the order of the span. True where the look ends.
+    fn search_quarters(&mut self, from: Quarter, last: Quarter) -> Result<bool, IndexError> {
+        let (mut at, order) = (from, self.span.order);
         loop {
             let (rows, is_cut) = self.index.quarters_in_order(self.account, at, last, order)?;
             let end = rows.last().filter(|_| is_cut).map_or(last, |row| row.quarter);
@@ -174,29 +292,24 @@ impl<'a> Look<'a> {
                 if let Some((from, to)) = open
                     && self.read_all(from, to)?
                 {
-                    return Ok(());
+                    return Ok(true);
                 }
                 if self.search(row, &mut parts)? {
-                    return Ok(());
+                    return Ok(true);
                 }
                 let next = match order {
                     Order::NewestFirst => since.number().checked_sub(1),
                     Order::OldestFirst => quarter.number().checked_add(1),
                 };
-                let Some(next) = next.map(Quarter::new) else { return Ok(()) };
+                let Some(next) = next.map(Quarter::new) else { return Ok(false) };
                 at = next;
-                let is_over = match order {
-                    Order::NewestFirst => at < last,
-                    Order::OldestFirst => at > last,
-                };
-                if is_over {
-                    return Ok(());
+                if self.is_over(at, last) {
+                    return Ok(false);
                 }
             }
             drop(parts);
             if !is_cut {
-                self.read_all(at.min(last), at.max(last))?;
-                return Ok(());
+                return self.read_all(at.min(last), at.max(last));
             }
         }
     }

@@ -12,9 +12,9 @@ use super::cursor::{Direction as Going, beginning};
 use super::*;
 use crate::codec::{Heads, HeadsOfPart};
 use crate::domain::{
-    AccountSid, Call, CallField, CallId, CallSid, CallStatus, Direction, Filter, HeadFilter, Order,
-    PartyPart, Position, Quarter, Recent, Search, SipStatuses, Timestamp, Typed, merge, samples,
-    sid_mark,
+    AccountSid, Call, CallField, CallId, CallSid, CallStatus, Day, Direction, Filter, HeadFilter,
+    Order, PartyPart, Position, Quarter, Recent, Search, SipStatuses, Timestamp, Typed, merge,
+    samples, sid_mark,
 };
 use crate::keys::{self, IndexKeys, PositionSpan};
 
@@ -22,8 +22,13 @@ const CACHE_BYTES: u64 = 1 << 20;
 const ACCOUNT: AccountSid = AccountSid::from_bytes([3; 16]);
 const OTHER: AccountSid = AccountSid::from_bytes([4; 16]);
 const FIRST: u32 = 1_900_000;
-/// Calls are listed in so many quarters.
+/// Calls are listed in so many quarters, two or three of each day.
 const QUARTERS: u32 = 9;
+const APART: u32 = 40;
+
+fn quarter(n: u32) -> Quarter {
+    Quarter::new(FIRST + n * APART)
+}
 
 const PARTIES: [&str; 11] = [
     "",
@@ -92,7 +97,7 @@ prop_compose! {
 impl Drawn {
     fn call(&self, n: u8) -> Call {
         let id = CallId { account: self.account, sid: SIDS[usize::from(n)] };
-        let at = Quarter::new(FIRST + self.quarter).start().plus_millis(self.moment * 299_000);
+        let at = quarter(self.quarter).start().plus_millis(self.moment * 299_000);
         let mut event = samples::bare_event(id, Some(CallStatus::Trying), at);
         event.direction = self.direction;
         let text = |text: &str| Some(text.into());
@@ -155,7 +160,7 @@ fn filter() -> impl Strategy<Value = Filter> {
     (parts(), parts(), parts(), parties, words, few, kind).prop_map(
         |(from_contains, to_contains, number_contains, parties, words, few, kind)| {
             let sid = |n: u8| Typed::parse(&SIDS[usize::from(n)].to_string());
-            let at = |n: u32| Quarter::new(FIRST + n).start();
+            let at = |n: u32| quarter(n).start();
             let recent = |n| Recent { ended_since: at(n), listed_since: at(n / 2) };
             let statuses: Vec<String> = few.0;
             let read = |text: String| text.parse::<SipStatuses>().unwrap();
@@ -232,7 +237,7 @@ fn write(index: &Index, calls: &[(Call, bool)]) {
         new: Version::Call(seq, find(id)),
     });
     index.write(&new.collect::<Vec<_>>(), &[]).unwrap();
-    while index.seal(Quarter::new(FIRST + QUARTERS - 2).end(), 5, false).unwrap() {}
+    while index.seal(quarter(QUARTERS - 2).end(), 5, false).unwrap() {}
     let gone = ops(true).into_iter().map(|(id, seq, old, _)| Op {
         id,
         old: Some((old, Some(IndexKeys::of(find(id))))),
@@ -253,9 +258,33 @@ fn heads_of(index: &Index, quarter: Quarter) -> Vec<(Vec<u8>, Vec<u8>)> {
         .collect()
 }
 
+/// The parties of a day that stand in the index, part by part.
+fn parties_of(index: &Index, day: Day) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let entries =
+        index.entries.cursor(beginning(&keys::day(keys::PARTIES, ACCOUNT, day)), Going::Up);
+    entries
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.key().to_vec(), entry.value().to_vec()))
+        .collect()
+}
+
+/// The same of a day that is counted anew.
+fn disturb_parties(index: &Index, place: prop::sample::Index, goes: bool) {
+    let days = index.days(ACCOUNT, Day::default(), Day::MAX, 100).unwrap();
+    let days: Vec<_> = days.iter().map(|row| parties_of(index, row.day)).collect();
+    let all: Vec<_> = days.iter().filter(|parts| parts.len() > 1).collect();
+    let Some(parts) = all.get(place.index(all.len().max(1))) else { return };
+    let number = place.index(parts.len());
+    // Those of the next count are others.
+    let other = || days.iter().find(|of| of.len() > number && of[0].0 != parts[0].0);
+    let value = if goes { None } else { other().map(|of| of[number].1.clone()) };
+    index.entries.put(vec![(parts[number].0.clone(), value)], || ()).unwrap();
+}
+
 /// What a reader may find who reads while a quarter is counted anew: a part has gone already, or is one of
 /// the next count, by which an older call has gone.
 fn disturb(index: &Index, of: &BTreeSet<Quarter>, place: prop::sample::Index, goes: bool) {
+    disturb_parties(index, place, goes);
     let quarters: Vec<_> = of.iter().filter(|of| heads_of(index, **of).len() > 1).collect();
     let Some(quarter) = quarters.get(place.index(quarters.len().max(1))) else { return };
     let parts = heads_of(index, **quarter);
@@ -296,7 +325,7 @@ proptest! {
         let calls: Vec<_> = drawn.iter().zip(0_u8..).map(|(drawn, n)| (drawn.call(n), drawn.gone)).collect();
         write(&index, &calls);
         if seals_again {
-            while index.seal(Quarter::new(FIRST + QUARTERS - 2).end(), 3, false).unwrap() {}
+            while index.seal(quarter(QUARTERS - 2).end(), 3, false).unwrap() {}
         }
         prop_assert_eq!(index.wrong_quarter(ACCOUNT).unwrap(), None);
         let sealed = index.quarters(ACCOUNT, Quarter::default(), Quarter::MAX, 1000, usize::MAX).unwrap();
@@ -364,9 +393,26 @@ fn filled(calls: &[Call]) -> (tempfile::TempDir, Index) {
     (dir, index)
 }
 
+/// As before the day has ended.
+fn without_days(index: &Index) {
+    let days = index.days(ACCOUNT, Day::default(), Day::MAX, 100).unwrap();
+    let gone = days.iter().map(|row| (keys::day(keys::DAY, ACCOUNT, row.day), None));
+    index.entries.put(gone.collect(), || ()).unwrap();
+}
+
 fn contains(parts: &[&str]) -> HeadFilter {
     let number_contains = parts.iter().map(|text| part(text)).collect();
     let search = Search { number_contains, ..Search::default() };
+    HeadFilter::of(&Filter { search, ..Filter::default() }).unwrap()
+}
+
+/// One of each of these groups, of at most two.
+fn containing(groups: &[&[&str]]) -> HeadFilter {
+    let parts = |n: usize| {
+        let texts = groups.get(n).copied().unwrap_or_default();
+        texts.iter().map(|text| part(text)).collect::<Vec<_>>()
+    };
+    let search = Search { number_contains: parts(0), from_contains: parts(1), ..Search::default() };
     HeadFilter::of(&Filter { search, ..Filter::default() }).unwrap()
 }
 
@@ -398,6 +444,7 @@ fn a_search_goes_on_within_a_quarter_without_going_through_what_lies_before() {
         (0..60).map(|n| call(n, quarter, n as u64, &format!("+{n}555{n}"))).collect();
     let (_dir, index) = filled(&calls);
     assert_eq!(heads_of(&index, quarter).len(), 20);
+    without_days(&index);
     let (filter, mut costs) = (contains(&["7777"]), Vec::new());
     for order in both() {
         let mut span = PositionSpan::all(order);
@@ -417,6 +464,7 @@ fn a_search_for_many_texts_goes_through_less_at_once() {
     let quarter = Quarter::new(FIRST);
     let calls: Vec<_> = (0..60).map(|n| call(n, quarter, n as u64, "+1555")).collect();
     let (_dir, index) = filled(&calls);
+    without_days(&index);
     let texts: Vec<String> = (0..100).map(|n| format!("777{n}")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let reached = |texts: &[&str]| {
@@ -452,7 +500,9 @@ fn heads_that_are_more_than_can_be_kept_are_not_and_the_calls_are_found() {
     for (count, is_kept) in [(5, true), (60, false)] {
         let quarter = Quarter::new(FIRST);
         let from = |n: usize| format!("+555{n}{long}");
-        let calls: Vec<_> = (0..count).map(|n| call(n, quarter, n as u64, &from(n))).collect();
+        let mut calls: Vec<_> = (0..count).map(|n| call(n, quarter, n as u64, &from(n))).collect();
+        // Those of another quarter of the day are.
+        calls.push(call(count, quarter.plus(1), 0, "+1777"));
         let (_dir, index) = filled(&calls);
         let sealed = index.quarters(ACCOUNT, quarter, quarter, 10, usize::MAX).unwrap();
         assert_eq!(sealed.len(), 1);
@@ -505,6 +555,116 @@ fn a_part_that_is_gone_or_of_another_count_leads_to_the_calls_themselves() {
                         sids.reverse();
                     }
                     assert_eq!(sids, SIDS[..9], "part {number}, {disturbed:?}, {order:?}, {rows}");
+                }
+            }
+        }
+        index.entries.put(vec![(key.clone(), Some(value.clone()))], || ()).unwrap();
+    }
+}
+
+/// A day of five quarters, in each of which another number calls, and a few times.
+fn day_of_calls() -> (Day, Vec<Call>) {
+    let day = Day::of(Quarter::new(FIRST));
+    let calls = (0..40).zip(0_u32..).map(|(n, number)| {
+        let at = day.first().plus(number / 8 * 20);
+        call(n, at, u64::from(number) * 1000, &format!("+1555{}00", number / 8))
+    });
+    (day, calls.collect())
+}
+
+#[test]
+fn quarters_of_a_day_without_the_part_of_a_number_are_passed_over() {
+    let (day, calls) = day_of_calls();
+    let (_dir, index) = filled(&calls);
+    assert_eq!(index.days(ACCOUNT, day, day, 9).unwrap().len(), 1);
+    assert!(!parties_of(&index, day).is_empty());
+    for order in both() {
+        let found = |groups: &[&[&str]]| {
+            let filter = containing(groups);
+            let (mut span, mut numbers, mut cost) = (PositionSpan::all(order), Vec::new(), 0);
+            loop {
+                let look = index.find_by_heads(ACCOUNT, &filter, &span, 100, usize::MAX).unwrap();
+                numbers.extend(look.rows.iter().map(|(at, _)| at.sid));
+                cost += look.cost;
+                let Some(reached) = look.reached else { break };
+                span = span.after(reached);
+            }
+            if order == Order::NewestFirst {
+                numbers.reverse();
+            }
+            (numbers, cost)
+        };
+        let (sids, with_heads) = found(&[&["155520"]]);
+        assert_eq!(sids, SIDS[16..24]);
+        let (sids, none) = found(&[&["155590"]]);
+        assert!(sids.is_empty() && none < with_heads, "{none} {with_heads}");
+        // No quarter has both, and of two of which one stands everywhere the other counts.
+        let (sids, both) = found(&[&["155520"], &["155530"]]);
+        assert!(sids.is_empty() && both < with_heads, "{both} {with_heads}");
+        for groups in [[&["155540"][..], &["555"]], [&["555"], &["155540"]]] {
+            assert_eq!(found(&groups).0, SIDS[32..40]);
+        }
+        // Not even whether they are sealed is looked at.
+        let others = [0, 1, 3, 4].map(|n| day.first().plus(n * 20));
+        let gone = others.iter().flat_map(|at| {
+            let heads = heads_of(&index, *at).into_iter().map(|(key, _)| key);
+            heads.chain([keys::quarter(keys::QUARTER, ACCOUNT, *at)])
+        });
+        index.entries.put(gone.map(|key| (key, None)).collect(), || ()).unwrap();
+        let (sids, without_others) = found(&[&["155520"]]);
+        assert_eq!(sids, SIDS[16..24]);
+        assert!(without_others <= with_heads, "{without_others} {with_heads}");
+        // Where so many may have it, it is looked for in all; and in a quarter that is not sealed in its calls.
+        let own = keys::quarter(keys::QUARTER, ACCOUNT, day.first().plus(40));
+        index.entries.put(vec![(own, None)], || ()).unwrap();
+        assert_eq!(found(&[&["1555"]]).0, SIDS[..40]);
+        assert_eq!(found(&[&["155520"]]).0, SIDS[16..24]);
+    }
+}
+
+#[test]
+fn parties_of_a_day_that_are_more_than_can_be_kept_are_not_and_the_calls_are_found() {
+    let day = Day::of(Quarter::new(FIRST));
+    for (count, is_kept) in [(5, true), (60, false)] {
+        let long = "9".repeat(200);
+        let calls: Vec<_> = (0..count)
+            .zip(0..)
+            .map(|(n, after)| call(n, day.first().plus(after), 5, &format!("+555{n}{long}")))
+            .collect();
+        let (_dir, index) = filled(&calls);
+        assert_eq!(index.days(ACCOUNT, day, day, 9).unwrap().len(), 1);
+        assert_eq!(parties_of(&index, day).is_empty(), !is_kept, "{count}");
+        assert_eq!(index.wrong_day(ACCOUNT).unwrap(), None);
+        for order in both() {
+            let found = found(&index, &contains(&["555"]), PositionSpan::all(order), 7, usize::MAX);
+            assert_eq!(found.len(), count);
+        }
+    }
+}
+
+#[test]
+fn a_part_of_the_parties_of_a_day_that_is_gone_or_of_another_count_is_not_believed() {
+    let day = Day::of(Quarter::new(FIRST));
+    let calls: Vec<_> = (0..30)
+        .zip(0_u32..)
+        .map(|(n, after)| call(n, day.first().plus(after * 3), 5, &format!("+1555{n:02}")))
+        .collect();
+    let (_dir, index) = filled(&calls);
+    let parts = parties_of(&index, day);
+    // The first call has gone, and so each part begins with another number.
+    let (_other_dir, other) = filled(&calls[1..]);
+    let others = parties_of(&other, day);
+    assert!(parts.len() > 3 && others.len() == parts.len(), "{} {}", parts.len(), others.len());
+    for (number, (key, value)) in parts.iter().enumerate() {
+        for disturbed in [None, Some(others[number].1.clone())] {
+            index.entries.put(vec![(key.clone(), disturbed)], || ()).unwrap();
+            for order in both() {
+                for (n, call) in calls.iter().enumerate() {
+                    let filter = contains(&[&format!("1555{n:02}")]);
+                    let span = PositionSpan::all(order);
+                    let found = found(&index, &filter, span, 7, usize::MAX);
+                    assert_eq!(found.len(), 1, "part {number}, call {n}, {order:?}");
+                    assert_eq!(found[0].1.id, call.id);
                 }
             }
         }

@@ -315,7 +315,7 @@ impl Index {
         // without them nobody asks for kinds and the times of calls.
         let order = |key: &Vec<u8>| match key.first() {
             Some(&keys::PEAKS) => 0,
-            Some(&keys::QUARTER) => 1,
+            Some(&(keys::QUARTER | keys::DAY)) => 1,
             _ => 2,
         };
         gone.sort_by_key(order);
@@ -400,6 +400,7 @@ impl Index {
                     let row = row?;
                     seals.days.remove(row.since().number(), row.day.number());
                 }
+                self.sweep_parties(account, &seals.days)?;
                 free.insert(seals)
             }
         })

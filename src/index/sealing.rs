@@ -199,6 +199,11 @@ impl Begun {
         self.ups.extend(UpTime::of(call).map(|up| (number, up)));
     }
 
+    /// The heads of its calls.
+    pub fn heads(&self) -> &Heads {
+        &self.heads
+    }
+
     /// The row of sums.
     pub fn row(&self) -> Vec<u8> {
         let mut sums = self.sums;
@@ -420,14 +425,18 @@ impl Index {
         }
         sealing.counted_bytes = 0;
         self.guarded(|| {
-            if bytes_of(&parts) >= PACKED_BYTES {
-                in_order(&mut parts);
-                self.entries.pack(&edits(&parts), entries_of(self.stats()))?;
-            } else {
-                self.put_few(parts)?;
-            }
+            self.write_parts(parts)?;
             self.put_few(sums)
         })
+    }
+
+    /// Writes what stands beside sums.
+    pub(super) fn write_parts(&self, mut parts: Vec<Change>) -> Result<(), IndexError> {
+        if bytes_of(&parts) < PACKED_BYTES {
+            return self.put_few(parts);
+        }
+        in_order(&mut parts);
+        self.entries.pack(&edits(&parts), entries_of(self.stats()))
     }
 
     /// The first sealed quarter of an account of which something else is kept than its calls say; none where all

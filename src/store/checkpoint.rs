@@ -19,6 +19,8 @@ const SETTLED_AT_ONCE: usize = 500;
 const SLACK_BYTES: u64 = 4 << 20;
 /// What is kept of a call that is sealed may take so much at most: it may be alone in its quarter.
 const SEALED_BYTES: u64 = 1024;
+/// What the parties of a day take at most, which are written at once.
+const PARTIES_BYTES: u64 = 16 << 20;
 
 /// A checkpoint that is on disk in the index, and not yet in the journal.
 pub(super) struct IndexCheckpoint {
@@ -135,7 +137,8 @@ pub(super) fn seal(
     let Some(_moves) = shared.at_rest.try_read() else { return Ok(false) };
     let _writing = shared.index_writer.lock();
     let index = shared.view.index()?;
-    let room = (calls as u64).saturating_mul(SEALED_BYTES).saturating_add(SLACK_BYTES);
+    let room = (calls as u64).saturating_mul(SEALED_BYTES);
+    let room = room.saturating_add(SLACK_BYTES + PARTIES_BYTES);
     if shared.disk.holds("counts of calls", room).is_err() {
         return Ok(false);
     }
