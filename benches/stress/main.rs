@@ -8,6 +8,7 @@
 //! cargo bench --bench stress -- hostile 10 SlowReader   # one of them
 //! cargo bench --bench stress -- overload 10     # three times what is sustainable, for minutes
 //! cargo bench --bench stress -- soak 60         # a light mixed load, for minutes
+//! cargo bench --bench stress -- mirror 600      # 200 calls a second through the mirror, for seconds
 //! ```
 //!
 //! Everything happens on loopback and in a temporary directory. `ulimit -n` must leave room for the
@@ -16,6 +17,7 @@
 mod client;
 mod hostile;
 mod idle;
+mod mirror;
 mod overload;
 mod probe;
 mod server;
@@ -54,8 +56,14 @@ fn main() -> Outcome<()> {
             ["overload", minutes] => {
                 overload::run(&mut table, Duration::from_mins(number(minutes)?)).await
             }
+            ["mirror", seconds] => {
+                mirror::run(&mut table, Duration::from_secs(number(seconds)?)).await
+            }
             ["soak", minutes] => soak::run(&mut table, Duration::from_mins(number(minutes)?)).await,
-            _ => Err("expected nothing, or idle, hostile, overload or soak with a number".into()),
+            _ => {
+                Err("expected nothing, or idle, hostile, overload, soak or mirror with a number"
+                    .into())
+            }
         }
     })?;
     table.print()
