@@ -301,6 +301,12 @@ async fn attached(
     let applied = args.api.apply;
     let base = api.base().to_string();
     let mut warnings: Vec<String> = readable(api.base()).into_iter().collect();
+    let has = |account: &AccountSid| found.iter().any(|one| one.account == Some(*account));
+    for account in args.accounts.iter().filter(|account| !has(account)) {
+        warnings.push(format!(
+            "jambonz shows no application of account {account}; is it the right sid?"
+        ));
+    }
     if attach.hook.base().is_readable() {
         warnings.push(format!(
             "--hook {} is plain HTTP to another machine: events, and a password, can be read on the way; give \

@@ -50,7 +50,8 @@ pub(super) enum Way {
 }
 
 /// Changes an application that has been as it was listed until now. The ways are tried in turn where
-/// jambonz refuses one; what it has afterwards says whether it is done, also where an answer was lost.
+/// jambonz refuses one and leaves the application as it is; what it has afterwards says whether it is done,
+/// also where an answer was lost.
 pub(super) async fn change(
     api: &mut Api<'_>,
     listed: &Application,
@@ -66,11 +67,16 @@ pub(super) async fn change(
     for way in ways {
         let sent = send(api, listed.sid, way).await;
         let now = match api.application(listed.sid).await {
-            Ok(now) => now,
+            Ok(Some(now)) => now,
+            Ok(None) => return Err(ChangeError::Gone),
             Err(error) => return Err(sent.err().unwrap_or(error).into()),
         };
-        if now.as_ref().is_some_and(&is_done) {
+        if is_done(&now) {
             return Ok(());
+        }
+        // Somebody has changed it at the same time.
+        if now.row != listed.row {
+            return Err(sent.err().map_or(ChangeError::NotTaken, ChangeError::Api));
         }
         let error = match sent {
             Ok(()) => ChangeError::NotTaken,

@@ -72,11 +72,12 @@ impl Restoring {
     }
 }
 
+/// Whether both are the same row, whatever it says now, or rows that do the same.
 fn same(one: Option<&Hook>, other: Option<&Hook>) -> bool {
     let used = |hook: Option<&Hook>| hook.filter(|hook| hook.does_something()).cloned();
     match (used(one), used(other)) {
         (None, None) => true,
-        (Some(one), Some(other)) => one.does_as(&other),
+        (Some(one), Some(other)) => one.is_row_of(&other) || one.does_as(&other),
         _ => false,
     }
 }

@@ -92,6 +92,10 @@ impl Hook {
         self.text("webhook_sid")
     }
 
+    pub(super) fn is_row_of(&self, other: &Self) -> bool {
+        self.row().is_some() && self.row() == other.row()
+    }
+
     /// The fields that make another row of the same content.
     pub(super) fn fields(&self) -> Map<String, Value> {
         let mut fields = self.0.clone();

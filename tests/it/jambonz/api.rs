@@ -50,6 +50,8 @@ pub enum Fault {
     Cut,
     /// The connection is cut when all is done.
     CutAfter,
+    /// It is done, and a person sets the first webhook at once.
+    Undone,
     /// 204, and nothing is done.
     Ignored,
     /// No answer until the client gives up.
@@ -444,6 +446,12 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         Some(Fault::CutAfter) => {
             held.answer(&method, &path, &token, &body);
             return stream.shutdown(Shutdown::Both);
+        }
+        Some(Fault::Undone) => {
+            held.answer(&method, &path, &token, &body);
+            let n = sid.rsplit('0').next().unwrap().parse().unwrap();
+            held.point(n, Some(&hook(1)));
+            (204, Value::Null)
         }
         Some(Fault::Ignored) => (204, Value::Null),
         Some(Fault::Hang) => {

@@ -108,6 +108,39 @@ fn what_changes_meanwhile_is_not_replaced() {
 }
 
 #[test]
+fn a_change_at_the_same_time_is_not_written_over() {
+    let (api, place) = (Api::up(), Commands::new());
+    api.fault(2, Fault::Undone);
+    // This token could do it in another way, too.
+    let flags = ["--replace", "--service-provider", super::api::SP];
+    let attached = place.apply(&api, "provider", &flags);
+    assert!(row(&attached, "busy").ends_with("  failed"), "{attached:?}");
+    assert_eq!(api.hook_of(2)["webhook_sid"], hook(1), "{attached:?}");
+    let put = format!("PUT /v1/Applications/{}", app(2));
+    assert_eq!(api.writes().iter().filter(|request| **request == put).count(), 1, "{attached:?}");
+}
+
+#[test]
+fn a_row_that_has_been_changed_since_comes_back_as_it_is_now() {
+    let (api, place) = (Api::up(), Commands::new());
+    place.apply(&api, "account", &["--replace"]);
+    // An application that shares the row is changed in the portal.
+    let rows = api.with(|state| {
+        let row = state.webhooks.get_mut(&hook(3)).unwrap();
+        row.insert("url".to_owned(), "https://moved.example.com/shared".into());
+        state.webhooks.len()
+    });
+    for says in ["3 restored", "3 already"] {
+        let back = place.detach(&api, "account", &["--apply"]);
+        assert_eq!(back.code, Some(0), "{back:?}");
+        assert!(back.stdout.contains(&format!("\n3 applications: {says}\n")), "{back:?}");
+        assert_eq!(api.hook_of(3), api.hook_of(4));
+        assert_eq!(api.hook_of(3)["url"], "https://moved.example.com/shared");
+    }
+    assert_eq!(api.with(|state| state.webhooks.len()), rows);
+}
+
+#[test]
 fn a_password_that_is_not_shown_is_not_set() {
     let (api, place) = (Api::up(), Commands::new());
     let before = api.snapshot();

@@ -164,6 +164,11 @@ fn a_token_that_may_not_do_it_is_told_so() {
         "{view:?}"
     );
     assert_eq!(api.snapshot(), before);
+    let none = "00000000-0000-4000-8000-000000000000";
+    let some = place.attach(&api, "admin", &["--account", A1, "--account", none]);
+    let says =
+        format!("warning: jambonz shows no application of account {none}; is it the right sid?");
+    assert!(some.stderr.contains(&says), "{some:?}");
     let json = place.attach(&api, "unknown", &["--json"]);
     assert!(json.stderr.starts_with("{\"error\":\"jambonz answered 401"), "{json:?}");
 }
