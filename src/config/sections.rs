@@ -396,7 +396,8 @@ upstream: Upstream {
     /// Write it without /v1, such as "https://jambonz.example.com/api". It must lead to jambonz
     /// itself, and not by way of a proxy that sends calls to rollcall. A new call that names an
     /// application_sid is passed on with the caller's own Authorization header, because applications
-    /// are in jambonz's database. Where this is empty, such a call is refused.
+    /// are in jambonz's database, and so is one that comes with a token of jambonz. Where this is
+    /// empty, such a call is refused.
     api_url: Option<Base> = None, Form::Text("URL");
 
     /// File with the authorities (PEM) for outgoing HTTPS; empty: those of the system.

@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::request::ApiRequest;
 use crate::access::{Role, TokenScope};
 use crate::meter::Unasked;
-use crate::upstream::{Denial, Grant, QUESTION, Subject, Unavailable};
+use crate::upstream::{Denial, Grant, Subject, Unavailable};
 
 /// How tokens of rollcall's own begin.
 const OWN: &str = "rc_";
@@ -36,10 +36,6 @@ pub(super) async fn recognise(
             return;
         }
     };
-    if request.headers.contains_key(QUESTION) {
-        request.denied = Some(ApiError::circle());
-        return;
-    }
     let from = request.peer().map(|peer| network(peer.ip()));
     let changes = !request.method.is_safe();
     match ask(context, token, subject, from, changes).await {
@@ -95,6 +91,7 @@ impl From<Unavailable> for ApiError {
             Unasked::AddressBudget => "as many questions were asked for this address as may be",
             Unasked::Limited => "its API answers no more requests for now",
             Unasked::Failed => "its API does not answer",
+            Unasked::Token => "its answer about this token does not count",
         };
         let seconds = retry_after.as_millis().div_ceil(1000).clamp(1, 300);
         let msg = format!("jambonz cannot be asked about this token: {why}");

@@ -36,6 +36,7 @@ use crate::clock;
 use crate::domain::AccountSid;
 use crate::logs::{self, LogRequest};
 use crate::meter::{Cause, Refused};
+use crate::upstream::QUESTION;
 
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "ETag,Link,X-Next-Cursor,X-Total-Count,Retry-After,RateLimit-Limit,RateLimit-Remaining,\
@@ -132,6 +133,10 @@ impl Inner {
     async fn answer(&self, target: Target<'_>, head: &Parts, body: RequestBody<'_>) -> Response {
         if let Err(error) = unambiguous(head) {
             return error.into();
+        }
+        // Whatever is known of the token here: rollcall is not jambonz.
+        if head.headers.contains_key(QUESTION) {
+            return ApiError::circle().into();
         }
         if head.method == Method::OPTIONS {
             return self.preflight(&head.headers);

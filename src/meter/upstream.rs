@@ -27,7 +27,7 @@ pub enum TokenAnswer {
     /// The token is good, and not for that account.
     Forbidden,
     Unknown,
-    /// A made-up token was refused, as it should be.
+    /// A made-up token was refused, as it should be, or it was asked about a made-up account.
     Proof,
     /// It answers no more for now (429).
     Limited,
@@ -52,7 +52,7 @@ impl TokenAnswer {
 }
 
 /// Why a token could not be asked about, so that its request was answered 503.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unasked {
     /// As many questions were asked as may be.
     Budget,
@@ -62,10 +62,13 @@ pub enum Unasked {
     Limited,
     /// It does not answer.
     Failed,
+    /// Its answer about this token does not count.
+    Token,
 }
 
 impl Unasked {
-    pub const ALL: [Self; 4] = [Self::Budget, Self::AddressBudget, Self::Limited, Self::Failed];
+    pub const ALL: [Self; 5] =
+        [Self::Budget, Self::AddressBudget, Self::Limited, Self::Failed, Self::Token];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,6 +76,7 @@ impl Unasked {
             Self::AddressBudget => "address_budget",
             Self::Limited => "limited",
             Self::Failed => "failed",
+            Self::Token => "token",
         }
     }
 }

@@ -8,8 +8,9 @@
 //!
 //! Architecture invariant: no answer opens more than what was asked about. An acceptance is of one token
 //! and one account, or of one token and one service provider; it is only believed of an API that refuses a
-//! token that does not exist; and what a token says of itself only narrows it. Tokens are kept as their
-//! hashes, and stand in no error and no line of the log.
+//! token that does not exist, and that was seen to tell accounts apart or to know the token as an admin's; and
+//! what a token says of itself only narrows it. Tokens are kept as their hashes, and stand in no error and no
+//! line of the log.
 //!
 //! `question.rs` is one question and what its answer means, `claims.rs` what a token says of itself,
 //! `answers.rs` what is remembered, `budget.rs` how much may be asked.
@@ -19,6 +20,7 @@ mod budget;
 mod claims;
 mod question;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use answers::{Answers, CheckedToken, Key};
 use budget::{Budget, UsedUp};
@@ -45,6 +48,8 @@ pub use question::{QUESTION, QuestionError, Subject};
 const TOKEN_BYTES: usize = 4096;
 /// How long nothing is asked after a question without an answer.
 const PAUSE: Duration = Duration::from_secs(2);
+/// The same for one token, where the answer about it does not count.
+const TOKEN_PAUSE: Duration = Duration::from_secs(15);
 /// How long it counts for accepted tokens that a made-up one was refused.
 const PROOF: Duration = Duration::from_mins(1);
 /// Time between two tries while there is no answer.
@@ -67,8 +72,12 @@ struct State {
     /// Questions that are being asked.
     asking: HashMap<Key, watch::Receiver<Option<Outcome>>>,
     /// Until when nothing is asked, and why.
-    pause: Option<(Instant, Unasked)>,
+    pause: Option<Pause>,
+    /// The same for single tokens. Each of them has cost a question, so that there are never many.
+    token_pauses: HashMap<TokenHash, Pause>,
     proofs: Proofs,
+    /// It was seen that a token is good for some accounts and not for others.
+    tells_accounts_apart: bool,
     /// When the log said last that there is no answer.
     said: Option<Instant>,
 }
@@ -81,6 +90,7 @@ struct Proofs {
 }
 
 type Outcome = Result<CheckedToken, Unavailable>;
+type Pause = (Instant, Unasked);
 
 /// What an accepted token may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +143,9 @@ impl UpstreamAuth {
             budget: Budget::new(settings.auth_questions, settings.auth_address_questions, now),
             asking: HashMap::new(),
             pause: None,
+            token_pauses: HashMap::new(),
             proofs: Proofs::default(),
+            tells_accounts_apart: false,
             said: None,
         };
         Ok(Some(Arc::new(Self {
@@ -160,7 +172,7 @@ impl UpstreamAuth {
         if token.len() > TOKEN_BYTES {
             return Err(Denial::Unknown);
         }
-        let key = (TokenHash::of(token), subject);
+        let key = (TokenHash::of(&in_one_case(token)), subject);
         let next = self.state.lock().next(key, from, Instant::now());
         let outcome = match next {
             Next::Checked(checked) => {
@@ -215,7 +227,7 @@ impl UpstreamAuth {
             if is_wanted {
                 let proof = self.within_time(self.prove(question::nobody())).await;
                 if let Err(error) = proof {
-                    self.failed(&error);
+                    self.failed(&error, None);
                 }
             }
             tokio::time::sleep(TRY_AGAIN).await;
@@ -231,31 +243,63 @@ impl UpstreamAuth {
     ) -> Result<Verdict, QuestionError> {
         let asked_at = Instant::now();
         let verdict = match question::ask(&self.client, &self.api, token, subject).await {
-            Err(QuestionError::Strange { status }) if status.is_client_error() => {
-                // Either the API is none of jambonz, or it is the token that is strange.
+            Err(error) if error.may_be_of_one_token() => {
+                // Either it answers everybody so, or it is for this token alone.
                 self.state.lock().budget.owe(Instant::now());
                 self.prove(subject).await?;
-                return Err(QuestionError::StrangeToken { status });
+                return Err(error.of_one_token());
             }
             verdict => verdict?,
         };
-        if verdict == Verdict::Accepted {
-            // Of a token that was accepted before it is enough to have seen that lately.
-            let since = if was_accepted { asked_at.checked_sub(PROOF) } else { Some(asked_at) };
-            let is_proved = {
-                let mut state = self.state.lock();
-                let proof = *state.proofs.of(subject);
-                let is_proved = proof.zip(since).is_some_and(|(proof, since)| proof >= since);
-                if !is_proved {
-                    state.budget.owe(Instant::now());
-                }
-                is_proved
-            };
+        if verdict == Verdict::Unknown {
+            return Ok(verdict);
+        }
+        // Of a token that was accepted before, and of a refusal, it is enough to have seen that lately.
+        let is_new = verdict == Verdict::Accepted && !was_accepted;
+        let since = if is_new { Some(asked_at) } else { asked_at.checked_sub(PROOF) };
+        let is_proved = {
+            let mut state = self.state.lock();
+            let proof = *state.proofs.of(subject);
+            let is_proved = proof.zip(since).is_some_and(|(proof, since)| proof >= since);
             if !is_proved {
-                self.prove(subject).await?;
+                state.budget.owe(Instant::now());
             }
+            is_proved
+        };
+        if !is_proved {
+            self.prove(subject).await?;
+        }
+        if let Subject::Account(_) = subject {
+            self.tell_accounts_apart(token, verdict, is_new).await?;
         }
         Ok(verdict)
+    }
+
+    /// Sees once that not every token opens every account, as in a jambonz before 0.8.3.
+    async fn tell_accounts_apart(
+        &self,
+        token: &str,
+        verdict: Verdict,
+        is_new: bool,
+    ) -> Result<(), QuestionError> {
+        {
+            let mut state = self.state.lock();
+            state.tells_accounts_apart |= verdict == Verdict::Forbidden;
+            if state.tells_accounts_apart || !is_new {
+                return Ok(());
+            }
+            state.budget.owe(Instant::now());
+        }
+        let opens_all = question::opens_all(&self.client, &self.api, token).await?;
+        self.meter.upstream.count(TokenAnswer::Proof);
+        match opens_all {
+            Some(true) => Err(QuestionError::OpensAll),
+            Some(false) => {
+                self.state.lock().tells_accounts_apart = true;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     async fn prove(&self, subject: Subject) -> Result<(), QuestionError> {
@@ -282,44 +326,68 @@ impl UpstreamAuth {
         }
     }
 
-    /// Notes that there is no answer. Nothing is asked for a while, unless it is for the token alone: a strange
-    /// token is to keep nobody else waiting.
-    fn failed(&self, error: &QuestionError) -> Unavailable {
+    /// Notes that there is no answer about a token, if it was about one. Nothing is asked for a while; where
+    /// that is for the token alone, nobody else is kept waiting.
+    fn failed(&self, error: &QuestionError, token: Option<TokenHash>) -> Unavailable {
         let (answer, why, retry_after) = match error {
-            QuestionError::Limited { retry_after } => {
+            QuestionError::Limited { retry_after }
+            | QuestionError::LimitedToken { retry_after } => {
                 (TokenAnswer::Limited, Unasked::Limited, *retry_after)
             }
+            error if error.is_of_one_token() => (TokenAnswer::Failed, Unasked::Token, TOKEN_PAUSE),
             _ => (TokenAnswer::Failed, Unasked::Failed, PAUSE),
         };
-        let unavailable = Unavailable { why, retry_after };
-        if matches!(error, QuestionError::StrangeToken { .. }) {
-            self.meter.upstream.count(answer);
-            tracing::debug!(api = %self.api, %error, "a token could not be asked about");
-            return unavailable;
-        }
         let text = error.to_string();
-        self.meter.upstream.failed(answer, &text, clock::now());
+        let token = token.filter(|_| error.is_of_one_token());
+        if token.is_some() {
+            self.meter.upstream.count(answer);
+        } else {
+            self.meter.upstream.failed(answer, &text, clock::now());
+        }
         let says = {
             let mut state = self.state.lock();
             let now = Instant::now();
-            state.pause = Some((now + retry_after, why));
+            state.pause_until(now, (now + retry_after, why), token);
             let says = state.said.is_none_or(|said| said + SAY_AGAIN <= now);
             if says {
                 state.said = Some(now);
             }
             says
         };
-        if says {
-            let api = &self.api;
-            tracing::warn!(%api, error = text, "jambonz's API cannot be asked about tokens");
+        let api = &self.api;
+        match (token, says) {
+            (None, true) => {
+                tracing::warn!(%api, error = text, "jambonz's API cannot be asked about tokens");
+            }
+            (Some(_), true) => {
+                tracing::warn!(%api, error = text, "a token could not be asked about");
+            }
+            (_, false) => {}
         }
-        unavailable
+        Unavailable { why, retry_after }
     }
 }
 
 impl State {
     fn is_paused(&self, now: Instant) -> bool {
         self.pause.is_some_and(|(until, _)| now < until)
+    }
+
+    /// Asks nothing until then, or nothing about this token.
+    fn pause_until(&mut self, now: Instant, pause: Pause, token: Option<TokenHash>) {
+        self.token_pauses.retain(|_, (until, _)| now < *until);
+        match token {
+            Some(token) => {
+                self.token_pauses.insert(token, pause);
+            }
+            None => self.pause = self.pause.max(Some(pause)),
+        }
+    }
+
+    /// Until when this token is not asked about, and why.
+    fn paused(&self, token: TokenHash, now: Instant) -> Option<Pause> {
+        let mut pauses = self.pause.iter().chain(self.token_pauses.get(&token));
+        pauses.find(|(until, _)| now < *until).copied()
     }
 
     /// How a request comes to an answer.
@@ -330,7 +398,7 @@ impl State {
         if let Some(asking) = self.asking.get(&key) {
             return Next::Wait(asking.clone());
         }
-        if let Some((until, why)) = self.pause.filter(|(until, _)| now < *until) {
+        if let Some((until, why)) = self.paused(key.0, now) {
             return Next::Unavailable(Unavailable { why, retry_after: until - now });
         }
         let was_accepted = self.answers.was_accepted(&key);
@@ -389,12 +457,17 @@ struct Question {
 
 impl Question {
     async fn ask(self, token: String) {
-        let (auth, (_, subject)) = (&self.auth, self.key);
+        let (auth, (hash, subject)) = (&self.auth, self.key);
         let answer = auth.within_time(auth.ask(&token, subject, self.was_accepted)).await;
-        let outcome = match answer {
-            Err(error) => Err(auth.failed(&error)),
-            Ok(verdict) => {
-                let known = CheckedToken { verdict, claims: Claims::of(&token) };
+        let known = answer.and_then(|verdict| {
+            let claims = Claims::of(&token);
+            let is_over = verdict == Verdict::Accepted && claims.expired(clock::now());
+            if is_over { Err(QuestionError::Ended) } else { Ok(CheckedToken { verdict, claims }) }
+        });
+        let outcome = match known {
+            Err(error) => Err(auth.failed(&error, Some(hash))),
+            Ok(known) => {
+                let verdict = known.verdict;
                 auth.answered(match verdict {
                     Verdict::Accepted => TokenAnswer::Accepted,
                     Verdict::Forbidden => TokenAnswer::Forbidden,
@@ -431,6 +504,14 @@ impl CheckedToken {
                 is_view_only: self.claims.is_view_only,
             }),
         }
+    }
+}
+
+/// The token as jambonz's database compares keys, in either case: one key is not many tokens.
+fn in_one_case(token: &str) -> Cow<'_, str> {
+    match Uuid::try_parse(token) {
+        Ok(_) => token.to_ascii_lowercase().into(),
+        Err(_) => token.into(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde_json::Value;
 
 use crate::domain::{AccountSid, ServiceProviderSid};
 use crate::outbound::{Base, Client, Message, RequestError, UpstreamResponse};
@@ -59,11 +60,50 @@ pub enum QuestionError {
     /// The same, where it refuses a token that does not exist as jambonz does.
     #[error("it answered {status} about one token, which jambonz does not")]
     StrangeToken { status: StatusCode },
+    /// It answers others: jambonz may be told to count the requests of each token.
+    #[error("it answers no more requests of one token for now (429)")]
+    LimitedToken { retry_after: Duration },
+    #[error(
+        "it accepts a token whose own end (exp) is over by the clock of this machine; see whether the clocks \
+         of both agree"
+    )]
+    Ended,
     #[error(
         "it did not refuse a token that does not exist, so that its answers prove nothing; see whether \
          upstream.api_url is jambonz's API, without /v1"
     )]
     RefusesNobody,
+    #[error(
+        "it lets a token that is not an admin's ask for calls of an account that does not exist, so that it \
+         tells no accounts apart, as jambonz-api-server before 0.8.3; update it"
+    )]
+    OpensAll,
+}
+
+impl QuestionError {
+    /// Whether it may be the token, and not the API.
+    pub(super) fn may_be_of_one_token(&self) -> bool {
+        match self {
+            // Without a word of 5xx: a part of jambonz that has failed is no matter of one token.
+            Self::Strange { status } => !status.is_server_error(),
+            Self::Limited { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The same, where it turned out that it is for one token alone.
+    pub(super) fn of_one_token(self) -> Self {
+        match self {
+            Self::Strange { status } => Self::StrangeToken { status },
+            Self::Limited { retry_after } => Self::LimitedToken { retry_after },
+            other => other,
+        }
+    }
+
+    /// Whether others may be asked about meanwhile.
+    pub(super) fn is_of_one_token(&self) -> bool {
+        matches!(self, Self::StrangeToken { .. } | Self::LimitedToken { .. } | Self::Ended)
+    }
 }
 
 impl Subject {
@@ -86,10 +126,13 @@ impl Subject {
     fn judge(self, answer: &UpstreamResponse) -> Result<Verdict, QuestionError> {
         let strange = Err(QuestionError::Strange { status: answer.status });
         let says = |words: &str| msg(answer).is_some_and(|msg| msg.contains(words));
+        let is_page = is_page(&answer.headers);
         match (answer.status, self) {
-            (StatusCode::UNAUTHORIZED, _) if is_challenge(&answer.headers) => Ok(Verdict::Unknown),
-            (StatusCode::FORBIDDEN, _) => Ok(Verdict::Forbidden),
-            (StatusCode::NOT_FOUND, Self::Account(_)) if !is_page(&answer.headers) => {
+            (StatusCode::UNAUTHORIZED, _) if !is_page && is_challenge(&answer.headers) => {
+                Ok(Verdict::Unknown)
+            }
+            (StatusCode::FORBIDDEN, _) if !is_page => Ok(Verdict::Forbidden),
+            (StatusCode::NOT_FOUND, Self::Account(_)) if !is_page && is_not_found(&answer.body) => {
                 Ok(Verdict::Accepted)
             }
             // To jambonz this is no sid, so that there is no such account.
@@ -98,6 +141,13 @@ impl Subject {
             }
             (StatusCode::BAD_REQUEST, Self::ServiceProvider(_)) if says("\"page\"") => {
                 Ok(Verdict::Accepted)
+            }
+            // The same; it says so to an admin in one way, and to a service provider in another.
+            (
+                StatusCode::BAD_REQUEST | StatusCode::INTERNAL_SERVER_ERROR,
+                Self::ServiceProvider(_),
+            ) if says("Bad request") || says("invalid ServiceProvidersSid") => {
+                Ok(Verdict::Forbidden)
             }
             (StatusCode::TOO_MANY_REQUESTS, _) => {
                 Err(QuestionError::Limited { retry_after: retry_after(&answer.headers) })
@@ -143,6 +193,28 @@ pub(super) async fn prove(
     }
 }
 
+/// Whether this token may ask for the calls of an account that does not exist, though it is no admin's.
+/// None where it is an admin's, or where that cannot be told: then nothing follows from it.
+pub(super) async fn opens_all(
+    client: &Client,
+    api: &Base,
+    token: &str,
+) -> Result<Option<bool>, QuestionError> {
+    let made_up = || random::uuid().into_bytes();
+    let account = Subject::Account(AccountSid::from_bytes(made_up()));
+    match ask(client, api, token, account).await? {
+        Verdict::Forbidden => return Ok(Some(false)),
+        Verdict::Unknown => return Ok(None),
+        Verdict::Accepted => {}
+    }
+    let provider = Subject::ServiceProvider(ServiceProviderSid::from_bytes(made_up()));
+    match ask(client, api, token, provider).await {
+        Ok(Verdict::Forbidden) => Ok(Some(true)),
+        Ok(Verdict::Accepted | Verdict::Unknown) | Err(QuestionError::Strange { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The account that is named where no account is meant.
 pub(super) fn nobody() -> Subject {
     Subject::Account(AccountSid::from_bytes([0; 16]))
@@ -163,9 +235,22 @@ fn is_page(headers: &HeaderMap) -> bool {
     kind.get(..9).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/html"))
 }
 
+/// Whether it is what jambonz says of a call that there is none of, or has the form of its errors. Gateways and
+/// other servers have words of their own; one on the way may leave out all of them.
+fn is_not_found(body: &[u8]) -> bool {
+    let is_error = || {
+        let error: Option<Value> = serde_json::from_slice(body).ok();
+        error
+            .as_ref()
+            .and_then(Value::as_object)
+            .is_some_and(|error| error.keys().all(|key| key == "msg"))
+    };
+    matches!(body.trim_ascii(), b"" | b"Not Found") || is_error()
+}
+
 /// The `msg` of an error of jambonz.
 fn msg(answer: &UpstreamResponse) -> Option<String> {
-    let body: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    let body: Value = serde_json::from_slice(&answer.body).ok()?;
     Some(body.get("msg")?.as_str()?.to_owned())
 }
 
@@ -203,6 +288,7 @@ mod tests {
         let basic = (WWW_AUTHENTICATE, "Basic realm=\"members\"");
         let no_page = "{\"msg\":\"missing or invalid \\\"page\\\" query arg\"}";
         let no_sid = "{\"msg\":\"Bad request\"}";
+        let no_provider = "{\"msg\":\"invalid ServiceProvidersSid format\"}";
         let no_rights = "{\"msg\":\"insufficient permissions\"}";
         for (subject, answer, verdict) in [
             (
@@ -210,8 +296,15 @@ mod tests {
                 answer(404, std::slice::from_ref(&text), "Not Found"),
                 Some(Verdict::Accepted),
             ),
-            (account, answer(404, &[page], "<html>"), None),
+            (account, answer(404, &[], ""), Some(Verdict::Accepted)),
+            (account, answer(404, std::slice::from_ref(&page), "<html>"), None),
+            (account, answer(404, std::slice::from_ref(&text), "404 page not found\n"), None),
+            (account, answer(404, &[], "default backend - 404"), None),
+            (account, answer(404, &[], "{\"msg\":\"no such call\"}"), Some(Verdict::Accepted)),
+            (account, answer(404, &[], "{\"message\":\"Not Found\"}"), None),
+            (account, answer(404, &[], "[]"), None),
             (account, answer(403, &[], no_rights), Some(Verdict::Forbidden)),
+            (account, answer(403, std::slice::from_ref(&page), "<html>"), None),
             (account, answer(400, &[], no_sid), Some(Verdict::Forbidden)),
             (account, answer(400, &[], no_page), None),
             (account, answer(400, &[], "Request Header Too Large"), None),
@@ -221,13 +314,17 @@ mod tests {
                 Some(Verdict::Unknown),
             ),
             (account, answer(401, &[], "Unauthorized"), Some(Verdict::Unknown)),
+            (account, answer(401, &[page], "<html>"), None),
             (account, answer(401, std::slice::from_ref(&basic), ""), None),
             (account, answer(401, &[basic, bearer.clone()], ""), Some(Verdict::Unknown)),
             (account, answer(200, &[], "{}"), None),
             (account, answer(302, &[], ""), None),
             (account, answer(500, &[], "{}"), None),
             (provider, answer(400, &[], no_page), Some(Verdict::Accepted)),
-            (provider, answer(400, &[], no_sid), None),
+            (provider, answer(400, &[], no_sid), Some(Verdict::Forbidden)),
+            (provider, answer(500, &[], no_provider), Some(Verdict::Forbidden)),
+            (provider, answer(500, &[], "{\"msg\":\"ER_CON_COUNT_ERROR\"}"), None),
+            (account, answer(500, &[], no_provider), None),
             // As of an account: this path is there, so that 404 is not jambonz's.
             (provider, answer(404, &[text], "Not Found"), None),
             (provider, answer(200, &[], "{\"total\":0}"), None),

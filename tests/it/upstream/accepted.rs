@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::super::api::{api_error, sids};
+use super::super::control::server::{CREATED, FeatureServer};
 use super::super::harness::{A1, A2, Rollcall, event, sid, until};
 use super::jambonz::{Jambonz, NO_CALL, Whose, jwt, now};
 use super::{
@@ -99,6 +100,11 @@ fn a_service_provider_is_open_to_whom_jambonz_opens_it_and_not_to_one_of_its_acc
     assert_eq!(sids(&rollcall.get(ADMIN_KEY, &path(SP2, "Calls"))), [""; 0]);
     let question = path(SP1, "RecentCalls");
     assert_eq!(paths(&jambonz.about(KEY1)), [format!("/api{question}")]);
+    // What is no sid to jambonz it has not, and says so with 500 in one case.
+    for token in [KEY1, PROVIDER_KEY, ADMIN_KEY] {
+        let path = path("00000000-0000-0000-0000-000000000001", "Calls");
+        assert_eq!(rollcall.get(token, &path).status, 403, "{token}");
+    }
     // What opens an account does not open its service provider, nor the other way round.
     assert_eq!(list(&rollcall, KEY1, A1), 200);
     assert_eq!(rollcall.get(KEY1, &path(SP1, "Calls")).status, 403);
@@ -224,4 +230,65 @@ fn nothing_changes_where_it_is_not_configured() {
     let printed = fails.start_fails();
     assert_eq!(printed.code, Some(2), "{printed:?}");
     assert!(printed.stderr.contains("upstream.auth is true and upstream.api_url is not set"));
+}
+
+#[test]
+fn calls_are_placed_by_jambonz_itself_which_may_refuse_that() {
+    let jambonz = usual();
+    let viewer = jwt(&json!({"scope": "account", "is_view_only": true}));
+    jambonz.knows(&viewer, Whose::Account(A1.to_owned()));
+    let feature_server = FeatureServer::up();
+    let url = feature_server.url("");
+    let rollcall = asking(&jambonz, &["--feature-servers-urls", &url]);
+    let body = json!({
+        "from": "15551230000",
+        "to": {"type": "phone", "number": "15083084809"},
+        "call_hook": "https://example.com/hook",
+        "speech_synthesis_vendor": "google",
+        "speech_synthesis_language": "en-US",
+        "speech_synthesis_voice": "en-US-Standard-C",
+        "speech_recognizer_vendor": "google",
+        "speech_recognizer_language": "en-US",
+    });
+    let create = |token: &str| {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        rollcall.send("POST", &calls(A1), &headers, body.to_string().as_bytes()).unwrap()
+    };
+    for token in [KEY1, ADMIN_KEY] {
+        let created = create(token);
+        assert_eq!((created.status, created.body.as_str()), (201, CREATED), "{token}");
+    }
+    // In jambonz a service provider places none.
+    let msg = api_error(&create(PROVIDER_KEY), 400);
+    assert_eq!(msg, format!("unauthorized createCall request for account {A1}"));
+    api_error(&create(KEY2), 403);
+    api_error(&create(&viewer), 403);
+    let posted: Vec<_> =
+        jambonz.questions().into_iter().filter(|question| question.method == "POST").collect();
+    let tokens: Vec<&str> = posted.iter().map(|question| question.token.as_str()).collect();
+    assert_eq!(tokens, [KEY1, ADMIN_KEY, PROVIDER_KEY]);
+    for question in &posted {
+        assert_eq!(question.body.parse::<serde_json::Value>().unwrap(), body);
+    }
+    assert_eq!(feature_server.take(), []);
+    // A token of rollcall's own goes to a feature server, as without jambonz.
+    let answer = create(&rollcall.admin());
+    assert_eq!(feature_server.take().len(), 1, "{answer:?}");
+}
+
+#[test]
+fn one_key_is_one_token_in_either_case() {
+    let jambonz = usual();
+    let rollcall = asking(&jambonz, &[]);
+    // MySQL compares them so.
+    let upper = KEY1.to_uppercase();
+    jambonz.knows(&upper, Whose::Account(A1.to_owned()));
+    assert_eq!(list(&rollcall, KEY1, A1), 200);
+    assert_eq!(list(&rollcall, &upper, A1), 200);
+    assert_eq!(jambonz.about(&upper), []);
+    // Other tokens are what they are.
+    jambonz.knows("Key", Whose::Account(A1.to_owned()));
+    assert_eq!(list(&rollcall, "Key", A1), 200);
+    assert_eq!(list(&rollcall, "key", A1), 401);
 }

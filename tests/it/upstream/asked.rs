@@ -167,6 +167,31 @@ fn a_429_of_jambonz_is_503_here_and_nothing_more_is_asked_for_that_long() {
 }
 
 #[test]
+fn a_429_for_one_token_keeps_nobody_else_waiting() {
+    // With RATE_LIMIT_BY=apikey anybody uses up the requests of a token alone.
+    let jambonz = usual();
+    let rollcall = asking(&jambonz, &["--upstream-auth-cache", "1ms"]);
+    assert_eq!(list(&rollcall, KEY1, A1), 200);
+    let limited = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 200\r\nContent-Length: 0\r\n\r\n";
+    jambonz.turns(Manners::SendsKnown(limited.to_owned()));
+    let answer = rollcall.get(KEY2, &calls(A2));
+    assert!(unavailable(&answer).contains("its API answers no more requests for now"));
+    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((100..=200).contains(&seconds), "{seconds}");
+    // Nobody else has to wait, and that token is not asked about all that time.
+    assert_eq!(list(&rollcall, NOBODYS_KEY, A1), 401);
+    jambonz.turns(Manners::AsJambonz);
+    let asked = jambonz.questions().len();
+    for account in [A1, A2] {
+        unavailable(&rollcall.get(KEY2, &calls(account)));
+    }
+    assert_eq!(jambonz.questions().len(), asked);
+    assert_eq!(rollcall.ask("HEAD", KEY1, &calls(A1)).status, 200);
+    assert!(jambonz.questions().len() > asked);
+    assert_eq!(figures(&rollcall)["failing_since"], json!(null));
+}
+
+#[test]
 fn wrong_tokens_are_slowed_and_tokens_of_jambonz_are_not() {
     let jambonz = usual();
     let flags = ["--upstream-auth-address-questions", "100"];
@@ -220,7 +245,11 @@ fn a_strange_token_keeps_nobody_else_waiting() {
     jambonz.knows("strange", Whose::Admin);
     let refused = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n\r\n";
     jambonz.turns(Manners::SendsKnown(refused.to_owned()));
-    assert!(unavailable(&rollcall.get("strange", &calls(A1))).contains("does not answer"));
+    let says = "its answer about this token does not count";
+    assert!(unavailable(&rollcall.get("strange", &calls(A1))).contains(says));
+    let asked = jambonz.questions().len();
+    assert!(unavailable(&rollcall.get("strange", &calls(A1))).contains(says));
+    assert_eq!(jambonz.questions().len(), asked, "it was asked again at once");
     assert_eq!(list(&rollcall, NOBODYS_KEY, A1), 401);
     assert_eq!(figures(&rollcall)["failing_since"], json!(null));
 }

@@ -3,8 +3,8 @@
 use super::super::harness::{A1, A2, Rollcall, until};
 use super::jambonz::{Jambonz, Manners, free_port};
 use super::{
-    KEY1, KEY2, NOBODYS_KEY, PROVIDER_KEY, SP1, asking, calls, figures, list, says_no_token, teach,
-    unavailable, usual,
+    ADMIN_KEY, KEY1, KEY2, NOBODYS_KEY, PROVIDER_KEY, SP1, asking, calls, figures, list,
+    says_no_token, teach, unavailable, usual,
 };
 
 fn http(status: &str, headers: &str, body: &str) -> String {
@@ -16,6 +16,7 @@ fn http(status: &str, headers: &str, body: &str) -> String {
 fn what_is_not_an_answer_of_jambonz_opens_nothing_and_is_never_401() {
     let jambonz = usual();
     let html = "Content-Type: text/html; charset=utf-8\r\n";
+    let json = "Content-Type: application/json\r\n";
     let not_found = "Content-Type: text/plain; charset=utf-8\r\n";
     let elsewhere = usual();
     let location = format!("Location: {}/v1/Accounts/{A1}/Calls/x\r\n", elsewhere.url());
@@ -29,6 +30,18 @@ fn what_is_not_an_answer_of_jambonz_opens_nothing_and_is_never_401() {
             "prove nothing",
         ),
         ("404, a page", Manners::Sends(http("404 Not Found", html, "<html>")), "answered 404"),
+        (
+            "404, of a gateway",
+            Manners::SendsKnown(http("404 Not Found", not_found, "404 page not found\n")),
+            "",
+        ),
+        (
+            "404, of something else",
+            Manners::SendsKnown(http("404 Not Found", json, "{\"message\":\"Not Found\"}")),
+            "",
+        ),
+        ("403, a page", Manners::Sends(http("403 Forbidden", html, "<html>")), "answered 403"),
+        ("401, a page", Manners::Sends(http("401 Unauthorized", html, "<html>")), "answered 401"),
         ("404 of one", Manners::SendsKnown(http("404 Not Found", html, "<html>")), ""),
         ("200 to all", Manners::Sends(http("200 OK", html, "<html>")), "answered 200"),
         ("500", Manners::Sends(http("500 Internal Server Error", "", "{}")), "answered 500"),
@@ -54,7 +67,11 @@ fn what_is_not_an_answer_of_jambonz_opens_nothing_and_is_never_401() {
         jambonz.turns(manners);
         for token in [KEY1, KEY2] {
             let answer = rollcall.get(token, &calls(A1));
-            assert!(unavailable(&answer).contains("its API does not answer"), "{what}: {answer:?}");
+            let msg = unavailable(&answer);
+            assert!(
+                msg.starts_with("jambonz cannot be asked about this token: its "),
+                "{what}: {msg}"
+            );
         }
         let path = format!("/v1/ServiceProviders/{SP1}/Calls");
         unavailable(&rollcall.get(PROVIDER_KEY, &path));
@@ -63,6 +80,27 @@ fn what_is_not_an_answer_of_jambonz_opens_nothing_and_is_never_401() {
         says_no_token(&rollcall, &[KEY1, KEY2, PROVIDER_KEY]);
     }
     assert_eq!(elsewhere.questions(), [], "a redirect was followed");
+}
+
+#[test]
+fn a_refusal_for_everybody_is_none() {
+    // As where rollcall's own address is not let in.
+    let jambonz = usual();
+    let json = "Content-Type: application/json\r\n";
+    jambonz.turns(Manners::Sends(http("403 Forbidden", json, "{\"message\":\"Forbidden\"}")));
+    let rollcall = asking(&jambonz, &[]);
+    unavailable(&rollcall.get(KEY1, &calls(A1)));
+    let why = figures(&rollcall)["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("prove nothing"), "{why}");
+    jambonz.turns(Manners::AsJambonz);
+    until("it lets rollcall in", || match list(&rollcall, KEY1, A2) {
+        503 => None,
+        status => {
+            assert_eq!(status, 403);
+            Some(())
+        }
+    });
+    assert_eq!(list(&rollcall, KEY1, A1), 200);
 }
 
 #[test]
@@ -107,6 +145,19 @@ fn a_question_that_comes_back_is_found_out() {
 }
 
 #[test]
+fn another_rollcall_is_no_jambonz() {
+    let port = free_port().to_string();
+    let listen = format!("127.0.0.1:{port}");
+    let other = Rollcall::up(&["--http-listen", &listen]);
+    other.token(&["--account", A1, "--role", "read", "--value", KEY1]);
+    let url = format!("http://{listen}");
+    let rollcall = Rollcall::up(&["--upstream-api-url", &url, "--upstream-auth"]);
+    unavailable(&rollcall.get(KEY1, &calls(A1)));
+    let why = figures(&rollcall)["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("the question came back to rollcall"), "{why}");
+}
+
+#[test]
 fn over_tls_its_authority_is_the_one_that_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let jambonz = Jambonz::secure(dir.path());
@@ -131,4 +182,29 @@ fn over_tls_its_authority_is_the_one_that_is_named() {
         assert!(why.contains(says), "{why}");
     }
     assert_eq!(jambonz.questions().len(), asked);
+}
+
+#[test]
+fn a_jambonz_that_tells_no_accounts_apart_opens_none() {
+    // Before 0.8.3 any token reads the calls of any account there.
+    let jambonz = usual();
+    jambonz.turns(Manners::OpensAll);
+    let rollcall = asking(&jambonz, &[]);
+    for token in [KEY1, KEY2, PROVIDER_KEY] {
+        unavailable(&rollcall.get(token, &calls(A1)));
+        until("it is asked again", || {
+            let why = figures(&rollcall)["why"].as_str().unwrap_or_default().to_owned();
+            unavailable(&rollcall.get(token, &calls(A1)));
+            why.contains("jambonz-api-server before 0.8.3").then_some(())
+        });
+    }
+    // An admin may read every account in any case.
+    until("an admin reads", || (list(&rollcall, ADMIN_KEY, A1) == 200).then_some(()));
+    jambonz.turns(Manners::AsJambonz);
+    until("accounts are told apart", || (list(&rollcall, KEY1, A1) == 200).then_some(()));
+    assert_eq!(list(&rollcall, KEY1, A2), 403);
+    // That is seen once.
+    let asked = jambonz.questions().len();
+    assert_eq!(list(&rollcall, KEY2, A2), 200);
+    assert_eq!(jambonz.questions().len(), asked + 2);
 }

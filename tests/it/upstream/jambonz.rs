@@ -13,6 +13,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
+use super::super::control::server::CREATED;
+use super::super::harness::{A1, A2};
+use super::{SP1, SP2};
+
 /// The call that is asked for, since there is none of this sid.
 pub const NO_CALL: &str = "00000000-0000-0000-0000-000000000000";
 const UNAUTHORIZED: &str = "HTTP/1.1 401 Unauthorized\r\n\
@@ -20,6 +24,8 @@ const UNAUTHORIZED: &str = "HTTP/1.1 401 Unauthorized\r\n\
      Content-Length: 12\r\n\r\nUnauthorized";
 const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\n\
      Content-Type: text/plain; charset=utf-8\r\nContent-Length: 9\r\n\r\nNot Found";
+
+const NO_PRIVILEGES: &str = "{\"status\":\"fail\",\"message\":\"insufficient privileges\"}";
 
 /// Whose token it is.
 #[derive(Debug, Clone)]
@@ -39,6 +45,8 @@ pub enum Manners {
     Sends(String),
     /// It sends this to tokens that it knows.
     SendsKnown(String),
+    /// What jambonz did before 0.8.3: a token that it knows reads the calls of every account.
+    OpensAll,
     /// It takes the question, and never answers.
     Hangs,
     /// It closes the connection.
@@ -55,7 +63,12 @@ pub struct Question {
     pub token: String,
     /// Whole lines, in lower case.
     pub headers: Vec<String>,
+    pub body: String,
 }
+
+/// Those of accounts and service providers that there are; others are asked about to see that jambonz tells
+/// accounts apart.
+const NAMED: [&str; 4] = [A1, A2, SP1, SP2];
 
 struct Shared {
     state: Mutex<State>,
@@ -65,6 +78,7 @@ struct Shared {
 struct State {
     tokens: HashMap<String, Whose>,
     manners: Manners,
+    accepts_ended: bool,
     questions: Vec<Question>,
 }
 
@@ -94,8 +108,12 @@ impl Jambonz {
     fn with(address: &str, ca: Option<PathBuf>, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
-        let state =
-            State { tokens: HashMap::new(), manners: Manners::AsJambonz, questions: Vec::new() };
+        let state = State {
+            tokens: HashMap::new(),
+            manners: Manners::AsJambonz,
+            accepts_ended: false,
+            questions: Vec::new(),
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let kept = shared.clone();
         std::thread::spawn(move || {
@@ -129,6 +147,11 @@ impl Jambonz {
         self.shared.state.lock().unwrap().tokens.remove(token);
     }
 
+    /// Its clock is slow: it takes tokens whose time is over.
+    pub fn accepts_ended(&self) {
+        self.shared.state.lock().unwrap().accepts_ended = true;
+    }
+
     /// From now on it does this with questions, also with those that wait.
     pub fn turns(&self, manners: Manners) {
         self.shared.state.lock().unwrap().manners = manners;
@@ -140,9 +163,10 @@ impl Jambonz {
         self.shared.state.lock().unwrap().questions.clone()
     }
 
-    /// Those about this token.
+    /// Those about this token and what it may open.
     pub fn about(&self, token: &str) -> Vec<Question> {
-        self.questions().into_iter().filter(|question| question.token == token).collect()
+        let all = self.questions().into_iter().filter(|question| question.token == token);
+        all.filter(|question| NAMED.iter().any(|sid| question.path.contains(sid))).collect()
     }
 }
 
@@ -174,13 +198,18 @@ fn serve(stream: impl Read + Write, shared: &Shared) -> std::io::Result<()> {
         }
         headers.push(header.to_ascii_lowercase());
     }
+    let length = headers.iter().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body)?;
+    let body = String::from_utf8(body).unwrap();
     let mut state = shared.state.lock().unwrap();
-    let question = Question { method, path, token, headers };
+    let question = Question { method, path, token, headers, body };
     state.questions.push(question.clone());
     while matches!(state.manners, Manners::Waits) {
         state = shared.changed.wait(state).unwrap();
     }
     let whose = state.tokens.get(&question.token).cloned();
+    let whose = whose.filter(|_| state.accepts_ended || !has_ended(&question.token));
     let manners = state.manners.clone();
     drop(state);
     let answer = match (manners, whose) {
@@ -191,6 +220,9 @@ fn serve(stream: impl Read + Write, shared: &Shared) -> std::io::Result<()> {
         }
         (Manners::Cuts, _) => return Ok(()),
         (Manners::Sends(text), _) | (Manners::SendsKnown(text), Some(_)) => text,
+        (Manners::OpensAll, Some(_)) if question.path.contains("/Accounts/") => {
+            NOT_FOUND.to_owned()
+        }
         (_, whose) => answer(&question, whose.as_ref()),
     };
     stream.get_mut().write_all(answer.as_bytes())?;
@@ -199,9 +231,7 @@ fn serve(stream: impl Read + Write, shared: &Shared) -> std::io::Result<()> {
 
 /// What jambonz answers: `lib/auth/index.js`, then the route.
 fn answer(question: &Question, whose: Option<&Whose>) -> String {
-    let Some(whose) = whose.filter(|_| !has_ended(&question.token)) else {
-        return UNAUTHORIZED.to_owned();
-    };
+    let Some(whose) = whose else { return UNAUTHORIZED.to_owned() };
     let json = |status: &str, body: &str| {
         let length = body.len();
         format!(
@@ -222,6 +252,27 @@ fn answer(question: &Question, whose: Option<&Whose>) -> String {
             }
             json("403 Forbidden", "{\"msg\":\"insufficient permissions\"}")
         }
+        ["", "api", "v1", "Accounts", account, "Calls"] if question.method == "POST" => match whose
+        {
+            Whose::Account(own) if own == account => json("201 Created", CREATED),
+            Whose::Admin => json("201 Created", CREATED),
+            _ => {
+                let msg = format!(
+                    "{{\"msg\":\"unauthorized createCall request for account {account}\"}}"
+                );
+                json("400 Bad Request", &msg)
+            }
+        },
+        ["", "api", "v1", "ServiceProviders", provider, "RecentCalls"] if !is_sid(provider) => {
+            match whose {
+                Whose::Admin => json("400 Bad Request", "{\"msg\":\"Bad request\"}"),
+                Whose::Account(_) => json("403 Forbidden", NO_PRIVILEGES),
+                Whose::Provider(..) => json(
+                    "500 Internal Server Error",
+                    "{\"msg\":\"invalid ServiceProvidersSid format\"}",
+                ),
+            }
+        }
         ["", "api", "v1", "ServiceProviders", provider, "RecentCalls"] => {
             let may = match whose {
                 Whose::Admin => true,
@@ -232,11 +283,17 @@ fn answer(question: &Question, whose: Option<&Whose>) -> String {
                 let body = "{\"msg\":\"missing or invalid \\\"page\\\" query arg\"}";
                 return json("400 Bad Request", body);
             }
-            let body = "{\"status\":\"fail\",\"message\":\"insufficient privileges\"}";
-            json("403 Forbidden", body)
+            json("403 Forbidden", NO_PRIVILEGES)
         }
         _ => json("418 Not a path of jambonz", "{}"),
     }
+}
+
+/// Whether it is a sid to jambonz, which looks at the version, too.
+fn is_sid(text: &str) -> bool {
+    uuid::Uuid::parse_str(text).is_ok_and(|sid| {
+        sid.get_variant() == uuid::Variant::RFC4122 && (1..=8).contains(&sid.get_version_num())
+    })
 }
 
 /// Whether the token's own time is over.

@@ -47,6 +47,30 @@ fn an_answer_counts_no_longer_than_the_token_itself() {
     assert_eq!(figures(&rollcall)["stale"], 0);
 }
 
+#[test]
+fn a_token_whose_own_end_is_over_or_unreadable_opens_nothing_though_jambonz_accepts_it() {
+    let jambonz = Jambonz::up();
+    let rollcall = asking(&jambonz, &["--upstream-auth-stale", "1h"]);
+    jambonz.accepts_ended();
+    let over = [json!("soon"), json!(-5), json!(null), json!([]), json!(0), json!(now() - 1)];
+    for exp in over {
+        let token = jwt(&json!({"exp": exp, "is_view_only": false}));
+        jambonz.knows(&token, Whose::Account(A1.to_owned()));
+        // Not 401: it is jambonz that says which token is wrong.
+        let msg = unavailable(&rollcall.get(&token, &calls(A1)));
+        assert!(msg.contains("its answer about this token does not count"), "{exp}: {msg}");
+        let asked = jambonz.questions().len();
+        for _ in 0..3 {
+            unavailable(&rollcall.get(&token, &calls(A1)));
+        }
+        assert_eq!(jambonz.questions().len(), asked, "{exp}");
+    }
+    let token = jwt(&json!({"exp": now() + 60}));
+    jambonz.knows(&token, Whose::Account(A1.to_owned()));
+    assert_eq!(list(&rollcall, &token, A1), 200);
+    assert!(rollcall.log().contains("accepts a token whose own end (exp) is over"));
+}
+
 fn second_end(token: &str) -> u64 {
     let payload = token.split('.').nth(1).unwrap();
     let payload = data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).unwrap();

@@ -22,14 +22,14 @@ fn status_and_metrics_say_how_it_goes() {
     let said = figures(&rollcall);
     assert_eq!(said["url"], jambonz.url().as_str());
     let of = |kind: &str| said["questions"][kind].as_u64().unwrap();
-    assert_eq!([of("accepted"), of("forbidden"), of("unknown"), of("proof")], [1, 1, 1, 2]);
+    assert_eq!([of("accepted"), of("forbidden"), of("unknown"), of("proof")], [1, 1, 1, 3]);
     assert_eq!([of("limited"), of("failed")], [0, 0]);
     assert_eq!(said["cached"], 2);
     let metrics = rollcall.get(&rollcall.admin(), "/metrics").body;
     for line in [
         "rollcall_upstream_available 1.0",
         "rollcall_upstream_questions_total{answer=\"accepted\"} 1",
-        "rollcall_upstream_questions_total{answer=\"proof\"} 2",
+        "rollcall_upstream_questions_total{answer=\"proof\"} 3",
         "rollcall_upstream_cached_total 2",
         "rollcall_upstream_remembered 3.0",
         "rollcall_upstream_unavailable_total{reason=\"budget\"} 0",
@@ -38,7 +38,7 @@ fn status_and_metrics_say_how_it_goes() {
     }
     let text = rollcall.status();
     let line = text.lines().find(|line| line.starts_with("jambonz's tokens")).unwrap();
-    assert!(line.contains("5 questions (1 accepted, 1 forbidden, 2 proof, 1 unknown)"), "{line}");
+    assert!(line.contains("6 questions (1 accepted, 1 forbidden, 3 proof, 1 unknown)"), "{line}");
     assert!(line.contains("; 2 requests without one"), "{line}");
     jambonz.turns(Manners::Cuts);
     unavailable(&rollcall.get("other", &calls(A1)));
