@@ -14,6 +14,11 @@ const WHILE: Duration = Duration::from_secs(4);
 pub const TURNS: u32 = 4;
 /// How long a turn takes.
 pub const TURN: Duration = Duration::from_secs(1);
+/// How often and how long a server is looked at that is to come to rest, and what it may use meanwhile. It
+/// looks for something to do every five seconds.
+const LOOKS: u32 = 100;
+const LOOK: Duration = Duration::from_secs(12);
+const RESTING: Duration = Duration::from_millis(60);
 /// Clock ticks of `/proc/PID/stat` in a second: the same on every Linux.
 const TICKS: u32 = 100;
 
@@ -105,6 +110,18 @@ pub fn cpu(pid: u32) -> Outcome<Duration> {
         family.extend(all.iter().filter(|(_, found)| found.parent == pid).map(|(child, _)| *child));
     }
     Ok(Duration::from_secs(ticks) / TICKS)
+}
+
+/// Waits until a server does nothing by itself: until it has counted what it keeps counted.
+pub async fn rest(pid: u32) -> Outcome<()> {
+    for _ in 0..LOOKS {
+        let before = cpu(pid)?;
+        tokio::time::sleep(LOOK).await;
+        if cpu(pid)? - before < RESTING {
+            return Ok(());
+        }
+    }
+    Err("the server does not come to rest".into())
 }
 
 struct Stat {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::IndexError;
 use super::entries::{Bounded, Entries, Recent, recent_value};
 use super::layers::{BASE, Stack};
-use super::page::{LAST, Page, page_key};
+use super::page::{Caching, LAST, Page, page_key};
 use super::spaced::{close, spaced};
 use super::tree::strange_key;
 use crate::keys;
@@ -113,7 +113,7 @@ impl<'a> Lookup<'a> {
         for (number, place) in numbers.zip(&mut self.pages) {
             let holds = |(upper, page): &Bounded| key <= upper.as_slice() && key > page.lower();
             if !place.as_ref().is_some_and(holds) {
-                *place = self.entries.page_with(number, Included(key))?;
+                *place = self.entries.page_with(number, Included(key), Caching::Keep)?;
             }
             let Some((_, page)) = place else {
                 is_empty_base(number)?;
@@ -140,6 +140,7 @@ pub(super) struct Cursor<'a> {
     stack: Stack,
     /// How many batches had been written when the layers were looked at.
     as_of: Option<u64>,
+    caching: Caching,
 }
 
 /// The bounds of what is left, and in which direction it is read.
@@ -200,14 +201,19 @@ impl<'a> Cursor<'a> {
         let left = Left { direction, low, high };
         let recents = Some(Recents::default());
         let (pages, stack) = (Vec::new(), Stack::default());
-        Self { entries, left, recents, pages, stack, as_of: None }
+        Self { entries, left, recents, pages, stack, as_of: None, caching: Caching::Keep }
     }
 
     /// What some layers together say from a key on, without the base.
     pub fn over(entries: &'a Entries, stack: Stack, low: Bound<Vec<u8>>) -> Self {
         let left = Left { direction: Direction::Up, low, high: Unbounded };
         let pages = stack.iter().map(|layer| Pages::new(layer.number)).collect();
-        Self { entries, left, recents: None, pages, stack, as_of: None }
+        Self { entries, left, recents: None, pages, stack, as_of: None, caching: Caching::Pass }
+    }
+
+    /// The same for one who reads very much of the index once.
+    pub fn passing(self) -> Self {
+        Self { caching: Caching::Pass, ..self }
     }
 
     /// Where what is left begins.
@@ -217,7 +223,7 @@ impl<'a> Cursor<'a> {
 
     /// The next entry, also where it is gone.
     pub fn step(&mut self) -> Result<Option<Entry>, IndexError> {
-        let Self { entries, left, recents, pages, stack, as_of } = self;
+        let Self { entries, left, recents, pages, stack, as_of, caching } = self;
         if let Some(recents) = recents
             && recents.next.is_empty()
             && !recents.end
@@ -232,7 +238,7 @@ impl<'a> Cursor<'a> {
         }
         for pages in &mut *pages {
             while pages.page.is_none() && !pages.end {
-                pages.read(entries, left)?;
+                pages.read(entries, left, *caching)?;
             }
         }
         // What is found first hides all that is found later.
@@ -326,20 +332,22 @@ impl Pages {
     }
 
     /// Reads the next page that may hold an entry of what is left.
-    fn read(&mut self, entries: &Entries, left: &Left) -> Result<(), IndexError> {
+    fn read(&mut self, entries: &Entries, left: &Left, caching: Caching) -> Result<(), IndexError> {
         let found = match (left.direction, &self.from) {
-            (Direction::Up, Some(from)) => entries.page_with(self.layer, Excluded(from))?,
+            (Direction::Up, Some(from)) => {
+                entries.page_with(self.layer, Excluded(from), caching)?
+            }
             (Direction::Up, None) => {
-                entries.page_with(self.layer, Included(start(&left.low, &[])))?
+                entries.page_with(self.layer, Included(start(&left.low, &[])), caching)?
             }
             (Direction::Down, Some(from)) => {
                 let key = page_key(self.layer, from);
                 let lost = || IndexError::damaged("a page is missing");
                 let value = entries.db.get(&key)?.ok_or_else(lost)?;
-                Some((from.clone(), entries.cache.page(&key, &value)?))
+                Some((from.clone(), entries.cache.page(&key, &value, caching)?))
             }
             (Direction::Down, None) => {
-                entries.page_with(self.layer, Included(start(&left.high, LAST)))?
+                entries.page_with(self.layer, Included(start(&left.high, LAST)), caching)?
             }
         };
         let Some((upper, page)) = found else {

@@ -29,7 +29,8 @@ use super::cursor::{Bounds, Cursor, Direction, Lookup};
 use super::database::Database;
 use super::layers::{BASE, Layer, Layers, Stack};
 use super::page::{
-    LAST, Page, PageCache, PageWriter, Put, checksum, page_key, shares, upper_bound, weight,
+    Caching, LAST, Page, PageCache, PageWriter, Put, checksum, page_key, shares, upper_bound,
+    weight,
 };
 use super::spaced::{close, spaced};
 use super::tree::strange_key;
@@ -159,6 +160,7 @@ impl Entries {
         &self,
         layer: u32,
         bound: Bound<&[u8]>,
+        caching: Caching,
     ) -> Result<Option<Bounded>, IndexError> {
         let missing = || IndexError::damaged("a page is missing");
         let find = || {
@@ -174,7 +176,7 @@ impl Entries {
             found = Some(find()?.ok_or_else(missing)?);
         }
         let Some((key, value)) = found else { return Ok(None) };
-        let page = self.cache.page(&key, &value)?;
+        let page = self.cache.page(&key, &value, caching)?;
         let follows = match bound {
             Included(key) => page.lower() < key || page.lower().is_empty(),
             Excluded(key) => page.lower() <= key,
@@ -428,7 +430,7 @@ impl Entries {
     pub fn write(&self, layer: u32, mut changes: &[Put<'_>]) -> Result<(), IndexError> {
         let mut writer = PageWriter::new()?;
         while let Some((first, _)) = changes.first() {
-            let (upper, page) = match self.page_with(layer, Included(first))? {
+            let (upper, page) = match self.page_with(layer, Included(first), Caching::Pass)? {
                 Some((upper, page)) => (upper, Some(page)),
                 None => (LAST.to_vec(), None),
             };
@@ -450,7 +452,7 @@ impl Entries {
     /// Has a page of the base end with this key, so that what comes after it is written into others.
     pub fn divide(&self, bound: &[u8]) -> Result<(), IndexError> {
         let mut writer = PageWriter::new()?;
-        let (upper, page) = match self.page_with(BASE, Included(bound))? {
+        let (upper, page) = match self.page_with(BASE, Included(bound), Caching::Pass)? {
             Some((upper, page)) => (upper, Some(page)),
             None => (LAST.to_vec(), None),
         };

@@ -349,6 +349,14 @@ fn take_number(bytes: &mut &[u8]) -> Option<usize> {
     }
 }
 
+/// Whether a page that was unpacked is kept for the next reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caching {
+    Keep,
+    /// It is read once: by who goes through very many, or writes it anew.
+    Pass,
+}
+
 /// The pages that were unpacked last, up to so many bytes of memory.
 #[derive(Debug)]
 pub(super) struct PageCache {
@@ -370,13 +378,21 @@ impl PageCache {
     }
 
     /// The page in this value, unpacked now or earlier.
-    pub fn page(&self, key: &[u8], value: &[u8]) -> Result<Arc<Page>, IndexError> {
+    pub fn page(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        caching: Caching,
+    ) -> Result<Arc<Page>, IndexError> {
         let (number, _) = checked(key, value)?;
         if let Some((page, used)) = self.pages.lock().by_number.get_mut(&number) {
             *used = true;
             return Ok(page.clone());
         }
         let page = Arc::new(Page::read(key, value)?);
+        if caching == Caching::Pass {
+            return Ok(page);
+        }
         let mut pages = self.pages.lock();
         pages.bytes += page.bytes();
         if let Some((before, _)) = pages.by_number.insert(number, (page.clone(), false)) {

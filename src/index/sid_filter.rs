@@ -115,7 +115,7 @@ impl Index {
             if let Some(last) = learned.take() {
                 bounds.0 = Excluded(last);
             }
-            for entry in self.entries.cursor(bounds, Direction::Up) {
+            for entry in self.entries.cursor(bounds, Direction::Up).passing() {
                 let entry = entry?;
                 self.sids.insert(known_in(&entry)?.0.sid);
                 left -= 1;

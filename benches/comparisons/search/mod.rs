@@ -11,7 +11,7 @@ use std::path::Path;
 use questions::Question;
 use side::Side;
 
-use super::cost::{Sum, TURNS};
+use super::cost::{Sum, TURNS, rest};
 use super::{Field, skippable};
 use crate::baselines::influx::Influx;
 use crate::baselines::postgres::Postgres;
@@ -30,6 +30,7 @@ pub async fn run(field: &Field, table: &mut Table) -> Outcome<()> {
     // What it does by itself in time. PostgreSQL's table is vacuumed, too.
     rollcall.timed(&["compact"])?;
     let server = rollcall.serve(&[])?;
+    rest(server.pid()).await?;
     let part = postgres(field, table, &server, &input).await;
     skippable(table, "PostgreSQL", part)?;
     let part = jambonz(field, table, &server, &input).await;
