@@ -117,7 +117,7 @@ pub async fn rest(pid: u32) -> Outcome<()> {
     for _ in 0..LOOKS {
         let before = cpu(pid)?;
         tokio::time::sleep(LOOK).await;
-        if cpu(pid)? - before < RESTING {
+        if cpu(pid)?.saturating_sub(before) < RESTING {
             return Ok(());
         }
     }
