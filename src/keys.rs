@@ -382,6 +382,12 @@ pub(crate) fn quarter(kind: u8, account: AccountSid, quarter: Quarter) -> Vec<u8
     key
 }
 
+/// The quarter in a key that begins like those of [`quarter`].
+pub(crate) fn leading_quarter_in(key: &[u8]) -> Option<Quarter> {
+    let (number, _) = key.get(1 + SID_BYTES..)?.split_first_chunk::<4>()?;
+    Some(Quarter::new(u32::from_be_bytes(*number)))
+}
+
 /// The quarter in a key that [`quarter`] made.
 pub(crate) fn quarter_in(key: &[u8]) -> Option<Quarter> {
     let number = key.get(1 + SID_BYTES..)?.try_into().ok()?;

@@ -9,9 +9,10 @@
 //!
 //! A row is right as long as it is there, like that of a quarter: before anything is written of a call, the row of its
 //! day goes, and that of the day before which there were no calls. A day is sealed once it has ended and all its
-//! quarters are sealed that have calls. What is missing counts as not sealed. Parties stand beside a row alone: they
-//! are written before it, go after it, and what a stop in between has left goes before the account is sealed again, or
-//! with the next change of its day. They are believed where all parts are of one count.
+//! quarters are sealed that have calls. What is missing counts as not sealed. Parties stand beside a row alone, like what
+//! stands beside that of a quarter: they are written before it, go with it, and what a stop before the row has left goes
+//! before the account is sealed again, or with the next change of its day. They are believed where all parts are of one
+//! count.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::Included;
@@ -21,9 +22,9 @@ use bytes::Bytes;
 use super::cursor::{Direction, Entry, beginning};
 use super::entries::Change;
 use super::gaps::Gaps;
-use super::quarters::{QuarterRow, Seals};
+use super::quarters::{QuarterRow, Seals, Unsealed};
 use super::sealing::{Begun, Sealing};
-use super::tree::{BATCH_KEYS, strange_key};
+use super::tree::strange_key;
 use super::{Index, IndexError};
 use crate::codec::{
     CodecError, Heads, HeadsOfPart, KindSums, PartOf, Parties, PartiesOfPart, QuarterSums,
@@ -355,10 +356,7 @@ impl Index {
     pub(super) fn sweep_parties(&self, account: AccountSid, days: &Gaps) -> Result<(), IndexError> {
         for (low, high) in days.within(0, Day::MAX.number()) {
             let keys = self.parties_keys(account, (Day::new(low), Day::new(high)))?;
-            for keys in keys.chunks(BATCH_KEYS) {
-                let changes: Vec<Change> = keys.iter().map(|key| (key.clone(), None)).collect();
-                self.entries.put(changes, || {})?;
-            }
+            self.remove(&keys)?;
         }
         Ok(())
     }
@@ -411,7 +409,7 @@ impl Index {
         sealing: &mut Sealing,
         account: AccountSid,
         day: Day,
-        gone: &mut Vec<Vec<u8>>,
+        gone: &mut Unsealed,
     ) -> Result<(), IndexError> {
         // Of an account of which nothing is known yet the rows themselves are asked.
         let mut seals = sealing.accounts.get_mut(&account);
@@ -419,16 +417,18 @@ impl Index {
             return Ok(());
         }
         let row = self.day_rows(account, day).next().transpose()?;
-        if let Some(row) = row.filter(|row| row.since() <= day) {
-            gone.push(keys::day(keys::DAY, account, row.day));
-            gone.extend(self.parties_keys(account, (row.day, row.day))?);
+        let row = row.filter(|row| row.since() <= day);
+        if seals.is_none() && row.as_ref().is_none_or(|row| row.day != day) {
+            // Those that a stop has left without their row.
+            gone.together(self.parties_keys(account, (day, day))?);
+        }
+        if let Some(row) = row {
+            let mut whole = vec![keys::day(keys::DAY, account, row.day)];
+            whole.extend(self.parties_keys(account, (row.day, row.day))?);
+            gone.together(whole);
             if let Some(seals) = &mut seals {
                 seals.days.add(row.since().number(), row.day.number());
             }
-        }
-        if seals.is_none() {
-            // Those that a stop has left without their row.
-            gone.extend(self.parties_keys(account, (day, day))?);
         }
         Ok(())
     }

@@ -58,7 +58,8 @@ enum Step {
     /// times.
     Seal(u32, u32, usize, usize),
     Open,
-    /// A stop has left the parties of a day without its row, all or some of them.
+    /// A stop has left the parties of a day without its row, all or some of them; where it is all of them, also what
+    /// stands beside the rows of its quarters.
     Torn(u32, usize),
     /// A write stops as it takes away what is kept, after so many keys.
     Stop(Drawn, usize),
@@ -163,7 +164,17 @@ impl Bench {
                 let keys = self.parties().into_iter().filter(|(of, _)| *of == day);
                 let gone = keys.map(|(_, key)| key).skip(*parts);
                 let rows = ACCOUNTS.map(|account| keys::day(keys::DAY, account, day));
-                let gone = rows.into_iter().chain(gone).map(|key| (key, None)).collect();
+                let mut gone: Vec<_> = rows.into_iter().chain(gone).collect();
+                if *parts == 2 {
+                    let in_day = |key: &Vec<u8>| {
+                        key[0] == keys::PEAKS
+                            || keys::leading_quarter_in(key).map(Day::of) == Some(day)
+                    };
+                    gone.extend(
+                        self.keys(&[keys::QUARTER, keys::PEAKS]).into_iter().filter(in_day),
+                    );
+                }
+                let gone = gone.into_iter().map(|key| (key, None)).collect();
                 self.index().entries.put(gone, || ()).unwrap();
                 self.open();
             }
@@ -171,7 +182,7 @@ impl Bench {
                 let new = self.new_versions(&[*drawn]);
                 let (id, (seq, call)) = new.first_key_value().unwrap();
                 let op = Op { id: *id, old: self.old(*id), new: Version::Call(*seq, call) };
-                let keys = self.index().unsealed_keys(&[op]).unwrap();
+                let keys = self.index().unsealed_keys(&[op]).unwrap().concat();
                 let gone = keys.into_iter().take(*count).map(|key| (key, None)).collect();
                 self.index().entries.put(gone, || ()).unwrap();
                 // What is in the journal is written again then.
@@ -229,6 +240,16 @@ impl Bench {
         entries.map(key).collect()
     }
 
+    /// All keys of these kinds.
+    fn keys(&self, kinds: &[u8]) -> Vec<Vec<u8>> {
+        let of = |kind: &u8| {
+            let bounds = cursor::beginning(&[*kind]);
+            let entries = self.index().entries.cursor(bounds, cursor::Direction::Up);
+            entries.map(|entry| entry.unwrap().key().to_vec()).collect::<Vec<_>>()
+        };
+        kinds.iter().flat_map(of).collect()
+    }
+
     /// The days of each account that have calls.
     fn with_calls(&self) -> [Vec<Day>; 2] {
         ACCOUNTS.map(|account| {
@@ -248,6 +269,10 @@ fn everything(bench: &mut Bench) {
     // Of no day that is not sealed is there a number.
     let days = bench.with_calls().concat();
     assert!(bench.parties().iter().all(|(day, _)| days.contains(day)));
+    let rows = bench.keys(&[keys::QUARTER]);
+    for key in bench.keys(&[keys::KINDS, keys::UPS, keys::HEADS]) {
+        assert!(rows.iter().any(|row| row[1..] == key[1..row.len()]), "{key:?}");
+    }
 }
 
 proptest! {
@@ -270,6 +295,7 @@ proptest! {
         }
         prop_assert!(bench.calls.is_empty());
         prop_assert_eq!(bench.parties(), []);
+        prop_assert_eq!(bench.keys(b"eguq"), Vec::<Vec<u8>>::new());
     }
 }
 

@@ -14,6 +14,9 @@
 //! there: before anything is written of a call, the row of its quarter goes, and the peaks of all quarters in
 //! which its calls may be up. A quarter is sealed some time after its end ([`Index::seal`]). A reader
 //! takes the sealed ones from here, and counts the calls of the others. What it cannot find of one counts as not sealed.
+//! Kinds, times and heads stand beside a row alone: they are written before it and go with it, in one batch, since they
+//! have numbers that must not outlive their calls. What a stop before the row has left goes before the account is sealed
+//! again, or with the next change of its quarter.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::Included;
@@ -43,6 +46,9 @@ const _: () = assert!(
     (QUARTERS_AFTER as u64 - 1) * Quarter::MILLIS >= UP_AFTER_MS
         && QUARTERS_BEFORE as u64 * Quarter::MILLIS >= UP_BEFORE_MS
 );
+
+/// What stands beside the row of a quarter.
+pub(super) const PARTS: [u8; 3] = [keys::KINDS, keys::UPS, keys::HEADS];
 
 /// A sealed quarter that has calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +176,80 @@ fn damaged(error: &CodecError) -> IndexError {
     IndexError::damaged(format!("what is counted of a quarter of an hour: {error}"))
 }
 
+/// The keys of what is kept of calls that are about to change.
+#[derive(Debug, Default)]
+pub(super) struct Unsealed {
+    peaks: Vec<Vec<u8>>,
+    /// Those of a quarter, or of a day: its row, and what stands beside it.
+    whole: Vec<Vec<Vec<u8>>>,
+}
+
+impl Unsealed {
+    /// These go in one batch, however many they are.
+    pub fn together(&mut self, keys: Vec<Vec<u8>>) {
+        self.whole.push(keys);
+    }
+
+    fn batches(mut self) -> Vec<Vec<Vec<u8>>> {
+        // Peaks come first, since they are right only while all quarters around them are sealed.
+        self.peaks.sort_unstable();
+        self.peaks.dedup();
+        let mut batches: Vec<Vec<Vec<u8>>> =
+            self.peaks.chunks(BATCH_KEYS).map(<[_]>::to_vec).collect();
+        self.whole.sort_unstable();
+        self.whole.dedup();
+        let mut batch = Vec::new();
+        for keys in self.whole {
+            if batch.len() + keys.len() > BATCH_KEYS && !batch.is_empty() {
+                batches.push(std::mem::take(&mut batch));
+            }
+            batch.extend(keys);
+        }
+        batches.extend(Some(batch).filter(|batch| !batch.is_empty()));
+        batches
+    }
+}
+
+/// Looks up the keys of what stands beside rows, of one quarter after the other: where there are none for a while they
+/// are not looked for again, so that calls that are new to an account cost nothing.
+#[derive(Debug, Default)]
+struct PartKeys {
+    account: Option<AccountSid>,
+    /// The first quarter from which on there are some; none: no more of them.
+    next: [Option<Quarter>; PARTS.len()],
+}
+
+impl PartKeys {
+    /// Those of a quarter that comes after the last one.
+    fn of(
+        &mut self,
+        index: &Index,
+        account: AccountSid,
+        quarter: Quarter,
+    ) -> Result<Vec<Vec<u8>>, IndexError> {
+        if self.account.replace(account) != Some(account) {
+            self.next = [Some(Quarter::default()); PARTS.len()];
+        }
+        let mut found = Vec::new();
+        for (kind, next) in PARTS.into_iter().zip(&mut self.next) {
+            if next.is_none_or(|next| next > quarter) {
+                continue;
+            }
+            *next = None;
+            for key in index.part_keys(kind, account, (quarter, Quarter::MAX)) {
+                let key = key?;
+                let of = keys::leading_quarter_in(&key).ok_or_else(strange_key)?;
+                if of > quarter {
+                    *next = Some(of);
+                    break;
+                }
+                found.push(key);
+            }
+        }
+        Ok(found)
+    }
+}
+
 impl Index {
     /// The sealed quarters that speak of any from one to another, the oldest first, at most so many, up to the
     /// one with which they weigh `bytes`.
@@ -274,15 +354,16 @@ impl Index {
 
     /// Has the quarters no longer count whose calls are about to change.
     pub(super) fn unseal(&self, ops: &[Op<'_>]) -> Result<(), IndexError> {
-        for keys in self.unsealed_keys(ops)?.chunks(BATCH_KEYS) {
-            let changes: Vec<Change> = keys.iter().map(|key| (key.clone(), None)).collect();
+        for keys in self.unsealed_keys(ops)? {
+            let changes: Vec<Change> = keys.into_iter().map(|key| (key, None)).collect();
             self.entries.put(changes, || {})?;
         }
         Ok(())
     }
 
-    /// The keys that are to go for that, one after the other: wherever that ends, what is left is right.
-    pub(super) fn unsealed_keys(&self, ops: &[Op<'_>]) -> Result<Vec<Vec<u8>>, IndexError> {
+    /// The keys that are to go for that, batch by batch: wherever that ends, what is left is right, and nothing of a
+    /// quarter or of a day is left that stands beside its row.
+    pub(super) fn unsealed_keys(&self, ops: &[Op<'_>]) -> Result<Vec<Vec<Vec<u8>>>, IndexError> {
         let mut touched: Vec<(AccountSid, Quarter)> = Vec::new();
         for op in ops {
             let old = op.old.as_ref().and_then(|(stored, _)| stored.listed_at());
@@ -300,34 +381,25 @@ impl Index {
         touched.sort_unstable();
         touched.dedup();
         let mut sealing = self.sealing.lock();
-        let (mut gone, mut unsealed_day) = (Vec::new(), None);
+        let (mut gone, mut parts) = (Unsealed::default(), PartKeys::default());
+        let mut unsealed_day = None;
         for (account, quarter) in touched {
             sealing.changes(account, quarter);
-            self.unseal_one(&mut sealing, account, quarter, &mut gone)?;
+            self.unseal_one(&mut sealing, (account, quarter), &mut parts, &mut gone)?;
             let day = Day::of(quarter);
             if unsealed_day.replace((account, day)) != Some((account, day)) {
                 self.unseal_day(&mut sealing, account, day, &mut gone)?;
             }
         }
-        gone.sort_unstable();
-        gone.dedup();
-        // Peaks come first, since they are right only while all quarters around them are sealed. Then the sums:
-        // without them nobody asks for kinds and the times of calls.
-        let order = |key: &Vec<u8>| match key.first() {
-            Some(&keys::PEAKS) => 0,
-            Some(&(keys::QUARTER | keys::DAY)) => 1,
-            _ => 2,
-        };
-        gone.sort_by_key(order);
-        Ok(gone)
+        Ok(gone.batches())
     }
 
     fn unseal_one(
         &self,
         sealing: &mut Sealing,
-        account: AccountSid,
-        quarter: Quarter,
-        gone: &mut Vec<Vec<u8>>,
+        (account, quarter): (AccountSid, Quarter),
+        parts: &mut PartKeys,
+        gone: &mut Unsealed,
     ) -> Result<(), IndexError> {
         // Of an account of which nothing is known yet the rows themselves are asked.
         let mut seals = sealing.accounts.get_mut(&account);
@@ -341,16 +413,20 @@ impl Index {
         let (mut first, mut last) = (quarter, quarter);
         let rows = self.quarter_rows(keys::QUARTER, account, quarter, QuarterRow::read);
         let row = rows.take(1).next().transpose()?;
-        if let Some(row) = row.filter(|row| row.sums.since() <= quarter) {
+        let row = row.filter(|row| row.sums.since() <= quarter);
+        if seals.is_none() && row.as_ref().is_none_or(|row| row.quarter != quarter) {
+            // Those that a stop has left without their row.
+            gone.together(parts.of(self, account, quarter)?);
+        }
+        if let Some(row) = row {
             (first, last) = (row.sums.since(), row.quarter);
-            gone.push(keys::quarter(keys::QUARTER, account, row.quarter));
-            gone.push(keys::quarter(keys::KINDS, account, row.quarter));
-            for kind in [keys::UPS, keys::HEADS] {
-                let parts = keys::quarter(kind, account, row.quarter);
-                for entry in self.entries.cursor(beginning(&parts), Direction::Up) {
-                    gone.push(entry?.key().to_vec());
-                }
+            let mut whole = vec![keys::quarter(keys::QUARTER, account, row.quarter)];
+            let beside = (row.quarter, row.quarter);
+            for kind in PARTS {
+                let parts = self.part_keys(kind, account, beside);
+                whole.extend(parts.collect::<Result<Vec<_>, _>>()?);
             }
+            gone.together(whole);
         }
         if let Some(seals) = &mut seals {
             seals.open.add(first.number(), last.number());
@@ -361,10 +437,44 @@ impl Index {
             if row.since > after {
                 break;
             }
-            gone.push(keys::quarter(keys::PEAKS, account, row.quarter));
+            gone.peaks.push(keys::quarter(keys::PEAKS, account, row.quarter));
             if let Some(seals) = &mut seals {
                 seals.without_peaks.add(row.since.number(), row.quarter.number());
             }
+        }
+        Ok(())
+    }
+
+    /// The keys of one kind that stand beside the rows of some quarters, from one to another.
+    fn part_keys(
+        &self,
+        kind: u8,
+        account: AccountSid,
+        (first, last): (Quarter, Quarter),
+    ) -> impl Iterator<Item = Result<Vec<u8>, IndexError>> {
+        let low = Included(keys::quarter(kind, account, first));
+        let high = [&keys::quarter(kind, account, last)[..], &[0xff; 4]].concat();
+        let entries = self.entries.cursor((low, Included(high)), Direction::Up);
+        entries.map(|entry| Ok(entry?.key().to_vec()))
+    }
+
+    /// Takes away what a stop has left of quarters that are not sealed.
+    fn sweep_parts(&self, account: AccountSid, open: &Gaps) -> Result<(), IndexError> {
+        for (low, high) in open.within(0, u32::MAX) {
+            for kind in PARTS {
+                let of = (Quarter::new(low), Quarter::new(high));
+                let keys = self.part_keys(kind, account, of).collect::<Result<Vec<_>, _>>()?;
+                self.remove(&keys)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away keys of which each may go alone.
+    pub(super) fn remove(&self, keys: &[Vec<u8>]) -> Result<(), IndexError> {
+        for keys in keys.chunks(BATCH_KEYS) {
+            let changes: Vec<Change> = keys.iter().map(|key| (key.clone(), None)).collect();
+            self.entries.put(changes, || {})?;
         }
         Ok(())
     }
@@ -400,6 +510,7 @@ impl Index {
                     let row = row?;
                     seals.days.remove(row.since().number(), row.day.number());
                 }
+                self.sweep_parts(account, &seals.open)?;
                 self.sweep_parties(account, &seals.days)?;
                 free.insert(seals)
             }

@@ -1,11 +1,14 @@
 //! Sealed quarters of an hour: what a stop leaves, and what is not kept.
 
+use super::cursor::{Direction, beginning};
+use super::quarters::PARTS;
+use super::tree::BATCH_KEYS;
 use super::*;
 use crate::domain::{
-    AccountSid, Call, CallField, CallId, CallSid, CallStatus, Field, Quarter, Timestamp, merge,
-    samples,
+    AccountSid, Call, CallField, CallId, CallSid, CallStatus, Day, Field, Quarter, Timestamp,
+    merge, samples,
 };
-use crate::keys::IndexKeys;
+use crate::keys::{self, IndexKeys};
 
 const CACHE_BYTES: u64 = 1 << 20;
 const MINUTE: u64 = 60_000;
@@ -89,7 +92,7 @@ fn wherever_unsealing_stops_what_is_left_is_right() {
     let (_dir, index) = filled(&calls);
     let known = peaks(&index).len();
     assert!(known > 4, "{known}");
-    let keys = index.unsealed_keys(&ops()).unwrap();
+    let keys = index.unsealed_keys(&ops()).unwrap().concat();
     assert!(keys.len() > known);
     for count in 0..=keys.len() {
         for begins in [false, true] {
@@ -109,6 +112,119 @@ fn wherever_unsealing_stops_what_is_left_is_right() {
             assert_eq!(index.wrong_quarter(ACCOUNT).unwrap(), None, "{count} {begins}");
             assert_eq!(sealed(&index).len(), 13, "{count} {begins}");
             assert_eq!(peaks(&index).len(), known, "{count} {begins}");
+        }
+    }
+}
+
+/// The keys that stand beside a row of a quarter or a day, without it.
+fn strays(index: &Index) -> Vec<Vec<u8>> {
+    let keys = |kind: u8| {
+        let bounds = beginning(&[kind]);
+        let entries = index.entries.cursor(bounds, Direction::Up);
+        entries.map(|entry| entry.unwrap().key().to_vec()).collect::<Vec<_>>()
+    };
+    let mut strays = Vec::new();
+    for (row, beside) in [(keys::QUARTER, &PARTS[..]), (keys::DAY, &[keys::PARTIES])] {
+        let rows = keys(row);
+        let all = beside.iter().flat_map(|kind| keys(*kind));
+        strays.extend(all.filter(|key| !rows.iter().any(|row| row[1..] == key[1..row.len()])));
+    }
+    strays
+}
+
+/// The quarters and the day of these calls, sealed, one of which has very many.
+fn busy_day() -> (Vec<Call>, impl Fn() -> (tempfile::TempDir, Index)) {
+    let calls: Vec<Call> = calls().into_iter().chain((24..250).map(|n| call(n, BUSY))).collect();
+    let of = calls.clone();
+    (calls, move || {
+        let (dir, index) = filled(&of);
+        while index.seal(Quarter::new(FIRST + 200).start(), 1000, false).unwrap() {}
+        assert_eq!(index.days(ACCOUNT, Day::default(), Day::MAX, 9).unwrap().len(), 1);
+        assert_eq!(strays(&index), Vec::<Vec<u8>>::new());
+        (dir, index)
+    })
+}
+
+#[test]
+fn wherever_unsealing_stops_nothing_is_left_beside_no_row() {
+    let (calls, filled) = busy_day();
+    let ops = || calls.iter().map(is_gone).collect::<Vec<_>>();
+    let batches = filled().1.unsealed_keys(&ops()).unwrap();
+    for count in 0..=batches.len() {
+        for known in [false, true] {
+            let (dir, mut index) = filled();
+            if !known {
+                index.sync().unwrap();
+                drop(index);
+                index = open(&dir);
+            }
+            assert_eq!(index.unsealed_keys(&ops()).unwrap(), batches);
+            for batch in &batches[..count] {
+                let gone = batch.iter().map(|key| (key.clone(), None)).collect();
+                index.entries.put(gone, || ()).unwrap();
+            }
+            assert_eq!(strays(&index), Vec::<Vec<u8>>::new(), "{count} of {}", batches.len());
+        }
+    }
+    // One quarter has more keys than a batch should have; all others stay small.
+    let (large, small): (Vec<_>, Vec<_>) =
+        batches.iter().map(Vec::len).partition(|keys| *keys > BATCH_KEYS);
+    assert!(large.len() == 1 && small.len() < 8, "{large:?} {small:?}");
+}
+
+#[test]
+fn what_sealing_that_stops_has_left_goes_with_its_calls_and_before_the_account_is_sealed() {
+    let (calls, filled) = busy_day();
+    let in_busy = |call: &&Call| Quarter::of(call.listed_at) == Quarter::new(BUSY);
+    // The parts of one quarter were written or those of all, and no rows; the last parts may be missing.
+    for all in [false, true] {
+        for missing in [0, 1, 40] {
+            let torn = || {
+                let (dir, index) = filled();
+                let of_busy = keys::quarter(keys::QUARTER, ACCOUNT, Quarter::new(BUSY));
+                let kinds = [keys::QUARTER, keys::PEAKS, keys::DAY, keys::PARTIES];
+                let mut gone: Vec<Vec<u8>> = Vec::new();
+                for kind in kinds {
+                    let bounds = beginning(&[kind]);
+                    let rows = index.entries.cursor(bounds, Direction::Up);
+                    let rows = rows.map(|row| row.unwrap().key().to_vec());
+                    gone.extend(rows.filter(|key| all || kind != keys::QUARTER || *key == of_busy));
+                }
+                let heads = keys::quarter(keys::HEADS, ACCOUNT, Quarter::new(BUSY));
+                let bounds = beginning(&heads);
+                let parts = index.entries.cursor(bounds, Direction::Down);
+                gone.extend(parts.take(missing).map(|part| part.unwrap().key().to_vec()));
+                let gone = gone.into_iter().map(|key| (key, None)).collect();
+                index.entries.put(gone, || ()).unwrap();
+                index.sync().unwrap();
+                drop(index);
+                let index = open(&dir);
+                assert!(strays(&index).len() > 10);
+                (dir, index)
+            };
+            // All of its calls go, one write after the other.
+            let (_dir, index) = torn();
+            for call in calls.iter().filter(|call| all || in_busy(call)) {
+                index.write(&[is_gone(call)], &[]).unwrap();
+            }
+            assert_eq!(strays(&index), Vec::<Vec<u8>>::new(), "{all} {missing}");
+            // They go at once.
+            let (_dir, index) = torn();
+            let ops: Vec<_> =
+                calls.iter().filter(|call| all || in_busy(call)).map(is_gone).collect();
+            index.write(&ops, &[]).unwrap();
+            assert_eq!(strays(&index), Vec::<Vec<u8>>::new(), "{all} {missing}");
+            // The account is sealed where nothing of these quarters has ended yet.
+            let (_dir, index) = torn();
+            while index.seal(Quarter::new(FIRST).start(), 1000, false).unwrap() {}
+            assert_eq!(strays(&index), Vec::<Vec<u8>>::new(), "{all} {missing}");
+            // Everything is sealed again.
+            let (_dir, index) = torn();
+            while index.seal(Quarter::new(FIRST + 200).start(), 1000, false).unwrap() {}
+            assert_eq!(strays(&index), Vec::<Vec<u8>>::new(), "{all} {missing}");
+            assert_eq!(index.wrong_quarter(ACCOUNT).unwrap(), None);
+            assert_eq!(index.wrong_day(ACCOUNT).unwrap(), None);
+            assert_eq!(sealed(&index).len(), 13);
         }
     }
 }
