@@ -23,7 +23,9 @@ use super::read_concurrency::Flow;
 use super::request::ApiRequest;
 use super::response::Response;
 use crate::logs::{LogRequest, masked};
-use crate::store::{Counting, CountingAcross, Scope, ScopedAccount, Store, StoreError};
+use crate::store::{
+    Counting, CountingAcross, PageStart, PassingOver, Scope, ScopedAccount, Store, StoreError,
+};
 
 /// Whether a client is still there.
 pub trait Presence: Send + Sync {
@@ -145,6 +147,12 @@ impl BodyReader {
     /// The same with that of several accounts.
     pub async fn count_across(&self, counting: CountingAcross) -> Result<CountingAcross, ApiError> {
         self.to_its_end(counting, |counting, store| counting.go_on(store)).await
+    }
+
+    /// Finds where a page begins, slice by slice.
+    pub async fn pass_over(&self, passing: PassingOver) -> Result<PageStart, ApiError> {
+        let passing = self.to_its_end(passing, |passing, store| passing.go_on(store)).await?;
+        Ok(passing.finish())
     }
 
     /// Goes on with work, a slice each time, until it is done.

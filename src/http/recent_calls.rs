@@ -8,6 +8,7 @@
 //! by position, each account read through its own keys.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -23,7 +24,7 @@ use crate::domain::{
     AccountSid, AcrossPosition, CallId, CallStatus, Filter, Order, ServiceProviderSid, Timestamp,
     Typed,
 };
-use crate::store::{Across, CountingAcross, CountsByTime, Scope, Store, StoreError};
+use crate::store::{Across, PassingOver, Scope, Store, StoreError};
 use crate::wire::write_recent_call;
 
 /// Calls that one page may have.
@@ -193,30 +194,14 @@ async fn find(reading: &BodyReader, query: &PortalQuery) -> Result<FoundPage, Ap
     let accounts = reading.accounts().await?;
     let mut total = None;
     if filter.is_of_kinds() {
-        // What is counted of days tells on which the page begins, and what is counted of its quarters of an hour
-        // where, about.
-        let counting = CountingAcross::of_list(&accounts, filter.clone());
-        let counted = reading.count_across(counting.with_times(CountsByTime::by_days())).await?;
-        total = Some(counted.count());
-        let (passed, day) =
-            counted.by_time().map(|times| times.pass_over(query.offset)).unwrap_or_default();
-        let Some((start, end)) = day else {
-            return Ok(FoundPage { total: counted.count(), ..found });
+        let passing = PassingOver::new(Arc::clone(&accounts), filter, query.offset);
+        let start = reading.pass_over(passing).await?;
+        let Some(rest) = start.rest else {
+            return Ok(FoundPage { total: start.total, ..found });
         };
-        filter.end = Some(filter.end.map_or(end, |before| before.min(end)));
-        found.total = passed;
-        if passed < query.offset {
-            let day = Filter { start: filter.start.max(Some(start)), ..filter.clone() };
-            let counting = CountingAcross::of_list(&accounts, day);
-            let counted =
-                reading.count_across(counting.with_times(CountsByTime::by_quarters())).await?;
-            let left = query.offset - passed;
-            let (passed, quarter) =
-                counted.by_time().map(|times| times.pass_over(left)).unwrap_or_default();
-            let end = quarter.map_or(start, |(_, end)| end);
-            filter.end = filter.end.min(Some(end));
-            found.total += passed;
-        }
+        filter = rest;
+        total = Some(start.total);
+        found.total = start.passed;
     }
     let mut across = Across::new(accounts, filter, Order::NewestFirst, None);
     let mut permits = Vec::new();

@@ -1,5 +1,6 @@
 //! Sealed quarters of an hour: what is counted once is not looked at again, and what changes is.
 
+use super::super::count::CountsByTime;
 use super::super::sealed::{Part, Parts, With};
 use super::*;
 use crate::domain::{Day, PartyPart, Quarter, Search, merge};
@@ -437,4 +438,203 @@ fn where_a_page_begins_is_known_by_days_and_then_by_quarters() {
             assert!(passed <= wanted && wanted < passed + in_step, "{wanted}, {by:?}");
         }
     }
+}
+
+/// The sids of all calls, the newest first, and when each is listed.
+type Listed = Vec<(u8, Timestamp)>;
+
+#[test]
+fn a_page_begins_where_it_should_whatever_changes_between_counting_days_and_quarters() {
+    let newest = Day::of(Quarter::of(clock::now())).number() - 2;
+    let day = |n: u32| Day::new(newest - n).first().start();
+    // Of each day: its first instant, its last one, two in a quarter and others.
+    let end = Quarter::MILLIS * u64::from(Day::QUARTERS) - 1;
+    let minutes = [0, 1, 100, 101, 719, 720, 900];
+    let of_day = |n: u32| {
+        let times = minutes.map(|at| at * MINUTE).into_iter().chain([end]).collect::<Vec<_>>();
+        let number =
+            move |place: usize| u8::try_from(n).unwrap() * 10 + u8::try_from(place).unwrap();
+        let calls = times.into_iter().enumerate();
+        calls.map(move |(place, at)| (number(place), day(n).plus_millis(at))).collect::<Listed>()
+    };
+    let come = |store: &Store, (call, at): (u8, Timestamp)| {
+        send(store, id(1 + call % 2, call), CallStatus::Busy, at);
+    };
+    let goes = |store: &Store, (call, _): (u8, Timestamp)| {
+        store.apply(&[Change::Delete(id(1 + call % 2, call))], clock::now(), false).unwrap();
+    };
+    let ordered = |mut calls: Listed| {
+        calls.sort_by_key(|(_, at)| std::cmp::Reverse(*at));
+        calls
+    };
+    // The days of the calls that go between, which of them, and calls that come.
+    let cases: [(&[u32], usize, Listed); 6] = [
+        (&[], 0, vec![]),
+        (&[2], 0, vec![]),
+        (&[2], 4, vec![]),
+        (&[0, 1, 3], 3, vec![]),
+        (&[], 0, vec![(100, day(2).plus_millis(1)), (101, day(2).plus_millis(end - 1))]),
+        (&[1, 2], 2, vec![(102, day(1)), (103, day(3).plus_millis(end))]),
+    ];
+    let times = [
+        (None, None),
+        (Some(day(3).plus_millis(101 * MINUTE)), Some(day(0).plus_millis(101 * MINUTE))),
+    ];
+    let both = cases.iter().flat_map(|case| times.map(|times| (case, times)));
+    for ((days, from, coming), (start, end)) in both {
+        let is_in =
+            |at: Timestamp| start.is_none_or(|start| start <= at) && end.is_none_or(|end| at < end);
+        let list = Filter { start, end, ..with_status(CallStatus::Busy) };
+        for is_sealed in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let store = open(options(dir.path()));
+            let before = ordered((0..4).flat_map(of_day).collect());
+            for call in &before {
+                come(&store, *call);
+            }
+            if is_sealed {
+                sealed(&store);
+            }
+            let going: Listed =
+                days.iter().flat_map(|n| of_day(*n).into_iter().skip(*from)).collect();
+            let accounts: Arc<[ScopedAccount]> =
+                [1, 2].map(|n| ScopedAccount::of(account(n))).into();
+            // All begin before anything changes.
+            let begun = (0..=before.len() as u64).map(|wanted| {
+                let mut passing = PassingOver::new(Arc::clone(&accounts), list.clone(), wanted);
+                let mut done = false;
+                while !done && passing.day.is_none() {
+                    done = passing.go_on(&store).unwrap();
+                }
+                (passing, done)
+            });
+            let begun = begun.collect::<Vec<_>>();
+            for call in &going {
+                goes(&store, *call);
+            }
+            for call in coming {
+                come(&store, *call);
+            }
+            let left = before.iter().filter(|call| !going.contains(call));
+            let after = ordered(left.chain(coming).copied().collect());
+            let within =
+                |calls: Listed| calls.into_iter().filter(|(_, at)| is_in(*at)).collect::<Listed>();
+            let (before, after) = (within(before), within(after));
+            for (wanted, (mut passing, mut done)) in begun.into_iter().enumerate() {
+                while !done {
+                    done = passing.go_on(&store).unwrap();
+                }
+                let start = passing.finish();
+                assert_eq!(start.total, before.len() as u64);
+                let Some((_, at)) = before.get(wanted) else {
+                    assert!(start.rest.is_none());
+                    continue;
+                };
+                // What is newer than its day was counted as it was before.
+                let end = Day::of(Quarter::of(*at)).last().end();
+                let newer = before.iter().filter(|(_, at)| *at >= end);
+                let expected = newer.chain(after.iter().filter(|(_, at)| *at < end));
+                let expected: Vec<u8> = expected.skip(wanted).map(|(call, _)| *call).collect();
+                let left = wanted - usize::try_from(start.passed).unwrap();
+                assert!(!is_sealed || left < 8, "{left}");
+                let filter = start.rest.unwrap();
+                let mut across =
+                    Across::new(Arc::clone(&accounts), filter, Order::NewestFirst, None);
+                let mut found = Vec::new();
+                while !across.is_done() {
+                    found.extend(across.go_on(&store, 100).unwrap());
+                }
+                let found = found.iter().skip(left).map(|place| place.position.sid);
+                let expected = expected.iter().map(|call| id(1, *call).sid);
+                assert!(found.eq(expected), "{wanted} {days:?} {from} {is_sealed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_that_are_found_by_days_are_those_of_all_calls() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let first = Day::of(Quarter::of(clock::now())).number() - 7;
+    let day = |n: u32| Day::new(first + n).first().start();
+    // Of one status there are the most calls, all of one kind; of the others there are more kinds. Half of the third
+    // day has none, and some are listed as a day begins.
+    for n in 0..110_u8 {
+        let late = if n < 54 { 0 } else { 24 * 60 };
+        let at = day(0).plus_millis((u64::from(n) * 40 + late) * MINUTE);
+        let (status, direction) = match n % 6 {
+            0..=2 => (CallStatus::Busy, Direction::Inbound),
+            3 => (CallStatus::Completed, Direction::Inbound),
+            4 => (CallStatus::Completed, Direction::Outbound),
+            _ => (CallStatus::Failed, Direction::Outbound),
+        };
+        let mut event = event(id(1 + n / 6 % 2, n), status, at);
+        event.direction = direction;
+        event.texts[CallField::OriginatingSipTrunkName as usize] =
+            Some(if n % 5 == 0 { "a" } else { "b" }.into());
+        store.apply(&[Change::Event(Box::new(event))], clock::now(), false).unwrap();
+    }
+    sealed(&store);
+    let counted = |filter: &Filter, accounts: &[u8], group: &[Dimension], interval, top| {
+        let read = || store.shared.view.meter.rows_read.get();
+        let before = read();
+        let mut counting = Aggregating::new(AggregateRequest {
+            accounts: accounts.iter().map(|n| ScopedAccount::of(account(*n))).collect(),
+            filter: filter.clone(),
+            interval,
+            zone: "Asia/Kolkata".parse().unwrap(),
+            group: group.to_vec(),
+            top,
+            now: clock::now(),
+        })
+        .unwrap();
+        while !counting.go_on(&store).unwrap() {}
+        let found = counting.finish().unwrap();
+        let groups: Vec<(String, Figures)> = found
+            .groups
+            .iter()
+            .map(|(group, figures)| (format!("{:?}", group.values()), *figures))
+            .collect();
+        ((groups, found.other, found.total), read() - before)
+    };
+    let times = [
+        (None, None),
+        (Some(day(1)), Some(day(4))),
+        (Some(day(0).plus_millis(1)), Some(day(3).plus_millis(1))),
+        (Some(day(1).plus_millis(13 * HOUR_MILLIS + 1)), Some(day(4).minus_millis(5 * MINUTE))),
+        (Some(day(2)), None),
+        (None, Some(day(3))),
+    ];
+    let groups: [&[Dimension]; 4] = [
+        &[Dimension::Status],
+        &[Dimension::Direction],
+        &[Dimension::Status, Dimension::Direction],
+        &[Dimension::Trunk, Dimension::Status],
+    ];
+    for (start, end) in times {
+        for (statuses, directions) in [
+            (vec![], vec![]),
+            (vec![], vec![Direction::Outbound]),
+            (vec![CallStatus::Completed, CallStatus::Failed], vec![]),
+        ] {
+            let filter = Filter { statuses, directions, start, end, ..Filter::default() };
+            // Asked like this every call is looked at.
+            let every = Filter { from_prefix: vec![String::new()], ..filter.clone() };
+            for group in groups {
+                for (top, interval) in [(1, None), (2, Some(crate::wire::Interval::Day)), (9, None)]
+                {
+                    for accounts in [&[1_u8][..], &[1, 2]] {
+                        let (found, _) = counted(&filter, accounts, group, interval, top);
+                        let (expected, rows) = counted(&every, accounts, group, interval, top);
+                        assert_eq!(found, expected, "{filter:?} {group:?} {top} {accounts:?}");
+                        assert!(rows > 0);
+                    }
+                }
+            }
+        }
+    }
+    let by_status = counted(&Filter::default(), &[1], &[Dimension::Status], None, 1);
+    assert_eq!(by_status.1, 0);
+    assert_eq!(by_status.0.0[0].0, "[Some(\"busy\")]");
 }

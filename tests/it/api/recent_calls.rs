@@ -253,3 +253,56 @@ fn what_changes_between_pages_is_counted_as_it_is() {
     let head = rollcall.ask("HEAD", &rollcall.admin(), &head);
     assert_eq!((head.status, head.body.as_str()), (200, ""));
 }
+
+#[test]
+fn pages_of_many_days_begin_where_they_should() {
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    let rollcall = Rollcall::up(&["--store-checkpoint-interval", "20ms"]);
+    let midnight = now() / DAY * DAY - 6 * DAY;
+    let at_times = [0, 1, 899_999, 900_000, DAY / 2, DAY / 2 + 1000, DAY / 2 + 900_000, DAY - 1];
+    let mut calls: Vec<Sample> = Vec::new();
+    for (sample, n) in samples(48).into_iter().zip(0..) {
+        let (day, place) = (n / 8, n % 8);
+        let status = if n % 3 == 0 { "busy" } else { "completed" };
+        // One day has none.
+        let day = day + i64::from(day >= 3);
+        let at = midnight + (day - 1) * DAY + at_times[usize::try_from(place).unwrap()];
+        calls.push(Sample { at, status, ..sample });
+    }
+    send(&rollcall, &calls);
+    let time = |at: i64| jiff::Timestamp::from_millisecond(at).unwrap();
+    let day = |n: i64| midnight + n * DAY;
+    let everything = |calls: &[Sample], from: i64, to: i64| {
+        for (query, from, to) in [
+            (String::new(), i64::MIN, i64::MAX),
+            (format!("&start={}&end={}", time(day(0)), time(day(1))), day(0), day(1)),
+            (format!("&start={}&end={}", time(from), time(to)), from, to),
+        ] {
+            let wanted: [(&str, Wanted); 3] = [
+                ("", |_| true),
+                ("&direction=inbound", |c| c.direction == "inbound"),
+                ("&answered=false", |c| c.status == "busy"),
+            ];
+            for (more, wanted) in wanted {
+                let all = expected(calls, |c| wanted(c) && (from..=to).contains(&c.at));
+                for count in [1, 3] {
+                    for n in 1..=all.len().div_ceil(count) + 1 {
+                        let answer = of(&rollcall, &format!("page={n}&count={count}{query}{more}"));
+                        let part = all.iter().skip((n - 1) * count).take(count).cloned();
+                        let right = (all.len() as u64, part.collect::<Vec<_>>());
+                        assert_eq!(page(&answer), right, "{query}{more}: {n} of {count}");
+                    }
+                }
+            }
+        }
+    };
+    everything(&calls, day(0) + 1, day(3) + DAY / 2);
+    // All calls of a day go, and some of another.
+    let goes = |call: &Sample| (day(1)..day(2)).contains(&call.at) || call.at == day(3);
+    for call in calls.iter().filter(|call| goes(call)) {
+        let path = format!("/v1/Accounts/{A1}/Calls/{}", call.sid);
+        assert_eq!(rollcall.ask("DELETE", &rollcall.admin(), &path).status, 204);
+    }
+    calls.retain(|call| !goes(call));
+    everything(&calls, day(-1) + 900_000, day(4) - 1);
+}
