@@ -76,6 +76,9 @@ pub fn hint_for_key(section: Option<&str>, leaf: &str) -> String {
     if let Some(near) = nearest(leaf, here.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
+    if section.is_some() && sections().iter().any(|other| other.split('.').next() == Some(leaf)) {
+        return format!("`{leaf}` is a section of its own, and belongs before or after this one");
+    }
     match KEYS.iter().find(|key| key.leaf() == leaf).map(ConfigKey::section) {
         Some(Some(other)) => format!("`{leaf}` belongs in [{other}]"),
         Some(None) => format!("`{leaf}` belongs before the first section"),

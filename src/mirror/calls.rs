@@ -18,6 +18,8 @@ const HASH_BYTES_MAX: usize = 256 * 1024;
 const FIELDS_MAX: usize = 1024;
 /// Calls that are remembered. Of others each look finds that they say nothing new.
 const REMEMBERED_MAX: usize = 2_000_000;
+/// Calls that are remembered as too large for an answer. Each more costs a connection at each look.
+const LEFT_OUT_MAX: usize = 10_000;
 
 /// The call that a key is of; none where it is no call's key.
 pub(super) fn call_of(key: &[u8]) -> Option<CallId> {
@@ -102,6 +104,8 @@ pub(super) struct Remembered {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     calls: HashMap<CallId, Remembered>,
+    /// Calls whose hash is larger than any answer may be, and the look in which each was seen last.
+    left_out: HashMap<CallId, u32>,
     hasher: RandomState,
     round: u32,
     /// All calls were looked through once: one that is not known is new.
@@ -169,17 +173,35 @@ impl Seen {
         }
     }
 
-    /// Has a call as it was read before, since what was read later is not on disk.
-    pub fn undo(&mut self, call: CallId, before: Option<Remembered>) {
-        match before {
-            Some(before) => self.calls.insert(call, Remembered { round: self.round, ..before }),
-            None => self.calls.remove(&call),
-        };
+    /// Has calls as they were read before, since what was read later, in this order, is not on disk.
+    pub fn undo(&mut self, calls: impl DoubleEndedIterator<Item = (CallId, Option<Remembered>)>) {
+        // One call may be there twice: what stands before the first of both is on disk.
+        for (call, before) in calls.rev() {
+            match before {
+                Some(before) => self.calls.insert(call, Remembered { round: self.round, ..before }),
+                None => self.calls.remove(&call),
+            };
+        }
+    }
+
+    /// Does not have this call read again for as long as it is there.
+    pub fn leave_out(&mut self, call: CallId) {
+        if self.left_out.len() < LEFT_OUT_MAX {
+            self.left_out.insert(call, self.round);
+        }
+    }
+
+    pub fn leaves_out(&self, call: CallId) -> bool {
+        self.left_out.contains_key(&call)
     }
 
     /// Whether a look through all calls has to read this one: it is not known, or not ended.
     pub fn wants(&mut self, call: CallId) -> bool {
         let round = self.round;
+        if let Some(left_out) = self.left_out.get_mut(&call) {
+            *left_out = round;
+            return false;
+        }
         self.calls.get_mut(&call).is_none_or(|known| {
             known.round = round;
             !known.ended
@@ -205,6 +227,7 @@ impl Seen {
     pub fn end_round(&mut self) {
         let round = self.round;
         self.calls.retain(|_, known| known.round == round);
+        self.left_out.retain(|_, seen| *seen == round);
         self.complete = true;
     }
 

@@ -54,6 +54,14 @@ pub enum RedisError {
     Protocol { place: String, source: RespError },
 }
 
+impl RedisError {
+    /// Whether an answer is larger than any may be.
+    pub(super) fn is_of_size(&self) -> bool {
+        let Self::Protocol { source, .. } = self else { return false };
+        matches!(source, RespError::Length { .. } | RespError::TooLarge | RespError::TooDeep)
+    }
+}
+
 /// How changes are followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Following {
@@ -370,6 +378,11 @@ impl Connection {
         };
         self.received.advance(length);
         Ok(Some(value))
+    }
+
+    /// Whether what comes next is no answer.
+    pub fn has_push(&self) -> bool {
+        self.received.first() == Some(&b'>')
     }
 
     /// What came without a question while an answer was waited for.

@@ -178,6 +178,7 @@ impl<'a> Follower<'a> {
                 break error;
             }
         };
+        self.leave_out(&error);
         // What was read has its time, which would be unknown if it were found later.
         let ending = tokio::time::timeout(ANSWER_MAX, async {
             while self.paused.is_none() && (self.submitted.is_some() || !self.batch.is_empty()) {
@@ -187,15 +188,31 @@ impl<'a> Follower<'a> {
             }
         });
         let _in_time = ending.await;
-        let left: Vec<_> =
-            self.batch.iter().map(|(news, _)| (news.event.id, news.before)).collect();
-        let submitted = self.submitted.take().into_iter().flat_map(|submitted| submitted.calls);
-        for (call, before) in
-            left.into_iter().chain(submitted.map(|(call, undo)| (call, undo.before)))
-        {
-            self.seen.undo(call, before);
-        }
+        let submitted = self.submitted.take().map(|submitted| submitted.calls).unwrap_or_default();
+        let submitted = submitted.into_iter().map(|(call, undo)| (call, undo.before));
+        let left = self.batch.iter().map(|(news, _)| (news.event.id, news.before));
+        self.seen.undo(submitted.chain(left));
         error
+    }
+
+    /// Has no more to do with a call whose answer was too large: the next connection would be lost by it
+    /// as well.
+    fn leave_out(&mut self, error: &RedisError) {
+        if !error.is_of_size() || self.connection.has_push() {
+            return;
+        }
+        let Some(Awaited::Changed(call, _) | Awaited::Polled(call, _) | Awaited::Found(call)) =
+            self.awaited.front()
+        else {
+            return;
+        };
+        let call = *call;
+        self.seen.leave_out(call);
+        self.meter().unreadable.inc();
+        tracing::warn!(
+            account = %call.account, call = %call.sid,
+            "a call in Redis is larger than any answer may be, and is left out"
+        );
     }
 
     /// Sends what may be sent, and waits for the next thing to happen.
@@ -451,7 +468,7 @@ impl<'a> Follower<'a> {
         }
         let since = Instant::now();
         for call in keys.texts().into_iter().flatten().filter_map(call_of) {
-            if !is_wanted(&self.settings.accounts, call.account) {
+            if !is_wanted(&self.settings.accounts, call.account) || self.seen.leaves_out(call) {
                 continue;
             }
             self.held.remove(&call);
@@ -492,6 +509,7 @@ impl<'a> Follower<'a> {
     fn new_calls(&mut self, value: &Value) {
         let first = !std::mem::replace(&mut self.asked_new, true);
         let Value::Array(items) = value else { return };
+        let now = clock::now().millis();
         // RESP3 has a list of pairs, RESP2 one of members and scores in turn.
         let pairs: Vec<(&[u8], &[u8])> = match items.first() {
             Some(Value::Array(_)) => items
@@ -516,11 +534,13 @@ impl<'a> Follower<'a> {
                     clippy::cast_sign_loss,
                     reason = "it is within these bounds"
                 )]
-                let score = score as u64;
+                // A clock that is ahead hides no call that another server enters.
+                let score = (score as u64).min(now);
                 self.newest = self.newest.max(Some(score));
             }
             let Some(call) = call_of(member) else { continue };
-            if is_wanted(&self.settings.accounts, call.account) && !self.seen.knows(call) {
+            let known = self.seen.knows(call) || self.seen.leaves_out(call);
+            if is_wanted(&self.settings.accounts, call.account) && !known {
                 if !first {
                     self.held.remove(&call);
                     self.fenced.remove(&call);
@@ -571,8 +591,9 @@ impl<'a> Follower<'a> {
                 tracing::debug!(%error, "the store takes nothing of the mirror");
                 let now = Instant::now();
                 self.paused = Some(now + REFUSED_PAUSE);
+                let before = submitted.calls.iter().map(|(call, undo)| (*call, undo.before));
+                self.seen.undo(before);
                 for (call, undo) in submitted.calls {
-                    self.seen.undo(call, undo.before);
                     if undo.found {
                         self.reconcile_at = now + REFUSED_PAUSE;
                     } else if self.waiting.insert(call) {

@@ -158,6 +158,21 @@ proptest! {
 }
 
 #[test]
+fn of_a_call_that_was_read_twice_what_was_before_the_first_is_left() {
+    let [states, _] = legs();
+    let (mut seen, mut undone) = (Seen::default(), Vec::new());
+    for (call, hash) in [&states[0], &states[3]] {
+        let read =
+            seen.read(*call, &value(hash, true), Some(time(1).into()), time(1), URL).unwrap();
+        let Reading::News(news) = read else { panic!("{hash:?} is no news") };
+        seen.remember(&news);
+        undone.push((*call, news.before));
+    }
+    seen.undo(undone.into_iter());
+    assert!(!seen.knows(states[0].0));
+}
+
+#[test]
 fn a_time_is_known_where_the_change_was_reported_and_only_of_what_changed() {
     let [states, _] = legs();
     let call = states[0].0;
@@ -201,7 +216,7 @@ fn what_is_not_on_disk_is_read_again_as_it_was() {
             news.event.stamp.terminated_at.is_some() && news.event.stamp.attempted_at.is_none()
         );
         assert!(!seen.wants(call), "it has ended");
-        seen.undo(call, news.before);
+        seen.undo(std::iter::once((call, news.before)));
         assert!(seen.wants(call));
     }
 }

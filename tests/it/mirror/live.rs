@@ -151,6 +151,57 @@ fn where_redis_does_not_report_changes_calls_are_polled() {
 }
 
 #[test]
+fn a_call_that_is_too_large_costs_no_other_one() {
+    for rename in [&[][..], &["--rename-command", "CLIENT", ""]] {
+        let Some(redis) = Redis::up(rename) else { return };
+        let states = states();
+        let mut client = redis.client();
+        // Larger than an answer may be, in one value and in all; and one that is read and refused.
+        let key = |n| format!("call:{A1}:{}", sid(n));
+        client.ok(&["HSET", &key(1), "callStatus", &"x".repeat(2 << 20)]);
+        let field = "x".repeat(1 << 20);
+        for n in 0..17 {
+            client.ok(&["HSET", &key(2), &n.to_string(), &field]);
+        }
+        client.ok(&["HSET", &key(3), "callStatus", &"x".repeat(512 << 10)]);
+        for n in 1..4 {
+            client.ok(&["ZADD", "active-call-sids", &now().to_string(), &key(n)]);
+        }
+        client.write(&state_of(A1, 4, &states[7]), now());
+        let rollcall = mirroring(&redis, &["--mirror-redis-reconcile-interval", "1s"]);
+        call_with(&rollcall, A1, &sid(4), "completed");
+        // Nor once it is there and written again.
+        client.ok(&["HSET", &key(1), "x", "x"]);
+        client.ok(&["ZADD", "active-call-sids", &now().to_string(), &key(1)]);
+        let before = mirror_is(&rollcall, "it is connected", |mirror| {
+            mirror["mode"] != "disconnected" && mirror["unreadable"].as_u64() >= Some(3)
+        });
+        for state in [&states[0], &states[2], &states[7]] {
+            client.write(&state_of(A1, 5, state), now());
+            call_with(&rollcall, A1, &sid(5), state["hash"]["callStatus"].as_str().unwrap());
+        }
+        mirror_is(&rollcall, "all is looked through again", |mirror| {
+            mirror["reconciled_at"] != before["reconciled_at"] && mirror["since"] == before["since"]
+        });
+        let left_out = rollcall.log().matches("and is left out").count();
+        assert_eq!(left_out, 2, "{}", rollcall.log());
+    }
+}
+
+#[test]
+fn a_clock_that_is_ahead_hides_no_new_call_where_calls_are_polled() {
+    let Some(redis) = Redis::up(&["--rename-command", "CLIENT", ""]) else { return };
+    let mut client = redis.client();
+    let states = states();
+    client.write(&state_of(A1, 1, &states[0]), now() + 3_600_000);
+    let rollcall = mirroring(&redis, &[]);
+    call_with(&rollcall, A1, &sid(1), "trying");
+    client.write(&state_of(A1, 2, &states[0]), now());
+    let call = call_with(&rollcall, A1, &sid(2), "trying");
+    assert!(call["attempted_at"].is_string(), "{call}");
+}
+
+#[test]
 fn webhooks_and_the_mirror_together_are_harmless() {
     let Some(redis) = Redis::up(&[]) else { return };
     let rollcall = mirroring(&redis, &["--mirror-redis-reconcile-interval", "1s"]);

@@ -3,7 +3,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+use super::super::upstream::jambonz::jwt;
 
 /// What the portal asked for and what jambonz answered: the beginning of each body.
 const RECORDED: &str = include_str!("../../fixtures/portal-requests.json");
@@ -13,6 +16,15 @@ pub const PORTAL_TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzY29wZSI6ImFkbWluIn0.c2l
 
 /// What jambonz says where the parameters of recent calls are left out.
 const MISSING: &str = "{\"msg\":\"missing or invalid \\\"page\\\" query arg\"}";
+
+/// Of another user, who may be one that only views.
+pub fn token_of(name: &str, views_only: bool) -> String {
+    jwt(&serde_json::json!({"scope": "account", "name": name, "is_view_only": views_only}))
+}
+
+fn has_name(token: &str) -> bool {
+    [true, false].iter().any(|views_only| token == token_of("one", *views_only))
+}
 
 /// A recorded exchange.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -55,6 +67,8 @@ impl Received {
 pub struct JambonzApi {
     pub port: u16,
     received: Arc<Mutex<Vec<Received>>>,
+    /// It takes connections and answers nothing.
+    down: Arc<AtomicBool>,
 }
 
 impl JambonzApi {
@@ -62,15 +76,20 @@ impl JambonzApi {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let received = Arc::new(Mutex::new(Vec::new()));
-        let kept = received.clone();
+        let down = Arc::new(AtomicBool::new(false));
+        let (kept, is_down) = (received.clone(), down.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let kept = kept.clone();
+                let (kept, down) = (kept.clone(), is_down.clone());
                 // A proxy that goes away is not the test's concern.
-                std::thread::spawn(move || serve(stream, &kept).unwrap_or_default());
+                std::thread::spawn(move || serve(stream, &kept, &down).unwrap_or_default());
             }
         });
-        Self { port, received }
+        Self { port, received, down }
+    }
+
+    pub fn turns(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
     }
 
     /// What has arrived since the last time.
@@ -79,7 +98,11 @@ impl JambonzApi {
     }
 }
 
-fn serve(mut stream: TcpStream, received: &Mutex<Vec<Received>>) -> std::io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    received: &Mutex<Vec<Received>>,
+    down: &AtomicBool,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
         let mut line = String::new();
@@ -100,6 +123,14 @@ fn serve(mut stream: TcpStream, received: &Mutex<Vec<Received>>) -> std::io::Res
         reader.read_exact(&mut body)?;
         let body = String::from_utf8(body).unwrap();
         let request = Received { method: method.clone(), url, headers, body };
+        if down.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let asks =
+            request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade"));
+        if asks && request.header("upgrade") == Some("websocket") {
+            return echo(&mut stream, reader);
+        }
         let (status, kind, answer) = if request.of_rollcall() {
             (about_token(&request), "application/json".to_owned(), MISSING.to_owned())
         } else {
@@ -117,10 +148,26 @@ fn serve(mut stream: TcpStream, received: &Mutex<Vec<Received>>) -> std::io::Res
     }
 }
 
+/// A WebSocket that says what it is told.
+fn echo(stream: &mut TcpStream, mut reader: BufReader<TcpStream>) -> std::io::Result<()> {
+    // That of the key in RFC 6455, section 1.3.
+    write!(
+        stream,
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+         sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    )?;
+    let mut said = [0; 4];
+    loop {
+        reader.read_exact(&mut said)?;
+        stream.write_all(&said)?;
+    }
+}
+
 /// What jambonz says of a token: it may ask for calls, and there is none of that sid; for recent calls, and
 /// lacks their parameters; or nobody knows it.
 fn about_token(request: &Received) -> u16 {
-    let known = request.header("authorization") == Some(&format!("Bearer {PORTAL_TOKEN}"));
+    let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let known = token == Some(PORTAL_TOKEN) || token.is_some_and(has_name);
     match (known, request.url.contains("/RecentCalls")) {
         (false, _) => 401,
         (true, true) => 400,

@@ -1,7 +1,7 @@
 //! One address for two: what lists calls goes to rollcall, everything else to jambonz's API.
 
 use std::fs;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use super::super::appliance::real_proxies::{
     nginx, program,
 };
 use super::super::harness::{A1, ROLLCALL, Rollcall, event, sid, until};
-use super::jambonz::{JambonzApi, PORTAL_TOKEN, Received, recorded};
+use super::jambonz::{JambonzApi, PORTAL_TOKEN, Received, recorded, token_of};
 
 const PAGE: &str = include_str!("../../../docs/portal.md");
 /// What jambonz answers, column by column.
@@ -31,6 +31,8 @@ struct Places {
     ca: PathBuf,
     rollcall: u16,
     jambonz: u16,
+    /// Pages at the same name.
+    pages: Option<u16>,
 }
 
 impl Places {
@@ -54,6 +56,11 @@ fn start_nginx(program: &Path, places: &Places) -> Proxy {
             ("/etc/nginx/rollcall-ca.pem", places.ca()),
         ],
     );
+    let block = places.pages.map_or(block.clone(), |pages| {
+        let both =
+            format!("location / {{ proxy_pass http://127.0.0.1:{pages}; }}\n    location /api/ {{");
+        adapted(&block, &[("location / {", &both)])
+    });
     nginx(program, &places.dir, port, &block)
 }
 
@@ -73,6 +80,13 @@ fn start_haproxy(program: &Path, places: &Places) -> Proxy {
             ("/etc/haproxy/rollcall-ca.pem", places.ca()),
         ],
     );
+    let text = places.pages.map_or(text.clone(), |pages| {
+        let pages = format!(
+            "backend pages\n    mode http\n    timeout connect 5s\n    timeout server 60s\n    \
+             server pages 127.0.0.1:{pages}\n\nbackend rollcall-calls\n"
+        );
+        adapted(&text, &[("#use_backend", "use_backend"), ("backend rollcall-calls\n", &pages)])
+    });
     haproxy(program, &places.dir, &format!("{text}\n"), port, true)
 }
 
@@ -94,6 +108,11 @@ fn start_caddy(program: &Path, places: &Places) -> Proxy {
             ("/etc/caddy/rollcall-ca.pem", places.ca()),
         ],
     );
+    let text = places.pages.map_or(text.clone(), |pages| {
+        let handle =
+            format!("reverse_proxy 127.0.0.1:{pages}\n    handle /api/* {{\n    @calls {{");
+        adapted(&text, &[("@calls {", &handle), ("handle_errors {", "}\n    handle_errors {")])
+    });
     let file = places.dir.join("Caddyfile");
     let global = "{\n    admin off\n    auto_https disable_redirects\n}\n";
     fs::write(&file, format!("{global}{text}\n")).unwrap();
@@ -154,6 +173,7 @@ impl Split {
             ca: rollcall.ca(),
             rollcall: port,
             jambonz: jambonz.port,
+            pages: None,
         };
         let proxy = start(program, &places);
         let ended = |n: u32| event(n, if n.is_multiple_of(2) { "completed" } else { "busy" });
@@ -297,6 +317,89 @@ fn is_page(answer: &Answer, total: u64) {
     }
 }
 
+/// What is below `/api` is the API, and the rest of the name is for pages.
+fn shares_a_name(split: &mut Split, program: &Path, start: Start) {
+    let pages = JambonzApi::up();
+    split.places.pages = Some(pages.port);
+    split.proxy = start(program, &split.places);
+    let count = format!("/v1/Accounts/{A1}/CallCount");
+    until("rollcall is reached", || {
+        (split.get(&format!("/api{count}")).status == 200).then_some(())
+    });
+    passes_unchanged(split, "/api", "GET", "/v1/Lcrs", "");
+    for url in ["/", "/internal/recent-calls", "/apis", &count] {
+        let answer = split.get(url);
+        assert_eq!((answer.status, &*answer.body), (207, &*format!("GET {url}")));
+        assert_eq!(pages.take().len(), 1, "{url}");
+    }
+    assert_eq!(split.jambonz.take(), []);
+    split.places.pages = None;
+}
+
+/// A WebSocket goes to jambonz; where it is for rollcall, which has none, it is a request like any other.
+fn carries_websockets(split: &Split) {
+    let lines = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let mut client = BufReader::new(split.proxy.connect(&split.places.front.0));
+    write!(client.get_mut(), "GET /api/record/s3 HTTP/1.1\r\nHost: localhost\r\n{lines}").unwrap();
+    client.get_mut().flush().unwrap();
+    assert_eq!(head(&mut client).0, 101);
+    for word in ["ping", "pong"] {
+        client.get_mut().write_all(word.as_bytes()).unwrap();
+        client.get_mut().flush().unwrap();
+        let mut back = [0; 4];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(back, word.as_bytes());
+    }
+    let mut client = BufReader::new(split.proxy.connect(&split.places.front.0));
+    let request = format!("GET /v1/Accounts/{A1}/CallCount HTTP/1.1\r\nHost: localhost\r\n{lines}");
+    client.get_mut().write_all(request.as_bytes()).unwrap();
+    client.get_mut().flush().unwrap();
+    assert_eq!(head(&mut client).0, 401);
+}
+
+/// A user of the portal has the token of jambonz, and rollcall asks jambonz's API whose it is.
+fn takes_tokens_of_jambonz(program: &Path, start: Start) {
+    let split = Split::new(program, start);
+    let recent = format!("/api/v1/Accounts/{A1}/RecentCalls?page=1&count=25");
+    let call = format!("/api/v1/Accounts/{A1}/Calls/{}", sid(3));
+    let [viewer, other] = [true, false].map(|views_only| token_of("one", views_only));
+    let nobody = token_of("nobody", false);
+    is_page(&split.ask_with(&viewer, "GET", &recent), 30);
+    // He may not, and is not logged out for it.
+    let refused = split.ask_with(&viewer, "DELETE", &call);
+    assert!(refused.status == 403 && !refused.of_jambonz(), "{}{}", refused.head, refused.body);
+    assert_eq!(split.ask_with(&nobody, "GET", &recent).status, 401);
+    assert_eq!(split.get(&call).status, 200);
+
+    // Without jambonz who is known reads on, and nobody is told that his token is wrong.
+    split.jambonz.turns(true);
+    is_page(&split.ask_with(&viewer, "GET", &recent), 30);
+    is_page(&split.get(&recent), 30);
+    for method in ["GET", "DELETE"] {
+        let unknown = split.ask_with(&other, method, &call);
+        assert!(unknown.status == 503, "{}{}", unknown.head, unknown.body);
+        for name in ["x-request-id", "retry-after"] {
+            assert!(unknown.header(name).is_some(), "{}", unknown.head);
+        }
+        assert_eq!(unknown.header("access-control-allow-origin"), Some("*"), "{}", unknown.head);
+    }
+    // HAProxy says 502 of a server that closes the connection.
+    let rest = split.ask_with(&viewer, "GET", "/api/v1/Lcrs");
+    assert!([502, 503].contains(&rest.status), "{}", rest.head);
+    assert_eq!(rest.header("x-request-id"), None, "{}", rest.head);
+    assert_eq!(rest.header("access-control-allow-origin"), Some("*"), "{}", rest.head);
+    split.jambonz.turns(false);
+    until("jambonz is asked again", || {
+        let answer = split.ask_with(&other, "GET", &recent);
+        assert!([200, 503].contains(&answer.status), "{}", answer.head);
+        (answer.status == 200).then_some(())
+    });
+    assert_eq!(split.ask_with(&other, "DELETE", &call).status, 204);
+    let log = split.rollcall.log();
+    assert!([viewer, other, nobody].iter().all(|token| !log.contains(token)), "{log}");
+}
+
 /// What has to hold behind any proxy.
 fn holds(program: &Path, start: Start) {
     let mut split = Split::new(program, start);
@@ -393,6 +496,8 @@ fn holds(program: &Path, start: Start) {
         passes_unchanged(&split, prefix, "PUT", "/v1/Users/1", "{\"name\":\"é\"}");
     }
 
+    carries_websockets(&split);
+
     // Who it was: the client, whatever it says itself.
     let lines = "Authorization: Bearer nobody\r\nX-Forwarded-For: 192.0.2.9\r\n\
                  Forwarded: for=192.0.2.8\r\n";
@@ -415,6 +520,8 @@ fn holds(program: &Path, start: Start) {
     serve(&mut split.rollcall, &split.places.dir, split.places.rollcall, split.jambonz.port);
     until("it is reached again", || (split.get(&recent).status == 200).then_some(()));
 
+    shares_a_name(&mut split, program, start);
+
     // Another authority than rollcall's.
     let (strange, _) = &split.places.front;
     split.places.ca = strange.clone();
@@ -436,6 +543,27 @@ fn holds(program: &Path, start: Start) {
 fn nginx_splits_as_the_page_says() {
     if let Some(program) = program("nginx") {
         holds(&program, start_nginx);
+    }
+}
+
+#[test]
+fn tokens_of_the_portal_are_taken_behind_nginx() {
+    if let Some(program) = program("nginx") {
+        takes_tokens_of_jambonz(&program, start_nginx);
+    }
+}
+
+#[test]
+fn tokens_of_the_portal_are_taken_behind_caddy() {
+    if let Some(program) = program("caddy") {
+        takes_tokens_of_jambonz(&program, start_caddy);
+    }
+}
+
+#[test]
+fn tokens_of_the_portal_are_taken_behind_haproxy() {
+    if let Some(program) = program("haproxy") {
+        takes_tokens_of_jambonz(&program, start_haproxy);
     }
 }
 

@@ -3,7 +3,7 @@
 mod accepted;
 mod asked;
 mod broken;
-mod jambonz;
+pub mod jambonz;
 mod lasting;
 mod operated;
 
