@@ -159,10 +159,13 @@ impl HeadFilter {
         found.resize(self.needles.len(), 0);
         for (group, quarters) in self.needles.iter().zip(found) {
             for finder in group {
-                for at in finder.find_iter(parties) {
-                    let rest = parties.get(at..).unwrap_or_default();
+                // A party counts once, however often it has the text: senders choose how long it is.
+                let mut rest = parties;
+                while let Some(at) = finder.find(rest).filter(|_| !rest.is_empty()) {
+                    rest = rest.get(at..).unwrap_or_default();
                     let end = memchr::memchr(AFTER_TEXT, rest).map_or(rest.len(), |end| end + 1);
-                    *quarters |= leading_quarters(rest.get(end..).unwrap_or_default());
+                    rest = rest.get(end..).unwrap_or_default();
+                    *quarters |= leading_quarters(rest);
                     if quarters.count_ones() > DENSE {
                         *quarters = u128::MAX;
                         break;
