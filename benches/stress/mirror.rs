@@ -46,7 +46,6 @@ pub async fn run(table: &mut Table, time: Duration) -> Outcome<()> {
     let target = Target::of(&server);
     let seen = Arc::new(Mutex::new(Seen::default()));
     let reader = tokio::spawn(follow(target.clone(), sent.clone(), seen.clone()));
-    let mut client = target.client().await?;
     // One call, so that all is under way.
     write(&redis, turns, 1, &sent).await?;
     wait(|| ended(&seen) == 1).await;
@@ -76,6 +75,7 @@ pub async fn run(table: &mut Table, time: Duration) -> Outcome<()> {
     let own = each(after.cpu_ticks - before.cpu_ticks, states);
     table.line("processor time of rollcall for a state", format!("{own:.1} µs"));
     table.line("memory of rollcall", mib(after.resident_bytes));
+    let mut client = target.client().await?;
     let live = client.get(&format!("/v1/Accounts/{ACCOUNT}/CallCount")).await?.body;
     table.line("active calls at the end", String::from_utf8_lossy(&live).into_owned());
     table.line("warnings and errors in the log", server.complaints()?.to_string());
