@@ -1,0 +1,176 @@
+// The console: who is signed in, which page, and the connection to the server.
+
+import { html, render, useCallback, useEffect, useErrorBoundary, useState } from './html.js';
+import { json, onState, isLost, tell } from './api.js';
+import { read, changed, address } from './url.js';
+import { preference, prefer } from './store.js';
+import { Shell } from './shell.js';
+import { SignIn } from './sign_in.js';
+import { Toasts, Waiting, Button } from './ui.js';
+import { Live } from './pages/live.js';
+import { History } from './pages/history.js';
+import { Call } from './pages/call.js';
+import { Statistics } from './pages/statistics.js';
+import { Operation } from './pages/operation.js';
+
+const PAGES = { live: Live, history: History, calls: Call, statistics: Statistics, operation: Operation };
+const TITLES = { live: 'Live', history: 'History', calls: 'Call', statistics: 'Statistics', operation: 'Operation' };
+
+/** The present URL, and what changes it. */
+function useUrl() {
+  const [url, setUrl] = useState(() => read(window.location));
+  const navigate = useCallback((to, { replace = false, keep = false } = {}) => {
+    const before = read(window.location);
+    const href = typeof to === 'string' ? to : changed(before, to);
+    if (href !== before.href) {
+      window.history[replace ? 'replaceState' : 'pushState'](null, '', href);
+    }
+    const after = read(window.location);
+    setUrl(after);
+    if (!keep && after.path !== before.path) window.scrollTo(0, 0);
+  }, []);
+  useEffect(() => {
+    const moved = () => setUrl(read(window.location));
+    // Links within the console need no new document.
+    const clicked = (event) => {
+      if (event.defaultPrevented || event.button !== 0) return;
+      if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+      const link = event.target.closest?.('a[href]');
+      if (!link || link.target || link.hasAttribute('download')) return;
+      const to = new URL(link.href);
+      if (to.origin !== window.location.origin || !to.pathname.startsWith('/console')) return;
+      if (to.hash && to.pathname === window.location.pathname) return;
+      event.preventDefault();
+      navigate(to.pathname + to.search);
+    };
+    window.addEventListener('popstate', moved);
+    document.addEventListener('click', clicked);
+    return () => {
+      window.removeEventListener('popstate', moved);
+      document.removeEventListener('click', clicked);
+    };
+  }, []);
+  return [url, navigate];
+}
+
+/** The zone: what the URL says, else what was chosen last, else that of the viewer. */
+function useZone(url, navigate) {
+  const said = url.params.get('zone');
+  const zone = said === 'utc' || said === 'local' ? said : (preference('zone') ?? 'local');
+  const setZone = useCallback(
+    (next) => {
+      prefer('zone', next === 'utc' ? 'utc' : undefined);
+      navigate({ zone: next === 'utc' ? 'utc' : null }, { replace: true });
+    },
+    [navigate],
+  );
+  useEffect(() => {
+    if (!said && zone === 'utc') navigate({ zone: 'utc' }, { replace: true });
+  }, [url.href]);
+  return [zone === 'utc' ? 'utc' : 'local', setZone];
+}
+
+/** The session: undefined until it is known, null where nobody is signed in. */
+function useSession() {
+  const [session, setSession] = useState();
+  const [over, setOver] = useState(false);
+  const ask = useCallback(async () => {
+    try {
+      setSession(await json('/console/api/session', { quiet: true }));
+    } catch (error) {
+      if (error.status === 401) setSession(null);
+    }
+  }, []);
+  useEffect(() => {
+    ask();
+    const seen = () => !document.hidden && ask();
+    document.addEventListener('visibilitychange', seen);
+    const off = onState((state) => {
+      if (state === 'back') ask();
+      if (state === 'over') {
+        setOver(true);
+        setSession(null);
+      }
+    });
+    return () => {
+      document.removeEventListener('visibilitychange', seen);
+      off();
+    };
+  }, []);
+  const signedIn = useCallback((value) => {
+    setOver(false);
+    setSession(value);
+  }, []);
+  return { session, over, signedIn };
+}
+
+/** Whether the server cannot be reached; asks for it until it can. */
+function useLost() {
+  const [lost, setLost] = useState(isLost());
+  useEffect(() => onState((state) => state !== 'over' && setLost(state === 'lost')), []);
+  useEffect(() => {
+    if (!lost) return undefined;
+    let wait = 500;
+    let timer;
+    const ask = async () => {
+      try {
+        const answer = await fetch('/livez', { cache: 'no-store' });
+        if (answer.ok) {
+          tell('back');
+          return;
+        }
+      } catch {
+        // Still away.
+      }
+      wait = Math.min(wait * 1.5, 5000);
+      timer = setTimeout(ask, wait);
+    };
+    timer = setTimeout(ask, wait);
+    return () => clearTimeout(timer);
+  }, [lost]);
+  return lost;
+}
+
+function App() {
+  const [url, navigate] = useUrl();
+  const [zone, setZone] = useZone(url, navigate);
+  const { session, over, signedIn } = useSession();
+  const lost = useLost();
+  const Page = PAGES[url.page];
+
+  useEffect(() => {
+    const name = session ? TITLES[url.page] : 'Sign in';
+    document.title = name ? `${name} · rollcall` : 'rollcall';
+  }, [url.page, session === null]);
+
+  if (session === undefined) {
+    return html`<main class="boot">
+      ${lost ? html`<p role="alert">The server cannot be reached. This page tries again.</p>` : html`<${Waiting} />`}
+    </main>`;
+  }
+  if (session === null || url.page === 'sign-in') {
+    return html`<${SignIn} over=${over} lost=${lost} url=${url} navigate=${navigate} signedIn=${signedIn} session=${session} />`;
+  }
+  const account = url.params.get('account') ?? undefined;
+  return html`<${Shell} ...${{ session, url, navigate, zone, setZone, lost, account, signedIn }}>
+    ${Page
+      ? html`<${Guarded} key=${url.page}>
+          <${Page} session=${session} url=${url} navigate=${navigate} zone=${zone} account=${account} />
+        <//>`
+      : html`<div class="page"><h1>No such page</h1><p><a href=${address('live')}>To the calls</a></p></div>`}
+  <//>`;
+}
+
+/** What fails in a page leaves the others alone. */
+function Guarded({ children }) {
+  const [error, reset] = useErrorBoundary((caught) => console.error(caught));
+  if (!error) return children;
+  return html`<div class="page">
+    <div class="note bad" role="alert"><div>
+      <p>This page has failed: ${String(error.message ?? error)}</p>
+      <${Button} small onClick=${reset}>Try again<//>
+    </div></div>
+  </div>`;
+}
+
+render(html`<${App} /><${Toasts} />`, document.getElementById('app'));

@@ -1,0 +1,145 @@
+// Times as the viewer's locale has them, by the viewer's clock or UTC; ISO where programs read.
+
+const cache = new Map();
+
+function format(zone, options) {
+  const key = zone + JSON.stringify(options);
+  let found = cache.get(key);
+  if (!found) {
+    const timeZone = zone === 'utc' ? 'UTC' : undefined;
+    found = new Intl.DateTimeFormat(undefined, { timeZone, ...options });
+    cache.set(key, found);
+  }
+  return found;
+}
+
+const DAY = { year: 'numeric', month: 'short', day: 'numeric' };
+const SECOND = { hour: '2-digit', minute: '2-digit', second: '2-digit' };
+const MINUTE = { hour: '2-digit', minute: '2-digit' };
+
+/** The name of the viewer's zone, or UTC. */
+export function zoneName(zone) {
+  if (zone === 'utc') return 'UTC';
+  return Intl.DateTimeFormat().resolvedOptions().timeZone ?? 'local time';
+}
+
+/** The zone as the API's `time_zone` takes it. */
+export const zoneParam = zoneName;
+
+function date(value) {
+  const at = value instanceof Date ? value : new Date(value);
+  return Number.isNaN(at.getTime()) ? undefined : at;
+}
+
+/** Day and time to the second. What is no time is shown as it is. */
+export function full(value, zone) {
+  const at = date(value);
+  return at ? format(zone, { ...DAY, ...SECOND }).format(at) : String(value ?? '');
+}
+
+/** Day and time to the minute. */
+export function dayAndMinute(value, zone) {
+  const at = date(value);
+  return at ? format(zone, { ...DAY, ...MINUTE }).format(at) : String(value ?? '');
+}
+
+/** The day. */
+export function day(value, zone) {
+  const at = date(value);
+  return at ? format(zone, DAY).format(at) : String(value ?? '');
+}
+
+/** The day without its year. */
+export function shortDay(value, zone) {
+  const at = date(value);
+  return at ? format(zone, { weekday: 'short', month: 'short', day: 'numeric' }).format(at) : String(value ?? '');
+}
+
+/** The time of day to the second. */
+export function clock(value, zone) {
+  const at = date(value);
+  return at ? format(zone, SECOND).format(at) : String(value ?? '');
+}
+
+/** The time of day to the minute. */
+export function minute(value, zone) {
+  const at = date(value);
+  return at ? format(zone, MINUTE).format(at) : String(value ?? '');
+}
+
+/** The time of day to the millisecond. */
+export function millis(value, zone) {
+  const at = date(value);
+  return at ? format(zone, { ...SECOND, fractionalSecondDigits: 3 }).format(at) : String(value ?? '');
+}
+
+/** RFC 3339 in UTC, without milliseconds where there are none. */
+export function iso(value) {
+  const at = date(value);
+  return at ? at.toISOString().replace('.000Z', 'Z') : '';
+}
+
+/** Seconds as 8 s, 1:32, 2:01:05. */
+export function duration(seconds) {
+  if (seconds === undefined || seconds === null || Number.isNaN(seconds)) return '';
+  const all = Math.max(0, Math.floor(seconds));
+  const h = Math.floor(all / 3600);
+  const m = Math.floor((all % 3600) / 60);
+  const s = all % 60;
+  const two = (n) => String(n).padStart(2, '0');
+  if (h > 0) return `${h}:${two(m)}:${two(s)}`;
+  return `${m}:${two(s)}`;
+}
+
+/** Seconds in words: 8 s, 1 min 32 s, 2 h 1 min. */
+export function span(seconds) {
+  if (seconds < 0.0995) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 10) return `${Math.round(seconds * 10) / 10} s`;
+  const all = Math.round(seconds);
+  if (all < 60) return `${all} s`;
+  if (all < 3600) return all % 60 ? `${Math.floor(all / 60)} min ${all % 60} s` : `${all / 60} min`;
+  if (all < 86400) {
+    const m = Math.round((all % 3600) / 60);
+    return m ? `${Math.floor(all / 3600)} h ${m} min` : `${Math.floor(all / 3600)} h`;
+  }
+  const h = Math.round((all % 86400) / 3600);
+  return h ? `${Math.floor(all / 86400)} d ${h} h` : `${Math.floor(all / 86400)} d`;
+}
+
+/** "3 min ago", "in 2 h". */
+export function ago(value, now = Date.now()) {
+  const at = date(value);
+  if (!at) return String(value ?? '');
+  const seconds = (now - at.getTime()) / 1000;
+  if (Math.abs(seconds) < 1) return 'now';
+  return seconds > 0 ? `${span(seconds)} ago` : `in ${span(-seconds)}`;
+}
+
+/** A whole number with the separators of the viewer's locale. */
+export function number(value) {
+  return typeof value === 'number' ? value.toLocaleString() : String(value ?? '');
+}
+
+/**
+ * The first instant of the day, by the zone's clock, that is `days` days from that of `at`.
+ * A Date.
+ */
+export function startOfDay(at, zone, days = 0) {
+  if (zone === 'utc') return new Date(Date.UTC(at.getUTCFullYear(), at.getUTCMonth(), at.getUTCDate() + days));
+  return new Date(at.getFullYear(), at.getMonth(), at.getDate() + days);
+}
+
+/** The value of an `<input type="datetime-local">` for a time. */
+export function toInput(value, zone) {
+  const at = date(value);
+  if (!at) return '';
+  const shift = zone === 'utc' ? 0 : at.getTimezoneOffset() * 60_000;
+  return new Date(at.getTime() - shift).toISOString().slice(0, 16);
+}
+
+/** The time of an `<input type="datetime-local">`, RFC 3339; '' where there is none. */
+export function fromInput(value, zone) {
+  if (!value) return '';
+  const at = new Date(zone === 'utc' ? `${value}Z` : value);
+  return Number.isNaN(at.getTime()) ? '' : iso(at);
+}
