@@ -7,6 +7,7 @@
 mod already;
 mod amount;
 mod call;
+mod country_code;
 mod event;
 mod extras;
 mod head;
@@ -31,6 +32,7 @@ pub use call::{
     Call, CallField, CallId, Field, Origin, SipReason, Source, StatusProgress, TEXT_BYTES_MAX,
     TIMELINE_MAX, TimelineEntry,
 };
+pub use country_code::country_code;
 pub use event::{EVENT_FIELDS, EventTimes, MirroredAt, StampedEvent};
 pub use extras::{
     Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Extra, Extras, KEY_BYTES_MAX, LeftOut, NameOrder,

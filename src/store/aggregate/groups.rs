@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::lines::Exceeded;
-use crate::domain::{Call, CallField, CallKind};
+use crate::domain::{Call, CallField, CallKind, country_code};
 
 /// Memory for groups while they are counted.
 pub const GROUPS_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -20,12 +20,21 @@ pub enum Dimension {
     Application,
     From,
     To,
+    /// The country code of the number that is called.
+    ToCountry,
 }
 
 impl Dimension {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::Status, Self::Direction, Self::Trunk, Self::Application, Self::From, Self::To];
+    pub const ALL: [Self; 7] = [
+        Self::Status,
+        Self::Direction,
+        Self::Trunk,
+        Self::Application,
+        Self::From,
+        Self::To,
+        Self::ToCountry,
+    ];
 
     /// The word in queries and answers.
     pub const fn as_str(self) -> &'static str {
@@ -36,12 +45,13 @@ impl Dimension {
             Self::Application => "application",
             Self::From => "from",
             Self::To => "to",
+            Self::ToCountry => "to_country",
         }
     }
 
     /// Whether the kind of a call decides it.
     pub(super) const fn is_of_kinds(self) -> bool {
-        !matches!(self, Self::From | Self::To)
+        !matches!(self, Self::From | Self::To | Self::ToCountry)
     }
 
     fn of_kind<'a>(self, kind: &CallKind<'a>) -> Option<&'a str> {
@@ -51,7 +61,7 @@ impl Dimension {
             Self::Direction => Some(kind.direction.as_str()),
             Self::Trunk => kind.trunk,
             Self::Application => kind.application,
-            Self::From | Self::To => None,
+            Self::From | Self::To | Self::ToCountry => None,
         }
     }
 
@@ -60,6 +70,7 @@ impl Dimension {
             // A list shows a number that is not known as an empty one.
             Self::From => Some(call.text(CallField::From).unwrap_or_default()),
             Self::To => Some(call.text(CallField::To).unwrap_or_default()),
+            Self::ToCountry => call.text(CallField::To).and_then(country_code),
             _ => self.of_kind(&CallKind::of(call)),
         }
     }

@@ -7,7 +7,8 @@ use proptest::sample::{select, subsequence};
 use super::super::properties::{Account, cases};
 use super::{Asked, BEGUN, HOUR, HOURS, MINUTE, check, make, send, server, stats};
 
-const GROUPS: [&str; 6] = ["status", "direction", "trunk", "application", "from", "to"];
+const GROUPS: [&str; 7] =
+    ["status", "direction", "trunk", "application", "from", "to", "to_country"];
 const ZONES: [&str; 6] =
     ["UTC", "Europe/Berlin", "Asia/Kathmandu", "+05:30", "America/St_Johns", "Pacific/Apia"];
 

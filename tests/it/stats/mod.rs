@@ -269,9 +269,16 @@ fn group_of(asked: &Asked, call: &Value) -> Group {
         "status" => call["call_status"].clone(),
         "trunk" => call["originating_sip_trunk_name"].clone(),
         "application" => call["application_sid"].clone(),
+        "to_country" => country_of(call["to"].as_str().unwrap()),
         key => call[key].clone(),
     };
     asked.group.iter().map(value).collect()
+}
+
+/// The country code of the numbers that [`make`] makes.
+fn country_of(to: &str) -> Value {
+    let codes = ["+1", "+49"];
+    codes.into_iter().find(|code| to.starts_with(code)).map_or(Value::Null, Value::from)
 }
 
 /// All groups: those with the most calls first, then by their values, null before any.

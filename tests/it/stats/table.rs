@@ -32,7 +32,7 @@ fn each_parameter_counts_what_it_says() {
         Asked { group: vec!["trunk", "status"], top: Some(3), interval: Some("hour"), ..base() },
         Asked { group: vec!["to"], start: at(5), end: at(6), ..base() },
     ];
-    for group in ["status", "direction", "trunk", "application", "from", "to"] {
+    for group in ["status", "direction", "trunk", "application", "from", "to", "to_country"] {
         questions.push(Asked { group: vec![group], ..base() });
         questions.push(Asked { group: vec![group], interval: Some("day"), top: Some(2), ..base() });
     }
