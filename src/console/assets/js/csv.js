@@ -1,0 +1,25 @@
+// A table as a file of comma-separated values.
+
+/** The text of rows of cells; null and undefined are empty. */
+export function csv(rows) {
+  return `${rows.map((row) => row.map(cell).join(',')).join('\r\n')}\r\n`;
+}
+
+function cell(value) {
+  let text = value === null || value === undefined ? '' : String(value);
+  // A spreadsheet would take it for a formula. A number with its plus stays as it is.
+  if (typeof value === 'string' && /^([=@\t\r]|[+-](?![\d .]+$))/.test(text)) text = `'${text}`;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** Has the browser save a text as a file. */
+export function save(name, text, type = 'text/csv') {
+  const address = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
+  const link = document.createElement('a');
+  link.href = address;
+  link.download = name;
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
