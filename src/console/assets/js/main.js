@@ -23,14 +23,16 @@ function useUrl() {
     const before = read(window.location);
     const href = typeof to === 'string' ? to : changed(before, to);
     if (href !== before.href) {
-      window.history[replace ? 'replaceState' : 'pushState'](null, '', href);
+      // Whether "back" stays within the console.
+      if (replace) window.history.replaceState(window.history.state, '', href);
+      else window.history.pushState({ inside: true }, '', href);
     }
     const after = read(window.location);
     setUrl(after);
     if (!keep && after.path !== before.path) window.scrollTo(0, 0);
   }, []);
   useEffect(() => {
-    const moved = () => setUrl(read(window.location));
+    const moved = () => setUrl({ ...read(window.location), back: true });
     // Links within the console need no new document.
     const clicked = (event) => {
       if (event.defaultPrevented || event.button !== 0) return;

@@ -5,6 +5,7 @@ import { json, may } from './api.js';
 import { address } from './url.js';
 import { preference, prefer } from './store.js';
 import { zoneName } from './time.js';
+import { accountName } from './account.js';
 import { Mark } from './sign_in.js';
 import { Button, Dialog, Icon, Popover, toast, useKeys } from './ui.js';
 
@@ -36,7 +37,9 @@ const KEYS = [
     ['j or ↓', 'Next'],
     ['k or ↑', 'Previous'],
     ['Enter', 'Open the call'],
-    ['Home, End', 'First, last'],
+    ['u', 'Back from the call'],
+    ['r', 'Read anew'],
+    ['Home End', 'First, last'],
   ]],
   ['In charts', [
     ['← →', 'Bar by bar'],
@@ -117,7 +120,7 @@ export function Shell({ session, url, navigate, zone, setZone, lost, account, si
                 ${[['auto', 'Auto'], ['light', 'Light'], ['dark', 'Dark']].map(([key, name]) => html`<button key=${key} type="button" aria-pressed=${theme === key ? 'true' : 'false'} onClick=${() => setTheme(key)}>${name}</button>`)}
               </div>
             </div>
-            <button type="button" class="menu-item" onClick=${() => { close(); setHelp(true); }}><${Icon} name="help" />Keys<kbd>?</kbd></button>
+            <button type="button" class="menu-item" onClick=${() => { close(); setHelp(true); }}><${Icon} name="help" />Keys<kbd class="end">?</kbd></button>
             <a class="menu-item" href="/docs" target="_blank" rel="noopener"><${Icon} name="info" />The API</a>
             <button type="button" class="menu-item" onClick=${signOut}><${Icon} name="out" />Sign out</button>
             <div class="menu-foot">rollcall ${session.version}${session.demo ? ', with sample calls' : ''}</div>
@@ -153,11 +156,6 @@ function useTheme() {
   return [theme, choose];
 }
 
-/** The name of an account, or its sid. */
-export function accountName(session, sid) {
-  return session.accounts?.find((one) => one.account_sid === sid)?.name || sid;
-}
-
 const SID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 function AccountChooser({ session, account, navigate }) {
@@ -179,9 +177,9 @@ function AccountChooser({ session, account, navigate }) {
     ${(close) => html`<div class="menu accounts">
       ${all.length > 7 && html`<input class="input" type="text" aria-label="Find an account" placeholder="Name or sid" value=${typed} onInput=${(event) => setTyped(event.target.value)} />`}
       <div class="menu-list">
-        <button type="button" class="menu-item" aria-current=${!account ? 'true' : undefined} onClick=${() => choose(undefined, close)}>All accounts${!account && html`<${Icon} name="check" />`}</button>
+        <button type="button" class="menu-item" aria-current=${!account ? 'true' : undefined} onClick=${() => choose(undefined, close)}>All accounts${!account && html`<span class="end"><${Icon} name="check" /></span>`}</button>
         ${found.map((one) => html`<button key=${one.account_sid} type="button" class="menu-item" aria-current=${one.account_sid === account ? 'true' : undefined} onClick=${() => choose(one.account_sid, close)}>
-          <span class="two">${one.name || 'Without a name'}<small>${one.account_sid}</small></span>${one.account_sid === account && html`<${Icon} name="check" />`}
+          <span class="two">${one.name || 'Without a name'}<small>${one.account_sid}</small></span>${one.account_sid === account && html`<span class="end"><${Icon} name="check" /></span>`}
         </button>`)}
         ${own && html`<button type="button" class="menu-item" onClick=${() => choose(typed.trim().toLowerCase(), close)}>${typed.trim()}</button>`}
         ${!found.length && !own && html`<p class="hint">No account has this name.${session.accounts_more ? ' Not all are listed here: enter the whole sid.' : ''}</p>`}
@@ -197,7 +195,7 @@ function Help({ close, pages }) {
     document.addEventListener('keydown', again);
     return () => document.removeEventListener('keydown', again);
   }, []);
-  return html`<${Dialog} title="Keys" close=${close}>
+  return html`<${Dialog} title="Keys" close=${close} wide>
     <div class="keys">
       ${KEYS.map(([title, keys]) => html`<section key=${title}>
         <h3>${title}</h3>

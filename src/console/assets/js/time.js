@@ -55,6 +55,14 @@ export function shortDay(value, zone) {
   return at ? format(zone, { weekday: 'short', month: 'short', day: 'numeric' }).format(at) : String(value ?? '');
 }
 
+/** The day without its year, where that is the present one. */
+export function monthDay(value, zone) {
+  const at = date(value);
+  if (!at) return String(value ?? '');
+  const year = at.getFullYear() === new Date().getFullYear() ? {} : { year: '2-digit' };
+  return format(zone, { month: 'short', day: '2-digit', ...year }).format(at);
+}
+
 /** The time of day to the second. */
 export function clock(value, zone) {
   const at = date(value);
@@ -98,12 +106,10 @@ export function span(seconds) {
   const all = Math.round(seconds);
   if (all < 60) return `${all} s`;
   if (all < 3600) return all % 60 ? `${Math.floor(all / 60)} min ${all % 60} s` : `${all / 60} min`;
-  if (all < 86400) {
-    const m = Math.round((all % 3600) / 60);
-    return m ? `${Math.floor(all / 3600)} h ${m} min` : `${Math.floor(all / 3600)} h`;
-  }
-  const h = Math.round((all % 86400) / 3600);
-  return h ? `${Math.floor(all / 86400)} d ${h} h` : `${Math.floor(all / 86400)} d`;
+  const minutes = Math.round(all / 60);
+  if (minutes < 1440) return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`;
+  const hours = Math.round(all / 3600);
+  return hours % 24 ? `${Math.floor(hours / 24)} d ${hours % 24} h` : `${hours / 24} d`;
 }
 
 /** "3 min ago", "in 2 h". */

@@ -168,13 +168,13 @@ export function Popover({ label, icon, text, kind = '', end = false, class: more
       type="button"
       ref=${button}
       class="button ${kind} ${text === undefined ? 'alone' : ''} ${active ? 'active' : ''}"
-      aria-label=${label}
-      title=${label}
+      aria-label=${text === undefined ? label : undefined}
+      title=${text === undefined ? label : undefined}
       aria-expanded=${open ? 'true' : 'false'}
       aria-controls=${open ? id : undefined}
       onClick=${() => setOpen(!open)}
     >
-      ${icon && html`<${Icon} name=${icon} />`}${text}
+      ${icon && html`<${Icon} name=${icon} />`}${text !== undefined && text !== label && html`<span class="sr">${label}: </span>`}${text}
       ${text !== undefined && html`<span class="chevron"><${Icon} name="chevron" /></span>`}
     </button>
     ${open && html`<div class="panel ${end ? 'end' : ''}" id=${id} role="group" aria-label=${label}>${children(close)}</div>`}
