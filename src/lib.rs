@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 mod codec;
 mod config;
+mod console;
 mod doctor;
 pub mod domain;
 pub mod fsutil;

@@ -6,6 +6,7 @@
 
 mod account;
 mod secret;
+mod session;
 mod token;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use account::{Account, Keep};
 pub use secret::Secret;
+pub use session::{SESSION_TOKEN_BYTES_MAX, Session, SessionCookie, SessionKey, new_session_id};
 pub use token::{Role, Token, TokenHash, TokenScope, new_token_value};
 
 use crate::domain::{AccountSid, ServiceProviderSid, Timestamp};
@@ -29,11 +31,17 @@ pub struct Access {
     /// Accounts with a webhook secret.
     secrets: usize,
     first_token_made: bool,
+    /// Sessions of the console, by id.
+    sessions: BTreeMap<String, Session>,
+    session_key: Option<SessionKey>,
     refused: AtomicU64,
 }
 
 /// The row that says that the first admin token has been made, so that it is never made again.
 pub const FIRST_TOKEN: &str = "first-token";
+
+/// The row that has the key of sessions.
+pub const SESSION_KEY: &str = "session-key";
 
 /// When a token was used last, in milliseconds since 1970; 0 for never.
 #[derive(Debug, Default)]
@@ -45,7 +53,7 @@ struct LastUsed {
 /// One setting as the journal has it: a name and JSON, empty where it is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingRow {
-    /// `token/<id>`, `used/<id>`, `account/<sid>` or [`FIRST_TOKEN`].
+    /// `token/<id>`, `used/<id>`, `account/<sid>`, `session/<id>`, [`FIRST_TOKEN`] or [`SESSION_KEY`].
     pub name: String,
     /// The token or the account.
     pub json: Vec<u8>,
@@ -77,6 +85,17 @@ impl Access {
             }
         } else if row.name == FIRST_TOKEN {
             self.first_token_made = !row.json.is_empty();
+        } else if row.name == SESSION_KEY {
+            self.session_key = match row.json.as_slice() {
+                [] => None,
+                json => Some(serde_json::from_slice(json)?),
+            };
+        } else if let Some(id) = row.name.strip_prefix("session/") {
+            if row.json.is_empty() {
+                self.sessions.remove(id);
+            } else {
+                self.sessions.insert(id.to_owned(), serde_json::from_slice(&row.json)?);
+            }
         } else if let Some(sid) = row.name.strip_prefix("account/") {
             let Ok(sid) = sid.parse() else { return Ok(()) };
             if let Some(old) = self.accounts.remove(&sid) {
@@ -157,6 +176,29 @@ impl Access {
     /// Whether a token of this value exists, expired or not.
     pub fn has_value(&self, value: &str) -> Option<&str> {
         self.by_hash.get(&TokenHash::of(value)).map(String::as_str)
+    }
+
+    /// The key of sessions; none before the first of them.
+    pub fn session_key(&self) -> Option<&SessionKey> {
+        self.session_key.as_ref()
+    }
+
+    /// A session that was not signed out and whose time is not over.
+    pub fn session(&self, id: &str, now: Timestamp) -> Option<&Session> {
+        self.sessions.get(id).filter(|session| !session.is_over(now))
+    }
+
+    /// Every session, over or not.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values()
+    }
+
+    /// Whether the session opens anything: its time is not over, nor is its token's.
+    pub fn is_live(&self, session: &Session, now: Timestamp) -> bool {
+        let token = || self.tokens.get(&session.token_id);
+        let has_token =
+            || session.of_jambonz.is_some() || token().is_some_and(|token| !token.expired(now));
+        !session.is_over(now) && has_token()
     }
 
     /// Every account that has settings, by sid.

@@ -490,6 +490,25 @@ mirror_redis: MirrorRedis {
     reconcile_interval: Duration = Duration::from_mins(10), Form::Duration(SECOND..=DAY);
 }
 
+/// The console: pages for a browser that show calls.
+console: ConsoleSection {
+    /// Serve the console at /console/, and have / lead there.
+    ///
+    /// It is served over HTTPS: on the HTTPS listener, and on the plain one to http.trusted_proxies that
+    /// end TLS. Sign in with a token, or by a link of `rollcall open`.
+    enabled: bool = true, Form::Boolean;
+
+    /// How long a session may be unused before it ends.
+    ///
+    /// An open page uses its session.
+    idle: Duration = Duration::from_hours(12), Form::Duration(SECOND..=365 * DAY);
+
+    /// How long a session lasts at most.
+    ///
+    /// It also ends with its token.
+    lifetime: Duration = Duration::from_hours(7 * 24), Form::Duration(SECOND..=365 * DAY);
+}
+
 /// Cross-origin requests from browsers.
 cors: Cors {
     /// Origin whose pages may read answers, or *; empty: no CORS headers.

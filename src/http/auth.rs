@@ -225,6 +225,8 @@ pub(super) fn provider_of(sid: &str) -> Result<ServiceProviderSid, ApiError> {
 pub(super) struct StreamClient {
     context: Arc<ApiContext>,
     token: String,
+    /// The id of the session that stands for the token, where there is one.
+    session: Option<String>,
     /// Jambonz was asked about the token, from this network.
     is_of_jambonz: bool,
     from: Option<IpAddr>,
@@ -242,6 +244,7 @@ impl StreamClient {
         Self {
             context: request.context.clone(),
             token: token.to_owned(),
+            session: request.session.map(|session| session.id.clone()),
             is_of_jambonz,
             from: request.peer().map(|peer| network(peer.ip())),
             scope: scope.into(),
@@ -270,6 +273,13 @@ impl StreamClient {
     }
 
     async fn token_now(&self) -> Result<Principal, ApiError> {
+        if let Some(id) = &self.session {
+            let now = clock::now();
+            let is_there = |access: &Access| access.session(id, now).is_some();
+            if !self.context.store.access(is_there) {
+                return Err(ApiError::unauthorized(true));
+            }
+        }
         let token = match Principal::of(&self.context, &self.token) {
             None if self.is_of_jambonz => self.ask_again().await?,
             token => token.ok_or_else(|| ApiError::unauthorized(true))?,

@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
+use super::auth::Authorization;
 use super::body::{fields, read_body};
 use super::body_budget::BodyOwner;
 use super::calls::{blocking, not_found};
@@ -50,6 +51,19 @@ pub(super) async fn update(request: &mut ApiRequest<'_>, id: CallId) -> Result<R
     };
     let answer = context.feature_servers.of_call(&context.client, service_url, message).await?;
     updated(as_if_asked(answer, asked, sid))
+}
+
+/// The header field with the token: as it was sent, or as it would have been sent without a session.
+fn authorization(request: &ApiRequest<'_>) -> Option<HeaderValue> {
+    let sent = request.headers.get(AUTHORIZATION).cloned();
+    sent.or_else(|| match (request.session, request.authorizations.first()) {
+        (Some(_), Some(Authorization::Bearer(token, _))) => {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        }
+        _ => None,
+    })
 }
 
 /// A sid that no call has. A client that claims the call of another account is answered by the feature
@@ -108,7 +122,7 @@ pub(super) async fn create(
         let body = Bytes::from(Value::Object(fields).to_string());
         let message = Message {
             path: format!("/v1/Accounts/{account}/Calls"),
-            authorization: request.headers.get(AUTHORIZATION).cloned(),
+            authorization: authorization(request),
             headers: HeaderMap::new(),
             body,
         };

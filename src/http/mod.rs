@@ -12,6 +12,7 @@ mod auth_throttle;
 mod body;
 mod body_budget;
 mod calls;
+mod console;
 mod control;
 mod cursor;
 mod docs;
@@ -88,6 +89,8 @@ pub struct ApiContext {
     pub started_at: Timestamp,
     /// Each file with certificates in use, once, and when they end, in seconds since 1970.
     pub certificates: Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync>,
+    /// The calls are samples.
+    pub is_demo: bool,
     /// Where audit events are written.
     pub audit: Arc<AuditLog>,
     /// Changes, or loses its sender, when the server stops: event streams end at once.
@@ -101,6 +104,10 @@ pub struct ConnectionInfo {
     pub peer: SocketAddr,
     pub client: OtherEnd,
     pub recognised: Recognised,
+    /// Nobody can read along: it came over TLS, or from a trusted proxy that does not say otherwise.
+    pub is_secure: bool,
+    /// It came from a trusted proxy.
+    pub is_proxied: bool,
 }
 
 /// Whether the client is authenticated. The server keeps such connections where others wait for one.

@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Version};
 use std::sync::Arc;
 
 use super::auth::{Authorization, Principal};
+use super::console::ConsoleSession;
 use super::error::ApiError;
 use super::{ApiContext, ConnectionInfo};
 
@@ -34,13 +35,24 @@ pub(super) struct ApiRequest<'a> {
     /// Whether the end of an answer of unknown length can be told from its middle.
     pub has_chunks: bool,
     pub connection: Option<&'a ConnectionInfo>,
+    /// The session of the console that it was sent in, which stands for a token.
+    pub session: Option<&'a ConsoleSession>,
     pub authorizations: Vec<Authorization<'a>>,
     /// Why jambonz did not accept the token, where it was asked.
     pub denied: Option<ApiError>,
 }
 
 impl<'a> ApiRequest<'a> {
-    pub fn new(context: &'a Arc<ApiContext>, head: &'a Parts, body: RequestBody<'a>) -> Self {
+    pub fn new(
+        context: &'a Arc<ApiContext>,
+        head: &'a Parts,
+        session: Option<&'a ConsoleSession>,
+        body: RequestBody<'a>,
+    ) -> Self {
+        let authorizations = match session {
+            Some(session) => vec![session.authorization(context)],
+            None => Authorization::all(context, &head.headers),
+        };
         let request = Self {
             context,
             method: &head.method,
@@ -49,7 +61,8 @@ impl<'a> ApiRequest<'a> {
             body,
             has_chunks: head.version >= Version::HTTP_11,
             connection: head.extensions.get(),
-            authorizations: Authorization::all(context, &head.headers),
+            session,
+            authorizations,
             denied: None,
         };
         request.recognise(request.token().is_some());

@@ -17,8 +17,8 @@ use super::error::ApiError;
 use super::request::ApiRequest;
 use super::response::Response;
 use super::{
-    calls, control, docs, feed, health, jambonz, list, metrics, near_path, recent_calls, stats,
-    webhook,
+    calls, console, control, docs, feed, health, jambonz, list, metrics, near_path, recent_calls,
+    stats, webhook,
 };
 use crate::domain::{AccountSid, CallId, ServiceProviderSid};
 use crate::meter;
@@ -26,6 +26,8 @@ use crate::upstream::Subject;
 
 /// The label of all paths that are not answered.
 const OTHER: &str = "other";
+/// The label of all paths of the console, which have a table of their own.
+const CONSOLE: &str = "/console";
 
 type Answer<'r> = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send + 'r>>;
 
@@ -170,7 +172,7 @@ static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(|| {
 /// The labels of metrics: the templates of all paths, and one name for paths that are not answered.
 pub fn templates() -> meter::Routes {
     static TEMPLATES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-        RESOURCES.iter().map(|resource| resource.template).chain([OTHER]).collect()
+        RESOURCES.iter().map(|resource| resource.template).chain([OTHER, CONSOLE]).collect()
     });
     &TEMPLATES
 }
@@ -198,6 +200,8 @@ pub(super) struct Target<'p> {
     /// Where it stands among [`templates`].
     pub label: usize,
     resource: Option<&'static Resource>,
+    /// What comes behind `/console`, where it is a path of the console.
+    console: Option<&'p str>,
     path: &'p str,
     account: &'p str,
     provider: &'p str,
@@ -207,7 +211,13 @@ pub(super) struct Target<'p> {
 impl<'p> Target<'p> {
     pub fn of(path: &'p str) -> Self {
         let (label, resource) = (RESOURCES.len(), None);
-        let mut target = Self { label, resource, path, account: "", provider: "", call: "" };
+        let console = console::rest_of(path);
+        let mut target =
+            Self { label, resource, console, path, account: "", provider: "", call: "" };
+        if console.is_some() {
+            target.label += 1;
+            return target;
+        }
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
         for (label, resource) in RESOURCES.iter().enumerate() {
@@ -237,7 +247,8 @@ impl<'p> Target<'p> {
     }
 
     pub fn template(self) -> &'static str {
-        self.resource.map_or(OTHER, |resource| resource.template)
+        let other = if self.console.is_some() { CONSOLE } else { OTHER };
+        self.resource.map_or(other, |resource| resource.template)
     }
 
     /// Whether senders of events are answered here.
@@ -276,6 +287,9 @@ impl<'p> Target<'p> {
             let near = near.map(|template| format!("; did you mean {template}?"));
             ApiError::not_found(format!("no such path{}", near.unwrap_or_default()))
         };
+        if let Some(rest) = self.console {
+            return console::answer(request, rest).await;
+        }
         let resource = self.resource.ok_or_else(no_path)?;
         let route = resource.route(request.method).ok_or_else(|| resource.wrong_method())?;
         match route.handler {
@@ -384,11 +398,14 @@ mod tests {
             ("/Accounts/a/Calls", "other", "", ""),
             ("*", "other", "", ""),
             ("/", "/", "", ""),
+            ("/console", "/console", "", ""),
+            ("/console/calls/a/b", "/console", "", ""),
+            ("/consoles", "other", "", ""),
         ] {
             let target = Target::of(path);
             assert_eq!(target.template(), template, "{path}");
             assert_eq!(templates().get(target.label), Some(&template), "{path}");
-            if template != OTHER {
+            if template != OTHER && template != CONSOLE {
                 assert_eq!((target.account, target.call), (account, call), "{path}");
             }
         }

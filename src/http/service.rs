@@ -24,6 +24,7 @@ use tower_service::Service as _;
 use warp::Filter as _;
 
 use super::auth_throttle::{self, AuthThrottle, Penalty};
+use super::console::{self, ConsoleSession};
 use super::error::{ApiError, Why};
 use super::rate::Rate;
 use super::request::{ApiRequest, RequestBody};
@@ -122,7 +123,10 @@ impl Inner {
         let mut reply = unless_it_panics(self.answer(target, head, body)).await;
         let headers = reply.headers_mut();
         headers.insert(REQUEST_ID, id.clone());
-        if let Some(origin) = &self.allow_origin {
+        // No page of another origin reads what belongs to a session.
+        if let Some(origin) = &self.allow_origin
+            && !console::concerns(head)
+        {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         }
@@ -139,9 +143,10 @@ impl Inner {
             return ApiError::circle().into();
         }
         if head.method == Method::OPTIONS {
-            return self.preflight(&head.headers);
+            return self.preflight(head);
         }
-        let mut request = ApiRequest::new(&self.context, head, body);
+        let session = ConsoleSession::of(&self.context, head);
+        let mut request = ApiRequest::new(&self.context, head, session.as_ref(), body);
         target.recognise(&mut request).await;
         let rate = self.rate.as_ref().zip(request.token());
         let rate = rate.map(|(rate, token)| rate.count(&token.id, Instant::now()));
@@ -155,6 +160,9 @@ impl Inner {
         };
         if let Some(rate) = rate {
             rate.put(&mut reply);
+        }
+        if let Some(session) = &session {
+            session.put(&self.context, &mut reply);
         }
         reply
     }
@@ -286,8 +294,12 @@ impl Inner {
     }
 
     /// The answer to a browser that asks beforehand.
-    fn preflight(&self, asked: &HeaderMap) -> Response {
+    fn preflight(&self, head: &Parts) -> Response {
+        let asked = &head.headers;
         let mut reply = empty(StatusCode::NO_CONTENT);
+        if console::concerns(head) {
+            return reply;
+        }
         let headers = reply.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
         headers.insert(VARY, HeaderValue::from_static("Access-Control-Request-Headers"));

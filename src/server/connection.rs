@@ -60,6 +60,9 @@ const HANDSHAKE_LINGER: Duration = Duration::from_secs(2);
 /// moment at which it is closed.
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
+/// What the client of a proxy spoke.
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
 /// Shorter times are not announced: a client takes a second off for the way.
 const KEEP_ALIVE_MIN: Duration = Duration::from_secs(2);
 
@@ -73,6 +76,8 @@ pub(super) enum End {
 
 pub(super) struct Connection {
     pub peer: SocketAddr,
+    /// Whether the other end is a trusted proxy.
+    pub is_proxied: bool,
     /// Proxies that are trusted to name the client's address.
     pub proxies: Proxies,
     /// Logs clients that connect to the wrong port.
@@ -112,11 +117,11 @@ where
         }
     }
     let Some(config) = tls else {
-        return serve_http(stream, line, service, limits, connection).await;
+        return serve_http(stream, line, service, limits, connection, false).await;
     };
     // In a box: a task takes memory for all that it ever waits for, however long it will be idle.
     match Box::pin(shake_hands(stream, &line, config, deadline, &mut connection)).await {
-        Ok(stream) => serve_http(stream, line, service, limits, connection).await,
+        Ok(stream) => serve_http(stream, line, service, limits, connection, true).await,
         Err(end) => end,
     }
 }
@@ -223,6 +228,7 @@ async fn serve_http<I, S, B>(
     service: S,
     limits: LimitsSection,
     connection: Connection,
+    is_encrypted: bool,
 ) -> End
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -230,11 +236,20 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let Connection { peer, proxies, warnings, stop, mut slot, permit: _permit, open: _open } =
-        connection;
+    let Connection {
+        peer,
+        is_proxied,
+        proxies,
+        warnings,
+        stop,
+        mut slot,
+        permit: _permit,
+        open: _open,
+    } = connection;
     let (activity, stopping) = (slot.activity.clone(), stop.clone());
     let Transport { client, cut, unread } = line;
-    let info = ConnectionInfo { peer, client, recognised: activity.recognised.clone() };
+    let recognised = activity.recognised.clone();
+    let info = ConnectionInfo { peer, client, recognised, is_secure: is_encrypted, is_proxied };
     let whole = cut.clone();
     let timer = Arc::new(RequestTimer::new(limits.header, limits.idle));
     let keep_alive = keep_alive_header(limits.idle);
@@ -244,7 +259,9 @@ where
         let timer = timer.clone();
         move |mut request: Request<Incoming>| {
             let peer = proxies.trusted.client(peer, request.headers());
-            request.extensions_mut().insert(ConnectionInfo { peer, ..info.clone() });
+            let is_secure = is_encrypted || is_proxied && !names_plain_http(request.headers());
+            let info = ConnectionInfo { peer, is_secure, ..info.clone() };
+            request.extensions_mut().insert(info);
             let has_chunks = request.version() >= Version::HTTP_11;
             let (running, cut) = ((activity.begin(), timer.begin()), cut.clone());
             let announced =
@@ -317,6 +334,13 @@ where
             End::Broken
         }
     }
+}
+
+/// Whether a proxy says that its client spoke plain HTTP.
+fn names_plain_http(headers: &HeaderMap) -> bool {
+    let last = headers.get_all(X_FORWARDED_PROTO).iter().next_back();
+    let last = last.map(|value| value.as_bytes().rsplit(|byte| *byte == b',').next());
+    last.is_some_and(|last| !last.unwrap_or_default().trim_ascii().eq_ignore_ascii_case(b"https"))
 }
 
 /// The header that announces how long a connection may be idle.

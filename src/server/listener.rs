@@ -96,7 +96,7 @@ where
 {
     let mut shutdown = pin!(shutdown);
     let permits = Arc::new(Semaphore::new(limits.connections));
-    let (stop, stopped) = watch::channel(());
+    let (stopper, stopped) = watch::channel(());
     let mut tasks = JoinSet::new();
     let mut pressure = IdleEviction::new();
     loop {
@@ -113,14 +113,16 @@ where
         let config = front.tls.as_ref().map(|tls| tls.current());
         let (open, slot) = (Open::new(&counted), pressure.slot());
         let (proxies, warnings) = (front.proxies.clone(), front.warnings.clone());
+        let is_proxied = proxies.trusted.trust(peer.ip());
+        let stop = stopped.clone();
         let connection =
-            Connection { peer, proxies, warnings, stop: stopped.clone(), slot, open, permit };
+            Connection { peer, is_proxied, proxies, warnings, stop, slot, open, permit };
         tasks.spawn(connection::serve(stream, config, service.clone(), limits, connection));
     }
     drop(listener);
     // A receiver that was cloned before this sees it, even if its task has
     // not run yet.
-    stop.send_replace(());
+    stopper.send_replace(());
     drain(tasks, limits.drain).await
 }
 

@@ -279,6 +279,11 @@ impl RunningServer<'_> {
         }
     }
 
+    /// Whether sample calls were asked for.
+    pub(super) fn is_demo(&self) -> bool {
+        self.demo.is_some()
+    }
+
     /// Says in the log what is running, and on which addresses.
     fn say_started(&self, urls: &[String]) {
         let status = self.store.status();

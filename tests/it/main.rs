@@ -14,6 +14,7 @@ mod appliance;
 mod backup;
 mod cli;
 mod clients;
+mod console;
 mod control;
 mod crash;
 mod faults;

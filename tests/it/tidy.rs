@@ -27,10 +27,11 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "access", "clock", "config", "domain", "logs", "meter", "outbound", "random", "store",
-            "upstream", "wire",
+            "access", "clock", "config", "console", "domain", "logs", "meter", "ops", "outbound",
+            "random", "store", "upstream", "wire",
         ],
     ),
+    ("console", &[]),
     (
         "doctor",
         &[

@@ -17,6 +17,7 @@ use http::header::{
 };
 use serde_json::Value;
 
+use super::console;
 use super::error::ApiError;
 use super::gzip;
 use super::request::ApiRequest;
@@ -38,10 +39,14 @@ fn description() -> &'static Value {
     &DESCRIPTION
 }
 
-/// `GET /`: where to go from here. Health checks that have no path of their own ask for it.
+/// `GET /`: where to go from here. Health checks that have no path of their own ask for it; a browser is led
+/// to the console.
 #[expect(clippy::unnecessary_wraps, reason = "the type of a handler")]
 pub(super) fn front(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     static PAGE: LazyLock<StaticPage> = LazyLock::new(|| StaticPage::rendered("front.html", HTML));
+    if let Some(to_console) = console::leads_from_front(request) {
+        return Ok(to_console);
+    }
     Ok(PAGE.reply(request.headers))
 }
 
