@@ -123,3 +123,24 @@ fn one_key_turns_the_console_off() {
     let front = rollcall.send("GET", "/", &[("accept", "text/html")], b"").unwrap();
     assert_eq!(front.status, 200, "{front:?}");
 }
+
+#[test]
+fn the_libraries_are_those_that_their_table_names() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/console/assets/vendor");
+    let text = std::fs::read_to_string(dir.join("README.md")).unwrap();
+    let mut named = Vec::new();
+    for row in text.lines().filter(|line| line.starts_with("| `")) {
+        let quoted: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        let (file, sum) = (quoted[0], quoted.last().unwrap());
+        let bytes = std::fs::read(dir.join(file)).unwrap();
+        let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+        assert_eq!(data_encoding::HEXLOWER.encode(digest.as_ref()), **sum, "{file}");
+        named.push(file.to_owned());
+    }
+    let scripts = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name());
+    for script in scripts.filter_map(|name| name.into_string().ok()) {
+        let is_script = script.rsplit('.').next() == Some("js");
+        assert!(!is_script || named.contains(&script), "{script} is not in the table");
+    }
+    assert!(named.len() > 1);
+}
