@@ -2,7 +2,7 @@
 // one link, over the bar that the pointer or the arrow keys have chosen: it says the numbers and leads to
 // the calls.
 
-import { html, useEffect, useLayoutEffect, useRef, useState } from './html.js';
+import { html, useEffect, useId, useLayoutEffect, useRef, useState } from './html.js';
 import { minute, number, shortDay } from './time.js';
 
 const TOP = 8;
@@ -107,8 +107,9 @@ function Frame({ label, buckets, most, format, tickFormat = format, draw, rows, 
   const [box, width] = useWidth();
   const [chosen, setChosen] = useState(null);
   const [said, setSaid] = useState('');
+  const help = useId();
   // Other buckets are other bars.
-  useEffect(() => setChosen(null), [buckets]);
+  useEffect(() => setChosen(null), [buckets.length, buckets[0]?.start.getTime(), interval]);
   const ticks = scale(most, whole);
   const left = Math.max(...ticks.map((tick) => tickFormat(tick).length)) * 6.6 + 10;
   const plot = { width: Math.max(0, width - left - 4), height: height - TOP - BOTTOM };
@@ -178,11 +179,12 @@ function Frame({ label, buckets, most, format, tickFormat = format, draw, rows, 
         && html`<circle key=${series} class=${`fill st-${series}`} cx=${x(at) + step / 2} cy=${y(value)} r="4" />`)}
     </svg>
     ${buckets[at] && html`<a class=${`chart-bar ${chosen ? 'on' : ''}`} href=${buckets[at].href?.(key)}
-      aria-label=${`${sentence(at, key)}. Arrow keys choose another time or status, Enter shows the calls.`}
+      aria-label=${sentence(at, key)} aria-describedby=${help}
       style=${{ left: `${x(at)}px`, width: `${Math.max(step, 3)}px`, top: `${TOP}px`, height: `${plot.height}px` }}
       onKeyDown=${press} onFocus=${(event) => event.target.matches(':focus-visible') && choose(at, key)}
       onBlur=${() => setChosen(null)}></a>`}
     ${chosenBar}
+    <div class="sr" id=${help}>Arrow keys choose another time or status, Enter shows the calls.</div>
     <div class="sr" aria-live="polite">${said}</div>`}
   </div>`;
 }

@@ -21,8 +21,8 @@ export function NoCalls({ session, account }) {
   const mine = account ? accounts.filter((one) => one.account_sid === account) : accounts;
   const url = operation?.connect?.webhook_url ?? webhookUrl();
   return html`<${Empty} title="No calls yet" icon="phone">
-    <p>rollcall shows the calls of which it hears. In the jambonz portal, open <b>Applications</b>, choose one, and set its
-      <b>call status webhook</b> to POST to:</p>
+    <p>rollcall shows the calls of which it hears. In the jambonz portal, open <b>Applications</b>, choose one, and set
+      its <b>call status webhook</b> to POST to:</p>
     <p class="paste"><code>${url}</code><${Copy} text=${url} label="Copy the address" /></p>
     ${operates ? html`<${Users} accounts=${mine} />`
       : html`<p>Who runs this server can say which user and password go with it.</p>`}

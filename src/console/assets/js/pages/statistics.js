@@ -61,10 +61,9 @@ export function Statistics({ session, url, navigate, zone, account }) {
     ${figures.error && html`<${ErrorNote} error=${figures.error} again=${figures.again} />`}
     ${!value && figures.loading && html`<${Waiting} label="Counting" />`}
     ${value && html`<div class=${figures.loading && round === 0 ? 'is-stale' : ''} aria-busy=${figures.loading ? 'true' : 'false'}>
-      <${Tiles} value=${value} earlier=${earlier.value} time=${time} zone=${zone} measure=${measure} set=${set} />
-      ${value.calls === 0 && value.peak === 0 && !figures.loading
-        ? html`<${Nothing} ...${{ session, account, base, filters, set, zone }} />`
-        : html`<${Figures} ...${{ value, measure, view, interval: value.interval ?? interval, zone, time, calls }} />`}
+      ${value.calls === 0 && value.peak === 0 ? html`<${Nothing} ...${{ session, account, base, filters, set, zone }} />` : html`
+        <${Tiles} value=${value} earlier=${earlier.value} time=${time} zone=${zone} measure=${measure} set=${set} />
+        <${Figures} ...${{ value, measure, view, interval: value.interval, zone, time, calls }} />`}
     </div>`}
     ${value && value.calls > 0 && isSame && html`<${Tops} ...${{ url, set, query, calls, time, zone, session }} />`}
   </div>`;
@@ -179,7 +178,7 @@ function relative(now, then) {
 function points(now, then) {
   if (then === null || then === undefined || now === null) return ['same', 'none before'];
   const change = Math.round((now - then) * 1000) / 10;
-  return change === 0 ? ['same', 'as before'] : [change > 0 ? 'up' : 'down', `${number(Math.abs(change))} points`];
+  return change === 0 ? ['same', 'as before'] : [change > 0 ? 'up' : 'down', `${number(Math.abs(change))} ${Math.abs(change) === 1 ? 'point' : 'points'}`];
 }
 
 function Tiles({ value, earlier, time, zone, measure, set }) {
@@ -227,7 +226,7 @@ function Figures({ value, measure, view, interval, zone, time, calls }) {
     ${view === 'chart' && measure === 'calls' && html`<${Legend} series=${statuses.map((key) => ({
       key, label: statusName(key), text: number(value.groups.find(({ status }) => status === key).calls),
     }))} />`}
-    ${view === 'table' ? html`<${Table} value=${value} statuses=${statuses} buckets=${buckets} />`
+    ${view === 'table' ? html`<${Table} ...${{ value, statuses, buckets, calls }} />`
       : measure === 'calls' ? html`<${StackedBars} ...${frame} buckets=${buckets} format=${number}
           series=${statuses.map((key) => ({ key, label: statusName(key) }))} />`
       : measure === 'minutes' || measure === 'peak' ? html`<${StackedBars} ...${frame} buckets=${buckets} format=${of.text}
@@ -267,7 +266,7 @@ function rounded(value, digits) {
   return value === null ? null : Number(value.toFixed(digits));
 }
 
-function Table({ value, statuses, buckets }) {
+function Table({ value, statuses, buckets, calls }) {
   const cells = (of, values, href) => html`
     ${statuses.map((key) => html`<td key=${key} class="number">${values(key)
       ? html`<a href=${href(key)}>${number(values(key))}</a>` : '0'}</td>`)}
@@ -282,7 +281,7 @@ function Table({ value, statuses, buckets }) {
     <tbody>${value.buckets.map((bucket, n) => html`<tr key=${bucket.start}>
       <th scope="row"><a href=${buckets[n].href()}>${buckets[n].name}</a></th>
       ${cells(bucket, (key) => buckets[n].values[key], buckets[n].href)}</tr>`)}</tbody>
-    <tfoot><tr><th scope="row">All</th>${cells(value, all, (key) => buckets.at(-1)?.href(key).replace(/end=[^&]*/, '$&'))}</tr></tfoot>
+    <tfoot><tr><th scope="row">All</th>${cells(value, all, (key) => calls(ofStatus(key)))}</tr></tfoot>
   </table></div>`;
 }
 
