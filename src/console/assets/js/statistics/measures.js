@@ -1,0 +1,53 @@
+// What is measured of calls, and how it is written.
+
+import { duration, number } from '../time.js';
+
+export const ratio = (part, all) => (all ? part / all : null);
+export const percent = (value) => (value === null || value === undefined ? '–'
+  : value.toLocaleString(undefined, { style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1 }));
+const wholePercent = (value) => value.toLocaleString(undefined, { style: 'percent' });
+export const minutesOf = ({ seconds }) => Math.round(seconds / 6) / 10;
+/** Seconds of a call that was answered and has ended, on average; null where there is none. */
+export const mean = (figures) => {
+  const completed = (figures.groups ?? []).find(({ status }) => status === 'completed');
+  return completed ? ratio(completed.seconds, completed.calls) : null;
+};
+export const short = (value) => (value < 1000 ? number(Math.round(value))
+  : value.toLocaleString(undefined, { notation: 'compact', maximumFractionDigits: 1 }));
+
+/** What is measured: of an answer of CallStats grouped by status, as a whole or of an hour or day. */
+export const MEASURES = {
+  calls: {
+    name: 'Calls', of: ({ calls }) => calls, text: number, change: relative,
+    about: 'Each counts once, in the hour in which it was first heard of.',
+  },
+  answered: {
+    name: 'Answered', of: ({ answered, calls }) => ratio(answered, calls), text: percent, tickFormat: wholePercent, most: 1,
+    change: (now, then) => points(now, then), about: 'Answered calls of all calls (ASR).',
+  },
+  mean: {
+    name: 'Mean duration', of: mean, text: (value) => (value === null || value === undefined ? '–' : duration(Math.round(value))),
+    change: relative, about: 'Of calls that were answered and have ended (ACD).',
+  },
+  minutes: {
+    name: 'Minutes', of: minutesOf, text: (value) => number(value), tile: (value) => number(Math.round(value)), change: relative,
+    about: 'The durations of all calls together.',
+  },
+  peak: {
+    name: 'At the same time', of: ({ peak }) => peak, text: number, change: relative,
+    about: 'The most calls that were up at once, answered or not.',
+  },
+};
+
+function relative(now, then) {
+  if (!then) return now ? ['up', 'none before'] : ['same', 'none before'];
+  const change = now / then - 1;
+  const text = Math.abs(change).toLocaleString(undefined, { style: 'percent', maximumFractionDigits: Math.abs(change) < 0.1 ? 1 : 0 });
+  return Math.abs(change) < 0.0005 ? ['same', 'as before'] : [change > 0 ? 'up' : 'down', text];
+}
+
+function points(now, then) {
+  if (then === null || then === undefined || now === null) return ['same', 'none before'];
+  const change = Math.round((now - then) * 1000) / 10;
+  return change === 0 ? ['same', 'as before'] : [change > 0 ? 'up' : 'down', `${number(Math.abs(change))} ${Math.abs(change) === 1 ? 'point' : 'points'}`];
+}

@@ -1,0 +1,252 @@
+// Statistics: what the page shows is what the API says.
+
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+
+const ACCOUNT = 'e0000000-0000-4000-8000-000000000021';
+// The clocks of Berlin go back in the second of these nights.
+const RANGE = 'start=2026-10-23T22:00:00Z&end=2026-10-26T23:00:00Z';
+const STATUSES = ['completed', 'no-answer', 'busy', 'failed'];
+const HOSTILE = '<img src=x onerror=alert(1)>"\'\u202Egnirts';
+
+/** Calls of three days that are over, so that no figure changes meanwhile. */
+function calls() {
+  const made = [];
+  for (let n = 0; n < 400; n += 1) {
+    const at = Date.parse('2026-10-23T22:00:00Z') + ((n * 7919) % 4380) * 60_000;
+    const status = STATUSES[n % 7 < 4 ? 0 : (n % 3) + 1];
+    const time = (seconds) => new Date(at + seconds * 1000).toISOString();
+    const call = {
+      account_sid: ACCOUNT, call_id: `cid-${n}@192.0.2.1`, call_sid: `e0000000-0000-4000-8000-${String(n).padStart(12, '0')}`,
+      call_status: status, direction: n % 3 ? 'inbound' : 'outbound', from: n % 5 ? `+4930${100_000 + (n % 40)}` : 'alice',
+      to: [`+1555${1_000_000 + (n % 9)}`, `+44207${100_000 + (n % 4)}`, 'sip:carol@example.org'][n % 3],
+      service_url: 'http://192.0.2.1:3000', sip_status: { completed: 200, 'no-answer': 480, busy: 486, failed: 503 }[status],
+      attempted_at: time(0), terminated_at: time(status === 'completed' ? 20 + (n % 90) : 10), duration: status === 'completed' ? 10 + (n % 90) : 0,
+    };
+    if (status === 'completed') call.answered_at = time(10);
+    if (n % 4) call.originating_sip_trunk_name = ['BT', 'Twilio, Inc.', HOSTILE][n % 3];
+    if (n % 2) call.application_sid = `a0000000-0000-4000-8000-00000000000${n % 3}`;
+    made.push(JSON.stringify(call));
+  }
+  return `${made.join('\n')}\n`;
+}
+
+async function prepared(t) {
+  const file = path.join(t.dir, 'statistics.ndjson');
+  writeFileSync(file, calls());
+  t.rollcall('import', file);
+  return { timezone: 'Europe/Berlin', locale: 'en-GB' };
+}
+
+const stats = async (t, query) => (await t.api(`/v1/Accounts/${ACCOUNT}/CallStats?${query}`)).json;
+const at = (more = '') => `/console/statistics?account=${ACCOUNT}&${RANGE}${more}`;
+const cells = (page, rows) => page.locator(rows).evaluateAll((all) => all.map((row) => [...row.children].map((cell) => cell.textContent.trim())));
+const plain = (text) => Number(text.replaceAll(',', ''));
+const historyTotal = async (t, address) => {
+  const query = new URL(address, t.url).searchParams;
+  const account = query.get('account');
+  query.delete('account');
+  const answer = await t.api(`/v1/Accounts/${account}/CallStats?group=direction&${query}`);
+  return answer.json.calls;
+};
+
+async function tableAndFileAreTheApis(t) {
+  const page = await t.signedIn(await prepared(t));
+  await page.goto(t.url + at('&view=table&interval=hour'));
+  await page.locator('.data tfoot').waitFor();
+  const said = await stats(t, `${RANGE}&interval=hour&group=status&time_zone=Europe/Berlin`);
+  // A day of 25 hours is among them.
+  assert.equal(said.buckets.length, 73);
+  const head = await page.locator('.data thead th').allTextContents();
+  assert.deepEqual(head, ['Time', 'Completed', 'No answer', 'Busy', 'Failed', 'Calls', 'Answered', 'Ratio', 'Mean', 'Minutes', 'Peak']);
+  const count = (of, status) => of.groups.find((group) => group.status === status)?.calls ?? 0;
+  const counts = (of) => [...STATUSES.map((status) => count(of, status)), of.calls, of.answered];
+  const rows = await cells(page, '.data tbody tr');
+  assert.deepEqual(rows.map((row) => row.slice(1, 7).map(plain)), said.buckets.map(counts));
+  assert.deepEqual(rows.map((row) => plain(row[10])), said.buckets.map(({ peak }) => peak));
+  const [all] = await cells(page, '.data tfoot tr');
+  assert.deepEqual(all.slice(1, 7).map(plain), counts(said));
+  assert.equal(all[7], `${((said.answered / said.calls) * 100).toFixed(1)}%`);
+  const twice = rows.filter((row) => row[0].startsWith('Sun 25 Oct, 02:00'));
+  assert.equal(twice.length, 2, 'the hour that comes twice');
+
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'CSV', exact: true }).click()]);
+  const lines = readFileSync(await download.path(), 'utf8').split('\r\n');
+  assert.equal(lines[0], 'start,end,completed,no-answer,busy,failed,calls,answered,answered_ratio,mean_seconds,minutes,peak');
+  assert.equal(lines.length, 73 + 2);
+  said.buckets.forEach((bucket, n) => {
+    const line = lines[n + 1].split(',');
+    assert.deepEqual(line.slice(0, 2), [bucket.start, bucket.end]);
+    assert.deepEqual(line.slice(2, 8).map(Number), counts(bucket));
+    assert.equal(Number(line[11]), bucket.peak);
+  });
+}
+
+async function tilesCompareWithTheTimeBefore(t) {
+  const page = await t.signedIn(await prepared(t));
+  // Two days, and the two before.
+  await page.goto(`${t.url}/console/statistics?account=${ACCOUNT}&start=2026-10-25T23:00:00Z&end=2026-10-26T23:00:00Z`);
+  const now = await stats(t, 'start=2026-10-25T23:00:00Z&end=2026-10-26T23:00:00Z&group=status');
+  const then = await stats(t, 'start=2026-10-24T22:00:00Z&end=2026-10-25T23:00:00Z&group=status');
+  const tile = page.locator('.tile', { hasText: 'Calls' });
+  await page.locator('.tile-then', { hasText: `from ${then.calls}` }).waitFor();
+  assert.equal(plain(await tile.locator('.tile-value').textContent()), now.calls);
+  const way = now.calls > then.calls ? 'up by' : 'down by';
+  assert.match(await tile.locator('.tile-change').textContent(), new RegExp(way));
+}
+
+async function aBarSaysItsNumbersAndLeadsToItsCalls(t) {
+  const page = await t.signedIn(await prepared(t));
+  await page.goto(t.url + at('&interval=day'));
+  await page.locator('.chart svg path.st-completed').waitFor();
+  const said = await stats(t, `${RANGE}&interval=day&group=status&time_zone=Europe/Berlin`);
+  const bar = page.locator('.chart-bar');
+  const sentence = (bucket, name) => `${name}: ${['failed', 'busy', 'no-answer', 'completed']
+    .map((status) => [{ failed: 'Failed', busy: 'Busy', 'no-answer': 'No answer', completed: 'Completed' }[status], bucket.groups.find((group) => group.status === status)?.calls])
+    .filter(([, calls]) => calls).map(([text, calls]) => `${text} ${calls}`).join(', ')}, Total ${bucket.calls}`;
+  await page.locator('.choice label', { hasText: 'Table' }).locator('input').focus();
+  await page.keyboard.press('Tab');
+  await page.getByRole('button', { name: 'CSV', exact: true }).focus();
+  await page.keyboard.press('Tab');
+  assert.equal(await bar.getAttribute('aria-label'), sentence(said.buckets[2], 'Mon 26 Oct'));
+  await page.keyboard.press('ArrowLeft');
+  assert.equal(await bar.getAttribute('aria-label'), sentence(said.buckets[1], 'Sun 25 Oct'));
+  assert.equal(await page.locator('.chart [aria-live]').textContent(), sentence(said.buckets[1], 'Sun 25 Oct'));
+  assert.equal(await historyTotal(t, await bar.getAttribute('href')), said.buckets[1].calls);
+  // Down one part of the bar: that of failed calls.
+  await page.keyboard.press('ArrowDown');
+  const failed = said.buckets[1].groups.find(({ status }) => status === 'failed').calls;
+  assert.equal(await bar.getAttribute('aria-label'), `Sun 25 Oct: Failed ${failed}`);
+  assert.equal(await historyTotal(t, await bar.getAttribute('href')), failed);
+  const [y, m, d] = ['start', 'end', 'callStatus'];
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/\/console\/history\?/);
+  const query = new URL(page.url()).searchParams;
+  assert.deepEqual([y, m, d].map((key) => query.get(key)), ['2026-10-24T22:00:00Z', '2026-10-25T23:00:00Z', 'failed']);
+
+  // The same by pointer.
+  await page.goBack();
+  await page.locator('.chart svg path.st-completed').waitFor();
+  const box = await page.locator('.chart').boundingBox();
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height - 30);
+  const tip = page.locator('.chart-tip');
+  assert.equal(await tip.locator('strong').textContent(), 'Sun 25 Oct');
+  assert.equal(await tip.locator('tr.on').textContent(), `Completed${said.buckets[1].groups.find(({ status }) => status === 'completed').calls}`);
+  await page.mouse.click(box.x + box.width / 2, box.y + box.height - 30);
+  await page.waitForURL(/callStatus=completed/);
+}
+
+async function rankingsAreTheApis(t) {
+  const page = await t.signedIn(await prepared(t));
+  await page.goto(t.url + at());
+  for (const [title, group] of [['Most called', 'to'], ['Most calls from', 'from'], ['Destinations', 'to_country'], ['Trunks', 'trunk'], ['Applications', 'application']]) {
+    const card = page.getByRole('region', { name: title, exact: true });
+    await card.locator('.hbars').waitFor();
+    const said = await stats(t, `${RANGE}&group=${group}&top=10`);
+    const rows = await card.locator('tbody tr').evaluateAll((all) => all.map((row) => [
+      (row.querySelector('bdi') ?? row.querySelector('th')).textContent, row.querySelector('td').textContent, row.querySelector('a')?.getAttribute('href'),
+    ]));
+    const named = said.groups.map((of) => [of[group], of.calls]);
+    assert.deepEqual(rows.slice(0, named.length).map(([, calls]) => plain(calls)), named.map(([, calls]) => calls), title);
+    for (const [n, [name, calls]] of named.entries()) {
+      if (!name) continue;
+      assert.equal(rows[n][0], name);
+      assert.equal(await historyTotal(t, rows[n][2]), calls, `${title}: ${name}`);
+    }
+    if (said.other) assert.equal(plain(rows.at(-1)[1]), said.other.calls);
+  }
+  // Hostile names are texts.
+  assert.equal(await page.locator('main img').count(), 0);
+  await page.locator('.tops select').selectOption('failed');
+  const failed = await stats(t, `${RANGE}&group=to&top=10&callStatus=failed`);
+  const first = page.getByRole('region', { name: 'Most called', exact: true }).locator('tbody tr').first();
+  await first.filter({ hasText: failed.groups[0].to }).waitFor();
+  assert.equal(plain(await first.locator('td').first().textContent()), failed.groups[0].calls);
+}
+
+async function anOlderAnswerNeverReplacesANewerOne(t) {
+  const page = await t.signedIn(await prepared(t));
+  let release;
+  const held = new Promise((resolve) => { release = resolve; });
+  await page.goto(t.url + at());
+  await page.locator('.tile-value').first().waitFor();
+  await page.route((url) => url.pathname.endsWith('/CallStats') && url.searchParams.get('direction') === 'inbound' && url.searchParams.has('interval'), async (route) => {
+    await held;
+    await route.continue().catch(() => {});
+  });
+  const direction = page.locator('.control', { hasText: 'Direction' }).locator('select');
+  await direction.selectOption('inbound');
+  await page.locator('[aria-busy=true]').first().waitFor();
+  await direction.selectOption('outbound');
+  const outbound = (await stats(t, `${RANGE}&group=status&direction=outbound`)).calls;
+  const calls = page.locator('.tile-value').first();
+  await page.waitForFunction((n) => document.querySelector('.tile-value').textContent === n, String(outbound));
+  release();
+  await page.locator('.tops .hbars').first().waitFor();
+  assert.equal(await calls.textContent(), String(outbound));
+}
+
+async function periodsAreWholeDaysOfTheZone(t) {
+  const page = await t.signedIn(await prepared(t));
+  const module = await page.evaluate(() => document.querySelector('script[type=module]').src.replace('main.js', 'period.js'));
+  const of = (query, zone, now) => page.evaluate(async ([address, text, clock, time]) => {
+    const { period, intervals } = await import(address);
+    const found = period(new URLSearchParams(text), clock, new Date(time));
+    const shown = (range) => [range.start, range.end].map((edge) => edge.toISOString().slice(0, 16));
+    return [...shown(found), ...shown(found.before), intervals(found).usual];
+  }, [module, query, zone, now]);
+  const noon = '2026-10-26T11:30:20Z';
+  for (const [query, zone, wanted] of [
+    ['range=today', 'local', ['2026-10-25T23:00', '2026-10-26T23:00', '2026-10-24T22:00', '2026-10-25T11:30', 'hour']],
+    ['range=yesterday', 'local', ['2026-10-24T22:00', '2026-10-25T23:00', '2026-10-23T22:00', '2026-10-24T22:00', 'hour']],
+    ['range=7d', 'local', ['2026-10-19T22:00', '2026-10-26T23:00', '2026-10-12T22:00', '2026-10-19T10:30', 'hour']],
+    ['range=30d', 'utc', ['2026-09-27T00:00', '2026-10-27T00:00', '2026-08-28T00:00', '2026-09-26T11:30', 'day']],
+    ['range=24h', 'utc', ['2026-10-25T12:00', '2026-10-26T12:00', '2026-10-24T12:00', '2026-10-25T11:30', 'hour']],
+    ['range=month', 'local', ['2026-09-30T22:00', '2026-10-31T23:00', '2026-08-31T22:00', '2026-09-26T12:30', 'day']],
+    ['range=last-month', 'utc', ['2026-09-01T00:00', '2026-10-01T00:00', '2026-08-01T00:00', '2026-09-01T00:00', 'day']],
+    ['start=2026-10-24T22:00:00Z&end=2026-10-25T23:00:00Z', 'local', ['2026-10-24T22:00', '2026-10-25T23:00', '2026-10-23T22:00', '2026-10-24T22:00', 'hour']],
+    ['start=2026-10-25T10:15:00Z&end=2026-10-25T12:00:00Z', 'utc', ['2026-10-25T10:15', '2026-10-25T12:00', '2026-10-25T08:30', '2026-10-25T10:15', 'hour']],
+    ['range=junk&start=junk', 'utc', ['2026-10-20T00:00', '2026-10-27T00:00', '2026-10-13T00:00', '2026-10-19T11:30', 'hour']],
+  ]) assert.deepEqual(await of(query, zone, noon), wanted, `${query} ${zone}`);
+}
+
+async function whereThereIsNothingThePageSaysWhatToDo(t) {
+  const page = await t.signedIn(await prepared(t));
+  await page.goto(`${t.url}/console/statistics?account=${ACCOUNT}&start=2020-01-01T00:00:00Z&end=2020-01-02T00:00:00Z`);
+  await page.getByRole('button', { name: 'Show the week before it' }).click();
+  await page.locator('.chart svg path').first().waitFor();
+  await page.goto(`${t.url}/console/statistics?account=e0000000-0000-4000-8000-0000000000ff`);
+  await page.getByRole('heading', { name: 'No calls yet' }).waitFor();
+  assert.match(await page.locator('.paste code').textContent(), /^https:\/\/.*\/v1\/hooks\/call-status/);
+  // What the API refuses is said in its words.
+  await page.goto(t.url + at('&direction=sideways'));
+  await page.locator('.note.bad').first().filter({ hasText: 'sideways' }).waitFor();
+}
+
+async function isAccessibleAndPrints(t) {
+  for (const colorScheme of ['light', 'dark']) {
+    const page = await t.signedIn({ ...await prepared(t), colorScheme });
+    for (const more of ['', '&view=table', '&measure=answered']) {
+      await page.goto(t.url + at(more));
+      await page.locator('.tops .hbars').nth(4).waitFor();
+      await t.axe(page);
+    }
+    await page.setViewportSize({ width: 390, height: 844 });
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390, 'nothing is wider than a telephone');
+    await page.emulateMedia({ media: 'print' });
+    assert.equal(await page.locator('.controls').isVisible(), false);
+    assert.equal(await page.locator('.figures').isVisible(), true);
+  }
+}
+
+export const tests = [
+  ['the table and its file are what the API says', tableAndFileAreTheApis],
+  ['tiles compare with the time before', tilesCompareWithTheTimeBefore],
+  ['a bar says its numbers and leads to its calls', aBarSaysItsNumbersAndLeadsToItsCalls],
+  ['rankings are what the API says', rankingsAreTheApis],
+  ['an older answer never replaces a newer one', anOlderAnswerNeverReplacesANewerOne],
+  ['periods are whole days of the zone', periodsAreWholeDaysOfTheZone],
+  ['where there is nothing the page says what to do', whereThereIsNothingThePageSaysWhatToDo],
+  ['statistics are accessible, fit a telephone and print', isAccessibleAndPrints],
+];
