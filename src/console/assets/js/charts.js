@@ -3,6 +3,7 @@
 // the calls.
 
 import { html, useEffect, useId, useLayoutEffect, useRef, useState } from './html.js';
+import { Text } from './text.js';
 import { minute, number, shortDay } from './time.js';
 
 const TOP = 8;
@@ -202,7 +203,7 @@ export function HBars({ label, head, rows, columns, size, largest }) {
     <tbody>${rows.map((row) => html`<tr key=${row.key}>
       <th scope="row">
         ${size(row.values) > 0 && html`<span class="hbar" aria-hidden="true" style=${{ width: `${(size(row.values) / most) * 100}%` }}></span>`}
-        ${row.href ? html`<a href=${row.href}><bdi>${row.name}</bdi></a>` : html`<span><bdi>${row.name}</bdi></span>`}
+        ${row.href ? html`<a href=${row.href}><${Text} value=${row.name} /></a>` : html`<span><${Text} value=${row.name} /></span>`}
         ${row.note && html`<small>${row.note}</small>`}
       </th>
       ${columns.map((column) => html`<td class=${`number ${column.wide ? 'wide' : ''}`} key=${column.label}>${column.text(row.values)}</td>`)}

@@ -41,8 +41,8 @@ export function period(params, zone, now = new Date()) {
   if (key === 'month' || key === 'last-month') {
     const months = key === 'month' ? 0 : -1;
     const start = firstOfMonth(now, zone, months);
-    const last = firstOfMonth(now, zone, months - 1);
-    const ended = (at) => new Date(Math.min(last.getTime() + (at - start), start.getTime()));
+    // A month that is shorter has ended by then.
+    const ended = (at) => new Date(Math.min(monthBefore(at, zone), start));
     const found = compared(key, start, firstOfMonth(now, zone, months + 1), now, ended);
     if (key === 'last-month') found.before.end = start;
     return found;
@@ -69,6 +69,14 @@ function shifted(at, zone, days) {
   if (zone === 'utc') return new Date(at.getTime() + days * DAY);
   const moved = new Date(at);
   moved.setDate(moved.getDate() + days);
+  return moved;
+}
+
+/** The same day and time of the month before; where it has no such day, one of the next. */
+function monthBefore(at, zone) {
+  const moved = new Date(at);
+  if (zone === 'utc') moved.setUTCMonth(moved.getUTCMonth() - 1);
+  else moved.setMonth(moved.getMonth() - 1);
   return moved;
 }
 

@@ -3,6 +3,7 @@
 import { html, useState } from '../html.js';
 import { json, words } from '../api.js';
 import { Refused } from './connect.js';
+import { Text } from '../text.js';
 import { ago, full, number } from '../time.js';
 import { address } from '../url.js';
 import { Button, Dialog, Empty, ErrorNote, Field, Icon, toast } from '../ui.js';
@@ -27,7 +28,7 @@ export function Accounts({ accounts, again, zone }) {
       <thead><tr><th scope="col">Account</th><th scope="col">Webhooks</th><th scope="col">Kept</th><th scope="col" class="num">Calls</th>
         <th scope="col">Last event</th><th scope="col">Refused</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
       <tbody>${accounts.map((one) => html`<tr key=${one.account_sid}>
-        <th scope="row"><a href=${address('history', { account: one.account_sid })}><bdi>${one.name || 'Without a name'}</bdi></a>
+        <th scope="row"><a href=${address('history', { account: one.account_sid })}><${Text} value=${one.name || 'Without a name'} /></a>
           <small class="below mono">${one.account_sid}</small>
           ${one.service_provider_sid && html`<small class="below">of provider <span class="mono">${one.service_provider_sid}</span></small>`}</th>
         <td data-name="Webhooks"><${Ways} account=${one} /></td>

@@ -1,6 +1,7 @@
 // The audit log: what admins did, and requests with wrong credentials.
 
 import { html } from '../html.js';
+import { Text } from '../text.js';
 import { full } from '../time.js';
 import { Icon, Note } from '../ui.js';
 
@@ -27,9 +28,9 @@ export function Audit({ audit, url, navigate, zone }) {
       <thead><tr><th scope="col">Time</th><th scope="col">Who</th><th scope="col">What</th><th scope="col">To what</th><th scope="col">Outcome</th><th scope="col">From</th></tr></thead>
       <tbody>${shown.map((entry, n) => html`<tr key=${`${entry.at} ${n}`}>
         <td class="nowrap">${full(entry.at, zone)}</td>
-        <td data-name="Who"><bdi>${entry.who}</bdi></td>
+        <td data-name="Who"><${Text} value=${entry.who} /></td>
         <td data-name="What">${entry.what ?? entry.action}</td>
-        <td data-name="To what" class="object"><bdi>${entry.object ?? ''}</bdi>${rest(entry)}</td>
+        <td data-name="To what" class="object"><${Text} value=${entry.object ?? ''} />${rest(entry)}</td>
         <td data-name="Outcome"><span class=${`level ${entry.outcome === 'done' ? '' : 'warning'}`}><${Icon} name=${OUTCOMES[entry.outcome] ?? 'info'} />${entry.outcome ?? ''}</span></td>
         <td data-name="From" class="mono">${entry.peer ?? ''}</td>
       </tr>`)}</tbody></table></div>`}`;

@@ -2,6 +2,7 @@
 
 import { html } from '../html.js';
 import { TestEvent, webhookUrl } from '../empty.js';
+import { Text } from '../text.js';
 import { ago, full, number } from '../time.js';
 import { address } from '../url.js';
 import { Copy, Icon, Note } from '../ui.js';
@@ -35,7 +36,7 @@ export function Connect({ operation, accounts, zone }) {
           <p class="hint">What follows <code>#</code> makes jambonz try again when something fails on the way.</p>
           ${ready.some((one) => one.hook_user) && html`<p>With the user of the account and its password:</p>
             <ul class="users">${ready.filter((one) => one.hook_user).map((one) => html`<li key=${one.account_sid}>
-              <span><bdi>${one.name || one.account_sid}</bdi></span><${Paste} text=${one.hook_user} /></li>`)}</ul>`}
+              <span><${Text} value=${one.name || one.account_sid} /></span><${Paste} text=${one.hook_user} /></li>`)}</ul>`}
         </li>
         ${connect.private_ca && html`<li><h3>Let jambonz trust the certificate</h3>
           <p>It is of rollcall's own authority. On each feature server, set <code>NODE_EXTRA_CA_CERTS</code> to a file with what this prints:</p>

@@ -1,6 +1,7 @@
 // Whether all is well: checks with advice, figures, disk, backups, certificates.
 
 import { html } from '../html.js';
+import { Text } from '../text.js';
 import { ago, dayAndMinute, full, number, span } from '../time.js';
 import { Icon } from '../ui.js';
 
@@ -121,7 +122,7 @@ function Certificates({ certificates, zone }) {
       <thead><tr><th scope="col">For</th><th scope="col">Names</th><th scope="col">Ends</th></tr></thead>
       <tbody>${certificates.map((one) => html`<tr key=${one.part + one.file}>
         <td>${one.part}${one.made && html`<small class="below">made by rollcall</small>`}</td>
-        <td class="names"><bdi>${one.names?.length ? one.names.join(', ') : one.subject}</bdi></td>
+        <td class="names"><${Text} value=${one.names?.length ? one.names.join(', ') : one.subject} /></td>
         <td><${Ends} certificate=${one} zone=${zone} /></td>
       </tr>`)}</tbody></table></div>`}
   </section>`;

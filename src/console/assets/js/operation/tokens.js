@@ -2,6 +2,7 @@
 
 import { html, useState } from '../html.js';
 import { json } from '../api.js';
+import { Text } from '../text.js';
 import { ago, dayAndMinute, full } from '../time.js';
 import { Button, Copy, Dialog, ErrorNote, Field, Icon, Note, toast } from '../ui.js';
 
@@ -28,7 +29,7 @@ export function Tokens({ tokens, accounts, session, again, zone }) {
       <thead><tr><th scope="col">Token</th><th scope="col">Of</th><th scope="col">Role</th><th scope="col">Last used</th><th scope="col">Made</th>
         <th scope="col">Ends</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
       <tbody>${sorted.map((token) => html`<tr key=${token.id}>
-        <th scope="row"><bdi>${token.name || 'Without a name'}</bdi>${isOwn(token) && html` <span class="tag">yours</span>`}<small class="below mono">${token.id}</small></th>
+        <th scope="row"><${Text} value=${token.name || 'Without a name'} />${isOwn(token) && html` <span class="tag">yours</span>`}<small class="below mono">${token.id}</small></th>
         <td data-name="Of"><${Scope} token=${token} accounts=${accounts} /></td>
         <td data-name="Role"><span title=${ROLES.find(([role]) => role === token.role)?.[1]}>${token.role}</span></td>
         <td data-name="Last used">${token.last_used_at ? html`<span title=${full(token.last_used_at, zone)}>${ago(token.last_used_at)}</span>` : html`<span class="muted">never</span>`}</td>
@@ -43,7 +44,7 @@ export function Tokens({ tokens, accounts, session, again, zone }) {
 function Scope({ token, accounts }) {
   if (token.account_sid) {
     const name = accounts.find((one) => one.account_sid === token.account_sid)?.name;
-    return html`<bdi>${name || 'an account'}</bdi><small class="below mono">${token.account_sid}</small>`;
+    return html`<${Text} value=${name || 'an account'} /><small class="below mono">${token.account_sid}</small>`;
   }
   if (token.service_provider_sid) return html`a service provider<small class="below mono">${token.service_provider_sid}</small>`;
   return 'all accounts';

@@ -3,6 +3,7 @@
 import { html } from '../html.js';
 import { json } from '../api.js';
 import { PERIODS } from '../period.js';
+import { Text, visible } from '../text.js';
 import { fromInput, iso, toInput } from '../time.js';
 import { Choice, Icon, useLoad } from '../ui.js';
 
@@ -45,7 +46,7 @@ export function Controls({ set, zone, time, interval, may, view, query, filters 
     ${names.length > 0 && html`<label class="control">Trunk
       <select class="select" value=${filters.trunk ?? ''} onChange=${(event) => set({ trunk: event.target.value })}>
         <option value="">All</option>
-        ${names.map((name) => html`<option key=${name} value=${name} selected=${name === filters.trunk}>${name}</option>`)}
+        ${names.map((name) => html`<option key=${name} value=${name} selected=${name === filters.trunk}>${visible(name)}</option>`)}
       </select>
     </label>`}
     <span class="spring"></span>
@@ -61,6 +62,6 @@ export function Chips({ filters, set }) {
   const shown = Object.entries(filters).filter(([key]) => !CONTROLLED.includes(key));
   return shown.length > 0 && html`<ul class="chips" aria-label="Filters">${shown.map(([key, text]) => html`<li key=${key}>
     <button type="button" class="chip" onClick=${() => set({ [key]: '' })} aria-label=${`Remove the filter ${key} ${text}`}>
-      ${key} <b><bdi>${text}</bdi></b> <${Icon} name="close" />
+      ${key} <b><${Text} value=${text} /></b> <${Icon} name="close" />
     </button></li>`)}</ul>`;
 }

@@ -1,0 +1,196 @@
+// Operation: what an admin does in the page is done, and shown once where it is secret.
+
+import assert from 'node:assert/strict';
+
+const ACCOUNT = 'e0000000-0000-4000-8000-000000000031';
+const HOSTILE = '<b onclick=alert(1)>"&';
+
+const named = (n) => `page ${process.pid} ${n} ${Math.random().toString(36).slice(2, 8)}`;
+
+async function part(t, page, name) {
+  await page.goto(`${t.url}/console/operation${name ? `?part=${name}` : ''}`);
+  await page.locator('.as-of').waitFor();
+}
+
+async function register(t, sid, ...more) {
+  await t.rollcall('account', 'set', sid, ...more);
+}
+
+async function makeToken(page, { name, of = 'All accounts (admin)', role, own }) {
+  await page.getByRole('button', { name: 'Make a token' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Name').fill(name);
+  await dialog.getByLabel('Of', { exact: true }).selectOption({ label: of });
+  await dialog.getByLabel('Role').selectOption(role);
+  await dialog.getByLabel('Your own token once more').fill(own);
+  await dialog.getByRole('button', { name: 'Make it' }).click();
+  return dialog;
+}
+
+async function aTokenIsMadeShownOnceAndItsSessionEndsWithIt(t) {
+  const page = await t.signedIn({});
+  await part(t, page, 'tokens');
+  const name = named('auditor');
+  // Not without one's own token.
+  const dialog = await makeToken(page, { name, role: 'read', own: 'rc_not-mine' });
+  await dialog.getByRole('alert').waitFor();
+  assert.equal(await dialog.getByLabel('Name').inputValue(), name, 'the form stays as it was');
+  await dialog.getByLabel('Your own token once more').fill(t.admin);
+  await dialog.getByRole('button', { name: 'Make it' }).click();
+  const token = await dialog.locator('.paste.token code').textContent();
+  assert.ok(token.length > 20, token);
+  await t.axe(page);
+  await dialog.getByRole('button', { name: 'Done' }).click();
+  const row = page.getByRole('row', { name });
+  await row.waitFor();
+  assert.match(await row.textContent(), /read/);
+  assert.equal((await page.content()).includes(token), false, 'it is shown once');
+  await page.reload();
+  await row.waitFor();
+  assert.equal((await page.content()).includes(token), false, 'it is shown once');
+
+  // It may read, and no more.
+  assert.equal((await t.api('/v1/Calls?limit=1', { token })).status, 200);
+  const other = await t.signedIn({ token });
+  await other.goto(`${t.url}/console/history`);
+  await other.getByRole('link', { name: 'Statistics' }).waitFor();
+  assert.equal(await other.getByRole('link', { name: 'Operation' }).count(), 0);
+  assert.equal(await other.evaluate(async () => (await fetch('/console/api/tokens')).status), 403);
+
+  // Revoked, after one question: it and its session end.
+  await row.getByRole('button', { name: 'Revoke' }).click();
+  const question = page.getByRole('dialog');
+  await question.getByRole('button', { name: 'Cancel' }).click();
+  assert.equal((await t.api('/v1/Calls?limit=1', { token })).status, 200);
+  await row.getByRole('button', { name: 'Revoke' }).click();
+  await question.getByRole('button', { name: 'Revoke', exact: true }).click();
+  await row.waitFor({ state: 'detached' });
+  assert.equal((await t.api('/v1/Calls?limit=1', { token })).status, 401);
+  assert.equal(await other.evaluate(async () => (await fetch('/v1/Calls?limit=1')).status), 401);
+  await other.reload();
+  await other.locator('.sign-in').waitFor();
+}
+
+async function anAccountIsRegisteredAndItsSecretsAreNotShown(t) {
+  const page = await t.signedIn({});
+  await part(t, page, 'accounts');
+  await page.getByRole('button', { name: 'Add an account' }).click();
+  const dialog = page.getByRole('dialog');
+  const [password, secret] = ['hook-password-4711', 'wh_secret_0815'];
+  await dialog.getByLabel('Account sid').fill('no-uuid');
+  await dialog.getByRole('button', { name: 'Add', exact: true }).click();
+  await dialog.getByRole('alert').filter({ hasText: 'no-uuid' }).waitFor();
+  await dialog.getByLabel('Account sid').fill(ACCOUNT);
+  await dialog.getByLabel('Name').fill(HOSTILE);
+  await dialog.getByLabel('User', { exact: true }).fill('operation-page');
+  await dialog.getByLabel('Password').fill(password);
+  await dialog.getByLabel('Webhook secret').fill(secret);
+  await dialog.getByLabel('Keep calls for').fill('90days');
+  await dialog.getByRole('button', { name: 'Add', exact: true }).click();
+  const row = page.getByRole('row', { name: ACCOUNT });
+  await row.waitFor();
+  const text = await row.textContent();
+  for (const part of [HOSTILE, 'operation-page', '90days', 'signed with its secret']) assert.ok(text.includes(part), text);
+  const listed = JSON.parse(await t.rollcall('account', 'list', '--json')).find((one) => one.account_sid === ACCOUNT);
+  assert.deepEqual([listed.name, listed.hook_user, listed.webhook_secret], [HOSTILE, 'operation-page', true]);
+
+  // Changed: the secrets stay as they are, and are not in the form.
+  await row.getByRole('button', { name: 'Change' }).click();
+  assert.equal(await dialog.getByLabel('Password').inputValue(), '');
+  assert.equal(await dialog.getByLabel('Webhook secret').inputValue(), '');
+  await dialog.getByLabel('Name').fill('Operation');
+  await dialog.getByRole('button', { name: 'Change', exact: true }).click();
+  await row.filter({ hasText: 'Operation' }).waitFor();
+  const answer = await page.evaluate(async () => (await fetch('/console/api/accounts')).text());
+  for (const hidden of [password, secret]) {
+    assert.equal(answer.includes(hidden), false);
+    assert.equal((await page.content()).includes(hidden), false);
+  }
+  const event = { account_sid: ACCOUNT, call_sid: 'e0000000-0000-4000-8000-0000000003ff', call_status: 'ringing', direction: 'inbound', from: '1', to: '2' };
+  const basic = Buffer.from(`operation-page:${password}`).toString('base64');
+  assert.equal((await t.api('/v1/hooks/call-status', { method: 'POST', body: event, authorization: `Basic ${basic}` })).status, 204);
+
+  // Removed, after one question.
+  await row.getByRole('button', { name: 'Remove' }).click();
+  await dialog.getByRole('button', { name: 'Remove', exact: true }).click();
+  await row.waitFor({ state: 'detached' });
+}
+
+async function aTestCallArrives(t) {
+  await register(t, ACCOUNT, '--name', 'Operation');
+  const page = await t.signedIn({});
+  await part(t, page, 'connect');
+  assert.match(await page.locator('.steps .paste code').first().textContent(), /\/v1\/hooks\/call-status/);
+  const select = page.getByLabel('Account of the test call');
+  if (await select.count()) await select.selectOption(ACCOUNT);
+  await page.getByRole('button', { name: 'Send a test call' }).click();
+  await page.getByRole('link', { name: 'Show it' }).click();
+  await page.waitForURL(new RegExp(`/console/calls/${ACCOUNT}/`));
+  const [, sid] = /calls\/[^/]+\/([^/?]+)/.exec(page.url());
+  assert.equal((await t.api(`/v1/Accounts/${ACCOUNT}/Calls/${sid}`)).status, 200);
+}
+
+async function theOverviewIsWhatTheServerSays(t) {
+  const page = await t.signedIn({});
+  await part(t, page);
+  const said = await page.evaluate(async () => (await fetch('/console/api/operation')).json());
+  const fact = (name) => page.locator('.fact', { hasText: name }).locator('dd').textContent();
+  assert.match(await fact('Release'), new RegExp(said.status.version.replaceAll('.', '\\.')));
+  const levels = said.checks.map(({ ok }) => ok);
+  assert.ok(levels.length > 3, JSON.stringify(said.checks));
+  const bad = levels.filter((level) => level !== 'ok').length;
+  assert.ok(await page.locator('.checks-card > .checklist > li').count() >= bad);
+  if (bad < levels.length) {
+    await page.locator('.fine summary').click();
+    assert.equal(await page.locator('.fine li').count(), levels.length - bad);
+  }
+  for (const { names } of said.certificates) {
+    if (names.length) await page.locator('td.names', { hasText: names.join(', ') }).first().waitFor();
+  }
+}
+
+async function theAuditLogIsFiltered(t) {
+  const page = await t.signedIn({});
+  const name = named('audited');
+  await t.rollcall('token', 'create', '--role', 'read', '--admin', '--name', name);
+  await part(t, page, 'audit');
+  const rows = page.locator('.operation tbody tr');
+  const note = page.locator('.operation .note, .operation p.muted');
+  // Where no file is configured the page says so.
+  if (await rows.count() === 0) {
+    await note.first().waitFor();
+    return;
+  }
+  const all = await rows.count();
+  await page.getByPlaceholder('Find in the log').fill('token create');
+  await page.waitForFunction((n) => document.querySelectorAll('.operation tbody tr').length <= n, all);
+  for (const text of await rows.allTextContents()) assert.match(text, /token create/);
+  await page.waitForURL(/find=token/);
+}
+
+async function operationIsAccessible(t) {
+  for (const colorScheme of ['light', 'dark']) {
+    const page = await t.signedIn({ colorScheme });
+    for (const name of ['', 'connect', 'accounts', 'tokens', 'audit']) {
+      await part(t, page, name);
+      await t.axe(page);
+      await page.setViewportSize({ width: 390, height: 844 });
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390, `${name}: nothing is wider than a telephone`);
+      await page.setViewportSize({ width: 1280, height: 900 });
+    }
+    await part(t, page, 'tokens');
+    await page.getByRole('button', { name: 'Make a token' }).click();
+    await t.axe(page);
+    await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+  }
+}
+
+export const tests = [
+  ['a token is made, shown once, and its session ends with it', aTokenIsMadeShownOnceAndItsSessionEndsWithIt],
+  ['an account is registered and its secrets are not shown', anAccountIsRegisteredAndItsSecretsAreNotShown],
+  ['a test call arrives', aTestCallArrives],
+  ['the overview is what the server says', theOverviewIsWhatTheServerSays],
+  ['the audit log is filtered', theAuditLogIsFiltered],
+  ['operation is accessible and fits a telephone', operationIsAccessible],
+];
