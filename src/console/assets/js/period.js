@@ -12,6 +12,7 @@ export const PERIODS = [
   ['today', 'Today'],
   ['yesterday', 'Yesterday'],
   ['7d', 'Last 7 days'],
+  ['last-week', 'Last week'],
   ['30d', 'Last 30 days'],
   ['90d', 'Last 90 days'],
   ['month', 'This month'],
@@ -47,7 +48,12 @@ export function period(params, zone, now = new Date()) {
     if (key === 'last-month') found.before.end = start;
     return found;
   }
-  const [from, to] = { today: [0, 1], yesterday: [-1, 0], '7d': [-6, 1], '30d': [-29, 1], '90d': [-89, 1] }[key];
+  // Days since Monday.
+  const weekday = ((zone === 'utc' ? now.getUTCDay() : now.getDay()) + 6) % 7;
+  const days = {
+    today: [0, 1], yesterday: [-1, 0], '7d': [-6, 1], 'last-week': [-weekday - 7, -weekday], '30d': [-29, 1], '90d': [-89, 1],
+  };
+  const [from, to] = days[key];
   const shift = (at) => shifted(at, zone, from - to);
   return compared(key, startOfDay(now, zone, from), startOfDay(now, zone, to), now, shift);
 }

@@ -39,7 +39,6 @@ export function Statistics({ session, url, navigate, zone, account }) {
   const round = time.until < time.end ? now : 0;
   const figures = useLoad((signal) => json(main, { signal }).then(arrived), [main, round]);
   const earlier = useLoad((signal) => json(before, { signal }), [before]);
-  const isSame = figures.value?.asked === main;
   const value = figures.value;
 
   const calls = (more = {}, { start, end } = time) => address('history', {
@@ -54,17 +53,17 @@ export function Statistics({ session, url, navigate, zone, account }) {
     <${Chips} filters=${filters} set=${set} />
     ${figures.error && html`<${ErrorNote} error=${figures.error} again=${figures.again} />`}
     ${!value && figures.loading && html`<${Waiting} label="Counting" />`}
-    ${value && html`<div class=${figures.loading && round === 0 ? 'is-stale' : ''} aria-busy=${figures.loading ? 'true' : 'false'}>
+    ${value && html`<div class=${value.asked === main ? '' : 'is-stale'} aria-busy=${figures.loading ? 'true' : 'false'}>
       ${value.calls === 0 && value.peak === 0 ? html`<${Nothing} ...${{ session, account, base, filters, set, zone }} />` : html`
         <${Tiles} value=${value} earlier=${earlier.value} time=${time} zone=${zone} measure=${measure} set=${set} />
-        <${Figures} ...${{ value, measure, view, interval: value.interval, zone, time, calls }} />`}
+        <${Figures} ...${{ value, measure, view, interval: value.interval, zone, time: value.time, calls }} />`}
     </div>`}
-    ${value && value.calls > 0 && isSame && html`<${Tops} ...${{ url, set, query, calls, time, session }} />`}
+    ${value && value.calls > 0 && html`<${Tops} ...${{ url, set, query, calls, time, session, round: Math.floor(round / 300_000) }} />`}
   </div>`;
 
   function arrived(answer) {
     performance.mark('figures-arrived');
-    return { ...answer, asked: main, interval };
+    return { ...answer, asked: main, interval, time };
   }
 }
 

@@ -36,7 +36,7 @@ const TOPS = [
   },
 ];
 
-export function Tops({ url, set, query, calls, time, session }) {
+export function Tops({ url, set, query, calls, time, session, round }) {
   const rank = RANKS.find(([key]) => key === url.params.get('rank')) ?? RANKS[0];
   return html`<section class="tops" aria-label="Rankings">
     <header><h2>Most of</h2>
@@ -44,16 +44,16 @@ export function Tops({ url, set, query, calls, time, session }) {
         ${RANKS.map(([key, name]) => html`<option key=${key} value=${key} selected=${key === rank[0]}>${name}</option>`)}
       </select></label>
     </header>
-    <div class="top-grid">${TOPS.map((top) => html`<${Top} key=${top.group} ...${{ ...top, query, calls, rank, time, session }} />`)}</div>
+    <div class="top-grid">${TOPS.map((top) => html`<${Top} key=${top.group} ...${{ ...top, query, calls, rank, time, session, round }} />`)}</div>
   </section>`;
 }
 
-function Top({ group, head, title, link, note, unknown, query, calls, rank, time, session }) {
+function Top({ group, head, title, link, note, unknown, query, calls, rank, time, session, round }) {
   // A masked number finds no calls.
   const isMasked = session.role === 'read-masked' && (group === 'from' || group === 'to');
   const [rankKey, , filter] = rank;
   const asked = query({ ...filter, group, top: TOP });
-  const { value, error, loading, again } = useLoad((signal) => json(asked, { signal }), [asked]);
+  const { value, error, loading, again } = useLoad((signal) => json(asked, { signal }), [asked, round]);
   const rows = (value?.groups ?? []).filter((row) => row.calls > 0).map((row) => {
     const name = row[group];
     const to = name === '' || isMasked ? null : link(name);
