@@ -14,6 +14,12 @@ pub fn us() -> String {
     shown(geteuid().as_raw())
 }
 
+/// The name of the user that this process runs as, or its number.
+pub fn name_of_us() -> String {
+    let uid = geteuid().as_raw();
+    name(uid).unwrap_or_else(|| uid.to_string())
+}
+
 /// A user by number, and by name where there is one.
 pub fn shown(uid: u32) -> String {
     name(uid).map_or_else(|| format!("user {uid}"), |name| format!("user {uid} ({name})"))

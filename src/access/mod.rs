@@ -201,6 +201,11 @@ impl Access {
         !session.is_over(now) && has_token()
     }
 
+    /// How many sessions open something.
+    pub fn live_sessions(&self, now: Timestamp) -> u64 {
+        self.sessions.values().filter(|session| self.is_live(session, now)).count() as u64
+    }
+
     /// Every account that has settings, by sid.
     pub fn accounts(&self) -> impl Iterator<Item = &Account> {
         self.accounts.values()

@@ -215,6 +215,7 @@ fn is_quick(request: &AdminRequest) -> bool {
         | AdminRequest::Status
         | AdminRequest::Configuration
         | AdminRequest::Health
+        | AdminRequest::ConsoleOpen(_)
         | AdminRequest::CertShow
         | AdminRequest::CertRenew { .. } => true,
         // A part of a sid is looked for among all.

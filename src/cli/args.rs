@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use super::amounts::{duration, expiry};
 pub(super) use super::calls::{Export, ImportArgs, ListArgs};
 pub(super) use super::jambonz::JambonzCommand;
+use super::open::OpenArgs;
 pub(super) use super::words::{Backup, HealthArgs, Restore, ServerWanted, Verify};
 use crate::access::{Keep, Role, Secret, TokenScope};
 use crate::config::{Locations, Settings};
@@ -35,6 +36,11 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Run the server.
     Serve(Box<ServeArgs>),
+    /// Print a link to the console that signs in as an admin, once and within a minute; with a desktop, open it.
+    ///
+    /// What it opens is a token of its own, named after the user, which ends after 12 hours: `token list` shows
+    /// it, and `token revoke` ends it.
+    Open(OpenArgs),
     /// Make, list and revoke API tokens.
     #[command(subcommand)]
     Token(TokenCommand),

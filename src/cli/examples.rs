@@ -13,6 +13,10 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
             "rollcall serve --listen 0.0.0.0:8443 --tls-names calls.example.com --retention-age 90d",
         ],
     ),
+    (
+        &["open"],
+        &["rollcall open", "rollcall open --url https://calls.example.com", "rollcall open --json"],
+    ),
     (&["token"], &["rollcall token create --admin --name operator"]),
     (
         &["token", "create"],

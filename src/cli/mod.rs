@@ -20,6 +20,7 @@ mod log;
 mod manual;
 mod mirror;
 mod misuse;
+mod open;
 mod output;
 mod owner;
 mod paths;
@@ -133,6 +134,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Backup(words) => return done(backup::backup(&config, &words, output)),
         Command::Verify(words) => return done(backup::verify(words, output)),
         Command::Restore(words) => return done(backup::restore(&config, words, output)),
+        Command::Open(words) => return done(open::open(&config, words, output)),
         Command::List(list) => return done(bulk::list(&config, list, output)),
         Command::Token(TokenCommand::Create(token)) => {
             init = token.init.into();

@@ -29,6 +29,7 @@ impl From<String> for Rendered {
 pub(super) fn json(reply: &AdminReply, running: bool) -> Rendered {
     let value = match reply {
         AdminReply::Token { id, value } => json!({ "id": id, "token": value }),
+        AdminReply::SignInLink(link) => json!(link),
         AdminReply::Revoked { id, .. } => json!({ "done": revoked(reply), "id": id }),
         AdminReply::Tokens(tokens) => json!(tokens),
         AdminReply::Accounts(accounts) => json!(accounts),
@@ -62,6 +63,7 @@ pub(super) fn text(reply: &AdminReply, running: bool) -> Rendered {
             data: value.clone(),
             aside: Some(format!("token {id}; it is not shown again")),
         },
+        AdminReply::SignInLink(link) => link.url.clone().into(),
         AdminReply::Revoked { .. } => revoked(reply).into(),
         AdminReply::Tokens(tokens) => table(
             &["ID", "NAME", "SCOPE", "ROLE", "CREATED", "EXPIRES", "LAST USED"],

@@ -8,8 +8,8 @@ use super::table::clean;
 use crate::clock;
 use crate::domain::{Timestamp, counted, short_duration, show_age, show_size};
 use crate::ops::{
-    CertificateInfo, CertificateList, CertificateRole, HookFigures, MirrorFigures, ReachableAt,
-    Refusals, StatusFigures, UpstreamFigures,
+    CertificateInfo, CertificateList, CertificateRole, ConsoleFigures, HookFigures, MirrorFigures,
+    ReachableAt, Refusals, StatusFigures, UpstreamFigures,
 };
 use crate::store::Status;
 use crate::wire::parse_time;
@@ -64,6 +64,7 @@ pub(super) fn text(figures: &StatusFigures, running: bool) -> String {
     lines.extend(figures.listeners.iter().map(listener));
     lines.extend(certificate_lines(&figures.tls));
     lines.extend(hook_lines(&figures.hooks));
+    lines.extend(figures.console.iter().map(|console| ("console", console_line(console))));
     lines.extend(figures.mirror.iter().map(|mirror| ("mirror", mirror_line(mirror, now))));
     let upstream = figures.upstream_auth.iter();
     lines.extend(upstream.map(|upstream| ("jambonz's tokens", upstream_line(upstream, now))));
@@ -190,6 +191,15 @@ fn hook_lines(hooks: &HookFigures) -> Vec<(&'static str, String)> {
         lines.push(line("no known account", None, &others));
     }
     lines
+}
+
+/// Who is signed in at the console.
+fn console_line(console: &ConsoleFigures) -> String {
+    let ConsoleFigures { sessions, sign_ins, sign_ins_refused } = console;
+    format!(
+        "{}; {sign_ins} begun and {sign_ins_refused} refused since the start",
+        counted(*sessions, "session")
+    )
 }
 
 /// How the mirror of jambonz's Redis is.

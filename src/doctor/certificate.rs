@@ -80,6 +80,7 @@ fn on_disk(config: &Config, server: &User) -> Result<CertificateList, Box<Findin
         loops: None,
         keep_least_millis: 0,
         configuration: String::new(),
+        sign_in_codes: None,
         started_at: None,
         stopping: None,
     };

@@ -50,6 +50,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use answer_budget::AnswerBudget;
 pub use body_budget::BodyBudget;
+pub use console::Operation;
 pub use metrics::scrapes;
 pub use read_concurrency::ReadConcurrency;
 pub use reading::{OtherEnd, Presence};
@@ -89,6 +90,8 @@ pub struct ApiContext {
     pub started_at: Timestamp,
     /// Each file with certificates in use, once, and when they end, in seconds since 1970.
     pub certificates: Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync>,
+    /// What the console's page for operators asks.
+    pub operation: Operation,
     /// The calls are samples.
     pub is_demo: bool,
     /// Where audit events are written.

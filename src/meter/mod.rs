@@ -130,6 +130,10 @@ pub struct Meter {
     pub metrics: Arc<Connections>,
     /// Audit lines that were left out, since too many of one kind came.
     pub audit_left_out: Counter,
+    /// Sessions of the console that were begun.
+    pub sign_ins: Counter,
+    /// Wrong tokens and codes that were to begin one.
+    pub sign_ins_refused: Counter,
 }
 
 impl Default for Meter {
@@ -155,6 +159,8 @@ impl Default for Meter {
             http: Arc::default(),
             metrics: Arc::default(),
             audit_left_out: Counter::default(),
+            sign_ins: Counter::default(),
+            sign_ins_refused: Counter::default(),
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct ScrapeFigures {
     pub changes: Outcome,
     pub failed_authentications: u64,
     pub event_streams: u64,
+    /// Of the console, that may still be used.
+    pub console_sessions: u64,
     pub accounts: Vec<AccountGauge>,
     /// Files with certificates in use, and when they end, in seconds since 1970.
     pub certificates: Vec<(String, u64)>,
@@ -366,6 +368,15 @@ impl Scrape {
         text.counter("rollcall_failed_authentications", help, failed)?;
         let help = "Audit lines that were left out, since too many came";
         text.counter("rollcall_audit_left_out", help, meter.audit_left_out.get())?;
+        text.number(
+            "rollcall_console_sessions",
+            "Sessions of the console that were not signed out and are not over",
+            self.figures.console_sessions,
+        )?;
+        let help = "Sessions of the console that were begun";
+        text.counter("rollcall_console_sign_ins", help, meter.sign_ins.get())?;
+        let help = "Wrong tokens and links with which a session of the console was to begin";
+        text.counter("rollcall_console_sign_ins_refused", help, meter.sign_ins_refused.get())?;
         text.number(
             "rollcall_event_streams",
             "Event streams of changes",

@@ -69,6 +69,7 @@ fn object(request: &AdminRequest) -> Option<String> {
         AdminRequest::TokenCreate(new) => {
             Some(format!("{}, role {}", new.scope, new.role.as_str()))
         }
+        AdminRequest::ConsoleOpen(new) => Some(format!("a link for {}", new.user)),
         AdminRequest::TokenRevoke { token: id } => Some(shown_id(id)),
         AdminRequest::AccountSet(settings) => Some(account(&settings.account)),
         AdminRequest::AccountRemove { account: removed } => Some(account(removed)),

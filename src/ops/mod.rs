@@ -4,6 +4,7 @@
 mod accounts;
 mod audit;
 mod certificates;
+mod console;
 mod follow;
 mod health;
 mod hooks;
@@ -26,6 +27,7 @@ pub use audit::AuditEntry;
 pub use certificates::{
     CertificateInfo, CertificateList, CertificateRole, Certificates, ReachableAt, certificates,
 };
+pub use console::{NewLink, SignInCodes, SignInLink, token_of_link};
 pub use health::{Health, Loops};
 #[cfg(test)]
 pub use hooks::{AccountHooks, UnregisteredAccount};
@@ -35,7 +37,7 @@ pub use purge::{Left, Purge, Purged, Where};
 pub use select::Selection;
 pub use sessions::{sign_in, sign_out};
 pub use show::is_whole;
-pub use status::{LastBackup, MirrorFigures, StatusFigures, UpstreamFigures};
+pub use status::{ConsoleFigures, LastBackup, MirrorFigures, StatusFigures, UpstreamFigures};
 pub use tokens::{NewScope, NewToken, TokenInfo, make_first, note_used};
 
 use crate::backup::{BackupError, BackupScope, send};
@@ -97,6 +99,8 @@ pub enum AdminRequest {
     Configuration,
     /// Whether the server does its work.
     Health,
+    /// Makes a link that signs in at the console.
+    ConsoleOpen(NewLink),
     CertShow,
     /// Makes a new certificate for the server.
     CertRenew {
@@ -135,6 +139,7 @@ pub enum AdminReply {
         id: String,
         value: String,
     },
+    SignInLink(SignInLink),
     Revoked {
         id: String,
         /// What a person called it.
@@ -246,6 +251,8 @@ pub struct AdminContext {
     pub keep_least_millis: u64,
     /// The configuration as TOML; empty where the command runs without a server.
     pub configuration: String,
+    /// Links that sign in at the console; none without one.
+    pub sign_in_codes: Option<SignInCodes>,
     /// When the server started; none without a server.
     pub started_at: Option<Timestamp>,
     /// Loses its sender when the server stops; none without a server.
@@ -260,6 +267,7 @@ pub fn run_without_store(
     match request {
         AdminRequest::CertShow => Some(certificates::show(context)),
         AdminRequest::CertRenew { authority } => Some(certificates::renew(context, *authority)),
+        AdminRequest::ConsoleOpen(new) => Some(console::link(context, new)),
         AdminRequest::BackupMade(made) => Some(status::note_backup(context, made)),
         AdminRequest::Follow { .. } => Some(Err(Failure::new(
             "no server is running, and so nothing comes: start `rollcall serve`, or list what is there \
@@ -302,6 +310,7 @@ pub fn run(
         AdminRequest::Show { call } => show::show(store, &call),
         AdminRequest::Status => Ok(status::figures(store, context)),
         AdminRequest::BackupMade(made) => status::note_backup(context, &made),
+        AdminRequest::ConsoleOpen(new) => console::link(context, &new),
         AdminRequest::CertShow => certificates::show(context),
         AdminRequest::CertRenew { authority } => certificates::renew(context, authority),
         AdminRequest::Check => {

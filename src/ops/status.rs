@@ -41,6 +41,9 @@ pub struct StatusFigures {
     pub hooks: HookFigures,
     /// The mirror of jambonz's Redis; none where there is none.
     pub mirror: Option<MirrorFigures>,
+    /// The console; none where it is off, or no server is running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<ConsoleFigures>,
     /// Tokens of jambonz; none where they are not accepted.
     pub upstream_auth: Option<UpstreamFigures>,
 }
@@ -91,8 +94,23 @@ pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
         listeners: context.listeners.clone(),
         hooks,
         mirror,
+        console: context.sign_in_codes.as_ref().map(|_| ConsoleFigures {
+            sessions: store.access(|access| access.live_sessions(now)),
+            sign_ins: store.meter().sign_ins.get(),
+            sign_ins_refused: store.meter().sign_ins_refused.get(),
+        }),
         upstream_auth: upstream(store),
     }))
+}
+
+/// Sessions of the console, and what became of those who signed in since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleFigures {
+    /// Not signed out, and not over.
+    pub sessions: u64,
+    pub sign_ins: u64,
+    /// Wrong tokens and links.
+    pub sign_ins_refused: u64,
 }
 
 /// The mirror of jambonz's Redis, since the start.

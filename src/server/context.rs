@@ -44,6 +44,7 @@ impl RunningServer<'_> {
                 let reloader = reloader.clone();
                 Box::new(move || ends(&reloader))
             },
+            operation: http::Operation::default(),
             is_demo: self.is_demo(),
             audit: self.audit.clone(),
             stopping,

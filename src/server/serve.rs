@@ -203,7 +203,9 @@ impl RunningServer<'_> {
         let watchdogs = Arc::new(watchdogs);
         ops.loops = Some(all_turn(&watchdogs));
         ops.started_at = Some(self.started_at);
+        ops.sign_in_codes = config.console.enabled.then(ops::SignInCodes::default);
         ops.stopping = Some(stopped);
+        context.operation.begin(ops.clone(), self.runtime_dir.clone());
         let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
         let admin = tokio::spawn(admin);
         let read_again = Arc::new(Notify::new());
@@ -442,6 +444,7 @@ impl Config {
             loops: None,
             keep_least_millis: if self.retention.allow_short { 0 } else { millis(SHORT) },
             configuration: String::new(),
+            sign_in_codes: None,
             started_at: None,
             stopping: None,
         }

@@ -128,6 +128,7 @@ impl Store {
             reserve_bytes: status.reserve_bytes,
             changes: status.changes,
             failed_authentications: status.failed_authentications,
+            console_sessions: shared.view.access.read().live_sessions(now),
             accounts: accounts.iter().filter(|_| known).map(live).collect(),
             ..ScrapeFigures::default()
         }

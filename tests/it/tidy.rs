@@ -27,8 +27,8 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "access", "clock", "config", "console", "domain", "logs", "meter", "ops", "outbound",
-            "random", "store", "upstream", "wire",
+            "access", "clock", "config", "console", "doctor", "domain", "fsutil", "logs", "meter",
+            "ops", "outbound", "random", "store", "upstream", "wire",
         ],
     ),
     ("console", &[]),

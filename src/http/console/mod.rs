@@ -4,6 +4,7 @@
 //! The cookie of a session counts for pages of this server alone, over connections that nobody reads along, and
 //! never beside `Authorization`; no answer to a request with it may be read by a page of another origin.
 
+mod operation;
 mod origin;
 mod pages;
 mod session;
@@ -20,6 +21,7 @@ use super::auth::Principal;
 use super::error::ApiError;
 use super::request::ApiRequest;
 use super::response::Response;
+pub use operation::Operation;
 pub(super) use pages::leads_from_front;
 pub(super) use session::ConsoleSession;
 
@@ -53,6 +55,15 @@ static ROUTES: &[ConsoleRoute] = routes! {
     GET    "session" => session::show;
     POST   "session" => session::sign_in;
     DELETE "session" => session::sign_out;
+    GET    "tokens" => operation::tokens;
+    POST   "tokens" => operation::make_token;
+    DELETE "tokens/{id}" => operation::revoke_token;
+    GET    "accounts" => operation::accounts;
+    PUT    "accounts/{sid}" => operation::set_account;
+    DELETE "accounts/{sid}" => operation::remove_account;
+    GET    "operation" => operation::operation;
+    GET    "audit" => operation::audit;
+    POST   "test-event" => operation::test_event;
 };
 
 /// What comes behind `/console` in a path of the console.

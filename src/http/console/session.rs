@@ -21,7 +21,7 @@ use super::super::reading::BodyReader;
 use super::super::request::ApiRequest;
 use super::super::response::{Response, empty, json as json_reply};
 use super::super::{ApiContext, ConnectionInfo};
-use super::{is_served, origin, signed_in};
+use super::{is_served, operation, origin, signed_in};
 use crate::access::{Role, SESSION_TOKEN_BYTES_MAX, Secret, Session, SessionCookie, TokenScope};
 use crate::clock;
 use crate::domain::{AccountSid, ServiceProviderSid, Timestamp};
@@ -183,13 +183,15 @@ pub(super) async fn sign_in(request: &mut ApiRequest<'_>, _: &str) -> Result<Res
     }
     let given: SignIn = read_json(request).await?;
     let context = request.context;
+    let meter = context.store.meter();
     let wrong = || {
+        meter.sign_ins_refused.inc();
         let why = Why::unauthenticated(&[Cause::UnknownToken]);
         ApiError::unauthorized(true).because(why)
     };
     let token = match (given.token, given.code) {
         (Some(token), None) => token,
-        (None, Some(_)) => return Err(wrong()),
+        (None, Some(code)) => operation::token_of_code(request, &code).await?.ok_or_else(wrong)?,
         _ => return Err(ApiError::bad("expected {\"token\": …} or {\"code\": …}")),
     };
     let token = Secret::new(token.reveal().trim());
@@ -225,6 +227,7 @@ pub(super) async fn sign_in(request: &mut ApiRequest<'_>, _: &str) -> Result<Res
     let (store, id) = (context.store.clone(), principal.id.clone());
     let begin = move || ops::sign_in(&store, &token, &id, of_jambonz, ends_at, before.as_deref());
     let (session, sealed) = blocking(begin).await?;
+    meter.sign_ins.inc();
     audit(request, &principal, "console sign in");
     request.recognise(true);
     let mut reply = json_reply(StatusCode::OK, shown(request, &session, &principal).await?);

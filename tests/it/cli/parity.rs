@@ -154,7 +154,7 @@ fn status_differs_only_in_who_answers_and_in_what_is_written_behind() {
         ] {
             assert!(members.remove(moving).is_some(), "{moving}");
         }
-        for own in ["pid", "started_at", "uptime_seconds"] {
+        for own in ["pid", "started_at", "uptime_seconds", "console"] {
             assert_eq!(members.remove(own).is_some(), running == true, "{own}");
         }
         for certificate in status["certificates"].as_array_mut().unwrap() {

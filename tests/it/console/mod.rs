@@ -1,6 +1,8 @@
 //! The console over its own sockets: its files, its sessions, and what they open.
 
 mod files;
+mod links;
+mod operation;
 mod sessions;
 
 use serde_json::{Value, json};
