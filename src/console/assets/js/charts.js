@@ -2,7 +2,7 @@
 // one link, over the bar that the pointer or the arrow keys have chosen: it says the numbers and leads to
 // the calls.
 
-import { html, useEffect, useId, useLayoutEffect, useRef, useState } from './html.js';
+import { html, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from './html.js';
 import { Text } from './text.js';
 import { minute, number, shortDay } from './time.js';
 
@@ -118,6 +118,8 @@ function Frame({ label, buckets, most, format, tickFormat = format, draw, rows, 
   const step = buckets.length ? plot.width / buckets.length : 0;
   const x = (n) => left + n * step;
   const y = (value) => TOP + plot.height * (1 - value / top);
+  // Not again for each move of the pointer.
+  const drawn = useMemo(() => draw({ x, y, step }), [buckets, width, height, label]);
   const at = Math.min(chosen?.n ?? buckets.length - 1, buckets.length - 1);
   const key = chosen?.key ?? null;
 
@@ -175,7 +177,7 @@ function Frame({ label, buckets, most, format, tickFormat = format, draw, rows, 
           text-anchor=${interval === 'day' ? 'middle' : 'start'}>${text}</text>
       </g>`)}</g>
       ${chosen && html`<rect class="chart-band" x=${x(at)} y=${TOP} width=${Math.max(step, 1)} height=${plot.height} />`}
-      ${draw({ x, y, step })}
+      ${drawn}
       ${chosen && dots && buckets[at] && dots(at).map(([series, value]) => typeof value === 'number'
         && html`<circle key=${series} class=${`fill st-${series}`} cx=${x(at) + step / 2} cy=${y(value)} r="4" />`)}
     </svg>

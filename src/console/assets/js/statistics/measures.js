@@ -3,17 +3,24 @@
 import { duration, number } from '../time.js';
 
 export const ratio = (part, all) => (all ? part / all : null);
-export const percent = (value) => (value === null || value === undefined ? '–'
-  : value.toLocaleString(undefined, { style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1 }));
-const wholePercent = (value) => value.toLocaleString(undefined, { style: 'percent' });
+
+// Making a formatter takes far longer than its use.
+const formatter = (options) => {
+  const format = new Intl.NumberFormat(undefined, options);
+  return (value) => format.format(value);
+};
+const tenthOfPercent = formatter({ style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const wholePercent = formatter({ style: 'percent' });
+const compact = formatter({ notation: 'compact', maximumFractionDigits: 1 });
+export const percent = (value) => (value === null || value === undefined ? '–' : tenthOfPercent(value));
+export const short = (value) => (value < 1000 ? number(Math.round(value)) : compact(value));
+
 export const minutesOf = ({ seconds }) => Math.round(seconds / 6) / 10;
 /** Seconds of a call that was answered and has ended, on average; null where there is none. */
 export const mean = (figures) => {
   const completed = (figures.groups ?? []).find(({ status }) => status === 'completed');
   return completed ? ratio(completed.seconds, completed.calls) : null;
 };
-export const short = (value) => (value < 1000 ? number(Math.round(value))
-  : value.toLocaleString(undefined, { notation: 'compact', maximumFractionDigits: 1 }));
 
 /** What is measured: of an answer of CallStats grouped by status, as a whole or of an hour or day. */
 export const MEASURES = {
