@@ -185,7 +185,7 @@ async function anOlderAnswerNeverReplacesANewerOne(t) {
     await held;
     await route.continue().catch(() => {});
   });
-  const direction = page.locator('.control', { hasText: 'Direction' }).locator('select');
+  const direction = page.locator('.setting', { hasText: 'Direction' }).locator('select');
   await direction.selectOption('inbound');
   await page.locator('[aria-busy=true]').first().waitFor();
   await direction.selectOption('outbound');
@@ -247,7 +247,7 @@ async function isAccessibleAndPrints(t) {
     await page.setViewportSize({ width: 390, height: 844 });
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390, 'nothing is wider than a telephone');
     await page.emulateMedia({ media: 'print' });
-    assert.equal(await page.locator('.controls').isVisible(), false);
+    assert.equal(await page.locator('.settings').isVisible(), false);
     assert.equal(await page.locator('.figures').isVisible(), true);
   }
 }

@@ -4,7 +4,7 @@ import { html, useState } from '../html.js';
 import { json, words } from '../api.js';
 import { Refused } from './connect.js';
 import { Text } from '../text.js';
-import { ago, full, number } from '../time.js';
+import { ago, full } from '../time.js';
 import { address } from '../url.js';
 import { Button, Dialog, Empty, ErrorNote, Field, Icon, toast } from '../ui.js';
 
@@ -25,19 +25,19 @@ export function Accounts({ accounts, again, zone }) {
     ${accounts.length === 0 ? html`<${Empty} title="No account is registered" icon="phone">
       <p>Add the first one with its sid, which the jambonz portal shows, and its webhook secret.</p><//>`
     : html`<div class="card scroll"><table class="table stack">
-      <thead><tr><th scope="col">Account</th><th scope="col">Webhooks</th><th scope="col">Kept</th><th scope="col" class="num">Calls</th>
+      <thead><tr><th scope="col">Account</th><th scope="col">Webhooks</th><th scope="col">Kept</th>
         <th scope="col">Last event</th><th scope="col">Refused</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
       <tbody>${accounts.map((one) => html`<tr key=${one.account_sid}>
         <th scope="row"><a href=${address('history', { account: one.account_sid })}><${Text} value=${one.name || 'Without a name'} /></a>
           <small class="below mono">${one.account_sid}</small>
+          ${one.registered === false && html`<small class="below level warning"><${Icon} name="alert" />not registered</small>`}
           ${one.service_provider_sid && html`<small class="below">of provider <span class="mono">${one.service_provider_sid}</span></small>`}</th>
         <td data-name="Webhooks"><${Ways} account=${one} /></td>
         <td data-name="Kept">${kept(one.keep)}</td>
-        <td data-name="Calls" class="num">${one.calls === undefined ? '–' : number(one.calls)}</td>
         <td data-name="Last event">${one.last_event_at ? html`<span title=${full(one.last_event_at, zone)}>${ago(one.last_event_at)}</span>` : html`<span class="muted">none yet</span>`}</td>
         <td data-name="Refused"><${Refused} refused=${one.refused} /></td>
-        <td class="actions"><${Button} small onClick=${() => setEdited(one)}>Change<//>
-          <${Button} small kind="quiet" icon="trash" label=${`Remove ${one.name || one.account_sid}`} onClick=${() => setRemoved(one)} /></td>
+        <td class="actions"><${Button} small onClick=${() => setEdited(one)}>${one.registered === false ? 'Register' : 'Change'}<//>
+          ${one.registered !== false && html`<${Button} small kind="quiet" icon="trash" label=${`Remove ${one.name || one.account_sid}`} onClick=${() => setRemoved(one)} />`}</td>
       </tr>`)}</tbody></table></div>`}
     ${edited && html`<${Edit} account=${edited} close=${close} done=${done} />`}
     ${removed && html`<${Remove} account=${removed} close=${close} done=${done} />`}`;
@@ -60,7 +60,7 @@ const SID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 
 /** Adds an account or changes one. What is left as it is is not sent. */
 function Edit({ account, close, done }) {
-  const isNew = !account.account_sid;
+  const isNew = !account.account_sid || account.registered === false;
   const [value, setValue] = useState({
     sid: account.account_sid ?? '', name: account.name ?? '', hook_user: account.hook_user ?? '', hook_password: '', webhook_secret: '',
     keep: account.keep ?? '', service_provider_sid: account.service_provider_sid ?? '',

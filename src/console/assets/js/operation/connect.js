@@ -6,20 +6,30 @@ import { Text } from '../text.js';
 import { ago, full, number } from '../time.js';
 import { address } from '../url.js';
 import { Copy, Icon, Note } from '../ui.js';
+import { Said } from './said.js';
 
-/** What is to be done where events are refused. */
-const REASONS = {
-  unauthenticated: 'Neither the signature nor the user and the password is right.',
-  credentials: 'The user or the password is wrong.',
-  signature: 'The signature fits no webhook secret of the account.',
-  unregistered: 'The account is not registered here.',
-  body: 'What was sent is no event of a call.',
+/** Why events are refused, and what is to be done in this page; `doctor` has the rest. */
+const CAUSES = {
+  two_accounts: 'Two valid credentials name different accounts.',
+  other_account: 'Events of an account that is not the sender\'s.',
+  signature_wrong: 'The signature does not verify: is the webhook secret the one that jambonz shows?',
+  wrong_password: 'The password is wrong: is it the one of the webhook in jambonz?',
+  signature_time: 'The signature\'s time is more than 5 minutes off: are both clocks right?',
+  not_registered: 'The account is not registered: add it under Accounts.',
+  unknown_user: 'No account has this user: enter it under Accounts.',
+  unknown_token: 'The token is unknown, has ended or was revoked.',
+  role: 'The role of the token does not bring events.',
+  no_secret: 'Signed, but the account has no webhook secret: enter it under Accounts.',
+  no_account: 'Signed, but the first event names no account.',
+  no_credentials: 'Neither signed nor with a user or a token.',
+  method: 'The webhook in jambonz has another method than POST.',
+  unavailable: 'The server could not take them; jambonz sends them again if its URL says so.',
 };
 
 export function Connect({ operation, accounts, zone }) {
   const { connect = {}, events = {} } = operation;
   const url = connect.webhook_url ?? webhookUrl();
-  const lines = (connect.lines ?? []).map((line) => (typeof line === 'string' ? { text: line } : line));
+  const lines = (connect.lines ?? []).filter((line) => line.text !== url);
   const ready = accounts.filter((one) => one.hook_user || one.has_webhook_secret);
   return html`<${Arrival} events=${events} accounts=${accounts} zone=${zone} />
     <section class="card" aria-label="Point jambonz here">
@@ -38,11 +48,8 @@ export function Connect({ operation, accounts, zone }) {
             <ul class="users">${ready.filter((one) => one.hook_user).map((one) => html`<li key=${one.account_sid}>
               <span><${Text} value=${one.name || one.account_sid} /></span><${Paste} text=${one.hook_user} /></li>`)}</ul>`}
         </li>
-        ${connect.private_ca && html`<li><h3>Let jambonz trust the certificate</h3>
-          <p>It is of rollcall's own authority. On each feature server, set <code>NODE_EXTRA_CA_CERTS</code> to a file with what this prints:</p>
-          <${Paste} text="rollcall cert show --ca" /></li>`}
-        ${lines.length > 0 && html`<li><h3>Or by one command</h3>
-          ${lines.map((line) => html`<div key=${line.text}>${line.title && html`<p>${line.title}</p>`}<${Paste} text=${line.text} /></div>`)}</li>`}
+        ${lines.length > 0 && html`<li><h3>What else may be needed</h3>
+          ${lines.map((line) => html`<div class="line" key=${line.text}><p><${Said} text=${line.title} />:</p><${Paste} text=${line.text} /></div>`)}</li>`}
         <li><h3>Try it</h3><p>A test call takes the way of a webhook and is marked as a test. It needs nothing of jambonz.</p>
           ${accounts.length > 0 ? html`<${TestEvent} accounts=${accounts} />`
             : html`<p class="muted">For this an account must be registered.</p>`}
@@ -63,7 +70,7 @@ function Arrival({ events, accounts, zone }) {
         ${silent.length > 0 && silent.length < accounts.length && ` Nothing came yet of ${silent.map((one) => one.name || one.account_sid).slice(0, 5).join(', ')}.`}<//>`
       : html`<${Note}>No event has arrived yet.<//>`}
     ${refused.length > 0 && html`<${Note} kind="warn"><p><b>Events were refused</b> since the server started:</p>
-      <ul class="refused">${refused.map(([reason, n]) => html`<li key=${reason}><b>${number(n)}</b> ${reason.replaceAll('_', ' ')}${REASONS[reason] && `: ${REASONS[reason]}`}</li>`)}</ul>
+      <ul class="refused">${refused.map(([reason, n]) => html`<li key=${reason}><b>${number(n)}</b> ${reason.replaceAll('_', ' ')}${CAUSES[reason] && `: ${CAUSES[reason]}`}</li>`)}</ul>
       <p><code>rollcall doctor</code> has the command for each cause.</p><//>`}
   </section>`;
 }

@@ -4,6 +4,7 @@ import { html } from '../html.js';
 import { Text } from '../text.js';
 import { ago, dayAndMinute, full, number, span } from '../time.js';
 import { Icon } from '../ui.js';
+import { Said } from './said.js';
 
 const LEVELS = {
   failed: { rank: 0, icon: 'close', name: 'Failed' },
@@ -20,7 +21,7 @@ export function Overview({ operation, zone }) {
   };
   const lastEvent = operation.events?.last_at ?? status.last_event_at;
   return html`<${Checks} checks=${checks} problems=${status.problems ?? []} />
-    <dl class="facts">
+    <dl class="status-facts">
       <${Fact} name="Calls" value=${number(status.calls)} note=${`${number(status.live_calls)} active`} />
       <${Fact} name="Last event" value=${lastEvent ? ago(lastEvent) : 'none yet'} note=${lastEvent && full(lastEvent, zone)} />
       <${Fact} name="Running for" value=${span(status.uptime_seconds ?? 0)} note=${status.started_at && `since ${dayAndMinute(status.started_at, zone)}`} />
@@ -36,13 +37,13 @@ export function Overview({ operation, zone }) {
 }
 
 function Fact({ name, value, note }) {
-  return html`<div class="fact"><dt>${name}</dt><dd>${value}${note && html`<small>${note}</small>`}</dd></div>`;
+  return html`<div class="status-fact"><dt>${name}</dt><dd>${value}${note && html`<small><${Said} text=${note} /></small>`}</dd></div>`;
 }
 
 function backup(operation, status, zone) {
   const last = operation.backup?.last_at ?? status.last_backup?.at ?? status.last_backup;
   if (!last || typeof last !== 'string') {
-    return { value: 'none known', note: operation.backup?.advice ?? 'rollcall backup makes one while the server runs' };
+    return { value: 'none known', note: operation.backup?.advice ?? '`rollcall backup DIR` makes one while the server runs' };
   }
   return { value: ago(last), note: full(last, zone) };
 }
@@ -60,7 +61,7 @@ function Checks({ checks, problems }) {
     <header><h2 class=${`level ${bad.length || more.length ? levelName(worst) : 'ok'}`}>
       <${Icon} name=${more.length && !bad.length ? 'alert' : worst.icon} />${bad.length ? said : more.length ? 'Something is wrong' : 'All is well'}</h2></header>
     ${(bad.length > 0 || more.length > 0) && html`<ul class="checklist">
-      ${more.map((problem) => html`<li key=${problem} class="level warning"><${Icon} name="alert" /><div>${problem}</div></li>`)}
+      ${more.map((problem) => html`<li key=${problem} class="level warning"><${Icon} name="alert" /><div><${Said} text=${problem} /></div></li>`)}
       ${bad.map((check) => html`<${Check} key=${check.name + check.text} check=${check} />`)}
     </ul>`}
     ${fine.length > 0 && html`<details class="fine"><summary>${fine.length} ${fine.length === 1 ? 'check is' : 'checks are'} fine</summary>
@@ -71,8 +72,8 @@ function Checks({ checks, problems }) {
 function Check({ check }) {
   const level = levelOf(check);
   return html`<li class=${`level ${levelName(level)}`}><${Icon} name=${level.icon} />
-    <div><b><span class="sr">${level.name}: </span>${check.name}</b> <span>${check.text}</span>
-      ${check.advice && html`<p class="advice">${check.advice}</p>`}</div></li>`;
+    <div><b><span class="sr">${level.name}: </span>${check.name}</b> <span><${Said} text=${check.text} /></span>
+      ${check.advice && html`<p class="advice"><${Said} text=${check.advice} /></p>`}</div></li>`;
 }
 
 function levelOf(check) {

@@ -102,7 +102,7 @@ function Make({ accounts, made, close, zone }) {
         ${roles.map(([role]) => html`<option key=${role} value=${role} selected=${role === value.role}>${role}</option>`)}</select>`}<//>
       <${Field} label="Ends in">${(of) => html`<select class="select" ...${of} onChange=${put('expires_in_seconds')}>
         ${ENDS.map(([text, seconds]) => html`<option key=${seconds} value=${seconds} selected=${seconds === Number(value.expires_in_seconds)}>${text}</option>`)}</select>`}<//>
-      <${Field} label="Your own token once more" hint="The one with which you signed in, so that an open page alone makes no tokens.">${(of) => html`<input class="input"
+      <${Field} label="Your own token once more" hint="Or another admin token, if you signed in by a link: so an open page alone makes no tokens.">${(of) => html`<input class="input"
         type="password" autocomplete="off" ...${of} required value=${value.own_token} onInput=${put('own_token')} />`}<//>
       ${error && html`<${ErrorNote} error=${error} />`}
       <div class="dialog-end"><${Button} onClick=${close}>Cancel<//><button type="submit" class="button primary" disabled=${busy}>Make it</button></div>

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from '../html.js';
 import { json, words } from '../api.js';
 import { Accounts } from '../operation/accounts.js';
-import { Audit } from '../operation/audit.js';
+import { Audit, auditOf } from '../operation/audit.js';
 import { Connect } from '../operation/connect.js';
 import { Overview } from '../operation/overview.js';
 import { Tokens } from '../operation/tokens.js';
@@ -14,13 +14,16 @@ import { ErrorNote, Waiting, useLoad, useNow } from '../ui.js';
 /** How often what is shown is asked for again, in milliseconds. */
 const EVERY = 10_000;
 
+const get = (path) => (signal) => json(`/console/api/${path}`, { signal });
+const [operation, accounts, tokens] = ['operation', 'accounts', 'tokens'].map(get);
+
 /** Key, name, what is asked for, and what shows it. */
 const PARTS = [
-  ['overview', 'Overview', { operation: 'operation' }, Overview],
-  ['connect', 'Connect', { operation: 'operation', accounts: 'accounts' }, Connect],
-  ['accounts', 'Accounts', { accounts: 'accounts' }, Accounts],
-  ['tokens', 'Tokens', { tokens: 'tokens', accounts: 'accounts' }, Tokens],
-  ['audit', 'Audit log', { audit: 'audit?limit=500' }, Audit],
+  ['overview', 'Overview', { operation }, Overview],
+  ['connect', 'Connect', { operation, accounts }, Connect],
+  ['accounts', 'Accounts', { accounts }, Accounts],
+  ['tokens', 'Tokens', { tokens, accounts }, Tokens],
+  ['audit', 'Audit log', { audit: auditOf }, Audit],
 ];
 
 export function Operation({ session, url, navigate, zone }) {
@@ -36,9 +39,7 @@ export function Operation({ session, url, navigate, zone }) {
 /** A part with what it shows, asked for again and again while the page is seen. */
 function Loaded({ asked, name, Part, ...rest }) {
   const tick = useNow(EVERY);
-  const load = (signal) => Promise.all(Object.entries(asked).map(async ([key, path]) => (
-    [key, await json(`/console/api/${path}`, { signal })]
-  ))).then(Object.fromEntries);
+  const load = (signal) => Promise.all(Object.entries(asked).map(async ([key, ask]) => [key, await ask(signal)])).then(Object.fromEntries);
   const { value, error, again } = useLoad(load, [tick]);
   const [at, setAt] = useState();
   useEffect(() => value && setAt(new Date()), [value]);

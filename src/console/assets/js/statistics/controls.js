@@ -2,6 +2,7 @@
 
 import { html } from '../html.js';
 import { json } from '../api.js';
+import { filterOf } from '../filters.js';
 import { PERIODS } from '../period.js';
 import { Text, visible } from '../text.js';
 import { fromInput, iso, toInput } from '../time.js';
@@ -24,26 +25,26 @@ export function Controls({ set, zone, time, interval, may, view, query, filters 
     const at = fromInput(text, zone);
     if (at) set({ [key]: at, interval: '' });
   };
-  return html`<div class="controls">
-    <label class="control">Time
+  return html`<div class="settings">
+    <label class="setting">Time
       <select class="select" value=${time.key} onChange=${(event) => choose(event.target.value)}>
         ${PERIODS.map(([key, name]) => html`<option key=${key} value=${key} selected=${key === time.key}>${name}</option>`)}
         <option value="own" selected=${time.key === 'own'}>From, to…</option>
       </select>
     </label>
     ${time.key === 'own' && html`
-      <label class="control">From <input class="input" type="datetime-local" step="900" value=${toInput(time.start, zone)}
+      <label class="setting">From <input class="input" type="datetime-local" step="900" value=${toInput(time.start, zone)}
         max=${toInput(time.end, zone)} onChange=${(event) => bound('start', event.target.value)} /></label>
-      <label class="control">To <input class="input" type="datetime-local" step="900" value=${toInput(time.end, zone)}
+      <label class="setting">To <input class="input" type="datetime-local" step="900" value=${toInput(time.end, zone)}
         min=${toInput(time.start, zone)} onChange=${(event) => bound('end', event.target.value)} /></label>`}
-    <label class="control">Direction
+    <label class="setting">Direction
       <select class="select" value=${filters.direction ?? ''} onChange=${(event) => set({ direction: event.target.value })}>
         <option value="">Both</option>
         <option value="inbound" selected=${filters.direction === 'inbound'}>Inbound</option>
         <option value="outbound" selected=${filters.direction === 'outbound'}>Outbound</option>
       </select>
     </label>
-    ${names.length > 0 && html`<label class="control">Trunk
+    ${names.length > 0 && html`<label class="setting">Trunk
       <select class="select" value=${filters.trunk ?? ''} onChange=${(event) => set({ trunk: event.target.value })}>
         <option value="">All</option>
         ${names.map((name) => html`<option key=${name} value=${name} selected=${name === filters.trunk}>${visible(name)}</option>`)}
@@ -57,11 +58,13 @@ export function Controls({ set, zone, time, interval, may, view, query, filters 
   </div>`;
 }
 
+const nameOf = (key) => filterOf(key)?.name ?? key;
+
 /** Filters that came by a link, each with a button that takes it away. */
 export function Chips({ filters, set }) {
   const shown = Object.entries(filters).filter(([key]) => !CONTROLLED.includes(key));
-  return shown.length > 0 && html`<ul class="chips" aria-label="Filters">${shown.map(([key, text]) => html`<li key=${key}>
-    <button type="button" class="chip" onClick=${() => set({ [key]: '' })} aria-label=${`Remove the filter ${key} ${text}`}>
-      ${key} <b><${Text} value=${text} /></b> <${Icon} name="close" />
+  return shown.length > 0 && html`<ul class="filters" aria-label="Filters">${shown.map(([key, text]) => html`<li key=${key}>
+    <button type="button" class="filter" onClick=${() => set({ [key]: '' })} aria-label=${`Remove the filter ${nameOf(key)} ${text}`}>
+      ${nameOf(key)} <b><${Text} value=${text} /></b> <${Icon} name="close" />
     </button></li>`)}</ul>`;
 }

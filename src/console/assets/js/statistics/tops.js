@@ -40,7 +40,7 @@ export function Tops({ url, set, query, calls, time, session, round }) {
   const rank = RANKS.find(([key]) => key === url.params.get('rank')) ?? RANKS[0];
   return html`<section class="tops" aria-label="Rankings">
     <header><h2>Most of</h2>
-      <label class="control"><span class="sr">Ranked are</span><select class="select" value=${rank[0]} onChange=${(event) => set({ rank: event.target.value })}>
+      <label class="setting"><span class="sr">Ranked are</span><select class="select" value=${rank[0]} onChange=${(event) => set({ rank: event.target.value })}>
         ${RANKS.map(([key, name]) => html`<option key=${key} value=${key} selected=${key === rank[0]}>${name}</option>`)}
       </select></label>
     </header>
