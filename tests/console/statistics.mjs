@@ -197,6 +197,20 @@ async function anOlderAnswerNeverReplacesANewerOne(t) {
   assert.equal(await calls.textContent(), String(outbound));
 }
 
+async function aLostConnectionIsMended(t) {
+  const page = await t.signedIn(await prepared(t));
+  await page.goto(t.url + at());
+  await page.locator('.tile-value').first().waitFor();
+  await page.context().setOffline(true);
+  await page.locator('.setting', { hasText: 'Direction' }).locator('select').selectOption('outbound');
+  await page.locator('.lost').waitFor();
+  await page.context().setOffline(false);
+  await page.locator('.lost').waitFor({ state: 'detached' });
+  const outbound = (await stats(t, `${RANGE}&group=status&direction=outbound`)).calls;
+  await page.waitForFunction((n) => document.querySelector('.tile-value').textContent === n, String(outbound));
+  await page.locator('.note.bad').first().waitFor({ state: 'detached' });
+}
+
 async function periodsAreWholeDaysOfTheZone(t) {
   const page = await t.signedIn(await prepared(t));
   const module = await page.evaluate(() => document.querySelector('script[type=module]').src.replace('main.js', 'period.js'));
@@ -258,6 +272,7 @@ export const tests = [
   ['a bar says its numbers and leads to its calls', aBarSaysItsNumbersAndLeadsToItsCalls],
   ['rankings are what the API says', rankingsAreTheApis],
   ['an older answer never replaces a newer one', anOlderAnswerNeverReplacesANewerOne],
+  ['a lost connection is mended, and what was asked for is shown', aLostConnectionIsMended],
   ['periods are whole days of the zone', periodsAreWholeDaysOfTheZone],
   ['where there is nothing the page says what to do', whereThereIsNothingThePageSaysWhatToDo],
   ['statistics are accessible, fit a telephone and print', isAccessibleAndPrints],

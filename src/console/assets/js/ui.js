@@ -1,7 +1,7 @@
 // Small components that all pages use.
 
 import { html, useCallback, useEffect, useId, useLayoutEffect, useRef, useState } from './html.js';
-import { words } from './api.js';
+import { onState, words } from './api.js';
 
 const ICONS = {
   live: 'M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3Zm0 3.2a1.8 1.8 0 1 1 0 3.6 1.8 1.8 0 0 1 0-3.6Z',
@@ -291,6 +291,9 @@ export function useLoad(load, inputs) {
     );
     return () => abort.abort();
   }, [...inputs, round]);
+  // What a lost connection has kept away is asked for once there is one.
+  const isAway = state.error?.status === 0;
+  useEffect(() => (isAway ? onState((change) => change === 'back' && again()) : undefined), [isAway]);
   return { ...state, again };
 }
 
