@@ -56,6 +56,8 @@ async function aTokenIsMadeShownOnceAndItsSessionEndsWithIt(t) {
   await other.getByRole('link', { name: 'Statistics' }).waitFor();
   assert.equal(await other.getByRole('link', { name: 'Operation' }).count(), 0);
   assert.equal(await other.evaluate(async () => (await fetch('/console/api/tokens')).status), 403);
+  await other.goto(`${t.url}/console/operation`);
+  await other.getByRole('heading', { name: 'Operation is for admins' }).waitFor();
 
   // Revoked, after one question: it and its session end.
   await row.getByRole('button', { name: 'Revoke' }).click();

@@ -1,7 +1,7 @@
 // Operation, for admins: whether all is well, how jambonz gets here, accounts, tokens, and who did what.
 
 import { html, useEffect, useState } from '../html.js';
-import { json, words } from '../api.js';
+import { json, may, words } from '../api.js';
 import { Accounts } from '../operation/accounts.js';
 import { Audit, auditOf } from '../operation/audit.js';
 import { Connect } from '../operation/connect.js';
@@ -9,7 +9,7 @@ import { Overview } from '../operation/overview.js';
 import { Tokens } from '../operation/tokens.js';
 import { clock } from '../time.js';
 import { address } from '../url.js';
-import { ErrorNote, Waiting, useLoad, useNow } from '../ui.js';
+import { Empty, ErrorNote, Waiting, useLoad, useNow } from '../ui.js';
 
 /** How often what is shown is asked for again, in milliseconds. */
 const EVERY = 10_000;
@@ -28,6 +28,10 @@ const PARTS = [
 
 export function Operation({ session, url, navigate, zone }) {
   const [part, name, asked, Part] = PARTS.find(([key]) => key === url.params.get('part')) ?? PARTS[0];
+  if (!may(session, 'operate')) {
+    return html`<div class="page operation"><${Empty} title="Operation is for admins" icon="operation">
+      <p>It needs an admin token with the role full.</p><//></div>`;
+  }
   return html`<div class="page operation">
     <header class="page-head"><h1>Operation</h1></header>
     <nav class="tabs" aria-label="Parts of this page">${PARTS.map(([key, text]) => html`<a key=${key}
