@@ -126,18 +126,39 @@ function Frame({ label, buckets, most, format, tickFormat = format, draw, rows, 
   const point = (event) => {
     const place = box.current.getBoundingClientRect();
     const n = Math.floor((event.clientX - place.left - left) / step);
-    if (n < 0 || n >= buckets.length) return setChosen(null);
+    if (n < 0 || n >= buckets.length) {
+      setChosen(null);
+      return false;
+    }
     const value = top * (1 - (event.clientY - place.top - TOP) / plot.height);
     const over = hit(n, Math.max(0, value));
-    if (chosen?.n !== n || chosen.key !== over) setChosen({ n, key: over });
+    const isOther = chosen?.n !== n || chosen.key !== over;
+    if (isOther) setChosen({ n, key: over });
+    return isOther;
   };
+  // The first touch says the numbers, the second one follows the link.
+  const touched = useRef(false);
+  const press = (event) => {
+    touched.current = point(event) && event.pointerType === 'touch';
+  };
+  const follow = (event) => {
+    if (touched.current) event.preventDefault();
+    touched.current = false;
+  };
+  const leave = (event) => event.pointerType !== 'touch' && setChosen(null);
+  useEffect(() => {
+    if (!chosen) return undefined;
+    const elsewhere = (event) => !box.current?.contains(event.target) && setChosen(null);
+    document.addEventListener('pointerdown', elsewhere);
+    return () => document.removeEventListener('pointerdown', elsewhere);
+  }, [!chosen]);
   const choose = (n, series) => {
     const there = Math.max(0, Math.min(buckets.length - 1, n));
     const kept = keys(there).includes(series) ? series : null;
     setChosen({ n: there, key: kept });
     setSaid(sentence(there, kept));
   };
-  const press = (event) => {
+  const move = (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1, PageUp: -24, PageDown: 24, Home: -Infinity, End: Infinity }[event.key];
     if (by !== undefined && !event.altKey && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
@@ -163,7 +184,7 @@ function Frame({ label, buckets, most, format, tickFormat = format, draw, rows, 
       <td>${row.key !== null && html`<i class=${`swatch st-${row.key}`}></i>`}${row.label}</td><td>${row.text}</td>
     </tr>`)}</tbody></table>
   </div>`;
-  return html`<div class="chart" ref=${box} onPointerMove=${point} onPointerLeave=${() => setChosen(null)}
+  return html`<div class="chart" ref=${box} onPointerMove=${point} onPointerDown=${press} onPointerLeave=${leave}
       style=${{ height: `${height}px` }}>
     ${width > 0 && html`<svg role="img" aria-label=${label} width=${width} height=${height}>
       <title>${label}</title>
@@ -184,7 +205,7 @@ function Frame({ label, buckets, most, format, tickFormat = format, draw, rows, 
     ${buckets[at] && html`<a class=${`chart-bar ${chosen ? 'on' : ''}`} href=${buckets[at].href?.(key)}
       aria-label=${sentence(at, key)} aria-describedby=${help}
       style=${{ left: `${x(at)}px`, width: `${Math.max(step, 3)}px`, top: `${TOP}px`, height: `${plot.height}px` }}
-      onKeyDown=${press} onFocus=${(event) => event.target.matches(':focus-visible') && choose(at, key)}
+      onKeyDown=${move} onClick=${follow} onFocus=${(event) => event.target.matches(':focus-visible') && choose(at, key)}
       onBlur=${() => setChosen(null)}></a>`}
     ${chosenBar}
     <div class="sr" id=${help}>Arrow keys choose another time or status, Enter shows the calls.</div>
