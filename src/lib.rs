@@ -12,6 +12,7 @@ mod config;
 mod console;
 mod doctor;
 pub mod domain;
+mod forward;
 pub mod fsutil;
 #[cfg(feature = "fuzzing")]
 pub mod fuzz;

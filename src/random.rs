@@ -28,6 +28,15 @@ pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
         .map_err(|_| io::Error::other("the system has no random numbers"))
 }
 
+/// A share from 0 to 1, evenly drawn; 1/2 where the system has no random numbers.
+pub fn share() -> f64 {
+    let mut bytes = [0; 4];
+    match fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 0.5,
+    }
+}
+
 /// 32 hexadecimal digits for one request. They are no secret and come without a system call: a
 /// hash, with keys of this process, of how many there were, so that nobody learns how many.
 pub fn request_id() -> String {

@@ -28,15 +28,20 @@ impl Secret {
         digest(&self.0).as_ref().ct_eq(digest(text).as_ref()).into()
     }
 
-    /// Whether one of the digests is the HMAC-SHA256 of these parts, one after the other, under this
-    /// secret. The parts are not copied.
-    pub fn signs(&self, parts: &[&[u8]], digests: &[Vec<u8>]) -> bool {
+    /// The HMAC-SHA256 of these parts, one after the other, under this secret: 32 bytes.
+    pub fn sign(&self, parts: &[&[u8]]) -> impl AsRef<[u8]> + use<> {
         let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, self.0.as_bytes());
         let mut context = ring::hmac::Context::with_key(&key);
         for part in parts {
             context.update(part);
         }
-        let right = context.sign();
+        context.sign()
+    }
+
+    /// Whether one of the digests is the HMAC-SHA256 of these parts, one after the other, under this
+    /// secret. The parts are not copied.
+    pub fn signs(&self, parts: &[&[u8]], digests: &[Vec<u8>]) -> bool {
+        let right = self.sign(parts);
         digests.iter().any(|digest| right.as_ref().ct_eq(digest).into())
     }
 }

@@ -217,6 +217,9 @@ fn is_quick(request: &AdminRequest) -> bool {
         | AdminRequest::Health
         | AdminRequest::ConsoleOpen(_)
         | AdminRequest::CertShow
+        | AdminRequest::ForwardStatus
+        | AdminRequest::ForwardRetry { .. }
+        | AdminRequest::ForwardPause { .. }
         | AdminRequest::CertRenew { .. } => true,
         // A part of a sid is looked for among all.
         AdminRequest::Show { call } => ops::is_whole(call),

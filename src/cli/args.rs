@@ -99,6 +99,9 @@ pub(super) enum Command {
     /// The mirror of jambonz's Redis.
     #[command(subcommand)]
     Mirror(MirrorCommand),
+    /// Passing webhooks on: how it goes, and what was set aside.
+    #[command(subcommand)]
+    Forward(ForwardCommand),
     /// Set the call status webhooks of jambonz's applications, and put them back.
     #[command(subcommand)]
     Jambonz(JambonzCommand),
@@ -142,6 +145,25 @@ pub(super) enum ConfigCommand {
     Check(Box<Settings>),
     /// Print a configuration file with every key, its meaning, bounds and default.
     Example,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ForwardCommand {
+    /// Show each target of `[forward]`: what waits, what was delivered, what failed.
+    Status,
+    /// Send again what was set aside since it could not be delivered in time.
+    Retry {
+        /// The target's name, as `forward status` shows it.
+        #[arg(value_name = "TARGET", required_unless_present = "all", conflicts_with = "all")]
+        target: Option<String>,
+        /// All targets.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Keep webhooks without sending them.
+    Pause,
+    /// Send what waits, and go on; after a restore nothing is sent before this.
+    Resume,
 }
 
 #[derive(Debug, Subcommand)]

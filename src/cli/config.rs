@@ -14,6 +14,7 @@ use super::output::Output;
 use crate::clock;
 use crate::config::{Config, ConfigError, LoadedConfig};
 use crate::domain::counted;
+use crate::forward;
 use crate::fsutil;
 use crate::mirror;
 use crate::ops::Failure;
@@ -127,6 +128,9 @@ fn problems(loaded: &LoadedConfig, now: SystemTime) -> Vec<ConfigFinding> {
         }
     }
     mirror_files(config, &mut note);
+    if let Err(error) = forward::check_files(&config.forward) {
+        note("forward.targets", false, chain(&error));
+    }
     if let Some(path) = &config.log.audit
         && let Err((denied, problem)) = appended(path)
     {

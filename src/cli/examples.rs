@@ -82,6 +82,11 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
         ],
     ),
     (&["doctor"], &["rollcall doctor", "rollcall doctor --json"]),
+    (&["forward"], &["rollcall forward status", "rollcall forward retry acme"]),
+    (&["forward", "status"], &["rollcall forward status", "rollcall forward status --json"]),
+    (&["forward", "retry"], &["rollcall forward retry acme", "rollcall forward retry --all"]),
+    (&["forward", "pause"], &["rollcall forward pause"]),
+    (&["forward", "resume"], &["rollcall forward resume"]),
     (&["mirror"], &["rollcall mirror check"]),
     (&["mirror", "check"], &["rollcall mirror check", "rollcall mirror check --json"]),
     (

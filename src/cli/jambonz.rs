@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::args::{one_from_standard_input, secret};
-use super::execute::{execute, reachable};
+use super::execute::{Answered, execute, reachable};
+use super::forward_file;
 use super::output::Output;
 use super::paths::{self, whole_path};
 use super::webhooks::{Line, Report, What};
@@ -15,8 +16,8 @@ use crate::access::Secret;
 use crate::config::Config;
 use crate::domain::{AccountSid, ServiceProviderSid, counted};
 use crate::jambonz::{
-    Api, ApiError, Attach, Back, ChangeError, HookUrl, KeepError, KeepFile, Planned, Restoring,
-    Scope, masked,
+    Api, ApiError, Attach, Back, ChangeError, HookUrl, KeepError, KeepFile, PassedOn, Planned,
+    Restoring, Scope, masked,
 };
 use crate::ops::{AccountInfo, AdminReply, AdminRequest, Failure, registers};
 use crate::outbound::Base;
@@ -38,8 +39,10 @@ pub(super) enum JambonzCommand {
     ///
     /// Without --apply it says what would change, and changes nothing. What the applications had is kept in
     /// a file first, from which `detach` puts it back. A webhook that somebody else uses stays, unless
-    /// --replace is given: jambonz sends its events to one place, and nothing would pass them on. Exit 1 if
-    /// an application is not set, or would not be. It may be given again: what is set already stays.
+    /// --replace is given or a target of `[forward]` has its URL, account and application: jambonz sends its
+    /// events to one place, and this server passes them on. --forward writes the targets that are still
+    /// needed. Exit 1 if an application is not set, or would not be. It may be given again: what is set
+    /// already stays.
     Attach(Box<AttachArgs>),
     /// Put back the webhooks that `attach` has replaced.
     ///
@@ -102,6 +105,10 @@ pub(super) struct AttachArgs {
     /// Replace webhooks that somebody else uses, who gets no events from then on.
     #[arg(long)]
     replace: bool,
+    /// File for the targets of `[forward]` that the webhooks of others need, to be added to the configuration.
+    /// It is written anew; passwords go into files beside it. All of them are for their owner alone.
+    #[arg(long, value_name = "FILE", value_parser = whole_path())]
+    forward: Option<PathBuf>,
     /// File in which the webhooks that are there now are kept, for `detach`. It is made, or added to; it
     /// holds passwords.
     #[arg(long, value_name = "FILE", value_parser = whole_path(), required_if_eq("apply", "true"))]
@@ -126,7 +133,9 @@ pub(super) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = match command {
         JambonzCommand::Attach(args) => {
-            let attach = args.attach()?;
+            let mut attach = args.attach()?;
+            let (targets, missing) = targets(config, output);
+            attach.passed_on = targets;
             let keep = args.keep.as_deref();
             let mut file = match keep {
                 Some(path) if args.api.apply => Some(opened(KeepFile::open_to_add(path), path)?),
@@ -138,6 +147,7 @@ pub(super) fn run(
             let mut api = args.api.api(config, &mut say)?;
             let mut report = runtime.block_on(attached(&args, &attach, &mut api, file.as_mut()))?;
             report.warnings.extend(warnings(&report.lines, known));
+            report.warnings.extend(missing);
             report
         }
         JambonzCommand::Detach(args) => {
@@ -265,7 +275,7 @@ impl AttachArgs {
             )));
         }
         let credentials = self.hook_user.clone().zip(password);
-        Ok(Attach { hook, credentials, replace: self.replace })
+        Ok(Attach { hook, credentials, replace: self.replace, passed_on: Vec::new() })
     }
 
     fn scope(&self) -> Scope {
@@ -325,6 +335,10 @@ async fn attached(
             })
             .collect()
     };
+    let forward = match &args.forward {
+        Some(path) => Some(forward_file::write(path, &plan)?),
+        None => None,
+    };
     let mut keep = None;
     if let Some(file) = file.filter(|_| applied) {
         let now = show_time(clock::now()).to_string();
@@ -347,7 +361,7 @@ async fn attached(
         }
         lines.push(line);
     }
-    Ok(Report { api: base, applied, lines, warnings, keep })
+    Ok(Report { api: base, applied, lines, warnings, keep, forward })
 }
 
 async fn detached(
@@ -399,7 +413,7 @@ async fn detached(
         }
         lines.push(line);
     }
-    Ok(Report { api: base, applied: args.api.apply, lines, warnings, keep: None })
+    Ok(Report { api: base, applied: args.api.apply, lines, warnings, keep: None, forward: None })
 }
 
 /// Why the token is not shown the applications of an account; those of it that are gone need not be.
@@ -480,6 +494,49 @@ fn registered(config: &Config, output: &mut Output) -> Result<Vec<AccountInfo>, 
         },
         Err(failure) => Err(failure.message),
     }
+}
+
+/// The targets of the configuration. One that a running server does not have is none, and named.
+fn targets(config: &Config, output: &mut Output) -> (Vec<PassedOn>, Vec<String>) {
+    let configured = &config.forward.targets.0;
+    if configured.is_empty() {
+        return (Vec::new(), Vec::new());
+    }
+    let mut nothing = std::io::empty();
+    let mut take = |_: Option<&str>, _: &[u8]| Ok(());
+    let asked = reachable(config).and_then(|()| {
+        execute(config, AdminRequest::ForwardStatus, &mut nothing, output, &mut take)
+    });
+    let running = match asked {
+        Ok(Answered { reply: AdminReply::Forward(figures), running: true }) => Some(figures),
+        _ => None,
+    };
+    let (mut targets, mut missing) = (Vec::new(), Vec::new());
+    for target in configured {
+        let known = running.as_ref().is_none_or(|figures| {
+            figures.targets.iter().any(|one| {
+                one.name == target.name
+                    && one.open
+                    && one.account_sid == target.account
+                    && one.application_sids == target.applications
+            })
+        });
+        if known {
+            targets.push(PassedOn {
+                name: target.name.clone(),
+                url: target.url.to_string(),
+                account: target.account,
+                applications: target.applications.clone(),
+            });
+        } else {
+            missing.push(format!(
+                "the server does not have the target {} as the configuration has it; restart it before its \
+                 webhooks are replaced",
+                target.name
+            ));
+        }
+    }
+    (targets, missing)
 }
 
 /// What would have the webhooks refused here.

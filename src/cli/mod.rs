@@ -13,6 +13,7 @@ mod doctor;
 mod endings;
 mod examples;
 mod execute;
+mod forward_file;
 mod health;
 mod jambonz;
 mod listing;
@@ -41,7 +42,10 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::config::{Config, ConfigError, DEFAULT_FILE, LoadedConfig, Settings};
 use crate::ops::{AdminReply, AdminRequest, Failure};
-use args::{AccountCommand, CertCommand, Cli, Command, ConfigCommand, MirrorCommand, TokenCommand};
+use args::{
+    AccountCommand, CertCommand, Cli, Command, ConfigCommand, ForwardCommand, MirrorCommand,
+    TokenCommand,
+};
 use execute::Init;
 use output::Output;
 
@@ -152,6 +156,12 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         }
         Command::Show { call_sid } => AdminRequest::Show { call: call_sid },
         Command::Status => AdminRequest::Status,
+        Command::Forward(ForwardCommand::Status) => AdminRequest::ForwardStatus,
+        Command::Forward(ForwardCommand::Retry { target, .. }) => {
+            AdminRequest::ForwardRetry { target }
+        }
+        Command::Forward(ForwardCommand::Pause) => AdminRequest::ForwardPause { paused: true },
+        Command::Forward(ForwardCommand::Resume) => AdminRequest::ForwardPause { paused: false },
         Command::Cert(CertCommand::Show { ca: true }) => return done(authority(&config, output)),
         Command::Cert(CertCommand::Show { ca: false }) => AdminRequest::CertShow,
         Command::Cert(CertCommand::Renew { ca }) => AdminRequest::CertRenew { authority: ca },

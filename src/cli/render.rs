@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use super::listing::{Members, shown};
 use super::status;
 use super::table::{clean, table};
+use crate::clock;
 use crate::domain::{counted, show_size, was};
 use crate::ops::{
-    AccountInfo, AdminReply, CertificateInfo, CertificateList, CertificateRole, Left, Purged,
-    Summary, TokenInfo, Where,
+    AccountInfo, AdminReply, CertificateInfo, CertificateList, CertificateRole, ForwardFigures,
+    Left, Purged, Summary, TokenInfo, Where,
 };
 use crate::store::{Checked, Collected, Expiring, RemovalReason};
 
@@ -53,6 +54,7 @@ pub(super) fn json(reply: &AdminReply, running: bool) -> Rendered {
         AdminReply::Expired(done) => json!(done),
         AdminReply::Purged(purged) => json!(purged),
         AdminReply::Checked(checked) => json!(checked),
+        AdminReply::Forward(forward) => json!(forward),
     };
     value.to_string().into()
 }
@@ -106,9 +108,19 @@ pub(super) fn text(reply: &AdminReply, running: bool) -> Rendered {
         }
         AdminReply::Purged(purged) => forgotten(purged).into(),
         AdminReply::Checked(checked) => checked_text(checked).into(),
+        AdminReply::Forward(forward) => forward_text(forward).into(),
         // Asked for by a command that tells it itself.
         AdminReply::Health(_) => String::new().into(),
     }
+}
+
+fn forward_text(forward: &ForwardFigures) -> String {
+    let lines = status::forward_lines(forward, clock::now());
+    if lines.is_empty() {
+        return "no webhook is passed on: forward.targets names nobody".to_owned();
+    }
+    let lines: Vec<_> = lines.into_iter().map(|(_, line)| line).collect();
+    lines.join("\n")
 }
 
 fn revoked(reply: &AdminReply) -> String {
@@ -164,7 +176,7 @@ fn expiring_row(of: &Expiring) -> Vec<String> {
 }
 
 fn checked_text(checked: &Checked) -> String {
-    let Checked { calls, deletions, findings, uncounted } = checked;
+    let Checked { calls, deletions, hooks, findings, uncounted } = checked;
     let mut text = String::new();
     for finding in findings {
         let _infallible = writeln!(text, "{}: {}", finding.object, finding.problem);
@@ -178,6 +190,10 @@ fn checked_text(checked: &Checked) -> String {
         0 => write!(text, "{deletions}{calls} compared: journal and index agree"),
         count => write!(text, "{deletions}{calls} compared: {}", counted(count, "finding")),
     };
+    if *hooks > 0 {
+        let hooks = counted(*hooks, "webhook");
+        let _infallible = write!(text, "; the journal has {hooks} to pass on, or passed on");
+    }
     if *uncounted {
         text.push_str(
             "\nthe index was written to all the while: whether it has rows of no call was not looked \

@@ -8,8 +8,7 @@ use super::table::clean;
 use crate::clock;
 use crate::domain::{Timestamp, counted, short_duration, show_age, show_size};
 use crate::ops::{
-    CertificateInfo, CertificateList, CertificateRole, ConsoleFigures, HookFigures, MirrorFigures,
-    ReachableAt, Refusals, StatusFigures, UpstreamFigures,
+    CertificateInfo, CertificateList, CertificateRole, ConsoleFigures, ForwardFigures, HookFigures, MirrorFigures, ReachableAt, Refusals, StatusFigures, TargetFigures, UpstreamFigures,
 };
 use crate::store::Status;
 use crate::wire::parse_time;
@@ -66,6 +65,7 @@ pub(super) fn text(figures: &StatusFigures, running: bool) -> String {
     lines.extend(hook_lines(&figures.hooks));
     lines.extend(figures.console.iter().map(|console| ("console", console_line(console))));
     lines.extend(figures.mirror.iter().map(|mirror| ("mirror", mirror_line(mirror, now))));
+    lines.extend(figures.forward.iter().flat_map(|forward| forward_lines(forward, now)));
     let upstream = figures.upstream_auth.iter();
     lines.extend(upstream.map(|upstream| ("jambonz's tokens", upstream_line(upstream, now))));
     lines
@@ -219,6 +219,71 @@ fn mirror_line(mirror: &MirrorFigures, now: Timestamp) -> String {
     }
     if mirror.unreadable > 0 {
         let _infallible = write!(text, "; {} unreadable", counted(mirror.unreadable, "call"));
+    }
+    clean(&text)
+}
+
+/// How webhooks are passed on.
+pub(super) fn forward_lines(
+    forward: &ForwardFigures,
+    now: Timestamp,
+) -> Vec<(&'static str, String)> {
+    let mut lines: Vec<_> =
+        forward.targets.iter().map(|target| ("forwarding", target_line(target, now))).collect();
+    if forward.paused {
+        lines.insert(0, ("forwarding", "paused: webhooks are kept and not sent".to_owned()));
+    }
+    if forward.passed_over > 0 {
+        let count = counted(forward.passed_over, "webhook");
+        let why = "that had events of several accounts or of too many calls";
+        lines.push(("forwarding", format!("not for {count} {why}")));
+    }
+    lines
+}
+
+fn target_line(target: &TargetFigures, now: Timestamp) -> String {
+    let mut text = format!("{} of account {}", target.name, target.account_sid);
+    if !target.application_sids.is_empty() {
+        let count = counted(target.application_sids.len() as u64, "application");
+        let _infallible = write!(text, ", {count}");
+    }
+    match (&target.url, target.open) {
+        (Some(url), _) => {
+            let _infallible = write!(text, ", at {url}");
+        }
+        (None, true) => {}
+        (None, false) => text.push_str(", not configured any more"),
+    }
+    let _infallible = write!(
+        text,
+        ": {} delivered, {} waiting, {} set aside",
+        target.delivered, target.queued, target.set_aside
+    );
+    if let Some(at) = &target.oldest_unsent_at {
+        let _infallible = write!(text, "; the oldest unsent is of {}", ago(at, now));
+    }
+    let failures: Vec<_> = target
+        .failures
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(how, count)| format!("{count} {how}"))
+        .collect();
+    if !failures.is_empty() {
+        let _infallible = write!(text, "; attempts that failed: {}", failures.join(", "));
+    }
+    if let Some(since) = &target.down_since {
+        let _infallible = write!(text, "; it fails since {}", ago(since, now));
+    }
+    if let Some(why) = &target.why {
+        let _infallible = write!(text, "; {why}");
+    }
+    if target.unsigned > 0 {
+        let attempts = counted(target.unsigned, "attempt");
+        let _infallible = write!(text, "; {attempts} unsigned, since the account has no secret");
+    }
+    if target.gone > 0 {
+        let gone = counted(target.gone, "webhook");
+        let _infallible = write!(text, "; {gone} of deleted calls not sent");
     }
     clean(&text)
 }

@@ -77,6 +77,16 @@ pub(super) struct Report {
     pub warnings: Vec<String>,
     /// The file with what was there, where anything is changed.
     pub keep: Option<PathBuf>,
+    /// What was written for webhooks that are still to be passed on.
+    pub forward: Option<WrittenTargets>,
+}
+
+/// Targets that were written to a file.
+pub(super) struct WrittenTargets {
+    pub path: PathBuf,
+    pub count: u64,
+    /// Why there is none for an application.
+    pub without: Vec<String>,
 }
 
 impl Line {
@@ -104,12 +114,16 @@ impl Line {
         if what == What::Refused {
             line.why = Some(
                 "somebody else uses its webhook, and nothing would pass the events on; --replace \
-                 replaces it"
+                 replaces it, and --forward writes the targets that pass them on"
                     .to_owned(),
             );
             return line;
         }
         line.then = Some(masked(&planned.then.url));
+        line.why = planned
+            .passed_on
+            .as_ref()
+            .map(|target| format!("what came to its webhook is passed on to the target {target}"));
         let given = planned.then.credentials.as_ref().map(|(user, _)| user.as_str());
         let stays = line.now.as_ref().and_then(Hook::username);
         line.user = given.or(stays.filter(|_| what == What::Already)).map(str::to_owned);
@@ -207,6 +221,7 @@ impl Report {
             "applied": self.applied,
             "applications": self.lines.iter().map(|line| line.json(self.applied)).collect::<Vec<_>>(),
             "kept_in": self.keep,
+            "forward_in": self.forward.as_ref().map(|written| &written.path),
             "warnings": self.warnings,
         })
     }
@@ -237,6 +252,20 @@ impl Report {
         }
         if let Some(keep) = &self.keep {
             let _infallible = writeln!(text, "what was there is kept in {}", keep.display());
+        }
+        if let Some(written) = &self.forward {
+            for why in &written.without {
+                let _infallible = writeln!(text, "no target: {why}");
+            }
+            let (count, path) = (counted(written.count, "target"), written.path.display());
+            let _infallible = match written.count {
+                0 => writeln!(text, "no target is still needed"),
+                _ => writeln!(
+                    text,
+                    "{count} written to {path}: add it to the configuration, restart the server, and give \
+                     this command again"
+                ),
+            };
         }
         // What jambonz answers is not to be obeyed by a terminal.
         logs::plain_lines(&text).into_owned()

@@ -205,8 +205,13 @@ fn plain(value: &DeValue<'_>) -> Value {
         DeValue::Array(items) => {
             Value::Array(items.iter().map(|item| plain(item.get_ref())).collect())
         }
-        // No key is one, so that what is in it does not matter.
-        DeValue::Table(_) => Value::Table(toml::Table::new()),
+        DeValue::Table(fields) => {
+            let fields = fields.iter();
+            let plain = |(name, value): (&toml::Spanned<_>, &toml::Spanned<_>)| {
+                (String::from(AsRef::<str>::as_ref(name.get_ref())), plain(value.get_ref()))
+            };
+            Value::Table(fields.map(plain).collect())
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod environment_tests;
 mod error;
 #[cfg(test)]
 mod fixture_tests;
+mod forward;
 mod keys;
 mod net;
 mod redis;
@@ -35,12 +36,13 @@ use std::path::{Path, PathBuf};
 
 pub use document::{ValueSources, example};
 pub use error::ConfigError;
+pub use forward::{ForwardTarget, TargetUrl};
 pub use keys::KEYS;
 pub use net::{Host, ListenAddr, SubjectName};
 pub use redis::{RedisUrl, WantedAccounts};
 pub use retention::SHORT;
 pub use sections::{
-    Config, LimitsSection, Log, LogFormat, LogLevel, LogNumbers, MirrorRedis, Upstream,
+    Config, Forward, LimitsSection, Log, LogFormat, LogLevel, LogNumbers, MirrorRedis, Upstream,
 };
 pub use settings::{DEFAULT_FILE, Locations, Settings};
 
@@ -117,11 +119,15 @@ impl Config {
         let passwords = [&mut redis.password_file, &mut redis.sentinel_password_file];
         let mirror = passwords.into_iter().chain([&mut redis.ca, &mut redis.cert, &mut redis.key]);
         let mirror = mirror.flatten();
+        let targets = config.forward.targets.0.iter_mut();
+        let targets = targets.filter_map(|target| target.password_file.as_mut());
         let paths = [&mut tls.cert, &mut tls.key, &mut tls.client_ca]
             .into_iter()
             .flatten()
             .chain(config.upstream.ca.as_mut())
             .chain(mirror)
+            .chain(config.forward.ca.as_mut())
+            .chain(targets)
             .chain(config.log.audit.as_mut())
             .chain(config.admin_socket.as_mut())
             .chain(std::iter::once(&mut config.data_dir));

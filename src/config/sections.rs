@@ -12,6 +12,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::forward::ForwardTargets;
 use super::keys::ConfigKey;
 use super::net::{AllowedOrigin, ListenAddr, ProxyAddress, ServiceUrlTemplate, SubjectName};
 use super::redis::{RedisUrl, RedisUser, SentinelAddr, WantedAccounts};
@@ -507,6 +508,43 @@ console: ConsoleSection {
     ///
     /// It also ends with its token.
     lifetime: Duration = Duration::from_hours(7 * 24), Form::Duration(SECOND..=365 * DAY);
+}
+
+/// Forwarding: accepted webhooks are passed on to others.
+forward: Forward {
+    /// Where accepted webhooks are passed on to; none: off.
+    ///
+    /// Each is a table: [[forward.targets]] with name, url, account_sid, and if need be
+    /// application_sids, a list, and user with password_file. A target gets the webhooks of its
+    /// account, with application_sids those of these applications alone. The first line of
+    /// password_file is the password; "credential:NAME" is a file that systemd hands over. As a flag
+    /// or variable it is one line, such as [{ name = "acme", url = "https://acme.example.com/status",
+    /// account_sid = "…" }].
+    targets: ForwardTargets = ForwardTargets::default(), Form::Tables(1000);
+
+    /// File with the authorities (PEM) of the certificates of targets; empty: those of the system.
+    ca: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Time for a connection to a target.
+    connect: Duration = Duration::from_secs(10), Form::Duration(1..=MINUTE);
+
+    /// Time for the answer of a target.
+    ///
+    /// It starts once there is a connection.
+    timeout: Duration = Duration::from_secs(10), Form::Duration(1..=5 * MINUTE);
+
+    /// Webhooks that are on their way to one target at a time.
+    ///
+    /// Those of one call are sent one after the other.
+    concurrency: usize = 8, Form::Count(1..=256);
+
+    /// The longest time between two attempts.
+    ///
+    /// The first ones follow each other within seconds.
+    retry_max: Duration = Duration::from_mins(1), Form::Duration(SECOND..=HOUR);
+
+    /// How long delivery of a webhook is tried; then it is set aside for `rollcall forward retry`.
+    max_age: Duration = Duration::from_hours(24), Form::Duration(SECOND..=30 * DAY);
 }
 
 /// Cross-origin requests from browsers.

@@ -242,6 +242,7 @@ fn flag(key: &ConfigKey) -> Arg {
         }
         Form::Text(_) => arg.action(ArgAction::Set),
         Form::List(..) => arg.action(ArgAction::Append),
+        Form::Tables(_) => arg,
         Form::Boolean => arg
             .action(ArgAction::Set)
             .num_args(0..=1)

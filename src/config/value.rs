@@ -45,6 +45,8 @@ pub enum Form {
     Text(&'static str),
     /// A list of texts, with what stands for them in the help, and how many it has at most.
     List(&'static str, usize),
+    /// A list of tables, and how many it has at most; as a flag or variable it is written as in the file.
+    Tables(usize),
 }
 
 impl Form {
@@ -56,6 +58,7 @@ impl Form {
             Self::Size(_) => "BYTES",
             Self::Duration(_) => "DURATION",
             Self::Text(name) | Self::List(name, _) => name,
+            Self::Tables(_) => "TABLES",
         }
     }
 
@@ -70,7 +73,7 @@ impl Form {
             Self::Duration(range) => {
                 format!("From \"{}\" to \"{}\".", bound(*range.start()), bound(*range.end()))
             }
-            Self::List(_, most) => format!("At most {most}."),
+            Self::List(_, most) | Self::Tables(most) => format!("At most {most}."),
         }
     }
 
@@ -93,6 +96,7 @@ impl Form {
             }
             Self::Text(_) => "a text in quotes".to_owned(),
             Self::List(..) => "a list, such as [\"a\", \"b\"]".to_owned(),
+            Self::Tables(_) => "an array of tables, such as [{ name = \"a\" }]".to_owned(),
         }
     }
 
@@ -107,6 +111,11 @@ impl Form {
                 number.or_else(|| text.parse().ok()).map_or_else(as_text, Value::Integer)
             }
             Self::Boolean => text.parse().map_or_else(|_| as_text(), Value::Boolean),
+            Self::Tables(_) => {
+                let file = format!("tables = {text}").parse::<toml::Table>();
+                let found = file.ok().filter(|file| file.len() == 1);
+                found.and_then(|mut file| file.remove("tables")).unwrap_or_else(as_text)
+            }
             Self::List(..) if text.is_empty() => Value::Array(Vec::new()),
             Self::List(..) => {
                 let items = text.split(',').map(|item| Value::String(item.trim().to_owned()));
@@ -140,7 +149,7 @@ impl Form {
         value.as_str().ok_or_else(|| self.wrong(value))
     }
 
-    fn wrong(&self, value: &Value) -> Problem {
+    pub fn wrong(&self, value: &Value) -> Problem {
         Problem::found(value, &self.expected())
     }
 

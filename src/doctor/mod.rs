@@ -12,6 +12,7 @@ mod certificate;
 mod clock;
 mod data;
 mod disk;
+mod forward;
 mod hooks;
 mod index;
 mod limits;
@@ -166,6 +167,7 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
         hooks::check(&server),
         mirror::check(config, &server),
         upstream::check(config, &server),
+        forward::check(config, &server),
         outbound::check(config, &user),
         unit::check(config, &known, around),
     ]

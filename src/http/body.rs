@@ -25,6 +25,13 @@ pub(super) struct Body<'a> {
     _permit: BodyPermit<'a>,
 }
 
+impl Body<'_> {
+    /// The bytes, which may outlive their share of the memory for bodies.
+    pub fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+}
+
 impl Deref for Body<'_> {
     type Target = [u8];
 

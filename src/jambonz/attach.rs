@@ -2,9 +2,10 @@
 
 use super::api::Api;
 use super::change::{ChangeError, Way, change};
-use super::hook::{Application, Hook, HookUrl, NewHook, is_masked};
+use super::hook::{Application, Hook, HookUrl, NewHook, is_masked, same_place};
 use super::keep::Kept;
 use crate::access::Secret;
+use crate::domain::{AccountSid, ApplicationSid};
 
 /// What is to be set.
 #[derive(Debug, Clone)]
@@ -14,6 +15,27 @@ pub struct Attach {
     pub credentials: Option<(String, Secret)>,
     /// Webhooks of others are replaced.
     pub replace: bool,
+    /// Where webhooks are passed on to: those of others that lead there are replaced, too.
+    pub passed_on: Vec<PassedOn>,
+}
+
+/// A target that webhooks are passed on to.
+#[derive(Debug, Clone)]
+pub struct PassedOn {
+    pub name: String,
+    pub url: String,
+    pub account: AccountSid,
+    /// Empty: all.
+    pub applications: Vec<ApplicationSid>,
+}
+
+impl PassedOn {
+    /// Whether what this webhook of an application gets now is passed on to it.
+    fn serves(&self, application: &Application, hook: &Hook) -> bool {
+        let named = self.applications.is_empty() || self.applications.contains(&application.sid);
+        let own = application.account == Some(self.account);
+        own && named && hook.is_post() && same_place(&self.url, hook.url())
+    }
 }
 
 /// What becomes of an application.
@@ -35,6 +57,8 @@ pub struct Planned {
     pub application: Application,
     pub step: Step,
     pub then: NewHook,
+    /// The name of the target that the webhook that goes is passed on to.
+    pub passed_on: Option<String>,
     /// What is to be put back one day.
     before: Option<Hook>,
 }
@@ -56,10 +80,14 @@ impl Attach {
         {
             then.credentials = Some((user.to_owned(), Secret::new(password)));
         }
+        let passed_on = hook.filter(|_| ours.is_none()).and_then(|hook| {
+            let found = self.passed_on.iter().find(|target| target.serves(&application, hook));
+            found.map(|target| target.name.clone())
+        });
         let step = match (hook, ours) {
             (Some(hook), Some(_)) if then.is(hook) => Step::Already,
             (None, _) | (_, Some(_)) => Step::Set,
-            (Some(_), None) if self.replace => Step::Replace,
+            (Some(_), None) if self.replace || passed_on.is_some() => Step::Replace,
             (Some(_), None) => Step::Refuse,
         };
         // Where our own webhook changes, what was there before ours is what counts.
@@ -67,7 +95,7 @@ impl Attach {
             (Some(_), Some(kept)) => kept.call_status_hook.clone(),
             _ => application.row.clone(),
         };
-        Planned { application, step, then, before }
+        Planned { application, step, then, passed_on, before }
     }
 }
 

@@ -79,6 +79,11 @@ impl Hook {
         self.text("password").filter(|password| !password.is_empty())
     }
 
+    /// Its password is not shown.
+    pub fn is_masked(&self) -> bool {
+        self.password().is_some_and(is_masked)
+    }
+
     pub fn is_post(&self) -> bool {
         self.text("method").is_none_or(|method| method == "POST")
     }
@@ -196,7 +201,16 @@ impl HookUrl {
 pub(super) fn same_place(one: &str, other: &str) -> bool {
     let place = |url: &str| {
         let place = url.split('#').next().unwrap_or_default();
-        place.parse::<Base>().map_or_else(|_| place.to_owned(), |base| base.to_string())
+        let begin = place.find("://").map_or(0, |at| at + 3);
+        let end = place.get(begin..).and_then(|rest| rest.find(['/', '?']));
+        let end = end.map_or(place.len(), |end| begin + end);
+        // Paths of others are compared as they are.
+        let whole = place.parse::<Base>().map(|base| base.to_string());
+        whole.unwrap_or_else(|_| {
+            let (origin, path) = place.split_at(end);
+            let origin = origin.parse::<Base>();
+            origin.map_or_else(|_| place.to_owned(), |base| format!("{base}{path}"))
+        })
     };
     place(one) == place(other)
 }

@@ -19,7 +19,7 @@ mod hook;
 mod keep;
 
 pub use api::{Api, ApiError, Scope};
-pub use attach::{Attach, Planned, Step};
+pub use attach::{Attach, PassedOn, Planned, Step};
 pub use change::ChangeError;
 pub use detach::{Back, Restoring};
 pub use hook::{Application, Hook, HookUrl, masked};

@@ -56,8 +56,9 @@ use super::JournalError;
 use crate::domain::{Source, Timestamp};
 
 /// The version of segments, packed or not, that this release writes; it reads this and all before.
-/// 1 held records of version 1 alone, and no frame of the kind [`FrameKind::Part`].
-const VERSION: u16 = 2;
+/// 1 held records of version 1 alone, and no frame of the kind [`FrameKind::Part`]; 2 had none of the kind
+/// [`FrameKind::Outbox`].
+const VERSION: u16 = 3;
 const MAGIC: &[u8; 8] = b"rollcall";
 
 // Both headers begin alike: these are counted from the magic on.
@@ -89,6 +90,8 @@ const KIND_AT: usize = 17;
 const BODY_AT: usize = 18;
 /// Far above a record's bound, far below what a corrupt length could ask for.
 const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of the body of a frame.
+pub const FRAME_BODY_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - BODY_AT;
 
 const SKIPPED_MAGIC: u32 = 0x184D_2A50;
 pub(super) const SKIPPED_HEAD_BYTES: usize = 8;
@@ -188,7 +191,7 @@ pub struct Packed {
     pub forgotten: u64,
     /// When it was packed.
     pub at: Timestamp,
-    /// Nothing but checkpoints was left out.
+    /// Nothing but checkpoints and webhooks that were passed on was left out.
     pub complete: bool,
 }
 
@@ -371,6 +374,8 @@ pub enum FrameKind {
     /// An event of a call whose record could not be looked up: a call's bytes, and no version of the
     /// call. The next record of that call holds it.
     Part = 5,
+    /// A piece of an accepted webhook that is to be passed on; all of them stand in one commit.
+    Outbox = 7,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -428,6 +433,7 @@ impl<'a> Frame<'a> {
             Some(3) => FrameKind::Admin,
             Some(4) => FrameKind::Checkpoint,
             Some(5) => FrameKind::Part,
+            Some(7) => FrameKind::Outbox,
             other => return Err(format!("unknown kind {other:?}")),
         };
         Ok(Self { seq: u64_at(head, SEQ_AT), at, origin, kind, body })

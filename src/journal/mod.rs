@@ -39,7 +39,7 @@ mod writer;
 
 pub use doing::Doing;
 pub use error::JournalError;
-pub use format::{ChangeOrigin, Frame, FrameKind, Packed, fits};
+pub use format::{ChangeOrigin, FRAME_BODY_BYTES_MAX, Frame, FrameKind, Packed, fits};
 pub use packed::{FrameDecision, PackedStamp, pack};
 pub use reader::Scanner;
 pub use recover::{OpenedJournal, TornTail, open};

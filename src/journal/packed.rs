@@ -168,7 +168,7 @@ fn write_packed<E: From<JournalError>>(
             let frame = scanner.frame(offset)?;
             let decision = decision(&frame)?;
             if decision != FrameDecision::Keep {
-                packed.complete &= frame.kind == FrameKind::Checkpoint;
+                packed.complete &= matches!(frame.kind, FrameKind::Checkpoint | FrameKind::Outbox);
                 if decision == FrameDecision::Forget {
                     packed.forgotten = packed.forgotten.max(frame.seq);
                 }

@@ -77,6 +77,12 @@ impl Segment {
         if self.packed.is_some() { self.file_bytes } else { self.length }
     }
 
+    /// How often what it holds was packed. It grows with each file that takes the place of another, so that
+    /// an offset is right for as long as this is the same.
+    pub fn packings(&self) -> u32 {
+        self.packings
+    }
+
     /// What the header of the next segment says of this one.
     pub(super) fn link(&self) -> Link {
         match &self.packed {

@@ -186,7 +186,7 @@ fn what_an_old_tail_holds_never_comes_back() {
 fn a_segment_of_a_later_release_is_refused_by_name() {
     let (dir, path, _) = three_commits();
     let mut bytes = fs::read(&path).unwrap();
-    bytes[8] = 3;
+    bytes[8] += 1;
     restore(dir.path(), &path, &bytes);
     let error = open(dir.path(), true, LARGE).err().unwrap().to_string();
     assert!(error.contains("later release"), "{error}");

@@ -8,6 +8,7 @@
 //! statuses, reasons, configured accounts, configured files), so that no client decides how many
 //! series there are.
 
+mod forward;
 mod histogram;
 mod hooks;
 mod mirror;
@@ -25,12 +26,13 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
+pub use forward::{ForwardMetrics, TargetMetrics, Undelivered};
 pub use histogram::Histogram;
 pub use hooks::{Cause, HookMetrics};
 pub use mirror::{MirrorMetrics, MirrorMode};
 pub use outcome::Outcome;
 pub use requests::{Requests, Routes};
-pub use scrape::{AccountGauge, ScrapeFigures, scrape};
+pub use scrape::{AccountGauge, ScrapeFigures, TargetGauge, scrape};
 pub use upstream::{TokenAnswer, Unasked, UpstreamMetrics};
 
 use crate::domain::{AccountSid, EVENT_FIELDS};
@@ -108,6 +110,7 @@ pub struct Meter {
     /// The same by cause and account, and when each account's last event was taken.
     pub hooks: HookMetrics,
     pub mirror: MirrorMetrics,
+    pub forward: ForwardMetrics,
     pub upstream: UpstreamMetrics,
     pub commit_changes: Histogram,
     pub commit_bytes: Histogram,
@@ -144,6 +147,7 @@ impl Default for Meter {
             unread: Default::default(),
             hooks: HookMetrics::default(),
             mirror: MirrorMetrics::default(),
+            forward: ForwardMetrics::default(),
             upstream: UpstreamMetrics::default(),
             commit_changes: Histogram::of_units(COMMIT_CHANGES),
             commit_bytes: Histogram::of_units(COMMIT_BYTES),

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::histogram::as_float;
 use super::process::ProcessFigures;
 use super::text::{MetricsText, written};
-use super::{Connections, Meter, MirrorMode, Outcome, Refused, Requests};
+use super::{Connections, Meter, MirrorMode, Outcome, Refused, Requests, TargetMetrics};
 use crate::domain::AccountSid;
 
 /// What is looked up at the time of the scrape.
@@ -47,6 +47,9 @@ pub struct ScrapeFigures {
     /// Of the console, that may still be used.
     pub console_sessions: u64,
     pub accounts: Vec<AccountGauge>,
+    /// Webhooks are kept and not passed on; none where there is no target.
+    pub forward_paused: Option<bool>,
+    pub forward: Vec<TargetGauge>,
     /// Files with certificates in use, and when they end, in seconds since 1970.
     pub certificates: Vec<(String, u64)>,
 }
@@ -59,8 +62,21 @@ pub struct AccountGauge {
     pub live: u64,
 }
 
+/// A target of webhooks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetGauge {
+    pub name: String,
+    /// Webhooks that wait to be delivered.
+    pub queued: u64,
+    /// Webhooks that were given up.
+    pub aside: u64,
+}
+
 /// One of the counters of a listener.
 type CountOf = fn(&Connections) -> u64;
+
+/// One of the counters of a target.
+type CountOfTarget = fn(&TargetMetrics) -> u64;
 
 /// The text of a scrape.
 pub fn scrape(meter: Arc<Meter>, requests: Arc<Requests>, figures: ScrapeFigures) -> String {
@@ -86,6 +102,7 @@ impl Collector for Scrape {
         self.sockets(&mut text)?;
         self.mirror(&mut text)?;
         self.upstream(&mut text)?;
+        self.forward(&mut text)?;
         self.requests.write(&mut text)
     }
 }
@@ -293,6 +310,83 @@ impl Scrape {
         let help = "Answers about tokens that are remembered";
         let remembered = u64::try_from(upstream.remembered.get()).unwrap_or_default();
         text.number("rollcall_upstream_remembered", help, remembered)
+    }
+
+    /// Nothing where no webhook is passed on.
+    fn forward(&self, text: &mut MetricsText<'_>) -> fmt::Result {
+        let Some(paused) = self.figures.forward_paused else { return Ok(()) };
+        let help = "1 while webhooks are kept and not passed on";
+        text.number("rollcall_forward_paused", help, u64::from(paused))?;
+        let help = "Webhooks for no target, since they had events of several accounts or of too many calls";
+        text.counter("rollcall_forward_passed_over", help, self.meter.forward.passed_over.get())?;
+        for (name, help, value) in [
+            (
+                "rollcall_forward_queued",
+                "Webhooks that wait to be passed on",
+                (|target: &TargetGauge| target.queued) as fn(&TargetGauge) -> u64,
+            ),
+            (
+                "rollcall_forward_aside",
+                "Webhooks that were not passed on in time and wait for `rollcall forward retry`",
+                |target: &TargetGauge| target.aside,
+            ),
+        ] {
+            let mut gauges = text.gauges(name, help)?;
+            for target in &self.figures.forward {
+                gauges.value(&[("target", &target.name)], as_float(value(target)))?;
+            }
+        }
+        let targets = self.meter.forward.all();
+        let counters: [(&str, &str, CountOfTarget); 4] = [
+            ("rollcall_forward_delivered", "Webhooks that were passed on", |target| {
+                target.delivered.get()
+            }),
+            ("rollcall_forward_set_aside", "Webhooks that were not passed on in time", |target| {
+                target.set_aside.get()
+            }),
+            (
+                "rollcall_forward_gone",
+                "Webhooks that were not passed on, since their calls were deleted before",
+                |target| target.gone.get(),
+            ),
+            (
+                "rollcall_forward_unsigned",
+                "Attempts to pass a webhook on without a signature, since its account has no secret",
+                |target| target.unsigned.get(),
+            ),
+        ];
+        for (name, help, count) in counters {
+            let mut family = text.counters(name, help)?;
+            for (target, metrics) in &targets {
+                family.value(&[("target", target)], count(metrics))?;
+            }
+        }
+        let help = "Attempts to pass a webhook on that failed, by reason";
+        let mut failures = text.counters("rollcall_forward_failures", help)?;
+        for (target, metrics) in &targets {
+            for (how, count) in metrics.failures() {
+                failures.value(&[("target", target), ("reason", how.as_str())], count)?;
+            }
+        }
+        let help = "1 while attempts at a target fail one after the other";
+        let mut down = text.gauges("rollcall_forward_down", help)?;
+        for (target, metrics) in &targets {
+            let is_down = metrics.state().down_since.is_some();
+            down.value(&[("target", target)], f64::from(u8::from(is_down)))?;
+        }
+        let help = "Age of the oldest webhook that waits to be passed on";
+        let mut oldest = text.gauges("rollcall_forward_oldest_unsent_seconds", help)?;
+        for (target, metrics) in &targets {
+            let millis =
+                metrics.oldest().map_or(0, |at| self.figures.now.saturating_sub(at.millis()));
+            oldest.value(&[("target", target)], as_float(millis) / 1000.0)?;
+        }
+        let help = "Time from the receipt of a webhook to its delivery";
+        let mut delay = text.histograms("rollcall_forward_delay_seconds", help)?;
+        for (target, metrics) in &targets {
+            delay.value(&[("target", target)], &metrics.delay)?;
+        }
+        Ok(())
     }
 
     fn calls(&self, text: &mut MetricsText<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use super::resp::{RespError, Value, read_value, write_command};
 use crate::config::{MirrorRedis, RedisUrl};
 use crate::outbound::{ClientTls, Connector, Endpoint, Stream};
 use crate::store::chain;
-use crate::{fsutil, tls};
+use crate::tls;
 
 /// How long Redis may take to answer, and to take what is sent to it.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -19,9 +19,6 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
 pub(super) const PREFIX: &str = "call:";
 /// How rollcall is called in `CLIENT LIST`.
 const NAME: &str = "rollcall";
-/// Bytes of a password.
-const PASSWORD_BYTES_MAX: usize = 4096;
-const FILE_BYTES_MAX: u64 = 64 * 1024;
 const PASSWORD_KEY: &str = "mirror.redis.password_file";
 const SENTINEL_PASSWORD_KEY: &str = "mirror.redis.sentinel_password_file";
 
@@ -105,20 +102,8 @@ impl Credentials {
     }
 }
 
-/// The first line of a file.
 fn password(key: &'static str, path: &Path) -> Result<String, RedisError> {
-    let wrong = |why: String| RedisError::Password { key, path: path.to_owned(), why };
-    let file = tls::resolve(path).map_err(|error| wrong(chain(&error)))?;
-    let read = fsutil::open_named(&file).and_then(|file| fsutil::contents(file, FILE_BYTES_MAX));
-    let bytes = read.map_err(|error| wrong(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| wrong("it is no text".to_owned()))?;
-    match text.lines().next().unwrap_or_default() {
-        "" => Err(wrong("its first line is empty; expected the password there".to_owned())),
-        line if line.len() > PASSWORD_BYTES_MAX => {
-            Err(wrong(format!("its first line has more than {PASSWORD_BYTES_MAX} bytes")))
-        }
-        line => Ok(line.to_owned()),
-    }
+    tls::first_line(path).map_err(|why| RedisError::Password { key, path: path.to_owned(), why })
 }
 
 /// Where the primary is: at the URL, or where the first sentinel that knows it says.

@@ -21,6 +21,7 @@ impl AuditEntry {
                 | AdminRequest::Configuration
                 | AdminRequest::Health
                 | AdminRequest::CertShow
+                | AdminRequest::ForwardStatus
                 | AdminRequest::BackupMade(_)
         );
         Self { what: name(request), object: object(request), is_audited }
@@ -83,6 +84,12 @@ fn object(request: &AdminRequest) -> Option<String> {
         | AdminRequest::Follow { selection, .. } => accounts(&selection.accounts),
         AdminRequest::CertRenew { authority } => authority.then(|| "the authority too".to_owned()),
         AdminRequest::Compact { drop_history } => drop_history.then(|| "history goes".to_owned()),
+        AdminRequest::ForwardRetry { target } => {
+            target.as_ref().map(|target| format!("target {target}"))
+        }
+        AdminRequest::ForwardPause { paused } => {
+            Some(if *paused { "paused" } else { "resumed" }.to_owned())
+        }
         AdminRequest::Show { call } if is_whole(call) => Some(format!("call {call}")),
         AdminRequest::Show { .. } => Some("a call by a part of its sid".to_owned()),
         _ => None,

@@ -6,6 +6,7 @@ mod audit;
 mod certificates;
 mod console;
 mod follow;
+mod forward;
 mod health;
 mod hooks;
 mod import;
@@ -28,6 +29,7 @@ pub use certificates::{
     CertificateInfo, CertificateList, CertificateRole, Certificates, ReachableAt, certificates,
 };
 pub use console::{NewLink, SignInCodes, SignInLink, token_of_link};
+pub use forward::{ForwardFigures, TargetFigures};
 pub use health::{Health, Loops};
 #[cfg(test)]
 pub use hooks::{AccountHooks, UnregisteredAccount};
@@ -125,6 +127,17 @@ pub enum AdminRequest {
     /// Deletes the calls of a telephone number, and has everything that was known of them leave the
     /// disk.
     Purge(Purge),
+    /// How webhooks are passed on.
+    ForwardStatus,
+    /// Sends again what was set aside.
+    ForwardRetry {
+        /// The name of a target; none for all.
+        target: Option<String>,
+    },
+    /// Keeps webhooks without sending them, or sends them again.
+    ForwardPause {
+        paused: bool,
+    },
     /// Sends the parts of a backup to the output.
     Backup(BackupScope),
     /// Writes down that a backup was made, for the figures.
@@ -167,6 +180,7 @@ pub enum AdminReply {
     Purged(Purged),
     Certificates(CertificateList),
     Checked(Checked),
+    Forward(ForwardFigures),
 }
 
 /// What a command emits while it runs.
@@ -309,6 +323,9 @@ pub fn run(
         AdminRequest::Configuration => Ok(AdminReply::Done(context.configuration.clone())),
         AdminRequest::Show { call } => show::show(store, &call),
         AdminRequest::Status => Ok(status::figures(store, context)),
+        AdminRequest::ForwardStatus => Ok(forward::status(store)),
+        AdminRequest::ForwardRetry { target } => forward::retry(store, target.as_deref()),
+        AdminRequest::ForwardPause { paused } => forward::pause(store, paused),
         AdminRequest::BackupMade(made) => status::note_backup(context, &made),
         AdminRequest::ConsoleOpen(new) => console::link(context, &new),
         AdminRequest::CertShow => certificates::show(context),

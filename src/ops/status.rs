@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::certificates::{CertificateList, ReachableAt, certificates};
+use super::forward::{self, ForwardFigures};
 use super::hooks::{self, HookFigures};
 use super::{AdminContext, AdminReply, Failure};
 use crate::clock;
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, counted};
 use crate::fsutil;
 use crate::store::{MirrorMode, Status, Store};
 use crate::wire::show_time;
@@ -44,6 +45,8 @@ pub struct StatusFigures {
     /// The console; none where it is off, or no server is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub console: Option<ConsoleFigures>,
+    /// Webhooks that are passed on; none where there never was a target.
+    pub forward: Option<ForwardFigures>,
     /// Tokens of jambonz; none where they are not accepted.
     pub upstream_auth: Option<UpstreamFigures>,
 }
@@ -99,6 +102,7 @@ pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
             sign_ins: store.meter().sign_ins.get(),
             sign_ins_refused: store.meter().sign_ins_refused.get(),
         }),
+        forward: forward::figures(store),
         upstream_auth: upstream(store),
     }))
 }
@@ -201,6 +205,29 @@ fn problems(store: &Store, status: &Status, tls: &CertificateList) -> Vec<String
         && let (MirrorMode::Disconnected, Some(why)) = (state.mode, &state.why)
     {
         problems.push(format!("the mirror is not connected to jambonz's Redis: {why}"));
+    }
+    if let Some(figures) = forward::figures(store) {
+        let waiting = figures.targets.iter().map(|target| target.queued).sum::<u64>();
+        let open = figures.targets.iter().any(|target| target.open);
+        if figures.paused && (open || waiting > 0) {
+            let waiting = counted(waiting, "webhook");
+            problems.push(format!(
+                "forwarding is paused, and {waiting} wait; `rollcall forward resume` sends them"
+            ));
+        }
+        for target in &figures.targets {
+            let name = &target.name;
+            if let (Some(since), Some(why)) = (&target.down_since, &target.why) {
+                problems.push(format!("no webhook reaches the target {name} since {since}: {why}"));
+            }
+            if target.set_aside > 0 {
+                let aside = counted(target.set_aside, "webhook");
+                problems.push(format!(
+                    "{aside} for the target {name} were set aside; `rollcall forward retry {name}` sends \
+                     them again"
+                ));
+            }
+        }
     }
     if let Some((_, why)) = store.meter().upstream.state().and_then(|state| state.failing) {
         problems.push(format!("jambonz's API cannot be asked about tokens: {why}"));

@@ -26,6 +26,9 @@ use super::error::{ClientError, RequestError};
 
 /// Bytes of an answer's body.
 const ANSWER_BYTES: usize = 1024 * 1024;
+/// What is read of an answer whose body does not matter.
+const PASSED_OVER_BYTES: usize = 64 * 1024;
+const PASSED_OVER_TIME: Duration = Duration::from_secs(1);
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("rollcall/", env!("CARGO_PKG_VERSION")));
 
@@ -117,6 +120,34 @@ impl Client {
         self.send(base, None, method, message, answer_bytes).await
     }
 
+    /// Connects to a place that the operator has named, with TLS where it has that, and sends nothing.
+    ///
+    /// # Errors
+    /// [`RequestError::Unreached`].
+    pub async fn reach(&self, base: &Base) -> Result<(), RequestError> {
+        self.sender(base, None, &mut JoinSet::new()).await.map(|_| ())
+    }
+
+    /// Posts a message to a place that the operator has named, and says how it was answered. The head of the
+    /// answer counts: what follows it is read no further than a little, and may be cut off.
+    ///
+    /// # Errors
+    /// Those of [`RequestError`], but for [`RequestError::Denied`] and [`RequestError::TooLarge`].
+    pub async fn deliver(&self, base: &Base, message: Message) -> Result<StatusCode, RequestError> {
+        let mut driver = JoinSet::new();
+        let mut sender = self.sender(base, None, &mut driver).await?;
+        let request = request(base, Method::POST, message)?;
+        let answering = sender.send_request(request);
+        let answer = tokio::time::timeout(self.timeout, answering).await;
+        let answer = answer
+            .map_err(|_| RequestError::Late { url: base.to_string(), time: self.timeout })?
+            .map_err(|error| lost(base, &error))?;
+        let (head, body) = answer.into_parts();
+        let rest = Limited::<Incoming>::new(body, PASSED_OVER_BYTES).collect();
+        let _of_no_interest = tokio::time::timeout(PASSED_OVER_TIME, rest).await;
+        Ok(head.status)
+    }
+
     async fn send(
         &self,
         base: &Base,
@@ -126,14 +157,24 @@ impl Client {
         answer_bytes: usize,
     ) -> Result<UpstreamResponse, RequestError> {
         let mut driver = JoinSet::new();
-        let connecting = self.connection(base, networks, &mut driver);
-        let sender = tokio::time::timeout(self.connect, connecting).await.unwrap_or_else(|_| {
-            let time = humantime::format_duration(self.connect);
-            Err(unreached(base, format!("no connection within {time}")))
-        })?;
+        let sender = self.sender(base, networks, &mut driver).await?;
         let exchanging = exchange(base, sender, method, message, answer_bytes);
         tokio::time::timeout(self.timeout, exchanging).await.unwrap_or_else(|_| {
             Err(RequestError::Late { url: base.to_string(), time: self.timeout })
+        })
+    }
+
+    /// The same within the time for a connection.
+    async fn sender(
+        &self,
+        base: &Base,
+        networks: Option<&[Network]>,
+        driver: &mut JoinSet<()>,
+    ) -> Result<RequestSender, RequestError> {
+        let connecting = self.connection(base, networks, driver);
+        tokio::time::timeout(self.connect, connecting).await.unwrap_or_else(|_| {
+            let time = humantime::format_duration(self.connect);
+            Err(unreached(base, format!("no connection within {time}")))
         })
     }
 
@@ -229,7 +270,23 @@ async fn exchange(
     message: Message,
     answer_bytes: usize,
 ) -> Result<UpstreamResponse, RequestError> {
-    let lost = |why: String| RequestError::Lost { url: base.to_string(), why };
+    let request = request(base, method, message)?;
+    let answer = sender.send_request(request).await.map_err(|error| lost(base, &error))?;
+    let (head, body) = answer.into_parts();
+    let body = Limited::<Incoming>::new(body, answer_bytes).collect().await;
+    let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => RequestError::TooLarge { url: base.to_string(), most: answer_bytes },
+        None => RequestError::Lost { url: base.to_string(), why: error.to_string() },
+    })?;
+    let body = body.to_bytes().to_vec();
+    Ok(UpstreamResponse { status: head.status, headers: head.headers, body })
+}
+
+fn request(
+    base: &Base,
+    method: Method,
+    message: Message,
+) -> Result<Request<Full<Bytes>>, RequestError> {
     let mut request = Request::builder()
         .method(method)
         .uri(base.path(&message.path))
@@ -245,15 +302,11 @@ async fn exchange(
     let request = request.body(Full::new(message.body));
     let mut request = request.map_err(|error| unreached(base, error.to_string()))?;
     request.headers_mut().extend(message.headers);
-    let answer = sender.send_request(request).await.map_err(|error| lost(error.to_string()))?;
-    let (head, body) = answer.into_parts();
-    let body = Limited::<Incoming>::new(body, answer_bytes).collect().await;
-    let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-        Some(_) => RequestError::TooLarge { url: base.to_string(), most: answer_bytes },
-        None => lost(error.to_string()),
-    })?;
-    let body = body.to_bytes().to_vec();
-    Ok(UpstreamResponse { status: head.status, headers: head.headers, body })
+    Ok(request)
+}
+
+fn lost(base: &Base, error: &hyper::Error) -> RequestError {
+    RequestError::Lost { url: base.to_string(), why: error.to_string() }
 }
 
 fn unreached(base: &Base, why: String) -> RequestError {

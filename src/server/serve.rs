@@ -20,6 +20,7 @@ use super::warnings::Warnings;
 use super::watchdog::{Watchdog, watchdog};
 use crate::config::{Config, ConfigError, LimitsSection, SHORT};
 use crate::domain::{Timestamp, exact_duration};
+use crate::forward::Forwarder;
 use crate::logs::AuditLog;
 use crate::ops::{self, Failure};
 use crate::store::{OpenError, Options, Progress, Store, chain};
@@ -70,6 +71,7 @@ pub fn serve(
     let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
     tracing::info!(version, %data_dir, pid = std::process::id(), "rollcall starts");
     let files = files::raise();
+    let forwarder = Forwarder::new(&config.forward).map_err(|error| Failure::new(chain(&error)))?;
     let Prepared { taken, audit, lock } = Prepared::of(config, runtime_dir.as_deref())?;
     let cannot_open = |error: OpenError| cannot_open(&error, &config.data_dir);
     let store = {
@@ -85,6 +87,7 @@ pub fn serve(
         store.wait_for_index(if demo { Duration::MAX } else { INDEX_MAX }, &progress);
         Arc::new(store)
     };
+    forwarder.open(&store)?;
     if let Some(token) = ops::make_first(&store, &config.ops_context())? {
         tell(News::FirstToken(&token));
     }
@@ -104,7 +107,7 @@ pub fn serve(
         begun,
         files,
     };
-    let result = runtime.block_on(server.run(taken, tell));
+    let result = runtime.block_on(server.run(taken, forwarder, tell));
     // What is in memory goes to the index, however much it is.
     let _time = systemd::Asking::begin();
     // A journal that has failed says so below.
@@ -133,7 +136,12 @@ pub(super) struct RunningServer<'a> {
 }
 
 impl RunningServer<'_> {
-    async fn run(self, taken: Vec<Taken>, tell: &mut dyn FnMut(News<'_>)) -> Result<(), Failure> {
+    async fn run(
+        self,
+        taken: Vec<Taken>,
+        forwarder: Forwarder,
+        tell: &mut dyn FnMut(News<'_>),
+    ) -> Result<(), Failure> {
         let config = self.config;
         // Before anyone is informed that the server is running, and may send one.
         let signals = Signals::new()?;
@@ -214,6 +222,8 @@ impl RunningServer<'_> {
         let service_url = config.hooks.service_url().to_owned();
         let mirror = mirror::run(config.mirror_redis.clone(), service_url, self.store.clone());
         let mirror = tokio::spawn(mirror);
+        let (stop_forwarding, forwarding_stopped) = watch::channel(());
+        let forward = tokio::spawn(forwarder.run(self.store.clone(), forwarding_stopped));
         let upstream = context.upstream_auth.clone().map(|auth| tokio::spawn(auth.watch()));
         let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), watchdogs));
         tell(News::Ready);
@@ -239,6 +249,9 @@ impl RunningServer<'_> {
             cut_off += cut;
         }
         tracing::info!(connections, cut_off, "connections are closed");
+        // What was accepted last may still be sent.
+        drop(stop_forwarding);
+        let _ended = forward.await;
         result
     }
 

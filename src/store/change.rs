@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Outcome;
+use super::outbox::Hook;
 use crate::access::SettingRow;
 use crate::domain::{Call, CallId, Source, StampedEvent, Timestamp, merge};
 use crate::journal::ChangeOrigin;
@@ -25,6 +26,8 @@ pub enum Change {
     Expire(CallId),
     /// A token or the settings of an account.
     Admin(SettingRow),
+    /// The hook that brought the events before it is to be passed on, unless a call of it was deleted.
+    Forward(Arc<Hook>),
 }
 
 impl Change {
@@ -34,13 +37,13 @@ impl Change {
             Self::Event(event) | Self::Imported(event) => Some(event.id),
             Self::Record(call) => Some(call.id),
             Self::Delete(id) | Self::Expire(id) | Self::Stale(id, _) => Some(*id),
-            Self::Admin(_) => None,
+            Self::Admin(_) | Self::Forward(_) => None,
         }
     }
 
     /// It makes the store grow, and has to wait where the disk is short of space.
     pub(super) fn grows(&self) -> bool {
-        matches!(self, Self::Event(_) | Self::Imported(_) | Self::Record(_))
+        matches!(self, Self::Event(_) | Self::Imported(_) | Self::Record(_) | Self::Forward(_))
     }
 
     /// What its call is after it, and where it came from; none where nothing happens to it.
@@ -93,7 +96,7 @@ impl Change {
                     None
                 }
             },
-            Self::Admin(_) => None,
+            Self::Admin(_) | Self::Forward(_) => None,
         }
     }
 }

@@ -249,7 +249,9 @@ impl Feed {
             Body::Record(id, record) => (id, Some(record)),
             Body::Tombstone(id) => (id, None),
             // A part is shown once the record is there that holds it.
-            Body::Setting(_) | Body::Checkpoint(_) | Body::Part(..) => return Ok(None),
+            Body::Setting(_) | Body::Checkpoint(_) | Body::Part(..) | Body::Outbox(_) => {
+                return Ok(None);
+            }
         };
         if !matches!(self.reach, Reach::Everybody) && self.reach != Reach::Account(id.account) {
             return Ok(None);

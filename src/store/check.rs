@@ -29,6 +29,8 @@ pub struct Checked {
     pub calls: u64,
     /// Calls that were deleted, and are remembered as such, that were compared.
     pub deletions: u64,
+    /// Webhooks in the journal that are to be passed on, or were and have not left it yet.
+    pub hooks: u64,
     /// What is wrong.
     pub findings: Vec<StoreFinding>,
     /// The index was written to all the while and could not be counted: whether it has rows that
@@ -67,7 +69,13 @@ impl Store {
             Err(OpenError::Journal(error)) => {
                 let object = "journal".to_owned();
                 let findings = vec![StoreFinding { object, problem: super::error::chain(&error) }];
-                return Ok(Checked { calls: 0, deletions: 0, findings, uncounted: false });
+                return Ok(Checked {
+                    calls: 0,
+                    deletions: 0,
+                    hooks: 0,
+                    findings,
+                    uncounted: false,
+                });
             }
             Err(error) => return Err(error.into()),
         };
@@ -122,7 +130,8 @@ impl Store {
             note("index".to_owned(), problem);
         }
         let uncounted = matches!(count, RowCount::Disturbed);
-        Ok(Checked { calls: compared, deletions, findings, uncounted })
+        let hooks = scan.hooks;
+        Ok(Checked { calls: compared, deletions, hooks, findings, uncounted })
     }
 
     /// Those of some calls of which the index has everything as it should be. It is read in the order of its

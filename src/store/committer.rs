@@ -11,12 +11,13 @@ use super::StoreError;
 use super::change::Change;
 use super::frames::{admin_body, tombstone_body};
 use super::messages::{CheckpointNote, CommitterMessage, Submission};
+use super::outbox::{Hook, HookHead};
 use super::parts::{self, join_first, look_up, replace};
 use super::state::Shared;
 use super::submit::Backpressure;
 use crate::access::SettingRow;
 use crate::codec;
-use crate::domain::{AccountSid, Call, CallId, CallSid, Timestamp};
+use crate::domain::{AccountSid, Call, CallId, CallSid, Source, Timestamp};
 use crate::index::{AdminRow, Index, IndexError};
 use crate::journal::{Batch, ChangeOrigin, FrameKind, JournalError, JournalWriter};
 use crate::registry::{CallState, Indexed};
@@ -110,6 +111,8 @@ struct Group<'a> {
     /// What is published once it is durable.
     published: Vec<PublishedCall>,
     admin: Vec<(u64, SettingRow)>,
+    /// With where they begin in the batch.
+    hooks: Vec<HookHead>,
     replies: Vec<(Submission, Outcome)>,
     changes: usize,
     /// More active calls, or fewer, by account.
@@ -134,6 +137,7 @@ struct PreparedSubmission {
     order: Vec<CallId>,
     claimed: HashMap<CallSid, AccountSid>,
     admin: Vec<SettingRow>,
+    hooks: Vec<Arc<Hook>>,
     outcome: Outcome,
     live: Vec<(AccountSid, i64)>,
 }
@@ -147,6 +151,7 @@ impl<'a> Group<'a> {
             claimed: HashMap::new(),
             published: Vec::new(),
             admin: Vec::new(),
+            hooks: Vec::new(),
             replies: Vec::new(),
             changes: 0,
             live: Vec::new(),
@@ -225,9 +230,15 @@ impl<'a> Group<'a> {
     ) -> Result<(), StoreError> {
         let outcome = &mut draft.outcome;
         let Some(id) = change.id() else {
-            if let Change::Admin(row) = change {
-                outcome.changed += 1;
-                draft.admin.push(row);
+            match change {
+                Change::Admin(row) => {
+                    outcome.changed += 1;
+                    draft.admin.push(row);
+                }
+                Change::Forward(hook) if !self.has_deleted(draft, &hook, at) => {
+                    draft.hooks.push(hook);
+                }
+                _ => {}
             }
             return Ok(());
         };
@@ -284,6 +295,18 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
+    /// Whether a call of a hook was deleted, and what the hook brought is not taken.
+    fn has_deleted(&self, draft: &PreparedSubmission, hook: &Hook, at: Timestamp) -> bool {
+        hook.calls.iter().any(|sid| {
+            let id = CallId { account: hook.account, sid: *sid };
+            let state = match draft.touched.get(&id) {
+                Some((staged, _)) => staged.state.clone(),
+                None => self.current(id, at).state,
+            };
+            matches!(state, Some(CallState::Deleted(_)))
+        })
+    }
+
     /// What is known of a call: by this commit, by the registry, by the index.
     fn current(&self, id: CallId, at: Timestamp) -> Staged {
         if let Some(staged) = self.staged.get(&id) {
@@ -338,7 +361,7 @@ impl<'a> Group<'a> {
 
     /// Makes a draft part of the commit: one frame a call.
     fn add(&mut self, draft: PreparedSubmission, at: Timestamp) -> Result<(), JournalError> {
-        let PreparedSubmission { mut touched, order, claimed, admin, live, .. } = draft;
+        let PreparedSubmission { mut touched, order, claimed, admin, hooks, live, .. } = draft;
         let mut bodies = Vec::with_capacity(order.len());
         for id in order {
             let Some((mut staged, origin)) = touched.remove(&id) else { continue };
@@ -369,13 +392,23 @@ impl<'a> Group<'a> {
             let seq = self.batch.push(at, ChangeOrigin::Admin, FrameKind::Admin, &body)?;
             self.admin.push((seq, row));
         }
+        for hook in hooks {
+            let (begin, frames) = (self.batch.bytes() as u64, hook.frames());
+            let origin = ChangeOrigin::Source(Source::Webhook);
+            let first = self.batch.next_seq();
+            for body in &frames {
+                self.batch.push(at, origin, FrameKind::Outbox, body)?;
+            }
+            self.hooks.push(hook.head((first, begin, frames.len()), at));
+        }
         Ok(())
     }
 
     /// Writes, syncs, publishes, answers, in this order.
     fn commit(self, writer: &mut JournalWriter) {
-        let Self { shared, batch, published, admin, replies, live, .. } = self;
+        let Self { shared, batch, published, admin, mut hooks, replies, live, .. } = self;
         let (begun, changes, bytes) = (Instant::now(), batch.frames(), batch.bytes());
+        let last_of_batch = batch.next_seq() - 1;
         if let Err(error) = append(shared, writer, batch) {
             shared.disk.look();
             for (submission, _) in replies {
@@ -392,6 +425,14 @@ impl<'a> Group<'a> {
         }
         shared.disk.wrote(bytes);
         shared.intake.doing.begin("publishing");
+        let forwards = !hooks.is_empty();
+        if forwards {
+            let begin = writer.segment().length.saturating_sub(bytes as u64);
+            for head in &mut hooks {
+                head.begins_after(begin);
+            }
+            shared.outbox.accepted(hooks);
+        }
         let mut registry = shared.view.registry.write();
         for PublishedCall { id, state, part, indexed, seq, at } in published {
             match state {
@@ -406,6 +447,9 @@ impl<'a> Group<'a> {
         let is_bulk = |(of, _): &(Submission, _)| of.backpressure == Backpressure::Wait;
         let by = if replies.iter().any(is_bulk) { Backpressure::Wait } else { Backpressure::None };
         let pressed = registry.len() * 2 > shared.options.calls_in_memory(by);
+        if forwards {
+            registry.published(last_of_batch);
+        }
         let last_seq = registry.last_seq();
         drop(registry);
         if !admin.is_empty() {
@@ -420,6 +464,9 @@ impl<'a> Group<'a> {
             shared.view.meter.add_live(account, more);
         }
         shared.view.published.send_replace(last_seq);
+        if forwards {
+            shared.outbox.announce();
+        }
         if pressed {
             shared.checkpointer.wake();
         }

@@ -2,6 +2,7 @@
 
 use super::OpenError;
 use super::messages::Note;
+use super::outbox::HookPiece;
 use crate::access::SettingRow;
 use crate::codec::{self, CodecError};
 use crate::domain::{Call, CallId};
@@ -30,6 +31,8 @@ pub(super) enum Body<'a> {
     Setting(Option<SettingRow>),
     /// None where its form is not known.
     Checkpoint(Option<Note>),
+    /// None where its form is not known.
+    Outbox(Option<HookPiece<'a>>),
 }
 
 /// A record that is still to be decoded.
@@ -60,6 +63,7 @@ impl<'a> Body<'a> {
             }
             FrameKind::Admin => Self::Setting(setting(body)),
             FrameKind::Checkpoint => Self::Checkpoint(serde_json::from_slice(body).ok()),
+            FrameKind::Outbox => Self::Outbox(HookPiece::read(body)),
         })
     }
 }

@@ -52,6 +52,7 @@ mod list;
 mod messages;
 mod open;
 mod options;
+mod outbox;
 mod page_start;
 mod parts;
 mod query;
@@ -81,6 +82,10 @@ pub use list::{Listing, Slice};
 pub use messages::{Collected, Compacted, Depth};
 pub use open::Store;
 pub use options::{Options, RetentionPolicy};
+pub use outbox::{
+    Audience, FoundHooks, HOOK_CALLS_MAX, Hook, HookContent, HookHead, HookLookup, HookReader,
+    Progress as ForwardProgress, Span,
+};
 pub use page_start::{PageStart, PassingOver};
 pub use query::{ListRequest, Listed, SidMatches};
 pub use scope::{Scope, ScopedAccount};
@@ -88,7 +93,7 @@ pub use stats::Status;
 pub use threads::{Progress, Unit};
 pub use waits::WaitGuard;
 
-pub use crate::meter::{Cause, MirrorMode, Outcome};
+pub use crate::meter::{Cause, MirrorMode, Outcome, TargetMetrics};
 
 #[cfg(test)]
 mod tests;

@@ -23,13 +23,14 @@ use super::messages::{
     Depth,
 };
 use super::options::Options;
+use super::outbox::{self, Outbox};
 use super::recovery::{Recovery, Start};
 use super::segment_users::{SegmentUse, SegmentUsers};
 use super::state::{CheckpointerInbox, Intake, Shared, View};
 use super::submit::{Backpressure, Ticket};
 use super::threads::{self, Health, Inbox, Progress};
 use super::{OpenError, StoreError, WaitGuard, committer};
-use crate::access::Access;
+use crate::access::{Access, SettingRow};
 use crate::domain::Timestamp;
 use crate::fsutil;
 use crate::index::Generations;
@@ -121,6 +122,7 @@ impl Store {
             intake: Intake::new(committer, options.queue_events),
             health: health.clone(),
             disk: DiskSpace::new(&dir, options.min_free_bytes, options.reserve_bytes),
+            outbox: Outbox::new(),
             generations: Generations::new(&dir, options.index_cache_bytes),
             index_writer: Mutex::new(()),
             newest_checkpoint: AtomicU64::new(0),
@@ -147,6 +149,7 @@ impl Store {
         shared.view.registry.write().opened();
         shared.view.published.send_replace(shared.view.registry.read().last_seq());
         shared.view.count_live();
+        begin_outbox(&shared)?;
         let shared = Arc::new(shared);
         let ((waits_end, waits_stop), (disk_end, disk_stop)) = (channel(), channel());
         let work = shared.clone();
@@ -437,6 +440,21 @@ impl std::ops::Deref for Store {
     fn deref(&self) -> &View {
         &self.shared.view
     }
+}
+
+/// Lets the outbox know what was stored of it.
+fn begin_outbox(shared: &Shared) -> Result<(), OpenError> {
+    let registry = shared.view.registry.read();
+    let mut rows: Vec<_> = registry.admin().cloned().collect();
+    let last_seq = registry.last_seq();
+    drop(registry);
+    if let Ok(index) = shared.view.index() {
+        rows.extend(index.admin_rows()?);
+    }
+    let rows = rows.into_iter().filter(|row| outbox::is_row(&row.name));
+    let rows = rows.map(|row| (row.seq, SettingRow { name: row.name, json: row.json }));
+    shared.outbox.begin(outbox::newest_rows(rows), &shared.view.epoch, last_seq);
+    Ok(())
 }
 
 fn names(dir: &Path) -> std::io::Result<Vec<OsString>> {

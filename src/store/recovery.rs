@@ -172,6 +172,7 @@ impl Start {
                     }
                     Body::Part(_, record) => self.put_part(&frame, &record)?,
                     Body::Setting(row) => self.put_setting(seq, row)?,
+                    Body::Outbox(_) => {}
                 }
             }
             steps.end_of(segment);
@@ -318,7 +319,7 @@ impl Start {
                     {
                         self.put_part(&frame, &record)?;
                     }
-                    None | Some(Body::Part(..)) => {}
+                    None | Some(Body::Part(..) | Body::Outbox(_)) => {}
                     Some(Body::Setting(row)) => self.put_setting(seq, row)?,
                 }
                 let is_known = is_known || is_checkpoint;

@@ -17,6 +17,7 @@ use super::StoreError;
 use super::disk_space::DiskSpace;
 use super::messages::{CheckpointerMessage, CommitterMessage, CompactorMessage};
 use super::options::Options;
+use super::outbox::Outbox;
 use super::scope::NewestCalls;
 use super::segment_users::SegmentUsers;
 use super::threads::{Health, Inbox};
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub intake: Intake,
     pub health: Arc<Health>,
     pub disk: DiskSpace,
+    /// Hooks that are to be passed on.
+    pub outbox: Outbox,
     pub generations: Generations,
     /// Held while the index is written, or has to stand still. Before all other locks: the checkpointer
     /// holds it while it waits for the committer, who takes them.

@@ -8,7 +8,7 @@ use super::Outcome;
 use super::open::Store;
 use crate::domain::{AccountSid, Timestamp};
 use crate::fsutil;
-use crate::meter::{AccountGauge, Meter, ScrapeFigures};
+use crate::meter::{AccountGauge, Meter, ScrapeFigures, TargetGauge};
 
 /// Figures of a store.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -106,6 +106,11 @@ impl Store {
         let known = status.live_calls.is_some();
         let live =
             |sid: &AccountSid| AccountGauge { sid: *sid, live: shared.view.meter.live_of(*sid) };
+        let targets = self.forward_targets().into_iter().map(|(name, progress)| {
+            let progress = progress.lock();
+            TargetGauge { name, queued: progress.queued(), aside: progress.aside() }
+        });
+        let targets: Vec<_> = targets.collect();
         ScrapeFigures {
             now: now.millis(),
             sequence: status.sequence,
@@ -129,6 +134,8 @@ impl Store {
             changes: status.changes,
             failed_authentications: status.failed_authentications,
             console_sessions: shared.view.access.read().live_sessions(now),
+            forward_paused: Some(self.forward_paused()).filter(|_| !targets.is_empty()),
+            forward: targets,
             accounts: accounts.iter().filter(|_| known).map(live).collect(),
             ..ScrapeFigures::default()
         }

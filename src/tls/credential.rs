@@ -8,7 +8,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::TlsError;
+use crate::fsutil;
 
+/// Bytes of a password.
+const PASSWORD_BYTES_MAX: usize = 4096;
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// What such a path begins with.
 const PREFIX: &str = "credential:";
 /// Where systemd says that the files are.
@@ -20,6 +24,24 @@ const VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// [`TlsError::NoCredentials`] and [`TlsError::CredentialName`].
 pub fn resolve(path: &Path) -> Result<PathBuf, TlsError> {
     within(path, std::env::var_os(VARIABLE))
+}
+
+/// The first line of a configured file that holds a password.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn first_line(path: &Path) -> Result<String, String> {
+    let file = resolve(path).map_err(|error| error.to_string())?;
+    let read = fsutil::open_named(&file).and_then(|file| fsutil::contents(file, FILE_BYTES_MAX));
+    let bytes = read.map_err(|error| error.to_string())?;
+    let text = String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())?;
+    match text.lines().next().unwrap_or_default() {
+        "" => Err("its first line is empty; expected the password there".to_owned()),
+        line if line.len() > PASSWORD_BYTES_MAX => {
+            Err(format!("its first line has more than {PASSWORD_BYTES_MAX} bytes"))
+        }
+        line => Ok(line.to_owned()),
+    }
 }
 
 /// Whether the path means a file that the service manager hands over.

@@ -31,7 +31,7 @@ use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 
 pub use clients::Clients;
-pub use credential::{is_credential, resolve};
+pub use credential::{first_line, is_credential, resolve};
 pub use error::TlsError;
 pub use expiry::Expiries;
 pub use look::{CertificateRole, InUse};

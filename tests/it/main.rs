@@ -8,6 +8,7 @@
 )]
 
 mod harness;
+mod peer;
 
 mod api;
 mod appliance;
@@ -19,6 +20,7 @@ mod control;
 mod crash;
 mod faults;
 mod files;
+mod forward;
 mod full;
 mod fuzz;
 mod golden;

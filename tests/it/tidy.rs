@@ -11,16 +11,16 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "access", "admin", "backup", "clock", "config", "doctor", "domain", "fsutil",
-            "jambonz", "logs", "mirror", "ops", "outbound", "server", "store", "tls", "users",
-            "wire",
+            "access", "admin", "backup", "clock", "config", "doctor", "domain", "forward",
+            "fsutil", "jambonz", "logs", "mirror", "ops", "outbound", "server", "store", "tls",
+            "users", "wire",
         ],
     ),
     (
         "server",
         &[
-            "admin", "clock", "config", "domain", "fsutil", "http", "logs", "meter", "mirror",
-            "ops", "outbound", "store", "tls", "upstream", "users",
+            "admin", "clock", "config", "domain", "forward", "fsutil", "http", "logs", "meter",
+            "mirror", "ops", "outbound", "store", "tls", "upstream", "users",
         ],
     ),
     ("admin", &["clock", "fsutil", "logs", "ops", "store"]),
@@ -35,8 +35,8 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "doctor",
         &[
-            "access", "admin", "clock", "config", "domain", "fsutil", "mirror", "ops", "outbound",
-            "store", "tls", "upstream", "users",
+            "access", "admin", "clock", "config", "domain", "forward", "fsutil", "mirror", "ops",
+            "outbound", "store", "tls", "upstream", "users",
         ],
     ),
     (
@@ -49,6 +49,10 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "mirror",
         &["clock", "config", "domain", "fsutil", "meter", "outbound", "store", "tls", "wire"],
+    ),
+    (
+        "forward",
+        &["access", "clock", "config", "domain", "meter", "outbound", "random", "store", "tls"],
     ),
     ("jambonz", &["access", "domain", "fsutil", "outbound"]),
     ("upstream", &["access", "clock", "config", "domain", "meter", "outbound", "random"]),

@@ -1,7 +1,10 @@
 //! `POST /v1/hooks/call-status`: events in.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, StatusCode};
 
 mod sender;
@@ -14,16 +17,19 @@ use sender::HookSender;
 
 use super::ApiContext;
 use super::auth_throttle::network;
-use super::body::{content_type, read_body};
+use super::body::{Body, content_type, read_body};
 use super::error::{ApiError, Why};
 use super::request::ApiRequest;
 use super::response::{Response, empty};
 use crate::clock;
-use crate::domain::StampedEvent;
+use crate::domain::{ApplicationSid, CallField, CallSid, StampedEvent};
 use crate::logs::masked;
 use crate::meter::Cause;
-use crate::store::Change;
+use crate::store::{Change, HOOK_CALLS_MAX, Hook};
 use crate::wire::{WireError, parse_event, pieces};
+
+/// The trace of jambonz.
+const B3: HeaderName = HeaderName::from_static("b3");
 
 /// Media types of bodies with an event a line.
 const NDJSON: [&str; 4] =
@@ -63,7 +69,7 @@ pub(super) fn wrong_method(allowed: &str) -> ApiError {
 async fn take(
     request: &ApiRequest<'_>,
     sender: &HookSender,
-    body: &[u8],
+    body: &Body<'_>,
 ) -> Result<Response, ApiError> {
     let context = request.context;
     let now = clock::now();
@@ -87,12 +93,52 @@ async fn take(
     let mut accounts: Vec<_> = events.iter().map(|event| event.id.account).collect();
     accounts.sort_unstable();
     accounts.dedup();
-    let changes = events.into_iter().map(|event| Change::Event(Box::new(event))).collect();
+    let hook = forwarded(request, &events, body);
+    let events = events.into_iter().map(|event| Change::Event(Box::new(event)));
+    let changes = events.chain(hook.map(Change::Forward)).collect();
     context.store.submit(changes, now)?.durable().await?;
     for account in accounts {
         context.store.meter().hooks.taken(account, now);
     }
     Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// The hook that is to be passed on, where a target wants it. A body with events of several accounts is for none.
+fn forwarded(
+    request: &ApiRequest<'_>,
+    events: &[StampedEvent],
+    body: &Body<'_>,
+) -> Option<Arc<Hook>> {
+    let store = &request.context.store;
+    let account = events.first()?.id.account;
+    let application = |event: &StampedEvent| {
+        event.texts.get(CallField::ApplicationSid as usize)?.as_deref()?.parse().ok()
+    };
+    let applications: Option<BTreeSet<ApplicationSid>> = events.iter().map(application).collect();
+    let applications = applications.map(Vec::from_iter);
+    let own = events.iter().filter(|event| event.id.account == account).count();
+    if own < events.len() {
+        let wanted = |event: &StampedEvent| store.forwards(event.id.account, None);
+        if events.iter().any(wanted) {
+            store.meter().forward.passed_over.inc();
+        }
+        return None;
+    }
+    if !store.forwards(account, applications.as_deref()) {
+        return None;
+    }
+    let calls: BTreeSet<CallSid> = events.iter().map(|event| event.id.sid).collect();
+    if calls.len() > HOOK_CALLS_MAX {
+        store.meter().forward.passed_over.inc();
+        return None;
+    }
+    let calls = calls.into_iter().collect();
+    let header = |name: HeaderName| {
+        request.headers.get(name).map(|value| value.as_bytes().to_vec()).unwrap_or_default()
+    };
+    let (content_type, b3) = (header(CONTENT_TYPE), header(B3));
+    let body = body.bytes();
+    Some(Arc::new(Hook { account, applications, calls, content_type, b3, body }))
 }
 
 /// An error that says whose request it was, if its sender is authenticated.

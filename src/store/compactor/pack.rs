@@ -13,6 +13,7 @@ use crate::journal::{self, Frame, FrameDecision, FrameKind, PackedStamp, Scanner
 use crate::store::compactor::retention::SegmentCounts;
 use crate::store::frames::Body;
 use crate::store::messages::{Collected, Depth};
+use crate::store::outbox::HookPiece;
 use crate::store::threads::{Progress, ReplySender};
 use crate::store::{OpenError, StoreError};
 
@@ -41,6 +42,8 @@ struct Member {
     whole: bool,
     /// As of which sequence number it has been cleared.
     cleared: u64,
+    /// It may have hooks that are still to be passed on.
+    hooks: bool,
 }
 
 /// How far the packing has come, for the one who waits for it and for the log.
@@ -136,6 +139,7 @@ impl Compactor<'_> {
     fn members(&self, now: Timestamp, depth: Depth) -> Result<VecDeque<Member>, StoreError> {
         let segments = self.shared.view.segments.read().clone();
         let usage = self.shared.usage(&segments, now, &mut || self.rest(REST_MAX / 50))?;
+        let oldest_hook = self.shared.outbox.oldest_needed();
         let mut members: VecDeque<Member> = VecDeque::new();
         for (pair, counts) in segments.windows(2).zip(usage.segments) {
             let [segment, next] = pair else { continue };
@@ -153,6 +157,7 @@ impl Compactor<'_> {
                 dirty: false,
                 whole,
                 cleared: usage.as_of,
+                hooks: next.first_seq > oldest_hook,
             };
             members.push_back(self.judged(member, counts, depth, now));
         }
@@ -202,9 +207,12 @@ impl Compactor<'_> {
             return member;
         };
         let dead = packed.frames.saturating_sub(member.live);
+        // A round out of turn looks at hooks, too; others leave those alone that may be needed.
+        let others = packed.frames.saturating_sub(packed.calls + counts.settings);
+        let loose = if member.hooks { dead.saturating_sub(others) } else { dead };
         let due = packed.at.plus_millis(self.shared.options.retention.erase_millis / 2);
         let worth =
-            packed.complete || dead * 4 >= packed.frames || due <= now || depth > Depth::Usual;
+            packed.complete || loose * 4 >= packed.frames || due <= now || depth > Depth::Usual;
         member.dirty = !member.whole && dead > 0 && worth;
         if packed.calls > counts.live + counts.expired {
             member.cleared = packed.as_of;
@@ -232,6 +240,8 @@ impl Compactor<'_> {
         let mut since = Instant::now();
         let mut frames = 0_u64;
         let mut pause = self.pause.take();
+        // The hook whose first frame was met last.
+        let mut hook = (0, FrameDecision::Superseded);
         let decision = |frame: &Frame<'_>| {
             frames += 1;
             if frames.is_multiple_of(256) {
@@ -240,7 +250,7 @@ impl Compactor<'_> {
                 self.rest(rest.min(REST_MAX))?;
                 since = Instant::now();
             }
-            if whole && frame.kind != FrameKind::Checkpoint {
+            if whole && !matches!(frame.kind, FrameKind::Checkpoint | FrameKind::Outbox) {
                 return Ok(FrameDecision::Keep);
             }
             let unreadable =
@@ -251,6 +261,15 @@ impl Compactor<'_> {
                     self.decision(frame, id, stamp)
                 }
                 Body::Setting(row) => self.admin_decision(frame, row, stamp),
+                Body::Outbox(None) => Ok(FrameDecision::Keep),
+                Body::Outbox(Some(piece)) => {
+                    if piece.number == 0 {
+                        hook = (frame.seq, self.hook_decision(frame, &piece)?);
+                    }
+                    // All pieces stand in one commit: without its first one a piece is worth nothing.
+                    let same = frame.seq.checked_sub(u64::from(piece.number)) == Some(hook.0);
+                    Ok(if same { hook.1 } else { FrameDecision::Superseded })
+                }
             }
         };
         let mut blocks = 0_u32;
@@ -332,6 +351,19 @@ impl Compactor<'_> {
         }
     }
 
+    /// A hook stays for as long as a target needs it, and its calls are there.
+    fn hook_decision(
+        &self,
+        frame: &Frame<'_>,
+        piece: &HookPiece<'_>,
+    ) -> Result<FrameDecision, StoreError> {
+        let Some(first) = piece.first() else { return Ok(FrameDecision::Keep) };
+        let applications = first.applications.as_deref();
+        let needed = self.shared.outbox.needs(frame.seq, piece.account, applications)
+            && self.shared.view.has_calls_of(piece.account, &first.calls)?;
+        Ok(if needed { FrameDecision::Keep } else { FrameDecision::Superseded })
+    }
+
     fn admin_decision(
         &self,
         frame: &Frame<'_>,
@@ -358,7 +390,9 @@ impl Member {
     fn expected_bytes(&self) -> u64 {
         let bytes = self.segment.length;
         match self.live.checked_mul(bytes) {
-            Some(product) if !self.whole && self.frames > 0 => (product / self.frames).min(bytes),
+            Some(product) if !self.whole && !self.hooks && self.frames > 0 => {
+                (product / self.frames).min(bytes)
+            }
             _ => bytes,
         }
     }

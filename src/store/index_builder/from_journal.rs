@@ -52,6 +52,8 @@ pub(crate) struct JournalScan {
     pub admin: HashMap<String, AdminRow>,
     /// Calls of which parts are newer than their records, and where those begin.
     pub parts: HashMap<CallId, u64>,
+    /// Hooks that are to be passed on, or were.
+    pub hooks: u64,
     pub last_seq: u64,
     pub frames: u64,
 }
@@ -62,6 +64,7 @@ impl JournalScan {
             calls: HashMap::new(),
             admin: HashMap::new(),
             parts: HashMap::new(),
+            hooks: 0,
             last_seq: 0,
             frames: 0,
         };
@@ -92,6 +95,11 @@ impl JournalScan {
                         continue;
                     }
                     Body::Checkpoint(_) => continue,
+                    Body::Outbox(piece) => {
+                        let first = piece.is_some_and(|piece| piece.number == 0);
+                        scan.hooks += u64::from(first);
+                        continue;
+                    }
                 };
                 scan.parts.remove(&id);
                 scan.calls.insert(id, Newest { seq, deleted_at });

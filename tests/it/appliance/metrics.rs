@@ -184,6 +184,9 @@ fn the_dashboard_and_the_alerts_name_what_there_is() {
     // Nobody is there, which is one of the things that are scraped.
     flags.extend(["--mirror-redis-url", "redis://127.0.0.1:1"]);
     flags.extend(["--upstream-api-url", "http://127.0.0.1:1", "--upstream-auth"]);
+    let target =
+        format!("[{{ name = \"acme\", url = \"http://127.0.0.1:1/\", account_sid = \"{A1}\" }}]");
+    flags.extend(["--forward-targets", &target]);
     let rollcall = Rollcall::up(&flags);
     let names = until("the mirror has begun", || {
         let names = scrape(&rollcall).names();

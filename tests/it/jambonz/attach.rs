@@ -21,7 +21,8 @@ fn it_says_first_what_would_change_and_changes_nothing() {
     assert!(busy.contains("  the same  ") && busy.ends_with("  refused"), "{dry:?}");
     for says in [
         "\nrefused: busy (a0000000-0000-4000-8000-000000000002): somebody else uses its webhook, and nothing \
-         would pass the events on; --replace replaces it\n",
+         would pass the events on; --replace replaces it, and --forward writes the targets that pass them \
+         on\n",
         "\n3 applications: 1 set, 2 refused\n",
         "\nnothing was changed; --apply does it\n",
     ] {

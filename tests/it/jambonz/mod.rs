@@ -3,6 +3,7 @@
 mod api;
 mod attach;
 mod failures;
+mod forwarded;
 mod kept;
 mod refused;
 mod registered;

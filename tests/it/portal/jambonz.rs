@@ -1,11 +1,7 @@
 //! A stand-in for jambonz's API: it answers the portal's requests with what was recorded, and keeps
 //! what it is asked.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-
+use super::super::peer::{Answering, Peer, Received};
 use super::super::upstream::jambonz::jwt;
 
 /// What the portal asked for and what jambonz answered: the beginning of each body.
@@ -41,126 +37,68 @@ pub fn recorded() -> Vec<Exchange> {
     serde_json::from_str(RECORDED).unwrap()
 }
 
-/// A request as it arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    pub method: String,
-    pub url: String,
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-    pub body: String,
-}
-
-impl Received {
-    /// The last one of this name: `HAProxy` adds one of its own where there is one already.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().rfind(|(own, _)| own == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Whether rollcall itself asks, about a token.
-    fn of_rollcall(&self) -> bool {
-        self.header("user-agent").is_some_and(|agent| agent.starts_with("rollcall/"))
-    }
-}
-
 /// It runs until the process ends.
 pub struct JambonzApi {
     pub port: u16,
-    received: Arc<Mutex<Vec<Received>>>,
-    /// It takes connections and answers nothing.
-    down: Arc<AtomicBool>,
+    peer: Peer,
 }
 
 impl JambonzApi {
     pub fn up() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let down = Arc::new(AtomicBool::new(false));
-        let (kept, is_down) = (received.clone(), down.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (kept, down) = (kept.clone(), is_down.clone());
-                // A proxy that goes away is not the test's concern.
-                std::thread::spawn(move || serve(stream, &kept, &down).unwrap_or_default());
-            }
-        });
-        Self { port, received, down }
+        let peer = Peer::up(answering);
+        Self { port: peer.address.port(), peer }
     }
 
+    /// It takes connections and answers nothing, or answers again.
     pub fn turns(&self, down: bool) {
-        self.down.store(down, Ordering::SeqCst);
+        if down {
+            self.peer.turn(|_| Answering::Closes);
+        } else {
+            self.peer.turn(answering);
+            // What came meanwhile was not answered.
+            self.peer.take();
+        }
     }
 
-    /// What has arrived since the last time.
+    /// What others than rollcall itself have asked since the last time.
     pub fn take(&self) -> Vec<Received> {
-        std::mem::take(&mut self.received.lock().unwrap())
+        let all = self.peer.take().into_iter();
+        all.filter(|request| !of_rollcall(request) && !opens_websocket(request)).collect()
     }
 }
 
-fn serve(
-    mut stream: TcpStream,
-    received: &Mutex<Vec<Received>>,
-    down: &AtomicBool,
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let mut words = line.split(' ').map(str::to_owned);
-        let (method, url) = (words.next().unwrap(), words.next().unwrap());
-        let mut headers = Vec::new();
-        loop {
-            let mut header = String::new();
-            reader.read_line(&mut header)?;
-            let Some((name, value)) = header.trim_end().split_once(": ") else { break };
-            headers.push((name.to_ascii_lowercase(), value.to_owned()));
-        }
-        let length = headers.iter().find(|(name, _)| name == "content-length");
-        let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
-        reader.read_exact(&mut body)?;
-        let body = String::from_utf8(body).unwrap();
-        let request = Received { method: method.clone(), url, headers, body };
-        if down.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        let asks =
-            request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade"));
-        if asks && request.header("upgrade") == Some("websocket") {
-            return echo(&mut stream, reader);
-        }
-        let (status, kind, answer) = if request.of_rollcall() {
-            (about_token(&request), "application/json".to_owned(), MISSING.to_owned())
-        } else {
-            let answer = answer(&method, &request.url);
-            received.lock().unwrap().push(request);
-            answer
-        };
-        let length = answer.len();
-        let sent = if method == "HEAD" { String::new() } else { answer };
-        write!(
-            stream,
+/// Whether rollcall itself asks, about a token.
+fn of_rollcall(request: &Received) -> bool {
+    request.header("user-agent").is_some_and(|agent| agent.starts_with("rollcall/"))
+}
+
+fn opens_websocket(request: &Received) -> bool {
+    let asks =
+        request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade"));
+    asks && request.header("upgrade") == Some("websocket")
+}
+
+fn answering(request: &Received) -> Answering {
+    if opens_websocket(request) {
+        // The key's answer is that of RFC 6455, section 1.3.
+        let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+                    sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        return Answering::Echoes(head.as_bytes().to_vec());
+    }
+    let (status, kind, answer) = if of_rollcall(request) {
+        (about_token(request), "application/json".to_owned(), MISSING.to_owned())
+    } else {
+        answer(&request.method, &request.url)
+    };
+    let length = answer.len();
+    let sent = if request.method == "HEAD" { "" } else { &answer };
+    Answering::Sends(
+        format!(
             "HTTP/1.1 {status} Said\r\nx-answered-by: jambonz\r\ncontent-type: {kind}\r\n\
              content-length: {length}\r\n\r\n{sent}"
-        )?;
-    }
-}
-
-/// A WebSocket that says what it is told.
-fn echo(stream: &mut TcpStream, mut reader: BufReader<TcpStream>) -> std::io::Result<()> {
-    // That of the key in RFC 6455, section 1.3.
-    write!(
-        stream,
-        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
-         sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-    )?;
-    let mut said = [0; 4];
-    loop {
-        reader.read_exact(&mut said)?;
-        stream.write_all(&said)?;
-    }
+        )
+        .into_bytes(),
+    )
 }
 
 /// What jambonz says of a token: it may ask for calls, and there is none of that sid; for recent calls, and

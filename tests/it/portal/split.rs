@@ -13,7 +13,8 @@ use super::super::appliance::real_proxies::{
     nginx, program,
 };
 use super::super::harness::{A1, ROLLCALL, Rollcall, event, sid, until};
-use super::jambonz::{JambonzApi, PORTAL_TOKEN, Received, recorded, token_of};
+use super::super::peer::Received;
+use super::jambonz::{JambonzApi, PORTAL_TOKEN, recorded, token_of};
 
 const PAGE: &str = include_str!("../../../docs/portal.md");
 /// What jambonz answers, column by column.
@@ -259,8 +260,9 @@ fn passes_unchanged(split: &Split, prefix: &str, method: &str, url: &str, body: 
     let what = format!("{method} {prefix}{url}");
     assert!(answer.of_jambonz(), "{what}: {}{}", answer.head, answer.body);
     let [received]: [Received; 1] = split.jambonz.take().try_into().unwrap();
-    let Received { method: had, url: at, body: given, .. } = &received;
-    assert_eq!((&**had, &**at, &**given), (method, url, body), "{what}");
+    let Received { method: had, url: at, .. } = &received;
+    let given = received.text();
+    assert_eq!((&**had, &**at, given), (method, url, body), "{what}");
     for (name, value) in &lines {
         assert_eq!(received.header(name), Some(value.as_str()), "{what}: {name}");
     }

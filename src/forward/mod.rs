@@ -1,0 +1,176 @@
+//! Passing hooks on: each accepted hook is sent to the targets of its account, until one of 2xx is the answer.
+//!
+//! The outbox of the store has the hooks (`store/outbox`); what is sent, and how far each target has got, is
+//! known here by one task a target (`target.rs`). Attempts at a target that fails become few (`pace.rs`), and no
+//! target waits for another. `attempt.rs` is one attempt.
+//!
+//! Architecture invariants:
+//!
+//! * A hook goes to targets of its own account alone. The account stands in the frame of the hook, and its sender
+//!   was authenticated for it.
+//! * A hook is sent at least once, and is done only by an answer of 2xx, or because its call was deleted.
+//! * Hooks of one call are sent to a target in the order in which they came: the next one when the one before it
+//!   is done or set aside.
+//! * Nothing of this delays the answer to the sender: the hook is in the commit that the answer waits for anyway.
+//! * What is stored of the progress of a target may be older than what was sent, and is never newer.
+
+mod attempt;
+mod pace;
+mod target;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::access::Secret;
+use crate::clock;
+use crate::config::{Forward, ForwardTarget};
+use crate::outbound::Client;
+use crate::store::{Audience, Store, StoreError, chain};
+use crate::tls;
+
+use attempt::Destination;
+use target::Target;
+
+/// How often the progress of targets is stored.
+const STORED_EVERY: Duration = Duration::from_secs(1);
+/// How long the last attempts may take when the server stops.
+const ENDING_MAX: Duration = Duration::from_secs(5);
+
+/// Why hooks cannot be passed on.
+#[derive(Debug, thiserror::Error)]
+#[error("forward.targets `{name}`: {why}")]
+pub struct TargetError {
+    name: String,
+    why: String,
+}
+
+/// Everything that is needed to pass hooks on.
+pub struct Forwarder {
+    settings: Forward,
+    client: Arc<Client>,
+    destinations: Vec<Destination>,
+}
+
+impl Forwarder {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub fn new(settings: &Forward) -> Result<Self, TargetError> {
+        let client = client(settings)?;
+        let destinations = settings.targets.0.iter().map(destination);
+        let destinations = destinations.collect::<Result<_, _>>()?;
+        Ok(Self { settings: settings.clone(), client: Arc::new(client), destinations })
+    }
+
+    /// Lets the store know which targets there are, before the first hook is accepted: what comes from then on
+    /// is for them, also where the process is killed at once.
+    ///
+    /// # Errors
+    /// It cannot be stored.
+    pub fn open(&self, store: &Store) -> Result<(), StoreError> {
+        let targets = &self.settings.targets.0;
+        store.set_forward_targets(
+            targets.iter().map(|target| (target.name.clone(), audience(target))).collect(),
+        );
+        let rows = store.forward_rows();
+        if rows.is_empty() { Ok(()) } else { store.apply(&rows, clock::now(), false).map(|_| ()) }
+    }
+
+    /// Passes on until it is told to stop.
+    pub async fn run(self, store: Arc<Store>, stopped: watch::Receiver<()>) {
+        let Self { settings, client, destinations } = self;
+        let mut tasks = JoinSet::new();
+        let progress: std::collections::BTreeMap<_, _> =
+            store.forward_targets().into_iter().collect();
+        for (target, destination) in settings.targets.0.iter().zip(destinations) {
+            let Some(progress) = progress.get(&target.name).cloned() else { continue };
+            let metrics = store.meter().forward.target(&target.name);
+            metrics.change(|state| state.url = target.url.shown());
+            let (name, client) = (target.name.clone(), client.clone());
+            let task = Target::new(name, &settings, store.clone(), client, destination, progress);
+            tasks.spawn(task.run(stopped.clone()));
+        }
+        if !settings.targets.0.is_empty() && store.forward_paused() {
+            tracing::warn!(
+                "forwarding is paused: webhooks are kept and not passed on until `rollcall forward resume`"
+            );
+        }
+        let mut stopping = stopped.clone();
+        loop {
+            tokio::select! {
+                _ = stopping.changed() => break,
+                () = tokio::time::sleep(STORED_EVERY) => {}
+            }
+            store_progress(&store).await;
+        }
+        let ending = async { while tasks.join_next().await.is_some() {} };
+        let _cut_off = tokio::time::timeout(ENDING_MAX, ending).await;
+        store_progress(&store).await;
+    }
+}
+
+/// Whether a target can be connected to with what the configuration names. Nothing is sent.
+///
+/// # Errors
+/// Why not.
+pub async fn reach(settings: &Forward, target: &ForwardTarget) -> Result<(), TargetError> {
+    let client = client(settings)?;
+    let _its_files_can_be_read = destination(target)?;
+    let reached = client.reach(target.url.origin()).await;
+    reached.map_err(|error| TargetError { name: target.name.clone(), why: error.to_string() })
+}
+
+/// Whether the files can be used that a configuration names for targets.
+///
+/// # Errors
+/// The first one that cannot.
+pub fn check_files(settings: &Forward) -> Result<(), TargetError> {
+    Forwarder::new(settings).map(|_| ())
+}
+
+/// Has the journal say how far the targets have got.
+async fn store_progress(store: &Store) {
+    let rows = store.forward_rows();
+    if rows.is_empty() {
+        return;
+    }
+    let stored = match store.submit(rows, clock::now()) {
+        Ok(ticket) => ticket.durable().await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = stored {
+        store.forward_unstored();
+        if !matches!(error, StoreError::Busy | StoreError::Closing) {
+            let error = chain(&error);
+            tracing::warn!(
+                error,
+                "how far webhooks were passed on could not be stored; trying again"
+            );
+        }
+    }
+}
+
+fn client(settings: &Forward) -> Result<Client, TargetError> {
+    let ca = settings.ca.as_deref();
+    let client = Client::new(ca, "forward.ca", settings.connect, settings.timeout);
+    client.map_err(|error| TargetError { name: "*".to_owned(), why: chain(&error) })
+}
+
+fn destination(target: &ForwardTarget) -> Result<Destination, TargetError> {
+    let password = match &target.password_file {
+        None => None,
+        Some(path) => Some(Secret::new(tls::first_line(path).map_err(|why| {
+            let why = format!("password_file {}: {why}", path.display());
+            TargetError { name: target.name.clone(), why }
+        })?)),
+    };
+    Ok(Destination::new(target, password.as_ref()))
+}
+
+fn audience(target: &ForwardTarget) -> Audience {
+    Audience { account: target.account, applications: target.applications.clone() }
+}

@@ -1,0 +1,520 @@
+//! What is sent to one target, and when: hooks of one call one after the other, others beside each other.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::attempt::{Destination, FailedAttempt};
+use super::pace::{Pace, pause};
+use crate::access::Account;
+use crate::clock;
+use crate::config::Forward;
+use crate::domain::{CallSid, Timestamp, counted};
+use crate::meter::TargetMetrics;
+use crate::outbound::Client;
+use crate::random;
+use crate::store::{
+    ForwardProgress, FoundHooks, HookHead, HookLookup, HookReader, Span, Store, StoreError, chain,
+};
+
+/// Hooks that are read ahead.
+const AHEAD: usize = 1024;
+/// Hooks that are held, those among them whose attempts have failed. With as many nothing more is read until one
+/// is delivered or set aside.
+const HELD_MAX: usize = 16_384;
+/// Calls of all hooks that are held.
+const CALLS_MAX: usize = 4 * HELD_MAX;
+/// How often it is looked whether hooks are too old.
+const AGE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a look at the store that failed rests.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// Time between two lines of the log about hooks that were set aside.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
+
+/// What is sent to one target.
+pub(super) struct Target {
+    name: String,
+    store: Arc<Store>,
+    client: Arc<Client>,
+    destination: Arc<Destination>,
+    metrics: Arc<TargetMetrics>,
+    progress: Arc<Mutex<ForwardProgress>>,
+    longest: Duration,
+    max_age_millis: u64,
+    pace: Pace,
+    held: BTreeMap<u64, HeldHook>,
+    /// The hooks of each call, in their order.
+    calls: HashMap<CallSid, BTreeSet<u64>>,
+    /// Calls of all hooks that are held.
+    weight: usize,
+    /// Hooks that may be sent once their time has come.
+    due: BTreeSet<(Instant, u64)>,
+    attempts: JoinSet<(u64, Attempted)>,
+    /// Where the reading of each span has stopped, by its end.
+    readers: HashMap<Option<u64>, HookReader>,
+    /// When the store is asked again after an error.
+    rests_until: Option<Instant>,
+    aged_at: Option<Instant>,
+    aside: u64,
+    said_aside: Option<Instant>,
+}
+
+/// A hook that is held.
+struct HeldHook {
+    head: HookHead,
+    /// From when on its age counts.
+    since: Timestamp,
+    failures: u32,
+    /// It is being sent.
+    under_way: bool,
+}
+
+/// What became of an attempt.
+enum Attempted {
+    Delivered,
+    Failed(FailedAttempt),
+    /// A call of it was deleted, or it is not in the journal any more.
+    Gone,
+    /// It is somewhere else in the journal.
+    Moved,
+    /// The store cannot say now.
+    Unknown(StoreError),
+}
+
+impl Target {
+    pub fn new(
+        name: String,
+        settings: &Forward,
+        store: Arc<Store>,
+        client: Arc<Client>,
+        destination: Destination,
+        progress: Arc<Mutex<ForwardProgress>>,
+    ) -> Self {
+        let metrics = store.meter().forward.target(&name);
+        let millis = u64::try_from(settings.max_age.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            name,
+            store,
+            client,
+            destination: Arc::new(destination),
+            metrics,
+            progress,
+            longest: settings.retry_max,
+            max_age_millis: millis,
+            pace: Pace::new(settings.concurrency, settings.retry_max),
+            held: BTreeMap::new(),
+            calls: HashMap::new(),
+            weight: 0,
+            due: BTreeSet::new(),
+            attempts: JoinSet::new(),
+            readers: HashMap::new(),
+            rests_until: None,
+            aged_at: None,
+            aside: 0,
+            said_aside: None,
+        }
+    }
+
+    /// Sends until it is told to stop, and then waits for what is under way.
+    pub async fn run(mut self, mut stopped: watch::Receiver<()>) {
+        let mut changes = self.store.forward_changes();
+        self.find_held().await;
+        loop {
+            changes.mark_unchanged();
+            let more = self.fill().await;
+            self.give_up_old();
+            self.note_oldest();
+            if !self.store.forward_paused() {
+                self.start_attempts();
+            }
+            let wakes_at = self.wakes_at(more);
+            tokio::select! {
+                biased;
+                _ = stopped.changed() => break,
+                Some(attempted) = self.attempts.join_next() => self.settle(attempted).await,
+                _ = changes.changed() => {}
+                () = tokio::time::sleep_until(wakes_at.into()) => {}
+            }
+        }
+        while let Some(attempted) = self.attempts.join_next().await {
+            self.settle(attempted).await;
+        }
+    }
+
+    /// When there is something to do without anybody saying so.
+    fn wakes_at(&self, more: bool) -> Instant {
+        let now = Instant::now();
+        if more {
+            return now;
+        }
+        let mut at = now + AGE_INTERVAL;
+        if let Some(until) = self.rests_until {
+            at = at.min(until);
+        }
+        let waits = !self.store.forward_paused();
+        if let Some((due, _)) = self.due.first().filter(|_| waits) {
+            // What is due already waits for an attempt to end, or for a target that is down.
+            let due = if self.pace.admits(self.attempts.len(), now.max(*due)) { *due } else { at };
+            at = at.min(due);
+            if let Some(probe) = self.pace.next().filter(|_| self.attempts.is_empty()) {
+                at = at.min(probe);
+            }
+        }
+        at
+    }
+
+    /// Finds what was held when the process ended last.
+    async fn find_held(&mut self) {
+        let held: Vec<(u64, Option<u64>)> = self.progress.lock().held().collect();
+        if held.is_empty() {
+            return;
+        }
+        let seqs: Vec<u64> = held.iter().map(|(seq, _)| *seq).collect();
+        let again: HashMap<u64, Option<u64>> = held.into_iter().collect();
+        let heads = loop {
+            match self.locate(seqs.clone()).await {
+                Ok(heads) => break heads,
+                Err(error) => self.say_unread(&error),
+            }
+            tokio::time::sleep(STORE_PAUSE).await;
+        };
+        let audience = self.progress.lock().audience.clone();
+        let found: BTreeSet<u64> = heads.iter().map(|head| head.seq).collect();
+        for head in heads {
+            if audience.has_hook(&head) {
+                let again = again.get(&head.seq).copied().flatten();
+                self.hold(head, again);
+            } else {
+                self.progress.lock().done(head.seq);
+            }
+        }
+        let gone = seqs.into_iter().filter(|seq| !found.contains(seq));
+        gone.for_each(|seq| self.progress.lock().done(seq));
+    }
+
+    async fn locate(&self, seqs: Vec<u64>) -> Result<Vec<HookHead>, StoreError> {
+        let store = self.store.clone();
+        let found = tokio::task::spawn_blocking(move || store.find_hooks(&seqs)).await;
+        found.unwrap_or(Err(StoreError::Closing))
+    }
+
+    /// Reads on, while there is room. Says whether there may be more to read at once.
+    async fn fill(&mut self) -> bool {
+        if self.rests_until.is_some_and(|until| Instant::now() < until) || !self.has_room() {
+            return false;
+        }
+        self.rests_until = None;
+        let (span, audience) = {
+            let progress = self.progress.lock();
+            (progress.next_span(), progress.audience.clone())
+        };
+        let Some(span) = span else { return false };
+        if let Some(found) = self.store.recent_hooks(span, &audience, AHEAD / 4) {
+            return self.take(span, found);
+        }
+        let mut reader = self.readers.remove(&span.to).unwrap_or_default();
+        let store = self.store.clone();
+        let read = move || {
+            let found = store.read_hooks(&mut reader, span, &audience, AHEAD / 4);
+            (reader, found)
+        };
+        let Ok((reader, found)) = tokio::task::spawn_blocking(read).await else { return false };
+        match found {
+            Ok(found) => {
+                self.readers.insert(span.to, reader);
+                self.take(span, found)
+            }
+            Err(error) => {
+                self.say_unread(&error);
+                self.rests_until = Some(Instant::now() + STORE_PAUSE);
+                false
+            }
+        }
+    }
+
+    fn take(&mut self, span: Span, found: FoundHooks) -> bool {
+        let FoundHooks { hooks, read_to, is_all } = found;
+        {
+            let mut progress = self.progress.lock();
+            progress.advance(span, read_to, hooks.iter().map(|head| head.seq));
+            if is_all && span.to.is_none() && progress.next_span().is_none_or(|s| s.to.is_none()) {
+                progress.is_read();
+            }
+        }
+        for head in hooks {
+            self.hold(head, span.again);
+        }
+        let ended = span.to.is_some_and(|to| read_to >= to);
+        if ended {
+            self.readers.remove(&span.to);
+        }
+        (ended || !is_all) && self.has_room()
+    }
+
+    /// Whether more may be read: what only waits for its next attempt leaves room for others.
+    fn has_room(&self) -> bool {
+        let ahead = if self.pace.is_down() { AHEAD / 4 } else { AHEAD };
+        let waiting = self.held.values().filter(|held| held.failures == 0).count();
+        waiting < ahead && self.held.len() < HELD_MAX && self.weight < CALLS_MAX
+    }
+
+    fn hold(&mut self, head: HookHead, again: Option<u64>) {
+        let seq = head.seq;
+        let again = again.and_then(Timestamp::from_millis);
+        let since = again.map_or(head.at, |again| again.max(head.at));
+        for call in &head.calls {
+            self.calls.entry(*call).or_default().insert(seq);
+        }
+        self.weight += head.calls.len();
+        let held = HeldHook { head, since, failures: 0, under_way: false };
+        if self.held.insert(seq, held).is_none() && self.is_first(seq) {
+            self.due.insert((Instant::now(), seq));
+        }
+    }
+
+    /// Whether no other hook of its calls is before it.
+    fn is_first(&self, seq: u64) -> bool {
+        let Some(held) = self.held.get(&seq) else { return false };
+        held.head.calls.iter().all(|call| {
+            self.calls.get(call).is_none_or(|all| all.first().is_none_or(|first| *first == seq))
+        })
+    }
+
+    /// Lets go of a hook, and lets the next ones of its calls be sent.
+    fn release(&mut self, seq: u64) -> Option<HeldHook> {
+        let held = self.held.remove(&seq)?;
+        self.weight = self.weight.saturating_sub(held.head.calls.len());
+        let mut next = BTreeSet::new();
+        for call in &held.head.calls {
+            let Some(all) = self.calls.get_mut(call) else { continue };
+            all.remove(&seq);
+            match all.first() {
+                Some(first) => drop(next.insert(*first)),
+                None => drop(self.calls.remove(call)),
+            }
+        }
+        let now = Instant::now();
+        for seq in next {
+            if self.is_first(seq) && self.held.get(&seq).is_some_and(|held| !held.under_way) {
+                self.due.insert((now, seq));
+            }
+        }
+        Some(held)
+    }
+
+    /// Sets hooks aside that have waited for too long.
+    fn give_up_old(&mut self) {
+        let now = Instant::now();
+        if self.store.forward_paused()
+            || self.aged_at.is_some_and(|at| now.duration_since(at) < AGE_INTERVAL)
+        {
+            return;
+        }
+        self.aged_at = Some(now);
+        let least = clock::now().minus_millis(self.max_age_millis);
+        let old = self.held.iter().filter(|(_, held)| held.since < least && !held.under_way);
+        let old: Vec<u64> = old.map(|(seq, _)| *seq).collect();
+        for seq in old {
+            // One that is read late has had no attempt of its own, and the target was tried with others.
+            self.due.retain(|(_, due)| *due != seq);
+            self.release(seq);
+            self.progress.lock().set_aside(seq);
+            self.metrics.set_aside.inc();
+            self.aside += 1;
+        }
+        let says = self.said_aside.is_none_or(|at| now.duration_since(at) >= SAY_AGAIN);
+        if self.aside > 0 && says {
+            let why = self.metrics.state().why.unwrap_or_default();
+            let (target, hooks) = (self.name.as_str(), self.aside);
+            tracing::error!(
+                target_name = target,
+                hooks,
+                why,
+                "webhooks could not be passed on within forward.max_age and were set aside; \
+                 `rollcall forward retry` sends them again"
+            );
+            (self.aside, self.said_aside) = (0, Some(now));
+        }
+    }
+
+    fn note_oldest(&self) {
+        self.metrics.set_oldest(self.held.values().map(|held| held.head.at).min());
+    }
+
+    /// Begins as many attempts as may be under way.
+    fn start_attempts(&mut self) {
+        let now = Instant::now();
+        while let Some(&(due, seq)) = self.due.first() {
+            // While it is down its own pause counts, and not those of hooks.
+            if (due > now && !self.pace.is_down()) || !self.pace.admits(self.attempts.len(), now) {
+                return;
+            }
+            self.due.pop_first();
+            let Some(held) = self.held.get_mut(&seq) else { continue };
+            held.under_way = true;
+            let head = held.head.clone();
+            let (store, client) = (self.store.clone(), self.client.clone());
+            let (destination, metrics) = (self.destination.clone(), self.metrics.clone());
+            self.attempts.spawn(async move {
+                (seq, attempt(store, &client, &destination, &metrics, head).await)
+            });
+        }
+    }
+
+    /// Takes the result of an attempt.
+    async fn settle(&mut self, ended: Result<(u64, Attempted), tokio::task::JoinError>) {
+        let Ok((seq, attempted)) = ended else {
+            // It panicked, which the log says; what was under way is tried again.
+            let now = Instant::now();
+            if self.attempts.is_empty() {
+                for (seq, held) in &mut self.held {
+                    if std::mem::take(&mut held.under_way) {
+                        self.due.insert((now + STORE_PAUSE, *seq));
+                    }
+                }
+            }
+            return;
+        };
+        if let Some(held) = self.held.get_mut(&seq) {
+            held.under_way = false;
+        }
+        match attempted {
+            Attempted::Delivered => self.delivered(seq),
+            Attempted::Gone => {
+                self.release(seq);
+                self.progress.lock().done(seq);
+                self.metrics.gone.inc();
+            }
+            Attempted::Failed(failed) => self.failed(seq, failed),
+            Attempted::Moved => self.find_again(seq).await,
+            Attempted::Unknown(error) => {
+                self.say_unread(&error);
+                self.due.insert((Instant::now() + STORE_PAUSE, seq));
+            }
+        }
+    }
+
+    fn delivered(&mut self, seq: u64) {
+        let Some(held) = self.release(seq) else { return };
+        self.progress.lock().done(seq);
+        let now = clock::now();
+        self.metrics.delivered.inc();
+        let delay = now.millis().saturating_sub(held.head.at.millis());
+        self.metrics.delay.observe_time(Duration::from_millis(delay));
+        self.metrics.change(|state| {
+            state.down_since = None;
+            state.why = None;
+            state.last_delivered_at = Some(now);
+        });
+        if self.pace.succeeded() {
+            tracing::info!(target_name = self.name, "the target of webhooks answers again");
+            // What failed while it was down waits no longer for that.
+            let now = Instant::now();
+            let due = std::mem::take(&mut self.due);
+            self.due = due.into_iter().map(|(at, seq)| (at.min(now), seq)).collect();
+        }
+    }
+
+    fn failed(&mut self, seq: u64, failed: FailedAttempt) {
+        let now = Instant::now();
+        self.metrics.failed(failed.how);
+        let began = self.pace.failed(now, random::share());
+        if let Some(held) = self.held.get_mut(&seq) {
+            held.failures = held.failures.saturating_add(1);
+            let after = pause(held.failures, self.longest, random::share());
+            self.due.insert((now + after, seq));
+        }
+        let why = failed.why.clone();
+        self.metrics.change(|state| {
+            state.why = Some(failed.why);
+            if began {
+                state.down_since = Some(clock::now());
+            }
+        });
+        if began {
+            let waiting = counted(self.held.len() as u64, "webhook");
+            tracing::warn!(
+                target_name = self.name,
+                why,
+                waiting,
+                "the target of webhooks fails; it is tried again now and then, and what is for it is kept"
+            );
+        } else {
+            tracing::debug!(target_name = self.name, why, "a webhook was not passed on");
+        }
+    }
+
+    /// The journal was packed: looks for all hooks that stood where this one stood.
+    async fn find_again(&mut self, seq: u64) {
+        let seqs: Vec<u64> = self.held.keys().copied().collect();
+        match self.locate(seqs).await {
+            Ok(heads) => {
+                let mut found = BTreeSet::new();
+                for head in heads {
+                    found.insert(head.seq);
+                    if let Some(held) = self.held.get_mut(&head.seq) {
+                        held.head = head;
+                    }
+                }
+                if found.contains(&seq) {
+                    self.due.insert((Instant::now(), seq));
+                } else {
+                    self.release(seq);
+                    self.progress.lock().done(seq);
+                    self.metrics.gone.inc();
+                }
+            }
+            Err(error) => {
+                self.say_unread(&error);
+                self.due.insert((Instant::now() + STORE_PAUSE, seq));
+            }
+        }
+    }
+
+    fn say_unread(&self, error: &StoreError) {
+        if !matches!(error, StoreError::Closing) {
+            let error = chain(error);
+            tracing::debug!(target_name = self.name, error, "webhooks cannot be looked up now");
+        }
+    }
+}
+
+/// Reads a hook and sends it, unless a call of it was deleted.
+async fn attempt(
+    store: Arc<Store>,
+    client: &Client,
+    destination: &Destination,
+    metrics: &TargetMetrics,
+    head: HookHead,
+) -> Attempted {
+    let read = {
+        let (store, head) = (store.clone(), head.clone());
+        move || {
+            if !store.has_calls_of(head.account, &head.calls)? {
+                return Ok(None);
+            }
+            store.hook_content(&head).map(Some)
+        }
+    };
+    let content = match tokio::task::spawn_blocking(read).await {
+        Err(_) => return Attempted::Unknown(StoreError::Closing),
+        Ok(Err(error)) => return Attempted::Unknown(error),
+        Ok(Ok(None)) => return Attempted::Gone,
+        Ok(Ok(Some(HookLookup::Moved))) => return Attempted::Moved,
+        Ok(Ok(Some(HookLookup::Found(content)))) => content,
+    };
+    let secret = store.access(|access| {
+        access.account(head.account).and_then(|account: &Account| account.webhook_secret.clone())
+    });
+    if secret.is_none() {
+        metrics.unsigned.inc();
+    }
+    match destination.send(client, &head, content, secret.as_ref(), clock::now()).await {
+        Ok(()) => Attempted::Delivered,
+        Err(failed) => Attempted::Failed(failed),
+    }
+}

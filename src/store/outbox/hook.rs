@@ -1,0 +1,269 @@
+//! A hook as the journal has it: what of it is sent, and what says to whom it may be sent.
+//!
+//! ```text
+//! body of a frame                          in the first one, from 21 on
+//!  0  1 u8: the form                        21  n u16: applications, or 65535
+//!  1  number of this piece u16              23  n times 16 bytes
+//!  3  number of pieces u16                  ..  n u16: calls, n times 16 bytes
+//!  5  account, 16 bytes                     ..  bytes of the content type u16, those
+//! 21  the piece                             ..  bytes of b3 u16, those
+//!                                           ..  the first of the body
+//! ```
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::domain::{AccountSid, ApplicationSid, CallSid, Timestamp};
+use crate::journal::FRAME_BODY_BYTES_MAX;
+
+const FORM: u8 = 1;
+const PIECE_AT: usize = 1;
+const PIECES_AT: usize = 3;
+const ACCOUNT_AT: usize = 5;
+const CONTENT_AT: usize = 21;
+/// There are events that name no application.
+const UNNAMED: u16 = u16::MAX;
+/// Calls of one hook.
+pub const HOOK_CALLS_MAX: usize = 4096;
+/// Bytes of a header field that is passed on.
+const HEADER_BYTES_MAX: usize = 1024;
+const SID_BYTES: usize = 16;
+
+/// A hook that was accepted and is to be passed on.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hook {
+    pub account: AccountSid,
+    /// None where an event in it names none.
+    pub applications: Option<Vec<ApplicationSid>>,
+    /// Each once.
+    pub calls: Vec<CallSid>,
+    pub content_type: Vec<u8>,
+    /// The trace of jambonz; empty where there is none.
+    pub b3: Vec<u8>,
+    /// As it came.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hook({}, {} bytes)", self.account, self.body.len())
+    }
+}
+
+/// What is known of a hook without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookHead {
+    /// The sequence number of its first frame.
+    pub seq: u64,
+    /// When it was received.
+    pub at: Timestamp,
+    pub account: AccountSid,
+    /// None where an event in it names none.
+    pub applications: Option<Box<[ApplicationSid]>>,
+    pub calls: Box<[CallSid]>,
+    pub(super) pieces: u16,
+    /// Where its first frame begins, in a segment that was packed so often.
+    pub(super) offset: u64,
+    pub(super) packings: u32,
+}
+
+impl HookHead {
+    /// The batch that it stands in begins at this offset of its segment.
+    pub(in crate::store) fn begins_after(&mut self, begin: u64) {
+        self.offset += begin;
+    }
+}
+
+impl Hook {
+    /// The bodies of its frames.
+    pub(in crate::store) fn frames(&self) -> Vec<Vec<u8>> {
+        let mut content = Vec::with_capacity(self.body.len() + 128);
+        let names = self.applications.as_deref();
+        let count = names.map_or(UNNAMED, |names| count_of(names.len()));
+        content.extend_from_slice(&count.to_le_bytes());
+        for name in names.unwrap_or_default() {
+            content.extend_from_slice(&name.bytes());
+        }
+        content.extend_from_slice(&count_of(self.calls.len()).to_le_bytes());
+        for call in &self.calls {
+            content.extend_from_slice(&call.bytes());
+        }
+        for header in [&self.content_type, &self.b3] {
+            let header = if header.len() > HEADER_BYTES_MAX { &[] } else { header.as_slice() };
+            content.extend_from_slice(&count_of(header.len()).to_le_bytes());
+            content.extend_from_slice(header);
+        }
+        content.extend_from_slice(&self.body);
+        let pieces: Vec<_> = content.chunks(FRAME_BODY_BYTES_MAX - CONTENT_AT).collect();
+        let count = count_of(pieces.len());
+        let frame = |(n, piece): (usize, &&[u8])| {
+            let mut frame = vec![FORM];
+            frame.extend_from_slice(&count_of(n).to_le_bytes());
+            frame.extend_from_slice(&count.to_le_bytes());
+            frame.extend_from_slice(&self.account.bytes());
+            frame.extend_from_slice(piece);
+            frame
+        };
+        pieces.iter().enumerate().map(frame).collect()
+    }
+
+    /// The head of a hook that was written as so many frames, at this place.
+    pub(in crate::store) fn head(
+        &self,
+        (seq, offset, pieces): (u64, u64, usize),
+        at: Timestamp,
+    ) -> HookHead {
+        HookHead {
+            seq,
+            at,
+            account: self.account,
+            applications: self.applications.as_deref().map(Into::into),
+            calls: self.calls.as_slice().into(),
+            pieces: count_of(pieces),
+            offset,
+            packings: 0,
+        }
+    }
+}
+
+/// Lengths here are bounded far below.
+fn count_of(length: usize) -> u16 {
+    u16::try_from(length).unwrap_or(u16::MAX - 1)
+}
+
+/// One frame of a hook.
+pub(in crate::store) struct HookPiece<'a> {
+    pub number: u16,
+    pub pieces: u16,
+    pub account: AccountSid,
+    content: &'a [u8],
+}
+
+impl<'a> HookPiece<'a> {
+    /// The piece in the body of a frame; none where its form is not known.
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let (number, pieces) = (u16_at(body, PIECE_AT)?, u16_at(body, PIECES_AT)?);
+        let account = *body.get(ACCOUNT_AT..)?.first_chunk()?;
+        let content = body.get(CONTENT_AT..)?;
+        let known = body.first() == Some(&FORM) && number < pieces;
+        let account = AccountSid::from_bytes(account);
+        known.then_some(Self { number, pieces, account, content })
+    }
+
+    /// What stands before the body, and the first of the body. Of a first piece alone.
+    pub fn first(&self) -> Option<FirstPiece<'a>> {
+        let mut rest = self.content;
+        let count = take_count(&mut rest)?;
+        let applications = if count == UNNAMED {
+            None
+        } else {
+            Some(take_sids(&mut rest, count)?.map(ApplicationSid::from_bytes).collect())
+        };
+        let count = take_count(&mut rest)?;
+        let calls = take_sids(&mut rest, count)?.map(CallSid::from_bytes).collect();
+        let content_type = take_text(&mut rest)?;
+        let b3 = take_text(&mut rest)?;
+        Some(FirstPiece { applications, calls, content_type, b3, body: rest })
+    }
+
+    /// The bytes of the body in a piece that is not the first.
+    pub fn further(&self) -> &'a [u8] {
+        self.content
+    }
+}
+
+/// The content of a first frame.
+pub(in crate::store) struct FirstPiece<'a> {
+    pub applications: Option<Box<[ApplicationSid]>>,
+    pub calls: Box<[CallSid]>,
+    pub content_type: &'a [u8],
+    pub b3: &'a [u8],
+    pub body: &'a [u8],
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().map(|two| u16::from_le_bytes(*two))
+}
+
+fn take_count(rest: &mut &[u8]) -> Option<u16> {
+    let (count, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(u16::from_le_bytes(*count))
+}
+
+fn take_sids<'a>(
+    rest: &mut &'a [u8],
+    count: u16,
+) -> Option<impl Iterator<Item = [u8; SID_BYTES]> + use<'a>> {
+    let (sids, after) = rest.split_at_checked(usize::from(count) * SID_BYTES)?;
+    *rest = after;
+    Some(sids.chunks_exact(SID_BYTES).filter_map(|sid| sid.first_chunk().copied()))
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let count = take_count(rest)?;
+    let (text, after) = rest.split_at_checked(usize::from(count))?;
+    *rest = after;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(body: usize) -> Hook {
+        Hook {
+            account: AccountSid::from_bytes([1; 16]),
+            applications: Some(vec![ApplicationSid::from_bytes([2; 16])]),
+            calls: vec![CallSid::from_bytes([3; 16]), CallSid::from_bytes([4; 16])],
+            content_type: b"application/json".to_vec(),
+            b3: Vec::new(),
+            body: (0..body).map(|n| u8::try_from(n % 251).unwrap()).collect::<Vec<_>>().into(),
+        }
+    }
+
+    #[test]
+    fn a_hook_is_read_as_it_was_written_however_many_frames_it_takes() {
+        for (bytes, pieces) in [(0, 1), (500, 1), (300_000, 2), (1 << 20, 5)] {
+            let hook = hook(bytes);
+            let frames = hook.frames();
+            assert_eq!(frames.len(), pieces, "{bytes}");
+            assert!(frames.iter().all(|frame| crate::journal::fits(frame.len()).is_ok()));
+            let mut body = Vec::new();
+            for (n, frame) in frames.iter().enumerate() {
+                let piece = HookPiece::read(frame).unwrap();
+                assert_eq!((usize::from(piece.number), piece.account), (n, hook.account));
+                if n > 0 {
+                    body.extend_from_slice(piece.further());
+                    continue;
+                }
+                let first = piece.first().unwrap();
+                assert_eq!(first.applications.as_deref(), hook.applications.as_deref());
+                assert_eq!(*first.calls, *hook.calls);
+                assert_eq!((first.content_type, first.b3), (&*hook.content_type, &*hook.b3));
+                body.extend_from_slice(first.body);
+            }
+            assert_eq!(body, hook.body);
+        }
+        let unnamed = Hook { applications: None, ..hook(9) };
+        let frames = unnamed.frames();
+        assert_eq!(HookPiece::read(&frames[0]).unwrap().first().unwrap().applications, None);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_no_hook() {
+        let frame = hook(40).frames().remove(0);
+        for end in 0..frame.len() - 40 {
+            let piece = HookPiece::read(&frame[..end]);
+            assert!(piece.is_none_or(|piece| piece.first().is_none()), "{end}");
+        }
+        assert!(HookPiece::read(&[&[2], &frame[1..]].concat()).is_none());
+    }
+
+    #[test]
+    fn what_is_in_a_hook_is_not_shown() {
+        let shown = format!("{:?}", Hook { body: Bytes::from_static(b"+15551230001"), ..hook(0) });
+        assert!(!shown.contains("5551230001"), "{shown}");
+    }
+}

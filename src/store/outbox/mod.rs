@@ -1,0 +1,463 @@
+//! The outbox: accepted hooks that are to be passed on.
+//!
+//! A hook is written in the commit of its events, as frames of its own kind, and only where a target wants it.
+//! From then on it stands in the journal, and the journal is the queue: a target says how far it has got
+//! ([`Progress`]), and reads on from there. The newest hooks are also listed in memory, without their bodies, so
+//! that a target that keeps up reads nothing but bodies from the disk.
+//!
+//! Architecture invariants:
+//!
+//! * A hook is in the journal before its request is answered, and stays there until no target needs it.
+//! * A hook of which a call has been deleted is not read any more, and leaves the journal as its call does.
+//! * A body leaves through [`View::hook_content`] alone, for a hook that its target wants.
+//! * Where no frame is found of a hook, it is done: frames leave after that alone.
+
+mod hook;
+mod progress;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::StoreError;
+use super::change::Change;
+use super::open::Store;
+use super::state::View;
+use super::submit::Ticket;
+use crate::access::SettingRow;
+use crate::clock;
+use crate::domain::{AccountSid, ApplicationSid, CallId, CallSid};
+use crate::journal::{Frame, FrameKind, Scanner, Segment};
+
+pub(super) use hook::HookPiece;
+pub use hook::{HOOK_CALLS_MAX, Hook, HookHead};
+pub use progress::{Audience, Progress, Span};
+
+/// The setting that says whether hooks are passed on.
+const STATE: &str = "forward";
+/// Settings of targets begin so.
+const TARGET: &str = "forward/";
+/// Hooks that are listed in memory.
+const RECENT_MAX: usize = 8192;
+/// Bytes of the journal that are read at once while hooks are looked for.
+const LOOK_BYTES: u64 = 8 << 20;
+
+/// What the threads of the store and the targets share.
+pub(super) struct Outbox {
+    recent: Mutex<RecentHooks>,
+    targets: RwLock<BTreeMap<String, Arc<Mutex<Progress>>>>,
+    /// Nothing is sent.
+    paused: AtomicBool,
+    /// Changes when there is something new to look at.
+    changed: watch::Sender<u64>,
+}
+
+/// The newest hooks.
+struct RecentHooks {
+    /// All from this sequence number on are here.
+    complete_from: u64,
+    hooks: VecDeque<HookHead>,
+}
+
+/// Whether hooks are passed on, as it is stored.
+#[derive(Serialize, Deserialize)]
+struct StateRow {
+    paused: bool,
+    /// The life of the data in which that was said: in another one nothing is sent until somebody says so.
+    epoch: String,
+}
+
+/// Where a reader of the journal has stopped.
+#[derive(Debug, Default)]
+pub struct HookReader {
+    segment: Option<(PathBuf, u64)>,
+    next: u64,
+}
+
+/// What one look has found.
+#[derive(Debug)]
+pub struct FoundHooks {
+    pub hooks: Vec<HookHead>,
+    /// Everything up to here was looked at.
+    pub read_to: u64,
+    /// There is nothing more at present.
+    pub is_all: bool,
+}
+
+/// What is sent of a hook.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HookContent {
+    pub content_type: Vec<u8>,
+    pub b3: Vec<u8>,
+    pub body: Bytes,
+}
+
+/// What became of the wish to read a hook.
+pub enum HookLookup {
+    Found(HookContent),
+    /// It is somewhere else by now: [`View::find_hooks`] says where.
+    Moved,
+}
+
+impl Outbox {
+    pub fn new() -> Self {
+        let recent = RecentHooks { complete_from: 0, hooks: VecDeque::new() };
+        Self {
+            recent: Mutex::new(recent),
+            targets: RwLock::default(),
+            paused: AtomicBool::new(false),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// What was stored of it, when the store has been opened. What is listed in memory begins after `last_seq`.
+    pub fn begin(&self, rows: Vec<SettingRow>, epoch: &str, last_seq: u64) {
+        self.recent.lock().complete_from = last_seq + 1;
+        let mut targets = self.targets.write();
+        let mut state = None;
+        for row in rows {
+            if row.name == STATE {
+                state = serde_json::from_slice::<StateRow>(&row.json).ok();
+            } else if let Some(name) = row.name.strip_prefix(TARGET) {
+                match Progress::read(&row.json) {
+                    Some(progress) => {
+                        targets.insert(name.to_owned(), Arc::new(Mutex::new(progress)));
+                    }
+                    None if row.json.is_empty() => {}
+                    None => {
+                        tracing::error!(
+                            target_name = name,
+                            "how far a target has got cannot be read"
+                        );
+                    }
+                }
+            }
+        }
+        let known = state.is_some_and(|state| !state.paused && state.epoch == epoch);
+        self.paused.store(!targets.is_empty() && !known, Ordering::Release);
+    }
+
+    /// Hooks are on disk, and are published after this.
+    pub fn accepted(&self, hooks: Vec<HookHead>) {
+        for progress in self.targets.read().values() {
+            let mut progress = progress.lock();
+            let wanted = hooks
+                .iter()
+                .filter(|head| progress.audience.has_hook(head) && progress.needs(head.seq));
+            for _ in 0..wanted.count() {
+                progress.one_more();
+            }
+        }
+        let mut recent = self.recent.lock();
+        recent.hooks.extend(hooks);
+        while recent.hooks.len() > RECENT_MAX {
+            if let Some(left) = recent.hooks.pop_front() {
+                recent.complete_from = left.seq + 1;
+            }
+        }
+    }
+
+    /// Lets the targets look.
+    pub fn announce(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Whether a target needs a hook of this account and these applications.
+    pub fn needs(
+        &self,
+        seq: u64,
+        account: AccountSid,
+        applications: Option<&[ApplicationSid]>,
+    ) -> bool {
+        self.targets.read().values().any(|progress| {
+            let progress = progress.lock();
+            progress.needs(seq) && progress.audience.has(account, applications)
+        })
+    }
+
+    /// Hooks before this sequence number are needed by no target.
+    pub fn oldest_needed(&self) -> u64 {
+        let targets = self.targets.read();
+        let oldest = targets.values().map(|progress| progress.lock().oldest_needed());
+        oldest.min().unwrap_or(u64::MAX)
+    }
+}
+
+impl Store {
+    /// Whether a hook of this account, with events of these applications, is to be passed on.
+    pub fn forwards(&self, account: AccountSid, applications: Option<&[ApplicationSid]>) -> bool {
+        self.shared.outbox.needs(u64::MAX, account, applications)
+    }
+
+    /// How far the targets have got, by name.
+    pub fn forward_targets(&self) -> Vec<(String, Arc<Mutex<Progress>>)> {
+        let targets = self.shared.outbox.targets.read();
+        targets.iter().map(|(name, progress)| (name.clone(), progress.clone())).collect()
+    }
+
+    /// Opens the targets that are configured, and closes all others: what comes from now on is for these. What
+    /// was left of one that was there before is for it.
+    pub fn set_forward_targets(&self, configured: Vec<(String, Audience)>) {
+        let last = *self.published.borrow();
+        let mut targets = self.shared.outbox.targets.write();
+        let names: Vec<&String> = configured.iter().map(|(name, _)| name).collect();
+        for (name, progress) in targets.iter() {
+            if !names.contains(&name) {
+                progress.lock().close(last);
+            }
+        }
+        for (name, audience) in configured {
+            if let Some(progress) = targets.get(&name) {
+                progress.lock().open(audience, last + 1);
+            } else {
+                let progress = Progress::new(audience, last + 1);
+                targets.insert(name, Arc::new(Mutex::new(progress)));
+            }
+        }
+    }
+
+    /// Whether hooks are kept and not sent.
+    pub fn forward_paused(&self) -> bool {
+        self.shared.outbox.paused.load(Ordering::Acquire)
+    }
+
+    /// Says whether hooks are sent, from now on and after the next start. The caller waits for the ticket.
+    pub fn pause_forwarding(&self, paused: bool) -> Result<Ticket, StoreError> {
+        let ticket = self.submit(vec![Change::Admin(self.state_row(paused))], clock::now())?;
+        self.shared.outbox.paused.store(paused, Ordering::Release);
+        self.shared.outbox.announce();
+        Ok(ticket)
+    }
+
+    fn state_row(&self, paused: bool) -> SettingRow {
+        let row = StateRow { paused, epoch: self.epoch.clone() };
+        SettingRow { name: STATE.to_owned(), json: serde_json::to_vec(&row).unwrap_or_default() }
+    }
+
+    /// What of the targets is to be stored, since it is not any more what is stored. From then on it counts as
+    /// stored: who cannot store it says so by [`Self::forward_unstored`].
+    pub fn forward_rows(&self) -> Vec<Change> {
+        let mut rows = Vec::new();
+        for (name, progress) in self.forward_targets() {
+            let mut progress = progress.lock();
+            if progress.take_changed() {
+                let name = format!("{TARGET}{name}");
+                rows.push(Change::Admin(SettingRow { name, json: progress.row() }));
+            }
+        }
+        if !rows.is_empty() {
+            rows.push(Change::Admin(self.state_row(self.forward_paused())));
+        }
+        rows
+    }
+
+    /// What [`Self::forward_rows`] has given is not stored.
+    pub fn forward_unstored(&self) {
+        for (_, progress) in self.forward_targets() {
+            progress.lock().note_unstored();
+        }
+    }
+
+    /// Changes when there may be something new to send.
+    pub fn forward_changes(&self) -> watch::Receiver<u64> {
+        self.shared.outbox.changed.subscribe()
+    }
+
+    /// Lets the targets look for something new.
+    pub fn announce_forwarding(&self) {
+        self.shared.outbox.announce();
+    }
+
+    /// The next hooks of a span that this audience gets, some of them at most, where they are listed in memory.
+    pub fn recent_hooks(&self, span: Span, audience: &Audience, most: usize) -> Option<FoundHooks> {
+        // All that is published is listed: this is read before that.
+        let last = self.last_of(span);
+        if span.next > last {
+            return Some(FoundHooks { hooks: Vec::new(), read_to: last, is_all: true });
+        }
+        let recent = self.shared.outbox.recent.lock();
+        if span.next < recent.complete_from {
+            return None;
+        }
+        let from = recent.hooks.partition_point(|head| head.seq < span.next);
+        let mut hooks = Vec::new();
+        for head in recent.hooks.iter().skip(from).take_while(|head| head.seq <= last) {
+            if !audience.has_hook(head) {
+                continue;
+            }
+            if hooks.len() == most {
+                return Some(FoundHooks { hooks, read_to: head.seq - 1, is_all: false });
+            }
+            hooks.push(head.clone());
+        }
+        Some(FoundHooks { hooks, read_to: last, is_all: true })
+    }
+
+    /// The last sequence number of a span that there is.
+    fn last_of(&self, span: Span) -> u64 {
+        span.to.unwrap_or(u64::MAX).min(*self.published.borrow())
+    }
+
+    /// The same from the journal, of one segment at most. It waits for the disk.
+    pub fn read_hooks(
+        &self,
+        reader: &mut HookReader,
+        span: Span,
+        audience: &Audience,
+        most: usize,
+    ) -> Result<FoundHooks, StoreError> {
+        let (next, last) = (span.next, self.last_of(span));
+        let Some((segment, after)) = self.segment_with(next) else {
+            return Ok(FoundHooks { hooks: Vec::new(), read_to: last, is_all: false });
+        };
+        // The whole segment, unless something says otherwise.
+        let mut read_to = after.map_or(last, |after| (after - 1).min(last));
+        let mut scanner = match &reader.segment {
+            Some((path, offset)) if *path == segment.path && reader.next == next => {
+                Scanner::resume(&segment, *offset)?
+            }
+            _ => Scanner::new(&segment)?,
+        };
+        let mut hooks = Vec::new();
+        let begun = scanner.offset();
+        while let Some((offset, frame)) = scanner.next_frame()? {
+            if frame.seq > last {
+                read_to = last;
+                break;
+            }
+            if frame.seq < next {
+                continue;
+            }
+            if hooks.len() == most || offset.saturating_sub(begun) > LOOK_BYTES {
+                reader.segment = Some((segment.path.clone(), offset));
+                reader.next = frame.seq;
+                return Ok(FoundHooks { hooks, read_to: frame.seq - 1, is_all: false });
+            }
+            hooks.extend(head_of(&frame, offset, &segment).filter(|head| audience.has_hook(head)));
+        }
+        reader.segment = None;
+        Ok(FoundHooks { hooks, read_to, is_all: false })
+    }
+}
+
+impl View {
+    /// The segment in which this sequence number is or was, and where the next one begins.
+    fn segment_with(&self, seq: u64) -> Option<(Arc<Segment>, Option<u64>)> {
+        let segments = self.segments.read();
+        let next = segments.partition_point(|segment| segment.first_seq <= seq);
+        let found = segments.get(next.checked_sub(1)?)?;
+        Some((found.clone(), segments.get(next).map(|segment| segment.first_seq)))
+    }
+
+    /// Where these hooks stand now; those that have left the journal are missing. They come in ascending order.
+    pub fn find_hooks(&self, seqs: &[u64]) -> Result<Vec<HookHead>, StoreError> {
+        let mut found = Vec::with_capacity(seqs.len());
+        let mut rest = seqs;
+        while let Some(&first) = rest.first() {
+            let Some((segment, next)) = self.segment_with(first) else { break };
+            let count = rest.partition_point(|seq| next.is_none_or(|next| *seq < next));
+            let (here, others) = rest.split_at(count.max(1));
+            rest = others;
+            let last = here.last().copied().unwrap_or(first);
+            let mut scanner = Scanner::new(&segment)?;
+            while let Some((offset, frame)) = scanner.next_frame()? {
+                if frame.seq > last {
+                    break;
+                }
+                if here.binary_search(&frame.seq).is_ok() {
+                    found.extend(head_of(&frame, offset, &segment));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is sent of a hook. It may have been packed meanwhile.
+    pub fn hook_content(&self, head: &HookHead) -> Result<HookLookup, StoreError> {
+        let Some((segment, _)) = self.segment_with(head.seq) else { return Ok(HookLookup::Moved) };
+        if segment.packings() != head.packings {
+            return Ok(HookLookup::Moved);
+        }
+        let mut scanner = Scanner::resume(&segment, head.offset)?;
+        let mut body = Vec::new();
+        let (mut content_type, mut b3) = (Vec::new(), Vec::new());
+        for number in 0..head.pieces {
+            let Some((_, frame)) = scanner.next_frame()? else { return Ok(HookLookup::Moved) };
+            let ours = frame.kind == FrameKind::Outbox && frame.seq == head.seq + u64::from(number);
+            let Some(piece) = Some(frame.body).filter(|_| ours).and_then(HookPiece::read) else {
+                return Ok(HookLookup::Moved);
+            };
+            // What is sent is decided by what stands there, and not by its place.
+            if piece.account != head.account {
+                return Ok(HookLookup::Moved);
+            }
+            if number > 0 {
+                body.extend_from_slice(piece.further());
+            } else if let Some(first) = piece.first() {
+                content_type = first.content_type.to_vec();
+                b3 = first.b3.to_vec();
+                body.extend_from_slice(first.body);
+            }
+        }
+        Ok(HookLookup::Found(HookContent { content_type, b3, body: body.into() }))
+    }
+
+    /// Whether all calls of a hook are still there.
+    ///
+    /// # Errors
+    /// It is not known at present.
+    pub fn has_calls_of(&self, account: AccountSid, calls: &[CallSid]) -> Result<bool, StoreError> {
+        for sid in calls {
+            let id = CallId { account, sid: *sid };
+            match self.newest(id) {
+                Ok(Some((_, None))) => {}
+                Ok(_) => return Ok(false),
+                // While there is no index, no call is deleted that is not in memory.
+                Err(_) if self.registry.read().holds(id) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn head_of(frame: &Frame<'_>, offset: u64, segment: &Segment) -> Option<HookHead> {
+    if frame.kind != FrameKind::Outbox {
+        return None;
+    }
+    let piece = HookPiece::read(frame.body).filter(|piece| piece.number == 0)?;
+    let first = piece.first()?;
+    Some(HookHead {
+        seq: frame.seq,
+        at: frame.at,
+        account: piece.account,
+        applications: first.applications,
+        calls: first.calls,
+        pieces: piece.pieces,
+        offset,
+        packings: segment.packings(),
+    })
+}
+
+/// The settings of the outbox among all rows.
+pub(super) fn is_row(name: &str) -> bool {
+    name == STATE || name.starts_with(TARGET)
+}
+
+/// The newest of some rows of the same names.
+pub(super) fn newest_rows(rows: impl Iterator<Item = (u64, SettingRow)>) -> Vec<SettingRow> {
+    let mut newest: HashMap<String, (u64, SettingRow)> = HashMap::new();
+    for (seq, row) in rows {
+        let known = newest.get(&row.name).is_some_and(|(have, _)| *have >= seq);
+        if !known {
+            newest.insert(row.name.clone(), (seq, row));
+        }
+    }
+    newest.into_values().map(|(_, row)| row).collect()
+}

@@ -1,0 +1,397 @@
+//! How far a target has got: which hooks it is still to be sent, without a list of all of them.
+//!
+//! Hooks are read from the journal in their order. What is not read yet is a *span* of sequence numbers; what
+//! was read and is not decided yet is *held*, and only so many are held at once. What was given up is *set
+//! aside*, as ranges. So all of it stays small, however long a target is down.
+//!
+//! It is stored as a setting of the journal, some time after what it tells of: a hook may be sent again after a
+//! crash, and none is left out.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{AccountSid, ApplicationSid, Timestamp};
+
+use super::hook::HookHead;
+
+/// Ranges of hooks that were set aside. Beyond, two neighbours become one: a retry then sends again what lies
+/// between them.
+const ASIDE_MAX: usize = 4096;
+
+/// Whose hooks a target gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audience {
+    pub account: AccountSid,
+    /// Those of these applications alone; empty: of all.
+    pub applications: Vec<ApplicationSid>,
+}
+
+impl Audience {
+    /// Whether a hook is for it. One with an event of another application is not.
+    pub fn has(&self, account: AccountSid, applications: Option<&[ApplicationSid]>) -> bool {
+        let all =
+            |names: &[ApplicationSid]| names.iter().all(|sid| self.applications.contains(sid));
+        self.account == account && (self.applications.is_empty() || applications.is_some_and(all))
+    }
+
+    pub fn has_hook(&self, head: &HookHead) -> bool {
+        self.has(head.account, head.applications.as_deref())
+    }
+}
+
+/// Hooks that are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    pub next: u64,
+    /// The last one; none where it goes on with what is to come.
+    pub to: Option<u64>,
+    /// When they were asked for again: until then their age does not count.
+    pub again: Option<u64>,
+}
+
+/// Hooks that were given up: all that the target was to be sent between two sequence numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Aside {
+    from: u64,
+    to: u64,
+    count: u64,
+}
+
+/// What a target is still to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    pub audience: Audience,
+    spans: Vec<Span>,
+    /// With when they were asked for again.
+    held: BTreeMap<u64, Option<u64>>,
+    aside: Vec<Aside>,
+    /// The last one that was delivered.
+    delivered: u64,
+    /// How many hooks the spans have, about.
+    unread: u64,
+    /// What is stored is older.
+    changed: bool,
+}
+
+/// The same as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    audience: Audience,
+    spans: Vec<Span>,
+    /// By when they were asked for again: the first one, and how much greater each is than the one before.
+    held: Vec<(Option<u64>, Vec<u64>)>,
+    aside: Vec<Aside>,
+    delivered: u64,
+    unread: u64,
+}
+
+impl Progress {
+    /// A target that gets what comes from this sequence number on.
+    pub fn new(audience: Audience, next: u64) -> Self {
+        Self {
+            audience,
+            spans: vec![Span { next, to: None, again: None }],
+            held: BTreeMap::new(),
+            aside: Vec::new(),
+            delivered: 0,
+            unread: 0,
+            changed: true,
+        }
+    }
+
+    /// What was stored.
+    pub fn read(json: &[u8]) -> Option<Self> {
+        let row: Row = serde_json::from_slice(json).ok()?;
+        let Row { audience, spans, held, aside, delivered, unread } = row;
+        let mut all = BTreeMap::new();
+        for (again, steps) in held {
+            let mut seq = 0_u64;
+            for step in steps {
+                seq = seq.checked_add(step)?;
+                all.insert(seq, again);
+            }
+        }
+        Some(Self { audience, spans, held: all, aside, delivered, unread, changed: false })
+    }
+
+    pub fn row(&self) -> Vec<u8> {
+        let mut held: BTreeMap<Option<u64>, (u64, Vec<u64>)> = BTreeMap::new();
+        for (&seq, &again) in &self.held {
+            let (last, steps) = held.entry(again).or_default();
+            steps.push(seq - *last);
+            *last = seq;
+        }
+        let row = Row {
+            audience: self.audience.clone(),
+            spans: self.spans.clone(),
+            held: held.into_iter().map(|(again, (_, steps))| (again, steps)).collect(),
+            aside: self.aside.clone(),
+            delivered: self.delivered,
+            unread: self.unread,
+        };
+        // Numbers and sids have a JSON.
+        serde_json::to_vec(&row).unwrap_or_default()
+    }
+
+    /// Whether what is stored is older. From then on it counts as stored.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    pub fn note_unstored(&mut self) {
+        self.changed = true;
+    }
+
+    /// Whether a hook may still have to be read for it.
+    pub fn needs(&self, seq: u64) -> bool {
+        let after = self.aside.partition_point(|aside| aside.to < seq);
+        self.held.contains_key(&seq)
+            || self.spans.iter().any(|span| span.next <= seq && span.to.is_none_or(|to| seq <= to))
+            || self.aside.get(after).is_some_and(|aside| aside.from <= seq)
+    }
+
+    /// The least sequence number that it may still need.
+    pub fn oldest_needed(&self) -> u64 {
+        let spans = self.spans.iter().map(|span| span.next);
+        let held = self.held.first_key_value().map(|(seq, _)| *seq);
+        let aside = self.aside.first().map(|aside| aside.from);
+        spans.chain(held).chain(aside).min().unwrap_or(u64::MAX)
+    }
+
+    /// What is to be read next: the oldest first.
+    pub fn next_span(&self) -> Option<Span> {
+        self.spans.iter().min_by_key(|span| span.next).copied()
+    }
+
+    /// Everything of a span up to a sequence number was read, and these are its hooks.
+    pub fn advance(&mut self, span: Span, read_to: u64, hooks: impl Iterator<Item = u64>) {
+        let Some(place) = self.spans.iter().position(|one| *one == span) else { return };
+        for seq in hooks {
+            self.held.insert(seq, span.again);
+            self.unread = self.unread.saturating_sub(1);
+            self.changed = true;
+        }
+        let ended = span.to.is_some_and(|to| read_to >= to);
+        if ended {
+            self.spans.remove(place);
+            self.changed = true;
+        } else if let Some(span) = self.spans.get_mut(place) {
+            span.next = span.next.max(read_to.saturating_add(1));
+        }
+    }
+
+    /// All that there is has been read.
+    pub fn is_read(&mut self) {
+        self.unread = 0;
+    }
+
+    /// A hook for it has come.
+    pub fn one_more(&mut self) {
+        self.unread += 1;
+        self.changed = true;
+    }
+
+    /// It was delivered, or is not there any more.
+    pub fn done(&mut self, seq: u64) {
+        self.held.remove(&seq);
+        self.delivered = self.delivered.max(seq);
+        self.changed = true;
+    }
+
+    /// It is given up until somebody asks for it again.
+    pub fn set_aside(&mut self, seq: u64) {
+        self.held.remove(&seq);
+        self.changed = true;
+        let place = self.aside.partition_point(|aside| aside.to < seq);
+        let before = place.checked_sub(1).and_then(|place| self.aside.get_mut(place));
+        if let Some(before) = before {
+            // Nothing of the target's lies between them.
+            let alone = self.held.range(before.to..seq).next().is_none();
+            if self.delivered <= before.to && alone {
+                before.to = seq;
+                before.count += 1;
+                return;
+            }
+        }
+        self.aside.insert(place, Aside { from: seq, to: seq, count: 1 });
+        if self.aside.len() > ASIDE_MAX {
+            self.join_nearest();
+        }
+    }
+
+    fn join_nearest(&mut self) {
+        let gap = |pair: &[Aside]| match pair {
+            [one, next] => next.from - one.to,
+            _ => u64::MAX,
+        };
+        let nearest = self.aside.windows(2).map(gap).enumerate().min_by_key(|(_, gap)| *gap);
+        let Some((place, _)) = nearest else { return };
+        let next = self.aside.remove(place + 1);
+        if let Some(one) = self.aside.get_mut(place) {
+            one.to = next.to;
+            one.count += next.count;
+        }
+    }
+
+    /// What was set aside is read again. Returns how many hooks that is, about.
+    pub fn retry(&mut self, now: Timestamp) -> u64 {
+        let mut count = 0;
+        for aside in std::mem::take(&mut self.aside) {
+            count += aside.count;
+            let again = Some(now.millis());
+            self.spans.push(Span { next: aside.from, to: Some(aside.to), again });
+        }
+        self.unread += count;
+        self.changed |= count > 0;
+        count
+    }
+
+    /// It is configured no more: nothing that comes from now on is for it.
+    pub fn close(&mut self, last: u64) {
+        for span in self.spans.iter_mut().filter(|span| span.to.is_none()) {
+            span.to = Some(last);
+            self.changed = true;
+        }
+        self.spans.retain(|span| span.to.is_none_or(|to| span.next <= to));
+    }
+
+    /// It is configured, for these hooks: what comes from now on is for it.
+    pub fn open(&mut self, audience: Audience, next: u64) {
+        if self.audience != audience {
+            self.audience = audience;
+            self.changed = true;
+        }
+        if !self.is_open() {
+            self.spans.push(Span { next, to: None, again: None });
+            self.changed = true;
+        }
+    }
+
+    /// What comes from now on is for it.
+    pub fn is_open(&self) -> bool {
+        self.spans.iter().any(|span| span.to.is_none())
+    }
+
+    /// The hooks that are held, with when they were asked for again.
+    pub fn held(&self) -> impl Iterator<Item = (u64, Option<u64>)> {
+        self.held.iter().map(|(seq, again)| (*seq, *again))
+    }
+
+    /// How many hooks wait to be delivered, about.
+    pub fn queued(&self) -> u64 {
+        self.unread + self.held.len() as u64
+    }
+
+    /// How many were set aside, about.
+    pub fn aside(&self) -> u64 {
+        self.aside.iter().map(|aside| aside.count).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audience(account: u8, applications: &[u8]) -> Audience {
+        let applications = applications.iter().map(|n| ApplicationSid::from_bytes([*n; 16]));
+        let account = AccountSid::from_bytes([account; 16]);
+        Audience { account, applications: applications.collect() }
+    }
+
+    fn stored(progress: &Progress) -> Progress {
+        Progress { changed: progress.changed, ..Progress::read(&progress.row()).unwrap() }
+    }
+
+    #[test]
+    fn a_target_gets_the_hooks_of_its_account_and_of_its_applications_alone() {
+        let (own, other) = (AccountSid::from_bytes([1; 16]), AccountSid::from_bytes([2; 16]));
+        let application = |n: u8| ApplicationSid::from_bytes([n; 16]);
+        let all = audience(1, &[]);
+        assert!(all.has(own, None) && all.has(own, Some(&[application(7)])));
+        assert!(!all.has(other, None));
+        let some = audience(1, &[7, 8]);
+        assert!(some.has(own, Some(&[application(7), application(8)])));
+        assert!(!some.has(own, Some(&[application(7), application(9)])), "another is in it");
+        assert!(!some.has(own, None), "it names none");
+        assert!(!some.has(other, Some(&[application(7)])), "of another account");
+    }
+
+    #[test]
+    fn what_is_needed_is_what_was_not_delivered() {
+        let mut progress = Progress::new(audience(1, &[]), 10);
+        let span = progress.next_span().unwrap();
+        progress.advance(span, 19, [11, 15, 18].into_iter());
+        progress.done(15);
+        progress.set_aside(11);
+        for (seq, needed) in
+            [(9, false), (10, false), (11, true), (15, false), (18, true), (20, true)]
+        {
+            assert_eq!(progress.needs(seq), needed, "{seq}");
+        }
+        assert_eq!((progress.oldest_needed(), progress.aside()), (11, 1));
+        assert_eq!(stored(&progress), progress);
+        assert_eq!(progress.retry(Timestamp::default()), 1);
+        assert!(progress.needs(11) && progress.aside() == 0);
+        let span = progress.next_span().unwrap();
+        assert_eq!((span.next, span.to), (11, Some(11)));
+        progress.advance(span, 11, [11].into_iter());
+        assert_eq!(progress.next_span().unwrap().next, 20);
+        assert_eq!(progress.held().collect::<Vec<_>>(), [(11, Some(0)), (18, None)]);
+        assert_eq!(stored(&progress), progress);
+        progress.done(11);
+        assert!(!progress.needs(11));
+    }
+
+    #[test]
+    fn an_outage_is_one_range_and_what_was_delivered_between_is_not_sent_again() {
+        let mut progress = Progress::new(audience(1, &[]), 1);
+        let span = progress.next_span().unwrap();
+        progress.advance(span, 100, 1..=100);
+        (1..=50).for_each(|seq| progress.set_aside(seq));
+        assert_eq!(progress.aside.len(), 1);
+        progress.done(52);
+        progress.set_aside(51);
+        progress.set_aside(53);
+        assert_eq!(progress.aside(), 52);
+        progress.retry(Timestamp::default());
+        let spans: Vec<_> = progress.spans.iter().skip(1).map(|s| (s.next, s.to)).collect();
+        assert!(spans.iter().all(|(from, to)| !(*from <= 52 && to.unwrap() >= 52)), "{spans:?}");
+        assert!((1..=51).chain([53]).all(|seq| progress.needs(seq)) && !progress.needs(52));
+    }
+
+    #[test]
+    fn ranges_are_bounded_and_none_of_what_was_set_aside_is_lost() {
+        let mut progress = Progress::new(audience(1, &[]), 1);
+        let count = 2 * ASIDE_MAX as u64 + 10;
+        let span = progress.next_span().unwrap();
+        progress.advance(span, count, 1..=count);
+        for seq in (1..=count).step_by(2) {
+            progress.done(seq + 1);
+            progress.set_aside(seq);
+        }
+        assert_eq!((progress.aside.len(), progress.aside()), (ASIDE_MAX, count / 2));
+        assert!((1..=count).step_by(2).all(|seq| progress.needs(seq)));
+    }
+
+    #[test]
+    fn a_target_that_is_gone_and_comes_back_gets_nothing_of_between() {
+        let mut progress = Progress::new(audience(1, &[]), 5);
+        progress.close(9);
+        assert!(progress.needs(9) && !progress.needs(10));
+        progress.open(audience(1, &[]), 21);
+        assert!(progress.needs(9) && !progress.needs(20) && progress.needs(21));
+        progress.open(audience(1, &[]), 30);
+        assert!(progress.needs(21), "it was open already");
+        let mut read = Progress::new(audience(1, &[]), 5);
+        read.close(4);
+        assert_eq!(read.next_span(), None);
+    }
+
+    #[test]
+    fn what_is_no_progress_is_refused() {
+        for text in ["", "{}", "null", "{\"held\":[[null,[18446744073709551615,1]]]}"] {
+            assert!(Progress::read(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+}
