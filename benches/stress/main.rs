@@ -8,6 +8,7 @@
 //! cargo bench --bench stress -- hostile 10 SlowReader   # one of them
 //! cargo bench --bench stress -- overload 10     # three times what is sustainable, for minutes
 //! cargo bench --bench stress -- soak 60         # a light mixed load, for minutes
+//! cargo bench --bench stress -- forward 60      # the answer to webhooks that are passed on, for seconds
 //! cargo bench --bench stress -- mirror 600      # 200 calls a second through the mirror, for seconds
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! connections: the server and this process have one end of each.
 
 mod client;
+mod forward;
 mod hostile;
 mod idle;
 mod mirror;
@@ -56,12 +58,15 @@ fn main() -> Outcome<()> {
             ["overload", minutes] => {
                 overload::run(&mut table, Duration::from_mins(number(minutes)?)).await
             }
+            ["forward", seconds] => {
+                forward::run(&mut table, Duration::from_secs(number(seconds)?)).await
+            }
             ["mirror", seconds] => {
                 mirror::run(&mut table, Duration::from_secs(number(seconds)?)).await
             }
             ["soak", minutes] => soak::run(&mut table, Duration::from_mins(number(minutes)?)).await,
             _ => {
-                Err("expected nothing, or idle, hostile, overload, soak or mirror with a number"
+                Err("expected nothing, or idle, hostile, overload, soak, forward or mirror with a number"
                     .into())
             }
         }

@@ -8,7 +8,8 @@ use super::table::clean;
 use crate::clock;
 use crate::domain::{Timestamp, counted, short_duration, show_age, show_size};
 use crate::ops::{
-    CertificateInfo, CertificateList, CertificateRole, ConsoleFigures, ForwardFigures, HookFigures, MirrorFigures, ReachableAt, Refusals, StatusFigures, TargetFigures, UpstreamFigures,
+    CertificateInfo, CertificateList, CertificateRole, ConsoleFigures, ForwardFigures, HookFigures,
+    MirrorFigures, ReachableAt, Refusals, StatusFigures, TargetFigures, UpstreamFigures,
 };
 use crate::store::Status;
 use crate::wire::parse_time;

@@ -76,7 +76,7 @@ impl Forwarder {
         store.set_forward_targets(
             targets.iter().map(|target| (target.name.clone(), audience(target))).collect(),
         );
-        let rows = store.forward_rows();
+        let rows = store.forward_rows(true);
         if rows.is_empty() { Ok(()) } else { store.apply(&rows, clock::now(), false).map(|_| ()) }
     }
 
@@ -105,11 +105,11 @@ impl Forwarder {
                 _ = stopping.changed() => break,
                 () = tokio::time::sleep(STORED_EVERY) => {}
             }
-            store_progress(&store).await;
+            store_progress(&store, false).await;
         }
         let ending = async { while tasks.join_next().await.is_some() {} };
         let _cut_off = tokio::time::timeout(ENDING_MAX, ending).await;
-        store_progress(&store).await;
+        store_progress(&store, true).await;
     }
 }
 
@@ -133,8 +133,8 @@ pub fn check_files(settings: &Forward) -> Result<(), TargetError> {
 }
 
 /// Has the journal say how far the targets have got.
-async fn store_progress(store: &Store) {
-    let rows = store.forward_rows();
+async fn store_progress(store: &Store, all: bool) {
+    let rows = store.forward_rows(all);
     if rows.is_empty() {
         return;
     }

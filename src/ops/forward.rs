@@ -136,7 +136,7 @@ pub(super) fn pause(store: &Store, paused: bool) -> Result<AdminReply, Failure> 
 }
 
 fn write_rows(store: &Store) -> Result<(), StoreError> {
-    let rows = store.forward_rows();
+    let rows = store.forward_rows(true);
     let stored = store.apply(&rows, clock::now(), false);
     if stored.is_err() {
         store.forward_unstored();

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -54,6 +55,8 @@ pub(super) struct Outbox {
     targets: RwLock<BTreeMap<String, Arc<Mutex<Progress>>>>,
     /// Nothing is sent.
     paused: AtomicBool,
+    /// The state is to be stored: there is none yet.
+    unsaid: AtomicBool,
     /// Changes when there is something new to look at.
     changed: watch::Sender<u64>,
 }
@@ -112,6 +115,7 @@ impl Outbox {
             recent: Mutex::new(recent),
             targets: RwLock::default(),
             paused: AtomicBool::new(false),
+            unsaid: AtomicBool::new(true),
             changed: watch::Sender::new(0),
         }
     }
@@ -139,6 +143,7 @@ impl Outbox {
                 }
             }
         }
+        self.unsaid.store(state.is_none(), Ordering::Release);
         let known = state.is_some_and(|state| !state.paused && state.epoch == epoch);
         self.paused.store(!targets.is_empty() && !known, Ordering::Release);
     }
@@ -242,16 +247,16 @@ impl Store {
 
     /// What of the targets is to be stored, since it is not any more what is stored. From then on it counts as
     /// stored: who cannot store it says so by [`Self::forward_unstored`].
-    pub fn forward_rows(&self) -> Vec<Change> {
+    /// Large ones are not given again soon, unless `all` are wanted.
+    pub fn forward_rows(&self, all: bool) -> Vec<Change> {
         let mut rows = Vec::new();
+        let now = Some(Instant::now()).filter(|_| !all);
         for (name, progress) in self.forward_targets() {
-            let mut progress = progress.lock();
-            if progress.take_changed() {
-                let name = format!("{TARGET}{name}");
-                rows.push(Change::Admin(SettingRow { name, json: progress.row() }));
+            if let Some(json) = progress.lock().take_row(now) {
+                rows.push(Change::Admin(SettingRow { name: format!("{TARGET}{name}"), json }));
             }
         }
-        if !rows.is_empty() {
+        if !rows.is_empty() && self.shared.outbox.unsaid.swap(false, Ordering::AcqRel) {
             rows.push(Change::Admin(self.state_row(self.forward_paused())));
         }
         rows
@@ -259,6 +264,7 @@ impl Store {
 
     /// What [`Self::forward_rows`] has given is not stored.
     pub fn forward_unstored(&self) {
+        self.shared.outbox.unsaid.store(true, Ordering::Release);
         for (_, progress) in self.forward_targets() {
             progress.lock().note_unstored();
         }

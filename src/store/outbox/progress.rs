@@ -8,6 +8,7 @@
 //! crash, and none is left out.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,11 @@ use super::hook::HookHead;
 
 /// Ranges of hooks that were set aside. Beyond, two neighbours become one: a retry then sends again what lies
 /// between them.
-const ASIDE_MAX: usize = 4096;
+const ASIDE_MAX: usize = 1024;
+/// Spans: what is set aside is asked for again as these. A row with as many of all fits into a frame.
+const SPANS_MAX: usize = ASIDE_MAX + 16;
+/// What is stored of a target grows the journal by no more, but for small rows.
+const ROW_BYTES_A_SECOND: u64 = 4096;
 
 /// Whose hooks a target gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +77,8 @@ pub struct Progress {
     unread: u64,
     /// What is stored is older.
     changed: bool,
+    /// When it is stored next at the soonest.
+    stored_after: Option<Instant>,
 }
 
 /// The same as it is stored.
@@ -97,6 +104,7 @@ impl Progress {
             delivered: 0,
             unread: 0,
             changed: true,
+            stored_after: None,
         }
     }
 
@@ -112,7 +120,8 @@ impl Progress {
                 all.insert(seq, again);
             }
         }
-        Some(Self { audience, spans, held: all, aside, delivered, unread, changed: false })
+        let (held, changed, stored_after) = (all, false, None);
+        Some(Self { audience, spans, held, aside, delivered, unread, changed, stored_after })
     }
 
     pub fn row(&self) -> Vec<u8> {
@@ -134,13 +143,22 @@ impl Progress {
         serde_json::to_vec(&row).unwrap_or_default()
     }
 
-    /// Whether what is stored is older. From then on it counts as stored.
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
+    /// What is to be stored where that is older; from then on it counts as stored. A large row is not stored
+    /// again soon, unless `now` is none.
+    pub fn take_row(&mut self, now: Option<Instant>) -> Option<Vec<u8>> {
+        let early = now.zip(self.stored_after).is_some_and(|(now, after)| now < after);
+        if early || !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let row = self.row();
+        let rests = Duration::from_secs(row.len() as u64 / ROW_BYTES_A_SECOND);
+        self.stored_after = now.map(|now| now + rests);
+        Some(row)
     }
 
     pub fn note_unstored(&mut self) {
         self.changed = true;
+        self.stored_after = None;
     }
 
     /// Whether a hook may still have to be read for it.
@@ -234,10 +252,12 @@ impl Progress {
         }
     }
 
-    /// What was set aside is read again. Returns how many hooks that is, about.
+    /// What was set aside is read again, unless too much of it is asked for already. Returns how many hooks that
+    /// is, about.
     pub fn retry(&mut self, now: Timestamp) -> u64 {
         let mut count = 0;
-        for aside in std::mem::take(&mut self.aside) {
+        let room = SPANS_MAX.saturating_sub(self.spans.len()).min(self.aside.len());
+        for aside in self.aside.drain(..room) {
             count += aside.count;
             let again = Some(now.millis());
             self.spans.push(Span { next: aside.from, to: Some(aside.to), again });
@@ -300,7 +320,8 @@ mod tests {
     }
 
     fn stored(progress: &Progress) -> Progress {
-        Progress { changed: progress.changed, ..Progress::read(&progress.row()).unwrap() }
+        let Progress { changed, stored_after, .. } = *progress;
+        Progress { changed, stored_after, ..Progress::read(&progress.row()).unwrap() }
     }
 
     #[test]
@@ -375,6 +396,30 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_row_fits_into_a_frame() {
+        let mut progress = Progress::new(audience(1, &[1; 1000].map(|n| n)), u64::MAX / 2);
+        let span = progress.next_span().unwrap();
+        let begin = u64::MAX / 2;
+        let seqs = |from: u64, count: u64| (0..count).map(move |n| begin + (from + n) * 1_000_000);
+        progress.advance(span, begin + 100_000_000_000, seqs(0, 2048));
+        for seq in seqs(0, 1024) {
+            progress.done(seq + 1);
+            progress.set_aside(seq);
+        }
+        progress.retry(Timestamp::MAX);
+        for seq in seqs(1024, 1024) {
+            progress.done(seq + 1);
+            progress.set_aside(seq);
+        }
+        assert_eq!(progress.retry(Timestamp::MAX), 15, "others are asked for already");
+        let span = progress.spans.iter().find(|span| span.to.is_none()).copied().unwrap();
+        progress.advance(span, u64::MAX - 1, seqs(200_000, 16_384));
+        let row = progress.row().len();
+        assert!(row > 150_000 && crate::journal::fits(row + 100).is_ok(), "{row}");
+        assert_eq!(stored(&progress), progress);
+    }
+
+    #[test]
     fn a_target_that_is_gone_and_comes_back_gets_nothing_of_between() {
         let mut progress = Progress::new(audience(1, &[]), 5);
         progress.close(9);
@@ -386,6 +431,22 @@ mod tests {
         let mut read = Progress::new(audience(1, &[]), 5);
         read.close(4);
         assert_eq!(read.next_span(), None);
+    }
+
+    #[test]
+    fn what_has_changed_is_stored_once_and_a_large_row_not_often() {
+        let mut progress = Progress::new(audience(1, &[]), 1);
+        let now = Instant::now();
+        assert!(progress.take_row(Some(now)).is_some());
+        assert_eq!(progress.take_row(Some(now)), None, "nothing has changed");
+        let span = progress.next_span().unwrap();
+        progress.advance(span, 20_000, (1..=20_000).step_by(2));
+        let row = progress.take_row(Some(now)).unwrap();
+        assert!(row.len() > 16_384, "{}", row.len());
+        progress.done(1);
+        assert_eq!(progress.take_row(Some(now + Duration::from_secs(3))), None);
+        assert!(progress.clone().take_row(None).is_some(), "the process ends");
+        assert!(progress.take_row(Some(now + Duration::from_secs(9))).is_some());
     }
 
     #[test]
