@@ -25,7 +25,7 @@ use crate::store::{
 const AHEAD: usize = 1024;
 /// Hooks that are held, those among them whose attempts have failed. With as many nothing more is read until one
 /// is delivered or set aside.
-const HELD_MAX: usize = 16_384;
+const HELD_MAX: usize = 8192;
 /// Calls of all hooks that are held.
 const CALLS_MAX: usize = 4 * HELD_MAX;
 /// How often it is looked whether hooks are too old.

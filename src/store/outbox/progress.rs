@@ -18,7 +18,7 @@ use super::hook::HookHead;
 
 /// Ranges of hooks that were set aside. Beyond, two neighbours become one: a retry then sends again what lies
 /// between them.
-const ASIDE_MAX: usize = 1024;
+const ASIDE_MAX: usize = 768;
 /// Spans: what is set aside is asked for again as these. A row with as many of all fits into a frame.
 const SPANS_MAX: usize = ASIDE_MAX + 16;
 /// What is stored of a target grows the journal by no more, but for small rows.
@@ -397,23 +397,24 @@ mod tests {
 
     #[test]
     fn the_largest_row_fits_into_a_frame() {
-        let mut progress = Progress::new(audience(1, &[1; 1000].map(|n| n)), u64::MAX / 2);
+        let mut progress = Progress::new(audience(1, &[1; 1000]), u64::MAX / 2);
         let span = progress.next_span().unwrap();
         let begin = u64::MAX / 2;
         let seqs = |from: u64, count: u64| (0..count).map(move |n| begin + (from + n) * 1_000_000);
-        progress.advance(span, begin + 100_000_000_000, seqs(0, 2048));
-        for seq in seqs(0, 1024) {
+        let count = ASIDE_MAX as u64;
+        progress.advance(span, begin + 100_000_000_000, seqs(0, 2 * count));
+        for seq in seqs(0, count) {
             progress.done(seq + 1);
             progress.set_aside(seq);
         }
         progress.retry(Timestamp::MAX);
-        for seq in seqs(1024, 1024) {
+        for seq in seqs(count, count) {
             progress.done(seq + 1);
             progress.set_aside(seq);
         }
         assert_eq!(progress.retry(Timestamp::MAX), 15, "others are asked for already");
         let span = progress.spans.iter().find(|span| span.to.is_none()).copied().unwrap();
-        progress.advance(span, u64::MAX - 1, seqs(200_000, 16_384));
+        progress.advance(span, u64::MAX - 1, seqs(200_000, 8192));
         let row = progress.row().len();
         assert!(row > 150_000 && crate::journal::fits(row + 100).is_ok(), "{row}");
         assert_eq!(stored(&progress), progress);
