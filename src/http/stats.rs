@@ -1,5 +1,5 @@
 //! `GET …/CallStats`, of an account, of a service provider and of all accounts: how the calls of a time
-//! stand, and, with `interval` or `group`, how many there were by the hour or day and by groups.
+//! stand, and, with `interval` or `group`, how many there were by the minute, hour or day and by groups.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -152,7 +152,11 @@ fn too_much(exceeded: Exceeded, query: &StatsQuery) -> ApiError {
         query.group.iter().map(|dimension| dimension.as_str()).collect::<Vec<_>>().join(",");
     match exceeded {
         Exceeded::Buckets => {
-            let or = if interval == "hour" { ", or interval=day" } else { "" };
+            let or = match query.interval {
+                Some(Interval::Minute) => ", or interval=hour",
+                Some(Interval::Hour) => ", or interval=day",
+                _ => "",
+            };
             let expected = format!(
                 "more than {BUCKETS_MAX} {interval}s; expected a shorter time (start, end){or}"
             );

@@ -47,7 +47,7 @@ impl StatsQuery {
 
 fn interval(value: &str) -> Result<Interval, ApiError> {
     let found = Interval::ALL.into_iter().find(|interval| interval.as_str() == value);
-    found.ok_or_else(|| wrong("interval", value, "expected hour or day"))
+    found.ok_or_else(|| wrong("interval", value, "expected minute, hour or day"))
 }
 
 fn groups(group: &mut Vec<Dimension>, value: &str) -> Result<(), ApiError> {

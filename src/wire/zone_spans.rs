@@ -1,9 +1,9 @@
-//! Hours and days on the clocks of a zone.
+//! Minutes, hours and days on the clocks of a zone.
 //!
 //! A **day** lasts from the first instant of its date to that of the next: 23 hours where clocks go
 //! forward, 25 where they go back. An **hour** begins at each full hour of the zone's clocks, and where
 //! the clocks are changed: so an hour that comes twice is two, and where they go by half an hour, one
-//! hour of that day is a half.
+//! hour of that day is a half. **Minutes** are as hours.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -11,22 +11,25 @@ use jiff::tz::TimeZone;
 use super::Zone;
 use crate::domain::Timestamp;
 
-const HOUR_MS: i64 = 60 * 60 * 1000;
+const MINUTE_MS: i64 = 60 * 1000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
 
 /// What time is divided into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interval {
+    Minute,
     Hour,
     Day,
 }
 
 impl Interval {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Hour, Self::Day];
+    /// All of them, the shortest first.
+    pub const ALL: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
 
     /// The word in queries.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Minute => "minute",
             Self::Hour => "hour",
             Self::Day => "day",
         }
@@ -34,14 +37,16 @@ impl Interval {
 }
 
 impl Zone {
-    /// The hour or the day that an instant is in: its first instant, and the first one after it.
+    /// The minute, hour or day that an instant is in: its first instant, and the first one after it.
     /// Nothing is before 1970, and nothing after [`Timestamp::MAX`].
     pub fn span(&self, interval: Interval, at: Timestamp) -> (Timestamp, Timestamp) {
         let millis = i64::try_from(at.millis()).unwrap_or(i64::MAX);
         let (first, end) = match (interval, &self.0) {
+            (Interval::Minute, None) => fixed(millis, MINUTE_MS),
             (Interval::Hour, None) => fixed(millis, HOUR_MS),
             (Interval::Day, None) => fixed(millis, 24 * HOUR_MS),
-            (Interval::Hour, Some(zone)) => hour(zone, millis),
+            (Interval::Minute, Some(zone)) => full(zone, millis, MINUTE_MS),
+            (Interval::Hour, Some(zone)) => full(zone, millis, HOUR_MS),
             (Interval::Day, Some(zone)) => day(zone, millis),
         };
         let timestamp = |millis: i64| {
@@ -57,9 +62,10 @@ fn fixed(millis: i64, length: i64) -> (i64, i64) {
     (first, first + length)
 }
 
-fn hour(zone: &TimeZone, millis: i64) -> (i64, i64) {
+/// A full hour or minute of the clocks, as far as they are not changed in it.
+fn full(zone: &TimeZone, millis: i64, length: i64) -> (i64, i64) {
     let offset = offset(zone, millis);
-    let (first, end) = fixed(millis + offset, HOUR_MS);
+    let (first, end) = fixed(millis + offset, length);
     let (first, end) = (first - offset, end - offset);
     let is_same = |at: i64| self::offset(zone, at) == offset;
     let first = last_same(millis, first, is_same);
@@ -196,6 +202,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn minutes_begin_with_full_minutes() {
+        for (zone, from, to) in [
+            ("UTC", "2026-03-29T00:58:00Z", "2026-03-29T01:02:00Z"),
+            ("Europe/Berlin", "2026-10-25T00:58:00Z", "2026-10-25T01:02:00Z"),
+            ("-03:30", "2026-03-29T00:58:00Z", "2026-03-29T01:02:00Z"),
+        ] {
+            assert_eq!(lengths(zone, Interval::Minute, from, to), vec![1; 4], "{zone} {from}");
+        }
+    }
+
     const ZONES: [&str; 14] = [
         "UTC",
         "Europe/Berlin",
@@ -226,8 +243,12 @@ mod tests {
             let (first, end) = zone.span(interval, at);
             prop_assert!(first <= at && at < end, "{first:?} {at:?} {end:?}");
             let length = end.millis() - first.millis();
-            let most = if interval == Interval::Hour { 1 } else { 26 };
-            prop_assert!(length <= most * 60 * 60 * 1000, "{}", length);
+            let most = match interval {
+                Interval::Minute => 1,
+                Interval::Hour => 60,
+                Interval::Day => 26 * 60,
+            };
+            prop_assert!(length <= most * 60 * 1000, "{}", length);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a part of it")]
             let inside = first.plus_millis((length as f64 * part) as u64);
             for at in [first, inside, end.minus_millis(1)] {

@@ -52,7 +52,7 @@ impl Figures {
     }
 }
 
-/// Figures of several times, none of which has a part in another: over all, and by the hour or day.
+/// Figures of several times, none of which has a part in another: over all, and by the minute, hour or day.
 #[derive(Debug)]
 pub(super) struct Counted {
     interval: Option<(Interval, Zone)>,
@@ -197,7 +197,7 @@ impl Step {
     }
 }
 
-/// Figures over all, and by the hour or day: of all calls, and of each group of them.
+/// Figures over all, and by the minute, hour or day: of all calls, and of each group of them.
 pub(super) struct Lines {
     period: Period,
     interval: Option<(Interval, Zone)>,

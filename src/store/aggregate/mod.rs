@@ -1,4 +1,4 @@
-//! What is counted of calls: by the hour or day, and by groups of them. docs/compatibility.md says what
+//! What is counted of calls: by the minute, hour or day, and by groups of them. docs/compatibility.md says what
 //! each figure means.
 //!
 //! **Exact**, by reading the calls of the time that is asked for, slice by slice, the oldest first
@@ -42,7 +42,7 @@ pub struct AggregateRequest {
     pub accounts: Arc<[ScopedAccount]>,
     /// Which of them.
     pub filter: Filter,
-    /// By the hour or day on the clocks of a zone, or over all.
+    /// By the minute, hour or day on the clocks of a zone, or over all.
     pub interval: Option<Interval>,
     pub zone: Zone,
     /// By what, in this order.
@@ -132,7 +132,7 @@ enum Pass {
 }
 
 impl Aggregating {
-    /// Fails where the time has more hours or days than an answer may have.
+    /// Fails where the time has more minutes, hours or days than an answer may have.
     pub fn new(request: AggregateRequest) -> Result<Self, Exceeded> {
         let period = Period { start: request.filter.start, end: request.filter.end };
         if let (Some(interval), Some(start), Some(end)) =

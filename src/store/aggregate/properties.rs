@@ -39,13 +39,16 @@ fn sample() -> impl Strategy<Value = (Sample, usize)> {
     )
 }
 
-/// On which hour or day of a zone an instant is: what its clocks show, and their offset.
+/// In which minute, hour or day of a zone an instant is: what its clocks show, and their offset.
 fn name(zone: &str, interval: Interval, millis: u64) -> String {
     let zone = jiff::tz::TimeZoneDatabase::bundled().get(zone).unwrap();
     let instant = jiff::Timestamp::from_millisecond(millis.cast_signed()).unwrap();
     let (shown, offset) = (zone.to_datetime(instant), zone.to_offset(instant));
     match interval {
         Interval::Day => shown.date().to_string(),
+        Interval::Minute => {
+            format!("{}T{:02}:{:02}{offset}", shown.date(), shown.hour(), shown.minute())
+        }
         Interval::Hour => format!("{}T{:02}{offset}", shown.date(), shown.hour()),
     }
 }

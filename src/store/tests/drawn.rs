@@ -206,7 +206,7 @@ prop_compose! {
             subsequence(Dimension::ALL.to_vec(), 0..3),
             subsequence(Dimension::ALL[..2].to_vec(), 1..3).prop_shuffle(),
         ],
-        interval in select(vec![None, Some(Interval::Hour), Some(Interval::Day)]),
+        interval in select(vec![None, Some(Interval::Minute), Some(Interval::Hour), Some(Interval::Day)]),
         // 5:40, 5:45 and 0 hours: an hour is made of whole quarters in the last two alone.
         zone in select(vec!["+05:40", "Asia/Kathmandu", "UTC"]),
         top in select(vec![1, 2, 3, 50]),

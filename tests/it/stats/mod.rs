@@ -319,7 +319,7 @@ fn plain(asked: &Asked, meant: &[Meant], (start, end): (i64, i64)) -> [u64; 4] {
     [counted.len() as u64, answered.count() as u64, seconds, peak.max().unwrap_or(0) as u64]
 }
 
-/// On which hour or day of a zone an instant is: what its clocks show, and their offset.
+/// In which minute, hour or day of a zone an instant is: what its clocks show, and their offset.
 fn bucket_name(zone: &str, interval: &str, at: i64) -> String {
     let zone = match zone {
         "+05:30" => jiff::tz::TimeZone::fixed(jiff::tz::Offset::from_seconds(19_800).unwrap()),
@@ -328,7 +328,8 @@ fn bucket_name(zone: &str, interval: &str, at: i64) -> String {
     let (shown, offset) = (zone.to_datetime(time(at)), zone.to_offset(time(at)));
     match interval {
         "day" => shown.date().to_string(),
-        _ => format!("{}T{:02}{offset}", shown.date(), shown.hour()),
+        "hour" => format!("{}T{:02}{offset}", shown.date(), shown.hour()),
+        _ => format!("{}T{:02}:{:02}{offset}", shown.date(), shown.hour(), shown.minute()),
     }
 }
 

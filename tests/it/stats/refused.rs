@@ -10,8 +10,8 @@ fn junk_is_refused() {
     let zone = "expected UTC, a name of the IANA database, as Europe/Berlin, or an offset from -18:00 to \
                 +18:00, as +05:30";
     for (query, says) in [
-        ("interval=week", "interval \"week\": expected hour or day"),
-        ("interval=Hour", "interval \"Hour\": expected hour or day"),
+        ("interval=week", "interval \"week\": expected minute, hour or day"),
+        ("interval=Hour", "interval \"Hour\": expected minute, hour or day"),
         ("interval=hour&interval=day", "interval \"day\": expected once"),
         ("group=trunks", "group \"trunks\": expected some of status, direction, trunk, "),
         ("group=status,caller", "group \"caller\": expected some of status"),
@@ -48,6 +48,10 @@ fn too_many_hours_or_days_are_refused_and_so_many_are_not() {
         (
             format!("interval=hour&{years}"),
             "interval \"hour\": more than 10000 hours; expected a shorter time (start, end), or interval=day",
+        ),
+        (
+            "interval=minute&start=2026-01-01&end=2026-02-01".to_owned(),
+            "interval \"minute\": more than 10000 minutes; expected a shorter time (start, end), or interval=hour",
         ),
         (
             "interval=day&start=1980-01-01&end=2026-01-01".to_owned(),

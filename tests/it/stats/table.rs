@@ -25,6 +25,15 @@ fn each_parameter_counts_what_it_says() {
         },
         Asked { interval: Some("day"), zone: Some("+05:30"), start: at(10), ..base() },
         Asked { interval: Some("hour"), zone: Some("Asia/Kathmandu"), end: at(30), ..base() },
+        Asked { interval: Some("minute"), start: at(10), end: at(11), ..base() },
+        Asked {
+            interval: Some("minute"),
+            zone: Some("Asia/Kathmandu"),
+            group: vec!["status"],
+            start: at(10),
+            end: at(12),
+            ..base()
+        },
         Asked { interval: Some("hour"), start: at(-24), end: at(100), ..base() },
         Asked { interval: Some("hour"), start: at(20), end: at(10), ..base() },
         Asked { group: vec!["from", "to"], top: Some(1000), ..base() },

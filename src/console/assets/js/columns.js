@@ -26,7 +26,7 @@ const text = (key, name, width, more = {}) => ({
   ...more,
 });
 
-/** `key`, `name`, `width` in rem, `cell(call, {zone, find, session})`; `wide`: takes what is left. */
+/** `key`, `name`, `width` in rem, `cell(call, {zone, find, session, tab})`. */
 export const COLUMNS = [
   {
     key: 'time',
@@ -35,9 +35,9 @@ export const COLUMNS = [
     cell: (call, { zone, tab }) => html`<a class="row-link" href=${callAddress(call)} tabindex=${tab ? 0 : -1}><${When} value=${begun(call)} zone=${zone} /></a>`,
   },
   { key: 'status', name: 'Status', width: 8.25, cell: (call) => html`<${Status} status=${statusOf(call)} />` },
-  { key: 'direction', name: 'Direction', width: 7, cell: (call) => html`<${Direction} direction=${call.direction} />` },
-  text('from', 'From', 11, { find: true, wide: true, mono: true }),
-  text('to', 'To', 11, { find: true, wide: true, mono: true }),
+  { key: 'direction', name: 'Direction', width: 7, cell: (call) => html`<${Direction} direction=${call.direction} />${call.parent_call_sid && html` <span class="tag" title="B leg: dialled by another call">B</span>`}` },
+  text('from', 'From', 11, { find: true }),
+  text('to', 'To', 11, { find: true }),
   {
     key: 'duration',
     name: 'Duration',

@@ -11,9 +11,10 @@ const SILENCE = 60_000;
  * `open()` is called each time the stream stands: what the feed says from then on misses nothing that
  * a list asked afterwards has. `change({type, call})` is called for each change, `gone()` where the
  * position is known no longer (the feed then begins anew from now, and `open` follows), `closed()` when
- * the connection was lost, and `failed(status, message)` where it will not be tried again.
+ * the connection was lost, `back()` when the feed goes on where it was, and `failed(status, message)` where
+ * it will not be tried again.
  */
-export function follow(path, { open, change, gone, closed, failed }) {
+export function follow(path, { open, change, gone, closed, back, failed }) {
   const stop = new AbortController();
   let position;
   let wait = 500;
@@ -42,7 +43,8 @@ export function follow(path, { open, change, gone, closed, failed }) {
       }
       tell('back');
       wait = 500;
-      if (!resumed) open();
+      if (resumed) back?.();
+      else open();
       const lines = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = '';
       for (;;) {

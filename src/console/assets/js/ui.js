@@ -27,7 +27,7 @@ const ICONS = {
   up: 'M8 13V3.500m-4 4 4-4 4 4',
   down: 'M8 3v9.500m-4-4 4 4 4-4',
   phone: 'M4 2.500h2.300l1 3-1.500 1.200a8 8 0 0 0 3.500 3.500l1.200-1.500 3 1V12c0 1-.8 1.700-1.700 1.500A11.200 11.200 0 0 1 2.500 4.200C2.400 3.300 3 2.500 4 2.500Z',
-  hangup: 'M2 9.500c3-3.500 9-3.500 12 0l-2 1.800-2.200-1.200V8.400a8 8 0 0 0-3.600 0v1.700L4 11.300Z',
+  hangup: 'M1.4 9.9c0-1.2.4-1.900 1.300-2.500 3-1.900 7.600-1.900 10.600 0 .9.600 1.300 1.300 1.300 2.500 0 .7-.5 1-1.100.9l-2.400-.5c-.5-.1-.8-.5-.8-1V8.200a8.500 8.500 0 0 0-4.600 0v1.100c0 .5-.3.9-.8 1l-2.400.5c-.6.1-1.100-.2-1.100-.9Z',
   mute: 'M6 3.500a2 2 0 0 1 4 0v4a2 2 0 0 1-4 0Zm-2.500 3.800a4.500 4.500 0 0 0 9 0M8 12v2M2.500 2.500l11 11',
   hold: 'M5.500 3v10m5-10v10',
   plus: 'M8 3v10M3 8h10',
@@ -37,7 +37,7 @@ const ICONS = {
 
 /** An icon of 16 by 16, drawn with the colour of the text. It says nothing to a screen reader. */
 export function Icon({ name }) {
-  return html`<svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d=${ICONS[name]} /></svg>`;
+  return html`<svg class="icon icon-${name}" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d=${ICONS[name]} /></svg>`;
 }
 
 /** A button. `kind`: undefined, 'primary', 'danger' or 'quiet'. Without children `label` is read. */

@@ -338,7 +338,7 @@ function Table({ rows, columns, total, zone, session, navigate, find }) {
 function Card({ call, zone, find, tab }) {
   return html`<div class="call-card">
     <div class="line"><a class="row-link" href=${callAddress(call)} tabindex=${tab ? 0 : -1}><${When} value=${begun(call)} zone=${zone} /></a><${Status} status=${statusOf(call)} /></div>
-    <div class="line numbers mono"><${Direction} direction=${call.direction} short /><span class="clip"><${Text} value=${call.from} find=${find} most=${60} /></span><span class="muted" aria-label="to" role="img">→</span><span class="clip"><${Text} value=${call.to} find=${find} most=${60} /></span></div>
+    <div class="line numbers"><${Direction} direction=${call.direction} short /><span class="clip"><${Text} value=${call.from} find=${find} most=${60} /></span><span class="muted" aria-label="to" role="img">→</span><span class="clip"><${Text} value=${call.to} find=${find} most=${60} /></span></div>
     <div class="line muted small"><span class="clip"><${Text} value=${call.originating_sip_trunk_name ?? call.sip_reason ?? String(call.sip_status)} most=${60} /></span><span>${call.duration === undefined ? '' : duration(call.duration)}</span></div>
   </div>`;
 }

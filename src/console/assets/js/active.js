@@ -1,0 +1,101 @@
+// The calls that are active now, kept up to date by the change feed.
+
+import { isActive } from './status.js';
+
+/** How long a call stays after its end, and how long it then fades, in milliseconds. */
+export const STAYS = 60_000;
+export const FADES = 1_500;
+
+/** The calls of the page. Nothing here knows how they are drawn. */
+export class ActiveCalls {
+  // From call sid to `{call, since, ended}`: when it was first seen here, and when its end was heard of.
+  #all = new Map();
+  // How many were ever taken in, so that those of one list keep its order.
+  #turn = 0;
+
+  /** Begins anew with a list of active calls, newest first. */
+  reset(calls, now) {
+    const before = this.#all;
+    this.#all = new Map();
+    for (const call of [...calls].reverse()) {
+      const known = before.get(call.call_sid);
+      this.#all.set(call.call_sid, { call, since: known?.since ?? 0, turn: known?.turn ?? (this.#turn += 1) });
+    }
+    // What was active and is no longer in the list has ended meanwhile, nobody knows how.
+    for (const [sid, entry] of before) {
+      if (entry.ended && now - entry.ended < STAYS + FADES && !this.#all.has(sid)) this.#all.set(sid, entry);
+    }
+  }
+
+  /** Takes a change of the feed. */
+  change({ type, call }, now) {
+    const known = this.#all.get(call.call_sid);
+    if (type === 'deleted') {
+      this.#all.delete(call.call_sid);
+      return;
+    }
+    if (isActive(call)) {
+      this.#all.set(call.call_sid, { call, since: known?.since ?? now, turn: known?.turn ?? (this.#turn += 1) });
+    } else if (known) {
+      this.#all.set(call.call_sid, { ...known, call, ended: known.ended ?? now });
+    } else if (now - Date.parse(call.terminated_at ?? '') < STAYS) {
+      // It began and ended between two looks.
+      this.#all.set(call.call_sid, { call, since: now, ended: now, turn: (this.#turn += 1) });
+    }
+  }
+
+  /** Drops what has faded. True where something was dropped. */
+  sweep(now) {
+    let swept = false;
+    for (const [sid, entry] of this.#all) {
+      if (entry.ended && now - entry.ended > STAYS + FADES) {
+        this.#all.delete(sid);
+        swept = true;
+      }
+    }
+    return swept;
+  }
+
+  get(sid) {
+    return this.#all.get(sid);
+  }
+
+  /** How many are active by status. */
+  counts() {
+    const counts = {};
+    for (const { call, ended } of this.#all.values()) {
+      if (!ended) counts[call.call_status] = (counts[call.call_status] ?? 0) + 1;
+    }
+    return counts;
+  }
+
+  /**
+   * `{sid, depth}` of each call, families together: the newest family first, and below an A leg its B
+   * legs, the earlier one first. `fits` chooses calls; a family is shown where one of its legs fits.
+   */
+  order(fits = () => true) {
+    const below = new Map();
+    const roots = [];
+    for (const [sid, entry] of this.#all) {
+      const parent = entry.call.parent_call_sid;
+      if (parent && parent !== sid && this.#all.has(parent)) {
+        if (!below.has(parent)) below.set(parent, []);
+        below.get(parent).push(sid);
+      } else roots.push(sid);
+    }
+    const turn = (sid) => this.#all.get(sid).turn;
+    roots.sort((a, b) => turn(b) - turn(a));
+    const rows = [];
+    for (const root of roots) {
+      const family = [];
+      const walk = (sid, depth) => {
+        if (depth > 8) return;
+        family.push({ sid, depth });
+        for (const child of (below.get(sid) ?? []).sort((a, b) => turn(a) - turn(b))) walk(child, depth + 1);
+      };
+      walk(root, 0);
+      if (family.some(({ sid }) => fits(this.#all.get(sid).call))) rows.push(...family);
+    }
+    return rows;
+  }
+}
