@@ -17,6 +17,7 @@ pub(super) static FILES: &[(&str, &[u8])] = files! {
     "icon.svg"
     "index.html"
     "js/account.js"
+    "js/active.js"
     "js/api.js"
     "js/charts.js"
     "js/columns.js"

@@ -1,5 +1,6 @@
 //! The console over its own sockets: its files, its sessions, and what they open.
 
+mod browser;
 mod files;
 mod links;
 mod operation;

@@ -35,7 +35,7 @@ export const COLUMNS = [
     cell: (call, { zone, tab }) => html`<a class="row-link" href=${callAddress(call)} tabindex=${tab ? 0 : -1}><${When} value=${begun(call)} zone=${zone} /></a>`,
   },
   { key: 'status', name: 'Status', width: 8.25, cell: (call) => html`<${Status} status=${statusOf(call)} />` },
-  { key: 'direction', name: 'Direction', width: 7, cell: (call) => html`<${Direction} direction=${call.direction} />${call.parent_call_sid && html` <span class="tag" title="B leg: dialled by another call">B</span>`}` },
+  { key: 'direction', name: 'Direction', width: 8.5, cell: (call) => html`<${Direction} direction=${call.direction} />${call.parent_call_sid && html` <span class="badge" title="B leg: dialled by another call">B</span>`}` },
   text('from', 'From', 11, { find: true }),
   text('to', 'To', 11, { find: true }),
   {

@@ -56,7 +56,7 @@ export function CallControl({ session, call, small = false }) {
     setAsking(false);
   };
 
-  return html`<span class="control no-print">
+  return html`<span class="call-control no-print">
     ${small
       ? html`<${Button} kind="quiet" small icon="hangup" label="Hang up" disabled=${waiting} onClick=${() => setAsking(true)} />`
       : html`<${Button} kind="danger" icon="hangup" disabled=${waiting} onClick=${() => setAsking(true)}>Hang up<//>`}

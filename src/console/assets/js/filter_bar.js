@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from './html.js';
 import { json, paths, words } from './api.js';
 import { list } from './url.js';
-import { active, cleared, FILTERS, values } from './filters.js';
+import { active, FILTERS, values } from './filters.js';
 import { range } from './range.js';
 import { RangePicker } from './range_picker.js';
 import { STATUSES, StatusIcon, statusName } from './status.js';
@@ -115,14 +115,12 @@ function useKnown(filter, url, zone, session, account) {
 /** The filters that are set, each with what changes and what removes it. */
 export function Chips({ url, navigate, ...props }) {
   const set = active(url.params).filter((filter) => filter.key !== 'callStatus' && !(filter.key === 'stale' && url.params.get('stale') === 'true'));
-  const any = active(url.params).length > 0 || url.params.has('range') || url.params.has('start') || url.params.has('end') || url.params.has('q');
-  if (!set.length && !any) return null;
-  return html`<ul class="chips" aria-label="Filters">
-    ${set.map((filter) => html`<li key=${filter.key} class="chip">
-      <span class="chip-name">${filter.name}</span>
+  if (!set.length) return null;
+  return html`<ul class="filter-chips" aria-label="Filters">
+    ${set.map((filter) => html`<li key=${filter.key} class="filter-chip">
+      <span class="filter-chip-name">${filter.name}</span>
       <b class="clip"><${Text} value=${filter.show(values(url.params, filter))} most=${60} /></b>
-      <button type="button" class="chip-close" aria-label=${`Remove the filter ${filter.name}`} onClick=${() => navigate({ [filter.key]: null })}><${Icon} name="close" /></button>
+      <button type="button" class="filter-chip-close" aria-label=${`Remove the filter ${filter.name}`} onClick=${() => navigate({ [filter.key]: null })}><${Icon} name="close" /></button>
     </li>`)}
-    ${any && html`<li><button type="button" class="link no-print" onClick=${() => navigate(cleared())}>Clear all</button></li>`}
   </ul>`;
 }

@@ -61,26 +61,23 @@ export function Shell({ session, url, navigate, zone, setZone, lost, account, si
     if (pages.some(([known]) => known === page)) navigate(address(page));
     return true;
   };
-  useKeys(
-    {
-      '?': () => setHelp(true),
-      g: () => { going.current = Date.now(); },
-      l: go('live'),
-      h: go('history'),
-      s: go('statistics'),
-      o: go('operation'),
-      t: toggleTheme,
-      z: toggleZone,
-      '/': () => {
-        const box = document.querySelector('input[type=search]');
-        if (box) {
-          box.focus();
-          box.select();
-        } else navigate(address('history'));
-      },
+  useKeys({
+    '?': () => setHelp(true),
+    g: () => { going.current = Date.now(); },
+    l: go('live'),
+    h: go('history'),
+    s: go('statistics'),
+    o: go('operation'),
+    t: toggleTheme,
+    z: toggleZone,
+    '/': () => {
+      const box = document.querySelector('input[type=search]');
+      if (box) {
+        box.focus();
+        box.select();
+      } else navigate(address('history'));
     },
-    [zone, url.href, pages.length],
-  );
+  });
 
   const signOut = async () => {
     try {

@@ -305,14 +305,16 @@ export function isTyping(event) {
 }
 
 /** Handles keys of the page: an object from key to function. Not while somebody types. */
-export function useKeys(keys, inputs = []) {
+export function useKeys(keys) {
+  const latest = useRef();
+  latest.current = keys;
   useEffect(() => {
     const handle = (event) => {
       if (event.defaultPrevented || isTyping(event) || document.querySelector('dialog[open]')) return;
-      const action = keys[event.key];
+      const action = latest.current[event.key];
       if (action && action(event) !== false) event.preventDefault();
     };
     document.addEventListener('keydown', handle);
     return () => document.removeEventListener('keydown', handle);
-  }, inputs);
+  }, []);
 }

@@ -65,7 +65,7 @@ export function Call({ session, url, navigate, zone }) {
   const now = useNow(active ? 1000 : 60_000);
   useFamilyFeed(session, account, shown, active, again);
 
-  useKeys({ u: () => (window.history.state?.inside ? window.history.back() : navigate(address('history'))) }, []);
+  useKeys({ u: () => (window.history.state?.inside ? window.history.back() : navigate(address('history'))) });
 
   if (!sid || (error && !shown)) {
     return html`<div class="page">
@@ -123,7 +123,7 @@ function Family({ session, url, navigate, zone, shown, now, error, again }) {
       <div class="call-under">
         <${Status} status=${status} />
         <${Direction} direction=${call.direction} />
-        ${call.parent_call_sid && html`<span class="tag" title="Dialled by another call">B leg</span>`}
+        ${call.parent_call_sid && html`<span class="badge" title="Dialled by another call">B leg</span>`}
         <span class="muted clip">${accountName(session, call.account_sid)}</span>
         <span class="end no-print">
           <${CallControl} session=${session} call=${call} />
@@ -191,7 +191,7 @@ function Facts({ call, story: told, zone, now }) {
     ['Ended', call.terminated_at ? full(call.terminated_at, zone) : active ? 'not yet' : undefined],
     ['Trunk', call.originating_sip_trunk_name ?? call.trunk],
   ];
-  return html`<dl class="facts">
+  return html`<dl class="call-facts">
     ${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value === undefined ? html`<${None} />` : html`<${Text} value=${value} most=${60} />`}</dd></div>`)}
   </dl>`;
 }
@@ -228,8 +228,8 @@ function Events({ legs, call, zone }) {
             <td class="num muted">${event.ms === undefined || first === Infinity ? '' : event.ms === first ? '0 s' : `+${span((event.ms - first) / 1000)}`}</td>
             ${many && html`<td><span class="leg">${event.leg.name}</span></td>`}
             <td><span class="event-status">${event.call_status ? html`<${Status} status=${event.call_status} />` : event.source === 'sweep' ? html`<span class="status st-stale"><${StatusIcon} status="stale" /><span class="st-name">Given up as stale</span></span>` : html`<span class="muted">no status</span>`}
-              ${event.mark === 'late' && html`<span class="tag warn" title="By its time, further states were known before">late</span>`}
-              ${event.mark === 'again' && html`<span class="tag" title="The same state once more">again</span>`}</span></td>
+              ${event.mark === 'late' && html`<span class="badge warn" title="By its time, further states were known before">late</span>`}
+              ${event.mark === 'again' && html`<span class="badge" title="The same state once more">again</span>`}</span></td>
             <td class="num" title=${sipMeaning(event.sip_status) ?? ''}>${event.sip_status}</td>
             <td class="muted">${SOURCES[event.source] ?? event.source}</td>
             <td class="changed mono small">${event.changed.length ? event.changed.map((name, n) => html`${n > 0 && ', '}<${Text} value=${name} most=${60} />`) : html`<span class="muted">nothing</span>`}</td>

@@ -14,8 +14,12 @@ import { useNarrow, useWindow } from '../window.js';
 import { NoCalls } from '../empty.js';
 import { Button, Copy, Empty, ErrorNote, Icon, Popover, useKeys, Waiting } from '../ui.js';
 
+// The first page comes at once; who scrolls is given more at a time.
 const PAGE = 100;
+const MORE = 400;
 const COUNT_EVERY = 20_000;
+// Columns of so many rem are shown without scrolling, however narrow they get.
+const WIDE = 96;
 
 // What was on the page when it was left, so that "back" finds it again.
 let left;
@@ -31,7 +35,7 @@ export function History({ session, url, navigate, zone, account }) {
   const columns = useColumns(url, navigate, session, account);
   const filtered = active(url.params).length > 0 || search(url.params) !== '' || url.params.has('range') || url.params.has('start') || url.params.has('end');
 
-  useKeys({ r: rows.again }, [rows.again]);
+  useKeys({ r: rows.again });
 
   return html`<div class="page history">
     <h1 class="sr">History</h1>
@@ -46,6 +50,7 @@ export function History({ session, url, navigate, zone, account }) {
     <${Chips} ...${{ url, navigate, zone }} />
     <div class="history-count">
       <p role="status">${total.value === undefined ? (rows.list ? ' ' : '') : `${number(total.value)} ${total.value === 1 ? 'call' : 'calls'}${filtered ? ' found' : ''}`}</p>
+      ${(filtered || url.params.has('q')) && html`<button type="button" class="link no-print" onClick=${() => navigate(cleared())}>Clear all filters</button>`}
       ${total.news > 0 && html`<button type="button" class="link no-print" onClick=${rows.again}>${total.news === 1 ? 'A new call' : `${number(total.news)} new calls`}: show</button>`}
     </div>
     ${rows.error && html`<${ErrorNote} error=${rows.error} again=${rows.again} />`}
@@ -99,7 +104,7 @@ function useRows(question, key, url) {
     const abort = new AbortController();
     reading.current = abort;
     setState((before) => ({ ...before, more: true }));
-    askPage(`${first(key)}&cursor=${encodeURIComponent(cursor)}`, { signal: abort.signal }).then(
+    askPage(`${first(key, MORE)}&cursor=${encodeURIComponent(cursor)}`, { signal: abort.signal }).then(
       (answer) => {
         if (abort.signal.aborted) return;
         setState((before) => (before.question === asked && before.cursor === cursor ? { ...before, list: [...before.list, ...answer.rows], cursor: answer.cursor, more: false } : before));
@@ -114,7 +119,7 @@ function useRows(question, key, url) {
   return { ...state, readMore: more, again, retryMore };
 }
 
-const first = (key) => `${key}${key.includes('?') ? '&' : '?'}limit=${PAGE}`;
+const first = (key, limit = PAGE) => `${key}${key.includes('?') ? '&' : '?'}limit=${limit}`;
 
 /** The number of calls that the filters find, and how many came since. */
 function useCount(question, key, rows) {
@@ -260,6 +265,8 @@ function Table({ rows, columns, total, zone, session, navigate, find }) {
   const narrow = useNarrow();
   const [from, to, height] = useWindow(body, rows.list.length, narrow ? 4.25 : 2.25);
   const [at, setAt] = useState(0);
+  // Keys may come faster than rows are drawn.
+  const place = useRef(0);
   const focus = useRef(false);
   const printing = usePrinting();
 
@@ -268,35 +275,43 @@ function Table({ rows, columns, total, zone, session, navigate, find }) {
     if (rows.scroll) window.scrollTo(0, rows.scroll);
   }, []);
   useEffect(() => {
-    if (to > rows.list.length - 60) rows.readMore();
+    if (to > rows.list.length - 100) rows.readMore();
   }, [to, rows.list.length, rows.moreError, rows.cursor]);
-  useEffect(() => setAt(0), [rows.question]);
+  const choose = (row) => {
+    place.current = row;
+    setAt(row);
+  };
+  useEffect(() => choose(0), [rows.question]);
 
+  // The row may have to be drawn first.
+  const tryFocus = () => {
+    const link = focus.current && body.current?.querySelector(`[data-row="${place.current}"] .row-link`);
+    if (!link) return;
+    link.focus({ preventScroll: true });
+    focus.current = false;
+  };
   const move = (next) => {
     const there = Math.min(Math.max(next, 0), rows.list.length - 1);
     focus.current = true;
-    setAt(there);
+    choose(there);
     const top = body.current.getBoundingClientRect().top + window.scrollY + there * height;
     const bar = 100;
     if (top < window.scrollY + bar) window.scrollTo(0, top - bar);
     else if (top + height > window.scrollY + window.innerHeight - 60) window.scrollTo(0, top + height - window.innerHeight + 60);
+    tryFocus();
   };
-  // The row is drawn after the window has moved.
-  useEffect(() => {
-    if (!focus.current) return;
-    const link = body.current.querySelector(`[data-row="${at}"] .row-link`);
-    if (link) {
-      link.focus({ preventScroll: true });
-      focus.current = false;
-    }
-  }, [at, from, to]);
-  const here = () => document.activeElement?.closest?.('[data-row]') !== null;
-  const next = (step) => () => move(here() ? at + step : at);
-  const arrows = (step) => () => (here() ? move(at + step) : false);
-  useKeys(
-    { j: next(1), k: next(-1), ArrowDown: arrows(1), ArrowUp: arrows(-1), Home: () => (here() ? move(0) : false), End: () => (here() ? move(rows.list.length - 1) : false) },
-    [at, rows.list.length, height],
-  );
+  useEffect(tryFocus, [at, from, to]);
+  const here = () => focus.current || body.current?.contains(document.activeElement);
+  const next = (step) => () => move(here() ? place.current + step : place.current);
+  const arrows = (step) => () => (here() ? move(place.current + step) : false);
+  useKeys({
+    j: next(1),
+    k: next(-1),
+    ArrowDown: arrows(1),
+    ArrowUp: arrows(-1),
+    Home: () => (here() ? move(0) : false),
+    End: () => (here() ? move(rows.list.length - 1) : false),
+  });
 
   const open = (event, call) => {
     if (event.target.closest('a, button') || event.button !== 0) return;
@@ -310,7 +325,7 @@ function Table({ rows, columns, total, zone, session, navigate, find }) {
   const shown = [];
   for (let i = first; i < last; i += 1) {
     const call = rows.list[i];
-    shown.push(html`<tr key=${`${call.account_sid}/${call.call_sid}`} data-row=${i} aria-rowindex=${i + 2} onClick=${(event) => open(event, call)} onFocusIn=${() => setAt(i)}>
+    shown.push(html`<tr key=${`${call.account_sid}/${call.call_sid}`} data-row=${i} aria-rowindex=${i + 2} onClick=${(event) => open(event, call)} onFocusIn=${() => focus.current || choose(i)}>
       ${narrow
         ? html`<td><${Card} call=${call} tab=${i === at} ...${context} /></td>`
         : columns.map((column) => html`<td key=${column.key} class="${column.num ? 'num' : ''} ${column.mono ? 'mono' : ''}">${column.cell(call, { ...context, tab: i === at })}</td>`)}
@@ -319,16 +334,19 @@ function Table({ rows, columns, total, zone, session, navigate, find }) {
   const before = first * height;
   const after = (rows.list.length - last) * height;
   const span = narrow ? 1 : columns.length;
-  return html`
-    <table class="calls ${narrow ? 'narrow' : ''} ${rows.loading ? 'old' : ''}" aria-label="Calls" aria-rowcount=${(total ?? rows.list.length) + 1} aria-busy=${rows.loading ? 'true' : 'false'}>
-      ${!narrow && html`<colgroup>${columns.map((column) => html`<col key=${column.key} style=${{ width: `${column.width}rem` }} />`)}</colgroup>`}
+  // Many columns are wider than the window: then they scroll by themselves.
+  const sum = columns.reduce((all, column) => all + column.width, 0);
+  const wide = !narrow && sum > WIDE;
+  return html`<div class=${wide ? 'calls-scroll' : ''} tabindex=${wide ? 0 : undefined} role=${wide ? 'region' : undefined} aria-label=${wide ? 'Calls' : undefined}>
+    <table style=${wide ? { minWidth: `${sum}rem` } : {}} class="calls ${narrow ? 'narrow' : ''} ${rows.loading ? 'old' : ''}" aria-label="Calls" aria-rowcount=${(total ?? rows.list.length) + 1} aria-busy=${rows.loading ? 'true' : 'false'}>
+      ${!narrow && html`<colgroup>${columns.map((column) => html`<col key=${column.key} style=${{ width: `${(column.width / sum) * 100}%` }} />`)}</colgroup>`}
       <thead class=${narrow ? 'sr' : ''}><tr aria-rowindex="1">${narrow ? html`<th scope="col">Call</th>` : columns.map((column) => html`<th key=${column.key} scope="col" class=${column.num ? 'num' : ''}>${column.name}</th>`)}</tr></thead>
       <tbody ref=${body}>
         ${before > 0 && !printing && html`<tr key="before" class="space" aria-hidden="true"><td colspan=${span} style=${{ height: `${before}px` }}></td></tr>`}
         ${shown}
         ${after > 0 && !printing && html`<tr key="after" class="space" aria-hidden="true"><td colspan=${span} style=${{ height: `${after}px` }}></td></tr>`}
       </tbody>
-    </table>
+    </table></div>
     <div class="calls-end" role="status">
       ${rows.moreError ? html`<span class="muted">${words(rows.moreError)}</span> <button type="button" class="link" onClick=${rows.retryMore}>Try again</button>` : rows.cursor ? html`<${Waiting} label="Older calls" />` : html`<span class="muted">${rows.list.length > 20 ? 'These are all.' : ''}</span>`}
     </div>`;

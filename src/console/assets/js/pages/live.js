@@ -22,7 +22,7 @@ const MOST = 1000;
 // How often changes are drawn, and how long a pointer that does not move counts.
 const DRAW_EVERY = 200;
 const POINTER_RESTS = 8_000;
-const HOUR_EVERY = 30_000;
+const HOUR_EVERY = 15_000;
 
 export function Live({ session, url, navigate, zone, account }) {
   const asked = paths(session, account);
@@ -236,7 +236,7 @@ function List({ live, fits, filtered, session, navigate, zone, account, asked, f
     }
   };
   const arrow = (step) => () => (body.current?.contains(document.activeElement) ? focus(step)() : false);
-  useKeys({ j: focus(1), k: focus(-1), ArrowDown: arrow(1), ArrowUp: arrow(-1) }, []);
+  useKeys({ j: focus(1), k: focus(-1), ArrowDown: arrow(1), ArrowUp: arrow(-1) });
 
   if (!rows.length) return html`<${Nobody} ...${{ session, account, asked, filtered, navigate }} />`;
   const accounts = session.scope !== 'account' && !account;
@@ -279,7 +279,7 @@ function lasted(call, ended, now) {
 function Cells({ call, ended, depth, now, zone, session, find, accounts, controls }) {
   const { text, title } = lasted(call, ended, now);
   return html`
-    <td class="depth-${Math.min(depth, 3)}">${depth > 0 && html`<span class="below" title="B leg of the call above"><span class="sr">B leg, </span></span>`}<a class="row-link" href=${callAddress(call)}><${Status} status=${statusOf(call)} /></a></td>
+    <td class="depth-${Math.min(depth, 3)}">${depth > 0 && html`<span class="leg-below" title="B leg of the call above"><span class="sr">B leg, </span></span>`}<a class="row-link" href=${callAddress(call)}><${Status} status=${statusOf(call)} /></a></td>
     <td class="num" title=${title}>${text}</td>
     <td><${Direction} direction=${call.direction} /></td>
     <td><${Text} value=${call.from} find=${find} most=${120} /></td>

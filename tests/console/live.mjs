@@ -1,0 +1,222 @@
+// Live: what is active now, as it changes, and what may be done to it.
+
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { A1, A2, event, sid, until } from './harness.mjs';
+
+// The feature server of the calls: it accepts what it is told, and remembers it.
+const told = [];
+const feature = http.createServer((request, answer) => {
+  let body = '';
+  request.on('data', (part) => {
+    body += part;
+  });
+  request.on('end', () => {
+    told.push({ path: request.url, body: JSON.parse(body || '{}') });
+    answer.writeHead(202, { 'content-type': 'application/json' }).end('{}');
+  });
+});
+await new Promise((resolve) => feature.listen(0, '127.0.0.1', resolve));
+feature.unref();
+const FEATURE = `http://127.0.0.1:${feature.address().port}`;
+
+export const args = ['--feature-servers-urls', FEATURE];
+
+let next = 0;
+/** An active call, and what changes it. */
+function call(more = {}) {
+  next += 1;
+  const n = next;
+  const own = { service_url: FEATURE, from: `+1555${String(n).padStart(7, '0')}`, ...more };
+  return { sid: sid(n), from: own.from, event: (status, rest = {}) => event(n, status, { ...own, ...rest }) };
+}
+
+const row = (page, one) => page.locator(`.live-calls [data-sid="${one.sid}"]`);
+const order = (page) => page.evaluate(() => [...document.querySelectorAll('.live-calls [data-sid]')].map((line) => line.dataset.sid));
+const away = (page) => page.mouse.move(5, 5);
+
+async function nothingYet(t) {
+  const page = await t.signedIn({ token: t.server.token('--account', A2) });
+  await page.getByText('No calls yet').waitFor();
+  await page.getByText('/v1/hooks/call-status').first().waitFor();
+  await t.axe(page);
+}
+
+async function changes(t) {
+  const first = call();
+  await t.events([first.event('trying')]);
+  const page = await t.signedIn();
+  await away(page);
+  await row(page, first).getByText('Trying').waitFor();
+  await page.locator('.feed.open').waitFor();
+  // A new one comes by itself, above; a B leg comes below its A leg.
+  const second = call();
+  await t.events([second.event('ringing')]);
+  await row(page, second).getByText('Ringing').waitFor();
+  const leg = call({ parent_call_sid: first.sid, direction: 'outbound' });
+  await t.events([first.event('in-progress'), leg.event('trying')]);
+  await row(page, leg).waitFor();
+  await row(page, first).getByText('In progress').waitFor();
+  assert.deepEqual(await order(page), [second.sid, first.sid, leg.sid]);
+  const count = (status) => page.locator('.live-count', { hasText: status }).locator('b').textContent();
+  assert.deepEqual([await count('Ringing'), await count('In progress'), await count('Trying')], ['1', '1', '1']);
+  assert.equal(await page.locator('.live-all b').textContent(), '3');
+  // The duration goes on.
+  const lasted = () => row(page, first).locator('td').nth(1).textContent();
+  const before = await lasted();
+  await until(async () => (await lasted()) !== before, 'the duration');
+  // One that ends stays for a while, in its place, and counts no longer.
+  await t.events([second.event('busy', { sip_status: 486 })]);
+  await row(page, second).getByText('Busy').waitFor();
+  assert.ok((await row(page, second).getAttribute('class')).includes('ended'));
+  assert.equal(await page.locator('.live-all b').textContent(), '2');
+  assert.deepEqual(await order(page), [second.sid, first.sid, leg.sid]);
+  // One that begins and ends between two looks is seen, too.
+  const short = call();
+  await t.events([short.event('trying'), short.event('failed', { sip_status: 503 })]);
+  await row(page, short).getByText('Failed').waitFor();
+  // A deleted one is gone.
+  await t.api(`/v1/Accounts/${A1}/Calls/${short.sid}`, { method: 'DELETE' });
+  await row(page, short).waitFor({ state: 'detached' });
+  await page.reload();
+  await page.getByRole('img', { name: /Calls of the last hour: 3, at most [123] in a minute/ }).waitFor();
+  // A minute later it fades, and is gone: the clock of the page is put forward.
+  const later = await t.page();
+  await later.clock.install();
+  await signInOn(t, later);
+  await later.clock.runFor(2000);
+  const third = call();
+  await t.events([third.event('ringing')]);
+  await until(async () => {
+    await later.clock.runFor(300);
+    return row(later, third).isVisible();
+  }, 'the third call');
+  await t.events([third.event('no-answer')]);
+  await until(async () => {
+    await later.clock.runFor(300);
+    return row(later, third).getByText('No answer').isVisible();
+  }, 'its end');
+  await later.clock.runFor(50_000);
+  assert.equal(await row(later, third).count(), 1);
+  await later.clock.runFor(13_000);
+  await until(async () => {
+    await later.clock.runFor(300);
+    return (await row(later, third).count()) === 0;
+  }, 'that it is gone');
+}
+
+async function signInOn(t, page) {
+  await page.goto(`${t.url}/console/sign-in`);
+  await page.getByLabel('Token').fill(t.admin);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('navigation', { name: 'Pages' }).waitFor();
+}
+
+async function holdsStill(t) {
+  const [a, b] = [call(), call()];
+  await t.events([a.event('in-progress'), b.event('in-progress')]);
+  const page = await t.signedIn();
+  await page.locator('.feed.open').waitFor();
+  await row(page, b).waitFor();
+  await row(page, a).hover();
+  const before = await order(page);
+  const c = call();
+  await t.events([c.event('ringing'), b.event('completed', { duration: 3 })]);
+  await page.getByText('One more call waits until the pointer leaves the list').waitFor();
+  // What is known changes in its place; nothing moves.
+  await row(page, b).getByText('Completed').waitFor();
+  assert.deepEqual(await order(page), before);
+  await away(page);
+  await row(page, c).waitFor();
+  assert.equal((await order(page))[0], c.sid);
+}
+
+async function control(t) {
+  const one = call();
+  await t.events([one.event('in-progress')]);
+  const page = await t.signedIn();
+  await row(page, one).waitFor();
+  await row(page, one).getByRole('button', { name: 'More for this call' }).click();
+  await page.getByRole('button', { name: 'Mute', exact: true }).click();
+  await page.getByText('The call is muted: the feature server has accepted it (202).').waitFor();
+  assert.deepEqual(told.pop().body, { mute_status: 'mute' });
+  await row(page, one).getByRole('button', { name: 'Hang up' }).click();
+  await page.getByRole('dialog', { name: 'Hang up this call?' }).waitFor();
+  await page.getByRole('button', { name: 'Keep it' }).click();
+  assert.equal(told.length, 0);
+  await row(page, one).getByRole('button', { name: 'Hang up' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Hang up' }).click();
+  await page.getByText('The feature server hangs up.').waitFor();
+  assert.deepEqual(told.pop().body, { call_status: 'completed' });
+  await t.events([one.event('completed', { duration: 9 })]);
+  await page.getByText('The call has ended: Completed.').waitFor();
+  assert.equal(await row(page, one).getByRole('button', { name: 'Hang up' }).count(), 0);
+  // The call's own page can do it, too; one who may only read is shown none of it.
+  const other = call();
+  await t.events([other.event('ringing')]);
+  await page.goto(`${t.url}/console/calls/${A1}/${other.sid}`);
+  await page.getByRole('button', { name: 'Hang up' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Hang up' }).click();
+  await page.getByText('The feature server hangs up.').waitFor();
+  assert.deepEqual(told.pop().body, { call_status: 'no-answer' });
+  await t.events([other.event('no-answer', { sip_status: 487 })]);
+  await page.getByText(/^Nobody answered/).waitFor();
+  const auditor = await t.signedIn({ token: t.server.token('--account', A1, '--role', 'read') });
+  await auditor.locator('.live-calls [data-sid]').first().waitFor();
+  assert.equal(await auditor.getByRole('button', { name: 'Hang up' }).count(), 0);
+  assert.equal(await auditor.getByRole('link', { name: 'Operation' }).count(), 0);
+}
+
+async function accessible(t) {
+  const [a, b] = [call(), call()];
+  await t.events([a.event('in-progress'), b.event('ringing', { parent_call_sid: a.sid }), call().event('busy')]);
+  for (const options of [{}, { colorScheme: 'dark' }, { viewport: { width: 390, height: 844 } }]) {
+    const page = await t.signedIn(options);
+    await row(page, b).waitFor();
+    // Colours are those of the end of an animation.
+    await page.emulateMedia({ reducedMotion: 'reduce' });
+    await t.axe(page);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.ok(wide <= 0, `${wide} px too wide`);
+  }
+}
+
+async function hostile(t) {
+  const evil = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 2">';
+  const one = call({ from: evil, to: '\u202egnp.exe', originating_sip_trunk_name: 'x'.repeat(900) });
+  await t.events([one.event('in-progress')]);
+  const page = await t.signedIn();
+  await row(page, one).getByText('⟨U+202E⟩gnp.exe').waitFor();
+  assert.equal(await page.evaluate(() => window.hacked), undefined);
+  assert.equal(await page.locator('#app img').count(), 0);
+  await t.events([one.event('completed')]);
+}
+
+async function killedAndBack(t) {
+  const [a, b] = [call(), call()];
+  await t.events([a.event('in-progress')]);
+  const page = await t.signedIn();
+  await away(page);
+  await row(page, a).waitFor();
+  await page.locator('.feed.open').waitFor();
+  await t.server.kill();
+  await page.getByText('The connection to the server is lost.').waitFor();
+  // What was there is still shown.
+  await row(page, a).waitFor();
+  await t.server.start();
+  await t.events([b.event('ringing'), a.event('completed', { duration: 5 })]);
+  await row(page, b).waitFor();
+  await row(page, a).getByText('Completed').waitFor();
+  await page.getByText('The connection to the server is lost.').waitFor({ state: 'detached' });
+  await page.locator('.feed.open').waitFor();
+}
+
+export const tests = [
+  ['where there is nothing yet, the page says how calls get there', nothingYet],
+  ['calls come, change, end and fade', changes],
+  ['nothing moves under the pointer', holdsStill],
+  ['hanging up asks once and says what became of it', control],
+  ['live calls are accessible', accessible],
+  ['what comes from live calls is text', hostile],
+  ['the server is killed and is back', killedAndBack],
+];

@@ -1,0 +1,402 @@
+// The pages as an operator uses them: sign-in, search, filters, long lists, a call, export.
+
+import assert from 'node:assert/strict';
+import { A1, A2, event, sid, until } from './harness.mjs';
+
+const MINUTE = 60_000;
+const DAY = 24 * 60 * MINUTE;
+const begun = Math.floor(Date.now() / MINUTE) * MINUTE;
+const at = (ms) => new Date(begun + ms).toISOString();
+
+const HOSTILE = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 2">';
+const TURNED = '\u202egnp.exe\u202c \u05e9\u05dc\u05d5\u05dd';
+const FAMILY = 20_001;
+
+/** A family of calls: late and repeated events, a gap of 40 seconds, three B legs. */
+function family() {
+  const leg = (n, more) => (status, sip_status, seconds, rest = {}) =>
+    event(n, status, { sip_status, at: at(-20 * MINUTE + seconds * 1000), application_sid: '7087fe50-8acb-4f3b-b820-97b573723aab', ...more, ...rest });
+  const a = leg(FAMILY, { originating_sip_trunk_name: 'Twilio' });
+  const b = (n, to) => leg(FAMILY + n, { parent_call_sid: sid(FAMILY), direction: 'outbound', to });
+  const [b1, b2, b3] = [b(1, '+493022610'), b(2, 'sip:carol@example.org'), b(3, '+442079460950')];
+  return [
+    a('trying', 100, 0), a('ringing', 180, 1), a('ringing', 180, 2), a('in-progress', 200, 6),
+    b1('trying', 100, 9), b1('ringing', 180, 10), b1('no-answer', 487, 50),
+    b2('trying', 100, 52), b2('busy', 486, 53),
+    b3('trying', 100, 55), b3('early-media', 183, 56), b3('in-progress', 200, 60), b3('completed', 200, 184, { duration: 124 }),
+    a('completed', 200, 185, { duration: 179, sip_reason: 'OK', call_termination_by: 'caller' }), a('ringing', 180, 187),
+  ];
+}
+
+export async function before(server) {
+  server.rollcall('account', 'set', A1, '--name', 'Acme Telephony');
+  server.rollcall('account', 'set', A2, '--name', 'Other');
+  await server.events(family());
+  // Ten thousand calls of a week, every eighth of them busy.
+  const calls = Array.from({ length: 10_000 }, (_, n) => event(n, n % 8 === 0 ? 'busy' : 'completed', {
+    at: at(-DAY - n * MINUTE),
+    sip_status: n % 8 === 0 ? 486 : 200,
+    duration: n % 8 === 0 ? 0 : n % 600,
+    from: `+1555${String(n).padStart(7, '0')}`,
+    originating_sip_trunk_name: n % 3 === 0 ? 'Twilio' : 'BT',
+  }));
+  await server.events(calls);
+  const strange = { from: HOSTILE, to: TURNED, sip_reason: HOSTILE, originating_sip_trunk_name: HOSTILE, application_sid: HOSTILE };
+  await server.events([
+    event(20_100, 'completed', { ...strange, call_id: HOSTILE, caller_name: HOSTILE, customer_data: { text: HOSTILE, long: 'x'.repeat(5000) }, [HOSTILE]: 1, at: at(-2 * MINUTE) }),
+    event(20_101, 'failed', { from: 'y'.repeat(900), to: `sip:${'z'.repeat(800)}@example.org`, note: 'w'.repeat(10_000), big: '', at: at(-3 * MINUTE) }),
+    event(20_200, 'completed', { account_sid: A2, from: '+4989123456', at: at(-5 * MINUTE) }),
+  ]);
+  // A number that JSON.parse would change.
+  const exact = JSON.stringify(event(20_102, 'completed', { at: at(-4 * MINUTE), from: '+15557654321', exact: 'N' }));
+  await server.events(exact.replace('"N"', '12345678901234567'));
+}
+
+const search = (page) => page.getByRole('searchbox', { name: 'Search calls' });
+const rows = (page) => page.locator('.calls [data-row]');
+
+/** The numbers in the column of the callers. */
+const callers = (page) => page.evaluate(() => [...document.querySelectorAll('.calls [data-row]')].map((row) => row.children[3].textContent));
+
+const settled = (page) => until(async () => (await page.locator('.calls:not(.old)').count()) + (await page.locator('.empty').count()), 'rows');
+
+async function signIn(t) {
+  const page = await t.page();
+  await page.goto(`${t.url}/console/history?callStatus=busy`);
+  await page.getByLabel('Token').fill('rc_wrong');
+  await page.getByLabel('Token').press('Enter');
+  await page.getByText('This token is not known here').waitFor();
+  await page.getByLabel('Token').fill(t.admin);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  // Where it was meant to go.
+  await rows(page).first().waitFor();
+  assert.match(page.url(), /\/console\/history\?callStatus=busy$/);
+  const kept = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage, cookie: document.cookie }));
+  assert.ok(!kept.includes(t.admin) && !kept.includes('__Host'), kept);
+  await page.getByRole('button', { name: 'You and this page' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  await page.reload();
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+}
+
+async function sessionOver(t) {
+  const token = t.server.token('--admin', '--name', 'short');
+  const page = await t.signedIn({ token, at: '/console/history?direction=inbound&trunk=Twilio' });
+  await rows(page).first().waitFor();
+  const id = t.server.rollcall('token', 'list').split('\n').find((line) => line.includes('short')).trim().split(/\s+/)[0];
+  t.server.rollcall('token', 'revoke', id);
+  await search(page).fill('555000');
+  await page.getByText('Your session is over').waitFor();
+  await page.getByLabel('Token').fill(t.admin);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await rows(page).first().waitFor();
+  assert.match(page.url(), /direction=inbound&trunk=Twilio&q=555000$/);
+}
+
+async function typing(t) {
+  const page = await t.signedIn({ at: '/console/history' });
+  await rows(page).first().waitFor();
+  await search(page).pressSequentially('+1 (555) 000-77', { delay: 15 });
+  await until(async () => (await callers(page)).every((number) => number.startsWith('+155500077')), 'only what was sought');
+  assert.equal(await page.locator('mark').first().textContent(), '155500077');
+  await page.getByText('100 calls found').waitFor();
+  assert.equal(new URL(page.url()).searchParams.get('q'), '+1 (555) 000-77');
+  // Nothing is asked for two digits.
+  await search(page).fill('55');
+  await page.getByText('at least 3 letters or digits').waitFor();
+  // A sid and a Call-ID are found as wholes.
+  for (const [q, n] of [[sid(42), 1], ['cid-4321@10.0.0.9', 1]]) {
+    await search(page).fill(q);
+    await page.getByText(n === 1 ? '1 call found' : `${n} calls found`).waitFor();
+  }
+}
+
+async function olderAnswers(t) {
+  const page = await t.signedIn({ at: '/console/history' });
+  await rows(page).first().waitFor();
+  // The first answer comes long after the second.
+  let release;
+  const held = new Promise((resolve) => {
+    release = resolve;
+  });
+  let reached;
+  const asked = new Promise((resolve) => {
+    reached = resolve;
+  });
+  await page.route(/Calls\?q=0009&/, async (route) => {
+    reached();
+    await held;
+    await route.continue().catch(() => {});
+  });
+  await search(page).fill('0009');
+  await asked;
+  const given_up = page.waitForEvent('requestfailed', (request) => request.url().includes('q=0009&'));
+  await search(page).fill('00091');
+  await until(async () => (await callers(page)).every((number) => number.includes('00091')), 'the newer answer');
+  await given_up;
+  release();
+  await page.getByText(/found$/).waitFor();
+  assert.ok((await callers(page)).every((number) => number.includes('00091')));
+}
+
+async function filters(t) {
+  const page = await t.signedIn({ at: '/console/history' });
+  await rows(page).first().waitFor();
+  await page.getByRole('button', { name: 'Status', exact: true }).click();
+  await page.getByRole('checkbox', { name: 'Busy' }).check();
+  await page.keyboard.press('Escape');
+  await page.getByText('1,251 calls found').waitFor();
+  await page.getByRole('button', { name: 'More filters' }).click();
+  await page.getByRole('button', { name: 'Trunk', exact: true }).click();
+  // What there is, with the number of calls.
+  await page.locator('.known').getByText('Twilio').click();
+  await page.getByText('417 calls found').waitFor();
+  await page.getByRole('button', { name: /^Time/ }).click();
+  await page.getByRole('button', { name: 'Last 7 days' }).click();
+  await page.waitForURL(/range=7d/);
+  const address = new URL(page.url());
+  assert.equal(`${address.searchParams.get('callStatus')} ${address.searchParams.get('trunk')} ${address.searchParams.get('range')}`, 'busy Twilio 7d');
+  // The URL is the whole state.
+  await settled(page);
+  const shown = await callers(page);
+  await page.reload();
+  await settled(page);
+  assert.deepEqual(await callers(page), shown);
+  await page.goBack();
+  await page.getByText('417 calls found').waitFor();
+  await page.getByRole('button', { name: 'Remove the filter Trunk' }).click();
+  await page.getByText('1,251 calls found').waitFor();
+  await page.goto(`${t.url}/console/history?callStatus=busy&direction=outbound&trunk=None`);
+  await page.getByText('No call fits').waitFor();
+  await page.getByRole('button', { name: 'Show all calls' }).click();
+  await rows(page).first().waitFor();
+  assert.match(page.url(), /\/console\/history$/);
+}
+
+async function tenThousand(t) {
+  const page = await t.signedIn({ at: `/console/history?account=${A1}` });
+  await page.getByText('10,007 calls').waitFor();
+  let most = 0;
+  await until(async () => {
+    await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+    const drawn = await callers(page);
+    most = Math.max(most, drawn.length);
+    return drawn.at(-1) === '+15550009999';
+  }, 'the end of the list');
+  await page.getByText('These are all.').waitFor();
+  assert.ok(most < 150, `${most} rows at a time`);
+  // Each once, in order.
+  const expected = (await t.api(`/v1/Accounts/${A1}/Calls`)).json.map((call) => call.call_sid);
+  const seen = new Map();
+  const height = await page.evaluate(() => window.innerHeight);
+  const end = await page.evaluate(() => document.body.scrollHeight);
+  for (let top = end; top > end - 20 * height; top -= height) {
+    await page.evaluate((to) => new Promise((resolve) => { window.scrollTo(0, to); requestAnimationFrame(() => requestAnimationFrame(resolve)); }), top);
+    const here = await page.evaluate(() => [...document.querySelectorAll('.calls [data-row]')].map((row) => [Number(row.dataset.row), new URL(row.querySelector('a').href).pathname.split('/').at(-1)]));
+    for (const [n, call] of here) {
+      assert.ok(!seen.has(n) || seen.get(n) === call);
+      seen.set(n, call);
+    }
+  }
+  assert.ok(seen.size > 400, `${seen.size} rows`);
+  for (const [n, call] of seen) assert.equal(call, expected[n], `row ${n}`);
+  // Back from a call, the list is where it was.
+  await page.evaluate(() => window.scrollTo(0, 60_000));
+  const link = page.locator('.calls [data-row] .row-link').nth(30);
+  await link.scrollIntoViewIfNeeded();
+  const where = await page.evaluate(() => window.scrollY);
+  await link.click();
+  await page.getByText('All fields').waitFor();
+  await page.goBack();
+  await rows(page).first().waitFor();
+  await until(async () => Math.abs((await page.evaluate(() => window.scrollY)) - where) < 50, 'the place in the list');
+}
+
+async function keyboard(t) {
+  const page = await t.signedIn({ at: '/console/live' });
+  await page.keyboard.press('?');
+  await page.getByRole('dialog', { name: 'Keys' }).waitFor();
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('g');
+  await page.keyboard.press('h');
+  await rows(page).first().waitFor();
+  await page.keyboard.press('/');
+  await page.keyboard.type('7654321');
+  await page.getByText('1 call found').waitFor();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: /\+15557654321/ }).waitFor();
+  await page.keyboard.press('u');
+  await rows(page).first().waitFor();
+  await page.keyboard.press('z');
+  await page.waitForURL(/zone=utc/);
+  await page.keyboard.press('t');
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+  // Down a list by letters.
+  await page.goto(`${t.url}/console/history?trunk=Twilio`);
+  await rows(page).first().waitFor();
+  for (let n = 0; n < 40; n += 1) await page.keyboard.press('j');
+  await until(async () => (await page.evaluate(() => document.activeElement.closest('[data-row]')?.dataset.row)) === '39', 'the fortieth row');
+}
+
+async function oneCall(t) {
+  const page = await t.signedIn({ at: `/console/calls/${A1}/${sid(FAMILY)}` });
+  await page.getByRole('heading', { name: '4 legs' }).waitFor();
+  await page.getByText('The caller hung up after 2 min 59 s; it had been answered within 6 s.').waitFor();
+  const picture = page.locator('.ladder');
+  for (const leg of ['A', 'B1', 'B2', 'B3']) await picture.getByText(leg, { exact: true }).waitFor();
+  await picture.locator('text', { hasText: 'no event for 40 s' }).waitFor();
+  await picture.getByText('late').waitFor();
+  await picture.getByText('again').waitFor();
+  // B legs stand below, and are not left of their beginning.
+  const tops = await page.evaluate(() => [...document.querySelectorAll('.lane-label')].map((label) => label.getBoundingClientRect().top));
+  assert.deepEqual(tops, [...tops].sort((a, b) => a - b));
+  const marks = await page.locator('.events .badge').allTextContents();
+  assert.deepEqual(marks.sort(), ['again', 'late']);
+  assert.equal(await page.locator('.events tbody tr').count(), 15);
+  // To scale, three minutes of talk take nearly all of the width.
+  const share = () => page.evaluate(() => {
+    const wide = [...document.querySelectorAll('.lane')][0].querySelectorAll('.span.st-in-progress rect')[0].getBoundingClientRect().width;
+    return wide / document.querySelector('.ladder-picture').getBoundingClientRect().width;
+  });
+  const readable = await share();
+  await page.getByText('True to scale').click();
+  await page.waitForURL(/scale=true/);
+  assert.ok((await share()) > readable);
+  // A leg leads to its own page, and a field to the calls that share it.
+  await picture.getByRole('link', { name: 'sip:carol@example.org' }).click();
+  await page.getByText('The called party was busy after 1 s: SIP 486.').waitFor();
+  await page.locator('.fields').getByRole('link', { name: '7087fe50-8acb-4f3b-b820-97b573723aab' }).click();
+  await page.getByText('4 calls found').waitFor();
+  // What it shows as JSON is what the API says, digit by digit.
+  await page.goto(`${t.url}/console/calls/${A1}/${sid(20_102)}`);
+  const shown = await page.locator('.json pre').textContent();
+  const said = (await t.api(`/v1/Accounts/${A1}/Calls/${sid(20_102)}`)).text;
+  assert.equal(shown.replace(/\s/g, ''), said.replace(/\s/g, ''));
+  assert.ok(shown.includes('"exact": 12345678901234567'));
+  await page.goto(`${t.url}/console/calls/${A1}/${sid(777_777)}`);
+  await page.getByText('No such call').waitFor();
+}
+
+async function columns(t) {
+  const page = await t.signedIn({ at: '/console/history' });
+  await rows(page).first().waitFor();
+  await page.getByRole('button', { name: 'Columns' }).click();
+  await page.getByRole('checkbox', { name: 'Call sid' }).check();
+  await page.getByRole('checkbox', { name: 'Trunk' }).uncheck();
+  await page.keyboard.press('Escape');
+  const heads = () => page.locator('.calls thead th').allTextContents();
+  assert.ok((await heads()).includes('Call sid') && !(await heads()).includes('Trunk'));
+  assert.match(page.url(), /columns=.*call_sid/);
+  await page.goto(`${t.url}/console/history`);
+  await rows(page).first().waitFor();
+  assert.ok((await heads()).includes('Call sid'));
+}
+
+async function sideBySide(t) {
+  const [one, other] = [t.server.token('--account', A1, '--name', 'one'), t.server.token('--account', A2, '--role', 'read', '--name', 'other')];
+  const [left, right] = [await t.signedIn({ token: one, at: '/console/history' }), await t.signedIn({ token: other, at: '/console/history' })];
+  await left.getByText('10,007 calls').waitFor();
+  await right.getByText('1 call', { exact: true }).waitFor();
+  assert.deepEqual(await callers(right), ['+4989123456']);
+  // Neither by another address.
+  await right.goto(`${t.url}/console/history?account=${A1}`);
+  await right.getByText('1 call', { exact: true }).waitFor();
+  await right.goto(`${t.url}/console/calls/${A1}/${sid(FAMILY)}`);
+  await right.locator('.note.bad, .empty').first().waitFor();
+  assert.ok(!(await right.content()).includes('+442079460950'));
+  // What a token may not do is not shown.
+  for (const page of [left, right]) assert.equal(await page.getByRole('link', { name: 'Operation' }).count(), 0);
+  assert.equal(await right.getByRole('button', { name: 'Account' }).count(), 0);
+}
+
+async function hostile(t) {
+  const page = await t.signedIn({ at: '/console/history' });
+  const all = ['time', 'status', 'direction', 'from', 'to', 'originating_sip_trunk_name', 'application_sid', 'caller_name', 'sip_reason', 'call_id', 'account'].join(',');
+  for (const path of [`/console/history?columns=${all}`, `/console/history?trunk=${encodeURIComponent(HOSTILE)}`, `/console/history?q=${encodeURIComponent(HOSTILE)}`, `/console/calls/${A1}/${sid(20_100)}`, `/console/calls/${A1}/${sid(20_101)}`]) {
+    await page.goto(t.url + path);
+    await page.locator('#page .calls [data-row], #page .card, #page .empty').first().waitFor();
+    assert.equal(await page.evaluate(() => window.hacked), undefined, path);
+    assert.equal(await page.locator('#app img').count(), 0);
+    // Nothing is wider than the window.
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.ok(wide <= 0, `${path} is ${wide} px too wide`);
+  }
+  await page.goto(`${t.url}/console/calls/${A1}/${sid(20_100)}`);
+  // What is invisible is said, and turns nothing round.
+  await page.getByRole('heading', { name: /⟨U\+202E⟩gnp\.exe⟨U\+202C⟩/ }).waitFor();
+  await page.setViewportSize({ width: 390, height: 844 });
+  for (const path of ['/console/history', `/console/calls/${A1}/${sid(20_100)}`, `/console/calls/${A1}/${sid(20_101)}`]) {
+    await page.goto(t.url + path);
+    await page.locator('#page .calls [data-row], #page .card').first().waitFor();
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.ok(wide <= 0, `${path} is ${wide} px too wide on a telephone`);
+  }
+}
+
+async function accessible(t) {
+  for (const options of [{}, { colorScheme: 'dark' }, { viewport: { width: 390, height: 844 } }]) {
+    const page = await t.page(options);
+    await page.goto(`${t.url}/console/sign-in`);
+    await page.getByLabel('Token').waitFor();
+    await t.axe(page);
+    await page.getByLabel('Token').fill(t.admin);
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByRole('navigation', { name: 'Pages' }).waitFor();
+    await page.goto(`${t.url}/console/history?trunk=Twilio`);
+    await rows(page).first().waitFor();
+    await t.axe(page);
+    await page.getByRole('button', { name: 'More filters' }).click();
+    await page.getByRole('button', { name: 'Trunk', exact: true }).click();
+    await t.axe(page);
+    await page.goto(`${t.url}/console/history?trunk=None`);
+    await page.getByText('No call fits').waitFor();
+    await t.axe(page);
+    await page.goto(`${t.url}/console/calls/${A1}/${sid(FAMILY)}`);
+    await page.getByText('All fields').waitFor();
+    await t.axe(page);
+    await page.keyboard.press('?');
+    await page.getByRole('dialog').waitFor();
+    await t.axe(page);
+  }
+}
+
+async function printed(t) {
+  const page = await t.signedIn({ at: '/console/history?trunk=Twilio' });
+  await rows(page).first().waitFor();
+  await page.emulateMedia({ media: 'print' });
+  for (const [name, locator] of [['navigation', '.top'], ['search', '.history-bar']]) assert.equal(await page.locator(locator).isVisible(), false, name);
+  // All that was read, without the gaps of what is not drawn.
+  await until(async () => (await rows(page).count()) >= 100, 'all rows');
+  assert.equal(await page.locator('.calls .space').count(), 0);
+}
+
+async function doubled(t) {
+  // 200 %: half as many pixels of the page.
+  const page = await t.signedIn({ viewport: { width: 640, height: 400 }, deviceScaleFactor: 2, at: '/console/history?trunk=Twilio' });
+  await rows(page).first().waitFor();
+  for (const path of ['/console/history?trunk=Twilio', `/console/calls/${A1}/${sid(FAMILY)}`, '/console/live']) {
+    await page.goto(t.url + path);
+    await page.locator('#page .calls [data-row], #page .card, #page .empty').first().waitFor();
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.ok(wide <= 0, `${path} is ${wide} px too wide`);
+  }
+}
+
+export const tests = [
+  ['a token signs in, a wrong one is told, and signing out ends it', signIn],
+  ['a session that is over leads back to the same address', sessionOver],
+  ['results come while typing', typing],
+  ['an older answer never replaces a newer one', olderAnswers],
+  ['filters are in the address, and the address is the whole state', filters],
+  ['ten thousand calls scroll, each once and in order', tenThousand],
+  ['the keyboard alone is enough', keyboard],
+  ['a call is one picture with all its legs', oneCall],
+  ['columns are kept', columns],
+  ['two accounts side by side see their own', sideBySide],
+  ['what comes from calls is text', hostile],
+  ['pages are accessible', accessible],
+  ['print is a clean sheet', printed],
+  ['pages fit at twice their size', doubled],
+];
