@@ -107,7 +107,7 @@ async function changes(t) {
 
 async function signInOn(t, page) {
   await page.goto(`${t.url}/console/sign-in`);
-  await page.getByLabel('Token').fill(t.admin);
+  await page.getByLabel('Token', { exact: true }).fill(t.admin);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('navigation', { name: 'Pages' }).waitFor();
 }

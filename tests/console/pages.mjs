@@ -63,10 +63,10 @@ const settled = (page) => until(async () => (await page.locator('.calls:not(.old
 async function signIn(t) {
   const page = await t.page();
   await page.goto(`${t.url}/console/history?callStatus=busy`);
-  await page.getByLabel('Token').fill('rc_wrong');
-  await page.getByLabel('Token').press('Enter');
+  await page.getByLabel('Token', { exact: true }).fill('rc_wrong');
+  await page.getByLabel('Token', { exact: true }).press('Enter');
   await page.getByText('This token is not known here').waitFor();
-  await page.getByLabel('Token').fill(t.admin);
+  await page.getByLabel('Token', { exact: true }).fill(t.admin);
   await page.getByRole('button', { name: 'Sign in' }).click();
   // Where it was meant to go.
   await rows(page).first().waitFor();
@@ -88,7 +88,7 @@ async function sessionOver(t) {
   t.server.rollcall('token', 'revoke', id);
   await search(page).fill('555000');
   await page.getByText('Your session is over').waitFor();
-  await page.getByLabel('Token').fill(t.admin);
+  await page.getByLabel('Token', { exact: true }).fill(t.admin);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await rows(page).first().waitFor();
   assert.match(page.url(), /direction=inbound&trunk=Twilio&q=555000$/);
@@ -339,9 +339,9 @@ async function accessible(t) {
   for (const options of [{}, { colorScheme: 'dark' }, { viewport: { width: 390, height: 844 } }]) {
     const page = await t.page(options);
     await page.goto(`${t.url}/console/sign-in`);
-    await page.getByLabel('Token').waitFor();
+    await page.getByLabel('Token', { exact: true }).waitFor();
     await t.axe(page);
-    await page.getByLabel('Token').fill(t.admin);
+    await page.getByLabel('Token', { exact: true }).fill(t.admin);
     await page.getByRole('button', { name: 'Sign in' }).click();
     await page.getByRole('navigation', { name: 'Pages' }).waitFor();
     await page.goto(`${t.url}/console/history?trunk=Twilio`);

@@ -51,3 +51,8 @@ fn pages() {
 fn live() {
     run("live.mjs");
 }
+
+#[test]
+fn statistics() {
+    run("statistics.mjs");
+}

@@ -7,13 +7,15 @@ import { preference, prefer } from './store.js';
 import { Shell } from './shell.js';
 import { SignIn } from './sign_in.js';
 import { Toasts, Waiting, Button } from './ui.js';
-import { Live } from './pages/live.js';
-import { History } from './pages/history.js';
-import { Call } from './pages/call.js';
-import { Statistics } from './pages/statistics.js';
-import { Operation } from './pages/operation.js';
 
-const PAGES = { live: Live, history: History, calls: Call, statistics: Statistics, operation: Operation };
+// Each page is read when it is looked at first, and the others once nothing else is to do.
+const PAGES = {
+  live: () => import('./pages/live.js').then((module) => module.Live),
+  history: () => import('./pages/history.js').then((module) => module.History),
+  calls: () => import('./pages/call.js').then((module) => module.Call),
+  statistics: () => import('./pages/statistics.js').then((module) => module.Statistics),
+  operation: () => import('./pages/operation.js').then((module) => module.Operation),
+};
 const TITLES = { live: 'Live', history: 'History', calls: 'Call', statistics: 'Statistics', operation: 'Operation' };
 
 /** The present URL, and what changes it. */
@@ -133,12 +135,31 @@ function useLost() {
   return lost;
 }
 
+/** The component of a page: undefined until it is read, null where there is no such page. */
+function usePage(name) {
+  const [found, setFound] = useState({});
+  useEffect(() => {
+    let left = false;
+    PAGES[name]?.().then(
+      (component) => !left && setFound({ name, component }),
+      (error) => !left && setFound({ name, error }),
+    );
+    const idle = window.requestIdleCallback ?? ((then) => setTimeout(then, 1000));
+    idle(() => !left && Object.values(PAGES).forEach((page) => page().catch(() => {})), { timeout: 4000 });
+    return () => {
+      left = true;
+    };
+  }, [name]);
+  if (!Object.hasOwn(PAGES, name)) return { component: null };
+  return found.name === name ? found : {};
+}
+
 function App() {
   const [url, navigate] = useUrl();
   const [zone, setZone] = useZone(url, navigate);
   const { session, over, signedIn } = useSession();
   const lost = useLost();
-  const Page = PAGES[url.page];
+  const { component: Page, error } = usePage(url.page);
 
   useEffect(() => {
     const name = session ? TITLES[url.page] : 'Sign in';
@@ -155,11 +176,13 @@ function App() {
   }
   const account = url.params.get('account') ?? undefined;
   return html`<${Shell} ...${{ session, url, navigate, zone, setZone, lost, account, signedIn }}>
+    ${error && html`<div class="page"><div class="note bad" role="alert"><div>This page could not be read. After an upgrade of rollcall it has to be loaded anew. <${Button} small onClick=${() => window.location.reload()}>Load it<//></div></div></div>`}
+    ${Page === undefined && !error && html`<div class="page"><${Waiting} /></div>`}
     ${Page
       ? html`<${Guarded} key=${url.page}>
           <${Page} session=${session} url=${url} navigate=${navigate} zone=${zone} account=${account} />
         <//>`
-      : html`<div class="page"><h1>No such page</h1><p><a href=${address('live')}>To the calls</a></p></div>`}
+      : Page === null && html`<div class="page"><h1>No such page</h1><p><a href=${address('live')}>To the calls</a></p></div>`}
   <//>`;
 }
 

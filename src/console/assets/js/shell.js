@@ -18,6 +18,7 @@ const PAGES = [
 
 function seen(session, page) {
   if (page === 'operation') return may(session, 'operate');
+  if (page === 'statistics') return may(session, 'read');
   return may(session, 'read') || may(session, 'export');
 }
 

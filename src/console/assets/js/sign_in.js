@@ -15,6 +15,10 @@ function takeCode() {
 export function SignIn({ over, lost, url, navigate, signedIn, session }) {
   const [token, setToken] = useState('');
   const [shown, setShown] = useState(false);
+  // Whose calls a token of jambonz is for: rollcall does not know such a token by itself.
+  const [ofJambonz, setOfJambonz] = useState(false);
+  const [kind, setKind] = useState('account_sid');
+  const [sid, setSid] = useState('');
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState();
   const field = useRef();
@@ -47,7 +51,7 @@ export function SignIn({ over, lost, url, navigate, signedIn, session }) {
     if (!given) {
       setError('Enter a token.');
       field.current.focus();
-    } else exchange({ token: given });
+    } else exchange({ token: given, ...(ofJambonz ? { [kind]: sid.trim() } : {}) });
   };
 
   return html`<main class="sign-in">
@@ -64,6 +68,15 @@ export function SignIn({ over, lost, url, navigate, signedIn, session }) {
           <button type="button" class="link" aria-pressed=${shown ? 'true' : 'false'} onClick=${() => setShown(!shown)}>${shown ? 'Hide' : 'Show'}</button>
         </div>`}
       <//>
+      <label class="check"><input type="checkbox" checked=${ofJambonz} onChange=${(event) => setOfJambonz(event.target.checked)} />It is a token of jambonz</label>
+      ${ofJambonz && html`<${Field} label="Its account or service provider" hint="The sid, as the jambonz portal shows it">
+        ${(about) => html`<div class="of-jambonz">
+          <select class="select" aria-label="What the token belongs to" value=${kind} onChange=${(event) => setKind(event.target.value)}>
+            <option value="account_sid">Account</option><option value="service_provider_sid">Service provider</option>
+          </select>
+          <input class="input mono" ...${about} value=${sid} required autocomplete="off" spellcheck=${false} placeholder="9351f46a-678c-…" onInput=${(event) => setSid(event.target.value)} />
+        </div>`}
+      <//>`}
       <${Button} kind="primary" type="submit" disabled=${busy}>${busy ? 'Signing in…' : 'Sign in'}<//>
       <p class="hint">At the shell of the server, <code>rollcall open</code> prints a link that signs you in. A token is made by <code>rollcall token create</code>.</p>
     </form>
