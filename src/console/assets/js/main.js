@@ -1,6 +1,6 @@
 // The console: who is signed in, which page, and the connection to the server.
 
-import { html, render, useCallback, useEffect, useErrorBoundary, useState } from './html.js';
+import { html, render, useCallback, useEffect, useErrorBoundary, useLayoutEffect, useState } from './html.js';
 import { json, onState, isLost, tell } from './api.js';
 import { read, changed, address } from './url.js';
 import { preference, prefer } from './store.js';
@@ -21,7 +21,7 @@ const TITLES = { live: 'Live', history: 'History', calls: 'Call', statistics: 'S
 /** The present URL, and what changes it. */
 function useUrl() {
   const [url, setUrl] = useState(() => read(window.location));
-  const navigate = useCallback((to, { replace = false, keep = false } = {}) => {
+  const navigate = useCallback((to, { replace = false } = {}) => {
     const before = read(window.location);
     const href = typeof to === 'string' ? to : changed(before, to);
     if (href !== before.href) {
@@ -30,10 +30,14 @@ function useUrl() {
       else window.history.pushState({ inside: true }, '', href);
     }
     const after = read(window.location);
-    setUrl(after);
-    if (!keep && after.path !== before.path) window.scrollTo(0, 0);
+    setUrl({ ...after, top: after.path !== before.path });
   }, []);
+  // A new page begins at its top, once the old one has seen where it was left.
+  useLayoutEffect(() => {
+    if (url.top) window.scrollTo(0, 0);
+  }, [url]);
   useEffect(() => {
+    window.history.scrollRestoration = 'manual';
     const moved = () => setUrl({ ...read(window.location), back: true });
     // Links within the console need no new document.
     const clicked = (event) => {

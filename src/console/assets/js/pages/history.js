@@ -89,14 +89,20 @@ function useRows(question, key, url) {
     return () => abort.abort();
   }, [question, round]);
 
-  useEffect(
-    () => () => {
+  useLayoutEffect(() => {
+    // Once the page is left, the window stands elsewhere already.
+    let scroll = window.scrollY;
+    const scrolled = () => {
+      scroll = window.scrollY;
+    };
+    window.addEventListener('scroll', scrolled, { passive: true });
+    return () => {
+      window.removeEventListener('scroll', scrolled);
       reading.current?.abort();
       const { list, cursor, question: asked, loading, error } = latest.current;
-      if (list && !loading && !error) left = { list, cursor, question: asked, scroll: window.scrollY };
-    },
-    [],
-  );
+      if (list && !loading && !error) left = { list, cursor, question: asked, scroll };
+    };
+  }, []);
 
   const more = useCallback(() => {
     const { cursor, loading, more: already, moreError, question: asked } = latest.current;
