@@ -34,7 +34,10 @@ function useUrl() {
   }, []);
   // A new page begins at its top, once the old one has seen where it was left.
   useLayoutEffect(() => {
-    if (url.top) window.scrollTo(0, 0);
+    if (!url.top) return;
+    window.scrollTo(0, 0);
+    // A screen reader goes on there.
+    document.getElementById('page')?.focus({ preventScroll: true });
   }, [url]);
   useEffect(() => {
     window.history.scrollRestoration = 'manual';

@@ -3,7 +3,7 @@
 import { html } from './html.js';
 
 // Controls, and marks that turn the direction of what follows.
-const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
 
 /** A text with every invisible character as its code point; with `lines`, the ends of lines stay. */
 export function visible(text, lines = false) {

@@ -276,6 +276,7 @@ function Value({ name, raw, call, zone, session }) {
   if (name === 'parent_call_sid' && string) href = callAddress({ account_sid: call.account_sid, call_sid: value });
   else if (name === 'account_sid' && session.scope !== 'account') href = address('history', { account: value });
   else if (name === 'call_status') href = address('history', call.stale ? { stale: 'true' } : { callStatus: value });
+  else if (key === 'number' && session.role === 'read-masked') href = undefined;
   else if (key && value !== '' && !nested && value.length < 500) href = address('history', { [key]: value });
   const at = string && /_at$/.test(name) && !Number.isNaN(Date.parse(value));
   return html`<span class="value">

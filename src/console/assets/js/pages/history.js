@@ -18,6 +18,8 @@ import { Button, Copy, Empty, ErrorNote, Icon, Popover, useKeys, Waiting } from 
 const PAGE = 100;
 const MORE = 400;
 const COUNT_EVERY = 20_000;
+// A search is counted once nobody types any more: it looks at many calls.
+const COUNT_AFTER = 500;
 // Columns of so many rem are shown without scrolling, however narrow they get.
 const WIDE = 96;
 
@@ -31,7 +33,7 @@ export function History({ session, url, navigate, zone, account }) {
   // A preset such as "last hour" moves with each look, and is the same question.
   const question = [calls, search(url.params), url.params.get('range'), zone, ...active(url.params).map((one) => url.params.get(one.key)), url.params.get('start'), url.params.get('end')].join('\n');
   const rows = useRows(question, key, url);
-  const total = useCount(question, key, rows);
+  const total = useCount(question, key, rows, search(url.params) !== '');
   const columns = useColumns(url, navigate, session, account);
   const filtered = active(url.params).length > 0 || search(url.params) !== '' || url.params.has('range') || url.params.has('start') || url.params.has('end');
 
@@ -128,31 +130,36 @@ function useRows(question, key, url) {
 const first = (key, limit = PAGE) => `${key}${key.includes('?') ? '&' : '?'}limit=${limit}`;
 
 /** The number of calls that the filters find, and how many came since. */
-function useCount(question, key, rows) {
+function useCount(question, key, rows, searched) {
   const [count, setCount] = useState({});
   useEffect(() => {
     if (rows.loading || rows.question !== question || rows.error) return undefined;
     const abort = new AbortController();
     let timer;
     let base;
+    let wait = COUNT_EVERY;
     const ask = async () => {
       try {
         if (!document.hidden || base === undefined) {
+          const begun = performance.now();
           const answer = await askPage(`${key}${key.includes('?') ? '&' : '?'}limit=1&count=true`, { signal: abort.signal });
           base ??= answer.total;
           setCount({ question, value: base, news: Math.max(0, answer.total - base) });
+          // What takes the server long is not asked often.
+          wait = Math.max(COUNT_EVERY, 30 * (performance.now() - begun));
         }
       } catch {
         // The rows say what is wrong.
       }
-      if (!abort.signal.aborted) timer = setTimeout(ask, COUNT_EVERY);
+      if (!abort.signal.aborted) timer = setTimeout(ask, wait);
     };
     // All of them are here.
     if (rows.list && !rows.cursor && !rows.more && base === undefined) base = rows.list.length;
     if (base !== undefined) {
       setCount({ question, value: base, news: 0 });
       timer = setTimeout(ask, COUNT_EVERY);
-    } else ask();
+    } else if (searched) timer = setTimeout(ask, COUNT_AFTER);
+    else ask();
     return () => {
       abort.abort();
       clearTimeout(timer);
