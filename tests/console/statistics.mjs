@@ -1,6 +1,7 @@
 // Statistics: what the page shows is what the API says.
 
 import assert from 'node:assert/strict';
+import { until } from './harness.mjs';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -259,7 +260,8 @@ async function isAccessibleAndPrints(t) {
       await t.axe(page);
     }
     await page.setViewportSize({ width: 390, height: 844 });
-    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390, 'nothing is wider than a telephone');
+    // Once the charts have seen how wide they are.
+    await until(async () => (await page.evaluate(() => document.documentElement.scrollWidth)) === 390, 'that nothing is wider than a telephone');
     await page.emulateMedia({ media: 'print' });
     assert.equal(await page.locator('.settings').isVisible(), false);
     assert.equal(await page.locator('.figures').isVisible(), true);
