@@ -1,7 +1,7 @@
 //! Calls as stored bytes: `version u8 · bincode`.
 //!
-//! bincode does not describe itself, so a stored shape is frozen. A later one is a new struct `CallV3`
-//! with a `From<CallV2>`, an `impl Stored` that names version and predecessor, and [`Newest`] set to
+//! bincode does not describe itself, so a stored shape is frozen. A later one is a new struct `CallV4`
+//! with a `From<CallV3>`, an `impl Stored` that names version and predecessor, and [`Newest`] set to
 //! it: bytes of any version are read as their own shape and go up the chain. Sids are 16 bytes, words
 //! are bytes of our own. Values of one event share their origin, so origins stand once, in a table.
 
@@ -16,8 +16,8 @@ use bincode::Options as _;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    AccountSid, Call, CallField, CallId, CallSid, Dropped, Extra, Extras, Field, Moment, NameOrder,
-    Origin, SipReason, SizeRange, StatusProgress, TimelineEntry, Timestamp,
+    AccountSid, Call, CallField, CallId, CallSid, CdrTimes, Dropped, Extra, Extras, Field, Moment,
+    NameOrder, Origin, SipReason, SizeRange, StatusProgress, TimelineEntry, Timestamp,
 };
 use crate::wire::replace_lone_surrogates;
 use words::{
@@ -32,7 +32,7 @@ pub use quarters::{
 };
 
 /// The shape of records that this release writes; it reads this and all before.
-type Newest<'a> = CallV2<'a>;
+type Newest<'a> = CallV3<'a>;
 pub const VERSION: u8 = Newest::VERSION;
 /// Far above the bounds of a record, far below what a corrupt length could ask for.
 const DECODE_BYTES_MAX: u64 = 256 * 1024;
@@ -75,6 +75,14 @@ impl<'a> Stored<'a> for CallV2<'a> {
 
     fn from_earlier(version: u8, body: &'a [u8]) -> Result<Self, CodecError> {
         CallV1::read(version, body).map(Self::from)
+    }
+}
+
+impl<'a> Stored<'a> for CallV3<'a> {
+    const VERSION: u8 = 3;
+
+    fn from_earlier(version: u8, body: &'a [u8]) -> Result<Self, CodecError> {
+        CallV2::read(version, body).map(Self::from)
     }
 }
 
@@ -144,6 +152,25 @@ struct CallV2<'a> {
     /// It was stored as a [`CallV1`].
     #[serde(skip)]
     half_surrogates: bool,
+}
+
+/// A [`CallV2`], and what CDRs say of its times.
+#[derive(Serialize, Deserialize)]
+struct CallV3<'a> {
+    #[serde(borrow)]
+    call: CallV2<'a>,
+    /// The status is that of a CDR.
+    by_cdr: bool,
+    cdr: Option<StoredCdr>,
+}
+
+/// Attempted, answered, and terminated with the duration.
+type StoredCdr = (Option<u64>, Option<u64>, Option<(u64, Option<u32>)>);
+
+impl<'a> From<CallV2<'a>> for CallV3<'a> {
+    fn from(call: CallV2<'a>) -> Self {
+        Self { call, by_cdr: false, cdr: None }
+    }
 }
 
 impl<'a> From<CallV1<'a>> for CallV2<'a> {
@@ -249,6 +276,11 @@ pub fn encode(call: &Call) -> Vec<u8> {
         origins,
         half_surrogates: false,
     };
+    let cdr = &call.cdr;
+    let end = cdr.end.map(|(at, seconds)| (at.millis(), seconds));
+    let cdr = (millis(cdr.attempted_at), millis(cdr.answered_at), end);
+    let cdr = (cdr != StoredCdr::default()).then_some(cdr);
+    let stored = CallV3 { call: stored, by_cdr: progress.by_cdr, cdr };
     let mut bytes = vec![VERSION];
     // Writing to a vector does not fail, and every part has a length that is known beforehand.
     let _infallible = bincode::options().serialize_into(&mut bytes, &stored);
@@ -268,6 +300,22 @@ pub fn peek_id(bytes: &[u8]) -> Option<CallId> {
     let (account, rest) = rest.split_first_chunk()?;
     let sid = rest.first_chunk()?;
     Some(CallId { account: AccountSid::from_bytes(*account), sid: CallSid::from_bytes(*sid) })
+}
+
+impl CallV3<'_> {
+    fn into_call(self) -> Result<Call, CodecError> {
+        let mut call = self.call.into_call()?;
+        call.progress.by_cdr = self.by_cdr;
+        if let Some((attempted, answered, end)) = self.cdr {
+            let end = match end {
+                Some((at, seconds)) => time(Some(at))?.map(|at| (at, seconds)),
+                None => None,
+            };
+            call.cdr =
+                CdrTimes { attempted_at: time(attempted)?, answered_at: time(answered)?, end };
+        }
+        Ok(call)
+    }
 }
 
 impl CallV2<'_> {
@@ -325,7 +373,9 @@ impl CallV2<'_> {
                 terminated_at: time(self.terminated_at)?,
                 end_said: self.end_said,
                 duration: self.duration,
+                by_cdr: false,
             },
+            cdr: CdrTimes::default(),
             reason: self.reason.map(reason).transpose()?,
             attempted_at: time(self.attempted_at)?,
             answered_at: time(self.answered_at)?,
@@ -417,9 +467,19 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_the_second_version_is_still_read() {
+        // Frozen: it has every kind of value but those of CDRs.
+        let stored = include_bytes!("../tests/fixtures/record-v2.bin");
+        assert_eq!(stored[0], CallV2::VERSION);
+        let call = Call { cdr: CdrTimes::default(), ..frozen() };
+        let call = Call { progress: StatusProgress { by_cdr: false, ..call.progress }, ..call };
+        assert_eq!(decode(stored).unwrap(), call);
+    }
+
+    #[test]
     fn a_record_of_this_version_has_these_very_bytes() {
         // Frozen: it has every kind of value.
-        let stored = include_bytes!("../tests/fixtures/record-v2.bin");
+        let stored = include_bytes!("../tests/fixtures/record-v3.bin");
         let call = frozen();
         assert_eq!(encode(&call), stored);
         assert_eq!(decode(stored).unwrap(), call);
@@ -461,6 +521,12 @@ mod tests {
                 terminated_at: Some(at(1_800_000_042_000)),
                 end_said: true,
                 duration: Some(42),
+                by_cdr: true,
+            },
+            cdr: CdrTimes {
+                attempted_at: Some(at(1_799_999_999_999)),
+                answered_at: Some(at(1_800_000_001_000)),
+                end: Some((at(1_800_000_041_999), Some(41))),
             },
             reason: Some(SipReason { text: "Gone".into(), sip_status: 480, origin: last }),
             attempted_at: Some(at(1_800_000_000_000)),

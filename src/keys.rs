@@ -29,6 +29,7 @@
 //! 00 FF, so that no number's range holds another's.
 
 mod call_ids;
+mod derived;
 
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
@@ -38,6 +39,8 @@ use crate::domain::{
 };
 
 use call_ids::CallIdHashes;
+
+pub use derived::{derived, derived_from, may_be_derived};
 
 /// What an index knows a call by: its status, or that it is stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

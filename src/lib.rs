@@ -5,6 +5,7 @@
 mod access;
 mod admin;
 mod backup;
+mod cdrs;
 pub mod cli;
 pub mod clock;
 mod codec;

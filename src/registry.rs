@@ -130,6 +130,11 @@ pub struct Registry {
     parts: HashMap<CallId, PartialCall>,
     /// The same by the sequence numbers of their first frames.
     parts_in_order: BTreeMap<u64, CallId>,
+    /// CDRs that wait for their call, under the sids that stand for their Call-IDs. None of these sids has
+    /// an entry, or a row in the index.
+    waiting: HashMap<CallId, PartialCall>,
+    /// The same by the sequence numbers of their first frames.
+    waiting_in_order: BTreeMap<u64, CallId>,
     /// Admin rows that the index does not have yet, by name.
     admin: BTreeMap<String, AdminRow>,
     last_seq: u64,
@@ -148,7 +153,7 @@ pub struct Registry {
 impl Registry {
     /// How many calls and tombstones it holds, parts of calls among them.
     pub fn len(&self) -> usize {
-        self.entries.len() + self.parts.len()
+        self.entries.len() + self.parts.len() + self.waiting.len()
     }
 
     /// It holds none.
@@ -166,14 +171,32 @@ impl Registry {
         self.parts.len()
     }
 
+    /// CDRs that wait for their call.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether the call, or a part of it, is in memory.
     pub fn holds(&self, id: CallId) -> bool {
-        self.entries.contains_key(&id) || self.parts.contains_key(&id)
+        self.entries.contains_key(&id)
+            || self.parts.contains_key(&id)
+            || self.waiting.contains_key(&id)
     }
 
     /// What was heard of a call of which nothing else can be known at present.
     pub fn part(&self, id: CallId) -> Option<&PartialCall> {
-        self.parts.get(&id)
+        self.parts.get(&id).or_else(|| self.waiting.get(&id))
+    }
+
+    /// CDRs that wait for the call of this sid.
+    pub fn waiting_for(&self, id: CallId) -> Option<&PartialCall> {
+        self.waiting.get(&id)
+    }
+
+    /// All of them, those first that came first.
+    pub fn all_waiting(&self) -> impl Iterator<Item = (CallId, &PartialCall)> {
+        let ids = self.waiting_in_order.values();
+        ids.filter_map(|id| Some((*id, self.waiting.get(id)?)))
     }
 
     /// The parts that were begun first, at most so many.
@@ -187,8 +210,37 @@ impl Registry {
         self.parts_in_order.first_key_value().map(|(seq, _)| *seq)
     }
 
+    /// That of the first frame that belongs to a part or to a CDR that waits.
+    pub fn first_unplaced_seq(&self) -> Option<u64> {
+        let waiting = self.waiting_in_order.first_key_value().map(|(seq, _)| *seq);
+        self.first_part_seq().into_iter().chain(waiting).min()
+    }
+
+    /// A CDR that waits, joined with those that did already.
+    pub fn put_waiting(&mut self, id: CallId, call: Arc<Call>, seq: u64, at: Timestamp) {
+        let first = PartialCall { call: call.clone(), first_seq: seq, seq, at };
+        let part = self.waiting.entry(id).or_insert(first);
+        (part.call, part.seq) = (call, seq);
+        self.waiting_in_order.insert(part.first_seq, id);
+        self.published(seq);
+    }
+
+    /// There is no call of this part: from now on it waits for one.
+    pub fn wait(&mut self, id: CallId) {
+        if let Some(part) = self.parts.remove(&id) {
+            self.parts_in_order.remove(&part.first_seq);
+            self.waiting_in_order.insert(part.first_seq, id);
+            self.waiting.insert(id, part);
+        }
+    }
+
     /// More of a part, joined with what there was of it.
     pub fn put_part(&mut self, id: CallId, call: Arc<Call>, seq: u64, at: Timestamp) {
+        if let Some(part) = self.waiting.remove(&id) {
+            self.waiting_in_order.remove(&part.first_seq);
+            self.parts_in_order.insert(part.first_seq, id);
+            self.parts.insert(id, part);
+        }
         let part = self.parts.entry(id).or_insert(PartialCall {
             call: call.clone(),
             first_seq: seq,
@@ -294,6 +346,9 @@ impl Registry {
     pub fn drop_part(&mut self, id: CallId) {
         if let Some(part) = self.parts.remove(&id) {
             self.parts_in_order.remove(&part.first_seq);
+        }
+        if let Some(part) = self.waiting.remove(&id) {
+            self.waiting_in_order.remove(&part.first_seq);
         }
     }
 

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use super::amounts::{duration, expiry};
 pub(super) use super::calls::{Export, ImportArgs, ListArgs};
+pub(super) use super::cdrs::CdrsCommand;
 pub(super) use super::jambonz::JambonzCommand;
 use super::open::OpenArgs;
 pub(super) use super::words::{Backup, HealthArgs, Restore, ServerWanted, Verify};
@@ -105,6 +106,9 @@ pub(super) enum Command {
     /// Set the call status webhooks of jambonz's applications, and put them back.
     #[command(subcommand)]
     Jambonz(JambonzCommand),
+    /// CDRs of jambonz's InfluxDB: have them sent here, and read back what was missed.
+    #[command(subcommand)]
+    Cdrs(CdrsCommand),
     /// Make a backup of everything but the index, from a running server or without one.
     Backup(Backup),
     /// Read a whole backup and say whether it is intact; exit 1 if it is not.

@@ -8,8 +8,9 @@ use super::table::clean;
 use crate::clock;
 use crate::domain::{Timestamp, counted, short_duration, show_age, show_size};
 use crate::ops::{
-    CertificateInfo, CertificateList, CertificateRole, ConsoleFigures, ForwardFigures, HookFigures,
-    MirrorFigures, ReachableAt, Refusals, StatusFigures, TargetFigures, UpstreamFigures,
+    CdrFigures, CertificateInfo, CertificateList, CertificateRole, ConsoleFigures, ForwardFigures,
+    HookFigures, MirrorFigures, ReachableAt, Refusals, StatusFigures, TargetFigures,
+    UpstreamFigures,
 };
 use crate::store::Status;
 use crate::wire::parse_time;
@@ -66,6 +67,7 @@ pub(super) fn text(figures: &StatusFigures, running: bool) -> String {
     lines.extend(hook_lines(&figures.hooks));
     lines.extend(figures.console.iter().map(|console| ("console", console_line(console))));
     lines.extend(figures.mirror.iter().map(|mirror| ("mirror", mirror_line(mirror, now))));
+    lines.extend(figures.cdrs.iter().map(|cdrs| ("CDRs", cdr_line(cdrs, now))));
     lines.extend(figures.forward.iter().flat_map(|forward| forward_lines(forward, now)));
     let upstream = figures.upstream_auth.iter();
     lines.extend(upstream.map(|upstream| ("jambonz's tokens", upstream_line(upstream, now))));
@@ -285,6 +287,42 @@ fn target_line(target: &TargetFigures, now: Timestamp) -> String {
     if target.gone > 0 {
         let gone = counted(target.gone, "webhook");
         let _infallible = write!(text, "; {gone} of deleted calls not sent");
+    }
+    clean(&text)
+}
+
+/// What came to the listener for CDRs.
+fn cdr_line(cdrs: &CdrFigures, now: Timestamp) -> String {
+    let of = |name: &str| cdrs.lines.get(name).copied().unwrap_or_default();
+    let mut text = format!("{}: ", cdrs.url);
+    match (&cdrs.last_cdr_at, &cdrs.last_request_at) {
+        (Some(at), _) => {
+            let _infallible = write!(text, "last {}", ago(at, now));
+        }
+        (None, Some(at)) => {
+            let _infallible = write!(text, "none yet; last request {}", ago(at, now));
+        }
+        (None, None) => text.push_str("none yet"),
+    }
+    if cdrs.by_subscription {
+        text.push_str(", by a subscription");
+    }
+    let found = cdrs.found;
+    let _infallible = write!(
+        text,
+        "; {}: {} by call sid, {} by Call-ID, {} waiting",
+        counted(of("taken"), "CDR"),
+        found.by_sid,
+        found.by_call_id,
+        cdrs.waiting
+    );
+    if let Some(why) = &cdrs.refused {
+        let _infallible =
+            write!(text, "; {} refused, the last: {why}", counted(of("refused"), "line"));
+    }
+    if cdrs.unauthorised > 0 {
+        let requests = counted(cdrs.unauthorised, "request");
+        let _infallible = write!(text, "; {requests} with a wrong user or password");
     }
     clean(&text)
 }

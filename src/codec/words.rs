@@ -23,6 +23,7 @@ pub(super) const fn rank_byte(rank: Rank) -> u8 {
         Rank::EarlyMedia => 2,
         Rank::InProgress => 3,
         Rank::Terminal => 4,
+        Rank::Cdr => 5,
     }
 }
 
@@ -33,6 +34,7 @@ pub(super) fn rank(byte: u8) -> Result<Rank, CodecError> {
         2 => Rank::EarlyMedia,
         3 => Rank::InProgress,
         4 => Rank::Terminal,
+        5 => Rank::Cdr,
         _ => return Err(shape(&format!("{byte} is no rank"))),
     })
 }
@@ -43,6 +45,7 @@ pub(super) const fn source_byte(source: Source) -> u8 {
         Source::Import => 1,
         Source::Sweep => 2,
         Source::Mirror => 3,
+        Source::Cdr => 4,
     }
 }
 
@@ -52,6 +55,7 @@ pub(super) fn source(byte: u8) -> Result<Source, CodecError> {
         1 => Source::Import,
         2 => Source::Sweep,
         3 => Source::Mirror,
+        4 => Source::Cdr,
         _ => return Err(shape(&format!("{byte} is no source"))),
     })
 }
@@ -113,15 +117,21 @@ mod tests {
         assert_eq!(statuses.map(|byte| status(byte).unwrap()), CallStatus::ALL);
         assert_eq!(Direction::ALL.map(direction_byte), [0, 1]);
         assert_eq!([0, 1].map(|byte| direction(byte).unwrap()), Direction::ALL);
-        let ranks =
-            [Rank::Trying, Rank::Ringing, Rank::EarlyMedia, Rank::InProgress, Rank::Terminal];
-        assert_eq!(ranks.map(rank_byte), [0, 1, 2, 3, 4]);
-        assert_eq!([0, 1, 2, 3, 4].map(|byte| rank(byte).unwrap()), ranks);
-        let sources = [Source::Webhook, Source::Import, Source::Sweep, Source::Mirror];
-        assert_eq!(sources.map(source_byte), [0, 1, 2, 3]);
-        assert_eq!([0, 1, 2, 3].map(|byte| source(byte).unwrap()), sources);
-        assert!(status(10).is_err() && direction(2).is_err() && rank(5).is_err());
-        assert!(source(4).is_err());
+        let ranks = [
+            Rank::Trying,
+            Rank::Ringing,
+            Rank::EarlyMedia,
+            Rank::InProgress,
+            Rank::Terminal,
+            Rank::Cdr,
+        ];
+        assert_eq!(ranks.map(rank_byte), [0, 1, 2, 3, 4, 5]);
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|byte| rank(byte).unwrap()), ranks);
+        let sources = [Source::Webhook, Source::Import, Source::Sweep, Source::Mirror, Source::Cdr];
+        assert_eq!(sources.map(source_byte), [0, 1, 2, 3, 4]);
+        assert_eq!([0, 1, 2, 3, 4].map(|byte| source(byte).unwrap()), sources);
+        assert!(status(10).is_err() && direction(2).is_err() && rank(6).is_err());
+        assert!(source(5).is_err());
         assert_eq!(TEXTS.len(), CallField::ALL.len());
     }
 }

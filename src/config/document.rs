@@ -270,6 +270,7 @@ pub fn check(config: &Config, places: &ValueSources, unknown: &UnknownValues) ->
         _ => {}
     }
     mirror(&config.mirror_redis, places, &mut note);
+    cdrs(&config.cdrs, places, &mut note);
     if config.upstream.auth && config.upstream.api_url.is_none() {
         let keys = ["upstream.auth", "upstream.api_url"];
         note(&keys, ConfigError::NobodyToAsk { place: places.of("upstream.auth") });
@@ -301,6 +302,7 @@ pub fn check(config: &Config, places: &ValueSources, unknown: &UnknownValues) ->
         ("listen", Some(&config.listen)),
         ("http.listen", http.listen.as_ref()),
         ("metrics.listen", metrics.listen.as_ref()),
+        ("cdrs.listen", config.cdrs.listen.as_ref()),
     ];
     let listeners: Vec<_> =
         listeners.into_iter().filter_map(|(key, address)| Some((key, address?))).collect();
@@ -385,6 +387,32 @@ fn mirror(
     if let Some([present, absent]) = half {
         let place = places.of(present);
         note(&[present, absent], ConfigError::HalfClientCertificate { place, present, absent });
+    }
+}
+
+/// Where what is said of the listener for CDRs does not fit together.
+fn cdrs(
+    cdrs: &super::CdrsSection,
+    places: &ValueSources,
+    note: &mut dyn FnMut(&[&str], ConfigError),
+) {
+    let given =
+        [("cdrs.user", cdrs.user.is_some()), ("cdrs.password_file", cdrs.password_file.is_some())];
+    let Some(listen) = &cdrs.listen else {
+        for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+            let place = places.of(key);
+            note(&[key, "cdrs.listen"], ConfigError::CdrsNotTaken { place, key });
+        }
+        return;
+    };
+    for (key, _) in given.into_iter().filter(|(_, given)| !*given) {
+        let place = places.of("cdrs.listen");
+        note(&[key, "cdrs.listen"], ConfigError::CdrsOfAnyone { place, key });
+    }
+    if !listen.is_loopback() && !cdrs.tls && !cdrs.allow_remote {
+        let (place, listen) = (places.of("cdrs.listen"), listen.to_string());
+        let keys = ["cdrs.listen", "cdrs.tls", "cdrs.allow_remote"];
+        note(&keys, ConfigError::RemoteCdrs { place, listen });
     }
 }
 

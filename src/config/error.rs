@@ -124,6 +124,22 @@ pub enum ConfigError {
     )]
     HalfClientCertificate { place: ValueSource, present: &'static str, absent: &'static str },
     #[error(
+        "{place}: {key} is set and cdrs.listen is not, so that no CDRs are taken; set cdrs.listen, such as \
+         \"127.0.0.1:8086\", or remove {key}"
+    )]
+    CdrsNotTaken { place: ValueSource, key: &'static str },
+    #[error(
+        "{place}: cdrs.listen is set and {key} is not; set cdrs.user and cdrs.password_file, so that not \
+         everyone can write CDRs"
+    )]
+    CdrsOfAnyone { place: ValueSource, key: &'static str },
+    #[error(
+        "{place}: cdrs.listen is `{listen}`, which is not a loopback address, and plain HTTP shows the \
+         password and telephone numbers to everyone who can read the network; listen on 127.0.0.1 or \
+         [::1], or set cdrs.tls = true, or cdrs.allow_remote = true"
+    )]
+    RemoteCdrs { place: ValueSource, listen: String },
+    #[error(
         "{place}: upstream.auth is true and upstream.api_url is not set, so that no token could be asked \
          for; set upstream.api_url to jambonz's API, such as \"https://jambonz.example.com/api\""
     )]

@@ -13,6 +13,7 @@
 //!
 //! There are no secrets in the configuration: it can be printed and logged.
 
+mod cdrs;
 mod document;
 #[cfg(test)]
 mod environment_tests;
@@ -42,7 +43,8 @@ pub use net::{Host, ListenAddr, SubjectName};
 pub use redis::{RedisUrl, WantedAccounts};
 pub use retention::SHORT;
 pub use sections::{
-    Config, Forward, LimitsSection, Log, LogFormat, LogLevel, LogNumbers, MirrorRedis, Upstream,
+    CdrsSection, Config, Forward, LimitsSection, Log, LogFormat, LogLevel, LogNumbers, MirrorRedis,
+    Upstream,
 };
 pub use settings::{DEFAULT_FILE, Locations, Settings};
 
@@ -128,6 +130,7 @@ impl Config {
             .chain(mirror)
             .chain(config.forward.ca.as_mut())
             .chain(targets)
+            .chain(config.cdrs.password_file.as_mut())
             .chain(config.log.audit.as_mut())
             .chain(config.admin_socket.as_mut())
             .chain(std::iter::once(&mut config.data_dir));

@@ -119,6 +119,11 @@ impl ListenAddr {
             || (local(one) && local(two))
     }
 
+    /// Whether it stands for all addresses of the machine.
+    pub fn is_unspecified(&self) -> bool {
+        matches!(&self.host, Host::Ip(ip) if ip.is_unspecified())
+    }
+
     /// Whether only this machine can reach it: a loopback address, or the name `localhost`
     /// (RFC 6761). Any other name counts as reachable.
     pub fn is_loopback(&self) -> bool {

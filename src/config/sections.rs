@@ -12,6 +12,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cdrs::CdrUser;
 use super::forward::ForwardTargets;
 use super::keys::ConfigKey;
 use super::net::{AllowedOrigin, ListenAddr, ProxyAddress, ServiceUrlTemplate, SubjectName};
@@ -489,6 +490,42 @@ mirror_redis: MirrorRedis {
     ///
     /// There is one after each connection, too. It finds what was not reported.
     reconcile_interval: Duration = Duration::from_mins(10), Form::Duration(SECOND..=DAY);
+}
+
+/// CDRs: what jambonz's SBCs write of ended calls, as to an InfluxDB.
+cdrs: CdrsSection {
+    /// Address for CDRs, in place of an InfluxDB 1.x or subscribed at one; empty: off.
+    ///
+    /// Most parts of jambonz want the port 8086. Requests need user and password.
+    listen: Option<ListenAddr> = None, Form::Text("HOST:PORT");
+
+    /// Take CDRs over TLS alone, with the certificate of [tls].
+    ///
+    /// jambonz itself writes without TLS; a subscription of InfluxDB can do either.
+    tls: bool = false, Form::Boolean;
+
+    /// Allow CDRs without TLS on an address that other machines can reach.
+    ///
+    /// That shows the password and telephone numbers to everyone who can read the network. Without
+    /// tls, any other `listen` than a loopback address is refused unless this is true.
+    allow_remote: bool = false, Form::Boolean;
+
+    /// User that writes CDRs.
+    user: Option<CdrUser> = None, Form::Text("USER");
+
+    /// File with the password of that user.
+    ///
+    /// Its first line counts. "credential:NAME" is a file that systemd hands over.
+    password_file: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Accounts whose CDRs are taken; "*" is all.
+    accounts: Vec<WantedAccounts> = vec![WantedAccounts::All], Form::List("SID,…", 10_000);
+
+    /// How long a CDR that names no call waits for the call that has its SIP Call-ID.
+    ///
+    /// After that it is a call of its own: most of these never reached an application. A call with
+    /// that Call-ID that comes later still takes it.
+    wait: Duration = Duration::from_mins(10), Form::Duration(SECOND..=DAY);
 }
 
 /// The console: pages for a browser that show calls.

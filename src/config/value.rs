@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::cdrs::CdrUser;
 use super::net::{AllowedOrigin, ListenAddr, ProxyAddress, ServiceUrlTemplate, SubjectName};
 use super::redis::{RedisUrl, RedisUrlError, RedisUser, SentinelAddr, WantedAccounts};
 use crate::domain::{
@@ -301,6 +302,7 @@ texts!(
     Base,
     Network,
     AccountSid,
+    CdrUser,
     RedisUser,
     SentinelAddr,
     WantedAccounts

@@ -8,6 +8,7 @@
 //! says so where all is well, so that a reader sees that it was looked at.
 
 mod audit;
+mod cdrs;
 mod certificate;
 mod clock;
 mod data;
@@ -166,6 +167,7 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
         tokens::check(&server),
         hooks::check(&server),
         mirror::check(config, &server),
+        cdrs::check(config, &server),
         upstream::check(config, &server),
         forward::check(config, &server),
         outbound::check(config, &user),

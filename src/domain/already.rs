@@ -22,7 +22,7 @@ impl Call {
         } = record;
         let progress = &self.progress;
         let (began, answered, ended) =
-            (self.attempted_at, self.answered_at, progress.terminated_at);
+            (self.attempted_at(), self.answered_at(), self.terminated_at());
         let same = |given: Option<Timestamp>, known| given.is_none_or(|given| Some(given) == known);
         let at = stamp.at.map(super::Moment::time);
         let decided = progress.at.map(super::Moment::time);

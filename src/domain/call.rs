@@ -29,6 +29,8 @@ pub enum Source {
     Sweep,
     /// jambonz's Redis, as it was read.
     Mirror,
+    /// A CDR: what an SBC writes of a call once it has ended.
+    Cdr,
 }
 
 impl Source {
@@ -38,6 +40,7 @@ impl Source {
             Self::Webhook => "webhook",
             Self::Import => "import",
             Self::Mirror => "mirror",
+            Self::Cdr => "cdr",
             Self::Sweep => "sweep",
         }
     }
@@ -114,6 +117,19 @@ pub struct StatusProgress {
     pub end_said: bool,
     /// Whole seconds, said by the event that ended it.
     pub duration: Option<u32>,
+    /// It is what a CDR says: any other event of its rank comes before it.
+    pub by_cdr: bool,
+}
+
+/// The times of a call that CDRs say. Each counts where no other source has said it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CdrTimes {
+    /// The least.
+    pub attempted_at: Option<Timestamp>,
+    /// The least.
+    pub answered_at: Option<Timestamp>,
+    /// The last one, and the whole seconds of the call that were said with it.
+    pub end: Option<(Timestamp, Option<u32>)>,
 }
 
 /// A reason phrase, and the status that it was sent with.
@@ -157,7 +173,7 @@ pub struct Call {
     pub progress: StatusProgress,
     /// The reason phrase of the event that came farthest and had one.
     pub reason: Option<SipReason>,
-    /// The least event time known.
+    /// The least event time known, those of CDRs apart.
     pub attempted_at: Option<Timestamp>,
     /// The least time at which a source itself said that the call began.
     pub said_attempted_at: Option<Timestamp>,
@@ -165,6 +181,8 @@ pub struct Call {
     pub said_answered_at: Option<Timestamp>,
     /// The least time of an `in-progress` event.
     pub answered_at: Option<Timestamp>,
+    /// What CDRs say of the same times, and of the end.
+    pub cdr: CdrTimes,
     /// Inbound or outbound.
     pub direction: Field<Direction>,
     /// By [`CallField`].
@@ -218,11 +236,27 @@ impl Call {
         !self.ended() && !self.stale
     }
 
+    /// When the call began, as far as is known.
+    pub fn attempted_at(&self) -> Option<Timestamp> {
+        self.attempted_at.or(self.cdr.attempted_at)
+    }
+
+    /// When the call was answered, as far as is known.
+    pub fn answered_at(&self) -> Option<Timestamp> {
+        self.answered_at.or(self.cdr.answered_at)
+    }
+
+    /// When the call ended, as far as is known.
+    pub fn terminated_at(&self) -> Option<Timestamp> {
+        let by_cdr = || self.cdr.end.filter(|_| self.ended()).map(|(at, _)| at);
+        self.progress.terminated_at.or_else(by_cdr)
+    }
+
     /// The call was answered: it says when, or its status says so.
     pub fn answered(&self) -> bool {
         let by_status =
             matches!(self.progress.status, CallStatus::InProgress | CallStatus::Completed);
-        by_status || self.answered_at.is_some()
+        by_status || self.answered_at().is_some()
     }
 
     /// The reason phrase of its SIP status, where a source sent one: that of an earlier status says
@@ -232,7 +266,7 @@ impl Call {
         (reason.sip_status == self.progress.sip_status).then_some(&*reason.text)
     }
 
-    /// Whole seconds from answer to end: as the source said, else as the times say.
+    /// Whole seconds from answer to end: as the source said, else as its times say, else as a CDR says.
     pub fn duration(&self) -> Option<u64> {
         if !self.ended() {
             return None;
@@ -242,18 +276,29 @@ impl Call {
         {
             return Some(seconds);
         }
-        let (from, to) = (self.answered_at?, self.progress.terminated_at?);
-        Some(to.millis().saturating_sub(from.millis()) / 1000)
+        let seconds =
+            |(from, to): (Timestamp, Timestamp)| to.millis().saturating_sub(from.millis()) / 1000;
+        if let Some(own) = self.answered_at.zip(self.progress.terminated_at) {
+            return Some(seconds(own));
+        }
+        if let Some((_, Some(said))) = self.cdr.end {
+            return Some(said.into());
+        }
+        self.answered_at().zip(self.terminated_at()).map(seconds)
     }
 
     /// The seconds that the call can have taken at most. Only sources know that: none where its
     /// beginning or its end is when rollcall heard of it. A source may round up.
     fn longest(&self) -> Option<u64> {
         let until = self.progress.terminated_at.filter(|_| self.progress.end_said)?;
-        let said = |said: Option<Timestamp>, known| said.is_some() && said == known;
-        let begun = said(self.said_attempted_at, self.attempted_at)
-            || said(self.said_answered_at, self.answered_at);
-        let since = super::join::least(self.attempted_at, self.answered_at).filter(|_| begun)?;
+        // What a CDR alone knows it has said.
+        let said = |said: Option<Timestamp>, known: Option<Timestamp>, cdr: Option<Timestamp>| {
+            if known.is_none() { cdr.is_some() } else { said == known }
+        };
+        let begun = said(self.said_attempted_at, self.attempted_at, self.cdr.attempted_at)
+            || said(self.said_answered_at, self.answered_at, self.cdr.answered_at);
+        let times = (self.attempted_at(), self.answered_at());
+        let since = super::join::least(times.0, times.1).filter(|_| begun)?;
         Some(until.millis().saturating_sub(since.millis()).div_ceil(1000) + 1)
     }
 

@@ -1,8 +1,8 @@
 //! A status event, stamped: what one message says of one call.
 
 use super::{
-    Call, CallField, CallId, CallStatus, Direction, Extras, Field, LeftOut, Moment, Origin,
-    SipReason, Source, StatusProgress, TimelineEntry, Timestamp,
+    Call, CallField, CallId, CallStatus, CdrTimes, Direction, Extras, Field, LeftOut, Moment,
+    Origin, Rank, SipReason, Source, StatusProgress, TimelineEntry, Timestamp,
 };
 
 /// The keys of an event whose values may make no sense, while the rest of it is taken.
@@ -56,7 +56,7 @@ impl EventTimes {
             at: Some(at),
             attempted_at: Some(at.time()),
             answered_at: when(status == Some(CallStatus::InProgress)),
-            terminated_at: when(status.is_some_and(|s| s.rank() == super::Rank::Terminal)),
+            terminated_at: when(status.is_some_and(|s| s.rank() == Rank::Terminal)),
             ..Self::default()
         }
     }
@@ -121,30 +121,44 @@ pub struct StampedEvent {
 impl StampedEvent {
     /// The record of a call that has this event alone.
     pub(super) fn into_call(self, listed_at: Timestamp) -> Call {
-        let status = self.status.unwrap_or(CallStatus::Trying);
+        let by_cdr = self.source == Source::Cdr;
+        // A CDR is written when the call has ended.
+        let said = self.status.filter(|status| !by_cdr || status.rank() == Rank::Terminal);
+        let status = said.unwrap_or(CallStatus::Trying);
         let rank = status.rank();
-        let origin = Origin { rank, at: self.stamp.at };
-        let terminal = rank == super::Rank::Terminal;
-        let sip_status = match self.status {
+        let origin = Origin { rank: if by_cdr { Rank::Cdr } else { rank }, at: self.stamp.at };
+        let terminal = rank == Rank::Terminal;
+        let sip_status = match said {
             Some(status) => self.sip_status.unwrap_or(status.usual_sip_status()),
             None => status.usual_sip_status(),
         };
         let progress = StatusProgress {
             status,
             // A word that is not understood must not win over one that is.
-            at: self.status.and(self.stamp.at),
+            at: said.and(self.stamp.at),
             sip_status,
             terminated_at: self.stamp.terminated_at.filter(|_| terminal),
             end_said: terminal && self.stamp.end_said,
             duration: self.duration.filter(|_| terminal),
+            by_cdr,
         };
+        let cdr = if by_cdr {
+            CdrTimes {
+                attempted_at: self.stamp.attempted_at,
+                answered_at: self.stamp.answered_at,
+                end: self.stamp.terminated_at.map(|at| (at, self.duration)),
+            }
+        } else {
+            CdrTimes::default()
+        };
+        let stamp = if by_cdr { EventTimes::default() } else { self.stamp };
         let entry = TimelineEntry {
             at: self.stamp.at,
             source: self.source,
-            status: self.status,
+            status: said,
             sip_status: self.sip_status.unwrap_or(sip_status),
         };
-        let reason = self.status.and(self.sip_reason).filter(|text| !text.is_empty());
+        let reason = said.and(self.sip_reason).filter(|text| !text.is_empty());
         Call {
             id: self.id,
             listed_at,
@@ -152,10 +166,11 @@ impl StampedEvent {
             namesake: false,
             progress,
             reason: reason.map(|text| SipReason { text, sip_status, origin }),
-            attempted_at: self.stamp.attempted_at,
-            said_attempted_at: self.stamp.said_attempted_at,
-            said_answered_at: self.stamp.said_answered_at,
-            answered_at: self.stamp.answered_at,
+            attempted_at: stamp.attempted_at,
+            said_attempted_at: stamp.said_attempted_at,
+            said_answered_at: stamp.said_answered_at,
+            answered_at: stamp.answered_at,
+            cdr,
             direction: Field { value: self.direction, origin },
             texts: self.texts.map(|text| text.map(|value| Field { value, origin })),
             extras: Extras::of(self.extras, self.left_out, origin),

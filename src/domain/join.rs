@@ -8,7 +8,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::{
-    Call, Field, Moment, Origin, Rank, SipReason, Source, StampedEvent, StatusProgress,
+    Call, CdrTimes, Field, Moment, Origin, Rank, SipReason, Source, StampedEvent, StatusProgress,
     TIMELINE_MAX, TimelineEntry, Timestamp,
 };
 
@@ -49,6 +49,7 @@ impl Call {
         joined.said_attempted_at = least(joined.said_attempted_at, other.said_attempted_at);
         joined.said_answered_at = least(joined.said_answered_at, other.said_answered_at);
         joined.answered_at = least(joined.answered_at, other.answered_at);
+        joined.cdr = joined.cdr.join(other.cdr);
         if joined.direction.weight() < other.direction.weight() {
             joined.direction = other.direction.clone();
         }
@@ -83,8 +84,8 @@ impl Call {
 }
 
 impl StatusProgress {
-    /// The greater wins: the higher rank, then a known time, then the newest (the earliest among
-    /// final ones: a call ends once), then the greater canonical value.
+    /// The greater wins: the higher rank, then what no CDR says, then a known time, then the newest (the
+    /// earliest among final ones, CDRs apart: a call ends once), then the greater canonical value.
     fn precedence(&self) -> impl Ord + '_ {
         let canonical = (
             self.status.as_str(),
@@ -93,7 +94,19 @@ impl StatusProgress {
             self.end_said,
             self.duration,
         );
-        (turn(Origin { rank: self.status.rank(), at: self.at }), canonical)
+        let rank = self.status.rank();
+        let own = (!self.by_cdr).then(|| turn(Origin { rank, at: self.at }));
+        (rank, own, self.at, canonical)
+    }
+}
+
+impl CdrTimes {
+    fn join(self, other: Self) -> Self {
+        Self {
+            attempted_at: least(self.attempted_at, other.attempted_at),
+            answered_at: least(self.answered_at, other.answered_at),
+            end: self.end.max(other.end),
+        }
     }
 }
 

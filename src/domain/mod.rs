@@ -29,8 +29,8 @@ pub use amount::{
     parse_count, parse_duration, parse_size, short_duration, show_age, show_size, was,
 };
 pub use call::{
-    Call, CallField, CallId, Field, Origin, SipReason, Source, StatusProgress, TEXT_BYTES_MAX,
-    TIMELINE_MAX, TimelineEntry,
+    Call, CallField, CallId, CdrTimes, Field, Origin, SipReason, Source, StatusProgress,
+    TEXT_BYTES_MAX, TIMELINE_MAX, TimelineEntry,
 };
 pub use country_code::country_code;
 pub use event::{EVENT_FIELDS, EventTimes, MirroredAt, StampedEvent};

@@ -144,7 +144,7 @@ pub struct Recent {
 
 impl Recent {
     fn matches(self, call: &Call) -> bool {
-        let ended_at = call.progress.terminated_at.unwrap_or_else(|| call.last_event_at());
+        let ended_at = call.terminated_at().unwrap_or_else(|| call.last_event_at());
         call.live() || ended_at >= self.ended_since && call.listed_at >= self.listed_since
     }
 }

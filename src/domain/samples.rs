@@ -104,7 +104,12 @@ prop_compose! {
     pub fn event()(
         stamp in stamp(),
         at in moment(),
-        source in prop::sample::select(vec![Source::Webhook, Source::Import, Source::Mirror]),
+        source in prop::sample::select(vec![
+            Source::Webhook,
+            Source::Import,
+            Source::Mirror,
+            Source::Cdr,
+        ]),
         status in option::weighted(0.9, status()),
         sip_status in option::of(100..700_u16),
         sip_reason in text(),

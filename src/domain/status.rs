@@ -77,6 +77,8 @@ impl CallStatus {
 /// How far along a call is; the order is that of the merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rank {
+    /// That of no status: values of a CDR have it, which count where no other source has any.
+    Cdr,
     Trying,
     Ringing,
     EarlyMedia,

@@ -39,13 +39,13 @@ impl UpTime {
     /// * for an active call with now, which is part of it. Where no time is known it begins with the listing;
     /// * for a stale call with the last time that is known of it, which is part of it.
     pub fn of(call: &Call) -> Option<Self> {
-        let begun = call.attempted_at.or(call.answered_at);
+        let begun = call.attempted_at().or(call.answered_at());
         let (from, until) = if call.live() {
             (begun.unwrap_or(call.listed_at), None)
-        } else if let Some(end) = call.progress.terminated_at.filter(|_| call.ended()) {
+        } else if let Some(end) = call.terminated_at().filter(|_| call.ended()) {
             (begun?, Some(end))
         } else if let Some(seconds) = call.duration() {
-            let end = call.answered_at.or(begun)?.plus_millis(seconds.saturating_mul(1000));
+            let end = call.answered_at().or(begun)?.plus_millis(seconds.saturating_mul(1000));
             (begun?, Some(end))
         } else {
             (begun?, Some(last_known(call)?.plus_millis(1)))
@@ -111,7 +111,7 @@ impl Peaks {
 fn last_known(call: &Call) -> Option<Timestamp> {
     let events = call.timeline.iter().filter(|entry| entry.source != Source::Sweep);
     let newest = events.filter_map(|entry| entry.at).max().map(Moment::time);
-    newest.max(call.attempted_at).max(call.answered_at)
+    newest.max(call.attempted_at()).max(call.answered_at())
 }
 
 #[cfg(test)]

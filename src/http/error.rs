@@ -110,6 +110,17 @@ impl ApiError {
         self.why.as_deref_mut()
     }
 
+    /// What it says.
+    pub(super) fn message(&self) -> &str {
+        &self.msg
+    }
+
+    /// In how many seconds the client may come again, where that is said.
+    pub(super) fn retry_after(&self) -> Option<u16> {
+        let (name, value) = self.header.as_ref()?;
+        if *name == RETRY_AFTER { value.to_str().ok()?.parse().ok() } else { None }
+    }
+
     /// Whether it is the client's doing.
     pub(super) fn blames_client(&self) -> bool {
         self.status.is_client_error()

@@ -12,6 +12,7 @@ mod auth_throttle;
 mod body;
 mod body_budget;
 mod calls;
+mod cdrs;
 mod console;
 mod control;
 mod cursor;
@@ -50,6 +51,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use answer_budget::AnswerBudget;
 pub use body_budget::BodyBudget;
+pub use cdrs::cdrs;
 pub use console::Operation;
 pub use metrics::scrapes;
 pub use read_concurrency::ReadConcurrency;

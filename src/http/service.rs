@@ -373,7 +373,7 @@ fn refused(status: StatusCode) -> Refused {
 }
 
 /// The request's own id, where it brings a sensible one, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let sensible = |id: &&HeaderValue| {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
         (1..=64).contains(&id.len()) && id.as_bytes().iter().all(plain)

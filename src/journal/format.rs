@@ -56,8 +56,8 @@ use super::JournalError;
 use crate::domain::{Source, Timestamp};
 
 /// The version of segments, packed or not, that this release writes; it reads this and all before.
-/// 1 held records of version 1 alone, and no frame of the kind [`FrameKind::Part`]; 2 had none of the kind
-/// [`FrameKind::Outbox`].
+/// 1 held records of version 1 alone, and no frame of the kind [`FrameKind::Part`]; 2 held records of
+/// version 2, nothing of CDRs, and no frame of the kind [`FrameKind::Outbox`].
 const VERSION: u16 = 3;
 const MAGIC: &[u8; 8] = b"rollcall";
 
@@ -410,6 +410,7 @@ impl<'a> Frame<'a> {
             ChangeOrigin::Source(Source::Sweep) => 3,
             ChangeOrigin::Admin => 4,
             ChangeOrigin::Source(Source::Mirror) => 5,
+            ChangeOrigin::Source(Source::Cdr) => 6,
         });
         out.push(self.kind as u8);
         out.extend_from_slice(self.body);
@@ -425,6 +426,7 @@ impl<'a> Frame<'a> {
             Some(3) => ChangeOrigin::Source(Source::Sweep),
             Some(4) => ChangeOrigin::Admin,
             Some(5) => ChangeOrigin::Source(Source::Mirror),
+            Some(6) => ChangeOrigin::Source(Source::Cdr),
             other => return Err(format!("unknown source {other:?}")),
         };
         let kind = match head.get(KIND_AT) {

@@ -8,6 +8,7 @@
 //! statuses, reasons, configured accounts, configured files), so that no client decides how many
 //! series there are.
 
+mod cdrs;
 mod forward;
 mod histogram;
 mod hooks;
@@ -26,11 +27,12 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
+pub use cdrs::{CdrLine, CdrMetrics};
 pub use forward::{ForwardMetrics, TargetMetrics, Undelivered};
 pub use histogram::Histogram;
 pub use hooks::{Cause, HookMetrics};
 pub use mirror::{MirrorMetrics, MirrorMode};
-pub use outcome::Outcome;
+pub use outcome::{CdrOutcome, Outcome};
 pub use requests::{Requests, Routes};
 pub use scrape::{AccountGauge, ScrapeFigures, TargetGauge, scrape};
 pub use upstream::{TokenAnswer, Unasked, UpstreamMetrics};
@@ -110,6 +112,7 @@ pub struct Meter {
     /// The same by cause and account, and when each account's last event was taken.
     pub hooks: HookMetrics,
     pub mirror: MirrorMetrics,
+    pub cdrs: CdrMetrics,
     pub forward: ForwardMetrics,
     pub upstream: UpstreamMetrics,
     pub commit_changes: Histogram,
@@ -131,6 +134,7 @@ pub struct Meter {
     pub https: Arc<Connections>,
     pub http: Arc<Connections>,
     pub metrics: Arc<Connections>,
+    pub cdr_connections: Arc<Connections>,
     /// Audit lines that were left out, since too many of one kind came.
     pub audit_left_out: Counter,
     /// Sessions of the console that were begun.
@@ -147,6 +151,7 @@ impl Default for Meter {
             unread: Default::default(),
             hooks: HookMetrics::default(),
             mirror: MirrorMetrics::default(),
+            cdrs: CdrMetrics::default(),
             forward: ForwardMetrics::default(),
             upstream: UpstreamMetrics::default(),
             commit_changes: Histogram::of_units(COMMIT_CHANGES),
@@ -162,6 +167,7 @@ impl Default for Meter {
             https: Arc::default(),
             http: Arc::default(),
             metrics: Arc::default(),
+            cdr_connections: Arc::default(),
             audit_left_out: Counter::default(),
             sign_ins: Counter::default(),
             sign_ins_refused: Counter::default(),

@@ -16,6 +16,37 @@ pub struct Outcome {
     pub unknown_statuses: u64,
     /// Unknown keys that did not fit into their record.
     pub dropped_keys: u64,
+    /// What became of CDRs.
+    #[serde(default)]
+    pub cdrs: CdrOutcome,
+}
+
+/// What became of CDRs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct CdrOutcome {
+    /// They named their call.
+    pub by_sid: u64,
+    /// Their call was found by its Call-ID.
+    pub by_call_id: u64,
+    /// They wait for their call.
+    pub waiting: u64,
+    /// They are a call of their own, and changed it.
+    pub alone: u64,
+    /// Calls of CDRs alone, or CDRs that waited, that became part of another call.
+    pub merged: u64,
+    /// Calls of CDRs alone that were made, since no other source had said anything of them.
+    pub made: u64,
+}
+
+impl CdrOutcome {
+    fn add(&mut self, other: Self) {
+        self.by_sid += other.by_sid;
+        self.by_call_id += other.by_call_id;
+        self.waiting += other.waiting;
+        self.alone += other.alone;
+        self.merged += other.merged;
+        self.made += other.made;
+    }
 }
 
 impl Outcome {
@@ -27,5 +58,6 @@ impl Outcome {
         self.ignored += other.ignored;
         self.unknown_statuses += other.unknown_statuses;
         self.dropped_keys += other.dropped_keys;
+        self.cdrs.add(other.cdrs);
     }
 }

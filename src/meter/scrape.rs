@@ -42,6 +42,8 @@ pub struct ScrapeFigures {
     pub disk_low: bool,
     pub reserve_bytes: u64,
     pub changes: Outcome,
+    /// CDRs that wait for their calls.
+    pub cdrs_waiting: u64,
     pub failed_authentications: u64,
     pub event_streams: u64,
     /// Of the console, that may still be used.
@@ -101,6 +103,7 @@ impl Collector for Scrape {
         self.calls(&mut text)?;
         self.sockets(&mut text)?;
         self.mirror(&mut text)?;
+        self.cdrs(&mut text)?;
         self.upstream(&mut text)?;
         self.forward(&mut text)?;
         self.requests.write(&mut text)
@@ -284,6 +287,62 @@ impl Scrape {
         Ok(())
     }
 
+    /// Nothing where no CDRs are taken.
+    fn cdrs(&self, text: &mut MetricsText<'_>) -> fmt::Result {
+        let cdrs = &self.meter.cdrs;
+        let Some(state) = cdrs.state() else { return Ok(()) };
+        let help = "Lines that were written to the listener for CDRs";
+        let mut lines = text.counters("rollcall_cdr_lines", help)?;
+        for (outcome, count) in cdrs.by_outcome() {
+            lines.value(&[("outcome", outcome)], count)?;
+        }
+        let found = self.figures.changes.cdrs;
+        let help = "CDRs by how their call was found";
+        let mut calls = text.counters("rollcall_cdr_calls", help)?;
+        for (by, count) in [
+            ("call_sid", found.by_sid),
+            ("call_id", found.by_call_id),
+            ("waiting", found.waiting),
+            ("alone", found.alone),
+        ] {
+            calls.value(&[("by", by)], count)?;
+        }
+        for (name, help, count) in [
+            (
+                "rollcall_cdr_calls_made",
+                "Calls of which nothing but CDRs was known in time",
+                found.made,
+            ),
+            (
+                "rollcall_cdr_calls_merged",
+                "Calls of CDRs alone, or CDRs that waited, that became part of another call",
+                found.merged,
+            ),
+            (
+                "rollcall_cdr_requests_unauthorised",
+                "Requests with CDRs that had a wrong user or password, or none",
+                cdrs.unauthorised.get(),
+            ),
+            (
+                "rollcall_cdr_requests_unavailable",
+                "Requests with CDRs that were answered 503",
+                cdrs.unavailable.get(),
+            ),
+        ] {
+            text.counter(name, help, count)?;
+        }
+        let help = "CDRs that wait for the call of their Call-ID";
+        text.number("rollcall_cdrs_waiting", help, self.figures.cdrs_waiting)?;
+        let help = "Time from the end of a call to its CDR being on disk";
+        text.histogram("rollcall_cdr_delay_seconds", help, &cdrs.delay)?;
+        if let Some(at) = state.last_cdr_at {
+            let help = "When the last CDR was on disk, in seconds since 1970";
+            let seconds = as_float(at.millis()) / 1000.0;
+            text.gauge("rollcall_cdr_last_timestamp_seconds", help, seconds)?;
+        }
+        Ok(())
+    }
+
     /// Nothing where jambonz is not asked about tokens.
     fn upstream(&self, text: &mut MetricsText<'_>) -> fmt::Result {
         let upstream = &self.meter.upstream;
@@ -420,7 +479,12 @@ impl Scrape {
 
     fn sockets(&self, text: &mut MetricsText<'_>) -> fmt::Result {
         let meter = &self.meter;
-        let all = [("https", &meter.https), ("http", &meter.http), ("metrics", &meter.metrics)];
+        let all = [
+            ("https", &meter.https),
+            ("http", &meter.http),
+            ("metrics", &meter.metrics),
+            ("cdrs", &meter.cdr_connections),
+        ];
         let mut open = text.gauges("rollcall_connections", "Connections that are open")?;
         for (listener, connections) in all {
             let now = u64::try_from(connections.open.get()).unwrap_or_default();

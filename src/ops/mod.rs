@@ -39,7 +39,9 @@ pub use purge::{Left, Purge, Purged, Where};
 pub use select::Selection;
 pub use sessions::{sign_in, sign_out};
 pub use show::is_whole;
-pub use status::{ConsoleFigures, LastBackup, MirrorFigures, StatusFigures, UpstreamFigures};
+pub use status::{
+    CdrFigures, ConsoleFigures, LastBackup, MirrorFigures, StatusFigures, UpstreamFigures,
+};
 pub use tokens::{NewScope, NewToken, TokenInfo, make_first, note_used};
 
 use crate::backup::{BackupError, BackupScope, send};

@@ -42,6 +42,8 @@ pub struct StatusFigures {
     pub hooks: HookFigures,
     /// The mirror of jambonz's Redis; none where there is none.
     pub mirror: Option<MirrorFigures>,
+    /// CDRs; none where none are taken.
+    pub cdrs: Option<CdrFigures>,
     /// The console; none where it is off, or no server is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub console: Option<ConsoleFigures>,
@@ -74,7 +76,9 @@ pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
     let hooks = hooks::figures(store);
     let mirror = mirror(store);
     let heard = hooks.accounts.iter().filter_map(|one| one.last_event_at.clone());
-    let heard = heard.chain(mirror.as_ref().and_then(|mirror| mirror.last_event_at.clone())).max();
+    let cdrs = cdrs(store, &status);
+    let heard = heard.chain(mirror.as_ref().and_then(|mirror| mirror.last_event_at.clone()));
+    let heard = heard.chain(cdrs.as_ref().and_then(|cdrs| cdrs.last_cdr_at.clone())).max();
     // What came before the start is in the journal.
     let last_event_at = heard.or_else(|| {
         let found = store.last_event().ok().flatten();
@@ -97,6 +101,7 @@ pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
         listeners: context.listeners.clone(),
         hooks,
         mirror,
+        cdrs,
         console: context.sign_in_codes.as_ref().map(|_| ConsoleFigures {
             sessions: store.access(|access| access.live_sessions(now)),
             sign_ins: store.meter().sign_ins.get(),
@@ -151,6 +156,49 @@ fn mirror(store: &Store) -> Option<MirrorFigures> {
         events: metrics.events.get(),
         found: metrics.found.get(),
         unreadable: metrics.unreadable.get(),
+    })
+}
+
+/// The listener for CDRs, since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CdrFigures {
+    /// Where it listens.
+    pub url: String,
+    /// When the last request came from one who may write. RFC 3339.
+    pub last_request_at: Option<String>,
+    /// That was a subscription of an `InfluxDB`.
+    pub by_subscription: bool,
+    /// When the last CDR was on disk.
+    pub last_cdr_at: Option<String>,
+    /// Lines by what became of them.
+    pub lines: BTreeMap<String, u64>,
+    /// When and why the last line was refused that was.
+    pub refused_at: Option<String>,
+    pub refused: Option<String>,
+    /// Requests without the right user and password.
+    pub unauthorised: u64,
+    /// CDRs that wait for their calls.
+    pub waiting: u64,
+    /// What became of CDRs.
+    pub found: crate::store::CdrOutcome,
+}
+
+fn cdrs(store: &Store, status: &Status) -> Option<CdrFigures> {
+    let metrics = &store.meter().cdrs;
+    let state = metrics.state()?;
+    let shown = |at: Option<Timestamp>| at.map(|at| show_time(at).to_string());
+    let (refused_at, refused) = state.refused.unzip();
+    Some(CdrFigures {
+        url: state.place,
+        last_request_at: shown(state.last_request_at),
+        by_subscription: state.by_subscription,
+        last_cdr_at: shown(state.last_cdr_at),
+        lines: metrics.by_outcome().map(|(name, count)| (name.to_owned(), count)).collect(),
+        refused_at: shown(refused_at),
+        refused,
+        unauthorised: metrics.unauthorised.get(),
+        waiting: status.cdrs_waiting,
+        found: status.changes.cdrs,
     })
 }
 

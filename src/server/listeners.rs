@@ -42,14 +42,20 @@ pub enum ListenerKind {
     Http,
     /// Metrics alone, in the clear.
     Metrics,
+    /// CDRs alone.
+    Cdrs,
+    /// CDRs alone, over TLS.
+    CdrsTls,
 }
 
 /// Takes all of them, HTTPS first.
 pub fn take(config: &Config, mut activated: ActivatedSockets) -> Result<Vec<Taken>, Failure> {
+    let cdrs = if config.cdrs.tls { ListenerKind::CdrsTls } else { ListenerKind::Cdrs };
     let purposes = [
         (ListenerKind::Https, Some(&config.listen), true),
         (ListenerKind::Http, config.http.listen.as_ref(), config.http.allow_remote),
         (ListenerKind::Metrics, config.metrics.listen.as_ref(), config.metrics.allow_remote),
+        (cdrs, config.cdrs.listen.as_ref(), config.cdrs.allow_remote || config.cdrs.tls),
     ];
     let mut taken = Vec::new();
     for (purpose, address, remote) in purposes {
@@ -138,6 +144,7 @@ impl ListenerKind {
             Self::Https => "https",
             Self::Http => "http",
             Self::Metrics => "metrics",
+            Self::Cdrs | Self::CdrsTls => "cdrs",
         }
     }
 
@@ -146,6 +153,8 @@ impl ListenerKind {
             Self::Https => format!("https://{address}"),
             Self::Http => format!("http://{address}"),
             Self::Metrics => format!("http://{address}/metrics"),
+            Self::Cdrs => format!("http://{address}/write?db=cdrs"),
+            Self::CdrsTls => format!("https://{address}/write?db=cdrs"),
         }
     }
 
@@ -158,6 +167,7 @@ impl ListenerKind {
             Self::Https => "listen",
             Self::Http => "http.listen",
             Self::Metrics => "metrics.listen",
+            Self::Cdrs | Self::CdrsTls => "cdrs.listen",
         };
         let name = self.name();
         let addresses = held.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -182,6 +192,9 @@ impl ListenerKind {
         let name = self.name();
         let shows = match self {
             Self::Metrics => "metrics have no token there",
+            Self::Cdrs | Self::CdrsTls => {
+                "plain HTTP shows the password and telephone numbers to everyone who can read the network"
+            }
             _ => "plain HTTP shows tokens and calls to everyone who can read the network",
         };
         Failure::usage(format!(

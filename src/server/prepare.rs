@@ -8,6 +8,7 @@ use std::path::Path;
 use super::listeners::{self, Taken};
 use super::owner::{cannot_bind, cannot_open, no_certificate};
 use super::socket_activation::ActivatedSockets;
+use crate::cdrs::Credentials;
 use crate::config::Config;
 use crate::logs::AuditLog;
 use crate::ops::Failure;
@@ -19,12 +20,15 @@ pub(super) struct Prepared {
     pub taken: Vec<Taken>,
     pub audit: AuditLog,
     pub lock: Lock,
+    pub cdr_credentials: Option<Credentials>,
 }
 
 impl Prepared {
     /// Takes addresses, then the data directory; a new one is made.
     pub fn of(config: &Config, runtime_dir: Option<&Path>) -> Result<Self, Failure> {
         let activated = ActivatedSockets::from_environment()?;
+        let cdr_credentials =
+            Credentials::read(&config.cdrs).map_err(|error| Failure::new(error.to_string()))?;
         let failed = |error: OpenError| cannot_open(&error, &config.data_dir);
         // Who else has the store is said before who else has the port.
         let lock = match Lock::take(&config.data_dir, false) {
@@ -42,7 +46,7 @@ impl Prepared {
         };
         // Last, since it makes its file.
         match config.audit() {
-            Ok(audit) => Ok(Self { taken, audit, lock }),
+            Ok(audit) => Ok(Self { taken, audit, lock, cdr_credentials }),
             Err(failure) => Err(given_back(Some(lock), failure)),
         }
     }

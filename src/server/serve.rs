@@ -25,7 +25,7 @@ use crate::logs::AuditLog;
 use crate::ops::{self, Failure};
 use crate::store::{OpenError, Options, Progress, Store, chain};
 use crate::tls::TlsReloader;
-use crate::{admin, clock, http, mirror};
+use crate::{admin, cdrs, clock, http, mirror};
 
 /// Connections of scrapers at a time.
 const SCRAPERS_MAX: usize = 16;
@@ -72,7 +72,8 @@ pub fn serve(
     tracing::info!(version, %data_dir, pid = std::process::id(), "rollcall starts");
     let files = files::raise();
     let forwarder = Forwarder::new(&config.forward).map_err(|error| Failure::new(chain(&error)))?;
-    let Prepared { taken, audit, lock } = Prepared::of(config, runtime_dir.as_deref())?;
+    let Prepared { taken, audit, lock, cdr_credentials } =
+        Prepared::of(config, runtime_dir.as_deref())?;
     let cannot_open = |error: OpenError| cannot_open(&error, &config.data_dir);
     let store = {
         let progress_to = parking_lot::Mutex::new((&mut *tell, systemd::Starting::begin()));
@@ -103,6 +104,7 @@ pub fn serve(
         demo,
         again,
         audit: Arc::new(audit),
+        cdr_credentials,
         started_at,
         begun,
         files,
@@ -129,6 +131,8 @@ pub(super) struct RunningServer<'a> {
     demo: Option<bool>,
     again: &'a dyn Fn() -> Result<Config, ConfigError>,
     pub(super) audit: Arc<AuditLog>,
+    /// Who may write CDRs; none where they are not taken.
+    cdr_credentials: Option<cdrs::Credentials>,
     pub(super) started_at: Timestamp,
     begun: Instant,
     /// Files that the process may have open.
@@ -159,6 +163,7 @@ impl RunningServer<'_> {
         let (stop, stopped) = watch::channel(());
         let context = Arc::new(self.http_context(stopped.clone(), &reloader)?);
         let api = http::service(context.clone());
+        let cdrs = self.cdr_credentials.clone().map(|found| http::cdrs(context.clone(), found));
         let meter = self.store.meter();
         let connections = files::connections(config, self.files);
         let limits = LimitsSection { connections, ..config.limits };
@@ -195,6 +200,22 @@ impl RunningServer<'_> {
                     let limits = LimitsSection { connections: SCRAPERS_MAX, ..limits };
                     let (counted, api) = (meter.metrics.clone(), http::scrapes(context.clone()));
                     let front = Front { warnings, ..Front::default() };
+                    listeners
+                        .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
+                }
+                ListenerKind::Cdrs | ListenerKind::CdrsTls => {
+                    // There is none without its credentials.
+                    let Some(api) = cdrs.clone() else {
+                        tracing::warn!(
+                            url,
+                            "nothing is served there, since cdrs.listen is not set"
+                        );
+                        continue;
+                    };
+                    meter.cdrs.listens(&url);
+                    let tls = (purpose == ListenerKind::CdrsTls).then(|| reloader.clone());
+                    let counted = meter.cdr_connections.clone();
+                    let front = Front { tls, warnings, ..Front::default() };
                     listeners
                         .spawn(listener::run(listener, front, api, limits, counted, asked, stop));
                 }
@@ -371,6 +392,7 @@ fn bound(config: &Config, bound_listeners: &[BoundListener]) -> Config {
             ListenerKind::Https => Some(&mut config.listen),
             ListenerKind::Http => config.http.listen.as_mut(),
             ListenerKind::Metrics => config.metrics.listen.as_mut(),
+            ListenerKind::Cdrs | ListenerKind::CdrsTls => config.cdrs.listen.as_mut(),
         };
         if let (Some(place), Some(found)) = (place, found)
             && place.port() == 0
@@ -433,6 +455,10 @@ impl Config {
             min_free_bytes: self.store.min_free_bytes,
             reserve_bytes: self.store.reserve_bytes,
             max_lifetime_millis: millis(self.calls.max_lifetime),
+            cdrs: crate::store::CdrOptions {
+                taken: self.cdrs.listen.is_some(),
+                wait_millis: millis(self.cdrs.wait),
+            },
             sweep_interval: self.calls.sweep_interval,
             retention: crate::store::RetentionPolicy {
                 age_millis: self.retention.age.map(millis),

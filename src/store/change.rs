@@ -24,6 +24,9 @@ pub enum Change {
     Stale(CallId, Timestamp),
     /// A call whose time is over is deleted, unless it is active.
     Expire(CallId),
+    /// A CDR that waits is looked at again: it becomes part of the call that it belongs to, or, where its
+    /// time is over, a call of its own.
+    PlaceCdr { id: CallId, due: bool },
     /// A token or the settings of an account.
     Admin(SettingRow),
     /// The hook that brought the events before it is to be passed on, unless a call of it was deleted.
@@ -36,7 +39,10 @@ impl Change {
         match self {
             Self::Event(event) | Self::Imported(event) => Some(event.id),
             Self::Record(call) => Some(call.id),
-            Self::Delete(id) | Self::Expire(id) | Self::Stale(id, _) => Some(*id),
+            Self::Delete(id)
+            | Self::Expire(id)
+            | Self::Stale(id, _)
+            | Self::PlaceCdr { id, .. } => Some(*id),
             Self::Admin(_) | Self::Forward(_) => None,
         }
     }
@@ -44,6 +50,24 @@ impl Change {
     /// It makes the store grow, and has to wait where the disk is short of space.
     pub(super) fn grows(&self) -> bool {
         matches!(self, Self::Event(_) | Self::Imported(_) | Self::Record(_) | Self::Forward(_))
+    }
+
+    /// The same change of another call.
+    pub(super) fn for_call(self, id: CallId) -> Self {
+        let of_event = |event: Box<StampedEvent>| Box::new(StampedEvent { id, ..*event });
+        match self {
+            Self::Event(event) => Self::Event(of_event(event)),
+            Self::Imported(event) => Self::Imported(of_event(event)),
+            Self::Record(record) => {
+                Self::Record(Arc::new(Call { id, ..Arc::unwrap_or_clone(record) }))
+            }
+            other => other,
+        }
+    }
+
+    /// It is what a CDR says.
+    pub(super) fn is_cdr(&self) -> bool {
+        matches!(self, Self::Event(event) if event.source == Source::Cdr)
     }
 
     /// What its call is after it, and where it came from; none where nothing happens to it.
@@ -96,6 +120,11 @@ impl Change {
                     None
                 }
             },
+            Self::PlaceCdr { due, .. } => {
+                let waits = known.filter(|_| due)?;
+                let origin = ChangeOrigin::Source(Source::Cdr);
+                Some((CallState::Call(Arc::new(waits.clone())), origin))
+            }
             Self::Admin(_) | Self::Forward(_) => None,
         }
     }

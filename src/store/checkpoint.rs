@@ -280,7 +280,7 @@ fn choose(
 
 /// From where on the journal is to be read again by an index that has all records up to this one.
 pub(super) fn replay_from(registry: &Registry, last_seq: u64) -> u64 {
-    registry.first_part_seq().unwrap_or(u64::MAX).min(last_seq + 1)
+    registry.first_unplaced_seq().unwrap_or(u64::MAX).min(last_seq + 1)
 }
 
 /// Which calls the next checkpoint should take: all of them where the registry fills up or the

@@ -20,6 +20,10 @@ use crate::domain::CallId;
 /// Calls that one submission of the sweep gives up.
 const SWEEP_CALLS: usize = 500;
 
+/// What of the calls in memory may be CDRs that wait: one of so many.
+const WAITING_SHARE: usize = 4;
+/// Time between two looks for CDRs whose time is over.
+const PLACING_MIN: Duration = Duration::from_millis(500);
 /// Sids that an index which was opened gets to know at once.
 const LEARNED_SIDS: usize = 100_000;
 /// Calls that are counted at once for the quarters of an hour that are sealed.
@@ -38,6 +42,8 @@ pub(super) struct Checkpointer {
     builder: IndexBuilder,
     /// It has been logged that there is no room for a checkpoint.
     cramped: bool,
+    /// CDRs that wait have been looked at up to this sequence number, with the index of this generation.
+    cdrs_seen: (u64, u64),
 }
 
 /// What has been asked for since the last turn, new generations apart.
@@ -53,14 +59,15 @@ struct Asked {
 impl Checkpointer {
     pub fn new(shared: Arc<Shared>, generation: u64) -> Self {
         let builder = IndexBuilder::new(shared.clone(), generation);
-        Self { shared, sweep: BelievedClock::new(), builder, cramped: false }
+        Self { shared, sweep: BelievedClock::new(), builder, cramped: false, cdrs_seen: (0, 0) }
     }
 
     /// Runs until the store closes; the last thing is a checkpoint of everything.
     pub fn run(mut self, inbox: &Receiver<CheckpointerMessage>) {
         let interval = self.shared.options.checkpoint_interval;
         loop {
-            let Asked { stop, everything, replies } = self.next_turn(inbox, interval);
+            let longest = self.until_cdr_is_due().map_or(interval, |due| interval.min(due));
+            let Asked { stop, everything, replies } = self.next_turn(inbox, longest);
             #[cfg(test)]
             self.shared.health.strike("checkpointer");
             if stop {
@@ -104,6 +111,7 @@ impl Checkpointer {
             if stop {
                 return;
             }
+            self.place_cdrs();
             if self.sweep.last().elapsed() >= self.shared.options.sweep_interval {
                 self.sweep();
             }
@@ -136,6 +144,47 @@ impl Checkpointer {
             next = inbox.try_recv().ok();
         }
         asked
+    }
+
+    /// How long the CDR that came first has yet to wait, but for a moment; none where none waits.
+    fn until_cdr_is_due(&self) -> Option<Duration> {
+        let registry = self.shared.view.registry.read();
+        let (_, first) = registry.all_waiting().next()?;
+        let due = first.at.plus_millis(self.shared.options.cdrs.wait_millis);
+        let left = due.millis().saturating_sub(clock::now().millis());
+        Some(Duration::from_millis(left).max(PLACING_MIN))
+    }
+
+    /// Looks again at CDRs that wait: those that are new, in case their call came meanwhile, and those whose
+    /// time is over. Where many wait the first ones wait less.
+    fn place_cdrs(&mut self) {
+        // Without an index it is not known which calls there are.
+        if self.shared.view.index().is_err() {
+            return;
+        }
+        let (seen, generation) = self.cdrs_seen;
+        let seen = if generation == self.builder.generation() { seen } else { 0 };
+        let (now, wait) = (clock::now(), self.shared.options.cdrs.wait_millis);
+        let mut newest = seen;
+        let changes: Vec<Change> = {
+            let registry = self.shared.view.registry.read();
+            let most = self.shared.options.registry_calls / WAITING_SHARE;
+            let surplus = registry.waiting().saturating_sub(most);
+            let waiting = registry.all_waiting().enumerate();
+            let looked = waiting.filter_map(|(n, (id, part))| {
+                let due = n < surplus || part.at.plus_millis(wait) <= now;
+                newest = newest.max(part.seq);
+                (due || part.seq > seen).then_some(Change::PlaceCdr { id, due })
+            });
+            looked.collect()
+        };
+        for some in changes.chunks(SWEEP_CALLS) {
+            if let Err(error) = self.shared.intake.apply(some.to_vec(), now, Backpressure::None) {
+                tracing::warn!(%error, "CDRs that wait for their calls wait longer");
+                return;
+            }
+        }
+        self.cdrs_seen = (newest, self.builder.generation());
     }
 
     /// Has the index get to know sids that it had when it was opened, for a while.

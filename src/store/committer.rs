@@ -13,6 +13,7 @@ use super::frames::{admin_body, tombstone_body};
 use super::messages::{CheckpointNote, CommitterMessage, Submission};
 use super::outbox::{Hook, HookHead};
 use super::parts::{self, join_first, look_up, replace};
+use super::placing::CallIds;
 use super::state::Shared;
 use super::submit::Backpressure;
 use crate::access::SettingRow;
@@ -20,6 +21,7 @@ use crate::codec;
 use crate::domain::{AccountSid, Call, CallId, CallSid, Source, Timestamp};
 use crate::index::{AdminRow, Index, IndexError};
 use crate::journal::{Batch, ChangeOrigin, FrameKind, JournalError, JournalWriter};
+use crate::keys::may_be_derived;
 use crate::registry::{CallState, Indexed};
 
 /// Changes that one commit takes, beyond which the next one begins.
@@ -91,19 +93,21 @@ pub(super) fn run(shared: &Shared, mut writer: JournalWriter, jobs: &Receiver<Co
 
 /// What a call is after the changes of this commit so far.
 #[derive(Clone, Default)]
-struct Staged {
-    state: Option<CallState>,
+pub(super) struct Staged {
+    pub state: Option<CallState>,
     /// What the index has, where it was asked, until the first version of this commit takes it along.
     indexed: Option<Indexed>,
     /// The call is not in memory and there is no index: the state is a part, or none.
-    part: bool,
+    pub part: bool,
     /// The call is new here, and the index has one of its sid of another account.
     namesake: bool,
+    /// There is no such call: the state is that of CDRs which wait for theirs. A part, too.
+    pub waits: bool,
 }
 
 /// The changes that are synced together.
-struct Group<'a> {
-    shared: &'a Shared,
+pub(super) struct Group<'a> {
+    pub shared: &'a Shared,
     batch: Batch,
     staged: HashMap<CallId, Staged>,
     /// The sids of calls that are new with this commit, and whose they are.
@@ -117,6 +121,8 @@ struct Group<'a> {
     changes: usize,
     /// More active calls, or fewer, by account.
     live: Vec<(AccountSid, i64)>,
+    /// Calls whose Call-IDs are new with this commit.
+    pub call_ids: CallIds,
 }
 
 /// A version of a call that is in the commit.
@@ -124,6 +130,7 @@ struct PublishedCall {
     id: CallId,
     state: CallState,
     part: bool,
+    waits: bool,
     /// What the index has: with the first version of a call that was not in memory.
     indexed: Option<Indexed>,
     seq: u64,
@@ -132,14 +139,15 @@ struct PublishedCall {
 
 /// What one submission does, before it is part of the commit.
 #[derive(Default)]
-struct PreparedSubmission {
-    touched: HashMap<CallId, (Staged, ChangeOrigin)>,
-    order: Vec<CallId>,
+pub(super) struct PreparedSubmission {
+    pub touched: HashMap<CallId, (Staged, ChangeOrigin)>,
+    pub order: Vec<CallId>,
     claimed: HashMap<CallSid, AccountSid>,
     admin: Vec<SettingRow>,
     hooks: Vec<Arc<Hook>>,
-    outcome: Outcome,
-    live: Vec<(AccountSid, i64)>,
+    pub outcome: Outcome,
+    pub live: Vec<(AccountSid, i64)>,
+    pub call_ids: CallIds,
 }
 
 impl<'a> Group<'a> {
@@ -155,6 +163,7 @@ impl<'a> Group<'a> {
             replies: Vec::new(),
             changes: 0,
             live: Vec::new(),
+            call_ids: CallIds::new(),
         }
     }
 
@@ -228,11 +237,10 @@ impl<'a> Group<'a> {
         change: Change,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let outcome = &mut draft.outcome;
-        let Some(id) = change.id() else {
+        let Some(given) = change.id() else {
             match change {
                 Change::Admin(row) => {
-                    outcome.changed += 1;
+                    draft.outcome.changed += 1;
                     draft.admin.push(row);
                 }
                 Change::Forward(hook) if !self.has_deleted(draft, &hook, at) => {
@@ -242,10 +250,13 @@ impl<'a> Group<'a> {
             }
             return Ok(());
         };
-        let mut staged = match draft.touched.get(&id) {
-            Some((staged, ..)) => staged.clone(),
-            None => self.current(id, at),
-        };
+        let (is_cdr, is_placed) = (change.is_cdr(), matches!(change, Change::PlaceCdr { .. }));
+        let change = self.addressed(draft, change, at);
+        let Some(id) = change.id() else { return Ok(()) };
+        let mut staged = self.staged_in(draft, id, at);
+        let outcome = &mut draft.outcome;
+        outcome.cdrs.by_call_id += u64::from((is_cdr || is_placed) && id != given);
+        outcome.cdrs.by_sid += u64::from(is_cdr && !may_be_derived(given.sid));
         let known = match &staged.state {
             Some(CallState::Deleted(_)) => {
                 outcome.ignored += 1;
@@ -254,14 +265,34 @@ impl<'a> Group<'a> {
             Some(CallState::Call(call)) => Some(call.clone()),
             None => None,
         };
-        if staged.part && !change.grows() {
+        // No call is known of that sid, and what is known is not shown yet.
+        let hidden = staged.waits;
+        if staged.part && !hidden && !change.grows() {
             // What is to become of a call depends on all that is known of it.
             self.shared.view.index()?;
             return Err(StoreError::Busy);
         }
+        if hidden {
+            // Whatever else is said of it makes it a call.
+            staged.waits = is_cdr;
+            staged.part = is_cdr;
+        } else if is_cdr && known.is_none() && may_be_derived(id.sid) {
+            staged.waits = !staged.part;
+            staged.part = true;
+        }
         let Some((state, origin)) = change.after(known.as_deref(), at, outcome) else {
             return Ok(());
         };
+        let state = match state {
+            CallState::Call(call) if !staged.part => {
+                let before = known.as_deref().filter(|_| !hidden);
+                let absorbed = (given != id).then_some(given);
+                CallState::Call(self.absorb(draft, before, call, absorbed, at))
+            }
+            state => state,
+        };
+        let origin = if is_placed { ChangeOrigin::Source(Source::Cdr) } else { origin };
+        let outcome = &mut draft.outcome;
         let state = match state {
             CallState::Call(mut call) if known.is_none() && !staged.part => {
                 if !call.namesake && (staged.namesake || self.has_namesake(&draft.claimed, id)) {
@@ -275,16 +306,23 @@ impl<'a> Group<'a> {
             state => state,
         };
         match (&known, &state) {
-            (Some(before), CallState::Call(after)) if before == after => {
+            (Some(before), CallState::Call(after))
+                if before == after && (!hidden || staged.waits) =>
+            {
                 outcome.unchanged += 1;
                 return Ok(());
             }
             // Whether it is new is known once it has its place.
-            (None, _) if !staged.part => outcome.new += 1,
+            (before, CallState::Call(_)) if !staged.part && (hidden || before.is_none()) => {
+                outcome.new += 1;
+                outcome.cdrs.made += u64::from(is_placed);
+            }
             _ => outcome.changed += 1,
         }
+        outcome.cdrs.waiting += u64::from(staged.waits);
+        outcome.cdrs.alone += u64::from(is_cdr && !staged.part && may_be_derived(id.sid));
         let up = |call: Option<&Call>| i64::from(call.is_some_and(Call::live));
-        let more = up(call_of(&state)) - up(known.as_deref());
+        let more = up(call_of(&state)) - up(known.as_deref().filter(|_| !hidden));
         if more != 0 && !staged.part {
             draft.live.push((id.account, more));
         }
@@ -307,6 +345,17 @@ impl<'a> Group<'a> {
         })
     }
 
+    /// What a call is after the changes of a submission so far.
+    pub(super) fn staged_in(
+        &self,
+        draft: &PreparedSubmission,
+        id: CallId,
+        at: Timestamp,
+    ) -> Staged {
+        let touched = draft.touched.get(&id).map(|(staged, ..)| staged.clone());
+        touched.unwrap_or_else(|| self.current(id, at))
+    }
+
     /// What is known of a call: by this commit, by the registry, by the index.
     fn current(&self, id: CallId, at: Timestamp) -> Staged {
         if let Some(staged) = self.staged.get(&id) {
@@ -324,6 +373,13 @@ impl<'a> Group<'a> {
             if let Ok((found, namesake)) = asked {
                 (staged.state, staged.indexed) = found.unzip();
                 staged.namesake = namesake;
+                if staged.state.is_none() && may_be_derived(id.sid) {
+                    let registry = self.shared.view.registry.read();
+                    let waiting = registry.waiting_for(id).map(|part| part.call.clone());
+                    staged.waits = waiting.is_some();
+                    staged.part = staged.waits;
+                    staged.state = waiting.map(CallState::Call);
+                }
             } else {
                 // It is built again, and the part finds its place then.
                 let registry = self.shared.view.registry.read();
@@ -340,6 +396,11 @@ impl<'a> Group<'a> {
             staged.namesake = self.ask(|index| parts::has_namesake(index, id)).unwrap_or(false);
         }
         staged
+    }
+
+    /// What a call is after the submissions of this commit so far, where they changed it.
+    pub(super) fn staged(&self, id: CallId) -> Option<&Staged> {
+        self.staged.get(&id)
     }
 
     /// Asks the index something.
@@ -361,7 +422,9 @@ impl<'a> Group<'a> {
 
     /// Makes a draft part of the commit: one frame a call.
     fn add(&mut self, draft: PreparedSubmission, at: Timestamp) -> Result<(), JournalError> {
-        let PreparedSubmission { mut touched, order, claimed, admin, hooks, live, .. } = draft;
+        let PreparedSubmission {
+            mut touched, order, claimed, admin, hooks, live, call_ids, ..
+        } = draft;
         let mut bodies = Vec::with_capacity(order.len());
         for id in order {
             let Some((mut staged, origin)) = touched.remove(&id) else { continue };
@@ -371,8 +434,9 @@ impl<'a> Group<'a> {
                 CallState::Call(call) => (FrameKind::Record, codec::encode(call)),
                 CallState::Deleted(_) => (FrameKind::Tombstone, tombstone_body(id)),
             };
-            let (part, indexed) = (staged.part, staged.indexed.take());
-            let version = PublishedCall { id, state, part, indexed, seq: 0, at };
+            let Staged { part, waits, .. } = staged;
+            let indexed = staged.indexed.take();
+            let version = PublishedCall { id, state, part, waits, indexed, seq: 0, at };
             bodies.push((staged, version, origin, kind, body));
         }
         let admin: Vec<_> = admin.into_iter().map(|row| (admin_body(&row), row)).collect();
@@ -383,6 +447,7 @@ impl<'a> Group<'a> {
         }
         self.claimed.extend(claimed);
         self.live.extend(live);
+        self.call_ids.extend(call_ids);
         for (staged, version, origin, kind, body) in bodies {
             let seq = self.batch.push(at, origin, kind, &body)?;
             self.staged.insert(version.id, staged);
@@ -434,8 +499,9 @@ impl<'a> Group<'a> {
             shared.outbox.accepted(hooks);
         }
         let mut registry = shared.view.registry.write();
-        for PublishedCall { id, state, part, indexed, seq, at } in published {
+        for PublishedCall { id, state, part, waits, indexed, seq, at } in published {
             match state {
+                CallState::Call(call) if waits => registry.put_waiting(id, call, seq, at),
                 CallState::Call(call) if part => registry.put_part(id, call, seq, at),
                 state => registry.put(id, state, seq, at, indexed),
             }

@@ -55,6 +55,7 @@ mod options;
 mod outbox;
 mod page_start;
 mod parts;
+mod placing;
 mod query;
 mod recovery;
 mod scope;
@@ -81,7 +82,7 @@ pub use error::{OpenError, StoreError, chain};
 pub use list::{Listing, Slice};
 pub use messages::{Collected, Compacted, Depth};
 pub use open::Store;
-pub use options::{Options, RetentionPolicy};
+pub use options::{CdrOptions, Options, RetentionPolicy};
 pub use outbox::{
     Audience, FoundHooks, HOOK_CALLS_MAX, Hook, HookContent, HookHead, HookLookup, HookReader,
     Progress as ForwardProgress, Span,
@@ -93,7 +94,7 @@ pub use stats::Status;
 pub use threads::{Progress, Unit};
 pub use waits::WaitGuard;
 
-pub use crate::meter::{Cause, MirrorMode, Outcome, TargetMetrics};
+pub use crate::meter::{Cause, CdrOutcome, MirrorMode, Outcome, TargetMetrics};
 
 #[cfg(test)]
 mod tests;

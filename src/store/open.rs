@@ -126,6 +126,7 @@ impl Store {
             generations: Generations::new(&dir, options.index_cache_bytes),
             index_writer: Mutex::new(()),
             newest_checkpoint: AtomicU64::new(0),
+            cdrs_taken: AtomicBool::new(options.cdrs.taken),
             forgotten: AtomicBool::new(true),
             at_rest: RwLock::new(()),
             short_of_space: Mutex::default(),

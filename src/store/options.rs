@@ -29,6 +29,7 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// How long a call lives without an event.
     pub max_lifetime_millis: u64,
+    pub cdrs: CdrOptions,
     /// How often quiet calls are looked for.
     pub sweep_interval: Duration,
     /// What is kept, and for how long.
@@ -64,4 +65,13 @@ pub struct RetentionPolicy {
     pub erase_millis: u64,
     /// Time between two rounds.
     pub interval: Duration,
+}
+
+/// What is done with CDRs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CdrOptions {
+    /// They are taken: calls that are new are asked whether any wait for them.
+    pub taken: bool,
+    /// How long one waits for the call of its Call-ID before it is a call of its own.
+    pub wait_millis: u64,
 }

@@ -11,8 +11,8 @@
 //! * The record that is written next holds the part. So a part counts exactly where no record or
 //!   deletion of its call stands behind it in the journal.
 //! * Each part holds the earlier ones of its call.
-//! * While there is an index that is asked, there are no parts: the last of them finds its place in
-//!   the step in which the index takes over.
+//! * While there is an index that is asked, there are no parts but CDRs that wait for their call
+//!   (`placing.rs`): the last of them finds its place in the step in which the index takes over.
 //! * No mark of an index lets a replay begin after a part that has no place yet.
 
 use std::collections::HashSet;
@@ -24,10 +24,10 @@ use super::committer::append;
 use super::frames::tombstone_body;
 use super::messages::{KnownCalls, Versions};
 use super::state::Shared;
-use crate::domain::{Call, CallId};
+use crate::domain::{Call, CallId, Source};
 use crate::index::{Index, IndexError, Stored};
 use crate::journal::{ChangeOrigin, FrameKind, JournalWriter};
-use crate::keys::IndexKeys;
+use crate::keys::{IndexKeys, derived, derived_from};
 use crate::registry::{CallState, Indexed};
 use crate::{clock, codec};
 
@@ -100,6 +100,7 @@ pub(super) fn join_first(
     let mut new = 0;
     // The parts come in their order, and each call once: what is claimed is so by another account.
     let mut claimed = HashSet::new();
+    let mut waiting = Vec::new();
     for (id, part) in parts {
         let in_memory = shared.view.registry.read().get(id).map(|entry| entry.state.clone());
         let (found, indexed) = match in_memory {
@@ -109,6 +110,10 @@ pub(super) fn join_first(
         };
         let outlived = |since: crate::domain::Timestamp| since.plus_millis(lifetime) < part.at;
         let up_before = matches!(&found, Some(CallState::Call(call)) if call.live());
+        if found.is_none() && derived_from(&part.call).is_some() {
+            waiting.push(id);
+            continue;
+        }
         let state = match found {
             // A deletion stands; it is said again, so that it stands behind the part.
             Some(CallState::Deleted(since)) if !outlived(since) => CallState::Deleted(now),
@@ -125,6 +130,20 @@ pub(super) fn join_first(
                 CallState::Call(Arc::new(call))
             }
         };
+        let state = match state {
+            CallState::Call(mut call) if derived_from(&call).is_none() => {
+                for (other, state, indexed) in derived_of(shared, index, &call)? {
+                    call = Arc::new(call.join(&state));
+                    live.push((id.account, -i64::from(state.live() && indexed.is_some())));
+                    let body = tombstone_body(other);
+                    let origin = ChangeOrigin::Source(Source::Cdr);
+                    let seq = batch.push(now, origin, FrameKind::Tombstone, &body)?;
+                    placed.push((other, CallState::Deleted(now), seq, indexed));
+                }
+                CallState::Call(call)
+            }
+            state => state,
+        };
         let seq = match &state {
             CallState::Call(call) => {
                 batch.push(now, ChangeOrigin::Admin, FrameKind::Record, &codec::encode(call))?
@@ -139,6 +158,12 @@ pub(super) fn join_first(
     }
     append(shared, writer, batch)?;
     let mut registry = shared.view.registry.write();
+    if !waiting.is_empty() {
+        shared.cdrs_taken.store(true, Ordering::Release);
+    }
+    for id in waiting {
+        registry.wait(id);
+    }
     for (id, state, seq, indexed) in placed {
         registry.put(id, state, seq, now, indexed);
     }
@@ -150,6 +175,40 @@ pub(super) fn join_first(
     shared.intake.counted.lock().new += new;
     shared.view.published.send_replace(last_seq);
     Ok(())
+}
+
+/// What is known under a sid, and what the index has of it.
+type KnownCall = (CallId, Arc<Call>, Option<Indexed>);
+
+/// What is known under the sids of a call's Call-IDs.
+fn derived_of(shared: &Shared, index: &Index, call: &Call) -> Result<Vec<KnownCall>, StoreError> {
+    let mut known = Vec::new();
+    if !shared.cdrs_taken.load(Ordering::Acquire) {
+        return Ok(known);
+    }
+    let mut ids: Vec<_> =
+        call.call_ids().map(|call_id| derived(call.id.account, &call_id)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    for id in ids {
+        let (state, part) = {
+            let registry = shared.view.registry.read();
+            let state = registry.get(id).map(|entry| entry.state.clone());
+            (state, registry.part(id).map(|part| part.call.clone()))
+        };
+        let (state, indexed) = match state {
+            Some(state) => (Some(state), None),
+            None => look_up(index, id)?.unzip(),
+        };
+        let whole = match (state, part) {
+            (Some(CallState::Call(call)), Some(part)) => Some(Arc::new(call.join(&part))),
+            (Some(CallState::Call(call)), None) => Some(call),
+            (None, part) => part,
+            (Some(CallState::Deleted(_)), _) => None,
+        };
+        known.extend(whole.map(|whole| (id, whole, indexed)));
+    }
+    Ok(known)
 }
 
 /// What a generation that is not read yet has of the calls in memory.

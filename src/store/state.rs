@@ -45,6 +45,8 @@ pub(super) struct Shared {
     pub index_writer: Mutex<()>,
     /// The sequence number of the newest checkpoint in the journal; 0 where none has been met yet.
     pub newest_checkpoint: AtomicU64,
+    /// CDRs are taken, or were since the start: a call that is new may be known by its Call-ID already.
+    pub cdrs_taken: AtomicBool,
     /// Deletions may have left the journal that the index still has.
     pub forgotten: AtomicBool,
     /// Held by those who need the index to stand still: meanwhile nothing is sealed or put in order.

@@ -44,6 +44,9 @@ pub struct Status {
     pub reserve_bytes: u64,
     /// What has become of all changes since the store was opened.
     pub changes: Outcome,
+    /// CDRs that wait for their calls.
+    #[serde(default)]
+    pub cdrs_waiting: u64,
     /// Values of events that made no sense since the store was opened, by field, where there are any.
     pub unread_values: BTreeMap<String, u64>,
     /// Failed authentications since the store was opened.
@@ -83,6 +86,7 @@ impl Store {
             disk_low: shared.disk.admits().is_err(),
             reserve_bytes: shared.disk.reserve.held_bytes(),
             changes: *shared.intake.counted.lock(),
+            cdrs_waiting: registry.waiting() as u64,
             unread_values: view
                 .meter
                 .unread_fields()
@@ -132,6 +136,7 @@ impl Store {
             disk_low: status.disk_low,
             reserve_bytes: status.reserve_bytes,
             changes: status.changes,
+            cdrs_waiting: status.cdrs_waiting,
             failed_authentications: status.failed_authentications,
             console_sessions: shared.view.access.read().live_sessions(now),
             forward_paused: Some(self.forward_paused()).filter(|_| !targets.is_empty()),

@@ -4,7 +4,8 @@ use std::io::Write as _;
 
 use super::show_time;
 use crate::domain::{
-    Call, CallField, Extra, Moment, NameOrder, Origin, Rank, SipReason, SizeRange, Timestamp,
+    Call, CallField, CdrTimes, Extra, Moment, NameOrder, Origin, Rank, SipReason, SizeRange,
+    Timestamp,
 };
 
 /// Appends the Call object of the API, its keys in the contract's order.
@@ -49,6 +50,7 @@ pub(super) fn write_merge(out: &mut Vec<u8>, call: &Call) {
         });
     }
     write_said(out, call);
+    write_cdr(out, call);
     let grown = |extra: &&Extra| extra.bytes != SizeRange::one(extra.size());
     if call.extras.kept.iter().any(|extra| grown(&extra)) {
         let grown = call.extras.kept.iter().filter(grown);
@@ -84,6 +86,52 @@ fn write_said(out: &mut Vec<u8>, call: &Call) {
     }
     if call.progress.end_said {
         next(out, "end_said", |out| out.extend_from_slice(b"true"));
+    }
+}
+
+/// What CDRs said: their times, `[attempted, answered, [terminated, duration]]`, which of these times the
+/// call shows since no other source has said them, and whether its end is theirs.
+fn write_cdr(out: &mut Vec<u8>, call: &Call) {
+    let (cdr, progress) = (&call.cdr, &call.progress);
+    if progress.by_cdr {
+        next(out, "by_cdr", |out| put(out, true));
+    }
+    if *cdr == CdrTimes::default() {
+        return;
+    }
+    next(out, "cdr", |out| {
+        out.push(b'[');
+        number(out, cdr.attempted_at.map(Timestamp::millis));
+        out.push(b',');
+        number(out, cdr.answered_at.map(Timestamp::millis));
+        out.push(b',');
+        match cdr.end {
+            Some((at, seconds)) => {
+                out.push(b'[');
+                put(out, at.millis());
+                out.push(b',');
+                number(out, seconds);
+                out.push(b']');
+            }
+            None => out.extend_from_slice(b"null"),
+        }
+        out.push(b']');
+    });
+    let shown = [
+        ("attempted_at", call.attempted_at.is_none() && call.attempted_at().is_some()),
+        ("answered_at", call.answered_at.is_none() && call.answered_at().is_some()),
+        ("terminated_at", progress.terminated_at.is_none() && call.terminated_at().is_some()),
+    ];
+    if shown.iter().any(|(_, by_cdr)| *by_cdr) {
+        let shown = shown.into_iter().filter(|(_, by_cdr)| *by_cdr);
+        next(out, "shown", |out| strings(out, shown.map(|(key, _)| key)));
+    }
+}
+
+fn number(out: &mut Vec<u8>, number: Option<impl std::fmt::Display>) {
+    match number {
+        Some(number) => put(out, number),
+        None => out.extend_from_slice(b"null"),
     }
 }
 
@@ -137,9 +185,9 @@ fn write_members(out: &mut Vec<u8>, call: &Call) {
     optional(out, CallField::OriginatingSipTrunkName);
     optional(out, CallField::ParentCallSid);
     for (key, at) in [
-        ("attempted_at", call.attempted_at),
-        ("answered_at", call.answered_at),
-        ("terminated_at", progress.terminated_at),
+        ("attempted_at", call.attempted_at()),
+        ("answered_at", call.answered_at()),
+        ("terminated_at", call.terminated_at()),
     ] {
         if let Some(at) = at {
             next(out, key, |out| time(out, at));
@@ -148,7 +196,7 @@ fn write_members(out: &mut Vec<u8>, call: &Call) {
     if call.stale {
         out.extend_from_slice(b",\"stale\":true");
     }
-    if call.attempted_at.is_none() {
+    if call.attempted_at().is_none() {
         out.extend_from_slice(b",\"time_unknown\":true");
     }
     write_further(out, call);
@@ -176,6 +224,7 @@ const fn rank_number(rank: Rank) -> u8 {
         Rank::EarlyMedia => 2,
         Rank::InProgress => 3,
         Rank::Terminal => 4,
+        Rank::Cdr => 5,
     }
 }
 
@@ -187,6 +236,7 @@ pub(super) const fn rank_of(number: u8) -> Option<Rank> {
         2 => Rank::EarlyMedia,
         3 => Rank::InProgress,
         4 => Rank::Terminal,
+        5 => Rank::Cdr,
         _ => return None,
     })
 }

@@ -122,10 +122,10 @@ impl CsvRow<'_> {
         self.cell(&call.duration().map(|seconds| seconds.to_string()).unwrap_or_default());
         self.cell(text(CallField::OriginatingSipTrunkName));
         self.cell(text(CallField::ParentCallSid));
-        for at in [call.attempted_at, call.answered_at, progress.terminated_at] {
+        for at in [call.attempted_at(), call.answered_at(), call.terminated_at()] {
             self.cell(&at.map(|at| zone.show(at)).unwrap_or_default());
         }
-        for holds in [call.stale, call.attempted_at.is_none()] {
+        for holds in [call.stale, call.attempted_at().is_none()] {
             self.cell(if holds { "true" } else { "" });
         }
         let mut further = Vec::new();

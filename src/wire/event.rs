@@ -74,6 +74,21 @@ pub fn parse_mirrored(
     draft.finish(Source::Mirror, stamp)
 }
 
+/// What a CDR says of a call, received at `now`: an object with the keys of a record, of which
+/// `call_status` may be missing. It is taken as leniently as a webhook. Its time is the call's own.
+pub fn parse_cdr(json: &str, now: Timestamp) -> Result<StampedEvent, WireError> {
+    let json = replace_lone_surrogates(json);
+    let draft = PartialEvent::read(&Object::parse(&json)?, Leniency::Webhook, now)?;
+    let stamp = EventTimes {
+        at: draft.terminated_at.or(draft.attempted_at).map(Moment::from),
+        attempted_at: draft.attempted_at,
+        answered_at: draft.answered_at,
+        terminated_at: draft.terminated_at,
+        ..EventTimes::default()
+    };
+    draft.finish(Source::Cdr, stamp)
+}
+
 /// A record as `rollcall import` reads it: an element of a jambonz list, or a line of an export.
 /// It is taken strictly, since there is a person to tell.
 pub fn parse_record(

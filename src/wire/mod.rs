@@ -28,7 +28,9 @@ pub use call::{write_call, write_export};
 pub use csv::{CsvStyle, csv_export_header, csv_header, write_csv, write_csv_export};
 pub use csv_header::CsvHeader;
 pub use error::WireError;
-pub use event::{ParsedInput, RECORD_BYTES_MAX, parse_event, parse_mirrored, parse_record};
+pub use event::{
+    ParsedInput, RECORD_BYTES_MAX, parse_cdr, parse_event, parse_mirrored, parse_record,
+};
 pub use first::first_account;
 pub use input::text_of;
 use names::MESSAGE_TYPE;

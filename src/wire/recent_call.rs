@@ -24,14 +24,14 @@ pub fn write_recent_call(out: &mut Vec<u8>, call: &Call, provider: Option<Servic
         None => out.extend_from_slice(b"null"),
     };
     out.push(b'{');
-    member(out, "attempted_at", |out| match call.attempted_at {
+    member(out, "attempted_at", |out| match call.attempted_at() {
         Some(at) => quoted(out, shortest(at)),
         None => out.extend_from_slice(b"null"),
     });
     next(out, "account_sid", |out| quoted(out, call.id.account));
     next(out, "answered", |out| put(out, answered));
     // A CDR says of a call that was never answered that it was in 1970.
-    let answered_at = call.answered_at.or_else(|| (!answered).then(Timestamp::default));
+    let answered_at = call.answered_at().or_else(|| (!answered).then(Timestamp::default));
     next(out, "answered_at", |out| at(out, answered_at));
     next(out, "application_sid", |out| or_null(out, call.text(CallField::ApplicationSid)));
     next(out, "call_sid", |out| quoted(out, call.id.sid));
@@ -53,7 +53,7 @@ pub fn write_recent_call(out: &mut Vec<u8>, call: &Call, provider: Option<Servic
         column(out, "sip_parent_callid", None);
     }
     next(out, "sip_status", |out| put(out, call.progress.sip_status));
-    next(out, "terminated_at", |out| at(out, call.progress.terminated_at));
+    next(out, "terminated_at", |out| at(out, call.terminated_at()));
     column(out, "termination_reason", None);
     next(out, "to", |out| or_null(out, call.text(CallField::To)));
     column(out, "trace_id", None);

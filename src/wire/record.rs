@@ -9,13 +9,14 @@ use super::call::rank_of;
 use super::event::{Leniency, PartialEvent};
 use super::object::Object;
 use crate::domain::{
-    Call, CallField, CallStatus, Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Extra, Extras, Field,
-    Moment, NameOrder, Origin, REMEMBERED_MAX, Rank, SipReason, SizeRange, Source, StatusProgress,
-    TIMELINE_MAX, TimelineEntry, Timestamp,
+    Call, CallField, CallStatus, CdrTimes, Dropped, EXTRA_BYTES_MAX, EXTRAS_MAX, Extra, Extras,
+    Field, Moment, NameOrder, Origin, REMEMBERED_MAX, Rank, SipReason, SizeRange, Source,
+    StatusProgress, TIMELINE_MAX, TimelineEntry, Timestamp,
 };
 
 /// The member `merge` of an export line.
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "they are members of JSON")]
 #[serde(deny_unknown_fields)]
 struct Merge {
     status_at: Option<At>,
@@ -27,6 +28,12 @@ struct Merge {
     said_answered_at: Option<u64>,
     #[serde(default)]
     end_said: bool,
+    #[serde(default)]
+    by_cdr: bool,
+    cdr: Option<CdrMembers>,
+    /// Those of the times that only CDRs have said.
+    #[serde(default)]
+    shown: Vec<String>,
     #[serde(default)]
     bytes: BTreeMap<String, (u16, u16)>,
     /// The most bytes of a key, as 0.1.0 wrote them.
@@ -44,6 +51,9 @@ struct Merge {
     #[serde(default)]
     namesake: bool,
 }
+
+/// Attempted, answered, and terminated with the duration.
+type CdrMembers = (Option<u64>, Option<u64>, Option<(u64, Option<u32>)>);
 
 /// Milliseconds, or milliseconds and microseconds.
 #[derive(Deserialize, Clone, Copy)]
@@ -78,7 +88,7 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
     let time = |millis: Option<u64>| Ok(moment(millis.map(At::Whole))?.map(Moment::time));
     let read_origin = |(rank, at): (u8, Option<At>), key: &str| {
         let rank = rank_of(rank);
-        let rank = rank.ok_or_else(|| wrong(format!("origins: {key}: a rank is 0 to 4")))?;
+        let rank = rank.ok_or_else(|| wrong(format!("origins: {key}: a rank is 0 to 5")))?;
         Ok(Origin { rank, at: moment(at)? })
     };
     let origin = |key: &str| {
@@ -161,6 +171,20 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
         },
     };
     let reason = reason.filter(|reason| !reason.text.is_empty());
+    let cdr = match merge.cdr {
+        Some((attempted, answered, end)) => CdrTimes {
+            attempted_at: time(attempted)?,
+            answered_at: time(answered)?,
+            end: end
+                .map(|(at, seconds)| Ok(time(Some(at))?.map(|at| (at, seconds))))
+                .transpose()?
+                .flatten(),
+        },
+        None => CdrTimes::default(),
+    };
+    let own = |key: &str, at: Option<Timestamp>| {
+        at.filter(|_| !merge.shown.iter().any(|shown| shown == key))
+    };
     Ok(Call {
         id: draft.id()?,
         listed_at,
@@ -170,15 +194,17 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
             status,
             at: moment(merge.status_at)?,
             sip_status,
-            terminated_at: draft.terminated_at,
+            terminated_at: own("terminated_at", draft.terminated_at),
             end_said: merge.end_said,
             duration: merge.duration,
+            by_cdr: merge.by_cdr,
         },
         reason,
-        attempted_at: draft.attempted_at,
+        attempted_at: own("attempted_at", draft.attempted_at),
         said_attempted_at: time(merge.said_attempted_at)?,
         said_answered_at: time(merge.said_answered_at)?,
-        answered_at: draft.answered_at,
+        answered_at: own("answered_at", draft.answered_at),
+        cdr,
         direction: Field { value: draft.direction()?, origin: needed("direction")? },
         texts,
         extras,
@@ -186,7 +212,8 @@ pub(super) fn parse(object: &Object<'_>, now: Timestamp) -> Result<Call, WireErr
     })
 }
 
-const SOURCES: [Source; 4] = [Source::Webhook, Source::Import, Source::Sweep, Source::Mirror];
+const SOURCES: [Source; 5] =
+    [Source::Webhook, Source::Import, Source::Sweep, Source::Mirror, Source::Cdr];
 
 #[cfg(test)]
 mod tests {

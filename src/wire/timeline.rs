@@ -45,11 +45,14 @@ fn changed<'a>(call: &'a Call, entry: &TimelineEntry) -> Vec<&'a str> {
     }
     let mut keys = Vec::new();
     let progress = &call.progress;
-    if entry.status == Some(progress.status) && entry.at == progress.at {
+    let decided = progress.by_cdr == (entry.source == Source::Cdr);
+    if decided && entry.status == Some(progress.status) && entry.at == progress.at {
         keys.extend(["call_status", "sip_status"]);
         keys.extend(progress.duration.is_some().then_some("duration"));
     }
-    let own = Origin { rank: entry.status.map_or(Rank::Trying, CallStatus::rank), at: entry.at };
+    let by_cdr = entry.source == Source::Cdr;
+    let rank = entry.status.map_or(Rank::Trying, CallStatus::rank);
+    let own = Origin { rank: if by_cdr { Rank::Cdr } else { rank }, at: entry.at };
     let reason = call.reason.as_ref().filter(|reason| reason.origin == own);
     keys.extend(reason.and(call.sip_reason()).map(|_| "sip_reason"));
     if call.direction.origin == own {
@@ -60,6 +63,15 @@ fn changed<'a>(call: &'a Call, entry: &TimelineEntry) -> Vec<&'a str> {
     keys.extend(texts.map(|(field, _)| field.key()));
     let extras = call.extras.kept.iter().filter(|extra| extra.origin == own);
     keys.extend(extras.map(|extra| &*extra.key));
+    if by_cdr {
+        let times = [
+            ("attempted_at", call.attempted_at.is_none() && call.attempted_at().is_some()),
+            ("answered_at", call.answered_at.is_none() && call.answered_at().is_some()),
+            ("terminated_at", entry.at.map(Moment::time) == call.terminated_at()),
+        ];
+        keys.extend(times.into_iter().filter(|(_, its)| *its).map(|(key, _)| key));
+        return keys;
+    }
     let times = [
         ("attempted_at", call.attempted_at),
         ("answered_at", call.answered_at.filter(|_| own.rank == Rank::InProgress)),

@@ -31,6 +31,8 @@ pub struct Rollcall {
     pub plain_port: u16,
     /// The port of scrapes, where the flags ask for it.
     pub metrics_port: u16,
+    /// The port of CDRs, where the flags ask for it.
+    pub cdr_port: u16,
     /// What the client trusts in place of rollcall's own authority.
     trusted: Option<PathBuf>,
     agent: Option<ureq::Agent>,
@@ -77,6 +79,7 @@ impl Rollcall {
             port: 0,
             plain_port: 0,
             metrics_port: 0,
+            cdr_port: 0,
             trusted: None,
             agent: None,
         }
@@ -145,6 +148,7 @@ impl Rollcall {
             lines.find_map(|line| {
                 let line = line.unwrap();
                 let line = line.strip_suffix("/metrics").unwrap_or(&line);
+                let line = line.strip_suffix("/write?db=cdrs").unwrap_or(line);
                 line.strip_prefix(scheme)?.rsplit(':').next()?.parse().ok()
             })
         };
@@ -158,6 +162,11 @@ impl Rollcall {
         }
         if self.args.iter().any(|arg| arg == "--metrics-listen") {
             self.metrics_port = port_of("listening on http://").unwrap();
+        }
+        if self.args.iter().any(|arg| arg == "--cdrs-listen") {
+            let tls = self.args.iter().any(|arg| arg == "--cdrs-tls");
+            let scheme = if tls { "listening on https://" } else { "listening on http://" };
+            self.cdr_port = port_of(scheme).unwrap();
         }
         self.child = Some(child);
         self.agent = Some(self.new_agent());

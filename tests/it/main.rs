@@ -13,6 +13,7 @@ mod peer;
 mod api;
 mod appliance;
 mod backup;
+mod cdrs;
 mod cli;
 mod clients;
 mod console;

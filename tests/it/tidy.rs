@@ -11,7 +11,7 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "access", "admin", "backup", "clock", "config", "doctor", "domain", "forward",
+            "access", "admin", "backup", "cdrs", "clock", "config", "doctor", "domain", "forward",
             "fsutil", "jambonz", "logs", "mirror", "ops", "outbound", "server", "store", "tls",
             "users", "wire",
         ],
@@ -19,24 +19,24 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "admin", "clock", "config", "domain", "forward", "fsutil", "http", "logs", "meter",
-            "mirror", "ops", "outbound", "store", "tls", "upstream", "users",
+            "admin", "cdrs", "clock", "config", "domain", "forward", "fsutil", "http", "logs",
+            "meter", "mirror", "ops", "outbound", "store", "tls", "upstream", "users",
         ],
     ),
     ("admin", &["clock", "fsutil", "logs", "ops", "store"]),
     (
         "http",
         &[
-            "access", "clock", "config", "console", "doctor", "domain", "fsutil", "logs", "meter",
-            "ops", "outbound", "random", "store", "upstream", "wire",
+            "access", "cdrs", "clock", "config", "console", "doctor", "domain", "fsutil", "logs",
+            "meter", "ops", "outbound", "random", "store", "upstream", "wire",
         ],
     ),
     ("console", &[]),
     (
         "doctor",
         &[
-            "access", "admin", "clock", "config", "domain", "forward", "fsutil", "mirror", "ops",
-            "outbound", "store", "tls", "upstream", "users",
+            "access", "admin", "cdrs", "clock", "config", "domain", "forward", "fsutil", "mirror",
+            "ops", "outbound", "store", "tls", "upstream", "users",
         ],
     ),
     (
@@ -50,6 +50,7 @@ const MODULES: &[(&str, &[&str])] = &[
         "mirror",
         &["clock", "config", "domain", "fsutil", "meter", "outbound", "store", "tls", "wire"],
     ),
+    ("cdrs", &["access", "config", "domain", "fsutil", "keys", "outbound", "tls", "wire"]),
     (
         "forward",
         &["access", "clock", "config", "domain", "meter", "outbound", "random", "store", "tls"],

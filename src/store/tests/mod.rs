@@ -14,6 +14,7 @@ mod model;
 mod one_moment;
 mod outage;
 mod past;
+mod placing;
 mod quarters;
 mod races;
 mod space;
@@ -47,6 +48,7 @@ fn options(dir: &Path) -> Options {
         min_free_bytes: 0,
         reserve_bytes: 0,
         max_lifetime_millis: 12 * HOUR_MILLIS,
+        cdrs: CdrOptions { taken: true, wait_millis: 600_000 },
         sweep_interval: HOUR,
         retention: RetentionPolicy {
             age_millis: None,

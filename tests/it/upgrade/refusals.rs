@@ -98,7 +98,7 @@ fn a_later_record_is_refused_and_the_journal_goes_on_with_the_release_that_wrote
     let mut opened = journal::open(&journal, false, 1 << 20).unwrap();
     let mut batch = opened.writer.batch();
     let seq =
-        batch.push(Timestamp::default(), ChangeOrigin::Admin, FrameKind::Record, &[3; 40]).unwrap();
+        batch.push(Timestamp::default(), ChangeOrigin::Admin, FrameKind::Record, &[4; 40]).unwrap();
     opened.writer.append(batch).unwrap();
     drop(opened);
     let names = || -> Vec<_> { files(&journal).into_keys().collect() };
@@ -106,7 +106,7 @@ fn a_later_record_is_refused_and_the_journal_goes_on_with_the_release_that_wrote
     assert_refused(
         &rollcall,
         &format!(
-            "the call in frame {seq} of the journal was written by a later release (record version 3)"
+            "the call in frame {seq} of the journal was written by a later release (record version 4)"
         ),
     );
     // The last commit was copied, as at every start, and is what it was.
