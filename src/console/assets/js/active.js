@@ -21,7 +21,7 @@ export class ActiveCalls {
       const known = before.get(call.call_sid);
       this.#all.set(call.call_sid, { call, since: known?.since ?? 0, turn: known?.turn ?? (this.#turn += 1) });
     }
-    // What was active and is no longer in the list has ended meanwhile, nobody knows how.
+    // What had ended before stays for its minute; what is in the list no longer, and was not, is gone.
     for (const [sid, entry] of before) {
       if (entry.ended && now - entry.ended < STAYS + FADES && !this.#all.has(sid)) this.#all.set(sid, entry);
     }

@@ -1,6 +1,6 @@
 // The change feed as an event stream: it resumes where it was, and says when it cannot.
 
-import { tell } from './api.js';
+import { onState, tell } from './api.js';
 
 // The server sends its position while nothing changes.
 const SILENCE = 60_000;
@@ -25,8 +25,15 @@ export function follow(path, { open, change, gone, closed, back, failed }) {
     timer = setTimeout(read, Math.max(wait, least) * (0.75 + Math.random() / 2));
     wait = Math.min(wait * 2, 15_000);
   };
+  // Something else has reached the server: there is nothing to wait for.
+  const off = onState((state) => {
+    if (state !== 'back' || timer === undefined) return;
+    clearTimeout(timer);
+    read();
+  });
 
   async function read() {
+    timer = undefined;
     const headers = { accept: 'text/event-stream' };
     if (position) headers['last-event-id'] = position;
     const resumed = Boolean(position);
@@ -97,6 +104,7 @@ export function follow(path, { open, change, gone, closed, back, failed }) {
 
   read();
   return () => {
+    off();
     clearTimeout(timer);
     stop.abort();
   };

@@ -127,6 +127,7 @@ export function Shell({ session, url, navigate, zone, setZone, lost, account, si
       </div>
     </header>
     ${lost && html`<div class="lost" role="alert"><${Icon} name="alert" />The connection to the server is lost. This page tries again by itself; what you see may be old.</div>`}
+    <p class="print-only">rollcall, ${printedOf(session, account)}; times of ${zoneName(zone)}. <span>${window.location.origin + url.href}</span></p>
     <main id="page" tabindex="-1">${children}</main>
     ${help && html`<${Help} close=${() => setHelp(false)} pages=${pages} />`}
   `;
@@ -136,6 +137,11 @@ function who(session) {
   const roles = { full: 'may do everything', read: 'may read', 'read-masked': 'may read, numbers are masked', export: 'may read lists' };
   const scopes = { admin: 'All accounts', service_provider: 'Accounts of a service provider', account: 'One account' };
   return `${scopes[session.scope] ?? session.scope}; ${roles[session.role] ?? session.role}`;
+}
+
+function printedOf(session, account) {
+  const sid = session.scope === 'account' ? session.account_sid : account;
+  return sid ? accountName(session, sid) : 'all accounts';
 }
 
 function isDark() {

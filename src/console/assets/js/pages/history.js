@@ -1,7 +1,7 @@
 // History: every call that was, newest first. The URL holds the search, the filters and the columns.
 
 import { html, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
-import { may, page as askPage, paths, words } from '../api.js';
+import { may, onState, page as askPage, paths, words } from '../api.js';
 import { callAddress, list } from '../url.js';
 import { active, cleared, lettersAndDigits, query, search, withQuery } from '../filters.js';
 import { FilterBar, Chips } from '../filter_bar.js';
@@ -121,6 +121,12 @@ function useRows(question, key, url) {
     );
   }, [key]);
   const again = useCallback(() => setRound((n) => n + 1), []);
+  // What could not be reached is asked for once it can.
+  useEffect(() => onState((state) => {
+    if (state !== 'back') return;
+    if (latest.current.error) again();
+    setState((before) => (before.moreError ? { ...before, moreError: undefined } : before));
+  }), []);
   const retryMore = useCallback(() => {
     setState((before) => ({ ...before, moreError: undefined }));
   }, []);
