@@ -7,7 +7,7 @@ import { preference, prefer } from './store.js';
 import { zoneName } from './time.js';
 import { accountName } from './account.js';
 import { Mark } from './sign_in.js';
-import { Button, Dialog, Icon, Popover, toast, useKeys } from './ui.js';
+import { Dialog, Icon, Popover, toast, useKeys } from './ui.js';
 
 const PAGES = [
   ['live', 'Live', 'l'],

@@ -298,7 +298,7 @@ export function useLoad(load, inputs) {
 }
 
 /** Whether a key was meant for a field, or with a modifier for the browser. */
-export function isTyping(event) {
+function isTyping(event) {
   const at = event.target;
   if (event.ctrlKey || event.metaKey || event.altKey) return true;
   return at instanceof HTMLElement && (at.isContentEditable || /^(input|textarea|select)$/i.test(at.tagName));

@@ -1,6 +1,6 @@
 // History: every call that was, newest first. The URL holds the search, the filters and the columns.
 
-import { html, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
+import { html, useCallback, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
 import { may, onState, page as askPage, paths, words } from '../api.js';
 import { callAddress, list } from '../url.js';
 import { active, cleared, lettersAndDigits, query, search, withQuery } from '../filters.js';
