@@ -192,6 +192,38 @@ async function hostile(t) {
   await t.events([one.event('completed')]);
 }
 
+async function unseen(t) {
+  const [a, b] = [call(), call()];
+  await t.events([a.event('in-progress')]);
+  const page = await t.page();
+  await page.clock.install();
+  await signInOn(t, page);
+  await until(async () => {
+    await page.clock.runFor(300);
+    return row(page, a).isVisible();
+  }, 'the call');
+  const see = (hidden) => page.evaluate((is) => {
+    Object.defineProperty(document, 'hidden', { value: is, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, hidden);
+  // It gives its connection back, and is up to date when it is looked at again.
+  const ended = page.waitForEvent('requestfailed', (request) => request.url().includes('/changes'));
+  await see(true);
+  await page.clock.runFor(31_000);
+  await ended;
+  await t.events([b.event('ringing'), a.event('completed')]);
+  await see(false);
+  await until(async () => {
+    await page.clock.runFor(300);
+    return (await row(page, b).isVisible()) && (await row(page, a).count()) === 0;
+  }, 'what is active now');
+  await t.events([b.event('busy')]);
+  await until(async () => {
+    await page.clock.runFor(300);
+    return row(page, b).getByText('Busy').isVisible();
+  }, 'that the feed goes on');
+}
+
 async function killedAndBack(t) {
   const [a, b] = [call(), call()];
   await t.events([a.event('in-progress')]);
@@ -218,5 +250,6 @@ export const tests = [
   ['hanging up asks once and says what became of it', control],
   ['live calls are accessible', accessible],
   ['what comes from live calls is text', hostile],
+  ['a page that nobody sees holds no connection', unseen],
   ['the server is killed and is back', killedAndBack],
 ];

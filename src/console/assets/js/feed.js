@@ -4,6 +4,8 @@ import { onState, tell } from './api.js';
 
 // The server sends its position while nothing changes.
 const SILENCE = 60_000;
+// A page that nobody sees gives its connection back: a browser has few of them for all its tabs.
+const UNSEEN = 30_000;
 
 /**
  * Follows the feed at `path` from now on until the returned function is called.
@@ -19,15 +21,37 @@ export function follow(path, { open, change, gone, closed, back, failed }) {
   let position;
   let wait = 500;
   let timer;
+  let reading;
+  let hidden;
+  let paused = false;
+
+  const seen = () => {
+    clearTimeout(hidden);
+    if (document.hidden) {
+      hidden = setTimeout(() => {
+        paused = true;
+        clearTimeout(timer);
+        timer = undefined;
+        reading?.abort();
+      }, UNSEEN);
+    } else if (paused) {
+      // A list says what has become of it all.
+      paused = false;
+      position = undefined;
+      gone?.();
+      read();
+    }
+  };
+  document.addEventListener('visibilitychange', seen);
 
   const again = (least = 0) => {
-    if (stop.signal.aborted) return;
+    if (stop.signal.aborted || paused) return;
     timer = setTimeout(read, Math.max(wait, least) * (0.75 + Math.random() / 2));
     wait = Math.min(wait * 2, 15_000);
   };
   // Something else has reached the server: there is nothing to wait for.
   const off = onState((state) => {
-    if (state !== 'back' || timer === undefined) return;
+    if (state !== 'back' || timer === undefined || paused) return;
     clearTimeout(timer);
     read();
   });
@@ -39,6 +63,7 @@ export function follow(path, { open, change, gone, closed, back, failed }) {
     const resumed = Boolean(position);
     // One try, which silence ends as well.
     const once = new AbortController();
+    reading = once;
     const end = () => once.abort();
     stop.signal.addEventListener('abort', end);
     let quiet = setTimeout(end, SILENCE);
@@ -66,7 +91,7 @@ export function follow(path, { open, change, gone, closed, back, failed }) {
       closed?.();
       again();
     } catch {
-      if (stop.signal.aborted) return;
+      if (stop.signal.aborted || paused || reading !== once) return;
       tell('lost');
       closed?.();
       again();
@@ -105,6 +130,8 @@ export function follow(path, { open, change, gone, closed, back, failed }) {
   read();
   return () => {
     off();
+    document.removeEventListener('visibilitychange', seen);
+    clearTimeout(hidden);
     clearTimeout(timer);
     stop.abort();
   };
