@@ -9,10 +9,14 @@ const [, , directory] = process.argv;
 const server = await Server.up(['--demo']);
 const browser = await launch();
 const session = new Session(browser, server);
-const look = { viewport: { width: 1180, height: 720 }, timezone: 'UTC' };
+const look = { viewport: { width: 1180, height: 640 }, timezone: 'UTC' };
+
+// A font as most systems have one, where it is installed.
+const font = (on) => on.evaluate(() => document.documentElement.style.setProperty('--font', 'Inter, system-ui, sans-serif'));
 
 const page = await session.signedIn({ ...look, at: '/console/history?range=7d' });
 await page.getByText(/calls found$/).waitFor();
+await font(page);
 await page.mouse.move(5, 5);
 await page.screenshot({ path: path.join(directory, 'console-history.png') });
 
@@ -23,9 +27,10 @@ for (const call of calls) {
   if (call.parent_call_sid) legs.set(call.parent_call_sid, (legs.get(call.parent_call_sid) ?? 0) + 1);
 }
 const parents = calls.filter((call) => legs.has(call.call_sid)).sort((a, b) => legs.get(b.call_sid) - legs.get(a.call_sid));
-const shown = parents[0] ?? calls.find((call) => call.duration > 0);
+const shown = parents.find((call) => call.duration > 60 && call.duration < 300) ?? parents[0] ?? calls.find((call) => call.duration > 0);
 await page.goto(`${server.url}/console/calls/${shown.account_sid}/${shown.call_sid}`);
 await page.getByText('All fields').waitFor();
+await font(page);
 await page.screenshot({ path: path.join(directory, 'console-call.png') });
 
 await session.close();

@@ -162,17 +162,18 @@ function outcome(call, told) {
   const talk = call.duration ?? undefined;
   const waited = call.answered_at && call.attempted_at ? (Date.parse(call.answered_at) - Date.parse(call.attempted_at)) / 1000 : undefined;
   const whole = told.final && told.start !== undefined ? (told.final.at - told.start) / 1000 : undefined;
+  const cdr = typeof call.termination_reason === 'string' && call.termination_reason ? ` The CDR says: ${visible(call.termination_reason).slice(0, 80)}.` : '';
   const by = { caller: 'the caller', callee: 'the called party' }[call.call_termination_by];
   if (call.stale) return `Nobody knows how it ended: no event came for a long time. It was last ${statusName(call.call_status).toLowerCase()}.`;
   switch (call.call_status) {
     case 'completed':
-      return `${by ? `${by.charAt(0).toUpperCase()}${by.slice(1)} hung up` : 'It was completed'}${talk === undefined ? '' : ` after ${span(talk)}`}${waited === undefined ? '' : `; it had been answered within ${span(waited)}`}.`;
+      return `${by ? `${by.charAt(0).toUpperCase()}${by.slice(1)} hung up` : 'It was completed'}${talk === undefined ? '' : ` after ${span(talk)}`}${waited === undefined ? '' : `; it had been answered within ${span(waited)}`}.${cdr}`;
     case 'busy':
-      return `The called party was busy${whole === undefined ? '' : ` after ${span(whole)}`}: SIP ${said}.`;
+      return `The called party was busy${whole === undefined ? '' : ` after ${span(whole)}`}: SIP ${said}.${cdr}`;
     case 'no-answer':
-      return `Nobody answered${whole === undefined ? '' : ` for ${span(whole)}`}: SIP ${said}${meaning ? `, ${meaning}` : ''}.`;
+      return `Nobody answered${whole === undefined ? '' : ` for ${span(whole)}`}: SIP ${said}${meaning ? `, ${meaning}` : ''}.${cdr}`;
     case 'failed':
-      return `It failed${whole === undefined ? '' : ` after ${span(whole)}`}: SIP ${said}${meaning ? `, ${meaning}` : ''}.`;
+      return `It failed${whole === undefined ? '' : ` after ${span(whole)}`}: SIP ${said}${meaning ? `, ${meaning}` : ''}.${cdr}`;
     case 'in-progress':
       return `It is going on${waited === undefined ? '' : `; it was answered within ${span(waited)}`}.`;
     default:
@@ -210,7 +211,7 @@ function Remarks({ call, own, session }) {
   `;
 }
 
-const SOURCES = { webhook: 'webhook', import: 'import', sweep: 'rollcall itself', mirror: 'Redis' };
+const SOURCES = { webhook: 'webhook', import: 'import', sweep: 'rollcall itself', mirror: 'Redis', cdr: 'CDR' };
 
 function Events({ legs, call, zone }) {
   const first = Math.min(...legs.map((leg) => leg.story.start ?? Infinity));
