@@ -23,6 +23,9 @@ const COUNT_AFTER = 500;
 // Columns of so many rem are shown without scrolling, however narrow they get.
 const WIDE = 96;
 
+// For how long what was read is shown again, in milliseconds.
+const KEPT = 600_000;
+
 // What was on the page when it was left, so that "back" finds it again.
 let left;
 
@@ -65,8 +68,8 @@ export function History({ session, url, navigate, zone, account }) {
 /** The rows so far: `{list, loading, error, more, again}`. */
 function useRows(question, key, url) {
   const [state, setState] = useState(() => {
-    const kept = left?.question === question && url.back ? left : undefined;
-    return kept ? { list: kept.list, cursor: kept.cursor, question, loading: false, scroll: kept.scroll } : { loading: true, question };
+    const kept = left?.question === question && url.back && Date.now() - left.at < KEPT ? left : undefined;
+    return kept ? { list: kept.list, cursor: kept.cursor, key: kept.key, question, loading: false, scroll: kept.scroll } : { loading: true, question };
   });
   const [round, setRound] = useState(0);
   const latest = useRef(state);
@@ -83,7 +86,7 @@ function useRows(question, key, url) {
     askPage(first(key), { signal: abort.signal }).then(
       (answer) => {
         if (abort.signal.aborted) return;
-        setState({ list: answer.rows, cursor: answer.cursor, question, loading: false, round });
+        setState({ list: answer.rows, cursor: answer.cursor, key, question, loading: false, round });
         if (latest.current.question !== question && window.scrollY > 0) window.scrollTo(0, 0);
       },
       (error) => !abort.signal.aborted && setState((before) => ({ ...before, loading: false, question, error, list: before.question === question ? before.list : undefined })),
@@ -101,25 +104,26 @@ function useRows(question, key, url) {
     return () => {
       window.removeEventListener('scroll', scrolled);
       reading.current?.abort();
-      const { list, cursor, question: asked, loading, error } = latest.current;
-      if (list && !loading && !error) left = { list, cursor, question: asked, scroll };
+      const { list, cursor, key: ofList, question: asked, loading, error } = latest.current;
+      if (list && !loading && !error) left = { list, cursor, key: ofList, question: asked, scroll, at: Date.now() };
     };
   }, []);
 
   const more = useCallback(() => {
-    const { cursor, loading, more: already, moreError, question: asked } = latest.current;
+    // The next page is one of the same list: a range such as "last hour" has moved on since.
+    const { cursor, key: ofList, loading, more: already, moreError, question: asked } = latest.current;
     if (!cursor || loading || already || moreError) return;
     const abort = new AbortController();
     reading.current = abort;
     setState((before) => ({ ...before, more: true }));
-    askPage(`${first(key, MORE)}&cursor=${encodeURIComponent(cursor)}`, { signal: abort.signal }).then(
+    askPage(`${first(ofList, MORE)}&cursor=${encodeURIComponent(cursor)}`, { signal: abort.signal }).then(
       (answer) => {
         if (abort.signal.aborted) return;
         setState((before) => (before.question === asked && before.cursor === cursor ? { ...before, list: [...before.list, ...answer.rows], cursor: answer.cursor, more: false } : before));
       },
       (error) => !abort.signal.aborted && setState((before) => ({ ...before, more: false, moreError: error })),
     );
-  }, [key]);
+  }, []);
   const again = useCallback(() => setRound((n) => n + 1), []);
   // What could not be reached is asked for once it can.
   useEffect(() => onState((state) => {
