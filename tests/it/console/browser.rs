@@ -56,3 +56,8 @@ fn live() {
 fn statistics() {
     run("statistics.mjs");
 }
+
+#[test]
+fn operation() {
+    run("operation.mjs");
+}
