@@ -161,7 +161,7 @@ mod tests {
         let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
         let documented: Vec<&str> = rows
             .filter_map(|row| row.split(['`', '?']).next())
-            .filter(|row| row.contains('/'))
+            .filter(|row| row.contains(" /"))
             .collect();
         let routed: Vec<String> = ROUTES
             .iter()
