@@ -34,14 +34,28 @@ pub struct Access {
     /// Sessions of the console, by id.
     sessions: BTreeMap<String, Session>,
     session_key: Option<SessionKey>,
+    is_demo: bool,
     refused: AtomicU64,
 }
 
 /// The row that says that the first admin token has been made, so that it is never made again.
 pub const FIRST_TOKEN: &str = "first-token";
 
+/// The row that says that the store was made for sample calls.
+pub const DEMO: &str = "demo";
+
 /// The row that has the key of sessions.
 pub const SESSION_KEY: &str = "session-key";
+
+/// How rows of tokens are called that show numbers masked. A release that does not know the role keeps such a
+/// row and takes no notice of it: there the token is none.
+const MASKED: &str = "masked-token/";
+
+/// How the row of a token is called.
+pub fn token_row_name(role: Role, id: &str) -> String {
+    let kind = if role == Role::ReadMasked { MASKED } else { "token/" };
+    format!("{kind}{id}")
+}
 
 /// When a token was used last, in milliseconds since 1970; 0 for never.
 #[derive(Debug, Default)]
@@ -53,7 +67,8 @@ struct LastUsed {
 /// One setting as the journal has it: a name and JSON, empty where it is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingRow {
-    /// `token/<id>`, `used/<id>`, `account/<sid>`, `session/<id>`, [`FIRST_TOKEN`] or [`SESSION_KEY`].
+    /// `token/<id>`, `masked-token/<id>`, `used/<id>`, `account/<sid>`, `session/<id>`, [`FIRST_TOKEN`], [`SESSION_KEY`] or
+    /// [`DEMO`].
     pub name: String,
     /// The token or the account.
     pub json: Vec<u8>,
@@ -63,7 +78,8 @@ impl Access {
     /// Takes a row over. A row of an unknown kind is of a later release: it is kept in the journal
     /// and means nothing here.
     pub fn apply(&mut self, row: &SettingRow) -> Result<(), serde_json::Error> {
-        if let Some(id) = row.name.strip_prefix("token/") {
+        let token = row.name.strip_prefix("token/");
+        if let Some(id) = token.or(row.name.strip_prefix(MASKED)) {
             if let Some(old) = self.tokens.remove(id) {
                 self.by_hash.remove(&old.hash);
             }
@@ -85,6 +101,8 @@ impl Access {
             }
         } else if row.name == FIRST_TOKEN {
             self.first_token_made = !row.json.is_empty();
+        } else if row.name == DEMO {
+            self.is_demo = !row.json.is_empty();
         } else if row.name == SESSION_KEY {
             self.session_key = match row.json.as_slice() {
                 [] => None,
@@ -176,6 +194,11 @@ impl Access {
     /// Whether a token of this value exists, expired or not.
     pub fn has_value(&self, value: &str) -> Option<&str> {
         self.by_hash.get(&TokenHash::of(value)).map(String::as_str)
+    }
+
+    /// Whether the store was made for sample calls.
+    pub fn is_demo(&self) -> bool {
+        self.is_demo
     }
 
     /// The key of sessions; none before the first of them.

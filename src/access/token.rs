@@ -37,6 +37,9 @@ pub enum Role {
     Full,
     /// Lists, single calls and counts.
     Read,
+    /// The same without the middle digits of telephone numbers, and without a search by parts of them.
+    #[serde(rename = "read-masked")]
+    ReadMasked,
     /// Status events, and nothing else.
     Ingest,
     /// Lists, and nothing else.
@@ -51,6 +54,7 @@ impl Role {
         match self {
             Self::Full => "full",
             Self::Read => "read",
+            Self::ReadMasked => "read-masked",
             Self::Ingest => "ingest",
             Self::Export => "export",
             Self::Metrics => "metrics",

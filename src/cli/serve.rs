@@ -9,7 +9,7 @@ use super::output::Output;
 use super::owner::Owner;
 use crate::config::{Config, ConfigError, SHORT};
 use crate::ops::Failure;
-use crate::server::{self, News};
+use crate::server::{self, News, Samples};
 
 pub(super) fn serve(
     config: &Config,
@@ -50,9 +50,19 @@ pub(super) fn serve(
                 output.say(&format!("admin token: {token}"));
             }
         }
-        News::Demo { filled, curl } => {
-            if !filled {
-                say(output, shape, "the store is not empty; no sample calls were added");
+        News::Demo { samples, curl } => {
+            match samples {
+                Samples::Made => {}
+                Samples::There => say(
+                    output,
+                    shape,
+                    "the sample calls are there already: no history was added, and new ones come",
+                ),
+                Samples::None => say(
+                    output,
+                    shape,
+                    "the store is not empty, or was not made by --demo; no sample calls were added",
+                ),
             }
             if shape == LogTarget::Human {
                 output.say(&format!("list the newest sample calls:\n\n  {curl}\n"));
@@ -66,6 +76,13 @@ pub(super) fn serve(
             }
         }
         News::Ready => output.finish(),
+        // A link is a secret for a minute: it is for a person, and for no log that is kept.
+        News::Link(link) if shape == LogTarget::Human => {
+            let (said, url) = (super::open::said(&link), &link.url);
+            let later = data_dir.display();
+            output.say(&format!("\n{said}\nlater: rollcall open --data-dir {later}\n\n  {url}\n"));
+        }
+        News::Link(_) => tracing::info!("`rollcall open` makes a link to the console"),
     };
     server::serve(config, runtime_dir(), demo, again, &mut tell)
 }

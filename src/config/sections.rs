@@ -617,6 +617,11 @@ log: Log {
     /// It has one JSON object a line and is readable by its owner alone. SIGHUP opens it again. In
     /// the log, these entries have the target "audit".
     audit: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Write each request that reads calls into the audit log: whose token, and of whom.
+    ///
+    /// Those of sessions of the console too. What was searched for is not written.
+    audit_reads: bool = false, Form::Boolean;
 }
 
 /// What Prometheus scrapes.

@@ -225,6 +225,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("log.slow", "2s"),
     ("log.numbers", "full"),
     ("log.audit", "audit.log"),
+    ("log.audit_reads", "true"),
     ("metrics.listen", "10.0.0.1:9100"),
     ("metrics.allow_remote", "true"),
     ("metrics.accounts", "9351f46a-678c-43f5-b8a6-d4eb58d131af"),

@@ -14,6 +14,7 @@ mod head;
 mod ids;
 mod join;
 mod kind;
+mod mask;
 mod number;
 mod party;
 mod quarter;
@@ -44,6 +45,7 @@ pub use head::{
 pub use ids::{AccountSid, ApplicationSid, CallSid, ServiceProviderSid, SidError};
 pub use join::merge;
 pub use kind::{CallKind, GroupStatus, KindGroup};
+pub use mask::{mask_numbers, mask_party};
 pub use number::{NUMBER_BYTES_MAX, NUMBER_DIGITS_MIN, Number, Sighting, fold, party_parts};
 pub use party::{PART_CHARS_MIN, PartyPart, fold_party};
 pub use quarter::{Day, Quarter};

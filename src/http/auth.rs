@@ -54,12 +54,17 @@ impl Principal {
         })
     }
 
+    /// Whether it is shown telephone numbers without their middle digits.
+    pub fn is_masked(&self) -> bool {
+        self.role == Role::ReadMasked
+    }
+
     /// Whether the role goes so far.
     pub fn may(&self, action: Action) -> Result<(), ApiError> {
         let allowed = match (self.role, action) {
             (Role::Full, Action::Ingest | Action::Scrape) => self.scope == TokenScope::Admin,
             (Role::Full, _)
-            | (Role::Read, Action::List | Action::Read)
+            | (Role::Read | Role::ReadMasked, Action::List | Action::Read)
             | (Role::Ingest, Action::Ingest)
             | (Role::Export, Action::List)
             | (Role::Metrics, Action::Scrape) => true,

@@ -11,13 +11,17 @@ use crate::clock;
 use crate::domain::{AccountSid, CallId, ServiceProviderSid};
 use crate::logs::{self, LogRequest};
 use crate::store::{Change, Counting, CountingAcross, Scope, Store, StoreError};
-use crate::wire::{write_call, write_timeline};
+use crate::wire::{masked_call, write_call, write_timeline};
 
 /// `GET /v1/Accounts/{AccountSid}/Calls/{CallSid}`.
 pub(super) async fn call(request: &ApiRequest<'_>, id: CallId) -> Result<Response, ApiError> {
     let call = request.context.store.call(id)?.ok_or_else(not_found)?;
     let mut body = Vec::with_capacity(1024);
-    write_call(&mut body, &call);
+    if request.is_masked() {
+        write_call(&mut body, &masked_call(&call));
+    } else {
+        write_call(&mut body, &call);
+    }
     Ok(json(StatusCode::OK, body))
 }
 
@@ -44,8 +48,13 @@ pub(super) async fn delete(request: &ApiRequest<'_>, id: CallId) -> Result<Respo
 /// `GET /v1/Accounts/{AccountSid}/Calls/{CallSid}/events`: the call's timeline.
 pub(super) async fn events(request: &ApiRequest<'_>, id: CallId) -> Result<Response, ApiError> {
     let found = blocking(&request.context.store, move |store| store.call(id)).await?;
+    let call = found.as_deref().ok_or_else(not_found)?;
     let mut body = Vec::with_capacity(1024);
-    write_timeline(&mut body, found.as_deref().ok_or_else(not_found)?);
+    if request.is_masked() {
+        write_timeline(&mut body, &masked_call(call));
+    } else {
+        write_timeline(&mut body, call);
+    }
     Ok(json(StatusCode::OK, body))
 }
 

@@ -1,4 +1,4 @@
-//! `GET /v1/Accounts/{AccountSid}/Calls/changes` and `GET /v1/Calls/changes`: every call, and then
+//! `GET …/Calls/changes`, of an account, of a service provider and of all accounts: every call, and then
 //! every change.
 //!
 //! One feed in two shapes: lines (NDJSON) up to what was published when the request began, and an
@@ -7,9 +7,11 @@
 //! change that came after a revocation is ever sent.
 //!
 //! The account of a call decides who sees it. Of other accounts only one thing shows: sequence
-//! numbers are counted over all of them, so that a position says how much happened elsewhere.
+//! numbers are counted over all of them, so that a position says how much happened elsewhere. The feed of a
+//! service provider ends with 410 when its accounts change: what was told of others would be wrong from then on.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -27,10 +29,10 @@ use super::reading::{BodyReader, pieces};
 use super::request::ApiRequest;
 use super::response::{Response, empty};
 use super::stream_limit::StreamPermit;
-use crate::domain::{AccountSid, CallId};
+use crate::domain::{AccountSid, CallId, ServiceProviderSid};
 use crate::logs::{LogRequest, masked};
-use crate::store::{Event, Feed, FeedBudget, FeedPosition, Reach, Store, What};
-use crate::wire::write_call;
+use crate::store::{Event, Feed, FeedAccounts, FeedBudget, FeedPosition, Reach, Store, What};
+use crate::wire::{masked_call, write_call};
 
 /// Calls or frames, and bytes of frames, that one look into the store may take.
 const LOOK_FRAMES: usize = 256;
@@ -57,6 +59,14 @@ pub(super) async fn of_account(
     changes(request, Reach::Account(account)).await
 }
 
+/// The feed of all accounts of a service provider.
+pub(super) async fn of_provider(
+    request: &ApiRequest<'_>,
+    provider: ServiceProviderSid,
+) -> Result<Response, ApiError> {
+    changes(request, Reach::ServiceProvider(provider)).await
+}
+
 /// The feed of all accounts.
 pub(super) async fn of_all(request: &ApiRequest<'_>) -> Result<Response, ApiError> {
     changes(request, Reach::Everybody).await
@@ -77,7 +87,8 @@ async fn changes(request: &ApiRequest<'_>, reach: Reach) -> Result<Response, Api
         ));
     }
     let store = &request.context.store;
-    let positions = PositionCodec::new(store.epoch(), reach);
+    let accounts = store.feed_accounts(reach);
+    let positions = PositionCodec::new(store.epoch(), reach, accounts.as_ref());
     let until = *store.published().borrow();
     let last = request.headers.get(LAST_EVENT_ID).filter(|id| events && !id.is_empty());
     let from = match (last, query.after.as_deref()) {
@@ -88,7 +99,7 @@ async fn changes(request: &ApiRequest<'_>, reach: Reach) -> Result<Response, Api
         (None, Some(text)) => positions.read("after", text)?,
         (None, None) => FeedPosition::Snapshot(until, None),
     };
-    let feed = store.feed(reach, from)?;
+    let feed = store.feed_of(reach, accounts.clone(), from)?;
     if *request.method == Method::HEAD {
         return Ok(head(empty(StatusCode::OK), events));
     }
@@ -97,7 +108,17 @@ async fn changes(request: &ApiRequest<'_>, reach: Reach) -> Result<Response, Api
     })?;
     let client = StreamClient::new(request, reach);
     let reading = BodyReader::new(request, reach);
-    let reader = FeedReader { reading, client, positions, feed, _permit: permit };
+    let is_masked = request.is_masked();
+    let reader = FeedReader {
+        reach,
+        accounts,
+        reading,
+        client,
+        positions,
+        feed,
+        is_masked,
+        _permit: permit,
+    };
     if !events {
         return lines(reader, until, query.limit.unwrap_or(usize::MAX)).await;
     }
@@ -167,10 +188,15 @@ fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Response) {
 }
 
 struct FeedReader {
+    reach: Reach,
+    /// Those of the service provider, which are the same for as long as the feed is read.
+    accounts: Option<FeedAccounts>,
     reading: BodyReader,
     client: StreamClient,
     positions: PositionCodec,
     feed: Feed,
+    /// Numbers are shown without their middle digits.
+    is_masked: bool,
     _permit: StreamPermit,
 }
 
@@ -180,12 +206,24 @@ impl FeedReader {
     async fn read(&mut self, until: u64, bytes: usize) -> Result<Vec<Event>, ApiError> {
         let mut feed = self.feed.clone();
         let piece = FeedBudget { frames: LOOK_FRAMES, read: LOOK_BYTES, bytes };
+        let is_masked = self.is_masked;
         let read = move |store: &Store| {
-            let events = feed.next(store, until, piece)?;
+            let mut events = feed.next(store, until, piece)?;
+            for event in events.iter_mut().filter(|_| is_masked) {
+                if let What::Call(call) = &mut event.what {
+                    *call = Arc::new(masked_call(call));
+                }
+            }
             Ok((feed, events))
         };
         let (feed, events) = self.reading.slice(read).await?;
         self.client.still_may().await?;
+        let store = &self.reading.context().store;
+        if store.feed_accounts(self.reach) != self.accounts {
+            return Err(ApiError::gone(
+                "the accounts of the service provider have changed; begin again without a position",
+            ));
+        }
         self.feed = feed;
         Ok(events)
     }

@@ -1,11 +1,11 @@
 //! Positions of the change feed as texts: `EPOCH-SEQUENCE`, and within a snapshot
 //! `EPOCH-SEQUENCE-CURSOR`.
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
 use super::error::ApiError;
 use crate::domain::{AccountSid, Position};
-use crate::store::{FeedPosition, Reach};
+use crate::store::{FeedAccounts, FeedPosition, Reach};
 
 /// Writes and reads the positions of one feed.
 #[derive(Debug, Clone)]
@@ -17,8 +17,18 @@ pub(super) struct PositionCodec {
 
 impl PositionCodec {
     /// `epoch` is a UUID, hyphenated.
-    pub fn new(epoch: &str, reach: Reach) -> Self {
-        Self { epoch: epoch.replace('-', "").to_ascii_lowercase(), reach }
+    ///
+    /// `accounts` are those of a service provider: a position of others is one of other data.
+    pub fn new(epoch: &str, reach: Reach, accounts: Option<&FeedAccounts>) -> Self {
+        let mut epoch = epoch.replace('-', "").to_ascii_lowercase();
+        if let Some(accounts) = accounts {
+            let mut all = ring::digest::Context::new(&ring::digest::SHA256);
+            all.update(epoch.as_bytes());
+            accounts.iter().for_each(|account| all.update(&account.bytes()));
+            let digits = HEXLOWER.encode(all.finish().as_ref());
+            epoch = digits.chars().take(epoch.len()).collect();
+        }
+        Self { epoch, reach }
     }
 
     /// The text of a position; none at the beginning of a snapshot, where there is nothing to keep.
@@ -30,7 +40,7 @@ impl PositionCodec {
             FeedPosition::Snapshot(seq, Some((account, position))) => {
                 let mut bytes = match self.reach {
                     Reach::Account(_) => Vec::new(),
-                    Reach::Everybody => account.bytes().to_vec(),
+                    Reach::ServiceProvider(_) | Reach::Everybody => account.bytes().to_vec(),
                 };
                 bytes.extend_from_slice(&position.to_bytes());
                 Some(format!("{epoch}-{seq}-{}", BASE64URL_NOPAD.encode(&bytes)))
@@ -71,7 +81,7 @@ impl PositionCodec {
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
         let (account, position) = match self.reach {
             Reach::Account(account) => (account, bytes.as_slice()),
-            Reach::Everybody => {
+            Reach::ServiceProvider(_) | Reach::Everybody => {
                 let (account, position) = bytes.split_first_chunk()?;
                 (AccountSid::from_bytes(*account), position)
             }
@@ -94,14 +104,14 @@ mod tests {
         let at = Timestamp::from_millis(1_800_000_000_000).unwrap();
         let position = Position::new(at, CallSid::from_bytes([0xff; 16]));
         for reach in [Reach::Account(account), Reach::Everybody] {
-            let positions = PositionCodec::new(EPOCH, reach);
+            let positions = PositionCodec::new(EPOCH, reach, None);
             assert_eq!(positions.write(FeedPosition::Snapshot(7, None)), None);
             for position in
                 [FeedPosition::Changes(7), FeedPosition::Snapshot(7, Some((account, position)))]
             {
                 let text = positions.write(position).unwrap();
                 assert_eq!(positions.read("after", &text), Ok(position));
-                let other = PositionCodec::new("ffffffff-0102-4304-8506-0708090a0b0c", reach);
+                let other = PositionCodec::new("ffffffff-0102-4304-8506-0708090a0b0c", reach, None);
                 let gone = other.read("after", &text).unwrap_err();
                 assert_eq!(Response::from(gone).status(), 410);
                 let short = &text[1..];

@@ -65,7 +65,7 @@ pub fn cursor(data: &[u8]) {
         }
     }
     for reach in [Reach::Account(ACCOUNT), Reach::Everybody] {
-        let positions = PositionCodec::new(EPOCH, reach);
+        let positions = PositionCodec::new(EPOCH, reach, None);
         for text in [text.to_owned(), format!("{}-{text}", EPOCH.replace('-', ""))] {
             let Ok(position) = positions.read("after", &text) else { continue };
             let again = positions.write(position).map(|again| positions.read("after", &again));

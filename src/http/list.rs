@@ -16,7 +16,7 @@ use http::header::{HeaderName, HeaderValue, LINK, VARY};
 use super::auth::StreamClient;
 use super::error::ApiError;
 use super::etag::Tag;
-use super::query::ListQuery;
+use super::query::{ListQuery, refuse_parts};
 use super::reading::{BodyReader, pieces};
 use super::representation::BodyWriter;
 use super::request::ApiRequest;
@@ -67,11 +67,15 @@ pub(super) async fn of_all(request: &ApiRequest<'_>) -> Result<Response, ApiErro
 async fn list(request: &ApiRequest<'_>, scope: Scope) -> Result<Response, ApiError> {
     let context = request.context;
     let mut query = ListQuery::parse(request.query, scope)?;
+    if request.is_masked() {
+        refuse_parts(&query.filter)?;
+    }
     query.filter.recent = recent(context, &query.filter);
-    let writer = BodyWriter::for_request(request.headers, std::mem::take(&mut query.style));
+    let style = std::mem::take(&mut query.style);
+    let writer = BodyWriter::for_request(request, query.layout, style);
     if writer.form().needs_an_end() && !request.has_chunks && query.limit.is_none() {
         return Err(ApiError::upgrade(
-            "a whole list as CSV needs HTTP/1.1, which tells its end from a part of it; ask for \
+            "a whole list as CSV or by lines needs HTTP/1.1, which tells its end from a part of it; ask for \
              pages with limit=1..10000, or have the proxy speak HTTP/1.1",
         ));
     }

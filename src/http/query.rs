@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::cursor;
 use super::error::ApiError;
+use super::representation::ListLayout;
 use crate::domain::{
     AcrossPosition, CallSid, CallStatus, Direction, Filter, Order, SearchError, SidError,
     Timestamp, VALUES_MAX, with_plus,
@@ -15,7 +16,7 @@ use crate::wire::{CsvStyle, Zone, ZoneError, parse_time, time_fault};
 const LIMIT_MAX: usize = 10_000;
 
 /// The parameters of a list beside those of a search; any other means nothing.
-pub(super) const PARAMETERS: [&str; 17] = [
+pub(super) const PARAMETERS: [&str; 18] = [
     "callStatus",
     "call_status",
     "direction",
@@ -31,6 +32,7 @@ pub(super) const PARAMETERS: [&str; 17] = [
     "cursor",
     "order",
     "count",
+    "format",
     "spreadsheet",
     "time_zone",
 ];
@@ -45,6 +47,8 @@ pub(super) struct ListQuery {
     pub after: Option<AcrossPosition>,
     /// Say how many match in all.
     pub count: bool,
+    /// The form of the answer, where it is not left to `Accept`.
+    pub layout: Option<ListLayout>,
     /// How CSV is written, where that is asked for.
     pub style: CsvStyle,
 }
@@ -80,6 +84,11 @@ impl ListQuery {
                 // A number is the page size of other jambonz lists; here it never meant anything.
                 "count" if value.bytes().all(|byte| byte.is_ascii_digit()) => {}
                 "count" => parsed.count = truth("count", &value)?,
+                "format" => {
+                    let layout = ListLayout::named(&value);
+                    let expected = || wrong("format", &value, "expected json, ndjson or csv");
+                    parsed.layout = Some(layout.ok_or_else(expected)?);
+                }
                 "spreadsheet" => parsed.style.spreadsheet = truth("spreadsheet", &value)?,
                 "time_zone" => parsed.style.zone = zone(&value)?,
                 "start" => filter.start = Some(time("start", &value)?),
@@ -130,6 +139,26 @@ impl ListQuery {
         next.append_pair("cursor", cursor);
         next.finish()
     }
+}
+
+/// Refuses a search by parts of numbers to a client that is shown none of them whole: it would tell their
+/// digits one by one. Whole numbers may be asked for.
+pub(super) fn refuse_parts(filter: &Filter) -> Result<(), ApiError> {
+    let search = &filter.search;
+    let parts = [
+        ("from_prefix", !filter.from_prefix.is_empty()),
+        ("to_prefix", !filter.to_prefix.is_empty()),
+        ("from_contains", !search.from_contains.is_empty()),
+        ("to_contains", !search.to_contains.is_empty()),
+        ("number_contains", !search.number_contains.is_empty()),
+        ("q", search.q.as_ref().is_some_and(|typed| typed.sid().is_none())),
+    ];
+    let Some((name, _)) = parts.into_iter().find(|(_, given)| *given) else { return Ok(()) };
+    let also = if name == "q" { ", or a whole call sid" } else { "" };
+    Err(ApiError::forbidden(format!(
+        "{name}: the token's role is read-masked, which may not search by parts of numbers; expected a \
+         whole number in from, to or number{also}"
+    )))
 }
 
 fn words<W: FromStr + Copy + std::fmt::Display>(

@@ -25,7 +25,7 @@ use crate::domain::{
     Typed,
 };
 use crate::store::{Across, PassingOver, Scope, Store, StoreError};
-use crate::wire::write_recent_call;
+use crate::wire::{masked_call, write_recent_call};
 
 /// Calls that one page may have.
 const COUNT_MAX: u64 = 500;
@@ -60,6 +60,13 @@ pub(super) async fn of_provider(
 
 async fn answer(request: &ApiRequest<'_>, scope: Scope) -> Result<Response, ApiError> {
     let query = PortalQuery::parse(request.query, clock::now())?;
+    let is_masked = request.is_masked();
+    let typed = query.filter.as_ref().and_then(|filter| filter.search.q.as_ref());
+    if is_masked && typed.is_some_and(|typed| typed.sid().is_none()) {
+        let msg = "filter: the token's role is read-masked, which may not search by parts of numbers; \
+                   expected a whole call sid";
+        return Err(ApiError::forbidden(msg).for_portal());
+    }
     let reading = BodyReader::new(request, scope);
     let found = find(&reading, &query).await?;
     let (page, page_size) = (&query.page, &query.page_size);
@@ -69,7 +76,8 @@ async fn answer(request: &ApiRequest<'_>, scope: Scope) -> Result<Response, ApiE
         format!("{{\"total\":{total},\"page_size\":\"{page_size}\",\"page\":\"{page}\",\"data\":[");
     let client = StreamClient::new(request, scope);
     let filter = query.filter.unwrap_or_default();
-    let rest = PageTail { reading, client, filter, calls: found.calls, begun: false };
+    let calls = found.calls;
+    let rest = PageTail { reading, client, filter, is_masked, calls, begun: false };
     let (first, rest) = rest.piece(head.into_bytes()).await?;
     Ok(match rest {
         None => json(StatusCode::OK, first),
@@ -245,6 +253,8 @@ struct PageTail {
     reading: BodyReader,
     client: StreamClient,
     filter: Filter,
+    /// Numbers are shown without their middle digits.
+    is_masked: bool,
     calls: VecDeque<CallId>,
     /// One was written.
     begun: bool,
@@ -257,8 +267,8 @@ impl PageTail {
         while out.len() < permit.bytes() && !self.calls.is_empty() {
             let most = permit.bytes() - out.len();
             let slice: Vec<_> = self.calls.iter().take(SLICE_CALLS).copied().collect();
-            let (filter, begun) = (self.filter.clone(), self.begun);
-            let read = move |store: &Store| write(store, &slice, &filter, begun, most);
+            let (filter, begun, is_masked) = (self.filter.clone(), self.begun, self.is_masked);
+            let read = move |store: &Store| write(store, &slice, &filter, is_masked, begun, most);
             let Rows { bytes, calls, begun } = self.reading.slice(read).await?;
             self.begun = begun;
             let written: Vec<_> = self.calls.drain(..calls).collect();
@@ -288,6 +298,7 @@ fn write(
     store: &Store,
     calls: &[CallId],
     filter: &Filter,
+    is_masked: bool,
     begun: bool,
     most: usize,
 ) -> Result<Rows, StoreError> {
@@ -303,7 +314,11 @@ fn write(
         }
         rows.begun = true;
         let provider = store.access(|access| access.account(id.account)?.service_provider_sid);
-        write_recent_call(&mut rows.bytes, &call, provider);
+        if is_masked {
+            write_recent_call(&mut rows.bytes, &masked_call(&call), provider);
+        } else {
+            write_recent_call(&mut rows.bytes, &call, provider);
+        }
     }
     Ok(rows)
 }

@@ -1,5 +1,7 @@
 //! The body of a list: which form it has, and how calls are written into it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
@@ -7,14 +9,17 @@ use http::{HeaderMap, StatusCode};
 use super::accept;
 use super::answer_budget::AnswerPermit;
 use super::gzip::{self, Gzip};
+use super::request::ApiRequest;
 use super::response::{JSON, Response};
 use crate::domain::Position;
 use crate::store::{Listed, Store, StoreError};
-use crate::wire::{CsvStyle, csv_header, write_call, write_csv};
+use crate::wire::{CsvStyle, csv_header, masked_call, write_call, write_csv};
 
 const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
 /// What a browser calls the file that it saves.
 const CSV_FILE: HeaderValue = HeaderValue::from_static("attachment; filename=\"calls.csv\"");
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const NDJSON_FILE: HeaderValue = HeaderValue::from_static("attachment; filename=\"calls.ndjson\"");
 /// Bytes of what compresses a body that is sent in pieces.
 const GZIP_BYTES: usize = 384 * 1024;
 
@@ -23,17 +28,31 @@ const GZIP_BYTES: usize = 384 * 1024;
 pub(super) struct Representation {
     shape: ListLayout,
     gzip: bool,
+    /// Numbers are shown without their middle digits.
+    is_masked: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ListLayout {
+pub(super) enum ListLayout {
     /// One array.
     Json,
+    /// One object a line.
+    Ndjson,
     /// A header and a row for each call (RFC 4180).
     Csv,
 }
 
 impl ListLayout {
+    /// By its name in a query.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "json" => Some(Self::Json),
+            "ndjson" => Some(Self::Ndjson),
+            "csv" => Some(Self::Csv),
+            _ => None,
+        }
+    }
+
     /// CSV where the request wants it more than JSON (RFC 9110, section 12.5.1).
     fn wanted(headers: &HeaderMap) -> Self {
         let csv = accept::weights(headers, "text/csv");
@@ -50,9 +69,13 @@ impl Representation {
     /// What tells this form of a list from the others in its entity tag. Weak tags are the same
     /// with and without compression.
     pub fn suffix(self) -> &'static str {
-        match self.shape {
-            ListLayout::Json => "",
-            ListLayout::Csv => "-csv",
+        match (self.shape, self.is_masked) {
+            (ListLayout::Json, false) => "",
+            (ListLayout::Json, true) => "-masked",
+            (ListLayout::Ndjson, false) => "-ndjson",
+            (ListLayout::Ndjson, true) => "-ndjson-masked",
+            (ListLayout::Csv, false) => "-csv",
+            (ListLayout::Csv, true) => "-csv-masked",
         }
     }
 
@@ -63,12 +86,12 @@ impl Representation {
 
     /// Whether writing it takes long.
     pub fn is_slow(self) -> bool {
-        self.gzip || self.shape == ListLayout::Csv
+        self.gzip || self.is_masked || self.shape == ListLayout::Csv
     }
 
     /// Whether a part of it looks whole: only the end of the message tells that nothing is missing.
     pub fn needs_an_end(self) -> bool {
-        self.shape == ListLayout::Csv
+        self.shape != ListLayout::Json
     }
 
     /// 200 with this body.
@@ -85,6 +108,10 @@ impl Representation {
         match self.shape {
             ListLayout::Json => {
                 headers.insert(CONTENT_TYPE, JSON);
+            }
+            ListLayout::Ndjson => {
+                headers.insert(CONTENT_TYPE, NDJSON);
+                headers.insert(CONTENT_DISPOSITION, NDJSON_FILE);
             }
             ListLayout::Csv => {
                 headers.insert(CONTENT_TYPE, CSV);
@@ -111,9 +138,17 @@ pub(super) struct BodyWriter {
 
 impl BodyWriter {
     /// The form that the request asks for.
-    pub fn for_request(headers: &HeaderMap, style: CsvStyle) -> Self {
-        let form =
-            Representation { shape: ListLayout::wanted(headers), gzip: gzip::accepted(headers) };
+    pub fn for_request(
+        request: &ApiRequest<'_>,
+        layout: Option<ListLayout>,
+        style: CsvStyle,
+    ) -> Self {
+        let headers = request.headers;
+        let form = Representation {
+            shape: layout.unwrap_or_else(|| ListLayout::wanted(headers)),
+            gzip: gzip::accepted(headers),
+            is_masked: request.is_masked(),
+        };
         Self { form, gzip: None, style, begun: false, filled: false, permit: None }
     }
 
@@ -141,8 +176,23 @@ impl BodyWriter {
         self.begun = true;
         let weight: usize = calls.iter().map(|(_, listed)| listed.weight() + 1).sum();
         let mut piece = Vec::with_capacity(weight + 512);
+        let calls = if self.form.is_masked {
+            let masked = |(position, listed)| {
+                let call = masked_call(&*store.unpacked(listed)?);
+                Ok((position, Listed::Call(Arc::new(call))))
+            };
+            calls.into_iter().map(masked).collect::<Result<_, StoreError>>()?
+        } else {
+            calls
+        };
         match self.form.shape {
             ListLayout::Json => self.elements(&mut piece, &calls, first, last),
+            ListLayout::Ndjson => {
+                for (_, listed) in &calls {
+                    element(&mut piece, listed);
+                    piece.push(b'\n');
+                }
+            }
             ListLayout::Csv => {
                 if first {
                     csv_header(&mut piece, &self.style);
@@ -178,14 +228,19 @@ impl BodyWriter {
                 out.push(b',');
             }
             self.filled = true;
-            match listed {
-                Listed::Call(call) => write_call(out, call),
-                Listed::Row(row) => out.extend_from_slice(row.answer()),
-            }
+            element(out, listed);
         }
         if last {
             out.push(b']');
         }
+    }
+}
+
+/// Appends a call as one JSON object, which has no line end.
+fn element(out: &mut Vec<u8>, listed: &Listed) {
+    match listed {
+        Listed::Call(call) => write_call(out, call),
+        Listed::Row(row) => out.extend_from_slice(row.answer()),
     }
 }
 

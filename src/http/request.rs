@@ -74,6 +74,11 @@ impl<'a> ApiRequest<'a> {
         self.authorizations.iter().find_map(Authorization::token)
     }
 
+    /// Whether telephone numbers are shown without their middle digits.
+    pub fn is_masked(&self) -> bool {
+        self.token().is_some_and(Principal::is_masked)
+    }
+
     /// Where the connection comes from.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.connection.map(|connection| connection.peer)

@@ -124,6 +124,7 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/v1/Accounts/{AccountSid}/RecentCalls"            PortalAccount List => recent_calls::of_account;
     GET    "/v1/ServiceProviders/{ServiceProviderSid}/RecentCalls" PortalProvider List => recent_calls::of_provider;
     GET    "/v1/ServiceProviders/{ServiceProviderSid}/Calls"  Provider List => list::of_provider;
+    GET    "/v1/ServiceProviders/{ServiceProviderSid}/Calls/changes" Provider List => feed::of_provider;
     GET    "/v1/ServiceProviders/{ServiceProviderSid}/CallCount" Provider Read => calls::count_of_provider;
     GET    "/v1/ServiceProviders/{ServiceProviderSid}/CallStats" Provider Read => stats::of_provider;
     GET    "/v1/Calls"                                        AllAccounts List => list::of_all;
@@ -276,6 +277,22 @@ impl<'p> Target<'p> {
             | Handler::Sender(_)
             | Handler::Token(..)
             | Handler::AllAccounts(..) => None,
+        }
+    }
+
+    /// What a request reads, for the audit log: `account SID`, with the call where one is meant; none where it
+    /// reads no calls.
+    pub fn read_object(self, method: &Method) -> Option<String> {
+        let route = self.resource?.route(method).filter(|_| method.is_safe())?;
+        let (account, provider) = (self.account, self.provider);
+        match route.handler {
+            Handler::Account(..) | Handler::PortalAccount(..) => Some(format!("account {account}")),
+            Handler::Provider(..) | Handler::PortalProvider(..) => {
+                Some(format!("service provider {provider}"))
+            }
+            Handler::Call(..) => Some(format!("account {account}, call {}", self.call)),
+            Handler::AllAccounts(..) => Some("all accounts".to_owned()),
+            Handler::Open(_) | Handler::Sender(_) | Handler::Token(..) => None,
         }
     }
 

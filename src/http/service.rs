@@ -185,6 +185,7 @@ impl Inner {
             }
         }
         let mut reply = ending(answer.unwrap_or_else(Response::from), is_last);
+        self.audit_read(target, request, &reply);
         let why = reply.extensions().get::<Why>();
         // An answer of rollcall's own; that of a feature server has no challenge.
         let refused = reply.status() == StatusCode::UNAUTHORIZED
@@ -237,6 +238,26 @@ impl Inner {
         } else {
             tracing::debug!(%method, path, status, micros, "answered");
         }
+    }
+
+    /// Writes down who reads whose calls, where that is wanted.
+    fn audit_read(&self, target: Target<'_>, request: &ApiRequest<'_>, reply: &Response) {
+        let status = reply.status();
+        let is_read = status.is_success() || status == StatusCode::NOT_MODIFIED;
+        if !self.context.config.log.audit_reads || !is_read {
+            return;
+        }
+        let object = target.read_object(request.method);
+        let Some((object, token)) = object.zip(request.token()) else { return };
+        let through = if request.session.is_some() { ", in the console" } else { "" };
+        self.context.audit.write(&logs::AuditEvent {
+            at: clock::now(),
+            who: &format!("token {}{through}", token.id),
+            what: "read",
+            object: Some(&format!("{object}, {}", target.template())),
+            outcome: logs::AuditOutcome::Done,
+            peer: request.peer(),
+        });
     }
 
     fn log_wrong_credentials(&self, peer: SocketAddr, target: Target<'_>) {

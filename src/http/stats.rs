@@ -1,6 +1,8 @@
 //! `GET …/CallStats`, of an account, of a service provider and of all accounts: how the calls of a time
 //! stand, and, with `interval` or `group`, how many there were by the minute, hour or day and by groups.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -11,13 +13,15 @@ use http::{Method, StatusCode};
 use super::answer_budget::AnswerPermit;
 use super::auth::StreamClient;
 use super::error::ApiError;
-use super::query::wrong;
+use super::query::{refuse_parts, wrong};
 use super::reading::{BodyReader, pieces};
 use super::request::ApiRequest;
 use super::response::{JSON, Response, json};
 use super::stats_query::StatsQuery;
 use crate::clock;
-use crate::domain::{AccountSid, CallStatus, Direction, Filter, ServiceProviderSid, Timestamp};
+use crate::domain::{
+    AccountSid, CallStatus, Direction, Filter, ServiceProviderSid, Timestamp, mask_numbers,
+};
 use crate::store::{
     AggregateRequest, Aggregates, Aggregating, BUCKETS_MAX, Bucket, CALLS_OF_AN_HOUR_MAX,
     CELLS_MAX, CountingAcross, Dimension, Exceeded, Figures, Group, Scope, ScopedAccount,
@@ -52,6 +56,9 @@ pub(super) async fn of_all(request: &ApiRequest<'_>) -> Result<Response, ApiErro
 /// Without `interval` and `group` how the calls stand, else their figures.
 async fn call_stats(request: &ApiRequest<'_>, scope: Scope) -> Result<Response, ApiError> {
     let query = StatsQuery::parse(request.query, scope)?;
+    if request.is_masked() {
+        refuse_parts(&query.filter)?;
+    }
     if query.interval.is_none() && query.group.is_empty() {
         return standing(request, scope, query.filter).await;
     }
@@ -130,7 +137,8 @@ async fn figures(
     let counted = reading.slice(move |_| Ok(counting.finish())).await?;
     let counted = counted.map_err(|exceeded| too_much(exceeded, &query))?;
     let (dimensions, zone) = (query.group, query.zone);
-    let writer = FiguresWriter { counted, dimensions, zone, has_buckets: query.interval.is_some() };
+    let (has_buckets, is_masked) = (query.interval.is_some(), request.is_masked());
+    let writer = FiguresWriter { counted, dimensions, zone, has_buckets, is_masked };
     let mut begun = Vec::new();
     writer.begin(&mut begun);
     let rest = FiguresTail { reading, client, accounts, writer, from: None, permits };
@@ -188,6 +196,8 @@ struct FiguresWriter {
     dimensions: Vec<Dimension>,
     zone: Zone,
     has_buckets: bool,
+    /// Numbers are shown without their middle digits.
+    is_masked: bool,
 }
 
 impl FiguresWriter {
@@ -234,15 +244,35 @@ impl FiguresWriter {
         body.push(b'}');
     }
 
+    /// The values of a group, as they are shown.
+    fn values<'a>(&self, group: &'a Group) -> Vec<Option<Cow<'a, str>>> {
+        let shown = |value: &'a str| {
+            if self.is_masked { mask_numbers(value) } else { Cow::Borrowed(value) }
+        };
+        group.values().into_iter().map(|value| value.map(shown)).collect()
+    }
+
     fn groups<'a>(
         &self,
         body: &mut Vec<u8>,
         groups: impl Iterator<Item = (&'a Group, &'a Figures)>,
     ) {
+        let mut groups: Vec<_> =
+            groups.map(|(group, figures)| (self.values(group), figures)).collect();
+        if self.is_masked {
+            // Groups that look alike stay apart, in an order that comes from nothing that is hidden.
+            groups.sort_by(|(one, of_one), (other, of_other)| {
+                let key = |of: &Figures| (Reverse(of.calls), of.answered, of.seconds, of.peak);
+                Reverse(of_one.calls)
+                    .cmp(&Reverse(of_other.calls))
+                    .then_with(|| one.cmp(other))
+                    .then_with(|| key(of_one).cmp(&key(of_other)))
+            });
+        }
         body.push(b'[');
-        for (n, (group, figures)) in groups.enumerate() {
+        for (n, (values, figures)) in groups.into_iter().enumerate() {
             body.extend_from_slice(if n == 0 { b"{" } else { b",{" });
-            for (dimension, value) in self.dimensions.iter().zip(group.values()) {
+            for (dimension, value) in self.dimensions.iter().zip(values) {
                 let value = serde_json::to_string(&value).unwrap_or_else(|_| "null".to_owned());
                 body.extend_from_slice(format!("\"{}\":{value},", dimension.as_str()).as_bytes());
             }

@@ -8,6 +8,7 @@ use super::accounts::resolve;
 use super::{AdminContext, AdminReply, Emit, Failure, Item};
 use crate::access::{
     Access, FIRST_TOKEN, Role, Secret, SettingRow, Token, TokenHash, TokenScope, new_token_value,
+    token_row_name,
 };
 use crate::clock;
 use crate::domain::Timestamp;
@@ -190,7 +191,8 @@ fn token_row(
         expires_at,
     };
     let json = serde_json::to_vec(&token).map_err(|error| Failure::new(error.to_string()))?;
-    Ok((id.clone(), SettingRow { name: format!("token/{id}"), json }))
+    let name = token_row_name(token.role, &id);
+    Ok((id, SettingRow { name, json }))
 }
 
 /// What can stand in an `Authorization` header after its scheme (RFC 6750, section 2.1, and the
@@ -273,7 +275,7 @@ fn named(store: &Store, name: &str) -> Vec<TokenReference> {
 /// The rows with which a token ends.
 pub(super) fn removal(id: &str) -> Vec<SettingRow> {
     let row = |kind: &str| SettingRow { name: format!("{kind}/{id}"), json: Vec::new() };
-    vec![row("token"), row("used")]
+    vec![row("token"), row("masked-token"), row("used")]
 }
 
 /// Makes durable when tokens were used last: of each at most once in so much time.

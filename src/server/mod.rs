@@ -23,6 +23,7 @@ mod systemd;
 mod warnings;
 mod watchdog;
 
+pub use demo::Samples;
 pub use files::raise as raise_files;
 pub use owner::{cannot_open, of_another};
 pub use serve::{News, serve};

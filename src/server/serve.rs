@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::certificates::{look_after, reload};
 use super::client_address::TrustedProxies;
-use super::demo;
+use super::demo::{self, Samples};
 use super::files;
 use super::listener::{self, Drained, Front, Proxies};
 use super::listeners::{BoundListener, ListenerKind, Taken};
@@ -25,7 +25,7 @@ use crate::logs::AuditLog;
 use crate::ops::{self, Failure};
 use crate::store::{OpenError, Options, Progress, Store, chain};
 use crate::tls::TlsReloader;
-use crate::{admin, cdrs, clock, http, mirror};
+use crate::{admin, cdrs, clock, http, mirror, users};
 
 /// Connections of scrapers at a time.
 const SCRAPERS_MAX: usize = 16;
@@ -49,14 +49,15 @@ pub enum News<'a> {
     FirstToken(&'a str),
     /// Sample calls are there, or are not since the store is not empty; how to ask for them.
     Demo {
-        /// They are there.
-        filled: bool,
+        samples: Samples,
         /// A line for a shell.
         curl: String,
     },
     Listening(String),
     /// Everything is running.
     Ready,
+    /// A link to the console that signs in.
+    Link(ops::SignInLink),
 }
 
 /// Runs the server until a signal ends it. `again` reads the configuration once more.
@@ -89,10 +90,12 @@ pub fn serve(
         Arc::new(store)
     };
     forwarder.open(&store)?;
-    if let Some(token) = ops::make_first(&store, &config.ops_context())? {
-        tell(News::FirstToken(&token));
+    let first_token = ops::make_first(&store, &config.ops_context())?;
+    if let Some(token) = &first_token {
+        tell(News::FirstToken(token));
     }
-    let demo = if demo { Some(demo::fill(&store, clock::now())?) } else { None };
+    let is_new = first_token.is_some();
+    let demo = if demo { Some(demo::fill(&store, is_new, clock::now())?) } else { None };
     // Short reads are done where their request is and may wait for the disk.
     let threads = std::thread::available_parallelism()?.get().max(THREADS_MIN);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -128,7 +131,7 @@ pub(super) struct RunningServer<'a> {
     pub(super) store: Arc<Store>,
     runtime_dir: Option<PathBuf>,
     /// Whether sample calls were asked for, and are there.
-    demo: Option<bool>,
+    demo: Option<Samples>,
     again: &'a dyn Fn() -> Result<Config, ConfigError>,
     pub(super) audit: Arc<AuditLog>,
     /// Who may write CDRs; none where they are not taken.
@@ -155,9 +158,9 @@ impl RunningServer<'_> {
         let socket = config.admin_socket_path(self.runtime_dir.as_deref());
         let admin = admin::bind(&socket, &config.data_dir)
             .map_err(|error| cannot_bind(&error, &socket, &config.data_dir))?;
-        if let (Some(filled), Some(bound)) = (self.demo, bound_listeners.first()) {
+        if let (Some(samples), Some(bound)) = (self.demo, bound_listeners.first()) {
             let port = bound.listener.local_addr()?.port();
-            tell(News::Demo { filled, curl: self.curl(port, &reloader) });
+            tell(News::Demo { samples, curl: self.curl(port, &reloader) });
         }
         let configuration = bound(config, &bound_listeners).to_toml();
         let (stop, stopped) = watch::channel(());
@@ -237,6 +240,7 @@ impl RunningServer<'_> {
         context.operation.begin(ops.clone(), self.runtime_dir.clone());
         let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
         let admin = tokio::spawn(admin);
+        let player = self.is_demo().then(|| tokio::spawn(demo::play(self.store.clone())));
         let read_again = Arc::new(Notify::new());
         let certificate = tokio::spawn(look_after(reloader.clone(), read_again.clone()));
         let notes = tokio::spawn(note_used(self.store.clone()));
@@ -251,12 +255,20 @@ impl RunningServer<'_> {
         let status = format!("listening on {}", urls.join(", "));
         systemd::ready(&status);
         self.say_started(&urls);
+        if self.demo.is_some()
+            && let Some(link) = link(&context)
+        {
+            tell(News::Link(link));
+        }
         let result = self.until_stopped(signals, &reloader, &read_again, &status).await;
         systemd::stopping(self.config.limits.drain);
         admin.abort();
         watchdog.abort();
         notes.abort();
         mirror.abort();
+        if let Some(player) = player {
+            player.abort();
+        }
         if let Some(upstream) = upstream {
             upstream.abort();
         }
@@ -315,9 +327,9 @@ impl RunningServer<'_> {
         }
     }
 
-    /// Whether sample calls were asked for.
+    /// Whether sample calls were asked for, and are there.
     pub(super) fn is_demo(&self) -> bool {
-        self.demo.is_some()
+        matches!(self.demo, Some(Samples::Made | Samples::There))
     }
 
     /// Says in the log what is running, and on which addresses.
@@ -376,6 +388,17 @@ impl RunningServer<'_> {
             word(&token),
             demo::ACCOUNT
         )
+    }
+}
+
+/// A link to the console for the user of this process.
+fn link(context: &http::ApiContext) -> Option<ops::SignInLink> {
+    let admin = context.operation.admin_context()?;
+    let new = ops::NewLink { user: users::name_of_us(), is_remote: false, url: None };
+    let answer = ops::run_without_store(admin, &ops::AdminRequest::ConsoleOpen(new))?;
+    match answer {
+        Ok(ops::AdminReply::SignInLink(link)) => Some(link),
+        _ => None,
     }
 }
 

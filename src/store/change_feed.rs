@@ -12,6 +12,8 @@
 //! copy of the last commit that a start makes stands behind the counted end of the segment before
 //! it, so that each frame is met once.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,7 +24,7 @@ use super::list::Slice;
 use super::query::ListRequest;
 use super::state::View;
 use super::{OpenError, StoreError};
-use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position};
+use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position, ServiceProviderSid};
 use crate::journal::{Frame, Scanner, Segment};
 
 /// Whose calls a feed tells of.
@@ -30,9 +32,14 @@ use crate::journal::{Frame, Scanner, Segment};
 pub enum Reach {
     /// Those of one account.
     Account(AccountSid),
+    /// Those of the accounts of a service provider.
+    ServiceProvider(ServiceProviderSid),
     /// Those of all accounts.
     Everybody,
 }
+
+/// The accounts of a service provider, as a feed of its calls knows them.
+pub type FeedAccounts = Arc<BTreeSet<AccountSid>>;
 
 /// How far a feed has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +85,8 @@ pub struct FeedBudget {
 #[derive(Debug, Clone)]
 pub struct Feed {
     reach: Reach,
+    /// Those of the service provider.
+    accounts: Option<FeedAccounts>,
     position: FeedPosition,
     /// The file of the segment that was read last, and how far.
     segment: Option<(PathBuf, u64)>,
@@ -99,12 +108,31 @@ impl View {
     /// # Errors
     /// [`StoreError::Gone`] where the position is ahead of the store or older than its journal.
     pub fn feed(&self, reach: Reach, position: FeedPosition) -> Result<Feed, StoreError> {
+        self.feed_of(reach, self.feed_accounts(reach), position)
+    }
+
+    /// The accounts of a service provider now; none where a feed is of another reach.
+    pub fn feed_accounts(&self, reach: Reach) -> Option<FeedAccounts> {
+        let Reach::ServiceProvider(provider) = reach else { return None };
+        Some(Arc::new(self.access.read().accounts_of(provider).collect()))
+    }
+
+    /// A feed of the accounts that a service provider has or had.
+    ///
+    /// # Errors
+    /// As [`Self::feed`].
+    pub fn feed_of(
+        &self,
+        reach: Reach,
+        accounts: Option<FeedAccounts>,
+        position: FeedPosition,
+    ) -> Result<Feed, StoreError> {
         let (FeedPosition::Snapshot(seq, _) | FeedPosition::Changes(seq)) = position;
         if seq > *self.published.borrow() {
             return Err(StoreError::Gone("the position is ahead of the store".to_owned()));
         }
         self.segment_after(seq)?;
-        Ok(Feed { reach, position, segment: None })
+        Ok(Feed { reach, accounts, position, segment: None })
     }
 }
 
@@ -164,7 +192,14 @@ impl Feed {
         let begun = after.filter(|(_, position)| *position < Position::MAX);
         let (account, position) = match (self.reach, begun) {
             (Reach::Account(account), Some((_, position)))
-            | (Reach::Everybody, Some((account, position))) => (Some(account), Some(position)),
+            | (Reach::ServiceProvider(_) | Reach::Everybody, Some((account, position))) => {
+                (Some(account), Some(position))
+            }
+            (Reach::ServiceProvider(_), None) => {
+                let after = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.0));
+                let all = self.accounts.iter().flat_map(|all| all.range((after, Bound::Unbounded)));
+                (all.copied().next(), None)
+            }
             (Reach::Account(account), None) => (Some(account).filter(|_| after.is_none()), None),
             (Reach::Everybody, None) => (view.next_account(after.map(|after| after.0))?, None),
         };
@@ -253,7 +288,14 @@ impl Feed {
                 return Ok(None);
             }
         };
-        if !matches!(self.reach, Reach::Everybody) && self.reach != Reach::Account(id.account) {
+        let is_told = match self.reach {
+            Reach::Everybody => true,
+            Reach::Account(account) => account == id.account,
+            Reach::ServiceProvider(_) => {
+                self.accounts.as_ref().is_some_and(|all| all.contains(&id.account))
+            }
+        };
+        if !is_told {
             return Ok(None);
         }
         let Some(record) = record else { return Ok(Some(What::Deleted(id))) };

@@ -73,7 +73,7 @@ pub use aggregate::{
     CELLS_MAX, Dimension, Exceeded, Figures, Group, TOP_MAX,
 };
 pub use change::Change;
-pub use change_feed::{Event, Feed, FeedBudget, FeedPosition, Reach, What};
+pub use change_feed::{Event, Feed, FeedAccounts, FeedBudget, FeedPosition, Reach, What};
 pub use check::Checked;
 pub use compactor::retention::{Expiring, RemovalReason};
 pub use count::{Counting, StatusCount};

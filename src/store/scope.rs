@@ -32,6 +32,7 @@ impl From<Reach> for Scope {
     fn from(reach: Reach) -> Self {
         match reach {
             Reach::Account(account) => Self::Account(account),
+            Reach::ServiceProvider(provider) => Self::ServiceProvider(provider),
             Reach::Everybody => Self::Everybody,
         }
     }

@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod first;
 mod input;
+mod masked;
 mod names;
 mod near_time;
 mod object;
@@ -33,6 +34,7 @@ pub use event::{
 };
 pub use first::first_account;
 pub use input::text_of;
+pub use masked::masked_call;
 use names::MESSAGE_TYPE;
 pub use near_time::time_fault;
 pub use object::pieces;

@@ -19,8 +19,8 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "admin", "cdrs", "clock", "config", "domain", "forward", "fsutil", "http", "logs",
-            "meter", "mirror", "ops", "outbound", "store", "tls", "upstream", "users",
+            "access", "admin", "cdrs", "clock", "config", "domain", "forward", "fsutil", "http",
+            "logs", "meter", "mirror", "ops", "outbound", "store", "tls", "upstream", "users",
         ],
     ),
     ("admin", &["clock", "fsutil", "logs", "ops", "store"]),

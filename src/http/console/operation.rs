@@ -64,9 +64,14 @@ impl Operation {
         let _first_counts = self.running.set(Running { admin, runtime_dir });
     }
 
+    /// What commands need to know; none before they are run.
+    pub fn admin_context(&self) -> Option<&AdminContext> {
+        self.running.get().map(|running| &running.admin)
+    }
+
     pub(super) fn admin(&self) -> Result<&AdminContext, ApiError> {
         let starting = || ApiError::unavailable("the server is starting", 1);
-        self.running.get().map(|running| &running.admin).ok_or_else(starting)
+        self.admin_context().ok_or_else(starting)
     }
 }
 

@@ -212,7 +212,7 @@ pub(super) async fn sign_in(request: &mut ApiRequest<'_>, _: &str) -> Result<Res
         let from = request.peer().map(|peer| network(peer.ip()));
         jambonz::ask(context, token.reveal(), subject, from, false).await?
     };
-    if !matches!(principal.role, Role::Full | Role::Read | Role::Export) {
+    if !matches!(principal.role, Role::Full | Role::Read | Role::ReadMasked | Role::Export) {
         let role = principal.role.as_str();
         return Err(ApiError::forbidden(format!(
             "insufficient permissions: the token's role is {role}, and the console shows calls"

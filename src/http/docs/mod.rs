@@ -162,7 +162,7 @@ mod tests {
                 queries += own.len();
             }
         }
-        assert_eq!(queries, 2 * (3 * (17 + 15 + 30) + 9 + 9 + 2 + 2 + 1));
+        assert_eq!(queries, 2 * (3 * (18 + 15 + 30) + 9 + 9 + 2 + 2 + 2 + 1));
     }
 
     #[test]

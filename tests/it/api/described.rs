@@ -153,6 +153,7 @@ fn what_is_read_is_as_described() {
             provider("/CallStats?interval=day&group=status,trunk&top=1"),
         ),
         ("listChanges", "headChanges", account("/Calls/changes")),
+        ("listServiceProviderChanges", "headServiceProviderChanges", provider("/Calls/changes")),
     ] {
         for id in [get, head] {
             bench.ask((id, 200), &target, &admin, &[], "");

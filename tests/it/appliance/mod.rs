@@ -41,7 +41,7 @@ fn a_demo_shows_a_line_that_works_when_pasted() {
     let calls = rollcall.get(&rollcall.admin(), &format!("/v1/Accounts/{DEMO}/Calls"));
     let calls = calls.json();
     let calls = calls.as_array().unwrap();
-    assert_eq!(calls.len(), 25);
+    assert!(calls.len() > 2000, "{}", calls.len());
     let statuses: BTreeSet<&str> =
         calls.iter().map(|call| call["call_status"].as_str().unwrap()).collect();
     assert_eq!(statuses, STATUSES.into_iter().collect());
@@ -50,14 +50,17 @@ fn a_demo_shows_a_line_that_works_when_pasted() {
         let printed = print(Command::new("sh").args(["-c", &format!("{line} -sS")]), b"");
         assert_eq!((printed.code, printed.stderr.as_str()), (Some(0), ""), "{line}");
         let listed: Vec<serde_json::Value> = serde_json::from_str(&printed.stdout).unwrap();
-        assert_eq!(listed[..], calls[..3]);
+        // More may have come meanwhile.
+        assert_eq!(listed.len(), 3);
+        assert!(listed.iter().all(|call| call["account_sid"] == DEMO), "{listed:?}");
     }
-    // On a store that is not empty it adds nothing, and says so.
+    // It has a history but once, and says so.
     assert_eq!(rollcall.stop(), Some(0));
     rollcall.start();
-    assert!(rollcall.log().contains("no sample calls were added"), "{}", rollcall.log());
+    assert!(rollcall.log().contains("no history was added"), "{}", rollcall.log());
     let again = rollcall.get(&rollcall.admin(), &format!("/v1/Accounts/{DEMO}/Calls"));
-    assert_eq!(again.json().as_array().unwrap(), calls);
+    let again = again.json().as_array().unwrap().len();
+    assert!((calls.len()..calls.len() + 200).contains(&again), "{again}");
 }
 
 #[test]
@@ -187,7 +190,8 @@ fn it_serves_tls_in_an_empty_root() {
     rollcall.start_with(command);
     assert_eq!(rollcall.get("", "/readyz").status, 200);
     assert_eq!(rollcall.post_events(&event(1, "busy")).status, 204);
-    assert!(rollcall.figures().contains("\"calls\":26,"));
+    let figures: serde_json::Value = serde_json::from_str(&rollcall.figures()).unwrap();
+    assert!(figures["calls"].as_u64().unwrap() > 2000, "{figures}");
     assert_eq!(rollcall.stop(), Some(0));
     let names = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name());
     // The log is this test's own, opened from outside.

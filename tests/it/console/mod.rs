@@ -1,9 +1,12 @@
 //! The console over its own sockets: its files, its sessions, and what they open.
 
 mod browser;
+mod demo;
 mod files;
 mod links;
+mod masked;
 mod operation;
+mod reads;
 mod sessions;
 
 use serde_json::{Value, json};
