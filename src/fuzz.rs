@@ -8,6 +8,7 @@ use std::io::BufReader;
 use serde::de::IgnoredAny;
 
 pub use crate::admin::fuzz::admin;
+pub use crate::cdrs::fuzz::cdr;
 pub use crate::http::fuzz::{cursor, query, signature};
 pub use crate::journal::fuzz::journal;
 pub use crate::mirror::fuzz::resp;
@@ -25,7 +26,7 @@ use crate::wire::{
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [FuzzTarget; 10] = [
+pub const TARGETS: [FuzzTarget; 11] = [
     ("query", query),
     ("event", event),
     ("ndjson", ndjson),
@@ -36,6 +37,7 @@ pub const TARGETS: [FuzzTarget; 10] = [
     ("record", record),
     ("admin", admin),
     ("resp", resp),
+    ("cdr", cdr),
 ];
 
 const TEMPLATE: &str = "http://{host}:3000";

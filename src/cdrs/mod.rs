@@ -9,6 +9,8 @@
 //! `influx.rs` asks an `InfluxDB`: `backfill.rs` for CDRs that it has, `subscription.rs` to send on what comes.
 
 mod backfill;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod influx;
 mod line;
 mod point;

@@ -11,7 +11,7 @@ use super::histogram::as_float;
 use super::process::ProcessFigures;
 use super::text::{MetricsText, written};
 use super::{Connections, Meter, MirrorMode, Outcome, Refused, Requests, TargetMetrics};
-use crate::domain::AccountSid;
+use crate::domain::{AccountSid, Timestamp};
 
 /// What is looked up at the time of the scrape.
 #[derive(Debug, Clone, Default)]
@@ -335,12 +335,11 @@ impl Scrape {
         text.number("rollcall_cdrs_waiting", help, self.figures.cdrs_waiting)?;
         let help = "Time from the end of a call to its CDR being on disk";
         text.histogram("rollcall_cdr_delay_seconds", help, &cdrs.delay)?;
-        if let Some(at) = state.last_cdr_at {
-            let help = "When the last CDR was on disk, in seconds since 1970";
-            let seconds = as_float(at.millis()) / 1000.0;
-            text.gauge("rollcall_cdr_last_timestamp_seconds", help, seconds)?;
-        }
-        Ok(())
+        // An alert for none since the start has something to look at, too.
+        let last = state.last_cdr_at.map_or(self.figures.started_at, Timestamp::millis);
+        let help =
+            "When the last CDR was on disk, or else the process started, in seconds since 1970";
+        text.gauge("rollcall_cdr_last_timestamp_seconds", help, as_float(last) / 1000.0)
     }
 
     /// Nothing where jambonz is not asked about tokens.

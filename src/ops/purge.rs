@@ -97,6 +97,10 @@ pub(super) fn run(
         ))
     })?;
     let named = named(store, &purge.calls)?;
+    if !purge.dry_run {
+        // What waits is found as well once it is a call.
+        store.place_cdrs()?;
+    }
     let mut deleted = 0;
     let mut purged = loop {
         let mut found = MatchedCalls::new(&number, purge.mentions, &named);

@@ -22,6 +22,10 @@ use std::sync::atomic::Ordering;
 use super::StoreError;
 use super::change::Change;
 use super::committer::{Group, PreparedSubmission};
+use super::open::Store;
+use super::parts::PLACED_AT_ONCE;
+use super::submit::Backpressure;
+use crate::clock;
 use crate::domain::{AccountSid, Call, CallField, CallId, Direction, Source, Timestamp};
 use crate::journal::ChangeOrigin;
 use crate::keys::{derived, derived_from, may_be_derived};
@@ -29,6 +33,24 @@ use crate::registry::CallState;
 
 /// Calls by what CDRs may know them by.
 pub(super) type CallIds = HashMap<(AccountSid, Box<str>), CallId>;
+
+impl Store {
+    /// Makes calls of all CDRs that wait, each part of the call that it belongs to or one of its own.
+    ///
+    /// # Errors
+    /// The store takes no changes, or there is no index.
+    pub fn place_cdrs(&self) -> Result<(), StoreError> {
+        let waiting: Vec<CallId> = {
+            let registry = self.shared.view.registry.read();
+            registry.all_waiting().map(|(id, _)| id).collect()
+        };
+        for some in waiting.chunks(PLACED_AT_ONCE) {
+            let changes = some.iter().map(|id| Change::PlaceCdr { id: *id, due: true }).collect();
+            self.shared.intake.apply(changes, clock::now(), Backpressure::Wait)?;
+        }
+        Ok(())
+    }
+}
 
 impl Group<'_> {
     /// A change of a call that is known by its Call-ID alone, as one of the call that has this Call-ID.

@@ -82,7 +82,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("tls", &["fsutil"]),
     ("users", &["fsutil"]),
     ("domain", &[]),
-    ("fuzz", &["admin", "codec", "domain", "http", "journal", "mirror", "wire"]),
+    ("fuzz", &["admin", "cdrs", "codec", "domain", "http", "journal", "mirror", "wire"]),
 ];
 
 /// What only one module may name, or two.

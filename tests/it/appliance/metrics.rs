@@ -187,6 +187,11 @@ fn the_dashboard_and_the_alerts_name_what_there_is() {
     let target =
         format!("[{{ name = \"acme\", url = \"http://127.0.0.1:1/\", account_sid = \"{A1}\" }}]");
     flags.extend(["--forward-targets", &target]);
+    let files = tempfile::tempdir().unwrap();
+    let password = files.path().join("password");
+    std::fs::write(&password, "rc-pass").unwrap();
+    flags.extend(["--cdrs-listen", "127.0.0.1:0", "--cdrs-user", "rc-user"]);
+    flags.extend(["--cdrs-password-file", password.to_str().unwrap()]);
     let rollcall = Rollcall::up(&flags);
     let names = until("the mirror has begun", || {
         let names = scrape(&rollcall).names();

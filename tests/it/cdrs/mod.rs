@@ -1,7 +1,9 @@
 //! CDRs, as jambonz and `InfluxDB` write them.
 
+mod clients;
 mod influxdb;
 mod lines;
+mod orders;
 mod recorded;
 mod requests;
 mod writer;
