@@ -36,9 +36,6 @@ use target::Target;
 
 /// How often the progress of targets is stored.
 const STORED_EVERY: Duration = Duration::from_secs(1);
-/// How long the last attempts may take when the server stops.
-const ENDING_MAX: Duration = Duration::from_secs(5);
-
 /// Why hooks cannot be passed on.
 #[derive(Debug, thiserror::Error)]
 #[error("forward.targets `{name}`: {why}")]
@@ -80,8 +77,9 @@ impl Forwarder {
         if rows.is_empty() { Ok(()) } else { store.apply(&rows, clock::now(), false).map(|_| ()) }
     }
 
-    /// Passes on until it is told to stop.
-    pub async fn run(self, store: Arc<Store>, stopped: watch::Receiver<()>) {
+    /// Passes on until it is told to stop. What is under way then may end within `drain`; what is cut off is sent
+    /// again after the next start.
+    pub async fn run(self, store: Arc<Store>, stopped: watch::Receiver<()>, drain: Duration) {
         let Self { settings, client, destinations } = self;
         let mut tasks = JoinSet::new();
         let progress: std::collections::BTreeMap<_, _> =
@@ -108,7 +106,7 @@ impl Forwarder {
             store_progress(&store, false).await;
         }
         let ending = async { while tasks.join_next().await.is_some() {} };
-        let _cut_off = tokio::time::timeout(ENDING_MAX, ending).await;
+        let _cut_off = tokio::time::timeout(drain, ending).await;
         store_progress(&store, true).await;
     }
 }

@@ -248,7 +248,8 @@ impl RunningServer<'_> {
         let mirror = mirror::run(config.mirror_redis.clone(), service_url, self.store.clone());
         let mirror = tokio::spawn(mirror);
         let (stop_forwarding, forwarding_stopped) = watch::channel(());
-        let forward = tokio::spawn(forwarder.run(self.store.clone(), forwarding_stopped));
+        let forward = forwarder.run(self.store.clone(), forwarding_stopped, config.limits.drain);
+        let forward = tokio::spawn(forward);
         let upstream = context.upstream_auth.clone().map(|auth| tokio::spawn(auth.watch()));
         let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), watchdogs));
         tell(News::Ready);
@@ -274,6 +275,7 @@ impl RunningServer<'_> {
         }
         certificate.abort();
         let _unlinked = std::fs::remove_file(&socket);
+        drop(stop_forwarding);
         drop(stop);
         let (mut connections, mut cut_off) = (0, 0);
         while let Some(drained) = listeners.join_next().await {
@@ -282,8 +284,6 @@ impl RunningServer<'_> {
             cut_off += cut;
         }
         tracing::info!(connections, cut_off, "connections are closed");
-        // What was accepted last may still be sent.
-        drop(stop_forwarding);
         let _ended = forward.await;
         result
     }

@@ -191,6 +191,11 @@ impl Rollcall {
         self.child.as_ref().unwrap().id()
     }
 
+    /// Whether the child has ended, by itself or by a signal.
+    pub fn is_gone(&mut self) -> bool {
+        self.child.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
     /// Sends a signal, by its name for kill(1).
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();

@@ -246,8 +246,15 @@ fn exchange(stream: impl Read + Write, socket: &TcpStream, shared: &Shared) -> s
         let answering = answer(&received);
         shared.received.lock().unwrap().push(received);
         shared.arrived.notify_all();
-        let goes_on = carry_out(answering, &mut stream, socket);
-        shared.open.fetch_sub(1, Ordering::SeqCst);
+        // A client that has its answer may send the next request at once.
+        let mut is_open = true;
+        let mut ended = || {
+            if std::mem::take(&mut is_open) {
+                shared.open.fetch_sub(1, Ordering::SeqCst);
+            }
+        };
+        let goes_on = carry_out(answering, &mut stream, socket, &mut ended);
+        ended();
         if !goes_on? {
             break;
         }
@@ -260,10 +267,12 @@ fn carry_out(
     answering: Answering,
     reader: &mut BufReader<impl Read + Write>,
     socket: &TcpStream,
+    ended: &mut dyn FnMut(),
 ) -> std::io::Result<bool> {
     let stream = reader.get_mut();
     match answering {
         Answering::Sends(bytes) => {
+            ended();
             stream.write_all(&bytes)?;
             stream.flush()?;
             return Ok(true);
@@ -296,7 +305,7 @@ fn carry_out(
         Answering::After(time, then) => {
             // Also a server that is slow is given up at last.
             std::thread::park_timeout(time);
-            return carry_out(*then, reader, socket);
+            return carry_out(*then, reader, socket, ended);
         }
     }
     Ok(false)

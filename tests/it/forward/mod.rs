@@ -3,6 +3,7 @@
 mod delivered;
 mod failing;
 mod kept;
+mod operated;
 mod restarts;
 
 use std::fmt::Write as _;
