@@ -177,22 +177,32 @@ fn whole_numbers_may_be_asked_for_and_no_parts() {
 
 #[test]
 fn groups_that_look_alike_stay_apart_and_their_order_says_nothing() {
-    let rollcall = Rollcall::up(&[]);
-    // Alike but for their middle: the greater number has called first, and both as often.
-    let calls: Vec<String> = [("+15559000067", 1), ("+15551000067", 2)]
-        .iter()
-        .map(|(from, n)| {
-            let mut call = call(*n);
-            call["from"] = (*from).into();
-            call.to_string()
-        })
-        .collect();
-    assert_eq!(rollcall.post_events(&calls.join("\n")).status, 204);
-    let token = rollcall.token(&["--admin", "--role", "read-masked"]);
-    let stats = rollcall.get(&token, "/v1/CallStats?group=from").json();
-    let groups = stats["groups"].as_array().unwrap();
-    let shown: Vec<_> = groups.iter().map(|group| (&group["from"], &group["calls"])).collect();
-    assert_eq!(shown, [(&json!("+1555***67"), &json!(1)); 2]);
+    // Alike but for their middle; one of the two is answered.
+    let stats = |answered: &str| {
+        let rollcall = Rollcall::up(&[]);
+        let calls: Vec<String> = [("+15551000067", 1), ("+15559000067", 2)]
+            .iter()
+            .flat_map(|(from, n)| {
+                let mut call = call(*n);
+                call["from"] = (*from).into();
+                let ended = call.to_string();
+                call["call_status"] = "in-progress".into();
+                call["sip_status"] = 200.into();
+                let talks = (*from == answered).then(|| call.to_string());
+                talks.into_iter().chain([ended])
+            })
+            .collect();
+        assert_eq!(rollcall.post_events(&calls.join("\n")).status, 204);
+        let token = rollcall.token(&["--admin", "--role", "read-masked"]);
+        let stats = rollcall.get(&token, "/v1/CallStats?group=from").json();
+        let groups = stats["groups"].as_array().unwrap();
+        let shown = ["from", "calls", "answered"];
+        groups.iter().map(|group| shown.map(|name| group[name].clone())).collect::<Vec<_>>()
+    };
+    let (one, other) = (stats("+15551000067"), stats("+15559000067"));
+    assert_eq!(one, other);
+    let alike = json!("+1555***67");
+    assert_eq!(one, [[alike.clone(), json!(1), json!(0)], [alike, json!(1), json!(1)]]);
 }
 
 #[test]
