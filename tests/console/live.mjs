@@ -192,6 +192,25 @@ async function hostile(t) {
   await t.events([one.event('completed')]);
 }
 
+async function provider(t) {
+  const SP = '2708b1b3-2736-40ea-b502-c53d8396247f';
+  for (const [account, name] of [[A1, 'One'], [A2, 'Two']]) t.rollcall('account', 'set', account, '--name', name, '--service-provider', SP);
+  const [a, b] = [call(), call({ account_sid: A2 })];
+  const page = await t.signedIn({ token: t.server.token('--service-provider', SP) });
+  await page.locator('.feed.open').waitFor();
+  await away(page);
+  await t.events([a.event('ringing'), b.event('in-progress')]);
+  await row(page, a).waitFor();
+  await row(page, b).getByText('Two').waitFor();
+  await page.getByRole('button', { name: /^Account/ }).click();
+  await page.getByRole('button', { name: `Two ${A2}` }).click();
+  await row(page, a).waitFor({ state: 'detached' });
+  await row(page, b).waitFor();
+  assert.equal(new URL(page.url()).searchParams.get('account'), A2);
+  await t.events([b.event('completed')]);
+  await row(page, b).getByText('Completed').waitFor();
+}
+
 async function unseen(t) {
   const [a, b] = [call(), call()];
   await t.events([a.event('in-progress')]);
@@ -250,6 +269,7 @@ export const tests = [
   ['hanging up asks once and says what became of it', control],
   ['live calls are accessible', accessible],
   ['what comes from live calls is text', hostile],
+  ['a service provider sees its accounts together, or one', provider],
   ['a page that nobody sees holds no connection', unseen],
   ['the server is killed and is back', killedAndBack],
 ];

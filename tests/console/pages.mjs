@@ -1,6 +1,7 @@
 // The pages as an operator uses them: sign-in, search, filters, long lists, a call, export.
 
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import { A1, A2, event, sid, until } from './harness.mjs';
 
 const MINUTE = 60_000;
@@ -290,6 +291,32 @@ async function oneCall(t) {
   await page.getByText('No such call').waitFor();
 }
 
+async function download(page, name) {
+  await page.getByRole('button', { name: 'Export' }).click();
+  const started = page.waitForEvent('download');
+  await page.getByRole('link', { name, exact: true }).click();
+  const file = await started;
+  return { name: file.suggestedFilename(), text: fs.readFileSync(await file.path(), 'utf8') };
+}
+
+async function exports(t) {
+  const page = await t.signedIn({ at: `/console/history?callStatus=busy&trunk=Twilio&account=${A1}` });
+  await page.getByText('417 calls found').waitFor();
+  const path = `/v1/Accounts/${A1}/Calls?callStatus=busy&trunk=Twilio`;
+  const csv = await download(page, 'CSV');
+  assert.match(csv.name, /\.csv$/);
+  assert.equal(csv.text, (await t.api(path, { headers: { accept: 'text/csv' } })).text);
+  const ndjson = await download(page, 'NDJSON');
+  assert.match(ndjson.name, /\.ndjson$/);
+  const lines = ndjson.text.trim().split('\n').map((line) => JSON.parse(line));
+  assert.deepEqual(lines, (await t.api(path)).json);
+  await page.getByRole('button', { name: 'Export' }).click();
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.getByRole('button', { name: 'Copy as curl' }).click();
+  const curl = await page.evaluate(() => navigator.clipboard.readText());
+  assert.equal(curl, `curl -H "Authorization: Bearer $TOKEN" '${t.url}${path}'`);
+}
+
 async function columns(t) {
   const page = await t.signedIn({ at: '/console/history' });
   await rows(page).first().waitFor();
@@ -405,6 +432,7 @@ export const tests = [
   ['ten thousand calls scroll, each once and in order', tenThousand],
   ['the keyboard alone is enough', keyboard],
   ['a call is one picture with all its legs', oneCall],
+  ['what is exported is what the API answers', exports],
   ['columns are kept', columns],
   ['two accounts side by side see their own', sideBySide],
   ['what comes from calls is text', hostile],

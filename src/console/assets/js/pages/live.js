@@ -241,7 +241,7 @@ function List({ live, fits, filtered, session, navigate, zone, account, asked, f
   useKeys({ j: focus(1), k: focus(-1), ArrowDown: arrow(1), ArrowUp: arrow(-1) });
 
   if (!rows.length) return html`<${Nobody} ...${{ session, account, asked, filtered, navigate }} />`;
-  const accounts = session.scope !== 'account' && !account;
+  const accounts = session.scope !== 'account' && !account && (session.accounts?.length ?? 2) > 1;
   const controls = rows.some(({ sid }) => controllable(session, live.calls.get(sid).call));
   const first = Math.min(from, rows.length);
   const last = Math.min(to, rows.length);
