@@ -172,7 +172,7 @@ export class Session {
   async page({ viewport = { width: 1280, height: 800 }, colorScheme = 'light', timezone = 'Europe/Berlin', ...more } = {}) {
     const context = await this.browser.newContext({ viewport, colorScheme, timezoneId: timezone, locale: 'en-GB', ignoreHTTPSErrors: true, ...more });
     this.contexts.push(context);
-    context.setDefaultTimeout(15_000);
+    context.setDefaultTimeout(60_000);
     await context.addInitScript(() => {
       document.addEventListener('securitypolicyviolation', (violation) => {
         console.error(`CSP: ${violation.violatedDirective} ${violation.blockedURI}`);
@@ -240,7 +240,7 @@ async function fromDirectory(route) {
 
 /** Waits until `look` gives something that is not false, without a fixed time. */
 export async function until(look, what) {
-  const end = Date.now() + 20_000;
+  const end = Date.now() + 60_000;
   for (;;) {
     const found = await look();
     if (found) return found;

@@ -349,6 +349,23 @@ async function sideBySide(t) {
   assert.equal(await right.getByRole('button', { name: 'Account' }).count(), 0);
 }
 
+async function masked(t) {
+  const page = await t.signedIn({ token: t.server.token('--account', A1, '--role', 'read-masked'), at: '/console/history?callStatus=completed' });
+  await rows(page).first().waitFor();
+  assert.ok((await callers(page)).filter((number) => /^\+\d/.test(number)).every((number) => /^\+\d+\*\*\*\d+$/.test(number)));
+  // What would be refused is not offered, and what is typed is answered.
+  await page.getByRole('button', { name: 'More filters' }).click();
+  await page.getByRole('button', { name: 'Number', exact: true }).waitFor();
+  assert.equal(await page.getByRole('button', { name: 'Number has' }).count(), 0);
+  await page.keyboard.press('Escape');
+  await search(page).fill('5551230001');
+  await page.locator('.note.bad', { hasText: 'read-masked' }).waitFor();
+  await page.goto(`${t.url}/console/calls/${A1}/${sid(FAMILY)}`);
+  await page.getByText('All fields').waitFor();
+  const text = await page.content();
+  for (const number of ['5551230001', '493022610', '442079460950']) assert.ok(!text.includes(number), number);
+}
+
 async function hostile(t) {
   const page = await t.signedIn({ at: '/console/history' });
   const all = ['time', 'status', 'direction', 'from', 'to', 'originating_sip_trunk_name', 'application_sid', 'caller_name', 'sip_reason', 'call_id', 'account'].join(',');
@@ -435,6 +452,7 @@ export const tests = [
   ['what is exported is what the API answers', exports],
   ['columns are kept', columns],
   ['two accounts side by side see their own', sideBySide],
+  ['a token that sees numbers masked is shown none', masked],
   ['what comes from calls is text', hostile],
   ['pages are accessible', accessible],
   ['print is a clean sheet', printed],

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from './html.js';
 import { json, paths, words } from './api.js';
 import { list } from './url.js';
-import { active, FILTERS, values } from './filters.js';
+import { active, filtersFor, values } from './filters.js';
 import { range } from './range.js';
 import { RangePicker } from './range_picker.js';
 import { STATUSES, StatusIcon, statusName } from './status.js';
@@ -50,7 +50,7 @@ function Chooser(props) {
   const [chosen, choose] = useState();
   if (chosen) return html`<${Editor} key=${chosen.key} filter=${chosen} ...${props} />`;
   return html`<div class="menu">
-    ${FILTERS.filter((filter) => filter.kind !== 'status').map(
+    ${filtersFor(props.session).filter((filter) => filter.kind !== 'status').map(
       (filter) => html`<button key=${filter.key} type="button" class="menu-item" onClick=${() => choose(filter)}>
         ${filter.name}${props.url.params.get(filter.key) && html`<span class="end"><${Icon} name="check" /></span>`}
       </button>`,

@@ -42,6 +42,14 @@ function seconds(value) {
   return Number.isFinite(given) ? span(given) : value;
 }
 
+// A token that sees numbers masked may not ask for parts of them.
+const OF_PARTS = ['from_prefix', 'to_prefix', 'from_contains', 'to_contains', 'number_contains'];
+
+/** The filters that a session may use. */
+export function filtersFor(session) {
+  return session.role === 'read-masked' ? FILTERS.filter((filter) => !OF_PARTS.includes(filter.key)) : FILTERS;
+}
+
 export const filterOf = (key) => FILTERS.find((filter) => filter.key === key);
 
 /** The values of a filter in the URL. Texts that may have commas of their own stay whole. */

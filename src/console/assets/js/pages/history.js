@@ -45,7 +45,7 @@ export function History({ session, url, navigate, zone, account }) {
   return html`<div class="page history">
     <h1 class="sr">History</h1>
     <div class="history-bar no-print">
-      <${SearchBox} url=${url} navigate=${navigate} loading=${rows.loading} />
+      <${SearchBox} session=${session} url=${url} navigate=${navigate} loading=${rows.loading} />
       <${FilterBar} ...${{ url, navigate, zone, session, account }} />
       <div class="end">
         <${ColumnChooser} columns=${columns} />
@@ -178,7 +178,7 @@ function useCount(question, key, rows, searched) {
   return count.question === question ? count : { news: 0 };
 }
 
-function SearchBox({ url, navigate, loading }) {
+function SearchBox({ session, url, navigate, loading }) {
   const said = url.params.get('q') ?? '';
   const [text, setText] = useState(said);
   const timer = useRef();
@@ -205,7 +205,7 @@ function SearchBox({ url, navigate, loading }) {
   return html`<form class="search" role="search" onSubmit=${(event) => { event.preventDefault(); search(text); }}>
     <span class="search-icon"><${Icon} name="search" /></span>
     <input class="input" type="search" value=${text} aria-label="Search calls" aria-describedby=${short ? 'search-hint' : undefined}
-      placeholder="Number, call sid or Call-ID" autocomplete="off" autocapitalize="off" spellcheck=${false}
+      placeholder=${session.role === 'read-masked' ? 'Call sid' : 'Number, call sid or Call-ID'} autocomplete="off" autocapitalize="off" spellcheck=${false}
       onInput=${(event) => typed(event.target.value)}
       onKeyDown=${(event) => {
         if (event.key === 'Escape' && text) {
