@@ -24,12 +24,25 @@ const HIDDEN: &str = "***";
 const UUID_CHARS: usize = 36;
 const UUID_HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
+/// What parts an address, so that no number goes on behind it.
+const PARTS: &str = "@:;<>\"=?";
+
 /// What a character is to a number.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Digit,
     Gap,
     Other,
+}
+
+/// What may stand between two digits of one number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Between {
+    /// A few gaps, as in any text.
+    Gaps,
+    /// Whatever is no letter and parts no address.
+    AllWithinPart,
+    Anything,
 }
 
 fn kind(c: char) -> Kind {
@@ -56,16 +69,18 @@ fn kind(c: char) -> Kind {
 /// A text without the middle digits of its numbers. UUIDs, and the address of a host where it stands behind
 /// `@` or `//`, are none. Where a number stands under escapes nothing of the text is left.
 pub fn mask_numbers(text: &str) -> Cow<'_, str> {
-    mask(text, false)
+    mask(text, Between::Gaps)
 }
 
-/// The same of a party of a call: what has no letter is one number, whatever stands between its digits.
+/// The same of a party of a call: what has no letter is one number, whatever stands between its digits, and so
+/// are digits of one part of an address with no letter between them.
 pub fn mask_party(text: &str) -> Cow<'_, str> {
-    mask(text, !text.chars().any(char::is_alphabetic))
+    let has_letter = text.chars().any(char::is_alphabetic);
+    mask(text, if has_letter { Between::AllWithinPart } else { Between::Anything })
 }
 
-fn mask(text: &str, whole: bool) -> Cow<'_, str> {
-    let masked = mask_plain(text, whole);
+fn mask(text: &str, between: Between) -> Cow<'_, str> {
+    let masked = mask_plain(text, between);
     let mut is_hidden = true;
     let mut is_first = true;
     each_layer(masked.as_bytes(), &mut |layer| {
@@ -73,12 +88,12 @@ fn mask(text: &str, whole: bool) -> Cow<'_, str> {
             return;
         }
         let layer = String::from_utf8_lossy(layer);
-        is_hidden &= matches!(mask_plain(&layer, false), Cow::Borrowed(_));
+        is_hidden &= matches!(mask_plain(&layer, Between::Gaps), Cow::Borrowed(_));
     });
     if is_hidden { masked } else { Cow::Borrowed(HIDDEN) }
 }
 
-fn mask_plain(text: &str, whole: bool) -> Cow<'_, str> {
+fn mask_plain(text: &str, between: Between) -> Cow<'_, str> {
     let mut out = String::new();
     let mut copied = 0;
     let mut at = 0;
@@ -86,7 +101,7 @@ fn mask_plain(text: &str, whole: bool) -> Cow<'_, str> {
         if let Some(length) = kept_length(text, at) {
             at += length;
         } else if kind(c) == Kind::Digit {
-            let run = Run::at(text, at, whole);
+            let run = Run::at(text, at, between);
             if run.digits.len() >= NUMBER_DIGITS_MIN {
                 out.push_str(text.get(copied..at).unwrap_or_default());
                 run.write(&mut out);
@@ -112,8 +127,8 @@ struct Run {
 }
 
 impl Run {
-    /// That which begins here; `whole`: anything is a gap.
-    fn at(text: &str, begin: usize, whole: bool) -> Self {
+    /// That which begins here.
+    fn at(text: &str, begin: usize, between: Between) -> Self {
         let mut run = Self { digits: Vec::new(), end: begin };
         let mut gaps = 0;
         for (place, c) in text.get(begin..).unwrap_or_default().char_indices() {
@@ -126,7 +141,10 @@ impl Run {
                     run.end = begin + place + c.len_utf8();
                     gaps = 0;
                 }
-                _ if whole => {}
+                _ if between == Between::Anything => {}
+                _ if between == Between::AllWithinPart
+                    && !c.is_alphabetic()
+                    && !PARTS.contains(c) => {}
                 Kind::Gap if gaps < GAPS_MAX => gaps += 1,
                 Kind::Gap | Kind::Other => break,
             }
@@ -213,7 +231,15 @@ mod tests {
             assert_eq!(mask_numbers(text), shown, "{text}");
         }
         assert_eq!(mask_party("+1_555_123_4567"), "+1555***67");
-        assert_eq!(mask_party("bob_12_34"), "bob_12_34");
+        for (party, shown) in [
+            ("bob_12_34", "bob_12_34"),
+            ("sip:+1_555_123_4567@10.20.30.40:5060", "sip:+1555***67@10.20.30.40:5060"),
+            ("tel:+1*555*123*4567;ext=12", "tel:+1555***67;ext=12"),
+            ("\"555  -  1234567\" <sip:bob@1.2.3.4:5060>", "\"5551***67\" <sip:bob@1.2.3.4:5060>"),
+            ("sip:%2B15551234567@h", "sip:%2B1555***67@h"),
+        ] {
+            assert_eq!(mask_party(party), shown, "{party}");
+        }
     }
 
     proptest! {

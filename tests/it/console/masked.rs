@@ -132,6 +132,14 @@ fn a_masked_call_is_whole_but_for_its_numbers() {
         json!({"number": "1555***03", "1555***03": ["x1555***03y"]})
     );
     assert_eq!(shown["x-1555***03"], "key");
+    // Whatever stands between the digits of a party.
+    let mut odd = call(50);
+    odd["from"] = "sip:+1_555_123_4567@10.20.30.40:5060".into();
+    odd["to"] = "\"1*555*765*4321\" <sip:bob@host>".into();
+    assert_eq!(rollcall.post_events(&odd.to_string()).status, 204);
+    let odd = rollcall.get(&token, &format!("/v1/Accounts/{A1}/Calls/{}", sid(50))).json();
+    assert_eq!(odd["from"], "sip:+1555***67@10.20.30.40:5060");
+    assert_eq!(odd["to"], "\"1555***21\" <sip:bob@host>");
     let names = |call: &Value| call.as_object().unwrap().len();
     assert_eq!(names(&shown), names(&open));
 }
