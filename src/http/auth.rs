@@ -230,6 +230,8 @@ pub(super) fn provider_of(sid: &str) -> Result<ServiceProviderSid, ApiError> {
 pub(super) struct StreamClient {
     context: Arc<ApiContext>,
     token: String,
+    /// Of the token. One that is made later may have its value, and another role.
+    id: Arc<str>,
     /// The id of the session that stands for the token, where there is one.
     session: Option<String>,
     /// Jambonz was asked about the token, from this network.
@@ -240,15 +242,16 @@ pub(super) struct StreamClient {
 
 impl StreamClient {
     pub fn new(request: &ApiRequest<'_>, scope: impl Into<Scope>) -> Self {
-        let (token, is_of_jambonz) = match request.authorizations.first() {
-            Some(Authorization::Bearer(token, principal)) => {
-                (*token, principal.as_ref().is_some_and(|principal| principal.is_of_jambonz))
+        let (token, id, is_of_jambonz) = match request.authorizations.first() {
+            Some(Authorization::Bearer(token, Some(principal))) => {
+                (*token, principal.id.clone(), principal.is_of_jambonz)
             }
-            _ => ("", false),
+            _ => ("", "".into(), false),
         };
         Self {
             context: request.context.clone(),
             token: token.to_owned(),
+            id,
             session: request.session.map(|session| session.id.clone()),
             is_of_jambonz,
             from: request.peer().map(|peer| network(peer.ip())),
@@ -287,7 +290,10 @@ impl StreamClient {
         }
         let token = match Principal::of(&self.context, &self.token) {
             None if self.is_of_jambonz => self.ask_again().await?,
-            token => token.ok_or_else(|| ApiError::unauthorized(true))?,
+            token => {
+                let same = token.filter(|token| token.id == self.id);
+                same.ok_or_else(|| ApiError::unauthorized(true))?
+            }
         };
         match self.scope {
             Scope::Account(account) => token.reaches(&self.context, account)?,

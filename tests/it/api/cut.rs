@@ -140,6 +140,23 @@ fn a_list_whose_token_ends_in_its_middle_is_reset() {
 }
 
 #[test]
+fn a_list_goes_on_for_no_other_token_of_the_same_value() {
+    let rollcall = Rollcall::up(&[PLAIN, &["--limits-write", "10m"]].concat());
+    fat_calls(&rollcall);
+    let value = "a-value-that-two-tokens-have";
+    let create = ["token", "create", "--account", A1, "--value", value, "--role"];
+    rollcall.ok(&[&create[..], &["read", "--name", "reader"]].concat());
+    let mut stream = asked(&rollcall, &head(&calls_of(A1, ""), "HTTP/1.0", value, "*/*"));
+    let mut begun = [0; 12];
+    stream.read_exact(&mut begun).unwrap();
+    assert!(begun.ends_with(b" 200"));
+    rollcall.ok(&["token", "revoke", "reader"]);
+    // This one may see less.
+    rollcall.ok(&[&create[..], &["read-masked"]].concat());
+    assert_eq!(all(&mut stream).1, End::Reset);
+}
+
+#[test]
 fn a_list_that_a_stop_or_the_time_for_writing_cuts_off_is_reset() {
     let mut rollcall = Rollcall::up(&[PLAIN, &["--limits-write", "300ms"]].concat());
     fat_calls(&rollcall);
