@@ -64,6 +64,9 @@ pub(super) fn serve(
                     "the store is not empty, or was not made by --demo; no sample calls were added",
                 ),
             }
+            if samples == Samples::None {
+                return;
+            }
             if shape == LogTarget::Human {
                 output.say(&format!("list the newest sample calls:\n\n  {curl}\n"));
             } else {

@@ -256,7 +256,7 @@ impl RunningServer<'_> {
         let status = format!("listening on {}", urls.join(", "));
         systemd::ready(&status);
         self.say_started(&urls);
-        if self.demo.is_some()
+        if self.is_demo()
             && let Some(link) = link(&context)
         {
             tell(News::Link(link));

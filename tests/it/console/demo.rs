@@ -99,6 +99,9 @@ fn samples_never_come_where_the_store_was_not_made_for_them() {
         rollcall.set_args(&["--demo"]);
         rollcall.start();
         assert!(rollcall.log().contains("no sample calls were added"), "{}", rollcall.log());
+        for of_samples in ["newest sample calls", "#code="] {
+            assert!(!rollcall.log().contains(of_samples), "{}", rollcall.log());
+        }
         let session = ask_to_sign_in(&rollcall, &json!({ "token": rollcall.admin() })).json();
         assert_eq!(session["demo"], false);
         assert_eq!(rollcall.ok(&["export"]).lines().count(), usize::from(prepare));
