@@ -49,6 +49,9 @@ pub enum Role {
 }
 
 impl Role {
+    pub const ALL: [Self; 6] =
+        [Self::Full, Self::Read, Self::ReadMasked, Self::Ingest, Self::Export, Self::Metrics];
+
     /// The word on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {

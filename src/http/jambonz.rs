@@ -66,7 +66,7 @@ pub(super) async fn ask(
 }
 
 /// Whether the token is rollcall's, though it does not count any more. Jambonz is not asked whether it does.
-fn is_own(context: &ApiContext, token: &str) -> bool {
+pub(super) fn is_own(context: &ApiContext, token: &str) -> bool {
     token.starts_with(OWN) || context.store.access(|access| access.has_value(token).is_some())
 }
 

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::auth::Principal;
+use super::super::auth::{Principal, account_of, provider_of};
 use super::super::error::{ApiError, Why};
 use super::super::query::wrong;
 use super::super::request::ApiRequest;
@@ -23,7 +23,7 @@ use crate::access::{Access, Account, Keep, Role, Secret, Token, TokenScope};
 use crate::clock;
 use crate::config::Config;
 use crate::doctor::{Finding, Level, Surroundings, examine};
-use crate::domain::{AccountSid, ServiceProviderSid, Timestamp, parse_duration};
+use crate::domain::{AccountSid, Timestamp, parse_duration};
 use crate::meter::Cause;
 use crate::ops::{
     self, AccountSettings, AdminContext, AdminReply, AdminRequest, AuditEntry, Failure, NewKeep,
@@ -168,9 +168,9 @@ pub(super) async fn tokens(request: &mut ApiRequest<'_>, _: &str) -> Result<Resp
 struct TokenBody {
     name: Option<String>,
     scope: String,
-    account_sid: Option<AccountSid>,
-    service_provider_sid: Option<ServiceProviderSid>,
-    role: Role,
+    account_sid: Option<String>,
+    service_provider_sid: Option<String>,
+    role: String,
     expires_in_seconds: Option<u64>,
     own_token: Secret,
 }
@@ -183,7 +183,7 @@ pub(super) async fn make_token(
 ) -> Result<Response, ApiError> {
     let principal = operator(request).await?;
     let new: TokenBody = read_json(request).await?;
-    let own = Principal::of(request.context, new.own_token.reveal());
+    let own = Principal::of(request.context, new.own_token.reveal().trim());
     let is_operator = |own: &Principal| {
         own.id == principal.id || own.role == Role::Full && own.scope == TokenScope::Admin
     };
@@ -195,17 +195,24 @@ pub(super) async fn make_token(
     }
     let scope = match (new.scope.as_str(), new.account_sid, new.service_provider_sid) {
         ("admin", None, None) => TokenScope::Admin,
-        ("account", Some(sid), None) => TokenScope::Account(sid),
-        ("service_provider", None, Some(sid)) => TokenScope::ServiceProvider(sid),
+        ("account", Some(sid), None) => TokenScope::Account(account_of(&sid)?),
+        ("service_provider", None, Some(sid)) => TokenScope::ServiceProvider(provider_of(&sid)?),
         (scope, ..) => {
             let expected = "expected admin, account with account_sid, or service_provider with \
                             service_provider_sid";
             return Err(wrong("scope", scope, expected));
         }
     };
+    let role = Role::ALL.into_iter().find(|role| role.as_str() == new.role).ok_or_else(|| {
+        wrong(
+            "role",
+            &new.role,
+            &format!("expected one of {}", Role::ALL.map(Role::as_str).join(", ")),
+        )
+    })?;
     let command = AdminRequest::TokenCreate(NewToken {
         scope: NewScope::Known(scope),
-        role: new.role,
+        role,
         name: new.name.filter(|name| !name.is_empty()),
         expires_in: new.expires_in_seconds,
         value: None,
@@ -306,7 +313,7 @@ pub(super) async fn accounts(request: &mut ApiRequest<'_>, _: &str) -> Result<Re
 #[serde(deny_unknown_fields)]
 struct AccountBody {
     name: Option<String>,
-    service_provider_sid: Option<ServiceProviderSid>,
+    service_provider_sid: Option<String>,
     hook_user: Option<String>,
     hook_password: Option<Secret>,
     webhook_secret: Option<Secret>,
@@ -320,13 +327,23 @@ pub(super) async fn set_account(
     sid: &str,
 ) -> Result<Response, ApiError> {
     let principal = operator(request).await?;
-    let account = super::super::auth::account_of(sid)?;
+    let account = account_of(sid)?;
     let new: AccountBody = read_json(request).await?;
     let keep = new.keep.as_deref().map(keep).transpose()?;
+    let provider = new.service_provider_sid.as_deref().map(provider_of).transpose()?;
+    if let Some(user) = &new.hook_user {
+        let by_user =
+            |access: &Access| access.account_by_hook_user(user).map(|one| one.account_sid);
+        let other = request.context.store.access(by_user).filter(|other| *other != account);
+        if let Some(other) = other {
+            let why = format!("it belongs to account {other}; webhooks are told apart by it");
+            return Err(wrong("hook_user", user, &why));
+        }
+    }
     let command = AdminRequest::AccountSet(AccountSettings {
         account: account.to_string(),
         name: new.name,
-        service_provider_sid: new.service_provider_sid,
+        service_provider_sid: provider,
         webhook_secret: new.webhook_secret,
         hook_user: new.hook_user,
         hook_password: new.hook_password,
@@ -357,7 +374,7 @@ pub(super) async fn remove_account(
     sid: &str,
 ) -> Result<Response, ApiError> {
     let principal = operator(request).await?;
-    let account = super::super::auth::account_of(sid)?;
+    let account = account_of(sid)?;
     let is_there = request.context.store.access(|access| {
         let mut tokens = access.tokens();
         access.account(account).is_some()
@@ -563,7 +580,7 @@ fn entry(line: &str) -> Option<Value> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TestBody {
-    account_sid: AccountSid,
+    account_sid: String,
 }
 
 /// `POST /console/api/test-event`: a call of the account that says that it is a test.
@@ -572,7 +589,8 @@ pub(super) async fn test_event(
     _: &str,
 ) -> Result<Response, ApiError> {
     let principal = operator(request).await?;
-    let TestBody { account_sid } = read_json(request).await?;
+    let new: TestBody = read_json(request).await?;
+    let account_sid = account_of(&new.account_sid)?;
     let call_sid = crate::random::uuid();
     let now = clock::now();
     let mut changes = Vec::new();

@@ -11,7 +11,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::auth::{Authorization, Principal};
+use super::super::auth::{Authorization, Principal, account_of, provider_of};
 use super::super::auth_throttle::network;
 use super::super::body::read_body;
 use super::super::body_budget::BodyOwner;
@@ -24,7 +24,7 @@ use super::super::{ApiContext, ConnectionInfo};
 use super::{is_served, operation, origin, signed_in};
 use crate::access::{Role, SESSION_TOKEN_BYTES_MAX, Secret, Session, SessionCookie, TokenScope};
 use crate::clock;
-use crate::domain::{AccountSid, ServiceProviderSid, Timestamp};
+use crate::domain::{AccountSid, Timestamp};
 use crate::logs::{AuditEvent, AuditOutcome};
 use crate::meter::Cause;
 use crate::ops::{self, Failure};
@@ -134,9 +134,13 @@ fn is_within(path: &str) -> bool {
 
 /// The value of the cookie that a request brings.
 pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let fields = headers.get_all(COOKIE).iter().filter_map(|field| field.to_str().ok());
-    let pairs = fields.flat_map(|field| field.split(';')).map(str::trim);
-    pairs.filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == NAME).map(|(_, v)| v)
+    // Those of other servers of the same host may be in any encoding.
+    let fields = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let mut pairs = fields.flat_map(|field| field.split(|byte| *byte == b';'));
+    pairs.find_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(NAME.as_bytes())?.strip_prefix(b"=")?;
+        std::str::from_utf8(value).ok()
+    })
 }
 
 /// `left` is for how long the session lasts at most, in milliseconds.
@@ -168,8 +172,22 @@ struct SignIn {
     token: Option<Secret>,
     code: Option<Secret>,
     /// Whose calls a token of jambonz is for, which rollcall does not know.
-    account_sid: Option<AccountSid>,
-    service_provider_sid: Option<ServiceProviderSid>,
+    account_sid: Option<String>,
+    service_provider_sid: Option<String>,
+}
+
+impl SignIn {
+    /// Whose calls a token of jambonz is for, where that is said.
+    fn subject(&self) -> Result<Option<TokenScope>, ApiError> {
+        match (&self.account_sid, &self.service_provider_sid) {
+            (None, None) => Ok(None),
+            (Some(account), None) => Ok(Some(TokenScope::Account(account_of(account)?))),
+            (None, Some(provider)) => Ok(Some(TokenScope::ServiceProvider(provider_of(provider)?))),
+            (Some(_), Some(_)) => {
+                Err(ApiError::bad("expected account_sid or service_provider_sid, and not both"))
+            }
+        }
+    }
 }
 
 /// `POST /console/api/session`.
@@ -182,6 +200,7 @@ pub(super) async fn sign_in(request: &mut ApiRequest<'_>, _: &str) -> Result<Res
         ));
     }
     let given: SignIn = read_json(request).await?;
+    let subject = given.subject()?;
     let context = request.context;
     let meter = context.store.meter();
     let wrong = || {
@@ -204,9 +223,8 @@ pub(super) async fn sign_in(request: &mut ApiRequest<'_>, _: &str) -> Result<Res
     let principal = if let Some(principal) = Principal::of(context, token.reveal()) {
         principal
     } else {
-        let subject = given.account_sid.map(TokenScope::Account);
-        let subject = subject.or(given.service_provider_sid.map(TokenScope::ServiceProvider));
-        let scope = subject.filter(|_| context.upstream_auth.is_some()).ok_or_else(wrong)?;
+        let is_asked = context.upstream_auth.is_some() && !jambonz::is_own(context, token.reveal());
+        let scope = subject.filter(|_| is_asked).ok_or_else(wrong)?;
         of_jambonz = Some(scope);
         let subject = subject_of(scope).ok_or_else(wrong)?;
         let from = request.peer().map(|peer| network(peer.ip()));
@@ -228,7 +246,7 @@ pub(super) async fn sign_in(request: &mut ApiRequest<'_>, _: &str) -> Result<Res
     let begin = move || ops::sign_in(&store, &token, &id, of_jambonz, ends_at, before.as_deref());
     let (session, sealed) = blocking(begin).await?;
     meter.sign_ins.inc();
-    audit(request, &principal, "console sign in");
+    audit(request, &principal.id, "console sign in");
     request.recognise(true);
     let mut reply = json_reply(StatusCode::OK, shown(request, &session, &principal).await?);
     let left = ends_at.saturating_sub(now.millis());
@@ -251,9 +269,8 @@ pub(super) async fn show(request: &mut ApiRequest<'_>, _: &str) -> Result<Respon
 pub(super) async fn sign_out(request: &mut ApiRequest<'_>, _: &str) -> Result<Response, ApiError> {
     let session = request.session.ok_or_else(|| ApiError::unauthorized(false))?;
     let (store, id) = (request.context.store.clone(), session.id.clone());
-    blocking(move || ops::sign_out(&store, &id)).await?;
-    if let Some(principal) = request.token() {
-        audit(request, principal, "console sign out");
+    if blocking(move || ops::sign_out(&store, &id)).await? {
+        audit(request, &session.token_id, "console sign out");
     }
     let mut reply = empty(StatusCode::NO_CONTENT);
     let gone = format!("{NAME}=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict");
@@ -263,10 +280,10 @@ pub(super) async fn sign_out(request: &mut ApiRequest<'_>, _: &str) -> Result<Re
     Ok(reply)
 }
 
-fn audit(request: &ApiRequest<'_>, principal: &Principal, what: &str) {
+fn audit(request: &ApiRequest<'_>, token_id: &str, what: &str) {
     request.context.audit.write(&AuditEvent {
         at: clock::now(),
-        who: &format!("token {}", principal.id),
+        who: &format!("token {token_id}"),
         what,
         object: None,
         outcome: AuditOutcome::Done,
@@ -413,6 +430,11 @@ mod tests {
         assert_eq!(cookie(&headers), None);
         headers.append(COOKIE, HeaderValue::from_static("c=d;  __Host-rollcall=v=w; e=f"));
         assert_eq!(cookie(&headers), Some("v=w"));
+        let beside = [&b"x=M\xfcller; y=\xc3\xa9; __Host-rollcall=v"[..], b"__Host-rollcall=\xff"];
+        for (field, found) in beside.into_iter().zip([Some("v"), None]) {
+            headers.insert(COOKIE, HeaderValue::from_bytes(field).unwrap());
+            assert_eq!(cookie(&headers), found);
+        }
     }
 
     #[test]

@@ -26,7 +26,8 @@ fn tokens_are_made_with_the_own_token_once_more_and_end_their_sessions() {
         let answer = admin.ask("POST", "/console/api/tokens", &new(own).to_string());
         assert!(api_error(&answer, 403).contains("own_token"), "{own}: {answer:?}");
     }
-    let body = new(&rollcall.admin()).to_string();
+    // As it is pasted from a file.
+    let body = new(&format!("{}\n", rollcall.admin())).to_string();
     let answer = admin.ask("POST", "/console/api/tokens", &body);
     assert_eq!(answer.status, 201, "{answer:?}");
     let made = answer.json();
@@ -58,7 +59,8 @@ fn tokens_are_made_with_the_own_token_once_more_and_end_their_sessions() {
         (json!({"scope": "admin"}), "scope"),
         (json!({"expires_in_seconds": 0}), "expires_in_seconds"),
         (json!({"name": "x".repeat(300)}), "name"),
-        (json!({"role": "king"}), "JSON"),
+        (json!({"role": "king"}), "role \"king\": expected one of full, read, read-masked"),
+        (json!({"account_sid": "none"}), "account sid \"none\": not a UUID"),
         (json!({"role": "metrics"}), "role"),
         (json!({"further": 1}), "JSON"),
     ] {
@@ -146,6 +148,15 @@ fn accounts_are_set_and_removed_and_their_secrets_are_not_shown() {
         let answer = admin.ask("PUT", &path, &body.to_string());
         let said = api_error(&answer, 400);
         assert!(said.contains(says) && !said.contains("--hook"), "{body}: {said}");
+    }
+    let other = format!("/console/api/accounts/{A2}");
+    for (body, says) in [
+        (json!({"hook_user": "jam", "hook_password": "other"}), "hook_user \"jam\": it belongs to"),
+        (json!({"service_provider_sid": "none"}), "service provider sid \"none\": not a UUID"),
+    ] {
+        let answer = admin.ask("PUT", &other, &body.to_string());
+        let said = api_error(&answer, 400);
+        assert!(said.contains(says), "{body}: {said}");
     }
     assert_eq!(admin.ask("PUT", "/console/api/accounts/none", "{}").status, 400);
     assert_eq!(admin.ask("DELETE", &path, "").status, 204);

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::api::raw::Raw;
 use super::super::api::{api_error, calls_of, sids};
 use super::super::harness::{A1, A2, Rollcall, event, sid, until};
 use super::{Browser, SAME_ORIGIN, ask_to_sign_in, cookie_of};
@@ -109,6 +110,27 @@ fn a_cookie_counts_for_pages_of_this_server_alone() {
     // Nor is a cookie looked at elsewhere.
     let scrape = rollcall.send("GET", "/metrics", &[SAME_ORIGIN, cookie], b"").unwrap();
     assert_eq!(scrape.status, 401);
+}
+
+#[test]
+fn a_cookie_is_found_beside_those_of_other_servers_of_the_host() {
+    let rollcall = two_accounts();
+    let browser = Browser::sign_in(&rollcall, &rollcall.admin());
+    let cookie = browser.cookie.as_bytes();
+    // Cookies are for all ports of a host, and what another server keeps in one need not be ASCII.
+    for others in [
+        &[b"name=M\xc3\xbcller; ", cookie].concat()[..],
+        &[b"name=M\xfcller; ", cookie].concat(),
+        &[cookie, b"; name=\xff"].concat(),
+        &[cookie, b"\r\nCookie: name=\xff"].concat(),
+        &[b"=; a; rollcall=x; ", cookie, b"; __Host-rollcall=later"].concat(),
+    ] {
+        let mut raw = Raw::connect(&rollcall);
+        let head = b"GET /console/api/session HTTP/1.1\r\nHost: a\r\nSec-Fetch-Site: same-origin\r\nCookie: ";
+        raw.send([head, others, b"\r\n\r\n"].concat());
+        let begin = raw.begins();
+        assert!(begin.contains(" 200"), "{} {begin}", String::from_utf8_lossy(others));
+    }
 }
 
 #[test]

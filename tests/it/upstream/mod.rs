@@ -3,6 +3,7 @@
 mod accepted;
 mod asked;
 mod broken;
+mod in_the_console;
 pub mod jambonz;
 mod lasting;
 mod operated;
