@@ -4,6 +4,8 @@
 //! is read begins earlier by the longest time that a call may take, and of that only calls that ended since
 //! are taken.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value as Json};
 
 use super::influx::{Influx, InfluxError, Series, quoted_name};
@@ -54,19 +56,34 @@ impl Backfill {
         while begin < self.to {
             let end = begin.plus_millis(window).min(self.to);
             let mut rows = 0;
+            // Where the next page begins. Rows of one time have an order within one query alone, so that those of
+            // that time come again, and are known then.
+            let (mut at, mut skipped, mut known) = (nanoseconds(begin), 0, HashSet::new());
             loop {
                 let query = format!(
-                    "SELECT * FROM {} WHERE time >= {}000000 AND time < {}000000 ORDER BY time ASC \
-                     LIMIT {PAGE_ROWS} OFFSET {rows}",
+                    "SELECT * FROM {} WHERE time >= {at} AND time < {} ORDER BY time ASC LIMIT {PAGE_ROWS} \
+                     OFFSET {skipped}",
                     quoted_name(MEASUREMENT),
-                    begin.millis(),
-                    end.millis()
+                    nanoseconds(end)
                 );
-                let series = influx.find(&self.database, &query).await.map_err(E::from)?;
+                let mut series = influx.find(&self.database, &query).await.map_err(E::from)?;
                 let page: usize = series.iter().map(|series| series.values.len()).sum();
+                let is_cut = series.iter().any(|series| series.partial);
+                let last = series.iter().flat_map(times).max();
+                let last = last.filter(|_| page == PAGE_ROWS || is_cut);
+                for series in &mut series {
+                    series.values.retain(|row| !known.contains(&text_of(row)));
+                    rows += series.values.len();
+                }
+                match last {
+                    Some(last) if last > at => {
+                        known = series.iter().flat_map(|series| rows_at(series, last)).collect();
+                        (at, skipped) = (last, 0);
+                    }
+                    _ => skipped += page,
+                }
                 hand_on(self.found(series, now), begin)?;
-                rows += page;
-                if page < PAGE_ROWS {
+                if last.is_none() {
                     break;
                 }
             }
@@ -102,6 +119,31 @@ impl Backfill {
         let ended = event.stamp.terminated_at.or(event.stamp.attempted_at);
         ended.is_none_or(|ended| ended >= self.from)
     }
+}
+
+/// As `InfluxDB` counts them, since 1970.
+fn nanoseconds(time: Timestamp) -> i64 {
+    i64::try_from(time.millis()).map_or(i64::MAX, |millis| millis.saturating_mul(1_000_000))
+}
+
+/// The times of the rows, in nanoseconds since 1970.
+fn times(series: &Series) -> impl Iterator<Item = i64> {
+    series.values.iter().filter_map(|row| time_of(series, row))
+}
+
+/// The rows of that time, as texts.
+fn rows_at(series: &Series, time: i64) -> impl Iterator<Item = String> {
+    let rows = series.values.iter().filter(move |row| time_of(series, row) == Some(time));
+    rows.map(|row| text_of(row))
+}
+
+fn time_of(series: &Series, row: &[Json]) -> Option<i64> {
+    row.get(series.column("time")?)?.as_i64()
+}
+
+fn text_of(row: &[Json]) -> String {
+    let values: Vec<String> = row.iter().map(Json::to_string).collect();
+    values.join(",")
 }
 
 /// Values that are none, left out.

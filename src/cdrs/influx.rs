@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -12,6 +13,7 @@ use serde_json::Value as Json;
 use crate::access::Secret;
 use crate::outbound::{Base, Client, ClientError, Message, RequestError};
 
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const CONNECT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_mins(2);
 /// Bytes of an answer.
@@ -54,6 +56,9 @@ pub struct Series {
     pub columns: Vec<String>,
     #[serde(default)]
     pub values: Vec<Vec<Json>>,
+    /// There are more rows than `InfluxDB` gives in one answer (its `max-row-limit`).
+    #[serde(default)]
+    pub partial: bool,
 }
 
 impl Series {
@@ -131,12 +136,16 @@ impl Influx {
     ) -> Result<Vec<Series>, InfluxError> {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(parameters);
-        let message = Message {
-            path: format!("/query?{}", query.finish()),
-            authorization: self.authorization.clone(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
+        let (query, mut headers) = (query.finish(), HeaderMap::new());
+        // A statement may hold a password, and paths are logged on the way.
+        let is_form = method == Method::POST;
+        let (path, body) = if is_form {
+            headers.insert(CONTENT_TYPE, FORM);
+            ("/query".to_owned(), Bytes::from(query))
+        } else {
+            (format!("/query?{query}"), Bytes::new())
         };
+        let message = Message { path, authorization: self.authorization.clone(), headers, body };
         let answer = self.client.request(&self.base, method, message, ANSWER_BYTES_MAX).await?;
         let read: Result<Answer, _> = serde_json::from_slice(&answer.body);
         let short = |text: String| text.chars().take(MESSAGE_CHARS_MAX).collect::<String>();

@@ -49,7 +49,7 @@ pub struct Message {
     pub authorization: Option<HeaderValue>,
     /// Further header fields.
     pub headers: HeaderMap,
-    /// JSON; empty where there is none.
+    /// JSON, unless a header field says something else; empty where there is none.
     pub body: Bytes,
 }
 
