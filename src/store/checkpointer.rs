@@ -50,6 +50,8 @@ pub(super) struct Checkpointer {
 #[derive(Default)]
 struct Asked {
     stop: bool,
+    /// Nobody asked for anything: the time is over.
+    nothing: bool,
     /// Everything goes to the index, whatever age it has.
     everything: bool,
     /// Who waits for that.
@@ -65,11 +67,18 @@ impl Checkpointer {
     /// Runs until the store closes; the last thing is a checkpoint of everything.
     pub fn run(mut self, inbox: &Receiver<CheckpointerMessage>) {
         let interval = self.shared.options.checkpoint_interval;
+        let mut last = Instant::now();
         loop {
-            let longest = self.until_cdr_is_due().map_or(interval, |due| interval.min(due));
-            let Asked { stop, everything, replies } = self.next_turn(inbox, longest);
+            let left = interval.saturating_sub(last.elapsed());
+            let longest = self.until_cdr_is_due().map_or(left, |due| left.min(due));
+            let Asked { stop, nothing, everything, replies } = self.next_turn(inbox, longest);
             #[cfg(test)]
             self.shared.health.strike("checkpointer");
+            // CDRs whose time is over need no checkpoint of their own.
+            if nothing && last.elapsed() < interval {
+                self.place_cdrs();
+                continue;
+            }
             if stop {
                 self.builder.end();
             } else {
@@ -111,6 +120,7 @@ impl Checkpointer {
             if stop {
                 return;
             }
+            last = Instant::now();
             self.place_cdrs();
             if self.sweep.last().elapsed() >= self.shared.options.sweep_interval {
                 self.sweep();
@@ -125,6 +135,7 @@ impl Checkpointer {
             Err(RecvTimeoutError::Disconnected) => Some(CheckpointerMessage::Stop),
             message => message.ok(),
         };
+        asked.nothing = next.is_none();
         while let Some(message) = next {
             match message {
                 CheckpointerMessage::Wake => {

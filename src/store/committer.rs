@@ -251,6 +251,7 @@ impl<'a> Group<'a> {
             return Ok(());
         };
         let (is_cdr, is_placed) = (change.is_cdr(), matches!(change, Change::PlaceCdr { .. }));
+        let is_deletion = matches!(change, Change::Delete(_));
         let change = self.addressed(draft, change, at);
         let Some(id) = change.id() else { return Ok(()) };
         let mut staged = self.staged_in(draft, id, at);
@@ -329,6 +330,9 @@ impl<'a> Group<'a> {
         staged.state = Some(state);
         if draft.touched.insert(id, (staged, origin)).is_none() {
             draft.order.push(id);
+        }
+        if let Some(call) = known.filter(|_| is_deletion) {
+            self.delete_call_ids(draft, &call, at);
         }
         Ok(())
     }

@@ -11,7 +11,8 @@
 //!   gets to know a Call-ID takes what is known under the sid of that Call-ID, in the same commit that deletes
 //!   it there. So it is the same in which order they come, and of the two never more than one is left.
 //! * A deletion of a derived sid stands like any other: what is said again of it goes to the call that has
-//!   taken it, or, where that was deleted, nowhere.
+//!   taken it, or, where that was deleted, nowhere. Who deletes a call deletes the sids of its Call-IDs with
+//!   it: a CDR of it may still come.
 //!
 //! Where calls share a Call-ID, those of the CDR's direction come first, then the one that was listed first.
 
@@ -164,5 +165,29 @@ impl Group<'_> {
             }
         }
         call
+    }
+
+    /// Deletes with a call that is deleted the sids of its Call-IDs, under which nothing is known.
+    pub(super) fn delete_call_ids(
+        &self,
+        draft: &mut PreparedSubmission,
+        call: &Call,
+        at: Timestamp,
+    ) {
+        if !self.shared.cdrs_taken.load(Ordering::Acquire) || derived_from(call).is_some() {
+            return;
+        }
+        for call_id in call.call_ids().filter(|call_id| !call_id.is_empty()) {
+            let id = derived(call.id.account, &call_id);
+            let mut staged = self.staged_in(draft, id, at);
+            if staged.state.is_some() {
+                continue;
+            }
+            (staged.part, staged.waits) = (false, false);
+            staged.state = Some(CallState::Deleted(at));
+            if draft.touched.insert(id, (staged, ChangeOrigin::Admin)).is_none() {
+                draft.order.push(id);
+            }
+        }
     }
 }

@@ -231,6 +231,52 @@ fn a_deleted_call_does_not_come_back_by_a_cdr() {
     assert_eq!((all(&store, 1).len(), waiting(&store)), (0, 0));
 }
 
+#[test]
+fn a_deleted_call_does_not_come_back_by_the_first_cdr_that_is_heard_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    put(&store, webhook(1, 1, "sbc-1", CallStatus::Busy, 41));
+    put(&store, webhook(1, 2, "shared", CallStatus::Busy, 41));
+    put(&store, webhook(1, 3, "shared", CallStatus::Busy, 41));
+    wake(&store);
+    let outcome =
+        store.apply(&[Change::Delete(id(1, 1)), Change::Delete(id(1, 2))], clock::now(), false);
+    assert_eq!(outcome.unwrap().changed, 2);
+    // By the Call-ID of the SBC, by its own, and as it is read back from an InfluxDB.
+    assert_eq!(put(&store, cdr(1, None, "sbc-1", CallStatus::Busy)).ignored, 1);
+    assert_eq!(put(&store, cdr(1, None, "fs-1", CallStatus::Busy)).ignored, 1);
+    let read_back = merge(None, cdr(1, None, "sbc-1", CallStatus::Busy), time(0));
+    let read_back = Change::Record(Arc::new(read_back));
+    assert_eq!(store.apply(&[read_back], clock::now(), false).unwrap().ignored, 1);
+    // Another account's is another call, and so is one that has the same Call-ID and stays.
+    assert_eq!(put(&store, cdr(2, None, "sbc-1", CallStatus::Busy)).cdrs.waiting, 1);
+    assert_eq!(put(&store, cdr(1, None, "shared", CallStatus::Busy)).cdrs.by_call_id, 1);
+    place(&store, true);
+    let left: Vec<_> = all(&store, 1).iter().map(|call| call.id).collect();
+    assert_eq!(left, [id(1, 3)]);
+    assert_eq!(all(&store, 1)[0].extras.get("trunk"), Some("\"carrier\""));
+    assert_eq!(all(&store, 2).len(), 1);
+    wake(&store);
+    assert_sound(&store);
+}
+
+#[test]
+fn cdrs_that_become_calls_have_no_checkpoints_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options { checkpoint_interval: HOUR, ..options(dir.path()) };
+    options.cdrs.wait_millis = 1;
+    let store = open(options);
+    for (n, late) in [(1, 0), (2, 700), (3, 1400)] {
+        let event = cdr(1, None, &format!("sbc-{n}"), CallStatus::Busy);
+        let at = clock::now().plus_millis(late);
+        store.apply(&[Change::Event(Box::new(event))], at, false).unwrap();
+    }
+    // It sleeps until the time of the first one is over, and knows of none yet.
+    store.shared.checkpointer.wake();
+    until("all of them are calls", || all(&store, 1).len() == 3);
+    assert_eq!(store.shared.view.registry.read().records(), 3, "they are in memory alone");
+}
+
 /// What is heard of some calls, in no order.
 fn heard() -> Vec<Change> {
     let mut changes = Vec::new();
