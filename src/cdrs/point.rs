@@ -59,7 +59,10 @@ impl Later {
         let mut values = self.values;
         values.remove("answered");
         values.extend(call);
-        Ok(parse_cdr(&Json::Object(values).to_string(), now)?)
+        let mut event = parse_cdr(&Json::Object(values).to_string(), now)?;
+        // What is added last counts.
+        event.stamp.at = Some(now.into());
+        Ok(event)
     }
 }
 
@@ -153,7 +156,7 @@ impl Cdr {
         if let Some(point) = point.filter(|_| !values.contains_key(time_key)) {
             values.insert(time_key.to_owned(), point);
         }
-        if call_id.as_ref().is_some_and(|call_id| call_id.len() > TEXT_BYTES_MAX) {
+        if sid.is_none() && call_id.as_ref().is_some_and(|call_id| call_id.len() > TEXT_BYTES_MAX) {
             return Err(PointError::LongCallId);
         }
         if let (None, Some(call_id), Ok(account)) = (&sid, &call_id, account.parse()) {

@@ -243,7 +243,17 @@ impl Call {
 
     /// When the call was answered, as far as is known.
     pub fn answered_at(&self) -> Option<Timestamp> {
-        self.answered_at.or(self.cdr.answered_at)
+        self.answered_at.or(self.cdr_answered_at())
+    }
+
+    fn cdr_answered_at(&self) -> Option<Timestamp> {
+        self.cdr.answered_at.filter(|_| !self.unanswered())
+    }
+
+    /// Another source than a CDR says that the call has ended and was not answered.
+    fn unanswered(&self) -> bool {
+        let StatusProgress { status, by_cdr, .. } = self.progress;
+        self.ended() && !by_cdr && status != CallStatus::Completed && self.answered_at.is_none()
     }
 
     /// When the call ended, as far as is known.
@@ -281,7 +291,7 @@ impl Call {
         if let Some(own) = self.answered_at.zip(self.progress.terminated_at) {
             return Some(seconds(own));
         }
-        if let Some((_, Some(said))) = self.cdr.end {
+        if let Some((_, Some(said))) = self.cdr.end.filter(|_| !self.unanswered()) {
             return Some(said.into());
         }
         self.answered_at().zip(self.terminated_at()).map(seconds)
@@ -296,7 +306,7 @@ impl Call {
             if known.is_none() { cdr.is_some() } else { said == known }
         };
         let begun = said(self.said_attempted_at, self.attempted_at, self.cdr.attempted_at)
-            || said(self.said_answered_at, self.answered_at, self.cdr.answered_at);
+            || said(self.said_answered_at, self.answered_at, self.cdr_answered_at());
         let times = (self.attempted_at(), self.answered_at());
         let since = super::join::least(times.0, times.1).filter(|_| begun)?;
         Some(until.millis().saturating_sub(since.millis()).div_ceil(1000) + 1)

@@ -98,6 +98,29 @@ fn a_cdr_ends_a_call_whose_last_webhook_was_lost() {
 }
 
 #[test]
+fn a_call_that_says_itself_that_nobody_answered_was_not_answered() {
+    let rollcall = taking(&[]);
+    let end = TIME + 5000;
+    let line = format!(
+        "cdrs,account_sid={A1},answered=true,direction=inbound answered_at={},call_sid=\"{}\",duration=4,\
+         sip_status=200,terminated_at={end},termination_reason=\"x\" {TIME}000000",
+        TIME + 1000,
+        sid(1)
+    );
+    assert_eq!(write(&rollcall, &line).status, 204);
+    let by_cdr = call(&rollcall, A1, &sid(1)).unwrap();
+    assert_eq!((&by_cdr["call_status"], &by_cdr["duration"]), (&"completed".into(), &4.into()));
+    post(&rollcall, &hook(A1, 1, "no-answer", 480));
+    let own = call(&rollcall, A1, &sid(1)).unwrap();
+    assert_eq!(own["call_status"], "no-answer");
+    assert_eq!((own.get("answered_at"), own.get("duration")), (None, None), "{own}");
+    assert_eq!(own["termination_reason"], "x");
+    let answered = format!("/v1/Accounts/{A1}/Calls?answered=true");
+    let answered = rollcall.get(&rollcall.admin(), &answered);
+    assert_eq!(answered.json(), json!([]), "{answered:?}");
+}
+
+#[test]
 fn a_cdr_without_a_call_sid_waits_for_its_call_and_is_one_after_a_time() {
     let rollcall = taking(&["--cdrs-wait", "1s"]);
     assert_eq!(write(&rollcall, &unanswered(A1, 1, 480)).status, 204);
@@ -143,13 +166,15 @@ fn what_a_call_costs_comes_later_on_the_same_point() {
     let rollcall = taking(&[]);
     let tags = format!("account_sid={A1},answered=true,direction=outbound,trunk=jambonz");
     let line = format!(
-        "cdrs,{tags} call_sid=\"{}\",sip_callid=\"x\",sip_status=200,terminated_at={} {TIME}123456",
+        "cdrs,{tags} call_sid=\"{}\",cost=0,sip_callid=\"x\",sip_status=200,terminated_at={} {TIME}123456",
         sid(1),
         TIME + 5000
     );
     assert_eq!(write(&rollcall, &line).status, 204);
-    let rated = format!("cdrs,{tags} cost=0.012,rate=0.01,billed_seconds=60 {TIME}123456");
-    assert_eq!(write(&rollcall, &rated).status, 204);
+    for cost in ["0.9", "0.012"] {
+        let rated = format!("cdrs,{tags} cost={cost},rate=0.01,billed_seconds=60 {TIME}123456");
+        assert_eq!(write(&rollcall, &rated).status, 204);
+    }
     let strange = format!("cdrs,{tags} cost=0.012,rate=0.01,billed_seconds=60 {TIME}123457");
     assert_eq!(write(&rollcall, &strange).status, 204);
     let rated = call(&rollcall, A1, &sid(1)).unwrap();
