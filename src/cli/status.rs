@@ -320,6 +320,14 @@ fn cdr_line(cdrs: &CdrFigures, now: Timestamp) -> String {
         let _infallible =
             write!(text, "; {} refused, the last: {why}", counted(of("refused"), "line"));
     }
+    if let Some(why) = &cdrs.last_unread {
+        let requests = counted(cdrs.unread, "request");
+        let _infallible = write!(text, "; {requests} not read, the last: {why}");
+    }
+    if cdrs.unavailable > 0 {
+        let requests = counted(cdrs.unavailable, "request");
+        let _infallible = write!(text, "; {requests} answered 503");
+    }
     if cdrs.unauthorised > 0 {
         let requests = counted(cdrs.unauthorised, "request");
         let _infallible = write!(text, "; {requests} with a wrong user or password");

@@ -44,6 +44,17 @@ pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
                       `rollcall cdrs backfill` brings";
         findings.push(Finding::warn(&object, problem, advice));
     }
+    let again = "nobody sends them again; what InfluxDB has `rollcall cdrs backfill` brings";
+    if let (Some(at), Some(why)) = (&cdrs.last_unread_at, &cdrs.last_unread) {
+        let requests = counted(cdrs.unread, "request");
+        let problem = format!("{requests} with CDRs not read, the last at {at}: {why}");
+        findings.push(Finding::warn(&object, problem, again));
+    }
+    if cdrs.unavailable > 0 {
+        let requests = counted(cdrs.unavailable, "request");
+        let problem = format!("{requests} with CDRs answered 503, so that these CDRs are missing");
+        findings.push(Finding::warn(&object, problem, again));
+    }
     if cdrs.unauthorised > 0 {
         let requests = counted(cdrs.unauthorised, "request");
         let problem = format!("{requests} had a wrong user or password, or none");

@@ -67,7 +67,7 @@ struct Inner {
     throttle: AuthThrottle,
     /// Clients that may wait though they are refused.
     waiting: Semaphore,
-    /// When it was logged last that a line was refused, and how many were since.
+    /// When it was logged last that something was not taken, and how often it was not logged since.
     logged: Mutex<(Option<Instant>, u64)>,
     points: Mutex<Points>,
 }
@@ -393,15 +393,19 @@ impl Inner {
         let precision = Precision::read(precision).ok_or_else(|| {
             InfluxError::bad(format!("invalid precision \"{precision}\" (use n, u, ms, s, m or h)"))
         })?;
-        let (body, _permit) = self.body(head, body).await?;
+        let is_wanted = database == DATABASE;
+        let (body, _permit) = match self.body(head, body).await {
+            Err(error) if is_wanted => return Err(self.unread(error)),
+            read => read?,
+        };
         let text = String::from_utf8_lossy(&body);
         let metrics = &self.context.store.meter().cdrs;
-        if database != DATABASE {
+        if !is_wanted {
             metrics.count(CdrLine::Other, lines(&text).count() as u64);
             return Ok(empty(StatusCode::NO_CONTENT));
         }
         let now = clock::now();
-        let read = self.read(&text, precision, now)?;
+        let read = self.read(&text, precision, now).map_err(|error| self.unread(error))?;
         let ends: Vec<Timestamp> =
             read.events.iter().filter_map(|event| event.stamp.terminated_at).collect();
         let taken = read.events.len() as u64;
@@ -482,14 +486,7 @@ impl Inner {
         read.refused.push(error.of_line(line));
         let why = error.without_data();
         self.context.store.meter().cdrs.refused(why.clone(), now);
-        let mut logged = self.logged.lock();
-        if logged.0.is_some_and(|at| at.elapsed() < SAY_AGAIN) {
-            logged.1 += 1;
-            return;
-        }
-        let left_out = std::mem::take(&mut logged.1);
-        logged.0 = Some(Instant::now());
-        drop(logged);
+        let Some(left_out) = self.turn_to_log() else { return };
         let named = error.of_line(line);
         tracing::warn!(
             why = &*masked(&why),
@@ -497,6 +494,35 @@ impl Inner {
             left_out = (left_out > 0).then_some(left_out),
             "a line with a CDR was refused, and is not sent again"
         );
+    }
+
+    /// Notes that a request is not read, and logs why: not each time.
+    fn unread(&self, error: InfluxError) -> InfluxError {
+        let metrics = &self.context.store.meter().cdrs;
+        if error.status == StatusCode::SERVICE_UNAVAILABLE {
+            metrics.unavailable.inc();
+            return error;
+        }
+        metrics.unread(&error.error, clock::now());
+        if let Some(left_out) = self.turn_to_log() {
+            tracing::warn!(
+                why = &*error.error,
+                left_out = (left_out > 0).then_some(left_out),
+                "a request with CDRs was not read, and is not sent again"
+            );
+        }
+        error
+    }
+
+    /// How often nothing was logged since the last time, where it is time to log again.
+    fn turn_to_log(&self) -> Option<u64> {
+        let mut logged = self.logged.lock();
+        if logged.0.is_some_and(|at| at.elapsed() < SAY_AGAIN) {
+            logged.1 += 1;
+            return None;
+        }
+        logged.0 = Some(Instant::now());
+        Some(std::mem::take(&mut logged.1))
     }
 
     fn remember(&self, points: Vec<(PointKey, Map<String, Json>)>) {

@@ -27,6 +27,8 @@ pub struct CdrMetrics {
     lines: [Counter; CdrLine::ALL.len()],
     /// Requests without the right user and password.
     pub unauthorised: Counter,
+    /// Requests whose lines were not read: their bodies are too large, or in no form that is known.
+    pub unread: Counter,
     /// Requests whose CDRs were not taken, since the store could not.
     pub unavailable: Counter,
     /// From the end of a call to its CDR being on disk.
@@ -70,6 +72,8 @@ pub struct CdrState {
     pub last_cdr_at: Option<Timestamp>,
     /// Why the last line was refused that was.
     pub refused: Option<(Timestamp, String)>,
+    /// Why the last request was not read that was not.
+    pub unread: Option<(Timestamp, String)>,
 }
 
 impl Default for CdrMetrics {
@@ -77,6 +81,7 @@ impl Default for CdrMetrics {
         Self {
             lines: Default::default(),
             unauthorised: Counter::default(),
+            unread: Counter::default(),
             unavailable: Counter::default(),
             delay: Histogram::of_micros(DELAY_MICROS),
             state: Mutex::default(),
@@ -117,6 +122,12 @@ impl CdrMetrics {
     /// A line was refused.
     pub fn refused(&self, why: String, now: Timestamp) {
         self.state.lock().get_or_insert_default().refused = Some((now, why));
+    }
+
+    /// The lines of a request were not read.
+    pub fn unread(&self, why: &str, now: Timestamp) {
+        self.unread.inc();
+        self.state.lock().get_or_insert_default().unread = Some((now, why.to_owned()));
     }
 
     /// The number of lines by what became of them.

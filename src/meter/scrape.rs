@@ -324,6 +324,11 @@ impl Scrape {
                 cdrs.unauthorised.get(),
             ),
             (
+                "rollcall_cdr_requests_unread",
+                "Requests with CDRs that were too large, or in no form that is known",
+                cdrs.unread.get(),
+            ),
+            (
                 "rollcall_cdr_requests_unavailable",
                 "Requests with CDRs that were answered 503",
                 cdrs.unavailable.get(),

@@ -177,6 +177,13 @@ pub struct CdrFigures {
     pub refused: Option<String>,
     /// Requests without the right user and password.
     pub unauthorised: u64,
+    /// Requests that were too large, or in no form that is known.
+    pub unread: u64,
+    /// When and why the last of them was not read.
+    pub last_unread_at: Option<String>,
+    pub last_unread: Option<String>,
+    /// Requests that were answered 503.
+    pub unavailable: u64,
     /// CDRs that wait for their calls.
     pub waiting: u64,
     /// What became of CDRs.
@@ -188,6 +195,8 @@ fn cdrs(store: &Store, status: &Status) -> Option<CdrFigures> {
     let state = metrics.state()?;
     let shown = |at: Option<Timestamp>| at.map(|at| show_time(at).to_string());
     let (refused_at, refused) = state.refused.unzip();
+    let (last_unread_at, last_unread) = state.unread.unzip();
+    let last_unread_at = shown(last_unread_at);
     Some(CdrFigures {
         url: state.place,
         last_request_at: shown(state.last_request_at),
@@ -197,6 +206,10 @@ fn cdrs(store: &Store, status: &Status) -> Option<CdrFigures> {
         refused_at: shown(refused_at),
         refused,
         unauthorised: metrics.unauthorised.get(),
+        unread: metrics.unread.get(),
+        last_unread_at,
+        last_unread,
+        unavailable: metrics.unavailable.get(),
         waiting: status.cdrs_waiting,
         found: status.changes.cdrs,
     })

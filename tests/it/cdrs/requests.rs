@@ -117,6 +117,16 @@ fn bodies_may_be_compressed_and_are_bounded_unpacked_too() {
     assert_eq!(write_to(&rollcall, target, &vec![b'\n'; 100 * 1024], &[]).status, 413);
     assert_eq!(write_to(&rollcall, target, b"x", &gzip).status, 400);
     assert_eq!(write_to(&rollcall, target, b"x", &[("Content-Encoding", "br")]).status, 415);
+    // Nobody sends them again: that is said.
+    let figures: Value = serde_json::from_str(&rollcall.figures()).unwrap();
+    assert_eq!(figures["cdrs"]["unread"], 4, "{figures}");
+    let status = rollcall.status();
+    let expected = "; 4 requests not read, the last: Content-Encoding: expected gzip, or none";
+    assert!(status.contains(expected), "{status}");
+    let doctor = rollcall.run(&["doctor"]).stdout;
+    assert!(doctor.contains("4 requests with CDRs not read, the last at"), "{doctor}");
+    let log = rollcall.log();
+    assert!(log.contains("a request with CDRs was not read, and is not sent again"), "{log}");
 }
 
 #[test]
@@ -133,6 +143,9 @@ fn a_line_that_cannot_be_read_costs_no_other_and_is_told() {
             "x".repeat(600)
         ),
         line(A1, &sid(4), TIME),
+        // Its call sid is enough.
+        line(A1, &sid(5), TIME)
+            .replace("duration=1", &format!("sip_callid=\"{}\"", "x".repeat(600))),
         "cdrs,account_sid=x from=\"unbalanced".to_owned(),
     ]
     .join("\n");
@@ -143,10 +156,10 @@ fn a_line_that_cannot_be_read_costs_no_other_and_is_told() {
     let mut sids: Vec<Value> =
         calls(&rollcall, A1).iter().map(|call| call["call_sid"].clone()).collect();
     sids.sort_by_key(ToString::to_string);
-    assert_eq!(sids, [sid(1), sid(4)].map(Value::from));
+    assert_eq!(sids, [sid(1), sid(4), sid(5)].map(Value::from));
     let figures: Value = serde_json::from_str(&rollcall.figures()).unwrap();
     assert_eq!(figures["cdrs"]["lines"]["refused"], 6, "{figures}");
-    assert_eq!(figures["cdrs"]["lines"]["taken"], 2, "{figures}");
+    assert_eq!(figures["cdrs"]["lines"]["taken"], 3, "{figures}");
     let status = rollcall.status();
     assert!(status.contains("6 lines refused"), "{status}");
     let log = rollcall.log();
