@@ -112,6 +112,69 @@ async function signInOn(t, page) {
   await page.getByRole('navigation', { name: 'Pages' }).waitFor();
 }
 
+async function longest(t) {
+  const [long, short] = [call(), call()];
+  const at = (minutes) => new Date(Date.now() - minutes * 60_000).toISOString();
+  await t.events([long.event('in-progress', { at: at(90) }), short.event('in-progress', { at: at(1) })]);
+  const page = await t.signedIn();
+  await page.getByRole('link', { name: /^longest 1:3\d:\d\d$/ }).click();
+  await page.waitForURL(`**/${long.sid}`);
+  await t.events([long.event('completed', { duration: 5400 })]);
+  await page.goBack();
+  await page.getByRole('link', { name: /^longest \d+:\d\d$/ }).waitFor();
+}
+
+async function wrongClock(t) {
+  const one = call();
+  await t.events([one.event('in-progress')]);
+  for (const hours of [5, -5]) {
+    const page = await t.page();
+    await page.addInitScript((by) => {
+      const Real = Date;
+      window.Date = class extends Real {
+        constructor(...given) {
+          super(...(given.length ? given : [Real.now() + by]));
+        }
+
+        static now() {
+          return Real.now() + by;
+        }
+      };
+    }, hours * 3_600_000);
+    await signInOn(t, page);
+    await away(page);
+    assert.match(await row(page, one).locator('.num').textContent(), /^\d:\d\d$/, 'for how long it lasts');
+    await page.getByRole('img', { name: /^Calls of the last hour: [1-9]/ }).waitFor();
+    await page.goto(`${t.url}/console/history?range=1h`);
+    await page.locator('.calls [data-row]').first().waitFor();
+    await page.goto(`${t.url}/console/statistics?range=24h`);
+    await page.locator('.tiles').waitFor();
+  }
+}
+
+async function goneBeforeDrawn(t) {
+  const page = await t.page();
+  await page.clock.install();
+  // The list is drawn long after a call has been dropped.
+  await page.addInitScript(() => {
+    const later = window.setTimeout;
+    window.setTimeout = (then, ms, ...more) => later(then, ms === 200 ? 3000 : ms, ...more);
+  });
+  await signInOn(t, page);
+  const one = call();
+  const step = async (look, what) => until(async () => {
+    await page.clock.runFor(1000);
+    return look();
+  }, what);
+  await t.events([one.event('ringing')]);
+  await step(() => row(page, one).isVisible(), 'the call');
+  await t.events([one.event('failed')]);
+  await step(() => row(page, one).getByText('Failed').isVisible(), 'its end');
+  await page.clock.runFor(60_000);
+  await step(async () => (await row(page, one).count()) === 0, 'that it is gone');
+  assert.equal(await page.getByText('This page has failed').count(), 0);
+}
+
 async function holdsStill(t) {
   const [a, b] = [call(), call()];
   await t.events([a.event('in-progress'), b.event('in-progress')]);
@@ -265,6 +328,9 @@ async function killedAndBack(t) {
 export const tests = [
   ['where there is nothing yet, the page says how calls get there', nothingYet],
   ['calls come, change, end and fade', changes],
+  ['a call that is gone before the list is drawn breaks nothing', goneBeforeDrawn],
+  ['the longest call is named', longest],
+  ['a viewer whose clock is hours off sees the same', wrongClock],
   ['nothing moves under the pointer', holdsStill],
   ['hanging up asks once and says what became of it', control],
   ['live calls are accessible', accessible],

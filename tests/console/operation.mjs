@@ -165,6 +165,43 @@ async function theAuditLogIsFiltered(t) {
   await page.waitForFunction((n) => document.querySelectorAll('.operation tbody tr').length <= n, all);
   for (const text of await rows.allTextContents()) assert.match(text, /token create/);
   await page.waitForURL(/find=token/);
+  // Whose token it was is said by its name.
+  await rows.filter({ hasText: `“${name}”` }).waitFor();
+
+  // Who has read hides none of the changes.
+  const reader = t.server.token('--role', 'read', '--admin', '--name', named('reader'));
+  for (let n = 0; n < 1100; n += 50) {
+    const answers = await Promise.all(Array.from({ length: 50 }, () => t.api('/v1/CallCount', { token: reader })));
+    assert.ok(answers.every(({ status }) => status === 200));
+  }
+  await page.goto(`${t.url}/console/operation?part=audit&find=${encodeURIComponent(name)}`);
+  await page.getByText('None of the newest entries is so.').waitFor();
+  await page.getByLabel('What').selectOption('Changes');
+  await rows.filter({ hasText: `“${name}”` }).waitFor();
+  await page.getByLabel('What').selectOption('Reads');
+  await page.getByPlaceholder('Find in the log').fill('');
+  await rows.first().waitFor();
+  for (const text of await page.locator('.operation td[data-name="What"]').allTextContents()) assert.match(text, /^read$| list$/);
+}
+
+async function sampleCallsAreNoWebhooks(t) {
+  const page = await t.signedIn({});
+  // As with `serve --demo`, before anything has come.
+  await page.route('**/console/api/session', async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, json: { ...await answer.json(), demo: true } });
+  });
+  await page.route('**/console/api/accounts', async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, json: (await answer.json()).map((one) => ({ ...one, last_event_at: null })) });
+  });
+  await part(t, page, 'connect');
+  await page.getByText('No webhook has arrived since the server started').waitFor();
+  assert.equal(await page.getByText('Events arrive').count(), 0);
+  await page.unroute('**/console/api/session');
+  await page.unroute('**/console/api/accounts');
+  await part(t, page, 'connect');
+  await page.getByText('Events arrive').waitFor();
 }
 
 async function operationIsAccessible(t) {
@@ -186,7 +223,7 @@ async function operationIsAccessible(t) {
 }
 
 /** The server keeps an audit log that can be read. */
-export const args = ['--log-audit', path.join(process.env.DATA, `audit-${process.pid}.log`)];
+export const args = ['--log-audit', path.join(process.env.DATA, `audit-${process.pid}.log`), '--log-audit-reads'];
 
 export const tests = [
   ['a token is made, shown once, and its session ends with it', aTokenIsMadeShownOnceAndItsSessionEndsWithIt],
@@ -194,5 +231,6 @@ export const tests = [
   ['a test call arrives', aTestCallArrives],
   ['the overview is what the server says', theOverviewIsWhatTheServerSays],
   ['the audit log is filtered', theAuditLogIsFiltered],
+  ['sample calls are no webhooks', sampleCallsAreNoWebhooks],
   ['operation is accessible and fits a telephone', operationIsAccessible],
 ];

@@ -36,6 +36,8 @@ use crate::wire::{parse_event, show_time};
 const EXAMINED_FOR: Duration = Duration::from_secs(20);
 /// Bytes at the end of the audit log that are read.
 const AUDIT_BYTES: u64 = 512 * 1024;
+/// As many where reads are left out: they are most of it.
+const AUDIT_BYTES_WITH_READS: u64 = 8 * 1024 * 1024;
 const AUDIT_LINES: usize = 100;
 const AUDIT_LINES_MAX: usize = 1000;
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -522,15 +524,19 @@ fn connect(request: &ApiRequest<'_>, figures: &StatusFigures) -> Value {
     })
 }
 
-/// `GET /console/api/audit?limit=100`: the newest entries of the audit log first.
+/// `GET /console/api/audit?limit=100&reads=false`: the newest entries of the audit log first, with those that only read
+/// or without them.
 pub(super) async fn audit(request: &mut ApiRequest<'_>, _: &str) -> Result<Response, ApiError> {
     operator(request).await?;
     let mut limit = AUDIT_LINES;
+    let mut reads = true;
     for (name, value) in form_urlencoded::parse(request.query.as_bytes()) {
         if name == "limit" {
             let given = value.parse().ok().filter(|given| (1..=AUDIT_LINES_MAX).contains(given));
             let expected = format!("expected 1 to {AUDIT_LINES_MAX}");
             limit = given.ok_or_else(|| wrong("limit", &value, &expected))?;
+        } else if name == "reads" {
+            reads = value.parse().map_err(|_| wrong("reads", &value, "expected true or false"))?;
         }
     }
     let Some(path) = request.context.config.log.audit.clone() else {
@@ -538,7 +544,7 @@ pub(super) async fn audit(request: &mut ApiRequest<'_>, _: &str) -> Result<Respo
         return Err(ApiError::not_found(msg));
     };
     let read = move || {
-        newest_lines(&path, limit).map_err(|error| {
+        newest_lines(&path, limit, reads).map_err(|error| {
             Failure::new(format!("cannot read log.audit {}: {error}", path.display()))
         })
     };
@@ -547,23 +553,28 @@ pub(super) async fn audit(request: &mut ApiRequest<'_>, _: &str) -> Result<Respo
 }
 
 /// The last lines of the log, newest first.
-fn newest_lines(path: &Path, limit: usize) -> std::io::Result<Vec<Value>> {
+fn newest_lines(path: &Path, limit: usize, reads: bool) -> std::io::Result<Vec<Value>> {
     let mut file = std::fs::File::open(path)?;
     if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("it is no file that can be read back"));
     }
     let length = file.seek(SeekFrom::End(0))?;
-    let begin = length.saturating_sub(AUDIT_BYTES);
+    let most = if reads { AUDIT_BYTES } else { AUDIT_BYTES_WITH_READS };
+    let begin = length.saturating_sub(most);
     file.seek(SeekFrom::Start(begin))?;
     let mut bytes = Vec::new();
-    file.take(AUDIT_BYTES).read_to_end(&mut bytes)?;
+    file.take(most).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     // The first line may be the end of one.
-    let lines = text.lines().skip(usize::from(begin > 0));
-    let mut entries: Vec<Value> = lines.filter_map(entry).collect();
-    entries.reverse();
-    entries.truncate(limit);
-    Ok(entries)
+    let lines: Vec<&str> = text.lines().skip(usize::from(begin > 0)).collect();
+    let entries = lines.into_iter().rev().filter_map(entry);
+    Ok(entries.filter(|entry| reads || !is_read(entry)).take(limit).collect())
+}
+
+/// Whether an entry only says that something was looked at.
+fn is_read(entry: &Value) -> bool {
+    let action = entry.get("action").and_then(Value::as_str).unwrap_or_default();
+    action == "read" || action.ends_with(" list")
 }
 
 /// A line, with the names that the page has for what was done and where from.

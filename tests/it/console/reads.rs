@@ -144,4 +144,16 @@ fn who_reads_whose_calls_is_in_the_audit_log_where_that_is_wanted() {
     let one = format!("account {A1}, call {sid}, /v1/Accounts/{{AccountSid}}/Calls/{{CallSid}}");
     assert_eq!(reads[1], (format!("token {id}, in the console"), one));
     assert_eq!(reads[2].1, "all accounts, /v1/CallCount");
+    // An admin can leave them out.
+    let admin = Browser::sign_in(&rollcall, &rollcall.admin());
+    let actions = |query: &str| -> Vec<String> {
+        let entries = admin.get(&format!("/console/api/audit?{query}")).json();
+        let entries = entries.as_array().unwrap().iter();
+        entries.map(|entry| entry["action"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(actions("reads=true"), actions(""));
+    assert_eq!(actions("").iter().filter(|action| *action == "read").count(), 3);
+    assert_eq!(actions("reads=false&limit=2"), ["console sign in", "console sign in"]);
+    assert_eq!(actions("reads=false")[2], "token create");
+    assert!(api_error(&admin.get("/console/api/audit?reads=no"), 400).contains("reads"));
 }

@@ -1,10 +1,16 @@
 // The calls that are active now, kept up to date by the change feed.
 
 import { isActive } from './status.js';
+import { now as present } from './time.js';
 
 /** How long a call stays after its end, and how long it then fades, in milliseconds. */
 export const STAYS = 60_000;
 export const FADES = 1_500;
+
+/** Since when a call talks, or rings, in milliseconds; NaN where that is unknown. */
+export function lastsSince(call) {
+  return Date.parse(call.answered_at ?? call.attempted_at ?? '');
+}
 
 /** The calls of the page. Nothing here knows how they are drawn. */
 export class ActiveCalls {
@@ -38,7 +44,7 @@ export class ActiveCalls {
       this.#all.set(call.call_sid, { call, since: known?.since ?? now, turn: known?.turn ?? (this.#turn += 1) });
     } else if (known) {
       this.#all.set(call.call_sid, { ...known, call, ended: known.ended ?? now });
-    } else if (now - Date.parse(call.terminated_at ?? '') < STAYS) {
+    } else if (present() - Date.parse(call.terminated_at ?? '') < STAYS) {
       // It began and ended between two looks.
       this.#all.set(call.call_sid, { call, since: now, ended: now, turn: (this.#turn += 1) });
     }
@@ -58,6 +64,16 @@ export class ActiveCalls {
 
   get(sid) {
     return this.#all.get(sid);
+  }
+
+  /** The active call that has lasted longest; undefined where there is none. */
+  longest() {
+    let longest;
+    for (const { call, ended } of this.#all.values()) {
+      const since = !ended && lastsSince(call);
+      if (since && !(since >= lastsSince(longest ?? {}))) longest = call;
+    }
+    return longest;
   }
 
   /** How many are active by status. */

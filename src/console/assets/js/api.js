@@ -1,5 +1,7 @@
 // Requests to the server. The session is a cookie that scripts do not see.
 
+import { heard } from './time.js';
+
 /** An answer that is an error. `status` is 0 where there was none. */
 export class ApiError extends Error {
   constructor(status, message, retryAfter) {
@@ -60,6 +62,7 @@ export async function send(path, options = {}) {
     throw new ApiError(0, 'The server cannot be reached.');
   }
   tell('back');
+  heard(response.headers.get('date'));
   if (response.ok) return response;
   const message = await said(response);
   if (response.status === 401 && !quiet) tell('over');

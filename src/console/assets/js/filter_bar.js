@@ -7,7 +7,7 @@ import { active, filtersFor, values } from './filters.js';
 import { range } from './range.js';
 import { RangePicker } from './range_picker.js';
 import { STATUSES, StatusIcon, statusName } from './status.js';
-import { iso, number } from './time.js';
+import { iso, now, number } from './time.js';
 import { Text } from './text.js';
 import { Button, Field, Icon, Popover } from './ui.js';
 
@@ -101,7 +101,7 @@ function useKnown(filter, url, zone, session, account) {
     if (!filter.group) return undefined;
     const abort = new AbortController();
     const bounds = range(url.params, zone);
-    const asked = new URLSearchParams({ group: filter.group, top: '50', start: bounds.start ?? iso(new Date(Date.now() - 30 * 86_400_000)) });
+    const asked = new URLSearchParams({ group: filter.group, top: '50', start: bounds.start ?? iso(new Date(now() - 30 * 86_400_000)) });
     if (bounds.end) asked.set('end', bounds.end);
     json(`${paths(session, account).stats}?${asked}`, { signal: abort.signal }).then(
       (answer) => setState({ values: answer.groups.filter((one) => one[filter.group]).map((one) => ({ value: one[filter.group], calls: one.calls })) }),

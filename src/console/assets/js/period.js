@@ -1,7 +1,7 @@
 // The time that statistics are of: whole hours or days by the zone's clock, which the store counts
 // fastest, and the time before that they are compared with.
 
-import { startOfDay } from './time.js';
+import { now as present, startOfDay } from './time.js';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -25,7 +25,7 @@ const USUAL = '7d';
  * `{key, start, end, until, before}` of the parameters of the URL. `until` is the end, or now where that
  * comes first; `before` is `{start, end}` of as much time before, up to the same time of day.
  */
-export function period(params, zone, now = new Date()) {
+export function period(params, zone, now = new Date(present())) {
   const own = [params.get('start'), params.get('end')].map((text) => text && new Date(text));
   const isTime = (at) => at && !Number.isNaN(at.getTime());
   if (own.some(isTime)) {

@@ -1,6 +1,6 @@
 // Time ranges. In the URL a preset is `range=24h`; a range of one's own is `start` and `end`.
 
-import { startOfDay, iso } from './time.js';
+import { now as present, startOfDay, iso } from './time.js';
 
 const HOUR = 3_600_000;
 
@@ -25,7 +25,7 @@ function firstOfMonth(now, zone) {
  * `{key, start, end}` of the parameters: RFC 3339 texts, undefined where there is no such bound.
  * `key` is that of a preset, 'own' or 'all'.
  */
-export function range(params, zone, now = new Date()) {
+export function range(params, zone, now = new Date(present())) {
   if (params.get('start') || params.get('end')) {
     return { key: 'own', start: params.get('start') ?? undefined, end: params.get('end') ?? undefined };
   }

@@ -2,6 +2,22 @@
 
 const cache = new Map();
 
+// Clocks of viewers that are as wrong as that, in milliseconds, are set right.
+const WRONG = 30_000;
+
+let ahead = 0;
+
+/** Takes the `Date` of an answer: a viewer's clock may be hours off. */
+export function heard(text) {
+  const by = Date.parse(text ?? '') - Date.now();
+  if (!Number.isNaN(by)) ahead = Math.abs(by) < WRONG ? 0 : by;
+}
+
+/** Milliseconds since 1970 by the server's clock. */
+export function now() {
+  return Date.now() + ahead;
+}
+
 function format(zone, options) {
   const key = zone + JSON.stringify(options);
   let found = cache.get(key);
@@ -59,7 +75,7 @@ export function shortDay(value, zone) {
 export function monthDay(value, zone) {
   const at = date(value);
   if (!at) return String(value ?? '');
-  const year = at.getFullYear() === new Date().getFullYear() ? {} : { year: '2-digit' };
+  const year = at.getFullYear() === new Date(now()).getFullYear() ? {} : { year: '2-digit' };
   return format(zone, { month: 'short', day: '2-digit', ...year }).format(at);
 }
 
@@ -113,10 +129,10 @@ export function span(seconds) {
 }
 
 /** "3 min ago", "in 2 h". */
-export function ago(value, now = Date.now()) {
+export function ago(value) {
   const at = date(value);
   if (!at) return String(value ?? '');
-  const seconds = (now - at.getTime()) / 1000;
+  const seconds = (now() - at.getTime()) / 1000;
   if (Math.abs(seconds) < 1) return 'now';
   return seconds > 0 ? `${span(seconds)} ago` : `in ${span(-seconds)}`;
 }

@@ -2,6 +2,7 @@
 
 import { html, useCallback, useEffect, useId, useLayoutEffect, useRef, useState } from './html.js';
 import { onState, words } from './api.js';
+import { now as present } from './time.js';
 
 const ICONS = {
   live: 'M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3Zm0 3.2a1.8 1.8 0 1 1 0 3.6 1.8 1.8 0 0 1 0-3.6Z',
@@ -250,13 +251,13 @@ export function Toasts() {
   </div>`;
 }
 
-/** The time of now in milliseconds, anew each `every` milliseconds while the page is seen. */
+/** The time of now in milliseconds by the server's clock, anew each `every` milliseconds while the page is seen. */
 export function useNow(every = 1000) {
-  const [now, setNow] = useState(Date.now);
+  const [now, setNow] = useState(present);
   useEffect(() => {
     let timer;
     const tick = () => {
-      setNow(Date.now());
+      setNow(present());
       timer = setTimeout(tick, every - (Date.now() % every));
     };
     const seen = () => {

@@ -26,12 +26,12 @@ const CAUSES = {
   unavailable: 'The server could not take them; jambonz sends them again if its URL says so.',
 };
 
-export function Connect({ operation, accounts, zone }) {
+export function Connect({ operation, accounts, session, zone }) {
   const { connect = {}, events = {} } = operation;
   const url = connect.webhook_url ?? webhookUrl();
   const lines = (connect.lines ?? []).filter((line) => line.text !== url);
   const ready = accounts.filter((one) => one.hook_user || one.has_webhook_secret);
-  return html`<${Arrival} events=${events} accounts=${accounts} zone=${zone} />
+  return html`<${Arrival} events=${events} accounts=${accounts} demo=${session.demo} zone=${zone} />
     <section class="card" aria-label="Point jambonz here">
       <header><h2>Point jambonz here</h2></header>
       <ol class="steps">
@@ -62,11 +62,12 @@ function Paste({ text }) {
   return html`<div class="paste"><code>${text}</code><${Copy} text=${text} label="Copy" /></div>`;
 }
 
-function Arrival({ events, accounts, zone }) {
+function Arrival({ events, accounts, demo, zone }) {
   const refused = Object.entries(events.refused ?? {}).filter(([, n]) => n > 0);
   const silent = accounts.filter((one) => !one.last_event_at);
   return html`<section class="arrival" aria-label="Whether events arrive">
-    ${events.last_at ? html`<${Note} kind="good">Events arrive: the last one came <b title=${full(events.last_at, zone)}>${ago(events.last_at)}</b>.
+    ${demo && silent.length === accounts.length ? html`<${Note}>No webhook has arrived since the server started: what you see are sample calls.<//>`
+      : events.last_at ? html`<${Note} kind="good">Events arrive: the last one came <b title=${full(events.last_at, zone)}>${ago(events.last_at)}</b>.
         ${silent.length > 0 && silent.length < accounts.length && ` Nothing came yet of ${silent.map((one) => one.name || one.account_sid).slice(0, 5).join(', ')}.`}<//>`
       : html`<${Note}>No event has arrived yet.<//>`}
     ${refused.length > 0 && html`<${Note} kind="warn"><p><b>Events were refused</b> since the server started:</p>

@@ -2,7 +2,7 @@
 
 import { html } from '../html.js';
 import { Text } from '../text.js';
-import { ago, dayAndMinute, full, number, span } from '../time.js';
+import { ago, dayAndMinute, full, now, number, span } from '../time.js';
 import { Icon } from '../ui.js';
 import { Said } from './said.js';
 
@@ -130,7 +130,7 @@ function Certificates({ certificates, zone }) {
 }
 
 function Ends({ certificate, zone }) {
-  const days = certificate.days_left ?? Math.floor((new Date(certificate.not_after) - Date.now()) / 86_400_000);
+  const days = certificate.days_left ?? Math.floor((new Date(certificate.not_after) - now()) / 86_400_000);
   const level = days < 3 ? 'failed' : days < 21 ? 'warning' : '';
   const text = days < 0 ? 'has ended' : `in ${number(days)} ${days === 1 ? 'day' : 'days'}`;
   return html`<span class=${level && `level ${level}`}>${level && html`<${Icon} name="alert" />`}${text}</span>

@@ -3,7 +3,7 @@
 import { html, useState } from '../html.js';
 import { json } from '../api.js';
 import { Text } from '../text.js';
-import { ago, dayAndMinute, full } from '../time.js';
+import { ago, dayAndMinute, full, now } from '../time.js';
 import { Button, Copy, Dialog, ErrorNote, Field, Icon, Note, toast } from '../ui.js';
 
 const ROLES = [
@@ -52,7 +52,7 @@ function Scope({ token, accounts }) {
 
 function Ends({ token, zone }) {
   if (!token.expires_at) return html`<span class="muted">never</span>`;
-  const over = new Date(token.expires_at) < Date.now();
+  const over = new Date(token.expires_at) < now();
   return html`<span class=${over ? 'level warning' : ''} title=${full(token.expires_at, zone)}>${over && html`<${Icon} name="alert" />`}${over ? 'ended ' : ''}${ago(token.expires_at)}</span>`;
 }
 
@@ -102,7 +102,7 @@ function Make({ accounts, made, close, zone }) {
         ${roles.map(([role]) => html`<option key=${role} value=${role} selected=${role === value.role}>${role}</option>`)}</select>`}<//>
       <${Field} label="Ends in">${(of) => html`<select class="select" ...${of} onChange=${put('expires_in_seconds')}>
         ${ENDS.map(([text, seconds]) => html`<option key=${seconds} value=${seconds} selected=${seconds === Number(value.expires_in_seconds)}>${text}</option>`)}</select>`}<//>
-      <${Field} label="Your own token once more" hint="Or another admin token, if you signed in by a link: so an open page alone makes no tokens.">${(of) => html`<input class="input"
+      <${Field} label="Your own token once more" hint="So an open page alone makes no tokens. If you signed in by a link: any other admin token, such as that in admin.token of the data directory.">${(of) => html`<input class="input"
         type="password" autocomplete="off" ...${of} required value=${value.own_token} onInput=${put('own_token')} />`}<//>
       ${error && html`<${ErrorNote} error=${error} />`}
       <div class="dialog-end"><${Button} onClick=${close}>Cancel<//><button type="submit" class="button primary" disabled=${busy}>Make it</button></div>

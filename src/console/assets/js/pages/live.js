@@ -4,7 +4,7 @@
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
 import { json, page as askPage, paths } from '../api.js';
 import { address, callAddress, list } from '../url.js';
-import { ActiveCalls, STAYS } from '../active.js';
+import { ActiveCalls, lastsSince, STAYS } from '../active.js';
 import { CallControl, controllable } from '../control.js';
 import { begun } from '../columns.js';
 import { lettersAndDigits } from '../filters.js';
@@ -12,7 +12,7 @@ import { follow } from '../feed.js';
 import { Sparkline } from '../charts.js';
 import { NoCalls } from '../empty.js';
 import { accountName } from '../account.js';
-import { clock, duration, full, iso, number } from '../time.js';
+import { clock, duration, full, iso, now as present, number } from '../time.js';
 import { ACTIVE, Direction, FINAL, Status, StatusIcon, statusMeaning, statusName, statusOf } from '../status.js';
 import { part, Text } from '../text.js';
 import { useNarrow, useWindow } from '../window.js';
@@ -104,7 +104,7 @@ function Head({ live, asked, url, navigate, chosen }) {
   const toggle = (status) => navigate({ callStatus: chosen.includes(status) ? chosen.filter((one) => one !== status) : ACTIVE.filter((one) => one === status || chosen.includes(one)) }, { replace: true });
   return html`<div class="live-head">
     <div class="live-now">
-      <div class="live-all"><b>${live.calls ? number(all) : ' '}</b><span>${all === 1 ? 'active call' : 'active calls'}</span></div>
+      <div class="live-all"><b>${live.calls ? number(all) : ' '}</b><span>${all === 1 ? 'active call' : 'active calls'}</span>${live.calls && !live.more && html`<${Longest} calls=${live.calls} />`}</div>
       <div class="live-counts" role="group" aria-label="Active calls by status">
         ${ACTIVE.map((status) => html`<button key=${status} type="button" class="live-count ${counts[status] ? '' : 'zero'}" aria-pressed=${chosen.includes(status) ? 'true' : 'false'} title=${statusMeaning(status)} onClick=${() => toggle(status)}>
           <${StatusIcon} status=${status} /><span>${statusName(status)}</span><b>${live.calls ? number(counts[status] ?? 0) : ''}</b>
@@ -122,6 +122,13 @@ function Head({ live, asked, url, navigate, chosen }) {
       <span class="feed ${live.feed}" role="status">${{ open: 'Up to date', lost: 'Connecting again…', opening: 'Connecting…' }[live.feed]}</span>
     </div>
   </div>`;
+}
+
+/** How long the longest active call lasts, and the way to it. */
+function Longest({ calls }) {
+  const now = useNow(1000);
+  const call = calls.longest();
+  return call && html`<a href=${callAddress(call)}>longest ${duration((now - lastsSince(call)) / 1000)}</a>`;
 }
 
 /** Active calls by status: of those here, or, where these are not all, as the server counts them. */
@@ -156,7 +163,7 @@ function LastHour({ stats }) {
     return () => clearInterval(timer);
   }, []);
   const { value, error } = useLoad((signal) => {
-    const start = Math.floor(Date.now() / 60_000) * 60_000 - 59 * 60_000;
+    const start = Math.floor(present() / 60_000) * 60_000 - 59 * 60_000;
     return json(`${stats}?interval=minute&group=status&start=${iso(start)}&end=${iso(start + 3_600_000)}`, { signal }).then((answer) => ({ start, ...answer }));
   }, [stats, round]);
   // A token that may read lists alone.
@@ -221,7 +228,8 @@ function List({ live, fits, filtered, session, navigate, zone, account, asked, f
   const wanted = useMemo(() => live.calls.order(fits), [live.version, fits]);
   // What is new waits while the list stands still; what it shows goes on in its rows.
   const before = kept.current;
-  const rows = held ? before.filter(({ sid }) => live.calls.get(sid)) : wanted;
+  // A call may be gone before the list is drawn anew.
+  const rows = (held ? before : wanted).filter(({ sid }) => live.calls.get(sid));
   const waiting = held ? wanted.filter(({ sid }) => !before.some((row) => row.sid === sid)).length : 0;
   kept.current = rows;
   const rem = narrow ? 4.25 : 2.25;
@@ -261,7 +269,7 @@ function List({ live, fits, filtered, session, navigate, zone, account, asked, f
         ${first > 0 && html`<tr key="before" class="space" aria-hidden="true"><td colspan=${span} style=${{ height: `${first * height}px` }}></td></tr>`}
         ${rows.slice(first, last).map(({ sid, depth }, i) => {
           const { call, since, ended } = live.calls.get(sid);
-          const state = ended ? (now - ended > STAYS ? 'ended fading' : 'ended') : now - since < 2500 ? 'new' : '';
+          const state = ended ? (Date.now() - ended > STAYS ? 'ended fading' : 'ended') : Date.now() - since < 2500 ? 'new' : '';
           const row = { call, ended, depth, now, zone, session, find, accounts, controls };
           return html`<tr key=${sid} data-sid=${sid} class=${state} aria-rowindex=${first + i + 2} onClick=${(event) => open(event, call)}>${narrow ? html`<td><${Card} ...${row} /></td>` : html`<${Cells} ...${row} />`}</tr>`;
         })}
@@ -272,7 +280,7 @@ function List({ live, fits, filtered, session, navigate, zone, account, asked, f
 
 /** Since when a call talks, or rings, in words and in seconds. */
 function lasted(call, ended, now) {
-  const since = Date.parse(call.answered_at ?? call.attempted_at ?? '');
+  const since = lastsSince(call);
   if (ended) return { text: call.duration === undefined ? '' : duration(call.duration), title: 'Its duration' };
   if (Number.isNaN(since)) return { text: '', title: '' };
   return { text: duration((now - since) / 1000), title: call.answered_at ? 'Since the answer' : 'Since it began' };

@@ -7,7 +7,7 @@ import { Audit, auditOf } from '../operation/audit.js';
 import { Connect } from '../operation/connect.js';
 import { Overview } from '../operation/overview.js';
 import { Tokens } from '../operation/tokens.js';
-import { clock } from '../time.js';
+import { clock, now } from '../time.js';
 import { address } from '../url.js';
 import { Empty, ErrorNote, Waiting, useLoad, useNow } from '../ui.js';
 
@@ -23,7 +23,7 @@ const PARTS = [
   ['connect', 'Connect', { operation, accounts }, Connect],
   ['accounts', 'Accounts', { accounts }, Accounts],
   ['tokens', 'Tokens', { tokens, accounts }, Tokens],
-  ['audit', 'Audit log', { audit: auditOf }, Audit],
+  ['audit', 'Audit log', { audit: auditOf, tokens }, Audit],
 ];
 
 export function Operation({ session, url, navigate, zone }) {
@@ -43,10 +43,11 @@ export function Operation({ session, url, navigate, zone }) {
 /** A part with what it shows, asked for again and again while the page is seen. */
 function Loaded({ asked, name, Part, ...rest }) {
   const tick = useNow(EVERY);
-  const load = (signal) => Promise.all(Object.entries(asked).map(async ([key, ask]) => [key, await ask(signal)])).then(Object.fromEntries);
-  const { value, error, again } = useLoad(load, [tick]);
+  const only = rest.url.params.get('only');
+  const load = (signal) => Promise.all(Object.entries(asked).map(async ([key, ask]) => [key, await ask(signal, only)])).then(Object.fromEntries);
+  const { value, error, again } = useLoad(load, [tick, only]);
   const [at, setAt] = useState();
-  useEffect(() => value && setAt(new Date()), [value]);
+  useEffect(() => value && setAt(now()), [value]);
   if (!value) return error ? html`<${ErrorNote} error=${error} again=${again} />` : html`<${Waiting} />`;
   return html`<section aria-label=${name}>
     <${Part} ...${rest} ...${value} again=${again} />
