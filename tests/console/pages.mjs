@@ -45,6 +45,8 @@ export async function before(server) {
   const strange = { from: HOSTILE, to: TURNED, sip_reason: HOSTILE, originating_sip_trunk_name: HOSTILE, application_sid: HOSTILE };
   await server.events([
     event(20_100, 'completed', { ...strange, call_id: HOSTILE, caller_name: HOSTILE, customer_data: { text: HOSTILE, long: 'x'.repeat(5000) }, [HOSTILE]: 1, at: at(-2 * MINUTE) }),
+    // Names that every object of JavaScript has.
+    event(20_103, 'completed', { constructor: 'its own', toString: { a: 1 }, call_termination_by: 'constructor', from: '+15557654322', at: at(-6 * MINUTE) }),
     event(20_101, 'failed', { from: 'y'.repeat(900), to: `sip:${'z'.repeat(800)}@example.org`, note: 'w'.repeat(10_000), big: '', at: at(-3 * MINUTE) }),
     event(20_200, 'completed', { account_sid: A2, from: '+4989123456', at: at(-5 * MINUTE) }),
   ]);
@@ -178,9 +180,15 @@ async function filters(t) {
     await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
     return (await page.getByText('These are all.').count()) === 1;
   }, 'the end of the day');
-  assert.equal(await page.evaluate(() => Number([...document.querySelectorAll('[data-row]')].at(-1).dataset.row) + 1), found);
+  // The last rows are drawn once the window is there.
+  await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+  const last = () => page.evaluate(() => Number([...document.querySelectorAll('[data-row]')].at(-1).dataset.row) + 1);
+  await until(async () => (await last()) === found, `row ${found}`);
   await page.goto(`${t.url}/console/history?callStatus=busy&direction=outbound&trunk=None`);
   await page.getByText('No call fits').waitFor();
+  // It has the number at another time.
+  await page.goto(`${t.url}/console/history?q=5550000001&callStatus=busy`);
+  await page.getByText('With these filters, nothing has 5550000001 in a number.').waitFor();
   await page.getByRole('button', { name: 'Show all calls' }).click();
   await rows(page).first().waitFor();
   assert.match(page.url(), /\/console\/history$/);
@@ -188,7 +196,7 @@ async function filters(t) {
 
 async function tenThousand(t) {
   const page = await t.signedIn({ at: `/console/history?account=${A1}` });
-  await page.getByText('10,007 calls').waitFor();
+  await page.getByText('10,008 calls').waitFor();
   let most = 0;
   await until(async () => {
     await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
@@ -335,7 +343,7 @@ async function columns(t) {
 async function sideBySide(t) {
   const [one, other] = [t.server.token('--account', A1, '--name', 'one'), t.server.token('--account', A2, '--role', 'read', '--name', 'other')];
   const [left, right] = [await t.signedIn({ token: one, at: '/console/history' }), await t.signedIn({ token: other, at: '/console/history' })];
-  await left.getByText('10,007 calls').waitFor();
+  await left.getByText('10,008 calls').waitFor();
   await right.getByText('1 call', { exact: true }).waitFor();
   assert.deepEqual(await callers(right), ['+4989123456']);
   // Neither by another address.
@@ -444,6 +452,57 @@ async function doubled(t) {
   }
 }
 
+async function anotherAccount(t) {
+  const page = await t.signedIn({ at: '/console/history?callStatus=completed' });
+  await rows(page).first().waitFor();
+  let answer;
+  const held = new Promise((resolve) => {
+    answer = resolve;
+  });
+  await page.route(`**/v1/Accounts/${A2}/Calls?*`, async (route) => {
+    await held;
+    await route.continue();
+  });
+  await page.getByRole('button', { name: 'Account: All accounts' }).click();
+  await page.getByRole('button', { name: 'Other' }).click();
+  await page.getByText('Reading calls').waitFor();
+  assert.equal(await rows(page).count(), 0, 'calls of all accounts are not shown as those of one');
+  answer();
+  await rows(page).first().waitFor();
+  assert.deepEqual(await callers(page), ['+4989123456']);
+}
+
+async function anotherToken(t) {
+  const page = await t.signedIn({ at: '/console/history?trunk=BT' });
+  await rows(page).first().locator('.row-link').click();
+  await page.getByText('All fields').waitFor();
+  assert.match(await page.locator('h1').textContent(), /\+1555\d{7}/);
+  // Somebody else signs in in another tab: this one shows what that token may see, and so does "back".
+  const answer = await page.context().request.post(`${t.url}/console/api/session`, {
+    headers: { origin: t.url, 'sec-fetch-site': 'same-origin' },
+    data: { token: t.server.token('--admin', '--role', 'read-masked') },
+  });
+  assert.equal(answer.status(), 200);
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await page.locator('h1', { hasText: /\+1555\*\*\*\d\d/ }).waitFor();
+  await page.route('**/v1/Calls?*', () => {});
+  await page.goBack();
+  await page.getByText('Reading calls').waitFor();
+  assert.equal(await rows(page).count(), 0, 'what the other token has read is gone');
+}
+
+async function namesOfObjects(t) {
+  const page = await t.signedIn({ at: `/console/calls/${A1}/${sid(20_103)}` });
+  await page.getByText('All fields').waitFor();
+  await page.locator('.fields dd', { hasText: 'its own' }).waitFor();
+  await page.getByText('It was completed', { exact: false }).first().waitFor();
+  await page.goto(`${t.url}/console/statistics?measure=constructor`);
+  await page.locator('.tiles').waitFor();
+  await page.goto(`${t.url}/console/history?callStatus=constructor`);
+  await page.getByRole('alert').waitFor();
+  assert.equal(await page.getByText('native code').count(), 0);
+}
+
 export const tests = [
   ['a token signs in, a wrong one is told, and signing out ends it', signIn],
   ['a session that is over leads back to the same address', sessionOver],
@@ -457,7 +516,10 @@ export const tests = [
   ['columns are kept', columns],
   ['two accounts side by side see their own', sideBySide],
   ['a token that sees numbers masked is shown none', masked],
+  ['calls of one account are not shown as those of another', anotherAccount],
+  ['what a token has read is not shown to the next one', anotherToken],
   ['what comes from calls is text', hostile],
+  ['fields may be named as those of every object', namesOfObjects],
   ['pages are accessible', accessible],
   ['print is a clean sheet', printed],
   ['pages fit at twice their size', doubled],

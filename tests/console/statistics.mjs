@@ -102,6 +102,13 @@ async function tilesCompareWithTheTimeBefore(t) {
   assert.equal(plain(await tile.locator('.tile-value').textContent()), now.calls);
   const way = now.calls > then.calls ? 'up by' : 'down by';
   assert.match(await tile.locator('.tile-change').textContent(), new RegExp(way));
+  await page.locator('.tile', { hasText: 'Answered' }).getByText(`${now.answered} of ${now.calls}`, { exact: true }).waitFor();
+  // Beside next to nothing, percent say nothing.
+  const change = (...of) => page.evaluate(async (figures) => {
+    const main = document.querySelector('script[src$="main.js"]').src;
+    return (await import(main.replace('main.js', 'statistics/measures.js'))).MEASURES.calls.change(...figures);
+  }, of);
+  assert.deepEqual([await change(3651, 2), await change(19, 2)], [['up', '1,826 times'], ['up', '850%']]);
 }
 
 async function aBarSaysItsNumbersAndLeadsToItsCalls(t) {

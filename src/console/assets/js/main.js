@@ -181,12 +181,13 @@ function App() {
   if (session === null || url.page === 'sign-in') {
     return html`<${SignIn} over=${over} lost=${lost} url=${url} navigate=${navigate} signedIn=${signedIn} session=${session} />`;
   }
+  // A page begins anew for another account or token: what was read for one is not shown as that of the other.
   const account = url.params.get('account') ?? undefined;
   return html`<${Shell} ...${{ session, url, navigate, zone, setZone, lost, account, signedIn }}>
     ${error && html`<div class="page"><div class="note bad" role="alert"><div>This page could not be read. After an upgrade of rollcall it has to be loaded anew. <${Button} small onClick=${() => window.location.reload()}>Load it<//></div></div></div>`}
     ${Page === undefined && !error && html`<div class="page"><${Waiting} /></div>`}
     ${Page
-      ? html`<${Guarded} key=${url.page}>
+      ? html`<${Guarded} key=${[url.page, account, session.token_id].join()}>
           <${Page} session=${session} url=${url} navigate=${navigate} zone=${zone} account=${account} />
         <//>`
       : Page === null && html`<div class="page"><h1>No such page</h1><p><a href=${address('live')}>To the calls</a></p></div>`}

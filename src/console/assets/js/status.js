@@ -21,6 +21,7 @@ export const ACTIVE = ['queued', 'trying', 'ringing', 'alerting', 'early-media',
 export const FINAL = ['completed', 'no-answer', 'busy', 'failed'];
 
 const NAMES = {
+  __proto__: null,
   queued: 'Queued',
   trying: 'Trying',
   ringing: 'Ringing',
@@ -35,6 +36,7 @@ const NAMES = {
 };
 
 const MEANINGS = {
+  __proto__: null,
   queued: 'Waiting to be dialled',
   trying: 'The call was accepted and is on its way',
   ringing: 'The called party rings',
@@ -73,6 +75,7 @@ export function isActive(call) {
 
 // A shape for each, so that colour is not all there is.
 const SHAPES = {
+  __proto__: null,
   queued: html`<circle cx="6" cy="6" r="4" fill="none" stroke-dasharray="2 1.8" />`,
   trying: html`<circle cx="6" cy="6" r="4" fill="none" />`,
   ringing: html`<circle cx="6" cy="6" r="4.4" fill="none" /><circle class="solid" cx="6" cy="6" r="1.8" />`,

@@ -163,7 +163,7 @@ function outcome(call, told) {
   const waited = call.answered_at && call.attempted_at ? (Date.parse(call.answered_at) - Date.parse(call.attempted_at)) / 1000 : undefined;
   const whole = told.final && told.start !== undefined ? (told.final.at - told.start) / 1000 : undefined;
   const cdr = typeof call.termination_reason === 'string' && call.termination_reason ? ` The CDR says: ${visible(call.termination_reason).slice(0, 80)}.` : '';
-  const by = { caller: 'the caller', callee: 'the called party' }[call.call_termination_by];
+  const by = { __proto__: null, caller: 'the caller', callee: 'the called party' }[call.call_termination_by];
   if (call.stale) return `Nobody knows how it ended: no event came for a long time. It was last ${statusName(call.call_status).toLowerCase()}.`;
   switch (call.call_status) {
     case 'completed':
@@ -242,8 +242,9 @@ function Events({ legs, call, zone }) {
   </section>`;
 }
 
-// Fields that lead to the calls that share them.
+// Fields that lead to the calls that share them. Any name may be that of a field: `constructor` is no link.
 const LINKS = {
+  __proto__: null,
   from: ['number', 'Calls from or to it'],
   to: ['number', 'Calls from or to it'],
   originating_sip_trunk_name: ['trunk', 'Calls by this trunk'],

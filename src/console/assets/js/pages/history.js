@@ -34,7 +34,7 @@ export function History({ session, url, navigate, zone, account }) {
   const filters = query(url.params, zone);
   const key = withQuery(calls, filters);
   // A preset such as "last hour" moves with each look, and is the same question.
-  const question = [calls, search(url.params), url.params.get('range'), zone, ...active(url.params).map((one) => url.params.get(one.key)), url.params.get('start'), url.params.get('end')].join('\n');
+  const question = [session.token_id, calls, search(url.params), url.params.get('range'), zone, ...active(url.params).map((one) => url.params.get(one.key)), url.params.get('start'), url.params.get('end')].join('\n');
   const rows = useRows(question, key, url);
   const total = useCount(question, key, rows, search(url.params) !== '');
   const columns = useColumns(url, navigate, session, account);
@@ -272,12 +272,13 @@ function Nothing({ filtered, url, navigate, session, account }) {
   if (!filtered) return html`<${NoCalls} session=${session} account=${account} />`;
   const q = search(url.params);
   const others = active(url.params);
+  const isTimed = ['range', 'start', 'end'].some((key) => url.params.has(key));
   return html`<${Empty} icon="search" title="No call fits">
-    ${q && html`<p>Nothing has <b><bdi>${q}</bdi></b> in a number. The search finds a part of a number or SIP user of at least 3 letters or digits, and whole call sids and Call-IDs. Leave out a leading <code>00</code> or <code>+</code>.</p>`}
+    ${q && html`<p>${others.length > 0 || isTimed ? 'With these filters, nothing' : 'Nothing'} has <b><bdi>${q}</bdi></b> in a number. The search finds a part of a number or SIP user of at least 3 letters or digits, and whole call sids and Call-IDs. Leave out a leading <code>00</code> or <code>+</code>.</p>`}
     ${!q && html`<p>No call has all of these filters.</p>`}
     <div class="empty-buttons">
       ${others.map((filter) => html`<${Button} key=${filter.key} small onClick=${() => navigate({ [filter.key]: null })}>Without “${filter.name}”<//>`)}
-      ${(url.params.has('range') || url.params.has('start') || url.params.has('end')) && html`<${Button} small onClick=${() => navigate({ range: null, start: null, end: null })}>Of any time<//>`}
+      ${isTimed && html`<${Button} small onClick=${() => navigate({ range: null, start: null, end: null })}>Of any time<//>`}
       <${Button} small kind="primary" onClick=${() => navigate(cleared())}>Show all calls<//>
     </div>
   <//>`;

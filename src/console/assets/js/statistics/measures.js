@@ -24,12 +24,14 @@ export const mean = (figures) => {
 
 /** What is measured: of an answer of CallStats grouped by status, as a whole or of an hour or day. */
 export const MEASURES = {
+  __proto__: null,
   calls: {
     name: 'Calls', of: ({ calls }) => calls, text: number, change: relative,
     about: 'Each counts once, in the hour in which it was first heard of.',
   },
   answered: {
     name: 'Answered', of: ({ answered, calls }) => ratio(answered, calls), text: percent, tickFormat: wholePercent, most: 1,
+    note: ({ answered, calls }) => `${number(answered)} of ${number(calls)}`,
     change: (now, then) => points(now, then), about: 'Answered calls of all calls (ASR).',
   },
   mean: {
@@ -49,6 +51,7 @@ export const MEASURES = {
 function relative(now, then) {
   if (!then) return now ? ['up', 'none before'] : ['same', 'none before'];
   const change = now / then - 1;
+  if (change >= 9) return ['up', `${number(Math.round(now / then))} times`];
   const text = Math.abs(change).toLocaleString(undefined, { style: 'percent', maximumFractionDigits: Math.abs(change) < 0.1 ? 1 : 0 });
   return Math.abs(change) < 0.0005 ? ['same', 'as before'] : [change > 0 ? 'up' : 'down', text];
 }
