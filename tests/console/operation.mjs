@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import path from 'node:path';
+import { event } from './harness.mjs';
 
 const ACCOUNT = 'e0000000-0000-4000-8000-000000000031';
 const HOSTILE = '<b onclick=alert(1)>"&';
@@ -187,12 +188,13 @@ async function theAuditLogIsFiltered(t) {
 async function sampleCallsAreNoWebhooks(t) {
   const page = await t.signedIn({});
   // As with `serve --demo`, before anything has come.
+  const asked = (route) => route.fetch({ headers: { ...route.request().headers(), 'sec-fetch-site': 'same-origin' } });
   await page.route('**/console/api/session', async (route) => {
-    const answer = await route.fetch();
+    const answer = await asked(route);
     await route.fulfill({ response: answer, json: { ...await answer.json(), demo: true } });
   });
   await page.route('**/console/api/accounts', async (route) => {
-    const answer = await route.fetch();
+    const answer = await asked(route);
     await route.fulfill({ response: answer, json: (await answer.json()).map((one) => ({ ...one, last_event_at: null })) });
   });
   await part(t, page, 'connect');
@@ -200,6 +202,7 @@ async function sampleCallsAreNoWebhooks(t) {
   assert.equal(await page.getByText('Events arrive').count(), 0);
   await page.unroute('**/console/api/session');
   await page.unroute('**/console/api/accounts');
+  await t.events([event(1, 'completed')]);
   await part(t, page, 'connect');
   await page.getByText('Events arrive').waitFor();
 }
