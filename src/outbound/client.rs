@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
@@ -186,8 +186,11 @@ impl Client {
         driver: &mut JoinSet<()>,
     ) -> Result<RequestSender, RequestError> {
         let mut last = "its name has no address".to_owned();
-        for address in checked_addresses(base, networks).await? {
-            let connected = async {
+        let begun = Instant::now();
+        let addresses = checked_addresses(base, networks).await?;
+        let mut turns = Turns::new(addresses.len(), self.connect.saturating_sub(begun.elapsed()));
+        for address in addresses {
+            let connected = Box::pin(async {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 if !base.secure() {
@@ -200,13 +203,41 @@ impl Client {
                     }
                 };
                 handshake(self.tls.connect(name, stream).await?, driver).await
-            };
-            match connected.await {
+            });
+            match turns.next(connected).await {
                 Ok(sender) => return Ok(sender),
                 Err(error) => last = format!("{address}: {error}"),
             }
         }
         Err(unreached(base, last))
+    }
+}
+
+/// The time for a connection, shared by the addresses of a place: one that does not answer leaves time for those
+/// after it.
+pub(super) struct Turns {
+    until: Instant,
+    left: u32,
+}
+
+impl Turns {
+    pub fn new(addresses: usize, time: Duration) -> Self {
+        let left = u32::try_from(addresses).unwrap_or(u32::MAX);
+        Self { until: Instant::now() + time, left }
+    }
+
+    /// What comes of the next address. The last one has whatever time the caller gives it.
+    pub async fn next<T>(
+        &mut self,
+        connecting: impl Future<Output = std::io::Result<T>>,
+    ) -> std::io::Result<T> {
+        let share = self.until.saturating_duration_since(Instant::now()) / self.left.max(1);
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            return connecting.await;
+        }
+        let connected = tokio::time::timeout(share, connecting).await;
+        connected.unwrap_or_else(|_| Err(std::io::Error::other("it does not answer")))
     }
 }
 
@@ -339,4 +370,24 @@ pub(super) fn authorities(
         return Err(wrong("there is no certificate in it".to_owned()));
     }
     Ok(store)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_leaves_time_for_the_next_one() {
+        let time = Duration::from_millis(90);
+        let tried = async {
+            let mut turns = Turns::new(3, time);
+            for _ in 0..2 {
+                let silent = std::future::pending::<std::io::Result<()>>();
+                let error = turns.next(silent).await.unwrap_err().to_string();
+                assert_eq!(error, "it does not answer");
+            }
+            turns.next(async { Ok("connected") }).await
+        };
+        assert_eq!(tokio::time::timeout(time, tried).await.unwrap().unwrap(), "connected");
+    }
 }

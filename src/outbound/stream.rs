@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::address::{Endpoint, TargetHost};
-use super::client::{CONFIGURED, authorities, look_up};
+use super::client::{CONFIGURED, Turns, authorities, look_up};
 use super::error::ClientError;
 
 /// How long a connection may take, TLS included.
@@ -87,13 +87,15 @@ impl Connector {
     }
 
     async fn first(&self, place: &Endpoint) -> std::io::Result<Box<dyn Stream>> {
+        let begun = Instant::now();
         let addresses = match place.host() {
             TargetHost::Ip(ip) => vec![(ip.to_canonical(), place.port()).into()],
             TargetHost::Name(name) => look_up(&CONFIGURED, name.clone(), place.port()).await?,
         };
         let mut last = std::io::Error::other("its name has no address");
+        let mut turns = Turns::new(addresses.len(), CONNECT_MAX.saturating_sub(begun.elapsed()));
         for address in addresses {
-            let connected = async {
+            let connected = Box::pin(async {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 let Some(tls) = &self.0 else { return Ok(Box::new(stream) as Box<dyn Stream>) };
@@ -104,8 +106,8 @@ impl Connector {
                     }
                 };
                 Ok(Box::new(tls.connect(name, stream).await?) as Box<dyn Stream>)
-            };
-            match connected.await {
+            });
+            match turns.next(connected).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
