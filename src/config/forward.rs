@@ -77,7 +77,7 @@ impl FromStr for TargetUrl {
         if origin.contains('@') {
             return Err(TargetUrlError::Credentials);
         }
-        let wrong = || TargetUrlError::Url(one_line(&without_query(text)));
+        let wrong = || TargetUrlError::Url(one_line(&without_secrets(text)));
         let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
         if place.len() > URL_BYTES_MAX || !path.bytes().all(plain) {
             return Err(wrong());
@@ -92,9 +92,11 @@ impl FromStr for TargetUrl {
     }
 }
 
-/// A URL as an error quotes it.
-fn without_query(text: &str) -> String {
-    text.split_once('?').map_or_else(|| text.to_owned(), |(place, _)| format!("{place}?…"))
+/// A URL as an error quotes it: without what may be secret.
+fn without_secrets(text: &str) -> String {
+    let place = text.find(['?', '#']).and_then(|end| text.get(..end));
+    let quoted = place.map_or_else(|| text.to_owned(), |place| format!("{place}?…"));
+    quoted.rsplit_once('@').map_or(quoted.clone(), |(_, rest)| format!("…@{rest}"))
 }
 
 impl fmt::Display for TargetUrl {
@@ -255,8 +257,15 @@ mod tests {
         }
         let error = "https://u:hunter2@a/x".parse::<TargetUrl>().unwrap_err().to_string();
         assert!(error.contains("password_file") && !error.contains("hunter2"), "{error}");
-        let error = "https://a:x/?key=hunter2".parse::<TargetUrl>().unwrap_err().to_string();
-        assert!(!error.contains("hunter2"), "{error}");
+        for text in [
+            "https://a:x/?key=hunter2",
+            "https://a:x/#hunter2",
+            "https:/u:hunter2@a/x",
+            "https://u:hunter2/2@a/x",
+        ] {
+            let error = text.parse::<TargetUrl>().unwrap_err().to_string();
+            assert!(error.contains("not the URL") && !error.contains("hunter2"), "{error}");
+        }
         let url: TargetUrl = "https://a/x?key=hunter2".parse().unwrap();
         assert_eq!(url.shown(), "https://a/x?…");
     }
