@@ -238,7 +238,8 @@ pub(super) fn forward_lines(
     }
     if forward.passed_over > 0 {
         let count = counted(forward.passed_over, "webhook");
-        let why = "that had events of several accounts or of too many calls";
+        let why =
+            "that had events of several accounts or of too many calls, or came back from a target";
         lines.push(("forwarding", format!("not for {count} {why}")));
     }
     lines

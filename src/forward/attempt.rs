@@ -27,6 +27,8 @@ pub(super) struct Destination {
 pub(super) struct FailedAttempt {
     pub how: Undelivered,
     pub why: String,
+    /// It may be about this hook, and not about the target.
+    pub of_hook: bool,
 }
 
 impl Destination {
@@ -56,7 +58,7 @@ impl Destination {
                 headers.insert(name, value);
             }
         };
-        put(DELIVERY, delivery_id(head).as_bytes());
+        put(DELIVERY, head.delivery_id().as_bytes());
         if !content.b3.is_empty() {
             put(B3, &content.b3);
         }
@@ -85,13 +87,8 @@ fn signature(secret: &Secret, now: Timestamp, body: &[u8]) -> String {
     format!("t={time},v1={}", HEXLOWER.encode(digest.as_ref()))
 }
 
-/// What names a hook for its receiver.
-fn delivery_id(head: &HookHead) -> String {
-    format!("{:x}-{}", head.at.millis(), head.seq)
-}
-
 fn judged(answer: Result<StatusCode, RequestError>) -> Result<(), FailedAttempt> {
-    let failed = |how, why: String| Err(FailedAttempt { how, why });
+    let failed = |how, why: String, of_hook| Err(FailedAttempt { how, why, of_hook });
     match answer {
         Ok(status) if status.is_success() => Ok(()),
         Ok(status) => {
@@ -100,7 +97,7 @@ fn judged(answer: Result<StatusCode, RequestError>) -> Result<(), FailedAttempt>
                 500..=599 => Undelivered::Failed,
                 _ => Undelivered::Refused,
             };
-            failed(how, format!("it answers {}", status.as_u16()))
+            failed(how, format!("it answers {}", status.as_u16()), is_of_hook(status))
         }
         Err(error) => {
             let how = match &error {
@@ -110,8 +107,17 @@ fn judged(answer: Result<StatusCode, RequestError>) -> Result<(), FailedAttempt>
                 RequestError::Late { .. } => Undelivered::Late,
                 RequestError::Lost { .. } | RequestError::TooLarge { .. } => Undelivered::Lost,
             };
-            failed(how, error.to_string())
+            failed(how, error.to_string(), false)
         }
+    }
+}
+
+/// Whether another hook may have another answer.
+fn is_of_hook(status: StatusCode) -> bool {
+    match status.as_u16() {
+        401 | 403..=405 | 407 | 408 | 429 => false,
+        400..=500 => true,
+        _ => false,
     }
 }
 
@@ -146,5 +152,14 @@ mod tests {
             let judged = judged(Ok(StatusCode::from_u16(status).unwrap()));
             assert_eq!(judged.err().map(|failed| failed.how), how, "{status}");
         }
+    }
+    #[test]
+    fn what_may_be_about_one_hook_is_told_from_what_is_about_the_target() {
+        let of_hook = |status: u16| {
+            let judged = judged(Ok(StatusCode::from_u16(status).unwrap()));
+            judged.unwrap_err().of_hook
+        };
+        assert!([400, 402, 406, 409, 413, 422, 451, 500].into_iter().all(of_hook));
+        assert!(![101, 301, 401, 403, 404, 405, 408, 429, 502, 503].into_iter().any(of_hook));
     }
 }

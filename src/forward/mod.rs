@@ -14,6 +14,7 @@
 //! * Nothing of this delays the answer to the sender: the hook is in the commit that the answer waits for anyway.
 //! * What is stored of the progress of a target may be older than what was sent, and is never newer.
 
+mod age;
 mod attempt;
 mod pace;
 mod target;
@@ -31,6 +32,7 @@ use crate::outbound::Client;
 use crate::store::{Audience, Store, StoreError, chain};
 use crate::tls;
 
+use age::Ages;
 use attempt::Destination;
 use target::Target;
 
@@ -82,14 +84,16 @@ impl Forwarder {
     pub async fn run(self, store: Arc<Store>, stopped: watch::Receiver<()>, drain: Duration) {
         let Self { settings, client, destinations } = self;
         let mut tasks = JoinSet::new();
+        let ages = Arc::new(Ages::new(settings.max_age));
         let progress: std::collections::BTreeMap<_, _> =
             store.forward_targets().into_iter().collect();
         for (target, destination) in settings.targets.0.iter().zip(destinations) {
             let Some(progress) = progress.get(&target.name).cloned() else { continue };
             let metrics = store.meter().forward.target(&target.name);
             metrics.change(|state| state.url = target.url.shown());
-            let (name, client) = (target.name.clone(), client.clone());
-            let task = Target::new(name, &settings, store.clone(), client, destination, progress);
+            let (name, client, ages) = (target.name.clone(), client.clone(), ages.clone());
+            let store = store.clone();
+            let task = Target::new(name, &settings, store, client, destination, progress, ages);
             tasks.spawn(task.run(stopped.clone()));
         }
         if !settings.targets.0.is_empty() && store.forward_paused() {

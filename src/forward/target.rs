@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 
+use super::age::Ages;
 use super::attempt::{Destination, FailedAttempt};
 use super::pace::{Pace, pause};
 use crate::access::Account;
@@ -26,13 +27,13 @@ const AHEAD: usize = 1024;
 /// Hooks that are held, those among them whose attempts have failed. With as many nothing more is read until one
 /// is delivered or set aside.
 const HELD_MAX: usize = 8192;
-/// Calls of all hooks that are held.
-const CALLS_MAX: usize = 4 * HELD_MAX;
+/// Sids of all hooks that are held.
+const SIDS_MAX: usize = 4 * HELD_MAX;
 /// How often it is looked whether hooks are too old.
 const AGE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a look at the store that failed rests.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// Time between two lines of the log about hooks that were set aside.
+/// Time between two lines of the log that say the same.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 
 /// What is sent to one target.
@@ -44,16 +45,18 @@ pub(super) struct Target {
     metrics: Arc<TargetMetrics>,
     progress: Arc<Mutex<ForwardProgress>>,
     longest: Duration,
-    max_age_millis: u64,
+    ages: Arc<Ages>,
     pace: Pace,
     held: BTreeMap<u64, HeldHook>,
     /// The hooks of each call, in their order.
     calls: HashMap<CallSid, BTreeSet<u64>>,
-    /// Calls of all hooks that are held.
+    /// Sids of all hooks that are held.
     weight: usize,
     /// Hooks that may be sent once their time has come.
     due: BTreeSet<(Instant, u64)>,
-    attempts: JoinSet<(u64, Attempted)>,
+    attempts: JoinSet<Attempted>,
+    /// The hook of each attempt that is under way.
+    sent: HashMap<Id, u64>,
     /// Where the reading of each span has stopped, by its end.
     readers: HashMap<Option<u64>, HookReader>,
     /// When the store is asked again after an error.
@@ -61,6 +64,7 @@ pub(super) struct Target {
     aged_at: Option<Instant>,
     aside: u64,
     said_aside: Option<Instant>,
+    said_unread: Option<Instant>,
 }
 
 /// A hook that is held.
@@ -93,9 +97,9 @@ impl Target {
         client: Arc<Client>,
         destination: Destination,
         progress: Arc<Mutex<ForwardProgress>>,
+        ages: Arc<Ages>,
     ) -> Self {
         let metrics = store.meter().forward.target(&name);
-        let millis = u64::try_from(settings.max_age.as_millis()).unwrap_or(u64::MAX);
         Self {
             name,
             store,
@@ -104,27 +108,28 @@ impl Target {
             metrics,
             progress,
             longest: settings.retry_max,
-            max_age_millis: millis,
+            ages,
             pace: Pace::new(settings.concurrency, settings.retry_max),
             held: BTreeMap::new(),
             calls: HashMap::new(),
             weight: 0,
             due: BTreeSet::new(),
             attempts: JoinSet::new(),
+            sent: HashMap::new(),
             readers: HashMap::new(),
             rests_until: None,
             aged_at: None,
             aside: 0,
             said_aside: None,
+            said_unread: None,
         }
     }
 
     /// Sends until it is told to stop, and then waits for what is under way.
     pub async fn run(mut self, mut stopped: watch::Receiver<()>) {
-        let mut changes = self.store.forward_changes();
+        let wake = self.store.forward_wake(&self.name);
         self.find_held().await;
         loop {
-            changes.mark_unchanged();
             let more = self.fill().await;
             self.give_up_old();
             self.note_oldest();
@@ -135,13 +140,13 @@ impl Target {
             tokio::select! {
                 biased;
                 _ = stopped.changed() => break,
-                Some(attempted) = self.attempts.join_next() => self.settle(attempted).await,
-                _ = changes.changed() => {}
+                Some(ended) = self.attempts.join_next_with_id() => self.settle(ended).await,
+                () = wake.notified() => {}
                 () = tokio::time::sleep_until(wakes_at.into()) => {}
             }
         }
-        while let Some(attempted) = self.attempts.join_next().await {
-            self.settle(attempted).await;
+        while let Some(ended) = self.attempts.join_next_with_id().await {
+            self.settle(ended).await;
         }
     }
 
@@ -259,19 +264,24 @@ impl Target {
     fn has_room(&self) -> bool {
         let ahead = if self.pace.is_down() { AHEAD / 4 } else { AHEAD };
         let waiting = self.held.values().filter(|held| held.failures == 0).count();
-        waiting < ahead && self.held.len() < HELD_MAX && self.weight < CALLS_MAX
+        waiting < ahead && self.held.len() < HELD_MAX && self.weight < SIDS_MAX
     }
 
     fn hold(&mut self, head: HookHead, again: Option<u64>) {
         let seq = head.seq;
         let again = again.and_then(Timestamp::from_millis);
         let since = again.map_or(head.at, |again| again.max(head.at));
+        if let Some(held) = self.held.get_mut(&seq) {
+            held.since = held.since.max(since);
+            return;
+        }
         for call in &head.calls {
             self.calls.entry(*call).or_default().insert(seq);
         }
-        self.weight += head.calls.len();
+        self.weight += head.sids();
         let held = HeldHook { head, since, failures: 0, under_way: false };
-        if self.held.insert(seq, held).is_none() && self.is_first(seq) {
+        self.held.insert(seq, held);
+        if self.is_first(seq) {
             self.due.insert((Instant::now(), seq));
         }
     }
@@ -287,7 +297,7 @@ impl Target {
     /// Lets go of a hook, and lets the next ones of its calls be sent.
     fn release(&mut self, seq: u64) -> Option<HeldHook> {
         let held = self.held.remove(&seq)?;
-        self.weight = self.weight.saturating_sub(held.head.calls.len());
+        self.weight = self.weight.saturating_sub(held.head.sids());
         let mut next = BTreeSet::new();
         for call in &held.head.calls {
             let Some(all) = self.calls.get_mut(call) else { continue };
@@ -315,7 +325,7 @@ impl Target {
             return;
         }
         self.aged_at = Some(now);
-        let least = clock::now().minus_millis(self.max_age_millis);
+        let Some(least) = self.ages.least(clock::now()) else { return };
         let old = self.held.iter().filter(|(_, held)| held.since < least && !held.under_way);
         let old: Vec<u64> = old.map(|(seq, _)| *seq).collect();
         for seq in old {
@@ -335,7 +345,7 @@ impl Target {
                 hooks,
                 why,
                 "webhooks could not be passed on within forward.max_age and were set aside; \
-                 `rollcall forward retry` sends them again"
+                 `rollcall forward retry {target}` sends them again"
             );
             (self.aside, self.said_aside) = (0, Some(now));
         }
@@ -354,31 +364,32 @@ impl Target {
                 return;
             }
             self.due.pop_first();
-            let Some(held) = self.held.get_mut(&seq) else { continue };
+            // One before it may have been asked for again meanwhile: then its turn comes with the end of that.
+            if !self.is_first(seq) {
+                continue;
+            }
+            let Some(held) = self.held.get_mut(&seq).filter(|held| !held.under_way) else {
+                continue;
+            };
             held.under_way = true;
             let head = held.head.clone();
             let (store, client) = (self.store.clone(), self.client.clone());
             let (destination, metrics) = (self.destination.clone(), self.metrics.clone());
-            self.attempts.spawn(async move {
-                (seq, attempt(store, &client, &destination, &metrics, head).await)
-            });
+            let task = self
+                .attempts
+                .spawn(async move { attempt(store, &client, &destination, &metrics, head).await });
+            self.sent.insert(task.id(), seq);
         }
     }
 
     /// Takes the result of an attempt.
-    async fn settle(&mut self, ended: Result<(u64, Attempted), tokio::task::JoinError>) {
-        let Ok((seq, attempted)) = ended else {
-            // It panicked, which the log says; what was under way is tried again.
-            let now = Instant::now();
-            if self.attempts.is_empty() {
-                for (seq, held) in &mut self.held {
-                    if std::mem::take(&mut held.under_way) {
-                        self.due.insert((now + STORE_PAUSE, *seq));
-                    }
-                }
-            }
-            return;
+    async fn settle(&mut self, ended: Result<(Id, Attempted), JoinError>) {
+        let (task, attempted) = match ended {
+            Ok((task, attempted)) => (task, attempted),
+            // It panicked, which the log says.
+            Err(error) => (error.id(), Attempted::Unknown(StoreError::Closing)),
         };
+        let Some(seq) = self.sent.remove(&task) else { return };
         if let Some(held) = self.held.get_mut(&seq) {
             held.under_way = false;
         }
@@ -410,8 +421,10 @@ impl Target {
             state.why = None;
             state.last_delivered_at = Some(now);
         });
-        if self.pace.succeeded() {
+        if self.pace.is_failing() {
             tracing::info!(target_name = self.name, "the target of webhooks answers again");
+        }
+        if self.pace.succeeded() {
             // What failed while it was down waits no longer for that.
             let now = Instant::now();
             let due = std::mem::take(&mut self.due);
@@ -422,7 +435,8 @@ impl Target {
     fn failed(&mut self, seq: u64, failed: FailedAttempt) {
         let now = Instant::now();
         self.metrics.failed(failed.how);
-        let began = self.pace.failed(now, random::share());
+        let refused = Some(seq).filter(|_| failed.of_hook);
+        let began = self.pace.failed(refused, now, random::share());
         if let Some(held) = self.held.get_mut(&seq) {
             held.failures = held.failures.saturating_add(1);
             let after = pause(held.failures, self.longest, random::share());
@@ -475,10 +489,18 @@ impl Target {
         }
     }
 
-    fn say_unread(&self, error: &StoreError) {
-        if !matches!(error, StoreError::Closing) {
+    /// Says once a minute what keeps the store from answering.
+    fn say_unread(&mut self, error: &StoreError) {
+        let now = Instant::now();
+        let says = self.said_unread.is_none_or(|at| now.duration_since(at) >= SAY_AGAIN);
+        if says && !matches!(error, StoreError::Closing) {
+            self.said_unread = Some(now);
             let error = chain(error);
-            tracing::debug!(target_name = self.name, error, "webhooks cannot be looked up now");
+            tracing::warn!(
+                target_name = self.name,
+                error,
+                "webhooks that are to be passed on cannot be read now; trying again"
+            );
         }
     }
 }
@@ -513,6 +535,7 @@ async fn attempt(
     if secret.is_none() {
         metrics.unsigned.inc();
     }
+    let _on_its_way = store.hook_on_its_way(head.delivery_id());
     match destination.send(client, &head, content, secret.as_ref(), clock::now()).await {
         Ok(()) => Attempted::Delivered,
         Err(failed) => Attempted::Failed(failed),

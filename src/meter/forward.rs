@@ -33,7 +33,8 @@ const DELAY_MICROS: &[u64] = &[
 #[derive(Debug, Default)]
 pub struct ForwardMetrics {
     targets: RwLock<BTreeMap<String, Arc<TargetMetrics>>>,
-    /// Webhooks that no target could be sent, since they had events of several accounts, or of too many calls.
+    /// Webhooks that were for no target, since they had events of several accounts or of too many calls, or came
+    /// back from a target.
     pub passed_over: Counter,
 }
 

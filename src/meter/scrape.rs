@@ -380,7 +380,8 @@ impl Scrape {
         let Some(paused) = self.figures.forward_paused else { return Ok(()) };
         let help = "1 while webhooks are kept and not passed on";
         text.number("rollcall_forward_paused", help, u64::from(paused))?;
-        let help = "Webhooks for no target, since they had events of several accounts or of too many calls";
+        let help =
+            "Webhooks for no target: of several accounts, of too many calls, or back from a target";
         text.counter("rollcall_forward_passed_over", help, self.meter.forward.passed_over.get())?;
         for (name, help, value) in [
             (

@@ -15,7 +15,8 @@ use crate::wire::show_time;
 pub struct ForwardFigures {
     /// They are kept and not sent.
     pub paused: bool,
-    /// Webhooks that no target could be sent, since they had events of several accounts, or of too many calls.
+    /// Webhooks that were for no target, since they had events of several accounts or of too many calls, or came
+    /// back from a target.
     pub passed_over: u64,
     pub targets: Vec<TargetFigures>,
 }

@@ -9,7 +9,7 @@ use crate::domain::Timestamp;
 const STEP: Duration = Duration::from_hours(1);
 
 /// When it was asked last, by two clocks: one that can be set and one that cannot.
-pub(super) struct BelievedClock {
+pub struct BelievedClock {
     last: Instant,
     clock: Timestamp,
     paused_until: Option<Instant>,
@@ -33,7 +33,7 @@ impl BelievedClock {
         self.clock = now;
         if Duration::from_millis(shown) > passed + STEP {
             tracing::warn!(
-                "the clock has stepped forward; no call is given up or deleted for an hour"
+                "the clock has stepped forward; no call or webhook is given up or deleted for an hour"
             );
             self.paused_until = Some(self.last + STEP);
         }

@@ -495,12 +495,13 @@ impl<'a> Group<'a> {
         shared.disk.wrote(bytes);
         shared.intake.doing.begin("publishing");
         let forwards = !hooks.is_empty();
+        let mut woken = Vec::new();
         if forwards {
             let begin = writer.segment().length.saturating_sub(bytes as u64);
             for head in &mut hooks {
                 head.begins_after(begin);
             }
-            shared.outbox.accepted(hooks);
+            woken = shared.outbox.accepted(hooks);
         }
         let mut registry = shared.view.registry.write();
         for PublishedCall { id, state, part, waits, indexed, seq, at } in published {
@@ -534,8 +535,8 @@ impl<'a> Group<'a> {
             shared.view.meter.add_live(account, more);
         }
         shared.view.published.send_replace(last_seq);
-        if forwards {
-            shared.outbox.announce();
+        for target in woken {
+            target.notify_one();
         }
         if pressed {
             shared.checkpointer.wake();

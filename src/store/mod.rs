@@ -72,6 +72,7 @@ pub use aggregate::{
     AggregateRequest, Aggregates, Aggregating, BUCKETS_MAX, Bucket, CALLS_OF_AN_HOUR_MAX,
     CELLS_MAX, Dimension, Exceeded, Figures, Group, TOP_MAX,
 };
+pub use believed_clock::BelievedClock;
 pub use change::Change;
 pub use change_feed::{Event, Feed, FeedAccounts, FeedBudget, FeedPosition, Reach, What};
 pub use check::Checked;

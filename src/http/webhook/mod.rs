@@ -30,6 +30,8 @@ use crate::wire::{WireError, parse_event, pieces};
 
 /// The trace of jambonz.
 const B3: HeaderName = HeaderName::from_static("b3");
+/// What names a webhook that a server like this one passes on.
+const DELIVERY: HeaderName = HeaderName::from_static("rollcall-delivery");
 
 /// Media types of bodies with an event a line.
 const NDJSON: [&str; 4] =
@@ -103,7 +105,8 @@ async fn take(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// The hook that is to be passed on, where a target wants it. A body with events of several accounts is for none.
+/// The hook that is to be passed on, where a target wants it. A body with events of several accounts is for none,
+/// nor is one that is being passed on and has come back.
 fn forwarded(
     request: &ApiRequest<'_>,
     events: &[StampedEvent],
@@ -128,7 +131,10 @@ fn forwarded(
         return None;
     }
     let calls: BTreeSet<CallSid> = events.iter().map(|event| event.id.sid).collect();
-    if calls.len() > HOOK_CALLS_MAX {
+    let id = request.headers.get(DELIVERY).and_then(|id| id.to_str().ok());
+    // A target that leads here again must not have it sent for ever.
+    let comes_back = id.is_some_and(|id| store.is_on_its_way(id));
+    if comes_back || calls.len() > HOOK_CALLS_MAX {
         store.meter().forward.passed_over.inc();
         return None;
     }

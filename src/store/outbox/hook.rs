@@ -69,6 +69,16 @@ pub struct HookHead {
 }
 
 impl HookHead {
+    /// Sids that it holds in memory.
+    pub fn sids(&self) -> usize {
+        self.calls.len() + self.applications.as_ref().map_or(0, |names| names.len())
+    }
+
+    /// What names it for its receivers, the same at each attempt.
+    pub fn delivery_id(&self) -> String {
+        format!("{:x}-{}", self.at.millis(), self.seq)
+    }
+
     /// The batch that it stands in begins at this offset of its segment.
     pub(in crate::store) fn begins_after(&mut self, begin: u64) {
         self.offset += begin;

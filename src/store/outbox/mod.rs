@@ -24,7 +24,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::StoreError;
 use super::change::Change;
@@ -46,19 +46,52 @@ const STATE: &str = "forward";
 const TARGET: &str = "forward/";
 /// Hooks that are listed in memory.
 const RECENT_MAX: usize = 8192;
+/// Sids of all of these.
+const RECENT_SIDS_MAX: usize = 4 * RECENT_MAX;
 /// Bytes of the journal that are read at once while hooks are looked for.
 const LOOK_BYTES: u64 = 8 << 20;
 
 /// What the threads of the store and the targets share.
 pub(super) struct Outbox {
     recent: Mutex<RecentHooks>,
-    targets: RwLock<BTreeMap<String, Arc<Mutex<Progress>>>>,
+    targets: RwLock<BTreeMap<String, OutboxTarget>>,
     /// Nothing is sent.
     paused: AtomicBool,
     /// The state is to be stored: there is none yet.
     unsaid: AtomicBool,
-    /// Changes when there is something new to look at.
-    changed: watch::Sender<u64>,
+    /// What is being sent, and to how many targets.
+    on_their_way: Mutex<HashMap<String, usize>>,
+}
+
+/// What is shared with one target.
+struct OutboxTarget {
+    progress: Arc<Mutex<Progress>>,
+    /// Wakes it when there is something to look at.
+    wake: Arc<Notify>,
+}
+
+impl OutboxTarget {
+    fn new(progress: Progress) -> Self {
+        Self { progress: Arc::new(Mutex::new(progress)), wake: Arc::default() }
+    }
+}
+
+/// A hook that is being sent, for as long as this is there.
+pub struct OnItsWay<'a> {
+    outbox: &'a Outbox,
+    id: String,
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        let mut all = self.outbox.on_their_way.lock();
+        if let Some(targets) = all.get_mut(&self.id) {
+            *targets -= 1;
+            if *targets == 0 {
+                all.remove(&self.id);
+            }
+        }
+    }
 }
 
 /// The newest hooks.
@@ -66,6 +99,20 @@ struct RecentHooks {
     /// All from this sequence number on are here.
     complete_from: u64,
     hooks: VecDeque<HookHead>,
+    /// Sids of all of them.
+    sids: usize,
+}
+
+impl RecentHooks {
+    fn extend(&mut self, hooks: Vec<HookHead>) {
+        self.sids += hooks.iter().map(HookHead::sids).sum::<usize>();
+        self.hooks.extend(hooks);
+        while self.hooks.len() > RECENT_MAX || self.sids > RECENT_SIDS_MAX {
+            let Some(left) = self.hooks.pop_front() else { break };
+            self.sids -= left.sids();
+            self.complete_from = left.seq + 1;
+        }
+    }
 }
 
 /// Whether hooks are passed on, as it is stored.
@@ -110,13 +157,13 @@ pub enum HookLookup {
 
 impl Outbox {
     pub fn new() -> Self {
-        let recent = RecentHooks { complete_from: 0, hooks: VecDeque::new() };
+        let recent = RecentHooks { complete_from: 0, hooks: VecDeque::new(), sids: 0 };
         Self {
             recent: Mutex::new(recent),
             targets: RwLock::default(),
             paused: AtomicBool::new(false),
             unsaid: AtomicBool::new(true),
-            changed: watch::Sender::new(0),
+            on_their_way: Mutex::default(),
         }
     }
 
@@ -131,7 +178,7 @@ impl Outbox {
             } else if let Some(name) = row.name.strip_prefix(TARGET) {
                 match Progress::read(&row.json) {
                     Some(progress) => {
-                        targets.insert(name.to_owned(), Arc::new(Mutex::new(progress)));
+                        targets.insert(name.to_owned(), OutboxTarget::new(progress));
                     }
                     None if row.json.is_empty() => {}
                     None => {
@@ -148,29 +195,32 @@ impl Outbox {
         self.paused.store(!targets.is_empty() && !known, Ordering::Release);
     }
 
-    /// Hooks are on disk, and are published after this.
-    pub fn accepted(&self, hooks: Vec<HookHead>) {
-        for progress in self.targets.read().values() {
-            let mut progress = progress.lock();
+    /// Hooks are on disk, and are published after this. Whom they are for is to be woken then; all others look a
+    /// little later, so that a hook costs nothing for each target there is.
+    pub fn accepted(&self, hooks: Vec<HookHead>) -> Vec<Arc<Notify>> {
+        let mut woken = Vec::new();
+        for target in self.targets.read().values() {
+            let mut progress = target.progress.lock();
             let wanted = hooks
                 .iter()
                 .filter(|head| progress.audience.has_hook(head) && progress.needs(head.seq));
-            for _ in 0..wanted.count() {
+            let count = wanted.count();
+            for _ in 0..count {
                 progress.one_more();
             }
-        }
-        let mut recent = self.recent.lock();
-        recent.hooks.extend(hooks);
-        while recent.hooks.len() > RECENT_MAX {
-            if let Some(left) = recent.hooks.pop_front() {
-                recent.complete_from = left.seq + 1;
+            if count > 0 {
+                woken.push(target.wake.clone());
             }
         }
+        self.recent.lock().extend(hooks);
+        woken
     }
 
-    /// Lets the targets look.
+    /// Lets all targets look.
     pub fn announce(&self) {
-        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        for target in self.targets.read().values() {
+            target.wake.notify_one();
+        }
     }
 
     /// Whether a target needs a hook of this account and these applications.
@@ -180,8 +230,8 @@ impl Outbox {
         account: AccountSid,
         applications: Option<&[ApplicationSid]>,
     ) -> bool {
-        self.targets.read().values().any(|progress| {
-            let progress = progress.lock();
+        self.targets.read().values().any(|target| {
+            let progress = target.progress.lock();
             progress.needs(seq) && progress.audience.has(account, applications)
         })
     }
@@ -189,7 +239,7 @@ impl Outbox {
     /// Hooks before this sequence number are needed by no target.
     pub fn oldest_needed(&self) -> u64 {
         let targets = self.targets.read();
-        let oldest = targets.values().map(|progress| progress.lock().oldest_needed());
+        let oldest = targets.values().map(|target| target.progress.lock().oldest_needed());
         oldest.min().unwrap_or(u64::MAX)
     }
 }
@@ -200,10 +250,22 @@ impl Store {
         self.shared.outbox.needs(u64::MAX, account, applications)
     }
 
+    /// A hook of this id is being sent from now on.
+    pub fn hook_on_its_way(&self, id: String) -> OnItsWay<'_> {
+        let outbox = &self.shared.outbox;
+        *outbox.on_their_way.lock().entry(id.clone()).or_default() += 1;
+        OnItsWay { outbox, id }
+    }
+
+    /// Whether a hook of this id is being sent, so that who brings it is the target, or has it from there.
+    pub fn is_on_its_way(&self, id: &str) -> bool {
+        self.shared.outbox.on_their_way.lock().contains_key(id)
+    }
+
     /// How far the targets have got, by name.
     pub fn forward_targets(&self) -> Vec<(String, Arc<Mutex<Progress>>)> {
         let targets = self.shared.outbox.targets.read();
-        targets.iter().map(|(name, progress)| (name.clone(), progress.clone())).collect()
+        targets.iter().map(|(name, target)| (name.clone(), target.progress.clone())).collect()
     }
 
     /// Opens the targets that are configured, and closes all others: what comes from now on is for these. What
@@ -212,17 +274,16 @@ impl Store {
         let last = *self.published.borrow();
         let mut targets = self.shared.outbox.targets.write();
         let names: Vec<&String> = configured.iter().map(|(name, _)| name).collect();
-        for (name, progress) in targets.iter() {
+        for (name, target) in targets.iter() {
             if !names.contains(&name) {
-                progress.lock().close(last);
+                target.progress.lock().close(last);
             }
         }
         for (name, audience) in configured {
-            if let Some(progress) = targets.get(&name) {
-                progress.lock().open(audience, last + 1);
+            if let Some(target) = targets.get(&name) {
+                target.progress.lock().open(audience, last + 1);
             } else {
-                let progress = Progress::new(audience, last + 1);
-                targets.insert(name, Arc::new(Mutex::new(progress)));
+                targets.insert(name, OutboxTarget::new(Progress::new(audience, last + 1)));
             }
         }
     }
@@ -270,9 +331,10 @@ impl Store {
         }
     }
 
-    /// Changes when there may be something new to send.
-    pub fn forward_changes(&self) -> watch::Receiver<u64> {
-        self.shared.outbox.changed.subscribe()
+    /// What wakes a target when there may be something new to send.
+    pub fn forward_wake(&self, target: &str) -> Arc<Notify> {
+        let targets = self.shared.outbox.targets.read();
+        targets.get(target).map(|target| target.wake.clone()).unwrap_or_default()
     }
 
     /// Lets the targets look for something new.
@@ -466,4 +528,61 @@ pub(super) fn newest_rows(rows: impl Iterator<Item = (u64, SettingRow)>) -> Vec<
         }
     }
     newest.into_values().map(|(_, row)| row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_wakes_those_whom_it_is_for() {
+        let outbox = Outbox::new();
+        let account = |n: u8| AccountSid::from_bytes([n; 16]);
+        for n in [1, 2] {
+            let audience = Audience { account: account(n), applications: Vec::new() };
+            let target = OutboxTarget::new(Progress::new(audience, 1));
+            outbox.targets.write().insert(n.to_string(), target);
+        }
+        let hook = Hook {
+            account: account(2),
+            applications: None,
+            calls: vec![CallSid::from_bytes([3; 16])],
+            content_type: Vec::new(),
+            b3: Vec::new(),
+            body: Bytes::new(),
+        };
+        let heads = [1, 2].map(|seq| hook.head((seq, 0, 1), clock::now()));
+        let woken = outbox.accepted(heads.to_vec());
+        let targets = outbox.targets.read();
+        assert_eq!(woken.len(), 1);
+        assert!(Arc::ptr_eq(&woken[0], &targets["2"].wake));
+        let queued = |name: &str| targets[name].progress.lock().queued();
+        assert_eq!((queued("1"), queued("2")), (0, 2));
+    }
+
+    #[test]
+    fn what_is_listed_in_memory_is_bounded_however_many_calls_a_hook_has() {
+        let outbox = Outbox::new();
+        let calls = (0..HOOK_CALLS_MAX as u128).map(|n| CallSid::from_bytes(n.to_be_bytes()));
+        let hook = Hook {
+            account: AccountSid::from_bytes([1; 16]),
+            applications: None,
+            calls: calls.collect(),
+            content_type: Vec::new(),
+            b3: Vec::new(),
+            body: Bytes::new(),
+        };
+        let at = clock::now();
+        for seq in 1..=20 {
+            assert!(outbox.accepted(vec![hook.head((seq, 0, 1), at)]).is_empty());
+        }
+        let recent = outbox.recent.lock();
+        assert_eq!((recent.hooks.len(), recent.sids), (8, RECENT_SIDS_MAX));
+        assert_eq!(recent.complete_from, 13);
+        drop(recent);
+        let small = Hook { calls: Vec::new(), ..hook };
+        outbox.accepted((21..40_000).map(|seq| small.head((seq, 0, 1), at)).collect());
+        let recent = outbox.recent.lock();
+        assert_eq!((recent.hooks.len(), recent.sids), (RECENT_MAX, 0));
+    }
 }

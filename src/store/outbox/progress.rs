@@ -23,6 +23,9 @@ const ASIDE_MAX: usize = 768;
 const SPANS_MAX: usize = ASIDE_MAX + 16;
 /// What is stored of a target grows the journal by no more, but for small rows.
 const ROW_BYTES_A_SECOND: u64 = 4096;
+/// Where nothing is for a target, it is stored after so many sequence numbers how far it has got: a start reads the
+/// journal from there on.
+const READ_AGAIN_MAX: u64 = 100_000;
 
 /// Whose hooks a target gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +82,8 @@ pub struct Progress {
     changed: bool,
     /// When it is stored next at the soonest.
     stored_after: Option<Instant>,
+    /// What of what is to come was to be read next, as it is stored.
+    stored_next: u64,
 }
 
 /// The same as it is stored.
@@ -105,6 +110,7 @@ impl Progress {
             unread: 0,
             changed: true,
             stored_after: None,
+            stored_next: next,
         }
     }
 
@@ -120,8 +126,24 @@ impl Progress {
                 all.insert(seq, again);
             }
         }
-        let (held, changed, stored_after) = (all, false, None);
-        Some(Self { audience, spans, held, aside, delivered, unread, changed, stored_after })
+        let mut progress = Self {
+            audience,
+            spans,
+            held: all,
+            aside,
+            delivered,
+            unread,
+            changed: false,
+            stored_after: None,
+            stored_next: 0,
+        };
+        progress.stored_next = progress.next_of_open();
+        Some(progress)
+    }
+
+    /// What of what is to come is to be read next; 0 where nothing of that is for it.
+    fn next_of_open(&self) -> u64 {
+        self.spans.iter().find(|span| span.to.is_none()).map_or(0, |span| span.next)
     }
 
     pub fn row(&self) -> Vec<u8> {
@@ -144,12 +166,16 @@ impl Progress {
     }
 
     /// What is to be stored where that is older; from then on it counts as stored. A large row is not stored
-    /// again soon, unless `now` is none.
+    /// again soon, nor one that has but read on, unless `now` is none.
     pub fn take_row(&mut self, now: Option<Instant>) -> Option<Vec<u8>> {
         let early = now.zip(self.stored_after).is_some_and(|(now, after)| now < after);
-        if early || !std::mem::take(&mut self.changed) {
+        let next = self.next_of_open();
+        let least = if now.is_some() { READ_AGAIN_MAX } else { 1 };
+        let has_read = next.saturating_sub(self.stored_next) >= least;
+        if early || !(self.changed || has_read) {
             return None;
         }
+        (self.changed, self.stored_next) = (false, next);
         let row = self.row();
         let rests = Duration::from_secs(row.len() as u64 / ROW_BYTES_A_SECOND);
         self.stored_after = now.map(|now| now + rests);
@@ -320,8 +346,8 @@ mod tests {
     }
 
     fn stored(progress: &Progress) -> Progress {
-        let Progress { changed, stored_after, .. } = *progress;
-        Progress { changed, stored_after, ..Progress::read(&progress.row()).unwrap() }
+        let Progress { changed, stored_after, stored_next, .. } = *progress;
+        Progress { changed, stored_after, stored_next, ..Progress::read(&progress.row()).unwrap() }
     }
 
     #[test]
@@ -448,6 +474,25 @@ mod tests {
         assert_eq!(progress.take_row(Some(now + Duration::from_secs(3))), None);
         assert!(progress.clone().take_row(None).is_some(), "the process ends");
         assert!(progress.take_row(Some(now + Duration::from_secs(9))).is_some());
+    }
+
+    #[test]
+    fn how_far_a_target_has_read_is_stored_though_nothing_was_for_it() {
+        let mut progress = Progress::new(audience(1, &[]), 1);
+        let now = Instant::now();
+        assert!(progress.take_row(Some(now)).is_some());
+        let read_to = |progress: &mut Progress, seq: u64| {
+            let span = progress.next_span().unwrap();
+            progress.advance(span, seq, [].into_iter());
+        };
+        read_to(&mut progress, READ_AGAIN_MAX - 1);
+        assert_eq!(progress.take_row(Some(now)), None, "it is not far");
+        let at_end = Progress::read(&progress.take_row(None).unwrap()).unwrap();
+        assert_eq!(at_end.next_span().unwrap().next, READ_AGAIN_MAX);
+        assert_eq!(progress.take_row(None), None);
+        read_to(&mut progress, 2 * READ_AGAIN_MAX - 1);
+        let stored = Progress::read(&progress.take_row(Some(now)).unwrap()).unwrap();
+        assert_eq!(stored.next_span().unwrap().next, 2 * READ_AGAIN_MAX);
     }
 
     #[test]

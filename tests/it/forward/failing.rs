@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::harness::until;
+use super::super::harness::{Rollcall, until};
 use super::super::peer::{Answering, Peer};
 use super::{
-    APP, TargetLines, assert_in_order, assert_signed, at, call, forwarding, hook, send, send_all,
-    target, until_empty, whole_call,
+    APP, HOOK, TargetLines, assert_in_order, assert_signed, at, call, forwarding, hook, send,
+    send_all, target, until_empty, whole_call,
 };
 
 /// The first `count` requests fare so, all others well.
@@ -122,4 +122,28 @@ fn an_answer_that_never_comes_does_not_delay_the_sender() {
     assert_eq!(peer.most_at_once(), 2);
     assert_eq!(target(&rollcall, "acme")["queued"], 100);
     assert_eq!(send(&rollcall, &hook(101, "trying", APP)).status, 204);
+}
+
+#[test]
+fn a_target_that_leads_back_here_gets_a_webhook_once() {
+    let here = Arc::new(std::sync::OnceLock::<std::sync::Weak<Rollcall>>::new());
+    let back = here.clone();
+    let peer = Peer::up(move |received| {
+        let rollcall = back.get().and_then(std::sync::Weak::upgrade).unwrap();
+        let headers = ["jambonz-signature", "rollcall-delivery", "content-type"]
+            .map(|name| (name, received.header(name).unwrap()));
+        let answer = rollcall.send("POST", HOOK, &headers, received.text().as_bytes()).unwrap();
+        Answering::status(answer.status)
+    });
+    let rollcall = Arc::new(forwarding(&[at(&peer)], ""));
+    here.set(Arc::downgrade(&rollcall)).unwrap();
+    let bodies = whole_call(1);
+    send_all(&rollcall, &bodies);
+    until_empty(&rollcall, "acme");
+    let received = peer.received();
+    assert_in_order(&received, &bodies);
+    assert_eq!(received.len(), bodies.len());
+    let figures: serde_json::Value = serde_json::from_str(&rollcall.figures()).unwrap();
+    assert_eq!(figures["forward"]["passed_over"], 4);
+    assert!(rollcall.status().contains("came back from a target"));
 }

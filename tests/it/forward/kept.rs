@@ -134,3 +134,60 @@ fn a_restored_directory_sends_nothing_before_it_is_told_to() {
     until_empty(&restored, "acme");
     assert_eq!(target(&restored, "acme")["account_sid"], A1);
 }
+
+#[test]
+fn what_is_asked_for_again_goes_before_what_came_after_it() {
+    let peer = Peer::saying(422);
+    let rollcall = forwarding(&[at(&peer)], "max_age = \"4s\"");
+    let [first, second, ..] = <[_; 4]>::try_from(whole_call(1)).unwrap();
+    send_all(&rollcall, std::slice::from_ref(&first));
+    until("it is set aside", || (target(&rollcall, "acme")["set_aside"] == 1).then_some(()));
+    send_all(&rollcall, std::slice::from_ref(&second));
+    until("the next one is tried", || {
+        peer.received().iter().any(|one| one.text() == second).then_some(())
+    });
+    rollcall.ok(&["forward", "pause"]);
+    rollcall.ok(&["forward", "retry", "acme"]);
+    until("both wait", || {
+        let figures = target(&rollcall, "acme");
+        (figures["queued"] == 2 && figures["set_aside"] == 0).then_some(())
+    });
+    peer.turn(|_| {
+        Answering::After(std::time::Duration::from_millis(1500), Box::new(Answering::status(200)))
+    });
+    peer.take();
+    rollcall.ok(&["forward", "resume"]);
+    until_empty(&rollcall, "acme");
+    let texts: Vec<_> = peer.received().iter().map(|one| one.text().to_owned()).collect();
+    assert_eq!(texts, [first, second]);
+    assert_eq!(peer.most_at_once(), 1);
+}
+
+#[test]
+fn what_cannot_be_read_for_a_target_is_said() {
+    use std::os::unix::fs::FileExt as _;
+    let peer = Peer::saying(503);
+    let rollcall = forwarding(&[at(&peer)], "");
+    let body = hook(1, "trying", APP).replacen('{', "{\"marker\":\"once only\",", 1);
+    send_all(&rollcall, std::slice::from_ref(&body));
+    peer.wait_for(1);
+    // The hook, and not the call that it is about.
+    let mut journal = std::fs::read_dir(rollcall.data().join("journal")).unwrap();
+    let begin = |bytes: &[u8]| bytes.windows(body.len()).position(|at| at == body.as_bytes());
+    let found = journal.find_map(|file| {
+        let path = file.unwrap().path();
+        Some((begin(&std::fs::read(&path).unwrap())?, path))
+    });
+    let (begin, path) = found.unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(b"[", begin as u64).unwrap();
+    until("it is said", || {
+        let said = "webhooks that are to be passed on cannot be read now";
+        rollcall.log().contains(said).then_some(())
+    });
+    peer.take();
+    peer.turn(|_| Answering::status(200));
+    send_all(&rollcall, &[hook(2, "trying", APP)]);
+    assert_eq!(peer.wait_for(1)[0].text(), hook(2, "trying", APP), "another call waits");
+    until("the other waits", || (target(&rollcall, "acme")["queued"] == 1).then_some(()));
+}
