@@ -89,6 +89,21 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["forward", "resume"], &["rollcall forward resume"]),
     (&["mirror"], &["rollcall mirror check"]),
     (&["mirror", "check"], &["rollcall mirror check", "rollcall mirror check --json"]),
+    (&["cdrs"], &["rollcall cdrs backfill --influx http://10.0.0.7:8086 --from 2026-11-28"]),
+    (
+        &["cdrs", "backfill"],
+        &[
+            "rollcall cdrs backfill --influx http://10.0.0.7:8086 --from 2026-11-28 --dry-run",
+            "rollcall cdrs backfill --influx http://10.0.0.7:8086 --from 2026-11-28 --to 2026-11-29",
+        ],
+    ),
+    (
+        &["cdrs", "subscribe"],
+        &[
+            "rollcall cdrs subscribe --influx http://10.0.0.7:8086 --url http://10.0.0.5:8086",
+            "rollcall cdrs subscribe --influx http://10.0.0.7:8086 --remove",
+        ],
+    ),
     (
         &["jambonz"],
         &["rollcall jambonz attach --token-file key --hook https://HOST/v1/hooks/call-status"],
