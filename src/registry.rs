@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::domain::{AccountSid, Call, CallId, CallSid, Order, Position, Quarter, Timestamp};
 use crate::index::{AdminRow, IndexStats, Stored};
-use crate::keys::{IndexKeys, PositionSpan, Range, RangeRow, merged, moved_rows};
+use crate::keys::{IndexKeys, PositionSpan, Range, RangeRow, may_be_derived, merged, moved_rows};
 
 /// What is known of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,12 +126,12 @@ pub struct Registry {
     quarters: BTreeMap<(AccountSid, Quarter), usize>,
     /// Which accounts know a call of which sid.
     sids: BTreeSet<(CallSid, AccountSid)>,
-    /// Of calls that are not among the entries.
+    /// Of calls of which there may be more in the index than is known here.
     parts: HashMap<CallId, PartialCall>,
     /// The same by the sequence numbers of their first frames.
     parts_in_order: BTreeMap<u64, CallId>,
-    /// CDRs that wait for their call, under the sids that stand for their Call-IDs. None of these sids has
-    /// an entry, or a row in the index.
+    /// CDRs that wait for their call, under the sids that stand for their Call-IDs. Of none of these sids is
+    /// there a call, or a deletion that stands.
     waiting: HashMap<CallId, PartialCall>,
     /// The same by the sequence numbers of their first frames.
     waiting_in_order: BTreeMap<u64, CallId>,
@@ -188,6 +188,11 @@ impl Registry {
         self.parts.get(&id).or_else(|| self.waiting.get(&id))
     }
 
+    /// The same, CDRs that wait apart.
+    pub fn placeable_part(&self, id: CallId) -> Option<&PartialCall> {
+        self.parts.get(&id)
+    }
+
     /// CDRs that wait for the call of this sid.
     pub fn waiting_for(&self, id: CallId) -> Option<&PartialCall> {
         self.waiting.get(&id)
@@ -199,10 +204,15 @@ impl Registry {
         ids.filter_map(|id| Some((*id, self.waiting.get(id)?)))
     }
 
-    /// The parts that were begun first, at most so many.
+    /// The parts that were begun first, at most so many. Those under sids that stand for Call-IDs come
+    /// after all others, which they may belong to.
     pub fn first_parts(&self, most: usize) -> Vec<(CallId, PartialCall)> {
-        let ids = self.parts_in_order.values().take(most);
-        ids.filter_map(|id| Some((*id, self.parts.get(id)?.clone()))).collect()
+        let parts = |derived: bool| -> Vec<_> {
+            let ids = self.parts_in_order.values();
+            let ids = ids.filter(|id| may_be_derived(id.sid) == derived).take(most);
+            ids.filter_map(|id| Some((*id, self.parts.get(id)?.clone()))).collect()
+        };
+        Some(parts(false)).filter(|parts| !parts.is_empty()).unwrap_or_else(|| parts(true))
     }
 
     /// The sequence number of the first frame that belongs to a part.

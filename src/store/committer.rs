@@ -97,7 +97,8 @@ pub(super) struct Staged {
     pub state: Option<CallState>,
     /// What the index has, where it was asked, until the first version of this commit takes it along.
     indexed: Option<Indexed>,
-    /// The call is not in memory and there is no index: the state is a part, or none.
+    /// The state is a part, or none: there is no index, and it may have more of the call, or of what the
+    /// call is to take.
     pub part: bool,
     /// The call is new here, and the index has one of its sid of another account.
     namesake: bool,
@@ -252,13 +253,18 @@ impl<'a> Group<'a> {
         };
         let (is_cdr, is_placed) = (change.is_cdr(), matches!(change, Change::PlaceCdr { .. }));
         let is_deletion = matches!(change, Change::Delete(_));
-        let change = self.addressed(draft, change, at);
+        let (change, owner_unknown) = self.addressed(draft, change, at);
         let Some(id) = change.id() else { return Ok(()) };
         let mut staged = self.staged_in(draft, id, at);
         let outcome = &mut draft.outcome;
         outcome.cdrs.by_call_id += u64::from((is_cdr || is_placed) && id != given);
         outcome.cdrs.by_sid += u64::from(is_cdr && !may_be_derived(given.sid));
         let known = match &staged.state {
+            // The call that has taken it is in the index, or not: that is seen once there is one.
+            Some(CallState::Deleted(_)) if owner_unknown => {
+                staged.part = true;
+                None
+            }
             Some(CallState::Deleted(_)) => {
                 outcome.ignored += 1;
                 return Ok(());
@@ -288,7 +294,9 @@ impl<'a> Group<'a> {
             CallState::Call(call) if !staged.part => {
                 let before = known.as_deref().filter(|_| !hidden);
                 let absorbed = (given != id).then_some(given);
-                CallState::Call(self.absorb(draft, before, call, absorbed, at))
+                let whole = self.absorb(draft, before, &call, absorbed, at);
+                staged.part = whole.is_none();
+                CallState::Call(whole.unwrap_or(call))
             }
             state => state,
         };
@@ -366,7 +374,19 @@ impl<'a> Group<'a> {
             return staged.clone();
         }
         let mut staged = Staged::default();
-        let in_memory = self.shared.view.registry.read().get(id).map(|entry| entry.state.clone());
+        let (in_memory, part) = {
+            let registry = self.shared.view.registry.read();
+            let in_memory = registry.get(id).map(|entry| entry.state.clone());
+            (in_memory, registry.placeable_part(id).map(|part| part.call.clone()))
+        };
+        if let Some(part) = part {
+            staged.part = true;
+            staged.state = Some(CallState::Call(match in_memory {
+                Some(CallState::Call(call)) => Arc::new(call.join(&part)),
+                _ => part,
+            }));
+            return staged;
+        }
         if in_memory.is_some() {
             staged.state = in_memory;
         } else {
@@ -377,13 +397,6 @@ impl<'a> Group<'a> {
             if let Ok((found, namesake)) = asked {
                 (staged.state, staged.indexed) = found.unzip();
                 staged.namesake = namesake;
-                if staged.state.is_none() && may_be_derived(id.sid) {
-                    let registry = self.shared.view.registry.read();
-                    let waiting = registry.waiting_for(id).map(|part| part.call.clone());
-                    staged.waits = waiting.is_some();
-                    staged.part = staged.waits;
-                    staged.state = waiting.map(CallState::Call);
-                }
             } else {
                 // It is built again, and the part finds its place then.
                 let registry = self.shared.view.registry.read();
@@ -399,6 +412,13 @@ impl<'a> Group<'a> {
             staged.state = None;
             staged.namesake = self.ask(|index| parts::has_namesake(index, id)).unwrap_or(false);
         }
+        if staged.state.is_none() && !staged.part && may_be_derived(id.sid) {
+            let registry = self.shared.view.registry.read();
+            let waiting = registry.waiting_for(id).map(|part| part.call.clone());
+            staged.waits = waiting.is_some();
+            staged.part = staged.waits;
+            staged.state = waiting.map(CallState::Call);
+        }
         staged
     }
 
@@ -408,7 +428,7 @@ impl<'a> Group<'a> {
     }
 
     /// Asks the index something.
-    fn ask<T>(
+    pub(super) fn ask<T>(
         &self,
         question: impl FnOnce(&Index) -> Result<T, IndexError>,
     ) -> Result<T, StoreError> {

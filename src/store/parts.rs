@@ -11,11 +11,14 @@
 //! * The record that is written next holds the part. So a part counts exactly where no record or
 //!   deletion of its call stands behind it in the journal.
 //! * Each part holds the earlier ones of its call.
+//! * A call in memory has a part where it has got to know a Call-ID, and the index that is away may have a
+//!   CDR's call of that Call-ID (`placing.rs`). Whatever is heard of it then is part of that part.
+//! * CDRs find their place after all other parts: one of those may be their call.
 //! * While there is an index that is asked, there are no parts but CDRs that wait for their call
 //!   (`placing.rs`): the last of them finds its place in the step in which the index takes over.
 //! * No mark of an index lets a replay begin after a part that has no place yet.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -23,6 +26,7 @@ use super::StoreError;
 use super::committer::append;
 use super::frames::tombstone_body;
 use super::messages::{KnownCalls, Versions};
+use super::placing::published_owner;
 use super::state::Shared;
 use crate::domain::{Call, CallId, Source};
 use crate::index::{Index, IndexError, Stored};
@@ -101,24 +105,55 @@ pub(super) fn join_first(
     // The parts come in their order, and each call once: what is claimed is so by another account.
     let mut claimed = HashSet::new();
     let mut waiting = Vec::new();
+    let mut step = HashMap::new();
     for (id, part) in parts {
-        let in_memory = shared.view.registry.read().get(id).map(|entry| entry.state.clone());
-        let (found, indexed) = match in_memory {
-            // It is newer than what the index has, if that has any: a start read both in the journal.
-            Some(state) => (Some(state), None),
-            None => look_up(index, id)?.unzip(),
-        };
-        let outlived = |since: crate::domain::Timestamp| since.plus_millis(lifetime) < part.at;
-        let up_before = matches!(&found, Some(CallState::Call(call)) if call.live());
-        if found.is_none() && derived_from(&part.call).is_some() {
-            waiting.push(id);
+        // A call that came before it has taken it.
+        if matches!(step.get(&id), Some(CallState::Deleted(_))) {
             continue;
         }
+        let (mut found, indexed) = known_now(shared, index, &step, id)?;
+        // A deletion stands for as long as a call may live.
+        if let Some(CallState::Deleted(since)) = found
+            && since.plus_millis(lifetime) < part.at
+        {
+            found = None;
+        }
+        let up_before = matches!(&found, Some(CallState::Call(call)) if call.live());
+        if let Some(call_id) = derived_from(&part.call) {
+            if found.is_none() {
+                waiting.push(id);
+                continue;
+            }
+            let is_there = |call: &Call| !matches!(step.get(&call.id), Some(CallState::Deleted(_)));
+            let (key, direction) = ((id.account, &*call_id), part.call.direction.value);
+            if let Some(owner) = published_owner(shared, index, key, direction, is_there)? {
+                let (state, owner_indexed) = known_now(shared, index, &step, owner.id)?;
+                let before = match state {
+                    Some(CallState::Call(call)) => call,
+                    _ => owner,
+                };
+                let mut call = before.join(&part.call);
+                if let Some(CallState::Call(known)) = &found {
+                    call = call.join(known);
+                }
+                let more = i64::from(call.live()) - i64::from(before.live());
+                live.push((id.account, more - i64::from(up_before)));
+                let origin = ChangeOrigin::Source(Source::Cdr);
+                let seq = batch.push(now, origin, FrameKind::Record, &codec::encode(&call))?;
+                let state = CallState::Call(Arc::new(call));
+                step.insert(before.id, state.clone());
+                placed.push((before.id, state, seq, owner_indexed));
+                let seq = batch.push(now, origin, FrameKind::Tombstone, &tombstone_body(id))?;
+                step.insert(id, CallState::Deleted(now));
+                placed.push((id, CallState::Deleted(now), seq, indexed));
+                continue;
+            }
+        }
         let state = match found {
-            // A deletion stands; it is said again, so that it stands behind the part.
-            Some(CallState::Deleted(since)) if !outlived(since) => CallState::Deleted(now),
+            // It is said again, so that it stands behind the part.
+            Some(CallState::Deleted(_)) => CallState::Deleted(now),
             Some(CallState::Call(call)) => CallState::Call(Arc::new(call.join(&part.call))),
-            _ => {
+            None => {
                 new += 1;
                 let mut call = Arc::unwrap_or_clone(part.call);
                 call.namesake |= claimed.contains(&id.sid)
@@ -132,12 +167,13 @@ pub(super) fn join_first(
         };
         let state = match state {
             CallState::Call(mut call) if derived_from(&call).is_none() => {
-                for (other, state, indexed) in derived_of(shared, index, &call)? {
-                    call = Arc::new(call.join(&state));
-                    live.push((id.account, -i64::from(state.live() && indexed.is_some())));
+                for (other, known, up, indexed) in derived_of(shared, index, &step, &call)? {
+                    call = Arc::new(call.join(&known));
+                    live.push((id.account, -i64::from(up)));
                     let body = tombstone_body(other);
                     let origin = ChangeOrigin::Source(Source::Cdr);
                     let seq = batch.push(now, origin, FrameKind::Tombstone, &body)?;
+                    step.insert(other, CallState::Deleted(now));
                     placed.push((other, CallState::Deleted(now), seq, indexed));
                 }
                 CallState::Call(call)
@@ -154,6 +190,7 @@ pub(super) fn join_first(
         };
         let up = matches!(&state, CallState::Call(call) if call.live());
         live.push((id.account, i64::from(up) - i64::from(up_before)));
+        step.insert(id, state.clone());
         placed.push((id, state, seq, indexed));
     }
     append(shared, writer, batch)?;
@@ -177,36 +214,52 @@ pub(super) fn join_first(
     Ok(())
 }
 
-/// What is known under a sid, and what the index has of it.
-type KnownCall = (CallId, Arc<Call>, Option<Indexed>);
+/// What is known of a call after what one step has placed so far, and what the index has, where the call was
+/// not in memory. What is in memory is newer than that: a start read it in the journal.
+fn known_now(
+    shared: &Shared,
+    index: &Index,
+    step: &HashMap<CallId, CallState>,
+    id: CallId,
+) -> Result<(Option<CallState>, Option<Indexed>), StoreError> {
+    let in_memory = step.get(&id).cloned().or_else(|| {
+        let registry = shared.view.registry.read();
+        registry.get(id).map(|entry| entry.state.clone())
+    });
+    Ok(match in_memory {
+        Some(state) => (Some(state), None),
+        None => look_up(index, id)?.unzip(),
+    })
+}
 
-/// What is known under the sids of a call's Call-IDs.
-fn derived_of(shared: &Shared, index: &Index, call: &Call) -> Result<Vec<KnownCall>, StoreError> {
+/// What is known under a sid, whether a call is active there, and what the index has of it.
+type KnownCall = (CallId, Arc<Call>, bool, Option<Indexed>);
+
+/// What is known under the sids of a call's Call-IDs, whether or not CDRs are taken now: a call may be a part
+/// for that alone.
+fn derived_of(
+    shared: &Shared,
+    index: &Index,
+    step: &HashMap<CallId, CallState>,
+    call: &Call,
+) -> Result<Vec<KnownCall>, StoreError> {
     let mut known = Vec::new();
-    if !shared.cdrs_taken.load(Ordering::Acquire) {
-        return Ok(known);
-    }
     let mut ids: Vec<_> =
         call.call_ids().map(|call_id| derived(call.id.account, &call_id)).collect();
     ids.sort_unstable();
     ids.dedup();
     for id in ids {
-        let (state, part) = {
-            let registry = shared.view.registry.read();
-            let state = registry.get(id).map(|entry| entry.state.clone());
-            (state, registry.part(id).map(|part| part.call.clone()))
-        };
-        let (state, indexed) = match state {
-            Some(state) => (Some(state), None),
-            None => look_up(index, id)?.unzip(),
-        };
+        let (state, indexed) = known_now(shared, index, step, id)?;
+        let part = shared.view.registry.read().part(id).map(|part| part.call.clone());
+        let up = matches!(&state, Some(CallState::Call(call)) if call.live());
         let whole = match (state, part) {
             (Some(CallState::Call(call)), Some(part)) => Some(Arc::new(call.join(&part))),
             (Some(CallState::Call(call)), None) => Some(call),
             (None, part) => part,
+            // What was said since goes to the call that has it, when it is its turn.
             (Some(CallState::Deleted(_)), _) => None,
         };
-        known.extend(whole.map(|whole| (id, whole, indexed)));
+        known.extend(whole.map(|whole| (id, whole, up, indexed)));
     }
     Ok(known)
 }

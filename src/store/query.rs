@@ -241,33 +241,7 @@ pub struct SidMatches {
     pub more: bool,
 }
 
-/// Calls with one Call-ID that are looked at, and bytes of them.
-const ALIKE_MAX: Most = Most { rows: 16, bytes: 256 * 1024 };
-
 impl View {
-    /// The calls of an account that have this Call-ID, under whichever key: those that are listed first.
-    pub(super) fn with_call_id(
-        &self,
-        account: AccountSid,
-        call_id: &str,
-    ) -> Result<Vec<Arc<Call>>, StoreError> {
-        let (filter, order) = (Filter::default(), Order::OldestFirst);
-        let span = span(&ListRequest { account, filter, order, after: None });
-        let ranges = vec![Range::call_id(account, call_id)];
-        let plan =
-            Plan { ranges, span: span.clone(), exact: false, heads: None, typed: Vec::new() };
-        let mut calls = Vec::new();
-        for (_, found) in self.look(account, &plan, &span, ALIKE_MAX, true)?.found {
-            let LookRow::Call(listed) = found else { continue };
-            let call = self.unpacked(listed)?;
-            // Other Call-IDs may have the same checksum.
-            if call.call_ids().any(|own| own == call_id) {
-                calls.push(call);
-            }
-        }
-        Ok(calls)
-    }
-
     /// Whether what was found belongs to a list: what the plan's ranges alone tell of does.
     pub(super) fn is_wanted(
         &self,

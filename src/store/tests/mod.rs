@@ -15,6 +15,7 @@ mod one_moment;
 mod outage;
 mod past;
 mod placing;
+mod placing_outage;
 mod quarters;
 mod races;
 mod space;

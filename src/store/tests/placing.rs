@@ -7,12 +7,17 @@ use crate::keys::{derived, may_be_derived};
 
 const AT: u64 = 1_795_849_200_000;
 
-fn time(seconds: u64) -> Timestamp {
+pub(super) fn time(seconds: u64) -> Timestamp {
     Timestamp::from_millis(AT + seconds * 1000).unwrap()
 }
 
 /// A CDR; without a sid it is under that of its Call-ID.
-fn cdr(account_n: u8, sid: Option<CallSid>, call_id: &str, status: CallStatus) -> StampedEvent {
+pub(super) fn cdr(
+    account_n: u8,
+    sid: Option<CallSid>,
+    call_id: &str,
+    status: CallStatus,
+) -> StampedEvent {
     let id = match sid {
         Some(sid) => CallId { account: account(account_n), sid },
         None => derived(account(account_n), call_id),
@@ -38,7 +43,13 @@ fn cdr(account_n: u8, sid: Option<CallSid>, call_id: &str, status: CallStatus) -
 }
 
 /// A webhook, whose call is on the SBC by another Call-ID.
-fn webhook(account_n: u8, call: u8, sbc: &str, status: CallStatus, at: u64) -> StampedEvent {
+pub(super) fn webhook(
+    account_n: u8,
+    call: u8,
+    sbc: &str,
+    status: CallStatus,
+    at: u64,
+) -> StampedEvent {
     let mut event = event(id(account_n, call), status, time(at));
     event.texts[CallField::CallId as usize] = Some(format!("fs-{call}").into());
     event.texts[CallField::From as usize] = Some("+1555".into());
@@ -46,11 +57,11 @@ fn webhook(account_n: u8, call: u8, sbc: &str, status: CallStatus, at: u64) -> S
     event
 }
 
-fn put(store: &Store, event: StampedEvent) -> Outcome {
+pub(super) fn put(store: &Store, event: StampedEvent) -> Outcome {
     store.apply(&[Change::Event(Box::new(event))], clock::now(), false).unwrap()
 }
 
-fn place(store: &Store, due: bool) {
+pub(super) fn place(store: &Store, due: bool) {
     let waiting: Vec<CallId> = {
         let registry = store.shared.view.registry.read();
         registry.all_waiting().map(|(id, _)| id).collect()
@@ -59,7 +70,7 @@ fn place(store: &Store, due: bool) {
     store.apply(&changes, clock::now(), false).unwrap();
 }
 
-fn waiting(store: &Store) -> usize {
+pub(super) fn waiting(store: &Store) -> usize {
     store.shared.view.registry.read().waiting()
 }
 
@@ -71,7 +82,7 @@ fn wake(store: &Store) {
     });
 }
 
-fn all(store: &Store, account_n: u8) -> Vec<Arc<Call>> {
+pub(super) fn all(store: &Store, account_n: u8) -> Vec<Arc<Call>> {
     list(store, &everything(account(account_n)), 7).unwrap()
 }
 
