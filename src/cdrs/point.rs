@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json};
 
 use super::line::{Line, LineError, Precision, Value, shown};
 use super::{BY_END, MEASUREMENTS, RATED_TRUNK, UNKNOWN};
-use crate::domain::{AccountSid, CallStatus, StampedEvent, TEXT_BYTES_MAX, Timestamp};
+use crate::domain::{AccountSid, CallStatus, Moment, StampedEvent, TEXT_BYTES_MAX, Timestamp};
 use crate::keys::derived;
 use crate::wire::{WireError, parse_cdr};
 
@@ -51,17 +51,13 @@ pub struct Later {
 
 impl Later {
     /// What they say of the call that these values name.
-    pub fn of_call(
-        self,
-        call: Map<String, Json>,
-        now: Timestamp,
-    ) -> Result<StampedEvent, PointError> {
+    pub fn of_call(self, call: Map<String, Json>, now: Moment) -> Result<StampedEvent, PointError> {
         let mut values = self.values;
         values.remove("answered");
         values.extend(call);
-        let mut event = parse_cdr(&Json::Object(values).to_string(), now)?;
+        let mut event = parse_cdr(&Json::Object(values).to_string(), now.time())?;
         // What is added last counts.
-        event.stamp.at = Some(now.into());
+        event.stamp.at = Some(now);
         Ok(event)
     }
 }

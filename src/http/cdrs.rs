@@ -467,7 +467,7 @@ impl Inner {
                 }
                 Ok(Cdr::Later(later)) => {
                     let call = self.points.lock().calls.get(&later.point).cloned();
-                    match call.map(|call| later.of_call(call, now)) {
+                    match call.map(|call| later.of_call(call, clock::moment())) {
                         Some(Ok(event)) if wanted(&event) => read.events.push(event),
                         Some(Ok(_)) => read.others += 1,
                         Some(Err(error)) => self.refuse(&mut read, &error, line, now),

@@ -115,6 +115,8 @@ pub(super) struct Follower<'a> {
     polled: VecDeque<(CallId, bool)>,
     reconcile: Option<Reconcile>,
     reconcile_at: Instant,
+    /// Then all calls are to be looked through again, also those that the present round has passed.
+    again_at: Option<Instant>,
     poll_at: Option<Instant>,
     /// The newest score of [`NEW_CALLS`] that was answered.
     newest: Option<u64>,
@@ -154,6 +156,7 @@ impl<'a> Follower<'a> {
             polled: VecDeque::new(),
             reconcile: None,
             reconcile_at: now,
+            again_at: None,
             poll_at: matches!(following, Following::Polling { .. }).then_some(now),
             newest: None,
             asked_new: false,
@@ -251,11 +254,6 @@ impl<'a> Follower<'a> {
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
         }
-        if self.reconcile.is_none() && self.reconcile_at <= now {
-            self.seen.begin_round();
-            self.reconcile =
-                Some(Reconcile { cursor: Some(b"0".to_vec()), ..Reconcile::default() });
-        }
         let finished = self.reconcile.as_ref().is_some_and(|reconcile| {
             reconcile.cursor.is_none()
                 && !reconcile.scanning
@@ -267,6 +265,16 @@ impl<'a> Follower<'a> {
             self.reconcile_at = now + self.settings.reconcile_interval;
             self.seen.end_round();
             self.meter().reconciled(clock::now());
+        }
+        if self.reconcile.is_none() {
+            if let Some(at) = self.again_at.take() {
+                self.reconcile_at = self.reconcile_at.min(at);
+            }
+            if self.reconcile_at <= now {
+                self.seen.begin_round();
+                self.reconcile =
+                    Some(Reconcile { cursor: Some(b"0".to_vec()), ..Reconcile::default() });
+            }
         }
         let polls = self.polled.is_empty()
             && !self.awaited.iter().any(|one| matches!(one, Awaited::Polled(..) | Awaited::New));
@@ -474,7 +482,7 @@ impl<'a> Follower<'a> {
             self.held.remove(&call);
             self.fenced.remove(&call);
             if self.changed.len() >= WAITING_MAX {
-                self.reconcile_at = since;
+                self.again_at = Some(since);
             } else if self.waiting.insert(call) {
                 self.changed.push_back((call, since));
             }
@@ -595,7 +603,7 @@ impl<'a> Follower<'a> {
                 self.seen.undo(before);
                 for (call, undo) in submitted.calls {
                     if undo.found {
-                        self.reconcile_at = now + REFUSED_PAUSE;
+                        self.again_at = Some(now + REFUSED_PAUSE);
                     } else if self.waiting.insert(call) {
                         self.changed.push_back((call, undo.reported.unwrap_or(now)));
                     }
