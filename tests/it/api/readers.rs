@@ -11,9 +11,8 @@ use super::{api_error, calls_of, list, resident_kib, sids};
 const FAT: usize = 600;
 /// Readers of each kind.
 const READERS: u64 = 24;
-/// What each of them may take of the server's memory, in KiB: a few hundred. About 540 were measured, with what the
-/// allocator keeps for itself.
-const EACH_KIB: u64 = 640;
+/// What each of them may take of the server's memory, in KiB: a few hundred.
+const EACH_KIB: u64 = 512;
 
 pub fn fat_calls(rollcall: &Rollcall) {
     for batch in 0..FAT / 50 {
