@@ -14,7 +14,7 @@ use crate::store::Scope;
 /// Bytes of a piece that are free.
 pub(super) const FREE: usize = 16 * 1024;
 /// Bytes of a piece, where the budget allows it.
-pub(super) const PIECE: usize = 64 * 1024;
+pub(super) const PIECE: usize = 48 * 1024;
 /// Bytes in all.
 const TOTAL: usize = 64 * 1024 * 1024;
 
