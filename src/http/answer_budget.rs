@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn pieces_are_small_where_an_account_has_used_its_share_and_others_have_room() {
-        let budget = AnswerBudget::of(10 * PIECE);
+        let budget = AnswerBudget::of(20 * (PIECE - FREE));
         let account = |n: u8| Scope::Account(AccountSid::from_bytes([n; 16]));
         let pieces = |scope| {
             let permits: Vec<_> = (0..20).map(|_| budget.piece(scope, PIECE)).collect();
@@ -130,9 +130,9 @@ mod tests {
             (permits, large)
         };
         let (first, large) = pieces(account(1));
-        assert_eq!(large, 6, "half of the budget, besides what is free");
+        assert_eq!(large, 10, "half of the budget");
         let (second, large) = pieces(account(2));
-        assert_eq!(large, 3);
+        assert_eq!(large, 5, "half of what is left");
         let (third, large) = pieces(Scope::Everybody);
         assert_eq!(large, 2);
         drop((second, third));
