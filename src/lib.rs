@@ -19,6 +19,7 @@ pub mod fsutil;
 pub mod fuzz;
 mod http;
 pub mod index;
+mod intake;
 mod jambonz;
 pub mod journal;
 mod keys;

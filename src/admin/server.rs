@@ -14,9 +14,9 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use super::frame::{AdminFrameKind, Input, read_request, write};
+use crate::intake::Intake;
 use crate::logs::{AuditEvent, AuditLog, AuditOutcome};
 use crate::ops::{self, AdminContext, AdminReply, AdminRequest, AuditEntry, Failure, Item};
-use crate::store::Store;
 use crate::{clock, fsutil};
 
 /// The socket, or a link to it, in the data directory.
@@ -98,7 +98,7 @@ fn is_in_the_way(path: &Path) -> io::Result<bool> {
 
 /// What every conversation needs.
 struct AdminServer {
-    store: Arc<Store>,
+    intake: Intake,
     context: AdminContext,
     audit: Arc<AuditLog>,
     /// Short commands that may run at once.
@@ -113,13 +113,13 @@ struct AdminServer {
 /// Answers commands until the task is dropped.
 pub async fn serve(
     listener: UnixListener,
-    store: Arc<Store>,
+    intake: Intake,
     context: AdminContext,
     audit: Arc<AuditLog>,
 ) {
     let limit = || Arc::new(Semaphore::new(COMMANDS_MAX));
     let server = Arc::new(AdminServer {
-        store,
+        intake,
         context,
         audit,
         quick: limit(),
@@ -282,7 +282,7 @@ fn converse(
             }
             to.flush()
         };
-        let result = ops::run(&server.store, &server.context, request, &mut input, &mut emit);
+        let result = ops::run(&server.intake, &server.context, request, &mut input, &mut emit);
         audit_event.write(&server.audit, &format!("socket uid {uid}"), &result);
         result
     });

@@ -4,11 +4,13 @@ use std::io::{self, BufRead, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::output::Output;
 use super::owner::{Acting, Owner};
 use crate::config::Config;
+use crate::intake::Intake;
 use crate::ops::{self, AdminReply, AdminRequest, AuditEntry, Failure, Item};
 use crate::store::{Lock, OpenError, Store};
 use crate::{admin, clock, fsutil, server, users};
@@ -228,7 +230,7 @@ fn here(
         let output = parking_lot::Mutex::new(&mut *output);
         let progress = |progress| output.lock().progress(&progress);
         let opened = Store::open(lock, options, clock::now(), &progress);
-        opened.map_err(|error| server::cannot_open(&error, &config.data_dir))?
+        Arc::new(opened.map_err(|error| server::cannot_open(&error, &config.data_dir))?)
     };
     if writes_elsewhere {
         // The threads of the store stay the owner of the data; a backup belongs to the user who makes it.
@@ -238,7 +240,7 @@ fn here(
         Ok(ops::rebuilt(store.status().calls.unwrap_or_default()))
     } else {
         let mut emit = |item: Item<'_>| emit(item, output, take);
-        ops::run(&store, &config.ops_context(), request, input, &mut emit)
+        ops::run(&Intake::Alone(store.clone()), &config.ops_context(), request, input, &mut emit)
     };
     audit_event.write(&audit, &who, &result);
     // A store that has failed says why best itself.

@@ -28,8 +28,9 @@ use tokio::task::JoinSet;
 use crate::access::Secret;
 use crate::clock;
 use crate::config::{Forward, ForwardTarget};
+use crate::intake::Intake;
 use crate::outbound::Client;
-use crate::store::{Audience, Store, StoreError, chain};
+use crate::store::{Audience, StoreError, chain};
 use crate::tls;
 
 use age::Ages;
@@ -70,18 +71,20 @@ impl Forwarder {
     ///
     /// # Errors
     /// It cannot be stored.
-    pub fn open(&self, store: &Store) -> Result<(), StoreError> {
+    pub fn open(&self, intake: &Intake) -> Result<(), StoreError> {
+        let store = intake.store();
         let targets = &self.settings.targets.0;
         store.set_forward_targets(
             targets.iter().map(|target| (target.name.clone(), audience(target))).collect(),
         );
         let rows = store.forward_rows(true);
-        if rows.is_empty() { Ok(()) } else { store.apply(&rows, clock::now(), false).map(|_| ()) }
+        if rows.is_empty() { Ok(()) } else { intake.apply(&rows, clock::now(), false).map(|_| ()) }
     }
 
     /// Passes on until it is told to stop. What is under way then may end within `drain`; what is cut off is sent
     /// again after the next start.
-    pub async fn run(self, store: Arc<Store>, stopped: watch::Receiver<()>, drain: Duration) {
+    pub async fn run(self, intake: Intake, stopped: watch::Receiver<()>, drain: Duration) {
+        let store = intake.store();
         let Self { settings, client, destinations } = self;
         let mut tasks = JoinSet::new();
         let ages = Arc::new(Ages::new(settings.max_age));
@@ -107,11 +110,11 @@ impl Forwarder {
                 _ = stopping.changed() => break,
                 () = tokio::time::sleep(STORED_EVERY) => {}
             }
-            store_progress(&store, false).await;
+            store_progress(&intake, false).await;
         }
         let ending = async { while tasks.join_next().await.is_some() {} };
         let _cut_off = tokio::time::timeout(drain, ending).await;
-        store_progress(&store, true).await;
+        store_progress(&intake, true).await;
     }
 }
 
@@ -135,16 +138,13 @@ pub fn check_files(settings: &Forward) -> Result<(), TargetError> {
 }
 
 /// Has the journal say how far the targets have got.
-async fn store_progress(store: &Store, all: bool) {
+async fn store_progress(intake: &Intake, all: bool) {
+    let store = intake.store();
     let rows = store.forward_rows(all);
     if rows.is_empty() {
         return;
     }
-    let stored = match store.submit(rows, clock::now()) {
-        Ok(ticket) => ticket.durable().await.map(|_| ()),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = stored {
+    if let Err(error) = intake.submit(rows, clock::now()).await {
         store.forward_unstored();
         if !matches!(error, StoreError::Busy | StoreError::Closing) {
             let error = chain(&error);

@@ -28,7 +28,7 @@ pub(super) async fn call(request: &ApiRequest<'_>, id: CallId) -> Result<Respons
 /// `DELETE /v1/Accounts/{AccountSid}/Calls/{CallSid}`.
 pub(super) async fn delete(request: &ApiRequest<'_>, id: CallId) -> Result<Response, ApiError> {
     let now = clock::now();
-    let outcome = request.context.store.submit(vec![Change::Delete(id)], now)?.durable().await?;
+    let outcome = request.context.intake.outcome_of(vec![Change::Delete(id)], now).await?;
     if outcome.changed == 0 {
         return Err(not_found());
     }

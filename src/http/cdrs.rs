@@ -411,10 +411,7 @@ impl Inner {
         let taken = read.events.len() as u64;
         if taken > 0 {
             let changes = read.events.into_iter().map(Box::new).map(Change::Event).collect();
-            let stored = match self.context.store.submit(changes, now) {
-                Ok(ticket) => ticket.durable().await,
-                Err(error) => Err(error),
-            };
+            let stored = self.context.intake.submit(changes, now).await;
             if stored.is_err() {
                 metrics.unavailable.inc();
             }

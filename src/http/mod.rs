@@ -63,6 +63,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::domain::Timestamp;
+use crate::intake::Intake;
 use crate::logs::AuditLog;
 use crate::meter::Requests;
 use crate::outbound::{Client, Servers};
@@ -73,6 +74,8 @@ use crate::upstream::UpstreamAuth;
 pub struct ApiContext {
     pub config: Arc<Config>,
     pub store: Arc<Store>,
+    /// Takes what is to change.
+    pub intake: Intake,
     /// Memory for request bodies.
     pub bodies: BodyBudget,
     pub read_concurrency: Arc<ReadConcurrency>,

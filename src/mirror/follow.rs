@@ -27,8 +27,9 @@ use super::resp::Value;
 use crate::clock;
 use crate::config::MirrorRedis;
 use crate::domain::{CallId, StampedEvent};
-use crate::meter::{MirrorMetrics, Outcome};
-use crate::store::{Change, Store, StoreError};
+use crate::intake::Intake;
+use crate::meter::MirrorMetrics;
+use crate::store::{Change, StoreError};
 
 /// Commands whose answers are waited for at a time.
 const AHEAD_MAX: usize = 128;
@@ -87,7 +88,7 @@ struct Reconcile {
 
 /// Events on their way to the disk.
 struct Submitted {
-    durable: BoxFuture<'static, Result<Outcome, StoreError>>,
+    durable: BoxFuture<'static, Result<(), StoreError>>,
     /// Each call, and what there is to know where its event is refused.
     calls: Vec<(CallId, Undo)>,
 }
@@ -104,7 +105,7 @@ struct Undo {
 pub(super) struct Follower<'a> {
     pub settings: &'a MirrorRedis,
     pub service_url: &'a str,
-    pub store: &'a Store,
+    pub intake: &'a Intake,
     pub seen: &'a mut Seen,
     pub connection: Connection,
     pace: Pace,
@@ -137,7 +138,7 @@ impl<'a> Follower<'a> {
     pub fn new(
         settings: &'a MirrorRedis,
         service_url: &'a str,
-        store: &'a Store,
+        intake: &'a Intake,
         seen: &'a mut Seen,
         connection: Connection,
         following: &'a Following,
@@ -146,7 +147,7 @@ impl<'a> Follower<'a> {
         Self {
             settings,
             service_url,
-            store,
+            intake,
             seen,
             connection,
             pace: Pace::new(settings.max_commands),
@@ -171,7 +172,7 @@ impl<'a> Follower<'a> {
     }
 
     fn meter(&self) -> &MirrorMetrics {
-        &self.store.meter().mirror
+        &self.intake.store().meter().mirror
     }
 
     /// Follows until the connection is lost.
@@ -570,22 +571,19 @@ impl<'a> Follower<'a> {
         };
         let calls = batch.iter().map(undo).collect();
         let events: Vec<StampedEvent> = batch.into_iter().map(|(news, _)| news.event).collect();
-        let meter = self.store.meter();
+        let meter = self.intake.store().meter();
         events.iter().flat_map(|event| &event.unread).for_each(|field| meter.unread(field));
         let changes = events.into_iter().map(|event| Change::Event(Box::new(event))).collect();
-        let durable = match self.store.submit(changes, clock::now()) {
-            Ok(ticket) => ticket.durable().boxed(),
-            Err(error) => std::future::ready(Err(error)).boxed(),
-        };
+        let durable = self.intake.submit(changes, clock::now()).boxed();
         self.submitted = Some(Submitted { durable, calls });
     }
 
     /// The store has answered.
-    fn stored(&mut self, result: Result<Outcome, StoreError>) {
+    fn stored(&mut self, result: Result<(), StoreError>) {
         let Some(submitted) = self.submitted.take() else { return };
-        let meter = &self.store.meter().mirror;
+        let meter = &self.intake.store().meter().mirror;
         match result {
-            Ok(_) => {
+            Ok(()) => {
                 meter.events.inc_by(submitted.calls.len() as u64);
                 for (_, undo) in &submitted.calls {
                     meter.found.inc_by(u64::from(undo.found));
@@ -614,7 +612,7 @@ impl<'a> Follower<'a> {
 }
 
 /// The answer of the store; never where nothing was handed to it.
-async fn done(submitted: &mut Option<Submitted>) -> Result<Outcome, StoreError> {
+async fn done(submitted: &mut Option<Submitted>) -> Result<(), StoreError> {
     match submitted {
         Some(submitted) => (&mut submitted.durable).await,
         None => std::future::pending().await,

@@ -28,7 +28,6 @@ mod pace;
 mod properties;
 mod resp;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -39,8 +38,9 @@ use follow::Follower;
 
 use crate::clock;
 use crate::config::{MirrorRedis, RedisUrl};
+use crate::intake::Intake;
 use crate::meter::MirrorMode;
-use crate::store::{Store, chain};
+use crate::store::chain;
 
 pub use check::{Check, check, check_files};
 pub use connection::Following;
@@ -54,9 +54,9 @@ const GOOD: Duration = Duration::from_secs(30);
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 
 /// Mirrors for as long as it is polled; at once without end where no Redis is configured.
-pub async fn run(settings: MirrorRedis, service_url: String, store: Arc<Store>) {
+pub async fn run(settings: MirrorRedis, service_url: String, intake: Intake) {
     let Some(url) = settings.url.clone() else { return std::future::pending().await };
-    let metrics = &store.meter().mirror;
+    let metrics = &intake.store().meter().mirror;
     let place = url.to_string();
     metrics.turn(&place, MirrorMode::Disconnected, None, clock::now());
     let mut seen = Seen::default();
@@ -76,7 +76,7 @@ pub async fn run(settings: MirrorRedis, service_url: String, store: Arc<Store>) 
                 // Calls that began while nobody listened are not known.
                 seen.complete = false;
                 said = None;
-                Follower::new(&settings, &service_url, &store, &mut seen, connection, &following)
+                Follower::new(&settings, &service_url, &intake, &mut seen, connection, &following)
                     .run()
                     .await
             }

@@ -8,6 +8,7 @@ use super::tokens::{apply, forget_file, note_shared_name, removal};
 use super::{AdminContext, AdminReply, Emit, Failure};
 use crate::access::{Account, Keep, Secret, SettingRow, TokenHash, TokenScope};
 use crate::domain::{AccountSid, ServiceProviderSid, counted, exact_duration};
+use crate::intake::Intake;
 use crate::store::Store;
 use crate::wire::show_duration;
 
@@ -49,11 +50,12 @@ pub struct AccountInfo {
 }
 
 pub(super) fn set(
-    store: &Store,
+    intake: &Intake,
     context: &AdminContext,
     new: AccountSettings,
     emit: &mut Emit<'_>,
 ) -> Result<AdminReply, Failure> {
+    let store = intake.store();
     let _one_at_a_time = store.settings();
     let sid = resolve(store, &new.account)?;
     let mut account =
@@ -107,7 +109,7 @@ pub(super) fn set(
         return Err(Failure::usage("--hook-user and --hook-password go together"));
     }
     let json = serde_json::to_vec(&account).map_err(|error| Failure::new(error.to_string()))?;
-    apply(store, vec![SettingRow { name: format!("account/{sid}"), json }])?;
+    apply(intake, vec![SettingRow { name: format!("account/{sid}"), json }])?;
     let others: Vec<String> = others.iter().map(ToString::to_string).collect();
     let name = account.name.unwrap_or_default();
     let _gone = note_shared_name("account", &name, "sid", &others, emit);
@@ -169,10 +171,11 @@ pub(super) fn resolve(store: &Store, text: &str) -> Result<AccountSid, Failure> 
 }
 
 pub(super) fn remove(
-    store: &Store,
+    intake: &Intake,
     context: &AdminContext,
     account: &str,
 ) -> Result<AdminReply, Failure> {
+    let store = intake.store();
     let _one_at_a_time = store.settings();
     let sid = resolve(store, account)?;
     let (known, tokens) = store.access(|access| {
@@ -186,7 +189,7 @@ pub(super) fn remove(
     }
     let mut rows: Vec<SettingRow> = tokens.iter().flat_map(|(id, _)| removal(id)).collect();
     rows.push(SettingRow { name: format!("account/{sid}"), json: Vec::new() });
-    apply(store, rows)?;
+    apply(intake, rows)?;
     for (_, hash) in &tokens {
         forget_file(context, hash);
     }

@@ -13,7 +13,7 @@ use super::tokens::{self, apply, removal};
 use super::{AdminContext, AdminReply, Failure, NewScope, NewToken};
 use crate::access::{Role, Secret, TokenHash, TokenScope};
 use crate::clock;
-use crate::store::Store;
+use crate::intake::Intake;
 
 /// How long a link is good for.
 const LINK_TIME: Duration = Duration::from_mins(1);
@@ -192,7 +192,8 @@ fn chosen(bound: &str, names: &[String], is_remote: bool) -> (String, Option<Str
 
 /// Makes the token that a link opens: that of an admin, for some hours. Those of the same user whose time is
 /// over go.
-pub fn token_of_link(store: &Store, user: &str) -> Result<(String, Secret), Failure> {
+pub fn token_of_link(intake: &Intake, user: &str) -> Result<(String, Secret), Failure> {
+    let store = intake.store();
     let name = format!("console of {user}");
     let now = clock::now();
     let over: Vec<String> = store.access(|access| {
@@ -201,7 +202,7 @@ pub fn token_of_link(store: &Store, user: &str) -> Result<(String, Secret), Fail
     });
     if !over.is_empty() {
         let _one_at_a_time = store.settings();
-        apply(store, over.iter().flat_map(|id| removal(id)).collect())?;
+        apply(intake, over.iter().flat_map(|id| removal(id)).collect())?;
     }
     let new = NewToken {
         scope: NewScope::Known(TokenScope::Admin),
@@ -210,7 +211,7 @@ pub fn token_of_link(store: &Store, user: &str) -> Result<(String, Secret), Fail
         expires_in: Some(TOKEN_SECONDS),
         value: None,
     };
-    match tokens::create(store, new, &mut |_| Ok(()))? {
+    match tokens::create(intake, new, &mut |_| Ok(()))? {
         AdminReply::Token { id, value } => Ok((id, Secret::new(value))),
         _ => Err(Failure::new("no token was made")),
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{AdminReply, Failure};
 use crate::clock;
 use crate::domain::{AccountSid, ApplicationSid, Timestamp, counted};
+use crate::intake::Intake;
 use crate::store::{Store, StoreError, TargetMetrics};
 use crate::wire::show_time;
 
@@ -100,7 +101,8 @@ pub(super) fn status(store: &Store) -> AdminReply {
 }
 
 /// Has what was set aside sent again: of a target, or of all.
-pub(super) fn retry(store: &Store, target: Option<&str>) -> Result<AdminReply, Failure> {
+pub(super) fn retry(intake: &Intake, target: Option<&str>) -> Result<AdminReply, Failure> {
+    let store = intake.store();
     let all = store.forward_targets();
     if let Some(target) = target
         && all.iter().all(|(name, _)| name != target)
@@ -119,15 +121,17 @@ pub(super) fn retry(store: &Store, target: Option<&str>) -> Result<AdminReply, F
             count += progress.lock().retry(clock::now());
         }
     }
-    write_rows(store)?;
+    write_rows(intake)?;
     store.announce_forwarding();
     let hooks = counted(count, "webhook");
     Ok(AdminReply::Done(format!("{hooks} will be sent again")))
 }
 
 /// Stops sending, or goes on. What is accepted meanwhile is kept.
-pub(super) fn pause(store: &Store, paused: bool) -> Result<AdminReply, Failure> {
-    store.pause_forwarding(paused)?.wait()?;
+pub(super) fn pause(intake: &Intake, paused: bool) -> Result<AdminReply, Failure> {
+    let store = intake.store();
+    intake.apply(&[store.forward_state(paused)], clock::now(), false)?;
+    store.pause_forwarding(paused);
     let done = if paused {
         "forwarding is paused: webhooks are kept, and passed on after `rollcall forward resume`"
     } else {
@@ -136,9 +140,10 @@ pub(super) fn pause(store: &Store, paused: bool) -> Result<AdminReply, Failure> 
     Ok(AdminReply::Done(done.to_owned()))
 }
 
-fn write_rows(store: &Store) -> Result<(), StoreError> {
+fn write_rows(intake: &Intake) -> Result<(), StoreError> {
+    let store = intake.store();
     let rows = store.forward_rows(true);
-    let stored = store.apply(&rows, clock::now(), false);
+    let stored = intake.apply(&rows, clock::now(), false);
     if stored.is_err() {
         store.forward_unstored();
     }

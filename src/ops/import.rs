@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{AdminContext, Emit, Failure, Item};
 use crate::clock;
 use crate::domain::{Timestamp, counted, was};
-use crate::store::{Change, Outcome, Progress, Store, StoreError};
+use crate::intake::Intake;
+use crate::store::{Change, Outcome, Progress, StoreError};
 use crate::wire::{
     CsvHeader, ParsedInput, RECORD_BYTES_MAX, RecordFormat, RecordReader, RecordText, parse_record,
     text_of,
@@ -52,18 +53,18 @@ pub struct Summary {
 impl Import {
     pub(super) fn run(
         &self,
-        store: &Store,
+        intake: &Intake,
         context: &AdminContext,
         input: &mut (dyn BufRead + Send),
         emit: &mut Emit<'_>,
     ) -> Result<Summary, Failure> {
         if !self.dry_run {
-            store.takes_events()?;
+            intake.store().takes_events()?;
         }
         let (batches, waiting) = sync_channel::<Vec<Change>>(BATCHES_AHEAD);
         let now = clock::now();
         std::thread::scope(|scope| {
-            let writer = scope.spawn(move || write(store, &waiting, now, self.dry_run));
+            let writer = scope.spawn(move || write(intake, &waiting, now, self.dry_run));
             let read = self.read(context, input, emit, now, |batch| batches.send(batch).is_ok());
             drop(batches);
             let panicked = || (0, Err(StoreError::Panicked("the import")));
@@ -191,14 +192,14 @@ impl Stopped {
 
 /// Returns how many records were taken, and what became of them or of the first batch that was not.
 fn write(
-    store: &Store,
+    intake: &Intake,
     waiting: &Receiver<Vec<Change>>,
     now: Timestamp,
     dry: bool,
 ) -> (u64, Result<Outcome, StoreError>) {
     let (mut taken, mut outcome) = (0, Outcome::default());
     for batch in waiting {
-        match store.apply(&batch, now, dry) {
+        match intake.apply(&batch, now, dry) {
             Ok(done) => outcome.add(done),
             Err(error) => return (taken, Err(error)),
         }

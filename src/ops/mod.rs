@@ -46,6 +46,7 @@ pub use tokens::{NewScope, NewToken, TokenInfo, make_first, note_used};
 
 use crate::backup::{BackupError, BackupScope, send};
 use crate::domain::{Timestamp, counted, show_size};
+use crate::intake::Intake;
 use crate::store::{
     Checked, Collected, Compacted, Depth, Expiring, OpenError, Progress, Store, StoreError,
 };
@@ -293,22 +294,24 @@ pub fn run_without_store(
     }
 }
 
+/// Runs a command: what it changes goes to the intake, what it reads comes from its store.
 pub fn run(
-    store: &Store,
+    intake: &Intake,
     context: &AdminContext,
     request: AdminRequest,
     input: &mut (dyn BufRead + Send),
     emit: &mut Emit<'_>,
 ) -> Result<AdminReply, Failure> {
+    let store: &Store = intake.store();
     match request {
-        AdminRequest::TokenCreate(token) => tokens::create(store, token, emit),
+        AdminRequest::TokenCreate(token) => tokens::create(intake, token, emit),
         AdminRequest::TokenList => Ok(tokens::list(store)),
-        AdminRequest::TokenRevoke { token } => tokens::revoke(store, context, &token),
-        AdminRequest::AccountSet(settings) => accounts::set(store, context, settings, emit),
+        AdminRequest::TokenRevoke { token } => tokens::revoke(intake, context, &token),
+        AdminRequest::AccountSet(settings) => accounts::set(intake, context, settings, emit),
         AdminRequest::AccountList => Ok(accounts::list(store)),
-        AdminRequest::AccountRemove { account } => accounts::remove(store, context, &account),
+        AdminRequest::AccountRemove { account } => accounts::remove(intake, context, &account),
         AdminRequest::Import(import) => {
-            import.run(store, context, input, emit).map(AdminReply::Imported)
+            import.run(intake, context, input, emit).map(AdminReply::Imported)
         }
         AdminRequest::Export(selection) => {
             select::export(store, &selection, &select::ExportLayout::Lines, emit)
@@ -326,8 +329,8 @@ pub fn run(
         AdminRequest::Show { call } => show::show(store, &call),
         AdminRequest::Status => Ok(status::figures(store, context)),
         AdminRequest::ForwardStatus => Ok(forward::status(store)),
-        AdminRequest::ForwardRetry { target } => forward::retry(store, target.as_deref()),
-        AdminRequest::ForwardPause { paused } => forward::pause(store, paused),
+        AdminRequest::ForwardRetry { target } => forward::retry(intake, target.as_deref()),
+        AdminRequest::ForwardPause { paused } => forward::pause(intake, paused),
         AdminRequest::BackupMade(made) => status::note_backup(context, &made),
         AdminRequest::ConsoleOpen(new) => console::link(context, &new),
         AdminRequest::CertShow => certificates::show(context),
@@ -364,7 +367,7 @@ pub fn run(
         }
         AdminRequest::Expire { dry_run: true } => Ok(AdminReply::Expiring(store.expiring()?)),
         AdminRequest::Expire { dry_run: false } => expire(store, emit).map(AdminReply::Expired),
-        AdminRequest::Purge(purge) => purge::run(store, context, &purge, emit),
+        AdminRequest::Purge(purge) => purge::run(intake, context, &purge, emit),
         AdminRequest::Backup(wanted) => {
             let emit = RefCell::new(emit);
             let mut put = |bytes: &[u8]| (emit.borrow_mut())(Item::Data(bytes));

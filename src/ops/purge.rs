@@ -12,6 +12,7 @@ use super::{AdminContext, AdminReply, Emit, Failure, Item};
 use crate::clock;
 use crate::domain::{Call, CallField, CallId, Filter, Number, Order, Sighting};
 use crate::fsutil;
+use crate::intake::Intake;
 use crate::store::{Change, Depth, ListRequest, Progress, Store};
 use crate::wire::write_export;
 
@@ -85,11 +86,12 @@ impl Purged {
 }
 
 pub(super) fn run(
-    store: &Store,
+    intake: &Intake,
     context: &AdminContext,
     purge: &Purge,
     emit: &mut Emit<'_>,
 ) -> Result<AdminReply, Failure> {
+    let store: &Store = intake.store();
     let number = Number::parse(&purge.number).ok_or_else(|| {
         Failure::usage(format!(
             "--number \"{}\": expected a number of 5 to 32 digits, such as +15551230001",
@@ -99,7 +101,9 @@ pub(super) fn run(
     let named = named(store, &purge.calls)?;
     if !purge.dry_run {
         // What waits is found as well once it is a call.
-        store.place_cdrs()?;
+        for changes in store.cdrs_to_place().chunks(CALLS_AT_ONCE) {
+            intake.apply(changes, clock::now(), false)?;
+        }
     }
     let mut deleted = 0;
     let mut purged = loop {
@@ -111,7 +115,7 @@ pub(super) fn run(
         }
         for chunk in found.calls.chunks(CALLS_AT_ONCE) {
             let changes: Vec<Change> = chunk.iter().map(|id| Change::Delete(*id)).collect();
-            store.apply(&changes, clock::now(), false)?;
+            intake.apply(&changes, clock::now(), false)?;
         }
         deleted += found.calls.len() as u64;
         found.purged.calls = deleted;

@@ -8,7 +8,7 @@ use crate::access::{
 };
 use crate::clock;
 use crate::domain::Timestamp;
-use crate::store::Store;
+use crate::intake::Intake;
 
 /// Sessions of one token, and of all. Where there is one more, the oldest ends.
 const SESSIONS_OF_TOKEN_MAX: usize = 100;
@@ -19,13 +19,14 @@ const SESSIONS_MAX: usize = 10_000;
 /// Returns it with the value of its cookie, once it is on disk. A session whose place it takes (`instead_of`,
 /// by id) ends.
 pub fn sign_in(
-    store: &Store,
+    intake: &Intake,
     token: &Secret,
     token_id: &str,
     of_jambonz: Option<TokenScope>,
     ends_at: u64,
     instead_of: Option<&str>,
 ) -> Result<(Session, String), Failure> {
+    let store = intake.store();
     let _one_at_a_time = store.settings();
     let now = clock::now();
     let session = Session {
@@ -49,16 +50,17 @@ pub fn sign_in(
     let ended = store.access(|access| ended_by(access, token_id, now));
     rows.extend(ended.iter().map(String::as_str).chain(instead_of).map(removal));
     rows.push(SettingRow { name: row_name(&session.id), json: json(&session)? });
-    apply(store, rows)?;
+    apply(intake, rows)?;
     Ok((session, sealed))
 }
 
 /// Ends a session. True where there was one.
-pub fn sign_out(store: &Store, id: &str) -> Result<bool, Failure> {
+pub fn sign_out(intake: &Intake, id: &str) -> Result<bool, Failure> {
+    let store = intake.store();
     let _one_at_a_time = store.settings();
     let there = store.access(|access| access.session(id, clock::now()).is_some());
     if there {
-        apply(store, vec![removal(id)])?;
+        apply(intake, vec![removal(id)])?;
     }
     Ok(there)
 }

@@ -13,6 +13,7 @@ use crate::access::{
 use crate::clock;
 use crate::domain::Timestamp;
 use crate::fsutil;
+use crate::intake::Intake;
 use crate::store::{Change, Store};
 use crate::wire::show_time;
 
@@ -80,10 +81,11 @@ pub struct TokenInfo {
 
 /// Makes a token. The value is in the reply, and nowhere else.
 pub(super) fn create(
-    store: &Store,
+    intake: &Intake,
     new: NewToken,
     emit: &mut Emit<'_>,
 ) -> Result<AdminReply, Failure> {
+    let store = intake.store();
     let _one_at_a_time = store.settings();
     let scope = new.scope.clone().resolved(store)?;
     let value = match &new.value {
@@ -107,7 +109,7 @@ pub(super) fn create(
     let others = new.name.as_deref().map(|name| named(store, name)).unwrap_or_default();
     let name = new.name.clone().unwrap_or_default();
     let (id, row) = token_row(new, scope, &value)?;
-    apply(store, vec![row])?;
+    apply(intake, vec![row])?;
     let others: Vec<String> = others.into_iter().map(|(id, ..)| id).collect();
     let _gone = note_shared_name("token", &name, "id", &others, emit);
     Ok(AdminReply::Token { id, value })
@@ -138,7 +140,8 @@ pub(super) fn note_shared_name(
 
 /// Makes the first admin token, once in the life of a store, and keeps it in `admin.token`. None
 /// where that has been done.
-pub fn make_first(store: &Store, context: &AdminContext) -> Result<Option<String>, Failure> {
+pub fn make_first(intake: &Intake, context: &AdminContext) -> Result<Option<String>, Failure> {
+    let store = intake.store();
     let _one_at_a_time = store.settings();
     if store.access(|access| access.first_token_made() || access.tokens().next().is_some()) {
         return Ok(None);
@@ -164,7 +167,7 @@ pub fn make_first(store: &Store, context: &AdminContext) -> Result<Option<String
     };
     let (_, row) = token_row(new, TokenScope::Admin, &value)?;
     let made = SettingRow { name: FIRST_TOKEN.to_owned(), json: b"true".to_vec() };
-    apply(store, vec![row, made])?;
+    apply(intake, vec![row, made])?;
     Ok(Some(value))
 }
 
@@ -228,10 +231,11 @@ pub(super) fn list(store: &Store) -> AdminReply {
 /// Ends a token, by its id or by a name that no other token has. The file with the first token goes
 /// with it.
 pub(super) fn revoke(
-    store: &Store,
+    intake: &Intake,
     context: &AdminContext,
     given: &str,
 ) -> Result<AdminReply, Failure> {
+    let store = intake.store();
     let _one_at_a_time = store.settings();
     let found = match store.access(|access| access.token_by_id(given).map(reference)) {
         Some(token) => vec![token],
@@ -239,7 +243,7 @@ pub(super) fn revoke(
     };
     match found.as_slice() {
         [(id, name, hash)] => {
-            apply(store, removal(id))?;
+            apply(intake, removal(id))?;
             forget_file(context, hash);
             Ok(AdminReply::Revoked { id: id.clone(), name: name.clone() })
         }
@@ -279,11 +283,12 @@ pub(super) fn removal(id: &str) -> Vec<SettingRow> {
 }
 
 /// Makes durable when tokens were used last: of each at most once in so much time.
-pub fn note_used(store: &Store, interval: std::time::Duration) -> Result<(), Failure> {
+pub fn note_used(intake: &Intake, interval: std::time::Duration) -> Result<(), Failure> {
+    let store = intake.store();
     let _one_at_a_time = store.settings();
     let older = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
     let rows = store.access(|access| access.used_rows(older));
-    if rows.is_empty() { Ok(()) } else { apply(store, rows) }
+    if rows.is_empty() { Ok(()) } else { apply(intake, rows) }
 }
 
 /// Removes the file of the first admin token where it holds a token of this hash.
@@ -297,8 +302,8 @@ pub(super) fn forget_file(context: &AdminContext, hash: &TokenHash) {
     }
 }
 
-pub(super) fn apply(store: &Store, rows: Vec<SettingRow>) -> Result<(), Failure> {
+pub(super) fn apply(intake: &Intake, rows: Vec<SettingRow>) -> Result<(), Failure> {
     let changes: Vec<_> = rows.into_iter().map(Change::Admin).collect();
-    store.apply(&changes, clock::now(), false)?;
+    intake.apply(&changes, clock::now(), false)?;
     Ok(())
 }

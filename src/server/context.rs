@@ -31,6 +31,7 @@ impl RunningServer<'_> {
         Ok(http::ApiContext {
             config: Arc::new(config.clone()),
             store: self.store.clone(),
+            intake: self.intake.clone(),
             bodies: http::BodyBudget::new(config.limits.body_bytes),
             read_concurrency: http::ReadConcurrency::new(),
             answers: http::AnswerBudget::new(),

@@ -21,6 +21,7 @@ use super::watchdog::{Watchdog, watchdog};
 use crate::config::{Config, ConfigError, LimitsSection, SHORT};
 use crate::domain::{Timestamp, exact_duration};
 use crate::forward::Forwarder;
+use crate::intake::Intake;
 use crate::logs::AuditLog;
 use crate::ops::{self, Failure};
 use crate::store::{OpenError, Options, Progress, Store, chain};
@@ -89,8 +90,9 @@ pub fn serve(
         store.wait_for_index(if demo { Duration::MAX } else { INDEX_MAX }, &progress);
         Arc::new(store)
     };
-    forwarder.open(&store)?;
-    let first_token = ops::make_first(&store, &config.ops_context())?;
+    let intake = Intake::Alone(store.clone());
+    forwarder.open(&intake)?;
+    let first_token = ops::make_first(&intake, &config.ops_context())?;
     if let Some(token) = &first_token {
         tell(News::FirstToken(token));
     }
@@ -103,6 +105,7 @@ pub fn serve(
     let server = RunningServer {
         config,
         store: store.clone(),
+        intake: intake.clone(),
         runtime_dir,
         demo,
         again,
@@ -116,7 +119,7 @@ pub fn serve(
     // What is in memory goes to the index, however much it is.
     let _time = systemd::Asking::begin();
     // A journal that has failed says so below.
-    let _failed = ops::note_used(&store, Duration::ZERO);
+    let _failed = ops::note_used(&intake, Duration::ZERO);
     // Commands that still run are cut off; what they have acknowledged is on disk.
     runtime.shutdown_timeout(Duration::from_secs(1));
     let closed = store.close().map_err(Failure::from);
@@ -129,6 +132,7 @@ pub fn serve(
 pub(super) struct RunningServer<'a> {
     pub(super) config: &'a Config,
     pub(super) store: Arc<Store>,
+    pub(super) intake: Intake,
     runtime_dir: Option<PathBuf>,
     /// Whether sample calls were asked for, and are there.
     demo: Option<Samples>,
@@ -238,17 +242,17 @@ impl RunningServer<'_> {
         ops.sign_in_codes = config.console.enabled.then(ops::SignInCodes::default);
         ops.stopping = Some(stopped);
         context.operation.begin(ops.clone(), self.runtime_dir.clone());
-        let admin = admin::serve(admin, self.store.clone(), ops, self.audit.clone());
+        let admin = admin::serve(admin, self.intake.clone(), ops, self.audit.clone());
         let admin = tokio::spawn(admin);
         let player = self.is_demo().then(|| tokio::spawn(demo::play(self.store.clone())));
         let read_again = Arc::new(Notify::new());
         let certificate = tokio::spawn(look_after(reloader.clone(), read_again.clone()));
-        let notes = tokio::spawn(note_used(self.store.clone()));
+        let notes = tokio::spawn(note_used(self.intake.clone()));
         let service_url = config.hooks.service_url().to_owned();
-        let mirror = mirror::run(config.mirror_redis.clone(), service_url, self.store.clone());
+        let mirror = mirror::run(config.mirror_redis.clone(), service_url, self.intake.clone());
         let mirror = tokio::spawn(mirror);
         let (stop_forwarding, forwarding_stopped) = watch::channel(());
-        let forward = forwarder.run(self.store.clone(), forwarding_stopped, config.limits.drain);
+        let forward = forwarder.run(self.intake.clone(), forwarding_stopped, config.limits.drain);
         let forward = tokio::spawn(forward);
         let upstream = context.upstream_auth.clone().map(|auth| tokio::spawn(auth.watch()));
         let watchdog = tokio::spawn(systemd::watchdog(self.store.clone(), watchdogs));
@@ -451,13 +455,13 @@ fn all_turn(watchdogs: &Arc<Vec<Watchdog>>) -> ops::Loops {
 }
 
 /// Stores now and then when tokens were last used.
-async fn note_used(store: Arc<Store>) {
+async fn note_used(intake: Intake) {
     let begin = tokio::time::Instant::now() + USED_INTERVAL;
     let mut ticks = tokio::time::interval_at(begin, USED_INTERVAL);
     loop {
         ticks.tick().await;
-        let store = store.clone();
-        let note = tokio::task::spawn_blocking(move || ops::note_used(&store, USED_INTERVAL));
+        let intake = intake.clone();
+        let note = tokio::task::spawn_blocking(move || ops::note_used(&intake, USED_INTERVAL));
         if let Ok(Err(error)) = note.await {
             tracing::warn!(%error, "cannot store when tokens were last used");
         }

@@ -109,7 +109,7 @@ pub(super) fn take_locked(
     let written = write(shared, &index, generation, scope, clock::now());
     let written = written.map_err(|error| shared.view.index_failed(&error))?;
     let Some(IndexCheckpoint { note, versions }) = written else { return Ok(false) };
-    let done = shared.intake.committer.ask(|reply| CommitterMessage::Checkpoint(note, reply));
+    let done = shared.queue.committer.ask(|reply| CommitterMessage::Checkpoint(note, reply));
     let_go(shared, versions)?;
     done.map(|()| true)
 }
@@ -149,7 +149,7 @@ pub(super) fn seal(
 pub(super) fn let_go(shared: &Shared, versions: Versions) -> Result<(), StoreError> {
     shared.view.readers.wait_for_present();
     for piece in versions.pieces() {
-        shared.intake.committer.ask(|reply| CommitterMessage::Settle(piece, reply))?;
+        shared.queue.committer.ask(|reply| CommitterMessage::Settle(piece, reply))?;
     }
     Ok(())
 }

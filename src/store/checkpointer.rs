@@ -116,7 +116,7 @@ impl Checkpointer {
             for reply in replies {
                 reply.send(done.clone().map(drop));
             }
-            self.shared.intake.announce_room();
+            self.shared.queue.announce_room();
             if stop {
                 return;
             }
@@ -157,8 +157,12 @@ impl Checkpointer {
         asked
     }
 
-    /// How long the CDR that came first has yet to wait, but for a moment; none where none waits.
+    /// How long the CDR that came first has yet to wait, but for a moment; none where none waits, or another
+    /// node looks after them.
     fn until_cdr_is_due(&self) -> Option<Duration> {
+        if !self.shared.proposals().is_mine() {
+            return None;
+        }
         let registry = self.shared.view.registry.read();
         let (_, first) = registry.all_waiting().next()?;
         let due = first.at.plus_millis(self.shared.options.cdrs.wait_millis);
@@ -171,6 +175,11 @@ impl Checkpointer {
     fn place_cdrs(&mut self) {
         // Without an index it is not known which calls there are.
         if self.shared.view.index().is_err() {
+            return;
+        }
+        if !self.shared.proposals().is_mine() {
+            // Who takes over looks at all of them.
+            self.cdrs_seen = (0, 0);
             return;
         }
         let (seen, generation) = self.cdrs_seen;
@@ -190,7 +199,8 @@ impl Checkpointer {
             looked.collect()
         };
         for some in changes.chunks(SWEEP_CALLS) {
-            if let Err(error) = self.shared.intake.apply(some.to_vec(), now, Backpressure::None) {
+            let placed = self.shared.proposals().propose(some.to_vec(), now, Backpressure::None);
+            if let Err(error) = placed {
                 tracing::warn!(%error, "CDRs that wait for their calls wait longer");
                 return;
             }
@@ -238,10 +248,10 @@ impl Checkpointer {
     /// Gives up every call that has heard nothing for longer than a call may live.
     fn sweep(&mut self) {
         let now = clock::now();
-        if !self.sweep.believes(now) {
+        let shared = &self.shared;
+        if !self.sweep.believes(now) || !shared.proposals().is_mine() {
             return;
         }
-        let shared = &self.shared;
         let heard_before = now.minus_millis(shared.options.max_lifetime_millis);
         let mut quiet: Vec<CallId> = {
             let registry = shared.view.registry.read();
@@ -263,10 +273,12 @@ impl Checkpointer {
         }
         for calls in quiet.chunks(SWEEP_CALLS) {
             let changes = calls.iter().map(|id| Change::Stale(*id, heard_before)).collect();
-            match shared.intake.apply(changes, now, Backpressure::None) {
+            match shared.proposals().propose(changes, now, Backpressure::None) {
                 Ok(outcome) => {
-                    shared.view.meter.gone_stale.inc_by(outcome.changed);
-                    tracing::info!(calls = outcome.changed, "calls have gone stale");
+                    // Where it is not known yet they were quiet a moment ago.
+                    let gone = outcome.map_or(calls.len() as u64, |outcome| outcome.changed);
+                    shared.view.meter.gone_stale.inc_by(gone);
+                    tracing::info!(calls = gone, "calls have gone stale");
                 }
                 Err(error) => {
                     tracing::warn!(%error, "stale calls wait for the next sweep");

@@ -32,7 +32,7 @@ const COMMIT_BYTES: usize = 4 * 1024 * 1024;
 /// Runs until [`CommitterMessage::Stop`].
 pub(super) fn run(shared: &Shared, mut writer: JournalWriter, jobs: &Receiver<CommitterMessage>) {
     let mut waiting = None;
-    let doing = shared.intake.doing.clone();
+    let doing = shared.queue.doing.clone();
     while let Some(job) = waiting.take().or_else(|| {
         doing.end();
         jobs.recv().ok()
@@ -513,7 +513,7 @@ impl<'a> Group<'a> {
             meter.commit_time.observe_time(begun.elapsed());
         }
         shared.disk.wrote(bytes);
-        shared.intake.doing.begin("publishing");
+        shared.queue.doing.begin("publishing");
         let forwards = !hooks.is_empty();
         let mut woken = Vec::new();
         if forwards {
@@ -562,7 +562,7 @@ impl<'a> Group<'a> {
             shared.checkpointer.wake();
         }
         for (submission, outcome) in replies {
-            shared.intake.counted.lock().add(outcome);
+            shared.queue.counted.lock().add(outcome);
             submission.answer(Ok(outcome));
         }
     }

@@ -56,6 +56,7 @@ mod outbox;
 mod page_start;
 mod parts;
 mod placing;
+mod proposals;
 mod query;
 mod recovery;
 mod scope;

@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ use super::options::Options;
 use super::outbox::{self, Outbox};
 use super::recovery::{Recovery, Start};
 use super::segment_users::{SegmentUse, SegmentUsers};
-use super::state::{CheckpointerInbox, Intake, Shared, View};
+use super::state::{CheckpointerInbox, CommitQueue, Shared, View};
 use super::submit::{Backpressure, Ticket};
 use super::threads::{self, Health, Inbox, Progress};
 use super::{OpenError, StoreError, WaitGuard, committer};
@@ -119,7 +119,8 @@ impl Store {
         let lifetime = options.max_lifetime_millis;
         let shared = Shared {
             view: View::new(epoch, segments, lifetime, checkpointer.clone()),
-            intake: Intake::new(committer, options.queue_events),
+            queue: CommitQueue::new(committer, options.queue_events),
+            proposals: OnceLock::new(),
             health: health.clone(),
             disk: DiskSpace::new(&dir, options.min_free_bytes, options.reserve_bytes),
             outbox: Outbox::new(),
@@ -135,7 +136,7 @@ impl Store {
             compactor,
             options,
         };
-        journal.writer.tell(shared.intake.doing.clone());
+        journal.writer.tell(shared.queue.doing.clone());
         let recovery = Recovery {
             is_new: !begun,
             was_clean: lock.was_clean,
@@ -156,7 +157,7 @@ impl Store {
         let work = shared.clone();
         let waits =
             threads::start(health.clone(), "look at those who wait", waits_stop, move |stop| {
-                work.intake.waits.watch(&work.intake.doing, || work.intake.queued(), stop);
+                work.queue.waits.watch(&work.queue.doing, || work.queue.queued(), stop);
             });
         let work = shared.clone();
         let disk = threads::start(health.clone(), "look at the disk", disk_stop, move |stop| {
@@ -229,7 +230,7 @@ impl Store {
 
     /// Hands changes to the committer, all of them or none; refused at once where there is no space.
     pub fn submit(&self, changes: Vec<Change>, at: Timestamp) -> Result<Ticket, StoreError> {
-        self.shared.intake.submit(changes, at, false, Backpressure::None)
+        self.shared.queue.submit(changes, at, false, Backpressure::None)
     }
 
     /// The same for bulk work, in a thread that may block: waits for space in memory as long as it takes.
@@ -244,11 +245,10 @@ impl Store {
         dry: bool,
     ) -> Result<Outcome, StoreError> {
         loop {
-            let ticket =
-                self.shared.intake.submit(changes.to_vec(), at, dry, Backpressure::Wait)?;
+            let ticket = self.shared.queue.submit(changes.to_vec(), at, dry, Backpressure::Wait)?;
             match ticket.wait() {
                 // Trying costs a copy of them.
-                Err(StoreError::Busy) => self.shared.intake.wait_for_room(BUSY),
+                Err(StoreError::Busy) => self.shared.queue.wait_for_room(BUSY),
                 answer => return answer,
             }
             if let Some(error) = self.shared.short_of_space.lock().clone() {
@@ -388,7 +388,7 @@ impl Store {
     /// The caller waits for this, until the value is dropped; one who waits for long is named in the
     /// log.
     pub fn waits_for(&self, what: &'static str) -> WaitGuard {
-        self.shared.intake.waits.begin(Some(what), Instant::now())
+        self.shared.queue.waits.begin(Some(what), Instant::now())
     }
 
     /// Looks something up in the tokens and accounts.
@@ -423,7 +423,7 @@ impl Store {
         for thread in threads {
             let _panicked = thread.join();
         }
-        let _ended = shared.intake.committer.send(CommitterMessage::Stop);
+        let _ended = shared.queue.committer.send(CommitterMessage::Stop);
         let _panicked = committer.map(JoinHandle::join);
     }
 }

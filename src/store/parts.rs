@@ -209,7 +209,7 @@ pub(super) fn join_first(
     for (account, more) in live.into_iter().filter(|(_, more)| *more != 0) {
         shared.view.meter.add_live(account, more);
     }
-    shared.intake.counted.lock().new += new;
+    shared.queue.counted.lock().new += new;
     shared.view.published.send_replace(last_seq);
     Ok(())
 }
@@ -311,7 +311,7 @@ pub(super) fn replace(
     shared.forgotten.store(true, Ordering::Release);
     shared.view.set_index(Ok(index.clone()));
     drop(registry);
-    shared.intake.crowded.store(false, Ordering::Release);
+    shared.queue.crowded.store(false, Ordering::Release);
     shared.view.damaged.store(false, Ordering::Release);
     if !shared.view.live_known.load(Ordering::Acquire) {
         shared.view.count_live();

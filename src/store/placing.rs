@@ -28,10 +28,7 @@ use super::StoreError;
 use super::change::Change;
 use super::committer::{Group, PreparedSubmission};
 use super::open::Store;
-use super::parts::PLACED_AT_ONCE;
 use super::state::Shared;
-use super::submit::Backpressure;
-use crate::clock;
 use crate::domain::{AccountSid, Call, CallField, CallId, Direction, Order, Source, Timestamp};
 use crate::index::{Index, IndexError};
 use crate::journal::ChangeOrigin;
@@ -45,20 +42,11 @@ const ALIKE_MAX: usize = 16;
 pub(super) type CallIds = HashMap<(AccountSid, Box<str>), CallId>;
 
 impl Store {
-    /// Makes calls of all CDRs that wait, each part of the call that it belongs to or one of its own.
-    ///
-    /// # Errors
-    /// The store takes no changes, or there is no index.
-    pub fn place_cdrs(&self) -> Result<(), StoreError> {
-        let waiting: Vec<CallId> = {
-            let registry = self.shared.view.registry.read();
-            registry.all_waiting().map(|(id, _)| id).collect()
-        };
-        for some in waiting.chunks(PLACED_AT_ONCE) {
-            let changes = some.iter().map(|id| Change::PlaceCdr { id: *id, due: true }).collect();
-            self.shared.intake.apply(changes, clock::now(), Backpressure::Wait)?;
-        }
-        Ok(())
+    /// The changes that make calls of all CDRs that wait now, each part of the call that it belongs to or one
+    /// of its own.
+    pub fn cdrs_to_place(&self) -> Vec<Change> {
+        let registry = self.shared.view.registry.read();
+        registry.all_waiting().map(|(id, _)| Change::PlaceCdr { id, due: true }).collect()
     }
 }
 

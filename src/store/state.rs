@@ -5,8 +5,8 @@
 //! `registry`, `index`, `access`, `segments`. All others are held for a moment, with no other lock.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -18,6 +18,7 @@ use super::disk_space::DiskSpace;
 use super::messages::{CheckpointerMessage, CommitterMessage, CompactorMessage};
 use super::options::Options;
 use super::outbox::Outbox;
+use super::proposals::Proposals;
 use super::scope::NewestCalls;
 use super::segment_users::SegmentUsers;
 use super::threads::{Health, Inbox};
@@ -34,7 +35,9 @@ use crate::registry::{CallState, Registry};
 pub(super) struct Shared {
     pub options: Options,
     pub view: View,
-    pub intake: Intake,
+    pub queue: CommitQueue,
+    /// Takes what the store changes by itself, where that is not the queue.
+    pub proposals: OnceLock<Arc<dyn Proposals>>,
     pub health: Arc<Health>,
     pub disk: DiskSpace,
     /// Hooks that are to be passed on.
@@ -88,10 +91,10 @@ pub struct View {
 }
 
 /// How changes come in.
-pub(super) struct Intake {
+pub(super) struct CommitQueue {
     pub committer: Inbox<CommitterMessage>,
     /// Space for changes that wait for the committer.
-    pub queue: Arc<Semaphore>,
+    pub space: Arc<Semaphore>,
     pub queue_events: usize,
     /// What has become of all changes since the start.
     pub counted: Mutex<Outcome>,
@@ -130,11 +133,11 @@ impl CheckpointerInbox {
     }
 }
 
-impl Intake {
+impl CommitQueue {
     pub fn new(committer: Inbox<CommitterMessage>, queue_events: usize) -> Self {
         Self {
             committer,
-            queue: Arc::new(Semaphore::new(queue_events)),
+            space: Arc::new(Semaphore::new(queue_events)),
             queue_events,
             counted: Mutex::default(),
             doing: Arc::default(),
@@ -146,7 +149,7 @@ impl Intake {
 
     /// Changes that wait for the committer.
     pub fn queued(&self) -> usize {
-        self.queue_events.saturating_sub(self.queue.available_permits())
+        self.queue_events.saturating_sub(self.space.available_permits())
     }
 
     pub fn announce_room(&self) {
@@ -168,7 +171,7 @@ impl Intake {
 impl Shared {
     /// There is no more space in memory for calls: the checkpointer is to make some.
     pub fn limit_registry(&self) {
-        if self.view.index().is_err() && !self.intake.crowded.swap(true, Ordering::AcqRel) {
+        if self.view.index().is_err() && !self.queue.crowded.swap(true, Ordering::AcqRel) {
             let calls = self.options.registry_calls;
             tracing::error!(
                 calls,

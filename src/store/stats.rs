@@ -85,7 +85,7 @@ impl Store {
             disk_least_bytes: shared.options.min_free_bytes,
             disk_low: shared.disk.admits().is_err(),
             reserve_bytes: shared.disk.reserve.held_bytes(),
-            changes: *shared.intake.counted.lock(),
+            changes: *shared.queue.counted.lock(),
             cdrs_waiting: registry.waiting() as u64,
             unread_values: view
                 .meter
@@ -124,7 +124,7 @@ impl Store {
             tombstones: status.tombstones,
             registry_calls: status.registry_calls,
             registry_limit: shared.options.registry_calls as u64,
-            queue_events: shared.intake.queued() as u64,
+            queue_events: shared.queue.queued() as u64,
             queue_limit: shared.options.queue_events as u64,
             index_bytes: status.index_bytes,
             index_cache_bytes: shared.options.index_cache_bytes,

@@ -8,7 +8,7 @@ use super::Outcome;
 use super::StoreError;
 use super::change::Change;
 use super::messages::{CommitterMessage, Submission};
-use super::state::Intake;
+use super::state::CommitQueue;
 use super::waits::WaitGuard;
 use crate::domain::Timestamp;
 
@@ -39,7 +39,7 @@ impl Ticket {
     }
 }
 
-impl Intake {
+impl CommitQueue {
     /// Hands changes to the committer. The ticket tells when they are on disk.
     pub(super) fn submit(
         &self,
@@ -53,7 +53,7 @@ impl Intake {
         let weight = changes.len().clamp(1, self.queue_events);
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
         let permit = loop {
-            match self.queue.clone().try_acquire_many_owned(weight) {
+            match self.space.clone().try_acquire_many_owned(weight) {
                 Ok(permit) => break permit,
                 Err(_) if backpressure == Backpressure::None => return Err(StoreError::Busy),
                 Err(_) => {
@@ -66,15 +66,5 @@ impl Intake {
         let submission = Submission { changes, at, dry, backpressure, reply, permit };
         self.committer.send(CommitterMessage::Submit(submission))?;
         Ok(Ticket { answer, _waits: self.waits.begin(None, Instant::now()) })
-    }
-
-    /// The same, and waits until they are on disk.
-    pub(super) fn apply(
-        &self,
-        changes: Vec<Change>,
-        at: Timestamp,
-        backpressure: Backpressure,
-    ) -> Result<Outcome, StoreError> {
-        self.submit(changes, at, false, backpressure).and_then(Ticket::wait)
     }
 }

@@ -12,23 +12,24 @@ const MODULES: &[(&str, &[&str])] = &[
         "cli",
         &[
             "access", "admin", "backup", "cdrs", "clock", "config", "doctor", "domain", "forward",
-            "fsutil", "jambonz", "logs", "mirror", "ops", "outbound", "server", "store", "tls",
-            "users", "wire",
+            "fsutil", "intake", "jambonz", "logs", "mirror", "ops", "outbound", "server", "store",
+            "tls", "users", "wire",
         ],
     ),
     (
         "server",
         &[
             "access", "admin", "cdrs", "clock", "config", "domain", "forward", "fsutil", "http",
-            "logs", "meter", "mirror", "ops", "outbound", "store", "tls", "upstream", "users",
+            "intake", "logs", "meter", "mirror", "ops", "outbound", "store", "tls", "upstream",
+            "users",
         ],
     ),
-    ("admin", &["clock", "fsutil", "logs", "ops", "store"]),
+    ("admin", &["clock", "fsutil", "intake", "logs", "ops", "store"]),
     (
         "http",
         &[
-            "access", "cdrs", "clock", "config", "console", "doctor", "domain", "fsutil", "logs",
-            "meter", "ops", "outbound", "random", "store", "upstream", "wire",
+            "access", "cdrs", "clock", "config", "console", "doctor", "domain", "fsutil", "intake",
+            "logs", "meter", "ops", "outbound", "random", "store", "upstream", "wire",
         ],
     ),
     ("console", &[]),
@@ -42,18 +43,25 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "ops",
         &[
-            "access", "backup", "clock", "domain", "fsutil", "logs", "random", "store", "tls",
-            "wire",
+            "access", "backup", "clock", "domain", "fsutil", "intake", "logs", "random", "store",
+            "tls", "wire",
         ],
     ),
     (
         "mirror",
-        &["clock", "config", "domain", "fsutil", "meter", "outbound", "store", "tls", "wire"],
+        &[
+            "clock", "config", "domain", "fsutil", "intake", "meter", "outbound", "store", "tls",
+            "wire",
+        ],
     ),
+    ("intake", &["domain", "store"]),
     ("cdrs", &["access", "config", "domain", "fsutil", "keys", "outbound", "tls", "wire"]),
     (
         "forward",
-        &["access", "clock", "config", "domain", "meter", "outbound", "random", "store", "tls"],
+        &[
+            "access", "clock", "config", "domain", "intake", "meter", "outbound", "random",
+            "store", "tls",
+        ],
     ),
     ("jambonz", &["access", "domain", "fsutil", "outbound"]),
     ("upstream", &["access", "clock", "config", "domain", "meter", "outbound", "random"]),

@@ -95,12 +95,12 @@ async fn run(
     principal: &Principal,
     command: AdminRequest,
 ) -> Result<AdminReply, ApiError> {
-    let (context, store) =
-        (request.context.operation.admin()?.clone(), request.context.store.clone());
+    let (context, intake) =
+        (request.context.operation.admin()?.clone(), request.context.intake.clone());
     let (audit, who) = (request.context.audit.clone(), format!("token {}", principal.id));
     blocking(move || {
         let entry = AuditEntry::of(&command);
-        let result = ops::run(&store, &context, command, &mut std::io::empty(), &mut |_| Ok(()));
+        let result = ops::run(&intake, &context, command, &mut std::io::empty(), &mut |_| Ok(()));
         entry.write(&audit, &who, &result);
         result.map_err(in_words_of_the_api)
     })
@@ -628,7 +628,7 @@ pub(super) async fn test_event(
         let event = parse_event(&event.to_string(), clock::moment(), service_url)?;
         changes.push(Change::Event(Box::new(event)));
     }
-    request.context.store.submit(changes, now)?.durable().await?;
+    request.context.intake.submit(changes, now).await?;
     request.context.audit.write(&crate::logs::AuditEvent {
         at: now,
         who: &format!("token {}", principal.id),
@@ -650,9 +650,9 @@ pub(super) async fn token_of_code(
         return Ok(None);
     };
     let Some(user) = codes.take(code, Instant::now()) else { return Ok(None) };
-    let store = request.context.store.clone();
+    let intake = request.context.intake.clone();
     let named = user.clone();
-    let (id, token) = blocking(move || ops::token_of_link(&store, &named)).await?;
+    let (id, token) = blocking(move || ops::token_of_link(&intake, &named)).await?;
     request.context.audit.write(&crate::logs::AuditEvent {
         at: clock::now(),
         who: &format!("sign-in link of {user}"),

@@ -242,8 +242,8 @@ pub(super) async fn sign_in(request: &mut ApiRequest<'_>, _: &str) -> Result<Res
     let token_ends = context.store.access(|access| access.token_by_id(&principal.id)?.expires_at);
     let ends_at = token_ends.map_or(ends_at, |token_ends| token_ends.min(ends_at));
     let before = request.session.map(|session| session.id.clone());
-    let (store, id) = (context.store.clone(), principal.id.clone());
-    let begin = move || ops::sign_in(&store, &token, &id, of_jambonz, ends_at, before.as_deref());
+    let (intake, id) = (context.intake.clone(), principal.id.clone());
+    let begin = move || ops::sign_in(&intake, &token, &id, of_jambonz, ends_at, before.as_deref());
     let (session, sealed) = blocking(begin).await?;
     meter.sign_ins.inc();
     audit(request, &principal.id, "console sign in");
@@ -268,8 +268,8 @@ pub(super) async fn show(request: &mut ApiRequest<'_>, _: &str) -> Result<Respon
 /// `DELETE /console/api/session`. A session whose token has ended is signed out, too.
 pub(super) async fn sign_out(request: &mut ApiRequest<'_>, _: &str) -> Result<Response, ApiError> {
     let session = request.session.ok_or_else(|| ApiError::unauthorized(false))?;
-    let (store, id) = (request.context.store.clone(), session.id.clone());
-    if blocking(move || ops::sign_out(&store, &id)).await? {
+    let (intake, id) = (request.context.intake.clone(), session.id.clone());
+    if blocking(move || ops::sign_out(&intake, &id)).await? {
         audit(request, &session.token_id, "console sign out");
     }
     let mut reply = empty(StatusCode::NO_CONTENT);

@@ -98,7 +98,7 @@ async fn take(
     let hook = forwarded(request, &events, body);
     let events = events.into_iter().map(|event| Change::Event(Box::new(event)));
     let changes = events.chain(hook.map(Change::Forward)).collect();
-    context.store.submit(changes, now)?.durable().await?;
+    context.intake.submit(changes, now).await?;
     for account in accounts {
         context.store.meter().hooks.taken(account, now);
     }

@@ -275,8 +275,10 @@ impl<'a> Compactor<'a> {
         #[cfg(test)]
         self.shared.health.strike("compactor");
         let asked = depth > Depth::Usual;
+        // What is asked for is done here, whichever node looks after the rest.
+        let expires = believed && (asked || self.shared.proposals().is_mine());
         let mut short = None;
-        if believed {
+        if expires {
             let expired = self.expire(now);
             collected.expired += unless_short(&mut short, expired)?;
         }
@@ -287,7 +289,7 @@ impl<'a> Compactor<'a> {
         }
         let packed = self.pack_journal(now, depth, collected);
         unless_short(&mut short, packed)?;
-        if believed {
+        if expires {
             let fits = self.enforce_size(now, collected);
             unless_short(&mut short, fits)?;
         }
@@ -358,7 +360,7 @@ impl<'a> Compactor<'a> {
         if !at_once && self.present.1.elapsed() < age {
             return Ok(());
         }
-        self.shared.intake.committer.ask(CommitterMessage::BeginSegment)
+        self.shared.queue.committer.ask(CommitterMessage::BeginSegment)
     }
 
     /// Removes the files of replaced segments that are not read.

@@ -252,7 +252,7 @@ impl IndexBuilder {
         };
         while shared.view.registry.read().parts() > PLACED_AT_ONCE {
             let place = |reply| CommitterMessage::Place(index.clone(), reply);
-            shared.intake.committer.ask(place)?;
+            shared.queue.committer.ask(place)?;
         }
         let damaged = shared.view.damaged.load(Ordering::Acquire);
         if let Err(error) = shared.generations.point_to(generation, damaged) {
@@ -265,7 +265,7 @@ impl IndexBuilder {
         let old = shared.view.index().ok();
         let known = parts::known_by(&shared, &index)?;
         let replace = |reply| CommitterMessage::Replace(index.clone(), known, reply);
-        shared.intake.committer.ask(replace)?;
+        shared.queue.committer.ask(replace)?;
         self.generation = generation;
         checkpoint::let_go(&shared, parts::covered(&shared))?;
         drop(still);

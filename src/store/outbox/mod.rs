@@ -30,9 +30,7 @@ use super::StoreError;
 use super::change::Change;
 use super::open::Store;
 use super::state::View;
-use super::submit::Ticket;
 use crate::access::SettingRow;
-use crate::clock;
 use crate::domain::{AccountSid, ApplicationSid, CallId, CallSid};
 use crate::journal::{Frame, FrameKind, Scanner, Segment};
 
@@ -293,12 +291,15 @@ impl Store {
         self.shared.outbox.paused.load(Ordering::Acquire)
     }
 
-    /// Says whether hooks are sent, from now on and after the next start. The caller waits for the ticket.
-    pub fn pause_forwarding(&self, paused: bool) -> Result<Ticket, StoreError> {
-        let ticket = self.submit(vec![Change::Admin(self.state_row(paused))], clock::now())?;
+    /// The change that says whether hooks are sent, also after the next start.
+    pub fn forward_state(&self, paused: bool) -> Change {
+        Change::Admin(self.state_row(paused))
+    }
+
+    /// Sends no hooks from now on, or goes on.
+    pub fn pause_forwarding(&self, paused: bool) {
         self.shared.outbox.paused.store(paused, Ordering::Release);
         self.shared.outbox.announce();
-        Ok(ticket)
     }
 
     fn state_row(&self, paused: bool) -> SettingRow {
@@ -533,6 +534,7 @@ pub(super) fn newest_rows(rows: impl Iterator<Item = (u64, SettingRow)>) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
 
     #[test]
     fn a_hook_wakes_those_whom_it_is_for() {

@@ -67,8 +67,8 @@ fn bulk_work_leaves_memory_for_events() {
     let still = store.shared.index_writer.lock();
     let bulk = |calls: std::ops::Range<u8>| {
         let changes = calls.map(ringing).collect();
-        let intake = &store.shared.intake;
-        intake.submit(changes, clock::now(), false, Backpressure::Wait).unwrap().wait()
+        let queue = &store.shared.queue;
+        queue.submit(changes, clock::now(), false, Backpressure::Wait).unwrap().wait()
     };
     assert_eq!(bulk(0..5).unwrap().new, 5);
     assert!(matches!(bulk(5..6), Err(StoreError::Busy)));

@@ -16,6 +16,7 @@ mod outage;
 mod past;
 mod placing;
 mod placing_outage;
+mod proposals;
 mod quarters;
 mod races;
 mod space;

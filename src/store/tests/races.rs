@@ -189,7 +189,7 @@ fn an_index_takes_over_while_somebody_reads_in_the_old_one() {
     let known = parts::known_by(shared, &new).unwrap();
     // The committer waits for nobody.
     let replace = |reply| messages::CommitterMessage::Replace(new.clone(), known, reply);
-    shared.intake.committer.ask(replace).unwrap();
+    shared.queue.committer.ask(replace).unwrap();
     assert!(!Arc::ptr_eq(&old, &shared.view.index().unwrap()));
     // What the old one does not have is still in memory, though the new one has it.
     assert!(
