@@ -337,14 +337,11 @@ impl Registry {
         self.entries.get(&id)
     }
 
-    /// Whether another account has a call of this sid, or had one and deleted it; calls that are
-    /// themselves only namesakes apart.
-    pub fn has_namesake(&self, id: CallId) -> bool {
-        let least = (id.sid, AccountSid::from_bytes([0; 16]));
-        let alike = self.sids.range(least..).take_while(|(sid, _)| *sid == id.sid);
-        let others = alike.filter(|(_, account)| *account != id.account);
-        let mut others = others.filter_map(|&(sid, account)| self.get(CallId { account, sid }));
-        others.any(|entry| entry.call().is_none_or(|call| !call.namesake))
+    /// The calls of this sid, whosever they are, and deletions of such.
+    pub fn with_sid(&self, sid: CallSid) -> impl Iterator<Item = (AccountSid, &RegistryEntry)> {
+        let least = (sid, AccountSid::from_bytes([0; 16]));
+        let alike = self.sids.range(least..).take_while(move |(other, _)| *other == sid);
+        alike.filter_map(|&(sid, account)| Some((account, self.get(CallId { account, sid })?)))
     }
 
     /// Every entry.

@@ -17,6 +17,8 @@ pub use secret::Secret;
 pub use session::{SESSION_TOKEN_BYTES_MAX, Session, SessionCookie, SessionKey, new_session_id};
 pub use token::{Role, Token, TokenHash, TokenScope, new_token_value};
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::{AccountSid, ServiceProviderSid, Timestamp};
 
 /// All tokens and accounts.
@@ -34,6 +36,9 @@ pub struct Access {
     /// Sessions of the console, by id.
     sessions: BTreeMap<String, Session>,
     session_key: Option<SessionKey>,
+    cluster: Option<ClusterSettings>,
+    /// By the token's id: what the row says that is called `used/<id>`.
+    used_rows: HashMap<String, RowOfUse>,
     is_demo: bool,
     refused: AtomicU64,
 }
@@ -43,6 +48,9 @@ pub const FIRST_TOKEN: &str = "first-token";
 
 /// The row that says that the store was made for sample calls.
 pub const DEMO: &str = "demo";
+
+/// The row of the settings that all nodes of a cluster share.
+pub const CLUSTER: &str = "cluster";
 
 /// The row that has the key of sessions.
 pub const SESSION_KEY: &str = "session-key";
@@ -67,11 +75,65 @@ struct LastUsed {
 /// One setting as the journal has it: a name and JSON, empty where it is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingRow {
-    /// `token/<id>`, `masked-token/<id>`, `used/<id>`, `account/<sid>`, `session/<id>`, [`FIRST_TOKEN`], [`SESSION_KEY`] or
-    /// [`DEMO`].
+    /// `token/<id>`, `masked-token/<id>`, `used/<id>`, `account/<sid>`, `session/<id>`, [`FIRST_TOKEN`], [`SESSION_KEY`],
+    /// [`CLUSTER`] or [`DEMO`].
     pub name: String,
     /// The token or the account.
     pub json: Vec<u8>,
+}
+
+/// What a row says of when a token was used last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOfUse {
+    /// In milliseconds since 1970.
+    At(u64),
+    /// The token was revoked.
+    Revoked,
+}
+
+impl RowOfUse {
+    /// The token's id, and what the row says; none where it is another row.
+    pub fn of(row: &SettingRow) -> Option<(&str, Self)> {
+        let id = row.name.strip_prefix("used/")?;
+        if row.json.is_empty() {
+            return Some((id, Self::Revoked));
+        }
+        Some((id, Self::At(serde_json::from_slice(&row.json).ok()?)))
+    }
+
+    /// Whether it says more than the row before it. Rows of several nodes come in any order.
+    pub fn follows(self, before: Option<Self>) -> bool {
+        match (self, before) {
+            (Self::Revoked, _) | (_, None) => true,
+            (Self::At(at), Some(Self::At(before))) => at > before,
+            (Self::At(_), Some(Self::Revoked)) => false,
+        }
+    }
+}
+
+/// What all nodes of a cluster share, so that each of them does the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterSettings {
+    /// How long a call lives without an event.
+    pub max_lifetime_millis: u64,
+    /// Deletions of before this time, in milliseconds since 1970, say nothing any more.
+    #[serde(default)]
+    pub forgotten_before: u64,
+}
+
+impl ClusterSettings {
+    /// Those in a row; none where it is another one.
+    pub fn in_row(row: &SettingRow) -> Option<Self> {
+        let json = Some(&row.json).filter(|_| row.name == CLUSTER)?;
+        serde_json::from_slice(json).ok()
+    }
+
+    /// The row that says so.
+    pub fn row(self) -> SettingRow {
+        // A struct of two numbers has a JSON.
+        let json = serde_json::to_vec(&self).unwrap_or_default();
+        SettingRow { name: CLUSTER.to_owned(), json }
+    }
 }
 
 impl Access {
@@ -93,14 +155,19 @@ impl Access {
             }
         } else if let Some(id) = row.name.strip_prefix("used/") {
             // Rows come in any order at the start; one of a revoked token is empty by then.
+            if let Some((id, of_use)) = RowOfUse::of(row) {
+                self.used_rows.insert(id.to_owned(), of_use);
+            }
             if !row.json.is_empty() {
                 let at: u64 = serde_json::from_slice(&row.json)?;
                 let used = self.used.entry(id.to_owned()).or_default();
-                used.stored = at;
+                used.stored = used.stored.max(at);
                 used.last.fetch_max(at, Ordering::Relaxed);
             }
         } else if row.name == FIRST_TOKEN {
             self.first_token_made = !row.json.is_empty();
+        } else if row.name == CLUSTER {
+            self.cluster = ClusterSettings::in_row(row);
         } else if row.name == DEMO {
             self.is_demo = !row.json.is_empty();
         } else if row.name == SESSION_KEY {
@@ -174,6 +241,16 @@ impl Access {
             (last > used.stored.saturating_add(older_millis)).then(row)
         });
         rows.collect()
+    }
+
+    /// What the row says of when a token was used last; none where there is none.
+    pub fn row_of_use(&self, id: &str) -> Option<RowOfUse> {
+        self.used_rows.get(id).copied()
+    }
+
+    /// What all nodes of the cluster share; none where that was never set.
+    pub fn cluster(&self) -> Option<ClusterSettings> {
+        self.cluster
     }
 
     /// Whether the first admin token has been made, even if it has been revoked since.

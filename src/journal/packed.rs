@@ -47,7 +47,7 @@ pub struct PackedStamp {
     pub as_of: u64,
     /// See [`Packed::erased_until`].
     pub erased_until: u64,
-    /// Now.
+    /// Up to when it has been cleared: now, or the time that the log has reached.
     pub at: Timestamp,
 }
 

@@ -163,7 +163,7 @@ pub(super) fn write(
     now: Timestamp,
 ) -> Result<Option<IndexCheckpoint>, IndexError> {
     let (mut chosen, admin, replay_from, last_seq) = choose(shared, scope, now);
-    let expired_before = now.minus_millis(shared.options.max_lifetime_millis);
+    let expired_before = shared.view.tombstones().needed_since(now);
     let expired = forgotten(shared, index, expired_before)?;
     if chosen.is_empty() && admin.is_empty() && expired.is_empty() {
         return Ok(None);

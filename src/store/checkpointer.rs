@@ -252,7 +252,7 @@ impl Checkpointer {
         if !self.sweep.believes(now) || !shared.proposals().is_mine() {
             return;
         }
-        let heard_before = now.minus_millis(shared.options.max_lifetime_millis);
+        let heard_before = now.minus_millis(shared.view.tombstones().lifetime_millis());
         let mut quiet: Vec<CallId> = {
             let registry = shared.view.registry.read();
             let quiet = registry.iter().filter(|(_, entry)| {

@@ -9,19 +9,21 @@ use std::time::Instant;
 use super::Outcome;
 use super::StoreError;
 use super::change::Change;
+use super::claims::{Claims, has_namesake};
 use super::frames::{admin_body, tombstone_body};
 use super::messages::{CheckpointNote, CommitterMessage, Submission};
 use super::outbox::{Hook, HookHead};
-use super::parts::{self, join_first, look_up, replace};
+use super::parts::{join_first, look_up, replace};
 use super::placing::CallIds;
 use super::state::Shared;
 use super::submit::Backpressure;
-use crate::access::SettingRow;
+use super::tombstones::Tombstones;
+use crate::access::{CLUSTER, RowOfUse, SettingRow};
 use crate::codec;
-use crate::domain::{AccountSid, Call, CallId, CallSid, Source, Timestamp};
+use crate::domain::{AccountSid, Call, CallId, Source, Timestamp};
 use crate::index::{AdminRow, Index, IndexError};
 use crate::journal::{Batch, ChangeOrigin, FrameKind, JournalError, JournalWriter};
-use crate::keys::may_be_derived;
+use crate::keys::{derived_from, may_be_derived};
 use crate::registry::{CallState, Indexed};
 
 /// Changes that one commit takes, beyond which the next one begins.
@@ -100,8 +102,6 @@ pub(super) struct Staged {
     /// The state is a part, or none: there is no index, and it may have more of the call, or of what the
     /// call is to take.
     pub part: bool,
-    /// The call is new here, and the index has one of its sid of another account.
-    namesake: bool,
     /// There is no such call: the state is that of CDRs which wait for theirs. A part, too.
     pub waits: bool,
 }
@@ -111,8 +111,8 @@ pub(super) struct Group<'a> {
     pub shared: &'a Shared,
     batch: Batch,
     staged: HashMap<CallId, Staged>,
-    /// The sids of calls that are new with this commit, and whose they are.
-    claimed: HashMap<CallSid, AccountSid>,
+    /// Those of calls that this commit makes or deletes.
+    claims: Claims,
     /// What is published once it is durable.
     published: Vec<PublishedCall>,
     admin: Vec<(u64, SettingRow)>,
@@ -124,6 +124,13 @@ pub(super) struct Group<'a> {
     live: Vec<(AccountSid, i64)>,
     /// Calls whose Call-IDs are new with this commit.
     pub call_ids: CallIds,
+    /// What decides whether a deletion stands, with this commit so far.
+    tombstones: Tombstones,
+    /// What rows of this commit say of when tokens were used.
+    used: HashMap<String, RowOfUse>,
+    /// What cannot be known without an index is an error, and no part: what is applied of a log must not
+    /// depend on when an index fails.
+    pub is_node: bool,
 }
 
 /// A version of a call that is in the commit.
@@ -143,8 +150,10 @@ struct PublishedCall {
 pub(super) struct PreparedSubmission {
     pub touched: HashMap<CallId, (Staged, ChangeOrigin)>,
     pub order: Vec<CallId>,
-    claimed: HashMap<CallSid, AccountSid>,
+    claims: Claims,
     admin: Vec<SettingRow>,
+    /// Those of them that say when a token was used.
+    used: HashMap<String, RowOfUse>,
     hooks: Vec<Arc<Hook>>,
     pub outcome: Outcome,
     pub live: Vec<(AccountSid, i64)>,
@@ -157,14 +166,17 @@ impl<'a> Group<'a> {
             shared,
             batch: writer.batch(),
             staged: HashMap::new(),
-            claimed: HashMap::new(),
+            claims: Claims::default(),
             published: Vec::new(),
             admin: Vec::new(),
             hooks: Vec::new(),
             replies: Vec::new(),
             changes: 0,
             live: Vec::new(),
-            call_ids: CallIds::new(),
+            call_ids: CallIds::default(),
+            tombstones: shared.view.tombstones(),
+            used: HashMap::new(),
+            is_node: shared.is_node(),
         }
     }
 
@@ -240,11 +252,8 @@ impl<'a> Group<'a> {
     ) -> Result<(), StoreError> {
         let Some(given) = change.id() else {
             match change {
-                Change::Admin(row) => {
-                    draft.outcome.changed += 1;
-                    draft.admin.push(row);
-                }
-                Change::Forward(hook) if !self.has_deleted(draft, &hook, at) => {
+                Change::Admin(row) => self.set(draft, row, at),
+                Change::Forward(hook) if !self.has_deleted(draft, &hook, at)? => {
                     draft.hooks.push(hook);
                 }
                 _ => {}
@@ -252,10 +261,10 @@ impl<'a> Group<'a> {
             return Ok(());
         };
         let (is_cdr, is_placed) = (change.is_cdr(), matches!(change, Change::PlaceCdr { .. }));
-        let is_deletion = matches!(change, Change::Delete(_));
-        let (change, owner_unknown) = self.addressed(draft, change, at);
+        let is_delete = matches!(change, Change::Delete(_));
+        let (change, owner_unknown) = self.addressed(draft, change, at)?;
         let Some(id) = change.id() else { return Ok(()) };
-        let mut staged = self.staged_in(draft, id, at);
+        let mut staged = self.staged_in(draft, id, at)?;
         let outcome = &mut draft.outcome;
         outcome.cdrs.by_call_id += u64::from((is_cdr || is_placed) && id != given);
         outcome.cdrs.by_sid += u64::from(is_cdr && !may_be_derived(given.sid));
@@ -279,41 +288,43 @@ impl<'a> Group<'a> {
             self.shared.view.index()?;
             return Err(StoreError::Busy);
         }
-        if hidden {
-            // Whatever else is said of it makes it a call.
-            staged.waits = is_cdr;
-            staged.part = is_cdr;
-        } else if is_cdr && known.is_none() && may_be_derived(id.sid) {
-            staged.waits = !staged.part;
-            staged.part = true;
-        }
         let Some((state, origin)) = change.after(known.as_deref(), at, outcome) else {
             return Ok(());
         };
+        // A start, too, tells by its sid and its Call-IDs that it waits.
+        let may_wait = is_cdr && call_of(&state).is_some_and(|call| derived_from(call).is_some());
+        if hidden {
+            // Whatever else is said of it makes it a call.
+            staged.waits = may_wait;
+            staged.part = may_wait;
+        } else if may_wait && known.is_none() {
+            staged.waits = !staged.part;
+            staged.part = true;
+        }
         let state = match state {
             CallState::Call(call) if !staged.part => {
                 let before = known.as_deref().filter(|_| !hidden);
                 let absorbed = (given != id).then_some(given);
-                let whole = self.absorb(draft, before, &call, absorbed, at);
+                let whole = self.absorb(draft, before, &call, absorbed, at)?;
                 staged.part = whole.is_none();
                 CallState::Call(whole.unwrap_or(call))
             }
             state => state,
         };
         let origin = if is_placed { ChangeOrigin::Source(Source::Cdr) } else { origin };
-        let outcome = &mut draft.outcome;
         let state = match state {
             CallState::Call(mut call) if known.is_none() && !staged.part => {
-                if !call.namesake && (staged.namesake || self.has_namesake(&draft.claimed, id)) {
+                if !call.namesake && self.has_namesake(draft, id, at)? {
                     Arc::make_mut(&mut call).namesake = true;
-                }
-                if !call.namesake {
-                    draft.claimed.insert(id.sid, id.account);
                 }
                 CallState::Call(call)
             }
             state => state,
         };
+        if !staged.part && (known.is_none() || is_deletion(&state)) {
+            draft.claims.note(id, &state);
+        }
+        let outcome = &mut draft.outcome;
         match (&known, &state) {
             (Some(before), CallState::Call(after))
                 if before == after && (!hidden || staged.waits) =>
@@ -339,22 +350,51 @@ impl<'a> Group<'a> {
         if draft.touched.insert(id, (staged, origin)).is_none() {
             draft.order.push(id);
         }
-        if let Some(call) = known.filter(|_| is_deletion) {
-            self.delete_call_ids(draft, &call, at);
+        if let Some(call) = known.filter(|_| is_delete) {
+            self.delete_call_ids(draft, &call, at)?;
         }
         Ok(())
     }
 
+    /// A setting, unless it says nothing new.
+    fn set(&self, draft: &mut PreparedSubmission, row: SettingRow, at: Timestamp) {
+        let row = if row.name == CLUSTER {
+            self.tombstones.row_to_store(&row, at)
+        } else if let Some((token, of_use)) = RowOfUse::of(&row) {
+            let before = draft.used.get(token).or_else(|| self.used.get(token)).copied();
+            let before = before.or_else(|| self.shared.view.access.read().row_of_use(token));
+            if of_use.follows(before) {
+                draft.used.insert(token.to_owned(), of_use);
+                Some(row)
+            } else {
+                None
+            }
+        } else {
+            Some(row)
+        };
+        let outcome = &mut draft.outcome;
+        *if row.is_some() { &mut outcome.changed } else { &mut outcome.unchanged } += 1;
+        draft.admin.extend(row);
+    }
+
     /// Whether a call of a hook was deleted, and what the hook brought is not taken.
-    fn has_deleted(&self, draft: &PreparedSubmission, hook: &Hook, at: Timestamp) -> bool {
-        hook.calls.iter().any(|sid| {
+    fn has_deleted(
+        &self,
+        draft: &PreparedSubmission,
+        hook: &Hook,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        for sid in &hook.calls {
             let id = CallId { account: hook.account, sid: *sid };
             let state = match draft.touched.get(&id) {
                 Some((staged, _)) => staged.state.clone(),
-                None => self.current(id, at).state,
+                None => self.current(id, at)?.state,
             };
-            matches!(state, Some(CallState::Deleted(_)))
-        })
+            if matches!(state, Some(CallState::Deleted(_))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What a call is after the changes of a submission so far.
@@ -363,15 +403,20 @@ impl<'a> Group<'a> {
         draft: &PreparedSubmission,
         id: CallId,
         at: Timestamp,
-    ) -> Staged {
+    ) -> Result<Staged, StoreError> {
         let touched = draft.touched.get(&id).map(|(staged, ..)| staged.clone());
-        touched.unwrap_or_else(|| self.current(id, at))
+        touched.map_or_else(|| self.current(id, at), Ok)
     }
 
     /// What is known of a call: by this commit, by the registry, by the index.
-    fn current(&self, id: CallId, at: Timestamp) -> Staged {
+    ///
+    /// # Errors
+    /// In a node, where there is no index.
+    fn current(&self, id: CallId, at: Timestamp) -> Result<Staged, StoreError> {
         if let Some(staged) = self.staged.get(&id) {
-            return staged.clone();
+            let mut staged = staged.clone();
+            self.let_pass(&mut staged, at);
+            return Ok(staged);
         }
         let mut staged = Staged::default();
         let (in_memory, part) = {
@@ -385,33 +430,23 @@ impl<'a> Group<'a> {
                 Some(CallState::Call(call)) => Arc::new(call.join(&part)),
                 _ => part,
             }));
-            return staged;
+            return Ok(staged);
         }
         if in_memory.is_some() {
             staged.state = in_memory;
         } else {
-            let asked = self.ask(|index| match look_up(index, id)? {
-                None => Ok((None, parts::has_namesake(index, id)?)),
-                found => Ok((found, false)),
-            });
-            if let Ok((found, namesake)) = asked {
-                (staged.state, staged.indexed) = found.unzip();
-                staged.namesake = namesake;
-            } else {
-                // It is built again, and the part finds its place then.
-                let registry = self.shared.view.registry.read();
-                staged.state = registry.part(id).map(|part| CallState::Call(part.call.clone()));
-                staged.part = true;
+            match self.ask(|index| look_up(index, id)) {
+                Ok(found) => (staged.state, staged.indexed) = found.unzip(),
+                Err(error) if self.is_node => return Err(error),
+                Err(_) => {
+                    // It is built again, and the part finds its place then.
+                    let registry = self.shared.view.registry.read();
+                    staged.state = registry.part(id).map(|part| CallState::Call(part.call.clone()));
+                    staged.part = true;
+                }
             }
         }
-        // A tombstone stands for as long as a call may live.
-        let lifetime = self.shared.options.max_lifetime_millis;
-        if let Some(CallState::Deleted(since)) = staged.state
-            && since.plus_millis(lifetime) < at
-        {
-            staged.state = None;
-            staged.namesake = self.ask(|index| parts::has_namesake(index, id)).unwrap_or(false);
-        }
+        self.let_pass(&mut staged, at);
         if staged.state.is_none() && !staged.part && may_be_derived(id.sid) {
             let registry = self.shared.view.registry.read();
             let waiting = registry.waiting_for(id).map(|part| part.call.clone());
@@ -419,7 +454,16 @@ impl<'a> Group<'a> {
             staged.part = staged.waits;
             staged.state = waiting.map(CallState::Call);
         }
-        staged
+        Ok(staged)
+    }
+
+    /// A deletion may stand no longer for what was received at that time.
+    fn let_pass(&self, staged: &mut Staged, at: Timestamp) {
+        if let Some(CallState::Deleted(since)) = staged.state
+            && !self.tombstones.stands(since, at)
+        {
+            staged.state = None;
+        }
     }
 
     /// What a call is after the submissions of this commit so far, where they changed it.
@@ -436,18 +480,37 @@ impl<'a> Group<'a> {
         question(&index).map_err(|error| self.shared.view.index_failed(&error))
     }
 
-    /// Whether another account was the first with the sid of a call that is new, as far as this commit
-    /// and the registry know.
-    fn has_namesake(&self, claimed: &HashMap<CallSid, AccountSid>, id: CallId) -> bool {
-        let claims = [self.claimed.get(&id.sid), claimed.get(&id.sid)];
-        claims.into_iter().flatten().any(|account| *account != id.account)
-            || self.shared.view.registry.read().has_namesake(id)
+    /// Whether another account was the first with the sid of a call that is new.
+    fn has_namesake(
+        &self,
+        draft: &PreparedSubmission,
+        id: CallId,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let claims = [&draft.claims, &self.claims];
+        let stands = |deleted_at| self.tombstones.stands(deleted_at, at);
+        let asked = self.ask(|index| has_namesake(self.shared, Some(index), &claims, id, stands));
+        match asked {
+            Err(_) if !self.is_node => {
+                // As far as is known without an index.
+                Ok(has_namesake(self.shared, None, &claims, id, stands).unwrap_or(false))
+            }
+            asked => asked,
+        }
     }
 
     /// Makes a draft part of the commit: one frame a call.
     fn add(&mut self, draft: PreparedSubmission, at: Timestamp) -> Result<(), JournalError> {
         let PreparedSubmission {
-            mut touched, order, claimed, admin, hooks, live, call_ids, ..
+            mut touched,
+            order,
+            claims,
+            admin,
+            used,
+            hooks,
+            live,
+            call_ids,
+            ..
         } = draft;
         let mut bodies = Vec::with_capacity(order.len());
         for id in order {
@@ -469,7 +532,9 @@ impl<'a> Group<'a> {
         for bytes in sizes.chain(admin.iter().map(|(body, _)| body.len())) {
             crate::journal::fits(bytes)?;
         }
-        self.claimed.extend(claimed);
+        self.claims.extend(claims);
+        self.used.extend(used);
+        self.tombstones = admin.iter().fold(self.tombstones, |now, (_, row)| now.with(row));
         self.live.extend(live);
         self.call_ids.extend(call_ids);
         for (staged, version, origin, kind, body) in bodies {
@@ -566,6 +631,10 @@ impl<'a> Group<'a> {
             submission.answer(Ok(outcome));
         }
     }
+}
+
+fn is_deletion(state: &CallState) -> bool {
+    matches!(state, CallState::Deleted(_))
 }
 
 fn call_of(state: &CallState) -> Option<&Call> {

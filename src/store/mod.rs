@@ -40,6 +40,7 @@ mod change_feed;
 mod check;
 mod checkpoint;
 mod checkpointer;
+mod claims;
 mod committer;
 mod compactor;
 mod count;
@@ -66,6 +67,7 @@ mod state;
 mod stats;
 mod submit;
 mod threads;
+mod tombstones;
 mod waits;
 
 pub use across::{Across, CountingAcross};

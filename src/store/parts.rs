@@ -18,15 +18,16 @@
 //!   (`placing.rs`): the last of them finds its place in the step in which the index takes over.
 //! * No mark of an index lets a replay begin after a part that has no place yet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::StoreError;
+use super::claims::{Claims, has_namesake};
 use super::committer::append;
 use super::frames::tombstone_body;
 use super::messages::{KnownCalls, Versions};
-use super::placing::published_owner;
+use super::placing::owner_of;
 use super::state::Shared;
 use crate::domain::{Call, CallId, Source};
 use crate::index::{Index, IndexError, Stored};
@@ -61,26 +62,6 @@ pub(super) fn look_up_indexed(index: &Index, id: CallId) -> Result<Option<Indexe
     Ok(look_up(index, id)?.map(|(_, indexed)| indexed))
 }
 
-/// Whether an index knows a call of this sid of another account, or a deletion of one; calls that are
-/// themselves only namesakes apart.
-pub(super) fn has_namesake(index: &Index, id: CallId) -> Result<bool, IndexError> {
-    for (account, stored) in index.known(id.sid)? {
-        if account == id.account {
-            continue;
-        }
-        let first = match stored {
-            Stored::Tombstone { .. } => true,
-            Stored::Call { .. } => {
-                index.call(CallId { account, ..id })?.is_some_and(|(_, call)| !call.namesake)
-            }
-        };
-        if first {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 fn indexed(seq: u64, call: &Call) -> Indexed {
     (Stored::Call { seq, listed_at: call.listed_at }, Some(IndexKeys::of(call)))
 }
@@ -97,13 +78,12 @@ pub(super) fn join_first(
         return Ok(());
     }
     let now = clock::now();
-    let lifetime = shared.options.max_lifetime_millis;
+    let tombstones = shared.view.tombstones();
     let mut batch = writer.batch();
     let mut placed = Vec::with_capacity(parts.len());
     let mut live = Vec::new();
     let mut new = 0;
-    // The parts come in their order, and each call once: what is claimed is so by another account.
-    let mut claimed = HashSet::new();
+    let mut claims = Claims::default();
     let mut waiting = Vec::new();
     let mut step = HashMap::new();
     for (id, part) in parts {
@@ -112,9 +92,9 @@ pub(super) fn join_first(
             continue;
         }
         let (mut found, indexed) = known_now(shared, index, &step, id)?;
-        // A deletion stands for as long as a call may live.
+        // In a node a part is a CDR that waits, and there was no deletion that stood.
         if let Some(CallState::Deleted(since)) = found
-            && since.plus_millis(lifetime) < part.at
+            && (shared.is_node() || !tombstones.stands(since, part.at))
         {
             found = None;
         }
@@ -124,14 +104,10 @@ pub(super) fn join_first(
                 waiting.push(id);
                 continue;
             }
-            let is_there = |call: &Call| !matches!(step.get(&call.id), Some(CallState::Deleted(_)));
+            let changed = |id| step.get(&id).cloned();
             let (key, direction) = ((id.account, &*call_id), part.call.direction.value);
-            if let Some(owner) = published_owner(shared, index, key, direction, is_there)? {
-                let (state, owner_indexed) = known_now(shared, index, &step, owner.id)?;
-                let before = match state {
-                    Some(CallState::Call(call)) => call,
-                    _ => owner,
-                };
+            if let Some(before) = owner_of(shared, index, key, direction, changed, &[])? {
+                let (_, owner_indexed) = known_now(shared, index, &step, before.id)?;
                 let mut call = before.join(&part.call);
                 if let Some(CallState::Call(known)) = &found {
                     call = call.join(known);
@@ -156,12 +132,9 @@ pub(super) fn join_first(
             None => {
                 new += 1;
                 let mut call = Arc::unwrap_or_clone(part.call);
-                call.namesake |= claimed.contains(&id.sid)
-                    || shared.view.registry.read().has_namesake(id)
-                    || has_namesake(index, id)?;
-                if !call.namesake {
-                    claimed.insert(id.sid);
-                }
+                let stands = |deleted_at| tombstones.stands(deleted_at, part.at);
+                call.namesake =
+                    call.namesake || has_namesake(shared, Some(index), &[&claims], id, stands)?;
                 CallState::Call(Arc::new(call))
             }
         };
@@ -190,6 +163,7 @@ pub(super) fn join_first(
         };
         let up = matches!(&state, CallState::Call(call) if call.live());
         live.push((id.account, i64::from(up) - i64::from(up_before)));
+        claims.note(id, &state);
         step.insert(id, state.clone());
         placed.push((id, state, seq, indexed));
     }

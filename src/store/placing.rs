@@ -20,7 +20,7 @@
 //! Where calls share a Call-ID, those of the CDR's direction come first, then the one that was listed first.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,17 +29,49 @@ use super::change::Change;
 use super::committer::{Group, PreparedSubmission};
 use super::open::Store;
 use super::state::Shared;
-use crate::domain::{AccountSid, Call, CallField, CallId, Direction, Order, Source, Timestamp};
+use crate::domain::{
+    AccountSid, Call, CallField, CallId, Direction, Order, Position, Source, Timestamp,
+};
 use crate::index::{Index, IndexError};
 use crate::journal::ChangeOrigin;
 use crate::keys::{PositionSpan, Range, derived, derived_from, may_be_derived};
 use crate::registry::CallState;
 
-/// Calls with one Call-ID that are looked at.
+/// Calls with one Call-ID that are looked at, those that were listed first.
 const ALIKE_MAX: usize = 16;
 
-/// Calls by what CDRs may know them by.
-pub(super) type CallIds = HashMap<(AccountSid, Box<str>), CallId>;
+/// Calls that have got to know a Call-ID, by account and Call-ID.
+#[derive(Default)]
+pub(super) struct CallIds(HashMap<(AccountSid, Box<str>), Vec<CallId>>);
+
+impl CallIds {
+    fn add(&mut self, account: AccountSid, call_id: &str, id: CallId) {
+        let ids = self.0.entry((account, call_id.into())).or_default();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+
+    pub fn extend(&mut self, later: Self) {
+        for ((account, call_id), ids) in later.0 {
+            for id in ids {
+                self.add(account, &call_id, id);
+            }
+        }
+    }
+
+    fn get(&self, key: &(AccountSid, Box<str>)) -> &[CallId] {
+        self.0.get(key).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl Shared {
+    /// Whether a call that is new may be known by its Call-ID already. In a node that does not depend on its
+    /// own configuration.
+    fn takes_cdrs(&self) -> bool {
+        self.cdrs_taken.load(Ordering::Acquire) || self.is_node()
+    }
+}
 
 impl Store {
     /// The changes that make calls of all CDRs that wait now, each part of the call that it belongs to or one
@@ -53,26 +85,28 @@ impl Store {
 impl Group<'_> {
     /// A change of a call that is known by its Call-ID alone, as one of the call that has this Call-ID. True
     /// where it cannot be known which one has.
+    ///
+    /// # Errors
+    /// In a node, where there is no index.
     pub(super) fn addressed(
         &self,
         draft: &PreparedSubmission,
         change: Change,
         at: Timestamp,
-    ) -> (Change, bool) {
+    ) -> Result<(Change, bool), StoreError> {
         let Some(id) = change.id().filter(|id| may_be_derived(id.sid)) else {
-            return (change, false);
+            return Ok((change, false));
         };
-        let waiting = |change: &Change| match change {
+        let waiting = match change {
             Change::PlaceCdr { .. } => {
-                let staged = self.staged_in(draft, id, at);
-                let Some(CallState::Call(call)) = staged.state.filter(|_| staged.waits) else {
-                    return None;
-                };
-                Some(call)
+                let staged = self.staged_in(draft, id, at)?;
+                match staged.state.filter(|_| staged.waits) {
+                    Some(CallState::Call(call)) => Some(call),
+                    _ => None,
+                }
             }
             _ => None,
         };
-        let waiting = waiting(&change);
         let (call_id, direction) = match (&change, &waiting) {
             (Change::Event(event) | Change::Imported(event), _) => {
                 let text = event.texts.get(CallField::CallId as usize).cloned().flatten();
@@ -84,16 +118,17 @@ impl Group<'_> {
             }
             _ => (None, Direction::Inbound),
         };
-        let Some(call_id) = call_id else { return (change, false) };
-        match self.owner_of(draft, id.account, &call_id, direction) {
+        let Some(call_id) = call_id else { return Ok((change, false)) };
+        Ok(match self.owner_of(draft, id.account, &call_id, direction) {
             Ok(Some(owner)) => match waiting {
                 Some(call) => (Change::Record(call).for_call(owner), false),
                 None => (change.for_call(owner), false),
             },
             Ok(None) => (change, false),
+            Err(error) if self.is_node => return Err(error),
             // Without an index it waits.
             Err(_) => (change, true),
-        }
+        })
     }
 
     /// The call that has this Call-ID.
@@ -106,17 +141,14 @@ impl Group<'_> {
     ) -> Result<Option<CallId>, StoreError> {
         self.shared.cdrs_taken.store(true, Ordering::Release);
         let key = (account, Box::from(call_id));
-        if let Some(id) = draft.call_ids.get(&key).or_else(|| self.call_ids.get(&key)) {
-            return Ok(Some(*id));
-        }
-        let is_there = |call: &Call| {
-            let staged = draft.touched.get(&call.id).map(|(staged, _)| staged);
-            let staged = staged.or_else(|| self.staged(call.id));
-            !staged.is_some_and(|staged| matches!(staged.state, Some(CallState::Deleted(_))))
+        let new = [draft.call_ids.get(&key), self.call_ids.get(&key)].concat();
+        let changed = |id| {
+            let staged = draft.touched.get(&id).map(|(staged, _)| staged);
+            staged.or_else(|| self.staged(id)).filter(|staged| !staged.part)?.state.clone()
         };
-        let owner = self.ask(|index| {
-            published_owner(self.shared, index, (account, call_id), direction, is_there)
-        })?;
+        let key = (account, call_id);
+        let owner =
+            self.ask(|index| owner_of(self.shared, index, key, direction, changed, &new))?;
         Ok(owner.map(|call| call.id))
     }
 
@@ -130,10 +162,10 @@ impl Group<'_> {
         call: &Arc<Call>,
         other: Option<CallId>,
         at: Timestamp,
-    ) -> Option<Arc<Call>> {
+    ) -> Result<Option<Arc<Call>>, StoreError> {
         let mut call = call.clone();
-        if !self.shared.cdrs_taken.load(Ordering::Acquire) {
-            return Some(call);
+        if !self.shared.takes_cdrs() {
+            return Ok(Some(call));
         }
         let account = call.id.account;
         let new: Vec<String> = call
@@ -143,18 +175,19 @@ impl Group<'_> {
             .map(std::borrow::Cow::into_owned)
             .collect();
         if derived_from(&call).is_some() {
-            return Some(call);
+            return Ok(Some(call));
         }
         let mut ids: Vec<CallId> = new.iter().map(|call_id| derived(account, call_id)).collect();
         ids.extend(other);
         ids.sort_unstable();
         ids.dedup();
-        let known: Vec<_> = ids.into_iter().map(|id| (id, self.staged_in(draft, id, at))).collect();
+        let known = ids.into_iter().map(|id| Ok((id, self.staged_in(draft, id, at)?)));
+        let known = known.collect::<Result<Vec<_>, StoreError>>()?;
         if known.iter().any(|(_, staged)| staged.part && !staged.waits) {
-            return None;
+            return Ok(None);
         }
         for call_id in new {
-            draft.call_ids.entry((account, call_id.into())).or_insert(call.id);
+            draft.call_ids.add(account, &call_id, call.id);
         }
         for (id, mut staged) in known {
             let Some(CallState::Call(known)) = staged.state.take() else { continue };
@@ -170,7 +203,7 @@ impl Group<'_> {
                 draft.order.push(id);
             }
         }
-        Some(call)
+        Ok(Some(call))
     }
 
     /// Deletes with a call that is deleted the sids of its Call-IDs, under which nothing is known.
@@ -179,13 +212,13 @@ impl Group<'_> {
         draft: &mut PreparedSubmission,
         call: &Call,
         at: Timestamp,
-    ) {
-        if !self.shared.cdrs_taken.load(Ordering::Acquire) || derived_from(call).is_some() {
-            return;
+    ) -> Result<(), StoreError> {
+        if !self.shared.takes_cdrs() || derived_from(call).is_some() {
+            return Ok(());
         }
         for call_id in call.call_ids().filter(|call_id| !call_id.is_empty()) {
             let id = derived(call.id.account, &call_id);
-            let mut staged = self.staged_in(draft, id, at);
+            let mut staged = self.staged_in(draft, id, at)?;
             if staged.state.is_some() {
                 continue;
             }
@@ -195,34 +228,69 @@ impl Group<'_> {
                 draft.order.push(id);
             }
         }
+        Ok(())
     }
 }
 
-/// The call that has this Call-ID, of those that are published and still there.
-pub(super) fn published_owner(
+/// The call that has this Call-ID, as it is now. `changed` says what the commit has made of a call so far, and
+/// `new` are those that have got to know the Call-ID with it. Architecture invariant: of each call its newest
+/// version decides, wherever that is, so that the answer does not depend on what was copied or committed
+/// together.
+pub(super) fn owner_of(
     shared: &Shared,
     index: &Index,
     (account, call_id): (AccountSid, &str),
     direction: Direction,
-    is_there: impl Fn(&Call) -> bool,
+    changed: impl Fn(CallId) -> Option<CallState>,
+    new: &[CallId],
 ) -> Result<Option<Arc<Call>>, IndexError> {
-    let (ranges, span) =
-        ([Range::call_id(account, call_id)], PositionSpan::all(Order::OldestFirst));
+    let ranges = [Range::call_id(account, call_id)];
+    // Other Call-IDs may have the same checksum. They count among those that are looked at.
+    let is_listed =
+        |call: &Call| call.call_ids().any(|own| ranges.contains(&Range::call_id(account, &own)));
+    let listed = |state: CallState| match state {
+        CallState::Call(call) if is_listed(&call) => Some((Reverse(Position::of(&call)), call)),
+        _ => None,
+    };
+    let new = new.iter().filter_map(|id| changed(*id)).filter_map(listed);
+    let mut calls: BTreeMap<Reverse<Position>, Arc<Call>> = new.collect();
     // The committer alone has calls enter the registry and leave it.
-    let mut calls = shared.view.registry.read().positions(account, &ranges, &span, ALIKE_MAX);
-    for (position, ..) in index.positions(&ranges, &span, ALIKE_MAX, false, usize::MAX)? {
-        let id = CallId { account, sid: position.sid };
-        let in_memory = shared.view.registry.read().get(id).is_some();
-        if let Some((_, call)) = index.call(id)?.filter(|_| !in_memory) {
-            calls.push((position, Arc::new(call)));
+    let (mut count, mut span) = (0, PositionSpan::all(Order::OldestFirst));
+    while count < ALIKE_MAX {
+        let page = shared.view.registry.read().positions(account, &ranges, &span, ALIKE_MAX);
+        let Some((last, _)) = page.last() else { break };
+        span = span.after(*last);
+        for (_, call) in page {
+            let state = changed(call.id).unwrap_or(CallState::Call(call));
+            let found = listed(state);
+            count += usize::from(found.is_some());
+            calls.extend(found);
         }
     }
-    calls.sort_by_key(|(position, _)| Reverse(*position));
-    // Other Call-IDs may have the same checksum.
+    span = PositionSpan::all(Order::OldestFirst);
+    'pages: loop {
+        let page = index.positions(&ranges, &span, ALIKE_MAX, false, usize::MAX)?;
+        let Some((last, ..)) = page.last() else { break };
+        span = span.after(*last);
+        for (position, ..) in page {
+            if calls.keys().nth(ALIKE_MAX - 1).is_some_and(|last| *last < Reverse(position)) {
+                break 'pages;
+            }
+            let id = CallId { account, sid: position.sid };
+            // One that is in memory has been looked at.
+            let in_memory = shared.view.registry.read().get(id).is_some();
+            let state = match changed(id) {
+                Some(state) => Some(state),
+                None if in_memory => None,
+                None => index.call(id)?.map(|(_, call)| CallState::Call(Arc::new(call))),
+            };
+            calls.extend(state.and_then(listed));
+        }
+    }
     let owns = |call: &Arc<Call>| {
-        call.call_ids().any(|own| own == call_id) && derived_from(call).is_none() && is_there(call)
+        call.call_ids().any(|own| own == call_id) && derived_from(call).is_none()
     };
-    let mut owners = calls.into_iter().map(|(_, call)| call).filter(owns);
+    let mut owners = calls.into_values().take(ALIKE_MAX).filter(owns);
     let Some(first) = owners.next() else { return Ok(None) };
     let alike = |call: &Arc<Call>| call.direction.value == direction;
     Ok(Some(if alike(&first) { first } else { owners.find(alike).unwrap_or(first) }))

@@ -48,7 +48,7 @@ pub(super) struct Shared {
     pub index_writer: Mutex<()>,
     /// The sequence number of the newest checkpoint in the journal; 0 where none has been met yet.
     pub newest_checkpoint: AtomicU64,
-    /// CDRs are taken, or were since the start: a call that is new may be known by its Call-ID already.
+    /// CDRs are taken, or were since the start: see [`Shared::takes_cdrs`].
     pub cdrs_taken: AtomicBool,
     /// Deletions may have left the journal that the index still has.
     pub forgotten: AtomicBool,
@@ -85,8 +85,10 @@ pub struct View {
     index_due: AtomicU64,
     /// The current generation is damaged: once another takes over it is kept for inspection.
     pub(super) damaged: AtomicBool,
-    /// How long a call lives without an event.
+    /// How long a call lives without an event, as it is configured.
     pub(super) lifetime_millis: u64,
+    /// In milliseconds, that of [`View::logged_at`]; 0 for none.
+    pub(super) logged_at: AtomicU64,
     checkpointer: Arc<CheckpointerInbox>,
 }
 
@@ -212,6 +214,7 @@ impl View {
             index_due: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
             lifetime_millis,
+            logged_at: AtomicU64::new(0),
             checkpointer,
         }
     }
@@ -285,11 +288,12 @@ impl View {
 
     /// Whether a deletion is no longer in the journal: then the index may let go of it.
     pub(super) fn has_left_journal(&self, seq: u64, deleted_at: Timestamp) -> bool {
+        let tombstones = self.tombstones();
         let segments = self.segments.read();
         let next = segments.partition_point(|segment| segment.first_seq <= seq);
         let packed = next.checked_sub(1).and_then(|place| segments.get(place)?.packed.as_ref());
         packed.is_some_and(|packed| {
-            seq <= packed.erased_until && deleted_at.plus_millis(self.lifetime_millis) < packed.at
+            seq <= packed.erased_until && deleted_at < tombstones.needed_since(packed.at)
         })
     }
 

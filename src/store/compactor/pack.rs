@@ -112,8 +112,8 @@ impl Compactor<'_> {
             let whole = run.iter().any(|member| member.whole);
             let packed = if run.len() > 1 || run.iter().any(|member| member.dirty) {
                 let erased_until = if whole { 0 } else { cleared.min(as_of) };
-                let stamp =
-                    PackedStamp { as_of: if whole { 0 } else { as_of }, erased_until, at: now };
+                let at = self.shared.view.tombstones().seen_at(now);
+                let stamp = PackedStamp { as_of: if whole { 0 } else { as_of }, erased_until, at };
                 match self.pack(&run, stamp, collected) {
                     Ok(()) => Some(stamp.as_of),
                     Err(error) if error.is_short_of_space() => {
@@ -237,6 +237,7 @@ impl Compactor<'_> {
         let space = &self.shared.disk;
         let kept = space.kept();
         space.leaves(WORK, needed, kept)?;
+        let needed_since = self.shared.view.tombstones().needed_since(stamp.at);
         let mut since = Instant::now();
         let mut frames = 0_u64;
         let mut pause = self.pause.take();
@@ -258,7 +259,7 @@ impl Compactor<'_> {
             match Body::decode(frame).map_err(unreadable)? {
                 Body::Checkpoint(_) => Ok(self.checkpoint_decision(frame)),
                 Body::Record(id, _) | Body::Tombstone(id) | Body::Part(id, _) => {
-                    self.decision(frame, id, stamp)
+                    self.decision(frame, id, stamp, needed_since)
                 }
                 Body::Setting(row) => self.admin_decision(frame, row, stamp),
                 Body::Outbox(None) => Ok(FrameDecision::Keep),
@@ -304,25 +305,28 @@ impl Compactor<'_> {
     }
 
     /// What becomes of the frame of a call. What was superseded after the moment that the stamp names
-    /// stays: as of that moment it is what counts, and it may be restored.
+    /// stays: as of that moment it is what counts, and it may be restored. Deletions of before `needed_since`
+    /// need not be remembered.
     fn decision(
         &self,
         frame: &Frame<'_>,
         id: CallId,
         stamp: PackedStamp,
+        needed_since: Timestamp,
     ) -> Result<FrameDecision, StoreError> {
         let seq = frame.seq;
+        let may_go = |deleted_at| seq <= stamp.erased_until && deleted_at < needed_since;
         match self.shared.view.newest(id)? {
             Some((newest, _)) if newest > stamp.as_of => Ok(FrameDecision::Keep),
             Some((newest, _)) if newest > seq => Ok(FrameDecision::Superseded),
             // No record holds it yet.
             _ if frame.kind == FrameKind::Part => Ok(FrameDecision::Keep),
             Some((newest, deleted_at)) if newest == seq => Ok(match deleted_at {
-                Some(at) if self.may_go(seq, at, stamp) => FrameDecision::Forget,
+                Some(at) if may_go(at) => FrameDecision::Forget,
                 _ => FrameDecision::Keep,
             }),
             // A crash between the two: the index has let go of it already.
-            None if frame.kind == FrameKind::Tombstone && self.may_go(seq, frame.at, stamp) => {
+            None if frame.kind == FrameKind::Tombstone && may_go(frame.at) => {
                 Ok(FrameDecision::Forget)
             }
             None if frame.kind == FrameKind::Tombstone => Ok(FrameDecision::Keep),
@@ -333,11 +337,6 @@ impl Compactor<'_> {
                 Err(self.shared.view.index_failed(&index.damaged(&reason)))
             }
         }
-    }
-
-    fn may_go(&self, seq: u64, deleted_at: Timestamp, stamp: PackedStamp) -> bool {
-        let lifetime = self.shared.options.max_lifetime_millis;
-        seq <= stamp.erased_until && deleted_at.plus_millis(lifetime) < stamp.at
     }
 
     /// The newest checkpoint stays: an index that lacks it is an old copy, and may have calls whose

@@ -187,7 +187,7 @@ impl Shared {
         let mark = self.view.index()?.mark().map_err(|error| self.view.index_failed(&error))?;
         let as_of = mark.map_or(0, |mark| mark.last_seq);
         let mut counts = vec![SegmentCounts::default(); segments.len()];
-        let lifetime = self.options.max_lifetime_millis;
+        let needed_since = self.view.tombstones().needed_since(now);
         let place_of = |seq: u64| {
             let next = segments.partition_point(|segment| segment.first_seq <= seq);
             next.checked_sub(1)
@@ -203,7 +203,7 @@ impl Shared {
             let counts = place_of(stored.seq()).and_then(|place| counts.get_mut(place));
             if let Some(counts) = counts {
                 match stored.deleted_at() {
-                    Some(at) if at.plus_millis(lifetime) < now => counts.expired += 1,
+                    Some(at) if at < needed_since => counts.expired += 1,
                     _ => counts.live += 1,
                 }
             }

@@ -19,6 +19,7 @@ mod placing_outage;
 mod proposals;
 mod quarters;
 mod races;
+mod same;
 mod space;
 
 use std::fs;
