@@ -8,6 +8,7 @@ mod backup;
 mod cdrs;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 mod codec;
 mod config;
 mod console;

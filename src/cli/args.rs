@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use super::amounts::{duration, expiry};
 pub(super) use super::calls::{Export, ImportArgs, ListArgs};
 pub(super) use super::cdrs::CdrsCommand;
+pub(super) use super::cluster::ClusterCommand;
 pub(super) use super::jambonz::JambonzCommand;
 use super::open::OpenArgs;
 pub(super) use super::words::{Backup, HealthArgs, Restore, ServerWanted, Verify};
@@ -109,6 +110,9 @@ pub(super) enum Command {
     /// CDRs of jambonz's InfluxDB: have them sent here, and read back what was missed.
     #[command(subcommand)]
     Cdrs(CdrsCommand),
+    /// Several machines that keep the same calls: their log, and how it and they are.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Make a backup of everything but the index, from a running server or without one.
     Backup(Backup),
     /// Read a whole backup and say whether it is intact; exit 1 if it is not.

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::output::Output;
 use crate::clock;
+use crate::cluster;
 use crate::config::{Config, ConfigError, LoadedConfig};
 use crate::domain::counted;
 use crate::forward;
@@ -128,6 +129,7 @@ fn problems(loaded: &LoadedConfig, now: SystemTime) -> Vec<ConfigFinding> {
         }
     }
     mirror_files(config, &mut note);
+    cluster_files(config, &mut note);
     if let Err(error) = forward::check_files(&config.forward) {
         note("forward.targets", false, chain(&error));
     }
@@ -173,6 +175,27 @@ fn mirror_files(config: &Config, note: &mut Note<'_>) {
         && let Err(error) = mirror::check_files(redis, url)
     {
         note("mirror.redis.url", false, chain(&error));
+    }
+}
+
+/// The files for the nats-servers.
+fn cluster_files(config: &Config, note: &mut Note<'_>) {
+    let section = &config.cluster;
+    let Some(cluster) = config.cluster() else { return };
+    let given = [
+        ("cluster.password_file", &section.password_file, "name the file with the password"),
+        ("cluster.ca", &section.ca, "name the PEM file with the authority's certificate"),
+        ("cluster.cert", &section.cert, "name the PEM file with the client certificate"),
+        ("cluster.key", &section.key, "name the PEM file with the key of that certificate"),
+    ];
+    if !all_open(&given, note) {
+        return;
+    }
+    if let Err(error) = cluster::Settings::of(&cluster) {
+        note("cluster.servers", false, chain(&error));
+    }
+    if let Err(error) = cluster::Monitors::of(&cluster) {
+        note("cluster.ca", fsutil::is_denied(&error), chain(&error));
     }
 }
 

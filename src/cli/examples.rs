@@ -104,6 +104,15 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
             "rollcall cdrs subscribe --influx http://10.0.0.7:8086 --remove",
         ],
     ),
+    (&["cluster"], &["rollcall cluster status"]),
+    (
+        &["cluster", "create"],
+        &[
+            "rollcall cluster create",
+            "rollcall cluster create --monitor http://10.0.0.2:8222 --monitor http://10.0.0.3:8222",
+        ],
+    ),
+    (&["cluster", "status"], &["rollcall cluster status", "rollcall cluster status --json"]),
     (
         &["jambonz"],
         &["rollcall jambonz attach --token-file key --hook https://HOST/v1/hooks/call-status"],

@@ -8,6 +8,7 @@ mod backup;
 mod bulk;
 mod calls;
 mod cdrs;
+mod cluster;
 mod colour;
 mod config;
 mod doctor;
@@ -135,6 +136,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Mirror(MirrorCommand::Check) => return mirror::check(&config, output),
         Command::Jambonz(command) => return jambonz::run(&config, command, output),
         Command::Cdrs(command) => return cdrs::run(&config, command, output),
+        Command::Cluster(command) => return cluster::run(&config, command, output),
         Command::Import(import) => return done(bulk::import(&config, &import, output)),
         Command::Export(export) => return done(bulk::export(&config, export, output)),
         Command::Backup(words) => return done(backup::backup(&config, &words, output)),

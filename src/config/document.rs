@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use toml::Value;
 use toml::de::{DeTable, DeValue};
@@ -271,6 +272,7 @@ pub fn check(config: &Config, places: &ValueSources, unknown: &UnknownValues) ->
     }
     mirror(&config.mirror_redis, places, &mut note);
     cdrs(&config.cdrs, places, &mut note);
+    cluster(config, places, &mut note);
     if config.upstream.auth && config.upstream.api_url.is_none() {
         let keys = ["upstream.auth", "upstream.api_url"];
         note(&keys, ConfigError::NobodyToAsk { place: places.of("upstream.auth") });
@@ -413,6 +415,73 @@ fn cdrs(
         let (place, listen) = (places.of("cdrs.listen"), listen.to_string());
         let keys = ["cdrs.listen", "cdrs.tls", "cdrs.allow_remote"];
         note(&keys, ConfigError::RemoteCdrs { place, listen });
+    }
+}
+
+/// Where what is said of the cluster does not fit together.
+fn cluster(config: &Config, places: &ValueSources, note: &mut dyn FnMut(&[&str], ConfigError)) {
+    const DAY: Duration = Duration::from_hours(24);
+    let section = &config.cluster;
+    let needed = [
+        ("cluster.node", section.node.is_some(), "\"node1\""),
+        ("cluster.servers", !section.servers.is_empty(), "[\"tls://10.0.0.1:4222\"]"),
+    ];
+    let tls = [
+        ("cluster.ca", section.ca.is_some()),
+        ("cluster.cert", section.cert.is_some()),
+        ("cluster.key", section.key.is_some()),
+    ];
+    let Some(_) = &section.name else {
+        let others = [
+            ("cluster.user", section.user.is_some()),
+            ("cluster.password_file", section.password_file.is_some()),
+            ("cluster.monitors", !section.monitors.is_empty()),
+        ];
+        let needed = needed.map(|(key, given, _)| (key, given));
+        for (key, _) in needed.into_iter().chain(others).chain(tls).filter(|(_, given)| *given) {
+            let place = places.of(key);
+            note(&[key, "cluster.name"], ConfigError::NoCluster { place, key });
+        }
+        return;
+    };
+    for (key, _, example) in needed.into_iter().filter(|(_, given, _)| !*given) {
+        let place = places.of("cluster.name");
+        note(&[key, "cluster.name"], ConfigError::ClusterLacks { place, key, example });
+    }
+    let plain = section.servers.iter().find(|server| server.is_readable());
+    if let Some(server) = plain.filter(|_| !section.allow_plain) {
+        let (place, server) = (places.of("cluster.servers"), server.to_string());
+        let keys = ["cluster.servers", "cluster.allow_plain"];
+        note(&keys, ConfigError::ReadableLog { place, server });
+    }
+    if !section.servers.is_empty() && section.servers.iter().all(|server| !server.tls()) {
+        for (key, _) in tls.into_iter().filter(|(_, given)| *given) {
+            let place = places.of(key);
+            note(&[key, "cluster.servers"], ConfigError::LogWithoutTls { place, key });
+        }
+    }
+    let pairs = [
+        ("cluster.user", section.user.is_some()),
+        ("cluster.password_file", section.password_file.is_some()),
+        ("cluster.cert", section.cert.is_some()),
+        ("cluster.key", section.key.is_some()),
+    ];
+    let (pairs, _) = pairs.as_chunks::<2>();
+    for &[(one, has_one), (other, has_other)] in pairs {
+        if has_one != has_other {
+            let (present, absent) = if has_one { (one, other) } else { (other, one) };
+            let place = places.of(present);
+            note(&[one, other], ConfigError::HalfLogin { place, present, absent });
+        }
+    }
+    let (log_age, erase_within) = (section.log_age, config.retention.erase_within);
+    if erase_within < log_age + DAY {
+        let keys = ["retention.erase_within", "cluster.log_age"];
+        let place = places.of_first(&keys);
+        let needed = exact_duration(log_age + DAY).to_string();
+        let (log_age, erase_within) =
+            (exact_duration(log_age).to_string(), exact_duration(erase_within).to_string());
+        note(&keys, ConfigError::EraseBelowLog { place, erase_within, log_age, needed });
     }
 }
 

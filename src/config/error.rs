@@ -144,6 +144,32 @@ pub enum ConfigError {
          for; set upstream.api_url to jambonz's API, such as \"https://jambonz.example.com/api\""
     )]
     NobodyToAsk { place: ValueSource },
+    #[error(
+        "{place}: {key} is set and cluster.name is not, so that this server is by itself; give the cluster a \
+         name, such as cluster.name = \"calls\", or remove {key}"
+    )]
+    NoCluster { place: ValueSource, key: &'static str },
+    #[error("{place}: cluster.name is set and {key} is not; set it, such as {key} = {example}")]
+    ClusterLacks { place: ValueSource, key: &'static str, example: &'static str },
+    #[error(
+        "{place}: cluster.servers has `{server}`, which is another machine and without TLS: password, \
+         numbers and secrets could be read on the way; write tls:// in place of nats://, or set \
+         cluster.allow_plain = true"
+    )]
+    ReadableLog { place: ValueSource, server: String },
+    #[error(
+        "{place}: {key} is set and no address of cluster.servers begins with tls://; write tls:// in place \
+         of nats://, or remove {key}"
+    )]
+    LogWithoutTls { place: ValueSource, key: &'static str },
+    #[error("{place}: {present} is set and {absent} is not; set both, or neither")]
+    HalfLogin { place: ValueSource, present: &'static str, absent: &'static str },
+    #[error(
+        "{place}: retention.erase_within is {erase_within} and cluster.log_age is {log_age}, so that the log \
+         could have a deleted call for longer than erase_within; set erase_within to {needed} or more, or \
+         log_age to a day less than erase_within"
+    )]
+    EraseBelowLog { place: ValueSource, erase_within: String, log_age: String, needed: String },
     #[error("the configuration has {}:\n{}", counted(errors.len(), "error"), self.lines().join("\n"))]
     Several { errors: Vec<ConfigError> },
 }

@@ -24,7 +24,7 @@ fn fixtures(kind: &str) -> Vec<(PathBuf, String)> {
 #[test]
 fn valid_fixtures_load_and_survive_being_written() {
     let fixtures = fixtures("valid");
-    assert_eq!(fixtures.len(), 12, "a fixture was added or lost");
+    assert_eq!(fixtures.len(), 13, "a fixture was added or lost");
     for (path, _) in fixtures {
         let config = load(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(reread(&config), config, "{}", path.display());
@@ -34,7 +34,7 @@ fn valid_fixtures_load_and_survive_being_written() {
 #[test]
 fn invalid_fixtures_are_refused_for_the_reason_they_give() {
     let fixtures = fixtures("invalid");
-    assert_eq!(fixtures.len(), 56, "a fixture was added or lost");
+    assert_eq!(fixtures.len(), 67, "a fixture was added or lost");
     for (path, text) in fixtures {
         let expected: Vec<_> =
             text.lines().map_while(|line| line.strip_prefix("# error: ")).collect();

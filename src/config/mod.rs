@@ -14,6 +14,7 @@
 //! There are no secrets in the configuration: it can be printed and logged.
 
 mod cdrs;
+mod cluster;
 mod document;
 #[cfg(test)]
 mod environment_tests;
@@ -35,6 +36,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+pub use cluster::{Cluster, ClusterName, LogServer};
 pub use document::{ValueSources, example};
 pub use error::ConfigError;
 pub use forward::{ForwardTarget, TargetUrl};
@@ -44,7 +46,7 @@ pub use redis::{RedisUrl, WantedAccounts};
 pub use retention::SHORT;
 pub use sections::{
     CdrsSection, Config, Forward, LimitsSection, Log, LogFormat, LogLevel, LogNumbers, MirrorRedis,
-    Upstream,
+    Upstream, WithoutQuorum,
 };
 pub use settings::{DEFAULT_FILE, Locations, Settings};
 
@@ -121,6 +123,10 @@ impl Config {
         let passwords = [&mut redis.password_file, &mut redis.sentinel_password_file];
         let mirror = passwords.into_iter().chain([&mut redis.ca, &mut redis.cert, &mut redis.key]);
         let mirror = mirror.flatten();
+        let cluster = &mut config.cluster;
+        let cluster =
+            [&mut cluster.password_file, &mut cluster.ca, &mut cluster.cert, &mut cluster.key];
+        let cluster = cluster.into_iter().flatten();
         let targets = config.forward.targets.0.iter_mut();
         let targets = targets.filter_map(|target| target.password_file.as_mut());
         let paths = [&mut tls.cert, &mut tls.key, &mut tls.client_ca]
@@ -128,6 +134,7 @@ impl Config {
             .flatten()
             .chain(config.upstream.ca.as_mut())
             .chain(mirror)
+            .chain(cluster)
             .chain(config.forward.ca.as_mut())
             .chain(targets)
             .chain(config.cdrs.password_file.as_mut())

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cdrs::CdrUser;
+use super::cluster::{ClusterName, LogServer, LogUser};
 use super::forward::ForwardTargets;
 use super::keys::ConfigKey;
 use super::net::{AllowedOrigin, ListenAddr, ProxyAddress, ServiceUrlTemplate, SubjectName};
@@ -528,6 +529,94 @@ cdrs: CdrsSection {
     wait: Duration = Duration::from_mins(10), Form::Duration(SECOND..=DAY);
 }
 
+/// Several machines that keep the same calls, by one log.
+cluster: ClusterSection {
+    /// Name of the cluster; empty: this server is by itself.
+    ///
+    /// Several servers with the same name keep the same calls: what one accepts goes into a log of NATS
+    /// JetStream (nats-server 2.14.6 or later, three of them), which all read. 1 to 32 of a-z, 0-9, - and
+    /// _. `rollcall cluster create` makes the log.
+    name: Option<ClusterName> = None, Form::Text("NAME");
+
+    /// Name of this node; each has its own.
+    ///
+    /// As `name`. It stays with the data directory.
+    node: Option<ClusterName> = None, Form::Text("NAME");
+
+    /// The nats-servers, the one on this machine first.
+    ///
+    /// Such as ["tls://10.0.0.1:4222", "tls://10.0.0.2:4222", "tls://10.0.0.3:4222"]. nats:// is without
+    /// TLS. Nothing that a server announces is connected to.
+    servers: Vec<LogServer> = Vec::new(), Form::List("URL,…", 64);
+
+    /// Allow nats:// to other machines.
+    ///
+    /// Then password, telephone numbers and secrets of accounts can be read on the way.
+    allow_plain: bool = false, Form::Boolean;
+
+    /// User of the nats-servers; empty: none.
+    user: Option<LogUser> = None, Form::Text("USER");
+
+    /// File with the password of that user.
+    ///
+    /// Its first line counts. "credential:NAME" is a file that systemd hands over.
+    password_file: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// File with the authorities (PEM) of the nats-servers; empty: those of the system.
+    ca: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Client certificate and chain (PEM) for the nats-servers.
+    ///
+    /// "credential:NAME" works here and for the key.
+    cert: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Private key of that client certificate (PEM).
+    key: Option<PathBuf> = None, Form::Text("FILE");
+
+    /// Where nats-servers say how they are: `http` in nats.conf.
+    ///
+    /// Such as ["http://127.0.0.1:8222"]. It is enough that each node has that of its own machine. They
+    /// prove that each message is on disk before it is acknowledged (`sync_interval: always`).
+    monitors: Vec<Base> = Vec::new(), Form::List("URL,…", 64);
+
+    /// Take it on trust that nats-servers whose monitor is not known sync each message.
+    ///
+    /// One that does not may lose acknowledged calls when the power fails. Without this, such a server
+    /// is refused.
+    unverified_sync: bool = false, Form::Boolean;
+
+    /// What becomes of events while there is no quorum of nats-servers: keep or refuse.
+    ///
+    /// "keep": they are acknowledged once they are on the disk of this machine, and go into the log
+    /// later; they are not shown before. "refuse": they are answered 503.
+    without_quorum: WithoutQuorum = WithoutQuorum::Keep, Form::Text("HOW");
+
+    /// How long the log is tried before events are kept or refused.
+    hold: Duration = Duration::from_secs(2), Form::Duration(100..=30 * SECOND);
+
+    /// How far a node may be behind the log before load balancers are told to pass it over.
+    ///
+    /// `/readyz` is 503 then.
+    max_lag: Duration = Duration::from_mins(1), Form::Duration(SECOND..=DAY);
+
+    /// How long the log keeps messages.
+    ///
+    /// A node that was away for longer starts again from a backup of another one. The log has what calls
+    /// were before they were deleted, so retention.erase_within must be a day more. It takes effect when
+    /// the log is made.
+    log_age: Duration = Duration::from_hours(6 * 24), Form::Duration(HOUR..=90 * DAY);
+
+    /// Disk space of the log on each nats-server; where it is more, the oldest messages go.
+    ///
+    /// It takes effect when the log is made.
+    log_bytes: u64 = 40 * GIB, Form::Size(64 * MIB..=1024 * TIB);
+
+    /// Disk space for events that are kept while there is no quorum.
+    ///
+    /// Further ones are answered 503.
+    kept_bytes: u64 = 8 * GIB, Form::Size(MIB..=1024 * TIB);
+}
+
 /// The console: pages for a browser that show calls.
 console: ConsoleSection {
     /// Serve the console at /console/, and have / lead there.
@@ -650,6 +739,13 @@ words! {
         /// A client that shows one must show a valid one.
         Optional = "optional",
         Required = "required",
+    }
+
+    /// What becomes of events while the log takes none.
+    WithoutQuorum {
+        /// They are on this machine's disk until it does.
+        Keep = "keep",
+        Refuse = "refuse",
     }
 
     /// How telephone numbers are shown in the log.

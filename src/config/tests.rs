@@ -209,6 +209,23 @@ const OTHERS: &[(&str, &str)] = &[
     ("cdrs.password_file", "cdrs.password"),
     ("cdrs.accounts", "9351f46a-678c-43f5-b8a6-d4eb58d131af"),
     ("cdrs.wait", "9s"),
+    ("cluster.name", "pbx"),
+    ("cluster.node", "node-1"),
+    ("cluster.servers", "tls://10.0.0.1:4222,nats://10.0.0.2:5222"),
+    ("cluster.allow_plain", "true"),
+    ("cluster.user", "rollcall"),
+    ("cluster.password_file", "nats.password"),
+    ("cluster.ca", "nats-ca.pem"),
+    ("cluster.cert", "nats-cert.pem"),
+    ("cluster.key", "nats-key.pem"),
+    ("cluster.monitors", "http://127.0.0.1:8222,https://10.0.0.2:8222"),
+    ("cluster.unverified_sync", "true"),
+    ("cluster.without_quorum", "refuse"),
+    ("cluster.hold", "3s"),
+    ("cluster.max_lag", "30s"),
+    ("cluster.log_age", "2days"),
+    ("cluster.log_bytes", "123456789"),
+    ("cluster.kept_bytes", "12345678"),
     ("console.enabled", "false"),
     ("console.idle", "3h"),
     ("console.lifetime", "3days"),
@@ -537,6 +554,11 @@ fn numbers_and_durations_are_taken_up_to_their_bounds_and_no_further() {
         ("feature_servers.retry_after", "'1ms'", "'24h'", "'0s'", "'25h'"),
         ("calls.max_lifetime", "'60s'", "'365days'", "'59s'", "'366days'"),
         ("calls.sweep_interval", "'1ms'", "'1day'", "'0s'", "'2days'"),
+        ("cluster.hold", "'100ms'", "'30s'", "'99ms'", "'31s'"),
+        ("cluster.max_lag", "'1s'", "'1day'", "'999ms'", "'25h'"),
+        ("cluster.log_age", "'1h'", "'90days'", "'59m'", "'91days'"),
+        ("cluster.log_bytes", "67108864", "1125899906842624", "67108863", "1125899906842625"),
+        ("cluster.kept_bytes", "1048576", "1125899906842624", "1048575", "1125899906842625"),
     ] {
         // A full batch must fit into the least queue.
         let taken = |text| parse(&format!("limits.batch_events = 1\n\n{name} = {text}\n"));
@@ -650,6 +672,16 @@ fn a_password_is_in_no_error_wherever_it_is_given() {
         assert!(error.contains("mirror.redis.password_file"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
+    let secret = "tls://mirror:hunter2@10.0.0.5";
+    let refused = [
+        message(parse(&format!("[cluster]\nservers = [\"{secret}\"]"))),
+        message(load(&["serve", "--cluster-servers", secret], &[])),
+        message(load(&["status"], &[("ROLLCALL_CLUSTER_SERVERS", secret)])),
+    ];
+    for error in refused {
+        assert!(error.contains("cluster.password_file"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }
 
 #[test]
@@ -672,6 +704,9 @@ fn no_control_character_of_a_file_stands_in_an_error() {
         (format!("hooks.service_url = \"{evil}\""), "a\\n"),
         (format!("cors.allow_origin = \"{evil}\""), "a\\n"),
         (format!("metrics.accounts = [\"{evil}\"]"), "a\\n"),
+        (format!("cluster.name = \"{evil}\""), "a\\n"),
+        (format!("cluster.servers = [\"{evil}\"]"), "a\\n"),
+        (format!("cluster.user = \"{evil}\""), "a\\n"),
         ("x = [\n1,\n\u{1}".to_owned(), "c.toml"),
     ] {
         let message = refused(&text);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::cdrs::CdrUser;
+use super::cluster::{ClusterError, ClusterName, LogServer, LogUser};
 use super::net::{AllowedOrigin, ListenAddr, ProxyAddress, ServiceUrlTemplate, SubjectName};
 use super::redis::{RedisUrl, RedisUrlError, RedisUser, SentinelAddr, WantedAccounts};
 use crate::domain::{
@@ -303,6 +304,8 @@ texts!(
     Network,
     AccountSid,
     CdrUser,
+    ClusterName,
+    LogUser,
     RedisUser,
     SentinelAddr,
     WantedAccounts
@@ -312,6 +315,17 @@ impl Setting for RedisUrl {
     fn read(value: &Value, form: &Form) -> Result<Self, Problem> {
         // What is refused may hold a password: it is not quoted.
         form.text(value)?.parse().map_err(|error: RedisUrlError| error.to_string().into())
+    }
+
+    fn write(&self) -> Value {
+        Value::String(self.to_string())
+    }
+}
+
+impl Setting for LogServer {
+    fn read(value: &Value, form: &Form) -> Result<Self, Problem> {
+        // What is refused may hold a password: it is not quoted.
+        form.text(value)?.parse().map_err(|error: ClusterError| error.to_string().into())
     }
 
     fn write(&self) -> Value {

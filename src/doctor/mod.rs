@@ -11,6 +11,7 @@ mod audit;
 mod cdrs;
 mod certificate;
 mod clock;
+mod cluster;
 mod data;
 mod disk;
 mod forward;
@@ -170,6 +171,7 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
         cdrs::check(config, &server),
         upstream::check(config, &server),
         forward::check(config, &server),
+        cluster::check(config),
         outbound::check(config, &user),
         unit::check(config, &known, around),
     ]

@@ -48,13 +48,14 @@ impl Base {
         self.secure
     }
 
+    /// Whether it is this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.host.is_loopback()
+    }
+
     /// Whether others may read on the way what is sent there: it is another machine, and there is no TLS.
     pub fn is_readable(&self) -> bool {
-        let is_here = match &self.host {
-            TargetHost::Ip(ip) => ip.is_loopback(),
-            TargetHost::Name(name) => name == "localhost",
-        };
-        !self.secure && !is_here
+        !self.secure && !self.host.is_loopback()
     }
 
     pub(super) fn host(&self) -> &TargetHost {
@@ -154,6 +155,11 @@ impl Endpoint {
     pub fn port(&self) -> u16 {
         self.port
     }
+
+    /// Whether it is this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.host.is_loopback()
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -178,6 +184,13 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
 }
 
 impl TargetHost {
+    fn is_loopback(&self) -> bool {
+        match self {
+            Self::Ip(ip) => ip.is_loopback(),
+            Self::Name(name) => name == "localhost",
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
             let ip: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;

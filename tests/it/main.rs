@@ -16,6 +16,7 @@ mod backup;
 mod cdrs;
 mod cli;
 mod clients;
+mod cluster;
 mod console;
 mod control;
 mod crash;

@@ -11,9 +11,9 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "access", "admin", "backup", "cdrs", "clock", "config", "doctor", "domain", "forward",
-            "fsutil", "intake", "jambonz", "logs", "mirror", "ops", "outbound", "server", "store",
-            "tls", "users", "wire",
+            "access", "admin", "backup", "cdrs", "clock", "cluster", "config", "doctor", "domain",
+            "forward", "fsutil", "intake", "jambonz", "logs", "mirror", "ops", "outbound",
+            "random", "server", "store", "tls", "users", "wire",
         ],
     ),
     (
@@ -36,8 +36,8 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "doctor",
         &[
-            "access", "admin", "cdrs", "clock", "config", "domain", "forward", "fsutil", "mirror",
-            "ops", "outbound", "store", "tls", "upstream", "users",
+            "access", "admin", "cdrs", "clock", "cluster", "config", "domain", "forward", "fsutil",
+            "mirror", "ops", "outbound", "store", "tls", "upstream", "users",
         ],
     ),
     (
@@ -55,6 +55,7 @@ const MODULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("intake", &["domain", "store"]),
+    ("cluster", &["access", "clock", "config", "domain", "outbound", "tls", "wire"]),
     ("cdrs", &["access", "config", "domain", "fsutil", "keys", "outbound", "tls", "wire"]),
     (
         "forward",
@@ -98,6 +99,7 @@ const KEPT: &[(&str, &str)] = &[
     ("sled::", "index"),
     ("csv_core::", "wire"),
     ("bincode::", "codec"),
+    ("async_nats::", "cluster"),
     ("warp::", "http"),
     ("SystemTime::now", "clock"),
     ("uuid::{Builder", "random"),

@@ -13,6 +13,9 @@ fn bare(args: &[&str], vars: &[(&str, &str)], dir: &std::path::Path) -> Printed 
 /// Arguments, and variables.
 type Way<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
 
+/// A section that lacks nothing.
+const CLUSTER: &str = "[cluster]\nname = \"a\"\nnode = \"b\"\nservers = [\"tls://c\"]\n";
+
 #[test]
 fn config_and_data_dir_are_understood_before_and_after_the_command() {
     let mut rollcall = Rollcall::up(&[]);
@@ -259,6 +262,12 @@ fn what_a_configuration_names_is_opened() {
             "mirror.redis.ca",
             "cannot read none.pem",
         ),
+        (
+            &format!("{CLUSTER}user = \"a\"\npassword_file = \"none\"\n"),
+            "cluster.password_file",
+            "cannot read none",
+        ),
+        (&format!("{CLUSTER}ca = \"none.pem\"\n"), "cluster.ca", "cannot read none.pem"),
         ("[log]\naudit = \"nowhere/audit.log\"\n", "log.audit", "nowhere: No such file"),
         ("[log]\naudit = \"dir\"\n", "log.audit", "dir: Is a directory"),
         ("data_dir = \"text\"\n", "data_dir", "text is no directory"),

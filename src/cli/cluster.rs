@@ -1,0 +1,330 @@
+//! `rollcall cluster`: words, what is done, and what a person sees of it.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::output::Output;
+use super::table::{clean, table};
+use crate::cluster::{
+    self, Connection, CreateError, Epoch, Heartbeat, LogOptions, Monitors, Observed, OpenError,
+    ServerReport, Settings,
+};
+use crate::config::{Cluster, Config};
+use crate::domain::{counted, exact_duration, show_size};
+use crate::ops::Failure;
+use crate::outbound::Base;
+use crate::random;
+use crate::store::chain;
+
+/// How long the servers are tried.
+const CONNECT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Make the log of a new cluster on the nats-servers, once, before the first node starts.
+    ///
+    /// It makes a stream with three replicas, as `[cluster]` says, in JetStream. Before that each nats-server has to
+    /// prove, by its monitoring address, that it syncs each message to its disk. The user of the nats-servers
+    /// needs the right to make a stream for this, which the nodes do not need.
+    Create(CreateArgs),
+    /// Show the log, its nats-servers and the nodes; exit 1 if something is wrong.
+    ///
+    /// It asks the nats-servers and their monitors, and listens to the nodes for some seconds. It needs no server
+    /// of rollcall, and changes nothing.
+    Status,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    /// Monitoring address of a nats-server, beside those of `cluster.monitors`; may be given more than once.
+    #[arg(long, value_name = "URL")]
+    monitor: Vec<String>,
+}
+
+/// Runs one of them.
+pub(super) fn run(
+    config: &Config,
+    command: ClusterCommand,
+    output: &mut Output,
+) -> Result<ExitCode, Failure> {
+    let Some(cluster) = config.cluster() else {
+        return Err(Failure::usage(
+            "cluster.name is not set, so that this server is by itself; set cluster.name, cluster.node and \
+             cluster.servers to make it one of several",
+        ));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            ClusterCommand::Create(args) => create(cluster, args, output).await,
+            ClusterCommand::Status => status(&cluster, output).await,
+        }
+    })
+}
+
+async fn connect(cluster: &Cluster) -> Result<(Connection, Monitors), Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::new(chain(error));
+    let settings = Settings::of(cluster).map_err(|error| failed(&error))?;
+    let monitors = Monitors::of(cluster).map_err(|error| failed(&error))?;
+    let connection = Connection::open(settings, CONNECT).await;
+    Ok((connection.map_err(|error| failed(&error))?, monitors))
+}
+
+async fn create(
+    mut cluster: Cluster,
+    args: CreateArgs,
+    output: &mut Output,
+) -> Result<ExitCode, Failure> {
+    for text in args.monitor {
+        let address: Base = text.parse().map_err(|error| {
+            Failure::usage(format!(
+                "--monitor: {error}; that of a nats-server is `http` in nats.conf"
+            ))
+        })?;
+        if !cluster.monitors.contains(&address) {
+            cluster.monitors.push(address);
+        }
+    }
+    let (connection, monitors) = connect(&cluster).await?;
+    let options = LogOptions {
+        epoch: Epoch::from_bytes(random::uuid().into_bytes()),
+        first_seq: 1,
+        max_age: cluster.log_age,
+        max_bytes: cluster.log_bytes,
+        after: None,
+    };
+    let made = cluster::create(&connection, &monitors, &options, cluster.unverified_sync).await;
+    let (log, bounds, seen) = made.map_err(|error| why_not(&error, &connection))?;
+    let names: Vec<&str> = bounds.servers().collect();
+    let unproven: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| !seen.reports.iter().any(|report| report.name == *name))
+        .collect();
+    if output.json {
+        let made = json!({
+            "cluster": cluster.name.as_str(),
+            "stream": log.stream(),
+            "epoch": log.epoch().to_string(),
+            "log_age_s": cluster.log_age.as_secs(),
+            "log_bytes": cluster.log_bytes,
+            "servers": names,
+            "unproven": unproven,
+        });
+        output.text(&made.to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = format!(
+        "made stream {} of epoch {}, on {}; it keeps messages for {}, and {} at most\n",
+        log.stream(),
+        log.epoch(),
+        names.join(", "),
+        exact_duration(cluster.log_age),
+        show_size(cluster.log_bytes)
+    );
+    if !unproven.is_empty() {
+        let _infallible = writeln!(
+            text,
+            "that these sync each message is taken on trust (cluster.unverified_sync): {}",
+            unproven.join(", ")
+        );
+    }
+    output.text(&clean_lines(&text))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn why_not(error: &CreateError, connection: &Connection) -> Failure {
+    let mut text = chain(error);
+    // A server does not answer what a user may not ask, and says so apart.
+    if let Some(complaint) = connection.complaint() {
+        let _infallible = write!(text, "; a nats-server says: {complaint}");
+    }
+    if matches!(error, CreateError::Open(OpenError::Exists { .. })) {
+        text.push_str("; `rollcall cluster status` shows it");
+    }
+    Failure::new(text)
+}
+
+async fn status(cluster: &Cluster, output: &mut Output) -> Result<ExitCode, Failure> {
+    let (connection, monitors) = connect(cluster).await?;
+    let observed = cluster::observe(&connection, &monitors, cluster.unverified_sync).await;
+    let problems = problems(&observed);
+    let text = if output.json {
+        as_json(cluster, &connection, &observed, &problems).to_string()
+    } else {
+        as_text(cluster, &connection, &observed, &problems)
+    };
+    output.text(&text)?;
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// All that is wrong, in words.
+fn problems(observed: &Observed) -> Vec<String> {
+    let mut problems = Vec::new();
+    match &observed.log {
+        Err(error) => problems.push(chain(error)),
+        Ok((log, bounds)) => {
+            let stream = log.stream();
+            if bounds.leader.is_none() {
+                problems
+                    .push(format!("stream {stream} has no leader: no quorum of its servers is up"));
+            }
+            for replica in &bounds.replicas {
+                let name = &replica.name;
+                if replica.offline {
+                    problems.push(format!("server {name} is not connected to the others"));
+                } else if !replica.current {
+                    let lag = counted(replica.lag, "message");
+                    problems.push(format!("server {name} is behind the leader by {lag}"));
+                }
+            }
+        }
+    }
+    problems.extend(observed.problems.iter().map(ToString::to_string));
+    problems.extend(observed.servers.silent.iter().map(ToString::to_string));
+    problems
+}
+
+fn as_json(
+    cluster: &Cluster,
+    connection: &Connection,
+    observed: &Observed,
+    problems: &[String],
+) -> Value {
+    let log = observed.log.as_ref().ok().map(|(log, bounds)| {
+        let replicas = bounds.replicas.iter().map(|replica| {
+            json!({
+                "name": replica.name, "current": replica.current, "offline": replica.offline,
+                "lag": replica.lag,
+            })
+        });
+        json!({
+            "stream": log.stream(),
+            "epoch": log.epoch().to_string(),
+            "first": bounds.first,
+            "last": bounds.last,
+            "messages": bounds.messages,
+            "bytes": bounds.bytes,
+            "max_bytes": bounds.max_bytes(),
+            "max_age_s": bounds.max_age().as_secs(),
+            "leader": bounds.leader,
+            "clock_ahead_ms": bounds.skew_millis,
+            "replicas": replicas.collect::<Vec<_>>(),
+        })
+    });
+    let nodes = observed.servers.nodes.iter().map(|node| {
+        json!({
+            "node": node.node, "epoch": node.epoch, "applied": node.applied, "kept": node.kept,
+            "reads": node.reads, "lag": lag(observed, node),
+        })
+    });
+    json!({
+        "cluster": cluster.name.as_str(),
+        "connected": connection.server().map(|(name, version)| json!({ "name": name, "version": version })),
+        "log": log,
+        "servers": observed.servers.reports,
+        "nodes": nodes.collect::<Vec<_>>(),
+        "problems": problems,
+    })
+}
+
+/// Messages that a node is behind; none where it is not known, or reads another log.
+fn lag(observed: &Observed, node: &Heartbeat) -> Option<u64> {
+    let (log, bounds) = observed.log.as_ref().ok()?;
+    (node.epoch == log.epoch().to_string()).then(|| bounds.last.saturating_sub(node.applied))
+}
+
+fn as_text(
+    cluster: &Cluster,
+    connection: &Connection,
+    observed: &Observed,
+    problems: &[String],
+) -> String {
+    let mut text = format!("{:<11} {}\n", "cluster", cluster.name);
+    let mut line = |name: &str, value: String| {
+        let _infallible = writeln!(text, "{name:<11} {value}");
+    };
+    if let Some((name, version)) = connection.server() {
+        line("asked", format!("{name}, nats-server {version}"));
+    }
+    if let Ok((log, bounds)) = &observed.log {
+        line("log", format!("stream {} of epoch {}", log.stream(), log.epoch()));
+        let within = match bounds.messages {
+            0 => format!("none; the next is {}", bounds.first),
+            count => format!("{count}, {} to {}", bounds.first, bounds.last),
+        };
+        line("messages", within);
+        let most = bounds.max_bytes().map_or_else(|| "no bound".to_owned(), show_size);
+        let age = exact_duration(bounds.max_age());
+        line("size", format!("{} of {most}, kept for {age}", show_size(bounds.bytes)));
+        let leader = bounds.leader.as_deref().unwrap_or("none");
+        line("leader", leader.to_owned());
+    }
+    let mut text = clean_lines(&text);
+    if !observed.servers.reports.is_empty() {
+        text.push('\n');
+        text.push_str(&servers(observed));
+    }
+    text.push('\n');
+    if observed.servers.nodes.is_empty() {
+        text.push_str("no node was heard\n");
+    } else {
+        text.push_str(&nodes(observed));
+    }
+    if !problems.is_empty() {
+        text.push('\n');
+    }
+    for problem in problems {
+        let _infallible = writeln!(text, "{:<11} {}", "problem", clean(problem));
+    }
+    text
+}
+
+fn servers(observed: &Observed) -> String {
+    let role = |server: &ServerReport| {
+        let Ok((_, bounds)) = &observed.log else { return "-".to_owned() };
+        if bounds.leader.as_ref() == Some(&server.name) {
+            return "leader".to_owned();
+        }
+        let replica = bounds.replicas.iter().find(|replica| replica.name == server.name);
+        match replica {
+            None => "-".to_owned(),
+            Some(replica) if replica.offline => "offline".to_owned(),
+            Some(replica) if replica.current => "current".to_owned(),
+            Some(replica) => format!("behind by {}", replica.lag),
+        }
+    };
+    let rows = observed.servers.reports.iter().map(|server| {
+        vec![
+            server.name.clone(),
+            server.version.clone(),
+            if server.sync_always { "each message" } else { "now and then" }.to_owned(),
+            role(server),
+            server.deleted.map_or_else(|| "-".to_owned(), |lost| lost.to_string()),
+            show_size(server.free_bytes),
+        ]
+    });
+    table(&["SERVER", "VERSION", "SYNCS", "REPLICA", "LOST", "ROOM"], rows.collect())
+}
+
+fn nodes(observed: &Observed) -> String {
+    let rows = observed.servers.nodes.iter().map(|node| {
+        let lag = lag(observed, node);
+        vec![
+            node.node.clone(),
+            node.applied.to_string(),
+            lag.map_or_else(|| "another log".to_owned(), |lag| lag.to_string()),
+            node.kept.to_string(),
+        ]
+    });
+    table(&["NODE", "APPLIED", "BEHIND", "KEPT"], rows.collect())
+}
+
+/// What a server says is not to be obeyed by a terminal.
+fn clean_lines(text: &str) -> String {
+    text.lines().fold(String::new(), |shown, line| shown + &clean(line) + "\n")
+}

@@ -1,0 +1,227 @@
+//! Reading the log on and on, from where it was applied, and only while it is the same log.
+//!
+//! **Checks.** Before the first message, and each minute, the log is compared with the position that was applied (`same.rs`).
+//! Before messages are handed on, the message at the one before them is looked at again, once a second. In between a log could be
+//! replaced by an older copy of itself and grow past the position: not within a second, since each node takes nothing more
+//! after the first acknowledgement that goes back.
+//!
+//! **Ahead.** So many batches may wait for the one who applies them; nothing more is read meanwhile.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::log::{ApiError, Log, StoredMessage};
+use super::read::ReadError;
+use super::same::{Position, Sameness};
+
+/// Batches that wait to be applied: of 4 MiB each at most.
+const BATCHES_AHEAD: usize = 4;
+/// How long nothing is looked for, where no hint says that there is something.
+const LOOK: Duration = Duration::from_millis(100);
+/// How old the last look at the message before may be.
+const CHECKED: Duration = Duration::from_secs(1);
+/// How old the last comparison may be.
+const COMPARED: Duration = Duration::from_mins(1);
+/// Pause after something that may pass.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Pause after something that somebody has to mend.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
+
+/// How the reading goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Following {
+    /// It was not compared yet.
+    Starting,
+    /// All that the log had when it was looked at last was handed on.
+    Current,
+    /// More follows.
+    CatchingUp,
+    /// Nobody answers.
+    Away(ApiError),
+    /// It is not the log that was applied, or does not have what comes next. Nothing is handed on.
+    Stopped(Stopped),
+}
+
+/// Why nothing is handed on, until somebody has mended it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stopped {
+    Differs(Sameness),
+    Unreadable(ReadError),
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Differs(Sameness::Behind { first }) => {
+                write!(f, "the log begins with message {first}, later than what was applied here")
+            }
+            Self::Differs(Sameness::LostEnd { last }) => {
+                write!(f, "the log ends with message {last}, before what was applied here")
+            }
+            Self::Differs(Sameness::OtherMessage) => {
+                write!(
+                    f,
+                    "the log has another message where the last one stood that was applied here"
+                )
+            }
+            Self::Differs(Sameness::OtherEpoch(Some(epoch))) => {
+                write!(f, "the log is one of epoch {epoch}")
+            }
+            Self::Differs(Sameness::OtherEpoch(None)) => write!(f, "the log says no epoch"),
+            Self::Differs(Sameness::Gone) => write!(f, "the log is gone"),
+            Self::Differs(Sameness::Same | Sameness::Adjoins) => write!(f, "nothing"),
+            Self::Unreadable(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// A task that reads; ends when this is dropped.
+pub struct Follower {
+    state: watch::Receiver<Following>,
+    task: tokio::task::JoinHandle<()>,
+    wake: Arc<Notify>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Follower {
+    /// Reads what comes after the position that was applied, which `applied` says at any time. What is handed on
+    /// is in order and without a gap, each message once.
+    pub fn start(
+        log: &Log,
+        applied: watch::Receiver<Position>,
+    ) -> (Self, mpsc::Receiver<Vec<StoredMessage>>) {
+        let (out, messages) = mpsc::channel(BATCHES_AHEAD);
+        let (say, state) = watch::channel(Following::Starting);
+        let wake = Arc::new(Notify::new());
+        let read = applied.borrow().seq;
+        log.knows(read);
+        let work =
+            Work { log: log.clone(), applied, out, say, wake: wake.clone(), read, compared: None };
+        (Self { state, task: tokio::spawn(work.run()), wake }, messages)
+    }
+
+    /// There is something to read: a hint, or an acknowledgement.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    pub fn state(&self) -> watch::Receiver<Following> {
+        self.state.clone()
+    }
+}
+
+struct Work {
+    log: Log,
+    applied: watch::Receiver<Position>,
+    out: mpsc::Sender<Vec<StoredMessage>>,
+    say: watch::Sender<Following>,
+    wake: Arc<Notify>,
+    /// The last message that was handed on.
+    read: u64,
+    /// When the log was compared last, and when it was looked at.
+    compared: Option<(Instant, Instant)>,
+}
+
+impl Work {
+    async fn run(mut self) {
+        loop {
+            match self.step().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let woken = self.wake.notified();
+                    let _or_not = tokio::time::timeout(LOOK, woken).await;
+                }
+                Err(End) => return,
+            }
+        }
+    }
+
+    /// Hands on what there is; false where there is nothing more for now.
+    async fn step(&mut self) -> Result<bool, End> {
+        if self.compared.is_none_or(|(at, _)| at.elapsed() >= COMPARED) {
+            let position = *self.applied.borrow();
+            match self.log.compare(&position).await {
+                Ok(Sameness::Same | Sameness::Adjoins) => {
+                    self.compared = Some((Instant::now(), Instant::now()));
+                }
+                Ok(other) => return self.stop(Stopped::Differs(other)).await,
+                Err(error) => return self.away(error).await,
+            }
+        }
+        let messages = match self.log.read_after(self.read).await {
+            Ok(messages) => messages,
+            Err(ReadError::Api(error)) => return self.away(error).await,
+            Err(error) => return self.stop(Stopped::Unreadable(error)).await,
+        };
+        let Some(last) = messages.last().map(|message| message.seq) else {
+            self.tell(Following::Current);
+            return Ok(false);
+        };
+        if !self.still_fits().await {
+            // What was read is not handed on, and is read again if it is right.
+            self.compared = None;
+            return Ok(true);
+        }
+        self.say.send_if_modified(|state| {
+            let is_new = *state != Following::Current && *state != Following::CatchingUp;
+            if is_new {
+                *state = Following::CatchingUp;
+            }
+            is_new
+        });
+        self.out.send(messages).await.map_err(|_| End)?;
+        self.read = last;
+        Ok(true)
+    }
+
+    /// Whether the last message that was applied is still where it was; asked once a second.
+    async fn still_fits(&mut self) -> bool {
+        let Some((compared, looked)) = self.compared else { return false };
+        if looked.elapsed() < CHECKED {
+            return true;
+        }
+        let position = *self.applied.borrow();
+        let fits = match self.log.message_at(position.seq).await {
+            Ok(Some(message)) => crc32c::crc32c(&message.bytes) == position.crc,
+            // It may have been trimmed: the comparison says.
+            Ok(None) | Err(_) => false,
+        };
+        if fits {
+            self.compared = Some((compared, Instant::now()));
+        }
+        fits
+    }
+
+    async fn away(&mut self, error: ApiError) -> Result<bool, End> {
+        self.compared = None;
+        self.tell(Following::Away(error));
+        tokio::time::sleep(PAUSE).await;
+        if self.out.is_closed() { Err(End) } else { Ok(true) }
+    }
+
+    async fn stop(&mut self, why: Stopped) -> Result<bool, End> {
+        self.compared = None;
+        self.tell(Following::Stopped(why));
+        tokio::time::sleep(LONG_PAUSE).await;
+        if self.out.is_closed() { Err(End) } else { Ok(true) }
+    }
+
+    fn tell(&self, state: Following) {
+        self.say.send_if_modified(|said| {
+            let is_new = *said != state;
+            *said = state;
+            is_new
+        });
+    }
+}
+
+/// Nobody takes what is read any more.
+struct End;

@@ -1,0 +1,225 @@
+//! What nodes tell each other at once, beside the log: how far it reaches, and that they are alive.
+//!
+//! Sent to all who listen and kept by nobody. Nothing depends on it for being right: a hint that is lost is made good by
+//! the next look at the log, and two nodes that both take themselves for the first do no harm.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use async_nats::Subscriber;
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+
+use super::connection::Connection;
+use crate::config::ClusterName;
+
+/// Bytes of one hint; longer ones are passed over.
+const HINT_BYTES_MAX: usize = 16 * 1024;
+/// Nodes that are remembered.
+const NODES_MAX: usize = 64;
+/// A node that says nothing for so long is not counted as alive.
+const ALIVE: Duration = Duration::from_secs(30);
+
+/// What a node says of itself, once a second and after each message that it has put into the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Heartbeat {
+    pub node: String,
+    /// Of the log that it reads: 32 hexadecimal digits.
+    pub epoch: String,
+    /// The greatest number that it knows of.
+    pub newest: u64,
+    pub applied: u64,
+    /// Messages that it keeps until there is a quorum.
+    pub kept: u64,
+    /// The greatest version of messages that it reads.
+    pub reads: u8,
+    /// Its clock, in milliseconds since 1970.
+    pub at: u64,
+    /// What it has seen of the servers that it watches.
+    pub servers: Vec<ServerReport>,
+}
+
+/// What the monitor of one server says.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerReport {
+    pub name: String,
+    pub version: String,
+    /// Each message is on disk before it is acknowledged.
+    pub sync_always: bool,
+    /// Messages that its replica of the log has lost; none where it has no replica.
+    pub deleted: Option<u64>,
+    /// Of the largest message that it takes.
+    pub max_payload: u64,
+    /// What it may still store.
+    pub free_bytes: u64,
+    /// When it was looked at, in milliseconds since 1970, by the clock of who has looked: others pass it on. 0: not known.
+    pub looked_at: u64,
+    /// Where it stores, if it is on this machine. It is told to no other node.
+    #[serde(skip)]
+    pub store_dir: String,
+}
+
+/// Why hints cannot be sent or heard.
+#[derive(Debug, thiserror::Error)]
+#[error("hints of the cluster: {0}")]
+pub struct HintError(String);
+
+/// The subject of hints, and what is heard there.
+pub struct Hints {
+    connection: Connection,
+    subject: String,
+    heard: Subscriber,
+    /// Whose hints are passed over.
+    own: Option<ClusterName>,
+}
+
+impl Hints {
+    /// For a node, which does not hear itself.
+    pub async fn begin(connection: &Connection) -> Result<Self, HintError> {
+        let own = Some(connection.settings.node.clone());
+        Ok(Self { own, ..Self::listen(connection).await? })
+    }
+
+    /// For a command that listens to all nodes.
+    pub async fn listen(connection: &Connection) -> Result<Self, HintError> {
+        let subject = format!("rc.{}.hint", connection.settings.cluster);
+        let heard = connection.client.subscribe(subject.clone()).await;
+        let heard = heard.map_err(|error| HintError(error.to_string()))?;
+        Ok(Self { connection: connection.clone(), subject, heard, own: None })
+    }
+
+    /// Tells all others, where there is a connection.
+    pub async fn tell(&self, heartbeat: &Heartbeat) -> Result<(), HintError> {
+        if !self.connection.is_up() {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(heartbeat).map_err(|error| HintError(error.to_string()))?;
+        let sent = self.connection.client.publish(self.subject.clone(), bytes.into()).await;
+        sent.map_err(|error| HintError(error.to_string()))
+    }
+
+    /// What another node says next; none once the connection has been given up.
+    pub async fn next(&mut self) -> Option<Heartbeat> {
+        loop {
+            let message = self.heard.next().await?;
+            if message.payload.len() > HINT_BYTES_MAX {
+                continue;
+            }
+            // What is no heartbeat is of a later release, or of somebody else.
+            let Ok(heartbeat) = serde_json::from_slice::<Heartbeat>(&message.payload) else {
+                continue;
+            };
+            let Ok(node) = heartbeat.node.parse::<ClusterName>() else { continue };
+            if self.own.as_ref() != Some(&node) {
+                return Some(heartbeat);
+            }
+        }
+    }
+}
+
+/// The other nodes, as far as they were heard.
+#[derive(Debug, Default)]
+pub struct Peers {
+    heard: BTreeMap<String, (Heartbeat, Instant)>,
+}
+
+impl Peers {
+    pub fn note(&mut self, heartbeat: Heartbeat, now: Instant) {
+        if self.heard.len() >= NODES_MAX && !self.heard.contains_key(&heartbeat.node) {
+            return;
+        }
+        self.heard.insert(heartbeat.node.clone(), (heartbeat, now));
+    }
+
+    /// All that were ever heard, and how long ago.
+    pub fn all(&self, now: Instant) -> impl Iterator<Item = (&Heartbeat, Duration)> {
+        self.heard
+            .values()
+            .map(move |(heartbeat, at)| (heartbeat, now.saturating_duration_since(*at)))
+    }
+
+    /// Those that are alive.
+    pub fn alive(&self, now: Instant) -> impl Iterator<Item = &Heartbeat> {
+        self.all(now).filter(|(_, ago)| *ago <= ALIVE).map(|(heartbeat, _)| heartbeat)
+    }
+
+    /// A node that is gone for good.
+    pub fn forget(&mut self, node: &ClusterName) {
+        self.heard.remove(node.as_str());
+    }
+
+    /// Whether what one node does for all is for this one to do: its name is the least of those alive. The others must
+    /// read the same log.
+    pub fn is_first(&self, own: &ClusterName, epoch: &str, now: Instant) -> bool {
+        self.alive(now)
+            .filter(|other| other.epoch == epoch)
+            .all(|other| own.as_str() < &*other.node)
+    }
+
+    /// The greatest version of messages that every node reads.
+    pub fn all_read(&self, own: u8, now: Instant) -> u8 {
+        self.alive(now).map(|other| other.reads).fold(own, u8::min)
+    }
+
+    /// The reports of all servers that are watched by anyone, the newest of each.
+    pub fn servers(&self, now: Instant) -> Vec<ServerReport> {
+        let mut newest: BTreeMap<&str, &ServerReport> = BTreeMap::new();
+        for report in self.alive(now).flat_map(|heartbeat| &heartbeat.servers) {
+            let slot = newest.entry(&report.name).or_insert(report);
+            if report.looked_at > slot.looked_at {
+                *slot = report;
+            }
+        }
+        newest.into_values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(node: &str, reads: u8) -> Heartbeat {
+        Heartbeat { node: node.to_owned(), epoch: "e".to_owned(), reads, ..Heartbeat::default() }
+    }
+
+    #[test]
+    fn the_least_of_those_alive_is_first_and_the_silent_do_not_count() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let [a, b, c] = ["a", "b", "c"].map(|name| name.parse::<ClusterName>().unwrap());
+        let mut peers = Peers::default();
+        assert!(peers.is_first(&c, "e", begun));
+        peers.note(beat("b", 1), begun);
+        assert!(peers.is_first(&a, "e", begun) && !peers.is_first(&c, "e", begun));
+        assert!(peers.is_first(&c, "other", begun), "it reads another log");
+        peers.note(beat("a", 3), after(20));
+        assert!(!peers.is_first(&b, "e", after(20)));
+        assert_eq!(peers.all_read(2, after(20)), 1);
+        // b has said nothing for longer.
+        assert_eq!(peers.all_read(2, after(31)), 2);
+        assert_eq!(peers.alive(after(31)).count(), 1);
+        assert_eq!(peers.all(after(31)).count(), 2);
+        peers.forget(&a);
+        assert!(peers.is_first(&c, "e", after(31)));
+    }
+
+    #[test]
+    fn strangers_do_not_fill_the_memory() {
+        let (mut peers, now) = (Peers::default(), Instant::now());
+        for n in 0..1000 {
+            peers.note(beat(&format!("n{n}"), 1), now);
+        }
+        assert_eq!(peers.all(now).count(), NODES_MAX);
+        peers.note(beat("n0", 9), now);
+        assert_eq!(peers.alive(now).map(|beat| beat.reads).max(), Some(9));
+    }
+
+    #[test]
+    fn a_heartbeat_of_a_later_release_is_read_as_far_as_it_is_known() {
+        let text = r#"{"node":"a","newest":7,"later":{"x":[1]},"servers":[{"name":"s","more":1}]}"#;
+        let read: Heartbeat = serde_json::from_str(text).unwrap();
+        assert_eq!((read.newest, read.applied, read.servers.len()), (7, 0, 1));
+    }
+}

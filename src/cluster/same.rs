@@ -1,0 +1,110 @@
+//! Whether a log is the one whose messages were applied.
+
+use std::time::{Duration, Instant};
+
+use super::api;
+use super::epoch::Epoch;
+use super::log::{ApiError, Log};
+
+/// How long a difference must last. A leader that was just elected may not have all of its messages in place yet.
+const CONFIRMED: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How far a log was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub epoch: Epoch,
+    /// The number of the last message; 0 before the first.
+    pub seq: u64,
+    /// CRC-32C of that message.
+    pub crc: u32,
+}
+
+/// How a log and a position fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sameness {
+    /// The message at the position is the one that was applied.
+    Same,
+    /// The log begins right after the position: that message is gone, and nothing is missing.
+    Adjoins,
+    /// The log begins later: what is between is nowhere in it.
+    Behind { first: u64 },
+    /// The log ends before the position.
+    LostEnd { last: u64 },
+    /// Another message stands at the position.
+    OtherMessage,
+    /// It is a log of another life; none where it says none.
+    OtherEpoch(Option<Epoch>),
+    /// There is none.
+    Gone,
+}
+
+impl Log {
+    /// Compares this log with a position of it.
+    ///
+    /// # Errors
+    /// The servers do not say.
+    pub async fn compare(&self, position: &Position) -> Result<Sameness, ApiError> {
+        let begun = Instant::now();
+        loop {
+            let found = self.compare_once(position).await?;
+            let differs = matches!(
+                found,
+                Sameness::LostEnd { .. } | Sameness::OtherMessage | Sameness::Behind { .. }
+            );
+            if !differs || begun.elapsed() >= CONFIRMED {
+                return Ok(found);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Which of these positions, in ascending order, is the last that the log agrees with; none where it agrees with
+    /// none of them. A log that was replaced by an older copy agrees up to some point and not from there on.
+    ///
+    /// # Errors
+    /// The servers do not say.
+    pub async fn agreement(&self, positions: &[Position]) -> Result<Option<usize>, ApiError> {
+        // All before `low` agree, all from `high` on do not.
+        let (mut low, mut high) = (0, positions.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            let Some(position) = positions.get(middle) else { break };
+            let found = self.message_at(position.seq).await?;
+            let agrees =
+                found.is_some_and(|message| crc32c::crc32c(&message.bytes) == position.crc);
+            if agrees {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low.checked_sub(1))
+    }
+
+    async fn compare_once(&self, position: &Position) -> Result<Sameness, ApiError> {
+        let bounds = match self.bounds().await {
+            Ok(bounds) => bounds,
+            Err(ApiError::Refused { err_code: api::NO_STREAM, .. }) => return Ok(Sameness::Gone),
+            Err(error) => return Err(error),
+        };
+        if bounds.epoch != Some(position.epoch) {
+            return Ok(Sameness::OtherEpoch(bounds.epoch));
+        }
+        if bounds.last < position.seq {
+            return Ok(Sameness::LostEnd { last: bounds.last });
+        }
+        if position.seq == 0 || position.seq + 1 == bounds.first {
+            let whole = position.seq + 1 >= bounds.first;
+            let behind = Sameness::Behind { first: bounds.first };
+            return Ok(if whole { Sameness::Adjoins } else { behind });
+        }
+        if position.seq + 1 < bounds.first {
+            return Ok(Sameness::Behind { first: bounds.first });
+        }
+        match self.message_at(position.seq).await? {
+            Some(message) if crc32c::crc32c(&message.bytes) == position.crc => Ok(Sameness::Same),
+            _ => Ok(Sameness::OtherMessage),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Making, opening, appending, reading, trimming.
+
+use std::time::Duration;
+
+use rollcall::cluster::{AppendError, Log, OpenError, ReadError, TrimError, verify};
+
+use super::nats::{self, EPOCH, Options, Servers, append, log_options, read_to, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_appended_is_read_in_its_order_until_it_is_trimmed() {
+    if !nats::here() {
+        return;
+    }
+    let servers = Servers::start(Options::default());
+    let connection = servers.connect("node1").await;
+    let missing = Log::open(&connection).await;
+    // Until the servers have found each other nothing at all is said.
+    assert!(matches!(missing, Err(OpenError::Missing(_) | OpenError::Api { .. })), "{missing:?}");
+    let log = servers.make(&connection, &log_options(EPOCH, 100)).await;
+    let again = Log::create(&connection, &log_options(EPOCH, 1)).await.unwrap_err().to_string();
+    assert!(again.contains("RC_pbx is there already, of epoch e1e1"), "{again}");
+    let opened = Log::open(&connection).await.unwrap();
+    assert_eq!((opened.epoch(), opened.stream()), (EPOCH, "RC_pbx"));
+
+    let empty = log.bounds().await.unwrap();
+    assert_eq!((empty.first, empty.last, empty.epoch), (100, 99, Some(EPOCH)));
+    assert_eq!(log.read_after(99).await, Ok(vec![]));
+    for n in 0..2500_u64 {
+        assert_eq!(append(&log, &n.to_le_bytes()).await, 100 + n);
+    }
+    let messages = read_to(&log, 99, 2599).await;
+    assert_eq!(messages.len(), 2500);
+    assert!((0..).zip(&messages).all(|(n, bytes): (u64, _)| bytes == &n.to_le_bytes()));
+    assert_eq!(log.read_after(2599).await, Ok(vec![]));
+    let one = log.message_at(700).await.unwrap().unwrap();
+    assert_eq!((one.seq, &*one.bytes), (700, &600_u64.to_le_bytes()[..]));
+    assert_eq!(log.message_at(2600).await, Ok(None));
+
+    assert!(matches!(log.trim(3000).await, Err(TrimError::Beyond { asked: 3000, last: 2599 })));
+    assert_eq!(log.trim(599).await, Ok(500));
+    let bounds = log.bounds().await.unwrap();
+    assert_eq!((bounds.first, bounds.last, bounds.messages), (600, 2599, 2000));
+    assert_eq!(log.message_at(599).await, Ok(None));
+    until("every replica has trimmed", async || {
+        log.read_after(99).await == Err(ReadError::Behind { wanted: 100, first: 600 })
+    })
+    .await;
+    assert_eq!(log.read_after(599).await.unwrap()[0].seq, 600);
+    assert!(verify(&bounds, &servers.reports(&log).await, false).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_submission_may_be_larger_than_what_is_packed_and_too_large_is_told_before_it_is_sent()
+{
+    if !nats::here() {
+        return;
+    }
+    let servers = Servers::start(Options::default());
+    let (_connection, log) = servers.log().await;
+    let most = log.message_bytes_max();
+    assert!((900 * 1024..1024 * 1024).contains(&most), "{most}");
+    let large = vec![7; most];
+    assert_eq!(append(&log, &large).await, 1);
+    let over = log.append(vec![7; most + 1].into(), Duration::from_secs(2)).await;
+    assert_eq!(over, Err(AppendError::TooLarge { bytes: most + 1, most }));
+    assert_eq!(read_to(&log, 0, 1).await, [large]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_sync_now_and_then_are_refused_by_name() {
+    if !nats::here() {
+        return;
+    }
+    let servers = Servers::start(Options { sync_always: false, ..Options::default() });
+    let (_connection, log) = servers.log().await;
+    let bounds = log.bounds().await.unwrap();
+    let problems = verify(&bounds, &servers.reports(&log).await, false);
+    let mut said: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    said.sort();
+    let expected = ["n1", "n2", "n3"].map(|name| {
+        format!(
+            "server {name} acknowledges before its disk has it: expected sync_interval: always in nats.conf"
+        )
+    });
+    assert_eq!(said, expected);
+    assert!(problems.iter().all(rollcall::cluster::Problem::refuses));
+    // An operator's word does not count against what a server says itself.
+    assert_eq!(verify(&bounds, &servers.reports(&log).await, true).len(), 3);
+}

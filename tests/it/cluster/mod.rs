@@ -1,0 +1,12 @@
+//! Several machines: three real nats-servers, which the tests start. `log_….rs` are of the log alone.
+
+mod commands;
+mod log;
+mod log_epochs;
+mod log_failures;
+mod log_follow;
+mod log_gaps;
+mod log_hints;
+mod log_packing;
+mod log_security;
+pub mod nats;
