@@ -564,7 +564,7 @@ mod tests {
 
     #[test]
     fn a_clock_is_ahead_by_what_the_time_of_the_answer_does_not_explain() {
-        let at = |millis| Timestamp::from_millis(1_800_000_000_000 + millis).unwrap();
+        let at = |millis: u64| Timestamp::from_millis(1_800_000_000_000 + millis).unwrap();
         for (said, expected) in [(100, 0), (105, 0), (110, 0), (99, -1), (5110, 5000)] {
             assert_eq!(ahead(at(said), at(100), at(110)), expected);
         }
