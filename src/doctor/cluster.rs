@@ -151,7 +151,7 @@ pub(super) fn judge(
         Finding::warn(&object, error.to_string(), advice)
     });
     findings.extend(silent);
-    findings.extend(observed.servers.reports.iter().flat_map(|one| about_room(config, one)));
+    findings.extend(observed.servers.reports.iter().filter_map(|one| about_room(config, one)));
     findings
 }
 
@@ -175,9 +175,10 @@ fn about_problem(object: &str, problem: &Problem) -> Finding {
             "`rollcall cluster create` makes it as it has to be; the tools of NATS can change a stream, too"
         }
     };
-    match problem.refuses() {
-        true => Finding::error(object, format!("{problem}; nothing is accepted so"), advice),
-        false => Finding::warn(object, problem.to_string(), advice),
+    if problem.refuses() {
+        Finding::error(object, format!("{problem}; nothing is accepted so"), advice)
+    } else {
+        Finding::warn(object, problem.to_string(), advice)
     }
 }
 
@@ -244,12 +245,12 @@ fn about_clock(object: &str, skew_millis: i64) -> Finding {
     let which = if skew_millis > 0 { "ahead of" } else { "behind" };
     let what = format!("the clock of its leader is {shown} {which} this machine's");
     let advice = "set both clocks, and keep them so (chrony); messages of the log end by the clocks of the nats-servers";
-    match apart {
-        0..=SKEW_TOLD_MILLIS => {
-            Finding::ok(object, "the clocks of its leader and of this machine agree")
-        }
-        ..=SKEW_MAX_MILLIS => Finding::warn(object, what, advice),
-        _ => Finding::error(object, what, advice),
+    if apart <= SKEW_TOLD_MILLIS {
+        Finding::ok(object, "the clocks of its leader and of this machine agree")
+    } else if apart <= SKEW_MAX_MILLIS {
+        Finding::warn(object, what, advice)
+    } else {
+        Finding::error(object, what, advice)
     }
 }
 
