@@ -6,6 +6,7 @@
 //! are bytes of our own. Values of one event share their origin, so origins stand once, in a table.
 
 mod heads;
+mod messages;
 mod parties;
 mod quarters;
 mod words;
@@ -25,6 +26,12 @@ use words::{
 };
 
 pub use heads::{Heads, HeadsOfPart, PartOf};
+pub use messages::{LoggedChange, LoggedSetting, LoggedSubmission, Message, MessageId};
+#[cfg_attr(
+    not(any(test, feature = "fuzzing")),
+    expect(unused_imports, reason = "the node is what names them")
+)]
+pub use messages::{MessageError, assemble, decode_message, encode_submission, peek_message_id};
 pub use parties::{Parties, PartiesOfPart};
 pub use quarters::{
     KindSums, QuarterSums, Runs, decode_group_peaks, decode_kinds, decode_peaks, decode_quarter,

@@ -5,6 +5,7 @@
 //! kept readable, since signatures are made with them.
 
 mod account;
+mod replaces;
 mod secret;
 mod session;
 mod token;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use account::{Account, Keep};
+pub use replaces::{Replaces, RowDigest, row_digest};
 pub use secret::Secret;
 pub use session::{SESSION_TOKEN_BYTES_MAX, Session, SessionCookie, SessionKey, new_session_id};
 pub use token::{Role, Token, TokenHash, TokenScope, new_token_value};
@@ -40,6 +42,8 @@ pub struct Access {
     /// By the token's id: what the row says that is called `used/<id>`.
     used_rows: HashMap<String, RowOfUse>,
     is_demo: bool,
+    /// What every setting is, by its name.
+    digests: HashMap<String, RowDigest>,
     refused: AtomicU64,
 }
 
@@ -140,6 +144,10 @@ impl Access {
     /// Takes a row over. A row of an unknown kind is of a later release: it is kept in the journal
     /// and means nothing here.
     pub fn apply(&mut self, row: &SettingRow) -> Result<(), serde_json::Error> {
+        match row_digest(&row.json) {
+            Some(digest) => drop(self.digests.insert(row.name.clone(), digest)),
+            None => drop(self.digests.remove(&row.name)),
+        }
         let token = row.name.strip_prefix("token/");
         if let Some(id) = token.or(row.name.strip_prefix(MASKED)) {
             if let Some(old) = self.tokens.remove(id) {
@@ -199,6 +207,11 @@ impl Access {
             }
         }
         Ok(())
+    }
+
+    /// What the setting of this name is; none where there is none.
+    pub fn digest(&self, name: &str) -> Option<RowDigest> {
+        self.digests.get(name).copied()
     }
 
     /// The token with this value, unless it has expired.

@@ -240,14 +240,21 @@ impl From<StoreError> for ApiError {
             StoreError::Busy => Refused::Busy,
             StoreError::Closing => Refused::Closing,
             StoreError::IndexUnavailable(..) | StoreError::NotBuilt(_) => Refused::Index,
-            StoreError::Full | StoreError::Low { .. } | StoreError::NoSpace { .. } => Refused::Disk,
+            StoreError::Full
+            | StoreError::Low { .. }
+            | StoreError::NoSpace { .. }
+            | StoreError::KeptFull { .. } => Refused::Disk,
             StoreError::Failed(_) | StoreError::Unreadable(_) => Refused::Journal,
             StoreError::Panicked(_) => Refused::Panic,
             StoreError::TooLarge(_) => Refused::TooLarge,
-            StoreError::Gone(_) => Refused::Other,
+            StoreError::Gone(_) | StoreError::Conflict(_) | StoreError::OutOfOrder(_) => {
+                Refused::Other
+            }
         };
         let error = match error {
-            StoreError::Busy | StoreError::Closing => Self::unavailable(msg, 1),
+            StoreError::Busy | StoreError::Closing | StoreError::OutOfOrder(_) => {
+                Self::unavailable(msg, 1)
+            }
             StoreError::IndexUnavailable(_, Some(seconds)) => Self::unavailable(
                 format!("the index is being built again, which takes about {seconds} s more"),
                 seconds,
@@ -266,6 +273,8 @@ impl From<StoreError> for ApiError {
             StoreError::Panicked(_) => Self::panicked(),
             StoreError::TooLarge(_) => Self::too_large(msg),
             StoreError::Gone(_) => Self::gone(msg),
+            StoreError::Conflict(_) => Self::new(StatusCode::CONFLICT, msg),
+            StoreError::KeptFull { .. } => Self::unavailable(msg, 30),
         };
         Self { counted: Some(counted), ..error }
     }

@@ -323,7 +323,7 @@ impl Content {
     }
 }
 
-pub fn before(change: &DiskOp<'_>) -> io::Result<()> {
+pub(super) fn before(change: &DiskOp<'_>) -> io::Result<()> {
     with(|watch| watch.before(change)).unwrap_or(Ok(()))
 }
 

@@ -41,7 +41,8 @@
 //!  64  last segment covered: first seq u64
 //!  72  last segment covered: length u64
 //!  80  length of the segment, unpacked u64
-//!  88  frames u64
+//!  88  frames u32
+//!  92  positions of the log among them u32
 //!  96  calls u64
 //! 104  as of seq u64
 //! 112  erased until seq u64
@@ -55,10 +56,15 @@ use std::sync::Arc;
 use super::JournalError;
 use crate::domain::{Source, Timestamp};
 
-/// The version of segments, packed or not, that this release writes; it reads this and all before.
+/// The greatest version of segments, packed or not, that this release reads; it reads all before.
 /// 1 held records of version 1 alone, and no frame of the kind [`FrameKind::Part`]; 2 held records of
 /// version 2, nothing of CDRs, and no frame of the kind [`FrameKind::Outbox`].
-const VERSION: u16 = 3;
+const VERSION: u16 = WITH_LOG;
+/// The least version that this release writes.
+pub(super) const WITHOUT_LOG: u16 = 3;
+/// A segment of this version may hold frames of the kinds [`FrameKind::Applied`] and [`FrameKind::Kept`]. All after the
+/// first of them are of this version, so that an earlier release opens a journal in which there is none.
+pub(super) const WITH_LOG: u16 = 4;
 const MAGIC: &[u8; 8] = b"rollcall";
 
 // Both headers begin alike: these are counted from the magic on.
@@ -104,6 +110,7 @@ const COVERED_SEQ_AT: usize = 64;
 const COVERED_LENGTH_AT: usize = 72;
 const UNPACKED_LENGTH_AT: usize = 80;
 const FRAMES_COUNT_AT: usize = 88;
+const POSITIONS_COUNT_AT: usize = 92;
 const CALLS_AT: usize = 96;
 const AS_OF_AT: usize = 104;
 const ERASED_UNTIL_AT: usize = 112;
@@ -142,6 +149,7 @@ pub(super) struct Link {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
+    pub version: u16,
     pub salt: u64,
     pub first_seq: u64,
     pub previous: Link,
@@ -150,8 +158,9 @@ pub(super) struct SegmentHeader {
 
 impl SegmentHeader {
     pub fn read(bytes: &[u8; HEADER_BYTES]) -> Result<Self, HeaderError> {
-        check_header(bytes, 0, "not a journal segment")?;
+        let version = check_header(bytes, 0, "not a journal segment")?;
         Ok(Self {
+            version,
             salt: u64_at(bytes, SALT_AT),
             first_seq: u64_at(bytes, FIRST_SEQ_AT),
             previous: Link {
@@ -169,7 +178,7 @@ impl SegmentHeader {
         put(&mut bytes, PREVIOUS_SEQ_AT, self.previous.first_seq.to_le_bytes());
         put(&mut bytes, PREVIOUS_LENGTH_AT, self.previous.length.to_le_bytes());
         put(&mut bytes, FIRST_COMMIT_AT, self.first_commit.to_le_bytes());
-        seal_header(&mut bytes, 0);
+        seal_header(&mut bytes, 0, self.version);
         bytes
     }
 }
@@ -180,6 +189,8 @@ pub struct Packed {
     /// The last segment that it stands for.
     pub(super) covers: Link,
     pub frames: u64,
+    /// Frames of the kind [`FrameKind::Applied`] among them.
+    pub positions: u64,
     /// Records and deletions among the frames.
     pub calls: u64,
     /// What had been superseded or erased by this sequence number is not in it.
@@ -191,7 +202,7 @@ pub struct Packed {
     pub forgotten: u64,
     /// When it was packed.
     pub at: Timestamp,
-    /// Nothing but checkpoints and webhooks that were passed on was left out.
+    /// Nothing but checkpoints, webhooks that were passed on and what belongs to the log was left out.
     pub complete: bool,
 }
 
@@ -211,9 +222,10 @@ impl PackedHeader {
         if u32_at(bytes, 0) != SKIPPED_MAGIC {
             return Err(HeaderError::Damaged(other));
         }
-        check_header(bytes, SKIPPED_HEAD_BYTES, other)?;
+        let version = check_header(bytes, SKIPPED_HEAD_BYTES, other)?;
         let at = Timestamp::from_millis(u64_at(bytes, PACKED_TIME_AT));
         let segment = SegmentHeader {
+            version,
             salt: u64_at(bytes, PACKED_SALT_AT),
             first_seq: u64_at(bytes, FIRST_SEQ_AT),
             previous: Link {
@@ -227,7 +239,9 @@ impl PackedHeader {
                 first_seq: u64_at(bytes, COVERED_SEQ_AT),
                 length: u64_at(bytes, COVERED_LENGTH_AT),
             },
-            frames: u64_at(bytes, FRAMES_COUNT_AT),
+            // Of a segment without a log they are one number, which is small.
+            frames: u32_at(bytes, FRAMES_COUNT_AT).into(),
+            positions: u32_at(bytes, POSITIONS_COUNT_AT).into(),
             calls: u64_at(bytes, CALLS_AT),
             as_of: u64_at(bytes, AS_OF_AT),
             erased_until: u64_at(bytes, ERASED_UNTIL_AT),
@@ -254,7 +268,6 @@ impl PackedHeader {
             (COVERED_SEQ_AT, packed.covers.first_seq),
             (COVERED_LENGTH_AT, packed.covers.length),
             (UNPACKED_LENGTH_AT, self.length),
-            (FRAMES_COUNT_AT, packed.frames),
             (CALLS_AT, packed.calls),
             (AS_OF_AT, packed.as_of),
             (ERASED_UNTIL_AT, packed.erased_until),
@@ -263,14 +276,20 @@ impl PackedHeader {
         ] {
             put(&mut bytes, at, number.to_le_bytes());
         }
+        for (at, count) in
+            [(FRAMES_COUNT_AT, packed.frames), (POSITIONS_COUNT_AT, packed.positions)]
+        {
+            // A segment has a few million frames at most.
+            put(&mut bytes, at, u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
+        }
         put(&mut bytes, TABLE_CRC_AT, self.table_crc.to_le_bytes());
-        seal_header(&mut bytes, SKIPPED_HEAD_BYTES);
+        seal_header(&mut bytes, SKIPPED_HEAD_BYTES, segment.version);
         bytes
     }
 }
 
-/// Magic, version and checksum of a header whose magic stands at `begin`.
-fn check_header(bytes: &[u8], begin: usize, other: &'static str) -> Result<(), HeaderError> {
+/// Looks at magic, version and checksum of a header whose magic stands at `begin`. Returns the version.
+fn check_header(bytes: &[u8], begin: usize, other: &'static str) -> Result<u16, HeaderError> {
     if bytes.get(begin..begin + MAGIC.len()) != Some(MAGIC) {
         return Err(HeaderError::Damaged(other));
     }
@@ -281,13 +300,13 @@ fn check_header(bytes: &[u8], begin: usize, other: &'static str) -> Result<(), H
     if u32_at(bytes, begin + CRC_AT) != header_crc(bytes, begin) {
         return Err(HeaderError::Damaged("the header does not fit its checksum"));
     }
-    Ok(())
+    Ok(version)
 }
 
 /// Puts magic, version and checksum into a header that has all else.
-fn seal_header(bytes: &mut [u8], begin: usize) {
+fn seal_header(bytes: &mut [u8], begin: usize, version: u16) {
     put(bytes, begin, *MAGIC);
-    put(bytes, begin + VERSION_AT, VERSION.to_le_bytes());
+    put(bytes, begin + VERSION_AT, version.to_le_bytes());
     let crc = header_crc(bytes, begin);
     put(bytes, begin + CRC_AT, crc.to_le_bytes());
 }
@@ -376,6 +395,20 @@ pub enum FrameKind {
     Part = 5,
     /// A piece of an accepted webhook that is to be passed on; all of them stand in one commit.
     Outbox = 7,
+    /// The frames before it, from the last one of this kind on, are what a message of the replicated log did.
+    Applied = 9,
+    /// A piece of a message that is still to be put into the replicated log; all of them stand in one commit.
+    Kept = 10,
+}
+
+impl FrameKind {
+    /// The version that a segment must have at least for frames of this kind.
+    pub(super) fn version(self) -> u16 {
+        match self {
+            Self::Applied | Self::Kept => WITH_LOG,
+            _ => WITHOUT_LOG,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -436,6 +469,8 @@ impl<'a> Frame<'a> {
             Some(4) => FrameKind::Checkpoint,
             Some(5) => FrameKind::Part,
             Some(7) => FrameKind::Outbox,
+            Some(9) => FrameKind::Applied,
+            Some(10) => FrameKind::Kept,
             other => return Err(format!("unknown kind {other:?}")),
         };
         Ok(Self { seq: u64_at(head, SEQ_AT), at, origin, kind, body })

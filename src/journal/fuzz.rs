@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::format::{
     CRC_AT, ChangeOrigin, FRAMES_AT, Frame, FrameHead, FrameKind, Link, PACKED_HEADER_BYTES,
     SKIPPED_HEAD_BYTES, SegmentHeader, TABLE_CRC_AT, TABLE_ENTRY_BYTES, TABLE_FOOT_BYTES,
-    header_crc, put,
+    WITHOUT_LOG, header_crc, put,
 };
 use super::{Scanner, Segment};
 use crate::domain::{Source, Timestamp};
@@ -71,7 +71,8 @@ fn changed([low, high, by]: [u8; 3], bodies: &[u8]) {
 /// A segment with frames of these bodies, and where each begins.
 fn segment_of(mut bodies: &[u8]) -> (Vec<u8>, Vec<usize>) {
     let previous = Link { first_seq: 0, length: 0 };
-    let header = SegmentHeader { salt: SALT, first_seq: 0, previous, first_commit: 0 };
+    let version = WITHOUT_LOG;
+    let header = SegmentHeader { version, salt: SALT, first_seq: 0, previous, first_commit: 0 };
     let (mut bytes, mut begins) = (header.bytes().to_vec(), Vec::new());
     for seq in 0..FRAMES_MAX {
         let Some((&length, rest)) = bodies.split_first() else { break };

@@ -51,7 +51,7 @@ pub use writer::{Batch, JournalWriter};
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
-mod disk_tests;
+pub(crate) mod disk_tests;
 #[cfg(test)]
 mod packed_tests;
 #[cfg(test)]

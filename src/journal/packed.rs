@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::disk::{self, DiskOp};
 use super::format::{
     Frame, FrameHead, FrameKind, PACKED_HEADER_BYTES, Packed, PackedHeader, SegmentHeader,
-    write_table,
+    WITHOUT_LOG, write_table,
 };
 use super::reader::{ScannedFrame, Scanner};
 use super::segment::Name;
@@ -147,11 +147,14 @@ fn write_packed<E: From<JournalError>>(
     mut pace: impl FnMut() -> Result<(), E>,
 ) -> Result<Segment, E> {
     let path = first.path.with_file_name(name.file());
-    let header = SegmentHeader { salt: new_salt(), ..first.header };
+    let versions = run.iter().map(|segment| segment.header.version);
+    let version = versions.fold(WITHOUT_LOG, u16::max);
+    let header = SegmentHeader { version, salt: new_salt(), ..first.header };
     let old = run.iter().filter_map(|segment| segment.packed.as_ref());
     let mut packed = Packed {
         covers: last.link(),
         frames: 0,
+        positions: 0,
         calls: 0,
         as_of: stamp.as_of,
         erased_until: stamp.erased_until,
@@ -168,7 +171,13 @@ fn write_packed<E: From<JournalError>>(
             let frame = scanner.frame(offset)?;
             let decision = decision(&frame)?;
             if decision != FrameDecision::Keep {
-                packed.complete &= matches!(frame.kind, FrameKind::Checkpoint | FrameKind::Outbox);
+                packed.complete &= matches!(
+                    frame.kind,
+                    FrameKind::Checkpoint
+                        | FrameKind::Outbox
+                        | FrameKind::Applied
+                        | FrameKind::Kept
+                );
                 if decision == FrameDecision::Forget {
                     packed.forgotten = packed.forgotten.max(frame.seq);
                 }
@@ -179,6 +188,7 @@ fn write_packed<E: From<JournalError>>(
             let head = FrameHead::of(payload, header.salt, head.commit, head.last);
             packer.add(&head.bytes()).map_err(io("write"))?;
             packed.frames += 1;
+            packed.positions += u64::from(kind == FrameKind::Applied);
             packed.calls += u64::from(matches!(
                 kind,
                 FrameKind::Record | FrameKind::Tombstone | FrameKind::Part

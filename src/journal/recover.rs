@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::disk::{self, DiskOp};
-use super::format::{FRAMES_AT, FrameHead, Link, frame_in};
+use super::format::{FRAMES_AT, FrameHead, Link, WITHOUT_LOG, frame_in};
 use super::reader::{ScannedFrame, Scanner};
 use super::segment::Name;
 use super::writer::{JournalWriter, create_segment, new_salt};
@@ -45,12 +45,15 @@ pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<OpenedJournal, 
     for path in &leftovers {
         disk::make(DiskOp::Remove(path)).map_err(JournalError::io("remove", path))?;
     }
+    // Once a segment may hold frames of the log, all after it may.
+    let versions = segments.iter().map(|segment| segment.header.version);
+    let version = versions.fold(WITHOUT_LOG, u16::max);
     let Some(last) = segments.pop() else {
         if !new {
             return Err(JournalError::damaged(dir, 0, "there is no segment in it"));
         }
         let previous = Link { first_seq: 0, length: 0 };
-        let (file, segment) = create_segment(dir, (1, 1), previous, new_salt(), &[])?;
+        let (file, segment) = create_segment(dir, version, (1, 1), previous, new_salt(), &[])?;
         let writer = JournalWriter::new(dir, file, segment.clone(), 1, 1, segment_bytes);
         return Ok(OpenedJournal { writer, segments: vec![segment], torn: None });
     };
@@ -65,7 +68,7 @@ pub fn open(dir: &Path, new: bool, segment_bytes: u64) -> Result<OpenedJournal, 
     let first = (tail.commit_seq, tail.first_commit);
     let salt = new_salt();
     let frames = tail.commit_with_salt(&last, salt)?;
-    let (file, segment) = create_segment(dir, first, previous, salt, &frames)?;
+    let (file, segment) = create_segment(dir, version, first, previous, salt, &frames)?;
     if !replaces {
         segments.push(Segment { length: tail.commit_at, ..last });
     }

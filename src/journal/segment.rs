@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::JournalError;
 use super::format::{
     FIRST_SEQ_AT, HEADER_BYTES, HeaderError, Link, PACKED_HEADER_BYTES, Packed, PackedBlock,
-    PackedHeader, SegmentHeader, TABLE_FOOT_BYTES, read_table, table_begin,
+    PackedHeader, SegmentHeader, TABLE_FOOT_BYTES, WITH_LOG, read_table, table_begin,
 };
 use crate::fsutil;
 
@@ -75,6 +75,11 @@ impl Segment {
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> u64 {
         if self.packed.is_some() { self.file_bytes } else { self.length }
+    }
+
+    /// Whether it may have frames of the replicated log: a store that is alone has none.
+    pub fn may_have_log(&self) -> bool {
+        self.header.version >= WITH_LOG
     }
 
     /// How often what it holds was packed. It grows with each file that takes the place of another, so that

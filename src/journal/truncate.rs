@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::JournalError;
-use super::format::Link;
+use super::format::{Link, WITHOUT_LOG};
 use super::segment::Segment;
 use super::verify::Passed;
 use super::writer::{create_segment, new_salt};
@@ -89,7 +89,7 @@ pub fn cut(dir: &Path, passed: &Passed) -> Result<(), JournalError> {
         Some(_) => Link { first_seq: passed.first_seq, length: cut.at },
         None => passed.previous,
     };
-    create_segment(dir, cut.first, previous, new_salt(), &[]).map(|_| ())
+    create_segment(dir, WITHOUT_LOG, cut.first, previous, new_salt(), &[]).map(|_| ())
 }
 
 fn unpack(packed: &Path, plain: &Path, bytes: u64) -> io::Result<()> {

@@ -10,7 +10,7 @@ use super::Doing;
 use super::disk::{self, DiskOp};
 use super::format::{
     ChangeOrigin, FRAME_HEAD_BYTES, FRAMES_AT, Frame, FrameHead, FrameKind, Link, SegmentHeader,
-    fits,
+    WITHOUT_LOG, fits,
 };
 use super::{JournalError, Segment};
 use crate::domain::Timestamp;
@@ -35,6 +35,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     heads_at: Vec<usize>,
     first_seq: u64,
+    /// The least version of a segment that may hold it.
+    version: u16,
 }
 
 impl Batch {
@@ -48,6 +50,7 @@ impl Batch {
     ) -> Result<u64, JournalError> {
         fits(body.len())?;
         let seq = self.next_seq();
+        self.version = self.version.max(kind.version());
         self.heads_at.push(self.bytes.len());
         self.bytes.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
         Frame { seq, at, origin, kind, body }.write(&mut self.bytes);
@@ -113,7 +116,12 @@ impl JournalWriter {
 
     /// An empty batch that continues the journal.
     pub fn batch(&self) -> Batch {
-        Batch { bytes: Vec::new(), heads_at: Vec::new(), first_seq: self.next_seq }
+        Batch {
+            bytes: Vec::new(),
+            heads_at: Vec::new(),
+            first_seq: self.next_seq,
+            version: WITHOUT_LOG,
+        }
     }
 
     /// The sequence number of the last frame; 0 where there is none.
@@ -140,9 +148,10 @@ impl JournalWriter {
             return Ok(false);
         }
         let frames = FRAMES_AT < self.segment.length;
-        let rotate = frames && self.segment.length + batch.bytes() as u64 > self.segment_bytes;
+        let is_full = frames && self.segment.length + batch.bytes() as u64 > self.segment_bytes;
+        let rotate = is_full || batch.version > self.segment.header.version;
         if rotate {
-            self.rotate(batch.first_seq)?;
+            self.rotate(batch.first_seq, batch.version)?;
         }
         batch.seal(self.segment.header.salt, self.commit);
         let path = self.segment.path.clone();
@@ -190,14 +199,25 @@ impl JournalWriter {
         if let Some(reason) = &self.failed {
             return Err(JournalError::Failed { reason: reason.clone() });
         }
-        if self.segment.length == FRAMES_AT { Ok(()) } else { self.rotate(self.next_seq) }
+        if self.segment.length == FRAMES_AT {
+            Ok(())
+        } else {
+            self.rotate(self.next_seq, WITHOUT_LOG)
+        }
     }
 
-    fn rotate(&mut self, first_seq: u64) -> Result<(), JournalError> {
+    /// Begins a segment of the version of the present one, or of this one where that is greater.
+    fn rotate(&mut self, first_seq: u64, version: u16) -> Result<(), JournalError> {
         self.doing.begin("making a segment of the journal");
-        let previous = self.segment.link();
+        // One without frames has the same name: the new one takes its place.
+        let previous = if self.segment.length == FRAMES_AT {
+            self.segment.header.previous
+        } else {
+            self.segment.link()
+        };
+        let version = version.max(self.segment.header.version);
         let first = (first_seq, self.commit);
-        let created = create_segment(&self.dir, first, previous, new_salt(), &[]);
+        let created = create_segment(&self.dir, version, first, previous, new_salt(), &[]);
         match created {
             Ok((file, segment)) => {
                 self.file = file;
@@ -226,6 +246,7 @@ fn describe(error: &JournalError) -> String {
 /// `first` is the first sequence number and the first commit in it.
 pub(super) fn create_segment(
     dir: &Path,
+    version: u16,
     first: (u64, u64),
     previous: Link,
     salt: u64,
@@ -234,7 +255,7 @@ pub(super) fn create_segment(
     let (first_seq, first_commit) = first;
     let path = dir.join(Segment::file_name(first_seq));
     let length = FRAMES_AT + frames.len() as u64;
-    let header = SegmentHeader { salt, first_seq, previous, first_commit };
+    let header = SegmentHeader { version, salt, first_seq, previous, first_commit };
     let segment = Segment::plain(path.clone(), header, length);
     let unfinished = path.with_extension("log.new");
     let write = || -> io::Result<File> {

@@ -303,7 +303,7 @@ pub(super) fn forget_file(context: &AdminContext, hash: &TokenHash) {
 }
 
 pub(super) fn apply(intake: &Intake, rows: Vec<SettingRow>) -> Result<(), Failure> {
-    let changes: Vec<_> = rows.into_iter().map(Change::Admin).collect();
+    let changes: Vec<_> = rows.into_iter().map(Change::setting).collect();
     intake.apply(&changes, clock::now(), false)?;
     Ok(())
 }

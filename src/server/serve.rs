@@ -481,6 +481,7 @@ impl Config {
             replay_bytes: self.store.replay_bytes,
             min_free_bytes: self.store.min_free_bytes,
             reserve_bytes: self.store.reserve_bytes,
+            kept_bytes: 8 << 30,
             max_lifetime_millis: millis(self.calls.max_lifetime),
             cdrs: crate::store::CdrOptions {
                 taken: self.cdrs.listen.is_some(),

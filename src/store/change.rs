@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Outcome;
 use super::outbox::Hook;
-use crate::access::SettingRow;
+use crate::access::{Replaces, SettingRow};
 use crate::domain::{Call, CallId, Source, StampedEvent, Timestamp, merge};
 use crate::journal::ChangeOrigin;
 use crate::registry::CallState;
@@ -27,13 +27,18 @@ pub enum Change {
     /// A CDR that waits is looked at again: it becomes part of the call that it belongs to, or, where its
     /// time is over, a call of its own.
     PlaceCdr { id: CallId, due: bool },
-    /// A token or the settings of an account.
-    Admin(SettingRow),
+    /// A token or the settings of an account, and what must be there before.
+    Admin(SettingRow, Replaces),
     /// The hook that brought the events before it is to be passed on, unless a call of it was deleted.
     Forward(Arc<Hook>),
 }
 
 impl Change {
+    /// A setting, whatever it was before.
+    pub fn setting(row: SettingRow) -> Self {
+        Self::Admin(row, Replaces::Anything)
+    }
+
     /// The call that it is about.
     pub fn id(&self) -> Option<CallId> {
         match self {
@@ -43,8 +48,24 @@ impl Change {
             | Self::Expire(id)
             | Self::Stale(id, _)
             | Self::PlaceCdr { id, .. } => Some(*id),
-            Self::Admin(_) | Self::Forward(_) => None,
+            Self::Admin(..) | Self::Forward(_) => None,
         }
+    }
+
+    /// About how much memory it takes.
+    pub(super) fn weight(&self) -> usize {
+        let own = match self {
+            Self::Event(event) | Self::Imported(event) => {
+                let texts = event.texts.iter().flatten().map(|text| text.len());
+                let extras = event.extras.iter().map(|(key, json)| key.len() + json.len());
+                size_of::<StampedEvent>() + texts.chain(extras).sum::<usize>()
+            }
+            Self::Record(call) => call.weight(),
+            Self::Admin(row, _) => row.name.len() + row.json.len(),
+            Self::Forward(hook) => hook.body.len(),
+            Self::Delete(_) | Self::Stale(..) | Self::Expire(_) | Self::PlaceCdr { .. } => 0,
+        };
+        size_of::<Self>().saturating_add(own)
     }
 
     /// It makes the store grow, and has to wait where the disk is short of space.
@@ -125,7 +146,7 @@ impl Change {
                 let origin = ChangeOrigin::Source(Source::Cdr);
                 Some((CallState::Call(Arc::new(waits.clone())), origin))
             }
-            Self::Admin(_) | Self::Forward(_) => None,
+            Self::Admin(..) | Self::Forward(_) => None,
         }
     }
 }

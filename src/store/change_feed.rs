@@ -284,9 +284,12 @@ impl Feed {
             Body::Record(id, record) => (id, Some(record)),
             Body::Tombstone(id) => (id, None),
             // A part is shown once the record is there that holds it.
-            Body::Setting(_) | Body::Checkpoint(_) | Body::Part(..) | Body::Outbox(_) => {
-                return Ok(None);
-            }
+            Body::Setting(_)
+            | Body::Checkpoint(_)
+            | Body::Part(..)
+            | Body::Outbox(_)
+            | Body::Applied(_)
+            | Body::Kept(_) => return Ok(None),
         };
         let is_told = match self.reach {
             Reach::Everybody => true,

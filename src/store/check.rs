@@ -7,7 +7,7 @@ use parking_lot::MutexGuard;
 use super::index_builder::from_journal::{JournalScan, Newest};
 use super::open::Store;
 use super::threads::Progress;
-use super::{OpenError, StoreError};
+use super::{LogPosition, OpenError, StoreError};
 use crate::domain::{CallId, Position};
 use crate::index::{Index, Stored};
 use crate::keys::IndexKeys;
@@ -63,6 +63,7 @@ impl Store {
         let _still = self.shared.at_rest.write();
         // The journal may already hold changes that are not published yet.
         let published = self.shared.view.registry.read().last_seq();
+        let position = self.position();
         let segments = self.shared.view.segments.read().clone();
         let scan = match JournalScan::of(&segments, progress) {
             Ok(scan) => scan,
@@ -85,6 +86,21 @@ impl Store {
                 findings.push(StoreFinding { object, problem: problem.to_owned() });
             }
         };
+        if let Some((seq, message)) = scan.went_back {
+            let problem = format!(
+                "change {seq} says that message {message} of the log was applied, after a later one"
+            );
+            note("journal".to_owned(), &problem);
+        }
+        let is_behind = |position: LogPosition| {
+            scan.applied
+                .is_none_or(|applied| applied.epoch == position.epoch && applied.seq < position.seq)
+        };
+        if let Some(position) = position.filter(|position| is_behind(*position)) {
+            let seq = position.seq;
+            let problem = format!("it does not say that message {seq} of the log was applied");
+            note("journal".to_owned(), &problem);
+        }
         let total = scan.calls.len() as u64;
         let (mut compared, mut deletions) = (0, 0);
         let mut still = self.shared.index_writer.lock();

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::StoreError;
-use super::messages::{CheckpointNote, CommitterMessage, Note, Versions};
+use super::messages::{CheckpointNote, CommitterMessage, LogNote, Note, Versions};
 use super::state::Shared;
 use crate::clock;
 use crate::domain::{CallId, Position, Timestamp};
@@ -29,9 +29,10 @@ pub(super) struct IndexCheckpoint {
 }
 
 impl CheckpointNote {
-    pub fn body(&self) -> Vec<u8> {
-        // A struct of three numbers has a JSON.
-        serde_json::to_vec(&self.note).unwrap_or_default()
+    /// The body of its frame, with what is to be said of the log.
+    pub fn body(&self, log: Option<LogNote>) -> Vec<u8> {
+        // A struct of numbers has a JSON.
+        serde_json::to_vec(&Note { log, ..self.note.clone() }).unwrap_or_default()
     }
 }
 
@@ -208,7 +209,7 @@ pub(super) fn write(
         (call.id, Some(indexed))
     });
     let calls = calls.collect();
-    let note = Note { generation, checkpoint, replay_from };
+    let note = Note { generation, checkpoint, replay_from, log: None };
     let note = CheckpointNote { note, at: now };
     let versions = Versions { calls, admin, forgotten: expired };
     Ok(Some(IndexCheckpoint { note, versions }))

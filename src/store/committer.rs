@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use super::Outcome;
 use super::StoreError;
+use super::applied::{self, AppliedFrame, PendingMessages};
 use super::change::Change;
 use super::claims::{Claims, has_namesake};
 use super::frames::{admin_body, tombstone_body};
+use super::kept;
 use super::messages::{CheckpointNote, CommitterMessage, Submission};
 use super::outbox::{Hook, HookHead};
 use super::parts::{join_first, look_up, replace};
@@ -18,7 +20,7 @@ use super::placing::CallIds;
 use super::state::Shared;
 use super::submit::Backpressure;
 use super::tombstones::Tombstones;
-use crate::access::{CLUSTER, RowOfUse, SettingRow};
+use crate::access::{CLUSTER, Replaces, RowDigest, RowOfUse, SettingRow, row_digest};
 use crate::codec;
 use crate::domain::{AccountSid, Call, CallId, Source, Timestamp};
 use crate::index::{AdminRow, Index, IndexError};
@@ -34,13 +36,21 @@ const COMMIT_BYTES: usize = 4 * 1024 * 1024;
 /// Runs until [`CommitterMessage::Stop`].
 pub(super) fn run(shared: &Shared, mut writer: JournalWriter, jobs: &Receiver<CommitterMessage>) {
     let mut waiting = None;
+    let mut messages = PendingMessages::default();
     let doing = shared.queue.doing.clone();
-    while let Some(job) = waiting.take().or_else(|| {
-        doing.end();
-        jobs.recv().ok()
-    }) {
+    loop {
+        let job = waiting.take().map_or_else(
+            || {
+                doing.end();
+                messages.next_job(jobs)
+            },
+            |job| Ok(Some(job)),
+        );
+        let Ok(job) = job else { return };
         match job {
-            CommitterMessage::Submit(first) => {
+            // A message is to be tried again.
+            None => {}
+            Some(CommitterMessage::Submit(first)) => {
                 doing.begin("looking calls up");
                 let mut group = Group::new(shared, &writer);
                 group.take(first);
@@ -56,9 +66,19 @@ pub(super) fn run(shared: &Shared, mut writer: JournalWriter, jobs: &Receiver<Co
                         Err(_) => break,
                     }
                 }
-                group.commit(&mut writer);
+                // Who sent them knows already how that went.
+                let _told = group.commit(&mut writer);
             }
-            CommitterMessage::Checkpoint(note, reply) => {
+            Some(CommitterMessage::Apply(first)) => waiting = messages.take(first, jobs),
+            Some(CommitterMessage::BeginLog(position, reply)) => {
+                doing.begin("beginning a log");
+                reply.send(applied::begin(shared, &mut writer, position));
+            }
+            Some(CommitterMessage::Keep(first)) => {
+                doing.begin("keeping messages");
+                waiting = kept::write(shared, &mut writer, first, jobs);
+            }
+            Some(CommitterMessage::Checkpoint(note, reply)) => {
                 doing.begin("writing a checkpoint");
                 let done = checkpoint(shared, &mut writer, &note);
                 let done = done.map(|seq| {
@@ -71,25 +91,30 @@ pub(super) fn run(shared: &Shared, mut writer: JournalWriter, jobs: &Receiver<Co
                 });
                 reply.send(done);
             }
-            CommitterMessage::Settle(versions, reply) => {
+            Some(CommitterMessage::Settle(versions, reply)) => {
                 doing.begin("letting calls leave memory");
                 versions.settle(shared);
                 reply.send(Ok(()));
+                messages.try_again();
             }
-            CommitterMessage::Place(index, reply) => {
+            Some(CommitterMessage::Place(index, reply)) => {
                 doing.begin("looking up calls in a new index");
                 reply.send(join_first(shared, &mut writer, &index));
             }
-            CommitterMessage::Replace(index, known, reply) => {
+            Some(CommitterMessage::Replace(index, known, reply)) => {
                 doing.begin("changing to a new index");
                 reply.send(replace(shared, &mut writer, &index, known));
+                messages.try_again();
             }
-            CommitterMessage::BeginSegment(reply) => {
+            Some(CommitterMessage::BeginSegment(reply)) => {
                 let begun = writer.begin_segment();
                 reply.send(note(shared, &writer, begun));
             }
-            CommitterMessage::Stop => return,
+            #[cfg(test)]
+            Some(CommitterMessage::Do(act)) => act(),
+            Some(CommitterMessage::Stop) => return,
         }
+        messages.apply(shared, &mut writer);
     }
 }
 
@@ -109,7 +134,7 @@ pub(super) struct Staged {
 /// The changes that are synced together.
 pub(super) struct Group<'a> {
     pub shared: &'a Shared,
-    batch: Batch,
+    pub batch: Batch,
     staged: HashMap<CallId, Staged>,
     /// Those of calls that this commit makes or deletes.
     claims: Claims,
@@ -119,7 +144,11 @@ pub(super) struct Group<'a> {
     /// With where they begin in the batch.
     hooks: Vec<HookHead>,
     replies: Vec<(Submission, Outcome)>,
-    changes: usize,
+    pub changes: usize,
+    /// Messages of the log of which everything is in the commit, each with the sequence number of its frame.
+    pub applied: Vec<(AppliedFrame, u64)>,
+    /// The time of the log after these messages; none where the store is no node.
+    pub logged_at: Option<Timestamp>,
     /// More active calls, or fewer, by account.
     live: Vec<(AccountSid, i64)>,
     /// Calls whose Call-IDs are new with this commit.
@@ -160,8 +189,15 @@ pub(super) struct PreparedSubmission {
     pub call_ids: CallIds,
 }
 
+impl PreparedSubmission {
+    /// Of a call in it not all is known; CDRs that wait apart.
+    pub fn has_parts(&self) -> bool {
+        self.touched.values().any(|(staged, _)| staged.part && !staged.waits)
+    }
+}
+
 impl<'a> Group<'a> {
-    fn new(shared: &'a Shared, writer: &JournalWriter) -> Self {
+    pub fn new(shared: &'a Shared, writer: &JournalWriter) -> Self {
         Self {
             shared,
             batch: writer.batch(),
@@ -172,6 +208,8 @@ impl<'a> Group<'a> {
             hooks: Vec::new(),
             replies: Vec::new(),
             changes: 0,
+            applied: Vec::new(),
+            logged_at: shared.view.logged_at(),
             live: Vec::new(),
             call_ids: CallIds::default(),
             tombstones: shared.view.tombstones(),
@@ -180,7 +218,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.changes < COMMIT_CHANGES && self.batch.bytes() < COMMIT_BYTES
     }
 
@@ -217,13 +255,23 @@ impl<'a> Group<'a> {
         if !dry && changes.iter().any(Change::grows) {
             self.shared.disk.admits()?;
         }
-        if !self.has_memory(&changes, backpressure) {
+        let ids = changes.iter().filter_map(Change::id);
+        if !self.has_memory(ids, self.shared.options.calls_in_memory(backpressure)) {
             match backpressure {
                 Backpressure::None => self.shared.limit_registry(),
                 Backpressure::Wait => self.shared.checkpointer.wake(),
             }
             return Err(StoreError::Busy);
         }
+        self.prepare(changes, at)
+    }
+
+    /// What changes do, in their order.
+    pub fn prepare(
+        &self,
+        changes: Vec<Change>,
+        at: Timestamp,
+    ) -> Result<PreparedSubmission, StoreError> {
         let mut draft = PreparedSubmission::default();
         for change in changes {
             self.change(&mut draft, change, at)?;
@@ -231,14 +279,19 @@ impl<'a> Group<'a> {
         Ok(draft)
     }
 
+    /// Whether the registry has memory for the calls of a message. One that has more calls than it may take is taken
+    /// once it is empty.
+    pub fn has_memory_for_message(&self, ids: impl Iterator<Item = CallId> + Clone) -> bool {
+        let is_empty = self.staged.is_empty() && self.shared.view.registry.read().records() == 0;
+        is_empty || self.has_memory(ids, self.shared.options.calls_in_memory(Backpressure::None))
+    }
+
     /// Whether the registry has memory for the calls of these changes. A submission larger than all
     /// that it may take is taken once the registry is empty.
-    fn has_memory(&self, changes: &[Change], backpressure: Backpressure) -> bool {
-        let most = self.shared.options.calls_in_memory(backpressure);
+    fn has_memory(&self, ids: impl Iterator<Item = CallId> + Clone, most: usize) -> bool {
         let registry = self.shared.view.registry.read();
         let held = registry.len() + self.staged.len();
         let fits = |calls: usize| calls == 0 || held + calls.min(most) <= most;
-        let ids = changes.iter().filter_map(Change::id);
         // Those that are there already need no more of it.
         let is_new = |id: &CallId| !registry.holds(*id) && !self.staged.contains_key(id);
         fits(ids.clone().count()) || fits(ids.filter(is_new).count())
@@ -252,7 +305,14 @@ impl<'a> Group<'a> {
     ) -> Result<(), StoreError> {
         let Some(given) = change.id() else {
             match change {
-                Change::Admin(row) => self.set(draft, row, at),
+                Change::Admin(row, replaces) => {
+                    if replaces != Replaces::Anything
+                        && !replaces.fits(self.digest(draft, &row.name))
+                    {
+                        return Err(StoreError::Conflict(row.name));
+                    }
+                    self.set(draft, row, at);
+                }
                 Change::Forward(hook) if !self.has_deleted(draft, &hook, at)? => {
                     draft.hooks.push(hook);
                 }
@@ -466,6 +526,17 @@ impl<'a> Group<'a> {
         }
     }
 
+    /// What a setting is after the changes of a submission so far.
+    fn digest(&self, draft: &PreparedSubmission, name: &str) -> Option<RowDigest> {
+        let staged = draft.admin.iter().rev().find(|row| row.name == name);
+        let staged = staged
+            .or_else(|| self.admin.iter().map(|(_, row)| row).rev().find(|row| row.name == name));
+        match staged {
+            Some(row) => row_digest(&row.json),
+            None => self.shared.view.access.read().digest(name),
+        }
+    }
+
     /// What a call is after the submissions of this commit so far, where they changed it.
     pub(super) fn staged(&self, id: CallId) -> Option<&Staged> {
         self.staged.get(&id)
@@ -500,7 +571,7 @@ impl<'a> Group<'a> {
     }
 
     /// Makes a draft part of the commit: one frame a call.
-    fn add(&mut self, draft: PreparedSubmission, at: Timestamp) -> Result<(), JournalError> {
+    pub fn add(&mut self, draft: PreparedSubmission, at: Timestamp) -> Result<(), JournalError> {
         let PreparedSubmission {
             mut touched,
             order,
@@ -559,8 +630,8 @@ impl<'a> Group<'a> {
     }
 
     /// Writes, syncs, publishes, answers, in this order.
-    fn commit(self, writer: &mut JournalWriter) {
-        let Self { shared, batch, published, admin, mut hooks, replies, live, .. } = self;
+    pub fn commit(self, writer: &mut JournalWriter) -> Result<(), StoreError> {
+        let Self { shared, batch, published, admin, mut hooks, replies, applied, live, .. } = self;
         let (begun, changes, bytes) = (Instant::now(), batch.frames(), batch.bytes());
         let last_of_batch = batch.next_seq() - 1;
         if let Err(error) = append(shared, writer, batch) {
@@ -568,7 +639,7 @@ impl<'a> Group<'a> {
             for (submission, _) in replies {
                 submission.answer(Err(error.clone()));
             }
-            return;
+            return Err(error);
         }
         let meter = &shared.view.meter;
         // One that held nothing new was not written.
@@ -603,7 +674,7 @@ impl<'a> Group<'a> {
         let is_bulk = |(of, _): &(Submission, _)| of.backpressure == Backpressure::Wait;
         let by = if replies.iter().any(is_bulk) { Backpressure::Wait } else { Backpressure::None };
         let pressed = registry.len() * 2 > shared.options.calls_in_memory(by);
-        if forwards {
+        if forwards || !applied.is_empty() {
             registry.published(last_of_batch);
         }
         let last_seq = registry.last_seq();
@@ -620,6 +691,7 @@ impl<'a> Group<'a> {
             shared.view.meter.add_live(account, more);
         }
         shared.view.published.send_replace(last_seq);
+        shared.applied(&applied);
         for target in woken {
             target.notify_one();
         }
@@ -630,6 +702,7 @@ impl<'a> Group<'a> {
             shared.queue.counted.lock().add(outcome);
             submission.answer(Ok(outcome));
         }
+        Ok(())
     }
 }
 
@@ -689,9 +762,14 @@ pub(super) fn checkpoint(
     note: &CheckpointNote,
 ) -> Result<u64, StoreError> {
     let mut batch = writer.batch();
-    batch.push(note.at, ChangeOrigin::Admin, FrameKind::Checkpoint, &note.body())?;
+    let log = shared.log_note(writer);
+    let kept_from = log.as_ref().map(|log| log.oldest_kept.unwrap_or(batch.next_seq()));
+    batch.push(note.at, ChangeOrigin::Admin, FrameKind::Checkpoint, &note.body(log))?;
     let last_seq = batch.next_seq() - 1;
     append(shared, writer, batch)?;
+    if let Some(from) = kept_from {
+        shared.kept.note(from);
+    }
     shared.newest_checkpoint.store(last_seq, Ordering::Release);
     Ok(last_seq)
 }

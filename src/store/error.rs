@@ -40,6 +40,16 @@ pub enum StoreError {
     NotBuilt(String),
     #[error("a record of {0} bytes is over the limit")]
     TooLarge(usize),
+    #[error("{0} was changed by somebody else meanwhile; look at it again")]
+    Conflict(String),
+    #[error("{0}")]
+    OutOfOrder(String),
+    #[error(
+        "messages of {} wait for the log already, and {} are the most (cluster.kept_bytes)",
+        show_size(*.kept),
+        show_size(*.most)
+    )]
+    KeptFull { kept: u64, most: u64 },
     #[error("the store is closing")]
     Closing,
     #[error("{0}; begin again without a position")]

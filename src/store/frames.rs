@@ -1,6 +1,8 @@
 //! What stands in the journal's frames: the bodies of each kind.
 
 use super::OpenError;
+use super::applied::{AppliedFrame, applied_frame};
+use super::kept::KeptPiece;
 use super::messages::Note;
 use super::outbox::HookPiece;
 use crate::access::SettingRow;
@@ -33,6 +35,10 @@ pub(super) enum Body<'a> {
     Checkpoint(Option<Note>),
     /// None where its form is not known.
     Outbox(Option<HookPiece<'a>>),
+    /// A message of the log was applied by the frames before it.
+    Applied(AppliedFrame),
+    /// None where its form is not known.
+    Kept(Option<KeptPiece<'a>>),
 }
 
 /// A record that is still to be decoded.
@@ -64,6 +70,8 @@ impl<'a> Body<'a> {
             FrameKind::Admin => Self::Setting(setting(body)),
             FrameKind::Checkpoint => Self::Checkpoint(serde_json::from_slice(body).ok()),
             FrameKind::Outbox => Self::Outbox(HookPiece::read(body)),
+            FrameKind::Applied => Self::Applied(applied_frame(frame)?),
+            FrameKind::Kept => Self::Kept(KeptPiece::read(body)),
         })
     }
 }

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::StoreError;
+use super::applied::{LogPosition, QueuedMessage};
 use super::change::Change;
+use super::kept::KeepMessage;
 use super::submit::Backpressure;
 use super::threads::ReplySender;
 use crate::domain::{CallId, Timestamp};
@@ -18,6 +20,12 @@ use crate::registry::Indexed;
 pub(super) enum CommitterMessage {
     /// Changes to be made durable.
     Submit(Submission),
+    /// A message of the replicated log is to be applied.
+    Apply(QueuedMessage),
+    /// A log is begun with.
+    BeginLog(LogPosition, ReplySender<()>),
+    /// A message that found no quorum is to be kept.
+    Keep(KeepMessage),
     /// A checkpoint has been written to the index: the journal is to say so.
     Checkpoint(CheckpointNote, ReplySender<()>),
     /// The index has these versions of calls and of settings.
@@ -28,6 +36,9 @@ pub(super) enum CommitterMessage {
     Replace(Arc<Index>, KnownCalls, ReplySender<()>),
     /// A new segment is begun, so that the present one can be packed.
     BeginSegment(ReplySender<()>),
+    /// A test has something done in the thread that writes the journal.
+    #[cfg(test)]
+    Do(Box<dyn FnOnce() + Send>),
     Stop,
 }
 
@@ -83,6 +94,19 @@ pub(super) struct Note {
     pub generation: u64,
     pub checkpoint: u64,
     pub replay_from: u64,
+    /// None where the store never had to do with a log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogNote>,
+}
+
+/// What a checkpoint says of the replicated log: all that a start would else have to look for further back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LogNote {
+    pub applied: Option<LogPosition>,
+    /// The time of the log, in milliseconds since 1970.
+    pub logged_at: u64,
+    /// Where the first message begins that was kept and is not done; none where none is.
+    pub oldest_kept: Option<u64>,
 }
 
 /// What the journal is to say of a checkpoint.

@@ -34,6 +34,7 @@
 
 mod across;
 mod aggregate;
+mod applied;
 mod believed_clock;
 mod change;
 mod change_feed;
@@ -49,7 +50,9 @@ mod disk_space;
 mod error;
 mod frames;
 mod index_builder;
+mod kept;
 mod list;
+mod logged;
 mod messages;
 mod open;
 mod options;
@@ -75,6 +78,8 @@ pub use aggregate::{
     AggregateRequest, Aggregates, Aggregating, BUCKETS_MAX, Bucket, CALLS_OF_AN_HOUR_MAX,
     CELLS_MAX, Dimension, Exceeded, Figures, Group, TOP_MAX,
 };
+#[cfg_attr(not(test), expect(unused_imports, reason = "the node is what names them"))]
+pub use applied::{AppliedMessage, ApplyTicket, LogPosition, SubmissionOutcome};
 pub use believed_clock::BelievedClock;
 pub use change::Change;
 pub use change_feed::{Event, Feed, FeedAccounts, FeedBudget, FeedPosition, Reach, What};
@@ -83,7 +88,11 @@ pub use compactor::retention::{Expiring, RemovalReason};
 pub use count::{Counting, StatusCount};
 pub use data_dir::{FORMAT, Lock, UNFINISHED, begin, read_format};
 pub use error::{OpenError, StoreError, chain};
+#[cfg_attr(not(test), expect(unused_imports, reason = "the node is what names it"))]
+pub use kept::KeptMessages;
 pub use list::{Listing, Slice};
+#[cfg_attr(not(test), expect(unused_imports, reason = "the node is what names it"))]
+pub use logged::logged;
 pub use messages::{Collected, Compacted, Depth};
 pub use open::Store;
 pub use options::{CdrOptions, Options, RetentionPolicy};

@@ -12,12 +12,14 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
 use super::Outcome;
+use super::applied::MessageQueue;
 use super::change::Change;
 use super::checkpointer::Checkpointer;
 use super::compactor::Compactor;
 use super::compactor::retention::Expiring;
 use super::data_dir::{self, Lock};
 use super::disk_space::{self, DiskSpace};
+use super::kept::KeptList;
 use super::messages::{
     BuildReason, CheckpointerMessage, Collected, CommitterMessage, Compacted, CompactorMessage,
     Depth,
@@ -124,6 +126,8 @@ impl Store {
             health: health.clone(),
             disk: DiskSpace::new(&dir, options.min_free_bytes, options.reserve_bytes),
             outbox: Outbox::new(),
+            messages: MessageQueue::default(),
+            kept: KeptList::default(),
             generations: Generations::new(&dir, options.index_cache_bytes),
             index_writer: Mutex::new(()),
             newest_checkpoint: AtomicU64::new(0),
@@ -137,6 +141,7 @@ impl Store {
             options,
         };
         journal.writer.tell(shared.queue.doing.clone());
+        shared.recover_log()?;
         let recovery = Recovery {
             is_new: !begun,
             was_clean: lock.was_clean,

@@ -27,6 +27,8 @@ pub struct Options {
     pub min_free_bytes: u64,
     /// Bytes that are held for a start on a full disk.
     pub reserve_bytes: u64,
+    /// Bytes of messages that may be kept while the replicated log takes none.
+    pub kept_bytes: u64,
     /// How long a call lives without an event.
     pub max_lifetime_millis: u64,
     pub cdrs: CdrOptions,

@@ -172,7 +172,7 @@ impl Start {
                     }
                     Body::Part(_, record) => self.put_part(&frame, &record)?,
                     Body::Setting(row) => self.put_setting(seq, row)?,
-                    Body::Outbox(_) => {}
+                    Body::Outbox(_) | Body::Applied(_) | Body::Kept(_) => {}
                 }
             }
             steps.end_of(segment);
@@ -319,7 +319,9 @@ impl Start {
                     {
                         self.put_part(&frame, &record)?;
                     }
-                    None | Some(Body::Part(..) | Body::Outbox(_)) => {}
+                    None
+                    | Some(Body::Part(..) | Body::Outbox(_) | Body::Applied(_) | Body::Kept(_)) => {
+                    }
                     Some(Body::Setting(row)) => self.put_setting(seq, row)?,
                 }
                 let is_known = is_known || is_checkpoint;

@@ -14,7 +14,9 @@ use tokio::sync::{Semaphore, watch};
 
 use super::Outcome;
 use super::StoreError;
+use super::applied::{LogPosition, MessageQueue};
 use super::disk_space::DiskSpace;
+use super::kept::KeptList;
 use super::messages::{CheckpointerMessage, CommitterMessage, CompactorMessage};
 use super::options::Options;
 use super::outbox::Outbox;
@@ -42,6 +44,10 @@ pub(super) struct Shared {
     pub disk: DiskSpace,
     /// Hooks that are to be passed on.
     pub outbox: Outbox,
+    /// Messages of the replicated log on their way to the committer.
+    pub messages: MessageQueue,
+    /// Messages that are to be put into the log.
+    pub kept: KeptList,
     pub generations: Generations,
     /// Held while the index is written, or has to stand still. Before all other locks: the checkpointer
     /// holds it while it waits for the committer, who takes them.
@@ -78,6 +84,10 @@ pub struct View {
     /// The sequence number of the last change that readers may see, set once registry and settings
     /// both have it: one who reads up to here and then asks who may see it gets the right answer.
     pub(super) published: watch::Sender<u64>,
+    /// The last message of the log of which all is published; none in a store that is no node.
+    pub(super) applied: watch::Sender<Option<LogPosition>>,
+    /// The sequence number of the frame that says so.
+    pub(super) applied_seq: AtomicU64,
     /// The calls that are active have been counted, and the count was kept since.
     pub(super) live_known: AtomicBool,
     /// When the index that is being built will be there, about, in milliseconds since 1970; 0 where nobody
@@ -210,6 +220,8 @@ impl View {
             access: RwLock::default(),
             segments: RwLock::new(segments),
             published: watch::Sender::new(0),
+            applied: watch::Sender::new(None),
+            applied_seq: AtomicU64::new(0),
             live_known: AtomicBool::new(false),
             index_due: AtomicU64::new(0),
             damaged: AtomicBool::new(false),

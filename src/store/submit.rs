@@ -28,6 +28,13 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    pub(super) fn new(
+        answer: oneshot::Receiver<Result<Outcome, StoreError>>,
+        waits: WaitGuard,
+    ) -> Self {
+        Self { answer, _waits: waits }
+    }
+
     /// Waits for the answer.
     pub async fn durable(self) -> Result<Outcome, StoreError> {
         self.answer.await.unwrap_or(Err(StoreError::Closing))
@@ -65,6 +72,6 @@ impl CommitQueue {
         let (reply, answer) = self.committer.reply_to_task();
         let submission = Submission { changes, at, dry, backpressure, reply, permit };
         self.committer.send(CommitterMessage::Submit(submission))?;
-        Ok(Ticket { answer, _waits: self.waits.begin(None, Instant::now()) })
+        Ok(Ticket::new(answer, self.waits.begin(None, Instant::now())))
     }
 }

@@ -93,6 +93,12 @@ impl Health {
         self.failed.send_replace(Some(reason.to_owned()));
     }
 
+    /// A message of the replicated log cannot be applied: this store would be another than those of all other nodes.
+    pub fn log_failed(&self, reason: &str) {
+        tracing::error!(%reason, "nothing more is applied or acknowledged");
+        self.failed.send_replace(Some(reason.to_owned()));
+    }
+
     /// A thread of the store has died. No other does its work, so that this is the end of the store.
     fn died(&self, thread: &str, panic: &str) {
         tracing::error!(

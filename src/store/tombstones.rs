@@ -111,7 +111,6 @@ impl View {
 
     /// The store is a node, and has met a message of this time. Architecture invariant: the time of the log
     /// never goes back, though it is that of one server after another.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no message is applied yet"))]
     pub(super) fn note_logged(&self, at: Timestamp) -> Timestamp {
         let before = self.logged_at.fetch_max(at.millis().max(1), Ordering::AcqRel);
         Timestamp::from_millis(before).map_or(at, |before| before.max(at))
@@ -127,7 +126,6 @@ impl Shared {
 
 /// When a message's submission counts as received: the time at which its node took it, where that is within a
 /// day of the time at which it was logged, else as near to it as that.
-#[cfg_attr(not(test), expect(dead_code, reason = "no message is applied yet"))]
 pub(super) fn received_at(at: Timestamp, logged_at: Timestamp) -> Timestamp {
     let least = logged_at.minus_millis(LATE_MAX_MILLIS);
     at.clamp(least, logged_at.plus_millis(LATE_MAX_MILLIS))

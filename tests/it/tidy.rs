@@ -78,7 +78,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("index", &["codec", "domain", "fsutil", "keys", "wire"]),
     ("journal", &["domain", "fsutil", "random"]),
     ("access", &["domain", "random"]),
-    ("codec", &["domain", "wire"]),
+    ("codec", &["access", "domain", "wire"]),
     ("keys", &["domain"]),
     ("wire", &["domain"]),
     ("clock", &["domain"]),

@@ -72,7 +72,7 @@ pub(super) fn fill(store: &Store, is_new: bool, now: Timestamp) -> Result<Sample
     changes.extend(latest(now, &mut random));
     changes.sort_by_key(|(at, _)| *at);
     let marker = SettingRow { name: DEMO.to_owned(), json: b"true".to_vec() };
-    let mut batch = vec![Change::Admin(marker)];
+    let mut batch = vec![Change::setting(marker)];
     for (_, step) in changes {
         batch.push(step.change(account));
         if batch.len() >= BATCH {

@@ -10,6 +10,7 @@ use super::Compactor;
 use crate::access::SettingRow;
 use crate::domain::{CallId, Timestamp, show_size};
 use crate::journal::{self, Frame, FrameDecision, FrameKind, PackedStamp, Scanner, Segment};
+use crate::store::applied::AppliedFrame;
 use crate::store::compactor::retention::SegmentCounts;
 use crate::store::frames::Body;
 use crate::store::messages::{Collected, Depth};
@@ -42,7 +43,7 @@ struct Member {
     whole: bool,
     /// As of which sequence number it has been cleared.
     cleared: u64,
-    /// It may have hooks that are still to be passed on.
+    /// It may have hooks that are still to be passed on, or messages that are to be put into the log.
     hooks: bool,
 }
 
@@ -139,7 +140,8 @@ impl Compactor<'_> {
     fn members(&self, now: Timestamp, depth: Depth) -> Result<VecDeque<Member>, StoreError> {
         let segments = self.shared.view.segments.read().clone();
         let usage = self.shared.usage(&segments, now, &mut || self.rest(REST_MAX / 50))?;
-        let oldest_hook = self.shared.outbox.oldest_needed();
+        let oldest_kept = self.shared.kept.oldest_seq().unwrap_or(u64::MAX);
+        let oldest_hook = self.shared.outbox.oldest_needed().min(oldest_kept);
         let mut members: VecDeque<Member> = VecDeque::new();
         for (pair, counts) in segments.windows(2).zip(usage.segments) {
             let [segment, next] = pair else { continue };
@@ -206,13 +208,14 @@ impl Compactor<'_> {
             member.dirty = true;
             return member;
         };
-        let dead = packed.frames.saturating_sub(member.live);
+        // Positions of the log go with what they stand behind.
+        let frames = packed.frames.saturating_sub(packed.positions);
+        let dead = frames.saturating_sub(member.live);
         // A round out of turn looks at hooks, too; others leave those alone that may be needed.
-        let others = packed.frames.saturating_sub(packed.calls + counts.settings);
+        let others = frames.saturating_sub(packed.calls + counts.settings);
         let loose = if member.hooks { dead.saturating_sub(others) } else { dead };
         let due = packed.at.plus_millis(self.shared.options.retention.erase_millis / 2);
-        let worth =
-            packed.complete || loose * 4 >= packed.frames || due <= now || depth > Depth::Usual;
+        let worth = packed.complete || loose * 4 >= frames || due <= now || depth > Depth::Usual;
         member.dirty = !member.whole && dead > 0 && worth;
         if packed.calls > counts.live + counts.expired {
             member.cleared = packed.as_of;
@@ -241,8 +244,11 @@ impl Compactor<'_> {
         let mut since = Instant::now();
         let mut frames = 0_u64;
         let mut pause = self.pause.take();
-        // The hook whose first frame was met last.
+        // The hook, and the kept message, whose first frame was met last.
         let mut hook = (0, FrameDecision::Superseded);
+        let mut kept_message = (0, FrameDecision::Superseded);
+        // Something stays that stands after the last position of the log that stays.
+        let mut without_position = false;
         let decision = |frame: &Frame<'_>| {
             frames += 1;
             if frames.is_multiple_of(256) {
@@ -251,18 +257,20 @@ impl Compactor<'_> {
                 self.rest(rest.min(REST_MAX))?;
                 since = Instant::now();
             }
-            if whole && !matches!(frame.kind, FrameKind::Checkpoint | FrameKind::Outbox) {
+            let is_content =
+                !matches!(frame.kind, FrameKind::Checkpoint | FrameKind::Outbox | FrameKind::Kept);
+            if whole && is_content {
                 return Ok(FrameDecision::Keep);
             }
             let unreadable =
                 |error: OpenError| StoreError::Unreadable(crate::store::error::chain(&error));
-            match Body::decode(frame).map_err(unreadable)? {
+            let decision = match Body::decode(frame).map_err(unreadable)? {
                 Body::Checkpoint(_) => Ok(self.checkpoint_decision(frame)),
                 Body::Record(id, _) | Body::Tombstone(id) | Body::Part(id, _) => {
                     self.decision(frame, id, stamp, needed_since)
                 }
                 Body::Setting(row) => self.admin_decision(frame, row, stamp),
-                Body::Outbox(None) => Ok(FrameDecision::Keep),
+                Body::Outbox(None) | Body::Kept(None) => Ok(FrameDecision::Keep),
                 Body::Outbox(Some(piece)) => {
                     if piece.number == 0 {
                         hook = (frame.seq, self.hook_decision(frame, &piece)?);
@@ -271,7 +279,29 @@ impl Compactor<'_> {
                     let same = frame.seq.checked_sub(u64::from(piece.number)) == Some(hook.0);
                     Ok(if same { hook.1 } else { FrameDecision::Superseded })
                 }
+                Body::Applied(applied) => {
+                    Ok(self.applied_decision(frame, &applied, without_position))
+                }
+                Body::Kept(Some(piece)) => {
+                    if piece.number == 0 {
+                        let needed = self.shared.kept.needs(frame.seq);
+                        let decision =
+                            if needed { FrameDecision::Keep } else { FrameDecision::Superseded };
+                        kept_message = (frame.seq, decision);
+                    }
+                    let begin = frame.seq.checked_sub(u64::from(piece.number));
+                    let same = begin == Some(kept_message.0);
+                    Ok(if same { kept_message.1 } else { FrameDecision::Superseded })
+                }
+            }?;
+            if decision == FrameDecision::Keep {
+                match frame.kind {
+                    FrameKind::Applied => without_position = false,
+                    FrameKind::Checkpoint | FrameKind::Kept => {}
+                    _ => without_position = true,
+                }
             }
+            Ok(decision)
         };
         let mut blocks = 0_u32;
         let pace = || {
@@ -344,6 +374,24 @@ impl Compactor<'_> {
     fn checkpoint_decision(&self, frame: &Frame<'_>) -> FrameDecision {
         let newest = self.shared.newest_checkpoint.load(Ordering::Acquire);
         if newest == 0 || frame.seq >= newest {
+            FrameDecision::Keep
+        } else {
+            FrameDecision::Superseded
+        }
+    }
+
+    /// A position of the log stays where something stays that came by its message, or by one since the position
+    /// before it that stays. So does the last one, which says where the store is, and one that says that a kept message
+    /// is done, for as long as a start would look at that message.
+    fn applied_decision(
+        &self,
+        frame: &Frame<'_>,
+        applied: &AppliedFrame,
+        without_position: bool,
+    ) -> FrameDecision {
+        let is_last = frame.seq >= self.shared.view.applied_seq.load(Ordering::Acquire);
+        let says_done = applied.kept.is_some() && frame.seq > self.shared.kept.noted();
+        if without_position || is_last || says_done {
             FrameDecision::Keep
         } else {
             FrameDecision::Superseded

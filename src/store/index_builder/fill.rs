@@ -266,7 +266,11 @@ impl Changes {
                 return Ok(());
             }
             // The committer writes the record that holds it.
-            Body::Checkpoint(_) | Body::Part(..) | Body::Outbox(_) => return Ok(()),
+            Body::Checkpoint(_)
+            | Body::Part(..)
+            | Body::Outbox(_)
+            | Body::Applied(_)
+            | Body::Kept(_) => return Ok(()),
         };
         self.calls.insert(id, Latest { id, seq, state, row: None });
         Ok(())

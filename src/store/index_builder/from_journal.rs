@@ -7,6 +7,7 @@ use crate::domain::{CallId, Timestamp};
 use crate::index::{AdminRow, CheckpointMeta, Index};
 use crate::journal::{Scanner, Segment};
 use crate::registry::CallState;
+use crate::store::LogPosition;
 use crate::store::frames::Body;
 use crate::store::index_builder::fill::{BuildOptions, Latest, fill};
 use crate::store::messages::Note;
@@ -33,7 +34,12 @@ impl Built {
     /// What the journal is to know of it.
     pub fn note(&self) -> Note {
         let replay_from = self.mark.replay_from;
-        Note { generation: self.generation, checkpoint: self.mark.checkpoint, replay_from }
+        Note {
+            generation: self.generation,
+            checkpoint: self.mark.checkpoint,
+            replay_from,
+            log: None,
+        }
     }
 }
 
@@ -54,6 +60,10 @@ pub(crate) struct JournalScan {
     pub parts: HashMap<CallId, u64>,
     /// Hooks that are to be passed on, or were.
     pub hooks: u64,
+    /// The last message of the log that was applied.
+    pub applied: Option<LogPosition>,
+    /// A frame that says of an earlier message of the same log that it was applied later, and of which.
+    pub went_back: Option<(u64, u64)>,
     pub last_seq: u64,
     pub frames: u64,
 }
@@ -65,6 +75,8 @@ impl JournalScan {
             admin: HashMap::new(),
             parts: HashMap::new(),
             hooks: 0,
+            applied: None,
+            went_back: None,
             last_seq: 0,
             frames: 0,
         };
@@ -94,7 +106,16 @@ impl JournalScan {
                         scan.parts.entry(id).or_insert(seq);
                         continue;
                     }
-                    Body::Checkpoint(_) => continue,
+                    Body::Applied(applied) => {
+                        let LogPosition { epoch, seq: message, .. } = applied.position;
+                        let back = |last: LogPosition| last.epoch == epoch && message <= last.seq;
+                        if scan.applied.is_some_and(back) {
+                            scan.went_back.get_or_insert((seq, message));
+                        }
+                        scan.applied = Some(applied.position);
+                        continue;
+                    }
+                    Body::Checkpoint(_) | Body::Kept(_) => continue,
                     Body::Outbox(piece) => {
                         let first = piece.is_some_and(|piece| piece.number == 0);
                         scan.hooks += u64::from(first);

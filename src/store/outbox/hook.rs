@@ -86,8 +86,8 @@ impl HookHead {
 }
 
 impl Hook {
-    /// The bodies of its frames.
-    pub(in crate::store) fn frames(&self) -> Vec<Vec<u8>> {
+    /// All that its frames hold, without what each of them begins with. A message of the log has it so, too.
+    pub(in crate::store) fn content(&self) -> Vec<u8> {
         let mut content = Vec::with_capacity(self.body.len() + 128);
         let names = self.applications.as_deref();
         let count = names.map_or(UNNAMED, |names| count_of(names.len()));
@@ -105,6 +105,26 @@ impl Hook {
             content.extend_from_slice(header);
         }
         content.extend_from_slice(&self.body);
+        content
+    }
+
+    /// The hook with this content; none where it is none.
+    pub(in crate::store) fn from_content(account: AccountSid, content: &[u8]) -> Option<Self> {
+        let piece = HookPiece { number: 0, pieces: 1, account, content };
+        let FirstPiece { applications, calls, content_type, b3, body } = piece.first()?;
+        (calls.len() <= HOOK_CALLS_MAX).then(|| Self {
+            account,
+            applications: applications.map(Vec::from),
+            calls: calls.into_vec(),
+            content_type: content_type.to_vec(),
+            b3: b3.to_vec(),
+            body: Bytes::copy_from_slice(body),
+        })
+    }
+
+    /// The bodies of its frames.
+    pub(in crate::store) fn frames(&self) -> Vec<Vec<u8>> {
+        let content = self.content();
         let pieces: Vec<_> = content.chunks(FRAME_BODY_BYTES_MAX - CONTENT_AT).collect();
         let count = count_of(pieces.len());
         let frame = |(n, piece): (usize, &&[u8])| {

@@ -293,7 +293,7 @@ impl Store {
 
     /// The change that says whether hooks are sent, also after the next start.
     pub fn forward_state(&self, paused: bool) -> Change {
-        Change::Admin(self.state_row(paused))
+        Change::setting(self.state_row(paused))
     }
 
     /// Sends no hooks from now on, or goes on.
@@ -315,11 +315,11 @@ impl Store {
         let now = Some(Instant::now()).filter(|_| !all);
         for (name, progress) in self.forward_targets() {
             if let Some(json) = progress.lock().take_row(now) {
-                rows.push(Change::Admin(SettingRow { name: format!("{TARGET}{name}"), json }));
+                rows.push(Change::setting(SettingRow { name: format!("{TARGET}{name}"), json }));
             }
         }
         if !rows.is_empty() && self.shared.outbox.unsaid.swap(false, Ordering::AcqRel) {
-            rows.push(Change::Admin(self.state_row(self.forward_paused())));
+            rows.push(Change::setting(self.state_row(self.forward_paused())));
         }
         rows
     }
@@ -417,7 +417,7 @@ impl Store {
 
 impl View {
     /// The segment in which this sequence number is or was, and where the next one begins.
-    fn segment_with(&self, seq: u64) -> Option<(Arc<Segment>, Option<u64>)> {
+    pub(super) fn segment_with(&self, seq: u64) -> Option<(Arc<Segment>, Option<u64>)> {
         let segments = self.segments.read();
         let next = segments.partition_point(|segment| segment.first_seq <= seq);
         let found = segments.get(next.checked_sub(1)?)?;

@@ -113,7 +113,7 @@ fn belongs(account_n: u8, to: Option<u8>) -> Change {
     let settings =
         Account { service_provider_sid: to.map(provider), ..Account::new(account(account_n)) };
     let name = format!("account/{}", settings.account_sid);
-    Change::Admin(SettingRow { name, json: serde_json::to_vec(&settings).unwrap() })
+    Change::setting(SettingRow { name, json: serde_json::to_vec(&settings).unwrap() })
 }
 
 fn sids(calls: &[Call]) -> Vec<(u8, u8)> {

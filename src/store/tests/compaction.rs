@@ -6,7 +6,7 @@ use super::*;
 use crate::access::SettingRow;
 
 fn admin(name: &str, json: &str) -> Change {
-    Change::Admin(SettingRow { name: name.to_owned(), json: json.as_bytes().to_vec() })
+    Change::setting(SettingRow { name: name.to_owned(), json: json.as_bytes().to_vec() })
 }
 
 /// Everything that lists and questions say of some accounts.

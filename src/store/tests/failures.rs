@@ -20,7 +20,7 @@ fn oversized(bytes_over: usize) -> Change {
     // Eighteen bytes before the body; of the body a name and a line end.
     let name = "later/x".to_owned();
     let json = vec![b' '; 256 * 1024 - 18 - name.len() - 1 + bytes_over];
-    Change::Admin(SettingRow { name, json })
+    Change::setting(SettingRow { name, json })
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn after_a_failure_of_the_journal_nothing_is_acknowledged_any_more() {
 }
 
 /// The next segment is "written" to a device that is always full.
-fn fill_disk(store: &Store) -> std::path::PathBuf {
+pub(super) fn fill_disk(store: &Store) -> std::path::PathBuf {
     let next = store.status().sequence + 1;
     let name = store.shared.options.data_dir.join(format!("journal/{next:020}.log.new"));
     symlink("/dev/full", &name).unwrap();
@@ -160,7 +160,7 @@ fn a_disk_short_of_space_takes_deletions_and_settings_and_nothing_that_grows() {
     assert_eq!(sids(&store, Filter::default()), [1], "nothing of a mixed one was done");
     assert!(store.ready().is_ok() && store.takes_events().is_err() && store.status().disk_low);
     let setting = SettingRow { name: "later/x".to_owned(), json: b"{}".to_vec() };
-    assert_eq!(submit(&store, vec![Change::Admin(setting)]).unwrap().changed, 1);
+    assert_eq!(submit(&store, vec![Change::setting(setting)]).unwrap().changed, 1);
     assert_eq!(submit(&store, vec![Change::Delete(id(1, 1))]).unwrap().changed, 1);
     wake(&store);
     assert!(sids(&store, Filter::default()).is_empty());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 
 const SMALL: FeedBudget = FeedBudget { frames: 3, read: 1 << 20, bytes: 4096 };
-const WIDE: FeedBudget = FeedBudget { frames: 1000, read: 1 << 20, bytes: 1 << 20 };
+pub(super) const WIDE: FeedBudget = FeedBudget { frames: 1000, read: 1 << 20, bytes: 1 << 20 };
 
 /// What somebody knows who applies the feed.
 type Copied = BTreeMap<CallId, Arc<Call>>;
@@ -70,7 +70,7 @@ fn change(store: &Store, dice: &mut Dice) {
 
 fn setting() -> Change {
     let name = crate::access::FIRST_TOKEN.to_owned();
-    Change::Admin(crate::access::SettingRow { name, json: b"true".to_vec() })
+    Change::setting(crate::access::SettingRow { name, json: b"true".to_vec() })
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The store as a whole: what goes in comes out, whatever happens in between.
 
 mod across;
+mod applied;
 mod call_ids;
 mod compaction;
 mod counts;
@@ -9,6 +10,7 @@ mod deaths;
 mod drawn;
 mod failures;
 mod feed;
+mod kept;
 mod lifetimes;
 mod model;
 mod one_moment;
@@ -50,6 +52,7 @@ fn options(dir: &Path) -> Options {
         replay_bytes: 1 << 30,
         min_free_bytes: 0,
         reserve_bytes: 0,
+        kept_bytes: 1 << 30,
         max_lifetime_millis: 12 * HOUR_MILLIS,
         cdrs: CdrOptions { taken: true, wait_millis: 600_000 },
         sweep_interval: HOUR,

@@ -325,7 +325,7 @@ impl Bench {
         let keep = |keep| {
             let account = Account { keep, ..Account::new(account(n)) };
             let name = format!("account/{}", account.account_sid);
-            Change::Admin(SettingRow { name, json: serde_json::to_vec(&account).unwrap() })
+            Change::setting(SettingRow { name, json: serde_json::to_vec(&account).unwrap() })
         };
         let set = |keep_for| {
             let changes = [keep(keep_for)];

@@ -202,7 +202,7 @@ fn a_start_without_an_index_takes_events_and_knows_its_settings_while_one_is_bui
     let settings = crate::access::Account::new(account(1));
     let json = serde_json::to_vec(&settings).unwrap();
     store
-        .apply(&[Change::Admin(crate::access::SettingRow { name, json })], clock::now(), false)
+        .apply(&[Change::setting(crate::access::SettingRow { name, json })], clock::now(), false)
         .unwrap();
     let still = outage(&store);
     submit(&store, vec![of(1, CallStatus::InProgress), of(4, CallStatus::Trying)]).unwrap();

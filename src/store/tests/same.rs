@@ -291,7 +291,7 @@ fn a_cdr_waits_where_its_sid_is_that_of_its_call_id_and_nowhere_else() {
 
 fn cluster_row(minutes: u64) -> Vec<Change> {
     let settings = ClusterSettings { max_lifetime_millis: minutes * MINUTE, forgotten_before: 0 };
-    vec![Change::Admin(settings.row())]
+    vec![Change::setting(settings.row())]
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn the_settings_of_the_cluster_are_known_after_a_start() {
         assert_eq!(copy.shared.view.tombstones(), store.shared.view.tombstones());
     }
     let strange = SettingRow { name: CLUSTER.to_owned(), json: b"{}".to_vec() };
-    store.apply(&[Change::Admin(strange)], minute(50), false).unwrap();
+    store.apply(&[Change::setting(strange)], minute(50), false).unwrap();
     assert_eq!(settings(&store), stored);
 }
 
@@ -420,7 +420,7 @@ fn a_node_takes_cdrs_whatever_its_configuration_says() {
 }
 
 fn used(token: &str, at: &str) -> Change {
-    Change::Admin(SettingRow { name: format!("used/{token}"), json: at.as_bytes().to_vec() })
+    Change::setting(SettingRow { name: format!("used/{token}"), json: at.as_bytes().to_vec() })
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn calls_whose_time_is_over_go_and_those_that_are_up_stay() {
         let account = Account { keep: Some(keep), ..Account::new(account(n)) };
         let (name, json) =
             (format!("account/{}", account.account_sid), serde_json::to_vec(&account).unwrap());
-        Change::Admin(SettingRow { name, json })
+        Change::setting(SettingRow { name, json })
     };
     let rows = [keep(2, Keep::Forever), keep(3, Keep::Millis(3 * HOUR_MILLIS))];
     store.apply(&rows, clock::now(), false).unwrap();
@@ -256,7 +256,7 @@ fn secrets_that_were_replaced_leave_the_disk() {
     let store = open(options(dir.path()));
     let set = |json: &str| {
         let row = SettingRow { name: "later/thing".to_owned(), json: json.into() };
-        store.apply(&[Change::Admin(row)], clock::now(), false).unwrap();
+        store.apply(&[Change::setting(row)], clock::now(), false).unwrap();
     };
     set("\"first secret\"");
     store.collect(Depth::Thorough).unwrap();
