@@ -11,10 +11,10 @@ use super::output::Output;
 use super::table::{clean, table};
 use crate::cluster::{
     self, Connection, CreateError, Epoch, Heartbeat, LogOptions, Monitors, Observed, OpenError,
-    ServerReport, Settings,
+    ReplicaState, ServerReport, Settings,
 };
 use crate::config::{Cluster, Config};
-use crate::domain::{counted, exact_duration, show_size};
+use crate::domain::{exact_duration, show_size};
 use crate::ops::Failure;
 use crate::outbound::Base;
 use crate::random;
@@ -173,15 +173,7 @@ fn problems(observed: &Observed) -> Vec<String> {
                 problems
                     .push(format!("stream {stream} has no leader: no quorum of its servers is up"));
             }
-            for replica in &bounds.replicas {
-                let name = &replica.name;
-                if replica.offline {
-                    problems.push(format!("server {name} is not connected to the others"));
-                } else if !replica.current {
-                    let lag = counted(replica.lag, "message");
-                    problems.push(format!("server {name} is behind the leader by {lag}"));
-                }
-            }
+            problems.extend(bounds.replicas.iter().filter_map(ReplicaState::trouble));
         }
     }
     problems.extend(observed.problems.iter().map(ToString::to_string));
@@ -199,7 +191,7 @@ fn as_json(
         let replicas = bounds.replicas.iter().map(|replica| {
             json!({
                 "name": replica.name, "current": replica.current, "offline": replica.offline,
-                "lag": replica.lag,
+                "lag": replica.lag, "silent_ms": millis(replica.silent),
             })
         });
         json!({
@@ -230,6 +222,10 @@ fn as_json(
         "nodes": nodes.collect::<Vec<_>>(),
         "problems": problems,
     })
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Messages that a node is behind; none where it is not known, or reads another log.
@@ -293,9 +289,8 @@ fn servers(observed: &Observed) -> String {
         let replica = bounds.replicas.iter().find(|replica| replica.name == server.name);
         match replica {
             None => "-".to_owned(),
-            Some(replica) if replica.offline => "offline".to_owned(),
             Some(replica) if replica.current => "current".to_owned(),
-            Some(replica) => format!("behind by {}", replica.lag),
+            Some(_) => "not current".to_owned(),
         }
     };
     let rows = observed.servers.reports.iter().map(|server| {

@@ -81,6 +81,8 @@ pub(super) struct Replica {
     pub current: bool,
     pub offline: bool,
     pub lag: u64,
+    /// Nanoseconds since the leader has heard of it.
+    pub active: u64,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -19,7 +19,7 @@ use super::read::ReadStats;
 use super::same::Position;
 use crate::clock;
 use crate::config::ClusterName;
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, counted, exact_duration};
 use crate::wire::parse_time;
 
 /// How long an answer of JetStream's API is waited for.
@@ -30,6 +30,8 @@ pub(super) const REPLICAS: usize = 3;
 const OVERHEAD_BYTES: usize = 4096;
 /// Far above what packing makes, and below what the servers' makers advise.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A replica that is not current is away where the leader has not heard of it for so long.
+const SILENT: Duration = Duration::from_secs(3);
 const STATUS_TOO_MANY: u16 = 429;
 
 /// Bytes of the largest message that a request with so large a body may need: it is passed on as it came, too. None
@@ -128,8 +130,25 @@ pub struct ReplicaState {
     pub name: String,
     pub current: bool,
     pub offline: bool,
-    /// Messages that it is behind.
+    /// Messages that it is behind, as far as the leader knows.
     pub lag: u64,
+    /// How long the leader has not heard of it.
+    pub silent: Duration,
+}
+
+impl ReplicaState {
+    /// Why it does not count towards a quorum now, in words; none where it does.
+    pub fn trouble(&self) -> Option<String> {
+        let Self { name, current, offline, lag, silent } = self;
+        // The servers call one offline only after some minutes.
+        if *offline || !current && *silent >= SILENT {
+            let silent = exact_duration(Duration::from_secs(silent.as_secs()));
+            return Some(format!("server {name} has not answered the leader for {silent}"));
+        }
+        let behind =
+            || format!("server {name} is behind the leader by {}", counted(*lag, "message"));
+        (!current).then(behind)
+    }
 }
 
 /// Why JetStream's API did not do what it was asked to.
@@ -364,6 +383,7 @@ impl Log {
             current: replica.current,
             offline: replica.offline,
             lag: replica.lag,
+            silent: Duration::from_nanos(replica.active),
         });
         Ok(Bounds {
             epoch: epoch_of(&info.config),

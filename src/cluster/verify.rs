@@ -149,6 +149,7 @@ mod tests {
             current: true,
             offline: false,
             lag: 0,
+            silent: std::time::Duration::ZERO,
         };
         Bounds {
             epoch: None,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::cluster::{
-    self, Bounds, ConnectError, Connection, Log, Monitors, Observed, Problem, ServerReport,
-    Settings, message_bytes_for,
+    self, Bounds, ConnectError, Connection, Log, Monitors, Observed, Problem, ReplicaState,
+    ServerReport, Settings, message_bytes_for,
 };
 use crate::config::{Cluster, Config};
 use crate::domain::{counted, exact_duration, show_size};
@@ -196,14 +196,9 @@ fn about_log(config: &Config, cluster: &Cluster, object: &str, bounds: &Bounds) 
             "start the nats-servers; events are kept or refused meanwhile, as cluster.without_quorum says",
         )),
     }
-    for replica in bounds.replicas.iter().filter(|replica| replica.offline || !replica.current) {
-        let what = if replica.offline {
-            format!("server {} is not connected to the others", replica.name)
-        } else {
-            format!("server {} is behind by {}", replica.name, counted(replica.lag, "message"))
-        };
+    for trouble in bounds.replicas.iter().filter_map(ReplicaState::trouble) {
         let advice = "see its log; until it has caught up no other nats-server may fail";
-        findings.push(Finding::warn(object, what, advice));
+        findings.push(Finding::warn(object, trouble, advice));
     }
     let (age, erase_within) = (bounds.max_age(), config.retention.erase_within);
     let shown = exact_duration(age);

@@ -8,11 +8,24 @@ use super::nats::{self, EPOCH, Options, Servers, append, log_options, read_to, u
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_appended_is_read_in_its_order_until_it_is_trimmed() {
-    if !nats::here() {
-        return;
+    if nats::here() {
+        appended_read_trimmed(Options::default()).await;
     }
-    let servers = Servers::start(Options::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_release_that_is_taken_does_the_same() {
+    if nats::here() {
+        let version = nats::OLDEST.to_owned();
+        appended_read_trimmed(Options { version, ..Options::default() }).await;
+    }
+}
+
+async fn appended_read_trimmed(options: Options) {
+    let version = options.version.clone();
+    let servers = Servers::start(options);
     let connection = servers.connect("node1").await;
+    assert_eq!(connection.server().unwrap().1, version);
     let missing = Log::open(&connection).await;
     // Until the servers have found each other nothing at all is said.
     assert!(matches!(missing, Err(OpenError::Missing(_) | OpenError::Api { .. })), "{missing:?}");
