@@ -27,11 +27,9 @@ use words::{
 
 pub use heads::{Heads, HeadsOfPart, PartOf};
 pub use messages::{LoggedChange, LoggedSetting, LoggedSubmission, Message, MessageId};
-#[cfg_attr(
-    not(any(test, feature = "fuzzing")),
-    expect(unused_imports, reason = "the node is what names them")
-)]
-pub use messages::{MessageError, assemble, decode_message, encode_submission, peek_message_id};
+pub use messages::{
+    MESSAGE_VERSION, MessageError, assemble, decode_message, encode_submission, peek_message_id,
+};
 pub use parties::{Parties, PartiesOfPart};
 pub use quarters::{
     KindSums, QuarterSums, Runs, decode_group_peaks, decode_kinds, decode_peaks, decode_quarter,

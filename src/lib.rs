@@ -27,6 +27,7 @@ mod keys;
 mod logs;
 mod meter;
 mod mirror;
+mod node;
 mod ops;
 mod outbound;
 mod random;

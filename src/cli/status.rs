@@ -9,7 +9,7 @@ use crate::clock;
 use crate::domain::{Timestamp, counted, short_duration, show_age, show_size};
 use crate::ops::{
     CdrFigures, CertificateInfo, CertificateList, CertificateRole, ConsoleFigures, ForwardFigures,
-    HookFigures, MirrorFigures, ReachableAt, Refusals, StatusFigures, TargetFigures,
+    HookFigures, MirrorFigures, NodeStatus, ReachableAt, Refusals, StatusFigures, TargetFigures,
     UpstreamFigures,
 };
 use crate::store::Status;
@@ -66,6 +66,7 @@ pub(super) fn text(figures: &StatusFigures, running: bool) -> String {
     lines.extend(certificate_lines(&figures.tls));
     lines.extend(hook_lines(&figures.hooks));
     lines.extend(figures.console.iter().map(|console| ("console", console_line(console))));
+    lines.extend(figures.cluster.iter().flat_map(|node| node_lines(node, now)));
     lines.extend(figures.mirror.iter().map(|mirror| ("mirror", mirror_line(mirror, now))));
     lines.extend(figures.cdrs.iter().map(|cdrs| ("CDRs", cdr_line(cdrs, now))));
     lines.extend(figures.forward.iter().flat_map(|forward| forward_lines(forward, now)));
@@ -203,6 +204,76 @@ fn console_line(console: &ConsoleFigures) -> String {
         "{}; {sign_ins} begun and {sign_ins_refused} refused since the start",
         counted(*sessions, "session")
     )
+}
+
+/// How this node of a cluster is, and what it knows of the others.
+fn node_lines(node: &NodeStatus, now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut text = format!("{} of {}: {}", node.node, node.cluster, node.state);
+    let _infallible = write!(text, ", applied {} of {}", node.applied, node.last);
+    if node.lag.messages > 0 {
+        let behind = counted(node.lag.messages, "message");
+        let _infallible = write!(text, ", {behind} and {:.1} s behind", node.lag.seconds);
+    }
+    match &node.server {
+        Some(server) => {
+            let _infallible = write!(text, "; connected to {server}");
+        }
+        None => text.push_str("; not connected"),
+    }
+    match &node.leader {
+        Some(leader) => {
+            let _infallible = write!(text, ", the leader is {leader}");
+        }
+        None => text.push_str(", no leader known"),
+    }
+    if node.first_node {
+        text.push_str("; does what one node does for all");
+    }
+    let mut lines = vec![("node", clean(&text))];
+    if let (Some(first), Some(bytes)) = (node.first.filter(|first| *first > 0), node.log_bytes) {
+        let epoch = node.epoch.as_deref().unwrap_or("unknown");
+        let log = format!("begins with message {first}, {}, epoch {epoch}", show_size(bytes));
+        lines.push(("log", clean(&log)));
+    }
+    let kept = match &node.kept.oldest_at {
+        Some(at) => {
+            let count = counted(node.kept.count, "message");
+            format!(
+                "{count} on this machine alone, {}, the oldest {}",
+                show_size(node.kept.bytes),
+                ago(at, now)
+            )
+        }
+        None => "nothing on this machine alone".to_owned(),
+    };
+    lines.push(("kept", clean(&kept)));
+    for server in &node.servers {
+        let version = server.version.as_deref().unwrap_or("unknown");
+        let mut text = format!("{}: nats-server {version}", server.name);
+        match server.sync_always {
+            Some(true) => text.push_str(", syncs each message"),
+            Some(false) => text.push_str(", does not sync each message"),
+            None => text.push_str(", not looked at"),
+        }
+        if server.offline {
+            text.push_str(", away");
+        } else if let Some(behind) = server.behind.filter(|behind| *behind > 0) {
+            let _infallible = write!(text, ", {} behind", counted(behind, "message"));
+        }
+        if let Some(lost) = server.deleted.filter(|lost| *lost > 0) {
+            let _infallible = write!(text, ", has lost {}", counted(lost, "message"));
+        }
+        lines.push(("server of the log", clean(&text)));
+    }
+    for peer in &node.nodes {
+        let mut text = format!("{}: applied {}", peer.node, peer.applied);
+        if peer.kept > 0 {
+            let _infallible = write!(text, ", keeps {}", counted(peer.kept, "message"));
+        }
+        let _infallible = write!(text, ", heard {:.0} s ago", peer.seen_seconds);
+        lines.push(("other node", clean(&text)));
+    }
+    lines
 }
 
 /// How the mirror of jambonz's Redis is.

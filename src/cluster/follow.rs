@@ -113,6 +113,11 @@ impl Follower {
         self.wake.notify_one();
     }
 
+    /// Reads nothing more.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+
     pub fn state(&self) -> watch::Receiver<Following> {
         self.state.clone()
     }

@@ -19,6 +19,8 @@ const HINT_BYTES_MAX: usize = 16 * 1024;
 const NODES_MAX: usize = 64;
 /// A node that says nothing for so long is not counted as alive.
 const ALIVE: Duration = Duration::from_secs(30);
+/// One that says nothing for so long is not waited for where something is to be done by one node.
+const FIRST: Duration = Duration::from_secs(5);
 
 /// What a node says of itself, once a second and after each message that it has put into the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -150,12 +152,12 @@ impl Peers {
         self.heard.remove(node.as_str());
     }
 
-    /// Whether what one node does for all is for this one to do: its name is the least of those alive. The others must
-    /// read the same log.
+    /// Whether what one node does for all is for this one to do: its name is the least of those that were heard
+    /// in the last seconds. The others must read the same log.
     pub fn is_first(&self, own: &ClusterName, epoch: &str, now: Instant) -> bool {
-        self.alive(now)
-            .filter(|other| other.epoch == epoch)
-            .all(|other| own.as_str() < &*other.node)
+        self.all(now)
+            .filter(|(other, ago)| *ago <= FIRST && other.epoch == epoch)
+            .all(|(other, _)| own.as_str() < &*other.node)
     }
 
     /// The greatest version of messages that every node reads.
@@ -195,7 +197,7 @@ mod tests {
         assert!(peers.is_first(&a, "e", begun) && !peers.is_first(&c, "e", begun));
         assert!(peers.is_first(&c, "other", begun), "it reads another log");
         peers.note(beat("a", 3), after(20));
-        assert!(!peers.is_first(&b, "e", after(20)));
+        assert!(!peers.is_first(&b, "e", after(20)) && peers.is_first(&b, "e", after(26)));
         assert_eq!(peers.all_read(2, after(20)), 1);
         // b has said nothing for longer.
         assert_eq!(peers.all_read(2, after(31)), 2);

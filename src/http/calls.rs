@@ -6,7 +6,7 @@ use super::auth::StreamClient;
 use super::error::ApiError;
 use super::reading::BodyReader;
 use super::request::ApiRequest;
-use super::response::{Response, empty, json};
+use super::response::{Response, accepted_reply, json};
 use crate::clock;
 use crate::domain::{AccountSid, CallId, ServiceProviderSid};
 use crate::logs::{self, LogRequest};
@@ -28,7 +28,8 @@ pub(super) async fn call(request: &ApiRequest<'_>, id: CallId) -> Result<Respons
 /// `DELETE /v1/Accounts/{AccountSid}/Calls/{CallSid}`.
 pub(super) async fn delete(request: &ApiRequest<'_>, id: CallId) -> Result<Response, ApiError> {
     let now = clock::now();
-    let outcome = request.context.intake.outcome_of(vec![Change::Delete(id)], now).await?;
+    let deletion = request.context.intake.outcome_of(vec![Change::Delete(id)], now);
+    let (outcome, accepted) = deletion.await?;
     if outcome.changed == 0 {
         return Err(not_found());
     }
@@ -42,7 +43,7 @@ pub(super) async fn delete(request: &ApiRequest<'_>, id: CallId) -> Result<Respo
         outcome: logs::AuditOutcome::Done,
         peer: request.peer(),
     });
-    Ok(empty(StatusCode::NO_CONTENT))
+    Ok(accepted_reply(&accepted))
 }
 
 /// `GET /v1/Accounts/{AccountSid}/Calls/{CallSid}/events`: the call's timeline.

@@ -30,12 +30,13 @@ use tokio::sync::Semaphore;
 
 use super::auth_throttle::{self, AuthThrottle, Penalty};
 use super::body_budget::{BodyOwner, BodyPermit};
-use super::response::{Response, empty, json as json_reply};
+use super::response::{Response, accepted_reply, empty, json as json_reply};
 use super::service::request_id;
 use super::{ApiContext, ConnectionInfo};
 use crate::cdrs::{Cdr, Credentials, DATABASE, PointError, PointKey, Precision, lines};
 use crate::clock;
 use crate::domain::{StampedEvent, Timestamp};
+use crate::intake::Accepted;
 use crate::logs::{LogRequest, masked};
 use crate::meter::CdrLine;
 use crate::store::{Change, StoreError};
@@ -409,13 +410,14 @@ impl Inner {
         let ends: Vec<Timestamp> =
             read.events.iter().filter_map(|event| event.stamp.terminated_at).collect();
         let taken = read.events.len() as u64;
+        let mut accepted = Accepted::default();
         if taken > 0 {
             let changes = read.events.into_iter().map(Box::new).map(Change::Event).collect();
             let stored = self.context.intake.submit(changes, now).await;
             if stored.is_err() {
                 metrics.unavailable.inc();
             }
-            stored?;
+            accepted = stored?;
             self.remember(read.points);
             let now = clock::now();
             metrics.taken(now);
@@ -429,7 +431,7 @@ impl Inner {
         metrics.count(CdrLine::Unplaced, read.unplaced);
         metrics.count(CdrLine::Refused, read.refused.len() as u64);
         let Some(first) = read.refused.first() else {
-            return Ok(empty(StatusCode::NO_CONTENT));
+            return Ok(accepted_reply(&accepted));
         };
         let more = read.refused.len() - 1;
         let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };

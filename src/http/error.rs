@@ -238,6 +238,7 @@ impl From<StoreError> for ApiError {
         let msg = error.to_string();
         let counted = match error {
             StoreError::Busy => Refused::Busy,
+            StoreError::NoQuorum(_) => Refused::NoQuorum,
             StoreError::Closing => Refused::Closing,
             StoreError::IndexUnavailable(..) | StoreError::NotBuilt(_) => Refused::Index,
             StoreError::Full
@@ -255,6 +256,7 @@ impl From<StoreError> for ApiError {
             StoreError::Busy | StoreError::Closing | StoreError::OutOfOrder(_) => {
                 Self::unavailable(msg, 1)
             }
+            StoreError::NoQuorum(_) => Self::unavailable(msg, 2),
             StoreError::IndexUnavailable(_, Some(seconds)) => Self::unavailable(
                 format!("the index is being built again, which takes about {seconds} s more"),
                 seconds,

@@ -33,6 +33,7 @@ async fn scrape(context: &Arc<ApiContext>) -> Result<Response, ApiError> {
         figures.started_at = all.started_at.millis();
         figures.event_streams = all.event_streams.inside();
         figures.certificates = (all.certificates)();
+        figures.cluster = all.intake.node().map(|node| node.gauges());
         Ok(meter::scrape(store.meter().clone(), all.requests.clone(), figures))
     });
     let mut reply = json(StatusCode::OK, text.await?);

@@ -1,14 +1,23 @@
 //! Builders of answers.
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+
+use crate::intake::Accepted;
+use crate::store::LogPosition;
 
 /// What handlers return.
 pub type Response = warp::reply::Response;
 
 /// `Content-Type` of JSON, as jambonz has it.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// Where in the log of a cluster something stands.
+const POSITION: HeaderName = HeaderName::from_static("rollcall-position");
+/// It is on the disk of one machine alone.
+const KEPT: HeaderName = HeaderName::from_static("rollcall-kept");
 
 /// An answer with a JSON body.
 pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response {
@@ -22,5 +31,20 @@ pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response {
 pub(super) fn empty(status: StatusCode) -> Response {
     let mut reply = Response::new(Bytes::new().into());
     *reply.status_mut() = status;
+    reply
+}
+
+/// 204 for changes that were accepted, and where they are: in the log of a cluster, or on this machine alone.
+pub(super) fn accepted_reply(accepted: &Accepted) -> Response {
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    if let Some(LogPosition { epoch, seq, .. }) = accepted.position {
+        let text = format!("{}-s{seq}", HEXLOWER.encode(&epoch));
+        if let Ok(value) = HeaderValue::try_from(text) {
+            reply.headers_mut().insert(POSITION, value);
+        }
+    }
+    if accepted.kept {
+        reply.headers_mut().insert(KEPT, HeaderValue::from_static("1"));
+    }
     reply
 }

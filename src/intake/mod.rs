@@ -7,13 +7,17 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::domain::Timestamp;
-use crate::store::{Change, Outcome, Store, StoreError};
+pub use crate::node::Accepted;
+use crate::node::Node;
+use crate::store::{Change, Outcome, Store, StoreError, Ticket};
 
 /// Takes changes.
 #[derive(Clone)]
 pub enum Intake {
     /// The store of this process is the only one.
     Alone(Arc<Store>),
+    /// The store is one of several that apply the same log.
+    Cluster(Arc<Node>),
 }
 
 impl Intake {
@@ -21,20 +25,38 @@ impl Intake {
     pub fn store(&self) -> &Arc<Store> {
         match self {
             Self::Alone(store) => store,
+            Self::Cluster(node) => node.store(),
         }
     }
 
-    /// Takes changes, all of them or none, and says so once they are on disk. Refused at once where there is no
-    /// space for them. They are on their way when this returns, though nobody polls the answer.
+    /// The node; none where the store of this process is the only one.
+    pub fn node(&self) -> Option<&Arc<Node>> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Cluster(node) => Some(node),
+        }
+    }
+
+    /// Takes changes, all of them or none, and says so once they are safe. Refused at once where there is no space
+    /// for them. They are on their way when this returns, though nobody polls the answer.
     pub fn submit(
         &self,
         changes: Vec<Change>,
         at: Timestamp,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+    ) -> impl Future<Output = Result<Accepted, StoreError>> + Send + use<> {
         let submitted = match self {
-            Self::Alone(store) => store.submit(changes, at),
+            Self::Alone(store) => Submitted::Here(store.submit(changes, at)),
+            Self::Cluster(node) => Submitted::Logged(node.submit(changes, at)),
         };
-        async move { submitted?.durable().await.map(drop) }
+        async move {
+            match submitted {
+                Submitted::Here(ticket) => {
+                    ticket?.durable().await?;
+                    Ok(Accepted::default())
+                }
+                Submitted::Logged(placed) => placed.await,
+            }
+        }
     }
 
     /// The same, once it is known what became of them.
@@ -42,9 +64,13 @@ impl Intake {
         &self,
         changes: Vec<Change>,
         at: Timestamp,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<(Outcome, Accepted), StoreError> {
         match self {
-            Self::Alone(store) => store.submit(changes, at)?.durable().await,
+            Self::Alone(store) => {
+                let outcome = store.submit(changes, at)?.durable().await?;
+                Ok((outcome, Accepted::default()))
+            }
+            Self::Cluster(node) => node.outcome_of(&changes, at).await,
         }
     }
 
@@ -61,6 +87,14 @@ impl Intake {
     ) -> Result<Outcome, StoreError> {
         match self {
             Self::Alone(store) => store.apply(changes, at, dry),
+            Self::Cluster(node) if dry => node.store().apply(changes, at, dry),
+            Self::Cluster(node) => node.apply(changes, at),
         }
     }
+}
+
+/// Changes that are on their way.
+enum Submitted<L> {
+    Here(Result<Ticket, StoreError>),
+    Logged(L),
 }

@@ -9,6 +9,7 @@
 //! series there are.
 
 mod cdrs;
+mod cluster;
 mod forward;
 mod histogram;
 mod hooks;
@@ -28,6 +29,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 pub use cdrs::{CdrLine, CdrMetrics};
+pub use cluster::{ClusterGauges, ClusterMetrics, PeerGauge, ServerGauge};
 pub use forward::{ForwardMetrics, TargetMetrics, Undelivered};
 pub use histogram::Histogram;
 pub use hooks::{Cause, HookMetrics};
@@ -57,6 +59,8 @@ pub enum Refused {
     Disk,
     Journal,
     Index,
+    /// The log of the cluster takes nothing.
+    NoQuorum,
     Closing,
     Unauthorised,
     Forbidden,
@@ -70,11 +74,12 @@ pub enum Refused {
 
 impl Refused {
     /// Every reason, with the value of its label.
-    pub const ALL: [(Self, &'static str); 13] = [
+    pub const ALL: [(Self, &'static str); 14] = [
         (Self::Busy, "busy"),
         (Self::Disk, "disk"),
         (Self::Journal, "journal"),
         (Self::Index, "index"),
+        (Self::NoQuorum, "no_quorum"),
         (Self::Closing, "closing"),
         (Self::Unauthorised, "unauthorised"),
         (Self::Forbidden, "forbidden"),
@@ -114,6 +119,7 @@ pub struct Meter {
     pub mirror: MirrorMetrics,
     pub cdrs: CdrMetrics,
     pub forward: ForwardMetrics,
+    pub cluster: ClusterMetrics,
     pub upstream: UpstreamMetrics,
     pub commit_changes: Histogram,
     pub commit_bytes: Histogram,
@@ -153,6 +159,7 @@ impl Default for Meter {
             mirror: MirrorMetrics::default(),
             cdrs: CdrMetrics::default(),
             forward: ForwardMetrics::default(),
+            cluster: ClusterMetrics::default(),
             upstream: UpstreamMetrics::default(),
             commit_changes: Histogram::of_units(COMMIT_CHANGES),
             commit_bytes: Histogram::of_units(COMMIT_BYTES),

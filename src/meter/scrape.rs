@@ -10,7 +10,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::histogram::as_float;
 use super::process::ProcessFigures;
 use super::text::{MetricsText, written};
-use super::{Connections, Meter, MirrorMode, Outcome, Refused, Requests, TargetMetrics};
+use super::{
+    ClusterGauges, Connections, Meter, MirrorMode, Outcome, Refused, Requests, TargetMetrics,
+};
 use crate::domain::{AccountSid, Timestamp};
 
 /// What is looked up at the time of the scrape.
@@ -52,6 +54,8 @@ pub struct ScrapeFigures {
     /// Webhooks are kept and not passed on; none where there is no target.
     pub forward_paused: Option<bool>,
     pub forward: Vec<TargetGauge>,
+    /// The node; none where this is a server by itself.
+    pub cluster: Option<ClusterGauges>,
     /// Files with certificates in use, and when they end, in seconds since 1970.
     pub certificates: Vec<(String, u64)>,
 }
@@ -106,6 +110,7 @@ impl Collector for Scrape {
         self.cdrs(&mut text)?;
         self.upstream(&mut text)?;
         self.forward(&mut text)?;
+        self.cluster(&mut text)?;
         self.requests.write(&mut text)
     }
 }
@@ -373,6 +378,90 @@ impl Scrape {
         let help = "Answers about tokens that are remembered";
         let remembered = u64::try_from(upstream.remembered.get()).unwrap_or_default();
         text.number("rollcall_upstream_remembered", help, remembered)
+    }
+
+    /// Nothing where this is a server by itself.
+    fn cluster(&self, text: &mut MetricsText<'_>) -> fmt::Result {
+        let Some(node) = &self.figures.cluster else { return Ok(()) };
+        let metrics = &self.meter.cluster;
+        for (name, help, value) in [
+            (
+                "rollcall_cluster_connected",
+                "1 while there is a connection to a server of the log",
+                u64::from(node.connected),
+            ),
+            (
+                "rollcall_cluster_ready",
+                "1 while this node shows what the log has",
+                u64::from(node.ready),
+            ),
+            (
+                "rollcall_cluster_applied",
+                "Number of the last message that was applied here",
+                node.applied,
+            ),
+            ("rollcall_cluster_last", "Number of the newest message that is known of", node.last),
+            (
+                "rollcall_cluster_kept",
+                "Messages on this machine alone, until the log takes them",
+                node.kept,
+            ),
+            ("rollcall_cluster_kept_bytes", "Their size", node.kept_bytes),
+        ] {
+            text.number(name, help, value)?;
+        }
+        if let Some(first) = node.first {
+            let help = "Number of the oldest message that the log had when it was looked at last";
+            text.number("rollcall_cluster_first", help, first)?;
+        }
+        for (name, help, value) in [
+            (
+                "rollcall_cluster_lag_seconds",
+                "Age of the first message that was not applied here; 0 where all were",
+                node.lag_seconds,
+            ),
+            (
+                "rollcall_cluster_kept_oldest_seconds",
+                "Age of the oldest message on this machine alone; 0 where there is none",
+                node.kept_oldest_seconds,
+            ),
+            (
+                "rollcall_cluster_clock_skew_seconds",
+                "How far the clock of the log's leader is ahead of this machine's",
+                node.clock_skew_seconds,
+            ),
+        ] {
+            text.gauge(name, help, value)?;
+        }
+        let help = "Time from the receipt of a submission to its being in the log";
+        text.histogram("rollcall_cluster_publish_seconds", help, &metrics.publish)?;
+        let help = "Messages that did not come into the log in time, by the reason";
+        let mut failures = text.counters("rollcall_cluster_publish_failures", help)?;
+        for (kind, count) in metrics.failures() {
+            failures.value(&[("kind", kind)], count)?;
+        }
+        let help = "Answers of servers that passed over a message";
+        text.counter("rollcall_cluster_gaps", help, node.gaps)?;
+        let help = "Questions for messages that were asked again";
+        text.counter("rollcall_cluster_rereads", help, node.rereads)?;
+        let help = "Messages that a server is behind the leader of the log";
+        let mut behind = text.gauges("rollcall_cluster_replica_behind", help)?;
+        for (server, value) in node.servers.iter().filter_map(|one| Some((&one.name, one.behind?)))
+        {
+            behind.value(&[("server", server)], as_float(value))?;
+        }
+        let help = "Messages that a server has lost";
+        let mut deleted = text.gauges("rollcall_cluster_replica_deleted", help)?;
+        for (server, value) in node.servers.iter().filter_map(|one| Some((&one.name, one.deleted?)))
+        {
+            deleted.value(&[("server", server)], as_float(value))?;
+        }
+        let help = "Time since another node was heard";
+        let mut seen = text.gauges("rollcall_cluster_node_seen_seconds", help)?;
+        for node in &node.nodes {
+            seen.value(&[("node", &node.name)], node.seen_seconds)?;
+        }
+        Ok(())
     }
 
     /// Nothing where no webhook is passed on.

@@ -574,7 +574,7 @@ impl<'a> Follower<'a> {
         let meter = self.intake.store().meter();
         events.iter().flat_map(|event| &event.unread).for_each(|field| meter.unread(field));
         let changes = events.into_iter().map(|event| Change::Event(Box::new(event))).collect();
-        let durable = self.intake.submit(changes, clock::now()).boxed();
+        let durable = self.intake.submit(changes, clock::now()).map(|done| done.map(drop)).boxed();
         self.submitted = Some(Submitted { durable, calls });
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AdminContext, AdminReply};
 use crate::clock;
-use crate::store::Store;
+use crate::intake::Intake;
 
 /// What a server says of itself: why not, where something is not so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,9 @@ impl fmt::Debug for Loops {
     }
 }
 
-pub(super) fn look(store: &Store, context: &AdminContext) -> AdminReply {
+pub(super) fn look(intake: &Intake, context: &AdminContext) -> AdminReply {
+    let store = intake.store();
+    let node = intake.node();
     // Nothing is changed, but the committer itself says so: it is neither stuck nor gone, and it refuses
     // once the journal has failed.
     let committer = store.apply(&[], clock::now(), true).err().map(|error| error.to_string());
@@ -38,6 +40,8 @@ pub(super) fn look(store: &Store, context: &AdminContext) -> AdminReply {
     });
     let or_live = |own: Option<String>| live.clone().or(own);
     let lists = or_live(store.ready().err().map(|error| error.to_string()));
+    let lists = lists.or_else(|| node?.lists().err());
     let events = or_live(store.takes_events().err().map(|error| error.to_string()));
+    let events = events.or_else(|| node?.events().err());
     AdminReply::Health(Health { live, lists, events })
 }

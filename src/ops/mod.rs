@@ -23,6 +23,7 @@ use std::io::{self, BufRead};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::node::NodeStatus;
 pub use accounts::{AccountInfo, AccountSettings, NewKeep};
 pub use audit::AuditEntry;
 pub use certificates::{
@@ -324,10 +325,10 @@ pub fn run(
         AdminRequest::Follow { selection, limit } => {
             follow::run(store, context, &selection, limit, emit)
         }
-        AdminRequest::Health => Ok(health::look(store, context)),
+        AdminRequest::Health => Ok(health::look(intake, context)),
         AdminRequest::Configuration => Ok(AdminReply::Done(context.configuration.clone())),
         AdminRequest::Show { call } => show::show(store, &call),
-        AdminRequest::Status => Ok(status::figures(store, context)),
+        AdminRequest::Status => Ok(status::figures(intake, context)),
         AdminRequest::ForwardStatus => Ok(forward::status(store)),
         AdminRequest::ForwardRetry { target } => forward::retry(intake, target.as_deref()),
         AdminRequest::ForwardPause { paused } => forward::pause(intake, paused),

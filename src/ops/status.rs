@@ -11,6 +11,8 @@ use super::{AdminContext, AdminReply, Failure};
 use crate::clock;
 use crate::domain::{Timestamp, counted};
 use crate::fsutil;
+use crate::intake::Intake;
+use crate::node::NodeStatus;
 use crate::store::{MirrorMode, Status, Store};
 use crate::wire::show_time;
 
@@ -51,6 +53,9 @@ pub struct StatusFigures {
     pub forward: Option<ForwardFigures>,
     /// Tokens of jambonz; none where they are not accepted.
     pub upstream_auth: Option<UpstreamFigures>,
+    /// The node; none where this is a server by itself, or none is running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<NodeStatus>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +74,9 @@ pub struct LastBackup {
     pub sequence: u64,
 }
 
-pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
+pub(super) fn figures(intake: &Intake, context: &AdminContext) -> AdminReply {
+    let store: &Store = intake.store();
+    let cluster = intake.node().map(|node| node.status());
     let now = clock::now();
     let status = store.status();
     let tls = certificates(context);
@@ -95,7 +102,7 @@ pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
         live_calls: status.live_calls,
         last_event_at,
         last_backup: last_backup(context, now),
-        problems: problems(store, &status, &tls),
+        problems: problems(store, &status, &tls, cluster.as_ref()),
         store: status,
         tls,
         listeners: context.listeners.clone(),
@@ -109,6 +116,7 @@ pub(super) fn figures(store: &Store, context: &AdminContext) -> AdminReply {
         }),
         forward: forward::figures(store),
         upstream_auth: upstream(store),
+        cluster,
     }))
 }
 
@@ -251,7 +259,12 @@ fn upstream(store: &Store) -> Option<UpstreamFigures> {
     })
 }
 
-fn problems(store: &Store, status: &Status, tls: &CertificateList) -> Vec<String> {
+fn problems(
+    store: &Store,
+    status: &Status,
+    tls: &CertificateList,
+    node: Option<&NodeStatus>,
+) -> Vec<String> {
     let mut problems = Vec::new();
     if let Some(reason) = store.failed().borrow().clone() {
         problems.push(format!("the store has failed: {reason}"));
@@ -262,6 +275,7 @@ fn problems(store: &Store, status: &Status, tls: &CertificateList) -> Vec<String
     if status.index_bytes.is_none() {
         problems.push("the index is being built again: lists are not answered".to_owned());
     }
+    problems.extend(node.into_iter().flat_map(|node| node.problems.iter().cloned()));
     if let Some(state) = store.meter().mirror.state()
         && let (MirrorMode::Disconnected, Some(why)) = (state.mode, &state.why)
     {

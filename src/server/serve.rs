@@ -23,10 +23,15 @@ use crate::domain::{Timestamp, exact_duration};
 use crate::forward::Forwarder;
 use crate::intake::Intake;
 use crate::logs::AuditLog;
+use crate::node::Node;
 use crate::ops::{self, Failure};
 use crate::store::{OpenError, Options, Progress, Store, chain};
 use crate::tls::TlsReloader;
 use crate::{admin, cdrs, clock, http, mirror, users};
+
+/// Why samples are not for a cluster.
+const NO_DEMO: &str =
+    "--demo: sample calls are for a server by itself, and [cluster] is configured";
 
 /// Connections of scrapers at a time.
 const SCRAPERS_MAX: usize = 16;
@@ -35,6 +40,8 @@ const SCRAPERS_MAX: usize = 16;
 /// and lists are answered once it is there.
 const INDEX_MAX: Duration = Duration::from_secs(10);
 
+/// Pause between attempts to make the first token of a cluster.
+const FIRST_TOKEN_PAUSE: Duration = Duration::from_millis(500);
 /// How often the times at which tokens were last used are stored.
 const USED_INTERVAL: Duration = Duration::from_hours(1);
 /// How long an accept loop may take to come around.
@@ -72,6 +79,10 @@ pub fn serve(
     let (started_at, begun) = (clock::now(), Instant::now());
     let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
     tracing::info!(version, %data_dir, pid = std::process::id(), "rollcall starts");
+    let cluster = config.cluster();
+    if demo && cluster.is_some() {
+        return Err(Failure::usage(NO_DEMO));
+    }
     let files = files::raise();
     let forwarder = Forwarder::new(&config.forward).map_err(|error| Failure::new(chain(&error)))?;
     let Prepared { taken, audit, lock, cdr_credentials } =
@@ -90,18 +101,33 @@ pub fn serve(
         store.wait_for_index(if demo { Duration::MAX } else { INDEX_MAX }, &progress);
         Arc::new(store)
     };
-    let intake = Intake::Alone(store.clone());
-    forwarder.open(&intake)?;
-    let first_token = ops::make_first(&intake, &config.ops_context())?;
+    // Short reads are done where their request is and may wait for the disk.
+    let threads = std::thread::available_parallelism()?.get().max(THREADS_MIN);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(threads).enable_all().build()?;
+    let intake = match cluster {
+        None => Intake::Alone(store.clone()),
+        Some(cluster) => {
+            let node = runtime.block_on(Node::start(store.clone(), cluster));
+            Intake::Cluster(node.map_err(|error| Failure::new(chain(&error)))?)
+        }
+    };
+    let first_token = match intake.node() {
+        Some(node) => {
+            // What the log has of tokens is only known once it was read.
+            runtime.spawn(make_first_token(node.clone(), intake.clone(), config.ops_context()));
+            None
+        }
+        None => {
+            forwarder.open(&intake)?;
+            ops::make_first(&intake, &config.ops_context())?
+        }
+    };
     if let Some(token) = &first_token {
         tell(News::FirstToken(token));
     }
     let is_new = first_token.is_some();
     let demo = if demo { Some(demo::fill(&store, is_new, clock::now())?) } else { None };
-    // Short reads are done where their request is and may wait for the disk.
-    let threads = std::thread::available_parallelism()?.get().max(THREADS_MIN);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(threads).enable_all().build()?;
     let server = RunningServer {
         config,
         store: store.clone(),
@@ -120,6 +146,9 @@ pub fn serve(
     let _time = systemd::Asking::begin();
     // A journal that has failed says so below.
     let _failed = ops::note_used(&intake, Duration::ZERO);
+    if let Some(node) = intake.node() {
+        node.stop();
+    }
     // Commands that still run are cut off; what they have acknowledged is on disk.
     runtime.shutdown_timeout(Duration::from_secs(1));
     let closed = store.close().map_err(Failure::from);
@@ -395,6 +424,35 @@ impl RunningServer<'_> {
     }
 }
 
+/// Makes the first admin token of a cluster, unless another node has.
+async fn make_first_token(node: Arc<Node>, intake: Intake, context: ops::AdminContext) {
+    node.until_caught_up().await;
+    let path = context.data_dir.join("admin.token");
+    let mut said = None;
+    loop {
+        // One node makes it. The others see it in the log.
+        if !node.is_first() && !intake.store().access(|access| access.first_token_made()) {
+            tokio::time::sleep(FIRST_TOKEN_PAUSE).await;
+            continue;
+        }
+        let (intake, context) = (intake.clone(), context.clone());
+        let made = tokio::task::spawn_blocking(move || ops::make_first(&intake, &context));
+        match made.await {
+            Ok(Ok(Some(_))) => {
+                tracing::info!(file = %path.display(), "the first admin token of the cluster is made");
+                return;
+            }
+            Ok(Ok(None)) | Err(_) => return,
+            Ok(Err(error)) if said.as_ref() != Some(&error) => {
+                tracing::warn!(%error, "the first admin token of the cluster cannot be made yet");
+                said = Some(error);
+            }
+            Ok(Err(_)) => {}
+        }
+        tokio::time::sleep(FIRST_TOKEN_PAUSE).await;
+    }
+}
+
 /// A link to the console for the user of this process.
 fn link(context: &http::ApiContext) -> Option<ops::SignInLink> {
     let admin = context.operation.admin_context()?;
@@ -481,7 +539,7 @@ impl Config {
             replay_bytes: self.store.replay_bytes,
             min_free_bytes: self.store.min_free_bytes,
             reserve_bytes: self.store.reserve_bytes,
-            kept_bytes: 8 << 30,
+            kept_bytes: self.cluster.kept_bytes,
             max_lifetime_millis: millis(self.calls.max_lifetime),
             cdrs: crate::store::CdrOptions {
                 taken: self.cdrs.listen.is_some(),

@@ -19,7 +19,6 @@
 //! 29  time of the log u64 (ms): the greatest of this message and those before it; 0 before the first
 //! 37  id of the message, 16 bytes, where it was kept here (kept.rs) and is done by that
 //! ```
-#![cfg_attr(not(test), expect(dead_code, reason = "the node is what calls it"))]
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -106,6 +105,7 @@ impl ApplyTicket {
     ///
     /// # Errors
     /// As [`Self::durable`].
+    #[cfg(test)]
     pub fn wait(self) -> Result<Vec<SubmissionOutcome>, StoreError> {
         self.answer.blocking_recv().unwrap_or(Err(StoreError::Closing))
     }
@@ -208,6 +208,7 @@ impl View {
     }
 
     /// The same, and says when there is a newer one.
+    #[cfg_attr(not(test), expect(dead_code, reason = "who waits for a position is what asks"))]
     pub fn log_positions(&self) -> watch::Receiver<Option<LogPosition>> {
         self.applied.subscribe()
     }

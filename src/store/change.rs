@@ -69,7 +69,7 @@ impl Change {
     }
 
     /// It makes the store grow, and has to wait where the disk is short of space.
-    pub(super) fn grows(&self) -> bool {
+    pub fn grows(&self) -> bool {
         matches!(self, Self::Event(_) | Self::Imported(_) | Self::Record(_) | Self::Forward(_))
     }
 

@@ -50,6 +50,8 @@ pub enum StoreError {
         show_size(*.most)
     )]
     KeptFull { kept: u64, most: u64 },
+    #[error("{0}")]
+    NoQuorum(String),
     #[error("the store is closing")]
     Closing,
     #[error("{0}; begin again without a position")]

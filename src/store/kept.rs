@@ -15,7 +15,6 @@
 //!  5  id of the message, 16 bytes
 //! 21  the piece
 //! ```
-#![cfg_attr(not(test), expect(dead_code, reason = "the node is what calls it"))]
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};

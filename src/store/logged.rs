@@ -1,5 +1,4 @@
 //! Changes as messages of the replicated log have them.
-#![cfg_attr(not(test), expect(dead_code, reason = "the node is what calls it"))]
 
 use std::sync::Arc;
 

@@ -78,7 +78,6 @@ pub use aggregate::{
     AggregateRequest, Aggregates, Aggregating, BUCKETS_MAX, Bucket, CALLS_OF_AN_HOUR_MAX,
     CELLS_MAX, Dimension, Exceeded, Figures, Group, TOP_MAX,
 };
-#[cfg_attr(not(test), expect(unused_imports, reason = "the node is what names them"))]
 pub use applied::{AppliedMessage, ApplyTicket, LogPosition, SubmissionOutcome};
 pub use believed_clock::BelievedClock;
 pub use change::Change;
@@ -88,10 +87,8 @@ pub use compactor::retention::{Expiring, RemovalReason};
 pub use count::{Counting, StatusCount};
 pub use data_dir::{FORMAT, Lock, UNFINISHED, begin, read_format};
 pub use error::{OpenError, StoreError, chain};
-#[cfg_attr(not(test), expect(unused_imports, reason = "the node is what names it"))]
 pub use kept::KeptMessages;
 pub use list::{Listing, Slice};
-#[cfg_attr(not(test), expect(unused_imports, reason = "the node is what names it"))]
 pub use logged::logged;
 pub use messages::{Collected, Compacted, Depth};
 pub use open::Store;
@@ -101,9 +98,11 @@ pub use outbox::{
     Progress as ForwardProgress, Span,
 };
 pub use page_start::{PageStart, PassingOver};
+pub use proposals::Proposals;
 pub use query::{ListRequest, Listed, SidMatches};
 pub use scope::{Scope, ScopedAccount};
 pub use stats::Status;
+pub use submit::{Backpressure, Ticket};
 pub use threads::{Progress, Unit};
 pub use waits::WaitGuard;
 

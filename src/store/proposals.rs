@@ -4,13 +4,11 @@
 //! threads of the store. Alone it takes these changes like any others. As one of several nodes it may not: the
 //! others would not have them. Then one node brings them to where all changes come from.
 
-#[cfg(test)]
 use std::sync::Arc;
 
 use super::Outcome;
 use super::StoreError;
 use super::change::Change;
-#[cfg(test)]
 use super::open::Store;
 use super::state::{CommitQueue, Shared};
 use super::submit::Backpressure;
@@ -56,7 +54,6 @@ impl Shared {
     }
 }
 
-#[cfg(test)]
 impl Store {
     /// What the store changes by itself goes there from now on. Said once, before anything else is asked of it.
     pub fn propose_by(&self, proposals: Arc<dyn Proposals>) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Outcome;
+use super::StoreError;
 use super::open::Store;
 use crate::domain::{AccountSid, Timestamp};
 use crate::fsutil;
@@ -54,6 +55,22 @@ pub struct Status {
 }
 
 impl Store {
+    /// Whether nothing was ever stored: no call, no deletion, no token, no other setting.
+    ///
+    /// # Errors
+    /// The index cannot be asked.
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        let view = &self.shared.view;
+        let index = view.index()?;
+        let registry = view.registry.read();
+        let in_memory =
+            registry.len() > 0 || registry.waiting() > 0 || registry.admin().next().is_some();
+        let is_known = registry.counts().is_some_and(|counts| counts.calls + counts.tombstones > 0);
+        drop(registry);
+        let rows = index.admin_rows().map_err(|error| view.index_failed(&error))?;
+        Ok(!in_memory && !is_known && rows.is_empty())
+    }
+
     /// Figures.
     pub fn status(&self) -> Status {
         let (shared, view) = (&*self.shared, &self.shared.view);

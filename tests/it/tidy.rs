@@ -20,8 +20,8 @@ const MODULES: &[(&str, &[&str])] = &[
         "server",
         &[
             "access", "admin", "cdrs", "clock", "config", "domain", "forward", "fsutil", "http",
-            "intake", "logs", "meter", "mirror", "ops", "outbound", "store", "tls", "upstream",
-            "users",
+            "intake", "logs", "meter", "mirror", "node", "ops", "outbound", "store", "tls",
+            "upstream", "users",
         ],
     ),
     ("admin", &["clock", "fsutil", "intake", "logs", "ops", "store"]),
@@ -43,8 +43,8 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "ops",
         &[
-            "access", "backup", "clock", "domain", "fsutil", "intake", "logs", "random", "store",
-            "tls", "wire",
+            "access", "backup", "clock", "domain", "fsutil", "intake", "logs", "node", "random",
+            "store", "tls", "wire",
         ],
     ),
     (
@@ -54,7 +54,14 @@ const MODULES: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("intake", &["domain", "store"]),
+    ("intake", &["domain", "node", "store"]),
+    (
+        "node",
+        &[
+            "clock", "cluster", "codec", "config", "domain", "meter", "outbound", "random",
+            "store", "wire",
+        ],
+    ),
     ("cluster", &["access", "clock", "config", "domain", "outbound", "tls", "wire"]),
     ("cdrs", &["access", "config", "domain", "fsutil", "keys", "outbound", "tls", "wire"]),
     (

@@ -20,7 +20,7 @@ use super::auth_throttle::network;
 use super::body::{Body, content_type, read_body};
 use super::error::{ApiError, Why};
 use super::request::ApiRequest;
-use super::response::{Response, empty};
+use super::response::{Response, accepted_reply, empty};
 use crate::clock;
 use crate::domain::{ApplicationSid, CallField, CallSid, StampedEvent};
 use crate::logs::masked;
@@ -98,11 +98,11 @@ async fn take(
     let hook = forwarded(request, &events, body);
     let events = events.into_iter().map(|event| Change::Event(Box::new(event)));
     let changes = events.chain(hook.map(Change::Forward)).collect();
-    context.intake.submit(changes, now).await?;
+    let accepted = context.intake.submit(changes, now).await?;
     for account in accounts {
         context.store.meter().hooks.taken(account, now);
     }
-    Ok(empty(StatusCode::NO_CONTENT))
+    Ok(accepted_reply(&accepted))
 }
 
 /// The hook that is to be passed on, where a target wants it. A body with events of several accounts is for none,

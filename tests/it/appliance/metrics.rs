@@ -1,5 +1,6 @@
 //! What Prometheus scrapes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -197,6 +198,11 @@ fn the_dashboard_and_the_alerts_name_what_there_is() {
         let names = scrape(&rollcall).names();
         names.contains("rollcall_mirror_mode").then_some(names)
     });
+    // A node whose servers are not there, either.
+    let flags = ["--cluster-name", "pbx", "--cluster-node", "node1", "--metrics-listen"];
+    let flags = [&flags[..], &["127.0.0.1:0", "--cluster-servers", "nats://127.0.0.1:1"]].concat();
+    let node = Rollcall::up(&flags);
+    let names: BTreeSet<_> = names.into_iter().chain(scrape(&node).names()).collect();
     let monitoring = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring");
     for (file, least) in [("grafana.json", 20), ("alerts.yml", 10)] {
         let text = std::fs::read_to_string(monitoring.join(file)).unwrap();

@@ -1,0 +1,333 @@
+//! What a node knows of the servers, of the other nodes, and of how far the log reaches.
+//!
+//! Once a second it says how it is to all others, and hears them. Servers are looked at by the nodes that may ask their
+//! monitors; each node passes on the newest that it knows of every server, so that what one of them has proven counts
+//! though the node that has looked is gone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::{Node, Running};
+use crate::clock;
+use crate::cluster::{Bounds, Epoch, Heartbeat, Hints, Log, Peers, Problem, ServerReport, verify};
+use crate::codec::MESSAGE_VERSION;
+use crate::domain::counted;
+use crate::store::chain;
+
+use super::lag::Lag;
+
+/// How often a node says how it is.
+const BEAT: Duration = Duration::from_secs(1);
+/// How often servers are looked at, and the same where something is wrong with them, or not known yet.
+const LOOK: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long after the start it may be unknown how servers sync, until the other nodes were heard.
+const UNPROVEN_MAX: Duration = Duration::from_secs(30);
+/// Pause before others are heard again, where that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Messages that a node may be behind, however few the log has.
+const BEHIND_MIN: u64 = 10_000;
+/// Servers of which reports are kept.
+const SERVERS_MAX: usize = 16;
+
+/// What is known at a time.
+pub(super) struct Health {
+    pub peers: Peers,
+    /// The newest of each server.
+    pub reports: BTreeMap<String, ServerReport>,
+    /// Why monitors say nothing.
+    pub unheard: Vec<String>,
+    /// What the servers said of the log last, and when.
+    pub bounds: Option<(Bounds, Instant)>,
+    /// The servers have another log, of this epoch, or of none that can be read.
+    pub other: Option<String>,
+    /// What is wrong with the servers; none before they were looked at.
+    pub problems: Option<Vec<Problem>>,
+    pub lag: Lag,
+    /// How far the clock of the log's leader is ahead of this one, in milliseconds.
+    pub skew: i64,
+    /// The log reached so far when it was looked at after the start: what is shown before that is applied is of before.
+    pub goal: Option<u64>,
+    /// It has been seen once. A leader that was just elected may not have its end in place yet: it is looked at again.
+    seen: bool,
+    pub begun: Instant,
+}
+
+/// Why nothing new is given to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Untrusted {
+    /// It is not known yet whether its servers keep what they acknowledge.
+    Unknown,
+    /// They do not.
+    Servers(String),
+}
+
+impl Health {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            peers: Peers::default(),
+            reports: BTreeMap::new(),
+            unheard: Vec::new(),
+            bounds: None,
+            other: None,
+            problems: None,
+            lag: Lag::default(),
+            skew: 0,
+            goal: None,
+            seen: false,
+            begun: now,
+        }
+    }
+
+    /// Whether something keeps the servers from getting what is new.
+    pub fn refusal(&self, now: Instant) -> Option<Untrusted> {
+        let Some(problems) = &self.problems else { return Some(Untrusted::Unknown) };
+        let refusing = problems.iter().filter(|problem| problem.refuses());
+        let is_unproven = |problem: &&Problem| matches!(problem, Problem::Unproven { .. });
+        let (unproven, wrong): (Vec<_>, Vec<_>) = refusing.partition(is_unproven);
+        let is_early = now.saturating_duration_since(self.begun) < UNPROVEN_MAX;
+        match (wrong.first(), unproven.first()) {
+            (Some(problem), _) => Some(Untrusted::Servers(problem.to_string())),
+            (None, Some(_)) if is_early => Some(Untrusted::Unknown),
+            (None, Some(problem)) => Some(Untrusted::Servers(problem.to_string())),
+            (None, None) => None,
+        }
+    }
+
+    /// Why nothing new is to come: the log could let go of what was not applied here, were it to grow on.
+    pub fn overrun(&self) -> Option<String> {
+        let (bounds, _) = self.bounds.as_ref()?;
+        let (behind, there) = (self.lag.messages(), bounds.last.saturating_sub(bounds.first));
+        (behind > BEHIND_MIN && behind > there / 2).then(|| {
+            let behind = counted(behind, "message");
+            format!("this node is {behind} behind, which is more than half of what the log keeps")
+        })
+    }
+
+    pub fn forget_goal(&mut self) {
+        (self.goal, self.seen) = (None, false);
+    }
+
+    fn note_reports(&mut self, reports: impl IntoIterator<Item = ServerReport>) {
+        for report in reports {
+            let is_known = self.reports.contains_key(&report.name);
+            if !is_known && self.reports.len() >= SERVERS_MAX {
+                continue;
+            }
+            let slot = self.reports.entry(report.name.clone()).or_default();
+            if !is_known || slot.looked_at <= report.looked_at {
+                *slot = report;
+            }
+        }
+    }
+
+    fn hear(&mut self, beat: Heartbeat, now: Instant) {
+        // What is not yet is not believed: it would count for longer than what is true by then.
+        let clock = clock::now().plus_millis(60_000).millis();
+        let reports: Vec<_> =
+            beat.servers.iter().filter(|report| report.looked_at <= clock).cloned().collect();
+        self.note_reports(reports);
+        self.lag.heard(beat.newest, now);
+        self.peers.note(beat, now);
+    }
+
+    /// What the servers say of the log, and whether they can be trusted with it.
+    fn judge(&mut self, own: Epoch, bounds: Bounds, unverified_sync: bool, now: Instant) {
+        let shown = |epoch: Option<Epoch>| epoch.map_or("none".to_owned(), |it| it.to_string());
+        self.other = (bounds.epoch != Some(own)).then(|| shown(bounds.epoch));
+        if self.other.is_some() {
+            return;
+        }
+        let is_whole = bounds.leader.is_some() && bounds.last >= self.lag.newest();
+        if is_whole && self.seen {
+            self.goal.get_or_insert(bounds.last);
+        }
+        self.seen |= is_whole;
+        self.skew = bounds.skew_millis.unwrap_or(self.skew);
+        self.lag.heard(bounds.last, now);
+        let reports: Vec<_> = self.reports.values().cloned().collect();
+        self.problems = Some(verify(&present(&bounds), &reports, unverified_sync));
+        self.bounds = Some((bounds, now));
+    }
+}
+
+/// The same without servers that are away: they acknowledge nothing.
+fn present(bounds: &Bounds) -> Bounds {
+    let mut bounds = bounds.clone();
+    bounds.replicas.retain(|replica| !replica.offline);
+    bounds
+}
+
+/// Says how the node is and hears the others, for as long as it runs.
+pub(super) async fn beat(node: Arc<Node>) {
+    let mut ticks = interval(BEAT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let mut hints = match Hints::begin(&node.connection).await {
+            Ok(hints) => hints,
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "hints of the cluster cannot be heard");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        loop {
+            let is_whole;
+            tokio::select! {
+                _ = ticks.tick() => {
+                    node.look_at_state();
+                    is_whole = true;
+                }
+                () = node.has_news.notified() => is_whole = false,
+                heard = hints.next() => {
+                    let Some(beat) = heard else { break };
+                    node.hear(beat);
+                    continue;
+                }
+            }
+            if let Err(error) = hints.tell(&node.heartbeat(is_whole)).await {
+                tracing::debug!(error = chain(&error), "a hint was not sent");
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Looks at the servers, for as long as it runs.
+pub(super) async fn watch_servers(node: Arc<Node>) {
+    loop {
+        if let Some(running) = node.running.get() {
+            look(&node, &running.log).await;
+        }
+        let is_fine = node.refusal().is_none() && node.caught_up.borrow().is_some();
+        sleep(if is_fine { LOOK } else { LOOK_AGAIN }).await;
+    }
+}
+
+/// Looks once at the servers of a log, and at the log.
+pub(super) async fn look(node: &Node, log: &Log) {
+    look_at_monitors(node, log.stream()).await;
+    let bounds = log.bounds().await;
+    let now = Instant::now();
+    if let Ok(bounds) = bounds {
+        node.health.lock().judge(log.epoch(), bounds, node.config.unverified_sync, now);
+    }
+    node.look_whether_caught_up(now);
+}
+
+/// Looks once at the servers whose monitors this node may ask.
+pub(super) async fn look_at_monitors(node: &Node, stream: &str) {
+    let looked = node.monitors.look(stream).await;
+    let mut health = node.health.lock();
+    health.unheard.clear();
+    for report in looked {
+        match report {
+            Ok(report) => health.note_reports([report]),
+            Err(error) => health.unheard.push(error.to_string()),
+        }
+    }
+}
+
+impl Node {
+    fn hear(&self, beat: Heartbeat) {
+        let newest = beat.newest;
+        let same_log = self.running.get().filter(|one| one.log.epoch().to_string() == beat.epoch);
+        let beat = Heartbeat { newest: if same_log.is_some() { newest } else { 0 }, ..beat };
+        let now = Instant::now();
+        self.health.lock().hear(beat, now);
+        if let Some(running) = same_log {
+            running.wake(newest);
+        }
+    }
+
+    /// `is_whole` with what is known of servers: once a second, and not with each message.
+    fn heartbeat(&self, is_whole: bool) -> Heartbeat {
+        let running = self.running.get();
+        let kept = self.store.kept().count;
+        let health = self.health.lock();
+        Heartbeat {
+            node: self.name.to_string(),
+            epoch: running.map(|running| running.log.epoch().to_string()).unwrap_or_default(),
+            newest: running.map_or(0, |running| running.log.newest().max(health.lag.newest())),
+            applied: running.map_or(0, |running| running.applied.borrow().seq),
+            kept,
+            reads: MESSAGE_VERSION,
+            at: clock::now().millis(),
+            servers: health.reports.values().filter(|_| is_whole).cloned().collect(),
+        }
+    }
+
+    /// The node has caught up once all is applied that the log had when it was looked at first.
+    pub(super) fn look_whether_caught_up(&self, now: Instant) {
+        let Some(running) = self.running.get() else { return };
+        if self.caught_up.borrow().is_some() {
+            return;
+        }
+        let goal = self.health.lock().goal;
+        let applied = running.applied.borrow().seq;
+        if goal.is_some_and(|goal| applied >= goal) {
+            self.caught_up.send_replace(Some(now));
+        }
+    }
+}
+
+impl Running {
+    /// The log reaches so far: there may be something to read.
+    pub(super) fn wake(&self, newest: u64) {
+        if self.applied.borrow().seq < newest {
+            self.follower.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(name: &str, looked_at: u64, sync_always: bool) -> ServerReport {
+        ServerReport { name: name.to_owned(), looked_at, sync_always, ..ServerReport::default() }
+    }
+
+    #[test]
+    fn the_newest_word_of_a_server_counts_and_none_of_times_to_come() {
+        let now = Instant::now();
+        let mut health = Health::new(now);
+        let clock = clock::now().millis();
+        let beat = |servers| Heartbeat { node: "b".to_owned(), servers, ..Heartbeat::default() };
+        health.hear(beat(vec![report("s", clock, false)]), now);
+        health.hear(beat(vec![report("s", clock - 5, true)]), now);
+        assert!(!health.reports["s"].sync_always);
+        health.hear(beat(vec![report("s", clock + 3_600_000, true)]), now);
+        assert!(!health.reports["s"].sync_always);
+        health.hear(beat(vec![report("s", clock + 1, true)]), now);
+        assert!(health.reports["s"].sync_always);
+        let many = (0..100).map(|n| report(&format!("s{n}"), clock, true)).collect();
+        health.hear(beat(many), now);
+        assert_eq!(health.reports.len(), SERVERS_MAX);
+    }
+
+    #[test]
+    fn servers_that_are_wrong_are_refused_and_unknown_ones_after_a_while() {
+        let begun = Instant::now();
+        let later = begun + UNPROVEN_MAX;
+        let mut health = Health::new(begun);
+        assert_eq!(health.refusal(later), Some(Untrusted::Unknown));
+        health.problems = Some(Vec::new());
+        assert_eq!(health.refusal(later), None);
+        let server = || "n1".to_owned();
+        let lost = Problem::Lost { server: server(), stream: "RC_pbx".to_owned(), count: 7 };
+        let unproven = Problem::Unproven { server: server() };
+        health.problems = Some(vec![lost.clone(), unproven.clone()]);
+        assert_eq!(health.refusal(begun), Some(Untrusted::Unknown));
+        let Some(Untrusted::Servers(why)) = health.refusal(later) else { panic!("not refused") };
+        assert!(why.contains("nothing is known of how server n1 syncs"), "{why}");
+        health.problems = Some(vec![unproven, Problem::NotSynced { server: server() }]);
+        let Some(Untrusted::Servers(why)) = health.refusal(begun) else { panic!("not refused") };
+        assert!(why.contains("sync_interval"), "{why}");
+        health.problems = Some(vec![lost]);
+        assert_eq!(health.refusal(later), None);
+    }
+}

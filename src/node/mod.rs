@@ -1,0 +1,650 @@
+//! A node: this store as one of several that apply the same log.
+//!
+//! **In.** Submissions are encoded and packed into messages (`cluster::Packer`). One is acknowledged when its message is in
+//! the log, which a quorum of servers has on disk by then, and this store has applied it, for which at most a quarter of
+//! a second is waited. Nothing is published here before it comes back from the log.
+//!
+//! **Applied.** `reader.rs` reads the log from the position of the store on and hands each message to its committer. The
+//! position is in the commit of the data.
+//!
+//! **Without a quorum** a message is kept on this machine's disk and forwarded later (`kept.rs`), or refused. Changes by
+//! an admin and imports are never kept: whether they are in order is only known with their place in the log.
+//!
+//! **Health** (`health.rs`): what is known of servers and of other nodes. Servers that acknowledge before they have synced are
+//! given nothing.
+//!
+//! Architecture invariants:
+//!
+//! * The store of a node changes by messages of the log alone, in its order, each once.
+//! * What was acknowledged is in the log, or on this machine's disk and said so.
+//! * A node that does not know whether it has all says so (`State`), and is not ready.
+
+mod health;
+mod join;
+mod kept;
+mod lag;
+mod reader;
+mod state;
+mod status;
+mod waiters;
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+pub use status::NodeStatus;
+
+use health::{Health, Untrusted};
+use join::Joined;
+use state::State;
+use waiters::Waiters;
+
+use crate::clock;
+use crate::cluster::{
+    ClusterName, ConnectError, Connection, Epoch, Follower, Following, Link, Log, Monitors, Packer,
+    PackerOptions, PlaceError, Placed, Position, Problem, ReadError, Sameness, Settings,
+    SettingsError, Stopped, verify_servers,
+};
+use crate::codec::{assemble, encode_submission, peek_message_id};
+use crate::config::{Cluster, WithoutQuorum};
+use crate::domain::Timestamp;
+use crate::random;
+use crate::store::{
+    Backpressure, Change, LogPosition, Outcome, Proposals, Store, StoreError, SubmissionOutcome,
+    chain, logged,
+};
+
+/// How long an acknowledgement of one attempt is waited for, outside of the packer.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a sender waits for this node to have its message, once the log has it.
+const OWN_COPY: Duration = Duration::from_millis(250);
+/// How long who needs the outcome waits for it.
+const OUTCOME: Duration = Duration::from_secs(30);
+/// Bytes of submissions that may wait for the log.
+const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+/// How long a start waits for the servers to say whether they can be trusted.
+const START_MAX: Duration = Duration::from_secs(3);
+/// Pause between attempts to begin with a log.
+const JOIN_PAUSE: Duration = Duration::from_secs(1);
+/// How long a node listens before it takes itself for the first.
+const LISTENS: Duration = Duration::from_secs(5);
+/// Requests to keep a message that wait.
+const KEEPING: usize = 64;
+
+/// Why a node cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Monitors(#[from] crate::outbound::ClientError),
+    #[error("the servers of the log cannot keep what they acknowledge: {0}")]
+    Servers(String),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Where changes are that were accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Accepted {
+    /// Where they are in the log; none where there is none.
+    pub position: Option<LogPosition>,
+    /// It is on this machine's disk alone, and will be forwarded.
+    pub kept: bool,
+}
+
+/// One node of a cluster. Runs until [`Node::stop`].
+pub struct Node {
+    name: ClusterName,
+    store: Arc<Store>,
+    config: Cluster,
+    connection: Connection,
+    monitors: Monitors,
+    runtime: Handle,
+    /// Set once it is known which log it is.
+    running: OnceLock<Arc<Running>>,
+    waiters: Arc<Waiters>,
+    health: Mutex<Health>,
+    /// Since when all is applied that was there at the start.
+    caught_up: watch::Sender<Option<Instant>>,
+    /// Why nothing is applied, for good.
+    stopped: Mutex<Option<String>>,
+    /// Why it has not begun yet.
+    waits_for: Mutex<Option<String>>,
+    /// As it was told in the log of the process last.
+    told: watch::Sender<State>,
+    /// There is something to tell other nodes.
+    has_news: Notify,
+    kept_something: Notify,
+    stopping: watch::Sender<bool>,
+    /// Held by threads that wait for the log: the runtime stays until they are done.
+    waiting: RwLock<()>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// What there is once the log is known.
+pub(crate) struct Running {
+    log: Log,
+    packer: Packer,
+    follower: Follower,
+    following: watch::Receiver<Following>,
+    applied: watch::Sender<Position>,
+}
+
+impl Node {
+    /// Begins to apply the log of the configuration, as tasks of this runtime. Servers that are not there are
+    /// waited for.
+    ///
+    /// # Errors
+    /// A file cannot be read; or the servers are there, and cannot keep what they acknowledge.
+    pub async fn start(store: Arc<Store>, config: Cluster) -> Result<Arc<Self>, NodeError> {
+        let connection = Connection::begin(Settings::of(&config)?).await?;
+        let monitors = Monitors::of(&config)?;
+        let node = Arc::new(Self {
+            name: config.node.clone(),
+            waiters: Arc::new(Waiters::new(config.hold)),
+            store,
+            config,
+            connection,
+            monitors,
+            runtime: Handle::current(),
+            running: OnceLock::new(),
+            health: Mutex::new(Health::new(Instant::now())),
+            caught_up: watch::Sender::new(None),
+            stopped: Mutex::default(),
+            waits_for: Mutex::default(),
+            told: watch::Sender::new(State::Starting(None)),
+            has_news: Notify::new(),
+            kept_something: Notify::new(),
+            stopping: watch::Sender::new(false),
+            waiting: RwLock::default(),
+            tasks: Mutex::default(),
+        });
+        node.examine().await?;
+        match node.store.position() {
+            Some(position) => {
+                let epoch = Epoch::from_bytes(position.epoch);
+                let log = Log::of(&node.connection, epoch);
+                node.run(log, position)?;
+            }
+            None => node.spawn(join(node.clone())),
+        }
+        node.spawn(health::beat(node.clone()));
+        node.spawn(health::watch_servers(node.clone()));
+        node.store.propose_by(Arc::new(Proposer(Arc::downgrade(&node))));
+        Ok(node)
+    }
+
+    /// Refuses servers that are known to be unfit from the start.
+    async fn examine(&self) -> Result<(), NodeError> {
+        let stream = Log::stream_of(&self.connection);
+        health::look_at_monitors(self, &stream).await;
+        let looked = timeout(START_MAX, async {
+            let mut link = self.connection.link();
+            if link.wait_for(|link| *link == Link::Up).await.is_err() {
+                return;
+            }
+            let log = match self.store.position() {
+                Some(position) => Ok(Log::of(&self.connection, Epoch::from_bytes(position.epoch))),
+                None => Log::open(&self.connection).await,
+            };
+            if let Ok(log) = log {
+                health::look(self, &log).await;
+            }
+        });
+        let _or_not = looked.await;
+        let mut health = self.health.lock();
+        let reports: Vec<_> = health.reports.values().cloned().collect();
+        let problems = match &health.problems {
+            Some(problems) => problems.clone(),
+            None => verify_servers(&reports),
+        };
+        // The other nodes have not said yet what they know.
+        let wrong = problems
+            .iter()
+            .filter(|problem| problem.refuses() && !matches!(problem, Problem::Unproven { .. }));
+        let wrong: Vec<String> = wrong.map(ToString::to_string).collect();
+        // What was seen of a log that may not be the one that is applied counts for no more than this.
+        health.forget_goal();
+        if wrong.is_empty() { Ok(()) } else { Err(NodeError::Servers(wrong.join("; "))) }
+    }
+
+    /// Reads, applies and appends from now on.
+    fn run(self: &Arc<Self>, log: Log, position: LogPosition) -> Result<(), NodeError> {
+        let _runtime = self.runtime.enter();
+        let LogPosition { seq, crc, .. } = position;
+        self.health.lock().lag.applied(seq);
+        let (keep, requests) = mpsc::channel(KEEPING);
+        let (name, waiters) = (self.name.to_string(), self.waiters.clone());
+        let assemble = move |parts: &[Bytes]| {
+            let id = *random::uuid().as_bytes();
+            waiters.begin(id);
+            Bytes::from(assemble(&name, id, parts))
+        };
+        let keeps = self.config.without_quorum == WithoutQuorum::Keep;
+        let packer = Packer::start(
+            log.clone(),
+            PackerOptions {
+                hold: self.config.hold,
+                queue_bytes: QUEUE_BYTES,
+                assemble: Arc::new(assemble),
+                keep: keeps.then_some(keep),
+            },
+        );
+        let applied = watch::Sender::new(Position { epoch: log.epoch(), seq, crc });
+        let (follower, batches) = Follower::start(&log, applied.subscribe());
+        let following = follower.state();
+        let running = Arc::new(Running { log, packer, follower, following, applied });
+        let (to_settle, under_way) = mpsc::channel(reader::UNDER_WAY);
+        let (node, own) = (self.clone(), running.clone());
+        let thread = std::thread::Builder::new().name("log reader".to_owned());
+        // It ends with the follower, or with the store.
+        thread.spawn(move || reader::hand_on(&node, &own, batches, &to_settle))?;
+        self.spawn(reader::settle(self.clone(), running.clone(), under_way));
+        self.spawn(kept::keep(self.clone(), requests));
+        self.spawn(kept::forward(self.clone(), running.clone()));
+        let _first = self.running.set(running);
+        *self.waits_for.lock() = None;
+        Ok(())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = self.runtime.spawn(task);
+        self.tasks.lock().push(task.abort_handle());
+    }
+
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Hands changes over, all of them or none. Once this says so they are safe, and this store has them, unless it
+    /// lags. They are on their way when this returns, though nobody polls the answer.
+    pub fn submit(
+        self: &Arc<Self>,
+        changes: Vec<Change>,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<Accepted, StoreError>> + Send + use<> {
+        let node = self.clone();
+        let submitted = self.runtime.spawn(async move { node.submitted(&changes, at).await });
+        async move { submitted.await.unwrap_or(Err(StoreError::Closing)) }
+    }
+
+    async fn submitted(&self, changes: &[Change], at: Timestamp) -> Result<Accepted, StoreError> {
+        let placed = self.place(changes, at, true).await?;
+        let Placed::Logged { seq, message, nth } = placed else {
+            return Ok(Accepted { position: None, kept: true });
+        };
+        let outcome = self.outcome(&message, nth, OWN_COPY).await;
+        if let Some(SubmissionOutcome::Conflict { name }) = outcome {
+            return Err(StoreError::Conflict(name));
+        }
+        Ok(Accepted { position: Some(self.position_of(seq, &message)), kept: false })
+    }
+
+    /// The same, and what became of them here. They are never kept.
+    ///
+    /// # Errors
+    /// Also where this store does not apply them in time: then they may still happen.
+    pub async fn outcome_of(
+        &self,
+        changes: &[Change],
+        at: Timestamp,
+    ) -> Result<(Outcome, Accepted), StoreError> {
+        let Placed::Logged { seq, message, nth } = self.place(changes, at, false).await? else {
+            return Err(StoreError::NoQuorum(NOT_KEPT.to_owned()));
+        };
+        let position = Some(self.position_of(seq, &message));
+        match self.outcome(&message, nth, OUTCOME).await {
+            Some(SubmissionOutcome::Done(outcome)) => {
+                Ok((outcome, Accepted { position, kept: false }))
+            }
+            Some(SubmissionOutcome::Conflict { name }) => Err(StoreError::Conflict(name)),
+            None => Err(StoreError::NoQuorum(format!(
+                "it is in the log as message {seq}, and this node has not applied that within {} s: it is done once \
+                 the node has caught up",
+                OUTCOME.as_secs()
+            ))),
+        }
+    }
+
+    /// The same in a thread that may block.
+    pub fn apply(&self, changes: &[Change], at: Timestamp) -> Result<Outcome, StoreError> {
+        self.block_on(self.outcome_of(changes, at)).map(|(outcome, _)| outcome)
+    }
+
+    /// Waits for this in a thread of its own, unless the node stops.
+    fn block_on<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let _runtime_stays = self.waiting.read();
+        let mut stopping = self.stopping.subscribe();
+        if *stopping.borrow() {
+            return Err(StoreError::Closing);
+        }
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = work => done,
+                _ = stopping.wait_for(|stops| *stops) => Err(StoreError::Closing),
+            }
+        })
+    }
+
+    async fn place(
+        &self,
+        changes: &[Change],
+        at: Timestamp,
+        may_be_kept: bool,
+    ) -> Result<Placed, StoreError> {
+        self.store.lives()?;
+        if changes.iter().any(Change::grows) {
+            self.store.takes_events()?;
+        }
+        let Some(running) = self.running.get() else {
+            return Err(StoreError::NoQuorum(self.why_not_begun()));
+        };
+        if let Some(why) = self.holds_back() {
+            return Err(StoreError::NoQuorum(why));
+        }
+        let bytes = encode_submission(&logged(changes, at)).map(Bytes::from);
+        let bytes = bytes.map_err(|error| StoreError::Unreadable(chain(&error)))?;
+        let most = running.log.message_bytes_max();
+        if bytes.len() > most {
+            return Err(StoreError::TooLarge(bytes.len()));
+        }
+        let begun = Instant::now();
+        let keeps = self.config.without_quorum == WithoutQuorum::Keep;
+        let placed = match self.refusal() {
+            None if may_be_kept => running.packer.place(bytes).await,
+            None => running.packer.place_or_refuse(bytes).await,
+            Some(Untrusted::Unknown) if keeps && may_be_kept => {
+                let id = *random::uuid().as_bytes();
+                let message = Bytes::from(assemble(self.name.as_str(), id, &[bytes]));
+                kept::keep_one(self, message).await?;
+                return Ok(Placed::Kept);
+            }
+            Some(Untrusted::Unknown) => return Err(StoreError::NoQuorum(UNKNOWN.to_owned())),
+            Some(Untrusted::Servers(why)) => return Err(StoreError::NoQuorum(why)),
+        };
+        let metrics = &self.store.meter().cluster;
+        match placed {
+            Ok(placed) => {
+                if let Placed::Logged { seq, .. } = placed {
+                    metrics.publish.observe_time(begun.elapsed());
+                    self.health.lock().lag.heard(seq, Instant::now());
+                    running.wake(seq);
+                    self.has_news.notify_one();
+                }
+                Ok(placed)
+            }
+            Err(error) => {
+                metrics.failed(kind_of(&error));
+                Err(match error {
+                    PlaceError::Busy => StoreError::Busy,
+                    PlaceError::Closing => StoreError::Closing,
+                    error => {
+                        StoreError::NoQuorum(format!("no quorum of servers takes it: {error}"))
+                    }
+                })
+            }
+        }
+    }
+
+    async fn outcome(
+        &self,
+        message: &Bytes,
+        nth: usize,
+        longest: Duration,
+    ) -> Option<SubmissionOutcome> {
+        self.waiters.outcome(peek_message_id(message)?, nth, longest).await
+    }
+
+    fn position_of(&self, seq: u64, message: &Bytes) -> LogPosition {
+        let epoch = self.running.get().map(|running| running.log.epoch().bytes());
+        LogPosition { epoch: epoch.unwrap_or_default(), seq, crc: crc32c::crc32c(message) }
+    }
+
+    /// Why nothing is given to the log, where its servers are the reason.
+    fn refusal(&self) -> Option<Untrusted> {
+        self.health.lock().refusal(Instant::now())
+    }
+
+    fn why_not_begun(&self) -> String {
+        let why = self.stopped.lock().clone().or_else(|| self.waits_for.lock().clone());
+        why.unwrap_or_else(|| "this node has not found the log yet".to_owned())
+    }
+
+    /// How it is now.
+    pub fn state(&self) -> State {
+        if let Some(state) = self.broken() {
+            return state;
+        }
+        let Some(running) = self.running.get() else {
+            return State::Starting(Some(self.why_not_begun()));
+        };
+        let away = match &*running.following.borrow() {
+            Following::Away(error) => Some(error.to_string()),
+            _ => None,
+        };
+        if self.caught_up.borrow().is_none() {
+            return State::Starting(away);
+        }
+        if away.is_some() || running.packer.is_away() { State::Away } else { State::Live }
+    }
+
+    /// What does not pass by itself.
+    fn broken(&self) -> Option<State> {
+        if let Some(why) = self.stopped.lock().clone() {
+            return Some(State::Stopped(why));
+        }
+        let running = self.running.get()?;
+        match &*running.following.borrow() {
+            Following::Stopped(
+                Stopped::Differs(Sameness::Behind { first })
+                | Stopped::Unreadable(ReadError::Behind { first, .. }),
+            ) => return Some(State::Behind { first: *first }),
+            Following::Stopped(why) => return Some(State::Different(why.to_string())),
+            _ => {}
+        }
+        let other = self.health.lock().other.clone();
+        other.map(|epoch| State::Different(format!("the log is one of epoch {epoch}")))
+    }
+
+    /// Says in the log what has changed.
+    fn look_at_state(&self) {
+        let state = self.state();
+        let changed = self.told.send_if_modified(|before| {
+            let differs = *before != state;
+            before.clone_from(&state);
+            differs
+        });
+        if !changed {
+            return;
+        }
+        let shown = state.to_string();
+        match state {
+            State::Live => tracing::info!("the node is up with the log"),
+            State::Starting(_) => tracing::info!(state = shown, "the node reads the log"),
+            _ => tracing::warn!(state = shown, "the node is not as it should be"),
+        }
+    }
+
+    fn stop_applying(&self, why: String) {
+        if !*self.stopping.borrow() {
+            tracing::error!(why, "nothing more of the log is applied here");
+            self.stopped.lock().get_or_insert(why);
+        }
+    }
+
+    /// Whether what one node does for all is for this one to do.
+    pub fn is_first(&self) -> bool {
+        let now = Instant::now();
+        let Some(running) = self.running.get() else { return false };
+        let since = *self.caught_up.borrow();
+        let listened = since.is_some_and(|at| now.saturating_duration_since(at) >= LISTENS);
+        let epoch = running.log.epoch().to_string();
+        listened
+            && self.broken().is_none()
+            && self.health.lock().peers.is_first(&self.name, &epoch, now)
+    }
+
+    /// Whether lists are answered as they should be: an error says why not.
+    pub fn lists(&self) -> Result<(), String> {
+        match self.state() {
+            State::Live | State::Away => {}
+            State::Starting(None) => {
+                return Err("this node has not caught up with the log yet".to_owned());
+            }
+            state => return Err(state.problem().unwrap_or_else(|| state.word().to_owned())),
+        }
+        let lag = self.lag();
+        if lag > self.config.max_lag {
+            let (seconds, most) = (lag.as_secs(), self.config.max_lag.as_secs());
+            return Err(format!(
+                "this node is {seconds} s behind the log, and more than {most} s (cluster.max_lag) count as away"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether events are taken, into the log or onto this machine's disk: an error says why not.
+    pub fn events(&self) -> Result<(), String> {
+        if self.running.get().is_none() {
+            return Err(self.why_not_begun());
+        }
+        if let Some(why) = self.holds_back() {
+            return Err(why);
+        }
+        let keeps = self.config.without_quorum == WithoutQuorum::Keep;
+        match self.refusal() {
+            Some(Untrusted::Servers(why)) => return Err(why),
+            Some(Untrusted::Unknown) if !keeps => return Err(UNKNOWN.to_owned()),
+            _ => {}
+        }
+        if self.state() != State::Away {
+            return Ok(());
+        }
+        if !keeps {
+            let refused = "the log has no quorum, and events are refused (cluster.without_quorum)";
+            return Err(refused.to_owned());
+        }
+        if self.store.kept().bytes < self.config.kept_bytes {
+            return Ok(());
+        }
+        Err("the log has no quorum, and no more is kept here (cluster.kept_bytes)".to_owned())
+    }
+
+    /// What becomes of events for want of a quorum, as a word and a sentence; none where there is one.
+    pub fn away(&self) -> Option<(&'static str, &'static str)> {
+        (self.state() == State::Away).then_some(match self.config.without_quorum {
+            WithoutQuorum::Keep => {
+                ("kept", "the log has no quorum: events are kept on this machine and shown later")
+            }
+            WithoutQuorum::Refuse => ("refusing", "the log has no quorum: events are refused"),
+        })
+    }
+
+    /// How old the first message is that is known and not applied here.
+    fn lag(&self) -> Duration {
+        self.health.lock().lag.time(clock::now(), Instant::now())
+    }
+
+    /// Returns once the node has caught up with the log.
+    pub async fn until_caught_up(&self) {
+        let mut caught_up = self.caught_up.subscribe();
+        let _gone = caught_up.wait_for(Option::is_some).await.map(|_| ());
+    }
+
+    /// Why nothing is taken, whatever the servers say: it would not be applied here in time, or is for another log.
+    fn holds_back(&self) -> Option<String> {
+        if let Some(state @ State::Different(_)) = self.broken() {
+            return state.problem();
+        }
+        self.health.lock().overrun()
+    }
+
+    /// Reads and takes nothing more. Returns once nobody waits in a thread of their own. The store is to be closed next.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+        if let Some(running) = self.running.get() {
+            running.follower.stop();
+        }
+        let _nobody_waits = self.waiting.write();
+    }
+}
+
+const UNKNOWN: &str =
+    "it is not known yet whether the servers of the log keep what they acknowledge";
+const NOT_KEPT: &str = "no quorum of servers takes it, and it is not kept for later";
+
+fn kind_of(error: &PlaceError) -> &'static str {
+    match error {
+        PlaceError::Busy => "busy",
+        PlaceError::Closing => "closing",
+        PlaceError::Unavailable(error) => error.kind(),
+        PlaceError::NotKept { .. } => "not_kept",
+    }
+}
+
+/// Begins with a log, once there is one to begin with.
+async fn join(node: Arc<Node>) {
+    loop {
+        match join::join(&node.store, &node.connection, node.name.as_str()).await {
+            Ok(Joined::Begun(log, position)) => {
+                tracing::info!(epoch = %log.epoch(), seq = position.seq, "the node begins with the log");
+                if let Err(error) = node.run(log, position) {
+                    node.stop_applying(chain(&error));
+                }
+                return;
+            }
+            Ok(Joined::NotYet(why)) => {
+                let is_new = node.waits_for.lock().as_ref() != Some(&why);
+                if is_new {
+                    tracing::warn!(why, "the node cannot begin with the log yet");
+                    *node.waits_for.lock() = Some(why);
+                }
+            }
+            Ok(Joined::Never(why)) => return node.stop_applying(why),
+            Err(error) => return node.stop_applying(chain(&error)),
+        }
+        sleep(JOIN_PAUSE).await;
+    }
+}
+
+/// What the store itself wants to change, as one node does it for all.
+struct Proposer(Weak<Node>);
+
+impl Proposals for Proposer {
+    fn is_mine(&self) -> bool {
+        self.0.upgrade().is_some_and(|node| node.is_first())
+    }
+
+    fn propose(
+        &self,
+        changes: Vec<Change>,
+        at: Timestamp,
+        backpressure: Backpressure,
+    ) -> Result<Option<Outcome>, StoreError> {
+        let Some(node) = self.0.upgrade() else { return Err(StoreError::Closing) };
+        match backpressure {
+            // Who asks is to make room for what is applied: it does not wait for that.
+            Backpressure::None => {
+                node.block_on(node.place(&changes, at, false))?;
+                Ok(None)
+            }
+            Backpressure::Wait => node.apply(&changes, at).map(Some),
+        }
+    }
+}

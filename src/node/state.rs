@@ -1,0 +1,63 @@
+//! How a node is, and what that means for those who ask it.
+
+use std::fmt;
+
+/// How a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It has not caught up with the log since its start.
+    Starting(Option<String>),
+    Live,
+    /// The log takes nothing: there is no quorum, or no connection.
+    Away,
+    /// The log begins after what was applied here: the node has to be made anew from a backup of another one.
+    Behind {
+        first: u64,
+    },
+    /// The log is not the one that was applied, or has lost messages.
+    Different(String),
+    /// Nothing more is applied.
+    Stopped(String),
+}
+
+impl State {
+    /// The word of `status` and of heartbeats.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Starting(_) => "starting",
+            Self::Live => "live",
+            Self::Away => "away",
+            Self::Behind { .. } => "behind",
+            Self::Different(_) => "different",
+            Self::Stopped(_) => "stopped",
+        }
+    }
+
+    /// Why it is no longer so as it should be, and what to do; none where nothing is wrong for good.
+    pub fn problem(&self) -> Option<String> {
+        match self {
+            Self::Starting(None) | Self::Live => None,
+            Self::Starting(Some(why)) => {
+                Some(format!("this node has not caught up with the log: {why}"))
+            }
+            Self::Away => Some("the log has no quorum, or no server can be reached".to_owned()),
+            Self::Behind { first } => Some(format!(
+                "this node is further behind than the log reaches, which begins with message {first}: make it \
+                 anew with `rollcall backup` and `rollcall restore` from another node"
+            )),
+            Self::Different(why) => {
+                Some(format!("the log is not the one that this node has applied: {why}"))
+            }
+            Self::Stopped(why) => Some(format!("this node applies nothing more: {why}")),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problem() {
+            Some(problem) => write!(f, "{}: {problem}", self.word()),
+            None => f.write_str(self.word()),
+        }
+    }
+}

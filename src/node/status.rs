@@ -1,0 +1,266 @@
+//! What a node says of itself, of the servers, and of the other nodes.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::Node;
+use crate::clock;
+use crate::cluster::{Link, Problem};
+use crate::config::WithoutQuorum;
+use crate::domain::counted;
+use crate::meter::{ClusterGauges, PeerGauge, ServerGauge};
+use crate::store::KeptMessages;
+use crate::wire::show_time;
+
+/// Figures of a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub cluster: String,
+    pub node: String,
+    /// 32 hexadecimal digits; none before the node has begun with a log.
+    pub epoch: Option<String>,
+    /// `starting`, `live`, `away`, `behind`, `different` or `stopped`.
+    pub state: String,
+    /// Why, where something is to be done or waited for.
+    pub why: Option<String>,
+    /// `keep` or `refuse`.
+    pub without_quorum: String,
+    /// It does what one node does for all.
+    pub first_node: bool,
+    /// The server that it speaks to; none while there is no connection.
+    pub server: Option<String>,
+    /// The server that leads the log, as was seen last.
+    pub leader: Option<String>,
+    pub applied: u64,
+    /// The newest message that is known of.
+    pub last: u64,
+    /// The oldest message that the log had when it was looked at last.
+    pub first: Option<u64>,
+    /// Bytes that the log has.
+    pub log_bytes: Option<u64>,
+    pub lag: LagFigures,
+    pub kept: KeptFigures,
+    /// How far the clock of the log is ahead of this machine's.
+    pub clock_skew_seconds: f64,
+    pub servers: Vec<ServerFigures>,
+    /// The other nodes.
+    pub nodes: Vec<PeerFigures>,
+    /// Why monitors say nothing.
+    pub unheard_monitors: Vec<String>,
+    pub problems: Vec<String>,
+}
+
+/// How far the node is behind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LagFigures {
+    pub messages: u64,
+    pub seconds: f64,
+}
+
+/// What stands on this machine's disk alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFigures {
+    /// Messages, of one submission or several.
+    pub count: u64,
+    pub bytes: u64,
+    /// RFC 3339.
+    pub oldest_at: Option<String>,
+}
+
+/// A server that has the log, or was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerFigures {
+    pub name: String,
+    /// None where nobody has looked at it.
+    pub version: Option<String>,
+    pub sync_always: Option<bool>,
+    /// It has all that the leader has; none of the leader, and where it has no replica.
+    pub current: Option<bool>,
+    /// Messages that it is behind the leader.
+    pub behind: Option<u64>,
+    /// Messages that its replica has lost.
+    pub deleted: Option<u64>,
+    pub offline: bool,
+    /// Why it is not as it should be.
+    pub trouble: Option<String>,
+}
+
+/// Another node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerFigures {
+    pub node: String,
+    pub applied: u64,
+    pub kept: u64,
+    /// It reads this log.
+    pub same_log: bool,
+    /// How long ago it was heard last.
+    pub seen_seconds: f64,
+}
+
+/// A node that has not been heard for so long is a problem.
+const SILENT: Duration = Duration::from_secs(30);
+/// Clocks that differ by so much are a problem.
+const SKEW_MAX: f64 = 1.0;
+
+impl Node {
+    pub fn status(&self) -> NodeStatus {
+        let (now, state) = (Instant::now(), self.state());
+        let running = self.running.get();
+        let first_node = self.is_first();
+        let KeptMessages { count, bytes, oldest } = self.store.kept();
+        let up = *self.connection.link().borrow() == Link::Up;
+        let epoch = running.map(|running| running.log.epoch().to_string());
+        let health = self.health.lock();
+        let bounds = health.bounds.as_ref().map(|(bounds, _)| bounds);
+        let is_same = |other: &str| epoch.as_deref() == Some(other);
+        let nodes = health.peers.all(now).map(|(beat, ago)| PeerFigures {
+            node: beat.node.clone(),
+            applied: beat.applied,
+            kept: beat.kept,
+            same_log: is_same(&beat.epoch),
+            seen_seconds: ago.as_secs_f64(),
+        });
+        let mut status = NodeStatus {
+            cluster: self.config.name.to_string(),
+            node: self.name.to_string(),
+            epoch: epoch.clone(),
+            state: state.word().to_owned(),
+            why: state.problem(),
+            without_quorum: match self.config.without_quorum {
+                WithoutQuorum::Keep => "keep".to_owned(),
+                WithoutQuorum::Refuse => "refuse".to_owned(),
+            },
+            first_node,
+            server: self.connection.server().filter(|_| up).map(|(name, _)| name),
+            leader: bounds.and_then(|bounds| bounds.leader.clone()),
+            applied: running.map_or(0, |running| running.applied.borrow().seq),
+            last: health.lag.newest(),
+            first: bounds.map(|bounds| bounds.first),
+            log_bytes: bounds.map(|bounds| bounds.bytes),
+            lag: LagFigures {
+                messages: health.lag.messages(),
+                seconds: health.lag.time(clock::now(), now).as_secs_f64(),
+            },
+            kept: KeptFigures {
+                count,
+                bytes,
+                oldest_at: oldest.map(|at| show_time(at).to_string()),
+            },
+            clock_skew_seconds: seconds(health.skew),
+            servers: servers(&health),
+            nodes: nodes.collect(),
+            unheard_monitors: health.unheard.clone(),
+            problems: health.problems.iter().flatten().map(Problem::to_string).collect(),
+        };
+        drop(health);
+        status.problems.splice(0..0, state.problem());
+        let waits = self.store.apply_waits();
+        status
+            .problems
+            .extend(waits.map(|why| format!("the next message of the log waits: {why}")));
+        let more = problems(&status);
+        status.problems.extend(more);
+        status
+    }
+
+    /// The figures of a scrape.
+    pub fn gauges(&self) -> ClusterGauges {
+        let status = self.status();
+        let running = self.running.get();
+        let stats = running.map(|running| running.log.stats());
+        let oldest = self.store.kept().oldest;
+        let age = oldest.map(|at| clock::now().millis().saturating_sub(at.millis()));
+        let servers = status.servers.into_iter().map(|server| ServerGauge {
+            name: server.name,
+            behind: server.behind,
+            deleted: server.deleted,
+        });
+        let nodes = status.nodes.into_iter();
+        ClusterGauges {
+            connected: status.server.is_some(),
+            ready: self.lists().is_ok(),
+            applied: status.applied,
+            last: status.last,
+            first: status.first,
+            lag_seconds: status.lag.seconds,
+            kept: status.kept.count,
+            kept_bytes: status.kept.bytes,
+            kept_oldest_seconds: Duration::from_millis(age.unwrap_or_default()).as_secs_f64(),
+            gaps: stats.map_or(0, |stats| stats.gaps()),
+            rereads: stats.map_or(0, |stats| stats.rereads()),
+            clock_skew_seconds: status.clock_skew_seconds,
+            servers: servers.collect(),
+            nodes: nodes
+                .map(|node| PeerGauge { name: node.node, seen_seconds: node.seen_seconds })
+                .collect(),
+        }
+    }
+}
+
+fn servers(health: &super::Health) -> Vec<ServerFigures> {
+    let bounds = health.bounds.as_ref().map(|(bounds, _)| bounds);
+    let replicas = bounds.into_iter().flat_map(|bounds| &bounds.replicas);
+    let leader = bounds.and_then(|bounds| bounds.leader.clone());
+    let of = |name: String, current, behind, offline, trouble| {
+        let report = health.reports.get(&name);
+        ServerFigures {
+            version: report.map(|report| report.version.clone()),
+            sync_always: report.map(|report| report.sync_always),
+            deleted: report.and_then(|report| report.deleted),
+            current,
+            behind,
+            offline,
+            trouble,
+            name,
+        }
+    };
+    let mut all: Vec<_> =
+        leader.into_iter().map(|name| of(name, None, Some(0), false, None)).collect();
+    all.extend(replicas.map(|replica| {
+        let (current, behind) = (Some(replica.current), Some(replica.lag));
+        of(replica.name.clone(), current, behind, replica.offline, replica.trouble())
+    }));
+    let others = health.reports.keys().filter(|name| !all.iter().any(|one| one.name == **name));
+    let others: Vec<_> = others.map(|name| of(name.clone(), None, None, false, None)).collect();
+    all.extend(others);
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// What an operator has to know beside the state and the servers.
+fn problems(status: &NodeStatus) -> Vec<String> {
+    let mut problems = Vec::new();
+    if status.kept.count > 0 {
+        let count = counted(status.kept.count, "message");
+        let oldest = status.kept.oldest_at.as_deref().unwrap_or("an unknown time");
+        problems.push(format!(
+            "{count} stand on this machine alone until the log takes them, the oldest of {oldest}"
+        ));
+    }
+    let skew = status.clock_skew_seconds;
+    if skew.abs() >= SKEW_MAX {
+        let way = if skew > 0.0 { "ahead of" } else { "behind" };
+        let by = skew.abs();
+        problems.push(format!("the clock of the log's servers is {by:.1} s {way} this machine's"));
+    }
+    problems.extend(status.servers.iter().filter_map(|server| server.trouble.clone()));
+    for node in &status.nodes {
+        let name = &node.node;
+        if node.seen_seconds >= SILENT.as_secs_f64() {
+            problems.push(format!(
+                "node {name} was heard last {:.0} s ago; `rollcall cluster forget {name}` where it is gone for good",
+                node.seen_seconds
+            ));
+        } else if !node.same_log {
+            problems.push(format!("node {name} reads another log"));
+        }
+    }
+    problems.extend(status.unheard_monitors.iter().cloned());
+    problems
+}
+
+fn seconds(millis: i64) -> f64 {
+    let seconds = Duration::from_millis(millis.unsigned_abs()).as_secs_f64();
+    if millis < 0 { -seconds } else { seconds }
+}
