@@ -183,7 +183,10 @@ impl Life<'_> {
             body.extend_from_slice(&self.bodies.to_le_bytes());
             body.resize(9 + length, body[1]);
             let at = Timestamp::from_millis(*self.bodies).unwrap();
-            let seq = batch.push(at, ChangeOrigin::Admin, FrameKind::Record, &body).unwrap();
+            // Those of a log need a segment of a later version.
+            let of_log = self.random.percent(10);
+            let kind = if of_log { FrameKind::Applied } else { FrameKind::Record };
+            let seq = batch.push(at, ChangeOrigin::Admin, kind, &body).unwrap();
             new.insert(seq, body.into());
         }
         self.expected.open = new;

@@ -152,7 +152,7 @@ impl Compactor<'_> {
             let member = Member {
                 segment: segment.clone(),
                 frames: match &segment.packed {
-                    Some(packed) => packed.frames,
+                    Some(packed) => packed.frames.saturating_sub(packed.positions),
                     None => next.first_seq - segment.first_seq,
                 },
                 live: counts.live + counts.settings + counts.expired - dispensable,
