@@ -34,7 +34,7 @@ pub(super) fn position(seq: u64, message: &Sent) -> LogPosition {
 pub(super) const BEGIN: LogPosition = LogPosition { epoch: EPOCH, seq: 0, crc: 0 };
 
 pub(super) fn logged_at(seq: u64) -> Timestamp {
-    Timestamp::from_millis(1_800_000_000_000 + seq * 1000).unwrap()
+    Timestamp::from_millis(1_790_000_000_000 + seq * 1000).unwrap()
 }
 
 pub(super) fn hand_over(
@@ -103,15 +103,15 @@ fn messages() -> Vec<Sent> {
 }
 
 /// All that a store says of its calls and of a setting.
-type Told = (Vec<Arc<Call>>, Option<[u8; 16]>);
+type Shown = (Vec<Arc<Call>>, Option<[u8; 16]>);
 
-fn told(store: &Store) -> Told {
+fn told(store: &Store) -> Shown {
     let calls = patient(store, || list(store, &everything(account(1)), 7));
     (calls, store.access(|access| access.digest("later/x")))
 }
 
 /// The same of a store to which the first of these messages were applied.
-fn expected(messages: &[Sent]) -> Told {
+fn expected(messages: &[Sent]) -> Shown {
     let dir = tempfile::tempdir().unwrap();
     let store = open(Options { sync: false, ..options(dir.path()) });
     store.begin_log(BEGIN).unwrap();
@@ -501,7 +501,7 @@ fn on_committer<T: Send + 'static>(store: &Store, act: impl FnOnce() -> T + Send
 /// Messages, and what a store has after each of them.
 struct History {
     messages: Vec<Sent>,
-    after: Vec<Told>,
+    after: Vec<Shown>,
     /// One that is never read back.
     other: Sent,
 }
