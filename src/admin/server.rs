@@ -283,7 +283,7 @@ fn converse(
             to.flush()
         };
         let result = ops::run(&server.intake, &server.context, request, &mut input, &mut emit);
-        audit_event.write(&server.audit, &format!("socket uid {uid}"), &result);
+        audit_event.write(&server.audit, &format!("socket uid {uid}"), None, &result);
         result
     });
     reply(&mut to, &result)

@@ -218,7 +218,7 @@ fn here(
     // Root stays root there, whichever user it acts as.
     let who = format!("command uid {}", rustix::process::getuid().as_raw());
     if let Some(result) = ops::run_without_store(&config.ops_context(), &request) {
-        audit_event.write(&audit, &who, &result);
+        audit_event.write(&audit, &who, None, &result);
         lock.leave_as_it_was()?;
         return result;
     }
@@ -242,7 +242,7 @@ fn here(
         let mut emit = |item: Item<'_>| emit(item, output, take);
         ops::run(&Intake::Alone(store.clone()), &config.ops_context(), request, input, &mut emit)
     };
-    audit_event.write(&audit, &who, &result);
+    audit_event.write(&audit, &who, None, &result);
     // A store that has failed says why best itself.
     store.close()?;
     result

@@ -12,6 +12,7 @@ mod cdrs;
 mod certificate;
 mod clock;
 mod cluster;
+mod console;
 mod data;
 mod disk;
 mod forward;
@@ -164,6 +165,7 @@ pub fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
         limits::check(config, &server),
         certificate::check(config, &server, (&user, &known), around),
         ports::check(config, &server),
+        console::check(config, &server),
         index::check(config, &server, &user),
         tokens::check(&server),
         hooks::check(&server),

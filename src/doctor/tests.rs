@@ -9,13 +9,14 @@ use tempfile::TempDir;
 use super::disk::Disk;
 use super::rights::{User, UserTable};
 use super::{
-    Finding, Level, Surroundings, certificate, clock, disk, hooks, limits, outbound, tokens, unit,
+    Finding, Level, Surroundings, certificate, clock, console, disk, hooks, limits, outbound,
+    tokens, unit,
 };
 use crate::access::Role;
 use crate::config::{Config, Settings};
 use crate::ops::{
-    AccountHooks, CertificateInfo, CertificateRole, HookFigures, Refusals, TokenInfo,
-    UnregisteredAccount,
+    AccountHooks, CertificateInfo, CertificateRole, ConsoleFigures, HookFigures, Refusals,
+    TokenInfo, UnregisteredAccount,
 };
 
 const DAY_S: u64 = 86_400;
@@ -266,6 +267,42 @@ fn a_unit_that_differs_and_a_user_that_is_not_there_are_found() {
         levels(&unit::check(&config, &UserTable::read(&around().root), &around())),
         [Level::Warn, Level::Warn]
     );
+}
+
+#[test]
+fn the_console_is_found_and_who_reaches_it() {
+    let config = |text: &str| Config::parse(Path::new("t"), text, &Settings::default()).unwrap();
+    let figures = ConsoleFigures { sessions: 1, sign_ins: 2, sign_ins_refused: 3 };
+    let up = console::Running::At("https://10.0.0.7:8443", &figures);
+    let wide = "listen = \"0.0.0.0:8443\"\n";
+    let (only, proxy) = ("only this machine reaches it", "http.trusted_proxies is empty");
+    let at = "it is at https://10.0.0.7:8443/console/: 1 session; since the start 2 sign-ins, and 3 refused";
+    for (text, running, level, says, not) in [
+        ("[console]\nenabled = false", up, Level::Ok, &["it is off"][..], &[at][..]),
+        (wide, up, Level::Ok, &[at, "log.audit is not set"], &[only, proxy]),
+        (wide, console::Running::NoServer, Level::Ok, &["once a server runs"], &[at]),
+        (wide, console::Running::Without, Level::Error, &["nothing serves it"], &[at]),
+        ("listen = \"127.0.0.1:8443\"", up, Level::Ok, &[at, only], &[proxy]),
+        ("listen = \"localhost:8443\"", up, Level::Ok, &[only], &[]),
+        ("[http]\nlisten = \"127.0.0.1:8080\"", up, Level::Ok, &[proxy], &[]),
+        (
+            "listen = \"127.0.0.1:8443\"\n[http]\nlisten = \"127.0.0.1:8080\"\n\
+             trusted_proxies = [\"127.0.0.1\"]\n[log]\naudit = \"/var/log/audit\"",
+            up,
+            Level::Ok,
+            &[at],
+            &[only, proxy, "log.audit"],
+        ),
+    ] {
+        let finding = console::judge(&config(text), running);
+        assert_eq!(finding.level, level, "{text}: {finding:?}");
+        for words in says {
+            assert!(finding.problem.contains(words), "{text}: {words}: {finding:?}");
+        }
+        for words in not {
+            assert!(!finding.problem.contains(words), "{text}: {words}: {finding:?}");
+        }
+    }
 }
 
 #[test]

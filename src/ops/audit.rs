@@ -1,5 +1,7 @@
 //! What the audit log says of a command: its name and its object, and nothing secret.
 
+use std::net::SocketAddr;
+
 use super::{AdminReply, AdminRequest, Failure, is_whole};
 use crate::clock;
 use crate::logs::{AuditEvent, AuditLog, AuditOutcome};
@@ -27,8 +29,14 @@ impl AuditEntry {
         Self { what: name(request), object: object(request), is_audited }
     }
 
-    /// Writes that the caller gave this command, and how it ended.
-    pub fn write(self, audit: &AuditLog, who: &str, result: &Result<AdminReply, Failure>) {
+    /// Writes that the caller gave this command, from `peer` where it came over the network, and how it ended.
+    pub fn write(
+        self,
+        audit: &AuditLog,
+        who: &str,
+        peer: Option<SocketAddr>,
+        result: &Result<AdminReply, Failure>,
+    ) {
         if !self.is_audited {
             return;
         }
@@ -42,7 +50,7 @@ impl AuditEntry {
         };
         let outcome = if result.is_ok() { AuditOutcome::Done } else { AuditOutcome::Failed };
         let (what, object) = (self.what.as_str(), object.as_deref());
-        audit.write(&AuditEvent { at: clock::now(), who, what, object, outcome, peer: None });
+        audit.write(&AuditEvent { at: clock::now(), who, what, object, outcome, peer });
     }
 }
 

@@ -438,6 +438,46 @@ async function printed(t) {
   // All that was read, without the gaps of what is not drawn.
   await until(async () => (await rows(page).count()) >= 100, 'all rows');
   assert.equal(await page.locator('.calls .space').count(), 0);
+  // Pictures are no wider than paper while they are printed, and as wide as before afterwards.
+  await page.emulateMedia({ media: null });
+  for (const [address, picture] of [[`/console/calls/${A1}/${sid(FAMILY)}`, '.ladder-picture'], ['/console/statistics', '.figures .chart svg']]) {
+    await page.goto(t.url + address);
+    const width = () => page.locator(picture).evaluate((one) => one.width.baseVal.value);
+    const before = await width();
+    assert.ok(before > 718, `${address}: ${before}`);
+    await page.evaluate((selector) => window.addEventListener('beforeprint', () => queueMicrotask(() => {
+      window.printed = document.querySelector(selector).width.baseVal.value;
+    })), picture);
+    await page.pdf();
+    const printed = await page.evaluate(() => window.printed);
+    assert.ok(printed > 300 && printed <= 718, `${address} is printed ${printed} px wide`);
+    await until(async () => (await width()) === before, 'that it is as wide as before');
+  }
+}
+
+/** A call with long names and texts of all directions. */
+async function longTexts(t) {
+  const right = '\u05e9\u05dc\u05d5\u05dd '.repeat(8);
+  t.server.token('--account', A2, '--role', 'read', '--name', 'x'.repeat(80));
+  t.rollcall('account', 'set', A2, '--name', `Other ${right}${'n'.repeat(40)}`);
+  try {
+    await t.events([event(20_300, 'failed', {
+      account_sid: A2, from: right, to: 'z'.repeat(200), sip_reason: right, originating_sip_trunk_name: right, note: 'w'.repeat(10_000), at: at(-6 * MINUTE),
+    })]);
+    for (const width of [1280, 640, 390]) {
+      const page = await t.signedIn({ viewport: { width, height: 800 } });
+      for (const [address, seen] of [[`/console/calls/${A2}/${sid(20_300)}`, '.fields'], ['/console/operation?part=tokens', '.table'], ['/console/operation?part=accounts', '.table']]) {
+        await page.goto(t.url + address);
+        await page.locator(seen).waitFor();
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        assert.ok(wide <= 0, `${address} at ${width} is ${wide} px too wide`);
+        const name = page.locator('dt', { hasText: 'originating_sip_trunk_name' });
+        if (seen === '.fields') assert.ok((await name.boundingBox()).height < 30, 'the name of a field is in one line');
+      }
+    }
+  } finally {
+    t.rollcall('account', 'set', A2, '--name', 'Other');
+  }
 }
 
 async function doubled(t) {
@@ -523,4 +563,5 @@ export const tests = [
   ['pages are accessible', accessible],
   ['print is a clean sheet', printed],
   ['pages fit at twice their size', doubled],
+  ['long names and texts fit', longTexts],
 ];

@@ -183,6 +183,135 @@ async function rankingsAreTheApis(t) {
   [await called.elementHandle(), JSON.stringify(shares)]);
 }
 
+const isRanking = (request) => new URL(request.url()).searchParams.get('top') === '10';
+
+async function rankingsWaitForTheFiguresAndAreCancelled(t) {
+  const page = await t.signedIn(await prepared(t));
+  const asked = [];
+  const ended = [];
+  page.on('request', (request) => isRanking(request) && asked.push(request));
+  page.on('requestfailed', (request) => isRanking(request) && ended.push(request));
+  // Held are the figures, or the rankings, until they are let go.
+  let holds = 'figures';
+  let held = [];
+  await page.route((url) => url.pathname.endsWith(`${ACCOUNT}/CallStats`), (route) => {
+    const query = new URL(route.request().url()).searchParams;
+    const is = query.has('interval') ? 'figures' : query.get('top') === '10' ? 'rankings' : '';
+    if (is === holds) held.push(route);
+    else route.continue().catch(() => {});
+  });
+  const letGo = () => {
+    for (const route of held) route.continue().catch(() => {});
+    held = [];
+  };
+  await page.goto(t.url + at());
+  await until(() => held.length > 0, 'that the figures are asked for');
+  const frames = () => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50)))));
+  await frames();
+  assert.equal(asked.length, 0, 'rankings before the figures');
+  letGo();
+  await page.locator('.tops .hbars').nth(4).waitFor();
+  assert.equal(asked.length, 5);
+  // The same where another time, or another filter, is chosen.
+  const direction = page.locator('.setting', { hasText: 'Direction' }).locator('select');
+  await direction.selectOption('inbound');
+  await until(() => held.length > 0, 'that the new figures are asked for');
+  await frames();
+  assert.equal(asked.length, 5, 'rankings before the new figures');
+  holds = 'rankings';
+  letGo();
+  await until(() => asked.length === 10, 'the new rankings');
+  // What nobody waits for any more is cancelled: by another filter, and by another page.
+  await direction.selectOption('outbound');
+  await until(() => ended.length === 5 && asked.length === 15, 'that the rankings of inbound calls are cancelled');
+  await page.getByRole('link', { name: 'History', exact: true }).click();
+  await until(() => ended.length === 10, 'that the rankings of outbound calls are cancelled');
+}
+
+/** What the server still counts for clients that have gone. */
+async function theServerStopsWhereNobodyWaits(t) {
+  const dir = mkdtempSync(path.join(tmpdir(), 'rollcall-statistics-'));
+  const account = 'e0000000-0000-4000-8000-000000000022';
+  const lines = [];
+  for (let n = 0; n < 20_000; n += 1) {
+    const begun = new Date(Date.parse('2026-09-01T00:00:00Z') + n * 60_000).toISOString();
+    lines.push(JSON.stringify({
+      account_sid: account, call_sid: `e1000000-0000-4000-8000-${String(n).padStart(12, '0')}`, call_status: 'completed', direction: 'inbound',
+      from: `+49301${n}`, to: '+18005550100', attempted_at: begun, terminated_at: begun, duration: 0,
+    }));
+  }
+  try {
+    writeFileSync(path.join(dir, 'calls.ndjson'), `${lines.join('\n')}\n`);
+    t.rollcall('import', path.join(dir, 'calls.ndjson'));
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+  const read = async () => Number(/^rollcall_rows_read_total(?:\{[^}]*\})? (\S+)$/m.exec((await t.api('/metrics')).text)[1]);
+  const address = (n) => `/v1/Accounts/${account}/CallStats?group=from&top=10&start=2026-09-01T00:00:${String(n).padStart(2, '0')}Z`;
+  const steady = async () => {
+    let before = -1;
+    await until(async () => {
+      const now = await read();
+      const same = now === before;
+      before = now;
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      return same;
+    }, 'that nothing is read');
+    return before;
+  };
+  const page = await t.signedIn();
+  await page.goto(`${t.url}/console/operation`);
+  const begun = await steady();
+  assert.equal((await t.api(address(0))).json.calls, 20_000);
+  const one = (await steady()) - begun;
+  assert.ok(one >= 20_000, `${one} rows of one question`);
+  const from = await steady();
+  await page.evaluate((paths) => {
+    window.leave = new AbortController();
+    for (const asked of paths) fetch(asked, { signal: window.leave.signal }).catch(() => {});
+  }, Array.from({ length: 30 }, (_, n) => address(n + 1)));
+  await until(async () => (await read()) > from, 'that the server counts');
+  await page.evaluate(() => window.leave.abort());
+  const rows = (await steady()) - from;
+  assert.ok(rows < one * 20, `${rows} rows of 30 questions that nobody waits for, ${one} each`);
+}
+
+async function tooManyToRankIsSaidOnceWithAWayOut(t) {
+  const page = await t.signedIn(await prepared(t));
+  // As the server says it of more than it holds at a time.
+  const words = 'more than 192841 groups; expected fewer words, a narrower search, or a shorter time (start, end)';
+  const source = readFileSync(new URL('../../src/http/stats.rs', import.meta.url), 'utf8').replace(/\\\s+/g, '');
+  assert.ok(source.includes(words.replace('192841', '{groups}')));
+  await page.route((url) => ['from', 'to'].includes(url.searchParams.get('group')), (route) => {
+    const { searchParams } = new URL(route.request().url());
+    if (searchParams.get('start') > '2026-10-25T22') return route.continue();
+    return route.fulfill({ status: 400, json: { msg: `group "${searchParams.get('group')}": ${words}` } });
+  });
+  await page.goto(t.url + at());
+  const note = page.locator('.tops .note');
+  await note.filter({ hasText: '“Most called” and “Most calls from” cannot be shown: there are too many different ones' }).waitFor();
+  assert.equal(await note.count(), 1);
+  assert.equal(await page.getByText(/groups|narrower/).count(), 0);
+  await page.locator('.tops .hbars').nth(2).waitFor();
+  await t.axe(page);
+  await note.getByRole('button', { name: 'Show the last 24 hours of it' }).click();
+  await until(() => new URL(page.url()).searchParams.get('start') === '2026-10-25T23:00:00Z', 'the last day');
+  await page.locator('.tops .hbars').nth(4).waitFor();
+  assert.equal(await note.count(), 0);
+  // A time that goes on becomes a shorter one that goes on.
+  await page.unrouteAll();
+  await page.route((url) => url.searchParams.get('group') === 'from', (route) => route.fulfill({ status: 400, json: { msg: `group "from": ${words}` } }));
+  await t.events([{
+    account_sid: ACCOUNT, call_sid: 'e2000000-0000-4000-8000-000000000001', direction: 'inbound', from: '+15551230001', to: '+18005550100',
+    call_id: 'cid-now@192.0.2.1', call_status: 'busy', sip_status: 486,
+  }]);
+  await page.goto(`${t.url}/console/statistics?account=${ACCOUNT}&range=30d`);
+  await page.getByRole('button', { name: 'Show the last 7 days' }).click();
+  await page.waitForURL(/range=7d/);
+  await page.getByRole('button', { name: 'Show the last 24 hours' }).click();
+  await page.waitForURL(/range=24h/);
+}
+
 async function anOlderAnswerNeverReplacesANewerOne(t) {
   const page = await t.signedIn(await prepared(t));
   let release;
@@ -245,6 +374,40 @@ async function periodsAreWholeDaysOfTheZone(t) {
   ]) assert.deepEqual(await of(query, zone, noon), wanted, `${query} ${zone}`);
 }
 
+async function historyHasTheSameTimes(t) {
+  const page = await t.signedIn(await prepared(t));
+  await page.goto(t.url + at());
+  const times = page.locator('.setting', { hasText: 'Time' }).locator('select');
+  await times.waitFor();
+  const named = await times.locator('option').allTextContents();
+  // Noon of a Monday, by the clock of Berlin.
+  await page.clock.setFixedTime('2026-10-26T11:00:00Z');
+  await page.goto(`${t.url}/console/history?account=${ACCOUNT}`);
+  await page.getByRole('button', { name: 'Time: Any time' }).click();
+  const offered = await page.locator('.range .menu-item').allTextContents();
+  assert.deepEqual(offered, ['Any time', 'Last hour', ...named.filter((name) => name !== 'From, to…')]);
+  const module = await page.evaluate(() => document.querySelector('script[type=module]').src.replace('main.js', 'range.js'));
+  const of = (key, zone) => page.evaluate(async ([address, name, clock]) => {
+    const { start, end } = (await import(address)).range(new URLSearchParams({ range: name }), clock, new Date('2026-10-26T11:00:00Z'));
+    return [start, end].map((edge) => edge && new Date(edge).toISOString().slice(0, 16));
+  }, [module, key, zone]);
+  for (const [key, zone, wanted] of [
+    ['1h', 'local', ['2026-10-26T10:00', undefined]],
+    ['24h', 'utc', ['2026-10-25T11:00', undefined]],
+    ['today', 'local', ['2026-10-25T23:00', undefined]],
+    ['yesterday', 'local', ['2026-10-24T22:00', '2026-10-25T23:00']],
+    ['7d', 'utc', ['2026-10-20T00:00', undefined]],
+    ['last-week', 'local', ['2026-10-18T22:00', '2026-10-25T23:00']],
+    ['last-week', 'utc', ['2026-10-19T00:00', '2026-10-26T00:00']],
+    ['90d', 'utc', ['2026-07-29T00:00', undefined]],
+    ['month', 'local', ['2026-09-30T22:00', undefined]],
+    ['last-month', 'utc', ['2026-09-01T00:00', '2026-10-01T00:00']],
+  ]) assert.deepEqual(await of(key, zone), wanted, `${key} ${zone}`);
+  await page.locator('.range').getByRole('button', { name: 'Last week' }).click();
+  await page.waitForURL(/range=last-week/);
+  await page.getByRole('button', { name: 'Time: Last week' }).waitFor();
+}
+
 async function whereThereIsNothingThePageSaysWhatToDo(t) {
   const page = await t.signedIn(await prepared(t));
   await page.goto(`${t.url}/console/statistics?account=${ACCOUNT}&start=2020-01-01T00:00:00Z&end=2020-01-02T00:00:00Z`);
@@ -280,9 +443,13 @@ export const tests = [
   ['tiles compare with the time before', tilesCompareWithTheTimeBefore],
   ['a bar says its numbers and leads to its calls', aBarSaysItsNumbersAndLeadsToItsCalls],
   ['rankings are what the API says', rankingsAreTheApis],
+  ['rankings wait for the figures, and are cancelled where nobody waits', rankingsWaitForTheFiguresAndAreCancelled],
+  ['the server stops counting where nobody waits', theServerStopsWhereNobodyWaits],
+  ['too many to rank is said once, with a way out', tooManyToRankIsSaidOnceWithAWayOut],
   ['an older answer never replaces a newer one', anOlderAnswerNeverReplacesANewerOne],
   ['a lost connection is mended, and what was asked for is shown', aLostConnectionIsMended],
   ['periods are whole days of the zone', periodsAreWholeDaysOfTheZone],
+  ['History has the same times', historyHasTheSameTimes],
   ['where there is nothing the page says what to do', whereThereIsNothingThePageSaysWhatToDo],
   ['statistics are accessible, fit a telephone and print', isAccessibleAndPrints],
 ];

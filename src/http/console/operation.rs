@@ -98,10 +98,11 @@ async fn run(
     let (context, intake) =
         (request.context.operation.admin()?.clone(), request.context.intake.clone());
     let (audit, who) = (request.context.audit.clone(), format!("token {}", principal.id));
+    let peer = request.peer();
     blocking(move || {
         let entry = AuditEntry::of(&command);
         let result = ops::run(&intake, &context, command, &mut std::io::empty(), &mut |_| Ok(()));
-        entry.write(&audit, &who, &result);
+        entry.write(&audit, &who, peer, &result);
         result.map_err(in_words_of_the_api)
     })
     .await

@@ -80,6 +80,8 @@ fn a_sound_appliance_has_no_findings_up_or_down_and_nothing_is_changed() {
     assert_eq!(level(&findings, "certificate", "CN=rollcall"), "ok");
     assert_eq!(level(&findings, "tokens", "1 of them for everything"), "ok");
     assert_eq!(level(&findings, "index", "1 call, "), "ok");
+    let url = format!("it is at https://127.0.0.1:{}/console/: 0 sessions", rollcall.port);
+    assert_eq!(level(&findings, "console", &url), "ok");
     let text = rollcall.run(&["doctor"]);
     assert!(text.stdout.contains("ok       clock: it shows 2"), "{text:?}");
 

@@ -265,6 +265,10 @@ fn changes_are_audited_as_those_of_the_command_line() {
     ];
     assert_eq!(done, expected);
     assert_eq!(lines[1]["object"], format!("token {id}, admin, role read"));
+    for line in &lines {
+        let peer = line["peer"].as_str().unwrap_or_default();
+        assert!(peer.starts_with("127.0.0.1:"), "{line}");
+    }
     for secret in [&rollcall.admin(), value, "hush-hush"] {
         assert!(!text.contains(secret) && !rollcall.log().contains(secret));
     }

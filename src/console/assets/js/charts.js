@@ -2,9 +2,10 @@
 // one link, over the bar that the pointer or the arrow keys have chosen: it says the numbers and leads to
 // the calls.
 
-import { html, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from './html.js';
+import { html, useEffect, useId, useMemo, useRef, useState } from './html.js';
 import { Text } from './text.js';
 import { minute, number, shortDay } from './time.js';
+import { useWidth } from './window.js';
 
 const TOP = 8;
 const BOTTOM = 22;
@@ -239,19 +240,6 @@ export function Legend({ series }) {
   return html`<ul class="legend">${series.map(({ key, label, text }) => html`<li key=${key}>
     <i class=${`swatch st-${key}`}></i>${label}${text !== undefined && html` <b>${text}</b>`}
   </li>`)}</ul>`;
-}
-
-function useWidth() {
-  const box = useRef(null);
-  const [width, setWidth] = useState(0);
-  useLayoutEffect(() => {
-    const measure = () => setWidth(box.current?.clientWidth ?? 0);
-    measure();
-    const observer = new ResizeObserver(measure);
-    observer.observe(box.current);
-    return () => observer.disconnect();
-  }, []);
-  return [box, width];
 }
 
 /** Round numbers from 0 to at least `most`, five steps or so. */

@@ -1,11 +1,12 @@
 // A call as one picture: its legs as lanes, their states as spans of time.
 
-import { html, useLayoutEffect, useRef, useState } from './html.js';
+import { html } from './html.js';
 import { scale } from './story.js';
 import { StatusIcon, statusName, statusOf, Status } from './status.js';
 import { callAddress } from './url.js';
 import { clock, full, span } from './time.js';
 import { Text } from './text.js';
+import { useWidth } from './window.js';
 
 const BAR = 24;
 const AXIS = 30;
@@ -13,15 +14,7 @@ const LETTER = 6.7;
 
 /** `legs`: of `story.js`, each `{call, depth, name, story}`; `sid` is the leg that the page is about. */
 export function Ladder({ legs, sid, linear, zone, now }) {
-  const box = useRef();
-  const [width, setWidth] = useState(0);
-  useLayoutEffect(() => {
-    const measure = () => setWidth(box.current.clientWidth);
-    measure();
-    const observer = new ResizeObserver(measure);
-    observer.observe(box.current);
-    return () => observer.disconnect();
-  }, []);
+  const [box, width] = useWidth();
   const timed = legs.filter((leg) => leg.story.start !== undefined);
   return html`<div class="ladder" ref=${box}>
     ${width > 0 && timed.length > 0 && html`<${Picture} ...${{ legs: timed, sid, linear, zone, width, now }} />`}

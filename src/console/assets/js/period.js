@@ -1,23 +1,14 @@
 // The time that statistics are of: whole hours or days by the zone's clock, which the store counts
 // fastest, and the time before that they are compared with.
 
+import { bounds, PRESETS } from './range.js';
 import { now as present, startOfDay } from './time.js';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
-/** Key and name of each. */
-export const PERIODS = [
-  ['24h', 'Last 24 hours'],
-  ['today', 'Today'],
-  ['yesterday', 'Yesterday'],
-  ['7d', 'Last 7 days'],
-  ['last-week', 'Last week'],
-  ['30d', 'Last 30 days'],
-  ['90d', 'Last 90 days'],
-  ['month', 'This month'],
-  ['last-month', 'Last month'],
-];
+/** Key and name of each: those that have more than one bar. */
+export const PERIODS = PRESETS.filter(([key]) => key !== '1h');
 
 const USUAL = '7d';
 
@@ -36,26 +27,18 @@ export function period(params, zone, now = new Date(present())) {
   const given = params.get('range');
   const key = PERIODS.some(([known]) => known === given) ? given : USUAL;
   if (key === '24h') {
-    const end = Math.ceil(now / HOUR) * HOUR;
-    return compared(key, new Date(end - DAY), new Date(end), now, (at) => new Date(at - DAY));
+    const [start, end] = bounds(key, new Date(Math.ceil(now / HOUR) * HOUR), zone);
+    return compared(key, start, end, now, (at) => new Date(at - DAY));
   }
+  const [start, end] = bounds(key, now, zone);
   if (key === 'month' || key === 'last-month') {
-    const months = key === 'month' ? 0 : -1;
-    const start = firstOfMonth(now, zone, months);
     // A month that is shorter has ended by then.
     const ended = (at) => new Date(Math.min(monthBefore(at, zone), start));
-    const found = compared(key, start, firstOfMonth(now, zone, months + 1), now, ended);
+    const found = compared(key, start, end, now, ended);
     if (key === 'last-month') found.before.end = start;
     return found;
   }
-  // Days since Monday.
-  const weekday = ((zone === 'utc' ? now.getUTCDay() : now.getDay()) + 6) % 7;
-  const days = {
-    today: [0, 1], yesterday: [-1, 0], '7d': [-6, 1], 'last-week': [-weekday - 7, -weekday], '30d': [-29, 1], '90d': [-89, 1],
-  };
-  const [from, to] = days[key];
-  const shift = (at) => shifted(at, zone, from - to);
-  return compared(key, startOfDay(now, zone, from), startOfDay(now, zone, to), now, shift);
+  return compared(key, start, end, now, (at) => shifted(at, zone, Math.round((start - end) / DAY)));
 }
 
 function compared(key, start, end, now, shift) {
@@ -84,11 +67,6 @@ function monthBefore(at, zone) {
   if (zone === 'utc') moved.setUTCMonth(moved.getUTCMonth() - 1);
   else moved.setMonth(moved.getMonth() - 1);
   return moved;
-}
-
-function firstOfMonth(at, zone, months) {
-  if (zone === 'utc') return new Date(Date.UTC(at.getUTCFullYear(), at.getUTCMonth() + months, 1));
-  return new Date(at.getFullYear(), at.getMonth() + months, 1);
 }
 
 /** Hours and days that may be chosen for a time, and the usual one. */

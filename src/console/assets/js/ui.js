@@ -277,7 +277,7 @@ export function useNow(every = 1000) {
 /**
  * What `load(signal)` gives, anew when `inputs` change: `{value, error, loading, again}`. An older
  * answer never replaces a newer one, and what nobody waits for any more is cancelled. The value stays
- * while the next one loads.
+ * while the next one loads. Without a `load` it waits until there is one.
  */
 export function useLoad(load, inputs) {
   const [state, setState] = useState({ loading: true });
@@ -286,12 +286,12 @@ export function useLoad(load, inputs) {
   useEffect(() => {
     const abort = new AbortController();
     setState((before) => ({ ...before, loading: true }));
-    load(abort.signal).then(
+    load?.(abort.signal).then(
       (value) => !abort.signal.aborted && setState({ value, loading: false }),
       (error) => !abort.signal.aborted && setState((before) => ({ value: before.value, error, loading: false })),
     );
     return () => abort.abort();
-  }, [...inputs, round]);
+  }, [...inputs, round, !load]);
   // What a lost connection has kept away is asked for once there is one.
   const isAway = state.error?.status === 0;
   useEffect(() => (isAway ? onState((change) => change === 'back' && again()) : undefined), [isAway]);

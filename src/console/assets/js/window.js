@@ -1,6 +1,6 @@
-// Which rows of a long list are drawn, and whether the page is narrow.
+// Which rows of a long list are drawn, whether the page is narrow, and how wide a picture is.
 
-import { useEffect, useLayoutEffect, useState } from './html.js';
+import { useEffect, useLayoutEffect, useRef, useState } from './html.js';
 
 const BESIDE = 16;
 const STEP = 8;
@@ -42,4 +42,28 @@ export function useNarrow() {
     return () => media.removeEventListener('change', changed);
   }, []);
   return narrow;
+}
+
+// Paper is never measured, and cuts off what is wider.
+const PAPER = 640;
+
+/** `[ref, width]`: the pixels across of an element, and no more than paper has while it is printed. */
+export function useWidth() {
+  const box = useRef(null);
+  const [width, setWidth] = useState(0);
+  useLayoutEffect(() => {
+    const measure = () => setWidth(box.current?.clientWidth ?? 0);
+    const print = () => setWidth((now) => Math.min(now, PAPER));
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(box.current);
+    window.addEventListener('beforeprint', print);
+    window.addEventListener('afterprint', measure);
+    return () => {
+      observer.disconnect();
+      window.removeEventListener('beforeprint', print);
+      window.removeEventListener('afterprint', measure);
+    };
+  }, []);
+  return [box, width];
 }

@@ -58,12 +58,14 @@ export function Statistics({ session, url, navigate, zone, account }) {
         <${Tiles} value=${value} earlier=${earlier.value} time=${time} zone=${zone} measure=${measure} set=${set} />
         <${Figures} ...${{ value, measure, view, interval: value.interval, zone, time: value.time, calls }} />`}
     </div>`}
-    ${value && value.calls > 0 && html`<${Tops} ...${{ url, set, query, calls, time, session, round: Math.floor(round / 300_000) }} />`}
+    ${value && value.calls > 0 && html`<${Tops} ...${{
+      url, set, query, calls, time, session, begin: value.asked === main, round: Math.floor(value.round / 300_000),
+    }} />`}
   </div>`;
 
   function arrived(answer) {
     performance.mark('figures-arrived');
-    return { ...answer, asked: main, interval, time };
+    return { ...answer, asked: main, interval, time, round };
   }
 }
 

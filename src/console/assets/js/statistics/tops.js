@@ -6,7 +6,7 @@ import { HBars } from '../charts.js';
 import { countryName } from '../countries.js';
 import { csv, save } from '../csv.js';
 import { iso, number } from '../time.js';
-import { Button, ErrorNote, Waiting, useLoad } from '../ui.js';
+import { Button, ErrorNote, Note, Waiting, useLoad } from '../ui.js';
 import { percent, ratio, short } from './measures.js';
 
 /** How many of each are shown. */
@@ -36,24 +36,49 @@ const TOPS = [
   },
 ];
 
-export function Tops({ url, set, query, calls, time, session, round }) {
+/**
+ * The rankings. Some of them read every call, so that they begin with `begin`: once the figures are
+ * drawn, which they then do not delay.
+ */
+export function Tops({ url, set, query, calls, time, session, begin, round }) {
   const rank = RANKS.find(([key]) => key === url.params.get('rank')) ?? RANKS[0];
+  const tops = TOPS.map((top) => {
+    const asked = query({ ...rank[2], group: top.group, top: TOP });
+    return { ...top, ...useLoad(begin ? (signal) => json(asked, { signal }) : undefined, [asked, round]) };
+  });
+  const many = tops.filter(({ error }) => isTooMany(error));
   return html`<section class="tops" aria-label="Rankings">
     <header><h2>Most of</h2>
       <label class="setting"><span class="sr">Ranked are</span><select class="select" value=${rank[0]} onChange=${(event) => set({ rank: event.target.value })}>
         ${RANKS.map(([key, name]) => html`<option key=${key} value=${key} selected=${key === rank[0]}>${name}</option>`)}
       </select></label>
     </header>
-    <div class="top-grid">${TOPS.map((top) => html`<${Top} key=${top.group} ...${{ ...top, query, calls, rank, time, session, round }} />`)}</div>
+    ${many.length > 0 && html`<${TooMany} names=${many.map(({ title }) => title)} time=${time} set=${set} />`}
+    <div class="top-grid">${tops.filter((top) => !many.includes(top)).map((top) => html`<${Top} key=${top.group} ...${{ ...top, calls, rank, time, session }} />`)}</div>
   </section>`;
 }
 
-function Top({ group, head, title, link, note, unknown, query, calls, rank, time, session, round }) {
+/** Whether the server has found more different numbers than it holds at a time. */
+function isTooMany(error) {
+  return error?.status === 400 && /more than \d+ groups/.test(error.message);
+}
+
+/** What cannot be ranked, and the next shorter time. */
+function TooMany({ names, time, set }) {
+  const hours = (time.end - time.start) / 3_600_000;
+  const [length, words] = [[720, '30 days'], [168, '7 days'], [24, '24 hours'], [1, 'hour']].find(([shorter]) => shorter < hours - 2) ?? [];
+  const goesOn = time.until < time.end && length >= 24;
+  const key = { 720: '30d', 168: '7d', 24: '24h' }[length];
+  const shorten = () => set(goesOn ? { range: key, start: '', end: '', interval: '' }
+    : { range: '', start: iso(new Date(time.end - length * 3_600_000)), end: iso(time.end), interval: '' });
+  return html`<${Note} kind="warn">${names.map((name) => `“${name}”`).join(' and ')} cannot be shown: there are too many different ones in this time to
+    rank them.${length ? html` A shorter time has fewer. <button type="button" class="link" onClick=${shorten}>Show the last ${words}${goesOn ? '' : ' of it'}</button>` : ' With a filter there are fewer.'}<//>`;
+}
+
+function Top({ group, head, title, link, note, unknown, calls, rank, time, session, value, error, loading, again }) {
   // A masked number finds no calls.
   const isMasked = session.role === 'read-masked' && (group === 'from' || group === 'to');
   const [rankKey, , filter] = rank;
-  const asked = query({ ...filter, group, top: TOP });
-  const { value, error, loading, again } = useLoad((signal) => json(asked, { signal }), [asked, round]);
   const rows = (value?.groups ?? []).filter((row) => row.calls > 0).map((row) => {
     const name = row[group];
     const to = name === '' || isMasked ? null : link(name);
