@@ -220,6 +220,7 @@ fn is_quick(request: &AdminRequest) -> bool {
         | AdminRequest::ForwardStatus
         | AdminRequest::ForwardRetry { .. }
         | AdminRequest::ForwardPause { .. }
+        | AdminRequest::ClusterForget { .. }
         | AdminRequest::CertRenew { .. } => true,
         // A part of a sid is looked for among all.
         AdminRequest::Show { call } => ops::is_whole(call),
@@ -228,6 +229,7 @@ fn is_quick(request: &AdminRequest) -> bool {
         | AdminRequest::Export(_)
         | AdminRequest::ExportCsv { .. }
         | AdminRequest::List { .. }
+        | AdminRequest::ClusterCompare
         | AdminRequest::Check
         | AdminRequest::Rebuild
         | AdminRequest::Compact { .. }

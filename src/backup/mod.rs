@@ -41,7 +41,7 @@ pub use archive::parse_recipient;
 pub use error::BackupError;
 pub use manifest::Manifest;
 pub use read::Identities;
-pub use restore::restore;
+pub use restore::{Restored, restore};
 pub use send::{BackupScope, send};
 pub use verify::verify;
 pub use write::{BackupRequest, BackupSummary, write};

@@ -11,11 +11,13 @@ use super::output::Output;
 use super::owner::outside;
 use super::paths::backup_failure;
 use super::words;
-use crate::backup::{self, BackupError, BackupRequest, BackupSummary, Identities, Manifest};
+use crate::backup::{
+    self, BackupError, BackupRequest, BackupSummary, Identities, Manifest, Restored,
+};
 use crate::config::Config;
 use crate::domain::{counted, show_size};
 use crate::ops::{AdminRequest, Failure, LastBackup};
-use crate::store::{Lock, Store};
+use crate::store::{Lock, LogPosition, Store};
 use crate::wire::show_time;
 use crate::{clock, server, users};
 
@@ -133,6 +135,37 @@ pub(super) fn restore(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let dir = &config.data_dir;
+    let (restored, calls, _) = restored(config, words, output)?;
+    let last = restored.last_change_at.map(|at| show_time(at).to_string());
+    if output.json {
+        return output.text(
+            &json!({
+                "data_dir": dir.display().to_string(),
+                "calls": calls,
+                "sequence": restored.sequence,
+                "last_change_at": last,
+                "backup_sequence": restored.manifest.sequence,
+                "epoch": restored.epoch,
+            })
+            .to_string(),
+        );
+    }
+    let last = last.map(|at| format!(", received {at}")).unwrap_or_default();
+    let dir = dir.display();
+    output.say(&format!("next: rollcall serve --data-dir {dir}"));
+    let sequence = restored.sequence;
+    let calls = counted(calls, "call");
+    output.text(&format!("{dir}: {calls}, up to sequence {sequence}{last}"))
+}
+
+/// The same, with nothing but notes said of it. Returns how many calls it has, and how far the log of several machines
+/// is applied in it.
+pub(super) fn restored(
+    config: &Config,
+    words: words::Restore,
+    output: &mut Output,
+) -> Result<(Restored, u64, Option<LogPosition>), Failure> {
+    let dir = &config.data_dir;
     let identities = Identities(words.identity);
     let us = rustix::process::geteuid().as_raw();
     let owner = std::fs::metadata(dir).map(|dir| dir.uid()).ok();
@@ -171,7 +204,7 @@ pub(super) fn restore(
         output.say(&format!("removed what an earlier restore had left unfinished in {dir}"));
     }
     // That it opens is the last proof; and the first start is quick.
-    let calls = opened(config, output).map_err(|failure| {
+    let (calls, position) = opened(config, output).map_err(|failure| {
         let Failure { message, usage } = failure;
         let dir = dir.display();
         let message = format!(
@@ -181,30 +214,11 @@ pub(super) fn restore(
         );
         Failure { message, usage }
     })?;
-    let last = restored.last_change_at.map(|at| show_time(at).to_string());
-    if output.json {
-        return output.text(
-            &json!({
-                "data_dir": dir.display().to_string(),
-                "calls": calls,
-                "sequence": restored.sequence,
-                "last_change_at": last,
-                "backup_sequence": restored.manifest.sequence,
-                "epoch": restored.epoch,
-            })
-            .to_string(),
-        );
-    }
-    let last = last.map(|at| format!(", received {at}")).unwrap_or_default();
-    let dir = dir.display();
-    output.say(&format!("next: rollcall serve --data-dir {dir}"));
-    let sequence = restored.sequence;
-    let calls = counted(calls, "call");
-    output.text(&format!("{dir}: {calls}, up to sequence {sequence}{last}"))
+    Ok((restored, calls, position))
 }
 
-/// Opens what was restored, which makes its index. Returns how many calls it has.
-fn opened(config: &Config, output: &mut Output) -> Result<u64, Failure> {
+/// Opens what was restored, which makes its index. Returns how many calls it has, and how far a log is applied.
+fn opened(config: &Config, output: &mut Output) -> Result<(u64, Option<LogPosition>), Failure> {
     let lock = Lock::take(&config.data_dir, false)?;
     let store = {
         let output = parking_lot::Mutex::new(&mut *output);
@@ -213,9 +227,10 @@ fn opened(config: &Config, output: &mut Output) -> Result<u64, Failure> {
     };
     // It was built here, so that its number is known.
     let calls = store.status().calls.unwrap_or_default();
+    let position = store.position();
     store.close()?;
     output.finish();
-    Ok(calls)
+    Ok((calls, position))
 }
 
 fn described(manifest: &Manifest) -> String {

@@ -1,24 +1,29 @@
 //! `rollcall cluster`: words, what is done, and what a person sees of it.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::backup;
+use super::execute::execute;
 use super::output::Output;
+use super::paths::whole_path;
 use super::table::{clean, table};
+use super::words::Restore;
 use crate::cluster::{
-    self, Connection, CreateError, Epoch, Heartbeat, LogOptions, Monitors, Observed, OpenError,
-    ReplicaState, ServerReport, Settings,
+    self, Connection, CreateError, Epoch, Heartbeat, Log, LogOptions, Monitors, Observed,
+    OpenError, Position, ReplicaState, Sameness, ServerReport, Settings, Stopped,
 };
 use crate::config::{Cluster, Config};
-use crate::domain::{exact_duration, show_size};
-use crate::ops::Failure;
+use crate::domain::{counted, exact_duration, show_size};
+use crate::ops::{AdminReply, AdminRequest, Comparison, Failure, MESSAGE_VERSION};
 use crate::outbound::Base;
 use crate::random;
-use crate::store::chain;
+use crate::store::{LogPosition, chain};
 
 /// How long the servers are tried.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -36,6 +41,40 @@ pub(super) enum ClusterCommand {
     /// It asks the nats-servers and their monitors, and listens to the nodes for some seconds. It needs no server
     /// of rollcall, and changes nothing.
     Status,
+    /// Have all nodes hash their calls behind the same message of the log, and compare; exit 1 if they differ.
+    ///
+    /// It asks the running server. Each node applies nothing while it reads all of its calls, so that it is some seconds
+    /// behind for each million of them.
+    Compare,
+    /// Show which version of messages the log gets, and which each node reads.
+    ///
+    /// A node stops at a message of a later version than it reads. So the version that is written is one that every
+    /// release reads from which one upgrades node by node.
+    Level,
+    /// Miss a node no more that is gone for good.
+    ///
+    /// Else `status` and alerts name it as one that is silent. It asks the running server, which tells the other nodes.
+    Forget {
+        /// The node's name, as `cluster status` and `status` show it.
+        #[arg(value_name = "NODE")]
+        node: String,
+    },
+    /// Make the data of this node from a backup of another one, and say whether the log goes on from there.
+    ///
+    /// The backup is restored into the directory that --data-dir names, as `restore` does, and compared with the log.
+    /// What it lacks comes from the log once the server starts. Exit 1 if the log does not have that any more: then take a
+    /// newer backup.
+    Seed(SeedArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SeedArgs {
+    /// The backup of another node.
+    #[arg(value_parser = whole_path())]
+    backup: PathBuf,
+    /// For an encrypted backup: the file with the age key.
+    #[arg(long, value_name = "FILE", value_parser = whole_path())]
+    identity: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -51,6 +90,14 @@ pub(super) fn run(
     command: ClusterCommand,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
+    let asked = match &command {
+        ClusterCommand::Compare => Some(AdminRequest::ClusterCompare),
+        ClusterCommand::Forget { node } => Some(AdminRequest::ClusterForget { node: node.clone() }),
+        _ => None,
+    };
+    if let Some(request) = asked {
+        return ask(config, request, output);
+    }
     let Some(cluster) = config.cluster() else {
         return Err(Failure::usage(
             "cluster.name is not set, so that this server is by itself; set cluster.name, cluster.node and \
@@ -61,9 +108,112 @@ pub(super) fn run(
     runtime.block_on(async {
         match command {
             ClusterCommand::Create(args) => create(cluster, args, output).await,
-            ClusterCommand::Status => status(&cluster, output).await,
+            ClusterCommand::Level => level(&cluster, output).await,
+            ClusterCommand::Seed(args) => seed(config, &cluster, args, output).await,
+            _ => status(&cluster, output).await,
         }
     })
+}
+
+/// Asks the running server.
+fn ask(config: &Config, request: AdminRequest, output: &mut Output) -> Result<ExitCode, Failure> {
+    let mut take = |_: Option<&str>, _: &[u8]| Ok(());
+    let answer = execute(config, request, &mut std::io::empty(), output, &mut take)?;
+    output.reply(&answer.reply, answer.running)?;
+    let differs = matches!(&answer.reply, AdminReply::Compared(found) if !found.is_same());
+    Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What nodes held, for people.
+pub(super) fn compared(comparison: &Comparison) -> String {
+    let rows = comparison.nodes.iter().map(|node| {
+        vec![
+            node.node.clone(),
+            node.calls.map_or_else(|| "-".to_owned(), |calls| calls.to_string()),
+            node.hash.clone().unwrap_or_else(|| "said nothing in time".to_owned()),
+        ]
+    });
+    let behind = comparison.seq;
+    let verdict = match (comparison.is_same(), comparison.nodes.len()) {
+        (true, 1) => format!("there is one node alone, behind message {behind}"),
+        (true, count) => format!("{count} nodes hold the same behind message {behind}"),
+        (false, _) => format!("the nodes do not hold the same behind message {behind}"),
+    };
+    format!("{}{verdict}\n", table(&["NODE", "CALLS", "SHA-256"], rows.collect()))
+}
+
+/// The same for programs.
+pub(super) fn compared_json(comparison: &Comparison) -> Value {
+    let mut value = json!(comparison);
+    if let Value::Object(members) = &mut value {
+        members.insert("same".to_owned(), json!(comparison.is_same()));
+    }
+    value
+}
+
+async fn level(cluster: &Cluster, output: &mut Output) -> Result<ExitCode, Failure> {
+    let (connection, monitors) = connect(cluster).await?;
+    let observed = cluster::observe(&connection, &monitors, cluster.unverified_sync).await;
+    let nodes = &observed.servers.nodes;
+    let cannot = nodes.iter().any(|node| node.reads < MESSAGE_VERSION);
+    let text = if output.json {
+        let nodes = nodes.iter().map(|node| json!({ "node": node.node, "reads": node.reads }));
+        let nodes: Vec<_> = nodes.collect();
+        json!({ "writes": MESSAGE_VERSION, "nodes": nodes }).to_string()
+    } else {
+        let rows = nodes.iter().map(|node| vec![node.node.clone(), node.reads.to_string()]);
+        let verdict = match (nodes.is_empty(), cannot) {
+            (true, _) => "no node was heard",
+            (_, true) => "not every node reads that: upgrade the others before this release writes",
+            _ => "every node that was heard reads that",
+        };
+        let table = table(&["NODE", "READS UP TO"], rows.collect());
+        format!("this release writes messages of version {MESSAGE_VERSION}\n{table}{verdict}\n")
+    };
+    output.text(&text)?;
+    Ok(if cannot { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn seed(
+    config: &Config,
+    cluster: &Cluster,
+    args: SeedArgs,
+    output: &mut Output,
+) -> Result<ExitCode, Failure> {
+    let (connection, _) = connect(cluster).await?;
+    let log = Log::open(&connection).await.map_err(|error| Failure::new(chain(&error)))?;
+    let SeedArgs { backup: path, identity } = args;
+    let words = Restore { backup: path, until: None, identity };
+    let (_, calls, position) = backup::restored(config, words, output)?;
+    let position = position.ok_or_else(|| {
+        Failure::new(
+            "the backup is of a server that was by itself: it has applied nothing of the log. Only the first node of a \
+             new cluster begins so; others take a backup of that one",
+        )
+    })?;
+    let LogPosition { epoch, seq, crc } = position;
+    let position = Position { epoch: Epoch::from_bytes(epoch), seq, crc };
+    let failed = |error: &dyn std::error::Error| Failure::new(chain(error));
+    let found = log.compare(&position).await.map_err(|error| failed(&error))?;
+    let last = log.bounds().await.map_err(|error| failed(&error))?.last;
+    if !matches!(found, Sameness::Same | Sameness::Adjoins) {
+        let why = Stopped::Differs(found);
+        return Err(Failure::new(format!(
+            "the backup ends with message {seq}, and the log does not go on from there: {why}; take a newer backup"
+        )));
+    }
+    let missing = last.saturating_sub(seq);
+    let text = if output.json {
+        json!({ "calls": calls, "applied": seq, "last": last, "missing": missing }).to_string()
+    } else {
+        format!(
+            "{}, up to message {seq} of the log, which goes on from there: {} more when the server starts\n",
+            counted(calls, "call"),
+            counted(missing, "message")
+        )
+    };
+    output.text(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn connect(cluster: &Cluster) -> Result<(Connection, Monitors), Failure> {

@@ -112,6 +112,13 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
             "rollcall cluster create --monitor http://10.0.0.2:8222 --monitor http://10.0.0.3:8222",
         ],
     ),
+    (&["cluster", "compare"], &["rollcall cluster compare"]),
+    (&["cluster", "level"], &["rollcall cluster level"]),
+    (&["cluster", "forget"], &["rollcall cluster forget node3"]),
+    (
+        &["cluster", "seed"],
+        &["rollcall cluster seed /var/backups/rollcall/node1.tar.zst --data-dir /var/lib/rollcall"],
+    ),
     (&["cluster", "status"], &["rollcall cluster status", "rollcall cluster status --json"]),
     (
         &["jambonz"],

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::cluster;
 use super::listing::{Members, shown};
 use super::status;
 use super::table::{clean, table};
@@ -55,6 +56,7 @@ pub(super) fn json(reply: &AdminReply, running: bool) -> Rendered {
         AdminReply::Purged(purged) => json!(purged),
         AdminReply::Checked(checked) => json!(checked),
         AdminReply::Forward(forward) => json!(forward),
+        AdminReply::Compared(comparison) => cluster::compared_json(comparison),
     };
     value.to_string().into()
 }
@@ -109,6 +111,7 @@ pub(super) fn text(reply: &AdminReply, running: bool) -> Rendered {
         AdminReply::Purged(purged) => forgotten(purged).into(),
         AdminReply::Checked(checked) => checked_text(checked).into(),
         AdminReply::Forward(forward) => forward_text(forward).into(),
+        AdminReply::Compared(comparison) => cluster::compared(comparison).into(),
         // Asked for by a command that tells it itself.
         AdminReply::Health(_) => String::new().into(),
     }

@@ -40,6 +40,20 @@ pub struct Heartbeat {
     pub at: u64,
     /// What it has seen of the servers that it watches.
     pub servers: Vec<ServerReport>,
+    /// What it held when it was compared with others last.
+    pub compared: Option<Compared>,
+    /// Nodes that are gone for good, as somebody has said there.
+    pub forgotten: Vec<String>,
+}
+
+/// All calls of a node behind one message of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Compared {
+    pub seq: u64,
+    pub calls: u64,
+    /// SHA-256: 64 hexadecimal digits.
+    pub hash: String,
 }
 
 /// What the monitor of one server says.
@@ -147,9 +161,11 @@ impl Peers {
         self.all(now).filter(|(_, ago)| *ago <= ALIVE).map(|(heartbeat, _)| heartbeat)
     }
 
-    /// A node that is gone for good.
-    pub fn forget(&mut self, node: &ClusterName) {
-        self.heard.remove(node.as_str());
+    /// A node that is gone for good, unless it is alive.
+    pub fn forget(&mut self, node: &str, now: Instant) {
+        if !self.alive(now).any(|beat| beat.node == node) {
+            self.heard.remove(node);
+        }
     }
 
     /// Whether what one node does for all is for this one to do: its name is the least of those that were heard
@@ -203,8 +219,13 @@ mod tests {
         assert_eq!(peers.all_read(2, after(31)), 2);
         assert_eq!(peers.alive(after(31)).count(), 1);
         assert_eq!(peers.all(after(31)).count(), 2);
-        peers.forget(&a);
-        assert!(peers.is_first(&c, "e", after(31)));
+        // One that is alive is not forgotten.
+        peers.forget("a", after(31));
+        assert_eq!(peers.all(after(31)).count(), 2);
+        peers.forget("a", after(51));
+        peers.forget("b", after(51));
+        assert_eq!(peers.all(after(51)).count(), 0);
+        assert!(peers.is_first(&c, "e", after(51)));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use crate::config::{ClusterName, WithoutQuorum};
 pub use connection::{ConnectError, Connection, Link};
 pub use epoch::{Epoch, EpochError};
 pub use follow::{Follower, Following, Stopped};
-pub use hints::{Heartbeat, HintError, Hints, Peers, ServerReport};
+pub use hints::{Compared, Heartbeat, HintError, Hints, Peers, ServerReport};
 pub use log::{
     ApiError, AppendError, Bounds, Log, LogOptions, OpenError, ReplicaState, StoredMessage,
     TrimError, message_bytes_for,

@@ -30,6 +30,8 @@ const UNPROVEN_MAX: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Messages that a node may be behind, however few the log has.
 const BEHIND_MIN: u64 = 10_000;
+/// How long other nodes are told that one is gone for good.
+const FORGOTTEN: Duration = Duration::from_secs(10);
 /// Servers of which reports are kept.
 const SERVERS_MAX: usize = 16;
 
@@ -131,6 +133,9 @@ impl Health {
             beat.servers.iter().filter(|report| report.looked_at <= clock).cloned().collect();
         self.note_reports(reports);
         self.lag.heard(beat.newest, now);
+        for gone in &beat.forgotten {
+            self.peers.forget(gone, now);
+        }
         self.peers.note(beat, now);
     }
 
@@ -257,7 +262,45 @@ impl Node {
             reads: MESSAGE_VERSION,
             at: clock::now().millis(),
             servers: health.reports.values().filter(|_| is_whole).cloned().collect(),
+            compared: self.compared.lock().clone(),
+            forgotten: self.forgotten(Instant::now()),
         }
+    }
+
+    /// A node that is gone for good is not missed any more, here and where the other nodes are.
+    ///
+    /// # Errors
+    /// It is alive, or not known.
+    pub fn forget(&self, node: &str) -> Result<(), String> {
+        let now = Instant::now();
+        let mut health = self.health.lock();
+        let heard = health.peers.all(now).find(|(beat, _)| beat.node == node);
+        let Some((_, ago)) = heard else {
+            let mut names: Vec<&str> =
+                health.peers.all(now).map(|(beat, _)| beat.node.as_str()).collect();
+            names.sort_unstable();
+            let known = match names.as_slice() {
+                [] => "no other node was heard".to_owned(),
+                names => format!("these were heard: {}", names.join(", ")),
+            };
+            return Err(format!("node \"{node}\" is not known here; {known}"));
+        };
+        let ago = ago.as_secs();
+        health.peers.forget(node, now);
+        if health.peers.all(now).any(|(beat, _)| beat.node == node) {
+            return Err(format!("node {node} was heard {ago} s ago: stop it first"));
+        }
+        drop(health);
+        self.forgotten.lock().push((node.to_owned(), now));
+        self.has_news.notify_one();
+        Ok(())
+    }
+
+    /// What is still told to the others.
+    fn forgotten(&self, now: Instant) -> Vec<String> {
+        let mut forgotten = self.forgotten.lock();
+        forgotten.retain(|(_, since)| now.saturating_duration_since(*since) < FORGOTTEN);
+        forgotten.iter().map(|(node, _)| node.clone()).collect()
     }
 
     /// The node has caught up once all is applied that the log had when it was looked at first.

@@ -19,6 +19,7 @@
 //! * What was acknowledged is in the log, or on this machine's disk and said so.
 //! * A node that does not know whether it has all says so (`State`), and is not ready.
 
+mod compare;
 mod health;
 mod join;
 mod kept;
@@ -39,6 +40,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+pub use crate::codec::MESSAGE_VERSION;
+pub use compare::Comparison;
 pub use status::NodeStatus;
 
 use health::{Health, Untrusted};
@@ -48,9 +51,9 @@ use waiters::Waiters;
 
 use crate::clock;
 use crate::cluster::{
-    ClusterName, ConnectError, Connection, Epoch, Follower, Following, Link, Log, Monitors, Packer,
-    PackerOptions, PlaceError, Placed, Position, Problem, ReadError, Sameness, Settings,
-    SettingsError, Stopped, verify_servers,
+    ClusterName, Compared, ConnectError, Connection, Epoch, Follower, Following, Link, Log,
+    Monitors, Packer, PackerOptions, PlaceError, Placed, Position, Problem, ReadError, Sameness,
+    Settings, SettingsError, Stopped, verify_servers,
 };
 use crate::codec::{assemble, encode_submission, peek_message_id};
 use crate::config::{Cluster, WithoutQuorum};
@@ -122,6 +125,10 @@ pub struct Node {
     waits_for: Mutex<Option<String>>,
     /// As it was told in the log of the process last.
     told: watch::Sender<State>,
+    /// What this store held behind the last mark.
+    compared: Mutex<Option<Compared>>,
+    /// Nodes that are gone for good, and since when that is told to the others.
+    forgotten: Mutex<Vec<(String, Instant)>>,
     /// There is something to tell other nodes.
     has_news: Notify,
     kept_something: Notify,
@@ -163,6 +170,8 @@ impl Node {
             stopped: Mutex::default(),
             waits_for: Mutex::default(),
             told: watch::Sender::new(State::Starting(None)),
+            compared: Mutex::default(),
+            forgotten: Mutex::default(),
             has_news: Notify::new(),
             kept_something: Notify::new(),
             stopping: watch::Sender::new(false),

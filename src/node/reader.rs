@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::{Node, Running, join};
+use super::{Node, Running, compare, join};
 use crate::cluster::{Position, StoredMessage};
 use crate::codec::{Message, MessageError, MessageId, decode_message};
 use crate::store::{AppliedMessage, ApplyTicket, LogPosition, chain};
@@ -24,6 +24,8 @@ pub(super) struct Applying {
     position: LogPosition,
     /// Of a message of this node.
     own: Option<MessageId>,
+    /// Behind it all nodes are compared.
+    is_mark: bool,
     ticket: ApplyTicket,
 }
 
@@ -41,8 +43,12 @@ pub(super) fn hand_on(
             }
             match hand_on_one(node, running, stored) {
                 Ok(applying) => {
+                    let mark = applying.is_mark.then_some(applying.position.seq);
                     if under_way.blocking_send(applying).is_err() {
                         return;
+                    }
+                    if let Some(seq) = mark {
+                        compare::hash(node, running, seq);
                     }
                 }
                 Err(why) => return node.stop_applying(why),
@@ -70,6 +76,7 @@ fn hand_on_one(
     if let Some(why) = join::is_claim(seq, message.submissions.len()) {
         return Err(why);
     }
+    let is_mark = compare::is_mark(&message.id, message.submissions.len());
     let own = (&*message.node == node.name.as_str()).then_some(message.id);
     let position =
         LogPosition { epoch: running.log.epoch().bytes(), seq, crc: crc32c::crc32c(&bytes) };
@@ -77,7 +84,7 @@ fn hand_on_one(
     node.health.lock().lag.read(seq, at);
     let applied = AppliedMessage { position, logged_at: at, message };
     let ticket = node.store.apply_message(applied).map_err(|error| chain(&error))?;
-    Ok(Applying { position, own, ticket })
+    Ok(Applying { position, own, is_mark, ticket })
 }
 
 /// A message that cannot be decoded: one replica may have it wrong.
@@ -105,7 +112,7 @@ pub(super) async fn settle(
     running: Arc<Running>,
     mut under_way: mpsc::Receiver<Applying>,
 ) {
-    while let Some(Applying { position, own, ticket }) = under_way.recv().await {
+    while let Some(Applying { position, own, ticket, .. }) = under_way.recv().await {
         let outcomes = match ticket.durable().await {
             Ok(outcomes) => outcomes,
             Err(error) => return node.stop_applying(chain(&error)),

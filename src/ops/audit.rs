@@ -95,6 +95,7 @@ fn object(request: &AdminRequest) -> Option<String> {
         AdminRequest::ForwardRetry { target } => {
             target.as_ref().map(|target| format!("target {target}"))
         }
+        AdminRequest::ClusterForget { node } => Some(format!("node {node}")),
         AdminRequest::ForwardPause { paused } => {
             Some(if *paused { "paused" } else { "resumed" }.to_owned())
         }

@@ -4,6 +4,7 @@
 mod accounts;
 mod audit;
 mod certificates;
+mod cluster;
 mod console;
 mod follow;
 mod forward;
@@ -23,7 +24,7 @@ use std::io::{self, BufRead};
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::node::NodeStatus;
+pub use crate::node::{Comparison, MESSAGE_VERSION, NodeStatus};
 pub use accounts::{AccountInfo, AccountSettings, NewKeep};
 pub use audit::AuditEntry;
 pub use certificates::{
@@ -138,6 +139,12 @@ pub enum AdminRequest {
         /// The name of a target; none for all.
         target: Option<String>,
     },
+    /// Has all nodes say what they hold behind the same message of the log.
+    ClusterCompare,
+    /// A node that is gone for good is not missed any more.
+    ClusterForget {
+        node: String,
+    },
     /// Keeps webhooks without sending them, or sends them again.
     ForwardPause {
         paused: bool,
@@ -185,6 +192,8 @@ pub enum AdminReply {
     Certificates(CertificateList),
     Checked(Checked),
     Forward(ForwardFigures),
+    /// What each node holds.
+    Compared(Comparison),
 }
 
 /// What a command emits while it runs.
@@ -332,6 +341,8 @@ pub fn run(
         AdminRequest::ForwardStatus => Ok(forward::status(store)),
         AdminRequest::ForwardRetry { target } => forward::retry(intake, target.as_deref()),
         AdminRequest::ForwardPause { paused } => forward::pause(intake, paused),
+        AdminRequest::ClusterCompare => cluster::compare(intake),
+        AdminRequest::ClusterForget { node } => cluster::forget(intake, &node),
         AdminRequest::BackupMade(made) => status::note_backup(context, &made),
         AdminRequest::ConsoleOpen(new) => console::link(context, &new),
         AdminRequest::CertShow => certificates::show(context),

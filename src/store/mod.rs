@@ -44,6 +44,7 @@ mod checkpointer;
 mod claims;
 mod committer;
 mod compactor;
+mod content;
 mod count;
 mod data_dir;
 mod disk_space;

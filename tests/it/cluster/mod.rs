@@ -10,3 +10,4 @@ mod log_hints;
 mod log_packing;
 mod log_security;
 pub mod nats;
+mod nodes;

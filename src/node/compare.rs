@@ -1,0 +1,175 @@
+//! Whether all nodes hold the same calls: each hashes its own behind the same message of the log.
+//!
+//! The message is a *mark*: it has no submissions, and its id says what it is. A node that has applied it applies nothing more
+//! until it has read all of its calls, and tells the hash with what it says of itself each second.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
+
+use super::{APPEND_TIMEOUT, Node, Running};
+use crate::cluster::{Compared, Heartbeat};
+use crate::codec::{MessageId, assemble};
+use crate::random;
+use crate::store::{StoreError, chain};
+
+/// What the id of a mark begins with; the rest is random.
+const MARK: &[u8; 8] = b"compare\0";
+/// How long the hashes of all nodes are waited for.
+const LONGEST: Duration = Duration::from_mins(5);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What all nodes held behind one message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The number of that message.
+    pub seq: u64,
+    /// The nodes that were alive, the one that was asked first.
+    pub nodes: Vec<NodeContent>,
+}
+
+/// What a node held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeContent {
+    pub node: String,
+    /// None where it did not say so in time.
+    pub calls: Option<u64>,
+    /// SHA-256 over all calls: 64 hexadecimal digits.
+    pub hash: Option<String>,
+}
+
+impl Comparison {
+    /// Whether all of them said that they hold the same.
+    pub fn is_same(&self) -> bool {
+        let mut hashes = self.nodes.iter().map(|node| &node.hash);
+        let first = hashes.next();
+        first.is_some_and(|first| first.is_some() && hashes.all(|hash| hash == first))
+    }
+}
+
+/// Whether a message is a mark.
+pub(super) fn is_mark(id: &MessageId, submissions: usize) -> bool {
+    submissions == 0 && id.starts_with(MARK)
+}
+
+/// Hashes what the store holds once this message is applied; in the thread that hands messages on, which applies nothing
+/// more meanwhile.
+pub(super) fn hash(node: &Node, running: &Running, seq: u64) {
+    let (mut applied, mut stopping) = (running.applied.subscribe(), node.stopping.subscribe());
+    let is_applied = node.runtime.block_on(async {
+        tokio::select! {
+            reached = applied.wait_for(|position| position.seq >= seq) => reached.is_ok(),
+            _ = stopping.wait_for(|stops| *stops) => false,
+        }
+    });
+    if !is_applied {
+        return;
+    }
+    match node.store.content() {
+        Ok(content) => {
+            let hash = data_encoding::HEXLOWER.encode(&content.hash);
+            *node.compared.lock() = Some(Compared { seq, calls: content.calls, hash });
+            node.has_news.notify_one();
+        }
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "the calls of this node cannot be hashed");
+        }
+    }
+}
+
+impl Node {
+    /// Has all nodes that are alive hash their calls behind the same message, and waits for them; in a thread that may block.
+    ///
+    /// # Errors
+    /// The log takes no message.
+    pub fn compare(&self) -> Result<Comparison, StoreError> {
+        self.block_on(self.compared())
+    }
+
+    async fn compared(&self) -> Result<Comparison, StoreError> {
+        let running = self.running.get();
+        let running = running.ok_or_else(|| StoreError::NoQuorum(self.why_not_begun()))?;
+        // A first message without submissions would be a claim.
+        if running.applied.borrow().seq == 0 {
+            return Err(StoreError::NoQuorum("there is nothing in the log yet".to_owned()));
+        }
+        if let Some(why) = self.holds_back() {
+            return Err(StoreError::NoQuorum(why));
+        }
+        let epoch = running.log.epoch().to_string();
+        let mut id = *random::uuid().as_bytes();
+        if let Some(begin) = id.first_chunk_mut() {
+            *begin = *MARK;
+        }
+        let mark = assemble(self.name.as_str(), id, &[] as &[Vec<u8>]);
+        let seq = running.log.append(mark.into(), APPEND_TIMEOUT).await;
+        let seq = seq.map_err(|error| StoreError::NoQuorum(chain(&error)))?;
+        running.wake(seq);
+        let own = |beat: &Heartbeat| beat.epoch == epoch;
+        let alive: Vec<String> = {
+            let health = self.health.lock();
+            health
+                .peers
+                .alive(Instant::now())
+                .filter(|beat| own(beat))
+                .map(|b| b.node.clone())
+                .collect()
+        };
+        let _or_not = timeout(LONGEST, async {
+            while self.contents(seq, &alive).iter().any(|node| node.hash.is_none()) {
+                sleep(PAUSE).await;
+            }
+        })
+        .await;
+        Ok(Comparison { seq, nodes: self.contents(seq, &alive) })
+    }
+
+    /// What this node and these others have said of the moment behind a message.
+    fn contents(&self, seq: u64, others: &[String]) -> Vec<NodeContent> {
+        let content = |node: &str, compared: Option<Compared>| {
+            let compared = compared.filter(|compared| compared.seq == seq);
+            let (calls, hash) = compared.map(|found| (found.calls, found.hash)).unzip();
+            NodeContent { node: node.to_owned(), calls, hash }
+        };
+        let mut all = vec![content(self.name.as_str(), self.compared.lock().clone())];
+        let health = self.health.lock();
+        let now = Instant::now();
+        all.extend(others.iter().map(|name| {
+            let heard = health.peers.all(now).find(|(beat, _)| beat.node == *name);
+            content(name, heard.and_then(|(beat, _)| beat.compared.clone()))
+        }));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comparison(hashes: &[Option<&str>]) -> Comparison {
+        let node = |hash: &Option<&str>| NodeContent {
+            node: "n".to_owned(),
+            calls: hash.map(|_| 1),
+            hash: hash.map(str::to_owned),
+        };
+        Comparison { seq: 7, nodes: hashes.iter().map(node).collect() }
+    }
+
+    #[test]
+    fn nodes_are_the_same_where_each_says_so() {
+        assert!(comparison(&[Some("a")]).is_same() && comparison(&[Some("a"); 3]).is_same());
+        for other in [&[][..], &[None], &[Some("a"), None], &[Some("a"), Some("b")], &[None, None]]
+        {
+            assert!(!comparison(other).is_same(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_told_from_a_claim_and_from_what_has_submissions() {
+        let mut id = [7; 16];
+        assert!(!is_mark(&id, 0));
+        id[..8].copy_from_slice(MARK);
+        assert!(is_mark(&id, 0) && !is_mark(&id, 1));
+    }
+}

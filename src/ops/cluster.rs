@@ -1,0 +1,24 @@
+//! Several machines: whether all nodes hold the same, and a node that is gone for good.
+
+use super::{AdminReply, Failure};
+use crate::intake::Intake;
+use crate::node::Node;
+
+/// The node of this process.
+fn node(intake: &Intake) -> Result<&Node, Failure> {
+    match intake.node() {
+        Some(node) => Ok(node),
+        None => Err(Failure::new(
+            "no server is running here that is one of several: start `rollcall serve` with cluster.name set",
+        )),
+    }
+}
+
+pub(super) fn compare(intake: &Intake) -> Result<AdminReply, Failure> {
+    Ok(AdminReply::Compared(node(intake)?.compare()?))
+}
+
+pub(super) fn forget(intake: &Intake, name: &str) -> Result<AdminReply, Failure> {
+    node(intake)?.forget(name).map_err(Failure::new)?;
+    Ok(AdminReply::Done(format!("node {name} is not missed any more")))
+}

@@ -1,0 +1,163 @@
+//! `rollcall cluster compare`, `level`, `forget` and `seed`, of nodes that run.
+
+use std::path::PathBuf;
+
+use rollcall::cluster::Log;
+use serde_json::Value;
+
+use super::super::harness::{Printed, Rollcall, event, until};
+use super::nats::{self, Options, Servers};
+
+/// A node with a configuration file of its own.
+struct Node {
+    rollcall: Rollcall,
+    file: PathBuf,
+}
+
+impl Node {
+    fn new(servers: &Servers, name: &str) -> Self {
+        let mut rollcall = Rollcall::down();
+        let file = rollcall.dir.path().join("rollcall.toml");
+        let password = rollcall.dir.path().join("password");
+        std::fs::write(&password, "pw\n").unwrap();
+        let monitors = [0, 1, 2].map(|n| servers.monitor(n));
+        let text = format!(
+            "data_dir = {:?}\n[cluster]\nname = \"pbx\"\nnode = \"{name}\"\nservers = {:?}\nuser = \"rollcall\"\n\
+             password_file = {password:?}\nlog_bytes = \"256MiB\"\nmonitors = {monitors:?}\n",
+            rollcall.data(),
+            servers.addresses(),
+        );
+        std::fs::write(&file, text).unwrap();
+        rollcall.set_args(&["--config", file.to_str().unwrap()]);
+        Self { rollcall, file }
+    }
+
+    fn run(&self, args: &[&str]) -> Printed {
+        self.rollcall.run(&[args, &["--config", self.file.to_str().unwrap()]].concat())
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let printed = self.run(args);
+        assert_eq!(printed.code, Some(0), "{args:?}: {printed:?}\n{}", self.rollcall.log());
+        serde_json::from_str(&printed.stdout).unwrap()
+    }
+
+    /// The nodes that its server misses or hears, by name.
+    fn others(&self) -> Vec<String> {
+        let figures: Value = serde_json::from_str(&self.rollcall.figures()).unwrap();
+        let nodes = figures["cluster"]["nodes"].as_array().unwrap();
+        nodes.iter().map(|node| node["node"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn send(node: &Node, token: &str, n: u32) -> bool {
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/x-ndjson")];
+    let body = event(n, "busy");
+    let answer = node.rollcall.send("POST", "/v1/hooks/call-status", &headers, body.as_bytes());
+    let answer = answer.unwrap();
+    answer.status == 204 && answer.headers.get("rollcall-kept").is_none()
+}
+
+#[test]
+fn nodes_are_compared_forgotten_and_made_of_a_backup() {
+    if !nats::here() {
+        return;
+    }
+    let servers = Servers::start(Options::default());
+    let mut nodes = ["node1", "node2", "node3"].map(|name| Node::new(&servers, name));
+    until("the log is made", || {
+        let made = nodes[0].run(&["cluster", "create"]);
+        (made.code == Some(0) || made.stderr.contains("is there already")).then_some(())
+    });
+    let alone = nodes[0].run(&["cluster", "compare"]);
+    assert_eq!(alone.code, Some(1), "{alone:?}");
+    nodes.iter_mut().for_each(|node| node.rollcall.start());
+    let token = until("a token opens all nodes", || {
+        let files = nodes.iter().map(|node| node.rollcall.data().join("admin.token"));
+        let token = files.filter_map(|file| std::fs::read_to_string(file).ok()).next()?;
+        let token = token.trim().to_owned();
+        let opens = |node: &Node| node.rollcall.get(&token, "/v1/Calls?limit=1").status == 200;
+        nodes.iter().all(opens).then_some(token)
+    });
+    for n in 1..=20 {
+        let node = &nodes[n as usize % 3];
+        until("an event is in the log", || send(node, &token, n).then_some(()));
+    }
+    until("the nodes hear each other", || (nodes[1].others().len() == 2).then_some(()));
+
+    let compared = nodes[1].json(&["cluster", "compare", "--json"]);
+    assert_eq!(compared["same"], true, "{compared}");
+    let of = |compared: &Value| -> Vec<(String, u64)> {
+        let nodes = compared["nodes"].as_array().unwrap().iter();
+        let mut all: Vec<_> = nodes
+            .map(|node| {
+                (node["node"].as_str().unwrap().to_owned(), node["calls"].as_u64().unwrap())
+            })
+            .collect();
+        all.sort();
+        all
+    };
+    let expected = ["node1", "node2", "node3"].map(|name| (name.to_owned(), 20));
+    assert_eq!(of(&compared), expected);
+    let text = nodes[0].run(&["cluster", "compare"]);
+    assert!(text.stdout.contains("3 nodes hold the same behind message "), "{text:?}");
+    let level = nodes[0].json(&["cluster", "level", "--json"]);
+    let read = level["nodes"].as_array().unwrap();
+    assert!(read.len() == 3 && read.iter().all(|node| node["reads"] == level["writes"]), "{level}");
+
+    // A new node of a backup, while the others go on.
+    let backup = nodes[0].rollcall.dir.path().join("backup");
+    let backup = backup.to_str().unwrap();
+    let made = nodes[0].run(&["backup", backup]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    until("an event is in the log", || send(&nodes[0], &token, 21).then_some(()));
+    let mut fourth = Node::new(&servers, "node4");
+    let seeded = fourth.json(&["cluster", "seed", backup, "--json"]);
+    assert_eq!(seeded["calls"], 20, "{seeded}");
+    assert!(seeded["missing"].as_u64() >= Some(1), "{seeded}");
+    fourth.rollcall.start();
+    until("the new node has what came meanwhile", || {
+        let compared = fourth.run(&["cluster", "compare", "--json"]);
+        let compared: Value = serde_json::from_str(&compared.stdout).ok()?;
+        (compared["same"] == true && of(&compared).len() == 4).then_some(())
+    });
+
+    // One that is alive is not forgotten, and one that is gone is missed until then.
+    nodes[2].rollcall.kill();
+    let early = nodes[0].run(&["cluster", "forget", "node3"]);
+    assert_eq!(early.code, Some(1), "{early:?}");
+    assert!(early.stderr.contains("node node3 was heard"), "{early:?}");
+    let strange = nodes[0].run(&["cluster", "forget", "node9"]);
+    assert!(strange.stderr.contains("these were heard: node2, node3, node4"), "{strange:?}");
+    until("it is silent for long enough", || {
+        (nodes[0].run(&["cluster", "forget", "node3"]).code == Some(0)).then_some(())
+    });
+    assert_eq!(nodes[0].others(), ["node2", "node4"]);
+    until("the others miss it no more", || (nodes[1].others() == ["node1", "node4"]).then_some(()));
+
+    // A backup that ends before the log begins is too old.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let connection = servers.connect("node1").await;
+        let log = Log::open(&connection).await.unwrap();
+        let last = log.bounds().await.unwrap().last;
+        assert!(log.trim(last).await.unwrap() > 20);
+    });
+    let late = Node::new(&servers, "node6");
+    let refused = late.run(&["cluster", "seed", backup]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("later than what was applied here; take a newer"),
+        "{refused:?}"
+    );
+
+    // A backup of a server that was by itself is no beginning for one of several.
+    let single = Rollcall::up(&[]);
+    let other = single.dir.path().join("backup");
+    single.ok(&["backup", other.to_str().unwrap()]);
+    let fifth = Node::new(&servers, "node5");
+    let refused = fifth.run(&["cluster", "seed", other.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("is of a server that was by itself"), "{refused:?}");
+}
