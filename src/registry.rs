@@ -138,13 +138,15 @@ pub struct Registry {
     /// Admin rows that the index does not have yet, by name.
     admin: BTreeMap<String, AdminRow>,
     last_seq: u64,
-    /// Of each account that has changed since the start: the last change.
+    /// The message of a log that brought what comes now, or the last of before; none where no log is followed.
+    message: Option<u64>,
+    /// Of each account that has changed since the start: the last change, or its message.
     changed: HashMap<AccountSid, u64>,
     /// The last change of any of them.
     last_changed: Option<u64>,
     /// The newest position that a call of each account ever had here. It stays when calls leave.
     newest: HashMap<AccountSid, Position>,
-    /// The last sequence number of before the start.
+    /// The last sequence number of before the start, or the last message.
     opened_at: u64,
     /// What is known, parts apart; none before there is an index that counts.
     counts: Option<Counts>,
@@ -303,19 +305,25 @@ impl Registry {
         self.last_seq = self.last_seq.max(seq);
     }
 
-    /// Everything of before this start has been published.
+    /// Everything of before this start has been published, or before this log.
     pub fn opened(&mut self) {
-        self.opened_at = self.last_seq;
+        self.opened_at = self.message.unwrap_or(self.last_seq);
         self.changed.clear();
         self.last_changed = None;
     }
 
+    /// What comes now is of this message: changes of accounts are told by its number, which is the same on every node.
+    pub fn note_message(&mut self, message: u64) {
+        self.message = Some(message);
+    }
+
     fn note_change(&mut self, account: AccountSid, seq: u64) {
+        let seq = self.message.unwrap_or(seq);
         self.changed.insert(account, seq);
         self.last_changed = Some(seq);
     }
 
-    /// The sequence number of the last change of any account's calls, in the same way.
+    /// That of the last change of any account's calls, in the same way.
     pub fn last_change_of_all(&self) -> u64 {
         self.last_changed.unwrap_or(self.opened_at)
     }
@@ -326,7 +334,7 @@ impl Registry {
         &self.newest
     }
 
-    /// The sequence number of an account's last change; of one that has not changed since the
+    /// The sequence number of an account's last change, or its message; of one that has not changed since the
     /// start, the last one of before it. Two equal numbers are two equal accounts.
     pub fn last_change(&self, account: AccountSid) -> u64 {
         self.changed.get(&account).copied().unwrap_or(self.opened_at)

@@ -12,7 +12,7 @@ use crate::ops::{
     HookFigures, MirrorFigures, NodeStatus, ReachableAt, Refusals, StatusFigures, TargetFigures,
     UpstreamFigures,
 };
-use crate::store::Status;
+use crate::store::{MirrorMode, Status};
 use crate::wire::parse_time;
 
 /// Problems for the operator; none where all is well.
@@ -279,6 +279,9 @@ fn node_lines(node: &NodeStatus, now: Timestamp) -> Vec<(&'static str, String)> 
 /// How the mirror of jambonz's Redis is.
 fn mirror_line(mirror: &MirrorFigures, now: Timestamp) -> String {
     let MirrorFigures { url, mode, since, events, found, .. } = mirror;
+    if mode == MirrorMode::Elsewhere.as_str() {
+        return clean(&format!("{url}: another node mirrors it, since {since}"));
+    }
     let mut text = format!("{url}: {mode} since {since}");
     if let Some(why) = &mirror.why {
         let _infallible = write!(text, ": {why}");

@@ -26,6 +26,7 @@ pub(super) fn check(config: &Config, server: &ObservedServer) -> Vec<Finding> {
             "allow CLIENT TRACKING (Redis 6 or later); states that pass within a second are missed \
              otherwise, and no call and no final state is",
         )),
+        "elsewhere" => findings.push(Finding::ok(&object, "another node mirrors it")),
         _ => findings.push(Finding::error(&object, format!("not connected: {why}"), advice)),
     }
     if mirror.unreadable > 0 {

@@ -13,6 +13,8 @@
 //!   is done or set aside.
 //! * Nothing of this delays the answer to the sender: the hook is in the commit that the answer waits for anyway.
 //! * What is stored of the progress of a target may be older than what was sent, and is never newer.
+//! * Of several nodes one sends, and begins where the last one had stored that it was. Two that both send for a moment
+//!   send some twice.
 
 mod age;
 mod attempt;
@@ -30,7 +32,7 @@ use crate::clock;
 use crate::config::{Forward, ForwardTarget};
 use crate::intake::Intake;
 use crate::outbound::Client;
-use crate::store::{Audience, StoreError, chain};
+use crate::store::{Audience, Change, Store, StoreError, chain};
 use crate::tls;
 
 use age::Ages;
@@ -51,7 +53,7 @@ pub struct TargetError {
 pub struct Forwarder {
     settings: Forward,
     client: Arc<Client>,
-    destinations: Vec<Destination>,
+    destinations: Vec<Arc<Destination>>,
 }
 
 impl Forwarder {
@@ -67,39 +69,74 @@ impl Forwarder {
     }
 
     /// Lets the store know which targets there are, before the first hook is accepted: what comes from then on
-    /// is for them, also where the process is killed at once.
+    /// is for them, also where the process is killed at once. Of several nodes the one that sends says so, and not here.
     ///
     /// # Errors
     /// It cannot be stored.
     pub fn open(&self, intake: &Intake) -> Result<(), StoreError> {
-        let store = intake.store();
+        match intake {
+            Intake::Alone(store) => {
+                let rows = self.configured(store);
+                if rows.is_empty() {
+                    Ok(())
+                } else {
+                    intake.apply(&rows, clock::now(), false).map(drop)
+                }
+            }
+            Intake::Cluster(_) => Ok(()),
+        }
+    }
+
+    /// Opens the targets that are configured, and closes all others. Returns what of that is to be stored.
+    fn configured(&self, store: &Store) -> Vec<Change> {
         let targets = &self.settings.targets.0;
         store.set_forward_targets(
             targets.iter().map(|target| (target.name.clone(), audience(target))).collect(),
         );
-        let rows = store.forward_rows(true);
-        if rows.is_empty() { Ok(()) } else { intake.apply(&rows, clock::now(), false).map(|_| ()) }
+        store.forward_rows(true)
     }
 
-    /// Passes on until it is told to stop. What is under way then may end within `drain`; what is cut off is sent
-    /// again after the next start.
+    /// Passes on until it is told to stop, for as long as this is for this process to do. What is under way when it is to
+    /// stop may end within `drain`; what is cut off is sent again after the next start, or by another node.
     pub async fn run(self, intake: Intake, stopped: watch::Receiver<()>, drain: Duration) {
+        let mut stopping = stopped.clone();
+        loop {
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = intake.until_mine(true) => {}
+            }
+            if let Some(mut tasks) = self.send(&intake, &stopped).await {
+                let ending = async { while tasks.join_next().await.is_some() {} };
+                let _cut_off = tokio::time::timeout(drain, ending).await;
+                store_progress(&intake, true).await;
+                return;
+            }
+            tracing::info!("another node passes webhooks on");
+        }
+    }
+
+    /// Sends until it is told to stop, or until another node does it: then there is nothing left that is under way.
+    async fn send(&self, intake: &Intake, stopped: &watch::Receiver<()>) -> Option<JoinSet<()>> {
         let store = intake.store();
-        let Self { settings, client, destinations } = self;
+        store.sends_hooks(true);
+        if !matches!(intake, Intake::Alone(_)) {
+            store_rows(intake, self.configured(store)).await;
+        }
         let mut tasks = JoinSet::new();
-        let ages = Arc::new(Ages::new(settings.max_age));
+        let ages = Arc::new(Ages::new(self.settings.max_age));
         let progress: std::collections::BTreeMap<_, _> =
             store.forward_targets().into_iter().collect();
-        for (target, destination) in settings.targets.0.iter().zip(destinations) {
+        for (target, destination) in self.settings.targets.0.iter().zip(&self.destinations) {
             let Some(progress) = progress.get(&target.name).cloned() else { continue };
             let metrics = store.meter().forward.target(&target.name);
             metrics.change(|state| state.url = target.url.shown());
-            let (name, client, ages) = (target.name.clone(), client.clone(), ages.clone());
-            let store = store.clone();
-            let task = Target::new(name, &settings, store, client, destination, progress, ages);
+            let (name, client, ages) = (target.name.clone(), self.client.clone(), ages.clone());
+            let (store, destination) = (store.clone(), destination.clone());
+            let task =
+                Target::new(name, &self.settings, store, client, destination, progress, ages);
             tasks.spawn(task.run(stopped.clone()));
         }
-        if !settings.targets.0.is_empty() && store.forward_paused() {
+        if !self.settings.targets.0.is_empty() && store.forward_paused() {
             tracing::warn!(
                 "forwarding is paused: webhooks are kept and not passed on until `rollcall forward resume`"
             );
@@ -107,14 +144,21 @@ impl Forwarder {
         let mut stopping = stopped.clone();
         loop {
             tokio::select! {
-                _ = stopping.changed() => break,
+                _ = stopping.changed() => return Some(tasks),
+                () = intake.until_mine(false) => break,
                 () = tokio::time::sleep(STORED_EVERY) => {}
             }
-            store_progress(&intake, false).await;
+            store_progress(intake, false).await;
         }
-        let ending = async { while tasks.join_next().await.is_some() {} };
-        let _cut_off = tokio::time::timeout(drain, ending).await;
-        store_progress(&intake, true).await;
+        // What it would still send another node sends, too.
+        tasks.shutdown().await;
+        store.sends_hooks(false);
+        for target in &self.settings.targets.0 {
+            let metrics = store.meter().forward.target(&target.name);
+            metrics.set_oldest(None);
+            metrics.change(|state| (state.down_since, state.why) = (None, None));
+        }
+        None
     }
 }
 
@@ -139,13 +183,16 @@ pub fn check_files(settings: &Forward) -> Result<(), TargetError> {
 
 /// Has the journal say how far the targets have got.
 async fn store_progress(intake: &Intake, all: bool) {
-    let store = intake.store();
-    let rows = store.forward_rows(all);
+    store_rows(intake, intake.store().forward_rows(all)).await;
+}
+
+async fn store_rows(intake: &Intake, rows: Vec<Change>) {
     if rows.is_empty() {
         return;
     }
-    if let Err(error) = intake.submit(rows, clock::now()).await {
-        store.forward_unstored();
+    // Of several nodes, none keeps what would be old by the time at which it is stored.
+    if let Err(error) = intake.outcome_of(rows, clock::now()).await {
+        intake.store().forward_unstored();
         if !matches!(error, StoreError::Busy | StoreError::Closing) {
             let error = chain(&error);
             tracing::warn!(
@@ -162,7 +209,7 @@ fn client(settings: &Forward) -> Result<Client, TargetError> {
     client.map_err(|error| TargetError { name: "*".to_owned(), why: chain(&error) })
 }
 
-fn destination(target: &ForwardTarget) -> Result<Destination, TargetError> {
+fn destination(target: &ForwardTarget) -> Result<Arc<Destination>, TargetError> {
     let password = match &target.password_file {
         None => None,
         Some(path) => Some(Secret::new(tls::first_line(path).map_err(|why| {
@@ -170,7 +217,7 @@ fn destination(target: &ForwardTarget) -> Result<Destination, TargetError> {
             TargetError { name: target.name.clone(), why }
         })?)),
     };
-    Ok(Destination::new(target, password.as_ref()))
+    Ok(Arc::new(Destination::new(target, password.as_ref())))
 }
 
 fn audience(target: &ForwardTarget) -> Audience {

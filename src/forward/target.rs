@@ -95,7 +95,7 @@ impl Target {
         settings: &Forward,
         store: Arc<Store>,
         client: Arc<Client>,
-        destination: Destination,
+        destination: Arc<Destination>,
         progress: Arc<Mutex<ForwardProgress>>,
         ages: Arc<Ages>,
     ) -> Self {
@@ -104,7 +104,7 @@ impl Target {
             name,
             store,
             client,
-            destination: Arc::new(destination),
+            destination,
             metrics,
             progress,
             longest: settings.retry_max,
@@ -178,32 +178,32 @@ impl Target {
         if held.is_empty() {
             return;
         }
-        let seqs: Vec<u64> = held.iter().map(|(seq, _)| *seq).collect();
+        let numbers: Vec<u64> = held.iter().map(|(number, _)| *number).collect();
         let again: HashMap<u64, Option<u64>> = held.into_iter().collect();
         let heads = loop {
-            match self.locate(seqs.clone()).await {
+            match self.locate(numbers.clone()).await {
                 Ok(heads) => break heads,
                 Err(error) => self.say_unread(&error),
             }
             tokio::time::sleep(STORE_PAUSE).await;
         };
         let audience = self.progress.lock().audience.clone();
-        let found: BTreeSet<u64> = heads.iter().map(|head| head.seq).collect();
+        let found: BTreeSet<u64> = heads.iter().map(|head| head.number).collect();
         for head in heads {
             if audience.has_hook(&head) {
-                let again = again.get(&head.seq).copied().flatten();
+                let again = again.get(&head.number).copied().flatten();
                 self.hold(head, again);
             } else {
-                self.progress.lock().done(head.seq);
+                self.progress.lock().done(head.number);
             }
         }
-        let gone = seqs.into_iter().filter(|seq| !found.contains(seq));
-        gone.for_each(|seq| self.progress.lock().done(seq));
+        let gone = numbers.into_iter().filter(|number| !found.contains(number));
+        gone.for_each(|number| self.progress.lock().done(number));
     }
 
-    async fn locate(&self, seqs: Vec<u64>) -> Result<Vec<HookHead>, StoreError> {
+    async fn locate(&self, numbers: Vec<u64>) -> Result<Vec<HookHead>, StoreError> {
         let store = self.store.clone();
-        let found = tokio::task::spawn_blocking(move || store.find_hooks(&seqs)).await;
+        let found = tokio::task::spawn_blocking(move || store.find_hooks(&numbers)).await;
         found.unwrap_or(Err(StoreError::Closing))
     }
 
@@ -245,7 +245,7 @@ impl Target {
         let FoundHooks { hooks, read_to, is_all } = found;
         {
             let mut progress = self.progress.lock();
-            progress.advance(span, read_to, hooks.iter().map(|head| head.seq));
+            progress.advance(span, read_to, hooks.iter().map(|head| head.number));
             if is_all && span.to.is_none() && progress.next_span().is_none_or(|s| s.to.is_none()) {
                 progress.is_read();
             }
@@ -268,49 +268,49 @@ impl Target {
     }
 
     fn hold(&mut self, head: HookHead, again: Option<u64>) {
-        let seq = head.seq;
+        let number = head.number;
         let again = again.and_then(Timestamp::from_millis);
         let since = again.map_or(head.at, |again| again.max(head.at));
-        if let Some(held) = self.held.get_mut(&seq) {
+        if let Some(held) = self.held.get_mut(&number) {
             held.since = held.since.max(since);
             return;
         }
         for call in &head.calls {
-            self.calls.entry(*call).or_default().insert(seq);
+            self.calls.entry(*call).or_default().insert(number);
         }
         self.weight += head.sids();
         let held = HeldHook { head, since, failures: 0, under_way: false };
-        self.held.insert(seq, held);
-        if self.is_first(seq) {
-            self.due.insert((Instant::now(), seq));
+        self.held.insert(number, held);
+        if self.is_first(number) {
+            self.due.insert((Instant::now(), number));
         }
     }
 
     /// Whether no other hook of its calls is before it.
-    fn is_first(&self, seq: u64) -> bool {
-        let Some(held) = self.held.get(&seq) else { return false };
+    fn is_first(&self, number: u64) -> bool {
+        let Some(held) = self.held.get(&number) else { return false };
         held.head.calls.iter().all(|call| {
-            self.calls.get(call).is_none_or(|all| all.first().is_none_or(|first| *first == seq))
+            self.calls.get(call).is_none_or(|all| all.first().is_none_or(|first| *first == number))
         })
     }
 
     /// Lets go of a hook, and lets the next ones of its calls be sent.
-    fn release(&mut self, seq: u64) -> Option<HeldHook> {
-        let held = self.held.remove(&seq)?;
+    fn release(&mut self, number: u64) -> Option<HeldHook> {
+        let held = self.held.remove(&number)?;
         self.weight = self.weight.saturating_sub(held.head.sids());
         let mut next = BTreeSet::new();
         for call in &held.head.calls {
             let Some(all) = self.calls.get_mut(call) else { continue };
-            all.remove(&seq);
+            all.remove(&number);
             match all.first() {
                 Some(first) => drop(next.insert(*first)),
                 None => drop(self.calls.remove(call)),
             }
         }
         let now = Instant::now();
-        for seq in next {
-            if self.is_first(seq) && self.held.get(&seq).is_some_and(|held| !held.under_way) {
-                self.due.insert((now, seq));
+        for number in next {
+            if self.is_first(number) && self.held.get(&number).is_some_and(|held| !held.under_way) {
+                self.due.insert((now, number));
             }
         }
         Some(held)
@@ -327,12 +327,12 @@ impl Target {
         self.aged_at = Some(now);
         let Some(least) = self.ages.least(clock::now()) else { return };
         let old = self.held.iter().filter(|(_, held)| held.since < least && !held.under_way);
-        let old: Vec<u64> = old.map(|(seq, _)| *seq).collect();
-        for seq in old {
+        let old: Vec<u64> = old.map(|(number, _)| *number).collect();
+        for number in old {
             // One that is read late has had no attempt of its own, and the target was tried with others.
-            self.due.retain(|(_, due)| *due != seq);
-            self.release(seq);
-            self.progress.lock().set_aside(seq);
+            self.due.retain(|(_, due)| *due != number);
+            self.release(number);
+            self.progress.lock().set_aside(number);
             self.metrics.set_aside.inc();
             self.aside += 1;
         }
@@ -358,17 +358,17 @@ impl Target {
     /// Begins as many attempts as may be under way.
     fn start_attempts(&mut self) {
         let now = Instant::now();
-        while let Some(&(due, seq)) = self.due.first() {
+        while let Some(&(due, number)) = self.due.first() {
             // While it is down its own pause counts, and not those of hooks.
             if (due > now && !self.pace.is_down()) || !self.pace.admits(self.attempts.len(), now) {
                 return;
             }
             self.due.pop_first();
             // One before it may have been asked for again meanwhile: then its turn comes with the end of that.
-            if !self.is_first(seq) {
+            if !self.is_first(number) {
                 continue;
             }
-            let Some(held) = self.held.get_mut(&seq).filter(|held| !held.under_way) else {
+            let Some(held) = self.held.get_mut(&number).filter(|held| !held.under_way) else {
                 continue;
             };
             held.under_way = true;
@@ -378,7 +378,7 @@ impl Target {
             let task = self
                 .attempts
                 .spawn(async move { attempt(store, &client, &destination, &metrics, head).await });
-            self.sent.insert(task.id(), seq);
+            self.sent.insert(task.id(), number);
         }
     }
 
@@ -389,29 +389,29 @@ impl Target {
             // It panicked, which the log says.
             Err(error) => (error.id(), Attempted::Unknown(StoreError::Closing)),
         };
-        let Some(seq) = self.sent.remove(&task) else { return };
-        if let Some(held) = self.held.get_mut(&seq) {
+        let Some(number) = self.sent.remove(&task) else { return };
+        if let Some(held) = self.held.get_mut(&number) {
             held.under_way = false;
         }
         match attempted {
-            Attempted::Delivered => self.delivered(seq),
+            Attempted::Delivered => self.delivered(number),
             Attempted::Gone => {
-                self.release(seq);
-                self.progress.lock().done(seq);
+                self.release(number);
+                self.progress.lock().done(number);
                 self.metrics.gone.inc();
             }
-            Attempted::Failed(failed) => self.failed(seq, failed),
-            Attempted::Moved => self.find_again(seq).await,
+            Attempted::Failed(failed) => self.failed(number, failed),
+            Attempted::Moved => self.find_again(number).await,
             Attempted::Unknown(error) => {
                 self.say_unread(&error);
-                self.due.insert((Instant::now() + STORE_PAUSE, seq));
+                self.due.insert((Instant::now() + STORE_PAUSE, number));
             }
         }
     }
 
-    fn delivered(&mut self, seq: u64) {
-        let Some(held) = self.release(seq) else { return };
-        self.progress.lock().done(seq);
+    fn delivered(&mut self, number: u64) {
+        let Some(held) = self.release(number) else { return };
+        self.progress.lock().done(number);
         let now = clock::now();
         self.metrics.delivered.inc();
         let delay = now.millis().saturating_sub(held.head.at.millis());
@@ -428,19 +428,19 @@ impl Target {
             // What failed while it was down waits no longer for that.
             let now = Instant::now();
             let due = std::mem::take(&mut self.due);
-            self.due = due.into_iter().map(|(at, seq)| (at.min(now), seq)).collect();
+            self.due = due.into_iter().map(|(at, number)| (at.min(now), number)).collect();
         }
     }
 
-    fn failed(&mut self, seq: u64, failed: FailedAttempt) {
+    fn failed(&mut self, number: u64, failed: FailedAttempt) {
         let now = Instant::now();
         self.metrics.failed(failed.how);
-        let refused = Some(seq).filter(|_| failed.of_hook);
+        let refused = Some(number).filter(|_| failed.of_hook);
         let began = self.pace.failed(refused, now, random::share());
-        if let Some(held) = self.held.get_mut(&seq) {
+        if let Some(held) = self.held.get_mut(&number) {
             held.failures = held.failures.saturating_add(1);
             let after = pause(held.failures, self.longest, random::share());
-            self.due.insert((now + after, seq));
+            self.due.insert((now + after, number));
         }
         let why = failed.why.clone();
         self.metrics.change(|state| {
@@ -463,28 +463,28 @@ impl Target {
     }
 
     /// The journal was packed: looks for all hooks that stood where this one stood.
-    async fn find_again(&mut self, seq: u64) {
-        let seqs: Vec<u64> = self.held.keys().copied().collect();
-        match self.locate(seqs).await {
+    async fn find_again(&mut self, number: u64) {
+        let numbers: Vec<u64> = self.held.keys().copied().collect();
+        match self.locate(numbers).await {
             Ok(heads) => {
                 let mut found = BTreeSet::new();
                 for head in heads {
-                    found.insert(head.seq);
-                    if let Some(held) = self.held.get_mut(&head.seq) {
+                    found.insert(head.number);
+                    if let Some(held) = self.held.get_mut(&head.number) {
                         held.head = head;
                     }
                 }
-                if found.contains(&seq) {
-                    self.due.insert((Instant::now(), seq));
+                if found.contains(&number) {
+                    self.due.insert((Instant::now(), number));
                 } else {
-                    self.release(seq);
-                    self.progress.lock().done(seq);
+                    self.release(number);
+                    self.progress.lock().done(number);
                     self.metrics.gone.inc();
                 }
             }
             Err(error) => {
                 self.say_unread(&error);
-                self.due.insert((Instant::now() + STORE_PAUSE, seq));
+                self.due.insert((Instant::now() + STORE_PAUSE, number));
             }
         }
     }

@@ -248,14 +248,16 @@ impl From<StoreError> for ApiError {
             StoreError::Failed(_) | StoreError::Unreadable(_) => Refused::Journal,
             StoreError::Panicked(_) => Refused::Panic,
             StoreError::TooLarge(_) => Refused::TooLarge,
-            StoreError::Gone(_) | StoreError::Conflict(_) | StoreError::OutOfOrder(_) => {
-                Refused::Other
-            }
+            StoreError::Behind { .. }
+            | StoreError::Gone(_)
+            | StoreError::Conflict(_)
+            | StoreError::OutOfOrder(_) => Refused::Other,
         };
         let error = match error {
-            StoreError::Busy | StoreError::Closing | StoreError::OutOfOrder(_) => {
-                Self::unavailable(msg, 1)
-            }
+            StoreError::Busy
+            | StoreError::Closing
+            | StoreError::Behind { .. }
+            | StoreError::OutOfOrder(_) => Self::unavailable(msg, 1),
             StoreError::NoQuorum(_) => Self::unavailable(msg, 2),
             StoreError::IndexUnavailable(_, Some(seconds)) => Self::unavailable(
                 format!("the index is being built again, which takes about {seconds} s more"),

@@ -1,7 +1,8 @@
 //! Entity tags of lists (RFC 9110, section 8.8.3): the last change of the accounts, and which these are.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
+
+use data_encoding::HEXLOWER;
 
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{HeaderMap, StatusCode};
@@ -14,6 +15,9 @@ use crate::store::{Scope, Store};
 /// another release may write lists otherwise.
 static LIFE: LazyLock<String> =
     LazyLock::new(|| crate::random::uuid().simple().to_string().chars().take(12).collect());
+/// The same where a log is followed, of which each node has the same changes under the same numbers: tags of the same
+/// log and release are known to every node.
+static RELEASE: LazyLock<String> = LazyLock::new(|| digest(env!("CARGO_PKG_VERSION").as_bytes()));
 
 /// A weak tag: while it stays the same, so does every list of the accounts.
 pub(super) struct Tag(String);
@@ -21,17 +25,21 @@ pub(super) struct Tag(String);
 impl Tag {
     /// The tag of what is read from now on. `shape` tells the forms of one list apart.
     pub fn of(store: &Store, scope: Scope, shape: &str) -> Self {
-        static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let last_change = match scope {
             Scope::ServiceProvider(provider) => {
                 let accounts: Vec<AccountSid> =
                     store.access(|access| access.accounts_of(provider).collect());
                 let last_change = store.last_change_of(scope, &accounts);
-                format!("{last_change}-{:016x}", STATE.hash_one(&accounts))
+                let sids: Vec<u8> = accounts.iter().flat_map(|account| account.bytes()).collect();
+                format!("{last_change}-{}", digest(&sids))
             }
             Scope::Account(_) | Scope::Everybody => store.last_change_of(scope, &[]).to_string(),
         };
-        Self(format!("W/\"{}-{last_change}{shape}\"", *LIFE))
+        let life = match store.log_epoch() {
+            Some(log) => format!("{log}-{}", *RELEASE),
+            None => LIFE.clone(),
+        };
+        Self(format!("W/\"{life}-{last_change}{shape}\""))
     }
 
     /// Whether the request has it already.
@@ -55,4 +63,10 @@ impl Tag {
             reply.headers_mut().insert(ETAG, tag);
         }
     }
+}
+
+/// 16 hexadecimal digits, which are others for other bytes.
+fn digest(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    HEXLOWER.encode(digest.as_ref().get(..8).unwrap_or_default())
 }

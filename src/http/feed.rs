@@ -24,7 +24,8 @@ use warp::Reply as _;
 use super::accept;
 use super::auth::StreamClient;
 use super::error::ApiError;
-use super::feed_position::PositionCodec;
+use super::feed_position::{PositionCodec, PositionNumber};
+use super::log_position;
 use super::reading::{BodyReader, pieces};
 use super::request::ApiRequest;
 use super::response::{Response, empty};
@@ -88,18 +89,39 @@ async fn changes(request: &ApiRequest<'_>, reach: Reach) -> Result<Response, Api
     }
     let store = &request.context.store;
     let accounts = store.feed_accounts(reach);
-    let positions = PositionCodec::new(store.epoch(), reach, accounts.as_ref());
-    let until = *store.published().borrow();
+    let log = store.log_epoch();
+    let epoch = log.as_deref().unwrap_or(store.epoch());
+    let positions = PositionCodec::new(epoch, log.is_some(), reach, accounts.as_ref());
     let last = request.headers.get(LAST_EVENT_ID).filter(|id| events && !id.is_empty());
-    let from = match (last, query.after.as_deref()) {
+    let reading = BodyReader::new(request, reach);
+    let given = match (last, query.after.as_deref()) {
         (Some(id), _) => {
-            positions.read("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?
+            Some(positions.read("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?)
         }
-        (None, Some("now")) => FeedPosition::Changes(until),
-        (None, Some(text)) => positions.read("after", text)?,
-        (None, None) => FeedPosition::Snapshot(until, None),
+        (None, Some("now") | None) => None,
+        (None, Some(text)) => Some(positions.read("after", text)?),
     };
-    let feed = store.feed_of(reach, accounts.clone(), from)?;
+    let (from, point) = match given {
+        None => {
+            let newest = log.and_then(|_| store.newest_point()).unzip();
+            let seq = newest.1.unwrap_or_else(|| *store.published().borrow());
+            let is_now = query.after.is_some();
+            let from =
+                if is_now { FeedPosition::Changes(seq) } else { FeedPosition::Snapshot(seq, None) };
+            (from, newest.0)
+        }
+        Some(given) => match given.number {
+            PositionNumber::Sequence(seq) => (given.at(seq), None),
+            PositionNumber::Log(point) => {
+                log_position::reached(store, point.message).await?;
+                let seq = reading.slice(move |store| store.sequence_of(point)).await?;
+                (given.at(seq), Some(point))
+            }
+        },
+    };
+    // After the position: what is read from there on reaches at least as far.
+    let until = *store.published().borrow();
+    let feed = store.feed_of(reach, accounts.clone(), from)?.of_log(point);
     if *request.method == Method::HEAD {
         return Ok(head(empty(StatusCode::OK), events));
     }
@@ -107,7 +129,6 @@ async fn changes(request: &ApiRequest<'_>, reach: Reach) -> Result<Response, Api
         ApiError::unavailable("as many event streams are open as there may be", RETRY_SECONDS)
     })?;
     let client = StreamClient::new(request, reach);
-    let reading = BodyReader::new(request, reach);
     let is_masked = request.is_masked();
     let reader = FeedReader {
         reach,
@@ -228,6 +249,11 @@ impl FeedReader {
         Ok(events)
     }
 
+    /// How far it has been read, as a text.
+    fn position(&self) -> Option<String> {
+        self.positions.write(self.feed.position(), self.feed.point())
+    }
+
     /// One line for each of the next events, and whether the last one was the end.
     async fn lines(
         &mut self,
@@ -238,18 +264,18 @@ impl FeedReader {
         let events = self.read(until, bytes).await?;
         let mut body = Vec::new();
         for event in events {
-            object(&mut body, self.positions.write(event.position), &event.what);
+            object(&mut body, self.positions.write(event.position, event.point), &event.what);
             body.push(b'\n');
             *left -= 1;
             if *left == 0 {
-                bare(&mut body, self.positions.write(event.position), "end");
+                bare(&mut body, self.positions.write(event.position, event.point), "end");
                 body.push(b'\n');
                 return Ok((body, true));
             }
         }
         let last = self.feed.has_read(until);
         if last {
-            bare(&mut body, self.positions.write(self.feed.position()), "end");
+            bare(&mut body, self.position(), "end");
             body.push(b'\n');
         }
         Ok((body, last))
@@ -275,13 +301,13 @@ impl FeedReader {
                 }
             };
             for event in &events {
-                let position = self.positions.write(event.position);
+                let position = self.positions.write(event.position, event.point);
                 let name = word(&event.what);
                 framed(&mut body, name, position, |body, at| object(body, at, &event.what));
             }
             let caught_up = self.feed.has_read(until);
             if events.is_empty() && due <= Instant::now() {
-                match self.positions.write(self.feed.position()) {
+                match self.position() {
                     Some(position) => {
                         let name = "position";
                         framed(&mut body, name, Some(position), |body, at| bare(body, at, name));

@@ -5,7 +5,7 @@
 use data_encoding::HEXLOWER;
 
 use super::cursor;
-use super::feed_position::PositionCodec;
+use super::feed_position::{PositionCodec, PositionNumber};
 use super::query::ListQuery;
 use super::webhook::Signature;
 use crate::domain::{
@@ -65,11 +65,17 @@ pub fn cursor(data: &[u8]) {
         }
     }
     for reach in [Reach::Account(ACCOUNT), Reach::Everybody] {
-        let positions = PositionCodec::new(EPOCH, reach, None);
-        for text in [text.to_owned(), format!("{}-{text}", EPOCH.replace('-', ""))] {
-            let Ok(position) = positions.read("after", &text) else { continue };
-            let again = positions.write(position).map(|again| positions.read("after", &again));
-            assert_eq!(again, Some(Ok(position)));
+        for is_log in [false, true] {
+            let positions = PositionCodec::new(EPOCH, is_log, reach, None);
+            for text in [text.to_owned(), format!("{}-{text}", EPOCH.replace('-', ""))] {
+                let Ok(given) = positions.read("after", &text) else { continue };
+                let (seq, point) = match given.number {
+                    PositionNumber::Sequence(seq) => (seq, None),
+                    PositionNumber::Log(point) => (0, Some(point)),
+                };
+                let again = positions.write(given.at(seq), point);
+                assert_eq!(again.map(|again| positions.read("after", &again)), Some(Ok(given)));
+            }
         }
     }
 }

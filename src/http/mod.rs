@@ -27,6 +27,7 @@ mod gzip;
 mod health;
 mod jambonz;
 mod list;
+mod log_position;
 mod metrics;
 mod near_path;
 mod query;

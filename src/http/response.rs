@@ -1,12 +1,11 @@
 //! Builders of answers.
 
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
+use super::log_position;
 use crate::intake::Accepted;
-use crate::store::LogPosition;
 
 /// What handlers return.
 pub type Response = warp::reply::Response;
@@ -14,8 +13,6 @@ pub type Response = warp::reply::Response;
 /// `Content-Type` of JSON, as jambonz has it.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// Where in the log of a cluster something stands.
-const POSITION: HeaderName = HeaderName::from_static("rollcall-position");
 /// It is on the disk of one machine alone.
 const KEPT: HeaderName = HeaderName::from_static("rollcall-kept");
 
@@ -37,12 +34,7 @@ pub(super) fn empty(status: StatusCode) -> Response {
 /// 204 for changes that were accepted, and where they are: in the log of a cluster, or on this machine alone.
 pub(super) fn accepted_reply(accepted: &Accepted) -> Response {
     let mut reply = empty(StatusCode::NO_CONTENT);
-    if let Some(LogPosition { epoch, seq, .. }) = accepted.position {
-        let text = format!("{}-s{seq}", HEXLOWER.encode(&epoch));
-        if let Ok(value) = HeaderValue::try_from(text) {
-            reply.headers_mut().insert(POSITION, value);
-        }
-    }
+    log_position::put(&mut reply, accepted.position);
     if accepted.kept {
         reply.headers_mut().insert(KEPT, HeaderValue::from_static("1"));
     }

@@ -17,8 +17,8 @@ use super::error::ApiError;
 use super::request::ApiRequest;
 use super::response::Response;
 use super::{
-    calls, console, control, docs, feed, health, jambonz, list, metrics, near_path, recent_calls,
-    stats, webhook,
+    calls, console, control, docs, feed, health, jambonz, list, log_position, metrics, near_path,
+    recent_calls, stats, webhook,
 };
 use crate::domain::{AccountSid, CallId, ServiceProviderSid};
 use crate::meter;
@@ -297,7 +297,8 @@ impl<'p> Target<'p> {
     }
 
     /// Answers a client that may ask. The order of checks is that of jambonz:
-    /// path 404, method 405, token 401, account sid 400, permission 403, call sid 400.
+    /// path 404, method 405, token 401, account sid 400, permission 403, call sid 400. What the answer has to show
+    /// at least comes after them: nobody waits for that without a token.
     pub async fn answer(self, request: &mut ApiRequest<'_>) -> Result<Response, ApiError> {
         let no_path = || {
             let near = near_path::near(self.path);
@@ -309,40 +310,47 @@ impl<'p> Target<'p> {
         }
         let resource = self.resource.ok_or_else(no_path)?;
         let route = resource.route(request.method).ok_or_else(|| resource.wrong_method())?;
-        match route.handler {
-            Handler::Open(answer) => answer(request),
-            Handler::Sender(answer) => answer(request).await,
+        let (position, answered) = match route.handler {
+            Handler::Open(answer) => return answer(request),
+            Handler::Sender(answer) => return answer(request).await,
             Handler::Token(action, answer) => {
                 bearer(request).and_then(|token| token.may(action))?;
-                answer(request).await
+                return answer(request).await;
             }
             Handler::AllAccounts(action, answer) => {
                 bearer(request).and_then(Principal::reaches_all)?.may(action)?;
-                answer(request).await
+                (log_position::at_least(request).await?, answer(request).await)
             }
             Handler::Account(action, answer) => {
                 let account = authorize(request, self.account, action)?;
-                answer(request, account).await
+                (log_position::at_least(request).await?, answer(request, account).await)
             }
             Handler::Provider(action, answer) => {
                 let provider = authorize_provider(request, self.provider, action)?;
-                answer(request, provider).await
+                (log_position::at_least(request).await?, answer(request, provider).await)
             }
             Handler::PortalAccount(action, answer) => {
                 let account = authorize(request, self.account, action);
-                answer(request, account.map_err(ApiError::for_portal)?).await
+                let account = account.map_err(ApiError::for_portal)?;
+                (log_position::at_least(request).await?, answer(request, account).await)
             }
             Handler::PortalProvider(action, answer) => {
                 let provider = authorize_provider(request, self.provider, action);
-                answer(request, provider.map_err(ApiError::for_portal)?).await
+                let provider = provider.map_err(ApiError::for_portal)?;
+                (log_position::at_least(request).await?, answer(request, provider).await)
             }
             Handler::Call(action, answer) => {
                 let account = authorize(request, self.account, action)?;
                 let sid = self.call.parse();
                 let sid = sid.map_err(|error| wrong_sid("call sid", self.call, error))?;
-                answer(request, CallId { account, sid }).await
+                let position = log_position::at_least(request).await?;
+                (position, answer(request, CallId { account, sid }).await)
             }
-        }
+        };
+        let mut reply = answered?;
+        // What was changed says itself how far that has come.
+        log_position::put(&mut reply, position.filter(|_| request.method.is_safe()));
+        Ok(reply)
     }
 }
 

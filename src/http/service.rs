@@ -41,7 +41,7 @@ use crate::upstream::QUESTION;
 
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "ETag,Link,X-Next-Cursor,X-Total-Count,Retry-After,RateLimit-Limit,RateLimit-Remaining,\
-     RateLimit-Reset,X-Request-Id",
+     RateLimit-Reset,X-Request-Id,Rollcall-Position,Rollcall-Kept",
 );
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

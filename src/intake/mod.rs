@@ -5,11 +5,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::Timestamp;
 pub use crate::node::Accepted;
 use crate::node::Node;
 use crate::store::{Change, Outcome, Store, StoreError, Ticket};
+
+/// How often it is asked whether this node does what one does for all.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Takes changes.
 #[derive(Clone)]
@@ -34,6 +38,25 @@ impl Intake {
         match self {
             Self::Alone(_) => None,
             Self::Cluster(node) => Some(node),
+        }
+    }
+
+    /// Whether this process does what one does for all nodes: passing webhooks on, following jambonz's Redis.
+    pub fn is_mine(&self) -> bool {
+        match self {
+            Self::Alone(_) => true,
+            Self::Cluster(node) => node.is_first(),
+        }
+    }
+
+    /// Waits until that is so, or is not so any more.
+    pub async fn until_mine(&self, mine: bool) {
+        while self.is_mine() != mine {
+            match self {
+                // It stays as it is.
+                Self::Alone(_) => std::future::pending().await,
+                Self::Cluster(_) => tokio::time::sleep(LOOK).await,
+            }
         }
     }
 

@@ -78,16 +78,20 @@ pub enum MirrorMode {
     Tracking,
     /// Calls are asked for again and again.
     Polling,
+    /// Another node does.
+    Elsewhere,
 }
 
 impl MirrorMode {
-    pub const ALL: [Self; 3] = [Self::Disconnected, Self::Tracking, Self::Polling];
+    /// Those in which this store mirrors, or should.
+    pub const OWN: [Self; 3] = [Self::Disconnected, Self::Tracking, Self::Polling];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Disconnected => "disconnected",
             Self::Tracking => "tracking",
             Self::Polling => "polling",
+            Self::Elsewhere => "elsewhere",
         }
     }
 }

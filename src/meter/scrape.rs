@@ -239,7 +239,7 @@ impl Scrape {
         let Some(state) = mirror.state() else { return Ok(()) };
         let name = "rollcall_mirror_mode";
         let mut modes = text.gauges(name, "1 for how the mirror follows jambonz's Redis now")?;
-        for mode in MirrorMode::ALL {
+        for mode in MirrorMode::OWN {
             let value = f64::from(u8::from(mode == state.mode));
             modes.value(&[("mode", mode.as_str())], value)?;
         }

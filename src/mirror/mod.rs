@@ -53,9 +53,25 @@ const GOOD: Duration = Duration::from_secs(30);
 /// Time between two lines of the log that say the same.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 
-/// Mirrors for as long as it is polled; at once without end where no Redis is configured.
+/// Mirrors for as long as it is polled, whenever this is for this process to do; at once without end where no Redis is
+/// configured. One that begins looks through all calls.
 pub async fn run(settings: MirrorRedis, service_url: String, intake: Intake) {
     let Some(url) = settings.url.clone() else { return std::future::pending().await };
+    loop {
+        if !intake.is_mine() {
+            let metrics = &intake.store().meter().mirror;
+            metrics.turn(&url.to_string(), MirrorMode::Elsewhere, None, clock::now());
+            intake.until_mine(true).await;
+        }
+        // What was read and is not stored yet another node reads, too.
+        tokio::select! {
+            () = mirror(&settings, &url, &service_url, &intake) => {}
+            () = intake.until_mine(false) => {}
+        }
+    }
+}
+
+async fn mirror(settings: &MirrorRedis, url: &RedisUrl, service_url: &str, intake: &Intake) {
     let metrics = &intake.store().meter().mirror;
     let place = url.to_string();
     metrics.turn(&place, MirrorMode::Disconnected, None, clock::now());
@@ -64,7 +80,7 @@ pub async fn run(settings: MirrorRedis, service_url: String, intake: Intake) {
     let mut said: Option<(String, Instant)> = None;
     loop {
         let begun = Instant::now();
-        let error = match begin(&settings, &url).await {
+        let error = match begin(settings, url).await {
             Err(error) => error,
             Ok((connection, greeting, following)) => {
                 say(&connection, &greeting, &following);
@@ -76,7 +92,7 @@ pub async fn run(settings: MirrorRedis, service_url: String, intake: Intake) {
                 // Calls that began while nobody listened are not known.
                 seen.complete = false;
                 said = None;
-                Follower::new(&settings, &service_url, &intake, &mut seen, connection, &following)
+                Follower::new(settings, service_url, intake, &mut seen, connection, &following)
                     .run()
                     .await
             }

@@ -103,6 +103,11 @@ pub(super) fn status(store: &Store) -> AdminReply {
 /// Has what was set aside sent again: of a target, or of all.
 pub(super) fn retry(intake: &Intake, target: Option<&str>) -> Result<AdminReply, Failure> {
     let store = intake.store();
+    if !intake.is_mine() {
+        let why = "this node does not pass webhooks on now: ask the node that does (`rollcall forward status` on \
+                   each says which delivers)";
+        return Err(Failure::new(why));
+    }
     let all = store.forward_targets();
     if let Some(target) = target
         && all.iter().all(|(name, _)| name != target)
@@ -131,7 +136,6 @@ pub(super) fn retry(intake: &Intake, target: Option<&str>) -> Result<AdminReply,
 pub(super) fn pause(intake: &Intake, paused: bool) -> Result<AdminReply, Failure> {
     let store = intake.store();
     intake.apply(&[store.forward_state(paused)], clock::now(), false)?;
-    store.pause_forwarding(paused);
     let done = if paused {
         "forwarding is paused: webhooks are kept, and passed on after `rollcall forward resume`"
     } else {

@@ -208,7 +208,6 @@ impl View {
     }
 
     /// The same, and says when there is a newer one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "who waits for a position is what asks"))]
     pub fn log_positions(&self) -> watch::Receiver<Option<LogPosition>> {
         self.applied.subscribe()
     }
@@ -464,6 +463,7 @@ impl Group<'_> {
         let mut outcomes = Vec::with_capacity(message.submissions.len());
         let logged_at = message.logged_at.max(self.logged_at.unwrap_or_default());
         self.logged_at = Some(logged_at);
+        self.message = Some((message.position.seq, 0));
         for (at, changes) in &message.submissions {
             self.changes += changes.len();
             let at = received_at(*at, logged_at);
@@ -522,8 +522,25 @@ impl Shared {
         self.kept.let_go(frames.iter().filter_map(|(frame, _)| frame.kept));
         let Some((frame, seq)) = frames.last() else { return };
         self.view.note_logged(frame.logged_at);
+        for (frame, end) in frames {
+            self.note_end(frame.position, *end);
+        }
         self.view.applied_seq.store(*seq, Ordering::Release);
         self.view.applied.send_replace(Some(frame.position));
+    }
+
+    /// A message of the log ends at this sequence number, or, where it is of another log than those before, that log
+    /// begins there.
+    fn note_end(&self, position: LogPosition, end: u64) {
+        if self.view.position().is_some_and(|known| known.epoch == position.epoch) {
+            self.view.log.note(position.seq, end);
+            return;
+        }
+        self.view.log.begin(position.seq, end);
+        self.outbox.sends(false);
+        let mut registry = self.view.registry.write();
+        registry.note_message(position.seq);
+        registry.opened();
     }
 
     /// What a checkpoint is to say of the log; none where this store never had to do with one.
@@ -543,6 +560,7 @@ impl Shared {
         if let Some((position, logged_at, seq)) = found.applied {
             self.view.note_logged(logged_at);
             self.view.applied_seq.store(seq, Ordering::Release);
+            self.view.log.begin(position.seq, seq);
             self.view.applied.send_replace(Some(position));
             *self.messages.last.lock() = Some(position);
         }

@@ -11,6 +11,10 @@
 //! **Restarts.** A sequence number is given once, and one that has been published is on disk. The
 //! copy of the last commit that a start makes stands behind the counted end of the segment before
 //! it, so that each frame is met once.
+//!
+//! **Several nodes.** Sequence numbers are those of one node. Where a log is followed, positions are told as places
+//! of that log ([`LogPoint`]), which are the same on every node; each event has its own, since a client may leave in
+//! the middle of a message.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -21,11 +25,12 @@ use tokio::sync::watch;
 
 use super::frames::Body;
 use super::list::Slice;
+use super::log_map::LogPoint;
 use super::query::ListRequest;
 use super::state::View;
 use super::{OpenError, StoreError};
 use crate::domain::{AccountSid, Call, CallId, Filter, Order, Position, ServiceProviderSid};
-use crate::journal::{Frame, Scanner, Segment};
+use crate::journal::{Frame, FrameKind, Scanner, Segment};
 
 /// Whose calls a feed tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +60,8 @@ pub enum FeedPosition {
 pub struct Event {
     /// Where the feed goes on after it.
     pub position: FeedPosition,
+    /// The sequence number in that as a place of the log; none where no log is followed.
+    pub point: Option<LogPoint>,
     /// What happened.
     pub what: What,
 }
@@ -88,6 +95,8 @@ pub struct Feed {
     /// Those of the service provider.
     accounts: Option<FeedAccounts>,
     position: FeedPosition,
+    /// The sequence number in that as a place of the log.
+    point: Option<LogPoint>,
     /// The file of the segment that was read last, and how far.
     segment: Option<(PathBuf, u64)>,
 }
@@ -132,7 +141,7 @@ impl View {
             return Err(StoreError::Gone("the position is ahead of the store".to_owned()));
         }
         self.segment_after(seq)?;
-        Ok(Feed { reach, accounts, position, segment: None })
+        Ok(Feed { reach, accounts, position, point: None, segment: None })
     }
 }
 
@@ -154,9 +163,19 @@ impl View {
 }
 
 impl Feed {
+    /// The same feed, whose position is this place of the log.
+    pub fn of_log(self, point: Option<LogPoint>) -> Self {
+        Self { point, ..self }
+    }
+
     /// How far it has been read.
     pub fn position(&self) -> FeedPosition {
         self.position
+    }
+
+    /// The sequence number in that as a place of the log.
+    pub fn point(&self) -> Option<LogPoint> {
+        self.point
     }
 
     /// Whether everything up to this sequence number has been read.
@@ -205,7 +224,8 @@ impl Feed {
         };
         let Some(account) = account else {
             self.position = FeedPosition::Changes(seq);
-            return Ok(vec![Event { position: self.position, what: What::SnapshotEnd }]);
+            let (position, point) = (self.position, self.point);
+            return Ok(vec![Event { position, point, what: What::SnapshotEnd }]);
         };
         let (filter, order) = (Filter::default(), Order::NewestFirst);
         let request = ListRequest { account, filter, order, after: position };
@@ -214,8 +234,10 @@ impl Feed {
         // After its last position an account has nothing more.
         let reached = page.next.unwrap_or(Position::MAX);
         self.position = FeedPosition::Snapshot(seq, Some((account, reached)));
+        let point = self.point;
         let event = |call: Arc<Call>| Event {
             position: FeedPosition::Snapshot(seq, Some((account, Position::of(&call)))),
+            point,
             what: What::Call(call),
         };
         let calls = page.calls.into_iter().map(|(_, listed)| view.unpacked(listed).map(event));
@@ -238,6 +260,8 @@ impl Feed {
         let (mut events, mut read) = (Vec::new(), seq);
         let (mut frames, mut bytes, mut taken) = (0, 0, 0);
         let mut unread = None;
+        // Events of the message whose end is not met yet begin here.
+        let (mut unended, mut within, mut point) = (0, false, self.point);
         while read < until && frames < piece.frames && bytes < piece.read && taken < piece.bytes {
             let Some((begin, frame)) = scanner.next_frame()? else {
                 // All that the segment has is read, even where numbers are missing at its end.
@@ -256,6 +280,16 @@ impl Feed {
                 continue;
             }
             read = frame.seq;
+            within = is_of_message(frame.kind);
+            if let Some(message) = view.message_of(&frame)? {
+                point = Some(LogPoint::end_of(message));
+                place(events.get_mut(unended..), message, frame.seq);
+                // After the last one that it is told of a message a reader has all of it.
+                if let Some(last) = events.get_mut(unended..).and_then(<[Event]>::last_mut) {
+                    last.point = point;
+                }
+                unended = events.len();
+            }
             let what = self.seen(&frame).map_err(|reason| {
                 let (file, seq) = (segment.path.display(), frame.seq);
                 let reason = format!("{file} at byte {begin}: frame {seq}: {reason}");
@@ -263,7 +297,7 @@ impl Feed {
             })?;
             if let Some(what) = what {
                 taken += frame.body.len();
-                events.push(Event { position: FeedPosition::Changes(read), what });
+                events.push(Event { position: FeedPosition::Changes(read), point, what });
             }
         }
         if frames == 0 && piece.frames > 0 {
@@ -272,6 +306,17 @@ impl Feed {
             return Err(StoreError::Unreadable(format!("change {missing} is not in {file}")));
         }
         let offset = unread.unwrap_or(scanner.offset());
+        // A place inside a message is told by its end, which stands in the same segment.
+        if within && view.newest_point().is_some() {
+            while let Some((_, frame)) = scanner.next_frame()? {
+                let Some(message) = view.message_of(&frame)? else { continue };
+                let before_end = frame.seq.saturating_sub(read);
+                point = Some(LogPoint { message, before_end });
+                place(events.get_mut(unended..), message, frame.seq);
+                break;
+            }
+        }
+        self.point = point;
         self.segment = Some((segment.path.clone(), offset));
         self.position = FeedPosition::Changes(read);
         Ok(events)
@@ -308,5 +353,19 @@ impl Feed {
             return Err("it is of another call than it says".to_owned());
         }
         Ok(Some(What::Call(Arc::new(call))))
+    }
+}
+
+/// Whether a frame may stand before the last one of its message.
+fn is_of_message(kind: FrameKind) -> bool {
+    !matches!(kind, FrameKind::Applied | FrameKind::Checkpoint | FrameKind::Kept)
+}
+
+/// Says of events of a message where in it they stand, now that its last frame is known.
+fn place(events: Option<&mut [Event]>, message: u64, end: u64) {
+    for event in events.unwrap_or_default() {
+        if let FeedPosition::Changes(seq) = event.position {
+            event.point = Some(LogPoint { message, before_end: end.saturating_sub(seq) });
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::claims::{Claims, has_namesake};
 use super::frames::{admin_body, tombstone_body};
 use super::kept;
 use super::messages::{CheckpointNote, CommitterMessage, Submission};
-use super::outbox::{Hook, HookHead};
+use super::outbox::{self, Hook, HookHead, logged};
 use super::parts::{join_first, look_up, replace};
 use super::placing::CallIds;
 use super::state::Shared;
@@ -149,6 +149,8 @@ pub(super) struct Group<'a> {
     pub applied: Vec<(AppliedFrame, u64)>,
     /// The time of the log after these messages; none where the store is no node.
     pub logged_at: Option<Timestamp>,
+    /// The message of the log whose changes come now, and how many hooks it has brought yet.
+    pub message: Option<(u64, u16)>,
     /// More active calls, or fewer, by account.
     live: Vec<(AccountSid, i64)>,
     /// Calls whose Call-IDs are new with this commit.
@@ -210,6 +212,7 @@ impl<'a> Group<'a> {
             changes: 0,
             applied: Vec::new(),
             logged_at: shared.view.logged_at(),
+            message: None,
             live: Vec::new(),
             call_ids: CallIds::default(),
             tombstones: shared.view.tombstones(),
@@ -618,13 +621,18 @@ impl<'a> Group<'a> {
             self.admin.push((seq, row));
         }
         for hook in hooks {
-            let (begin, frames) = (self.batch.bytes() as u64, hook.frames());
+            let number = self.message.as_mut().map(|(message, hooks)| {
+                let number = logged(*message, *hooks);
+                *hooks = hooks.saturating_add(1);
+                number
+            });
+            let (begin, frames) = (self.batch.bytes() as u64, hook.frames(number));
             let origin = ChangeOrigin::Source(Source::Webhook);
             let first = self.batch.next_seq();
             for body in &frames {
                 self.batch.push(at, origin, FrameKind::Outbox, body)?;
             }
-            self.hooks.push(hook.head((first, begin, frames.len()), at));
+            self.hooks.push(hook.head((first, begin, frames.len()), number, at));
         }
         Ok(())
     }
@@ -660,7 +668,13 @@ impl<'a> Group<'a> {
             woken = shared.outbox.accepted(hooks);
         }
         let mut registry = shared.view.registry.write();
+        let mut messages = applied.iter().peekable();
         for PublishedCall { id, state, part, waits, indexed, seq, at } in published {
+            // What a message did comes before the frame that ends it.
+            while messages.next_if(|(_, end)| *end < seq).is_some() {}
+            if let Some((frame, _)) = messages.peek() {
+                registry.note_message(frame.position.seq);
+            }
             match state {
                 CallState::Call(call) if waits => registry.put_waiting(id, call, seq, at),
                 CallState::Call(call) if part => registry.put_part(id, call, seq, at),
@@ -686,6 +700,9 @@ impl<'a> Group<'a> {
                     tracing::error!(name = row.name, %error, "a setting cannot be read back");
                 }
             }
+            drop(access);
+            let of_hooks = admin.iter().filter(|(_, row)| outbox::is_row(&row.name));
+            of_hooks.for_each(|(_, row)| shared.outbox.stored(row));
         }
         for (account, more) in live {
             shared.view.meter.add_live(account, more);

@@ -56,6 +56,8 @@ pub enum StoreError {
     Closing,
     #[error("{0}; begin again without a position")]
     Gone(String),
+    #[error("this node is behind: it has come to message {applied} of the log")]
+    Behind { applied: u64 },
 }
 
 impl StoreError {

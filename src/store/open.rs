@@ -153,7 +153,13 @@ impl Store {
         // What a build that was killed has left takes space.
         start.shared.generations.remove_others()?;
         let Start { shared, writer, generation, recovery } = start;
-        shared.view.registry.write().opened();
+        {
+            let mut registry = shared.view.registry.write();
+            if let Some(position) = shared.view.position() {
+                registry.note_message(position.seq);
+            }
+            registry.opened();
+        }
         shared.view.published.send_replace(shared.view.registry.read().last_seq());
         shared.view.count_live();
         begin_outbox(&shared)?;
@@ -452,14 +458,17 @@ impl std::ops::Deref for Store {
 fn begin_outbox(shared: &Shared) -> Result<(), OpenError> {
     let registry = shared.view.registry.read();
     let mut rows: Vec<_> = registry.admin().cloned().collect();
-    let last_seq = registry.last_seq();
     drop(registry);
     if let Ok(index) = shared.view.index() {
         rows.extend(index.admin_rows()?);
     }
     let rows = rows.into_iter().filter(|row| outbox::is_row(&row.name));
     let rows = rows.map(|row| (row.seq, SettingRow { name: row.name, json: row.json }));
-    shared.outbox.begin(outbox::newest_rows(rows), &shared.view.epoch, last_seq);
+    let log = shared.view.log_epoch();
+    // Of several nodes one sends, and that is decided later.
+    shared.outbox.sends(log.is_none());
+    let epochs: Vec<String> = log.into_iter().chain([shared.view.epoch.clone()]).collect();
+    shared.outbox.begin(outbox::newest_rows(rows), &epochs, shared.view.last_number());
     Ok(())
 }
 

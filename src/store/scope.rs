@@ -149,7 +149,8 @@ impl View {
     }
 
     /// The sequence number of the last change of these accounts' calls, or one of before the start: while
-    /// it stays the same, and the accounts do, so does every list of them together.
+    /// it stays the same, and the accounts do, so does every list of them together. Where a log is followed it is the
+    /// number of a message, which says the same on every node.
     pub fn last_change_of(&self, scope: Scope, accounts: &[AccountSid]) -> u64 {
         let registry = self.registry.read();
         match scope {

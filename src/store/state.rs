@@ -17,6 +17,7 @@ use super::StoreError;
 use super::applied::{LogPosition, MessageQueue};
 use super::disk_space::DiskSpace;
 use super::kept::KeptList;
+use super::log_map::LogMap;
 use super::messages::{CheckpointerMessage, CommitterMessage, CompactorMessage};
 use super::options::Options;
 use super::outbox::Outbox;
@@ -88,6 +89,8 @@ pub struct View {
     pub(super) applied: watch::Sender<Option<LogPosition>>,
     /// The sequence number of the frame that says so.
     pub(super) applied_seq: AtomicU64,
+    /// Where messages of the log end.
+    pub(super) log: LogMap,
     /// The calls that are active have been counted, and the count was kept since.
     pub(super) live_known: AtomicBool,
     /// When the index that is being built will be there, about, in milliseconds since 1970; 0 where nobody
@@ -222,6 +225,7 @@ impl View {
             published: watch::Sender::new(0),
             applied: watch::Sender::new(None),
             applied_seq: AtomicU64::new(0),
+            log: LogMap::default(),
             live_known: AtomicBool::new(false),
             index_due: AtomicU64::new(0),
             damaged: AtomicBool::new(false),

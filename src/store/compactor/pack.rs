@@ -141,7 +141,7 @@ impl Compactor<'_> {
         let segments = self.shared.view.segments.read().clone();
         let usage = self.shared.usage(&segments, now, &mut || self.rest(REST_MAX / 50))?;
         let oldest_kept = self.shared.kept.oldest_seq().unwrap_or(u64::MAX);
-        let oldest_hook = self.shared.outbox.oldest_needed().min(oldest_kept);
+        let oldest_hook = self.shared.oldest_needed_hook().min(oldest_kept);
         let mut members: VecDeque<Member> = VecDeque::new();
         for (pair, counts) in segments.windows(2).zip(usage.segments) {
             let [segment, next] = pair else { continue };
@@ -406,7 +406,8 @@ impl Compactor<'_> {
     ) -> Result<FrameDecision, StoreError> {
         let Some(first) = piece.first() else { return Ok(FrameDecision::Keep) };
         let applications = first.applications.as_deref();
-        let needed = self.shared.outbox.needs(frame.seq, piece.account, applications)
+        let number = piece.logged.unwrap_or(frame.seq);
+        let needed = self.shared.outbox.needs(number, piece.account, applications)
             && self.shared.view.has_calls_of(piece.account, &first.calls)?;
         Ok(if needed { FrameDecision::Keep } else { FrameDecision::Superseded })
     }

@@ -1,14 +1,18 @@
 //! A hook as the journal has it: what of it is sent, and what says to whom it may be sent.
 //!
 //! ```text
-//! body of a frame                          in the first one, from 21 on
-//!  0  1 u8: the form                        21  n u16: applications, or 65535
-//!  1  number of this piece u16              23  n times 16 bytes
+//! body of a frame                          content, in pieces
+//!  0  1 or 2 u8: the form                    0  n u16: applications, or 65535
+//!  1  number of this piece u16               2  n times 16 bytes
 //!  3  number of pieces u16                  ..  n u16: calls, n times 16 bytes
 //!  5  account, 16 bytes                     ..  bytes of the content type u16, those
-//! 21  the piece                             ..  bytes of b3 u16, those
-//!                                           ..  the first of the body
+//! 21  of form 2: number in the log u64      ..  bytes of b3 u16, those
+//! ..  the piece                             ..  the first of the body
 //! ```
+//!
+//! Hooks are known by numbers that only grow. Alone it is the sequence number of the first frame. Where a log is
+//! followed the number is made of that of the message ([`logged`]), so that it is the same on every node, and
+//! greater than those of all hooks of before the log.
 
 use std::fmt;
 
@@ -18,10 +22,16 @@ use crate::domain::{AccountSid, ApplicationSid, CallSid, Timestamp};
 use crate::journal::FRAME_BODY_BYTES_MAX;
 
 const FORM: u8 = 1;
+const LOGGED_FORM: u8 = 2;
 const PIECE_AT: usize = 1;
 const PIECES_AT: usize = 3;
 const ACCOUNT_AT: usize = 5;
 const CONTENT_AT: usize = 21;
+const LOGGED_CONTENT_AT: usize = 29;
+/// From here on numbers are those of hooks in a log.
+pub(super) const LOGGED: u64 = 1 << 63;
+/// Bits of a number that tell the hooks of one message apart.
+const OF_MESSAGE_BITS: u32 = 16;
 /// There are events that name no application.
 const UNNAMED: u16 = u16::MAX;
 /// Calls of one hook.
@@ -54,8 +64,10 @@ impl fmt::Debug for Hook {
 /// What is known of a hook without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookHead {
+    /// It is known by this number: later ones have greater ones.
+    pub number: u64,
     /// The sequence number of its first frame.
-    pub seq: u64,
+    pub(super) seq: u64,
     /// When it was received.
     pub at: Timestamp,
     pub account: AccountSid,
@@ -76,7 +88,14 @@ impl HookHead {
 
     /// What names it for its receivers, the same at each attempt.
     pub fn delivery_id(&self) -> String {
-        format!("{:x}-{}", self.at.millis(), self.seq)
+        let at = self.at.millis();
+        match message_of(self.number) {
+            None => format!("{at:x}-{}", self.number),
+            Some(message) => {
+                let place = self.number & ((1 << OF_MESSAGE_BITS) - 1);
+                format!("{at:x}-s{message}.{place}")
+            }
+        }
     }
 
     /// The batch that it stands in begins at this offset of its segment.
@@ -110,7 +129,7 @@ impl Hook {
 
     /// The hook with this content; none where it is none.
     pub(in crate::store) fn from_content(account: AccountSid, content: &[u8]) -> Option<Self> {
-        let piece = HookPiece { number: 0, pieces: 1, account, content };
+        let piece = HookPiece { number: 0, pieces: 1, account, logged: None, content };
         let FirstPiece { applications, calls, content_type, b3, body } = piece.first()?;
         (calls.len() <= HOOK_CALLS_MAX).then(|| Self {
             account,
@@ -122,29 +141,36 @@ impl Hook {
         })
     }
 
-    /// The bodies of its frames.
-    pub(in crate::store) fn frames(&self) -> Vec<Vec<u8>> {
+    /// The bodies of its frames; `number` is that in the log, where one is followed.
+    pub(in crate::store) fn frames(&self, number: Option<u64>) -> Vec<Vec<u8>> {
         let content = self.content();
-        let pieces: Vec<_> = content.chunks(FRAME_BODY_BYTES_MAX - CONTENT_AT).collect();
+        let (form, begin) = match number {
+            None => (FORM, CONTENT_AT),
+            Some(_) => (LOGGED_FORM, LOGGED_CONTENT_AT),
+        };
+        let pieces: Vec<_> = content.chunks(FRAME_BODY_BYTES_MAX - begin).collect();
         let count = count_of(pieces.len());
         let frame = |(n, piece): (usize, &&[u8])| {
-            let mut frame = vec![FORM];
+            let mut frame = vec![form];
             frame.extend_from_slice(&count_of(n).to_le_bytes());
             frame.extend_from_slice(&count.to_le_bytes());
             frame.extend_from_slice(&self.account.bytes());
+            number.iter().for_each(|number| frame.extend_from_slice(&number.to_le_bytes()));
             frame.extend_from_slice(piece);
             frame
         };
         pieces.iter().enumerate().map(frame).collect()
     }
 
-    /// The head of a hook that was written as so many frames, at this place.
+    /// The head of a hook that was written as so many frames, at this place; `number` as in [`Self::frames`].
     pub(in crate::store) fn head(
         &self,
         (seq, offset, pieces): (u64, u64, usize),
+        number: Option<u64>,
         at: Timestamp,
     ) -> HookHead {
         HookHead {
+            number: number.unwrap_or(seq),
             seq,
             at,
             account: self.account,
@@ -154,6 +180,29 @@ impl Hook {
             offset,
             packings: 0,
         }
+    }
+}
+
+/// The number of a hook that is the nth of a message of a log.
+pub(in crate::store) fn logged(message: u64, nth: u16) -> u64 {
+    LOGGED | message << OF_MESSAGE_BITS | u64::from(nth)
+}
+
+/// The greatest number that a hook of a message may have.
+pub(super) fn last_of_message(message: u64) -> u64 {
+    logged(message, u16::MAX)
+}
+
+/// The message of a hook of this number; none where it is one of before the log, or there is none.
+pub(super) fn message_of(number: u64) -> Option<u64> {
+    (number >= LOGGED).then_some((number & !LOGGED) >> OF_MESSAGE_BITS)
+}
+
+/// How many sequence numbers or messages lie between two numbers.
+pub(super) fn steps_between(from: u64, to: u64) -> u64 {
+    match message_of(from).zip(message_of(to)) {
+        Some((before, after)) => after.saturating_sub(before).max(u64::from(to > from)),
+        None => to.saturating_sub(from),
     }
 }
 
@@ -167,6 +216,8 @@ pub(in crate::store) struct HookPiece<'a> {
     pub number: u16,
     pub pieces: u16,
     pub account: AccountSid,
+    /// The number of the hook in the log.
+    pub logged: Option<u64>,
     content: &'a [u8],
 }
 
@@ -176,9 +227,16 @@ impl<'a> HookPiece<'a> {
         let (number, pieces) = (u16_at(body, PIECE_AT)?, u16_at(body, PIECES_AT)?);
         let account = *body.get(ACCOUNT_AT..)?.first_chunk()?;
         let content = body.get(CONTENT_AT..)?;
-        let known = body.first() == Some(&FORM) && number < pieces;
+        let (logged, content) = match *body.first()? {
+            FORM => (None, content),
+            LOGGED_FORM => {
+                let (logged, content) = content.split_first_chunk()?;
+                (Some(u64::from_le_bytes(*logged)), content)
+            }
+            _ => return None,
+        };
         let account = AccountSid::from_bytes(account);
-        known.then_some(Self { number, pieces, account, content })
+        (number < pieces).then_some(Self { number, pieces, account, logged, content })
     }
 
     /// What stands before the body, and the first of the body. Of a first piece alone.
@@ -255,15 +313,18 @@ mod tests {
 
     #[test]
     fn a_hook_is_read_as_it_was_written_however_many_frames_it_takes() {
-        for (bytes, pieces) in [(0, 1), (500, 1), (300_000, 2), (1 << 20, 5)] {
+        let sizes = [(0, 1), (500, 1), (300_000, 2), (1 << 20, 5)];
+        let numbers = [None, Some(logged(7, 3))];
+        for ((bytes, pieces), number) in sizes.into_iter().flat_map(|s| numbers.map(|n| (s, n))) {
             let hook = hook(bytes);
-            let frames = hook.frames();
+            let frames = hook.frames(number);
             assert_eq!(frames.len(), pieces, "{bytes}");
             assert!(frames.iter().all(|frame| crate::journal::fits(frame.len()).is_ok()));
             let mut body = Vec::new();
             for (n, frame) in frames.iter().enumerate() {
                 let piece = HookPiece::read(frame).unwrap();
                 assert_eq!((usize::from(piece.number), piece.account), (n, hook.account));
+                assert_eq!(piece.logged, number);
                 if n > 0 {
                     body.extend_from_slice(piece.further());
                     continue;
@@ -277,18 +338,42 @@ mod tests {
             assert_eq!(body, hook.body);
         }
         let unnamed = Hook { applications: None, ..hook(9) };
-        let frames = unnamed.frames();
+        let frames = unnamed.frames(None);
         assert_eq!(HookPiece::read(&frames[0]).unwrap().first().unwrap().applications, None);
     }
 
     #[test]
     fn what_is_cut_off_is_no_hook() {
-        let frame = hook(40).frames().remove(0);
-        for end in 0..frame.len() - 40 {
-            let piece = HookPiece::read(&frame[..end]);
-            assert!(piece.is_none_or(|piece| piece.first().is_none()), "{end}");
+        for number in [None, Some(logged(7, 3))] {
+            let frame = hook(40).frames(number).remove(0);
+            for end in 0..frame.len() - 40 {
+                let piece = HookPiece::read(&frame[..end]);
+                assert!(piece.is_none_or(|piece| piece.first().is_none()), "{end}");
+            }
+            assert!(HookPiece::read(&[&[3], &frame[1..]].concat()).is_none());
         }
-        assert!(HookPiece::read(&[&[2], &frame[1..]].concat()).is_none());
+    }
+
+    #[test]
+    fn numbers_of_a_log_grow_with_it_and_follow_all_of_before() {
+        let numbers =
+            [1, u64::MAX >> 1, logged(0, 0), logged(0, 1), logged(1, 0), last_of_message(1)];
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+        assert_eq!(numbers.map(message_of), [None, None, Some(0), Some(0), Some(1), Some(1)]);
+        assert_eq!(steps_between(5, 9), 4);
+        assert_eq!(steps_between(logged(5, 0), logged(9, 0)), 4);
+        assert_eq!(steps_between(logged(5, 0), logged(5, 1)), 1, "something was read");
+        assert_eq!(steps_between(logged(5, 1), logged(5, 1)), 0);
+        assert!(steps_between(9, logged(1, 0)) > 1 << 50);
+    }
+
+    #[test]
+    fn a_hook_of_a_log_has_the_same_id_on_every_node() {
+        let at = Timestamp::from_millis(16).unwrap();
+        let of = |seq, number| hook(1).head((seq, 0, 1), number, at).delivery_id();
+        assert_eq!(of(5, None), "10-5", "as before where there is no log");
+        assert_eq!(of(5, Some(logged(7, 3))), "10-s7.3");
+        assert_eq!(of(6, Some(logged(7, 3))), "10-s7.3");
     }
 
     #[test]

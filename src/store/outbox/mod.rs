@@ -11,8 +11,13 @@
 //! * A hook of which a call has been deleted is not read any more, and leaves the journal as its call does.
 //! * A body leaves through [`View::hook_content`] alone, for a hook that its target wants.
 //! * Where no frame is found of a hook, it is done: frames leave after that alone.
+//!
+//! Where a log is followed every node has the hooks, and one of them sends. What it stores of the progress of its
+//! targets comes to all of them by the log, so that another goes on where it was; until then what is in memory here is
+//! what was stored last.
 
 mod hook;
+mod logged;
 mod progress;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -30,12 +35,12 @@ use super::StoreError;
 use super::change::Change;
 use super::open::Store;
 use super::state::View;
-use crate::access::SettingRow;
+use crate::access::{Replaces, SettingRow};
 use crate::domain::{AccountSid, ApplicationSid, CallId, CallSid};
 use crate::journal::{Frame, FrameKind, Scanner, Segment};
 
-pub(super) use hook::HookPiece;
 pub use hook::{HOOK_CALLS_MAX, Hook, HookHead};
+pub(super) use hook::{HookPiece, logged};
 pub use progress::{Audience, Progress, Span};
 
 /// The setting that says whether hooks are passed on.
@@ -55,8 +60,10 @@ pub(super) struct Outbox {
     targets: RwLock<BTreeMap<String, OutboxTarget>>,
     /// Nothing is sent.
     paused: AtomicBool,
-    /// The state is to be stored: there is none yet.
-    unsaid: AtomicBool,
+    /// The life of the data in which the state was stored; none where it was not.
+    said: Mutex<Option<String>>,
+    /// This store sends, and knows better than what is stored.
+    sends: AtomicBool,
     /// What is being sent, and to how many targets.
     on_their_way: Mutex<HashMap<String, usize>>,
 }
@@ -94,7 +101,7 @@ impl Drop for OnItsWay<'_> {
 
 /// The newest hooks.
 struct RecentHooks {
-    /// All from this sequence number on are here.
+    /// All from this number on are here.
     complete_from: u64,
     hooks: VecDeque<HookHead>,
     /// Sids of all of them.
@@ -108,7 +115,7 @@ impl RecentHooks {
         while self.hooks.len() > RECENT_MAX || self.sids > RECENT_SIDS_MAX {
             let Some(left) = self.hooks.pop_front() else { break };
             self.sids -= left.sids();
-            self.complete_from = left.seq + 1;
+            self.complete_from = left.number + 1;
         }
     }
 }
@@ -160,14 +167,16 @@ impl Outbox {
             recent: Mutex::new(recent),
             targets: RwLock::default(),
             paused: AtomicBool::new(false),
-            unsaid: AtomicBool::new(true),
+            said: Mutex::new(None),
+            sends: AtomicBool::new(true),
             on_their_way: Mutex::default(),
         }
     }
 
-    /// What was stored of it, when the store has been opened. What is listed in memory begins after `last_seq`.
-    pub fn begin(&self, rows: Vec<SettingRow>, epoch: &str, last_seq: u64) {
-        self.recent.lock().complete_from = last_seq + 1;
+    /// What was stored of it, when the store has been opened. What is listed in memory begins after this number.
+    /// `epochs` are those in which what was said of the state counts.
+    pub fn begin(&self, rows: Vec<SettingRow>, epochs: &[String], last: u64) {
+        self.recent.lock().complete_from = last + 1;
         let mut targets = self.targets.write();
         let mut state = None;
         for row in rows {
@@ -188,8 +197,8 @@ impl Outbox {
                 }
             }
         }
-        self.unsaid.store(state.is_none(), Ordering::Release);
-        let known = state.is_some_and(|state| !state.paused && state.epoch == epoch);
+        *self.said.lock() = state.as_ref().map(|state| state.epoch.clone());
+        let known = state.is_some_and(|state| !state.paused && epochs.contains(&state.epoch));
         self.paused.store(!targets.is_empty() && !known, Ordering::Release);
     }
 
@@ -201,7 +210,7 @@ impl Outbox {
             let mut progress = target.progress.lock();
             let wanted = hooks
                 .iter()
-                .filter(|head| progress.audience.has_hook(head) && progress.needs(head.seq));
+                .filter(|head| progress.audience.has_hook(head) && progress.needs(head.number));
             let count = wanted.count();
             for _ in 0..count {
                 progress.one_more();
@@ -221,20 +230,20 @@ impl Outbox {
         }
     }
 
-    /// Whether a target needs a hook of this account and these applications.
+    /// Whether a target needs the hook of this number, of this account and these applications.
     pub fn needs(
         &self,
-        seq: u64,
+        number: u64,
         account: AccountSid,
         applications: Option<&[ApplicationSid]>,
     ) -> bool {
         self.targets.read().values().any(|target| {
             let progress = target.progress.lock();
-            progress.needs(seq) && progress.audience.has(account, applications)
+            progress.needs(number) && progress.audience.has(account, applications)
         })
     }
 
-    /// Hooks before this sequence number are needed by no target.
+    /// Hooks before this number are needed by no target.
     pub fn oldest_needed(&self) -> u64 {
         let targets = self.targets.read();
         let oldest = targets.values().map(|target| target.progress.lock().oldest_needed());
@@ -269,7 +278,7 @@ impl Store {
     /// Opens the targets that are configured, and closes all others: what comes from now on is for these. What
     /// was left of one that was there before is for it.
     pub fn set_forward_targets(&self, configured: Vec<(String, Audience)>) {
-        let last = *self.published.borrow();
+        let last = self.last_number();
         let mut targets = self.shared.outbox.targets.write();
         let names: Vec<&String> = configured.iter().map(|(name, _)| name).collect();
         for (name, target) in targets.iter() {
@@ -291,19 +300,14 @@ impl Store {
         self.shared.outbox.paused.load(Ordering::Acquire)
     }
 
-    /// The change that says whether hooks are sent, also after the next start.
+    /// The change that says whether hooks are sent, from when it is applied and also after the next start.
     pub fn forward_state(&self, paused: bool) -> Change {
         Change::setting(self.state_row(paused))
     }
 
-    /// Sends no hooks from now on, or goes on.
-    pub fn pause_forwarding(&self, paused: bool) {
-        self.shared.outbox.paused.store(paused, Ordering::Release);
-        self.shared.outbox.announce();
-    }
-
     fn state_row(&self, paused: bool) -> SettingRow {
-        let row = StateRow { paused, epoch: self.epoch.clone() };
+        let epoch = self.log_epoch().unwrap_or_else(|| self.epoch.clone());
+        let row = StateRow { paused, epoch };
         SettingRow { name: STATE.to_owned(), json: serde_json::to_vec(&row).unwrap_or_default() }
     }
 
@@ -315,18 +319,27 @@ impl Store {
         let now = Some(Instant::now()).filter(|_| !all);
         for (name, progress) in self.forward_targets() {
             if let Some(json) = progress.lock().take_row(now) {
-                rows.push(Change::setting(SettingRow { name: format!("{TARGET}{name}"), json }));
+                rows.push(SettingRow { name: format!("{TARGET}{name}"), json });
             }
         }
-        if !rows.is_empty() && self.shared.outbox.unsaid.swap(false, Ordering::AcqRel) {
-            rows.push(Change::setting(self.state_row(self.forward_paused())));
+        // What was said in another life of the data is said again once a log is followed.
+        let said = self.shared.outbox.said.lock().clone();
+        let log = self.log_epoch();
+        let unsaid = said.is_none() || log.is_some() && said != log;
+        if unsaid && !rows.is_empty() {
+            rows.push(self.state_row(self.forward_paused()));
         }
-        rows
+        // What was said meanwhile counts, and of several nodes also what another has stored.
+        let replaces = |name: &str| match self.access(|access| access.digest(name)) {
+            _ if name != STATE && log.is_none() => Replaces::Anything,
+            None => Replaces::Nothing,
+            Some(digest) => Replaces::Content(digest),
+        };
+        rows.into_iter().map(|row| Change::Admin(row.clone(), replaces(&row.name))).collect()
     }
 
     /// What [`Self::forward_rows`] has given is not stored.
     pub fn forward_unstored(&self) {
-        self.shared.outbox.unsaid.store(true, Ordering::Release);
         for (_, progress) in self.forward_targets() {
             progress.lock().note_unstored();
         }
@@ -354,23 +367,23 @@ impl Store {
         if span.next < recent.complete_from {
             return None;
         }
-        let from = recent.hooks.partition_point(|head| head.seq < span.next);
+        let from = recent.hooks.partition_point(|head| head.number < span.next);
         let mut hooks = Vec::new();
-        for head in recent.hooks.iter().skip(from).take_while(|head| head.seq <= last) {
+        for head in recent.hooks.iter().skip(from).take_while(|head| head.number <= last) {
             if !audience.has_hook(head) {
                 continue;
             }
             if hooks.len() == most {
-                return Some(FoundHooks { hooks, read_to: head.seq - 1, is_all: false });
+                return Some(FoundHooks { hooks, read_to: head.number - 1, is_all: false });
             }
             hooks.push(head.clone());
         }
         Some(FoundHooks { hooks, read_to: last, is_all: true })
     }
 
-    /// The last sequence number of a span that there is.
+    /// The last number of a span that there is.
     fn last_of(&self, span: Span) -> u64 {
-        span.to.unwrap_or(u64::MAX).min(*self.published.borrow())
+        span.to.unwrap_or(u64::MAX).min(self.last_number())
     }
 
     /// The same from the journal, of one segment at most. It waits for the disk.
@@ -382,6 +395,9 @@ impl Store {
         most: usize,
     ) -> Result<FoundHooks, StoreError> {
         let (next, last) = (span.next, self.last_of(span));
+        if self.newest_point().is_some() {
+            return self.read_logged_hooks(reader, span, last, audience, most);
+        }
         let Some((segment, after)) = self.segment_with(next) else {
             return Ok(FoundHooks { hooks: Vec::new(), read_to: last, is_all: false });
         };
@@ -424,10 +440,22 @@ impl View {
         Some((found.clone(), segments.get(next).map(|segment| segment.first_seq)))
     }
 
-    /// Where these hooks stand now; those that have left the journal are missing. They come in ascending order.
-    pub fn find_hooks(&self, seqs: &[u64]) -> Result<Vec<HookHead>, StoreError> {
-        let mut found = Vec::with_capacity(seqs.len());
-        let mut rest = seqs;
+    /// The greatest number that a published hook may have.
+    pub(super) fn last_number(&self) -> u64 {
+        match self.newest_point() {
+            Some((newest, _)) => hook::last_of_message(newest.message),
+            None => *self.published.borrow(),
+        }
+    }
+
+    /// Where the hooks of these numbers stand now; those that have left the journal are missing. They come in
+    /// ascending order.
+    pub fn find_hooks(&self, numbers: &[u64]) -> Result<Vec<HookHead>, StoreError> {
+        if self.newest_point().is_some() {
+            return self.find_logged_hooks(numbers);
+        }
+        let mut found = Vec::with_capacity(numbers.len());
+        let mut rest = numbers;
         while let Some(&first) = rest.first() {
             let Some((segment, next)) = self.segment_with(first) else { break };
             let count = rest.partition_point(|seq| next.is_none_or(|next| *seq < next));
@@ -503,6 +531,7 @@ fn head_of(frame: &Frame<'_>, offset: u64, segment: &Segment) -> Option<HookHead
     let piece = HookPiece::read(frame.body).filter(|piece| piece.number == 0)?;
     let first = piece.first()?;
     Some(HookHead {
+        number: piece.logged.unwrap_or(frame.seq),
         seq: frame.seq,
         at: frame.at,
         account: piece.account,
@@ -553,7 +582,7 @@ mod tests {
             b3: Vec::new(),
             body: Bytes::new(),
         };
-        let heads = [1, 2].map(|seq| hook.head((seq, 0, 1), clock::now()));
+        let heads = [1, 2].map(|seq| hook.head((seq, 0, 1), None, clock::now()));
         let woken = outbox.accepted(heads.to_vec());
         let targets = outbox.targets.read();
         assert_eq!(woken.len(), 1);
@@ -576,14 +605,14 @@ mod tests {
         };
         let at = clock::now();
         for seq in 1..=20 {
-            assert!(outbox.accepted(vec![hook.head((seq, 0, 1), at)]).is_empty());
+            assert!(outbox.accepted(vec![hook.head((seq, 0, 1), None, at)]).is_empty());
         }
         let recent = outbox.recent.lock();
         assert_eq!((recent.hooks.len(), recent.sids), (8, RECENT_SIDS_MAX));
         assert_eq!(recent.complete_from, 13);
         drop(recent);
         let small = Hook { calls: Vec::new(), ..hook };
-        outbox.accepted((21..40_000).map(|seq| small.head((seq, 0, 1), at)).collect());
+        outbox.accepted((21..40_000).map(|seq| small.head((seq, 0, 1), None, at)).collect());
         let recent = outbox.recent.lock();
         assert_eq!((recent.hooks.len(), recent.sids), (RECENT_MAX, 0));
     }

@@ -1,6 +1,6 @@
 //! How far a target has got: which hooks it is still to be sent, without a list of all of them.
 //!
-//! Hooks are read from the journal in their order. What is not read yet is a *span* of sequence numbers; what
+//! Hooks are read from the journal in their order. What is not read yet is a *span* of their numbers; what
 //! was read and is not decided yet is *held*, and only so many are held at once. What was given up is *set
 //! aside*, as ranges. So all of it stays small, however long a target is down.
 //!
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{AccountSid, ApplicationSid, Timestamp};
 
-use super::hook::HookHead;
+use super::hook::{HookHead, steps_between};
 
 /// Ranges of hooks that were set aside. Beyond, two neighbours become one: a retry then sends again what lies
 /// between them.
@@ -23,7 +23,7 @@ const ASIDE_MAX: usize = 768;
 const SPANS_MAX: usize = ASIDE_MAX + 16;
 /// What is stored of a target grows the journal by no more, but for small rows.
 const ROW_BYTES_A_SECOND: u64 = 4096;
-/// Where nothing is for a target, it is stored after so many sequence numbers how far it has got: a start reads the
+/// Where nothing is for a target, it is stored after so many sequence numbers, or messages, how far it has got: a start reads the
 /// journal from there on.
 const READ_AGAIN_MAX: u64 = 100_000;
 
@@ -58,7 +58,7 @@ pub struct Span {
     pub again: Option<u64>,
 }
 
-/// Hooks that were given up: all that the target was to be sent between two sequence numbers.
+/// Hooks that were given up: all that the target was to be sent between two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Aside {
     from: u64,
@@ -99,7 +99,7 @@ struct Row {
 }
 
 impl Progress {
-    /// A target that gets what comes from this sequence number on.
+    /// A target that gets what comes from this number on.
     pub fn new(audience: Audience, next: u64) -> Self {
         Self {
             audience,
@@ -120,10 +120,10 @@ impl Progress {
         let Row { audience, spans, held, aside, delivered, unread } = row;
         let mut all = BTreeMap::new();
         for (again, steps) in held {
-            let mut seq = 0_u64;
+            let mut number = 0_u64;
             for step in steps {
-                seq = seq.checked_add(step)?;
-                all.insert(seq, again);
+                number = number.checked_add(step)?;
+                all.insert(number, again);
             }
         }
         let mut progress = Self {
@@ -148,10 +148,10 @@ impl Progress {
 
     pub fn row(&self) -> Vec<u8> {
         let mut held: BTreeMap<Option<u64>, (u64, Vec<u64>)> = BTreeMap::new();
-        for (&seq, &again) in &self.held {
+        for (&number, &again) in &self.held {
             let (last, steps) = held.entry(again).or_default();
-            steps.push(seq - *last);
-            *last = seq;
+            steps.push(number - *last);
+            *last = number;
         }
         let row = Row {
             audience: self.audience.clone(),
@@ -171,7 +171,7 @@ impl Progress {
         let early = now.zip(self.stored_after).is_some_and(|(now, after)| now < after);
         let next = self.next_of_open();
         let least = if now.is_some() { READ_AGAIN_MAX } else { 1 };
-        let has_read = next.saturating_sub(self.stored_next) >= least;
+        let has_read = steps_between(self.stored_next, next) >= least;
         if early || !(self.changed || has_read) {
             return None;
         }
@@ -188,17 +188,20 @@ impl Progress {
     }
 
     /// Whether a hook may still have to be read for it.
-    pub fn needs(&self, seq: u64) -> bool {
-        let after = self.aside.partition_point(|aside| aside.to < seq);
-        self.held.contains_key(&seq)
-            || self.spans.iter().any(|span| span.next <= seq && span.to.is_none_or(|to| seq <= to))
-            || self.aside.get(after).is_some_and(|aside| aside.from <= seq)
+    pub fn needs(&self, number: u64) -> bool {
+        let after = self.aside.partition_point(|aside| aside.to < number);
+        self.held.contains_key(&number)
+            || self
+                .spans
+                .iter()
+                .any(|span| span.next <= number && span.to.is_none_or(|to| number <= to))
+            || self.aside.get(after).is_some_and(|aside| aside.from <= number)
     }
 
-    /// The least sequence number that it may still need.
+    /// The least number that it may still need.
     pub fn oldest_needed(&self) -> u64 {
         let spans = self.spans.iter().map(|span| span.next);
-        let held = self.held.first_key_value().map(|(seq, _)| *seq);
+        let held = self.held.first_key_value().map(|(number, _)| *number);
         let aside = self.aside.first().map(|aside| aside.from);
         spans.chain(held).chain(aside).min().unwrap_or(u64::MAX)
     }
@@ -208,11 +211,11 @@ impl Progress {
         self.spans.iter().min_by_key(|span| span.next).copied()
     }
 
-    /// Everything of a span up to a sequence number was read, and these are its hooks.
+    /// Everything of a span up to a number was read, and these are its hooks.
     pub fn advance(&mut self, span: Span, read_to: u64, hooks: impl Iterator<Item = u64>) {
         let Some(place) = self.spans.iter().position(|one| *one == span) else { return };
-        for seq in hooks {
-            self.held.insert(seq, span.again);
+        for number in hooks {
+            self.held.insert(number, span.again);
             self.unread = self.unread.saturating_sub(1);
             self.changed = true;
         }
@@ -237,28 +240,28 @@ impl Progress {
     }
 
     /// It was delivered, or is not there any more.
-    pub fn done(&mut self, seq: u64) {
-        self.held.remove(&seq);
-        self.delivered = self.delivered.max(seq);
+    pub fn done(&mut self, number: u64) {
+        self.held.remove(&number);
+        self.delivered = self.delivered.max(number);
         self.changed = true;
     }
 
     /// It is given up until somebody asks for it again.
-    pub fn set_aside(&mut self, seq: u64) {
-        self.held.remove(&seq);
+    pub fn set_aside(&mut self, number: u64) {
+        self.held.remove(&number);
         self.changed = true;
-        let place = self.aside.partition_point(|aside| aside.to < seq);
+        let place = self.aside.partition_point(|aside| aside.to < number);
         let before = place.checked_sub(1).and_then(|place| self.aside.get_mut(place));
         if let Some(before) = before {
             // Nothing of the target's lies between them.
-            let alone = self.held.range(before.to..seq).next().is_none();
+            let alone = self.held.range(before.to..number).next().is_none();
             if self.delivered <= before.to && alone {
-                before.to = seq;
+                before.to = number;
                 before.count += 1;
                 return;
             }
         }
-        self.aside.insert(place, Aside { from: seq, to: seq, count: 1 });
+        self.aside.insert(place, Aside { from: number, to: number, count: 1 });
         if self.aside.len() > ASIDE_MAX {
             self.join_nearest();
         }
@@ -321,7 +324,7 @@ impl Progress {
 
     /// The hooks that are held, with when they were asked for again.
     pub fn held(&self) -> impl Iterator<Item = (u64, Option<u64>)> {
-        self.held.iter().map(|(seq, again)| (*seq, *again))
+        self.held.iter().map(|(number, again)| (*number, *again))
     }
 
     /// How many hooks wait to be delivered, about.
@@ -371,10 +374,10 @@ mod tests {
         progress.advance(span, 19, [11, 15, 18].into_iter());
         progress.done(15);
         progress.set_aside(11);
-        for (seq, needed) in
+        for (number, needed) in
             [(9, false), (10, false), (11, true), (15, false), (18, true), (20, true)]
         {
-            assert_eq!(progress.needs(seq), needed, "{seq}");
+            assert_eq!(progress.needs(number), needed, "{number}");
         }
         assert_eq!((progress.oldest_needed(), progress.aside()), (11, 1));
         assert_eq!(stored(&progress), progress);
@@ -395,7 +398,7 @@ mod tests {
         let mut progress = Progress::new(audience(1, &[]), 1);
         let span = progress.next_span().unwrap();
         progress.advance(span, 100, 1..=100);
-        (1..=50).for_each(|seq| progress.set_aside(seq));
+        (1..=50).for_each(|number| progress.set_aside(number));
         assert_eq!(progress.aside.len(), 1);
         progress.done(52);
         progress.set_aside(51);
@@ -404,7 +407,7 @@ mod tests {
         progress.retry(Timestamp::default());
         let spans: Vec<_> = progress.spans.iter().skip(1).map(|s| (s.next, s.to)).collect();
         assert!(spans.iter().all(|(from, to)| !(*from <= 52 && to.unwrap() >= 52)), "{spans:?}");
-        assert!((1..=51).chain([53]).all(|seq| progress.needs(seq)) && !progress.needs(52));
+        assert!((1..=51).chain([53]).all(|number| progress.needs(number)) && !progress.needs(52));
     }
 
     #[test]
@@ -413,12 +416,12 @@ mod tests {
         let count = 2 * ASIDE_MAX as u64 + 10;
         let span = progress.next_span().unwrap();
         progress.advance(span, count, 1..=count);
-        for seq in (1..=count).step_by(2) {
-            progress.done(seq + 1);
-            progress.set_aside(seq);
+        for number in (1..=count).step_by(2) {
+            progress.done(number + 1);
+            progress.set_aside(number);
         }
         assert_eq!((progress.aside.len(), progress.aside()), (ASIDE_MAX, count / 2));
-        assert!((1..=count).step_by(2).all(|seq| progress.needs(seq)));
+        assert!((1..=count).step_by(2).all(|number| progress.needs(number)));
     }
 
     #[test]
@@ -426,21 +429,22 @@ mod tests {
         let mut progress = Progress::new(audience(1, &[1; 1000]), u64::MAX / 2);
         let span = progress.next_span().unwrap();
         let begin = u64::MAX / 2;
-        let seqs = |from: u64, count: u64| (0..count).map(move |n| begin + (from + n) * 1_000_000);
+        let numbers =
+            |from: u64, count: u64| (0..count).map(move |n| begin + (from + n) * 1_000_000);
         let count = ASIDE_MAX as u64;
-        progress.advance(span, begin + 100_000_000_000, seqs(0, 2 * count));
-        for seq in seqs(0, count) {
-            progress.done(seq + 1);
-            progress.set_aside(seq);
+        progress.advance(span, begin + 100_000_000_000, numbers(0, 2 * count));
+        for number in numbers(0, count) {
+            progress.done(number + 1);
+            progress.set_aside(number);
         }
         progress.retry(Timestamp::MAX);
-        for seq in seqs(count, count) {
-            progress.done(seq + 1);
-            progress.set_aside(seq);
+        for number in numbers(count, count) {
+            progress.done(number + 1);
+            progress.set_aside(number);
         }
         assert_eq!(progress.retry(Timestamp::MAX), 15, "others are asked for already");
         let span = progress.spans.iter().find(|span| span.to.is_none()).copied().unwrap();
-        progress.advance(span, u64::MAX - 1, seqs(200_000, 8192));
+        progress.advance(span, u64::MAX - 1, numbers(200_000, 8192));
         let row = progress.row().len();
         assert!(row > 150_000 && crate::journal::fits(row + 100).is_ok(), "{row}");
         assert_eq!(stored(&progress), progress);
@@ -481,9 +485,9 @@ mod tests {
         let mut progress = Progress::new(audience(1, &[]), 1);
         let now = Instant::now();
         assert!(progress.take_row(Some(now)).is_some());
-        let read_to = |progress: &mut Progress, seq: u64| {
+        let read_to = |progress: &mut Progress, number: u64| {
             let span = progress.next_span().unwrap();
-            progress.advance(span, seq, [].into_iter());
+            progress.advance(span, number, [].into_iter());
         };
         read_to(&mut progress, READ_AGAIN_MAX - 1);
         assert_eq!(progress.take_row(Some(now)), None, "it is not far");

@@ -12,6 +12,8 @@ mod failures;
 mod feed;
 mod kept;
 mod lifetimes;
+mod log_feed;
+mod log_hooks;
 mod model;
 mod one_moment;
 mod outage;
