@@ -240,6 +240,11 @@ impl Rollcall {
 
     /// An HTTPS client that trusts that authority, with connections of its own.
     pub fn new_agent(&self) -> ureq::Agent {
+        self.agent_within(TIMEOUT)
+    }
+
+    /// The same, which gives up after this time.
+    pub fn agent_within(&self, timeout: Duration) -> ureq::Agent {
         use ureq::tls::{Certificate, RootCerts, TlsConfig};
         let ca = Certificate::from_pem(&std::fs::read(self.ca()).unwrap()).unwrap();
         let roots = RootCerts::Specific(Arc::new(vec![ca]));
@@ -249,7 +254,7 @@ impl Rollcall {
             .tls_config(tls)
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
-            .timeout_global(Some(TIMEOUT))
+            .timeout_global(Some(timeout))
             .build()
             .new_agent()
     }

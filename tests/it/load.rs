@@ -15,7 +15,7 @@ use super::harness::{A1, A2, Answer, Rollcall, TIMEOUT, send, until};
 /// Accounts whose calls are written.
 const ACCOUNTS: [&str; 3] = [A1, A2, "0c9e7a52-6f0e-4c35-8a80-6a1f6a0f2b11"];
 /// Each status, and how far along a call with it is.
-const STATUSES: [(&str, usize); 10] = [
+pub const STATUSES: [(&str, usize); 10] = [
     ("queued", 0),
     ("trying", 0),
     ("ringing", 1),

@@ -59,7 +59,7 @@ fn nothing_acknowledged_is_lost_by_power_cuts() {
 
 /// Whether no thread of a stopped process runs any more. One that waits for the disk is as good:
 /// it does not come back to its program.
-fn frozen(pid: u32) -> bool {
+pub fn frozen(pid: u32) -> bool {
     fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|task| {
         let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
         let state = stat.rsplit_once(") ").unwrap().1;
@@ -116,7 +116,7 @@ impl Disk {
 
     /// Copies the image as it is on the disk at one moment: again where something was written
     /// meanwhile. What the mounted file system holds in memory is not in it.
-    fn copy(&self) {
+    pub fn copy(&self) {
         let device = device(&self.mounted);
         until("the disk rests while it is copied", || {
             let before = writes(&device)?;
@@ -127,7 +127,7 @@ impl Disk {
     }
 
     /// Goes on with the copy.
-    fn cut(&mut self) {
+    pub fn cut(&mut self) {
         succeed(Command::new("umount").arg(&self.mounted));
         fs::rename(self.copied(), self.image()).unwrap();
         let mounted = self.mount();

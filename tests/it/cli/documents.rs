@@ -7,8 +7,9 @@ use std::process::Command;
 
 use super::super::harness::{ROLLCALL, print};
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
+    "docs/cluster.md",
     "docs/connect.md",
     "docs/compatibility.md",
     "docs/containers.md",

@@ -1,6 +1,9 @@
 //! Several machines: three real nats-servers, which the tests start. `log_….rs` are of the log alone.
 
+mod checker;
 mod commands;
+mod figures;
+mod kills;
 mod log;
 mod log_epochs;
 mod log_failures;
@@ -11,3 +14,9 @@ mod log_packing;
 mod log_security;
 pub mod nats;
 mod nodes;
+mod page;
+mod power;
+mod quorum;
+mod register;
+mod three;
+mod writers;

@@ -185,6 +185,11 @@ impl Servers {
         assert!(done.unwrap().success());
     }
 
+    /// The process id of a server that runs.
+    pub fn pid(&self, n: usize) -> u32 {
+        self.all[n].process.as_ref().unwrap().id()
+    }
+
     pub fn place_of(&self, name: &str) -> usize {
         self.all.iter().position(|server| server.name == name).unwrap()
     }

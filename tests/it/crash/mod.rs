@@ -50,7 +50,7 @@ pub fn assert_checked(rollcall: &Rollcall) {
 }
 
 /// A start that is to fail, and ends all the same where it does not.
-fn start_fails(rollcall: &Rollcall) -> Printed {
+pub fn start_fails(rollcall: &Rollcall) -> Printed {
     let serve = rollcall.serve_command();
     let mut command = Command::new("timeout");
     print(command.arg("60").arg(serve.get_program()).args(serve.get_args()), b"")

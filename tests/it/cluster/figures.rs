@@ -1,0 +1,212 @@
+//! What a cluster costs and gives beside a single node on the same machine, in one run.
+//!
+//! Short by default, so that it runs at all. For figures that count: `CLUSTER_FIGURES=20 cargo test --release --test it
+//! cluster::figures -- --nocapture` on a machine that does nothing else. `CLUSTER_FIGURES` is the seconds of each part,
+//! `CLUSTER_FIGURES_WRITERS` the number of clients with one request at a time each.
+
+#![expect(clippy::cast_precision_loss, reason = "figures are shown with a few digits")]
+
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::super::harness::{A1, Rollcall, event, send, until};
+use super::nats;
+use super::register::Position;
+use super::three::{MACHINES, Setup, Three};
+use super::writers::Targets;
+
+/// Of the kernel, in a second: it is 100 wherever rollcall runs.
+const TICKS: f64 = 100.0;
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// Processor time that a process has used, in seconds.
+fn cpu(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks: u32 = [11, 12].map(|at| fields[at].parse::<u32>().unwrap()).into_iter().sum();
+    f64::from(ticks) / TICKS
+}
+
+/// Times of a kind.
+#[derive(Default)]
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn at(&mut self, percent: usize) -> f64 {
+        self.0.sort_unstable();
+        let last = self.0.len().saturating_sub(1);
+        let time = self.0.get(last * percent / 100).copied().unwrap_or_default();
+        time.as_secs_f64() * 1000.0
+    }
+}
+
+/// What one load has shown.
+struct Measured {
+    events: usize,
+    seconds: f64,
+    acknowledged: Times,
+}
+
+impl Measured {
+    fn say(mut self, what: &str, costs: &[(&str, f64)]) {
+        let rate = self.events as f64 / self.seconds;
+        let (p50, p99) = (self.acknowledged.at(50), self.acknowledged.at(99));
+        eprintln!(
+            "{what}: {} events, {rate:.0}/s, acknowledged p50 {p50:.1} ms, p99 {p99:.1} ms",
+            self.events
+        );
+        for (who, seconds) in costs {
+            let micros = seconds * 1e6 / self.events as f64;
+            eprintln!("  {who}: {micros:.0} µs of a processor an event");
+        }
+    }
+}
+
+/// Clients that send one event after the other, for so long.
+fn load(
+    agents: &[ureq::Agent],
+    urls: &[String],
+    token: &str,
+    writers: usize,
+    length: Duration,
+    first: &AtomicUsize,
+) -> Measured {
+    let (over, all) = (AtomicBool::new(false), Mutex::new(Times::default()));
+    let bearer = format!("Bearer {token}");
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for writer in 0..writers {
+            let (agent, url) = (&agents[writer % agents.len()], &urls[writer % urls.len()]);
+            let (over, all, bearer) = (&over, &all, &bearer);
+            scope.spawn(move || {
+                let headers =
+                    [("authorization", bearer.as_str()), ("content-type", "application/json")];
+                let mut own = Times::default();
+                while !over.load(Ordering::Relaxed) {
+                    let n = u32::try_from(first.fetch_add(1, Ordering::Relaxed)).unwrap();
+                    let body = event(n, "in-progress");
+                    let sent = Instant::now();
+                    let answer = send(agent, "POST", url, &headers, body.as_bytes()).unwrap();
+                    assert_eq!(answer.status, 204, "{answer:?}");
+                    assert_eq!(answer.header("rollcall-kept"), None);
+                    own.0.push(sent.elapsed());
+                }
+                all.lock().unwrap().0.append(&mut own.0);
+            });
+        }
+        while begun.elapsed() < length {
+            std::thread::park_timeout(length.saturating_sub(begun.elapsed()));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    let acknowledged = all.into_inner().unwrap();
+    Measured { events: acknowledged.0.len(), seconds, acknowledged }
+}
+
+#[test]
+fn what_three_machines_cost_beside_one() {
+    if !nats::here() {
+        return;
+    }
+    let length = Duration::from_secs(number("CLUSTER_FIGURES", 1) as u64);
+    let writers = number("CLUSTER_FIGURES_WRITERS", 48);
+    let first = AtomicUsize::new(0);
+
+    let single = Rollcall::up(&[]);
+    let agents: Vec<_> = (0..writers).map(|_| single.new_agent()).collect();
+    let url = [single.url("/v1/hooks/call-status")];
+    let before = cpu(single.pid());
+    let measured = load(&agents, &url, &single.admin(), writers, length, &first);
+    measured.say("one machine", &[("rollcall", cpu(single.pid()) - before)]);
+    drop(single);
+
+    // What is kept in a slow moment would be no figure of the log.
+    let setup = Setup { more: "hold = \"30s\"", ..Setup::default() };
+    let mut three = Three::up(&setup).unwrap();
+    let agents: Vec<_> = (0..writers).map(|n| three.nodes[n % MACHINES].new_agent()).collect();
+    let urls: Vec<_> =
+        (0..writers).map(|n| three.nodes[n % MACHINES].url("/v1/hooks/call-status")).collect();
+    let costs = |three: &Three| {
+        let nodes = three.nodes.iter().map(|node| cpu(node.pid())).sum::<f64>();
+        let servers = (0..MACHINES).map(|n| cpu(three.servers.pid(n))).sum::<f64>();
+        [nodes, servers].map(|seconds| seconds / MACHINES as f64)
+    };
+    let token = three.targets.token.clone();
+    let before = costs(&three);
+    let measured = load(&agents, &urls, &token, writers, length, &first);
+    let after = costs(&three);
+    let [nodes, servers] = [0, 1].map(|n| after[n] - before[n]);
+    measured.say(
+        "three machines, six processes on this one",
+        &[("rollcall, on each machine", nodes), ("nats-server, on each machine", servers)],
+    );
+    let mut alone = load(&agents[..1], &urls[..1], &token, 1, length, &first);
+    eprintln!(
+        "one client: acknowledged p50 {:.1} ms, p99 {:.1} ms",
+        alone.acknowledged.at(50),
+        alone.acknowledged.at(99)
+    );
+    let mut lags = lags(&three, length);
+    eprintln!(
+        "read at another node after {} acknowledgements, request included: p50 {:.1} ms, p99 {:.1} ms",
+        lags.0.len(),
+        lags.at(50),
+        lags.at(99)
+    );
+    catch_up(&mut three, number("CLUSTER_FIGURES", 1) * 10_000);
+}
+
+/// How long another node takes to have what was just acknowledged: it is asked at once.
+fn lags(three: &Three, length: Duration) -> Times {
+    let (mut times, begun) = (Times::default(), Instant::now());
+    let mut n = 0;
+    while begun.elapsed() < length {
+        n += 1;
+        let answer = post(&three.targets, 0, &event(n, "completed"));
+        let position = Position::of(&answer).unwrap().to_string();
+        let sent = Instant::now();
+        let path = format!("/v1/Accounts/{A1}/Calls/{}", super::super::harness::sid(n));
+        let asked = [("rollcall-at-least", position.as_str())];
+        let shown = three.targets.send(1, "GET", &path, &asked, "").unwrap();
+        assert_eq!(shown.status, 200, "{shown:?}");
+        times.0.push(sent.elapsed());
+    }
+    times
+}
+
+fn post(targets: &Targets, node: usize, body: &str) -> super::super::harness::Answer {
+    let headers = [("content-type", "application/x-ndjson")];
+    let answer = targets.send(node, "POST", "/v1/hooks/call-status", &headers, body).unwrap();
+    assert_eq!(answer.status, 204, "{answer:?}");
+    answer
+}
+
+/// How fast a node that was away takes what the log has for it.
+fn catch_up(three: &mut Three, events: usize) {
+    const BATCH: usize = 500;
+    three.kill_node(2);
+    let mut last = None;
+    for batch in 0..events.div_ceil(BATCH) {
+        let lines = (0..BATCH)
+            .map(|n| event(u32::try_from(10_000_000 + batch * BATCH + n).unwrap(), "in-progress"));
+        let answer = post(&three.targets, 0, &lines.collect::<Vec<_>>().join("\n"));
+        last = Position::of(&answer);
+    }
+    let last = last.unwrap();
+    let begun = Instant::now();
+    three.start_node(2);
+    let listens = begun.elapsed();
+    until("it has caught up", || three.position(2)?.reaches(&last).then_some(()));
+    let seconds = begun.elapsed().as_secs_f64();
+    let rate = events as f64 / seconds;
+    eprintln!(
+        "catching up: {events} events within {seconds:.2} s of its start ({:.2} s until it listened): {rate:.0}/s",
+        listens.as_secs_f64()
+    );
+}
