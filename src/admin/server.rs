@@ -207,7 +207,7 @@ fn is_quick(request: &AdminRequest) -> bool {
     match request {
         AdminRequest::TokenCreate(_)
         | AdminRequest::TokenList
-        | AdminRequest::TokenRevoke { .. }
+        | AdminRequest::TokenRevoke { wait: None, .. }
         | AdminRequest::AccountSet(_)
         | AdminRequest::AccountList
         | AdminRequest::AccountRemove { .. }
@@ -225,6 +225,7 @@ fn is_quick(request: &AdminRequest) -> bool {
         // A part of a sid is looked for among all.
         AdminRequest::Show { call } => ops::is_whole(call),
         AdminRequest::Import(_)
+        | AdminRequest::TokenRevoke { wait: Some(_), .. }
         | AdminRequest::Follow { .. }
         | AdminRequest::Export(_)
         | AdminRequest::ExportCsv { .. }

@@ -210,6 +210,10 @@ pub(super) enum TokenCommand {
         /// The id that `token list` shows, or a name that no other token has.
         #[arg(value_name = "ID|NAME")]
         token: String,
+        /// In a cluster: wait until every other node that is alive refuses it as well, 30s at most where no TIME is
+        /// given, and exit 1 where one does not say so in time.
+        #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "30s", value_parser = duration)]
+        wait: Option<Duration>,
     },
 }
 

@@ -205,14 +205,14 @@ pub(super) fn restored(
     }
     // That it opens is the last proof; and the first start is quick.
     let (calls, position) = opened(config, output).map_err(|failure| {
-        let Failure { message, usage } = failure;
+        let Failure { message, kind } = failure;
         let dir = dir.display();
         let message = format!(
             "all of the backup is in {dir}, checked and on disk, and only its index is missing: \
  {message}; once that is repaired, `rollcall serve` or `rollcall rebuild` makes it, and \
              nothing need be restored again"
         );
-        Failure { message, usage }
+        Failure { message, kind }
     })?;
     Ok((restored, calls, position))
 }

@@ -129,7 +129,10 @@ mod tests {
 
     fn refused(result: Result<impl std::fmt::Debug, Failure>, says: &str) {
         let failure = result.unwrap_err();
-        assert!(failure.usage && failure.message.contains(says), "{says}: {failure}");
+        assert!(
+            failure.kind == crate::ops::FailureKind::Usage && failure.message.contains(says),
+            "{says}: {failure}"
+        );
     }
 
     #[test]

@@ -29,7 +29,11 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["token", "list"], &["rollcall token list", "rollcall token list --json"]),
     (
         &["token", "revoke"],
-        &["rollcall token revoke 0123456789ab", "rollcall token revoke prometheus"],
+        &[
+            "rollcall token revoke 0123456789ab",
+            "rollcall token revoke prometheus",
+            "rollcall token revoke prometheus --wait 10s",
+        ],
     ),
     (&["account"], &["rollcall account list"]),
     (

@@ -76,6 +76,10 @@ pub(super) fn execute_or_make(
             let new = !is_store(dir);
             match Lock::take(dir, init == Init::Yes) {
                 Ok(lock) => {
+                    if let Some(refused) = config.cluster().and_then(|_| request.needs_cluster()) {
+                        lock.leave_as_it_was()?;
+                        return Err(refused);
+                    }
                     if new {
                         let (dir, user) = (dir.display(), users::us());
                         output.say(&format!("a new store was made in {dir}, for {user}"));

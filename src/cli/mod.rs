@@ -43,7 +43,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::config::{Config, ConfigError, DEFAULT_FILE, LoadedConfig, Settings};
-use crate::ops::{AdminReply, AdminRequest, Failure};
+use crate::ops::{AdminReply, AdminRequest, Failure, FailureKind};
 use args::{
     AccountCommand, CertCommand, Cli, Command, ConfigCommand, ForwardCommand, MirrorCommand,
     TokenCommand,
@@ -82,7 +82,11 @@ pub fn main() -> ExitCode {
             if !(serves && log::failed(&failure.to_string())) {
                 output.failure(&failure);
             }
-            ExitCode::from(if failure.usage { 2 } else { 1 })
+            ExitCode::from(match failure.kind {
+                FailureKind::Failed => 1,
+                FailureKind::Usage => 2,
+                FailureKind::Conflict => 3,
+            })
         }
     }
 }
@@ -149,7 +153,9 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
             AdminRequest::TokenCreate(token.request()?)
         }
         Command::Token(TokenCommand::List) => AdminRequest::TokenList,
-        Command::Token(TokenCommand::Revoke { token }) => AdminRequest::TokenRevoke { token },
+        Command::Token(TokenCommand::Revoke { token, wait }) => {
+            AdminRequest::TokenRevoke { token, wait }
+        }
         Command::Account(AccountCommand::Set(account)) => {
             init = account.init.into();
             AdminRequest::AccountSet(account.request()?)
@@ -188,6 +194,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let answer = execute::execute_or_make(&config, init, request, &mut nothing, output, &mut take)?;
     let found = match &answer.reply {
         AdminReply::Checked(checked) => !checked.findings.is_empty(),
+        AdminReply::Revoked { behind, .. } => !behind.is_empty(),
         AdminReply::Purged(purged) => !purged.is_gone(),
         AdminReply::Status(figures) => !status::problems(figures, answer.running).is_empty(),
         _ => false,

@@ -32,7 +32,9 @@ pub(super) fn json(reply: &AdminReply, running: bool) -> Rendered {
     let value = match reply {
         AdminReply::Token { id, value } => json!({ "id": id, "token": value }),
         AdminReply::SignInLink(link) => json!(link),
-        AdminReply::Revoked { id, .. } => json!({ "done": revoked(reply), "id": id }),
+        AdminReply::Revoked { id, behind, .. } => {
+            json!({ "done": revoked(reply), "id": id, "behind": behind })
+        }
         AdminReply::Tokens(tokens) => json!(tokens),
         AdminReply::Accounts(accounts) => json!(accounts),
         AdminReply::Done(text) => json!({ "done": text }),
@@ -127,11 +129,15 @@ fn forward_text(forward: &ForwardFigures) -> String {
 }
 
 fn revoked(reply: &AdminReply) -> String {
-    match reply {
-        AdminReply::Revoked { id, name: Some(name) } => format!("token {id} ({name}) is revoked"),
-        AdminReply::Revoked { id, .. } => format!("token {id} is revoked"),
-        _ => String::new(),
+    let AdminReply::Revoked { id, name, behind } = reply else { return String::new() };
+    let name = name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    if behind.is_empty() {
+        return format!("token {id}{name} is revoked");
     }
+    format!(
+        "token {id}{name} is revoked, and {} did not say in time that it refuses it, too",
+        behind.join(", ")
+    )
 }
 
 fn token_row(token: &TokenInfo) -> Vec<String> {

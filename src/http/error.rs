@@ -166,6 +166,11 @@ impl ApiError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "the request body took too long")
     }
 
+    /// 409: somebody else has changed meanwhile what was to be changed.
+    pub fn conflict(msg: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, msg)
+    }
+
     /// 410: what was asked for was there and is no more.
     pub fn gone(msg: impl Into<String>) -> Self {
         Self::new(StatusCode::GONE, msg)

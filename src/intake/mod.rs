@@ -14,6 +14,8 @@ use crate::store::{Change, Outcome, Store, StoreError, Ticket};
 
 /// How often it is asked whether this node does what one does for all.
 const LOOK: Duration = Duration::from_millis(250);
+/// What a message of a log has room for beside others.
+const LOGGED_BATCH_BYTES: usize = 256 * 1024;
 
 /// Takes changes.
 #[derive(Clone)]
@@ -112,6 +114,23 @@ impl Intake {
             Self::Alone(store) => store.apply(changes, at, dry),
             Self::Cluster(node) if dry => node.store().apply(changes, at, dry),
             Self::Cluster(node) => node.apply(changes, at),
+        }
+    }
+
+    /// Waits until the other nodes that are alive have applied what this one has by now. Returns those of which that is
+    /// not known in time.
+    pub fn wait_for_others(&self, longest: Duration) -> Vec<String> {
+        match self {
+            Self::Alone(_) => Vec::new(),
+            Self::Cluster(node) => node.wait_for_others(longest),
+        }
+    }
+
+    /// Bytes of records that one submission of bulk work should have at most, about.
+    pub fn batch_bytes(&self) -> usize {
+        match self {
+            Self::Alone(_) => usize::MAX,
+            Self::Cluster(_) => LOGGED_BATCH_BYTES,
         }
     }
 }

@@ -78,6 +78,8 @@ const START_MAX: Duration = Duration::from_secs(3);
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
 /// How long a node listens before it takes itself for the first.
 const LISTENS: Duration = Duration::from_secs(5);
+/// How often it is looked whether the other nodes have applied something.
+const OTHERS_PAUSE: Duration = Duration::from_millis(20);
 /// Requests to keep a message that wait.
 const KEEPING: usize = 64;
 
@@ -571,6 +573,25 @@ impl Node {
     pub async fn until_caught_up(&self) {
         let mut caught_up = self.caught_up.subscribe();
         let _gone = caught_up.wait_for(Option::is_some).await.map(|_| ());
+    }
+
+    /// Waits in a thread of its own until the other nodes that are alive have applied all that this one has by now.
+    /// Returns the names of those of which that is not known in time.
+    pub fn wait_for_others(&self, longest: Duration) -> Vec<String> {
+        let Some(position) = self.store.position() else { return Vec::new() };
+        let epoch = Epoch::from_bytes(position.epoch).to_string();
+        let begun = Instant::now();
+        loop {
+            let health = self.health.lock();
+            let others = health.peers.alive(Instant::now());
+            let behind = others.filter(|beat| beat.epoch != epoch || beat.applied < position.seq);
+            let behind: Vec<String> = behind.map(|beat| beat.node.clone()).collect();
+            drop(health);
+            if behind.is_empty() || begun.elapsed() >= longest || *self.stopping.borrow() {
+                return behind;
+            }
+            std::thread::park_timeout(OTHERS_PAUSE);
+        }
     }
 
     /// Why nothing is taken, whatever the servers say: it would not be applied here in time, or is for another log.

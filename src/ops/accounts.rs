@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::tokens::{apply, forget_file, note_shared_name, removal};
+use super::settings::{InTurn, apply, present};
+use super::tokens::{forget_file, note_shared_name, removal};
 use super::{AdminContext, AdminReply, Emit, Failure};
 use crate::access::{Account, Keep, Secret, SettingRow, TokenHash, TokenScope};
 use crate::domain::{AccountSid, ServiceProviderSid, counted, exact_duration};
 use crate::intake::Intake;
-use crate::store::Store;
+use crate::store::{Change, Store};
 use crate::wire::show_duration;
 
 /// Bytes of a name, a user or a secret.
@@ -58,8 +59,12 @@ pub(super) fn set(
     let store = intake.store();
     let _one_at_a_time = store.settings();
     let sid = resolve(store, &new.account)?;
-    let mut account =
-        store.access(|access| access.account(sid).cloned()).unwrap_or_else(|| Account::new(sid));
+    let name = row_name(sid);
+    let (known, replaces, users) = store.access(|access| {
+        let users = InTurn::HookUsers.present(access);
+        (access.account(sid).cloned(), present(access, &name), users)
+    });
+    let mut account = known.unwrap_or_else(|| Account::new(sid));
     let texts = [
         ("--name", new.name.as_deref()),
         ("--webhook-secret", new.webhook_secret.as_ref().map(Secret::reveal)),
@@ -98,6 +103,10 @@ pub(super) fn set(
     account.name = new.name.or(account.name);
     account.service_provider_sid = new.service_provider_sid.or(account.service_provider_sid);
     account.webhook_secret = new.webhook_secret.or(account.webhook_secret);
+    let mut changes = Vec::new();
+    if new.hook_user.is_some() && new.hook_user != account.hook_user {
+        changes.push(InTurn::HookUsers.change(users));
+    }
     account.hook_user = new.hook_user.or(account.hook_user);
     account.hook_password = new.hook_password.or(account.hook_password);
     match new.keep {
@@ -109,7 +118,8 @@ pub(super) fn set(
         return Err(Failure::usage("--hook-user and --hook-password go together"));
     }
     let json = serde_json::to_vec(&account).map_err(|error| Failure::new(error.to_string()))?;
-    apply(intake, vec![SettingRow { name: format!("account/{sid}"), json }])?;
+    changes.push(Change::Admin(SettingRow { name, json }, replaces));
+    apply(intake, &changes)?;
     let others: Vec<String> = others.iter().map(ToString::to_string).collect();
     let name = account.name.unwrap_or_default();
     let _gone = note_shared_name("account", &name, "sid", &others, emit);
@@ -138,6 +148,10 @@ pub(super) fn list(store: &Store) -> AdminReply {
         }),
     };
     AdminReply::Accounts(store.access(|access| access.accounts().map(info).collect()))
+}
+
+fn row_name(sid: AccountSid) -> String {
+    format!("account/{sid}")
 }
 
 /// The accounts of this name.
@@ -178,18 +192,19 @@ pub(super) fn remove(
     let store = intake.store();
     let _one_at_a_time = store.settings();
     let sid = resolve(store, account)?;
-    let (known, tokens) = store.access(|access| {
+    let name = row_name(sid);
+    let (known, replaces, tokens) = store.access(|access| {
         let own = access.tokens().filter(|token| token.scope == TokenScope::Account(sid));
         let own: Vec<(String, TokenHash)> =
             own.map(|token| (token.id.clone(), token.hash)).collect();
-        (access.account(sid).is_some(), own)
+        (access.account(sid).is_some(), present(access, &name), own)
     });
     if !known && tokens.is_empty() {
         return Err(Failure::new(format!("account {sid} has no settings and no tokens")));
     }
-    let mut rows: Vec<SettingRow> = tokens.iter().flat_map(|(id, _)| removal(id)).collect();
-    rows.push(SettingRow { name: format!("account/{sid}"), json: Vec::new() });
-    apply(intake, rows)?;
+    let mut changes: Vec<Change> = tokens.iter().flat_map(|(id, _)| removal(id)).collect();
+    changes.push(Change::Admin(SettingRow { name, json: Vec::new() }, replaces));
+    apply(intake, &changes)?;
     for (_, hash) in &tokens {
         forget_file(context, hash);
     }

@@ -79,7 +79,7 @@ fn object(request: &AdminRequest) -> Option<String> {
             Some(format!("{}, role {}", new.scope, new.role.as_str()))
         }
         AdminRequest::ConsoleOpen(new) => Some(format!("a link for {}", new.user)),
-        AdminRequest::TokenRevoke { token: id } => Some(shown_id(id)),
+        AdminRequest::TokenRevoke { token: id, .. } => Some(shown_id(id)),
         AdminRequest::AccountSet(settings) => Some(account(&settings.account)),
         AdminRequest::AccountRemove { account: removed } => Some(account(removed)),
         AdminRequest::Expire { dry_run } => dry_run.then(dry),
@@ -135,11 +135,11 @@ mod tests {
     #[test]
     fn commands_are_named_without_their_secrets() {
         let id = "rc_abcdefghijklmnopqrstuvwxyz".to_owned();
-        let revoke = AuditEntry::of(&AdminRequest::TokenRevoke { token: id });
+        let revoke = AuditEntry::of(&AdminRequest::TokenRevoke { token: id, wait: None });
         assert_eq!(revoke.what, "token revoke");
         assert_eq!(revoke.object.unwrap(), "what is no id of a token");
-        let revoke =
-            AuditEntry::of(&AdminRequest::TokenRevoke { token: "0123456789ab".to_owned() });
+        let token = "0123456789ab".to_owned();
+        let revoke = AuditEntry::of(&AdminRequest::TokenRevoke { token, wait: None });
         assert_eq!(revoke.object.unwrap(), "token 0123456789ab");
         let purge = |dry_run| {
             AuditEntry::of(&AdminRequest::Purge(super::super::Purge {

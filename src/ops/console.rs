@@ -9,7 +9,8 @@ use data_encoding::BASE64URL_NOPAD;
 use parking_lot::Mutex;
 
 use super::certificates::certificates;
-use super::tokens::{self, apply, removal};
+use super::settings::apply;
+use super::tokens::{self, removal};
 use super::{AdminContext, AdminReply, Failure, NewScope, NewToken};
 use crate::access::{Role, Secret, TokenHash, TokenScope};
 use crate::clock;
@@ -202,7 +203,7 @@ pub fn token_of_link(intake: &Intake, user: &str) -> Result<(String, Secret), Fa
     });
     if !over.is_empty() {
         let _one_at_a_time = store.settings();
-        apply(intake, over.iter().flat_map(|id| removal(id)).collect())?;
+        apply(intake, &over.iter().flat_map(|id| removal(id)).collect::<Vec<_>>())?;
     }
     let new = NewToken {
         scope: NewScope::Known(TokenScope::Admin),

@@ -65,7 +65,9 @@ impl Import {
         let now = clock::now();
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || write(intake, &waiting, now, self.dry_run));
-            let read = self.read(context, input, emit, now, |batch| batches.send(batch).is_ok());
+            let most = intake.batch_bytes();
+            let read =
+                self.read(context, input, emit, (now, most), |batch| batches.send(batch).is_ok());
             drop(batches);
             let panicked = || (0, Err(StoreError::Panicked("the import")));
             let (taken, written) = writer.join().unwrap_or_else(|_| panicked());
@@ -107,18 +109,20 @@ impl Import {
         )
     }
 
-    /// Reads records and hands them on in batches. Returns how many were read and left out.
+    /// Reads records and hands them on in batches, of so many bytes at most but for the last record. Returns how many
+    /// were read and left out.
     fn read(
         &self,
         context: &AdminContext,
         input: &mut (dyn BufRead + Send),
         emit: &mut Emit<'_>,
-        now: Timestamp,
+        (now, batch_bytes): (Timestamp, usize),
         mut hand_on: impl FnMut(Vec<Change>) -> bool,
     ) -> Result<(u64, u64), Stopped> {
         let input = text_of(input).map_err(|error| Stopped::io(&error))?;
         let mut record_reader = RecordReader::new(input, self.format, RECORD_BYTES_MAX);
         let (mut records, mut rejected, mut taken, mut notes) = (0, 0, 0, 0);
+        let mut bytes = 0_usize;
         let mut batch = Vec::with_capacity(BATCH_RECORDS);
         while let Some(piece) = record_reader.next_piece().map_err(|error| Stopped::io(&error))? {
             records += 1;
@@ -130,6 +134,7 @@ impl Import {
                         let note = format!("{}: {note}", place(&piece, record_reader.format()));
                         emit(Item::Note(&note)).map_err(Stopped::emit)?;
                     }
+                    bytes = bytes.saturating_add(piece.text.len());
                     batch.push(change);
                 }
                 Err(error) => {
@@ -152,7 +157,8 @@ impl Import {
                     emit(Item::Reject(&why, &text)).map_err(Stopped::emit)?;
                 }
             }
-            if batch.len() == BATCH_RECORDS {
+            if batch.len() == BATCH_RECORDS || bytes >= batch_bytes {
+                bytes = 0;
                 taken += batch.len() as u64;
                 if !hand_on(std::mem::take(&mut batch)) {
                     break;

@@ -14,6 +14,7 @@ mod import;
 mod purge;
 mod select;
 mod sessions;
+mod settings;
 mod show;
 mod status;
 mod tokens;
@@ -21,6 +22,7 @@ mod traces;
 
 use std::cell::RefCell;
 use std::io::{self, BufRead};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +65,8 @@ pub enum AdminRequest {
     TokenRevoke {
         /// Its id, or its name where no other token has it.
         token: String,
+        /// How long to wait for the other nodes of a cluster; not at all where there is none.
+        wait: Option<Duration>,
     },
     /// Changes the settings of an account.
     AccountSet(AccountSettings),
@@ -168,6 +172,8 @@ pub enum AdminReply {
         id: String,
         /// What a person called it.
         name: Option<String>,
+        /// Other nodes that were waited for and may still take it.
+        behind: Vec<String>,
     },
     Tokens(Vec<TokenInfo>),
     Accounts(Vec<AccountInfo>),
@@ -216,25 +222,45 @@ pub type Emit<'a> = dyn FnMut(Item<'_>) -> io::Result<()> + 'a;
 pub struct Failure {
     /// What went wrong, with the object, the value and what would be right.
     pub message: String,
+    pub kind: FailureKind,
+}
+
+/// Whose doing it is that a command failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// It could not be done.
+    Failed,
     /// The command line itself was wrong.
-    pub usage: bool,
+    Usage,
+    /// Somebody else has changed meanwhile what was to be changed.
+    Conflict,
 }
 
 impl Failure {
     /// The command could not be done.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), usage: false }
+        Self { message: message.into(), kind: FailureKind::Failed }
     }
 
     /// The command was not a sensible one.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), usage: true }
+        Self { message: message.into(), kind: FailureKind::Usage }
+    }
+
+    /// Somebody else was faster: nothing of the command was done.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self { message: message.into(), kind: FailureKind::Conflict }
     }
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::new(error.to_string())
+        let message = error.to_string();
+        if matches!(error, StoreError::Conflict(_)) {
+            Self::conflict(message)
+        } else {
+            Self::new(message)
+        }
     }
 }
 
@@ -246,14 +272,61 @@ impl From<OpenError> for Failure {
 
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
-        let usage = matches!(error, BackupError::Usage(_));
-        Self { message: crate::store::chain(&error), usage }
+        let is_usage = matches!(error, BackupError::Usage(_));
+        let kind = if is_usage { FailureKind::Usage } else { FailureKind::Failed };
+        Self { message: crate::store::chain(&error), kind }
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::new(error.to_string())
+    }
+}
+
+/// Why nothing is changed here by itself.
+const OF_A_CLUSTER: &str = "this is a node of a cluster, and changes by the cluster's log alone: start it                             (`rollcall serve`), or give the command on a node that runs";
+
+impl AdminRequest {
+    /// It changes calls or settings.
+    fn changes(&self) -> bool {
+        match self {
+            Self::TokenCreate(_)
+            | Self::TokenRevoke { .. }
+            | Self::AccountSet(_)
+            | Self::AccountRemove { .. }
+            | Self::ForwardRetry { .. }
+            | Self::ForwardPause { .. } => true,
+            Self::Import(import) => !import.dry_run,
+            Self::Expire { dry_run } => !dry_run,
+            Self::Purge(purge) => !purge.dry_run,
+            Self::TokenList
+            | Self::AccountList
+            | Self::Export(_)
+            | Self::ExportCsv { .. }
+            | Self::List { .. }
+            | Self::Follow { .. }
+            | Self::Show { .. }
+            | Self::Status
+            | Self::Configuration
+            | Self::Health
+            | Self::ConsoleOpen(_)
+            | Self::CertShow
+            | Self::CertRenew { .. }
+            | Self::Check
+            | Self::Rebuild
+            | Self::Compact { .. }
+            | Self::ForwardStatus
+            | Self::ClusterCompare
+            | Self::ClusterForget { .. }
+            | Self::Backup(_)
+            | Self::BackupMade(_) => false,
+        }
+    }
+
+    /// Why a process that does not have the log of its cluster may not run it, where that is so.
+    pub fn needs_cluster(&self) -> Option<Failure> {
+        self.changes().then(|| Failure::new(OF_A_CLUSTER))
     }
 }
 
@@ -313,10 +386,16 @@ pub fn run(
     emit: &mut Emit<'_>,
 ) -> Result<AdminReply, Failure> {
     let store: &Store = intake.store();
+    if let Intake::Alone(store) = intake
+        && store.position().is_some()
+        && let Some(refused) = request.needs_cluster()
+    {
+        return Err(refused);
+    }
     match request {
         AdminRequest::TokenCreate(token) => tokens::create(intake, token, emit),
         AdminRequest::TokenList => Ok(tokens::list(store)),
-        AdminRequest::TokenRevoke { token } => tokens::revoke(intake, context, &token),
+        AdminRequest::TokenRevoke { token, wait } => tokens::revoke(intake, context, &token, wait),
         AdminRequest::AccountSet(settings) => accounts::set(intake, context, settings, emit),
         AdminRequest::AccountList => Ok(accounts::list(store)),
         AdminRequest::AccountRemove { account } => accounts::remove(intake, context, &account),

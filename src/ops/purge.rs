@@ -27,6 +27,10 @@ const CLOSING_MAX: Duration = Duration::from_mins(1);
 /// How often it is looked whether what was replaced is gone.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What is not looked at where there are other nodes.
+const OTHER_NODES: &str = "note: the calls are deleted on every node, and only the files of this one were searched: they \
+                           leave the others within retention.erase_within, and the log within cluster.log_age";
+
 /// What is to be forgotten.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Purge {
@@ -138,6 +142,9 @@ pub(super) fn run(
     let replaced = store.replaced()?;
     wait_for_readers(store, purge.wait, emit)?;
     purged.files = left(store, context, &number, &replaced)?;
+    if intake.node().is_some() {
+        let _gone = emit(Item::Note(OTHER_NODES));
+    }
     Ok(AdminReply::Purged(purged))
 }
 

@@ -1,7 +1,7 @@
 //! Sessions of the console: begun, found, signed out.
 
-use super::Failure;
-use super::tokens::apply;
+use super::settings::{apply, new_row, removed};
+use super::{Failure, FailureKind};
 use crate::access::{
     Access, SESSION_KEY, Secret, Session, SessionCookie, SessionKey, SettingRow, TokenScope,
     new_session_id,
@@ -36,22 +36,29 @@ pub fn sign_in(
         created_at: now.millis(),
         ends_at,
     };
-    let mut rows = Vec::new();
-    let key = if let Some(key) = store.access(|access| access.session_key().cloned()) {
-        key
-    } else {
-        let key = SessionKey::new()?;
-        rows.push(SettingRow { name: SESSION_KEY.to_owned(), json: json(&key)? });
-        key
-    };
     let cookie = SessionCookie { id: session.id.clone(), seen: now, token: token.clone() };
-    let sealed = key.seal(&cookie)?;
+    let sealed = session_key(intake)?.seal(&cookie)?;
     let sealed = sealed.ok_or_else(|| Failure::usage("the token is too long for a session"))?;
     let ended = store.access(|access| ended_by(access, token_id, now));
-    rows.extend(ended.iter().map(String::as_str).chain(instead_of).map(removal));
-    rows.push(SettingRow { name: row_name(&session.id), json: json(&session)? });
-    apply(intake, rows)?;
+    let ended = ended.iter().map(String::as_str).chain(instead_of);
+    let mut changes: Vec<_> = ended.map(|id| removed(row_name(id))).collect();
+    changes.push(new_row(SettingRow { name: row_name(&session.id), json: json(&session)? }));
+    apply(intake, &changes)?;
     Ok((session, sealed))
+}
+
+/// The key of sessions, which is made for the first one. Of two nodes that make one at a time the first counts.
+fn session_key(intake: &Intake) -> Result<SessionKey, Failure> {
+    let present = || intake.store().access(|access| access.session_key().cloned());
+    if let Some(key) = present() {
+        return Ok(key);
+    }
+    let key = SessionKey::new()?;
+    let row = SettingRow { name: SESSION_KEY.to_owned(), json: json(&key)? };
+    match apply(intake, &[new_row(row)]) {
+        Err(failure) if failure.kind == FailureKind::Conflict => present().ok_or(failure),
+        made => made.map(|()| key),
+    }
 }
 
 /// Ends a session. True where there was one.
@@ -60,7 +67,7 @@ pub fn sign_out(intake: &Intake, id: &str) -> Result<bool, Failure> {
     let _one_at_a_time = store.settings();
     let there = store.access(|access| access.session(id, clock::now()).is_some());
     if there {
-        apply(intake, vec![removal(id)])?;
+        apply(intake, &[removed(row_name(id))])?;
     }
     Ok(there)
 }
@@ -85,10 +92,6 @@ fn ended_by(access: &Access, token_id: &str, now: Timestamp) -> Vec<String> {
 
 fn row_name(id: &str) -> String {
     format!("session/{id}")
-}
-
-fn removal(id: &str) -> SettingRow {
-    SettingRow { name: row_name(id), json: Vec::new() }
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, Failure> {

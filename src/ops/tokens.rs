@@ -1,11 +1,13 @@
 //! Tokens: made, listed, revoked.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::accounts::resolve;
-use super::{AdminContext, AdminReply, Emit, Failure, Item};
+use super::settings::{InTurn, apply, new_row, removed};
+use super::{AdminContext, AdminReply, Emit, Failure, FailureKind, Item};
 use crate::access::{
     Access, FIRST_TOKEN, Role, Secret, SettingRow, Token, TokenHash, TokenScope, new_token_value,
     token_row_name,
@@ -87,6 +89,7 @@ pub(super) fn create(
 ) -> Result<AdminReply, Failure> {
     let store = intake.store();
     let _one_at_a_time = store.settings();
+    let values = store.access(|access| InTurn::TokenValues.present(access));
     let scope = new.scope.clone().resolved(store)?;
     let value = match &new.value {
         Some(value) => checked(value.reveal())?.to_owned(),
@@ -108,8 +111,13 @@ pub(super) fn create(
     }
     let others = new.name.as_deref().map(|name| named(store, name)).unwrap_or_default();
     let name = new.name.clone().unwrap_or_default();
+    let is_taken_over = new.value.is_some();
     let (id, row) = token_row(new, scope, &value)?;
-    apply(intake, vec![row])?;
+    let mut changes = vec![new_row(row)];
+    if is_taken_over {
+        changes.push(InTurn::TokenValues.change(values));
+    }
+    apply(intake, &changes)?;
     let others: Vec<String> = others.into_iter().map(|(id, ..)| id).collect();
     let _gone = note_shared_name("token", &name, "id", &others, emit);
     Ok(AdminReply::Token { id, value })
@@ -138,17 +146,24 @@ pub(super) fn note_shared_name(
     )))
 }
 
-/// Makes the first admin token, once in the life of a store, and keeps it in `admin.token`. None
+/// Makes the first admin token, once in the life of a store or of a cluster, and keeps it in `admin.token`. None
 /// where that has been done.
 pub fn make_first(intake: &Intake, context: &AdminContext) -> Result<Option<String>, Failure> {
     let store = intake.store();
     let _one_at_a_time = store.settings();
+    let path = context.data_dir.join("admin.token");
+    let kept = fsutil::read_text(&path).map(|kept| kept.trim().to_owned());
     if store.access(|access| access.first_token_made() || access.tokens().next().is_some()) {
+        if intake.node().is_some()
+            && let Ok(kept) = kept
+            && store.access(|access| access.has_value(&kept).is_none())
+        {
+            // It was revoked on another node, or another node was faster.
+            forget_file(context, &TokenHash::of(&kept));
+        }
         return Ok(None);
     }
     // A start that was killed in between has left the file, and not the token.
-    let path = context.data_dir.join("admin.token");
-    let kept = fsutil::read_text(&path).map(|kept| kept.trim().to_owned());
     let value = match kept {
         Ok(kept) if checked(&kept).is_ok() => kept,
         _ => {
@@ -167,8 +182,14 @@ pub fn make_first(intake: &Intake, context: &AdminContext) -> Result<Option<Stri
     };
     let (_, row) = token_row(new, TokenScope::Admin, &value)?;
     let made = SettingRow { name: FIRST_TOKEN.to_owned(), json: b"true".to_vec() };
-    apply(intake, vec![row, made])?;
-    Ok(Some(value))
+    match apply(intake, &[new_row(row), new_row(made)]) {
+        // Another node was faster.
+        Err(failure) if failure.kind == FailureKind::Conflict => {
+            forget_file(context, &TokenHash::of(&value));
+            Ok(None)
+        }
+        done => done.map(|()| Some(value)),
+    }
 }
 
 fn new_value() -> Result<String, Failure> {
@@ -229,23 +250,29 @@ pub(super) fn list(store: &Store) -> AdminReply {
 }
 
 /// Ends a token, by its id or by a name that no other token has. The file with the first token goes
-/// with it.
+/// with it. The other nodes of a cluster are waited for, `wait` at most.
 pub(super) fn revoke(
     intake: &Intake,
     context: &AdminContext,
     given: &str,
+    wait: Option<Duration>,
 ) -> Result<AdminReply, Failure> {
     let store = intake.store();
-    let _one_at_a_time = store.settings();
+    let one_at_a_time = store.settings();
     let found = match store.access(|access| access.token_by_id(given).map(reference)) {
         Some(token) => vec![token],
         None => named(store, given),
     };
     match found.as_slice() {
         [(id, name, hash)] => {
-            apply(intake, removal(id))?;
+            apply(intake, &removal(id))?;
             forget_file(context, hash);
-            Ok(AdminReply::Revoked { id: id.clone(), name: name.clone() })
+            drop(one_at_a_time);
+            let behind = match wait {
+                Some(longest) => intake.wait_for_others(longest),
+                None => Vec::new(),
+            };
+            Ok(AdminReply::Revoked { id: id.clone(), name: name.clone(), behind })
         }
         [] => Err(Failure::new(format!(
             "there is no token \"{given}\": give the id or the name that `rollcall token list` shows"
@@ -276,19 +303,21 @@ fn named(store: &Store, name: &str) -> Vec<TokenReference> {
     })
 }
 
-/// The rows with which a token ends.
-pub(super) fn removal(id: &str) -> Vec<SettingRow> {
-    let row = |kind: &str| SettingRow { name: format!("{kind}/{id}"), json: Vec::new() };
-    vec![row("token"), row("masked-token"), row("used")]
+/// The changes with which a token ends, whatever was changed of it meanwhile.
+pub(super) fn removal(id: &str) -> Vec<Change> {
+    ["token", "masked-token", "used"].map(|kind| removed(format!("{kind}/{id}"))).to_vec()
 }
 
 /// Makes durable when tokens were used last: of each at most once in so much time.
-pub fn note_used(intake: &Intake, interval: std::time::Duration) -> Result<(), Failure> {
+pub fn note_used(intake: &Intake, interval: Duration) -> Result<(), Failure> {
     let store = intake.store();
     let _one_at_a_time = store.settings();
     let older = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
     let rows = store.access(|access| access.used_rows(older));
-    if rows.is_empty() { Ok(()) } else { apply(intake, rows) }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    apply(intake, &rows.into_iter().map(Change::setting).collect::<Vec<_>>())
 }
 
 /// Removes the file of the first admin token where it holds a token of this hash.
@@ -300,10 +329,4 @@ pub(super) fn forget_file(context: &AdminContext, hash: &TokenHash) {
     {
         tracing::warn!(path = %path.display(), %error, "the revoked token's file is still there");
     }
-}
-
-pub(super) fn apply(intake: &Intake, rows: Vec<SettingRow>) -> Result<(), Failure> {
-    let changes: Vec<_> = rows.into_iter().map(Change::setting).collect();
-    intake.apply(&changes, clock::now(), false)?;
-    Ok(())
 }

@@ -106,6 +106,7 @@ pub fn serve(
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(threads).enable_all().build()?;
     let intake = match cluster {
+        None if store.position().is_some() => return Err(Failure::new(of_a_cluster(config))),
         None => Intake::Alone(store.clone()),
         Some(cluster) => {
             let node = runtime.block_on(Node::start(store.clone(), cluster));
@@ -422,6 +423,15 @@ impl RunningServer<'_> {
             demo::ACCOUNT
         )
     }
+}
+
+/// Why a node does not start by itself.
+fn of_a_cluster(config: &Config) -> String {
+    format!(
+        "{} has the data of a node of a cluster, and no cluster is configured: set [cluster] as it was, since the \
+         other nodes would never have what is taken here alone",
+        config.data_dir.display()
+    )
 }
 
 /// Makes the first admin token of a cluster, unless another node has.

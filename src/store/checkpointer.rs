@@ -160,9 +160,7 @@ impl Checkpointer {
     /// How long the CDR that came first has yet to wait, but for a moment; none where none waits, or another
     /// node looks after them.
     fn until_cdr_is_due(&self) -> Option<Duration> {
-        if !self.shared.proposals().is_mine() {
-            return None;
-        }
+        self.shared.own_proposals()?;
         let registry = self.shared.view.registry.read();
         let (_, first) = registry.all_waiting().next()?;
         let due = first.at.plus_millis(self.shared.options.cdrs.wait_millis);
@@ -177,11 +175,11 @@ impl Checkpointer {
         if self.shared.view.index().is_err() {
             return;
         }
-        if !self.shared.proposals().is_mine() {
+        let Some(proposals) = self.shared.own_proposals() else {
             // Who takes over looks at all of them.
             self.cdrs_seen = (0, 0);
             return;
-        }
+        };
         let (seen, generation) = self.cdrs_seen;
         let seen = if generation == self.builder.generation() { seen } else { 0 };
         let (now, wait) = (clock::now(), self.shared.options.cdrs.wait_millis);
@@ -199,7 +197,7 @@ impl Checkpointer {
             looked.collect()
         };
         for some in changes.chunks(SWEEP_CALLS) {
-            let placed = self.shared.proposals().propose(some.to_vec(), now, Backpressure::None);
+            let placed = proposals.propose(some.to_vec(), now, Backpressure::None);
             if let Err(error) = placed {
                 tracing::warn!(%error, "CDRs that wait for their calls wait longer");
                 return;
@@ -249,9 +247,10 @@ impl Checkpointer {
     fn sweep(&mut self) {
         let now = clock::now();
         let shared = &self.shared;
-        if !self.sweep.believes(now) || !shared.proposals().is_mine() {
+        if !self.sweep.believes(now) {
             return;
         }
+        let Some(proposals) = shared.own_proposals() else { return };
         let heard_before = now.minus_millis(shared.view.tombstones().lifetime_millis());
         let mut quiet: Vec<CallId> = {
             let registry = shared.view.registry.read();
@@ -273,7 +272,7 @@ impl Checkpointer {
         }
         for calls in quiet.chunks(SWEEP_CALLS) {
             let changes = calls.iter().map(|id| Change::Stale(*id, heard_before)).collect();
-            match shared.proposals().propose(changes, now, Backpressure::None) {
+            match proposals.propose(changes, now, Backpressure::None) {
                 Ok(outcome) => {
                     // Where it is not known yet they were quiet a moment ago.
                     let gone = outcome.map_or(calls.len() as u64, |outcome| outcome.changed);

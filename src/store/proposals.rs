@@ -48,9 +48,18 @@ impl Proposals for CommitQueue {
 }
 
 impl Shared {
-    /// Who takes what the store changes by itself.
-    pub fn proposals(&self) -> &dyn Proposals {
-        self.proposals.get().map_or(&self.queue, |others| &**others)
+    /// Who takes what the store changes by itself; nobody where it is a node whose log is not at hand, as in a
+    /// command.
+    pub fn proposals(&self) -> Option<&dyn Proposals> {
+        match self.proposals.get() {
+            Some(others) => Some(&**others),
+            None => (!self.is_node()).then_some(&self.queue as &dyn Proposals),
+        }
+    }
+
+    /// The same, where it is this store that looks for such changes.
+    pub fn own_proposals(&self) -> Option<&dyn Proposals> {
+        self.proposals().filter(|proposals| proposals.is_mine())
     }
 }
 

@@ -244,7 +244,8 @@ pub(super) async fn revoke_token(
     if !is_there {
         return Err(ApiError::not_found("no such token"));
     }
-    run(request, &principal, AdminRequest::TokenRevoke { token: id.to_owned() }).await?;
+    let command = AdminRequest::TokenRevoke { token: id.to_owned(), wait: None };
+    run(request, &principal, command).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

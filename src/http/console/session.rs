@@ -27,7 +27,7 @@ use crate::clock;
 use crate::domain::{AccountSid, Timestamp};
 use crate::logs::{AuditEvent, AuditOutcome};
 use crate::meter::Cause;
-use crate::ops::{self, Failure};
+use crate::ops::{self, Failure, FailureKind};
 use crate::store::Scope;
 use crate::upstream::Subject;
 use crate::wire::show_time;
@@ -319,8 +319,11 @@ pub(super) async fn blocking<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     match done {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(failure)) if failure.usage => Err(ApiError::bad(failure.message)),
-        Ok(Err(failure)) => Err(ApiError::unavailable(failure.message, 1)),
+        Ok(Err(Failure { message, kind })) => Err(match kind {
+            FailureKind::Usage => ApiError::bad(message),
+            FailureKind::Conflict => ApiError::conflict(message),
+            FailureKind::Failed => ApiError::unavailable(message, 1),
+        }),
         Err(_) => Err(ApiError::unavailable("the server is stopping", 1)),
     }
 }

@@ -145,6 +145,9 @@ impl<'a> Compactor<'a> {
                 Err(error) if error.is_short_of_space() => {
                     tracing::warn!(%error, "not all of the journal was collected; it goes on once there is space");
                 }
+                Err(error @ StoreError::NoQuorum(_)) => {
+                    tracing::warn!(%error, "calls whose time is over wait for a quorum");
+                }
                 Err(error) => tracing::warn!(%error, "the journal was not collected; trying again"),
             }
             let soon = done.is_ok() && collected.fitting;
@@ -276,7 +279,8 @@ impl<'a> Compactor<'a> {
         self.shared.health.strike("compactor");
         let asked = depth > Depth::Usual;
         // What is asked for is done here, whichever node looks after the rest.
-        let expires = believed && (asked || self.shared.proposals().is_mine());
+        let proposals = self.shared.proposals();
+        let expires = believed && proposals.is_some_and(|them| asked || them.is_mine());
         let mut short = None;
         if expires {
             let expired = self.expire(now);
@@ -387,13 +391,13 @@ impl<'a> Compactor<'a> {
     }
 }
 
-/// A result; what had no space is kept aside, the first of all.
+/// A result; what had no space, or is not taken for want of a quorum, is kept aside, the first of all.
 fn unless_short<T: Default>(
     short: &mut Option<StoreError>,
     done: Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     match done {
-        Err(error) if error.is_short_of_space() => {
+        Err(error) if error.is_short_of_space() || matches!(error, StoreError::NoQuorum(_)) => {
             short.get_or_insert(error);
             Ok(T::default())
         }

@@ -173,7 +173,8 @@ impl Shared {
     /// Deletes those of these calls that have ended. Returns how many.
     pub(crate) fn expire(&self, calls: &[CallId], now: Timestamp) -> Result<u64, StoreError> {
         let changes = calls.iter().map(|id| Change::Expire(*id)).collect();
-        let done = self.proposals().propose(changes, now, Backpressure::Wait)?;
+        let Some(proposals) = self.proposals() else { return Ok(0) };
+        let done = proposals.propose(changes, now, Backpressure::Wait)?;
         Ok(done.unwrap_or_default().changed)
     }
 

@@ -67,3 +67,30 @@ fn of_several_stores_one_proposes_what_each_would_change_by_itself() {
     assert_eq!(waiting(&store), 1);
     assert_eq!(sids(&store, Filter::default()), [1, 2]);
 }
+
+#[test]
+fn a_node_whose_log_is_not_at_hand_changes_nothing_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let usual = options(dir.path());
+    let retention = RetentionPolicy { age_millis: Some(1), ..usual.retention };
+    let store = open(Options {
+        sweep_interval: Duration::ZERO,
+        max_lifetime_millis: HOUR_MILLIS,
+        retention,
+        ..usual
+    });
+    let long_ago = clock::now().minus_millis(2 * HOUR_MILLIS);
+    send(&store, id(1, 1), CallStatus::Ringing, long_ago);
+    send(&store, id(1, 2), CallStatus::Completed, long_ago);
+    put(&store, cdr(1, None, "sbc", CallStatus::Completed));
+    store.begin_log(LogPosition { epoch: [7; 16], seq: 0, crc: 0 }).unwrap();
+    for depth in [Depth::Usual, Depth::Thorough] {
+        store.shared.checkpoint_now().unwrap();
+        store.shared.checkpoint_now().unwrap();
+        assert_eq!(store.collect(depth).unwrap().expired, 0);
+    }
+    assert_eq!(store.call(id(1, 1)).unwrap().unwrap().progress.status, CallStatus::Ringing);
+    assert!(!store.call(id(1, 1)).unwrap().unwrap().stale);
+    assert!(store.call(id(1, 2)).unwrap().is_some());
+    assert_eq!(waiting(&store), 1);
+}
