@@ -1,5 +1,6 @@
 //! Several machines: three real nats-servers, which the tests start. `log_….rs` are of the log alone.
 
+mod admin;
 mod checker;
 mod commands;
 mod figures;
