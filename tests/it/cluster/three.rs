@@ -151,6 +151,9 @@ impl Three {
             assert!(*list == lists[0], "nodes 0 and {n} list different calls");
             assert_none(&format!("node {n}"), &settled(&load.history, list));
         }
+        let compare = ["cluster", "compare", "--config", self.configs[0].to_str().unwrap()];
+        let compared = self.nodes[0].run(&compare);
+        assert_eq!(compared.code, Some(0), "{compared:?}");
         for (n, node) in self.nodes.iter().enumerate() {
             assert_checked(node);
             let mut follower = Follower::default();
