@@ -252,7 +252,7 @@ impl From<StoreError> for ApiError {
             | StoreError::KeptFull { .. } => Refused::Disk,
             StoreError::Failed(_) | StoreError::Unreadable(_) => Refused::Journal,
             StoreError::Panicked(_) => Refused::Panic,
-            StoreError::TooLarge(_) => Refused::TooLarge,
+            StoreError::TooLarge(_) | StoreError::LongMessage { .. } => Refused::TooLarge,
             StoreError::Behind { .. }
             | StoreError::Gone(_)
             | StoreError::Conflict(_)
@@ -280,7 +280,7 @@ impl From<StoreError> for ApiError {
                 Self::internal("a part of the journal cannot be read")
             }
             StoreError::Panicked(_) => Self::panicked(),
-            StoreError::TooLarge(_) => Self::too_large(msg),
+            StoreError::TooLarge(_) | StoreError::LongMessage { .. } => Self::too_large(msg),
             StoreError::Gone(_) => Self::gone(msg),
             StoreError::Conflict(_) => Self::new(StatusCode::CONFLICT, msg),
             StoreError::KeptFull { .. } => Self::unavailable(msg, 30),

@@ -74,6 +74,8 @@ const OUTCOME: Duration = Duration::from_secs(30);
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 /// How long a start waits for the servers to say whether they can be trusted.
 const START_MAX: Duration = Duration::from_secs(3);
+/// How long bulk work waits where too much waits for the log already.
+const BUSY: Duration = Duration::from_millis(50);
 /// Pause between attempts to begin with a log.
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
 /// How long a node listens before it takes itself for the first.
@@ -329,7 +331,15 @@ impl Node {
 
     /// The same in a thread that may block.
     pub fn apply(&self, changes: &[Change], at: Timestamp) -> Result<Outcome, StoreError> {
-        self.block_on(self.outcome_of(changes, at)).map(|(outcome, _)| outcome)
+        self.block_on(async {
+            loop {
+                match self.outcome_of(changes, at).await {
+                    // Bulk work waits for as long as others are before it.
+                    Err(StoreError::Busy) => sleep(BUSY).await,
+                    done => return done.map(|(outcome, _)| outcome),
+                }
+            }
+        })
     }
 
     /// Waits for this in a thread of its own, unless the node stops.
@@ -370,7 +380,7 @@ impl Node {
         let bytes = bytes.map_err(|error| StoreError::Unreadable(chain(&error)))?;
         let most = running.log.message_bytes_max();
         if bytes.len() > most {
-            return Err(StoreError::TooLarge(bytes.len()));
+            return Err(StoreError::LongMessage { bytes: bytes.len(), most });
         }
         let begun = Instant::now();
         let keeps = self.config.without_quorum == WithoutQuorum::Keep;

@@ -52,6 +52,11 @@ pub enum StoreError {
     KeptFull { kept: u64, most: u64 },
     #[error("{0}")]
     NoQuorum(String),
+    #[error(
+        "these changes take {bytes} bytes in the log of the cluster, and its servers take {most} at most \
+         (max_payload in nats.conf)"
+    )]
+    LongMessage { bytes: usize, most: usize },
     #[error("the store is closing")]
     Closing,
     #[error("{0}; begin again without a position")]
