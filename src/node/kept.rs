@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{APPEND_TIMEOUT, Node, Running};
@@ -17,6 +18,8 @@ use crate::store::{StoreError, chain};
 
 /// How often it is tried whether the log takes messages again.
 const RETRY: Duration = Duration::from_millis(250);
+/// Kept messages that are under way at a time.
+const FORWARDED: usize = 8;
 /// How long a message that is in the log may take to be read back before it is looked at again.
 const READ_BACK: Duration = Duration::from_secs(5);
 
@@ -47,43 +50,81 @@ pub(super) async fn keep_one(node: &Node, message: Bytes) -> Result<(), StoreErr
 
 /// Puts what is kept into the log, the oldest first, for as long as it runs.
 pub(super) async fn forward(node: Arc<Node>, running: Arc<Running>) {
+    let mut said = None;
     loop {
         // What the servers do not keep is not given to them.
         if node.refusal().is_some() {
             sleep(RETRY).await;
             continue;
         }
-        let store = node.store.clone();
-        let oldest = tokio::task::spawn_blocking(move || store.oldest_kept()).await;
-        let (id, bytes) = match oldest {
-            Ok(Ok(Some(oldest))) => oldest,
-            Ok(Ok(None)) => {
+        match forward_all(&node, &running, &mut said).await {
+            Ok(true) => {}
+            Ok(false) => {
                 look_for_a_leader(&running).await;
                 let _or_not = timeout(RETRY, node.kept_something.notified()).await;
-                continue;
-            }
-            Ok(Err(error)) => {
-                tracing::error!(error = chain(&error), "what is kept cannot be read");
-                sleep(READ_BACK).await;
-                continue;
-            }
-            Err(_) => return,
-        };
-        let mut applied = running.applied.subscribe();
-        node.waiters.begin(id);
-        match running.log.append(bytes, APPEND_TIMEOUT).await {
-            Ok(seq) => {
-                running.packer.recovered();
-                running.wake(seq);
-                let _or_again =
-                    timeout(READ_BACK, applied.wait_for(|position| position.seq >= seq)).await;
             }
             Err(error) => {
-                node.store.meter().cluster.failed(error.kind());
-                sleep(RETRY).await;
+                tracing::error!(error = chain(&error), "what is kept cannot be read");
+                sleep(READ_BACK).await;
             }
         }
     }
+}
+
+/// Puts all that is kept now into the log, and waits until it was read back. False where nothing is kept. One goes
+/// first: whether the log takes anything is not to be tried with many.
+async fn forward_all(
+    node: &Arc<Node>,
+    running: &Arc<Running>,
+    said: &mut Option<&'static str>,
+) -> Result<bool, StoreError> {
+    let (mut after, mut newest, mut width) = (0, 0, 1);
+    let mut goes_on = true;
+    let mut under_way = JoinSet::new();
+    loop {
+        while goes_on && under_way.len() < width {
+            let store = node.store.clone();
+            let next = tokio::task::spawn_blocking(move || store.next_kept(after)).await;
+            let Some((seq, id, bytes)) = next.map_err(|_| StoreError::Closing)?? else {
+                goes_on = false;
+                break;
+            };
+            after = seq;
+            node.waiters.begin(id);
+            let log = running.log.clone();
+            under_way.spawn(async move { log.append(bytes, APPEND_TIMEOUT).await });
+        }
+        let Some(done) = under_way.join_next().await else { break };
+        match done {
+            Ok(Ok(seq)) => {
+                newest = newest.max(seq);
+                width = FORWARDED;
+                running.packer.recovered();
+                running.wake(seq);
+                *said = None;
+            }
+            Ok(Err(error)) => {
+                goes_on = false;
+                node.store.meter().cluster.failed(error.kind());
+                if said.replace(error.kind()) != Some(error.kind()) {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "what is kept cannot be put into the log yet"
+                    );
+                }
+            }
+            Err(_) => goes_on = false,
+        }
+    }
+    if newest > 0 {
+        let mut applied = running.applied.subscribe();
+        let _or_again =
+            timeout(READ_BACK, applied.wait_for(|position| position.seq >= newest)).await;
+    }
+    if said.is_some() {
+        sleep(RETRY).await;
+    }
+    Ok(after > 0)
 }
 
 /// Where nothing is kept, the packer does not find out by itself that the log is back.

@@ -243,14 +243,18 @@ impl Store {
         }
     }
 
-    /// The message that was kept first, read back from the journal; none where none is kept. It waits for the disk.
-    pub fn oldest_kept(&self) -> Result<Option<(MessageId, Bytes)>, StoreError> {
+    /// The message that was kept first of those after this sequence number, read back from the journal, and its own
+    /// number; none where none is kept. It waits for the disk.
+    pub fn next_kept(&self, after: u64) -> Result<Option<(u64, MessageId, Bytes)>, StoreError> {
         let kept = &self.shared.kept;
         for _ in 0..LOOKS_MAX {
-            let oldest = kept.state.lock().by_seq.first_key_value().map(|(_, kept)| kept.clone());
-            let Some((id, head)) = oldest else { return Ok(None) };
+            let state = kept.state.lock();
+            let next = state.by_seq.range(after.saturating_add(1)..).next();
+            let next = next.map(|(_, kept)| kept.clone());
+            drop(state);
+            let Some((id, head)) = next else { return Ok(None) };
             if let Some(message) = self.shared.view.kept_message(id, &head)? {
-                return Ok(Some((id, message)));
+                return Ok(Some((head.seq, id, message)));
             }
             // It was packed meanwhile, or is done.
             self.find_kept(head.seq)?;

@@ -524,7 +524,7 @@ impl History {
         }
         assert!(told(&store) == self.after[self.messages.len()], "{what}: at the end");
         if kept.contains(&self.other.id) {
-            let (id, bytes) = store.oldest_kept().unwrap().unwrap();
+            let (_, id, bytes) = store.next_kept(0).unwrap().unwrap();
             assert!((id, bytes) == (self.other.id, self.other.bytes.clone()), "{what}");
         }
         for message in self.messages.iter().take(usize::try_from(at).unwrap()) {

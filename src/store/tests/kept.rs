@@ -25,7 +25,7 @@ fn message(number: u8, bytes: usize) -> Sent {
 }
 
 fn oldest(store: &Store) -> Option<(MessageId, Bytes)> {
-    store.oldest_kept().unwrap()
+    store.next_kept(0).unwrap().map(|(_, id, message)| (id, message))
 }
 
 fn is_oldest(store: &Store, message: &Sent) {
