@@ -24,7 +24,7 @@ const BEAT: Duration = Duration::from_secs(1);
 /// How often servers are looked at, and the same where something is wrong with them, or not known yet.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long after the start it may be unknown how servers sync, until the other nodes were heard.
+/// How long it may be unknown how a server syncs, until the node that looks at it was heard.
 const UNPROVEN_MAX: Duration = Duration::from_secs(30);
 /// Pause before others are heard again, where that failed.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -55,7 +55,8 @@ pub(super) struct Health {
     pub goal: Option<u64>,
     /// It has been seen once. A leader that was just elected may not have its end in place yet: it is looked at again.
     seen: bool,
-    pub begun: Instant,
+    /// Since when it is not known of a server how it syncs.
+    unproven: Option<Instant>,
 }
 
 /// Why nothing new is given to the log.
@@ -68,7 +69,7 @@ pub(super) enum Untrusted {
 }
 
 impl Health {
-    pub fn new(now: Instant) -> Self {
+    pub fn new() -> Self {
         Self {
             peers: Peers::default(),
             reports: BTreeMap::new(),
@@ -80,7 +81,7 @@ impl Health {
             skew: 0,
             goal: None,
             seen: false,
-            begun: now,
+            unproven: None,
         }
     }
 
@@ -90,7 +91,8 @@ impl Health {
         let refusing = problems.iter().filter(|problem| problem.refuses());
         let is_unproven = |problem: &&Problem| matches!(problem, Problem::Unproven { .. });
         let (unproven, wrong): (Vec<_>, Vec<_>) = refusing.partition(is_unproven);
-        let is_early = now.saturating_duration_since(self.begun) < UNPROVEN_MAX;
+        let waited = self.unproven.map(|since| now.saturating_duration_since(since));
+        let is_early = waited.unwrap_or_default() < UNPROVEN_MAX;
         match (wrong.first(), unproven.first()) {
             (Some(problem), _) => Some(Untrusted::Servers(problem.to_string())),
             (None, Some(_)) if is_early => Some(Untrusted::Unknown),
@@ -107,6 +109,12 @@ impl Health {
             let behind = counted(behind, "message");
             format!("this node is {behind} behind, which is more than half of what the log keeps")
         })
+    }
+
+    fn find(&mut self, problems: Vec<Problem>, now: Instant) {
+        let unproven = problems.iter().any(|it| matches!(it, Problem::Unproven { .. }));
+        self.unproven = unproven.then(|| self.unproven.unwrap_or(now));
+        self.problems = Some(problems);
     }
 
     pub fn forget_goal(&mut self) {
@@ -154,7 +162,7 @@ impl Health {
         self.skew = bounds.skew_millis.unwrap_or(self.skew);
         self.lag.heard(bounds.last, now);
         let reports: Vec<_> = self.reports.values().cloned().collect();
-        self.problems = Some(verify(&present(&bounds), &reports, unverified_sync));
+        self.find(verify(&present(&bounds), &reports, unverified_sync), now);
         self.bounds = Some((bounds, now));
     }
 }
@@ -337,7 +345,7 @@ mod tests {
     #[test]
     fn the_newest_word_of_a_server_counts_and_none_of_times_to_come() {
         let now = Instant::now();
-        let mut health = Health::new(now);
+        let mut health = Health::new();
         let clock = clock::now().millis();
         let beat = |servers| Heartbeat { node: "b".to_owned(), servers, ..Heartbeat::default() };
         health.hear(beat(vec![report("s", clock, false)]), now);
@@ -355,22 +363,29 @@ mod tests {
     #[test]
     fn servers_that_are_wrong_are_refused_and_unknown_ones_after_a_while() {
         let begun = Instant::now();
-        let later = begun + UNPROVEN_MAX;
-        let mut health = Health::new(begun);
+        let (soon, later) = (begun + UNPROVEN_MAX / 2, begun + UNPROVEN_MAX);
+        let mut health = Health::new();
         assert_eq!(health.refusal(later), Some(Untrusted::Unknown));
-        health.problems = Some(Vec::new());
+        health.find(Vec::new(), begun);
         assert_eq!(health.refusal(later), None);
         let server = || "n1".to_owned();
         let lost = Problem::Lost { server: server(), stream: "RC_pbx".to_owned(), count: 7 };
         let unproven = Problem::Unproven { server: server() };
-        health.problems = Some(vec![lost.clone(), unproven.clone()]);
+        health.find(vec![lost.clone(), unproven.clone()], begun);
         assert_eq!(health.refusal(begun), Some(Untrusted::Unknown));
+        // What is seen again is not new.
+        health.find(vec![unproven.clone()], soon);
+        assert_eq!(health.refusal(soon), Some(Untrusted::Unknown));
         let Some(Untrusted::Servers(why)) = health.refusal(later) else { panic!("not refused") };
         assert!(why.contains("nothing is known of how server n1 syncs"), "{why}");
-        health.problems = Some(vec![unproven, Problem::NotSynced { server: server() }]);
+        // One that comes back after it was known is waited for like the first.
+        health.find(Vec::new(), later);
+        health.find(vec![unproven.clone()], later);
+        assert_eq!(health.refusal(later), Some(Untrusted::Unknown));
+        health.find(vec![unproven, Problem::NotSynced { server: server() }], begun);
         let Some(Untrusted::Servers(why)) = health.refusal(begun) else { panic!("not refused") };
         assert!(why.contains("sync_interval"), "{why}");
-        health.problems = Some(vec![lost]);
+        health.find(vec![lost], begun);
         assert_eq!(health.refusal(later), None);
     }
 }

@@ -169,7 +169,7 @@ impl Node {
             monitors,
             runtime: Handle::current(),
             running: OnceLock::new(),
-            health: Mutex::new(Health::new(Instant::now())),
+            health: Mutex::new(Health::new()),
             caught_up: watch::Sender::new(None),
             stopped: Mutex::default(),
             waits_for: Mutex::default(),
