@@ -148,7 +148,7 @@ impl Health {
     }
 
     /// What the servers say of the log, and whether they can be trusted with it.
-    fn judge(&mut self, own: Epoch, bounds: Bounds, unverified_sync: bool, now: Instant) {
+    pub fn judge(&mut self, own: Epoch, bounds: Bounds, unverified_sync: bool, now: Instant) {
         let shown = |epoch: Option<Epoch>| epoch.map_or("none".to_owned(), |it| it.to_string());
         self.other = (bounds.epoch != Some(own)).then(|| shown(bounds.epoch));
         if self.other.is_some() {

@@ -200,21 +200,20 @@ impl Node {
     /// Refuses servers that are known to be unfit from the start.
     async fn examine(&self) -> Result<(), NodeError> {
         let stream = Log::stream_of(&self.connection);
-        health::look_at_monitors(self, &stream).await;
-        let looked = timeout(START_MAX, async {
-            let mut link = self.connection.link();
-            if link.wait_for(|link| *link == Link::Up).await.is_err() {
-                return;
-            }
+        let asked = timeout(START_MAX, async {
+            self.connection.link().wait_for(|link| *link == Link::Up).await.ok()?;
             let log = match self.store.position() {
-                Some(position) => Ok(Log::of(&self.connection, Epoch::from_bytes(position.epoch))),
-                None => Log::open(&self.connection).await,
+                Some(position) => Log::of(&self.connection, Epoch::from_bytes(position.epoch)),
+                None => Log::open(&self.connection).await.ok()?,
             };
-            if let Ok(log) = log {
-                health::look(self, &log).await;
-            }
+            let bounds = log.bounds().await.ok()?;
+            Some((log.epoch(), bounds))
         });
-        let _or_not = looked.await;
+        let ((), asked) = tokio::join!(health::look_at_monitors(self, &stream), asked);
+        if let Ok(Some((epoch, bounds))) = asked {
+            let (unverified, now) = (self.config.unverified_sync, Instant::now());
+            self.health.lock().judge(epoch, bounds, unverified, now);
+        }
         let mut health = self.health.lock();
         let reports: Vec<_> = health.reports.values().cloned().collect();
         let problems = match &health.problems {
