@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -21,6 +22,8 @@ use super::same::{Position, Sameness};
 const BATCHES_AHEAD: usize = 4;
 /// How long nothing is looked for, where no hint says that there is something.
 const LOOK: Duration = Duration::from_millis(100);
+/// The first pause where it is known that there is more: the replica that was asked may not have it yet. It doubles.
+const LOOK_SOON: Duration = Duration::from_millis(2);
 /// How old the last look at the message before may be.
 const CHECKED: Duration = Duration::from_secs(1);
 /// How old the last comparison may be.
@@ -83,6 +86,7 @@ pub struct Follower {
     state: watch::Receiver<Following>,
     task: tokio::task::JoinHandle<()>,
     wake: Arc<Notify>,
+    newest: Arc<AtomicU64>,
 }
 
 impl Drop for Follower {
@@ -103,13 +107,23 @@ impl Follower {
         let wake = Arc::new(Notify::new());
         let read = applied.borrow().seq;
         log.knows(read);
-        let work =
-            Work { log: log.clone(), applied, out, say, wake: wake.clone(), read, compared: None };
-        (Self { state, task: tokio::spawn(work.run()), wake }, messages)
+        let newest = Arc::new(AtomicU64::new(read));
+        let work = Work {
+            log: log.clone(),
+            applied,
+            out,
+            say,
+            wake: wake.clone(),
+            newest: newest.clone(),
+            read,
+            compared: None,
+        };
+        (Self { state, task: tokio::spawn(work.run()), wake, newest }, messages)
     }
 
-    /// There is something to read: a hint, or an acknowledgement.
-    pub fn wake(&self) {
+    /// The log reaches so far, as a hint or an acknowledgement says.
+    pub fn wake(&self, newest: u64) {
+        self.newest.fetch_max(newest, Ordering::AcqRel);
         self.wake.notify_one();
     }
 
@@ -129,6 +143,8 @@ struct Work {
     out: mpsc::Sender<Vec<StoredMessage>>,
     say: watch::Sender<Following>,
     wake: Arc<Notify>,
+    /// The log reaches at least so far, as others say.
+    newest: Arc<AtomicU64>,
     /// The last message that was handed on.
     read: u64,
     /// When the log was compared last, and when it was looked at.
@@ -137,12 +153,16 @@ struct Work {
 
 impl Work {
     async fn run(mut self) {
+        let mut soon = LOOK_SOON;
         loop {
             match self.step().await {
-                Ok(true) => {}
+                Ok(true) => soon = LOOK_SOON,
                 Ok(false) => {
+                    let is_known = self.read < self.newest.load(Ordering::Acquire);
                     let woken = self.wake.notified();
-                    let _or_not = tokio::time::timeout(LOOK, woken).await;
+                    let pause = if is_known { soon } else { LOOK };
+                    let is_woken = tokio::time::timeout(pause, woken).await.is_ok();
+                    soon = if is_woken || !is_known { LOOK_SOON } else { (2 * soon).min(LOOK) };
                 }
                 Err(End) => return,
             }

@@ -329,7 +329,7 @@ impl Running {
     /// The log reaches so far: there may be something to read.
     pub(super) fn wake(&self, newest: u64) {
         if self.applied.borrow().seq < newest {
-            self.follower.wake();
+            self.follower.wake(newest);
         }
     }
 }

@@ -62,7 +62,7 @@ async fn a_follower_goes_on_over_kills_and_a_restart() {
     for n in 0..20_u8 {
         append(&log, &[n]).await;
     }
-    first.follower.wake();
+    first.follower.wake(20);
     first.until_applied(20).await;
     let leader = servers.leader(&log).await;
     servers.kill(leader);
