@@ -14,6 +14,7 @@ mod log_hints;
 mod log_packing;
 mod log_security;
 pub mod nats;
+mod node;
 mod nodes;
 mod page;
 mod power;
