@@ -148,12 +148,12 @@ mod tests {
     use super::*;
 
     fn comparison(hashes: &[Option<&str>]) -> Comparison {
-        let node = |hash: &Option<&str>| NodeContent {
+        let node = |hash: Option<&str>| NodeContent {
             node: "n".to_owned(),
             calls: hash.map(|_| 1),
             hash: hash.map(str::to_owned),
         };
-        Comparison { seq: 7, nodes: hashes.iter().map(node).collect() }
+        Comparison { seq: 7, nodes: hashes.iter().copied().map(node).collect() }
     }
 
     #[test]

@@ -94,10 +94,10 @@ impl Health {
         let waited = self.unproven.map(|since| now.saturating_duration_since(since));
         let is_early = waited.unwrap_or_default() < UNPROVEN_MAX;
         match (wrong.first(), unproven.first()) {
-            (Some(problem), _) => Some(Untrusted::Servers(problem.to_string())),
             (None, Some(_)) if is_early => Some(Untrusted::Unknown),
-            (None, Some(problem)) => Some(Untrusted::Servers(problem.to_string())),
-            (None, None) => None,
+            (wrong, unproven) => {
+                wrong.or(unproven).map(|problem| Untrusted::Servers(problem.to_string()))
+            }
         }
     }
 

@@ -95,8 +95,10 @@ fn read_again(
     error: &MessageError,
 ) -> Result<(StoredMessage, Message), String> {
     for _ in 0..READ_AGAIN {
-        std::thread::sleep(READ_PAUSE);
-        let read = node.runtime.block_on(running.log.message_at(seq));
+        let read = node.runtime.block_on(async {
+            tokio::time::sleep(READ_PAUSE).await;
+            running.log.message_at(seq).await
+        });
         if let Ok(Some(stored)) = read
             && let Ok(message) = decode_message(&stored.bytes)
         {

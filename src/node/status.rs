@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Node;
 use crate::clock;
-use crate::cluster::{Link, Problem};
+use crate::cluster::{Link, Problem, ReadStats};
 use crate::config::WithoutQuorum;
 use crate::domain::counted;
 use crate::meter::{ClusterGauges, PeerGauge, ServerGauge};
@@ -187,8 +187,8 @@ impl Node {
             kept: status.kept.count,
             kept_bytes: status.kept.bytes,
             kept_oldest_seconds: Duration::from_millis(age.unwrap_or_default()).as_secs_f64(),
-            gaps: stats.map_or(0, |stats| stats.gaps()),
-            rereads: stats.map_or(0, |stats| stats.rereads()),
+            gaps: stats.map_or(0, ReadStats::gaps),
+            rereads: stats.map_or(0, ReadStats::rereads),
             clock_skew_seconds: status.clock_skew_seconds,
             servers: servers.collect(),
             nodes: nodes

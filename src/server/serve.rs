@@ -18,6 +18,7 @@ use super::signals::{SignalAction, Signals};
 use super::systemd;
 use super::warnings::Warnings;
 use super::watchdog::{Watchdog, watchdog};
+use crate::access::Access;
 use crate::config::{Config, ConfigError, LimitsSection, SHORT};
 use crate::domain::{Timestamp, exact_duration};
 use crate::forward::Forwarder;
@@ -113,16 +114,13 @@ pub fn serve(
             Intake::Cluster(node.map_err(|error| Failure::new(chain(&error)))?)
         }
     };
-    let first_token = match intake.node() {
-        Some(node) => {
-            // What the log has of tokens is only known once it was read.
-            runtime.spawn(make_first_token(node.clone(), intake.clone(), config.ops_context()));
-            None
-        }
-        None => {
-            forwarder.open(&intake)?;
-            ops::make_first(&intake, &config.ops_context())?
-        }
+    let first_token = if let Some(node) = intake.node() {
+        // What the log has of tokens is only known once it was read.
+        runtime.spawn(make_first_token(node.clone(), intake.clone(), config.ops_context()));
+        None
+    } else {
+        forwarder.open(&intake)?;
+        ops::make_first(&intake, &config.ops_context())?
     };
     if let Some(token) = &first_token {
         tell(News::FirstToken(token));
@@ -441,7 +439,7 @@ async fn make_first_token(node: Arc<Node>, intake: Intake, context: ops::AdminCo
     let mut said = None;
     loop {
         // One node makes it. The others see it in the log.
-        if !node.is_first() && !intake.store().access(|access| access.first_token_made()) {
+        if !node.is_first() && !intake.store().access(Access::first_token_made) {
             tokio::time::sleep(FIRST_TOKEN_PAUSE).await;
             continue;
         }

@@ -155,7 +155,9 @@ impl Hook {
             frame.extend_from_slice(&count_of(n).to_le_bytes());
             frame.extend_from_slice(&count.to_le_bytes());
             frame.extend_from_slice(&self.account.bytes());
-            number.iter().for_each(|number| frame.extend_from_slice(&number.to_le_bytes()));
+            if let Some(number) = number {
+                frame.extend_from_slice(&number.to_le_bytes());
+            }
             frame.extend_from_slice(piece);
             frame
         };

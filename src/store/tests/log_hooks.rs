@@ -64,7 +64,9 @@ fn send(node: &Node, reader: &mut HookReader, most: usize, received: &mut Receiv
             *received.entry((head.delivery_id(), body)).or_default() += 1;
         }
     }
-    held.into_iter().for_each(|number| progress.lock().done(number));
+    for number in held {
+        progress.lock().done(number);
+    }
 }
 
 fn hook_frames(store: &Store) -> usize {
@@ -89,7 +91,9 @@ fn the_next_sender_leaves_out_no_hook_and_names_each_as_the_one_before() {
         let mut reader = HookReader::default();
         let mut first = 0;
         log.push(vec![(clock::now(), begin(&nodes[first]))]);
-        nodes.iter_mut().for_each(|node| node.apply(&log, u64::MAX));
+        for node in &mut nodes {
+            node.apply(&log, u64::MAX);
+        }
         for n in 0..150_u16 {
             let at = clock::now();
             let call = dice.small(60);
@@ -130,7 +134,9 @@ fn the_next_sender_leaves_out_no_hook_and_names_each_as_the_one_before() {
                 }
             }
         }
-        nodes.iter_mut().for_each(|node| node.apply(&log, u64::MAX));
+        for node in &mut nodes {
+            node.apply(&log, u64::MAX);
+        }
         for _ in 0..400 {
             send(&nodes[first], &mut reader, 10, &mut received);
         }
@@ -158,11 +164,15 @@ fn a_row_of_one_who_was_first_before_changes_nothing() {
     let home = tempfile::tempdir().unwrap();
     let mut nodes = Node::three(home.path());
     let mut log = vec![vec![(clock::now(), begin(&nodes[0]))]];
-    nodes.iter_mut().for_each(|node| node.apply(&log, u64::MAX));
+    for node in &mut nodes {
+        node.apply(&log, u64::MAX);
+    }
     for n in 0..4 {
         log.push(vec![(clock::now(), call_with_hook(n))]);
     }
-    nodes.iter_mut().for_each(|node| node.apply(&log, u64::MAX));
+    for node in &mut nodes {
+        node.apply(&log, u64::MAX);
+    }
     let (mut reader, mut received) = (HookReader::default(), Received::new());
     send(&nodes[0], &mut reader, 1, &mut received);
     // Written, and not in the log before those of the next one are.

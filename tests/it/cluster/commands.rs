@@ -22,8 +22,9 @@ impl Node {
         std::fs::write(&password, "pw\n").unwrap();
         let text = format!(
             "[cluster]\nname = \"pbx\"\nnode = \"node1\"\nservers = {:?}\nuser = \"rollcall\"\n\
-             password_file = {password:?}\nlog_bytes = \"512MiB\"\n{more}\n",
-            servers.addresses()
+             password_file = \"{}\"\nlog_bytes = \"512MiB\"\n{more}\n",
+            servers.addresses(),
+            password.display()
         );
         std::fs::write(&file, text).unwrap();
         Self { rollcall, file }

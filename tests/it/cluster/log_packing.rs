@@ -157,7 +157,7 @@ async fn without_a_quorum_submissions_are_kept_and_what_cannot_be_kept_is_refuse
     // Those that may be kept and those that may not share no message, though they come together.
     let mut tasks = tokio::task::JoinSet::new();
     // Two of a kind after each other, so that some wait together.
-    for n in (1000..1400_u64).map(|n| n / 4 * 4 + [0, 2, 1, 3][n as usize % 4]) {
+    for n in (1000..1400_u64).step_by(4).flat_map(|n| [n, n + 2, n + 1, n + 3]) {
         let packer = packer.clone();
         tasks.spawn(async move {
             if n % 2 == 0 {

@@ -22,10 +22,11 @@ impl Node {
         std::fs::write(&password, "pw\n").unwrap();
         let monitors = [0, 1, 2].map(|n| servers.monitor(n));
         let text = format!(
-            "data_dir = {:?}\n[cluster]\nname = \"pbx\"\nnode = \"{name}\"\nservers = {:?}\nuser = \"rollcall\"\n\
-             password_file = {password:?}\nlog_bytes = \"256MiB\"\nmonitors = {monitors:?}\n",
-            rollcall.data(),
+            "data_dir = \"{}\"\n[cluster]\nname = \"pbx\"\nnode = \"{name}\"\nservers = {:?}\nuser = \"rollcall\"\n\
+             password_file = \"{}\"\nlog_bytes = \"256MiB\"\nmonitors = {monitors:?}\n",
+            rollcall.data().display(),
             servers.addresses(),
+            password.display(),
         );
         std::fs::write(&file, text).unwrap();
         rollcall.set_args(&["--config", file.to_str().unwrap()]);
@@ -72,10 +73,12 @@ fn nodes_are_compared_forgotten_and_made_of_a_backup() {
     });
     let alone = nodes[0].run(&["cluster", "compare"]);
     assert_eq!(alone.code, Some(1), "{alone:?}");
-    nodes.iter_mut().for_each(|node| node.rollcall.start());
+    for node in &mut nodes {
+        node.rollcall.start();
+    }
     let token = until("a token opens all nodes", || {
-        let files = nodes.iter().map(|node| node.rollcall.data().join("admin.token"));
-        let token = files.filter_map(|file| std::fs::read_to_string(file).ok()).next()?;
+        let mut files = nodes.iter().map(|node| node.rollcall.data().join("admin.token"));
+        let token = files.find_map(|file| std::fs::read_to_string(file).ok())?;
         let token = token.trim().to_owned();
         let opens = |node: &Node| node.rollcall.get(&token, "/v1/Calls?limit=1").status == 200;
         nodes.iter().all(opens).then_some(token)
