@@ -4,7 +4,8 @@
 //! way is free, since the merge of calls does not depend on it.
 //!
 //! **Not kept.** What must not come into the log later than its sender believes, such as a change of a token, is never
-//! kept. It shares no message with what may be.
+//! kept. It shares no message with what may be. Nor is it sent again where it may be in the log already: a server that hangs
+//! may deliver what it was given long after, and what has been changed back meanwhile would be changed once more.
 //!
 //! **Without a quorum.** A message is tried until `hold` is over since the oldest submission in it came. Then it is
 //! *kept*, where there is somebody who keeps, and acknowledged by that; else its senders are refused. Once one message
@@ -195,7 +196,7 @@ impl Work {
         let parts: Vec<Bytes> = group.iter().map(|waiting| waiting.bytes.clone()).collect();
         let message = (self.assemble)(&parts);
         let keep = self.keep.as_ref().filter(|_| may_be_kept);
-        let placed = match self.append(&message, since, keep.is_some()).await {
+        let placed = match self.append(&message, since, keep.is_some(), may_be_kept).await {
             Ok(seq) => Ok(seq),
             Err(error) if error.passes() => {
                 self.away.store(true, Ordering::Release);
@@ -221,6 +222,7 @@ impl Work {
         message: &Bytes,
         since: Instant,
         is_kept: bool,
+        may_be_sent_again: bool,
     ) -> Result<u64, AppendError> {
         // What is not kept is tried once, whatever is known of the log: its sender has no other way.
         let mut error = AppendError::NoLeader;
@@ -231,13 +233,15 @@ impl Work {
                 return Err(error);
             }
             is_first = false;
-            let longest = ACK_TIMEOUT.min(left.max(RETRY_PAUSE));
+            let longest = left.max(RETRY_PAUSE);
+            let longest = if may_be_sent_again { longest.min(ACK_TIMEOUT) } else { longest };
             match self.log.append(message.clone(), longest).await {
                 Ok(seq) => {
                     self.away.store(false, Ordering::Release);
                     return Ok(seq);
                 }
                 Err(failed) if !failed.passes() => return Err(failed),
+                Err(failed) if failed.may_be_there() && !may_be_sent_again => return Err(failed),
                 Err(failed) => error = failed,
             }
             tokio::time::sleep(RETRY_PAUSE.min(self.hold.saturating_sub(since.elapsed()))).await;

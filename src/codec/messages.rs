@@ -350,6 +350,8 @@ impl<'a> EventV1<'a> {
             let place = EVENT_FIELDS.iter().position(|field| field == name)?;
             u8::try_from(place).ok()
         });
+        // A request may name the same field any number of times.
+        let unread = unread.take(NAMES_MAX);
         Self {
             id: id_bytes(event.id),
             source: source_byte(event.source),

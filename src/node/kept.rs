@@ -52,8 +52,10 @@ pub(super) async fn keep_one(node: &Node, message: Bytes) -> Result<(), StoreErr
 pub(super) async fn forward(node: Arc<Node>, running: Arc<Running>) {
     let mut said = None;
     loop {
-        // What the servers do not keep is not given to them.
-        if node.refusal().is_some() {
+        // What is kept may be in the log already, and deleted since: that is known once all of the log was read, or
+        // never will be. What the servers do not keep is not given to them.
+        let has_read = node.caught_up.borrow().is_some() || node.broken().is_some();
+        if !has_read || node.refusal().is_some() {
             sleep(RETRY).await;
             continue;
         }

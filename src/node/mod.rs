@@ -315,16 +315,22 @@ impl Node {
             return Err(StoreError::NoQuorum(NOT_KEPT.to_owned()));
         };
         let position = Some(self.position_of(seq, &message));
-        match self.outcome(&message, nth, OUTCOME).await {
+        // A node that applies nothing more is not waited for.
+        let broken = self.broken();
+        let longest = if broken.is_some() { Duration::ZERO } else { OUTCOME };
+        match self.outcome(&message, nth, longest).await {
             Some(SubmissionOutcome::Done(outcome)) => {
                 Ok((outcome, Accepted { position, kept: false }))
             }
             Some(SubmissionOutcome::Conflict { name }) => Err(StoreError::Conflict(name)),
-            None => Err(StoreError::NoQuorum(format!(
-                "it is in the log as message {seq}, and this node has not applied that within {} s: it is done once \
-                 the node has caught up",
-                OUTCOME.as_secs()
-            ))),
+            None => {
+                let why = broken.and_then(|state| state.problem()).unwrap_or_else(|| {
+                    format!("this node has not applied that within {} s", OUTCOME.as_secs())
+                });
+                Err(StoreError::NoQuorum(format!(
+                    "it is in the log as message {seq}, and {why}; it is done here once the node has caught up"
+                )))
+            }
         }
     }
 

@@ -103,6 +103,39 @@ async fn without_a_quorum_submissions_are_refused_where_nobody_keeps_and_taken_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_never_kept_is_not_sent_again_where_it_may_be_there_already() {
+    if !nats::here() {
+        return;
+    }
+    let servers = Servers::start(Options::default());
+    let (_connection, log) = servers.log().await;
+    append(&log, b"").await;
+    // For a shorter time than after which another leader is elected.
+    let packer = packer(&log, Duration::from_millis(2500), None);
+    for n in 0..3 {
+        servers.signal(n, "STOP");
+    }
+    let refused = packer.place_or_refuse(submission(7)).await;
+    for n in 0..3 {
+        servers.signal(n, "CONT");
+    }
+    assert!(
+        matches!(&refused, Err(PlaceError::Unavailable(error)) if error.may_be_there()),
+        "{refused:?}"
+    );
+    let mut placed = None;
+    until("something is taken again", async || {
+        placed = packer.place(submission(8)).await.ok();
+        placed.is_some()
+    })
+    .await;
+    let Some(Placed::Logged { seq, .. }) = placed else { panic!("{placed:?}") };
+    let messages = read_to(&log, 0, seq).await;
+    let times = messages.iter().filter(|message| numbers(message).contains(&7)).count();
+    assert!(times <= 1, "it is in the log {times} times");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_quorum_submissions_are_kept_and_what_cannot_be_kept_is_refused() {
     if !nats::here() {
         return;

@@ -143,6 +143,12 @@ fn a_message_of_a_later_release_stops_a_node_which_says_so_and_passes_over_nothi
         assert_eq!(ready(node, "?for=events").status, 200);
     }
     assert_eq!(post(&three, 1, 2).status, 204);
+    // Who needs to know what became of a change is told that it is not known here.
+    let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(1));
+    let deletion = three.targets.send(0, "DELETE", &path, &[], "").unwrap();
+    assert_eq!(deletion.status, 503, "{deletion:?}");
+    assert!(deletion.body.contains("in the log as message"), "{deletion:?}");
+    assert!(deletion.body.contains("applies nothing more"), "{deletion:?}");
     for n in 0..3 {
         let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(2));
         assert_eq!(three.targets.send(n, "GET", &path, &[], "").unwrap().status, 404);

@@ -1,9 +1,14 @@
 //! Without a quorum of servers: events are kept or refused, nothing is ordered, and nothing is shown before it is.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
+
+use rollcall::cluster::Log;
 
 use super::super::crash::start_fails;
 use super::super::harness::{A1, Answer, event, sid, until};
+use super::nats::read_to;
 use super::register::Position;
 use super::three::{MACHINES, Setup, Three};
 
@@ -42,6 +47,12 @@ impl Three {
 #[test]
 fn without_a_quorum_events_are_kept_or_refused_and_shown_to_nobody_before_they_are_ordered() {
     let Some(mut three) = Three::up(&Setup::default()) else { return };
+    // What a server by itself takes a node takes, too.
+    let often = "\"duration\":\"x\",".repeat(5000);
+    let strange = event(2, "ringing").replacen('{', &format!("{{{often}"), 1);
+    let headers = [("content-type", "application/json")];
+    let taken = three.targets.send(0, "POST", "/v1/hooks/call-status", &headers, &strange).unwrap();
+    assert_eq!(taken.status, 204, "{taken:?}");
     // The third node refuses.
     three.kill_node(2);
     let config = fs::read_to_string(&three.configs[2]).unwrap();
@@ -105,6 +116,57 @@ fn without_a_quorum_events_are_kept_or_refused_and_shown_to_nobody_before_they_a
         (answer.status == 204).then_some(answer)
     });
     assert!(Position::of(&ordered).unwrap().reaches(&after), "{ordered:?}");
+}
+
+/// How often each message is in the log, by its id.
+fn messages(three: &Three, last: u64) -> BTreeMap<Vec<u8>, usize> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let messages = runtime.block_on(async {
+        let connection = three.servers.connect("reader").await;
+        let log = Log::open(&connection).await.unwrap();
+        read_to(&log, 0, last).await
+    });
+    let mut times = BTreeMap::new();
+    for message in messages {
+        let begin = 2 + usize::from(message[1]);
+        *times.entry(message[begin..begin + 16].to_vec()).or_default() += 1;
+    }
+    times
+}
+
+#[test]
+fn what_an_older_copy_of_a_node_keeps_is_not_put_into_the_log_again_where_it_is_there() {
+    let Some(mut three) = Three::up(&Setup::default()) else { return };
+    let leader = three.leader();
+    let gone = [leader, (leader + 1) % MACHINES];
+    for n in gone {
+        three.servers.kill(n);
+    }
+    for call in 10..20 {
+        let kept = three.post(0, call, "busy");
+        assert_eq!((kept.status, kept.header("rollcall-kept")), (204, Some("1")), "{kept:?}");
+    }
+    three.kill_node(0);
+    let data = three.nodes[0].data().to_owned();
+    let (copy, later) = (data.with_extension("copy"), data.with_extension("later"));
+    let copied = Command::new("cp").arg("-a").args([&data, &copy]).status().unwrap();
+    assert!(copied.success());
+    for n in gone {
+        three.servers.run(n);
+    }
+    three.start_node(0);
+    for call in 10..20 {
+        three.is_everywhere(call);
+    }
+    let before = messages(&three, three.rest().seq);
+
+    three.kill_node(0);
+    fs::rename(&data, later).unwrap();
+    fs::rename(copy, data).unwrap();
+    three.start_node(0);
+    let mut after = messages(&three, three.rest().seq);
+    after.retain(|id, _| before.contains_key(id));
+    assert_eq!(after, before);
 }
 
 #[test]
