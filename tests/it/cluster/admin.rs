@@ -8,7 +8,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use super::super::console::{Browser, ask_to_sign_in, cookie_of};
-use super::super::harness::{A1, A2, Answer, Printed, ROLLCALL, Rollcall, print, until};
+use super::super::harness::{A1, A2, Answer, Printed, ROLLCALL, Rollcall, event, print, until};
 use super::three::{MACHINES, Setup, Three, begun, create};
 
 /// Rounds in which several nodes change the same at once.
@@ -254,6 +254,32 @@ fn a_session_is_good_on_every_node_and_ends_on_every_node() {
 }
 
 #[test]
+fn what_is_imported_or_forgotten_on_one_node_is_so_on_all() {
+    let Some(three) = Three::up(&Setup::default()) else { return };
+    // More than one message has room for.
+    let padding = "x".repeat(1000);
+    let tagged = format!("\"customer_data\":{{\"note\":\"{padding}\"}},\"call_sid\"");
+    let records = (0..700).map(|n| event(n, "completed").replace("\"call_sid\"", &tagged) + "\n");
+    let records: String = records.collect();
+    let imported = three.nodes[0].run_with(&["import", "--json"], records.as_bytes());
+    assert_eq!(imported.code, Some(0), "{imported:?}");
+    let summary: Value = serde_json::from_str(&imported.stdout).unwrap();
+    assert_eq!((&summary["records"], &summary["outcome"]["new"]), (&json!(700), &json!(700)));
+    three.rest();
+    let exported = |node: &Rollcall| node.ok(&["export"]).lines().count();
+    for node in &three.nodes {
+        assert_eq!(exported(node), 700);
+    }
+    let purged = three.nodes[1].run(&["purge", "--number", "+15550000005"]);
+    assert_eq!(purged.code, Some(0), "{purged:?}");
+    assert!(purged.stderr.contains("only the files of this one were searched"), "{purged:?}");
+    three.rest();
+    for node in &three.nodes {
+        assert_eq!(exported(node), 699);
+    }
+}
+
+#[test]
 fn a_node_that_does_not_run_is_changed_by_nobody() {
     let Some(mut three) = Three::up(&Setup::default()) else { return };
     three.nodes[2].stop();
@@ -286,7 +312,12 @@ fn a_node_that_does_not_run_is_changed_by_nobody() {
     node.ok(&["expire", "--dry-run"]);
     assert_eq!(node.run_with(&["import", "--dry-run"], before.as_bytes()).code, Some(0));
     assert_eq!(node.ok(&["export"]), before);
+    // Nor is it a server by itself.
+    three.nodes[2].set_args(&[]);
+    let refused = three.nodes[2].start_fails();
+    assert!(refused.stderr.contains("has the data of a node of a cluster"), "{refused:?}");
     // Nor is a store made where there is none.
+    let node = &three.nodes[2];
     let none = node.data().with_file_name("none");
     let mut command = Command::new(ROLLCALL);
     command.args(["--config", config, "--data-dir"]).arg(&none);
