@@ -248,7 +248,7 @@ async fn create(
         after: None,
     };
     let made = cluster::create(&connection, &monitors, &options, cluster.unverified_sync).await;
-    let (log, bounds, seen) = made.map_err(|error| why_not(&error, &connection))?;
+    let (log, bounds, seen) = made.map_err(|error| why_not(&error, &connection, &cluster))?;
     let names: Vec<&str> = bounds.servers().collect();
     let unproven: Vec<&str> = names
         .iter()
@@ -287,11 +287,18 @@ async fn create(
     Ok(ExitCode::SUCCESS)
 }
 
-fn why_not(error: &CreateError, connection: &Connection) -> Failure {
+fn why_not(error: &CreateError, connection: &Connection, cluster: &Cluster) -> Failure {
     let mut text = chain(error);
     // A server does not answer what a user may not ask, and says so apart.
     if let Some(complaint) = connection.complaint() {
         let _infallible = write!(text, "; a nats-server says: {complaint}");
+    }
+    if text.contains("insufficient storage") {
+        let bytes = show_size(cluster.log_bytes);
+        let _infallible = write!(
+            text,
+            "; max_file_store of each nats-server has to be more than cluster.log_bytes ({bytes})"
+        );
     }
     if matches!(error, CreateError::Open(OpenError::Exists { .. })) {
         text.push_str("; `rollcall cluster status` shows it");
@@ -302,7 +309,7 @@ fn why_not(error: &CreateError, connection: &Connection) -> Failure {
 async fn status(cluster: &Cluster, output: &mut Output) -> Result<ExitCode, Failure> {
     let (connection, monitors) = connect(cluster).await?;
     let observed = cluster::observe(&connection, &monitors, cluster.unverified_sync).await;
-    let problems = problems(&observed);
+    let problems = problems(&observed, connection.complaint());
     let text = if output.json {
         as_json(cluster, &connection, &observed, &problems).to_string()
     } else {
@@ -313,10 +320,14 @@ async fn status(cluster: &Cluster, output: &mut Output) -> Result<ExitCode, Fail
 }
 
 /// All that is wrong, in words.
-fn problems(observed: &Observed) -> Vec<String> {
+fn problems(observed: &Observed, complaint: Option<String>) -> Vec<String> {
     let mut problems = Vec::new();
     match &observed.log {
-        Err(error) => problems.push(chain(error)),
+        Err(error) => {
+            // A server does not answer what a user may not ask, and says so apart.
+            let says = complaint.map(|says| format!("; a nats-server says: {says}"));
+            problems.push(chain(error) + &says.unwrap_or_default());
+        }
         Ok((log, bounds)) => {
             let stream = log.stream();
             if bounds.leader.is_none() {
@@ -324,6 +335,14 @@ fn problems(observed: &Observed) -> Vec<String> {
                     .push(format!("stream {stream} has no leader: no quorum of its servers is up"));
             }
             problems.extend(bounds.replicas.iter().filter_map(ReplicaState::trouble));
+            let elsewhere =
+                observed.servers.nodes.iter().filter(|node| lag(observed, node).is_none());
+            problems.extend(elsewhere.map(|node| {
+                format!(
+                    "node {} does not read this log: `rollcall status` there says why",
+                    node.node
+                )
+            }));
         }
     }
     problems.extend(observed.problems.iter().map(ToString::to_string));
@@ -459,10 +478,15 @@ fn servers(observed: &Observed) -> String {
 fn nodes(observed: &Observed) -> String {
     let rows = observed.servers.nodes.iter().map(|node| {
         let lag = lag(observed, node);
+        let unknown = match (&observed.log, node.epoch.is_empty()) {
+            (Err(_), _) => "-",
+            (Ok(_), true) => "no log",
+            (Ok(_), false) => "another log",
+        };
         vec![
             node.node.clone(),
             node.applied.to_string(),
-            lag.map_or_else(|| "another log".to_owned(), |lag| lag.to_string()),
+            lag.map_or_else(|| unknown.to_owned(), |lag| lag.to_string()),
             node.kept.to_string(),
         ]
     });

@@ -86,6 +86,7 @@ impl Connection {
                 Err(error) => chain(&error),
             };
             if begun.elapsed() >= longest {
+                let why = format!("{why}{}", advice(&why));
                 return Err(ConnectError::Silent { after: longest, why });
             }
             tokio::time::sleep(RETRY_PAUSE).await;
@@ -118,6 +119,22 @@ impl Connection {
     pub fn max_payload(&self) -> usize {
         self.client.max_payload()
     }
+}
+
+/// Which settings a refusal is about, for the end of its message; empty where it is not known.
+fn advice(why: &str) -> &'static str {
+    let about = [
+        ("authorization violation", "; see cluster.user and cluster.password_file"),
+        ("UnknownIssuer", "; see cluster.ca: it has not signed the server's certificate"),
+        ("not valid for name", "; see cluster.servers: the certificate has to name that address"),
+        (
+            "could not add certificate or key",
+            "; see cluster.key: it has to be that of cluster.cert",
+        ),
+        ("CertificateRequired", "; set cluster.cert and cluster.key"),
+        ("UnknownCA", "; see cluster.cert: ca_file in nats.conf has not signed it"),
+    ];
+    about.iter().find(|(part, _)| why.contains(part)).map_or("", |(_, advice)| advice)
 }
 
 fn options(

@@ -145,8 +145,11 @@ impl ReplicaState {
             let silent = exact_duration(Duration::from_secs(silent.as_secs()));
             return Some(format!("server {name} has not answered the leader for {silent}"));
         }
-        let behind =
-            || format!("server {name} is behind the leader by {}", counted(*lag, "message"));
+        let behind = || match lag {
+            // It has just been lost, or comes back.
+            0 => format!("server {name} does not follow the leader now"),
+            _ => format!("server {name} is behind the leader by {}", counted(*lag, "message")),
+        };
         (!current).then(behind)
     }
 }
@@ -156,7 +159,9 @@ impl ReplicaState {
 pub enum ApiError {
     #[error("there is no connection to a server")]
     Disconnected,
-    #[error("no server answers for it")]
+    #[error(
+        "no server answers for it: expected jetstream in nats.conf, and in the account of cluster.user"
+    )]
     NoResponders,
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
@@ -169,9 +174,11 @@ pub enum ApiError {
 /// Why a log cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    #[error("there is no stream {0}: expected one of rollcall cluster create")]
+    #[error("there is no stream {0}: `rollcall cluster create` makes it, once")]
     Missing(String),
-    #[error("stream {0} says no epoch in its metadata: expected one of rollcall cluster create")]
+    #[error(
+        "stream {0} says no epoch in its metadata: `rollcall cluster create` has not made it; remove it, or take another cluster.name"
+    )]
     NoEpoch(String),
     #[error("stream {stream} is there already, of epoch {}", shown(*epoch))]
     Exists { stream: String, epoch: Option<Epoch> },

@@ -146,8 +146,8 @@ pub(super) fn judge(
     }
     findings.extend(observed.problems.iter().map(|problem| about_problem(&object, problem)));
     let silent = observed.servers.silent.iter().map(|error| {
-        let advice = "write `http: 127.0.0.1:8222` into nats.conf of the nats-server on this machine, and name that in \
-                      cluster.monitors";
+        let advice = "see whether that nats-server runs, this machine reaches it, and the address is that of `http` in its \
+                      nats.conf";
         Finding::warn(&object, error.to_string(), advice)
     });
     findings.extend(silent);

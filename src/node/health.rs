@@ -280,6 +280,11 @@ impl Node {
     /// # Errors
     /// It is alive, or not known.
     pub fn forget(&self, node: &str) -> Result<(), String> {
+        if node == self.name.as_str() {
+            return Err(format!(
+                "node {node} is this one, and runs: ask another node once it is gone"
+            ));
+        }
         let now = Instant::now();
         let mut health = self.health.lock();
         let heard = health.peers.all(now).find(|(beat, _)| beat.node == node);

@@ -79,7 +79,7 @@ async fn a_log_is_made_once_and_shown_with_what_is_wrong() {
     assert!(
         status
             .stdout
-            .contains("there is no stream RC_pbx: expected one of rollcall cluster create")
+            .contains("there is no stream RC_pbx: `rollcall cluster create` makes it, once")
     );
 
     let made = json(&node.run_until(&["cluster", "create", "--json"], is_answered).await);
@@ -219,6 +219,7 @@ async fn servers_that_are_away_or_let_nobody_in_are_named() {
     let refused = node.run(&["cluster", "status"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.to_lowercase().contains("authorization"), "{refused:?}");
+    assert!(refused.stderr.contains("see cluster.user and cluster.password_file"), "{refused:?}");
     assert!(!refused.stderr.contains("hunter2"), "{refused:?}");
     std::fs::remove_file(node.rollcall.dir.path().join("password")).unwrap();
     let unread = node.run(&["cluster", "status"]);
