@@ -20,5 +20,6 @@ mod page;
 mod power;
 mod quorum;
 mod register;
+mod takeover;
 mod three;
 mod writers;
