@@ -114,6 +114,8 @@ fn what_is_done_does_not_come_back_while_an_older_one_is_kept() {
     let segment = || store.shared.queue.committer.ask(CommitterMessage::BeginSegment).unwrap();
     let first = sent(11, &[(clock::now(), vec![setting("later/first", 56 << 10)])]);
     let second = message(12, 0);
+    // The time of the log begins with its first message.
+    apply(&store, 1, &sent(10, &[]));
     // A segment that is packed and then left alone for the sake of the first message.
     send(&store, id(1, 1), CallStatus::Ringing, clock::now());
     send(&store, id(1, 2), CallStatus::Ringing, clock::now());
@@ -126,12 +128,12 @@ fn what_is_done_does_not_come_back_while_an_older_one_is_kept() {
     store.collect(Depth::Usual).unwrap();
     segment();
     // That the second one is done stands in one that is packed later, and nothing beside it stays.
-    apply(&store, 1, &second);
-    apply(&store, 2, &sent(13, &[]));
-    apply(&store, 3, &message(12, 0));
+    apply(&store, 2, &second);
+    apply(&store, 3, &sent(13, &[]));
+    apply(&store, 4, &message(12, 0));
     wake(&store);
     segment();
-    apply(&store, 4, &sent(14, &[]));
+    apply(&store, 5, &sent(14, &[]));
     wake(&store);
     store.collect(Depth::Usual).unwrap();
     assert_eq!((store.kept().count, frames(&store)), (1, 2));
@@ -156,6 +158,10 @@ fn a_message_that_is_read_back_before_it_is_kept_is_kept_until_it_comes_again() 
     apply(&store, 2, &message);
     assert!(oldest(&store).is_none());
     assert_eq!(sids(&store, Filter::default()), [1]);
+    // What is kept after that is not done by what was read back before.
+    keep(&store, &message);
+    let store = again(store, options(dir.path()));
+    is_oldest(&store, &message);
 }
 
 #[test]
