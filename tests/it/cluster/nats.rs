@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rollcall::cluster::{
@@ -73,10 +74,23 @@ pub fn here() -> bool {
     missing.is_none_or(|version| skip(&format!("nats-server {version} is not here (tests/setup)")))
 }
 
+/// Ports that nobody listens on and no connection is given: those lie above. Each once in a process, since a server that
+/// is killed comes back to its own.
 fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: [TcpListener; N] =
-        std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    std::array::from_fn(|_| {
+        let mut tried = 0;
+        loop {
+            // Other processes begin elsewhere.
+            let begin = u16::try_from(std::process::id() % 32).unwrap() * 500;
+            let port = 12_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 16_000;
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
+            tried += 1;
+            assert!(tried < 16_000, "no port is free");
+        }
+    })
 }
 
 impl Servers {

@@ -59,7 +59,7 @@ fn version(journal: &Path, end: &str, at: u64) -> PathBuf {
     let path = files(journal).into_keys().rfind(|path| path.to_str().unwrap().ends_with(end));
     let path = path.unwrap();
     let file = OpenOptions::new().write(true).open(&path).unwrap();
-    file.write_all_at(&4_u16.to_le_bytes(), at).unwrap();
+    file.write_all_at(&5_u16.to_le_bytes(), at).unwrap();
     path
 }
 
@@ -77,7 +77,7 @@ fn a_later_format_and_later_segments_are_refused_and_nothing_is_changed() {
             )
         } else {
             let path = version(&journal, end, at);
-            format!("{} was written by a later release (journal version 4)", path.display())
+            format!("{} was written by a later release (journal version 5)", path.display())
         };
         // What a killed release has left is not cleared away by another one either.
         fs::write(journal.join("00000000000000999999.log.new"), "unfinished").unwrap();
@@ -131,7 +131,7 @@ fn a_later_backup_is_refused_and_nothing_is_made_of_it() {
             "was made by a later release (2, this one knows 1); use that release"
         } else {
             version(&backup.join("journal"), end, at);
-            "a later release wrote it (journal version 4); use that release"
+            "a later release wrote it (journal version 5); use that release"
         };
         let before = files(&backup);
         let verified = rollcall.run(&["verify", backup.to_str().unwrap()]);
