@@ -194,6 +194,14 @@ async function filters(t) {
   assert.match(page.url(), /\/console\/history$/);
 }
 
+/** Scrolls to a place, and waits until the rows that are drawn are those of it. */
+function scrolled(page, top) {
+  return page.evaluate((to) => new Promise((resolve) => {
+    window.scrollTo(0, to);
+    requestAnimationFrame(() => requestAnimationFrame(resolve));
+  }), top);
+}
+
 async function tenThousand(t) {
   const page = await t.signedIn({ at: `/console/history?account=${A1}` });
   await page.getByText('10,008 calls').waitFor();
@@ -212,7 +220,7 @@ async function tenThousand(t) {
   const height = await page.evaluate(() => window.innerHeight);
   const end = await page.evaluate(() => document.body.scrollHeight);
   for (let top = end; top > end - 20 * height; top -= height) {
-    await page.evaluate((to) => new Promise((resolve) => { window.scrollTo(0, to); requestAnimationFrame(() => requestAnimationFrame(resolve)); }), top);
+    await scrolled(page, top);
     const here = await page.evaluate(() => [...document.querySelectorAll('.calls [data-row]')].map((row) => [Number(row.dataset.row), new URL(row.querySelector('a').href).pathname.split('/').at(-1)]));
     for (const [n, call] of here) {
       assert.ok(!seen.has(n) || seen.get(n) === call);
@@ -222,7 +230,7 @@ async function tenThousand(t) {
   assert.ok(seen.size > 400, `${seen.size} rows`);
   for (const [n, call] of seen) assert.equal(call, expected[n], `row ${n}`);
   // Back from a call, the list is where it was.
-  await page.evaluate(() => window.scrollTo(0, 60_000));
+  await scrolled(page, 60_000);
   const link = page.locator('.calls [data-row] .row-link').nth(30);
   await link.scrollIntoViewIfNeeded();
   const where = await page.evaluate(() => window.scrollY);
