@@ -14,6 +14,7 @@ mod kept;
 mod lifetimes;
 mod log_feed;
 mod log_hooks;
+mod logged;
 mod model;
 mod one_moment;
 mod outage;

@@ -289,7 +289,7 @@ fn cdrs_that_become_calls_have_no_checkpoints_of_their_own() {
 }
 
 /// What is heard of some calls, in no order.
-fn heard() -> Vec<Change> {
+pub(super) fn heard() -> Vec<Change> {
     let mut changes = Vec::new();
     let event = |event| Change::Event(Box::new(event));
     for call in 1..=3_u8 {

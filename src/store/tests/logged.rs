@@ -1,0 +1,484 @@
+//! Nodes that apply the same log are the same, whatever each of them does beside it.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::applied::BEGIN;
+use super::placing::{cdr, waiting, webhook};
+use super::same::{KnownCall, known};
+use super::*;
+use crate::access::{Account, ClusterSettings, Replaces, SettingRow, row_digest};
+use crate::codec;
+use crate::keys::derived;
+
+const MINUTE: u64 = 60_000;
+const DAY: u64 = 24 * HOUR_MILLIS;
+/// How long a call lives as nodes are configured.
+const LIFETIME: u64 = 10 * MINUTE;
+const ACCOUNTS: u8 = 3;
+const CALLS: u8 = 4;
+/// Two that have the same checksum, and another.
+const CALL_IDS: [&str; 3] = ["4ca3a936-2226@sbc", "39a30572-837b@sbc", "x"];
+/// Minutes that a clock is wrong at most, where it is not wrong by days.
+const SKEW: u64 = 600;
+const DAYS: u64 = 6000;
+/// Minutes that there are between the submissions of a message at most: all of it is less than a day.
+const TOGETHER: u64 = 700;
+
+/// What a node took, and when, in minutes.
+#[derive(Debug, Clone)]
+struct Taken {
+    /// Since the one before it.
+    later: u64,
+    /// How far its node's clock is behind, and [`SKEW`].
+    skew: u64,
+    changes: Vec<Drawn>,
+}
+
+#[derive(Debug, Clone)]
+enum Drawn {
+    Webhook {
+        n: u8,
+        call: u8,
+        call_id: usize,
+        status: CallStatus,
+        direction: Direction,
+        at: u64,
+    },
+    Cdr {
+        n: u8,
+        call: Option<u8>,
+        call_id: usize,
+        status: CallStatus,
+    },
+    /// One whose sid is none of jambonz.
+    StrangeCdr {
+        n: u8,
+        call_id: usize,
+    },
+    Record {
+        n: u8,
+        call: u8,
+        namesake: bool,
+        status: CallStatus,
+        at: u64,
+    },
+    Imported {
+        n: u8,
+        call: u8,
+        status: CallStatus,
+        at: u64,
+    },
+    Delete {
+        n: u8,
+        call: u8,
+    },
+    DeleteDerived {
+        n: u8,
+        call_id: usize,
+    },
+    Expire {
+        n: u8,
+        call: u8,
+    },
+    Stale {
+        n: u8,
+        call: u8,
+        before: u64,
+    },
+    Place {
+        n: u8,
+        call_id: usize,
+        due: bool,
+    },
+    Used {
+        token: u8,
+        at: Option<u64>,
+    },
+    Lifetime {
+        minutes: u64,
+    },
+    Setting {
+        n: u8,
+        keep: u8,
+        replaces: Option<Option<u8>>,
+    },
+    Forward {
+        n: u8,
+        call: u8,
+    },
+}
+
+/// What a node does beside what it applies.
+#[derive(Debug, Clone, Copy)]
+enum Beside {
+    Nothing,
+    Checkpoint,
+    Pack,
+    Seal,
+    Compact,
+    IndexFails,
+    Reopen { crash: bool, rebuild: bool, registry_calls: usize, segment_bytes: u64 },
+}
+
+fn taken() -> impl Strategy<Value = Taken> {
+    let (n, call, id) = (1..=ACCOUNTS, 1..=CALLS, 0..CALL_IDS.len());
+    let status = || select(CallStatus::ALL.to_vec());
+    let drawn = prop_oneof![
+        6 => (n.clone(), call.clone(), id.clone(), status(), select(Direction::ALL.to_vec()), 0..40_u64)
+            .prop_map(|(n, call, call_id, status, direction, at)| {
+                Drawn::Webhook { n, call, call_id, status, direction, at }
+            }),
+        3 => (n.clone(), prop::option::weighted(0.3, call.clone()), id.clone(), status())
+            .prop_map(|(n, call, call_id, status)| Drawn::Cdr { n, call, call_id, status }),
+        1 => (n.clone(), id.clone()).prop_map(|(n, call_id)| Drawn::StrangeCdr { n, call_id }),
+        1 => (n.clone(), call.clone(), any::<bool>(), status(), 0..40_u64)
+            .prop_map(|(n, call, namesake, status, at)| {
+                Drawn::Record { n, call, namesake, status, at }
+            }),
+        1 => (n.clone(), call.clone(), status(), 0..40_u64)
+            .prop_map(|(n, call, status, at)| Drawn::Imported { n, call, status, at }),
+        3 => (n.clone(), call.clone()).prop_map(|(n, call)| Drawn::Delete { n, call }),
+        1 => (n.clone(), id.clone()).prop_map(|(n, call_id)| Drawn::DeleteDerived { n, call_id }),
+        1 => (n.clone(), call.clone()).prop_map(|(n, call)| Drawn::Expire { n, call }),
+        1 => (n.clone(), call.clone(), 0..40_u64)
+            .prop_map(|(n, call, before)| Drawn::Stale { n, call, before }),
+        2 => (n.clone(), id, any::<bool>())
+            .prop_map(|(n, call_id, due)| Drawn::Place { n, call_id, due }),
+        1 => (0..2_u8, prop::option::weighted(0.8, 0..5_u64))
+            .prop_map(|(token, at)| Drawn::Used { token, at }),
+        1 => select(vec![5, 10, 2000]).prop_map(|minutes| Drawn::Lifetime { minutes }),
+        1 => (n.clone(), 0..3_u8, prop::option::of(prop::option::of(0..3_u8)))
+            .prop_map(|(n, keep, replaces)| Drawn::Setting { n, keep, replaces }),
+        1 => (n, call).prop_map(|(n, call)| Drawn::Forward { n, call }),
+    ];
+    let later = prop_oneof![3 => 0..8_u64, 1 => Just(30), 1 => Just(1500)];
+    let skew = prop_oneof![20 => Just(SKEW), 10 => 0..2 * SKEW, 1 => Just(DAYS)];
+    (later, skew, vec(drawn, 1..5)).prop_map(|(later, skew, changes)| Taken {
+        later,
+        skew,
+        changes,
+    })
+}
+
+fn beside() -> impl Strategy<Value = Beside> {
+    let reopen =
+        (any::<bool>(), any::<bool>(), select(vec![12, 1000]), select(vec![2_u64 << 10, 1 << 20]));
+    prop_oneof![
+        4 => Just(Beside::Nothing),
+        2 => Just(Beside::Checkpoint),
+        2 => Just(Beside::Pack),
+        1 => Just(Beside::Seal),
+        1 => Just(Beside::Compact),
+        1 => Just(Beside::IndexFails),
+        2 => reopen.prop_map(|(crash, rebuild, registry_calls, segment_bytes)| {
+            Beside::Reopen { crash, rebuild, registry_calls, segment_bytes }
+        }),
+    ]
+}
+
+/// Long ago: by this machine's clock every deletion is old.
+fn begin() -> Timestamp {
+    static BEGIN: std::sync::OnceLock<Timestamp> = std::sync::OnceLock::new();
+    *BEGIN.get_or_init(|| clock::now().minus_millis(300 * DAY))
+}
+
+fn setting(n: u8, keep: u8) -> SettingRow {
+    let account = Account { name: Some(format!("{keep}")), ..Account::new(account(n)) };
+    let json = serde_json::to_vec(&account).unwrap();
+    SettingRow { name: format!("account/{}", account.account_sid), json }
+}
+
+fn change(drawn: &Drawn) -> Change {
+    let told = |event: StampedEvent| Change::Event(Box::new(event));
+    match *drawn {
+        Drawn::Webhook { n, call, call_id, status, direction, at } => {
+            let mut event = webhook(n, call, CALL_IDS[call_id], status, at);
+            event.direction = direction;
+            told(event)
+        }
+        Drawn::Cdr { n, call, call_id, status } => {
+            told(cdr(n, call.map(|call| id(n, call).sid), CALL_IDS[call_id], status))
+        }
+        Drawn::StrangeCdr { n, call_id } => {
+            let strange = derived(account(1), "another").sid;
+            told(cdr(n, Some(strange), CALL_IDS[call_id], CallStatus::Busy))
+        }
+        Drawn::Record { n, call, namesake, status, at } => {
+            let event = webhook(n, call, CALL_IDS[0], status, at);
+            Change::Record(Arc::new(Call { namesake, ..merge(None, event, begin()) }))
+        }
+        Drawn::Imported { n, call, status, at } => {
+            let mut event = webhook(n, call, CALL_IDS[1], status, at);
+            event.source = Source::Import;
+            Change::Imported(Box::new(event))
+        }
+        Drawn::Delete { n, call } => Change::Delete(id(n, call)),
+        Drawn::DeleteDerived { n, call_id } => {
+            Change::Delete(derived(account(n), CALL_IDS[call_id]))
+        }
+        Drawn::Expire { n, call } => Change::Expire(id(n, call)),
+        Drawn::Stale { n, call, before } => Change::Stale(id(n, call), placing::time(before)),
+        Drawn::Place { n, call_id, due } => {
+            Change::PlaceCdr { id: derived(account(n), CALL_IDS[call_id]), due }
+        }
+        Drawn::Used { token, at } => {
+            let json = at.map(|at| at.to_string().into_bytes()).unwrap_or_default();
+            Change::Admin(SettingRow { name: format!("used/{token}"), json }, Replaces::Anything)
+        }
+        Drawn::Lifetime { minutes } => {
+            let max_lifetime_millis = minutes * MINUTE;
+            let settings = ClusterSettings { max_lifetime_millis, forgotten_before: 0 };
+            Change::Admin(settings.row(), Replaces::Anything)
+        }
+        Drawn::Setting { n, keep, replaces } => {
+            let replaces = match replaces {
+                None => Replaces::Anything,
+                Some(None) => Replaces::Nothing,
+                Some(Some(keep)) => Replaces::Content(row_digest(&setting(n, keep).json).unwrap()),
+            };
+            Change::Admin(setting(n, keep), replaces)
+        }
+        Drawn::Forward { n, call } => Change::Forward(Arc::new(Hook {
+            account: account(n),
+            applications: None,
+            calls: vec![id(n, call).sid],
+            content_type: b"application/json".to_vec(),
+            b3: Vec::new(),
+            body: b"{}".to_vec().into(),
+        })),
+    }
+}
+
+/// A message: when it was logged, and its submissions.
+type Message = (Timestamp, Vec<(Timestamp, Vec<Change>)>);
+
+/// The messages of a log, so many submissions in each in turn.
+fn messages(taken: &[Taken], packing: &[usize]) -> Vec<Message> {
+    let mut now = begin();
+    let mut submissions = Vec::new();
+    for one in taken {
+        now = now.plus_millis(one.later * MINUTE);
+        let at = now.plus_millis(SKEW * MINUTE).minus_millis(one.skew * MINUTE);
+        submissions.push((now, (at, one.changes.iter().map(change).collect())));
+    }
+    let (mut rest, mut packing, mut packed) =
+        (&submissions[..], packing.iter().cycle(), Vec::new());
+    while !rest.is_empty() {
+        let (first, size) = (rest[0].0, *packing.next().unwrap());
+        let together = |(at, _): &&(Timestamp, _)| *at <= first.plus_millis(TOGETHER * MINUTE);
+        let size = rest.iter().take(size).take_while(together).count();
+        let (some, more) = rest.split_at(size);
+        let logged_at = some.last().map_or(now, |(logged_at, _)| *logged_at);
+        packed.push((logged_at, some.iter().map(|(_, submission)| submission.clone()).collect()));
+        rest = more;
+    }
+    packed
+}
+
+fn hand_over(store: &Store, seq: u64, (logged_at, submissions): &Message) -> ApplyTicket {
+    let bodies: Vec<_> = submissions
+        .iter()
+        .map(|(at, changes)| codec::encode_submission(&logged(changes, *at)).unwrap())
+        .collect();
+    let bytes = codec::assemble("node1", [u8::try_from(seq).unwrap(); 16], &bodies);
+    let position = LogPosition { seq, crc: crc32c::crc32c(&bytes), ..BEGIN };
+    let message = codec::decode_message(&bytes).unwrap();
+    let message = AppliedMessage { position, logged_at: *logged_at, message };
+    store.apply_message(message).unwrap()
+}
+
+/// All that a node knows: calls as they are stored, CDRs that wait, and settings.
+type State = (Vec<KnownCall>, Vec<(String, Vec<u8>)>);
+
+fn state(store: &Store) -> State {
+    // Settings may be anywhere but in the index.
+    patient(store, || store.shared.checkpoint_now());
+    let calls = known(store);
+    let rows = store.shared.view.index().unwrap().admin_rows().unwrap();
+    (calls, rows.into_iter().map(|row| (row.name, row.json)).collect())
+}
+
+struct Node {
+    home: tempfile::TempDir,
+    round: usize,
+    options: Options,
+    store: Option<Store>,
+}
+
+impl Node {
+    fn new(taken_cdrs: bool) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let cdrs = CdrOptions { taken: taken_cdrs, wait_millis: 400 * DAY };
+        let options = Options {
+            max_lifetime_millis: LIFETIME,
+            cdrs,
+            sync: false,
+            ..options(&home.path().join("0"))
+        };
+        let store = open(options.clone());
+        store.begin_log(BEGIN).unwrap();
+        Self { home, round: 0, options, store: Some(store) }
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn reopen(&mut self, crash: bool, rebuild: bool) {
+        let store = self.store.take().unwrap();
+        if crash {
+            self.round += 1;
+            let image = self.home.path().join(self.round.to_string());
+            fs::create_dir(&image).unwrap();
+            let still = store.shared.index_writer.lock();
+            crash_image(&store, &image);
+            drop(still);
+            self.options.data_dir = image;
+        } else {
+            store.close().unwrap();
+        }
+        drop(store);
+        self.store = Some(open(Options { rebuild, ..self.options.clone() }));
+    }
+
+    fn beside(&mut self, beside: Beside) {
+        let store = self.store();
+        match beside {
+            Beside::Nothing => {}
+            Beside::Checkpoint => drop(patient(store, || store.shared.checkpoint_now())),
+            Beside::Pack => {
+                patient(store, || store.collect(Depth::Erase));
+                store.shared.forgotten.store(true, Ordering::Release);
+                patient(store, || store.shared.checkpoint_now());
+            }
+            Beside::Seal => {
+                let _sealed = checkpoint::seal(&store.shared, clock::now(), 100, false);
+            }
+            Beside::Compact => {
+                let _compacted = store.compact(&mut |_| {});
+            }
+            Beside::IndexFails => {
+                store.shared.view.set_index(Err("on purpose".to_owned()));
+                store.shared.checkpointer.wake();
+            }
+            Beside::Reopen { crash, rebuild, registry_calls, segment_bytes } => {
+                until("the index is built again", || {
+                    store.shared.checkpointer.wake();
+                    store.ready().is_ok()
+                });
+                (self.options.registry_calls, self.options.segment_bytes) =
+                    (registry_calls, segment_bytes);
+                self.reopen(crash, rebuild);
+            }
+        }
+    }
+}
+
+/// What a node knows that does nothing beside, and the outcome of each submission.
+fn alone(messages: &[Message]) -> (State, Vec<SubmissionOutcome>) {
+    let node = Node::new(true);
+    let apply = |(seq, message)| hand_over(node.store(), seq, message).wait().unwrap();
+    let outcomes: Vec<_> = (1..).zip(messages).flat_map(apply).collect();
+    (state(node.store()), outcomes)
+}
+
+fn shown(state: &State) -> String {
+    let call = |(id, bytes, waits): &KnownCall| (*id, codec::decode(bytes).unwrap(), *waits);
+    let rows = state.1.iter().map(|(name, json)| (name, String::from_utf8_lossy(json)));
+    let calls = state.0.iter().map(call).collect::<Vec<_>>();
+    format!("{calls:#?}\n{:?}", rows.collect::<Vec<_>>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn nodes_that_apply_the_same_log_are_the_same(
+        taken in vec(taken(), 1..40),
+        packing in vec(1..4_usize, 1..5),
+        other in vec(1..6_usize, 1..5),
+        beside in vec(beside(), 1..12),
+        bursts in vec(1..6_usize, 1..5),
+    ) {
+        let log = messages(&taken, &packing);
+        let (expected, outcomes) = alone(&log);
+        // In messages of another size, unless some are so late that the time of the message counts.
+        if taken.iter().all(|one| one.skew < DAYS) {
+            let (again, same) = alone(&messages(&taken, &other));
+            prop_assert!(again == expected, "{}\nbut\n{}", shown(&again), shown(&expected));
+            prop_assert_eq!(&same, &outcomes);
+        }
+        // While much happens beside, some messages at once.
+        let mut node = Node::new(false);
+        let (mut rest, mut told) = ((1_u64..).zip(&log).collect::<Vec<_>>(), Vec::new());
+        let (mut beside, mut bursts) = (beside.iter().cycle(), bursts.iter().cycle());
+        while !rest.is_empty() {
+            let more = rest.split_off((*bursts.next().unwrap()).min(rest.len()));
+            let tickets: Vec<_> =
+                rest.iter().map(|(seq, message)| hand_over(node.store(), *seq, message)).collect();
+            // It happens while they are applied.
+            let next = *beside.next().unwrap();
+            if !matches!(next, Beside::Reopen { .. }) {
+                node.beside(next);
+            }
+            for ticket in tickets {
+                told.extend(ticket.wait().unwrap());
+            }
+            if matches!(next, Beside::Reopen { .. }) {
+                node.beside(next);
+            }
+            rest = more;
+        }
+        prop_assert_eq!(&told, &outcomes);
+        let last = node.store().position().map(|position| position.seq);
+        prop_assert_eq!(last, Some(log.len() as u64));
+        for start in 0..3 {
+            let found = state(node.store());
+            prop_assert!(found == expected, "start {}: {}\nbut\n{}", start, shown(&found), shown(&expected));
+            assert_sound(node.store());
+            node.reopen(start == 0, start == 1);
+        }
+    }
+
+    /// Where nothing is deleted, the order of messages does not matter, nor how often they come.
+    #[test]
+    fn the_order_of_messages_and_their_repetition_do_not_matter(
+        changes in Just([placing::heard(), placing::heard()].concat()).prop_shuffle(),
+        packing in vec((1..4_usize, 1..4_usize), 1..5),
+    ) {
+        let sizes = [(1, 1)];
+        let expected = placed(&placing::heard(), &sizes);
+        prop_assert_eq!(expected.len(), 4);
+        prop_assert_eq!(placed(&changes, &packing), expected);
+    }
+}
+
+/// The calls that come of changes, so many in a submission and so many submissions in a message in turn.
+fn placed(changes: &[Change], packing: &[(usize, usize)]) -> Vec<Call> {
+    let node = Node::new(true);
+    let store = node.store();
+    let (mut rest, mut packing, mut seq) = (changes, packing.iter().cycle(), 0);
+    while !rest.is_empty() {
+        let (size, count) = *packing.next().unwrap();
+        let (some, more) = rest.split_at((size * count).min(rest.len()));
+        let submissions = some.chunks(size).map(|changes| (begin(), changes.to_vec()));
+        seq += 1;
+        hand_over(store, seq, &(begin(), submissions.collect())).wait().unwrap();
+        rest = more;
+    }
+    let due: Vec<_> = {
+        let registry = store.shared.view.registry.read();
+        registry.all_waiting().map(|(id, _)| Change::PlaceCdr { id, due: true }).collect()
+    };
+    hand_over(store, seq + 1, &(begin(), vec![(begin(), due)])).wait().unwrap();
+    assert_eq!(waiting(store), 0);
+    let mut calls: Vec<Call> = placing::all(store, 1).iter().map(|call| (**call).clone()).collect();
+    calls.sort_by_key(|call| call.id);
+    for call in &mut calls {
+        // Fixed when the call was registered.
+        call.listed_at = Timestamp::default();
+    }
+    calls
+}
