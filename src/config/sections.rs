@@ -301,7 +301,8 @@ calls: CallsSection {
     /// Time without an event after which a call is stale.
     ///
     /// A stale call keeps its last status, but leaves the counts and the lists that filter by status
-    /// until its next event. A deleted call is remembered for the same time.
+    /// until its next event. A deleted call is remembered for the same time. In a cluster all nodes
+    /// take it from the node that was started last.
     max_lifetime: Duration = Duration::from_hours(12), Form::Duration(MINUTE..=365 * DAY);
 
     /// Time between two searches for stale calls.

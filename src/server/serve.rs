@@ -26,7 +26,7 @@ use crate::intake::Intake;
 use crate::logs::AuditLog;
 use crate::node::Node;
 use crate::ops::{self, Failure};
-use crate::store::{OpenError, Options, Progress, Store, chain};
+use crate::store::{Change, OpenError, Options, Progress, Store, chain};
 use crate::tls::TlsReloader;
 use crate::{admin, cdrs, clock, http, mirror, users};
 
@@ -43,6 +43,8 @@ const INDEX_MAX: Duration = Duration::from_secs(10);
 
 /// Pause between attempts to make the first token of a cluster.
 const FIRST_TOKEN_PAUSE: Duration = Duration::from_millis(500);
+/// The same for settings that all nodes share.
+const AGREEMENT_PAUSE: Duration = Duration::from_secs(1);
 /// How often the times at which tokens were last used are stored.
 const USED_INTERVAL: Duration = Duration::from_hours(1);
 /// How long an accept loop may take to come around.
@@ -117,6 +119,7 @@ pub fn serve(
     let first_token = if let Some(node) = intake.node() {
         // What the log has of tokens is only known once it was read.
         runtime.spawn(make_first_token(node.clone(), intake.clone(), config.ops_context()));
+        runtime.spawn(agree_on_settings(node.clone()));
         None
     } else {
         forwarder.open(&intake)?;
@@ -430,6 +433,20 @@ fn of_a_cluster(config: &Config) -> String {
          other nodes would never have what is taken here alone",
         config.data_dir.display()
     )
+}
+
+/// Tells all nodes of this one's `calls.max_lifetime` where the log has another: what decides is the same on every
+/// node, and the node that was started last says it.
+async fn agree_on_settings(node: Arc<Node>) {
+    node.until_caught_up().await;
+    while let Some(row) = node.store().cluster_row_to_propose() {
+        let told = node.outcome_of(&[Change::setting(row)], clock::now()).await;
+        if told.is_ok() {
+            tracing::info!("all nodes take calls.max_lifetime from the configuration of this one");
+            return;
+        }
+        tokio::time::sleep(AGREEMENT_PAUSE).await;
+    }
 }
 
 /// Makes the first admin token of a cluster, unless another node has.

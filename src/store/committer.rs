@@ -192,6 +192,16 @@ pub(super) struct PreparedSubmission {
 }
 
 impl PreparedSubmission {
+    /// Deletes what is known under the sid of a Call-ID, should there be anything.
+    pub fn delete(&mut self, id: CallId, staged: Staged, at: Timestamp, origin: ChangeOrigin) {
+        let state = CallState::Deleted(at);
+        self.claims.note(id, &state);
+        let staged = Staged { state: Some(state), part: false, waits: false, ..staged };
+        if self.touched.insert(id, (staged, origin)).is_none() {
+            self.order.push(id);
+        }
+    }
+
     /// Of a call in it not all is known; CDRs that wait apart.
     pub fn has_parts(&self) -> bool {
         self.touched.values().any(|(staged, _)| staged.part && !staged.waits)
@@ -384,7 +394,7 @@ impl<'a> Group<'a> {
             }
             state => state,
         };
-        if !staged.part && (known.is_none() || is_deletion(&state)) {
+        if !staged.part && (known.is_none() || hidden || is_deletion(&state)) {
             draft.claims.note(id, &state);
         }
         let outcome = &mut draft.outcome;
@@ -408,6 +418,11 @@ impl<'a> Group<'a> {
         let more = up(call_of(&state)) - up(known.as_deref().filter(|_| !hidden));
         if more != 0 && !staged.part {
             draft.live.push((id.account, more));
+        }
+        if let (CallState::Call(call), false) = (&state, staged.part)
+            && self.shared.takes_cdrs()
+        {
+            draft.call_ids.learn(known.as_deref().filter(|_| !hidden), call);
         }
         staged.state = Some(state);
         if draft.touched.insert(id, (staged, origin)).is_none() {
@@ -510,12 +525,13 @@ impl<'a> Group<'a> {
             }
         }
         self.let_pass(&mut staged, at);
-        if staged.state.is_none() && !staged.part && may_be_derived(id.sid) {
+        if !staged.part && may_be_derived(id.sid) {
             let registry = self.shared.view.registry.read();
-            let waiting = registry.waiting_for(id).map(|part| part.call.clone());
-            staged.waits = waiting.is_some();
-            staged.part = staged.waits;
-            staged.state = waiting.map(CallState::Call);
+            // It came after any deletion, whether or not that stands for what was received at that time.
+            if let Some(waiting) = registry.waiting_for(id) {
+                (staged.waits, staged.part) = (true, true);
+                staged.state = Some(CallState::Call(waiting.call.clone()));
+            }
         }
         Ok(staged)
     }

@@ -45,6 +45,15 @@ const ALIKE_MAX: usize = 16;
 pub(super) struct CallIds(HashMap<(AccountSid, Box<str>), Vec<CallId>>);
 
 impl CallIds {
+    /// A call has become this, and may have Call-IDs that it had not before.
+    pub fn learn(&mut self, before: Option<&Call>, call: &Call) {
+        for call_id in call.call_ids().filter(|call_id| !call_id.is_empty()) {
+            if before.is_none_or(|before| before.call_ids().all(|old| old != call_id)) {
+                self.add(call.id.account, &call_id, call.id);
+            }
+        }
+    }
+
     fn add(&mut self, account: AccountSid, call_id: &str, id: CallId) {
         let ids = self.0.entry((account, call_id.into())).or_default();
         if !ids.contains(&id) {
@@ -68,7 +77,7 @@ impl CallIds {
 impl Shared {
     /// Whether a call that is new may be known by its Call-ID already. In a node that does not depend on its
     /// own configuration.
-    fn takes_cdrs(&self) -> bool {
+    pub(super) fn takes_cdrs(&self) -> bool {
         self.cdrs_taken.load(Ordering::Acquire) || self.is_node()
     }
 }
@@ -186,22 +195,14 @@ impl Group<'_> {
         if known.iter().any(|(_, staged)| staged.part && !staged.waits) {
             return Ok(None);
         }
-        for call_id in new {
-            draft.call_ids.add(account, &call_id, call.id);
-        }
         for (id, mut staged) in known {
             let Some(CallState::Call(known)) = staged.state.take() else { continue };
             call = Arc::new(call.join(&known));
             if known.live() && !staged.waits {
                 draft.live.push((account, -1));
             }
-            (staged.part, staged.waits) = (false, false);
-            staged.state = Some(CallState::Deleted(at));
             draft.outcome.cdrs.merged += 1;
-            let origin = ChangeOrigin::Source(Source::Cdr);
-            if draft.touched.insert(id, (staged, origin)).is_none() {
-                draft.order.push(id);
-            }
+            draft.delete(id, staged, at, ChangeOrigin::Source(Source::Cdr));
         }
         Ok(Some(call))
     }
@@ -218,14 +219,9 @@ impl Group<'_> {
         }
         for call_id in call.call_ids().filter(|call_id| !call_id.is_empty()) {
             let id = derived(call.id.account, &call_id);
-            let mut staged = self.staged_in(draft, id, at)?;
-            if staged.state.is_some() {
-                continue;
-            }
-            (staged.part, staged.waits) = (false, false);
-            staged.state = Some(CallState::Deleted(at));
-            if draft.touched.insert(id, (staged, ChangeOrigin::Admin)).is_none() {
-                draft.order.push(id);
+            let staged = self.staged_in(draft, id, at)?;
+            if staged.state.is_none() {
+                draft.delete(id, staged, at, ChangeOrigin::Admin);
             }
         }
         Ok(())

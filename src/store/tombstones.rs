@@ -14,6 +14,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::open::Store;
 use super::state::{Shared, View};
 use crate::access::{ClusterSettings, SettingRow};
 use crate::domain::Timestamp;
@@ -114,6 +115,17 @@ impl View {
     pub(super) fn note_logged(&self, at: Timestamp) -> Timestamp {
         let before = self.logged_at.fetch_max(at.millis().max(1), Ordering::AcqRel);
         Timestamp::from_millis(before).map_or(at, |before| before.max(at))
+    }
+}
+
+impl Store {
+    /// What all nodes are to be told where the log has another lifetime of calls than this node's configuration;
+    /// none where both are the same.
+    pub fn cluster_row_to_propose(&self) -> Option<SettingRow> {
+        let (now, own) = (self.tombstones(), self.lifetime_millis);
+        let differs = !now.is_set || now.lifetime_millis != own;
+        let settings = ClusterSettings { max_lifetime_millis: own, forgotten_before: 0 };
+        differs.then(|| settings.row())
     }
 }
 

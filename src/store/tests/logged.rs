@@ -18,7 +18,7 @@ const DAY: u64 = 24 * HOUR_MILLIS;
 const LIFETIME: u64 = 10 * MINUTE;
 const ACCOUNTS: u8 = 3;
 const CALLS: u8 = 4;
-/// Two that have the same checksum, and another.
+/// Two that have the same checksum, and another, of which one account has the sid that another says.
 const CALL_IDS: [&str; 3] = ["4ca3a936-2226@sbc", "39a30572-837b@sbc", "x"];
 /// Minutes that a clock is wrong at most, where it is not wrong by days.
 const SKEW: u64 = 600;
@@ -202,7 +202,7 @@ fn change(drawn: &Drawn) -> Change {
             told(cdr(n, call.map(|call| id(n, call).sid), CALL_IDS[call_id], status))
         }
         Drawn::StrangeCdr { n, call_id } => {
-            let strange = derived(account(1), "another").sid;
+            let strange = derived(account(1), CALL_IDS[2]).sid;
             told(cdr(n, Some(strange), CALL_IDS[call_id], CallStatus::Busy))
         }
         Drawn::Record { n, call, namesake, status, at } => {
@@ -287,6 +287,23 @@ fn hand_over(store: &Store, seq: u64, (logged_at, submissions): &Message) -> App
     let message = codec::decode_message(&bytes).unwrap();
     let message = AppliedMessage { position, logged_at: *logged_at, message };
     store.apply_message(message).unwrap()
+}
+
+/// The answer, once the index has been built again where that is needed. CDRs that wait stay in memory.
+fn patient<T>(store: &Store, mut ask: impl FnMut() -> Result<T, StoreError>) -> T {
+    let mut found = None;
+    until("the index is built again", || match ask() {
+        Ok(answer) => {
+            found = Some(answer);
+            true
+        }
+        Err(StoreError::IndexUnavailable(..)) => {
+            store.shared.checkpointer.wake();
+            false
+        }
+        Err(error) => panic!("{error}"),
+    });
+    found.unwrap()
 }
 
 /// All that a node knows: calls as they are stored, CDRs that wait, and settings.

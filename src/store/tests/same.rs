@@ -326,6 +326,13 @@ fn the_settings_of_the_cluster_are_known_after_a_start() {
     assert_eq!(store.apply(&cluster_row(20), minute(40), false).unwrap().unchanged, 1);
     let settings = |store: &Store| store.access(crate::access::Access::cluster).unwrap();
     let stored = settings(&store);
+    let proposed = store.cluster_row_to_propose().unwrap();
+    assert_eq!(ClusterSettings::in_row(&proposed).unwrap().max_lifetime_millis, LIFETIME);
+    let longer = Options { max_lifetime_millis: 20 * MINUTE, ..brief(&dir.path().join("new")) };
+    let agreeing = open(longer);
+    assert!(agreeing.cluster_row_to_propose().is_some(), "there is none yet");
+    agreeing.apply(&cluster_row(20), minute(30), false).unwrap();
+    assert_eq!(agreeing.cluster_row_to_propose(), None);
     assert_eq!(stored.max_lifetime_millis, 20 * MINUTE);
     assert_eq!(stored.forgotten_before, minute(10).millis());
     for rebuild in [false, true] {
