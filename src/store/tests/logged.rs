@@ -331,6 +331,8 @@ impl Node {
         let options = Options {
             max_lifetime_millis: LIFETIME,
             cdrs,
+            // An index that has failed is built again in several turns of the checkpointer.
+            checkpoint_interval: Duration::from_millis(20),
             sync: false,
             ..options(&home.path().join("0"))
         };
