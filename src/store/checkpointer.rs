@@ -70,12 +70,16 @@ impl Checkpointer {
         let mut last = Instant::now();
         loop {
             let left = interval.saturating_sub(last.elapsed());
-            let longest = self.until_cdr_is_due().map_or(left, |due| left.min(due));
+            let sooner = [self.until_cdr_is_due(), self.builder.until_attempt()];
+            let longest = sooner.into_iter().flatten().fold(left, Duration::min);
             let Asked { stop, nothing, everything, replies } = self.next_turn(inbox, longest);
             #[cfg(test)]
             self.shared.health.strike("checkpointer");
-            // CDRs whose time is over need no checkpoint of their own.
+            // CDRs whose time is over need no checkpoint of their own, nor does an index that has failed.
             if nothing && last.elapsed() < interval {
+                if self.builder.until_attempt().is_some() {
+                    self.builder.tend();
+                }
                 self.place_cdrs();
                 continue;
             }

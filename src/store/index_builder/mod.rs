@@ -30,7 +30,8 @@ use crate::store::{OpenError, StoreError};
 pub(crate) use fill::{BuildOptions, BuildPause};
 
 /// The least time between two attempts to build an index that has failed.
-const ATTEMPT_INTERVAL: Duration = Duration::from_secs(2);
+const ATTEMPT_INTERVAL: Duration =
+    if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(2) };
 /// The same after one that failed: a disk that is full stays so for a while, and reading the whole
 /// journal is not free.
 const FAILED_INTERVAL: Duration = Duration::from_secs(20);
@@ -54,6 +55,8 @@ pub(crate) struct IndexBuilder {
     waiting: Arc<Mutex<Waiting>>,
     /// When a failed index may be built again.
     next_attempt: Instant,
+    /// There is one that waits for that.
+    rests: bool,
     /// When the size of the index is looked at next.
     next_look: Instant,
     /// What closes and removes the generation that was replaced last.
@@ -101,6 +104,7 @@ impl IndexBuilder {
             must_fit: false,
             waiting: Arc::default(),
             next_attempt: now,
+            rests: false,
             next_look: now,
             retiring: None,
         }
@@ -145,6 +149,11 @@ impl IndexBuilder {
         self.current.is_some()
     }
 
+    /// How long it takes until a failed index is built again that it was too early for; none where there is none.
+    pub fn until_attempt(&self) -> Option<Duration> {
+        self.rests.then(|| self.next_attempt.saturating_duration_since(Instant::now()))
+    }
+
     /// Has a generation that is filled take over, and begins one where there is a reason to.
     pub fn tend(&mut self) {
         if let Some(build) = self.current.take_if(|build| build.done) {
@@ -152,11 +161,13 @@ impl IndexBuilder {
             let result = self.take_over(build);
             self.report(reason, &result);
         }
+        self.rests = false;
         if self.current.is_some() {
             return;
         }
         let failed = self.shared.view.index().is_err();
-        if failed && Instant::now() >= self.next_attempt {
+        self.rests = failed && Instant::now() < self.next_attempt;
+        if failed && !self.rests {
             self.next_attempt = Instant::now() + ATTEMPT_INTERVAL;
             self.begin(BuildReason::Repair, BuildReason::Rebuild);
         } else if let Some((reason, _)) = self.asked.front() {
