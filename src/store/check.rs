@@ -313,15 +313,16 @@ impl Store {
                 return Ok(Some(format!("{have} rows under {letter} where the calls have {want}")));
             }
         }
-        let known = stats.calls + stats.tombstones;
-        if counted(b'c') != stats.calls
-            || counted(b'k') != known
-            || counted(b'd') != stats.tombstones
-        {
+        let says = (stats.calls, stats.tombstones, stats.calls + stats.tombstones);
+        let has = (counted(b'c'), counted(b'd'), counted(b'k'));
+        if says != has {
             return Ok(Some(format!(
-                "it says that it has {}, and has {}",
+                "it says that it has {} and {}, and has {}, {} and {} for both",
                 crate::domain::counted(stats.calls, "call"),
-                counted(b'c')
+                crate::domain::counted(stats.tombstones, "deletion"),
+                has.0,
+                has.1,
+                crate::domain::counted(has.2, "row"),
             )));
         }
         Ok(None)

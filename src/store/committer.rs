@@ -612,7 +612,8 @@ impl<'a> Group<'a> {
                 CallState::Deleted(_) => (FrameKind::Tombstone, tombstone_body(id)),
             };
             let Staged { part, waits, .. } = staged;
-            let indexed = staged.indexed.take();
+            // A CDR that waits takes nothing along.
+            let indexed = if part { None } else { staged.indexed.take() };
             let version = PublishedCall { id, state, part, waits, indexed, seq: 0, at };
             bodies.push((staged, version, origin, kind, body));
         }

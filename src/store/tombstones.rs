@@ -23,6 +23,10 @@ use crate::domain::Timestamp;
 /// a message does: every node has the same.
 pub(super) const LATE_MAX_MILLIS: u64 = 24 * 3_600_000;
 
+/// How long a call lives in a node before the log says so: as long as it may be configured to. What counts is not
+/// what this node is configured to, which another one may not be, and no deletion is forgotten that a row may need.
+const UNSAID_MILLIS: u64 = 365 * 24 * 3_600_000;
+
 /// What decides whether a deletion stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tombstones {
@@ -84,9 +88,8 @@ impl Tombstones {
         if self.is_set && settings.max_lifetime_millis == self.lifetime_millis {
             return None;
         }
-        // Before the first row nodes may have been configured in any way.
-        let old = if self.is_set { self.lifetime_millis } else { settings.max_lifetime_millis };
-        let forgotten_before = self.forgotten_before.max(at.minus_millis(old)).millis();
+        let old = at.minus_millis(self.lifetime_millis);
+        let forgotten_before = self.forgotten_before.max(old).millis();
         Some(ClusterSettings { forgotten_before, ..settings }.row())
     }
 }
@@ -94,11 +97,12 @@ impl Tombstones {
 impl View {
     /// What decides now whether a deletion stands.
     pub(super) fn tombstones(&self) -> Tombstones {
+        let logged_at = self.logged_at();
         let own = Tombstones {
-            lifetime_millis: self.lifetime_millis,
+            lifetime_millis: logged_at.map_or(self.lifetime_millis, |_| UNSAID_MILLIS),
             forgotten_before: Timestamp::default(),
             is_set: false,
-            logged_at: self.logged_at(),
+            logged_at,
         };
         let settings = self.access.read().cluster();
         settings.map_or(own, |settings| own.of(settings))

@@ -1,5 +1,7 @@
 //! Nodes that apply the same log are the same, whatever each of them does beside it.
 
+use std::collections::BTreeSet;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -14,8 +16,6 @@ use crate::keys::derived;
 
 const MINUTE: u64 = 60_000;
 const DAY: u64 = 24 * HOUR_MILLIS;
-/// How long a call lives as nodes are configured.
-const LIFETIME: u64 = 10 * MINUTE;
 const ACCOUNTS: u8 = 3;
 const CALLS: u8 = 4;
 /// Two that have the same checksum, and another, of which one account has the sid that another says.
@@ -119,7 +119,15 @@ enum Beside {
     Seal,
     Compact,
     IndexFails,
-    Reopen { crash: bool, rebuild: bool, registry_calls: usize, segment_bytes: u64 },
+    Rebuild,
+    /// Keeps the message that comes so many after the next one.
+    Keep(u8),
+    Reopen {
+        crash: bool,
+        rebuild: bool,
+        registry_calls: usize,
+        segment_bytes: u64,
+    },
 }
 
 fn taken() -> impl Strategy<Value = Taken> {
@@ -172,6 +180,8 @@ fn beside() -> impl Strategy<Value = Beside> {
         1 => Just(Beside::Seal),
         1 => Just(Beside::Compact),
         1 => Just(Beside::IndexFails),
+        1 => Just(Beside::Rebuild),
+        1 => (0..4_u8).prop_map(Beside::Keep),
         2 => reopen.prop_map(|(crash, rebuild, registry_calls, segment_bytes)| {
             Beside::Reopen { crash, rebuild, registry_calls, segment_bytes }
         }),
@@ -227,11 +237,7 @@ fn change(drawn: &Drawn) -> Change {
             let json = at.map(|at| at.to_string().into_bytes()).unwrap_or_default();
             Change::Admin(SettingRow { name: format!("used/{token}"), json }, Replaces::Anything)
         }
-        Drawn::Lifetime { minutes } => {
-            let max_lifetime_millis = minutes * MINUTE;
-            let settings = ClusterSettings { max_lifetime_millis, forgotten_before: 0 };
-            Change::Admin(settings.row(), Replaces::Anything)
-        }
+        Drawn::Lifetime { minutes } => lifetime(minutes),
         Drawn::Setting { n, keep, replaces } => {
             let replaces = match replaces {
                 None => Replaces::Anything,
@@ -254,10 +260,16 @@ fn change(drawn: &Drawn) -> Change {
 /// A message: when it was logged, and its submissions.
 type Message = (Timestamp, Vec<(Timestamp, Vec<Change>)>);
 
-/// The messages of a log, so many submissions in each in turn.
-fn messages(taken: &[Taken], packing: &[usize]) -> Vec<Message> {
+fn lifetime(minutes: u64) -> Change {
+    let settings = ClusterSettings { max_lifetime_millis: minutes * MINUTE, forgotten_before: 0 };
+    Change::Admin(settings.row(), Replaces::Anything)
+}
+
+/// The messages of a log, so many submissions in each in turn. It may begin with how long a call lives.
+fn messages(minutes: Option<u64>, taken: &[Taken], packing: &[usize]) -> Vec<Message> {
     let mut now = begin();
-    let mut submissions = Vec::new();
+    let said = minutes.map(|minutes| (now, (now, vec![lifetime(minutes)])));
+    let mut submissions: Vec<_> = said.into_iter().collect();
     for one in taken {
         now = now.plus_millis(one.later * MINUTE);
         let at = now.plus_millis(SKEW * MINUTE).minus_millis(one.skew * MINUTE);
@@ -322,14 +334,17 @@ struct Node {
     round: usize,
     options: Options,
     store: Option<Store>,
+    /// The ids of messages that it has kept.
+    kept: BTreeSet<[u8; 16]>,
 }
 
 impl Node {
-    fn new(taken_cdrs: bool) -> Self {
+    /// Nothing that a node is configured to decides what a message does.
+    fn new(taken_cdrs: bool, lifetime_minutes: u64) -> Self {
         let home = tempfile::tempdir().unwrap();
         let cdrs = CdrOptions { taken: taken_cdrs, wait_millis: 400 * DAY };
         let options = Options {
-            max_lifetime_millis: LIFETIME,
+            max_lifetime_millis: lifetime_minutes * MINUTE,
             cdrs,
             // An index that has failed is built again in several turns of the checkpointer.
             checkpoint_interval: Duration::from_millis(20),
@@ -338,7 +353,7 @@ impl Node {
         };
         let store = open(options.clone());
         store.begin_log(BEGIN).unwrap();
-        Self { home, round: 0, options, store: Some(store) }
+        Self { home, round: 0, options, store: Some(store), kept: BTreeSet::new() }
     }
 
     fn store(&self) -> &Store {
@@ -362,7 +377,8 @@ impl Node {
         self.store = Some(open(Options { rebuild, ..self.options.clone() }));
     }
 
-    fn beside(&mut self, beside: Beside) {
+    /// `next` is the message that comes next.
+    fn beside(&mut self, beside: Beside, next: u64) {
         let store = self.store();
         match beside {
             Beside::Nothing => {}
@@ -377,6 +393,14 @@ impl Node {
             }
             Beside::Compact => {
                 let _compacted = store.compact(&mut |_| {});
+            }
+            Beside::Rebuild => {
+                let _rebuilt = store.rebuild(&mut |_| {});
+            }
+            Beside::Keep(more) => {
+                let id = [u8::try_from(next).unwrap() + more; 16];
+                store.keep(id, b"it".as_slice().into()).unwrap().wait().unwrap();
+                self.kept.insert(id);
             }
             Beside::IndexFails => {
                 store.shared.view.set_index(Err("on purpose".to_owned()));
@@ -397,10 +421,14 @@ impl Node {
 
 /// What a node knows that does nothing beside, and the outcome of each submission.
 fn alone(messages: &[Message]) -> (State, Vec<SubmissionOutcome>) {
-    let node = Node::new(true);
+    let node = Node::new(true, 10);
     let apply = |(seq, message)| hand_over(node.store(), seq, message).wait().unwrap();
     let outcomes: Vec<_> = (1..).zip(messages).flat_map(apply).collect();
     (state(node.store()), outcomes)
+}
+
+fn cases() -> u32 {
+    std::env::var("LOGGED_CASES").map_or(40, |text| text.parse().unwrap())
 }
 
 fn shown(state: &State) -> String {
@@ -411,26 +439,28 @@ fn shown(state: &State) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
+    /// `LOGGED_CASES` says how many logs there are.
     #[test]
     fn nodes_that_apply_the_same_log_are_the_same(
+        minutes in prop::option::weighted(0.8, select(vec![5, 10])),
         taken in vec(taken(), 1..40),
         packing in vec(1..4_usize, 1..5),
         other in vec(1..6_usize, 1..5),
         beside in vec(beside(), 1..12),
         bursts in vec(1..6_usize, 1..5),
     ) {
-        let log = messages(&taken, &packing);
+        let log = messages(minutes, &taken, &packing);
         let (expected, outcomes) = alone(&log);
         // In messages of another size, unless some are so late that the time of the message counts.
         if taken.iter().all(|one| one.skew < DAYS) {
-            let (again, same) = alone(&messages(&taken, &other));
+            let (again, same) = alone(&messages(minutes, &taken, &other));
             prop_assert!(again == expected, "{}\nbut\n{}", shown(&again), shown(&expected));
             prop_assert_eq!(&same, &outcomes);
         }
         // While much happens beside, some messages at once.
-        let mut node = Node::new(false);
+        let mut node = Node::new(false, 3000);
         let (mut rest, mut told) = ((1_u64..).zip(&log).collect::<Vec<_>>(), Vec::new());
         let (mut beside, mut bursts) = (beside.iter().cycle(), bursts.iter().cycle());
         while !rest.is_empty() {
@@ -438,15 +468,15 @@ proptest! {
             let tickets: Vec<_> =
                 rest.iter().map(|(seq, message)| hand_over(node.store(), *seq, message)).collect();
             // It happens while they are applied.
-            let next = *beside.next().unwrap();
+            let (next, seq) = (*beside.next().unwrap(), (log.len() - more.len()) as u64 + 1);
             if !matches!(next, Beside::Reopen { .. }) {
-                node.beside(next);
+                node.beside(next, seq);
             }
             for ticket in tickets {
                 told.extend(ticket.wait().unwrap());
             }
             if matches!(next, Beside::Reopen { .. }) {
-                node.beside(next);
+                node.beside(next, seq);
             }
             rest = more;
         }
@@ -456,6 +486,8 @@ proptest! {
         for start in 0..3 {
             let found = state(node.store());
             prop_assert!(found == expected, "start {}: {}\nbut\n{}", start, shown(&found), shown(&expected));
+            let kept = node.kept.iter().filter(|id| id[0] as usize > log.len()).count();
+            prop_assert_eq!(node.store().kept().count, kept as u64);
             assert_sound(node.store());
             node.reopen(start == 0, start == 1);
         }
@@ -476,7 +508,7 @@ proptest! {
 
 /// The calls that come of changes, so many in a submission and so many submissions in a message in turn.
 fn placed(changes: &[Change], packing: &[(usize, usize)]) -> Vec<Call> {
-    let node = Node::new(true);
+    let node = Node::new(true, 10);
     let store = node.store();
     let (mut rest, mut packing, mut seq) = (changes, packing.iter().cycle(), 0);
     while !rest.is_empty() {
