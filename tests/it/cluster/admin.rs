@@ -8,7 +8,9 @@ use std::thread;
 use serde_json::{Value, json};
 
 use super::super::console::{Browser, ask_to_sign_in, cookie_of};
-use super::super::harness::{A1, A2, Answer, Printed, ROLLCALL, Rollcall, event, print, until};
+use super::super::harness::{
+    A1, A2, Answer, Printed, ROLLCALL, Rollcall, event, print, sid, until,
+};
 use super::three::{MACHINES, Setup, Three, begun, create};
 
 /// Rounds in which several nodes change the same at once.
@@ -279,13 +281,40 @@ fn what_is_imported_or_forgotten_on_one_node_is_so_on_all() {
     }
 }
 
+/// Its configuration counts on all nodes, though another one of a longer time looks for calls that are stale, and
+/// those that have said otherwise before do not say it again.
+fn the_last_to_start_says_how_long_a_call_lives(three: &mut Three) {
+    let at = jiff::Timestamp::now().as_millisecond() - 300_000;
+    let quiet = event(7, "in-progress").replace('}', &format!(",\"at\":{at}}}"));
+    assert_eq!(three.nodes[0].post_events(&quiet).status, 204);
+    let said = |node: &Rollcall| {
+        node.log().matches("all nodes take calls.max_lifetime from the configuration").count()
+    };
+    let before = [0, 1].map(|n| said(&three.nodes[n]));
+    assert!(before.iter().sum::<usize>() > 0, "one of them was the first to say it");
+    let config = three.configs[2].to_str().unwrap().to_owned();
+    three.nodes[2].set_args(&["--config", &config, "--calls-max-lifetime", "1m"]);
+    three.start_node(2);
+    until("the last one has said it", || (said(&three.nodes[2]) == 1).then_some(()));
+    for n in 0..MACHINES {
+        until("the call is stale on all nodes", || {
+            let answer =
+                three.nodes[n].get(&three.targets.token, &format!("{}/{}", calls(), sid(7)));
+            (answer.json()["stale"] == true).then_some(())
+        });
+    }
+    assert_eq!([0, 1].map(|n| said(&three.nodes[n])), before);
+    three.rest();
+}
+
 #[test]
 fn a_node_that_does_not_run_is_changed_by_nobody() {
     let Some(mut three) = Three::up(&Setup::default()) else { return };
     three.nodes[2].stop();
     let node = &three.nodes[2];
     let before = node.ok(&["export"]);
-    let config = three.configs[2].to_str().unwrap();
+    let config = three.configs[2].clone();
+    let config = config.to_str().unwrap();
     for args in [
         &["token", "create", "--admin"][..],
         &["token", "revoke", "first"],
@@ -312,6 +341,8 @@ fn a_node_that_does_not_run_is_changed_by_nobody() {
     node.ok(&["expire", "--dry-run"]);
     assert_eq!(node.run_with(&["import", "--dry-run"], before.as_bytes()).code, Some(0));
     assert_eq!(node.ok(&["export"]), before);
+    the_last_to_start_says_how_long_a_call_lives(&mut three);
+    three.nodes[2].stop();
     // Nor is it a server by itself.
     three.nodes[2].set_args(&[]);
     let refused = three.nodes[2].start_fails();
