@@ -13,8 +13,8 @@
 //!   is done or set aside.
 //! * Nothing of this delays the answer to the sender: the hook is in the commit that the answer waits for anyway.
 //! * What is stored of the progress of a target may be older than what was sent, and is never newer.
-//! * Of several nodes one sends, and begins where the last one had stored that it was. Two that both send for a moment
-//!   send some twice.
+//! * Of several nodes one sends, and begins where the last one had stored that it was: one that hands over or ends in
+//!   order stores all of it. Two that both send for a moment send some twice.
 
 mod age;
 mod attempt;
@@ -41,6 +41,10 @@ use target::Target;
 
 /// How often the progress of targets is stored.
 const STORED_EVERY: Duration = Duration::from_secs(1);
+/// How long one who hands over to another node waits for what is under way, and how long until that is stored. The other
+/// one begins 5 seconds after it was heard.
+const HANDED_OVER: Duration = Duration::from_secs(2);
+
 /// Why hooks cannot be passed on.
 #[derive(Debug, thiserror::Error)]
 #[error("forward.targets `{name}`: {why}")]
@@ -105,24 +109,22 @@ impl Forwarder {
                 _ = stopping.changed() => return,
                 () = intake.until_mine(true) => {}
             }
-            if let Some(mut tasks) = self.send(&intake, &stopped).await {
-                let ending = async { while tasks.join_next().await.is_some() {} };
-                let _cut_off = tokio::time::timeout(drain, ending).await;
-                store_progress(&intake, true).await;
+            if self.send(&intake, &stopped, drain).await {
                 return;
             }
             tracing::info!("another node passes webhooks on");
         }
     }
 
-    /// Sends until it is told to stop, or until another node does it: then there is nothing left that is under way.
-    async fn send(&self, intake: &Intake, stopped: &watch::Receiver<()>) -> Option<JoinSet<()>> {
+    /// Sends until it is told to stop, or until another node does it. True in the first case.
+    async fn send(&self, intake: &Intake, stopped: &watch::Receiver<()>, drain: Duration) -> bool {
         let store = intake.store();
         store.sends_hooks(true);
         if !matches!(intake, Intake::Alone(_)) {
             store_rows(intake, self.configured(store)).await;
         }
         let mut tasks = JoinSet::new();
+        let (stop, stops) = watch::channel(());
         let ages = Arc::new(Ages::new(self.settings.max_age));
         let progress: std::collections::BTreeMap<_, _> =
             store.forward_targets().into_iter().collect();
@@ -134,7 +136,7 @@ impl Forwarder {
             let (store, destination) = (store.clone(), destination.clone());
             let task =
                 Target::new(name, &self.settings, store, client, destination, progress, ages);
-            tasks.spawn(task.run(stopped.clone()));
+            tasks.spawn(task.run(stops.clone()));
         }
         if !self.settings.targets.0.is_empty() && store.forward_paused() {
             tracing::warn!(
@@ -142,23 +144,34 @@ impl Forwarder {
             );
         }
         let mut stopping = stopped.clone();
-        loop {
+        let ends = loop {
             tokio::select! {
-                _ = stopping.changed() => return Some(tasks),
-                () = intake.until_mine(false) => break,
+                _ = stopping.changed() => break true,
+                () = intake.until_mine(false) => break false,
                 () = tokio::time::sleep(STORED_EVERY) => {}
             }
             store_progress(intake, false).await;
-        }
-        // What it would still send another node sends, too.
+        };
+        drop(stop);
+        let longest = if ends { drain } else { drain.min(HANDED_OVER) };
+        let ending = async { while tasks.join_next().await.is_some() {} };
+        let _cut_off = tokio::time::timeout(longest, ending).await;
         tasks.shutdown().await;
+        if ends {
+            store_progress(intake, true).await;
+            return true;
+        }
+        // The next one goes on from there, and what this one would still send it sends, too.
+        if tokio::time::timeout(HANDED_OVER, store_progress(intake, true)).await.is_err() {
+            store.forward_unstored();
+        }
         store.sends_hooks(false);
         for target in &self.settings.targets.0 {
             let metrics = store.meter().forward.target(&target.name);
             metrics.set_oldest(None);
             metrics.change(|state| (state.down_since, state.why) = (None, None));
         }
-        None
+        false
     }
 }
 

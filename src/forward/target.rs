@@ -1,6 +1,7 @@
 //! What is sent to one target, and when: hooks of one call one after the other, others beside each other.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,8 @@ use crate::meter::TargetMetrics;
 use crate::outbound::Client;
 use crate::random;
 use crate::store::{
-    ForwardProgress, FoundHooks, HookHead, HookLookup, HookReader, Span, Store, StoreError, chain,
+    ForwardProgress, FoundHooks, HookHead, HookLookup, HookOrigin, HookReader, Span, Store,
+    StoreError, chain,
 };
 
 /// Hooks that are read ahead.
@@ -35,6 +37,8 @@ const AGE_INTERVAL: Duration = Duration::from_secs(1);
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// Time between two lines of the log that say the same.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
+/// Hooks that are remembered by their messages.
+const KNOWN_MAX: usize = 8192;
 
 /// What is sent to one target.
 pub(super) struct Target {
@@ -57,6 +61,7 @@ pub(super) struct Target {
     attempts: JoinSet<Attempted>,
     /// The hook of each attempt that is under way.
     sent: HashMap<Id, u64>,
+    known: KnownHooks,
     /// Where the reading of each span has stopped, by its end.
     readers: HashMap<Option<u64>, HookReader>,
     /// When the store is asked again after an error.
@@ -65,6 +70,34 @@ pub(super) struct Target {
     aside: u64,
     said_aside: Option<Instant>,
     said_unread: Option<Instant>,
+}
+
+/// The hooks that were read last, by their messages: one whose message is in the log twice is sent once.
+#[derive(Default)]
+struct KnownHooks {
+    numbers: HashMap<HookOrigin, u64>,
+    /// The oldest first.
+    order: VecDeque<HookOrigin>,
+}
+
+impl KnownHooks {
+    /// Whether it is known by another number: the first one counts.
+    fn comes_again(&mut self, head: &HookHead) -> bool {
+        let Some(origin) = head.origin() else { return false };
+        match self.numbers.entry(origin) {
+            Entry::Occupied(known) => *known.get() != head.number,
+            Entry::Vacant(unknown) => {
+                unknown.insert(head.number);
+                self.order.push_back(origin);
+                if self.order.len() > KNOWN_MAX
+                    && let Some(oldest) = self.order.pop_front()
+                {
+                    self.numbers.remove(&oldest);
+                }
+                false
+            }
+        }
+    }
 }
 
 /// A hook that is held.
@@ -116,6 +149,7 @@ impl Target {
             due: BTreeSet::new(),
             attempts: JoinSet::new(),
             sent: HashMap::new(),
+            known: KnownHooks::default(),
             readers: HashMap::new(),
             rests_until: None,
             aged_at: None,
@@ -190,7 +224,7 @@ impl Target {
         let audience = self.progress.lock().audience.clone();
         let found: BTreeSet<u64> = heads.iter().map(|head| head.number).collect();
         for head in heads {
-            if audience.has_hook(&head) {
+            if audience.has_hook(&head) && !self.known.comes_again(&head) {
                 let again = again.get(&head.number).copied().flatten();
                 self.hold(head, again);
             } else {
@@ -251,7 +285,11 @@ impl Target {
             }
         }
         for head in hooks {
-            self.hold(head, span.again);
+            if self.known.comes_again(&head) {
+                self.progress.lock().done(head.number);
+            } else {
+                self.hold(head, span.again);
+            }
         }
         let ended = span.to.is_some_and(|to| read_to >= to);
         if ended {

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
 use super::change::Change;
-use super::committer::Group;
+use super::committer::{Group, GroupMessage};
 use super::frames::Body;
 use super::kept::KeptHead;
 use super::logged::changes_of;
@@ -463,9 +463,13 @@ impl Group<'_> {
         let mut outcomes = Vec::with_capacity(message.submissions.len());
         let logged_at = message.logged_at.max(self.logged_at.unwrap_or_default());
         self.logged_at = Some(logged_at);
-        self.message = Some((message.position.seq, 0));
+        let mut hooks = 0_u16;
         for (at, changes) in &message.submissions {
             self.changes += changes.len();
+            self.message = Some(GroupMessage { seq: message.position.seq, id: message.id, hooks });
+            let brought = changes.iter().filter(|change| matches!(change, Change::Forward(_)));
+            hooks =
+                u16::try_from(brought.count()).map_or(u16::MAX, |more| hooks.saturating_add(more));
             let at = received_at(*at, logged_at);
             let draft = match self.prepare(changes.clone(), at) {
                 Ok(draft) => draft,

@@ -14,14 +14,14 @@ use super::claims::{Claims, has_namesake};
 use super::frames::{admin_body, tombstone_body};
 use super::kept;
 use super::messages::{CheckpointNote, CommitterMessage, Submission};
-use super::outbox::{self, Hook, HookHead, logged};
+use super::outbox::{self, Hook, HookHead, LoggedHook};
 use super::parts::{join_first, look_up, replace};
 use super::placing::CallIds;
 use super::state::Shared;
 use super::submit::Backpressure;
 use super::tombstones::Tombstones;
 use crate::access::{CLUSTER, Replaces, RowDigest, RowOfUse, SettingRow, row_digest};
-use crate::codec;
+use crate::codec::{self, MessageId};
 use crate::domain::{AccountSid, Call, CallId, Source, Timestamp};
 use crate::index::{AdminRow, Index, IndexError};
 use crate::journal::{Batch, ChangeOrigin, FrameKind, JournalError, JournalWriter};
@@ -149,8 +149,8 @@ pub(super) struct Group<'a> {
     pub applied: Vec<(AppliedFrame, u64)>,
     /// The time of the log after these messages; none where the store is no node.
     pub logged_at: Option<Timestamp>,
-    /// The message of the log whose changes come now, and how many hooks it has brought yet.
-    pub message: Option<(u64, u16)>,
+    /// The message of the log whose changes come now.
+    pub message: Option<GroupMessage>,
     /// More active calls, or fewer, by account.
     live: Vec<(AccountSid, i64)>,
     /// Calls whose Call-IDs are new with this commit.
@@ -162,6 +162,15 @@ pub(super) struct Group<'a> {
     /// What cannot be known without an index is an error, and no part: what is applied of a log must not
     /// depend on when an index fails.
     pub is_node: bool,
+}
+
+/// A message of the log, some submissions of which have been looked at.
+#[derive(Clone, Copy)]
+pub(super) struct GroupMessage {
+    pub seq: u64,
+    pub id: MessageId,
+    /// How many hooks these have brought, whether or not they were taken.
+    pub hooks: u16,
 }
 
 /// A version of a call that is in the commit.
@@ -185,7 +194,10 @@ pub(super) struct PreparedSubmission {
     admin: Vec<SettingRow>,
     /// Those of them that say when a token was used.
     used: HashMap<String, RowOfUse>,
-    hooks: Vec<Arc<Hook>>,
+    /// With which of all that it brings each one is.
+    hooks: Vec<(u16, Arc<Hook>)>,
+    /// How many those were up to now.
+    brought: u16,
     pub outcome: Outcome,
     pub live: Vec<(AccountSid, i64)>,
     pub call_ids: CallIds,
@@ -326,8 +338,12 @@ impl<'a> Group<'a> {
                     }
                     self.set(draft, row, at);
                 }
-                Change::Forward(hook) if !self.has_deleted(draft, &hook, at)? => {
-                    draft.hooks.push(hook);
+                Change::Forward(hook) => {
+                    let nth = draft.brought;
+                    draft.brought = nth.saturating_add(1);
+                    if !self.has_deleted(draft, &hook, at)? {
+                        draft.hooks.push((nth, hook));
+                    }
                 }
                 _ => {}
             }
@@ -637,19 +653,17 @@ impl<'a> Group<'a> {
             let seq = self.batch.push(at, ChangeOrigin::Admin, FrameKind::Admin, &body)?;
             self.admin.push((seq, row));
         }
-        for hook in hooks {
-            let number = self.message.as_mut().map(|(message, hooks)| {
-                let number = logged(*message, *hooks);
-                *hooks = hooks.saturating_add(1);
-                number
+        for (nth, hook) in hooks {
+            let logged = self.message.map(|GroupMessage { seq, id, hooks }| {
+                LoggedHook::of(seq, hooks.saturating_add(nth), id)
             });
-            let (begin, frames) = (self.batch.bytes() as u64, hook.frames(number));
+            let (begin, frames) = (self.batch.bytes() as u64, hook.frames(logged));
             let origin = ChangeOrigin::Source(Source::Webhook);
             let first = self.batch.next_seq();
             for body in &frames {
                 self.batch.push(at, origin, FrameKind::Outbox, body)?;
             }
-            self.hooks.push(hook.head((first, begin, frames.len()), number, at));
+            self.hooks.push(hook.head((first, begin, frames.len()), logged, at));
         }
         Ok(())
     }

@@ -97,8 +97,8 @@ pub use messages::{Collected, Compacted, Depth};
 pub use open::Store;
 pub use options::{CdrOptions, Options, RetentionPolicy};
 pub use outbox::{
-    Audience, FoundHooks, HOOK_CALLS_MAX, Hook, HookContent, HookHead, HookLookup, HookReader,
-    Progress as ForwardProgress, Span,
+    Audience, FoundHooks, HOOK_CALLS_MAX, Hook, HookContent, HookHead, HookLookup, HookOrigin,
+    HookReader, Progress as ForwardProgress, Span,
 };
 pub use page_start::{PageStart, PassingOver};
 pub use proposals::Proposals;

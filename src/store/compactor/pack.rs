@@ -406,7 +406,7 @@ impl Compactor<'_> {
     ) -> Result<FrameDecision, StoreError> {
         let Some(first) = piece.first() else { return Ok(FrameDecision::Keep) };
         let applications = first.applications.as_deref();
-        let number = piece.logged.unwrap_or(frame.seq);
+        let number = piece.logged.map_or(frame.seq, |logged| logged.number);
         let needed = self.shared.outbox.needs(number, piece.account, applications)
             && self.shared.view.has_calls_of(piece.account, &first.calls)?;
         Ok(if needed { FrameDecision::Keep } else { FrameDecision::Superseded })

@@ -6,18 +6,24 @@
 //!  1  number of this piece u16               2  n times 16 bytes
 //!  3  number of pieces u16                  ..  n u16: calls, n times 16 bytes
 //!  5  account, 16 bytes                     ..  bytes of the content type u16, those
-//! 21  of form 2: number in the log u64      ..  bytes of b3 u16, those
-//! ..  the piece                             ..  the first of the body
+//! 21  of form 2: number in the log u64,     ..  bytes of b3 u16, those
+//!     id of the message, 16 bytes           ..  the first of the body
+//! ..  the piece
 //! ```
 //!
 //! Hooks are known by numbers that only grow. Alone it is the sequence number of the first frame. Where a log is
 //! followed the number is made of that of the message ([`logged`]), so that it is the same on every node, and
 //! greater than those of all hooks of before the log.
+//!
+//! A message may be in the log twice: its writer sends it again where no acknowledgement has come. So receivers know a
+//! hook by the id of its message and its place there ([`HookHead::delivery_id`]), which are the same both times.
 
 use std::fmt;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 
+use crate::codec::MessageId;
 use crate::domain::{AccountSid, ApplicationSid, CallSid, Timestamp};
 use crate::journal::FRAME_BODY_BYTES_MAX;
 
@@ -27,7 +33,7 @@ const PIECE_AT: usize = 1;
 const PIECES_AT: usize = 3;
 const ACCOUNT_AT: usize = 5;
 const CONTENT_AT: usize = 21;
-const LOGGED_CONTENT_AT: usize = 29;
+const LOGGED_CONTENT_AT: usize = 45;
 /// From here on numbers are those of hooks in a log.
 pub(super) const LOGGED: u64 = 1 << 63;
 /// Bits of a number that tell the hooks of one message apart.
@@ -61,11 +67,35 @@ impl fmt::Debug for Hook {
     }
 }
 
+/// Where a hook stands in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct LoggedHook {
+    pub number: u64,
+    /// Of its message.
+    pub id: MessageId,
+}
+
+impl LoggedHook {
+    /// The nth hook that a message brings, whether or not those before it were taken.
+    pub fn of(message: u64, nth: u16, id: MessageId) -> Self {
+        Self { number: logged(message, nth), id }
+    }
+}
+
+/// The message of a log that brought a hook, and its place there: the same each time that the message is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HookOrigin {
+    id: MessageId,
+    nth: u64,
+}
+
 /// What is known of a hook without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookHead {
     /// It is known by this number: later ones have greater ones.
     pub number: u64,
+    /// The id of its message, where a log is followed.
+    pub(super) message: Option<MessageId>,
     /// The sequence number of its first frame.
     pub(super) seq: u64,
     /// When it was received.
@@ -88,14 +118,16 @@ impl HookHead {
 
     /// What names it for its receivers, the same at each attempt.
     pub fn delivery_id(&self) -> String {
-        let at = self.at.millis();
-        match message_of(self.number) {
-            None => format!("{at:x}-{}", self.number),
-            Some(message) => {
-                let place = self.number & ((1 << OF_MESSAGE_BITS) - 1);
-                format!("{at:x}-s{message}.{place}")
-            }
+        match self.origin() {
+            None => format!("{:x}-{}", self.at.millis(), self.number),
+            Some(HookOrigin { id, nth }) => format!("{}-{nth}", HEXLOWER.encode(&id)),
         }
+    }
+
+    /// What has brought it, where a log is followed.
+    pub fn origin(&self) -> Option<HookOrigin> {
+        let nth = self.number & ((1 << OF_MESSAGE_BITS) - 1);
+        self.message.map(|id| HookOrigin { id, nth })
     }
 
     /// The batch that it stands in begins at this offset of its segment.
@@ -141,10 +173,10 @@ impl Hook {
         })
     }
 
-    /// The bodies of its frames; `number` is that in the log, where one is followed.
-    pub(in crate::store) fn frames(&self, number: Option<u64>) -> Vec<Vec<u8>> {
+    /// The bodies of its frames; `logged` is where it is in the log, where one is followed.
+    pub(in crate::store) fn frames(&self, logged: Option<LoggedHook>) -> Vec<Vec<u8>> {
         let content = self.content();
-        let (form, begin) = match number {
+        let (form, begin) = match logged {
             None => (FORM, CONTENT_AT),
             Some(_) => (LOGGED_FORM, LOGGED_CONTENT_AT),
         };
@@ -155,8 +187,9 @@ impl Hook {
             frame.extend_from_slice(&count_of(n).to_le_bytes());
             frame.extend_from_slice(&count.to_le_bytes());
             frame.extend_from_slice(&self.account.bytes());
-            if let Some(number) = number {
+            if let Some(LoggedHook { number, id }) = logged {
                 frame.extend_from_slice(&number.to_le_bytes());
+                frame.extend_from_slice(&id);
             }
             frame.extend_from_slice(piece);
             frame
@@ -164,15 +197,16 @@ impl Hook {
         pieces.iter().enumerate().map(frame).collect()
     }
 
-    /// The head of a hook that was written as so many frames, at this place; `number` as in [`Self::frames`].
+    /// The head of a hook that was written as so many frames, at this place; `logged` as in [`Self::frames`].
     pub(in crate::store) fn head(
         &self,
         (seq, offset, pieces): (u64, u64, usize),
-        number: Option<u64>,
+        logged: Option<LoggedHook>,
         at: Timestamp,
     ) -> HookHead {
         HookHead {
-            number: number.unwrap_or(seq),
+            number: logged.map_or(seq, |logged| logged.number),
+            message: logged.map(|logged| logged.id),
             seq,
             at,
             account: self.account,
@@ -186,7 +220,7 @@ impl Hook {
 }
 
 /// The number of a hook that is the nth of a message of a log.
-pub(in crate::store) fn logged(message: u64, nth: u16) -> u64 {
+fn logged(message: u64, nth: u16) -> u64 {
     LOGGED | message << OF_MESSAGE_BITS | u64::from(nth)
 }
 
@@ -218,8 +252,8 @@ pub(in crate::store) struct HookPiece<'a> {
     pub number: u16,
     pub pieces: u16,
     pub account: AccountSid,
-    /// The number of the hook in the log.
-    pub logged: Option<u64>,
+    /// Where the hook is in the log.
+    pub logged: Option<LoggedHook>,
     content: &'a [u8],
 }
 
@@ -232,8 +266,9 @@ impl<'a> HookPiece<'a> {
         let (logged, content) = match *body.first()? {
             FORM => (None, content),
             LOGGED_FORM => {
-                let (logged, content) = content.split_first_chunk()?;
-                (Some(u64::from_le_bytes(*logged)), content)
+                let (number, content) = content.split_first_chunk()?;
+                let (id, content) = content.split_first_chunk()?;
+                (Some(LoggedHook { number: u64::from_le_bytes(*number), id: *id }), content)
             }
             _ => return None,
         };
@@ -316,7 +351,7 @@ mod tests {
     #[test]
     fn a_hook_is_read_as_it_was_written_however_many_frames_it_takes() {
         let sizes = [(0, 1), (500, 1), (300_000, 2), (1 << 20, 5)];
-        let numbers = [None, Some(logged(7, 3))];
+        let numbers = [None, Some(LoggedHook::of(7, 3, [9; 16]))];
         for ((bytes, pieces), number) in sizes.into_iter().flat_map(|s| numbers.map(|n| (s, n))) {
             let hook = hook(bytes);
             let frames = hook.frames(number);
@@ -346,7 +381,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_no_hook() {
-        for number in [None, Some(logged(7, 3))] {
+        for number in [None, Some(LoggedHook::of(7, 3, [9; 16]))] {
             let frame = hook(40).frames(number).remove(0);
             for end in 0..frame.len() - 40 {
                 let piece = HookPiece::read(&frame[..end]);
@@ -370,12 +405,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_of_a_log_has_the_same_id_on_every_node() {
-        let at = Timestamp::from_millis(16).unwrap();
-        let of = |seq, number| hook(1).head((seq, 0, 1), number, at).delivery_id();
-        assert_eq!(of(5, None), "10-5", "as before where there is no log");
-        assert_eq!(of(5, Some(logged(7, 3))), "10-s7.3");
-        assert_eq!(of(6, Some(logged(7, 3))), "10-s7.3");
+    fn a_hook_of_a_log_has_the_same_id_on_every_node_and_each_time_that_its_message_comes() {
+        let at = |millis| Timestamp::from_millis(millis).unwrap();
+        let of = |seq, logged, millis| hook(1).head((seq, 0, 1), logged, at(millis)).delivery_id();
+        assert_eq!(of(5, None, 16), "10-5", "as before where there is no log");
+        let id = "0a".repeat(16) + "-3";
+        assert_eq!(of(5, Some(LoggedHook::of(7, 3, [10; 16])), 16), id);
+        assert_eq!(of(6, Some(LoggedHook::of(8, 3, [10; 16])), 17), id);
+        assert_ne!(of(5, Some(LoggedHook::of(7, 4, [10; 16])), 16), id);
     }
 
     #[test]

@@ -39,8 +39,8 @@ use crate::access::{Replaces, SettingRow};
 use crate::domain::{AccountSid, ApplicationSid, CallId, CallSid};
 use crate::journal::{Frame, FrameKind, Scanner, Segment};
 
-pub use hook::{HOOK_CALLS_MAX, Hook, HookHead};
-pub(super) use hook::{HookPiece, logged};
+pub use hook::{HOOK_CALLS_MAX, Hook, HookHead, HookOrigin};
+pub(super) use hook::{HookPiece, LoggedHook};
 pub use progress::{Audience, Progress, Span};
 
 /// The setting that says whether hooks are passed on.
@@ -531,7 +531,8 @@ fn head_of(frame: &Frame<'_>, offset: u64, segment: &Segment) -> Option<HookHead
     let piece = HookPiece::read(frame.body).filter(|piece| piece.number == 0)?;
     let first = piece.first()?;
     Some(HookHead {
-        number: piece.logged.unwrap_or(frame.seq),
+        number: piece.logged.map_or(frame.seq, |logged| logged.number),
+        message: piece.logged.map(|logged| logged.id),
         seq: frame.seq,
         at: frame.at,
         account: piece.account,

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::applied::{BEGIN, apply, logged_at, sent};
 use super::log_feed::{Dice, Node};
 use super::*;
+use crate::access::{Replaces, SettingRow};
 use crate::journal::{FrameKind, Scanner};
 
 const TARGET: &str = "customer";
@@ -232,4 +234,38 @@ fn hooks_of_before_the_log_are_passed_on_by_the_node_that_has_them() {
     }
     let bodies: Vec<&str> = received.keys().map(|(_, body)| &**body).collect();
     assert_eq!(bodies.len(), 3, "{bodies:?}");
+}
+
+#[test]
+fn hooks_of_a_message_that_comes_again_have_the_same_names_though_some_of_it_is_not_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    store.begin_log(BEGIN).unwrap();
+    store.set_forward_targets(vec![(TARGET.to_owned(), audience())]);
+    let at = logged_at(1);
+    let call = |call| Change::Event(Box::new(event(id(1, call), CallStatus::Ringing, at)));
+    let row = SettingRow { name: "later/x".to_owned(), json: b"{}".to_vec() };
+    let message = sent(
+        10,
+        &[
+            (at, vec![call(1), hook(1, 1)]),
+            (at, vec![Change::Admin(row, Replaces::Content([0; 16])), hook(2, 1)]),
+            (at, vec![call(2), hook(3, 2), call(3), hook(4, 3)]),
+        ],
+    );
+    let deletion = sent(11, &[(at, vec![Change::Delete(id(1, 2))])]);
+    for (seq, message) in [(1, &message), (2, &deletion), (3, &message)] {
+        apply(&store, seq, message);
+    }
+    let (_, progress) = store.forward_targets().pop().unwrap();
+    let span = progress.lock().next_span().unwrap();
+    let listed = store.recent_hooks(span, &audience(), 100).unwrap().hooks;
+    let read = store.read_hooks(&mut HookReader::default(), span, &audience(), 100).unwrap();
+    assert_eq!(read.hooks, listed);
+    let names: Vec<String> = listed.iter().map(HookHead::delivery_id).collect();
+    let id = "0a".repeat(16);
+    assert_eq!(names, [0, 2, 3, 0, 3].map(|nth| format!("{id}-{nth}")));
+    let numbers: BTreeSet<u64> = listed.iter().map(|head| head.number).collect();
+    assert_eq!(numbers.len(), 5);
+    assert_eq!(listed[2].origin(), listed[4].origin());
 }

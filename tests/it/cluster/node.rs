@@ -46,7 +46,10 @@ fn post(three: &Three, n: usize, call: u32) -> Answer {
 }
 
 /// Does something to the log itself.
-fn with_log<T>(servers: &super::nats::Servers, work: impl AsyncFnOnce(Connection, Log) -> T) -> T {
+pub fn with_log<T>(
+    servers: &super::nats::Servers,
+    work: impl AsyncFnOnce(Connection, Log) -> T,
+) -> T {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let connection = servers.connect("test").await;
