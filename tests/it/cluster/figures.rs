@@ -2,7 +2,8 @@
 //!
 //! Short by default, so that it runs at all. For figures that count: `CLUSTER_FIGURES=20 cargo test --release --test it
 //! cluster::figures -- --nocapture` on a machine that does nothing else. `CLUSTER_FIGURES` is the seconds of each part,
-//! `CLUSTER_FIGURES_WRITERS` the number of clients with one request at a time each.
+//! `CLUSTER_FIGURES_WRITERS` the number of clients with one request at a time each, `CLUSTER_FIGURES_KILLS` how often the
+//! leading server is killed in each mode.
 
 #![expect(clippy::cast_precision_loss, reason = "figures are shown with a few digits")]
 
@@ -16,6 +17,12 @@ use super::nats;
 use super::register::Position;
 use super::three::{MACHINES, Setup, Three};
 use super::writers::Targets;
+
+const EVENTS: &str = "/v1/hooks/call-status";
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+
+/// As jambonz tells of a call that is answered.
+const STATUSES: &[&str] = &["trying", "ringing", "in-progress", "completed"];
 
 /// Of the kernel, in a second: it is 100 wherever rollcall runs.
 const TICKS: f64 = 100.0;
@@ -84,8 +91,7 @@ fn load(
             let (agent, url) = (&agents[writer % agents.len()], &urls[writer % urls.len()]);
             let (over, all, bearer) = (&over, &all, &bearer);
             scope.spawn(move || {
-                let headers =
-                    [("authorization", bearer.as_str()), ("content-type", "application/json")];
+                let headers = [("authorization", bearer.as_str()), JSON[0]];
                 let mut own = Times::default();
                 while !over.load(Ordering::Relaxed) {
                     let n = u32::try_from(first.fetch_add(1, Ordering::Relaxed)).unwrap();
@@ -120,7 +126,7 @@ fn what_three_machines_cost_beside_one() {
 
     let single = Rollcall::up(&[]);
     let agents: Vec<_> = (0..writers).map(|_| single.new_agent()).collect();
-    let url = [single.url("/v1/hooks/call-status")];
+    let url = [single.url(EVENTS)];
     let before = cpu(single.pid());
     let measured = load(&agents, &url, &single.admin(), writers, length, &first);
     measured.say("one machine", &[("rollcall", cpu(single.pid()) - before)]);
@@ -130,8 +136,7 @@ fn what_three_machines_cost_beside_one() {
     let setup = Setup { more: "hold = \"30s\"", ..Setup::default() };
     let mut three = Three::up(&setup).unwrap();
     let agents: Vec<_> = (0..writers).map(|n| three.nodes[n % MACHINES].new_agent()).collect();
-    let urls: Vec<_> =
-        (0..writers).map(|n| three.nodes[n % MACHINES].url("/v1/hooks/call-status")).collect();
+    let urls: Vec<_> = (0..writers).map(|n| three.nodes[n % MACHINES].url(EVENTS)).collect();
     let costs = |three: &Three| {
         let nodes = three.nodes.iter().map(|node| cpu(node.pid())).sum::<f64>();
         let servers = (0..MACHINES).map(|n| cpu(three.servers.pid(n))).sum::<f64>();
@@ -159,7 +164,62 @@ fn what_three_machines_cost_beside_one() {
         lags.at(50),
         lags.at(99)
     );
-    catch_up(&mut three, number("CLUSTER_FIGURES", 1) * 10_000);
+    let events = number("CLUSTER_FIGURES", 1) * 10_000;
+    catch_up(&mut three, 10_000_000, events, STATUSES);
+    catch_up(&mut three, 20_000_000, events, &STATUSES[..1]);
+    drop(three);
+    let kills = number("CLUSTER_FIGURES_KILLS", 0);
+    if kills > 0 {
+        ["refuse", "keep"].map(|without_quorum| silences(without_quorum, kills, &first));
+    }
+}
+
+/// How long nothing is acknowledged when the leading server is killed, and how long the servers take to elect another.
+fn silences(without_quorum: &'static str, kills: usize, first: &AtomicUsize) {
+    let setup = Setup { without_quorum, ..Setup::default() };
+    let mut three = Three::up(&setup).unwrap();
+    for _ in 0..kills {
+        let leader = three.leader();
+        let (node, over) = ((leader + 1) % MACHINES, AtomicBool::new(false));
+        let targets = three.targets.clone();
+        let (silence, elected) = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| silence(&targets, node, first, &over));
+            // Some are acknowledged before.
+            std::thread::park_timeout(Duration::from_millis(500));
+            three.servers.kill(leader);
+            let killed = Instant::now();
+            until("another server leads", || (three.leader() != leader).then_some(()));
+            let elected = killed.elapsed();
+            until("the log takes messages", || {
+                let n = u32::try_from(first.fetch_add(1, Ordering::Relaxed)).unwrap();
+                let answer = targets.send(node, "POST", EVENTS, &JSON, &event(n, "in-progress"));
+                answer.is_some_and(|answer| Position::of(&answer).is_some()).then_some(())
+            });
+            over.store(true, Ordering::Relaxed);
+            (writer.join().unwrap(), elected)
+        });
+        eprintln!(
+            "{without_quorum}, kill -9 of the leading server: {:.2} s without an acknowledgement, another one led after {:.2} s",
+            silence.as_secs_f64(),
+            elected.as_secs_f64()
+        );
+        three.servers.run(leader);
+        three.rest();
+    }
+}
+
+/// The longest time in which a client got no acknowledgement.
+fn silence(targets: &Targets, node: usize, first: &AtomicUsize, over: &AtomicBool) -> Duration {
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    while !over.load(Ordering::Relaxed) {
+        let n = u32::try_from(first.fetch_add(1, Ordering::Relaxed)).unwrap();
+        let answer = targets.send(node, "POST", EVENTS, &JSON, &event(n, "in-progress"));
+        if answer.is_some_and(|answer| answer.status == 204) {
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+    }
+    longest.max(last.elapsed())
 }
 
 /// How long another node takes to have what was just acknowledged: it is asked at once.
@@ -182,31 +242,43 @@ fn lags(three: &Three, length: Duration) -> Times {
 
 fn post(targets: &Targets, node: usize, body: &str) -> super::super::harness::Answer {
     let headers = [("content-type", "application/x-ndjson")];
-    let answer = targets.send(node, "POST", "/v1/hooks/call-status", &headers, body).unwrap();
+    let answer = targets.send(node, "POST", EVENTS, &headers, body).unwrap();
     assert_eq!(answer.status, 204, "{answer:?}");
     answer
 }
 
-/// How fast a node that was away takes what the log has for it.
-fn catch_up(three: &mut Three, events: usize) {
+/// How fast a node that was away takes what the log has for it: these events of each call, that come beside those of
+/// many others.
+fn catch_up(three: &mut Three, first: usize, events: usize, of_a_call: &[&str]) {
     const BATCH: usize = 500;
     three.kill_node(2);
     let mut last = None;
     for batch in 0..events.div_ceil(BATCH) {
-        let lines = (0..BATCH)
-            .map(|n| event(u32::try_from(10_000_000 + batch * BATCH + n).unwrap(), "in-progress"));
+        // A batch has one event of each of so many calls.
+        let (calls, nth) = (batch / of_a_call.len() * BATCH, batch % of_a_call.len());
+        let lines =
+            (0..BATCH).map(|n| event(u32::try_from(first + calls + n).unwrap(), of_a_call[nth]));
         let answer = post(&three.targets, 0, &lines.collect::<Vec<_>>().join("\n"));
         last = Position::of(&answer);
     }
     let last = last.unwrap();
     let begun = Instant::now();
     three.start_node(2);
-    let listens = begun.elapsed();
-    until("it has caught up", || three.position(2)?.reaches(&last).then_some(()));
-    let seconds = begun.elapsed().as_secs_f64();
-    let rate = events as f64 / seconds;
+    let (listens, mut reads, before) = (begun.elapsed(), None, three.position(2));
+    until("it has caught up", || {
+        let position = three.position(2);
+        if position != before {
+            reads.get_or_insert_with(|| begun.elapsed());
+        }
+        position?.reaches(&last).then_some(())
+    });
+    let (seconds, reads) = (begun.elapsed().as_secs_f64(), reads.unwrap().as_secs_f64());
     eprintln!(
-        "catching up: {events} events within {seconds:.2} s of its start ({:.2} s until it listened): {rate:.0}/s",
-        listens.as_secs_f64()
+        "catching up, {} events a call: {events} events within {seconds:.2} s of its start ({:.2} s until it listened, {reads:.2} s \
+         until the first was applied): {:.0}/s, {:.0}/s from then on",
+        of_a_call.len(),
+        listens.as_secs_f64(),
+        events as f64 / seconds,
+        events as f64 / (seconds - reads)
     );
 }
