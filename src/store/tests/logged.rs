@@ -36,6 +36,22 @@ struct Taken {
     changes: Vec<Drawn>,
 }
 
+/// What a change of a setting is to find there.
+#[derive(Debug, Clone, Copy)]
+enum Expects {
+    Anything,
+    Nothing,
+    Kept(u8),
+}
+
+fn expects() -> impl Strategy<Value = Expects> {
+    prop_oneof![
+        2 => Just(Expects::Anything),
+        1 => Just(Expects::Nothing),
+        1 => (0..3_u8).prop_map(Expects::Kept),
+    ]
+}
+
 #[derive(Debug, Clone)]
 enum Drawn {
     Webhook {
@@ -102,7 +118,7 @@ enum Drawn {
     Setting {
         n: u8,
         keep: u8,
-        replaces: Option<Option<u8>>,
+        expects: Expects,
     },
     Forward {
         n: u8,
@@ -157,8 +173,8 @@ fn taken() -> impl Strategy<Value = Taken> {
         1 => (0..2_u8, prop::option::weighted(0.8, 0..5_u64))
             .prop_map(|(token, at)| Drawn::Used { token, at }),
         1 => select(vec![5, 10, 2000]).prop_map(|minutes| Drawn::Lifetime { minutes }),
-        1 => (n.clone(), 0..3_u8, prop::option::of(prop::option::of(0..3_u8)))
-            .prop_map(|(n, keep, replaces)| Drawn::Setting { n, keep, replaces }),
+        1 => (n.clone(), 0..3_u8, expects())
+            .prop_map(|(n, keep, expects)| Drawn::Setting { n, keep, expects }),
         1 => (n, call).prop_map(|(n, call)| Drawn::Forward { n, call }),
     ];
     let later = prop_oneof![3 => 0..8_u64, 1 => Just(30), 1 => Just(1500)];
@@ -238,11 +254,13 @@ fn change(drawn: &Drawn) -> Change {
             Change::Admin(SettingRow { name: format!("used/{token}"), json }, Replaces::Anything)
         }
         Drawn::Lifetime { minutes } => lifetime(minutes),
-        Drawn::Setting { n, keep, replaces } => {
-            let replaces = match replaces {
-                None => Replaces::Anything,
-                Some(None) => Replaces::Nothing,
-                Some(Some(keep)) => Replaces::Content(row_digest(&setting(n, keep).json).unwrap()),
+        Drawn::Setting { n, keep, expects } => {
+            let replaces = match expects {
+                Expects::Anything => Replaces::Anything,
+                Expects::Nothing => Replaces::Nothing,
+                Expects::Kept(keep) => {
+                    Replaces::Content(row_digest(&setting(n, keep).json).unwrap())
+                }
             };
             Change::Admin(setting(n, keep), replaces)
         }
@@ -382,7 +400,7 @@ impl Node {
         let store = self.store();
         match beside {
             Beside::Nothing => {}
-            Beside::Checkpoint => drop(patient(store, || store.shared.checkpoint_now())),
+            Beside::Checkpoint => patient(store, || store.shared.checkpoint_now()),
             Beside::Pack => {
                 patient(store, || store.collect(Depth::Erase));
                 store.shared.forgotten.store(true, Ordering::Release);
