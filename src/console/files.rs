@@ -34,6 +34,7 @@ pub(super) static FILES: &[(&str, &[u8])] = files! {
     "js/operation/accounts.js"
     "js/operation/audit.js"
     "js/operation/connect.js"
+    "js/operation/nodes.js"
     "js/operation/overview.js"
     "js/operation/said.js"
     "js/operation/tokens.js"

@@ -155,6 +155,50 @@ async function theOverviewIsWhatTheServerSays(t) {
   }
 }
 
+/** What `status` says of a node among three, of which one is behind and one reads another log. */
+const CLUSTER = {
+  cluster: 'pbx', node: 'node1', epoch: '00000000000000000000000000000001', state: 'live', why: null, without_quorum: 'keep', first_node: true,
+  server: 'nats1', leader: 'nats1', applied: 1200, last: 1200, first: 1, log_bytes: 700000, lag: { messages: 0, seconds: 0 },
+  kept: { count: 2, bytes: 900, oldest_at: '2026-11-29T10:00:00.000Z' }, clock_skew_seconds: 0.01,
+  servers: [
+    { name: 'nats1', version: '2.15.1', sync_always: true, current: null, behind: 0, deleted: 0, offline: false, trouble: null },
+    { name: 'nats2', version: '2.15.1', sync_always: true, current: true, behind: 0, deleted: 7, offline: false, trouble: null },
+    { name: 'nats3', version: null, sync_always: null, current: false, behind: 40, deleted: null, offline: true, trouble: null },
+  ],
+  nodes: [
+    { node: 'node2', applied: 1150, kept: 0, same_log: true, seen_seconds: 0.4 },
+    { node: 'node<3>', applied: 1200, kept: 5, same_log: false, seen_seconds: 75 },
+  ],
+  unheard_monitors: [], problems: [],
+};
+
+async function nodesOfAClusterAreShown(t) {
+  const page = await t.signedIn({});
+  await part(t, page);
+  assert.equal(await page.getByRole('region', { name: 'Nodes' }).count(), 0, 'a server by itself has none');
+  await page.route('**/console/api/operation', async (route) => {
+    const said = await (await route.fetch()).json();
+    await route.fulfill({ json: { ...said, status: { ...said.status, cluster: CLUSTER } } });
+  });
+  await page.reload();
+  const rows = async (name) => {
+    const region = page.getByRole('region', { name, exact: true });
+    await region.waitFor();
+    return region.locator('tbody tr').evaluateAll((found) => found.map((row) => [...row.cells].map((cell) => cell.innerText.replace(/\s+/g, ' ').trim())));
+  };
+  assert.deepEqual(await rows('Nodes'), [
+    ['node1 this one', 'up with the log', '2', 'now'],
+    ['node2', '50 messages behind', '0', '0.4 s ago'],
+    ['node<3>', 'reads another log', '5', '1 min 15 s ago'],
+  ]);
+  assert.deepEqual(await rows('Servers of the log'), [
+    ['nats1', 'leads', '2.15.1'], ['nats2', 'has lost 7 messages', '2.15.1'], ['nats3', 'away', 'not known'],
+  ]);
+  await t.axe(page);
+  await page.setViewportSize({ width: 390, height: 844 });
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390, 'nothing is wider than a telephone');
+}
+
 async function theAuditLogIsFiltered(t) {
   const page = await t.signedIn({});
   const name = named('audited');
@@ -233,6 +277,7 @@ export const tests = [
   ['an account is registered and its secrets are not shown', anAccountIsRegisteredAndItsSecretsAreNotShown],
   ['a test call arrives', aTestCallArrives],
   ['the overview is what the server says', theOverviewIsWhatTheServerSays],
+  ['nodes of a cluster are shown', nodesOfAClusterAreShown],
   ['the audit log is filtered', theAuditLogIsFiltered],
   ['sample calls are no webhooks', sampleCallsAreNoWebhooks],
   ['operation is accessible and fits a telephone', operationIsAccessible],

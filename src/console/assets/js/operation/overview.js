@@ -4,6 +4,7 @@ import { html } from '../html.js';
 import { Text } from '../text.js';
 import { ago, dayAndMinute, full, now, number, span } from '../time.js';
 import { Icon } from '../ui.js';
+import { Nodes } from './nodes.js';
 import { Said } from './said.js';
 
 const LEVELS = {
@@ -30,6 +31,7 @@ export function Overview({ operation, zone }) {
       ${operation.console?.sessions !== undefined && html`<${Fact} name="Signed in" value=${number(operation.console.sessions)}
         note=${operation.console.sessions === 1 ? 'session' : 'sessions'} />`}
     </dl>
+    ${status.cluster && html`<${Nodes} cluster=${status.cluster} />`}
     <div class="pair">
       <${Disk} disk=${disk} />
       <${Certificates} certificates=${operation.certificates ?? status.certificates ?? []} zone=${zone} />

@@ -1,0 +1,57 @@
+// The machines of a cluster: its nodes, as this one hears them, and the servers that have its log.
+
+import { html } from '../html.js';
+import { number, span } from '../time.js';
+import { Icon } from '../ui.js';
+
+const STATES = {
+  live: ['ok', 'check', 'up with the log'],
+  starting: ['unknown', 'info', 'reads the log'],
+  away: ['warning', 'alert', 'no quorum of servers'],
+  behind: ['failed', 'close', 'behind the log'],
+  different: ['failed', 'close', 'not the log that was applied'],
+  stopped: ['failed', 'close', 'applies nothing more'],
+};
+
+export function Nodes({ cluster }) {
+  const { node, applied, last, kept, nodes, servers, leader } = cluster;
+  return html`<div class="pair">
+    <section class="card" aria-label="Nodes"><header><h2>Nodes of ${cluster.cluster}</h2></header><div class="scroll"><table class="table">
+      <thead><tr><th scope="col">Node</th><th scope="col">Log</th><th scope="col">Kept</th><th scope="col">Heard</th></tr></thead>
+      <tbody>
+        <tr><th scope="row">${node}<small class="below">this one</small></th><td><${State} cluster=${cluster} /></td>
+          <td>${number(kept.count)}</td><td class="muted">now</td></tr>
+        ${nodes.map((one) => html`<tr key=${one.node}><th scope="row">${one.node}</th>
+          <td>${one.same_log ? behind(last - one.applied) : html`<${Level} level="failed" icon="close">reads another log<//>`}</td>
+          <td>${number(one.kept)}</td><td>${span(one.seen_seconds)} ago</td></tr>`)}
+      </tbody></table></div>
+      <p class="card-body hint">Message ${number(applied)} of ${number(last)} is applied here. What is kept stands on one disk until the log takes it.</p></section>
+    <section class="card" aria-label="Servers of the log"><header><h2>Servers of the log</h2></header><div class="scroll"><table class="table">
+      <thead><tr><th scope="col">Server</th><th scope="col">Replica</th><th scope="col">Release</th></tr></thead>
+      <tbody>${servers.map((one) => html`<tr key=${one.name}><th scope="row">${one.name}</th>
+        <td><${Replica} server=${one} leads=${one.name === leader} /></td>
+        <td>${one.version ?? html`<span class="muted">not known</span>`}</td></tr>`)}</tbody></table></div></section>
+  </div>`;
+}
+
+function Level({ level, icon, children }) {
+  return html`<span class=${`level ${level}`}><${Icon} name=${icon} />${children}</span>`;
+}
+
+function State({ cluster }) {
+  const [level, icon, words] = STATES[cluster.state] ?? ['unknown', 'info', cluster.state];
+  return cluster.state === 'live' && cluster.lag.messages > 0 ? behind(cluster.lag.messages) : html`<${Level} level=${level} icon=${icon}>${words}<//>`;
+}
+
+function behind(messages) {
+  return messages > 0 ? `${number(messages)} ${messages === 1 ? 'message' : 'messages'} behind` : html`<${Level} level="ok" icon="check">up with the log<//>`;
+}
+
+function Replica({ server, leads }) {
+  if (server.offline) return html`<${Level} level="failed" icon="close">away<//>`;
+  if (server.deleted) return html`<${Level} level="failed" icon="alert">has lost ${number(server.deleted)} messages<//>`;
+  if (leads) return 'leads';
+  if (server.behind) return behind(server.behind);
+  if (server.current) return html`<${Level} level="ok" icon="check">current<//>`;
+  return server.current === false ? html`<${Level} level="warning" icon="alert">not current<//>` : html`<span class="muted">not known</span>`;
+}
