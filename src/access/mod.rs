@@ -209,6 +209,11 @@ impl Access {
         Ok(())
     }
 
+    /// All settings, and what they are, by their names.
+    pub fn digests(&self) -> BTreeMap<&str, &RowDigest> {
+        self.digests.iter().map(|(name, digest)| (name.as_str(), digest)).collect()
+    }
+
     /// What the setting of this name is; none where there is none.
     pub fn digest(&self, name: &str) -> Option<RowDigest> {
         self.digests.get(name).copied()

@@ -14,7 +14,7 @@ use super::verify::{complete, verify};
 use crate::domain::Timestamp;
 use crate::fsutil;
 use crate::journal::{Chain, Passed, Until, cut};
-use crate::store::{Progress, UNFINISHED, begin};
+use crate::store::{NodeName, Progress, UNFINISHED, begin, write_node};
 use crate::wire::show_time;
 
 /// What a restore has made.
@@ -36,13 +36,14 @@ pub struct Restored {
 
 /// What a restore makes in its directory.
 const MADE: BackupEntries = BackupEntries {
-    files: &[names::TOKEN, "FORMAT", "FORMAT.new"],
+    files: &[names::TOKEN, "FORMAT", "FORMAT.new", "NODE", "NODE.new"],
     note: "This restore was not finished. Run it again, or remove this directory.\n",
 };
 
 /// Makes a data directory at `dir`, which must be new or empty, and checks everything on the way. It
 /// is whole and on disk when this returns; until then it is refused by name. An archive is read twice:
-/// nothing is written of one that is damaged.
+/// nothing is written of one that is damaged. Where it is to be that of a `node`, what the node of the backup had kept for the
+/// log is left to that one.
 ///
 /// # Errors
 /// What was made is removed again, unless the process is killed.
@@ -51,12 +52,13 @@ pub fn restore(
     identities: &Identities,
     dir: &Path,
     until: Option<Until>,
+    node: Option<&str>,
     progress: &dyn Fn(Progress),
 ) -> Result<Restored, BackupError> {
     let existed = dir.is_dir();
     fsutil::create_dirs(dir).map_err(BackupError::io("make", dir))?;
     let (_lock, cleared) = MADE.claim(dir)?;
-    let mut restored = fill(path, identities, dir, until, progress).inspect_err(|_| {
+    let mut restored = fill(path, identities, dir, until, node, progress).inspect_err(|_| {
         // The marker goes last, so that what cannot be removed is refused by name.
         if MADE.give_up(dir).is_ok() && !existed {
             let _in_use = fs::remove_dir(dir);
@@ -90,6 +92,7 @@ fn fill(
     identities: &Identities,
     dir: &Path,
     until: Option<Until>,
+    node: Option<&str>,
     progress: &dyn Fn(Progress),
 ) -> Result<Restored, BackupError> {
     // Nothing is written of what turns out to be no backup, and nothing where it does not fit.
@@ -136,6 +139,9 @@ fn fill(
     let _in_use = fs::remove_dir(&tls);
     let epoch = begin(dir)?;
     let (sequence, last_change_at) = filling.last;
+    if let Some(name) = node {
+        write_node(dir, &NodeName { name: name.to_owned(), kept_after: sequence })?;
+    }
     let beyond = match until {
         Some(Until::Seq(seq)) => seq > manifest.sequence,
         // Both are in the same form, whose order is that of time.

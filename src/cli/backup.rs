@@ -14,7 +14,7 @@ use super::words;
 use crate::backup::{
     self, BackupError, BackupRequest, BackupSummary, Identities, Manifest, Restored,
 };
-use crate::config::Config;
+use crate::config::{ClusterName, Config};
 use crate::domain::{counted, show_size};
 use crate::ops::{AdminRequest, Failure, LastBackup};
 use crate::store::{Lock, LogPosition, Store};
@@ -183,7 +183,8 @@ pub(super) fn restored(
     let restored = {
         let output = parking_lot::Mutex::new(&mut *output);
         let progress = |progress| output.lock().progress(&progress);
-        let restored = backup::restore(&words.backup, &identities, dir, words.until, &progress);
+        let (until, node) = (words.until, words.node.as_ref().map(ClusterName::as_str));
+        let restored = backup::restore(&words.backup, &identities, dir, until, node, &progress);
         restored.map_err(|error| match error {
             // The directory itself cannot be made.
             BackupError::Io { ref path, .. } if path == dir && !dir.exists() => {

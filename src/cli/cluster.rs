@@ -41,8 +41,9 @@ pub(super) enum ClusterCommand {
     /// It asks the nats-servers and their monitors, and listens to the nodes for some seconds. It needs no server
     /// of rollcall, and changes nothing.
     Status,
-    /// Have all nodes hash their calls behind the same message of the log, and compare; exit 1 if they differ.
+    /// Have all nodes hash what they hold behind the same message of the log, and compare; exit 1 if they differ.
     ///
+    /// That is all calls, and tokens, accounts and other settings.
     /// It asks the running server. Each node applies nothing while it reads all of its calls, so that it is some seconds
     /// behind for each million of them.
     Compare,
@@ -131,6 +132,11 @@ pub(super) fn compared(comparison: &Comparison) -> String {
             node.node.clone(),
             node.calls.map_or_else(|| "-".to_owned(), |calls| calls.to_string()),
             node.hash.clone().unwrap_or_else(|| "said nothing in time".to_owned()),
+            // All of a hash is for programs; what differs differs here.
+            node.settings_hash
+                .as_deref()
+                .map_or("-", |hash| hash.get(..16).unwrap_or(hash))
+                .to_owned(),
         ]
     });
     let behind = comparison.seq;
@@ -139,7 +145,10 @@ pub(super) fn compared(comparison: &Comparison) -> String {
         (true, count) => format!("{count} nodes hold the same behind message {behind}"),
         (false, _) => format!("the nodes do not hold the same behind message {behind}"),
     };
-    format!("{}{verdict}\n", table(&["NODE", "CALLS", "SHA-256"], rows.collect()))
+    format!(
+        "{}{verdict}\n",
+        table(&["NODE", "CALLS", "SHA-256 OF THE CALLS", "OF SETTINGS"], rows.collect())
+    )
 }
 
 /// The same for programs.
@@ -183,7 +192,7 @@ async fn seed(
     let (connection, _) = connect(cluster).await?;
     let log = Log::open(&connection).await.map_err(|error| Failure::new(chain(&error)))?;
     let SeedArgs { backup: path, identity } = args;
-    let words = Restore { backup: path, until: None, identity };
+    let words = Restore { backup: path, until: None, identity, node: Some(cluster.node.clone()) };
     let (_, calls, position) = backup::restored(config, words, output)?;
     let position = position.ok_or_else(|| {
         Failure::new(
@@ -345,6 +354,7 @@ fn problems(observed: &Observed, complaint: Option<String>) -> Vec<String> {
             }));
         }
     }
+    problems.extend(observed.servers.disagreements.iter().cloned());
     problems.extend(observed.problems.iter().map(ToString::to_string));
     problems.extend(observed.servers.silent.iter().map(ToString::to_string));
     problems

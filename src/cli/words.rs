@@ -9,6 +9,7 @@ use super::amounts::{backups, duration, size};
 use super::paths::whole_path;
 use crate::backup::Until;
 use crate::clock;
+use crate::config::ClusterName;
 use crate::domain::{exact_count, parse_count};
 use crate::wire::{When, parse_when, time_fault};
 
@@ -54,6 +55,10 @@ pub(super) struct Restore {
     /// For an encrypted backup: the file with the age key.
     #[arg(long, value_name = "FILE", value_parser = whole_path())]
     pub identity: Option<PathBuf>,
+    /// Make it the data of this node of a cluster: its name, as cluster.node will say. What the node of the backup
+    /// keeps for the log is left to that one.
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<ClusterName>,
 }
 
 /// How records stand in a file that is written.

@@ -10,6 +10,7 @@ use async_nats::Subscriber;
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
+use super::agree::Starts;
 use super::connection::Connection;
 use crate::config::ClusterName;
 
@@ -27,6 +28,8 @@ const FIRST: Duration = Duration::from_secs(5);
 #[serde(default)]
 pub struct Heartbeat {
     pub node: String,
+    /// Which start of it: 32 hexadecimal digits. Two nodes of one name are told by it.
+    pub start: String,
     /// Of the log that it reads: 32 hexadecimal digits.
     pub epoch: String,
     /// The greatest number that it knows of.
@@ -44,6 +47,8 @@ pub struct Heartbeat {
     pub compared: Option<Compared>,
     /// Nodes that are gone for good, as somebody has said there.
     pub forgotten: Vec<String>,
+    /// Settings that have to be the same on all nodes, by their keys. They are told once a second; none says nothing.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// All calls of a node behind one message of the log.
@@ -54,6 +59,8 @@ pub struct Compared {
     pub calls: u64,
     /// SHA-256: 64 hexadecimal digits.
     pub hash: String,
+    /// The same of its tokens, accounts and other settings.
+    pub settings: String,
 }
 
 /// What the monitor of one server says.
@@ -87,14 +94,14 @@ pub struct Hints {
     connection: Connection,
     subject: String,
     heard: Subscriber,
-    /// Whose hints are passed over.
-    own: Option<ClusterName>,
+    /// The node, and its start, whose hints are passed over.
+    own: Option<(ClusterName, String)>,
 }
 
 impl Hints {
-    /// For a node, which does not hear itself.
-    pub async fn begin(connection: &Connection) -> Result<Self, HintError> {
-        let own = Some(connection.settings.node.clone());
+    /// For a node, which does not hear itself. It hears another one of its name.
+    pub async fn begin(connection: &Connection, start: &str) -> Result<Self, HintError> {
+        let own = Some((connection.settings.node.clone(), start.to_owned()));
         Ok(Self { own, ..Self::listen(connection).await? })
     }
 
@@ -128,7 +135,8 @@ impl Hints {
                 continue;
             };
             let Ok(node) = heartbeat.node.parse::<ClusterName>() else { continue };
-            if self.own.as_ref() != Some(&node) {
+            let is_own = |(name, start): &(_, String)| *name == node && *start == heartbeat.start;
+            if !self.own.as_ref().is_some_and(is_own) {
                 return Some(heartbeat);
             }
         }
@@ -138,7 +146,16 @@ impl Hints {
 /// The other nodes, as far as they were heard.
 #[derive(Debug, Default)]
 pub struct Peers {
-    heard: BTreeMap<String, (Heartbeat, Instant)>,
+    heard: BTreeMap<String, Peer>,
+}
+
+/// What was heard under one name.
+#[derive(Debug)]
+struct Peer {
+    /// The newest, with the settings that were told last.
+    beat: Heartbeat,
+    at: Instant,
+    starts: Starts,
 }
 
 impl Peers {
@@ -146,14 +163,28 @@ impl Peers {
         if self.heard.len() >= NODES_MAX && !self.heard.contains_key(&heartbeat.node) {
             return;
         }
-        self.heard.insert(heartbeat.node.clone(), (heartbeat, now));
+        let peer = self.heard.entry(heartbeat.node.clone()).or_insert_with(|| Peer {
+            beat: Heartbeat::default(),
+            at: now,
+            starts: Starts::default(),
+        });
+        peer.starts.note(&heartbeat.start, now);
+        let known = std::mem::replace(&mut peer.beat, heartbeat);
+        peer.at = now;
+        if peer.beat.settings.is_empty() && known.start == peer.beat.start {
+            peer.beat.settings = known.settings;
+        }
+    }
+
+    /// Names that two nodes have.
+    pub fn twice(&self, now: Instant) -> impl Iterator<Item = &str> {
+        let twice = self.heard.iter().filter(move |(_, peer)| peer.starts.are_two(now));
+        twice.map(|(name, _)| name.as_str())
     }
 
     /// All that were ever heard, and how long ago.
     pub fn all(&self, now: Instant) -> impl Iterator<Item = (&Heartbeat, Duration)> {
-        self.heard
-            .values()
-            .map(move |(heartbeat, at)| (heartbeat, now.saturating_duration_since(*at)))
+        self.heard.values().map(move |peer| (&peer.beat, now.saturating_duration_since(peer.at)))
     }
 
     /// Those that are alive.
@@ -169,11 +200,14 @@ impl Peers {
     }
 
     /// Whether what one node does for all is for this one to do: its name is the least of those that were heard
-    /// in the last seconds. The others must read the same log.
+    /// in the last seconds. The others must read the same log, and a name that two nodes have is passed over: neither of them
+    /// knows which one is meant.
     pub fn is_first(&self, own: &ClusterName, epoch: &str, now: Instant) -> bool {
-        self.all(now)
-            .filter(|(other, ago)| *ago <= FIRST && other.epoch == epoch)
-            .all(|(other, _)| own.as_str() < &*other.node)
+        let heard = self.heard.values().filter(|peer| !peer.starts.are_two(now));
+        heard
+            .filter(|peer| now.saturating_duration_since(peer.at) <= FIRST)
+            .filter(|peer| peer.beat.epoch == epoch)
+            .all(|peer| own.as_str() < &*peer.beat.node)
     }
 
     /// The greatest version of messages that every node reads.
@@ -226,6 +260,31 @@ mod tests {
         peers.forget("b", after(51));
         assert_eq!(peers.all(after(51)).count(), 0);
         assert!(peers.is_first(&c, "e", after(51)));
+    }
+
+    #[test]
+    fn of_two_nodes_of_a_name_neither_is_first_and_settings_stay_until_others_are_told() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let started = |node: &str, start: &str, settings: &[(&str, &str)]| Heartbeat {
+            start: start.to_owned(),
+            settings: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            ..beat(node, 1)
+        };
+        let b: ClusterName = "b".parse().unwrap();
+        let mut peers = Peers::default();
+        peers.note(started("a", "1", &[("x", "1")]), begun);
+        peers.note(started("a", "1", &[]), begun);
+        assert_eq!(peers.alive(begun).next().unwrap().settings["x"], "1");
+        peers.note(started("a", "2", &[]), after(1));
+        assert!(peers.alive(after(1)).next().unwrap().settings.is_empty());
+        assert!(!peers.is_first(&b, "e", after(1)) && peers.twice(after(1)).next().is_none());
+        peers.note(started("a", "1", &[]), after(2));
+        assert_eq!(peers.twice(after(2)).collect::<Vec<_>>(), ["a"]);
+        assert!(peers.is_first(&b, "e", after(2)));
+        // Once one of them is called otherwise.
+        peers.note(started("a", "1", &[]), after(15));
+        assert!(!peers.is_first(&b, "e", after(15)) && peers.twice(after(15)).next().is_none());
     }
 
     #[test]

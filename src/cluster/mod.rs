@@ -18,6 +18,7 @@
 //! * Connections go to the addresses of the configuration, and to none that a server announces.
 //! * A position is given out only for a message that was read in its place, or acknowledged.
 
+mod agree;
 mod api;
 mod connection;
 mod epoch;
@@ -33,6 +34,7 @@ mod settings;
 mod verify;
 
 pub use crate::config::{ClusterName, WithoutQuorum};
+pub use agree::{differing, two_of_a_name};
 pub use connection::{ConnectError, Connection, Link};
 pub use epoch::{Epoch, EpochError};
 pub use follow::{Follower, Following, Stopped};

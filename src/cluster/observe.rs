@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::agree::{differing, two_of_a_name};
 use super::connection::Connection;
 use super::hints::{Heartbeat, Hints, Peers, ServerReport};
 use super::log::{ApiError, Bounds, Log, LogOptions, OpenError, REPLICAS};
@@ -26,6 +27,8 @@ pub struct ServersSeen {
     pub silent: Vec<MonitorError>,
     /// What each node has said last.
     pub nodes: Vec<Heartbeat>,
+    /// Names and settings that are not as they have to be, in words.
+    pub disagreements: Vec<String>,
 }
 
 /// What there is.
@@ -58,13 +61,12 @@ pub enum CreateError {
 
 /// Asks the monitors, and listens to the nodes.
 pub async fn servers(connection: &Connection, monitors: &Monitors, stream: &str) -> ServersSeen {
-    let (found, nodes) = tokio::join!(monitors.look(stream), listen(connection));
-    let mut seen = ServersSeen { nodes, ..ServersSeen::default() };
-    let mut peers = Peers::default();
+    let (found, peers) = tokio::join!(monitors.look(stream), listen(connection));
     let now = Instant::now();
-    for heartbeat in &seen.nodes {
-        peers.note(heartbeat.clone(), now);
-    }
+    let nodes = peers.all(now).map(|(heartbeat, _)| heartbeat.clone()).collect();
+    let mut disagreements: Vec<String> = peers.twice(now).map(two_of_a_name).collect();
+    disagreements.extend(differing(peers.alive(now).map(|one| (&*one.node, &one.settings))));
+    let mut seen = ServersSeen { nodes, disagreements, ..ServersSeen::default() };
     let told = peers.servers(now).into_iter().map(|report| (report.name.clone(), report));
     let mut reports: BTreeMap<String, ServerReport> = told.collect();
     for one in found {
@@ -78,18 +80,16 @@ pub async fn servers(connection: &Connection, monitors: &Monitors, stream: &str)
 }
 
 /// What each node says within some seconds.
-async fn listen(connection: &Connection) -> Vec<Heartbeat> {
-    let mut heard = BTreeMap::new();
-    let Ok(mut hints) = Hints::listen(connection).await else { return Vec::new() };
+async fn listen(connection: &Connection) -> Peers {
+    let mut heard = Peers::default();
+    let Ok(mut hints) = Hints::listen(connection).await else { return heard };
     let listening = async {
         while let Some(heartbeat) = hints.next().await {
-            if heard.len() < 64 {
-                heard.insert(heartbeat.node.clone(), heartbeat);
-            }
+            heard.note(heartbeat, Instant::now());
         }
     };
     let _over = tokio::time::timeout(LISTEN, listening).await;
-    heard.into_values().collect()
+    heard
 }
 
 /// Looks at everything.

@@ -137,6 +137,11 @@ impl Packer {
         answer.await.unwrap_or(Err(PlaceError::Closing))
     }
 
+    /// Returns once nothing more is packed, which is never as long as all is well.
+    pub async fn ended(&self) {
+        self.queue.closed().await;
+    }
+
     /// The log is known to be away.
     pub fn is_away(&self) -> bool {
         self.away.load(Ordering::Acquire)

@@ -145,6 +145,11 @@ pub(super) fn judge(
         }
     }
     findings.extend(observed.problems.iter().map(|problem| about_problem(&object, problem)));
+    let disagreements = observed.servers.disagreements.iter().map(|what| {
+        let advice = "write the same on all nodes, each with a cluster.node of its own, and restart those that were changed";
+        Finding::error(format!("nodes of {}", cluster.name), what, advice)
+    });
+    findings.extend(disagreements);
     let silent = observed.servers.silent.iter().map(|error| {
         let advice = "see whether that nats-server runs, this machine reaches it, and the address is that of `http` in its \
                       nats.conf";

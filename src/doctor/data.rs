@@ -11,7 +11,7 @@ use super::{Finding, process, shown};
 use crate::config::Config;
 use crate::domain::counted;
 use crate::fsutil;
-use crate::store::{UNFINISHED, chain, read_format};
+use crate::store::{OpenError, UNFINISHED, chain, expect_node, read_format};
 
 /// Files that are looked at, so that a strange directory does not take long.
 const FILES_MAX: usize = 50_000;
@@ -51,6 +51,7 @@ pub(super) fn check(config: &Config, server: &User, known: &UserTable) -> Vec<Fi
     let mut findings = rights(dir, &about, server, known);
     findings.extend(lock(dir, server));
     findings.extend(format(dir, server));
+    findings.extend(node(config));
     findings
 }
 
@@ -283,6 +284,23 @@ fn lock(dir: &Path, server: &User) -> Vec<Finding> {
             "nothing is lost: the next start looks the index through",
         ),
     }]
+}
+
+/// Whether the data are those of the node that is configured.
+fn node(config: &Config) -> Option<Finding> {
+    let cluster = config.cluster()?;
+    let object = shown(&config.data_dir.join("NODE"));
+    match expect_node(&config.data_dir, cluster.node.as_str()) {
+        Ok(()) => None,
+        Err(error @ OpenError::OtherNode { .. }) => {
+            let advice = "set cluster.node as it was; a start refuses it so";
+            Some(Finding::error(object, chain(&error), advice))
+        }
+        Err(error) if fsutil::is_denied(&error) => None,
+        Err(error) => {
+            Some(Finding::error(object, chain(&error), "remove it: the next start writes it"))
+        }
+    }
 }
 
 fn format(dir: &Path, server: &User) -> Vec<Finding> {

@@ -256,6 +256,7 @@ impl From<StoreError> for ApiError {
             StoreError::Behind { .. }
             | StoreError::Gone(_)
             | StoreError::Conflict(_)
+            | StoreError::OfNode
             | StoreError::OutOfOrder(_) => Refused::Other,
         };
         let error = match error {
@@ -282,6 +283,7 @@ impl From<StoreError> for ApiError {
             StoreError::Panicked(_) => Self::panicked(),
             StoreError::TooLarge(_) | StoreError::LongMessage { .. } => Self::too_large(msg),
             StoreError::Gone(_) => Self::gone(msg),
+            StoreError::OfNode => Self::internal(&msg),
             StoreError::Conflict(_) => Self::new(StatusCode::CONFLICT, msg),
             StoreError::KeptFull { .. } => Self::unavailable(msg, 30),
         };

@@ -70,7 +70,9 @@ impl Intake {
         at: Timestamp,
     ) -> impl Future<Output = Result<Accepted, StoreError>> + Send + use<> {
         let submitted = match self {
-            Self::Alone(store) => Submitted::Here(store.submit(changes, at)),
+            Self::Alone(store) => {
+                Submitted::Here(is_alone(store).and_then(|()| store.submit(changes, at)))
+            }
             Self::Cluster(node) => Submitted::Logged(node.submit(changes, at)),
         };
         async move {
@@ -92,6 +94,7 @@ impl Intake {
     ) -> Result<(Outcome, Accepted), StoreError> {
         match self {
             Self::Alone(store) => {
+                is_alone(store)?;
                 let outcome = store.submit(changes, at)?.durable().await?;
                 Ok((outcome, Accepted::default()))
             }
@@ -111,7 +114,12 @@ impl Intake {
         dry: bool,
     ) -> Result<Outcome, StoreError> {
         match self {
-            Self::Alone(store) => store.apply(changes, at, dry),
+            Self::Alone(store) => {
+                if !dry {
+                    is_alone(store)?;
+                }
+                store.apply(changes, at, dry)
+            }
             Self::Cluster(node) if dry => node.store().apply(changes, at, dry),
             Self::Cluster(node) => node.apply(changes, at),
         }
@@ -133,6 +141,11 @@ impl Intake {
             Self::Cluster(_) => LOGGED_BATCH_BYTES,
         }
     }
+}
+
+/// An error where the data are those of a node, whose log is not at hand: they change by its messages alone.
+fn is_alone(store: &Store) -> Result<(), StoreError> {
+    if store.position().is_some() { Err(StoreError::OfNode) } else { Ok(()) }
 }
 
 /// Changes that are on their way.

@@ -67,6 +67,8 @@ pub struct ClusterGauges {
     pub last: u64,
     pub first: Option<u64>,
     pub lag_seconds: f64,
+    /// What `status` says that is wrong.
+    pub problems: u64,
     /// Messages on this machine alone.
     pub kept: u64,
     pub kept_bytes: u64,

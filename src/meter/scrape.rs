@@ -407,6 +407,11 @@ impl Scrape {
                 node.kept,
             ),
             ("rollcall_cluster_kept_bytes", "Their size", node.kept_bytes),
+            (
+                "rollcall_cluster_problems",
+                "What is not as it should be, as `rollcall status` says it in words",
+                node.problems,
+            ),
         ] {
             text.number(name, help, value)?;
         }
@@ -435,7 +440,7 @@ impl Scrape {
         }
         let help = "Time from the receipt of a submission to its being in the log";
         text.histogram("rollcall_cluster_publish_seconds", help, &metrics.publish)?;
-        let help = "Messages that did not come into the log in time, by the reason";
+        let help = "Submissions that the log did not take in time, and tries to forward what is kept that failed, by the reason";
         let mut failures = text.counters("rollcall_cluster_publish_failures", help)?;
         for (kind, count) in metrics.failures() {
             failures.value(&[("kind", kind)], count)?;

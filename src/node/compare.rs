@@ -18,6 +18,8 @@ use crate::store::{StoreError, chain};
 const MARK: &[u8; 8] = b"compare\0";
 /// How long the hashes of all nodes are waited for.
 const LONGEST: Duration = Duration::from_mins(5);
+/// A node that says nothing for so long is not waited for.
+const SILENT: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What all nodes held behind one message.
@@ -37,12 +39,16 @@ pub struct NodeContent {
     pub calls: Option<u64>,
     /// SHA-256 over all calls: 64 hexadecimal digits.
     pub hash: Option<String>,
+    /// The same over tokens, accounts and other settings.
+    #[serde(default)]
+    pub settings_hash: Option<String>,
 }
 
 impl Comparison {
     /// Whether all of them said that they hold the same.
     pub fn is_same(&self) -> bool {
-        let mut hashes = self.nodes.iter().map(|node| &node.hash);
+        let mut hashes =
+            self.nodes.iter().map(|node| node.hash.as_ref().zip(node.settings_hash.as_ref()));
         let first = hashes.next();
         first.is_some_and(|first| first.is_some() && hashes.all(|hash| hash == first))
     }
@@ -68,8 +74,9 @@ pub(super) fn hash(node: &Node, running: &Running, seq: u64) {
     }
     match node.store.content() {
         Ok(content) => {
-            let hash = data_encoding::HEXLOWER.encode(&content.hash);
-            *node.compared.lock() = Some(Compared { seq, calls: content.calls, hash });
+            let [hash, settings] =
+                [content.hash, content.settings].map(|hash| data_encoding::HEXLOWER.encode(&hash));
+            *node.compared.lock() = Some(Compared { seq, calls: content.calls, hash, settings });
             node.has_news.notify_one();
         }
         Err(error) => {
@@ -117,7 +124,7 @@ impl Node {
                 .collect()
         };
         let _or_not = timeout(LONGEST, async {
-            while self.contents(seq, &alive).iter().any(|node| node.hash.is_none()) {
+            while self.are_awaited(seq, &alive) {
                 sleep(PAUSE).await;
             }
         })
@@ -125,12 +132,26 @@ impl Node {
         Ok(Comparison { seq, nodes: self.contents(seq, &alive) })
     }
 
+    /// Whether this node, or one of these that is heard, has yet to say what it held.
+    fn are_awaited(&self, seq: u64, others: &[String]) -> bool {
+        let contents = self.contents(seq, others);
+        let missing = contents.iter().filter(|node| node.hash.is_none());
+        let health = self.health.lock();
+        let heard: Vec<_> = health.peers.all(Instant::now()).collect();
+        let is_silent = |name: &str| {
+            let peer = heard.iter().find(|(beat, _)| beat.node == name);
+            name != self.name.as_str() && peer.is_none_or(|(_, ago)| *ago > SILENT)
+        };
+        missing.into_iter().any(|node| !is_silent(&node.node))
+    }
+
     /// What this node and these others have said of the moment behind a message.
     fn contents(&self, seq: u64, others: &[String]) -> Vec<NodeContent> {
         let content = |node: &str, compared: Option<Compared>| {
             let compared = compared.filter(|compared| compared.seq == seq);
-            let (calls, hash) = compared.map(|found| (found.calls, found.hash)).unzip();
-            NodeContent { node: node.to_owned(), calls, hash }
+            let calls = compared.as_ref().map(|found| found.calls);
+            let (hash, settings_hash) = compared.map(|found| (found.hash, found.settings)).unzip();
+            NodeContent { node: node.to_owned(), calls, hash, settings_hash }
         };
         let mut all = vec![content(self.name.as_str(), self.compared.lock().clone())];
         let health = self.health.lock();
@@ -152,6 +173,7 @@ mod tests {
             node: "n".to_owned(),
             calls: hash.map(|_| 1),
             hash: hash.map(str::to_owned),
+            settings_hash: hash.map(|_| "s".to_owned()),
         };
         Comparison { seq: 7, nodes: hashes.iter().copied().map(node).collect() }
     }
@@ -163,6 +185,10 @@ mod tests {
         {
             assert!(!comparison(other).is_same(), "{other:?}");
         }
+        // Tokens and accounts, too.
+        let mut other = comparison(&[Some("a"); 2]);
+        other.nodes[1].settings_hash = Some("t".to_owned());
+        assert!(!other.is_same());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! monitors; each node passes on the newest that it knows of every server, so that what one of them has proven counts
 //! though the node that has looked is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{Node, Running};
 use crate::clock;
-use crate::cluster::{Bounds, Epoch, Heartbeat, Hints, Log, Peers, Problem, ServerReport, verify};
+use crate::cluster::{
+    Bounds, Epoch, Heartbeat, Hints, Log, Peers, Problem, ServerReport, differing, two_of_a_name,
+    verify,
+};
 use crate::codec::MESSAGE_VERSION;
 use crate::domain::counted;
 use crate::store::chain;
@@ -55,9 +58,23 @@ pub(super) struct Health {
     pub goal: Option<u64>,
     /// It has been seen once. A leader that was just elected may not have its end in place yet: it is looked at again.
     seen: bool,
+    /// Another node of this name, as it was heard.
+    namesake: Option<Namesake>,
     /// Since when it is not known of a server how it syncs.
     unproven: Option<Instant>,
 }
+
+/// Another node that runs under the name of this one.
+struct Namesake {
+    start: String,
+    first: Instant,
+    last: Instant,
+}
+
+/// How long one that was heard counts as there.
+const NAMESAKE: Duration = Duration::from_secs(10);
+/// What was on its way when this node was started is heard no longer than that.
+const LATE: Duration = Duration::from_millis(500);
 
 /// Why nothing new is given to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +98,7 @@ impl Health {
             skew: 0,
             goal: None,
             seen: false,
+            namesake: None,
             unproven: None,
         }
     }
@@ -115,6 +133,24 @@ impl Health {
         let unproven = problems.iter().any(|it| matches!(it, Problem::Unproven { .. }));
         self.unproven = unproven.then(|| self.unproven.unwrap_or(now));
         self.problems = Some(problems);
+    }
+
+    /// Another start was heard under the name of this node.
+    fn hear_namesake(&mut self, start: &str, now: Instant) {
+        match &mut self.namesake {
+            Some(known) if known.start == start => known.last = now,
+            namesake => {
+                *namesake = Some(Namesake { start: start.to_owned(), first: now, last: now })
+            }
+        }
+    }
+
+    /// Whether another node runs under the name of this one.
+    pub fn has_namesake(&self, now: Instant) -> bool {
+        self.namesake.as_ref().is_some_and(|one| {
+            let is_there = now.saturating_duration_since(one.last) <= NAMESAKE;
+            is_there && one.last.saturating_duration_since(one.first) >= LATE
+        })
     }
 
     pub fn forget_goal(&mut self) {
@@ -179,7 +215,7 @@ pub(super) async fn beat(node: Arc<Node>) {
     let mut ticks = interval(BEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let mut hints = match Hints::begin(&node.connection).await {
+        let mut hints = match Hints::begin(&node.connection, &node.start).await {
             Ok(hints) => hints,
             Err(error) => {
                 tracing::debug!(error = chain(&error), "hints of the cluster cannot be heard");
@@ -192,6 +228,7 @@ pub(super) async fn beat(node: Arc<Node>) {
             tokio::select! {
                 _ = ticks.tick() => {
                     node.look_at_state();
+                    node.look_at_agreement();
                     is_whole = true;
                 }
                 () = node.has_news.notified() => is_whole = false,
@@ -250,6 +287,9 @@ impl Node {
         let same_log = self.running.get().filter(|one| one.log.epoch().to_string() == beat.epoch);
         let beat = Heartbeat { newest: if same_log.is_some() { newest } else { 0 }, ..beat };
         let now = Instant::now();
+        if beat.node == self.name.as_str() {
+            return self.health.lock().hear_namesake(&beat.start, now);
+        }
         self.health.lock().hear(beat, now);
         if let Some(running) = same_log {
             running.wake(newest);
@@ -263,6 +303,7 @@ impl Node {
         let health = self.health.lock();
         Heartbeat {
             node: self.name.to_string(),
+            start: self.start.clone(),
             epoch: running.map(|running| running.log.epoch().to_string()).unwrap_or_default(),
             newest: running.map_or(0, |running| running.log.newest().max(health.lag.newest())),
             applied: running.map_or(0, |running| running.applied.borrow().seq),
@@ -272,7 +313,32 @@ impl Node {
             servers: health.reports.values().filter(|_| is_whole).cloned().collect(),
             compared: self.compared.lock().clone(),
             forgotten: self.forgotten(Instant::now()),
+            settings: if is_whole { self.settings.clone() } else { BTreeMap::new() },
         }
+    }
+
+    /// Names and settings that are not as they have to be, in words.
+    pub(super) fn disagreements(&self, now: Instant) -> Vec<String> {
+        let health = self.health.lock();
+        let own = Some(self.name.as_str()).filter(|_| health.has_namesake(now));
+        let mut found: Vec<String> =
+            own.into_iter().chain(health.peers.twice(now)).map(two_of_a_name).collect();
+        let others = health.peers.alive(now).map(|one| (&*one.node, &one.settings));
+        found.extend(differing([(self.name.as_str(), &self.settings)].into_iter().chain(others)));
+        found
+    }
+
+    /// Says in the log what is not as it has to be any more, and what is again.
+    fn look_at_agreement(&self) {
+        let found: BTreeSet<String> = self.disagreements(Instant::now()).into_iter().collect();
+        let mut told = self.disagreed.lock();
+        for new in found.difference(&told) {
+            tracing::error!(what = new, "the nodes do not agree");
+        }
+        for old in told.difference(&found) {
+            tracing::info!(what = old, "that is so no longer");
+        }
+        *told = found;
     }
 
     /// A node that is gone for good is not missed any more, here and where the other nodes are.
@@ -363,6 +429,23 @@ mod tests {
         let many = (0..100).map(|n| report(&format!("s{n}"), clock, true)).collect();
         health.hear(beat(many), now);
         assert_eq!(health.reports.len(), SERVERS_MAX);
+    }
+
+    #[test]
+    fn a_node_of_the_same_name_counts_once_it_was_heard_for_a_while() {
+        let begun = Instant::now();
+        let after = |millis| begun + Duration::from_millis(millis);
+        let mut health = Health::new();
+        assert!(!health.has_namesake(begun));
+        // The last words of the start before.
+        health.hear_namesake("before", begun);
+        health.hear_namesake("before", after(3));
+        assert!(!health.has_namesake(after(1000)));
+        health.hear_namesake("other", after(2000));
+        assert!(!health.has_namesake(after(2000)));
+        health.hear_namesake("other", after(3000));
+        assert!(health.has_namesake(after(3000)) && health.has_namesake(after(13_000)));
+        assert!(!health.has_namesake(after(13_001)));
     }
 
     #[test]

@@ -101,7 +101,9 @@ async fn begins(
 const CLAIMED: &str = "the log was begun by a store that had calls already";
 
 fn with_advice(why: &str) -> String {
-    format!("{why}: begin with a backup of another node (`rollcall backup` and `rollcall restore`)")
+    format!(
+        "{why}: begin with a backup of another node (`rollcall backup` there, `rollcall cluster seed` here)"
+    )
 }
 
 /// The id of the claim of a store.

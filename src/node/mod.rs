@@ -25,10 +25,13 @@ mod join;
 mod kept;
 mod lag;
 mod reader;
+mod shared;
 mod state;
 mod status;
+mod tasks;
 mod waiters;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -42,11 +45,13 @@ use tokio::time::{sleep, timeout};
 
 pub use crate::codec::MESSAGE_VERSION;
 pub use compare::Comparison;
+pub use shared::shared_settings;
 pub use status::NodeStatus;
 
 use health::{Health, Untrusted};
 use join::Joined;
 use state::State;
+use tasks::{guarded, guarded_thread};
 use waiters::Waiters;
 
 use crate::clock;
@@ -112,8 +117,12 @@ pub struct Accepted {
 /// One node of a cluster. Runs until [`Node::stop`].
 pub struct Node {
     name: ClusterName,
+    /// Which start of the node this is.
+    start: String,
     store: Arc<Store>,
     config: Cluster,
+    /// What has to be the same on all nodes.
+    settings: BTreeMap<String, String>,
     connection: Connection,
     monitors: Monitors,
     runtime: Handle,
@@ -133,6 +142,8 @@ pub struct Node {
     compared: Mutex<Option<Compared>>,
     /// Nodes that are gone for good, and since when that is told to the others.
     forgotten: Mutex<Vec<(String, Instant)>>,
+    /// What nodes do not agree on, as was told in the log of the process.
+    disagreed: Mutex<BTreeSet<String>>,
     /// There is something to tell other nodes.
     has_news: Notify,
     kept_something: Notify,
@@ -153,15 +164,21 @@ pub(crate) struct Running {
 
 impl Node {
     /// Begins to apply the log of the configuration, as tasks of this runtime. Servers that are not there are
-    /// waited for.
+    /// waited for. `settings` are those of [`shared_settings`].
     ///
     /// # Errors
     /// A file cannot be read; or the servers are there, and cannot keep what they acknowledge.
-    pub async fn start(store: Arc<Store>, config: Cluster) -> Result<Arc<Self>, NodeError> {
+    pub async fn start(
+        store: Arc<Store>,
+        config: Cluster,
+        settings: BTreeMap<String, String>,
+    ) -> Result<Arc<Self>, NodeError> {
         let connection = Connection::begin(Settings::of(&config)?).await?;
         let monitors = Monitors::of(&config)?;
         let node = Arc::new(Self {
             name: config.node.clone(),
+            start: random::uuid().simple().to_string(),
+            settings,
             waiters: Arc::new(Waiters::new(config.hold)),
             store,
             config,
@@ -176,6 +193,7 @@ impl Node {
             told: watch::Sender::new(State::Starting(None)),
             compared: Mutex::default(),
             forgotten: Mutex::default(),
+            disagreed: Mutex::default(),
             has_news: Notify::new(),
             kept_something: Notify::new(),
             stopping: watch::Sender::new(false),
@@ -189,10 +207,10 @@ impl Node {
                 let log = Log::of(&node.connection, epoch);
                 node.run(log, position)?;
             }
-            None => node.spawn(join(node.clone())),
+            None => node.spawn("task that joins the log", join(node.clone())),
         }
-        node.spawn(health::beat(node.clone()));
-        node.spawn(health::watch_servers(node.clone()));
+        node.spawn("task of heartbeats", health::beat(node.clone()));
+        node.spawn("task that looks at the servers", health::watch_servers(node.clone()));
         node.store.propose_by(Arc::new(Proposer(Arc::downgrade(&node))));
         Ok(node)
     }
@@ -260,18 +278,36 @@ impl Node {
         let (node, own) = (self.clone(), running.clone());
         let thread = std::thread::Builder::new().name("log reader".to_owned());
         // It ends with the follower, or with the store.
-        thread.spawn(move || reader::hand_on(&node, &own, batches, &to_settle))?;
-        self.spawn(reader::settle(self.clone(), running.clone(), under_way));
-        self.spawn(kept::keep(self.clone(), requests));
-        self.spawn(kept::forward(self.clone(), running.clone()));
+        thread.spawn(move || {
+            guarded_thread(&node.store, "log reader", || {
+                reader::hand_on(&node, &own, batches, &to_settle);
+            });
+        })?;
+        let settle = reader::settle(self.clone(), running.clone(), under_way);
+        self.spawn("task that waits for messages", settle);
+        self.spawn("task that keeps messages", kept::keep(self.clone(), requests));
+        self.spawn("task that forwards what is kept", kept::forward(self.clone(), running.clone()));
+        let (node, packer) = (self.clone(), running.packer.clone());
+        self.spawn("task that looks at the packer", async move {
+            packer.ended().await;
+            node.task_ended("packer");
+        });
         let _first = self.running.set(running);
         *self.waits_for.lock() = None;
         Ok(())
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let task = self.runtime.spawn(task);
+    /// Runs a task as long as the node.
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let task = self.runtime.spawn(guarded(self.store.clone(), name, task));
         self.tasks.lock().push(task.abort_handle());
+    }
+
+    /// A task has ended that ends with the node alone.
+    fn task_ended(&self, name: &str) {
+        if !*self.stopping.borrow() {
+            self.store.task_died(name, "its task has ended");
+        }
     }
 
     pub fn store(&self) -> &Arc<Store> {
@@ -518,9 +554,11 @@ impl Node {
         let since = *self.caught_up.borrow();
         let listened = since.is_some_and(|at| now.saturating_duration_since(at) >= LISTENS);
         let epoch = running.log.epoch().to_string();
-        listened
-            && self.broken().is_none()
-            && self.health.lock().peers.is_first(&self.name, &epoch, now)
+        if !listened || self.broken().is_some() {
+            return false;
+        }
+        let health = self.health.lock();
+        !health.has_namesake(now) && health.peers.is_first(&self.name, &epoch, now)
     }
 
     /// Whether lists are answered as they should be: an error says why not.
@@ -597,10 +635,15 @@ impl Node {
         let epoch = Epoch::from_bytes(position.epoch).to_string();
         let begun = Instant::now();
         loop {
-            let health = self.health.lock();
-            let others = health.peers.alive(Instant::now());
+            let (health, now) = (self.health.lock(), Instant::now());
+            let others = health.peers.alive(now);
             let behind = others.filter(|beat| beat.epoch != epoch || beat.applied < position.seq);
-            let behind: Vec<String> = behind.map(|beat| beat.node.clone()).collect();
+            let mut behind: Vec<String> = behind.map(|beat| beat.node.clone()).collect();
+            // Of two of a name one may have said so, and not the other.
+            behind.extend(health.peers.twice(now).map(str::to_owned));
+            behind.extend(Some(self.name.to_string()).filter(|_| health.has_namesake(now)));
+            behind.sort_unstable();
+            behind.dedup();
             drop(health);
             if behind.is_empty() || begun.elapsed() >= longest || *self.stopping.borrow() {
                 return behind;

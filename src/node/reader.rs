@@ -55,6 +55,7 @@ pub(super) fn hand_on(
             }
         }
     }
+    node.task_ended("follower of the log");
 }
 
 /// The error says why nothing more can be applied.

@@ -96,6 +96,9 @@ pub struct PeerFigures {
     pub same_log: bool,
     /// How long ago it was heard last.
     pub seen_seconds: f64,
+    /// Two nodes have this name.
+    #[serde(default)]
+    pub twice: bool,
 }
 
 /// A node that has not been heard for so long is a problem.
@@ -120,6 +123,7 @@ impl Node {
             kept: beat.kept,
             same_log: is_same(&beat.epoch),
             seen_seconds: ago.as_secs_f64(),
+            twice: health.peers.twice(now).any(|name| name == beat.node),
         });
         let mut status = NodeStatus {
             cluster: self.config.name.to_string(),
@@ -159,6 +163,7 @@ impl Node {
         status
             .problems
             .extend(waits.map(|why| format!("the next message of the log waits: {why}")));
+        status.problems.extend(self.disagreements(now));
         let more = problems(&status);
         status.problems.extend(more);
         status
@@ -186,6 +191,7 @@ impl Node {
             lag_seconds: status.lag.seconds,
             kept: status.kept.count,
             kept_bytes: status.kept.bytes,
+            problems: u64::try_from(status.problems.len()).unwrap_or(u64::MAX),
             kept_oldest_seconds: Duration::from_millis(age.unwrap_or_default()).as_secs_f64(),
             gaps: stats.map_or(0, ReadStats::gaps),
             rereads: stats.map_or(0, ReadStats::rereads),

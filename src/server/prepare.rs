@@ -12,7 +12,7 @@ use crate::cdrs::Credentials;
 use crate::config::Config;
 use crate::logs::AuditLog;
 use crate::ops::Failure;
-use crate::store::{Lock, OpenError};
+use crate::store::{Lock, OpenError, expect_node};
 use crate::{admin, clock, tls};
 
 /// All that a store is opened with.
@@ -36,6 +36,11 @@ impl Prepared {
             Err(OpenError::Missing { .. }) => None,
             Err(error) => return Err(failed(error)),
         };
+        if let (Some(held), Some(cluster)) = (&lock, config.cluster())
+            && let Err(error) = expect_node(held.dir(), cluster.node.as_str())
+        {
+            return Err(given_back(lock, failed(error)));
+        }
         let taken = match take(config, runtime_dir, activated) {
             Ok(taken) => taken,
             Err(failure) => return Err(given_back(lock, failure)),

@@ -24,9 +24,11 @@ use crate::domain::{Timestamp, exact_duration};
 use crate::forward::Forwarder;
 use crate::intake::Intake;
 use crate::logs::AuditLog;
-use crate::node::Node;
+use crate::node::{Node, shared_settings};
 use crate::ops::{self, Failure};
-use crate::store::{Change, OpenError, Options, Progress, Store, chain};
+use crate::store::{
+    Change, NodeName, OpenError, Options, Progress, Store, chain, read_node, write_node,
+};
 use crate::tls::TlsReloader;
 use crate::{admin, cdrs, clock, http, mirror, users};
 
@@ -112,7 +114,9 @@ pub fn serve(
         None if store.position().is_some() => return Err(Failure::new(of_a_cluster(config))),
         None => Intake::Alone(store.clone()),
         Some(cluster) => {
-            let node = runtime.block_on(Node::start(store.clone(), cluster));
+            note_node(config, cluster.node.as_str());
+            let node =
+                runtime.block_on(Node::start(store.clone(), cluster, shared_settings(config)));
             Intake::Cluster(node.map_err(|error| Failure::new(chain(&error)))?)
         }
     };
@@ -423,6 +427,18 @@ impl RunningServer<'_> {
             word(&token),
             demo::ACCOUNT
         )
+    }
+}
+
+/// Says in the data directory which node it is of, where that was never said.
+fn note_node(config: &Config, name: &str) {
+    let dir = &config.data_dir;
+    let noted = read_node(dir).and_then(|known| match known {
+        Some(_) => Ok(()),
+        None => write_node(dir, &NodeName { name: name.to_owned(), kept_after: 0 }),
+    });
+    if let Err(error) = noted {
+        tracing::warn!(error = chain(&error), "it cannot be noted of which node these data are");
     }
 }
 

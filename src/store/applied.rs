@@ -557,10 +557,19 @@ impl Shared {
         writer.segment().may_have_log().then(note)
     }
 
-    /// What the journal says of the log.
-    pub(super) fn recover_log(&self) -> Result<(), OpenError> {
+    /// What the journal says of the log. What was kept up to the sequence number `kept_after` is another node's.
+    pub(super) fn recover_log(&self, kept_after: u64) -> Result<(), OpenError> {
         let segments = self.view.segments.read().clone();
-        let found = LogScan::of(&segments)?;
+        let mut found = LogScan::of(&segments)?;
+        let all = found.kept.len();
+        found.kept.retain(|(_, head)| head.seq > kept_after);
+        let left = all - found.kept.len();
+        if left > 0 {
+            tracing::info!(
+                left,
+                "messages that the node of the backup had kept are left to that one"
+            );
+        }
         if let Some((position, logged_at, seq)) = found.applied {
             self.view.note_logged(logged_at);
             self.view.applied_seq.store(seq, Ordering::Release);

@@ -1,4 +1,4 @@
-//! Whether two stores hold the same calls: a hash over all of them.
+//! Whether two stores hold the same: a hash over all calls, and one over all settings.
 
 use ring::digest::{Context, SHA256};
 
@@ -17,6 +17,8 @@ pub struct Content {
     pub calls: u64,
     /// SHA-256 of the lines that an export has of them, account by account, oldest first.
     pub hash: [u8; 32],
+    /// SHA-256 of the names and hashes of tokens, accounts and all other settings, by their names.
+    pub settings: [u8; 32],
 }
 
 impl View {
@@ -45,8 +47,17 @@ impl View {
             }
             account = Some(next);
         }
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(hash.finish().as_ref());
-        Ok(Content { calls, hash: bytes })
+        let mut settings = Context::new(&SHA256);
+        for (name, digest) in self.access.read().digests() {
+            settings.update(&(name.len() as u64).to_le_bytes());
+            settings.update(name.as_bytes());
+            settings.update(digest);
+        }
+        let [hash, settings] = [hash, settings].map(|context| {
+            let mut bytes = [0; 32];
+            bytes.copy_from_slice(context.finish().as_ref());
+            bytes
+        });
+        Ok(Content { calls, hash, settings })
     }
 }

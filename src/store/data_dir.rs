@@ -84,6 +84,10 @@ impl Lock {
         }
     }
 
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Says that the store was closed in order.
     pub fn leave_clean(mut self) -> Result<(), OpenError> {
         self.write("clean\n")

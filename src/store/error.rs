@@ -50,6 +50,8 @@ pub enum StoreError {
         show_size(*.most)
     )]
     KeptFull { kept: u64, most: u64 },
+    #[error("the data are those of a node of a cluster, and change by its log alone")]
+    OfNode,
     #[error("{0}")]
     NoQuorum(String),
     #[error(
@@ -149,6 +151,14 @@ pub enum OpenError {
         path.display()
     )]
     Newer { path: PathBuf, found: String, known: u32 },
+    #[error(
+        "{} has the data of node {found:?}, and cluster.node is {wanted:?}: set cluster.node = {found:?}; a new node \
+         is made from a backup of another one (`rollcall cluster seed`) in a directory of its own; where {found:?} is to be \
+         called so from now on, and no other machine has its data, remove {}/NODE",
+        path.display(),
+        path.display()
+    )]
+    OtherNode { path: PathBuf, found: String, wanted: String },
     #[error("{} does not say what it should; it reads {text:?}", path.display())]
     Format { path: PathBuf, text: String },
     #[error(

@@ -56,6 +56,7 @@ mod list;
 mod log_map;
 mod logged;
 mod messages;
+mod node_name;
 mod open;
 mod options;
 mod outbox;
@@ -94,6 +95,7 @@ pub use list::{Listing, Slice};
 pub use log_map::LogPoint;
 pub use logged::logged;
 pub use messages::{Collected, Compacted, Depth};
+pub use node_name::{NodeName, expect_node, read_node, write_node};
 pub use open::Store;
 pub use options::{CdrOptions, Options, RetentionPolicy};
 pub use outbox::{

@@ -24,6 +24,7 @@ use super::messages::{
     BuildReason, CheckpointerMessage, Collected, CommitterMessage, Compacted, CompactorMessage,
     Depth,
 };
+use super::node_name::read_node;
 use super::options::Options;
 use super::outbox::{self, Outbox};
 use super::recovery::{Recovery, Start};
@@ -141,7 +142,7 @@ impl Store {
             options,
         };
         journal.writer.tell(shared.queue.doing.clone());
-        shared.recover_log()?;
+        shared.recover_log(read_node(&dir)?.map_or(0, |node| node.kept_after))?;
         let recovery = Recovery {
             is_new: !begun,
             was_clean: lock.was_clean,
@@ -266,6 +267,12 @@ impl Store {
                 return Err(error);
             }
         }
+    }
+
+    /// A task has panicked without which the server is not what it says. That is the end of the store, as where one of
+    /// its threads has.
+    pub fn task_died(&self, task: &str, panic: &str) {
+        self.shared.health.died(task, panic);
     }
 
     /// Has the compactor make a round, and waits for it.

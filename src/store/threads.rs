@@ -99,12 +99,13 @@ impl Health {
         self.failed.send_replace(Some(reason.to_owned()));
     }
 
-    /// A thread of the store has died. No other does its work, so that this is the end of the store.
-    fn died(&self, thread: &str, panic: &str) {
+    /// A thread of the store, or a task that it needs, has died. No other does its work, so that this is the end of the
+    /// store.
+    pub fn died(&self, thread: &str, panic: &str) {
         tracing::error!(
             thread,
             panic,
-            "a thread of the store has died; nothing more is acknowledged"
+            "a thread or a task has died that nothing goes on without; nothing more is acknowledged"
         );
         self.failed.send_replace(Some(format!("the {thread} panicked: {panic}")));
     }

@@ -340,11 +340,18 @@ impl<'a> Compactor<'a> {
     /// Deletes those of these calls that have ended, in small pieces. Returns how many.
     fn delete(&self, calls: &[CallId]) -> Result<u64, StoreError> {
         let mut deleted = 0;
-        for calls in calls.chunks(EXPIRED_AT_ONCE) {
+        // More than memory has room for would find none for good.
+        let at_once = self.shared.options.registry_calls.clamp(1, EXPIRED_AT_ONCE);
+        for calls in calls.chunks(at_once) {
             deleted += loop {
                 match self.shared.expire(calls, clock::now()) {
-                    // The checkpointer makes space.
-                    Err(StoreError::Busy) => self.rest(Duration::from_millis(10))?,
+                    // The checkpointer makes space, unless the disk has none.
+                    Err(StoreError::Busy) => {
+                        if let Some(error) = self.shared.short_of_space.lock().clone() {
+                            return Err(error);
+                        }
+                        self.rest(Duration::from_millis(10))?;
+                    }
                     done => break done?,
                 }
             };

@@ -15,8 +15,8 @@ async fn nodes_hear_each_other_through_different_servers_and_junk_is_passed_over
     let (first, second) =
         (servers.connect_to("node1", 0).await, servers.connect_to("node2", 1).await);
     assert_ne!(first.server(), second.server());
-    let own = Hints::begin(&first).await.unwrap();
-    let mut other = Hints::begin(&second).await.unwrap();
+    let own = Hints::begin(&first, "one").await.unwrap();
+    let mut other = Hints::begin(&second, "two").await.unwrap();
     let (say, mut heard) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(heartbeat) = other.next().await {
@@ -29,6 +29,7 @@ async fn nodes_hear_each_other_through_different_servers_and_junk_is_passed_over
     let reports = vec![];
     let told = Heartbeat {
         node: "node1".to_owned(),
+        start: "one".to_owned(),
         newest: 7,
         servers: reports,
         reads: 1,
@@ -36,7 +37,13 @@ async fn nodes_hear_each_other_through_different_servers_and_junk_is_passed_over
     };
     let mut peers = Peers::default();
     until("the other one hears it", async || {
-        for junk in ["", "{", "{\"node\":\"a.b\"}", "{\"node\":\"node2\"}", &"x".repeat(20_000)] {
+        for junk in [
+            "",
+            "{",
+            "{\"node\":\"a.b\"}",
+            "{\"node\":\"node2\",\"start\":\"two\"}",
+            &"x".repeat(20_000),
+        ] {
             stranger.publish("rc.pbx.hint", junk.to_owned().into()).await.unwrap();
         }
         own.tell(&told).await.unwrap();

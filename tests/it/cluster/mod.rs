@@ -4,6 +4,7 @@ mod admin;
 mod checker;
 mod commands;
 mod figures;
+mod join;
 mod kills;
 mod log;
 mod log_epochs;

@@ -11,13 +11,13 @@ use super::nats::log_options;
 use super::three::{Setup, Three, begun, create};
 
 /// What `status` says of a node.
-fn figures(node: &Rollcall) -> Value {
+pub fn figures(node: &Rollcall) -> Value {
     let figures: Value = serde_json::from_str(&node.figures()).unwrap();
     figures["cluster"].clone()
 }
 
 /// Waits until a node is in this state. Returns its figures.
-fn until_it_is(node: &Rollcall, state: &str) -> Value {
+pub fn until_it_is(node: &Rollcall, state: &str) -> Value {
     until(&format!("the node is {state}"), || {
         let figures = figures(node);
         (figures["state"] == state).then_some(figures)
@@ -175,9 +175,9 @@ fn a_node_that_is_further_behind_than_the_log_reaches_says_so_and_is_not_ready()
     three.start_node(2);
     let figures = until_it_is(&three.nodes[2], "behind");
     let why = figures["why"].as_str().unwrap();
-    assert!(why.contains("rollcall restore"), "{why}");
+    assert!(why.contains("rollcall cluster seed"), "{why}");
     let answer = ready(&three.nodes[2], "");
-    assert!(answer.status == 503 && answer.body.contains("rollcall restore"), "{answer:?}");
+    assert!(answer.status == 503 && answer.body.contains("rollcall cluster seed"), "{answer:?}");
     // The others have all of it and go on, and the three figures say so.
     let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(4));
     assert_eq!(three.targets.send(0, "GET", &path, &[], "").unwrap().status, 200);

@@ -54,7 +54,7 @@ pub struct Three {
     pub targets: Arc<Targets>,
     /// Of each node.
     pub configs: Vec<PathBuf>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Three {
@@ -72,7 +72,12 @@ impl Three {
         let agents = [0, 1, 2].map(|n| nodes[n].agent_within(CLIENT_TIMEOUT));
         let ports = [0, 1, 2].map(|n| AtomicU16::new(nodes[n].port));
         let targets = Arc::new(Targets { ports, agents, token });
-        Some(Self { servers, nodes, targets, configs, _dir: dir })
+        Some(Self { servers, nodes, targets, configs, dir })
+    }
+
+    /// Where files of a test are beside those of the machines.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn kill_node(&mut self, n: usize) {
@@ -82,6 +87,11 @@ impl Three {
     /// Starts a node. It listens when this returns, and may not be ready.
     pub fn start_node(&mut self, n: usize) {
         self.nodes[n].start();
+        self.is_reached(n);
+    }
+
+    /// Clients reach a node that was started.
+    pub fn is_reached(&self, n: usize) {
         self.targets.ports[n].store(self.nodes[n].port, Ordering::Release);
     }
 
