@@ -4,6 +4,7 @@
 //! in the same commit that applies it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,9 +60,13 @@ pub(super) async fn forward(node: Arc<Node>, running: Arc<Running>) {
             sleep(RETRY).await;
             continue;
         }
-        match forward_all(&node, &running, &mut said).await {
-            Ok(true) => {}
-            Ok(false) => {
+        // A node that reads nothing back lets go of nothing: it sends each message once.
+        let is_broken = node.broken().is_some();
+        let from = if is_broken { node.kept_in_log.load(Ordering::Acquire) } else { 0 };
+        match forward_all(&node, &running, from, &mut said).await {
+            Ok(Some(last)) if is_broken => node.kept_in_log.store(last, Ordering::Release),
+            Ok(Some(_)) => {}
+            Ok(None) => {
                 look_for_a_leader(&running).await;
                 let _or_not = timeout(RETRY, node.kept_something.notified()).await;
             }
@@ -73,14 +78,17 @@ pub(super) async fn forward(node: Arc<Node>, running: Arc<Running>) {
     }
 }
 
-/// Puts all that is kept now into the log, and waits until it was read back. False where nothing is kept. One goes
-/// first: whether the log takes anything is not to be tried with many.
+/// Puts all into the log that is kept now after this sequence number, and waits until it was read back. Returns the number up
+/// to which all is in the log, which is the first one where that is not known; none where nothing is kept. One goes first:
+/// whether the log takes anything is not to be tried with many.
 async fn forward_all(
     node: &Arc<Node>,
     running: &Arc<Running>,
+    from: u64,
     said: &mut Option<&'static str>,
-) -> Result<bool, StoreError> {
-    let (mut after, mut newest, mut width) = (0, 0, 1);
+) -> Result<Option<u64>, StoreError> {
+    let (mut after, mut newest, mut width) = (from, 0, 1);
+    let mut all_taken = true;
     let mut goes_on = true;
     let mut under_way = JoinSet::new();
     loop {
@@ -106,7 +114,7 @@ async fn forward_all(
                 *said = None;
             }
             Ok(Err(error)) => {
-                goes_on = false;
+                (goes_on, all_taken) = (false, false);
                 node.store.meter().cluster.failed(error.kind());
                 if said.replace(error.kind()) != Some(error.kind()) {
                     tracing::warn!(
@@ -115,10 +123,10 @@ async fn forward_all(
                     );
                 }
             }
-            Err(_) => goes_on = false,
+            Err(_) => (goes_on, all_taken) = (false, false),
         }
     }
-    if newest > 0 {
+    if newest > 0 && node.broken().is_none() {
         let mut applied = running.applied.subscribe();
         let _or_again =
             timeout(READ_BACK, applied.wait_for(|position| position.seq >= newest)).await;
@@ -126,7 +134,7 @@ async fn forward_all(
     if said.is_some() {
         sleep(RETRY).await;
     }
-    Ok(after > 0)
+    Ok((after > from).then_some(if all_taken { after } else { from }))
 }
 
 /// Where nothing is kept, the packer does not find out by itself that the log is back.

@@ -33,6 +33,7 @@ mod waiters;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -147,6 +148,8 @@ pub struct Node {
     /// There is something to tell other nodes.
     has_news: Notify,
     kept_something: Notify,
+    /// Of a node that reads nothing back: all that it keeps up to this sequence number is in the log.
+    kept_in_log: AtomicU64,
     stopping: watch::Sender<bool>,
     /// Held by threads that wait for the log: the runtime stays until they are done.
     waiting: RwLock<()>,
@@ -196,6 +199,7 @@ impl Node {
             disagreed: Mutex::default(),
             has_news: Notify::new(),
             kept_something: Notify::new(),
+            kept_in_log: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
             waiting: RwLock::default(),
             tasks: Mutex::default(),

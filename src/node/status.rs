@@ -1,5 +1,6 @@
 //! What a node says of itself, of the servers, and of the other nodes.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,9 @@ pub struct KeptFigures {
     pub bytes: u64,
     /// RFC 3339.
     pub oldest_at: Option<String>,
+    /// All of it is in the log as well, which this node does not read any more.
+    #[serde(default)]
+    pub in_log: bool,
 }
 
 /// A server that has the log, or was looked at.
@@ -112,6 +116,8 @@ impl Node {
         let running = self.running.get();
         let first_node = self.is_first();
         let KeptMessages { count, bytes, oldest } = self.store.kept();
+        let sent = self.kept_in_log.load(Ordering::Acquire);
+        let in_log = count > 0 && self.broken().is_some() && self.store.newest_kept() <= Some(sent);
         let up = *self.connection.link().borrow() == Link::Up;
         let epoch = running.map(|running| running.log.epoch().to_string());
         let health = self.health.lock();
@@ -150,6 +156,7 @@ impl Node {
                 count,
                 bytes,
                 oldest_at: oldest.map(|at| show_time(at).to_string()),
+                in_log,
             },
             clock_skew_seconds: seconds(health.skew),
             servers: servers(&health),
@@ -240,9 +247,13 @@ fn problems(status: &NodeStatus) -> Vec<String> {
     if status.kept.count > 0 {
         let count = counted(status.kept.count, "message");
         let oldest = status.kept.oldest_at.as_deref().unwrap_or("an unknown time");
-        problems.push(format!(
-            "{count} stand on this machine alone until the log takes them, the oldest of {oldest}"
-        ));
+        problems.push(if status.kept.in_log {
+            format!("{count} that this machine has kept are in the log; nothing is lost with it")
+        } else {
+            format!(
+                "{count} stand on this machine alone until the log takes them, the oldest of {oldest}"
+            )
+        });
     }
     let skew = status.clock_skew_seconds;
     if skew.abs() >= SKEW_MAX {

@@ -243,6 +243,11 @@ impl Store {
         }
     }
 
+    /// The sequence number of the message that was kept last; none where none is kept.
+    pub fn newest_kept(&self) -> Option<u64> {
+        self.shared.kept.state.lock().by_seq.last_key_value().map(|(seq, _)| *seq)
+    }
+
     /// The message that was kept first of those after this sequence number, read back from the journal, and its own
     /// number; none where none is kept. It waits for the disk.
     pub fn next_kept(&self, after: u64) -> Result<Option<(u64, MessageId, Bytes)>, StoreError> {

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -18,6 +18,8 @@ use super::writers::Load;
 const MORE: usize = 40;
 const MANY: usize = 400;
 const WORKERS: usize = 8;
+/// Longer than a message that was forwarded is waited for.
+const AGAIN: Duration = Duration::from_secs(8);
 
 /// How a node comes back whose directory is gone.
 #[derive(Debug, Clone, Copy)]
@@ -243,22 +245,23 @@ fn first_is_of_two(three: &Three) {
 fn a_node_that_is_made_of_a_backup_leaves_what_the_other_one_keeps_to_that_one() {
     let Some(mut three) = Three::up(&Setup::default()) else { return };
     let headers = [("content-type", "application/json")];
-    let post = |three: &Three, call: u32| {
+    let post = |three: &Three, n: usize, call: u32| {
         let body = event(call, "completed");
-        let sent = three.targets.send(0, "POST", "/v1/hooks/call-status", &headers, &body);
+        let sent = three.targets.send(n, "POST", "/v1/hooks/call-status", &headers, &body);
         sent.unwrap()
     };
-    assert_eq!(post(&three, 1).status, 204);
+    assert_eq!(post(&three, 0, 1).status, 204);
     let begun = three.rest();
     let leader = three.leader();
     let gone = [leader, (leader + 1) % MACHINES];
     for n in gone {
         three.servers.kill(n);
     }
-    for call in [2, 3] {
-        let kept = post(&three, call);
+    for (n, call) in [(0, 2), (0, 3), (2, 4)] {
+        let kept = post(&three, n, call);
         assert_eq!((kept.status, kept.header("rollcall-kept")), (204, Some("1")), "{kept:?}");
     }
+    three.kill_node(2);
     let count = three.figures(0)["kept"]["count"].as_u64().unwrap();
     assert!(count >= 1);
     let backup = three.backup(0, "backup");
@@ -284,13 +287,39 @@ fn a_node_that_is_made_of_a_backup_leaves_what_the_other_one_keeps_to_that_one()
     for n in gone {
         three.servers.run(n);
     }
-    let after = three.rest();
-    three.until_it_has_all(&fourth);
-    assert!(after.seq > begun.seq);
-    let token = &three.targets.token;
-    for call in [1, 2, 3] {
+    let token = three.targets.token.clone();
+    let shows = |node: &Rollcall, call: u32| {
         let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(call));
-        assert_eq!(fourth.get(token, &path).status, 200);
+        until("a node shows a call", || (node.get(&token, &path).status == 200).then_some(()));
+    };
+    for call in [1, 2, 3] {
+        for node in [&three.nodes[0], &three.nodes[1], &fourth] {
+            shows(node, call);
+        }
     }
+    // The third node comes back when the log has let go of what it lacks: what it has kept it brings there all the same, once.
+    with_log(&three.servers, async |_, log| {
+        let last = log.bounds().await.unwrap().last;
+        assert!(last > begun.seq);
+        log.trim(last).await.unwrap();
+    });
+    three.start_node(2);
+    until_it_is(&three.nodes[2], "behind");
+    let said = until("what it has kept is in the log", || {
+        let said = figures(&three.nodes[2]);
+        (said["kept"]["in_log"] == true).then_some(said)
+    });
+    assert!(said["problems"].to_string().contains("has kept are in the log"), "{said}");
+    shows(&three.nodes[0], 4);
+    let known = three.position(0).unwrap();
+    let since = Instant::now();
+    until("it had time to send it again", || (since.elapsed() > AGAIN).then_some(()));
+    assert_eq!(three.position(0).unwrap(), known);
+    three.kill_node(2);
+    let newer = three.backup(0, "newer");
+    three.seed(2, &newer);
+    three.start_node(2);
+    three.until_it_has_all(&fourth);
     assert_eq!(fourth.ok(&["export"]), three.nodes[1].ok(&["export"]));
+    assert_eq!(fourth.ok(&["export"]), three.nodes[2].ok(&["export"]));
 }
