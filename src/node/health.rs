@@ -47,6 +47,8 @@ pub(super) struct Health {
     pub unheard: Vec<String>,
     /// What the servers said of the log last, and when.
     pub bounds: Option<(Bounds, Instant)>,
+    /// The servers said nothing of it when they were asked last: its leader may be gone.
+    pub unanswered: bool,
     /// The servers have another log, of this epoch, or of none that can be read.
     pub other: Option<String>,
     /// What is wrong with the servers; none before they were looked at.
@@ -92,6 +94,7 @@ impl Health {
             reports: BTreeMap::new(),
             unheard: Vec::new(),
             bounds: None,
+            unanswered: false,
             other: None,
             problems: None,
             lag: Lag::default(),
@@ -252,7 +255,8 @@ pub(super) async fn watch_servers(node: Arc<Node>) {
         if let Some(running) = node.running.get() {
             look(&node, &running.log).await;
         }
-        let is_fine = node.refusal().is_none() && node.caught_up.borrow().is_some();
+        let is_answered = !node.health.lock().unanswered;
+        let is_fine = is_answered && node.refusal().is_none() && node.caught_up.borrow().is_some();
         sleep(if is_fine { LOOK } else { LOOK_AGAIN }).await;
     }
 }
@@ -262,9 +266,12 @@ pub(super) async fn look(node: &Node, log: &Log) {
     look_at_monitors(node, log.stream()).await;
     let bounds = log.bounds().await;
     let now = Instant::now();
+    let mut health = node.health.lock();
+    health.unanswered = bounds.is_err();
     if let Ok(bounds) = bounds {
-        node.health.lock().judge(log.epoch(), bounds, node.config.unverified_sync, now);
+        health.judge(log.epoch(), bounds, node.config.unverified_sync, now);
     }
+    drop(health);
     node.look_whether_caught_up(now);
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::Node;
+use super::state::State;
 use crate::clock;
 use crate::cluster::{Link, Problem, ReadStats};
 use crate::config::WithoutQuorum;
@@ -143,7 +144,10 @@ impl Node {
             },
             first_node,
             server: self.connection.server().filter(|_| up).map(|(name, _)| name),
-            leader: bounds.and_then(|bounds| bounds.leader.clone()),
+            // One that died is not named until another one leads.
+            leader: bounds
+                .filter(|_| !health.unanswered && state != State::Away)
+                .and_then(|bounds| bounds.leader.clone()),
             applied: running.map_or(0, |running| running.applied.borrow().seq),
             last: health.lag.newest(),
             first: bounds.map(|bounds| bounds.first),

@@ -103,6 +103,10 @@ fn an_incremental_backup_links_what_is_the_same_and_is_whole_alone() {
         text(rollcall.data()),
     ]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
+    // Standard output has no name to be given at the end.
+    let refused = run(&["backup", "-", "--data-dir", text(rollcall.data())]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("not written to standard output"), "{refused:?}");
 }
 
 #[test]

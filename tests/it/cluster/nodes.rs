@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rollcall::cluster::Log;
+use rollcall::cluster::{Heartbeat, Hints, Log};
 use serde_json::Value;
 
 use super::super::harness::{Printed, Rollcall, event, until};
@@ -131,6 +131,15 @@ fn nodes_are_compared_forgotten_and_made_of_a_backup() {
     let early = nodes[0].run(&["cluster", "forget", "node3"]);
     assert_eq!(early.code, Some(1), "{early:?}");
     assert!(early.stderr.contains("node node3 was heard"), "{early:?}");
+    // Nor is one waited for that has just ended; it is named.
+    let compared = nodes[0].run(&["cluster", "compare", "--json"]);
+    assert_eq!(compared.code, Some(1), "{compared:?}");
+    let compared: Value = serde_json::from_str(&compared.stdout).unwrap();
+    for node in compared["nodes"].as_array().unwrap() {
+        let is_gone = node["node"] == "node3";
+        assert!(node["hash"].is_null() == is_gone, "{compared}");
+        assert!(node["settings_hash"].is_null() == is_gone, "{compared}");
+    }
     let strange = nodes[0].run(&["cluster", "forget", "node9"]);
     assert!(strange.stderr.contains("these were heard: node2, node3, node4"), "{strange:?}");
     until("it is silent for long enough", || {
@@ -163,4 +172,20 @@ fn nodes_are_compared_forgotten_and_made_of_a_backup() {
     let refused = fifth.run(&["cluster", "seed", other.to_str().unwrap()]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("is of a server that was by itself"), "{refused:?}");
+
+    // A node that reads no message of the version that is written is named.
+    let told = std::thread::scope(|scope| {
+        let level = scope.spawn(|| nodes[0].run(&["cluster", "level"]));
+        runtime.block_on(async {
+            let hints = Hints::begin(&servers.connect("node7").await, "start").await.unwrap();
+            let node7 = Heartbeat { node: "node7".to_owned(), ..Heartbeat::default() };
+            while !level.is_finished() {
+                hints.tell(&node7).await.unwrap();
+                nats::pause().await;
+            }
+        });
+        level.join().unwrap()
+    });
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(told.stdout.contains("not every node reads that"), "{told:?}");
 }
