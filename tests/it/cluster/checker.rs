@@ -17,7 +17,7 @@ use super::super::load::STATUSES;
 use super::register::{Call, Content, Event, History, Outcome, Position, Read, Shown, Submission};
 
 /// All that a history says of one call.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct OneCall<'a> {
     events: BTreeMap<usize, Sent<'a>>,
     /// Numbers of events that one request brought.
@@ -28,6 +28,7 @@ struct OneCall<'a> {
 }
 
 /// An event that was sent, once or again.
+#[derive(Debug)]
 struct Sent<'a> {
     event: Event,
     first: Duration,
@@ -96,6 +97,7 @@ pub fn problems(history: &History) -> Vec<String> {
     let mut problems = Vec::new();
     positions.problems(&mut problems);
     for (call, one) in calls(history, &positions) {
+        let before = problems.len();
         for read in &one.reads {
             let mut found = Vec::new();
             one.check(read, &mut found);
@@ -106,6 +108,9 @@ pub fn problems(history: &History) -> Vec<String> {
             );
         }
         one.check_nodes(call, &mut problems);
+        if problems.len() > before {
+            problems.push(format!("all of that call: {one:#?}"));
+        }
     }
     for read in &history.reads {
         let asked = read.at_least.as_ref().zip(read.position.as_ref());
@@ -304,12 +309,13 @@ impl OneCall<'_> {
             let mut say = |problem: String| {
                 problems.push(format!("{} {}: {problem}: {later:?}", call.account(), call.sid()));
             };
-            let mut was_there = false;
-            let mut went = false;
-            for read in &earlier {
-                was_there |= read.shown != Shown::Absent;
-                went |= was_there && read.shown == Shown::Absent;
-            }
+            let there = earlier.iter().filter(|read| read.shown != Shown::Absent);
+            let was_there = there.clone().next().is_some();
+            // Of two at the same time either may have been answered by the earlier state.
+            let seen = there.map(|read| read.ended).min();
+            let went = earlier.iter().any(|read| {
+                read.shown == Shown::Absent && seen.is_some_and(|seen| seen <= read.begun)
+            });
             match &later.shown {
                 Shown::Present { events, .. } => {
                     if went {
@@ -445,6 +451,12 @@ mod tests {
             |history| history.reads.push(read(0, 110, 9, shows(&[0, 2, 5, 6], "completed"))),
             "it was deleted, and is there again",
         );
+        // An answer of before the call came in, beside one that showed it.
+        let mut history = good();
+        history.reads.push(Read { ended: at(29), ..read(0, 18, 4, shows(&[0, 2], "ringing")) });
+        history.reads.push(Read { position: None, ..read(0, 19, 1, Shown::Absent) });
+        history.reads.retain(|read| read.begun != at(20) || read.node != 0);
+        assert_eq!(problems(&history), Vec::<String>::new());
         only(|history| history.reads[1].shown = shows(&[2], "ringing"), "1 of the events [0, 2]");
         only(|history| history.reads[0].shown = shows(&[0, 2], "queued"), "rank is not Some(1)");
         only(
