@@ -294,6 +294,9 @@ pub(super) struct PurgeArgs {
     /// How long to wait for a backup or another reader that holds replaced files.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, allow_hyphen_values = true)]
     wait: Duration,
+    /// In a cluster: also erase it on all nodes and in the log, and wait for that. A single server does so anyway.
+    #[arg(long)]
+    now: bool,
     /// Say what would be deleted, and delete nothing.
     #[arg(long)]
     dry_run: bool,
@@ -301,8 +304,8 @@ pub(super) struct PurgeArgs {
 
 impl From<PurgeArgs> for crate::ops::Purge {
     fn from(purge: PurgeArgs) -> Self {
-        let PurgeArgs { number, mentions, call: calls, wait, dry_run } = purge;
-        Self { number, mentions, calls, wait, dry_run }
+        let PurgeArgs { number, mentions, call: calls, wait, now, dry_run } = purge;
+        Self { number, mentions, calls, wait, dry_run, now }
     }
 }
 

@@ -83,6 +83,7 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
         &[
             "rollcall purge --number +15551230001 --dry-run",
             "rollcall purge --number +15551230001 --mentions --wait 5m",
+            "rollcall purge --number +15551230001 --now",
         ],
     ),
     (&["doctor"], &["rollcall doctor", "rollcall doctor --json"]),

@@ -11,8 +11,8 @@ use super::table::{clean, table};
 use crate::clock;
 use crate::domain::{counted, show_size, was};
 use crate::ops::{
-    AccountInfo, AdminReply, CertificateInfo, CertificateList, CertificateRole, ForwardFigures,
-    Left, Purged, Summary, TokenInfo, Where,
+    AccountInfo, AdminReply, CertificateInfo, CertificateList, CertificateRole, Erasure,
+    ForwardFigures, Left, Missing, Purged, Summary, TokenInfo, Where,
 };
 use crate::store::{Checked, Collected, Expiring, RemovalReason};
 
@@ -266,6 +266,9 @@ fn forgotten(purged: &Purged) -> String {
     } else if purged.is_gone() && !purged.dry_run {
         text.push_str("\nevery file of the data directory was searched: the number is in none");
     }
+    if let Some(elsewhere) = &purged.elsewhere {
+        erased(&mut text, elsewhere);
+    }
     if !purged.dry_run {
         text.push_str(
             "\nnot searched: backups and exports made before, those who follow the change feed, and \
@@ -273,6 +276,29 @@ fn forgotten(purged: &Purged) -> String {
         );
     }
     text
+}
+
+/// What became of it on the nodes and in the log.
+fn erased(text: &mut String, Erasure { nodes, missing, trimmed, log }: &Erasure) {
+    if !nodes.is_empty() {
+        let _infallible = write!(text, "\nerased on the disk of {}", nodes.join(", "));
+    }
+    if let Some(last) = trimmed {
+        let _infallible =
+            write!(text, "\nthe log begins after message {last} now, and has it no more");
+    }
+    for Missing { node, why } in missing {
+        let _infallible = write!(text, "\nnot erased on node {node}: {why}");
+    }
+    if !missing.is_empty() {
+        text.push_str(
+            "\nthe log has it still: run this again once each node has erased it, or is forgotten (`rollcall cluster \
+             forget`)",
+        );
+    }
+    for why in log {
+        let _infallible = write!(text, "\nnot erased in the log: {why}");
+    }
 }
 
 fn imported(summary: &Summary) -> String {

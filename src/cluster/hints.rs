@@ -49,6 +49,12 @@ pub struct Heartbeat {
     pub forgotten: Vec<String>,
     /// Settings that have to be the same on all nodes, by their keys. They are told once a second; none says nothing.
     pub settings: BTreeMap<String, String>,
+    /// All that was deleted up to this message is erased on its disk, as far as this was asked for since its start.
+    pub erased: u64,
+    /// Why more of it is not; empty where nothing keeps it from that.
+    pub not_erased: String,
+    /// Somebody waits there until all nodes have erased what was deleted up to this message; 0 where nobody does.
+    pub erases: u64,
 }
 
 /// All calls of a node behind one message of the log.
@@ -189,7 +195,12 @@ impl Peers {
 
     /// Those that are alive.
     pub fn alive(&self, now: Instant) -> impl Iterator<Item = &Heartbeat> {
-        self.all(now).filter(|(_, ago)| *ago <= ALIVE).map(|(heartbeat, _)| heartbeat)
+        self.all(now).filter(|(_, ago)| Self::is_alive(*ago)).map(|(heartbeat, _)| heartbeat)
+    }
+
+    /// Whether a node that was heard so long ago counts as alive.
+    pub fn is_alive(ago: Duration) -> bool {
+        ago <= ALIVE
     }
 
     /// A node that is gone for good, unless it is alive.

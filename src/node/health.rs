@@ -293,6 +293,9 @@ impl Node {
         let newest = beat.newest;
         let same_log = self.running.get().filter(|one| one.log.epoch().to_string() == beat.epoch);
         let beat = Heartbeat { newest: if same_log.is_some() { newest } else { 0 }, ..beat };
+        if beat.erases <= beat.newest {
+            self.erasing.ask(beat.erases);
+        }
         let now = Instant::now();
         if beat.node == self.name.as_str() {
             return self.health.lock().hear_namesake(&beat.start, now);
@@ -308,7 +311,7 @@ impl Node {
         let running = self.running.get();
         let kept = self.store.kept().count;
         let health = self.health.lock();
-        Heartbeat {
+        let mut beat = Heartbeat {
             node: self.name.to_string(),
             start: self.start.clone(),
             epoch: running.map(|running| running.log.epoch().to_string()).unwrap_or_default(),
@@ -321,7 +324,11 @@ impl Node {
             compared: self.compared.lock().clone(),
             forgotten: self.forgotten(Instant::now()),
             settings: if is_whole { self.settings.clone() } else { BTreeMap::new() },
-        }
+            ..Heartbeat::default()
+        };
+        drop(health);
+        self.erasing.tell(&mut beat);
+        beat
     }
 
     /// Names and settings that are not as they have to be, in words.

@@ -20,6 +20,8 @@
 //! * A node that does not know whether it has all says so (`State`), and is not ready.
 
 mod compare;
+mod erase;
+mod filler;
 mod health;
 mod join;
 mod kept;
@@ -46,9 +48,12 @@ use tokio::time::{sleep, timeout};
 
 pub use crate::codec::MESSAGE_VERSION;
 pub use compare::Comparison;
+pub use erase::{Erasure, Missing};
 pub use shared::shared_settings;
 pub use status::NodeStatus;
 
+use erase::Erasing;
+use filler::Turnover;
 use health::{Health, Untrusted};
 use join::Joined;
 use state::State;
@@ -141,6 +146,8 @@ pub struct Node {
     told: watch::Sender<State>,
     /// What this store held behind the last mark.
     compared: Mutex<Option<Compared>>,
+    erasing: Erasing,
+    turnover: Mutex<Turnover>,
     /// Nodes that are gone for good, and since when that is told to the others.
     forgotten: Mutex<Vec<(String, Instant)>>,
     /// What nodes do not agree on, as was told in the log of the process.
@@ -195,6 +202,8 @@ impl Node {
             waits_for: Mutex::default(),
             told: watch::Sender::new(State::Starting(None)),
             compared: Mutex::default(),
+            erasing: Erasing::new(),
+            turnover: Mutex::new(Turnover::new(Instant::now())),
             forgotten: Mutex::default(),
             disagreed: Mutex::default(),
             has_news: Notify::new(),
@@ -296,6 +305,8 @@ impl Node {
             packer.ended().await;
             node.task_ended("packer");
         });
+        self.spawn("task that erases", erase::erase(self.clone(), running.clone()));
+        self.spawn("task that writes filler", filler::turn(self.clone(), running.clone()));
         let _first = self.running.set(running);
         *self.waits_for.lock() = None;
         Ok(())

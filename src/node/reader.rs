@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::{Node, Running, compare, join};
+use super::{Node, Running, compare, erase, join};
 use crate::cluster::{Position, StoredMessage};
 use crate::codec::{Message, MessageError, MessageId, decode_message};
 use crate::store::{AppliedMessage, ApplyTicket, LogPosition, chain};
@@ -78,9 +78,13 @@ fn hand_on_one(
         return Err(why);
     }
     let is_mark = compare::is_mark(&message.id, message.submissions.len());
+    if erase::is_request(&message.id, message.submissions.len()) {
+        node.erasing.ask(seq);
+    }
     let own = (&*message.node == node.name.as_str()).then_some(message.id);
     let position =
         LogPosition { epoch: running.log.epoch().bytes(), seq, crc: crc32c::crc32c(&bytes) };
+    node.turnover.lock().read(bytes.len(), Instant::now());
     drop(bytes);
     node.health.lock().lag.read(seq, at);
     let applied = AppliedMessage { position, logged_at: at, message };

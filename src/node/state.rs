@@ -44,7 +44,7 @@ impl State {
             Self::Behind { first } => Some(format!(
                 "this node is further behind than the log reaches, which begins with message {first}: make it \
                  anew in an empty directory with a backup of another node (`rollcall cluster seed`, or `rollcall restore \
-                 --node`)"
+                 --node`), and delete this one: it may have calls that were erased on the others"
             )),
             Self::Different(why) => {
                 Some(format!("the log is not the one that this node has applied: {why}"))

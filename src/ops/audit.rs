@@ -148,6 +148,7 @@ mod tests {
                 calls: Vec::new(),
                 wait: std::time::Duration::ZERO,
                 dry_run,
+                now: false,
             }))
         };
         assert_eq!((purge(false).what.as_str(), purge(false).object), ("purge", None));

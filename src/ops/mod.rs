@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::node::{Comparison, MESSAGE_VERSION, NodeStatus};
+pub use crate::node::{Comparison, Erasure, MESSAGE_VERSION, Missing, NodeStatus};
 pub use accounts::{AccountInfo, AccountSettings, NewKeep};
 pub use audit::AuditEntry;
 pub use certificates::{

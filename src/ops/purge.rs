@@ -13,6 +13,7 @@ use crate::clock;
 use crate::domain::{Call, CallField, CallId, Filter, Number, Order, Sighting};
 use crate::fsutil;
 use crate::intake::Intake;
+use crate::node::Erasure;
 use crate::store::{Change, Depth, ListRequest, Progress, Store};
 use crate::wire::write_export;
 
@@ -29,7 +30,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is not looked at where there are other nodes.
 const OTHER_NODES: &str = "note: the calls are deleted on every node, and only the files of this one were searched: they \
-                           leave the others within retention.erase_within, and the log within cluster.log_age";
+                           leave the others within retention.erase_within, and the log within cluster.log_age; --now does not wait for \
+                           that";
 
 /// What is to be forgotten.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +46,8 @@ pub struct Purge {
     pub wait: Duration,
     /// Say what would go, and do nothing.
     pub dry_run: bool,
+    /// Where there are other nodes: erase it on their disks and in the log as well, and wait for that.
+    pub now: bool,
 }
 
 /// Where something has a number.
@@ -79,13 +83,17 @@ pub struct Purged {
     pub settings: Vec<Where>,
     /// Files that have it still, or may have.
     pub files: Vec<Left>,
+    /// What became of it elsewhere, where that was asked for and there are other nodes.
+    pub elsewhere: Option<Erasure>,
 }
 
 impl Purged {
     /// Nothing of it is left, and nothing is undecided.
     pub fn is_gone(&self) -> bool {
         let left = self.mentions + self.unclear;
-        self.dry_run || (left == 0 && self.settings.is_empty() && self.files.is_empty())
+        let elsewhere = self.elsewhere.as_ref().is_none_or(Erasure::is_everywhere);
+        let here = left == 0 && self.settings.is_empty() && self.files.is_empty();
+        self.dry_run || (here && elsewhere)
     }
 }
 
@@ -104,6 +112,9 @@ pub(super) fn run(
     })?;
     let named = named(store, &purge.calls)?;
     if !purge.dry_run {
+        if let Some(node) = intake.node() {
+            node.until_none_is_kept(purge.wait).map_err(Failure::new)?;
+        }
         // What waits is found as well once it is a call.
         for changes in store.cdrs_to_place().chunks(CALLS_AT_ONCE) {
             intake.apply(changes, clock::now(), false)?;
@@ -132,17 +143,21 @@ pub(super) fn run(
     if purge.dry_run {
         return Ok(AdminReply::Purged(purged));
     }
-    store.collect_telling(Depth::Erase, &mut |progress| {
+    let mut tell = |progress| {
         let _gone = emit(Item::Progress(progress));
-    })?;
-    store.compact(&mut |progress| {
-        let _gone = emit(Item::Progress(progress));
-    })?;
+    };
+    match intake.node().filter(|_| purge.now) {
+        Some(node) => purged.elsewhere = Some(node.erase(purge.wait, &mut tell)?),
+        None => {
+            store.collect_telling(Depth::Erase, &mut tell)?;
+            store.compact(&mut tell)?;
+        }
+    }
     // What is replaced from now on is free of it.
     let replaced = store.replaced()?;
     wait_for_readers(store, purge.wait, emit)?;
     purged.files = left(store, context, &number, &replaced)?;
-    if intake.node().is_some() {
+    if intake.node().is_some() && !purge.now {
         let _gone = emit(Item::Note(OTHER_NODES));
     }
     Ok(AdminReply::Purged(purged))

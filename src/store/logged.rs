@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::outbox::Hook;
-use crate::access::SettingRow;
+use crate::access::{Replaces, SettingRow};
 use crate::codec::{LoggedChange, LoggedSetting, LoggedSubmission};
 use crate::domain::Timestamp;
 
@@ -37,6 +37,14 @@ pub fn logged(changes: &[Change], at: Timestamp) -> LoggedSubmission {
     LoggedSubmission { at, changes: changes.collect() }
 }
 
+/// A submission that has these bytes, 240 KiB at most, and changes nothing on any node: a setting that replaces what is nowhere.
+pub fn without_effect(bytes: Vec<u8>, at: Timestamp) -> LoggedSubmission {
+    // No content has that digest.
+    let replaces = Replaces::Content([0; 16]);
+    let setting = LoggedSetting { name: "filler".into(), json: bytes.into(), replaces };
+    LoggedSubmission { at, changes: vec![LoggedChange::Setting(setting)] }
+}
+
 /// The changes of a submission that was in a message.
 pub fn changes_of(submission: LoggedSubmission) -> Result<Vec<Change>, UnreadableHook> {
     let changes = submission.changes.into_iter().map(|change| {
@@ -67,7 +75,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::access::Replaces;
     use crate::codec;
     use crate::domain::{AccountSid, ApplicationSid, CallId, CallSid, samples};
 

@@ -93,7 +93,7 @@ pub use error::{OpenError, StoreError, chain};
 pub use kept::KeptMessages;
 pub use list::{Listing, Slice};
 pub use log_map::LogPoint;
-pub use logged::logged;
+pub use logged::{logged, without_effect};
 pub use messages::{Collected, Compacted, Depth};
 pub use node_name::{NodeName, expect_node, read_node, write_node};
 pub use open::Store;

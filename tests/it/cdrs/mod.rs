@@ -6,4 +6,4 @@ mod lines;
 mod orders;
 mod recorded;
 mod requests;
-mod writer;
+pub mod writer;

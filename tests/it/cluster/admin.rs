@@ -263,10 +263,23 @@ fn what_is_imported_or_forgotten_on_one_node_is_so_on_all() {
     let tagged = format!("\"customer_data\":{{\"note\":\"{padding}\"}},\"call_sid\"");
     let records = (0..700).map(|n| event(n, "completed").replace("\"call_sid\"", &tagged) + "\n");
     let records: String = records.collect();
-    let imported = three.nodes[0].run_with(&["import", "--json"], records.as_bytes());
-    assert_eq!(imported.code, Some(0), "{imported:?}");
-    let summary: Value = serde_json::from_str(&imported.stdout).unwrap();
-    assert_eq!((&summary["records"], &summary["outcome"]["new"]), (&json!(700), &json!(700)));
+    // Two nodes take the same file at once: each record is new to one of them.
+    let imported: Vec<Printed> = thread::scope(|scope| {
+        let import = |n: usize| three.nodes[n].run_with(&["import", "--json"], records.as_bytes());
+        let begun: Vec<_> = [0, 1].map(|n| scope.spawn(move || import(n))).into();
+        begun.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let summaries: Vec<Value> = imported
+        .iter()
+        .map(|printed| {
+            serde_json::from_str(&printed.stdout).unwrap_or_else(|_| panic!("{printed:?}"))
+        })
+        .collect();
+    let sum = |key: &str| -> u64 {
+        summaries.iter().map(|summary| summary["outcome"][key].as_u64().unwrap()).sum()
+    };
+    assert!(summaries.iter().all(|summary| summary["records"] == 700), "{summaries:?}");
+    assert_eq!((sum("new"), sum("unchanged")), (700, 700), "{summaries:?}");
     three.rest();
     let exported = |node: &Rollcall| node.ok(&["export"]).lines().count();
     for node in &three.nodes {

@@ -3,7 +3,9 @@
 mod admin;
 mod checker;
 mod commands;
+mod erasure;
 mod figures;
+mod handover;
 mod join;
 mod kills;
 mod log;

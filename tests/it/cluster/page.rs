@@ -66,6 +66,23 @@ impl Page {
         text.replace("/var/lib/", &format!("{dir}/machine{n}/"))
     }
 
+    /// Makes a node of a backup of the first one, with the page's commands. What speaks to another machine or to another
+    /// user does so here.
+    fn seed(&self, n: usize, first: &Path, own: &Path) {
+        let backups = self.path(&format!("backups{n}"));
+        fs::create_dir(&backups).unwrap();
+        let block = commands().into_iter().find(|block| block.contains("cluster seed")).unwrap();
+        let block = self.of(n, &block).replace("/var/backups/rollcall", backups.to_str().unwrap());
+        let here = format!(
+            "config={own}\nrollcall() {{ {ROLLCALL} \"$@\" --config \"$config\"; }}\n\
+             ssh() {{ shift; config={first}; \"$@\"; config={own}; }}\n\
+             sudo() {{ shift 2; \"$@\"; }}\nscp() {{ :; }}\nchown() {{ :; }}\nsystemctl() {{ :; }}\n",
+            own = own.display(),
+            first = first.display(),
+        );
+        shell(self.dir.path(), &(here + &block));
+    }
+
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
@@ -113,16 +130,30 @@ fn three_machines_as_the_page_says_take_events_while_one_of_them_is_dead() {
         create.contains("\nrollcall cluster create\n")
             || create.contains("rollcall cluster create\n")
     );
+    // The first node is a server that was by itself until now, and has calls.
+    let alone = fs::read_to_string(&nodes[0].1).unwrap();
+    let alone = page.write("alone.toml", alone.split("[cluster]").next().unwrap());
+    serve(&mut nodes[0].0, &alone);
+    let agent = nodes[0].0.new_agent();
+    let bearer = format!("Bearer {}", nodes[0].0.admin());
+    let headers = [("authorization", &*bearer), ("content-type", "application/x-ndjson")];
+    for n in 61..=65 {
+        let url = format!("https://{}1:8443/v1/hooks/call-status", page.network);
+        let answer = send(&agent, "POST", &url, &headers, event(n, "busy").as_bytes()).unwrap();
+        assert_eq!(answer.status, 204, "{answer:?}");
+    }
+    assert_eq!(nodes[0].0.stop(), Some(0));
     until("the log is made", || {
         let mut command = Command::new(ROLLCALL);
         command.args(["cluster", "create", "--config"]).arg(&nodes[0].1);
         (print(&mut command, b"").code == Some(0)).then_some(())
     });
     for n in 1..=3 {
+        if n > 1 {
+            page.seed(n, &nodes[0].1, &nodes[n - 1].1);
+        }
         let (node, config) = &mut nodes[n - 1];
-        let mut command = Command::new(ROLLCALL);
-        command.args(["serve", "--config"]).arg(&*config);
-        node.start_with(command);
+        serve(node, config);
         let url = format!("https://{}{n}:8443/readyz", page.network);
         let agent = node.new_agent();
         until("a node is ready", || {
@@ -141,8 +172,6 @@ fn three_machines_as_the_page_says_take_events_while_one_of_them_is_dead() {
 
     let front = balance(&page, &balancer);
     let agent = front_agent(&page.path("front.pem"));
-    let bearer = format!("Bearer {}", nodes[0].0.admin());
-    let headers = [("authorization", &*bearer), ("content-type", "application/x-ndjson")];
     let url = |path: &str| format!("https://localhost:{}{path}", front.port);
     let post = |n: u32| {
         let body = event(n, "busy");
@@ -173,7 +202,7 @@ fn three_machines_as_the_page_says_take_events_while_one_of_them_is_dead() {
     for n in 1..=3 {
         let path = format!("https://{}{n}:8443/v1/Accounts/{A1}/Calls/", page.network);
         let agent = nodes[n - 1].0.new_agent();
-        for call in 1..=60 {
+        for call in 1..=65 {
             until("each node has each call", || {
                 let url = format!("{path}{}", sid(call));
                 let answer = send(&agent, "GET", &url, &headers[..1], b"").ok()?;
@@ -182,7 +211,19 @@ fn three_machines_as_the_page_says_take_events_while_one_of_them_is_dead() {
         }
     }
     let answer = send(&agent, "GET", &url(&format!("/v1/Accounts/{A1}/Calls")), &headers[..1], b"");
-    assert_eq!(answer.unwrap().json().as_array().unwrap().len(), 60);
+    assert_eq!(answer.unwrap().json().as_array().unwrap().len(), 65);
+    // The servers let rollcall do what it takes to forget somebody, and nobody is missing.
+    let mut purge = Command::new(ROLLCALL);
+    purge.args(["purge", "--number", "+15550000005", "--now", "--config"]).arg(&nodes[1].1);
+    let purged = print(&mut purge, b"");
+    assert_eq!(purged.code, Some(0), "{purged:?}");
+}
+
+/// Starts a node with this configuration.
+fn serve(node: &mut Rollcall, config: &Path) {
+    let mut command = Command::new(ROLLCALL);
+    command.args(["serve", "--config"]).arg(config);
+    node.start_with(command);
 }
 
 fn start_server(conf: &Path) -> Child {

@@ -5,7 +5,7 @@ mod found;
 mod full;
 mod live;
 mod page;
-mod redis;
+pub mod redis;
 mod scripted;
 mod secure;
 mod writer;
