@@ -76,7 +76,7 @@ pub(super) async fn turn(node: Arc<Node>, running: Arc<Running>) {
                 "filler was written to the log, which has had little of late"
             ),
             Err(error) => {
-                tracing::warn!(error = chain(&error), "filler cannot be written to the log")
+                tracing::warn!(error = chain(&error), "filler cannot be written to the log");
             }
         }
     }

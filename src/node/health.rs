@@ -143,7 +143,7 @@ impl Health {
         match &mut self.namesake {
             Some(known) if known.start == start => known.last = now,
             namesake => {
-                *namesake = Some(Namesake { start: start.to_owned(), first: now, last: now })
+                *namesake = Some(Namesake { start: start.to_owned(), first: now, last: now });
             }
         }
     }

@@ -146,12 +146,11 @@ pub(super) fn run(
     let mut tell = |progress| {
         let _gone = emit(Item::Progress(progress));
     };
-    match intake.node().filter(|_| purge.now) {
-        Some(node) => purged.elsewhere = Some(node.erase(purge.wait, &mut tell)?),
-        None => {
-            store.collect_telling(Depth::Erase, &mut tell)?;
-            store.compact(&mut tell)?;
-        }
+    if let Some(node) = intake.node().filter(|_| purge.now) {
+        purged.elsewhere = Some(node.erase(purge.wait, &mut tell)?);
+    } else {
+        store.collect_telling(Depth::Erase, &mut tell)?;
+        store.compact(&mut tell)?;
     }
     // What is replaced from now on is free of it.
     let replaced = store.replaced()?;

@@ -123,7 +123,7 @@ fn nothing_of_a_person_stays_on_any_disk_of_three_machines() {
     for n in 0..MACHINES {
         for (what, found) in [("node", of_node(&three, n)), ("server", of_server(&three, n))] {
             let seen = |marker: &&str| found.iter().any(|one| one.ends_with(*marker));
-            assert!(MARKERS.iter().all(|marker| seen(marker)), "{what} {n}: {found:?}");
+            assert!(MARKERS.iter().all(seen), "{what} {n}: {found:?}");
         }
     }
 

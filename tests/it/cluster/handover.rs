@@ -48,7 +48,9 @@ fn write_states(
             redis.write(&state_of(A1, *call, &leg[*n]), now());
         }
         for call in calls {
-            node.into_iter().for_each(|node| is_so(three, node, *call, STATUSES[*n]));
+            if let Some(node) = node {
+                is_so(three, node, *call, STATUSES[*n]);
+            }
         }
     }
 }
