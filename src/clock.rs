@@ -8,7 +8,45 @@ use crate::domain::{Moment, Timestamp};
 /// This machine's time.
 #[expect(clippy::disallowed_methods, reason = "this is the module that reads the clock")]
 pub fn system_time() -> SystemTime {
-    SystemTime::now()
+    let now = SystemTime::now();
+    #[cfg(debug_assertions)]
+    let now = wrong::shifted(now);
+    now
+}
+
+/// A clock that is wrong, for tests of the whole program: no release has this.
+#[cfg(debug_assertions)]
+mod wrong {
+    use std::path::PathBuf;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+    use std::time::{Duration, Instant, SystemTime};
+
+    /// A file that says by how many milliseconds the clock is wrong, at any time.
+    const FILE: &str = "TEST_CLOCK_SHIFT";
+    /// How often it is read, in milliseconds.
+    const READ_EVERY: u64 = 20;
+
+    pub fn shifted(now: SystemTime) -> SystemTime {
+        static FROM: OnceLock<Option<(PathBuf, Instant)>> = OnceLock::new();
+        static READ: AtomicU64 = AtomicU64::new(0);
+        static SHIFT: AtomicI64 = AtomicI64::new(0);
+        let from = FROM.get_or_init(|| Some((std::env::var_os(FILE)?.into(), Instant::now())));
+        let Some((file, begun)) = from else { return now };
+        let passed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) + READ_EVERY;
+        let read = READ.load(Ordering::Acquire);
+        let is_due = passed >= read + READ_EVERY;
+        if is_due
+            && READ.compare_exchange(read, passed, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            && let Ok(text) = std::fs::read_to_string(file)
+            && let Ok(millis) = text.trim().parse()
+        {
+            SHIFT.store(millis, Ordering::Release);
+        }
+        let shift = SHIFT.load(Ordering::Acquire);
+        let by = Duration::from_millis(shift.unsigned_abs());
+        if shift < 0 { now - by } else { now + by }
+    }
 }
 
 /// This machine's time, in whole milliseconds.

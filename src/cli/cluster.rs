@@ -383,7 +383,7 @@ fn as_json(
             "max_bytes": bounds.max_bytes(),
             "max_age_s": bounds.max_age().as_secs(),
             "leader": bounds.leader,
-            "clock_ahead_ms": bounds.skew_millis,
+            "clock_ahead_ms": bounds.skew_millis(),
             "replicas": replicas.collect::<Vec<_>>(),
         })
     });

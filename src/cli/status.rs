@@ -15,6 +15,9 @@ use crate::ops::{
 use crate::store::{MirrorMode, Status};
 use crate::wire::parse_time;
 
+/// A clock of another node that differs by so many seconds is told.
+const SKEW_TOLD: f64 = 1.0;
+
 /// Problems for the operator; none where all is well.
 pub(super) fn problems(figures: &StatusFigures, running: bool) -> Vec<String> {
     let down = (!running).then(|| "no server is running".to_owned());
@@ -271,6 +274,9 @@ fn node_lines(node: &NodeStatus, now: Timestamp) -> Vec<(&'static str, String)> 
             let _infallible = write!(text, ", keeps {}", counted(peer.kept, "message"));
         }
         let _infallible = write!(text, ", heard {:.0} s ago", peer.seen_seconds);
+        if let Some(skew) = peer.clock_skew_seconds.filter(|skew| skew.abs() >= SKEW_TOLD) {
+            let _infallible = write!(text, ", its clock {skew:+.1} s");
+        }
         lines.push(("other node", clean(&text)));
     }
     lines

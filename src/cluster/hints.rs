@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::agree::Starts;
 use super::connection::Connection;
 use crate::config::ClusterName;
+use crate::domain::Timestamp;
 
 /// Bytes of one hint; longer ones are passed over.
 const HINT_BYTES_MAX: usize = 16 * 1024;
@@ -57,6 +58,13 @@ pub struct Heartbeat {
     pub erases: u64,
 }
 
+impl Heartbeat {
+    /// How long ago a server was looked at, when this was said; none where that is later than that.
+    pub fn age_of(&self, report: &ServerReport) -> Option<Duration> {
+        self.at.checked_sub(report.looked_at).map(Duration::from_millis)
+    }
+}
+
 /// All calls of a node behind one message of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -83,7 +91,8 @@ pub struct ServerReport {
     pub max_payload: u64,
     /// What it may still store.
     pub free_bytes: u64,
-    /// When it was looked at, in milliseconds since 1970, by the clock of who has looked: others pass it on. 0: not known.
+    /// When it was looked at, in milliseconds since 1970, by the clock of the node that tells it: others pass it on by their
+    /// own. 0: not known.
     pub looked_at: u64,
     /// Where it stores, if it is on this machine. It is told to no other node.
     #[serde(skip)]
@@ -221,6 +230,23 @@ impl Peers {
             .all(|peer| own.as_str() < &*peer.beat.node)
     }
 
+    /// Whether all that were ever heard were heard in the last seconds, and read this log: then none of them goes on with
+    /// it elsewhere without saying so.
+    pub fn hears_all(&self, epoch: &str, now: Instant) -> bool {
+        let mut all = self.all(now).peekable();
+        all.peek().is_some() && all.all(|(other, ago)| ago <= FIRST && other.epoch == epoch)
+    }
+
+    /// How far the clock of each node that is alive is ahead of this one's, which shows `clock`, in milliseconds.
+    pub fn ahead(&self, clock: Timestamp, now: Instant) -> impl Iterator<Item = (&str, i64)> {
+        let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
+        self.all(now).filter(|(_, ago)| *ago <= ALIVE).map(move |(other, ago)| {
+            let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+            let there = signed(other.at).saturating_add(ago);
+            (other.node.as_str(), there.saturating_sub(signed(clock.millis())))
+        })
+    }
+
     /// The greatest version of messages that every node reads.
     pub fn all_read(&self, own: u8, now: Instant) -> u8 {
         self.alive(now).map(|other| other.reads).fold(own, u8::min)
@@ -228,14 +254,17 @@ impl Peers {
 
     /// The reports of all servers that are watched by anyone, the newest of each.
     pub fn servers(&self, now: Instant) -> Vec<ServerReport> {
-        let mut newest: BTreeMap<&str, &ServerReport> = BTreeMap::new();
-        for report in self.alive(now).flat_map(|heartbeat| &heartbeat.servers) {
-            let slot = newest.entry(&report.name).or_insert(report);
-            if report.looked_at > slot.looked_at {
-                *slot = report;
+        let mut newest: BTreeMap<&str, (Duration, &ServerReport)> = BTreeMap::new();
+        for (beat, ago) in self.all(now).filter(|(_, ago)| *ago <= ALIVE) {
+            for report in &beat.servers {
+                let age = beat.age_of(report).unwrap_or_default().saturating_add(ago);
+                let slot = newest.entry(&report.name).or_insert((age, report));
+                if age < slot.0 {
+                    *slot = (age, report);
+                }
             }
         }
-        newest.into_values().cloned().collect()
+        newest.into_values().map(|(_, report)| report.clone()).collect()
     }
 }
 
@@ -296,6 +325,34 @@ mod tests {
         // Once one of them is called otherwise.
         peers.note(started("a", "1", &[]), after(15));
         assert!(!peers.is_first(&b, "e", after(15)) && peers.twice(after(15)).next().is_none());
+    }
+
+    #[test]
+    fn clocks_that_differ_are_told_and_do_not_make_a_report_newer() {
+        let begun = Instant::now();
+        let clock = Timestamp::from_millis(1_800_000_000_000).unwrap();
+        let server = |looked_at, sync_always| ServerReport {
+            name: "s".to_owned(),
+            looked_at,
+            sync_always,
+            ..ServerReport::default()
+        };
+        let mut peers = Peers::default();
+        let (at, ahead) = (clock.millis(), clock.millis() + 600_000);
+        // The one whose clock is ahead has looked a minute ago, the other one a second ago.
+        peers.note(
+            Heartbeat { at: ahead, servers: vec![server(ahead - 60_000, false)], ..beat("a", 1) },
+            begun,
+        );
+        peers.note(Heartbeat { at, servers: vec![server(at - 1000, true)], ..beat("b", 1) }, begun);
+        assert!(peers.servers(begun)[0].sync_always);
+        let later = begun + Duration::from_secs(2);
+        let clocks: Vec<_> = peers.ahead(clock.plus_millis(2000), later).collect();
+        assert_eq!(clocks, [("a", 600_000), ("b", 0)]);
+        assert!(peers.hears_all("e", later) && !peers.hears_all("other", later));
+        peers.note(beat("a", 1), begun + Duration::from_secs(9));
+        assert!(!peers.hears_all("e", begun + Duration::from_secs(9)), "b is silent");
+        assert!(!Peers::default().hears_all("e", begun), "nobody was heard");
     }
 
     #[test]

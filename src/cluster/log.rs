@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::client::{RequestError, RequestErrorKind};
 use async_nats::{HeaderMap, Message, Request};
@@ -98,15 +98,51 @@ pub struct Bounds {
     pub leader: Option<String>,
     /// The other servers that have it.
     pub replicas: Vec<ReplicaState>,
-    /// How far the leader's clock is ahead of this machine's, in milliseconds, to within the time that its answer took;
-    /// none where it does not say.
-    pub skew_millis: Option<i64>,
+    /// What the leader's clock shows; none where it does not say.
+    pub clock: Option<LeaderClock>,
     /// The position in another log after which this one was begun, where it takes the place of that one.
     pub after: Option<Position>,
     pub(super) config: StreamConfig,
 }
 
+/// What the clock of a leader shows, as it has said in an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaderClock {
+    pub at: Timestamp,
+    /// When it was asked, and when it had answered: `at` lies between.
+    pub asked: Instant,
+    pub answered: Instant,
+}
+
+impl LeaderClock {
+    /// What it shows now, at least.
+    pub fn time(&self, now: Instant) -> Timestamp {
+        later(self.at, now.saturating_duration_since(self.answered))
+    }
+
+    /// How far it is ahead of a clock that shows this now, in milliseconds; 0 where the time that the answer took explains it.
+    pub fn ahead_of(&self, clock: Timestamp, now: Instant) -> i64 {
+        let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
+        let least = self.time(now).millis();
+        let most = later(self.at, now.saturating_duration_since(self.asked)).millis();
+        match clock.millis() {
+            clock if clock < least => signed(least - clock),
+            clock if clock > most => -signed(clock - most),
+            _ => 0,
+        }
+    }
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.plus_millis(u64::try_from(by.as_millis()).unwrap_or(u64::MAX))
+}
+
 impl Bounds {
+    /// How far the leader's clock is ahead of this machine's, in milliseconds; none where it does not say.
+    pub fn skew_millis(&self) -> Option<i64> {
+        self.clock.map(|clock| clock.ahead_of(clock::now(), Instant::now()))
+    }
+
     /// How long messages are kept.
     pub fn max_age(&self) -> Duration {
         Duration::from_nanos(self.config.max_age)
@@ -381,9 +417,10 @@ impl Log {
     }
 
     pub async fn bounds(&self) -> Result<Bounds, ApiError> {
-        let asked = clock::now();
+        let asked = Instant::now();
         let info = self.info().await?;
-        let skew_millis = parse_time(&info.ts).map(|at| ahead(at, asked, clock::now()));
+        let answered = Instant::now();
+        let clock = parse_time(&info.ts).map(|at| LeaderClock { at, asked, answered });
         let cluster = info.cluster.unwrap_or_default();
         let replicas = cluster.replicas.into_iter().map(|replica| ReplicaState {
             name: replica.name,
@@ -401,7 +438,7 @@ impl Log {
             deleted: info.state.num_deleted,
             leader: Some(cluster.leader).filter(|leader| !leader.is_empty()),
             replicas: replicas.collect(),
-            skew_millis,
+            clock,
             after: after_of(&info.config),
             config: info.config,
         })
@@ -513,16 +550,6 @@ fn acknowledged(
     Ok(ack.seq)
 }
 
-/// How far a clock that said `at` between two moments is ahead of theirs, in milliseconds; 0 where it may agree.
-fn ahead(at: Timestamp, asked: Timestamp, answered: Timestamp) -> i64 {
-    let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
-    match (at.millis(), asked.millis(), answered.millis()) {
-        (at, asked, _) if at < asked => -signed(asked - at),
-        (at, _, answered) if at > answered => signed(at - answered),
-        _ => 0,
-    }
-}
-
 fn stream_of(cluster: &ClusterName) -> String {
     format!("RC_{cluster}")
 }
@@ -592,8 +619,13 @@ mod tests {
     #[test]
     fn a_clock_is_ahead_by_what_the_time_of_the_answer_does_not_explain() {
         let at = |millis: u64| Timestamp::from_millis(1_800_000_000_000 + millis).unwrap();
+        let asked = Instant::now();
+        let after = |millis: u64| asked + Duration::from_millis(millis);
+        // It was asked when this machine's clock showed 100, and had answered at 110; it is 150 now.
         for (said, expected) in [(100, 0), (105, 0), (110, 0), (99, -1), (5110, 5000)] {
-            assert_eq!(ahead(at(said), at(100), at(110)), expected);
+            let clock = LeaderClock { at: at(said), asked, answered: after(10) };
+            assert_eq!(clock.ahead_of(at(150), after(50)), expected);
+            assert_eq!(clock.time(after(50)), at(said + 40));
         }
     }
 

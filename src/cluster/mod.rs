@@ -40,8 +40,8 @@ pub use epoch::{Epoch, EpochError};
 pub use follow::{Follower, Following, Stopped};
 pub use hints::{Compared, Heartbeat, HintError, Hints, Peers, ServerReport};
 pub use log::{
-    ApiError, AppendError, Bounds, Log, LogOptions, OpenError, ReplicaState, StoredMessage,
-    TrimError, message_bytes_for,
+    ApiError, AppendError, Bounds, LeaderClock, Log, LogOptions, OpenError, ReplicaState,
+    StoredMessage, TrimError, message_bytes_for,
 };
 pub use monitor::{MonitorError, Monitors};
 pub use observe::{CreateError, Observed, ServersSeen, create, observe};

@@ -10,6 +10,7 @@ use super::hints::{Heartbeat, Hints, Peers, ServerReport};
 use super::log::{ApiError, Bounds, Log, LogOptions, OpenError, REPLICAS};
 use super::monitor::{MonitorError, Monitors};
 use super::verify::{Problem, verify, verify_servers};
+use crate::clock;
 use crate::domain::counted;
 
 /// How long nodes are listened to: each says something once a second.
@@ -29,6 +30,8 @@ pub struct ServersSeen {
     pub nodes: Vec<Heartbeat>,
     /// Names and settings that are not as they have to be, in words.
     pub disagreements: Vec<String>,
+    /// By how many milliseconds the clock of each is ahead of this machine's.
+    pub clocks: Vec<(String, i64)>,
 }
 
 /// What there is.
@@ -64,9 +67,11 @@ pub async fn servers(connection: &Connection, monitors: &Monitors, stream: &str)
     let (found, peers) = tokio::join!(monitors.look(stream), listen(connection));
     let now = Instant::now();
     let nodes = peers.all(now).map(|(heartbeat, _)| heartbeat.clone()).collect();
+    let clocks = peers.ahead(clock::now(), now).map(|(node, ahead)| (node.to_owned(), ahead));
+    let clocks = clocks.collect();
     let mut disagreements: Vec<String> = peers.twice(now).map(two_of_a_name).collect();
     disagreements.extend(differing(peers.alive(now).map(|one| (&*one.node, &one.settings))));
-    let mut seen = ServersSeen { nodes, disagreements, ..ServersSeen::default() };
+    let mut seen = ServersSeen { nodes, disagreements, clocks, ..ServersSeen::default() };
     let told = peers.servers(now).into_iter().map(|report| (report.name.clone(), report));
     let mut reports: BTreeMap<String, ServerReport> = told.collect();
     for one in found {

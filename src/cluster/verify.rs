@@ -160,7 +160,7 @@ mod tests {
             deleted: 0,
             leader: Some("n1".to_owned()),
             replicas: vec![replica("n2"), replica("n3")],
-            skew_millis: None,
+            clock: None,
             after: None,
             config,
         }

@@ -595,9 +595,10 @@ cluster: ClusterSection {
     /// How long the log is tried before events are kept or refused.
     hold: Duration = Duration::from_secs(2), Form::Duration(100..=30 * SECOND);
 
-    /// How far a node may be behind the log before load balancers are told to pass it over.
+    /// How far a node may be behind the log, or for how long it may not know how far the log reaches,
+    /// before load balancers are told to pass it over.
     ///
-    /// `/readyz` is 503 then.
+    /// `/readyz` is 503 then. It is not where all other nodes are heard: then none is further.
     max_lag: Duration = Duration::from_mins(1), Form::Duration(SECOND..=DAY);
 
     /// How long the log keeps messages.

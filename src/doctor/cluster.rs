@@ -141,8 +141,11 @@ pub(super) fn judge(
         )),
         Ok((_, bounds)) => {
             findings.extend(about_log(config, cluster, &object, bounds));
-            findings.extend(bounds.skew_millis.map(|skew| about_clock(&object, skew)));
+            findings.extend(bounds.skew_millis().map(|skew| about_clock(&object, "its leader", skew)));
         }
+    }
+    for (node, ahead) in &observed.servers.clocks {
+        findings.push(about_clock(&format!("node {node}"), "this node", *ahead));
     }
     findings.extend(observed.problems.iter().map(|problem| about_problem(&object, problem)));
     let disagreements = observed.servers.disagreements.iter().map(|what| {
@@ -238,15 +241,16 @@ fn about_log(config: &Config, cluster: &Cluster, object: &str, bounds: &Bounds) 
     findings
 }
 
-/// How far the leader's clock is ahead.
-fn about_clock(object: &str, skew_millis: i64) -> Finding {
+/// How far a clock is ahead.
+fn about_clock(object: &str, whose: &str, skew_millis: i64) -> Finding {
     let apart = skew_millis.unsigned_abs();
     let shown = exact_duration(Duration::from_millis(apart));
     let which = if skew_millis > 0 { "ahead of" } else { "behind" };
-    let what = format!("the clock of its leader is {shown} {which} this machine's");
-    let advice = "set both clocks, and keep them so (chrony); messages of the log end by the clocks of the nats-servers";
+    let what = format!("the clock of {whose} is {shown} {which} this machine's");
+    let advice = "set both clocks, and keep them so (chrony): events have the times of the node that takes them, and messages \
+                  of the log end by the clocks of the nats-servers";
     if apart <= SKEW_TOLD_MILLIS {
-        Finding::ok(object, "the clocks of its leader and of this machine agree")
+        Finding::ok(object, format!("the clocks of {whose} and of this machine agree"))
     } else if apart <= SKEW_MAX_MILLIS {
         Finding::warn(object, what, advice)
     } else {

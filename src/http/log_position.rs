@@ -25,7 +25,14 @@ const BEHIND_MAX: Duration = Duration::from_secs(2);
 /// on shows all of that.
 pub(super) async fn at_least(request: &ApiRequest<'_>) -> Result<Option<LogPosition>, ApiError> {
     let store = &request.context.store;
-    let Some(own) = store.log_epoch() else { return Ok(None) };
+    let Some(own) = store.log_epoch() else {
+        // A node that has not begun with the log has reached nothing of it.
+        let is_node = request.context.intake.node().is_some();
+        if is_node && request.headers.contains_key(AT_LEAST) {
+            return Err(StoreError::Behind { applied: 0 }.into());
+        }
+        return Ok(None);
+    };
     if let Some(wanted) = request.headers.get(AT_LEAST) {
         let text = String::from_utf8_lossy(wanted.as_bytes());
         let message = message_of(&text, &own)?;

@@ -432,7 +432,7 @@ impl Scrape {
             ),
             (
                 "rollcall_cluster_clock_skew_seconds",
-                "How far the clock of the log's leader is ahead of this machine's",
+                "How far a clock is ahead of this machine's, that of the log's leader or of another node: the one that differs most",
                 node.clock_skew_seconds,
             ),
         ] {

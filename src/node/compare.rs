@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
@@ -20,6 +21,8 @@ const MARK: &[u8; 8] = b"compare\0";
 const LONGEST: Duration = Duration::from_mins(5);
 /// A node that says nothing for so long is not waited for.
 const SILENT: Duration = Duration::from_secs(15);
+/// How long it is tried to put the mark into the log: a leader may just be elected.
+const ELECTION: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What all nodes held behind one message.
@@ -109,9 +112,15 @@ impl Node {
         if let Some(begin) = id.first_chunk_mut() {
             *begin = *MARK;
         }
-        let mark = assemble(self.name.as_str(), id, &[] as &[Vec<u8>]);
-        let seq = running.log.append(mark.into(), APPEND_TIMEOUT).await;
-        let seq = seq.map_err(|error| StoreError::NoQuorum(chain(&error)))?;
+        let mark = Bytes::from(assemble(self.name.as_str(), id, &[] as &[Vec<u8>]));
+        let begun = Instant::now();
+        let seq = loop {
+            match running.log.append(mark.clone(), APPEND_TIMEOUT).await {
+                Ok(seq) => break seq,
+                Err(error) if error.passes() && begun.elapsed() < ELECTION => sleep(PAUSE).await,
+                Err(error) => return Err(StoreError::NoQuorum(chain(&error))),
+            }
+        };
         running.wake(seq);
         let own = |beat: &Heartbeat| beat.epoch == epoch;
         let alive: Vec<String> = {

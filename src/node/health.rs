@@ -13,11 +13,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::{Node, Running};
 use crate::clock;
 use crate::cluster::{
-    Bounds, Epoch, Heartbeat, Hints, Log, Peers, Problem, ServerReport, differing, two_of_a_name,
-    verify,
+    Bounds, Epoch, Heartbeat, Hints, LeaderClock, Log, Peers, Problem, ServerReport, differing,
+    two_of_a_name, verify,
 };
 use crate::codec::MESSAGE_VERSION;
-use crate::domain::counted;
+use crate::domain::{Timestamp, counted};
 use crate::store::chain;
 
 use super::lag::Lag;
@@ -41,8 +41,8 @@ const SERVERS_MAX: usize = 16;
 /// What is known at a time.
 pub(super) struct Health {
     pub peers: Peers,
-    /// The newest of each server.
-    pub reports: BTreeMap<String, ServerReport>,
+    /// The newest of each server, and when it was looked at.
+    pub reports: BTreeMap<String, (ServerReport, Instant)>,
     /// Why monitors say nothing.
     pub unheard: Vec<String>,
     /// What the servers said of the log last, and when.
@@ -54,8 +54,10 @@ pub(super) struct Health {
     /// What is wrong with the servers; none before they were looked at.
     pub problems: Option<Vec<Problem>>,
     pub lag: Lag,
-    /// How far the clock of the log's leader is ahead of this one, in milliseconds.
-    pub skew: i64,
+    /// What the clock of the log's leader shows, as it has said last.
+    pub leader_clock: Option<LeaderClock>,
+    /// When it was known last how far the log reaches: its leader has said so, or has taken a message.
+    pub leader_heard: Option<Instant>,
     /// The log reached so far when it was looked at after the start: what is shown before that is applied is of before.
     pub goal: Option<u64>,
     /// It has been seen once. A leader that was just elected may not have its end in place yet: it is looked at again.
@@ -98,7 +100,8 @@ impl Health {
             other: None,
             problems: None,
             lag: Lag::default(),
-            skew: 0,
+            leader_clock: None,
+            leader_heard: None,
             goal: None,
             seen: false,
             namesake: None,
@@ -160,25 +163,58 @@ impl Health {
         (self.goal, self.seen) = (None, false);
     }
 
-    fn note_reports(&mut self, reports: impl IntoIterator<Item = ServerReport>) {
-        for report in reports {
-            let is_known = self.reports.contains_key(&report.name);
-            if !is_known && self.reports.len() >= SERVERS_MAX {
-                continue;
-            }
-            let slot = self.reports.entry(report.name.clone()).or_default();
-            if !is_known || slot.looked_at <= report.looked_at {
-                *slot = report;
-            }
+    fn note_report(&mut self, report: ServerReport, looked: Instant) {
+        let is_newer = match self.reports.get(&report.name) {
+            Some((_, known)) => *known <= looked,
+            None => self.reports.len() < SERVERS_MAX,
+        };
+        if is_newer {
+            self.reports.insert(report.name.clone(), (report, looked));
         }
     }
 
+    /// What is known of servers, by this machine's clock.
+    pub fn reports(&self, clock: Timestamp, now: Instant) -> Vec<ServerReport> {
+        let known = self.reports.values().map(|(report, looked)| {
+            let ago = now.saturating_duration_since(*looked).as_millis();
+            let ago = u64::try_from(ago).unwrap_or(u64::MAX);
+            ServerReport { looked_at: clock.minus_millis(ago).millis(), ..report.clone() }
+        });
+        known.collect()
+    }
+
+    /// A message of this number has just been put into the log.
+    pub fn logged(&mut self, seq: u64, now: Instant) {
+        self.leader_heard = Some(now);
+        self.lag.heard(seq, now);
+    }
+
+    /// What the log's clock shows, as far as is known; this machine's may be set at any time.
+    pub fn log_clock(&self, clock: Timestamp, now: Instant) -> Timestamp {
+        self.leader_clock.map_or(clock, |leader| leader.time(now))
+    }
+
+    /// How far it is ahead of this machine's, which shows this, in milliseconds.
+    pub fn skew(&self, clock: Timestamp, now: Instant) -> i64 {
+        self.leader_clock.map_or(0, |leader| leader.ahead_of(clock, now))
+    }
+
+    /// The earliest of the clocks that are known: this machine's, those of the other nodes, the log's.
+    pub fn earliest(&self, clock: Timestamp, now: Instant) -> Timestamp {
+        let others = self.peers.ahead(clock, now).map(|(_, ahead)| ahead);
+        let ahead = others.chain([self.skew(clock, now)]).min().unwrap_or_default();
+        clock.minus_millis(ahead.min(0).unsigned_abs())
+    }
+
     fn hear(&mut self, beat: Heartbeat, now: Instant) {
-        // What is not yet is not believed: it would count for longer than what is true by then.
-        let clock = clock::now().plus_millis(60_000).millis();
-        let reports: Vec<_> =
-            beat.servers.iter().filter(|report| report.looked_at <= clock).cloned().collect();
-        self.note_reports(reports);
+        for report in &beat.servers {
+            // What is not yet, by the clock of who tells it, is not believed: it would count for longer than what is true
+            // by then. The clocks of two nodes may differ.
+            let looked = beat.age_of(report).and_then(|age| now.checked_sub(age));
+            if let Some(looked) = looked {
+                self.note_report(report.clone(), looked);
+            }
+        }
         self.lag.heard(beat.newest, now);
         for gone in &beat.forgotten {
             self.peers.forget(gone, now);
@@ -198,9 +234,12 @@ impl Health {
             self.goal.get_or_insert(bounds.last);
         }
         self.seen |= is_whole;
-        self.skew = bounds.skew_millis.unwrap_or(self.skew);
+        self.leader_clock = bounds.clock.or(self.leader_clock);
+        if bounds.leader.is_some() {
+            self.leader_heard = Some(now);
+        }
         self.lag.heard(bounds.last, now);
-        let reports: Vec<_> = self.reports.values().cloned().collect();
+        let reports: Vec<_> = self.reports.values().map(|(report, _)| report.clone()).collect();
         self.find(verify(&present(&bounds), &reports, unverified_sync), now);
         self.bounds = Some((bounds, now));
     }
@@ -249,40 +288,58 @@ pub(super) async fn beat(node: Arc<Node>) {
     }
 }
 
-/// Looks at the servers, for as long as it runs.
+/// Looks at the log and at its servers, for as long as it runs. A monitor that does not answer holds up nothing but other
+/// monitors.
 pub(super) async fn watch_servers(node: Arc<Node>) {
+    tokio::join!(watch_log(&node), watch_monitors(&node));
+}
+
+async fn watch_log(node: &Node) {
     loop {
+        let mut is_heard = false;
         if let Some(running) = node.running.get() {
-            look(&node, &running.log).await;
+            is_heard = look(node, &running.log).await;
         }
-        let is_answered = !node.health.lock().unanswered;
-        let is_fine = is_answered && node.refusal().is_none() && node.caught_up.borrow().is_some();
-        sleep(if is_fine { LOOK } else { LOOK_AGAIN }).await;
+        let is_fine = is_heard && node.is_fine();
+        // Whether its lists are current is to be known before they are not.
+        let often = LOOK.min(node.config.max_lag / 4);
+        sleep(if is_fine { often } else { LOOK_AGAIN.min(often) }).await;
     }
 }
 
-/// Looks once at the servers of a log, and at the log.
-pub(super) async fn look(node: &Node, log: &Log) {
-    look_at_monitors(node, log.stream()).await;
+async fn watch_monitors(node: &Node) {
+    loop {
+        if let Some(running) = node.running.get() {
+            look_at_monitors(node, running.log.stream()).await;
+        }
+        sleep(if node.is_fine() { LOOK } else { LOOK_AGAIN }).await;
+    }
+}
+
+/// Looks once at a log. Whether its leader has said how far it reaches.
+async fn look(node: &Node, log: &Log) -> bool {
     let bounds = log.bounds().await;
     let now = Instant::now();
+    let is_heard = bounds.as_ref().is_ok_and(|bounds| bounds.leader.is_some());
     let mut health = node.health.lock();
-    health.unanswered = bounds.is_err();
+    health.unanswered = !is_heard;
     if let Ok(bounds) = bounds {
         health.judge(log.epoch(), bounds, node.config.unverified_sync, now);
     }
     drop(health);
     node.look_whether_caught_up(now);
+    is_heard
 }
 
 /// Looks once at the servers whose monitors this node may ask.
 pub(super) async fn look_at_monitors(node: &Node, stream: &str) {
     let looked = node.monitors.look(stream).await;
+    let now = Instant::now();
     let mut health = node.health.lock();
     health.unheard.clear();
     for report in looked {
         match report {
-            Ok(report) => health.note_reports([report]),
+            Ok(report) => health.note_report(report, now),
             Err(error) => health.unheard.push(error.to_string()),
         }
     }
@@ -311,6 +368,7 @@ impl Node {
         let running = self.running.get();
         let kept = self.store.kept().count;
         let health = self.health.lock();
+        let (clock, now) = (clock::now(), Instant::now());
         let mut beat = Heartbeat {
             node: self.name.to_string(),
             start: self.start.clone(),
@@ -319,10 +377,10 @@ impl Node {
             applied: running.map_or(0, |running| running.applied.borrow().seq),
             kept,
             reads: MESSAGE_VERSION,
-            at: clock::now().millis(),
-            servers: health.reports.values().filter(|_| is_whole).cloned().collect(),
+            at: clock.millis(),
+            servers: if is_whole { health.reports(clock, now) } else { Vec::new() },
             compared: self.compared.lock().clone(),
-            forgotten: self.forgotten(Instant::now()),
+            forgotten: self.forgotten(now),
             settings: if is_whole { self.settings.clone() } else { BTreeMap::new() },
             ..Heartbeat::default()
         };
@@ -429,19 +487,56 @@ mod tests {
 
     #[test]
     fn the_newest_word_of_a_server_counts_and_none_of_times_to_come() {
-        let now = Instant::now();
+        let begun = Instant::now();
+        let now = begun + Duration::from_hours(1);
         let mut health = Health::new();
+        // Its sender's clock is ten minutes ahead, or behind: nothing depends on that.
         let clock = clock::now().millis();
-        let beat = |servers| Heartbeat { node: "b".to_owned(), servers, ..Heartbeat::default() };
-        health.hear(beat(vec![report("s", clock, false)]), now);
-        health.hear(beat(vec![report("s", clock - 5, true)]), now);
-        assert!(!health.reports["s"].sync_always);
-        health.hear(beat(vec![report("s", clock + 3_600_000, true)]), now);
-        assert!(!health.reports["s"].sync_always);
-        health.hear(beat(vec![report("s", clock + 1, true)]), now);
-        assert!(health.reports["s"].sync_always);
+        let beat =
+            |at, servers| Heartbeat { node: "b".to_owned(), at, servers, ..Heartbeat::default() };
+        let (ahead, behind) = (clock + 600_000, clock - 600_000);
+        health.hear(beat(ahead, vec![report("s", ahead, false)]), now);
+        health.hear(beat(behind, vec![report("s", behind - 5, true)]), now);
+        assert!(!health.reports["s"].0.sync_always);
+        health.hear(beat(clock, vec![report("s", clock + 1, true)]), now);
+        assert!(!health.reports["s"].0.sync_always);
+        health.hear(beat(behind, vec![report("s", behind, true)]), now);
+        assert!(health.reports["s"].0.sync_always);
+        // Others are told by the clock that is this one's by then, however it was set.
+        let at = clock::now();
+        assert_eq!(health.reports(at, now)[0].looked_at, at.millis());
+    }
+
+    #[test]
+    fn what_is_over_is_decided_by_the_earliest_clock() {
+        let now = Instant::now();
+        let clock = clock::now();
+        let mut health = Health::new();
+        assert_eq!(health.earliest(clock, now), clock);
+        let leader = |at| Some(LeaderClock { at, asked: now, answered: now });
+        health.leader_clock = leader(clock.plus_millis(600_000));
+        let ahead = Heartbeat { at: clock.millis() + 5000, ..Heartbeat::default() };
+        health.hear(Heartbeat { node: "b".to_owned(), ..ahead }, now);
+        assert_eq!(health.earliest(clock, now), clock);
+        // The log's clock does not depend on this machine's.
+        let hour = clock.plus_millis(3_600_000);
+        assert_eq!(health.log_clock(hour, now), clock.plus_millis(600_000));
+        assert_eq!(health.skew(hour, now), -3_000_000);
+        health.leader_clock = leader(clock.minus_millis(1000));
+        assert_eq!(health.earliest(clock, now), clock.minus_millis(1000));
+        let behind = Heartbeat { at: clock.millis() - 600_000, ..Heartbeat::default() };
+        health.hear(Heartbeat { node: "c".to_owned(), ..behind }, now);
+        assert_eq!(health.earliest(clock, now), clock.minus_millis(600_000));
+    }
+
+    #[test]
+    fn no_more_servers_are_remembered_than_there_can_be() {
+        let (mut health, now) = (Health::new(), Instant::now());
+        let clock = clock::now().millis();
         let many = (0..100).map(|n| report(&format!("s{n}"), clock, true)).collect();
-        health.hear(beat(many), now);
+        let beat =
+            |at, servers| Heartbeat { node: "b".to_owned(), at, servers, ..Heartbeat::default() };
+        health.hear(beat(clock, many), now);
         assert_eq!(health.reports.len(), SERVERS_MAX);
     }
 

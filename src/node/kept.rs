@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -107,6 +107,7 @@ async fn forward_all(
         let Some(done) = under_way.join_next().await else { break };
         match done {
             Ok(Ok(seq)) => {
+                node.health.lock().logged(seq, Instant::now());
                 newest = newest.max(seq);
                 width = FORWARDED;
                 running.packer.recovered();

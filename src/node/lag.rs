@@ -55,8 +55,8 @@ impl Lag {
         self.newest.saturating_sub(self.applied)
     }
 
-    /// How old the first message is that is not applied; none where all are, as far as is known. Of one that was not
-    /// read it is only known when it was heard of.
+    /// How old the first message is that is not applied, where the log's clock shows `clock`; none where all are, as far
+    /// as is known. Of one that was not read it is only known when it was heard of.
     pub fn time(&self, clock: Timestamp, now: Instant) -> Duration {
         let read = self.reading.front().map(|(_, at)| clock.millis().saturating_sub(at.millis()));
         let read = read.map(Duration::from_millis);

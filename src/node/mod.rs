@@ -89,6 +89,8 @@ const START_MAX: Duration = Duration::from_secs(3);
 const BUSY: Duration = Duration::from_millis(50);
 /// Pause between attempts to begin with a log.
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
+/// The log's leader says in this time how far it reaches, or there is none.
+const UNHEARD: Duration = Duration::from_secs(15);
 /// How long a node listens before it takes itself for the first.
 const LISTENS: Duration = Duration::from_secs(5);
 /// How often it is looked whether the other nodes have applied something.
@@ -246,7 +248,7 @@ impl Node {
             self.health.lock().judge(epoch, bounds, unverified, now);
         }
         let mut health = self.health.lock();
-        let reports: Vec<_> = health.reports.values().cloned().collect();
+        let reports: Vec<_> = health.reports.values().map(|(report, _)| report.clone()).collect();
         let problems = match &health.problems {
             Some(problems) => problems.clone(),
             None => verify_servers(&reports),
@@ -457,7 +459,7 @@ impl Node {
             Ok(placed) => {
                 if let Placed::Logged { seq, .. } = placed {
                     metrics.publish.observe_time(begun.elapsed());
-                    self.health.lock().lag.heard(seq, Instant::now());
+                    self.health.lock().logged(seq, Instant::now());
                     running.wake(seq);
                     self.has_news.notify_one();
                 }
@@ -468,6 +470,11 @@ impl Node {
                 Err(match error {
                     PlaceError::Busy => StoreError::Busy,
                     PlaceError::Closing => StoreError::Closing,
+                    PlaceError::Unavailable(log) if !may_be_kept && log.may_be_there() => {
+                        StoreError::NoQuorum(format!(
+                            "no quorum of servers has acknowledged it: {log}; it may be done all the same, so look before you repeat it"
+                        ))
+                    }
                     error => {
                         StoreError::NoQuorum(format!("no quorum of servers takes it: {error}"))
                     }
@@ -515,7 +522,21 @@ impl Node {
         if self.caught_up.borrow().is_none() {
             return State::Starting(away);
         }
-        if away.is_some() || running.packer.is_away() { State::Away } else { State::Live }
+        let is_away = away.is_some()
+            || running.packer.is_away()
+            || self.silence() > UNHEARD.min(self.config.max_lag);
+        if is_away { State::Away } else { State::Live }
+    }
+
+    /// For how long it has not been known how far the log reaches.
+    fn silence(&self) -> Duration {
+        let heard = self.health.lock().leader_heard;
+        heard.map(|heard| heard.elapsed()).unwrap_or_default()
+    }
+
+    /// Nothing is to be waited for: it has caught up, and knows its servers.
+    fn is_fine(&self) -> bool {
+        self.refusal().is_none() && self.caught_up.borrow().is_some()
     }
 
     /// What does not pass by itself.
@@ -585,11 +606,18 @@ impl Node {
             }
             state => return Err(state.problem().unwrap_or_else(|| state.word().to_owned())),
         }
-        let lag = self.lag();
-        if lag > self.config.max_lag {
-            let (seconds, most) = (lag.as_secs(), self.config.max_lag.as_secs());
+        let (lag, most) = (self.lag(), self.config.max_lag);
+        if lag > most {
+            let (seconds, most) = (lag.as_secs(), most.as_secs());
             return Err(format!(
                 "this node is {seconds} s behind the log, and more than {most} s (cluster.max_lag) count as away"
+            ));
+        }
+        let silence = self.silence();
+        if silence > most && !self.hears_all_others() {
+            let (seconds, most) = (silence.as_secs(), most.as_secs());
+            return Err(format!(
+                "the leader of the log was heard last {seconds} s ago, more than {most} s (cluster.max_lag), and not all                  other nodes are heard: they may have gone on without this one"
             ));
         }
         Ok(())
@@ -634,7 +662,15 @@ impl Node {
 
     /// How old the first message is that is known and not applied here.
     fn lag(&self) -> Duration {
-        self.health.lock().lag.time(clock::now(), Instant::now())
+        let (health, now) = (self.health.lock(), Instant::now());
+        health.lag.time(health.log_clock(clock::now(), now), now)
+    }
+
+    /// No other node has gone on with the log without this one.
+    fn hears_all_others(&self) -> bool {
+        let Some(running) = self.running.get() else { return false };
+        let epoch = running.log.epoch().to_string();
+        self.health.lock().peers.hears_all(&epoch, Instant::now())
     }
 
     /// Returns once the node has caught up with the log.
@@ -732,6 +768,11 @@ struct Proposer(Weak<Node>);
 impl Proposals for Proposer {
     fn is_mine(&self) -> bool {
         self.0.upgrade().is_some_and(|node| node.is_first())
+    }
+
+    fn time(&self, clock: Timestamp) -> Timestamp {
+        let earliest = |node: Arc<Node>| node.health.lock().earliest(clock, Instant::now());
+        self.0.upgrade().map_or(clock, earliest)
     }
 
     fn propose(

@@ -1,5 +1,6 @@
 //! What a node says of itself, of the servers, and of the other nodes.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,7 @@ pub struct NodeStatus {
     pub log_bytes: Option<u64>,
     pub lag: LagFigures,
     pub kept: KeptFigures,
-    /// How far the clock of the log is ahead of this machine's.
+    /// How far a clock is ahead of this machine's: that of the log's leader or of another node, whichever differs most.
     pub clock_skew_seconds: f64,
     pub servers: Vec<ServerFigures>,
     /// The other nodes.
@@ -99,6 +100,8 @@ pub struct PeerFigures {
     pub kept: u64,
     /// It reads this log.
     pub same_log: bool,
+    /// How far its clock is ahead of this machine's; none where it was not heard lately.
+    pub clock_skew_seconds: Option<f64>,
     /// How long ago it was heard last.
     pub seen_seconds: f64,
     /// Two nodes have this name.
@@ -124,11 +127,15 @@ impl Node {
         let health = self.health.lock();
         let bounds = health.bounds.as_ref().map(|(bounds, _)| bounds);
         let is_same = |other: &str| epoch.as_deref() == Some(other);
+        let clock = clock::now();
+        let log_skew = health.skew(clock, now);
+        let ahead: BTreeMap<&str, i64> = health.peers.ahead(clock, now).collect();
         let nodes = health.peers.all(now).map(|(beat, ago)| PeerFigures {
             node: beat.node.clone(),
             applied: beat.applied,
             kept: beat.kept,
             same_log: is_same(&beat.epoch),
+            clock_skew_seconds: ahead.get(beat.node.as_str()).map(|millis| seconds(*millis)),
             seen_seconds: ago.as_secs_f64(),
             twice: health.peers.twice(now).any(|name| name == beat.node),
         });
@@ -154,7 +161,7 @@ impl Node {
             log_bytes: bounds.map(|bounds| bounds.bytes),
             lag: LagFigures {
                 messages: health.lag.messages(),
-                seconds: health.lag.time(clock::now(), now).as_secs_f64(),
+                seconds: health.lag.time(health.log_clock(clock, now), now).as_secs_f64(),
             },
             kept: KeptFigures {
                 count,
@@ -162,7 +169,14 @@ impl Node {
                 oldest_at: oldest.map(|at| show_time(at).to_string()),
                 in_log,
             },
-            clock_skew_seconds: seconds(health.skew),
+            clock_skew_seconds: seconds(
+                ahead
+                    .values()
+                    .copied()
+                    .chain([log_skew])
+                    .max_by_key(|ahead| ahead.unsigned_abs())
+                    .unwrap_or_default(),
+            ),
             servers: servers(&health),
             nodes: nodes.collect(),
             unheard_monitors: health.unheard.clone(),
@@ -175,7 +189,7 @@ impl Node {
             .problems
             .extend(waits.map(|why| format!("the next message of the log waits: {why}")));
         status.problems.extend(self.disagreements(now));
-        let more = problems(&status);
+        let more = problems(&status, seconds(log_skew));
         status.problems.extend(more);
         status
     }
@@ -220,7 +234,7 @@ fn servers(health: &super::Health) -> Vec<ServerFigures> {
     let replicas = bounds.into_iter().flat_map(|bounds| &bounds.replicas);
     let leader = bounds.and_then(|bounds| bounds.leader.clone());
     let of = |name: String, current, behind, offline, trouble| {
-        let report = health.reports.get(&name);
+        let report = health.reports.get(&name).map(|(report, _)| report);
         ServerFigures {
             version: report.map(|report| report.version.clone()),
             sync_always: report.map(|report| report.sync_always),
@@ -246,7 +260,7 @@ fn servers(health: &super::Health) -> Vec<ServerFigures> {
 }
 
 /// What an operator has to know beside the state and the servers.
-fn problems(status: &NodeStatus) -> Vec<String> {
+fn problems(status: &NodeStatus, log_skew: f64) -> Vec<String> {
     let mut problems = Vec::new();
     if status.kept.count > 0 {
         let count = counted(status.kept.count, "message");
@@ -259,11 +273,15 @@ fn problems(status: &NodeStatus) -> Vec<String> {
             )
         });
     }
-    let skew = status.clock_skew_seconds;
-    if skew.abs() >= SKEW_MAX {
-        let way = if skew > 0.0 { "ahead of" } else { "behind" };
-        let by = skew.abs();
-        problems.push(format!("the clock of the log's servers is {by:.1} s {way} this machine's"));
+    let nodes = status.nodes.iter();
+    let clocks =
+        nodes.filter_map(|node| Some((format!("node {}", node.node), node.clock_skew_seconds?)));
+    for (whose, skew) in [("the log's leader".to_owned(), log_skew)].into_iter().chain(clocks) {
+        if skew.abs() >= SKEW_MAX {
+            let way = if skew > 0.0 { "ahead of" } else { "behind" };
+            let by = skew.abs();
+            problems.push(format!("the clock of {whose} is {by:.1} s {way} this machine's"));
+        }
     }
     problems.extend(status.servers.iter().filter_map(|server| server.trouble.clone()));
     for node in &status.nodes {

@@ -39,7 +39,7 @@ use super::messages::{CommitterMessage, LogNote, Note};
 use super::open::Store;
 use super::state::{Shared, View};
 use super::threads::ReplySender;
-use super::tombstones::received_at;
+use super::tombstones::{logged_time, received_at};
 use super::{OpenError, Outcome, StoreError};
 use crate::clock;
 use crate::codec::{Message, MessageId};
@@ -461,7 +461,9 @@ impl Group<'_> {
         message: &QueuedMessage,
     ) -> Result<Vec<SubmissionOutcome>, StoreError> {
         let mut outcomes = Vec::with_capacity(message.submissions.len());
-        let logged_at = message.logged_at.max(self.logged_at.unwrap_or_default());
+        let sent = message.submissions.iter().map(|(at, _)| *at).max();
+        let logged_at =
+            logged_time(message.logged_at, sent).max(self.logged_at.unwrap_or_default());
         self.logged_at = Some(logged_at);
         let mut hooks = 0_u16;
         for (at, changes) in &message.submissions {

@@ -255,6 +255,7 @@ impl Checkpointer {
             return;
         }
         let Some(proposals) = shared.own_proposals() else { return };
+        let now = proposals.time(now);
         let heard_before = now.minus_millis(shared.view.tombstones().lifetime_millis());
         let mut quiet: Vec<CallId> = {
             let registry = shared.view.registry.read();

@@ -19,6 +19,10 @@ pub trait Proposals: Send + Sync {
     /// Whether this store looks for such changes now. Of several nodes one does; two do no harm.
     fn is_mine(&self) -> bool;
 
+    /// By which time is decided what is over, where this machine's clock shows this one: never later than by any clock that
+    /// is known of. A wrong clock must not end what is young by all others.
+    fn time(&self, clock: Timestamp) -> Timestamp;
+
     /// Brings changes on their way: all of them happen or none. Says what became of them, where that is
     /// known by then.
     ///
@@ -35,6 +39,10 @@ pub trait Proposals: Send + Sync {
 impl Proposals for CommitQueue {
     fn is_mine(&self) -> bool {
         true
+    }
+
+    fn time(&self, clock: Timestamp) -> Timestamp {
+        clock
     }
 
     fn propose(

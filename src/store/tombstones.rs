@@ -9,6 +9,8 @@
 //! * What was forgotten stands for nothing that may still be applied. A message may be late, or its node's
 //!   clock wrong, but its time counts only within a day of that of the log ([`received_at`]). So in a node a
 //!   deletion is forgotten a day after its time, by the time of the log.
+//! * The log's time is that of its leader's clock, but no more than a day after what its nodes' clocks say
+//!   ([`logged_time`]): one nats-server whose clock is years ahead for a moment would else be its time for years.
 //! * Where the lifetime grows, no deletion comes back that one node has forgotten and another has not
 //!   (`forgotten_before`).
 
@@ -138,6 +140,12 @@ impl Shared {
     pub(super) fn is_node(&self) -> bool {
         self.view.logged_at().is_some()
     }
+}
+
+/// The time of a message of the log, whose newest submission was taken at `sent`: that of the log's leader, but no more
+/// than a day after that. A message without submissions says nothing of the time.
+pub(super) fn logged_time(logged_at: Timestamp, sent: Option<Timestamp>) -> Timestamp {
+    sent.map_or(Timestamp::default(), |sent| logged_at.min(sent.plus_millis(LATE_MAX_MILLIS)))
 }
 
 /// When a message's submission counts as received: the time at which its node took it, where that is within a

@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 /// The binary under test.
 pub const ROLLCALL: &str = env!("CARGO_BIN_EXE_rollcall");
@@ -36,6 +39,9 @@ pub struct Rollcall {
     /// What the client trusts in place of rollcall's own authority.
     trusted: Option<PathBuf>,
     agent: Option<ureq::Agent>,
+    /// Where it listens, and what its command line begins with.
+    address: IpAddr,
+    wrapper: Vec<String>,
 }
 
 /// An HTTP answer.
@@ -82,6 +88,8 @@ impl Rollcall {
             cdr_port: 0,
             trusted: None,
             agent: None,
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            wrapper: Vec::new(),
         }
     }
 
@@ -117,10 +125,18 @@ impl Rollcall {
         self.args = args.iter().map(|arg| (*arg).to_owned()).collect();
     }
 
+    /// Where the server listens from its next start on, and what its command line begins with.
+    pub fn set_place(&mut self, address: IpAddr, wrapper: Vec<String>) {
+        self.address = address;
+        self.wrapper = wrapper;
+    }
+
     /// The command line that starts the server.
     pub fn serve_command(&self) -> Command {
-        let mut command = Command::new(ROLLCALL);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&self.data);
+        let mut line = self.wrapper.iter().map(String::as_str).chain([ROLLCALL]);
+        let mut command = Command::new(line.next().unwrap());
+        command.args(line).args(["serve", "--listen", &format!("{}:0", self.address)]);
+        command.arg("--data-dir").arg(&self.data);
         command.args(&self.args);
         command
     }
@@ -249,14 +265,16 @@ impl Rollcall {
         let ca = Certificate::from_pem(&std::fs::read(self.ca()).unwrap()).unwrap();
         let roots = RootCerts::Specific(Arc::new(vec![ca]));
         let tls = TlsConfig::builder().root_certs(roots).build();
-        let config = ureq::Agent::config_builder();
-        config
+        let config = ureq::Agent::config_builder()
             .tls_config(tls)
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .timeout_global(Some(timeout))
-            .build()
-            .new_agent()
+            .build();
+        if self.address.is_loopback() {
+            return config.new_agent();
+        }
+        ureq::Agent::with_parts(config, DefaultConnector::default(), Elsewhere(self.address))
     }
 
     /// The base of all URLs.
@@ -343,6 +361,23 @@ impl Rollcall {
         let told = matches!(printed.code, Some(0 | 1)) && !printed.stdout.is_empty();
         assert!(told, "{printed:?}\n{}", self.log());
         printed.stdout
+    }
+}
+
+/// Every name is that of one address.
+#[derive(Debug)]
+struct Elsewhere(IpAddr);
+
+impl Resolver for Elsewhere {
+    fn resolve(
+        &self,
+        uri: &http::Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut found = self.empty();
+        found.push(SocketAddr::new(self.0, uri.port_u16().unwrap()));
+        Ok(found)
     }
 }
 

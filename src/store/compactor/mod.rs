@@ -283,7 +283,8 @@ impl<'a> Compactor<'a> {
         let expires = believed && proposals.is_some_and(|them| asked || them.is_mine());
         let mut short = None;
         if expires {
-            let expired = self.expire(now);
+            let time = proposals.map_or(now, |them| them.time(now));
+            let expired = self.expire(time);
             collected.expired += unless_short(&mut short, expired)?;
         }
         let begun = self.begin_segment(asked);

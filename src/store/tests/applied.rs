@@ -499,6 +499,27 @@ fn what_can_never_be_applied_ends_the_store_and_names_the_message() {
     assert_eq!(open(options(dir.path())).position(), Some(BEGIN));
 }
 
+#[test]
+fn a_leader_whose_clock_is_years_ahead_for_a_moment_does_not_date_what_comes_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    store.begin_log(BEGIN).unwrap();
+    let one =
+        |seq: u64, call| sent(call, &[(at(seq), vec![says(call, CallStatus::Busy, at(seq))])]);
+    let first = one(1, 1);
+    let message = codec::decode_message(&first.bytes).unwrap();
+    let ahead = logged_at(1).plus_millis(2 * 365 * 24 * HOUR_MILLIS);
+    let ahead = AppliedMessage { position: position(1, &first), logged_at: ahead, message };
+    store.apply_message(ahead).unwrap().wait().unwrap();
+    assert_eq!(store.shared.view.logged_at(), Some(at(1).plus_millis(24 * HOUR_MILLIS)));
+    apply(&store, 2, &one(2, 2));
+    // A message without submissions says nothing of the time.
+    apply(&store, 3, &sent(3, &[]));
+    for (seq, call) in [(1, 1), (2, 2)] {
+        assert_eq!(store.call(id(1, call)).unwrap().unwrap().listed_at, at(seq));
+    }
+}
+
 /// What the journal's thread does is watched, and fails from one change on.
 fn on_committer<T: Send + 'static>(store: &Store, act: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = std::sync::mpsc::channel();

@@ -1,5 +1,7 @@
 //! What the store changes by itself goes to who takes it, and happens nowhere else.
 
+use std::sync::atomic::AtomicU64;
+
 use parking_lot::Mutex;
 
 use super::placing::{cdr, put, waiting};
@@ -11,12 +13,18 @@ use crate::store::submit::Backpressure;
 #[derive(Default)]
 struct Recorded {
     is_mine: AtomicBool,
+    /// How far another clock is behind this machine's, in milliseconds.
+    behind: AtomicU64,
     changes: Mutex<Vec<Change>>,
 }
 
 impl Proposals for Recorded {
     fn is_mine(&self) -> bool {
         self.is_mine.load(Ordering::Relaxed)
+    }
+
+    fn time(&self, clock: Timestamp) -> Timestamp {
+        clock.minus_millis(self.behind.load(Ordering::Relaxed))
     }
 
     fn propose(
@@ -56,6 +64,12 @@ fn of_several_stores_one_proposes_what_each_would_change_by_itself() {
     round();
     assert!(recorded.changes.lock().is_empty(), "another one proposes");
     recorded.is_mine.store(true, Ordering::Relaxed);
+    // By another clock nothing is over yet.
+    recorded.behind.store(3 * HOUR_MILLIS, Ordering::Relaxed);
+    round();
+    let ends = |change: &Change| matches!(change, Change::Stale(..) | Change::Expire(_));
+    assert!(!recorded.changes.lock().iter().any(ends), "it is over by this clock alone");
+    recorded.behind.store(0, Ordering::Relaxed);
     assert_eq!(round().expired, 0, "nothing is known to have gone");
     let changes = std::mem::take(&mut *recorded.changes.lock());
     let has = |wanted: &dyn Fn(&Change) -> bool| changes.iter().any(wanted);

@@ -2,6 +2,7 @@
 
 mod admin;
 mod checker;
+mod clocks;
 mod commands;
 mod erasure;
 mod figures;
@@ -17,9 +18,12 @@ mod log_hints;
 mod log_packing;
 mod log_security;
 pub mod nats;
+pub mod network;
 mod node;
 mod nodes;
 mod page;
+mod partitions;
+mod positions;
 mod power;
 mod quorum;
 mod register;

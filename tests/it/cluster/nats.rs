@@ -1,8 +1,9 @@
 //! Three nats-servers on free ports, in a directory of their own.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use rollcall::cluster::{
 use tempfile::TempDir;
 
 use super::super::harness::skip;
+use super::network::{End, Network};
 
 /// Longer than any test should take, on a machine that does other things.
 pub const LONG: Duration = Duration::from_secs(90);
@@ -46,6 +48,8 @@ pub struct Options {
     pub dirs: Option<[PathBuf; 3]>,
     /// One of those that `tests/nats/setup` fetches.
     pub version: String,
+    /// Where each server has an address of its own; all have that of this machine where there is none.
+    pub network: Option<Arc<Network>>,
 }
 
 impl Default for Options {
@@ -58,6 +62,7 @@ impl Default for Options {
             max_file_store: "1GB",
             dirs: None,
             version,
+            network: None,
         }
     }
 }
@@ -117,7 +122,8 @@ impl Servers {
         let routes: Vec<_> = self
             .all
             .iter()
-            .map(|one| format!("\"nats-route://127.0.0.1:{}\"", one.route))
+            .enumerate()
+            .map(|(n, one)| format!("\"nats-route://{}:{}\"", self.host(n), one.route))
             .collect();
         let Options { sync_always, tls, advertise, max_file_store, .. } = &self.options;
         let store = self.store_dir(n).display().to_string();
@@ -130,12 +136,14 @@ impl Servers {
             )
         });
         let text = format!(
-            "server_name: {name}\nlisten: 127.0.0.1:{port}\nhttp: 127.0.0.1:{http}\n{tls}\
+            "server_name: {name}\nlisten: \"{host}:{port}\"\nhttp: \"{host}:{http}\"\n{tls}\
              jetstream {{ store_dir: \"{store}\", {sync} max_file_store: {max_file_store}, max_mem: 16MB }}\n\
-             cluster {{ name: lab, listen: 127.0.0.1:{route}, no_advertise: {hidden}, routes: [{routes}] }}\n\
+             cluster {{ name: lab, listen: \"{host}:{route}\", no_advertise: {hidden}, ping_interval: \"2s\", ping_max: 2, \
+             routes: [{routes}] }}\n\
              accounts {{ RC: {{ jetstream: enabled, users: [{{user: rollcall, password: pw}}] }}, \
              SYS: {{ users: [{{user: sys, password: sys}}] }} }}\nsystem_account: SYS\n",
             name = server.name,
+            host = self.host(n),
             port = server.port,
             http = server.http,
             route = server.route,
@@ -156,9 +164,17 @@ impl Servers {
         self.options.dirs.as_ref().map_or_else(own, |dirs| dirs[n].clone())
     }
 
+    /// The address of a server.
+    fn host(&self, n: usize) -> IpAddr {
+        let own = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        self.options.network.as_ref().map_or(own, |_| End::Server(n).address())
+    }
+
     pub fn run(&mut self, n: usize) {
         let (dir, conf) = (self.dir.path(), self.conf(n));
         let program = program(&self.options.version);
+        let wrapper = self.options.network.as_ref().map(|network| network.wrapper(End::Server(n)));
+        let mut line = wrapper.into_iter().flatten().map(PathBuf::from).chain([program]);
         let server = &mut self.all[n];
         assert!(server.process.is_none(), "{} runs already", server.name);
         let log = std::fs::File::options()
@@ -166,7 +182,8 @@ impl Servers {
             .append(true)
             .open(dir.join(format!("{}.log", server.name)))
             .unwrap();
-        let process = Command::new(program)
+        let process = Command::new(line.next().unwrap())
+            .args(line)
             .arg("-c")
             .arg(conf)
             .stdout(Stdio::null())
@@ -210,7 +227,9 @@ impl Servers {
 
     pub fn addresses(&self) -> Vec<String> {
         let scheme = if self.options.tls.is_some() { "tls" } else { "nats" };
-        self.all.iter().map(|server| format!("{scheme}://127.0.0.1:{}", server.port)).collect()
+        let address =
+            |(n, server): (usize, &Server)| format!("{scheme}://{}:{}", self.host(n), server.port);
+        self.all.iter().enumerate().map(address).collect()
     }
 
     pub fn settings(&self, node: &str) -> Settings {
@@ -226,7 +245,7 @@ impl Servers {
         let mut addresses = self.addresses();
         addresses.rotate_left(n);
         until("the server listens", async || {
-            tokio::net::TcpStream::connect(("127.0.0.1", self.all[n].port)).await.is_ok()
+            tokio::net::TcpStream::connect((self.host(n), self.all[n].port)).await.is_ok()
         })
         .await;
         Connection::open(settings_of(node, &addresses), LONG).await.unwrap()
@@ -266,7 +285,7 @@ impl Servers {
 
     /// The monitoring address of a server.
     pub fn monitor(&self, n: usize) -> String {
-        format!("http://127.0.0.1:{}", self.all[n].http)
+        format!("http://{}:{}", self.host(n), self.all[n].http)
     }
 
     pub async fn reports(&self, log: &Log) -> Vec<ServerReport> {

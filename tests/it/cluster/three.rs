@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::super::crash::{QUIET, RESTLESS, assert_checked};
 use super::super::harness::{Printed, ROLLCALL, Rollcall, print, send, until};
 use super::checker::{problems, settled};
 use super::nats::{self, Options, Servers};
+use super::network::End;
 use super::register::Position;
 use super::writers::{CLIENT_TIMEOUT, Follower, Load, Targets, listed};
 
@@ -33,6 +35,8 @@ pub struct Setup {
     pub more: &'static str,
     /// Whether each node looks at the monitor of its server.
     pub monitors: bool,
+    /// By how many milliseconds the clock of each node is wrong.
+    pub clocks: Option<[i64; MACHINES]>,
 }
 
 impl Default for Setup {
@@ -43,6 +47,7 @@ impl Default for Setup {
             without_quorum: "keep",
             more: "",
             monitors: true,
+            clocks: None,
         }
     }
 }
@@ -78,6 +83,11 @@ impl Three {
     /// Where files of a test are beside those of the machines.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The file that says by how much a node's clock is wrong, where the setup says something of clocks.
+    pub fn clock(&self, n: usize) -> PathBuf {
+        clock_of(self.dir.path(), n)
     }
 
     pub fn kill_node(&mut self, n: usize) {
@@ -245,9 +255,23 @@ pub fn begun(setup: &Setup) -> Option<Begun> {
         let mut node = Rollcall::down_in(&data[n].join("rollcall"));
         let config = ["--config", configs[n].to_str().unwrap()];
         node.set_args(&[&config, flags[n]].concat());
+        if let Some(clocks) = setup.clocks {
+            let file = clock_of(dir.path(), n);
+            fs::write(&file, clocks[n].to_string()).unwrap();
+            let variable = format!("TEST_CLOCK_SHIFT={}", file.display());
+            node.set_place(Ipv4Addr::LOCALHOST.into(), vec!["env".to_owned(), variable]);
+        }
+        if let Some(network) = &setup.servers.network {
+            let end = End::Node(n);
+            node.set_place(end.address(), network.wrapper(end));
+        }
         node
     });
     Some((nodes.collect(), servers, configs, dir))
+}
+
+fn clock_of(dir: &Path, n: usize) -> PathBuf {
+    dir.join(format!("clock{n}"))
 }
 
 fn config(setup: &Setup, servers: &Servers, dir: &Path, n: usize) -> String {

@@ -22,6 +22,8 @@ const CALL_EVENTS_MAX: usize = 24;
 const BATCH_EVENTS_MAX: usize = 12;
 /// How long a client waits for an answer: jambonz gives up after ten seconds.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a load balancer asks whether a node is ready.
+const LOOK: Duration = Duration::from_millis(500);
 /// Before a request is sent again after one that failed.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -60,7 +62,38 @@ impl Targets {
 #[derive(Default)]
 pub struct Progress {
     acknowledged: AtomicUsize,
+    /// What the clients of a load balancer wrote, acknowledged by a quorum, and read.
+    ordered: AtomicUsize,
+    read: AtomicUsize,
     over: AtomicBool,
+}
+
+/// A load balancer as docs/cluster.md has it: what it has found out of the nodes.
+#[derive(Default)]
+struct Balancer {
+    /// Which answer 200 to `/readyz`, and which to `/readyz?for=events`.
+    lists: [AtomicBool; 3],
+    events: [AtomicBool; 3],
+}
+
+impl Balancer {
+    /// Asks a node on and on.
+    fn look(&self, run: &Run<'_>, node: usize) {
+        while !run.is_over() {
+            for (path, ready) in [("/readyz", &self.lists), ("/readyz?for=events", &self.events)] {
+                let answer = run.targets.send(node, "GET", path, &[], "");
+                ready[node].store(answer.is_some_and(|it| it.status == 200), Ordering::Release);
+            }
+            std::thread::park_timeout(LOOK);
+        }
+    }
+
+    /// The node that a client gets, which has had this one: the same while that is ready. Where none is ready for lists
+    /// any answers them.
+    fn choose(&self, ready: &[AtomicBool; 3], had: usize) -> usize {
+        let mut nodes = (0..3).map(|n| (had + n) % 3);
+        nodes.find(|n| ready[*n].load(Ordering::Acquire)).unwrap_or((had + 1) % 3)
+    }
 }
 
 impl Progress {
@@ -71,6 +104,17 @@ impl Progress {
             (self.acknowledged.load(Ordering::Acquire) >= before + count).then_some(())
         });
     }
+
+    /// Waits until the clients of the load balancer have had so many more events ordered, and so many more answers that
+    /// show all that they know of.
+    pub fn more_balanced(&self, count: usize) {
+        for (what, counter) in [("ordered", &self.ordered), ("read", &self.read)] {
+            let before = counter.load(Ordering::Acquire);
+            until(&format!("more is {what} through the load balancer"), || {
+                (counter.load(Ordering::Acquire) >= before + count).then_some(())
+            });
+        }
+    }
 }
 
 /// Workers, and all that they did.
@@ -79,6 +123,10 @@ pub struct Load {
     workers: Vec<Worker>,
     begun: Instant,
     random: Random,
+    /// How many of the workers come through a load balancer, the last ones.
+    balanced: usize,
+    /// The longest time for which it may run.
+    pub longest: Duration,
 }
 
 /// What a worker goes on with.
@@ -86,6 +134,10 @@ struct Worker {
     number: usize,
     random: Random,
     node: usize,
+    /// It comes through a load balancer.
+    is_balanced: bool,
+    /// Where it reads, then.
+    reads_at: usize,
     /// How many events each of its calls has; none of one that is not written to any more.
     calls: Vec<Option<usize>>,
     /// The newest position that it was told.
@@ -101,21 +153,31 @@ struct Run<'a> {
     counts: Vec<AtomicUsize>,
     history: Mutex<History>,
     begun: Instant,
+    balancer: Balancer,
+    longest: Duration,
 }
 
 impl Load {
     pub fn new(seed: u64, workers: usize) -> Self {
+        Self::balanced(seed, workers, 0)
+    }
+
+    /// The same with so many more workers that come through a load balancer.
+    pub fn balanced(seed: u64, workers: usize, balanced: usize) -> Self {
         let begun = Instant::now();
         let worker = |number| Worker {
             number,
             random: Random::new(seed ^ ((number as u64 + 1) << 32)),
             node: number % 3,
+            is_balanced: number >= workers,
+            reads_at: number % 3,
             calls: Vec::new(),
             newest: None,
             begun,
         };
-        let workers = (0..workers).map(worker).collect();
-        Self { history: History::default(), workers, begun, random: Random::new(!seed) }
+        let workers = (0..workers + balanced).map(worker).collect();
+        let (history, random) = (History::default(), Random::new(!seed));
+        Self { history, workers, begun, random, balanced, longest: TIMEOUT }
     }
 
     /// Writes and reads as long as `act` runs.
@@ -128,6 +190,8 @@ impl Load {
             counts: counts.collect(),
             history: Mutex::default(),
             begun: self.begun,
+            balancer: Balancer::default(),
+            longest: self.longest,
         };
         let seed = self.random.below(usize::MAX) as u64;
         let result = std::thread::scope(|scope| {
@@ -137,6 +201,9 @@ impl Load {
             let run = &run;
             for node in 0..3 {
                 scope.spawn(move || run.read_on(node, Random::new(seed ^ node as u64)));
+                if self.balanced > 0 {
+                    scope.spawn(move || run.balancer.look(run, node));
+                }
             }
             // The workers end also where the act fails.
             let end = EndsAll(&progress);
@@ -151,6 +218,12 @@ impl Load {
     /// Since the register was begun.
     pub fn elapsed(&self) -> Duration {
         self.begun.elapsed()
+    }
+
+    /// What says the same while it runs.
+    pub fn clock(&self) -> impl Fn() -> Duration + use<> {
+        let begun = self.begun;
+        move || begun.elapsed()
     }
 }
 
@@ -204,33 +277,40 @@ impl Run<'_> {
         }
     }
 
-    /// Whether there was an answer.
-    fn read_call(&self, node: usize, call: Call, at_least: Option<&Position>) -> bool {
+    /// The position of the answer; none where there was no answer.
+    fn read_call(
+        &self,
+        node: usize,
+        call: Call,
+        at_least: Option<&Position>,
+    ) -> Option<Option<Position>> {
         let begun = self.begun.elapsed();
-        let Some(answer) = self.targets.get(node, &call.path(), at_least) else { return false };
+        let answer = self.targets.get(node, &call.path(), at_least)?;
         let ended = self.begun.elapsed();
         let shown = match answer.status {
             200 => Shown::of(&answer.json()),
             404 => Shown::Absent,
             503 => {
                 self.note(|history| history.behind += usize::from(at_least.is_some()));
-                return false;
+                return None;
             }
             _ => panic!("{answer:?}"),
         };
         let (at_least, position) = (at_least.cloned(), Position::of(&answer));
-        let read = Read { node, call, begun, ended, at_least, position, shown };
+        let read = Read { node, call, begun, ended, at_least, position: position.clone(), shown };
         self.note(|history| history.reads.push(read));
-        true
+        Some(position)
     }
 }
 
 impl Worker {
     fn work(&mut self, run: &Run<'_>) {
-        let deadline = Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + run.longest;
         while !run.is_over() {
             assert!(Instant::now() < deadline, "nobody ends this load");
-            if self.random.percent(45) && !self.calls.is_empty() {
+            if self.is_balanced && self.random.percent(60) && !self.calls.is_empty() {
+                self.read_through(run);
+            } else if self.random.percent(45) && !self.calls.is_empty() {
                 self.read(run);
             } else {
                 self.write(run);
@@ -245,8 +325,31 @@ impl Worker {
         let node = self.random.below(3);
         let at_least = self.newest.clone().filter(|_| self.random.percent(60));
         let call = Call { worker: self.number, number };
-        if !run.read_call(node, call, at_least.as_ref()) {
+        if run.read_call(node, call, at_least.as_ref()).is_none() {
             std::thread::park_timeout(PAUSE);
+        }
+    }
+
+    /// Reads a call of its own, or a list, and takes no answer that is older than what it knows.
+    fn read_through(&mut self, run: &Run<'_>) {
+        self.reads_at = run.balancer.choose(&run.balancer.lists, self.reads_at);
+        let count = self.calls.len();
+        let number = count - 1 - self.random.below(count.min(20));
+        let call = Call { worker: self.number, number };
+        match run.read_call(self.reads_at, call, self.newest.as_ref()) {
+            Some(position) => {
+                self.knows(position);
+                run.progress.read.fetch_add(1, Ordering::AcqRel);
+            }
+            None => std::thread::park_timeout(PAUSE),
+        }
+    }
+
+    fn knows(&mut self, position: Option<Position>) {
+        if let Some(position) = position
+            && self.newest.as_ref().is_none_or(|newest| position.reaches(newest))
+        {
+            self.newest = Some(position);
         }
     }
 
@@ -254,11 +357,17 @@ impl Worker {
     fn write(&mut self, run: &Run<'_>) {
         let content = self.content();
         run.counts[self.number].store(self.calls.len(), Ordering::Release);
-        if self.random.percent(10) {
+        if self.is_balanced {
+            // Round robin.
+            self.node = (self.node + 1) % 3;
+        } else if self.random.percent(10) {
             self.node = self.random.below(3);
         }
         let pad = "-".repeat(self.random.below(1200));
         loop {
+            if self.is_balanced {
+                self.node = run.balancer.choose(&run.balancer.events, self.node);
+            }
             let sent = self.begun.elapsed();
             let answer = match &content {
                 Content::Deletion(call) => {
@@ -273,10 +382,11 @@ impl Worker {
             };
             let answered = self.begun.elapsed();
             let outcome = outcome(answer.as_ref(), &content);
-            if let Outcome::Logged(position) = &outcome
-                && self.newest.as_ref().is_none_or(|newest| position.reaches(newest))
-            {
-                self.newest = Some(position.clone());
+            if let Outcome::Logged(position) = &outcome {
+                self.knows(Some(position.clone()));
+                if self.is_balanced {
+                    run.progress.ordered.fetch_add(1, Ordering::AcqRel);
+                }
             }
             let is_acknowledged = outcome != Outcome::Unknown;
             // What is kept is acknowledged fast, and comes into the log later, all of it.
