@@ -341,9 +341,7 @@ impl<'a> Compactor<'a> {
     /// Deletes those of these calls that have ended, in small pieces. Returns how many.
     fn delete(&self, calls: &[CallId]) -> Result<u64, StoreError> {
         let mut deleted = 0;
-        // More than memory has room for would find none for good.
-        let at_once = self.shared.options.registry_calls.clamp(1, EXPIRED_AT_ONCE);
-        for calls in calls.chunks(at_once) {
+        for calls in calls.chunks(EXPIRED_AT_ONCE) {
             deleted += loop {
                 match self.shared.expire(calls, clock::now()) {
                     // The checkpointer makes space, unless the disk has none.
