@@ -154,11 +154,12 @@ impl Network {
     }
 
     /// Nothing goes from here to there any more.
-    pub fn cut(&self, from: impl IntoIterator<Item = End>, to: impl Iterator<Item = End> + Clone) {
+    pub fn cut(&self, from: impl IntoIterator<Item = End>, to: impl IntoIterator<Item = End>) {
+        let to: Vec<_> = to.into_iter().collect();
         let mut cut = self.cut.lock().unwrap();
         let mut lines = Vec::new();
         for from in from {
-            for to in to.clone().filter(|to| *to != from) {
+            for to in to.iter().filter(|to| **to != from) {
                 let pair = (from.place(), to.place());
                 if cut.insert(pair) {
                     lines.push(format!("rule add {}", rule(pair)));

@@ -142,7 +142,7 @@ fn rounds(trial: &Trial, network: &Arc<Network>) {
             "round {round}: {partition:?}, {} s, at most {} ms without an acknowledgement, at rest after {} ms",
             lasted.as_secs(),
             silence.as_millis(),
-            (begun.elapsed() - lasted).as_millis()
+            begun.elapsed().saturating_sub(lasted).as_millis()
         );
         // The lists of all calls grow with the rounds.
         if round < 10 || round % 10 == 0 || round + 1 == trial.rounds {
@@ -231,7 +231,7 @@ fn cut(network: &Network, partition: Partition, leader: usize, other: usize, any
             Cut { alone: None, ..Cut::off(any) }
         }
         Partition::OneWayIn => {
-            network.cut(not_of(any), End::of_machine(any).into_iter());
+            network.cut(not_of(any), End::of_machine(any));
             Cut::off(any)
         }
         Partition::NodeWithoutServers => {
@@ -244,7 +244,7 @@ fn cut(network: &Network, partition: Partition, leader: usize, other: usize, any
             Cut { away: all.clone(), alone: None, unsure: all }
         }
         Partition::LeaderUnheard => {
-            network.cut([End::Server(leader)], [End::Server(other)].into_iter());
+            network.cut([End::Server(leader)], [End::Server(other)]);
             Cut::none()
         }
         Partition::Flapping => {

@@ -90,7 +90,7 @@ impl Balancer {
 
     /// The node that a client gets, which has had this one: the same while that is ready. Where none is ready for lists
     /// any answers them.
-    fn choose(&self, ready: &[AtomicBool; 3], had: usize) -> usize {
+    fn choose(ready: &[AtomicBool; 3], had: usize) -> usize {
         let mut nodes = (0..3).map(|n| (had + n) % 3);
         nodes.find(|n| ready[*n].load(Ordering::Acquire)).unwrap_or((had + 1) % 3)
     }
@@ -277,13 +277,8 @@ impl Run<'_> {
         }
     }
 
-    /// The position of the answer; none where there was no answer.
-    fn read_call(
-        &self,
-        node: usize,
-        call: Call,
-        at_least: Option<&Position>,
-    ) -> Option<Option<Position>> {
+    /// What was answered; none where nothing was, or 503.
+    fn read_call(&self, node: usize, call: Call, at_least: Option<&Position>) -> Option<Read> {
         let begun = self.begun.elapsed();
         let answer = self.targets.get(node, &call.path(), at_least)?;
         let ended = self.begun.elapsed();
@@ -297,9 +292,9 @@ impl Run<'_> {
             _ => panic!("{answer:?}"),
         };
         let (at_least, position) = (at_least.cloned(), Position::of(&answer));
-        let read = Read { node, call, begun, ended, at_least, position: position.clone(), shown };
-        self.note(|history| history.reads.push(read));
-        Some(position)
+        let read = Read { node, call, begun, ended, at_least, position, shown };
+        self.note(|history| history.reads.push(read.clone()));
+        Some(read)
     }
 }
 
@@ -332,13 +327,13 @@ impl Worker {
 
     /// Reads a call of its own, or a list, and takes no answer that is older than what it knows.
     fn read_through(&mut self, run: &Run<'_>) {
-        self.reads_at = run.balancer.choose(&run.balancer.lists, self.reads_at);
+        self.reads_at = Balancer::choose(&run.balancer.lists, self.reads_at);
         let count = self.calls.len();
         let number = count - 1 - self.random.below(count.min(20));
         let call = Call { worker: self.number, number };
         match run.read_call(self.reads_at, call, self.newest.as_ref()) {
-            Some(position) => {
-                self.knows(position);
+            Some(read) => {
+                self.knows(read.position);
                 run.progress.read.fetch_add(1, Ordering::AcqRel);
             }
             None => std::thread::park_timeout(PAUSE),
@@ -366,7 +361,7 @@ impl Worker {
         let pad = "-".repeat(self.random.below(1200));
         loop {
             if self.is_balanced {
-                self.node = run.balancer.choose(&run.balancer.events, self.node);
+                self.node = Balancer::choose(&run.balancer.events, self.node);
             }
             let sent = self.begun.elapsed();
             let answer = match &content {
