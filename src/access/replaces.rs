@@ -18,7 +18,12 @@ pub enum Replaces {
 impl Replaces {
     /// A setting with this JSON; empty where there is none.
     pub fn content(json: &[u8]) -> Self {
-        row_digest(json).map_or(Self::Nothing, Self::Content)
+        Self::seen(row_digest(json))
+    }
+
+    /// A setting with this digest; none where there is none.
+    pub fn seen(digest: Option<RowDigest>) -> Self {
+        digest.map_or(Self::Nothing, Self::Content)
     }
 
     /// Whether what there is may be replaced.

@@ -1,4 +1,4 @@
-//! Whether all nodes hold the same calls: each hashes its own behind the same message of the log.
+//! Whether all nodes hold the same: each hashes what it has behind the same message of the log.
 //!
 //! The message is a *mark*: it has no submissions, and its id says what it is. A node that has applied it applies nothing more
 //! until it has read all of its calls, and tells the hash with what it says of itself each second.

@@ -26,9 +26,7 @@ use crate::intake::Intake;
 use crate::logs::AuditLog;
 use crate::node::{Node, shared_settings};
 use crate::ops::{self, Failure};
-use crate::store::{
-    Change, NodeName, OpenError, Options, Progress, Store, chain, read_node, write_node,
-};
+use crate::store::{NodeName, OpenError, Options, Progress, Store, chain, read_node, write_node};
 use crate::tls::TlsReloader;
 use crate::{admin, cdrs, clock, http, mirror, users};
 
@@ -455,8 +453,8 @@ fn of_a_cluster(config: &Config) -> String {
 /// node, and the node that was started last says it.
 async fn agree_on_settings(node: Arc<Node>) {
     node.until_caught_up().await;
-    while let Some(row) = node.store().cluster_row_to_propose() {
-        let told = node.outcome_of(&[Change::setting(row)], clock::now()).await;
+    while let Some(change) = node.store().cluster_row_to_propose() {
+        let told = node.outcome_of(&[change], clock::now()).await;
         if told.is_ok() {
             tracing::info!("all nodes take calls.max_lifetime from the configuration of this one");
             return;

@@ -1,10 +1,11 @@
-//! Whether two stores hold the same: a hash over all calls, and one over all settings.
+//! Whether two stores hold the same: a hash over all calls and CDRs that wait, and one over all settings.
 
 use ring::digest::{Context, SHA256};
 
 use super::error::StoreError;
 use super::query::ListRequest;
 use super::state::View;
+use crate::codec::encode;
 use crate::domain::{Filter, Order};
 use crate::wire::write_export;
 
@@ -15,14 +16,15 @@ const PAGE_CALLS: usize = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content {
     pub calls: u64,
-    /// SHA-256 of the lines that an export has of them, account by account, oldest first.
+    /// SHA-256 of the lines that an export has of them, account by account, oldest first; and of CDRs that wait for
+    /// their calls, in the order of their sids.
     pub hash: [u8; 32],
     /// SHA-256 of the names and hashes of tokens, accounts and all other settings, by their names.
     pub settings: [u8; 32],
 }
 
 impl View {
-    /// Reads all calls. Nothing may change meanwhile, or it is a hash of no moment.
+    /// Reads all of it. Nothing may change meanwhile, or it is a hash of no moment.
     ///
     /// # Errors
     /// Where there is no index.
@@ -46,6 +48,15 @@ impl View {
                 request.after = page.next;
             }
             account = Some(next);
+        }
+        let mut waiting: Vec<_> = {
+            let registry = self.registry.read();
+            registry.all_waiting().map(|(id, part)| (id, part.call.clone())).collect()
+        };
+        waiting.sort_unstable_by_key(|(id, _)| *id);
+        for (_, call) in waiting {
+            hash.update(b"waits ");
+            hash.update(&encode(&call));
         }
         let mut settings = Context::new(&SHA256);
         for (name, digest) in self.access.read().digests() {

@@ -16,9 +16,10 @@
 
 use std::sync::atomic::Ordering;
 
+use super::change::Change;
 use super::open::Store;
 use super::state::{Shared, View};
-use crate::access::{ClusterSettings, SettingRow};
+use crate::access::{CLUSTER, ClusterSettings, Replaces, SettingRow};
 use crate::domain::Timestamp;
 
 /// How far the time at which a node has taken something may lie from that of the log. Part of what decides what
@@ -127,11 +128,12 @@ impl View {
 impl Store {
     /// What all nodes are to be told where the log has another lifetime of calls than this node's configuration;
     /// none where both are the same.
-    pub fn cluster_row_to_propose(&self) -> Option<SettingRow> {
+    pub fn cluster_row_to_propose(&self) -> Option<Change> {
+        let seen = self.access(|access| access.digest(CLUSTER));
         let (now, own) = (self.tombstones(), self.lifetime_millis);
         let differs = !now.is_set || now.lifetime_millis != own;
         let settings = ClusterSettings { max_lifetime_millis: own, forgotten_before: 0 };
-        differs.then(|| settings.row())
+        differs.then(|| Change::Admin(settings.row(), Replaces::seen(seen)))
     }
 }
 

@@ -302,7 +302,8 @@ impl Store {
 
     /// The change that says whether hooks are sent, from when it is applied and also after the next start.
     pub fn forward_state(&self, paused: bool) -> Change {
-        Change::setting(self.state_row(paused))
+        let seen = self.access(|access| access.digest(STATE));
+        Change::Admin(self.state_row(paused), Replaces::seen(seen))
     }
 
     fn state_row(&self, paused: bool) -> SettingRow {
@@ -332,8 +333,7 @@ impl Store {
         // What was said meanwhile counts, and of several nodes also what another has stored.
         let replaces = |name: &str| match self.access(|access| access.digest(name)) {
             _ if name != STATE && log.is_none() => Replaces::Anything,
-            None => Replaces::Nothing,
-            Some(digest) => Replaces::Content(digest),
+            seen => Replaces::seen(seen),
         };
         rows.into_iter().map(|row| Change::Admin(row.clone(), replaces(&row.name))).collect()
     }

@@ -199,7 +199,9 @@ fn forwarding_is_paused_on_all_nodes_by_a_row_that_was_applied() {
     let home = tempfile::tempdir().unwrap();
     let mut nodes = Node::three(home.path());
     let mut log = vec![vec![(clock::now(), begin(&nodes[0]))]];
-    for paused in [true, false, true] {
+    nodes[2].apply(&log, u64::MAX);
+    let late = nodes[2].store().forward_state(true);
+    for paused in [true, false] {
         log.push(vec![(clock::now(), vec![nodes[2].store().forward_state(paused)])]);
         for node in &mut nodes {
             node.apply(&log, u64::MAX);
@@ -207,6 +209,12 @@ fn forwarding_is_paused_on_all_nodes_by_a_row_that_was_applied() {
             node.restart();
             assert_eq!(node.store().forward_paused(), paused, "after a start");
         }
+    }
+    // What was said before that, and comes to the log again or late, changes nothing.
+    log.push(vec![(clock::now(), vec![late])]);
+    for node in &mut nodes {
+        node.apply(&log, u64::MAX);
+        assert!(!node.store().forward_paused());
     }
 }
 

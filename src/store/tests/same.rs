@@ -3,7 +3,7 @@
 
 use super::placing::{cdr, waiting, webhook};
 use super::*;
-use crate::access::{CLUSTER, ClusterSettings, SettingRow};
+use crate::access::{CLUSTER, ClusterSettings, Replaces, SettingRow};
 use crate::codec;
 
 const MINUTE: u64 = 60_000;
@@ -315,6 +315,35 @@ fn what_the_index_has_of_a_sid_is_known_when_a_cdr_that_waits_is_placed_in_the_s
     assert_sound(&store);
 }
 
+#[test]
+fn nodes_compare_calls_and_cdrs_that_wait_and_settings() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let stores = [0, 1].map(|n| open(brief(dirs[n].path())));
+    let hashes = || [0, 1].map(|n| stores[n].content().unwrap().hash);
+    let busy = |call_id| told(cdr(1, None, call_id, CallStatus::Busy));
+    let apply = |n: usize, changes: &[Change]| stores[n].apply(changes, minute(1), false).unwrap();
+    let mut known = hashes()[0];
+    for changes in [heard(1, 1, 1).1, busy("sbc-1"), busy("sbc-2"), cluster_row(5), cluster_row(6)]
+    {
+        apply(0, &changes);
+        let [one, other] = hashes();
+        assert_eq!(other, known);
+        assert_ne!(one, other, "{changes:?}");
+        apply(1, &changes);
+        let [one, other] = hashes();
+        assert_eq!(one, other);
+        known = one;
+    }
+    // In whatever order they came, and wherever they are.
+    apply(0, &busy("sbc-3"));
+    apply(0, &busy("sbc-4"));
+    apply(1, &busy("sbc-4"));
+    apply(1, &busy("sbc-3"));
+    stores[1].shared.checkpoint_now().unwrap();
+    let [one, other] = hashes();
+    assert!(one == other && one != known);
+}
+
 fn cluster_row(minutes: u64) -> Vec<Change> {
     let settings = ClusterSettings { max_lifetime_millis: minutes * MINUTE, forgotten_before: 0 };
     vec![Change::setting(settings.row())]
@@ -353,13 +382,16 @@ fn the_settings_of_the_cluster_are_known_after_a_start() {
     assert_eq!(store.apply(&cluster_row(20), minute(40), false).unwrap().unchanged, 1);
     let settings = |store: &Store| store.access(crate::access::Access::cluster).unwrap();
     let stored = settings(&store);
-    let proposed = store.cluster_row_to_propose().unwrap();
-    assert_eq!(ClusterSettings::in_row(&proposed).unwrap().max_lifetime_millis, LIFETIME);
+    let Some(Change::Admin(row, seen)) = store.cluster_row_to_propose() else {
+        panic!("it is another")
+    };
+    assert_eq!(ClusterSettings::in_row(&row).unwrap().max_lifetime_millis, LIFETIME);
+    assert_eq!(seen, Replaces::seen(store.access(|access| access.digest(CLUSTER))));
     let longer = Options { max_lifetime_millis: 20 * MINUTE, ..brief(&dir.path().join("new")) };
     let agreeing = open(longer);
     assert!(agreeing.cluster_row_to_propose().is_some(), "there is none yet");
     agreeing.apply(&cluster_row(20), minute(30), false).unwrap();
-    assert_eq!(agreeing.cluster_row_to_propose(), None);
+    assert!(agreeing.cluster_row_to_propose().is_none());
     assert_eq!(stored.max_lifetime_millis, 20 * MINUTE);
     assert_eq!(stored.forgotten_before, minute(30).minus_millis(365 * DAY).millis());
     store.apply(&cluster_row(15), minute(40), false).unwrap();

@@ -316,8 +316,11 @@ fn the_last_to_start_says_how_long_a_call_lives(three: &mut Three) {
             (answer.json()["stale"] == true).then_some(())
         });
     }
-    assert_eq!([0, 1].map(|n| said(&three.nodes[n])), before);
+    // Nobody says otherwise meanwhile, nor has the last one to say it again.
+    assert_eq!(three.nodes[2].stop(), Some(0));
+    three.start_node(2);
     three.rest();
+    assert_eq!([0, 1, 2].map(|n| said(&three.nodes[n])), [before[0], before[1], 1]);
 }
 
 #[test]
