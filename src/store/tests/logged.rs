@@ -12,6 +12,7 @@ use super::same::{KnownCall, known};
 use super::*;
 use crate::access::{Account, ClusterSettings, Replaces, SettingRow, row_digest};
 use crate::codec;
+use crate::journal::{FrameKind, Scanner};
 use crate::keys::derived;
 
 const MINUTE: u64 = 60_000;
@@ -131,7 +132,7 @@ enum Drawn {
 enum Beside {
     Nothing,
     Checkpoint,
-    Pack,
+    Pack(Depth),
     Seal,
     Compact,
     IndexFails,
@@ -143,6 +144,8 @@ enum Beside {
         rebuild: bool,
         registry_calls: usize,
         segment_bytes: u64,
+        history_millis: u64,
+        live_millis: u64,
     },
 }
 
@@ -187,19 +190,34 @@ fn taken() -> impl Strategy<Value = Taken> {
 }
 
 fn beside() -> impl Strategy<Value = Beside> {
-    let reopen =
-        (any::<bool>(), any::<bool>(), select(vec![12, 1000]), select(vec![2_u64 << 10, 1 << 20]));
+    let reopen = (
+        any::<bool>(),
+        any::<bool>(),
+        select(vec![12, 1000]),
+        select(vec![2_u64 << 10, 1 << 20]),
+        select(vec![0, 1000 * DAY]),
+        select(vec![0, HOUR_MILLIS]),
+    );
     prop_oneof![
         4 => Just(Beside::Nothing),
         2 => Just(Beside::Checkpoint),
-        2 => Just(Beside::Pack),
+        2 => select(vec![Depth::Usual, Depth::Thorough, Depth::Erase]).prop_map(Beside::Pack),
         1 => Just(Beside::Seal),
         1 => Just(Beside::Compact),
         1 => Just(Beside::IndexFails),
         1 => Just(Beside::Rebuild),
         1 => (0..4_u8).prop_map(Beside::Keep),
-        2 => reopen.prop_map(|(crash, rebuild, registry_calls, segment_bytes)| {
-            Beside::Reopen { crash, rebuild, registry_calls, segment_bytes }
+        2 => reopen.prop_map(|drawn| {
+            let (crash, rebuild, registry_calls, segment_bytes, ..) = drawn;
+            let (.., history_millis, live_millis) = drawn;
+            Beside::Reopen {
+                crash,
+                rebuild,
+                registry_calls,
+                segment_bytes,
+                history_millis,
+                live_millis,
+            }
         }),
     ]
 }
@@ -336,15 +354,16 @@ fn patient<T>(store: &Store, mut ask: impl FnMut() -> Result<T, StoreError>) -> 
     found.unwrap()
 }
 
-/// All that a node knows: calls as they are stored, CDRs that wait, and settings.
-type State = (Vec<KnownCall>, Vec<(String, Vec<u8>)>);
+/// All that a node knows: calls as they are stored, CDRs that wait, and settings; and the hash by which nodes compare.
+type State = (Vec<KnownCall>, Vec<(String, Vec<u8>)>, [u8; 32]);
 
 fn state(store: &Store) -> State {
     // Settings may be anywhere but in the index.
     patient(store, || store.shared.checkpoint_now());
     let calls = known(store);
     let rows = store.shared.view.index().unwrap().admin_rows().unwrap();
-    (calls, rows.into_iter().map(|row| (row.name, row.json)).collect())
+    let rows = rows.into_iter().map(|row| (row.name, row.json)).collect();
+    (calls, rows, store.content().unwrap().hash)
 }
 
 struct Node {
@@ -401,8 +420,8 @@ impl Node {
         match beside {
             Beside::Nothing => {}
             Beside::Checkpoint => patient(store, || store.shared.checkpoint_now()),
-            Beside::Pack => {
-                patient(store, || store.collect(Depth::Erase));
+            Beside::Pack(depth) => {
+                patient(store, || store.collect(depth));
                 store.shared.forgotten.store(true, Ordering::Release);
                 patient(store, || store.shared.checkpoint_now());
             }
@@ -424,29 +443,70 @@ impl Node {
                 store.shared.view.set_index(Err("on purpose".to_owned()));
                 store.shared.checkpointer.wake();
             }
-            Beside::Reopen { crash, rebuild, registry_calls, segment_bytes } => {
+            Beside::Reopen {
+                crash,
+                rebuild,
+                registry_calls,
+                segment_bytes,
+                history_millis,
+                live_millis,
+            } => {
                 until("the index is built again", || {
                     store.shared.checkpointer.wake();
                     store.ready().is_ok()
                 });
                 (self.options.registry_calls, self.options.segment_bytes) =
                     (registry_calls, segment_bytes);
+                self.options.retention.history_millis = history_millis;
+                self.options.live_checkpoint_age_millis = live_millis;
                 self.reopen(crash, rebuild);
             }
         }
     }
 }
 
-/// What a node knows that does nothing beside, and the outcome of each submission.
-fn alone(messages: &[Message]) -> (State, Vec<SubmissionOutcome>) {
+/// What a message has written to the journal, the frame that ends it with it: kinds, times and contents.
+type Written = Vec<(FrameKind, Timestamp, Vec<u8>)>;
+
+/// What messages have written after this sequence number, in their order.
+fn written_after(store: &Store, after: u64) -> Vec<Written> {
+    let (mut messages, mut message) = (Vec::new(), Written::new());
+    for segment in store.segments() {
+        let mut scanner = Scanner::new(&segment).unwrap();
+        while let Some((_, frame)) = scanner.next_frame().unwrap() {
+            let is_own = matches!(frame.kind, FrameKind::Checkpoint | FrameKind::Kept);
+            if frame.seq <= after || is_own {
+                continue;
+            }
+            let ends = frame.kind == FrameKind::Applied;
+            // That it was kept is of this node alone.
+            let body = if ends { &frame.body[..37] } else { frame.body };
+            message.push((frame.kind, frame.at, body.to_vec()));
+            if ends {
+                messages.push(std::mem::take(&mut message));
+            }
+        }
+    }
+    assert!(message.is_empty(), "{message:?}");
+    messages
+}
+
+fn last_seq(store: &Store) -> u64 {
+    store.shared.view.registry.read().last_seq()
+}
+
+/// What a node knows that does nothing beside, the outcome of each submission, and what each message has written.
+fn alone(messages: &[Message]) -> (State, Vec<SubmissionOutcome>, Vec<Written>) {
     let node = Node::new(true, 10);
+    let begun = last_seq(node.store());
     let apply = |(seq, message)| hand_over(node.store(), seq, message).wait().unwrap();
     let outcomes: Vec<_> = (1..).zip(messages).flat_map(apply).collect();
-    (state(node.store()), outcomes)
+    let written = written_after(node.store(), begun);
+    (state(node.store()), outcomes, written)
 }
 
 fn cases() -> u32 {
-    std::env::var("LOGGED_CASES").map_or(40, |text| text.parse().unwrap())
+    std::env::var("LOGGED_CASES").map_or(64, |text| text.parse().unwrap())
 }
 
 fn shown(state: &State) -> String {
@@ -470,10 +530,11 @@ proptest! {
         bursts in vec(1..6_usize, 1..5),
     ) {
         let log = messages(minutes, &taken, &packing);
-        let (expected, outcomes) = alone(&log);
+        let (expected, outcomes, written) = alone(&log);
+        prop_assert_eq!(written.len(), log.len());
         // In messages of another size, unless some are so late that the time of the message counts.
         if taken.iter().all(|one| one.skew < DAYS) {
-            let (again, same) = alone(&messages(minutes, &taken, &other));
+            let (again, same, _) = alone(&messages(minutes, &taken, &other));
             prop_assert!(again == expected, "{}\nbut\n{}", shown(&again), shown(&expected));
             prop_assert_eq!(&same, &outcomes);
         }
@@ -483,6 +544,7 @@ proptest! {
         let (mut beside, mut bursts) = (beside.iter().cycle(), bursts.iter().cycle());
         while !rest.is_empty() {
             let more = rest.split_off((*bursts.next().unwrap()).min(rest.len()));
+            let (begun, before) = (last_seq(node.store()), log.len() - more.len() - rest.len());
             let tickets: Vec<_> =
                 rest.iter().map(|(seq, message)| hand_over(node.store(), *seq, message)).collect();
             // It happens while they are applied.
@@ -492,6 +554,11 @@ proptest! {
             }
             for ticket in tickets {
                 told.extend(ticket.wait().unwrap());
+            }
+            // What is packed at once may be gone already.
+            if !matches!(next, Beside::Pack(_)) {
+                let found = written_after(node.store(), begun);
+                prop_assert_eq!(&found[..], &written[before..before + rest.len()]);
             }
             if matches!(next, Beside::Reopen { .. }) {
                 node.beside(next, seq);
