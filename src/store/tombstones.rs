@@ -54,10 +54,11 @@ impl Tombstones {
     }
 
     /// Deletions of before this time need not be remembered any longer. `now` is the time of this machine's
-    /// clock.
+    /// clock. What has left the journal by this counts as gone, though the lifetime has grown since.
     pub fn needed_since(&self, now: Timestamp) -> Timestamp {
         let late = if self.logged_at.is_some() { LATE_MAX_MILLIS } else { 0 };
-        self.seen_at(now).minus_millis(late).minus_millis(self.lifetime_millis)
+        let since = self.seen_at(now).minus_millis(late).minus_millis(self.lifetime_millis);
+        since.max(self.forgotten_before)
     }
 
     /// The time of this machine's clock, but none that the log has not reached.

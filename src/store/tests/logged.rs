@@ -571,7 +571,7 @@ proptest! {
         for start in 0..3 {
             let found = state(node.store());
             prop_assert!(found == expected, "start {}: {}\nbut\n{}", start, shown(&found), shown(&expected));
-            let kept = node.kept.iter().filter(|id| id[0] as usize > log.len()).count();
+            let kept = node.kept.iter().filter(|id| usize::from(id[0]) > log.len()).count();
             prop_assert_eq!(node.store().kept().count, kept as u64);
             assert_sound(node.store());
             node.reopen(start == 0, start == 1);

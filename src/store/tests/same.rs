@@ -438,6 +438,17 @@ fn a_node_forgets_a_deletion_a_day_after_its_time_by_the_clock_of_the_log() {
     let late = tombstones::received_at(minute(0), view.logged_at().unwrap());
     assert!(late > minute(0).plus_millis(LIFETIME));
     assert!(!view.tombstones().stands(minute(0), late));
+    // What has left the journal leaves the index, though a call lives longer from then on.
+    let again = view.logged_at().unwrap();
+    store.apply(&heard(0, 1, 2).1, again, false).unwrap();
+    store.apply(&[Change::Delete(id(1, 2))], again, false).unwrap();
+    store.shared.checkpoint_now().unwrap();
+    view.note_logged(again.plus_millis(DAY + LIFETIME + 1));
+    store.collect(Depth::Erase).unwrap();
+    assert_eq!(view.index().unwrap().stats().tombstones, 1);
+    store.apply(&cluster_row(2000), view.logged_at().unwrap(), false).unwrap();
+    assert_sound(&store);
+    assert_eq!(tombstones(), 0);
 }
 
 #[test]
