@@ -354,8 +354,8 @@ fn patient<T>(store: &Store, mut ask: impl FnMut() -> Result<T, StoreError>) -> 
     found.unwrap()
 }
 
-/// All that a node knows: calls as they are stored, CDRs that wait, and settings; and the hash by which nodes compare.
-type State = (Vec<KnownCall>, Vec<(String, Vec<u8>)>, [u8; 32]);
+/// All that a node knows: calls as they are stored, CDRs that wait, and settings; and how nodes compare.
+type State = (Vec<KnownCall>, Vec<(String, Vec<u8>)>, content::Content);
 
 fn state(store: &Store) -> State {
     // Settings may be anywhere but in the index.
@@ -363,7 +363,7 @@ fn state(store: &Store) -> State {
     let calls = known(store);
     let rows = store.shared.view.index().unwrap().admin_rows().unwrap();
     let rows = rows.into_iter().map(|row| (row.name, row.json)).collect();
-    (calls, rows, store.content().unwrap().hash)
+    (calls, rows, store.content().unwrap())
 }
 
 struct Node {

@@ -319,7 +319,12 @@ fn what_the_index_has_of_a_sid_is_known_when_a_cdr_that_waits_is_placed_in_the_s
 fn nodes_compare_calls_and_cdrs_that_wait_and_settings() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let stores = [0, 1].map(|n| open(brief(dirs[n].path())));
-    let hashes = || [0, 1].map(|n| stores[n].content().unwrap().hash);
+    let hashes = || {
+        [0, 1].map(|n| {
+            let content::Content { hash, settings, .. } = stores[n].content().unwrap();
+            (hash, settings)
+        })
+    };
     let busy = |call_id| told(cdr(1, None, call_id, CallStatus::Busy));
     let apply = |n: usize, changes: &[Change]| stores[n].apply(changes, minute(1), false).unwrap();
     let mut known = hashes()[0];
