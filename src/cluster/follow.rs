@@ -1,7 +1,7 @@
 //! Reading the log on and on, from where it was applied, and only while it is the same log.
 //!
-//! **Checks.** Before the first message, and each minute, the log is compared with the position that was applied (`same.rs`).
-//! Before messages are handed on, the message at the one before them is looked at again, once a second. In between a log could be
+//! **Checks.** Before the first message, and each minute, the log is compared with the last message that was handed on (`same.rs`).
+//! Before messages are handed on, the message before them is looked at again, once a second. In between a log could be
 //! replaced by an older copy of itself and grow past the position: not within a second, since each node takes nothing more
 //! after the first acknowledgement that goes back.
 //!
@@ -105,9 +105,9 @@ impl Follower {
         let (out, messages) = mpsc::channel(BATCHES_AHEAD);
         let (say, state) = watch::channel(Following::Starting);
         let wake = Arc::new(Notify::new());
-        let read = applied.borrow().seq;
-        log.knows(read);
-        let newest = Arc::new(AtomicU64::new(read));
+        let read = *applied.borrow();
+        log.knows(read.seq);
+        let newest = Arc::new(AtomicU64::new(read.seq));
         let work = Work {
             log: log.clone(),
             applied,
@@ -146,7 +146,7 @@ struct Work {
     /// The log reaches at least so far, as others say.
     newest: Arc<AtomicU64>,
     /// The last message that was handed on.
-    read: u64,
+    read: Position,
     /// When the log was compared last, and when it was looked at.
     compared: Option<(Instant, Instant)>,
 }
@@ -158,7 +158,7 @@ impl Work {
             match self.step().await {
                 Ok(true) => soon = LOOK_SOON,
                 Ok(false) => {
-                    let is_known = self.read < self.newest.load(Ordering::Acquire);
+                    let is_known = self.read.seq < self.newest.load(Ordering::Acquire);
                     let woken = self.wake.notified();
                     let pause = if is_known { soon } else { LOOK };
                     let is_woken = tokio::time::timeout(pause, woken).await.is_ok();
@@ -172,8 +172,7 @@ impl Work {
     /// Hands on what there is; false where there is nothing more for now.
     async fn step(&mut self) -> Result<bool, End> {
         if self.compared.is_none_or(|(at, _)| at.elapsed() >= COMPARED) {
-            let position = *self.applied.borrow();
-            match self.log.compare(&position).await {
+            match self.log.compare(&self.position()).await {
                 Ok(Sameness::Same | Sameness::Adjoins) => {
                     self.compared = Some((Instant::now(), Instant::now()));
                 }
@@ -181,12 +180,16 @@ impl Work {
                 Err(error) => return self.away(error).await,
             }
         }
-        let messages = match self.log.read_after(self.read).await {
+        let messages = match self.log.read_after(self.read.seq).await {
             Ok(messages) => messages,
             Err(ReadError::Api(error)) => return self.away(error).await,
             Err(error) => return self.stop(Stopped::Unreadable(error)).await,
         };
-        let Some(last) = messages.last().map(|message| message.seq) else {
+        let Some(last) = messages.last().map(|message| Position {
+            seq: message.seq,
+            crc: crc32c::crc32c(&message.bytes),
+            ..self.read
+        }) else {
             self.tell(Following::Current);
             return Ok(false);
         };
@@ -207,13 +210,20 @@ impl Work {
         Ok(true)
     }
 
-    /// Whether the last message that was applied is still where it was; asked once a second.
+    /// Where what comes next has to follow: what was handed on may not be applied yet. (What was applied may have been
+    /// read once more, of a replica that has it right.)
+    fn position(&self) -> Position {
+        let applied = *self.applied.borrow();
+        if applied.seq >= self.read.seq { applied } else { self.read }
+    }
+
+    /// Whether the last message that was handed on is still where it was; asked once a second.
     async fn still_fits(&mut self) -> bool {
         let Some((compared, looked)) = self.compared else { return false };
         if looked.elapsed() < CHECKED {
             return true;
         }
-        let position = *self.applied.borrow();
+        let position = self.position();
         let fits = match self.log.message_at(position.seq).await {
             Ok(Some(message)) => crc32c::crc32c(&message.bytes) == position.crc,
             // It may have been trimmed: the comparison says.

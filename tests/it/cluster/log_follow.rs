@@ -170,3 +170,36 @@ async fn a_follower_begins_without_servers() {
     applier.until_applied(1).await;
     assert_eq!(applier.all[0].bytes, "one");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_handed_on_and_is_not_applied_yet_counts_too() {
+    if !nats::here() {
+        return;
+    }
+    let servers = Servers::start(Options::default());
+    let (connection, log) = servers.log().await;
+    for n in 0..10_u8 {
+        append(&log, &[n]).await;
+    }
+    // It takes all, and has applied three.
+    let mut slow = Applier::begin(&log, position(3, &[2]));
+    let mut taken = Vec::new();
+    until("all is taken", async || {
+        while let Ok(batch) = slow.messages.try_recv() {
+            taken.extend(batch);
+        }
+        taken.len() == 7
+    })
+    .await;
+    // The log goes back behind what is applied, and on past what was taken.
+    delete_stream(&servers).await;
+    let copy = servers.make(&connection, &log_options(EPOCH, 1)).await;
+    for n in 0..7_u8 {
+        append(&copy, &[n]).await;
+    }
+    for _ in 7..15 {
+        append(&copy, b"other").await;
+    }
+    slow.until_it_says(&Following::Stopped(Stopped::Differs(Sameness::OtherMessage))).await;
+    assert!(slow.messages.try_recv().is_err(), "more was handed on");
+}
