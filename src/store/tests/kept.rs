@@ -118,7 +118,7 @@ fn what_is_done_does_not_come_back_while_an_older_one_is_kept() {
     let first = sent(11, &[(clock::now(), vec![setting("later/first", 56 << 10)])]);
     let second = message(12, 0);
     // The time of the log begins with its first message.
-    apply(&store, 1, &sent(10, &[]));
+    apply(&store, 1, &sent(10, &[(clock::now(), Vec::new())]));
     // A segment that is packed and then left alone for the sake of the first message.
     send(&store, id(1, 1), CallStatus::Ringing, clock::now());
     send(&store, id(1, 2), CallStatus::Ringing, clock::now());
