@@ -132,8 +132,10 @@ pub(super) async fn erase(node: Arc<Node>, running: Arc<Running>) {
         let erased = tokio::task::spawn_blocking(move || erase_files(&own)).await;
         let failed = match erased {
             Ok(Ok(true)) => None,
-            Ok(Ok(false)) | Err(_) => return,
             Ok(Err(error)) => Some(error),
+            // The process ends by it, as by that of any task.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Ok(Ok(false)) | Err(_) => return,
         };
         node.erasing.tried(seq, failed.as_ref());
         node.has_news.notify_one();

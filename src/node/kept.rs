@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{APPEND_TIMEOUT, Node, Running};
-use crate::cluster::KeepRequest;
+use crate::cluster::{AppendError, KeepRequest};
 use crate::codec::peek_message_id;
 use crate::store::{StoreError, chain};
 
@@ -91,6 +91,7 @@ async fn forward_all(
     let mut all_taken = true;
     let mut goes_on = true;
     let mut under_way = JoinSet::new();
+    let mut pause = RETRY;
     loop {
         while goes_on && under_way.len() < width {
             let store = node.store.clone();
@@ -116,6 +117,10 @@ async fn forward_all(
             }
             Ok(Err(error)) => {
                 (goes_on, all_taken) = (false, false);
+                // It is in the log each time, and this node is about to find out that it has lost its end.
+                if matches!(error, AppendError::WentBack { .. }) {
+                    pause = READ_BACK;
+                }
                 node.store.meter().cluster.failed(error.kind());
                 if said.replace(error.kind()) != Some(error.kind()) {
                     tracing::warn!(
@@ -133,7 +138,7 @@ async fn forward_all(
             timeout(READ_BACK, applied.wait_for(|position| position.seq >= newest)).await;
     }
     if said.is_some() {
-        sleep(RETRY).await;
+        sleep(pause).await;
     }
     Ok((after > from).then_some(if all_taken { after } else { from }))
 }
