@@ -20,7 +20,7 @@ use crate::cluster::{
 };
 use crate::config::{Cluster, Config};
 use crate::domain::{counted, exact_duration, show_size};
-use crate::ops::{AdminReply, AdminRequest, Comparison, Failure, MESSAGE_VERSION};
+use crate::ops::{AdminReply, AdminRequest, ClusterPlace, Comparison, Failure, MESSAGE_VERSION};
 use crate::outbound::Base;
 use crate::random;
 use crate::store::{LogPosition, chain};
@@ -83,6 +83,15 @@ pub(super) struct CreateArgs {
     /// Monitoring address of a nats-server, beside those of `cluster.monitors`; may be given more than once.
     #[arg(long, value_name = "URL")]
     monitor: Vec<String>,
+    /// The log is gone, with all that the nats-servers had: make one that goes on where this node is.
+    ///
+    /// Run it on the node that has applied most. The nodes go on with the new log by themselves; what some of them
+    /// lack is given by those that have it. Refused where another node has more, or cannot be asked.
+    #[arg(long)]
+    again: bool,
+    /// With --again: though another node has more, or cannot be asked.
+    #[arg(long, requires = "again")]
+    force: bool,
 }
 
 /// Runs one of them.
@@ -108,7 +117,7 @@ pub(super) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
-            ClusterCommand::Create(args) => create(cluster, args, output).await,
+            ClusterCommand::Create(args) => create(config, cluster, args, output).await,
             ClusterCommand::Level => level(&cluster, output).await,
             ClusterCommand::Seed(args) => seed(config, &cluster, args, output).await,
             _ => status(&cluster, output).await,
@@ -200,12 +209,11 @@ async fn seed(
              new cluster begins so; others take a backup of that one",
         )
     })?;
-    let LogPosition { epoch, seq, crc } = position;
-    let position = Position { epoch: Epoch::from_bytes(epoch), seq, crc };
+    let (seq, position) = (position.seq, in_log(position));
     let failed = |error: &dyn std::error::Error| Failure::new(chain(error));
     let found = log.compare(&position).await.map_err(|error| failed(&error))?;
     let last = log.bounds().await.map_err(|error| failed(&error))?.last;
-    if !matches!(found, Sameness::Same | Sameness::Adjoins) {
+    if !matches!(found, Sameness::Same | Sameness::Adjoins | Sameness::Follows(_)) {
         let why = Stopped::Differs(found);
         return Err(Failure::new(format!(
             "the backup ends with message {seq}, and the log does not go on from there: {why}; take a newer backup"
@@ -225,6 +233,12 @@ async fn seed(
     Ok(ExitCode::SUCCESS)
 }
 
+/// The same as the log knows it.
+fn in_log(position: LogPosition) -> Position {
+    let LogPosition { epoch, seq, crc, .. } = position;
+    Position { epoch: Epoch::from_bytes(epoch), seq, crc }
+}
+
 async fn connect(cluster: &Cluster) -> Result<(Connection, Monitors), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::new(chain(error));
     let settings = Settings::of(cluster).map_err(|error| failed(&error))?;
@@ -233,7 +247,69 @@ async fn connect(cluster: &Cluster) -> Result<(Connection, Monitors), Failure> {
     Ok((connection.map_err(|error| failed(&error))?, monitors))
 }
 
+/// Where the new log goes on, which takes the place of the one that is gone.
+async fn place_of(
+    config: &Config,
+    cluster: &Cluster,
+    force: bool,
+    connection: &Connection,
+    monitors: &Monitors,
+    output: &mut Output,
+) -> Result<LogPosition, Failure> {
+    let mut take = |_: Option<&str>, _: &[u8]| Ok(());
+    let request = AdminRequest::ClusterPlace;
+    let answer = execute(config, request, &mut std::io::empty(), output, &mut take)?;
+    let AdminReply::Place(ClusterPlace { position, nodes }) = answer.reply else {
+        return Err(Failure::new("the server said something else"));
+    };
+    let own = position.ok_or_else(|| {
+        Failure::new(
+            "this node has applied nothing of a log, so that none goes on here: `rollcall cluster create` without \
+             --again makes the first one",
+        )
+    })?;
+    if force {
+        return Ok(own);
+    }
+    if !answer.running {
+        return Err(Failure::new(
+            "the server of this node does not run, so that it is not known what other nodes have: start it first, or add \
+             --force",
+        ));
+    }
+    let heard = cluster::observe(connection, monitors, cluster.unverified_sync).await.servers.nodes;
+    let others = heard.iter().filter(|beat| beat.node != cluster.node.as_str());
+    let mut problems: Vec<String> = others
+        .filter_map(|beat| {
+            let (node, applied) = (&beat.node, beat.applied);
+            if beat.epoch != own.life() {
+                return Some(format!("node {node} reads another log than this one has applied"));
+            }
+            let seq = own.seq;
+            (applied > seq).then(|| {
+                format!("node {node} has applied up to message {applied}, and this one up to {seq}: do it there")
+            })
+        })
+        .collect();
+    for node in nodes.iter().filter(|node| heard.iter().all(|beat| beat.node != node.node)) {
+        problems.push(format!(
+            "node {0} was heard {1:.0} s ago and cannot be asked how much it has: start it, or `rollcall cluster forget {0}` \
+             if it is gone for good",
+            node.node, node.seen_seconds
+        ));
+    }
+    if heard.iter().all(|beat| beat.node == cluster.node.as_str()) {
+        problems.push("no other node is heard, so that it is not known what they have".to_owned());
+    }
+    if problems.is_empty() {
+        return Ok(own);
+    }
+    problems.push("--force makes the log all the same".to_owned());
+    Err(Failure::new(problems.join("; ")))
+}
+
 async fn create(
+    config: &Config,
     mut cluster: Cluster,
     args: CreateArgs,
     output: &mut Output,
@@ -249,12 +325,18 @@ async fn create(
         }
     }
     let (connection, monitors) = connect(&cluster).await?;
+    let after = if args.again {
+        let place = place_of(config, &cluster, args.force, &connection, &monitors, output).await?;
+        Some(in_log(place))
+    } else {
+        None
+    };
     let options = LogOptions {
         epoch: Epoch::from_bytes(random::uuid().into_bytes()),
-        first_seq: 1,
+        first_seq: after.map_or(1, |after| after.seq + 1),
         max_age: cluster.log_age,
         max_bytes: cluster.log_bytes,
-        after: None,
+        after,
     };
     let made = cluster::create(&connection, &monitors, &options, cluster.unverified_sync).await;
     let (log, bounds, seen) = made.map_err(|error| why_not(&error, &connection, &cluster))?;
@@ -269,6 +351,7 @@ async fn create(
             "cluster": cluster.name.as_str(),
             "stream": log.stream(),
             "epoch": log.epoch().to_string(),
+            "after": after.map(|after| after.seq),
             "log_age_s": cluster.log_age.as_secs(),
             "log_bytes": cluster.log_bytes,
             "servers": names,
@@ -285,6 +368,13 @@ async fn create(
         exact_duration(cluster.log_age),
         show_size(cluster.log_bytes)
     );
+    if let Some(after) = after {
+        let _infallible = writeln!(
+            text,
+            "it goes on after message {}, with which the nodes begin by themselves within some seconds",
+            after.seq
+        );
+    }
     if !unproven.is_empty() {
         let _infallible = writeln!(
             text,
@@ -410,7 +500,9 @@ fn millis(time: Duration) -> u64 {
 /// Messages that a node is behind; none where it is not known, or reads another log.
 fn lag(observed: &Observed, node: &Heartbeat) -> Option<u64> {
     let (log, bounds) = observed.log.as_ref().ok()?;
-    (node.epoch == log.epoch().to_string()).then(|| bounds.last.saturating_sub(node.applied))
+    // Where the log has gone back, its turn stands behind.
+    let epoch = node.epoch.split('.').next().unwrap_or_default();
+    (epoch == log.epoch().to_string()).then(|| bounds.last.saturating_sub(node.applied))
 }
 
 fn as_text(

@@ -13,6 +13,8 @@ pub(super) const OTHER_STREAM: u32 = 10060;
 pub(super) const NO_STREAM: u32 = 10059;
 /// There is one of that name with another configuration.
 pub(super) const NAME_IN_USE: u32 = 10058;
+/// The last message is another one than is expected.
+pub(super) const NOT_LAST: u32 = 10071;
 /// A message with the same id is under way.
 pub(super) const PENDING: u32 = 10158;
 /// `max_bytes`, with `discard: new`.

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::log::{ApiError, Log, StoredMessage};
 use super::read::ReadError;
-use super::same::{Position, Sameness};
+use super::same::{Position, Sameness, message_crc};
 
 /// Batches that wait to be applied: of 4 MiB each at most.
 const BATCHES_AHEAD: usize = 4;
@@ -74,6 +74,9 @@ impl fmt::Display for Stopped {
                 write!(f, "the log is one of epoch {epoch}")
             }
             Self::Differs(Sameness::OtherEpoch(None)) => write!(f, "the log says no epoch"),
+            Self::Differs(Sameness::Follows(epoch)) => {
+                write!(f, "the log was made anew, as one of epoch {epoch}")
+            }
             Self::Differs(Sameness::Gone) => write!(f, "the log is gone"),
             Self::Differs(Sameness::Same | Sameness::Adjoins) => write!(f, "nothing"),
             Self::Unreadable(error) => write!(f, "{error}"),
@@ -225,7 +228,7 @@ impl Work {
         }
         let position = self.position();
         let fits = match self.log.message_at(position.seq).await {
-            Ok(Some(message)) => crc32c::crc32c(&message.bytes) == position.crc,
+            Ok(Some(message)) => message_crc(&message.bytes) == position.crc,
             // It may have been trimmed: the comparison says.
             Ok(None) | Err(_) => false,
         };

@@ -243,6 +243,8 @@ pub enum AppendError {
     WentBack { seq: u64, newest: u64 },
     #[error("it is another log: {0}")]
     OtherLog(String),
+    #[error("another message is the last one by now: {0}")]
+    NotLast(String),
     #[error("{0}")]
     Refused(String),
 }
@@ -265,6 +267,7 @@ impl AppendError {
             Self::TooLarge { .. }
             | Self::WentBack { .. }
             | Self::OtherLog(_)
+            | Self::NotLast(_)
             | Self::Refused(_) => false,
         }
     }
@@ -280,7 +283,7 @@ impl AppendError {
             Self::Full(_) => "full",
             Self::TooLarge { .. } => "too_large",
             Self::WentBack { .. } | Self::OtherLog(_) => "other_log",
-            Self::Refused(_) => "refused",
+            Self::NotLast(_) | Self::Refused(_) => "refused",
         }
     }
 }
@@ -376,6 +379,15 @@ impl Log {
     /// # Errors
     /// It may be in the log all the same where [`AppendError::may_be_there`].
     pub async fn append(&self, bytes: Bytes, longest: Duration) -> Result<u64, AppendError> {
+        self.append_with(None, bytes, longest).await
+    }
+
+    async fn append_with(
+        &self,
+        last: Option<u64>,
+        bytes: Bytes,
+        longest: Duration,
+    ) -> Result<u64, AppendError> {
         let shared = &*self.shared;
         if !shared.connection.is_up() {
             return Err(AppendError::Disconnected);
@@ -387,6 +399,9 @@ impl Log {
         let before = shared.newest.load(Ordering::Acquire);
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Stream", shared.stream.as_str());
+        if let Some(last) = last {
+            headers.insert("Nats-Expected-Last-Sequence", last.to_string());
+        }
         let request = Request::new().headers(headers).payload(bytes).timeout(Some(longest));
         let subject = format!("{}all", shared.root);
         let answer = shared.connection.client.send_request(subject, request).await;
@@ -404,6 +419,19 @@ impl Log {
         }
         shared.newest.fetch_max(seq, Ordering::AcqRel);
         Ok(seq)
+    }
+
+    /// The same where this message is the last one, as nobody else has put one there meanwhile.
+    ///
+    /// # Errors
+    /// [`AppendError::NotLast`] where another message is the last one by now.
+    pub async fn append_behind(
+        &self,
+        last: u64,
+        bytes: Bytes,
+        longest: Duration,
+    ) -> Result<u64, AppendError> {
+        self.append_with(Some(last), bytes, longest).await
     }
 
     /// A message of this number was read, or was applied before the start.
@@ -534,6 +562,7 @@ fn acknowledged(
             api::PENDING => AppendError::Pending,
             api::FULL | api::NO_RESOURCES => AppendError::Full(description),
             api::TOO_LARGE => AppendError::TooLarge { bytes, most },
+            api::NOT_LAST => AppendError::NotLast(description),
             api::OTHER_STREAM => AppendError::OtherLog(description),
             _ if code == STATUS_TOO_MANY => AppendError::TooMany,
             // No quorum, no leader, no room: it passes.
@@ -660,7 +689,8 @@ mod tests {
         assert_eq!(failed(400, 10060), AppendError::OtherLog("d".to_owned()));
         assert_eq!(failed(400, 10054), AppendError::TooLarge { bytes: 7, most: 9 });
         assert_eq!(failed(503, 10008), AppendError::Full("d (10008)".to_owned()));
-        assert_eq!(failed(400, 10071), AppendError::Refused("d (10071)".to_owned()));
+        assert_eq!(failed(400, 10071), AppendError::NotLast("d".to_owned()));
+        assert_eq!(failed(400, 10052), AppendError::Refused("d (10052)".to_owned()));
         let other = said(r#"{"stream":"RC_other","seq":5}"#).unwrap_err();
         assert!(matches!(other, AppendError::OtherLog(_)) && !other.passes());
         for junk in ["", "{}", "[]", r#"{"stream":"RC_pbx","seq":-1}"#, r#"{"stream":"RC_pbx"}"#] {

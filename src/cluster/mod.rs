@@ -47,6 +47,6 @@ pub use monitor::{MonitorError, Monitors};
 pub use observe::{CreateError, Observed, ServersSeen, create, observe};
 pub use packer::{Assemble, KeepRequest, Packer, PackerOptions, PlaceError, Placed};
 pub use read::{ReadError, ReadStats};
-pub use same::{Position, Sameness};
+pub use same::{Position, Sameness, message_crc};
 pub use settings::{Identity, Settings, SettingsError};
 pub use verify::{Problem, verify, verify_servers};

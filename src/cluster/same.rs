@@ -16,8 +16,15 @@ pub struct Position {
     pub epoch: Epoch,
     /// The number of the last message; 0 before the first.
     pub seq: u64,
-    /// CRC-32C of that message.
+    /// [`message_crc`] of that message.
     pub crc: u32,
+}
+
+/// What tells a message from another one at its place: CRC-32C of all but its last four bytes. Those are that number
+/// itself where a node has made it (`codec::assemble`): with them it would be the same of all messages.
+pub fn message_crc(bytes: &[u8]) -> u32 {
+    let content = bytes.split_last_chunk::<4>().map_or(bytes, |(content, _)| content);
+    crc32c::crc32c(content)
 }
 
 /// How a log and a position fit.
@@ -35,6 +42,8 @@ pub enum Sameness {
     OtherMessage,
     /// It is a log of another life; none where it says none.
     OtherEpoch(Option<Epoch>),
+    /// It is a log of another life, which was begun right after the position: nothing is missing.
+    Follows(Epoch),
     /// There is none.
     Gone,
 }
@@ -71,8 +80,7 @@ impl Log {
             let middle = low.midpoint(high);
             let Some(position) = positions.get(middle) else { break };
             let found = self.message_at(position.seq).await?;
-            let agrees =
-                found.is_some_and(|message| crc32c::crc32c(&message.bytes) == position.crc);
+            let agrees = found.is_some_and(|message| message_crc(&message.bytes) == position.crc);
             if agrees {
                 low = middle + 1;
             } else {
@@ -89,7 +97,8 @@ impl Log {
             Err(error) => return Err(error),
         };
         if bounds.epoch != Some(position.epoch) {
-            return Ok(Sameness::OtherEpoch(bounds.epoch));
+            let follows = bounds.epoch.filter(|_| bounds.after == Some(*position));
+            return Ok(follows.map_or(Sameness::OtherEpoch(bounds.epoch), Sameness::Follows));
         }
         if bounds.last < position.seq {
             return Ok(Sameness::LostEnd { last: bounds.last });
@@ -103,7 +112,7 @@ impl Log {
             return Ok(Sameness::Behind { first: bounds.first });
         }
         match self.message_at(position.seq).await? {
-            Some(message) if crc32c::crc32c(&message.bytes) == position.crc => Ok(Sameness::Same),
+            Some(message) if message_crc(&message.bytes) == position.crc => Ok(Sameness::Same),
             _ => Ok(Sameness::OtherMessage),
         }
     }

@@ -69,7 +69,11 @@ pub enum LoggedChange {
     Event(Box<StampedEvent>),
     Imported(Box<StampedEvent>),
     Record(Arc<Call>),
+    /// A record that the log has lost, and whether it is a CDR that waits for its call.
+    Given(Arc<Call>, bool),
     Delete(CallId),
+    /// A deletion that the log has lost.
+    Gone(CallId),
     /// With the time since which the call must have been silent.
     Stale(CallId, Timestamp),
     Expire(CallId),
@@ -139,6 +143,9 @@ enum ChangeV1<'a> {
     Setting(&'a str, &'a [u8], ReplacesV1),
     PlaceCdr(IdV1, bool),
     Forward([u8; 16], &'a [u8]),
+    /// A record as the journal has it.
+    Given(&'a [u8], bool),
+    Gone(IdV1),
 }
 
 type IdV1 = ([u8; 16], [u8; 16]);
@@ -192,7 +199,7 @@ pub fn encode_submission(submission: &LoggedSubmission) -> Result<Vec<u8>, Messa
         .changes
         .iter()
         .filter_map(|change| match change {
-            LoggedChange::Record(call) => Some(encode(call)),
+            LoggedChange::Record(call) | LoggedChange::Given(call, _) => Some(encode(call)),
             _ => None,
         })
         .collect();
@@ -208,7 +215,11 @@ pub fn encode_submission(submission: &LoggedSubmission) -> Result<Vec<u8>, Messa
         LoggedChange::Record(_) => {
             ChangeV1::Record(records.next().map(Vec::as_slice).unwrap_or_default())
         }
+        LoggedChange::Given(_, waits) => {
+            ChangeV1::Given(records.next().map(Vec::as_slice).unwrap_or_default(), *waits)
+        }
         LoggedChange::Delete(id) => ChangeV1::Delete(id_bytes(*id)),
+        LoggedChange::Gone(id) => ChangeV1::Gone(id_bytes(*id)),
         LoggedChange::Stale(id, before) => ChangeV1::Stale(id_bytes(*id), before.millis()),
         LoggedChange::Expire(id) => ChangeV1::Expire(id_bytes(*id)),
         LoggedChange::Setting(row) => {
@@ -312,7 +323,9 @@ impl ChangeV1<'_> {
             Self::Event(event) => LoggedChange::Event(Box::new(event.into_event()?)),
             Self::Imported(event) => LoggedChange::Imported(Box::new(event.into_event()?)),
             Self::Record(bytes) => LoggedChange::Record(Arc::new(decode(bytes)?)),
+            Self::Given(bytes, waits) => LoggedChange::Given(Arc::new(decode(bytes)?), waits),
             Self::Delete(id) => LoggedChange::Delete(id_of(id)),
+            Self::Gone(id) => LoggedChange::Gone(id_of(id)),
             Self::Stale(id, before) => {
                 LoggedChange::Stale(id_of(id), time(Some(before))?.unwrap_or_default())
             }

@@ -8,10 +8,13 @@ use super::error::ApiError;
 use crate::domain::{AccountSid, Position};
 use crate::store::{FeedAccounts, FeedPosition, LogPoint, Reach};
 
+/// Hexadecimal digits of an epoch.
+const EPOCH_DIGITS: usize = 32;
+
 /// Writes and reads the positions of one feed.
 #[derive(Debug, Clone)]
 pub(super) struct PositionCodec {
-    /// 32 hexadecimal digits.
+    /// 32 hexadecimal digits, and where a log has gone back a full stop and its turn.
     epoch: String,
     reach: Reach,
     /// Sequence numbers are told as places of a log.
@@ -46,7 +49,7 @@ impl GivenPosition {
 }
 
 impl PositionCodec {
-    /// `epoch` is a UUID, hyphenated; `is_log`: that of a log, whose places are told.
+    /// `epoch` is a UUID, hyphenated; `is_log`: the life of a log, whose places are told.
     ///
     /// `accounts` are those of a service provider: a position of others is one of other data.
     pub fn new(epoch: &str, is_log: bool, reach: Reach, accounts: Option<&FeedAccounts>) -> Self {
@@ -56,7 +59,7 @@ impl PositionCodec {
             all.update(epoch.as_bytes());
             accounts.iter().for_each(|account| all.update(&account.bytes()));
             let digits = HEXLOWER.encode(all.finish().as_ref());
-            epoch = digits.chars().take(epoch.len()).collect();
+            epoch = digits.chars().take(EPOCH_DIGITS).collect();
         }
         Self { epoch, reach, is_log }
     }
@@ -136,11 +139,11 @@ pub(super) fn parts(text: &str) -> Option<(&str, PositionNumber, Option<&str>)> 
     Some((epoch, number, parts.next()))
 }
 
-/// 32 hexadecimal digits, and where a log has gone back a full stop and how often.
+/// 32 hexadecimal digits, and where a log has gone back a full stop and its turn.
 fn is_epoch(text: &str) -> bool {
     let (epoch, turn) = text.split_once('.').unwrap_or((text, "0"));
     let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    epoch.len() == 32 && epoch.bytes().all(hex) && digits(turn).is_some()
+    epoch.len() == EPOCH_DIGITS && epoch.bytes().all(hex) && digits(turn).is_some()
 }
 
 fn digits(text: &str) -> Option<u64> {

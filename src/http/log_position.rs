@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
 use http::header::{HeaderName, HeaderValue};
 
 use super::error::ApiError;
@@ -72,9 +71,8 @@ pub(super) async fn reached(store: &Store, message: u64) -> Result<(), ApiError>
 /// Says how far an answer has come.
 pub(super) fn put(reply: &mut Response, position: Option<LogPosition>) {
     let Some(position) = position else { return };
-    let (epoch, digits) =
-        (HEXLOWER.encode(&position.epoch), log_digits(LogPoint::end_of(position.seq)));
-    if let Ok(value) = HeaderValue::try_from(format!("{epoch}-{digits}")) {
+    let (life, digits) = (position.life(), log_digits(LogPoint::end_of(position.seq)));
+    if let Ok(value) = HeaderValue::try_from(format!("{life}-{digits}")) {
         reply.headers_mut().insert(POSITION, value);
     }
 }

@@ -62,17 +62,21 @@ pub(super) fn is_mark(id: &MessageId, submissions: usize) -> bool {
     submissions == 0 && id.starts_with(MARK)
 }
 
-/// Hashes what the store holds once this message is applied; in the thread that hands messages on, which applies nothing
-/// more meanwhile.
-pub(super) fn hash(node: &Node, running: &Running, seq: u64) {
+/// Waits in a thread that may block until a message is applied; false where the node stops before.
+pub(super) fn until_applied(node: &Node, running: &Running, seq: u64) -> bool {
     let (mut applied, mut stopping) = (running.applied.subscribe(), node.stopping.subscribe());
-    let is_applied = node.runtime.block_on(async {
+    node.runtime.block_on(async {
         tokio::select! {
             reached = applied.wait_for(|position| position.seq >= seq) => reached.is_ok(),
             _ = stopping.wait_for(|stops| *stops) => false,
         }
-    });
-    if !is_applied {
+    })
+}
+
+/// Hashes what the store holds once this message is applied; in the thread that hands messages on, which applies nothing
+/// more meanwhile.
+pub(super) fn hash(node: &Node, running: &Running, seq: u64) {
+    if !until_applied(node, running, seq) {
         return;
     }
     match node.store.content() {
@@ -98,7 +102,7 @@ impl Node {
     }
 
     async fn compared(&self) -> Result<Comparison, StoreError> {
-        let running = self.running.get();
+        let running = self.running();
         let running = running.ok_or_else(|| StoreError::NoQuorum(self.why_not_begun()))?;
         // A first message without submissions would be a claim.
         if running.applied.borrow().seq == 0 {
@@ -107,7 +111,7 @@ impl Node {
         if let Some(why) = self.holds_back() {
             return Err(StoreError::NoQuorum(why));
         }
-        let epoch = running.log.epoch().to_string();
+        let epoch = running.life();
         let mut id = *random::uuid().as_bytes();
         if let Some(begin) = id.first_chunk_mut() {
             *begin = *MARK;

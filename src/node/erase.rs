@@ -88,6 +88,12 @@ impl Erasing {
         Self { asked: watch::Sender::new(0), state: Mutex::default() }
     }
 
+    /// Numbers of messages mean something else from now on.
+    pub fn begin_anew(&self) {
+        *self.state.lock() = State::default();
+        self.asked.send_replace(0);
+    }
+
     /// Somebody asks for all to be erased that was deleted up to this message.
     pub fn ask(&self, seq: u64) {
         self.asked.send_if_modified(|asked| {
@@ -225,10 +231,10 @@ impl Node {
         longest: Duration,
         tell: &mut dyn FnMut(Progress),
     ) -> Result<Erasure, StoreError> {
-        let running = self.running.get();
+        let running = self.running();
         let running = running.ok_or_else(|| StoreError::NoQuorum(self.why_not_begun()))?;
         self.listen();
-        let seq = self.block_on(self.request(running))?;
+        let seq = self.block_on(self.request(&running))?;
         self.erasing.ask(seq);
         let waited = self.erasing.state.lock().waits_for.max(seq);
         self.erasing.state.lock().waits_for = waited;
@@ -240,12 +246,12 @@ impl Node {
         }
         drop(state);
         if erasure.missing.is_empty() {
-            match self.block_on(self.trim(running, tell)) {
+            match self.block_on(self.trim(&running, tell)) {
                 Ok(trimmed) => erasure.trimmed = Some(trimmed),
                 Err(StoreError::Closing) => return Err(StoreError::Closing),
                 Err(error) => erasure.log.push(chain(&error)),
             }
-            erasure.log.extend(self.block_on(self.troubles(running))?);
+            erasure.log.extend(self.block_on(self.troubles(&running))?);
         }
         Ok(erasure)
     }
@@ -310,7 +316,7 @@ impl Node {
     /// keeps one of them from it.
     fn erased(&self, seq: u64) -> (Vec<String>, Vec<(Missing, bool)>, bool) {
         let (mut nodes, mut missing, mut is_hindered) = (Vec::new(), Vec::new(), false);
-        let epoch = self.running.get().map(|running| running.log.epoch().to_string());
+        let epoch = self.running().map(|running| running.life());
         let mut judge = |node: &str, done: u64, why: &str, waits: bool| {
             if done >= seq {
                 return nodes.push(node.to_owned());
@@ -320,7 +326,7 @@ impl Node {
             missing.push((Missing { node: node.to_owned(), why: why.to_owned() }, waits));
         };
         let state = self.erasing.state.lock();
-        let applied = self.running.get().map_or(0, |running| running.applied.borrow().seq);
+        let applied = self.running().map_or(0, |running| running.applied.borrow().seq);
         let why = if applied < seq { NOT_APPLIED } else { &state.why };
         judge(self.name.as_str(), state.done, why, self.broken().is_none());
         drop(state);
@@ -396,7 +402,7 @@ impl Node {
         let behind = others.filter(|(beat, _)| beat.applied < seq).map(|(beat, _)| &beat.node);
         let mut behind: Vec<String> = behind.cloned().collect();
         drop(health);
-        let own = self.running.get().map_or(0, |running| running.applied.borrow().seq);
+        let own = self.running().map_or(0, |running| running.applied.borrow().seq);
         if own < seq {
             behind.push(self.name.to_string());
         }

@@ -135,6 +135,13 @@ impl Health {
         })
     }
 
+    /// Another log is followed from now on, or this one from a place before.
+    pub fn begin_anew(&mut self, applied: u64) {
+        self.forget_goal();
+        (self.lag, self.other, self.bounds) = (Lag::default(), None, None);
+        self.lag.applied(applied);
+    }
+
     fn find(&mut self, problems: Vec<Problem>, now: Instant) {
         let unproven = problems.iter().any(|it| matches!(it, Problem::Unproven { .. }));
         self.unproven = unproven.then(|| self.unproven.unwrap_or(now));
@@ -297,7 +304,7 @@ pub(super) async fn watch_servers(node: Arc<Node>) {
 async fn watch_log(node: &Node) {
     loop {
         let mut is_heard = false;
-        if let Some(running) = node.running.get() {
+        if let Some(running) = node.running() {
             is_heard = look(node, &running.log).await;
         }
         let is_fine = is_heard && node.is_fine();
@@ -309,7 +316,7 @@ async fn watch_log(node: &Node) {
 
 async fn watch_monitors(node: &Node) {
     loop {
-        if let Some(running) = node.running.get() {
+        if let Some(running) = node.running() {
             look_at_monitors(node, running.log.stream()).await;
         }
         sleep(if node.is_fine() { LOOK } else { LOOK_AGAIN }).await;
@@ -348,7 +355,7 @@ pub(super) async fn look_at_monitors(node: &Node, stream: &str) {
 impl Node {
     fn hear(&self, beat: Heartbeat) {
         let newest = beat.newest;
-        let same_log = self.running.get().filter(|one| one.log.epoch().to_string() == beat.epoch);
+        let same_log = self.running().filter(|one| one.life() == beat.epoch);
         let beat = Heartbeat { newest: if same_log.is_some() { newest } else { 0 }, ..beat };
         if beat.erases <= beat.newest {
             self.erasing.ask(beat.erases);
@@ -365,14 +372,15 @@ impl Node {
 
     /// `is_whole` with what is known of servers: once a second, and not with each message.
     fn heartbeat(&self, is_whole: bool) -> Heartbeat {
-        let running = self.running.get();
+        let running = self.running();
+        let running = running.as_ref();
         let kept = self.store.kept().count;
         let health = self.health.lock();
         let (clock, now) = (clock::now(), Instant::now());
         let mut beat = Heartbeat {
             node: self.name.to_string(),
             start: self.start.clone(),
-            epoch: running.map(|running| running.log.epoch().to_string()).unwrap_or_default(),
+            epoch: running.map(|running| running.life()).unwrap_or_default(),
             newest: running.map_or(0, |running| running.log.newest().max(health.lag.newest())),
             applied: running.map_or(0, |running| running.applied.borrow().seq),
             kept,
@@ -456,7 +464,7 @@ impl Node {
 
     /// The node has caught up once all is applied that the log had when it was looked at first.
     pub(super) fn look_whether_caught_up(&self, now: Instant) {
-        let Some(running) = self.running.get() else { return };
+        let Some(running) = self.running() else { return };
         if self.caught_up.borrow().is_some() {
             return;
         }

@@ -6,7 +6,7 @@
 
 use ring::digest;
 
-use crate::cluster::{ApiError, Connection, Log, OpenError};
+use crate::cluster::{ApiError, Connection, Log, OpenError, message_crc};
 use crate::codec::{MessageId, assemble, decode_message};
 use crate::store::{LogPosition, Store, StoreError, chain};
 
@@ -67,7 +67,7 @@ async fn begins(
         Err(error) => return Ok(Err(error)),
     };
     let own = claim_id(store);
-    let at = |seq, crc| LogPosition { epoch: log.epoch().bytes(), seq, crc };
+    let at = |seq, crc| LogPosition { epoch: log.epoch().bytes(), turn: 0, seq, crc };
     let bounds = log.bounds().await?;
     if bounds.first > 1 {
         let first = bounds.first;
@@ -88,7 +88,7 @@ async fn begins(
         return Ok(Ok(Begins::NotYet("the first message of the log cannot be read".to_owned())));
     };
     Ok(Ok(match (claim_of(&first.bytes), is_empty) {
-        (Some(claim), false) if claim == own => Begins::With(at(1, crc32c::crc32c(&first.bytes))),
+        (Some(claim), false) if claim == own => Begins::With(at(1, message_crc(&first.bytes))),
         (Some(_), true) => Begins::Never(with_advice(CLAIMED)),
         (None, true) => Begins::With(at(0, 0)),
         (_, false) => Begins::Never(with_advice(

@@ -22,6 +22,7 @@
 mod compare;
 mod erase;
 mod filler;
+mod give_back;
 mod health;
 mod join;
 mod kept;
@@ -35,8 +36,8 @@ mod waiters;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -50,7 +51,7 @@ pub use crate::codec::MESSAGE_VERSION;
 pub use compare::Comparison;
 pub use erase::{Erasure, Missing};
 pub use shared::shared_settings;
-pub use status::NodeStatus;
+pub use status::{NodeStatus, PeerFigures};
 
 use erase::Erasing;
 use filler::Turnover;
@@ -64,7 +65,7 @@ use crate::clock;
 use crate::cluster::{
     ClusterName, Compared, ConnectError, Connection, Epoch, Follower, Following, Link, Log,
     Monitors, Packer, PackerOptions, PlaceError, Placed, Position, Problem, ReadError, Sameness,
-    Settings, SettingsError, Stopped, verify_servers,
+    Settings, SettingsError, Stopped, message_crc, verify_servers,
 };
 use crate::codec::{assemble, encode_submission, peek_message_id};
 use crate::config::{Cluster, WithoutQuorum};
@@ -111,6 +112,8 @@ pub enum NodeError {
     Servers(String),
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Where changes are that were accepted.
@@ -134,8 +137,8 @@ pub struct Node {
     connection: Connection,
     monitors: Monitors,
     runtime: Handle,
-    /// Set once it is known which log it is.
-    running: OnceLock<Arc<Running>>,
+    /// Set once it is known which log it is; another where that is made anew.
+    running: RwLock<Option<Arc<Running>>>,
     waiters: Arc<Waiters>,
     health: Mutex<Health>,
     /// Since when all is applied that was there at the start.
@@ -154,6 +157,8 @@ pub struct Node {
     forgotten: Mutex<Vec<(String, Instant)>>,
     /// What nodes do not agree on, as was told in the log of the process.
     disagreed: Mutex<BTreeSet<String>>,
+    /// What is done about a log that is not the one that was applied, or why nothing is.
+    differs: Mutex<Differs>,
     /// There is something to tell other nodes.
     has_news: Notify,
     kept_something: Notify,
@@ -165,6 +170,15 @@ pub struct Node {
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
+/// What a node does where the log is not the one that it has applied.
+#[derive(Debug, Clone, Default)]
+struct Differs {
+    /// It gives back what the log has lost, and is at this.
+    giving_back: Option<String>,
+    /// Why it does not, and what is to be done.
+    why: Option<String>,
+}
+
 /// What there is once the log is known.
 pub(crate) struct Running {
     log: Log,
@@ -172,6 +186,32 @@ pub(crate) struct Running {
     follower: Follower,
     following: watch::Receiver<Following>,
     applied: watch::Sender<Position>,
+    /// How often the log has gone back (`LogPosition::turn`).
+    turn: AtomicU64,
+    /// Nothing more is to be read.
+    halts: AtomicBool,
+    /// What still works on what was read; none once that was waited for.
+    work: Mutex<Option<Work>>,
+}
+
+/// What applies, and what else ends with it.
+struct Work {
+    reader: std::thread::JoinHandle<()>,
+    settler: tokio::task::JoinHandle<()>,
+    others: [AbortHandle; 4],
+}
+
+impl Running {
+    /// The life of the log that positions are told of.
+    fn life(&self) -> String {
+        self.position(0, 0).life()
+    }
+
+    /// A place of the log that is followed.
+    fn position(&self, seq: u64, crc: u32) -> LogPosition {
+        let turn = self.turn.load(Ordering::Acquire);
+        LogPosition { epoch: self.log.epoch().bytes(), turn, seq, crc }
+    }
 }
 
 impl Node {
@@ -197,7 +237,7 @@ impl Node {
             connection,
             monitors,
             runtime: Handle::current(),
-            running: OnceLock::new(),
+            running: RwLock::default(),
             health: Mutex::new(Health::new()),
             caught_up: watch::Sender::new(None),
             stopped: Mutex::default(),
@@ -208,6 +248,7 @@ impl Node {
             turnover: Mutex::new(Turnover::new(Instant::now())),
             forgotten: Mutex::default(),
             disagreed: Mutex::default(),
+            differs: Mutex::default(),
             has_news: Notify::new(),
             kept_something: Notify::new(),
             kept_in_log: AtomicU64::new(0),
@@ -222,8 +263,11 @@ impl Node {
                 let log = Log::of(&node.connection, epoch);
                 node.run(log, position)?;
             }
-            None => node.spawn("task that joins the log", join(node.clone())),
+            None => {
+                node.spawn("task that joins the log", join(node.clone()));
+            }
         }
+        node.spawn("task that looks for what the log has lost", give_back::watch(node.clone()));
         node.spawn("task of heartbeats", health::beat(node.clone()));
         node.spawn("task that looks at the servers", health::watch_servers(node.clone()));
         node.store.propose_by(Arc::new(Proposer(Arc::downgrade(&node))));
@@ -266,7 +310,7 @@ impl Node {
     /// Reads, applies and appends from now on.
     fn run(self: &Arc<Self>, log: Log, position: LogPosition) -> Result<(), NodeError> {
         let _runtime = self.runtime.enter();
-        let LogPosition { seq, crc, .. } = position;
+        let LogPosition { turn, seq, crc, .. } = position;
         self.health.lock().lag.applied(seq);
         let (keep, requests) = mpsc::channel(KEEPING);
         let (name, waiters) = (self.name.to_string(), self.waiters.clone());
@@ -288,36 +332,80 @@ impl Node {
         let applied = watch::Sender::new(Position { epoch: log.epoch(), seq, crc });
         let (follower, batches) = Follower::start(&log, applied.subscribe());
         let following = follower.state();
-        let running = Arc::new(Running { log, packer, follower, following, applied });
+        let (turn, halts, work) = (AtomicU64::new(turn), AtomicBool::new(false), Mutex::default());
+        let running =
+            Arc::new(Running { log, packer, follower, following, applied, turn, halts, work });
         let (to_settle, under_way) = mpsc::channel(reader::UNDER_WAY);
         let (node, own) = (self.clone(), running.clone());
         let thread = std::thread::Builder::new().name("log reader".to_owned());
         // It ends with the follower, or with the store.
-        thread.spawn(move || {
+        let reader = thread.spawn(move || {
             guarded_thread(&node.store, "log reader", || {
                 reader::hand_on(&node, &own, batches, &to_settle);
             });
         })?;
         let settle = reader::settle(self.clone(), running.clone(), under_way);
-        self.spawn("task that waits for messages", settle);
+        let settler = guarded(self.store.clone(), "task that waits for messages", settle);
+        let settler = self.runtime.spawn(settler);
+        self.tasks.lock().push(settler.abort_handle());
+        let forward = kept::forward(self.clone(), running.clone());
+        let forwarder = self.spawn("task that forwards what is kept", forward);
         self.spawn("task that keeps messages", kept::keep(self.clone(), requests));
-        self.spawn("task that forwards what is kept", kept::forward(self.clone(), running.clone()));
         let (node, packer) = (self.clone(), running.packer.clone());
-        self.spawn("task that looks at the packer", async move {
+        let packer_watch = self.spawn("task that looks at the packer", async move {
             packer.ended().await;
             node.task_ended("packer");
         });
-        self.spawn("task that erases", erase::erase(self.clone(), running.clone()));
-        self.spawn("task that writes filler", filler::turn(self.clone(), running.clone()));
-        let _first = self.running.set(running);
+        let eraser = self.spawn("task that erases", erase::erase(self.clone(), running.clone()));
+        let turner =
+            self.spawn("task that writes filler", filler::turn(self.clone(), running.clone()));
+        let others = [forwarder, packer_watch, eraser, turner];
+        *running.work.lock() = Some(Work { reader, settler, others });
+        *self.running.write() = Some(running);
         *self.waits_for.lock() = None;
         Ok(())
     }
 
+    /// Reads, applies and forwards nothing more of the log that is followed. Returns once all that was read is on disk.
+    async fn halt(&self, running: &Running) {
+        running.halts.store(true, Ordering::Release);
+        running.follower.stop();
+        let Some(Work { reader, settler, others }) = running.work.lock().take() else { return };
+        others.iter().for_each(AbortHandle::abort);
+        let _done = tokio::task::spawn_blocking(move || reader.join()).await;
+        let _done = settler.await;
+    }
+
+    /// Goes on from this position, of this log, where nothing works on another one any more.
+    ///
+    /// # Errors
+    /// It is not on disk: the store closes, or has failed.
+    async fn go_on(self: &Arc<Self>, log: Log, position: LogPosition) -> Result<(), NodeError> {
+        let store = self.store.clone();
+        let begun = tokio::task::spawn_blocking(move || store.begin_log(position)).await;
+        begun.unwrap_or(Err(StoreError::Closing))?;
+        self.health.lock().begin_anew(position.seq);
+        self.erasing.begin_anew();
+        self.caught_up.send_replace(None);
+        *self.differs.lock() = Differs::default();
+        self.run(log, position)
+    }
+
+    /// The log that is followed; none before it is known.
+    fn running(&self) -> Option<Arc<Running>> {
+        self.running.read().clone()
+    }
+
     /// Runs a task as long as the node.
-    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> AbortHandle {
         let task = self.runtime.spawn(guarded(self.store.clone(), name, task));
-        self.tasks.lock().push(task.abort_handle());
+        let handle = task.abort_handle();
+        self.tasks.lock().push(handle.clone());
+        handle
     }
 
     /// A task has ended that ends with the node alone.
@@ -428,7 +516,7 @@ impl Node {
         if changes.iter().any(Change::grows) {
             self.store.takes_events()?;
         }
-        let Some(running) = self.running.get() else {
+        let Some(running) = self.running() else {
             return Err(StoreError::NoQuorum(self.why_not_begun()));
         };
         if let Some(why) = self.holds_back() {
@@ -493,8 +581,9 @@ impl Node {
     }
 
     fn position_of(&self, seq: u64, message: &Bytes) -> LogPosition {
-        let epoch = self.running.get().map(|running| running.log.epoch().bytes());
-        LogPosition { epoch: epoch.unwrap_or_default(), seq, crc: crc32c::crc32c(message) }
+        let crc = message_crc(message);
+        let position = self.running().map(|running| running.position(seq, crc));
+        position.unwrap_or(LogPosition { epoch: [0; 16], turn: 0, seq, crc })
     }
 
     /// Why nothing is given to the log, where its servers are the reason.
@@ -512,7 +601,7 @@ impl Node {
         if let Some(state) = self.broken() {
             return state;
         }
-        let Some(running) = self.running.get() else {
+        let Some(running) = self.running() else {
             return State::Starting(Some(self.why_not_begun()));
         };
         let away = match &*running.following.borrow() {
@@ -544,17 +633,22 @@ impl Node {
         if let Some(why) = self.stopped.lock().clone() {
             return Some(State::Stopped(why));
         }
-        let running = self.running.get()?;
+        let running = self.running()?;
+        let differs = self.differs.lock().clone();
+        if let Some(doing) = differs.giving_back {
+            return Some(State::GivingBack(doing));
+        }
+        let more = differs.why.map(|why| format!("; {why}")).unwrap_or_default();
         match &*running.following.borrow() {
             Following::Stopped(
                 Stopped::Differs(Sameness::Behind { first })
                 | Stopped::Unreadable(ReadError::Behind { first, .. }),
             ) => return Some(State::Behind { first: *first }),
-            Following::Stopped(why) => return Some(State::Different(why.to_string())),
+            Following::Stopped(why) => return Some(State::Different(format!("{why}{more}"))),
             _ => {}
         }
         let other = self.health.lock().other.clone();
-        other.map(|epoch| State::Different(format!("the log is one of epoch {epoch}")))
+        other.map(|epoch| State::Different(format!("the log is one of epoch {epoch}{more}")))
     }
 
     /// Says in the log what has changed.
@@ -586,10 +680,10 @@ impl Node {
     /// Whether what one node does for all is for this one to do.
     pub fn is_first(&self) -> bool {
         let now = Instant::now();
-        let Some(running) = self.running.get() else { return false };
+        let Some(running) = self.running() else { return false };
         let since = *self.caught_up.borrow();
         let listened = since.is_some_and(|at| now.saturating_duration_since(at) >= LISTENS);
-        let epoch = running.log.epoch().to_string();
+        let epoch = running.life();
         if !listened || self.broken().is_some() {
             return false;
         }
@@ -625,7 +719,7 @@ impl Node {
 
     /// Whether events are taken, into the log or onto this machine's disk: an error says why not.
     pub fn events(&self) -> Result<(), String> {
-        if self.running.get().is_none() {
+        if self.running().is_none() {
             return Err(self.why_not_begun());
         }
         if let Some(why) = self.holds_back() {
@@ -668,8 +762,8 @@ impl Node {
 
     /// No other node has gone on with the log without this one.
     fn hears_all_others(&self) -> bool {
-        let Some(running) = self.running.get() else { return false };
-        let epoch = running.log.epoch().to_string();
+        let Some(running) = self.running() else { return false };
+        let epoch = running.life();
         self.health.lock().peers.hears_all(&epoch, Instant::now())
     }
 
@@ -683,7 +777,7 @@ impl Node {
     /// Returns the names of those of which that is not known in time.
     pub fn wait_for_others(&self, longest: Duration) -> Vec<String> {
         let Some(position) = self.store.position() else { return Vec::new() };
-        let epoch = Epoch::from_bytes(position.epoch).to_string();
+        let epoch = position.life();
         let begun = Instant::now();
         loop {
             let (health, now) = (self.health.lock(), Instant::now());
@@ -705,7 +799,7 @@ impl Node {
 
     /// Why nothing is taken, whatever the servers say: it would not be applied here in time, or is for another log.
     fn holds_back(&self) -> Option<String> {
-        if let Some(state @ State::Different(_)) = self.broken() {
+        if let Some(state @ (State::Different(_) | State::GivingBack(_))) = self.broken() {
             return state.problem();
         }
         self.health.lock().overrun()
@@ -717,7 +811,7 @@ impl Node {
         for task in self.tasks.lock().drain(..) {
             task.abort();
         }
-        if let Some(running) = self.running.get() {
+        if let Some(running) = self.running() {
             running.follower.stop();
         }
         let _nobody_waits = self.waiting.write();

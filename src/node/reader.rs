@@ -4,12 +4,13 @@
 //! which waits where it has no room, and one task waits for them to be durable. All three keep the order of the log.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::{Node, Running, compare, erase, join};
-use crate::cluster::{Position, StoredMessage};
+use super::{Node, Running, compare, erase, give_back, join};
+use crate::cluster::{Position, StoredMessage, message_crc};
 use crate::codec::{Message, MessageError, MessageId, decode_message};
 use crate::store::{AppliedMessage, ApplyTicket, LogPosition, chain};
 
@@ -55,7 +56,9 @@ pub(super) fn hand_on(
             }
         }
     }
-    node.task_ended("follower of the log");
+    if !running.halts.load(Ordering::Acquire) {
+        node.task_ended("follower of the log");
+    }
 }
 
 /// The error says why nothing more can be applied.
@@ -82,9 +85,11 @@ fn hand_on_one(
         node.erasing.ask(seq);
     }
     let own = (&*message.node == node.name.as_str()).then_some(message.id);
-    let position =
-        LogPosition { epoch: running.log.epoch().bytes(), seq, crc: crc32c::crc32c(&bytes) };
     node.turnover.lock().read(bytes.len(), Instant::now());
+    if give_back::ends_with(&message).is_some() {
+        give_back::turn(node, running, seq)?;
+    }
+    let position = running.position(seq, message_crc(&bytes));
     drop(bytes);
     node.health.lock().lag.read(seq, at);
     let applied = AppliedMessage { position, logged_at: at, message };

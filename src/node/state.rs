@@ -16,6 +16,8 @@ pub enum State {
     },
     /// The log is not the one that was applied, or has lost messages.
     Different(String),
+    /// The log has lost messages that were applied here: what they did is put into it again, and then it is read on.
+    GivingBack(String),
     /// Nothing more is applied.
     Stopped(String),
 }
@@ -29,6 +31,7 @@ impl State {
             Self::Away => "away",
             Self::Behind { .. } => "behind",
             Self::Different(_) => "different",
+            Self::GivingBack(_) => "giving back",
             Self::Stopped(_) => "stopped",
         }
     }
@@ -49,6 +52,10 @@ impl State {
             Self::Different(why) => {
                 Some(format!("the log is not the one that this node has applied: {why}"))
             }
+            Self::GivingBack(why) => Some(format!(
+                "the log has lost messages that this node has applied, which gives back what they did and goes on by \
+                 itself: {why}"
+            )),
             Self::Stopped(why) => Some(format!("this node applies nothing more: {why}")),
         }
     }

@@ -23,7 +23,7 @@ pub struct NodeStatus {
     pub node: String,
     /// 32 hexadecimal digits; none before the node has begun with a log.
     pub epoch: Option<String>,
-    /// `starting`, `live`, `away`, `behind`, `different` or `stopped`.
+    /// `starting`, `live`, `away`, `behind`, `different`, `giving back` or `stopped`.
     pub state: String,
     /// Why, where something is to be done or waited for.
     pub why: Option<String>,
@@ -117,16 +117,18 @@ const SKEW_MAX: f64 = 1.0;
 impl Node {
     pub fn status(&self) -> NodeStatus {
         let (now, state) = (Instant::now(), self.state());
-        let running = self.running.get();
+        let running = self.running();
+        let running = running.as_ref();
         let first_node = self.is_first();
         let KeptMessages { count, bytes, oldest } = self.store.kept();
         let sent = self.kept_in_log.load(Ordering::Acquire);
         let in_log = count > 0 && self.broken().is_some() && self.store.newest_kept() <= Some(sent);
         let up = *self.connection.link().borrow() == Link::Up;
         let epoch = running.map(|running| running.log.epoch().to_string());
+        let life = running.map(|running| running.life());
         let health = self.health.lock();
         let bounds = health.bounds.as_ref().map(|(bounds, _)| bounds);
-        let is_same = |other: &str| epoch.as_deref() == Some(other);
+        let is_same = |other: &str| life.as_deref() == Some(other);
         let clock = clock::now();
         let log_skew = health.skew(clock, now);
         let ahead: BTreeMap<&str, i64> = health.peers.ahead(clock, now).collect();
@@ -197,8 +199,8 @@ impl Node {
     /// The figures of a scrape.
     pub fn gauges(&self) -> ClusterGauges {
         let status = self.status();
-        let running = self.running.get();
-        let stats = running.map(|running| running.log.stats());
+        let running = self.running();
+        let stats = running.as_ref().map(|running| running.log.stats());
         let oldest = self.store.kept().oldest;
         let age = oldest.map(|at| clock::now().millis().saturating_sub(at.millis()));
         let servers = status.servers.into_iter().map(|server| ServerGauge {

@@ -1,8 +1,19 @@
 //! Several machines: whether all nodes hold the same, and a node that is gone for good.
 
+use serde::{Deserialize, Serialize};
+
 use super::{AdminReply, Failure};
 use crate::intake::Intake;
-use crate::node::Node;
+use crate::node::{Node, PeerFigures};
+use crate::store::LogPosition;
+
+/// How far this store has applied a log, and how far the other nodes have, as they were heard last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusterPlace {
+    /// None where it has applied nothing of one.
+    pub position: Option<LogPosition>,
+    pub nodes: Vec<PeerFigures>,
+}
 
 /// The node of this process.
 fn node(intake: &Intake) -> Result<&Node, Failure> {
@@ -16,6 +27,11 @@ fn node(intake: &Intake) -> Result<&Node, Failure> {
 
 pub(super) fn compare(intake: &Intake) -> Result<AdminReply, Failure> {
     Ok(AdminReply::Compared(node(intake)?.compare()?))
+}
+
+pub(super) fn place(intake: &Intake) -> AdminReply {
+    let nodes = intake.node().map(|node| node.status().nodes).unwrap_or_default();
+    AdminReply::Place(ClusterPlace { position: intake.store().position(), nodes })
 }
 
 pub(super) fn forget(intake: &Intake, name: &str) -> Result<AdminReply, Failure> {

@@ -32,6 +32,7 @@ pub use audit::AuditEntry;
 pub use certificates::{
     CertificateInfo, CertificateList, CertificateRole, Certificates, ReachableAt, certificates,
 };
+pub use cluster::ClusterPlace;
 pub use console::{NewLink, SignInCodes, SignInLink, token_of_link};
 pub use forward::{ForwardFigures, TargetFigures};
 pub use health::{Health, Loops};
@@ -145,6 +146,8 @@ pub enum AdminRequest {
     },
     /// Has all nodes say what they hold behind the same message of the log.
     ClusterCompare,
+    /// How far this store has applied a log, and how far the other nodes have.
+    ClusterPlace,
     /// A node that is gone for good is not missed any more.
     ClusterForget {
         node: String,
@@ -200,6 +203,8 @@ pub enum AdminReply {
     Forward(ForwardFigures),
     /// What each node holds.
     Compared(Comparison),
+    /// How far the nodes have applied the log.
+    Place(ClusterPlace),
 }
 
 /// What a command emits while it runs.
@@ -318,6 +323,7 @@ impl AdminRequest {
             | Self::Compact { .. }
             | Self::ForwardStatus
             | Self::ClusterCompare
+            | Self::ClusterPlace
             | Self::ClusterForget { .. }
             | Self::Backup(_)
             | Self::BackupMade(_) => false,
@@ -421,6 +427,7 @@ pub fn run(
         AdminRequest::ForwardRetry { target } => forward::retry(intake, target.as_deref()),
         AdminRequest::ForwardPause { paused } => forward::pause(intake, paused),
         AdminRequest::ClusterCompare => cluster::compare(intake),
+        AdminRequest::ClusterPlace => Ok(cluster::place(intake)),
         AdminRequest::ClusterForget { node } => cluster::forget(intake, &node),
         AdminRequest::BackupMade(made) => status::note_backup(context, &made),
         AdminRequest::ConsoleOpen(new) => console::link(context, &new),

@@ -12,12 +12,13 @@
 //!
 //! ```text
 //! body of a frame
-//!  0  1 u8: the form
+//!  0  1 or 2 u8: the form
 //!  1  epoch of the log, 16 bytes
 //! 17  number of the message u64
 //! 25  CRC-32C of the message u32
 //! 29  time of the log u64 (ms): the greatest of this message and those before it; 0 before the first
-//! 37  id of the message, 16 bytes, where it was kept here (kept.rs) and is done by that
+//! 37  of form 2: turn of the log u64
+//! ..  id of the message, 16 bytes, where it was kept here (kept.rs) and is done by that
 //! ```
 
 use std::collections::{HashMap, VecDeque};
@@ -26,6 +27,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
@@ -47,7 +49,8 @@ use crate::domain::{CallId, Timestamp};
 use crate::journal::{ChangeOrigin, Frame, FrameKind, JournalWriter, Scanner, Segment};
 
 const FORM: u8 = 1;
-const ID_AT: usize = 37;
+/// The log has gone back.
+const TURNED_FORM: u8 = 2;
 /// Messages that wait for the committer, and what they weigh: a reader of the log is so far ahead of the disk, and no
 /// further. One message may be heavier.
 const QUEUED_MAX: usize = 64;
@@ -62,10 +65,33 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct LogPosition {
     /// Which log: a log that is made anew has another.
     pub epoch: [u8; 16],
+    /// How often that log has gone back, as the number of the message that says so last; 0 where it never has. Numbers
+    /// of messages of before say nothing of those after it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turn: u64,
     /// The number of the message; of the log's beginning the one before its first.
     pub seq: u64,
     /// CRC-32C of the message.
     pub crc: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(turn: &u64) -> bool {
+    *turn == 0
+}
+
+impl LogPosition {
+    /// Whether their numbers can be compared.
+    pub fn is_of_one_life(&self, other: &Self) -> bool {
+        (self.epoch, self.turn) == (other.epoch, other.turn)
+    }
+
+    /// The life that the numbers of messages belong to, as positions that are told begin: the epoch in 32 hexadecimal
+    /// digits, and where the log has gone back a full stop and its turn.
+    pub fn life(&self) -> String {
+        let epoch = HEXLOWER.encode(&self.epoch);
+        if self.turn == 0 { epoch } else { format!("{epoch}.{}", self.turn) }
+    }
 }
 
 /// A message as it was read from the log.
@@ -123,12 +149,15 @@ pub(super) struct AppliedFrame {
 
 impl AppliedFrame {
     fn body(&self) -> Vec<u8> {
-        let LogPosition { epoch, seq, crc } = self.position;
-        let mut body = vec![FORM];
+        let LogPosition { epoch, turn, seq, crc } = self.position;
+        let mut body = vec![if turn == 0 { FORM } else { TURNED_FORM }];
         body.extend_from_slice(&epoch);
         body.extend_from_slice(&seq.to_le_bytes());
         body.extend_from_slice(&crc.to_le_bytes());
         body.extend_from_slice(&self.logged_at.millis().to_le_bytes());
+        if turn > 0 {
+            body.extend_from_slice(&turn.to_le_bytes());
+        }
         body.extend_from_slice(self.kept.as_ref().map_or(&[], |id| id.as_slice()));
         body
     }
@@ -139,15 +168,23 @@ impl AppliedFrame {
         let (epoch, rest) = rest.split_first_chunk()?;
         let (seq, rest) = rest.split_first_chunk()?;
         let (crc, rest) = rest.split_first_chunk()?;
-        let (logged_at, _) = rest.split_first_chunk()?;
+        let (logged_at, rest) = rest.split_first_chunk()?;
+        let (turn, id) = match form {
+            FORM => (0, rest),
+            TURNED_FORM => {
+                let (turn, id) = rest.split_first_chunk()?;
+                (u64::from_le_bytes(*turn), id)
+            }
+            _ => return None,
+        };
         let logged_at = Timestamp::from_millis(u64::from_le_bytes(*logged_at))?;
         let (seq, crc) = (u64::from_le_bytes(*seq), u32::from_le_bytes(*crc));
-        let kept = match body.get(ID_AT..)? {
+        let kept = match id {
             [] => None,
             id => Some(id.try_into().ok()?),
         };
-        let position = LogPosition { epoch: *epoch, seq, crc };
-        (form == FORM).then_some(Self { position, logged_at, kept })
+        let position = LogPosition { epoch: *epoch, turn, seq, crc };
+        Some(Self { position, logged_at, kept })
     }
 }
 
@@ -222,7 +259,7 @@ impl Store {
         let mut last = self.shared.messages.last.lock();
         match *last {
             Some(known) if known == position => return Ok(()),
-            Some(known) if known.epoch == position.epoch => {
+            Some(known) if known.is_of_one_life(&position) => {
                 return Err(StoreError::OutOfOrder(format!(
                     "message {} of the log was applied already, and it cannot begin at {}",
                     known.seq, position.seq
@@ -256,11 +293,12 @@ impl Store {
         let queue = &self.shared.messages;
         // Held until it is in the channel, so that they come in their order.
         let mut last = queue.last.lock();
-        let next = last.map(|last| (last.epoch, last.seq + 1));
-        if next != Some((position.epoch, position.seq)) {
+        let is_next =
+            |last: LogPosition| last.is_of_one_life(&position) && last.seq + 1 == position.seq;
+        if !last.is_some_and(is_next) {
             return Err(StoreError::OutOfOrder(match *last {
                 None => "no log was begun with: no message of one can be applied".to_owned(),
-                Some(last) if last.epoch != position.epoch => {
+                Some(last) if !last.is_of_one_life(&position) => {
                     "the message is of another log than those that were applied".to_owned()
                 }
                 Some(last) => format!(
@@ -538,12 +576,17 @@ impl Shared {
     /// A message of the log ends at this sequence number, or, where it is of another log than those before, that log
     /// begins there.
     fn note_end(&self, position: LogPosition, end: u64) {
-        if self.view.position().is_some_and(|known| known.epoch == position.epoch) {
+        if self.view.position().is_some_and(|known| known.is_of_one_life(&position)) {
             self.view.log.note(position.seq, end);
             return;
         }
         self.view.log.begin(position.seq, end);
-        self.outbox.sends(false);
+        self.outbox.began(position.seq);
+        let goes_on =
+            |known: LogPosition| known.epoch == position.epoch && known.seq <= position.seq;
+        if !self.view.position().is_some_and(goes_on) {
+            self.outbox.sends(false);
+        }
         let mut registry = self.view.registry.write();
         registry.note_message(position.seq);
         registry.opened();

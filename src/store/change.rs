@@ -18,8 +18,13 @@ pub enum Change {
     Imported(Box<StampedEvent>),
     /// A whole record is joined with its call.
     Record(Arc<Call>),
+    /// A whole record of a node whose log has lost what led to it: joined with its call, whose place in lists becomes
+    /// that of the record. True where it is a CDR that waits for its call.
+    Given(Arc<Call>, bool),
     /// A call is deleted.
     Delete(CallId),
+    /// A call was deleted at a node whose log has lost that: a deletion of it stands from now on, known or not.
+    Gone(CallId),
     /// A call that has heard nothing since this time becomes stale.
     Stale(CallId, Timestamp),
     /// A call whose time is over is deleted, unless it is active.
@@ -43,8 +48,9 @@ impl Change {
     pub fn id(&self) -> Option<CallId> {
         match self {
             Self::Event(event) | Self::Imported(event) => Some(event.id),
-            Self::Record(call) => Some(call.id),
+            Self::Record(call) | Self::Given(call, _) => Some(call.id),
             Self::Delete(id)
+            | Self::Gone(id)
             | Self::Expire(id)
             | Self::Stale(id, _)
             | Self::PlaceCdr { id, .. } => Some(*id),
@@ -60,17 +66,28 @@ impl Change {
                 let extras = event.extras.iter().map(|(key, json)| key.len() + json.len());
                 size_of::<StampedEvent>() + texts.chain(extras).sum::<usize>()
             }
-            Self::Record(call) => call.weight(),
+            Self::Record(call) | Self::Given(call, _) => call.weight(),
             Self::Admin(row, _) => row.name.len() + row.json.len(),
             Self::Forward(hook) => hook.body.len(),
-            Self::Delete(_) | Self::Stale(..) | Self::Expire(_) | Self::PlaceCdr { .. } => 0,
+            Self::Delete(_)
+            | Self::Gone(_)
+            | Self::Stale(..)
+            | Self::Expire(_)
+            | Self::PlaceCdr { .. } => 0,
         };
         size_of::<Self>().saturating_add(own)
     }
 
     /// It makes the store grow, and has to wait where the disk is short of space.
     pub fn grows(&self) -> bool {
-        matches!(self, Self::Event(_) | Self::Imported(_) | Self::Record(_) | Self::Forward(_))
+        matches!(
+            self,
+            Self::Event(_)
+                | Self::Imported(_)
+                | Self::Record(_)
+                | Self::Given(..)
+                | Self::Forward(_)
+        )
     }
 
     /// The same change of another call.
@@ -82,13 +99,20 @@ impl Change {
             Self::Record(record) => {
                 Self::Record(Arc::new(Call { id, ..Arc::unwrap_or_clone(record) }))
             }
+            Self::Given(record, waits) => {
+                Self::Given(Arc::new(Call { id, ..Arc::unwrap_or_clone(record) }), waits)
+            }
             other => other,
         }
     }
 
     /// It is what a CDR says.
     pub(super) fn is_cdr(&self) -> bool {
-        matches!(self, Self::Event(event) if event.source == Source::Cdr)
+        match self {
+            Self::Event(event) => event.source == Source::Cdr,
+            Self::Given(_, waits) => *waits,
+            _ => false,
+        }
     }
 
     /// What its call is after it, and where it came from; none where nothing happens to it.
@@ -121,6 +145,13 @@ impl Change {
                 };
                 Some((CallState::Call(joined), ChangeOrigin::Source(Source::Import)))
             }
+            Self::Given(record, _) => {
+                // Whatever was known before: what the record does not say of itself is the same everywhere then.
+                let joined =
+                    known.map_or_else(|| record.clone(), |call| Arc::new(record.join(call)));
+                Some((CallState::Call(joined), ChangeOrigin::Source(Source::Import)))
+            }
+            Self::Gone(_) => Some((CallState::Deleted(at), ChangeOrigin::Admin)),
             Self::Delete(_) => {
                 outcome.ignored += u64::from(known.is_none());
                 known.map(|_| (CallState::Deleted(at), ChangeOrigin::Admin))

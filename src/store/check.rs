@@ -93,8 +93,9 @@ impl Store {
             note("journal".to_owned(), &problem);
         }
         let is_behind = |position: LogPosition| {
-            scan.applied
-                .is_none_or(|applied| applied.epoch == position.epoch && applied.seq < position.seq)
+            scan.applied.is_none_or(|applied| {
+                applied.is_of_one_life(&position) && applied.seq < position.seq
+            })
         };
         if let Some(position) = position.filter(|position| is_behind(*position)) {
             let seq = position.seq;

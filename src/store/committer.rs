@@ -350,7 +350,8 @@ impl<'a> Group<'a> {
             return Ok(());
         };
         let (is_cdr, is_placed) = (change.is_cdr(), matches!(change, Change::PlaceCdr { .. }));
-        let is_delete = matches!(change, Change::Delete(_));
+        let is_gone = matches!(change, Change::Gone(_));
+        let is_delete = is_gone || matches!(change, Change::Delete(_));
         let (change, owner_unknown) = self.addressed(draft, change, at)?;
         let Some(id) = change.id() else { return Ok(()) };
         let mut staged = self.staged_in(draft, id, at)?;
@@ -363,10 +364,11 @@ impl<'a> Group<'a> {
                 staged.part = true;
                 None
             }
-            Some(CallState::Deleted(_)) => {
+            Some(CallState::Deleted(_)) if !is_gone => {
                 outcome.ignored += 1;
                 return Ok(());
             }
+            Some(CallState::Deleted(_)) => None,
             Some(CallState::Call(call)) => Some(call.clone()),
             None => None,
         };

@@ -12,7 +12,6 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 
 use super::StoreError;
@@ -82,9 +81,11 @@ impl LogMap {
 }
 
 impl View {
-    /// The log that is followed, in 32 hexadecimal digits; none where the store is no node.
+    /// The life of the log that is followed ([`LogPosition::life`]); none where the store is no node.
+    ///
+    /// [`LogPosition::life`]: super::applied::LogPosition::life
     pub fn log_epoch(&self) -> Option<String> {
-        self.position().map(|position| HEXLOWER.encode(&position.epoch))
+        self.position().map(|position| position.life())
     }
 
     /// The end of the newest message that readers may see, and the sequence number of its last frame. None where
@@ -188,7 +189,7 @@ impl View {
             let reason = format!("frame {} says of no message that it was applied", frame.seq);
             return Err(StoreError::Unreadable(reason));
         };
-        let of_log = self.position().is_some_and(|known| known.epoch == position.epoch);
+        let of_log = self.position().is_some_and(|known| known.is_of_one_life(&position));
         Ok(of_log.then_some(position.seq))
     }
 }

@@ -122,7 +122,7 @@ impl Group<'_> {
                 let own = text.filter(|text| derived(id.account, text) == id);
                 (own.map(String::from), event.direction)
             }
-            (Change::Record(call), _) | (_, Some(call)) => {
+            (Change::Record(call) | Change::Given(call, _), _) | (_, Some(call)) => {
                 (derived_from(call), call.direction.value)
             }
             _ => (None, Direction::Inbound),

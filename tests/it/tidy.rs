@@ -58,8 +58,8 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "node",
         &[
-            "clock", "cluster", "codec", "config", "domain", "meter", "outbound", "random",
-            "store", "wire",
+            "access", "clock", "cluster", "codec", "config", "domain", "meter", "outbound",
+            "random", "store", "wire",
         ],
     ),
     ("cluster", &["access", "clock", "config", "domain", "outbound", "tls", "wire"]),

@@ -107,8 +107,10 @@ impl JournalScan {
                         continue;
                     }
                     Body::Applied(applied) => {
-                        let LogPosition { epoch, seq: message, .. } = applied.position;
-                        let back = |last: LogPosition| last.epoch == epoch && message <= last.seq;
+                        let message = applied.position.seq;
+                        let back = |last: LogPosition| {
+                            last.is_of_one_life(&applied.position) && message <= last.seq
+                        };
                         if scan.applied.is_some_and(back) {
                             scan.went_back.get_or_insert((seq, message));
                         }

@@ -225,7 +225,7 @@ fn logged(message: u64, nth: u16) -> u64 {
 }
 
 /// The greatest number that a hook of a message may have.
-pub(super) fn last_of_message(message: u64) -> u64 {
+pub(in crate::store) fn last_of_message(message: u64) -> u64 {
     logged(message, u16::MAX)
 }
 

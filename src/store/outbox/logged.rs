@@ -21,6 +21,13 @@ impl Outbox {
         self.sends.store(sends, Ordering::Release);
     }
 
+    /// A log begins after this message, or goes back to it: what is listed in memory begins there.
+    pub fn began(&self, message: u64) {
+        let mut recent = self.recent.lock();
+        recent.hooks.clear();
+        (recent.sids, recent.complete_from) = (0, last_of_message(message).saturating_add(1));
+    }
+
     /// A row of the outbox was applied, here as on every node. What it says of a target counts where this node does
     /// not send.
     pub fn stored(&self, row: &SettingRow) {

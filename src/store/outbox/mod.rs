@@ -40,13 +40,13 @@ use crate::domain::{AccountSid, ApplicationSid, CallId, CallSid};
 use crate::journal::{Frame, FrameKind, Scanner, Segment};
 
 pub use hook::{HOOK_CALLS_MAX, Hook, HookHead, HookOrigin};
-pub(super) use hook::{HookPiece, LoggedHook};
+pub(super) use hook::{HookPiece, LoggedHook, last_of_message};
 pub use progress::{Audience, Progress, Span};
 
 /// The setting that says whether hooks are passed on.
 const STATE: &str = "forward";
 /// Settings of targets begin so.
-const TARGET: &str = "forward/";
+pub(super) const TARGET: &str = "forward/";
 /// Hooks that are listed in memory.
 const RECENT_MAX: usize = 8192;
 /// Sids of all of these.
@@ -443,7 +443,7 @@ impl View {
     /// The greatest number that a published hook may have.
     pub(super) fn last_number(&self) -> u64 {
         match self.newest_point() {
-            Some((newest, _)) => hook::last_of_message(newest.message),
+            Some((newest, _)) => last_of_message(newest.message),
             None => *self.published.borrow(),
         }
     }
@@ -524,7 +524,7 @@ impl View {
     }
 }
 
-fn head_of(frame: &Frame<'_>, offset: u64, segment: &Segment) -> Option<HookHead> {
+pub(super) fn head_of(frame: &Frame<'_>, offset: u64, segment: &Segment) -> Option<HookHead> {
     if frame.kind != FrameKind::Outbox {
         return None;
     }

@@ -296,6 +296,24 @@ impl Progress {
         count
     }
 
+    /// Numbers after this one are given again: nothing of what comes has been read.
+    pub fn back_to(&mut self, last: u64) {
+        for span in &mut self.spans {
+            match &mut span.to {
+                None => span.next = span.next.min(last.saturating_add(1)),
+                Some(to) => *to = (*to).min(last),
+            }
+        }
+        self.spans.retain(|span| span.to.is_none_or(|to| span.next <= to));
+        self.held.retain(|number, _| *number <= last);
+        self.aside.retain(|aside| aside.from <= last);
+        for aside in &mut self.aside {
+            aside.to = aside.to.min(last);
+        }
+        self.delivered = self.delivered.min(last);
+        self.changed = true;
+    }
+
     /// It is configured no more: nothing that comes from now on is for it.
     pub fn close(&mut self, last: u64) {
         for span in self.spans.iter_mut().filter(|span| span.to.is_none()) {

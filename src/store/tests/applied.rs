@@ -29,11 +29,11 @@ pub(super) fn sent(id: u8, submissions: &[(Timestamp, Vec<Change>)]) -> Sent {
 }
 
 pub(super) fn position(seq: u64, message: &Sent) -> LogPosition {
-    LogPosition { epoch: EPOCH, seq, crc: crc32c::crc32c(&message.bytes) }
+    LogPosition { epoch: EPOCH, turn: 0, seq, crc: crc32c::crc32c(&message.bytes) }
 }
 
 /// The position before the first message.
-pub(super) const BEGIN: LogPosition = LogPosition { epoch: EPOCH, seq: 0, crc: 0 };
+pub(super) const BEGIN: LogPosition = LogPosition { epoch: EPOCH, turn: 0, seq: 0, crc: 0 };
 
 pub(super) fn logged_at(seq: u64) -> Timestamp {
     // Not long ago: what was packed long ago by the time of the log is packed again.
@@ -46,13 +46,18 @@ pub(super) fn hand_over(
     seq: u64,
     message: &Sent,
 ) -> Result<ApplyTicket, StoreError> {
+    hand_over_at(store, position(seq, message), message)
+}
+
+pub(super) fn hand_over_at(
+    store: &Store,
+    position: LogPosition,
+    message: &Sent,
+) -> Result<ApplyTicket, StoreError> {
     let read = codec::decode_message(&message.bytes).unwrap();
     assert_eq!(codec::peek_message_id(&message.bytes), Some(read.id));
-    store.apply_message(AppliedMessage {
-        position: position(seq, message),
-        logged_at: logged_at(seq),
-        message: read,
-    })
+    let logged_at = logged_at(position.seq);
+    store.apply_message(AppliedMessage { position, logged_at, message: read })
 }
 
 pub(super) fn apply(store: &Store, seq: u64, message: &Sent) -> Vec<SubmissionOutcome> {
@@ -83,7 +88,7 @@ fn hook(call: u8, bytes: usize) -> Change {
 }
 
 /// Some messages with all that there is in them.
-fn messages() -> Vec<Sent> {
+pub(super) fn messages() -> Vec<Sent> {
     let one = |seq: u64| match seq {
         // Large enough for a segment of its own.
         3 => vec![(at(seq), vec![says(3, CallStatus::Ringing, at(seq)), hook(3, 9000)])],
@@ -107,9 +112,9 @@ fn messages() -> Vec<Sent> {
 }
 
 /// All that a store says of its calls and of a setting.
-type Shown = (Vec<Arc<Call>>, Option<[u8; 16]>);
+pub(super) type Shown = (Vec<Arc<Call>>, Option<[u8; 16]>);
 
-fn told(store: &Store) -> Shown {
+pub(super) fn told(store: &Store) -> Shown {
     let calls = patient(store, || list(store, &everything(account(1)), 7));
     (calls, store.access(|access| access.digest("later/x")))
 }
@@ -301,7 +306,7 @@ fn a_message_that_is_not_the_next_one_is_refused_and_nothing_happens() {
     apply(&store, 2, &messages[1]);
     assert!(store.status().sequence > frames);
     // A log that is made anew goes on from where the store is.
-    let other = LogPosition { epoch: [0xe2; 16], seq: 2, crc: 0 };
+    let other = LogPosition { epoch: [0xe2; 16], turn: 0, seq: 2, crc: 0 };
     store.begin_log(other).unwrap();
     assert!(refused(3), "of the log before");
     assert_eq!(store.position(), Some(other));

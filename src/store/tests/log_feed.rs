@@ -87,7 +87,7 @@ impl Node {
 }
 
 fn at_message(seq: u64) -> LogPosition {
-    LogPosition { epoch: EPOCH, seq, crc: 0 }
+    LogPosition { epoch: EPOCH, turn: 0, seq, crc: 0 }
 }
 
 /// A message of some submissions.

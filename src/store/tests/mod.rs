@@ -10,6 +10,7 @@ mod deaths;
 mod drawn;
 mod failures;
 mod feed;
+mod give_back;
 mod kept;
 mod lifetimes;
 mod log_feed;

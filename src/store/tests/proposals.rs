@@ -97,7 +97,7 @@ fn a_node_whose_log_is_not_at_hand_changes_nothing_by_itself() {
     send(&store, id(1, 1), CallStatus::Ringing, long_ago);
     send(&store, id(1, 2), CallStatus::Completed, long_ago);
     put(&store, cdr(1, None, "sbc", CallStatus::Completed));
-    store.begin_log(LogPosition { epoch: [7; 16], seq: 0, crc: 0 }).unwrap();
+    store.begin_log(LogPosition { epoch: [7; 16], turn: 0, seq: 0, crc: 0 }).unwrap();
     for depth in [Depth::Usual, Depth::Thorough] {
         store.shared.checkpoint_now().unwrap();
         store.shared.checkpoint_now().unwrap();

@@ -21,7 +21,7 @@ pub async fn delete_stream(servers: &Servers) {
 }
 
 pub fn position(seq: u64, bytes: &[u8]) -> Position {
-    Position { epoch: EPOCH, seq, crc: crc32c::crc32c(bytes) }
+    Position { epoch: EPOCH, seq, crc: rollcall::cluster::message_crc(bytes) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

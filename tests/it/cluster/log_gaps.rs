@@ -5,7 +5,7 @@ use rollcall::cluster::{Log, Problem, ReadError, verify};
 use super::nats::{self, Options, Servers, append, read_to, until};
 
 /// Stops a server, flips a bit in the middle of its first block, and starts it again.
-fn damage(servers: &mut Servers, n: usize) {
+pub fn damage(servers: &mut Servers, n: usize) {
     servers.stop(n);
     let blocks = servers.blocks(n);
     let path = blocks.first().unwrap();

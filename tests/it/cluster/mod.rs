@@ -17,6 +17,7 @@ mod log_gaps;
 mod log_hints;
 mod log_packing;
 mod log_security;
+mod lost;
 pub mod nats;
 pub mod network;
 mod node;

@@ -285,6 +285,8 @@ impl Run<'_> {
         let shown = match answer.status {
             200 => Shown::of(&answer.json()),
             404 => Shown::Absent,
+            // The log was made anew, or has gone back, since that position was told.
+            410 if at_least.is_some() => return None,
             503 => {
                 self.note(|history| history.behind += usize::from(at_least.is_some()));
                 return None;
@@ -342,7 +344,10 @@ impl Worker {
 
     fn knows(&mut self, position: Option<Position>) {
         if let Some(position) = position
-            && self.newest.as_ref().is_none_or(|newest| position.reaches(newest))
+            && self
+                .newest
+                .as_ref()
+                .is_none_or(|newest| position.reaches(newest) || position.epoch != newest.epoch)
         {
             self.newest = Some(position);
         }
