@@ -190,7 +190,7 @@ impl Work {
         };
         let Some(last) = messages.last().map(|message| Position {
             seq: message.seq,
-            crc: crc32c::crc32c(&message.bytes),
+            crc: message_crc(&message.bytes),
             ..self.read
         }) else {
             self.tell(Following::Current);
