@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -90,6 +90,7 @@ pub struct Follower {
     task: tokio::task::JoinHandle<()>,
     wake: Arc<Notify>,
     newest: Arc<AtomicU64>,
+    doubted: Arc<AtomicBool>,
 }
 
 impl Drop for Follower {
@@ -111,6 +112,7 @@ impl Follower {
         let read = *applied.borrow();
         log.knows(read.seq);
         let newest = Arc::new(AtomicU64::new(read.seq));
+        let doubted = Arc::new(AtomicBool::new(false));
         let work = Work {
             log: log.clone(),
             applied,
@@ -119,14 +121,21 @@ impl Follower {
             wake: wake.clone(),
             newest: newest.clone(),
             read,
+            doubted: doubted.clone(),
             compared: None,
         };
-        (Self { state, task: tokio::spawn(work.run()), wake, newest }, messages)
+        (Self { state, task: tokio::spawn(work.run()), wake, newest, doubted }, messages)
     }
 
     /// The log reaches so far, as a hint or an acknowledgement says.
     pub fn wake(&self, newest: u64) {
         self.newest.fetch_max(newest, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+
+    /// The log is to be compared before anything more is read: it may have lost its end.
+    pub fn compare_soon(&self) {
+        self.doubted.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
@@ -148,6 +157,8 @@ struct Work {
     wake: Arc<Notify>,
     /// The log reaches at least so far, as others say.
     newest: Arc<AtomicU64>,
+    /// Somebody has seen the log end too soon.
+    doubted: Arc<AtomicBool>,
     /// The last message that was handed on.
     read: Position,
     /// When the log was compared last, and when it was looked at.
@@ -174,6 +185,9 @@ impl Work {
 
     /// Hands on what there is; false where there is nothing more for now.
     async fn step(&mut self) -> Result<bool, End> {
+        if self.doubted.swap(false, Ordering::AcqRel) {
+            self.compared = None;
+        }
         if self.compared.is_none_or(|(at, _)| at.elapsed() >= COMPARED) {
             match self.log.compare(&self.position()).await {
                 Ok(Sameness::Same | Sameness::Adjoins) => {

@@ -36,6 +36,8 @@ pub struct Heartbeat {
     /// The greatest number that it knows of.
     pub newest: u64,
     pub applied: u64,
+    /// The log is not the one that it has applied, or has lost some of it: its numbers say nothing of the log.
+    pub differs: bool,
     /// Messages that it keeps until there is a quorum.
     pub kept: u64,
     /// The greatest version of messages that it reads.

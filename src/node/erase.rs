@@ -31,6 +31,8 @@ const REQUEST: &[u8; 8] = b"erase\0\0\0";
 const FILLER_APPLIED: Duration = Duration::from_mins(1);
 /// Why a node has not begun with it.
 const NOT_APPLIED: &str = "it has not applied all of the log";
+const DIFFERS: &str =
+    "it has applied something else than the log has, which it is to give back first";
 /// How long servers may take to follow the leader.
 const SERVERS_FOLLOW: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -133,6 +135,11 @@ pub(super) async fn erase(node: Arc<Node>, running: Arc<Running>) {
         let Ok(seq) = asked.wait_for(|asked| *asked > done).await.map(|seq| *seq) else { return };
         if applied.wait_for(|position| position.seq >= seq).await.is_err() {
             return;
+        }
+        if node.differs() {
+            // What was deleted up to there in this log is not known here.
+            sleep(AGAIN).await;
+            continue;
         }
         let own = node.clone();
         let erased = tokio::task::spawn_blocking(move || erase_files(&own)).await;
@@ -327,8 +334,12 @@ impl Node {
         };
         let state = self.erasing.state.lock();
         let applied = self.running().map_or(0, |running| running.applied.borrow().seq);
-        let why = if applied < seq { NOT_APPLIED } else { &state.why };
-        judge(self.name.as_str(), state.done, why, self.broken().is_none());
+        let (done, why) = match (self.differs(), applied < seq) {
+            (true, _) => (0, DIFFERS),
+            (false, true) => (state.done, NOT_APPLIED),
+            (false, false) => (state.done, &*state.why),
+        };
+        judge(self.name.as_str(), done, why, self.broken().is_none());
         drop(state);
         let health = self.health.lock();
         for (beat, ago) in health.peers.all(Instant::now()) {
@@ -340,6 +351,8 @@ impl Node {
                 judge(&beat.node, 0, &why, false);
             } else if Some(&beat.epoch) != epoch.as_ref() {
                 judge(&beat.node, 0, "it does not read this log", false);
+            } else if beat.differs {
+                judge(&beat.node, 0, DIFFERS, true);
             } else {
                 let why = if beat.applied < seq { NOT_APPLIED } else { &beat.not_erased };
                 judge(&beat.node, beat.erased, why, true);
@@ -399,11 +412,13 @@ impl Node {
     fn behind(&self, seq: u64) -> Vec<String> {
         let health = self.health.lock();
         let others = health.peers.all(Instant::now());
-        let behind = others.filter(|(beat, _)| beat.applied < seq).map(|(beat, _)| &beat.node);
+        let behind = others
+            .filter(|(beat, _)| beat.differs || beat.applied < seq)
+            .map(|(beat, _)| &beat.node);
         let mut behind: Vec<String> = behind.cloned().collect();
         drop(health);
         let own = self.running().map_or(0, |running| running.applied.borrow().seq);
-        if own < seq {
+        if own < seq || self.differs() {
             behind.push(self.name.to_string());
         }
         behind

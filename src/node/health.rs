@@ -223,6 +223,11 @@ impl Health {
             }
         }
         self.lag.heard(beat.newest, now);
+        if beat.differs
+            && let Some((bounds, _)) = &self.bounds
+        {
+            self.lag.reaches(bounds.last);
+        }
         for gone in &beat.forgotten {
             self.peers.forget(gone, now);
         }
@@ -328,6 +333,12 @@ async fn look(node: &Node, log: &Log) -> bool {
     let bounds = log.bounds().await;
     let now = Instant::now();
     let is_heard = bounds.as_ref().is_ok_and(|bounds| bounds.leader.is_some());
+    if let (Ok(bounds), Some(running)) = (&bounds, node.running())
+        && bounds.leader.is_some()
+        && bounds.last < running.applied.borrow().seq
+    {
+        running.follower.compare_soon();
+    }
     let mut health = node.health.lock();
     health.unanswered = !is_heard;
     if let Ok(bounds) = bounds {
@@ -355,7 +366,8 @@ pub(super) async fn look_at_monitors(node: &Node, stream: &str) {
 impl Node {
     fn hear(&self, beat: Heartbeat) {
         let newest = beat.newest;
-        let same_log = self.running().filter(|one| one.life() == beat.epoch);
+        let is_same = |one: &Arc<Running>| one.life() == beat.epoch && !beat.differs;
+        let same_log = self.running().filter(is_same);
         let beat = Heartbeat { newest: if same_log.is_some() { newest } else { 0 }, ..beat };
         if beat.erases <= beat.newest {
             self.erasing.ask(beat.erases);
@@ -375,9 +387,11 @@ impl Node {
         let running = self.running();
         let running = running.as_ref();
         let kept = self.store.kept().count;
+        let differs = self.differs();
         let health = self.health.lock();
         let (clock, now) = (clock::now(), Instant::now());
         let mut beat = Heartbeat {
+            differs,
             node: self.name.to_string(),
             start: self.start.clone(),
             epoch: running.map(|running| running.life()).unwrap_or_default(),

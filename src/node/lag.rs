@@ -35,6 +35,13 @@ impl Lag {
         }
     }
 
+    /// The log does not reach further, whatever was heard.
+    pub fn reaches(&mut self, last: u64) {
+        self.heard.retain(|(heard, _)| *heard <= last);
+        let read = self.reading.back().map_or(self.applied, |(read, _)| *read);
+        self.newest = self.newest.min(last).max(read).max(self.applied);
+    }
+
     pub fn applied(&mut self, seq: u64) {
         self.applied = self.applied.max(seq);
         self.newest = self.newest.max(seq);
@@ -91,5 +98,12 @@ mod tests {
         lag.applied(9);
         lag.heard(9, after(20));
         assert_eq!((lag.messages(), lag.time(at(99), after(99))), (0, Duration::ZERO));
+        // One has applied 40 messages of a log that has lost its end.
+        lag.heard(40, after(20));
+        lag.reaches(11);
+        assert_eq!((lag.messages(), lag.time(at(99), after(99))), (2, Duration::ZERO));
+        lag.read(12, at(90));
+        lag.reaches(11);
+        assert_eq!((lag.messages(), lag.time(at(99), after(99))), (3, Duration::from_secs(9)));
     }
 }

@@ -628,6 +628,11 @@ impl Node {
         self.refusal().is_none() && self.caught_up.borrow().is_some()
     }
 
+    /// The log is not the one that was applied, or has lost some of it.
+    fn differs(&self) -> bool {
+        matches!(self.broken(), Some(State::Different(_) | State::GivingBack(_)))
+    }
+
     /// What does not pass by itself.
     fn broken(&self) -> Option<State> {
         if let Some(why) = self.stopped.lock().clone() {

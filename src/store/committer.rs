@@ -368,9 +368,8 @@ impl<'a> Group<'a> {
                 outcome.ignored += 1;
                 return Ok(());
             }
-            Some(CallState::Deleted(_)) => None,
             Some(CallState::Call(call)) => Some(call.clone()),
-            None => None,
+            Some(CallState::Deleted(_)) | None => None,
         };
         // No call is known of that sid, and what is known is not shown yet.
         let hidden = staged.waits;

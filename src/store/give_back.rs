@@ -137,12 +137,11 @@ impl Store {
         let in_memory = registry.get(id).map(|entry| entry.state.clone());
         let waiting = registry.waiting_for(id).map(|part| part.call.clone());
         drop(registry);
-        let state = match in_memory {
-            Some(state) => Some(state),
-            None => {
-                let found = look_up(&*view.index()?, id);
-                found.map_err(|error| view.index_failed(&error))?.map(|(state, _)| state)
-            }
+        let state = if in_memory.is_some() {
+            in_memory
+        } else {
+            let found = look_up(&*view.index()?, id);
+            found.map_err(|error| view.index_failed(&error))?.map(|(state, _)| state)
         };
         Ok(match (state, waiting) {
             (_, Some(call)) => Some(Change::Given(call, true)),

@@ -173,7 +173,7 @@ fn lose_the_end(three: &mut Three, load: &mut Load, random: &mut Random) -> usiz
     three.run_servers();
     three.start_node(behind);
     let mut kills = 0;
-    for _ in 0..1 + random.below(3) {
+    for _ in 0..=random.below(3) {
         kills += usize::from(three.kill_one_that_gives_back(random));
     }
     three.rest();
