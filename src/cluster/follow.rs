@@ -91,6 +91,7 @@ pub struct Follower {
     wake: Arc<Notify>,
     newest: Arc<AtomicU64>,
     doubted: Arc<AtomicBool>,
+    handed_on: Arc<AtomicU64>,
 }
 
 impl Drop for Follower {
@@ -113,6 +114,7 @@ impl Follower {
         log.knows(read.seq);
         let newest = Arc::new(AtomicU64::new(read.seq));
         let doubted = Arc::new(AtomicBool::new(false));
+        let handed_on = Arc::new(AtomicU64::new(read.seq));
         let work = Work {
             log: log.clone(),
             applied,
@@ -122,9 +124,10 @@ impl Follower {
             newest: newest.clone(),
             read,
             doubted: doubted.clone(),
+            handed_on: handed_on.clone(),
             compared: None,
         };
-        (Self { state, task: tokio::spawn(work.run()), wake, newest, doubted }, messages)
+        (Self { state, task: tokio::spawn(work.run()), wake, newest, doubted, handed_on }, messages)
     }
 
     /// The log reaches so far, as a hint or an acknowledgement says.
@@ -137,6 +140,11 @@ impl Follower {
     pub fn compare_soon(&self) {
         self.doubted.store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    /// The number of the last message that was handed on.
+    pub fn handed_on(&self) -> u64 {
+        self.handed_on.load(Ordering::Acquire)
     }
 
     /// Reads nothing more.
@@ -159,8 +167,9 @@ struct Work {
     newest: Arc<AtomicU64>,
     /// Somebody has seen the log end too soon.
     doubted: Arc<AtomicBool>,
-    /// The last message that was handed on.
+    /// The last message that was handed on, and its number for others.
     read: Position,
+    handed_on: Arc<AtomicU64>,
     /// When the log was compared last, and when it was looked at.
     compared: Option<(Instant, Instant)>,
 }
@@ -223,6 +232,7 @@ impl Work {
             is_new
         });
         self.out.send(messages).await.map_err(|_| End)?;
+        self.handed_on.store(last.seq, Ordering::Release);
         self.read = last;
         Ok(true)
     }

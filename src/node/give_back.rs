@@ -36,7 +36,7 @@ use crate::codec::{
 use crate::domain::{CallId, counted};
 use crate::random;
 use crate::store::{
-    Change, ChangedSince, LogPlace, LogPosition, StoreError, chain, given_setting, logged,
+    Change, ChangedSince, FILLER, LogPlace, LogPosition, StoreError, chain, given_setting, logged,
 };
 
 /// How often it is looked whether the log is another one.
@@ -112,8 +112,12 @@ pub(super) fn ends_with(message: &Message) -> Option<Given> {
 pub(super) fn turn(node: &Arc<Node>, running: &Running, seq: u64) -> Result<(), String> {
     use std::sync::atomic::Ordering;
     let before = seq.saturating_sub(1);
-    if running.turn.load(Ordering::Acquire) >= seq || !until_applied(node, running, before) {
+    if running.turn.load(Ordering::Acquire) >= seq {
         return Ok(());
+    }
+    if !until_applied(node, running, before) {
+        // The message must not be applied in the life before.
+        return Err("the node stops".to_owned());
     }
     let crc = running.applied.borrow().crc;
     running.turn.store(seq, Ordering::Release);
@@ -156,6 +160,12 @@ pub(super) async fn watch(node: Arc<Node>) {
 
 /// Does what can be done about a log that is not the one that was applied.
 async fn look(node: &Arc<Node>, running: &Arc<Running>, found: Sameness) -> Result<(), GiveError> {
+    // What was handed on is applied first: the follower hands on nothing more.
+    let handed_on = running.follower.handed_on();
+    let mut applied = running.applied.subscribe();
+    if applied.wait_for(|position| position.seq >= handed_on).await.is_err() {
+        return Ok(());
+    }
     let Some(own) = node.store.position() else { return Ok(()) };
     match found {
         Sameness::Same | Sameness::Adjoins | Sameness::Behind { .. } => return Ok(()),
@@ -342,7 +352,7 @@ impl Behind {
                 LoggedChange::Delete(id) | LoggedChange::Gone(id) | LoggedChange::Expire(id) => {
                     self.deleted.insert(id);
                 }
-                LoggedChange::Setting(row) if &*row.name != GIVEN => {
+                LoggedChange::Setting(row) if ![GIVEN, FILLER].contains(&&*row.name) => {
                     self.settings.push((given.clone(), row));
                 }
                 _ => {}
@@ -387,6 +397,8 @@ async fn give_back(
         "the log has lost messages that were applied here, and this node gives back what they did"
     );
     node.halt(running).await;
+    // Should the log have been the same again for a moment.
+    let own = node.store.position().unwrap_or(own);
     let store = node.store.clone();
     let changed = blocking(move || store.changed_since(from.end)).await?;
     let given = Given {

@@ -39,11 +39,14 @@ pub fn logged(changes: &[Change], at: Timestamp) -> LoggedSubmission {
     LoggedSubmission { at, changes: changes.collect() }
 }
 
+/// The setting that filler names.
+pub const FILLER: &str = "filler";
+
 /// A submission that has these bytes, 240 KiB at most, and changes nothing on any node: a setting that replaces what is nowhere.
 pub fn without_effect(bytes: Vec<u8>, at: Timestamp) -> LoggedSubmission {
     // No content has that digest.
     let replaces = Replaces::Content([0; 16]);
-    let setting = LoggedSetting { name: "filler".into(), json: bytes.into(), replaces };
+    let setting = LoggedSetting { name: FILLER.into(), json: bytes.into(), replaces };
     LoggedSubmission { at, changes: vec![LoggedChange::Setting(setting)] }
 }
 

@@ -95,7 +95,7 @@ pub use give_back::{ChangedSince, LogPlace, given_setting};
 pub use kept::KeptMessages;
 pub use list::{Listing, Slice};
 pub use log_map::LogPoint;
-pub use logged::{logged, without_effect};
+pub use logged::{FILLER, logged, without_effect};
 pub use messages::{Collected, Compacted, Depth};
 pub use node_name::{NodeName, expect_node, read_node, write_node};
 pub use open::Store;
