@@ -191,6 +191,10 @@ async fn look(node: &Arc<Node>, running: &Arc<Running>, found: Sameness) -> Resu
                 None => segments = segments.saturating_mul(2),
             }
         };
+        if place.position.seq == own.seq {
+            // All is there: a leader that was just elected did not have its end in place. The follower finds the same.
+            return Ok(());
+        }
         return give_back(node, running, log, place, place, own).await;
     }
     let Some(after) = bounds.after.filter(|after| after.epoch.bytes() == own.epoch) else {
@@ -409,7 +413,7 @@ async fn give_back(
         ends: false,
     };
     let begun = Instant::now();
-    let mut are_calls_given = false;
+    let (mut are_calls_given, mut told) = (false, None);
     let turn = loop {
         let gives = async {
             let behind = scan(&log, after).await?;
@@ -435,7 +439,12 @@ async fn give_back(
             Err(error @ (GiveError::Store(_) | GiveError::Message(_))) => return Err(error),
             // It passes, or the log is another one by now.
             Err(error) => {
-                tracing::debug!(error = chain(&error), "what the log has lost cannot be given yet");
+                let why = chain(&error);
+                if told.as_ref() != Some(&why) {
+                    tracing::warn!(why, "what the log has lost cannot be given yet");
+                    doing(format!("what was done after message {}: {why}", from.position.seq));
+                    told = Some(why);
+                }
                 let is_same = match Log::open(&node.connection).await {
                     Ok(now) => now.epoch() == log.epoch(),
                     Err(OpenError::Missing(_)) => false,

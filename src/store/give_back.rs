@@ -67,10 +67,14 @@ impl Store {
                 let is_before = |place: &LogPlace| {
                     place.position.epoch == position.epoch && place.position.seq < position.seq
                 };
-                while places.last().is_some_and(|place| !is_before(place)) {
-                    places.pop();
+                let mut end = frame.seq;
+                while let Some(place) = places.pop_if(|place| !is_before(place)) {
+                    // It went back to this place: what it did behind it before may have to be given once more.
+                    if (place.position.seq, place.position.crc) == (position.seq, position.crc) {
+                        end = end.min(place.end);
+                    }
                 }
-                places.push(LogPlace { position, end: frame.seq });
+                places.push(LogPlace { position, end });
                 if places.len() > PLACES_MAX {
                     let old = PLACES_MAX / 2;
                     let mut nth = 0;

@@ -53,6 +53,9 @@ fn what_a_store_has_applied_and_the_log_has_lost_is_everywhere_again() {
     let before = told(&ahead);
     ahead.begin_log(LogPosition { turn: 6, ..place.position }).unwrap();
     assert_eq!(told(&ahead), before);
+    // Should the log go back at once, the same is given once more.
+    let again = *ahead.log_places(usize::MAX).unwrap().0.last().unwrap();
+    assert_eq!((again.position.turn, again.end), (6, place.end));
     assert_eq!(ahead.log_epoch().unwrap(), format!("{}.6", "e1".repeat(16)));
     apply_in(&ahead, 6, 5, &news);
     ahead.close().unwrap();
