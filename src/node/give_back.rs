@@ -17,6 +17,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -110,7 +111,6 @@ pub(super) fn ends_with(message: &Message) -> Option<Given> {
 /// Before the message of this number, which ends what was given, a new life of the log begins; unless this store is in it,
 /// or in a later one. In a thread that may block.
 pub(super) fn turn(node: &Arc<Node>, running: &Running, seq: u64) -> Result<(), String> {
-    use std::sync::atomic::Ordering;
     let before = seq.saturating_sub(1);
     if running.turn.load(Ordering::Acquire) >= seq {
         return Ok(());
