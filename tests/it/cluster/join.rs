@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::super::harness::{A1, Printed, Rollcall, event, sid, until};
 use super::super::load::{Random, Trial};
+use super::nats::{bounds, trim};
 use super::node::{figures, until_it_is, with_log};
 use super::three::{MACHINES, Setup, Three};
 use super::writers::Load;
@@ -124,7 +125,7 @@ fn nodes_join_under_load_and_are_the_same_as_the_others() {
                     let applied = (0..MACHINES).filter(|n| *n != node);
                     let applied = applied.filter_map(|n| Some(three.position(n)?.seq)).min();
                     with_log(&three.servers, async |_, log| {
-                        log.trim(applied.unwrap()).await.unwrap()
+                        trim(&log, applied.unwrap()).await;
                     });
                     three.start_node(node);
                     let said = until_it_is(&three.nodes[node], "behind");
@@ -301,9 +302,9 @@ fn a_node_that_is_made_of_a_backup_leaves_what_the_other_one_keeps_to_that_one()
     }
     // The third node comes back when the log has let go of what it lacks: what it has kept it brings there all the same, once.
     with_log(&three.servers, async |_, log| {
-        let last = log.bounds().await.unwrap().last;
+        let last = bounds(&log).await.last;
         assert!(last > begun.seq);
-        log.trim(last).await.unwrap();
+        trim(&log, last).await;
     });
     three.start_node(2);
     until_it_is(&three.nodes[2], "behind");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rollcall::cluster::{
-    Connection, Epoch, Log, LogOptions, Monitors, OpenError, ServerReport, Settings,
+    Bounds, Connection, Epoch, Log, LogOptions, Monitors, OpenError, ServerReport, Settings,
 };
 use tempfile::TempDir;
 
@@ -381,6 +381,31 @@ pub async fn append(log: &Log, bytes: &[u8]) -> u64 {
     })
     .await;
     seq.unwrap()
+}
+
+/// What the servers say of the log, once they answer.
+pub async fn bounds(log: &Log) -> Bounds {
+    let mut bounds = None;
+    until("the servers say how far the log reaches", async || {
+        bounds = log.bounds().await.ok();
+        bounds.is_some()
+    })
+    .await;
+    bounds.unwrap()
+}
+
+/// Lets go of all messages up to and with this one. Who asks again finds it done.
+pub async fn trim(log: &Log, to: u64) {
+    until("the servers let go of messages", async || log.trim(to).await.is_ok()).await;
+}
+
+/// Takes the log away.
+pub async fn remove(connection: &Connection, log: &Log) {
+    until("the log is removed", async || {
+        let is_gone = async || matches!(Log::open(connection).await, Err(OpenError::Missing(_)));
+        log.remove().await.is_ok() || is_gone().await
+    })
+    .await;
 }
 
 /// All messages after a number, up to and with another.

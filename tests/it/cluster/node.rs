@@ -7,7 +7,7 @@ use rollcall::cluster::{Connection, Epoch, Log};
 use serde_json::Value;
 
 use super::super::harness::{A1, Answer, Rollcall, event, sid, until};
-use super::nats::log_options;
+use super::nats::{bounds, log_options, remove, trim};
 use super::three::{Setup, Three, begun, create};
 
 /// What `status` says of a node.
@@ -169,8 +169,8 @@ fn a_node_that_is_further_behind_than_the_log_reaches_says_so_and_is_not_ready()
         assert_eq!(post(&three, 0, call).status, 204);
     }
     with_log(&three.servers, async |_, log| {
-        let last = log.bounds().await.unwrap().last;
-        log.trim(last - 1).await.unwrap();
+        let last = bounds(&log).await.last;
+        trim(&log, last - 1).await;
     });
     three.start_node(2);
     let figures = until_it_is(&three.nodes[2], "behind");
@@ -192,7 +192,7 @@ fn a_log_that_was_made_anew_gets_nothing_from_nodes_that_have_applied_another() 
     rest(&three);
     let other = Epoch::from_bytes([0x77; 16]);
     with_log(&three.servers, async |connection, log| {
-        log.remove().await.unwrap();
+        remove(&connection, &log).await;
         three.servers.make(&connection, &log_options(other, 1)).await;
     });
     for node in &three.nodes {
@@ -208,7 +208,7 @@ fn a_log_that_was_made_anew_gets_nothing_from_nodes_that_have_applied_another() 
         assert_eq!(figures(node)["kept"]["count"], 0);
     }
     with_log(&three.servers, async |_, log| {
-        let bounds = log.bounds().await.unwrap();
+        let bounds = bounds(&log).await;
         assert_eq!((log.epoch(), bounds.last), (other, 0));
     });
 }
