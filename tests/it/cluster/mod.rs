@@ -22,6 +22,7 @@ pub mod nats;
 pub mod network;
 mod node;
 mod nodes;
+mod outage;
 mod page;
 mod partitions;
 mod positions;

@@ -24,6 +24,8 @@ const BALANCED: usize = 2;
 /// What was under way when the network was cut is over then.
 const SETTLED: Duration = Duration::from_secs(1);
 const FLAPS: usize = 8;
+/// Of everybody after each request, while a partition lasts longer than it must.
+const AWAY_REST: Duration = Duration::from_millis(100);
 
 /// What happens in a round. The machine that it happens to has the leader of the log, or not.
 #[derive(Debug, Clone, Copy)]
@@ -125,8 +127,9 @@ fn rounds(trial: &Trial, network: &Arc<Network>) {
                 &mut random,
                 progress,
                 &|| {
-                    let left = lasts.saturating_sub(begun.elapsed());
-                    rest_for(left);
+                    progress.rest(AWAY_REST);
+                    rest_for(lasts.saturating_sub(begun.elapsed()));
+                    progress.rest(Duration::ZERO);
                 },
                 &clock,
             );
@@ -286,7 +289,7 @@ fn assert_orders_nothing(history: &History, node: usize, from: Duration, to: Dur
 }
 
 /// Threads that have ended may have left a token that ends one wait at once.
-fn rest_for(time: Duration) {
+pub fn rest_for(time: Duration) {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()) {
         std::thread::park_timeout(left);

@@ -4,7 +4,7 @@
 //! balancer; what was not answered it mostly sends again elsewhere.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,8 @@ pub struct Progress {
     /// What the clients of a load balancer wrote, acknowledged by a quorum, and read.
     ordered: AtomicUsize,
     read: AtomicUsize,
+    /// How many milliseconds everybody rests after each request.
+    rest: AtomicU64,
     over: AtomicBool,
 }
 
@@ -103,6 +105,12 @@ impl Progress {
         until("more is acknowledged", || {
             (self.acknowledged.load(Ordering::Acquire) >= before + count).then_some(())
         });
+    }
+
+    /// Has everybody rest after each request, from now on.
+    pub fn rest(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap();
+        self.rest.store(millis, Ordering::Release);
     }
 
     /// Waits until the clients of the load balancer have had so many more events ordered, and so many more answers that
@@ -240,6 +248,11 @@ impl Run<'_> {
         self.progress.over.load(Ordering::Acquire)
     }
 
+    fn rest(&self) {
+        let millis = self.progress.rest.load(Ordering::Acquire);
+        std::thread::park_timeout(Duration::from_millis(millis));
+    }
+
     fn note(&self, change: impl FnOnce(&mut History)) {
         change(&mut self.history.lock().unwrap());
     }
@@ -256,6 +269,7 @@ impl Run<'_> {
                 self.read_call(node, Call { worker, number }, None);
             }
             std::thread::park_timeout(PAUSE);
+            self.rest();
         }
     }
 
@@ -312,6 +326,7 @@ impl Worker {
             } else {
                 self.write(run);
             }
+            run.rest();
         }
     }
 
