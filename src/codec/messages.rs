@@ -88,6 +88,12 @@ pub enum LoggedChange {
         account: AccountSid,
         content: Box<[u8]>,
     },
+    /// A hook that the log has lost, with the message that brought it, and its place among the hooks of that.
+    GivenForward {
+        account: AccountSid,
+        origin: (MessageId, u16),
+        content: Box<[u8]>,
+    },
 }
 
 /// A token or the settings of an account, with what must be there before.
@@ -146,6 +152,7 @@ enum ChangeV1<'a> {
     /// A record as the journal has it.
     Given(&'a [u8], bool),
     Gone(IdV1),
+    GivenForward([u8; 16], ([u8; 16], u16), &'a [u8]),
 }
 
 type IdV1 = ([u8; 16], [u8; 16]);
@@ -232,6 +239,9 @@ pub fn encode_submission(submission: &LoggedSubmission) -> Result<Vec<u8>, Messa
         }
         LoggedChange::PlaceCdr { id, due } => ChangeV1::PlaceCdr(id_bytes(*id), *due),
         LoggedChange::Forward { account, content } => ChangeV1::Forward(account.bytes(), content),
+        LoggedChange::GivenForward { account, origin, content } => {
+            ChangeV1::GivenForward(account.bytes(), *origin, content)
+        }
     });
     let stored = SubmissionV1 { at: submission.at.millis(), changes: changes.collect() };
     let bytes = bincode::options().with_limit(MESSAGE_BYTES_MAX as u64).serialize(&stored);
@@ -346,6 +356,11 @@ impl ChangeV1<'_> {
             Self::PlaceCdr(id, due) => LoggedChange::PlaceCdr { id: id_of(id), due },
             Self::Forward(account, content) => LoggedChange::Forward {
                 account: AccountSid::from_bytes(account),
+                content: content.into(),
+            },
+            Self::GivenForward(account, origin, content) => LoggedChange::GivenForward {
+                account: AccountSid::from_bytes(account),
+                origin,
                 content: content.into(),
             },
         })
@@ -522,6 +537,13 @@ mod tests {
             1 => (any::<[u8; 16]>(), bytes()).prop_map(|(account, content)| {
                 LoggedChange::Forward { account: AccountSid::from_bytes(account), content }
             }),
+            1 => (any::<[u8; 16]>(), any::<([u8; 16], u16)>(), bytes()).prop_map(
+                |(account, origin, content)| LoggedChange::GivenForward {
+                    account: AccountSid::from_bytes(account),
+                    origin,
+                    content,
+                }
+            ),
         ]
     }
 

@@ -109,16 +109,21 @@ impl Forwarder {
                 _ = stopping.changed() => return,
                 () = intake.until_mine(true) => {}
             }
-            if self.send(&intake, &stopped, drain).await {
-                return;
+            match self.send(&intake, &stopped, drain).await {
+                End::Stops => return,
+                End::HandsOver => tracing::info!("another node passes webhooks on"),
+                End::BeginsAnew => {
+                    tracing::info!("the log begins anew, and so does what is passed on");
+                }
             }
-            tracing::info!("another node passes webhooks on");
         }
     }
 
-    /// Sends until it is told to stop, or until another node does it. True in the first case.
-    async fn send(&self, intake: &Intake, stopped: &watch::Receiver<()>, drain: Duration) -> bool {
+    /// Sends until it is told to stop, until another node does it, or until the log begins anew, and what is to be sent has
+    /// other numbers.
+    async fn send(&self, intake: &Intake, stopped: &watch::Receiver<()>, drain: Duration) -> End {
         let store = intake.store();
+        let mut begins_anew = store.hooks_begin_anew();
         store.sends_hooks(true);
         if !matches!(intake, Intake::Alone(_)) {
             store_rows(intake, self.configured(store)).await;
@@ -146,20 +151,21 @@ impl Forwarder {
         let mut stopping = stopped.clone();
         let ends = loop {
             tokio::select! {
-                _ = stopping.changed() => break true,
-                () = intake.until_mine(false) => break false,
+                _ = stopping.changed() => break End::Stops,
+                () = intake.until_mine(false) => break End::HandsOver,
+                _ = begins_anew.changed() => break End::BeginsAnew,
                 () = tokio::time::sleep(STORED_EVERY) => {}
             }
             store_progress(intake, false).await;
         };
         drop(stop);
-        let longest = if ends { drain } else { drain.min(HANDED_OVER) };
+        let longest = if ends == End::Stops { drain } else { drain.min(HANDED_OVER) };
         let ending = async { while tasks.join_next().await.is_some() {} };
         let _cut_off = tokio::time::timeout(longest, ending).await;
         tasks.shutdown().await;
-        if ends {
+        if ends == End::Stops {
             store_progress(intake, true).await;
-            return true;
+            return ends;
         }
         // The next one goes on from there, and what this one would still send it sends, too.
         if tokio::time::timeout(HANDED_OVER, store_progress(intake, true)).await.is_err() {
@@ -171,8 +177,16 @@ impl Forwarder {
             metrics.set_oldest(None);
             metrics.change(|state| (state.down_since, state.why) = (None, None));
         }
-        false
+        ends
     }
+}
+
+/// Why nothing is sent any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Stops,
+    HandsOver,
+    BeginsAnew,
 }
 
 /// Whether a target can be connected to with what the configuration names. Nothing is sent.

@@ -72,7 +72,7 @@ pub(super) struct Target {
     said_unread: Option<Instant>,
 }
 
-/// The hooks that were read last, by their messages: one whose message is in the log twice is sent once.
+/// The hooks that were read last, by what has brought them: one that is in the log twice is sent once.
 #[derive(Default)]
 struct KnownHooks {
     numbers: HashMap<HookOrigin, u64>,
@@ -81,11 +81,11 @@ struct KnownHooks {
 }
 
 impl KnownHooks {
-    /// Whether it is known by another number: the first one counts.
-    fn comes_again(&mut self, head: &HookHead) -> bool {
-        let Some(origin) = head.origin() else { return false };
+    /// The other number that it is known by: the first one counts.
+    fn first_of(&mut self, head: &HookHead) -> Option<u64> {
+        let origin = head.origin?;
         match self.numbers.entry(origin) {
-            Entry::Occupied(known) => *known.get() != head.number,
+            Entry::Occupied(known) => Some(*known.get()).filter(|first| *first != head.number),
             Entry::Vacant(unknown) => {
                 unknown.insert(head.number);
                 self.order.push_back(origin);
@@ -94,8 +94,15 @@ impl KnownHooks {
                 {
                     self.numbers.remove(&oldest);
                 }
-                false
+                None
             }
+        }
+    }
+
+    /// From now on another number of it counts as the first.
+    fn replace(&mut self, head: &HookHead) {
+        if let Some(known) = head.origin.and_then(|origin| self.numbers.get_mut(&origin)) {
+            *known = head.number;
         }
     }
 }
@@ -108,6 +115,15 @@ struct HeldHook {
     failures: u32,
     /// It is being sent.
     under_way: bool,
+    /// Further numbers of it. Another node may have it under one of them alone, so it is done with all of them together.
+    again: Vec<u64>,
+}
+
+impl HeldHook {
+    /// All numbers of it.
+    fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.again.iter().copied().chain([self.head.number])
+    }
 }
 
 /// What became of an attempt.
@@ -224,9 +240,9 @@ impl Target {
         let audience = self.progress.lock().audience.clone();
         let found: BTreeSet<u64> = heads.iter().map(|head| head.number).collect();
         for head in heads {
-            if audience.has_hook(&head) && !self.known.comes_again(&head) {
+            if audience.has_hook(&head) {
                 let again = again.get(&head.number).copied().flatten();
-                self.hold(head, again);
+                self.take_one(head, again);
             } else {
                 self.progress.lock().done(head.number);
             }
@@ -285,17 +301,28 @@ impl Target {
             }
         }
         for head in hooks {
-            if self.known.comes_again(&head) {
-                self.progress.lock().done(head.number);
-            } else {
-                self.hold(head, span.again);
-            }
+            self.take_one(head, span.again);
         }
         let ended = span.to.is_some_and(|to| read_to >= to);
         if ended {
             self.readers.remove(&span.to);
         }
         (ended || !is_all) && self.has_room()
+    }
+
+    /// Holds a hook, unless it was delivered under another number. `again` is when it was asked for again.
+    fn take_one(&mut self, head: HookHead, again: Option<u64>) {
+        let Some(first) = self.known.first_of(&head) else { return self.hold(head, again) };
+        match self.held.get_mut(&first) {
+            Some(held) if held.again.contains(&head.number) => {}
+            Some(held) => held.again.push(head.number),
+            // It was set aside, as far as is known: it gets another try.
+            None if self.progress.lock().needs(first) => {
+                self.known.replace(&head);
+                self.hold(head, again);
+            }
+            None => self.progress.lock().done(head.number),
+        }
     }
 
     /// Whether more may be read: what only waits for its next attempt leaves room for others.
@@ -317,7 +344,7 @@ impl Target {
             self.calls.entry(*call).or_default().insert(number);
         }
         self.weight += head.sids();
-        let held = HeldHook { head, since, failures: 0, under_way: false };
+        let held = HeldHook { head, since, failures: 0, under_way: false, again: Vec::new() };
         self.held.insert(number, held);
         if self.is_first(number) {
             self.due.insert((Instant::now(), number));
@@ -369,8 +396,10 @@ impl Target {
         for number in old {
             // One that is read late has had no attempt of its own, and the target was tried with others.
             self.due.retain(|(_, due)| *due != number);
-            self.release(number);
-            self.progress.lock().set_aside(number);
+            if let Some(held) = self.release(number) {
+                let mut progress = self.progress.lock();
+                held.numbers().for_each(|number| progress.set_aside(number));
+            }
             self.metrics.set_aside.inc();
             self.aside += 1;
         }
@@ -433,11 +462,7 @@ impl Target {
         }
         match attempted {
             Attempted::Delivered => self.delivered(number),
-            Attempted::Gone => {
-                self.release(number);
-                self.progress.lock().done(number);
-                self.metrics.gone.inc();
-            }
+            Attempted::Gone => self.gone(number),
             Attempted::Failed(failed) => self.failed(number, failed),
             Attempted::Moved => self.find_again(number).await,
             Attempted::Unknown(error) => {
@@ -447,9 +472,22 @@ impl Target {
         }
     }
 
+    /// It is not there any more, or a call of it is not.
+    fn gone(&mut self, number: u64) {
+        if let Some(held) = self.release(number) {
+            self.done(&held);
+        }
+        self.metrics.gone.inc();
+    }
+
+    fn done(&self, held: &HeldHook) {
+        let mut progress = self.progress.lock();
+        held.numbers().for_each(|number| progress.done(number));
+    }
+
     fn delivered(&mut self, number: u64) {
         let Some(held) = self.release(number) else { return };
-        self.progress.lock().done(number);
+        self.done(&held);
         let now = clock::now();
         self.metrics.delivered.inc();
         let delay = now.millis().saturating_sub(held.head.at.millis());
@@ -515,9 +553,7 @@ impl Target {
                 if found.contains(&number) {
                     self.due.insert((Instant::now(), number));
                 } else {
-                    self.release(number);
-                    self.progress.lock().done(number);
-                    self.metrics.gone.inc();
+                    self.gone(number);
                 }
             }
             Err(error) => {

@@ -513,12 +513,11 @@ async fn give_settings(
 ) -> Result<Option<u64>, GiveError> {
     let rows = changed.settings.iter().filter(|(name, _)| *name != GIVEN).map(|(name, json)| {
         let is_removed_token = json.is_empty() && name.starts_with(TOKEN);
-        match behind.setting(name, own) {
-            Some(now) if !is_removed_token && !name.starts_with(USED) => {
-                SettingRow { name: name.clone(), json: now }
-            }
-            _ => given_setting(name.clone(), json.clone(), after),
-        }
+        let json = match behind.setting(name, own) {
+            Some(now) if !is_removed_token && !name.starts_with(USED) => now,
+            _ => json.clone(),
+        };
+        given_setting(name.clone(), json, after)
     });
     let mut parts: Vec<Vec<Change>> = vec![Vec::new()];
     let mut bytes = 0;

@@ -689,7 +689,9 @@ impl Node {
         let since = *self.caught_up.borrow();
         let listened = since.is_some_and(|at| now.saturating_duration_since(at) >= LISTENS);
         let epoch = running.life();
-        if !listened || self.broken().is_some() {
+        // Until the message has come that ends what was given back, it is not known what is still to be done.
+        let is_turning = self.store.position().is_none_or(|position| position.seq < position.turn);
+        if !listened || is_turning || self.broken().is_some() {
             return false;
         }
         let health = self.health.lock();

@@ -12,16 +12,19 @@
 //!
 //! ```text
 //! body of a frame
-//!  0  1 or 2 u8: the form
+//!  0  1 to 3 u8: the form
 //!  1  epoch of the log, 16 bytes
 //! 17  number of the message u64
 //! 25  CRC-32C of the message u32
 //! 29  time of the log u64 (ms): the greatest of this message and those before it; 0 before the first
-//! 37  of form 2: turn of the log u64
+//! 37  of forms 2 and 3: turn of the log u64
 //! ..  id of the message, 16 bytes, where it was kept here (kept.rs) and is done by that
 //! ```
+//!
+//! Form 3 says that the store goes back to that message: what the journal has before the frame of messages after it is of a
+//! life of the log that is over, and their numbers are given again ([`GoneBack`]). Such frames stay in the journal.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -49,8 +52,10 @@ use crate::domain::{CallId, Timestamp};
 use crate::journal::{ChangeOrigin, Frame, FrameKind, JournalWriter, Scanner, Segment};
 
 const FORM: u8 = 1;
-/// The log has gone back.
+/// The log has gone back once.
 const TURNED_FORM: u8 = 2;
+/// The store goes back with it.
+const BACK_FORM: u8 = 3;
 /// Messages that wait for the committer, and what they weigh: a reader of the log is so far ahead of the disk, and no
 /// further. One message may be heavier.
 const QUEUED_MAX: usize = 64;
@@ -86,10 +91,15 @@ impl LogPosition {
         (self.epoch, self.turn) == (other.epoch, other.turn)
     }
 
+    /// Which log, in 32 hexadecimal digits: the same in all lives of it.
+    pub fn log(&self) -> String {
+        HEXLOWER.encode(&self.epoch)
+    }
+
     /// The life that the numbers of messages belong to, as positions that are told begin: the epoch in 32 hexadecimal
     /// digits, and where the log has gone back a full stop and its turn.
     pub fn life(&self) -> String {
-        let epoch = HEXLOWER.encode(&self.epoch);
+        let epoch = self.log();
         if self.turn == 0 { epoch } else { format!("{epoch}.{}", self.turn) }
     }
 }
@@ -145,17 +155,32 @@ pub(super) struct AppliedFrame {
     pub logged_at: Timestamp,
     /// The message was kept here, and is done by that.
     pub kept: Option<MessageId>,
+    /// The store had applied messages after this one, and goes back to it.
+    pub goes_back: bool,
+}
+
+/// The store has gone back to a message that it had gone beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GoneBack {
+    /// The sequence number of the frame that says so.
+    pub at: u64,
+    pub to_message: u64,
 }
 
 impl AppliedFrame {
     fn body(&self) -> Vec<u8> {
         let LogPosition { epoch, turn, seq, crc } = self.position;
-        let mut body = vec![if turn == 0 { FORM } else { TURNED_FORM }];
+        let form = match turn {
+            _ if self.goes_back => BACK_FORM,
+            0 => FORM,
+            _ => TURNED_FORM,
+        };
+        let mut body = vec![form];
         body.extend_from_slice(&epoch);
         body.extend_from_slice(&seq.to_le_bytes());
         body.extend_from_slice(&crc.to_le_bytes());
         body.extend_from_slice(&self.logged_at.millis().to_le_bytes());
-        if turn > 0 {
+        if form != FORM {
             body.extend_from_slice(&turn.to_le_bytes());
         }
         body.extend_from_slice(self.kept.as_ref().map_or(&[], |id| id.as_slice()));
@@ -171,7 +196,7 @@ impl AppliedFrame {
         let (logged_at, rest) = rest.split_first_chunk()?;
         let (turn, id) = match form {
             FORM => (0, rest),
-            TURNED_FORM => {
+            TURNED_FORM | BACK_FORM => {
                 let (turn, id) = rest.split_first_chunk()?;
                 (u64::from_le_bytes(*turn), id)
             }
@@ -184,7 +209,7 @@ impl AppliedFrame {
             id => Some(id.try_into().ok()?),
         };
         let position = LogPosition { epoch: *epoch, turn, seq, crc };
-        Some(Self { position, logged_at, kept })
+        Some(Self { position, logged_at, kept, goes_back: form == BACK_FORM })
     }
 }
 
@@ -528,7 +553,8 @@ impl Group<'_> {
             outcomes.push(SubmissionOutcome::Done(outcome));
         }
         let kept = Some(message.id).filter(|id| self.shared.kept.has(id));
-        let frame = AppliedFrame { position: message.position, logged_at, kept };
+        let position = message.position;
+        let frame = AppliedFrame { position, logged_at, kept, goes_back: false };
         self.push_applied(frame, logged_at)?;
         Ok(outcomes)
     }
@@ -556,7 +582,9 @@ pub(super) fn begin(
     let mut group = Group::new(shared, writer);
     // What was logged long ago is still to come: its time counts, and not that of now.
     let logged_at = shared.view.logged_at().unwrap_or_default();
-    group.push_applied(AppliedFrame { position, logged_at, kept: None }, clock::now())?;
+    let goes_back = shared.view.position().is_some_and(|known| known.seq > position.seq);
+    let frame = AppliedFrame { position, logged_at, kept: None, goes_back };
+    group.push_applied(frame, clock::now())?;
     group.commit(writer)
 }
 
@@ -567,7 +595,7 @@ impl Shared {
         let Some((frame, seq)) = frames.last() else { return };
         self.view.note_logged(frame.logged_at);
         for (frame, end) in frames {
-            self.note_end(frame.position, *end);
+            self.note_end(frame, *end);
         }
         self.view.applied_seq.store(*seq, Ordering::Release);
         self.view.applied.send_replace(Some(frame.position));
@@ -575,18 +603,20 @@ impl Shared {
 
     /// A message of the log ends at this sequence number, or, where it is of another log than those before, that log
     /// begins there.
-    fn note_end(&self, position: LogPosition, end: u64) {
+    fn note_end(&self, frame: &AppliedFrame, end: u64) {
+        let position = frame.position;
         if self.view.position().is_some_and(|known| known.is_of_one_life(&position)) {
             self.view.log.note(position.seq, end);
             return;
         }
         self.view.log.begin(position.seq, end);
-        self.outbox.began(position.seq);
-        let goes_on =
-            |known: LogPosition| known.epoch == position.epoch && known.seq <= position.seq;
-        if !self.view.position().is_some_and(goes_on) {
-            self.outbox.sends(false);
+        if frame.goes_back {
+            self.view.log.go_back(GoneBack { at: end, to_message: position.seq });
         }
+        if let Some(known) = self.view.position().filter(|known| known.epoch != position.epoch) {
+            self.view.log.follow_after(known.epoch);
+        }
+        self.outbox.began(position.seq);
         let mut registry = self.view.registry.write();
         registry.note_message(position.seq);
         registry.opened();
@@ -598,6 +628,8 @@ impl Shared {
             applied: self.view.position(),
             logged_at: self.view.logged_at().unwrap_or_default().millis(),
             oldest_kept: self.kept.oldest_seq(),
+            gone_back: self.view.log.gone_back(),
+            followed_before: self.view.log.followed_before(),
         };
         writer.segment().may_have_log().then(note)
     }
@@ -615,6 +647,16 @@ impl Shared {
                 "messages that the node of the backup had kept are left to that one"
             );
         }
+        let log = &self.view.log;
+        if let Some((note, _)) = found.note {
+            found.gone_back.extend(note.gone_back);
+            note.followed_before.into_iter().for_each(|epoch| log.follow_after(epoch));
+            found.epochs.extend(note.applied.map(|applied| applied.epoch));
+        }
+        found.gone_back.sort_unstable_by_key(|one| one.at);
+        found.gone_back.into_iter().for_each(|one| log.go_back(one));
+        found.epochs.retain(|epoch| found.applied.is_none_or(|(now, ..)| now.epoch != *epoch));
+        found.epochs.into_iter().for_each(|epoch| log.follow_after(epoch));
         if let Some((position, logged_at, seq)) = found.applied {
             self.view.note_logged(logged_at);
             self.view.applied_seq.store(seq, Ordering::Release);
@@ -638,6 +680,10 @@ struct LogScan {
     kept_from: u64,
     /// Those, in their order.
     kept: Vec<(MessageId, KeptHead)>,
+    /// Where it went back; what the checkpoint says of that apart.
+    gone_back: Vec<GoneBack>,
+    /// The logs that it followed.
+    epochs: BTreeSet<[u8; 16]>,
 }
 
 impl LogScan {
@@ -682,6 +728,11 @@ impl LogScan {
                 FrameKind::Applied => {
                     let read = applied_frame(&frame)?;
                     applied = Some((read.position, read.logged_at, frame.seq));
+                    self.epochs.insert(read.position.epoch);
+                    if read.goes_back {
+                        let to_message = read.position.seq;
+                        self.gone_back.push(GoneBack { at: frame.seq, to_message });
+                    }
                     if let Some(id) = read.kept {
                         let last = done.entry(id).or_default();
                         *last = frame.seq.max(*last);

@@ -14,7 +14,7 @@ use super::claims::{Claims, has_namesake};
 use super::frames::{admin_body, tombstone_body};
 use super::kept;
 use super::messages::{CheckpointNote, CommitterMessage, Submission};
-use super::outbox::{self, Hook, HookHead, LoggedHook};
+use super::outbox::{self, Hook, HookHead, HookOrigin, LoggedHook, last_of_message};
 use super::parts::{join_first, look_up, replace};
 use super::placing::CallIds;
 use super::state::Shared;
@@ -656,7 +656,8 @@ impl<'a> Group<'a> {
         }
         for (nth, hook) in hooks {
             let logged = self.message.map(|GroupMessage { seq, id, hooks }| {
-                LoggedHook::of(seq, hooks.saturating_add(nth), id)
+                let nth = hooks.saturating_add(nth);
+                LoggedHook::of(seq, nth, hook.origin.unwrap_or(HookOrigin { id, nth }))
             });
             let (begin, frames) = (self.batch.bytes() as u64, hook.frames(logged));
             let origin = ChangeOrigin::Source(Source::Webhook);
@@ -734,7 +735,8 @@ impl<'a> Group<'a> {
             }
             drop(access);
             let of_hooks = admin.iter().filter(|(_, row)| outbox::is_row(&row.name));
-            of_hooks.for_each(|(_, row)| shared.outbox.stored(row));
+            let last = applied.last().map(|(frame, _)| last_of_message(frame.position.seq));
+            of_hooks.for_each(|(_, row)| shared.outbox.stored(row, last));
         }
         for (account, more) in live {
             shared.view.meter.add_live(account, more);

@@ -3,7 +3,7 @@
 //! Nothing here changes anything. Who gives back puts the changes into the log, and then lets the store go on from where
 //! both agree ([`Store::begin_log`]). Until that is on disk all of it can be done again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::StoreError;
@@ -37,7 +37,8 @@ pub struct ChangedSince {
     pub calls: BTreeSet<CallId>,
     /// As they are now, by name; empty where they were removed.
     pub settings: BTreeMap<String, Vec<u8>>,
-    /// Those that a target still needs.
+    /// Those that a target still needs. Of a life of the log that was over by then: those that a target may need and of
+    /// which nothing came later.
     pub hooks: Vec<HookHead>,
 }
 
@@ -98,6 +99,7 @@ impl Store {
         let published = *view.published.borrow();
         let first = segments.partition_point(|segment| segment.first_seq <= end);
         let mut changed = ChangedSince::default();
+        let (mut over, mut came_again) = (Vec::new(), HashSet::new());
         for segment in segments.get(first.saturating_sub(1)..).unwrap_or_default() {
             let mut scanner = Scanner::new(segment)?;
             while let Some((offset, frame)) = scanner.next_frame()? {
@@ -113,12 +115,20 @@ impl Store {
                         changed.settings.insert(name, json);
                     }
                     Body::Outbox(_) => {
-                        let head = super::outbox::head_of(&frame, offset, segment);
-                        let needs = |head: &HookHead| {
-                            let applications = head.applications.as_deref();
-                            self.shared.outbox.needs(head.number, head.account, applications)
+                        let Some(head) = super::outbox::head_of(&frame, offset, segment) else {
+                            continue;
                         };
-                        changed.hooks.extend(head.filter(needs));
+                        if view.is_over(&head) {
+                            if self.forwards(head.account, head.applications.as_deref()) {
+                                over.push(head);
+                            }
+                            continue;
+                        }
+                        came_again.extend(head.origin);
+                        let applications = head.applications.as_deref();
+                        if self.shared.outbox.needs(head.number, head.account, applications) {
+                            changed.hooks.push(head);
+                        }
                     }
                     Body::Setting(None)
                     | Body::Checkpoint(_)
@@ -127,6 +137,9 @@ impl Store {
                 }
             }
         }
+        over.retain(|head| head.origin.is_none_or(|origin| !came_again.contains(&origin)));
+        over.append(&mut changed.hooks);
+        changed.hooks = over;
         Ok(changed)
     }
 
@@ -168,6 +181,7 @@ impl Store {
             content_type: content.content_type,
             b3: content.b3,
             body: content.body,
+            origin: head.origin,
         }))))
     }
 }

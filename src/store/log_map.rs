@@ -12,15 +12,19 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::StoreError;
-use super::applied::AppliedFrame;
+use super::applied::{AppliedFrame, GoneBack};
 use super::state::View;
 use crate::journal::{Frame, FrameKind, Scanner, Segment};
 
 /// Messages that are known without a look into the journal.
 const RECENT_MAX: usize = 16_384;
+/// Times that a store went back which are remembered: more than any should see.
+const GONE_BACK_MAX: usize = 1024;
+/// Logs that are remembered which were followed one after the other.
+const FOLLOWED_MAX: usize = 16;
 
 /// A place in the replicated log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,6 +49,10 @@ pub(super) struct LogMap {
     recent: Mutex<VecDeque<(u64, u64)>>,
     /// The first message that ends in a segment, by its file; none where none does.
     firsts: Mutex<HashMap<PathBuf, Option<u64>>>,
+    /// Where the store went back, in their order: each to a later message than those before.
+    gone_back: RwLock<Vec<GoneBack>>,
+    /// The epochs of logs that were followed before this one, some of the last.
+    before: RwLock<Vec<[u8; 16]>>,
 }
 
 impl LogMap {
@@ -55,6 +63,41 @@ impl LogMap {
         recent.push_back((message, end));
         drop(recent);
         self.firsts.lock().clear();
+    }
+
+    /// What is in the journal before this, of later messages than that, is of a life of the log that is over.
+    pub fn go_back(&self, now: GoneBack) {
+        let mut all = self.gone_back.write();
+        // What those before leave out is left out by this one, too.
+        all.retain(|one| one.at < now.at && one.to_message < now.to_message);
+        all.push(now);
+        let over = all.len().saturating_sub(GONE_BACK_MAX);
+        all.drain(..over);
+    }
+
+    /// Where the store went back, in their order.
+    pub fn gone_back(&self) -> Vec<GoneBack> {
+        self.gone_back.read().clone()
+    }
+
+    /// A log is followed in the place of this one.
+    pub fn follow_after(&self, epoch: [u8; 16]) {
+        let mut before = self.before.write();
+        before.retain(|one| *one != epoch);
+        before.push(epoch);
+        let over = before.len().saturating_sub(FOLLOWED_MAX);
+        before.drain(..over);
+    }
+
+    /// The epochs of logs that were followed before this one, some of the last.
+    pub fn followed_before(&self) -> Vec<[u8; 16]> {
+        self.before.read().clone()
+    }
+
+    /// Whether what stands in the journal at a sequence number and came by a message is of a life of the log that is over:
+    /// the number of the message says nothing any more.
+    pub fn is_over(&self, seq: u64, message: u64) -> bool {
+        self.gone_back.read().iter().any(|one| seq < one.at && message > one.to_message)
     }
 
     /// The message that ends here is published.
@@ -86,6 +129,13 @@ impl View {
     /// [`LogPosition::life`]: super::applied::LogPosition::life
     pub fn log_epoch(&self) -> Option<String> {
         self.position().map(|position| position.life())
+    }
+
+    /// The log that is followed ([`LogPosition::log`]); none where the store is no node.
+    ///
+    /// [`LogPosition::log`]: super::applied::LogPosition::log
+    pub fn followed_log(&self) -> Option<String> {
+        self.position().map(|position| position.log())
     }
 
     /// The end of the newest message that readers may see, and the sequence number of its last frame. None where

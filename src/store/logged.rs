@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::change::Change;
-use super::outbox::Hook;
+use super::outbox::{Hook, HookOrigin};
 use crate::access::{Replaces, SettingRow};
 use crate::codec::{LoggedChange, LoggedSetting, LoggedSubmission};
-use crate::domain::Timestamp;
+use crate::domain::{AccountSid, Timestamp};
 
 /// A part of a message that means nothing to this store.
 #[derive(Debug, thiserror::Error)]
 #[error("a webhook of account {account} in it cannot be read")]
 pub struct UnreadableHook {
-    account: crate::domain::AccountSid,
+    account: AccountSid,
 }
 
 /// A submission as a message has it.
@@ -33,7 +33,13 @@ pub fn logged(changes: &[Change], at: Timestamp) -> LoggedSubmission {
             replaces: *replaces,
         }),
         Change::Forward(hook) => {
-            LoggedChange::Forward { account: hook.account, content: hook.content().into() }
+            let (account, content) = (hook.account, hook.content().into());
+            match hook.origin {
+                None => LoggedChange::Forward { account, content },
+                Some(HookOrigin { id, nth }) => {
+                    LoggedChange::GivenForward { account, origin: (id, nth), content }
+                }
+            }
         }
     });
     LoggedSubmission { at, changes: changes.collect() }
@@ -67,12 +73,19 @@ pub fn changes_of(submission: LoggedSubmission) -> Result<Vec<Change>, Unreadabl
                 Change::Admin(SettingRow { name: name.into(), json: json.into() }, replaces)
             }
             LoggedChange::Forward { account, content } => {
-                let hook = Hook::from_content(account, &content);
-                Change::Forward(Arc::new(hook.ok_or(UnreadableHook { account })?))
+                Change::Forward(Arc::new(hook_of(account, &content)?))
+            }
+            LoggedChange::GivenForward { account, origin: (id, nth), content } => {
+                let origin = Some(HookOrigin { id, nth });
+                Change::Forward(Arc::new(Hook { origin, ..hook_of(account, &content)? }))
             }
         })
     });
     changes.collect()
+}
+
+fn hook_of(account: AccountSid, content: &[u8]) -> Result<Hook, UnreadableHook> {
+    Hook::from_content(account, content).ok_or(UnreadableHook { account })
 }
 
 #[cfg(test)]
@@ -83,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::codec;
-    use crate::domain::{AccountSid, ApplicationSid, CallId, CallSid, samples};
+    use crate::domain::{ApplicationSid, CallId, CallSid, samples};
 
     fn id() -> impl Strategy<Value = CallId> {
         (any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(|(account, sid)| CallId {
@@ -95,8 +108,10 @@ mod tests {
     fn hook() -> impl Strategy<Value = Arc<Hook>> {
         let sids = || vec(any::<[u8; 16]>(), 0..4);
         let bytes = |most: usize| vec(any::<u8>(), 0..most);
-        (any::<[u8; 16]>(), option::of(sids()), sids(), bytes(40), bytes(40), bytes(400)).prop_map(
-            |(account, applications, calls, content_type, b3, body)| {
+        let origin = option::of(any::<([u8; 16], u16)>());
+        let headers = (bytes(40), bytes(40));
+        (any::<[u8; 16]>(), option::of(sids()), sids(), headers, bytes(400), origin).prop_map(
+            |(account, applications, calls, (content_type, b3), body, origin)| {
                 let named = |sids: Vec<_>| sids.into_iter().map(ApplicationSid::from_bytes);
                 Arc::new(Hook {
                     account: AccountSid::from_bytes(account),
@@ -105,6 +120,7 @@ mod tests {
                     content_type,
                     b3,
                     body: body.into(),
+                    origin: origin.map(|(id, nth)| HookOrigin { id, nth }),
                 })
             },
         )

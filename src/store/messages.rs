@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::StoreError;
-use super::applied::{LogPosition, QueuedMessage};
+use super::applied::{GoneBack, LogPosition, QueuedMessage};
 use super::change::Change;
 use super::kept::KeepMessage;
 use super::submit::Backpressure;
@@ -107,6 +107,12 @@ pub(super) struct LogNote {
     pub logged_at: u64,
     /// Where the first message begins that was kept and is not done; none where none is.
     pub oldest_kept: Option<u64>,
+    /// Where the store went back, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone_back: Vec<GoneBack>,
+    /// Epochs of logs that it followed before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub followed_before: Vec<[u8; 16]>,
 }
 
 /// What the journal is to say of a checkpoint.

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
@@ -471,11 +472,16 @@ fn begin_outbox(shared: &Shared) -> Result<(), OpenError> {
     }
     let rows = rows.into_iter().filter(|row| outbox::is_row(&row.name));
     let rows = rows.map(|row| (row.seq, SettingRow { name: row.name, json: row.json }));
-    let log = shared.view.log_epoch();
+    let log = shared.view.followed_log();
     // Of several nodes one sends, and that is decided later.
     shared.outbox.sends(log.is_none());
-    let epochs: Vec<String> = log.into_iter().chain([shared.view.epoch.clone()]).collect();
-    shared.outbox.begin(outbox::newest_rows(rows), &epochs, shared.view.last_number());
+    let before = shared.view.log.followed_before();
+    let before = before.iter().map(|epoch| HEXLOWER.encode(epoch));
+    let epochs = log.into_iter().chain(before).chain([shared.view.epoch.clone()]);
+    let epochs: Vec<String> = epochs.collect();
+    let gone_back = shared.view.log.gone_back();
+    let (rows, last) = (outbox::newest_rows(rows), shared.view.last_number());
+    shared.outbox.begin(rows, &epochs, &gone_back, last);
     Ok(())
 }
 

@@ -144,7 +144,7 @@ fn forwarded(
     };
     let (content_type, b3) = (header(CONTENT_TYPE), header(B3));
     let body = body.bytes();
-    Some(Arc::new(Hook { account, applications, calls, content_type, b3, body }))
+    Some(Arc::new(Hook { account, applications, calls, content_type, b3, body, origin: None }))
 }
 
 /// An error that says whose request it was, if its sender is authenticated.

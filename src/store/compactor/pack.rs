@@ -382,7 +382,7 @@ impl Compactor<'_> {
 
     /// A position of the log stays where something stays that came by its message, or by one since the position
     /// before it that stays. So does the last one, which says where the store is, and one that says that a kept message
-    /// is done, for as long as a start would look at that message.
+    /// is done, for as long as a start would look at that message. One that goes back stays.
     fn applied_decision(
         &self,
         frame: &Frame<'_>,
@@ -391,14 +391,15 @@ impl Compactor<'_> {
     ) -> FrameDecision {
         let is_last = frame.seq >= self.shared.view.applied_seq.load(Ordering::Acquire);
         let says_done = applied.kept.is_some() && frame.seq > self.shared.kept.noted();
-        if without_position || is_last || says_done {
+        if without_position || is_last || says_done || applied.goes_back {
             FrameDecision::Keep
         } else {
             FrameDecision::Superseded
         }
     }
 
-    /// A hook stays for as long as a target needs it, and its calls are there.
+    /// A hook stays for as long as a target needs it, and its calls are there; one of a life of the log that is over, until
+    /// the log has it again.
     fn hook_decision(
         &self,
         frame: &Frame<'_>,
@@ -407,8 +408,14 @@ impl Compactor<'_> {
         let Some(first) = piece.first() else { return Ok(FrameDecision::Keep) };
         let applications = first.applications.as_deref();
         let number = piece.logged.map_or(frame.seq, |logged| logged.number);
-        let needed = self.shared.outbox.needs(number, piece.account, applications)
-            && self.shared.view.has_calls_of(piece.account, &first.calls)?;
+        let view = &self.shared.view;
+        let needed = if view.is_hook_over(frame.seq, number) {
+            // Until what was given back has come it may have to be given once more.
+            view.position().is_some_and(|position| position.seq < position.turn)
+        } else {
+            self.shared.outbox.needs(number, piece.account, applications)
+        };
+        let needed = needed && view.has_calls_of(piece.account, &first.calls)?;
         Ok(if needed { FrameDecision::Keep } else { FrameDecision::Superseded })
     }
 

@@ -7,7 +7,8 @@
 //!  3  number of pieces u16                  ..  n u16: calls, n times 16 bytes
 //!  5  account, 16 bytes                     ..  bytes of the content type u16, those
 //! 21  of form 2: number in the log u64,     ..  bytes of b3 u16, those
-//!     id of the message, 16 bytes           ..  the first of the body
+//!     origin: id of a message, 16 bytes,    ..  the first of the body
+//!     and place among its hooks u16
 //! ..  the piece
 //! ```
 //!
@@ -15,8 +16,9 @@
 //! followed the number is made of that of the message ([`logged`]), so that it is the same on every node, and
 //! greater than those of all hooks of before the log.
 //!
-//! A message may be in the log twice: its writer sends it again where no acknowledgement has come. So receivers know a
-//! hook by the id of its message and its place there ([`HookHead::delivery_id`]), which are the same both times.
+//! A message may be in the log twice: its writer sends it again where no acknowledgement has come. And a log that has lost
+//! a message is given its hooks by others. So receivers know a hook by the id of the message that brought it first, and its
+//! place there ([`HookHead::delivery_id`]), which are the same each time.
 
 use std::fmt;
 
@@ -33,7 +35,7 @@ const PIECE_AT: usize = 1;
 const PIECES_AT: usize = 3;
 const ACCOUNT_AT: usize = 5;
 const CONTENT_AT: usize = 21;
-const LOGGED_CONTENT_AT: usize = 45;
+const LOGGED_CONTENT_AT: usize = 47;
 /// From here on numbers are those of hooks in a log.
 pub(super) const LOGGED: u64 = 1 << 63;
 /// Bits of a number that tell the hooks of one message apart.
@@ -59,6 +61,8 @@ pub struct Hook {
     pub b3: Vec<u8>,
     /// As it came.
     pub body: Bytes,
+    /// What has brought it first, where that is not the message that it is in.
+    pub origin: Option<HookOrigin>,
 }
 
 impl fmt::Debug for Hook {
@@ -71,22 +75,21 @@ impl fmt::Debug for Hook {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct LoggedHook {
     pub number: u64,
-    /// Of its message.
-    pub id: MessageId,
+    pub origin: HookOrigin,
 }
 
 impl LoggedHook {
-    /// The nth hook that a message brings, whether or not those before it were taken.
-    pub fn of(message: u64, nth: u16, id: MessageId) -> Self {
-        Self { number: logged(message, nth), id }
+    /// A hook in this message of a log: the nth that it brings, whether or not those before it were taken.
+    pub fn of(message: u64, nth: u16, origin: HookOrigin) -> Self {
+        Self { number: logged(message, nth), origin }
     }
 }
 
-/// The message of a log that brought a hook, and its place there: the same each time that the message is in the log.
+/// The message of a log that brought a hook first, and its place there: the same however often the hook is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HookOrigin {
-    id: MessageId,
-    nth: u64,
+    pub id: MessageId,
+    pub nth: u16,
 }
 
 /// What is known of a hook without its body.
@@ -94,8 +97,8 @@ pub struct HookOrigin {
 pub struct HookHead {
     /// It is known by this number: later ones have greater ones.
     pub number: u64,
-    /// The id of its message, where a log is followed.
-    pub(super) message: Option<MessageId>,
+    /// What has brought it, where a log is followed.
+    pub origin: Option<HookOrigin>,
     /// The sequence number of its first frame.
     pub(super) seq: u64,
     /// When it was received.
@@ -118,16 +121,10 @@ impl HookHead {
 
     /// What names it for its receivers, the same at each attempt.
     pub fn delivery_id(&self) -> String {
-        match self.origin() {
+        match self.origin {
             None => format!("{:x}-{}", self.at.millis(), self.number),
             Some(HookOrigin { id, nth }) => format!("{}-{nth}", HEXLOWER.encode(&id)),
         }
-    }
-
-    /// What has brought it, where a log is followed.
-    pub fn origin(&self) -> Option<HookOrigin> {
-        let nth = self.number & ((1 << OF_MESSAGE_BITS) - 1);
-        self.message.map(|id| HookOrigin { id, nth })
     }
 
     /// The batch that it stands in begins at this offset of its segment.
@@ -170,6 +167,7 @@ impl Hook {
             content_type: content_type.to_vec(),
             b3: b3.to_vec(),
             body: Bytes::copy_from_slice(body),
+            origin: None,
         })
     }
 
@@ -187,9 +185,10 @@ impl Hook {
             frame.extend_from_slice(&count_of(n).to_le_bytes());
             frame.extend_from_slice(&count.to_le_bytes());
             frame.extend_from_slice(&self.account.bytes());
-            if let Some(LoggedHook { number, id }) = logged {
+            if let Some(LoggedHook { number, origin }) = logged {
                 frame.extend_from_slice(&number.to_le_bytes());
-                frame.extend_from_slice(&id);
+                frame.extend_from_slice(&origin.id);
+                frame.extend_from_slice(&origin.nth.to_le_bytes());
             }
             frame.extend_from_slice(piece);
             frame
@@ -206,7 +205,7 @@ impl Hook {
     ) -> HookHead {
         HookHead {
             number: logged.map_or(seq, |logged| logged.number),
-            message: logged.map(|logged| logged.id),
+            origin: logged.map(|logged| logged.origin),
             seq,
             at,
             account: self.account,
@@ -268,7 +267,9 @@ impl<'a> HookPiece<'a> {
             LOGGED_FORM => {
                 let (number, content) = content.split_first_chunk()?;
                 let (id, content) = content.split_first_chunk()?;
-                (Some(LoggedHook { number: u64::from_le_bytes(*number), id: *id }), content)
+                let (nth, content) = content.split_first_chunk()?;
+                let origin = HookOrigin { id: *id, nth: u16::from_le_bytes(*nth) };
+                (Some(LoggedHook { number: u64::from_le_bytes(*number), origin }), content)
             }
             _ => return None,
         };
@@ -337,8 +338,11 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
 
+    const ORIGIN: HookOrigin = HookOrigin { id: [10; 16], nth: 3 };
+
     fn hook(body: usize) -> Hook {
         Hook {
+            origin: None,
             account: AccountSid::from_bytes([1; 16]),
             applications: Some(vec![ApplicationSid::from_bytes([2; 16])]),
             calls: vec![CallSid::from_bytes([3; 16]), CallSid::from_bytes([4; 16])],
@@ -351,7 +355,7 @@ mod tests {
     #[test]
     fn a_hook_is_read_as_it_was_written_however_many_frames_it_takes() {
         let sizes = [(0, 1), (500, 1), (300_000, 2), (1 << 20, 5)];
-        let numbers = [None, Some(LoggedHook::of(7, 3, [9; 16]))];
+        let numbers = [None, Some(LoggedHook::of(7, 3, ORIGIN))];
         for ((bytes, pieces), number) in sizes.into_iter().flat_map(|s| numbers.map(|n| (s, n))) {
             let hook = hook(bytes);
             let frames = hook.frames(number);
@@ -381,7 +385,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_no_hook() {
-        for number in [None, Some(LoggedHook::of(7, 3, [9; 16]))] {
+        for number in [None, Some(LoggedHook::of(7, 3, ORIGIN))] {
             let frame = hook(40).frames(number).remove(0);
             for end in 0..frame.len() - 40 {
                 let piece = HookPiece::read(&frame[..end]);
@@ -405,14 +409,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_of_a_log_has_the_same_id_on_every_node_and_each_time_that_its_message_comes() {
+    fn a_hook_of_a_log_has_the_same_id_on_every_node_and_each_time_that_it_comes() {
         let at = |millis| Timestamp::from_millis(millis).unwrap();
         let of = |seq, logged, millis| hook(1).head((seq, 0, 1), logged, at(millis)).delivery_id();
         assert_eq!(of(5, None, 16), "10-5", "as before where there is no log");
         let id = "0a".repeat(16) + "-3";
-        assert_eq!(of(5, Some(LoggedHook::of(7, 3, [10; 16])), 16), id);
-        assert_eq!(of(6, Some(LoggedHook::of(8, 3, [10; 16])), 17), id);
-        assert_ne!(of(5, Some(LoggedHook::of(7, 4, [10; 16])), 16), id);
+        assert_eq!(of(5, Some(LoggedHook::of(7, 3, ORIGIN)), 16), id);
+        assert_eq!(of(6, Some(LoggedHook::of(8, 0, ORIGIN)), 17), id, "it was given back");
+        assert_ne!(of(5, Some(LoggedHook::of(7, 3, HookOrigin { nth: 4, ..ORIGIN })), 16), id);
     }
 
     #[test]

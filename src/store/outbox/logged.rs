@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::watch;
+
 use super::hook::{last_of_message, message_of};
 use super::{
     Audience, FoundHooks, HookHead, HookReader, LOOK_BYTES, Outbox, OutboxTarget, Progress, STATE,
@@ -21,16 +23,24 @@ impl Outbox {
         self.sends.store(sends, Ordering::Release);
     }
 
-    /// A log begins after this message, or goes back to it: what is listed in memory begins there.
+    /// A log begins after this message, or goes back to it: what is listed in memory begins there, and numbers of later
+    /// messages say nothing. Who sends begins anew, with what is stored of the targets by then.
     pub fn began(&self, message: u64) {
+        let last = last_of_message(message);
         let mut recent = self.recent.lock();
         recent.hooks.clear();
-        (recent.sids, recent.complete_from) = (0, last_of_message(message).saturating_add(1));
+        (recent.sids, recent.complete_from) = (0, last.saturating_add(1));
+        drop(recent);
+        self.sends(false);
+        for target in self.targets.read().values() {
+            target.progress.lock().back_to(last);
+        }
+        self.began.send_replace(());
     }
 
     /// A row of the outbox was applied, here as on every node. What it says of a target counts where this node does
-    /// not send.
-    pub fn stored(&self, row: &SettingRow) {
+    /// not send. Who wrote it knew no hook after the `last` one that a log has by now, where there is one.
+    pub fn stored(&self, row: &SettingRow, last: Option<u64>) {
         if row.name == STATE {
             let Ok(state) = serde_json::from_slice::<StateRow>(&row.json) else { return };
             self.paused.store(state.paused, Ordering::Release);
@@ -44,10 +54,13 @@ impl Outbox {
         }
         let mut targets = self.targets.write();
         match Progress::read(&row.json) {
-            Some(progress) => match targets.get(name) {
-                Some(target) => *target.progress.lock() = progress,
-                None => drop(targets.insert(name.to_owned(), OutboxTarget::new(progress))),
-            },
+            Some(mut progress) => {
+                progress.back_to(last.unwrap_or(u64::MAX));
+                match targets.get(name) {
+                    Some(target) => *target.progress.lock() = progress,
+                    None => drop(targets.insert(name.to_owned(), OutboxTarget::new(progress))),
+                }
+            }
             None if row.json.is_empty() => drop(targets.remove(name)),
             None => tracing::error!(target_name = name, "how far a target has got cannot be read"),
         }
@@ -58,6 +71,13 @@ impl Store {
     /// Whether this store sends hooks from now on. While it does not, what is stored of the targets counts.
     pub fn sends_hooks(&self, sends: bool) {
         self.shared.outbox.sends(sends);
+    }
+}
+
+impl Store {
+    /// Says when the log begins anew, or goes back: what is sent is found anew then.
+    pub fn hooks_begin_anew(&self) -> watch::Receiver<()> {
+        self.shared.outbox.began.subscribe()
     }
 }
 
@@ -87,6 +107,26 @@ impl View {
         let segments = self.segments.read();
         let next = segments.partition_point(|segment| segment.first_seq <= seq);
         segments.get(next.saturating_sub(1)..).unwrap_or_default().to_vec()
+    }
+
+    /// Whether a hook, whose first frame is this one, is of a life of the log that is over: its number is given again.
+    pub(in crate::store) fn is_hook_over(&self, seq: u64, number: u64) -> bool {
+        message_of(number).is_some_and(|message| self.log.is_over(seq, message))
+    }
+
+    /// The same of one that was found in the journal.
+    pub(in crate::store) fn is_over(&self, head: &HookHead) -> bool {
+        self.is_hook_over(head.seq, head.number)
+    }
+
+    /// The head of a hook that begins with this frame, unless it is of a life of the log that is over.
+    fn logged_head_of(
+        &self,
+        frame: &Frame<'_>,
+        offset: u64,
+        segment: &Segment,
+    ) -> Option<HookHead> {
+        head_of(frame, offset, segment).filter(|head| !self.is_over(head))
     }
 
     /// A number that no hook before the end of this frame is beyond, and none after it is not.
@@ -126,7 +166,7 @@ impl View {
                     reader.segment = Some((segment.path.clone(), offset));
                     reader.next = next;
                 };
-                if let Some(head) = head_of(&frame, offset, segment) {
+                if let Some(head) = self.logged_head_of(&frame, offset, segment) {
                     if head.number > last {
                         return Ok(FoundHooks { hooks, read_to: last, is_all: false });
                     }
@@ -164,7 +204,7 @@ impl View {
         for segment in self.segments_from(self.first_sequence(first)) {
             let mut scanner = Scanner::new(&segment)?;
             while let Some((offset, frame)) = scanner.next_frame()? {
-                let Some(head) = head_of(&frame, offset, &segment) else { continue };
+                let Some(head) = self.logged_head_of(&frame, offset, &segment) else { continue };
                 if head.number > last {
                     return Ok(found);
                 }

@@ -29,9 +29,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::StoreError;
+use super::applied::GoneBack;
 use super::change::Change;
 use super::open::Store;
 use super::state::View;
@@ -64,6 +65,8 @@ pub(super) struct Outbox {
     said: Mutex<Option<String>>,
     /// This store sends, and knows better than what is stored.
     sends: AtomicBool,
+    /// The log begins anew, or goes back.
+    began: watch::Sender<()>,
     /// What is being sent, and to how many targets.
     on_their_way: Mutex<HashMap<String, usize>>,
 }
@@ -169,22 +172,35 @@ impl Outbox {
             paused: AtomicBool::new(false),
             said: Mutex::new(None),
             sends: AtomicBool::new(true),
+            began: watch::Sender::new(()),
             on_their_way: Mutex::default(),
         }
     }
 
-    /// What was stored of it, when the store has been opened. What is listed in memory begins after this number.
-    /// `epochs` are those in which what was said of the state counts.
-    pub fn begin(&self, rows: Vec<SettingRow>, epochs: &[String], last: u64) {
+    /// What was stored of it, when the store has been opened, each with its sequence number. What is listed in memory begins
+    /// after this number. `epochs` are those in which what was said of the state counts; `gone_back` is where the log
+    /// went back.
+    pub fn begin(
+        &self,
+        rows: Vec<(u64, SettingRow)>,
+        epochs: &[String],
+        gone_back: &[GoneBack],
+        last: u64,
+    ) {
         self.recent.lock().complete_from = last + 1;
         let mut targets = self.targets.write();
         let mut state = None;
-        for row in rows {
+        for (seq, row) in rows {
             if row.name == STATE {
                 state = serde_json::from_slice::<StateRow>(&row.json).ok();
             } else if let Some(name) = row.name.strip_prefix(TARGET) {
                 match Progress::read(&row.json) {
-                    Some(progress) => {
+                    Some(mut progress) => {
+                        for back in gone_back.iter().filter(|back| seq < back.at) {
+                            progress.back_to(last_of_message(back.to_message));
+                        }
+                        // Another node may have written it that had gone on with a log that is over.
+                        progress.back_to(last);
                         targets.insert(name.to_owned(), OutboxTarget::new(progress));
                     }
                     None if row.json.is_empty() => {}
@@ -307,7 +323,7 @@ impl Store {
     }
 
     fn state_row(&self, paused: bool) -> SettingRow {
-        let epoch = self.log_epoch().unwrap_or_else(|| self.epoch.clone());
+        let epoch = self.followed_log().unwrap_or_else(|| self.epoch.clone());
         let row = StateRow { paused, epoch };
         SettingRow { name: STATE.to_owned(), json: serde_json::to_vec(&row).unwrap_or_default() }
     }
@@ -325,7 +341,7 @@ impl Store {
         }
         // What was said in another life of the data is said again once a log is followed.
         let said = self.shared.outbox.said.lock().clone();
-        let log = self.log_epoch();
+        let log = self.followed_log();
         let unsaid = said.is_none() || log.is_some() && said != log;
         if unsaid && !rows.is_empty() {
             rows.push(self.state_row(self.forward_paused()));
@@ -532,7 +548,7 @@ pub(super) fn head_of(frame: &Frame<'_>, offset: u64, segment: &Segment) -> Opti
     let first = piece.first()?;
     Some(HookHead {
         number: piece.logged.map_or(frame.seq, |logged| logged.number),
-        message: piece.logged.map(|logged| logged.id),
+        origin: piece.logged.map(|logged| logged.origin),
         seq: frame.seq,
         at: frame.at,
         account: piece.account,
@@ -549,8 +565,8 @@ pub(super) fn is_row(name: &str) -> bool {
     name == STATE || name.starts_with(TARGET)
 }
 
-/// The newest of some rows of the same names.
-pub(super) fn newest_rows(rows: impl Iterator<Item = (u64, SettingRow)>) -> Vec<SettingRow> {
+/// The newest of some rows of the same names, each with its sequence number.
+pub(super) fn newest_rows(rows: impl Iterator<Item = (u64, SettingRow)>) -> Vec<(u64, SettingRow)> {
     let mut newest: HashMap<String, (u64, SettingRow)> = HashMap::new();
     for (seq, row) in rows {
         let known = newest.get(&row.name).is_some_and(|(have, _)| *have >= seq);
@@ -558,7 +574,7 @@ pub(super) fn newest_rows(rows: impl Iterator<Item = (u64, SettingRow)>) -> Vec<
             newest.insert(row.name.clone(), (seq, row));
         }
     }
-    newest.into_values().map(|(_, row)| row).collect()
+    newest.into_values().collect()
 }
 
 #[cfg(test)]
@@ -582,6 +598,7 @@ mod tests {
             content_type: Vec::new(),
             b3: Vec::new(),
             body: Bytes::new(),
+            origin: None,
         };
         let heads = [1, 2].map(|seq| hook.head((seq, 0, 1), None, clock::now()));
         let woken = outbox.accepted(heads.to_vec());
@@ -603,6 +620,7 @@ mod tests {
             content_type: Vec::new(),
             b3: Vec::new(),
             body: Bytes::new(),
+            origin: None,
         };
         let at = clock::now();
         for seq in 1..=20 {

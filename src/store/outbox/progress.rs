@@ -296,8 +296,19 @@ impl Progress {
         count
     }
 
+    /// The greatest number that it says anything of.
+    fn greatest(&self) -> u64 {
+        let spans = self.spans.iter().map(|span| span.to.unwrap_or(span.next.saturating_sub(1)));
+        let held = self.held.last_key_value().map(|(number, _)| *number);
+        let aside = self.aside.last().map(|aside| aside.to);
+        spans.chain(held).chain(aside).max().unwrap_or_default().max(self.delivered)
+    }
+
     /// Numbers after this one are given again: nothing of what comes has been read.
     pub fn back_to(&mut self, last: u64) {
+        if self.greatest() <= last {
+            return;
+        }
         for span in &mut self.spans {
             match &mut span.to {
                 None => span.next = span.next.min(last.saturating_add(1)),

@@ -84,6 +84,7 @@ fn hook(call: u8, bytes: usize) -> Change {
         content_type: b"application/json".to_vec(),
         b3: Vec::new(),
         body: vec![call; bytes].into(),
+        origin: None,
     }))
 }
 

@@ -1,5 +1,7 @@
 //! A log loses its end: what one store has applied of it is given back, and all stores are the same again.
 
+use std::collections::BTreeSet;
+
 use super::applied::{BEGIN, Sent, apply, hand_over_at, logged_at, messages, position, sent, told};
 use super::*;
 use crate::codec;
@@ -89,4 +91,172 @@ fn what_a_store_has_applied_and_the_log_has_lost_is_everywhere_again() {
     }
     assert_eq!(told(&ahead), told(&behind));
     assert_eq!(codec::decode_message(&back.bytes).unwrap().submissions.len(), 1);
+}
+
+const TARGET: &str = "customer";
+
+fn audience() -> Audience {
+    Audience { account: account(1), applications: Vec::new() }
+}
+
+/// A call, and a webhook of it with this body.
+fn call_with_hook(call: u8, body: &str) -> Vec<Change> {
+    let hook = Hook {
+        account: account(1),
+        applications: None,
+        calls: vec![id(1, call).sid],
+        content_type: Vec::new(),
+        b3: Vec::new(),
+        body: body.as_bytes().to_vec().into(),
+        origin: None,
+    };
+    let event = event(id(1, call), CallStatus::Ringing, logged_at(u64::from(call)));
+    vec![Change::Event(Box::new(event)), Change::Forward(Arc::new(hook))]
+}
+
+/// A message of one webhook, and how its receivers are to know that.
+fn hook_message(id: u8, body: &str) -> (Sent, (String, String)) {
+    let message = sent(id, &[(logged_at(u64::from(id)), call_with_hook(id, body))]);
+    (message, (format!("{}-0", format!("{id:02x}").repeat(16)), body.to_owned()))
+}
+
+/// Ids and bodies of all webhooks that the target is still to be sent, by what is stored of it; read from the list in
+/// memory where that has them, and from the journal.
+fn to_be_sent(store: &Store) -> [BTreeSet<(String, String)>; 2] {
+    let (_, progress) = store.forward_targets().pop().unwrap();
+    let progress = progress.lock().clone();
+    [true, false].map(|in_memory| {
+        let mut progress = progress.clone();
+        let mut reader = HookReader::default();
+        let mut found = BTreeSet::new();
+        while let Some(span) = progress.next_span().filter(|_| progress_goes_on(store, &progress)) {
+            let listed = in_memory.then(|| store.recent_hooks(span, &audience(), 2)).flatten();
+            let read = match listed {
+                Some(read) => read,
+                None => store.read_hooks(&mut reader, span, &audience(), 2).unwrap(),
+            };
+            progress.advance(span, read.read_to, read.hooks.iter().map(|head| head.number));
+        }
+        let held: Vec<u64> = progress.held().map(|(number, _)| number).collect();
+        for head in store.find_hooks(&held).unwrap() {
+            let HookLookup::Found(content) = store.hook_content(&head).unwrap() else {
+                panic!("{head:?}")
+            };
+            let body = String::from_utf8(content.body.to_vec()).unwrap();
+            found.insert((head.delivery_id(), body));
+        }
+        found
+    })
+}
+
+fn progress_goes_on(store: &Store, progress: &ForwardProgress) -> bool {
+    progress.next_span().is_some_and(|span| span.next <= store.shared.view.last_number())
+}
+
+/// What a store may do between two messages.
+const BETWEEN: [&str; 6] = ["nothing", "start", "checkpoint", "pack", "rebuild", "crash"];
+
+fn between(store: Store, options: &Options, what: &str) -> Store {
+    match what {
+        "nothing" => return store,
+        "checkpoint" => store.shared.checkpoint_now().unwrap(),
+        "pack" => {
+            wake(&store);
+            store.collect(Depth::Erase).unwrap();
+        }
+        _ => {}
+    }
+    if what == "crash" {
+        let image = tempfile::tempdir().unwrap();
+        crash_image(&store, image.path());
+        store.close().unwrap();
+        drop(store);
+        fs::remove_dir_all(&options.data_dir).unwrap();
+        fs::rename(image.keep(), &options.data_dir).unwrap();
+    } else {
+        store.close().unwrap();
+        drop(store);
+    }
+    open(Options { rebuild: what == "rebuild", ..options.clone() })
+}
+
+#[test]
+fn webhooks_of_messages_that_the_log_has_lost_are_told_from_those_that_have_their_numbers_now() {
+    for what in BETWEEN {
+        let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let all = [0, 1].map(|n| Options {
+            segment_bytes: [2 << 10, 1 << 20][n],
+            ..options(&dirs[n].path().join("data"))
+        });
+        let [mut ahead, mut behind] = [0, 1].map(|n| open(all[n].clone()));
+        for store in [&ahead, &behind] {
+            store.begin_log(BEGIN).unwrap();
+        }
+        ahead.sends_hooks(true);
+        ahead.set_forward_targets(vec![(TARGET.to_owned(), audience())]);
+        let rows = sent(1, &[(logged_at(1), ahead.forward_rows(true))]);
+        let (mut log, mut expected) = (vec![rows], BTreeSet::new());
+        for n in 2..=8 {
+            let (message, hook) = hook_message(n, &format!("hook {n}"));
+            log.push(message);
+            expected.insert(hook);
+        }
+        for (seq, message) in (1..).zip(&log) {
+            apply(&ahead, seq, message);
+            if seq <= 4 {
+                apply(&behind, seq, message);
+            }
+        }
+        // The target is away: what the one who sends has read of it comes into the log, too.
+        let (_, progress) = ahead.forward_targets().pop().unwrap();
+        let span = progress.lock().next_span().unwrap();
+        let read = ahead.recent_hooks(span, &audience(), 100).unwrap();
+        assert_eq!(read.hooks.len(), 7);
+        progress.lock().advance(span, read.read_to, read.hooks.iter().map(|head| head.number));
+        let row = sent(9, &[(logged_at(9), ahead.forward_rows(true))]);
+        apply(&ahead, 9, &row);
+        ahead.sends_hooks(false);
+        // The log ends with message 4, and goes on with others. One is what a sender of before still has written.
+        let (fifth, hook) = hook_message(0x55, "another hook 5");
+        expected.insert(hook);
+        let (seventh, hook) = hook_message(0x57, "another hook 7");
+        expected.insert(hook);
+        for (seq, message) in (5..).zip([&fifth, &row, &seventh]) {
+            apply(&behind, seq, message);
+        }
+        let (places, _) = ahead.log_places(usize::MAX).unwrap();
+        let place = *places.iter().find(|place| place.position == position(4, &log[3])).unwrap();
+        let back = sent(0x60, &[(logged_at(31), given(&ahead, &place))]);
+        ahead.begin_log(LogPosition { turn: 8, ..place.position }).unwrap();
+        ahead = between(ahead, &all[0], what);
+        // What is lost at once is given once more, by the same names.
+        let again = *ahead.log_places(usize::MAX).unwrap().0.last().unwrap();
+        let again = given(&ahead, &again);
+        let origin = |change: &Change| match change {
+            Change::Forward(hook) => hook.origin.map(|origin| origin.id[0]),
+            _ => None,
+        };
+        assert_eq!(again.iter().filter_map(origin).collect::<Vec<_>>(), [5, 6, 7, 8], "{what}");
+        for (seq, message) in (5..).zip([&fifth, &row, &seventh]) {
+            apply_in(&ahead, 8, seq, message);
+            ahead = between(ahead, &all[0], what);
+        }
+        behind.begin_log(LogPosition { turn: 8, ..position(7, &seventh) }).unwrap();
+        behind = between(behind, &all[1], what);
+        for store in [&ahead, &behind] {
+            apply_in(store, 8, 8, &back);
+        }
+        assert_eq!(told(&ahead), told(&behind));
+        for n in 0..2 {
+            for store in [&ahead, &behind] {
+                assert_eq!(to_be_sent(store), [(); 2].map(|()| expected.clone()), "{what}, {n}");
+            }
+            ahead = between(ahead, &all[0], what);
+            behind = between(behind, &all[1], what);
+        }
+        // Those of the life that is over have left the journal once it is packed.
+        wake(&ahead);
+        ahead.collect(Depth::Erase).unwrap();
+        assert_eq!(to_be_sent(&ahead)[1], expected, "{what}");
+    }
 }

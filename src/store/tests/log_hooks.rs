@@ -22,6 +22,7 @@ fn hook(n: u16, call: u8) -> Change {
         content_type: b"application/json".to_vec(),
         b3: Vec::new(),
         body: n.to_string().into_bytes().into(),
+        origin: None,
     }))
 }
 
@@ -275,5 +276,5 @@ fn hooks_of_a_message_that_comes_again_have_the_same_names_though_some_of_it_is_
     assert_eq!(names, [0, 2, 3, 0, 3].map(|nth| format!("{id}-{nth}")));
     let numbers: BTreeSet<u64> = listed.iter().map(|head| head.number).collect();
     assert_eq!(numbers.len(), 5);
-    assert_eq!(listed[2].origin(), listed[4].origin());
+    assert_eq!(listed[2].origin, listed[4].origin);
 }

@@ -289,6 +289,7 @@ fn change(drawn: &Drawn) -> Change {
             content_type: b"application/json".to_vec(),
             b3: Vec::new(),
             body: b"{}".to_vec().into(),
+            origin: None,
         })),
     }
 }

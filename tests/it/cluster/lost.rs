@@ -21,20 +21,20 @@ const WORKERS: usize = 6;
 const MORE: usize = 30;
 
 impl Three {
-    fn stop_servers(&mut self) {
+    pub fn stop_servers(&mut self) {
         for n in 0..MACHINES {
             self.servers.stop(n);
         }
     }
 
-    fn run_servers(&mut self) {
+    pub fn run_servers(&mut self) {
         for n in 0..MACHINES {
             self.servers.run(n);
         }
     }
 
     /// What the servers have now, for [`Self::put_back`].
-    fn copied(&mut self, to: &Path) -> Vec<PathBuf> {
+    pub fn copied(&mut self, to: &Path) -> Vec<PathBuf> {
         self.stop_servers();
         let copies = (0..MACHINES).map(|n| {
             let copy = to.join(format!("nats-{n}"));
@@ -48,7 +48,7 @@ impl Three {
     }
 
     /// Older copies take the place of what the servers, which do not run, have.
-    fn put_back(&mut self, copies: &[PathBuf]) {
+    pub fn put_back(&mut self, copies: &[PathBuf]) {
         for (n, copy) in copies.iter().enumerate() {
             let dir = self.servers.store_dir(n);
             fs::remove_dir_all(&dir).unwrap();
@@ -74,7 +74,7 @@ impl Three {
         true
     }
 
-    fn until_same(&self, nodes: [usize; 2]) {
+    pub fn until_same(&self, nodes: [usize; 2]) {
         until("two nodes have applied the same", || {
             (self.position(nodes[0])? == self.position(nodes[1])?).then_some(())
         });

@@ -18,6 +18,7 @@ mod log_hints;
 mod log_packing;
 mod log_security;
 mod lost;
+mod lost_hooks;
 pub mod nats;
 pub mod network;
 mod node;
