@@ -164,10 +164,12 @@ const CLUSTER = {
     { name: 'nats1', version: '2.15.1', sync_always: true, current: null, behind: 0, deleted: 0, offline: false, trouble: null },
     { name: 'nats2', version: '2.15.1', sync_always: true, current: true, behind: 0, deleted: 7, offline: false, trouble: null },
     { name: 'nats3', version: null, sync_always: null, current: false, behind: 40, deleted: null, offline: true, trouble: null },
+    { name: 'nats4', version: '2.15.1', sync_always: true, current: false, behind: 3, deleted: 0, offline: false, trouble: 'it has not answered' },
   ],
   nodes: [
     { node: 'node2', applied: 1150, kept: 0, same_log: true, seen_seconds: 0.4 },
     { node: 'node<3>', applied: 1200, kept: 5, same_log: false, seen_seconds: 75 },
+    { node: 'node4', applied: 900, kept: 0, same_log: true, seen_seconds: 40 },
   ],
   unheard_monitors: [], problems: [],
 };
@@ -190,9 +192,11 @@ async function nodesOfAClusterAreShown(t) {
     ['node1 this one', 'up with the log', '2', 'now'],
     ['node2', '50 messages behind', '0', '0.4 s ago'],
     ['node<3>', 'reads another log', '5', '1 min 15 s ago'],
+    ['node4', 'silent', '0', '40 s ago'],
   ]);
   assert.deepEqual(await rows('Servers of the log'), [
     ['nats1', 'leads', '2.15.1'], ['nats2', 'has lost 7 messages', '2.15.1'], ['nats3', 'away', 'not known'],
+    ['nats4', '3 messages behind it has not answered', '2.15.1'],
   ]);
   await t.axe(page);
   await page.setViewportSize({ width: 390, height: 844 });

@@ -148,6 +148,7 @@ fn nodes_join_under_load_and_are_the_same_as_the_others() {
             progress.more(MORE);
         });
         three.rest();
+        fs::remove_dir_all(three.dir().join(&name)).unwrap();
         let (missing, took) = caught_up.unwrap();
         eprintln!(
             "round {round}: {join:?} of node {node}, {} messages behind, ready after {} ms",

@@ -13,6 +13,9 @@ const STATES = {
   stopped: ['failed', 'close', 'applies nothing more'],
 };
 
+// Seconds after which a node counts as silent, as in `status`.
+const SILENT = 30;
+
 export function Nodes({ cluster }) {
   const { node, applied, last, kept, nodes, servers, leader } = cluster;
   return html`<div class="pair">
@@ -22,14 +25,14 @@ export function Nodes({ cluster }) {
         <tr><th scope="row">${node}<small class="below">this one</small></th><td><${State} cluster=${cluster} /></td>
           <td>${number(kept.count)}</td><td class="muted">now</td></tr>
         ${nodes.map((one) => html`<tr key=${one.node}><th scope="row">${one.node}</th>
-          <td>${one.same_log ? behind(last - one.applied) : html`<${Level} level="failed" icon="close">reads another log<//>`}</td>
+          <td><${Other} node=${one} behind=${last - one.applied} /></td>
           <td>${number(one.kept)}</td><td>${span(one.seen_seconds)} ago</td></tr>`)}
       </tbody></table></div>
       <p class="card-body hint">Message ${number(applied)} of ${number(last)} is applied here. What is kept stands on one disk until the log takes it.</p></section>
     <section class="card" aria-label="Servers of the log"><header><h2>Servers of the log</h2></header><div class="scroll"><table class="table">
       <thead><tr><th scope="col">Server</th><th scope="col">Replica</th><th scope="col">Release</th></tr></thead>
       <tbody>${servers.map((one) => html`<tr key=${one.name}><th scope="row">${one.name}</th>
-        <td><${Replica} server=${one} leads=${one.name === leader} /></td>
+        <td><${Replica} server=${one} leads=${one.name === leader} />${one.trouble ? html`<small class="below">${one.trouble}</small>` : null}</td>
         <td>${one.version ?? html`<span class="muted">not known</span>`}</td></tr>`)}</tbody></table></div></section>
   </div>`;
 }
@@ -43,15 +46,25 @@ function State({ cluster }) {
   return cluster.state === 'live' && cluster.lag.messages > 0 ? behind(cluster.lag.messages) : html`<${Level} level=${level} icon=${icon}>${words}<//>`;
 }
 
+function Other({ node, behind: messages }) {
+  if (!node.same_log) return html`<${Level} level="failed" icon="close">reads another log<//>`;
+  if (node.seen_seconds > SILENT) return html`<${Level} level="warning" icon="alert">silent<//>`;
+  return behind(messages);
+}
+
 function behind(messages) {
-  return messages > 0 ? `${number(messages)} ${messages === 1 ? 'message' : 'messages'} behind` : html`<${Level} level="ok" icon="check">up with the log<//>`;
+  return messages > 0 ? missing(messages) : html`<${Level} level="ok" icon="check">up with the log<//>`;
+}
+
+function missing(messages) {
+  return `${number(messages)} ${messages === 1 ? 'message' : 'messages'} behind`;
 }
 
 function Replica({ server, leads }) {
   if (server.offline) return html`<${Level} level="failed" icon="close">away<//>`;
   if (server.deleted) return html`<${Level} level="failed" icon="alert">has lost ${number(server.deleted)} messages<//>`;
   if (leads) return 'leads';
-  if (server.behind) return behind(server.behind);
+  if (server.behind) return server.trouble ? html`<${Level} level="warning" icon="alert">${missing(server.behind)}<//>` : missing(server.behind);
   if (server.current) return html`<${Level} level="ok" icon="check">current<//>`;
   return server.current === false ? html`<${Level} level="warning" icon="alert">not current<//>` : html`<span class="muted">not known</span>`;
 }
