@@ -79,6 +79,19 @@ pub struct Compared {
     pub settings: String,
 }
 
+/// From where to where a replica reaches, and how much that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Extent {
+    pub first: u64,
+    /// When its leader took the first message, in milliseconds since 1970.
+    pub first_at: u64,
+    pub last: u64,
+    pub messages: u64,
+    /// The same for the same messages, on each server.
+    pub bytes: u64,
+}
+
 /// What the monitor of one server says.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -89,6 +102,8 @@ pub struct ServerReport {
     pub sync_always: bool,
     /// Messages that its replica of the log has lost; none where it has no replica.
     pub deleted: Option<u64>,
+    /// How far its replica reaches; none where it has no message.
+    pub extent: Option<Extent>,
     /// Of the largest message that it takes.
     pub max_payload: u64,
     /// What it may still store.

@@ -69,6 +69,8 @@ pub(super) struct Shared {
     pub epoch: Epoch,
     /// The greatest number of a message of this log that this node knows of.
     pub newest: AtomicU64,
+    /// Up to this message the leader alone is asked.
+    pub doubted: AtomicU64,
     pub stats: ReadStats,
 }
 
@@ -307,6 +309,7 @@ impl Log {
             root: root_of(cluster, epoch),
             epoch,
             newest: AtomicU64::new(0),
+            doubted: AtomicU64::new(0),
             stats: ReadStats::default(),
         };
         Self { shared: Arc::new(shared) }

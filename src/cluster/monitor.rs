@@ -6,10 +6,11 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use serde::Deserialize;
 
-use super::hints::ServerReport;
+use super::hints::{Extent, ServerReport};
 use crate::clock;
 use crate::config::Cluster;
 use crate::outbound::{Base, Client, ClientError, Message, RequestError};
+use crate::wire::parse_time;
 
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 const ANSWER_MAX: Duration = Duration::from_secs(3);
@@ -85,7 +86,20 @@ struct Stream {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct State {
+    messages: u64,
+    bytes: u64,
+    first_seq: u64,
+    first_ts: String,
+    last_seq: u64,
     num_deleted: u64,
+}
+
+impl State {
+    fn extent(&self) -> Option<Extent> {
+        let first_at = parse_time(&self.first_ts).filter(|_| self.messages > 0)?.millis();
+        let &Self { messages, bytes, first_seq: first, last_seq: last, .. } = self;
+        Some(Extent { first, first_at, last, messages, bytes })
+    }
 }
 
 impl Monitors {
@@ -115,14 +129,15 @@ impl Monitors {
         let jsz = self.get(address, "/jsz?accounts=true&streams=true").await;
         let jsz: Jsz = jsz.map_err(failed)?;
         let mut streams = jsz.account_details.into_iter().flat_map(|account| account.stream_detail);
-        let replica = streams.find(|found| found.name == stream);
+        let state = streams.find(|found| found.name == stream).map(|replica| replica.state);
         let JetStream { config, stats } = varz.jetstream;
         let short = |text: String| text.chars().take(TEXT_BYTES_MAX).collect();
         Ok(ServerReport {
             name: short(varz.server_name),
             version: short(varz.version),
             sync_always: config.sync_always,
-            deleted: replica.map(|replica| replica.state.num_deleted),
+            deleted: state.as_ref().map(|state| state.num_deleted),
+            extent: state.as_ref().and_then(State::extent),
             max_payload: varz.max_payload,
             free_bytes: config
                 .max_storage

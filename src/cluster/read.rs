@@ -25,9 +25,13 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(1);
 const HOLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same where the log itself says that it begins after it.
 const BEHIND_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How often it is asked for then, each time of another replica by chance: the one that says so may have lost its beginning.
+const ASKED_BEFORE_BEHIND: usize = 8;
+/// Messages that the leader is asked for one by one before what has come is handed on.
+const LEADER_MESSAGES: u64 = 64;
 /// Pause between two looks for a missing message.
 const GAP_PAUSE: Duration = Duration::from_millis(100);
-/// How often one message is asked of replicas, each time another one by chance, before the leader's word counts.
+/// How often a message that the leader does not have is asked of replicas, each time another one by chance.
 const ASKED_OF_REPLICAS: usize = 4;
 
 /// What reading has met since the start.
@@ -85,13 +89,14 @@ impl Log {
     /// [`ReadError::Hole`] after ten seconds in which no replica had the next one.
     pub async fn read_after(&self, seq: u64) -> Result<Vec<StoredMessage>, ReadError> {
         let expected = seq.saturating_add(1);
-        let batch = self.batch(expected).await?;
-        let messages = match (batch.messages.is_empty(), batch.gap_until) {
-            (true, Some(found)) => {
-                self.shared.stats.gaps.fetch_add(1, Ordering::Relaxed);
-                self.fill(expected, found).await?
-            }
-            _ => batch.messages,
+        let of_leader = if expected <= self.shared.doubted.load(Ordering::Acquire) {
+            self.read_of_leader(expected).await?
+        } else {
+            None
+        };
+        let messages = match of_leader {
+            Some(messages) => messages,
+            None => self.read_of_any(expected).await?,
         };
         if let Some(last) = messages.last() {
             self.knows(last.seq);
@@ -99,8 +104,47 @@ impl Log {
         Ok(messages)
     }
 
-    /// The message of this number; none where the leader has none either.
+    /// Reads messages up to this one of the leader alone from now on. A server that was away while the log lost its end keeps
+    /// what it had there, and answers with that under numbers that the others have given anew.
+    pub fn doubt_until(&self, seq: u64) {
+        self.shared.doubted.fetch_max(seq, Ordering::AcqRel);
+    }
+
+    /// The messages from this one on that may not be asked of any replica; none where the leader has lost this one.
+    async fn read_of_leader(&self, from: u64) -> Result<Option<Vec<StoredMessage>>, ReadError> {
+        let until = self.shared.doubted.load(Ordering::Acquire);
+        let until = until.min(from.saturating_add(LEADER_MESSAGES));
+        let mut messages = Vec::new();
+        for seq in from..=until {
+            match self.ask_leader(seq).await {
+                Ok(Some(message)) => messages.push(message),
+                // It has lost it, or cannot read it.
+                Ok(None) | Err(ApiError::Refused { .. } | ApiError::Unreadable(_)) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let is_lost = messages.is_empty() && self.bounds().await?.last >= from;
+        Ok((!is_lost).then_some(messages))
+    }
+
+    async fn read_of_any(&self, expected: u64) -> Result<Vec<StoredMessage>, ReadError> {
+        let batch = self.batch(expected).await?;
+        match (batch.messages.is_empty(), batch.gap_until) {
+            (true, Some(found)) => {
+                self.shared.stats.gaps.fetch_add(1, Ordering::Relaxed);
+                self.fill(expected, found).await
+            }
+            _ => Ok(batch.messages),
+        }
+    }
+
+    /// The message of this number, as the leader has it; that of another replica where the leader has lost it. None where
+    /// nobody has it who was asked.
     pub async fn message_at(&self, seq: u64) -> Result<Option<StoredMessage>, ApiError> {
+        match self.ask_leader(seq).await {
+            Ok(None) | Err(ApiError::Refused { .. } | ApiError::Unreadable(_)) => {}
+            said => return said,
+        }
         for _ in 0..ASKED_OF_REPLICAS {
             let subject = format!("$JS.API.DIRECT.GET.{}", self.shared.stream);
             let what = serde_json::json!({ "seq": seq }).to_string();
@@ -117,8 +161,10 @@ impl Log {
     /// The messages from the missing one on, of any who has them.
     async fn fill(&self, expected: u64, mut found: u64) -> Result<Vec<StoredMessage>, ReadError> {
         let begun = Instant::now();
+        let mut asked = 0_usize;
         loop {
             self.shared.stats.rereads.fetch_add(1, Ordering::Relaxed);
+            asked += 1;
             // Another replica may answer this time. One that does not answer is as good as one that has it not.
             match self.batch(expected).await {
                 Ok(batch) if !batch.messages.is_empty() => return Ok(batch.messages),
@@ -137,6 +183,7 @@ impl Log {
             if let Some(first) = first
                 && first > expected
                 && waited >= BEHIND_TIMEOUT
+                && asked >= ASKED_BEFORE_BEHIND
             {
                 return Err(ReadError::Behind { wanted: expected, first });
             }

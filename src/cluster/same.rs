@@ -103,16 +103,20 @@ impl Log {
         if bounds.last < position.seq {
             return Ok(Sameness::LostEnd { last: bounds.last });
         }
-        if position.seq == 0 || position.seq + 1 == bounds.first {
-            let whole = position.seq + 1 >= bounds.first;
-            let behind = Sameness::Behind { first: bounds.first };
-            return Ok(if whole { Sameness::Adjoins } else { behind });
+        let next = position.seq + 1;
+        if next == bounds.first {
+            return Ok(Sameness::Adjoins);
         }
-        if position.seq + 1 < bounds.first {
+        // A leader whose replica has lost its beginning says that the log begins later than the others have it.
+        if next < bounds.first && self.message_at(next).await?.is_none() {
             return Ok(Sameness::Behind { first: bounds.first });
+        }
+        if position.seq == 0 {
+            return Ok(Sameness::Adjoins);
         }
         match self.message_at(position.seq).await? {
             Some(message) if message_crc(&message.bytes) == position.crc => Ok(Sameness::Same),
+            None if next < bounds.first => Ok(Sameness::Adjoins),
             _ => Ok(Sameness::OtherMessage),
         }
     }

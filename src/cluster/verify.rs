@@ -1,11 +1,17 @@
 //! Whether the servers can keep the promise: what was acknowledged is on the disks of a quorum, and stays there.
 
-use super::hints::ServerReport;
+use std::time::Duration;
+
+use super::hints::{Extent, ServerReport};
 use super::log::{Bounds, REPLICAS};
 use crate::domain::counted;
 
 /// The first release that was tried.
 const OLDEST: (u64, u64, u64) = (2, 14, 6);
+
+/// What will not be let go of by age within this time, in milliseconds, is kept by every replica: their servers' clocks
+/// differ by less.
+const EXPIRY_MARGIN: u64 = 60 * 60 * 1000;
 
 /// Why a server or a stream is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +32,16 @@ pub enum Problem {
         counted(*count, "message")
     )]
     Lost { server: String, stream: String, count: u64 },
+    #[error(
+        "server {server} has lost the beginning of stream {stream}, {}, which {other} has: its replica has to be made anew",
+        counted(*count, "message")
+    )]
+    LostBeginning { server: String, other: String, stream: String, count: u64 },
+    #[error(
+        "server {server} has other messages in stream {stream} than {others} under the same numbers: its replica has to \
+         be made anew"
+    )]
+    OtherMessages { server: String, others: String, stream: String },
     #[error("stream {stream} has {}: expected {expected}", counted(*found, "replica"))]
     Replicas { stream: String, found: usize, expected: usize },
     #[error("stream {stream} has {key} {found}: expected {expected}")]
@@ -35,7 +51,7 @@ pub enum Problem {
 impl Problem {
     /// Acknowledged messages could be lost: nothing is taken. Others are told, and do no harm yet.
     pub fn refuses(&self) -> bool {
-        !matches!(self, Self::Lost { .. })
+        !matches!(self, Self::Lost { .. } | Self::LostBeginning { .. } | Self::OtherMessages { .. })
     }
 }
 
@@ -106,7 +122,61 @@ pub fn verify(bounds: &Bounds, reports: &[ServerReport], unverified_sync: bool) 
             problems.push(Problem::Lost { server: server.clone(), stream: stream.clone(), count });
         }
     }
+    // What one that does not follow has says nothing: messages may have gone that it has still, or have come.
+    let followers = bounds.replicas.iter().filter(|replica| replica.current);
+    let follow: Vec<&String> =
+        bounds.leader.iter().chain(followers.map(|replica| &replica.name)).collect();
+    let there = reports.iter().filter(|report| follow.contains(&&report.name));
+    let there: Vec<_> = there.filter_map(|report| Some((report, report.extent?))).collect();
+    problems.extend(lost_beginnings(stream, bounds.max_age(), &there));
+    problems.extend(other_messages(stream, &there));
     problems
+}
+
+/// Replicas that begin later than another one does.
+fn lost_beginnings(
+    stream: &str,
+    max_age: Duration,
+    there: &[(&ServerReport, Extent)],
+) -> Vec<Problem> {
+    let max_age = u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX);
+    let lost = |(report, extent): &(&ServerReport, Extent)| {
+        let others = there.iter().filter(|(other, begin)| {
+            // Servers let go of what is old by their own clocks, and not at the same moment.
+            let ends = begin.first_at.saturating_add(max_age);
+            let stays = ends >= other.looked_at.saturating_add(EXPIRY_MARGIN);
+            let is_much = extent.first_at.saturating_sub(begin.first_at) >= max_age / 4;
+            // It was looked at before, and messages may have been trimmed since.
+            other.looked_at >= report.looked_at && (stays || is_much || max_age == 0)
+        });
+        let (other, begin) = others.min_by_key(|(_, begin)| begin.first)?;
+        (begin.first < extent.first).then(|| Problem::LostBeginning {
+            server: report.name.clone(),
+            other: other.name.clone(),
+            stream: stream.to_owned(),
+            count: extent.first - begin.first,
+        })
+    };
+    there.iter().filter_map(lost).collect()
+}
+
+/// Replicas that are larger or smaller than the others with as many messages of the same numbers.
+fn other_messages(stream: &str, there: &[(&ServerReport, Extent)]) -> Vec<Problem> {
+    let place = |extent: &Extent| (extent.first, extent.last, extent.messages);
+    let other = |(report, extent): &(&ServerReport, Extent)| {
+        let beside = there
+            .iter()
+            .filter(|(other, its)| other.name != report.name && place(its) == place(extent));
+        let (alike, unlike): (Vec<_>, Vec<_>) =
+            beside.partition(|(_, its)| its.bytes == extent.bytes);
+        // Of three it is the one that has other messages than two.
+        (unlike.len() > alike.len()).then(|| Problem::OtherMessages {
+            server: report.name.clone(),
+            others: unlike.iter().map(|(other, _)| &*other.name).collect::<Vec<_>>().join(" and "),
+            stream: stream.to_owned(),
+        })
+    };
+    there.iter().filter_map(other).collect()
 }
 
 /// Whether it is [`OLDEST`] or later; what comes before a release counts as before it.
@@ -149,7 +219,7 @@ mod tests {
             current: true,
             offline: false,
             lag: 0,
-            silent: std::time::Duration::ZERO,
+            silent: Duration::ZERO,
         };
         Bounds {
             epoch: None,
@@ -196,6 +266,43 @@ mod tests {
         one(check(&|_, r| r[2].sync_always = false), "server n3 acknowledges before");
         one(check(&|_, r| drop(r.remove(0))), "how server n1 syncs");
         one(check(&|_, r| r[0].deleted = Some(7)), "n1 has lost 7 messages");
+        // What is trimmed, and what is let go of by age, goes at one server a little before it goes at another.
+        let begins = |late: (u64, u64), early: (u64, u64), looked: [u64; 2]| {
+            let extent = |(first, first_at)| {
+                Some(Extent { first, first_at, last: 999, messages: 1, bytes: first })
+            };
+            check(&|bounds, reports| {
+                bounds.config.max_age = 7 * 24 * 3_600_000 * 1_000_000;
+                for report in &mut *reports {
+                    (report.extent, report.looked_at) = (extent(early), looked[1]);
+                }
+                (reports[0].extent, reports[0].looked_at) = (extent(late), looked[0]);
+            })
+        };
+        let (hour, day) = (3_600_000, 24 * 3_600_000);
+        let young = begins((40, 30 * day), (7, 29 * day), [31 * day; 2]);
+        one(young, "n1 has lost the beginning of stream RC_pbx, 33 messages, which n");
+        let trimmed = begins((40, 30 * day), (7, 29 * day), [31 * day, 31 * day - 1]);
+        assert!(trimmed.is_empty(), "{trimmed:?}");
+        let expired = begins((8, 24 * day + hour), (7, 24 * day), [31 * day; 2]);
+        assert!(expired.is_empty(), "{expired:?}");
+        let most = begins((900, 29 * day), (7, 24 * day), [31 * day; 2]);
+        one(most, "n1 has lost the beginning of stream RC_pbx, 893 messages");
+        let sizes = |sizes: [u64; 3], last: u64, current: bool| {
+            check(&|bounds, reports| {
+                for (report, bytes) in reports.iter_mut().zip(sizes) {
+                    report.extent =
+                        Some(Extent { first: 1, last: 9, messages: 9, bytes, first_at: 0 });
+                }
+                reports[1].extent = reports[1].extent.map(|extent| Extent { last, ..extent });
+                bounds.replicas[0].current = current;
+            })
+        };
+        one(sizes([90, 91, 90], 9, true), "n2 has other messages in stream RC_pbx than n1 and n3");
+        assert_eq!(sizes([90, 91, 92], 9, true).len(), 3);
+        // It has come further since, or does not follow.
+        assert!(sizes([90, 91, 90], 10, true).is_empty());
+        assert!(sizes([90, 91, 90], 9, false).is_empty());
         one(check(&|b, _| b.config.num_replicas = 1), "has 1 replica: expected 3");
         one(check(&|b, _| b.config.storage = "memory".to_owned()), "storage memory: expected file");
         one(check(&|b, _| b.config.max_bytes = -1), "max_bytes -1");

@@ -175,9 +175,15 @@ fn about_problem(object: &str, problem: &Problem) -> Finding {
             "name the monitor of its machine in cluster.monitors there, and start that node; cluster.unverified_sync \
              = true takes it on trust"
         }
-        Problem::Lost { .. } => {
+        Problem::Lost { .. } | Problem::LostBeginning { .. } => {
             "nothing is missing while another server has these messages, and nodes read them there; stop that \
-             nats-server, remove its directory of that stream, and start it: it takes all from the others"
+             nats-server, empty its store_dir, and start it: it takes all from the one that leads by then, which must not be \
+             one that has lost some itself"
+        }
+        Problem::OtherMessages { .. } => {
+            "nodes that read there may apply what the others do not: stop that nats-server, empty its store_dir, \
+             and start it: it takes all from the others; then see whether `rollcall cluster compare` finds a \
+             difference"
         }
         Problem::Replicas { .. } | Problem::Config { .. } => {
             "`rollcall cluster create` makes it as it has to be; the tools of NATS can change a stream, too"

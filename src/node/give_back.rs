@@ -46,6 +46,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long a node waits for another that has more to give.
 const OTHERS_FIRST: Duration = Duration::from_secs(10);
+/// So many messages may have been acknowledged, and lost, beyond what was applied here: replicas may still have them.
+const DOUBTED_BEYOND: u64 = 1000;
 /// Bytes of one message, about.
 const MESSAGE_BYTES: usize = 200 * 1024;
 /// The setting that says what was given. It means nothing to the store.
@@ -176,6 +178,7 @@ async fn look(node: &Arc<Node>, running: &Arc<Running>, found: Sameness) -> Resu
         Err(OpenError::Missing(_)) => return Err(needs(GONE.to_owned())),
         log => log?,
     };
+    log.doubt_until(own.seq.saturating_add(DOUBTED_BEYOND));
     let bounds = log.bounds().await?;
     if log.epoch().bytes() == own.epoch {
         if node.refusal().is_some() {
@@ -465,7 +468,9 @@ async fn give_back(
         turn,
         "what the log had lost is in it again, and the node goes on with it"
     );
-    Ok(node.go_on(Log::of(&node.connection, log.epoch()), position).await?)
+    let log = Log::of(&node.connection, log.epoch());
+    log.doubt_until(own.seq.max(turn).saturating_add(DOUBTED_BEYOND));
+    Ok(node.go_on(log, position).await?)
 }
 
 /// Puts calls and webhooks into the log.

@@ -251,7 +251,7 @@ impl Health {
             self.leader_heard = Some(now);
         }
         self.lag.heard(bounds.last, now);
-        let reports: Vec<_> = self.reports.values().map(|(report, _)| report.clone()).collect();
+        let reports = self.reports(clock::now(), now);
         self.find(verify(&present(&bounds), &reports, unverified_sync), now);
         self.bounds = Some((bounds, now));
     }

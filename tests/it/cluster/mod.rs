@@ -9,6 +9,7 @@ mod figures;
 mod handover;
 mod join;
 mod kills;
+mod levels;
 mod log;
 mod log_epochs;
 mod log_failures;
