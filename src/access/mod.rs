@@ -10,7 +10,7 @@ mod secret;
 mod session;
 mod token;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use account::{Account, Keep};
@@ -41,6 +41,8 @@ pub struct Access {
     cluster: Option<ClusterSettings>,
     /// By the token's id: what the row says that is called `used/<id>`.
     used_rows: HashMap<String, RowOfUse>,
+    /// Nodes of the cluster, by name.
+    nodes: BTreeSet<String>,
     is_demo: bool,
     /// What every setting is, by its name.
     digests: HashMap<String, RowDigest>,
@@ -58,6 +60,14 @@ pub const CLUSTER: &str = "cluster";
 
 /// The row that has the key of sessions.
 pub const SESSION_KEY: &str = "session-key";
+
+/// How the rows of nodes are called: each has one from when it was first seen until it is forgotten.
+const NODE: &str = "node/";
+
+/// How the row of a node is called.
+pub fn node_row_name(node: &str) -> String {
+    format!("{NODE}{node}")
+}
 
 /// How rows of tokens are called that show numbers masked. A release that does not know the role keeps such a
 /// row and takes no notice of it: there the token is none.
@@ -79,8 +89,8 @@ struct LastUsed {
 /// One setting as the journal has it: a name and JSON, empty where it is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingRow {
-    /// `token/<id>`, `masked-token/<id>`, `used/<id>`, `account/<sid>`, `session/<id>`, [`FIRST_TOKEN`], [`SESSION_KEY`],
-    /// [`CLUSTER`] or [`DEMO`].
+    /// `token/<id>`, `masked-token/<id>`, `used/<id>`, `account/<sid>`, `session/<id>`, `node/<name>`, [`FIRST_TOKEN`],
+    /// [`SESSION_KEY`], [`CLUSTER`] or [`DEMO`].
     pub name: String,
     /// The token or the account.
     pub json: Vec<u8>,
@@ -183,6 +193,12 @@ impl Access {
                 [] => None,
                 json => Some(serde_json::from_slice(json)?),
             };
+        } else if let Some(node) = row.name.strip_prefix(NODE) {
+            if row.json.is_empty() {
+                self.nodes.remove(node);
+            } else {
+                self.nodes.insert(node.to_owned());
+            }
         } else if let Some(id) = row.name.strip_prefix("session/") {
             if row.json.is_empty() {
                 self.sessions.remove(id);
@@ -269,6 +285,11 @@ impl Access {
     /// What all nodes of the cluster share; none where that was never set.
     pub fn cluster(&self) -> Option<ClusterSettings> {
         self.cluster
+    }
+
+    /// The nodes of the cluster that were seen and not forgotten since, by name.
+    pub fn nodes(&self) -> &BTreeSet<String> {
+        &self.nodes
     }
 
     /// Whether the first admin token has been made, even if it has been revoked since.

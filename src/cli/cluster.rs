@@ -54,7 +54,8 @@ pub(super) enum ClusterCommand {
     Level,
     /// Miss a node no more that is gone for good.
     ///
-    /// Else `status` and alerts name it as one that is silent. It asks the running server, which tells the other nodes.
+    /// Else `status` and alerts name it as one that is silent, and `purge --now` leaves in the log what it has not
+    /// read. It asks the running server, which tells the other nodes, by the log also those that do not run.
     Forget {
         /// The node's name, as `cluster status` and `status` show it.
         #[arg(value_name = "NODE")]
@@ -292,10 +293,15 @@ async fn place_of(
         })
         .collect();
     for node in nodes.iter().filter(|node| heard.iter().all(|beat| beat.node != node.node)) {
+        let when = if node.heard {
+            format!("was heard {:.0} s ago", node.seen_seconds)
+        } else {
+            "was not heard since this node was started".to_owned()
+        };
         problems.push(format!(
-            "node {0} was heard {1:.0} s ago and cannot be asked how much it has: start it, or `rollcall cluster forget {0}` \
-             if it is gone for good",
-            node.node, node.seen_seconds
+            "node {0} {when} and cannot be asked how much it has: start it, or `rollcall cluster forget {0}` if it is gone for \
+             good",
+            node.node
         ));
     }
     if heard.iter().all(|beat| beat.node == cluster.node.as_str()) {
@@ -444,6 +450,11 @@ fn problems(observed: &Observed, complaint: Option<String>) -> Vec<String> {
             }));
         }
     }
+    problems.extend(observed.servers.missed().map(|node| {
+        format!(
+            "node {node} is not heard: start it, or `rollcall cluster forget {node}` where it is gone for good"
+        )
+    }));
     problems.extend(observed.servers.disagreements.iter().cloned());
     problems.extend(observed.problems.iter().map(ToString::to_string));
     problems.extend(observed.servers.silent.iter().map(ToString::to_string));

@@ -269,6 +269,13 @@ fn node_lines(node: &NodeStatus, now: Timestamp) -> Vec<(&'static str, String)> 
         lines.push(("server of the log", clean(&text)));
     }
     for peer in &node.nodes {
+        if !peer.heard {
+            let seconds = peer.seen_seconds;
+            let text =
+                format!("{}: not heard since this one was started {seconds:.0} s ago", peer.node);
+            lines.push(("other node", clean(&text)));
+            continue;
+        }
         let mut text = format!("{}: applied {}", peer.node, peer.applied);
         if peer.kept > 0 {
             let _infallible = write!(text, ", keeps {}", counted(peer.kept, "message"));

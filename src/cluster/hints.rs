@@ -3,7 +3,7 @@
 //! Sent to all who listen and kept by nobody. Nothing depends on it for being right: a hint that is lost is made good by
 //! the next look at the log, and two nodes that both take themselves for the first do no harm.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use async_nats::Subscriber;
@@ -18,7 +18,7 @@ use crate::domain::Timestamp;
 /// Bytes of one hint; longer ones are passed over.
 const HINT_BYTES_MAX: usize = 16 * 1024;
 /// Nodes that are remembered.
-const NODES_MAX: usize = 64;
+pub const NODES_MAX: usize = 64;
 /// A node that says nothing for so long is not counted as alive.
 const ALIVE: Duration = Duration::from_secs(30);
 /// One that says nothing for so long is not waited for where something is to be done by one node.
@@ -50,6 +50,8 @@ pub struct Heartbeat {
     pub compared: Option<Compared>,
     /// Nodes that are gone for good, as somebody has said there.
     pub forgotten: Vec<String>,
+    /// Nodes that it knows of, and does not hear. They are told with the settings.
+    pub missed: Vec<String>,
     /// Settings that have to be the same on all nodes, by their keys. They are told once a second; none says nothing.
     pub settings: BTreeMap<String, String>,
     /// All that was deleted up to this message is erased on its disk, as far as this was asked for since its start.
@@ -175,10 +177,14 @@ impl Hints {
     }
 }
 
-/// The other nodes, as far as they were heard.
+/// The other nodes: those that were heard, and those that the settings name.
 #[derive(Debug, Default)]
 pub struct Peers {
     heard: BTreeMap<String, Peer>,
+    /// Those that the settings of all nodes name, this one left out.
+    listed: BTreeSet<String>,
+    /// Those of them that are gone for good, until the settings say so, too.
+    forgotten: BTreeSet<String>,
 }
 
 /// What was heard under one name.
@@ -195,6 +201,7 @@ impl Peers {
         if self.heard.len() >= NODES_MAX && !self.heard.contains_key(&heartbeat.node) {
             return;
         }
+        self.forgotten.remove(&heartbeat.node);
         let peer = self.heard.entry(heartbeat.node.clone()).or_insert_with(|| Peer {
             beat: Heartbeat::default(),
             at: now,
@@ -204,7 +211,7 @@ impl Peers {
         let known = std::mem::replace(&mut peer.beat, heartbeat);
         peer.at = now;
         if peer.beat.settings.is_empty() && known.start == peer.beat.start {
-            peer.beat.settings = known.settings;
+            (peer.beat.settings, peer.beat.missed) = (known.settings, known.missed);
         }
     }
 
@@ -229,10 +236,48 @@ impl Peers {
         ago <= ALIVE
     }
 
+    /// What the settings say now. One that they name no more is gone for good, unless it is alive.
+    pub fn list(&mut self, listed: BTreeSet<String>, now: Instant) {
+        let before = std::mem::replace(&mut self.listed, listed);
+        self.forgotten.retain(|node| self.listed.contains(node));
+        for node in before {
+            if !self.listed.contains(&node) {
+                self.forget(&node, now);
+            }
+        }
+    }
+
+    /// Nodes that the settings name, and that were never heard.
+    pub fn unheard(&self) -> impl Iterator<Item = &str> {
+        let listed = self.listed.iter().map(String::as_str);
+        listed.filter(|node| !self.heard.contains_key(*node) && !self.forgotten.contains(*node))
+    }
+
+    /// Nodes that are alive, and that the settings do not name yet.
+    pub fn unlisted(&self, now: Instant) -> impl Iterator<Item = &str> {
+        let alive = self.alive(now).map(|beat| beat.node.as_str());
+        alive.filter(|node| !self.listed.contains(*node))
+    }
+
+    /// Nodes that the settings name, and that are gone for good.
+    pub fn forgotten(&self) -> impl Iterator<Item = &str> {
+        self.forgotten.iter().map(String::as_str)
+    }
+
+    /// Nodes that are known, and not heard.
+    pub fn missed(&self, now: Instant) -> impl Iterator<Item = &str> {
+        let silent = self.all(now).filter(|(_, ago)| !Self::is_alive(*ago));
+        silent.map(|(beat, _)| beat.node.as_str()).chain(self.unheard())
+    }
+
     /// A node that is gone for good, unless it is alive.
     pub fn forget(&mut self, node: &str, now: Instant) {
-        if !self.alive(now).any(|beat| beat.node == node) {
-            self.heard.remove(node);
+        if self.alive(now).any(|beat| beat.node == node) {
+            return;
+        }
+        self.heard.remove(node);
+        if self.listed.contains(node) {
+            self.forgotten.insert(node.to_owned());
         }
     }
 
@@ -247,11 +292,12 @@ impl Peers {
             .all(|peer| own.as_str() < &*peer.beat.node)
     }
 
-    /// Whether all that were ever heard were heard in the last seconds, and read this log: then none of them goes on with
+    /// Whether all that are known were heard in the last seconds, and read this log: then none of them goes on with
     /// it elsewhere without saying so.
     pub fn hears_all(&self, epoch: &str, now: Instant) -> bool {
         let mut all = self.all(now).peekable();
-        all.peek().is_some() && all.all(|(other, ago)| ago <= FIRST && other.epoch == epoch)
+        let is_heard = |(other, ago): (&Heartbeat, Duration)| ago <= FIRST && other.epoch == epoch;
+        all.peek().is_some() && all.all(is_heard) && self.unheard().next().is_none()
     }
 
     /// How far the clock of each node that is alive is ahead of this one's, which shows `clock`, in milliseconds.
@@ -317,6 +363,40 @@ mod tests {
         peers.forget("b", after(51));
         assert_eq!(peers.all(after(51)).count(), 0);
         assert!(peers.is_first(&c, "e", after(51)));
+    }
+
+    #[test]
+    fn a_node_that_the_settings_name_is_missed_until_it_is_heard_or_forgotten() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let missed = |peers: &Peers, now| peers.missed(now).map(str::to_owned).collect::<Vec<_>>();
+        let mut peers = Peers::default();
+        peers.note(beat("a", 1), begun);
+        peers.list(named(&["b", "c"]), begun);
+        assert_eq!(missed(&peers, begun), ["b", "c"]);
+        assert_eq!(peers.unlisted(begun).collect::<Vec<_>>(), ["a"]);
+        assert!(!peers.hears_all("e", begun));
+        // It was never heard, and is no node that something is waited for from.
+        assert_eq!((peers.all_read(7, begun), peers.alive(begun).count()), (1, 1));
+        peers.note(beat("b", 1), begun);
+        peers.forget("c", begun);
+        assert_eq!(peers.forgotten().collect::<Vec<_>>(), ["c"]);
+        assert!(missed(&peers, begun).is_empty() && peers.hears_all("e", begun));
+        // The settings have it until they say so, too; and one that comes back is missed again.
+        peers.list(named(&["a", "b", "c"]), after(1));
+        assert!(missed(&peers, after(1)).is_empty());
+        peers.note(beat("c", 1), after(1));
+        assert_eq!(
+            (missed(&peers, after(31)), peers.forgotten().count()),
+            (vec!["a".into(), "b".into()], 0)
+        );
+        // What another node has forgotten goes by the settings; one that is alive does not.
+        peers.list(named(&["b"]), after(31));
+        assert_eq!(missed(&peers, after(31)), ["b"]);
+        assert_eq!(peers.unlisted(after(31)).collect::<Vec<_>>(), ["c"]);
+        peers.list(named(&[]), after(31));
+        assert!(missed(&peers, after(31)).is_empty() && peers.unheard().next().is_none());
     }
 
     #[test]

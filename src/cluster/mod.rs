@@ -38,7 +38,7 @@ pub use agree::{differing, two_of_a_name};
 pub use connection::{ConnectError, Connection, Link};
 pub use epoch::{Epoch, EpochError};
 pub use follow::{Follower, Following, Stopped};
-pub use hints::{Compared, Extent, Heartbeat, HintError, Hints, Peers, ServerReport};
+pub use hints::{Compared, Extent, Heartbeat, HintError, Hints, NODES_MAX, Peers, ServerReport};
 pub use log::{
     ApiError, AppendError, Bounds, LeaderClock, Log, LogOptions, OpenError, ReplicaState,
     StoredMessage, TrimError, message_bytes_for,

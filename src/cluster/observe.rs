@@ -1,7 +1,7 @@
 //! A cluster as it is seen from outside: its log, its servers, its nodes; and a log that is made once it is known
 //! that its servers keep their promise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::agree::{differing, two_of_a_name};
@@ -32,6 +32,15 @@ pub struct ServersSeen {
     pub disagreements: Vec<String>,
     /// By how many milliseconds the clock of each is ahead of this machine's.
     pub clocks: Vec<(String, i64)>,
+}
+
+impl ServersSeen {
+    /// Nodes that others know of, and that say nothing.
+    pub fn missed(&self) -> impl Iterator<Item = &str> {
+        let missed: BTreeSet<&str> =
+            self.nodes.iter().flat_map(|node| &node.missed).map(String::as_str).collect();
+        missed.into_iter().filter(|name| self.nodes.iter().all(|node| node.node != *name))
+    }
 }
 
 /// What there is.

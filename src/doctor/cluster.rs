@@ -148,6 +148,10 @@ pub(super) fn judge(
         findings.push(about_clock(&format!("node {node}"), "this node", *ahead));
     }
     findings.extend(observed.problems.iter().map(|problem| about_problem(&object, problem)));
+    findings.extend(observed.servers.missed().map(|node| {
+        let advice = "start it; `rollcall cluster forget NODE` where it is gone for good";
+        Finding::warn(format!("node {node}"), "the other nodes do not hear it", advice)
+    }));
     let disagreements = observed.servers.disagreements.iter().map(|what| {
         let advice = "write the same on all nodes, each with a cluster.node of its own, and restart those that were changed";
         Finding::error(format!("nodes of {}", cluster.name), what, advice)

@@ -461,7 +461,7 @@ impl Scrape {
         {
             deleted.value(&[("server", server)], as_float(value))?;
         }
-        let help = "Time since another node was heard";
+        let help = "Time since another node was heard, or since the start where it was not";
         let mut seen = text.gauges("rollcall_cluster_node_seen_seconds", help)?;
         for node in &node.nodes {
             seen.value(&[("node", &node.name)], node.seen_seconds)?;

@@ -199,8 +199,10 @@ impl Node {
             if own > 0 {
                 kept.push(format!("{} ({})", self.name, counted(own, "message")));
             }
-            let mut unheard = false;
             let health = self.health.lock();
+            // Those that had no time to say that they are there.
+            let mut unheard =
+                health.peers.unheard().next().is_some() && health.since.elapsed() < LISTENS;
             for (beat, ago) in health.peers.all(Instant::now()) {
                 // What it has said before this began may not be so any more.
                 unheard |= Peers::is_alive(ago) && ago >= begun.elapsed();
@@ -358,6 +360,13 @@ impl Node {
                 judge(&beat.node, beat.erased, why, true);
             }
         }
+        for node in health.peers.unheard() {
+            let why = format!(
+                "it was not heard since this node was started {} s ago: it erases it once it has read that in the log",
+                health.since.elapsed().as_secs()
+            );
+            judge(node, 0, &why, false);
+        }
         (nodes, missing, is_hindered)
     }
 
@@ -416,6 +425,7 @@ impl Node {
             .filter(|(beat, _)| beat.differs || beat.applied < seq)
             .map(|(beat, _)| &beat.node);
         let mut behind: Vec<String> = behind.cloned().collect();
+        behind.extend(health.peers.unheard().map(str::to_owned));
         drop(health);
         let own = self.running().map_or(0, |running| running.applied.borrow().seq);
         if own < seq || self.differs() {

@@ -33,8 +33,8 @@ const UNPROVEN_MAX: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Messages that a node may be behind, however few the log has.
 const BEHIND_MIN: u64 = 10_000;
-/// How long other nodes are told that one is gone for good.
-const FORGOTTEN: Duration = Duration::from_secs(10);
+/// Nodes that are told to be missed.
+const MISSED_MAX: usize = 16;
 /// Servers of which reports are kept.
 const SERVERS_MAX: usize = 16;
 
@@ -53,6 +53,8 @@ pub(super) struct Health {
     pub other: Option<String>,
     /// What is wrong with the servers; none before they were looked at.
     pub problems: Option<Vec<Problem>>,
+    /// Since when other nodes are heard.
+    pub since: Instant,
     pub lag: Lag,
     /// What the clock of the log's leader shows, as it has said last.
     pub leader_clock: Option<LeaderClock>,
@@ -99,6 +101,7 @@ impl Health {
             unanswered: false,
             other: None,
             problems: None,
+            since: Instant::now(),
             lag: Lag::default(),
             leader_clock: None,
             leader_heard: None,
@@ -146,6 +149,15 @@ impl Health {
         let unproven = problems.iter().any(|it| matches!(it, Problem::Unproven { .. }));
         self.unproven = unproven.then(|| self.unproven.unwrap_or(now));
         self.problems = Some(problems);
+    }
+
+    /// Nodes that are known, and not heard. Of those that were never heard nothing is said before they had the time for it.
+    fn missed(&self, now: Instant) -> Vec<String> {
+        let had_time = !Peers::is_alive(now.saturating_duration_since(self.since));
+        let missed = self.peers.missed(now);
+        let was_heard = |node: &str| self.peers.all(now).any(|(one, _)| one.node == node);
+        let missed = missed.filter(|node| had_time || was_heard(node));
+        missed.take(MISSED_MAX).map(str::to_owned).collect()
     }
 
     /// Another start was heard under the name of this node.
@@ -281,6 +293,7 @@ pub(super) async fn beat(node: Arc<Node>) {
             let is_whole;
             tokio::select! {
                 _ = ticks.tick() => {
+                    node.look_at_nodes();
                     node.look_at_state();
                     node.look_at_agreement();
                     is_whole = true;
@@ -403,6 +416,7 @@ impl Node {
             servers: if is_whole { health.reports(clock, now) } else { Vec::new() },
             compared: self.compared.lock().clone(),
             forgotten: self.forgotten(now),
+            missed: if is_whole { health.missed(now) } else { Vec::new() },
             settings: if is_whole { self.settings.clone() } else { BTreeMap::new() },
             ..Heartbeat::default()
         };
@@ -433,47 +447,6 @@ impl Node {
             tracing::info!(what = old, "that is so no longer");
         }
         *told = found;
-    }
-
-    /// A node that is gone for good is not missed any more, here and where the other nodes are.
-    ///
-    /// # Errors
-    /// It is alive, or not known.
-    pub fn forget(&self, node: &str) -> Result<(), String> {
-        if node == self.name.as_str() {
-            return Err(format!(
-                "node {node} is this one, and runs: ask another node once it is gone"
-            ));
-        }
-        let now = Instant::now();
-        let mut health = self.health.lock();
-        let heard = health.peers.all(now).find(|(beat, _)| beat.node == node);
-        let Some((_, ago)) = heard else {
-            let mut names: Vec<&str> =
-                health.peers.all(now).map(|(beat, _)| beat.node.as_str()).collect();
-            names.sort_unstable();
-            let known = match names.as_slice() {
-                [] => "no other node was heard".to_owned(),
-                names => format!("these were heard: {}", names.join(", ")),
-            };
-            return Err(format!("node \"{node}\" is not known here; {known}"));
-        };
-        let ago = ago.as_secs();
-        health.peers.forget(node, now);
-        if health.peers.all(now).any(|(beat, _)| beat.node == node) {
-            return Err(format!("node {node} was heard {ago} s ago: stop it first"));
-        }
-        drop(health);
-        self.forgotten.lock().push((node.to_owned(), now));
-        self.has_news.notify_one();
-        Ok(())
-    }
-
-    /// What is still told to the others.
-    fn forgotten(&self, now: Instant) -> Vec<String> {
-        let mut forgotten = self.forgotten.lock();
-        forgotten.retain(|(_, since)| now.saturating_duration_since(*since) < FORGOTTEN);
-        forgotten.iter().map(|(node, _)| node.clone()).collect()
     }
 
     /// The node has caught up once all is applied that the log had when it was looked at first.

@@ -27,6 +27,7 @@ mod health;
 mod join;
 mod kept;
 mod lag;
+mod members;
 mod reader;
 mod shared;
 mod state;
@@ -64,8 +65,8 @@ use waiters::Waiters;
 use crate::clock;
 use crate::cluster::{
     ClusterName, Compared, ConnectError, Connection, Epoch, Follower, Following, Link, Log,
-    Monitors, Packer, PackerOptions, PlaceError, Placed, Position, Problem, ReadError, Sameness,
-    Settings, SettingsError, Stopped, message_crc, verify_servers,
+    Monitors, Packer, PackerOptions, Peers, PlaceError, Placed, Position, Problem, ReadError,
+    Sameness, Settings, SettingsError, Stopped, message_crc, verify_servers,
 };
 use crate::codec::{assemble, encode_submission, peek_message_id};
 use crate::config::{Cluster, WithoutQuorum};
@@ -256,6 +257,7 @@ impl Node {
             waiting: RwLock::default(),
             tasks: Mutex::default(),
         });
+        node.look_at_nodes();
         node.examine().await?;
         match node.store.position() {
             Some(position) => {
@@ -270,6 +272,7 @@ impl Node {
         node.spawn("task that looks for what the log has lost", give_back::watch(node.clone()));
         node.spawn("task of heartbeats", health::beat(node.clone()));
         node.spawn("task that looks at the servers", health::watch_servers(node.clone()));
+        node.spawn("task that lists the nodes", members::list(node.clone()));
         node.store.propose_by(Arc::new(Proposer(Arc::downgrade(&node))));
         Ok(node)
     }
@@ -793,6 +796,10 @@ impl Node {
             let mut behind: Vec<String> = behind.map(|beat| beat.node.clone()).collect();
             // Of two of a name one may have said so, and not the other.
             behind.extend(health.peers.twice(now).map(str::to_owned));
+            // Those that had no time to say that they are there.
+            if Peers::is_alive(now.saturating_duration_since(health.since)) {
+                behind.extend(health.peers.unheard().map(str::to_owned));
+            }
             behind.extend(Some(self.name.to_string()).filter(|_| health.has_namesake(now)));
             behind.sort_unstable();
             behind.dedup();

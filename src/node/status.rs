@@ -102,11 +102,18 @@ pub struct PeerFigures {
     pub same_log: bool,
     /// How far its clock is ahead of this machine's; none where it was not heard lately.
     pub clock_skew_seconds: Option<f64>,
-    /// How long ago it was heard last.
+    /// It was heard since this node was started; else all but its name is not known.
+    #[serde(default = "is_heard")]
+    pub heard: bool,
+    /// How long ago it was heard last, or this node was started.
     pub seen_seconds: f64,
     /// Two nodes have this name.
     #[serde(default)]
     pub twice: bool,
+}
+
+const fn is_heard() -> bool {
+    true
 }
 
 /// A node that has not been heard for so long is a problem.
@@ -138,9 +145,22 @@ impl Node {
             kept: beat.kept,
             same_log: is_same(&beat.epoch),
             clock_skew_seconds: ahead.get(beat.node.as_str()).map(|millis| seconds(*millis)),
+            heard: true,
             seen_seconds: ago.as_secs_f64(),
             twice: health.peers.twice(now).any(|name| name == beat.node),
         });
+        let unheard = health.peers.unheard().map(|node| PeerFigures {
+            node: node.to_owned(),
+            applied: 0,
+            kept: 0,
+            same_log: false,
+            clock_skew_seconds: None,
+            heard: false,
+            seen_seconds: now.saturating_duration_since(health.since).as_secs_f64(),
+            twice: false,
+        });
+        let mut nodes: Vec<_> = nodes.chain(unheard).collect();
+        nodes.sort_by(|a, b| a.node.cmp(&b.node));
         let mut status = NodeStatus {
             cluster: self.config.name.to_string(),
             node: self.name.to_string(),
@@ -180,7 +200,7 @@ impl Node {
                     .unwrap_or_default(),
             ),
             servers: servers(&health),
-            nodes: nodes.collect(),
+            nodes,
             unheard_monitors: health.unheard.clone(),
             problems: health.problems.iter().flatten().map(Problem::to_string).collect(),
         };
@@ -289,11 +309,16 @@ fn problems(status: &NodeStatus, log_skew: f64) -> Vec<String> {
     for node in &status.nodes {
         let name = &node.node;
         if node.seen_seconds >= SILENT.as_secs_f64() {
+            let seconds = node.seen_seconds;
+            let when = if node.heard {
+                format!("was heard last {seconds:.0} s ago")
+            } else {
+                format!("was not heard since this node was started {seconds:.0} s ago")
+            };
             problems.push(format!(
-                "node {name} was heard last {:.0} s ago; `rollcall cluster forget {name}` where it is gone for good",
-                node.seen_seconds
+                "node {name} {when}; `rollcall cluster forget {name}` where it is gone for good"
             ));
-        } else if !node.same_log {
+        } else if node.heard && !node.same_log {
             problems.push(format!("node {name} reads another log"));
         }
     }

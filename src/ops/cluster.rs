@@ -35,6 +35,12 @@ pub(super) fn place(intake: &Intake) -> AdminReply {
 }
 
 pub(super) fn forget(intake: &Intake, name: &str) -> Result<AdminReply, Failure> {
-    node(intake)?.forget(name).map_err(Failure::new)?;
-    Ok(AdminReply::Done(format!("node {name} is not missed any more")))
+    let why = node(intake)?.forget(name).map_err(Failure::new)?;
+    Ok(AdminReply::Done(match why {
+        None => format!("node {name} is not missed any more"),
+        Some(why) => format!(
+            "node {name} is not missed any more by the nodes that run; the log says so once it has a quorum, and a node \
+             that starts before that misses it again: {why}"
+        ),
+    }))
 }

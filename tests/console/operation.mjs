@@ -167,9 +167,11 @@ const CLUSTER = {
     { name: 'nats4', version: '2.15.1', sync_always: true, current: false, behind: 3, deleted: 0, offline: false, trouble: 'it has not answered' },
   ],
   nodes: [
-    { node: 'node2', applied: 1150, kept: 0, same_log: true, seen_seconds: 0.4 },
-    { node: 'node<3>', applied: 1200, kept: 5, same_log: false, seen_seconds: 75 },
-    { node: 'node4', applied: 900, kept: 0, same_log: true, seen_seconds: 40 },
+    { node: 'node2', applied: 1150, kept: 0, same_log: true, heard: true, seen_seconds: 0.4 },
+    { node: 'node<3>', applied: 1200, kept: 5, same_log: false, heard: true, seen_seconds: 75 },
+    { node: 'node4', applied: 900, kept: 0, same_log: true, heard: true, seen_seconds: 40 },
+    { node: 'node5', applied: 0, kept: 0, same_log: false, heard: false, seen_seconds: 12 },
+    { node: 'node6', applied: 0, kept: 0, same_log: false, heard: false, seen_seconds: 42 },
   ],
   unheard_monitors: [], problems: [],
 };
@@ -193,6 +195,8 @@ async function nodesOfAClusterAreShown(t) {
     ['node2', '50 messages behind', '0', '0.4 s ago'],
     ['node<3>', 'reads another log', '5', '1 min 15 s ago'],
     ['node4', 'silent', '0', '40 s ago'],
+    ['node5', 'not heard yet', '', 'not for 12 s'],
+    ['node6', 'silent', '', 'not for 42 s'],
   ]);
   assert.deepEqual(await rows('Servers of the log'), [
     ['nats1', 'leads', '2.15.1'], ['nats2', 'has lost 7 messages', '2.15.1'], ['nats3', 'away', 'not known'],

@@ -20,6 +20,7 @@ mod log_packing;
 mod log_security;
 mod lost;
 mod lost_hooks;
+mod missing;
 pub mod nats;
 pub mod network;
 mod node;

@@ -141,7 +141,7 @@ fn nodes_are_compared_forgotten_and_made_of_a_backup() {
         assert!(node["settings_hash"].is_null() == is_gone, "{compared}");
     }
     let strange = nodes[0].run(&["cluster", "forget", "node9"]);
-    assert!(strange.stderr.contains("these were heard: node2, node3, node4"), "{strange:?}");
+    assert!(strange.stderr.contains("these are known: node2, node3, node4"), "{strange:?}");
     until("it is silent for long enough", || {
         (nodes[0].run(&["cluster", "forget", "node3"]).code == Some(0)).then_some(())
     });

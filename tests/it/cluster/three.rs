@@ -74,6 +74,8 @@ impl Three {
             let opens = |node: &Rollcall| node.get(&token, "/v1/Calls?limit=1").status == 200;
             nodes.iter().all(opens).then_some(token)
         });
+        // It is the last message that comes by itself.
+        until("all nodes are listed", || are_listed(&nodes).then_some(()));
         let agents = [0, 1, 2].map(|n| nodes[n].agent_within(CLIENT_TIMEOUT));
         let ports = [0, 1, 2].map(|n| AtomicU16::new(nodes[n].port));
         let targets = Arc::new(Targets { ports, agents, token });
@@ -308,6 +310,15 @@ fn is_ready(node: &Rollcall) {
         let answer = node.send("GET", "/readyz", &[], b"").ok()?;
         (answer.status == 200).then_some(())
     });
+}
+
+/// The settings that all nodes share name each of them.
+fn are_listed(nodes: &[Rollcall]) -> bool {
+    let logs: Vec<String> = nodes.iter().map(Rollcall::log).collect();
+    let lines = logs.iter().flat_map(|log| log.lines());
+    let lists: String =
+        lines.filter(|line| line.contains("the list of nodes has changed")).collect();
+    ["node1", "node2", "node3"].iter().all(|node| lists.contains(node))
 }
 
 fn token(node: &Rollcall) -> Option<String> {

@@ -26,7 +26,7 @@ export function Nodes({ cluster }) {
           <td>${number(kept.count)}</td><td class="muted">now</td></tr>
         ${nodes.map((one) => html`<tr key=${one.node}><th scope="row">${one.node}</th>
           <td><${Other} node=${one} behind=${last - one.applied} /></td>
-          <td>${number(one.kept)}</td><td>${span(one.seen_seconds)} ago</td></tr>`)}
+          <td>${one.heard ? number(one.kept) : ''}</td><td>${one.heard ? `${span(one.seen_seconds)} ago` : `not for ${span(one.seen_seconds)}`}</td></tr>`)}
       </tbody></table></div>
       <p class="card-body hint">Message ${number(applied)} of ${number(last)} is applied here. What is kept stands on one disk until the log takes it.</p></section>
     <section class="card" aria-label="Servers of the log"><header><h2>Servers of the log</h2></header><div class="scroll"><table class="table">
@@ -47,7 +47,8 @@ function State({ cluster }) {
 }
 
 function Other({ node, behind: messages }) {
-  if (!node.same_log) return html`<${Level} level="failed" icon="close">reads another log<//>`;
+  if (!node.heard && node.seen_seconds <= SILENT) return html`<span class="muted">not heard yet</span>`;
+  if (node.heard && !node.same_log) return html`<${Level} level="failed" icon="close">reads another log<//>`;
   if (node.seen_seconds > SILENT) return html`<${Level} level="warning" icon="alert">silent<//>`;
   return behind(messages);
 }
