@@ -14,7 +14,9 @@ use super::verify::{complete, verify};
 use crate::domain::Timestamp;
 use crate::fsutil;
 use crate::journal::{Chain, Passed, Until, cut};
-use crate::store::{NodeName, Progress, UNFINISHED, begin, write_node};
+use crate::store::{
+    LogPosition, NodeName, Progress, UNFINISHED, applied_position, begin, write_node,
+};
 use crate::wire::show_time;
 
 /// What a restore has made.
@@ -26,6 +28,8 @@ pub struct Restored {
     pub sequence: u64,
     /// When the last change that is there was received; none without any.
     pub last_change_at: Option<Timestamp>,
+    /// How far a log of several machines is applied in it; none where it is not, or `until` was asked for.
+    pub applied: Option<LogPosition>,
     /// The epoch that begins.
     pub epoch: String,
     /// What an earlier restore had left unfinished was removed.
@@ -43,22 +47,25 @@ const MADE: BackupEntries = BackupEntries {
 /// Makes a data directory at `dir`, which must be new or empty, and checks everything on the way. It
 /// is whole and on disk when this returns; until then it is refused by name. An archive is read twice:
 /// nothing is written of one that is damaged. Where it is to be that of a `node`, what the node of the backup had kept for the
-/// log is left to that one.
+/// log is left to that one. Before it is a data directory, `accept` looks at what it would be.
 ///
 /// # Errors
 /// What was made is removed again, unless the process is killed.
-pub fn restore(
+pub fn restore<E: From<BackupError>>(
     path: &Path,
     identities: &Identities,
     dir: &Path,
     until: Option<Until>,
     node: Option<&str>,
     progress: &dyn Fn(Progress),
-) -> Result<Restored, BackupError> {
+    accept: impl FnOnce(&Restored) -> Result<(), E>,
+) -> Result<Restored, E> {
     let existed = dir.is_dir();
     fsutil::create_dirs(dir).map_err(BackupError::io("make", dir))?;
     let (_lock, cleared) = MADE.claim(dir)?;
-    let mut restored = fill(path, identities, dir, until, node, progress).inspect_err(|_| {
+    let filled = fill(path, identities, dir, until, node, progress).map_err(E::from);
+    let accepted = filled.and_then(|filled| accept(&filled).map(|()| filled));
+    let mut restored = accepted.inspect_err(|_| {
         // The marker goes last, so that what cannot be removed is refused by name.
         if MADE.give_up(dir).is_ok() && !existed {
             let _in_use = fs::remove_dir(dir);
@@ -83,6 +90,7 @@ struct Filling {
     /// The last frame that is kept, and when it was received.
     last: (u64, Option<Timestamp>),
     first_at: Option<Timestamp>,
+    applied: Option<LogPosition>,
     /// Before this sequence number, what is kept is not the whole history.
     whole_from: u64,
 }
@@ -138,7 +146,7 @@ fn fill(
     // A server that has certificates of its own has none there.
     let _in_use = fs::remove_dir(&tls);
     let epoch = begin(dir)?;
-    let (sequence, last_change_at) = filling.last;
+    let (applied, (sequence, last_change_at)) = (filling.applied, filling.last);
     if let Some(name) = node {
         write_node(dir, &NodeName { name: name.to_owned(), kept_after: sequence })?;
     }
@@ -148,7 +156,7 @@ fn fill(
         Some(Until::Time(at)) => show_time(at).to_string() > manifest.made_at,
         None => false,
     };
-    Ok(Restored { manifest, sequence, last_change_at, epoch, cleared: false, beyond })
+    Ok(Restored { manifest, sequence, last_change_at, applied, epoch, cleared: false, beyond })
 }
 
 /// What a backup says of itself. An archive says it with its last bytes, so that it is read through
@@ -180,6 +188,7 @@ impl Filling {
         }
         self.first_at = self.first_at.or(passed.first_at);
         self.whole_from = self.whole_from.max(passed.whole_from);
+        self.applied = applied_position(&passed.applied).or(self.applied);
         let kept = match passed.cut {
             Some(cut) => {
                 self.ends_in = Some(passed.clone());

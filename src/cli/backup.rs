@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -17,11 +18,11 @@ use crate::backup::{
 use crate::config::{ClusterName, Config};
 use crate::domain::{counted, show_size};
 use crate::ops::{AdminRequest, Failure, LastBackup};
-use crate::store::{Lock, LogPosition, Store};
+use crate::store::{Lock, Store};
 use crate::wire::show_time;
 use crate::{clock, server, users};
 
-/// Why a backup was not made: for what the store's side says, or for what this one does.
+/// Why a backup was not made, or not restored: for what the store's side says, or for what this one does.
 enum Failed {
     Command(Failure),
     Backup(BackupError),
@@ -135,7 +136,7 @@ pub(super) fn restore(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let dir = &config.data_dir;
-    let (restored, calls, _) = restored(config, words, output)?;
+    let (restored, calls) = restored(config, words, output, |_| Ok(()))?;
     let last = restored.last_change_at.map(|at| show_time(at).to_string());
     if output.json {
         return output.text(
@@ -158,13 +159,13 @@ pub(super) fn restore(
     output.text(&format!("{dir}: {calls}, up to sequence {sequence}{last}"))
 }
 
-/// The same, with nothing but notes said of it. Returns how many calls it has, and how far the log of several machines
-/// is applied in it.
+/// The same, with nothing but notes said of it. What `accept` refuses is removed again. Returns how many calls it has, too.
 pub(super) fn restored(
     config: &Config,
     words: words::Restore,
     output: &mut Output,
-) -> Result<(Restored, u64, Option<LogPosition>), Failure> {
+    accept: impl FnOnce(&Restored) -> Result<(), Failure>,
+) -> Result<(Restored, u64), Failure> {
     let dir = &config.data_dir;
     let identities = Identities(words.identity);
     let us = rustix::process::geteuid().as_raw();
@@ -184,13 +185,16 @@ pub(super) fn restored(
         let output = parking_lot::Mutex::new(&mut *output);
         let progress = |progress| output.lock().progress(&progress);
         let (until, node) = (words.until, words.node.as_ref().map(ClusterName::as_str));
-        let restored = backup::restore(&words.backup, &identities, dir, until, node, &progress);
-        restored.map_err(|error| match error {
+        let accept = |restored: &_| accept(restored).map_err(Failed::Command);
+        let restored =
+            backup::restore(&words.backup, &identities, dir, until, node, &progress, accept);
+        restored.map_err(|failed| match failed {
+            Failed::Command(failure) => failure,
             // The directory itself cannot be made.
-            BackupError::Io { ref path, .. } if path == dir && !dir.exists() => {
+            Failed::Backup(error @ BackupError::Io { .. }) if is_of(&error, dir) => {
                 server::cannot_open(&error, dir)
             }
-            error => backup_failure(error, Some(dir)),
+            Failed::Backup(error) => backup_failure(error, Some(dir)),
         })?
     };
     if restored.beyond {
@@ -205,7 +209,7 @@ pub(super) fn restored(
         output.say(&format!("removed what an earlier restore had left unfinished in {dir}"));
     }
     // That it opens is the last proof; and the first start is quick.
-    let (calls, position) = opened(config, output).map_err(|failure| {
+    let calls = opened(config, output).map_err(|failure| {
         let Failure { message, kind } = failure;
         let dir = dir.display();
         let message = format!(
@@ -215,11 +219,16 @@ pub(super) fn restored(
         );
         Failure { message, kind }
     })?;
-    Ok((restored, calls, position))
+    Ok((restored, calls))
 }
 
-/// Opens what was restored, which makes its index. Returns how many calls it has, and how far a log is applied.
-fn opened(config: &Config, output: &mut Output) -> Result<(u64, Option<LogPosition>), Failure> {
+/// Whether a directory that is not there is what it is about.
+fn is_of(error: &BackupError, dir: &Path) -> bool {
+    matches!(error, BackupError::Io { path, .. } if path == dir && !dir.exists())
+}
+
+/// Opens what was restored, which makes its index. Returns how many calls it has.
+fn opened(config: &Config, output: &mut Output) -> Result<u64, Failure> {
     let lock = Lock::take(&config.data_dir, false)?;
     let store = {
         let output = parking_lot::Mutex::new(&mut *output);
@@ -228,10 +237,9 @@ fn opened(config: &Config, output: &mut Output) -> Result<(u64, Option<LogPositi
     };
     // It was built here, so that its number is known.
     let calls = store.status().calls.unwrap_or_default();
-    let position = store.position();
     store.close()?;
     output.finish();
-    Ok((calls, position))
+    Ok(calls)
 }
 
 fn described(manifest: &Manifest) -> String {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use super::backup;
 use super::execute::execute;
@@ -64,8 +65,8 @@ pub(super) enum ClusterCommand {
     /// Make the data of this node from a backup of another one, and say whether the log goes on from there.
     ///
     /// The backup is restored into the directory that --data-dir names, as `restore` does, and compared with the log.
-    /// What it lacks comes from the log once the server starts. Exit 1 if the log does not have that any more: then take a
-    /// newer backup.
+    /// What it lacks comes from the log once the server starts. Exit 1 if the log does not have that any more: then nothing
+    /// of it stays there; take a newer backup.
     Seed(SeedArgs),
 }
 
@@ -116,11 +117,13 @@ pub(super) fn run(
         ));
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let ClusterCommand::Seed(args) = command {
+        return seed(config, &cluster, args, &runtime, output);
+    }
     runtime.block_on(async {
         match command {
             ClusterCommand::Create(args) => create(config, cluster, args, output).await,
             ClusterCommand::Level => level(&cluster, output).await,
-            ClusterCommand::Seed(args) => seed(config, &cluster, args, output).await,
             _ => status(&cluster, output).await,
         }
     })
@@ -193,33 +196,22 @@ async fn level(cluster: &Cluster, output: &mut Output) -> Result<ExitCode, Failu
     Ok(if cannot { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn seed(
+fn seed(
     config: &Config,
     cluster: &Cluster,
     args: SeedArgs,
+    runtime: &Runtime,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
-    let (connection, _) = connect(cluster).await?;
-    let log = Log::open(&connection).await.map_err(|error| Failure::new(chain(&error)))?;
+    // A log that is not there is said before anything is read.
+    runtime.block_on(log_of(cluster))?;
     let SeedArgs { backup: path, identity } = args;
     let words = Restore { backup: path, until: None, identity, node: Some(cluster.node.clone()) };
-    let (_, calls, position) = backup::restored(config, words, output)?;
-    let position = position.ok_or_else(|| {
-        Failure::new(
-            "the backup is of a server that was by itself: it has applied nothing of the log. Only the first node of a \
-             new cluster begins so; others take a backup of that one",
-        )
+    let (mut seq, mut last) = (0, 0);
+    let (_, calls) = backup::restored(config, words, output, |restored| {
+        (seq, last) = runtime.block_on(goes_on(cluster, restored.applied))?;
+        Ok(())
     })?;
-    let (seq, position) = (position.seq, in_log(position));
-    let failed = |error: &dyn std::error::Error| Failure::new(chain(error));
-    let found = log.compare(&position).await.map_err(|error| failed(&error))?;
-    let last = log.bounds().await.map_err(|error| failed(&error))?.last;
-    if !matches!(found, Sameness::Same | Sameness::Adjoins | Sameness::Follows(_)) {
-        let why = Stopped::Differs(found);
-        return Err(Failure::new(format!(
-            "the backup ends with message {seq}, and the log does not go on from there: {why}; take a newer backup"
-        )));
-    }
     let missing = last.saturating_sub(seq);
     let text = if output.json {
         json!({ "calls": calls, "applied": seq, "last": last, "missing": missing }).to_string()
@@ -232,6 +224,35 @@ async fn seed(
     };
     output.text(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The log, by a connection of its own.
+async fn log_of(cluster: &Cluster) -> Result<Log, Failure> {
+    let (connection, _) = connect(cluster).await?;
+    Log::open(&connection).await.map_err(|error| Failure::new(chain(&error)))
+}
+
+/// Where the log goes on from what a backup has, and its last message.
+async fn goes_on(cluster: &Cluster, applied: Option<LogPosition>) -> Result<(u64, u64), Failure> {
+    let position = applied.ok_or_else(|| {
+        Failure::new(
+            "the backup is of a server that was by itself: it has applied nothing of the log. Only the first node of a \
+             new cluster begins so; others take a backup of that one",
+        )
+    })?;
+    // To read the backup may have taken long.
+    let log = log_of(cluster).await?;
+    let failed = |error: &dyn std::error::Error| Failure::new(chain(error));
+    let seq = position.seq;
+    let found = log.compare(&in_log(position)).await.map_err(|error| failed(&error))?;
+    let last = log.bounds().await.map_err(|error| failed(&error))?.last;
+    if matches!(found, Sameness::Same | Sameness::Adjoins | Sameness::Follows(_)) {
+        return Ok((seq, last));
+    }
+    let why = Stopped::Differs(found);
+    Err(Failure::new(format!(
+        "the backup ends with message {seq}, and the log does not go on from there: {why}; take a newer backup"
+    )))
 }
 
 /// The same as the log knows it.

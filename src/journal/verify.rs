@@ -6,8 +6,8 @@
 use std::io::{self, Write};
 
 use super::format::{
-    FIRST_SEQ_AT, Frame, HEADER_BYTES, Link, PACKED_HEADER_BYTES, PackedHeader, SegmentHeader,
-    frame_in,
+    FIRST_SEQ_AT, Frame, FrameKind, HEADER_BYTES, Link, PACKED_HEADER_BYTES, PackedHeader,
+    SegmentHeader, frame_in,
 };
 use super::segment::Name;
 use crate::domain::Timestamp;
@@ -46,6 +46,9 @@ pub struct Passed {
     pub whole_from: u64,
     /// Where history is to end within it.
     pub cut: Option<Truncation>,
+    /// The body of the last frame that says how far a log of several machines was applied; empty where there is none, or
+    /// history is to end somewhere.
+    pub applied: Vec<u8>,
     pub(super) name: Name,
     pub(super) previous: Link,
     pub(super) link: Link,
@@ -158,6 +161,7 @@ impl SegmentVerifier {
             frames: frames.count,
             whole_from,
             cut: frames.cut,
+            applied: frames.applied,
             name,
             previous: header.previous,
             link,
@@ -193,6 +197,7 @@ struct Frames {
     last: Option<Last>,
     commit: Commit,
     cut: Option<Truncation>,
+    applied: Vec<u8>,
     flaw: Option<Flaw>,
 }
 
@@ -223,6 +228,7 @@ impl Frames {
             last: None,
             commit: Commit::default(),
             cut: None,
+            applied: Vec::new(),
             flaw: None,
         }
     }
@@ -272,6 +278,10 @@ impl Frames {
             let Commit { at, number, first_seq, before } = self.commit;
             let kept = before.map(|before| (before.seq, before.at));
             self.cut = Some(Truncation { at, first: (first_seq, number), kept });
+        }
+        if frame.kind == FrameKind::Applied && self.until.is_none() {
+            self.applied.clear();
+            self.applied.extend_from_slice(frame.body);
         }
         self.last = Some(Last { seq: frame.seq, at: frame.at, commit: head.commit });
         self.first_at = self.first_at.or(Some(frame.at));

@@ -147,6 +147,11 @@ impl ApplyTicket {
     }
 }
 
+/// How far the log was applied, as the body of such a frame says; none where its form is not known.
+pub fn applied_position(body: &[u8]) -> Option<LogPosition> {
+    AppliedFrame::read(body).map(|frame| frame.position)
+}
+
 /// What the body of a frame says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AppliedFrame {

@@ -82,7 +82,7 @@ pub use aggregate::{
     AggregateRequest, Aggregates, Aggregating, BUCKETS_MAX, Bucket, CALLS_OF_AN_HOUR_MAX,
     CELLS_MAX, Dimension, Exceeded, Figures, Group, TOP_MAX,
 };
-pub use applied::{AppliedMessage, ApplyTicket, LogPosition, SubmissionOutcome};
+pub use applied::{AppliedMessage, ApplyTicket, LogPosition, SubmissionOutcome, applied_position};
 pub use believed_clock::BelievedClock;
 pub use change::Change;
 pub use change_feed::{Event, Feed, FeedAccounts, FeedBudget, FeedPosition, Reach, What};

@@ -142,6 +142,13 @@ fn nodes_are_compared_forgotten_and_made_of_a_backup() {
     }
     let strange = nodes[0].run(&["cluster", "forget", "node9"]);
     assert!(strange.stderr.contains("these are known: node2, node3, node4"), "{strange:?}");
+    until("the others say that they miss it", || {
+        let told = nodes[1].run(&["cluster", "status"]);
+        let is_told = told.stdout.contains("node node3 is not heard: start it");
+        (told.code == Some(1) && is_told).then_some(())
+    });
+    let doctor = nodes[1].run(&["doctor"]);
+    assert!(doctor.stdout.contains("the other nodes do not hear it"), "{doctor:?}");
     until("it is silent for long enough", || {
         (nodes[0].run(&["cluster", "forget", "node3"]).code == Some(0)).then_some(())
     });
@@ -164,6 +171,15 @@ fn nodes_are_compared_forgotten_and_made_of_a_backup() {
         refused.stderr.contains("later than what was applied here; take a newer"),
         "{refused:?}"
     );
+    assert!(!late.rollcall.data().exists(), "something is left: {refused:?}");
+    // A newer one goes to the same place, packed as it is.
+    let newer = nodes[0].rollcall.dir.path().join("newer");
+    for args in [&["compact"][..], &["backup", newer.to_str().unwrap()]] {
+        let done = nodes[0].run(args);
+        assert_eq!(done.code, Some(0), "{done:?}");
+    }
+    let seeded = late.json(&["cluster", "seed", newer.to_str().unwrap(), "--json"]);
+    assert_eq!(seeded["calls"], 21, "{seeded}");
 
     // A backup of a server that was by itself is no beginning for one of several.
     let single = Rollcall::up(&[]);
@@ -173,6 +189,13 @@ fn nodes_are_compared_forgotten_and_made_of_a_backup() {
     let refused = fifth.run(&["cluster", "seed", other.to_str().unwrap()]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("is of a server that was by itself"), "{refused:?}");
+    let data = fifth.rollcall.data();
+    assert!(!data.exists(), "something is left: {refused:?}");
+    // Nor is what somebody has made before it: an empty directory, which may be a mount.
+    std::fs::create_dir_all(data).unwrap();
+    let refused = fifth.run(&["cluster", "seed", other.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(std::fs::read_dir(data).unwrap().count(), 0, "something is left");
 
     // A node that reads no message of the version that is written is named.
     let told = std::thread::scope(|scope| {
