@@ -295,6 +295,8 @@ pub(super) struct PurgeArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, allow_hyphen_values = true)]
     wait: Duration,
     /// In a cluster: also erase it on all nodes and in the log, and wait for that. A single server does so anyway.
+    ///
+    /// The other nodes erase it themselves and report that they have; only the files of this one are searched.
     #[arg(long)]
     now: bool,
     /// Say what would be deleted, and delete nothing.

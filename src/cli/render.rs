@@ -264,7 +264,7 @@ fn forgotten(purged: &Purged) -> String {
         for Left { file, why } in &purged.files {
             let _infallible = write!(text, "\n  {file}: {why}");
         }
-    } else if purged.is_gone() && !purged.dry_run {
+    } else if purged.is_gone_here() && !purged.dry_run {
         text.push_str("\nevery file of the data directory was searched: the number is in none");
     }
     if let Some(elsewhere) = &purged.elsewhere {
@@ -280,13 +280,24 @@ fn forgotten(purged: &Purged) -> String {
 }
 
 /// What became of it on the nodes and in the log.
-fn erased(text: &mut String, Erasure { nodes, missing, trimmed, log }: &Erasure) {
-    if !nodes.is_empty() {
-        let _infallible = write!(text, "\nerased on the disk of {}", nodes.join(", "));
+fn erased(text: &mut String, Erasure { nodes, searched, missing, trimmed, log }: &Erasure) {
+    let is_searched = |node: &&String| Some(*node) == searched.as_ref();
+    let (own, others): (Vec<&String>, Vec<&String>) = nodes.iter().partition(is_searched);
+    for node in own {
+        let _infallible = write!(text, "\nerased on the disk of {node}, which is this node");
+    }
+    for node in others {
+        let _infallible = write!(
+            text,
+            "\nerased on the disk of {node}, as that node reports: it has packed its journal and index without it; its \
+             files were not searched"
+        );
     }
     if let Some(last) = trimmed {
-        let _infallible =
-            write!(text, "\nthe log begins after message {last} now, and has it no more");
+        let _infallible = write!(
+            text,
+            "\nthe log begins after message {last} now, as its servers report; their files were not searched"
+        );
     }
     for Missing { node, why } in missing {
         let _infallible = write!(text, "\nnot erased on node {node}: {why}");

@@ -44,8 +44,11 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Erasure {
-    /// Nodes that have erased it on their disks.
+    /// Nodes that have erased it on their disks, as each says of itself.
     pub nodes: Vec<String>,
+    /// The one of them whose files were searched afterwards; none where nothing was.
+    #[serde(default)]
+    pub searched: Option<String>,
     /// Those that have not, or of which it is not known.
     pub missing: Vec<Missing>,
     /// The log begins after the message of this number; none where it still has what was deleted.

@@ -418,6 +418,11 @@ impl Node {
         }
     }
 
+    /// Its name, as cluster.node says.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }

@@ -90,10 +90,14 @@ pub struct Purged {
 impl Purged {
     /// Nothing of it is left, and nothing is undecided.
     pub fn is_gone(&self) -> bool {
-        let left = self.mentions + self.unclear;
         let elsewhere = self.elsewhere.as_ref().is_none_or(Erasure::is_everywhere);
-        let here = left == 0 && self.settings.is_empty() && self.files.is_empty();
-        self.dry_run || (here && elsewhere)
+        self.dry_run || (self.is_gone_here() && elsewhere)
+    }
+
+    /// The same of this machine, whose files were searched.
+    pub fn is_gone_here(&self) -> bool {
+        let left = self.mentions + self.unclear;
+        left == 0 && self.settings.is_empty() && self.files.is_empty()
     }
 }
 
@@ -156,6 +160,9 @@ pub(super) fn run(
     let replaced = store.replaced()?;
     wait_for_readers(store, purge.wait, emit)?;
     purged.files = left(store, context, &number, &replaced)?;
+    if let (Some(elsewhere), Some(node)) = (&mut purged.elsewhere, intake.node()) {
+        elsewhere.searched = Some(node.name().to_owned());
+    }
     if intake.node().is_some() && !purge.now {
         let _gone = emit(Item::Note(OTHER_NODES));
     }

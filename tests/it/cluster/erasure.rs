@@ -134,6 +134,7 @@ fn nothing_of_a_person_stays_on_any_disk_of_three_machines() {
     assert_eq!((&answer["calls"], &answer["files"]), (&json!(12), &json!([])), "{answer}");
     let elsewhere = &answer["elsewhere"];
     assert_eq!(elsewhere["nodes"], json!(["node2", "node1"]), "{answer}");
+    assert_eq!(elsewhere["searched"], "node2", "{answer}");
     assert_eq!(elsewhere["missing"][0]["node"], "node3", "{answer}");
     assert!(elsewhere["missing"][0]["why"].as_str().unwrap().contains("has said nothing for"));
     assert_eq!(elsewhere["trimmed"], Value::Null, "{answer}");
@@ -148,10 +149,19 @@ fn nothing_of_a_person_stays_on_any_disk_of_three_machines() {
     until("the node that was dead has erased it", || of_node(&three, 2).is_empty().then_some(()));
 
     let last = three.rest().seq;
-    let (second, answer) = purge(&three, 2, &[]);
+    // What was searched, and what others have only reported, is told apart.
+    let second = three.nodes[2].run(&["purge", "--number", NUMBER, "--mentions", "--now"]);
     assert_eq!(second.code, Some(0), "{second:?}");
-    assert_eq!(answer["elsewhere"]["missing"], json!([]), "{answer}");
-    assert!(answer["elsewhere"]["trimmed"].as_u64().unwrap() > last, "{answer}");
+    let lines = |part: &str| second.stdout.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(lines("every file of the data directory was searched: the number is in none"), 1);
+    assert_eq!(lines("erased on the disk of node3, which is this node"), 1, "{second:?}");
+    for node in ["node1", "node2"] {
+        assert_eq!(lines(&format!("of {node}, as that node reports: ")), 1, "{second:?}");
+    }
+    assert_eq!(lines("files were not searched"), 3, "{second:?}");
+    let begins = second.stdout.split_once("the log begins after message ").unwrap().1;
+    let trimmed: u64 = begins.split_once(' ').unwrap().0.parse().unwrap();
+    assert!(trimmed > last, "{second:?}");
     for n in 0..MACHINES {
         assert_gone("a node", &of_node(&three, n));
         // Followers are a moment later.
