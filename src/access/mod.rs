@@ -10,7 +10,7 @@ mod secret;
 mod session;
 mod token;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use account::{Account, Keep};
@@ -46,6 +46,8 @@ pub struct Access {
     is_demo: bool,
     /// What every setting is, by its name.
     digests: HashMap<String, RowDigest>,
+    /// The names of tokens and sessions that are removed.
+    removed: HashSet<String>,
     refused: AtomicU64,
 }
 
@@ -77,6 +79,11 @@ const MASKED: &str = "masked-token/";
 pub fn token_row_name(role: Role, id: &str) -> String {
     let kind = if role == Role::ReadMasked { MASKED } else { "token/" };
     format!("{kind}{id}")
+}
+
+/// Whether a setting of this name never comes back once it is removed: the name has an id that was drawn for it alone.
+pub fn is_never_made_again(name: &str) -> bool {
+    ["token/", MASKED, "session/"].iter().any(|kind| name.starts_with(kind))
 }
 
 /// When a token was used last, in milliseconds since 1970; 0 for never.
@@ -156,7 +163,12 @@ impl Access {
     pub fn apply(&mut self, row: &SettingRow) -> Result<(), serde_json::Error> {
         match row_digest(&row.json) {
             Some(digest) => drop(self.digests.insert(row.name.clone(), digest)),
-            None => drop(self.digests.remove(&row.name)),
+            None => {
+                self.digests.remove(&row.name);
+                if is_never_made_again(&row.name) {
+                    self.removed.insert(row.name.clone());
+                }
+            }
         }
         let token = row.name.strip_prefix("token/");
         if let Some(id) = token.or(row.name.strip_prefix(MASKED)) {
@@ -233,6 +245,11 @@ impl Access {
     /// What the setting of this name is; none where there is none.
     pub fn digest(&self, name: &str) -> Option<RowDigest> {
         self.digests.get(name).copied()
+    }
+
+    /// Whether it is the name of a token or a session that is removed.
+    pub fn is_removed(&self, name: &str) -> bool {
+        self.removed.contains(name)
     }
 
     /// The token with this value, unless it has expired.

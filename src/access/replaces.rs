@@ -10,7 +10,7 @@ pub type RowDigest = [u8; 16];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaces {
     Anything,
-    /// It was never made, or is removed.
+    /// It was never made, or is removed. A token or a session that is removed is not made again.
     Nothing,
     Content(RowDigest),
 }

@@ -60,9 +60,10 @@ pub(super) fn set(
     let _one_at_a_time = store.settings();
     let sid = resolve(store, &new.account)?;
     let name = row_name(sid);
-    let (known, replaces, users) = store.access(|access| {
+    let turn = InTurn::Account(sid);
+    let (known, replaces, latest, users) = store.access(|access| {
         let users = InTurn::HookUsers.present(access);
-        (access.account(sid).cloned(), present(access, &name), users)
+        (access.account(sid).cloned(), present(access, &name), turn.present(access), users)
     });
     let mut account = known.unwrap_or_else(|| Account::new(sid));
     let texts = [
@@ -119,6 +120,7 @@ pub(super) fn set(
     }
     let json = serde_json::to_vec(&account).map_err(|error| Failure::new(error.to_string()))?;
     changes.push(Change::Admin(SettingRow { name, json }, replaces));
+    changes.push(turn.change(latest));
     apply(intake, &changes)?;
     let others: Vec<String> = others.iter().map(ToString::to_string).collect();
     let name = account.name.unwrap_or_default();
@@ -193,17 +195,19 @@ pub(super) fn remove(
     let _one_at_a_time = store.settings();
     let sid = resolve(store, account)?;
     let name = row_name(sid);
-    let (known, replaces, tokens) = store.access(|access| {
+    let turn = InTurn::Account(sid);
+    let (known, replaces, latest, tokens) = store.access(|access| {
         let own = access.tokens().filter(|token| token.scope == TokenScope::Account(sid));
         let own: Vec<(String, TokenHash)> =
             own.map(|token| (token.id.clone(), token.hash)).collect();
-        (access.account(sid).is_some(), present(access, &name), own)
+        (access.account(sid).is_some(), present(access, &name), turn.present(access), own)
     });
     if !known && tokens.is_empty() {
         return Err(Failure::new(format!("account {sid} has no settings and no tokens")));
     }
     let mut changes: Vec<Change> = tokens.iter().flat_map(|(id, _)| removal(id)).collect();
     changes.push(Change::Admin(SettingRow { name, json: Vec::new() }, replaces));
+    changes.push(turn.change(latest));
     apply(intake, &changes)?;
     for (_, hash) in &tokens {
         forget_file(context, hash);

@@ -7,6 +7,7 @@
 use super::Failure;
 use crate::access::{Access, Replaces, SettingRow};
 use crate::clock;
+use crate::domain::AccountSid;
 use crate::intake::Intake;
 use crate::store::{Change, StoreError};
 
@@ -17,14 +18,18 @@ pub(super) enum InTurn {
     HookUsers,
     /// Values of tokens that are taken over: no two tokens share one.
     TokenValues,
+    /// What an account is. This row stays when the account goes, so a message that comes once more does nothing, also
+    /// where the account is again what it was before it.
+    Account(AccountSid),
 }
 
 impl InTurn {
     /// The row that changes with each of them.
-    const fn row(self) -> &'static str {
+    fn row(self) -> String {
         match self {
-            Self::HookUsers => "latest/hook-user",
-            Self::TokenValues => "latest/token-value",
+            Self::HookUsers => "latest/hook-user".to_owned(),
+            Self::TokenValues => "latest/token-value".to_owned(),
+            Self::Account(sid) => format!("latest/account/{sid}"),
         }
     }
 
@@ -32,11 +37,11 @@ impl InTurn {
     /// `replaces` was read.
     pub(super) fn change(self, replaces: Replaces) -> Change {
         let json = format!("\"{}\"", crate::random::uuid().simple()).into_bytes();
-        Change::Admin(SettingRow { name: self.row().to_owned(), json }, replaces)
+        Change::Admin(SettingRow { name: self.row(), json }, replaces)
     }
 
     pub(super) fn present(self, access: &Access) -> Replaces {
-        present(access, self.row())
+        present(access, &self.row())
     }
 }
 
@@ -68,6 +73,7 @@ fn conflict(name: &str) -> String {
         Some(("account", sid)) => format!("account {sid} was changed"),
         Some(("latest", "hook-user")) => "the hook user of another account was changed".to_owned(),
         Some(("latest", "token-value")) => "another token was taken over".to_owned(),
+        Some(("latest", account)) => format!("{} was changed", account.replace('/', " ")),
         _ => format!("the setting {name} was changed"),
     };
     format!(

@@ -20,7 +20,9 @@ use super::placing::CallIds;
 use super::state::Shared;
 use super::submit::Backpressure;
 use super::tombstones::Tombstones;
-use crate::access::{CLUSTER, Replaces, RowDigest, RowOfUse, SettingRow, row_digest};
+use crate::access::{
+    CLUSTER, Replaces, RowDigest, RowOfUse, SettingRow, is_never_made_again, row_digest,
+};
 use crate::codec::{self, MessageId};
 use crate::domain::{AccountSid, Call, CallId, Source, Timestamp};
 use crate::index::{AdminRow, Index, IndexError};
@@ -332,7 +334,8 @@ impl<'a> Group<'a> {
             match change {
                 Change::Admin(row, replaces) => {
                     if replaces != Replaces::Anything
-                        && !replaces.fits(self.digest(draft, &row.name))
+                        && (!replaces.fits(self.digest(draft, &row.name))
+                            || self.is_removed(draft, &row.name))
                     {
                         return Err(StoreError::Conflict(row.name));
                     }
@@ -571,6 +574,15 @@ impl<'a> Group<'a> {
             Some(row) => row_digest(&row.json),
             None => self.shared.view.access.read().digest(name),
         }
+    }
+
+    /// Whether it is a setting that was removed and is never made again: the message that made it has come once more.
+    fn is_removed(&self, draft: &PreparedSubmission, name: &str) -> bool {
+        let here = self.admin.iter().map(|(_, row)| row);
+        let mut rows = here.chain(&draft.admin).filter(|row| row.name == name);
+        is_never_made_again(name)
+            && (rows.any(|row| row.json.is_empty())
+                || self.shared.view.access.read().is_removed(name))
     }
 
     /// What a call is after the submissions of this commit so far, where they changed it.

@@ -39,6 +39,7 @@ use super::state::View;
 use crate::access::{Replaces, SettingRow};
 use crate::domain::{AccountSid, ApplicationSid, CallId, CallSid};
 use crate::journal::{Frame, FrameKind, Scanner, Segment};
+use crate::random;
 
 pub use hook::{HOOK_CALLS_MAX, Hook, HookHead, HookOrigin};
 pub(super) use hook::{HookPiece, LoggedHook, last_of_message};
@@ -129,6 +130,9 @@ struct StateRow {
     paused: bool,
     /// The life of the data in which that was said: in another one nothing is sent until somebody says so.
     epoch: String,
+    /// Another one each time that somebody says so: a message that comes again does not find what it replaces.
+    #[serde(default)]
+    id: String,
 }
 
 /// Where a reader of the journal has stopped.
@@ -324,7 +328,7 @@ impl Store {
 
     fn state_row(&self, paused: bool) -> SettingRow {
         let epoch = self.followed_log().unwrap_or_else(|| self.epoch.clone());
-        let row = StateRow { paused, epoch };
+        let row = StateRow { paused, epoch, id: random::uuid().simple().to_string() };
         SettingRow { name: STATE.to_owned(), json: serde_json::to_vec(&row).unwrap_or_default() }
     }
 

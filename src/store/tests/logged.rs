@@ -10,7 +10,10 @@ use super::applied::BEGIN;
 use super::placing::{cdr, waiting, webhook};
 use super::same::{KnownCall, known};
 use super::*;
-use crate::access::{Account, ClusterSettings, Replaces, SettingRow, row_digest};
+use crate::access::{
+    Account, ClusterSettings, Replaces, Role, SettingRow, Token, TokenHash, TokenScope, row_digest,
+    token_row_name,
+};
 use crate::codec;
 use crate::journal::{FrameKind, Scanner};
 use crate::keys::derived;
@@ -506,6 +509,40 @@ fn alone(messages: &[Message]) -> (State, Vec<SubmissionOutcome>, Vec<Written>) 
     (state(node.store()), outcomes, written)
 }
 
+/// What an admin does, looking at what there is.
+#[derive(Debug, Clone, Copy)]
+enum Command {
+    Pause(bool),
+    Make(u8),
+    Revoke(u8),
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        any::<bool>().prop_map(Command::Pause),
+        (0..3_u8).prop_map(Command::Make),
+        (0..3_u8).prop_map(Command::Revoke),
+    ]
+}
+
+fn token_row(id: u8) -> SettingRow {
+    let token = Token {
+        id: id.to_string(),
+        name: None,
+        scope: TokenScope::Admin,
+        role: Role::Full,
+        hash: TokenHash::of(&id.to_string()),
+        created_at: 0,
+        expires_at: None,
+    };
+    let json = serde_json::to_vec(&token).unwrap();
+    SettingRow { name: token_row_name(Role::Full, &token.id), json }
+}
+
+fn token(id: u8) -> Change {
+    Change::Admin(token_row(id), Replaces::Nothing)
+}
+
 fn cases() -> u32 {
     std::env::var("LOGGED_CASES").map_or(64, |text| text.parse().unwrap())
 }
@@ -576,6 +613,35 @@ proptest! {
             prop_assert_eq!(node.store().kept().count, kept as u64);
             assert_sound(node.store());
             node.reopen(start == 0, start == 1);
+        }
+    }
+
+    /// A command that comes once more, after others, does nothing: what it replaces is not there again.
+    #[test]
+    fn commands_that_come_again_change_nothing(
+        commands in vec(command(), 1..16),
+        again in vec(any::<prop::sample::Index>(), 1..16),
+    ) {
+        let node = Node::new(true, 10);
+        let (store, mut log) = (node.store(), Vec::new());
+        let mut made = BTreeSet::new();
+        for command in commands {
+            let change = match command {
+                Command::Pause(paused) => store.forward_state(paused),
+                // The id of a token is drawn for it alone.
+                Command::Make(id) if made.insert(id) => token(id),
+                Command::Make(_) => continue,
+                Command::Revoke(id) => Change::setting(SettingRow { json: Vec::new(), ..token_row(id) }),
+            };
+            log.push((begin(), vec![(begin(), vec![change])]));
+            hand_over(store, log.len() as u64, &log[log.len() - 1]).wait().unwrap();
+        }
+        let expected = state(store).1;
+        for (seq, place) in (log.len() as u64 + 1..).zip(again) {
+            if let Some(message) = log.get(place.index(log.len().max(1))) {
+                hand_over(store, seq, message).wait().unwrap();
+            }
+            prop_assert_eq!(&state(store).1, &expected);
         }
     }
 

@@ -103,7 +103,9 @@ impl Trip {
 
     /// The log loses its end, which all nodes but one have applied, and others come in the place of that.
     fn lose_the_end(&mut self, behind: usize) {
-        let others = [1, 2].map(|more| (behind + more) % MACHINES);
+        let mut others = [1, 2].map(|more| (behind + more) % MACHINES);
+        // The first of them sends.
+        others.sort_unstable();
         let dir = tempfile::tempdir().unwrap();
         self.refuse();
         self.post(&[0, 1, 2], 3);
@@ -113,14 +115,28 @@ impl Trip {
         self.three.kill_node(behind);
         self.post(&others, 6);
         self.three.until_same(others);
+        // Some arrive, and who sent them dies before others hear of that.
+        let before = self.taken.lock().unwrap().len();
+        self.takes.store(true, Ordering::Release);
+        until("some arrive", || (self.taken.lock().unwrap().len() > before).then_some(()));
+        self.refuse();
+        self.three.kill_node(others[0]);
         self.three.stop_servers();
         self.three.put_back(&copies);
         self.three.run_servers();
         // It takes what has the numbers of what is lost, while the others still find that out.
         self.three.start_node(behind);
         self.post(&[behind], 4);
+        self.three.start_node(others[0]);
         self.three.rest();
         self.post(&[0, 1, 2], 2);
+        self.three.rest();
+        // The one that sends finds them in its journal.
+        for n in others {
+            self.three.kill_node(n);
+            self.three.start_node(n);
+        }
+        self.three.rest();
     }
 }
 

@@ -32,6 +32,7 @@ mod positions;
 mod power;
 mod quorum;
 mod register;
+mod repeats;
 mod takeover;
 mod three;
 mod writers;
