@@ -495,6 +495,18 @@ impl Log {
         Ok(purged.purged)
     }
 
+    /// Waits until the leader has in place all that a quorum has, and proves by that that it leads: it has the servers let go
+    /// of what is gone already, which takes a quorum, and is answered behind all before it. One that is cut off answers
+    /// questions for a while, as if the log ended where it had last heard of it.
+    ///
+    /// # Errors
+    /// The servers refuse it, or do not answer.
+    pub async fn settle(&self) -> Result<(), ApiError> {
+        let first = self.bounds().await?.first;
+        let _done: Purged = self.api("STREAM.PURGE", &serde_json::json!({ "seq": first })).await?;
+        Ok(())
+    }
+
     pub(super) async fn info(&self) -> Result<StreamInfo, ApiError> {
         self.api("STREAM.INFO", &serde_json::json!({})).await
     }

@@ -172,9 +172,11 @@ impl Log {
                 Err(ReadError::Api(_)) => {}
                 Err(error) => return Err(error),
             }
-            if let Ok(Some(message)) = self.ask_leader(expected).await {
-                return Ok(vec![message]);
-            }
+            let unknown = match self.ask_leader(expected).await {
+                Ok(Some(message)) => return Ok(vec![message]),
+                Ok(None) => None,
+                Err(error) => Some(error),
+            };
             let waited = begun.elapsed();
             let first = match self.bounds().await {
                 Ok(bounds) => Some(bounds.first),
@@ -188,6 +190,10 @@ impl Log {
                 return Err(ReadError::Behind { wanted: expected, first });
             }
             if waited >= HOLE_TIMEOUT {
+                // One replica is not all of them.
+                if let Some(error) = unknown {
+                    return Err(error.into());
+                }
                 let last = found.saturating_sub(1);
                 return Err(ReadError::Hole { first: expected, last, after: HOLE_TIMEOUT });
             }

@@ -6,7 +6,7 @@ use super::api;
 use super::epoch::Epoch;
 use super::log::{ApiError, Log};
 
-/// How long a difference must last. A leader that was just elected may not have all of its messages in place yet.
+/// How long a difference must last before the leader has to prove that it is one.
 const CONFIRMED: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -49,22 +49,29 @@ pub enum Sameness {
 }
 
 impl Log {
-    /// Compares this log with a position of it.
+    /// Compares this log with a position of it. A difference counts once a quorum stands behind the leader that has it:
+    /// without one it is not known.
     ///
     /// # Errors
     /// The servers do not say.
     pub async fn compare(&self, position: &Position) -> Result<Sameness, ApiError> {
         let begun = Instant::now();
+        let mut is_settled = false;
         loop {
             let found = self.compare_once(position).await?;
             let differs = matches!(
                 found,
                 Sameness::LostEnd { .. } | Sameness::OtherMessage | Sameness::Behind { .. }
             );
-            if !differs || begun.elapsed() >= CONFIRMED {
+            if !differs || is_settled {
                 return Ok(found);
             }
-            tokio::time::sleep(PAUSE).await;
+            if begun.elapsed() >= CONFIRMED {
+                self.settle().await?;
+                is_settled = true;
+            } else {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 

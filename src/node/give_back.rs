@@ -178,6 +178,8 @@ async fn look(node: &Arc<Node>, running: &Arc<Running>, found: Sameness) -> Resu
         Err(OpenError::Missing(_)) => return Err(needs(GONE.to_owned())),
         log => log?,
     };
+    // What is cut off, or has no leader, has lost nothing.
+    log.settle().await?;
     log.doubt_until(own.seq.saturating_add(DOUBTED_BEYOND));
     let bounds = log.bounds().await?;
     if log.epoch().bytes() == own.epoch {

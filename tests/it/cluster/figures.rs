@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::super::harness::{A1, Rollcall, event, send, until};
 use super::nats;
+use super::node::with_log;
 use super::register::Position;
 use super::three::{MACHINES, Setup, Three};
 use super::writers::Targets;
@@ -143,9 +144,12 @@ fn what_three_machines_cost_beside_one() {
         [nodes, servers].map(|seconds| seconds / MACHINES as f64)
     };
     let token = three.targets.token.clone();
-    let before = costs(&three);
+    let log_bytes =
+        || with_log(&three.servers, async |_, log| nats::bounds(&log).await.bytes) as f64;
+    let (before, bytes) = (costs(&three), log_bytes());
     let measured = load(&agents, &urls, &token, writers, length, &first);
-    let after = costs(&three);
+    let (after, bytes) = (costs(&three), log_bytes() - bytes);
+    eprintln!("the log: {:.0} B an event in each copy", bytes / measured.events as f64);
     let [nodes, servers] = [0, 1].map(|n| after[n] - before[n]);
     measured.say(
         "three machines, six processes on this one",

@@ -1,6 +1,6 @@
 //! Whether it is the same log.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rollcall::cluster::{AppendError, Epoch, Log, Position, Sameness};
 
@@ -86,4 +86,39 @@ async fn a_log_that_has_lost_its_end_takes_nothing_more() {
     restarted.knows(5);
     let error = restarted.append(b"more".to_vec().into(), Duration::from_secs(5)).await;
     assert_eq!(error, Err(AppendError::WentBack { seq: 3, newest: 5 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_a_quorum_is_not_believed_to_have_lost_anything() {
+    if !nats::here() {
+        return;
+    }
+    let mut servers = Servers::start(Options::default());
+    let (_connection, log) = servers.log().await;
+    for n in 1..=3_u64 {
+        assert_eq!(append(&log, b"before").await, n);
+    }
+    let leader = servers.leader(&log).await;
+    let others = [(leader + 1) % 3, (leader + 2) % 3];
+    for n in others {
+        servers.kill(n);
+    }
+    // It answers for some seconds more as if it led, and might lack what the others have.
+    let begun = Instant::now();
+    let mut answered = Duration::ZERO;
+    while begun.elapsed() < Duration::from_secs(12) {
+        let found = log.compare(&position(5, b"more")).await;
+        assert!(found.is_err(), "after {:?}: {found:?}", begun.elapsed());
+        if log.bounds().await.is_ok() {
+            answered = begun.elapsed();
+        }
+    }
+    assert!(answered > Duration::from_secs(5), "it has answered for {answered:?}");
+    for n in others {
+        servers.run(n);
+    }
+    until("what is missing is told once a quorum says so", async || {
+        log.compare(&position(5, b"more")).await == Ok(Sameness::LostEnd { last: 3 })
+    })
+    .await;
 }
