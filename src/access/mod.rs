@@ -161,13 +161,12 @@ impl Access {
     /// Takes a row over. A row of an unknown kind is of a later release: it is kept in the journal
     /// and means nothing here.
     pub fn apply(&mut self, row: &SettingRow) -> Result<(), serde_json::Error> {
-        match row_digest(&row.json) {
-            Some(digest) => drop(self.digests.insert(row.name.clone(), digest)),
-            None => {
-                self.digests.remove(&row.name);
-                if is_never_made_again(&row.name) {
-                    self.removed.insert(row.name.clone());
-                }
+        if let Some(digest) = row_digest(&row.json) {
+            self.digests.insert(row.name.clone(), digest);
+        } else {
+            self.digests.remove(&row.name);
+            if is_never_made_again(&row.name) {
+                self.removed.insert(row.name.clone());
             }
         }
         let token = row.name.strip_prefix("token/");

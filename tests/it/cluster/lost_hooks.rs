@@ -98,7 +98,7 @@ impl Trip {
             let known = bodies.entry(id).or_insert(body);
             assert_eq!(*known, body, "two webhooks have one name");
         }
-        println!("{} webhooks came {} times", ids.len(), taken.len());
+        eprintln!("{} webhooks came {} times", ids.len(), taken.len());
     }
 
     /// The log loses its end, which all nodes but one have applied, and others come in the place of that.

@@ -64,7 +64,7 @@ fn what_is_kept_for_a_day_comes_into_the_log_with_its_own_times() {
     for n in 0..MACHINES {
         three.servers.kill(n);
     }
-    let now = std::time::SystemTime::now();
+    let now = rollcall::clock::system_time();
     let begun = Instant::now();
     for hour in 0..=HOURS {
         for n in 0..MACHINES {
