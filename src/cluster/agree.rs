@@ -1,7 +1,9 @@
-//! What has to be the same on all nodes, and is not: names that two nodes have, and settings.
+//! What has to be the same on all nodes, and is not: names that two nodes have, settings, and what they hold.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
+
+use super::hints::Compared;
 
 /// Starts of one name that are remembered.
 const STARTS_MAX: usize = 4;
@@ -36,6 +38,23 @@ impl Starts {
     pub fn are_two(&self, now: Instant) -> bool {
         self.twice.is_some_and(|at| now.saturating_duration_since(at) <= TWICE)
     }
+}
+
+/// What a node holds otherwise than this one behind the same message, in words; none where that is the same, or not known.
+pub fn unlike(own: &Compared, node: &str, other: &Compared) -> Option<String> {
+    let (calls, settings) = (own.hash != other.hash, own.settings != other.settings);
+    let what = match (calls, settings) {
+        _ if own.seq != other.seq => return None,
+        (false, false) => return None,
+        (true, false) => "calls",
+        (false, true) => "tokens, accounts or other settings",
+        (true, true) => "calls and other settings",
+    };
+    Some(format!(
+        "node {node} holds other {what} than this one behind message {}: `rollcall cluster compare` looks again; seed the \
+         nodes that are wrong",
+        own.seq
+    ))
 }
 
 /// Settings that differ, in words. Each node comes with its name and all of its settings; of one without any it is not
@@ -94,6 +113,29 @@ mod tests {
         for (n, start) in ["a", "b", "c", "a"].into_iter().enumerate() {
             starts.note(start, begun);
             assert_eq!(starts.are_two(begun), n == 3);
+        }
+    }
+
+    #[test]
+    fn a_node_that_holds_something_else_behind_the_same_message_is_named() {
+        let of = |seq, hash: &str, settings: &str| {
+            let (hash, settings) = (hash.to_owned(), settings.to_owned());
+            Compared { seq, calls: 1, hash, settings }
+        };
+        let own = of(7, "a", "s");
+        for same in [of(7, "a", "s"), of(8, "b", "t")] {
+            assert_eq!(unlike(&own, "n2", &same), None, "{same:?}");
+        }
+        for (other, what) in [
+            (of(7, "b", "s"), "other calls than"),
+            (of(7, "a", "t"), "other tokens, accounts or other settings than"),
+            (of(7, "b", "t"), "other calls and other settings than"),
+        ] {
+            let said = unlike(&own, "n2", &other).unwrap();
+            assert!(
+                said.starts_with(&format!("node n2 holds {what} this one behind message 7")),
+                "{said}"
+            );
         }
     }
 

@@ -34,7 +34,7 @@ mod settings;
 mod verify;
 
 pub use crate::config::{ClusterName, WithoutQuorum};
-pub use agree::{differing, two_of_a_name};
+pub use agree::{differing, two_of_a_name, unlike};
 pub use connection::{ConnectError, Connection, Link};
 pub use epoch::{Epoch, EpochError};
 pub use follow::{Follower, Following, Stopped};

@@ -62,6 +62,15 @@ pub(super) fn is_mark(id: &MessageId, submissions: usize) -> bool {
     submissions == 0 && id.starts_with(MARK)
 }
 
+/// A new mark.
+pub(super) fn mark(node: &Node) -> Bytes {
+    let mut id = *random::uuid().as_bytes();
+    if let Some(begin) = id.first_chunk_mut() {
+        *begin = *MARK;
+    }
+    Bytes::from(assemble(node.name.as_str(), id, &[] as &[Vec<u8>]))
+}
+
 /// Waits in a thread that may block until a message is applied; false where the node stops before.
 pub(super) fn until_applied(node: &Node, running: &Running, seq: u64) -> bool {
     let (mut applied, mut stopping) = (running.applied.subscribe(), node.stopping.subscribe());
@@ -112,11 +121,7 @@ impl Node {
             return Err(StoreError::NoQuorum(why));
         }
         let epoch = running.life();
-        let mut id = *random::uuid().as_bytes();
-        if let Some(begin) = id.first_chunk_mut() {
-            *begin = *MARK;
-        }
-        let mark = Bytes::from(assemble(self.name.as_str(), id, &[] as &[Vec<u8>]));
+        let mark = mark(self);
         let begun = Instant::now();
         let seq = loop {
             match running.log.append(mark.clone(), APPEND_TIMEOUT).await {

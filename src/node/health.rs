@@ -14,7 +14,7 @@ use super::{Node, Running};
 use crate::clock;
 use crate::cluster::{
     Bounds, Epoch, Heartbeat, Hints, LeaderClock, Log, Peers, Problem, ServerReport, differing,
-    two_of_a_name, verify,
+    two_of_a_name, unlike, verify,
 };
 use crate::codec::MESSAGE_VERSION;
 use crate::domain::{Timestamp, counted};
@@ -425,14 +425,21 @@ impl Node {
         beat
     }
 
-    /// Names and settings that are not as they have to be, in words.
+    /// Names, settings and contents that are not as they have to be, in words.
     pub(super) fn disagreements(&self, now: Instant) -> Vec<String> {
+        let life = self.running().map(|running| running.life()).unwrap_or_default();
+        let compared = self.compared.lock().clone();
         let health = self.health.lock();
         let own = Some(self.name.as_str()).filter(|_| health.has_namesake(now));
         let mut found: Vec<String> =
             own.into_iter().chain(health.peers.twice(now)).map(two_of_a_name).collect();
         let others = health.peers.alive(now).map(|one| (&*one.node, &one.settings));
         found.extend(differing([(self.name.as_str(), &self.settings)].into_iter().chain(others)));
+        let others = health.peers.alive(now).filter(|beat| beat.epoch == life);
+        found
+            .extend(others.filter_map(|beat| {
+                unlike(compared.as_ref()?, &beat.node, beat.compared.as_ref()?)
+            }));
         found
     }
 

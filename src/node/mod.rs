@@ -390,6 +390,7 @@ impl Node {
         self.health.lock().begin_anew(position.seq);
         self.erasing.begin_anew();
         self.caught_up.send_replace(None);
+        *self.compared.lock() = None;
         *self.differs.lock() = Differs::default();
         self.run(log, position)
     }

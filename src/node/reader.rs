@@ -52,6 +52,7 @@ pub(super) fn hand_on(
                         compare::hash(node, running, seq);
                     }
                 }
+                Err(_) if running.halts.load(Ordering::Acquire) => return,
                 Err(why) => return node.stop_applying(why),
             }
         }
@@ -68,7 +69,7 @@ fn hand_on_one(
     stored: StoredMessage,
 ) -> Result<Applying, String> {
     let StoredMessage { seq, at, mut bytes } = stored;
-    let message = match decode_message(&bytes) {
+    let mut message = match decode_message(&bytes) {
         Ok(message) => message,
         Err(error @ MessageError::Newer(_)) => return Err(format!("message {seq}: {error}")),
         Err(error) => {
@@ -86,9 +87,7 @@ fn hand_on_one(
     }
     let own = (&*message.node == node.name.as_str()).then_some(message.id);
     node.turnover.lock().read(bytes.len(), Instant::now());
-    if give_back::ends_with(&message).is_some() {
-        give_back::turn(node, running, seq)?;
-    }
+    give_back::judge(node, running, seq, &mut message)?;
     let position = running.position(seq, message_crc(&bytes));
     drop(bytes);
     node.health.lock().lag.read(seq, at);

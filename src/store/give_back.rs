@@ -16,7 +16,9 @@ use super::outbox::{Hook, HookHead, HookLookup, Progress, TARGET, last_of_messag
 use super::parts::look_up;
 use crate::access::SettingRow;
 use crate::domain::CallId;
+use crate::index::AdminRow;
 use crate::journal::{FrameKind, Scanner};
+use crate::keys::{derived, derived_from};
 use crate::registry::CallState;
 
 /// Places of the log that are remembered, beyond which some of the older ones are left out: then more is given back than
@@ -168,6 +170,29 @@ impl Store {
         })
     }
 
+    /// Settings of these names as they are now; those that are removed, or never were, are left out.
+    ///
+    /// # Errors
+    /// The index is away.
+    pub fn settings_named(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+        let view = &self.shared.view;
+        let rows = view.index()?.admin_rows().map_err(|error| view.index_failed(&error))?;
+        let mut newest: BTreeMap<String, (u64, Vec<u8>)> = BTreeMap::new();
+        let registry = view.registry.read();
+        for AdminRow { name, seq, json } in rows.into_iter().chain(registry.admin().cloned()) {
+            let is_newer = newest.get(&name).is_none_or(|(known, _)| *known < seq);
+            if names.contains(&name) && is_newer {
+                newest.insert(name, (seq, json));
+            }
+        }
+        drop(registry);
+        let rows = newest.into_iter().map(|(name, (_, json))| (name, json));
+        Ok(rows.filter(|(_, json)| !json.is_empty()).collect())
+    }
+
     /// A hook that is still to be sent; none where it has left the journal.
     ///
     /// # Errors
@@ -184,6 +209,20 @@ impl Store {
             origin: head.origin,
         }))))
     }
+}
+
+/// What deletes on every node the call that this change gives back. A CDR of it may still come: all of its Call-IDs go, as they
+/// went where it was deleted.
+pub fn gone_instead(change: &Change) -> Vec<Change> {
+    let Some(id) = change.id() else { return Vec::new() };
+    let mut gone = vec![Change::Gone(id)];
+    if let Change::Given(call, _) = change
+        && derived_from(call).is_none()
+    {
+        let call_ids = call.call_ids().filter(|call_id| !call_id.is_empty());
+        gone.extend(call_ids.map(|call_id| Change::Gone(derived(id.account, &call_id))));
+    }
+    gone
 }
 
 /// A row as it is to be given back, where the log goes on after this message: how far a target of webhooks has got says

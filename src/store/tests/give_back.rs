@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::outbox::last_of_message;
 use super::applied::{BEGIN, Sent, apply, hand_over_at, logged_at, messages, position, sent, told};
+use super::placing::{cdr, waiting, webhook};
 use super::*;
 use crate::codec;
 
@@ -276,4 +277,35 @@ fn webhooks_of_messages_that_the_log_has_lost_are_told_from_those_that_have_thei
         ahead.collect(Depth::Erase).unwrap();
         assert_eq!(to_be_sent(&ahead)[1], expected, "{what}");
     }
+}
+
+#[test]
+fn a_cdr_brings_no_call_back_that_was_deleted_where_its_call_id_was_lost() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [ahead, behind] = [0, 1].map(|n| open(options(dirs[n].path())));
+    let at = logged_at(1);
+    let says = |event: StampedEvent| Change::Event(Box::new(event));
+    let before = sent(0x61, &[(at, vec![says(event(id(1, 7), CallStatus::Ringing, at))])]);
+    let lost = sent(0x62, &[(at, vec![says(webhook(1, 7, "sbc-7", CallStatus::InProgress, 1))])]);
+    let deleted = sent(0x63, &[(at, vec![Change::Delete(id(1, 7))])]);
+    for (store, messages) in [(&ahead, [&before, &lost]), (&behind, [&before, &deleted])] {
+        store.begin_log(BEGIN).unwrap();
+        for (seq, message) in (1..).zip(messages) {
+            apply(store, seq, message);
+        }
+    }
+    let gone = gone_instead(&ahead.given(id(1, 7)).unwrap().unwrap());
+    assert_eq!(gone.len(), 3, "{gone:?}");
+    let back = sent(0x64, &[(at, gone)]);
+    let cdr = sent(0x65, &[(at, vec![says(cdr(1, None, "sbc-7", CallStatus::Completed))])]);
+    ahead.begin_log(LogPosition { turn: 3, ..position(1, &before) }).unwrap();
+    apply_in(&ahead, 3, 2, &deleted);
+    behind.begin_log(LogPosition { turn: 3, ..position(2, &deleted) }).unwrap();
+    for store in [&ahead, &behind] {
+        apply_in(store, 3, 3, &back);
+        apply_in(store, 3, 4, &cdr);
+        assert_eq!(waiting(store), 0);
+    }
+    assert_eq!(ahead.content().unwrap(), behind.content().unwrap());
+    assert_eq!(told(&ahead).0, []);
 }

@@ -13,7 +13,7 @@ use super::super::crash::wait;
 use super::super::harness::{A1, Printed, event, until};
 use super::super::load::{Random, Trial};
 use super::log_gaps::damage;
-use super::register::Position;
+use super::register::{History, Outcome, Position};
 use super::three::{MACHINES, Setup, Three};
 use super::writers::Load;
 
@@ -77,6 +77,13 @@ impl Three {
     pub fn until_same(&self, nodes: [usize; 2]) {
         until("two nodes have applied the same", || {
             (self.position(nodes[0])? == self.position(nodes[1])?).then_some(())
+        });
+    }
+
+    /// Gives a command until it is done: it may be refused for want of a quorum.
+    fn do_at(&self, n: usize, command: &[&str]) {
+        until(&format!("{command:?} is done"), || {
+            (self.nodes[n].run(command).code == Some(0)).then_some(())
         });
     }
 
@@ -144,6 +151,17 @@ fn write(three: &Three, load: &mut Load, count: usize) {
     load.during(&targets, |progress| progress.more(count));
 }
 
+/// The places that were told since then are lost. Until that is given back nobody knows that others stand there in the log.
+fn forget_places(history: &mut History, (submissions, reads): (usize, usize)) {
+    history.reads.truncate(reads);
+    for submission in history.submissions.iter_mut().skip(submissions) {
+        if matches!(submission.outcome, Outcome::Logged(_)) {
+            // It is acknowledged, and must be there in the end.
+            submission.outcome = Outcome::Kept;
+        }
+    }
+}
+
 /// The stores of the servers are put back to what they were before. How many nodes were killed while they gave back.
 fn lose_the_end(three: &mut Three, load: &mut Load, random: &mut Random) -> usize {
     write(three, load, MORE);
@@ -161,10 +179,7 @@ fn lose_the_end(three: &mut Three, load: &mut Load, random: &mut Random) -> usiz
     three.kill_node(behind);
     write(three, load, 2 * MORE);
     let others = [1, 2].map(|more| (behind + more) % MACHINES);
-    until("the token is revoked", || {
-        let done = three.nodes[others[0]].run(&["token", "revoke", &revoked]);
-        (done.code == Some(0)).then_some(())
-    });
+    three.do_at(others[0], &["token", "revoke", &revoked]);
     let made = three.new_token(others[1]);
     three.until_same(others);
     let lost = told(three, others[0]);
@@ -194,8 +209,8 @@ fn lose_the_end(three: &mut Three, load: &mut Load, random: &mut Random) -> usiz
     kills
 }
 
-/// The servers have nothing any more, and a log is made anew on a node that has applied most.
-fn lose_all(three: &mut Three, load: &mut Load, behind: usize) {
+/// The servers have nothing any more, and a log is made anew: on a node that has applied most, or by force on one that has less.
+fn lose_all(three: &mut Three, load: &mut Load, behind: usize, is_forced: bool) {
     write(three, load, MORE);
     three.rest();
     three.kill_node(behind);
@@ -217,12 +232,13 @@ fn lose_all(three: &mut Three, load: &mut Load, behind: usize) {
     assert_eq!(refused.code, Some(1), "{refused:?}");
     let ready = three.targets.send(others[0], "GET", "/readyz", &[], "").unwrap();
     assert!(ready.body.contains("rollcall cluster create --again"), "{ready:?}");
+    let (maker, force) = if is_forced { (behind, &["--force"][..]) } else { (others[0], &[][..]) };
     until("the log is made", || {
-        let made = three.create_again(others[0], &[]);
+        let made = three.create_again(maker, force);
         (made.code == Some(0) || made.stderr.contains("is there already")).then_some(())
     });
     let now = three.rest();
-    assert!(now.epoch != lost.epoch && now.seq >= lost.seq, "{lost} {now}");
+    assert!(now.epoch != lost.epoch && (is_forced || now.seq >= lost.seq), "{lost} {now}");
     write(three, load, MORE);
     three.rest();
     three.check(load);
@@ -238,7 +254,7 @@ fn what_the_log_has_lost_comes_back_from_the_nodes() {
     let mut kills = 0;
     for round in 0..trial.rounds {
         kills += lose_the_end(&mut three, &mut load, &mut random);
-        lose_all(&mut three, &mut load, round % MACHINES);
+        lose_all(&mut three, &mut load, round % MACHINES, false);
     }
     let counted = load.history.counted();
     assert!(kills > 0 || trial.rounds < 5, "no node was killed while it gave back");
@@ -246,6 +262,59 @@ fn what_the_log_has_lost_comes_back_from_the_nodes() {
         "seed {}, {} rounds, {kills} nodes killed while they gave back: {counted}; 0 lost",
         trial.seed, trial.rounds
     );
+}
+
+#[test]
+fn a_command_after_the_loss_is_done_on_all_nodes_while_others_write() {
+    let trial = Trial::new("CLUSTER_LOST", 1);
+    // A node that is alone does not hear from others that their servers sync.
+    let setup = Setup { more: "unverified_sync = true\n", ..Setup::default() };
+    let Some(mut three) = Three::up(&setup) else { return };
+    let mut load = Load::new(trial.seed, WORKERS);
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..trial.rounds {
+        let n = round % MACHINES;
+        let others = [1, 2].map(|more| (n + more) % MACHINES);
+        three.do_at(n, &["account", "set", A1, "--name", "before"]);
+        let removed = [three.new_token(n), three.new_token(n)];
+        write(&three, &mut load, MORE);
+        three.rest();
+        let copies = three.copied(dir.path());
+        three.rest();
+        // It has nothing of what is lost, and goes on with the log as it is then.
+        three.kill_node(n);
+        three.do_at(others[0], &["account", "set", A1, "--name", "lost"]);
+        let made = three.new_token(others[1]);
+        let before = (load.history.submissions.len(), load.history.reads.len());
+        write(&three, &mut load, MORE);
+        three.until_same(others);
+        others.iter().for_each(|other| three.kill_node(*other));
+        three.stop_servers();
+        three.put_back(&copies);
+        three.run_servers();
+        three.start_node(n);
+        // On the others the account was changed, and a submission that removes it does not fit.
+        three.do_at(n, &["account", "remove", A1]);
+        let targets = three.targets.clone();
+        load.during(&targets, |progress| {
+            progress.more(MORE);
+            others.iter().for_each(|other| three.start_node(*other));
+            three.until_all_are("live");
+            progress.more(MORE);
+        });
+        forget_places(&mut load.history, before);
+        three.rest();
+        for n in 0..MACHINES {
+            let tokens = three.tokens(n);
+            assert!(!removed.iter().any(|id| tokens.contains(id)), "node {n}: {tokens:?}");
+            assert!(tokens.contains(&made), "node {n}: {tokens:?}");
+            let accounts = three.nodes[n].ok(&["account", "list", "--json"]);
+            assert!(!accounts.contains(A1), "node {n}: {accounts}");
+        }
+        three.check(&load);
+        lose_all(&mut three, &mut load, n, true);
+    }
+    eprintln!("seed {}: {}; 0 lost", trial.seed, load.history.counted());
 }
 
 #[test]

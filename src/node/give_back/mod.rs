@@ -3,7 +3,13 @@
 //! The node finds the last message that it and the log agree on, puts what has changed here since then into the log, and goes
 //! on from that message, over all that the log has behind it. Calls are joined, so that it does no harm where others give the
 //! same. Of settings the newest counts: what the log has of one behind that message is left as it is, and said once more,
-//! since this node would not take it over what it has.
+//! since this node would not take it over what it has (`rows.rs`).
+//!
+//! **Others write meanwhile**, and nobody waits for the node. So a message that gives settings says which message was the last
+//! that was looked at for it. It counts where no row of it was set in between: all who read it find that out from the log
+//! alone, and take nothing of one that does not count (`behind.rs`). Then the node reads what has come in between, and
+//! puts another one. It ends as soon as nobody sets one of the rows that it has to say for as long as one message takes
+//! to get into the log. Other messages do not hinder it, however many there are.
 //!
 //! What is given ends with a message that says so (`given`). With it numbers of messages have a new meaning: some of
 //! before were given again. So all positions that were told before it are of another life of the log
@@ -13,9 +19,17 @@
 //!
 //! * The store goes back by one commit, after all was acknowledged by the log. Whatever happens before that, the next
 //!   attempt finds the same, and gives it again.
-//! * Settings come into the log behind all messages that were looked at for them, or not at all.
+//! * Settings count only behind all messages that set them.
+//! * What ends the giving counts only where no setting is unequal any more (`rows.rs`).
+//!
+//! A call that is deleted behind that message is given as a deletion, with its Call-IDs. So is one whose time was over there:
+//! the others have deleted it, whatever is newer here. Only one of which something was heard there before, and which is
+//! active here, is active on the others as well.
 
-use std::collections::HashSet;
+mod behind;
+mod rows;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -24,21 +38,21 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use super::compare::until_applied;
+use super::compare::{self, until_applied};
 use super::{APPEND_TIMEOUT, Node, Running};
-use crate::access::{Replaces, SettingRow, row_digest};
+use crate::access::SettingRow;
 use crate::clock;
 use crate::cluster::{
-    AppendError, Bounds, Following, Log, OpenError, Position, ReadError, Sameness, Stopped,
+    AppendError, Bounds, Epoch, Following, Log, OpenError, Position, ReadError, Sameness, Stopped,
 };
-use crate::codec::{
-    LoggedChange, LoggedSetting, Message, MessageError, assemble, decode_message, encode_submission,
-};
+use crate::codec::{LoggedChange, Message, MessageError, assemble, encode_submission};
 use crate::domain::{CallId, counted};
 use crate::random;
 use crate::store::{
-    Change, ChangedSince, FILLER, LogPlace, LogPosition, StoreError, chain, given_setting, logged,
+    Change, ChangedSince, LogPlace, LogPosition, StoreError, chain, gone_instead, logged,
 };
+
+use behind::Behind;
 
 /// How often it is looked whether the log is another one.
 const LOOK: Duration = Duration::from_secs(1);
@@ -52,10 +66,8 @@ const DOUBTED_BEYOND: u64 = 1000;
 const MESSAGE_BYTES: usize = 200 * 1024;
 /// The setting that says what was given. It means nothing to the store.
 const GIVEN: &str = "given";
-/// Rows that say when a token was used: of these the greatest counts by itself.
-const USED: &str = "used/";
-/// Rows of tokens, whose ids are never given again.
-const TOKEN: &str = "token/";
+/// How long one message is tried before it is looked whether the log is still the same.
+const TRIED: Duration = Duration::from_secs(30);
 
 /// What a message says that is given back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +78,9 @@ pub(super) struct Given {
     /// It is what has changed between these messages of that log.
     from: u64,
     to: u64,
+    /// The last message that was looked at for it, and its CRC; none where that is none of this log.
+    behind: u64,
+    crc: Option<u32>,
     /// That was all.
     ends: bool,
 }
@@ -90,6 +105,27 @@ enum GiveError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Node(#[from] super::NodeError),
+    #[error("the log has lost messages that it had a moment ago")]
+    WentBack,
+}
+
+impl GiveError {
+    /// Whether the same may succeed in a moment.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Append(error) => error.passes(),
+            Self::Open(OpenError::Api { .. }) | Self::Api(_) | Self::Read(ReadError::Api(_)) => {
+                true
+            }
+            Self::Needs(_)
+            | Self::Open(_)
+            | Self::Read(_)
+            | Self::Message(_)
+            | Self::Store(_)
+            | Self::Node(_)
+            | Self::WentBack => false,
+        }
+    }
 }
 
 fn needs(what: String) -> GiveError {
@@ -105,14 +141,42 @@ fn given_by(message: &Message) -> Option<Given> {
     })
 }
 
-/// The same of the last of such messages.
-pub(super) fn ends_with(message: &Message) -> Option<Given> {
-    given_by(message).filter(|given| given.ends)
+/// Takes out of a message what does not count of what it gives back, and begins a new life of the log where it ends that. In a
+/// thread that may block.
+pub(super) fn judge(
+    node: &Arc<Node>,
+    running: &Running,
+    seq: u64,
+    message: &mut Message,
+) -> Result<(), String> {
+    let Some(given) = given_by(message) else { return Ok(()) };
+    let counts = loop {
+        match node.runtime.block_on(behind::counts(&running.log, seq, &given, message)) {
+            Ok(counts) => break counts,
+            Err(ReadError::Api(_)) if !running.halts.load(Ordering::Acquire) => {
+                if *node.stopping.borrow() {
+                    return Err("the node stops".to_owned());
+                }
+                std::thread::park_timeout(PAUSE);
+            }
+            Err(error) => {
+                return Err(format!(
+                    "whether message {seq} counts is not known: {}",
+                    chain(&error)
+                ));
+            }
+        }
+    };
+    if !counts {
+        message.submissions.iter_mut().for_each(|submission| submission.changes.clear());
+        return Ok(());
+    }
+    if given.ends { turn(node, running, seq) } else { Ok(()) }
 }
 
 /// Before the message of this number, which ends what was given, a new life of the log begins; unless this store is in it,
 /// or in a later one. In a thread that may block.
-pub(super) fn turn(node: &Arc<Node>, running: &Running, seq: u64) -> Result<(), String> {
+fn turn(node: &Arc<Node>, running: &Running, seq: u64) -> Result<(), String> {
     let before = seq.saturating_sub(1);
     if running.turn.load(Ordering::Acquire) >= seq {
         return Ok(());
@@ -132,11 +196,13 @@ pub(super) fn turn(node: &Arc<Node>, running: &Running, seq: u64) -> Result<(), 
     health.goal = goal;
     drop(health);
     node.erasing.begin_anew();
+    *node.compared.lock() = None;
     Ok(())
 }
 
 /// Looks whether the log is another one than was applied, and does what can be done, for as long as the node runs.
 pub(super) async fn watch(node: Arc<Node>) {
+    let mut read = None;
     loop {
         sleep(LOOK).await;
         let Some(running) = node.running() else { continue };
@@ -147,21 +213,30 @@ pub(super) async fn watch(node: Arc<Node>) {
         if node.stopped.lock().is_some() {
             continue;
         }
-        let Err(error) = look(&node, &running, found).await else { continue };
+        let Err(error) = look(&node, &running, found, &mut read).await else { continue };
         let why = chain(&error);
-        let is_new = node.differs.lock().why.as_ref() != Some(&why);
-        if is_new {
+        let mut differs = node.differs.lock();
+        differs.giving_back = None;
+        if differs.why.as_ref() != Some(&why) {
             tracing::warn!(
                 why,
                 "the log is not the one that was applied, and nothing was given back yet"
             );
-            node.differs.lock().why = Some(why);
+            differs.why = Some(why);
         }
     }
 }
 
+/// What was read of a log that others are to give to.
+type Read = Option<(Epoch, Behind)>;
+
 /// Does what can be done about a log that is not the one that was applied.
-async fn look(node: &Arc<Node>, running: &Arc<Running>, found: Sameness) -> Result<(), GiveError> {
+async fn look(
+    node: &Arc<Node>,
+    running: &Arc<Running>,
+    found: Sameness,
+    read: &mut Read,
+) -> Result<(), GiveError> {
     // What was handed on is applied first: the follower hands on nothing more.
     let handed_on = running.follower.handed_on();
     let mut applied = running.applied.subscribe();
@@ -198,6 +273,10 @@ async fn look(node: &Arc<Node>, running: &Arc<Running>, found: Sameness) -> Resu
         };
         if place.position.seq == own.seq {
             // All is there: a leader that was just elected did not have its end in place. The follower finds the same.
+            if running.halts.load(Ordering::Acquire) {
+                node.halt(running).await;
+                node.go_on(log, own).await?;
+            }
             return Ok(());
         }
         return give_back(node, running, log, place, place, own).await;
@@ -207,7 +286,7 @@ async fn look(node: &Arc<Node>, running: &Arc<Running>, found: Sameness) -> Resu
     };
     let end = LogPosition { epoch: log.epoch().bytes(), turn: 0, seq: after.seq, crc: after.crc };
     if own.seq < after.seq {
-        return join_given(node, running, log, own, end).await;
+        return join_given(node, running, log, own, end, read).await;
     }
     // What others lack that have come less far.
     let life = own.life();
@@ -258,9 +337,18 @@ async fn join_given(
     log: Log,
     own: LogPosition,
     end: LogPosition,
+    read: &mut Read,
 ) -> Result<(), GiveError> {
-    let behind = scan(&log, end.seq).await?;
     let life = own.life();
+    if read.as_ref().is_none_or(|(epoch, _)| *epoch != log.epoch()) {
+        let nothing = (BTreeSet::new(), BTreeMap::new());
+        *read = Some((log.epoch(), Behind::new(end.seq, nothing.0, nothing.1, (life.clone(), 0))));
+    }
+    let Some((_, behind)) = read else { return Ok(()) };
+    if let Err(error) = behind.read_to_end(&log, &node.store).await {
+        *read = None;
+        return Err(error);
+    }
     let is_enough = |(_, given): &&(u64, Given)| {
         given.life == life && given.from <= own.seq && given.to >= end.seq
     };
@@ -319,76 +407,6 @@ async fn agreement(
     Ok(places.iter().find(|place| is_whole && place.position.seq == begin).copied())
 }
 
-/// What the log has behind a message.
-#[derive(Debug, Default)]
-struct Behind {
-    last: u64,
-    /// Messages that end what somebody has given.
-    ends: Vec<(u64, Given)>,
-    /// Calls that are deleted there.
-    deleted: HashSet<CallId>,
-    /// Settings in their order, with what each replaces, and by whom they were given.
-    settings: Vec<(Option<Given>, LoggedSetting)>,
-}
-
-async fn scan(log: &Log, after: u64) -> Result<Behind, GiveError> {
-    let mut behind = Behind { last: after, ..Behind::default() };
-    loop {
-        let messages = log.read_after(behind.last).await?;
-        if messages.is_empty() {
-            let last = log.bounds().await?.last;
-            if last <= behind.last {
-                return Ok(behind);
-            }
-            sleep(PAUSE).await;
-        }
-        for stored in messages {
-            behind.note(stored.seq, decode_message(&stored.bytes)?);
-        }
-    }
-}
-
-impl Behind {
-    fn note(&mut self, seq: u64, message: Message) {
-        self.last = seq;
-        let given = given_by(&message);
-        if let Some(given) = given.clone().filter(|given| given.ends) {
-            self.ends.push((seq, given));
-        }
-        let changes = message.submissions.into_iter().flat_map(|submission| submission.changes);
-        for change in changes {
-            match change {
-                LoggedChange::Delete(id) | LoggedChange::Gone(id) | LoggedChange::Expire(id) => {
-                    self.deleted.insert(id);
-                }
-                LoggedChange::Setting(row) if ![GIVEN, FILLER].contains(&&*row.name) => {
-                    self.settings.push((given.clone(), row));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// What a setting is behind all that, where anything of it is said; what was given by nodes that had come less far
-    /// than `own` apart.
-    fn setting(&self, name: &str, own: &LogPosition) -> Option<Vec<u8>> {
-        let mut now: Option<Vec<u8>> = None;
-        for (given, row) in self.settings.iter().filter(|(_, row)| &*row.name == name) {
-            let is_older =
-                given.as_ref().is_some_and(|given| given.life == own.life() && given.to < own.seq);
-            let fits = match (&now, row.replaces) {
-                // What was there before is not known: it was right for who has sent it.
-                (None, _) | (_, Replaces::Anything) => true,
-                (Some(now), replaces) => replaces.fits(row_digest(now)),
-            };
-            if !is_older && fits {
-                now = Some(row.json.to_vec());
-            }
-        }
-        now
-    }
-}
-
 /// Gives back what has changed since `from`, and goes on behind `place`.
 async fn give_back(
     node: &Arc<Node>,
@@ -415,57 +433,49 @@ async fn give_back(
         life: own.life(),
         from: from.position.seq,
         to: own.seq,
+        behind: after,
+        crc: None,
         ends: false,
     };
-    let begun = Instant::now();
-    let (mut are_calls_given, mut told) = (false, None);
+    let behind =
+        Behind::new(after, changed.calls.clone(), changed.settings.clone(), (own.life(), own.seq));
+    let (calls, settings) = (changed.calls.len(), changed.settings.len());
+    let mut giving = Giving {
+        node,
+        log: &log,
+        changed,
+        given,
+        own,
+        behind,
+        begun: Instant::now(),
+        are_calls_given: false,
+        gone: HashSet::new(),
+    };
+    let mut told = None;
     let turn = loop {
-        let gives = async {
-            let behind = scan(&log, after).await?;
-            let is_enough = |(_, other): &&(u64, Given)| {
-                other.life == given.life && other.from <= given.from && other.to >= given.to
-            };
-            if let Some((seq, _)) = behind.ends.iter().find(is_enough) {
-                return Ok(Some(*seq));
-            }
-            if begun.elapsed() < OTHERS_FIRST && node.is_for_another(&own) {
-                return Ok(None);
-            }
-            if !are_calls_given {
-                give_calls(node, &log, &changed, &behind.deleted).await?;
-                are_calls_given = true;
-            }
-            let behind = scan(&log, after).await?;
-            give_settings(node, &log, &changed, &behind, &given, &own, after).await
-        };
-        match gives.await {
+        match giving.attempt().await {
             Ok(Some(seq)) => break seq,
-            Ok(None) | Err(GiveError::Append(AppendError::NotLast(_))) => {}
-            Err(error @ (GiveError::Store(_) | GiveError::Message(_))) => return Err(error),
-            // It passes, or the log is another one by now.
-            Err(error) => {
+            Ok(None) => {}
+            Err(error) if error.passes() && !*node.stopping.borrow() => {
                 let why = chain(&error);
                 if told.as_ref() != Some(&why) {
                     tracing::warn!(why, "what the log has lost cannot be given yet");
                     doing(format!("what was done after message {}: {why}", from.position.seq));
                     told = Some(why);
                 }
-                let is_same = match Log::open(&node.connection).await {
-                    Ok(now) => now.epoch() == log.epoch(),
-                    Err(OpenError::Missing(_)) => false,
-                    Err(_) => true,
-                };
-                if !is_same {
+                if !giving.is_same_log().await {
                     return Err(error);
                 }
+                sleep(PAUSE).await;
             }
+            Err(error) => return Err(error),
         }
-        sleep(PAUSE).await;
     };
+    giving.compare(turn).await;
     let position = LogPosition { turn, ..place.position };
     tracing::warn!(
-        calls = changed.calls.len(),
-        settings = changed.settings.len(),
+        calls,
+        settings,
         goes_on_after = after,
         turn,
         "what the log had lost is in it again, and the node goes on with it"
@@ -475,79 +485,143 @@ async fn give_back(
     Ok(node.go_on(log, position).await?)
 }
 
-/// Puts calls and webhooks into the log.
-async fn give_calls(
-    node: &Arc<Node>,
-    log: &Log,
-    changed: &ChangedSince,
-    deleted: &HashSet<CallId>,
-) -> Result<(), GiveError> {
-    let ids: Vec<CallId> = changed.calls.iter().copied().collect();
-    let mut batch = Batch::default();
-    for (n, ids) in ids.chunks(256).enumerate() {
-        let (store, ids) = (node.store.clone(), ids.to_vec());
-        let changes = blocking(move || {
-            ids.into_iter()
-                .filter_map(|id| store.given(id).transpose())
-                .collect::<Result<Vec<_>, _>>()
-        });
-        for change in changes.await? {
-            let is_deleted = change.id().filter(|id| deleted.contains(id));
-            let change = is_deleted.map_or(change, Change::Gone);
-            batch.add(node, log, change).await?;
-        }
-        let of = counted(changed.calls.len(), "call");
-        node.differs.lock().giving_back = Some(format!("{} of {of}", (n + 1) * 256));
-    }
-    for head in &changed.hooks {
-        let (store, head) = (node.store.clone(), head.clone());
-        if let Some(change) = blocking(move || store.given_hook(&head)).await? {
-            batch.add(node, log, change).await?;
-        }
-    }
-    batch.send(node, log).await
+/// What a node gives back, and how far it is with that.
+struct Giving<'a> {
+    node: &'a Arc<Node>,
+    log: &'a Log,
+    changed: ChangedSince,
+    given: Given,
+    own: LogPosition,
+    behind: Behind,
+    begun: Instant,
+    are_calls_given: bool,
+    /// Calls whose deletion was given.
+    gone: HashSet<CallId>,
 }
 
-/// Puts settings into the log, behind all that was looked at. Returns the number of the message that ends it.
-async fn give_settings(
-    node: &Arc<Node>,
-    log: &Log,
-    changed: &ChangedSince,
-    behind: &Behind,
-    given: &Given,
-    own: &LogPosition,
-    after: u64,
-) -> Result<Option<u64>, GiveError> {
-    let rows = changed.settings.iter().filter(|(name, _)| *name != GIVEN).map(|(name, json)| {
-        let is_removed_token = json.is_empty() && name.starts_with(TOKEN);
-        let json = match behind.setting(name, own) {
-            Some(now) if !is_removed_token && !name.starts_with(USED) => now,
-            _ => json.clone(),
+impl Giving<'_> {
+    /// Reads what has come in, and puts the next message that is to be put. Returns the number of the message that ends it,
+    /// once there is one that counts.
+    async fn attempt(&mut self) -> Result<Option<u64>, GiveError> {
+        self.behind.read_to_end(self.log, &self.node.store).await?;
+        let is_enough = |(_, other): &&(u64, Given)| {
+            let given = &self.given;
+            other.life == given.life && other.from <= given.from && other.to >= given.to
         };
-        given_setting(name.clone(), json, after)
-    });
-    let mut parts: Vec<Vec<Change>> = vec![Vec::new()];
-    let mut bytes = 0;
-    for row in rows {
-        let weight = row.name.len() + row.json.len() + 32;
-        if bytes + weight > MESSAGE_BYTES {
-            parts.push(Vec::new());
-            bytes = 0;
+        let end = self.behind.ends.iter().find(is_enough).map(|(seq, _)| *seq);
+        if end.is_some() {
+            // Some may have been deleted while they were given.
+            self.give_gone().await?;
+            return Ok(end);
         }
-        bytes += weight;
-        if let Some(part) = parts.last_mut() {
-            part.push(Change::setting(row));
+        if self.begun.elapsed() < OTHERS_FIRST && self.node.is_for_another(&self.own) {
+            sleep(PAUSE).await;
+            return Ok(None);
         }
+        if !self.are_calls_given {
+            self.give_calls().await?;
+            self.are_calls_given = true;
+            return Ok(None);
+        }
+        self.give_gone().await?;
+        self.give_settings().await?;
+        Ok(None)
     }
-    let (mut last, count) = (behind.last, parts.len());
-    for (n, mut changes) in parts.into_iter().enumerate() {
-        let given = Given { ends: n + 1 == count, ..given.clone() };
+
+    /// Puts calls and webhooks into the log: a call as it is here, or its deletion where it is deleted in the log.
+    async fn give_calls(&mut self) -> Result<(), GiveError> {
+        let (node, log) = (self.node, self.log);
+        let ids: Vec<CallId> = self.changed.calls.iter().copied().collect();
+        let of = counted(ids.len(), "call");
+        let (mut batch, mut gone) = (Batch::default(), Vec::new());
+        for (n, ids) in ids.chunks(256).enumerate() {
+            for change in given_calls(node, ids).await? {
+                match change.id().filter(|_| self.is_gone(&change)) {
+                    None => batch.add(node, log, change).await?,
+                    Some(id) => {
+                        batch.add_all(node, log, gone_instead(&change)).await?;
+                        gone.push(id);
+                    }
+                }
+            }
+            node.differs.lock().giving_back = Some(format!("{} of {of}", (n + 1) * 256));
+        }
+        for head in &self.changed.hooks {
+            let (store, head) = (node.store.clone(), head.clone());
+            if let Some(change) = blocking(move || store.given_hook(&head)).await? {
+                batch.add(node, log, change).await?;
+            }
+        }
+        batch.send(node, log).await?;
+        self.gone.extend(gone);
+        Ok(())
+    }
+
+    /// Puts into the log the deletions of calls that were deleted there since they were given.
+    async fn give_gone(&mut self) -> Result<(), GiveError> {
+        let may_be = self.behind.calls.gone().filter(|id| !self.gone.contains(id));
+        let may_be: Vec<CallId> = may_be.collect();
+        let (mut batch, mut gone) = (Batch::default(), Vec::new());
+        for ids in may_be.chunks(256) {
+            for change in given_calls(self.node, ids).await? {
+                if self.is_gone(&change) {
+                    batch.add_all(self.node, self.log, gone_instead(&change)).await?;
+                    gone.extend(change.id());
+                }
+            }
+        }
+        batch.send(self.node, self.log).await?;
+        self.gone.extend(gone);
+        Ok(())
+    }
+
+    /// Whether a call that is given is deleted in the log.
+    fn is_gone(&self, change: &Change) -> bool {
+        let is_live = matches!(change, Change::Given(call, _) if call.live());
+        change.id().is_some_and(|id| self.behind.calls.is_gone(id, is_live))
+    }
+
+    /// Puts settings into the log that are not the same everywhere, as many as go into a message, and says that this is the end
+    /// where these are all.
+    async fn give_settings(&mut self) -> Result<(), GiveError> {
+        let (store, unequal) = (self.node.store.clone(), self.behind.rows.unequal().clone());
+        let own = blocking(move || store.settings_named(&unequal)).await?;
+        let (rows, is_all) = self.behind.rows.next(&own);
+        let (behind, crc) = self.behind.looked_at();
+        let given = Given { behind, crc, ends: is_all, ..self.given.clone() };
         let json = serde_json::to_vec(&given).unwrap_or_default();
-        changes.insert(0, Change::setting(SettingRow { name: GIVEN.to_owned(), json }));
-        let message = message_of(node, &changes)?;
-        last = log.append_behind(last, message, APPEND_TIMEOUT).await?;
+        let given = SettingRow { name: GIVEN.to_owned(), json };
+        let changes: Vec<Change> = [given].into_iter().chain(rows).map(Change::setting).collect();
+        let seq = self.log.append(message_of(self.node, &changes)?, APPEND_TIMEOUT).await?;
+        self.behind.read_to(self.log, &self.node.store, seq).await
     }
-    Ok(Some(last))
+
+    /// Has all nodes compare what they hold behind what this one has given. They tell where that differs.
+    async fn compare(&self, turn: u64) {
+        let mut ends = self.behind.ends.iter();
+        if !ends.any(|(seq, given)| *seq == turn && given.node == self.node.name.as_str()) {
+            return;
+        }
+        if let Err(error) = self.log.append(compare::mark(self.node), APPEND_TIMEOUT).await {
+            tracing::warn!(error = chain(&error), "the nodes are not compared");
+        }
+    }
+
+    /// Whether what was read is still in the log; also where that is not known.
+    async fn is_same_log(&self) -> bool {
+        match Log::open(&self.node.connection).await {
+            Ok(now) if now.epoch() != self.log.epoch() => false,
+            Ok(_) => self.behind.is_there(self.log).await.unwrap_or(true),
+            Err(OpenError::Missing(_)) => false,
+            Err(_) => true,
+        }
+    }
+}
+
+/// What gives back these calls, as they are now.
+async fn given_calls(node: &Node, ids: &[CallId]) -> Result<Vec<Change>, StoreError> {
+    let (store, ids) = (node.store.clone(), ids.to_vec());
+    blocking(move || ids.into_iter().filter_map(|id| store.given(id).transpose()).collect()).await
 }
 
 /// Changes that go into one message.
@@ -568,6 +642,18 @@ impl Batch {
         Ok(())
     }
 
+    async fn add_all(
+        &mut self,
+        node: &Arc<Node>,
+        log: &Log,
+        changes: Vec<Change>,
+    ) -> Result<(), GiveError> {
+        for change in changes {
+            self.add(node, log, change).await?;
+        }
+        Ok(())
+    }
+
     async fn send(&mut self, node: &Arc<Node>, log: &Log) -> Result<(), GiveError> {
         let changes = std::mem::take(&mut self.changes);
         self.bytes = 0;
@@ -575,11 +661,16 @@ impl Batch {
             return Ok(());
         }
         let message = message_of(node, &changes)?;
+        let begun = Instant::now();
         loop {
             match log.append(message.clone(), APPEND_TIMEOUT).await {
                 Ok(_) => return Ok(()),
                 // What is there twice changes nothing.
-                Err(error) if error.passes() && !*node.stopping.borrow() => sleep(PAUSE).await,
+                Err(error)
+                    if error.passes() && begun.elapsed() < TRIED && !*node.stopping.borrow() =>
+                {
+                    sleep(PAUSE).await;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
