@@ -11,6 +11,7 @@ mod session;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use account::{Account, Keep};
@@ -46,8 +47,8 @@ pub struct Access {
     is_demo: bool,
     /// What every setting is, by its name.
     digests: HashMap<String, RowDigest>,
-    /// The names of tokens and sessions that are removed.
-    removed: HashSet<String>,
+    /// Tokens and sessions that are removed, by [`hash_of`] their names: there are more of them each day.
+    removed: HashSet<u64>,
     refused: AtomicU64,
 }
 
@@ -91,6 +92,10 @@ pub fn is_never_made_again(name: &str) -> bool {
 struct LastUsed {
     last: AtomicU64,
     stored: u64,
+}
+
+fn hash_of(name: &str) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(name)
 }
 
 /// One setting as the journal has it: a name and JSON, empty where it is removed.
@@ -166,7 +171,7 @@ impl Access {
         } else {
             self.digests.remove(&row.name);
             if is_never_made_again(&row.name) {
-                self.removed.insert(row.name.clone());
+                self.removed.insert(hash_of(&row.name));
             }
         }
         let token = row.name.strip_prefix("token/");
@@ -248,7 +253,7 @@ impl Access {
 
     /// Whether it is the name of a token or a session that is removed.
     pub fn is_removed(&self, name: &str) -> bool {
-        self.removed.contains(name)
+        self.removed.contains(&hash_of(name))
     }
 
     /// The token with this value, unless it has expired.

@@ -33,6 +33,8 @@ const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A replica that is not current is away where the leader has not heard of it for so long.
 const SILENT: Duration = Duration::from_secs(3);
 const STATUS_TOO_MANY: u16 = 429;
+/// What follows the root in a subject that the stream does not take.
+const NO_MESSAGE_HAS: &str = "none.none";
 
 /// Bytes of the largest message that a request with so large a body may need: it is passed on as it came, too. None
 /// where no message may be so large.
@@ -496,14 +498,15 @@ impl Log {
     }
 
     /// Waits until the leader has in place all that a quorum has, and proves by that that it leads: it has the servers let go
-    /// of what is gone already, which takes a quorum, and is answered behind all before it. One that is cut off answers
-    /// questions for a while, as if the log ended where it had last heard of it.
+    /// of the messages of a subject that none has, which takes a quorum, and is answered behind all before it. One that is
+    /// cut off answers questions for a while, as if the log ended where it had last heard of it.
     ///
     /// # Errors
     /// The servers refuse it, or do not answer.
     pub async fn settle(&self) -> Result<(), ApiError> {
-        let first = self.bounds().await?.first;
-        let _done: Purged = self.api("STREAM.PURGE", &serde_json::json!({ "seq": first })).await?;
+        let nothing =
+            serde_json::json!({ "filter": format!("{}{NO_MESSAGE_HAS}", self.shared.root) });
+        let _none: Purged = self.api("STREAM.PURGE", &nothing).await?;
         Ok(())
     }
 

@@ -58,24 +58,40 @@ impl Store {
         let with_log = all.iter().filter(|segment| segment.may_have_log());
         let left_out = with_log.clone().count().saturating_sub(segments);
         let mut places: Vec<LogPlace> = Vec::new();
+        // The life of the log to which it went back last, and from where on what it did has to be given once more, should the
+        // log lose something before that life has begun.
+        let mut back = None;
         for segment in with_log.skip(left_out) {
             let mut scanner = Scanner::new(segment)?;
             while let Some((_, frame)) = scanner.next_frame()? {
                 if frame.kind != FrameKind::Applied || frame.seq > published {
                     continue;
                 }
-                let Some(AppliedFrame { position, .. }) = AppliedFrame::read(frame.body) else {
+                let Some(AppliedFrame { position, goes_back, .. }) = AppliedFrame::read(frame.body)
+                else {
                     continue;
                 };
                 let is_before = |place: &LogPlace| {
                     place.position.epoch == position.epoch && place.position.seq < position.seq
                 };
-                let mut end = frame.seq;
+                let (mut end, mut is_known) = (frame.seq, !goes_back);
                 while let Some(place) = places.pop_if(|place| !is_before(place)) {
                     // It went back to this place: what it did behind it before may have to be given once more.
                     if (place.position.seq, place.position.crc) == (position.seq, position.crc) {
                         end = end.min(place.end);
+                        is_known = true;
                     }
+                }
+                if !is_known && left_out > 0 {
+                    return self.log_places(segments.saturating_mul(2));
+                }
+                if goes_back {
+                    back = Some((position.turn, end));
+                } else if let Some((turn, from)) = back
+                    && turn == position.turn
+                    && position.seq < turn
+                {
+                    end = end.min(from);
                 }
                 places.push(LogPlace { position, end });
                 if places.len() > PLACES_MAX {
@@ -225,10 +241,15 @@ pub fn gone_instead(change: &Change) -> Vec<Change> {
     gone
 }
 
+/// Whether a row says how far a target of webhooks has got.
+pub fn is_progress(name: &str) -> bool {
+    name.starts_with(TARGET)
+}
+
 /// A row as it is to be given back, where the log goes on after this message: how far a target of webhooks has got says
 /// nothing of numbers that the log gives again.
 pub fn given_setting(name: String, json: Vec<u8>, after: u64) -> SettingRow {
-    let progress = name.starts_with(TARGET).then(|| Progress::read(&json)).flatten();
+    let progress = is_progress(&name).then(|| Progress::read(&json)).flatten();
     let json = match progress {
         Some(mut progress) => {
             progress.back_to(last_of_message(after));

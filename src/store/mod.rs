@@ -91,7 +91,7 @@ pub use compactor::retention::{Expiring, RemovalReason};
 pub use count::{Counting, StatusCount};
 pub use data_dir::{FORMAT, Lock, UNFINISHED, begin, read_format};
 pub use error::{OpenError, StoreError, chain};
-pub use give_back::{ChangedSince, LogPlace, given_setting, gone_instead};
+pub use give_back::{ChangedSince, LogPlace, given_setting, gone_instead, is_progress};
 pub use kept::KeptMessages;
 pub use list::{Listing, Slice};
 pub use log_map::LogPoint;

@@ -136,7 +136,10 @@ impl Behind {
         let message = decode_message(&stored.bytes)?;
         let given = given_by(&message);
         let counts = match &given {
-            Some(given) => counts(log, stored.seq, given, &message).await?,
+            Some(given) => {
+                let counts = counts(log, stored.seq, given, &message).await?;
+                counts.ok_or(GiveError::WentBack)?
+            }
             None => true,
         };
         (self.last, self.crc) = (stored.seq, Some(message_crc(&stored.bytes)));
@@ -146,20 +149,17 @@ impl Behind {
         for submission in &message.submissions {
             submission.changes.iter().for_each(|change| self.calls.note(change));
             let settings: Vec<_> = settings(submission).collect();
-            match &given {
-                Some(given) => {
-                    let is_older = given.life == self.life && given.to < self.to;
-                    self.rows.given(&settings, is_older);
-                }
-                None => {
-                    let own = |name: &str| {
-                        store.access(|access| Own {
-                            digest: access.digest(name),
-                            is_removed: access.is_removed(name),
-                        })
-                    };
-                    self.rows.submitted(&settings, own);
-                }
+            if let Some(given) = &given {
+                let is_older = given.life == self.life && given.to < self.to;
+                self.rows.given(&settings, is_older);
+            } else {
+                let own = |name: &str| {
+                    store.access(|access| Own {
+                        digest: access.digest(name),
+                        is_removed: access.is_removed(name),
+                    })
+                };
+                self.rows.submitted(&settings, own);
             }
         }
         self.ends.extend(given.filter(|given| given.ends).map(|given| (stored.seq, given)));
@@ -181,7 +181,8 @@ fn names(message: &Message) -> impl Iterator<Item = &str> {
 }
 
 /// Whether a message counts that is given back: where the log is the one that was looked at for it, and none of its
-/// settings was set since. That depends on the log alone, and is the same for all who read it.
+/// settings was set since. That depends on the log alone, and is the same for all who read it. None where the log has lost
+/// the message meanwhile.
 ///
 /// # Errors
 /// The messages since cannot be read.
@@ -190,22 +191,29 @@ pub(super) async fn counts(
     seq: u64,
     given: &Given,
     message: &Message,
-) -> Result<bool, ReadError> {
+) -> Result<Option<bool>, ReadError> {
     let own: HashSet<&str> = names(message).collect();
     let mut last = given.behind.saturating_sub(u64::from(given.crc.is_some()));
     if given.behind >= seq {
-        return Ok(false);
+        return Ok(Some(false));
     }
     while last + 1 < seq {
         let messages = log.read_after(last).await?;
         if messages.is_empty() {
             sleep(PAUSE).await;
+            if log.bounds().await?.last < seq {
+                // Unless a leader says so that is cut off.
+                log.settle().await?;
+                if log.bounds().await?.last < seq {
+                    return Ok(None);
+                }
+            }
         }
         for stored in messages.iter().take_while(|stored| stored.seq < seq) {
             last = stored.seq;
             if last == given.behind {
                 if given.crc != Some(message_crc(&stored.bytes)) {
-                    return Ok(false);
+                    return Ok(Some(false));
                 }
                 continue;
             }
@@ -213,11 +221,11 @@ pub(super) async fn counts(
                 ApiError::Unreadable(format!("message {}: {}", stored.seq, chain(&error)))
             })?;
             if names(&between).any(|name| own.contains(name)) {
-                return Ok(false);
+                return Ok(Some(false));
             }
         }
     }
-    Ok(true)
+    Ok(Some(true))
 }
 
 #[cfg(test)]

@@ -152,7 +152,8 @@ pub(super) fn judge(
     let Some(given) = given_by(message) else { return Ok(()) };
     let counts = loop {
         match node.runtime.block_on(behind::counts(&running.log, seq, &given, message)) {
-            Ok(counts) => break counts,
+            // A log that does not have it any more is gone back to before it, and read again.
+            Ok(counts) => break counts.unwrap_or(false),
             Err(ReadError::Api(_)) if !running.halts.load(Ordering::Acquire) => {
                 if *node.stopping.borrow() {
                     return Err("the node stops".to_owned());
@@ -253,11 +254,14 @@ async fn look(
         Err(OpenError::Missing(_)) => return Err(needs(GONE.to_owned())),
         log => log?,
     };
-    // What is cut off, or has no leader, has lost nothing.
-    log.settle().await?;
     log.doubt_until(own.seq.saturating_add(DOUBTED_BEYOND));
+    let is_of_own_epoch = log.epoch().bytes() == own.epoch;
+    if is_of_own_epoch {
+        // What is cut off, or has no leader, has lost nothing.
+        log.settle().await?;
+    }
     let bounds = log.bounds().await?;
-    if log.epoch().bytes() == own.epoch {
+    if is_of_own_epoch {
         if node.refusal().is_some() {
             // It would not be safe there.
             return Ok(());

@@ -15,7 +15,7 @@ use crate::access::{
     CLUSTER, Replaces, RowDigest, RowOfUse, SettingRow, is_never_made_again, row_digest,
 };
 use crate::codec::LoggedSetting;
-use crate::store::{FILLER, given_setting};
+use crate::store::{FILLER, given_setting, is_progress};
 
 /// Rows that say when a token was used: of these the greatest counts by itself.
 const USED: &str = "used/";
@@ -51,6 +51,13 @@ pub(super) struct Own {
     pub is_removed: bool,
 }
 
+/// What others hold of a setting.
+enum Held {
+    Unknown,
+    /// None where there is none.
+    Is(Option<RowDigest>),
+}
+
 #[derive(Debug)]
 struct Logged {
     /// What it is where the log was followed.
@@ -72,18 +79,18 @@ impl Rows {
         let mut is_done = true;
         for row in settings.clone() {
             let name = &*row.name;
-            let held = staged.get(name).copied().or_else(|| self.held(name, &own));
+            let held = staged.get(name).map_or_else(|| self.held(name, &own), |now| Held::Is(*now));
             // What is not known was right for who has sent it.
             let fits = match held {
                 // The message that made it may have come once more.
-                Some(None) if is_never_made_again(name) => {
+                Held::Is(None) if is_never_made_again(name) => {
                     let is_removed = staged.contains_key(name)
                         || self.logged.contains_key(name)
                         || own(name).is_removed;
                     !is_removed && row.replaces.fits(None)
                 }
-                Some(held) => row.replaces.fits(held),
-                None => true,
+                Held::Is(held) => row.replaces.fits(held),
+                Held::Unknown => true,
             };
             is_done &= row.replaces == Replaces::Anything || fits;
             staged.insert(name, row_digest(&row.json));
@@ -95,7 +102,8 @@ impl Rows {
             if is_done || may_be_kept {
                 self.set(&row.name, &row.json, true);
             }
-            if is_unequal {
+            // A sender that did not know of the loss yet may have said that webhooks were sent whose numbers are given anew.
+            if is_unequal || is_progress(&row.name) {
                 self.unequal.insert(row.name.to_string());
             }
         }
@@ -116,14 +124,14 @@ impl Rows {
         }
     }
 
-    /// What those that have followed the log hold; none where that is not known.
-    fn held(&self, name: &str, own: impl Fn(&str) -> Own) -> Option<Option<RowDigest>> {
+    /// What those that have followed the log hold.
+    fn held(&self, name: &str, own: impl Fn(&str) -> Own) -> Held {
         match self.logged.get(name) {
             // Not what was sent is stored of it.
-            _ if name == CLUSTER => None,
-            Some(logged) => Some(row_digest(&logged.json)),
-            None if self.changed.contains_key(name) => None,
-            None => Some(own(name).digest),
+            _ if name == CLUSTER => Held::Unknown,
+            Some(logged) => Held::Is(row_digest(&logged.json)),
+            None if self.changed.contains_key(name) => Held::Unknown,
+            None => Held::Is(own(name).digest),
         }
     }
 

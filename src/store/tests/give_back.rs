@@ -62,6 +62,9 @@ fn what_a_store_has_applied_and_the_log_has_lost_is_everywhere_again() {
     assert_eq!((again.position.turn, again.end), (6, place.end));
     assert_eq!(ahead.log_epoch().unwrap(), format!("{}.6", "e1".repeat(16)));
     apply_in(&ahead, 6, 5, &news);
+    // Nor is less given where the log loses more before what was given is there.
+    let later = *ahead.log_places(usize::MAX).unwrap().0.last().unwrap();
+    assert_eq!((later.position.seq, later.end), (5, place.end));
     ahead.close().unwrap();
     drop(ahead);
     ahead = open(Options { rebuild: true, ..options(dirs[0].path()) });

@@ -288,7 +288,9 @@ fn a_command_after_the_loss_is_done_on_all_nodes_while_others_write() {
         let before = (load.history.submissions.len(), load.history.reads.len());
         write(&three, &mut load, MORE);
         three.until_same(others);
-        others.iter().for_each(|other| three.kill_node(*other));
+        for other in others {
+            three.kill_node(other);
+        }
         three.stop_servers();
         three.put_back(&copies);
         three.run_servers();
@@ -298,7 +300,9 @@ fn a_command_after_the_loss_is_done_on_all_nodes_while_others_write() {
         let targets = three.targets.clone();
         load.during(&targets, |progress| {
             progress.more(MORE);
-            others.iter().for_each(|other| three.start_node(*other));
+            for other in others {
+                three.start_node(other);
+            }
             three.until_all_are("live");
             progress.more(MORE);
         });

@@ -189,7 +189,10 @@ fn part(
     for n in 0..MACHINES {
         let is_ready = !cut.unsure.contains(&n);
         until(&format!("node {n} is ready for lists: {is_ready} ({partition:?})"), || {
-            (three.is_ready(n, "") == is_ready).then_some(())
+            // Who lacks the last messages that another one has shows less, until somebody orders something again.
+            let lacks = || cut.away.len() == MACHINES && three.lacks_some(n);
+            let ready = three.is_ready(n, "");
+            (ready == is_ready || !ready && lacks()).then_some(())
         });
         let is_away = cut.away.contains(&n);
         let takes = !(is_away && n == refuses);
@@ -310,6 +313,12 @@ impl Three {
     fn is_ready(&self, n: usize, what: &str) -> bool {
         let answer = self.targets.send(n, "GET", &format!("/readyz{what}"), &[], "");
         answer.is_some_and(|answer| answer.status == 200)
+    }
+
+    /// Whether another node has applied more.
+    fn lacks_some(&self, n: usize) -> bool {
+        let applied = |n| self.position(n).map(|position| position.seq);
+        (0..MACHINES).any(|other| applied(other) > applied(n))
     }
 
     /// The number of the last message that a server has.
