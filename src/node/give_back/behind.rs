@@ -254,14 +254,18 @@ mod tests {
             (vec![&stale, &heard, &expire], true, false),
         ] {
             let mut calls = Calls { changed: [id(1)].into(), ..Calls::default() };
-            changes.iter().for_each(|change| calls.note(change));
+            for change in &changes {
+                calls.note(change);
+            }
             let found = (calls.is_gone(id(1), false), calls.is_gone(id(1), true));
             assert_eq!(found, (is_gone, is_gone_if_live), "{changes:?}");
             assert_eq!(calls.gone().count(), usize::from(is_gone));
         }
         // Nothing is kept of others.
         let mut calls = Calls::default();
-        [&heard, &delete, &expire].into_iter().for_each(|change| calls.note(change));
+        for change in [&heard, &delete, &expire] {
+            calls.note(change);
+        }
         assert_eq!(calls.gone().count() + calls.heard.len(), 0);
     }
 }

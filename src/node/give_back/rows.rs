@@ -316,7 +316,9 @@ mod tests {
         fn write(&mut self, draft: &Draft, changed: &State) {
             let submission = submission(draft, &self.follower);
             if apply(&mut self.follower, &submission) {
-                submission.iter().for_each(|row| set(&mut self.set, &row.name, &row.json));
+                for row in &submission {
+                    set(&mut self.set, &row.name, &row.json);
+                }
             } else {
                 self.is_guessed |= submission.iter().any(|row| changed.contains_key(&*row.name));
             }
@@ -388,7 +390,9 @@ mod tests {
                     && let Logged::Given { rows, .. } = &self.log[last]
                 {
                     apply(&mut self.follower, rows);
-                    rows.iter().for_each(|row| drop(unknown.remove(&*row.name)));
+                    for row in rows {
+                        unknown.remove(&*row.name);
+                    }
                 }
             }
         }
