@@ -19,7 +19,7 @@ use crate::store::{StoreError, chain};
 const MARK: &[u8; 8] = b"compare\0";
 /// How long the hashes of all nodes are waited for.
 const LONGEST: Duration = Duration::from_mins(5);
-/// A node that says nothing for so long is not waited for.
+/// A node that says nothing for so long, while it is waited for, is not waited for any more.
 const SILENT: Duration = Duration::from_secs(15);
 /// How long it is tried to put the mark into the log: a leader may just be elected.
 const ELECTION: Duration = Duration::from_secs(10);
@@ -141,8 +141,9 @@ impl Node {
                 .map(|b| b.node.clone())
                 .collect()
         };
+        let asked = Instant::now();
         let _or_not = timeout(LONGEST, async {
-            while self.are_awaited(seq, &alive) {
+            while self.are_awaited(seq, &alive, asked) {
                 sleep(PAUSE).await;
             }
         })
@@ -150,15 +151,17 @@ impl Node {
         Ok(Comparison { seq, nodes: self.contents(seq, &alive) })
     }
 
-    /// Whether this node, or one of these that is heard, has yet to say what it held.
-    fn are_awaited(&self, seq: u64, others: &[String]) -> bool {
+    /// Whether this node, or one of these that is heard, has yet to say what it held. One that was away before it was asked has
+    /// time as well.
+    fn are_awaited(&self, seq: u64, others: &[String], asked: Instant) -> bool {
         let contents = self.contents(seq, others);
         let missing = contents.iter().filter(|node| node.hash.is_none());
         let health = self.health.lock();
         let heard: Vec<_> = health.peers.all(Instant::now()).collect();
         let is_silent = |name: &str| {
             let peer = heard.iter().find(|(beat, _)| beat.node == name);
-            name != self.name.as_str() && peer.is_none_or(|(_, ago)| *ago > SILENT)
+            let ago = peer.map_or(asked.elapsed(), |(_, ago)| asked.elapsed().min(*ago));
+            name != self.name.as_str() && ago > SILENT
         };
         missing.into_iter().any(|node| !is_silent(&node.node))
     }
