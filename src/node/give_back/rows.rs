@@ -402,6 +402,20 @@ mod tests {
         vec(vec((0..NAMES.len(), 0_u8..4, 0_u8..9), 1..4), 0..most)
     }
 
+    #[test]
+    fn how_far_webhooks_are_is_said_again_though_nothing_of_it_was_lost() {
+        let row = |name: &str| LoggedSetting {
+            name: name.into(),
+            json: (*b"{}").into(),
+            replaces: Replaces::Anything,
+        };
+        let mut rows = Rows::new(BTreeMap::new(), 7);
+        for name in ["account/a", "forward/crm"] {
+            rows.submitted(&[&row(name)], |_| Own { digest: None, is_removed: false });
+        }
+        assert_eq!(rows.unequal().iter().collect::<Vec<_>>(), ["forward/crm"]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         /// Three nodes: one that follows the log, one that had come less far in what is lost, and one that had all of it.
