@@ -28,16 +28,6 @@ fn ready(node: &Rollcall, what: &str) -> Answer {
     node.send("GET", &format!("/readyz{what}"), &[], b"").unwrap()
 }
 
-/// Waits until all nodes have applied all that there is. Returns the number of the last message.
-fn rest(three: &Three) -> u64 {
-    until("all nodes have applied the same", || {
-        let all: Vec<_> = three.nodes.iter().map(figures).collect();
-        let applied = all.first()?["applied"].as_u64()?;
-        let is_all = |one: &Value| one["applied"] == applied && one["last"] == applied;
-        all.iter().all(is_all).then_some(applied)
-    })
-}
-
 /// Sends an event of a call to a node.
 fn post(three: &Three, n: usize, call: u32) -> Answer {
     let headers = [("content-type", "application/json")];
@@ -131,7 +121,7 @@ fn a_store_that_was_alone_begins_a_log_and_the_others_begin_with_its_backup() {
 fn a_message_of_a_later_release_stops_a_node_which_says_so_and_passes_over_nothing() {
     let Some(three) = Three::up(&Setup::default()) else { return };
     assert_eq!(post(&three, 0, 1).status, 204);
-    let before = rest(&three);
+    let before = three.rest().seq;
     with_log(&three.servers, async |_, log| {
         let later = log.append(vec![200; 40].into(), Duration::from_secs(5)).await;
         assert_eq!(later, Ok(before + 1));
@@ -163,7 +153,7 @@ fn a_message_of_a_later_release_stops_a_node_which_says_so_and_passes_over_nothi
 fn a_node_that_is_further_behind_than_the_log_reaches_says_so_and_is_not_ready() {
     let Some(mut three) = Three::up(&Setup::default()) else { return };
     assert_eq!(post(&three, 0, 1).status, 204);
-    rest(&three);
+    three.rest();
     three.kill_node(2);
     for call in 2..5 {
         assert_eq!(post(&three, 0, call).status, 204);
@@ -189,7 +179,7 @@ fn a_node_that_is_further_behind_than_the_log_reaches_says_so_and_is_not_ready()
 fn a_log_that_was_made_anew_gets_nothing_from_nodes_that_have_applied_another() {
     let Some(three) = Three::up(&Setup::default()) else { return };
     assert_eq!(post(&three, 0, 1).status, 204);
-    rest(&three);
+    three.rest();
     let other = Epoch::from_bytes([0x77; 16]);
     with_log(&three.servers, async |connection, log| {
         remove(&connection, &log).await;
@@ -312,7 +302,7 @@ fn what_is_larger_than_the_servers_take_is_refused_with_the_key_that_says_how_la
     for half in events.chunks(500) {
         assert_eq!(send(half).status, 204);
     }
-    rest(&three);
+    three.rest();
     for n in 0..3 {
         let list = three.targets.send(n, "GET", &path, &[], "").unwrap();
         assert_eq!(list.json().as_array().unwrap().len(), 1000);
@@ -323,7 +313,7 @@ fn what_is_larger_than_the_servers_take_is_refused_with_the_key_that_says_how_la
 fn all_that_was_kept_comes_into_the_log_and_is_let_go_of() {
     let Some(mut three) = Three::up(&Setup::default()) else { return };
     assert_eq!(post(&three, 0, 1).status, 204);
-    rest(&three);
+    three.rest();
     three.servers.kill(0);
     three.servers.kill(1);
     for call in 2..62 {
@@ -334,7 +324,7 @@ fn all_that_was_kept_comes_into_the_log_and_is_let_go_of() {
     three.servers.run(0);
     three.servers.run(1);
     until("nothing is kept", || (figures(&three.nodes[0])["kept"]["count"] == 0).then_some(()));
-    rest(&three);
+    three.rest();
     let path = format!("/v1/Accounts/{A1}/Calls");
     for n in 0..3 {
         let list = three.targets.send(n, "GET", &path, &[], "").unwrap();
@@ -346,7 +336,7 @@ fn all_that_was_kept_comes_into_the_log_and_is_let_go_of() {
 fn a_node_says_how_it_is_to_people_and_to_what_watches_it() {
     let Some(three) = Three::up(&Setup::default()) else { return };
     assert_eq!(post(&three, 0, 1).status, 204);
-    let at = rest(&three);
+    let at = three.rest().seq;
     let figures = figures(&three.nodes[1]);
     assert_eq!(figures["applied"], at);
     assert_eq!((&figures["cluster"], &figures["node"]), (&"pbx".into(), &"node2".into()));

@@ -114,13 +114,21 @@ impl Three {
 
     /// The server that leads the log, as servers say.
     pub fn leader(&self) -> usize {
-        until("the log has a leader", || {
-            let leader = (0..MACHINES).find_map(|n| {
-                let said = self.jetstream(n)?;
-                stream_in(&said)?["cluster"]["leader"].as_str().map(ToOwned::to_owned)
-            });
-            Some(self.servers.place_of(&leader?))
-        })
+        until("the log has a leader", || self.said_leader())
+    }
+
+    fn said_leader(&self) -> Option<usize> {
+        let leader = (0..MACHINES).find_map(|n| {
+            let said = self.jetstream(n)?;
+            stream_in(&said)?["cluster"]["leader"].as_str().map(ToOwned::to_owned)
+        });
+        Some(self.servers.place_of(&leader?))
+    }
+
+    /// The number of the log's last message, as its leader says.
+    fn end(&self) -> Option<u64> {
+        let said = self.jetstream(self.said_leader()?)?;
+        stream_in(&said)?["state"]["last_seq"].as_u64()
     }
 
     /// What a server says of its streams; none while it does not answer.
@@ -144,16 +152,18 @@ impl Three {
         Some(Position { epoch, seq: figures["applied"].as_u64()? })
     }
 
-    /// Waits until all nodes have applied the same, and keep nothing.
+    /// Waits until all nodes have applied all of the log, and keep nothing.
     pub fn rest(&self) -> Position {
         self.all_ready();
         until("nothing is kept any more", || {
             let kept = |n| self.figures(n)["kept"]["count"].as_u64();
             (0..MACHINES).all(|n| kept(n) == Some(0)).then_some(())
         });
-        until("all nodes have applied the same", || {
+        until("all nodes have applied all of the log", || {
             let first = self.position(0)?;
-            (1..MACHINES).all(|n| self.position(n).as_ref() == Some(&first)).then_some(first)
+            let are_same = (1..MACHINES).all(|n| self.position(n).as_ref() == Some(&first));
+            // They look for more ten times a second: nodes that are the same may all have more to read.
+            (are_same && self.end() == Some(first.seq)).then_some(first)
         })
     }
 
