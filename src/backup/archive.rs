@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use age::stream::StreamWriter;
-use age::x25519::Recipient;
+pub use age::x25519::Recipient;
 use zstd::stream::write::Encoder;
 
 use super::error::BackupError;
+use super::pipe::Pipe;
 
 /// How hard zstd tries: packed segments are as small as they get already.
 const LEVEL: i32 = 3;
@@ -30,13 +31,32 @@ pub(super) struct Archive {
 }
 
 enum ArchiveOutput {
-    Open(Encoder<'static, BufWriter<File>>),
-    Sealed(Encoder<'static, StreamWriter<BufWriter<File>>>),
+    Open(Encoder<'static, BufWriter<ArchivePlace>>),
+    Sealed(Encoder<'static, StreamWriter<BufWriter<ArchivePlace>>>),
+}
+
+/// Where an archive goes.
+pub(super) enum ArchivePlace {
+    File(File),
+    Pipe(Pipe),
+}
+
+impl Write for ArchivePlace {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(bytes),
+            Self::Pipe(pipe) => pipe.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Archive {
-    pub fn new(file: File, recipients: &[Recipient]) -> io::Result<Self> {
-        let file = BufWriter::with_capacity(1 << 18, file);
+    pub fn new(place: ArchivePlace, recipients: &[Recipient]) -> io::Result<Self> {
+        let file = BufWriter::with_capacity(1 << 18, place);
         let output = if recipients.is_empty() {
             let mut encoder = Encoder::new(file, LEVEL)?;
             encoder.include_checksum(true)?;
@@ -72,14 +92,17 @@ impl Archive {
         self.write([0; BLOCK].get(..rest).unwrap_or_default())
     }
 
-    /// The end of the archive, on disk when this returns.
+    /// The end of the archive, written when this returns; on disk where it is a file.
     pub fn end(mut self) -> io::Result<()> {
         self.write(&[0; 2 * BLOCK])?;
         let file = match self.output {
             ArchiveOutput::Open(encoder) => encoder.finish()?,
             ArchiveOutput::Sealed(encoder) => encoder.finish()?.finish()?,
         };
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        match file.into_inner().map_err(io::IntoInnerError::into_error)? {
+            ArchivePlace::File(file) => file.sync_all(),
+            ArchivePlace::Pipe(pipe) => pipe.end(),
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -20,7 +20,7 @@ pub enum BackupError {
     )]
     Unfinished { path: PathBuf },
     #[error("there is no backup at {}: {reason}", path.display())]
-    NoBackup { path: PathBuf, reason: &'static str },
+    NoBackup { path: PathBuf, reason: String },
     #[error(
         "{} was made by a later release ({found}, this one knows {known}); use that release",
         path.display()

@@ -74,6 +74,14 @@ impl Examination {
     }
 }
 
+/// Why a backup cannot be read on.
+pub(super) fn unreadable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => format!("it is cut off here: {error}"),
+        _ => error.to_string(),
+    }
+}
+
 /// Examines a whole file and hands its bytes on.
 pub(super) fn examine(
     path: &Path,
@@ -89,7 +97,12 @@ pub(super) fn examine(
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                return Err(BackupError::damaged(path, name, examination.bytes, error.to_string()));
+                return Err(BackupError::damaged(
+                    path,
+                    name,
+                    examination.bytes,
+                    unreadable(&error),
+                ));
             }
         };
         let piece = buffer.get(..read).unwrap_or_default();

@@ -16,6 +16,10 @@
 //! in the server; [`Writing`] takes them, with the rights of the user who runs the command, checks
 //! every frame as it passes by, and writes.
 //!
+//! **In a pipe.** An archive has its manifest last, so that it can be written to a stream and read from one, once, with
+//! nothing held whole. Its reader makes a data directory that is none before all is checked. The writer does not wait for ever
+//! for its reader (`pipe.rs`), since the store keeps what was not read yet.
+//!
 //! **What a crash leaves.** A backup is written under a name that ends in `.partial`, synced, and
 //! renamed at the end. A directory that is there already may be a mount, which nothing can be renamed to:
 //! a backup, as a restore, fills it in place and marks it with the file `UNFINISHED` first; a directory
@@ -30,6 +34,7 @@ mod keep;
 mod manifest;
 mod names;
 mod parts;
+mod pipe;
 mod read;
 mod restore;
 mod send;
@@ -37,11 +42,11 @@ mod verify;
 mod write;
 
 pub use crate::journal::Until;
-pub use archive::parse_recipient;
+pub use archive::{Recipient, parse_recipient};
 pub use error::BackupError;
 pub use manifest::Manifest;
-pub use read::Identities;
+pub use read::{BackupSource, Identities};
 pub use restore::{Restored, restore};
 pub use send::{BackupScope, send};
 pub use verify::verify;
-pub use write::{BackupRequest, BackupSummary, write};
+pub use write::{BackupRequest, BackupSummary, Put, StreamRequest, write, write_stream};

@@ -3,12 +3,15 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use zstd::stream::read::Decoder;
+
 use super::error::BackupError;
-use super::examine::{Examined, PIECE_BYTES};
+use super::examine::{Examined, PIECE_BYTES, unreadable};
 use super::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use super::names;
 use crate::fsutil;
@@ -22,21 +25,57 @@ const AGE: &[u8] = b"age-encryption.org/";
 const UNPACKED_TIMES: u64 = 1000;
 /// Bytes that may come of an archive of any size.
 const UNPACKED_FREE: u64 = 1 << 30;
+/// How many times what it unpacks to an archive may be, beyond [`PACKED_FREE`]: zstd makes nothing much larger.
+const PACKED_TIMES: u64 = 2;
+/// Bytes that may be read before anything comes of them.
+const PACKED_FREE: u64 = 16 << 20;
+/// Bytes of the recipients that stand before what is encrypted.
+const RECIPIENTS_BYTES_MAX: u64 = 1 << 20;
+/// Bytes behind the last file: a tar ends with zeros, up to a whole number of blocks.
+const PADDING_BYTES_MAX: u64 = 1 << 20;
+/// Bytes by which an archive is told from other files, and which a message about another one shows.
+const BEGIN_BYTES: u64 = 40;
+
+/// Where a backup is read.
+#[derive(Debug, Clone)]
+pub enum BackupSource {
+    /// A directory or a file.
+    Path(PathBuf),
+    /// An archive, which comes once.
+    Stdin,
+}
+
+impl BackupSource {
+    /// What messages call it.
+    pub fn name(&self) -> &Path {
+        match self {
+            Self::Path(path) => path,
+            Self::Stdin => Path::new("standard input"),
+        }
+    }
+}
 
 /// The file with the keys that an encrypted backup is read with, where there is one.
 #[derive(Debug, Clone, Default)]
 pub struct Identities(pub Option<PathBuf>);
 
-/// Takes a file: its name, and its bytes.
-pub(super) type Visit<'a> = dyn FnMut(&str, &mut dyn Read) -> Result<Examined, BackupError> + 'a;
+/// Takes a file: its name, how many bytes it has, and these.
+pub(super) type Visit<'a> =
+    dyn FnMut(&str, u64, &mut dyn Read) -> Result<Examined, BackupError> + 'a;
 
 /// Hands every file of a backup to `visit` and compares what it is with the manifest.
 pub(super) fn walk(
-    path: &Path,
+    source: &BackupSource,
     identities: &Identities,
     progress: &dyn Fn(Progress),
     visit: &mut Visit<'_>,
 ) -> Result<Manifest, BackupError> {
+    let path = source.name();
+    if matches!(source, BackupSource::Stdin) {
+        let stdin = io::stdin().as_fd().try_clone_to_owned();
+        let stdin = File::from(stdin.map_err(BackupError::io("read", path))?);
+        return archive(path, stdin, None, identities, progress, visit);
+    }
     if names::is_partial(path) {
         return Err(BackupError::Unfinished { path: path.to_owned() });
     }
@@ -44,7 +83,9 @@ pub(super) fn walk(
     if about.is_dir() {
         directory(path, progress, visit)
     } else {
-        archive(path, identities, progress, visit)
+        let file = fsutil::open_named(path).map_err(BackupError::io("read", path))?;
+        let total = file.metadata().map_err(BackupError::io("read", path))?.len();
+        archive(path, file, Some(total), identities, progress, visit)
     }
 }
 
@@ -56,7 +97,7 @@ pub(super) fn manifest(path: &Path) -> Result<Manifest, BackupError> {
     }
     let place = path.join(names::MANIFEST);
     let file = fsutil::open_in(path, names::MANIFEST).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
+        ErrorKind::NotFound => {
             let reason = if !fsutil::is_there(path) {
                 "nothing is there"
             } else if fsutil::is_there(&path.join("FORMAT")) {
@@ -64,7 +105,7 @@ pub(super) fn manifest(path: &Path) -> Result<Manifest, BackupError> {
             } else {
                 "no file BACKUP is in it; name what `rollcall backup` has made"
             };
-            BackupError::NoBackup { path: path.to_owned(), reason }
+            BackupError::NoBackup { path: path.to_owned(), reason: reason.to_owned() }
         }
         _ => BackupError::io("read", &place)(error),
     })?;
@@ -88,7 +129,7 @@ fn directory(
     for entry in &manifest.files {
         let place = path.join(&entry.name);
         let mut file = fsutil::open_in(path, &entry.name).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => BackupError::damaged(path, &entry.name, 0, "it is missing"),
+            ErrorKind::NotFound => BackupError::damaged(path, &entry.name, 0, "it is missing"),
             _ => BackupError::io("read", &place)(error),
         })?;
         let bytes = file.metadata().map_err(BackupError::io("read", &place))?.len();
@@ -96,7 +137,7 @@ fn directory(
             let reason = format!("the file has {bytes} bytes where {} were written", entry.bytes);
             return Err(BackupError::damaged(path, &entry.name, bytes.min(entry.bytes), reason));
         }
-        let found = visit(&entry.name, &mut ProgressReader::new(&mut file, &step))?;
+        let found = visit(&entry.name, bytes, &mut ProgressReader::new(&mut file, &step))?;
         same(path, &found, entry)?;
     }
     Ok(manifest)
@@ -118,25 +159,25 @@ fn same(
     Ok(())
 }
 
+/// Reads an archive, of so many bytes where that is known, once.
 fn archive(
     path: &Path,
+    file: File,
+    total: Option<u64>,
     identities: &Identities,
     progress: &dyn Fn(Progress),
     visit: &mut Visit<'_>,
 ) -> Result<Manifest, BackupError> {
-    let read = Rc::new(Cell::new(0));
-    let file = fsutil::open_named(path).map_err(BackupError::io("read", path))?;
-    let total = file.metadata().map_err(BackupError::io("read", path))?.len();
-    // What comes out of it is of no matter: the file is what has an end.
-    let step = |_: u64| progress(Progress::bytes(READING, read.get(), Some(total)));
-    let file = BufReader::with_capacity(PIECE_BYTES, CountingReader { file, read: read.clone() });
-    let input = unpacked(path, file, identities)?;
-    let unpacked = Bounded { input, read: read.clone(), unpacked: 0 };
+    let counted = Counted::default();
+    // What comes out of it is of no matter: what goes in has an end, or is what is waited for.
+    let step = |_: u64| progress(Progress::bytes(READING, counted.read.get(), total));
+    let file = CountingReader { file, counted: counted.clone() };
+    let input = unpacked(path, BufReader::with_capacity(PIECE_BYTES, file), &counted, identities)?;
     let cut_off = |error: io::Error| {
-        let reason = format!("the archive cannot be read on: {error}");
-        BackupError::damaged(path, "the archive", read.get(), reason)
+        let reason = format!("the archive cannot be read on: {}", unreadable(&error));
+        BackupError::damaged(path, "the archive", counted.read.get(), reason)
     };
-    let mut tar = tar::Archive::new(unpacked);
+    let mut tar = tar::Archive::new(Bounded { input, counted: counted.clone() });
     let mut found: Vec<Examined> = Vec::new();
     let mut names_found = HashSet::new();
     let mut manifest = None;
@@ -160,7 +201,7 @@ fn archive(
             manifest = Some(Manifest::parse(path, &text)?);
         } else {
             let bytes = entry.size();
-            let examined = visit(&name, &mut ProgressReader::new(&mut entry, &step))?;
+            let examined = visit(&name, bytes, &mut ProgressReader::new(&mut entry, &step))?;
             if examined.entry.bytes != bytes {
                 let at = examined.entry.bytes;
                 return Err(BackupError::damaged(path, &name, at, "the archive ends here"));
@@ -168,12 +209,16 @@ fn archive(
             found.push(examined);
         }
     }
-    // The last bytes say whether all before them are right.
-    io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(cut_off)?;
     let Some(manifest) = manifest else {
         let reason = "the archive ends before its manifest: it is only a part of a backup";
-        return Err(BackupError::damaged(path, names::MANIFEST, read.get(), reason));
+        return Err(BackupError::damaged(path, names::MANIFEST, counted.read.get(), reason));
     };
+    // The last bytes say whether all before them are right.
+    let mut padding = tar.into_inner().take(PADDING_BYTES_MAX + 1);
+    if io::copy(&mut padding, &mut io::sink()).map_err(cut_off)? > PADDING_BYTES_MAX {
+        let reason = format!("more than {PADDING_BYTES_MAX} bytes follow its last file");
+        return Err(BackupError::damaged(path, "the archive", counted.read.get(), reason));
+    }
     for (found, entry) in found.iter().zip(&manifest.files) {
         same(path, found, entry)?;
     }
@@ -190,15 +235,18 @@ fn archive(
 fn unpacked(
     path: &Path,
     mut file: BufReader<CountingReader>,
+    counted: &Counted,
     identities: &Identities,
 ) -> Result<Box<dyn Read>, BackupError> {
-    let begin = file.fill_buf().map_err(BackupError::io("read", path))?;
+    // A pipe may bring it byte by byte.
+    let mut begin = Vec::new();
+    let read = file.by_ref().take(BEGIN_BYTES).read_to_end(&mut begin);
+    read.map_err(BackupError::io("read", path))?;
     let encrypted = begin.starts_with(AGE);
     if !encrypted && !begin.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        let reason = "the file is neither compressed by zstd nor encrypted by age; name what `rollcall \
-                      backup` has made";
-        return Err(BackupError::NoBackup { path: path.to_owned(), reason });
+        return Err(BackupError::NoBackup { path: path.to_owned(), reason: no_archive(&begin) });
     }
+    let file = io::Cursor::new(begin).chain(file);
     let tar: Box<dyn Read> = if encrypted {
         let decrypt = |reason: String| BackupError::Decrypt { path: path.to_owned(), reason };
         let Some(keys) = &identities.0 else {
@@ -208,15 +256,59 @@ fn unpacked(
         let known = age::IdentityFile::from_buffer(BufReader::new(text));
         let known = known.map_err(BackupError::io("read the keys in", keys))?;
         let known = known.into_identities().map_err(|error| decrypt(error.to_string()))?;
+        counted.most.set(RECIPIENTS_BYTES_MAX);
         let decryptor = age::Decryptor::new_buffered(file);
         let decryptor = decryptor.map_err(|error| decrypt(error.to_string()))?;
         let content = decryptor.decrypt(known.iter().map(|key| -> &dyn age::Identity { &**key }));
-        Box::new(content.map_err(|error| decrypt(error.to_string()))?)
+        Box::new(Decrypting(content.map_err(|error| decrypt(error.to_string()))?))
     } else {
         Box::new(file)
     };
-    let unpacker = zstd::stream::read::Decoder::new(tar);
-    Ok(Box::new(unpacker.map_err(BackupError::io("unpack", path))?))
+    counted.most.set(PACKED_FREE);
+    let tar = BufReader::with_capacity(PIECE_BYTES, tar);
+    let decoder = Decoder::with_buffer(tar).map_err(BackupError::io("unpack", path))?;
+    Ok(Box::new(OneFrame(decoder.single_frame())))
+}
+
+/// Why a file that begins so is no archive.
+fn no_archive(begin: &[u8]) -> String {
+    if begin.is_empty() {
+        return "nothing came, not a byte; the command that makes it says why".to_owned();
+    }
+    format!(
+        "what begins with \"{}\" is neither compressed by zstd nor encrypted by age; name what `rollcall backup` has \
+         made",
+        begin.escape_ascii()
+    )
+}
+
+/// What is decrypted, with an error that says what cannot be told apart.
+struct Decrypting<R>(R);
+
+impl<R: Read> Read for Decrypting<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.0.read(out).map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => io::Error::new(
+                ErrorKind::InvalidData,
+                format!("it is damaged or cut off, and cannot be decrypted from here on ({error})"),
+            ),
+            _ => error,
+        })
+    }
+}
+
+/// What one frame of zstd has. Nothing may follow it.
+struct OneFrame(Decoder<'static, BufReader<Box<dyn Read>>>);
+
+impl Read for OneFrame {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(out)?;
+        // To see the end is to know that what is encrypted is whole.
+        if count == 0 && !out.is_empty() && !self.0.get_mut().fill_buf()?.is_empty() {
+            return Err(io::Error::new(ErrorKind::InvalidData, "there is more behind its end"));
+        }
+        Ok(count)
+    }
 }
 
 /// Says now and then how many bytes have come since it last did.
@@ -248,16 +340,40 @@ impl Read for ProgressReader<'_> {
     }
 }
 
-/// Knows how much of a file has been read.
+/// Bytes of an archive so far.
+#[derive(Clone)]
+struct Counted {
+    read: Rc<Cell<u64>>,
+    unpacked: Rc<Cell<u64>>,
+    /// How many may be read.
+    most: Rc<Cell<u64>>,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        let most = Rc::new(Cell::new(PACKED_FREE));
+        Self { read: Rc::default(), unpacked: Rc::default(), most }
+    }
+}
+
+/// Counts how much of an archive is read, and ends where that is more than any has that is so far.
 struct CountingReader {
     file: File,
-    read: Rc<Cell<u64>>,
+    counted: Counted,
 }
 
 impl Read for CountingReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let Counted { read, unpacked, most } = &self.counted;
+        if read.get() > most.get() {
+            return Err(io::Error::other(format!(
+                "{} bytes were read of it, which unpack to no more than {}, and no backup is like that",
+                read.get(),
+                unpacked.get()
+            )));
+        }
         let count = self.file.read(out)?;
-        self.read.set(self.read.get() + count as u64);
+        read.set(read.get() + count as u64);
         Ok(count)
     }
 }
@@ -265,22 +381,22 @@ impl Read for CountingReader {
 /// Ends where more comes out than any backup has for what went in.
 struct Bounded {
     input: Box<dyn Read>,
-    read: Rc<Cell<u64>>,
-    unpacked: u64,
+    counted: Counted,
 }
 
 impl Read for Bounded {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(out)?;
-        self.unpacked += count as u64;
-        let most = self.read.get().saturating_mul(UNPACKED_TIMES).saturating_add(UNPACKED_FREE);
-        if self.unpacked > most {
-            let read = self.read.get();
+        let Counted { read, unpacked, most } = &self.counted;
+        let (read, so_far) = (read.get(), unpacked.get() + count as u64);
+        unpacked.set(so_far);
+        if so_far > read.saturating_mul(UNPACKED_TIMES).saturating_add(UNPACKED_FREE) {
             return Err(io::Error::other(format!(
                 "it unpacks to more than {UNPACKED_TIMES} times the {read} bytes that were read of \
                  it, and no backup does"
             )));
         }
+        most.set(so_far.saturating_mul(PACKED_TIMES).saturating_add(PACKED_FREE));
         Ok(count)
     }
 }
@@ -302,7 +418,8 @@ mod tests {
             header.set_size(1 << 40);
             header.set_cksum();
             fs::write(&path, zstd::encode_all(&header.as_bytes()[..], 3).unwrap()).unwrap();
-            let refused = verify(&path, &Identities::default(), &|_| {}).unwrap_err().to_string();
+            let source = BackupSource::Path(path.clone());
+            let refused = verify(&source, &Identities::default(), &|_| {}).unwrap_err().to_string();
             assert!(refused.contains("no file of a backup is like it"), "{kind}: {refused}");
         }
     }
@@ -310,9 +427,10 @@ mod tests {
     #[test]
     fn what_unpacks_to_far_more_than_any_backup_is_not_read_to_its_end() {
         // Eight times the size of what is free, and next to nothing of it is in the file.
-        let read = Rc::new(Cell::new(100));
+        let counted = Counted::default();
+        counted.read.set(100);
         let input = Box::new(io::repeat(0).take(8 << 30));
-        let mut bounded = Bounded { input, read, unpacked: 0 };
+        let mut bounded = Bounded { input, counted };
         let (mut buffer, mut taken) = (vec![0; 1 << 20], 0);
         let refused = loop {
             match bounded.read(&mut buffer) {

@@ -9,7 +9,7 @@ use super::examine::examine;
 use super::in_place::BackupEntries;
 use super::manifest::Manifest;
 use super::names::{self, DIRS};
-use super::read::{self, Identities, walk};
+use super::read::{self, BackupSource, Identities, walk};
 use super::verify::{complete, verify};
 use crate::domain::Timestamp;
 use crate::fsutil;
@@ -45,14 +45,14 @@ const MADE: BackupEntries = BackupEntries {
 };
 
 /// Makes a data directory at `dir`, which must be new or empty, and checks everything on the way. It
-/// is whole and on disk when this returns; until then it is refused by name. An archive is read twice:
-/// nothing is written of one that is damaged. Where it is to be that of a `node`, what the node of the backup had kept for the
+/// is whole and on disk when this returns; until then it is refused by name. A file is read twice:
+/// nothing is written of one that is damaged. Standard input comes once, and is checked as it is written. Where it is to be that of a `node`, what the node of the backup had kept for the
 /// log is left to that one. Before it is a data directory, `accept` looks at what it would be.
 ///
 /// # Errors
 /// What was made is removed again, unless the process is killed.
 pub fn restore<E: From<BackupError>>(
-    path: &Path,
+    source: &BackupSource,
     identities: &Identities,
     dir: &Path,
     until: Option<Until>,
@@ -63,7 +63,7 @@ pub fn restore<E: From<BackupError>>(
     let existed = dir.is_dir();
     fsutil::create_dirs(dir).map_err(BackupError::io("make", dir))?;
     let (_lock, cleared) = MADE.claim(dir)?;
-    let filled = fill(path, identities, dir, until, node, progress).map_err(E::from);
+    let filled = fill(source, identities, dir, until, node, progress).map_err(E::from);
     let accepted = filled.and_then(|filled| accept(&filled).map(|()| filled));
     let mut restored = accepted.inspect_err(|_| {
         // The marker goes last, so that what cannot be removed is refused by name.
@@ -96,27 +96,26 @@ struct Filling {
 }
 
 fn fill(
-    path: &Path,
+    source: &BackupSource,
     identities: &Identities,
     dir: &Path,
     until: Option<Until>,
     node: Option<&str>,
     progress: &dyn Fn(Progress),
 ) -> Result<Restored, BackupError> {
+    let path = source.name();
     // Nothing is written of what turns out to be no backup, and nothing where it does not fit.
-    let expected = expected(path, identities, progress)?;
-    let free =
-        fsutil::free_bytes(dir).map_err(BackupError::io("ask for the free space of", dir))?;
-    let needed = expected.bytes();
-    if until.is_none() && free < needed {
-        return Err(BackupError::NoSpace { path: dir.to_owned(), needed, free });
+    if let Some(expected) = expected(source, identities, progress)?
+        && until.is_none()
+    {
+        has_room(dir, expected.bytes())?;
     }
     for name in DIRS {
         let place = dir.join(name);
         fsutil::create_dir(&place).map_err(BackupError::io("make", &place))?;
     }
     let mut filling = Filling::default();
-    let manifest = walk(path, identities, progress, &mut |name, from| {
+    let manifest = walk(source, identities, progress, &mut |name, bytes, from| {
         let segment = names::segment(name).is_some();
         if segment && filling.ends_in.is_some() {
             // What came later is read, so that a damaged backup is found, and not kept.
@@ -127,6 +126,7 @@ fn fill(
         if !names::is_known(name) {
             return Err(BackupError::damaged(path, name, 0, "no file of a backup has this name"));
         }
+        has_room(dir, bytes)?;
         let place = dir.join(name);
         let mut file = fsutil::create_in(dir, name).map_err(BackupError::io("write", &place))?;
         let examined = examine(path, name, until, from, &mut |bytes| {
@@ -160,19 +160,28 @@ fn fill(
 }
 
 /// What a backup says of itself. An archive says it with its last bytes, so that it is read through
-/// and checked for it; the files of a directory are as long as its manifest says.
+/// and checked for it; the files of a directory are as long as its manifest says. None of what comes once.
 fn expected(
-    path: &Path,
+    source: &BackupSource,
     identities: &Identities,
     progress: &dyn Fn(Progress),
-) -> Result<Manifest, BackupError> {
+) -> Result<Option<Manifest>, BackupError> {
+    let BackupSource::Path(path) = source else { return Ok(None) };
     if path.is_dir() {
-        read::manifest(path)
-    } else {
-        // The second reading is the one that writes.
-        let checking = |step: Progress| progress(Progress { what: CHECKING.to_owned(), ..step });
-        Ok(verify(path, identities, &checking)?.manifest)
+        return read::manifest(path).map(Some);
     }
+    // The second reading is the one that writes.
+    let checking = |step: Progress| progress(Progress { what: CHECKING.to_owned(), ..step });
+    Ok(Some(verify(source, identities, &checking)?.manifest))
+}
+
+fn has_room(dir: &Path, needed: u64) -> Result<(), BackupError> {
+    let free =
+        fsutil::free_bytes(dir).map_err(BackupError::io("ask for the free space of", dir))?;
+    if free < needed {
+        return Err(BackupError::NoSpace { path: dir.to_owned(), needed, free });
+    }
+    Ok(())
 }
 
 /// What is being done before anything is written.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::error::BackupError;
 use super::examine::examine;
 use super::manifest::Manifest;
-use super::read::{Identities, walk};
+use super::read::{BackupSource, Identities, walk};
 use crate::journal::Chain;
 use crate::store::Progress;
 
@@ -23,12 +23,13 @@ pub struct Verified {
 /// Reads every byte of a backup, unpacks and checks every frame, and compares all with the manifest.
 /// Memory is bounded, and nothing is written.
 pub fn verify(
-    path: &Path,
+    source: &BackupSource,
     identities: &Identities,
     progress: &dyn Fn(Progress),
 ) -> Result<Verified, BackupError> {
+    let path = source.name();
     let mut chain = Chain::default();
-    let manifest = walk(path, identities, progress, &mut |name, file| {
+    let manifest = walk(source, identities, progress, &mut |name, _, file| {
         let examined = examine(path, name, None, file, &mut |_| Ok(()))?;
         if let Some(passed) = &examined.passed {
             let added = chain.add(passed);

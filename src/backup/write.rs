@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use age::x25519::Recipient;
 
-use super::archive::Archive;
+use super::archive::{Archive, ArchivePlace};
 use super::error::BackupError;
 use super::examine::{Examination, Examined, examine};
 use super::in_place::BackupEntries;
@@ -16,6 +16,7 @@ use super::keep;
 use super::manifest::{Manifest, VERSION};
 use super::names::{self, ARCHIVE, DIRS, ENCRYPTED};
 use super::parts::{BackupLine, BackupPiece, Parts};
+use super::pipe::{Pipe, READER_TIMEOUT};
 use super::read;
 use super::send::BackupScope;
 use crate::domain::Timestamp;
@@ -65,6 +66,20 @@ pub struct BackupSummary {
     pub removed: Vec<PathBuf>,
 }
 
+/// What is to be written to a stream.
+#[derive(Clone)]
+pub struct StreamRequest {
+    /// Keys that can decrypt it; it is not encrypted where this is empty.
+    pub recipients: Vec<Recipient>,
+    /// Bytes a second at most; 0 for no limit.
+    pub rate: u64,
+    /// The data directory.
+    pub source: PathBuf,
+}
+
+/// What standard output is called.
+const STREAM: &str = "standard output";
+
 /// Takes pieces of what a store sends.
 pub type Put<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
@@ -106,19 +121,19 @@ pub fn write<E: From<BackupError>>(
     let known = earlier.iter().flat_map(|earlier| earlier.files.values());
     let known = known.map(|examined| examined.entry.clone()).collect();
     let wanted = BackupScope { known, rate: order.rate };
-    let form = if archive { BackupKind::Archive } else { BackupKind::Directory { in_place } };
-    let mut writing = Writing::begin(order, partial.clone(), form, earlier, now)?;
-    if writing.cleared {
+    let kind = if archive { BackupKind::Archive } else { BackupKind::Directory { in_place } };
+    let (begun, unfinished) = begin(order, &partial, kind)?;
+    if unfinished {
         cleared.push(partial.clone());
     }
-    let fetched = fetch(wanted, &mut |bytes| writing.take(bytes));
-    let linked = writing.linked;
-    let written = match (writing.failed.take(), fetched) {
-        (Some(error), _) => Err(error.into()),
-        (None, Err(error)) => Err(error),
-        (None, Ok(())) => writing.finish(&path).map_err(E::from),
-    };
-    let manifest = written.inspect_err(|_| {
+    let mut writing = Writing::new(begun, partial.clone(), order.source.clone(), now);
+    let disk = if in_place { path.clone() } else { fsutil::parent(&partial).to_owned() };
+    writing.room = Some(Room { disk, leave: order.leave });
+    writing.earlier = earlier;
+    let name = (!in_place).then_some(path.as_path());
+    let written = writing.all(wanted, fetch, name);
+    // What is removed is still locked.
+    let (manifest, linked) = written.inspect_err(|_| {
         let _already_gone = if in_place {
             MADE.give_up(&partial).map_err(BackupError::io("clear", &partial))
         } else {
@@ -130,6 +145,26 @@ pub fn write<E: From<BackupError>>(
         None => Vec::new(),
     };
     Ok(BackupSummary { path, manifest, linked, cleared, removed })
+}
+
+/// Writes what `fetch` has a store send into a stream, as an archive. A reader that takes nothing for a minute is given up:
+/// as long as it is waited for, the store keeps what the backup has not read yet.
+///
+/// # Errors
+/// What was written has no end, and is refused by every reader of backups.
+pub fn write_stream<E: From<BackupError>>(
+    order: &StreamRequest,
+    stream: File,
+    now: Timestamp,
+    fetch: impl FnOnce(BackupScope, &mut Put<'_>) -> Result<(), E>,
+) -> Result<Manifest, E> {
+    let path = Path::new(STREAM);
+    let pipe = ArchivePlace::Pipe(Pipe::new(stream, READER_TIMEOUT));
+    let archive = Archive::new(pipe, &order.recipients).map_err(BackupError::io("write", path))?;
+    let begun = (None, BackupForm::Archive(Some(Box::new(archive))));
+    let mut writing = Writing::new(begun, path.to_owned(), order.source.clone(), now);
+    let wanted = BackupScope { known: Vec::new(), rate: order.rate };
+    writing.all(wanted, fetch, None).map(|(manifest, _)| manifest)
 }
 
 impl BackupRequest {
@@ -212,11 +247,11 @@ struct Writing {
     /// Where it stands until it is whole.
     path: PathBuf,
     source: PathBuf,
-    /// Bytes that are to stay free on the disk of the store.
-    leave: u64,
+    /// None for a stream.
+    room: Option<Room>,
     form: BackupForm,
     /// Held, so that it is not taken for a leftover.
-    _lock: File,
+    _lock: Option<File>,
     earlier: Option<Earlier>,
     seconds: u64,
     parts: Parts,
@@ -226,51 +261,62 @@ struct Writing {
     linked: usize,
     ended: bool,
     failed: Option<BackupError>,
-    in_place: bool,
-    /// What a killed one had left in its place was removed.
-    cleared: bool,
+}
+
+/// The disk that has to have space.
+struct Room {
+    /// A directory on it.
+    disk: PathBuf,
+    /// Bytes that are to stay free where it is the disk of the store.
+    leave: u64,
+}
+
+/// Held as long as it is written, and its form.
+type Begun = (Option<File>, BackupForm);
+
+/// Takes the place of a backup. Says whether something was removed that a killed one had left there.
+fn begin(
+    order: &BackupRequest,
+    path: &Path,
+    kind: BackupKind,
+) -> Result<(Begun, bool), BackupError> {
+    let (claimed, cleared) = match kind {
+        BackupKind::Directory { in_place: true } => match MADE.claim(path) {
+            Ok((lock, cleared)) => (Some(lock), cleared),
+            Err(BackupError::NotEmpty { path }) => return Err(BackupError::Exists { path }),
+            Err(error) => return Err(error),
+        },
+        _ => (None, false),
+    };
+    let mark = |path: &Path| {
+        let lock = fsutil::create(path)?;
+        lock.try_lock()?;
+        Ok::<_, io::Error>(lock)
+    };
+    let begin = || {
+        if matches!(kind, BackupKind::Archive) {
+            let lock = mark(path)?;
+            let place = ArchivePlace::File(lock.try_clone()?);
+            let archive = Archive::new(place, &order.recipients)?;
+            return Ok((Some(lock), BackupForm::Archive(Some(Box::new(archive)))));
+        }
+        let lock = if let Some(lock) = claimed {
+            lock
+        } else {
+            fsutil::create_dir(path)?;
+            mark(&path.join(UNFINISHED))?
+        };
+        for name in DIRS {
+            fsutil::create_dir(&path.join(name))?;
+        }
+        Ok((Some(lock), BackupForm::Directory(None)))
+    };
+    let begun = begin().map_err(BackupError::io("write", path))?;
+    Ok((begun, cleared))
 }
 
 impl Writing {
-    fn begin(
-        order: &BackupRequest,
-        path: PathBuf,
-        kind: BackupKind,
-        earlier: Option<Earlier>,
-        now: Timestamp,
-    ) -> Result<Self, BackupError> {
-        let in_place = matches!(kind, BackupKind::Directory { in_place: true });
-        let (claimed, cleared) = match kind {
-            BackupKind::Directory { in_place: true } => match MADE.claim(&path) {
-                Ok((lock, cleared)) => (Some(lock), cleared),
-                Err(BackupError::NotEmpty { path }) => return Err(BackupError::Exists { path }),
-                Err(error) => return Err(error),
-            },
-            _ => (None, false),
-        };
-        let mark = |path: PathBuf| {
-            let lock = fsutil::create(&path)?;
-            lock.try_lock()?;
-            Ok::<_, io::Error>(lock)
-        };
-        let begin = || {
-            if matches!(kind, BackupKind::Archive) {
-                let lock = mark(path.clone())?;
-                let archive = Archive::new(lock.try_clone()?, &order.recipients)?;
-                return Ok((lock, BackupForm::Archive(Some(Box::new(archive)))));
-            }
-            let lock = if let Some(lock) = claimed {
-                lock
-            } else {
-                fsutil::create_dir(&path)?;
-                mark(path.join(UNFINISHED))?
-            };
-            for name in DIRS {
-                fsutil::create_dir(&path.join(name))?;
-            }
-            Ok((lock, BackupForm::Directory(None)))
-        };
-        let (lock, form) = begin().map_err(BackupError::io("write", &path))?;
+    fn new((lock, form): Begun, path: PathBuf, source: PathBuf, now: Timestamp) -> Self {
         let manifest = Manifest {
             rollcall_backup: VERSION,
             release: String::new(),
@@ -282,13 +328,13 @@ impl Writing {
             frames: 0,
             files: Vec::new(),
         };
-        Ok(Self {
+        Self {
             path,
-            source: order.source.clone(),
-            leave: order.leave,
+            source,
+            room: None,
             form,
             _lock: lock,
-            earlier,
+            earlier: None,
             seconds: now.millis() / 1000,
             parts: Parts::default(),
             open: None,
@@ -297,9 +343,23 @@ impl Writing {
             linked: 0,
             ended: false,
             failed: None,
-            in_place,
-            cleared,
-        })
+        }
+    }
+
+    /// Takes all that `fetch` has the store send. Returns how many files are linked, too.
+    fn all<E: From<BackupError>>(
+        &mut self,
+        wanted: BackupScope,
+        fetch: impl FnOnce(BackupScope, &mut Put<'_>) -> Result<(), E>,
+        name: Option<&Path>,
+    ) -> Result<(Manifest, usize), E> {
+        let fetched = fetch(wanted, &mut |bytes| self.take(bytes));
+        let linked = self.linked;
+        match (self.failed.take(), fetched) {
+            (Some(error), _) => Err(error.into()),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Ok((self.finish(name)?, linked)),
+        }
     }
 
     /// The next bytes that the store sends.
@@ -355,12 +415,12 @@ impl Writing {
 
     /// Asks before each file: a backup that fills up the disk of the store stops the store, too.
     fn has_room(&self, bytes: u64) -> Result<(), BackupError> {
+        let Some(Room { disk, leave }) = &self.room else { return Ok(()) };
         let beside = match (fs::metadata(&self.path), fs::metadata(&self.source)) {
-            (Ok(backup), Ok(store)) if backup.dev() == store.dev() => self.leave,
+            (Ok(backup), Ok(store)) if backup.dev() == store.dev() => *leave,
             _ => 0,
         };
         let needed = bytes.saturating_add(beside);
-        let disk = if self.in_place { &self.path } else { fsutil::parent(&self.path) };
         let free = fsutil::free_bytes(disk);
         match free.map_err(BackupError::io("ask for the free space of", &self.path))? {
             free if free < needed => {
@@ -402,8 +462,8 @@ impl Writing {
         Ok(())
     }
 
-    /// Writes the manifest and gives the backup its name.
-    fn finish(mut self, to: &Path) -> Result<Manifest, BackupError> {
+    /// Writes the manifest and gives the backup its name, where it has another one so far.
+    fn finish(&mut self, name: Option<&Path>) -> Result<Manifest, BackupError> {
         if !self.ended || self.open.is_some() {
             return Err(BackupError::Parts("the end is missing".to_owned()));
         }
@@ -425,11 +485,10 @@ impl Writing {
             },
         };
         written.map_err(BackupError::io("write", &self.path))?;
-        if self.in_place {
-            return Ok(self.manifest);
+        if let Some(name) = name {
+            fsutil::rename(&self.path, name).map_err(BackupError::io("rename", &self.path))?;
         }
-        fsutil::rename(&self.path, to).map_err(BackupError::io("rename", &self.path))?;
-        Ok(self.manifest)
+        Ok(self.manifest.clone())
     }
 }
 

@@ -1,8 +1,10 @@
 //! Backups: making, verifying and restoring them.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -13,7 +15,8 @@ use super::owner::outside;
 use super::paths::backup_failure;
 use super::words;
 use crate::backup::{
-    self, BackupError, BackupRequest, BackupSummary, Identities, Manifest, Restored,
+    self, BackupError, BackupRequest, BackupScope, BackupSource, BackupSummary, Identities,
+    Manifest, Put, Recipient, Restored, StreamRequest,
 };
 use crate::config::{ClusterName, Config};
 use crate::domain::{counted, show_size};
@@ -34,31 +37,33 @@ impl From<BackupError> for Failed {
     }
 }
 
+/// The name of standard output, and of standard input. A directory of this name is `./-`.
+const STREAM: &str = "-";
+
 /// Makes a backup. The server reads, and this process writes.
 pub(super) fn backup(
     config: &Config,
     words: &words::Backup,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    if words.target == Path::new(STREAM) {
+        return stream(config, words, output);
+    }
     endings::backup(&words.target, !words.encrypt_to.is_empty(), words.keep.is_some())?;
     // The source first: what is not there, or not for this user, makes any target right or wrong.
     reachable(config)?;
     outside(&words.target, &config.data_dir)?;
-    let recipients = words.encrypt_to.iter().map(|text| backup::parse_recipient(text));
     let order = BackupRequest {
         target: words.target.clone(),
         incremental_from: words.incremental_from.clone(),
-        recipients: recipients.collect::<Result<_, _>>()?,
+        recipients: recipients(words)?,
         keep: words.keep.map(usize::from),
         rate: words.rate,
         source: config.data_dir.clone(),
         leave: config.store.min_free_bytes,
     };
     let written = backup::write(&order, clock::now(), |wanted, put| {
-        let mut take = |_: Option<&str>, bytes: &[u8]| put(bytes);
-        let request = AdminRequest::Backup(wanted);
-        let fetched = execute(config, request, &mut io::empty(), output, &mut take);
-        fetched.map(|_| ()).map_err(Failed::Command)
+        fetch(config, wanted, output, put).map_err(Failed::Command)
     });
     let written = written.map_err(|failed| match failed {
         Failed::Command(failure) => failure,
@@ -77,7 +82,7 @@ pub(super) fn backup(
         output.say(&format!("removed {}, an old one", path.display()));
     }
     if order.recipients.is_empty() {
-        output.say("it holds secrets: keys, tokens and every call; keep it for its owner alone");
+        output.say(SECRETS);
     }
     let path = written.path.display();
     if output.json {
@@ -89,6 +94,94 @@ pub(super) fn backup(
         linked => format!(", {linked} of them linked"),
     };
     output.text(&format!("{path}: {}{linked}", described(&written.manifest)))
+}
+
+/// What is said of a backup that is not encrypted.
+const SECRETS: &str = "it holds secrets: keys, tokens and every call; keep it for its owner alone";
+
+/// Writes a backup to standard output, and all that is said of it to standard error. Where it goes is not known, so that
+/// `rollcall status` does not count it.
+fn stream(config: &Config, words: &words::Backup, output: &mut Output) -> Result<(), Failure> {
+    for (flag, given) in
+        [("--keep", words.keep.is_some()), ("--incremental-from", words.incremental_from.is_some())]
+    {
+        if given {
+            return Err(Failure::usage(format!(
+                "{flag}: standard output (-) gets one archive, which is whole; give a directory, or leave {flag} out"
+            )));
+        }
+    }
+    let order = StreamRequest {
+        recipients: recipients(words)?,
+        rate: words.rate,
+        source: config.data_dir.clone(),
+    };
+    let stdout = io::stdout();
+    if stdout.is_terminal() {
+        return Err(Failure::usage(
+            "standard output is a terminal, and a backup is no text: pass it on, as in `rollcall backup - | \
+             ssh HOST 'cat > rollcall.tar.zst'`, or name a file",
+        ));
+    }
+    reachable(config)?;
+    let stdout = File::from(stdout.as_fd().try_clone_to_owned()?);
+    if !stdout.metadata()?.is_file() {
+        // Who reads it may say on the same terminal how far it is.
+        output.be_still();
+    }
+    let written = backup::write_stream(&order, stdout, clock::now(), |wanted, put| {
+        fetch(config, wanted, output, put).map_err(Failed::Command)
+    });
+    output.finish();
+    let manifest = written.map_err(|failed| {
+        let Failure { message, kind } = match failed {
+            Failed::Command(failure) => failure,
+            Failed::Backup(error) => backup_failure(error, None),
+        };
+        let message = format!("{message}; what was written has no end, and is no backup");
+        Failure { message, kind }
+    })?;
+    if order.recipients.is_empty() {
+        output.say(SECRETS);
+    }
+    let more = [("path", json!(STREAM)), ("linked_files", json!(0))];
+    output.say(&if output.json {
+        figures(&manifest, more).to_string()
+    } else {
+        format!("standard output: {}", described(&manifest))
+    });
+    Ok(())
+}
+
+fn recipients(words: &words::Backup) -> Result<Vec<Recipient>, Failure> {
+    let recipients = words.encrypt_to.iter().map(|text| backup::parse_recipient(text));
+    Ok(recipients.collect::<Result<_, _>>()?)
+}
+
+/// Has a store send a backup.
+fn fetch(
+    config: &Config,
+    wanted: BackupScope,
+    output: &mut Output,
+    put: &mut Put<'_>,
+) -> Result<(), Failure> {
+    let mut take = |_: Option<&str>, bytes: &[u8]| put(bytes);
+    let request = AdminRequest::Backup(wanted);
+    execute(config, request, &mut io::empty(), output, &mut take).map(|_| ())
+}
+
+/// Where a backup of this name is read.
+fn source(path: PathBuf) -> Result<BackupSource, Failure> {
+    if path != Path::new(STREAM) {
+        return Ok(BackupSource::Path(path));
+    }
+    if io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "standard input is a terminal, and a backup is expected there: pass one in, as in `ssh HOST rollcall backup \
+             - | rollcall …`, or name a file",
+        ));
+    }
+    Ok(BackupSource::Stdin)
 }
 
 /// Records that the backup was made, for `rollcall status`.
@@ -109,10 +202,11 @@ fn note(config: &Config, written: &BackupSummary, output: &mut Output) {
 }
 
 pub(super) fn verify(words: words::Verify, output: &mut Output) -> Result<(), Failure> {
+    let source = source(words.backup)?;
     let verified = {
         let output = parking_lot::Mutex::new(&mut *output);
         let progress = |progress| output.lock().progress(&progress);
-        let verified = backup::verify(&words.backup, &Identities(words.identity), &progress);
+        let verified = backup::verify(&source, &Identities(words.identity), &progress);
         verified.map_err(|error| backup_failure(error, None))?
     };
     output.finish();
@@ -121,7 +215,7 @@ pub(super) fn verify(words: words::Verify, output: &mut Output) -> Result<(), Fa
             [("segments", json!(verified.segments)), ("history_from", json!(verified.whole_from))];
         return output.text(&figures(&verified.manifest, more).to_string());
     }
-    let backup = words.backup.display();
+    let backup = source.name().display();
     let from = match verified.whole_from {
         0 => "the whole history".to_owned(),
         seq => format!("history from sequence {seq} on"),
@@ -167,6 +261,7 @@ pub(super) fn restored(
     accept: impl FnOnce(&Restored) -> Result<(), Failure>,
 ) -> Result<(Restored, u64), Failure> {
     let dir = &config.data_dir;
+    let source = source(words.backup)?;
     let identities = Identities(words.identity);
     let us = rustix::process::geteuid().as_raw();
     let owner = std::fs::metadata(dir).map(|dir| dir.uid()).ok();
@@ -186,8 +281,7 @@ pub(super) fn restored(
         let progress = |progress| output.lock().progress(&progress);
         let (until, node) = (words.until, words.node.as_ref().map(ClusterName::as_str));
         let accept = |restored: &_| accept(restored).map_err(Failed::Command);
-        let restored =
-            backup::restore(&words.backup, &identities, dir, until, node, &progress, accept);
+        let restored = backup::restore(&source, &identities, dir, until, node, &progress, accept);
         restored.map_err(|failed| match failed {
             Failed::Command(failure) => failure,
             // The directory itself cannot be made.

@@ -72,7 +72,7 @@ pub(super) enum ClusterCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct SeedArgs {
-    /// The backup of another node.
+    /// The backup of another node, or - for an archive on standard input.
     #[arg(value_parser = whole_path())]
     backup: PathBuf,
     /// For an encrypted backup: the file with the age key.

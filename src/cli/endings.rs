@@ -31,12 +31,6 @@ fn ending(path: &Path) -> Option<(&str, String)> {
 /// Refuses a target of a backup whose name promises what it will not be. `encrypts` is whether there are
 /// recipients.
 pub(super) fn backup(target: &Path, encrypts: bool, keep: bool) -> Result<(), Failure> {
-    if target == Path::new("-") {
-        return Err(Failure::usage(
-            "-: a backup is not written to standard output: it has its name once it is whole and on disk; give a \
-             directory, or a file that ends in .tar.zst, and copy that. (A directory of this name is ./-)",
-        ));
-    }
     let Some((name, ending)) = ending(target) else { return Ok(()) };
     let is_archive = !keep && (name.ends_with(ARCHIVE) || name.ends_with(ENCRYPTED));
     let promises = [&PACKED[..], &DOCUMENTS, &["partial"]].concat().contains(&ending.as_str());

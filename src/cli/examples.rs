@@ -122,7 +122,10 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["cluster", "forget"], &["rollcall cluster forget node3"]),
     (
         &["cluster", "seed"],
-        &["rollcall cluster seed /var/backups/rollcall/node1.tar.zst --data-dir /var/lib/rollcall"],
+        &[
+            "ssh node1 rollcall backup - | rollcall cluster seed - --data-dir /var/lib/rollcall",
+            "rollcall cluster seed /var/backups/rollcall/node1.tar.zst --data-dir /var/lib/rollcall",
+        ],
     ),
     (&["cluster", "status"], &["rollcall cluster status", "rollcall cluster status --json"]),
     (
@@ -152,6 +155,7 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
             "rollcall backup /var/backups/rollcall/today",
             "rollcall backup /var/backups/rollcall/today.tar.zst --rate 16MiB",
             "rollcall backup /var/backups/rollcall --keep 14",
+            "rollcall backup - | ssh node4 rollcall cluster seed - --data-dir /var/lib/rollcall",
         ],
     ),
     (&["verify"], &["rollcall verify /var/backups/rollcall/today"]),
@@ -160,6 +164,7 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
         &[
             "rollcall restore /var/backups/rollcall/today --data-dir /var/lib/rollcall",
             "rollcall restore /var/backups/rollcall/today --until 2h --data-dir /var/lib/rollcall",
+            "ssh node1 rollcall backup - | rollcall restore - --data-dir /var/lib/rollcall",
         ],
     ),
     (&["config"], &["rollcall config check", "rollcall config example"]),

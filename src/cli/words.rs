@@ -15,7 +15,7 @@ use crate::wire::{When, parse_when, time_fault};
 
 #[derive(Debug, Args)]
 pub(super) struct Backup {
-    /// A directory to make, or a file that ends in .tar.zst or .tar.zst.age.
+    /// A directory to make, a file that ends in .tar.zst or .tar.zst.age, or - for such a file on standard output.
     #[arg(value_parser = whole_path())]
     pub target: PathBuf,
     /// Save space: hard-link files that this earlier backup has too. The new backup is complete all the same.
@@ -35,7 +35,7 @@ pub(super) struct Backup {
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {
-    /// The backup.
+    /// The backup, or - for an archive on standard input.
     #[arg(value_parser = whole_path())]
     pub backup: PathBuf,
     /// For an encrypted backup: the file with the age key.
@@ -45,7 +45,7 @@ pub(super) struct Verify {
 
 #[derive(Debug, Args)]
 pub(super) struct Restore {
-    /// The backup.
+    /// The backup, or - for an archive on standard input.
     #[arg(value_parser = whole_path())]
     pub backup: PathBuf,
     /// Restore the state as of this time, or as of this sequence number: "2026-01-31 23:59" (UTC),

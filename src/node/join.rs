@@ -102,7 +102,7 @@ const CLAIMED: &str = "the log was begun by a store that had calls already";
 
 fn with_advice(why: &str) -> String {
     format!(
-        "{why}: begin with a backup of another node (`rollcall backup` there, `rollcall cluster seed` here)"
+        "{why}: begin with a backup of another node (`ssh NODE rollcall backup - | rollcall cluster seed -`)"
     )
 }
 

@@ -46,8 +46,8 @@ impl State {
             Self::Away => Some("the log has no quorum, or no server can be reached".to_owned()),
             Self::Behind { first } => Some(format!(
                 "this node is further behind than the log reaches, which begins with message {first}: make it \
-                 anew in an empty directory with a backup of another node (`rollcall cluster seed`, or `rollcall restore \
-                 --node`), and delete this one: it may have calls that were erased on the others"
+                 anew in an empty directory with a backup of another node (`ssh NODE rollcall backup - | rollcall cluster seed \
+                 -`), and delete this one: it may have calls that were erased on the others"
             )),
             Self::Different(why) => {
                 Some(format!("the log is not the one that this node has applied: {why}"))

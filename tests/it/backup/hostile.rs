@@ -61,6 +61,13 @@ fn assert_refused(rollcall: &Rollcall, entries: &[Entry], says: &[&str]) {
         assert!(refused.code == Some(1) && said, "{refused:?}");
     }
     assert!(!to.exists());
+    // What comes once is written before that is known, and removed.
+    let mut piped = Command::new(ROLLCALL);
+    let refused =
+        print(piped.args(["restore", "-", "--data-dir", text(&to)]), &fs::read(&from).unwrap());
+    let said = says.iter().all(|says| refused.stderr.contains(says));
+    assert!(refused.code == Some(1) && said, "{refused:?}");
+    assert!(!to.exists(), "{refused:?}");
 }
 
 #[test]

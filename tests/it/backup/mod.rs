@@ -5,6 +5,7 @@ mod forms;
 mod hostile;
 mod kills;
 mod packed;
+mod pipes;
 mod until;
 mod volumes;
 

@@ -13,7 +13,7 @@ mod messages;
 mod owners;
 mod parity;
 mod plurals;
-mod pty;
+pub mod pty;
 mod purge;
 mod sharing;
 mod socket;

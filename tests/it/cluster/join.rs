@@ -4,11 +4,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::super::harness::{A1, Printed, Rollcall, event, sid, until};
+use super::super::harness::{A1, Printed, ROLLCALL, Rollcall, event, sid, until};
 use super::super::load::{Random, Trial};
 use super::nats::{bounds, trim};
 use super::node::{figures, until_it_is, with_log};
@@ -27,13 +28,15 @@ const AGAIN: Duration = Duration::from_secs(8);
 enum Join {
     /// From a backup of another node that was made when it was gone.
     Replaced,
+    /// The same, through a pipe, as by ssh.
+    Piped,
     /// From one that is long behind.
     LongBehind,
     /// Its own directory is there, and the log does not go on from it.
     BehindTheLog,
 }
 
-const JOINS: [Join; 3] = [Join::Replaced, Join::LongBehind, Join::BehindTheLog];
+const JOINS: [Join; 4] = [Join::Replaced, Join::Piped, Join::LongBehind, Join::BehindTheLog];
 
 impl Three {
     /// Has a node back up to a directory of this name.
@@ -45,12 +48,33 @@ impl Three {
 
     /// Makes the data of a node of a backup, in place of those that it has. Its certificate stays.
     fn seed(&self, n: usize, backup: &Path) -> Value {
+        let config = self.configs[n].to_str().unwrap();
+        let seed = ["cluster", "seed", backup.to_str().unwrap(), "--config", config, "--json"];
+        self.seeded(n, || self.nodes[n].ok(&seed))
+    }
+
+    /// The same of a backup that goes from one process to the other.
+    fn seed_by_pipe(&self, n: usize, from: usize) -> Value {
+        self.seeded(n, || {
+            let mut writer = Command::new(ROLLCALL);
+            writer.args(["backup", "-", "--data-dir"]).arg(self.nodes[from].data());
+            writer.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut writer = writer.spawn().unwrap();
+            let mut reader = Command::new(ROLLCALL);
+            reader.args(["cluster", "seed", "-", "--json", "--config"]).arg(&self.configs[n]);
+            reader.arg("--data-dir").arg(self.nodes[n].data());
+            let read = reader.stdin(writer.stdout.take().unwrap()).output().unwrap();
+            let wrote = writer.wait_with_output().unwrap();
+            assert!(wrote.status.success() && read.status.success(), "{wrote:?} {read:?}");
+            String::from_utf8(read.stdout).unwrap()
+        })
+    }
+
+    fn seeded(&self, n: usize, seed: impl FnOnce() -> String) -> Value {
         let (data, aside) = (self.nodes[n].data(), self.dir().join("tls-aside"));
         fs::rename(data.join("tls"), &aside).unwrap();
         fs::remove_dir_all(data).unwrap();
-        let config = self.configs[n].to_str().unwrap();
-        let seed = ["cluster", "seed", backup.to_str().unwrap(), "--config", config, "--json"];
-        let seeded: Value = serde_json::from_str(&self.nodes[n].ok(&seed)).unwrap();
+        let seeded: Value = serde_json::from_str(&seed()).unwrap();
         fs::remove_dir_all(data.join("tls")).unwrap();
         fs::rename(&aside, data.join("tls")).unwrap();
         seeded
@@ -90,7 +114,7 @@ impl Three {
 
 #[test]
 fn nodes_join_under_load_and_are_the_same_as_the_others() {
-    let trial = Trial::new("CLUSTER_JOINS", 3);
+    let trial = Trial::new("CLUSTER_JOINS", 4);
     // What is kept stands on one disk alone, and here directories are removed.
     let setup = Setup { without_quorum: "refuse", ..Setup::default() };
     let Some(mut three) = Three::up(&setup) else { return };
@@ -112,6 +136,10 @@ fn nodes_join_under_load_and_are_the_same_as_the_others() {
                     let backup = three.backup(other, &name);
                     progress.more(MORE);
                     three.seed(node, &backup)
+                }
+                Join::Piped => {
+                    three.kill_node(node);
+                    three.seed_by_pipe(node, other)
                 }
                 Join::LongBehind => {
                     let backup = three.backup(other, &name);
@@ -148,7 +176,9 @@ fn nodes_join_under_load_and_are_the_same_as_the_others() {
             progress.more(MORE);
         });
         three.rest();
-        fs::remove_dir_all(three.dir().join(&name)).unwrap();
+        if !matches!(join, Join::Piped) {
+            fs::remove_dir_all(three.dir().join(&name)).unwrap();
+        }
         let (missing, took) = caught_up.unwrap();
         eprintln!(
             "round {round}: {join:?} of node {node}, {} messages behind, ready after {} ms",

@@ -66,13 +66,16 @@ impl Page {
         text.replace("/var/lib/", &format!("{dir}/machine{n}/"))
     }
 
-    /// Makes a node of a backup of the first one, with the page's commands. What speaks to another machine or to another
-    /// user does so here.
+    /// Makes a node of a backup of the first one, with the page's commands: the second one through a pipe, the third one of a
+    /// file. What speaks to another machine or to another user does so here.
     fn seed(&self, n: usize, first: &Path, own: &Path) {
         let backups = self.path(&format!("backups{n}"));
         fs::create_dir(&backups).unwrap();
-        let block = commands().into_iter().find(|block| block.contains("cluster seed")).unwrap();
-        let block = self.of(n, &block).replace("/var/backups/rollcall", backups.to_str().unwrap());
+        let all = commands();
+        let mut blocks = all.iter().filter(|block| block.contains("cluster seed"));
+        let block = blocks.nth(n - 2).unwrap();
+        assert_eq!(block.contains("seed - "), n == 2, "{block}");
+        let block = self.of(n, block).replace("/var/backups/rollcall", backups.to_str().unwrap());
         let here = format!(
             "config={own}\nrollcall() {{ {ROLLCALL} \"$@\" --config \"$config\"; }}\n\
              ssh() {{ shift; config={first}; \"$@\"; config={own}; }}\n\
