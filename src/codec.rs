@@ -26,10 +26,11 @@ use words::{
 };
 
 pub use heads::{Heads, HeadsOfPart, PartOf};
-pub use messages::{LoggedChange, LoggedSetting, LoggedSubmission, Message, MessageId};
 pub use messages::{
-    MESSAGE_VERSION, MessageError, assemble, decode_message, encode_submission, peek_message_id,
+    FIRST_MESSAGE_VERSION, MESSAGE_VERSION, MessageError, assemble, decode_message,
+    encode_submission, peek_message_id,
 };
+pub use messages::{LoggedChange, LoggedSetting, LoggedSubmission, Message, MessageId};
 pub use parties::{Parties, PartiesOfPart};
 pub use quarters::{
     KindSums, QuarterSums, Runs, decode_group_peaks, decode_kinds, decode_peaks, decode_quarter,

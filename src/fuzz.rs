@@ -183,8 +183,11 @@ pub fn message(data: &[u8]) {
             Err(_) => continue,
         };
         assert_eq!(codec::peek_message_id(bytes), Some(message.id));
-        let bodies: Result<Vec<_>, _> =
-            message.submissions.iter().map(codec::encode_submission).collect();
+        let bodies: Result<Vec<_>, _> = message
+            .submissions
+            .iter()
+            .map(|one| codec::encode_submission(one, codec::MESSAGE_VERSION))
+            .collect();
         let again = bodies.map(|bodies| codec::assemble(&message.node, message.id, &bodies));
         let again = again.and_then(|bytes| codec::decode_message(&bytes));
         assert!(again.is_ok_and(|again| again == message));

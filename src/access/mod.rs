@@ -40,6 +40,7 @@ pub struct Access {
     sessions: BTreeMap<String, Session>,
     session_key: Option<SessionKey>,
     cluster: Option<ClusterSettings>,
+    level: Option<ClusterLevel>,
     /// By the token's id: what the row says that is called `used/<id>`.
     used_rows: HashMap<String, RowOfUse>,
     /// Nodes of the cluster, by name.
@@ -60,6 +61,9 @@ pub const DEMO: &str = "demo";
 
 /// The row of the settings that all nodes of a cluster share.
 pub const CLUSTER: &str = "cluster";
+
+/// The row of the version of messages that the nodes of a cluster write.
+const LEVEL: &str = "cluster-level";
 
 /// The row that has the key of sessions.
 pub const SESSION_KEY: &str = "session-key";
@@ -102,7 +106,7 @@ fn hash_of(name: &str) -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingRow {
     /// `token/<id>`, `masked-token/<id>`, `used/<id>`, `account/<sid>`, `session/<id>`, `node/<name>`, [`FIRST_TOKEN`],
-    /// [`SESSION_KEY`], [`CLUSTER`] or [`DEMO`].
+    /// [`SESSION_KEY`], [`CLUSTER`], [`DEMO`] or that of a [`ClusterLevel`].
     pub name: String,
     /// The token or the account.
     pub json: Vec<u8>,
@@ -162,6 +166,21 @@ impl ClusterSettings {
     }
 }
 
+/// Which version of messages the nodes of a cluster write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterLevel {
+    pub version: u8,
+}
+
+impl ClusterLevel {
+    /// The row that says so.
+    pub fn row(self) -> SettingRow {
+        // A struct of a number has a JSON.
+        let json = serde_json::to_vec(&self).unwrap_or_default();
+        SettingRow { name: LEVEL.to_owned(), json }
+    }
+}
+
 impl Access {
     /// Takes a row over. A row of an unknown kind is of a later release: it is kept in the journal
     /// and means nothing here.
@@ -202,6 +221,11 @@ impl Access {
             self.first_token_made = !row.json.is_empty();
         } else if row.name == CLUSTER {
             self.cluster = ClusterSettings::in_row(row);
+        } else if row.name == LEVEL {
+            self.level = match row.json.as_slice() {
+                [] => None,
+                json => Some(serde_json::from_slice(json)?),
+            };
         } else if row.name == DEMO {
             self.is_demo = !row.json.is_empty();
         } else if row.name == SESSION_KEY {
@@ -306,6 +330,11 @@ impl Access {
     /// What all nodes of the cluster share; none where that was never set.
     pub fn cluster(&self) -> Option<ClusterSettings> {
         self.cluster
+    }
+
+    /// Which version of messages is written; none where nobody has raised it.
+    pub fn level(&self) -> Option<ClusterLevel> {
+        self.level
     }
 
     /// The nodes of the cluster that were seen and not forgotten since, by name.

@@ -221,6 +221,7 @@ fn is_quick(request: &AdminRequest) -> bool {
         | AdminRequest::ForwardRetry { .. }
         | AdminRequest::ForwardPause { .. }
         | AdminRequest::ClusterForget { .. }
+        | AdminRequest::ClusterLevel { .. }
         | AdminRequest::ClusterPlace
         | AdminRequest::CertRenew { .. } => true,
         // A part of a sid is looked for among all.

@@ -21,7 +21,7 @@ use crate::cluster::{
 };
 use crate::config::{Cluster, Config};
 use crate::domain::{counted, exact_duration, show_size};
-use crate::ops::{AdminReply, AdminRequest, ClusterPlace, Comparison, Failure, MESSAGE_VERSION};
+use crate::ops::{AdminReply, AdminRequest, ClusterPlace, Comparison, Failure, Levels};
 use crate::outbound::Base;
 use crate::random;
 use crate::store::{LogPosition, chain};
@@ -48,11 +48,15 @@ pub(super) enum ClusterCommand {
     /// It asks the running server. Each node applies nothing while it reads all of its calls, so that it is some seconds
     /// behind for each million of them.
     Compare,
-    /// Show which version of messages the log gets, and which each node reads.
+    /// Show which version of messages the nodes write, and which each of them reads; raise it when all are upgraded.
     ///
-    /// A node stops at a message of a later version than it reads. So the version that is written is one that every
-    /// release reads from which one upgrades node by node.
-    Level,
+    /// A node stops at a message of a later version than it reads. So nodes of a new release write what the others read,
+    /// until this raises it. It asks the running server.
+    Level {
+        /// Have all nodes write the latest version that every one of them reads. No earlier release can be a node afterwards.
+        #[arg(long)]
+        raise: bool,
+    },
     /// Miss a node no more that is gone for good.
     ///
     /// Else `status` and alerts name it as one that is silent, and `purge --now` leaves in the log what it has not
@@ -104,6 +108,7 @@ pub(super) fn run(
 ) -> Result<ExitCode, Failure> {
     let asked = match &command {
         ClusterCommand::Compare => Some(AdminRequest::ClusterCompare),
+        ClusterCommand::Level { raise } => Some(AdminRequest::ClusterLevel { raise: *raise }),
         ClusterCommand::Forget { node } => Some(AdminRequest::ClusterForget { node: node.clone() }),
         _ => None,
     };
@@ -123,7 +128,6 @@ pub(super) fn run(
     runtime.block_on(async {
         match command {
             ClusterCommand::Create(args) => create(config, cluster, args, output).await,
-            ClusterCommand::Level => level(&cluster, output).await,
             _ => status(&cluster, output).await,
         }
     })
@@ -134,8 +138,12 @@ fn ask(config: &Config, request: AdminRequest, output: &mut Output) -> Result<Ex
     let mut take = |_: Option<&str>, _: &[u8]| Ok(());
     let answer = execute(config, request, &mut std::io::empty(), output, &mut take)?;
     output.reply(&answer.reply, answer.running)?;
-    let differs = matches!(&answer.reply, AdminReply::Compared(found) if !found.is_same());
-    Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let is_wrong = match &answer.reply {
+        AdminReply::Compared(found) => !found.is_same(),
+        AdminReply::Levels(levels, _) => !levels.stopped().is_empty(),
+        _ => false,
+    };
+    Ok(if is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// What nodes held, for people.
@@ -173,27 +181,25 @@ pub(super) fn compared_json(comparison: &Comparison) -> Value {
     value
 }
 
-async fn level(cluster: &Cluster, output: &mut Output) -> Result<ExitCode, Failure> {
-    let (connection, monitors) = connect(cluster).await?;
-    let observed = cluster::observe(&connection, &monitors, cluster.unverified_sync).await;
-    let nodes = &observed.servers.nodes;
-    let cannot = nodes.iter().any(|node| node.reads < MESSAGE_VERSION);
-    let text = if output.json {
-        let nodes = nodes.iter().map(|node| json!({ "node": node.node, "reads": node.reads }));
-        let nodes: Vec<_> = nodes.collect();
-        json!({ "writes": MESSAGE_VERSION, "nodes": nodes }).to_string()
-    } else {
-        let rows = nodes.iter().map(|node| vec![node.node.clone(), node.reads.to_string()]);
-        let verdict = match (nodes.is_empty(), cannot) {
-            (true, _) => "no node was heard",
-            (_, true) => "not every node reads that: upgrade the others before this release writes",
-            _ => "every node that was heard reads that",
-        };
-        let table = table(&["NODE", "READS UP TO"], rows.collect());
-        format!("this release writes messages of version {MESSAGE_VERSION}\n{table}{verdict}\n")
+/// Which version is written and read, for people.
+pub(super) fn levels(levels: &Levels, is_raised: bool) -> String {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let rows = levels.nodes.iter().map(|node| {
+        let reads = node.reads.map(|reads| reads.to_string());
+        vec![node.node.clone(), or_none(node.release.clone()), or_none(reads)]
+    });
+    let table = table(&["NODE", "RELEASE", "READS UP TO"], rows.collect());
+    let writes = levels.writes;
+    let verdict = match (is_raised, levels.next()) {
+        (true, _) => "no release that reads less can be a node of it any more".to_owned(),
+        (false, Ok(Some(next))) => format!(
+            "all nodes read version {next}: `rollcall cluster level --raise` once no node is to go back to an earlier release"
+        ),
+        (false, Ok(None)) => "no node reads a later one".to_owned(),
+        (false, Err(error)) => format!("it cannot be raised: {error}"),
     };
-    output.text(&text)?;
-    Ok(if cannot { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let now = if is_raised { "from now on " } else { "" };
+    format!("{table}{now}the cluster writes messages of version {writes}\n{verdict}\n")
 }
 
 fn seed(

@@ -59,6 +59,7 @@ pub(super) fn json(reply: &AdminReply, running: bool) -> Rendered {
         AdminReply::Checked(checked) => json!(checked),
         AdminReply::Forward(forward) => json!(forward),
         AdminReply::Compared(comparison) => cluster::compared_json(comparison),
+        AdminReply::Levels(levels, _) => json!(levels),
         AdminReply::Place(place) => json!(place),
     };
     value.to_string().into()
@@ -115,6 +116,7 @@ pub(super) fn text(reply: &AdminReply, running: bool) -> Rendered {
         AdminReply::Checked(checked) => checked_text(checked).into(),
         AdminReply::Forward(forward) => forward_text(forward).into(),
         AdminReply::Compared(comparison) => cluster::compared(comparison).into(),
+        AdminReply::Levels(levels, is_raised) => cluster::levels(levels, *is_raised).into(),
         // Asked for by a command that tells it itself.
         AdminReply::Health(_) | AdminReply::Place(_) => String::new().into(),
     }

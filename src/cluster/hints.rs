@@ -40,6 +40,8 @@ pub struct Heartbeat {
     pub differs: bool,
     /// Messages that it keeps until there is a quorum.
     pub kept: u64,
+    /// Its release, such as `0.2.0`.
+    pub release: String,
     /// The greatest version of messages that it reads.
     pub reads: u8,
     /// Its clock, in milliseconds since 1970.
@@ -236,6 +238,11 @@ impl Peers {
         ago <= ALIVE
     }
 
+    /// Whether a node that was heard so long ago is taken to run as it said.
+    pub fn is_heard(ago: Duration) -> bool {
+        ago <= FIRST
+    }
+
     /// What the settings say now. One that they name no more is gone for good, unless it is alive.
     pub fn list(&mut self, listed: BTreeSet<String>, now: Instant) {
         let before = std::mem::replace(&mut self.listed, listed);
@@ -296,7 +303,8 @@ impl Peers {
     /// it elsewhere without saying so.
     pub fn hears_all(&self, epoch: &str, now: Instant) -> bool {
         let mut all = self.all(now).peekable();
-        let is_heard = |(other, ago): (&Heartbeat, Duration)| ago <= FIRST && other.epoch == epoch;
+        let is_heard =
+            |(other, ago): (&Heartbeat, Duration)| Self::is_heard(ago) && other.epoch == epoch;
         all.peek().is_some() && all.all(is_heard) && self.unheard().next().is_none()
     }
 

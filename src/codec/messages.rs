@@ -1,16 +1,20 @@
 //! Messages of the replicated log: whole submissions, as their node took them.
 //!
 //! ```text
-//!  0    version u8
+//!  0    version u8: the greatest of its submissions
 //!  1    bytes of the node's name u8, those
 //!  ..   id of the message, 16 bytes: the same however often it is sent
-//!  ..   submissions: bytes u32, a submission of that version as bincode
+//!  ..   submissions: bytes u32, version u8, a submission of that version as bincode
 //!  -4   CRC-32C of all before, u32
 //! ```
 //!
-//! Numbers are little-endian. Records in it have their own version, as in the journal. A node that meets a version that it
-//! does not know stops there, and never passes over it: see [`MessageError::Newer`]. So a shape is frozen, as those of
-//! records are; what is new is a further variant of a further version.
+//! Numbers are little-endian. A node that meets a version that it does not know stops there, and never passes over it: see
+//! [`MessageError::Newer`]. So a shape is frozen, as those of records are; what is new is a further variant of a further
+//! version. What a release reads and what it writes are two things: the level of the cluster says what is written
+//! (`node/level.rs`), until somebody raises it.
+//!
+//! Records in it have their own version, as in the journal, and settings are JSON. A release that stores them in a new shape
+//! reads a further version of messages, and puts them into those below it as the releases before do.
 //!
 //! What a change does is decided where it is applied, by what is known there, which is the same on every node. Times are
 //! those of the node that took it: whether they are plausible is decided once, there.
@@ -28,8 +32,10 @@ use crate::domain::{
     StampedEvent, TEXT_BYTES_MAX, Timestamp,
 };
 
-/// The version that this release writes, and the greatest that it reads.
+/// The greatest version that this release reads. It reads all from the first on.
 pub const MESSAGE_VERSION: u8 = 1;
+/// The version that is written where nobody has raised it.
+pub const FIRST_MESSAGE_VERSION: u8 = 1;
 /// Far above what a server takes.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const NODE_BYTES_MAX: usize = 32;
@@ -197,11 +203,14 @@ struct EventV1<'a> {
     unread: Vec<u8>,
 }
 
-/// The bytes of one submission, for [`assemble`].
+/// The bytes of one submission, for [`assemble`], as this version has them.
 ///
 /// # Errors
 /// Something in it is larger than any may be.
-pub fn encode_submission(submission: &LoggedSubmission) -> Result<Vec<u8>, MessageError> {
+pub fn encode_submission(
+    submission: &LoggedSubmission,
+    version: u8,
+) -> Result<Vec<u8>, MessageError> {
     let records: Vec<Vec<u8>> = submission
         .changes
         .iter()
@@ -244,8 +253,10 @@ pub fn encode_submission(submission: &LoggedSubmission) -> Result<Vec<u8>, Messa
         }
     });
     let stored = SubmissionV1 { at: submission.at.millis(), changes: changes.collect() };
-    let bytes = bincode::options().with_limit(MESSAGE_BYTES_MAX as u64).serialize(&stored);
-    let bytes = bytes.map_err(|error| MessageError::Shape(error.to_string()))?;
+    let mut bytes = vec![version];
+    let written =
+        bincode::options().with_limit(MESSAGE_BYTES_MAX as u64).serialize_into(&mut bytes, &stored);
+    written.map_err(|error| MessageError::Shape(error.to_string()))?;
     // One that no node could read would stop all of them: it is an error of who made it.
     decode_submission(&bytes)?;
     Ok(bytes)
@@ -256,7 +267,8 @@ pub fn assemble<B: AsRef<[u8]>>(node: &str, id: MessageId, submissions: &[B]) ->
     let node = node.get(..node.floor_char_boundary(NODE_BYTES_MAX)).unwrap_or_default();
     let bodies: usize = submissions.iter().map(|body| LENGTH_BYTES + body.as_ref().len()).sum();
     let mut bytes = Vec::with_capacity(2 + node.len() + ID_BYTES + bodies + CRC_BYTES);
-    bytes.push(MESSAGE_VERSION);
+    let versions = submissions.iter().filter_map(|body| body.as_ref().first().copied());
+    bytes.push(versions.max().unwrap_or(FIRST_MESSAGE_VERSION));
     bytes.push(u8::try_from(node.len()).unwrap_or(u8::MAX));
     bytes.extend_from_slice(node.as_bytes());
     bytes.extend_from_slice(&id);
@@ -285,11 +297,7 @@ pub fn decode_message(bytes: &[u8]) -> Result<Message, MessageError> {
     }
     let (content, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or_else(|| malformed("short"))?;
     // The version goes first: a later one may have its checksum elsewhere.
-    match content.first() {
-        Some(&MESSAGE_VERSION) => {}
-        Some(&version) if version > MESSAGE_VERSION => return Err(MessageError::Newer(version)),
-        _ => return Err(malformed("no version")),
-    }
+    is_read(content.first().copied())?;
     if crc32c::crc32c(content) != u32::from_le_bytes(*crc) {
         return Err(MessageError::Checksum);
     }
@@ -317,7 +325,18 @@ pub fn decode_message(bytes: &[u8]) -> Result<Message, MessageError> {
     Ok(Message { node: node.into(), id: *id, submissions })
 }
 
+/// An error where this is no version that this release reads.
+fn is_read(version: Option<u8>) -> Result<(), MessageError> {
+    match version {
+        Some(FIRST_MESSAGE_VERSION..=MESSAGE_VERSION) => Ok(()),
+        Some(version) if version > MESSAGE_VERSION => Err(MessageError::Newer(version)),
+        _ => Err(MessageError::Shape("no version".to_owned())),
+    }
+}
+
 fn decode_submission(body: &[u8]) -> Result<LoggedSubmission, MessageError> {
+    let (version, body) = body.split_first().map_or((None, body), |(one, rest)| (Some(*one), rest));
+    is_read(version)?;
     // Nothing is as large as a length that is damaged can say.
     let options = bincode::options().with_limit(body.len() as u64).reject_trailing_bytes();
     let stored: SubmissionV1<'_> =
@@ -558,7 +577,7 @@ mod tests {
     }
 
     fn encoded(message: &Message) -> Vec<u8> {
-        let bodies = message.submissions.iter().map(|one| encode_submission(one).unwrap());
+        let bodies = message.submissions.iter().map(|one| encode_submission(one, 1).unwrap());
         assemble(&message.node, message.id, &bodies.collect::<Vec<_>>())
     }
 
@@ -604,6 +623,20 @@ mod tests {
         assert!(matches!(error, MessageError::Newer(version) if version == MESSAGE_VERSION + 1));
         bytes[0] = 0;
         assert!(matches!(decode_message(&bytes), Err(MessageError::Shape(_))));
+        // A submission has a version of its own, which is that of its message at most.
+        let at = Timestamp::from_millis(1_800_000_000_000).unwrap();
+        let nothing = LoggedSubmission { at, changes: Vec::new() };
+        let bodies = [0, 1, 2].map(|more| {
+            let mut body = encode_submission(&nothing, MESSAGE_VERSION).unwrap();
+            body[0] = MESSAGE_VERSION - 1 + more;
+            body
+        });
+        let message = assemble("node1", [7; 16], &bodies[1..]);
+        assert_eq!(message[0], MESSAGE_VERSION + 1);
+        assert!(matches!(decode_message(&message), Err(MessageError::Newer(_))));
+        assert!(decode_message(&assemble("node1", [7; 16], &bodies[1..2])).is_ok());
+        let none = decode_message(&assemble("node1", [7; 16], &bodies[..2]));
+        assert_eq!(none.is_ok(), MESSAGE_VERSION > FIRST_MESSAGE_VERSION);
     }
 
     #[test]
@@ -614,14 +647,14 @@ mod tests {
         };
         let at = Timestamp::from_millis(1_800_000_000_000).unwrap();
         let submission = LoggedSubmission { at, changes: vec![large] };
-        assert!(encode_submission(&submission).is_err());
+        assert!(encode_submission(&submission, 1).is_err());
         // A setting that no frame of the journal holds.
         for (bytes, is_taken) in [(SETTING_BYTES_MAX, true), (SETTING_BYTES_MAX + 1, false)] {
             let json = vec![b' '; bytes].into();
             let name = "account/x".into();
             let row = LoggedSetting { name, json, replaces: Replaces::Anything };
             let changes = vec![LoggedChange::Setting(row)];
-            let told = encode_submission(&LoggedSubmission { at, changes });
+            let told = encode_submission(&LoggedSubmission { at, changes }, 1);
             assert_eq!(told.is_ok(), is_taken, "{bytes}");
         }
         // What no node would read is no message in the first place.
@@ -629,9 +662,9 @@ mod tests {
         let long = Some("x".repeat(TEXT_BYTES_MAX + 1).into_boxed_str());
         let event = StampedEvent { sip_reason: long, ..samples::bare_event(id, None, at) };
         let changes = vec![LoggedChange::Event(Box::new(event))];
-        assert!(encode_submission(&LoggedSubmission { at, changes }).is_err());
+        assert!(encode_submission(&LoggedSubmission { at, changes }, 1).is_err());
         // A submission that says that it has 2^62 changes.
-        let mut body = vec![0xfc_u8, 0, 0, 0, 0];
+        let mut body = vec![1_u8, 0xfc, 0, 0, 0, 0];
         body.extend_from_slice(&[0xfd]);
         body.extend_from_slice(&(1_u64 << 62).to_le_bytes());
         assert!(decode_message(&assemble("n", [0; 16], &[body])).is_err());
@@ -682,6 +715,16 @@ mod tests {
             }),
             LoggedChange::PlaceCdr { id, due: true },
             LoggedChange::Forward { account: id.account, content: (*b"body").into() },
+            LoggedChange::Given(
+                Arc::new(decode(include_bytes!("../../tests/fixtures/record-v3.bin")).unwrap()),
+                true,
+            ),
+            LoggedChange::Gone(id),
+            LoggedChange::GivenForward {
+                account: id.account,
+                origin: ([7; 16], 258),
+                content: (*b"body").into(),
+            },
         ];
         let submissions = vec![LoggedSubmission { at: at(1_800_000_000_000), changes }];
         let message = Message { node: "node1".into(), id: [0x5a; 16], submissions };

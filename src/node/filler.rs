@@ -113,7 +113,7 @@ impl Node {
     async fn fill_one(&self, running: &Running) -> Result<u64, StoreError> {
         let mut content = vec![0; PIECE];
         random::fill(&mut content).map_err(|error| StoreError::Failed(error.to_string()))?;
-        let filler = encode_submission(&without_effect(content, clock::now()));
+        let filler = encode_submission(&without_effect(content, clock::now()), self.writes());
         let filler = filler.map_err(|error| StoreError::Unreadable(chain(&error)))?;
         let id = *random::uuid().as_bytes();
         let message = bytes::Bytes::from(assemble(self.name.as_str(), id, &[filler]));

@@ -21,6 +21,7 @@ use crate::domain::{Timestamp, counted};
 use crate::store::chain;
 
 use super::lag::Lag;
+use super::level::RELEASE;
 
 /// How often a node says how it is.
 const BEAT: Duration = Duration::from_secs(1);
@@ -411,6 +412,7 @@ impl Node {
             newest: running.map_or(0, |running| running.log.newest().max(health.lag.newest())),
             applied: running.map_or(0, |running| running.applied.borrow().seq),
             kept,
+            release: RELEASE.to_owned(),
             reads: MESSAGE_VERSION,
             at: clock.millis(),
             servers: if is_whole { health.reports(clock, now) } else { Vec::new() },

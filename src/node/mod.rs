@@ -27,6 +27,7 @@ mod health;
 mod join;
 mod kept;
 mod lag;
+mod level;
 mod members;
 mod reader;
 mod shared;
@@ -48,9 +49,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-pub use crate::codec::MESSAGE_VERSION;
 pub use compare::Comparison;
 pub use erase::{Erasure, Missing};
+pub use level::{LevelError, Levels};
 pub use shared::shared_settings;
 pub use status::{NodeStatus, PeerFigures};
 
@@ -441,7 +442,7 @@ impl Node {
     }
 
     async fn submitted(&self, changes: &[Change], at: Timestamp) -> Result<Accepted, StoreError> {
-        let placed = self.place(changes, at, true).await?;
+        let placed = self.place(self.writes(), changes, at, true).await?;
         let Placed::Logged { seq, message, nth } = placed else {
             return Ok(Accepted { position: None, kept: true });
         };
@@ -461,7 +462,18 @@ impl Node {
         changes: &[Change],
         at: Timestamp,
     ) -> Result<(Outcome, Accepted), StoreError> {
-        let Placed::Logged { seq, message, nth } = self.place(changes, at, false).await? else {
+        self.outcome_as(self.writes(), changes, at).await
+    }
+
+    /// The same, in messages of this version.
+    async fn outcome_as(
+        &self,
+        version: u8,
+        changes: &[Change],
+        at: Timestamp,
+    ) -> Result<(Outcome, Accepted), StoreError> {
+        let placed = self.place(version, changes, at, false).await?;
+        let Placed::Logged { seq, message, nth } = placed else {
             return Err(StoreError::NoQuorum(NOT_KEPT.to_owned()));
         };
         let position = Some(self.position_of(seq, &message));
@@ -517,6 +529,7 @@ impl Node {
 
     async fn place(
         &self,
+        version: u8,
         changes: &[Change],
         at: Timestamp,
         may_be_kept: bool,
@@ -531,7 +544,7 @@ impl Node {
         if let Some(why) = self.holds_back() {
             return Err(StoreError::NoQuorum(why));
         }
-        let bytes = encode_submission(&logged(changes, at)).map(Bytes::from);
+        let bytes = encode_submission(&logged(changes, at), version).map(Bytes::from);
         let bytes = bytes.map_err(|error| StoreError::Unreadable(chain(&error)))?;
         let most = running.log.message_bytes_max();
         if bytes.len() > most {
@@ -899,7 +912,7 @@ impl Proposals for Proposer {
         match backpressure {
             // Who asks is to make room for what is applied: it does not wait for that.
             Backpressure::None => {
-                node.block_on(node.place(&changes, at, false))?;
+                node.block_on(node.place(node.writes(), &changes, at, false))?;
                 Ok(None)
             }
             Backpressure::Wait => node.apply(&changes, at).map(Some),

@@ -37,6 +37,9 @@ pub(super) fn hand_on(
     mut batches: mpsc::Receiver<Vec<StoredMessage>>,
     under_way: &mpsc::Sender<Applying>,
 ) {
+    if let Some(why) = node.is_too_old() {
+        return node.stop_applying(why);
+    }
     while let Some(batch) = batches.blocking_recv() {
         for stored in batch {
             if *node.stopping.borrow() {

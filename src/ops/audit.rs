@@ -96,6 +96,7 @@ fn object(request: &AdminRequest) -> Option<String> {
             target.as_ref().map(|target| format!("target {target}"))
         }
         AdminRequest::ClusterForget { node } => Some(format!("node {node}")),
+        AdminRequest::ClusterLevel { raise } => raise.then(|| "raised".to_owned()),
         AdminRequest::ForwardPause { paused } => {
             Some(if *paused { "paused" } else { "resumed" }.to_owned())
         }

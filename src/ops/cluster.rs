@@ -1,10 +1,10 @@
-//! Several machines: whether all nodes hold the same, and a node that is gone for good.
+//! Several machines: whether all nodes hold the same, what they write, and a node that is gone for good.
 
 use serde::{Deserialize, Serialize};
 
 use super::{AdminReply, Failure};
 use crate::intake::Intake;
-use crate::node::{Node, PeerFigures};
+use crate::node::{LevelError, Node, PeerFigures};
 use crate::store::LogPosition;
 
 /// How far this store has applied a log, and how far the other nodes have, as they were heard last.
@@ -27,6 +27,19 @@ fn node(intake: &Intake) -> Result<&Node, Failure> {
 
 pub(super) fn compare(intake: &Intake) -> Result<AdminReply, Failure> {
     Ok(AdminReply::Compared(node(intake)?.compare()?))
+}
+
+pub(super) fn level(intake: &Intake, raise: bool) -> Result<AdminReply, Failure> {
+    let node = node(intake)?;
+    let (levels, is_raised) = if raise {
+        node.raise().map_err(|error| match error {
+            LevelError::Store(error) => error.into(),
+            error => Failure::new(error.to_string()),
+        })?
+    } else {
+        (node.levels(), false)
+    };
+    Ok(AdminReply::Levels(levels, is_raised))
 }
 
 pub(super) fn place(intake: &Intake) -> AdminReply {

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::node::{Comparison, Erasure, MESSAGE_VERSION, Missing, NodeStatus};
+pub use crate::node::{Comparison, Erasure, Levels, Missing, NodeStatus};
 pub use accounts::{AccountInfo, AccountSettings, NewKeep};
 pub use audit::AuditEntry;
 pub use certificates::{
@@ -146,6 +146,10 @@ pub enum AdminRequest {
     },
     /// Has all nodes say what they hold behind the same message of the log.
     ClusterCompare,
+    /// Which version of messages the nodes write, and whether that is to be raised.
+    ClusterLevel {
+        raise: bool,
+    },
     /// How far this store has applied a log, and how far the other nodes have.
     ClusterPlace,
     /// A node that is gone for good is not missed any more.
@@ -203,6 +207,8 @@ pub enum AdminReply {
     Forward(ForwardFigures),
     /// What each node holds.
     Compared(Comparison),
+    /// Which version of messages is written and read, and whether it was raised just now.
+    Levels(Levels, bool),
     /// How far the nodes have applied the log.
     Place(ClusterPlace),
 }
@@ -323,6 +329,7 @@ impl AdminRequest {
             | Self::Compact { .. }
             | Self::ForwardStatus
             | Self::ClusterCompare
+            | Self::ClusterLevel { .. }
             | Self::ClusterPlace
             | Self::ClusterForget { .. }
             | Self::Backup(_)
@@ -427,6 +434,7 @@ pub fn run(
         AdminRequest::ForwardRetry { target } => forward::retry(intake, target.as_deref()),
         AdminRequest::ForwardPause { paused } => forward::pause(intake, paused),
         AdminRequest::ClusterCompare => cluster::compare(intake),
+        AdminRequest::ClusterLevel { raise } => cluster::level(intake, raise),
         AdminRequest::ClusterPlace => Ok(cluster::place(intake)),
         AdminRequest::ClusterForget { node } => cluster::forget(intake, &node),
         AdminRequest::BackupMade(made) => status::note_backup(context, &made),

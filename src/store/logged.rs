@@ -161,7 +161,7 @@ mod tests {
             at in samples::time(),
         ) {
             let submission = logged(&changes, at);
-            let body = codec::encode_submission(&submission).unwrap();
+            let body = codec::encode_submission(&submission, 1).unwrap();
             let message = codec::assemble("node1", [7; 16], &[body]);
             let mut read = codec::decode_message(&message).unwrap();
             let read = read.submissions.pop().unwrap();

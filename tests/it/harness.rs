@@ -42,6 +42,8 @@ pub struct Rollcall {
     /// Where it listens, and what its command line begins with.
     address: IpAddr,
     wrapper: Vec<String>,
+    /// What is run: the server, and commands on its data.
+    program: PathBuf,
 }
 
 /// An HTTP answer.
@@ -90,6 +92,7 @@ impl Rollcall {
             agent: None,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             wrapper: Vec::new(),
+            program: ROLLCALL.into(),
         }
     }
 
@@ -131,9 +134,15 @@ impl Rollcall {
         self.wrapper = wrapper;
     }
 
+    /// The program of the next start, and of commands.
+    pub fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
     /// The command line that starts the server.
     pub fn serve_command(&self) -> Command {
-        let mut line = self.wrapper.iter().map(String::as_str).chain([ROLLCALL]);
+        let program = self.program.to_str().unwrap();
+        let mut line = self.wrapper.iter().map(String::as_str).chain([program]);
         let mut command = Command::new(line.next().unwrap());
         command.args(line).args(["serve", "--listen", &format!("{}:0", self.address)]);
         command.arg("--data-dir").arg(&self.data);
@@ -326,7 +335,7 @@ impl Rollcall {
 
     /// The same with standard input.
     pub fn run_with(&self, args: &[&str], input: &[u8]) -> Printed {
-        let mut command = Command::new(ROLLCALL);
+        let mut command = Command::new(&self.program);
         command.args(args).arg("--data-dir").arg(&self.data);
         // What is to be the first to write here says so.
         let makes =

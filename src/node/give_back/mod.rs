@@ -637,7 +637,8 @@ struct Batch {
 
 impl Batch {
     async fn add(&mut self, node: &Arc<Node>, log: &Log, change: Change) -> Result<(), GiveError> {
-        let bytes = encode_submission(&logged(std::slice::from_ref(&change), clock::now()))?.len();
+        let alone = logged(std::slice::from_ref(&change), clock::now());
+        let bytes = encode_submission(&alone, node.writes())?.len();
         if self.bytes + bytes > MESSAGE_BYTES {
             self.send(node, log).await?;
         }
@@ -682,7 +683,7 @@ impl Batch {
 }
 
 fn message_of(node: &Node, changes: &[Change]) -> Result<Bytes, GiveError> {
-    let body = encode_submission(&logged(changes, clock::now()))?;
+    let body = encode_submission(&logged(changes, clock::now()), node.writes())?;
     let id = *random::uuid().as_bytes();
     Ok(Bytes::from(assemble(node.name.as_str(), id, &[body])))
 }

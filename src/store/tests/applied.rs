@@ -22,7 +22,7 @@ pub(super) struct Sent {
 pub(super) fn sent(id: u8, submissions: &[(Timestamp, Vec<Change>)]) -> Sent {
     let bodies = submissions
         .iter()
-        .map(|(at, changes)| codec::encode_submission(&logged(changes, *at)).unwrap());
+        .map(|(at, changes)| codec::encode_submission(&logged(changes, *at), 1).unwrap());
     let id = [id; 16];
     let bytes = codec::assemble("node1", id, &bodies.collect::<Vec<_>>());
     Sent { id, bytes: bytes.into() }

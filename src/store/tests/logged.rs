@@ -332,7 +332,7 @@ fn messages(minutes: Option<u64>, taken: &[Taken], packing: &[usize]) -> Vec<Mes
 fn hand_over(store: &Store, seq: u64, (logged_at, submissions): &Message) -> ApplyTicket {
     let bodies: Vec<_> = submissions
         .iter()
-        .map(|(at, changes)| codec::encode_submission(&logged(changes, *at)).unwrap())
+        .map(|(at, changes)| codec::encode_submission(&logged(changes, *at), 1).unwrap())
         .collect();
     let bytes = codec::assemble("node1", [u8::try_from(seq).unwrap(); 16], &bodies);
     let position = LogPosition { seq, crc: crc32c::crc32c(&bytes), ..BEGIN };

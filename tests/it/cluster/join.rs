@@ -153,7 +153,7 @@ fn nodes_join_under_load_and_are_the_same_as_the_others() {
                     let applied = (0..MACHINES).filter(|n| *n != node);
                     let applied = applied.filter_map(|n| Some(three.position(n)?.seq)).min();
                     with_log(&three.servers, async |_, log| {
-                        trim(&log, applied.unwrap()).await;
+                        trim(&three.servers, &log, applied.unwrap()).await;
                     });
                     three.start_node(node);
                     let said = until_it_is(&three.nodes[node], "behind");
@@ -335,7 +335,7 @@ fn a_node_that_is_made_of_a_backup_leaves_what_the_other_one_keeps_to_that_one()
     with_log(&three.servers, async |_, log| {
         let last = bounds(&log).await.last;
         assert!(last > begun.seq);
-        trim(&log, last).await;
+        trim(&three.servers, &log, last).await;
     });
     three.start_node(2);
     until_it_is(&three.nodes[2], "behind");

@@ -40,7 +40,7 @@ async fn a_log_is_told_from_one_that_took_its_place() {
     assert_eq!(log.compare(&position(3, &[3])).await, Ok(Sameness::Same));
     assert_eq!(log.compare(&position(3, &[4])).await, Ok(Sameness::OtherMessage));
     assert_eq!(log.compare(&position(6, &[6])).await, Ok(Sameness::LostEnd { last: 5 }));
-    trim(&log, 3).await;
+    trim(&servers, &log, 3).await;
     assert_eq!(log.compare(&position(3, &[3])).await, Ok(Sameness::Adjoins));
     assert_eq!(log.compare(&position(2, &[2])).await, Ok(Sameness::Behind { first: 4 }));
 

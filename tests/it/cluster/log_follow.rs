@@ -101,7 +101,7 @@ async fn nothing_is_handed_on_of_a_log_that_is_not_the_one_that_was_applied() {
     wrong.until_it_says(&stopped(Sameness::OtherMessage)).await;
     let ahead = Applier::begin(&log, position(11, b"more"));
     ahead.until_it_says(&stopped(Sameness::LostEnd { last: 10 })).await;
-    trim(&log, 6).await;
+    trim(&servers, &log, 6).await;
     let behind = Applier::begin(&log, position(3, &[2]));
     behind.until_it_says(&stopped(Sameness::Behind { first: 7 })).await;
     let mut adjoins = Applier::begin(&log, position(6, &[5]));

@@ -395,8 +395,15 @@ pub async fn bounds(log: &Log) -> Bounds {
 }
 
 /// Lets go of all messages up to and with this one. Who asks again finds it done.
-pub async fn trim(log: &Log, to: u64) {
+pub async fn trim(servers: &Servers, log: &Log, to: u64) {
     until("the servers let go of messages", async || log.trim(to).await.is_ok()).await;
+    // One that has not done so yet would answer with them.
+    until("all of them have let go", async || {
+        let reports = servers.reports(log).await;
+        // One that has no message has no extent.
+        reports.iter().all(|one| one.extent.is_none_or(|extent| extent.first > to))
+    })
+    .await;
 }
 
 /// Takes the log away.

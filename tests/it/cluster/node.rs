@@ -160,7 +160,7 @@ fn a_node_that_is_further_behind_than_the_log_reaches_says_so_and_is_not_ready()
     }
     with_log(&three.servers, async |_, log| {
         let last = bounds(&log).await.last;
-        trim(&log, last - 1).await;
+        trim(&three.servers, &log, last - 1).await;
     });
     three.start_node(2);
     let figures = until_it_is(&three.nodes[2], "behind");
