@@ -112,7 +112,7 @@ mod tests {
         let all: Vec<u8> = (0..1 << 20).map(|n: u32| n.to_le_bytes()[1]).collect();
         let taken = std::thread::scope(|scope| {
             let reading = scope.spawn(move || {
-                let (mut taken, mut piece) = (Vec::new(), [0; 50_000]);
+                let (mut taken, mut piece) = (Vec::new(), vec![0; 50_000]);
                 loop {
                     std::thread::yield_now();
                     match reader.read(&mut piece).unwrap() {

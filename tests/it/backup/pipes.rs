@@ -30,8 +30,9 @@ fn add(rollcall: &Rollcall, calls: u32) {
     let mut random = Random::new(9);
     let events: Vec<_> = (0..calls)
         .map(|n| {
-            let note: String =
+            let note: Vec<String> =
                 (0..60).map(|_| format!("{:016x}", random.below(usize::MAX))).collect();
+            let note = note.concat();
             let event = event(n, "busy").replacen('{', &format!("{{\"note\":\"{note}\","), 1);
             if n % 10 == 0 { event.replace(NUMBER, PURGED) } else { event }
         })
