@@ -3,16 +3,17 @@
 //! Short by default, so that it runs at all. For figures that count: `CLUSTER_FIGURES=20 cargo test --release --test it
 //! cluster::figures -- --nocapture` on a machine that does nothing else. `CLUSTER_FIGURES` is the seconds of each part,
 //! `CLUSTER_FIGURES_WRITERS` the number of clients with one request at a time each, `CLUSTER_FIGURES_KILLS` how often the
-//! leading server is killed in each mode.
+//! leading server is killed in each mode, `CLUSTER_FIGURES_CALLS` how many calls are looked at on the disks.
 
 #![expect(clippy::cast_precision_loss, reason = "figures are shown with a few digits")]
 
 use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::super::harness::{A1, Rollcall, event, send, until};
+use super::super::harness::{A1, Rollcall, event, recorded_events, send, sid, until};
 use super::nats;
 use super::node::with_log;
 use super::register::Position;
@@ -180,6 +181,115 @@ fn what_three_machines_cost_beside_one() {
     }
 }
 
+/// Bytes of the files below a directory.
+fn bytes_below(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(about) if about.is_dir() => bytes_below(&entry.path()),
+            Ok(about) => about.len(),
+            // It was replaced just now.
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// Bytes of the index and of the journal of a node, once there is one index.
+fn stored(node: &Rollcall) -> [u64; 2] {
+    let index = until("the index that was replaced is gone", || {
+        let entries = fs::read_dir(node.data()).unwrap().map(|entry| entry.unwrap().path());
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let all: Vec<_> = entries.filter(|path| name(path).starts_with("index-")).collect();
+        <[_; 1]>::try_from(all).ok()
+    });
+    [bytes_below(&index[0]), bytes_below(&node.data().join("journal"))]
+}
+
+/// Memory of a process that is not shared or given back, and the most that it had, in bytes.
+fn memory(pid: u32) -> [u64; 2] {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    ["VmRSS:", "VmHWM:"].map(|name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    })
+}
+
+/// An event as jambonz sends it.
+fn recorded(n: u32, status: &str) -> String {
+    let mut event: serde_json::Value =
+        serde_json::from_str(recorded_events().lines().next().unwrap()).unwrap();
+    let members = [
+        ("account_sid", A1.to_owned()),
+        ("call_sid", sid(n)),
+        ("call_id", format!("cid-{n}@10.0.0.9")),
+        ("sbc_callid", format!("sbc-{n}")),
+        ("trace_id", format!("{:032x}", u128::from(n) << 64 | u128::from(n))),
+        ("from", format!("+1555{n:07}")),
+        ("call_status", status.to_owned()),
+    ];
+    for (name, value) in members {
+        event[name] = value.into();
+    }
+    event.to_string()
+}
+
+#[test]
+fn what_calls_take_on_the_disks_and_in_memory() {
+    if !nats::here() {
+        return;
+    }
+    let calls = u32::try_from(number("CLUSTER_FIGURES_CALLS", 100)).unwrap();
+    let writers = number("CLUSTER_FIGURES_WRITERS", 48);
+    let three = Three::up(&Setup { more: "hold = \"30s\"", ..Setup::default() }).unwrap();
+    let next = AtomicUsize::new(1);
+    let log_bytes = || with_log(&three.servers, async |_, log| nats::bounds(&log).await.bytes);
+    let journal = || bytes_below(&three.nodes[0].data().join("journal"));
+    let (logged, kept) = (log_bytes(), journal());
+    std::thread::scope(|scope| {
+        for writer in 0..writers {
+            let (three, next) = (&three, &next);
+            scope.spawn(move || {
+                loop {
+                    let n = u32::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
+                    if n > calls {
+                        return;
+                    }
+                    for status in STATUSES {
+                        post(&three.targets, writer % MACHINES, &recorded(n, status));
+                    }
+                }
+            });
+        }
+    });
+    three.rest();
+    let events = u64::from(calls) * STATUSES.len() as u64;
+    let sent = recorded(1, STATUSES[0]).len() as u64;
+    let (logged, kept) = ((log_bytes() - logged) / events, (journal() - kept) / events);
+    eprintln!("{events} events of {calls} calls, {sent} B each as JSON, one a request:");
+    eprintln!("the log: {logged} B an event in each copy; the journal: {kept} B an event");
+    for n in 0..MACHINES {
+        let store = bytes_below(&three.servers.store_dir(n));
+        let [now, most] = memory(three.servers.pid(n));
+        let [own, own_most] = memory(three.nodes[n].pid());
+        eprintln!(
+            "machine {n}: files of nats-server {} B an event, memory {} MB ({} at most); memory of rollcall {} MB ({})",
+            store / events,
+            now / 1_000_000,
+            most / 1_000_000,
+            own / 1_000_000,
+            own_most / 1_000_000
+        );
+    }
+    let node = &three.nodes[0];
+    for what in ["as they came", "compacted"] {
+        let [index, journal] = stored(node).map(|bytes| bytes / u64::from(calls));
+        eprintln!("a call on the disk of a node, {what}: index {index} B, journal {journal} B");
+        node.ok(&["compact", "--drop-history"]);
+    }
+    // The page on sizes says no more than this.
+    assert!(logged < sent, "an event takes {logged} B in the log and {sent} B as JSON");
+}
+
 /// How long nothing is acknowledged when the leading server is killed, and how long the servers take to elect another.
 fn silences(without_quorum: &'static str, kills: usize, first: &AtomicUsize) {
     let setup = Setup { without_quorum, ..Setup::default() };
@@ -237,7 +347,7 @@ fn lags(three: &Three, length: Duration) -> Times {
         let answer = post(&three.targets, 0, &event(n, "completed"));
         let position = Position::of(&answer).unwrap().to_string();
         let sent = Instant::now();
-        let path = format!("/v1/Accounts/{A1}/Calls/{}", super::super::harness::sid(n));
+        let path = format!("/v1/Accounts/{A1}/Calls/{}", sid(n));
         let asked = [("rollcall-at-least", position.as_str())];
         let shown = three.targets.send(1, "GET", &path, &asked, "").unwrap();
         assert_eq!(shown.status, 200, "{shown:?}");
