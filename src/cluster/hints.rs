@@ -24,6 +24,9 @@ const ALIVE: Duration = Duration::from_secs(30);
 /// One that says nothing for so long is not waited for where something is to be done by one node.
 const FIRST: Duration = Duration::from_secs(5);
 
+/// Two looks at a server are this far apart at least.
+const ANOTHER_LOOK: Duration = Duration::from_millis(500);
+
 /// What a node says of itself, once a second and after each message that it has put into the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -96,6 +99,15 @@ pub struct Extent {
     pub bytes: u64,
 }
 
+/// How far a replica reached before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Before {
+    pub extent: Extent,
+    /// How many milliseconds before.
+    pub millis: u64,
+}
+
 /// What the monitor of one server says.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -108,6 +120,8 @@ pub struct ServerReport {
     pub deleted: Option<u64>,
     /// How far its replica reaches; none where it has no message.
     pub extent: Option<Extent>,
+    /// How far it reached when it was looked at before; none where that is not known.
+    pub before: Option<Before>,
     /// Of the largest message that it takes.
     pub max_payload: u64,
     /// What it may still store.
@@ -118,6 +132,23 @@ pub struct ServerReport {
     /// Where it stores, if it is on this machine. It is told to no other node.
     #[serde(skip)]
     pub store_dir: String,
+}
+
+impl ServerReport {
+    /// The same as one that comes so long after another of its server. What was looked at only a moment ago may be the same
+    /// look, as others have passed it on.
+    #[must_use]
+    pub fn after(mut self, other: &Self, passed: Duration) -> Self {
+        let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        self.before = if passed < ANOTHER_LOOK {
+            let later =
+                |before: Before| Before { millis: before.millis.saturating_add(millis), ..before };
+            other.before.map(later)
+        } else {
+            other.extent.map(|extent| Before { extent, millis })
+        };
+        self
+    }
 }
 
 /// Why hints cannot be sent or heard.

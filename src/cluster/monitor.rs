@@ -138,6 +138,7 @@ impl Monitors {
             sync_always: config.sync_always,
             deleted: state.as_ref().map(|state| state.num_deleted),
             extent: state.as_ref().and_then(State::extent),
+            before: None,
             max_payload: varz.max_payload,
             free_bytes: config
                 .max_storage

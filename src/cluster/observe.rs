@@ -85,7 +85,16 @@ pub async fn servers(connection: &Connection, monitors: &Monitors, stream: &str)
     let mut reports: BTreeMap<String, ServerReport> = told.collect();
     for one in found {
         match one {
-            Ok(report) => drop(reports.insert(report.name.clone(), report)),
+            Ok(report) => {
+                let report = match reports.get(&report.name) {
+                    Some(told) => {
+                        let passed = report.looked_at.saturating_sub(told.looked_at);
+                        report.after(told, Duration::from_millis(passed))
+                    }
+                    None => report,
+                };
+                drop(reports.insert(report.name.clone(), report));
+            }
             Err(error) => seen.silent.push(error),
         }
     }

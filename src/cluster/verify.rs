@@ -146,8 +146,10 @@ fn lost_beginnings(
             let ends = begin.first_at.saturating_add(max_age);
             let stays = ends >= other.looked_at.saturating_add(EXPIRY_MARGIN);
             let is_much = extent.first_at.saturating_sub(begin.first_at) >= max_age / 4;
-            // It was looked at before, and messages may have been trimmed since.
-            other.looked_at >= report.looked_at && (stays || is_much || max_age == 0)
+            // Messages may have been trimmed between two looks: the other one has it still after this one lacked it.
+            let before = report.before.filter(|before| before.extent.first > begin.first);
+            let lacked = report.looked_at.saturating_sub(before.map_or(0, |before| before.millis));
+            other.looked_at >= lacked && (stays || is_much || max_age == 0)
         });
         let (other, begin) = others.min_by_key(|(_, begin)| begin.first)?;
         (begin.first < extent.first).then(|| Problem::LostBeginning {
@@ -199,6 +201,7 @@ fn is_tried(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::cluster::api::StreamConfig;
+    use crate::cluster::hints::Before;
     use crate::cluster::log::ReplicaState;
 
     fn bounds() -> Bounds {
@@ -282,8 +285,26 @@ mod tests {
         let (hour, day) = (3_600_000, 24 * 3_600_000);
         let young = begins((40, 30 * day), (7, 29 * day), [31 * day; 2]);
         one(young, "n1 has lost the beginning of stream RC_pbx, 33 messages, which n");
-        let trimmed = begins((40, 30 * day), (7, 29 * day), [31 * day, 31 * day - 1]);
+        let looked = [31 * day, 31 * day - 1];
+        let trimmed = begins((40, 30 * day), (7, 29 * day), looked);
         assert!(trimmed.is_empty(), "{trimmed:?}");
+        let lacked_before = |first, millis| {
+            let extent =
+                |first| Extent { first, first_at: 30 * day, last: 999, messages: 1, bytes: 1 };
+            check(&|bounds, reports| {
+                bounds.config.max_age = 7 * 24 * 3_600_000 * 1_000_000;
+                for (report, (begin, at)) in
+                    reports.iter_mut().zip([(40, looked[0]), (7, looked[1]), (7, looked[1])])
+                {
+                    (report.extent, report.looked_at) = (Some(extent(begin)), at);
+                }
+                reports[0].before = Some(Before { extent: extent(first), millis });
+            })
+        };
+        one(lacked_before(40, 1), "n1 has lost the beginning of stream RC_pbx, 33 messages");
+        one(lacked_before(8, 10_000), "n1 has lost the beginning of stream RC_pbx, 33 messages");
+        // It had it still, or was looked at before the others were.
+        assert!(lacked_before(7, 10_000).is_empty() && lacked_before(40, 0).is_empty());
         let expired = begins((8, 24 * day + hour), (7, 24 * day), [31 * day; 2]);
         assert!(expired.is_empty(), "{expired:?}");
         let most = begins((900, 29 * day), (7, 24 * day), [31 * day; 2]);

@@ -371,7 +371,15 @@ pub(super) async fn look_at_monitors(node: &Node, stream: &str) {
     health.unheard.clear();
     for report in looked {
         match report {
-            Ok(report) => health.note_report(report, now),
+            Ok(report) => {
+                let report = match health.reports.get(&report.name) {
+                    Some((known, looked)) => {
+                        report.after(known, now.saturating_duration_since(*looked))
+                    }
+                    None => report,
+                };
+                health.note_report(report, now);
+            }
             Err(error) => health.unheard.push(error.to_string()),
         }
     }
