@@ -28,6 +28,8 @@ pub(super) const NO_MESSAGE: u32 = 10037;
 
 /// The key of the stream's metadata that has the epoch of the log.
 pub(super) const EPOCH: &str = "rollcall.epoch";
+/// The header that names messages which the log has lost.
+pub(super) const LOST: &str = "Rollcall-Lost";
 /// The key that has the position in another log after which this one was begun.
 pub(super) const AFTER: &str = "rollcall.after";
 
@@ -127,9 +129,11 @@ pub(super) struct LeaderMessage {
 pub(super) struct RawMessage {
     pub seq: u64,
     pub time: String,
-    /// Base 64.
+    /// Base 64, as its headers.
     #[serde(default)]
     pub data: String,
+    #[serde(default)]
+    pub hdrs: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,8 @@
 //! **Checks.** Before the first message, and each minute, the log is compared with the last message that was handed on (`same.rs`).
 //! Before messages are handed on, the message before them is looked at again, once a second. In between a log could be
 //! replaced by an older copy of itself and grow past the position: not within a second, since each node takes nothing more
-//! after the first acknowledgement that goes back.
+//! after the first acknowledgement that goes back. After such a one a leader that does not have what was acknowledged then is
+//! not believed for a while.
 //!
 //! **Ahead.** So many batches may wait for the one who applies them; nothing more is read meanwhile.
 
@@ -194,12 +195,25 @@ impl Work {
 
     /// Hands on what there is; false where there is nothing more for now.
     async fn step(&mut self) -> Result<bool, End> {
-        if self.doubted.swap(false, Ordering::AcqRel) {
+        if self.doubted.swap(false, Ordering::AcqRel) || self.log.has_gone_back() {
             self.compared = None;
         }
         if self.compared.is_none_or(|(at, _)| at.elapsed() >= COMPARED) {
+            match self.log.learn_what_was_lost(true).await {
+                // The comparison says why it is refused.
+                Ok(_) | Err(ApiError::Refused { .. }) => {}
+                Err(error) => return self.away(error).await,
+            }
             match self.log.compare(&self.position()).await {
                 Ok(Sameness::Same | Sameness::Adjoins) => {
+                    // Of what is there by now a replica that was away may have other messages under the same numbers.
+                    match self.log.bounds().await {
+                        Ok(bounds) if bounds.last > self.read.seq => {
+                            self.log.doubt(self.read.seq + 1..=bounds.last);
+                        }
+                        Ok(_) => {}
+                        Err(error) => return self.away(error).await,
+                    }
                     self.compared = Some((Instant::now(), Instant::now()));
                 }
                 Ok(other) => return self.stop(Stopped::Differs(other)).await,
@@ -249,6 +263,9 @@ impl Work {
         let Some((compared, looked)) = self.compared else { return false };
         if looked.elapsed() < CHECKED {
             return true;
+        }
+        if !matches!(self.log.learn_what_was_lost(false).await, Ok(false)) {
+            return false;
         }
         let position = self.position();
         let fits = match self.log.message_at(position.seq).await {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,14 +10,16 @@ use std::time::{Duration, Instant};
 use async_nats::client::{RequestError, RequestErrorKind};
 use async_nats::{HeaderMap, Message, Request};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::api::{self, Ack, Failure, Purged, Removed, StreamConfig, StreamInfo};
 use super::connection::Connection;
 use super::epoch::Epoch;
+use super::lost::Lost;
 use super::read::ReadStats;
-use super::same::Position;
+use super::same::{Position, WentBack, message_crc};
 use crate::clock;
 use crate::config::ClusterName;
 use crate::domain::{Timestamp, counted, exact_duration};
@@ -33,7 +36,9 @@ const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A replica that is not current is away where the leader has not heard of it for so long.
 const SILENT: Duration = Duration::from_secs(3);
 const STATUS_TOO_MANY: u16 = 429;
-/// What follows the root in a subject that the stream does not take.
+/// What follows the root in the subject of a message.
+const ALL: &str = "all";
+/// What follows it in a subject that the stream does not take.
 const NO_MESSAGE_HAS: &str = "none.none";
 
 /// Bytes of the largest message that a request with so large a body may need: it is passed on as it came, too. None
@@ -71,8 +76,10 @@ pub(super) struct Shared {
     pub epoch: Epoch,
     /// The greatest number of a message of this log that this node knows of.
     pub newest: AtomicU64,
-    /// Up to this message the leader alone is asked.
-    pub doubted: AtomicU64,
+    /// Of these messages the leader alone is asked.
+    pub doubted: Mutex<Option<RangeInclusive<u64>>>,
+    pub lost: Mutex<Lost>,
+    pub went_back: Mutex<Option<WentBack>>,
     pub stats: ReadStats,
 }
 
@@ -311,7 +318,9 @@ impl Log {
             root: root_of(cluster, epoch),
             epoch,
             newest: AtomicU64::new(0),
-            doubted: AtomicU64::new(0),
+            doubted: Mutex::default(),
+            lost: Mutex::default(),
+            went_back: Mutex::default(),
             stats: ReadStats::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -384,12 +393,14 @@ impl Log {
     /// # Errors
     /// It may be in the log all the same where [`AppendError::may_be_there`].
     pub async fn append(&self, bytes: Bytes, longest: Duration) -> Result<u64, AppendError> {
-        self.append_with(None, bytes, longest).await
+        self.append_with(ALL, &[], bytes, longest).await
     }
 
-    async fn append_with(
+    /// The same with this end of the subject, and these headers.
+    pub(super) async fn append_with(
         &self,
-        last: Option<u64>,
+        part: &str,
+        more: &[(&str, String)],
         bytes: Bytes,
         longest: Duration,
     ) -> Result<u64, AppendError> {
@@ -404,11 +415,12 @@ impl Log {
         let before = shared.newest.load(Ordering::Acquire);
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Stream", shared.stream.as_str());
-        if let Some(last) = last {
-            headers.insert("Nats-Expected-Last-Sequence", last.to_string());
+        for (name, value) in more {
+            headers.insert(*name, value.as_str());
         }
-        let request = Request::new().headers(headers).payload(bytes).timeout(Some(longest));
-        let subject = format!("{}all", shared.root);
+        let payload = bytes.clone();
+        let request = Request::new().headers(headers).payload(payload).timeout(Some(longest));
+        let subject = format!("{}{part}", shared.root);
         let answer = shared.connection.client.send_request(subject, request).await;
         let answer = answer.map_err(|error| match error.kind() {
             RequestErrorKind::TimedOut => AppendError::Timeout(longest),
@@ -420,6 +432,8 @@ impl Log {
         let seq = acknowledged(&answer, &shared.stream, given, most)?;
         // What came before this was sent has a smaller number.
         if seq <= before {
+            let went_back = WentBack { seq, crc: message_crc(&bytes), at: Instant::now() };
+            *shared.went_back.lock() = Some(went_back);
             return Err(AppendError::WentBack { seq, newest: before });
         }
         shared.newest.fetch_max(seq, Ordering::AcqRel);
@@ -436,7 +450,8 @@ impl Log {
         bytes: Bytes,
         longest: Duration,
     ) -> Result<u64, AppendError> {
-        self.append_with(Some(last), bytes, longest).await
+        let last = [("Nats-Expected-Last-Sequence", last.to_string())];
+        self.append_with(ALL, &last, bytes, longest).await
     }
 
     /// A message of this number was read, or was applied before the start.

@@ -7,7 +7,9 @@
 //!
 //! **Read.** By batched direct gets, which any replica answers, and not by consumers: these stall for half a
 //! minute when the server that hosts one dies. Each sequence number must follow the one before it. A replica whose
-//! disk has lost a block passes over it and says nothing, so a gap is asked of the others (`read.rs`).
+//! disk has lost a block passes over it and says nothing, so a gap is asked of the others (`read.rs`). What is in the log when
+//! a reader begins is asked of the leader: a server that was away may have other messages there. What the log is known to have
+//! lost is taken from nobody (`lost.rs`).
 //!
 //! **The same log.** Its epoch stands in its metadata and in the subject of each message, so that a stream of another epoch
 //! takes none of ours. Whether it has lost its end is seen by the message that was applied last (`same.rs`).
@@ -25,6 +27,7 @@ mod epoch;
 mod follow;
 mod hints;
 mod log;
+mod lost;
 mod monitor;
 mod observe;
 mod packer;
@@ -43,6 +46,7 @@ pub use log::{
     ApiError, AppendError, Bounds, LeaderClock, Log, LogOptions, OpenError, ReplicaState,
     StoredMessage, TrimError, message_bytes_for,
 };
+pub use lost::{DOUBTED_BEYOND, Named};
 pub use monitor::{MonitorError, Monitors};
 pub use observe::{CreateError, Observed, ServersSeen, create, observe};
 pub use packer::{Assemble, KeepRequest, Packer, PackerOptions, PlaceError, Placed};

@@ -1,5 +1,7 @@
-//! Reading by batched direct gets: any replica answers, and each number must follow the one before it.
+//! Reading by batched direct gets: any replica answers, and each number must follow the one before it. Where replicas may
+//! differ the leader is asked, for each message by itself.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -7,7 +9,7 @@ use async_nats::{HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
-use super::api::{self, LeaderMessage};
+use super::api::{self, LeaderMessage, RawMessage};
 use super::log::{ApiError, Log, StoredMessage};
 use crate::domain::Timestamp;
 use crate::wire::parse_time;
@@ -27,8 +29,8 @@ const HOLE_TIMEOUT: Duration = Duration::from_secs(10);
 const BEHIND_TIMEOUT: Duration = Duration::from_millis(1500);
 /// How often it is asked for then, each time of another replica by chance: the one that says so may have lost its beginning.
 const ASKED_BEFORE_BEHIND: usize = 8;
-/// Messages that the leader is asked for one by one before what has come is handed on.
-const LEADER_MESSAGES: u64 = 64;
+/// Messages that the leader is asked for at once, each by itself.
+const LEADER_MESSAGES: u64 = 32;
 /// Pause between two looks for a missing message.
 const GAP_PAUSE: Duration = Duration::from_millis(100);
 /// How often a message that the leader does not have is asked of replicas, each time another one by chance.
@@ -89,10 +91,10 @@ impl Log {
     /// [`ReadError::Hole`] after ten seconds in which no replica had the next one.
     pub async fn read_after(&self, seq: u64) -> Result<Vec<StoredMessage>, ReadError> {
         let expected = seq.saturating_add(1);
-        let of_leader = if expected <= self.shared.doubted.load(Ordering::Acquire) {
-            self.read_of_leader(expected).await?
-        } else {
-            None
+        let doubted = self.shared.doubted.lock().clone();
+        let of_leader = match doubted.filter(|doubted| doubted.contains(&expected)) {
+            Some(doubted) => self.read_of_leader(expected..=*doubted.end()).await?,
+            None => None,
         };
         let messages = match of_leader {
             Some(messages) => messages,
@@ -104,23 +106,32 @@ impl Log {
         Ok(messages)
     }
 
-    /// Reads messages up to this one of the leader alone from now on. A server that was away while the log lost its end keeps
-    /// what it had there, and answers with that under numbers that the others have given anew.
-    pub fn doubt_until(&self, seq: u64) {
-        self.shared.doubted.fetch_max(seq, Ordering::AcqRel);
+    /// Reads these messages of the leader alone from now on, and all between them and others that are read so.
+    pub fn doubt(&self, messages: RangeInclusive<u64>) {
+        let mut doubted = self.shared.doubted.lock();
+        let (first, last) = messages.into_inner();
+        *doubted = Some(match doubted.take() {
+            Some(other) => first.min(*other.start())..=last.max(*other.end()),
+            None => first..=last,
+        });
     }
 
-    /// The messages from this one on that may not be asked of any replica; none where the leader has lost this one.
-    async fn read_of_leader(&self, from: u64) -> Result<Option<Vec<StoredMessage>>, ReadError> {
-        let until = self.shared.doubted.load(Ordering::Acquire);
-        let until = until.min(from.saturating_add(LEADER_MESSAGES));
+    /// The first of these messages, which may not be asked of any replica; none where the leader has lost it.
+    async fn read_of_leader(
+        &self,
+        doubted: RangeInclusive<u64>,
+    ) -> Result<Option<Vec<StoredMessage>>, ReadError> {
+        let (from, until) = doubted.into_inner();
+        let until = until.min(from.saturating_add(LEADER_MESSAGES - 1));
+        let asked = (from..=until).map(|seq| self.ask_leader(seq));
         let mut messages = Vec::new();
-        for seq in from..=until {
-            match self.ask_leader(seq).await {
+        for said in futures_util::future::join_all(asked).await {
+            match said {
                 Ok(Some(message)) => messages.push(message),
                 // It has lost it, or cannot read it.
                 Ok(None) | Err(ApiError::Refused { .. } | ApiError::Unreadable(_)) => break,
-                Err(error) => return Err(error.into()),
+                Err(error) if messages.is_empty() => return Err(error.into()),
+                Err(_) => break,
             }
         }
         let is_lost = messages.is_empty() && self.bounds().await?.last >= from;
@@ -145,22 +156,43 @@ impl Log {
             Ok(None) | Err(ApiError::Refused { .. } | ApiError::Unreadable(_)) => {}
             said => return said,
         }
-        for _ in 0..ASKED_OF_REPLICAS {
-            let subject = format!("$JS.API.DIRECT.GET.{}", self.shared.stream);
-            let what = serde_json::json!({ "seq": seq }).to_string();
-            let answer = self.request(subject, what.into()).await?;
-            match answer.status.map(|status| status.as_u16()) {
-                None => return Ok(Some(stored(&answer)?.0)),
-                Some(404) => {}
-                Some(code) => return Err(refused(code, &answer)),
-            }
+        let which = serde_json::json!({ "seq": seq });
+        let taken = |answer: Message| {
+            let (message, _) = stored(&answer)?;
+            Ok(Some(message).filter(|message| !self.is_lost(seq, &message.bytes)))
+        };
+        if let Some(message) = self.ask_replicas_for(&which, ASKED_OF_REPLICAS, taken).await? {
+            return Ok(Some(message));
         }
         self.ask_leader(seq).await
     }
 
+    /// Asks replicas for a message, each time another one by chance, until one has it and it is taken; none where none has.
+    pub(super) async fn ask_replicas_for<T>(
+        &self,
+        which: &serde_json::Value,
+        times: usize,
+        taken: impl Fn(Message) -> Result<Option<T>, ApiError>,
+    ) -> Result<Option<T>, ApiError> {
+        for _ in 0..times {
+            let subject = format!("$JS.API.DIRECT.GET.{}", self.shared.stream);
+            let answer = self.request(subject, which.to_string().into()).await?;
+            match answer.status.map(|status| status.as_u16()) {
+                None => {
+                    if let Some(found) = taken(answer)? {
+                        return Ok(Some(found));
+                    }
+                }
+                Some(404) => {}
+                Some(code) => return Err(refused(code, &answer)),
+            }
+        }
+        Ok(None)
+    }
+
     /// The messages from the missing one on, of any who has them.
     async fn fill(&self, expected: u64, mut found: u64) -> Result<Vec<StoredMessage>, ReadError> {
-        let begun = Instant::now();
+        let mut begun = Instant::now();
         let mut asked = 0_usize;
         loop {
             self.shared.stats.rereads.fetch_add(1, Ordering::Relaxed);
@@ -190,6 +222,10 @@ impl Log {
                 return Err(ReadError::Behind { wanted: expected, first });
             }
             if waited >= HOLE_TIMEOUT {
+                if self.take_all_of(expected) {
+                    begun = Instant::now();
+                    continue;
+                }
                 // One replica is not all of them.
                 if let Some(error) = unknown {
                     return Err(error.into());
@@ -239,6 +275,10 @@ impl Log {
                 batch.gap_until = Some(message.seq).filter(|seq| *seq > expected);
                 return Ok(batch);
             }
+            if self.is_lost(message.seq, &message.bytes) {
+                batch.gap_until = Some(expected + 1);
+                return Ok(batch);
+            }
             expected += 1;
             batch.messages.push(message);
         }
@@ -276,12 +316,8 @@ impl Log {
     }
 
     async fn ask_leader(&self, seq: u64) -> Result<Option<StoredMessage>, ApiError> {
-        let found =
-            self.api::<LeaderMessage>("STREAM.MSG.GET", &serde_json::json!({ "seq": seq })).await;
-        let message = match found {
-            Ok(found) => found.message,
-            Err(ApiError::Refused { err_code: api::NO_MESSAGE, .. }) => return Ok(None),
-            Err(error) => return Err(error),
+        let Some(message) = self.ask_leader_for(&serde_json::json!({ "seq": seq })).await? else {
+            return Ok(None);
         };
         let unreadable = |what: &str| ApiError::Unreadable(format!("message {seq}: {what}"));
         if message.seq != seq {
@@ -290,12 +326,24 @@ impl Log {
         let bytes = data_encoding::BASE64.decode(message.data.as_bytes());
         let bytes = bytes.map_err(|_| unreadable("its data"))?;
         let at = parse_time(&message.time).ok_or_else(|| unreadable("its time"))?;
-        Ok(Some(StoredMessage { seq, at, bytes: bytes.into() }))
+        let message = StoredMessage { seq, at, bytes: bytes.into() };
+        Ok(Some(message).filter(|message| !self.is_lost(seq, &message.bytes)))
+    }
+
+    pub(super) async fn ask_leader_for(
+        &self,
+        which: &serde_json::Value,
+    ) -> Result<Option<RawMessage>, ApiError> {
+        match self.api::<LeaderMessage>("STREAM.MSG.GET", which).await {
+            Ok(found) => Ok(Some(found.message)),
+            Err(ApiError::Refused { err_code: api::NO_MESSAGE, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
 /// A message in an answer to a direct get, and its subject.
-fn stored(answer: &Message) -> Result<(StoredMessage, String), ApiError> {
+pub(super) fn stored(answer: &Message) -> Result<(StoredMessage, String), ApiError> {
     let header = |name: &str| {
         let headers: &HeaderMap = answer.headers.as_ref()?;
         Some(headers.get(name)?.as_str())

@@ -10,6 +10,18 @@ use super::log::{ApiError, Log};
 const CONFIRMED: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a leader that does not have what was acknowledged is not believed.
+const DISBELIEVED: Duration = Duration::from_secs(30);
+
+/// A message was acknowledged under a number that had been given before: the log has lost what had it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WentBack {
+    pub seq: u64,
+    /// Of the message that has the number now.
+    pub crc: u32,
+    pub at: Instant,
+}
+
 /// How far a log was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -55,6 +67,9 @@ impl Log {
     /// # Errors
     /// The servers do not say.
     pub async fn compare(&self, position: &Position) -> Result<Sameness, ApiError> {
+        if self.has_lost(position).await? {
+            return Ok(Sameness::OtherMessage);
+        }
         let begun = Instant::now();
         let mut is_settled = false;
         loop {
@@ -72,6 +87,34 @@ impl Log {
             } else {
                 tokio::time::sleep(PAUSE).await;
             }
+        }
+    }
+
+    /// A number was given again that was applied before, as far as is known.
+    pub fn has_gone_back(&self) -> bool {
+        self.shared.went_back.lock().is_some()
+    }
+
+    /// All that was applied is in the log after all.
+    pub fn has_not_gone_back(&self) {
+        *self.shared.went_back.lock() = None;
+    }
+
+    /// Whether a number up to this position was given again, and the leader has what got it. One that came back with what was
+    /// lost may lead for a while.
+    async fn has_lost(&self, position: &Position) -> Result<bool, ApiError> {
+        loop {
+            let went_back = *self.shared.went_back.lock();
+            let Some(WentBack { seq, crc, at }) = went_back else { return Ok(false) };
+            if seq > position.seq || at.elapsed() >= DISBELIEVED {
+                self.has_not_gone_back();
+                return Ok(false);
+            }
+            let found = self.message_at(seq).await?;
+            if found.is_some_and(|message| message_crc(&message.bytes) == crc) {
+                return Ok(true);
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

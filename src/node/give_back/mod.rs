@@ -43,7 +43,8 @@ use super::{APPEND_TIMEOUT, Node, Running};
 use crate::access::SettingRow;
 use crate::clock;
 use crate::cluster::{
-    AppendError, Bounds, Epoch, Following, Log, OpenError, Position, ReadError, Sameness, Stopped,
+    AppendError, Bounds, DOUBTED_BEYOND, Epoch, Following, Log, Named, OpenError, Position,
+    ReadError, Sameness, Stopped,
 };
 use crate::codec::{LoggedChange, Message, MessageError, assemble, encode_submission};
 use crate::domain::{CallId, counted};
@@ -60,8 +61,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long a node waits for another that has more to give.
 const OTHERS_FIRST: Duration = Duration::from_secs(10);
-/// So many messages may have been acknowledged, and lost, beyond what was applied here: replicas may still have them.
-const DOUBTED_BEYOND: u64 = 1000;
 /// Bytes of one message, about.
 const MESSAGE_BYTES: usize = 200 * 1024;
 /// The setting that says what was given. It means nothing to the store.
@@ -254,11 +253,12 @@ async fn look(
         Err(OpenError::Missing(_)) => return Err(needs(GONE.to_owned())),
         log => log?,
     };
-    log.doubt_until(own.seq.saturating_add(DOUBTED_BEYOND));
+    log.doubt(0..=own.seq.saturating_add(DOUBTED_BEYOND));
     let is_of_own_epoch = log.epoch().bytes() == own.epoch;
     if is_of_own_epoch {
         // What is cut off, or has no leader, has lost nothing.
         log.settle().await?;
+        log.learn_what_was_lost(true).await?;
     }
     let bounds = log.bounds().await?;
     if is_of_own_epoch {
@@ -270,13 +270,18 @@ async fn look(
         let place = loop {
             let (places, is_all) = places(node, segments).await?;
             match agreement(&log, &bounds, &places).await? {
-                Some(place) => break place,
+                Some(place) => {
+                    let named = places.iter().map(|place| (place.position.seq, place.position.crc));
+                    log.lose(named.filter(|(seq, _)| *seq > place.position.seq));
+                    break place;
+                }
                 None if is_all => return Err(needs(NOTHING_AGREES.to_owned())),
                 None => segments = segments.saturating_mul(2),
             }
         };
         if place.position.seq == own.seq {
             // All is there: a leader that was just elected did not have its end in place. The follower finds the same.
+            running.log.has_not_gone_back();
             if running.halts.load(Ordering::Acquire) {
                 node.halt(running).await;
                 node.go_on(log, own).await?;
@@ -430,6 +435,7 @@ async fn give_back(
     node.halt(running).await;
     // Should the log have been the same again for a moment.
     let own = node.store.position().unwrap_or(own);
+    let lost = log.lost(after.saturating_add(1)..=own.seq);
     let store = node.store.clone();
     let changed = blocking(move || store.changed_since(from.end)).await?;
     let given = Given {
@@ -448,6 +454,7 @@ async fn give_back(
         node,
         log: &log,
         changed,
+        lost: lost.clone(),
         given,
         own,
         behind,
@@ -485,7 +492,8 @@ async fn give_back(
         "what the log had lost is in it again, and the node goes on with it"
     );
     let log = Log::of(&node.connection, log.epoch());
-    log.doubt_until(own.seq.max(turn).saturating_add(DOUBTED_BEYOND));
+    log.doubt(after..=own.seq.max(turn).saturating_add(DOUBTED_BEYOND));
+    log.lose(lost);
     Ok(node.go_on(log, position).await?)
 }
 
@@ -494,6 +502,8 @@ struct Giving<'a> {
     node: &'a Arc<Node>,
     log: &'a Log,
     changed: ChangedSince,
+    /// What was applied here and is not in the log.
+    lost: Vec<Named>,
     given: Given,
     own: LogPosition,
     behind: Behind,
@@ -523,6 +533,7 @@ impl Giving<'_> {
             return Ok(None);
         }
         if !self.are_calls_given {
+            self.tell_lost().await?;
             self.give_calls().await?;
             self.are_calls_given = true;
             return Ok(None);
@@ -530,6 +541,20 @@ impl Giving<'_> {
         self.give_gone().await?;
         self.give_settings().await?;
         Ok(None)
+    }
+
+    /// Says which messages the log had lost, before it has anything that follows from that.
+    async fn tell_lost(&self) -> Result<(), GiveError> {
+        let message = self.message(Vec::new(), &self.given)?;
+        Ok(self.log.append_lost(&self.lost, &message, APPEND_TIMEOUT).await?)
+    }
+
+    /// A message that gives these settings.
+    fn message(&self, rows: Vec<SettingRow>, given: &Given) -> Result<Bytes, GiveError> {
+        let json = serde_json::to_vec(given).unwrap_or_default();
+        let given = SettingRow { name: GIVEN.to_owned(), json };
+        let changes: Vec<Change> = [given].into_iter().chain(rows).map(Change::setting).collect();
+        message_of(self.node, &changes)
     }
 
     /// Puts calls and webhooks into the log: a call as it is here, or its deletion where it is deleted in the log.
@@ -593,10 +618,7 @@ impl Giving<'_> {
         let (rows, is_all) = self.behind.rows.next(&own);
         let (behind, crc) = self.behind.looked_at();
         let given = Given { behind, crc, ends: is_all, ..self.given.clone() };
-        let json = serde_json::to_vec(&given).unwrap_or_default();
-        let given = SettingRow { name: GIVEN.to_owned(), json };
-        let changes: Vec<Change> = [given].into_iter().chain(rows).map(Change::setting).collect();
-        let seq = self.log.append(message_of(self.node, &changes)?, APPEND_TIMEOUT).await?;
+        let seq = self.log.append(self.message(rows, &given)?, APPEND_TIMEOUT).await?;
         self.behind.read_to(self.log, &self.node.store, seq).await
     }
 

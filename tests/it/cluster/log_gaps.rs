@@ -1,9 +1,14 @@
 //! Messages that a replica has lost.
 
-use rollcall::cluster::{Log, Problem, ReadError, Sameness, StoredMessage, message_crc, verify};
+use std::time::Duration;
+
+use rollcall::cluster::{
+    Connection, Follower, Log, Position, Problem, ReadError, Sameness, StoredMessage, message_crc,
+    verify,
+};
 
 use super::lost::copy_dir;
-use super::nats::{self, EPOCH, Options, Servers, append, bounds, read_to, until};
+use super::nats::{self, EPOCH, LONG, Options, Servers, append, bounds, read_to, until};
 
 /// Stops a server, flips a bit in the middle of its first block, and starts it again.
 pub fn damage(servers: &mut Servers, n: usize) {
@@ -107,13 +112,20 @@ async fn next(log: &Log, seq: u64) -> StoredMessage {
     found.unwrap()
 }
 
+/// A log that has lost its end, and the one server that keeps it.
+struct Kept {
+    servers: Servers,
+    connection: Connection,
+    log: Log,
+    /// Which messages are lost, with what each of them was.
+    lost: Vec<(u64, u32)>,
+    /// What was before them.
+    before: Position,
+}
+
 /// One server is put back to what it was, one was away: they elect a leader that lacks what the third has. That one keeps it,
-/// under numbers that are given anew.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_keeps_what_the_log_has_lost_is_told_and_does_not_count() {
-    if !nats::here() {
-        return;
-    }
+/// under numbers that are given anew; none where it leads again at once. `is_said` where somebody gives back what was lost.
+async fn one_that_keeps_what_was_lost(is_said: bool) -> Option<Kept> {
     let mut servers = Servers::start(Options::default());
     let (_connection, log) = servers.log().await;
     let write = async |byte: u8, bytes: usize, count: u64| {
@@ -131,13 +143,14 @@ async fn a_replica_that_keeps_what_the_log_has_lost_is_told_and_does_not_count()
     all_are_current(&log).await;
     servers.stop(1);
     write(3, 300, 20).await;
-    let lost = bounds(&log).await.last;
-    assert_eq!(lost, 40);
-    let position = rollcall::cluster::Position {
-        epoch: EPOCH,
-        seq: lost,
-        crc: message_crc(&log.message_at(lost).await.unwrap().unwrap().bytes),
-    };
+    let end = bounds(&log).await.last;
+    assert_eq!(end, 40);
+    let crc = async |seq| message_crc(&log.message_at(seq).await.unwrap().unwrap().bytes);
+    let before = Position { epoch: EPOCH, seq: 20, crc: crc(20).await };
+    let mut lost = Vec::new();
+    for seq in 21..=end {
+        lost.push((seq, crc(seq).await));
+    }
     servers.stop(0);
     servers.stop(2);
     std::fs::remove_dir_all(servers.store_dir(0)).unwrap();
@@ -145,42 +158,114 @@ async fn a_replica_that_keeps_what_the_log_has_lost_is_told_and_does_not_count()
     servers.run(0);
     servers.run(1);
     until("these two go on", async || {
-        log.bounds().await.is_ok_and(|bounds| bounds.leader.is_some() && bounds.last < lost)
+        log.bounds().await.is_ok_and(|bounds| bounds.leader.is_some() && bounds.last < end)
     })
     .await;
-    servers.run(2);
     // As by a node that knows of nothing: one that does takes this for what it is.
     let connection = servers.connect("node2").await;
-    let other = Log::of(&connection, EPOCH);
+    let log = Log::of(&connection, EPOCH);
+    if is_said {
+        until("what was lost is said", async || {
+            log.append_lost(&lost, &vec![4; 100].into(), Duration::from_secs(2)).await.is_ok()
+        })
+        .await;
+    }
+    append(&log, &[4; 100]).await;
+    servers.run(2);
     until("the log has given the numbers anew", async || {
-        append(&other, &[4; 100]).await;
-        bounds(&other).await.last > lost + 5
+        append(&log, &[4; 100]).await;
+        bounds(&log).await.last > end + 5
     })
     .await;
-    all_are_current(&other).await;
+    all_are_current(&log).await;
+    let is_anew = log.message_at(30).await.unwrap().unwrap().bytes[0] == 4;
+    if !is_anew {
+        return None;
+    }
     // That replica answers as the others do.
     let mut answers = std::collections::BTreeSet::new();
     until("it answers", async || {
-        answers.insert(next(&other, 30).await.bytes[0]);
+        answers.insert(next(&log, 30).await.bytes[0]);
         answers.len() == 2
     })
     .await;
     assert_eq!(answers.into_iter().collect::<Vec<_>>(), [3, 4]);
-    // The leader's word counts where the log is compared, and where it is known that the log had lost its end.
-    other.doubt_until(lost);
-    for _ in 0..20 {
-        assert_eq!(other.message_at(lost).await.unwrap().unwrap().bytes[0], 4);
-        assert_eq!(next(&other, 30).await.bytes[0], 4);
+    Some(Kept { servers, connection, log, lost, before })
+}
+
+async fn kept(is_said: bool) -> Kept {
+    for _ in 0..5 {
+        if let Some(kept) = one_that_keeps_what_was_lost(is_said).await {
+            return kept;
+        }
     }
-    assert_eq!(other.compare(&position).await.unwrap(), Sameness::OtherMessage);
-    // A server that has not all yet says nothing for either side: then both are named.
-    until("it is named", async || {
-        let problems = verify(&bounds(&other).await, &servers.reports(&other).await, false);
-        let named = problems.iter().map(|problem| match problem {
-            Problem::OtherMessages { server, .. } => server.as_str(),
-            _ => panic!("{problems:?}"),
-        });
-        named.collect::<Vec<_>>() == [servers.all[2].name.as_str()]
+    panic!("the third one leads again each time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_when_a_reader_begins_is_as_the_leader_has_it() {
+    if !nats::here() {
+        return;
+    }
+    let Kept { servers: _servers, connection, log, before, .. } = kept(false).await;
+    let end = bounds(&log).await.last;
+    for _ in 0..20 {
+        assert!(!follows(&connection, before, end).await.contains(&3));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_keeps_what_the_log_has_lost_is_told_and_does_not_count() {
+    if !nats::here() {
+        return;
+    }
+    let Kept { mut servers, connection, log, lost, before } = kept(true).await;
+    // The leader's word counts where the log is compared.
+    let end = bounds(&log).await.last;
+    let &(seq, crc) = lost.last().unwrap();
+    let position = Position { epoch: EPOCH, seq, crc };
+    assert_eq!(log.compare(&position).await.unwrap(), Sameness::OtherMessage);
+    for _ in 0..20 {
+        assert_eq!(log.message_at(seq).await.unwrap().unwrap().bytes[0], 4);
+        assert!(!follows(&connection, before, end).await.contains(&3));
+    }
+    let mut problems = Vec::new();
+    until("it is told by name", async || {
+        problems = verify(&bounds(&log).await, &servers.reports(&log).await, false);
+        let [Problem::OtherMessages { server, .. }] = &problems[..] else { return false };
+        *server == servers.all[2].name
     })
     .await;
+    assert!(!problems[0].refuses());
+    // It comes to lead.
+    loop {
+        let leader = servers.leader(&log).await;
+        if leader == 2 {
+            break;
+        }
+        servers.stop(leader);
+        until("another one leads", async || {
+            let said = log.bounds().await.ok().and_then(|bounds| bounds.leader);
+            said.is_some_and(|name| name != servers.all[leader].name)
+        })
+        .await;
+        servers.run(leader);
+        all_are_current(&log).await;
+    }
+    for _ in 0..10 {
+        assert!(!follows(&connection, before, end).await.contains(&3));
+    }
+}
+
+/// The first bytes of all messages after a position, up to and with this one, as a node reads them that was just started.
+async fn follows(connection: &Connection, after: Position, last: u64) -> Vec<u8> {
+    let log = Log::of(connection, EPOCH);
+    let (_say, applied) = tokio::sync::watch::channel(after);
+    let (_follower, mut batches) = Follower::start(&log, applied);
+    let mut found = Vec::new();
+    while found.len() < usize::try_from(last - after.seq).unwrap() {
+        let batch = tokio::time::timeout(LONG, batches.recv()).await.unwrap().unwrap();
+        found.extend(batch.iter().map(|message| message.bytes[0]));
+    }
+    found
 }
