@@ -161,13 +161,24 @@ pub(super) fn compared(comparison: &Comparison) -> String {
         ]
     });
     let behind = comparison.seq;
-    let verdict = match (comparison.is_same(), comparison.nodes.len()) {
-        (true, 1) => format!("there is one node alone, behind message {behind}"),
+    let silent: Vec<&str> = comparison.silent().collect();
+    let others = if silent.is_empty() { "the nodes" } else { "the others" };
+    let verdict = match (comparison.is_same_where_said(), comparison.nodes.len() - silent.len()) {
+        (true, 1) if silent.is_empty() => {
+            format!("there is one node alone, behind message {behind}")
+        }
         (true, count) => format!("{count} nodes hold the same behind message {behind}"),
-        (false, _) => format!("the nodes do not hold the same behind message {behind}"),
+        (false, _) => format!("{others} do not hold the same behind message {behind}"),
+    };
+    let missing = match silent.as_slice() {
+        [] => String::new(),
+        silent => format!(
+            "{} said nothing: start it, or `rollcall cluster forget` it where it is gone for good\n",
+            silent.join(", ")
+        ),
     };
     format!(
-        "{}{verdict}\n",
+        "{}{verdict}\n{missing}",
         table(&["NODE", "CALLS", "SHA-256 OF THE CALLS", "OF SETTINGS"], rows.collect())
     )
 }

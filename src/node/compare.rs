@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Comparison {
     /// The number of that message.
     pub seq: u64,
-    /// The nodes that were alive, the one that was asked first.
+    /// All that are known, the one that was asked first.
     pub nodes: Vec<NodeContent>,
 }
 
@@ -47,13 +47,29 @@ pub struct NodeContent {
     pub settings_hash: Option<String>,
 }
 
+impl NodeContent {
+    fn said(&self) -> Option<(&String, &String)> {
+        self.hash.as_ref().zip(self.settings_hash.as_ref())
+    }
+}
+
 impl Comparison {
     /// Whether all of them said that they hold the same.
     pub fn is_same(&self) -> bool {
-        let mut hashes =
-            self.nodes.iter().map(|node| node.hash.as_ref().zip(node.settings_hash.as_ref()));
+        self.silent().next().is_none() && self.is_same_where_said() && !self.nodes.is_empty()
+    }
+
+    /// Nodes that said nothing in time.
+    pub fn silent(&self) -> impl Iterator<Item = &str> {
+        let silent = self.nodes.iter().filter(|node| node.said().is_none());
+        silent.map(|node| node.node.as_str())
+    }
+
+    /// Whether those that said something hold the same.
+    pub fn is_same_where_said(&self) -> bool {
+        let mut hashes = self.nodes.iter().filter_map(NodeContent::said);
         let first = hashes.next();
-        first.is_some_and(|first| first.is_some() && hashes.all(|hash| hash == first))
+        hashes.all(|hash| Some(hash) == first)
     }
 }
 
@@ -132,23 +148,22 @@ impl Node {
         };
         running.wake(seq);
         let own = |beat: &Heartbeat| beat.epoch == epoch;
-        let alive: Vec<String> = {
-            let health = self.health.lock();
-            health
-                .peers
-                .alive(Instant::now())
-                .filter(|beat| own(beat))
-                .map(|b| b.node.clone())
-                .collect()
+        self.look_at_nodes();
+        // One that is not heard, and not forgotten either, may hold something else.
+        let others: Vec<String> = {
+            let (health, now) = (self.health.lock(), Instant::now());
+            let alive = health.peers.alive(now).filter(|beat| own(beat));
+            let alive = alive.map(|beat| beat.node.as_str());
+            alive.chain(health.peers.missed(now)).map(str::to_owned).collect()
         };
         let asked = Instant::now();
         let _or_not = timeout(LONGEST, async {
-            while self.are_awaited(seq, &alive, asked) {
+            while self.are_awaited(seq, &others, asked) {
                 sleep(PAUSE).await;
             }
         })
         .await;
-        Ok(Comparison { seq, nodes: self.contents(seq, &alive) })
+        Ok(Comparison { seq, nodes: self.contents(seq, &others) })
     }
 
     /// Whether this node, or one of these that is heard, has yet to say what it held. One that was away before it was asked has
@@ -210,6 +225,13 @@ mod tests {
         let mut other = comparison(&[Some("a"); 2]);
         other.nodes[1].settings_hash = Some("t".to_owned());
         assert!(!other.is_same());
+        // One that said nothing is named, whatever the others hold.
+        for (hashes, is_same) in
+            [([Some("a"), None, Some("a")], true), ([Some("a"), None, Some("b")], false)]
+        {
+            let found = comparison(&hashes);
+            assert_eq!((found.silent().count(), found.is_same_where_said()), (1, is_same));
+        }
     }
 
     #[test]

@@ -149,6 +149,11 @@ fn nodes_are_compared_forgotten_and_made_of_a_backup() {
     });
     let doctor = nodes[1].run(&["doctor"]);
     assert!(doctor.stdout.contains("the other nodes do not hear it"), "{doctor:?}");
+    // What it holds is not known, however long it is silent.
+    let compared = nodes[1].run(&["cluster", "compare"]);
+    assert_eq!(compared.code, Some(1), "{compared:?}");
+    assert!(compared.stdout.contains("3 nodes hold the same behind message "), "{compared:?}");
+    assert!(compared.stdout.contains("\nnode3 said nothing: start it, or "), "{compared:?}");
     until("it is silent for long enough", || {
         (nodes[0].run(&["cluster", "forget", "node3"]).code == Some(0)).then_some(())
     });
