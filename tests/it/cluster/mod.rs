@@ -4,6 +4,7 @@ mod admin;
 mod checker;
 mod clocks;
 mod commands;
+mod damage;
 mod erasure;
 mod figures;
 mod handover;
