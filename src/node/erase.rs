@@ -18,7 +18,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::filler::FILLER_BYTES;
-use super::{APPEND_TIMEOUT, LISTENS, Node, Running};
+use super::state::LISTENS;
+use super::{APPEND_TIMEOUT, Node, Running};
 use crate::cluster::{Heartbeat, Peers, ReplicaState};
 use crate::codec::{MessageId, assemble};
 use crate::domain::counted;

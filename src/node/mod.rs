@@ -33,13 +33,14 @@ mod reader;
 mod shared;
 mod state;
 mod status;
+mod submit;
 mod tasks;
 mod waiters;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -54,48 +55,35 @@ pub use erase::{Erasure, Missing};
 pub use level::{LevelError, Levels};
 pub use shared::shared_settings;
 pub use status::{NodeStatus, PeerFigures};
+pub use submit::Accepted;
 
 use erase::Erasing;
 use filler::Turnover;
-use health::{Health, Untrusted};
+use health::Health;
 use join::Joined;
 use state::State;
+use submit::Proposer;
 use tasks::{guarded, guarded_thread};
 use waiters::Waiters;
 
-use crate::clock;
 use crate::cluster::{
     ClusterName, Compared, ConnectError, Connection, Epoch, Follower, Following, Link, Log,
-    Monitors, Packer, PackerOptions, Peers, PlaceError, Placed, Position, Problem, ReadError,
-    Sameness, Settings, SettingsError, Stopped, message_crc, verify_servers,
+    Monitors, Packer, PackerOptions, Peers, Position, Problem, Settings, SettingsError,
+    verify_servers,
 };
-use crate::codec::{assemble, encode_submission, peek_message_id};
+use crate::codec::assemble;
 use crate::config::{Cluster, WithoutQuorum};
-use crate::domain::Timestamp;
 use crate::random;
-use crate::store::{
-    Backpressure, Change, LogPosition, Outcome, Proposals, Store, StoreError, SubmissionOutcome,
-    chain, logged,
-};
+use crate::store::{LogPosition, Store, StoreError, chain};
 
 /// How long an acknowledgement of one attempt is waited for, outside of the packer.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a sender waits for this node to have its message, once the log has it.
-const OWN_COPY: Duration = Duration::from_millis(250);
-/// How long who needs the outcome waits for it.
-const OUTCOME: Duration = Duration::from_secs(30);
 /// Bytes of submissions that may wait for the log.
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 /// How long a start waits for the servers to say whether they can be trusted.
 const START_MAX: Duration = Duration::from_secs(3);
-/// How long bulk work waits where too much waits for the log already.
-const BUSY: Duration = Duration::from_millis(50);
 /// Pause between attempts to begin with a log.
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
-/// The log's leader says in this time how far it reaches, or there is none.
-const UNHEARD: Duration = Duration::from_secs(15);
-/// How long a node listens before it takes itself for the first.
-const LISTENS: Duration = Duration::from_secs(5);
 /// How often it is looked whether the other nodes have applied something.
 const OTHERS_PAUSE: Duration = Duration::from_millis(20);
 /// Requests to keep a message that wait.
@@ -116,15 +104,6 @@ pub enum NodeError {
     Thread(#[from] std::io::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// Where changes are that were accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Accepted {
-    /// Where they are in the log; none where there is none.
-    pub position: Option<LogPosition>,
-    /// It is on this machine's disk alone, and will be forwarded.
-    pub kept: bool,
 }
 
 /// One node of a cluster. Runs until [`Node::stop`].
@@ -429,86 +408,6 @@ impl Node {
         &self.store
     }
 
-    /// Hands changes over, all of them or none. Once this says so they are safe, and this store has them, unless it
-    /// lags. They are on their way when this returns, though nobody polls the answer.
-    pub fn submit(
-        self: &Arc<Self>,
-        changes: Vec<Change>,
-        at: Timestamp,
-    ) -> impl Future<Output = Result<Accepted, StoreError>> + Send + use<> {
-        let node = self.clone();
-        let submitted = self.runtime.spawn(async move { node.submitted(&changes, at).await });
-        async move { submitted.await.unwrap_or(Err(StoreError::Closing)) }
-    }
-
-    async fn submitted(&self, changes: &[Change], at: Timestamp) -> Result<Accepted, StoreError> {
-        let placed = self.place(self.writes(), changes, at, true).await?;
-        let Placed::Logged { seq, message, nth } = placed else {
-            return Ok(Accepted { position: None, kept: true });
-        };
-        let outcome = self.outcome(&message, nth, OWN_COPY).await;
-        if let Some(SubmissionOutcome::Conflict { name }) = outcome {
-            return Err(StoreError::Conflict(name));
-        }
-        Ok(Accepted { position: Some(self.position_of(seq, &message)), kept: false })
-    }
-
-    /// The same, and what became of them here. They are never kept.
-    ///
-    /// # Errors
-    /// Also where this store does not apply them in time: then they may still happen.
-    pub async fn outcome_of(
-        &self,
-        changes: &[Change],
-        at: Timestamp,
-    ) -> Result<(Outcome, Accepted), StoreError> {
-        self.outcome_as(self.writes(), changes, at).await
-    }
-
-    /// The same, in messages of this version.
-    async fn outcome_as(
-        &self,
-        version: u8,
-        changes: &[Change],
-        at: Timestamp,
-    ) -> Result<(Outcome, Accepted), StoreError> {
-        let placed = self.place(version, changes, at, false).await?;
-        let Placed::Logged { seq, message, nth } = placed else {
-            return Err(StoreError::NoQuorum(NOT_KEPT.to_owned()));
-        };
-        let position = Some(self.position_of(seq, &message));
-        // A node that applies nothing more is not waited for.
-        let broken = self.broken();
-        let longest = if broken.is_some() { Duration::ZERO } else { OUTCOME };
-        match self.outcome(&message, nth, longest).await {
-            Some(SubmissionOutcome::Done(outcome)) => {
-                Ok((outcome, Accepted { position, kept: false }))
-            }
-            Some(SubmissionOutcome::Conflict { name }) => Err(StoreError::Conflict(name)),
-            None => {
-                let why = broken.and_then(|state| state.problem()).unwrap_or_else(|| {
-                    format!("this node has not applied that within {} s", OUTCOME.as_secs())
-                });
-                Err(StoreError::NoQuorum(format!(
-                    "it is in the log as message {seq}, and {why}; it is done here once the node has caught up"
-                )))
-            }
-        }
-    }
-
-    /// The same in a thread that may block.
-    pub fn apply(&self, changes: &[Change], at: Timestamp) -> Result<Outcome, StoreError> {
-        self.block_on(async {
-            loop {
-                match self.outcome_of(changes, at).await {
-                    // Bulk work waits for as long as others are before it.
-                    Err(StoreError::Busy) => sleep(BUSY).await,
-                    done => return done.map(|(outcome, _)| outcome),
-                }
-            }
-        })
-    }
-
     /// Waits for this in a thread of its own, unless the node stops.
     fn block_on<T>(
         &self,
@@ -527,273 +426,11 @@ impl Node {
         })
     }
 
-    async fn place(
-        &self,
-        version: u8,
-        changes: &[Change],
-        at: Timestamp,
-        may_be_kept: bool,
-    ) -> Result<Placed, StoreError> {
-        self.store.lives()?;
-        if changes.iter().any(Change::grows) {
-            self.store.takes_events()?;
-        }
-        let Some(running) = self.running() else {
-            return Err(StoreError::NoQuorum(self.why_not_begun()));
-        };
-        if let Some(why) = self.holds_back() {
-            return Err(StoreError::NoQuorum(why));
-        }
-        let bytes = encode_submission(&logged(changes, at), version).map(Bytes::from);
-        let bytes = bytes.map_err(|error| StoreError::Unreadable(chain(&error)))?;
-        let most = running.log.message_bytes_max();
-        if bytes.len() > most {
-            return Err(StoreError::LongMessage { bytes: bytes.len(), most });
-        }
-        let begun = Instant::now();
-        let keeps = self.config.without_quorum == WithoutQuorum::Keep;
-        let placed = match self.refusal() {
-            None if may_be_kept => running.packer.place(bytes).await,
-            None => running.packer.place_or_refuse(bytes).await,
-            Some(Untrusted::Unknown) if keeps && may_be_kept => {
-                let id = *random::uuid().as_bytes();
-                let message = Bytes::from(assemble(self.name.as_str(), id, &[bytes]));
-                kept::keep_one(self, message).await?;
-                return Ok(Placed::Kept);
-            }
-            Some(Untrusted::Unknown) => return Err(StoreError::NoQuorum(UNKNOWN.to_owned())),
-            Some(Untrusted::Servers(why)) => return Err(StoreError::NoQuorum(why)),
-        };
-        let metrics = &self.store.meter().cluster;
-        match placed {
-            Ok(placed) => {
-                if let Placed::Logged { seq, .. } = placed {
-                    metrics.publish.observe_time(begun.elapsed());
-                    self.health.lock().logged(seq, Instant::now());
-                    running.wake(seq);
-                    self.has_news.notify_one();
-                }
-                Ok(placed)
-            }
-            Err(error) => {
-                metrics.failed(kind_of(&error));
-                Err(match error {
-                    PlaceError::Busy => StoreError::Busy,
-                    PlaceError::Closing => StoreError::Closing,
-                    PlaceError::Unavailable(log) if !may_be_kept && log.may_be_there() => {
-                        StoreError::NoQuorum(format!(
-                            "no quorum of servers has acknowledged it: {log}; it may be done all the same, so look before you repeat it"
-                        ))
-                    }
-                    error => {
-                        StoreError::NoQuorum(format!("no quorum of servers takes it: {error}"))
-                    }
-                })
-            }
-        }
-    }
-
-    async fn outcome(
-        &self,
-        message: &Bytes,
-        nth: usize,
-        longest: Duration,
-    ) -> Option<SubmissionOutcome> {
-        self.waiters.outcome(peek_message_id(message)?, nth, longest).await
-    }
-
-    fn position_of(&self, seq: u64, message: &Bytes) -> LogPosition {
-        let crc = message_crc(message);
-        let position = self.running().map(|running| running.position(seq, crc));
-        position.unwrap_or(LogPosition { epoch: [0; 16], turn: 0, seq, crc })
-    }
-
-    /// Why nothing is given to the log, where its servers are the reason.
-    fn refusal(&self) -> Option<Untrusted> {
-        self.health.lock().refusal(Instant::now())
-    }
-
-    fn why_not_begun(&self) -> String {
-        let why = self.stopped.lock().clone().or_else(|| self.waits_for.lock().clone());
-        why.unwrap_or_else(|| "this node has not found the log yet".to_owned())
-    }
-
-    /// How it is now.
-    pub fn state(&self) -> State {
-        if let Some(state) = self.broken() {
-            return state;
-        }
-        let Some(running) = self.running() else {
-            return State::Starting(Some(self.why_not_begun()));
-        };
-        let away = match &*running.following.borrow() {
-            Following::Away(error) => Some(error.to_string()),
-            _ => None,
-        };
-        if self.caught_up.borrow().is_none() {
-            return State::Starting(away);
-        }
-        let is_away = away.is_some()
-            || running.packer.is_away()
-            || self.silence() > UNHEARD.min(self.config.max_lag);
-        if is_away { State::Away } else { State::Live }
-    }
-
-    /// For how long it has not been known how far the log reaches.
-    fn silence(&self) -> Duration {
-        let heard = self.health.lock().leader_heard;
-        heard.map(|heard| heard.elapsed()).unwrap_or_default()
-    }
-
-    /// Nothing is to be waited for: it has caught up, and knows its servers.
-    fn is_fine(&self) -> bool {
-        self.refusal().is_none() && self.caught_up.borrow().is_some()
-    }
-
-    /// The log is not the one that was applied, or has lost some of it.
-    fn differs(&self) -> bool {
-        matches!(self.broken(), Some(State::Different(_) | State::GivingBack(_)))
-    }
-
-    /// What does not pass by itself.
-    fn broken(&self) -> Option<State> {
-        if let Some(why) = self.stopped.lock().clone() {
-            return Some(State::Stopped(why));
-        }
-        let running = self.running()?;
-        let differs = self.differs.lock().clone();
-        if let Some(doing) = differs.giving_back {
-            return Some(State::GivingBack(doing));
-        }
-        let more = differs.why.map(|why| format!("; {why}")).unwrap_or_default();
-        match &*running.following.borrow() {
-            Following::Stopped(
-                Stopped::Differs(Sameness::Behind { first })
-                | Stopped::Unreadable(ReadError::Behind { first, .. }),
-            ) => return Some(State::Behind { first: *first }),
-            Following::Stopped(why) => return Some(State::Different(format!("{why}{more}"))),
-            _ => {}
-        }
-        let other = self.health.lock().other.clone();
-        other.map(|epoch| State::Different(format!("the log is one of epoch {epoch}{more}")))
-    }
-
-    /// Says in the log what has changed.
-    fn look_at_state(&self) {
-        let state = self.state();
-        let changed = self.told.send_if_modified(|before| {
-            let differs = *before != state;
-            before.clone_from(&state);
-            differs
-        });
-        if !changed {
-            return;
-        }
-        let shown = state.to_string();
-        match state {
-            State::Live => tracing::info!("the node is up with the log"),
-            State::Starting(_) => tracing::info!(state = shown, "the node reads the log"),
-            _ => tracing::warn!(state = shown, "the node is not as it should be"),
-        }
-    }
-
     fn stop_applying(&self, why: String) {
         if !*self.stopping.borrow() {
             tracing::error!(why, "nothing more of the log is applied here");
             self.stopped.lock().get_or_insert(why);
         }
-    }
-
-    /// Whether what one node does for all is for this one to do.
-    pub fn is_first(&self) -> bool {
-        let now = Instant::now();
-        let Some(running) = self.running() else { return false };
-        let since = *self.caught_up.borrow();
-        let listened = since.is_some_and(|at| now.saturating_duration_since(at) >= LISTENS);
-        let epoch = running.life();
-        // Until the message has come that ends what was given back, it is not known what is still to be done.
-        let is_turning = self.store.position().is_none_or(|position| position.seq < position.turn);
-        if !listened || is_turning || self.broken().is_some() {
-            return false;
-        }
-        let health = self.health.lock();
-        !health.has_namesake(now) && health.peers.is_first(&self.name, &epoch, now)
-    }
-
-    /// Whether lists are answered as they should be: an error says why not.
-    pub fn lists(&self) -> Result<(), String> {
-        match self.state() {
-            State::Live | State::Away => {}
-            State::Starting(None) => {
-                return Err("this node has not caught up with the log yet".to_owned());
-            }
-            state => return Err(state.problem().unwrap_or_else(|| state.word().to_owned())),
-        }
-        let (lag, most) = (self.lag(), self.config.max_lag);
-        if lag > most {
-            let (seconds, most) = (lag.as_secs(), most.as_secs());
-            return Err(format!(
-                "this node is {seconds} s behind the log, and more than {most} s (cluster.max_lag) count as away"
-            ));
-        }
-        let silence = self.silence();
-        if silence > most && !self.hears_all_others() {
-            let (seconds, most) = (silence.as_secs(), most.as_secs());
-            return Err(format!(
-                "the leader of the log was heard last {seconds} s ago, more than {most} s (cluster.max_lag), and not all                  other nodes are heard: they may have gone on without this one"
-            ));
-        }
-        Ok(())
-    }
-
-    /// Whether events are taken, into the log or onto this machine's disk: an error says why not.
-    pub fn events(&self) -> Result<(), String> {
-        if self.running().is_none() {
-            return Err(self.why_not_begun());
-        }
-        if let Some(why) = self.holds_back() {
-            return Err(why);
-        }
-        let keeps = self.config.without_quorum == WithoutQuorum::Keep;
-        match self.refusal() {
-            Some(Untrusted::Servers(why)) => return Err(why),
-            Some(Untrusted::Unknown) if !keeps => return Err(UNKNOWN.to_owned()),
-            _ => {}
-        }
-        if self.state() != State::Away {
-            return Ok(());
-        }
-        if !keeps {
-            let refused = "the log has no quorum, and events are refused (cluster.without_quorum)";
-            return Err(refused.to_owned());
-        }
-        if self.store.kept().bytes < self.config.kept_bytes {
-            return Ok(());
-        }
-        Err("the log has no quorum, and no more is kept here (cluster.kept_bytes)".to_owned())
-    }
-
-    /// What becomes of events for want of a quorum, as a word and a sentence; none where there is one.
-    pub fn away(&self) -> Option<(&'static str, &'static str)> {
-        (self.state() == State::Away).then_some(match self.config.without_quorum {
-            WithoutQuorum::Keep => {
-                ("kept", "the log has no quorum: events are kept on this machine and shown later")
-            }
-            WithoutQuorum::Refuse => ("refusing", "the log has no quorum: events are refused"),
-        })
-    }
-
-    /// How old the first message is that is known and not applied here.
-    fn lag(&self) -> Duration {
-        let (health, now) = (self.health.lock(), Instant::now());
-        health.lag.time(health.log_clock(clock::now(), now), now)
-    }
-
-    /// No other node has gone on with the log without this one.
-    fn hears_all_others(&self) -> bool {
-        let Some(running) = self.running() else { return false };
-        let epoch = running.life();
-        self.health.lock().peers.hears_all(&epoch, Instant::now())
     }
 
     /// Returns once the node has caught up with the log.
@@ -830,14 +467,6 @@ impl Node {
         }
     }
 
-    /// Why nothing is taken, whatever the servers say: it would not be applied here in time, or is for another log.
-    fn holds_back(&self) -> Option<String> {
-        if let Some(state @ (State::Different(_) | State::GivingBack(_))) = self.broken() {
-            return state.problem();
-        }
-        self.health.lock().overrun()
-    }
-
     /// Reads and takes nothing more. Returns once nobody waits in a thread of their own. The store is to be closed next.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
@@ -848,19 +477,6 @@ impl Node {
             running.follower.stop();
         }
         let _nobody_waits = self.waiting.write();
-    }
-}
-
-const UNKNOWN: &str =
-    "it is not known yet whether the servers of the log keep what they acknowledge";
-const NOT_KEPT: &str = "no quorum of servers takes it, and it is not kept for later";
-
-fn kind_of(error: &PlaceError) -> &'static str {
-    match error {
-        PlaceError::Busy => "busy",
-        PlaceError::Closing => "closing",
-        PlaceError::Unavailable(error) => error.kind(),
-        PlaceError::NotKept { .. } => "not_kept",
     }
 }
 
@@ -886,36 +502,5 @@ async fn join(node: Arc<Node>) {
             Err(error) => return node.stop_applying(chain(&error)),
         }
         sleep(JOIN_PAUSE).await;
-    }
-}
-
-/// What the store itself wants to change, as one node does it for all.
-struct Proposer(Weak<Node>);
-
-impl Proposals for Proposer {
-    fn is_mine(&self) -> bool {
-        self.0.upgrade().is_some_and(|node| node.is_first())
-    }
-
-    fn time(&self, clock: Timestamp) -> Timestamp {
-        let earliest = |node: Arc<Node>| node.health.lock().earliest(clock, Instant::now());
-        self.0.upgrade().map_or(clock, earliest)
-    }
-
-    fn propose(
-        &self,
-        changes: Vec<Change>,
-        at: Timestamp,
-        backpressure: Backpressure,
-    ) -> Result<Option<Outcome>, StoreError> {
-        let Some(node) = self.0.upgrade() else { return Err(StoreError::Closing) };
-        match backpressure {
-            // Who asks is to make room for what is applied: it does not wait for that.
-            Backpressure::None => {
-                node.block_on(node.place(node.writes(), &changes, at, false))?;
-                Ok(None)
-            }
-            Backpressure::Wait => node.apply(&changes, at).map(Some),
-        }
     }
 }
