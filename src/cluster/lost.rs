@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use async_nats::Message;
+use async_nats::{HeaderValue, Message};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -145,10 +145,7 @@ fn word_of_leader(message: &RawMessage) -> Result<Word, ApiError> {
 fn word_of_replica(answer: &Message) -> Result<Word, ApiError> {
     let (message, _) = stored(answer)?;
     let headers = answer.headers.as_ref();
-    word(
-        message.seq,
-        headers.and_then(|headers| headers.get(api::LOST)).map(|value| value.as_str()),
-    )
+    word(message.seq, headers.and_then(|headers| headers.get(api::LOST)).map(HeaderValue::as_str))
 }
 
 fn word(seq: u64, header: Option<&str>) -> Result<Word, ApiError> {
@@ -189,7 +186,7 @@ mod tests {
         for wrong in ["?", &text[..4], &text[..20]] {
             assert_eq!(decoded(wrong), None, "{wrong}");
         }
-        assert!(encoded(&[(1, 2); NAMED_MAX]).len() < 60_000);
+        assert!(encoded(&vec![(1, 2); NAMED_MAX]).len() < 60_000);
     }
 
     #[test]
