@@ -13,6 +13,8 @@ use super::super::crash::wait;
 use super::super::harness::{A1, Printed, event, until};
 use super::super::load::{Random, Trial};
 use super::log_gaps::damage;
+use super::nats::trim;
+use super::node::with_log;
 use super::register::{History, Outcome, Position};
 use super::three::{MACHINES, Setup, Three};
 use super::writers::Load;
@@ -319,6 +321,45 @@ fn a_command_after_the_loss_is_done_on_all_nodes_while_others_write() {
         lose_all(&mut three, &mut load, n, true);
     }
     eprintln!("seed {}: {}; 0 lost", trial.seed, load.history.counted());
+}
+
+#[test]
+fn what_was_lost_is_said_to_a_node_that_comes_when_the_log_begins_later() {
+    let trial = Trial::new("CLUSTER_LOST", 1);
+    let setup = Setup { more: "unverified_sync = true\n", ..Setup::default() };
+    let Some(mut three) = Three::up(&setup) else { return };
+    let mut load = Load::new(trial.seed, WORKERS);
+    write(&three, &mut load, MORE);
+    three.rest();
+    let dir = tempfile::tempdir().unwrap();
+    let copies = three.copied(dir.path());
+    three.rest();
+    three.kill_node(1);
+    three.kill_node(2);
+    let before = (load.history.submissions.len(), load.history.reads.len());
+    write(&three, &mut load, MORE);
+    three.kill_node(0);
+    three.stop_servers();
+    three.put_back(&copies);
+    three.run_servers();
+    // The others go on, and have lost nothing.
+    three.start_node(1);
+    three.start_node(2);
+    write(&three, &mut load, 3 * MORE);
+    three.until_same([1, 2]);
+    three.kill_node(2);
+    let away = three.position(1).unwrap();
+    three.start_node(0);
+    until("what was lost is given", || {
+        (three.figures(0)["state"] == "live" && three.position(0)? == three.position(1)?)
+            .then_some(())
+    });
+    assert!(three.position(1).unwrap().seq > away.seq, "something was given");
+    with_log(&three.servers, async |_, log| trim(&three.servers, &log, away.seq).await);
+    three.start_node(2);
+    three.rest();
+    forget_places(&mut load.history, before);
+    three.check(&load);
 }
 
 #[test]
