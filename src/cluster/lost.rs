@@ -72,11 +72,9 @@ impl Log {
         !lost.known.is_empty() && lost.known.contains(&(seq, message_crc(bytes)))
     }
 
-    /// Takes what has this number as it comes: the same message may stand there again. False where none was lost of it.
-    pub(super) fn take_all_of(&self, seq: u64) -> bool {
-        let lost = self.lost(seq..=seq);
+    /// Takes what has this number as it comes: the same message may stand there again.
+    pub(super) fn take_all_of(&self, seq: u64) {
         self.shared.lost.lock().known.retain(|(number, _)| *number != seq);
-        !lost.is_empty()
     }
 
     /// Puts a message at the end, as often as these need, that says that they were lost.
@@ -125,7 +123,11 @@ impl Log {
             return Ok(None);
         }
         let taken = |answer: Message| word_of_replica(&answer).map(Some);
-        self.ask_replicas_for(which, ASKED_OF_REPLICAS, taken).await
+        match self.ask_replicas_for(which, ASKED_OF_REPLICAS, taken).await {
+            // One hangs, and gets its share of the questions. The others know no less.
+            Err(ApiError::Timeout(_)) => Ok(None),
+            found => found,
+        }
     }
 }
 

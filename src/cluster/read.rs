@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use async_nats::{HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 use super::api::{self, LeaderMessage, RawMessage};
 use super::log::{ApiError, Log, StoredMessage};
@@ -35,6 +36,8 @@ const LEADER_MESSAGES: u64 = 32;
 const GAP_PAUSE: Duration = Duration::from_millis(100);
 /// How often a message that the leader does not have is asked of replicas, each time another one by chance.
 const ASKED_OF_REPLICAS: usize = 4;
+/// How long each of them is waited for.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What reading has met since the start.
 #[derive(Debug, Default)]
@@ -123,9 +126,14 @@ impl Log {
     ) -> Result<Option<Vec<StoredMessage>>, ReadError> {
         let (from, until) = doubted.into_inner();
         let until = until.min(from.saturating_add(LEADER_MESSAGES - 1));
-        let asked = (from..=until).map(|seq| self.ask_leader(seq));
+        // Behind the end there is nothing to ask for: it may be long until more comes.
+        let first = self.ask_leader(from).await;
+        let goes_on = matches!(first, Ok(Some(_)));
+        let asked =
+            (from.saturating_add(1)..=until).filter(|_| goes_on).map(|seq| self.ask_leader(seq));
         let mut messages = Vec::new();
-        for said in futures_util::future::join_all(asked).await {
+        let others = futures_util::future::join_all(asked).await;
+        for said in std::iter::once(first).chain(others) {
             match said {
                 Ok(Some(message)) => messages.push(message),
                 // It has lost it, or cannot read it.
@@ -167,32 +175,45 @@ impl Log {
         self.ask_leader(seq).await
     }
 
-    /// Asks replicas for a message, each time another one by chance, until one has it and it is taken; none where none has.
+    /// Asks replicas for a message, so many times at once, each time another one by chance, until one has it and it is taken;
+    /// none where none has.
+    ///
+    /// # Errors
+    /// None has it of those that answer, and not all do: [`ApiError::Timeout`] of one that hangs.
     pub(super) async fn ask_replicas_for<T>(
         &self,
         which: &serde_json::Value,
         times: usize,
         taken: impl Fn(Message) -> Result<Option<T>, ApiError>,
     ) -> Result<Option<T>, ApiError> {
-        for _ in 0..times {
-            let subject = format!("$JS.API.DIRECT.GET.{}", self.shared.stream);
-            let answer = self.request(subject, which.to_string().into()).await?;
+        let subject = format!("$JS.API.DIRECT.GET.{}", self.shared.stream);
+        let what = Bytes::from(which.to_string());
+        let ask = |_| async {
+            let answer = self.request(subject.clone(), what.clone());
+            let answer = tokio::time::timeout(REPLICA_TIMEOUT, answer).await;
+            let answer = answer.unwrap_or(Err(ApiError::Timeout(REPLICA_TIMEOUT)))?;
             match answer.status.map(|status| status.as_u16()) {
-                None => {
-                    if let Some(found) = taken(answer)? {
-                        return Ok(Some(found));
-                    }
-                }
-                Some(404) => {}
-                Some(code) => return Err(refused(code, &answer)),
+                None => taken(answer),
+                Some(404) => Ok(None),
+                Some(code) => Err(refused(code, &answer)),
+            }
+        };
+        let mut answers: FuturesUnordered<_> = (0..times).map(ask).collect();
+        let mut failed = None;
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
     }
 
     /// The messages from the missing one on, of any who has them.
     async fn fill(&self, expected: u64, mut found: u64) -> Result<Vec<StoredMessage>, ReadError> {
         let mut begun = Instant::now();
+        let mut led_since = begun;
         let mut asked = 0_usize;
         loop {
             self.shared.stats.rereads.fetch_add(1, Ordering::Relaxed);
@@ -207,7 +228,10 @@ impl Log {
             let unknown = match self.ask_leader(expected).await {
                 Ok(Some(message)) => return Ok(vec![message]),
                 Ok(None) => None,
-                Err(error) => Some(error),
+                Err(error) => {
+                    led_since = Instant::now();
+                    Some(error)
+                }
             };
             let waited = begun.elapsed();
             let first = match self.bounds().await {
@@ -222,16 +246,20 @@ impl Log {
                 return Err(ReadError::Behind { wanted: expected, first });
             }
             if waited >= HOLE_TIMEOUT {
-                if self.take_all_of(expected) {
-                    begun = Instant::now();
-                    continue;
-                }
                 // One replica is not all of them.
                 if let Some(error) = unknown {
                     return Err(error.into());
                 }
-                let last = found.saturating_sub(1);
-                return Err(ReadError::Hole { first: expected, last, after: HOLE_TIMEOUT });
+                if self.lost(expected..=expected).is_empty() {
+                    let last = found.saturating_sub(1);
+                    return Err(ReadError::Hole { first: expected, last, after: HOLE_TIMEOUT });
+                }
+                // Nobody else has another one: it is there again. Without a quorum only one that keeps it may have answered.
+                if led_since.elapsed() >= HOLE_TIMEOUT {
+                    self.settle().await?;
+                    self.take_all_of(expected);
+                    begun = Instant::now();
+                }
             }
             tokio::time::sleep(GAP_PAUSE).await;
         }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rollcall::cluster::{Log, Packer, Placed, ReadError};
+use rollcall::cluster::{Follower, Log, Packer, Placed, Position, ReadError};
 
 use super::log_packing::{numbers, packer, submission};
-use super::nats::{self, Options, Servers, append, pause, until};
+use super::nats::{self, EPOCH, LONG, Options, Servers, append, pause, until};
 
 const WRITERS: u64 = 32;
 
@@ -239,4 +239,36 @@ async fn a_replica_that_hangs_is_not_waited_for() {
     })
     .await;
     assert!(unanswered <= 6, "{unanswered} of 60");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_begins_while_a_replica_hangs() {
+    if !nats::here() {
+        return;
+    }
+    let servers = Servers::start(Options::default());
+    let (_connection, log) = servers.log().await;
+    append(&log, b"begin").await;
+    let leader = servers.leader(&log).await;
+    let (hangs, own) = ((leader + 1) % 3, (leader + 2) % 3);
+    let connection = servers.connect_to("node2", own).await;
+    let reading = Log::of(&connection, EPOCH);
+    // The servers leave one that hangs after some seconds. Until then a third of the questions goes to it.
+    until("a node begins before they do", async || {
+        servers.signal(hangs, "CONT");
+        pause().await;
+        servers.signal(hangs, "STOP");
+        let beginning = Position { epoch: EPOCH, seq: 0, crc: 0 };
+        let (_say, applied) = tokio::sync::watch::channel(beginning);
+        let (_follower, mut batches) = Follower::start(&Log::of(&connection, EPOCH), applied);
+        let batch = tokio::time::timeout(LONG, batches.recv()).await.unwrap().unwrap();
+        assert_eq!(batch[0].bytes, "begin");
+        let before = reading.stats().rereads();
+        for _ in 0..30 {
+            let _unanswered = reading.read_after(0).await;
+        }
+        reading.stats().rereads() > before + 6
+    })
+    .await;
+    servers.signal(hangs, "CONT");
 }

@@ -6,7 +6,9 @@ use rollcall::cluster::{
     Connection, Follower, Log, Position, Problem, ReadError, Sameness, StoredMessage, message_crc,
     verify,
 };
+use serde_json::Value;
 
+use super::super::harness::send;
 use super::lost::copy_dir;
 use super::nats::{self, EPOCH, LONG, Options, Servers, append, bounds, read_to, until};
 
@@ -255,6 +257,52 @@ async fn a_replica_that_keeps_what_the_log_has_lost_is_told_and_does_not_count()
     for _ in 0..10 {
         assert!(!follows(&connection, before, end).await.contains(&3));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lost_is_not_taken_of_one_that_is_left_alone_with_it() {
+    if !nats::here() {
+        return;
+    }
+    let Kept { mut servers, lost, .. } = kept(true).await;
+    let connection = servers.connect_to("node3", 2).await;
+    let log = Log::of(&connection, EPOCH);
+    log.lose(lost);
+    servers.stop(0);
+    servers.stop(1);
+    for _ in 0..3 {
+        let read = log.read_after(29).await;
+        let taken = read.iter().flatten().find(|message| message.bytes[0] == 3);
+        assert_eq!(taken, None);
+    }
+    servers.run(0);
+    servers.run(1);
+    assert_eq!(next(&log, 29).await.bytes[0], 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_asks_on_and_on_for_what_may_come() {
+    if !nats::here() {
+        return;
+    }
+    let servers = Servers::start(Options::default());
+    let (_connection, log) = servers.log().await;
+    append(&log, b"all").await;
+    let leader = servers.leader(&log).await;
+    log.doubt(1..=1000);
+    assert_eq!(next(&log, 0).await.bytes, "all");
+    let asked = || {
+        let said =
+            send(&ureq::agent(), "GET", &format!("{}/jsz", servers.monitor(leader)), &[], b"");
+        let said: Value = serde_json::from_str(&said.unwrap().body).unwrap();
+        said["api"]["total"].as_u64().unwrap()
+    };
+    let before = asked();
+    for _ in 0..100 {
+        assert_eq!(log.read_after(1).await, Ok(Vec::new()));
+    }
+    let asked = asked() - before;
+    assert!((100..1000).contains(&asked), "{asked}");
 }
 
 /// The first bytes of all messages after a position, up to and with this one, as a node reads them that was just started.
