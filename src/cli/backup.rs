@@ -125,7 +125,8 @@ fn stream(config: &Config, words: &words::Backup, output: &mut Output) -> Result
     }
     reachable(config)?;
     let stdout = File::from(stdout.as_fd().try_clone_to_owned()?);
-    if !stdout.metadata()?.is_file() {
+    let metadata = stdout.metadata()?;
+    if !metadata.is_file() {
         // Who reads it may say on the same terminal how far it is.
         output.be_still();
     }
@@ -143,6 +144,13 @@ fn stream(config: &Config, words: &words::Backup, output: &mut Output) -> Result
     })?;
     if order.recipients.is_empty() {
         output.say(SECRETS);
+        let rights = metadata.mode() & 0o777;
+        if metadata.is_file() && rights & 0o077 != 0 {
+            output.say(&format!(
+                "standard output is a file that others may open ({rights:04o}): `chmod 600` it, or name it in place of -, and \
+                 it is made so"
+            ));
+        }
     }
     let more = [("path", json!(STREAM)), ("linked_files", json!(0))];
     output.say(&if output.json {

@@ -117,7 +117,7 @@ impl Log {
 
     async fn find(&self, which: &Value, all: bool) -> Result<Option<Word>, ApiError> {
         if let Some(message) = self.ask_leader_for(which).await? {
-            return word_of_leader(&message).map(Some);
+            return Ok(Some(word_of_leader(&message)));
         }
         if !all {
             return Ok(None);
@@ -137,7 +137,7 @@ struct Word {
     lost: Vec<Named>,
 }
 
-fn word_of_leader(message: &RawMessage) -> Result<Word, ApiError> {
+fn word_of_leader(message: &RawMessage) -> Word {
     let headers = data_encoding::BASE64.decode(message.hdrs.as_bytes()).ok();
     let headers = headers.and_then(|headers| String::from_utf8(headers).ok()).unwrap_or_default();
     let mut lines = headers.lines().filter_map(|line| line.split_once(':'));
@@ -147,15 +147,17 @@ fn word_of_leader(message: &RawMessage) -> Result<Word, ApiError> {
 fn word_of_replica(answer: &Message) -> Result<Word, ApiError> {
     let (message, _) = stored(answer)?;
     let headers = answer.headers.as_ref();
-    word(message.seq, headers.and_then(|headers| headers.get(api::LOST)).map(HeaderValue::as_str))
+    let header = headers.and_then(|headers| headers.get(api::LOST)).map(HeaderValue::as_str);
+    Ok(word(message.seq, header))
 }
 
-fn word(seq: u64, header: Option<&str>) -> Result<Word, ApiError> {
+/// One that cannot be read names nothing: what the log has is read all the same.
+fn word(seq: u64, header: Option<&str>) -> Word {
     let lost = header.and_then(|value| decoded(value.trim()));
-    let lost = lost.ok_or_else(|| {
-        ApiError::Unreadable(format!("message {seq}: what it says that was lost"))
-    })?;
-    Ok(Word { seq, lost })
+    if lost.is_none() {
+        tracing::warn!(seq, "a message of the log does not say what was lost as it has to");
+    }
+    Word { seq, lost: lost.unwrap_or_default() }
 }
 
 fn encoded(lost: &[Named]) -> String {
@@ -187,7 +189,9 @@ mod tests {
         let text = encoded(&[(1, 2), (3, 4)]);
         for wrong in ["?", &text[..4], &text[..20]] {
             assert_eq!(decoded(wrong), None, "{wrong}");
+            assert!(word(7, Some(wrong)).lost.is_empty());
         }
+        assert!(word(7, None).lost.is_empty());
         assert!(encoded(&vec![(1, 2); NAMED_MAX]).len() < 60_000);
     }
 

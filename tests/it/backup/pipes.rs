@@ -1,7 +1,8 @@
 //! Backups in a pipe: written to standard output, read from standard input.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -184,10 +185,16 @@ fn standard_output_may_be_a_file_and_there_may_be_no_server() {
     let before = rollcall.ok(&["export"]);
     assert_eq!(rollcall.stop(), Some(0));
     let (file, to) = (place(&rollcall, "file.tar.zst"), place(&rollcall, "restored"));
-    let mut command = Command::new(ROLLCALL);
-    command.args(["backup", "-", "--data-dir", text(rollcall.data())]);
-    let made = command.stdout(File::create(&file).unwrap()).output().unwrap();
-    assert!(made.status.success(), "{made:?}");
+    for rights in [0o644, 0o600] {
+        let output = File::create(&file).unwrap();
+        output.set_permissions(Permissions::from_mode(rights)).unwrap();
+        let mut command = Command::new(ROLLCALL);
+        command.args(["backup", "-", "--data-dir", text(rollcall.data())]);
+        let made = command.stdout(output).output().unwrap();
+        let said = String::from_utf8(made.stderr).unwrap();
+        assert!(made.status.success(), "{said}");
+        assert_eq!(said.contains("a file that others may open (0644)"), rights == 0o644, "{said}");
+    }
     ok(&["verify", text(&file)]);
     // A directory that is there, and may be a mount, is filled as it is.
     fs::create_dir(&to).unwrap();
