@@ -258,7 +258,7 @@ pub fn encode_submission(
         bincode::options().with_limit(MESSAGE_BYTES_MAX as u64).serialize_into(&mut bytes, &stored);
     written.map_err(|error| MessageError::Shape(error.to_string()))?;
     // One that no node could read would stop all of them: it is an error of who made it.
-    decode_submission(&bytes)?;
+    decode_submission(&bytes, version)?;
     Ok(bytes)
 }
 
@@ -297,7 +297,8 @@ pub fn decode_message(bytes: &[u8]) -> Result<Message, MessageError> {
     }
     let (content, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or_else(|| malformed("short"))?;
     // The version goes first: a later one may have its checksum elsewhere.
-    is_read(content.first().copied())?;
+    let version = content.first().copied().unwrap_or_default();
+    is_read(version)?;
     if crc32c::crc32c(content) != u32::from_le_bytes(*crc) {
         return Err(MessageError::Checksum);
     }
@@ -319,24 +320,29 @@ pub fn decode_message(bytes: &[u8]) -> Result<Message, MessageError> {
         let (body, after) = after
             .split_at_checked(length)
             .ok_or_else(|| malformed("a submission that is cut off"))?;
-        submissions.push(decode_submission(body)?);
+        submissions.push(decode_submission(body, version)?);
         rest = after;
     }
     Ok(Message { node: node.into(), id: *id, submissions })
 }
 
 /// An error where this is no version that this release reads.
-fn is_read(version: Option<u8>) -> Result<(), MessageError> {
+fn is_read(version: u8) -> Result<(), MessageError> {
     match version {
-        Some(FIRST_MESSAGE_VERSION..=MESSAGE_VERSION) => Ok(()),
-        Some(version) if version > MESSAGE_VERSION => Err(MessageError::Newer(version)),
+        FIRST_MESSAGE_VERSION..=MESSAGE_VERSION => Ok(()),
+        version if version > MESSAGE_VERSION => Err(MessageError::Newer(version)),
         _ => Err(MessageError::Shape("no version".to_owned())),
     }
 }
 
-fn decode_submission(body: &[u8]) -> Result<LoggedSubmission, MessageError> {
-    let (version, body) = body.split_first().map_or((None, body), |(one, rest)| (Some(*one), rest));
-    is_read(version)?;
+/// `most` is the version of its message.
+fn decode_submission(body: &[u8], most: u8) -> Result<LoggedSubmission, MessageError> {
+    let Some((version, body)) = body.split_first().filter(|(version, _)| **version <= most) else {
+        return Err(MessageError::Shape(
+            "a submission without a version of its message".to_owned(),
+        ));
+    };
+    is_read(*version)?;
     // Nothing is as large as a length that is damaged can say.
     let options = bincode::options().with_limit(body.len() as u64).reject_trailing_bytes();
     let stored: SubmissionV1<'_> =
@@ -637,6 +643,13 @@ mod tests {
         assert!(decode_message(&assemble("node1", [7; 16], &bodies[1..2])).is_ok());
         let none = decode_message(&assemble("node1", [7; 16], &bodies[..2]));
         assert_eq!(none.is_ok(), MESSAGE_VERSION > FIRST_MESSAGE_VERSION);
+        // What says more in it than at its beginning is damaged, and no later release is asked for.
+        let mut message = assemble("node1", [7; 16], &bodies[1..]);
+        message[0] = MESSAGE_VERSION;
+        let end = message.len() - CRC_BYTES;
+        let crc = crc32c::crc32c(&message[..end]);
+        message[end..].copy_from_slice(&crc.to_le_bytes());
+        assert!(matches!(decode_message(&message), Err(MessageError::Shape(_))));
     }
 
     #[test]
