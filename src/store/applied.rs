@@ -36,8 +36,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
 use super::change::Change;
-use super::committer::{Group, GroupMessage};
 use super::frames::Body;
+use super::group::{Group, GroupMessage};
 use super::kept::KeptHead;
 use super::logged::changes_of;
 use super::messages::{CommitterMessage, LogNote, Note};

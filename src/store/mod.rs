@@ -1,8 +1,8 @@
 //! The store: one journal, one registry, one index, and the threads that move calls between them.
 //!
 //! **One way in.** Every change goes through the queue to the *committer* (`committer.rs`), the only
-//! thread that writes the journal and the registry. It takes all that wait, merges each with its call,
-//! gives every new record the next sequence number, appends and syncs once, publishes, and answers.
+//! thread that writes the journal and the registry. It takes all that wait (`group/`), merges each with its
+//! call, gives every new record the next sequence number, appends and syncs once, publishes, and answers.
 //! Architecture invariant: nothing is published or answered before the sync has returned.
 //!
 //! **The way to the index.** The *checkpointer* (`checkpointer.rs`), the only thread that writes the
@@ -51,6 +51,7 @@ mod disk_space;
 mod error;
 mod frames;
 mod give_back;
+mod group;
 mod index_builder;
 mod kept;
 mod list;

@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering;
 
 use super::StoreError;
 use super::change::Change;
-use super::committer::{Group, PreparedSubmission};
+use super::group::{Group, PreparedSubmission};
 use super::open::Store;
 use super::state::Shared;
 use crate::domain::{
