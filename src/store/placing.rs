@@ -198,9 +198,7 @@ impl Group<'_> {
         for (id, mut staged) in known {
             let Some(CallState::Call(known)) = staged.state.take() else { continue };
             call = Arc::new(call.join(&known));
-            if known.live() && !staged.waits {
-                draft.live.push((account, -1));
-            }
+            staged.live -= i64::from(known.live() && !staged.waits);
             draft.outcome.cdrs.merged += 1;
             draft.delete(id, staged, at, ChangeOrigin::Source(Source::Cdr));
         }

@@ -41,6 +41,9 @@ pub(super) struct Staged {
     pub part: bool,
     /// There is no such call: the state is that of CDRs which wait for theirs. A part, too.
     pub waits: bool,
+    /// Active calls more, or fewer, by what the submission has done so far. Of a part this is counted when it
+    /// finds its place.
+    pub live: i64,
 }
 
 /// The changes that are synced together.
@@ -111,7 +114,6 @@ pub(super) struct PreparedSubmission {
     /// How many those were up to now.
     brought: u16,
     pub outcome: Outcome,
-    pub live: Vec<(AccountSid, i64)>,
     pub call_ids: CallIds,
 }
 
@@ -196,18 +198,10 @@ impl<'a> Group<'a> {
 
     /// Makes a draft part of the commit: one frame a call.
     pub fn add(&mut self, draft: PreparedSubmission, at: Timestamp) -> Result<(), JournalError> {
-        let PreparedSubmission {
-            mut touched,
-            order,
-            claims,
-            admin,
-            used,
-            hooks,
-            live,
-            call_ids,
-            ..
-        } = draft;
+        let PreparedSubmission { mut touched, order, claims, admin, used, hooks, call_ids, .. } =
+            draft;
         let mut bodies = Vec::with_capacity(order.len());
+        let mut live = Vec::new();
         for id in order {
             let Some((mut staged, origin)) = touched.remove(&id) else { continue };
             let Some(state) = staged.state.clone() else { continue };
@@ -217,6 +211,10 @@ impl<'a> Group<'a> {
                 CallState::Deleted(_) => (FrameKind::Tombstone, tombstone_body(id)),
             };
             let Staged { part, waits, .. } = staged;
+            let more = std::mem::take(&mut staged.live);
+            if more != 0 && !part {
+                live.push((id.account, more));
+            }
             // A CDR that waits takes nothing along.
             let indexed = if part { None } else { staged.indexed.take() };
             let version = PublishedCall { id, state, part, waits, indexed, seq: 0, at };

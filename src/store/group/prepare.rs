@@ -185,8 +185,8 @@ impl Group<'_> {
         outcome.cdrs.alone += u64::from(is_cdr && !staged.part && may_be_derived(id.sid));
         let up = |call: Option<&Call>| i64::from(call.is_some_and(Call::live));
         let more = up(call_of(&state)) - up(known.as_deref().filter(|_| !hidden));
-        if more != 0 && !staged.part {
-            draft.live.push((id.account, more));
+        if !staged.part {
+            staged.live += more;
         }
         if let (CallState::Call(call), false) = (&state, staged.part)
             && self.shared.takes_cdrs()

@@ -453,6 +453,10 @@ impl Bench {
             accounts.push(call.id.account);
         }
         assert_eq!(patient(store, || live_calls(store, account)), live);
+        if store.shared.view.live_known.load(Ordering::Acquire) {
+            let kept = store.meter().live_of(account);
+            assert_eq!(kept, live.iter().sum::<u64>(), "the count that is kept of {account}");
+        }
         accounts.dedup();
         let mut found = Vec::new();
         while let Some(next) = patient(store, || store.next_account(found.last().copied())) {

@@ -53,6 +53,30 @@ fn assert_joined(store: &Store) {
     assert_eq!(store.meter().live_of(account(1)), 1);
 }
 
+/// The same with a Call-ID, under which something may be known.
+fn with_call_id(call: u8, status: CallStatus) -> Change {
+    let mut event = event(id(1, call), status, clock::now());
+    event.texts[CallField::CallId as usize] = Some("4ca3a936@sbc".into());
+    Change::Event(Box::new(event))
+}
+
+#[test]
+fn a_call_that_ends_and_becomes_a_part_at_once_is_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    submit(&store, vec![of(1, CallStatus::Ringing), of(2, CallStatus::Ringing)]).unwrap();
+    submit(&store, vec![of(3, CallStatus::Ringing)]).unwrap();
+    let still = outage(&store);
+    // It is in memory, and is whole until the Call-ID comes.
+    submit(&store, vec![of(1, CallStatus::Busy), with_call_id(1, CallStatus::Busy)]).unwrap();
+    submit(&store, vec![with_call_id(2, CallStatus::Ringing)]).unwrap();
+    submit(&store, vec![of(2, CallStatus::Busy)]).unwrap();
+    drop(still);
+    mended(&store);
+    assert_eq!(live_calls(&store, account(1)).unwrap(), [1, 0]);
+    assert_eq!(store.meter().live_of(account(1)), 1);
+}
+
 #[test]
 fn without_an_index_events_of_all_calls_are_taken_and_join_what_is_known_of_them() {
     let dir = tempfile::tempdir().unwrap();
