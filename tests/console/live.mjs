@@ -194,6 +194,48 @@ async function holdsStill(t) {
   assert.equal((await order(page))[0], c.sid);
 }
 
+async function endedStand(t) {
+  const [a, b, c] = [call(), call(), call()];
+  const page = await t.page();
+  await page.clock.install();
+  await signInOn(t, page);
+  const step = async (look, what) => until(async () => {
+    await page.clock.runFor(300);
+    return look();
+  }, what);
+  for (const one of [a, b, c]) await t.events([one.event('in-progress')]);
+  await step(() => row(page, c).isVisible(), 'the calls');
+  const before = await order(page);
+  await row(page, a).hover();
+  await t.events([b.event('completed', { duration: 3 })]);
+  await step(() => row(page, b).getByText('Completed').isVisible(), 'its end');
+  // The pointer goes on over the list for longer than an ended call stays.
+  for (let n = 0; n < 14; n += 1) {
+    const box = await row(page, a).boundingBox();
+    await page.mouse.move(box.x + 200 + n, box.y + 10);
+    await page.clock.runFor(5000);
+  }
+  assert.deepEqual(await order(page), before);
+  await away(page);
+  await step(async () => (await row(page, b).count()) === 0, 'that it is gone');
+  await t.events([a.event('completed'), c.event('completed')]);
+}
+
+async function onlyOne(t) {
+  const one = call({ account_sid: A2 });
+  const page = await t.signedIn({ token: t.server.token('--account', A2) });
+  await page.locator('.feed.open').waitFor();
+  await t.events([one.event('in-progress')]);
+  await row(page, one).getByRole('button', { name: 'Hang up' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Hang up' }).click();
+  await page.getByText('The feature server hangs up.').waitFor();
+  told.pop();
+  const columns = await page.locator('.live-calls col').count();
+  await t.events([one.event('completed', { duration: 9 })]);
+  await page.getByText('The call has ended: Completed.').waitFor();
+  assert.equal(await page.locator('.live-calls col').count(), columns, 'the columns stay');
+}
+
 async function control(t) {
   const one = call();
   await t.events([one.event('in-progress')]);
@@ -306,6 +348,53 @@ async function unseen(t) {
   }, 'that the feed goes on');
 }
 
+async function listBehindTheFeed(t) {
+  const [a, b] = [call(), call()];
+  await t.events([a.event('in-progress')]);
+  const witness = await t.signedIn();
+  const page = await t.page();
+  await page.clock.install();
+  await signInOn(t, page);
+  const step = async (look, what) => until(async () => {
+    await page.clock.runFor(300);
+    return look();
+  }, what);
+  await step(() => row(page, a).isVisible(), 'the call');
+  const see = (hidden) => page.evaluate((is) => {
+    Object.defineProperty(document, 'hidden', { value: is, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, hidden);
+  await see(true);
+  await page.clock.runFor(31_000);
+  // Looked at again, the page asks for the list, and the answer takes long.
+  let asked;
+  let arrive;
+  const isAsked = new Promise((resolve) => {
+    asked = resolve;
+  });
+  const held = new Promise((resolve) => {
+    arrive = resolve;
+  });
+  await page.route('**/v1/Calls?*limit=1000', async (route) => {
+    const { pathname, search } = new URL(route.request().url());
+    const { status, text: body } = await t.api(pathname + search);
+    asked();
+    await held;
+    await route.fulfill({ status, body, contentType: 'application/json' });
+  });
+  await see(false);
+  await isAsked;
+  await t.events([b.event('ringing'), a.event('completed', { duration: 5 })]);
+  await row(witness, b).waitFor();
+  for (let n = 0; n < 10; n += 1) {
+    await page.clock.runFor(300);
+    await row(witness, a).getByText('Completed').waitFor();
+  }
+  arrive();
+  await step(async () => (await row(page, b).isVisible()) && (await row(page, a).getByText('In progress').count()) === 0, 'what the feed has told');
+  await t.events([b.event('busy')]);
+}
+
 async function killedAndBack(t) {
   const [a, b] = [call(), call()];
   await t.events([a.event('in-progress')]);
@@ -332,10 +421,13 @@ export const tests = [
   ['the longest call is named', longest],
   ['a viewer whose clock is hours off sees the same', wrongClock],
   ['nothing moves under the pointer', holdsStill],
+  ['a call that has ended stands under the pointer', endedStand],
+  ['the end of the only call is said', onlyOne],
   ['hanging up asks once and says what became of it', control],
   ['live calls are accessible', accessible],
   ['what comes from live calls is text', hostile],
   ['a service provider sees its accounts together, or one', provider],
   ['a page that nobody sees holds no connection', unseen],
+  ['an older list never replaces what the feed has told', listBehindTheFeed],
   ['the server is killed and is back', killedAndBack],
 ];

@@ -148,7 +148,12 @@ async function filters(t) {
   const page = await t.signedIn({ at: '/console/history' });
   await rows(page).first().waitFor();
   await page.getByRole('button', { name: 'Status', exact: true }).click();
-  await page.getByRole('checkbox', { name: 'Busy' }).check();
+  // Its words do as well as its box, and the panel stays open.
+  await page.locator('.panel').getByText('Busy', { exact: true }).click();
+  await page.locator('.panel').getByText('Failed', { exact: true }).click();
+  await page.waitForURL(/callStatus=busy,failed/);
+  await page.locator('.panel').getByText('Failed', { exact: true }).click();
+  assert.equal(await page.getByRole('checkbox', { name: 'Busy' }).isChecked(), true);
   await page.keyboard.press('Escape');
   await page.getByText('1,251 calls found').waitFor();
   await page.getByRole('button', { name: 'More filters' }).click();

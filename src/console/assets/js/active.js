@@ -18,6 +18,8 @@ export class ActiveCalls {
   #all = new Map();
   // How many were ever taken in, so that those of one list keep its order.
   #turn = 0;
+  // Calls that stay until they may go: their rows are being looked at.
+  #standing = new Set();
 
   /** Begins anew with a list of active calls, newest first. */
   reset(calls, now) {
@@ -29,7 +31,8 @@ export class ActiveCalls {
     }
     // What had ended before stays for its minute; what is in the list no longer, and was not, is gone.
     for (const [sid, entry] of before) {
-      if (entry.ended && now - entry.ended < STAYS + FADES && !this.#all.has(sid)) this.#all.set(sid, entry);
+      const stays = entry.ended && (now - entry.ended < STAYS + FADES || this.#standing.has(sid));
+      if (stays && !this.#all.has(sid)) this.#all.set(sid, entry);
     }
   }
 
@@ -50,11 +53,16 @@ export class ActiveCalls {
     }
   }
 
+  /** Keeps the calls of these sids after their end, as long as they are named here. */
+  stand(sids) {
+    this.#standing = new Set(sids);
+  }
+
   /** Drops what has faded. True where something was dropped. */
   sweep(now) {
     let swept = false;
     for (const [sid, entry] of this.#all) {
-      if (entry.ended && now - entry.ended > STAYS + FADES) {
+      if (entry.ended && now - entry.ended > STAYS + FADES && !this.#standing.has(sid)) {
         this.#all.delete(sid);
         swept = true;
       }

@@ -8,7 +8,7 @@ import { Text } from './text.js';
 import { Button, Dialog, Icon, Popover, toast } from './ui.js';
 
 /** Whether this call can be told something by this session. */
-export function controllable(session, call) {
+function controllable(session, call) {
   return may(session, 'control') && isActive(call);
 }
 

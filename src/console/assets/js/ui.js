@@ -164,7 +164,8 @@ export function Popover({ label, icon, text, kind = '', end = false, class: more
       close();
     }
   };
-  return html`<div class="popover ${more}" ref=${root} onKeyDown=${keys}>
+  // A press on what takes no focus of its own, such as the words beside a box, leaves it in here.
+  return html`<div class="popover ${more}" ref=${root} tabindex="-1" onKeyDown=${keys}>
     <button
       type="button"
       ref=${button}

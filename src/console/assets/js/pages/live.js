@@ -2,10 +2,10 @@
 // what is new waits.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
-import { json, page as askPage, paths } from '../api.js';
+import { json, may, page as askPage, paths } from '../api.js';
 import { address, callAddress, list } from '../url.js';
 import { ActiveCalls, lastsSince, STAYS } from '../active.js';
-import { CallControl, controllable } from '../control.js';
+import { CallControl } from '../control.js';
 import { begun } from '../columns.js';
 import { lettersAndDigits } from '../filters.js';
 import { follow } from '../feed.js';
@@ -48,14 +48,15 @@ function useActive(asked) {
   const [state, setState] = useState({ version: 0, feed: 'opening' });
   const [round, setRound] = useState(0);
   useEffect(() => {
-    const abort = new AbortController();
     let calls;
     let waiting = [];
     let timer;
+    // The list that was asked for last, until it is here. What the feed tells meanwhile waits for it.
+    let reading;
     setState((before) => ({ version: before.version + 1, feed: 'opening' }));
     const draw = () => {
       timer = undefined;
-      if (!calls) return;
+      if (!calls || reading) return;
       const now = Date.now();
       for (const change of waiting) calls.change(change, now);
       waiting = [];
@@ -65,15 +66,23 @@ function useActive(asked) {
       timer ??= setTimeout(draw, DRAW_EVERY);
     };
     const read = async () => {
+      reading?.abort();
+      const own = new AbortController();
+      reading = own;
       try {
-        const answer = await askPage(`${asked.calls}?callStatus=${ACTIVE.join(',')}&stale=false&limit=${MOST}`, { signal: abort.signal });
+        const answer = await askPage(`${asked.calls}?callStatus=${ACTIVE.join(',')}&stale=false&limit=${MOST}`, { signal: own.signal });
+        if (own.signal.aborted) return;
+        reading = undefined;
         calls ??= new ActiveCalls();
         calls.reset(answer.rows, Date.now());
         // What the feed has told meanwhile is as new or newer.
         setState((before) => ({ ...before, more: answer.cursor !== undefined, error: undefined, feed: 'open' }));
         draw();
       } catch (error) {
-        if (!abort.signal.aborted) setState((before) => ({ ...before, error }));
+        if (own.signal.aborted) return;
+        reading = undefined;
+        setState((before) => ({ ...before, error }));
+        soon();
       }
     };
     const stop = follow(asked.changes, {
@@ -89,7 +98,7 @@ function useActive(asked) {
     });
     const sweeper = setInterval(() => calls?.sweep(Date.now()) && soon(), 1000);
     return () => {
-      abort.abort();
+      reading?.abort();
       stop();
       clearTimeout(timer);
       clearInterval(sweeper);
@@ -232,6 +241,7 @@ function List({ live, fits, filtered, session, navigate, zone, account, asked, f
   const rows = (held ? before : wanted).filter(({ sid }) => live.calls.get(sid));
   const waiting = held ? wanted.filter(({ sid }) => !before.some((row) => row.sid === sid)).length : 0;
   kept.current = rows;
+  useEffect(() => live.calls.stand(held ? rows.map(({ sid }) => sid) : []));
   const rem = narrow ? 4.25 : 2.25;
   const [from, to, height] = useWindow(body, rows.length, rem);
   useSlide(body, rows, height);
@@ -250,7 +260,7 @@ function List({ live, fits, filtered, session, navigate, zone, account, asked, f
 
   if (!rows.length) return html`<${Nobody} ...${{ session, account, asked, filtered, navigate }} />`;
   const accounts = session.scope !== 'account' && !account && (session.accounts?.length ?? 2) > 1;
-  const controls = rows.some(({ sid }) => controllable(session, live.calls.get(sid).call));
+  const controls = may(session, 'control');
   const first = Math.min(from, rows.length);
   const last = Math.min(to, rows.length);
   const open = (event, call) => {
@@ -269,7 +279,7 @@ function List({ live, fits, filtered, session, navigate, zone, account, asked, f
         ${first > 0 && html`<tr key="before" class="space" aria-hidden="true"><td colspan=${span} style=${{ height: `${first * height}px` }}></td></tr>`}
         ${rows.slice(first, last).map(({ sid, depth }, i) => {
           const { call, since, ended } = live.calls.get(sid);
-          const state = ended ? (Date.now() - ended > STAYS ? 'ended fading' : 'ended') : Date.now() - since < 2500 ? 'new' : '';
+          const state = ended ? (Date.now() - ended > STAYS && !held ? 'ended fading' : 'ended') : Date.now() - since < 2500 ? 'new' : '';
           const row = { call, ended, depth, now, zone, session, find, accounts, controls };
           return html`<tr key=${sid} data-sid=${sid} class=${state} aria-rowindex=${first + i + 2} onClick=${(event) => open(event, call)}>${narrow ? html`<td><${Card} ...${row} /></td>` : html`<${Cells} ...${row} />`}</tr>`;
         })}
