@@ -256,6 +256,14 @@ async function control(t) {
   await t.events([one.event('completed', { duration: 9 })]);
   await page.getByText('The call has ended: Completed.').waitFor();
   assert.equal(await row(page, one).getByRole('button', { name: 'Hang up' }).count(), 0);
+  // What cannot be done is said, with names as they are written.
+  const elsewhere = call({ service_url: 'http://192.0.2.7:3000' });
+  await t.events([elsewhere.event('ringing')]);
+  await row(page, elsewhere).getByRole('button', { name: 'Hang up' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Hang up' }).click();
+  await page.getByText(/^Not done\. service_url "http:\/\/192\.0\.2\.7:3000" is not/).waitFor();
+  await page.keyboard.press('Escape');
+  await t.events([elsewhere.event('failed')]);
   // The call's own page can do it, too; one who may only read is shown none of it.
   const other = call();
   await t.events([other.event('ringing')]);
@@ -395,6 +403,20 @@ async function listBehindTheFeed(t) {
   await t.events([b.event('busy')]);
 }
 
+async function listOnceMore(t) {
+  const one = call();
+  await t.events([one.event('in-progress')]);
+  for (const way of ['away', 503]) {
+    const page = await t.signedIn({ at: '/console/history' });
+    await page.route('**/v1/Calls?*limit=1000', (route) => (way === 'away' ? route.abort() : route.fulfill({ status: way, body: '{"msg":"not now"}' })), { times: 1 });
+    await page.getByRole('link', { name: 'Live', exact: true }).click();
+    await page.getByRole('alert').first().waitFor();
+    await row(page, one).waitFor();
+    assert.equal(await page.locator('.note.bad').count(), 0);
+  }
+  await t.events([one.event('completed')]);
+}
+
 async function killedAndBack(t) {
   const [a, b] = [call(), call()];
   await t.events([a.event('in-progress')]);
@@ -429,5 +451,6 @@ export const tests = [
   ['a service provider sees its accounts together, or one', provider],
   ['a page that nobody sees holds no connection', unseen],
   ['an older list never replaces what the feed has told', listBehindTheFeed],
+  ['a list that could not be had is asked for once more', listOnceMore],
   ['the server is killed and is back', killedAndBack],
 ];

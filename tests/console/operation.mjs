@@ -35,7 +35,7 @@ async function aTokenIsMadeShownOnceAndItsSessionEndsWithIt(t) {
   const name = named('auditor');
   // Not without one's own token.
   const dialog = await makeToken(page, { name, role: 'read', own: 'rc_not-mine' });
-  await dialog.getByRole('alert').waitFor();
+  await dialog.getByRole('alert').getByText('This is neither your own token nor another admin token of the role full.').waitFor();
   assert.equal(await dialog.getByLabel('Name').inputValue(), name, 'the form stays as it was');
   await dialog.getByLabel('Your own token once more').fill(t.admin);
   await dialog.getByRole('button', { name: 'Make it' }).click();
@@ -150,6 +150,10 @@ async function theOverviewIsWhatTheServerSays(t) {
     await page.locator('.fine summary').click();
     assert.equal(await page.locator('.fine li').count(), levels.length - bad);
   }
+  const { total_bytes: total, free_bytes: free } = said.disk;
+  const used = await page.getByRole('region', { name: 'Disk' }).locator('header span').textContent();
+  const [, percent] = used.match(/^(\d+)% of [\d.,]+ [GT]B used$/) ?? assert.fail(used);
+  assert.ok(Math.abs(percent - (100 * (total - free)) / total) < 3, used);
   for (const { names } of said.certificates) {
     if (names.length) await page.locator('td.names', { hasText: names.join(', ') }).first().waitFor();
   }

@@ -162,6 +162,9 @@ async function filters(t) {
   await page.locator('.known').getByText('Twilio').click();
   await page.getByText('417 calls found').waitFor();
   await page.getByRole('button', { name: /^Time/ }).click();
+  // All of the panel is there, without scrolling.
+  const panel = page.locator('.panel:has(.range)');
+  assert.ok(await panel.evaluate((element) => element.scrollHeight <= element.clientHeight && element.getBoundingClientRect().bottom <= window.innerHeight));
   await page.getByRole('button', { name: 'Last 7 days' }).click();
   await page.waitForURL(/range=7d/);
   const address = new URL(page.url());
@@ -402,6 +405,14 @@ async function hostile(t) {
   await page.goto(`${t.url}/console/calls/${A1}/${sid(20_100)}`);
   // What is invisible is said, and turns nothing round.
   await page.getByRole('heading', { name: /⟨U\+202E⟩gnp\.exe⟨U\+202C⟩/ }).waitFor();
+  // So is what joins letters, but where there are some, and what looks like a blank.
+  const module = await page.evaluate(() => document.querySelector('script[type=module]').src.replace('main.js', 'text.js'));
+  const seen = (text) => page.evaluate(async ([address, one]) => (await import(address)).visible(one), [module, text]);
+  for (const same of ['👩‍👩‍👧', '🏳️‍🌈', '1️⃣', 'می‌خواهم', '葛\u{e0100}']) assert.equal(await seen(same), same);
+  for (const [text, shown] of [
+    ['+1555\u200d1234', '+1555⟨U+200D⟩1234'], ['a\u200cb', 'a⟨U+200C⟩b'], ['\u3164', '⟨U+3164⟩'], ['a\u115f\uffa0', 'a⟨U+115F⟩⟨U+FFA0⟩'],
+    ['a\ufe0fb', 'a⟨U+FE0F⟩b'], ['x\u034fy', 'x⟨U+034F⟩y'],
+  ]) assert.equal(await seen(text), shown);
   await page.setViewportSize({ width: 390, height: 844 });
   for (const path of ['/console/history', `/console/calls/${A1}/${sid(20_100)}`, `/console/calls/${A1}/${sid(20_101)}`]) {
     await page.goto(t.url + path);
@@ -544,6 +555,23 @@ async function anotherToken(t) {
   assert.equal(await rows(page).count(), 0, 'what the other token has read is gone');
 }
 
+async function otherTokenUnseen(t) {
+  const page = await t.signedIn({ at: '/console/history?trunk=BT' });
+  await rows(page).first().waitFor();
+  // Somebody else signs in in another window, while this one is looked at.
+  const answer = await page.context().request.post(`${t.url}/console/api/session`, {
+    headers: { origin: t.url, 'sec-fetch-site': 'same-origin' },
+    data: { token: t.server.token('--account', A2) },
+  });
+  assert.equal(answer.status(), 200);
+  await page.keyboard.press('r');
+  await page.getByRole('link', { name: 'Operation' }).waitFor({ state: 'detached' });
+  await page.getByText('No call fits').waitFor();
+  assert.equal(await page.locator('.note.bad').count(), 0);
+  await page.getByRole('link', { name: 'Live', exact: true }).click();
+  await page.locator('.feed.open').waitFor();
+}
+
 async function namesOfObjects(t) {
   const page = await t.signedIn({ at: `/console/calls/${A1}/${sid(20_103)}` });
   await page.getByText('All fields').waitFor();
@@ -571,6 +599,7 @@ export const tests = [
   ['a token that sees numbers masked is shown none', masked],
   ['calls of one account are not shown as those of another', anotherAccount],
   ['what a token has read is not shown to the next one', anotherToken],
+  ['who signs in in another window is told apart at the next answer', otherTokenUnseen],
   ['what comes from calls is text', hostile],
   ['fields may be named as those of every object', namesOfObjects],
   ['pages are accessible', accessible],

@@ -160,13 +160,15 @@ async function rankingsAreTheApis(t) {
     await card.locator('.hbars').waitFor();
     const said = await stats(t, `${RANGE}&group=${group}&top=10`);
     const rows = await card.locator('tbody tr').evaluateAll((all) => all.map((row) => [
-      (row.querySelector('bdi') ?? row.querySelector('th')).textContent, row.querySelector('td').textContent, row.querySelector('a')?.getAttribute('href'),
+      (row.querySelector('bdi') ?? row.querySelector('th')).textContent, row.querySelector('td').textContent, row.querySelector('a')?.getAttribute('href'), row.querySelector('a')?.title,
     ]));
     const named = said.groups.map((of) => [of[group], of.calls]);
     assert.deepEqual(rows.slice(0, named.length).map(([, calls]) => plain(calls)), named.map(([, calls]) => calls), title);
     for (const [n, [name, calls]] of named.entries()) {
       if (!name) continue;
-      assert.equal(rows[n][0], visible(name));
+      // There is no room for a sid: it keeps its begin and its end.
+      assert.equal(rows[n][0], group === 'application' ? `${name.slice(0, 6)}…${name.slice(-6)}` : visible(name));
+      assert.equal(rows[n][3], visible(name));
       assert.equal(await historyTotal(t, rows[n][2]), calls, `${title}: ${name}`);
     }
     if (said.other) assert.equal(plain(rows.at(-1)[1]), said.other.calls);
@@ -348,6 +350,41 @@ async function aLostConnectionIsMended(t) {
   await page.locator('.note.bad').first().waitFor({ state: 'detached' });
 }
 
+async function otherScriptsKeepTheirPlaces(t) {
+  const page = await t.signedIn({ ...await prepared(t), locale: 'ar-EG' });
+  await page.goto(t.url + at('&view=table'));
+  const value = page.locator('.tile', { hasText: 'Answered' }).locator('.tile-value');
+  await value.waitFor();
+  // The ratio stands before "so many of so many", and the part before the whole.
+  const places = await value.evaluate((element) => {
+    const left = (node, from, to) => {
+      const part = document.createRange();
+      part.setStart(node, from);
+      part.setEnd(node, to);
+      return part.getBoundingClientRect().left;
+    };
+    const note = element.querySelector('small').firstChild;
+    const of = note.data.indexOf(' of ');
+    return [left(element.firstChild, 0, element.firstChild.length), left(note, 0, of), left(note, of, of + 4), left(note, of + 4, note.length)];
+  });
+  assert.deepEqual(places, [...places].sort((a, b) => a - b));
+  const numbers = await cells(page, '.data tbody tr');
+  assert.equal(numbers.flatMap((row) => row.slice(1, 6)).join('').match(/[0-9]/), null, 'digits of one script');
+  // No mark of that is shown as if it were one of a call.
+  await page.goto(`${t.url}/console/calls/${ACCOUNT}/e0000000-0000-4000-8000-000000000001`);
+  await page.getByText('All fields').waitFor();
+  assert.equal(await page.getByText('⟨U+2068⟩').count(), 0);
+}
+
+async function filesRunNothing(t) {
+  const page = await t.signedIn(await prepared(t));
+  const module = await page.evaluate(() => document.querySelector('script[type=module]').src.replace('main.js', 'csv.js'));
+  const file = (value) => page.evaluate(async ([address, one]) => (await import(address)).csv([[one]]), [module, value]);
+  for (const text of ['=1', '+1+1', '-1', '@a', '\t=1', ' =1', '＝1', '＋1', '－1', '＠a', '\u200b=1', "'a", '\0=1']) assert.ok(/^"?'/.test(await file(text)), JSON.stringify(text));
+  assert.equal(await file('\n=1'), '"\'\n=1"\r\n');
+  for (const text of ['+15551234567', 'BT', 'a-b', '', -1.5, 0]) assert.equal(await file(text), `${text}\r\n`);
+}
+
 async function periodsAreWholeDaysOfTheZone(t) {
   const page = await t.signedIn(await prepared(t));
   const module = await page.evaluate(() => document.querySelector('script[type=module]').src.replace('main.js', 'period.js'));
@@ -448,6 +485,8 @@ export const tests = [
   ['too many to rank is said once, with a way out', tooManyToRankIsSaidOnceWithAWayOut],
   ['an older answer never replaces a newer one', anOlderAnswerNeverReplacesANewerOne],
   ['a lost connection is mended, and what was asked for is shown', aLostConnectionIsMended],
+  ['numbers of other scripts keep their places', otherScriptsKeepTheirPlaces],
+  ['a file runs nothing in a spreadsheet', filesRunNothing],
   ['periods are whole days of the zone', periodsAreWholeDaysOfTheZone],
   ['History has the same times', historyHasTheSameTimes],
   ['where there is nothing the page says what to do', whereThereIsNothingThePageSaysWhatToDo],

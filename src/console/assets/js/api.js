@@ -14,8 +14,8 @@ export class ApiError extends Error {
 const listeners = new Set();
 
 /**
- * Calls `listener` with 'over' (the session has ended), 'lost' (the server cannot be reached) and
- * 'back'. Returns what removes it.
+ * Calls `listener` with 'over' (the session has ended), 'refused' (it may not do what was asked: it may be that of
+ * another token by now), 'lost' (the server cannot be reached) and 'back'. Returns what removes it.
  */
 export function onState(listener) {
   listeners.add(listener);
@@ -27,7 +27,7 @@ let lost = false;
 export function tell(state) {
   if (state === 'lost' && lost) return;
   if (state === 'back' && !lost) return;
-  if (state !== 'over') lost = state === 'lost';
+  if (state === 'lost' || state === 'back') lost = state === 'lost';
   for (const listener of listeners) listener(state);
 }
 
@@ -39,7 +39,7 @@ export function isLost() {
  * The response of a request, whose status is below 400.
  *
  * `options`: `method`, `body` (a value, sent as JSON), `headers`, `signal`, and `quiet`, where a 401
- * does not end the session. Throws an [ApiError], or the AbortError of `signal`.
+ * does not end the session, and a 403 says nothing of it. Throws an [ApiError], or the AbortError of `signal`.
  */
 export async function send(path, options = {}) {
   const { method = 'GET', body, headers = {}, signal, quiet = false } = options;
@@ -66,6 +66,7 @@ export async function send(path, options = {}) {
   if (response.ok) return response;
   const message = await said(response);
   if (response.status === 401 && !quiet) tell('over');
+  if (response.status === 403 && !quiet) tell('refused');
   throw new ApiError(response.status, message, Number(response.headers.get('retry-after')) || undefined);
 }
 
@@ -124,7 +125,9 @@ export function words(error) {
 
 function sentence(text) {
   const end = /[.!?]$/.test(text) ? '' : '.';
-  return text.charAt(0).toUpperCase() + text.slice(1) + end;
+  // The name of a field or a key stays as it is written.
+  const isName = /^\w*[._]\w/.test(text);
+  return (isName ? text : text.charAt(0).toUpperCase() + text.slice(1)) + end;
 }
 
 /**

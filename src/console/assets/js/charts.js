@@ -3,7 +3,7 @@
 // the calls.
 
 import { html, useEffect, useId, useMemo, useRef, useState } from './html.js';
-import { Text } from './text.js';
+import { Text, visible } from './text.js';
 import { minute, number, shortDay } from './time.js';
 import { useWidth } from './window.js';
 
@@ -215,7 +215,7 @@ function Frame({ label, buckets, most, format, tickFormat = format, draw, rows, 
 }
 
 /**
- * The largest of something, as a table with bars. `rows` are `{key, name, note, values, href}`; `columns`
+ * The largest of something, as a table with bars. `rows` are `{key, name, title, note, values, href}`, or `rest` in place of a name; `columns`
  * are `{label, text, title, wide}` with a function from `values`, and whether there must be room for it; the bar shows `size(values)`.
  */
 export function HBars({ label, head, rows, columns, size, largest }) {
@@ -227,7 +227,7 @@ export function HBars({ label, head, rows, columns, size, largest }) {
     <tbody>${rows.map((row) => html`<tr key=${row.key}>
       <th scope="row">
         ${size(row.values) > 0 && html`<span class="hbar" aria-hidden="true" style=${{ width: `${(size(row.values) / most) * 100}%` }}></span>`}
-        ${row.href ? html`<a href=${row.href}><${Text} value=${row.name} /></a>` : html`<span><${Text} value=${row.name} /></span>`}
+        ${row.href ? html`<a href=${row.href} title=${visible(row.title ?? '')}><${Text} value=${row.name} /></a>` : html`<span>${row.rest ?? html`<${Text} value=${row.name} />`}</span>`}
         ${row.note && html`<small>${row.note}</small>`}
       </th>
       ${columns.map((column) => html`<td class=${`number ${column.wide ? 'wide' : ''}`} key=${column.label}>${column.text(row.values)}</td>`)}

@@ -4,7 +4,7 @@ import { html } from './html.js';
 import { callAddress } from './url.js';
 import { clock, duration, full, monthDay } from './time.js';
 import { Direction, Status, statusOf } from './status.js';
-import { None, Text } from './text.js';
+import { None, shortSid, Text, visible } from './text.js';
 import { accountName } from './account.js';
 
 /** When a call began, as far as that is known. */
@@ -59,9 +59,12 @@ export const COLUMNS = [
     key: 'account',
     name: 'Account',
     width: 10,
-    cell: (call, { session }) => html`<span title=${call.account_sid}><${Text} value=${accountName(session, call.account_sid)} /></span>`,
+    cell: (call, { session }) => html`<span title=${call.account_sid}><${Text} value=${shortSid(accountName(session, call.account_sid))} /></span>`,
   },
-  text('application_sid', 'Application', 10, { mono: true }),
+  text('application_sid', 'Application', 10, {
+    mono: true,
+    cell: ({ application_sid: sid }) => html`<span title=${visible(sid ?? '')}><${Text} value=${shortSid(sid ?? '')} most=${120} /></span>`,
+  }),
   text('caller_name', 'Caller name', 9),
   text('sip_reason', 'SIP reason', 10),
   text('call_termination_by', 'Ended by', 6),

@@ -122,6 +122,7 @@ export function follow(path, { open, change, gone, closed, back, failed }) {
       closed?.();
       again(1000 * (Number(answer.headers.get('retry-after')) || 0));
     } else {
+      if (answer.status === 403) tell('refused');
       const body = await answer.json().catch(() => ({}));
       failed?.(answer.status, body.msg ?? `The server answered ${answer.status}.`);
     }

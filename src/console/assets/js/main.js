@@ -97,7 +97,7 @@ function useSession() {
     const seen = () => !document.hidden && ask();
     document.addEventListener('visibilitychange', seen);
     const off = onState((state) => {
-      if (state === 'back') ask();
+      if (state === 'back' || state === 'refused') ask();
       if (state === 'over') {
         setOver(true);
         setSession(null);
@@ -118,7 +118,7 @@ function useSession() {
 /** Whether the server cannot be reached; asks for it until it can. */
 function useLost() {
   const [lost, setLost] = useState(isLost());
-  useEffect(() => onState((state) => state !== 'over' && setLost(state === 'lost')), []);
+  useEffect(() => onState((state) => (state === 'lost' || state === 'back') && setLost(state === 'lost')), []);
   useEffect(() => {
     if (!lost) return undefined;
     let wait = 500;

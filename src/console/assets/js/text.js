@@ -2,12 +2,21 @@
 
 import { html } from './html.js';
 
-// Controls, and marks that turn the direction of what follows.
-const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+// What is drawn as nothing, and marks that turn the direction of what follows. What joins letters, or chooses
+// their form, is seen where it stands behind one that it can change, and nowhere else.
+const SEEN = '(?<=(?![\\0-\\x7f])[\\p{L}\\p{M}\\p{Extended_Pictographic}\\p{Emoji_Modifier}])[\\u180b-\\u180d\\u180f\\u200c\\u200d\\ufe00-\\ufe0f\\u{e0100}-\\u{e01ef}]|\\ufe0f\\u20e3';
+const HIDDEN = new RegExp(`(?!${SEEN})[\\p{Cc}\\p{Default_Ignorable_Code_Point}\\u2028\\u2029\\ufff9-\\ufffb]`, 'gu');
 
 /** A text with every invisible character as its code point; with `lines`, the ends of lines stay. */
 export function visible(text, lines = false) {
   return String(text).replace(HIDDEN, (c) => lines && c === '\n' ? c : `⟨U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}⟩`);
+}
+
+const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
+
+/** A sid where there is no room for all of it: its begin and its end, which tell it from others. */
+export function shortSid(text) {
+  return UUID.test(text) ? `${text.slice(0, 6)}…${text.slice(-6)}` : text;
 }
 
 /** What is not there. */

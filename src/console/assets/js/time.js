@@ -18,12 +18,21 @@ export function now() {
   return Date.now() + ahead;
 }
 
+// Letters and digits that would trade places with what stands beside them in an English sentence.
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+
+/** A text of the viewer's locale that keeps its place, whatever direction it has. Not for [Text], which shows marks. */
+export function isolated(text) {
+  return RIGHT_TO_LEFT.test(text) ? `\u2068${text}\u2069` : text;
+}
+
 function format(zone, options) {
   const key = zone + JSON.stringify(options);
   let found = cache.get(key);
   if (!found) {
     const timeZone = zone === 'utc' ? 'UTC' : undefined;
-    found = new Intl.DateTimeFormat(undefined, { timeZone, ...options });
+    const made = new Intl.DateTimeFormat(undefined, { timeZone, ...options });
+    found = (at) => isolated(made.format(at));
     cache.set(key, found);
   }
   return found;
@@ -50,51 +59,52 @@ function date(value) {
 /** Day and time to the second. What is no time is shown as it is. */
 export function full(value, zone) {
   const at = date(value);
-  return at ? format(zone, { ...DAY, ...SECOND }).format(at) : String(value ?? '');
+  return at ? format(zone, { ...DAY, ...SECOND })(at) : String(value ?? '');
 }
 
 /** Day and time to the minute. */
 export function dayAndMinute(value, zone) {
   const at = date(value);
-  return at ? format(zone, { ...DAY, ...MINUTE }).format(at) : String(value ?? '');
+  return at ? format(zone, { ...DAY, ...MINUTE })(at) : String(value ?? '');
 }
 
 /** The day. */
 export function day(value, zone) {
   const at = date(value);
-  return at ? format(zone, DAY).format(at) : String(value ?? '');
+  return at ? format(zone, DAY)(at) : String(value ?? '');
 }
 
 /** The day without its year. */
 export function shortDay(value, zone) {
   const at = date(value);
-  return at ? format(zone, { weekday: 'short', month: 'short', day: 'numeric' }).format(at) : String(value ?? '');
+  return at ? format(zone, { weekday: 'short', month: 'short', day: 'numeric' })(at) : String(value ?? '');
 }
 
 /** The day without its year, where that is the present one. */
 export function monthDay(value, zone) {
   const at = date(value);
   if (!at) return String(value ?? '');
-  const year = at.getFullYear() === new Date(now()).getFullYear() ? {} : { year: '2-digit' };
-  return format(zone, { month: 'short', day: '2-digit', ...year }).format(at);
+  const yearOf = (one) => (zone === 'utc' ? one.getUTCFullYear() : one.getFullYear());
+  const year = yearOf(at) === yearOf(new Date(now())) ? {} : { year: '2-digit' };
+  return format(zone, { month: 'short', day: '2-digit', ...year })(at);
 }
 
 /** The time of day to the second. */
 export function clock(value, zone) {
   const at = date(value);
-  return at ? format(zone, SECOND).format(at) : String(value ?? '');
+  return at ? format(zone, SECOND)(at) : String(value ?? '');
 }
 
 /** The time of day to the minute. */
 export function minute(value, zone) {
   const at = date(value);
-  return at ? format(zone, MINUTE).format(at) : String(value ?? '');
+  return at ? format(zone, MINUTE)(at) : String(value ?? '');
 }
 
 /** The time of day to the millisecond. */
 export function millis(value, zone) {
   const at = date(value);
-  return at ? format(zone, { ...SECOND, fractionalSecondDigits: 3 }).format(at) : String(value ?? '');
+  return at ? format(zone, { ...SECOND, fractionalSecondDigits: 3 })(at) : String(value ?? '');
 }
 
 /** RFC 3339 in UTC, without milliseconds where there are none. */
@@ -139,7 +149,7 @@ export function ago(value) {
 
 /** A whole number with the separators of the viewer's locale. */
 export function number(value) {
-  return typeof value === 'number' ? value.toLocaleString() : String(value ?? '');
+  return typeof value === 'number' ? isolated(value.toLocaleString()) : String(value ?? '');
 }
 
 /**

@@ -91,7 +91,7 @@ export function Field({ label, hint, error, children }) {
   return html`<div class="field ${error ? 'wrong' : ''}">
     <label for=${id}>${label}</label>
     ${children({ id, 'aria-describedby': about, 'aria-invalid': error ? 'true' : undefined })}
-    ${(hint || error) && html`<p class="hint" id=${about}>${error || hint}</p>`}
+    ${(hint || error) && html`<p class="hint" id=${about} role=${error ? 'alert' : undefined}>${error || hint}</p>`}
   </div>`;
 }
 
@@ -154,6 +154,7 @@ export function Popover({ label, icon, text, kind = '', end = false, class: more
     const panel = root.current.querySelector('.panel');
     panel.style.translate = '';
     const box = panel.getBoundingClientRect();
+    panel.style.maxHeight = `${Math.max(240, window.innerHeight - box.top - 12)}px`;
     const room = document.documentElement.clientWidth - 8;
     if (box.right > room) panel.style.translate = `${Math.max(room - box.right, 8 - box.left)}px 0`;
     else if (box.left < 8) panel.style.translate = `${8 - box.left}px 0`;

@@ -2,7 +2,7 @@
 
 import { html } from '../html.js';
 import { Text } from '../text.js';
-import { ago, dayAndMinute, full, now, number, span } from '../time.js';
+import { ago, dayAndMinute, full, isolated, now, number, span } from '../time.js';
 import { Icon } from '../ui.js';
 import { Nodes } from './nodes.js';
 import { Said } from './said.js';
@@ -96,7 +96,7 @@ export function size(bytes) {
     value /= 1000;
     unit += 1;
   }
-  return `${value.toLocaleString(undefined, { maximumFractionDigits: unit && value < 100 ? 1 : 0 })} ${units[unit]}`;
+  return `${isolated(value.toLocaleString(undefined, { maximumFractionDigits: unit && value < 100 ? 1 : 0 }))} ${units[unit]}`;
 }
 
 function Disk({ disk }) {
@@ -104,7 +104,8 @@ function Disk({ disk }) {
   const whole = total ?? (free ?? 0) + journal + index;
   const part = (bytes) => ({ width: `${whole ? Math.max(bytes ? 0.4 : 0, (bytes / whole) * 100) : 0}%` });
   const others = total === undefined || free === undefined ? 0 : Math.max(0, total - free - journal - index);
-  return html`<section class="card" aria-label="Disk"><header><h2>Disk</h2>${low && html`<span class="level failed"><${Icon} name="alert" />Nearly full: events are refused</span>`}</header>
+  const used = total && free !== undefined ? isolated(((total - free) / total).toLocaleString(undefined, { style: 'percent' })) : undefined;
+  return html`<section class="card" aria-label="Disk"><header><h2>Disk</h2>${used && html`<span>${used} of ${size(total)} used</span>`}${low && html`<span class="level failed"><${Icon} name="alert" />Nearly full: events are refused</span>`}</header>
     <div class="card-body">
       <div class="disk" role="img" aria-label=${`Journal ${size(journal)}, index ${size(index)}, free ${size(free)}`}>
         <i class="journal" style=${part(journal)}></i><i class="index" style=${part(index)}></i>${others > 0 && html`<i class="others" style=${part(others)}></i>`}

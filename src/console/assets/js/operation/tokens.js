@@ -83,6 +83,7 @@ function Make({ accounts, made, close, zone }) {
     }
     setBusy(false);
   };
+  const isNotOwn = error?.status === 403 && error.message.startsWith('own_token');
   if (token) return html`<${Made} token=${token} close=${close} zone=${zone} />`;
   return html`<${Dialog} title="Make a token" close=${close}>
     <form onSubmit=${make} autocomplete="off">
@@ -102,9 +103,9 @@ function Make({ accounts, made, close, zone }) {
         ${roles.map(([role]) => html`<option key=${role} value=${role} selected=${role === value.role}>${role}</option>`)}</select>`}<//>
       <${Field} label="Ends in">${(of) => html`<select class="select" ...${of} onChange=${put('expires_in_seconds')}>
         ${ENDS.map(([text, seconds]) => html`<option key=${seconds} value=${seconds} selected=${seconds === Number(value.expires_in_seconds)}>${text}</option>`)}</select>`}<//>
-      <${Field} label="Your own token once more" hint="So an open page alone makes no tokens. If you signed in by a link: any other admin token, such as that in admin.token of the data directory.">${(of) => html`<input class="input"
+      <${Field} label="Your own token once more" error=${isNotOwn && 'This is neither your own token nor another admin token of the role full.'} hint="So an open page alone makes no tokens. If you signed in by a link: any other admin token, such as that in admin.token of the data directory.">${(of) => html`<input class="input"
         type="password" autocomplete="off" ...${of} required value=${value.own_token} onInput=${put('own_token')} />`}<//>
-      ${error && html`<${ErrorNote} error=${error} />`}
+      ${error && !isNotOwn && html`<${ErrorNote} error=${error} />`}
       <div class="dialog-end"><${Button} onClick=${close}>Cancel<//><button type="submit" class="button primary" disabled=${busy}>Make it</button></div>
     </form>
   <//>`;

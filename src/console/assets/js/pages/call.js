@@ -10,7 +10,7 @@ import { members, pretty } from '../raw.js';
 import { ordered, story } from '../story.js';
 import { sipMeaning } from '../sip.js';
 import { isFinal, Direction, Status, StatusIcon, statusMeaning, statusName, statusOf } from '../status.js';
-import { full, millis, span } from '../time.js';
+import { full, millis, number, span } from '../time.js';
 import { None, Text, visible } from '../text.js';
 import { accountName } from '../account.js';
 import { Choice, Copy, Empty, ErrorNote, Icon, Note, useKeys, useLoad, useNow, Waiting } from '../ui.js';
@@ -186,14 +186,14 @@ function Facts({ call, story: told, zone, now }) {
   const active = told.end === undefined && !call.stale;
   const talk = call.duration ?? (active && call.answered_at ? (now - Date.parse(call.answered_at)) / 1000 : undefined);
   const facts = [
-    ['Began', call.attempted_at ? full(call.attempted_at, zone) : undefined],
+    ['Began', call.attempted_at ? html`${full(call.attempted_at, zone)}` : undefined],
     ['Until the answer', call.answered_at ? span(between(call.attempted_at, call.answered_at) ?? 0) : 'not answered'],
     [call.duration === undefined && active ? 'Talk so far' : 'Duration', talk === undefined ? undefined : span(Math.floor(Math.max(0, talk)))],
-    ['Ended', call.terminated_at ? full(call.terminated_at, zone) : active ? 'not yet' : undefined],
-    ['Trunk', call.originating_sip_trunk_name ?? call.trunk],
+    ['Ended', call.terminated_at ? html`${full(call.terminated_at, zone)}` : active ? 'not yet' : undefined],
+    ['Trunk', html`<${Text} value=${call.originating_sip_trunk_name ?? call.trunk} most=${60} />`],
   ];
   return html`<dl class="call-facts">
-    ${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value === undefined ? html`<${None} />` : html`<${Text} value=${value} most=${60} />`}</dd></div>`)}
+    ${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value ?? html`<${None} />`}</dd></div>`)}
   </dl>`;
 }
 
@@ -295,7 +295,7 @@ function Long({ text, block = false }) {
   const whole = visible(text, block);
   const most = block ? 2000 : 300;
   const shown = all || whole.length <= most ? whole : `${whole.slice(0, most)}…`;
-  const rest = whole.length > most && html` <button type="button" class="link small no-print" onClick=${(event) => { event.preventDefault(); setAll(!all); }}>${all ? 'Less' : `All ${whole.length.toLocaleString()} characters`}</button>`;
+  const rest = whole.length > most && html` <button type="button" class="link small no-print" onClick=${(event) => { event.preventDefault(); setAll(!all); }}>${all ? 'Less' : `All ${number(whole.length)} characters`}</button>`;
   return block ? html`<pre><bdi>${shown}</bdi></pre>${rest}` : html`<bdi>${shown}</bdi>${rest}`;
 }
 

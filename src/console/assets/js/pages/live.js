@@ -14,7 +14,7 @@ import { NoCalls } from '../empty.js';
 import { accountName } from '../account.js';
 import { clock, duration, full, iso, now as present, number } from '../time.js';
 import { ACTIVE, Direction, FINAL, Status, StatusIcon, statusMeaning, statusName, statusOf } from '../status.js';
-import { part, Text } from '../text.js';
+import { part, shortSid, Text } from '../text.js';
 import { useNarrow, useWindow } from '../window.js';
 import { Empty, ErrorNote, Icon, useKeys, useLoad, useNow, Waiting } from '../ui.js';
 
@@ -23,6 +23,8 @@ const MOST = 1000;
 const DRAW_EVERY = 200;
 const POINTER_RESTS = 8_000;
 const HOUR_EVERY = 15_000;
+// After what time a list that could not be had is asked for again.
+const AGAIN_AFTER = 5_000;
 
 export function Live({ session, url, navigate, zone, account }) {
   const asked = paths(session, account);
@@ -53,6 +55,7 @@ function useActive(asked) {
     let timer;
     // The list that was asked for last, until it is here. What the feed tells meanwhile waits for it.
     let reading;
+    let retry;
     setState((before) => ({ version: before.version + 1, feed: 'opening' }));
     const draw = () => {
       timer = undefined;
@@ -66,6 +69,7 @@ function useActive(asked) {
       timer ??= setTimeout(draw, DRAW_EVERY);
     };
     const read = async () => {
+      clearTimeout(retry);
       reading?.abort();
       const own = new AbortController();
       reading = own;
@@ -83,6 +87,8 @@ function useActive(asked) {
         reading = undefined;
         setState((before) => ({ ...before, error }));
         soon();
+        // What may be better in a while.
+        if (error.status === 0 || error.status === 429 || error.status >= 500) retry = setTimeout(read, Math.max(AGAIN_AFTER, 1000 * (error.retryAfter ?? 0)));
       }
     };
     const stop = follow(asked.changes, {
@@ -101,6 +107,7 @@ function useActive(asked) {
       reading?.abort();
       stop();
       clearTimeout(timer);
+      clearTimeout(retry);
       clearInterval(sweeper);
     };
   }, [asked.calls, round]);
@@ -305,7 +312,7 @@ function Cells({ call, ended, depth, now, zone, session, find, accounts, control
     <td><${Text} value=${call.from} find=${find} most=${120} /></td>
     <td><${Text} value=${call.to} find=${find} most=${120} /></td>
     <td><${Text} value=${call.originating_sip_trunk_name ?? call.trunk} most=${120} /></td>
-    ${accounts && html`<td><span title=${call.account_sid}><${Text} value=${accountName(session, call.account_sid)} /></span></td>`}
+    ${accounts && html`<td><span title=${call.account_sid}><${Text} value=${shortSid(accountName(session, call.account_sid))} /></span></td>`}
     <td>${begun(call) && html`<time datetime=${begun(call)} title=${full(begun(call), zone)}>${clock(begun(call), zone)}</time>`}</td>
     ${controls && html`<td class="acts"><${CallControl} session=${session} call=${call} small /></td>`}`;
 }
@@ -315,7 +322,7 @@ function Card({ call, ended, depth, now, zone, session, find }) {
   return html`<div class="call-card depth-${Math.min(depth, 3)}">
     <div class="line"><a class="row-link" href=${callAddress(call)}><${Status} status=${statusOf(call)} /></a><span>${text}</span></div>
     <div class="line numbers"><${Direction} direction=${call.direction} short /><span class="clip"><${Text} value=${call.from} find=${find} most=${60} /></span><span class="muted" aria-label="to" role="img">→</span><span class="clip"><${Text} value=${call.to} find=${find} most=${60} /></span></div>
-    <div class="line muted small"><span class="clip">${depth > 0 ? 'B leg' : html`<${Text} value=${call.originating_sip_trunk_name ?? clock(begun(call), zone)} most=${60} />`}</span><${CallControl} session=${session} call=${call} small /></div>
+    <div class="line muted small"><span class="clip">${depth > 0 ? 'B leg' : call.originating_sip_trunk_name === undefined ? clock(begun(call), zone) : html`<${Text} value=${call.originating_sip_trunk_name} most=${60} />`}</span><${CallControl} session=${session} call=${call} small /></div>
   </div>`;
 }
 

@@ -78,10 +78,10 @@ function rounded(value, digits) {
 function Table({ value, statuses, buckets, calls }) {
   const cells = (of, values, href) => html`
     ${statuses.map((key) => html`<td key=${key} class="number">${values(key)
-      ? html`<a href=${href(key)}>${number(values(key))}</a>` : '0'}</td>`)}
+      ? html`<a href=${href(key)}>${number(values(key))}</a>` : number(0)}</td>`)}
     <td class="number strong">${number(of.calls)}</td><td class="number">${number(of.answered)}</td>
     <td class="number">${percent(ratio(of.answered, of.calls))}</td><td class="number">${MEASURES.mean.text(mean(of))}</td>
-    <td class="number">${number(minutesOf(of))}</td><td class="number">${number(of.peak)}</td>`;
+    <td class="number">${MEASURES.minutes.text(minutesOf(of))}</td><td class="number">${number(of.peak)}</td>`;
   const all = (key) => value.groups.find(({ status }) => status === key)?.calls;
   return html`<div class="scroll-x" tabindex="0" role="region" aria-label="All figures"><table class="data">
     <thead><tr><th scope="col">Time</th>${statuses.map((key) => html`<th scope="col" class="number" key=${key}>${statusName(key)}</th>`)}

@@ -1,16 +1,17 @@
 // What is measured of calls, and how it is written.
 
-import { duration, number } from '../time.js';
+import { duration, isolated, number } from '../time.js';
 
 export const ratio = (part, all) => (all ? part / all : null);
 
 // Making a formatter takes far longer than its use.
 const formatter = (options) => {
   const format = new Intl.NumberFormat(undefined, options);
-  return (value) => format.format(value);
+  return (value) => isolated(format.format(value));
 };
 const tenthOfPercent = formatter({ style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const wholePercent = formatter({ style: 'percent' });
+const tenth = formatter({ minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const compact = formatter({ notation: 'compact', maximumFractionDigits: 1 });
 export const percent = (value) => (value === null || value === undefined ? '–' : tenthOfPercent(value));
 export const short = (value) => (value < 1000 ? number(Math.round(value)) : compact(value));
@@ -39,7 +40,7 @@ export const MEASURES = {
     change: relative, about: 'Of calls that were answered and have ended (ACD).',
   },
   minutes: {
-    name: 'Minutes', of: minutesOf, text: (value) => number(value), tile: (value) => number(Math.round(value)), change: relative,
+    name: 'Minutes', of: minutesOf, text: tenth, tile: (value) => number(Math.round(value)), tickFormat: number, change: relative,
     about: 'The durations of all calls together.',
   },
   peak: {
@@ -52,7 +53,7 @@ function relative(now, then) {
   if (!then) return now ? ['up', 'none before'] : ['same', 'none before'];
   const change = now / then - 1;
   if (change >= 9) return ['up', `${number(Math.round(now / then))} times`];
-  const text = Math.abs(change).toLocaleString(undefined, { style: 'percent', maximumFractionDigits: Math.abs(change) < 0.1 ? 1 : 0 });
+  const text = isolated(Math.abs(change).toLocaleString(undefined, { style: 'percent', maximumFractionDigits: Math.abs(change) < 0.1 ? 1 : 0 }));
   return Math.abs(change) < 0.0005 ? ['same', 'as before'] : [change > 0 ? 'up' : 'down', text];
 }
 

@@ -5,6 +5,7 @@ import { json } from '../api.js';
 import { HBars } from '../charts.js';
 import { countryName } from '../countries.js';
 import { csv, save } from '../csv.js';
+import { shortSid } from '../text.js';
 import { iso, number } from '../time.js';
 import { Button, ErrorNote, Note, Waiting, useLoad } from '../ui.js';
 import { percent, ratio, short } from './measures.js';
@@ -29,9 +30,9 @@ const TOPS = [
     group: 'to_country', head: 'Country code', title: 'Destinations', link: (to_prefix) => to_prefix && { to_prefix },
     note: (code) => code && countryName(code), unknown: 'no country code',
   },
-  { group: 'trunk', head: 'Trunk', title: 'Trunks', link: (trunk) => trunk && { trunk }, unknown: 'no trunk' },
+  { group: 'trunk', head: 'Trunk', title: 'Trunks', link: (trunk) => trunk && { trunk }, unknown: 'no trunk', empty: 'empty name' },
   {
-    group: 'application', head: 'Application', title: 'Applications', unknown: 'no application',
+    group: 'application', head: 'Application', title: 'Applications', unknown: 'no application', empty: 'empty sid',
     link: (application_sid) => application_sid && { application_sid },
   },
 ];
@@ -75,7 +76,7 @@ function TooMany({ names, time, set }) {
     rank them.${length ? html` A shorter time has fewer. <button type="button" class="link" onClick=${shorten}>Show the last ${words}${goesOn ? '' : ' of it'}</button>` : ' With a filter there are fewer.'}<//>`;
 }
 
-function Top({ group, head, title, link, note, unknown, calls, rank, time, session, value, error, loading, again }) {
+function Top({ group, head, title, link, note, unknown, empty = unknown, calls, rank, time, session, value, error, loading, again }) {
   // A masked number finds no calls.
   const isMasked = session.role === 'read-masked' && (group === 'from' || group === 'to');
   const [rankKey, , filter] = rank;
@@ -83,13 +84,13 @@ function Top({ group, head, title, link, note, unknown, calls, rank, time, sessi
     const name = row[group];
     const to = name === '' || isMasked ? null : link(name);
     return {
-      key: String(name), name: name || unknown, note: note?.(name), values: row, href: to ? calls({ ...filter, ...to }) : undefined,
+      key: String(name), name: name === '' ? empty : shortSid(name ?? unknown), title: name, note: note?.(name), values: row, href: to ? calls({ ...filter, ...to }) : undefined,
     };
   });
   const largest = rows.reduce((most, row) => Math.max(most, row.values.calls), 0);
   if (value?.other?.calls) {
     const many = value.other.groups;
-    rows.push({ key: '…', name: `${number(many)} ${many === 1 ? 'other' : 'others'}`, values: value.other });
+    rows.push({ key: '…', rest: `${number(many)} ${many === 1 ? 'other' : 'others'}`, values: value.other });
   }
   const all = rankKey === '';
   const columns = [
